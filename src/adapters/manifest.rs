@@ -1,0 +1,244 @@
+//! Manifests: JSON files that add adapters. A manifest names a program to run, so that one which others could
+//! have written is refused.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Adapter, Executable, PromptStyle, StdinMode};
+use crate::sys;
+
+/// No manifest is larger than this, in bytes.
+const SIZE_MAX: u64 = 1024 * 1024;
+
+/// Where manifests are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct ManifestSources {
+    /// One file: `COVEN_HARNESS_ADAPTER_MANIFEST`.
+    pub file: Option<PathBuf>,
+    /// Directories whose `*.json` are manifests: `COVEN_HARNESS_ADAPTER_DIRS`, then `$COVEN_HOME/adapters`.
+    pub dirs: Vec<PathBuf>,
+}
+
+impl ManifestSources {
+    /// As the environment and the home say.
+    pub fn from_env(home_adapters: PathBuf) -> Self {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let mut dirs: Vec<PathBuf> = set("COVEN_HARNESS_ADAPTER_DIRS")
+            .map(|dirs| {
+                std::env::split_paths(&dirs)
+                    .filter(|dir| dir.is_absolute())
+                    .collect()
+            })
+            .unwrap_or_default();
+        dirs.push(home_adapters);
+        Self {
+            file: set("COVEN_HARNESS_ADAPTER_MANIFEST").map(PathBuf::from),
+            dirs,
+        }
+    }
+
+    /// The files, each directory's in the order of their names.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.file.iter().cloned().collect();
+        for dir in &self.dirs {
+            let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| {
+                    path.extension()
+                        .is_some_and(|extension| extension == "json")
+                })
+                .collect();
+            found.sort();
+            files.extend(found);
+        }
+        files
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    adapters: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    label: Option<String>,
+    executable: String,
+    #[serde(default)]
+    non_interactive_prompt_prefix_args: Vec<String>,
+    prompt_flag: Option<String>,
+    model_flag: Option<String>,
+    #[serde(default)]
+    install_hint: String,
+    #[serde(default)]
+    stdin: Stdin,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum Stdin {
+    #[default]
+    Closed,
+    Open,
+}
+
+/// The adapters of the manifest at `path`; the error says for a person what is wrong with it.
+pub(super) fn read(path: &Path) -> Result<Vec<Adapter>, String> {
+    let text = read_trusted(path)?;
+    let manifest: Manifest =
+        serde_json::from_str(&text).map_err(|err| format!("not a manifest: {err}"))?;
+    let mut adapters: Vec<Adapter> = Vec::with_capacity(manifest.adapters.len());
+    for entry in manifest.adapters {
+        let adapter = adapter(entry, path)?;
+        if adapters.iter().any(|other| other.id == adapter.id) {
+            return Err(format!("adapter {:?} stands in it twice", adapter.id));
+        }
+        adapters.push(adapter);
+    }
+    Ok(adapters)
+}
+
+fn read_trusted(path: &Path) -> Result<String, String> {
+    let unreadable = |err| format!("cannot be read: {err}");
+    // O_NONBLOCK: a FIFO by this name must not hold the daemon's start.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|err| match err.raw_os_error() {
+            Some(libc::ELOOP) => "it is a symbolic link".to_owned(),
+            _ => unreadable(err),
+        })?;
+    check_trust(&file, path)?;
+    let mut text = String::new();
+    file.take(SIZE_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > SIZE_MAX {
+        return Err(format!("it is larger than {SIZE_MAX} bytes"));
+    }
+    Ok(text)
+}
+
+fn check_trust(file: &File, path: &Path) -> Result<(), String> {
+    let meta = file
+        .metadata()
+        .map_err(|err| format!("cannot be read: {err}"))?;
+    if !meta.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    if meta.uid() != sys::euid() && meta.uid() != 0 {
+        return Err(format!("it belongs to another user (uid {})", meta.uid()));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(format!(
+            "others can write it (mode {:04o}): chmod go-w {}",
+            meta.mode() & 0o7777,
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+fn check(entry: &Entry) -> Result<(), String> {
+    let Entry { id, executable, .. } = entry;
+    let is_id =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+    if id.is_empty() || id.len() > 64 || !id.chars().all(is_id) {
+        return Err(format!(
+            "adapter id {id:?}: 1 to 64 of a-z, 0-9, '-', '_' and '.'"
+        ));
+    }
+    if executable.is_empty() || executable.contains(['/', '\0']) || executable.starts_with('.') {
+        return Err(format!(
+            "adapter {id}: executable {executable:?} is not a bare name"
+        ));
+    }
+    let flags = [&entry.prompt_flag, &entry.model_flag];
+    let args = entry
+        .non_interactive_prompt_prefix_args
+        .iter()
+        .chain(flags.into_iter().flatten());
+    if args
+        .clone()
+        .any(|arg| arg.contains('\0') || arg.len() > 4096)
+    {
+        return Err(format!(
+            "adapter {id}: an argument holds a NUL byte, or is longer than 4096 bytes"
+        ));
+    }
+    Ok(())
+}
+
+fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
+    check(&entry)?;
+    Ok(Adapter {
+        label: entry.label.unwrap_or_else(|| entry.id.clone()),
+        executable: Executable::OnPath(entry.executable),
+        prefix_args: entry.non_interactive_prompt_prefix_args,
+        model_flag: entry.model_flag.filter(|flag| !flag.is_empty()),
+        prompt: match entry.prompt_flag.filter(|flag| !flag.is_empty()) {
+            Some(flag) => PromptStyle::Flag(flag),
+            None => PromptStyle::AfterDashes,
+        },
+        stdin: match entry.stdin {
+            Stdin::Closed => StdinMode::Closed,
+            Stdin::Open => StdinMode::Open,
+        },
+        install_hint: entry.install_hint,
+        source: path.display().to_string(),
+        id: entry.id,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Adapter, String> {
+        let entry: Entry = serde_json::from_str(json).map_err(|err| err.to_string())?;
+        adapter(entry, Path::new("/m.json"))
+    }
+
+    #[test]
+    fn the_contracts_example_is_an_adapter() {
+        let adapter = parse(
+            r#"{ "id": "example", "label": "Example", "executable": "example",
+                 "non_interactive_prompt_prefix_args": ["run", "--quiet"],
+                 "interactive_prompt_prefix_args": [], "prompt_flag": null, "model_flag": "--model",
+                 "install_hint": "Install Example …", "stdin": "closed", "a_new_key": 1 }"#,
+        )
+        .unwrap();
+        assert_eq!(
+            adapter.argv("p", Some("m")),
+            ["example", "run", "--quiet", "--model", "m", "--", "p"]
+        );
+        assert_eq!(adapter.stdin, StdinMode::Closed);
+    }
+
+    #[test]
+    fn an_executable_is_a_bare_name() {
+        for bad in ["/bin/sh", "./sh", "../sh", "a/b", "", "..", "a\\u0000b"] {
+            let json = format!(r#"{{"id":"x","executable":"{bad}"}}"#);
+            assert!(parse(&json).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_are_lower_case() {
+        for bad in ["Example", "", "a b", "é", "a/b"] {
+            assert!(
+                parse(&format!(r#"{{"id":"{bad}","executable":"x"}}"#)).is_err(),
+                "{bad}"
+            );
+        }
+    }
+}

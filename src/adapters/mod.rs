@@ -1,0 +1,211 @@
+//! Adapters: which harnesses there are, and how each one's command line is built.
+//!
+//! HTTP threads read a published [`Registry`]; nobody changes one. It knows command lines and manifests, and
+//! nothing of sessions or processes.
+
+mod bundled;
+mod lookup;
+mod manifest;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use log::error;
+
+pub use bundled::HELLO_VERB;
+pub use lookup::find_on_path;
+pub use manifest::ManifestSources;
+
+use crate::api::{AdapterStatus, RefusedManifest};
+use crate::sys;
+
+/// How a harness is called, and what it is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its id: lower case.
+    pub id: String,
+    /// For people.
+    pub label: String,
+    /// What is started.
+    pub executable: Executable,
+    /// The arguments before the model and the prompt.
+    pub prefix_args: Vec<String>,
+    /// The flag that takes the model as the next argument, where there is one.
+    pub model_flag: Option<String>,
+    /// How the prompt is given.
+    pub prompt: PromptStyle,
+    /// What the harness reads.
+    pub stdin: StdinMode,
+    /// How to get it.
+    pub install_hint: String,
+    /// `bundled`, or the manifest's path.
+    pub source: String,
+}
+
+/// What is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Executable {
+    /// A bare name, looked up on the daemon's `PATH`.
+    OnPath(String),
+    /// This binary itself.
+    Own(PathBuf),
+}
+
+/// How the prompt is given, always as one argument, and the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptStyle {
+    /// Behind `--`.
+    AfterDashes,
+    /// As `<flag>=<prompt>`.
+    Flag(String),
+}
+
+/// What a harness reads from its stdin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StdinMode {
+    /// End of file.
+    Closed,
+    /// What clients send as input.
+    Open,
+}
+
+impl Adapter {
+    /// The file to execute, if it is there now.
+    pub fn resolve(&self) -> Option<PathBuf> {
+        match &self.executable {
+            Executable::OnPath(name) => find_on_path(name, std::env::var_os("PATH").as_deref()),
+            Executable::Own(path) => Some(path.clone()),
+        }
+    }
+
+    /// The name of the executable, for people and as the first argument.
+    pub fn executable_name(&self) -> &str {
+        match &self.executable {
+            Executable::OnPath(name) => name,
+            Executable::Own(_) => "coven",
+        }
+    }
+
+    /// The arguments for one prompt, the name of the program first.
+    pub fn argv(&self, prompt: &str, model: Option<&str>) -> Vec<String> {
+        let mut argv = vec![self.executable_name().to_owned()];
+        argv.extend(self.prefix_args.iter().cloned());
+        if let (Some(flag), Some(model)) = (&self.model_flag, model) {
+            argv.extend([flag.clone(), model.to_owned()]);
+        }
+        match &self.prompt {
+            PromptStyle::AfterDashes => argv.extend(["--".to_owned(), prompt.to_owned()]),
+            PromptStyle::Flag(flag) => argv.push(format!("{flag}={prompt}")),
+        }
+        argv
+    }
+
+    /// The longest prompt, in bytes, that fits the argument it becomes a part of.
+    pub fn prompt_max(&self) -> usize {
+        match &self.prompt {
+            PromptStyle::AfterDashes => sys::ARGUMENT_MAX,
+            PromptStyle::Flag(flag) => sys::ARGUMENT_MAX - flag.len() - 1,
+        }
+    }
+
+    /// What capabilities show of it.
+    pub fn status(&self) -> AdapterStatus {
+        let path = self.resolve();
+        AdapterStatus {
+            id: self.id.clone(),
+            label: self.label.clone(),
+            executable: self.executable_name().to_owned(),
+            available: path.is_some(),
+            path: path.map(|path| path.display().to_string()),
+            source: self.source.clone(),
+            install_hint: self.install_hint.clone(),
+        }
+    }
+}
+
+/// All adapters that the daemon knows, and the manifests that it refused.
+#[derive(Debug)]
+pub struct Registry {
+    adapters: Vec<Adapter>,
+    refused: Vec<RefusedManifest>,
+}
+
+impl Registry {
+    /// The bundled adapters, and those of the manifests in `sources`. A manifest that cannot be taken is
+    /// logged and remembered, and costs the others nothing.
+    pub fn load(own_executable: &Path, sources: &ManifestSources) -> Self {
+        let mut registry = Self {
+            adapters: bundled::adapters(own_executable),
+            refused: Vec::new(),
+        };
+        for path in sources.files() {
+            if let Err(reason) = registry.add_manifest(&path) {
+                let source = path.display().to_string();
+                error!(event = "manifest_refused", path = source.as_str(), reason = reason.as_str(); "");
+                registry.refused.push(RefusedManifest { source, reason });
+            }
+        }
+        registry
+    }
+
+    fn add_manifest(&mut self, path: &Path) -> Result<(), String> {
+        let adapters = manifest::read(path)?;
+        for adapter in &adapters {
+            if let Some(known) = self.get(&adapter.id) {
+                return Err(format!(
+                    "adapter {:?} is already there ({})",
+                    adapter.id, known.source
+                ));
+            }
+        }
+        self.adapters.extend(adapters);
+        Ok(())
+    }
+
+    /// The adapter with this id.
+    pub fn get(&self, id: &str) -> Option<&Adapter> {
+        self.adapters.iter().find(|adapter| adapter.id == id)
+    }
+
+    /// All of them, the bundled ones first.
+    pub fn adapters(&self) -> &[Adapter] {
+        &self.adapters
+    }
+
+    /// The manifests that were refused.
+    pub fn refused(&self) -> &[RefusedManifest] {
+        &self.refused
+    }
+}
+
+/// The registry that is in force, replaced as a whole when it is loaded again.
+#[derive(Debug)]
+pub struct Published {
+    own_executable: PathBuf,
+    sources: ManifestSources,
+    current: RwLock<Arc<Registry>>,
+}
+
+impl Published {
+    /// Loads for the first time.
+    pub fn load(own_executable: PathBuf, sources: ManifestSources) -> Self {
+        let current = RwLock::new(Arc::new(Registry::load(&own_executable, &sources)));
+        Self {
+            own_executable,
+            sources,
+            current,
+        }
+    }
+
+    /// The registry in force.
+    pub fn current(&self) -> Arc<Registry> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the manifests again, and puts what comes of it into force.
+    pub fn reload(&self) -> Arc<Registry> {
+        let registry = Arc::new(Registry::load(&self.own_executable, &self.sources));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&registry);
+        registry
+    }
+}

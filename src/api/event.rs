@@ -1,0 +1,315 @@
+//! Events: their kinds and payloads, their ids, and the page that carries them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::{SessionId, SessionStatus, Timestamp};
+
+/// No event's payload reaches this many bytes.
+pub const PAYLOAD_MAX: usize = 400_000;
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The session's status changed.
+    Status,
+    /// The harness wrote something.
+    Output,
+    /// A client wrote to the harness.
+    Input,
+    /// The session's end was asked for.
+    Kill,
+    /// The harness ended.
+    Exit,
+    /// Something went wrong.
+    Error,
+}
+
+impl EventKind {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Output => "output",
+            Self::Input => "input",
+            Self::Kill => "kill",
+            Self::Exit => "exit",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Which of its two streams a harness wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// What an event says, ready to be written as its payload.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Payload<'a> {
+    /// `status`
+    Status {
+        status: SessionStatus,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<i32>,
+    },
+    /// `output`: text.
+    Text { data: &'a str, stream: Stream },
+    /// `output`: bytes that are not UTF-8, with their likeness as text.
+    Bytes {
+        data: &'a str,
+        stream: Stream,
+        base64: &'a str,
+    },
+    /// `input`
+    Input { data: &'a str },
+    /// `kill`: the signal that was asked for.
+    Kill { status: SessionStatus, signal: i32 },
+    /// `exit`
+    #[serde(rename_all = "camelCase")]
+    Exit {
+        status: SessionStatus,
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+    },
+    /// `error`
+    Error { code: &'a str, message: &'a str },
+}
+
+impl Payload<'_> {
+    /// The kind of event that carries this.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Status { .. } => EventKind::Status,
+            Self::Text { .. } | Self::Bytes { .. } => EventKind::Output,
+            Self::Input { .. } => EventKind::Input,
+            Self::Kill { .. } => EventKind::Kill,
+            Self::Exit { .. } => EventKind::Exit,
+            Self::Error { .. } => EventKind::Error,
+        }
+    }
+
+    /// The JSON that is stored and shown.
+    pub fn to_json(&self) -> String {
+        // Cannot fail: a payload holds strings and numbers, and a String takes every write.
+        serde_json::to_string(self).expect("a payload is plain data")
+    }
+
+    /// An `output` of bytes that are not UTF-8.
+    pub fn bytes_to_json(bytes: &[u8], stream: Stream) -> String {
+        let data = String::from_utf8_lossy(bytes);
+        Payload::Bytes {
+            data: &data,
+            stream,
+            base64: &STANDARD.encode(bytes),
+        }
+        .to_json()
+    }
+}
+
+/// An `output` payload, as a client reads it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct OutputPayload {
+    /// The text, or a likeness of the bytes.
+    pub data: String,
+    /// Where the harness wrote it.
+    pub stream: Stream,
+    /// The exact bytes, where they are not UTF-8.
+    pub base64: Option<String>,
+}
+
+impl OutputPayload {
+    /// The bytes that the harness wrote.
+    ///
+    /// # Errors
+    /// If `base64` is not base64.
+    pub fn bytes(&self) -> Result<Vec<u8>, base64::DecodeError> {
+        match &self.base64 {
+            Some(encoded) => STANDARD.decode(encoded),
+            None => Ok(self.data.clone().into_bytes()),
+        }
+    }
+}
+
+/// A `status` payload, as a client reads it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StatusPayload {
+    /// What the session became.
+    pub status: SessionStatus,
+}
+
+/// An event's id: the session's and the seq, so that a cursor made of it needs no look-up. Every character
+/// of it can stand in a query unescaped (RFC 3986, 2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId {
+    /// Whose event.
+    pub session: SessionId,
+    /// Which of them.
+    pub seq: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.session, self.seq)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (session, seq) = text.split_once('.').ok_or("not an event id")?;
+        let id = Self {
+            session: session.parse()?,
+            seq: seq.parse().map_err(|_| "not an event id".to_owned())?,
+        };
+        // `+1` and `01` also parse as numbers.
+        if id.to_string() == text {
+            Ok(id)
+        } else {
+            Err("not an event id".into())
+        }
+    }
+}
+
+/// An event, as a client reads it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the session, from 1.
+    pub seq: u64,
+    /// An [`EventId`].
+    pub id: String,
+    /// Whose event.
+    pub session_id: SessionId,
+    /// The kind's word; a client can meet one that it does not know.
+    pub kind: String,
+    /// A JSON object.
+    pub payload_json: String,
+    /// When the daemon saw it happen.
+    pub created_at: Timestamp,
+}
+
+/// Where a client has read to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventCursor {
+    /// The seq of the last event read.
+    pub after_seq: u64,
+}
+
+/// A page of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventPage {
+    /// In the order of their seq.
+    pub events: Vec<Event>,
+    /// Null only where the page is empty.
+    pub next_cursor: Option<EventCursor>,
+    /// Whether more is there already.
+    pub has_more: bool,
+}
+
+/// Writes one event of a page, as [`Event`] would be, straight from what the store holds.
+pub fn write_event(
+    out: &mut Vec<u8>,
+    id: EventId,
+    kind: &str,
+    payload_json: &str,
+    created_at: Timestamp,
+) -> std::io::Result<()> {
+    use std::io::Write;
+    let session = id.session;
+    write!(
+        out,
+        r#"{{"seq":{},"id":"{id}","session_id":"{session}","kind":"{kind}","payload_json":"#,
+        id.seq
+    )?;
+    serde_json::to_writer(&mut *out, payload_json)?;
+    write!(out, r#","created_at":"{created_at}"}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_id_reads_back_and_nothing_else_does() {
+        let id = EventId {
+            session: SessionId::random(),
+            seq: 42,
+        };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for other in [
+            "",
+            "x.1",
+            ".1",
+            &format!("{}.+1", id.session),
+            &format!("{}.01", id.session),
+        ] {
+            assert!(other.parse::<EventId>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_event_written_by_hand_is_the_event() {
+        let id = EventId {
+            session: SessionId::random(),
+            seq: 7,
+        };
+        let payload = Payload::Text {
+            data: "a \"quote\"\n\u{1b}[0m é \u{0}",
+            stream: Stream::Stdout,
+        };
+        let json = payload.to_json();
+        let mut out = Vec::new();
+        write_event(&mut out, id, "output", &json, Timestamp::from_millis(1)).unwrap();
+        let event: Event = serde_json::from_slice(&out).unwrap();
+        let expected = Event {
+            seq: 7,
+            id: id.to_string(),
+            session_id: id.session,
+            kind: "output".into(),
+            payload_json: json,
+            created_at: Timestamp::from_millis(1),
+        };
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn payloads_have_the_contracts_shape() {
+        let exit = Payload::Exit {
+            status: SessionStatus::Completed,
+            exit_code: Some(0),
+            signal: None,
+        };
+        assert_eq!(
+            exit.to_json(),
+            r#"{"status":"completed","exitCode":0,"signal":null}"#
+        );
+        let status = Payload::Status {
+            status: SessionStatus::Running,
+            pid: Some(4242),
+        };
+        assert_eq!(status.to_json(), r#"{"status":"running","pid":4242}"#);
+        let status = Payload::Status {
+            status: SessionStatus::Created,
+            pid: None,
+        };
+        assert_eq!(status.to_json(), r#"{"status":"created"}"#);
+        let output = Payload::bytes_to_json(b"\xff", Stream::Stderr);
+        assert_eq!(
+            output,
+            "{\"data\":\"\u{fffd}\",\"stream\":\"stderr\",\"base64\":\"/w==\"}"
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! What the daemon says of itself: health, capabilities, actions.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Timestamp;
+
+/// The answer to `GET /health`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// The daemon answers.
+    pub ok: bool,
+    /// [`super::CONTRACT`].
+    pub api_version: String,
+    /// The daemon's version.
+    pub coven_version: String,
+    /// What it can do.
+    pub capabilities: CapabilityFlags,
+    /// Who it is.
+    pub daemon: DaemonInfo,
+    /// How much it has to do.
+    pub sessions: SessionCounts,
+    /// How the writing of events goes.
+    pub event_writer: EventWriterHealth,
+    /// How the store stands on its disk.
+    pub storage: StorageHealth,
+}
+
+/// A capability that is false today turns true with the feature, and never before.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapabilityFlags {
+    pub sessions: bool,
+    pub events: bool,
+    pub event_cursor: String,
+    pub structured_errors: bool,
+    pub travel: bool,
+    pub scheduler: bool,
+    pub hub: bool,
+    pub executor_dispatch: bool,
+    pub session_handoff: bool,
+    pub session_launch_policy: bool,
+    pub afs: bool,
+    pub afs_mount: bool,
+    pub afs_commit: bool,
+    pub afs_commit_dry_run: bool,
+    pub execution_binding_contracts: Vec<String>,
+    pub request_adoption_contracts: Vec<String>,
+    pub event_wait: bool,
+}
+
+impl Default for CapabilityFlags {
+    /// What this build can do.
+    fn default() -> Self {
+        Self {
+            sessions: true,
+            events: true,
+            event_cursor: "sequence".into(),
+            structured_errors: true,
+            travel: false,
+            scheduler: false,
+            hub: false,
+            executor_dispatch: false,
+            session_handoff: false,
+            session_launch_policy: false,
+            afs: false,
+            afs_mount: false,
+            afs_commit: false,
+            afs_commit_dry_run: false,
+            execution_binding_contracts: Vec::new(),
+            request_adoption_contracts: Vec::new(),
+            event_wait: true,
+        }
+    }
+}
+
+/// Which daemon answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonInfo {
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Whole seconds since then, by the monotonic clock.
+    pub uptime_seconds: u64,
+    /// The path of its socket.
+    pub socket: String,
+}
+
+/// How many sessions there are.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct SessionCounts {
+    /// Those that a process backs.
+    pub live: u64,
+    /// All that have a record.
+    pub total: u64,
+}
+
+/// Whether events reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriterState {
+    /// Nothing waits.
+    Healthy,
+    /// Harnesses are being held back.
+    Pressured,
+    /// The last attempt to write failed; it is tried again.
+    Failed,
+}
+
+/// How the writing of events goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventWriterHealth {
+    /// Whether events reach the disk.
+    pub state: WriterState,
+    /// What has been read from harnesses and is not committed yet.
+    pub queued_events: u64,
+    /// The same, in bytes.
+    pub queued_bytes: u64,
+    /// Where harnesses begin to be held back, in bytes.
+    pub capacity_bytes: u64,
+    /// Always 0: a harness is held back instead.
+    pub dropped_output_events: u64,
+    /// Always 0.
+    pub dropped_output_bytes: u64,
+    /// Transactions committed since the daemon started.
+    pub transactions: u64,
+    /// Events committed since the daemon started.
+    pub committed_events: u64,
+    /// What the last failed attempt to write failed with, while the state is `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// How the store stands on its disk, as of `measured_at`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageHealth {
+    /// `ok`, or what is wrong.
+    pub status: String,
+    /// Size of the database file.
+    pub database_bytes: u64,
+    /// Size of its write-ahead log.
+    pub wal_bytes: u64,
+    /// What the file system still has for this user.
+    pub free_disk_bytes: u64,
+    /// The time of the oldest event that is kept.
+    pub oldest_retained_event_at: Option<Timestamp>,
+    /// When these figures were taken.
+    pub measured_at: Timestamp,
+}
+
+/// The answer to `GET /api-version`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiVersion {
+    /// The version in the path.
+    pub api_version: String,
+    /// All that this daemon speaks.
+    pub supported_api_versions: Vec<String>,
+}
+
+/// The answer to `GET /capabilities`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// What clients can ask for.
+    pub capabilities: Vec<Capability>,
+    /// The harnesses that this daemon knows.
+    pub adapters: Vec<AdapterStatus>,
+    /// Manifests that were not taken, and why.
+    #[serde(default)]
+    pub refused_manifests: Vec<RefusedManifest>,
+}
+
+/// One thing that clients can ask for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Capability {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub label: String,
+    /// What serves it.
+    pub adapter: String,
+    /// `available` or `planned`.
+    pub status: String,
+    /// `allow` or `requiresApproval`.
+    pub policy: String,
+    /// The actions that it takes.
+    pub actions: Vec<String>,
+}
+
+/// A harness that the daemon knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdapterStatus {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub label: String,
+    /// The bare name that is looked up.
+    pub executable: String,
+    /// Whether the look-up finds it now.
+    pub available: bool,
+    /// What the daemon's `PATH` resolves it to now.
+    pub path: Option<String>,
+    /// `bundled`, or the manifest's path.
+    pub source: String,
+    /// How to get it.
+    pub install_hint: String,
+}
+
+/// A manifest that was not taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefusedManifest {
+    /// Its path.
+    pub source: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The body of `POST /actions`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionRequest {
+    /// Which action.
+    pub action: String,
+    /// Who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Value>,
+    /// The client's own id for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<Value>,
+}

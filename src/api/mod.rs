@@ -1,0 +1,43 @@
+//! The wire contract, `coven.daemon.v1`: every structure that crosses the socket, once.
+//!
+//! Shared by the daemon, the CLI and the tests; no thread of its own. It knows JSON, and nothing of HTTP
+//! framing, SQLite or processes.
+
+mod error;
+mod event;
+mod health;
+mod id;
+mod session;
+mod time;
+
+pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use event::{
+    Event, EventCursor, EventId, EventKind, EventPage, OutputPayload, PAYLOAD_MAX, Payload,
+    StatusPayload, Stream, write_event,
+};
+pub use health::{
+    ActionRequest, AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags,
+    DaemonInfo, EventWriterHealth, Health, RefusedManifest, SessionCounts, StorageHealth,
+    WriterState,
+};
+pub use id::{SessionId, is_session_id_prefix};
+pub use session::{
+    Accepted, CompleteRequest, Deleted, ExternalRequest, InputRequest, LaunchRequest, SessionPage,
+    SessionRecord, SessionStatus, Visibility,
+};
+pub use time::Timestamp;
+
+/// The contract that this build speaks, as health names it.
+pub const CONTRACT: &str = "coven.daemon.v1";
+
+/// The version segment of this contract's paths.
+pub const API_VERSION: &str = "v1";
+
+/// Where the versioned routes live.
+pub const BASE_PATH: &str = "/api/v1";
+
+/// No body of a list passes this, in bytes: a known client refuses more than 1,000,000.
+pub const LIST_BYTES_MAX: usize = 900_000;
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

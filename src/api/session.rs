@@ -1,0 +1,228 @@
+//! Session records, and the bodies of the requests about them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{SessionId, Timestamp};
+
+/// Where a session is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionStatus {
+    /// The row is on disk, the harness is not started yet.
+    Created,
+    /// The harness runs.
+    Running,
+    /// Exit 0, with a conversation to come back to.
+    Idle,
+    /// Exit 0.
+    Completed,
+    /// Another exit code, a signal that nobody asked for, or a failed launch.
+    Failed,
+    /// A requested kill, a timeout, or the daemon's stop ended it.
+    Killed,
+    /// The daemon that ran it died.
+    Orphaned,
+}
+
+impl SessionStatus {
+    /// Every status, for parsing and for documentation.
+    pub const ALL: [Self; 7] = [
+        Self::Created,
+        Self::Running,
+        Self::Idle,
+        Self::Completed,
+        Self::Failed,
+        Self::Killed,
+        Self::Orphaned,
+    ];
+
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Idle => "idle",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+            Self::Orphaned => "orphaned",
+        }
+    }
+
+    /// The status that the contract's word names.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+
+    /// Whether no more will happen in this session by itself.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Created | Self::Running)
+    }
+}
+
+impl fmt::Display for SessionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Who may see a session. The daemon keeps it for its clients and acts on none of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// The default.
+    #[default]
+    Private,
+    /// Those of the workspace.
+    Workspace,
+    /// Everybody.
+    Shared,
+}
+
+impl Visibility {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Workspace => "workspace",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// The visibility that the contract's word names.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Private, Self::Workspace, Self::Shared]
+            .into_iter()
+            .find(|v| v.as_str() == word)
+    }
+}
+
+/// A session, as every route shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Its id.
+    pub id: SessionId,
+    /// The canonical project root.
+    pub project_root: String,
+    /// The adapter's id.
+    pub harness: String,
+    /// A line for people.
+    pub title: String,
+    /// Where it is in its life.
+    pub status: SessionStatus,
+    /// The exit code; null while it runs, and when a signal ended it.
+    pub exit_code: Option<i32>,
+    /// When it was archived.
+    pub archived_at: Option<Timestamp>,
+    /// When it was launched or registered.
+    pub created_at: Timestamp,
+    /// When its status last changed.
+    pub updated_at: Timestamp,
+    /// Metadata of the client's.
+    pub conversation_id: Option<String>,
+    /// Metadata of the client's.
+    pub familiar_id: Option<String>,
+    /// Always null in this contract.
+    pub execution_binding: Option<Value>,
+    /// Words of the client's.
+    pub labels: Vec<String>,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// Whether somebody else runs it.
+    pub external: bool,
+    /// Where an external session keeps its transcript.
+    pub transcript_path: Option<String>,
+    /// The canonical working directory; null for an external one.
+    pub cwd: Option<String>,
+    /// The harness's process, which is also its process group; null before the spawn.
+    pub pid: Option<i32>,
+    /// `nonInteractive`; null for an external one.
+    pub launch_mode: Option<String>,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// The seq of its newest event.
+    pub last_seq: u64,
+    /// The signal that ended the harness.
+    #[serde(default)]
+    pub signal: Option<i32>,
+}
+
+/// A page of sessions, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionPage {
+    /// The page.
+    pub sessions: Vec<SessionRecord>,
+    /// Where the next page begins; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// The body of a launch, as the CLI sends it. The daemon reads it field by field, so that an error names
+/// the field.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchRequest {
+    /// Absolute, an existing directory.
+    pub project_root: String,
+    /// Relative to the root, or absolute inside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// The adapter's id.
+    pub harness: String,
+    /// What the harness is asked to do.
+    pub prompt: String,
+    /// Default: the prompt's first line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// For harnesses that have a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Killed when it has run for that long, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// The body of `POST /sessions/:id/input`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputRequest {
+    /// What the harness reads from its stdin, byte for byte.
+    pub data: String,
+}
+
+/// The body of `POST /sessions/external`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalRequest {
+    /// The registrar's id for it.
+    pub id: SessionId,
+    /// As the registrar sees it.
+    pub project_root: String,
+    /// What runs it.
+    pub harness: String,
+}
+
+/// The body of `POST /sessions/:id/complete`.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CompleteRequest {
+    /// 0 or null: completed; else failed.
+    pub exit_code: Option<i32>,
+}
+
+/// The answer to input and kill.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Accepted {
+    /// True.
+    pub ok: bool,
+    /// True.
+    pub accepted: bool,
+}
+
+/// The answer to a delete.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Deleted {
+    /// True.
+    pub ok: bool,
+}

@@ -1,0 +1,295 @@
+//! `coven daemon`: start, stop, restart, status, serve.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use argh::FromArgs;
+use serde_json::json;
+
+use super::output::{Out, visible};
+use super::{CliError, Home, Outcome};
+use crate::api::Health;
+use crate::daemon::control::{self, StartReport, Started, Status, StopOutcome};
+use crate::daemon::{ServeOptions, serve};
+use crate::sys;
+
+/// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
+const STOPPED: u8 = 3;
+
+/// Start, stop and look at the daemon.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "daemon", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    #[argh(subcommand)]
+    verb: Verb,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Verb {
+    Start(Start),
+    Stop(Stop),
+    Restart(Restart),
+    Status(StatusArgs),
+    Serve(Serve),
+}
+
+/// Start it in the background; a success if it runs already.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "start", help_triggers("-h", "--help"))]
+struct Start {}
+
+/// Stop it, and with it all sessions; a success if it does not run.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "stop", help_triggers("-h", "--help"))]
+struct Stop {}
+
+/// Stop it, and start it again.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "restart", help_triggers("-h", "--help"))]
+struct Restart {}
+
+/// Say whether it runs: exit 0 running, 3 stopped, 1 stale.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
+struct StatusArgs {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Serve in the foreground, for supervisors; the log goes to stderr.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "serve", help_triggers("-h", "--help"))]
+struct Serve {
+    /// log to the home's file, and report on stdout when serving: what `start` does
+    #[argh(switch, hidden_help)]
+    background: bool,
+}
+
+pub(super) fn run(args: Args) -> Outcome {
+    let home = super::home()?;
+    match args.verb {
+        Verb::Start(_) => start(&home),
+        Verb::Stop(_) => stop(&home),
+        Verb::Restart(_) => restart(&home),
+        Verb::Status(args) => status(&home, args.json),
+        Verb::Serve(args) if args.background => serve_in_background(&home),
+        Verb::Serve(_) => serve_in_foreground(&home),
+    }
+}
+
+fn start(home: &Home) -> Outcome {
+    match control::start(home)? {
+        Started::New(health) => say_running("started", &health),
+        Started::Already(health) => say_running("already running", &health),
+    }
+}
+
+fn say_running(what: &str, health: &Health) -> Outcome {
+    let daemon = &health.daemon;
+    Out::new().line(&format!(
+        "{what} (pid {}, socket {})",
+        daemon.pid,
+        visible(&daemon.socket)
+    ))?;
+    Ok(0)
+}
+
+fn stop(home: &Home) -> Outcome {
+    let said = match control::stop(home)? {
+        StopOutcome::Ended { pid } => format!("stopped (pid {pid})"),
+        StopOutcome::NotRunning => "not running".to_owned(),
+    };
+    Out::new().line(&said)?;
+    Ok(0)
+}
+
+fn restart(home: &Home) -> Outcome {
+    control::stop(home)?;
+    start(home)
+}
+
+fn status(home: &Home, json: bool) -> Outcome {
+    let status = control::status(home);
+    let mut out = Out::new();
+    if json {
+        out.pretty_json(&status_json(home, &status))?;
+    } else {
+        print_status(home, &status, &mut out)?;
+    }
+    Ok(match status {
+        Status::Running(_) => 0,
+        Status::Stopped => STOPPED,
+        Status::Stale { .. } | Status::Unsupported { .. } => 1,
+    })
+}
+
+fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliError> {
+    let socket = visible(&home.socket().display().to_string());
+    match status {
+        Status::Running(health) => {
+            let daemon = &health.daemon;
+            let writer = &health.event_writer;
+            let state = match &writer.last_error {
+                None => format!("{:?}", writer.state).to_lowercase(),
+                Some(err) => format!("failed: {}", visible(err)),
+            };
+            out.facts(&[
+                ("state", "running".into()),
+                ("pid", daemon.pid.to_string()),
+                ("socket", visible(&daemon.socket)),
+                ("uptime", uptime(daemon.uptime_seconds)),
+                ("api version", health.api_version.clone()),
+                ("coven version", health.coven_version.clone()),
+                (
+                    "sessions",
+                    format!(
+                        "{} live, {} in all",
+                        health.sessions.live, health.sessions.total
+                    ),
+                ),
+                ("event writer", state),
+                ("next", "coven sessions".into()),
+            ])
+        }
+        Status::Stopped => out.facts(&[
+            ("state", "stopped".into()),
+            ("socket", socket),
+            ("next", "coven daemon start".into()),
+        ]),
+        Status::Stale {
+            reason,
+            pid,
+            locked,
+        } => {
+            let next = if *locked {
+                "coven daemon restart"
+            } else {
+                "coven daemon start, which cleans up"
+            };
+            let mut facts = vec![
+                ("state", "stale".into()),
+                ("reason", visible(reason)),
+                ("socket", socket),
+            ];
+            facts.extend(pid.map(|pid| ("pid", pid.to_string())));
+            facts.push(("next", next.into()));
+            out.facts(&facts)
+        }
+        Status::Unsupported { found } => out.facts(&[
+            ("state", "unsupported".into()),
+            (
+                "reason",
+                format!("it speaks {} (unsupported_api_version)", visible(found)),
+            ),
+            ("socket", socket),
+            ("next", "coven daemon restart".into()),
+        ]),
+    }
+}
+
+fn status_json(home: &Home, status: &Status) -> serde_json::Value {
+    let socket = home.socket().display().to_string();
+    match status {
+        Status::Running(health) => json!({
+            "state": "running", "pid": health.daemon.pid, "socket": health.daemon.socket,
+            "uptimeSeconds": health.daemon.uptime_seconds, "startedAt": health.daemon.started_at,
+            "apiVersion": health.api_version, "covenVersion": health.coven_version,
+            "sessions": health.sessions, "eventWriter": health.event_writer, "next": "coven sessions",
+        }),
+        Status::Stopped => json!({
+            "state": "stopped", "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
+            "next": "coven daemon start",
+        }),
+        Status::Stale {
+            reason,
+            pid,
+            locked,
+        } => json!({
+            "state": "stale", "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
+            "apiVersion": null, "locked": locked,
+            "next": if *locked { "coven daemon restart" } else { "coven daemon start" },
+        }),
+        Status::Unsupported { found } => json!({
+            "state": "unsupported", "code": "unsupported_api_version", "apiVersion": found, "pid": null,
+            "socket": socket, "uptimeSeconds": null, "next": "coven daemon restart",
+        }),
+    }
+}
+
+fn uptime(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+fn serve_in_foreground(home: &Home) -> Outcome {
+    match serve(home, ServeOptions { log_to_file: false }, || {}) {
+        Ok(()) => Ok(0),
+        Err(err) => Err(CliError::failed(
+            err.code(),
+            err.to_string(),
+            Some(&err.next()),
+        )),
+    }
+}
+
+/// As `start` runs it: one line on stdout says how it went, and then there is no stdout any more.
+fn serve_in_background(home: &Home) -> Outcome {
+    let report = |report: &StartReport| -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, report)?;
+        out.write_all(b"\n")?;
+        out.flush()?;
+        drop(out);
+        sys::replace_stdout(&File::options().write(true).open("/dev/null")?)
+    };
+    let mut served = false;
+    let ready = || {
+        served = true;
+        let ok = StartReport {
+            ok: true,
+            code: String::new(),
+            message: String::new(),
+            next: String::new(),
+        };
+        // Whoever started it may have gone; it serves all the same.
+        let _ = report(&ok);
+    };
+    match serve(home, ServeOptions { log_to_file: true }, ready) {
+        Ok(()) => Ok(0),
+        Err(err) => {
+            if !served {
+                let _ = report(&StartReport {
+                    ok: false,
+                    code: err.code().into(),
+                    message: err.to_string(),
+                    next: err.next(),
+                });
+            }
+            Err(CliError::failed(
+                err.code(),
+                err.to_string(),
+                Some(&err.next()),
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uptime_is_short() {
+        assert_eq!(uptime(59), "59 s");
+        assert_eq!(uptime(61), "1 min 1 s");
+        assert_eq!(uptime(7260), "2 h 1 min");
+        assert_eq!(uptime(90_000), "1 d 1 h");
+    }
+}

@@ -1,0 +1,132 @@
+//! What a verb fails with, as it is printed: `coven: <message> (<code>)`, then the next command to try.
+
+use std::io::{self, Write};
+
+use crate::client::ClientError;
+use crate::daemon::HomeError;
+use crate::daemon::control::ControlError;
+
+/// Why a verb failed.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// The command line is wrong: exit 2.
+    Usage(String),
+    /// No daemon runs: exit 3.
+    NotRunning(String),
+    /// Anything else: exit 1.
+    Failed {
+        code: String,
+        message: String,
+        next: Option<String>,
+    },
+    /// Who read the output has gone, as `head` does: no failure.
+    OutputClosed,
+}
+
+impl CliError {
+    pub(super) fn usage(message: &str) -> Self {
+        Self::Usage(message.to_owned())
+    }
+
+    pub(super) fn failed(code: &str, message: impl Into<String>, next: Option<&str>) -> Self {
+        Self::Failed {
+            code: code.into(),
+            message: message.into(),
+            next: next.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::Failed { .. } => 1,
+            Self::Usage(_) => 2,
+            Self::NotRunning(_) => 3,
+        }
+    }
+
+    pub(super) fn print(&self) {
+        let (message, code, next) = match self {
+            Self::OutputClosed => return,
+            Self::Usage(message) => (message, "usage", Some("coven --help")),
+            Self::NotRunning(message) => {
+                (message, "daemon_not_running", Some("coven daemon start"))
+            }
+            Self::Failed {
+                code,
+                message,
+                next,
+            } => (message, code.as_str(), next.as_deref()),
+        };
+        let mut err = io::stderr().lock();
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(
+            err,
+            "coven: {} ({code})",
+            super::output::visible_text(message)
+        );
+        if let Some(next) = next {
+            let _ = writeln!(err, "  try: {}", super::output::visible(next));
+        }
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(err: io::Error) -> Self {
+        match err.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::failed("io_error", err.to_string(), None),
+        }
+    }
+}
+
+impl From<HomeError> for CliError {
+    fn from(err: HomeError) -> Self {
+        Self::failed(err.code(), err.to_string(), Some(&err.mend()))
+    }
+}
+
+impl From<ControlError> for CliError {
+    fn from(err: ControlError) -> Self {
+        Self::failed(&err.code, err.message, Some(&err.next))
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(err: ClientError) -> Self {
+        let message = err.to_string();
+        match err {
+            ClientError::NotRunning { .. } => Self::NotRunning(message),
+            ClientError::UnsupportedVersion { .. } => Self::failed(
+                "unsupported_api_version",
+                message,
+                Some("coven daemon restart"),
+            ),
+            ClientError::Api { error, .. } => {
+                Self::failed(&error.code, message, next_for(&error.code))
+            }
+            ClientError::Io(_) | ClientError::Protocol(_) => {
+                Self::failed("daemon_unreachable", message, Some("coven daemon status"))
+            }
+        }
+    }
+}
+
+/// The first thing to look at, for the codes that have one.
+fn next_for(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "harness_not_found" => "coven adapters, which shows what the daemon's PATH has",
+        "invalid_request" => "coven --help",
+        "project_root_violation" => "coven run --root <dir> --cwd <dir inside it> …",
+        "session_not_found" => "coven sessions --all",
+        "session_not_live" => "coven show <id>, to see how it ended",
+        "session_live" => "coven kill <id>",
+        "launch_failed" => "coven events <id>",
+        "store_unavailable" => "coven daemon status, and df on COVEN_HOME",
+        "too_many_sessions" => "coven sessions, and coven kill <id>",
+        "input_backlog_full" => "coven attach <id>, to see what it waits for",
+        "shutting_down" => "coven daemon start",
+        "internal_error" => "look at the end of the daemon's log",
+        _ => return None,
+    })
+}

@@ -1,0 +1,60 @@
+//! `coven events`: what is on record of a session.
+
+use argh::FromArgs;
+
+use super::follow::{connect, full_id};
+use super::output::{Out, shortened};
+use super::{CliError, Outcome};
+use crate::api::{Event, EventPage};
+
+/// List a session's events.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "events", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// only those after this seq
+    #[argh(option, default = "0")]
+    after: u64,
+    /// at most so many (default: all)
+    #[argh(option, default = "u64::MAX")]
+    limit: u64,
+    /// as JSON, an event a line
+    #[argh(switch)]
+    json: bool,
+    /// the session's id, or a unique beginning of it
+    #[argh(positional)]
+    id: String,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let home = super::home()?;
+    let mut client = connect(&home)?;
+    let id = full_id(&mut client, &args.id)?;
+    let mut out = Out::new();
+    let (mut after, mut left) = (args.after, args.limit);
+    while left > 0 {
+        let limit = left.min(1000);
+        let page: EventPage = client.get(&format!(
+            "/events?sessionId={id}&afterSeq={after}&limit={limit}"
+        ))?;
+        for event in &page.events {
+            print(event, args.json, &mut out)?;
+            after = event.seq;
+        }
+        left -= page.events.len() as u64;
+        if !page.has_more {
+            break;
+        }
+    }
+    Ok(0)
+}
+
+fn print(event: &Event, json: bool, out: &mut Out) -> Result<(), CliError> {
+    if json {
+        return out.json(event);
+    }
+    let payload = shortened(&event.payload_json, 100);
+    out.line(&format!(
+        "{:>6}  {}  {:<8}  {payload}",
+        event.seq, event.created_at, event.kind
+    ))
+}

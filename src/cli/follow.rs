@@ -1,0 +1,156 @@
+//! Following a session: its output as it comes, to its end. What `run`, `attach` and `wait` have in common, with
+//! the look-up of ids.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::api::{
+    Event, EventPage, OutputPayload, SessionPage, SessionRecord, SessionStatus, StatusPayload,
+    Stream, is_session_id_prefix,
+};
+use crate::client::Client;
+
+use super::output::Out;
+use super::{CliError, Home};
+
+/// How long one request waits for the next event.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// How output is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    /// The harness's stdout on stdout, its stderr on stderr, byte for byte.
+    Output,
+    /// Every event, a line of JSON each.
+    Json,
+    /// Nothing.
+    Nothing,
+}
+
+/// A connection to the daemon of `home`.
+pub(super) fn connect(home: &Home) -> Result<Client, CliError> {
+    Ok(Client::connect(&home.socket())?)
+}
+
+/// The full id that `given` is or, as a unique prefix, begins.
+pub(super) fn full_id(client: &mut Client, given: &str) -> Result<String, CliError> {
+    let not_found = || {
+        CliError::failed(
+            "session_not_found",
+            format!("no session {given}"),
+            Some("coven sessions --all"),
+        )
+    };
+    if !is_session_id_prefix(given) {
+        return Err(not_found());
+    }
+    if given.len() == 36 {
+        return Ok(given.to_owned());
+    }
+    let page: SessionPage = client.get(&format!(
+        "/sessions?includeArchived=true&limit=2&idPrefix={given}"
+    ))?;
+    match page.sessions.as_slice() {
+        [] => Err(not_found()),
+        [session] => Ok(session.id.to_string()),
+        [one, other, ..] => Err(CliError::failed(
+            "ambiguous_id",
+            format!(
+                "{given} begins several ids, {} and {} among them",
+                one.id, other.id
+            ),
+            Some("more characters of the id"),
+        )),
+    }
+}
+
+/// Shows what the session does after event `after`, until it has ended; returns its record then.
+pub(super) fn follow(
+    client: &mut Client,
+    id: &str,
+    mut after: u64,
+    show: Show,
+) -> Result<SessionRecord, CliError> {
+    client.allow_wait(WAIT)?;
+    let mut screen = Screen::new(show);
+    loop {
+        let wait = WAIT.as_millis();
+        let page: EventPage = client.get(&format!(
+            "/events?sessionId={id}&afterSeq={after}&waitMs={wait}"
+        ))?;
+        let mut ended = false;
+        for event in &page.events {
+            screen.show(event)?;
+            after = event.seq;
+            ended |= is_final_status(event);
+        }
+        if ended || page.events.is_empty() {
+            let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
+            // An empty page is the end of a wait, or of a session that had ended before.
+            if record.status.is_final() && record.last_seq <= after {
+                return Ok(record);
+            }
+        }
+    }
+}
+
+fn is_final_status(event: &Event) -> bool {
+    event.kind == "status"
+        && serde_json::from_str::<StatusPayload>(&event.payload_json)
+            .is_ok_and(|payload| payload.status.is_final())
+}
+
+/// Where events are shown.
+struct Screen {
+    show: Show,
+    out: Out,
+}
+
+impl Screen {
+    fn new(show: Show) -> Self {
+        Self {
+            show,
+            out: Out::new(),
+        }
+    }
+
+    fn show(&mut self, event: &Event) -> Result<(), CliError> {
+        match self.show {
+            Show::Nothing => Ok(()),
+            Show::Json => self.out.json(event),
+            Show::Output if event.kind == "output" => self.show_output(event),
+            Show::Output => Ok(()),
+        }
+    }
+
+    fn show_output(&mut self, event: &Event) -> Result<(), CliError> {
+        let wrong = |err: String| {
+            CliError::failed(
+                "daemon_unreachable",
+                format!("event {}: {err}", event.seq),
+                None,
+            )
+        };
+        let payload: OutputPayload =
+            serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
+        let bytes = payload.bytes().map_err(|err| wrong(err.to_string()))?;
+        match payload.stream {
+            Stream::Stdout => self.out.bytes(&bytes),
+            Stream::Stderr => {
+                let mut err = io::stderr().lock();
+                err.write_all(&bytes)?;
+                Ok(err.flush()?)
+            }
+        }
+    }
+}
+
+/// The exit code that a shell would give a command that ended like this.
+pub(super) fn exit_code(record: &SessionRecord) -> u8 {
+    match (record.exit_code, record.signal, record.status) {
+        (Some(code), _, _) => u8::try_from(code).unwrap_or(1),
+        (None, Some(signal), _) => u8::try_from(128 + signal).unwrap_or(1),
+        (None, None, SessionStatus::Completed | SessionStatus::Idle) => 0,
+        (None, None, _) => 1,
+    }
+}

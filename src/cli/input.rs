@@ -1,0 +1,46 @@
+//! `coven input`: write to a session's stdin.
+
+use std::io::{self, Read};
+
+use argh::FromArgs;
+
+use super::follow::{connect, full_id};
+use super::{CliError, Outcome};
+use crate::api::{Accepted, InputRequest};
+
+/// Write a line to a session's stdin.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "input",
+    help_triggers("-h", "--help"),
+    note = "The text `-` is read from stdin, byte for byte; any other gets a newline at its end."
+)]
+pub(super) struct Args {
+    /// without the newline at the end
+    #[argh(switch, short = 'n')]
+    no_newline: bool,
+    /// the session's id, or a unique beginning of it
+    #[argh(positional)]
+    id: String,
+    /// the text
+    #[argh(positional, greedy)]
+    text: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let data = match args.text.as_slice() {
+        [] => return Err(CliError::usage("input: no text")),
+        [dash] if dash == "-" => {
+            let mut data = String::new();
+            io::stdin().read_to_string(&mut data)?;
+            data
+        }
+        words => words.join(" ") + if args.no_newline { "" } else { "\n" },
+    };
+    let home = super::home()?;
+    let mut client = connect(&home)?;
+    let id = full_id(&mut client, &args.id)?;
+    client.post::<Accepted>(&format!("/sessions/{id}/input"), &InputRequest { data })?;
+    Ok(0)
+}

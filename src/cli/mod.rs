@@ -1,0 +1,139 @@
+//! The command line: one file a verb. To add a verb is to add its file, a line to [`Verb`], and a line to
+//! [`Verb::run`].
+//!
+//! Runs in processes of its own, and knows the daemon only by its API and its home.
+
+mod adapters;
+mod archive;
+mod args;
+mod attach;
+mod daemon;
+mod error;
+mod events;
+mod follow;
+mod input;
+mod kill;
+mod output;
+mod run;
+mod sacrifice;
+mod sessions;
+mod show;
+mod version;
+mod wait;
+
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+use crate::adapters::HELLO_VERB;
+use crate::daemon::Home;
+use crate::{harness, sys};
+use error::CliError;
+
+/// Runs coding-agent command lines as supervised sessions, and keeps every byte of their output.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "Exit codes: 0 success, 1 failure, 2 usage, 3 the daemon is not running. `run`, `attach` and `wait` exit
+with the session's own code, or 128 and the number of the signal that ended it.
+
+Everything is kept in COVEN_HOME (default: ~/.coven)."
+)]
+struct Cli {
+    /// print the version
+    #[argh(switch, short = 'V')]
+    version: bool,
+    #[argh(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Verb {
+    Daemon(daemon::Args),
+    Run(run::Args),
+    Sessions(sessions::Args),
+    Show(show::Args),
+    Events(events::Args),
+    Attach(attach::Args),
+    Wait(wait::Args),
+    Input(input::Args),
+    Kill(kill::Args),
+    Archive(archive::ArchiveArgs),
+    Summon(archive::SummonArgs),
+    Sacrifice(sacrifice::Args),
+    Adapters(adapters::Args),
+    Version(version::Args),
+}
+
+/// What a verb ends with: the exit code, or why it failed.
+type Outcome = Result<u8, CliError>;
+
+impl Verb {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Daemon(args) => daemon::run(args),
+            Self::Run(args) => run::run(args),
+            Self::Sessions(args) => sessions::run(&args),
+            Self::Show(args) => show::run(&args),
+            Self::Events(args) => events::run(&args),
+            Self::Attach(args) => attach::run(&args),
+            Self::Wait(args) => wait::run(&args),
+            Self::Input(args) => input::run(&args),
+            Self::Kill(args) => kill::run(&args),
+            Self::Archive(args) => archive::archive(&args),
+            Self::Summon(args) => archive::summon(&args),
+            Self::Sacrifice(args) => sacrifice::run(&args),
+            Self::Adapters(args) => adapters::run(&args),
+            Self::Version(args) => version::run(&args),
+        }
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let args = match args::from_env() {
+        Ok(args) => args,
+        Err(err) => return finish(Err(err)),
+    };
+    if let [verb, .., prompt] = args.as_slice()
+        && verb == HELLO_VERB
+    {
+        // A harness like any other: its reader may go away at any time.
+        return ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8);
+    }
+    finish(parse_and_run(&args))
+}
+
+fn parse_and_run(args: &[String]) -> Outcome {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match Cli::from_args(&["coven"], &args) {
+        Ok(Cli { version: true, .. }) => version::run(&version::Args { json: false }),
+        Ok(Cli {
+            verb: Some(verb), ..
+        }) => verb.run(),
+        Ok(Cli { verb: None, .. }) => Err(CliError::usage("no verb given")),
+        // Help that was asked for.
+        Err(early) if early.status.is_ok() => {
+            output::Out::new().line(early.output.trim_end())?;
+            Ok(0)
+        }
+        Err(early) => Err(CliError::usage(early.output.trim_end())),
+    }
+}
+
+fn finish(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(err) => {
+            err.print();
+            ExitCode::from(err.exit_code())
+        }
+    }
+}
+
+/// The home, for every verb.
+fn home() -> Result<Home, CliError> {
+    sys::unblock_all();
+    Ok(Home::from_env()?)
+}

@@ -1,0 +1,123 @@
+//! What is printed: for eyes a table, for programs JSON, and nothing in either that could move a terminal's cursor.
+
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use serde::Serialize;
+
+use super::CliError;
+
+/// Standard output, buffered; what is left is written when it is dropped.
+pub(super) struct Out(BufWriter<StdoutLock<'static>>);
+
+impl Out {
+    pub(super) fn new() -> Self {
+        Self(BufWriter::new(io::stdout().lock()))
+    }
+
+    pub(super) fn line(&mut self, line: &str) -> Result<(), CliError> {
+        writeln!(self.0, "{line}")?;
+        Ok(self.0.flush()?)
+    }
+
+    /// `bytes` as they are, at once.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.0.write_all(bytes)?;
+        Ok(self.0.flush()?)
+    }
+
+    /// `value` as JSON on one line.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string(value)
+            .map_err(|err| CliError::failed("internal_error", err.to_string(), None))?;
+        self.line(&text)
+    }
+
+    /// `value` as JSON for people who pipe it nowhere.
+    pub(super) fn pretty_json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|err| CliError::failed("internal_error", err.to_string(), None))?;
+        self.line(&text)
+    }
+
+    /// Rows under a head, in columns as wide as their widest cell; the last is not padded.
+    pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
+        let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+        for row in std::iter::once(&head).chain(rows) {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, &width)| format!("{cell:width$}"))
+                .collect();
+            writeln!(self.0, "{}", cells.join("  ").trim_end())?;
+        }
+        Ok(self.0.flush()?)
+    }
+
+    /// Names and values, a line each.
+    pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> Result<(), CliError> {
+        let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in facts {
+            writeln!(self.0, "{name:width$}  {value}")?;
+        }
+        Ok(self.0.flush()?)
+    }
+}
+
+/// `text` on one line, with control characters, and those that change the direction of others, made visible.
+pub(super) fn visible(text: &str) -> String {
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            match c {
+                '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}' => {
+                    out.extend(c.escape_default());
+                }
+                c if c.is_control() => out.extend(c.escape_default()),
+                c => out.push(c),
+            }
+            out
+        })
+}
+
+/// As [`visible`], but lines stay lines: for texts of our own that quote others.
+pub(super) fn visible_text(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
+}
+
+/// `text`, visible, cut to `width` characters.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    let text = visible(text);
+    match text.char_indices().nth(width) {
+        None => text,
+        Some(_) => text.chars().take(width - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_the_cursor_gets_through() {
+        assert_eq!(
+            visible("a\u{1b}[2Jb\nc\u{9b}\u{202e}"),
+            "a\\u{1b}[2Jb\\nc\\u{9b}\\u{202e}"
+        );
+        assert_eq!(visible("é🦀"), "é🦀");
+        assert_eq!(visible_text("a\nb\u{7}"), "a\nb\\u{7}");
+    }
+
+    #[test]
+    fn a_long_text_is_shortened() {
+        assert_eq!(shortened("abc", 3), "abc");
+        assert_eq!(shortened("abcd", 3), "ab…");
+    }
+}

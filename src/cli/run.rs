@@ -1,0 +1,271 @@
+//! `coven run`: launch a session, and show it to its end.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use argh::FromArgs;
+
+use super::follow::{Show, connect, exit_code, follow};
+use super::output::Out;
+use super::{CliError, Home, Outcome};
+use crate::api::{Accepted, LaunchRequest, SessionRecord};
+use crate::client::{Client, ClientError};
+use crate::daemon::control::{self, Started};
+use crate::sys;
+
+/// The options of `run` that take a value: what follows them is not the harness.
+pub(super) const VALUE_OPTIONS: [&str; 6] = [
+    "--cwd",
+    "--title",
+    "--model",
+    "--timeout",
+    "--root",
+    "--file",
+];
+
+/// Launch a session and show its output; everything after the harness is the prompt. Ctrl-C kills the session.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "run",
+    help_triggers("-h", "--help"),
+    note = "The prompt `-` is read from stdin. Exits with the harness's code, or 128 and its signal."
+)]
+pub(super) struct Args {
+    /// working directory of the harness (default: this one)
+    #[argh(option)]
+    cwd: Option<PathBuf>,
+    /// project root (default: the nearest directory upwards that holds .git, else the working directory)
+    #[argh(option)]
+    root: Option<PathBuf>,
+    /// a line for people (default: the prompt's first line)
+    #[argh(option)]
+    title: Option<String>,
+    /// for harnesses that have a choice
+    #[argh(option)]
+    model: Option<String>,
+    /// kill it when it has run for that long: seconds, or 90s, 15m, 2h
+    #[argh(option, from_str_fn(parse_timeout))]
+    timeout: Option<Duration>,
+    /// read the prompt from this file
+    #[argh(option)]
+    file: Option<PathBuf>,
+    /// print the session's id, and leave it to itself
+    #[argh(switch)]
+    detach: bool,
+    /// print events as JSON, a line each; with --detach, the record
+    #[argh(switch)]
+    json: bool,
+    /// the harness, and what it is asked to do
+    #[argh(positional, greedy, arg_name = "harness> <prompt")]
+    command: Vec<String>,
+}
+
+pub(super) fn run(args: Args) -> Outcome {
+    let request = request(&args)?;
+    let home = super::home()?;
+    if args.detach {
+        let mut client = connect_or_start(&home)?;
+        return detach(&launch(&mut client, &request)?, args.json);
+    }
+    // Before any thread, so that none but the one below takes the signal.
+    sys::block_stop_signals();
+    let mut client = connect_or_start(&home)?;
+    let record = launch(&mut client, &request)?;
+    let id = record.id.to_string();
+    if io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr(), "coven: session {id}");
+    }
+    kill_on_signal(home, id.clone())?;
+    let show = if args.json { Show::Json } else { Show::Output };
+    match follow(&mut client, &id, 0, show) {
+        Err(CliError::OutputClosed) => {
+            let _ = writeln!(
+                io::stderr(),
+                "coven: nobody reads the output; the session runs on: coven attach {id}"
+            );
+            Ok(0)
+        }
+        result => Ok(exit_code(&result?)),
+    }
+}
+
+fn detach(record: &SessionRecord, json: bool) -> Outcome {
+    let mut out = Out::new();
+    if json {
+        out.pretty_json(record)?;
+    } else {
+        out.line(&record.id.to_string())?;
+    }
+    Ok(0)
+}
+
+fn request(args: &Args) -> Result<LaunchRequest, CliError> {
+    let Some((harness, words)) = args.command.split_first() else {
+        return Err(CliError::usage("run: which harness?"));
+    };
+    let here = std::env::current_dir()?;
+    let cwd = args
+        .cwd
+        .as_ref()
+        .map_or_else(|| here.clone(), |cwd| here.join(cwd));
+    let root = match &args.root {
+        Some(root) => here.join(root),
+        None => project_root(&cwd),
+    };
+    // A root elsewhere, and no word on where in it: then the root itself.
+    let cwd = (args.cwd.is_some() || cwd.starts_with(&root)).then_some(cwd);
+    Ok(LaunchRequest {
+        project_root: utf8(&root)?,
+        cwd: cwd.as_deref().map(utf8).transpose()?,
+        harness: harness.clone(),
+        prompt: prompt(args.file.as_deref(), words)?,
+        title: args.title.clone(),
+        model: args.model.clone(),
+        timeout_ms: args.timeout.map(|timeout| timeout.as_millis() as u64),
+    })
+}
+
+fn prompt(file: Option<&Path>, words: &[String]) -> Result<String, CliError> {
+    let unreadable =
+        |what: String, err: io::Error| CliError::failed("io_error", format!("{what}: {err}"), None);
+    match (file, words) {
+        (Some(path), []) => {
+            std::fs::read_to_string(path).map_err(|err| unreadable(path.display().to_string(), err))
+        }
+        (Some(_), _) => Err(CliError::usage("run: a prompt and --file")),
+        (None, []) => Err(CliError::usage("run: no prompt")),
+        (None, [dash]) if dash == "-" => {
+            let mut prompt = String::new();
+            io::stdin()
+                .read_to_string(&mut prompt)
+                .map_err(|err| unreadable("stdin".into(), err))?;
+            Ok(prompt)
+        }
+        (None, words) => Ok(words.join(" ")),
+    }
+}
+
+/// The nearest directory from `cwd` upwards that holds `.git`; else `cwd`.
+fn project_root(cwd: &Path) -> PathBuf {
+    cwd.ancestors()
+        .find(|dir| dir.join(".git").exists())
+        .unwrap_or(cwd)
+        .to_owned()
+}
+
+fn utf8(path: &Path) -> Result<String, CliError> {
+    let not_utf8 = || CliError::usage(&format!("the path {} is not UTF-8", path.display()));
+    path.to_str().map(str::to_owned).ok_or_else(not_utf8)
+}
+
+fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord, CliError> {
+    Ok(client.post("/sessions", request)?)
+}
+
+fn connect_or_start(home: &Home) -> Result<Client, CliError> {
+    match Client::connect(&home.socket()) {
+        Err(ClientError::NotRunning { .. }) => {
+            if let Started::New(health) = control::start(home)?
+                && io::stderr().is_terminal()
+            {
+                let _ = writeln!(
+                    io::stderr(),
+                    "coven: started the daemon (pid {})",
+                    health.daemon.pid
+                );
+            }
+            connect(home)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Ctrl-C kills the session, whose end this process then shows; a second one does not wait for it.
+fn kill_on_signal(home: Home, id: String) -> io::Result<()> {
+    let wait = move || {
+        let Ok(signal) = sys::wait_stop_signal() else {
+            return;
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // What goes wrong with it shows in what is followed, or in nothing happening.
+                if let Ok(mut client) = connect(&home) {
+                    let _ = client.post::<Accepted>(&format!("/sessions/{id}/kill"), &());
+                }
+            });
+            let _ = sys::wait_stop_signal();
+            std::process::exit(128 + signal);
+        });
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .map(drop)
+}
+
+/// A duration as people write it: seconds, or with `s`, `m`, `h`.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let wrong = || format!("{text:?} is not a time such as 90, 90s, 15m or 2h");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "s" => Some(number),
+        "m" => number.checked_mul(60),
+        "h" => number.checked_mul(3600),
+        _ => None,
+    };
+    seconds
+        .filter(|&seconds| seconds > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Args {
+        Args::from_args(&["coven", "run"], args).unwrap()
+    }
+
+    #[test]
+    fn everything_after_the_harness_is_the_prompt() {
+        for prompt in [
+            &["--json"][..],
+            &["help"],
+            &["-"],
+            &["--help"],
+            &["a", "--cwd", "/x"],
+            &["--", "x"],
+        ] {
+            let mut command = vec!["hello"];
+            command.extend(prompt);
+            let args = parse(&command);
+            assert_eq!(args.command, command, "{prompt:?}");
+            assert!(!args.json);
+        }
+    }
+
+    #[test]
+    fn options_stand_before_the_harness() {
+        let args = parse(&["--json", "--cwd", "/x", "hello", "hi"]);
+        assert!(args.json);
+        assert_eq!(args.cwd, Some("/x".into()));
+        assert_eq!(args.command, ["hello", "hi"]);
+    }
+
+    #[test]
+    fn a_timeout_is_written_as_people_do() {
+        assert_eq!(parse_timeout("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_timeout("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(parse_timeout("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "0", "m", "1d", "-1", "1.5s", "99999999999999999999h"] {
+            assert!(parse_timeout(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `coven show`: one record.
+
+use argh::FromArgs;
+
+use super::Outcome;
+use super::follow::{connect, full_id};
+use super::output::{Out, visible};
+use crate::api::SessionRecord;
+
+/// Show one session's record.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "show", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+    /// the session's id, or a unique beginning of it
+    #[argh(positional)]
+    id: String,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let home = super::home()?;
+    let mut client = connect(&home)?;
+    let id = full_id(&mut client, &args.id)?;
+    let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
+    let mut out = Out::new();
+    if args.json {
+        out.pretty_json(&record)?
+    } else {
+        out.facts(&facts(&record))?
+    }
+    Ok(0)
+}
+
+fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
+    let text = |value: &Option<String>| value.as_deref().map(visible);
+    let optional = [
+        ("cwd", text(&record.cwd)),
+        ("model", text(&record.model)),
+        ("pid", record.pid.map(|pid| pid.to_string())),
+        ("exit code", record.exit_code.map(|code| code.to_string())),
+        ("signal", record.signal.map(|signal| signal.to_string())),
+        ("archived", record.archived_at.map(|at| at.to_string())),
+        ("conversation", text(&record.conversation_id)),
+        ("familiar", text(&record.familiar_id)),
+        ("transcript", text(&record.transcript_path)),
+        (
+            "labels",
+            (!record.labels.is_empty()).then(|| visible(&record.labels.join(", "))),
+        ),
+        ("external", record.external.then(|| "yes".to_owned())),
+    ];
+    let mut facts = vec![
+        ("id", record.id.to_string()),
+        ("title", visible(&record.title)),
+        ("status", record.status.to_string()),
+        ("harness", visible(&record.harness)),
+        ("project root", visible(&record.project_root)),
+    ];
+    facts.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    facts.extend([
+        ("created", record.created_at.to_string()),
+        ("updated", record.updated_at.to_string()),
+        ("events", record.last_seq.to_string()),
+    ]);
+    facts
+}

@@ -1,0 +1,272 @@
+//! A blocking client of the daemon's API: one connection, one request at a time.
+//!
+//! Used by the CLI's verbs, and by a starting daemon to see that it answers. It knows the contract, and nothing
+//! of the daemon's insides.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::{BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
+
+/// How long an answer may take. A launch or a delete can wait for the disk; a follower adds its own wait.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest answer that is read, in bytes: the contract's lists stay below a quarter of it.
+const ANSWER_MAX: usize = 4 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum ClientError {
+    /// Nobody listens on the socket.
+    NotRunning { socket: PathBuf, reason: io::Error },
+    /// Somebody listens who does not speak the contract.
+    UnsupportedVersion { found: String },
+    /// The daemon answered with an error.
+    Api { status: u16, error: ErrorDetail },
+    /// The connection broke, or timed out.
+    Io(io::Error),
+    /// The answer is not one.
+    Protocol(String),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning { socket, reason } => {
+                write!(f, "no daemon answers on {}: {reason}", socket.display())
+            }
+            Self::UnsupportedVersion { found } => {
+                write!(f, "the daemon speaks {found}, this coven speaks {CONTRACT}")
+            }
+            Self::Api { error, .. } => write!(f, "{}", error.message),
+            Self::Io(err)
+                if matches!(
+                    err.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                write!(f, "the daemon did not answer in time")
+            }
+            Self::Io(err) => write!(f, "the connection to the daemon broke: {err}"),
+            Self::Protocol(what) => write!(f, "the daemon's answer cannot be read: {what}"),
+        }
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(err: io::Error) -> Self {
+        Self::Io(err)
+    }
+}
+
+/// A connection to a daemon.
+pub struct Client {
+    socket: PathBuf,
+    stream: UnixStream,
+}
+
+impl Client {
+    /// Connects, and sees that the daemon speaks the contract.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`], [`ClientError::UnsupportedVersion`], or what went wrong on the way.
+    pub fn connect(socket: &Path) -> Result<Self, ClientError> {
+        Self::connect_within(socket, PATIENCE).map(|(client, _)| client)
+    }
+
+    /// As [`Client::connect`], with a bound on the time, and the health that was seen.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_within(
+        socket: &Path,
+        patience: Duration,
+    ) -> Result<(Self, Health), ClientError> {
+        let stream = connect(socket)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        let mut client = Self {
+            socket: socket.to_owned(),
+            stream,
+        };
+        let health = client.health()?;
+        client.stream.set_read_timeout(Some(PATIENCE))?;
+        Ok((client, health))
+    }
+
+    fn health(&mut self) -> Result<Health, ClientError> {
+        let value: serde_json::Value = self.get("/health")?;
+        let found = value
+            .get("apiVersion")
+            .and_then(|version| version.as_str())
+            .unwrap_or("another contract");
+        if found != CONTRACT {
+            return Err(ClientError::UnsupportedVersion {
+                found: found.to_owned(),
+            });
+        }
+        serde_json::from_value(value).map_err(|err| ClientError::Protocol(err.to_string()))
+    }
+
+    /// The socket's other end, for who wants to know who that is.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// `GET`, as `T`.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
+        let body = match self.exchange("GET", path, &[]) {
+            // The daemon closes a connection that has been idle for a minute; a GET can be asked again.
+            Err(ClientError::Io(err)) if is_closed(&err) => {
+                self.reconnect()?;
+                self.exchange("GET", path, &[])?
+            }
+            result => result?,
+        };
+        parse(&body)
+    }
+
+    /// `POST` of `body` as JSON, answered with `T`.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn post<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body =
+            serde_json::to_vec(body).map_err(|err| ClientError::Protocol(err.to_string()))?;
+        parse(&self.exchange("POST", path, &body)?)
+    }
+
+    /// `DELETE`, answered with `T`.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn delete<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
+        parse(&self.exchange("DELETE", path, &[])?)
+    }
+
+    /// Allows the next answers `wait` more than usual.
+    ///
+    /// # Errors
+    /// What setsockopt(2) reports.
+    pub fn allow_wait(&self, wait: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(PATIENCE + wait))
+    }
+
+    fn reconnect(&mut self) -> Result<(), ClientError> {
+        let timeout = self.stream.read_timeout()?;
+        self.stream = connect(&self.socket)?;
+        self.stream.set_read_timeout(timeout)?;
+        Ok(())
+    }
+
+    /// One request and its answer's body; an error answer is an error.
+    fn exchange(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
+        let length = body.len();
+        let mut request = format!(
+            "{method} {BASE_PATH}{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        self.stream.write_all(&request)?;
+        let (status, body) = self.read_answer()?;
+        if status < 400 {
+            return Ok(body);
+        }
+        match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(ErrorBody { error }) => Err(ClientError::Api { status, error }),
+            Err(_) => Err(ClientError::Protocol(format!(
+                "status {status} without an error"
+            ))),
+        }
+    }
+
+    fn read_answer(&mut self) -> Result<(u16, Vec<u8>), ClientError> {
+        let mut bytes = Vec::new();
+        let (status, head, length) = loop {
+            if let Some(answer) = parse_head(&bytes)? {
+                break answer;
+            }
+            self.fill(&mut bytes)?;
+        };
+        if length > ANSWER_MAX {
+            return Err(ClientError::Protocol(format!(
+                "{length} bytes are too many"
+            )));
+        }
+        while bytes.len() < head + length {
+            self.fill(&mut bytes)?;
+        }
+        Ok((status, bytes.split_off(head)))
+    }
+
+    fn fill(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let mut chunk = [0; 64 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                bytes.extend_from_slice(&chunk[..n]);
+                Ok(())
+            }
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(socket).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
+            socket: socket.to_owned(),
+            reason: err,
+        },
+        _ => ClientError::Io(err),
+    })
+}
+
+fn is_closed(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// Status, length of the head, and length of the body; `None` if the head is not complete yet.
+fn parse_head(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>, ClientError> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let protocol = |what: &str| ClientError::Protocol(what.to_owned());
+    let head = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) => head,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(err) => return Err(ClientError::Protocol(err.to_string())),
+    };
+    let length = response
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
+        .and_then(|header| str::from_utf8(header.value).ok()?.parse().ok())
+        .ok_or_else(|| protocol("no Content-Length"))?;
+    Ok(Some((
+        response.code.ok_or_else(|| protocol("no status"))?,
+        head,
+        length,
+    )))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body).map_err(|err| ClientError::Protocol(err.to_string()))
+}

@@ -1,0 +1,349 @@
+//! The daemon from outside: is it running, start it, stop it. Runs in the CLI's process.
+
+use std::ffi::CString;
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::home::{Home, HomeError};
+use crate::api::Health;
+use crate::client::{Client, ClientError};
+use crate::harness::SESSION_VARIABLE;
+use crate::sys::{self, Interest};
+
+/// How long health may take before the daemon counts as one that does not answer.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a start may take: opening a large store after a crash replays its log.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a stop may take: the grace of the harnesses, and the daemon's own patience with its store.
+const STOP_PATIENCE: Duration = Duration::from_secs(90);
+
+/// What is to be seen of a daemon.
+#[derive(Debug)]
+pub enum Status {
+    /// It answers.
+    Running(Box<Health>),
+    /// Nothing is there.
+    Stopped,
+    /// Something is there that does not answer, or was left behind.
+    Stale {
+        /// What was found.
+        reason: String,
+        /// The process that `daemon.json` names, if it is still that process.
+        pid: Option<i32>,
+        /// Whether a process holds the lock.
+        locked: bool,
+    },
+    /// Something answers that speaks another contract.
+    Unsupported {
+        /// What it speaks.
+        found: String,
+    },
+}
+
+/// What came of a start.
+#[derive(Debug)]
+pub enum Started {
+    /// A new daemon.
+    New(Box<Health>),
+    /// It was running.
+    Already(Box<Health>),
+}
+
+/// What came of a stop.
+#[derive(Debug)]
+pub enum StopOutcome {
+    /// It ran, and has ended.
+    Ended {
+        /// Its process.
+        pid: i32,
+    },
+    /// It did not run.
+    NotRunning,
+}
+
+/// Why a start or stop failed, with the code and the next command that the CLI prints.
+#[derive(Debug)]
+pub struct ControlError {
+    /// The CLI's code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What to try next.
+    pub next: String,
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+impl From<HomeError> for ControlError {
+    fn from(err: HomeError) -> Self {
+        Self {
+            code: err.code().into(),
+            message: err.to_string(),
+            next: err.mend(),
+        }
+    }
+}
+
+impl ControlError {
+    fn start(message: impl fmt::Display) -> Self {
+        Self {
+            code: "daemon_start_failed".into(),
+            message: message.to_string(),
+            next: "coven daemon serve, which says on stderr what is wrong".into(),
+        }
+    }
+
+    fn stop(message: impl fmt::Display) -> Self {
+        Self {
+            code: "daemon_stop_failed".into(),
+            message: message.to_string(),
+            next: "coven daemon status".into(),
+        }
+    }
+}
+
+/// The one line that a daemon in the background says to who started it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartReport {
+    /// It serves.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default)]
+    pub code: String,
+    /// Why not, for a person.
+    #[serde(default)]
+    pub message: String,
+    /// What to try next.
+    #[serde(default)]
+    pub next: String,
+}
+
+/// Looks at the daemon of `home`, changing nothing.
+pub fn status(home: &Home) -> Status {
+    let unanswered = match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
+        Ok((_, health)) => return Status::Running(Box::new(health)),
+        Err(ClientError::UnsupportedVersion { found }) => return Status::Unsupported { found },
+        Err(err) => err,
+    };
+    let left = [home.socket(), home.daemon_file()]
+        .iter()
+        .any(|file| file.symlink_metadata().is_ok());
+    // Looking at the lock takes it for an instant, which a starting daemon could meet: only if there is a reason.
+    let locked = is_locked(home);
+    let pid = daemon_pid(home);
+    if locked {
+        let reason = format!("a process holds the lock, but {unanswered}");
+        Status::Stale {
+            reason,
+            pid,
+            locked,
+        }
+    } else if left {
+        Status::Stale {
+            reason: "files are left over from a daemon that died".into(),
+            pid: None,
+            locked,
+        }
+    } else {
+        Status::Stopped
+    }
+}
+
+fn is_locked(home: &Home) -> bool {
+    // Opened without creating it: looking changes nothing.
+    let Ok(file) = File::open(home.lock_file()) else {
+        return false;
+    };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// The daemon's process as it has put itself on record, if its pid has not gone to another process since.
+fn daemon_pid(home: &Home) -> Option<i32> {
+    let daemon = home.read_daemon_file()?;
+    let mark = sys::process_mark(daemon.pid)?;
+    (daemon.pid > 1 && daemon.process_mark.as_ref() == Some(&mark)).then_some(daemon.pid)
+}
+
+/// Starts the daemon of `home` in the background, unless it runs; returns when health answers.
+///
+/// # Errors
+/// [`ControlError`]
+pub fn start(home: &Home) -> Result<Started, ControlError> {
+    if let Status::Running(health) = status_if_answering(home)? {
+        return Ok(Started::Already(health));
+    }
+    home.prepare()?;
+    // Starters take their turn on the home itself: all but the first find a daemon that answers.
+    let turn = File::open(home.path()).map_err(ControlError::start)?;
+    turn.lock().map_err(ControlError::start)?;
+    if let Status::Running(health) = status_if_answering(home)? {
+        return Ok(Started::Already(health));
+    }
+    let report = spawn_daemon(home).map_err(ControlError::start)?;
+    let report = read_report(report).map_err(ControlError::start)?;
+    if !report.ok && report.code != "daemon_already_running" {
+        return Err(ControlError {
+            code: report.code,
+            message: report.message,
+            next: report.next,
+        });
+    }
+    match (status_if_answering(home)?, report.ok) {
+        (Status::Running(health), true) => Ok(Started::New(health)),
+        (Status::Running(health), false) => Ok(Started::Already(health)),
+        _ => Err(ControlError::start(
+            "the daemon has started, and does not answer",
+        )),
+    }
+}
+
+/// Whether a daemon answers; one that speaks another contract is an error, since it holds the socket.
+fn status_if_answering(home: &Home) -> Result<Status, ControlError> {
+    match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
+        Ok((_, health)) => Ok(Status::Running(Box::new(health))),
+        Err(err @ ClientError::UnsupportedVersion { .. }) => Err(ControlError {
+            code: "unsupported_api_version".into(),
+            message: err.to_string(),
+            next: "coven daemon stop, with the coven that started it".into(),
+        }),
+        Err(_) => Ok(Status::Stopped),
+    }
+}
+
+/// Starts this binary as the daemon, in a session of its own; returns what it reports on.
+fn spawn_daemon(home: &Home) -> io::Result<OwnedFd> {
+    let executable = std::env::current_exe()?;
+    let (report, child_stdout) = sys::pipe()?;
+    let null = File::open("/dev/null")?;
+    // Where the runtime's last words go, should the daemon abort.
+    let stderr = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(home.log_file())?;
+    let argument = |text: &str| CString::new(text).map_err(io::Error::other);
+    let env = std::env::vars_os()
+        // A daemon that is started inside a session is no part of it.
+        .filter(|(name, _)| name != SESSION_VARIABLE && name != "COVEN_HOME")
+        .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
+        .chain([[
+            b"COVEN_HOME=".to_vec(),
+            home.path().as_os_str().to_owned().into_vec(),
+        ]
+        .concat()])
+        .map(|variable| CString::new(variable).map_err(io::Error::other))
+        .collect::<io::Result<_>>()?;
+    sys::spawn(
+        &sys::Program {
+            path: &executable,
+            argv: ["coven", "daemon", "serve", "--background"]
+                .map(argument)
+                .into_iter()
+                .collect::<Result<_, _>>()?,
+            env,
+            cwd: home.path(),
+        },
+        &sys::Stdio {
+            stdin: null.as_fd(),
+            stdout: child_stdout.as_fd(),
+            stderr: stderr.as_fd(),
+        },
+    )?;
+    Ok(report)
+}
+
+fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
+    let deadline = Instant::now() + START_PATIENCE;
+    let mut pipe = File::from(pipe);
+    let mut line = Vec::new();
+    let mut chunk = [0; 4096];
+    while !line.contains(&b'\n') {
+        if !sys::poll(&mut [Interest::readable(&pipe)], Some(deadline))? {
+            let seconds = START_PATIENCE.as_secs();
+            return Err(io::Error::other(format!(
+                "the daemon has not begun to serve within {seconds} s"
+            )));
+        }
+        match pipe.read(&mut chunk)? {
+            0 => return Err(io::Error::other("the daemon ended before it served")),
+            n => line.extend_from_slice(&chunk[..n]),
+        }
+    }
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+/// Stops the daemon of `home`, if it runs; returns when its process has ended.
+///
+/// # Errors
+/// [`ControlError`]
+pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
+    let Some(pid) = running_pid(home)? else {
+        return Ok(StopOutcome::NotRunning);
+    };
+    // Before the signal: the descriptor names this process, whatever its pid becomes.
+    let watch = match sys::exit_watch(pid) {
+        Ok(watch) => watch,
+        Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(StopOutcome::NotRunning),
+        Err(err) => return Err(ControlError::stop(err)),
+    };
+    match sys::send_signal(pid, libc::SIGTERM) {
+        Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {
+            return Ok(StopOutcome::Ended { pid });
+        }
+        result => result.map_err(ControlError::stop)?,
+    }
+    let deadline = Instant::now() + STOP_PATIENCE;
+    if !sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).map_err(ControlError::stop)? {
+        let seconds = STOP_PATIENCE.as_secs();
+        let mut error = ControlError::stop(format!(
+            "the daemon (pid {pid}) has not ended within {seconds} s"
+        ));
+        error.next = format!("kill -9 {pid}");
+        return Err(error);
+    }
+    Ok(StopOutcome::Ended { pid })
+}
+
+/// Who is to be stopped: who listens on the socket, or, if nobody answers, who holds the lock.
+fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
+    match status(home) {
+        Status::Running(health) => Ok(i32::try_from(health.daemon.pid).ok()),
+        Status::Stopped => Ok(None),
+        Status::Stale { locked: false, .. } => Ok(None),
+        Status::Stale { pid: Some(pid), .. } => Ok(Some(pid)),
+        Status::Stale {
+            reason, pid: None, ..
+        } => {
+            let mut error = ControlError::stop(reason);
+            error.next = format!(
+                "fuser -v {}, to see which process that is",
+                home.lock_file().display()
+            );
+            Err(error)
+        }
+        Status::Unsupported { found } => {
+            let peer =
+                std::os::unix::net::UnixStream::connect(home.socket()).and_then(|s| sys::peer(&s));
+            match peer.ok().and_then(|peer| peer.pid) {
+                Some(pid) => Ok(Some(pid)),
+                None => Err(ControlError::stop(format!(
+                    "a daemon that speaks {found} holds the socket"
+                ))),
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! `COVEN_HOME`: where everything of a daemon's is. Trust is the file system: a home that others could reach into is
+//! refused.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Timestamp;
+use crate::sys;
+
+/// The home of one daemon: an absolute path.
+#[derive(Debug, Clone)]
+pub struct Home {
+    path: PathBuf,
+}
+
+/// Why a home cannot be used, with what mends it.
+#[derive(Debug)]
+pub enum HomeError {
+    /// Neither `COVEN_HOME` nor a home directory is known.
+    Unknown,
+    /// It is not what a home must be.
+    Refused { what: String, mend: String },
+    /// The socket's path would not fit `sun_path`.
+    SocketTooLong { socket: PathBuf, length: usize },
+    /// What the system says.
+    Io { path: PathBuf, err: io::Error },
+}
+
+impl HomeError {
+    /// The CLI's code for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SocketTooLong { .. } => "socket_path_too_long",
+            _ => "home_refused",
+        }
+    }
+
+    /// What to do about it.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::Unknown => "set COVEN_HOME to a directory of your own".into(),
+            Self::Refused { mend, .. } => mend.clone(),
+            Self::SocketTooLong { .. } => "set COVEN_HOME to a shorter path".into(),
+            Self::Io { path, .. } => format!("look at {}, or set COVEN_HOME", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for HomeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => write!(f, "neither COVEN_HOME nor HOME is set"),
+            Self::Refused { what, .. } => write!(f, "{what}"),
+            Self::SocketTooLong { socket, length } => write!(
+                f,
+                "the socket's path is {length} bytes long, and a Unix socket's can have {}: {}",
+                sys::SUN_PATH_MAX,
+                socket.display()
+            ),
+            Self::Io { path, err } => write!(f, "{}: {err}", path.display()),
+        }
+    }
+}
+
+/// What a daemon writes about itself: `daemon.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonFile {
+    /// Its process.
+    pub pid: i32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The path of its socket.
+    pub socket: String,
+    /// What tells its process from a later one with the same pid.
+    #[serde(default)]
+    pub process_mark: Option<String>,
+}
+
+impl Home {
+    /// The home that the environment names: `COVEN_HOME`, or `~/.coven`.
+    ///
+    /// # Errors
+    /// No home directory is known, or the path is too long for the socket.
+    pub fn from_env() -> Result<Self, HomeError> {
+        let set = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let path = match set("COVEN_HOME") {
+            Some(path) => path,
+            None => set("HOME")
+                .or_else(sys::home_from_passwd)
+                .ok_or(HomeError::Unknown)?
+                .join(".coven"),
+        };
+        let path = std::path::absolute(&path).map_err(|err| HomeError::Io { path, err })?;
+        let home = Self { path };
+        let socket = home.socket();
+        let length = socket.as_os_str().as_bytes().len();
+        if length > sys::SUN_PATH_MAX {
+            return Err(HomeError::SocketTooLong { socket, length });
+        }
+        Ok(home)
+    }
+
+    /// Creates it (mode 0700) where there is none, and checks that it is nobody else's.
+    ///
+    /// # Errors
+    /// It is a symbolic link, belongs to another user, is open to others, or cannot be created.
+    pub fn prepare(&self) -> Result<(), HomeError> {
+        self.create_dir(&self.path)?;
+        self.check()?;
+        self.create_dir(&self.logs())?;
+        self.create_dir(&self.adapters())
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<(), HomeError> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound && path == self.path => {
+                // Only the home itself is private; what leads to it has the user's own umask.
+                let parent = path.parent().unwrap_or(path);
+                std::fs::create_dir_all(parent).map_err(|err| self.io(parent, err))?;
+                self.create_dir(path)
+            }
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result.map_err(|err| self.io(path, err)),
+        }
+    }
+
+    fn io(&self, path: &Path, err: io::Error) -> HomeError {
+        HomeError::Io {
+            path: path.to_owned(),
+            err,
+        }
+    }
+
+    /// Checks that the home is a directory of this user's, and closed to others.
+    ///
+    /// # Errors
+    /// It is not; the message says what mends it.
+    pub fn check(&self) -> Result<(), HomeError> {
+        let path = self.path.display();
+        let meta = std::fs::symlink_metadata(&self.path).map_err(|err| self.io(&self.path, err))?;
+        let refused = |what: String, mend: String| Err(HomeError::Refused { what, mend });
+        if meta.is_symlink() {
+            return refused(
+                format!("{path} is a symbolic link"),
+                "set COVEN_HOME to the directory that it leads to".into(),
+            );
+        }
+        if !meta.is_dir() {
+            return refused(
+                format!("{path} is not a directory"),
+                format!("move it away: mv {path} {path}.old"),
+            );
+        }
+        if meta.uid() != sys::euid() {
+            return refused(
+                format!("{path} belongs to another user (uid {})", meta.uid()),
+                format!("chown {} {path}, or set COVEN_HOME", sys::euid()),
+            );
+        }
+        if meta.mode() & 0o077 != 0 {
+            return refused(
+                format!(
+                    "{path} is open to others (mode {:04o})",
+                    meta.mode() & 0o7777
+                ),
+                format!("chmod 700 {path}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("coven.sock")
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("coven.sqlite3")
+    }
+
+    /// What the running daemon says about itself.
+    pub fn daemon_file(&self) -> PathBuf {
+        self.path.join("daemon.json")
+    }
+
+    /// Held by flock(2) while a daemon lives.
+    pub fn lock_file(&self) -> PathBuf {
+        self.path.join("daemon.lock")
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    /// The log of a daemon in the background.
+    pub fn log_file(&self) -> PathBuf {
+        self.logs().join("daemon.log")
+    }
+
+    /// Manifests of harnesses.
+    pub fn adapters(&self) -> PathBuf {
+        self.path.join("adapters")
+    }
+
+    /// Opens the lock's file.
+    ///
+    /// # Errors
+    /// What open(2) reports.
+    pub fn open_lock(&self) -> io::Result<File> {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(self.lock_file())
+    }
+
+    /// What the daemon wrote about itself; `None` if there is nothing readable.
+    pub fn read_daemon_file(&self) -> Option<DaemonFile> {
+        serde_json::from_slice(&std::fs::read(self.daemon_file()).ok()?).ok()
+    }
+
+    /// Writes `daemon.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// What open(2), write(2) or rename(2) report.
+    pub fn write_daemon_file(&self, daemon: &DaemonFile) -> io::Result<()> {
+        let target = self.daemon_file();
+        let draft = target.with_extension("json.new");
+        // Whoever left it there is dead: we hold the lock.
+        let _ = std::fs::remove_file(&draft);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
+        serde_json::to_writer(&mut file, daemon)?;
+        file.write_all(b"\n")?;
+        std::fs::rename(draft, target)
+    }
+}

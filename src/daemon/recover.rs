@@ -1,0 +1,57 @@
+//! What a daemon that died has left behind: sessions on record as running, and perhaps their processes.
+//!
+//! Runs once, on the main thread, before the first session.
+
+use std::collections::HashSet;
+
+use log::{info, warn};
+
+use crate::api::SessionStatus;
+use crate::harness::SESSION_VARIABLE;
+use crate::store::{Fact, Store, StoreError, Unfinished};
+use crate::sys;
+
+/// Ends what is left of the processes of unfinished sessions, and puts the sessions on record as orphaned.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
+    let unfinished = store.unfinished()?;
+    if unfinished.is_empty() {
+        return Ok(());
+    }
+    for session in &unfinished {
+        end_group(session);
+    }
+    let marks = unfinished
+        .iter()
+        .map(|session| format!("{SESSION_VARIABLE}={}", session.id).into_bytes());
+    for pid in sys::end_marked_processes(&marks.collect::<HashSet<_>>()) {
+        warn!(event = "orphan_killed", pid = pid; "");
+    }
+    let facts = unfinished.iter().map(|session| {
+        info!(event = "session_orphaned", session:% = session.id; "");
+        Fact::Ended {
+            num: session.num,
+            status: SessionStatus::Orphaned,
+            exit_code: None,
+            signal: None,
+            events: Vec::new(),
+        }
+    });
+    store.record(facts.collect())
+}
+
+/// Ends the process group of a session whose leader still lives. The leader's mark proves that the pid is still
+/// its own, and then its group is, too.
+fn end_group(session: &Unfinished) {
+    let (Some(pid), Some(mark)) = (session.pid, &session.process_mark) else {
+        return;
+    };
+    if pid > 1
+        && sys::process_mark(pid).as_ref() == Some(mark)
+        && sys::kill_group(pid, libc::SIGKILL).is_ok()
+    {
+        warn!(event = "orphan_killed", session:% = session.id, pid = pid; "");
+    }
+}

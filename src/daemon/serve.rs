@@ -1,0 +1,373 @@
+//! The daemon's process: everything is opened, the threads are started, and the main thread becomes the state
+//! thread until the daemon is to stop.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
+use log::{error, info};
+
+use super::home::{DaemonFile, Home, HomeError};
+use super::recover;
+use crate::adapters::{self, ManifestSources};
+use crate::api::{CONTRACT, Timestamp, VERSION};
+use crate::client::{Client, ClientError};
+use crate::http;
+use crate::observe::log::{Destination, Log};
+use crate::state::{Event, Limits, State, Stopped};
+use crate::store::{Followers, Store, StoreError, Unwritten};
+use crate::sys;
+
+/// How long a start waits for the lock: another daemon may be on its way out, and `status` looks at the lock by
+/// taking it for an instant.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the daemon's own health request may take.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the answers that are on their way may take once every session has ended.
+const ANSWERS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the writer may take to commit its last batch and close the database.
+const WRITER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a daemon is to serve.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeOptions {
+    /// Log to the home's file rather than to stderr.
+    pub log_to_file: bool,
+}
+
+/// Why a daemon does not serve.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The home cannot be used.
+    Home(HomeError),
+    /// Another daemon serves this home.
+    AlreadyRunning { pid: u32 },
+    /// Another process holds the lock, and does not answer.
+    Locked { lock: std::path::PathBuf },
+    /// The store cannot be opened.
+    Store {
+        path: std::path::PathBuf,
+        err: StoreError,
+    },
+    /// An environment variable has a value that it cannot have.
+    Setting { name: &'static str, value: String },
+    /// The daemon does not answer its own request.
+    NoHealth(ClientError),
+    /// What the system says.
+    Io { what: &'static str, err: io::Error },
+    /// The daemon has stopped, and this is not on disk.
+    Unwritten(String),
+}
+
+impl ServeError {
+    /// The CLI's code for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Home(err) => err.code(),
+            Self::AlreadyRunning { .. } => "daemon_already_running",
+            Self::Locked { .. } => "daemon_locked",
+            Self::Store { .. } | Self::Unwritten(_) => "store_unavailable",
+            Self::Setting { .. } => "invalid_setting",
+            Self::NoHealth(_) | Self::Io { .. } => "daemon_start_failed",
+        }
+    }
+
+    /// What to try next.
+    pub fn next(&self) -> String {
+        match self {
+            Self::Home(err) => err.mend(),
+            Self::AlreadyRunning { .. } => "coven daemon status".into(),
+            Self::Locked { .. } => "coven daemon stop, then coven daemon start".into(),
+            Self::Store { path, .. } => format!("look at {}", path.display()),
+            Self::Setting { name, .. } => format!("unset {name}"),
+            Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) => {
+                "look at the end of logs/daemon.log in COVEN_HOME".into()
+            }
+        }
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Home(err) => write!(f, "{err}"),
+            Self::AlreadyRunning { pid } => write!(f, "a daemon is already running (pid {pid})"),
+            Self::Locked { lock } => {
+                write!(
+                    f,
+                    "another process holds {}, and does not answer",
+                    lock.display()
+                )
+            }
+            Self::Store { path, err } => {
+                write!(f, "the store {} cannot be opened: {err}", path.display())
+            }
+            Self::Setting { name, value } => {
+                write!(f, "{name}={value:?} is not a number it can be")
+            }
+            Self::NoHealth(err) => write!(
+                f,
+                "the daemon does not answer its own health request: {err}"
+            ),
+            Self::Io { what, err } => write!(f, "{what}: {err}"),
+            Self::Unwritten(what) => write!(f, "stopped, but {what}"),
+        }
+    }
+}
+
+impl From<HomeError> for ServeError {
+    fn from(err: HomeError) -> Self {
+        Self::Home(err)
+    }
+}
+
+/// Serves `home` until SIGTERM or SIGINT; `ready` is called once health has answered.
+///
+/// # Errors
+/// [`ServeError`]: why it could not begin, or what is not on disk at its end.
+pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
+    home.prepare()?;
+    let _lock = take_lock(home)?;
+    let settings = Settings::from_env()?;
+    sys::ignore_write_signals();
+    // Before the first thread: each inherits the mask, and the signals wait for the thread that takes them.
+    sys::block_stop_signals();
+    let destination = match options.log_to_file {
+        true => Destination::File(home.log_file()),
+        false => Destination::Stderr,
+    };
+    let _log = Log::start(destination).map_err(io_error("the log cannot be opened"))?;
+    let served = run(home, &settings, ready);
+    if let Err(err) = &served {
+        let reason = err.to_string();
+        error!(event = "daemon_failed", code = err.code(), reason = reason.as_str(); "");
+    }
+    served
+}
+
+fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), ServeError> {
+    let started = Instant::now();
+    let started_at = Timestamp::now();
+    let store = open_store(home)?;
+    let listener = bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?;
+    let idempotency = store.idempotency_keys().map_err(store_error(home))?;
+    let followers = Arc::new(Followers::default());
+    let (writer, reader) = store
+        .start(Arc::clone(&followers))
+        .map_err(store_error(home))?;
+    let (events, inbox) = unbounded();
+    let live = Arc::new(AtomicU64::new(0));
+    let limits = Limits {
+        sessions: settings.sessions_max,
+        kill_grace: settings.kill_grace,
+    };
+    let state = State::new(
+        inbox,
+        events.clone(),
+        writer.queue(),
+        limits,
+        idempotency,
+        Arc::clone(&live),
+    );
+    forward_signals(events.clone()).map_err(io_error("no thread for signals"))?;
+    let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
+    let server = http::Server::start(
+        listener,
+        http::Context {
+            state: events,
+            reader,
+            followers,
+            queue: writer.queue(),
+            live,
+            adapters: adapters::Published::load(
+                own_executable,
+                ManifestSources::from_env(home.adapters()),
+            ),
+            daemon: http::Daemon {
+                pid: std::process::id(),
+                started_at,
+                started,
+                socket: home.socket().display().to_string(),
+            },
+            connections_max: settings.connections_max,
+            stopping: AtomicBool::new(false),
+        },
+    )
+    .map_err(io_error("no thread for connections"))?;
+    announce(home, started_at)?;
+    ready();
+    let stopped = state.run();
+    server.finish(ANSWERS_PATIENCE);
+    // Nobody finds a socket on which nobody answers.
+    let _ = std::fs::remove_file(home.socket());
+    let written = writer.stop(WRITER_PATIENCE);
+    let _ = std::fs::remove_file(home.daemon_file());
+    conclude(&stopped, written.err())
+}
+
+/// One daemon a home: who holds the lock.
+fn take_lock(home: &Home) -> Result<File, ServeError> {
+    let lock = home
+        .open_lock()
+        .map_err(io_error("the lock cannot be opened"))?;
+    if lock.try_lock().is_ok() {
+        return Ok(lock);
+    }
+    already_running(home)?;
+    // flock(2) has no time limit: a thread waits in it, and this one waits for the thread.
+    let (taken, result) = bounded(1);
+    let spawned = thread::Builder::new().name("lock".into()).spawn(move || {
+        if lock.lock().is_ok() {
+            let _ = taken.send(lock);
+        }
+    });
+    spawned.map_err(io_error("no thread to wait for the lock"))?;
+    match result.recv_timeout(LOCK_PATIENCE) {
+        Ok(lock) => Ok(lock),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            already_running(home)?;
+            Err(ServeError::Locked {
+                lock: home.lock_file(),
+            })
+        }
+    }
+}
+
+/// The lock alone proves nothing: a daemon is believed to run if it answers.
+fn already_running(home: &Home) -> Result<(), ServeError> {
+    match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
+        Ok((_, health)) => Err(ServeError::AlreadyRunning {
+            pid: health.daemon.pid,
+        }),
+        Err(_) => Ok(()),
+    }
+}
+
+fn open_store(home: &Home) -> Result<Store, ServeError> {
+    let path = home.database();
+    let mut store = Store::open(&path).map_err(store_error(home))?;
+    info!(event = "store_opened", path:% = path.display(), sessions = store.status().sessions(); "");
+    recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
+    Ok(store)
+}
+
+/// A listening socket at `path`, mode 0600 from the moment that it has this name; it takes a dead daemon's place.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    // The name is no longer than the socket's, which has been seen to fit.
+    let draft = path.with_file_name("new.sock");
+    let _ = std::fs::remove_file(&draft);
+    let listener = UnixListener::bind(&draft)?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&draft, path)?;
+    info!(event = "socket_bound", socket:% = path.display(); "");
+    Ok(listener)
+}
+
+/// SIGTERM and SIGINT become events of the state thread's.
+fn forward_signals(events: Sender<Event>) -> io::Result<()> {
+    let forward = move || {
+        while let Ok(signal) = sys::wait_stop_signal() {
+            info!(event = "signal", signal = signal; "");
+            if events.send(Event::Stop).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(forward)
+        .map(drop)
+}
+
+/// Sees that the daemon answers, and says so: in the log, and in `daemon.json`.
+fn announce(home: &Home, started_at: Timestamp) -> Result<(), ServeError> {
+    let socket = home.socket();
+    let (_, health) =
+        Client::connect_within(&socket, HEALTH_PATIENCE).map_err(ServeError::NoHealth)?;
+    info!(event = "contract_served", contract = health.api_version.as_str(), expected = CONTRACT,
+        version = VERSION, pid = health.daemon.pid, socket:% = socket.display(); "");
+    let pid = std::process::id() as i32;
+    home.write_daemon_file(&DaemonFile {
+        pid,
+        started_at,
+        socket: socket.display().to_string(),
+        process_mark: sys::process_mark(pid),
+    })
+    .map_err(io_error("daemon.json cannot be written"))
+}
+
+fn conclude(stopped: &Stopped, unwritten: Option<Unwritten>) -> Result<(), ServeError> {
+    let result = match (stopped, unwritten) {
+        (Stopped::Clean, None) => Ok(()),
+        (Stopped::GaveUp(ids), unwritten) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let unwritten = unwritten
+                .map(|unwritten| format!("; {unwritten}"))
+                .unwrap_or_default();
+            let ids = ids.join(", ");
+            Err(ServeError::Unwritten(format!(
+                "the end of these sessions is not on disk: {ids}{unwritten}"
+            )))
+        }
+        (Stopped::Clean, Some(unwritten)) => Err(ServeError::Unwritten(unwritten.to_string())),
+    };
+    info!(event = "daemon_stopped", clean = result.is_ok(); "");
+    result
+}
+
+fn io_error(what: &'static str) -> impl Fn(io::Error) -> ServeError {
+    move |err| ServeError::Io { what, err }
+}
+
+fn store_error(home: &Home) -> impl Fn(StoreError) -> ServeError {
+    let path = home.database();
+    move |err| ServeError::Store {
+        path: path.clone(),
+        err,
+    }
+}
+
+/// What the environment sets.
+#[derive(Debug)]
+struct Settings {
+    sessions_max: usize,
+    connections_max: usize,
+    kill_grace: Duration,
+}
+
+impl Settings {
+    fn from_env() -> Result<Self, ServeError> {
+        Ok(Self {
+            sessions_max: number("COVEN_MAX_SESSIONS", 256, 1, 10_000)?,
+            connections_max: number("COVEN_MAX_CONNECTIONS", 512, 1, 10_000)?,
+            kill_grace: Duration::from_millis(
+                number("COVEN_KILL_GRACE_MS", 5000, 0, 600_000)? as u64
+            ),
+        })
+    }
+}
+
+fn number(name: &'static str, default: usize, min: usize, max: usize) -> Result<usize, ServeError> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(default);
+    };
+    let parsed = value
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .filter(|n| (min..=max).contains(n));
+    parsed.ok_or_else(|| ServeError::Setting {
+        name,
+        value: value.to_string_lossy().into_owned(),
+    })
+}

@@ -1,0 +1,161 @@
+//! From a stream's bytes to output payloads: valid UTF-8 as text, never split inside a character; whatever is
+//! not UTF-8 exact, as base64.
+//!
+//! Pure: bytes in, pieces out.
+
+/// The most bytes that one text event takes: a full read, and a character's beginning held back from the last
+/// one. Escaping can make six of one (`\u0000`), which stays below the
+/// 400,000 that a payload may have.
+pub(super) const TEXT_MAX: usize = 64 * 1024 + 4;
+
+/// The most bytes that one event of other bytes takes: their likeness, escaped, and their base64.
+const BYTES_MAX: usize = 32 * 1024;
+
+/// What one output event shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// Valid UTF-8.
+    Text(&'a str),
+    /// Anything else.
+    Bytes(&'a [u8]),
+}
+
+/// Splits `bytes` into pieces; returns them, and how many bytes at the end are the beginning of a character
+/// whose rest is still to come. At the end of the stream (`last`) nothing more is to come.
+pub(super) fn split(bytes: &[u8], last: bool) -> (Vec<Piece<'_>>, usize) {
+    let held = if last { 0 } else { incomplete_tail(bytes) };
+    let mut rest = &bytes[..bytes.len() - held];
+    let mut pieces = Vec::new();
+    // One look at all of it: a stream that holds one wrong byte now is likely not text at all.
+    let is_text = str::from_utf8(rest).is_ok();
+    let max = if is_text { TEXT_MAX } else { BYTES_MAX };
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(character_boundary(rest, max));
+        pieces.push(match str::from_utf8(piece) {
+            Ok(text) => Piece::Text(text),
+            Err(_) => Piece::Bytes(piece),
+        });
+        rest = after;
+    }
+    (pieces, held)
+}
+
+/// How many bytes at the end of `bytes` (0 to 3) begin a character that they do not complete.
+fn incomplete_tail(bytes: &[u8]) -> usize {
+    for length in 1..=bytes.len().min(3) {
+        let tail = &bytes[bytes.len() - length..];
+        if is_continuation(tail[0]) {
+            continue;
+        }
+        // `error_len` is None exactly when more bytes could make it a character.
+        let begins = str::from_utf8(tail)
+            .is_err_and(|err| err.valid_up_to() == 0 && err.error_len().is_none());
+        return if begins { length } else { 0 };
+    }
+    0
+}
+
+/// The largest position up to `max` that is not inside a character.
+fn character_boundary(bytes: &[u8], max: usize) -> usize {
+    if bytes.len() <= max {
+        return bytes.len();
+    }
+    // A character has at most three continuation bytes; more in a row are not UTF-8 and can be split anywhere.
+    (0..=3)
+        .map(|back| max - back)
+        .find(|&at| !is_continuation(bytes[at]))
+        .unwrap_or(max)
+}
+
+fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of `bytes` when they arrive in two reads, split at `at`.
+    fn through(bytes: &[u8], at: usize) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        let mut all_text = true;
+        let mut carry = Vec::new();
+        for (part, last) in [
+            (&bytes[..at], false),
+            (&bytes[at..], false),
+            (&[][..], true),
+        ] {
+            carry.extend_from_slice(part);
+            let (pieces, held) = split(&carry, last);
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                    Piece::Bytes(bytes) => {
+                        all_text = false;
+                        out.extend_from_slice(bytes);
+                    }
+                }
+            }
+            carry.drain(..carry.len() - held);
+        }
+        (out, all_text)
+    }
+
+    #[test]
+    fn a_character_is_never_split_wherever_the_reads_are() {
+        let text = "aé€🦀\u{10ffff}z".as_bytes();
+        for at in 0..=text.len() {
+            assert_eq!(through(text, at), (text.to_vec(), true), "split at {at}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_anything_comes_out_in_order() {
+        let junk: Vec<u8> = (0..=255u8)
+            .chain("é\u{fffd}".bytes())
+            .chain([0xf0, 0x9f])
+            .collect();
+        for at in 0..=junk.len() {
+            assert_eq!(through(&junk, at).0, junk, "split at {at}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_become_a_character_is_held_back() {
+        assert_eq!(incomplete_tail("é".as_bytes()), 0);
+        assert_eq!(incomplete_tail(b"a\xc3"), 1);
+        assert_eq!(incomplete_tail(b"a\xf0\x9f\xa6"), 3);
+        assert_eq!(incomplete_tail(b"\xff"), 0);
+        assert_eq!(incomplete_tail(b"\x80\x80"), 0);
+        assert_eq!(
+            incomplete_tail(b"\xe0\x80"),
+            0,
+            "overlong: no third byte mends it"
+        );
+        assert_eq!(incomplete_tail(b""), 0);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "€".repeat(TEXT_MAX);
+        let (pieces, held) = split(text.as_bytes(), false);
+        assert_eq!(held, 0);
+        assert!(pieces.len() > 3);
+        for piece in &pieces {
+            assert!(matches!(piece, Piece::Text(text) if text.len() <= TEXT_MAX));
+        }
+    }
+
+    #[test]
+    fn the_worst_payloads_stay_below_the_bound() {
+        use crate::api::{PAYLOAD_MAX, Payload, Stream};
+        let nuls = "\0".repeat(TEXT_MAX);
+        let text = Payload::Text {
+            data: &nuls,
+            stream: Stream::Stdout,
+        };
+        assert!(text.to_json().len() < PAYLOAD_MAX);
+        let bytes: Vec<u8> = [0xff, 0].repeat(BYTES_MAX / 2);
+        assert!(Payload::bytes_to_json(&bytes, Stream::Stdout).len() < PAYLOAD_MAX);
+    }
+}

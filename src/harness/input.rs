@@ -1,0 +1,91 @@
+//! What waits for a harness's stdin: bounded, so that a harness that never reads costs nobody anything.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that may wait for one harness, besides what its pipe holds: as much as one request can bring.
+const LIMIT: usize = 1024 * 1024;
+
+/// How many bytes wait, counted by the state thread that adds and the harness thread that takes.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog(Arc<AtomicUsize>);
+
+impl Backlog {
+    /// Whether `bytes` more can wait.
+    ///
+    /// # Errors
+    /// The bound, in bytes, if not.
+    pub fn check(&self, bytes: usize) -> Result<(), usize> {
+        if self.0.load(Ordering::Relaxed) + bytes > LIMIT {
+            Err(LIMIT)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts `bytes` more. Only the state thread adds, so that nothing comes between check and add.
+    pub(super) fn add(&self, bytes: usize) -> Result<(), usize> {
+        self.check(bytes)?;
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The writing side of a harness's stdin, and what waits for it.
+pub(super) struct Input {
+    pipe: File,
+    waiting: VecDeque<Vec<u8>>,
+    /// How much of the first of `waiting` the pipe has taken.
+    written: usize,
+    backlog: Backlog,
+}
+
+impl Input {
+    pub(super) fn new(pipe: File, backlog: Backlog) -> Self {
+        Self {
+            pipe,
+            waiting: VecDeque::new(),
+            written: 0,
+            backlog,
+        }
+    }
+
+    pub(super) fn pipe(&self) -> &File {
+        &self.pipe
+    }
+
+    pub(super) fn push(&mut self, data: Vec<u8>) {
+        self.waiting.push_back(data);
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Writes what the pipe takes now. An error means that nobody reads it any more.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        while let Some(data) = self.waiting.front() {
+            match self.pipe.write(&data[self.written..]) {
+                Ok(n) => {
+                    self.written += n;
+                    self.backlog.remove(n);
+                    if self.written == data.len() {
+                        self.waiting.pop_front();
+                        self.written = 0;
+                    }
+                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! One OS thread per harness: it spawns the process, pumps its output into the store, hands it its input,
+//! sees it exit, and reaps it when the state thread says so.
+//!
+//! The thread blocks in poll(2) only. It decides nothing about a session: what happens it reports to the state
+//! thread, which alone sends signals. It knows nothing of HTTP, or of other sessions.
+
+mod decode;
+mod hello;
+mod input;
+mod pump;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+pub use hello::run as run_hello;
+pub use input::Backlog;
+
+use crate::adapters::StdinMode;
+use crate::api::{SessionId, Timestamp};
+use crate::store::{Done, SessionNum, WriteQueue};
+use crate::sys::{Exit, Wake};
+
+/// A harness thread's stack. Its buffers are on the heap; the pump needs a few kilobytes.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// The variable by which a process knows, and is known by, its session.
+pub const SESSION_VARIABLE: &str = "COVEN_SESSION_ID";
+
+/// What to start, validated.
+#[derive(Debug)]
+pub struct Program {
+    /// The file to execute.
+    pub path: PathBuf,
+    /// The arguments, the name of the program first. None holds a NUL.
+    pub argv: Vec<String>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// What it reads.
+    pub stdin: StdinMode,
+}
+
+/// What a harness thread tells the state thread, in this order, each at most once but for the input's.
+#[derive(Debug)]
+pub enum Report {
+    /// It runs, in a process group with this number.
+    Started { pid: i32 },
+    /// It could not be started; the thread has ended.
+    SpawnFailed { reason: String },
+    /// It no longer reads its stdin.
+    InputClosed,
+    /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
+    Exited { exit: Exit, at: Timestamp },
+    /// All of its output is in the writer's queue.
+    Drained,
+    /// The thread has failed, and reads and reports no more. The process may still run.
+    Lost { reason: String },
+}
+
+/// What the state thread tells a harness thread.
+#[derive(Debug)]
+enum Order {
+    /// Write this to the harness's stdin.
+    Input(Vec<u8>),
+    /// Nobody will signal the process any more: take its zombie away, and end.
+    Reap,
+}
+
+/// The state thread's hold on a harness thread. Nothing in here blocks.
+#[derive(Debug)]
+pub struct Harness {
+    orders: Sender<Order>,
+    wake: Arc<Wake>,
+    backlog: Backlog,
+}
+
+/// What a harness thread works with.
+struct Context {
+    id: SessionId,
+    num: SessionNum,
+    queue: WriteQueue,
+    orders: Receiver<Order>,
+    wake: Arc<Wake>,
+    backlog: Backlog,
+    report: Box<dyn Fn(Report) + Send>,
+    /// Told when it is on disk that the harness runs.
+    started: Done,
+}
+
+impl Harness {
+    /// Starts the thread that starts `program` as the session `id`, tells `report` what happens, and `started`
+    /// when it is on disk that the harness runs.
+    ///
+    /// # Errors
+    /// No descriptor or thread is to be had.
+    pub fn start(
+        id: SessionId,
+        num: SessionNum,
+        program: Program,
+        queue: WriteQueue,
+        report: impl Fn(Report) + Send + 'static,
+        started: Done,
+    ) -> io::Result<Self> {
+        let (orders, inbox) = unbounded();
+        let wake = Arc::new(Wake::new()?);
+        let backlog = Backlog::default();
+        let context = Context {
+            id,
+            num,
+            queue,
+            orders: inbox,
+            wake: Arc::clone(&wake),
+            backlog: backlog.clone(),
+            report: Box::new(report),
+            started,
+        };
+        std::thread::Builder::new()
+            .name(format!("harness-{num}"))
+            .stack_size(STACK_BYTES)
+            .spawn(move || pump::run(program, context))?;
+        Ok(Self {
+            orders,
+            wake,
+            backlog,
+        })
+    }
+
+    /// Hands `data` to the harness's stdin.
+    ///
+    /// # Errors
+    /// The bound, in bytes, if what waits already leaves no room for it.
+    pub fn input(&self, data: Vec<u8>) -> Result<(), usize> {
+        self.backlog.add(data.len())?;
+        self.order(Order::Input(data));
+        Ok(())
+    }
+
+    /// Whether `bytes` more of input can wait.
+    ///
+    /// # Errors
+    /// The bound, in bytes, if not.
+    pub fn check_input(&self, bytes: usize) -> Result<(), usize> {
+        self.backlog.check(bytes)
+    }
+
+    /// Lets the thread take the zombie away and end. No signal may be sent after this.
+    pub fn reap(self) {
+        self.order(Order::Reap);
+    }
+
+    fn order(&self, order: Order) {
+        // The thread takes orders until it is told to reap, or is lost.
+        let _ = self.orders.send(order);
+        self.wake.wake();
+    }
+}

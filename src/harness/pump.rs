@@ -1,0 +1,376 @@
+//! The life of a harness thread: spawn, pump, wait for the exit, drain, reap.
+//!
+//! Two things bound it. Output is read only when the writer's queue has room, so that the pipe holds a fast
+//! harness back; and after the exit the pipes are let go soon, since a grandchild can keep them open for ever.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::decode::{Piece, split};
+use super::input::Input;
+use super::{Context, Order, Program, Report, SESSION_VARIABLE};
+use crate::adapters::StdinMode;
+use crate::api::{EventKind, Payload, Stream, Timestamp};
+use crate::store::{Done, Fact, NewEvent};
+use crate::sys::{self, Interest};
+
+/// After the exit: how long the pipes must be quiet to count as drained, and how long that may take at most.
+const DRAIN_QUIET: Duration = Duration::from_millis(100);
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// The size of a read, in bytes: what a quiet harness needs, and what a pipe holds (pipe(7)).
+const READ_FIRST: usize = 4 * 1024;
+const READ_MAX: usize = 64 * 1024;
+
+/// A character's beginning, held back until its rest comes: at most three bytes.
+const CARRY_MAX: usize = 3;
+
+/// The thread's whole life.
+pub(super) fn run(program: Program, mut context: Context) {
+    let started = std::mem::replace(&mut context.started, Box::new(|_| {}));
+    let report = &context.report;
+    let (pid, pump) = match spawn(&program, &context) {
+        Ok(spawned) => spawned,
+        Err(err) => {
+            return report(Report::SpawnFailed {
+                reason: err.to_string(),
+            });
+        }
+    };
+    announce(pid, started, &context);
+    match catch_unwind(AssertUnwindSafe(|| pump.run(&context))) {
+        Ok(Ok(())) => report(Report::Drained),
+        Ok(Err(err)) => report(Report::Lost {
+            reason: err.to_string(),
+        }),
+        // The panic hook has logged what it was.
+        Err(_) => report(Report::Lost {
+            reason: "the harness thread panicked".into(),
+        }),
+    }
+    // A disconnected channel means that the daemon is gone: then this process is about to be, too.
+    while let Ok(order) = context.orders.recv() {
+        if let Order::Reap = order {
+            break;
+        }
+    }
+    if let Err(err) = sys::reap(pid) {
+        log::error!(event = "reap_failed", session:% = context.id, pid = pid, reason:% = err; "");
+    }
+}
+
+/// Puts on record that the harness runs, before the first of its output can be.
+fn announce(pid: i32, started: Done, context: &Context) {
+    let fact = Fact::Started {
+        num: context.num,
+        pid,
+        process_mark: sys::process_mark(pid),
+    };
+    context.queue.fact(fact, Some(started));
+    (context.report)(Report::Started { pid });
+}
+
+fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
+    let (stdout, child_stdout) = sys::pipe()?;
+    let (stderr, child_stderr) = sys::pipe()?;
+    let (input, child_stdin) = match program.stdin {
+        StdinMode::Closed => (None, File::open("/dev/null")?.into()),
+        StdinMode::Open => {
+            let (reader, writer) = sys::pipe()?;
+            sys::set_nonblocking(&writer)?;
+            (
+                Some(Input::new(writer.into(), context.backlog.clone())),
+                reader,
+            )
+        }
+    };
+    let pid = sys::spawn(
+        &sys::Program {
+            path: &program.path,
+            argv: program
+                .argv
+                .iter()
+                .map(|arg| CString::new(arg.as_str()))
+                .collect::<Result<_, _>>()?,
+            env: environment(&context.id.to_string()),
+            cwd: &program.cwd,
+        },
+        &sys::Stdio {
+            stdin: child_stdin.as_fd(),
+            stdout: child_stdout.as_fd(),
+            stderr: child_stderr.as_fd(),
+        },
+    )?;
+    // Our copies of the child's ends are dropped here: the last writer's exit is then the end of file.
+    match Pump::new(pid, stdout, stderr, input) {
+        Ok(pump) => Ok((pid, pump)),
+        Err(err) => {
+            // Nobody would ever learn of its exit.
+            let _ = sys::kill_group(pid, libc::SIGKILL);
+            let _ = sys::reap(pid);
+            Err(err)
+        }
+    }
+}
+
+/// The daemon's environment, with the session's mark.
+fn environment(session: &str) -> Vec<CString> {
+    use std::os::unix::ffi::OsStringExt;
+    let variable =
+        |name: Vec<u8>, value: &[u8]| CString::new([&name, b"=".as_slice(), value].concat());
+    let mark = variable(SESSION_VARIABLE.into(), session.as_bytes());
+    std::env::vars_os()
+        .filter(|(name, _)| name != SESSION_VARIABLE)
+        .map(|(name, value)| variable(name.into_vec(), &value.into_vec()))
+        .chain([mark])
+        // An environment has no NUL inside its strings (environ(7)).
+        .filter_map(Result::ok)
+        .collect()
+}
+
+/// A stream of the harness's that is being read.
+struct Source {
+    pipe: File,
+    stream: Stream,
+    carry: [u8; CARRY_MAX],
+    carried: usize,
+}
+
+/// The time after the exit.
+struct Drain {
+    /// Not later than this, not counting the time in which the store had no room.
+    end: Instant,
+    quiet_since: Instant,
+}
+
+struct Pump {
+    pid: i32,
+    /// Readable when the harness has exited; gone once that is known.
+    exit_watch: Option<OwnedFd>,
+    /// The streams that are still open.
+    sources: Vec<Source>,
+    input: Option<Input>,
+    /// A read goes behind what its stream carries over from the last one.
+    buffer: Vec<u8>,
+    drain: Option<Drain>,
+    /// Since when the writer's queue has no room for this harness.
+    held_since: Option<Instant>,
+}
+
+/// What poll(2) found.
+struct Ready {
+    orders: bool,
+    exit: bool,
+    input: bool,
+    sources: Vec<bool>,
+}
+
+impl Pump {
+    fn new(pid: i32, stdout: OwnedFd, stderr: OwnedFd, input: Option<Input>) -> io::Result<Self> {
+        let sources =
+            [(stdout, Stream::Stdout), (stderr, Stream::Stderr)].map(|(fd, stream)| Source {
+                pipe: fd.into(),
+                stream,
+                carry: [0; CARRY_MAX],
+                carried: 0,
+            });
+        for source in &sources {
+            sys::set_nonblocking(&source.pipe)?;
+        }
+        Ok(Self {
+            pid,
+            exit_watch: Some(sys::exit_watch(pid)?),
+            sources: sources.into(),
+            input,
+            buffer: vec![0; CARRY_MAX + READ_FIRST],
+            drain: None,
+            held_since: None,
+        })
+    }
+
+    /// Pumps until the harness has exited and its pipes are drained.
+    fn run(mut self, context: &Context) -> io::Result<()> {
+        while !self.is_drained() {
+            let ready = self.wait(context)?;
+            if ready.orders {
+                self.take_orders(context);
+            }
+            if ready.input {
+                self.write_input(context);
+            }
+            if ready.exit {
+                self.note_exit(context)?;
+            }
+            self.read_sources(&ready.sources, context)?;
+        }
+        Ok(())
+    }
+
+    fn is_drained(&self) -> bool {
+        let Some(drain) = &self.drain else {
+            return false;
+        };
+        if self.sources.is_empty() {
+            return true;
+        }
+        let now = Instant::now();
+        self.held_since.is_none() && (now >= drain.end || now >= drain.quiet_since + DRAIN_QUIET)
+    }
+
+    fn wait(&self, context: &Context) -> io::Result<Ready> {
+        let mut interests = vec![Interest::readable(&*context.wake)];
+        let exit_at = self.exit_watch.as_ref().map(|watch| {
+            interests.push(Interest::readable(watch));
+            interests.len() - 1
+        });
+        let input_at = self
+            .input
+            .as_ref()
+            .filter(|input| input.is_waiting())
+            .map(|input| {
+                interests.push(Interest::writable(input.pipe()));
+                interests.len() - 1
+            });
+        let sources_at = interests.len();
+        // Held back, the pipes are left alone: they fill, and the harness waits in its write.
+        if self.held_since.is_none() {
+            interests.extend(
+                self.sources
+                    .iter()
+                    .map(|source| Interest::readable(&source.pipe)),
+            );
+        }
+        let deadline = self
+            .drain
+            .as_ref()
+            .filter(|_| self.held_since.is_none())
+            .map(|drain| drain.end.min(drain.quiet_since + DRAIN_QUIET));
+        sys::poll(&mut interests, deadline)?;
+        let ready_at = |at: Option<usize>| at.is_some_and(|at| interests[at].is_ready());
+        Ok(Ready {
+            orders: interests[0].is_ready(),
+            exit: ready_at(exit_at),
+            input: ready_at(input_at),
+            sources: interests[sources_at..]
+                .iter()
+                .map(Interest::is_ready)
+                .collect(),
+        })
+    }
+
+    fn take_orders(&mut self, context: &Context) {
+        context.wake.clear();
+        if let (Some(since), Some(drain)) = (self.held_since.take(), &mut self.drain) {
+            // The store's time is not the harness's: what the pipes held at the exit is read in any case.
+            drain.end += since.elapsed();
+            drain.quiet_since = Instant::now();
+        }
+        while let Ok(order) = context.orders.try_recv() {
+            if let (Order::Input(data), Some(input)) = (order, &mut self.input) {
+                input.push(data);
+            }
+        }
+        self.write_input(context);
+    }
+
+    fn write_input(&mut self, context: &Context) {
+        if self
+            .input
+            .as_mut()
+            .is_some_and(|input| input.write().is_err())
+        {
+            self.input = None;
+            (context.report)(Report::InputClosed);
+        }
+    }
+
+    fn note_exit(&mut self, context: &Context) -> io::Result<()> {
+        let exit = sys::wait_exit(self.pid)?;
+        let now = Instant::now();
+        self.exit_watch = None;
+        self.input = None;
+        self.drain = Some(Drain {
+            end: now + DRAIN_MAX,
+            quiet_since: now,
+        });
+        (context.report)(Report::Exited {
+            exit,
+            at: Timestamp::now(),
+        });
+        Ok(())
+    }
+
+    fn read_sources(&mut self, ready: &[bool], context: &Context) -> io::Result<()> {
+        let mut at = 0;
+        for &ready in ready {
+            if ready && self.held_since.is_none() && !self.read(at, context)? {
+                self.sources.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// One read of a source, into the store; `false` when it has ended.
+    fn read(&mut self, at: usize, context: &Context) -> io::Result<bool> {
+        let Some(reservation) = context
+            .queue
+            .reserve_or_wake(self.buffer.len(), &context.wake)
+        else {
+            self.held_since = Some(Instant::now());
+            return Ok(true);
+        };
+        let source = &mut self.sources[at];
+        let carried = source.carried;
+        self.buffer[..carried].copy_from_slice(&source.carry[..carried]);
+        let n = match source.pipe.read(&mut self.buffer[carried..]) {
+            Ok(n) => n,
+            Err(err)
+                if matches!(
+                    err.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                return Ok(true);
+            }
+            Err(err) => return Err(err),
+        };
+        let bytes = &self.buffer[..carried + n];
+        let (pieces, held) = split(bytes, n == 0);
+        source.carried = held;
+        source.carry[..held].copy_from_slice(&bytes[bytes.len() - held..]);
+        if !pieces.is_empty() {
+            let now = Timestamp::now();
+            let events = pieces
+                .iter()
+                .map(|piece| output_event(piece, source.stream, now))
+                .collect();
+            context.queue.output(context.num, events, reservation);
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.quiet_since = Instant::now();
+        }
+        if carried + n == self.buffer.len() && self.buffer.len() < CARRY_MAX + READ_MAX {
+            let size = (self.buffer.len() - CARRY_MAX) * 2;
+            self.buffer.resize(CARRY_MAX + size, 0);
+        }
+        Ok(n > 0)
+    }
+}
+
+fn output_event(piece: &Piece<'_>, stream: Stream, at: Timestamp) -> NewEvent {
+    let payload_json = match piece {
+        Piece::Text(data) => Payload::Text { data, stream }.to_json(),
+        Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, stream),
+    };
+    NewEvent {
+        kind: EventKind::Output,
+        payload_json,
+        at,
+    }
+}

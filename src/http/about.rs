@@ -1,0 +1,114 @@
+//! What the daemon says of itself: health, version, capabilities, and the action that refreshes them.
+//!
+//! Health is made of what others have published: it waits for nobody.
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::fields::Body;
+use super::response::Answer;
+use super::routes::Call;
+use crate::adapters::{Adapter, Registry};
+use crate::api::{
+    API_VERSION, ApiError, ApiVersion, BASE_PATH, CONTRACT, Capabilities, Capability,
+    CapabilityFlags, DaemonInfo, Health, SessionCounts, VERSION,
+};
+use std::sync::atomic::Ordering;
+
+/// The one action there is.
+const REFRESH: &str = "coven.capabilities.refresh";
+
+pub(super) fn health(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    Answer::of(200, &current_health(call.context))
+}
+
+fn current_health(context: &Context) -> Health {
+    let daemon = &context.daemon;
+    Health {
+        ok: true,
+        api_version: CONTRACT.into(),
+        coven_version: VERSION.into(),
+        capabilities: CapabilityFlags::default(),
+        daemon: DaemonInfo {
+            pid: daemon.pid,
+            started_at: daemon.started_at,
+            uptime_seconds: daemon.started.elapsed().as_secs(),
+            socket: daemon.socket.clone(),
+        },
+        sessions: SessionCounts {
+            live: context.live.load(Ordering::Relaxed),
+            total: context.queue.sessions(),
+        },
+        event_writer: context.queue.health(),
+        storage: context.queue.storage(),
+    }
+}
+
+pub(super) fn api_version(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    let version = ApiVersion {
+        api_version: API_VERSION.into(),
+        supported_api_versions: vec![API_VERSION.into()],
+    };
+    Answer::of(200, &version)
+}
+
+/// For whoever tries the socket by hand: where to go from here.
+pub(super) fn index(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    Answer::of(
+        200,
+        &json!({ "apiVersion": CONTRACT, "health": format!("{BASE_PATH}/health") }),
+    )
+}
+
+pub(super) fn capabilities(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    Answer::of(200, &current_capabilities(&call.context.adapters.current()))
+}
+
+fn current_capabilities(registry: &Registry) -> Capabilities {
+    let capability = |id: &str, label: &str, actions: &[&str]| Capability {
+        id: id.into(),
+        label: label.into(),
+        adapter: "coven".into(),
+        status: "available".into(),
+        policy: "allow".into(),
+        actions: actions.iter().map(|&action| action.into()).collect(),
+    };
+    Capabilities {
+        capabilities: vec![
+            capability(
+                "coven.sessions",
+                "Sessions of coding-agent command lines",
+                &[],
+            ),
+            capability("coven.control.actions", "Control actions", &[REFRESH]),
+        ],
+        adapters: registry.adapters().iter().map(Adapter::status).collect(),
+        refused_manifests: registry.refused().to_vec(),
+    }
+}
+
+pub(super) fn action(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    let body = Body::parse(&call.request.body)?;
+    let action = body.required("action")?;
+    if action != REFRESH {
+        let rejection = json!({
+            "ok": false, "accepted": false, "action": action, "status": "rejected",
+            "reason": format!("unknown action `{action}`"),
+        });
+        return Answer::of(400, &rejection);
+    }
+    let registry = call.context.adapters.reload();
+    let count = current_capabilities(&registry).capabilities.len();
+    let mut event = json!({
+        "kind": "capabilities.refreshed", "action": action, "payload": { "capabilities": count },
+    });
+    for name in ["origin", "intentId"] {
+        if let (Some(value), Value::Object(event)) = (body.value(name), &mut event) {
+            event.insert(name.into(), value);
+        }
+    }
+    let answer = json!({
+        "ok": true, "accepted": true, "action": action, "status": "completed", "event": event,
+    });
+    Answer::of(200, &answer)
+}

@@ -1,0 +1,216 @@
+//! Accepting: a few threads wait in accept(2), and the one that gets a connection serves it to its end. There is
+//! no hand-over to another thread; the kernel wakes one waiter a connection.
+//!
+//! Runs on the connection threads. Knows who may connect and how many at once, and nothing of requests.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{error, warn};
+
+use super::{Context, connection, response};
+use crate::api::ApiError;
+use crate::sys;
+
+/// Threads that wait for the next connection: one must, more spare the creation of a thread.
+const IDLE_MAX: usize = 4;
+
+/// A connection thread's stack: SQLite and JSON need a few tens of kilobytes.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// The pause after an accept(2) that failed for want of memory or descriptors: without it the thread would spin,
+/// since the connection that could not be accepted stays in the queue.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// The running server.
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    listener: UnixListener,
+    context: Context,
+    /// Threads in accept(2), or on the way to it.
+    idle: AtomicUsize,
+    connections: AtomicUsize,
+    /// Requests that are being answered.
+    busy: Mutex<usize>,
+    no_longer_busy: Condvar,
+    /// A descriptor to give up when there is none left, so that a client can be told so.
+    reserve: Mutex<Option<File>>,
+}
+
+impl Server {
+    /// Begins to accept.
+    ///
+    /// # Errors
+    /// No thread or descriptor is to be had.
+    pub fn start(listener: UnixListener, context: Context) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            listener,
+            context,
+            idle: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            busy: Mutex::new(0),
+            no_longer_busy: Condvar::new(),
+            reserve: Mutex::new(Some(File::open("/dev/null")?)),
+        });
+        shared.add_thread()?;
+        Ok(Self { shared })
+    }
+
+    /// Lets the requests that are being answered come to their end, for `patience` at most. Nobody waits for an
+    /// event any more; who connects from now on is told that the daemon is stopping, or finds nobody.
+    pub fn finish(&self, patience: Duration) {
+        self.shared.context.stopping.store(true, Ordering::SeqCst);
+        self.shared.context.followers.wake_all();
+        let deadline = Instant::now() + patience;
+        let mut busy = self
+            .shared
+            .busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while *busy > 0 {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            let waited = self.shared.no_longer_busy.wait_timeout(busy, left);
+            busy = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// A request that is being answered, until this is dropped.
+pub(super) struct Busy<'a>(&'a Shared);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        *busy -= 1;
+        if *busy == 0 {
+            self.0.no_longer_busy.notify_all();
+        }
+    }
+}
+
+/// What a connection's thread knows of the server.
+pub(super) struct Connected<'a>(&'a Shared);
+
+impl Connected<'_> {
+    pub(super) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
+    pub(super) fn busy(&self) -> Busy<'_> {
+        *self.0.busy.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Busy(self.0)
+    }
+}
+
+impl Shared {
+    fn add_thread(self: &Arc<Self>) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        self.idle.fetch_add(1, Ordering::SeqCst);
+        let spawned = thread::Builder::new()
+            .name("connection".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || shared.accept_and_serve());
+        if let Err(err) = spawned {
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+            return Err(err);
+        }
+        Ok(())
+    }
+
+    fn accept_and_serve(self: &Arc<Self>) {
+        loop {
+            let Some(stream) = self.accept() else {
+                continue;
+            };
+            let last_idle = self.idle.fetch_sub(1, Ordering::SeqCst) == 1;
+            if last_idle && let Err(err) = self.add_thread() {
+                // Somebody must go on accepting, and no other thread is there to do it.
+                self.idle.fetch_add(1, Ordering::SeqCst);
+                warn!(event = "connection_refused", code = "too_many_connections", reason:% = err; "");
+                self.refuse(stream);
+                continue;
+            }
+            self.serve(stream);
+            // One thread too many is no harm; what matters is that there is one.
+            if self.idle.fetch_add(1, Ordering::SeqCst) >= IDLE_MAX {
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+                return;
+            }
+        }
+    }
+
+    fn accept(&self) -> Option<UnixStream> {
+        match self.listener.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(err) if sys::is_out_of_descriptors(&err) => {
+                self.accept_with_reserve(&err);
+                None
+            }
+            // The client has gone, or a signal came: the next one is waiting.
+            Err(err)
+                if matches!(
+                    err.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                ) =>
+            {
+                None
+            }
+            Err(err) => {
+                error!(event = "accept_failed", code = "internal_error", reason:% = err; "");
+                thread::sleep(ACCEPT_PAUSE);
+                None
+            }
+        }
+    }
+
+    /// No descriptor is left: the one in reserve is given up for the moment that it takes to say so.
+    fn accept_with_reserve(&self, err: &io::Error) {
+        let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(reserve.take());
+        warn!(event = "connection_refused", code = "too_many_connections", reason:% = err; "");
+        match self.listener.accept() {
+            Ok((stream, _)) => self.refuse(stream),
+            // Another thread was faster with the descriptor.
+            Err(_) => thread::sleep(ACCEPT_PAUSE),
+        }
+        *reserve = File::open("/dev/null").ok();
+    }
+
+    fn serve(&self, stream: UnixStream) {
+        let count = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
+        if count > self.context.connections_max {
+            self.refuse(stream);
+        } else {
+            match sys::peer(&stream) {
+                Ok(peer) if peer.uid == sys::euid() || peer.uid == 0 => {
+                    connection::serve(stream, &Connected(self));
+                }
+                // The socket's mode keeps others out; whoever comes all the same gets no answer.
+                Ok(peer) => warn!(event = "peer_refused", uid = peer.uid; ""),
+                Err(err) => warn!(event = "peer_refused", reason:% = err; ""),
+            }
+        }
+        self.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Answers before anything was asked, without ever waiting for the client.
+    fn refuse(&self, mut stream: UnixStream) {
+        let error = ApiError::TooManyConnections {
+            limit: self.context.connections_max,
+        };
+        if stream.set_nonblocking(true).is_ok() {
+            // An answer of this size fits the empty buffer of a new socket.
+            let _ = stream.write_all(&response::refusal(&error));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One connection: request, answer, and again, until one side has had enough.
+//!
+//! Runs on the connection's own thread. What a client sends, or fails to send or to read, ends here.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use log::{Level, debug, log};
+
+use super::accept::Connected;
+use super::request::{Incoming, Request, Unreadable};
+use super::response::{self, Answer, HeadOptions};
+use super::routes::{self, Call};
+use crate::api::ApiError;
+use crate::sys::{self, Interest};
+
+/// After an answer to a request that was not read to its end: how long, and how many bytes, to go on reading, so
+/// that the client gets to read the answer before the reset that unread bytes cause.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Serves `stream` to its end.
+pub(super) fn serve(stream: UnixStream, server: &Connected<'_>) {
+    if stream.set_nonblocking(true).is_err() {
+        return;
+    }
+    let mut incoming = Incoming::new(&stream);
+    loop {
+        match incoming.request(|| response::send_continue(&stream)) {
+            Ok(request) => {
+                let busy = server.busy();
+                let kept = answer(&stream, server, &request);
+                drop(busy);
+                if !kept {
+                    return;
+                }
+            }
+            Err(Unreadable::Gone) => return,
+            Err(Unreadable::Refused(error)) => {
+                let id = RequestId::next().to_string();
+                log_failure(&id, "unreadable", None, &error, Instant::now());
+                let options = HeadOptions {
+                    request_id: &id,
+                    minor: 1,
+                    close: true,
+                };
+                if response::send(&stream, &Answer::error(&error), &options, true).is_ok() {
+                    linger(&stream);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Answers one request; `false` if the connection is to be closed.
+fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> bool {
+    let begun = Instant::now();
+    let id = RequestId::next().to_string();
+    let (route, result) = call(stream, server, request);
+    let answer = match result {
+        Ok(answer) => answer,
+        Err(error) => {
+            log_failure(&id, route, routes::session_in(&request.path), &error, begun);
+            Answer::error(&error)
+        }
+    };
+    let close = !request.keep_alive || server.context().is_stopping();
+    let options = HeadOptions {
+        request_id: &id,
+        minor: request.minor,
+        close,
+    };
+    let sent = response::send(stream, &answer, &options, request.method != "HEAD");
+    let took_us = begun.elapsed().as_micros() as u64;
+    debug!(event = "request", request = id.as_str(), method = request.method.as_str(), route = route,
+        status = answer.status, bytes = answer.body.len(), took_us = took_us; "");
+    sent.is_ok() && !close
+}
+
+/// A handler's panic is a bug that costs its own request, and nobody else anything.
+fn call(
+    stream: &UnixStream,
+    server: &Connected<'_>,
+    request: &Request,
+) -> (&'static str, Result<Answer, ApiError>) {
+    let call = Call {
+        request,
+        stream,
+        context: server.context(),
+    };
+    let panicked = || {
+        (
+            "unknown",
+            Err(ApiError::Internal {
+                reason: "the handler panicked".into(),
+            }),
+        )
+    };
+    catch_unwind(AssertUnwindSafe(|| routes::dispatch(&call))).unwrap_or_else(|_| panicked())
+}
+
+/// One line for each failure, with what one would search it by.
+fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, begun: Instant) {
+    let event = match (route, error) {
+        (_, ApiError::Internal { .. }) => "internal_error",
+        ("POST /sessions", ApiError::LaunchFailed { .. }) => "launch_failed",
+        ("POST /sessions", _) => "launch_rejected",
+        (_, ApiError::SessionNotLive { .. }) => "session_not_live",
+        _ => "request_failed",
+    };
+    let reason = match error {
+        ApiError::Internal { reason } => reason.clone(),
+        error => error.message(),
+    };
+    let level = if error.status() >= 500 {
+        Level::Error
+    } else {
+        Level::Warn
+    };
+    let took_ms = begun.elapsed().as_millis() as u64;
+    log!(level, event = event, code = error.code(), request = id, route = route, status = error.status(),
+        session = session.unwrap_or("-"), took_ms = took_ms, reason = reason.as_str(); "");
+}
+
+/// Reads and forgets what the client still sends, within bounds.
+fn linger(stream: &UnixStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    let deadline = Instant::now() + LINGER;
+    let mut sink = [0; 16 * 1024];
+    let mut total = 0;
+    while total < LINGER_BYTES {
+        match (&mut &*stream).read(&mut sink) {
+            Ok(0) => return,
+            Ok(n) => total += n,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                match sys::poll(&mut [Interest::readable(stream)], Some(deadline)) {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return,
+                }
+            }
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// What a request is called in its answer and in the log: unique among all that this daemon ever answers.
+struct RequestId {
+    daemon: u32,
+    number: u64,
+}
+
+impl RequestId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            daemon: std::process::id(),
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.daemon, self.number)
+    }
+}

@@ -1,0 +1,94 @@
+//! Reading events: pages, and waiting for the next one.
+
+use std::time::{Duration, Instant};
+
+use super::fields::Query;
+use super::response::Answer;
+use super::routes::Call;
+use super::session_id;
+use crate::api::{ApiError, EventId, SessionId};
+use crate::store::{EventQuery, EventRead, SessionNum};
+use crate::sys::{self, Interest};
+
+const LIMIT_MAX: u64 = 1000;
+const WAIT_MAX_MS: u64 = 60_000;
+
+/// `GET /events?sessionId=…`
+pub(super) fn list(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    match Query::new(&call.request.query).get("sessionId") {
+        Some(id) if !id.is_empty() => of_session(call, id),
+        _ => Err(ApiError::invalid_field("sessionId", "sessionId is missing")),
+    }
+}
+
+/// `GET /sessions/:id/events`
+pub(super) fn of_session(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
+    let parameters = Query::new(&call.request.query);
+    let after_seq = parameters.clamped("afterSeq", 0, u64::from(u32::MAX))?;
+    let limit = parameters
+        .clamped("limit", 1, LIMIT_MAX)?
+        .unwrap_or(LIMIT_MAX);
+    let wait = parameters.clamped("waitMs", 0, WAIT_MAX_MS)?.unwrap_or(0);
+    let session = session_id(id)?;
+    let after = match (after_seq, parameters.get("afterEventId")) {
+        (Some(seq), _) => seq,
+        (None, Some(event)) => seq_of(event, session)?,
+        (None, None) => 0,
+    };
+    let query = EventQuery {
+        session,
+        after,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    let read = call.context.reader.events(query)?;
+    let read = if read.count == 0 && wait > 0 && !read.status.is_final() {
+        wait_for_events(call, query, read.num, Duration::from_millis(wait))?
+    } else {
+        read
+    };
+    Ok(Answer::json(200, read.body))
+}
+
+fn seq_of(event: &str, session: SessionId) -> Result<u64, ApiError> {
+    match event.parse::<EventId>() {
+        Ok(id) if id.session == session => Ok(id.seq),
+        _ => Err(ApiError::invalid_field(
+            "afterEventId",
+            "afterEventId is not an event of this session",
+        )),
+    }
+}
+
+/// Holds an empty page back until there is an event, the session has ended, the time is up, the client has
+/// gone, or the daemon is about to.
+fn wait_for_events(
+    call: &Call<'_>,
+    query: EventQuery,
+    num: SessionNum,
+    wait: Duration,
+) -> Result<EventRead, ApiError> {
+    let deadline = Instant::now() + wait;
+    let following = call.context.followers.follow(num).map_err(cannot_wait)?;
+    loop {
+        // Before the read: what is committed after it wakes again.
+        following.wake().clear();
+        let read = call.context.reader.events(query)?;
+        if read.count > 0 || read.status.is_final() || call.context.is_stopping() {
+            return Ok(read);
+        }
+        let mut interests = [
+            Interest::readable(following.wake()),
+            Interest::hangup(call.stream),
+        ];
+        let woken = sys::poll(&mut interests, Some(deadline)).map_err(cannot_wait)?;
+        if !woken || interests[1].is_ready() {
+            return Ok(read);
+        }
+    }
+}
+
+fn cannot_wait(err: std::io::Error) -> ApiError {
+    ApiError::StoreUnavailable {
+        reason: format!("no descriptor to wait with: {err}"),
+    }
+}

@@ -1,0 +1,93 @@
+//! The HTTP server on the Unix socket: a thread per connection, bounded, one request after the other.
+//!
+//! A request is parsed into types, answered from the store's readers or by the state thread, and forgotten. No
+//! HTTP thread touches a session's state or writes to the store; nothing behind the channel ever sees HTTP.
+
+mod about;
+mod accept;
+mod connection;
+mod events;
+mod fields;
+mod request;
+mod response;
+mod routes;
+mod sessions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+pub use accept::Server;
+
+use crate::adapters;
+use crate::api::{ApiError, SessionId, Timestamp};
+use crate::state::{Command, Event, Reply};
+use crate::store::{Followers, Reader, WriteQueue};
+
+/// How long a request waits for the state thread's answer. Only a store that hangs takes as long.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What every connection's thread has at hand.
+pub struct Context {
+    /// The way to the state thread.
+    pub state: Sender<Event>,
+    /// The store, to read.
+    pub reader: Reader,
+    /// To wait for a session's next event.
+    pub followers: Arc<Followers>,
+    /// The writer's figures, for health.
+    pub queue: WriteQueue,
+    /// Live sessions, as the state thread publishes them.
+    pub live: Arc<AtomicU64>,
+    /// The harnesses.
+    pub adapters: adapters::Published,
+    /// Who this daemon is.
+    pub daemon: Daemon,
+    /// Connections that can be open at once.
+    pub connections_max: usize,
+    /// Set when the daemon is about to go: connections close after their answer, and nobody waits.
+    pub stopping: AtomicBool,
+}
+
+/// Who this daemon is.
+pub struct Daemon {
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The same, by a clock that nobody sets.
+    pub started: Instant,
+    /// The path of its socket.
+    pub socket: String,
+}
+
+impl Context {
+    /// Sends a command to the state thread, and waits for its answer.
+    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
+        let (reply, answer) = bounded(1);
+        // A state thread that has ended drops the reply, which is the answer.
+        let _ = self.state.send(Event::Command(command(reply)));
+        match answer.recv_timeout(ANSWER_PATIENCE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Disconnected) => Err(ApiError::ShuttingDown),
+            Err(RecvTimeoutError::Timeout) => {
+                let seconds = ANSWER_PATIENCE.as_secs();
+                let reason =
+                    format!("it has not answered for {seconds} s; what was asked may still happen");
+                Err(ApiError::StoreUnavailable { reason })
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// The session id in a path: one that cannot be an id is an id that no session has.
+fn session_id(raw: &str) -> Result<SessionId, ApiError> {
+    raw.parse()
+        .map_err(|_| ApiError::SessionNotFound { id: raw.to_owned() })
+}

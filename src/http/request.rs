@@ -1,0 +1,377 @@
+//! A request, read from a connection within its bounds: head, body, and the time for both.
+//!
+//! The head is parsed by httparse; what frames the body, and what the daemon acts on, is taken out of it here.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crate::api::ApiError;
+use crate::sys::{self, Interest};
+
+/// The longest request head, in bytes.
+pub(super) const HEAD_MAX: usize = 16 * 1024;
+/// The most headers that a head of that size is read with.
+const HEADERS_MAX: usize = 100;
+/// The longest request body, in bytes.
+pub(super) const BODY_MAX: usize = 1024 * 1024;
+/// The most bytes that a chunked body may come in, chunk sizes and all.
+const CHUNKED_MAX: u64 = 8 * BODY_MAX as u64;
+/// How long a client may be silent between two requests.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long a client may take to deliver a request, from its first byte.
+const DELIVERY: Duration = Duration::from_secs(10);
+
+/// A request as it came.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    pub idempotency_key: Option<String>,
+    pub body: Vec<u8>,
+    /// HTTP/1.1, and the client has not asked to close.
+    pub keep_alive: bool,
+    /// The minor version of HTTP/1.
+    pub minor: u8,
+}
+
+/// Why there is no request.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// The client has gone, or has said nothing for too long: there is nobody to answer.
+    Gone,
+    /// The answer that it gets before the connection is closed.
+    Refused(ApiError),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// What frames a request's body.
+enum Framing {
+    Length(usize),
+    Chunked,
+}
+
+/// What is read of a head.
+struct Head {
+    request: Request,
+    framing: Framing,
+    expects_continue: bool,
+    length: usize,
+}
+
+/// The reading side of a connection, with what has come beyond the current request.
+pub(super) struct Incoming<'a> {
+    stream: &'a UnixStream,
+    buffer: Vec<u8>,
+    /// How much of `buffer` has been used up.
+    used: usize,
+    deadline: Instant,
+}
+
+impl<'a> Incoming<'a> {
+    /// `stream` is non-blocking.
+    pub(super) fn new(stream: &'a UnixStream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            used: 0,
+            deadline: Instant::now(),
+        }
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.used..]
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.used += n;
+        if self.used == self.buffer.len() {
+            self.buffer.clear();
+            self.used = 0;
+        }
+    }
+
+    /// The next request. `answer_continue` is called if the client waits to be told to send its body.
+    pub(super) fn request(
+        &mut self,
+        answer_continue: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Request, Unreadable> {
+        if self.unread().is_empty() {
+            self.deadline = Instant::now() + IDLE;
+            self.fill()?;
+        }
+        self.deadline = Instant::now() + DELIVERY;
+        let head = loop {
+            match parse_head(self.unread()) {
+                Ok(Some(head)) => break head,
+                Ok(None) if self.unread().len() > HEAD_MAX => {
+                    return Err(Unreadable::Refused(ApiError::RequestTooLarge {
+                        max: HEAD_MAX,
+                    }));
+                }
+                Ok(None) => self.fill()?,
+                Err(error) => return Err(Unreadable::Refused(error)),
+            }
+        };
+        self.consume(head.length);
+        let mut request = head.request;
+        if head.expects_continue && self.unread().is_empty() {
+            answer_continue()?;
+        }
+        request.body = match head.framing {
+            Framing::Length(length) => self.body(length)?,
+            Framing::Chunked => self.chunked_body()?,
+        };
+        Ok(request)
+    }
+
+    fn body(&mut self, length: usize) -> Result<Vec<u8>, Unreadable> {
+        while self.unread().len() < length {
+            self.fill()?;
+        }
+        let body = self.unread()[..length].to_vec();
+        self.consume(length);
+        Ok(body)
+    }
+
+    fn chunked_body(&mut self) -> Result<Vec<u8>, Unreadable> {
+        let mut body = Vec::new();
+        // The decoder itself bounds neither the length of a chunk's size nor the number of chunks.
+        let raw = (&mut *self).take(CHUNKED_MAX);
+        // One byte more than is allowed, to tell a body that passes the bound from one that reaches it.
+        let read = chunked_transfer::Decoder::new(raw)
+            .take(BODY_MAX as u64 + 1)
+            .read_to_end(&mut body);
+        match read {
+            Ok(_) if body.len() > BODY_MAX => Err(Unreadable::Refused(ApiError::PayloadTooLarge {
+                max: BODY_MAX,
+            })),
+            Ok(_) => Ok(body),
+            Err(err) if err.kind() == io::ErrorKind::TimedOut => Err(Unreadable::Gone),
+            Err(_) => Err(Unreadable::Refused(ApiError::invalid(
+                "the chunked body is malformed",
+            ))),
+        }
+    }
+
+    /// Waits for more, and adds it to the buffer.
+    fn fill(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 16 * 1024];
+        let n = self.receive(&mut chunk)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.buffer.extend_from_slice(&chunk[..n]);
+        Ok(())
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&mut &*self.stream).read(into) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    if !sys::poll(&mut [Interest::readable(self.stream)], Some(self.deadline))? {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// What the chunked decoder reads from: first what is buffered, then the socket, within the deadline.
+impl Read for Incoming<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.unread().is_empty() {
+            self.fill()?;
+        }
+        let n = self.unread().len().min(into.len());
+        into[..n].copy_from_slice(&self.unread()[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+/// The head at the beginning of `bytes`; `None` if it is not complete yet.
+fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let length = match parsed.parse(bytes) {
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Ok(httparse::Status::Complete(length)) => length,
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(ApiError::RequestTooLarge { max: HEAD_MAX });
+        }
+        Err(err) => return Err(ApiError::invalid(format!("not an HTTP/1 request: {err}"))),
+    };
+    if length > HEAD_MAX {
+        return Err(ApiError::RequestTooLarge { max: HEAD_MAX });
+    }
+    let minor = parsed.version.unwrap_or(0);
+    let (path, query) = split_target(parsed.path.unwrap_or("/"));
+    let mut head = Head {
+        request: Request {
+            method: parsed.method.unwrap_or("").to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            idempotency_key: None,
+            body: Vec::new(),
+            keep_alive: minor == 1,
+            minor,
+        },
+        framing: Framing::Length(0),
+        expects_continue: false,
+        length,
+    };
+    let mut content_length = None;
+    for header in parsed.headers.iter() {
+        head.take_header(header.name, header.value, &mut content_length)?;
+    }
+    match (&head.framing, content_length) {
+        // One of the two could have been smuggled past somebody (RFC 9112, 6.1).
+        (Framing::Chunked, Some(_)) => Err(ApiError::invalid(
+            "both Content-Length and Transfer-Encoding",
+        )),
+        (Framing::Chunked, None) => Ok(Some(head)),
+        (Framing::Length(_), length) => {
+            head.framing = Framing::Length(length.unwrap_or(0));
+            Ok(Some(head))
+        }
+    }
+}
+
+impl Head {
+    fn take_header(
+        &mut self,
+        name: &str,
+        value: &[u8],
+        content_length: &mut Option<usize>,
+    ) -> Result<(), ApiError> {
+        let text = || {
+            str::from_utf8(value)
+                .map_err(|_| ApiError::invalid(format!("header {name} is not UTF-8")))
+        };
+        if name.eq_ignore_ascii_case("content-length") {
+            let length = parse_length(text()?)?;
+            if content_length
+                .replace(length)
+                .is_some_and(|other| other != length)
+            {
+                return Err(ApiError::invalid("two Content-Length headers that differ"));
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            if !text()?.eq_ignore_ascii_case("chunked") {
+                return Err(ApiError::invalid(
+                    "the only Transfer-Encoding known is chunked",
+                ));
+            }
+            self.framing = Framing::Chunked;
+        } else if name.eq_ignore_ascii_case("connection") {
+            let mut options = text()?.split(',').map(str::trim);
+            if options.any(|option| option.eq_ignore_ascii_case("close")) {
+                self.request.keep_alive = false;
+            }
+        } else if name.eq_ignore_ascii_case("expect") {
+            self.expects_continue = text()?.eq_ignore_ascii_case("100-continue");
+        } else if name.eq_ignore_ascii_case("idempotency-key") {
+            self.request.idempotency_key = Some(text()?.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A Content-Length within the bound: digits only (RFC 9110, 8.6), of which a client can send more than any
+/// number holds.
+fn parse_length(text: &str) -> Result<usize, ApiError> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ApiError::invalid("Content-Length is not a number"));
+    }
+    match text.parse() {
+        Ok(length) if length <= BODY_MAX => Ok(length),
+        _ => Err(ApiError::PayloadTooLarge { max: BODY_MAX }),
+    }
+}
+
+/// The path and the query of a request target, in origin form or, as to a proxy, in absolute form.
+fn split_target(target: &str) -> (&str, &str) {
+    let target = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find('/').map_or("/", |at| &rest[at..])
+        }
+        _ => target,
+    };
+    target.split_once('?').unwrap_or((target, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(head: &str) -> Result<Option<Head>, ApiError> {
+        parse_head(head.as_bytes())
+    }
+
+    fn code(head: &str) -> &'static str {
+        parse(head).err().map_or("none", |error| error.code())
+    }
+
+    #[test]
+    fn a_target_is_split_into_path_and_query() {
+        assert_eq!(split_target("/a?b=c?d"), ("/a", "b=c?d"));
+        assert_eq!(split_target("http://localhost/a?b"), ("/a", "b"));
+        assert_eq!(split_target("http://localhost"), ("/", ""));
+        assert_eq!(split_target("/a://b"), ("/a://b", ""));
+    }
+
+    #[test]
+    fn a_body_is_framed_in_one_way_only() {
+        assert_eq!(
+            code("POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"),
+            "none"
+        );
+        assert_eq!(
+            code("POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"),
+            "invalid_request"
+        );
+        assert_eq!(
+            code("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            "invalid_request"
+        );
+        for bad in ["-1", "+1", "1 2", "", "0x10"] {
+            let head = format!("POST / HTTP/1.1\r\nContent-Length: {bad}\r\n\r\n");
+            assert_eq!(code(&head), "invalid_request", "{bad}");
+        }
+        for large in ["1048577", "1000000000000", "99999999999999999999999999"] {
+            let head = format!("POST / HTTP/1.1\r\nContent-Length: {large}\r\n\r\n");
+            assert_eq!(code(&head), "payload_too_large", "{large}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_1_is_refused() {
+        for bad in [
+            "GET /\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\n",
+            "\u{1}\u{2}\r\n\r\n",
+            "GET / HTTP/1.1\r\na b: c\r\n\r\n",
+        ] {
+            assert_eq!(code(bad), "invalid_request", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_kept_as_the_client_asks() {
+        let keeps = |head| parse(head).unwrap().unwrap().request.keep_alive;
+        assert!(keeps("GET / HTTP/1.1\r\n\r\n"));
+        assert!(!keeps("GET / HTTP/1.1\r\nConnection: foo, Close\r\n\r\n"));
+        assert!(!keeps("GET / HTTP/1.0\r\n\r\n"));
+        assert!(!keeps("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+    }
+}

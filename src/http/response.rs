@@ -1,0 +1,199 @@
+//! An answer, as bytes on the socket: tiny_http writes the head, always with a Content-Length.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use tiny_http::{HTTPVersion, Header, Response, StatusCode};
+
+use crate::api::ApiError;
+use crate::sys::{self, Interest};
+
+/// How long a client may take to read an answer.
+const DELIVERY: Duration = Duration::from_secs(30);
+
+/// Bodies up to this size go out in one write with their head.
+const ONE_WRITE_MAX: usize = 64 * 1024;
+
+/// What a handler answers with.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+    pub allow: Option<String>,
+}
+
+impl Answer {
+    /// JSON that is already written.
+    pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            body,
+            allow: None,
+        }
+    }
+
+    /// `value` as JSON.
+    pub(super) fn of(status: u16, value: &impl serde::Serialize) -> Result<Self, ApiError> {
+        let body = serde_json::to_vec(value).map_err(|err| ApiError::Internal {
+            reason: err.to_string(),
+        })?;
+        Ok(Self::json(status, body))
+    }
+
+    /// The answer to a request that failed.
+    pub(super) fn error(error: &ApiError) -> Self {
+        // Cannot fail: an error's body is strings and JSON values.
+        let body = serde_json::to_vec(&error.body()).unwrap_or_default();
+        let allow = match error {
+            ApiError::MethodNotAllowed { allow } => Some(allow.clone()),
+            _ => None,
+        };
+        Self {
+            status: error.status(),
+            body,
+            allow,
+        }
+    }
+}
+
+/// What the answer's head says besides its status.
+pub(super) struct HeadOptions<'a> {
+    pub request_id: &'a str,
+    pub minor: u8,
+    pub close: bool,
+}
+
+/// The head of `answer`. tiny_http would chunk or close as it sees fit: it is given no request headers, a known
+/// length, and no body to write.
+pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
+    let headers = [
+        header("Content-Type", "application/json"),
+        header("X-Request-Id", options.request_id),
+        header("Server", "coven"),
+    ];
+    let headers = headers
+        .into_iter()
+        .chain(answer.allow.as_deref().map(|allow| header("Allow", allow)));
+    let response = Response::new(
+        StatusCode(answer.status),
+        headers.flatten().collect(),
+        io::empty(),
+        Some(answer.body.len()),
+        None,
+    )
+    .with_chunked_threshold(usize::MAX);
+    let mut head = Vec::with_capacity(256 + answer.body.len().min(ONE_WRITE_MAX));
+    // A Vec takes every write.
+    let _ = response.raw_print(&mut head, HTTPVersion(1, options.minor), &[], true, None);
+    if options.close {
+        close_connection(&mut head);
+    }
+    head
+}
+
+/// Adds `Connection: close`, which tiny_http's `Response` does not let through, to a complete head.
+fn close_connection(head: &mut Vec<u8>) {
+    let end = head.len().saturating_sub(2);
+    head.splice(end..end, *b"Connection: close\r\n");
+}
+
+fn header(name: &str, value: &str) -> Option<Header> {
+    // Our own names, and values of ASCII: none is ever left out.
+    Header::from_bytes(name, value).ok()
+}
+
+/// A whole answer to a connection that is closed before it has asked.
+pub(super) fn refusal(error: &ApiError) -> Vec<u8> {
+    let answer = Answer::error(error);
+    let options = HeadOptions {
+        request_id: "-",
+        minor: 1,
+        close: true,
+    };
+    let mut bytes = head(&answer, &options);
+    bytes.extend_from_slice(&answer.body);
+    bytes
+}
+
+/// Sends `answer` within the time that a client has to take it.
+///
+/// # Errors
+/// The client has gone, or has not read it in time.
+pub(super) fn send(
+    stream: &UnixStream,
+    answer: &Answer,
+    options: &HeadOptions<'_>,
+    with_body: bool,
+) -> io::Result<()> {
+    let deadline = Instant::now() + DELIVERY;
+    let mut bytes = head(answer, options);
+    if !with_body {
+        return write_all(stream, &bytes, deadline);
+    }
+    if answer.body.len() <= ONE_WRITE_MAX {
+        bytes.extend_from_slice(&answer.body);
+        return write_all(stream, &bytes, deadline);
+    }
+    write_all(stream, &bytes, deadline)?;
+    write_all(stream, &answer.body, deadline)
+}
+
+/// The interim answer to a client that waits before it sends its body (RFC 9110, 10.1.1).
+pub(super) fn send_continue(stream: &UnixStream) -> io::Result<()> {
+    write_all(
+        stream,
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        Instant::now() + DELIVERY,
+    )
+}
+
+fn write_all(stream: &UnixStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match (&mut &*stream).write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                if !sys::poll(&mut [Interest::writable(stream)], Some(deadline))? {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(close: bool) -> String {
+        let answer = Answer::json(200, b"{}".to_vec());
+        let options = HeadOptions {
+            request_id: "r-1",
+            minor: 1,
+            close,
+        };
+        String::from_utf8(head(&answer, &options)).unwrap()
+    }
+
+    #[test]
+    fn a_head_has_its_length_and_is_never_chunked() {
+        let head = text(false);
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(head.contains("\r\nContent-Length: 2\r\n"), "{head}");
+        assert!(head.contains("\r\nX-Request-Id: r-1\r\n"), "{head}");
+        assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+    }
+
+    #[test]
+    fn a_connection_that_will_be_closed_says_so() {
+        assert!(
+            text(true).ends_with("\r\nConnection: close\r\n\r\n"),
+            "{}",
+            text(true)
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! The log: one record a line, UTC time, level, then `key=value`. Nothing from outside can forge a line.
+//!
+//! `log`'s macros and `env_logger`'s filter make the records; a thread of its own writes them, since a full pipe or
+//! a dead disk behind the log must not hold the state thread.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use env_logger::{Builder, Target};
+use log::kv::{self, Key, Value, VisitSource};
+use log::{LevelFilter, Record};
+
+use super::rotate::RotatingFile;
+use crate::api::Timestamp;
+
+/// Lines that may wait for the log's thread; more are counted, and the count is logged.
+const LINES_MAX: usize = 4096;
+
+/// The variable that sets the level, in env_logger's syntax.
+pub const LEVEL_VARIABLE: &str = "COVEN_LOG";
+
+/// Where the log goes.
+#[derive(Debug)]
+pub enum Destination {
+    /// To the supervisor: journald or launchd picks it up.
+    Stderr,
+    /// To this file, rotated.
+    File(PathBuf),
+}
+
+/// The running log; dropped, it writes what is still queued.
+pub struct Log {
+    lines: Sender<Message>,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// Answer when everything before this is written.
+    Flush(Sender<()>),
+}
+
+impl Log {
+    /// Installs the process's logger, and starts its thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or no thread is to be had.
+    pub fn start(destination: Destination) -> io::Result<Self> {
+        let (lines, inbox) = bounded(LINES_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        let out: Box<dyn Write + Send> = match destination {
+            Destination::Stderr => Box::new(io::stderr()),
+            Destination::File(path) => Box::new(RotatingFile::open(path)?),
+        };
+        let counter = Arc::clone(&lost);
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_lines(&inbox, out, &counter))?;
+        let pipe = Pipe {
+            lines: lines.clone(),
+            lost,
+        };
+        Builder::new()
+            .filter_level(LevelFilter::Info)
+            .parse_env(LEVEL_VARIABLE)
+            .format(|out, record| writeln!(out, "{}", Line(record)))
+            .target(Target::Pipe(Box::new(pipe)))
+            .init();
+        log_panics();
+        Ok(Self { lines })
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let (done, flushed) = bounded(1);
+        // A log that is stuck must not hold the exit.
+        let patience = Duration::from_secs(1);
+        if self
+            .lines
+            .send_timeout(Message::Flush(done), patience)
+            .is_ok()
+        {
+            let _ = flushed.recv_timeout(patience);
+        }
+    }
+}
+
+/// A panic is a bug: its place goes to the log before the thread unwinds.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or("");
+        log::error!(event = "panic", code = "internal_error", thread = thread.name().unwrap_or(""),
+            at = place.as_str(), message = message; "");
+    }));
+}
+
+/// What env_logger writes to: each write is one line.
+struct Pipe {
+    lines: Sender<Message>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Line(line.to_vec())) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_lines(inbox: &Receiver<Message>, mut out: Box<dyn Write + Send>, lost: &AtomicU64) {
+    for message in inbox {
+        match message {
+            Message::Line(line) => {
+                // A log that cannot be written has nobody to tell.
+                let _ = out.write_all(&line);
+                let lost = lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    let now = Timestamp::now();
+                    let _ = writeln!(out, "{now} WARN event=log_lines_lost lines={lost}");
+                }
+            }
+            Message::Flush(done) => {
+                let _ = out.flush();
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+/// A record as its line.
+struct Line<'a>(&'a Record<'a>);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = self.0;
+        write!(f, "{} {}", Timestamp::now(), record.level())?;
+        record
+            .key_values()
+            .visit(&mut Pairs(f))
+            .map_err(|_| fmt::Error)?;
+        let text = record.args().to_string();
+        if text.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " msg={}", Quoted(&text))
+        }
+    }
+}
+
+struct Pairs<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let value = value.to_string();
+        Ok(write!(self.0, " {key}={}", Quoted(&value))?)
+    }
+}
+
+/// A value as one word: quoted where it must be, and control characters always escaped, so that no value can
+/// begin a line, end its quotes, or move a terminal's cursor.
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain =
+            |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '=' | '\\');
+        if !self.0.is_empty() && self.0.chars().all(plain) {
+            return f.write_str(self.0);
+        }
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                ' ' => f.write_char(c)?,
+                c if c.is_control() || c.is_whitespace() || is_invisible(c) => {
+                    write!(f, "{}", c.escape_default())?
+                }
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// Characters that change how others are shown: bidirectional controls, line separators (Unicode TR 36).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_one_word_whatever_it_holds() {
+        let quoted = |text| Quoted(text).to_string();
+        assert_eq!(quoted("plain-word/1.2:3"), "plain-word/1.2:3");
+        assert_eq!(quoted(""), "\"\"");
+        assert_eq!(quoted("two words"), "\"two words\"");
+        assert_eq!(quoted("a=b"), "\"a=b\"");
+        assert_eq!(quoted("say \"hi\"\\"), r#""say \"hi\"\\""#);
+        assert_eq!(
+            quoted("x\n2026 INFO event=forged"),
+            r#""x\n2026 INFO event=forged""#
+        );
+        assert_eq!(
+            quoted("\u{1b}[2J\u{9b}\u{202e}"),
+            "\"\\u{1b}[2J\\u{9b}\\u{202e}\""
+        );
+        assert_eq!(quoted("é"), "é");
+    }
+}

@@ -1,0 +1,6 @@
+//! What the daemon tells those who look after it. So far: its log.
+//!
+//! Threads hand lines to the log's own thread, and never wait for a terminal, a pipe or a disk.
+
+pub mod log;
+mod rotate;

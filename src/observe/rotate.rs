@@ -1,0 +1,97 @@
+//! A log file that is renamed when it is full: `daemon.log`, `daemon.log.1`, … the higher the older.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A file is renamed when it would pass this many bytes.
+const SIZE_MAX: u64 = 10 * 1024 * 1024;
+
+/// Renamed files that are kept.
+const KEEP: u32 = 5;
+
+pub(super) struct RotatingFile {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    size_max: u64,
+}
+
+impl RotatingFile {
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        let file = open(&path)?;
+        let size = file.metadata()?.len();
+        Ok(Self {
+            path,
+            file,
+            size,
+            size_max: SIZE_MAX,
+        })
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for age in (1..KEEP).rev() {
+            // Missing ones are no failure: there are fewer than KEEP at first.
+            let _ = std::fs::rename(numbered(&self.path, age), numbered(&self.path, age + 1));
+        }
+        std::fs::rename(&self.path, numbered(&self.path, 1))?;
+        self.file = open(&self.path)?;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+impl Write for RotatingFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.size > 0 && self.size + line.len() as u64 > self.size_max {
+            // Where it cannot be renamed, too long a log is better than none.
+            let _ = self.rotate();
+        }
+        let n = self.file.write(line)?;
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+fn numbered(path: &Path, age: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{age}"));
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_is_renamed_and_the_oldest_goes() {
+        let dir = std::env::temp_dir().join(format!("coven-rotate-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("daemon.log");
+        let mut log = RotatingFile::open(path.clone()).unwrap();
+        log.size_max = 10;
+        for i in 0..9 {
+            log.write_all(format!("line {i}\n").as_bytes()).unwrap();
+        }
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&path), "line 8\n");
+        assert_eq!(read(&numbered(&path, 1)), "line 7\n");
+        assert_eq!(read(&numbered(&path, KEEP)), "line 3\n");
+        assert!(!numbered(&path, KEEP + 1).exists());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,167 @@
+//! What clients can ask of the state thread: one enum, each with a channel for its answer.
+
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::{Event, State};
+use crate::api::{ApiError, SessionId, SessionRecord};
+use crate::harness;
+use crate::store::{Answer, Done, NewExternal, NewSession, Request};
+
+/// Where a command's answer goes. One that nobody waits for any more is dropped.
+pub type Reply<T> = Sender<Result<T, ApiError>>;
+
+/// Everything that a client can ask for that changes something. Validated: what only the live sessions or the
+/// store can know is all that can still be refused.
+#[derive(Debug)]
+pub enum Command {
+    /// Start a harness. Answered when it is on disk that it runs, or why it does not.
+    Launch(Box<Launch>, Reply<Launched>),
+    /// Write to a running harness's stdin.
+    Input {
+        id: SessionId,
+        data: String,
+        reply: Reply<Acceptance>,
+    },
+    /// End a running harness. Answered when its exit is on disk.
+    Kill {
+        id: SessionId,
+        reply: Reply<Acceptance>,
+    },
+    /// Set or clear `archived_at` of a session that has ended.
+    Archive {
+        id: SessionId,
+        archived: bool,
+        reply: Reply<SessionRecord>,
+    },
+    /// Take a session that has ended out of the store, with its events.
+    Delete { id: SessionId, reply: Reply<()> },
+    /// Put a session on record that somebody else runs.
+    RegisterExternal(Box<NewExternal>, Reply<Registered>),
+    /// End such a session.
+    Complete {
+        id: SessionId,
+        exit_code: Option<i32>,
+        reply: Reply<SessionRecord>,
+    },
+}
+
+/// A launch, validated.
+#[derive(Debug)]
+pub struct Launch {
+    /// The row.
+    pub session: NewSession,
+    /// The process.
+    pub program: harness::Program,
+    /// Killed when it has run for that long.
+    pub timeout: Option<Duration>,
+}
+
+/// What came of a launch.
+#[derive(Debug)]
+pub enum Launched {
+    /// A new session, running.
+    New(Box<SessionRecord>),
+    /// The same `Idempotency-Key` and body have launched this one before.
+    Repeat(SessionId),
+}
+
+/// What came of a registration.
+#[derive(Debug)]
+pub enum Registered {
+    /// A new record.
+    New(Box<SessionRecord>),
+    /// It was there.
+    Existing(Box<SessionRecord>),
+}
+
+/// What came of input or kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is done.
+    Accepted,
+    /// No live session has this id: what it is, the store knows.
+    NotLive,
+}
+
+impl State {
+    pub(super) fn command(&mut self, command: Command) {
+        match command {
+            Command::Launch(launch, reply) => self.launch(*launch, reply),
+            Command::Input { id, data, reply } => {
+                let answer = self.input(id, data);
+                let _ = reply.send(answer);
+            }
+            Command::Kill { id, reply } => self.kill(id, reply),
+            Command::Archive {
+                id,
+                archived,
+                reply,
+            } => {
+                self.ask_store(Request::Archive { id, archived }, reply, record);
+            }
+            Command::Delete { id, reply } => self.delete(id, reply),
+            Command::RegisterExternal(session, reply) => {
+                self.ask_store(
+                    Request::RegisterExternal(session),
+                    reply,
+                    |answer| match answer {
+                        Answer::Record(record) => Ok(Registered::New(record)),
+                        Answer::Existing(record) => Ok(Registered::Existing(record)),
+                        other => Err(unexpected(&other)),
+                    },
+                );
+            }
+            Command::Complete {
+                id,
+                exit_code,
+                reply,
+            } => {
+                self.ask_store(Request::Complete { id, exit_code }, reply, record);
+            }
+        }
+    }
+
+    fn delete(&mut self, id: SessionId, reply: Reply<()>) {
+        let events = self.events.clone();
+        self.ask_store(Request::Delete { id }, reply, move |answer| match answer {
+            Answer::Deleted => {
+                let _ = events.send(Event::Deleted { id });
+                Ok(())
+            }
+            other => Err(unexpected(&other)),
+        });
+    }
+
+    /// Hands a request on to the writer, which alone sees the records of sessions that are not live.
+    fn ask_store<T: Send + 'static>(
+        &self,
+        request: Request,
+        reply: Reply<T>,
+        convert: impl FnOnce(Answer) -> Result<T, ApiError> + Send + 'static,
+    ) {
+        // While it cannot write, the writer may also be unable to say so.
+        if let Err(err) = self.queue.check_available() {
+            let _ = reply.send(Err(err));
+            return;
+        }
+        let done: Done = Box::new(move |answer| {
+            let _ = reply.send(answer.and_then(convert));
+        });
+        self.queue.request(request, done);
+    }
+}
+
+fn record(answer: Answer) -> Result<SessionRecord, ApiError> {
+    match answer {
+        Answer::Record(record) => Ok(*record),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) fn unexpected(answer: &Answer) -> ApiError {
+    ApiError::Internal {
+        reason: format!("the store answered {answer:?}"),
+    }
+}

@@ -1,0 +1,191 @@
+//! The state thread: it owns every live session, and nobody else does.
+//!
+//! It runs on the process's main thread. Everything that can happen to it is an [`Event`]; it never waits for
+//! the writer, the disk or a harness, but only for the next event or the next deadline. It never sees HTTP.
+
+mod command;
+mod launch;
+mod session;
+mod stop;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use log::warn;
+
+pub use command::{Acceptance, Command, Launch, Launched, Registered, Reply};
+use session::Session;
+pub use stop::Stopped;
+
+use crate::api::{ApiError, SessionId};
+use crate::harness;
+use crate::store::{Answer, Done, IdempotencyKey, SessionNum, WriteQueue};
+
+/// An event whose handling takes longer than this is logged: everybody else has waited for it.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// Everything that can happen to the state thread.
+#[derive(Debug)]
+pub enum Event {
+    /// A client asks for something.
+    Command(Command),
+    /// A launch's row is on disk, or cannot be.
+    Created {
+        id: SessionId,
+        result: Result<SessionNum, ApiError>,
+    },
+    /// A harness thread has something to tell.
+    Harness {
+        id: SessionId,
+        report: harness::Report,
+    },
+    /// A session's closing facts are on disk.
+    Ended { id: SessionId },
+    /// A session's record is gone.
+    Deleted { id: SessionId },
+    /// The daemon is to stop: end all sessions, then this thread. A second one does not wait for the grace.
+    Stop,
+}
+
+/// What the state thread is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Sessions that can be live at once.
+    pub sessions: usize,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+}
+
+/// The live sessions, and all that is decided about them.
+pub struct State {
+    inbox: Receiver<Event>,
+    /// For those who report back: harness threads, and the writer's answers.
+    events: Sender<Event>,
+    queue: WriteQueue,
+    limits: Limits,
+    sessions: HashMap<SessionId, Session>,
+    idempotency: HashMap<String, IdempotencyKey>,
+    /// Published for health.
+    live: Arc<AtomicU64>,
+    stopping: Option<stop::Stopping>,
+}
+
+impl State {
+    /// The state before the first session.
+    pub fn new(
+        inbox: Receiver<Event>,
+        events: Sender<Event>,
+        queue: WriteQueue,
+        limits: Limits,
+        idempotency: Vec<IdempotencyKey>,
+        live: Arc<AtomicU64>,
+    ) -> Self {
+        let idempotency = idempotency
+            .into_iter()
+            .map(|key| (key.key.clone(), key))
+            .collect();
+        Self {
+            inbox,
+            events,
+            queue,
+            limits,
+            sessions: HashMap::new(),
+            idempotency,
+            live,
+            stopping: None,
+        }
+    }
+
+    /// Handles events until the daemon is to stop and every session has ended.
+    pub fn run(mut self) -> Stopped {
+        loop {
+            let event = match self.next_deadline() {
+                Some(at) => self.inbox.recv_deadline(at),
+                None => self.inbox.recv().map_err(RecvTimeoutError::from),
+            };
+            let begun = Instant::now();
+            let what = match event {
+                Ok(event) => {
+                    let what = event.name();
+                    self.handle(event);
+                    what
+                }
+                Err(_) => "deadline",
+            };
+            self.act_on_deadlines();
+            let live = self
+                .sessions
+                .values()
+                .filter(|session| !session.has_ended())
+                .count();
+            self.live.store(live as u64, Ordering::Relaxed);
+            if begun.elapsed() > SLOW {
+                let took_ms = begun.elapsed().as_millis() as u64;
+                warn!(event = "state_slow", what = what, took_ms = took_ms; "");
+            }
+            if let Some(stopped) = self.stopped() {
+                return stopped;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Command(command) => self.command(command),
+            Event::Created { id, result } => self.created(id, result),
+            Event::Harness { id, report } => self.harness_report(id, report),
+            Event::Ended { id } => self.ended(id),
+            Event::Deleted { id } => self.idempotency.retain(|_, key| key.session != id),
+            Event::Stop => self.stop(),
+        }
+    }
+
+    /// The next moment at which something is to be done without anybody asking.
+    fn next_deadline(&self) -> Option<Instant> {
+        let sessions = self.sessions.values().filter_map(Session::deadline);
+        sessions
+            .chain(self.stopping.as_ref().map(|stopping| stopping.give_up_at))
+            .min()
+    }
+
+    fn act_on_deadlines(&mut self) {
+        let now = Instant::now();
+        let due: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.deadline().is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.session_deadline(id);
+        }
+    }
+
+    /// What tells this thread, once the writer has committed.
+    fn when_written(
+        &self,
+        event: impl FnOnce(Result<Answer, ApiError>) -> Event + Send + 'static,
+    ) -> Done {
+        let events = self.events.clone();
+        Box::new(move |answer| {
+            // The state thread outlives every session that it waits for; after that nobody listens.
+            let _ = events.send(event(answer));
+        })
+    }
+}
+
+impl Event {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::Created { .. } => "created",
+            Self::Harness { .. } => "harness",
+            Self::Ended { .. } => "ended",
+            Self::Deleted { .. } => "deleted",
+            Self::Stop => "stop",
+        }
+    }
+}

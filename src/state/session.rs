@@ -1,0 +1,420 @@
+//! A live session: its phases, and how it is brought to its end.
+//!
+//! Signals are sent only while the harness's zombie cannot have been reaped: its thread reaps when it is told to,
+//! and it is told when the session has ended.
+
+use std::time::Instant;
+
+use log::{error, info, warn};
+
+use super::{Acceptance, Event, Launched, Reply, State};
+use crate::api::{ApiError, Payload, SessionId, SessionStatus, Timestamp};
+use crate::harness::{Harness, Program, Report};
+use crate::store::{Fact, NewEvent, SessionNum};
+use crate::sys::{self, Exit};
+
+/// The most of a client's input that one event shows, in bytes: escaping can make six of one.
+const INPUT_EVENT_MAX: usize = 64 * 1024;
+
+/// A session from its launch until its closing facts are on disk.
+pub(super) struct Session {
+    pub(super) phase: Phase,
+    pub(super) harness_id: String,
+    pub(super) input: InputState,
+    /// Exit 0 then leaves it `idle`.
+    pub(super) has_conversation: bool,
+    pub(super) timeout: Option<std::time::Duration>,
+    pub(super) timeout_at: Option<Instant>,
+    /// Set once its end has been asked for.
+    pub(super) ending: Option<Ending>,
+    /// The launch that still waits for its answer, and repeats of it.
+    pub(super) launch: Option<Reply<Launched>>,
+    pub(super) repeats: Vec<Reply<Launched>>,
+    pub(super) kills: Vec<Reply<Acceptance>>,
+}
+
+/// Where a live session is.
+pub(super) enum Phase {
+    /// The writer has its row.
+    Creating(Program),
+    /// The harness thread spawns it.
+    Starting { num: SessionNum, harness: Harness },
+    /// It runs.
+    Running {
+        num: SessionNum,
+        harness: Harness,
+        pid: i32,
+    },
+    /// It has exited; its thread reads what the pipes still hold.
+    Exited {
+        num: SessionNum,
+        harness: Harness,
+        pid: i32,
+        exit: Exit,
+        at: Timestamp,
+    },
+    /// The writer has its closing facts. Such a session is no longer live: whoever reads it as ended can
+    /// archive it at once.
+    Ended(SessionStatus),
+}
+
+/// What the harness's stdin takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InputState {
+    /// It was given none.
+    None,
+    /// What clients send.
+    Open,
+    /// The harness has closed it.
+    Closed,
+}
+
+/// An end that has been asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    /// When SIGKILL follows; `None` once it has been sent.
+    kill_at: Option<Instant>,
+}
+
+impl Session {
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Whether its process, as far as there was one, has exited.
+    pub(super) fn has_exited(&self) -> bool {
+        matches!(self.phase, Phase::Exited { .. } | Phase::Ended(_))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match (&self.phase, &self.ending) {
+            (Phase::Running { .. }, Some(ending)) => ending.kill_at,
+            (Phase::Running { .. }, None) => self.timeout_at,
+            _ => None,
+        }
+    }
+
+    fn closing_status(&self, exit: Exit) -> SessionStatus {
+        match exit {
+            _ if self.ending.is_some() => SessionStatus::Killed,
+            Exit::Code(0) if self.has_conversation => SessionStatus::Idle,
+            Exit::Code(0) => SessionStatus::Completed,
+            Exit::Code(_) | Exit::Signal(_) => SessionStatus::Failed,
+        }
+    }
+
+    /// What a client is told that asks something of it which only a running session can do.
+    fn not_live(&self, id: SessionId) -> ApiError {
+        let status = match &self.phase {
+            Phase::Creating(_) | Phase::Starting { .. } => SessionStatus::Created,
+            Phase::Running { .. } => SessionStatus::Running,
+            Phase::Exited { exit, .. } => self.closing_status(*exit),
+            Phase::Ended(status) => *status,
+        };
+        ApiError::SessionNotLive { id, status }
+    }
+}
+
+impl State {
+    pub(super) fn input(&mut self, id: SessionId, data: String) -> Result<Acceptance, ApiError> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(Acceptance::NotLive);
+        };
+        let Phase::Running { num, harness, .. } = &session.phase else {
+            return Err(session.not_live(id));
+        };
+        match session.input {
+            InputState::None => return Err(ApiError::InputNotAccepted { id }),
+            InputState::Closed => {
+                let reason = "the harness has closed its stdin".into();
+                return Err(ApiError::SendInputFailed { id, reason });
+            }
+            InputState::Open => {}
+        }
+        self.queue.check_available()?;
+        let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
+        harness.check_input(data.len()).map_err(backlog_full)?;
+        // On record first, so that no answer of the harness's can stand before it.
+        let events = input_events(&data);
+        if !events.is_empty() {
+            self.queue.fact(Fact::Events { num: *num, events }, None);
+        }
+        harness.input(data.into_bytes()).map_err(backlog_full)?;
+        Ok(Acceptance::Accepted)
+    }
+
+    pub(super) fn kill(&mut self, id: SessionId, reply: Reply<Acceptance>) {
+        let Some(session) = self.sessions.get(&id) else {
+            let _ = reply.send(Ok(Acceptance::NotLive));
+            return;
+        };
+        if session.has_ended() {
+            let _ = reply.send(Err(session.not_live(id)));
+            return;
+        }
+        match self.request_end(id, "kill") {
+            Ok(()) => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.kills.push(reply);
+                }
+            }
+            Err(reason) => {
+                let _ = reply.send(Err(ApiError::KillFailed { id, reason }));
+            }
+        }
+    }
+
+    /// Asks for a session's end, once: a repeat changes and records nothing.
+    pub(super) fn request_end(&mut self, id: SessionId, why: &str) -> Result<(), String> {
+        let kill_at = Instant::now() + self.limits.kill_grace;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        if session.ending.is_some() {
+            return Ok(());
+        }
+        match &session.phase {
+            // Signalled, or not even started, when the next report comes.
+            Phase::Creating(_) | Phase::Starting { .. } => {}
+            Phase::Running { num, pid, .. } => {
+                terminate(*pid).map_err(|err| err.to_string())?;
+                info!(event = "session_kill", session:% = id, pid = *pid, why = why; "");
+                self.queue.fact(
+                    Fact::Events {
+                        num: *num,
+                        events: vec![kill_event()],
+                    },
+                    None,
+                );
+            }
+            // It has ended by itself; the answer comes with its closing facts.
+            Phase::Exited { .. } | Phase::Ended(_) => return Ok(()),
+        }
+        session.ending = Some(Ending {
+            kill_at: Some(kill_at),
+        });
+        Ok(())
+    }
+
+    /// A timeout, or the end of the grace.
+    pub(super) fn session_deadline(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if session.ending.is_some() {
+            self.kill_now(id);
+        } else {
+            session.timeout_at = None;
+            if let Err(reason) = self.request_end(id, "timeout") {
+                error!(event = "kill_failed", code = "kill_failed", session:% = id, reason = reason.as_str(); "");
+            }
+        }
+    }
+
+    /// SIGKILL to a session whose end has been asked for.
+    pub(super) fn kill_now(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let (Phase::Running { pid, .. }, Some(ending)) = (&session.phase, &mut session.ending)
+        else {
+            return;
+        };
+        ending.kill_at = None;
+        warn!(event = "session_kill", session:% = id, pid = *pid, why = "grace_over"; "");
+        if let Err(err) = sys::kill_group(*pid, libc::SIGKILL) {
+            error!(event = "kill_failed", code = "kill_failed", session:% = id, reason:% = err; "");
+        }
+    }
+
+    pub(super) fn harness_report(&mut self, id: SessionId, report: Report) {
+        match report {
+            Report::Started { pid } => self.harness_started(id, pid),
+            Report::SpawnFailed { reason } => self.spawn_failed(id, reason),
+            Report::InputClosed => self.input_closed(id),
+            Report::Exited { exit, at } => self.harness_exited(id, exit, at),
+            Report::Drained => self.harness_drained(id),
+            Report::Lost { reason } => self.harness_lost(id, &reason),
+        }
+    }
+
+    fn harness_started(&mut self, id: SessionId, pid: i32) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        if let Phase::Starting { num, harness } = session.phase {
+            info!(event = "session_started", session:% = id, pid = pid, harness = session.harness_id.as_str(); "");
+            session.phase = Phase::Running { num, harness, pid };
+            session.timeout_at = session.timeout.map(|timeout| Instant::now() + timeout);
+        }
+        session.launch = None;
+        for reply in session.repeats.drain(..) {
+            let _ = reply.send(Ok(Launched::Repeat(id)));
+        }
+        let end_at_once = session.ending.take().is_some();
+        self.sessions.insert(id, session);
+        if end_at_once && let Err(reason) = self.request_end(id, "kill") {
+            error!(event = "kill_failed", code = "kill_failed", session:% = id, reason = reason.as_str(); "");
+        }
+    }
+
+    fn input_closed(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.input = InputState::Closed;
+        if let Phase::Running { num, .. } = &session.phase {
+            let message =
+                "the harness has closed its stdin; input that waited for it was not delivered";
+            let payload = Payload::Error {
+                code: "send_input_failed",
+                message,
+            };
+            self.queue.fact(
+                Fact::Events {
+                    num: *num,
+                    events: vec![NewEvent::now(payload)],
+                },
+                None,
+            );
+        }
+    }
+
+    fn harness_exited(&mut self, id: SessionId, exit: Exit, at: Timestamp) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        if let Phase::Running { num, harness, pid } = session.phase {
+            session.phase = Phase::Exited {
+                num,
+                harness,
+                pid,
+                exit,
+                at,
+            };
+        }
+        self.sessions.insert(id, session);
+    }
+
+    fn harness_drained(&mut self, id: SessionId) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        let status = match &session.phase {
+            Phase::Exited { exit, .. } => session.closing_status(*exit),
+            _ => SessionStatus::Failed,
+        };
+        if let Phase::Exited {
+            num,
+            harness,
+            pid,
+            exit,
+            at,
+        } = session.phase
+        {
+            if session.ending.is_some() {
+                // Those of the group who have outlived both SIGTERM and the harness have nobody to end for.
+                let _ = sys::kill_group(pid, libc::SIGKILL);
+            }
+            harness.reap();
+            let (exit_code, signal) = match exit {
+                Exit::Code(code) => (Some(code), None),
+                Exit::Signal(signal) => (None, Some(signal)),
+            };
+            info!(event = "session_ended", session:% = id, pid = pid, status:% = status,
+                exit_code:? = exit_code, signal:? = signal; "");
+            let exit = Payload::Exit {
+                status,
+                exit_code,
+                signal,
+            };
+            let events = vec![NewEvent::at(at, exit)];
+            self.close(
+                id,
+                Fact::Ended {
+                    num,
+                    status,
+                    exit_code,
+                    signal,
+                    events,
+                },
+            );
+        }
+        session.phase = Phase::Ended(status);
+        self.sessions.insert(id, session);
+    }
+
+    /// The thread that read the harness has failed: nobody can follow the process any more, so it is ended.
+    fn harness_lost(&mut self, id: SessionId, reason: &str) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        error!(event = "harness_lost", code = "internal_error", session:% = id, reason = reason; "");
+        if let Phase::Running { num, harness, pid }
+        | Phase::Exited {
+            num, harness, pid, ..
+        } = session.phase
+        {
+            let _ = sys::kill_group(pid, libc::SIGKILL);
+            harness.reap();
+            let error = Payload::Error {
+                code: "internal_error",
+                message: reason,
+            };
+            let status = SessionStatus::Failed;
+            let events = vec![NewEvent::now(error)];
+            self.close(
+                id,
+                Fact::Ended {
+                    num,
+                    status,
+                    exit_code: None,
+                    signal: None,
+                    events,
+                },
+            );
+        }
+        session.phase = Phase::Ended(SessionStatus::Failed);
+        self.sessions.insert(id, session);
+    }
+
+    /// Hands the closing facts of a session to the writer.
+    pub(super) fn close(&self, id: SessionId, fact: Fact) {
+        self.queue
+            .fact(fact, Some(self.when_written(move |_| Event::Ended { id })));
+    }
+
+    pub(super) fn ended(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        for reply in session.kills {
+            let _ = reply.send(Ok(Acceptance::Accepted));
+        }
+    }
+}
+
+/// SIGTERM to the process group; a stopped process is woken, so that it can act on it.
+fn terminate(pid: i32) -> std::io::Result<()> {
+    sys::kill_group(pid, libc::SIGTERM)?;
+    let _ = sys::kill_group(pid, libc::SIGCONT);
+    Ok(())
+}
+
+pub(super) fn kill_event() -> NewEvent {
+    NewEvent::now(Payload::Kill {
+        status: SessionStatus::Killed,
+        signal: libc::SIGTERM,
+    })
+}
+
+/// `data` as consecutive events, cut between characters.
+fn input_events(mut data: &str) -> Vec<NewEvent> {
+    let mut events = Vec::new();
+    while !data.is_empty() {
+        let (part, rest) = data.split_at(data.floor_char_boundary(INPUT_EVENT_MAX));
+        events.push(NewEvent::now(Payload::Input { data: part }));
+        data = rest;
+    }
+    events
+}

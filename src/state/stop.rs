@@ -1,0 +1,66 @@
+//! How the daemon stops: no new launches, every harness gets SIGTERM and then SIGKILL, and their last output
+//! and closing facts go to disk, for which there is a bound.
+
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use super::State;
+use crate::api::SessionId;
+
+/// How long a stop waits for the store once every harness has exited.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A stop that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stopping {
+    pub(super) give_up_at: Instant,
+    all_exited: bool,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub enum Stopped {
+    /// Every session's end is on disk.
+    Clean,
+    /// The closing facts of these are not: their harness did not die, or the store did not take them.
+    GaveUp(Vec<SessionId>),
+}
+
+impl State {
+    pub(super) fn stop(&mut self) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        if self.stopping.is_some() {
+            warn!(event = "daemon_stopping", sessions = ids.len(), why = "asked_again"; "");
+            ids.into_iter().for_each(|id| self.kill_now(id));
+            return;
+        }
+        info!(event = "daemon_stopping", sessions = ids.len(); "");
+        // Even SIGKILL does not end a process that waits for a dead disk (signal(7): uninterruptible).
+        let give_up_at = Instant::now() + self.limits.kill_grace + STORE_PATIENCE;
+        self.stopping = Some(Stopping {
+            give_up_at,
+            all_exited: false,
+        });
+        for id in ids {
+            if let Err(reason) = self.request_end(id, "stop") {
+                warn!(event = "kill_failed", code = "kill_failed", session:% = id, reason = reason.as_str(); "");
+            }
+        }
+    }
+
+    /// Whether the stop is over.
+    pub(super) fn stopped(&mut self) -> Option<Stopped> {
+        let stopping = self.stopping.as_mut()?;
+        if self.sessions.is_empty() {
+            return Some(Stopped::Clean);
+        }
+        let now = Instant::now();
+        if !stopping.all_exited && self.sessions.values().all(super::Session::has_exited) {
+            stopping.all_exited = true;
+            stopping.give_up_at = now + STORE_PATIENCE;
+        }
+        (now >= stopping.give_up_at)
+            .then(|| Stopped::GaveUp(self.sessions.keys().copied().collect()))
+    }
+}

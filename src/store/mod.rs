@@ -1,0 +1,120 @@
+//! The event store: one SQLite database, one writer, a few readers.
+//!
+//! Three kinds of threads come here. The writer thread owns the only connection that writes ([`writer`]);
+//! HTTP threads read through [`Reader`]; everybody hands the writer its work through [`WriteQueue`]. The store
+//! knows sessions and events as rows, and nothing of processes or HTTP.
+
+mod batch;
+mod budget;
+mod followers;
+mod op;
+mod queue;
+mod reader;
+mod schema;
+mod status;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+pub use budget::Reservation;
+pub use followers::{Followers, Following};
+pub use op::{
+    Answer, Done, Fact, IdempotencyKey, NewEvent, NewExternal, NewSession, Request, SessionNum,
+};
+pub use queue::WriteQueue;
+pub use reader::{EventQuery, EventRead, Reader, SessionQuery};
+pub use schema::StoreError;
+pub use status::StoreStatus;
+pub use writer::{Unwritten, Writer};
+
+/// An opened store, before anything of it runs in a thread.
+pub struct Store {
+    path: PathBuf,
+    connection: Connection,
+    status: Arc<StoreStatus>,
+}
+
+/// A session that the last daemon left unfinished.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Its number.
+    pub num: SessionNum,
+    /// Its id.
+    pub id: crate::api::SessionId,
+    /// Its process, if the spawn was recorded.
+    pub pid: Option<i32>,
+    /// What tells that process from a later one with the same pid.
+    pub process_mark: Option<String>,
+}
+
+impl Store {
+    /// Opens the database at `path`, creating it (mode 0600) or migrating it forward.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] for the database of a newer coven; otherwise what SQLite or the system say.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = schema::open_for_writing(path)?;
+        let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
+        let status = Arc::new(StoreStatus::new(path, total));
+        status.measure(&connection);
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            status,
+        })
+    }
+
+    /// The sessions that were live when the last daemon died.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT num, id, pid, process_mark FROM sessions
+             WHERE status IN ('created', 'running') AND external = 0 ORDER BY num",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(Unfinished {
+                num: SessionNum(row.get(0)?),
+                id: reader::parsed(row, 1)?,
+                pid: row.get(2)?,
+                process_mark: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Commits `facts` at once, before there is a writer thread.
+    ///
+    /// # Errors
+    /// What SQLite says; nothing is committed then.
+    pub fn record(&mut self, facts: Vec<Fact>) -> Result<(), StoreError> {
+        writer::commit_now(&mut self.connection, facts)
+    }
+
+    /// The idempotency keys that still hold.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn idempotency_keys(&self) -> Result<Vec<IdempotencyKey>, StoreError> {
+        op::live_idempotency_keys(&self.connection)
+    }
+
+    /// Starts the writer thread and opens the readers.
+    ///
+    /// # Errors
+    /// What SQLite or the system say.
+    pub fn start(self, followers: Arc<Followers>) -> Result<(Writer, Reader), StoreError> {
+        let reader = Reader::open(&self.path)?;
+        let writer = Writer::start(self.connection, self.status, followers)?;
+        Ok((writer, reader))
+    }
+
+    /// What health shows of the store.
+    pub fn status(&self) -> Arc<StoreStatus> {
+        Arc::clone(&self.status)
+    }
+}

@@ -1,0 +1,240 @@
+//! What the writer can be asked to do, and what it answers.
+//!
+//! A [`Request`] is somebody's wish: while the store cannot be written it is refused at once. A [`Fact`] has
+//! happened already: it is kept, in order, until it is on disk.
+
+use std::fmt;
+
+use rusqlite::Connection;
+
+use super::StoreError;
+use crate::api::{
+    ApiError, EventKind, Payload, SessionId, SessionRecord, SessionStatus, Timestamp, Visibility,
+};
+
+/// How long an idempotency key holds, in milliseconds: 24 hours.
+const IDEMPOTENCY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// A session's number: its row's key, and the upper half of its events' keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionNum(pub(super) i64);
+
+impl SessionNum {
+    /// The key of this session's event `seq`.
+    pub(super) fn key(self, seq: u64) -> i64 {
+        (self.0 << 32) | seq.min(u64::from(u32::MAX)) as i64
+    }
+}
+
+impl fmt::Display for SessionNum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An event that has no seq yet: the writer gives it one when it stores it.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// Its kind.
+    pub kind: EventKind,
+    /// Its payload, as JSON.
+    pub payload_json: String,
+    /// When the daemon saw it happen.
+    pub at: Timestamp,
+}
+
+impl NewEvent {
+    /// An event that happens now.
+    pub fn now(payload: Payload<'_>) -> Self {
+        Self::at(Timestamp::now(), payload)
+    }
+
+    /// An event that happened at `at`.
+    pub fn at(at: Timestamp, payload: Payload<'_>) -> Self {
+        Self {
+            kind: payload.kind(),
+            payload_json: payload.to_json(),
+            at,
+        }
+    }
+}
+
+/// A session to be launched, validated.
+#[derive(Debug)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Canonical.
+    pub project_root: String,
+    /// Canonical, inside the project root.
+    pub cwd: String,
+    /// The adapter's id.
+    pub harness: String,
+    /// A line for people.
+    pub title: String,
+    /// Metadata of the client's.
+    pub conversation_id: Option<String>,
+    /// Metadata of the client's.
+    pub familiar_id: Option<String>,
+    /// Words of the client's.
+    pub labels: Vec<String>,
+    /// Who may see it.
+    pub visibility: Visibility,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// The client's `Idempotency-Key`, and the fingerprint of the body that it came with.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// A session that somebody else runs.
+#[derive(Debug)]
+pub struct NewExternal {
+    /// The registrar's id for it.
+    pub id: SessionId,
+    /// As the registrar sees it.
+    pub project_root: String,
+    /// What runs it.
+    pub harness: String,
+    /// A line for people.
+    pub title: String,
+    /// Where it keeps its transcript.
+    pub transcript_path: Option<String>,
+    /// Words of the client's.
+    pub labels: Vec<String>,
+}
+
+/// A wish: refused with `store_unavailable` while the store cannot be written.
+#[derive(Debug)]
+pub enum Request {
+    /// The row of a launch, with its first event. Answered with [`Answer::Created`].
+    Create(Box<NewSession>),
+    /// Answered with [`Answer::Record`], or [`Answer::Existing`] if it was there.
+    RegisterExternal(Box<NewExternal>),
+    /// Ends an external session. Answered with [`Answer::Record`].
+    Complete {
+        id: SessionId,
+        exit_code: Option<i32>,
+    },
+    /// Sets or clears `archived_at`. Answered with [`Answer::Record`].
+    Archive { id: SessionId, archived: bool },
+    /// Takes the record and its events away for good. Answered with [`Answer::Deleted`].
+    Delete { id: SessionId },
+}
+
+/// Something that has happened to a session of the daemon's own.
+#[derive(Debug)]
+pub enum Fact {
+    /// Events that change nothing in the record.
+    Events {
+        num: SessionNum,
+        events: Vec<NewEvent>,
+    },
+    /// The harness runs. Answered with [`Answer::Record`].
+    Started {
+        num: SessionNum,
+        pid: i32,
+        process_mark: Option<String>,
+    },
+    /// The session has ended: its closing facts and events, all in one transaction.
+    Ended {
+        num: SessionNum,
+        status: SessionStatus,
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+        events: Vec<NewEvent>,
+    },
+}
+
+impl Fact {
+    pub(super) fn num(&self) -> SessionNum {
+        match self {
+            Self::Events { num, .. } | Self::Started { num, .. } | Self::Ended { num, .. } => *num,
+        }
+    }
+
+    pub(super) fn events(&self) -> usize {
+        match self {
+            Self::Events { events, .. } => events.len(),
+            Self::Started { .. } => 1,
+            Self::Ended { events, .. } => events.len() + 1,
+        }
+    }
+
+    /// What the queue counts it as, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        const ROW: usize = 64;
+        match self {
+            Self::Started { .. } => ROW,
+            Self::Events { events, .. } | Self::Ended { events, .. } => events
+                .iter()
+                .map(|event| event.payload_json.len() + ROW)
+                .sum(),
+        }
+    }
+}
+
+/// What was committed.
+#[derive(Debug)]
+pub enum Answer {
+    /// The session's row is on disk, under this number.
+    Created(SessionNum),
+    /// The session, as it is now on disk.
+    Record(Box<SessionRecord>),
+    /// The external session was there before, and is unchanged.
+    Existing(Box<SessionRecord>),
+    /// It is gone.
+    Deleted,
+    /// It is on disk.
+    Done,
+}
+
+/// What is told to whom once the commit is on disk, or once it is clear that there will be none. Runs on the
+/// writer's thread, so that it only sends on a channel.
+pub type Done = Box<dyn FnOnce(Result<Answer, ApiError>) + Send>;
+
+/// A launch's `Idempotency-Key` that still holds.
+#[derive(Debug)]
+pub struct IdempotencyKey {
+    /// The client's key.
+    pub key: String,
+    /// Of the body that it came with.
+    pub fingerprint: String,
+    /// The session that came of it.
+    pub session: SessionId,
+    /// Until when it holds.
+    pub expires_at: Timestamp,
+}
+
+impl IdempotencyKey {
+    /// A key that begins to hold now.
+    pub fn new(key: String, fingerprint: String, session: SessionId) -> Self {
+        let expires_at = Timestamp::from_millis(Timestamp::now().as_millis() + IDEMPOTENCY_MILLIS);
+        Self {
+            key,
+            fingerprint,
+            session,
+            expires_at,
+        }
+    }
+}
+
+/// Drops the keys that hold no longer, and gives the others.
+pub(super) fn live_idempotency_keys(
+    connection: &Connection,
+) -> Result<Vec<IdempotencyKey>, StoreError> {
+    let oldest = Timestamp::now().as_millis() - IDEMPOTENCY_MILLIS;
+    connection.execute("DELETE FROM idempotency WHERE created_at < ?1", [oldest])?;
+    let mut statement = connection.prepare(
+        "SELECT key, fingerprint, sessions.id, idempotency.created_at
+         FROM idempotency JOIN sessions ON sessions.num = idempotency.session",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(IdempotencyKey {
+            key: row.get(0)?,
+            fingerprint: row.get(1)?,
+            session: super::reader::parsed(row, 2)?,
+            expires_at: Timestamp::from_millis(row.get::<_, i64>(3)? + IDEMPOTENCY_MILLIS),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,145 @@
+//! The way to the writer: a channel that is bounded in bytes, not in messages.
+//!
+//! Sending never blocks. Output is read from a pipe only with a [`Reservation`]; requests are bounded by the
+//! connections that wait for them; other facts are a handful per session.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use super::budget::{Budget, Reservation};
+use super::{Done, Fact, NewEvent, Request, SessionNum, StoreStatus};
+use crate::api::{ApiError, EventWriterHealth, StorageHealth, Timestamp, WriterState};
+use crate::sys::Wake;
+
+/// Bytes that may wait for the writer before harnesses are held back.
+const CAPACITY: usize = 8 * 1024 * 1024;
+
+/// Disk figures older than this are taken anew when somebody asks for health.
+const STALE: Duration = Duration::from_secs(5);
+
+/// One thing for the writer to do.
+pub(super) enum Item {
+    /// Somebody waits for it.
+    Request(Request, Done),
+    /// It has happened.
+    Fact {
+        fact: Fact,
+        done: Option<Done>,
+        reservation: Reservation,
+    },
+    /// Take the disk's figures.
+    Measure,
+    /// Commit what is queued, and end.
+    Stop,
+}
+
+/// The writer's queue; every thread that has something to store holds a clone.
+#[derive(Clone)]
+pub struct WriteQueue {
+    items: Sender<Item>,
+    budget: Arc<Budget>,
+    status: Arc<StoreStatus>,
+}
+
+impl WriteQueue {
+    pub(super) fn new(items: Sender<Item>, status: Arc<StoreStatus>) -> Self {
+        Self {
+            items,
+            budget: Budget::new(CAPACITY),
+            status,
+        }
+    }
+
+    /// Room for `bytes` of output, or `None`: then `waiter` is woken when there may be some.
+    pub fn reserve_or_wake(&self, bytes: usize, waiter: &Arc<Wake>) -> Option<Reservation> {
+        self.budget.reserve_or_wake(bytes, waiter)
+    }
+
+    /// Hands over output that was read under `reservation`.
+    pub fn output(&self, num: SessionNum, events: Vec<NewEvent>, mut reservation: Reservation) {
+        let fact = Fact::Events { num, events };
+        reservation.resize(fact.bytes());
+        self.send_fact(fact, None, reservation);
+    }
+
+    /// Hands over what has happened; `done` is told when it is on disk.
+    pub fn fact(&self, fact: Fact, done: Option<Done>) {
+        let reservation = self.budget.reserve(fact.bytes());
+        self.send_fact(fact, done, reservation);
+    }
+
+    fn send_fact(&self, fact: Fact, done: Option<Done>, reservation: Reservation) {
+        self.status
+            .queued_events
+            .fetch_add(fact.events() as u64, Ordering::Relaxed);
+        self.send(Item::Fact {
+            fact,
+            done,
+            reservation,
+        });
+    }
+
+    /// Asks for `request`; `done` is told what came of it.
+    pub fn request(&self, request: Request, done: Done) {
+        self.send(Item::Request(request, done));
+    }
+
+    /// Whether the store could be written when last tried.
+    ///
+    /// # Errors
+    /// [`ApiError::StoreUnavailable`] with the reason, if not.
+    pub fn check_available(&self) -> Result<(), ApiError> {
+        match self.status.failure() {
+            None => Ok(()),
+            Some(reason) => Err(ApiError::StoreUnavailable { reason }),
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.send(Item::Stop);
+    }
+
+    fn send(&self, item: Item) {
+        // The receiver is gone only after `Stop`, when whoever still sends has nobody left to tell.
+        let _ = self.items.send(item);
+    }
+
+    /// How the writing of events goes.
+    pub fn health(&self) -> EventWriterHealth {
+        let last_error = self.status.failure();
+        let state = match &last_error {
+            Some(_) => WriterState::Failed,
+            None if self.budget.held_back() > 0 => WriterState::Pressured,
+            None => WriterState::Healthy,
+        };
+        EventWriterHealth {
+            state,
+            queued_events: self.status.queued_events(),
+            queued_bytes: self.budget.used() as u64,
+            capacity_bytes: self.budget.capacity() as u64,
+            dropped_output_events: 0,
+            dropped_output_bytes: 0,
+            transactions: self.status.transactions(),
+            committed_events: self.status.committed_events(),
+            last_error,
+        }
+    }
+
+    /// The last figures of the disk. Old ones are shown as they are, and new ones asked for.
+    pub fn storage(&self) -> StorageHealth {
+        let storage = self.status.storage();
+        let age = Timestamp::now().as_millis() - storage.measured_at.as_millis();
+        if age > STALE.as_millis() as i64 && !self.status.measuring.swap(true, Ordering::Relaxed) {
+            self.send(Item::Measure);
+        }
+        storage
+    }
+
+    /// Sessions that have a record.
+    pub fn sessions(&self) -> u64 {
+        self.status.sessions()
+    }
+}

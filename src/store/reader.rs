@@ -1,0 +1,314 @@
+//! Reading: a few read-only connections, shared by the HTTP threads. A read sees the last commit, waits for
+//! neither the writer nor the state thread, and is over before its answer is sent.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{SessionNum, StoreError, schema};
+use crate::api::{
+    ApiError, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, SessionStatus, Timestamp,
+    Visibility, write_event,
+};
+
+/// Connections that read at the same time. A read takes well under a millisecond, and the machines that this
+/// runs on have a few cores.
+const CONNECTIONS: usize = 4;
+
+macro_rules! session_columns {
+    () => {
+        "SELECT num, id, project_root, cwd, harness, title, status, exit_code, signal, archived_at, \
+         created_at, updated_at, conversation_id, familiar_id, labels, visibility, external, \
+         transcript_path, launch_mode, model, pid, last_seq FROM sessions "
+    };
+}
+
+pub(super) const SESSION_BY_ID: &str = concat!(session_columns!(), "WHERE id = ?1");
+pub(super) const SESSION_BY_NUM: &str = concat!(session_columns!(), "WHERE num = ?1");
+const SESSIONS_ALL: &str = concat!(
+    session_columns!(),
+    "WHERE num < ?1 AND id >= ?2 AND id < ?3 ORDER BY num DESC LIMIT ?4"
+);
+const SESSIONS_UNARCHIVED: &str = concat!(
+    session_columns!(),
+    "WHERE archived_at IS NULL AND num < ?1 AND id >= ?2 AND id < ?3 ORDER BY num DESC LIMIT ?4"
+);
+
+/// Which sessions to list.
+#[derive(Debug, Clone)]
+pub struct SessionQuery {
+    /// At most so many.
+    pub limit: usize,
+    /// Only those that are older than this one.
+    pub before: Option<i64>,
+    /// Also the archived ones.
+    pub include_archived: bool,
+    /// Only those whose id begins like this.
+    pub id_prefix: String,
+}
+
+/// Which events to read.
+#[derive(Debug, Clone, Copy)]
+pub struct EventQuery {
+    /// Whose.
+    pub session: SessionId,
+    /// Only those after this seq.
+    pub after: u64,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of events, ready to be sent, and what a waiter needs to know.
+#[derive(Debug)]
+pub struct EventRead {
+    /// The page's JSON.
+    pub body: Vec<u8>,
+    /// How many events are in it.
+    pub count: usize,
+    /// Whose they are.
+    pub num: SessionNum,
+    /// The session's status, read before the events.
+    pub status: SessionStatus,
+}
+
+/// The pool of reading connections.
+#[derive(Clone)]
+pub struct Reader {
+    take: Receiver<Connection>,
+    give: Sender<Connection>,
+}
+
+/// A connection on loan; it goes back also when the reading thread panics.
+struct Loan<'a> {
+    pool: &'a Reader,
+    connection: Option<Connection>,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // The pool has room for all that were ever taken from it.
+            let _ = self.pool.give.send(connection);
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let (give, take) = bounded(CONNECTIONS);
+        for _ in 0..CONNECTIONS {
+            // Cannot fail: the channel has room for all, and its receiver is at hand.
+            let _ = give.send(schema::open_for_reading(path)?);
+        }
+        Ok(Self { take, give })
+    }
+
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ApiError> {
+        let loan = Loan {
+            pool: self,
+            connection: self.take.recv().ok(),
+        };
+        let connection = loan.connection.as_ref().ok_or_else(|| ApiError::Internal {
+            reason: "no connection to read with".into(),
+        })?;
+        query(connection).map_err(|err| ApiError::StoreUnavailable {
+            reason: err.to_string(),
+        })
+    }
+
+    /// One session's record.
+    ///
+    /// # Errors
+    /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if it cannot be read.
+    pub fn session(&self, id: SessionId) -> Result<SessionRecord, ApiError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(SESSION_BY_ID)?
+                .query_row([id.to_string()], session_row)
+                .optional()
+        })?
+        .map(|(_, record)| record)
+        .ok_or_else(|| ApiError::SessionNotFound { id: id.to_string() })
+    }
+
+    /// Sessions, newest first, as the JSON of an array's inside, ending before it passes the bound of a list;
+    /// and, if there are more, the position of the last one shown.
+    ///
+    /// # Errors
+    /// [`ApiError::StoreUnavailable`] if they cannot be read.
+    pub fn sessions(&self, query: &SessionQuery) -> Result<(Vec<u8>, Option<i64>), ApiError> {
+        let sql = if query.include_archived {
+            SESSIONS_ALL
+        } else {
+            SESSIONS_UNARCHIVED
+        };
+        // Every id is made of characters below `~`.
+        let id_end = format!("{}~", query.id_prefix);
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![
+                query.before.unwrap_or(i64::MAX),
+                query.id_prefix,
+                id_end,
+                i64::try_from(query.limit)
+                    .unwrap_or(i64::MAX)
+                    .saturating_add(1),
+            ])?;
+            let mut list = Vec::new();
+            let mut last = None;
+            let mut count = 0;
+            while let Some(row) = rows.next()? {
+                let (num, record) = session_row(row)?;
+                let before = list.len();
+                if count > 0 {
+                    list.push(b',');
+                }
+                serde_json::to_writer(&mut list, &record).map_err(unreadable)?;
+                if count == query.limit || (count > 0 && list.len() > LIST_BYTES_MAX - 200) {
+                    list.truncate(before);
+                    return Ok((list, last));
+                }
+                last = Some(num.0);
+                count += 1;
+            }
+            Ok((list, None))
+        })
+    }
+
+    /// A page of a session's events.
+    ///
+    /// # Errors
+    /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if they cannot be read.
+    pub fn events(&self, query: EventQuery) -> Result<EventRead, ApiError> {
+        self.read(|connection| {
+            let session = connection
+                .prepare_cached("SELECT num, status, last_seq FROM sessions WHERE id = ?1")?
+                .query_row([query.session.to_string()], |row| {
+                    Ok((
+                        SessionNum(row.get(0)?),
+                        status(row, 1)?,
+                        row.get::<_, u64>(2)?,
+                    ))
+                })
+                .optional()?;
+            let Some((num, status, last_seq)) = session else {
+                return Ok(None);
+            };
+            let (body, count) = event_page(connection, num, last_seq, query)?;
+            Ok(Some(EventRead {
+                body,
+                count,
+                num,
+                status,
+            }))
+        })?
+        .ok_or_else(|| ApiError::SessionNotFound {
+            id: query.session.to_string(),
+        })
+    }
+}
+
+fn event_page(
+    connection: &Connection,
+    num: SessionNum,
+    last_seq: u64,
+    query: EventQuery,
+) -> rusqlite::Result<(Vec<u8>, usize)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, kind, created_at, payload_json FROM events
+         WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
+    )?;
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![num.key(query.after), num.key(u64::MAX), limit])?;
+    let mut body = Vec::with_capacity(4096);
+    body.extend_from_slice(br#"{"events":["#);
+    let mut count = 0;
+    let mut seq = query.after;
+    while let Some(row) = rows.next()? {
+        let next = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
+        let at = Timestamp::from_millis(row.get(2)?);
+        let before = body.len();
+        if count > 0 {
+            body.push(b',');
+        }
+        let id = EventId {
+            session: query.session,
+            seq: next,
+        };
+        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        write_event(&mut body, id, text(1)?, text(3)?, at).map_err(unreadable)?;
+        // One event alone always fits: its payload is below 400,000 bytes, at most doubled by escaping.
+        if count > 0 && body.len() > LIST_BYTES_MAX - 100 {
+            body.truncate(before);
+            break;
+        }
+        seq = next;
+        count += 1;
+    }
+    let cursor = if count == 0 {
+        "null".to_owned()
+    } else {
+        format!(r#"{{"afterSeq":{seq}}}"#)
+    };
+    let has_more = count > 0 && seq < last_seq;
+    body.extend_from_slice(format!(r#"],"nextCursor":{cursor},"hasMore":{has_more}}}"#).as_bytes());
+    Ok((body, count))
+}
+
+/// A row of the session queries as what it stands for.
+pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, SessionRecord)> {
+    let time = |column| row.get::<_, i64>(column).map(Timestamp::from_millis);
+    let labels: String = row.get(14)?;
+    let visibility: String = row.get(15)?;
+    let record = SessionRecord {
+        id: parsed(row, 1)?,
+        project_root: row.get(2)?,
+        cwd: row.get(3)?,
+        harness: row.get(4)?,
+        title: row.get(5)?,
+        status: status(row, 6)?,
+        exit_code: row.get(7)?,
+        signal: row.get(8)?,
+        archived_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
+        created_at: time(10)?,
+        updated_at: time(11)?,
+        conversation_id: row.get(12)?,
+        familiar_id: row.get(13)?,
+        execution_binding: None,
+        labels: serde_json::from_str(&labels).map_err(unreadable)?,
+        visibility: Visibility::parse(&visibility).unwrap_or_default(),
+        external: row.get(16)?,
+        transcript_path: row.get(17)?,
+        launch_mode: row.get(18)?,
+        model: row.get(19)?,
+        pid: row.get(20)?,
+        last_seq: row.get(21)?,
+    };
+    Ok((SessionNum(row.get(0)?), record))
+}
+
+fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionStatus> {
+    let word: String = row.get(column)?;
+    SessionStatus::parse(&word).ok_or_else(|| unreadable(format!("unknown status {word}")))
+}
+
+/// A column of text as what it stands for.
+pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: FromStr,
+    T::Err: ToString,
+{
+    let text: String = row.get(column)?;
+    text.parse()
+        .map_err(|err: T::Err| unreadable(err.to_string()))
+}
+
+fn unreadable(err: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, err.into())
+}

@@ -1,0 +1,180 @@
+//! The database's schema, its version, and the way from an older one to this.
+//!
+//! An event's key is its session's number and its seq in one integer, so that the table itself is sorted by
+//! session and seq: a page is one range of one B-tree, whatever the table holds, and there is no index to keep.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
+const APPLICATION_ID: i32 = 0x436f_766e;
+
+/// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE sessions (
+    num             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: it is half of the events' keys
+    id              TEXT NOT NULL UNIQUE,
+    project_root    TEXT NOT NULL,
+    cwd             TEXT,
+    harness         TEXT NOT NULL,
+    title           TEXT NOT NULL,
+    status          TEXT NOT NULL,
+    exit_code       INTEGER,
+    signal          INTEGER,
+    archived_at     INTEGER,                            -- times are milliseconds since the Unix epoch
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    conversation_id TEXT,
+    familiar_id     TEXT,
+    labels          TEXT NOT NULL,                      -- a JSON array of strings
+    visibility      TEXT NOT NULL,
+    external        INTEGER NOT NULL,
+    transcript_path TEXT,
+    launch_mode     TEXT,
+    model           TEXT,
+    pid             INTEGER,
+    process_mark    TEXT,                               -- tells the process from a later one with its pid
+    last_seq        INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_unarchived ON sessions (num) WHERE archived_at IS NULL;
+CREATE INDEX sessions_unfinished ON sessions (num) WHERE status IN ('created', 'running');
+
+CREATE TABLE events (
+    key          INTEGER PRIMARY KEY,                   -- session << 32 | seq
+    kind         TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    payload_json TEXT NOT NULL,
+    session      INTEGER NOT NULL GENERATED ALWAYS AS (key >> 32) VIRTUAL,
+    seq          INTEGER NOT NULL GENERATED ALWAYS AS (key & 4294967295) VIRTUAL
+) STRICT;
+CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
+    BEGIN SELECT raise(ABORT, 'events are append-only'); END;
+
+CREATE TABLE idempotency (
+    key         TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,                          -- of the launch's body
+    session     INTEGER NOT NULL REFERENCES sessions (num) ON DELETE CASCADE,
+    created_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_session ON idempotency (session);
+"];
+
+/// The schema version that this build reads and writes.
+const VERSION: usize = MIGRATIONS.len();
+
+/// Why the store cannot be opened or written.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The database belongs to a newer coven.
+    Newer {
+        /// Its schema version.
+        found: i64,
+    },
+    /// The file is a SQLite database of something else.
+    Foreign,
+    /// What SQLite says.
+    Sqlite(rusqlite::Error),
+    /// What the system says.
+    Io(io::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer { found } => write!(
+                f,
+                "the database has schema version {found}, this coven knows up to {VERSION}: \
+                 use the newer coven that wrote it"
+            ),
+            Self::Foreign => write!(f, "the file is a SQLite database, but not coven's"),
+            Self::Sqlite(err) => write!(f, "{err}"),
+            Self::Io(err) => write!(f, "{err}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(err: rusqlite::Error) -> Self {
+        Self::Sqlite(err)
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(err: io::Error) -> Self {
+        Self::Io(err)
+    }
+}
+
+/// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    // SQLite would create the file with mode 0644; the -wal and -shm take their mode from it.
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    let version: i64 = pragma(&connection, "user_version")?;
+    let application: i32 = pragma(&connection, "application_id")?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(StoreError::Foreign);
+    }
+    if version > VERSION as i64 {
+        return Err(StoreError::Newer { found: version });
+    }
+    if tables == 0 {
+        // Only before the first table has this an effect (SQLite, PRAGMA auto_vacuum).
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    }
+    // In WAL mode NORMAL syncs at checkpoints only: a commit survives the death of this process, since its
+    // bytes are the kernel's; a power loss can cost the last commits, never the database's integrity.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = NORMAL;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -2000;
+         PRAGMA foreign_keys = ON;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(32);
+    migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
+    Ok(connection)
+}
+
+/// A connection that can only read, and sees the last commit of whoever writes.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.execute_batch("PRAGMA cache_size = -512; PRAGMA query_only = ON;")?;
+    connection.set_prepared_statement_cache_capacity(16);
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, from: usize) -> Result<(), StoreError> {
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(from) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", step as i64 + 1)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}

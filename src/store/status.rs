@@ -1,0 +1,115 @@
+//! What the writer publishes of itself, for health to read without waiting for it.
+//!
+//! Counters are atomics; the two texts are behind locks that are held for a copy, never over I/O.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use crate::api::{StorageHealth, Timestamp};
+use crate::sys;
+
+/// The store as of the writer's last word.
+#[derive(Debug)]
+pub struct StoreStatus {
+    path: PathBuf,
+    pub(super) transactions: AtomicU64,
+    pub(super) committed_events: AtomicU64,
+    pub(super) queued_events: AtomicU64,
+    pub(super) sessions: AtomicU64,
+    /// Set while a measurement has been asked for, so that a burst of health requests asks once.
+    pub(super) measuring: AtomicBool,
+    failure: Mutex<Option<String>>,
+    storage: Mutex<StorageHealth>,
+}
+
+impl StoreStatus {
+    pub(super) fn new(path: &Path, sessions: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            transactions: AtomicU64::new(0),
+            committed_events: AtomicU64::new(0),
+            queued_events: AtomicU64::new(0),
+            sessions: AtomicU64::new(sessions),
+            measuring: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            storage: Mutex::new(StorageHealth {
+                status: "ok".into(),
+                database_bytes: 0,
+                wal_bytes: 0,
+                free_disk_bytes: 0,
+                oldest_retained_event_at: None,
+                measured_at: Timestamp::now(),
+            }),
+        }
+    }
+
+    /// Transactions committed since the start.
+    pub fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
+    }
+
+    /// Events committed since the start.
+    pub fn committed_events(&self) -> u64 {
+        self.committed_events.load(Ordering::Relaxed)
+    }
+
+    /// Events that wait for a commit.
+    pub fn queued_events(&self) -> u64 {
+        self.queued_events.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that have a record.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// What the last attempt to write failed with; `None` while writing goes well.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
+    }
+
+    pub(super) fn set_failure(&self, failure: Option<String>) {
+        lock(&self.storage).status = failure.clone().unwrap_or_else(|| "ok".into());
+        *lock(&self.failure) = failure;
+    }
+
+    /// The last measurement of the disk.
+    pub fn storage(&self) -> StorageHealth {
+        lock(&self.storage).clone()
+    }
+
+    /// Takes the disk's figures anew. A figure that cannot be had stays as it was.
+    pub(super) fn measure(&self, connection: &Connection) {
+        let file_bytes = |suffix: &str| {
+            let mut path = self.path.clone().into_os_string();
+            path.push(suffix);
+            std::fs::metadata(path).map(|meta| meta.len())
+        };
+        let database = file_bytes("");
+        let wal = file_bytes("-wal").unwrap_or(0);
+        let free = sys::free_bytes(&self.path);
+        // Keys grow within a session only; the table's first row is the oldest session's first event.
+        let oldest = connection
+            .query_row(
+                "SELECT created_at FROM events ORDER BY key LIMIT 1",
+                [],
+                |row| row.get(0),
+            )
+            .ok();
+        let mut storage = lock(&self.storage);
+        storage.database_bytes = database.unwrap_or(storage.database_bytes);
+        storage.wal_bytes = wal;
+        storage.free_disk_bytes = free.unwrap_or(storage.free_disk_bytes);
+        storage.oldest_retained_event_at = oldest.map(Timestamp::from_millis);
+        storage.measured_at = Timestamp::now();
+        self.measuring.store(false, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A copy is assigned whole or not at all: a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,371 @@
+//! The writer thread: the only connection that writes, committing in groups. Whatever has queued while the
+//! last commit ran goes into the next.
+//!
+//! While the store cannot be written, facts are kept in order and tried again, and requests are refused. It
+//! knows rows and transactions; the processes behind them are none of its business.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
+use log::{error, info};
+use rusqlite::Connection;
+
+use super::batch::{Batch, Outcome};
+use super::budget::Reservation;
+use super::queue::Item;
+use super::{Done, Fact, Followers, NewEvent, SessionNum, StoreError, StoreStatus, WriteQueue};
+use crate::api::{ApiError, Payload};
+
+/// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and half of the
+/// queue's capacity, so that harnesses go on while it commits.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long to wait after a failed attempt to write: the first time, and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// The disk's figures are taken after a commit when the last ones are older than this.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
+/// The running writer, for the thread that ends it.
+pub struct Writer {
+    queue: WriteQueue,
+    stopped: Receiver<()>,
+}
+
+/// What a writer that could not end in time still held.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// Events.
+    pub events: u64,
+    /// The same, in bytes.
+    pub bytes: u64,
+    /// What the last attempt failed with, if it failed rather than hung.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self
+            .reason
+            .as_deref()
+            .unwrap_or("the store does not answer");
+        write!(
+            f,
+            "{} events ({} bytes) could not be written: {reason}",
+            self.events, self.bytes
+        )
+    }
+}
+
+impl Writer {
+    pub(super) fn start(
+        connection: Connection,
+        status: Arc<StoreStatus>,
+        followers: Arc<Followers>,
+    ) -> io::Result<Self> {
+        let (items, inbox) = unbounded();
+        let (stopping, stopped) = bounded(0);
+        let queue = WriteQueue::new(items, Arc::clone(&status));
+        thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || {
+                let mut writer = Thread {
+                    connection,
+                    inbox,
+                    status,
+                    followers,
+                    cursors: HashMap::new(),
+                    measured: Instant::now(),
+                    stop: false,
+                };
+                writer.run();
+                // Closing the last connection checkpoints the log into the database.
+                drop(writer);
+                drop(stopping);
+            })?;
+        Ok(Self { queue, stopped })
+    }
+
+    /// The way to it.
+    pub fn queue(&self) -> WriteQueue {
+        self.queue.clone()
+    }
+
+    /// Commits what is queued, closes the database, and ends the thread.
+    ///
+    /// # Errors
+    /// What is still unwritten after `timeout`.
+    pub fn stop(self, timeout: Duration) -> Result<(), Unwritten> {
+        self.queue.stop();
+        // Nothing is ever sent: the thread's end disconnects.
+        match self.stopped.recv_timeout(timeout) {
+            Err(RecvTimeoutError::Disconnected) => Ok(()),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {
+                let health = self.queue.health();
+                Err(Unwritten {
+                    events: health.queued_events,
+                    bytes: health.queued_bytes,
+                    reason: health.last_error,
+                })
+            }
+        }
+    }
+}
+
+/// Commits `facts` without a writer thread.
+pub(super) fn commit_now(connection: &mut Connection, facts: Vec<Fact>) -> Result<(), StoreError> {
+    let mut cursors = HashMap::new();
+    let mut batch = Batch::begin(connection, &mut cursors)?;
+    for fact in &facts {
+        batch.fact(fact)?;
+    }
+    batch.commit(&mut [])
+}
+
+/// A fact that waits for its commit.
+struct Pending {
+    fact: Fact,
+    done: Option<Done>,
+    /// Gives its bytes back to the harnesses when the fact is on disk.
+    _reservation: Reservation,
+}
+
+/// What goes into one transaction, in order.
+#[derive(Default)]
+struct Work {
+    items: Vec<WorkItem>,
+    bytes: usize,
+}
+
+enum WorkItem {
+    Request(super::Request, Done),
+    Fact(Pending),
+}
+
+struct Thread {
+    connection: Connection,
+    inbox: Receiver<Item>,
+    status: Arc<StoreStatus>,
+    followers: Arc<Followers>,
+    /// The last seq of sessions that had events lately. Only a cache of `sessions.last_seq`.
+    cursors: HashMap<SessionNum, u64>,
+    measured: Instant,
+    stop: bool,
+}
+
+impl Thread {
+    fn run(&mut self) {
+        while !self.stop {
+            let Ok(first) = self.inbox.recv() else { return };
+            let mut work = Work::default();
+            self.take(first, &mut work);
+            self.take_queued(&mut work);
+            if !work.items.is_empty() {
+                self.commit(work);
+            }
+        }
+    }
+
+    /// Adds what has queued by now, up to the size of a batch.
+    fn take_queued(&mut self, work: &mut Work) {
+        while work.bytes < BATCH_BYTES {
+            let Ok(item) = self.inbox.try_recv() else {
+                return;
+            };
+            self.take(item, work);
+        }
+    }
+
+    fn take(&mut self, item: Item, work: &mut Work) {
+        match item {
+            Item::Request(request, done) => work.items.push(WorkItem::Request(request, done)),
+            Item::Fact {
+                fact,
+                done,
+                reservation,
+            } => {
+                work.bytes += fact.bytes();
+                work.items.push(WorkItem::Fact(Pending {
+                    fact,
+                    done,
+                    _reservation: reservation,
+                }));
+            }
+            Item::Measure => self.measure(),
+            Item::Stop => self.stop = true,
+        }
+    }
+
+    fn measure(&mut self) {
+        self.measured = Instant::now();
+        self.status.measure(&self.connection);
+    }
+
+    fn commit(&mut self, work: Work) {
+        match self.attempt(&[], &work) {
+            Ok(outcomes) => self.finish(work, outcomes),
+            Err(err) => self.retry_until_written(work, err),
+        }
+        if self.measured.elapsed() > MEASURE_EVERY {
+            self.measure();
+        }
+    }
+
+    /// One transaction with `notes` and all of `work`; on an error nothing of it has happened.
+    fn attempt(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
+        let result = self.transaction(notes, work);
+        if result.is_err() {
+            // The seqs of a transaction that is not there: the next attempt reads the real ones.
+            self.cursors.clear();
+        }
+        result
+    }
+
+    fn transaction(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
+        let mut batch = Batch::begin(&mut self.connection, &mut self.cursors)?;
+        for note in notes {
+            batch.fact(note)?;
+        }
+        let mut outcomes = Vec::with_capacity(work.items.len());
+        for item in &work.items {
+            outcomes.push(match item {
+                WorkItem::Request(request, _) => batch.request(request)?,
+                WorkItem::Fact(pending) => batch.fact(&pending.fact)?,
+            });
+        }
+        if outcomes.is_empty() {
+            batch.probe()?;
+        }
+        batch.commit(&mut outcomes)?;
+        Ok(outcomes)
+    }
+
+    /// Tells everybody what is on disk now.
+    fn finish(&mut self, work: Work, outcomes: Vec<Outcome>) {
+        let status = &self.status;
+        let mut touched = HashSet::new();
+        let mut events = 0;
+        let mut queued = 0;
+        for outcome in &outcomes {
+            events += outcome.events;
+            touched.extend(outcome.touched);
+            status
+                .sessions
+                .fetch_add(outcome.sessions_added, Ordering::Relaxed);
+            status
+                .sessions
+                .fetch_sub(outcome.sessions_removed, Ordering::Relaxed);
+        }
+        for item in &work.items {
+            if let WorkItem::Fact(pending) = item {
+                queued += pending.fact.events() as u64;
+                if matches!(pending.fact, Fact::Ended { .. }) {
+                    self.cursors.remove(&pending.fact.num());
+                }
+            }
+        }
+        status.transactions.fetch_add(1, Ordering::Relaxed);
+        status.committed_events.fetch_add(events, Ordering::Relaxed);
+        status.queued_events.fetch_sub(queued, Ordering::Relaxed);
+        self.followers.wake(touched.into_iter());
+        for (item, outcome) in work.items.into_iter().zip(outcomes) {
+            match item {
+                WorkItem::Request(_, done) => done(outcome.answer),
+                WorkItem::Fact(Pending {
+                    done: Some(done), ..
+                }) => done(outcome.answer),
+                WorkItem::Fact(Pending { done: None, .. }) => {}
+            }
+        }
+    }
+
+    /// Keeps the facts of `work`, and those that come in the meantime, until a transaction takes them.
+    fn retry_until_written(&mut self, mut work: Work, err: StoreError) {
+        let failed_at = Instant::now();
+        let mut reason = err.to_string();
+        let mut pause = RETRY_FIRST;
+        loop {
+            self.fail(&reason, &mut work);
+            self.wait(pause, &reason, &mut work);
+            pause = (pause * 2).min(RETRY_MAX);
+            let notes = survival_notes(&work, failed_at.elapsed(), &reason);
+            match self.attempt(&notes, &work) {
+                Ok(outcomes) => {
+                    self.status
+                        .committed_events
+                        .fetch_add(notes.len() as u64, Ordering::Relaxed);
+                    self.status.set_failure(None);
+                    self.finish(work, outcomes);
+                    break;
+                }
+                Err(err) => reason = err.to_string(),
+            }
+        }
+        let outage_ms = failed_at.elapsed().as_millis() as u64;
+        info!(event = "store_recovered", outage_ms = outage_ms; "");
+    }
+
+    fn fail(&self, reason: &str, work: &mut Work) {
+        if self.status.failure().as_deref() != Some(reason) {
+            error!(event = "store_failed", code = "store_unavailable", reason = reason; "");
+        }
+        self.status.set_failure(Some(reason.to_owned()));
+        refuse_requests(reason, work);
+    }
+
+    /// Waits for `pause`, keeping facts and refusing requests that come in.
+    fn wait(&mut self, pause: Duration, reason: &str, work: &mut Work) {
+        let until = Instant::now() + pause;
+        while let Ok(item) = self.inbox.recv_deadline(until) {
+            self.take(item, work);
+            refuse_requests(reason, work);
+        }
+    }
+}
+
+/// One event for each session of `work`, to stand before what has waited: a store fault was survived.
+fn survival_notes(work: &Work, outage: Duration, reason: &str) -> Vec<Fact> {
+    let seconds = outage.as_secs_f32();
+    let message = format!(
+        "the event store could not be written for {seconds:.1} s, and nothing was lost: {reason}"
+    );
+    let mut noted = HashSet::new();
+    work.items
+        .iter()
+        .filter_map(|item| match item {
+            WorkItem::Fact(pending) => Some(pending.fact.num()),
+            WorkItem::Request(..) => None,
+        })
+        .filter(|num| noted.insert(*num))
+        .map(|num| {
+            let note = Payload::Error {
+                code: "store_unavailable",
+                message: &message,
+            };
+            Fact::Events {
+                num,
+                events: vec![NewEvent::now(note)],
+            }
+        })
+        .collect()
+}
+
+fn refuse_requests(reason: &str, work: &mut Work) {
+    for item in std::mem::take(&mut work.items) {
+        match item {
+            WorkItem::Request(_, done) => {
+                done(Err(ApiError::StoreUnavailable {
+                    reason: reason.to_owned(),
+                }));
+            }
+            fact @ WorkItem::Fact(_) => work.items.push(fact),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What Linux does its own way: eventfd, pidfd, `SO_PEERCRED`, `/proc`.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use super::Peer;
+
+/// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
+pub const SUN_PATH_MAX: usize = 107;
+
+/// A descriptor that one thread waits on and another makes readable: an eventfd.
+#[derive(Debug)]
+pub struct Wake(File);
+
+impl Wake {
+    /// # Errors
+    /// What eventfd(2) reports: no descriptors or memory left.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: eventfd takes two integers; on success the descriptor is new and ours alone.
+        unsafe {
+            let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self(File::from(OwnedFd::from_raw_fd(fd))))
+        }
+    }
+
+    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks, and can be repeated.
+    pub fn wake(&self) {
+        // EAGAIN means that the counter is at its end, so that the descriptor is readable anyway.
+        let _ = (&self.0).write(&1u64.to_ne_bytes());
+    }
+
+    /// Takes back every wake so far.
+    pub fn clear(&self) {
+        // EAGAIN means that there was none.
+        let _ = (&self.0).read(&mut [0; 8]);
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A pipe, both ends close-on-exec from the start, so that no concurrent spawn inherits them.
+///
+/// # Errors
+/// What pipe2(2) reports.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [-1; 2];
+    // SAFETY: pipe2 fills both ints on success, and the descriptors are new and ours alone.
+    unsafe {
+        if libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
+    }
+}
+
+/// A descriptor that becomes readable when the child `pid` exits: a pidfd.
+///
+/// # Errors
+/// What pidfd_open(2) reports: ESRCH for no such process, EMFILE, or ENOSYS before Linux 5.3.
+pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers, and its descriptor is new, ours alone, and close-on-exec.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Who connected to this socket, or who listens on it: fixed by the kernel at that time (unix(7)).
+///
+/// # Errors
+/// What getsockopt(2) reports.
+pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
+    let mut cred = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: SO_PEERCRED writes one ucred of `len` bytes, which outlives the call.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut cred).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Peer {
+        uid: cred.uid,
+        pid: (cred.pid > 0).then_some(cred.pid),
+    })
+}
+
+/// What tells the process `pid` from any later one with the same number: the boot (random(4), boot_id) and
+/// the clock tick in it at which the process started (proc(5), field 22). `None` if there is no such process.
+pub fn process_mark(pid: i32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the command in parentheses and can hold anything, also `)`.
+    let after_command = &stat[stat.rfind(')')? + 1..];
+    let started = after_command.split_whitespace().nth(19)?;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(format!("{}/{started}", boot.trim_end()))
+}
+
+/// Sends SIGKILL to every process of this user's whose environment holds one of `marks`
+/// (`COVEN_SESSION_ID=<id>` entries), and returns their pids. The environment that a process was started
+/// with can be read in `/proc/<pid>/environ` by its own user (proc(5)).
+pub fn end_marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let mut ended = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        // The descriptor comes first: should the pid go to another process while its environment is read,
+        // the signal misses that one.
+        let Ok(process) = exit_watch(pid) else {
+            continue;
+        };
+        let Ok(environ) = std::fs::read(entry.path().join("environ")) else {
+            continue;
+        };
+        if pid != own
+            && environ
+                .split(|&b| b == 0)
+                .any(|variable| marks.contains(variable))
+            && send_pidfd_signal(&process, libc::SIGKILL).is_ok()
+        {
+            ended.push(pid);
+        }
+    }
+    ended
+}
+
+fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is borrowed; a null siginfo means the one that kill(2) would send.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            signal,
+            info,
+            0,
+        )
+    };
+    if result != 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

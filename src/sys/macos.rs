@@ -1,0 +1,147 @@
+//! What macOS does its own way: kqueue for exits, `getpeereid`, no eventfd, no `pipe2`.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use super::Peer;
+
+/// The longest path a Unix socket can have, in bytes: `sun_path` is 104 with its NUL.
+pub const SUN_PATH_MAX: usize = 103;
+
+/// A descriptor that one thread waits on and another makes readable: a pipe to oneself.
+#[derive(Debug)]
+pub struct Wake {
+    reader: File,
+    writer: File,
+}
+
+impl Wake {
+    /// # Errors
+    /// What pipe(2) or fcntl(2) report.
+    pub fn new() -> io::Result<Self> {
+        let (reader, writer) = pipe()?;
+        super::set_nonblocking(&reader)?;
+        super::set_nonblocking(&writer)?;
+        Ok(Self {
+            reader: reader.into(),
+            writer: writer.into(),
+        })
+    }
+
+    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks, and can be repeated.
+    pub fn wake(&self) {
+        // A full pipe is readable anyway.
+        let _ = (&self.writer).write(&[1]);
+    }
+
+    /// Takes back every wake so far.
+    pub fn clear(&self) {
+        let mut sink = [0; 256];
+        while matches!((&self.reader).read(&mut sink), Ok(n) if n == sink.len()) {}
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+/// A pipe, both ends close-on-exec. The instant between pipe(2) and fcntl(2) is covered by
+/// `POSIX_SPAWN_CLOEXEC_DEFAULT`, which the spawn sets on macOS.
+///
+/// # Errors
+/// What pipe(2) or fcntl(2) report.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [-1; 2];
+    // SAFETY: pipe fills both ints on success, and the descriptors are new and ours alone.
+    unsafe {
+        if libc::pipe(fds.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let ends = (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]));
+        for fd in fds {
+            if libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(ends)
+    }
+}
+
+/// A descriptor that becomes readable when the child `pid` exits: a kqueue with one `EVFILT_PROC`.
+///
+/// # Errors
+/// What kqueue(2) or kevent(2) report.
+pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: kqueue gives a new descriptor; kevent reads the one change, which outlives the call.
+    unsafe {
+        let fd = libc::kqueue();
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let queue = OwnedFd::from_raw_fd(fd);
+        let change = libc::kevent {
+            ident: pid as usize,
+            filter: libc::EVFILT_PROC,
+            flags: libc::EV_ADD,
+            fflags: libc::NOTE_EXIT,
+            data: 0,
+            udata: std::ptr::null_mut(),
+        };
+        let none = std::ptr::null_mut();
+        if libc::kevent(fd, &raw const change, 1, none, 0, std::ptr::null()) == 0 {
+            return Ok(queue);
+        }
+        let err = io::Error::last_os_error();
+        if err.raw_os_error() != Some(libc::ESRCH) {
+            return Err(err);
+        }
+    }
+    // ESRCH is what a child that is already a zombie gives: the read end of a pipe without a writer is
+    // readable at once, which is what the watch of a dead process should be.
+    pipe().map(|(reader, _)| reader)
+}
+
+/// Who connected to this socket, or who listens on it.
+///
+/// # Errors
+/// What getpeereid(3) reports.
+pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
+    let (mut uid, mut gid) = (0, 0);
+    // SAFETY: getpeereid writes the two ids, which outlive the call.
+    if unsafe { libc::getpeereid(stream.as_raw_fd(), &raw mut uid, &raw mut gid) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Peer { uid, pid: None })
+}
+
+/// What tells the process `pid` from any later one with the same number: when it started, in microseconds
+/// since the epoch. `None` if there is no such process.
+pub fn process_mark(pid: i32) -> Option<String> {
+    let mut info = std::mem::MaybeUninit::<libc::proc_bsdinfo>::uninit();
+    let size = size_of::<libc::proc_bsdinfo>() as i32;
+    // SAFETY: proc_pidinfo fills `size` bytes of the struct, or returns less.
+    let info = unsafe {
+        if libc::proc_pidinfo(
+            pid,
+            libc::PROC_PIDTBSDINFO,
+            0,
+            info.as_mut_ptr().cast(),
+            size,
+        ) != size
+        {
+            return None;
+        }
+        info.assume_init()
+    };
+    Some((info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec).to_string())
+}
+
+/// macOS shows no other process's environment: the recorded process group has to do.
+pub fn end_marked_processes(_marks: &HashSet<Vec<u8>>) -> Vec<i32> {
+    Vec::new()
+}

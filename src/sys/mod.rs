@@ -1,0 +1,210 @@
+//! Everything the daemon asks of the kernel that std does not offer: signals, poll, spawn, peers.
+//!
+//! Called from every thread. The only module with `unsafe`, and the only one that knows which system
+//! this is; it knows nothing of sessions, HTTP or SQLite.
+
+mod process;
+mod signal;
+mod spawn;
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod os;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod os;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub use os::{SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, peer, pipe, process_mark};
+pub use process::{Exit, kill_group, reap, wait_exit};
+pub use signal::{
+    SignalSet, block_stop_signals, ignore_write_signals, send_signal, unblock_all, wait_stop_signal,
+};
+pub use spawn::{Program, Stdio, spawn};
+
+/// The longest single argument that `execve` takes, in bytes without its terminating NUL.
+///
+/// Linux: `MAX_ARG_STRLEN` is 32 pages, 131,072 bytes with the NUL (execve(2)). macOS has no limit for
+/// one argument, only for all of them; the same number keeps the contract one.
+pub const ARGUMENT_MAX: usize = 131_071;
+
+/// Who is at the other end of a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The effective user id at the time of `connect`.
+    pub uid: u32,
+    /// The process that connected or listened; `None` where the system does not say.
+    pub pid: Option<i32>,
+}
+
+/// The effective user id of this process.
+pub fn euid() -> u32 {
+    // SAFETY: geteuid(2) takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Whether `err` means that this process (EMFILE) or the machine (ENFILE) has no descriptor left.
+pub fn is_out_of_descriptors(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// One descriptor to wait for, and what came of it.
+pub struct Interest<'a> {
+    fd: BorrowedFd<'a>,
+    events: i16,
+    ready: i16,
+}
+
+impl<'a> Interest<'a> {
+    /// Wait until a read would not block: data, end of file, or an error.
+    pub fn readable(fd: &'a impl AsFd) -> Self {
+        Self {
+            fd: fd.as_fd(),
+            events: libc::POLLIN,
+            ready: 0,
+        }
+    }
+
+    /// Wait until a write would not block.
+    pub fn writable(fd: &'a impl AsFd) -> Self {
+        Self {
+            fd: fd.as_fd(),
+            events: libc::POLLOUT,
+            ready: 0,
+        }
+    }
+
+    /// Wait only for the peer's full close: poll(2) always reports POLLHUP and POLLERR. A peer that has
+    /// merely shut down its writing side, as `nc -N` does, is still waiting for its answer.
+    pub fn hangup(fd: &'a impl AsFd) -> Self {
+        Self {
+            fd: fd.as_fd(),
+            events: 0,
+            ready: 0,
+        }
+    }
+
+    /// Whether the last [`poll`] found anything on this descriptor.
+    pub fn is_ready(&self) -> bool {
+        self.ready != 0
+    }
+}
+
+/// Blocks until one of `interests` is ready or `deadline` has passed; `false` means the deadline.
+///
+/// # Errors
+/// What poll(2) reports, but EINTR, which is retried with what is left of the time.
+pub fn poll(interests: &mut [Interest<'_>], deadline: Option<Instant>) -> io::Result<bool> {
+    let mut fds: Vec<libc::pollfd> = interests
+        .iter()
+        .map(|i| libc::pollfd {
+            fd: i.fd.as_raw_fd(),
+            events: i.events,
+            revents: 0,
+        })
+        .collect();
+    loop {
+        let timeout = deadline.map_or(-1, |at| {
+            // Rounded up: a timeout cut to whole milliseconds would spin through the last one.
+            let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+            i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
+        });
+        // SAFETY: `fds` is a live array of `fds.len()` pollfd structs, and each descriptor is borrowed
+        // for the whole call.
+        let n = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+        if n < 0 {
+            let err = io::Error::last_os_error();
+            if err.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(err);
+        }
+        for (interest, fd) in interests.iter_mut().zip(&fds) {
+            interest.ready = fd.revents;
+        }
+        return Ok(n > 0);
+    }
+}
+
+/// Makes reads and writes of `fd` fail with `WouldBlock` instead of waiting.
+///
+/// # Errors
+/// What fcntl(2) reports.
+pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+    let raw = fd.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is borrowed for both calls; F_GETFL and F_SETFL take and give integers.
+    let result = unsafe {
+        let flags = libc::fcntl(raw, libc::F_GETFL);
+        if flags < 0 {
+            flags
+        } else {
+            libc::fcntl(raw, libc::F_SETFL, flags | libc::O_NONBLOCK)
+        }
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// The bytes that an unprivileged user can still write on the file system that holds `path`.
+///
+/// # Errors
+/// What statvfs(3) reports.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = spawn::c_string(path.as_os_str())?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` is NUL-terminated, and statvfs fills the struct whenever it returns 0.
+    let stat = unsafe {
+        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        stat.assume_init()
+    };
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the fields' width differs by system"
+    )]
+    Ok(stat.f_bavail as u64 * stat.f_frsize as u64)
+}
+
+/// The home directory that the user database has for this user, for when `HOME` is not set.
+pub fn home_from_passwd() -> Option<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut buffer = vec![0u8; 16 * 1024];
+    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
+    let mut found = std::ptr::null_mut();
+    // SAFETY: getpwuid_r fills `entry`, whose strings point into `buffer`; both outlive the use, and
+    // `found` is null unless the entry was filled.
+    unsafe {
+        let status = libc::getpwuid_r(
+            euid(),
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            &raw mut found,
+        );
+        if status != 0 || found.is_null() {
+            return None;
+        }
+        let dir = std::ffi::CStr::from_ptr((*found).pw_dir);
+        Some(std::ffi::OsStr::from_bytes(dir.to_bytes()).into())
+    }
+}
+
+/// Makes descriptor 1 another name of `file`.
+///
+/// # Errors
+/// What dup2(2) reports.
+pub fn replace_stdout(file: &impl AsFd) -> io::Result<()> {
+    // SAFETY: both descriptors are open; std never closes 1, nor counts on what it leads to.
+    if unsafe { libc::dup2(file.as_fd().as_raw_fd(), 1) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Signal masks and dispositions. The daemon takes its signals in one thread, by `sigwait`: a handler
+//! could do almost nothing safely (signal-safety(7)).
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use libc::c_int;
+
+/// A set of signals, as sigsetops(3) build it.
+pub struct SignalSet(libc::sigset_t);
+
+impl SignalSet {
+    /// No signal at all.
+    pub fn empty() -> Self {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: sigemptyset initialises the set, and cannot fail for a valid pointer.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            Self(set.assume_init())
+        }
+    }
+
+    /// Every signal there is.
+    pub fn full() -> Self {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: sigfillset initialises the set, and cannot fail for a valid pointer.
+        unsafe {
+            libc::sigfillset(set.as_mut_ptr());
+            Self(set.assume_init())
+        }
+    }
+
+    fn of(signals: &[c_int]) -> Self {
+        let mut set = Self::empty();
+        for &signal in signals {
+            // SAFETY: the set is initialised, and the numbers are libc's own constants.
+            unsafe { libc::sigaddset(&raw mut set.0, signal) };
+        }
+        set
+    }
+
+    pub(super) fn as_ptr(&self) -> *const libc::sigset_t {
+        &raw const self.0
+    }
+}
+
+const STOP: [c_int; 2] = [libc::SIGTERM, libc::SIGINT];
+
+/// Blocks SIGTERM and SIGINT in this thread and in every thread that it starts from now on, so that
+/// [`wait_stop_signal`] can take them. Called before the first thread is started.
+pub fn block_stop_signals() {
+    // SAFETY: the set is initialised; a null old set is allowed (pthread_sigmask(3)).
+    unsafe {
+        libc::pthread_sigmask(
+            libc::SIG_BLOCK,
+            SignalSet::of(&STOP).as_ptr(),
+            std::ptr::null_mut(),
+        );
+    }
+}
+
+/// Unblocks every signal in this thread: a mask outlives `execve`, and whoever started this process may
+/// have left one behind.
+pub fn unblock_all() {
+    // SAFETY: as in `block_stop_signals`.
+    unsafe {
+        libc::pthread_sigmask(
+            libc::SIG_SETMASK,
+            SignalSet::empty().as_ptr(),
+            std::ptr::null_mut(),
+        );
+    }
+}
+
+/// Blocks until one of the signals of [`block_stop_signals`] arrives; returns its number.
+///
+/// # Errors
+/// What sigwait(3) reports; it has no error that can happen with a valid set.
+pub fn wait_stop_signal() -> io::Result<i32> {
+    let set = SignalSet::of(&STOP);
+    let mut signal = 0;
+    // SAFETY: the set is initialised, and `signal` outlives the call.
+    match unsafe { libc::sigwait(set.as_ptr(), &raw mut signal) } {
+        0 => Ok(signal),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Turns the signals of a failed write into its error: EPIPE for SIGPIPE, EFBIG for SIGXFSZ.
+pub fn ignore_write_signals() {
+    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+        // SAFETY: SIG_IGN is a disposition, not a handler: nothing runs in signal context.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Sends `signal` to the process `pid`.
+///
+/// # Errors
+/// What kill(2) reports: ESRCH, EPERM.
+pub fn send_signal(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two integers.
+    if unsafe { libc::kill(pid, signal) } != 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
