@@ -18,10 +18,9 @@ impl Timestamp {
 
     /// From milliseconds since the epoch; what lies outside years −9999 to 9999 is pulled to their ends.
     pub fn from_millis(millis: i64) -> Self {
-        Self(millis.clamp(
-            jiff::Timestamp::MIN.as_millisecond(),
-            jiff::Timestamp::MAX.as_millisecond(),
-        ))
+        // jiff cannot print the last instants of its range: rounding would carry them out of it.
+        let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        Self(millis.clamp(first.as_millisecond() + 1000, last.as_millisecond() - 1000))
     }
 
     /// Milliseconds since the epoch.

