@@ -1,11 +1,96 @@
-//! coven
+//! `coven` runs coding-agent command lines ("harnesses") as supervised sessions, keeps every byte of their output
+//! in an append-only SQLite event table, and answers clients over a Unix socket.
+//!
+//! This page is the map: the rooms, the threads, the channels between them, and what always holds.
+//!
+//! # Rooms
+//!
+//! | room | what lives there |
+//! | --- | --- |
+//! | [`api`] | the wire contract: every structure that crosses the socket, once |
+//! | [`http`] | the server on the socket: accept, parse, route, answer |
+//! | [`state`] | the state thread: the commands, the live sessions, the stop |
+//! | [`harness`] | one thread per harness: spawn, pump, reap; and the `hello` harness itself |
+//! | [`store`] | SQLite: the schema, the writer thread, the readers, who waits for events |
+//! | [`adapters`] | which harnesses there are, and how their command lines are built |
+//! | [`daemon`] | the daemon's life: home, lock, serve, and start/stop/status from outside |
+//! | [`cli`] | the verbs, a file each |
+//! | [`client`] | the blocking API client that the verbs use |
+//! | [`observe`] | the log |
+//! | [`sys`] | what the kernel offers and std does not; the only `unsafe`, and the only `cfg(target_os)` |
+//!
+//! # Threads of a daemon
+//!
+//! ```text
+//!              Unix socket                                        coven.sqlite3 (WAL)
+//!                  │                                                 ▲          ▲
+//!     ┌────────────┴────────────┐        reads, 4 connections        │          │
+//!     │ connection threads      │────────────────────────────────────┘          │ one transaction
+//!     │ accept, parse, answer   │◀──────────── wakes (followers) ──────────┐    │ a batch
+//!     └────┬───────────────▲────┘                                          │    │
+//!  Command │  one channel  │ Reply, a channel each                  ┌──────┴────┴──┐
+//!          ▼               │                                        │ writer thread │
+//!     ┌────────────────────┴────┐    requests, closing facts        └──▲────────▲───┘
+//!     │ state thread (main)     │──────────────────────────────────────┘        │
+//!     │ owns every live session │◀──── Created, Ended ──── (writer)             │ output, by budget
+//!     └────┬───────────────▲────┘                                               │
+//!   Order  │               │ Report                                             │
+//!          ▼               │                                                    │
+//!     ┌────────────────────┴────┐                                               │
+//!     │ harness thread, one per │───────────────────────────────────────────────┘
+//!     │ session: poll(2) on its │      stdout, stderr, stdin, exit
+//!     │ pipes, its exit, orders │◀────────────────────────────────▶ harness process
+//!     └─────────────────────────┘
+//!     signals thread: sigwait ─▶ Event::Stop          log thread: lines ─▶ file or stderr
+//! ```
+//!
+//! * A **connection thread** waits in `accept`, serves the connection that it gets to its end, and parses each
+//!   request into one [`state::Command`]. Reading needs no command: it goes to the store's readers.
+//! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`].
+//! * A **harness thread** lives as long as its session. It blocks in `poll` only.
+//! * The **writer thread** owns the only connection that writes, and gives events their seq.
+//!
+//! # Channels and their bounds
+//!
+//! | from → to | what | bounded by |
+//! | --- | --- | --- |
+//! | connection → state | `Event::Command` | connections: each waits for its answer before it sends another |
+//! | state → connection | `Reply` | one message |
+//! | harness → state | `Event::Harness` | a handful of reports a session |
+//! | harness → writer | output | 8 MiB in all ([`store::Reservation`]): reserved before the pipe is read |
+//! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
+//! | state → harness | input, reap | 1 MiB of input a session |
+//! | any → log | lines | 4096; lines that do not fit are counted, and the count is logged |
+//!
+//! # What always holds
+//!
+//! 1. Only the state thread decides about a session, and only it sends signals. It never waits for the writer,
+//!    the disk or a harness: a kill works whatever those do.
+//! 2. A harness is signalled only while its zombie cannot have been reaped: the thread that would reap it waits
+//!    to be told to. So no signal ever reaches a process that merely got the same pid.
+//! 3. What has happened (a *fact*) is kept until it is on disk, in order. What somebody wishes (a *request*) is
+//!    refused while the store cannot be written.
+//! 4. No output is dropped: a harness is held back by its pipe when the writer's queue is full.
+//! 5. A client is shown only what has been committed; a commit survives the death of the process.
+//! 6. A session is not live any more before its closing facts are handed to the writer. Whoever reads it as
+//!    ended can archive it at once.
+//! 7. A read is over before the first byte of its answer is sent: no client holds a snapshot.
+//! 8. Nothing runs on a timer: an idle daemon waits in `accept`, `recv` and `sigwait`. What has a deadline (a grace, a
+//!    timeout, a retry) is waited for with that deadline.
+//!
+//! # Room for what comes
+//!
+//! A daemon that replaces itself by `exec` would hand over per session: pid and process mark (`sessions` table),
+//! the descriptors and what is held undecoded (`harness::pump`), and the next seq (`sessions.last_seq`). Each of
+//! these facts stands in one place.
+
 pub mod adapters;
 pub mod api;
 pub mod cli;
 pub mod client;
 pub mod daemon;
 pub mod harness;
-mod http;
+pub mod http;
 pub mod observe;
 pub mod state;
 pub mod store;

@@ -1,5 +1,5 @@
-//! The command line: one file a verb. To add a verb is to add its file, a line to [`Verb`], and a line to
-//! [`Verb::run`].
+//! The command line: one file a verb. To add a verb is to add its file, a line to `Verb`, and a line to
+//! `Verb::run`.
 //!
 //! Runs in processes of its own, and knows the daemon only by its API and its home.
 

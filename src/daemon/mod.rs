@@ -9,4 +9,4 @@ mod recover;
 mod serve;
 
 pub use home::{Home, HomeError};
-pub use serve::{ServeOptions, serve};
+pub use serve::{ServeError, ServeOptions, serve};

@@ -149,6 +149,9 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     };
     let _log = Log::start(destination).map_err(io_error("the log cannot be opened"))?;
     let served = run(home, &settings, ready);
+    // Ours to remove: the lock is still held. Nobody finds a socket on which nobody answers.
+    let _ = std::fs::remove_file(home.socket());
+    let _ = std::fs::remove_file(home.daemon_file());
     if let Err(err) = &served {
         let reason = err.to_string();
         error!(event = "daemon_failed", code = err.code(), reason = reason.as_str(); "");
@@ -209,10 +212,7 @@ fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), Ser
     ready();
     let stopped = state.run();
     server.finish(ANSWERS_PATIENCE);
-    // Nobody finds a socket on which nobody answers.
-    let _ = std::fs::remove_file(home.socket());
     let written = writer.stop(WRITER_PATIENCE);
-    let _ = std::fs::remove_file(home.daemon_file());
     conclude(&stopped, written.err())
 }
 
@@ -284,10 +284,7 @@ fn forward_signals(events: Sender<Event>) -> io::Result<()> {
             }
         }
     };
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(forward)
-        .map(drop)
+    sys::spawn_essential("signals", forward)
 }
 
 /// Sees that the daemon answers, and says so: in the log, and in `daemon.json`.

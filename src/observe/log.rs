@@ -90,9 +90,11 @@ impl Drop for Log {
     }
 }
 
-/// A panic is a bug: its place goes to the log before the thread unwinds.
+/// A panic is a bug: its place goes to the log, and first to stderr, since the process may be about to abort.
 fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+    let to_stderr = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        to_stderr(panic);
         let thread = std::thread::current();
         let place = panic
             .location()

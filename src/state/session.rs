@@ -322,7 +322,7 @@ impl State {
                 Exit::Signal(signal) => (None, Some(signal)),
             };
             info!(event = "session_ended", session:% = id, pid = pid, status:% = status,
-                exit_code:? = exit_code, signal:? = signal; "");
+                exit:% = exit; "");
             let exit = Payload::Exit {
                 status,
                 exit_code,

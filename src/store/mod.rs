@@ -1,6 +1,6 @@
 //! The event store: one SQLite database, one writer, a few readers.
 //!
-//! Three kinds of threads come here. The writer thread owns the only connection that writes ([`writer`]);
+//! Three kinds of threads come here. The writer thread owns the only connection that writes ([`Writer`]);
 //! HTTP threads read through [`Reader`]; everybody hands the writer its work through [`WriteQueue`]. The store
 //! knows sessions and events as rows, and nothing of processes or HTTP.
 

@@ -27,15 +27,24 @@ macro_rules! session_columns {
 }
 
 pub(super) const SESSION_BY_ID: &str = concat!(session_columns!(), "WHERE id = ?1");
+const SESSION_LIST: &str = concat!(session_columns!(), "WHERE num < ?1");
 pub(super) const SESSION_BY_NUM: &str = concat!(session_columns!(), "WHERE num = ?1");
-const SESSIONS_ALL: &str = concat!(
-    session_columns!(),
-    "WHERE num < ?1 AND id >= ?2 AND id < ?3 ORDER BY num DESC LIMIT ?4"
-);
-const SESSIONS_UNARCHIVED: &str = concat!(
-    session_columns!(),
-    "WHERE archived_at IS NULL AND num < ?1 AND id >= ?2 AND id < ?3 ORDER BY num DESC LIMIT ?4"
-);
+
+/// The query for a list of sessions. Its `?1` is always the position to begin below, `?2` the limit.
+fn list_query(query: &SessionQuery) -> String {
+    let unarchived = if query.include_archived {
+        ""
+    } else {
+        "AND archived_at IS NULL"
+    };
+    // Only with a prefix is the ids' index of use; without one it would cost the order its own.
+    let prefix = if query.id_prefix.is_empty() {
+        ""
+    } else {
+        "AND id >= ?3 AND id < ?4"
+    };
+    format!("{SESSION_LIST} {unarchived} {prefix} ORDER BY num DESC LIMIT ?2")
+}
 
 /// Which sessions to list.
 #[derive(Debug, Clone)]
@@ -143,23 +152,19 @@ impl Reader {
     /// # Errors
     /// [`ApiError::StoreUnavailable`] if they cannot be read.
     pub fn sessions(&self, query: &SessionQuery) -> Result<(Vec<u8>, Option<i64>), ApiError> {
-        let sql = if query.include_archived {
-            SESSIONS_ALL
-        } else {
-            SESSIONS_UNARCHIVED
-        };
         // Every id is made of characters below `~`.
         let id_end = format!("{}~", query.id_prefix);
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![
-                query.before.unwrap_or(i64::MAX),
-                query.id_prefix,
-                id_end,
-                i64::try_from(query.limit)
-                    .unwrap_or(i64::MAX)
-                    .saturating_add(1),
-            ])?;
+            let mut statement = connection.prepare_cached(&list_query(query))?;
+            let below = query.before.unwrap_or(i64::MAX);
+            let limit = i64::try_from(query.limit)
+                .unwrap_or(i64::MAX)
+                .saturating_add(1);
+            let mut rows = if query.id_prefix.is_empty() {
+                statement.query(params![below, limit])?
+            } else {
+                statement.query(params![below, limit, query.id_prefix, id_end])?
+            };
             let mut list = Vec::new();
             let mut last = None;
             let mut count = 0;

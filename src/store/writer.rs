@@ -9,7 +9,6 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
@@ -21,6 +20,7 @@ use super::budget::Reservation;
 use super::queue::Item;
 use super::{Done, Fact, Followers, NewEvent, SessionNum, StoreError, StoreStatus, WriteQueue};
 use crate::api::{ApiError, Payload};
+use crate::sys;
 
 /// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and half of the
 /// queue's capacity, so that harnesses go on while it commits.
@@ -73,23 +73,24 @@ impl Writer {
         let (items, inbox) = unbounded();
         let (stopping, stopped) = bounded(0);
         let queue = WriteQueue::new(items, Arc::clone(&status));
-        thread::Builder::new()
-            .name("writer".into())
-            .spawn(move || {
-                let mut writer = Thread {
-                    connection,
-                    inbox,
-                    status,
-                    followers,
-                    cursors: HashMap::new(),
-                    measured: Instant::now(),
-                    stop: false,
-                };
-                writer.run();
-                // Closing the last connection checkpoints the log into the database.
-                drop(writer);
-                drop(stopping);
-            })?;
+        sys::spawn_essential("writer", move || {
+            let mut writer = Thread {
+                connection,
+                inbox,
+                status,
+                followers,
+                cursors: HashMap::new(),
+                measured: Instant::now(),
+                stop: false,
+            };
+            writer.run();
+            // Closing the last connection would do this by itself, but the readers are still open. If it
+            // fails, the next start reads the log.
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let _ = writer.connection.query_row(checkpoint, [], |_| Ok(()));
+            drop(writer);
+            drop(stopping);
+        })?;
         Ok(Self { queue, stopped })
     }
 

@@ -52,6 +52,23 @@ pub fn is_out_of_descriptors(err: &io::Error) -> bool {
     matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
+/// Starts a thread without which the daemon is not one: if it panics, the process ends, and whoever supervises it
+/// starts it again. A daemon that went on without its writer would look alive and answer nothing.
+///
+/// # Errors
+/// No thread is to be had.
+pub fn spawn_essential(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let guarded = move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            std::process::abort();
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(guarded)
+        .map(drop)
+}
+
 /// One descriptor to wait for, and what came of it.
 pub struct Interest<'a> {
     fd: BorrowedFd<'a>,

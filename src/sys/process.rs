@@ -3,6 +3,7 @@
 //! A child is watched with `WNOWAIT` and reaped only when nobody will signal it any more: while the zombie
 //! is there, neither its pid nor its process group can be given to another (credentials(7)).
 
+use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 
@@ -13,6 +14,15 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "{code}"),
+            Self::Signal(signal) => write!(f, "signal:{signal}"),
+        }
+    }
 }
 
 /// Waits for the child `pid` to exit and says how, leaving the zombie in place.

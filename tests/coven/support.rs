@@ -510,3 +510,18 @@ pub fn wait_until_gone(pid: i32) {
 pub fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
 }
+
+/// Reads a child's stderr until a line holds `text`; what it says later is read and forgotten.
+pub fn wait_for_line(child: &mut std::process::Child, text: &str) {
+    use std::io::BufRead;
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    loop {
+        match lines.next() {
+            Some(Ok(line)) if line.contains(text) => break,
+            Some(Ok(line)) => seen.push(line),
+            other => panic!("{other:?} after {seen:#?}"),
+        }
+    }
+    std::thread::spawn(move || lines.for_each(drop));
+}

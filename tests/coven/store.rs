@@ -1,0 +1,129 @@
+//! The store when it cannot be written: harnesses are held back, and nothing is lost.
+
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::*;
+
+/// A daemon whose files cannot grow past `kib`: what a full disk is, without filling one (setrlimit(2),
+/// RLIMIT_FSIZE).
+fn serve_with_file_limit(coven: &Coven, kib: u32) -> Child {
+    let serve = coven.command(["daemon", "serve"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args([
+            "-c",
+            &format!("ulimit -S -f {kib}; exec \"$0\" daemon serve"),
+        ])
+        .arg(serve.get_program())
+        .env_clear()
+        .envs(
+            serve
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stderr(Stdio::piped());
+    let mut child = limited.spawn().unwrap();
+    wait_for_line(&mut child, "contract_served");
+    child
+}
+
+fn lift_file_limit(pid: u32) {
+    let unlimited = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: prlimit reads the struct, which outlives the call.
+    let result = unsafe {
+        libc::prlimit(
+            pid as i32,
+            libc::RLIMIT_FSIZE,
+            &unlimited,
+            std::ptr::null_mut(),
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Health once its writer is in `state`. Launch attempts drive it there: each is a write that is tried.
+fn health_until(coven: &Coven, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let health = coven.get("/api/v1/health").json();
+        if is_wanted(&health) {
+            return health;
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_holds_harnesses_back_and_costs_nothing() {
+    let coven = Coven::new();
+    coven.harness("flood", "yes 0123456789abcdef | head -c 20000000");
+    let mut daemon = serve_with_file_limit(&coven, 4096);
+    let id = coven.launch("flood", "x");
+    let failed = health_until(&coven, |health| health["eventWriter"]["state"] == "failed");
+    assert_eq!(failed["ok"], true);
+    assert!(failed["eventWriter"]["lastError"].is_string(), "{failed}");
+    assert_ne!(failed["storage"]["status"], "ok", "{failed}");
+    let refused = coven.post("/api/v1/sessions", &coven.launch_body("hello", "x"));
+    assert_eq!(refused.error(), (503, "store_unavailable".into()));
+    assert!(refused.details()["reason"].is_string());
+    assert_eq!(coven.session(&id)["status"], "running", "reads go on");
+
+    lift_file_limit(daemon.id());
+    let events = coven.events_to_end(&id);
+    assert_eq!(
+        output(&events, "stdout"),
+        b"0123456789abcdef\n".repeat(20_000_000 / 17 + 1)[..20_000_000]
+    );
+    let seqs: Vec<u64> = events
+        .iter()
+        .map(|event| event["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, (1..=events.len() as u64).collect::<Vec<_>>());
+    let survived = events
+        .iter()
+        .find(|event| event["kind"] == "error")
+        .expect("a fault that was survived");
+    assert_eq!(payload(survived)["code"], "store_unavailable");
+    let healthy = health_until(&coven, |health| health["eventWriter"]["state"] == "healthy");
+    assert_eq!(healthy["eventWriter"]["droppedOutputBytes"], 0);
+    assert_eq!(healthy["storage"]["status"], "ok");
+    kill(daemon.id() as i32, libc::SIGTERM);
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_harness_that_fills_the_disk_can_be_killed() {
+    let coven = Coven::new();
+    coven.harness("flood", "exec yes");
+    let mut daemon = serve_with_file_limit(&coven, 4096);
+    let id = coven.launch("flood", "x");
+    let pid = coven.session(&id)["pid"].as_i64().unwrap() as i32;
+    health_until(&coven, |health| health["eventWriter"]["state"] == "failed");
+    assert_eq!(
+        coven
+            .post(&format!("/api/v1/sessions/{id}/kill"), &Value::Null)
+            .status,
+        202
+    );
+    wait_until_gone(pid);
+    lift_file_limit(daemon.id());
+    let events = coven.events_to_end(&id);
+    assert_eq!(payload(events.last().unwrap())["status"], "killed");
+    kill(daemon.id() as i32, libc::SIGTERM);
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn an_event_cannot_be_changed_not_even_in_the_database() {
+    let coven = Coven::start();
+    let id = coven.launch("hello", "x");
+    coven.events_to_end(&id);
+    let refused = coven
+        .database()
+        .execute("UPDATE events SET payload_json = '{}'", [])
+        .unwrap_err();
+    assert!(refused.to_string().contains("append-only"), "{refused}");
+}
