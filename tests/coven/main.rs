@@ -3,3 +3,8 @@
 mod support;
 
 mod daemon;
+mod home;
+mod orphans;
+mod resources;
+mod serve;
+mod stop;
