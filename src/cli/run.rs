@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::follow::{Show, connect, exit_code, follow};
+use super::follow::{Show, connect, follow};
 use super::output::Out;
 use super::{CliError, Home, Outcome};
 use crate::api::{Accepted, LaunchRequest, SessionRecord};
@@ -87,7 +87,7 @@ pub(super) fn run(args: Args) -> Outcome {
             );
             Ok(0)
         }
-        result => Ok(exit_code(&result?)),
+        result => result,
     }
 }
 
