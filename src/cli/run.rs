@@ -106,12 +106,12 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         return Err(CliError::usage("run: which harness?"));
     };
     let here = std::env::current_dir()?;
-    let cwd = args
-        .cwd
-        .as_ref()
-        .map_or_else(|| here.clone(), |cwd| here.join(cwd));
+    // Canonical where it exists: in a path that still holds `..`, neither what lies above nor what lies inside
+    // could be told.
+    let canonical = |path: &Path| here.join(path).canonicalize().unwrap_or(here.join(path));
+    let cwd = canonical(args.cwd.as_deref().unwrap_or(&here));
     let root = match &args.root {
-        Some(root) => here.join(root),
+        Some(root) => canonical(root),
         None => project_root(&cwd),
     };
     // A root elsewhere, and no word on where in it: then the root itself.
