@@ -120,16 +120,6 @@ fn what_a_crash_leaves_is_stale_until_the_next_start() {
     assert_eq!(coven.cli(["daemon", "status"]).code, 0);
 }
 
-#[test]
-fn stopping_what_a_crash_left_cleans_it_up() {
-    let coven = Coven::start();
-    coven.crash();
-    let ran = coven.cli(["daemon", "stop"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, "not running\n"));
-    let ran = coven.cli(["daemon", "status"]);
-    assert_eq!(ran.code, 3, "{ran:?}");
-}
-
 /// Holds the lock of `coven`, as a daemon does that hangs.
 fn hold_lock(coven: &Coven) -> File {
     let path = coven.home().join("daemon.lock");

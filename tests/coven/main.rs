@@ -2,9 +2,14 @@
 
 mod support;
 
+mod attach;
+mod cli;
+mod cli_errors;
 mod daemon;
 mod home;
 mod orphans;
+mod real;
 mod resources;
+mod run;
 mod serve;
 mod stop;

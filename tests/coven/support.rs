@@ -300,7 +300,9 @@ impl Drop for Coven {
         while self
             .processes()
             .into_iter()
-            .fold(false, |any, pid| kill(pid, libc::SIGKILL) || any)
+            .filter(|pid| kill(*pid, libc::SIGKILL))
+            .count()
+            > 0
         {}
         let _ = fs::set_permissions(self.home(), fs::Permissions::from_mode(0o700));
         let _ = fs::remove_dir_all(&self.root);
@@ -535,11 +537,6 @@ impl Coven {
         }
         shell.current_dir(self.work()).stdin(Stdio::null());
         Ran::of(shell.output().unwrap())
-    }
-
-    /// The text of a file in the test's own directory.
-    pub fn read_work(&self, name: &str) -> String {
-        fs::read_to_string(self.work().join(name)).unwrap()
     }
 
     /// Waits for the session's end, and gives its record.
