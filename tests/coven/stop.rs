@@ -254,11 +254,14 @@ fn a_run_that_the_stop_of_the_daemon_ends_exits_by_its_signal() {
     // Several times: the client asks while the daemon is about to go.
     for _ in 0..5 {
         let coven = Coven::start();
-        coven.harness("quiet", "echo ready; exec sleep 1000");
-        let mut run = coven.spawn(["run", "quiet", "x"]);
+        let words =
+            "trap 'echo last words; trap - TERM; kill $$' TERM; echo ready; sleep 1000 & wait";
+        coven.harness("speaker", words);
+        let mut run = coven.spawn(["run", "speaker", "x"]);
         read_until(run.stdout.as_mut().unwrap(), "ready\n");
         assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
         let ran = finish(run);
+        assert_eq!(ran.out, "last words\n", "{ran:?}");
         assert_eq!((ran.code, ran.err.as_str()), (143, ""));
     }
 }
