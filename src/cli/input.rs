@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[argh(switch, short = 'n')]
     no_newline: bool,
     /// the session's id, or a unique beginning of it; and the text
-    #[argh(positional, greedy, arg_name = "id> <text")]
+    #[argh(positional, greedy, arg_name = "id text")]
     command: Vec<String>,
 }
 

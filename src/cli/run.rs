@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[argh(switch)]
     json: bool,
     /// the harness, and what it is asked to do
-    #[argh(positional, greedy, arg_name = "harness> <prompt")]
+    #[argh(positional, greedy, arg_name = "harness prompt")]
     command: Vec<String>,
 }
 
