@@ -86,6 +86,8 @@ fn errors_of_the_daemon_keep_their_code_and_name_what_to_try() {
     for (args, code) in cases {
         assert_error(&coven.cli(args), 1, code);
     }
+    let ran = coven.cli(["run", "nonesuch", "x"]);
+    assert!(ran.err.ends_with("  try: coven adapters\n"), "{ran:?}");
 }
 
 /// A daemon of another contract, which answers everything with its health.

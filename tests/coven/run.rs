@@ -81,7 +81,7 @@ fn session(coven: &Coven) -> Value {
 #[test]
 fn ctrl_c_kills_the_session_and_shows_its_last_words() {
     let coven = Coven::start();
-    let words = "trap 'echo last words; trap - TERM; kill $$' TERM; echo ready; while :; do sleep 1000; done";
+    let words = "trap 'echo last words; trap - TERM; kill $$' TERM; sleep 1000 & echo ready; wait";
     coven.harness("speaker", words);
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let mut run = coven.spawn(["run", "speaker", "x"]);

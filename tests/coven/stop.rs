@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// A harness that has last words. `sleep` is in its group, and dies of the same signal.
+/// A harness that has last words. It waits in `wait`: a shell that waits for a command runs no trap before that has
+/// ended.
 const LAST_WORDS: &str = "trap 'echo last words; exit 0' TERM
-echo ready
-while :; do sleep 1000; done";
+sleep 1000 & echo ready
+wait";
 
 /// One that only SIGKILL ends.
 const DEAF: &str = "trap '' TERM; echo ready; exec sleep 1000";
@@ -255,7 +256,7 @@ fn a_run_that_the_stop_of_the_daemon_ends_exits_by_its_signal() {
     for _ in 0..5 {
         let coven = Coven::start();
         let words =
-            "trap 'echo last words; trap - TERM; kill $$' TERM; echo ready; sleep 1000 & wait";
+            "trap 'echo last words; trap - TERM; kill $$' TERM; sleep 1000 & echo ready; wait";
         coven.harness("speaker", words);
         let mut run = coven.spawn(["run", "speaker", "x"]);
         read_until(run.stdout.as_mut().unwrap(), "ready\n");
