@@ -212,6 +212,26 @@ fn input_reaches_the_harness_as_it_was_given() {
 }
 
 #[test]
+fn what_is_typed_right_after_a_launch_arrives() {
+    let coven = Coven::start();
+    coven.harness_with(
+        "reader",
+        "read -r line; echo \"got $line\"",
+        json!({ "stdin": "open" }),
+    );
+    // The launcher has been told that it runs: whoever decides about input must know as much.
+    for _ in 0..100 {
+        let id = coven.launch("reader", "x");
+        let path = format!("/api/v1/sessions/{id}/input");
+        let answer = coven.post(&path, &json!({ "data": "early\n" }));
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let events = coven.events_to_end(&id);
+        assert_eq!(output(&events, "stdout"), b"got early\n");
+        assert_eq!(kinds(&events)[..3], ["status", "status", "input"]);
+    }
+}
+
+#[test]
 fn kill_ends_several_sessions_and_says_so() {
     let coven = Coven::start();
     coven.harness("quiet", "exec sleep 1000");
