@@ -128,7 +128,14 @@ impl Client {
             // The daemon closes a connection that has been idle for a minute; a GET can be asked again.
             Err(ClientError::Io(err)) if is_closed(&err) => {
                 self.reconnect()?;
-                self.exchange("GET", path, &[])?
+                // A daemon that dies can still take a connection into its queue, and break it.
+                self.exchange("GET", path, &[]).map_err(|err| match err {
+                    ClientError::Io(reason) if is_closed(&reason) => ClientError::NotRunning {
+                        socket: self.socket.clone(),
+                        reason,
+                    },
+                    err => err,
+                })?
             }
             result => result?,
         };

@@ -148,6 +148,16 @@ pub struct StatusPayload {
     pub status: SessionStatus,
 }
 
+/// An `exit` payload, as a client reads it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExitPayload {
+    /// What the harness exited with, if it did.
+    pub exit_code: Option<i32>,
+    /// What ended it otherwise.
+    pub signal: Option<i32>,
+}
+
 /// An event's id: the session's and the seq, so that a cursor made of it needs no look-up. Every character
 /// of it can stand in a query unescaped (RFC 3986, 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

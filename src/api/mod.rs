@@ -12,8 +12,8 @@ mod time;
 
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use event::{
-    Event, EventCursor, EventId, EventKind, EventPage, OutputPayload, PAYLOAD_MAX, Payload,
-    StatusPayload, Stream, write_event,
+    Event, EventCursor, EventId, EventKind, EventPage, ExitPayload, OutputPayload, PAYLOAD_MAX,
+    Payload, StatusPayload, Stream, write_event,
 };
 pub use health::{
     ActionRequest, AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags,

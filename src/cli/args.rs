@@ -1,5 +1,5 @@
 //! The arguments, before argh sees them: `--name=value` is taken apart, which argh does not do, and what belongs to
-//! a prompt is left as it is.
+//! a prompt or an input is left as it is.
 
 use super::CliError;
 use super::run::VALUE_OPTIONS;
@@ -26,14 +26,15 @@ fn output_safe(text: &str) -> String {
     super::output::visible(text)
 }
 
-/// Takes `--name=value` apart, up to `--`, and in `run` up to the harness.
+/// Takes `--name=value` apart, up to `--`, in `run` up to the harness, and in `input` up to the id.
 fn normalize(args: Vec<String>) -> Vec<String> {
     let is_run = args.first().is_some_and(|verb| verb == "run");
+    let is_text_next = is_run || args.first().is_some_and(|verb| verb == "input");
     let mut out = Vec::with_capacity(args.len());
     let mut args = args.into_iter();
     out.extend(args.next());
     while let Some(arg) = args.next() {
-        if arg == "--" || (is_run && !arg.starts_with('-')) {
+        if arg == "--" || (is_text_next && !arg.starts_with('-')) {
             out.push(arg);
             break;
         }
@@ -89,6 +90,10 @@ mod tests {
                 "--json",
                 "help"
             ]
+        );
+        assert_eq!(
+            normalized("input -n 0196 --a=b"),
+            ["input", "-n", "0196", "--a=b"]
         );
         assert_eq!(
             normalized("run --title --cwd=x hello --a=b"),

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Write};
 
 use argh::FromArgs;
 
-use super::follow::{Show, connect, exit_code, follow, full_id};
+use super::follow::{Show, connect, follow, full_id};
 use super::{CliError, Home, Outcome};
 use crate::api::{Accepted, InputRequest};
 
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let id = full_id(&mut client, &args.id)?;
     send_typed_lines(home, id.clone())?;
     let show = if args.json { Show::Json } else { Show::Output };
-    Ok(exit_code(&follow(&mut client, &id, args.after, show)?))
+    follow(&mut client, &id, args.after, show)
 }
 
 /// A thread that sends each line of stdin, until the session takes no more. It ends with the process: Ctrl-C, whose

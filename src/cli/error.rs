@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::api::ErrorDetail;
 use crate::client::ClientError;
 use crate::daemon::HomeError;
 use crate::daemon::control::ControlError;
@@ -103,7 +104,7 @@ impl From<ClientError> for CliError {
                 Some("coven daemon restart"),
             ),
             ClientError::Api { error, .. } => {
-                Self::failed(&error.code, message, next_for(&error.code))
+                Self::failed(&error.code, message, Some(next_for(&error)))
             }
             ClientError::Io(_) | ClientError::Protocol(_) => {
                 Self::failed("daemon_unreachable", message, Some("coven daemon status"))
@@ -112,9 +113,14 @@ impl From<ClientError> for CliError {
     }
 }
 
-/// The first thing to look at, for the codes that have one.
-fn next_for(code: &str) -> Option<&'static str> {
-    Some(match code {
+/// The first thing to look at.
+fn next_for(error: &ErrorDetail) -> &'static str {
+    let field = error
+        .details
+        .as_ref()
+        .and_then(|details| details.get("field"));
+    match error.code.as_str() {
+        "invalid_request" if field.is_some_and(|field| field == "harness") => "coven adapters",
         "harness_not_found" => "coven adapters, which shows what the daemon's PATH has",
         "invalid_request" => "coven --help",
         "project_root_violation" => "coven run --root <dir> --cwd <dir inside it> …",
@@ -126,7 +132,9 @@ fn next_for(code: &str) -> Option<&'static str> {
         "too_many_sessions" => "coven sessions, and coven kill <id>",
         "input_backlog_full" => "coven attach <id>, to see what it waits for",
         "shutting_down" => "coven daemon start",
+        "input_not_accepted" => "coven adapters, for one whose manifest has \"stdin\": \"open\"",
+        "send_input_failed" | "kill_failed" | "external_session_not_killable" => "coven show <id>",
         "internal_error" => "look at the end of the daemon's log",
-        _ => return None,
-    })
+        _ => "coven daemon status",
+    }
 }

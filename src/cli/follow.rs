@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::api::{
-    Event, EventPage, OutputPayload, SessionPage, SessionRecord, SessionStatus, StatusPayload,
-    Stream, is_session_id_prefix,
+    Event, EventPage, ExitPayload, OutputPayload, SessionPage, SessionRecord, SessionStatus,
+    StatusPayload, Stream, is_session_id_prefix,
 };
 use crate::client::Client;
 
@@ -64,15 +64,17 @@ pub(super) fn full_id(client: &mut Client, given: &str) -> Result<String, CliErr
     }
 }
 
-/// Shows what the session does after event `after`, until it has ended; returns its record then.
+/// Shows what the session does after event `after`, until it has ended; returns the exit code that a shell would
+/// give a command that ended like this.
 pub(super) fn follow(
     client: &mut Client,
     id: &str,
     mut after: u64,
     show: Show,
-) -> Result<SessionRecord, CliError> {
+) -> Result<u8, CliError> {
     client.allow_wait(WAIT)?;
     let mut screen = Screen::new(show);
+    let mut exit = None;
     loop {
         let wait = WAIT.as_millis();
         let page: EventPage = client.get(&format!(
@@ -82,16 +84,31 @@ pub(super) fn follow(
         for event in &page.events {
             screen.show(event)?;
             after = event.seq;
+            exit = exit_in(event).or(exit);
             ended |= is_final_status(event);
+        }
+        if ended && let Some(exit) = exit {
+            // Nothing more is asked: the daemon's own stop may have ended the session, and then it is gone.
+            return Ok(exit_code(exit.exit_code, exit.signal, false));
         }
         if ended || page.events.is_empty() {
             let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
             // An empty page is the end of a wait, or of a session that had ended before.
             if record.status.is_final() && record.last_seq <= after {
-                return Ok(record);
+                let is_success = matches!(
+                    record.status,
+                    SessionStatus::Completed | SessionStatus::Idle
+                );
+                return Ok(exit_code(record.exit_code, record.signal, is_success));
             }
         }
     }
+}
+
+fn exit_in(event: &Event) -> Option<ExitPayload> {
+    (event.kind == "exit")
+        .then(|| serde_json::from_str(&event.payload_json).ok())
+        .flatten()
 }
 
 fn is_final_status(event: &Event) -> bool {
@@ -145,12 +162,10 @@ impl Screen {
     }
 }
 
-/// The exit code that a shell would give a command that ended like this.
-pub(super) fn exit_code(record: &SessionRecord) -> u8 {
-    match (record.exit_code, record.signal, record.status) {
-        (Some(code), _, _) => u8::try_from(code).unwrap_or(1),
-        (None, Some(signal), _) => u8::try_from(128 + signal).unwrap_or(1),
-        (None, None, SessionStatus::Completed | SessionStatus::Idle) => 0,
-        (None, None, _) => 1,
+fn exit_code(code: Option<i32>, signal: Option<i32>, is_success: bool) -> u8 {
+    match (code, signal) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(1),
+        (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(1),
+        (None, None) => u8::from(!is_success),
     }
 }

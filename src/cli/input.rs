@@ -20,16 +20,16 @@ pub(super) struct Args {
     /// without the newline at the end
     #[argh(switch, short = 'n')]
     no_newline: bool,
-    /// the session's id, or a unique beginning of it
-    #[argh(positional)]
-    id: String,
-    /// the text
-    #[argh(positional, greedy)]
-    text: Vec<String>,
+    /// the session's id, or a unique beginning of it; and the text
+    #[argh(positional, greedy, arg_name = "id text")]
+    command: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let data = match args.text.as_slice() {
+    let Some((given, text)) = args.command.split_first() else {
+        return Err(CliError::usage("input: to which session?"));
+    };
+    let data = match text {
         [] => return Err(CliError::usage("input: no text")),
         [dash] if dash == "-" => {
             let mut data = String::new();
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let home = super::home()?;
     let mut client = connect(&home)?;
-    let id = full_id(&mut client, &args.id)?;
+    let id = full_id(&mut client, given)?;
     client.post::<Accepted>(&format!("/sessions/{id}/input"), &InputRequest { data })?;
     Ok(0)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::follow::{Show, connect, exit_code, follow};
+use super::follow::{Show, connect, follow};
 use super::output::Out;
 use super::{CliError, Home, Outcome};
 use crate::api::{Accepted, LaunchRequest, SessionRecord};
@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[argh(switch)]
     json: bool,
     /// the harness, and what it is asked to do
-    #[argh(positional, greedy, arg_name = "harness> <prompt")]
+    #[argh(positional, greedy, arg_name = "harness prompt")]
     command: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn run(args: Args) -> Outcome {
             );
             Ok(0)
         }
-        result => Ok(exit_code(&result?)),
+        result => result,
     }
 }
 
@@ -106,12 +106,12 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         return Err(CliError::usage("run: which harness?"));
     };
     let here = std::env::current_dir()?;
-    let cwd = args
-        .cwd
-        .as_ref()
-        .map_or_else(|| here.clone(), |cwd| here.join(cwd));
+    // Canonical where it exists: in a path that still holds `..`, neither what lies above nor what lies inside
+    // could be told.
+    let canonical = |path: &Path| here.join(path).canonicalize().unwrap_or(here.join(path));
+    let cwd = canonical(args.cwd.as_deref().unwrap_or(&here));
     let root = match &args.root {
-        Some(root) => here.join(root),
+        Some(root) => canonical(root),
         None => project_root(&cwd),
     };
     // A root elsewhere, and no word on where in it: then the root itself.

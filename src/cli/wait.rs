@@ -2,7 +2,7 @@
 
 use argh::FromArgs;
 
-use super::follow::{Show, connect, exit_code, follow, full_id};
+use super::follow::{Show, connect, follow, full_id};
 use super::{CliError, Outcome};
 use crate::api::SessionRecord;
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
         let ended = follow(&mut client, &id, record.last_seq, Show::Nothing)?;
         if code == 0 {
-            code = exit_code(&ended);
+            code = ended;
         }
     }
     Ok(code)

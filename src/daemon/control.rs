@@ -226,6 +226,7 @@ fn status_if_answering(home: &Home) -> Result<Status, ControlError> {
 
 /// Starts this binary as the daemon, in a session of its own; returns what it reports on.
 fn spawn_daemon(home: &Home) -> io::Result<OwnedFd> {
+    sys::keep_inherited_descriptors();
     let executable = std::env::current_exe()?;
     let (report, child_stdout) = sys::pipe()?;
     let null = File::open("/dev/null")?;

@@ -30,15 +30,18 @@ pub(super) fn serve(stream: UnixStream, server: &Connected<'_>) {
         return;
     }
     let mut incoming = Incoming::new(&stream);
+    // Who follows a session is waited for between two requests, too: the stop of the daemon ends that session,
+    // and its end is what they are here for.
+    let mut _owed = None;
     loop {
         match incoming.request(|| response::send_continue(&stream)) {
             Ok(request) => {
                 let busy = server.busy();
-                let kept = answer(&stream, server, &request);
-                drop(busy);
-                if !kept {
+                let sent = answer(&stream, server, &request);
+                if !sent.is_kept {
                     return;
                 }
+                _owed = sent.is_followed.then_some(busy);
             }
             Err(Unreadable::Gone) => return,
             Err(Unreadable::Refused(error)) => {
@@ -58,8 +61,14 @@ pub(super) fn serve(stream: UnixStream, server: &Connected<'_>) {
     }
 }
 
-/// Answers one request; `false` if the connection is to be closed.
-fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> bool {
+/// What becomes of a connection after an answer.
+struct Sent {
+    is_kept: bool,
+    is_followed: bool,
+}
+
+/// Answers one request.
+fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> Sent {
     let begun = Instant::now();
     let id = RequestId::next().to_string();
     let (route, result) = call(stream, server, request);
@@ -70,7 +79,8 @@ fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> boo
             Answer::error(&error)
         }
     };
-    let close = !request.keep_alive || server.context().is_stopping();
+    let is_followed = answer.is_followed;
+    let close = !request.keep_alive || (server.context().is_stopping() && !is_followed);
     let options = HeadOptions {
         request_id: &id,
         minor: request.minor,
@@ -80,7 +90,10 @@ fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> boo
     let took_us = begun.elapsed().as_micros() as u64;
     debug!(event = "request", request = id.as_str(), method = request.method.as_str(), route = route,
         status = answer.status, bytes = answer.body.len(), took_us = took_us; "");
-    sent.is_ok() && !close
+    Sent {
+        is_kept: sent.is_ok() && !close,
+        is_followed,
+    }
 }
 
 /// A handler's panic is a bug that costs its own request, and nobody else anything.

@@ -46,7 +46,11 @@ pub(super) fn of_session(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> 
     } else {
         read
     };
-    Ok(Answer::json(200, read.body))
+    let is_followed = wait > 0 && (read.has_more || !read.status.is_final());
+    Ok(Answer {
+        is_followed,
+        ..Answer::json(200, read.body)
+    })
 }
 
 fn seq_of(event: &str, session: SessionId) -> Result<u64, ApiError> {

@@ -21,6 +21,8 @@ pub(super) struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
     pub allow: Option<String>,
+    /// Whether the client follows a session whose end it has not been shown: it is about to ask again.
+    pub is_followed: bool,
 }
 
 impl Answer {
@@ -30,6 +32,7 @@ impl Answer {
             status,
             body,
             allow: None,
+            is_followed: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Answer {
             status: error.status(),
             body,
             allow,
+            is_followed: false,
         }
     }
 }

@@ -120,7 +120,10 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Ok(Acceptance::NotLive);
         };
-        let Phase::Running { num, harness, .. } = &session.phase else {
+        // Whoever launched it may have been told that it runs before this thread has been.
+        let (Phase::Starting { num, harness } | Phase::Running { num, harness, .. }) =
+            &session.phase
+        else {
             return Err(session.not_live(id));
         };
         match session.input {

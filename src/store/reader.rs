@@ -77,6 +77,8 @@ pub struct EventRead {
     pub body: Vec<u8>,
     /// How many events are in it.
     pub count: usize,
+    /// Whether more are there already.
+    pub has_more: bool,
     /// Whose they are.
     pub num: SessionNum,
     /// The session's status, read before the events.
@@ -205,10 +207,11 @@ impl Reader {
             let Some((num, status, last_seq)) = session else {
                 return Ok(None);
             };
-            let (body, count) = event_page(connection, num, last_seq, query)?;
+            let (body, count, has_more) = event_page(connection, num, last_seq, query)?;
             Ok(Some(EventRead {
                 body,
                 count,
+                has_more,
                 num,
                 status,
             }))
@@ -224,7 +227,7 @@ fn event_page(
     num: SessionNum,
     last_seq: u64,
     query: EventQuery,
-) -> rusqlite::Result<(Vec<u8>, usize)> {
+) -> rusqlite::Result<(Vec<u8>, usize, bool)> {
     let mut statement = connection.prepare_cached(
         "SELECT key, kind, created_at, payload_json FROM events
          WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
@@ -263,7 +266,7 @@ fn event_page(
     };
     let has_more = count > 0 && seq < last_seq;
     body.extend_from_slice(format!(r#"],"nextCursor":{cursor},"hasMore":{has_more}}}"#).as_bytes());
-    Ok((body, count))
+    Ok((body, count, has_more))
 }
 
 /// A row of the session queries as what it stands for.

@@ -108,6 +108,25 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     })
 }
 
+/// Makes every descriptor but 0, 1 and 2 close-on-exec: whoever started this process may have left it some of its
+/// own, which no program that it starts is to have. Called before the first thread is started.
+pub fn keep_inherited_descriptors() {
+    for entry in std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let fd = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok());
+        if let Some(fd) = fd.filter(|&fd| fd > 2) {
+            // SAFETY: F_SETFD takes and gives integers.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+}
+
 /// What tells the process `pid` from any later one with the same number: the boot (random(4), boot_id) and
 /// the clock tick in it at which the process started (proc(5), field 22). `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {

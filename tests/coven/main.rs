@@ -2,5 +2,15 @@
 
 mod support;
 
+mod attach;
+mod cli;
+mod cli_errors;
 mod daemon;
+mod home;
+mod orphans;
+mod real;
+mod resources;
+mod run;
+mod serve;
+mod stop;
 mod store;

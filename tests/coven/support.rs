@@ -9,9 +9,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -300,7 +300,9 @@ impl Drop for Coven {
         while self
             .processes()
             .into_iter()
-            .fold(false, |any, pid| kill(pid, libc::SIGKILL) || any)
+            .filter(|pid| kill(*pid, libc::SIGKILL))
+            .count()
+            > 0
         {}
         let _ = fs::set_permissions(self.home(), fs::Permissions::from_mode(0o700));
         let _ = fs::remove_dir_all(&self.root);
@@ -524,4 +526,87 @@ pub fn wait_for_line(child: &mut std::process::Child, text: &str) {
         }
     }
     std::thread::spawn(move || lines.for_each(drop));
+}
+
+impl Coven {
+    /// Starts the binary with pipes on its three streams, and does not wait for it.
+    pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
+        let mut command = self.command(args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// Runs a line of `sh` in the home's environment, with the binary as `$0`.
+    pub fn shell(&self, script: &str) -> Ran {
+        let coven = self.command([] as [&str; 0]);
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script]).arg(coven.get_program());
+        for (name, value) in coven.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.current_dir(self.work()).stdin(Stdio::null());
+        Ran::of(shell.output().unwrap())
+    }
+
+    /// Waits for the session's end, and gives its record.
+    pub fn ended(&self, id: &str) -> Value {
+        self.events_to_end(id);
+        self.session(id)
+    }
+
+    /// Ends the daemon as a crash does, and gives the pid that it had.
+    pub fn crash(&self) -> i32 {
+        let pid = self.daemon_pid();
+        assert!(kill(pid, libc::SIGKILL));
+        wait_until_gone(pid);
+        pid
+    }
+
+    /// The processes of sessions of this home: they have both marks in their environment.
+    pub fn session_processes(&self, id: &str) -> Vec<i32> {
+        let mark = format!("COVEN_SESSION_ID={id}");
+        let all = self.processes().into_iter();
+        all.filter(|pid| environ_has(*pid, mark.as_bytes()) && is_alive(*pid))
+            .collect()
+    }
+}
+
+/// Waits for the end of a child, and gives what it said.
+pub fn finish(child: Child) -> Ran {
+    wait_until_gone(child.id() as i32);
+    Ran::of(child.wait_with_output().unwrap())
+}
+
+/// Reads `from` until what was read ends with `text`, and gives all of it.
+pub fn read_until(from: &mut impl Read, text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(text.as_bytes()) {
+        let n = from.read(&mut byte).unwrap();
+        let so_far = String::from_utf8_lossy(&bytes);
+        assert_eq!(n, 1, "no {text:?} in all there was: {so_far:?}");
+        bytes.push(byte[0]);
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Waits for a condition that nothing reports.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "not so after a long time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The letter of a process's state (proc(5)).
+pub fn process_state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(") ")? + 2..].chars().next()
 }

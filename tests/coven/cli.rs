@@ -1,0 +1,317 @@
+//! The verbs that look at sessions and act on them.
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// A session of `hello` that has ended.
+fn hello(coven: &Coven) -> String {
+    let id = coven.launch("hello", "first light");
+    coven.events_to_end(&id);
+    id
+}
+
+/// What a verb prints that must succeed without a word on stderr.
+fn out(coven: &Coven, args: &[&str]) -> String {
+    let ran = coven.cli(args);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+    ran.out
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn version_names_the_version_and_the_contract() {
+    let coven = Coven::new();
+    let expected = format!("coven {} (coven.daemon.v1)\n", env!("CARGO_PKG_VERSION"));
+    for args in [&["version"][..], &["--version"], &["-V"]] {
+        assert_eq!(out(&coven, args), expected);
+    }
+    let version = coven.cli(["version", "--json"]).json();
+    assert_eq!(version["apiVersion"], "coven.daemon.v1");
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn sessions_lists_the_newest_first_and_archived_ones_only_when_asked() {
+    let coven = Coven::start();
+    let (old, new) = (hello(&coven), hello(&coven));
+    let table = out(&coven, &["sessions"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    for column in ["ID", "STATUS", "HARNESS", "CREATED", "TITLE"] {
+        assert!(lines[0].contains(column), "{table}");
+    }
+    assert!(lines[1].starts_with(&new[..8]), "{table}");
+    assert!(lines[2].starts_with(&old[..8]), "{table}");
+    assert!(lines[1].contains("completed"), "{table}");
+    assert!(lines[1].ends_with("first light"), "{table}");
+
+    assert_eq!(out(&coven, &["archive", &old]), format!("{old} archived\n"));
+    assert_eq!(out(&coven, &["sessions"]).lines().count(), 2);
+    let all = out(&coven, &["sessions", "--all"]);
+    assert_eq!(all.lines().count(), 3);
+    assert!(all.contains("archived"), "{all}");
+    assert_eq!(
+        json_lines(&out(&coven, &["sessions", "--json"])),
+        [coven.session(&new)]
+    );
+    let both = json_lines(&out(&coven, &["sessions", "--json", "--all"]));
+    assert_eq!(both, [coven.session(&new), coven.session(&old)]);
+
+    assert_eq!(out(&coven, &["summon", &old]), format!("{old} summoned\n"));
+    assert_eq!(out(&coven, &["sessions"]).lines().count(), 3);
+}
+
+#[test]
+fn sessions_without_a_session_is_a_table_of_none() {
+    let coven = Coven::start();
+    assert_eq!(out(&coven, &["sessions"]).lines().count(), 1);
+    assert_eq!(out(&coven, &["sessions", "--json"]), "");
+}
+
+#[test]
+fn show_prints_the_record() {
+    let coven = Coven::start();
+    let id = hello(&coven);
+    let text = out(&coven, &["show", &id]);
+    for part in [&id, "first light", "completed", "hello"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert_eq!(
+        coven.cli(["show", "--json", &id]).json(),
+        coven.session(&id)
+    );
+}
+
+#[test]
+fn events_come_after_a_seq_and_up_to_a_limit() {
+    let coven = Coven::start();
+    let id = hello(&coven);
+    let events = coven.events_to_end(&id);
+    assert_eq!(json_lines(&out(&coven, &["events", "--json", &id])), events);
+    let some = out(
+        &coven,
+        &["events", &id, "--json", "--after=2", "--limit", "3"],
+    );
+    assert_eq!(json_lines(&some), events[2..5]);
+    assert_eq!(out(&coven, &["events", "--limit", "0", &id]), "");
+    let text = out(&coven, &["events", &id]);
+    assert_eq!(text.lines().count(), events.len());
+    assert!(text.contains("hello: you said"), "{text}");
+}
+
+#[test]
+fn events_of_more_than_one_page_come_all_the_same() {
+    let coven = Coven::start();
+    coven.harness_with("echo", "cat", json!({ "stdin": "open" }));
+    let id = coven.launch("echo", "x");
+    // 1200 events of input, and what is read back of them.
+    let path = format!("/api/v1/sessions/{id}/input");
+    for n in 0..1200 {
+        let answer = coven.post(&path, &json!({ "data": format!("{n}\n") }));
+        assert_eq!(answer.status, 202);
+    }
+    coven.wait_for_output(&id, "1199\n");
+    assert_eq!(coven.cli(["kill", &id]).code, 0);
+    let seqs: Vec<u64> = json_lines(&out(&coven, &["events", "--json", &id]))
+        .iter()
+        .map(|event| event["seq"].as_u64().unwrap())
+        .collect();
+    assert!(seqs.len() > 1200);
+    assert!(seqs.iter().copied().eq(1..=seqs.len() as u64));
+    let limited = out(&coven, &["events", "--json", "--limit", "1100", &id]);
+    assert_eq!(limited.lines().count(), 1100);
+}
+
+#[test]
+fn wait_exits_with_the_first_code_that_is_not_0() {
+    let coven = Coven::start();
+    coven.harness("exits", "exit \"$2\"");
+    coven.harness("dies", "kill -TERM $$");
+    let [zero, five, seven] = ["0", "5", "7"].map(|code| coven.launch("exits", code));
+    let term = coven.launch("dies", "x");
+    let wait = |ids: &[&String]| {
+        let ran = coven.cli(["wait"].into_iter().chain(ids.iter().map(|id| id.as_str())));
+        assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", ""));
+        ran.code
+    };
+    assert_eq!(wait(&[&zero]), 0);
+    assert_eq!(wait(&[&five]), 5);
+    assert_eq!(wait(&[&term]), 143);
+    assert_eq!(wait(&[&zero, &seven, &five]), 7);
+    // Also of one that could not be started, and has no code.
+    coven.harness("broken", "");
+    let program = coven.work().parent().unwrap().join("bin/broken");
+    std::fs::write(program, "#!/no/such/interpreter\n").unwrap();
+    let answer = coven.post("/api/v1/sessions", &coven.launch_body("broken", "x"));
+    let broken = answer.details()["sessionId"].as_str().unwrap().to_owned();
+    assert_eq!(wait(&[&broken]), 1);
+}
+
+#[test]
+fn wait_ends_when_the_session_does() {
+    let coven = Coven::start();
+    coven.harness_with("reader", "read line; exit 4", json!({ "stdin": "open" }));
+    let id = coven.launch("reader", "x");
+    let wait = coven.spawn(["wait", &id]);
+    assert_eq!(out(&coven, &["input", &id, "go on"]), "");
+    assert_eq!(finish(wait).code, 4);
+}
+
+#[test]
+fn a_unique_prefix_will_do_for_an_id() {
+    let coven = Coven::start();
+    let id = hello(&coven);
+    for prefix in [&id[..8], &id[..4], &id[..13], &id] {
+        assert!(out(&coven, &["show", prefix]).contains(&id));
+        assert_eq!(coven.cli(["wait", prefix]).code, 0);
+    }
+}
+
+#[test]
+fn an_ambiguous_prefix_is_an_error_that_names_two() {
+    let coven = Coven::start();
+    // Seventeen ids: two of them begin with the same hexadecimal digit.
+    let ids: Vec<String> = (0..17).map(|_| coven.launch("hello", "x")).collect();
+    let shared = |id: &&String| ids.iter().filter(|other| other[..1] == id[..1]).count() > 1;
+    let prefix = &ids.iter().find(shared).unwrap()[..1];
+    let ran = coven.cli(["show", prefix]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.err.contains("(ambiguous_id)\n  try: "), "{ran:?}");
+    let named = ids.iter().filter(|id| ran.err.contains(id.as_str()));
+    assert_eq!(named.count(), 2, "{ran:?}");
+}
+
+#[test]
+fn input_reaches_the_harness_as_it_was_given() {
+    let coven = Coven::start();
+    coven.harness_with("echo", "exec cat", json!({ "stdin": "open" }));
+    let id = coven.launch("echo", "x");
+    out(&coven, &["input", &id, "one", "two"]);
+    out(&coven, &["input", &id, "--json", "--a=b", "help", "-x"]);
+    out(&coven, &["input", "-n", &id, "no newline|"]);
+    let ran = coven.cli_with_input(["input", &id, "-"], "from\nstdin é".as_bytes());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    coven.wait_for_output(&id, "stdin é");
+    out(&coven, &["kill", &id]);
+    let events = coven.events_to_end(&id);
+    let echoed = String::from_utf8(output(&events, "stdout")).unwrap();
+    let expected = "one two\n--json --a=b help -x\nno newline|from\nstdin é";
+    assert_eq!(echoed, expected);
+    let inputs = events.iter().filter(|event| event["kind"] == "input");
+    let recorded: String = inputs
+        .map(|event| payload(event)["data"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(recorded, expected);
+}
+
+#[test]
+fn what_is_typed_right_after_a_launch_arrives() {
+    let coven = Coven::start();
+    coven.harness_with(
+        "reader",
+        "read -r line; echo \"got $line\"",
+        json!({ "stdin": "open" }),
+    );
+    // The launcher has been told that it runs: whoever decides about input must know as much.
+    for _ in 0..100 {
+        let id = coven.launch("reader", "x");
+        let path = format!("/api/v1/sessions/{id}/input");
+        let answer = coven.post(&path, &json!({ "data": "early\n" }));
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let events = coven.events_to_end(&id);
+        assert_eq!(output(&events, "stdout"), b"got early\n");
+        assert_eq!(kinds(&events)[..3], ["status", "status", "input"]);
+    }
+}
+
+#[test]
+fn kill_ends_several_sessions_and_says_so() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    let (one, other) = (coven.launch("quiet", "x"), coven.launch("quiet", "x"));
+    let said = out(&coven, &["kill", &one[..8], &other]);
+    assert_eq!(said, format!("{one} killed\n{other} killed\n"));
+    assert_eq!(coven.session(&one)["status"], "killed");
+}
+
+#[test]
+fn sacrifice_deletes_for_good_and_only_with_yes() {
+    let coven = Coven::start();
+    let id = hello(&coven);
+    let ran = coven.cli(["sacrifice", &id]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("--yes"), "{ran:?}");
+    assert_eq!(coven.session(&id)["id"], id.as_str());
+    assert_eq!(
+        out(&coven, &["sacrifice", "--yes", &id]),
+        format!("{id} deleted\n")
+    );
+    assert_eq!(coven.get(&format!("/api/v1/sessions/{id}")).status, 404);
+    assert_eq!(coven.cli(["sacrifice", "--yes", &id]).code, 1);
+}
+
+#[test]
+fn adapters_shows_what_the_daemons_path_has() {
+    let coven = Coven::start();
+    coven.harness("mine", "true");
+    let table = out(&coven, &["adapters"]);
+    let line = |id: &str| {
+        let mut lines = table.lines();
+        lines.find(|line| line.starts_with(id)).unwrap().to_owned()
+    };
+    let program = coven.work().parent().unwrap().join("bin/mine");
+    assert!(line("mine").contains(program.to_str().unwrap()), "{table}");
+    assert!(line("hello").contains("bundled"), "{table}");
+    assert!(line("gemini").contains("not found"), "{table}");
+    let adapters = coven.cli(["adapters", "--json"]).json();
+    let ids = adapters["adapters"].as_array().unwrap().iter();
+    let mut mine = ids.filter(|adapter| adapter["id"] == "mine");
+    assert_eq!(mine.next().unwrap()["available"], true);
+}
+
+#[test]
+fn adapters_shows_the_manifest_that_was_refused_and_why() {
+    let coven = Coven::new();
+    let bad = coven.home().join("adapters/bad.json");
+    std::fs::write(&bad, "{ not json").unwrap();
+    assert_eq!(
+        coven.shell("chmod 600 $COVEN_HOME/adapters/bad.json").code,
+        0
+    );
+    coven.start_daemon();
+    let table = out(&coven, &["adapters"]);
+    assert!(
+        table.contains(&format!("refused: {}", bad.display())),
+        "{table}"
+    );
+    let adapters = coven.cli(["adapters", "--json"]).json();
+    assert_eq!(adapters["refusedManifests"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn nothing_in_a_title_can_move_the_terminals_cursor() {
+    let coven = Coven::start();
+    let mut body = coven.launch_body("hello", "x");
+    let title = "red \u{1b}[31m\u{7}\nsecond\u{202e}line\u{9b}2J";
+    body["title"] = title.into();
+    let answer = coven.post("/api/v1/sessions", &body);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    coven.events_to_end(&id);
+    for args in [&["sessions"][..], &["show", &id], &["events", &id]] {
+        let text = out(&coven, args);
+        let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(is_bad), "{text:?}");
+    }
+    let table = out(&coven, &["sessions"]);
+    assert!(table.contains("red \\u{1b}[31m\\u{7}\\nsecond"), "{table}");
+    assert_eq!(table.lines().count(), 2);
+    // Programs get it as it is.
+    assert_eq!(coven.cli(["show", "--json", &id]).json()["title"], title);
+}

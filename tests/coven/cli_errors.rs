@@ -1,0 +1,243 @@
+//! What the CLI says when something is wrong: the message, the code, the next command, the exit code.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
+
+use serde_json::json;
+
+use crate::support::*;
+
+const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+
+/// Every verb that needs a daemon.
+const VERBS: [&[&str]; 11] = [
+    &["sessions"],
+    &["show", NOBODY],
+    &["events", NOBODY],
+    &["attach", NOBODY],
+    &["wait", NOBODY],
+    &["input", NOBODY, "x"],
+    &["kill", NOBODY],
+    &["archive", NOBODY],
+    &["summon", NOBODY],
+    &["sacrifice", "--yes", NOBODY],
+    &["adapters"],
+];
+
+/// `coven: <message> (<code>)` and `  try: <command>` on stderr, and nothing on stdout.
+fn assert_error(ran: &Ran, exit: i32, code: &str) {
+    assert_eq!((ran.code, ran.out.as_str()), (exit, ""), "{ran:?}");
+    let lines: Vec<&str> = ran.err.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert!(lines[0].starts_with("coven: "), "{ran:?}");
+    assert!(lines[0].ends_with(&format!(" ({code})")), "{ran:?}");
+    assert!(lines[1].starts_with("  try: "), "{ran:?}");
+}
+
+#[test]
+fn every_verb_that_needs_a_daemon_exits_3_without_one() {
+    let coven = Coven::new();
+    for verb in VERBS {
+        let ran = coven.cli(verb);
+        assert_error(&ran, 3, "daemon_not_running");
+        assert!(ran.err.ends_with("  try: coven daemon start\n"), "{ran:?}");
+    }
+    // Nor is one started by it.
+    assert_eq!(coven.cli(["daemon", "status"]).code, 3);
+}
+
+#[test]
+fn every_verb_says_that_there_is_no_such_session() {
+    let coven = Coven::start();
+    for verb in VERBS.into_iter().filter(|verb| verb.contains(&NOBODY)) {
+        assert_error(&coven.cli(verb), 1, "session_not_found");
+        for id in ["0000", "nonsense", "../../etc", "x y", "é", "%41"] {
+            let args: Vec<&str> = verb
+                .iter()
+                .map(|arg| if *arg == NOBODY { id } else { arg })
+                .collect();
+            assert_error(&coven.cli(args), 1, "session_not_found");
+        }
+    }
+}
+
+#[test]
+fn errors_of_the_daemon_keep_their_code_and_name_what_to_try() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    let live = coven.launch("quiet", "x");
+    let ended = coven.launch("hello", "x");
+    coven.events_to_end(&ended);
+    let cases: [(&[&str], &str); 8] = [
+        (&["kill", &ended], "session_not_live"),
+        (&["input", &ended, "x"], "session_not_live"),
+        (&["input", &live, "x"], "input_not_accepted"),
+        (&["archive", &live], "session_live"),
+        (&["sacrifice", "--yes", &live], "session_live"),
+        (&["run", "nonesuch", "x"], "invalid_request"),
+        (&["run", "gemini", "x"], "harness_not_found"),
+        (
+            &["run", "--root", "/usr", "--cwd", "/", "hello", "x"],
+            "project_root_violation",
+        ),
+    ];
+    for (args, code) in cases {
+        assert_error(&coven.cli(args), 1, code);
+    }
+    let ran = coven.cli(["run", "nonesuch", "x"]);
+    assert!(ran.err.ends_with("  try: coven adapters\n"), "{ran:?}");
+}
+
+/// A daemon of another contract, which answers everything with its health.
+fn another_daemon(coven: &Coven) {
+    let listener = UnixListener::bind(coven.socket()).unwrap();
+    let body = json!({ "ok": true, "apiVersion": "coven.daemon.v2" }).to_string();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_daemon_of_another_contract_is_named_as_such() {
+    let coven = Coven::new();
+    another_daemon(&coven);
+    for verb in VERBS
+        .into_iter()
+        .chain([&["run", "hello", "x"][..], &["daemon", "start"]])
+    {
+        let ran = coven.cli(verb);
+        assert_error(&ran, 1, "unsupported_api_version");
+        assert!(ran.err.contains("coven.daemon.v2"), "{ran:?}");
+    }
+    let ran = coven.cli(["daemon", "status"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("unsupported_api_version"), "{ran:?}");
+    let status = coven.cli(["daemon", "status", "--json"]).json();
+    assert_eq!(status["state"], "unsupported");
+    assert_eq!(status["apiVersion"], "coven.daemon.v2");
+}
+
+#[test]
+fn something_that_is_no_daemon_at_all_is_an_error_and_no_panic() {
+    let coven = Coven::new();
+    let listener = UnixListener::bind(coven.socket()).unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.write_all(b"220 smtp.example.org ready\r\n");
+            let _ = client.read(&mut [0; 4096]);
+        }
+    });
+    assert_error(&coven.cli(["sessions"]), 1, "daemon_unreachable");
+}
+
+#[test]
+fn usage_errors_exit_2_and_say_what_is_wrong() {
+    let coven = Coven::new();
+    let cases: [&[&str]; 18] = [
+        &[],
+        &["nonsense"],
+        &["--nonsense"],
+        &["daemon"],
+        &["daemon", "nonsense"],
+        &["daemon", "start", "extra"],
+        &["sessions", "--nonsense"],
+        &["show"],
+        &["show", "a", "b"],
+        &["events", "--after", "x", "a"],
+        &["events", "--limit"],
+        &["wait"],
+        &["kill"],
+        &["input", "a"],
+        &["run"],
+        &["run", "hello"],
+        &["run", "--timeout", "soon", "hello", "x"],
+        &["run", "--file", "f", "hello", "x"],
+    ];
+    for args in cases {
+        let ran = coven.cli(args);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {ran:?}");
+        assert!(ran.err.starts_with("coven: "), "{args:?}: {ran:?}");
+        assert!(
+            ran.err.contains("(usage)\n  try: coven"),
+            "{args:?}: {ran:?}"
+        );
+    }
+    assert_eq!(coven.cli(["daemon", "status"]).code, 3);
+}
+
+#[test]
+fn an_argument_that_is_not_utf8_is_a_usage_error() {
+    let coven = Coven::new();
+    let bad = OsStr::from_bytes(b"a\xffb");
+    for args in [["show", ""], ["run", "hello"]] {
+        let mut args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        args.retain(|arg| !arg.is_empty());
+        args.push(bad);
+        let ran = coven.cli(args);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("not UTF-8"), "{ran:?}");
+    }
+}
+
+#[test]
+fn help_is_on_stdout_and_exits_0() {
+    let coven = Coven::new();
+    let verbs = VERBS.map(|verb| verb[0]);
+    let all = [
+        &["--help"][..],
+        &["-h"],
+        &["daemon", "--help"],
+        &["daemon", "start", "--help"],
+    ];
+    let of_verbs: Vec<[&str; 2]> = verbs.iter().map(|verb| [*verb, "--help"]).collect();
+    for args in all.into_iter().chain(of_verbs.iter().map(|args| &args[..])) {
+        let ran = coven.cli(args);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+        assert!(ran.out.contains("Usage: coven"), "{args:?}: {ran:?}");
+        assert!(!ran.out.contains("__hello"), "{args:?}: {ran:?}");
+    }
+    let help = coven.cli(["--help"]).out;
+    assert!(
+        help.contains("Exit codes: 0 success, 1 failure, 2 usage, 3"),
+        "{help}"
+    );
+    for verb in verbs {
+        assert!(help.contains(&format!("  {verb} ")), "{verb}: {help}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let coven = Coven::start();
+    coven.harness(
+        "loud",
+        "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); echo \"line $i\"; done",
+    );
+    let id = coven.launch("loud", "x");
+    coven.events_to_end(&id);
+    // More than a pipe holds, so that the writer meets the closed end.
+    for verb in ["events --json", "attach", "attach --json"] {
+        let script = format!("{{ \"$0\" {verb} {id}; echo \"code $?\" >&2; }} | head -c 1");
+        let ran = coven.shell(&script);
+        assert_eq!((ran.out.len(), ran.err.as_str()), (1, "code 0\n"), "{verb}");
+    }
+    for verb in [
+        "sessions",
+        "sessions --json",
+        "show --json $id",
+        "--help",
+        "version",
+    ] {
+        let ran = coven.shell(&format!("id={id}; \"$0\" {verb} | true; \"$0\" {verb} >&-"));
+        assert!(!ran.err.contains("panic"), "{verb}: {ran:?}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Real harnesses, as far as this machine has them. Logged out: they say so, or that they have no network.
+
+use std::process::Command;
+
+use crate::support::*;
+
+/// A daemon that sees this process's `PATH`, and a user who is logged in nowhere; `None` where `program` is missing.
+fn with_real(program: &str) -> Option<Coven> {
+    let found = Command::new(program).arg("--version").output();
+    if !found.is_ok_and(|out| out.status.success()) {
+        println!("skipped: no {program} on PATH");
+        return None;
+    }
+    let coven = Coven::new().env("PATH", std::env::var("PATH").unwrap());
+    let home = coven.work().display().to_string();
+    let keys = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "CODEX_API_KEY"];
+    let logged_out = |coven: Coven, key: &&str| coven.env(key, "");
+    let coven = keys.iter().fold(coven.env("HOME", home), logged_out);
+    coven.start_daemon();
+    Some(coven)
+}
+
+/// Runs `program` until it has said something, ends it if it has not ended by itself, and looks at what is left.
+fn says_something_and_ends(program: &str) {
+    let Some(coven) = with_real(program) else {
+        return;
+    };
+    let id = coven.launch(program, "say hello");
+    coven.events_until(&id, |event| event["kind"] == "output");
+    let ran = coven.cli(["kill", &id]);
+    assert!(
+        ran.code == 0 || ran.err.contains("(session_not_live)"),
+        "{ran:?}"
+    );
+    let events = coven.events_to_end(&id);
+    let seqs = events.iter().map(|event| event["seq"].as_u64().unwrap());
+    assert!(seqs.eq(1..=events.len() as u64));
+    let exits = events.iter().filter(|event| event["kind"] == "exit");
+    assert_eq!(exits.count(), 1, "{events:?}");
+    let status = coven.session(&id)["status"].as_str().unwrap().to_owned();
+    assert!(
+        ["failed", "killed", "completed"].contains(&&*status),
+        "{status}"
+    );
+    eventually("no process is left", || {
+        coven.session_processes(&id).is_empty()
+    });
+    println!("{program}: {status}, {} events", events.len());
+}
+
+#[test]
+fn codex_runs_as_a_session() {
+    says_something_and_ends("codex");
+}
+
+#[test]
+fn claude_runs_as_a_session() {
+    says_something_and_ends("claude");
+}
+
+#[test]
+fn a_logged_out_claude_says_so_and_fails() {
+    let Some(coven) = with_real("claude") else {
+        return;
+    };
+    let ran = coven.cli(["run", "claude", "say hello"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert!(!ran.out.is_empty() || !ran.err.is_empty(), "{ran:?}");
+}

@@ -1,0 +1,327 @@
+//! `coven run`: what it shows, what it exits with, and what it makes of its arguments.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::*;
+
+#[test]
+fn a_run_on_a_fresh_home_starts_the_daemon_and_shows_the_harness() {
+    let coven = Coven::new();
+    let ran = coven.cli(["run", "hello", "first light"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.contains("hello: you said: first light\n"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("a note on stderr"), "{ran:?}");
+    assert_eq!(coven.cli(["daemon", "status"]).code, 0);
+    let ran = coven.cli(["run", "hello", "fail"]);
+    assert_eq!(ran.code, 3);
+}
+
+#[test]
+fn stdout_and_stderr_come_out_byte_for_byte() {
+    let coven = Coven::start();
+    coven.harness(
+        "bytes",
+        r"printf 'a\000\377\303\251\303'; printf 'e\200\n' >&2; exit 7",
+    );
+    let out = coven.command(["run", "bytes", "x"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(7));
+    assert_eq!(out.stdout, b"a\0\xff\xc3\xa9\xc3");
+    assert_eq!(out.stderr, b"e\x80\n");
+}
+
+#[test]
+fn every_byte_of_a_random_megabyte_comes_out() {
+    let coven = Coven::start();
+    coven.harness("random", "head -c 1000000 /dev/urandom | tee random");
+    let out = coven.command(["run", "random", "x"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(0));
+    assert!(out.stdout == fs::read(coven.work().join("random")).unwrap());
+}
+
+#[test]
+fn output_is_shown_as_it_comes() {
+    let coven = Coven::start();
+    coven.harness(
+        "slow",
+        "printf first; until [ -e go ]; do sleep 0.02; done; echo second",
+    );
+    let mut run = coven.spawn(["run", "slow", "x"]);
+    read_until(run.stdout.as_mut().unwrap(), "first");
+    fs::write(coven.work().join("go"), "").unwrap();
+    let ran = finish(run);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "second\n"));
+}
+
+#[test]
+fn a_run_exits_as_its_harness_does() {
+    let coven = Coven::start();
+    coven.harness("exits", "exit \"$2\"");
+    for code in [0, 1, 2, 3, 42, 255] {
+        assert_eq!(coven.cli(["run", "exits", &code.to_string()]).code, code);
+    }
+    coven.harness("dies", "kill -\"$2\" $$");
+    for (signal, code) in [("KILL", 137), ("TERM", 143), ("SEGV", 139)] {
+        assert_eq!(coven.cli(["run", "dies", signal]).code, code);
+    }
+}
+
+/// The only session there is.
+fn session(coven: &Coven) -> Value {
+    let all = coven.get("/api/v1/sessions").json();
+    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+    all[0].clone()
+}
+
+#[test]
+fn ctrl_c_kills_the_session_and_shows_its_last_words() {
+    let coven = Coven::start();
+    let words = "trap 'echo last words; trap - TERM; kill $$' TERM; sleep 1000 & echo ready; wait";
+    coven.harness("speaker", words);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut run = coven.spawn(["run", "speaker", "x"]);
+        read_until(run.stdout.as_mut().unwrap(), "ready\n");
+        let record = session(&coven);
+        let id = record["id"].as_str().unwrap();
+        kill(run.id() as i32, signal);
+        let ran = finish(run);
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (143, "last words\n"),
+            "{ran:?}"
+        );
+        assert_eq!(coven.session(id)["status"], "killed");
+        assert!(coven.session_processes(id).is_empty());
+        assert_eq!(coven.delete(&format!("/api/v1/sessions/{id}")).status, 200);
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_the_session() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    coven.harness("deaf", "trap '' TERM; echo ready; exec sleep 1000");
+    let mut run = coven.spawn(["run", "deaf", "x"]);
+    read_until(run.stdout.as_mut().unwrap(), "ready\n");
+    let record = session(&coven);
+    let id = record["id"].as_str().unwrap();
+    kill(run.id() as i32, libc::SIGINT);
+    coven.events_until(id, |event| event["kind"] == "kill");
+    kill(run.id() as i32, libc::SIGINT);
+    assert_eq!(finish(run).code, 130);
+    assert_eq!(coven.session(id)["status"], "running");
+}
+
+#[test]
+fn a_timeout_kills_the_session() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    let ran = coven.cli(["run", "--timeout", "1s", "quiet", "x"]);
+    assert_eq!(ran.code, 143, "{ran:?}");
+    assert_eq!(session(&coven)["status"], "killed");
+}
+
+#[test]
+fn a_detached_run_prints_the_id_and_leaves_the_session_to_itself() {
+    let coven = Coven::new();
+    coven.harness("slow", "until [ -e go ]; do sleep 0.02; done; exit 6");
+    let ran = coven.cli(["run", "--detach", "slow", "x"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let id = ran.out.trim_end();
+    assert_eq!(coven.session(id)["status"], "running");
+    fs::write(coven.work().join("go"), "").unwrap();
+    assert_eq!(coven.cli(["wait", id]).code, 6);
+    let record = coven.cli(["run", "--detach", "--json", "slow", "x"]).json();
+    assert_eq!(record["harness"], "slow");
+    assert_eq!(coven.cli(["wait", record["id"].as_str().unwrap()]).code, 6);
+}
+
+#[test]
+fn a_run_as_json_prints_every_event() {
+    let coven = Coven::start();
+    let ran = coven.cli(["run", "--json", "hello", "fail"]);
+    assert_eq!((ran.code, ran.err.as_str()), (3, ""));
+    let events: Vec<Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let record = session(&coven);
+    assert_eq!(events, coven.events_to_end(record["id"].as_str().unwrap()));
+}
+
+/// What a harness gets as its prompt, with these arguments, and this on stdin.
+fn prompt_of(coven: &Coven, args: &[&str], input: &str) -> String {
+    let args = [&["run"], args].concat();
+    let ran = coven.cli_with_input(&args, input.as_bytes());
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+    ran.out
+}
+
+#[test]
+fn everything_behind_the_harness_is_the_prompt() {
+    let coven = Coven::start();
+    coven.harness("say", "[ \"$1\" = -- ] && [ $# = 2 ] && printf %s \"$2\"");
+    let cases: [(&[&str], &str); 12] = [
+        (&["two", "words"], "two words"),
+        (&["two words"], "two words"),
+        (&["--json"], "--json"),
+        (&["help"], "help"),
+        (&["--help"], "--help"),
+        (&["-h"], "-h"),
+        (&["-x", "--cwd", "/nonexistent"], "-x --cwd /nonexistent"),
+        (&["--title=x", "--a=b"], "--title=x --a=b"),
+        (&["--", "x"], "-- x"),
+        (&["x", "-"], "x -"),
+        (
+            &["line\nline\ttab $(id) `id` 'é' 🦀 \\"],
+            "line\nline\ttab $(id) `id` 'é' 🦀 \\",
+        ),
+        (&["  spaces  "], "  spaces  "),
+    ];
+    for (words, expected) in cases {
+        let args = [&["say"], words].concat();
+        assert_eq!(prompt_of(&coven, &args, ""), expected);
+    }
+}
+
+#[test]
+fn a_prompt_comes_from_stdin_or_a_file_as_it_is() {
+    let coven = Coven::start();
+    coven.harness("say", "printf %s \"$2\"");
+    let text = "--first\n\n  second é\n\n";
+    assert_eq!(prompt_of(&coven, &["say", "-"], text), text);
+    fs::write(coven.work().join("prompt"), text).unwrap();
+    assert_eq!(prompt_of(&coven, &["--file", "prompt", "say"], ""), text);
+    assert_eq!(prompt_of(&coven, &["--file=prompt", "say"], ""), text);
+}
+
+#[test]
+fn a_prompt_that_cannot_be_is_refused_and_launches_nothing() {
+    let coven = Coven::start();
+    fs::write(coven.work().join("nul"), "a\0b").unwrap();
+    fs::write(coven.work().join("latin1"), b"caf\xe9").unwrap();
+    fs::write(coven.work().join("empty"), "").unwrap();
+    fs::write(coven.work().join("long"), "x".repeat(131_072)).unwrap();
+    for file in ["nul", "latin1", "empty", "long", "missing", "."] {
+        let ran = coven.cli(["run", "--file", file, "hello"]);
+        assert!([1, 2].contains(&ran.code), "{file}: {ran:?}");
+        assert!(ran.err.starts_with("coven: "), "{file}: {ran:?}");
+    }
+    assert_eq!(coven.cli(["run", "hello", ""]).code, 1);
+    assert_eq!(coven.get("/api/v1/sessions").json(), serde_json::json!([]));
+}
+
+#[test]
+fn the_longest_prompt_that_an_argument_can_hold_arrives() {
+    let coven = Coven::start();
+    coven.harness("count", "printf %s \"$2\" | wc -c");
+    let ran = coven.cli_with_input(["run", "count", "-"], &[b'x'; 131_071]);
+    assert_eq!(ran.out.trim(), "131071", "{}", ran.err);
+}
+
+#[test]
+fn options_stand_before_the_harness_in_either_form() {
+    let coven = Coven::start();
+    let work = coven.work();
+    fs::create_dir_all(work.join("sub")).unwrap();
+    for args in [
+        &["--title=a = b", "--model=m", "--cwd=sub", "--root=."][..],
+        &[
+            "--title", "a = b", "--model", "m", "--cwd", "sub", "--root", ".",
+        ],
+    ] {
+        let args = [&["run", "--detach", "--json"], args, &["hello", "x"]].concat();
+        let record = coven.cli(args).json();
+        assert_eq!(record["title"], "a = b");
+        assert_eq!(record["model"], "m");
+        assert_eq!(record["project_root"], work.to_str().unwrap());
+        assert_eq!(record["cwd"], work.join("sub").to_str().unwrap());
+    }
+}
+
+/// Root and working directory of a run from `dir`.
+fn directories(coven: &Coven, dir: &str, options: &[&str]) -> (Value, Value) {
+    let args = [&["run", "--detach", "--json"], options, &["hello", "x"]].concat();
+    let mut command = coven.command(args);
+    let ran = Ran::of(
+        command
+            .current_dir(coven.work().join(dir))
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let record = ran.json();
+    (record["project_root"].clone(), record["cwd"].clone())
+}
+
+#[test]
+fn the_project_root_is_where_git_is_or_the_working_directory() {
+    let coven = Coven::start();
+    let at = |dir: &str| Value::from(coven.work().join(dir).to_str().unwrap());
+    for dir in [
+        "repo/.git",
+        "repo/sub/deep",
+        "repo/inner/.git",
+        "plain/sub",
+        "worktree/sub",
+    ] {
+        fs::create_dir_all(coven.work().join(dir)).unwrap();
+    }
+    // A worktree has a file of that name.
+    fs::write(coven.work().join("worktree/.git"), "gitdir: x").unwrap();
+    let cases: [(&str, &[&str], &str, &str); 9] = [
+        ("repo/sub/deep", &[], "repo", "repo/sub/deep"),
+        ("repo", &[], "repo", "repo"),
+        ("worktree/sub", &[], "worktree", "worktree/sub"),
+        ("plain/sub", &[], "plain/sub", "plain/sub"),
+        ("plain", &["--cwd", "../repo/sub"], "repo", "repo/sub"),
+        ("plain/sub", &["--root", ".."], "plain", "plain/sub"),
+        ("repo/inner", &["--cwd", ".."], "repo", "repo"),
+        ("repo/sub", &["--root", "."], "repo/sub", "repo/sub"),
+        ("plain", &["--root", "../repo"], "repo", "repo"),
+    ];
+    for (dir, options, root, cwd) in cases {
+        assert_eq!(
+            directories(&coven, dir, options),
+            (at(root), at(cwd)),
+            "{dir} {options:?}"
+        );
+    }
+}
+
+#[test]
+fn a_harness_runs_in_its_working_directory() {
+    let coven = Coven::start();
+    coven.harness("where", "pwd");
+    fs::create_dir(coven.work().join("sub")).unwrap();
+    let ran = coven.cli(["run", "--root", ".", "--cwd", "sub", "where", "x"]);
+    assert_eq!(ran.out, format!("{}\n", coven.work().join("sub").display()));
+}
+
+#[test]
+fn a_reader_that_goes_away_leaves_the_session_running() {
+    let coven = Coven::start();
+    coven.harness(
+        "patient",
+        "echo first; until [ -e go ]; do sleep 0.02; done; echo second; echo third; exit 5",
+    );
+    // The shell's own pipe: no other child of this process can have its end open.
+    let ran = coven.shell(
+        "{ \"$0\" run patient x; echo \"code $?\" >&2; } | { head -n 1; exec <&-; touch go; }",
+    );
+    assert_eq!(ran.out, "first\n");
+    assert!(ran.err.contains("the session runs on"), "{ran:?}");
+    assert!(ran.err.ends_with("code 0\n"), "{ran:?}");
+    let record = session(&coven);
+    let id = record["id"].as_str().unwrap();
+    assert_eq!(coven.cli(["wait", id]).code, 5);
+    assert_eq!(
+        output(&coven.events_to_end(id), "stdout"),
+        b"first\nsecond\nthird\n"
+    );
+}

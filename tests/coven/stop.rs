@@ -1,0 +1,268 @@
+//! Ending sessions: by kill, and by the daemon's stop.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// A harness that has last words. It waits in `wait`: a shell that waits for a command runs no trap before that has
+/// ended.
+const LAST_WORDS: &str = "trap 'echo last words; exit 0' TERM
+sleep 1000 & echo ready
+wait";
+
+/// One that only SIGKILL ends.
+const DEAF: &str = "trap '' TERM; echo ready; exec sleep 1000";
+
+/// One that ends when it is told to by a file, whatever it is asked before.
+const RELUCTANT: &str = "trap '' TERM; echo ready; until [ -e go ]; do sleep 0.02; done";
+
+fn ready(coven: &Coven, harness: &str) -> String {
+    let id = coven.launch(harness, "x");
+    coven.wait_for_output(&id, "ready");
+    id
+}
+
+/// The payload of the only event of this kind.
+fn only(events: &[Value], kind: &str) -> Value {
+    let found: Vec<Value> = events
+        .iter()
+        .filter(|event| event["kind"] == kind)
+        .map(payload)
+        .collect();
+    assert_eq!(found.len(), 1, "{kind}: {events:?}");
+    found[0].clone()
+}
+
+fn assert_closed_as_killed(events: &[Value]) {
+    let kinds = kinds(events);
+    assert_eq!(kinds[kinds.len() - 2..], ["exit", "status"], "{events:?}");
+    assert_eq!(
+        only(events, "kill"),
+        json!({ "status": "killed", "signal": 15 })
+    );
+    assert_eq!(only(events, "exit")["status"], "killed");
+    assert_eq!(payload(events.last().unwrap())["status"], "killed");
+}
+
+/// Asks the daemon to stop, without waiting for it, and waits until `id` has been told.
+fn begin_to_stop(coven: &Coven, id: &str) -> i32 {
+    let pid = coven.daemon_pid();
+    kill(pid, libc::SIGTERM);
+    coven.events_until(id, |event| event["kind"] == "kill");
+    pid
+}
+
+#[test]
+fn a_stop_records_the_last_words_of_every_harness() {
+    let coven = Coven::start();
+    coven.harness("speaker", LAST_WORDS);
+    let ids: Vec<String> = (0..3).map(|_| ready(&coven, "speaker")).collect();
+    let ran = coven.cli(["daemon", "stop"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ids.iter().all(|id| coven.session_processes(id).is_empty()));
+    coven.start_daemon();
+    for id in &ids {
+        let record = coven.session(id);
+        assert_eq!(record["status"], "killed");
+        assert_eq!(record["exit_code"], 0);
+        let events = coven.events_to_end(id);
+        assert_closed_as_killed(&events);
+        assert_eq!(output(&events, "stdout"), b"ready\nlast words\n");
+        assert_eq!(only(&events, "exit")["exitCode"], 0);
+        assert_eq!(coven.cli(["archive", id]).code, 0);
+    }
+}
+
+#[test]
+fn a_harness_that_ignores_sigterm_is_killed_after_the_grace() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "50");
+    coven.start_daemon();
+    coven.harness("deaf", DEAF);
+    let (one, other) = (ready(&coven, "deaf"), ready(&coven, "deaf"));
+    assert_eq!(coven.cli(["kill", &one]).out, format!("{one} killed\n"));
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    coven.start_daemon();
+    for id in [one, other] {
+        let events = coven.events_to_end(&id);
+        assert_closed_as_killed(&events);
+        assert_eq!(only(&events, "exit")["signal"], 9);
+        assert_eq!(only(&events, "exit")["exitCode"], Value::Null);
+        assert!(coven.session_processes(&id).is_empty());
+    }
+}
+
+#[test]
+fn a_harness_that_was_stopped_can_be_killed() {
+    let coven = Coven::start();
+    coven.harness("speaker", LAST_WORDS);
+    let id = ready(&coven, "speaker");
+    let pid = coven.session(&id)["pid"].as_i64().unwrap() as i32;
+    kill(-pid, libc::SIGSTOP);
+    eventually("it is stopped", || process_state(pid) == Some('T'));
+    assert_eq!(coven.cli(["kill", &id]).out, format!("{id} killed\n"));
+    let events = coven.events_to_end(&id);
+    assert_eq!(output(&events, "stdout"), b"ready\nlast words\n");
+}
+
+#[test]
+fn a_killed_session_leaves_no_process() {
+    let coven = Coven::start();
+    coven.harness(
+        "family",
+        "sleep 1000 & (trap '' TERM; exec sleep 1000) & (sleep 1000 & wait) & echo ready; wait",
+    );
+    let id = ready(&coven, "family");
+    assert!(coven.session_processes(&id).len() >= 4);
+    assert_eq!(coven.cli(["kill", &id]).code, 0);
+    assert_closed_as_killed(&coven.events_to_end(&id));
+    eventually("all are gone", || coven.session_processes(&id).is_empty());
+}
+
+#[test]
+fn a_kill_that_is_repeated_while_the_session_dies_records_nothing_more() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    coven.harness("reluctant", RELUCTANT);
+    let id = ready(&coven, "reluctant");
+    // Each is answered after two seconds, since the harness does not end.
+    for _ in 0..2 {
+        let ran = coven.cli(["kill", &id]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        assert!(ran.out.contains("asked to end"), "{ran:?}");
+    }
+    fs::write(coven.work().join("go"), "").unwrap();
+    let events = coven.events_to_end(&id);
+    assert_closed_as_killed(&events);
+    assert_eq!(only(&events, "exit")["exitCode"], 0);
+}
+
+#[test]
+fn a_session_that_ends_by_a_signal_nobody_asked_for_has_failed() {
+    let coven = Coven::start();
+    coven.harness("suicidal", "kill -9 $$");
+    let id = coven.launch("suicidal", "x");
+    let record = coven.ended(&id);
+    assert_eq!(
+        (&record["status"], &record["exit_code"]),
+        (&"failed".into(), &Value::Null)
+    );
+    assert_eq!(only(&coven.events_to_end(&id), "exit")["signal"], 9);
+}
+
+#[test]
+fn a_follower_that_waits_during_a_stop_gets_the_closing_events() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    coven.harness("reluctant", RELUCTANT);
+    let id = ready(&coven, "reluctant");
+    let waiting = |pid: i32| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        fds.filter_map(|fd| fs::read_link(fd.path()).ok())
+            .filter(|target| target.to_string_lossy().contains("eventfd"))
+            .count()
+    };
+    let pid = begin_to_stop(&coven, &id);
+    let after = coven.session(&id)["last_seq"].as_u64().unwrap();
+    let before = waiting(pid);
+    let path = format!("/api/v1/events?sessionId={id}&afterSeq={after}&waitMs=60000");
+    let answer = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| coven.get(&path));
+        // A follower waits on a descriptor of its own.
+        eventually("it waits", || waiting(pid) > before);
+        fs::write(coven.work().join("go"), "").unwrap();
+        follower.join().unwrap()
+    });
+    let page = answer.json();
+    let events = page["events"].as_array().unwrap();
+    assert_eq!(kinds(events), ["exit", "status"]);
+    wait_until_gone(pid);
+}
+
+#[test]
+fn a_stopping_daemon_takes_no_launch_and_still_answers() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    coven.harness("reluctant", RELUCTANT);
+    let id = ready(&coven, "reluctant");
+    let pid = begin_to_stop(&coven, &id);
+    let answer = coven.post("/api/v1/sessions", &coven.launch_body("hello", "x"));
+    assert_eq!(answer.error(), (503, "shutting_down".into()));
+    let ran = coven.cli(["run", "hello", "x"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("(shutting_down)"), "{ran:?}");
+    assert_eq!(coven.session(&id)["status"], "running");
+    assert_eq!(
+        coven
+            .get("/api/v1/sessions")
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    fs::write(coven.work().join("go"), "").unwrap();
+    wait_until_gone(pid);
+    coven.start_daemon();
+    assert_closed_as_killed(&coven.events_to_end(&id));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_grace() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    coven.harness("deaf", DEAF);
+    let id = ready(&coven, "deaf");
+    let pid = begin_to_stop(&coven, &id);
+    kill(pid, libc::SIGTERM);
+    wait_until_gone(pid);
+    coven.start_daemon();
+    let events = coven.events_to_end(&id);
+    assert_closed_as_killed(&events);
+    assert_eq!(only(&events, "exit")["signal"], 9);
+}
+
+#[test]
+fn a_stop_ends_sessions_of_every_kind_and_loses_no_output() {
+    let coven = Coven::start();
+    coven.harness(
+        "noisy",
+        "echo ready; i=0; while :; do i=$((i+1)); echo \"line $i\"; done",
+    );
+    coven.harness_with("reader", "echo ready; cat", json!({ "stdin": "open" }));
+    coven.harness("speaker", LAST_WORDS);
+    let ids = ["noisy", "reader", "speaker", "noisy"].map(|harness| ready(&coven, harness));
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    coven.start_daemon();
+    for id in &ids {
+        let events = coven.events_to_end(id);
+        assert_closed_as_killed(&events);
+        let seqs = events.iter().map(|event| event["seq"].as_u64().unwrap());
+        assert!(seqs.eq(1..=events.len() as u64));
+    }
+    // Line after line, none missing: the last one may have been cut by the signal.
+    let noise = String::from_utf8(output(&coven.events_to_end(&ids[0]), "stdout")).unwrap();
+    let lines = noise.lines().skip(1).zip(1..);
+    let wrong: Vec<_> = lines
+        .filter(|(line, n)| *line != format!("line {n}"))
+        .collect();
+    assert!(wrong.len() <= 1, "{wrong:?}");
+}
+
+#[test]
+fn a_run_that_the_stop_of_the_daemon_ends_exits_by_its_signal() {
+    // Several times: the client asks while the daemon is about to go.
+    for _ in 0..5 {
+        let coven = Coven::start();
+        let words =
+            "trap 'echo last words; trap - TERM; kill $$' TERM; sleep 1000 & echo ready; wait";
+        coven.harness("speaker", words);
+        let mut run = coven.spawn(["run", "speaker", "x"]);
+        read_until(run.stdout.as_mut().unwrap(), "ready\n");
+        assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+        let ran = finish(run);
+        assert_eq!(ran.out, "last words\n", "{ran:?}");
+        assert_eq!((ran.code, ran.err.as_str()), (143, ""));
+    }
+}
