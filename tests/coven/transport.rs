@@ -44,12 +44,10 @@ fn admitted(coven: &Coven) -> Option<BufReader<UnixStream>> {
     (sent.is_ok() && read_answer(&mut reader).status == 200).then_some(reader)
 }
 
-/// The beginning of a long poll for a session that does nothing, its answer still to come.
-fn begin_waiting(coven: &Coven, id: &str) -> UnixStream {
-    let mut stream = coven.connect();
+/// Begins a long poll for a session that does nothing, its answer still to come.
+fn begin_waiting(mut stream: &UnixStream, id: &str) {
     let path = format!("/api/v1/events?sessionId={id}&afterSeq=1&waitMs=60000");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    stream
 }
 
 #[test]
@@ -371,15 +369,16 @@ fn one_connection_too_many_is_refused_until_another_ends() {
 
 #[test]
 fn a_client_that_saw_its_connection_closed_can_open_the_next() {
-    let coven = Coven::new().env("COVEN_MAX_CONNECTIONS", "1");
+    let coven = Coven::new().env("COVEN_MAX_CONNECTIONS", "2");
     coven.start_daemon();
-    drop(eventually("a place", || admitted(&coven)));
+    let held = eventually("a place", || admitted(&coven));
     eventually("nobody else", || {
         (coven.get("/api-version").status == 200).then_some(())
     });
     for round in 0..500 {
         assert_eq!(coven.get("/api-version").status, 200, "round {round}");
     }
+    drop(held);
 }
 
 #[test]
@@ -391,10 +390,11 @@ fn a_waiter_that_hangs_up_frees_its_place() {
         (coven.register(&id, json!({})).status == 201).then_some(())
     });
     for _ in 0..5 {
-        let waiters = [begin_waiting(&coven, &id), begin_waiting(&coven, &id)];
-        eventually("a full house", || {
-            (coven.get("/health").status == 503).then_some(())
-        });
+        let waiters = [(); 2].map(|()| eventually("a place", || admitted(&coven)));
+        for waiter in &waiters {
+            begin_waiting(waiter.get_ref(), &id);
+        }
+        assert_eq!(coven.get("/health").status, 503);
         drop(waiters);
         eventually("a place", || admitted(&coven));
     }
@@ -412,7 +412,8 @@ fn a_client_that_has_said_all_still_gets_its_answer() {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(Answer::parse(&read_all(&stream)).status, 200);
 
-    let waiter = begin_waiting(&coven, &id);
+    let waiter = coven.connect();
+    begin_waiting(&waiter, &id);
     waiter.shutdown(Shutdown::Write).unwrap();
     let answered = coven.post_to(&id, "complete", &json!({}));
     assert_eq!(answered.status, 200);
