@@ -3,4 +3,6 @@
 mod support;
 
 mod daemon;
+mod endings;
+mod sessions;
 mod transport;
