@@ -70,8 +70,9 @@ fn announce(pid: i32, started: Done, context: &Context) {
         pid,
         process_mark: sys::process_mark(pid),
     };
-    context.queue.fact(fact, Some(started));
+    // The state thread knows first: who reads that it runs can send it input at once.
     (context.report)(Report::Started { pid });
+    context.queue.fact(fact, Some(started));
 }
 
 fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
