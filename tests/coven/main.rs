@@ -4,5 +4,6 @@ mod support;
 
 mod daemon;
 mod endings;
+mod errors;
 mod sessions;
 mod transport;
