@@ -5,5 +5,6 @@ mod support;
 mod daemon;
 mod endings;
 mod errors;
+mod events;
 mod sessions;
 mod transport;
