@@ -6,5 +6,6 @@ mod daemon;
 mod endings;
 mod errors;
 mod events;
+mod output;
 mod sessions;
 mod transport;
