@@ -2,10 +2,12 @@
 
 mod support;
 
+mod adapters;
 mod daemon;
 mod endings;
 mod errors;
 mod events;
 mod output;
+mod process;
 mod sessions;
 mod transport;
