@@ -137,6 +137,7 @@ impl From<HomeError> for ServeError {
 /// # Errors
 /// [`ServeError`]: why it could not begin, or what is not on disk at its end.
 pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
+    sys::keep_inherited_descriptors();
     home.prepare()?;
     let _lock = take_lock(home)?;
     let settings = Settings::from_env()?;

@@ -63,6 +63,20 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
+/// Makes every descriptor but 0, 1 and 2 close-on-exec: whoever started this process may have left it some, and
+/// they are not for harnesses.
+pub fn keep_inherited_descriptors() {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = entries.flatten().filter_map(|entry| {
+        let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+        (number > 2).then_some(number)
+    });
+    for number in numbers {
+        // SAFETY: fcntl takes integers; one that names no descriptor any more fails with EBADF.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
 /// A descriptor that becomes readable when the child `pid` exits: a pidfd.
 ///
 /// # Errors

@@ -50,6 +50,9 @@ impl AsFd for Wake {
     }
 }
 
+/// Nothing to do: `POSIX_SPAWN_CLOEXEC_DEFAULT` keeps every descriptor from harnesses.
+pub fn keep_inherited_descriptors() {}
+
 /// A pipe, both ends close-on-exec. The instant between pipe(2) and fcntl(2) is covered by
 /// `POSIX_SPAWN_CLOEXEC_DEFAULT`, which the spawn sets on macOS.
 ///

@@ -19,7 +19,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-pub use os::{SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, peer, pipe, process_mark};
+pub use os::{
+    SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, keep_inherited_descriptors, peer, pipe,
+    process_mark,
+};
 pub use process::{Exit, kill_group, reap, wait_exit};
 pub use signal::{
     SignalSet, block_stop_signals, ignore_write_signals, send_signal, unblock_all, wait_stop_signal,
