@@ -3,6 +3,7 @@
 mod support;
 
 mod adapters;
+mod connections;
 mod daemon;
 mod endings;
 mod errors;

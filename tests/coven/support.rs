@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -300,7 +300,9 @@ impl Drop for Coven {
         while self
             .processes()
             .into_iter()
-            .fold(false, |any, pid| kill(pid, libc::SIGKILL) || any)
+            .filter(|pid| kill(*pid, libc::SIGKILL))
+            .count()
+            > 0
         {}
         let _ = fs::set_permissions(self.home(), fs::Permissions::from_mode(0o700));
         let _ = fs::remove_dir_all(&self.root);
@@ -685,4 +687,27 @@ pub fn assert_gapless(id: &str, events: &[Value]) {
         assert_eq!(event["session_id"], id);
         assert!(event["id"].as_str().unwrap().ends_with(&seq.to_string()));
     }
+}
+
+/// Reads one answer, and leaves the connection open.
+pub fn read_answer(reader: &mut BufReader<UnixStream>) -> Answer {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let n = reader.read_until(b'\n', &mut bytes).unwrap();
+        assert!(n > 0, "closed: {:?}", String::from_utf8_lossy(&bytes));
+    }
+    let head = String::from_utf8_lossy(&bytes).to_lowercase();
+    let (_, length) = head.split_once("content-length: ").expect("a length");
+    let length: usize = length.lines().next().unwrap().parse().unwrap();
+    let at = bytes.len();
+    bytes.resize(at + length, 0);
+    reader.read_exact(&mut bytes[at..]).unwrap();
+    Answer::parse(&bytes)
+}
+
+/// Everything that comes until the daemon closes.
+pub fn read_all(mut stream: &UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
 }
