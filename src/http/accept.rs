@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
+use super::connection::RequestId;
 use super::{Context, connection, response};
 use crate::api::ApiError;
 use crate::sys;
@@ -136,11 +137,13 @@ impl Shared {
             if last_idle && let Err(err) = self.add_thread() {
                 // Somebody must go on accepting, and no other thread is there to do it.
                 self.idle.fetch_add(1, Ordering::SeqCst);
-                warn!(event = "connection_refused", code = "too_many_connections", reason:% = err; "");
-                self.refuse(stream);
+                warn!(event = "thread_failed", code = "too_many_connections", reason:% = err; "");
+                self.refuse(&stream);
                 continue;
             }
-            self.serve(stream);
+            self.serve(&stream);
+            // Not before it has stopped counting: who sees it closed can open the next.
+            drop(stream);
             // One thread too many is no harm; what matters is that there is one.
             if self.idle.fetch_add(1, Ordering::SeqCst) >= IDLE_MAX {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
@@ -177,21 +180,21 @@ impl Shared {
     fn accept_with_reserve(&self, err: &io::Error) {
         let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
         drop(reserve.take());
-        warn!(event = "connection_refused", code = "too_many_connections", reason:% = err; "");
+        warn!(event = "out_of_descriptors", code = "too_many_connections", reason:% = err; "");
         match self.listener.accept() {
-            Ok((stream, _)) => self.refuse(stream),
+            Ok((stream, _)) => self.refuse(&stream),
             // Another thread was faster with the descriptor.
             Err(_) => thread::sleep(ACCEPT_PAUSE),
         }
         *reserve = File::open("/dev/null").ok();
     }
 
-    fn serve(&self, stream: UnixStream) {
+    fn serve(&self, stream: &UnixStream) {
         let count = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
         if count > self.context.connections_max {
             self.refuse(stream);
         } else {
-            match sys::peer(&stream) {
+            match sys::peer(stream) {
                 Ok(peer) if peer.uid == sys::euid() || peer.uid == 0 => {
                     connection::serve(stream, &Connected(self));
                 }
@@ -204,13 +207,16 @@ impl Shared {
     }
 
     /// Answers before anything was asked, without ever waiting for the client.
-    fn refuse(&self, mut stream: UnixStream) {
+    fn refuse(&self, mut stream: &UnixStream) {
         let error = ApiError::TooManyConnections {
             limit: self.context.connections_max,
         };
+        let id = RequestId::next().to_string();
+        warn!(event = "connection_refused", code = error.code(), request = id.as_str(),
+            limit = self.context.connections_max; "");
         if stream.set_nonblocking(true).is_ok() {
             // An answer of this size fits the empty buffer of a new socket.
-            let _ = stream.write_all(&response::refusal(&error));
+            let _ = stream.write_all(&response::refusal(&error, &id));
         }
     }
 }

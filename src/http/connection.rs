@@ -25,19 +25,19 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Serves `stream` to its end.
-pub(super) fn serve(stream: UnixStream, server: &Connected<'_>) {
+pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
     if stream.set_nonblocking(true).is_err() {
         return;
     }
-    let mut incoming = Incoming::new(&stream);
+    let mut incoming = Incoming::new(stream);
     // Who follows a session is waited for between two requests, too: the stop of the daemon ends that session,
     // and its end is what they are here for.
     let mut _owed = None;
     loop {
-        match incoming.request(|| response::send_continue(&stream)) {
+        match incoming.request(|| response::send_continue(stream)) {
             Ok(request) => {
                 let busy = server.busy();
-                let sent = answer(&stream, server, &request);
+                let sent = answer(stream, server, &request);
                 if !sent.is_kept {
                     return;
                 }
@@ -52,8 +52,8 @@ pub(super) fn serve(stream: UnixStream, server: &Connected<'_>) {
                     minor: 1,
                     close: true,
                 };
-                if response::send(&stream, &Answer::error(&error), &options, true).is_ok() {
-                    linger(&stream);
+                if response::send(stream, &Answer::error(&error), &options, true).is_ok() {
+                    linger(stream);
                 }
                 return;
             }
@@ -164,13 +164,13 @@ fn linger(stream: &UnixStream) {
 }
 
 /// What a request is called in its answer and in the log: unique among all that this daemon ever answers.
-struct RequestId {
+pub(super) struct RequestId {
     daemon: u32,
     number: u64,
 }
 
 impl RequestId {
-    fn next() -> Self {
+    pub(super) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             daemon: std::process::id(),

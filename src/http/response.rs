@@ -108,10 +108,10 @@ fn header(name: &str, value: &str) -> Option<Header> {
 }
 
 /// A whole answer to a connection that is closed before it has asked.
-pub(super) fn refusal(error: &ApiError) -> Vec<u8> {
+pub(super) fn refusal(error: &ApiError, request_id: &str) -> Vec<u8> {
     let answer = Answer::error(error);
     let options = HeadOptions {
-        request_id: "-",
+        request_id,
         minor: 1,
         close: true,
     };

@@ -63,6 +63,20 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
+/// Makes every descriptor but 0, 1 and 2 close-on-exec: whoever started this process may have left it some, and
+/// they are not for harnesses.
+pub fn keep_inherited_descriptors() {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = entries.flatten().filter_map(|entry| {
+        let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+        (number > 2).then_some(number)
+    });
+    for number in numbers {
+        // SAFETY: fcntl takes integers; one that names no descriptor any more fails with EBADF.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
 /// A descriptor that becomes readable when the child `pid` exits: a pidfd.
 ///
 /// # Errors
@@ -106,25 +120,6 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
         uid: cred.uid,
         pid: (cred.pid > 0).then_some(cred.pid),
     })
-}
-
-/// Makes every descriptor but 0, 1 and 2 close-on-exec: whoever started this process may have left it some of its
-/// own, which no program that it starts is to have. Called before the first thread is started.
-pub fn keep_inherited_descriptors() {
-    for entry in std::fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let fd = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok());
-        if let Some(fd) = fd.filter(|&fd| fd > 2) {
-            // SAFETY: F_SETFD takes and gives integers.
-            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-    }
 }
 
 /// What tells the process `pid` from any later one with the same number: the boot (random(4), boot_id) and

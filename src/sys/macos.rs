@@ -50,6 +50,9 @@ impl AsFd for Wake {
     }
 }
 
+/// Nothing to do: `POSIX_SPAWN_CLOEXEC_DEFAULT` keeps every descriptor from harnesses.
+pub fn keep_inherited_descriptors() {}
+
 /// A pipe, both ends close-on-exec. The instant between pipe(2) and fcntl(2) is covered by
 /// `POSIX_SPAWN_CLOEXEC_DEFAULT`, which the spawn sets on macOS.
 ///
@@ -118,10 +121,6 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     }
     Ok(Peer { uid, pid: None })
 }
-
-/// Nothing to do: the spawn hands on no descriptor but the three that it names (`POSIX_SPAWN_CLOEXEC_DEFAULT`).
-pub fn keep_inherited_descriptors() {}
-
 /// What tells the process `pid` from any later one with the same number: when it started, in microseconds
 /// since the epoch. `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {

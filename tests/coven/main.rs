@@ -2,15 +2,24 @@
 
 mod support;
 
+mod adapters;
 mod attach;
 mod cli;
 mod cli_errors;
+mod connections;
 mod daemon;
+mod endings;
+mod errors;
+mod events;
 mod home;
 mod orphans;
+mod output;
+mod process;
 mod real;
 mod resources;
 mod run;
 mod serve;
+mod sessions;
 mod stop;
 mod store;
+mod transport;

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -597,16 +597,199 @@ pub fn read_until(from: &mut impl Read, text: &str) -> String {
 }
 
 /// Waits for a condition that nothing reports.
+#[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "not so after a long time: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    eventually_some(what, || is_so().then_some(()));
 }
 
 /// The letter of a process's state (proc(5)).
 pub fn process_state(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(") ")? + 2..].chars().next()
+}
+
+impl Coven {
+    /// Makes `script` (of `sh`) a program on the daemon's `PATH`, without a manifest that names it.
+    pub fn program(&self, name: &str, script: &str) {
+        let program = self.root.join("bin").join(name);
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The binary with `args`, started by a shell that has run `prelude` (`umask`, `ulimit`) before.
+    pub fn command_after(&self, prelude: &str, args: &[&str]) -> Command {
+        let inner = self.command(args);
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("{prelude}\nexec \"$@\""))
+            .arg("sh")
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .current_dir(self.work())
+            .stdin(Stdio::null());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
+    /// A launch with other fields besides the usual ones, whatever comes of it.
+    pub fn try_launch(&self, harness: &str, prompt: &str, fields: Value) -> Answer {
+        let body = merged(self.launch_body(harness, prompt), fields);
+        self.post("/api/v1/sessions", &body)
+    }
+
+    /// A launch with an `Idempotency-Key`.
+    pub fn launch_keyed(&self, key: &str, body: &Value) -> Answer {
+        let headers = [("Idempotency-Key", key)];
+        let body = body.to_string();
+        self.request("POST", "/api/v1/sessions", &headers, body.as_bytes())
+    }
+
+    /// Launches a session and waits for its end; gives its record.
+    pub fn run(&self, harness: &str, prompt: &str) -> Value {
+        let id = self.launch(harness, prompt);
+        self.ended(&id)
+    }
+
+    /// What a harness has put on record, from the first page to the last, without waiting.
+    pub fn events(&self, id: &str) -> Vec<Value> {
+        let mut events: Vec<Value> = Vec::new();
+        loop {
+            let after = events.last().map_or(0, |e| e["seq"].as_u64().unwrap());
+            let page = self.events_after(id, after).json();
+            events.extend(page["events"].as_array().unwrap().clone());
+            if page["hasMore"] == false {
+                return events;
+            }
+        }
+    }
+
+    /// One page.
+    pub fn events_after(&self, id: &str, seq: u64) -> Answer {
+        let path = format!("/api/v1/events?sessionId={id}&afterSeq={seq}");
+        let answer = self.get(&path);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    }
+
+    pub fn input(&self, id: &str, data: &str) -> Answer {
+        self.post_to(id, "input", &json!({ "data": data }))
+    }
+
+    pub fn kill_session(&self, id: &str) -> Answer {
+        self.post_to(id, "kill", &json!({}))
+    }
+
+    /// `POST /api/v1/sessions/:id/:verb`
+    pub fn post_to(&self, id: &str, verb: &str, body: &Value) -> Answer {
+        self.post(&format!("/api/v1/sessions/{id}/{verb}"), body)
+    }
+
+    /// Registers a session that nobody runs, with other fields besides the usual ones.
+    pub fn register(&self, id: &str, fields: Value) -> Answer {
+        let body = json!({ "id": id, "projectRoot": "/somewhere", "harness": "other" });
+        self.post("/api/v1/sessions/external", &merged(body, fields))
+    }
+
+    /// The sessions of the plain list.
+    pub fn sessions(&self) -> Vec<Value> {
+        let answer = self.get("/api/v1/sessions");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json().as_array().unwrap().clone()
+    }
+}
+
+impl Answer {
+    /// Asserts an error's status and code; gives its details.
+    #[track_caller]
+    pub fn assert_error(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.error(), (status, code.to_owned()), "{}", self.text());
+        let message = self.json()["error"]["message"].clone();
+        assert!(message.as_str().is_some_and(|m| !m.is_empty()), "{message}");
+        self.details()
+    }
+
+    /// The `id` of the record that this is.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        let id = self.json()["id"].as_str().map(str::to_owned);
+        id.unwrap_or_else(|| panic!("no record: {}", self.text()))
+    }
+}
+
+/// `fields` on top of `body`.
+pub fn merged(mut body: Value, fields: Value) -> Value {
+    for (key, value) in fields.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    body
+}
+
+/// A session id that no daemon makes up.
+pub fn external_id(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+/// Tries until `attempt` gives something. For conditions that nothing can be told of.
+#[track_caller]
+pub fn eventually_some<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    // Half of what anything may take, so that what ends a minute later by itself does not count.
+    let deadline = Instant::now() + PATIENCE / 2;
+    while Instant::now() < deadline {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    panic!("never: {what}");
+}
+
+/// The last status that `events` tell of, and every kind but output, in order, as `kind` or `status:word`.
+pub fn milestones(events: &[Value]) -> Vec<String> {
+    events
+        .iter()
+        .filter(|event| event["kind"] != "output")
+        .map(|event| match event["kind"].as_str().unwrap() {
+            "status" => format!("status:{}", payload(event)["status"].as_str().unwrap()),
+            kind => kind.to_owned(),
+        })
+        .collect()
+}
+
+/// Asserts that `events` are all of a session's: seq from 1, without a gap, each with its id.
+#[track_caller]
+pub fn assert_gapless(id: &str, events: &[Value]) {
+    for (event, seq) in events.iter().zip(1u64..) {
+        assert_eq!(event["seq"], seq);
+        assert_eq!(event["session_id"], id);
+        assert!(event["id"].as_str().unwrap().ends_with(&seq.to_string()));
+    }
+}
+
+/// Reads one answer, and leaves the connection open.
+pub fn read_answer(reader: &mut BufReader<UnixStream>) -> Answer {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let n = reader.read_until(b'\n', &mut bytes).unwrap();
+        assert!(n > 0, "closed: {:?}", String::from_utf8_lossy(&bytes));
+    }
+    let head = String::from_utf8_lossy(&bytes).to_lowercase();
+    let (_, length) = head.split_once("content-length: ").expect("a length");
+    let length: usize = length.lines().next().unwrap().parse().unwrap();
+    let at = bytes.len();
+    bytes.resize(at + length, 0);
+    reader.read_exact(&mut bytes[at..]).unwrap();
+    Answer::parse(&bytes)
+}
+
+/// Everything that comes until the daemon closes.
+pub fn read_all(mut stream: &UnixStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
 }

@@ -1,0 +1,276 @@
+//! Every byte that a harness prints comes back, in order: text whole, anything else exact.
+
+use std::io::Read;
+use std::process::{ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const LIST_BYTES_MAX: usize = 900_000;
+const PAYLOAD_MAX: usize = 400_000;
+
+/// What a harness of this script has said to its end.
+fn said(coven: &Coven, script: &str) -> Vec<Value> {
+    coven.harness("says", script);
+    let id = coven.launch("says", "x");
+    coven.events_to_end(&id);
+    let mut events = Vec::new();
+    read_pages(coven, &id, |page| events.extend_from_slice(page));
+    events
+}
+
+/// Reads a session that has ended page by page, and checks the bounds of each.
+fn read_pages(coven: &Coven, id: &str, mut take: impl FnMut(&[Value])) {
+    let mut last = 0;
+    loop {
+        let answer = coven.events_after(id, last);
+        assert!(answer.body.len() < LIST_BYTES_MAX, "{}", answer.body.len());
+        let page = answer.json();
+        let events = page["events"].as_array().unwrap();
+        for event in events {
+            last += 1;
+            assert_eq!(event["seq"], last, "no gap");
+            let length = event["payload_json"].as_str().unwrap().len();
+            assert!(length < PAYLOAD_MAX, "{length}");
+        }
+        take(events);
+        if page["hasMore"] == false {
+            return;
+        }
+    }
+}
+
+/// The payloads of the output events.
+fn outputs(events: &[Value]) -> Vec<Value> {
+    let outputs = events.iter().filter(|event| event["kind"] == "output");
+    outputs.map(payload).collect()
+}
+
+/// Asserts that every output event is text, and nothing but text.
+fn assert_text(events: &[Value]) {
+    for output in outputs(events) {
+        assert!(output.get("base64").is_none(), "{output}");
+        assert!(
+            !output["data"].as_str().unwrap().contains('\u{fffd}'),
+            "{output}"
+        );
+    }
+}
+
+#[test]
+fn what_a_harness_prints_is_told_apart_by_stream() {
+    let coven = Coven::start();
+    let events = said(&coven, "printf 'out\\n'; printf 'err\\n' >&2");
+    let mut payloads: Vec<String> = outputs(&events).iter().map(Value::to_string).collect();
+    payloads.sort();
+    let expected = [
+        json!({ "data": "err\n", "stream": "stderr" }).to_string(),
+        json!({ "data": "out\n", "stream": "stdout" }).to_string(),
+    ];
+    assert_eq!(payloads, expected);
+}
+
+#[test]
+fn a_character_in_two_writes_is_never_split() {
+    let coven = Coven::start();
+    // é, € and 🦀 in pieces, with the other stream in between.
+    let script = r"printf 'a\303'; sleep 0.05; printf 'between' >&2; sleep 0.05; printf '\251b'
+        printf '\342\202'; sleep 0.05; printf '\254'
+        for byte in 360 237 246 200; do printf \\$byte; sleep 0.05; done
+        printf '\303' >&2; sleep 0.05; printf '\251' >&2";
+    let events = said(&coven, script);
+    assert_text(&events);
+    assert_eq!(output(&events, "stdout"), "aéb€🦀".as_bytes());
+    assert_eq!(output(&events, "stderr"), "betweené".as_bytes());
+}
+
+#[test]
+fn a_character_that_is_never_finished_is_still_there() {
+    let coven = Coven::start();
+    let events = said(&coven, r"printf 'a\342\202'; printf '\303' >&2");
+    assert_eq!(output(&events, "stdout"), b"a\xe2\x82");
+    assert_eq!(output(&events, "stderr"), b"\xc3");
+}
+
+#[test]
+fn bytes_that_are_no_text_come_with_their_likeness() {
+    let coven = Coven::start();
+    let events = said(&coven, r"printf 'a\377b'");
+    let expected = json!({ "data": "a\u{fffd}b", "stream": "stdout", "base64": "Yf9i" });
+    assert_eq!(outputs(&events), [expected]);
+}
+
+#[test]
+fn binary_junk_is_exact() {
+    let coven = Coven::start();
+    let copy = coven.work().join("copy");
+    let script = format!("head -c 1000000 /dev/urandom | tee '{}'", copy.display());
+    let events = said(&coven, &script);
+    let expected = std::fs::read(&copy).unwrap();
+    assert_eq!(expected.len(), 1_000_000);
+    assert!(output(&events, "stdout") == expected);
+}
+
+#[test]
+fn text_with_junk_in_it_is_exact() {
+    let coven = Coven::start();
+    let copy = coven.work().join("copy");
+    // Long runs of multi-byte text, a wrong byte now and then, at places that move through the reads.
+    let script = r"i=0; while [ $i -lt 400 ]; do i=$((i+1))
+            printf '%0*d€€€éé🦀' $((i * 7)) 0; [ $((i % 50)) = 0 ] && printf '\377'
+        done | tee ";
+    let events = said(&coven, &format!("{script} '{}'", copy.display()));
+    assert!(output(&events, "stdout") == std::fs::read(&copy).unwrap());
+}
+
+#[test]
+fn a_megabyte_without_a_newline_is_text() {
+    let coven = Coven::start();
+    let events = said(&coven, "head -c 1048576 /dev/zero | tr '\\0' x");
+    assert_text(&events);
+    assert!(output(&events, "stdout") == vec![b'x'; 1024 * 1024]);
+}
+
+#[test]
+fn long_lines_of_wide_characters_are_text() {
+    let coven = Coven::start();
+    let script =
+        "i=0; while [ $i -lt 14 ]; do i=$((i+1)); set -- \"$1$1\" ; done; printf a%s \"$1\"";
+    let script = format!("set -- '€é🦀'\n{script}");
+    let events = said(&coven, &script);
+    assert_text(&events);
+    let expected = format!("a{}", "€é🦀".repeat(1 << 14));
+    assert!(output(&events, "stdout") == expected.as_bytes());
+}
+
+#[test]
+fn nuls_are_text() {
+    let coven = Coven::start();
+    // In JSON each is six bytes, and twelve in a string of a string: the worst that text can do to a page.
+    let events = said(&coven, "printf 'a\\000b'; head -c 1000000 /dev/zero");
+    assert_text(&events);
+    let expected = [b"a\0b".as_slice(), &vec![0; 1_000_000]].concat();
+    assert!(output(&events, "stdout") == expected);
+}
+
+#[test]
+fn what_json_must_escape_comes_back_as_it_was() {
+    let coven = Coven::start();
+    let line = "\"\\\u{1b}[31m\u{7f}\u{85}\u{2028}\u{feff}\t\r\n</script>";
+    let file = coven.work().join("line");
+    std::fs::write(&file, line.repeat(20_000)).unwrap();
+    let events = said(&coven, &format!("cat '{}'", file.display()));
+    assert_text(&events);
+    assert!(output(&events, "stdout") == line.repeat(20_000).as_bytes());
+}
+
+#[test]
+fn a_hundred_megabytes_at_full_speed_are_all_there() {
+    let coven = Coven::start();
+    // Numbers, so that no byte could be missing or out of its place unnoticed.
+    let (from, to) = (1_000_000_000u64, 1_009_500_000u64);
+    let length = (to - from + 1) * 11;
+    assert!(length > 100_000_000);
+    coven.harness("counts", &format!("exec seq {from} {to}"));
+    let id = coven.launch("counts", "x");
+    let mut same = Command::new("seq")
+        .args([from.to_string(), to.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut expected = same.stdout.take().unwrap();
+    let mut seen = 0;
+    let mut after = 0;
+    loop {
+        let path = format!("/api/v1/events?sessionId={id}&afterSeq={after}&waitMs=30000");
+        let page = coven.get(&path).json();
+        let events = page["events"].as_array().unwrap();
+        for event in events {
+            after += 1;
+            assert_eq!(event["seq"], after, "no gap");
+        }
+        seen += compare(&output(events, "stdout"), &mut expected);
+        if events.iter().any(|event| event["kind"] == "exit") {
+            break;
+        }
+        assert!(!events.is_empty(), "{seen} of {length} bytes");
+    }
+    assert_eq!(seen, length);
+    same.wait().unwrap();
+    assert_eq!(coven.ended(&id)["status"], "completed");
+    let writer = coven.get("/api/v1/health").json()["eventWriter"].clone();
+    assert_eq!(
+        (
+            &writer["droppedOutputEvents"],
+            &writer["droppedOutputBytes"]
+        ),
+        (&json!(0), &json!(0))
+    );
+}
+
+/// Asserts that `got` is what comes next of `expected`; gives its length.
+fn compare(got: &[u8], expected: &mut ChildStdout) -> u64 {
+    let mut next = vec![0; got.len()];
+    expected.read_exact(&mut next).unwrap();
+    assert!(
+        got == next,
+        "{:?}",
+        String::from_utf8_lossy(&got[..got.len().min(80)])
+    );
+    got.len() as u64
+}
+
+#[test]
+fn sessions_that_talk_at_once_do_not_mix() {
+    let coven = Coven::start();
+    coven.harness("talks", "yes \"$2\" | head -c 500000");
+    let ids: Vec<String> = (0..6)
+        .map(|n| coven.launch("talks", &format!("session {n}")))
+        .collect();
+    for (n, id) in ids.iter().enumerate() {
+        let events = coven.events_to_end(id);
+        assert_gapless(id, &events);
+        let line = format!("session {n}\n");
+        let mut expected = line.repeat(500_000 / line.len() + 1);
+        expected.truncate(500_000);
+        assert!(
+            output(&events, "stdout") == expected.as_bytes(),
+            "session {n}"
+        );
+    }
+}
+
+#[test]
+fn a_prompt_reaches_the_harness_as_it_is() {
+    let coven = Coven::start();
+    coven.harness("echoes", "printf %s \"$2\"");
+    for prompt in [
+        "-",
+        "--",
+        "-h",
+        "--help",
+        "--version=1",
+        "two\nlines\n",
+        "\ttab\r\n",
+        " ",
+        "é€🦀\u{10ffff}",
+        "$(id) `id` $HOME \\ \" ' ; & | > *",
+        "\u{1}\u{1b}\u{7f}",
+    ] {
+        let id = coven.launch("echoes", prompt);
+        let events = coven.events_to_end(&id);
+        assert_eq!(output(&events, "stdout"), prompt.as_bytes(), "{prompt:?}");
+        assert_eq!(coven.session(&id)["status"], "completed", "{prompt:?}");
+    }
+}
+
+#[test]
+fn the_longest_prompt_that_an_argument_holds_is_taken() {
+    let coven = Coven::start();
+    coven.harness("echoes", "printf %s \"$2\"");
+    let prompt = "é".repeat(65_535) + "x";
+    assert_eq!(prompt.len(), 131_071);
+    let id = coven.launch("echoes", &prompt);
+    assert!(output(&coven.events_to_end(&id), "stdout") == prompt.as_bytes());
+}
