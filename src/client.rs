@@ -114,11 +114,6 @@ impl Client {
         serde_json::from_value(value).map_err(|err| ClientError::Protocol(err.to_string()))
     }
 
-    /// The socket's other end, for who wants to know who that is.
-    pub fn stream(&self) -> &UnixStream {
-        &self.stream
-    }
-
     /// `GET`, as `T`.
     ///
     /// # Errors

@@ -64,8 +64,8 @@
 //!
 //! # What always holds
 //!
-//! 1. Only the state thread decides about a session, and only it sends signals. It never waits for the writer,
-//!    the disk or a harness: a kill works whatever those do.
+//! 1. Only the state thread decides about a session, and signals a running one. It never waits for the writer, the
+//!    disk or a harness: a kill works whatever those do.
 //! 2. A harness is signalled only while its zombie cannot have been reaped: the thread that would reap it waits
 //!    to be told to. So no signal ever reaches a process that merely got the same pid.
 //! 3. What has happened (a *fact*) is kept until it is on disk, in order. What somebody wishes (a *request*) is

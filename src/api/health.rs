@@ -1,7 +1,6 @@
 //! What the daemon says of itself: health, capabilities, actions.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::Timestamp;
 
@@ -220,18 +219,4 @@ pub struct RefusedManifest {
     pub source: String,
     /// Why.
     pub reason: String,
-}
-
-/// The body of `POST /actions`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ActionRequest {
-    /// Which action.
-    pub action: String,
-    /// Who asks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Value>,
-    /// The client's own id for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub intent_id: Option<Value>,
 }

@@ -16,14 +16,13 @@ pub use event::{
     Payload, StatusPayload, Stream, write_event,
 };
 pub use health::{
-    ActionRequest, AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags,
-    DaemonInfo, EventWriterHealth, Health, RefusedManifest, SessionCounts, StorageHealth,
-    WriterState,
+    AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, DaemonInfo,
+    EventWriterHealth, Health, RefusedManifest, SessionCounts, StorageHealth, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use session::{
-    Accepted, CompleteRequest, Deleted, ExternalRequest, InputRequest, LaunchRequest, SessionPage,
-    SessionRecord, SessionStatus, Visibility,
+    Accepted, Deleted, InputRequest, LaunchRequest, SessionPage, SessionRecord, SessionStatus,
+    Visibility,
 };
 pub use time::Timestamp;
 

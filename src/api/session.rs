@@ -191,26 +191,6 @@ pub struct InputRequest {
     pub data: String,
 }
 
-/// The body of `POST /sessions/external`.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ExternalRequest {
-    /// The registrar's id for it.
-    pub id: SessionId,
-    /// As the registrar sees it.
-    pub project_root: String,
-    /// What runs it.
-    pub harness: String,
-}
-
-/// The body of `POST /sessions/:id/complete`.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CompleteRequest {
-    /// 0 or null: completed; else failed.
-    pub exit_code: Option<i32>,
-}
-
 /// The answer to input and kill.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Accepted {

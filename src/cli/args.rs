@@ -2,6 +2,7 @@
 //! a prompt or an input is left as it is.
 
 use super::CliError;
+use super::output::visible;
 use super::run::VALUE_OPTIONS;
 
 /// The process's arguments without its name.
@@ -13,7 +14,7 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
             Err(arg) => {
                 let message = format!(
                     "the argument {} is not UTF-8",
-                    output_safe(&arg.to_string_lossy())
+                    visible(&arg.to_string_lossy())
                 );
                 return Err(CliError::usage(&message));
             }
@@ -22,12 +23,9 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
     Ok(normalize(args))
 }
 
-fn output_safe(text: &str) -> String {
-    super::output::visible(text)
-}
-
 /// Takes `--name=value` apart, up to `--`, in `run` up to the harness, and in `input` up to the id.
 fn normalize(args: Vec<String>) -> Vec<String> {
+    let args = help_word_last(args);
     let is_run = args.first().is_some_and(|verb| verb == "run");
     let is_text_next = is_run || args.first().is_some_and(|verb| verb == "input");
     let mut out = Vec::with_capacity(args.len());
@@ -56,6 +54,18 @@ fn normalize(args: Vec<String>) -> Vec<String> {
     out
 }
 
+/// `coven help run` is `coven run --help`, and so is `coven daemon help`; behind that the word means itself.
+fn help_word_last(mut args: Vec<String>) -> Vec<String> {
+    let is_help = |arg: Option<&String>| arg.is_some_and(|arg| arg == "help");
+    if is_help(args.first()) {
+        args.remove(0);
+        args.push("--help".into());
+    } else if args.len() == 2 && args[0] == "daemon" && is_help(args.last()) {
+        args[1] = "--help".into();
+    }
+    args
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +84,14 @@ mod tests {
             normalized("run --cwd=/a=b hello hi"),
             ["run", "--cwd", "/a=b", "hello", "hi"]
         );
+    }
+
+    #[test]
+    fn help_can_be_asked_for_by_the_word() {
+        assert_eq!(normalized("help"), ["--help"]);
+        assert_eq!(normalized("help run"), ["run", "--help"]);
+        assert_eq!(normalized("daemon help"), ["daemon", "--help"]);
+        assert_eq!(normalized("run hello help"), ["run", "hello", "help"]);
     }
 
     #[test]

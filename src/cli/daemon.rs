@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::output::{Out, visible};
 use super::{CliError, Home, Outcome};
-use crate::api::Health;
 use crate::daemon::control::{self, StartReport, Started, Status, StopOutcome};
 use crate::daemon::{ServeOptions, serve};
 use crate::sys;
@@ -80,19 +79,13 @@ pub(super) fn run(args: Args) -> Outcome {
 }
 
 fn start(home: &Home) -> Outcome {
-    match control::start(home)? {
-        Started::New(health) => say_running("started", &health),
-        Started::Already(health) => say_running("already running", &health),
-    }
-}
-
-fn say_running(what: &str, health: &Health) -> Outcome {
-    let daemon = &health.daemon;
-    Out::new().line(&format!(
-        "{what} (pid {}, socket {})",
-        daemon.pid,
-        visible(&daemon.socket)
-    ))?;
+    let (what, pid) = match control::start(home)? {
+        Started::New(pid) => ("started", Some(pid)),
+        Started::Already(pid) => ("already running", pid),
+    };
+    let pid = pid.map(|pid| format!("pid {pid}, ")).unwrap_or_default();
+    let socket = visible(&home.socket().display().to_string());
+    Out::new().line(&format!("{what} ({pid}socket {socket})"))?;
     Ok(0)
 }
 
@@ -119,7 +112,7 @@ fn status(home: &Home, json: bool) -> Outcome {
         print_status(home, &status, &mut out)?;
     }
     Ok(match status {
-        Status::Running(_) => 0,
+        Status::Running(_) | Status::Busy { .. } => 0,
         Status::Stopped => STOPPED,
         Status::Stale { .. } | Status::Unsupported { .. } => 1,
     })
@@ -152,6 +145,16 @@ fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliEr
                 ("event writer", state),
                 ("next", "coven sessions".into()),
             ])
+        }
+        Status::Busy { reason, pid } => {
+            let mut facts = vec![
+                ("state", "running".into()),
+                ("reason", visible(reason)),
+                ("socket", socket),
+            ];
+            facts.extend(pid.map(|pid| ("pid", pid.to_string())));
+            facts.push(("next", "wait, or close some of its connections".into()));
+            out.facts(&facts)
         }
         Status::Stopped => out.facts(&[
             ("state", "stopped".into()),
@@ -197,6 +200,10 @@ fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             "uptimeSeconds": health.daemon.uptime_seconds, "startedAt": health.daemon.started_at,
             "apiVersion": health.api_version, "covenVersion": health.coven_version,
             "sessions": health.sessions, "eventWriter": health.event_writer, "next": "coven sessions",
+        }),
+        Status::Busy { reason, pid } => json!({
+            "state": "running", "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
+            "apiVersion": null, "next": "wait, or close some of its connections",
         }),
         Status::Stopped => json!({
             "state": "stopped", "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
@@ -254,6 +261,7 @@ fn serve_in_background(home: &Home) -> Outcome {
         served = true;
         let ok = StartReport {
             ok: true,
+            pid: Some(std::process::id()),
             code: String::new(),
             message: String::new(),
             next: String::new(),
@@ -267,16 +275,14 @@ fn serve_in_background(home: &Home) -> Outcome {
             if !served {
                 let _ = report(&StartReport {
                     ok: false,
+                    pid: err.running_pid(),
                     code: err.code().into(),
                     message: err.to_string(),
                     next: err.next(),
                 });
             }
-            Err(CliError::failed(
-                err.code(),
-                err.to_string(),
-                Some(&err.next()),
-            ))
+            // The log has it, and stderr is the log's file here.
+            Ok(1)
         }
     }
 }

@@ -6,6 +6,7 @@ use super::follow::{connect, full_id};
 use super::output::Out;
 use super::{CliError, Outcome};
 use crate::api::{Accepted, SessionRecord};
+use crate::client::Client;
 
 /// End sessions: SIGTERM, and SIGKILL after the grace.
 #[derive(FromArgs)]
@@ -27,14 +28,26 @@ pub(super) fn run(args: &Args) -> Outcome {
         .iter()
         .map(|id| full_id(&mut client, id))
         .collect::<Result<Vec<_>, _>>()?;
+    let mut first = None;
     for id in ids {
-        client.post::<Accepted>(&format!("/sessions/{id}/kill"), &())?;
-        let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
-        let said = match record.status.is_final() {
-            true => record.status.to_string(),
-            false => "asked to end; it takes its time".into(),
-        };
-        Out::new().line(&format!("{id} {said}"))?;
+        // One that cannot be killed must not save the others.
+        match kill(&mut client, &id) {
+            Ok(said) => Out::new().line(&format!("{id} {said}"))?,
+            Err(err) => {
+                if let Some(earlier) = first.replace(err) {
+                    earlier.print();
+                }
+            }
+        }
     }
-    Ok(0)
+    first.map_or(Ok(0), Err)
+}
+
+fn kill(client: &mut Client, id: &str) -> Result<String, CliError> {
+    client.post::<Accepted>(&format!("/sessions/{id}/kill"), &())?;
+    let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
+    Ok(match record.status.is_final() {
+        true => record.status.to_string(),
+        false => "asked to end; it takes its time".into(),
+    })
 }

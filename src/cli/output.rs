@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use serde::Serialize;
 
 use super::CliError;
+use crate::observe::log::is_invisible;
 
 /// Standard output, buffered; what is left is written when it is dropped.
 pub(super) struct Out(BufWriter<StdoutLock<'static>>);
@@ -71,20 +72,15 @@ impl Out {
 
 /// `text` on one line, with control characters, and those that change the direction of others, made visible.
 pub(super) fn visible(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut out, c| {
-            match c {
-                '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2066}'..='\u{2069}'
-                | '\u{feff}' => {
-                    out.extend(c.escape_default());
-                }
-                c if c.is_control() => out.extend(c.escape_default()),
-                c => out.push(c),
-            }
-            out
-        })
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// As [`visible`], but lines stay lines: for texts of our own that quote others.

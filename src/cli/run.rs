@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -69,15 +71,15 @@ pub(super) fn run(args: Args) -> Outcome {
         let mut client = connect_or_start(&home)?;
         return detach(&launch(&mut client, &request)?, args.json);
     }
-    // Before any thread, so that none but the one below takes the signal.
-    sys::block_stop_signals();
+    let session = kill_on_signal(home.clone())?;
     let mut client = connect_or_start(&home)?;
+    session.is_asked_for.store(true, Ordering::SeqCst);
     let record = launch(&mut client, &request)?;
     let id = record.id.to_string();
+    let _ = session.id.set(id.clone());
     if io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "coven: session {id}");
     }
-    kill_on_signal(home, id.clone())?;
     let show = if args.json { Show::Json } else { Show::Output };
     match follow(&mut client, &id, 0, show) {
         Err(CliError::OutputClosed) => {
@@ -167,14 +169,10 @@ fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord,
 fn connect_or_start(home: &Home) -> Result<Client, CliError> {
     match Client::connect(&home.socket()) {
         Err(ClientError::NotRunning { .. }) => {
-            if let Started::New(health) = control::start(home)?
+            if let Started::New(pid) = control::start(home)?
                 && io::stderr().is_terminal()
             {
-                let _ = writeln!(
-                    io::stderr(),
-                    "coven: started the daemon (pid {})",
-                    health.daemon.pid
-                );
+                let _ = writeln!(io::stderr(), "coven: started the daemon (pid {pid})");
             }
             connect(home)
         }
@@ -182,27 +180,40 @@ fn connect_or_start(home: &Home) -> Result<Client, CliError> {
     }
 }
 
-/// Ctrl-C kills the session, whose end this process then shows; a second one does not wait for it.
-fn kill_on_signal(home: Home, id: String) -> io::Result<()> {
+/// The session that is being launched, for who has to kill it.
+#[derive(Default)]
+struct Pending {
+    is_asked_for: AtomicBool,
+    id: OnceLock<String>,
+}
+
+/// Ctrl-C kills the session, once there is one, and its end is shown; a second one does not wait for it. Called before
+/// any other thread is started, so that none but this one takes the signal.
+fn kill_on_signal(home: Home) -> io::Result<Arc<Pending>> {
+    sys::block_signals(sys::STOP_SIGNALS);
+    let session = Arc::new(Pending::default());
+    let known = Arc::clone(&session);
     let wait = move || {
-        let Ok(signal) = sys::wait_stop_signal() else {
+        let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
             return;
         };
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
+        if known.is_asked_for.load(Ordering::SeqCst) {
+            // If the launch fails, the process ends with that.
+            let path = format!("/sessions/{}/kill", known.id.wait());
+            std::thread::spawn(move || {
                 // What goes wrong with it shows in what is followed, or in nothing happening.
                 if let Ok(mut client) = connect(&home) {
-                    let _ = client.post::<Accepted>(&format!("/sessions/{id}/kill"), &());
+                    let _ = client.post::<Accepted>(&path, &());
                 }
             });
-            let _ = sys::wait_stop_signal();
-            std::process::exit(128 + signal);
-        });
+            let _ = sys::wait_signal(sys::STOP_SIGNALS);
+        }
+        std::process::exit(128 + signal);
     };
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(wait)
-        .map(drop)
+        .spawn(wait)?;
+    Ok(session)
 }
 
 /// A duration as people write it: seconds, or with `s`, `m`, `h`.

@@ -31,6 +31,13 @@ const STOP_PATIENCE: Duration = Duration::from_secs(90);
 pub enum Status {
     /// It answers.
     Running(Box<Health>),
+    /// It answers, but not to us: it has all the connections that it takes.
+    Busy {
+        /// What it said.
+        reason: String,
+        /// Its process, as it has put itself on record.
+        pid: Option<i32>,
+    },
     /// Nothing is there.
     Stopped,
     /// Something is there that does not answer, or was left behind.
@@ -52,10 +59,10 @@ pub enum Status {
 /// What came of a start.
 #[derive(Debug)]
 pub enum Started {
-    /// A new daemon.
-    New(Box<Health>),
-    /// It was running.
-    Already(Box<Health>),
+    /// A new daemon, with this pid.
+    New(u32),
+    /// It was running, with this pid, if that could be learned.
+    Already(Option<u32>),
 }
 
 /// What came of a stop.
@@ -121,6 +128,9 @@ impl ControlError {
 pub struct StartReport {
     /// It serves.
     pub ok: bool,
+    /// Which process does: this one, or the one that was there before.
+    #[serde(default)]
+    pub pid: Option<u32>,
     /// Why not.
     #[serde(default)]
     pub code: String,
@@ -137,6 +147,10 @@ pub fn status(home: &Home) -> Status {
     let unanswered = match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
         Ok((_, health)) => return Status::Running(Box::new(health)),
         Err(ClientError::UnsupportedVersion { found }) => return Status::Unsupported { found },
+        Err(ClientError::Api { error, .. }) => {
+            let (reason, pid) = (error.message, daemon_pid(home));
+            return Status::Busy { reason, pid };
+        }
         Err(err) => err,
     };
     let left = [home.socket(), home.daemon_file()]
@@ -178,49 +192,56 @@ fn daemon_pid(home: &Home) -> Option<i32> {
     (daemon.pid > 1 && daemon.process_mark.as_ref() == Some(&mark)).then_some(daemon.pid)
 }
 
-/// Starts the daemon of `home` in the background, unless it runs; returns when health answers.
+/// Starts the daemon of `home` in the background, unless it runs; returns when health has answered.
 ///
 /// # Errors
 /// [`ControlError`]
 pub fn start(home: &Home) -> Result<Started, ControlError> {
-    if let Status::Running(health) = status_if_answering(home)? {
-        return Ok(Started::Already(health));
+    if let Some(already) = running(home)? {
+        return Ok(already);
     }
     home.prepare()?;
     // Starters take their turn on the home itself: all but the first find a daemon that answers.
     let turn = File::open(home.path()).map_err(ControlError::start)?;
     turn.lock().map_err(ControlError::start)?;
-    if let Status::Running(health) = status_if_answering(home)? {
-        return Ok(Started::Already(health));
+    if let Some(already) = running(home)? {
+        return Ok(already);
     }
     let report = spawn_daemon(home).map_err(ControlError::start)?;
     let report = read_report(report).map_err(ControlError::start)?;
-    if !report.ok && report.code != "daemon_already_running" {
-        return Err(ControlError {
-            code: report.code,
-            message: report.message,
-            next: report.next,
-        });
-    }
-    match (status_if_answering(home)?, report.ok) {
-        (Status::Running(health), true) => Ok(Started::New(health)),
-        (Status::Running(health), false) => Ok(Started::Already(health)),
-        _ => Err(ControlError::start(
-            "the daemon has started, and does not answer",
-        )),
+    match report {
+        StartReport {
+            ok: true,
+            pid: Some(pid),
+            ..
+        } => Ok(Started::New(pid)),
+        StartReport { pid, code, .. } if code == "daemon_already_running" => {
+            Ok(Started::Already(pid))
+        }
+        StartReport {
+            code,
+            message,
+            next,
+            ..
+        } => Err(ControlError {
+            code,
+            message,
+            next,
+        }),
     }
 }
 
 /// Whether a daemon answers; one that speaks another contract is an error, since it holds the socket.
-fn status_if_answering(home: &Home) -> Result<Status, ControlError> {
+fn running(home: &Home) -> Result<Option<Started>, ControlError> {
     match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
-        Ok((_, health)) => Ok(Status::Running(Box::new(health))),
+        Ok((_, health)) => Ok(Some(Started::Already(Some(health.daemon.pid)))),
+        Err(ClientError::Api { .. }) => Ok(Some(Started::Already(None))),
         Err(err @ ClientError::UnsupportedVersion { .. }) => Err(ControlError {
             code: "unsupported_api_version".into(),
             message: err.to_string(),
             next: "coven daemon stop, with the coven that started it".into(),
         }),
-        Err(_) => Ok(Status::Stopped),
+        Err(_) => Ok(None),
     }
 }
 
@@ -301,7 +322,7 @@ pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
         Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(StopOutcome::NotRunning),
         Err(err) => return Err(ControlError::stop(err)),
     };
-    match sys::send_signal(pid, libc::SIGTERM) {
+    match sys::signal_watched(&watch, pid, libc::SIGTERM) {
         Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {
             return Ok(StopOutcome::Ended { pid });
         }
@@ -319,32 +340,41 @@ pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
     Ok(StopOutcome::Ended { pid })
 }
 
-/// Who is to be stopped: who listens on the socket, or, if nobody answers, who holds the lock.
+/// Who is to be stopped. A pid that a daemon gives is its own only in its own PID namespace: it is believed if the
+/// kernel says the same, or if the process on record is still that process.
 fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
-    match status(home) {
-        Status::Running(health) => Ok(i32::try_from(health.daemon.pid).ok()),
-        Status::Stopped => Ok(None),
-        Status::Stale { locked: false, .. } => Ok(None),
-        Status::Stale { pid: Some(pid), .. } => Ok(Some(pid)),
+    let claimed = match status(home) {
+        Status::Running(health) => i32::try_from(health.daemon.pid).ok(),
+        Status::Busy { pid, .. } => pid,
+        Status::Stopped | Status::Stale { locked: false, .. } => return Ok(None),
+        Status::Stale { pid: Some(pid), .. } => return Ok(Some(pid)),
         Status::Stale {
             reason, pid: None, ..
         } => {
             let mut error = ControlError::stop(reason);
-            error.next = format!(
-                "fuser -v {}, to see which process that is",
-                home.lock_file().display()
+            let lock = home.lock_file();
+            error.next = format!("fuser -v {}, to see which process that is", lock.display());
+            return Err(error);
+        }
+        Status::Unsupported { .. } => listener_pid(home),
+    };
+    match claimed {
+        Some(pid) if daemon_pid(home) == Some(pid) || listener_pid(home) == Some(pid) => {
+            Ok(Some(pid))
+        }
+        _ => {
+            let mut error = ControlError::stop(
+                "the daemon answers, but which process it is cannot be told from here",
             );
+            error.next =
+                "stop it where it was started: in its container, or by its supervisor".into();
             Err(error)
         }
-        Status::Unsupported { found } => {
-            let peer =
-                std::os::unix::net::UnixStream::connect(home.socket()).and_then(|s| sys::peer(&s));
-            match peer.ok().and_then(|peer| peer.pid) {
-                Some(pid) => Ok(Some(pid)),
-                None => Err(ControlError::stop(format!(
-                    "a daemon that speaks {found} holds the socket"
-                ))),
-            }
-        }
     }
+}
+
+/// The process that listens on the socket, as the kernel has it.
+fn listener_pid(home: &Home) -> Option<i32> {
+    let stream = std::os::unix::net::UnixStream::connect(home.socket()).ok()?;
+    sys::peer(&stream).ok()?.pid
 }

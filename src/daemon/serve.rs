@@ -52,7 +52,10 @@ pub enum ServeError {
     /// The home cannot be used.
     Home(HomeError),
     /// Another daemon serves this home.
-    AlreadyRunning { pid: u32 },
+    AlreadyRunning {
+        /// Its process, if that could be learned.
+        pid: Option<u32>,
+    },
     /// Another process holds the lock, and does not answer.
     Locked { lock: std::path::PathBuf },
     /// The store cannot be opened.
@@ -83,6 +86,14 @@ impl ServeError {
         }
     }
 
+    /// The daemon that was there before, where that is why.
+    pub fn running_pid(&self) -> Option<u32> {
+        match self {
+            Self::AlreadyRunning { pid } => *pid,
+            _ => None,
+        }
+    }
+
     /// What to try next.
     pub fn next(&self) -> String {
         match self {
@@ -102,7 +113,10 @@ impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Home(err) => write!(f, "{err}"),
-            Self::AlreadyRunning { pid } => write!(f, "a daemon is already running (pid {pid})"),
+            Self::AlreadyRunning { pid: Some(pid) } => {
+                write!(f, "a daemon is already running (pid {pid})")
+            }
+            Self::AlreadyRunning { pid: None } => write!(f, "a daemon is already running"),
             Self::Locked { lock } => {
                 write!(
                     f,
@@ -141,9 +155,9 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     home.prepare()?;
     let _lock = take_lock(home)?;
     let settings = Settings::from_env()?;
-    sys::ignore_write_signals();
+    sys::set_daemon_dispositions();
     // Before the first thread: each inherits the mask, and the signals wait for the thread that takes them.
-    sys::block_stop_signals();
+    sys::block_signals(sys::DAEMON_SIGNALS);
     let destination = match options.log_to_file {
         true => Destination::File(home.log_file()),
         false => Destination::Stderr,
@@ -184,8 +198,11 @@ fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), Ser
         idempotency,
         Arc::clone(&live),
     );
-    forward_signals(events.clone()).map_err(io_error("no thread for signals"))?;
     let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
+    let sources = ManifestSources::from_env(home.adapters());
+    let adapters = Arc::new(adapters::Published::load(own_executable, sources));
+    forward_signals(events.clone(), Arc::clone(&adapters))
+        .map_err(io_error("no thread for signals"))?;
     let server = http::Server::start(
         listener,
         http::Context {
@@ -194,10 +211,7 @@ fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), Ser
             followers,
             queue: writer.queue(),
             live,
-            adapters: adapters::Published::load(
-                own_executable,
-                ManifestSources::from_env(home.adapters()),
-            ),
+            adapters,
             daemon: http::Daemon {
                 pid: std::process::id(),
                 started_at,
@@ -213,7 +227,12 @@ fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), Ser
     ready();
     let stopped = state.run();
     server.finish(ANSWERS_PATIENCE);
-    let written = writer.stop(WRITER_PATIENCE);
+    // Who has given up on the store has waited for it already.
+    let patience = match stopped {
+        Stopped::Clean => WRITER_PATIENCE,
+        Stopped::GaveUp(_) => Duration::ZERO,
+    };
+    let written = writer.stop(patience);
     conclude(&stopped, written.err())
 }
 
@@ -248,9 +267,12 @@ fn take_lock(home: &Home) -> Result<File, ServeError> {
 /// The lock alone proves nothing: a daemon is believed to run if it answers.
 fn already_running(home: &Home) -> Result<(), ServeError> {
     match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
-        Ok((_, health)) => Err(ServeError::AlreadyRunning {
-            pid: health.daemon.pid,
-        }),
+        Ok((_, health)) => {
+            let pid = Some(health.daemon.pid);
+            Err(ServeError::AlreadyRunning { pid })
+        }
+        // One that answers that it is full is one that runs.
+        Err(ClientError::Api { .. }) => Err(ServeError::AlreadyRunning { pid: None }),
         Err(_) => Ok(()),
     }
 }
@@ -275,12 +297,14 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// SIGTERM and SIGINT become events of the state thread's.
-fn forward_signals(events: Sender<Event>) -> io::Result<()> {
+/// SIGTERM and SIGINT become events of the state thread's; SIGHUP reads the manifests again.
+fn forward_signals(events: Sender<Event>, adapters: Arc<adapters::Published>) -> io::Result<()> {
     let forward = move || {
-        while let Ok(signal) = sys::wait_stop_signal() {
+        while let Ok(signal) = sys::wait_signal(sys::DAEMON_SIGNALS) {
             info!(event = "signal", signal = signal; "");
-            if events.send(Event::Stop).is_err() {
+            if signal == sys::RELOAD_SIGNAL {
+                adapters.reload();
+            } else if events.send(Event::Stop).is_err() {
                 return;
             }
         }

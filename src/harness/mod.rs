@@ -1,7 +1,7 @@
 //! One OS thread per harness: it spawns the process, pumps its output into the store, hands it its input,
 //! sees it exit, and reaps it when the state thread says so.
 //!
-//! The thread blocks in poll(2) only. It decides nothing about a session: what happens it reports to the state
+//! While it pumps, the thread blocks in poll(2) only. It decides nothing about a session: what happens it reports to the state
 //! thread, which alone sends signals. It knows nothing of HTTP, or of other sessions.
 
 mod decode;

@@ -28,6 +28,10 @@ const STACK_BYTES: usize = 512 * 1024;
 /// since the connection that could not be accepted stays in the queue.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// Clients beyond the limit that are given the time to read that they are refused: closing a socket on what its
+/// client has just sent would reset it.
+const LINGERERS_MAX: usize = 16;
+
 /// The running server.
 pub struct Server {
     shared: Arc<Shared>,
@@ -155,10 +159,7 @@ impl Shared {
     fn accept(&self) -> Option<UnixStream> {
         match self.listener.accept() {
             Ok((stream, _)) => Some(stream),
-            Err(err) if sys::is_out_of_descriptors(&err) => {
-                self.accept_with_reserve(&err);
-                None
-            }
+            Err(err) if sys::is_out_of_descriptors(&err) => self.accept_with_reserve(&err),
             // The client has gone, or a signal came: the next one is waiting.
             Err(err)
                 if matches!(
@@ -177,22 +178,35 @@ impl Shared {
     }
 
     /// No descriptor is left: the one in reserve is given up for the moment that it takes to say so.
-    fn accept_with_reserve(&self, err: &io::Error) {
+    fn accept_with_reserve(&self, err: &io::Error) -> Option<UnixStream> {
         let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
         drop(reserve.take());
-        warn!(event = "out_of_descriptors", code = "too_many_connections", reason:% = err; "");
-        match self.listener.accept() {
-            Ok((stream, _)) => self.refuse(&stream),
+        let accepted = self.listener.accept();
+        // accept(2) wants its descriptor before there is anybody to accept: by the time that somebody comes, the
+        // need may be over.
+        *reserve = File::open("/dev/null").ok();
+        match accepted {
+            Ok((stream, _)) if reserve.is_some() => return Some(stream),
+            Ok((stream, _)) => {
+                warn!(event = "out_of_descriptors", code = "too_many_connections", reason:% = err; "");
+                self.refuse(&stream);
+                drop(stream);
+                *reserve = File::open("/dev/null").ok();
+            }
             // Another thread was faster with the descriptor.
             Err(_) => thread::sleep(ACCEPT_PAUSE),
         }
-        *reserve = File::open("/dev/null").ok();
+        None
     }
 
     fn serve(&self, stream: &UnixStream) {
         let count = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
         if count > self.context.connections_max {
             self.refuse(stream);
+            // Few at a time: who is refused must not take up what the limit is there to keep.
+            if count <= self.context.connections_max + LINGERERS_MAX {
+                connection::linger(stream);
+            }
         } else {
             match sys::peer(stream) {
                 Ok(peer) if peer.uid == sys::euid() || peer.uid == 0 => {

@@ -43,7 +43,7 @@ pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
                 }
                 _owed = sent.is_followed.then_some(busy);
             }
-            Err(Unreadable::Gone) => return,
+            Err(Unreadable::Gone | Unreadable::Ended) => return,
             Err(Unreadable::Refused(error)) => {
                 let id = RequestId::next().to_string();
                 log_failure(&id, "unreadable", None, &error, Instant::now());
@@ -142,7 +142,7 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
 }
 
 /// Reads and forgets what the client still sends, within bounds.
-fn linger(stream: &UnixStream) {
+pub(super) fn linger(stream: &UnixStream) {
     let _ = stream.shutdown(Shutdown::Write);
     let deadline = Instant::now() + LINGER;
     let mut sink = [0; 16 * 1024];

@@ -42,7 +42,7 @@ pub struct Context {
     /// Live sessions, as the state thread publishes them.
     pub live: Arc<AtomicU64>,
     /// The harnesses.
-    pub adapters: adapters::Published,
+    pub adapters: Arc<adapters::Published>,
     /// Who this daemon is.
     pub daemon: Daemon,
     /// Connections that can be open at once.

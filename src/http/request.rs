@@ -41,13 +41,18 @@ pub(super) struct Request {
 pub(super) enum Unreadable {
     /// The client has gone, or has said nothing for too long: there is nobody to answer.
     Gone,
+    /// The client sends no more.
+    Ended,
     /// The answer that it gets before the connection is closed.
     Refused(ApiError),
 }
 
 impl From<io::Error> for Unreadable {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
+    fn from(err: io::Error) -> Self {
+        match err.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Ended,
+            _ => Self::Gone,
+        }
     }
 }
 
@@ -71,6 +76,7 @@ pub(super) struct Incoming<'a> {
     buffer: Vec<u8>,
     /// How much of `buffer` has been used up.
     used: usize,
+    has_asked: bool,
     deadline: Instant,
 }
 
@@ -81,6 +87,7 @@ impl<'a> Incoming<'a> {
             stream,
             buffer: Vec::new(),
             used: 0,
+            has_asked: false,
             deadline: Instant::now(),
         }
     }
@@ -103,10 +110,27 @@ impl<'a> Incoming<'a> {
         answer_continue: impl FnOnce() -> io::Result<()>,
     ) -> Result<Request, Unreadable> {
         if self.unread().is_empty() {
-            self.deadline = Instant::now() + IDLE;
+            // Between two requests a client may be silent; the first it has come to send.
+            let patience = if self.has_asked { IDLE } else { DELIVERY };
+            self.deadline = Instant::now() + patience;
             self.fill()?;
         }
+        self.has_asked = true;
         self.deadline = Instant::now() + DELIVERY;
+        self.delivered(answer_continue).map_err(|err| match err {
+            // It has shut down its writing side in the middle, and may still read.
+            Unreadable::Ended => {
+                Unreadable::Refused(ApiError::invalid("the request ends before its end"))
+            }
+            err => err,
+        })
+    }
+
+    /// The request whose first bytes are there.
+    fn delivered(
+        &mut self,
+        answer_continue: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Request, Unreadable> {
         let head = loop {
             match parse_head(self.unread()) {
                 Ok(Some(head)) => break head,
@@ -162,6 +186,9 @@ impl<'a> Incoming<'a> {
 
     /// Waits for more, and adds it to the buffer.
     fn fill(&mut self) -> io::Result<()> {
+        // A client that is always a part of a request ahead must not make us keep all that it ever sent.
+        self.buffer.drain(..self.used);
+        self.used = 0;
         let mut chunk = [0; 16 * 1024];
         let n = self.receive(&mut chunk)?;
         if n == 0 {

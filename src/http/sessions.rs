@@ -15,7 +15,8 @@ use super::routes::Call;
 use super::session_id;
 use crate::adapters::Adapter;
 use crate::api::{
-    Accepted, ApiError, Deleted, LIST_BYTES_MAX, SessionId, Visibility, is_session_id_prefix,
+    Accepted, ApiError, Deleted, LIST_BYTES_MAX, SessionId, SessionStatus, Visibility,
+    is_session_id_prefix,
 };
 use crate::harness::Program;
 use crate::state::{Acceptance, Command, Event, Launch, Launched, Registered};
@@ -101,14 +102,46 @@ fn decode_cursor(cursor: &str) -> Result<i64, ApiError> {
 
 /// `POST /sessions`
 pub(super) fn launch(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
-    let launch = Box::new(parse_launch(call)?);
+    let idempotency = parse_idempotency(call)?;
+    if let Some(answer) = repeat(call, idempotency.as_ref())? {
+        return Ok(answer);
+    }
+    let launch = Box::new(parse_launch(call, idempotency)?);
     match call.context.ask(|reply| Command::Launch(launch, reply))? {
         Launched::New(record) => Answer::of(201, &*record),
         Launched::Repeat(id) => Answer::of(200, &call.context.reader.session(id)?),
     }
 }
 
-fn parse_launch(call: &Call<'_>) -> Result<Launch, ApiError> {
+/// The answer to a launch that has been asked for before.
+fn repeat(
+    call: &Call<'_>,
+    idempotency: Option<&(String, String)>,
+) -> Result<Option<Answer>, ApiError> {
+    let Some((key, fingerprint)) = idempotency.cloned() else {
+        return Ok(None);
+    };
+    let find = |reply| Command::FindRepeat {
+        key,
+        fingerprint,
+        reply,
+    };
+    let Some(first) = call.context.ask(find)? else {
+        return Ok(None);
+    };
+    match call.context.reader.session(first) {
+        // It is on its way: the launch itself waits for it.
+        Ok(record) if record.status == SessionStatus::Created => Ok(None),
+        Err(ApiError::SessionNotFound { .. }) => Ok(None),
+        Ok(record) => Answer::of(200, &record).map(Some),
+        Err(err) => Err(err),
+    }
+}
+
+fn parse_launch(
+    call: &Call<'_>,
+    idempotency: Option<(String, String)>,
+) -> Result<Launch, ApiError> {
     let body = Body::parse(&call.request.body)?;
     let registry = call.context.adapters.current();
     let harness = body.required("harness")?;
@@ -135,7 +168,6 @@ fn parse_launch(call: &Call<'_>) -> Result<Launch, ApiError> {
     let visibility = parse_visibility(&body)?;
     check_launch_mode(&body)?;
     let timeout = parse_timeout(&body)?;
-    let idempotency = parse_idempotency(call)?;
     let (project_root, cwd) = parse_directories(&body)?;
     let path = adapter.resolve().ok_or_else(|| ApiError::HarnessNotFound {
         harness: adapter.id.clone(),
@@ -296,17 +328,7 @@ pub(super) fn input(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
         .ask(|reply| Command::Input { id, data, reply })?
     {
         Acceptance::Accepted => accepted(),
-        Acceptance::NotLive => {
-            let record = call.context.reader.session(id)?;
-            Err(if record.external {
-                ApiError::InputNotAccepted { id }
-            } else {
-                ApiError::SessionNotLive {
-                    id,
-                    status: record.status,
-                }
-            })
-        }
+        Acceptance::NotLive => Err(not_live(call, id, ApiError::InputNotAccepted { id })?),
     }
 }
 
@@ -322,20 +344,24 @@ pub(super) fn kill(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
     match answer.recv_timeout(KILL_WAIT) {
         // It was asked for; that the harness takes its time to die is no failure.
         Ok(Ok(Acceptance::Accepted)) | Err(RecvTimeoutError::Timeout) => accepted(),
-        Ok(Ok(Acceptance::NotLive)) => {
-            let record = call.context.reader.session(id)?;
-            Err(if record.external {
-                ApiError::ExternalSessionNotKillable { id }
-            } else {
-                ApiError::SessionNotLive {
-                    id,
-                    status: record.status,
-                }
-            })
-        }
+        Ok(Ok(Acceptance::NotLive)) => Err(not_live(
+            call,
+            id,
+            ApiError::ExternalSessionNotKillable { id },
+        )?),
         Ok(Err(err)) => Err(err),
         Err(RecvTimeoutError::Disconnected) => Err(ApiError::ShuttingDown),
     }
+}
+
+/// Why a session that the state thread does not know cannot do what only a live one can.
+fn not_live(call: &Call<'_>, id: SessionId, if_external: ApiError) -> Result<ApiError, ApiError> {
+    let record = call.context.reader.session(id)?;
+    let status = record.status;
+    Ok(match record.external {
+        true => if_external,
+        false => ApiError::SessionNotLive { id, status },
+    })
 }
 
 fn accepted() -> Result<Answer, ApiError> {
@@ -392,6 +418,8 @@ pub(super) fn register_external(call: &Call<'_>, _: &str) -> Result<Answer, ApiE
         ));
     }
     let harness = body.required("harness")?.to_owned();
+    no_nul("projectRoot", &project_root)?;
+    no_nul("harness", &harness)?;
     if harness.len() > TITLE_MAX {
         return Err(ApiError::invalid_field(
             "harness",

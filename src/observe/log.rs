@@ -180,8 +180,12 @@ pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain =
-            |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '=' | '\\');
+        let plain = |c: char| {
+            !c.is_control()
+                && !c.is_whitespace()
+                && !is_invisible(c)
+                && !matches!(c, '"' | '=' | '\\')
+        };
         if !self.0.is_empty() && self.0.chars().all(plain) {
             return f.write_str(self.0);
         }
@@ -201,7 +205,7 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// Characters that change how others are shown: bidirectional controls, line separators (Unicode TR 36).
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
@@ -225,6 +229,7 @@ mod tests {
             quoted("\u{1b}[2J\u{9b}\u{202e}"),
             "\"\\u{1b}[2J\\u{9b}\\u{202e}\""
         );
+        assert_eq!(quoted("a\u{202e}b"), "\"a\\u{202e}b\"");
         assert_eq!(quoted("é"), "é");
     }
 }

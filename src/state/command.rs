@@ -18,6 +18,13 @@ pub type Reply<T> = Sender<Result<T, ApiError>>;
 pub enum Command {
     /// Start a harness. Answered when it is on disk that it runs, or why it does not.
     Launch(Box<Launch>, Reply<Launched>),
+    /// The session that an `Idempotency-Key` and body have launched before, if they have. Asked before a launch is
+    /// validated: a repeat gets its session whatever has become of the project since.
+    FindRepeat {
+        key: String,
+        fingerprint: String,
+        reply: Reply<Option<SessionId>>,
+    },
     /// Write to a running harness's stdin.
     Input {
         id: SessionId,
@@ -89,6 +96,13 @@ impl State {
     pub(super) fn command(&mut self, command: Command) {
         match command {
             Command::Launch(launch, reply) => self.launch(*launch, reply),
+            Command::FindRepeat {
+                key,
+                fingerprint,
+                reply,
+            } => {
+                let _ = reply.send(self.find_repeat(&key, &fingerprint));
+            }
             Command::Input { id, data, reply } => {
                 let answer = self.input(id, data);
                 let _ = reply.send(answer);

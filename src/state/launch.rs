@@ -6,7 +6,7 @@ use super::command::unexpected;
 use super::session::{InputState, Phase, Session, kill_event};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::StdinMode;
-use crate::api::{ApiError, Payload, SessionId, SessionStatus};
+use crate::api::{ApiError, Payload, SessionId, SessionStatus, Timestamp};
 use crate::harness::{Harness, Program};
 use crate::store::{Answer, Done, Fact, IdempotencyKey, NewEvent, Request, SessionNum};
 
@@ -65,17 +65,11 @@ impl State {
         if self.stopping.is_some() {
             return Err(Some(ApiError::ShuttingDown));
         }
-        if let Some((key, fingerprint)) = &launch.session.idempotency {
-            let now = crate::api::Timestamp::now();
-            self.idempotency.retain(|_, entry| entry.expires_at > now);
-            if let Some(entry) = self.idempotency.get(key) {
-                if entry.fingerprint != *fingerprint {
-                    return Err(Some(ApiError::IdempotencyConflict));
-                }
-                let first = entry.session;
-                self.answer_repeat(first, reply);
-                return Err(None);
-            }
+        if let Some((key, fingerprint)) = &launch.session.idempotency
+            && let Some(first) = self.find_repeat(key, fingerprint).map_err(Some)?
+        {
+            self.answer_repeat(first, reply);
+            return Err(None);
         }
         let live = self
             .sessions
@@ -88,6 +82,21 @@ impl State {
             }));
         }
         self.queue.check_available().map_err(Some)
+    }
+
+    /// The session that this key has launched; an error if that was with another body.
+    pub(super) fn find_repeat(
+        &mut self,
+        key: &str,
+        fingerprint: &str,
+    ) -> Result<Option<SessionId>, ApiError> {
+        let now = Timestamp::now();
+        self.idempotency.retain(|_, entry| entry.expires_at > now);
+        match self.idempotency.get(key) {
+            None => Ok(None),
+            Some(entry) if entry.fingerprint == fingerprint => Ok(Some(entry.session)),
+            Some(_) => Err(ApiError::IdempotencyConflict),
+        }
     }
 
     /// A repeat gets the first session: once it runs, if it does not yet.

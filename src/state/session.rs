@@ -88,7 +88,8 @@ impl Session {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (&self.phase, &self.ending) {
-            (Phase::Running { .. }, Some(ending)) => ending.kill_at,
+            // The harness may be gone, and others of its group not: its zombie still keeps the group's number.
+            (Phase::Running { .. } | Phase::Exited { .. }, Some(ending)) => ending.kill_at,
             (Phase::Running { .. }, None) => self.timeout_at,
             _ => None,
         }
@@ -134,14 +135,16 @@ impl State {
             }
             InputState::Open => {}
         }
+        if data.is_empty() {
+            // Nothing would count towards the bound on what waits.
+            return Ok(Acceptance::Accepted);
+        }
         self.queue.check_available()?;
         let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
         harness.check_input(data.len()).map_err(backlog_full)?;
         // On record first, so that no answer of the harness's can stand before it.
         let events = input_events(&data);
-        if !events.is_empty() {
-            self.queue.fact(Fact::Events { num: *num, events }, None);
-        }
+        self.queue.fact(Fact::Events { num: *num, events }, None);
         harness.input(data.into_bytes()).map_err(backlog_full)?;
         Ok(Acceptance::Accepted)
     }
@@ -151,7 +154,8 @@ impl State {
             let _ = reply.send(Ok(Acceptance::NotLive));
             return;
         };
-        if session.has_ended() {
+        // A repeat while it dies is no failure, however near the end is.
+        if session.has_ended() && session.ending.is_none() {
             let _ = reply.send(Err(session.not_live(id)));
             return;
         }
@@ -190,8 +194,13 @@ impl State {
                     None,
                 );
             }
-            // It has ended by itself; the answer comes with its closing facts.
-            Phase::Exited { .. } | Phase::Ended(_) => return Ok(()),
+            // It has ended by itself; what it has left behind is ended, too, and the answer comes with its closing
+            // facts.
+            Phase::Exited { pid, .. } => {
+                let _ = sys::kill_group(*pid, libc::SIGKILL);
+                return Ok(());
+            }
+            Phase::Ended(_) => return Ok(()),
         }
         session.ending = Some(Ending {
             kill_at: Some(kill_at),
@@ -254,10 +263,15 @@ impl State {
         for reply in session.repeats.drain(..) {
             let _ = reply.send(Ok(Launched::Repeat(id)));
         }
-        let end_at_once = session.ending.take().is_some();
+        let ending = session.ending.take();
         self.sessions.insert(id, session);
-        if end_at_once && let Err(reason) = self.request_end(id, "kill") {
+        let Some(ending) = ending else { return };
+        if let Err(reason) = self.request_end(id, "kill") {
             error!(event = "kill_failed", code = "kill_failed", session:% = id, reason = reason.as_str(); "");
+        }
+        // The grace began when the end was asked for.
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.ending = session.ending.map(|_| ending);
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Outcome {
     pub sessions_added: u64,
     pub sessions_removed: u64,
     /// The answer is this session's record, as it is when the whole batch is applied.
-    record_of: Option<SessionNum>,
+    record_of: Option<(SessionNum, Option<SessionId>)>,
 }
 
 impl Outcome {
@@ -47,9 +47,10 @@ impl Outcome {
         Self::of(Err(error))
     }
 
-    fn record(num: SessionNum) -> Self {
+    /// `id` where the answer goes to a client.
+    fn record(num: SessionNum, id: Option<SessionId>) -> Self {
         Self {
-            record_of: Some(num),
+            record_of: Some((num, id)),
             touched: Some(num),
             ..Self::of(Ok(Answer::Done))
         }
@@ -78,8 +79,12 @@ impl<'a> Batch<'a> {
                 .execute(params![num.0, self.cursors[num]])?;
         }
         for outcome in outcomes {
-            if let Some(num) = outcome.record_of {
-                outcome.answer = Ok(Answer::Record(Box::new(self.record(num)?)));
+            if let Some((num, id)) = outcome.record_of {
+                // A later request of the same batch can have deleted it.
+                outcome.answer = match self.record(num)? {
+                    Some(record) => Ok(Answer::Record(Box::new(record))),
+                    None => Err(not_found(id)),
+                };
             }
         }
         Ok(self.transaction.commit()?)
@@ -183,7 +188,7 @@ impl<'a> Batch<'a> {
             .execute(params![num.0, pid, process_mark, now.as_millis()])?;
         Ok(Outcome {
             events: 1,
-            ..Outcome::record(num)
+            ..Outcome::record(num, None)
         })
     }
 
@@ -211,7 +216,7 @@ impl<'a> Batch<'a> {
             ])?;
         Ok(Outcome {
             events: events.len() as u64 + 1,
-            ..Outcome::record(num)
+            ..Outcome::record(num, None)
         })
     }
 
@@ -286,20 +291,20 @@ impl<'a> Batch<'a> {
         Ok(Outcome {
             events: 1,
             sessions_added: 1,
-            ..Outcome::record(num)
+            ..Outcome::record(num, Some(session.id))
         })
     }
 
     fn complete(&mut self, id: SessionId, exit_code: Option<i32>) -> Result<Outcome, StoreError> {
         let Some((num, record)) = self.find(id)? else {
-            return Ok(not_found(id));
+            return Ok(Outcome::refused(not_found(Some(id))));
         };
         if !record.external {
             return Ok(Outcome::refused(ApiError::NotExternalSession { id }));
         }
         if record.status.is_final() {
             // Completed again: what was said first stands.
-            return Ok(Outcome::record(num));
+            return Ok(Outcome::record(num, Some(id)));
         }
         let status = match exit_code {
             None | Some(0) => SessionStatus::Completed,
@@ -310,7 +315,7 @@ impl<'a> Batch<'a> {
 
     fn archive(&mut self, id: SessionId, archived: bool) -> Result<Outcome, StoreError> {
         let Some((num, record)) = self.find(id)? else {
-            return Ok(not_found(id));
+            return Ok(Outcome::refused(not_found(Some(id))));
         };
         if archived && !record.status.is_final() {
             return Ok(Outcome::refused(ApiError::SessionLive { id }));
@@ -321,12 +326,12 @@ impl<'a> Batch<'a> {
                 .prepare_cached("UPDATE sessions SET archived_at = ?2 WHERE num = ?1")?
                 .execute(params![num.0, at])?;
         }
-        Ok(Outcome::record(num))
+        Ok(Outcome::record(num, Some(id)))
     }
 
     fn delete(&mut self, id: SessionId) -> Result<Outcome, StoreError> {
         let Some((num, record)) = self.find(id)? else {
-            return Ok(not_found(id));
+            return Ok(Outcome::refused(not_found(Some(id))));
         };
         if !record.status.is_final() {
             return Ok(Outcome::refused(ApiError::SessionLive { id }));
@@ -353,17 +358,20 @@ impl<'a> Batch<'a> {
             .optional()?)
     }
 
-    fn record(&self, num: SessionNum) -> Result<SessionRecord, StoreError> {
-        let (_, record) = self
+    fn record(&self, num: SessionNum) -> Result<Option<SessionRecord>, StoreError> {
+        let found = self
             .transaction
             .prepare_cached(reader::SESSION_BY_NUM)?
-            .query_row([num.0], reader::session_row)?;
-        Ok(record)
+            .query_row([num.0], reader::session_row)
+            .optional()?;
+        Ok(found.map(|(_, record)| record))
     }
 }
 
-fn not_found(id: SessionId) -> Outcome {
-    Outcome::refused(ApiError::SessionNotFound { id: id.to_string() })
+fn not_found(id: Option<SessionId>) -> ApiError {
+    ApiError::SessionNotFound {
+        id: id.map(|id| id.to_string()).unwrap_or_default(),
+    }
 }
 
 fn labels_json(labels: &[String]) -> String {

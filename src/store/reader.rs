@@ -195,19 +195,15 @@ impl Reader {
     pub fn events(&self, query: EventQuery) -> Result<EventRead, ApiError> {
         self.read(|connection| {
             let session = connection
-                .prepare_cached("SELECT num, status, last_seq FROM sessions WHERE id = ?1")?
+                .prepare_cached("SELECT num, status FROM sessions WHERE id = ?1")?
                 .query_row([query.session.to_string()], |row| {
-                    Ok((
-                        SessionNum(row.get(0)?),
-                        status(row, 1)?,
-                        row.get::<_, u64>(2)?,
-                    ))
+                    Ok((SessionNum(row.get(0)?), status(row, 1)?))
                 })
                 .optional()?;
-            let Some((num, status, last_seq)) = session else {
+            let Some((num, status)) = session else {
                 return Ok(None);
             };
-            let (body, count, has_more) = event_page(connection, num, last_seq, query)?;
+            let (body, count, has_more) = event_page(connection, num, query)?;
             Ok(Some(EventRead {
                 body,
                 count,
@@ -225,20 +221,27 @@ impl Reader {
 fn event_page(
     connection: &Connection,
     num: SessionNum,
-    last_seq: u64,
     query: EventQuery,
 ) -> rusqlite::Result<(Vec<u8>, usize, bool)> {
     let mut statement = connection.prepare_cached(
         "SELECT key, kind, created_at, payload_json FROM events
          WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
     )?;
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    // One more than is asked for tells whether there is more.
+    let limit = i64::try_from(query.limit)
+        .unwrap_or(i64::MAX)
+        .saturating_add(1);
     let mut rows = statement.query(params![num.key(query.after), num.key(u64::MAX), limit])?;
     let mut body = Vec::with_capacity(4096);
     body.extend_from_slice(br#"{"events":["#);
     let mut count = 0;
     let mut seq = query.after;
+    let mut has_more = false;
     while let Some(row) = rows.next()? {
+        has_more = count == query.limit;
+        if has_more {
+            break;
+        }
         let next = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
         let at = Timestamp::from_millis(row.get(2)?);
         let before = body.len();
@@ -254,6 +257,7 @@ fn event_page(
         // One event alone always fits: its payload is below 400,000 bytes, at most doubled by escaping.
         if count > 0 && body.len() > LIST_BYTES_MAX - 100 {
             body.truncate(before);
+            has_more = true;
             break;
         }
         seq = next;
@@ -264,7 +268,6 @@ fn event_page(
     } else {
         format!(r#"{{"afterSeq":{seq}}}"#)
     };
-    let has_more = count > 0 && seq < last_seq;
     body.extend_from_slice(format!(r#"],"nextCursor":{cursor},"hasMore":{has_more}}}"#).as_bytes());
     Ok((body, count, has_more))
 }

@@ -167,6 +167,14 @@ pub fn end_marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<i32> {
     ended
 }
 
+/// Sends `signal` to the process that `watch` was made for by [`exit_watch`], and to no later one with its pid.
+///
+/// # Errors
+/// What pidfd_send_signal(2) reports: ESRCH if it has ended.
+pub fn signal_watched(watch: &OwnedFd, _pid: i32, signal: i32) -> io::Result<()> {
+    send_pidfd_signal(watch, signal)
+}
+
 fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is borrowed; a null siginfo means the one that kill(2) would send.

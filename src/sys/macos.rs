@@ -147,3 +147,11 @@ pub fn process_mark(pid: i32) -> Option<String> {
 pub fn end_marked_processes(_marks: &HashSet<Vec<u8>>) -> Vec<i32> {
     Vec::new()
 }
+
+/// Sends `signal` to the process that `watch` was made for. A kqueue can only watch: the pid has to do.
+///
+/// # Errors
+/// What kill(2) reports: ESRCH if it has ended.
+pub fn signal_watched(_watch: &OwnedFd, pid: i32, signal: i32) -> io::Result<()> {
+    super::send_signal(pid, signal)
+}

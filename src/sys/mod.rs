@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 
 pub use os::{
     SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, keep_inherited_descriptors, peer, pipe,
-    process_mark,
+    process_mark, signal_watched,
 };
 pub use process::{Exit, kill_group, reap, wait_exit};
 pub use signal::{
-    SignalSet, block_stop_signals, ignore_write_signals, send_signal, unblock_all, wait_stop_signal,
+    DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals, send_signal,
+    set_daemon_dispositions, unblock_all, wait_signal,
 };
 pub use spawn::{Program, Stdio, spawn};
 
@@ -169,6 +170,18 @@ pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+/// How many bytes a read of the pipe `fd` would find now.
+pub fn bytes_waiting(fd: &impl AsFd) -> usize {
+    let mut n: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int through the pointer, which outlives the call.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut n) };
+    if result < 0 {
+        0
+    } else {
+        usize::try_from(n).unwrap_or(0)
     }
 }
 

@@ -44,16 +44,23 @@ impl SignalSet {
     }
 }
 
-const STOP: [c_int; 2] = [libc::SIGTERM, libc::SIGINT];
+/// What asks a process to end.
+pub const STOP_SIGNALS: &[c_int] = &[libc::SIGTERM, libc::SIGINT];
 
-/// Blocks SIGTERM and SIGINT in this thread and in every thread that it starts from now on, so that
-/// [`wait_stop_signal`] can take them. Called before the first thread is started.
-pub fn block_stop_signals() {
+/// What a daemon takes: to end, and to read its configuration again.
+pub const DAEMON_SIGNALS: &[c_int] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// The signal that asks a daemon to read its configuration again.
+pub const RELOAD_SIGNAL: c_int = libc::SIGHUP;
+
+/// Blocks `signals` in this thread and in every thread that it starts from now on, so that [`wait_signal`] can take
+/// them. Called before the first thread is started.
+pub fn block_signals(signals: &[c_int]) {
     // SAFETY: the set is initialised; a null old set is allowed (pthread_sigmask(3)).
     unsafe {
         libc::pthread_sigmask(
             libc::SIG_BLOCK,
-            SignalSet::of(&STOP).as_ptr(),
+            SignalSet::of(signals).as_ptr(),
             std::ptr::null_mut(),
         );
     }
@@ -62,7 +69,7 @@ pub fn block_stop_signals() {
 /// Unblocks every signal in this thread: a mask outlives `execve`, and whoever started this process may
 /// have left one behind.
 pub fn unblock_all() {
-    // SAFETY: as in `block_stop_signals`.
+    // SAFETY: as in `block_signals`.
     unsafe {
         libc::pthread_sigmask(
             libc::SIG_SETMASK,
@@ -72,12 +79,12 @@ pub fn unblock_all() {
     }
 }
 
-/// Blocks until one of the signals of [`block_stop_signals`] arrives; returns its number.
+/// Blocks until one of `signals`, which [`block_signals`] has blocked, arrives; returns its number.
 ///
 /// # Errors
 /// What sigwait(3) reports; it has no error that can happen with a valid set.
-pub fn wait_stop_signal() -> io::Result<i32> {
-    let set = SignalSet::of(&STOP);
+pub fn wait_signal(signals: &[c_int]) -> io::Result<i32> {
+    let set = SignalSet::of(signals);
     let mut signal = 0;
     // SAFETY: the set is initialised, and `signal` outlives the call.
     match unsafe { libc::sigwait(set.as_ptr(), &raw mut signal) } {
@@ -86,11 +93,18 @@ pub fn wait_stop_signal() -> io::Result<i32> {
     }
 }
 
-/// Turns the signals of a failed write into its error: EPIPE for SIGPIPE, EFBIG for SIGXFSZ.
-pub fn ignore_write_signals() {
-    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
-        // SAFETY: SIG_IGN is a disposition, not a handler: nothing runs in signal context.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
+/// Sets the dispositions that a daemon needs, whatever it was started with: the signals of a failed write become its
+/// error (EPIPE, EFBIG), and children stay zombies until they are reaped. Under an ignored SIGCHLD the kernel would
+/// take them away at once, and give their numbers to others (sigaction(2)).
+pub fn set_daemon_dispositions() {
+    let dispositions = [
+        (libc::SIGPIPE, libc::SIG_IGN),
+        (libc::SIGXFSZ, libc::SIG_IGN),
+        (libc::SIGCHLD, libc::SIG_DFL),
+    ];
+    for (signal, disposition) in dispositions {
+        // SAFETY: neither disposition is a handler: nothing runs in signal context.
+        unsafe { libc::signal(signal, disposition) };
     }
 }
 
