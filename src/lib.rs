@@ -92,6 +92,7 @@ pub mod daemon;
 pub mod harness;
 pub mod http;
 pub mod observe;
+pub mod redact;
 pub mod state;
 pub mod store;
 pub mod sys;

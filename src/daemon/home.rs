@@ -214,6 +214,11 @@ impl Home {
         self.logs().join("daemon.log")
     }
 
+    /// The user's own patterns for redaction, one a line.
+    pub fn redact_file(&self) -> PathBuf {
+        self.path.join("redact.txt")
+    }
+
     /// Manifests of harnesses.
     pub fn adapters(&self) -> PathBuf {
         self.path.join("adapters")

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
-use log::{error, info};
+use log::{error, info, warn};
 
 use super::home::{DaemonFile, Home, HomeError};
 use super::recover;
@@ -22,6 +22,7 @@ use crate::api::{CONTRACT, Timestamp, VERSION};
 use crate::client::{Client, ClientError};
 use crate::http;
 use crate::observe::log::{Destination, Log};
+use crate::redact::Redactor;
 use crate::state::{Event, Limits, State, Stopped};
 use crate::store::{Followers, Store, StoreError, Unwritten};
 use crate::sys;
@@ -162,8 +163,15 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
         true => Destination::File(home.log_file()),
         false => Destination::Stderr,
     };
-    let _log = Log::start(destination).map_err(io_error("the log cannot be opened"))?;
-    let served = run(home, &settings, ready);
+    let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
+    let redactor = Arc::new(redactor);
+    let log = Log::start(destination, Arc::clone(&redactor));
+    let _log = log.map_err(io_error("the log cannot be opened"))?;
+    for bad in bad_patterns {
+        warn!(event = "redact_pattern_refused", path:% = home.redact_file().display(), line = bad.line,
+            reason = bad.reason.as_str(); "");
+    }
+    let served = run(home, &settings, redactor, ready);
     // Ours to remove: the lock is still held. Nobody finds a socket on which nobody answers.
     let _ = std::fs::remove_file(home.socket());
     let _ = std::fs::remove_file(home.daemon_file());
@@ -174,7 +182,12 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     served
 }
 
-fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), ServeError> {
+fn run(
+    home: &Home,
+    settings: &Settings,
+    redactor: Arc<Redactor>,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
     let started = Instant::now();
     let started_at = Timestamp::now();
     let store = open_store(home)?;
@@ -184,6 +197,7 @@ fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), Ser
     let (writer, reader) = store
         .start(Arc::clone(&followers))
         .map_err(store_error(home))?;
+    let redactor = settings.redact.then_some(redactor);
     let (events, inbox) = unbounded();
     let live = Arc::new(AtomicU64::new(0));
     let limits = Limits {
@@ -194,6 +208,7 @@ fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), Ser
         inbox,
         events.clone(),
         writer.queue(),
+        redactor.clone(),
         limits,
         idempotency,
         Arc::clone(&live),
@@ -209,6 +224,7 @@ fn run(home: &Home, settings: &Settings, ready: impl FnOnce()) -> Result<(), Ser
             state: events,
             reader,
             followers,
+            redactor,
             queue: writer.queue(),
             live,
             adapters,
@@ -366,6 +382,8 @@ struct Settings {
     sessions_max: usize,
     connections_max: usize,
     kill_grace: Duration,
+    /// Whether secrets are taken out of what is stored.
+    redact: bool,
 }
 
 impl Settings {
@@ -376,6 +394,7 @@ impl Settings {
             kill_grace: Duration::from_millis(
                 number("COVEN_KILL_GRACE_MS", 5000, 0, 600_000)? as u64
             ),
+            redact: std::env::var_os("COVEN_REDACT").is_none_or(|value| value != "off"),
         })
     }
 }

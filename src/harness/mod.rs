@@ -8,6 +8,7 @@ mod decode;
 mod hello;
 mod input;
 mod pump;
+mod source;
 
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use input::Backlog;
 
 use crate::adapters::StdinMode;
 use crate::api::{SessionId, Timestamp};
+use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, WriteQueue};
 use crate::sys::{Exit, Wake};
 
@@ -85,6 +87,8 @@ struct Context {
     wake: Arc<Wake>,
     backlog: Backlog,
     report: Box<dyn Fn(Report) + Send>,
+    /// Takes secrets out of the output; `None` where that is turned off.
+    redactor: Option<Arc<Redactor>>,
     /// Told when it is on disk that the harness runs.
     started: Done,
 }
@@ -100,6 +104,7 @@ impl Harness {
         num: SessionNum,
         program: Program,
         queue: WriteQueue,
+        redactor: Option<Arc<Redactor>>,
         report: impl Fn(Report) + Send + 'static,
         started: Done,
     ) -> io::Result<Self> {
@@ -114,6 +119,7 @@ impl Harness {
             wake: Arc::clone(&wake),
             backlog: backlog.clone(),
             report: Box::new(report),
+            redactor,
             started,
         };
         std::thread::Builder::new()

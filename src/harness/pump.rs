@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::decode::{Piece, split};
 use super::input::Input;
+use super::source::Source;
 use super::{Context, Order, Program, Report, SESSION_VARIABLE};
 use crate::adapters::StdinMode;
-use crate::api::{EventKind, Payload, Stream, Timestamp};
+use crate::api::{Stream, Timestamp};
 use crate::store::{Done, Fact, NewEvent};
 use crate::sys::{self, Interest};
 
@@ -28,9 +28,6 @@ const READ_MAX: usize = 64 * 1024;
 
 /// How many bytes of JSON one byte of output can become: `\u0000`.
 const ESCAPED_MAX: usize = 6;
-
-/// A character's beginning, held back until its rest comes: at most three bytes.
-const CARRY_MAX: usize = 3;
 
 /// The thread's whole life.
 pub(super) fn run(program: Program, mut context: Context) {
@@ -135,16 +132,6 @@ fn environment(session: &str) -> Vec<CString> {
         .collect()
 }
 
-/// A stream of the harness's that is being read.
-struct Source {
-    pipe: File,
-    stream: Stream,
-    carry: [u8; CARRY_MAX],
-    carried: usize,
-    /// What the pipe held when the harness exited, and has not been read yet, in bytes.
-    owed: usize,
-}
-
 /// The time after the exit.
 struct Drain {
     /// Not later than this, not counting the time in which the store had no room.
@@ -161,7 +148,7 @@ struct Pump {
     /// The streams that are still open.
     sources: Vec<Source>,
     input: Option<Input>,
-    /// A read goes behind what its stream carries over from the last one.
+    /// What a read goes into.
     buffer: Vec<u8>,
     drain: Option<Drain>,
     /// Since when the writer's queue has no room for this harness.
@@ -178,14 +165,8 @@ struct Ready {
 
 impl Pump {
     fn new(pid: i32, stdout: OwnedFd, stderr: OwnedFd, input: Option<Input>) -> io::Result<Self> {
-        let sources =
-            [(stdout, Stream::Stdout), (stderr, Stream::Stderr)].map(|(fd, stream)| Source {
-                pipe: fd.into(),
-                stream,
-                carry: [0; CARRY_MAX],
-                carried: 0,
-                owed: 0,
-            });
+        let sources = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)]
+            .map(|(fd, stream)| Source::new(fd.into(), stream));
         for source in &sources {
             sys::set_nonblocking(&source.pipe)?;
         }
@@ -194,7 +175,7 @@ impl Pump {
             exit_watch: Some(sys::exit_watch(pid)?),
             sources: sources.into(),
             input,
-            buffer: vec![0; CARRY_MAX + READ_FIRST],
+            buffer: vec![0; READ_FIRST],
             drain: None,
             held_since: None,
         })
@@ -204,6 +185,7 @@ impl Pump {
     fn run(mut self, context: &Context) -> io::Result<()> {
         while !self.is_drained() {
             let ready = self.wait(context)?;
+            self.expire_held(context);
             if ready.orders {
                 self.take_orders(context);
             }
@@ -221,14 +203,17 @@ impl Pump {
         Ok(())
     }
 
-    /// The pipes that a grandchild still holds: a character that was begun in one of them is not completed any more.
-    fn let_go(self, context: &Context) {
-        let now = Timestamp::now();
-        for source in self.sources.iter().filter(|source| source.carried > 0) {
-            let rest = Piece::Bytes(&source.carry[..source.carried]);
-            let events = vec![output_event(&rest, source.stream, now)];
-            let num = context.num;
-            context.queue.fact(Fact::Events { num, events }, None);
+    /// The pipes that a grandchild still holds: what is held back of them is not completed any more.
+    fn let_go(mut self, context: &Context) {
+        for source in &mut self.sources {
+            store(source.finish(context.redactor.as_deref()), context);
+        }
+    }
+
+    /// What has been held back for as long as it may be.
+    fn expire_held(&mut self, context: &Context) {
+        for source in &mut self.sources {
+            store(source.expire(context.redactor.as_deref()), context);
         }
     }
 
@@ -254,17 +239,15 @@ impl Pump {
         let sources_at = interests.len();
         // Held back, the pipes are left alone: they fill, and the harness waits in its write.
         if self.held_since.is_none() {
-            interests.extend(
-                self.sources
-                    .iter()
-                    .map(|source| Interest::readable(&source.pipe)),
-            );
+            interests.extend(self.sources.iter().map(Interest::readable));
         }
-        let deadline = self
+        let drained_at = self
             .drain
             .as_ref()
             .filter(|_| self.held_since.is_none())
             .map(|drain| drain.end.min(drain.quiet_since + DRAIN_QUIET));
+        let held_until = self.sources.iter().filter_map(Source::deadline).min();
+        let deadline = drained_at.into_iter().chain(held_until).min();
         let timed_out = !sys::poll(&mut interests, deadline)?;
         let ready_at = |at: Option<usize>| at.is_some_and(|at| interests[at].is_ready());
         let ready = Ready {
@@ -279,8 +262,10 @@ impl Pump {
         if let Some(drain) = &mut self.drain {
             // A grandchild that never stops writing is cut off; what the harness itself wrote came before.
             let is_paid = self.sources.iter().all(|source| source.owed == 0);
-            let is_late = self.held_since.is_none() && Instant::now() >= drain.end;
-            drain.is_over = timed_out || (is_paid && is_late);
+            let now = Instant::now();
+            let is_late = self.held_since.is_none() && now >= drain.end;
+            let is_empty = timed_out && drained_at.is_some_and(|at| now >= at);
+            drain.is_over = is_empty || (is_paid && is_late);
         }
         Ok(ready)
     }
@@ -351,9 +336,7 @@ impl Pump {
             return Ok(true);
         };
         let source = &mut self.sources[at];
-        let carried = source.carried;
-        self.buffer[..carried].copy_from_slice(&source.carry[..carried]);
-        let n = match source.pipe.read(&mut self.buffer[carried..]) {
+        let n = match source.pipe.read(&mut self.buffer) {
             Ok(n) => n,
             Err(err)
                 if matches!(
@@ -365,38 +348,28 @@ impl Pump {
             }
             Err(err) => return Err(err),
         };
-        source.owed = source.owed.saturating_sub(n);
-        let bytes = &self.buffer[..carried + n];
-        let (pieces, held) = split(bytes, n == 0);
-        source.carried = held;
-        source.carry[..held].copy_from_slice(&bytes[bytes.len() - held..]);
-        if !pieces.is_empty() {
-            let now = Timestamp::now();
-            let events = pieces
-                .iter()
-                .map(|piece| output_event(piece, source.stream, now))
-                .collect();
+        let redactor = context.redactor.as_deref();
+        let events = match n {
+            0 => source.finish(redactor),
+            n => source.take(&self.buffer[..n], redactor),
+        };
+        if !events.is_empty() {
             context.queue.output(context.num, events, reservation);
         }
         if let Some(drain) = &mut self.drain {
             drain.quiet_since = Instant::now();
         }
-        if carried + n == self.buffer.len() && self.buffer.len() < CARRY_MAX + READ_MAX {
-            let size = (self.buffer.len() - CARRY_MAX) * 2;
-            self.buffer.resize(CARRY_MAX + size, 0);
+        if n == self.buffer.len() && n < READ_MAX {
+            self.buffer.resize(n * 2, 0);
         }
         Ok(n > 0)
     }
 }
 
-fn output_event(piece: &Piece<'_>, stream: Stream, at: Timestamp) -> NewEvent {
-    let payload_json = match piece {
-        Piece::Text(data) => Payload::Text { data, stream }.to_json(),
-        Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, stream),
-    };
-    NewEvent {
-        kind: EventKind::Output,
-        payload_json,
-        at,
+/// Hands over what is small and was counted when it was read.
+fn store(events: Vec<NewEvent>, context: &Context) {
+    if !events.is_empty() {
+        let num = context.num;
+        context.queue.fact(Fact::Events { num, events }, None);
     }
 }

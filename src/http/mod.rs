@@ -13,6 +13,7 @@ mod response;
 mod routes;
 mod sessions;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub use accept::Server;
 
 use crate::adapters;
 use crate::api::{ApiError, SessionId, Timestamp};
+use crate::redact::Redactor;
 use crate::state::{Command, Event, Reply};
 use crate::store::{Followers, Reader, WriteQueue};
 
@@ -37,6 +39,8 @@ pub struct Context {
     pub reader: Reader,
     /// To wait for a session's next event.
     pub followers: Arc<Followers>,
+    /// Takes secrets out of what is stored; `None` where that is turned off.
+    pub redactor: Option<Arc<Redactor>>,
     /// The writer's figures, for health.
     pub queue: WriteQueue,
     /// Live sessions, as the state thread publishes them.
@@ -78,6 +82,18 @@ impl Context {
                     format!("it has not answered for {seconds} s; what was asked may still happen");
                 Err(ApiError::StoreUnavailable { reason })
             }
+        }
+    }
+
+    /// `text` as it may be stored.
+    fn redacted(&self, text: String) -> String {
+        match self
+            .redactor
+            .as_deref()
+            .map(|redactor| redactor.redact(&text))
+        {
+            Some(Cow::Owned(redacted)) => redacted,
+            Some(Cow::Borrowed(_)) | None => text,
         }
     }
 

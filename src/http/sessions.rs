@@ -187,10 +187,10 @@ fn parse_launch(
             project_root,
             cwd,
             harness: adapter.id.clone(),
-            title,
+            title: call.context.redacted(title),
             conversation_id,
             familiar_id,
-            labels,
+            labels: redacted_labels(call, labels),
             visibility,
             model,
             idempotency,
@@ -211,6 +211,13 @@ fn parse_prompt<'a>(body: &'a Body, adapter: &Adapter) -> Result<&'a str, ApiErr
         });
     }
     Ok(prompt)
+}
+
+fn redacted_labels(call: &Call<'_>, labels: Vec<String>) -> Vec<String> {
+    labels
+        .into_iter()
+        .map(|label| call.context.redacted(label))
+        .collect()
 }
 
 fn first_line(prompt: &str) -> String {
@@ -323,10 +330,14 @@ pub(super) fn input(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
         Some(data) => data.to_owned(),
         None => return Err(ApiError::invalid_field("data", "data is missing")),
     };
-    match call
-        .context
-        .ask(|reply| Command::Input { id, data, reply })?
-    {
+    let shown = call.context.redacted(data.clone());
+    let input = |reply| Command::Input {
+        id,
+        data,
+        shown,
+        reply,
+    };
+    match call.context.ask(input)? {
         Acceptance::Accepted => accepted(),
         Acceptance::NotLive => Err(not_live(call, id, ApiError::InputNotAccepted { id })?),
     }
@@ -428,13 +439,14 @@ pub(super) fn register_external(call: &Call<'_>, _: &str) -> Result<Answer, ApiE
     }
     let session = NewExternal {
         id,
-        title: body
-            .optional_text("title", TITLE_MAX)?
-            .unwrap_or_else(|| harness.clone()),
+        title: call.context.redacted(
+            body.optional_text("title", TITLE_MAX)?
+                .unwrap_or_else(|| harness.clone()),
+        ),
         project_root,
         harness,
         transcript_path: body.optional_text("transcriptPath", PATH_MAX - 1)?,
-        labels: body.labels()?,
+        labels: redacted_labels(call, body.labels()?),
     };
     match call
         .context

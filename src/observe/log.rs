@@ -17,6 +17,7 @@ use log::{LevelFilter, Record};
 
 use super::rotate::RotatingFile;
 use crate::api::Timestamp;
+use crate::redact::Redactor;
 
 /// Lines that may wait for the log's thread; more are counted, and the count is logged.
 const LINES_MAX: usize = 4096;
@@ -45,11 +46,11 @@ enum Message {
 }
 
 impl Log {
-    /// Installs the process's logger, and starts its thread.
+    /// Installs the process's logger, which takes secrets out of its lines, and starts its thread.
     ///
     /// # Errors
     /// The file cannot be opened, or no thread is to be had.
-    pub fn start(destination: Destination) -> io::Result<Self> {
+    pub fn start(destination: Destination, redactor: Arc<Redactor>) -> io::Result<Self> {
         let (lines, inbox) = bounded(LINES_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let out: Box<dyn Write + Send> = match destination {
@@ -67,7 +68,10 @@ impl Log {
         Builder::new()
             .filter_level(LevelFilter::Info)
             .parse_env(LEVEL_VARIABLE)
-            .format(|out, record| writeln!(out, "{}", Line(record)))
+            .format(move |out, record| {
+                let line = Line(record).to_string();
+                writeln!(out, "{}", redactor.redact(&line))
+            })
             .target(Target::Pipe(Box::new(pipe)))
             .init();
         log_panics();

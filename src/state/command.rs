@@ -29,6 +29,8 @@ pub enum Command {
     Input {
         id: SessionId,
         data: String,
+        /// As it is put on record.
+        shown: String,
         reply: Reply<Acceptance>,
     },
     /// End a running harness. Answered when its exit is on disk.
@@ -103,8 +105,13 @@ impl State {
             } => {
                 let _ = reply.send(self.find_repeat(&key, &fingerprint));
             }
-            Command::Input { id, data, reply } => {
-                let answer = self.input(id, data);
+            Command::Input {
+                id,
+                data,
+                shown,
+                reply,
+            } => {
+                let answer = self.input(id, data, &shown);
                 let _ = reply.send(answer);
             }
             Command::Kill { id, reply } => self.kill(id, reply),

@@ -177,7 +177,15 @@ impl State {
                 let _ = reply.send(answer);
             }
         });
-        Harness::start(id, num, program, self.queue.clone(), report, started)
+        Harness::start(
+            id,
+            num,
+            program,
+            self.queue.clone(),
+            self.redactor.clone(),
+            report,
+            started,
+        )
     }
 
     pub(super) fn spawn_failed(&mut self, id: SessionId, reason: String) {

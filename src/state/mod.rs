@@ -22,6 +22,7 @@ pub use stop::Stopped;
 
 use crate::api::{ApiError, SessionId};
 use crate::harness;
+use crate::redact::Redactor;
 use crate::store::{Answer, Done, IdempotencyKey, SessionNum, WriteQueue};
 
 /// An event whose handling takes longer than this is logged: everybody else has waited for it.
@@ -65,6 +66,8 @@ pub struct State {
     /// For those who report back: harness threads, and the writer's answers.
     events: Sender<Event>,
     queue: WriteQueue,
+    /// For the harness threads; `None` where redaction is turned off.
+    redactor: Option<Arc<Redactor>>,
     limits: Limits,
     sessions: HashMap<SessionId, Session>,
     idempotency: HashMap<String, IdempotencyKey>,
@@ -79,6 +82,7 @@ impl State {
         inbox: Receiver<Event>,
         events: Sender<Event>,
         queue: WriteQueue,
+        redactor: Option<Arc<Redactor>>,
         limits: Limits,
         idempotency: Vec<IdempotencyKey>,
         live: Arc<AtomicU64>,
@@ -91,6 +95,7 @@ impl State {
             inbox,
             events,
             queue,
+            redactor,
             limits,
             sessions: HashMap::new(),
             idempotency,

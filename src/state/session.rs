@@ -117,7 +117,12 @@ impl Session {
 }
 
 impl State {
-    pub(super) fn input(&mut self, id: SessionId, data: String) -> Result<Acceptance, ApiError> {
+    pub(super) fn input(
+        &mut self,
+        id: SessionId,
+        data: String,
+        shown: &str,
+    ) -> Result<Acceptance, ApiError> {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Ok(Acceptance::NotLive);
         };
@@ -143,7 +148,7 @@ impl State {
         let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
         harness.check_input(data.len()).map_err(backlog_full)?;
         // On record first, so that no answer of the harness's can stand before it.
-        let events = input_events(&data);
+        let events = input_events(shown);
         self.queue.fact(Fact::Events { num: *num, events }, None);
         harness.input(data.into_bytes()).map_err(backlog_full)?;
         Ok(Acceptance::Accepted)

@@ -1,0 +1,672 @@
+//! Redaction: secrets out of events, the log and diagnostics, before they are stored or shown.
+//!
+//! Runs on whatever thread has the bytes; it holds no state but its rules. A line is looked at closely only if it holds
+//! one of the rules' words, which a vectorised search finds: ordinary text passes at memory speed.
+
+mod rules;
+mod stream;
+mod value;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aho_corasick::Span;
+use aho_corasick::packed::{Config, MatchKind, Searcher};
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input, PatternID};
+
+use rules::{CONTEXTS, PEM_ANCHOR, PEM_BEGIN, PEM_KIND, TOKENS};
+pub use stream::Stream;
+use value::Assignment;
+
+/// The most literals that one vectorised search takes (aho-corasick's Teddy).
+const SEARCHER_MAX: usize = 60;
+
+/// The longest user pattern's automaton, in bytes.
+const USER_PATTERN_MAX: usize = 1024 * 1024;
+
+/// The rules in force, compiled.
+pub struct Redactor {
+    /// Finds the words without which a line holds no secret. `None` where the processor cannot: every line is then
+    /// looked at.
+    words: Option<Vec<Searcher>>,
+    /// All rules, each a pattern; group 1 is the secret.
+    secrets: Regex,
+    /// The rules for tokens, anchored: whether what is there can still become one.
+    tokens: DFA,
+    /// The same of the rules for values.
+    contexts: DFA,
+    /// What makes each of them recognisable before it is complete: in the order of `kinds`, but the first.
+    beginnings: Regex,
+    /// The user's own patterns, which have no words to search for first.
+    own: Option<Regex>,
+    kinds: Vec<&'static str>,
+    counts: Vec<AtomicU64>,
+    own_count: AtomicU64,
+}
+
+/// A secret that has been found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Secret {
+    /// Where, in what was searched.
+    range: Range<usize>,
+    kind: &'static str,
+    /// It reaches to the end of what is known, and can go on.
+    open: Open,
+}
+
+/// Whether, and until what, a secret goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    No,
+    /// To the end of the token.
+    Token,
+    /// To this quote, or the end of the line.
+    Quote(u8),
+    /// To the end of the line.
+    Line,
+    /// To the end of the block.
+    Pem,
+}
+
+/// A pattern of the user's that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadPattern {
+    /// Its line in the file, from 1.
+    pub line: usize,
+    /// Why.
+    pub reason: String,
+}
+
+impl Redactor {
+    /// The built-in rules, and the user's patterns, one a line; those that do not compile are given back.
+    pub fn new(own_patterns: &str) -> (Self, Vec<BadPattern>) {
+        let mut bad = Vec::new();
+        let mut own = Vec::new();
+        for (at, line) in own_patterns.lines().enumerate() {
+            let pattern = line.trim();
+            if pattern.is_empty() || pattern.starts_with('#') {
+                continue;
+            }
+            match compile(&[pattern.to_owned()]) {
+                Ok(regex) if regex.is_match("") => {
+                    bad.push(BadPattern {
+                        line: at + 1,
+                        reason: "it matches nothing at all, everywhere".into(),
+                    });
+                }
+                Ok(_) => own.push(pattern.to_owned()),
+                Err(reason) => bad.push(BadPattern {
+                    line: at + 1,
+                    reason,
+                }),
+            }
+        }
+        let own = (!own.is_empty()).then(|| compile(&own).ok()).flatten();
+        (Self::compiled(own), bad)
+    }
+
+    /// As [`Redactor::new`], with the patterns of a file; a missing file is one without patterns.
+    pub fn load(file: &Path) -> (Self, Vec<BadPattern>) {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::new(&text),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Self::new(""),
+            Err(err) => {
+                let (redactor, mut bad) = Self::new("");
+                bad.push(BadPattern {
+                    line: 0,
+                    reason: format!("the file cannot be read: {err}"),
+                });
+                (redactor, bad)
+            }
+        }
+    }
+
+    fn compiled(own: Option<Regex>) -> Self {
+        let patterns = patterns();
+        let kinds: Vec<&'static str> = kinds();
+        // Both cannot fail: the patterns are constants, and the tests compile them.
+        let secrets = compile(&patterns).expect("the built-in rules are regular expressions");
+        let automaton = |patterns: &[String]| {
+            let built = DFA::builder().syntax(syntax_config()).build_many(patterns);
+            built.expect("the built-in rules are regular expressions")
+        };
+        let (tokens, contexts) = patterns.split_at(TOKENS.len() + 1);
+        let (tokens, contexts) = (automaton(tokens), automaton(contexts));
+        let beginnings =
+            compile(&beginnings()).expect("the built-in rules are regular expressions");
+        let counts = kinds.iter().map(|_| AtomicU64::new(0)).collect();
+        Self {
+            words: searchers(),
+            secrets,
+            tokens,
+            contexts,
+            beginnings,
+            own,
+            kinds,
+            counts,
+            own_count: AtomicU64::new(0),
+        }
+    }
+
+    /// `text` with every secret in it replaced by `[REDACTED:<kind>]`.
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.find_all(text.as_bytes()).is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut stream = Stream::default();
+        let mut out = Vec::with_capacity(text.len());
+        stream.push(self, text.as_bytes(), &mut out);
+        stream.finish(self, &mut out);
+        // Secrets begin and end at ASCII characters, but a user's pattern can cut one in two.
+        Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// How many secrets of each kind have been taken out.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for (kind, count) in self.kinds.iter().zip(&self.counts) {
+            *counts.entry(*kind).or_default() += count.load(Ordering::Relaxed);
+        }
+        counts.insert("custom", self.own_count.load(Ordering::Relaxed));
+        counts.retain(|_, count| *count > 0);
+        counts
+    }
+
+    fn count(&self, kind: &str) {
+        let at = self.kinds.iter().position(|known| *known == kind);
+        at.map_or(&self.own_count, |at| &self.counts[at])
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Every secret in `hay`, in order, none overlapping another.
+    fn find_all(&self, hay: &[u8]) -> Vec<Secret> {
+        let mut found = Vec::new();
+        let mut position = 0;
+        let mut words = Words::new(self.words.as_deref(), hay);
+        while let Some(at) = words.next_from(position) {
+            let line = line_around(hay, at);
+            self.find_in(hay, line.start.max(position)..line.end, &mut found);
+            position = line.end;
+        }
+        if let Some(own) = &self.own {
+            for line in hay.split_inclusive(|&b| b == b'\n') {
+                let start = line.as_ptr() as usize - hay.as_ptr() as usize;
+                let range = start..start + line.len();
+                found.extend(
+                    own.find_iter(Input::new(hay).range(range))
+                        .filter(|m| !m.is_empty())
+                        .map(|m| Secret {
+                            range: m.range(),
+                            kind: "custom",
+                            open: Open::No,
+                        }),
+                );
+            }
+            found.sort_by_key(|secret| secret.range.start);
+            let mut end = 0;
+            found.retain(|secret| {
+                let apart = secret.range.start >= end;
+                end = end.max(secret.range.end);
+                apart
+            });
+        }
+        found
+    }
+
+    fn find_in(&self, hay: &[u8], line: Range<usize>, found: &mut Vec<Secret>) {
+        let mut position = line.start;
+        // Where a secret is costs more to find out than whether there is one.
+        while let Some(whole) = self.secrets.find(Input::new(hay).range(position..line.end)) {
+            let mut captures = self.secrets.create_captures();
+            self.secrets.search_captures(
+                &Input::new(hay).range(whole.start()..line.end),
+                &mut captures,
+            );
+            let (Some(whole), Some(pattern)) = (captures.get_match(), captures.pattern()) else {
+                return;
+            };
+            let value = captures
+                .get_group(1)
+                .map_or(whole.range(), |group| group.range());
+            if self.is_assignment(pattern) && !is_secret_assignment(hay, whole.start(), &value) {
+                position = value.start.max(whole.start() + 1);
+                continue;
+            }
+            let open = self.open(hay, pattern, &value, whole.end());
+            // The quotes stay: JSON is still JSON afterwards.
+            let value = if self.is_assignment(pattern) {
+                inside_quotes(hay, value)
+            } else {
+                value
+            };
+            position = whole.end().max(value.start + 1);
+            found.push(Secret {
+                range: value,
+                kind: self.kinds[pattern.as_usize()],
+                open,
+            });
+        }
+    }
+
+    fn is_assignment(&self, pattern: PatternID) -> bool {
+        pattern.as_usize() == TOKENS.len() + CONTEXTS.len()
+    }
+
+    fn open(&self, hay: &[u8], pattern: PatternID, value: &Range<usize>, end: usize) -> Open {
+        let index = pattern.as_usize();
+        if index == 0 {
+            return Open::Pem;
+        }
+        // What is found with what stands behind it is complete.
+        let has_tail = index > TOKENS.len() && !CONTEXTS[index - TOKENS.len() - 1].tail.is_empty();
+        if end < hay.len() || has_tail {
+            return Open::No;
+        }
+        let kind = self.kinds[index];
+        match hay[value.start] {
+            _ if index <= TOKENS.len() => Open::Token,
+            quote @ (b'"' | b'\'') if self.is_assignment(pattern) => {
+                let closed = value.len() > 1 && hay[value.end - 1] == quote;
+                if closed { Open::No } else { Open::Quote(quote) }
+            }
+            _ if kind == "cookie" || kind == "authorization" => Open::Line,
+            _ => Open::Token,
+        }
+    }
+
+    /// The first position from `from` on that may have to be taken out, depending on what comes: where a token may
+    /// begin, or the value of a name that has been read. A name by itself is no secret.
+    fn undecided_from(&self, hay: &[u8], from: usize, caches: &mut Caches) -> Option<usize> {
+        let token = (from..hay.len()).find(|&start| {
+            let begins_word = start == 0 || !is_word(hay[start - 1]) || !is_word(hay[start]);
+            begins_word && is_viable(&self.tokens, &mut caches.tokens, hay, start)
+        });
+        let leads = self.beginnings.find_iter(Input::new(hay).range(from..));
+        let value = leads
+            .filter(|lead| lead.pattern().as_usize() >= TOKENS.len())
+            .find(|lead| is_viable(&self.contexts, &mut caches.contexts, hay, lead.start()))
+            .map(|lead| lead.end());
+        token
+            .into_iter()
+            .chain(value)
+            .min()
+            .filter(|&at| at < hay.len())
+    }
+
+    fn create_caches(&self) -> Caches {
+        Caches {
+            tokens: self.tokens.create_cache(),
+            contexts: self.contexts.create_cache(),
+        }
+    }
+}
+
+/// Where a stream's automata keep their states.
+struct Caches {
+    tokens: Cache,
+    contexts: Cache,
+}
+
+/// Whether `hay` runs from `start` into its end while it can still match.
+fn is_viable(automaton: &DFA, cache: &mut Cache, hay: &[u8], start: usize) -> bool {
+    let input = Input::new(hay).range(start..).anchored(Anchored::Yes);
+    let Ok(mut state) = automaton.start_state_forward(cache, &input) else {
+        return false;
+    };
+    for &byte in &hay[start..] {
+        match automaton.next_state(cache, state, byte) {
+            Ok(next) if !next.is_dead() && !next.is_quit() => state = next,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Finds the places that are worth a closer look.
+struct Words<'a> {
+    searchers: Option<&'a [Searcher]>,
+    hay: &'a [u8],
+    /// Where each searcher has found its next word: none is sent twice over the same bytes.
+    next: Vec<usize>,
+}
+
+impl<'a> Words<'a> {
+    fn new(searchers: Option<&'a [Searcher]>, hay: &'a [u8]) -> Self {
+        let next = searchers
+            .into_iter()
+            .flatten()
+            .map(|searcher| find_word(searcher, hay, 0))
+            .collect();
+        Self {
+            searchers,
+            hay,
+            next,
+        }
+    }
+
+    /// The first such place from `position` on.
+    fn next_from(&mut self, position: usize) -> Option<usize> {
+        let Some(searchers) = self.searchers else {
+            return (position < self.hay.len()).then_some(position);
+        };
+        for (next, searcher) in self.next.iter_mut().zip(searchers) {
+            if *next < position {
+                *next = find_word(searcher, self.hay, position);
+            }
+        }
+        self.next
+            .iter()
+            .copied()
+            .min()
+            .filter(|&at| at < self.hay.len())
+    }
+}
+
+/// Where the next word begins; the end where there is none.
+fn find_word(searcher: &Searcher, hay: &[u8], from: usize) -> usize {
+    let span = Span {
+        start: from.min(hay.len()),
+        end: hay.len(),
+    };
+    searcher
+        .find_in(hay, span)
+        .map_or(hay.len(), |found| found.start())
+}
+
+fn inside_quotes(hay: &[u8], value: Range<usize>) -> Range<usize> {
+    let (inside, _) = value::unquoted(&hay[value.clone()]);
+    let start = inside.as_ptr() as usize - hay.as_ptr() as usize;
+    start..start + inside.len()
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+fn is_secret_assignment(hay: &[u8], start: usize, value: &Range<usize>) -> bool {
+    value::is_secret(&Assignment {
+        lead: &hay[start..value.start],
+        value: &hay[value.clone()],
+        next: hay.get(value.end).copied(),
+    })
+}
+
+fn line_around(hay: &[u8], at: usize) -> Range<usize> {
+    let start = hay[..at]
+        .iter()
+        .rposition(|&b| b == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let end = hay[at..]
+        .iter()
+        .position(|&b| b == b'\n')
+        .map_or(hay.len(), |newline| at + newline);
+    start..end.max(at + 1)
+}
+
+/// Pattern 0 is the beginning of a private key, then come the tokens, then the contexts, assignments last.
+fn patterns() -> Vec<String> {
+    let tokens = TOKENS
+        .iter()
+        .map(|rule| format!("({}{})", rule.prefix, rule.body));
+    let contexts = CONTEXTS.iter().map(|rule| match rule.kind {
+        "assignment" => format!("{}({})", rules::assignment_lead(), rule.value),
+        _ => format!("{}({}){}", rule.lead, rule.value, rule.tail),
+    });
+    std::iter::once(format!("({PEM_BEGIN})"))
+        .chain(tokens)
+        .chain(contexts)
+        .collect()
+}
+
+fn beginnings() -> Vec<String> {
+    let tokens = TOKENS.iter().map(|rule| rule.prefix.to_owned());
+    let contexts = CONTEXTS.iter().map(|rule| match rule.kind {
+        "assignment" => rules::assignment_lead(),
+        _ => rule.lead.to_owned(),
+    });
+    tokens.chain(contexts).collect()
+}
+
+fn kinds() -> Vec<&'static str> {
+    let tokens = TOKENS.iter().map(|rule| rule.kind);
+    std::iter::once(PEM_KIND)
+        .chain(tokens)
+        .chain(CONTEXTS.iter().map(|rule| rule.kind))
+        .collect()
+}
+
+fn searchers() -> Option<Vec<Searcher>> {
+    let tokens = TOKENS.iter().flat_map(|rule| rule.anchors);
+    let contexts = CONTEXTS.iter().flat_map(|rule| rule.anchors);
+    let mut words: Vec<&str> = tokens
+        .chain(contexts)
+        .copied()
+        .chain([PEM_ANCHOR])
+        .collect();
+    words.sort_unstable();
+    words.dedup();
+    words
+        .chunks(SEARCHER_MAX)
+        .map(|chunk| {
+            Config::new()
+                .match_kind(MatchKind::LeftmostFirst)
+                .builder()
+                .extend(chunk)
+                .build()
+        })
+        .collect()
+}
+
+fn compile(patterns: &[String]) -> Result<Regex, String> {
+    Regex::builder()
+        .syntax(syntax_config())
+        .configure(
+            Regex::config()
+                .utf8_empty(false)
+                .nfa_size_limit(Some(8 * USER_PATTERN_MAX)),
+        )
+        .build_many(patterns)
+        .map_err(|err| match err.syntax_error() {
+            Some(syntax) => syntax.to_string(),
+            None => err.to_string(),
+        })
+}
+
+fn syntax_config() -> syntax::Config {
+    syntax::Config::new().unicode(false).utf8(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redactor() -> Redactor {
+        Redactor::new("").0
+    }
+
+    #[test]
+    fn every_token_is_found_and_named() {
+        let redactor = redactor();
+        for rule in TOKENS {
+            for sample in rule.samples {
+                let redacted = redactor.redact(sample).into_owned();
+                assert_eq!(redacted, format!("[REDACTED:{}]", rule.kind), "{sample}");
+                let inside = format!("x = ({sample}), y");
+                assert_eq!(
+                    redactor.redact(&inside),
+                    format!("x = ([REDACTED:{}]), y", rule.kind),
+                    "{sample}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_is_known_by_what_stands_before_it() {
+        let redactor = redactor();
+        for (text, expected) in [
+            (
+                "Authorization: Bearer abc.def-ghi",
+                "Authorization: [REDACTED:authorization]",
+            ),
+            (
+                "curl -H \"Authorization: Basic dXNlcjpwYXNz\" https://x",
+                "curl -H \"Authorization: [REDACTED:authorization]\" https://x",
+            ),
+            (
+                "secret abc8Q~0123456789abcdefghijklmnopqrstuv",
+                "secret abc8Q~[REDACTED:azure]",
+            ),
+            (
+                "123456789:AAF0123456789abcdefghijklmnopqrstuv",
+                "123456789:AA[REDACTED:telegram]",
+            ),
+            (
+                "Cookie: session=abc123; theme=dark",
+                "Cookie: [REDACTED:cookie]",
+            ),
+            (
+                "postgres://user:hunter2@db:5432/x",
+                "postgres://user:[REDACTED:url-password]@db:5432/x",
+            ),
+            (
+                "export OPENAI_API_KEY=8f14e45fceea167a5a36",
+                "export OPENAI_API_KEY=[REDACTED:assignment]",
+            ),
+            (
+                "{\"password\": \"correct horse 1!\"}",
+                "{\"password\": \"[REDACTED:assignment]\"}",
+            ),
+            (
+                "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                "aws_secret_access_key = [REDACTED:assignment]",
+            ),
+            (
+                "https://x/y?token=8f14e45fceea167a&z=1",
+                "https://x/y?token=[REDACTED:assignment]&z=1",
+            ),
+        ] {
+            assert_eq!(redactor.redact(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_stays_as_it_is() {
+        let redactor = redactor();
+        for text in [
+            "token = lexer.next()",
+            "commit 8f14e45fceea167a5a36dedd4bea25438f14e45f",
+            "id 0196a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b",
+            "/usr/lib/python3/secrets.py:12: token: str = field(default=None)",
+            "fn password(&self) -> &str { &self.password }",
+            "max_tokens: 4096, tokens=12345, tokenizer: gpt2",
+            "see https://example.com:8080/@user/path",
+            "PWD=/home/u/work",
+            "Set the Authorization: header to the value of your token",
+            "the cookie: chocolate",
+            "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+            "sk-folding-cube task-1 disk-0123456789",
+            "if (token === null) { return password; }",
+            "PASSWORD=$(pass show x)",
+            "password: required",
+        ] {
+            assert_eq!(redactor.redact(text), text);
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_taken_out_as_a_block() {
+        let redactor = redactor();
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+        let key = format!(
+            "-----BEGIN RSA PRIVATE KEY-----\n{line}\n{line}\nabcd==\n-----END RSA PRIVATE KEY-----"
+        );
+        assert_eq!(
+            redactor.redact(&format!("a\n{key}\nb\n")),
+            "a\n[REDACTED:private-key]\nb\n"
+        );
+        let json = format!("{{\"k\":\"{}\",\"x\":1}}", key.replace('\n', "\\n"));
+        assert_eq!(
+            redactor.redact(&json),
+            "{\"k\":\"[REDACTED:private-key]\",\"x\":1}"
+        );
+        let broken = format!("-----BEGIN PRIVATE KEY-----\n{line}\nthe end of it\n");
+        assert_eq!(
+            redactor.redact(&broken),
+            "[REDACTED:private-key]the end of it\n"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_found_wherever_the_writes_are_split() {
+        let redactor = redactor();
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+        let texts = TOKENS
+            .iter()
+            .flat_map(|rule| rule.samples)
+            .map(|sample| format!("a {sample} b\n"));
+        let others = [
+            "Authorization: Bearer abc.def-ghi\nx".to_owned(),
+            "export OPENAI_API_KEY=8f14e45fceea167a5a36\n".to_owned(),
+            "postgres://user:hunter2@db:5432/x\n".to_owned(),
+            "{\"password\": \"correcthorse\", \"a\": 1}".to_owned(),
+            format!(
+                "-----BEGIN PRIVATE KEY-----\n{line}\nabcd==\n-----END PRIVATE KEY-----\nafter\n"
+            ),
+        ];
+        for text in texts.chain(others) {
+            let whole = redactor.redact(&text).into_owned();
+            assert!(whole.contains("[REDACTED:"), "{text}");
+            for at in 0..=text.len() {
+                let mut stream = Stream::default();
+                let mut out = Vec::new();
+                stream.push(&redactor, &text.as_bytes()[..at], &mut out);
+                stream.push(&redactor, &text.as_bytes()[at..], &mut out);
+                stream.finish(&redactor, &mut out);
+                assert_eq!(
+                    String::from_utf8_lossy(&out),
+                    whole,
+                    "split at {at} of {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn after_the_time_is_up_no_byte_of_a_recognised_secret_gets_out() {
+        let redactor = redactor();
+        for rule in TOKENS {
+            for sample in rule.samples {
+                for at in 0..=sample.len() {
+                    let mut stream = Stream::default();
+                    let mut out = Vec::new();
+                    stream.push(&redactor, &sample.as_bytes()[..at], &mut out);
+                    stream.expire(&redactor, &mut out);
+                    stream.push(&redactor, &sample.as_bytes()[at..], &mut out);
+                    stream.push(&redactor, b" b\n", &mut out);
+                    let text = String::from_utf8_lossy(&out);
+                    let secret = &sample[sample.len() - 8..];
+                    assert!(!text.contains(secret), "{text} for {sample} split at {at}");
+                    assert!(text.ends_with(" b\n"), "{text} for {sample} split at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_users_own_patterns_hold_and_bad_ones_are_named() {
+        let (redactor, bad) = Redactor::new("# mine\nproject-\\d+\n(\n\nx*\n");
+        assert_eq!(
+            redactor.redact("see project-42 now"),
+            "see [REDACTED:custom] now"
+        );
+        let lines: Vec<usize> = bad.iter().map(|bad| bad.line).collect();
+        assert_eq!(lines, [3, 5]);
+    }
+}

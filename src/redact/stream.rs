@@ -1,0 +1,333 @@
+//! Redaction of a stream that comes in pieces: a secret is found wherever the pieces are cut.
+//!
+//! What has been passed on stays in view as context, up to the beginning of its line. What can still become a secret is
+//! held back until it is decided, or until [`Stream::expire`] is called: then what is recognisable is taken out, with
+//! whatever follows of it.
+
+use std::ops::Range;
+
+use regex_automata::Input;
+
+use super::rules::TOKENS;
+use super::{Caches, Open, Redactor, Secret};
+
+/// How much of a line is kept in view behind what has been passed on, in bytes.
+const CONTEXT_MAX: usize = 512;
+
+/// How much of an unfinished line can be held back, in bytes: longer than any secret but a private key.
+const HELD_MAX: usize = 4096;
+
+/// How much of a secret without an end is swallowed, in bytes.
+const SWALLOW_MAX: usize = 64 * 1024;
+
+/// The longest line of a private key, in bytes; RFC 7468 has 64, OpenPGP and wrapped ones a few more.
+const PEM_LINE_MAX: usize = 256;
+
+/// One stream's state.
+#[derive(Default)]
+pub struct Stream {
+    /// Context, then what is held back.
+    buffer: Vec<u8>,
+    /// Where in `buffer` what is held back begins.
+    passed: usize,
+    swallowing: Swallowing,
+    caches: Option<Caches>,
+}
+
+/// What of the coming bytes belongs to a secret that has been replaced already.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Swallowing {
+    #[default]
+    Nothing,
+    /// Up to the secret's end, so many bytes at most.
+    Until(Open, usize),
+    /// Lines of a private key; a short one has come, so that the next must be its last.
+    Pem { short: bool, first: bool },
+}
+
+impl Stream {
+    /// Whether something is held back.
+    pub fn is_holding(&self) -> bool {
+        self.passed < self.buffer.len()
+    }
+
+    /// Takes `data`, and adds to `out` what of it can be passed on.
+    pub fn push(&mut self, redactor: &Redactor, data: &[u8], out: &mut Vec<u8>) {
+        self.buffer.extend_from_slice(data);
+        while self.step(redactor, out) {}
+        self.trim();
+    }
+
+    /// The time is up: what is recognisable of what is held back is replaced, the rest passed on.
+    pub fn expire(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
+        if !self.is_holding() {
+            return;
+        }
+        if let Swallowing::Pem { .. } = self.swallowing {
+            self.drop_held();
+            return;
+        }
+        match redactor.recognise(&self.buffer, self.passed) {
+            Some(secret) => self.replace(redactor, &secret, out),
+            None => {
+                out.extend_from_slice(&self.buffer[self.passed..]);
+                self.passed = self.buffer.len();
+            }
+        }
+        self.trim();
+    }
+
+    /// The end of the stream: nothing more comes that could decide anything.
+    pub fn finish(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
+        self.expire(redactor, out);
+    }
+
+    /// Handles a part of what is held; `true` if there may be more to do.
+    fn step(&mut self, redactor: &Redactor, out: &mut Vec<u8>) -> bool {
+        match self.swallowing {
+            Swallowing::Until(open, left) => self.swallow(open, left),
+            Swallowing::Pem { short, first } => self.swallow_pem_line(short, first),
+            Swallowing::Nothing => self.pass(redactor, out),
+        }
+    }
+
+    fn pass(&mut self, redactor: &Redactor, out: &mut Vec<u8>) -> bool {
+        let mut done = 0;
+        for secret in redactor.find_all(&self.buffer) {
+            if secret.range.end <= self.passed {
+                continue;
+            }
+            self.replace(redactor, &secret, out);
+            done = secret.range.end;
+            if self.swallowing != Swallowing::Nothing {
+                break;
+            }
+        }
+        // What comes after a secret is not judged by what was before it.
+        self.buffer.drain(..done);
+        self.passed -= done.min(self.passed);
+        if self.swallowing != Swallowing::Nothing {
+            return self.is_holding();
+        }
+        let from = self
+            .line_start()
+            .max(self.buffer.len().saturating_sub(HELD_MAX));
+        let mut caches = self
+            .caches
+            .take()
+            .unwrap_or_else(|| redactor.create_caches());
+        let undecided = redactor.undecided_from(&self.buffer, from, &mut caches);
+        self.caches = Some(caches);
+        let until = undecided.unwrap_or(self.buffer.len()).max(self.passed);
+        out.extend_from_slice(&self.buffer[self.passed..until]);
+        self.passed = until;
+        false
+    }
+
+    /// Passes on what is before `secret`, and its replacement.
+    fn replace(&mut self, redactor: &Redactor, secret: &Secret, out: &mut Vec<u8>) {
+        let Range { start, end } = secret.range;
+        if start > self.passed {
+            out.extend_from_slice(&self.buffer[self.passed..start]);
+        }
+        out.extend_from_slice(format!("[REDACTED:{}]", secret.kind).as_bytes());
+        redactor.count(secret.kind);
+        self.passed = end;
+        self.swallowing = match secret.open {
+            Open::No => Swallowing::Nothing,
+            Open::Pem => Swallowing::Pem {
+                short: false,
+                first: true,
+            },
+            open => Swallowing::Until(open, SWALLOW_MAX),
+        };
+    }
+
+    /// Drops what belongs to the secret; `true` when its end has been found and more is there.
+    fn swallow(&mut self, open: Open, left: usize) -> bool {
+        let held = &self.buffer[self.passed..];
+        let belongs = |byte: &u8| match open {
+            Open::Quote(quote) => *byte != quote && *byte != b'\n' && *byte != b'\r',
+            Open::Line => *byte != b'\n' && *byte != b'\r' && *byte != b'"',
+            Open::Token | Open::No | Open::Pem => is_token(*byte),
+        };
+        let length = held
+            .iter()
+            .take_while(|byte| belongs(byte))
+            .count()
+            .min(left);
+        let ended = length < held.len();
+        self.buffer.drain(..self.passed + length);
+        self.passed = 0;
+        self.swallowing = match ended {
+            true => Swallowing::Nothing,
+            false => Swallowing::Until(open, left - length),
+        };
+        ended
+    }
+
+    /// Drops a line of a private key; `true` if the block has ended, or another line is there.
+    fn swallow_pem_line(&mut self, short: bool, first: bool) -> bool {
+        let held = &self.buffer[self.passed..];
+        let newline = held.iter().position(|&b| b == b'\n');
+        let line = &held[..newline.unwrap_or(held.len())];
+        // In JSON or an environment the whole block can stand in one line, its newlines escaped.
+        if let Some(end) = pem_end(line) {
+            return self.end_pem(end);
+        }
+        if !can_be_pem(line) || (short && newline.is_some() && !line.is_empty()) {
+            return self.end_pem(0);
+        }
+        let Some(newline) = newline else {
+            // Undecided: at most a line's worth of it.
+            return false;
+        };
+        let trimmed = line.trim_ascii();
+        let is_data = !first && !trimmed.is_empty() && !trimmed.contains(&b':');
+        let short = is_data && trimmed.len() < 60;
+        self.buffer.drain(..=self.passed + newline);
+        self.passed = 0;
+        self.swallowing = Swallowing::Pem {
+            short,
+            first: false,
+        };
+        true
+    }
+
+    fn end_pem(&mut self, length: usize) -> bool {
+        self.buffer.drain(..self.passed + length);
+        self.passed = 0;
+        self.swallowing = Swallowing::Nothing;
+        true
+    }
+
+    fn drop_held(&mut self) {
+        self.buffer.clear();
+        self.passed = 0;
+    }
+
+    fn line_start(&self) -> usize {
+        self.buffer
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |newline| newline + 1)
+    }
+
+    /// Forgets what is no longer of use as context.
+    fn trim(&mut self) {
+        let keep_from = self
+            .line_start()
+            .min(self.passed)
+            .max(self.passed.saturating_sub(CONTEXT_MAX));
+        // Only lines before the last are done with; within it, context is kept.
+        if keep_from > 0 {
+            self.buffer.drain(..keep_from);
+            self.passed -= keep_from;
+        }
+    }
+}
+
+impl Redactor {
+    /// The secret that begins in the last line of `hay`, although it is not complete, and reaches past `passed`.
+    fn recognise(&self, hay: &[u8], passed: usize) -> Option<Secret> {
+        let line = hay
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |newline| newline + 1);
+        let found = self.beginnings.find_iter(Input::new(hay).range(line..));
+        found
+            .map(|found| self.unfinished(hay, &found))
+            .find(|secret| secret.range.end > passed && !secret.range.is_empty())
+    }
+
+    fn unfinished(&self, hay: &[u8], beginning: &regex_automata::Match) -> Secret {
+        let index = beginning.pattern().as_usize();
+        let kind = self.kinds[index + 1];
+        if index < TOKENS.len() {
+            return Secret {
+                range: beginning.start()..hay.len(),
+                kind,
+                open: Open::Token,
+            };
+        }
+        let start = beginning.end();
+        let (start, open) = match hay.get(start) {
+            Some(quote @ (b'"' | b'\'')) => (start + 1, Open::Quote(*quote)),
+            _ if matches!(kind, "cookie" | "authorization") => (start, Open::Line),
+            _ => (start, Open::Token),
+        };
+        Secret {
+            range: start..hay.len(),
+            kind,
+            open,
+        }
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'_' | b'-'
+                | b'+'
+                | b'/'
+                | b'='
+                | b'.'
+                | b'~'
+                | b'%'
+                | b':'
+                | b'!'
+                | b'#'
+                | b'$'
+                | b'^'
+                | b'*'
+                | b'@'
+        )
+}
+
+/// Where the last line of a block ends in `line`.
+fn pem_end(line: &[u8]) -> Option<usize> {
+    let begin = line.windows(9).position(|window| window == b"-----END ")?;
+    let rest = &line[begin + 9..];
+    let end = rest.windows(5).position(|window| window == b"-----")?;
+    Some(begin + 9 + end + 5)
+}
+
+/// Whether `line`, perhaps incomplete, can be a part of a block.
+fn can_be_pem(line: &[u8]) -> bool {
+    let text = line.trim_ascii();
+    if text.starts_with(b"-----E") {
+        return text.len() <= PEM_LINE_MAX
+            && text[6..]
+                .iter()
+                .all(|b| b.is_ascii_uppercase() || matches!(b, b' ' | b'-'));
+    }
+    // Escaped newlines join the lines of a block to one, of any length.
+    let joined = text.windows(2).any(|window| window == b"\\n");
+    let is_header = text.contains(&b':') && text.len() < PEM_LINE_MAX;
+    let is_data = |b: &u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\\' | b'-' | b' ' | b'"')
+    };
+    if joined || text.starts_with(b"\\") {
+        return text.iter().all(is_data);
+    }
+    let known_header = [
+        "Proc-Type",
+        "DEK-Info",
+        "Version",
+        "Comment",
+        "Hash",
+        "Charset",
+        "MessageID",
+    ]
+    .iter()
+    .any(|name| {
+        name.as_bytes()
+            .starts_with(&text[..text.len().min(name.len())])
+    });
+    (is_header && known_header)
+        || (text.len() <= PEM_LINE_MAX
+            && text
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-')))
+}
