@@ -16,6 +16,7 @@
 //! | [`daemon`] | the daemon's life: home, lock, serve, and start/stop/status from outside |
 //! | [`cli`] | the verbs, a file each |
 //! | [`client`] | the blocking API client that the verbs use |
+//! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
 //! | [`observe`] | the log |
 //! | [`sys`] | what the kernel offers and std does not; the only `unsafe`, and the only `cfg(target_os)` |
 //!
