@@ -1,6 +1,6 @@
 //! A plain HTTP client that shares no code with the daemon.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
@@ -177,7 +177,7 @@ impl Answer {
 }
 
 /// Reads one answer, and leaves the connection open.
-pub fn read_answer(reader: &mut BufReader<UnixStream>) -> Answer {
+pub fn read_answer(reader: &mut impl BufRead) -> Answer {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let n = reader.read_until(b'\n', &mut bytes).unwrap();
