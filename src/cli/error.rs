@@ -103,14 +103,25 @@ impl From<ClientError> for CliError {
                 message,
                 Some("coven daemon restart"),
             ),
-            ClientError::Api { error, .. } => {
-                Self::failed(&error.code, message, Some(next_for(&error)))
-            }
+            ClientError::Api { error, .. } => Self::failed(
+                &error.code,
+                message,
+                Some(&with_id(next_for(&error), &error)),
+            ),
             ClientError::Io(_) | ClientError::Protocol(_) => {
                 Self::failed("daemon_unreachable", message, Some("coven daemon status"))
             }
         }
     }
+}
+
+/// `next` with the session that the error is about in it: of several, only one may have failed.
+fn with_id(next: &str, error: &ErrorDetail) -> String {
+    let id = error
+        .details
+        .as_ref()
+        .and_then(|details| details.get("sessionId")?.as_str());
+    id.map_or_else(|| next.to_owned(), |id| next.replace("<id>", id))
 }
 
 /// The first thing to look at.

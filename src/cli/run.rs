@@ -198,9 +198,9 @@ fn kill_on_signal(home: Home) -> io::Result<Arc<Pending>> {
             return;
         };
         if known.is_asked_for.load(Ordering::SeqCst) {
-            // If the launch fails, the process ends with that.
-            let path = format!("/sessions/{}/kill", known.id.wait());
             std::thread::spawn(move || {
+                // If the launch fails, the process ends with that.
+                let path = format!("/sessions/{}/kill", known.id.wait());
                 // What goes wrong with it shows in what is followed, or in nothing happening.
                 if let Ok(mut client) = connect(&home) {
                     let _ = client.post::<Accepted>(&path, &());

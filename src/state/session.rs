@@ -233,7 +233,8 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let (Phase::Running { pid, .. }, Some(ending)) = (&session.phase, &mut session.ending)
+        let (Phase::Running { pid, .. } | Phase::Exited { pid, .. }, Some(ending)) =
+            (&session.phase, &mut session.ending)
         else {
             return;
         };

@@ -242,6 +242,22 @@ fn kill_ends_several_sessions_and_says_so() {
 }
 
 #[test]
+fn a_session_that_cannot_be_killed_does_not_save_the_others() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    let ended = [hello(&coven), hello(&coven)];
+    let live = coven.launch("quiet", "x");
+    let ran = coven.cli(["kill", &ended[0], &ended[1], &live]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.out, format!("{live} killed\n"));
+    for id in &ended {
+        assert!(ran.err.contains(id), "{ran:?}");
+    }
+    assert_eq!(ran.err.matches("(session_not_live)").count(), 2, "{ran:?}");
+    assert_eq!(coven.session(&live)["status"], "killed");
+}
+
+#[test]
 fn sacrifice_deletes_for_good_and_only_with_yes() {
     let coven = Coven::start();
     let id = hello(&coven);

@@ -175,6 +175,27 @@ fn usage_errors_exit_2_and_say_what_is_wrong() {
 }
 
 #[test]
+fn a_run_that_cannot_be_understood_names_what_is_wrong() {
+    let coven = Coven::new();
+    let cases: [(&[&str], &str); 8] = [
+        (&["run"], "harness"),
+        (&["run", "hello"], "prompt"),
+        (&["run", "--timeout", "soon", "hello", "x"], "soon"),
+        (&["run", "--timeout"], "--timeout"),
+        (&["run", "--nonsense", "hello", "x"], "--nonsense"),
+        (&["run", "--title"], "--title"),
+        (&["run", "--file", "f"], "harness"),
+        (&["run", "--file", "f", "hello", "x"], "--file"),
+    ];
+    for (args, what) in cases {
+        let ran = coven.cli(args);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {ran:?}");
+        let message = ran.err.lines().next().unwrap();
+        assert!(message.contains(what), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
 fn an_argument_that_is_not_utf8_is_a_usage_error() {
     let coven = Coven::new();
     let bad = OsStr::from_bytes(b"a\xffb");
@@ -195,6 +216,11 @@ fn help_is_on_stdout_and_exits_0() {
     let all = [
         &["--help"][..],
         &["-h"],
+        &["help"],
+        &["help", "run"],
+        &["help", "daemon"],
+        &["help", "daemon", "start"],
+        &["daemon", "help"],
         &["daemon", "--help"],
         &["daemon", "start", "--help"],
     ];

@@ -125,3 +125,101 @@ fn clients_that_stall_cost_the_others_nothing() {
     }
     drop(stalled);
 }
+
+/// The most memory that the process has ever had, in KiB (proc(5)).
+fn peak_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let (kib, _) = peak.unwrap().trim().split_once(' ').unwrap();
+    kib.parse().unwrap()
+}
+
+#[test]
+fn a_client_that_is_always_a_request_ahead_costs_no_memory() {
+    const REQUESTS: usize = 7_000;
+    let coven = Coven::start();
+    let pad = "p".repeat(15_000);
+    let request = format!("GET /api-version HTTP/1.1\r\nX-Pad: {pad}\r\n\r\n");
+    assert!(REQUESTS * request.len() > 100 << 20);
+    let (first, rest) = request.as_bytes().split_at(request.len() / 2);
+    let stream = coven.connect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Each write ends a request and begins the next.
+            let next = [rest, first].concat();
+            (&stream).write_all(first).unwrap();
+            for _ in 1..REQUESTS {
+                (&stream).write_all(&next).unwrap();
+            }
+            (&stream).write_all(rest).unwrap();
+        });
+        let mut reader = BufReader::new(&stream);
+        for _ in 0..REQUESTS {
+            assert_eq!(read_answer(&mut reader).status, 200);
+        }
+    });
+    let peak = peak_kib(coven.daemon_pid());
+    assert!(peak < 64 << 10, "{peak} KiB");
+}
+
+#[test]
+fn whoever_is_refused_can_send_all_and_still_reads_why() {
+    let coven = Coven::new().env("COVEN_MAX_CONNECTIONS", "1");
+    coven.start_daemon();
+    let pid = {
+        let daemon = std::fs::read(coven.home().join("daemon.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&daemon).unwrap()["pid"].clone()
+    };
+    let held = eventually_some("the only place", || admitted(&coven));
+    let log = || std::fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+    for round in 0..50 {
+        let stream = coven.connect();
+        (&stream)
+            .write_all(b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+            .unwrap();
+        (&stream).write_all(b"{}").unwrap();
+        let refused = Answer::parse(&read_all(&stream));
+        refused.assert_error(503, "too_many_connections");
+        let id = refused.header("x-request-id").unwrap();
+        let word = format!("request={id} ");
+        eventually(&format!("round {round}, {id} in the log"), || {
+            log().contains(&word)
+        });
+    }
+
+    let status = coven.cli(["daemon", "status"]);
+    assert_eq!(status.code, 0, "{status:?}");
+    assert!(status.out.contains("running"), "{status:?}");
+    let status = coven.cli(["daemon", "status", "--json"]);
+    assert_eq!(
+        (status.code, &status.json()["state"]),
+        (0, &json!("running"))
+    );
+    assert_eq!(status.json()["pid"], pid);
+    let start = coven.cli(["daemon", "start"]);
+    assert_eq!((start.code, start.err.as_str()), (0, ""), "{start:?}");
+    assert!(start.out.contains("already running"), "{start:?}");
+
+    drop(held);
+    eventually("the same daemon", || {
+        let health = coven.get("/health");
+        health.status == 200 && health.json()["daemon"]["pid"] == pid
+    });
+}
+
+#[test]
+fn a_request_that_is_cut_short_is_told_so() {
+    let coven = Coven::start();
+    for part in [
+        "G",
+        "GET /health HTTP/1.1\r\nHost: x\r\n",
+        "POST /api/v1/sessions HTTP/1.1\r\nContent-Length: 10\r\n\r\n{",
+        "POST /api/v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ] {
+        let stream = coven.connect();
+        (&stream).write_all(part.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answer = Answer::parse(&read_all(&stream));
+        answer.assert_error(400, "invalid_request");
+    }
+}

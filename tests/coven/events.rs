@@ -410,3 +410,42 @@ fn an_echo_never_stands_before_its_input() {
         assert!(asked.starts_with(&echoed), "{asked:?} {echoed:?}");
     }
 }
+
+#[test]
+fn a_page_that_was_cut_always_says_that_there_is_more() {
+    let coven = Coven::start();
+    coven.harness_with(
+        "sink",
+        "echo ready; exec cat > /dev/null",
+        json!({ "stdin": "open" }),
+    );
+    let id = &coven.launch("sink", "x");
+    coven.wait_for_output(id, "ready");
+    // One input is several events, which are committed at once: who sees the first of them has not seen all.
+    let data = "i".repeat(1_000_000);
+    let mut before = coven.session(id)["last_seq"].as_u64().unwrap();
+    for round in 0..60 {
+        // Without a limit, the page is cut by its bytes.
+        let limit = ["&limit=1", "&limit=2", ""][round % 3];
+        let path = format!("/api/v1/events?sessionId={id}&afterSeq={before}{limit}");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    // Not a moment between two attempts: one of them meets the commit.
+                    let first = loop {
+                        let page = coven.get(&path).json();
+                        if page["nextCursor"] != Value::Null {
+                            break page;
+                        }
+                    };
+                    assert_eq!(first["hasMore"], true, "{limit}: {:?}", seqs(&first));
+                });
+            }
+            assert_eq!(coven.input(id, &data).status, 202);
+        });
+        let events = coven.events(id);
+        let last = events.last().unwrap()["seq"].as_u64().unwrap();
+        assert!(last >= before + 3, "{last} after {before}");
+        before = last;
+    }
+}

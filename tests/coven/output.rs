@@ -274,3 +274,48 @@ fn the_longest_prompt_that_an_argument_holds_is_taken() {
     let id = coven.launch("echoes", &prompt);
     assert!(output(&coven.events_to_end(&id), "stdout") == prompt.as_bytes());
 }
+
+#[test]
+fn a_character_that_a_grandchild_could_have_finished_is_still_there() {
+    let coven = Coven::start();
+    // Its beginning is held back for the rest, and the end of the pipe never comes.
+    let script = "printf 'abc\\303'; printf 'de\\342\\202' >&2; sleep 600 & exit 0";
+    let events = said(&coven, script);
+    for (stream, expected) in [("stdout", &b"abc\xc3"[..]), ("stderr", b"de\xe2\x82")] {
+        assert_eq!(output(&events, stream), expected);
+        let all = outputs(&events);
+        let last = all.iter().rfind(|payload| payload["stream"] == stream);
+        assert!(last.unwrap()["base64"].is_string(), "{last:?}");
+    }
+    let ended = &milestones(&events)[2..];
+    assert_eq!(
+        ended,
+        ["exit", "status:completed"],
+        "nothing comes behind the end"
+    );
+}
+
+#[test]
+fn what_a_harness_left_in_its_pipe_is_stored_however_rarely_the_daemon_is_run() {
+    let coven = Coven::start();
+    // The grandchild holds the pipe, so that only silence tells that all has come.
+    let script = "until [ -e go ]; do sleep 0.02; done
+yes 0123456789abcde | head -c 65536; sleep 600 & exit 0";
+    coven.harness("leaves", script);
+    let id = coven.launch("leaves", "x");
+    let harness = coven.session(&id)["pid"].as_i64().unwrap() as i32;
+    let daemon = coven.daemon_pid();
+    assert!(kill(daemon, libc::SIGSTOP));
+    std::fs::write(coven.work().join("go"), "").unwrap();
+    eventually("it has exited", || process_state(harness) == Some('Z'));
+    // From stop to stop, longer than a pipe must be quiet; in between, some steps at a time.
+    for _ in 0..30 {
+        kill(daemon, libc::SIGCONT);
+        kill(daemon, libc::SIGSTOP);
+        let other = Command::new("sleep").arg("0.15").status();
+        assert!(other.unwrap().success());
+    }
+    kill(daemon, libc::SIGCONT);
+    let expected = b"0123456789abcde\n".repeat(65536 / 16);
+    assert!(output(&coven.events_to_end(&id), "stdout") == expected);
+}

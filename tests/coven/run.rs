@@ -1,6 +1,8 @@
 //! `coven run`: what it shows, what it exits with, and what it makes of its arguments.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
 
 use serde_json::Value;
 
@@ -114,6 +116,65 @@ fn a_second_ctrl_c_does_not_wait_for_the_session() {
     kill(run.id() as i32, libc::SIGINT);
     assert_eq!(finish(run).code, 130);
     assert_eq!(coven.session(id)["status"], "running");
+}
+
+#[test]
+fn ctrl_c_ends_a_run_whose_daemon_does_not_answer() {
+    let coven = Coven::start();
+    let daemon = coven.daemon_pid();
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        assert!(kill(daemon, libc::SIGSTOP));
+        let run = coven.spawn(["run", "hello", "x"]);
+        let pid = run.id() as i32;
+        eventually("it is connected", || has_socket(pid));
+        assert!(kill(pid, signal));
+        let ran = finish(run);
+        assert_eq!((ran.code, ran.out.as_str()), (128 + signal, ""), "{ran:?}");
+        assert!(kill(daemon, libc::SIGCONT));
+    }
+    assert_eq!(coven.sessions(), [] as [Value; 0]);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_the_launch() {
+    let health = Coven::start().get("/api/v1/health").text();
+    // A daemon that says that it is well, and then nothing more.
+    let coven = Coven::new();
+    let listener = UnixListener::bind(coven.socket()).unwrap();
+    let run = coven.spawn(["run", "hello", "x"]);
+    let pid = run.id() as i32;
+    let (mut client, _) = listener.accept().unwrap();
+    read_until(&mut client, "\r\n\r\n");
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let length = health.len();
+    write!(client, "{head}Content-Length: {length}\r\n\r\n{health}").unwrap();
+    let launch = read_until(&mut client, "\r\n\r\n");
+    assert!(launch.starts_with("POST "), "{launch}");
+    assert!(kill(pid, libc::SIGINT));
+    eventually("the first has been taken", || {
+        !is_pending(pid, libc::SIGINT)
+    });
+    assert!(kill(pid, libc::SIGINT));
+    assert_eq!(finish(run).code, 130);
+}
+
+/// Whether a signal waits for the process to take it (proc(5)).
+fn is_pending(pid: i32, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let sets = ["SigPnd:", "ShdPnd:"];
+    let mut pending = status
+        .lines()
+        .filter_map(|line| sets.iter().find_map(|name| line.strip_prefix(name)));
+    pending.any(|set| u64::from_str_radix(set.trim(), 16).unwrap() & 1 << (signal - 1) != 0)
+}
+
+/// Whether the process has a socket open.
+fn has_socket(pid: i32) -> bool {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter();
+    fds.flatten()
+        .flatten()
+        .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+        .any(|target| target.to_string_lossy().starts_with("socket:"))
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The daemon in the foreground, as supervisors run it, and what it takes from the environment it was started in.
 
 use std::io::Read;
-use std::process::Child;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Stdio};
+
+use serde_json::json;
 
 use crate::support::*;
 
@@ -180,4 +184,68 @@ fn a_background_daemon_keeps_nothing_of_who_started_it() {
         std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap(),
         coven.home()
     );
+}
+
+#[test]
+fn a_daemon_that_was_started_with_sigchld_ignored_runs_sessions_as_usual() {
+    let coven = Coven::new();
+    coven.harness("fails", "echo out; exit 7");
+    coven.harness("quiet", "echo ready; exec sleep 1000");
+    let mut serve = coven.command(["daemon", "serve"]);
+    // SAFETY: signal(2) is async-signal-safe. A shell is no help: some do not pass an ignored SIGCHLD on.
+    unsafe {
+        serve.pre_exec(|| match libc::signal(libc::SIGCHLD, libc::SIG_IGN) {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let mut daemon = serve.stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_line(&mut daemon, "contract_served");
+    for _ in 0..5 {
+        assert_eq!(coven.run("hello", "x")["status"], "completed");
+        let id = coven.launch("fails", "x");
+        assert_eq!(output(&coven.events_to_end(&id), "stdout"), b"out\n");
+        let record = coven.session(&id);
+        assert_eq!(
+            (&record["status"], &record["exit_code"]),
+            (&json!("failed"), &json!(7))
+        );
+    }
+    let id = coven.launch("quiet", "x");
+    coven.wait_for_output(&id, "ready");
+    assert_eq!(coven.kill_session(&id).status, 202);
+    let exit = coven.events_to_end(&id);
+    let exit = exit.iter().find(|event| event["kind"] == "exit").unwrap();
+    assert_eq!(payload(exit)["signal"], 15);
+    kill(daemon.id() as i32, libc::SIGTERM);
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_hangup_makes_the_daemon_read_its_manifests_again() {
+    let coven = Coven::new();
+    let (child, _) = serve(&coven);
+    let pid = child.id() as i32;
+    let manifest = coven.home().join("adapters/late.json");
+    let adapter = json!({ "id": "late", "label": "Late", "executable": "late" });
+    let launch = || coven.try_launch("late", "x", json!({}));
+    coven.program("late", "echo here");
+    std::fs::write(&manifest, json!({ "adapters": [adapter] }).to_string()).unwrap();
+    std::fs::set_permissions(&manifest, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(launch().error(), (400, "invalid_request".into()));
+    assert!(kill(pid, libc::SIGHUP));
+    let launched = eventually_some("the new manifest", || {
+        Some(launch()).filter(|a| a.status == 201)
+    });
+    assert_eq!(
+        output(&coven.events_to_end(&launched.id()), "stdout"),
+        b"here\n"
+    );
+
+    std::fs::remove_file(manifest).unwrap();
+    assert!(kill(pid, libc::SIGHUP));
+    eventually("it is gone again", || launch().status == 400);
+    assert_eq!(coven.daemon_pid(), pid);
+    kill(pid, libc::SIGTERM);
+    assert_eq!(finish(child).code, 0);
 }

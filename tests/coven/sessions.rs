@@ -405,3 +405,27 @@ fn a_deleted_sessions_key_can_be_used_again() {
     });
     assert_ne!(again.id(), id);
 }
+
+#[test]
+fn a_repeated_launch_gives_the_first_session_though_its_project_is_gone() {
+    let coven = Coven::start();
+    let root = coven.work().join("project");
+    std::fs::create_dir(&root).unwrap();
+    let body = merged(
+        coven.launch_body("hello", "once"),
+        json!({ "projectRoot": root }),
+    );
+    let first = coven.launch_keyed("key", &body);
+    assert_eq!(first.status, 201);
+    let record = coven.ended(&first.id());
+    std::fs::remove_dir(&root).unwrap();
+    let again = coven.launch_keyed("key", &body);
+    assert_eq!((again.status, again.json()), (200, record));
+    let other = merged(body.clone(), json!({ "title": "other" }));
+    let conflict = coven.launch_keyed("key", &other);
+    conflict.assert_error(409, "idempotency_conflict");
+    let new = coven.launch_keyed("another key", &body);
+    let details = new.assert_error(400, "invalid_request");
+    assert_eq!(details["field"], "projectRoot");
+    assert_eq!(coven.sessions().len(), 1);
+}

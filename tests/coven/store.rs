@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -47,7 +47,7 @@ fn lift_file_limit(pid: u32) {
 }
 
 /// Health once its writer is in `state`. Launch attempts drive it there: each is a write that is tried.
-fn health_until(coven: &Coven, is_wanted: impl Fn(&Value) -> bool) -> Value {
+fn health_until(coven: &Coven, mut is_wanted: impl FnMut(&Value) -> bool) -> Value {
     loop {
         let health = coven.get("/api/v1/health").json();
         if is_wanted(&health) {
@@ -126,4 +126,74 @@ fn an_event_cannot_be_changed_not_even_in_the_database() {
         .execute("UPDATE events SET payload_json = '{}'", [])
         .unwrap_err();
     assert!(refused.to_string().contains("append-only"), "{refused}");
+}
+
+#[test]
+fn who_archives_and_who_deletes_a_session_at_once_cost_nobody_anything() {
+    let coven = Coven::start();
+    // Beside this, commits take their time, and the next one takes both requests.
+    coven.harness("flood", "exec yes 0123456789abcdef");
+    let flood = coven.launch("flood", "x");
+    coven.wait_for_output(&flood, "0123456789abcdef");
+    for number in 0..60 {
+        let id = external_id(number);
+        assert_eq!(coven.register(&id, json!({})).status, 201);
+        assert_eq!(coven.post_to(&id, "complete", &json!({})).status, 200);
+        let (archived, deleted) = std::thread::scope(|scope| {
+            let archive = scope.spawn(|| coven.post_to(&id, "archive", &json!({})));
+            let delete = scope.spawn(|| coven.delete(&format!("/api/v1/sessions/{id}")));
+            (archive.join().unwrap(), delete.join().unwrap())
+        });
+        assert_eq!(deleted.status, 200, "{}", deleted.text());
+        if archived.status != 200 {
+            let details = archived.assert_error(404, "session_not_found");
+            assert_eq!(details["sessionId"], id.as_str());
+        }
+    }
+    assert_eq!(coven.kill_session(&flood).status, 202);
+    eventually("it is killed", || {
+        coven.session(&flood)["status"] == "killed"
+    });
+    let faults: i64 = coven
+        .database()
+        .query_row(
+            "SELECT count(*) FROM events WHERE kind = 'error'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(faults, 0, "the store has never failed");
+}
+
+#[test]
+fn a_killed_sessions_children_are_ended_after_the_grace_though_the_store_fails() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "200");
+    coven.harness("parent", "(trap '' TERM; exec sleep 1000) &\nexec yes");
+    let mut daemon = serve_with_file_limit(&coven, 4096);
+    let id = coven.launch("parent", "x");
+    let leader = coven.session(&id)["pid"].as_i64().unwrap() as i32;
+    let deaf = eventually_some("the child that ignores SIGTERM", || {
+        let processes = coven.session_processes(&id).into_iter();
+        let mut others = processes.filter(|pid| *pid != leader);
+        let child = others.next()?;
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+        (name == "sleep\n").then_some(child)
+    });
+    // The queue is full, so that what the pipe holds when the leader ends has to wait.
+    let mut unchanged = (0, 0);
+    health_until(&coven, |health| {
+        let queued = health["eventWriter"]["queuedBytes"].as_u64().unwrap();
+        let (before, times) = unchanged;
+        unchanged = (queued, if queued == before { times + 1 } else { 0 });
+        health["eventWriter"]["state"] == "failed" && times > 200
+    });
+    assert_eq!(coven.kill_session(&id).status, 202);
+    eventually("the leader has ended", || !is_alive(leader));
+    wait_until_gone(deaf);
+    let health = coven.get("/api/v1/health").json();
+    assert_eq!(health["eventWriter"]["state"], "failed", "{health}");
+    lift_file_limit(daemon.id());
+    eventually("it is killed", || coven.session(&id)["status"] == "killed");
+    kill(daemon.id() as i32, libc::SIGTERM);
+    assert!(daemon.wait().unwrap().success());
 }

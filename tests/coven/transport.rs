@@ -375,3 +375,20 @@ fn curl_can_drive_the_daemon() {
     let refused = curl(&["--data-binary", &data, "http://localhost/sessions/external"]).unwrap();
     assert_eq!(Ran::of(refused).json()["error"]["code"], "invalid_request");
 }
+
+#[test]
+fn nothing_in_a_path_can_turn_the_logs_text_around() {
+    let coven = Coven::start();
+    let answer = coven.get("/api/v1/sessions/abc\u{202e}def");
+    let details = answer.assert_error(404, "session_not_found");
+    assert_eq!(details["sessionId"], "abc\u{202e}def");
+    let id = answer.header("x-request-id").unwrap();
+    let line = eventually_some("the id in the log", || {
+        let log = std::fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+        log.lines()
+            .find(|line| line.contains(id))
+            .map(str::to_owned)
+    });
+    assert!(line.contains(r"abc\u{202e}def"), "{line:?}");
+    assert!(!line.contains('\u{202e}'), "{line:?}");
+}

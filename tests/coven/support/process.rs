@@ -1,0 +1,124 @@
+//! Processes: what they say, how they end, and what the kernel tells of them.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Output};
+
+use serde_json::Value;
+
+use super::PATIENCE;
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let code = output
+            .status
+            .code()
+            .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+        Self {
+            code,
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The output as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|err| panic!("{err}: {self:?}"))
+    }
+}
+
+/// Waits for the end of a child, and gives what it said.
+pub fn finish(child: Child) -> Ran {
+    wait_until_gone(child.id() as i32);
+    Ran::of(child.wait_with_output().unwrap())
+}
+
+/// Reads a child's stderr until a line holds `text`; what it says later is read and forgotten.
+pub fn wait_for_line(child: &mut std::process::Child, text: &str) {
+    use std::io::BufRead;
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    loop {
+        match lines.next() {
+            Some(Ok(line)) if line.contains(text) => break,
+            Some(Ok(line)) => seen.push(line),
+            other => panic!("{other:?} after {seen:#?}"),
+        }
+    }
+    std::thread::spawn(move || lines.for_each(drop));
+}
+
+/// Reads `from` until what was read ends with `text`, and gives all of it.
+pub fn read_until(from: &mut impl Read, text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(text.as_bytes()) {
+        let n = from.read(&mut byte).unwrap();
+        let so_far = String::from_utf8_lossy(&bytes);
+        assert_eq!(n, 1, "no {text:?} in all there was: {so_far:?}");
+        bytes.push(byte[0]);
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Every process there is.
+pub fn pids() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Whether the environment that `pid` was started with holds `variable` (`NAME=value`).
+pub fn environ_has(pid: i32, variable: &[u8]) -> bool {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ.split(|&b| b == 0).any(|entry| entry == variable)
+}
+
+/// Whether `pid` is there, and more than a zombie.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rfind(") ")
+        .is_some_and(|at| !stat[at + 2..].starts_with(['Z', 'X']))
+}
+
+/// The letter of a process's state (proc(5)).
+pub fn process_state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(") ")? + 2..].chars().next()
+}
+
+/// Sends a signal; whether there was a process to take it.
+pub fn kill(pid: i32, signal: i32) -> bool {
+    // SAFETY: kill takes two integers.
+    unsafe { libc::kill(pid, signal) == 0 }
+}
+
+/// Waits until `pid` has ended.
+pub fn wait_until_gone(pid: i32) {
+    // A pidfd of a process that is nobody's child here becomes readable at its end.
+    // SAFETY: pidfd_open and poll take integers and a live array; the descriptor is closed once.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
+        if fd < 0 {
+            return;
+        }
+        let mut poll = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let ready = libc::poll(&mut poll, 1, PATIENCE.as_millis() as i32);
+        libc::close(fd);
+        assert_eq!(ready, 1, "process {pid} does not end");
+    }
+}
