@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use super::Peer;
 
@@ -133,18 +134,43 @@ pub fn process_mark(pid: i32) -> Option<String> {
     Some(format!("{}/{started}", boot.trim_end()))
 }
 
+/// How often [`end_marked_processes`] looks, and how long it waits for what it has ended: a second in all, since the
+/// daemon's start waits for it.
+const PASSES_MAX: usize = 20;
+const PASS_PATIENCE: Duration = Duration::from_millis(50);
+
 /// Sends SIGKILL to every process of this user's whose environment holds one of `marks`
 /// (`COVEN_SESSION_ID=<id>` entries), and returns their pids. The environment that a process was started
 /// with can be read in `/proc/<pid>/environ` by its own user (proc(5)).
+///
+/// What forks while it is looked for can be passed by: it is looked for again until nothing is found any more.
 pub fn end_marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<i32> {
-    let own = std::process::id() as i32;
     let mut ended = Vec::new();
+    for _ in 0..PASSES_MAX {
+        let found = marked_processes(marks);
+        if found.is_empty() {
+            break;
+        }
+        for (pid, process) in &found {
+            if send_pidfd_signal(process, libc::SIGKILL).is_ok() && !ended.contains(pid) {
+                ended.push(*pid);
+            }
+        }
+        let deadline = Some(Instant::now() + PASS_PATIENCE);
+        for (_, process) in &found {
+            // One that does not die in time is met again in the next pass.
+            let _ = super::poll(&mut [super::Interest::readable(process)], deadline);
+        }
+    }
+    ended
+}
+
+fn marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<(i32, OwnedFd)> {
+    let own = std::process::id() as i32;
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         // The descriptor comes first: should the pid go to another process while its environment is read,
@@ -152,6 +178,7 @@ pub fn end_marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<i32> {
         let Ok(process) = exit_watch(pid) else {
             continue;
         };
+        // A zombie has no environment any more.
         let Ok(environ) = std::fs::read(entry.path().join("environ")) else {
             continue;
         };
@@ -159,12 +186,11 @@ pub fn end_marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<i32> {
             && environ
                 .split(|&b| b == 0)
                 .any(|variable| marks.contains(variable))
-            && send_pidfd_signal(&process, libc::SIGKILL).is_ok()
         {
-            ended.push(pid);
+            found.push((pid, process));
         }
     }
-    ended
+    found
 }
 
 /// Sends `signal` to the process that `watch` was made for by [`exit_watch`], and to no later one with its pid.
