@@ -16,6 +16,7 @@ mod orphans;
 mod output;
 mod process;
 mod real;
+mod redaction;
 mod resources;
 mod run;
 mod serve;
