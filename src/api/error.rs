@@ -63,7 +63,7 @@ pub enum ApiError {
     InputBacklogFull { id: SessionId, limit: usize },
     /// 429: the limit on live sessions is reached.
     TooManySessions { limit: usize },
-    /// 503: the event store cannot take a write now.
+    /// 503: the event store cannot be written, or read, now.
     StoreUnavailable { reason: String },
     /// 503: the daemon is stopping.
     ShuttingDown,
@@ -163,7 +163,7 @@ impl ApiError {
             Self::PayloadTooLarge { max } => format!("the request body passes {max} bytes"),
             Self::RequestTooLarge { max } => format!("the request head passes {max} bytes"),
             Self::TooManyConnections { limit } => {
-                format!("{limit} connections are open, the limit")
+                format!("no more connections can be taken now; the limit is {limit}")
             }
             Self::SessionNotFound { .. } => "no session has this id".into(),
             Self::SessionNotLive { status, .. } => format!("the session is not running: {status}"),
@@ -201,7 +201,7 @@ impl ApiError {
             }
             Self::TooManySessions { limit } => format!("{limit} sessions are live, the limit"),
             Self::StoreUnavailable { reason } => {
-                format!("the event store cannot be written: {reason}")
+                format!("the event store is not available: {reason}")
             }
             Self::ShuttingDown => "the daemon is stopping".into(),
             Self::Internal { .. } => {

@@ -11,7 +11,11 @@ use crate::daemon::control::ControlError;
 #[derive(Debug)]
 pub(super) enum CliError {
     /// The command line is wrong: exit 2.
-    Usage(String),
+    Usage {
+        message: String,
+        /// The verb whose help says more.
+        verb: Option<String>,
+    },
     /// No daemon runs: exit 3.
     NotRunning(String),
     /// Anything else: exit 1.
@@ -26,7 +30,15 @@ pub(super) enum CliError {
 
 impl CliError {
     pub(super) fn usage(message: &str) -> Self {
-        Self::Usage(message.to_owned())
+        // argh spreads what is missing over lines, and counts the word for help as a verb.
+        let lines = message
+            .lines()
+            .map(str::trim)
+            .filter(|&line| line != "help");
+        Self::Usage {
+            message: lines.collect::<Vec<_>>().join(" "),
+            verb: None,
+        }
     }
 
     pub(super) fn failed(code: &str, message: impl Into<String>, next: Option<&str>) -> Self {
@@ -37,19 +49,36 @@ impl CliError {
         }
     }
 
+    /// The same, for a command line that began with `verb`.
+    pub(super) fn of_verb(self, verb: Option<&String>) -> Self {
+        match self {
+            Self::Usage { message, .. } => Self::Usage {
+                message,
+                verb: verb.cloned(),
+            },
+            other => other,
+        }
+    }
+
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
             Self::Failed { .. } => 1,
-            Self::Usage(_) => 2,
+            Self::Usage { .. } => 2,
             Self::NotRunning(_) => 3,
         }
     }
 
     pub(super) fn print(&self) {
+        let help = match self {
+            Self::Usage {
+                verb: Some(verb), ..
+            } => format!("coven {verb} --help"),
+            _ => "coven --help".into(),
+        };
         let (message, code, next) = match self {
             Self::OutputClosed => return,
-            Self::Usage(message) => (message, "usage", Some("coven --help")),
+            Self::Usage { message, .. } => (message, "usage", Some(help.as_str())),
             Self::NotRunning(message) => {
                 (message, "daemon_not_running", Some("coven daemon start"))
             }

@@ -102,7 +102,8 @@ pub fn main() -> ExitCode {
         // A harness like any other: its reader may go away at any time.
         return ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8);
     }
-    finish(parse_and_run(&args))
+    let verb = args.first().filter(|verb| has_help(verb));
+    finish(parse_and_run(&args).map_err(|err| err.of_verb(verb)))
 }
 
 fn parse_and_run(args: &[String]) -> Outcome {
@@ -120,6 +121,12 @@ fn parse_and_run(args: &[String]) -> Outcome {
         }
         Err(early) => Err(CliError::usage(early.output.trim_end())),
     }
+}
+
+/// Whether `word` is a verb: then it has a help of its own.
+fn has_help(word: &str) -> bool {
+    let early = Cli::from_args(&["coven"], &[word, "--help"]).err();
+    early.is_some_and(|early| early.status.is_ok())
 }
 
 fn finish(outcome: Outcome) -> ExitCode {

@@ -129,11 +129,11 @@ impl Reader {
             reason: "no connection to read with".into(),
         })?;
         query(connection).map_err(|err| ApiError::StoreUnavailable {
-            reason: err.to_string(),
+            reason: format!("it cannot be read: {err}"),
         })
     }
 
-    /// One session's record.
+    /// One session\'s record.
     ///
     /// # Errors
     /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if it cannot be read.
