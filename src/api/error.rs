@@ -210,6 +210,23 @@ impl ApiError {
         }
     }
 
+    /// The session that it is about, where that is known.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::SessionNotLive { id, .. }
+            | Self::SessionLive { id }
+            | Self::InputNotAccepted { id }
+            | Self::LaunchFailed { id, .. }
+            | Self::SendInputFailed { id, .. }
+            | Self::KillFailed { id, .. }
+            | Self::SessionIdConflict { id }
+            | Self::NotExternalSession { id }
+            | Self::ExternalSessionNotKillable { id }
+            | Self::InputBacklogFull { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
     fn details(&self) -> Option<Value> {
         Some(match self {
             Self::InvalidRequest { field, extra, .. } => {

@@ -12,6 +12,7 @@ mod endings;
 mod errors;
 mod events;
 mod home;
+mod log;
 mod orphans;
 mod output;
 mod process;

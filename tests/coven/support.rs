@@ -793,3 +793,17 @@ pub fn read_all(mut stream: &UnixStream) -> Vec<u8> {
     stream.read_to_end(&mut bytes).unwrap();
     bytes
 }
+
+impl Coven {
+    /// A fresh home with a running daemon that has one variable more.
+    pub fn start_with_env(name: &str, value: &str) -> Self {
+        let coven = Self::new().env(name, value);
+        coven.start_daemon();
+        coven
+    }
+
+    /// Where the test's own programs are: first on the daemon's `PATH`.
+    pub fn bin(&self) -> PathBuf {
+        self.root.join("bin")
+    }
+}
