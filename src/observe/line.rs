@@ -173,11 +173,10 @@ mod tests {
             ("session", Value::null()),
             ("reason", Value::from(message)),
         ];
-        let record = Record::builder()
-            .level(log::Level::Warn)
-            .key_values(&fields.as_slice())
-            .build();
-        format.line(&record, &redactor)
+        let fields = fields.as_slice();
+        let mut record = Record::builder();
+        record.level(log::Level::Warn).key_values(&fields);
+        format.line(&record.build(), &redactor)
     }
 
     #[test]

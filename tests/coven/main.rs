@@ -13,6 +13,7 @@ mod errors;
 mod events;
 mod home;
 mod log;
+mod logs;
 mod orphans;
 mod output;
 mod process;
