@@ -1,4 +1,4 @@
-//! What the daemon tells those who look after it. So far: its log.
+//! What the daemon tells those who look after it. So far: its log, written and read back.
 //!
 //! Threads hand lines to the log's own thread, and never wait for a terminal, a pipe or a disk.
 

@@ -16,6 +16,7 @@ mod log;
 mod logs;
 mod orphans;
 mod output;
+mod preview;
 mod process;
 mod real;
 mod resources;
