@@ -44,6 +44,8 @@ pub enum ApiError {
         harness: String,
         executable: String,
         install_hint: String,
+        /// That `PATH`.
+        daemon_path: String,
     },
     /// 500: the spawn itself failed. The session's row exists, `failed`.
     LaunchFailed { id: SessionId, reason: String },
@@ -176,6 +178,7 @@ impl ApiError {
                 harness,
                 executable,
                 install_hint,
+                ..
             } => format!(
                 "harness {harness}: {executable} is not on the daemon's PATH. {install_hint}"
             ),
@@ -269,8 +272,10 @@ impl ApiError {
                 harness,
                 executable,
                 install_hint,
+                daemon_path,
             } => {
-                json!({ "harness": harness, "executable": executable, "installHint": install_hint })
+                json!({ "harness": harness, "executable": executable, "installHint": install_hint,
+                    "daemonPath": daemon_path })
             }
             Self::StoreUnavailable { reason } => json!({ "reason": reason }),
             Self::MethodNotAllowed { .. }

@@ -25,4 +25,5 @@ mod serve;
 mod sessions;
 mod stop;
 mod store;
+mod symptoms;
 mod transport;
