@@ -44,6 +44,8 @@ pub enum ApiError {
         harness: String,
         executable: String,
         install_hint: String,
+        /// That `PATH`.
+        daemon_path: String,
     },
     /// 500: the spawn itself failed. The session's row exists, `failed`.
     LaunchFailed { id: SessionId, reason: String },
@@ -176,6 +178,7 @@ impl ApiError {
                 harness,
                 executable,
                 install_hint,
+                ..
             } => format!(
                 "harness {harness}: {executable} is not on the daemon's PATH. {install_hint}"
             ),
@@ -207,6 +210,23 @@ impl ApiError {
             Self::Internal { .. } => {
                 "internal error; the daemon's log has it under this request id".into()
             }
+        }
+    }
+
+    /// The session that it is about, where that is known.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::SessionNotLive { id, .. }
+            | Self::SessionLive { id }
+            | Self::InputNotAccepted { id }
+            | Self::LaunchFailed { id, .. }
+            | Self::SendInputFailed { id, .. }
+            | Self::KillFailed { id, .. }
+            | Self::SessionIdConflict { id }
+            | Self::NotExternalSession { id }
+            | Self::ExternalSessionNotKillable { id }
+            | Self::InputBacklogFull { id, .. } => Some(*id),
+            _ => None,
         }
     }
 
@@ -252,8 +272,10 @@ impl ApiError {
                 harness,
                 executable,
                 install_hint,
+                daemon_path,
             } => {
-                json!({ "harness": harness, "executable": executable, "installHint": install_hint })
+                json!({ "harness": harness, "executable": executable, "installHint": install_hint,
+                    "daemonPath": daemon_path })
             }
             Self::StoreUnavailable { reason } => json!({ "reason": reason }),
             Self::MethodNotAllowed { .. }

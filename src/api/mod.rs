@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod health;
 mod id;
+mod preview;
 mod session;
 mod time;
 
@@ -20,6 +21,7 @@ pub use health::{
     EventWriterHealth, Health, RefusedManifest, SessionCounts, StorageHealth, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
+pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{
     Accepted, Deleted, InputRequest, LaunchRequest, SessionPage, SessionRecord, SessionStatus,
     Visibility,

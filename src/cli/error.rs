@@ -126,17 +126,18 @@ impl From<ClientError> for CliError {
     fn from(err: ClientError) -> Self {
         let message = err.to_string();
         match err {
-            ClientError::NotRunning { .. } => Self::NotRunning(message),
+            ClientError::NotRunning { .. } => Self::NotRunning(format!(
+                "{message}; is it started, and is COVEN_HOME, where the socket is, the right one?"
+            )),
             ClientError::UnsupportedVersion { .. } => Self::failed(
                 "unsupported_api_version",
-                message,
-                Some("coven daemon restart"),
+                format!("{message}; are both from compatible releases?"),
+                Some("coven daemon restart, with the coven that is to be used"),
             ),
-            ClientError::Api { error, .. } => Self::failed(
-                &error.code,
-                message,
-                Some(&with_id(next_for(&error), &error)),
-            ),
+            ClientError::Api { error, .. } => {
+                let message = message + how_it_ended(&error);
+                Self::failed(&error.code, message, Some(&next_for(&error)))
+            }
             ClientError::Io(_) | ClientError::Protocol(_) => {
                 Self::failed("daemon_unreachable", message, Some("coven daemon status"))
             }
@@ -144,37 +145,62 @@ impl From<ClientError> for CliError {
     }
 }
 
-/// `next` with the session that the error is about in it: of several, only one may have failed.
-fn with_id(next: &str, error: &ErrorDetail) -> String {
-    let id = error
-        .details
-        .as_ref()
-        .and_then(|details| details.get("sessionId")?.as_str());
-    id.map_or_else(|| next.to_owned(), |id| next.replace("<id>", id))
+/// A text in the error's details.
+fn detail<'a>(error: &'a ErrorDetail, name: &str) -> Option<&'a str> {
+    error.details.as_ref()?.get(name)?.as_str()
+}
+
+/// What the status of a session that is not live says about its process.
+fn how_it_ended(error: &ErrorDetail) -> &'static str {
+    if error.code != "session_not_live" {
+        return "";
+    }
+    match detail(error, "status") {
+        Some("completed" | "idle") => ": its process has exited with code 0",
+        Some("failed") => {
+            ": its process has exited with another code than 0, crashed, or never started"
+        }
+        Some("killed") => ": it was killed, by a client, its time limit or the daemon's stop",
+        Some("orphaned") => ": the daemon that ran it died without it",
+        _ => "",
+    }
 }
 
 /// The first thing to look at.
-fn next_for(error: &ErrorDetail) -> &'static str {
-    let field = error
-        .details
-        .as_ref()
-        .and_then(|details| details.get("field"));
-    match error.code.as_str() {
-        "invalid_request" if field.is_some_and(|field| field == "harness") => "coven adapters",
-        "harness_not_found" => "coven adapters, which shows what the daemon's PATH has",
+fn next_for(error: &ErrorDetail) -> String {
+    let id = detail(error, "sessionId").unwrap_or("<id>");
+    let next = match error.code.as_str() {
+        "invalid_request" if detail(error, "field") == Some("harness") => "coven adapters",
+        "harness_not_found" => return harness_missing(error),
         "invalid_request" => "coven --help",
-        "project_root_violation" => "coven run --root <dir> --cwd <dir inside it> …",
+        "project_root_violation" => {
+            "coven run --root <dir> --cwd <dir that lies inside it once links are resolved> …"
+        }
         "session_not_found" => "coven sessions --all",
-        "session_not_live" => "coven show <id>, to see how it ended",
-        "session_live" => "coven kill <id>",
-        "launch_failed" => "coven events <id>",
+        "session_not_live" => {
+            return format!("coven show {id}, and coven log {id}, to see how it ended");
+        }
+        "session_live" => return format!("coven kill {id}"),
+        "launch_failed" => return format!("coven log {id}"),
         "store_unavailable" => "coven daemon status, and df on COVEN_HOME",
         "too_many_sessions" => "coven sessions, and coven kill <id>",
-        "input_backlog_full" => "coven attach <id>, to see what it waits for",
+        "input_backlog_full" => {
+            return format!("coven attach {id}, to see what it waits for");
+        }
         "shutting_down" => "coven daemon start",
         "input_not_accepted" => "coven adapters, for one whose manifest has \"stdin\": \"open\"",
-        "send_input_failed" | "kill_failed" | "external_session_not_killable" => "coven show <id>",
-        "internal_error" => "look at the end of the daemon's log",
+        "send_input_failed" | "kill_failed" | "external_session_not_killable" => {
+            return format!("coven show {id}");
+        }
+        "internal_error" => "coven logs --code internal_error --since 15m",
         _ => "coven daemon status",
-    }
+    };
+    next.to_owned()
+}
+
+/// The daemon's `PATH` is what counts, and often not the shell's.
+fn harness_missing(error: &ErrorDetail) -> String {
+    let program = detail(error, "executable").unwrap_or("the harness");
+    let path = detail(error, "daemonPath").unwrap_or("");
+    format!("coven daemon restart from a shell that finds {program}; the daemon's PATH is {path}")
 }

@@ -13,11 +13,14 @@ mod events;
 mod follow;
 mod input;
 mod kill;
+mod log;
+mod logs;
 mod output;
 mod run;
 mod sacrifice;
 mod sessions;
 mod show;
+mod time;
 mod version;
 mod wait;
 
@@ -62,6 +65,8 @@ enum Verb {
     Archive(archive::ArchiveArgs),
     Summon(archive::SummonArgs),
     Sacrifice(sacrifice::Args),
+    Log(log::Args),
+    Logs(logs::Args),
     Adapters(adapters::Args),
     Version(version::Args),
 }
@@ -84,6 +89,8 @@ impl Verb {
             Self::Archive(args) => archive::archive(&args),
             Self::Summon(args) => archive::summon(&args),
             Self::Sacrifice(args) => sacrifice::run(&args),
+            Self::Log(args) => log::run(&args),
+            Self::Logs(args) => logs::run(&args),
             Self::Adapters(args) => adapters::run(&args),
             Self::Version(args) => version::run(&args),
         }

@@ -10,6 +10,7 @@ use argh::FromArgs;
 
 use super::follow::{Show, connect, follow};
 use super::output::Out;
+use super::time::parse_duration;
 use super::{CliError, Home, Outcome};
 use crate::api::{Accepted, LaunchRequest, SessionRecord};
 use crate::client::{Client, ClientError};
@@ -48,7 +49,7 @@ pub(super) struct Args {
     #[argh(option)]
     model: Option<String>,
     /// kill it when it has run for that long: seconds, or 90s, 15m, 2h
-    #[argh(option, from_str_fn(parse_timeout))]
+    #[argh(option, from_str_fn(parse_duration))]
     timeout: Option<Duration>,
     /// read the prompt from this file
     #[argh(option)]
@@ -216,26 +217,6 @@ fn kill_on_signal(home: Home) -> io::Result<Arc<Pending>> {
     Ok(session)
 }
 
-/// A duration as people write it: seconds, or with `s`, `m`, `h`.
-fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let wrong = || format!("{text:?} is not a time such as 90, 90s, 15m or 2h");
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        "s" => Some(number),
-        "m" => number.checked_mul(60),
-        "h" => number.checked_mul(3600),
-        _ => None,
-    };
-    seconds
-        .filter(|&seconds| seconds > 0)
-        .map(Duration::from_secs)
-        .ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,15 +249,5 @@ mod tests {
         assert!(args.json);
         assert_eq!(args.cwd, Some("/x".into()));
         assert_eq!(args.command, ["hello", "hi"]);
-    }
-
-    #[test]
-    fn a_timeout_is_written_as_people_do() {
-        assert_eq!(parse_timeout("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_timeout("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(parse_timeout("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "0", "m", "1d", "-1", "1.5s", "99999999999999999999h"] {
-            assert!(parse_timeout(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -205,7 +205,8 @@ impl Home {
         self.path.join("daemon.lock")
     }
 
-    fn logs(&self) -> PathBuf {
+    /// Where the log and its older files are.
+    pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
 

@@ -21,7 +21,8 @@ use crate::adapters::{self, ManifestSources};
 use crate::api::{CONTRACT, Timestamp, VERSION};
 use crate::client::{Client, ClientError};
 use crate::http;
-use crate::observe::log::{Destination, Log};
+use crate::observe::Format;
+use crate::observe::log::{Destination, FORMAT_VARIABLE, Log};
 use crate::redact::Redactor;
 use crate::state::{Event, Limits, State, Stopped};
 use crate::store::{Followers, Store, StoreError, Unwritten};
@@ -129,7 +130,7 @@ impl fmt::Display for ServeError {
                 write!(f, "the store {} cannot be opened: {err}", path.display())
             }
             Self::Setting { name, value } => {
-                write!(f, "{name}={value:?} is not a number it can be")
+                write!(f, "{name}={value:?} is not a value that it can have")
             }
             Self::NoHealth(err) => write!(
                 f,
@@ -165,7 +166,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     };
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
     let redactor = Arc::new(redactor);
-    let log = Log::start(destination, Arc::clone(&redactor));
+    let log = Log::start(destination, settings.log_format, Arc::clone(&redactor));
     let _log = log.map_err(io_error("the log cannot be opened"))?;
     for bad in bad_patterns {
         warn!(event = "redact_pattern_refused", path:% = home.redact_file().display(), line = bad.line,
@@ -384,6 +385,7 @@ struct Settings {
     kill_grace: Duration,
     /// Whether secrets are taken out of what is stored.
     redact: bool,
+    log_format: Format,
 }
 
 impl Settings {
@@ -395,8 +397,18 @@ impl Settings {
                 number("COVEN_KILL_GRACE_MS", 5000, 0, 600_000)? as u64
             ),
             redact: std::env::var_os("COVEN_REDACT").is_none_or(|value| value != "off"),
+            log_format: log_format()?,
         })
     }
+}
+
+fn log_format() -> Result<Format, ServeError> {
+    let value = std::env::var_os(FORMAT_VARIABLE).unwrap_or_default();
+    let format = value.to_str().and_then(Format::parse);
+    format.ok_or_else(|| ServeError::Setting {
+        name: FORMAT_VARIABLE,
+        value: value.to_string_lossy().into_owned(),
+    })
 }
 
 fn number(name: &'static str, default: usize, min: usize, max: usize) -> Result<usize, ServeError> {

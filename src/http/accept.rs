@@ -226,8 +226,8 @@ impl Shared {
             limit: self.context.connections_max,
         };
         let id = RequestId::next().to_string();
-        warn!(event = "connection_refused", code = error.code(), request = id.as_str(),
-            limit = self.context.connections_max; "");
+        warn!(event = "connection_refused", code = error.code(), request = id.as_str(), route = "unread",
+            status = error.status(), limit = self.context.connections_max; "");
         if stream.set_nonblocking(true).is_ok() {
             // An answer of this size fits the empty buffer of a new socket.
             let _ = stream.write_all(&response::refusal(&error, &id));

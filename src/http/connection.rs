@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use log::{Level, debug, log};
 
 use super::accept::Connected;
+use super::fields::Query;
 use super::request::{Incoming, Request, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes::{self, Call};
@@ -75,7 +76,7 @@ fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> Sen
     let answer = match result {
         Ok(answer) => answer,
         Err(error) => {
-            log_failure(&id, route, routes::session_in(&request.path), &error, begun);
+            log_failure(&id, route, session_of(request).as_deref(), &error, begun);
             Answer::error(&error)
         }
     };
@@ -89,7 +90,7 @@ fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> Sen
     let sent = response::send(stream, &answer, &options, request.method != "HEAD");
     let took_us = begun.elapsed().as_micros() as u64;
     debug!(event = "request", request = id.as_str(), method = request.method.as_str(), route = route,
-        status = answer.status, bytes = answer.body.len(), took_us = took_us; "");
+        session = session_of(request), status = answer.status, bytes = answer.body.len(), took_us = took_us; "");
     Sent {
         is_kept: sent.is_ok() && !close,
         is_followed,
@@ -118,11 +119,18 @@ fn call(
     catch_unwind(AssertUnwindSafe(|| routes::dispatch(&call))).unwrap_or_else(|_| panicked())
 }
 
+/// The session that a request names, in its path or its query.
+fn session_of(request: &Request) -> Option<String> {
+    let in_path = routes::session_in(&request.path);
+    let named = in_path.or_else(|| Query::new(&request.query).get("sessionId"));
+    named.map(str::to_owned)
+}
+
 /// One line for each failure, with what one would search it by.
 fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, begun: Instant) {
     let event = match (route, error) {
         (_, ApiError::Internal { .. }) => "internal_error",
-        ("POST /sessions", ApiError::LaunchFailed { .. }) => "launch_failed",
+        (_, ApiError::LaunchFailed { .. }) => "spawn_failed",
         ("POST /sessions", _) => "launch_rejected",
         (_, ApiError::SessionNotLive { .. }) => "session_not_live",
         _ => "request_failed",
@@ -137,8 +145,12 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
         Level::Warn
     };
     let took_ms = begun.elapsed().as_millis() as u64;
+    let session = error
+        .session()
+        .map(|id| id.to_string())
+        .or_else(|| session.map(str::to_owned));
     log!(level, event = event, code = error.code(), request = id, route = route, status = error.status(),
-        session = session.unwrap_or("-"), took_ms = took_ms, reason = reason.as_str(); "");
+        session = session, took_ms = took_ms, reason = reason.as_str(); "");
 }
 
 /// Reads and forgets what the client still sends, within bounds.

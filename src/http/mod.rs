@@ -8,6 +8,7 @@ mod accept;
 mod connection;
 mod events;
 mod fields;
+mod preview;
 mod request;
 mod response;
 mod routes;

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 
 use super::request::Request;
 use super::response::Answer;
-use super::{Context, about, events, sessions};
+use super::{Context, about, events, preview, sessions};
 use crate::api::{API_VERSION, ApiError};
 
 /// A request on its way through a handler.
@@ -28,7 +28,7 @@ const fn route(name: &'static str, handler: Handler) -> Route {
 }
 
 /// Every route there is. Where two paths match, the first decides: fixed words stand before `:id`.
-static ROUTES: [Route; 17] = [
+static ROUTES: [Route; 18] = [
     route("GET /health", about::health),
     route("GET /api-version", about::api_version),
     route("GET /capabilities", about::capabilities),
@@ -39,6 +39,7 @@ static ROUTES: [Route; 17] = [
     route("GET /sessions/:id", sessions::show),
     route("DELETE /sessions/:id", sessions::delete),
     route("GET /sessions/:id/events", events::of_session),
+    route("GET /sessions/:id/log", preview::log),
     route("POST /sessions/:id/input", sessions::input),
     route("POST /sessions/:id/kill", sessions::kill),
     route("POST /sessions/:id/archive", sessions::archive),

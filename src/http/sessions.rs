@@ -173,6 +173,10 @@ fn parse_launch(
         harness: adapter.id.clone(),
         executable: adapter.executable_name().to_owned(),
         install_hint: adapter.install_hint.clone(),
+        daemon_path: std::env::var_os("PATH")
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
     })?;
     let argv = adapter.argv(prompt, model.as_deref());
     Ok(Launch {

@@ -1,4 +1,4 @@
-//! The log: one record a line, UTC time, level, then `key=value`. Nothing from outside can forge a line.
+//! The log: one record a line, UTC time, level, then its fields. Nothing from outside can forge a line.
 //!
 //! `log`'s macros and `env_logger`'s filter make the records; a thread of its own writes them, since a full pipe or
 //! a dead disk behind the log must not hold the state thread.
@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use env_logger::{Builder, Target};
-use log::kv::{self, Key, Value, VisitSource};
-use log::{LevelFilter, Record};
+use log::LevelFilter;
 
+use super::line::Format;
 use super::rotate::RotatingFile;
-use crate::api::Timestamp;
 use crate::redact::Redactor;
 
 /// Lines that may wait for the log's thread; more are counted, and the count is logged.
@@ -24,6 +23,9 @@ const LINES_MAX: usize = 4096;
 
 /// The variable that sets the level, in env_logger's syntax.
 pub const LEVEL_VARIABLE: &str = "COVEN_LOG";
+
+/// The variable that sets the lines' format: `text` or `json`.
+pub const FORMAT_VARIABLE: &str = "COVEN_LOG_FORMAT";
 
 /// Where the log goes.
 #[derive(Debug)]
@@ -50,7 +52,11 @@ impl Log {
     ///
     /// # Errors
     /// The file cannot be opened, or no thread is to be had.
-    pub fn start(destination: Destination, redactor: Arc<Redactor>) -> io::Result<Self> {
+    pub fn start(
+        destination: Destination,
+        format: Format,
+        redactor: Arc<Redactor>,
+    ) -> io::Result<Self> {
         let (lines, inbox) = bounded(LINES_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let out: Box<dyn Write + Send> = match destination {
@@ -58,9 +64,13 @@ impl Log {
             Destination::File(path) => Box::new(RotatingFile::open(path)?),
         };
         let counter = Arc::clone(&lost);
+        let of_lost = {
+            let redactor = Arc::clone(&redactor);
+            move |lines| format.lost(lines, &redactor)
+        };
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_lines(&inbox, out, &counter))?;
+            .spawn(move || write_lines(&inbox, out, &counter, of_lost))?;
         let pipe = Pipe {
             lines: lines.clone(),
             lost,
@@ -68,10 +78,7 @@ impl Log {
         Builder::new()
             .filter_level(LevelFilter::Info)
             .parse_env(LEVEL_VARIABLE)
-            .format(move |out, record| {
-                let line = Line(record).to_string();
-                writeln!(out, "{}", redactor.redact(&line))
-            })
+            .format(move |out, record| writeln!(out, "{}", format.line(record, &redactor)))
             .target(Target::Pipe(Box::new(pipe)))
             .init();
         log_panics();
@@ -129,7 +136,12 @@ impl Write for Pipe {
     }
 }
 
-fn write_lines(inbox: &Receiver<Message>, mut out: Box<dyn Write + Send>, lost: &AtomicU64) {
+fn write_lines(
+    inbox: &Receiver<Message>,
+    mut out: Box<dyn Write + Send>,
+    lost: &AtomicU64,
+    of_lost: impl Fn(u64) -> String,
+) {
     for message in inbox {
         match message {
             Message::Line(line) => {
@@ -137,8 +149,7 @@ fn write_lines(inbox: &Receiver<Message>, mut out: Box<dyn Write + Send>, lost: 
                 let _ = out.write_all(&line);
                 let lost = lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {
-                    let now = Timestamp::now();
-                    let _ = writeln!(out, "{now} WARN event=log_lines_lost lines={lost}");
+                    let _ = writeln!(out, "{}", of_lost(lost));
                 }
             }
             Message::Flush(done) => {
@@ -146,35 +157,6 @@ fn write_lines(inbox: &Receiver<Message>, mut out: Box<dyn Write + Send>, lost: 
                 let _ = done.send(());
             }
         }
-    }
-}
-
-/// A record as its line.
-struct Line<'a>(&'a Record<'a>);
-
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let record = self.0;
-        write!(f, "{} {}", Timestamp::now(), record.level())?;
-        record
-            .key_values()
-            .visit(&mut Pairs(f))
-            .map_err(|_| fmt::Error)?;
-        let text = record.args().to_string();
-        if text.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " msg={}", Quoted(&text))
-        }
-    }
-}
-
-struct Pairs<'a, 'f>(&'a mut fmt::Formatter<'f>);
-
-impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let value = value.to_string();
-        Ok(write!(self.0, " {key}={}", Quoted(&value))?)
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const SIZE_MAX: u64 = 10 * 1024 * 1024;
 
 /// Renamed files that are kept.
-const KEEP: u32 = 5;
+pub(super) const KEEP: u32 = 5;
 
 pub(super) struct RotatingFile {
     path: PathBuf,
@@ -67,7 +67,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn numbered(path: &Path, age: u32) -> PathBuf {
+pub(super) fn numbered(path: &Path, age: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{age}"));
     name.into()

@@ -1,6 +1,6 @@
 //! A launch, from the command to the running harness: row first, then thread, then process.
 
-use log::{error, info};
+use log::info;
 
 use super::command::unexpected;
 use super::session::{InputState, Phase, Session, kill_event};
@@ -200,7 +200,6 @@ impl State {
     }
 
     fn launch_failed(&mut self, id: SessionId, num: SessionNum, reason: String) {
-        error!(event = "spawn_failed", code = "launch_failed", session:% = id, reason = reason.as_str(); "");
         let event = NewEvent::now(Payload::Error {
             code: "launch_failed",
             message: &reason,
@@ -224,6 +223,10 @@ impl State {
         let launch = session.launch.take();
         let repeats = std::mem::take(&mut session.repeats);
         let events = vec![event];
+        // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
+        let reason = error.message();
+        info!(event = "session_ended", session:% = id, status:% = status, code = error.code(),
+            reason = reason.as_str(); "");
         let fact = Fact::Ended {
             num,
             status,
@@ -241,7 +244,6 @@ impl State {
             }
             tell_state(answer);
         });
-        info!(event = "session_ended", session:% = id, status:% = status; "");
         self.queue.fact(fact, Some(done));
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SessionNum, StoreError, schema};
 use crate::api::{
-    ApiError, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, SessionStatus, Timestamp,
+    ApiError, Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, SessionStatus, Timestamp,
     Visibility, write_event,
 };
 
@@ -216,6 +216,68 @@ impl Reader {
             id: query.session.to_string(),
         })
     }
+
+    /// What `show` makes of a session's newest events, oldest first, of `bytes_max` in all; it is told whether they are
+    /// all that there are. It runs while a connection is on loan: so few of them are in memory at a time.
+    ///
+    /// # Errors
+    /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if they cannot be read.
+    pub fn newest_events<T>(
+        &self,
+        session: SessionId,
+        bytes_max: usize,
+        show: impl FnOnce(&[Event], bool) -> T,
+    ) -> Result<T, ApiError> {
+        self.read(|connection| {
+            let num = connection
+                .prepare_cached("SELECT num FROM sessions WHERE id = ?1")?
+                .query_row([session.to_string()], |row| row.get(0).map(SessionNum))
+                .optional()?;
+            let Some(num) = num else { return Ok(None) };
+            let (events, is_all) = newest(connection, session, num, bytes_max)?;
+            Ok(Some(show(&events, is_all)))
+        })?
+        .ok_or_else(|| ApiError::SessionNotFound {
+            id: session.to_string(),
+        })
+    }
+}
+
+/// The newest of a session's events, oldest first, and whether they are all.
+fn newest(
+    connection: &Connection,
+    session: SessionId,
+    num: SessionNum,
+    bytes_max: usize,
+) -> rusqlite::Result<(Vec<Event>, bool)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, kind, created_at, payload_json FROM events
+         WHERE key > ?1 AND key <= ?2 ORDER BY key DESC",
+    )?;
+    let mut rows = statement.query(params![num.key(0), num.key(u64::MAX)])?;
+    let mut events: Vec<Event> = Vec::new();
+    let mut bytes = 0;
+    let mut is_all = true;
+    while let Some(row) = rows.next()? {
+        let payload_json: String = row.get(3)?;
+        // A small event costs more than its payload.
+        bytes += payload_json.len() + size_of::<Event>();
+        if bytes > bytes_max && !events.is_empty() {
+            is_all = false;
+            break;
+        }
+        let seq = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
+        events.push(Event {
+            seq,
+            id: EventId { session, seq }.to_string(),
+            session_id: session,
+            kind: row.get(1)?,
+            payload_json,
+            created_at: Timestamp::from_millis(row.get(2)?),
+        });
+    }
+    events.reverse();
+    Ok((events, is_all))
 }
 
 fn event_page(

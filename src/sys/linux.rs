@@ -1,13 +1,15 @@
-//! What Linux does its own way: eventfd, pidfd, `SO_PEERCRED`, `/proc`.
+//! What Linux does its own way: eventfd, pidfd, inotify, `SO_PEERCRED`, `/proc`.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Peer;
+use super::spawn::c_string;
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
@@ -44,6 +46,55 @@ impl Wake {
 }
 
 impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A descriptor that becomes readable when a file in a directory is written, made or renamed: an inotify instance.
+#[derive(Debug)]
+pub struct LogWatch(File);
+
+impl LogWatch {
+    /// Watches the directory `dir` and the files in it.
+    ///
+    /// # Errors
+    /// What inotify_init1(2) or inotify_add_watch(2) report: no such directory, or too many watches.
+    pub fn new(dir: &Path) -> io::Result<Self> {
+        let dir = c_string(dir.as_os_str())?;
+        let events = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_ONLYDIR;
+        // SAFETY: inotify_init1 takes an integer, and its descriptor is new and ours alone; `dir` is
+        // NUL-terminated and outlives the call.
+        unsafe {
+            let fd = libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let watch = Self(File::from(OwnedFd::from_raw_fd(fd)));
+            if libc::inotify_add_watch(fd, dir.as_ptr(), events) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(watch)
+        }
+    }
+
+    /// Also reports what is written to `file`, which is in the directory: inotify does so anyway.
+    ///
+    /// # Errors
+    /// None.
+    pub fn watch_file(&self, _file: &File) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes back what has been reported so far.
+    pub fn clear(&self) {
+        // EAGAIN means that nothing is left; a queue that ran over has reported that, too.
+        let mut sink = [0; 16 * 1024];
+        while matches!((&self.0).read(&mut sink), Ok(n) if n > 0) {}
+    }
+}
+
+impl AsFd for LogWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

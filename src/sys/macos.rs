@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use super::Peer;
 
@@ -47,6 +48,97 @@ impl Wake {
 impl AsFd for Wake {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
+    }
+}
+
+/// A descriptor that becomes readable when entries of a directory change, or a file in it is written: a kqueue with
+/// `EVFILT_VNODE`.
+#[derive(Debug)]
+pub struct LogWatch {
+    queue: OwnedFd,
+    /// Held open: a kqueue forgets what is closed.
+    _dir: File,
+}
+
+impl LogWatch {
+    /// Watches the directory `dir`; what is written to its files, only for [`LogWatch::watch_file`].
+    ///
+    /// # Errors
+    /// What open(2), kqueue(2), fcntl(2) or kevent(2) report.
+    pub fn new(dir: &Path) -> io::Result<Self> {
+        let dir = File::open(dir)?;
+        // SAFETY: kqueue takes nothing, and its descriptor is new and ours alone; fcntl takes integers.
+        let queue = unsafe {
+            let fd = libc::kqueue();
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let queue = OwnedFd::from_raw_fd(fd);
+            if libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            queue
+        };
+        let watch = Self { queue, _dir: dir };
+        watch.watch_file(&watch._dir)?;
+        Ok(watch)
+    }
+
+    /// Also reports what is written to `file`, until that is closed. Can be repeated.
+    ///
+    /// # Errors
+    /// What kevent(2) reports.
+    pub fn watch_file(&self, file: &File) -> io::Result<()> {
+        let change = libc::kevent {
+            ident: file.as_raw_fd() as usize,
+            filter: libc::EVFILT_VNODE,
+            flags: libc::EV_ADD | libc::EV_CLEAR,
+            fflags: libc::NOTE_WRITE | libc::NOTE_EXTEND | libc::NOTE_RENAME,
+            data: 0,
+            udata: std::ptr::null_mut(),
+        };
+        let none = std::ptr::null_mut();
+        // SAFETY: kevent reads the one change, which outlives the call, and writes nothing.
+        let result = unsafe {
+            libc::kevent(
+                self.queue.as_raw_fd(),
+                &raw const change,
+                1,
+                none,
+                0,
+                std::ptr::null(),
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Takes back what has been reported so far.
+    pub fn clear(&self) {
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut events = [const { std::mem::MaybeUninit::<libc::kevent>::uninit() }; 16];
+        // SAFETY: kevent writes at most 16 events into the array, waits for none, and both outlive the call.
+        unsafe {
+            libc::kevent(
+                self.queue.as_raw_fd(),
+                std::ptr::null(),
+                0,
+                events.as_mut_ptr().cast(),
+                16,
+                &raw const now,
+            )
+        };
+    }
+}
+
+impl AsFd for LogWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
     }
 }
 

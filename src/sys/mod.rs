@@ -20,8 +20,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use os::{
-    SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, keep_inherited_descriptors, peer, pipe,
-    process_mark, signal_watched,
+    LogWatch, SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, keep_inherited_descriptors,
+    peer, pipe, process_mark, signal_watched,
 };
 pub use process::{Exit, kill_group, reap, wait_exit};
 pub use signal::{

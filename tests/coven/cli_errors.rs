@@ -12,10 +12,11 @@ use crate::support::*;
 const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 
 /// Every verb that needs a daemon.
-const VERBS: [&[&str]; 11] = [
+const VERBS: [&[&str]; 12] = [
     &["sessions"],
     &["show", NOBODY],
     &["events", NOBODY],
+    &["log", NOBODY],
     &["attach", NOBODY],
     &["wait", NOBODY],
     &["input", NOBODY, "x"],

@@ -162,8 +162,8 @@ fn a_harness_that_is_not_installed_says_how_to_get_it() {
     std::fs::remove_file(coven.home().join("../bin/away")).unwrap();
     let answer = coven.try_launch("away", "x", json!({}));
     let details = answer.assert_error(422, "harness_not_found");
-    let expected =
-        json!({ "harness": "away", "executable": "away", "installHint": "Install it so." });
+    let expected = json!({ "harness": "away", "executable": "away", "installHint": "Install it so.",
+            "daemonPath": format!("{}:/usr/local/bin:/usr/bin:/bin", coven.bin().display()) });
     assert_eq!(details, expected);
     assert_no_session(&coven, &[answer]);
 }

@@ -114,7 +114,7 @@ fn a_killed_session_leaves_no_process() {
         "sleep 1000 & (trap '' TERM; exec sleep 1000) & (sleep 1000 & wait) & echo ready; wait",
     );
     let id = ready(&coven, "family");
-    assert!(coven.session_processes(&id).len() >= 4);
+    eventually("all are there", || coven.session_processes(&id).len() >= 4);
     assert_eq!(coven.cli(["kill", &id]).code, 0);
     assert_closed_as_killed(&coven.events_to_end(&id));
     eventually("all are gone", || coven.session_processes(&id).is_empty());

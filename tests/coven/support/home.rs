@@ -245,3 +245,17 @@ impl Drop for Coven {
         let _ = fs::remove_dir_all(&self.root);
     }
 }
+
+impl Coven {
+    /// A fresh home with a running daemon that has one variable more.
+    pub fn start_with_env(name: &str, value: &str) -> Self {
+        let coven = Self::new().env(name, value);
+        coven.start_daemon();
+        coven
+    }
+
+    /// Where the test's own programs are: first on the daemon's `PATH`.
+    pub fn bin(&self) -> PathBuf {
+        self.root.join("bin")
+    }
+}

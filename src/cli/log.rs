@@ -1,0 +1,37 @@
+//! `coven log`: a readable preview of one session.
+
+use argh::FromArgs;
+
+use super::Outcome;
+use super::follow::{connect, full_id};
+use super::output::{Out, visible};
+use crate::api::PreviewLine;
+
+/// Show what happened in a session, line by line: its newest 900 kB.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "log", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// as JSON, a line each
+    #[argh(switch)]
+    json: bool,
+    /// the session's id, or a unique beginning of it
+    #[argh(positional)]
+    id: String,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let home = super::home()?;
+    let mut client = connect(&home)?;
+    let id = full_id(&mut client, &args.id)?;
+    let lines: Vec<PreviewLine> = client.get(&format!("/sessions/{id}/log"))?;
+    let mut out = Out::new();
+    for line in &lines {
+        if args.json {
+            out.json(line)?;
+        } else {
+            let (level, message) = (line.level.as_str(), visible(&line.message));
+            out.line(format!("{}  {level:<5}  {message}", line.ts).trim_end())?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,112 @@
+//! Events as lines for eyes: output put together to lines, everything else as a sentence.
+//!
+//! Knows the contract's payloads; one that it cannot read is shown as it is.
+
+use serde_json::Value;
+
+use super::Tail;
+use super::plain::{PlainText, lines};
+use crate::api::{Event, OutputPayload, PreviewLevel, Stream, Timestamp};
+
+/// The lines so far.
+pub(super) struct Entries {
+    tail: Tail,
+    stdout: PlainText,
+    stderr: PlainText,
+    /// When the last event was: no line is older than one before it.
+    now: Timestamp,
+}
+
+impl Entries {
+    pub(super) fn new() -> Self {
+        Self {
+            tail: Tail::new(),
+            stdout: PlainText::default(),
+            stderr: PlainText::default(),
+            now: Timestamp::from_millis(0),
+        }
+    }
+
+    pub(super) fn add(&mut self, event: &Event) {
+        self.now = self.now.max(event.created_at);
+        if event.kind == "output"
+            && let Ok(output) = serde_json::from_str::<OutputPayload>(&event.payload_json)
+        {
+            return self.output(&output);
+        }
+        if event.kind == "exit" {
+            self.end_lines();
+        }
+        let payload = serde_json::from_str(&event.payload_json).unwrap_or_default();
+        let (level, message) = sentence(&event.kind, &payload, &event.payload_json);
+        lines(&message, |line| self.tail.push(self.now, level, line));
+    }
+
+    /// What is there of lines that have not ended comes last.
+    pub(super) fn finish(mut self) -> Tail {
+        self.end_lines();
+        self.tail
+    }
+
+    fn output(&mut self, output: &OutputPayload) {
+        let (text, level) = match output.stream {
+            Stream::Stdout => (&mut self.stdout, PreviewLevel::Info),
+            Stream::Stderr => (&mut self.stderr, PreviewLevel::Warn),
+        };
+        text.feed(&output.data, |line| self.tail.push(self.now, level, line));
+    }
+
+    fn end_lines(&mut self) {
+        let (tail, now) = (&mut self.tail, self.now);
+        self.stdout
+            .finish(|line| tail.push(now, PreviewLevel::Info, line));
+        self.stderr
+            .finish(|line| tail.push(now, PreviewLevel::Warn, line));
+    }
+}
+
+/// What an event other than output says.
+fn sentence(kind: &str, payload: &Value, raw: &str) -> (PreviewLevel, String) {
+    let word = |name: &str| payload[name].as_str().unwrap_or("?");
+    match kind {
+        "status" => status(payload, word("status")),
+        "input" => (PreviewLevel::Info, format!("input: {}", word("data"))),
+        "kill" => {
+            let signal = &payload["signal"];
+            (PreviewLevel::Warn, format!("asked to end: signal {signal}"))
+        }
+        "exit" => exit(payload),
+        "error" => {
+            let message = format!("{}: {}", word("code"), word("message"));
+            (PreviewLevel::Error, message)
+        }
+        "output_truncated" => {
+            let (events, bytes) = (&payload["droppedEvents"], &payload["droppedBytes"]);
+            let message = format!("output is gone after its time: {events} events, {bytes} bytes");
+            (PreviewLevel::Warn, message)
+        }
+        _ => (PreviewLevel::Info, format!("{kind}: {raw}")),
+    }
+}
+
+fn status(payload: &Value, word: &str) -> (PreviewLevel, String) {
+    let level = match word {
+        "failed" => PreviewLevel::Error,
+        "killed" | "orphaned" => PreviewLevel::Warn,
+        _ => PreviewLevel::Info,
+    };
+    let pid = match payload["pid"].as_i64() {
+        Some(pid) => format!(" (pid {pid})"),
+        None => String::new(),
+    };
+    (level, format!("status: {word}{pid}"))
+}
+
+fn exit(payload: &Value) -> (PreviewLevel, String) {
+    match (payload["exitCode"].as_i64(), payload["signal"].as_i64()) {
+        (Some(0), _) => (PreviewLevel::Info, "exited with code 0".into()),
+        (Some(code), _) => (PreviewLevel::Error, format!("exited with code {code}")),
+        (None, Some(signal)) => (PreviewLevel::Warn, format!("ended by signal {signal}")),
+        (None, None) => (PreviewLevel::Warn, "ended".into()),
+    }
+}

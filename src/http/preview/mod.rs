@@ -1,0 +1,93 @@
+//! `GET /sessions/:id/log`: a readable preview of a session, made of its newest events.
+//!
+//! Runs on the connection's thread, while that holds one of the store's readers: so only a few are made at once.
+
+mod entries;
+mod plain;
+
+use std::collections::VecDeque;
+
+use super::response::Answer;
+use super::routes::Call;
+use super::session_id;
+use crate::api::{ApiError, LIST_BYTES_MAX, PreviewLevel, Timestamp};
+use entries::Entries;
+
+/// How much of a session is read, in bytes of payload: more than the answer can hold, since escape sequences
+/// are left out of that.
+const READ_MAX: usize = 4 * 1024 * 1024;
+
+/// `GET /sessions/:id/log`
+pub(super) fn log(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
+    let id = session_id(id)?;
+    let body = call
+        .context
+        .reader
+        .newest_events(id, READ_MAX, |events, is_all| {
+            let mut entries = Entries::new();
+            for event in events {
+                entries.add(event);
+            }
+            entries.finish().into_json(is_all)
+        })?;
+    Ok(Answer::json(200, body))
+}
+
+/// The newest lines that an answer can hold, each as its JSON.
+struct Tail {
+    lines: VecDeque<(Timestamp, String)>,
+    bytes: usize,
+    is_cut: bool,
+}
+
+/// What is kept free for brackets, and for the line that says that lines are missing.
+const RESERVE: usize = 200;
+
+impl Tail {
+    fn new() -> Self {
+        Self {
+            lines: VecDeque::new(),
+            bytes: 0,
+            is_cut: false,
+        }
+    }
+
+    fn push(&mut self, at: Timestamp, level: PreviewLevel, message: &str) {
+        let line = line_json(at, level, message);
+        self.bytes += line.len() + 1;
+        self.lines.push_back((at, line));
+        while self.bytes > LIST_BYTES_MAX - RESERVE
+            && let Some((_, oldest)) = self.lines.pop_front()
+        {
+            self.bytes -= oldest.len() + 1;
+            self.is_cut = true;
+        }
+    }
+
+    fn into_json(mut self, is_all: bool) -> Vec<u8> {
+        if (self.is_cut || !is_all)
+            && let Some(&(at, _)) = self.lines.front()
+        {
+            let missing = line_json(at, PreviewLevel::Info, "(earlier lines are left out)");
+            self.lines.push_front((at, missing));
+        }
+        let mut body = Vec::with_capacity(self.bytes + RESERVE);
+        body.push(b'[');
+        for (i, (_, line)) in self.lines.iter().enumerate() {
+            if i > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(line.as_bytes());
+        }
+        body.push(b']');
+        body
+    }
+}
+
+fn line_json(at: Timestamp, level: PreviewLevel, message: &str) -> String {
+    let message = serde_json::Value::from(message);
+    format!(
+        r#"{{"ts":"{at}","level":"{}","message":{message}}}"#,
+        level.as_str()
+    )
+}

@@ -1,0 +1,212 @@
+//! A record of the log as one line: `key=value` for people, a JSON object for programs.
+//!
+//! Runs on the thread that logs. Secrets are taken out of each value before it is written, so that neither format's
+//! quotes can hide one, nor a redaction cut a quote.
+
+use std::fmt::{Display, Write as _};
+
+use log::Record;
+use log::kv::{self, Key, Value, VisitSource, VisitValue};
+
+use super::log::{Quoted, is_invisible};
+use crate::api::Timestamp;
+use crate::redact::Redactor;
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Time, level, then `key=value`.
+    #[default]
+    Text,
+    /// A JSON object: `ts`, `level`, then the same fields.
+    Json,
+}
+
+impl Format {
+    /// The format that `COVEN_LOG_FORMAT` names; `None` if it names none.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "" | "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+
+    /// `record` as a line, without its end.
+    pub(super) fn line(self, record: &Record<'_>, redactor: &Redactor) -> String {
+        let mut line = Line::begin(self, record.level(), redactor);
+        // Neither a source nor a String refuses a write.
+        let _ = record.key_values().visit(&mut line);
+        let text = record.args().to_string();
+        if !text.is_empty() {
+            line.text("msg", &text);
+        }
+        line.end()
+    }
+
+    /// The line that tells of lines which did not fit.
+    pub(super) fn lost(self, lines: u64, redactor: &Redactor) -> String {
+        let mut line = Line::begin(self, log::Level::Warn, redactor);
+        line.text("event", "log_lines_lost");
+        line.bare("lines", lines);
+        line.end()
+    }
+}
+
+/// A line in the making.
+struct Line<'a> {
+    format: Format,
+    redactor: &'a Redactor,
+    line: String,
+}
+
+impl<'a> Line<'a> {
+    fn begin(format: Format, level: log::Level, redactor: &'a Redactor) -> Self {
+        let now = Timestamp::now();
+        let line = match format {
+            Format::Text => format!("{now} {level}"),
+            Format::Json => format!(r#"{{"ts":"{now}","level":"{level}""#),
+        };
+        Self {
+            format,
+            redactor,
+            line,
+        }
+    }
+
+    fn end(mut self) -> String {
+        if self.format == Format::Json {
+            self.line.push('}');
+        }
+        self.line
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        let value = self.redactor.redact(value);
+        match self.format {
+            Format::Text => self.bare(key, Quoted(&value)),
+            Format::Json => self.bare(key, json_string(&value)),
+        }
+    }
+
+    /// A value that both formats write as it is.
+    fn bare(&mut self, key: &str, value: impl Display) {
+        // A String takes every write.
+        let _ = match self.format {
+            Format::Text => write!(self.line, " {key}={value}"),
+            Format::Json => write!(self.line, ",{}:{value}", json_string(key)),
+        };
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Line<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        value.visit(Field {
+            line: self,
+            key: key.as_str(),
+        })
+    }
+}
+
+/// A value on its way into the line, as what it is.
+struct Field<'l, 'a, 'k> {
+    line: &'l mut Line<'a>,
+    key: &'k str,
+}
+
+impl<'v> VisitValue<'v> for Field<'_, '_, '_> {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
+        self.line.text(self.key, &value.to_string());
+        Ok(())
+    }
+
+    /// What is not there has no field.
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.line.bare(self.key, value);
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.line.bare(self.key, value);
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.line.bare(self.key, value);
+        Ok(())
+    }
+}
+
+/// `text` as a JSON string in which, as in [`Quoted`], nothing moves a terminal's cursor: JSON itself would let
+/// through what stands above U+001F.
+fn json_string(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    if !json.chars().any(|c| c.is_control() || is_invisible(c)) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if c.is_control() || is_invisible(c) {
+            // All of them lie in the first plane: four digits.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(format: Format, message: &str) -> String {
+        let redactor = Redactor::load(std::path::Path::new("/nonexistent")).0;
+        let fields = [
+            ("event", Value::from("tried")),
+            ("pid", Value::from(42)),
+            ("clean", Value::from(true)),
+            ("session", Value::null()),
+            ("reason", Value::from(message)),
+        ];
+        let fields = fields.as_slice();
+        let mut record = Record::builder();
+        record.level(log::Level::Warn).key_values(&fields);
+        format.line(&record.build(), &redactor)
+    }
+
+    #[test]
+    fn a_line_has_time_level_and_fields_in_both_formats() {
+        let text = line(Format::Text, "two words");
+        let (_, rest) = text.split_once(' ').unwrap();
+        assert_eq!(
+            rest,
+            "WARN event=tried pid=42 clean=true reason=\"two words\""
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&line(Format::Json, "two words")).unwrap();
+        assert_eq!(json["level"], "WARN");
+        assert_eq!(json["pid"], 42);
+        assert_eq!(json["clean"], true);
+        assert_eq!(json["reason"], "two words");
+        assert_eq!(json.get("session"), None);
+    }
+
+    #[test]
+    fn no_value_begins_a_line_or_moves_the_cursor_in_either_format() {
+        let hostile = "x\n2026 INFO event=forged\u{1b}[2J\u{9b}\u{7f}\u{202e}\"}";
+        for format in [Format::Text, Format::Json] {
+            let line = line(format, hostile);
+            assert!(
+                !line.chars().any(|c| c.is_control() || is_invisible(c)),
+                "{line}"
+            );
+        }
+        let json: serde_json::Value = serde_json::from_str(&line(Format::Json, hostile)).unwrap();
+        assert_eq!(json["reason"], hostile);
+    }
+}

@@ -1,0 +1,195 @@
+//! A line of the log, read back: time, level and fields, whichever format it was written in.
+//!
+//! Used by the CLI's own process, on files that may be cut off or not of this version: what is no record is `None`.
+
+use std::fmt::{self, Write as _};
+
+use log::Level;
+use serde_json::{Map, Value};
+
+use super::log::Quoted;
+use crate::api::Timestamp;
+
+/// What one line says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogRecord {
+    /// When.
+    pub at: Timestamp,
+    /// How bad.
+    pub level: Level,
+    /// The rest, in the line's order where it was text.
+    pub fields: Vec<(String, Value)>,
+}
+
+impl LogRecord {
+    /// Reads a line without its end.
+    pub fn parse(line: &str) -> Option<Self> {
+        if line.starts_with('{') {
+            Self::from_json(line)
+        } else {
+            Self::from_text(line)
+        }
+    }
+
+    /// A field's value as text; empty if there is none.
+    pub fn text(&self, name: &str) -> String {
+        match self.fields.iter().find(|(key, _)| key == name) {
+            None => String::new(),
+            Some((_, value)) => plain(value),
+        }
+    }
+
+    /// The record as a JSON object, as the JSON format has it.
+    pub fn to_json(&self) -> Value {
+        let ends = [
+            ("ts".to_owned(), Value::from(self.at.to_string())),
+            ("level".to_owned(), Value::from(self.level.as_str())),
+        ];
+        Value::Object(self.fields.iter().cloned().chain(ends).collect())
+    }
+
+    fn from_json(line: &str) -> Option<Self> {
+        let mut object: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let at = object.remove("ts")?.as_str()?.parse().ok()?;
+        let level = object.remove("level")?.as_str()?.parse().ok()?;
+        let mut fields: Vec<(String, Value)> = object.into_iter().collect();
+        // The event is what a reader looks for first.
+        fields.sort_by_key(|(key, _)| key != "event");
+        Some(Self { at, level, fields })
+    }
+
+    fn from_text(line: &str) -> Option<Self> {
+        let (at, rest) = line.split_once(' ')?;
+        let (level, mut rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (at, level) = (at.parse().ok()?, level.parse().ok()?);
+        let mut fields = Vec::new();
+        while !rest.is_empty() {
+            let (key, value) = rest.split_once('=')?;
+            let (value, after) = match value.strip_prefix('"') {
+                Some(quoted) => unquote(quoted).map(|(text, after)| (Value::from(text), after))?,
+                None => bare(value),
+            };
+            fields.push((key.to_owned(), value));
+            rest = match after {
+                "" => "",
+                after => after.strip_prefix(' ')?,
+            };
+        }
+        Some(Self { at, level, fields })
+    }
+}
+
+/// The line in the text format.
+impl fmt::Display for LogRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at, self.level)?;
+        for (key, value) in &self.fields {
+            write!(f, " {key}={}", Quoted(&plain(value)))?;
+        }
+        Ok(())
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A word without quotes, and what is behind it. Text does not tell a number from its digits: whole numbers are
+/// taken for numbers.
+fn bare(text: &str) -> (Value, &str) {
+    let (word, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
+    let value = match word {
+        "true" => Value::from(true),
+        "false" => Value::from(false),
+        // `+1` and `007` also parse as numbers.
+        word => match word.parse::<i64>() {
+            Ok(number) if number.to_string() == word => Value::from(number),
+            _ => Value::from(word),
+        },
+    };
+    (value, rest)
+}
+
+/// What [`Quoted`] has put in quotes, from behind the first to the last, and what is behind that.
+fn unquote(text: &str) -> Option<(String, &str)> {
+    let mut out = String::new();
+    let mut rest = text.chars();
+    loop {
+        match rest.next()? {
+            '"' => return Some((out, rest.as_str())),
+            '\\' => out.push(match rest.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'u' => {
+                    let (digits, after) = rest.as_str().strip_prefix('{')?.split_once('}')?;
+                    rest = after.chars();
+                    char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+                }
+                same => same,
+            }),
+            c => out.write_char(c).ok()?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_reads_back_as_it_was() {
+        let hostile = "x\n2026 INFO event=forged \"q\" \\ \u{1b}[2J\u{9b}\u{202e}\u{2028}\t\r'é🦀";
+        for text in ["", "plain", "two words", "a=b", "\\n", "\"", hostile] {
+            let line = format!("2026-05-09T06:43:00.007Z WARN a={} b=2", Quoted(text));
+            let record = LogRecord::parse(&line).unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(record.text("a"), text);
+            assert_eq!(record.text("b"), "2");
+            assert_eq!(record.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let text = "2026-05-09T06:43:00.007Z ERROR event=x clean=true pid=7 reason=\"a b\"";
+        let json = r#"{"ts":"2026-05-09T06:43:00.007Z","level":"ERROR","clean":true,"event":"x","pid":7,"reason":"a b"}"#;
+        let (text, json) = (LogRecord::parse(text), LogRecord::parse(json));
+        assert_eq!(text, json);
+        assert_eq!(text.map(|r| r.to_json()["pid"].clone()), Some(7.into()));
+    }
+
+    #[test]
+    fn what_is_no_record_is_none() {
+        for line in [
+            "",
+            "{",
+            "{}",
+            "thread 'main' panicked",
+            "2026-05-09T06:43:00.007Z",
+            "2026-05-09T06:43:00.007Z LOUD event=x",
+            "2026-05-09T06:43:00.007Z INFO event",
+            "2026-05-09T06:43:00.007Z INFO event=\"cut of",
+            "2026-05-09T06:43:00.007Z INFO event=\"\\u{d800}\"",
+            "2026-05-09T06:43:00.007Z INFO event=\"x\"y=z",
+        ] {
+            assert_eq!(LogRecord::parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_what_prints_back_the_same_is_a_number() {
+        for (word, is_number) in [
+            ("7", true),
+            ("-7", true),
+            ("+7", false),
+            ("007", false),
+            ("1a-2", false),
+        ] {
+            let (value, _) = bare(word);
+            assert_eq!(value.is_number(), is_number, "{word}");
+        }
+    }
+}
