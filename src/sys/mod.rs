@@ -23,7 +23,7 @@ pub use os::{
     SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, keep_inherited_descriptors, peer, pipe,
     process_mark, signal_watched,
 };
-pub use process::{Exit, kill_group, reap, wait_exit};
+pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
     DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals, send_signal,
     set_daemon_dispositions, unblock_all, wait_signal,

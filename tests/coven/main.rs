@@ -7,6 +7,7 @@ mod attach;
 mod cli;
 mod cli_errors;
 mod connections;
+mod costs;
 mod daemon;
 mod endings;
 mod errors;

@@ -793,3 +793,10 @@ pub fn read_all(mut stream: &UnixStream) -> Vec<u8> {
     stream.read_to_end(&mut bytes).unwrap();
     bytes
 }
+
+/// What an `exit` event says of how the harness ended, without what it cost.
+pub fn ending(exit: &Value) -> Value {
+    let fields = ["status", "exitCode", "signal"];
+    let kept = fields.map(|name| (name.to_owned(), exit[name].clone()));
+    Value::Object(kept.into_iter().collect())
+}
