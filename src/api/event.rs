@@ -31,6 +31,16 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Status,
+        Self::Output,
+        Self::Input,
+        Self::Kill,
+        Self::Exit,
+        Self::Error,
+    ];
+
     /// The contract's word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -296,6 +306,13 @@ mod tests {
             created_at: Timestamp::from_millis(1),
         };
         assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn every_kind_stands_at_its_number() {
+        for (at, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod events;
 mod follow;
 mod input;
 mod kill;
+mod metrics;
 mod output;
 mod run;
 mod sacrifice;
@@ -63,6 +64,7 @@ enum Verb {
     Summon(archive::SummonArgs),
     Sacrifice(sacrifice::Args),
     Adapters(adapters::Args),
+    Metrics(metrics::Args),
     Version(version::Args),
 }
 
@@ -85,6 +87,7 @@ impl Verb {
             Self::Summon(args) => archive::summon(&args),
             Self::Sacrifice(args) => sacrifice::run(&args),
             Self::Adapters(args) => adapters::run(&args),
+            Self::Metrics(args) => metrics::run(&args),
             Self::Version(args) => version::run(&args),
         }
     }

@@ -16,6 +16,7 @@ use super::tally::Tally;
 use super::{Context, Exited, Order, Program, Report, SESSION_VARIABLE};
 use crate::adapters::StdinMode;
 use crate::api::{SessionCost, Stream, Timestamp};
+use crate::observe::metrics::METRICS;
 use crate::store::{Done, Fact, NewEvent};
 use crate::sys::{self, Interest};
 
@@ -66,6 +67,7 @@ pub(super) fn run(program: Program, mut context: Context) {
 
 /// Puts on record that the harness runs, before the first of its output can be.
 fn announce(pid: i32, at: Timestamp, started: Done, context: &Context) {
+    METRICS.launched();
     let fact = Fact::Started {
         num: context.num,
         pid,
@@ -362,6 +364,7 @@ impl Pump {
         let events = match n {
             0 => source.finish(redactor),
             n => {
+                METRICS.output(source.stream, n);
                 self.tally.add(source.stream, &self.buffer[..n]);
                 source.take(&self.buffer[..n], redactor)
             }

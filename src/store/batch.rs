@@ -9,8 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::op::{Answer, Fact, NewEvent, NewExternal, NewSession, Request, SessionNum};
 use super::{StoreError, reader};
 use crate::api::{
-    ApiError, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
+    ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
 };
+use crate::observe::metrics::METRICS;
 
 /// A transaction that is being filled; dropped without [`Batch::commit`], nothing of it has happened.
 pub(super) struct Batch<'a> {
@@ -19,6 +20,8 @@ pub(super) struct Batch<'a> {
     cursors: &'a mut HashMap<SessionNum, u64>,
     /// Sessions whose cursor is ahead of `sessions.last_seq`.
     moved: HashSet<SessionNum>,
+    /// Events added, by the number of their kind.
+    added: [u64; EventKind::ALL.len()],
 }
 
 /// What one request or fact did, to be told once it is on disk.
@@ -70,6 +73,7 @@ impl<'a> Batch<'a> {
             transaction,
             cursors,
             moved: HashSet::new(),
+            added: [0; EventKind::ALL.len()],
         })
     }
 
@@ -89,7 +93,11 @@ impl<'a> Batch<'a> {
                 };
             }
         }
-        Ok(self.transaction.commit()?)
+        self.transaction.commit()?;
+        for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
+            METRICS.written(kind, count);
+        }
+        Ok(())
     }
 
     /// Writes a page that says what it said, to learn whether writing works again.
@@ -156,6 +164,7 @@ impl<'a> Batch<'a> {
             )?;
             for event in events {
                 seq += 1;
+                self.added[event.kind as usize] += 1;
                 insert.execute(params![
                     num.key(seq),
                     event.kind.as_str(),

@@ -13,6 +13,7 @@ use crate::api::{
     ApiError, EventId, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord, SessionStatus,
     Timestamp, Visibility, write_event,
 };
+use crate::observe::metrics::SessionTally;
 
 /// Connections that read at the same time. A read takes well under a millisecond, and the machines that this
 /// runs on have a few cores.
@@ -186,6 +187,21 @@ impl Reader {
                 count += 1;
             }
             Ok((list, None))
+        })
+    }
+
+    /// How many sessions there are, by status and harness.
+    ///
+    /// # Errors
+    /// [`ApiError::StoreUnavailable`] if they cannot be read.
+    pub fn session_tally(&self) -> Result<SessionTally, ApiError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT status, harness, count(*) FROM sessions GROUP BY status, harness",
+                )?
+                .query_map([], |row| Ok((status(row, 0)?, row.get(1)?, row.get(2)?)))?
+                .collect()
         })
     }
 

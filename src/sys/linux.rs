@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::{Peer, Usage};
+use super::{OwnUsage, Peer, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
@@ -77,6 +77,23 @@ pub fn keep_inherited_descriptors() {
         // SAFETY: fcntl takes integers; one that names no descriptor any more fails with EBADF.
         unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
+}
+
+/// What this process uses now, from proc(5); `None` where that is not mounted.
+pub fn own_usage() -> Option<OwnUsage> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    Some(OwnUsage {
+        // In kB, which are kibibytes.
+        resident_bytes: field("VmRSS:")? * 1024,
+        // The descriptor that the directory is read by is among them.
+        open_files: entries.saturating_sub(1),
+        threads: field("Threads:")?,
+    })
 }
 
 /// A descriptor that becomes readable when the child `pid` exits: a pidfd.

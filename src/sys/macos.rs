@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use super::{Peer, Usage};
+use super::{OwnUsage, Peer, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
@@ -74,6 +74,11 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         }
         Ok(ends)
     }
+}
+
+/// Not told here: there is no `/proc`.
+pub fn own_usage() -> Option<OwnUsage> {
+    None
 }
 
 /// A descriptor that becomes readable when the child `pid` exits: a kqueue with one `EVFILT_PROC`.

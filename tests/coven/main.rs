@@ -13,6 +13,7 @@ mod endings;
 mod errors;
 mod events;
 mod home;
+mod metrics;
 mod orphans;
 mod output;
 mod process;
