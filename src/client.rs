@@ -119,7 +119,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
-        let body = match self.exchange("GET", path, &[]) {
+        parse(&self.get_bytes(path)?)
+    }
+
+    /// `GET`, as it comes.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn get_bytes(&mut self, path: &str) -> Result<Vec<u8>, ClientError> {
+        match self.exchange("GET", path, &[]) {
             // The daemon closes a connection that has been idle for a minute; a GET can be asked again.
             Err(ClientError::Io(err)) if is_closed(&err) => {
                 self.reconnect()?;
@@ -130,11 +138,10 @@ impl Client {
                         reason,
                     },
                     err => err,
-                })?
+                })
             }
-            result => result?,
-        };
-        parse(&body)
+            result => result,
+        }
     }
 
     /// `POST` of `body` as JSON, answered with `T`.

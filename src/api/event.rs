@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{SessionId, SessionStatus, Timestamp};
+use super::cost::PayloadCost;
+use super::{SessionCost, SessionId, SessionStatus, Timestamp};
 
 /// No event's payload reaches this many bytes.
 pub const PAYLOAD_MAX: usize = 400_000;
@@ -30,6 +31,16 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Status,
+        Self::Output,
+        Self::Input,
+        Self::Kill,
+        Self::Exit,
+        Self::Error,
+    ];
+
     /// The contract's word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,6 +92,8 @@ pub enum Payload<'a> {
         status: SessionStatus,
         exit_code: Option<i32>,
         signal: Option<i32>,
+        #[serde(flatten, with = "PayloadCost")]
+        cost: SessionCost,
     },
     /// `error`
     Error { code: &'a str, message: &'a str },
@@ -296,15 +309,29 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_stands_at_its_number() {
+        for (at, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
+        }
+    }
+
+    #[test]
     fn payloads_have_the_contracts_shape() {
         let exit = Payload::Exit {
             status: SessionStatus::Completed,
             exit_code: Some(0),
             signal: None,
+            cost: SessionCost {
+                ended_at: Some(Timestamp::from_millis(1)),
+                cpu_ms: Some(2),
+                ..SessionCost::default()
+            },
         };
         assert_eq!(
             exit.to_json(),
-            r#"{"status":"completed","exitCode":0,"signal":null}"#
+            r#"{"status":"completed","exitCode":0,"signal":null,"startedAt":null,"#.to_owned()
+                + r#""endedAt":"1970-01-01T00:00:00.001Z","cpuMs":2,"peakRssBytes":null,"#
+                + r#""stdoutBytes":null,"stdoutLines":null,"stderrBytes":null,"stderrLines":null}"#
         );
         let status = Payload::Status {
             status: SessionStatus::Running,

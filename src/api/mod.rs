@@ -3,6 +3,7 @@
 //! Shared by the daemon, the CLI and the tests; no thread of its own. It knows JSON, and nothing of HTTP
 //! framing, SQLite or processes.
 
+mod cost;
 mod error;
 mod event;
 mod health;
@@ -11,6 +12,7 @@ mod preview;
 mod session;
 mod time;
 
+pub use cost::SessionCost;
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use event::{
     Event, EventCursor, EventId, EventKind, EventPage, ExitPayload, OutputPayload, PAYLOAD_MAX,

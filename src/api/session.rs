@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{SessionId, Timestamp};
+use super::{SessionCost, SessionId, Timestamp};
 
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +148,9 @@ pub struct SessionRecord {
     /// The signal that ended the harness.
     #[serde(default)]
     pub signal: Option<i32>,
+    /// What it cost.
+    #[serde(flatten)]
+    pub cost: SessionCost,
 }
 
 /// A page of sessions, newest first.

@@ -15,6 +15,7 @@ mod input;
 mod kill;
 mod log;
 mod logs;
+mod metrics;
 mod output;
 mod run;
 mod sacrifice;
@@ -68,6 +69,7 @@ enum Verb {
     Log(log::Args),
     Logs(logs::Args),
     Adapters(adapters::Args),
+    Metrics(metrics::Args),
     Version(version::Args),
 }
 
@@ -92,6 +94,7 @@ impl Verb {
             Self::Log(args) => log::run(&args),
             Self::Logs(args) => logs::run(&args),
             Self::Adapters(args) => adapters::run(&args),
+            Self::Metrics(args) => metrics::run(&args),
             Self::Version(args) => version::run(&args),
         }
     }

@@ -5,7 +5,7 @@ use argh::FromArgs;
 use super::Outcome;
 use super::follow::{connect, full_id};
 use super::output::{Out, visible};
-use crate::api::SessionRecord;
+use crate::api::{SessionCost, SessionRecord};
 
 /// Show one session's record.
 #[derive(FromArgs)]
@@ -68,5 +68,27 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("updated", record.updated_at.to_string()),
         ("events", record.last_seq.to_string()),
     ]);
+    facts.extend(cost_facts(&record.cost));
     facts
+}
+
+/// What it cost, as far as that is known.
+fn cost_facts(cost: &SessionCost) -> impl Iterator<Item = (&'static str, String)> {
+    let written = |bytes: Option<u64>, lines: Option<u64>| {
+        Some(format!("{} bytes, {} lines", bytes?, lines?))
+    };
+    let facts = [
+        ("started", cost.started_at.map(|at| at.to_string())),
+        ("ended", cost.ended_at.map(|at| at.to_string())),
+        ("cpu time", cost.cpu_ms.map(|ms| format!("{ms} ms"))),
+        (
+            "peak memory",
+            cost.peak_rss_bytes.map(|bytes| format!("{bytes} bytes")),
+        ),
+        ("stdout", written(cost.stdout_bytes, cost.stdout_lines)),
+        ("stderr", written(cost.stderr_bytes, cost.stderr_lines)),
+    ];
+    facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use log::{info, warn};
 
-use crate::api::SessionStatus;
+use crate::api::{SessionCost, SessionStatus};
 use crate::harness::SESSION_VARIABLE;
 use crate::store::{Fact, Store, StoreError, Unfinished};
 use crate::sys;
@@ -36,6 +36,7 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
             status: SessionStatus::Orphaned,
             exit_code: None,
             signal: None,
+            cost: SessionCost::default(),
             events: Vec::new(),
         }
     });

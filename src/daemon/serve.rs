@@ -198,6 +198,7 @@ fn run(
     let (writer, reader) = store
         .start(Arc::clone(&followers))
         .map_err(store_error(home))?;
+    let redactions = Arc::clone(&redactor);
     let redactor = settings.redact.then_some(redactor);
     let (events, inbox) = unbounded();
     let live = Arc::new(AtomicU64::new(0));
@@ -226,6 +227,7 @@ fn run(
             reader,
             followers,
             redactor,
+            redactions,
             queue: writer.queue(),
             live,
             adapters,

@@ -9,6 +9,7 @@ mod hello;
 mod input;
 mod pump;
 mod source;
+mod tally;
 
 use std::io;
 use std::path::PathBuf;
@@ -20,10 +21,10 @@ pub use hello::run as run_hello;
 pub use input::Backlog;
 
 use crate::adapters::StdinMode;
-use crate::api::{SessionId, Timestamp};
+use crate::api::{SessionCost, SessionId, Timestamp};
 use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, WriteQueue};
-use crate::sys::{Exit, Wake};
+use crate::sys::{Exit, Usage, Wake};
 
 /// A harness thread's stack. Its buffers are on the heap; the pump needs a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
@@ -55,10 +56,17 @@ pub enum Report {
     InputClosed,
     /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
     Exited { exit: Exit, at: Timestamp },
-    /// All of its output is in the writer's queue.
-    Drained,
+    /// All of its output is in the writer's queue, and this is what it cost.
+    Drained { cost: SessionCost },
     /// The thread has failed, and reads and reports no more. The process may still run.
     Lost { reason: String },
+}
+
+/// A harness's exit, as its thread keeps it until the pipes are drained.
+#[derive(Debug, Clone, Copy)]
+struct Exited {
+    at: Timestamp,
+    usage: Option<Usage>,
 }
 
 /// What the state thread tells a harness thread.

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::input::Input;
 use super::source::Source;
-use super::{Context, Order, Program, Report, SESSION_VARIABLE};
+use super::tally::Tally;
+use super::{Context, Exited, Order, Program, Report, SESSION_VARIABLE};
 use crate::adapters::StdinMode;
-use crate::api::{Stream, Timestamp};
+use crate::api::{SessionCost, Stream, Timestamp};
+use crate::observe::metrics::METRICS;
 use crate::store::{Done, Fact, NewEvent};
 use crate::sys::{self, Interest};
 
@@ -41,9 +43,9 @@ pub(super) fn run(program: Program, mut context: Context) {
             });
         }
     };
-    announce(pid, started, &context);
+    announce(pid, pump.tally.started_at(), started, &context);
     match catch_unwind(AssertUnwindSafe(|| pump.run(&context))) {
-        Ok(Ok(())) => report(Report::Drained),
+        Ok(Ok(cost)) => report(Report::Drained { cost }),
         Ok(Err(err)) => report(Report::Lost {
             reason: err.to_string(),
         }),
@@ -64,11 +66,13 @@ pub(super) fn run(program: Program, mut context: Context) {
 }
 
 /// Puts on record that the harness runs, before the first of its output can be.
-fn announce(pid: i32, started: Done, context: &Context) {
+fn announce(pid: i32, at: Timestamp, started: Done, context: &Context) {
+    METRICS.launched();
     let fact = Fact::Started {
         num: context.num,
         pid,
         process_mark: sys::process_mark(pid),
+        at,
     };
     context.queue.fact(fact, Some(started));
     (context.report)(Report::Started { pid });
@@ -134,6 +138,7 @@ fn environment(session: &str) -> Vec<CString> {
 
 /// The time after the exit.
 struct Drain {
+    exited: Exited,
     /// Not later than this, not counting the time in which the store had no room.
     end: Instant,
     quiet_since: Instant,
@@ -147,6 +152,7 @@ struct Pump {
     exit_watch: Option<OwnedFd>,
     /// The streams that are still open.
     sources: Vec<Source>,
+    tally: Tally,
     input: Option<Input>,
     /// What a read goes into.
     buffer: Vec<u8>,
@@ -174,6 +180,7 @@ impl Pump {
             pid,
             exit_watch: Some(sys::exit_watch(pid)?),
             sources: sources.into(),
+            tally: Tally::new(Timestamp::now()),
             input,
             buffer: vec![0; READ_FIRST],
             drain: None,
@@ -181,9 +188,12 @@ impl Pump {
         })
     }
 
-    /// Pumps until the harness has exited and its pipes are drained.
-    fn run(mut self, context: &Context) -> io::Result<()> {
-        while !self.is_drained() {
+    /// Pumps until the harness has exited and its pipes are drained; returns what it cost.
+    fn run(mut self, context: &Context) -> io::Result<SessionCost> {
+        let exited = loop {
+            if let Some(exited) = self.drained() {
+                break exited;
+            }
             let ready = self.wait(context)?;
             self.expire_held(context);
             if ready.orders {
@@ -198,9 +208,10 @@ impl Pump {
             if self.drain.as_ref().is_none_or(|drain| !drain.is_over) {
                 self.read_sources(&ready.sources, context)?;
             }
-        }
+        };
+        let cost = self.tally.cost(exited);
         self.let_go(context);
-        Ok(())
+        Ok(cost)
     }
 
     /// The pipes that a grandchild still holds: what is held back of them is not completed any more.
@@ -217,9 +228,12 @@ impl Pump {
         }
     }
 
-    fn is_drained(&self) -> bool {
+    /// The exit, once the pipes are drained.
+    fn drained(&self) -> Option<Exited> {
         let drain = self.drain.as_ref();
-        drain.is_some_and(|drain| drain.is_over || self.sources.is_empty())
+        drain
+            .filter(|drain| drain.is_over || self.sources.is_empty())
+            .map(|drain| drain.exited)
     }
 
     fn wait(&mut self, context: &Context) -> io::Result<Ready> {
@@ -297,22 +311,20 @@ impl Pump {
     }
 
     fn note_exit(&mut self, context: &Context) -> io::Result<()> {
-        let exit = sys::wait_exit(self.pid)?;
-        let now = Instant::now();
+        let (exit, usage) = sys::wait_exit(self.pid)?;
+        let (at, now) = (Timestamp::now(), Instant::now());
         self.exit_watch = None;
         self.input = None;
         for source in &mut self.sources {
             source.owed = sys::bytes_waiting(&source.pipe);
         }
         self.drain = Some(Drain {
+            exited: Exited { at, usage },
             end: now + DRAIN_MAX,
             quiet_since: now,
             is_over: false,
         });
-        (context.report)(Report::Exited {
-            exit,
-            at: Timestamp::now(),
-        });
+        (context.report)(Report::Exited { exit, at });
         Ok(())
     }
 
@@ -351,7 +363,11 @@ impl Pump {
         let redactor = context.redactor.as_deref();
         let events = match n {
             0 => source.finish(redactor),
-            n => source.take(&self.buffer[..n], redactor),
+            n => {
+                METRICS.output(source.stream, n);
+                self.tally.add(source.stream, &self.buffer[..n]);
+                source.take(&self.buffer[..n], redactor)
+            }
         };
         if !events.is_empty() {
             context.queue.output(context.num, events, reservation);

@@ -18,7 +18,7 @@ const HOLD: Duration = Duration::from_millis(100);
 /// A stream that is being read.
 pub(super) struct Source {
     pub(super) pipe: File,
-    stream: Stream,
+    pub(super) stream: Stream,
     redaction: redact::Stream,
     /// Since when the redaction holds something back.
     held_since: Option<Instant>,

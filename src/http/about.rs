@@ -1,4 +1,4 @@
-//! What the daemon says of itself: health, version, capabilities, and the action that refreshes them.
+//! What the daemon says of itself: health, metrics, version, capabilities, and the action that refreshes them.
 //!
 //! Health is made of what others have published: it waits for nobody.
 
@@ -13,6 +13,8 @@ use crate::api::{
     API_VERSION, ApiError, ApiVersion, BASE_PATH, CONTRACT, Capabilities, Capability,
     CapabilityFlags, DaemonInfo, Health, SessionCounts, VERSION,
 };
+use crate::observe::metrics::{CONTENT_TYPE, METRICS, Snapshot};
+use crate::sys;
 use std::sync::atomic::Ordering;
 
 /// The one action there is.
@@ -42,6 +44,21 @@ fn current_health(context: &Context) -> Health {
         event_writer: context.queue.health(),
         storage: context.queue.storage(),
     }
+}
+
+/// In Prometheus' format; the only answer that is not JSON.
+pub(super) fn metrics(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    let context = call.context;
+    let snapshot = Snapshot {
+        uptime: context.daemon.started.elapsed(),
+        // A store that cannot be read is no reason to show nothing: it is when the rest is wanted.
+        sessions: context.reader.session_tally().ok(),
+        writer: context.queue.health(),
+        storage: context.queue.storage(),
+        redactions: context.redactions.counts(),
+        process: sys::own_usage(),
+    };
+    Ok(Answer::text(CONTENT_TYPE, METRICS.page(&snapshot)))
 }
 
 pub(super) fn api_version(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {

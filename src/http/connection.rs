@@ -18,12 +18,16 @@ use super::request::{Incoming, Request, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes::{self, Call};
 use crate::api::ApiError;
+use crate::observe::metrics::METRICS;
 use crate::sys::{self, Interest};
 
 /// After an answer to a request that was not read to its end: how long, and how many bytes, to go on reading, so
 /// that the client gets to read the answer before the reset that unread bytes cause.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// The route of a launch.
+const LAUNCH: &str = "POST /sessions";
 
 /// Serves `stream` to its end.
 pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
@@ -48,6 +52,7 @@ pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
             Err(Unreadable::Refused(error)) => {
                 let id = RequestId::next().to_string();
                 log_failure(&id, "unreadable", None, &error, Instant::now());
+                METRICS.answered("unreadable", error.status(), Duration::ZERO);
                 let options = HeadOptions {
                     request_id: &id,
                     minor: 1,
@@ -77,9 +82,13 @@ fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> Sen
         Ok(answer) => answer,
         Err(error) => {
             log_failure(&id, route, session_of(request).as_deref(), &error, begun);
+            if route == LAUNCH {
+                METRICS.launch_failed(error.code());
+            }
             Answer::error(&error)
         }
     };
+    METRICS.answered(route, answer.status, begun.elapsed());
     let is_followed = answer.is_followed;
     let close = !request.keep_alive || (server.context().is_stopping() && !is_followed);
     let options = HeadOptions {
@@ -131,7 +140,7 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
     let event = match (route, error) {
         (_, ApiError::Internal { .. }) => "internal_error",
         (_, ApiError::LaunchFailed { .. }) => "spawn_failed",
-        ("POST /sessions", _) => "launch_rejected",
+        (LAUNCH, _) => "launch_rejected",
         (_, ApiError::SessionNotLive { .. }) => "session_not_live",
         _ => "request_failed",
     };

@@ -42,6 +42,8 @@ pub struct Context {
     pub followers: Arc<Followers>,
     /// Takes secrets out of what is stored; `None` where that is turned off.
     pub redactor: Option<Arc<Redactor>>,
+    /// The one that counts what is taken out, of the log too, for the metrics.
+    pub redactions: Arc<Redactor>,
     /// The writer's figures, for health.
     pub queue: WriteQueue,
     /// Live sessions, as the state thread publishes them.

@@ -9,6 +9,9 @@ use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 use crate::api::ApiError;
 use crate::sys::{self, Interest};
 
+/// What every answer is but the metrics.
+const JSON: &str = "application/json";
+
 /// How long a client may take to read an answer.
 const DELIVERY: Duration = Duration::from_secs(30);
 
@@ -19,6 +22,7 @@ const ONE_WRITE_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub status: u16,
+    pub content_type: &'static str,
     pub body: Vec<u8>,
     pub allow: Option<String>,
     /// Whether the client follows a session whose end it has not been shown: it is about to ask again.
@@ -30,9 +34,18 @@ impl Answer {
     pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
         Self {
             status,
+            content_type: JSON,
             body,
             allow: None,
             is_followed: false,
+        }
+    }
+
+    /// Text of another type than JSON.
+    pub(super) fn text(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            content_type,
+            ..Self::json(200, body)
         }
     }
 
@@ -53,10 +66,8 @@ impl Answer {
             _ => None,
         };
         Self {
-            status: error.status(),
-            body,
             allow,
-            is_followed: false,
+            ..Self::json(error.status(), body)
         }
     }
 }
@@ -72,7 +83,7 @@ pub(super) struct HeadOptions<'a> {
 /// length, and no body to write.
 pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
     let headers = [
-        header("Content-Type", "application/json"),
+        header("Content-Type", answer.content_type),
         header("X-Request-Id", options.request_id),
         header("Server", "coven"),
     ];

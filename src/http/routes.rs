@@ -28,8 +28,9 @@ const fn route(name: &'static str, handler: Handler) -> Route {
 }
 
 /// Every route there is. Where two paths match, the first decides: fixed words stand before `:id`.
-static ROUTES: [Route; 18] = [
+static ROUTES: [Route; 19] = [
     route("GET /health", about::health),
+    route("GET /metrics", about::metrics),
     route("GET /api-version", about::api_version),
     route("GET /capabilities", about::capabilities),
     route("POST /actions", about::action),

@@ -1,10 +1,13 @@
-//! What the daemon tells those who look after it. So far: its log, written and read back.
+//! What the daemon tells those who look after it: its log, written and read back, and its metrics.
 //!
 //! Threads hand lines to the log's own thread, and never wait for a terminal, a pipe or a disk.
 
+mod counters;
+mod exposition;
 mod files;
 mod line;
 pub mod log;
+pub mod metrics;
 mod record;
 mod rotate;
 

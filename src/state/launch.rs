@@ -6,7 +6,7 @@ use super::command::unexpected;
 use super::session::{InputState, Phase, Session, kill_event};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::StdinMode;
-use crate::api::{ApiError, Payload, SessionId, SessionStatus, Timestamp};
+use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
 use crate::harness::{Harness, Program};
 use crate::store::{Answer, Done, Fact, IdempotencyKey, NewEvent, Request, SessionNum};
 
@@ -232,6 +232,7 @@ impl State {
             status,
             exit_code: None,
             signal: None,
+            cost: SessionCost::default(),
             events,
         };
         let tell_state = self.when_written(move |_| Event::Ended { id });

@@ -8,7 +8,7 @@ use std::time::Instant;
 use log::{error, info, warn};
 
 use super::{Acceptance, Event, Launched, Reply, State};
-use crate::api::{ApiError, Payload, SessionId, SessionStatus, Timestamp};
+use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
 use crate::harness::{Harness, Program, Report};
 use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{self, Exit};
@@ -251,7 +251,7 @@ impl State {
             Report::SpawnFailed { reason } => self.spawn_failed(id, reason),
             Report::InputClosed => self.input_closed(id),
             Report::Exited { exit, at } => self.harness_exited(id, exit, at),
-            Report::Drained => self.harness_drained(id),
+            Report::Drained { cost } => self.harness_drained(id, cost),
             Report::Lost { reason } => self.harness_lost(id, &reason),
         }
     }
@@ -319,7 +319,7 @@ impl State {
         self.sessions.insert(id, session);
     }
 
-    fn harness_drained(&mut self, id: SessionId) {
+    fn harness_drained(&mut self, id: SessionId, cost: SessionCost) {
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
@@ -350,6 +350,7 @@ impl State {
                 status,
                 exit_code,
                 signal,
+                cost,
             };
             let events = vec![NewEvent::at(at, exit)];
             self.close(
@@ -359,6 +360,7 @@ impl State {
                     status,
                     exit_code,
                     signal,
+                    cost,
                     events,
                 },
             );
@@ -393,6 +395,7 @@ impl State {
                     status,
                     exit_code: None,
                     signal: None,
+                    cost: SessionCost::default(),
                     events,
                 },
             );

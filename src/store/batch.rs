@@ -8,7 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::op::{Answer, Fact, NewEvent, NewExternal, NewSession, Request, SessionNum};
 use super::{StoreError, reader};
-use crate::api::{ApiError, Payload, SessionId, SessionRecord, SessionStatus, Timestamp};
+use crate::api::{
+    ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
+};
+use crate::observe::metrics::METRICS;
 
 /// A transaction that is being filled; dropped without [`Batch::commit`], nothing of it has happened.
 pub(super) struct Batch<'a> {
@@ -17,6 +20,8 @@ pub(super) struct Batch<'a> {
     cursors: &'a mut HashMap<SessionNum, u64>,
     /// Sessions whose cursor is ahead of `sessions.last_seq`.
     moved: HashSet<SessionNum>,
+    /// Events added, by the number of their kind.
+    added: [u64; EventKind::ALL.len()],
 }
 
 /// What one request or fact did, to be told once it is on disk.
@@ -68,6 +73,7 @@ impl<'a> Batch<'a> {
             transaction,
             cursors,
             moved: HashSet::new(),
+            added: [0; EventKind::ALL.len()],
         })
     }
 
@@ -87,7 +93,11 @@ impl<'a> Batch<'a> {
                 };
             }
         }
-        Ok(self.transaction.commit()?)
+        self.transaction.commit()?;
+        for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
+            METRICS.written(kind, count);
+        }
+        Ok(())
     }
 
     /// Writes a page that says what it said, to learn whether writing works again.
@@ -113,14 +123,20 @@ impl<'a> Batch<'a> {
                 num,
                 pid,
                 process_mark,
-            } => self.started(*num, *pid, process_mark.as_deref()),
+                at,
+            } => self.started(*num, *pid, process_mark.as_deref(), *at),
             Fact::Ended {
                 num,
                 status,
                 exit_code,
                 signal,
+                cost,
                 events,
-            } => self.ended(*num, *status, *exit_code, *signal, events),
+            } => {
+                let outcome = self.ended(*num, *status, *exit_code, *signal, events)?;
+                self.charge(*num, cost)?;
+                Ok(outcome)
+            }
         }
     }
 
@@ -148,6 +164,7 @@ impl<'a> Batch<'a> {
             )?;
             for event in events {
                 seq += 1;
+                self.added[event.kind as usize] += 1;
                 insert.execute(params![
                     num.key(seq),
                     event.kind.as_str(),
@@ -178,14 +195,22 @@ impl<'a> Batch<'a> {
         num: SessionNum,
         pid: i32,
         process_mark: Option<&str>,
+        at: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let now = self.append_status(num, SessionStatus::Running, Some(pid))?;
         self.transaction
             .prepare_cached(
-                "UPDATE sessions SET status = 'running', pid = ?2, process_mark = ?3, updated_at = ?4
+                "UPDATE sessions SET status = 'running', pid = ?2, process_mark = ?3, updated_at = ?4,
+                     started_at = ?5
                  WHERE num = ?1",
             )?
-            .execute(params![num.0, pid, process_mark, now.as_millis()])?;
+            .execute(params![
+                num.0,
+                pid,
+                process_mark,
+                now.as_millis(),
+                at.as_millis()
+            ])?;
         Ok(Outcome {
             events: 1,
             ..Outcome::record(num, None)
@@ -218,6 +243,27 @@ impl<'a> Batch<'a> {
             events: events.len() as u64 + 1,
             ..Outcome::record(num, None)
         })
+    }
+
+    /// Puts on record what an ended session cost.
+    fn charge(&mut self, num: SessionNum, cost: &SessionCost) -> Result<(), StoreError> {
+        self.transaction
+            .prepare_cached(
+                "UPDATE sessions SET ended_at = ?2, cpu_ms = ?3, peak_rss_bytes = ?4, stdout_bytes = ?5,
+                     stdout_lines = ?6, stderr_bytes = ?7, stderr_lines = ?8
+                 WHERE num = ?1",
+            )?
+            .execute(params![
+                num.0,
+                cost.ended_at.map(Timestamp::as_millis),
+                cost.cpu_ms,
+                cost.peak_rss_bytes,
+                cost.stdout_bytes,
+                cost.stdout_lines,
+                cost.stderr_bytes,
+                cost.stderr_lines,
+            ])?;
+        Ok(())
     }
 
     fn create(&mut self, session: &NewSession) -> Result<Outcome, StoreError> {

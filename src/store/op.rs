@@ -9,7 +9,8 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use crate::api::{
-    ApiError, EventKind, Payload, SessionId, SessionRecord, SessionStatus, Timestamp, Visibility,
+    ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
+    Visibility,
 };
 
 /// How long an idempotency key holds, in milliseconds: 24 hours.
@@ -134,6 +135,8 @@ pub enum Fact {
         num: SessionNum,
         pid: i32,
         process_mark: Option<String>,
+        /// When it was started.
+        at: Timestamp,
     },
     /// The session has ended: its closing facts and events, all in one transaction.
     Ended {
@@ -141,6 +144,8 @@ pub enum Fact {
         status: SessionStatus,
         exit_code: Option<i32>,
         signal: Option<i32>,
+        /// As far as it is known; when it was started is on record already.
+        cost: SessionCost,
         events: Vec<NewEvent>,
     },
 }

@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SessionNum, StoreError, schema};
 use crate::api::{
-    ApiError, Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, SessionStatus, Timestamp,
-    Visibility, write_event,
+    ApiError, Event, EventId, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord, SessionStatus,
+    Timestamp, Visibility, write_event,
 };
+use crate::observe::metrics::SessionTally;
 
 /// Connections that read at the same time. A read takes well under a millisecond, and the machines that this
 /// runs on have a few cores.
@@ -22,7 +23,8 @@ macro_rules! session_columns {
     () => {
         "SELECT num, id, project_root, cwd, harness, title, status, exit_code, signal, archived_at, \
          created_at, updated_at, conversation_id, familiar_id, labels, visibility, external, \
-         transcript_path, launch_mode, model, pid, last_seq FROM sessions "
+         transcript_path, launch_mode, model, pid, last_seq, started_at, ended_at, \
+         cpu_ms, peak_rss_bytes, stdout_bytes, stdout_lines, stderr_bytes, stderr_lines FROM sessions "
     };
 }
 
@@ -188,6 +190,21 @@ impl Reader {
         })
     }
 
+    /// How many sessions there are, by status and harness.
+    ///
+    /// # Errors
+    /// [`ApiError::StoreUnavailable`] if they cannot be read.
+    pub fn session_tally(&self) -> Result<SessionTally, ApiError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT status, harness, count(*) FROM sessions GROUP BY status, harness",
+                )?
+                .query_map([], |row| Ok((status(row, 0)?, row.get(1)?, row.get(2)?)))?
+                .collect()
+        })
+    }
+
     /// A page of a session's events.
     ///
     /// # Errors
@@ -337,6 +354,10 @@ fn event_page(
 /// A row of the session queries as what it stands for.
 pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, SessionRecord)> {
     let time = |column| row.get::<_, i64>(column).map(Timestamp::from_millis);
+    let time_if_any = |column| {
+        row.get::<_, Option<i64>>(column)
+            .map(|at| at.map(Timestamp::from_millis))
+    };
     let labels: String = row.get(14)?;
     let visibility: String = row.get(15)?;
     let record = SessionRecord {
@@ -348,7 +369,7 @@ pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, Sessio
         status: status(row, 6)?,
         exit_code: row.get(7)?,
         signal: row.get(8)?,
-        archived_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
+        archived_at: time_if_any(9)?,
         created_at: time(10)?,
         updated_at: time(11)?,
         conversation_id: row.get(12)?,
@@ -362,6 +383,16 @@ pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, Sessio
         model: row.get(19)?,
         pid: row.get(20)?,
         last_seq: row.get(21)?,
+        cost: SessionCost {
+            started_at: time_if_any(22)?,
+            ended_at: time_if_any(23)?,
+            cpu_ms: row.get(24)?,
+            peak_rss_bytes: row.get(25)?,
+            stdout_bytes: row.get(26)?,
+            stdout_lines: row.get(27)?,
+            stderr_bytes: row.get(28)?,
+            stderr_lines: row.get(29)?,
+        },
     };
     Ok((SessionNum(row.get(0)?), record))
 }

@@ -15,7 +15,8 @@ use rusqlite::{Connection, OpenFlags};
 const APPLICATION_ID: i32 = 0x436f_766e;
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE sessions (
     num             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: it is half of the events' keys
     id              TEXT NOT NULL UNIQUE,
@@ -62,7 +63,18 @@ CREATE TABLE idempotency (
     created_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_by_session ON idempotency (session);
-"];
+",
+    "
+ALTER TABLE sessions ADD COLUMN started_at INTEGER;      -- of the harness
+ALTER TABLE sessions ADD COLUMN ended_at INTEGER;
+ALTER TABLE sessions ADD COLUMN cpu_ms INTEGER;
+ALTER TABLE sessions ADD COLUMN peak_rss_bytes INTEGER;
+ALTER TABLE sessions ADD COLUMN stdout_bytes INTEGER;
+ALTER TABLE sessions ADD COLUMN stdout_lines INTEGER;
+ALTER TABLE sessions ADD COLUMN stderr_bytes INTEGER;
+ALTER TABLE sessions ADD COLUMN stderr_lines INTEGER;
+",
+];
 
 /// The schema version that this build reads and writes.
 const VERSION: usize = MIGRATIONS.len();

@@ -20,6 +20,7 @@ use super::budget::Reservation;
 use super::queue::Item;
 use super::{Done, Fact, Followers, NewEvent, SessionNum, StoreError, StoreStatus, WriteQueue};
 use crate::api::{ApiError, Payload};
+use crate::observe::metrics::METRICS;
 use crate::sys;
 
 /// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and half of the
@@ -221,8 +222,11 @@ impl Thread {
 
     /// One transaction with `notes` and all of `work`; on an error nothing of it has happened.
     fn attempt(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
+        let begun = Instant::now();
         let result = self.transaction(notes, work);
-        if result.is_err() {
+        if result.is_ok() {
+            METRICS.committed(begun.elapsed());
+        } else {
             // The seqs of a transaction that is not there: the next attempt reads the real ones.
             self.cursors.clear();
         }

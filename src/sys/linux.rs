@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Peer;
 use super::spawn::c_string;
+use super::{OwnUsage, Peer, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
@@ -129,6 +130,23 @@ pub fn keep_inherited_descriptors() {
     }
 }
 
+/// What this process uses now, from proc(5); `None` where that is not mounted.
+pub fn own_usage() -> Option<OwnUsage> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    Some(OwnUsage {
+        // In kB, which are kibibytes.
+        resident_bytes: field("VmRSS:")? * 1024,
+        // The descriptor that the directory is read by is among them.
+        open_files: entries.saturating_sub(1),
+        threads: field("Threads:")?,
+    })
+}
+
 /// A descriptor that becomes readable when the child `pid` exits: a pidfd.
 ///
 /// # Errors
@@ -142,6 +160,41 @@ pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
         }
         Ok(OwnedFd::from_raw_fd(fd as i32))
     }
+}
+
+/// waitid(2) for the child `pid`, and what it has used: the system call has a fifth argument for that, which the C
+/// library's function hides, and gives it for a zombie that stays (`WNOWAIT`), too.
+pub(super) fn waitid(
+    pid: i32,
+    info: &mut MaybeUninit<libc::siginfo_t>,
+    options: libc::c_int,
+) -> io::Result<Option<Usage>> {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the call fills both structs when it returns 0, and they outlive it; all-zero is a valid rusage.
+    let usage = unsafe {
+        let result = libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PID,
+            pid,
+            info.as_mut_ptr(),
+            options,
+            usage.as_mut_ptr(),
+        );
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        usage.assume_init()
+    };
+    Ok(Some(Usage {
+        cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
+        // In kibibytes (getrusage(2)).
+        peak_rss: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+    }))
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let part = |n: i64| u64::try_from(n).unwrap_or(0);
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_micros(part(time.tv_usec))
 }
 
 /// Who connected to this socket, or who listens on it: fixed by the kernel at that time (unix(7)).

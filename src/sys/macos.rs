@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::Peer;
+use super::{OwnUsage, Peer, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
@@ -167,6 +168,11 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
+/// Not told here: there is no `/proc`.
+pub fn own_usage() -> Option<OwnUsage> {
+    None
+}
+
 /// A descriptor that becomes readable when the child `pid` exits: a kqueue with one `EVFILT_PROC`.
 ///
 /// # Errors
@@ -199,6 +205,22 @@ pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
     // ESRCH is what a child that is already a zombie gives: the read end of a pipe without a writer is
     // readable at once, which is what the watch of a dead process should be.
     pipe().map(|(reader, _)| reader)
+}
+
+/// waitid(2) for the child `pid`. What it has used only wait4(2) tells here, which takes the zombie away: too late
+/// for whoever must not reap yet.
+pub(super) fn waitid(
+    pid: i32,
+    info: &mut MaybeUninit<libc::siginfo_t>,
+    options: libc::c_int,
+) -> io::Result<Option<Usage>> {
+    // SAFETY: waitid fills the struct when it returns 0, and it outlives the call.
+    let result =
+        unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), options) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(None)
 }
 
 /// Who connected to this socket, or who listens on it.

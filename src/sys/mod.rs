@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 pub use os::{
     LogWatch, SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, keep_inherited_descriptors,
-    peer, pipe, process_mark, signal_watched,
+    own_usage, peer, pipe, process_mark, signal_watched,
 };
-pub use process::{Exit, kill_group, reap, wait_exit};
+pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
     DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals, send_signal,
     set_daemon_dispositions, unblock_all, wait_signal,
@@ -43,6 +43,17 @@ pub struct Peer {
     pub uid: u32,
     /// The process that connected or listened; `None` where the system does not say.
     pub pid: Option<i32>,
+}
+
+/// What this process uses now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnUsage {
+    /// Resident memory, in bytes.
+    pub resident_bytes: u64,
+    /// Open descriptors.
+    pub open_files: u64,
+    /// Threads.
+    pub threads: u64,
 }
 
 /// The effective user id of this process.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,15 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+}
+
+/// What a process and the children that it has waited for have used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time.
+    pub cpu: Duration,
+    /// The most that one of them had resident, in bytes.
+    pub peak_rss: u64,
 }
 
 impl fmt::Display for Exit {
@@ -25,11 +35,12 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Waits for the child `pid` to exit and says how, leaving the zombie in place.
+/// Waits for the child `pid` to exit and says how, and what it has used where the system tells that of a zombie;
+/// leaves the zombie in place.
 ///
 /// # Errors
 /// What waitid(2) reports: ECHILD if it is not ours.
-pub fn wait_exit(pid: i32) -> io::Result<Exit> {
+pub fn wait_exit(pid: i32) -> io::Result<(Exit, Option<Usage>)> {
     wait(pid, libc::WEXITED | libc::WNOWAIT)
 }
 
@@ -38,30 +49,27 @@ pub fn wait_exit(pid: i32) -> io::Result<Exit> {
 /// # Errors
 /// What waitid(2) reports: ECHILD if it is not ours.
 pub fn reap(pid: i32) -> io::Result<Exit> {
-    wait(pid, libc::WEXITED)
+    wait(pid, libc::WEXITED).map(|(exit, _)| exit)
 }
 
-fn wait(pid: i32, options: libc::c_int) -> io::Result<Exit> {
+fn wait(pid: i32, options: libc::c_int) -> io::Result<(Exit, Option<Usage>)> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     loop {
-        // SAFETY: waitid fills the struct when it returns 0; all-zero is a valid siginfo_t.
-        let result =
-            unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), options) };
-        if result == 0 {
-            // SAFETY: waitid returned 0, so that this is a SIGCHLD siginfo, whose si_status is valid.
-            let (code, status) = unsafe {
-                let info = info.assume_init_ref();
-                (info.si_code, info.si_status())
-            };
-            return Ok(match code {
-                libc::CLD_EXITED => Exit::Code(status),
-                _ => Exit::Signal(status),
-            });
-        }
-        let err = io::Error::last_os_error();
-        if err.kind() != io::ErrorKind::Interrupted {
-            return Err(err);
-        }
+        let usage = match super::os::waitid(pid, &mut info, options) {
+            Ok(usage) => usage,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(err) => return Err(err),
+        };
+        // SAFETY: waitid has succeeded, so that this is a SIGCHLD siginfo, whose si_status is valid.
+        let (code, status) = unsafe {
+            let info = info.assume_init_ref();
+            (info.si_code, info.si_status())
+        };
+        let exit = match code {
+            libc::CLD_EXITED => Exit::Code(status),
+            _ => Exit::Signal(status),
+        };
+        return Ok((exit, usage));
     }
 }
 

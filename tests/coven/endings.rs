@@ -46,7 +46,7 @@ fn the_exit_code_decides_what_a_session_ends_as() {
             (&json!(status), &json!(code))
         );
         let exit = json!({ "status": status, "exitCode": code, "signal": null });
-        assert_eq!(only(&coven, &id, "exit"), exit);
+        assert_eq!(ending(&only(&coven, &id, "exit")), exit);
     }
 }
 
@@ -69,7 +69,10 @@ fn a_signal_that_nobody_asked_for_is_a_failure() {
         assert_eq!(record["status"], "failed");
         assert!(record["exit_code"].is_null());
         let exit = json!({ "status": "failed", "exitCode": null, "signal": signal });
-        assert_eq!(only(&coven, record["id"].as_str().unwrap(), "exit"), exit);
+        assert_eq!(
+            ending(&only(&coven, record["id"].as_str().unwrap(), "exit")),
+            exit
+        );
     }
 }
 
@@ -96,7 +99,7 @@ fn a_killed_session_is_killed_and_its_end_on_record() {
     let asked = json!({ "status": "killed", "signal": 15 });
     assert_eq!(only(&coven, &id, "kill"), asked);
     let exit = json!({ "status": "killed", "exitCode": null, "signal": 15 });
-    assert_eq!(only(&coven, &id, "exit"), exit);
+    assert_eq!(ending(&only(&coven, &id, "exit")), exit);
     let details = coven
         .kill_session(&id)
         .assert_error(409, "session_not_live");
@@ -127,7 +130,7 @@ fn a_killed_session_is_killed_whatever_its_exit_code() {
         assert_eq!(record["status"], "killed");
         assert_eq!(record["exit_code"], code);
         let exit = json!({ "status": "killed", "exitCode": code, "signal": null });
-        assert_eq!(only(&coven, &id, "exit"), exit);
+        assert_eq!(ending(&only(&coven, &id, "exit")), exit);
         let said = output(&coven.events(&id), "stdout");
         assert!(said.ends_with(b"last words\n"), "its last output is there");
     }
@@ -140,7 +143,7 @@ fn a_harness_that_ignores_the_first_signal_gets_the_last() {
     assert_eq!(coven.kill_session(&id).status, 202);
     assert_eq!(coven.ended(&id)["status"], "killed");
     let exit = json!({ "status": "killed", "exitCode": null, "signal": 9 });
-    assert_eq!(only(&coven, &id, "exit"), exit);
+    assert_eq!(ending(&only(&coven, &id, "exit")), exit);
     let asked = json!({ "status": "killed", "signal": 15 });
     assert_eq!(only(&coven, &id, "kill"), asked);
 }
@@ -188,7 +191,7 @@ fn a_stopped_harness_can_be_killed() {
     coven.kill_session(&id);
     let exit = json!({ "status": "killed", "exitCode": null, "signal": 15 });
     coven.events_to_end(&id);
-    assert_eq!(only(&coven, &id, "exit"), exit);
+    assert_eq!(ending(&only(&coven, &id, "exit")), exit);
 }
 
 #[test]

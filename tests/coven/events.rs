@@ -57,7 +57,7 @@ fn a_session_tells_its_story_from_seq_1_without_a_gap() {
         json!({ "status": "running", "pid": pid })
     );
     let exit = json!({ "status": "failed", "exitCode": 3, "signal": null });
-    assert_eq!(payload(&events[last]), exit);
+    assert_eq!(ending(&payload(&events[last])), exit);
     assert_eq!(output(&events, "stdout"), b"out\nmore\n");
     assert_eq!(output(&events, "stderr"), b"err\n");
     for event in &events {

@@ -52,6 +52,10 @@ fn assert_orphaned(coven: &Coven, seen: &Seen) {
     let record = coven.session(id);
     assert_eq!(record["status"], "orphaned");
     assert_eq!(record["exit_code"], Value::Null);
+    assert_ne!(record["started_at"], Value::Null, "that much is known");
+    for unknown in ["ended_at", "cpu_ms", "peak_rss_bytes", "stdout_bytes"] {
+        assert_eq!(record.get(unknown), Some(&Value::Null), "{unknown}");
+    }
     assert_eq!(record["last_seq"], events.len());
     assert!(coven.session_processes(id).is_empty(), "{id}");
 }

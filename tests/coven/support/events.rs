@@ -129,3 +129,10 @@ pub fn assert_gapless(id: &str, events: &[Value]) {
         assert!(event["id"].as_str().unwrap().ends_with(&seq.to_string()));
     }
 }
+
+/// What an `exit` event says of how the harness ended, without what it cost.
+pub fn ending(exit: &Value) -> Value {
+    let fields = ["status", "exitCode", "signal"];
+    let kept = fields.map(|name| (name.to_owned(), exit[name].clone()));
+    Value::Object(kept.into_iter().collect())
+}

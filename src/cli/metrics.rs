@@ -1,0 +1,19 @@
+//! `coven metrics`: the daemon's metrics, for Prometheus.
+
+use argh::FromArgs;
+
+use super::Outcome;
+use super::follow::connect;
+use super::output::Out;
+
+/// Print the daemon's metrics in Prometheus' text format.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "metrics", help_triggers("-h", "--help"))]
+pub(super) struct Args {}
+
+pub(super) fn run(_: &Args) -> Outcome {
+    let home = super::home()?;
+    let page = connect(&home)?.get_bytes("/metrics")?;
+    Out::new().bytes(&page)?;
+    Ok(0)
+}

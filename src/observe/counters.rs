@@ -1,0 +1,121 @@
+//! What the metrics are counted with: atomics that any thread bumps, in tables of a fixed size.
+//!
+//! No thread waits for another in here, and nothing is allocated. It knows no metric.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::exposition::Distribution;
+
+/// What stands in a label's place when its table is full.
+const OTHER: &str = "other";
+
+/// Things kept for each value of a label. The values are the program's own words, never somebody's text; each takes
+/// its place when it is first met, and what is met when all places are taken shares the last.
+#[derive(Debug)]
+pub(super) struct Labelled<T, const N: usize> {
+    places: [(OnceLock<&'static str>, T); N],
+}
+
+impl<T, const N: usize> Labelled<T, N> {
+    /// A table of `places`, none taken.
+    pub(super) const fn new(places: [(OnceLock<&'static str>, T); N]) -> Self {
+        Self { places }
+    }
+
+    /// What is kept for `label`.
+    pub(super) fn of(&self, label: &'static str) -> &T {
+        let (last, places) = self.places.split_last().expect("a table has a place");
+        let place = places
+            .iter()
+            .find(|(name, _)| *name.get_or_init(|| label) == label);
+        let (_, kept) = place.unwrap_or_else(|| {
+            last.0.get_or_init(|| OTHER);
+            last
+        });
+        kept
+    }
+
+    /// The labels that have been met, and what is kept for them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &T)> {
+        self.places
+            .iter()
+            .filter_map(|(name, kept)| Some((*name.get()?, kept)))
+    }
+}
+
+/// How long something took, in buckets: from what a look at memory takes to the longest that a client may wait.
+const BOUNDS: [f64; 16] = [
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
+    60.0,
+];
+
+/// A histogram of durations.
+#[derive(Debug)]
+pub(super) struct Durations {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Durations {
+    pub(super) const fn new() -> Self {
+        Self {
+            buckets: [const { AtomicU64::new(0) }; BOUNDS.len() + 1],
+            micros: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn observe(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let at = BOUNDS.partition_point(|&bound| bound < seconds);
+        self.buckets[at].fetch_add(1, Ordering::Relaxed);
+        self.micros
+            .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Gives `show` the figures as they are now.
+    pub(super) fn show(&self, show: impl FnOnce(&Distribution<'_>)) {
+        let counts = self
+            .buckets
+            .each_ref()
+            .map(|bucket| bucket.load(Ordering::Relaxed));
+        show(&Distribution {
+            bounds: &BOUNDS,
+            counts: &counts,
+            sum: self.micros.load(Ordering::Relaxed) as f64 / 1e6,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_table_keeps_the_rest_together() {
+        let table: Labelled<AtomicU64, 3> =
+            Labelled::new([const { (OnceLock::new(), AtomicU64::new(0)) }; 3]);
+        for label in ["a", "b", "c", "d", "a"] {
+            table.of(label).fetch_add(1, Ordering::Relaxed);
+        }
+        let counts: Vec<_> = table
+            .iter()
+            .map(|(label, count)| (label, count.load(Ordering::Relaxed)))
+            .collect();
+        assert_eq!(counts, [("a", 2), ("b", 1), (OTHER, 2)]);
+    }
+
+    #[test]
+    fn a_duration_on_a_bound_is_in_its_bucket() {
+        let durations = Durations::new();
+        durations.observe(Duration::from_micros(100));
+        durations.observe(Duration::from_micros(101));
+        durations.observe(Duration::from_secs(61));
+        durations.show(|shown| {
+            assert_eq!((shown.counts[0], shown.counts[1]), (1, 1));
+            assert_eq!(shown.counts[BOUNDS.len()], 1);
+            assert!((shown.sum - 61.000_201).abs() < 1e-9);
+        });
+    }
+}
