@@ -305,7 +305,7 @@ yes 0123456789abcde | head -c 65536; sleep 600 & exit 0";
     let id = coven.launch("leaves", "x");
     let harness = coven.session(&id)["pid"].as_i64().unwrap() as i32;
     let daemon = coven.daemon_pid();
-    assert!(kill(daemon, libc::SIGSTOP));
+    stop(daemon);
     std::fs::write(coven.work().join("go"), "").unwrap();
     eventually("it has exited", || process_state(harness) == Some('Z'));
     // From stop to stop, longer than a pipe must be quiet; in between, some steps at a time.

@@ -97,7 +97,7 @@ fn ctrl_c_kills_the_session_and_shows_its_last_words() {
             "{ran:?}"
         );
         assert_eq!(coven.session(id)["status"], "killed");
-        assert!(coven.session_processes(id).is_empty());
+        eventually("all are gone", || coven.session_processes(id).is_empty());
         assert_eq!(coven.delete(&format!("/api/v1/sessions/{id}")).status, 200);
     }
 }
@@ -123,7 +123,7 @@ fn ctrl_c_ends_a_run_whose_daemon_does_not_answer() {
     let coven = Coven::start();
     let daemon = coven.daemon_pid();
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        assert!(kill(daemon, libc::SIGSTOP));
+        stop(daemon);
         let run = coven.spawn(["run", "hello", "x"]);
         let pid = run.id() as i32;
         eventually("it is connected", || has_socket(pid));

@@ -97,6 +97,16 @@ pub fn process_state(pid: i32) -> Option<char> {
     stat[stat.rfind(") ")? + 2..].chars().next()
 }
 
+/// Stops a process, and waits until none of its threads runs any more: the signal alone does not.
+pub fn stop(pid: i32) {
+    assert!(kill(pid, libc::SIGSTOP));
+    super::eventually("it is stopped", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let mut stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")));
+        stats.all(|stat| stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T')))
+    });
+}
+
 /// Sends a signal; whether there was a process to take it.
 pub fn kill(pid: i32, signal: i32) -> bool {
     // SAFETY: kill takes two integers.
