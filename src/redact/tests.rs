@@ -1,0 +1,185 @@
+//! The rules and the stream together: what is found, what is left alone, and that no split matters.
+
+use super::*;
+
+fn redactor() -> Redactor {
+    Redactor::new("").0
+}
+
+#[test]
+fn every_token_is_found_and_named() {
+    let redactor = redactor();
+    for rule in TOKENS {
+        for sample in rule.samples {
+            let redacted = redactor.redact(sample).into_owned();
+            assert_eq!(redacted, format!("[REDACTED:{}]", rule.kind), "{sample}");
+            let inside = format!("x = ({sample}), y");
+            assert_eq!(
+                redactor.redact(&inside),
+                format!("x = ([REDACTED:{}]), y", rule.kind),
+                "{sample}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_known_by_what_stands_before_it() {
+    let redactor = redactor();
+    for (text, expected) in [
+        (
+            "Authorization: Bearer abc.def-ghi",
+            "Authorization: [REDACTED:authorization]",
+        ),
+        (
+            "curl -H \"Authorization: Basic dXNlcjpwYXNz\" https://x",
+            "curl -H \"Authorization: [REDACTED:authorization]\" https://x",
+        ),
+        (
+            "secret abc8Q~0123456789abcdefghijklmnopqrstuv",
+            "secret abc8Q~[REDACTED:azure]",
+        ),
+        (
+            "123456789:AAF0123456789abcdefghijklmnopqrstuv",
+            "123456789:AA[REDACTED:telegram]",
+        ),
+        (
+            "Cookie: session=abc123; theme=dark",
+            "Cookie: [REDACTED:cookie]",
+        ),
+        (
+            "postgres://user:hunter2@db:5432/x",
+            "postgres://user:[REDACTED:url-password]@db:5432/x",
+        ),
+        (
+            "export OPENAI_API_KEY=8f14e45fceea167a5a36",
+            "export OPENAI_API_KEY=[REDACTED:assignment]",
+        ),
+        (
+            "{\"password\": \"correct horse 1!\"}",
+            "{\"password\": \"[REDACTED:assignment]\"}",
+        ),
+        (
+            "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "aws_secret_access_key = [REDACTED:assignment]",
+        ),
+        (
+            "https://x/y?token=8f14e45fceea167a&z=1",
+            "https://x/y?token=[REDACTED:assignment]&z=1",
+        ),
+    ] {
+        assert_eq!(redactor.redact(text), expected);
+    }
+}
+
+#[test]
+fn what_is_no_secret_stays_as_it_is() {
+    let redactor = redactor();
+    for text in [
+        "token = lexer.next()",
+        "commit 8f14e45fceea167a5a36dedd4bea25438f14e45f",
+        "id 0196a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b",
+        "/usr/lib/python3/secrets.py:12: token: str = field(default=None)",
+        "fn password(&self) -> &str { &self.password }",
+        "max_tokens: 4096, tokens=12345, tokenizer: gpt2",
+        "see https://example.com:8080/@user/path",
+        "PWD=/home/u/work",
+        "Set the Authorization: header to the value of your token",
+        "the cookie: chocolate",
+        "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+        "sk-folding-cube task-1 disk-0123456789",
+        "if (token === null) { return password; }",
+        "PASSWORD=$(pass show x)",
+        "password: required",
+    ] {
+        assert_eq!(redactor.redact(text), text);
+    }
+}
+
+#[test]
+fn a_private_key_is_taken_out_as_a_block() {
+    let redactor = redactor();
+    let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+    let key = format!(
+        "-----BEGIN RSA PRIVATE KEY-----\n{line}\n{line}\nabcd==\n-----END RSA PRIVATE KEY-----"
+    );
+    assert_eq!(
+        redactor.redact(&format!("a\n{key}\nb\n")),
+        "a\n[REDACTED:private-key]\nb\n"
+    );
+    let json = format!("{{\"k\":\"{}\",\"x\":1}}", key.replace('\n', "\\n"));
+    assert_eq!(
+        redactor.redact(&json),
+        "{\"k\":\"[REDACTED:private-key]\",\"x\":1}"
+    );
+    let broken = format!("-----BEGIN PRIVATE KEY-----\n{line}\nthe end of it\n");
+    assert_eq!(
+        redactor.redact(&broken),
+        "[REDACTED:private-key]the end of it\n"
+    );
+}
+
+#[test]
+fn a_secret_is_found_wherever_the_writes_are_split() {
+    let redactor = redactor();
+    let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+    let texts = TOKENS
+        .iter()
+        .flat_map(|rule| rule.samples)
+        .map(|sample| format!("a {sample} b\n"));
+    let others = [
+        "Authorization: Bearer abc.def-ghi\nx".to_owned(),
+        "export OPENAI_API_KEY=8f14e45fceea167a5a36\n".to_owned(),
+        "postgres://user:hunter2@db:5432/x\n".to_owned(),
+        "{\"password\": \"correcthorse\", \"a\": 1}".to_owned(),
+        format!("-----BEGIN PRIVATE KEY-----\n{line}\nabcd==\n-----END PRIVATE KEY-----\nafter\n"),
+    ];
+    for text in texts.chain(others) {
+        let whole = redactor.redact(&text).into_owned();
+        assert!(whole.contains("[REDACTED:"), "{text}");
+        for at in 0..=text.len() {
+            let mut stream = Stream::default();
+            let mut out = Vec::new();
+            stream.push(&redactor, &text.as_bytes()[..at], &mut out);
+            stream.push(&redactor, &text.as_bytes()[at..], &mut out);
+            stream.finish(&redactor, &mut out);
+            assert_eq!(
+                String::from_utf8_lossy(&out),
+                whole,
+                "split at {at} of {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn after_the_time_is_up_no_byte_of_a_recognised_secret_gets_out() {
+    let redactor = redactor();
+    for rule in TOKENS {
+        for sample in rule.samples {
+            for at in 0..=sample.len() {
+                let mut stream = Stream::default();
+                let mut out = Vec::new();
+                stream.push(&redactor, &sample.as_bytes()[..at], &mut out);
+                stream.expire(&redactor, &mut out);
+                stream.push(&redactor, &sample.as_bytes()[at..], &mut out);
+                stream.push(&redactor, b" b\n", &mut out);
+                let text = String::from_utf8_lossy(&out);
+                let secret = &sample[sample.len() - 8..];
+                assert!(!text.contains(secret), "{text} for {sample} split at {at}");
+                assert!(text.ends_with(" b\n"), "{text} for {sample} split at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_users_own_patterns_hold_and_bad_ones_are_named() {
+    let (redactor, bad) = Redactor::new("# mine\nproject-\\d+\n(\n\nx*\n");
+    assert_eq!(
+        redactor.redact("see project-42 now"),
+        "see [REDACTED:custom] now"
+    );
+    let lines: Vec<usize> = bad.iter().map(|bad| bad.line).collect();
+    assert_eq!(lines, [3, 5]);
+}
