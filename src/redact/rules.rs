@@ -126,7 +126,7 @@ pub(super) struct Context {
 }
 
 /// The words of a name that say that its value is secret.
-const SECRET_WORDS: &str = "pass(?:word|wd|phrase)|pwd|secret|credentials?|token\
+const SECRET_WORDS: &str = "pass(?:word|wd|phrase)|pwd|secret|credentials?|token|authorization\
     |(?:api|access|secret|private|account|auth|encryption|signing|shared[_-]?access|master|service)[_-]?key";
 
 /// The rules whose value has to be looked at more closely are the last: see [`super::value`].
@@ -159,7 +159,7 @@ pub(super) const CONTEXTS: &[Context] = &[
         kind: "authorization",
         anchors: &["uthorization", "UTHORIZATION"],
         lead: r#"(?i:\b(?:proxy-)?authorization["']?[ \t]*[:=][ \t]*["']?)"#,
-        value: r#"(?:(?i:digest|aws4-hmac-sha256|oauth)[ \t]+[^\r\n]{8,}|(?i:bearer|basic|token|negotiate|apikey|key|ntlm)[ \t]+[^\s"'\\]{4,}|[A-Za-z0-9+/=_.~:-]{16,})"#,
+        value: r#"(?:(?i:digest|aws4-hmac-sha256|oauth)[ \t]+[^\r\n]{8,}|(?i:bearer|basic|token|negotiate|apikey|key|ntlm)[ \t]+[^\s"'\\]{4,})"#,
         tail: "",
     },
     Context {
@@ -196,6 +196,8 @@ pub(super) const CONTEXTS: &[Context] = &[
             "ecret",
             "ECRET",
             "redential",
+            "uthoriz",
+            "UTHORIZ",
             "REDENTIAL",
             "oken",
             "OKEN",

@@ -44,6 +44,10 @@ fn a_secret_is_known_by_what_stands_before_it() {
             "123456789:AA[REDACTED:telegram]",
         ),
         (
+            "authorization: 8f14e45fceea167a5a36dedd4bea2543",
+            "authorization: [REDACTED:assignment]",
+        ),
+        (
             "Cookie: session=abc123; theme=dark",
             "Cookie: [REDACTED:cookie]",
         ),
@@ -77,6 +81,8 @@ fn what_is_no_secret_stays_as_it_is() {
     let redactor = redactor();
     for text in [
         "token = lexer.next()",
+        "authorization = self.headers.get(\"authorization\")",
+        "authorization: AuthorizationHeaderName",
         "commit 8f14e45fceea167a5a36dedd4bea25438f14e45f",
         "id 0196a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b",
         "/usr/lib/python3/secrets.py:12: token: str = field(default=None)",
