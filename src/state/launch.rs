@@ -71,12 +71,7 @@ impl State {
             self.answer_repeat(first, reply);
             return Err(None);
         }
-        let live = self
-            .sessions
-            .values()
-            .filter(|session| !session.has_ended())
-            .count();
-        if live >= self.limits.sessions {
+        if self.live_sessions() >= self.limits.sessions {
             return Err(Some(ApiError::TooManySessions {
                 limit: self.limits.sessions,
             }));

@@ -121,12 +121,8 @@ impl State {
                 Err(_) => "deadline",
             };
             self.act_on_deadlines();
-            let live = self
-                .sessions
-                .values()
-                .filter(|session| !session.has_ended())
-                .count();
-            self.live.store(live as u64, Ordering::Relaxed);
+            self.live
+                .store(self.live_sessions() as u64, Ordering::Relaxed);
             if begun.elapsed() > SLOW {
                 let took_ms = begun.elapsed().as_millis() as u64;
                 warn!(event = "state_slow", what = what, took_ms = took_ms; "");
@@ -135,6 +131,12 @@ impl State {
                 return stopped;
             }
         }
+    }
+
+    /// Sessions that count towards the limit, and that health shows as live.
+    fn live_sessions(&self) -> usize {
+        let sessions = self.sessions.values();
+        sessions.filter(|session| !session.has_ended()).count()
     }
 
     fn handle(&mut self, event: Event) {
