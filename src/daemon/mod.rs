@@ -7,6 +7,8 @@ pub mod control;
 mod home;
 mod recover;
 mod serve;
+mod settings;
 
 pub use home::{Home, HomeError};
 pub use serve::{ServeError, ServeOptions, serve};
+pub use settings::BadSetting;

@@ -17,12 +17,12 @@ use log::{error, info, warn};
 
 use super::home::{DaemonFile, Home, HomeError};
 use super::recover;
+use super::settings::{BadSetting, Settings};
 use crate::adapters::{self, ManifestSources};
 use crate::api::{CONTRACT, Timestamp, VERSION};
 use crate::client::{Client, ClientError};
 use crate::http;
-use crate::observe::Format;
-use crate::observe::log::{Destination, FORMAT_VARIABLE, Log};
+use crate::observe::log::{Destination, Log};
 use crate::redact::Redactor;
 use crate::state::{Event, Limits, State, Stopped};
 use crate::store::{Followers, Store, StoreError, Unwritten};
@@ -66,7 +66,7 @@ pub enum ServeError {
         err: StoreError,
     },
     /// An environment variable has a value that it cannot have.
-    Setting { name: &'static str, value: String },
+    Setting(BadSetting),
     /// The daemon does not answer its own request.
     NoHealth(ClientError),
     /// What the system says.
@@ -83,7 +83,7 @@ impl ServeError {
             Self::AlreadyRunning { .. } => "daemon_already_running",
             Self::Locked { .. } => "daemon_locked",
             Self::Store { .. } | Self::Unwritten(_) => "store_unavailable",
-            Self::Setting { .. } => "invalid_setting",
+            Self::Setting(_) => "invalid_setting",
             Self::NoHealth(_) | Self::Io { .. } => "daemon_start_failed",
         }
     }
@@ -103,7 +103,7 @@ impl ServeError {
             Self::AlreadyRunning { .. } => "coven daemon status".into(),
             Self::Locked { .. } => "coven daemon stop, then coven daemon start".into(),
             Self::Store { path, .. } => format!("look at {}", path.display()),
-            Self::Setting { name, .. } => format!("unset {name}"),
+            Self::Setting(bad) => format!("unset {}", bad.name),
             Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) => {
                 "look at the end of logs/daemon.log in COVEN_HOME".into()
             }
@@ -129,9 +129,7 @@ impl fmt::Display for ServeError {
             Self::Store { path, err } => {
                 write!(f, "the store {} cannot be opened: {err}", path.display())
             }
-            Self::Setting { name, value } => {
-                write!(f, "{name}={value:?} is not a value that it can have")
-            }
+            Self::Setting(bad) => write!(f, "{bad}"),
             Self::NoHealth(err) => write!(
                 f,
                 "the daemon does not answer its own health request: {err}"
@@ -139,6 +137,12 @@ impl fmt::Display for ServeError {
             Self::Io { what, err } => write!(f, "{what}: {err}"),
             Self::Unwritten(what) => write!(f, "stopped, but {what}"),
         }
+    }
+}
+
+impl From<BadSetting> for ServeError {
+    fn from(bad: BadSetting) -> Self {
+        Self::Setting(bad)
     }
 }
 
@@ -377,52 +381,4 @@ fn store_error(home: &Home) -> impl Fn(StoreError) -> ServeError {
         path: path.clone(),
         err,
     }
-}
-
-/// What the environment sets.
-#[derive(Debug)]
-struct Settings {
-    sessions_max: usize,
-    connections_max: usize,
-    kill_grace: Duration,
-    /// Whether secrets are taken out of what is stored.
-    redact: bool,
-    log_format: Format,
-}
-
-impl Settings {
-    fn from_env() -> Result<Self, ServeError> {
-        Ok(Self {
-            sessions_max: number("COVEN_MAX_SESSIONS", 256, 1, 10_000)?,
-            connections_max: number("COVEN_MAX_CONNECTIONS", 512, 1, 10_000)?,
-            kill_grace: Duration::from_millis(
-                number("COVEN_KILL_GRACE_MS", 5000, 0, 600_000)? as u64
-            ),
-            redact: std::env::var_os("COVEN_REDACT").is_none_or(|value| value != "off"),
-            log_format: log_format()?,
-        })
-    }
-}
-
-fn log_format() -> Result<Format, ServeError> {
-    let value = std::env::var_os(FORMAT_VARIABLE).unwrap_or_default();
-    let format = value.to_str().and_then(Format::parse);
-    format.ok_or_else(|| ServeError::Setting {
-        name: FORMAT_VARIABLE,
-        value: value.to_string_lossy().into_owned(),
-    })
-}
-
-fn number(name: &'static str, default: usize, min: usize, max: usize) -> Result<usize, ServeError> {
-    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
-        return Ok(default);
-    };
-    let parsed = value
-        .to_str()
-        .and_then(|text| text.parse().ok())
-        .filter(|n| (min..=max).contains(n));
-    parsed.ok_or_else(|| ServeError::Setting {
-        name,
-        value: value.to_string_lossy().into_owned(),
-    })
 }

@@ -1,0 +1,73 @@
+//! What the environment sets: parsed once, at start, before anything else is done.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::observe::Format;
+use crate::observe::log::FORMAT_VARIABLE;
+
+/// A variable that has a value which it cannot have.
+#[derive(Debug)]
+pub struct BadSetting {
+    /// The variable.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, value } = self;
+        write!(f, "{name}={value:?} is not a value that it can have")
+    }
+}
+
+/// What a daemon is set to.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) sessions_max: usize,
+    pub(super) connections_max: usize,
+    pub(super) kill_grace: Duration,
+    /// Whether secrets are taken out of what is stored.
+    pub(super) redact: bool,
+    pub(super) log_format: Format,
+}
+
+impl Settings {
+    /// # Errors
+    /// The first variable that has a value which it cannot have.
+    pub(super) fn from_env() -> Result<Self, BadSetting> {
+        Ok(Self {
+            sessions_max: number("COVEN_MAX_SESSIONS", 256, 1, 10_000)?,
+            connections_max: number("COVEN_MAX_CONNECTIONS", 512, 1, 10_000)?,
+            kill_grace: Duration::from_millis(
+                number("COVEN_KILL_GRACE_MS", 5000, 0, 600_000)? as u64
+            ),
+            redact: std::env::var_os("COVEN_REDACT").is_none_or(|value| value != "off"),
+            log_format: log_format()?,
+        })
+    }
+}
+
+fn log_format() -> Result<Format, BadSetting> {
+    let value = std::env::var_os(FORMAT_VARIABLE).unwrap_or_default();
+    let format = value.to_str().and_then(Format::parse);
+    format.ok_or_else(|| BadSetting {
+        name: FORMAT_VARIABLE,
+        value: value.to_string_lossy().into_owned(),
+    })
+}
+
+fn number(name: &'static str, default: usize, min: usize, max: usize) -> Result<usize, BadSetting> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
+        return Ok(default);
+    };
+    let parsed = value
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .filter(|n| (min..=max).contains(n));
+    parsed.ok_or_else(|| BadSetting {
+        name,
+        value: value.to_string_lossy().into_owned(),
+    })
+}
