@@ -4,6 +4,7 @@
 //! framing, SQLite or processes.
 
 mod cost;
+mod doctor;
 mod error;
 mod event;
 mod health;
@@ -13,6 +14,7 @@ mod session;
 mod time;
 
 pub use cost::SessionCost;
+pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use event::{
     Event, EventCursor, EventId, EventKind, EventPage, ExitPayload, OutputPayload, PAYLOAD_MAX,

@@ -225,7 +225,8 @@ fn status_json(home: &Home, status: &Status) -> serde_json::Value {
     }
 }
 
-fn uptime(seconds: u64) -> String {
+/// So long as people say it.
+pub(super) fn uptime(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),

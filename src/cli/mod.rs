@@ -8,6 +8,7 @@ mod archive;
 mod args;
 mod attach;
 mod daemon;
+mod doctor;
 mod error;
 mod events;
 mod follow;
@@ -39,7 +40,7 @@ use error::CliError;
 #[argh(
     help_triggers("-h", "--help"),
     note = "Exit codes: 0 success, 1 failure, 2 usage, 3 the daemon is not running. `run`, `attach` and `wait` exit
-with the session's own code, or 128 and the number of the signal that ended it.
+with the session's own code, or 128 and the number of the signal that ended it. `doctor` exits 1 if a check fails.
 
 Everything is kept in COVEN_HOME (default: ~/.coven)."
 )]
@@ -69,6 +70,7 @@ enum Verb {
     Log(log::Args),
     Logs(logs::Args),
     Adapters(adapters::Args),
+    Doctor(doctor::Args),
     Metrics(metrics::Args),
     Version(version::Args),
 }
@@ -94,6 +96,7 @@ impl Verb {
             Self::Log(args) => log::run(&args),
             Self::Logs(args) => logs::run(&args),
             Self::Adapters(args) => adapters::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Metrics(args) => metrics::run(&args),
             Self::Version(args) => version::run(&args),
         }

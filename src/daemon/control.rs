@@ -15,7 +15,7 @@ use super::home::{Home, HomeError};
 use crate::api::Health;
 use crate::client::{Client, ClientError};
 use crate::harness::SESSION_VARIABLE;
-use crate::sys::{self, Interest};
+use crate::sys::{self, Interest, Peer};
 
 /// How long health may take before the daemon counts as one that does not answer.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
@@ -373,8 +373,12 @@ fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
     }
 }
 
-/// The process that listens on the socket, as the kernel has it.
 fn listener_pid(home: &Home) -> Option<i32> {
+    listener(home)?.pid
+}
+
+/// The process that listens on the socket, as the kernel has it; `None` where nobody does.
+pub fn listener(home: &Home) -> Option<Peer> {
     let stream = std::os::unix::net::UnixStream::connect(home.socket()).ok()?;
-    sys::peer(&stream).ok()?.pid
+    sys::peer(&stream).ok()
 }

@@ -9,6 +9,6 @@ mod recover;
 mod serve;
 mod settings;
 
-pub use home::{Home, HomeError};
+pub use home::{DaemonFile, Home, HomeError};
 pub use serve::{ServeError, ServeOptions, serve};
 pub use settings::BadSetting;

@@ -7,6 +7,7 @@
 mod batch;
 mod budget;
 mod followers;
+mod inspect;
 mod op;
 mod queue;
 mod reader;
@@ -21,6 +22,7 @@ use rusqlite::Connection;
 
 pub use budget::Reservation;
 pub use followers::{Followers, Following};
+pub use inspect::{Inspection, Integrity, inspect};
 pub use op::{
     Answer, Done, Fact, IdempotencyKey, NewEvent, NewExternal, NewSession, Request, SessionNum,
 };

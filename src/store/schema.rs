@@ -12,7 +12,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
-const APPLICATION_ID: i32 = 0x436f_766e;
+pub(super) const APPLICATION_ID: i32 = 0x436f_766e;
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
 const MIGRATIONS: [&str; 2] = [
@@ -77,7 +77,7 @@ ALTER TABLE sessions ADD COLUMN stderr_lines INTEGER;
 ];
 
 /// The schema version that this build reads and writes.
-const VERSION: usize = MIGRATIONS.len();
+pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// Why the store cannot be opened or written.
 #[derive(Debug)]
@@ -187,6 +187,9 @@ fn migrate(connection: &mut Connection, from: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+pub(super) fn pragma<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<T> {
     connection.pragma_query_value(None, name, |row| row.get(0))
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::spawn::c_string;
@@ -236,6 +236,21 @@ pub fn process_mark(pid: i32) -> Option<String> {
     let started = after_command.split_whitespace().nth(19)?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(format!("{}/{started}", boot.trim_end()))
+}
+
+/// Whether a signal has stopped the process `pid` (proc(5), field 3 of its `stat`).
+pub fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rfind(") ")
+        .and_then(|at| stat[at + 2..].chars().next());
+    matches!(state, Some('T' | 't'))
+}
+
+/// The file that the process `pid` executes, with ` (deleted)` behind it once that file is no more (proc(5), `exe`).
+/// `None` for another user's process, or none.
+pub fn executable(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
 /// How often [`end_marked_processes`] looks, and how long it waits for what it has ended: a second in all, since the

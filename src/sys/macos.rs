@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{OwnUsage, Peer, Usage};
 
@@ -235,13 +236,34 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     }
     Ok(Peer { uid, pid: None })
 }
+
 /// What tells the process `pid` from any later one with the same number: when it started, in microseconds
 /// since the epoch. `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {
+    let info = process_info(pid)?;
+    Some((info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec).to_string())
+}
+
+/// Whether a signal has stopped the process `pid`.
+pub fn is_stopped(pid: i32) -> bool {
+    process_info(pid).is_some_and(|info| info.pbi_status == libc::SSTOP)
+}
+
+/// The file that the process `pid` executes. `None` for another user's process, or none.
+pub fn executable(pid: i32) -> Option<PathBuf> {
+    let mut path = vec![0u8; libc::PROC_PIDPATHINFO_MAXSIZE as usize];
+    // SAFETY: proc_pidpath writes at most `path.len()` bytes, and returns how many, or 0 or less for an error.
+    let length = unsafe { libc::proc_pidpath(pid, path.as_mut_ptr().cast(), path.len() as u32) };
+    let length = usize::try_from(length).ok().filter(|&n| n > 0)?;
+    path.truncate(length);
+    Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
+}
+
+fn process_info(pid: i32) -> Option<libc::proc_bsdinfo> {
     let mut info = std::mem::MaybeUninit::<libc::proc_bsdinfo>::uninit();
     let size = size_of::<libc::proc_bsdinfo>() as i32;
     // SAFETY: proc_pidinfo fills `size` bytes of the struct, or returns less.
-    let info = unsafe {
+    unsafe {
         if libc::proc_pidinfo(
             pid,
             libc::PROC_PIDTBSDINFO,
@@ -252,9 +274,8 @@ pub fn process_mark(pid: i32) -> Option<String> {
         {
             return None;
         }
-        info.assume_init()
-    };
-    Some((info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec).to_string())
+        Some(info.assume_init())
+    }
 }
 
 /// macOS shows no other process's environment: the recorded process group has to do.

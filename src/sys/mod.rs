@@ -20,8 +20,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use os::{
-    LogWatch, SUN_PATH_MAX, Wake, end_marked_processes, exit_watch, keep_inherited_descriptors,
-    own_usage, peer, pipe, process_mark, signal_watched,
+    LogWatch, SUN_PATH_MAX, Wake, end_marked_processes, executable, exit_watch, is_stopped,
+    keep_inherited_descriptors, own_usage, peer, pipe, process_mark, signal_watched,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{

@@ -9,6 +9,7 @@ mod cli_errors;
 mod connections;
 mod costs;
 mod daemon;
+mod doctor;
 mod endings;
 mod errors;
 mod events;

@@ -1,0 +1,100 @@
+//! What `coven doctor` finds: the shape of its `--json`, which a diagnostics bundle embeds.
+//!
+//! Plain data; it knows nothing of how a check is made.
+
+use serde::{Deserialize, Serialize};
+
+/// Every check, in the order in which a person would make them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// No check has failed; there can be warnings.
+    pub ok: bool,
+    /// What was looked at. A check that there is nothing for (a daemon's version, without a daemon) is left out.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its id: the same in every release.
+    pub id: String,
+    /// How it went.
+    pub status: CheckStatus,
+    /// What was found, for a person.
+    pub message: String,
+    /// What to do about it; null for a pass.
+    pub hint: Option<String>,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckStatus {
+    /// As it should be.
+    Pass,
+    /// It works, or will: somebody should know.
+    Warn,
+    /// Something is broken.
+    Fail,
+}
+
+impl CheckStatus {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl Report {
+    /// The report that these checks make.
+    pub fn new(checks: Vec<Check>) -> Self {
+        let ok = checks.iter().all(|check| check.status != CheckStatus::Fail);
+        Self { ok, checks }
+    }
+
+    /// How many checks went like this.
+    pub fn count(&self, status: CheckStatus) -> usize {
+        let checks = self.checks.iter();
+        checks.filter(|check| check.status == status).count()
+    }
+}
+
+impl Check {
+    /// As it should be.
+    pub fn pass(id: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(id.into(), CheckStatus::Pass, message.into(), None)
+    }
+
+    /// It works, or will; the hint says what would change it.
+    pub fn warn(
+        id: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let hint = Some(hint.into());
+        Self::new(id.into(), CheckStatus::Warn, message.into(), hint)
+    }
+
+    /// Something is broken; the hint says what mends it.
+    pub fn fail(
+        id: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let hint = Some(hint.into());
+        Self::new(id.into(), CheckStatus::Fail, message.into(), hint)
+    }
+
+    fn new(id: String, status: CheckStatus, message: String, hint: Option<String>) -> Self {
+        Self {
+            id,
+            status,
+            message,
+            hint,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The daemon from outside: its socket, its life, its contract and version, and its event writer.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+
+use crate::api::{CONTRACT, Capabilities, Check, Health, VERSION, WriterState};
+use crate::cli::daemon::uptime;
+use crate::cli::output::quoted;
+use crate::client::Client;
+use crate::daemon::control::{self, Status};
+use crate::daemon::{DaemonFile, Home};
+use crate::sys::{self, Peer};
+
+pub(super) const SOCKET: &str = "socket";
+const DAEMON: &str = "daemon";
+const CONTRACT_ID: &str = "contract";
+const VERSION_ID: &str = "version";
+const WRITER: &str = "writer";
+
+/// How long the daemon may take to show itself. Status alone gives it two seconds.
+const PROBE_PATIENCE: Duration = Duration::from_millis(2500);
+
+/// What is to be seen of the daemon.
+pub(super) struct Probe {
+    pub(super) status: Status,
+    /// Who listens on the socket, as the kernel has it.
+    pub(super) listener: Option<Peer>,
+    /// What it put on record about itself.
+    file: Option<DaemonFile>,
+    /// What it says it can do, if it could say so in time.
+    pub(super) capabilities: Option<Capabilities>,
+}
+
+impl Probe {
+    /// Looks, for [`PROBE_PATIENCE`] at most: a connect waits for ever where a daemon that hangs has its queue full.
+    pub(super) fn of(home: &Home) -> Self {
+        let (found, finds) = bounded(3);
+        let thread_home = home.clone();
+        // It ends with this process at the latest.
+        std::thread::spawn(move || {
+            let _ = found.send(Find::Listener(control::listener(&thread_home)));
+            let status = control::status(&thread_home);
+            let is_running = matches!(status, Status::Running(_));
+            let _ = found.send(Find::Status(status));
+            if is_running && let Ok(mut client) = Client::connect(&thread_home.socket()) {
+                let _ = found.send(Find::Capabilities(client.get("/capabilities").ok()));
+            }
+        });
+        let mut probe = Self {
+            status: Status::Stale {
+                reason: "it does not even take a connection".into(),
+                pid: None,
+                locked: true,
+            },
+            listener: None,
+            file: home.read_daemon_file(),
+            capabilities: None,
+        };
+        let deadline = Instant::now() + PROBE_PATIENCE;
+        while let Ok(find) = finds.recv_deadline(deadline) {
+            match find {
+                Find::Listener(listener) => probe.listener = listener,
+                Find::Status(status) => probe.status = status,
+                Find::Capabilities(capabilities) => probe.capabilities = capabilities,
+            }
+        }
+        probe
+    }
+
+    /// The daemon's health, if it answers.
+    pub(super) fn health(&self) -> Option<&Health> {
+        match &self.status {
+            Status::Running(health) => Some(health),
+            _ => None,
+        }
+    }
+
+    /// Its process, if it can be told from here.
+    pub(super) fn pid(&self) -> Option<i32> {
+        let listens = self.listener.and_then(|listener| listener.pid);
+        listens.or(match &self.status {
+            Status::Running(health) => i32::try_from(health.daemon.pid).ok(),
+            Status::Busy { pid, .. } | Status::Stale { pid, .. } => *pid,
+            Status::Stopped | Status::Unsupported { .. } => None,
+        })
+    }
+
+    /// Nothing is there, nor was anything left behind.
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.status, Status::Stopped)
+    }
+}
+
+enum Find {
+    Listener(Option<Peer>),
+    Status(Status),
+    Capabilities(Option<Capabilities>),
+}
+
+pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
+    checks.push(socket(home, probe));
+    checks.push(daemon(probe));
+    if let Status::Unsupported { found } = &probe.status {
+        checks.push(contract(found));
+    }
+    if let Some(health) = probe.health() {
+        checks.push(contract(&health.api_version));
+        checks.push(version(health, probe));
+        checks.push(writer(health));
+    }
+}
+
+fn socket(home: &Home, probe: &Probe) -> Check {
+    let path = home.socket();
+    let shown = path.display();
+    let length = path.as_os_str().as_bytes().len();
+    let restart = restart(probe);
+    let meta = match path.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(err) if err.kind() == io::ErrorKind::NotFound && probe.is_stopped() => {
+            let max = sys::SUN_PATH_MAX;
+            let message =
+                format!("{shown} is not there, as no daemon runs ({length} bytes of {max})");
+            return Check::pass(SOCKET, message);
+        }
+        Err(err) => return Check::fail(SOCKET, format!("{shown}: {err}"), restart),
+    };
+    if !meta.file_type().is_socket() {
+        let hint = format!("mv {0} {0}.old; {restart}", quoted(&path));
+        return Check::fail(SOCKET, format!("{shown} is not a socket"), hint);
+    }
+    let Some(listener) = probe.listener else {
+        let message = match probe.pid() {
+            Some(pid) => format!("{shown} takes no connection (pid {pid})"),
+            None => format!("nobody listens on {shown}"),
+        };
+        return Check::fail(SOCKET, message, restart);
+    };
+    if listener.uid != sys::euid() {
+        let message = format!(
+            "a process of another user (uid {}) listens on {shown}",
+            listener.uid
+        );
+        let hint = format!("rm {}; {restart}", quoted(&path));
+        return Check::fail(SOCKET, message, hint);
+    }
+    let recorded = probe.file.as_ref().map(|file| file.pid);
+    match (listener.pid, recorded) {
+        (Some(pid), Some(recorded)) if pid != recorded => {
+            let message = format!(
+                "pid {pid} listens on {shown}, but daemon.json names pid {recorded}: another container's daemon, or not one at all"
+            );
+            let hint = format!("ps -fp {pid},{recorded}, to see which they are");
+            Check::fail(SOCKET, message, hint)
+        }
+        (Some(pid), None) => {
+            let message = format!(
+                "pid {pid} listens on {shown}, but daemon.json is not there or not readable"
+            );
+            Check::warn(
+                SOCKET,
+                message,
+                "coven daemon restart, which writes it again",
+            )
+        }
+        (Some(pid), Some(_)) => Check::pass(SOCKET, format!("pid {pid} listens on {shown}")),
+        (None, _) => Check::pass(SOCKET, format!("{shown} takes connections")),
+    }
+}
+
+/// What brings a daemon back that is not as it should be.
+fn restart(probe: &Probe) -> &'static str {
+    match &probe.status {
+        Status::Stopped | Status::Stale { locked: false, .. } => "coven daemon start",
+        _ => "coven daemon restart",
+    }
+}
+
+fn daemon(probe: &Probe) -> Check {
+    let pid = probe
+        .pid()
+        .map(|pid| format!(" (pid {pid})"))
+        .unwrap_or_default();
+    match &probe.status {
+        Status::Running(health) => {
+            let (live, total) = (health.sessions.live, health.sessions.total);
+            let up = uptime(health.daemon.uptime_seconds);
+            Check::pass(
+                DAEMON,
+                format!("running{pid}, up {up}, {live} live sessions of {total}"),
+            )
+        }
+        Status::Busy { reason, .. } => Check::warn(
+            DAEMON,
+            format!("running{pid}, but it turns this away: {reason}"),
+            "wait, or close some of its connections: ss -xp | grep coven.sock shows whose they are",
+        ),
+        Status::Unsupported { .. } => Check::pass(DAEMON, format!("running{pid}")),
+        Status::Stopped => Check::warn(DAEMON, "stopped", "coven daemon start"),
+        Status::Stale { reason, locked, .. } => {
+            let stopped = probe.pid().filter(|&pid| sys::is_stopped(pid));
+            let (reason, hint) = match stopped {
+                Some(pid) => (
+                    format!("{reason}: its process is stopped by a signal"),
+                    format!("kill -CONT {pid}"),
+                ),
+                None if *locked => (reason.clone(), "coven daemon restart".into()),
+                None => (reason.clone(), "coven daemon start, which cleans up".into()),
+            };
+            Check::fail(DAEMON, format!("stale{pid}: {reason}"), hint)
+        }
+    }
+}
+
+fn contract(found: &str) -> Check {
+    if found == CONTRACT {
+        return Check::pass(CONTRACT_ID, format!("both speak {CONTRACT}"));
+    }
+    Check::fail(
+        CONTRACT_ID,
+        format!("the daemon speaks {found}, this coven speaks {CONTRACT}"),
+        "coven daemon restart, with the coven that is to be used",
+    )
+}
+
+fn version(health: &Health, probe: &Probe) -> Check {
+    let found = &health.coven_version;
+    if found != VERSION {
+        let message = format!("the daemon is coven {found}, this is coven {VERSION}");
+        return Check::warn(VERSION_ID, message, "coven daemon restart");
+    }
+    // What Linux puts behind the name of a file that is no more (proc(5), /proc/pid/exe).
+    let executable = probe.pid().and_then(sys::executable);
+    let deleted = executable
+        .as_deref()
+        .and_then(|path| path.to_str()?.strip_suffix(" (deleted)"));
+    if let Some(path) = deleted {
+        let message = format!(
+            "both are coven {VERSION}, but {path} has been replaced since the daemon started"
+        );
+        return Check::warn(VERSION_ID, message, "coven daemon restart");
+    }
+    Check::pass(VERSION_ID, format!("both are coven {VERSION}"))
+}
+
+fn writer(health: &Health) -> Check {
+    let writer = &health.event_writer;
+    match writer.state {
+        WriterState::Healthy => Check::pass(WRITER, "events reach the disk"),
+        WriterState::Pressured => Check::warn(
+            WRITER,
+            format!(
+                "harnesses are held back: {} of {} bytes wait for the disk",
+                writer.queued_bytes, writer.capacity_bytes
+            ),
+            "iostat -x 1, to see whether the disk is the slow one",
+        ),
+        WriterState::Failed => Check::fail(
+            WRITER,
+            format!(
+                "events cannot be written: {}",
+                writer
+                    .last_error
+                    .as_deref()
+                    .unwrap_or("it does not say why")
+            ),
+            "df on COVEN_HOME, and coven logs --code store_unavailable; it goes on by itself once it can write",
+        ),
+    }
+}

@@ -1,0 +1,87 @@
+//! `coven doctor`: looks at everything that a daemon needs, says what is wrong, and what mends it.
+//!
+//! Changes nothing, and takes a few seconds at most, however the daemon is. A file a group of checks.
+
+mod daemon;
+mod home;
+mod store;
+
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+
+use super::Outcome;
+use super::output::{Out, visible};
+use crate::api::{Check, CheckStatus, Report};
+use crate::daemon::{Home, HomeError};
+use crate::sys;
+use daemon::Probe;
+
+/// How long all of it may take, without the self-test.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    sys::unblock_all();
+    let report = examine(Home::from_env().as_ref(), Instant::now() + PATIENCE);
+    let mut out = Out::new();
+    if args.json {
+        out.pretty_json(&report)?;
+    } else {
+        print(&report, &mut out)?;
+    }
+    Ok(u8::from(!report.ok))
+}
+
+/// Looks at everything, until `deadline` or a little longer. Without a usable home, at what needs none.
+pub(super) fn examine(home: Result<&Home, &HomeError>, deadline: Instant) -> Report {
+    let mut checks = Vec::new();
+    match home {
+        Err(err) => checks.push(home::unusable(err)),
+        Ok(home) => examine_home(home, deadline, &mut checks),
+    }
+    Report::new(checks)
+}
+
+fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) {
+    let reach = home::checks(home, checks);
+    if reach == home::Reach::Closed {
+        return;
+    }
+    let probe = Probe::of(home);
+    daemon::checks(home, &probe, checks);
+    store::checks(home, &probe, deadline, checks);
+}
+
+/// A line a check, what to do about it on the line below, and the sum at the end.
+fn print(report: &Report, out: &mut Out) -> Result<(), super::CliError> {
+    let ids = report.checks.iter().map(|check| check.id.len());
+    let width = ids.max().unwrap_or(0);
+    for check in &report.checks {
+        let (status, id) = (check.status.as_str(), &check.id);
+        out.line(&format!(
+            "{status}  {id:width$}  {}",
+            visible(&check.message)
+        ))?;
+        if let Some(hint) = &check.hint {
+            let indent = "pass".len() + 2 + width + 2;
+            out.line(&format!("{:indent$}try: {}", "", visible(hint)))?;
+        }
+    }
+    let count = |status| report.count(status);
+    out.line(&format!(
+        "\n{} checks: {} pass, {} warn, {} fail",
+        report.checks.len(),
+        count(CheckStatus::Pass),
+        count(CheckStatus::Warn),
+        count(CheckStatus::Fail),
+    ))
+}

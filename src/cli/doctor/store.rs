@@ -1,0 +1,176 @@
+//! The database and the disk that it is on.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::daemon::Probe;
+use crate::api::Check;
+use crate::cli::output::quoted;
+use crate::daemon::Home;
+use crate::store::{self, Inspection, Integrity, StoreError};
+use crate::sys;
+
+const STORE: &str = "store";
+const DISK: &str = "disk";
+
+/// What `quick_check` may take at least, whatever the rest has taken.
+const CHECK_MIN: Duration = Duration::from_millis(300);
+
+/// Below this, in bytes, a busy day may fill the disk; below the other, the next minute.
+const FREE_LOW: u64 = 1 << 30;
+const FREE_NONE: u64 = 64 << 20;
+
+pub(super) fn checks(home: &Home, probe: &Probe, deadline: Instant, checks: &mut Vec<Check>) {
+    checks.push(database(home, probe, deadline));
+    checks.extend(disk(home));
+}
+
+fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
+    let path = home.database();
+    let shown = path.display();
+    let meta = match path.metadata() {
+        Ok(meta) => meta,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            return missing(&path, probe);
+        }
+        Err(err) => return Check::fail(STORE, format!("{shown}: {err}"), "look at its path"),
+    };
+    if meta.uid() != sys::euid() {
+        // To read a database in WAL mode can leave files beside it, which its owner could then not use.
+        let message = format!("{shown} belongs to uid {}: not opened", meta.uid());
+        let hint = format!(
+            "run it as that user: sudo -u '#{}' coven doctor",
+            meta.uid()
+        );
+        return Check::warn(STORE, message, hint);
+    }
+    let wal = with_suffix(&path, "-wal");
+    let wal_bytes = || wal.metadata().map(|meta| meta.len()).unwrap_or(0);
+    let deadline = deadline.max(Instant::now() + CHECK_MIN);
+    // What is not in the log is in the file.
+    let is_alone = probe.is_stopped() && wal_bytes() == 0;
+    let mut result = store::inspect(&path, deadline, is_alone);
+    if is_alone && wal_bytes() > 0 {
+        // A daemon has started meanwhile: what was seen may be half of a change.
+        result = store::inspect(&path, deadline, false);
+    }
+    let size = format!("{}, its log {}", bytes(meta.len()), bytes(wal_bytes()));
+    verdict(&path, &size, result)
+}
+
+fn missing(path: &Path, probe: &Probe) -> Check {
+    let shown = path.display();
+    if probe.health().is_none() {
+        return Check::pass(
+            STORE,
+            format!("{shown} is not there yet: the first start makes it"),
+        );
+    }
+    let message = format!(
+        "{shown} is gone, and the daemon still writes to it: a restart begins an empty one"
+    );
+    let hint = match probe.pid() {
+        Some(pid) => format!(
+            "before any restart, copy it from where the daemon still has it: ls -l /proc/{pid}/fd"
+        ),
+        None => "put it back, then coven daemon restart".into(),
+    };
+    Check::fail(STORE, message, hint)
+}
+
+fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>) -> Check {
+    let shown = path.display();
+    let found = match result {
+        Ok(found) => found,
+        Err(err @ StoreError::Newer { .. }) => {
+            let hint = "use the newer coven that wrote it, or another COVEN_HOME";
+            return Check::fail(STORE, format!("{shown}: {err}"), hint);
+        }
+        Err(err @ StoreError::Foreign) => {
+            let hint = format!("move it away: mv {0} {0}.old", quoted(path));
+            return Check::fail(STORE, format!("{shown}: {err}"), hint);
+        }
+        Err(err) => return Check::fail(STORE, format!("{shown}: {err}"), rescue(path)),
+    };
+    let schema = match found.schema == found.known_schema {
+        true => format!("schema {}", found.schema),
+        false => format!(
+            "schema {} of {}, brought forward at the next start",
+            found.schema, found.known_schema
+        ),
+    };
+    match found.integrity {
+        Integrity::Whole => Check::pass(STORE, format!("{shown} is whole ({schema}, {size})")),
+        Integrity::Damaged(what) => {
+            Check::fail(STORE, format!("{shown} is damaged: {what}"), rescue(path))
+        }
+        Integrity::Unfinished => Check::warn(
+            STORE,
+            format!(
+                "{shown} opens ({schema}, {size}), but is too large to be checked in a few seconds"
+            ),
+            format!(
+                "sqlite3 -readonly {} 'PRAGMA quick_check', which takes its time",
+                quoted(path)
+            ),
+        ),
+    }
+}
+
+fn rescue(path: &Path) -> String {
+    format!(
+        "coven daemon stop, keep a copy of {0}*, then save what can be read: sqlite3 {0} .recover | sqlite3 {0}.new",
+        quoted(path)
+    )
+}
+
+fn disk(home: &Home) -> Option<Check> {
+    // A home that is not there yet will be on its parent's disk.
+    let at = home.path().ancestors().find(|path| path.exists())?;
+    let free = sys::free_bytes(at).ok()?;
+    let message = format!("{} free for {}", bytes(free), home.path().display());
+    let hint = "make room, or coven sacrifice sessions that nobody needs";
+    Some(if free < FREE_NONE {
+        Check::fail(DISK, message, hint)
+    } else if free < FREE_LOW {
+        Check::warn(DISK, message, hint)
+    } else {
+        Check::pass(DISK, message)
+    })
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A size as people read it: in the unit that leaves one to four digits.
+fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if n < 1000 {
+        return format!("{n} bytes");
+    }
+    let mut value = n as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_readable() {
+        assert_eq!(bytes(999), "999 bytes");
+        assert_eq!(bytes(4096), "4.1 kB");
+        assert_eq!(bytes(1_500_000_000), "1.5 GB");
+        assert_eq!(bytes(5_000_000_000_000_000), "5000.0 TB");
+    }
+}
