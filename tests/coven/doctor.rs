@@ -302,3 +302,96 @@ fn a_database_that_is_deleted_under_the_daemon_fails() {
         "{hint}"
     );
 }
+
+/// Puts a `systemctl` on the test's `PATH` that knows `coven.service` as this.
+fn systemctl(coven: &Coven, is_user: bool, shown: &str) {
+    let user = if is_user { "--user*" } else { "show*" };
+    let script = format!(
+        "case \"$*\" in {user}) printf '%s\\n' {shown};; *) echo LoadState=not-found;; esac"
+    );
+    coven.program("systemctl", &script);
+}
+
+#[test]
+fn the_service_managers_unit_is_compared_with_the_daemon() {
+    let coven = Coven::start();
+    let pid = coven.daemon_pid();
+    let own = env!("CARGO_BIN_EXE_coven");
+    let active = format!(
+        "LoadState=loaded ActiveState=active SubState=running 'ExecStart={{ path={own} ; }}'"
+    );
+    systemctl(
+        &coven,
+        true,
+        &format!("{active} MainPID={pid} UnitFileState=enabled"),
+    );
+    assert_check(
+        &doctor(&coven),
+        "service",
+        "pass",
+        &["coven.service (user) runs the daemon"],
+    );
+    systemctl(
+        &coven,
+        false,
+        &format!("{active} MainPID={pid} UnitFileState=disabled"),
+    );
+    assert_check(
+        &doctor(&coven),
+        "service",
+        "warn",
+        &["(system)", "boot", "sudo systemctl enable"],
+    );
+    systemctl(
+        &coven,
+        true,
+        &format!("{active} MainPID=1 'Environment=A=b COVEN_HOME=/srv/x'"),
+    );
+    assert_check(
+        &doctor(&coven),
+        "service",
+        "warn",
+        &["another daemon (pid 1, /srv/x)"],
+    );
+    let other = active.replace(own, "/bin/sh");
+    systemctl(&coven, true, &format!("{other} MainPID={pid}"));
+    assert_check(
+        &doctor(&coven),
+        "service",
+        "warn",
+        &["runs /bin/sh", own, "ExecStart="],
+    );
+    systemctl(
+        &coven,
+        true,
+        "LoadState=loaded ActiveState=inactive SubState=dead MainPID=0",
+    );
+    assert_check(
+        &doctor(&coven),
+        "service",
+        "warn",
+        &["by hand", "systemctl --user start"],
+    );
+    systemctl(
+        &coven,
+        true,
+        "LoadState=loaded ActiveState=failed SubState=failed MainPID=0",
+    );
+    assert_check(
+        &doctor(&coven),
+        "service",
+        "fail",
+        &["failed", "journalctl --user"],
+    );
+}
+
+#[test]
+fn without_a_service_manager_or_with_one_that_hangs_nothing_is_wrong() {
+    let coven = Coven::start();
+    systemctl(&coven, true, "LoadState=not-found");
+    assert_check(&doctor(&coven), "service", "pass", &["the daemon "]);
+    coven.program("systemctl", "exec sleep 1000");
+    assert_check(&doctor(&coven), "service", "pass", &["the daemon "]);
+    coven.program("systemctl", "echo no bus >&2; exit 1");
+    assert_check(&doctor(&coven), "service", "pass", &["the daemon "]);
+}

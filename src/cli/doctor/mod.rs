@@ -5,6 +5,7 @@
 mod daemon;
 mod home;
 mod store;
+mod system;
 
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,7 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) {
     let probe = Probe::of(home);
     daemon::checks(home, &probe, checks);
     store::checks(home, &probe, deadline, checks);
+    checks.push(system::service(home, &probe));
 }
 
 /// A line a check, what to do about it on the line below, and the sum at the end.

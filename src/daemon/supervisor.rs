@@ -1,0 +1,272 @@
+//! Who runs a daemon: a systemd unit, a launchd job, or nobody who would start it again.
+//!
+//! Runs in the CLI's process. It knows processes and service managers, and asks them for a bounded time: a manager
+//! that hangs, or is not there, is no failure.
+
+use std::fmt;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sys::{self, Interest};
+
+/// How long a service manager's own tool may take.
+pub const TOOL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a tool may say, in bytes.
+const TOOL_OUTPUT_MAX: usize = 1 << 20;
+
+/// The name that our own unit has.
+pub const UNIT: &str = "coven.service";
+
+/// Who runs a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Supervisor {
+    /// A unit of systemd's.
+    Systemd(Unit),
+    /// A job of launchd's.
+    Launchd {
+        /// Its label.
+        label: String,
+    },
+    /// Nobody: it was started by hand, and stays down when it ends.
+    Nobody,
+}
+
+/// A service unit of systemd's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name, with `.service`.
+    pub name: String,
+    /// It belongs to a user's own manager, `systemctl --user`.
+    pub is_user: bool,
+}
+
+impl fmt::Display for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Systemd(unit) => write!(f, "systemd unit {unit}"),
+            Self::Launchd { label } => write!(f, "launchd job {label}"),
+            Self::Nobody => write!(f, "started by hand"),
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = if self.is_user { "user" } else { "system" };
+        write!(f, "{} ({whose})", self.name)
+    }
+}
+
+/// Who runs the process `pid`; `None` where that cannot be told.
+pub fn of_process(pid: i32) -> Option<Supervisor> {
+    if let Ok(cgroup) = std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+        let unit = unit_of_cgroup(&cgroup).map(Supervisor::Systemd);
+        return Some(unit.unwrap_or(Supervisor::Nobody));
+    }
+    let jobs = tool_output("launchctl", &["list"], Instant::now() + TOOL_PATIENCE)?;
+    let label = label_of_pid(&jobs, pid).map(|label| Supervisor::Launchd { label });
+    Some(label.unwrap_or(Supervisor::Nobody))
+}
+
+/// The service unit whose control group a process is in (systemd puts each unit into one of its own, which children
+/// cannot leave): the innermost unit of its path. A login's or a terminal's is a scope: nobody starts what is in one
+/// again.
+fn unit_of_cgroup(cgroup: &str) -> Option<Unit> {
+    // One line a hierarchy (cgroups(7)): `0::<path>` in version 2, systemd's own by its name in version 1.
+    let paths = cgroup.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        ["", "name=systemd"].contains(&controllers).then_some(path)
+    });
+    paths.filter_map(unit_of_path).next()
+}
+
+fn unit_of_path(path: &str) -> Option<Unit> {
+    let is_unit = |name: &&str| name.ends_with(".service") || name.ends_with(".scope");
+    let name = path.split('/').rev().find(is_unit)?;
+    // `user@1000.service` is a user's manager: what is in it, and in no unit of its own, nobody looks after.
+    let is_service = name.ends_with(".service") && !name.starts_with("user@");
+    is_service.then(|| Unit {
+        name: name.to_owned(),
+        is_user: path.split('/').any(|part| part.starts_with("user@")),
+    })
+}
+
+/// The job with this pid in what `launchctl list` says: pid, last status and label a line, behind a head.
+fn label_of_pid(jobs: &str, pid: i32) -> Option<String> {
+    let pid = pid.to_string();
+    jobs.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let found = fields.next()? == pid;
+        found.then(|| fields.nth(1).map(str::to_owned))?
+    })
+}
+
+/// What systemd says of a unit. Empty where it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnitState {
+    /// `active`, `inactive`, `failed`, `activating`, …
+    pub active: String,
+    /// What that is, closer: `running`, `dead`, `auto-restart`, …
+    pub sub: String,
+    /// Whether it is started at boot or login: `enabled`, `disabled`, …
+    pub enabled: String,
+    /// Its process.
+    pub main_pid: Option<i32>,
+    /// The file that it runs.
+    pub executable: String,
+    /// The `COVEN_HOME` that it sets.
+    pub home: Option<String>,
+}
+
+/// Asks systemd for `unit`; `None` if it is not there, or systemd does not answer before `deadline`.
+pub fn unit_state(unit: &Unit, deadline: Instant) -> Option<UnitState> {
+    let mut args = vec!["show", &unit.name];
+    if unit.is_user {
+        args.insert(0, "--user");
+    }
+    args.push(
+        "--property=LoadState,ActiveState,SubState,UnitFileState,MainPID,ExecStart,Environment",
+    );
+    parse_unit_state(&tool_output("systemctl", &args, deadline)?)
+}
+
+fn parse_unit_state(shown: &str) -> Option<UnitState> {
+    let value = |name: &str| {
+        let mut lines = shown.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    if value("LoadState")? == "not-found" {
+        return None;
+    }
+    let text = |name| value(name).unwrap_or_default().to_owned();
+    // `{ path=/usr/bin/coven ; argv[]=… ; … }`
+    let path = value("ExecStart").and_then(|exec| exec.split_once("path="));
+    let path = path.and_then(|(_, rest)| rest.split(" ;").next());
+    // Assignments with a space between; one that holds a space is quoted as a whole.
+    let home = value("Environment").and_then(|all| {
+        let all = all.split_once("COVEN_HOME=")?;
+        let end = if all.0.ends_with('"') { '"' } else { ' ' };
+        all.1.split(end).next()
+    });
+    Some(UnitState {
+        active: text("ActiveState"),
+        sub: text("SubState"),
+        enabled: text("UnitFileState"),
+        main_pid: value("MainPID").and_then(|pid| pid.parse().ok().filter(|&pid| pid > 0)),
+        executable: path.unwrap_or_default().to_owned(),
+        home: home.map(str::to_owned),
+    })
+}
+
+/// What `program` prints, if it is there, and succeeds before `deadline`; else it is ended.
+fn tool_output(program: &str, args: &[&str], deadline: Instant) -> Option<String> {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let pipe = child.stdout.take();
+    let text = pipe.and_then(|mut pipe| read_until(&mut pipe, deadline));
+    let has_ended = || {
+        let watch = sys::exit_watch(i32::try_from(child.id()).ok()?).ok()?;
+        sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).ok()
+    };
+    if text.is_none() || has_ended() != Some(true) {
+        // A kill that fails finds it gone.
+        let _ = child.kill();
+    }
+    let succeeded = child.wait().is_ok_and(|status| status.success());
+    text.filter(|_| succeeded)
+}
+
+fn read_until(pipe: &mut std::process::ChildStdout, deadline: Instant) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    while bytes.len() <= TOOL_OUTPUT_MAX {
+        if !sys::poll(&mut [Interest::readable(pipe)], Some(deadline)).ok()? {
+            return None;
+        }
+        match pipe.read(&mut chunk).ok()? {
+            0 => return String::from_utf8(bytes).ok(),
+            n => bytes.extend_from_slice(&chunk[..n]),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(name: &str, is_user: bool) -> Option<Unit> {
+        let name = name.to_owned();
+        Some(Unit { name, is_user })
+    }
+
+    #[test]
+    fn the_unit_is_the_innermost_of_the_control_group() {
+        let of = |path: &str| unit_of_cgroup(&format!("0::{path}\n"));
+        assert_eq!(
+            of("/system.slice/coven.service"),
+            unit("coven.service", false)
+        );
+        let user = "/user.slice/user-1000.slice/user@1000.service";
+        assert_eq!(
+            of(&format!("{user}/app.slice/coven.service")),
+            unit("coven.service", true)
+        );
+        assert_eq!(
+            of("/system.slice/coven.service/payload"),
+            unit("coven.service", false)
+        );
+        for by_hand in [
+            "/",
+            "/user.slice/user-1000.slice/session-3.scope",
+            &format!("{user}/app.slice/app-terminal.slice/vte-spawn-1.scope"),
+            user,
+            "/docker/0123456789",
+        ] {
+            assert_eq!(of(by_hand), None, "{by_hand}");
+        }
+        let v1 = "9:name=systemd:/system.slice/coven.service\n8:pids:/x.service\n0::/\n";
+        assert_eq!(unit_of_cgroup(v1), unit("coven.service", false));
+    }
+
+    #[test]
+    fn a_job_is_found_by_its_pid() {
+        let jobs = "PID\tStatus\tLabel\n-\t0\tcom.apple.x\n4242\t0\tdev.coven.daemon\n";
+        assert_eq!(label_of_pid(jobs, 4242), Some("dev.coven.daemon".into()));
+        assert_eq!(label_of_pid(jobs, 424), None);
+    }
+
+    #[test]
+    fn what_systemctl_shows_is_read() {
+        let shown = "ExecStart={ path=/usr/bin/coven ; argv[]=/usr/bin/coven daemon serve ; ignore_errors=no }\n\
+                     Environment=A=b COVEN_HOME=/srv/coven PATH=/usr/bin\nLoadState=loaded\nActiveState=active\n\
+                     SubState=running\nUnitFileState=enabled\nMainPID=4242\n";
+        let state = parse_unit_state(shown).unwrap();
+        assert_eq!(
+            state,
+            UnitState {
+                active: "active".into(),
+                sub: "running".into(),
+                enabled: "enabled".into(),
+                main_pid: Some(4242),
+                executable: "/usr/bin/coven".into(),
+                home: Some("/srv/coven".into()),
+            }
+        );
+        let quoted = shown.replace("COVEN_HOME=/srv/coven", "\"COVEN_HOME=/srv/my coven\"");
+        assert_eq!(
+            parse_unit_state(&quoted).unwrap().home,
+            Some("/srv/my coven".into())
+        );
+        assert_eq!(parse_unit_state("LoadState=not-found\nMainPID=0\n"), None);
+        assert_eq!(parse_unit_state(""), None);
+    }
+}
