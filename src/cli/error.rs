@@ -69,24 +69,29 @@ impl CliError {
         }
     }
 
+    /// The structured code; none where nothing failed.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::OutputClosed => None,
+            Self::Usage { .. } => Some("usage"),
+            Self::NotRunning(_) => Some("daemon_not_running"),
+            Self::Failed { code, .. } => Some(code),
+        }
+    }
+
     pub(super) fn print(&self) {
+        let Some(code) = self.code() else { return };
         let help = match self {
             Self::Usage {
                 verb: Some(verb), ..
             } => format!("coven {verb} --help"),
             _ => "coven --help".into(),
         };
-        let (message, code, next) = match self {
+        let (message, next) = match self {
             Self::OutputClosed => return,
-            Self::Usage { message, .. } => (message, "usage", Some(help.as_str())),
-            Self::NotRunning(message) => {
-                (message, "daemon_not_running", Some("coven daemon start"))
-            }
-            Self::Failed {
-                code,
-                message,
-                next,
-            } => (message, code.as_str(), next.as_deref()),
+            Self::Usage { message, .. } => (message, Some(help.as_str())),
+            Self::NotRunning(message) => (message, Some("coven daemon start")),
+            Self::Failed { message, next, .. } => (message, next.as_deref()),
         };
         let mut err = io::stderr().lock();
         // A closed stderr leaves nobody to tell.

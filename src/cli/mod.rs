@@ -32,6 +32,7 @@ use argh::FromArgs;
 
 use crate::adapters::HELLO_VERB;
 use crate::daemon::Home;
+use crate::observe::FailedCommand;
 use crate::{harness, sys};
 use error::CliError;
 
@@ -107,7 +108,7 @@ impl Verb {
 pub fn main() -> ExitCode {
     let args = match args::from_env() {
         Ok(args) => args,
-        Err(err) => return finish(Err(err)),
+        Err(err) => return finish(Err(err), &[]),
     };
     if let [verb, .., prompt] = args.as_slice()
         && verb == HELLO_VERB
@@ -115,8 +116,8 @@ pub fn main() -> ExitCode {
         // A harness like any other: its reader may go away at any time.
         return ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8);
     }
-    let verb = args.first().filter(|verb| has_help(verb));
-    finish(parse_and_run(&args).map_err(|err| err.of_verb(verb)))
+    let verb = args.first().filter(|verb| has_help(&[verb]));
+    finish(parse_and_run(&args).map_err(|err| err.of_verb(verb)), &args)
 }
 
 fn parse_and_run(args: &[String]) -> Outcome {
@@ -136,19 +137,50 @@ fn parse_and_run(args: &[String]) -> Outcome {
     }
 }
 
-/// Whether `word` is a verb: then it has a help of its own.
-fn has_help(word: &str) -> bool {
-    let early = Cli::from_args(&["coven"], &[word, "--help"]).err();
+/// Whether `words` are a verb: then it has a help of its own.
+fn has_help(words: &[&str]) -> bool {
+    let early = Cli::from_args(&["coven"], &[words, &["--help"]].concat()).err();
     early.is_some_and(|early| early.status.is_ok())
 }
 
-fn finish(outcome: Outcome) -> ExitCode {
+fn finish(outcome: Outcome, args: &[String]) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(err) => {
             err.print();
+            record(&err, args);
             ExitCode::from(err.exit_code())
         }
+    }
+}
+
+/// Puts a failure on record, in a home that is there and ours: diagnostics tell of it later.
+fn record(err: &CliError, args: &[String]) {
+    let (Some(code), Ok(home)) = (err.code(), Home::from_env()) else {
+        return;
+    };
+    let is_dir = || {
+        let logs = home.logs().symlink_metadata();
+        logs.is_ok_and(|meta| meta.is_dir())
+    };
+    if home.check().is_err() || !is_dir() {
+        return;
+    }
+    let command = FailedCommand {
+        verb: &verb_of(args),
+        code,
+        exit: err.exit_code(),
+    };
+    command.append_to(&home.failures_file());
+}
+
+/// The verb that `args` begin with, as far as there is one: nothing that could be a prompt.
+fn verb_of(args: &[String]) -> String {
+    let words: Vec<&str> = args.iter().take(2).map(String::as_str).collect();
+    match words.as_slice() {
+        [verb @ "daemon", action] if has_help(&[verb, action]) => format!("{verb} {action}"),
+        [verb, ..] if has_help(&[verb]) => (*verb).to_owned(),
+        _ => String::new(),
     }
 }
 

@@ -215,6 +215,11 @@ impl Home {
         self.logs().join("daemon.log")
     }
 
+    /// The commands that failed.
+    pub fn failures_file(&self) -> PathBuf {
+        self.logs().join("cli.log")
+    }
+
     /// The user's own patterns for redaction, one a line.
     pub fn redact_file(&self) -> PathBuf {
         self.path.join("redact.txt")

@@ -21,6 +21,9 @@ use crate::redact::Redactor;
 /// Lines that may wait for the log's thread; more are counted, and the count is logged.
 const LINES_MAX: usize = 4096;
 
+/// The log's file is renamed when it would pass this many bytes.
+const FILE_MAX: u64 = 10 * 1024 * 1024;
+
 /// The variable that sets the level, in env_logger's syntax.
 pub const LEVEL_VARIABLE: &str = "COVEN_LOG";
 
@@ -61,7 +64,7 @@ impl Log {
         let lost = Arc::new(AtomicU64::new(0));
         let out: Box<dyn Write + Send> = match destination {
             Destination::Stderr => Box::new(io::stderr()),
-            Destination::File(path) => Box::new(RotatingFile::open(path)?),
+            Destination::File(path) => Box::new(RotatingFile::open(path, FILE_MAX)?),
         };
         let counter = Arc::clone(&lost);
         let of_lost = {

@@ -4,6 +4,7 @@
 
 mod counters;
 mod exposition;
+mod failures;
 mod files;
 mod line;
 pub mod log;
@@ -11,6 +12,7 @@ pub mod metrics;
 mod record;
 mod rotate;
 
+pub use failures::{COMMAND_FAILED, FailedCommand};
 pub use files::LogFiles;
 pub use line::Format;
 pub use record::LogRecord;

@@ -1,12 +1,12 @@
 //! A log file that is renamed when it is full: `daemon.log`, `daemon.log.1`, … the higher the older.
+//!
+//! Several processes can append to one file: a record is one write. What two that find it full at once cost is one file
+//! more that is renamed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-
-/// A file is renamed when it would pass this many bytes.
-const SIZE_MAX: u64 = 10 * 1024 * 1024;
 
 /// Renamed files that are kept.
 pub(super) const KEEP: u32 = 5;
@@ -19,14 +19,15 @@ pub(super) struct RotatingFile {
 }
 
 impl RotatingFile {
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+    /// The file at `path`, made where it is not there, and renamed when it would pass `size_max` bytes.
+    pub(super) fn open(path: PathBuf, size_max: u64) -> io::Result<Self> {
         let file = open(&path)?;
         let size = file.metadata()?.len();
         Ok(Self {
             path,
             file,
             size,
-            size_max: SIZE_MAX,
+            size_max,
         })
     }
 
@@ -63,7 +64,8 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .append(true)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
+        // O_NONBLOCK: a FIFO by this name must hold nobody.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
 }
 
@@ -82,8 +84,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("coven-rotate-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("daemon.log");
-        let mut log = RotatingFile::open(path.clone()).unwrap();
-        log.size_max = 10;
+        let mut log = RotatingFile::open(path.clone(), 10).unwrap();
         for i in 0..9 {
             log.write_all(format!("line {i}\n").as_bytes()).unwrap();
         }

@@ -13,6 +13,7 @@ mod doctor;
 mod endings;
 mod errors;
 mod events;
+mod failures;
 mod home;
 mod log;
 mod logs;
