@@ -49,7 +49,8 @@
 //!   request into one [`state::Command`]. Reading needs no command: it goes to the store's readers.
 //! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`].
 //! * A **harness thread** lives as long as its session. It blocks in `poll` only.
-//! * The **writer thread** owns the only connection that writes, and gives events their seq.
+//! * The **writer thread** owns the only connection that writes, and gives events their seq. Between two batches it
+//!   takes away, in small steps, what retention does not keep, and gives the space back.
 //!
 //! # Channels and their bounds
 //!
@@ -71,13 +72,14 @@
 //!    to be told to. So no signal ever reaches a process that merely got the same pid.
 //! 3. What has happened (a *fact*) is kept until it is on disk, in order. What somebody wishes (a *request*) is
 //!    refused while the store cannot be written.
-//! 4. No output is dropped: a harness is held back by its pipe when the writer's queue is full.
+//! 4. No output is dropped: a harness is held back by its pipe when the writer's queue is full. What retention takes
+//!    later is accounted for by an event in its place.
 //! 5. A client is shown only what has been committed; a commit survives the death of the process.
 //! 6. A session is not live any more before its closing facts are handed to the writer. Whoever reads it as
 //!    ended can archive it at once.
 //! 7. A read is over before the first byte of its answer is sent: no client holds a snapshot.
 //! 8. Nothing runs on a timer: an idle daemon waits in `accept`, `recv` and `sigwait`. What has a deadline (a grace, a
-//!    timeout, a retry) is waited for with that deadline.
+//!    timeout, a retry, the next sweep in an hour) is waited for with that deadline.
 //!
 //! # Room for what comes
 //!

@@ -1,5 +1,6 @@
 //! Events: their kinds and payloads, their ids, and the page that carries them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,17 +29,20 @@ pub enum EventKind {
     Exit,
     /// Something went wrong.
     Error,
+    /// Retention has taken output; this stands in the place of the last of it.
+    OutputTruncated,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Status,
         Self::Output,
         Self::Input,
         Self::Kill,
         Self::Exit,
         Self::Error,
+        Self::OutputTruncated,
     ];
 
     /// The contract's word.
@@ -50,6 +54,7 @@ impl EventKind {
             Self::Kill => "kill",
             Self::Exit => "exit",
             Self::Error => "error",
+            Self::OutputTruncated => "output_truncated",
         }
     }
 }
@@ -97,6 +102,8 @@ pub enum Payload<'a> {
     },
     /// `error`
     Error { code: &'a str, message: &'a str },
+    /// `output_truncated`
+    Truncated(Truncation),
 }
 
 impl Payload<'_> {
@@ -109,6 +116,7 @@ impl Payload<'_> {
             Self::Kill { .. } => EventKind::Kill,
             Self::Exit { .. } => EventKind::Exit,
             Self::Error { .. } => EventKind::Error,
+            Self::Truncated(_) => EventKind::OutputTruncated,
         }
     }
 
@@ -152,6 +160,40 @@ impl OutputPayload {
             None => Ok(self.data.clone().into_bytes()),
         }
     }
+}
+
+/// An `output_truncated` payload: what retention has taken in a range of seqs. Events of other kinds in it stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Truncation {
+    /// The first seq that is gone.
+    pub from_seq: u64,
+    /// The last, in whose place this stands.
+    pub through_seq: u64,
+    /// Events that are gone, the last included.
+    pub dropped_events: u64,
+    /// What the harness's output in them came to, in bytes.
+    pub dropped_bytes: u64,
+}
+
+/// How many bytes of output an `output` payload shows; `None` if it is none.
+pub fn output_length(payload_json: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Shown<'a> {
+        #[serde(borrow)]
+        data: Cow<'a, str>,
+        base64: Option<Cow<'a, str>>,
+    }
+    let shown: Shown<'_> = serde_json::from_str(payload_json).ok()?;
+    let length = match shown.base64 {
+        None => shown.data.len(),
+        // Four characters for three bytes, less one for each `=` at the end (RFC 4648, 4).
+        Some(text) => {
+            let padding = text.bytes().rev().take_while(|&b| b == b'=').count();
+            text.len() / 4 * 3 - padding.min(2)
+        }
+    };
+    Some(length as u64)
 }
 
 /// A `status` payload, as a client reads it.
@@ -306,6 +348,20 @@ mod tests {
             created_at: Timestamp::from_millis(1),
         };
         assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn the_length_of_an_output_is_that_of_its_bytes() {
+        for length in 0..9 {
+            let bytes = vec![0xff; length];
+            let payload = Payload::bytes_to_json(&bytes, Stream::Stdout);
+            assert_eq!(output_length(&payload), Some(length as u64));
+        }
+        let data = "a\n\u{0}é";
+        let stream = Stream::Stderr;
+        let payload = Payload::Text { data, stream }.to_json();
+        assert_eq!(output_length(&payload), Some(data.len() as u64));
+        assert_eq!(output_length("{}"), None);
     }
 
     #[test]

@@ -150,6 +150,27 @@ pub struct StorageHealth {
     pub oldest_retained_event_at: Option<Timestamp>,
     /// When these figures were taken.
     pub measured_at: Timestamp,
+    /// What of the database file is in use; the rest is given back, or used again.
+    #[serde(default)]
+    pub used_bytes: u64,
+    /// What may be in use before the output of ended sessions goes, the oldest first; null for no limit.
+    #[serde(default)]
+    pub limit_bytes: Option<u64>,
+    /// What one session's output may take before its oldest goes; null for no limit.
+    #[serde(default)]
+    pub session_limit_bytes: Option<u64>,
+    /// For how many days an ended session's output is kept; null for ever.
+    #[serde(default)]
+    pub retention_days: Option<u32>,
+    /// Output events that retention has taken since the daemon started.
+    #[serde(default)]
+    pub truncated_output_events: u64,
+    /// What the harnesses had written in them, in bytes.
+    #[serde(default)]
+    pub truncated_output_bytes: u64,
+    /// When that was done last.
+    #[serde(default)]
+    pub last_truncated_at: Option<Timestamp>,
 }
 
 /// The answer to `GET /api-version`.

@@ -11,6 +11,7 @@ mod health;
 mod id;
 mod preview;
 mod session;
+mod store;
 mod time;
 
 pub use cost::SessionCost;
@@ -18,7 +19,7 @@ pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use event::{
     Event, EventCursor, EventId, EventKind, EventPage, ExitPayload, OutputPayload, PAYLOAD_MAX,
-    Payload, StatusPayload, Stream, write_event,
+    Payload, StatusPayload, Stream, Truncation, output_length, write_event,
 };
 pub use health::{
     AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, DaemonInfo,
@@ -30,6 +31,7 @@ pub use session::{
     Accepted, Deleted, InputRequest, LaunchRequest, SessionPage, SessionRecord, SessionStatus,
     Visibility,
 };
+pub use store::{BackedUp, Pruned, Vacuumed};
 pub use time::Timestamp;
 
 /// The contract that this build speaks, as health names it.

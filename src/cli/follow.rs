@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::api::{
     Event, EventPage, ExitPayload, OutputPayload, SessionPage, SessionRecord, SessionStatus,
-    StatusPayload, Stream, is_session_id_prefix,
+    StatusPayload, Stream, Truncation, is_session_id_prefix,
 };
 use crate::client::Client;
 
@@ -136,6 +136,7 @@ impl Screen {
             Show::Nothing => Ok(()),
             Show::Json => self.out.json(event),
             Show::Output if event.kind == "output" => self.show_output(event),
+            Show::Output if event.kind == "output_truncated" => show_truncation(event),
             Show::Output => Ok(()),
         }
     }
@@ -160,6 +161,20 @@ impl Screen {
             }
         }
     }
+}
+
+/// A gap in what is shown must not look like the harness's own silence.
+fn show_truncation(event: &Event) -> Result<(), CliError> {
+    if let Ok(gone) = serde_json::from_str::<Truncation>(&event.payload_json) {
+        let Truncation {
+            dropped_events,
+            dropped_bytes,
+            ..
+        } = gone;
+        let line = format!("coven: {dropped_events} events ({dropped_bytes} bytes) are gone here");
+        writeln!(io::stderr().lock(), "{line}")?;
+    }
+    Ok(())
 }
 
 fn exit_code(code: Option<i32>, signal: Option<i32>, is_success: bool) -> u8 {

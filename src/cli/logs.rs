@@ -8,8 +8,9 @@ use log::Level;
 use serde_json::json;
 
 use super::output::{Out, visible};
+use super::store::PruneArgs;
 use super::time::parse_moment;
-use super::{CliError, Home, Outcome};
+use super::{CliError, Home, Outcome, store};
 use crate::api::Timestamp;
 use crate::observe::{LogFiles, LogRecord};
 use crate::sys::{self, Interest, LogWatch};
@@ -53,9 +54,20 @@ pub(super) struct Args {
     /// only lines until then
     #[argh(option, from_str_fn(parse_moment))]
     until: Option<Timestamp>,
+    #[argh(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Verb {
+    Prune(PruneArgs),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    if let Some(Verb::Prune(args)) = &args.verb {
+        return store::prune(args);
+    }
     let home = super::home()?;
     if args.follow && args.until.is_some() {
         return Err(CliError::usage(

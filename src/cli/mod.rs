@@ -22,6 +22,7 @@ mod run;
 mod sacrifice;
 mod sessions;
 mod show;
+mod store;
 mod time;
 mod version;
 mod wait;
@@ -73,6 +74,8 @@ enum Verb {
     Adapters(adapters::Args),
     Doctor(doctor::Args),
     Metrics(metrics::Args),
+    Vacuum(store::VacuumArgs),
+    Backup(store::BackupArgs),
     Version(version::Args),
 }
 
@@ -99,6 +102,8 @@ impl Verb {
             Self::Adapters(args) => adapters::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Metrics(args) => metrics::run(&args),
+            Self::Vacuum(args) => store::vacuum(&args),
+            Self::Backup(args) => store::backup(&args),
             Self::Version(args) => version::run(&args),
         }
     }

@@ -25,7 +25,7 @@ use crate::http;
 use crate::observe::log::{Destination, Log};
 use crate::redact::Redactor;
 use crate::state::{Event, Limits, State, Stopped};
-use crate::store::{Followers, Store, StoreError, Unwritten};
+use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
 use crate::sys;
 
 /// How long a start waits for the lock: another daemon may be on its way out, and `status` looks at the lock by
@@ -195,7 +195,7 @@ fn run(
 ) -> Result<(), ServeError> {
     let started = Instant::now();
     let started_at = Timestamp::now();
-    let store = open_store(home)?;
+    let store = open_store(home, settings.retention)?;
     let listener = bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?;
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let followers = Arc::new(Followers::default());
@@ -300,9 +300,9 @@ fn already_running(home: &Home) -> Result<(), ServeError> {
     }
 }
 
-fn open_store(home: &Home) -> Result<Store, ServeError> {
+fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     let path = home.database();
-    let mut store = Store::open(&path).map_err(store_error(home))?;
+    let mut store = Store::open(&path, retention).map_err(store_error(home))?;
     info!(event = "store_opened", path:% = path.display(), sessions = store.status().sessions(); "");
     recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
     Ok(store)

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use crate::observe::Format;
 use crate::observe::log::FORMAT_VARIABLE;
+use crate::store::Retention;
+
+/// The least that one session's output may be limited to, in bytes: about what one read of a pipe makes.
+const SESSION_MAX_MIN: usize = 64 * 1024;
 
 /// A variable that has a value which it cannot have.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ pub(super) struct Settings {
     /// Whether secrets are taken out of what is stored.
     pub(super) redact: bool,
     pub(super) log_format: Format,
+    pub(super) retention: Retention,
 }
 
 impl Settings {
@@ -45,7 +50,44 @@ impl Settings {
             ),
             redact: std::env::var_os("COVEN_REDACT").is_none_or(|value| value != "off"),
             log_format: log_format()?,
+            retention: retention()?,
         })
+    }
+}
+
+/// How much of ended sessions' output is kept; `off` keeps all of it.
+///
+/// # Errors
+/// The first variable that has a value which it cannot have.
+pub fn retention() -> Result<Retention, BadSetting> {
+    let default = Retention::default();
+    let size = |name, default: Option<u64>, min| {
+        number_or_off(name, default.map(|size| size as usize), min, usize::MAX)
+            .map(|size| size.map(|size| size as u64))
+    };
+    let days = default.days.map(|days| days as usize);
+    let days = number_or_off("COVEN_LOG_RETENTION_DAYS", days, 0, 36_500)?;
+    Ok(Retention {
+        days: days.map(|days| days as u32),
+        store_max: size("COVEN_STORE_MAX_BYTES", default.store_max, 0)?,
+        session_max: size(
+            "COVEN_SESSION_MAX_BYTES",
+            default.session_max,
+            SESSION_MAX_MIN,
+        )?,
+    })
+}
+
+fn number_or_off(
+    name: &'static str,
+    default: Option<usize>,
+    min: usize,
+    max: usize,
+) -> Result<Option<usize>, BadSetting> {
+    match std::env::var_os(name).filter(|value| !value.is_empty()) {
+        None => Ok(default),
+        Some(value) if value == "off" => Ok(None),
+        Some(_) => number(name, max, min, max).map(Some),
     }
 }
 

@@ -71,6 +71,16 @@ impl Body {
         }
     }
 
+    /// An optional truth value.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => value.as_bool().map(Some).ok_or_else(|| {
+                ApiError::invalid_field(name, format!("{name} must be true or false"))
+            }),
+        }
+    }
+
     /// An optional whole number that is not negative.
     pub(super) fn optional_unsigned(&self, name: &str) -> Result<Option<u64>, ApiError> {
         match self.get(name) {

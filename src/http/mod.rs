@@ -13,6 +13,7 @@ mod request;
 mod response;
 mod routes;
 mod sessions;
+mod store;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 pub use accept::Server;
+pub use store::PATIENCE as CHORE_PATIENCE;
 
 use crate::adapters;
 use crate::api::{ApiError, SessionId, Timestamp};
@@ -73,14 +75,23 @@ pub struct Daemon {
 impl Context {
     /// Sends a command to the state thread, and waits for its answer.
     fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
+        self.ask_within(ANSWER_PATIENCE, command)
+    }
+
+    /// As [`Context::ask`], with another bound on the wait.
+    fn ask_within<T>(
+        &self,
+        patience: Duration,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, ApiError> {
         let (reply, answer) = bounded(1);
         // A state thread that has ended drops the reply, which is the answer.
         let _ = self.state.send(Event::Command(command(reply)));
-        match answer.recv_timeout(ANSWER_PATIENCE) {
+        match answer.recv_timeout(patience) {
             Ok(answer) => answer,
             Err(RecvTimeoutError::Disconnected) => Err(ApiError::ShuttingDown),
             Err(RecvTimeoutError::Timeout) => {
-                let seconds = ANSWER_PATIENCE.as_secs();
+                let seconds = patience.as_secs();
                 let reason =
                     format!("it has not answered for {seconds} s; what was asked may still happen");
                 Err(ApiError::StoreUnavailable { reason })

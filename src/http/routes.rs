@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 
 use super::request::Request;
 use super::response::Answer;
-use super::{Context, about, events, preview, sessions};
+use super::{Context, about, events, preview, sessions, store};
 use crate::api::{API_VERSION, ApiError};
 
 /// A request on its way through a handler.
@@ -28,7 +28,7 @@ const fn route(name: &'static str, handler: Handler) -> Route {
 }
 
 /// Every route there is. Where two paths match, the first decides: fixed words stand before `:id`.
-static ROUTES: [Route; 19] = [
+static ROUTES: [Route; 22] = [
     route("GET /health", about::health),
     route("GET /metrics", about::metrics),
     route("GET /api-version", about::api_version),
@@ -47,6 +47,9 @@ static ROUTES: [Route; 19] = [
     route("POST /sessions/:id/summon", sessions::summon),
     route("POST /sessions/:id/complete", sessions::complete),
     route("GET /events", events::list),
+    route("POST /store/prune", store::prune),
+    route("POST /store/vacuum", store::vacuum),
+    route("POST /store/backup", store::backup),
     route("GET /", about::index),
 ];
 

@@ -281,6 +281,15 @@ fn show_storage(page: &mut Exposition, storage: &StorageHealth) {
         .value(storage.database_bytes);
     page.gauge("coven_store_wal_size_bytes", "Size of the database's log.")
         .value(storage.wal_bytes);
+    let help = "What of the database is in use.";
+    page.gauge("coven_store_used_bytes", help)
+        .value(storage.used_bytes);
+    let help = "Output events that retention has taken away.";
+    page.counter("coven_output_truncated_events_total", help)
+        .value(storage.truncated_output_events);
+    let help = "Bytes of output that retention has taken away.";
+    page.counter("coven_output_truncated_bytes_total", help)
+        .value(storage.truncated_output_bytes);
     let help = "Free space on the file system that holds the database.";
     page.gauge("coven_store_free_disk_bytes", help)
         .value(storage.free_disk_bytes);

@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use super::{Event, State};
 use crate::api::{ApiError, SessionId, SessionRecord};
 use crate::harness;
-use crate::store::{Answer, Done, NewExternal, NewSession, Request};
+use crate::store::{Answer, Chore, Done, NewExternal, NewSession, Pruned, Request};
 
 /// Where a command's answer goes. One that nobody waits for any more is dropped.
 pub type Reply<T> = Sender<Result<T, ApiError>>;
@@ -48,6 +48,10 @@ pub enum Command {
     Delete { id: SessionId, reply: Reply<()> },
     /// Put a session on record that somebody else runs.
     RegisterExternal(Box<NewExternal>, Reply<Registered>),
+    /// Take away the output that retention does not keep.
+    Prune(Reply<Pruned>),
+    /// Write the database anew, without gaps. Answered with the bytes that this has given back.
+    Vacuum(Reply<u64>),
     /// End such a session.
     Complete {
         id: SessionId,
@@ -134,6 +138,16 @@ impl State {
                     },
                 );
             }
+            Command::Prune(reply) => self.ask_chore(Chore::Prune, reply, |answer| match answer {
+                Answer::Pruned(pruned) => Ok(pruned),
+                other => Err(unexpected(&other)),
+            }),
+            Command::Vacuum(reply) => {
+                self.ask_chore(Chore::Vacuum, reply, |answer| match answer {
+                    Answer::Vacuumed(bytes) => Ok(bytes),
+                    other => Err(unexpected(&other)),
+                });
+            }
             Command::Complete {
                 id,
                 exit_code,
@@ -162,15 +176,36 @@ impl State {
         reply: Reply<T>,
         convert: impl FnOnce(Answer) -> Result<T, ApiError> + Send + 'static,
     ) {
-        // While it cannot write, the writer may also be unable to say so.
+        if let Some(done) = self.done(reply, convert) {
+            self.queue.request(request, done);
+        }
+    }
+
+    /// Hands a chore on to the writer, which does it between other things.
+    fn ask_chore<T: Send + 'static>(
+        &self,
+        chore: Chore,
+        reply: Reply<T>,
+        convert: impl FnOnce(Answer) -> Result<T, ApiError> + Send + 'static,
+    ) {
+        if let Some(done) = self.done(reply, convert) {
+            self.queue.chore(chore, done);
+        }
+    }
+
+    /// What answers `reply`; `None` if it is answered: while it cannot write, the writer may also be unable to say so.
+    fn done<T: Send + 'static>(
+        &self,
+        reply: Reply<T>,
+        convert: impl FnOnce(Answer) -> Result<T, ApiError> + Send + 'static,
+    ) -> Option<Done> {
         if let Err(err) = self.queue.check_available() {
             let _ = reply.send(Err(err));
-            return;
+            return None;
         }
-        let done: Done = Box::new(move |answer| {
+        Some(Box::new(move |answer| {
             let _ = reply.send(answer.and_then(convert));
-        });
-        self.queue.request(request, done);
+        }))
     }
 }
 

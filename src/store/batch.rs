@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::op::{Answer, Fact, NewEvent, NewExternal, NewSession, Request, SessionNum};
+use super::tail::Tail;
+use super::truncate::Dropped;
 use super::{StoreError, reader};
 use crate::api::{
     ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
@@ -15,13 +17,31 @@ use crate::observe::metrics::METRICS;
 
 /// A transaction that is being filled; dropped without [`Batch::commit`], nothing of it has happened.
 pub(super) struct Batch<'a> {
-    transaction: Transaction<'a>,
-    /// The last seq of each session that has been looked at, in this transaction's view.
-    cursors: &'a mut HashMap<SessionNum, u64>,
-    /// Sessions whose cursor is ahead of `sessions.last_seq`.
+    pub(super) transaction: Transaction<'a>,
+    /// The end of each session that has been looked at, in this transaction's view.
+    tails: &'a mut Tails,
+    /// Sessions whose tail is ahead of their row.
     moved: HashSet<SessionNum>,
     /// Events added, by the number of their kind.
     added: [u64; EventKind::ALL.len()],
+    /// What one session's output may take on disk, in bytes.
+    pub(super) session_max: Option<u64>,
+    /// What has been taken away.
+    pub(super) dropped: Dropped,
+    /// The ids of sessions of which output is taken away for the first time, since they have passed that.
+    pub(super) newly_capped: Vec<String>,
+}
+
+/// The ends of sessions that had events lately: a cache of their rows.
+pub(super) type Tails = HashMap<SessionNum, Tail>;
+
+/// What a transaction did besides what it was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Committed {
+    /// Output that has been taken away.
+    pub dropped: Dropped,
+    /// Sessions of which output is taken away for the first time.
+    pub newly_capped: Vec<String>,
 }
 
 /// What one request or fact did, to be told once it is on disk.
@@ -65,24 +85,33 @@ impl Outcome {
 impl<'a> Batch<'a> {
     pub(super) fn begin(
         connection: &'a mut Connection,
-        cursors: &'a mut HashMap<SessionNum, u64>,
+        tails: &'a mut Tails,
+        session_max: Option<u64>,
     ) -> Result<Self, StoreError> {
         // IMMEDIATE: the lock is taken before anything is read, so that no later statement finds it gone.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         Ok(Self {
             transaction,
-            cursors,
+            tails,
             moved: HashSet::new(),
             added: [0; EventKind::ALL.len()],
+            session_max,
+            dropped: Dropped::default(),
+            newly_capped: Vec::new(),
         })
     }
 
     /// Makes all of it durable against the death of this process, and fills in the records of `outcomes`.
-    pub(super) fn commit(self, outcomes: &mut [Outcome]) -> Result<(), StoreError> {
-        for num in &self.moved {
+    pub(super) fn commit(mut self, outcomes: &mut [Outcome]) -> Result<Committed, StoreError> {
+        for num in std::mem::take(&mut self.moved) {
+            self.enforce_cap(num, self.tails[&num])?;
+            let tail = self.tails[&num];
             self.transaction
-                .prepare_cached("UPDATE sessions SET last_seq = ?2 WHERE num = ?1")?
-                .execute(params![num.0, self.cursors[num]])?;
+                .prepare_cached(
+                    "UPDATE sessions SET last_seq = ?2, stored_bytes = ?3, head_seq = ?4, cut_seq = ?5
+                     WHERE num = ?1",
+                )?
+                .execute(params![num.0, tail.seq, tail.stored, tail.head, tail.cut])?;
         }
         for outcome in outcomes {
             if let Some((num, id)) = outcome.record_of {
@@ -97,7 +126,33 @@ impl<'a> Batch<'a> {
         for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
             METRICS.written(kind, count);
         }
-        Ok(())
+        Ok(Committed {
+            dropped: self.dropped,
+            newly_capped: self.newly_capped,
+        })
+    }
+
+    /// The end of a session's events.
+    pub(super) fn tail(&self, num: SessionNum) -> Result<Tail, StoreError> {
+        if let Some(tail) = self.tails.get(&num) {
+            return Ok(*tail);
+        }
+        let sql = "SELECT last_seq, stored_bytes, head_seq, cut_seq FROM sessions WHERE num = ?1";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Tail {
+                seq: row.get(0)?,
+                stored: row.get(1)?,
+                head: row.get(2)?,
+                cut: row.get(3)?,
+            })
+        };
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        Ok(statement.query_row([num.0], read)?)
+    }
+
+    pub(super) fn set_tail(&mut self, num: SessionNum, tail: Tail) {
+        self.tails.insert(num, tail);
+        self.moved.insert(num);
     }
 
     /// Writes a page that says what it said, to learn whether writing works again.
@@ -151,30 +206,26 @@ impl<'a> Batch<'a> {
     }
 
     fn append(&mut self, num: SessionNum, events: &[NewEvent]) -> Result<(), StoreError> {
-        let mut seq = match self.cursors.get(&num) {
-            Some(seq) => *seq,
-            None => self
-                .transaction
-                .prepare_cached("SELECT last_seq FROM sessions WHERE num = ?1")?
-                .query_row([num.0], |row| row.get(0))?,
-        };
+        let mut tail = self.tail(num)?;
         {
             let mut insert = self.transaction.prepare_cached(
                 "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)",
             )?;
             for event in events {
-                seq += 1;
+                tail.seq += 1;
                 self.added[event.kind as usize] += 1;
+                if event.kind == EventKind::Output {
+                    tail.add_output(event.payload_json.len(), self.session_max);
+                }
                 insert.execute(params![
-                    num.key(seq),
+                    num.key(tail.seq),
                     event.kind.as_str(),
                     event.at.as_millis(),
                     event.payload_json
                 ])?;
             }
         }
-        self.cursors.insert(num, seq);
-        self.moved.insert(num);
+        self.set_tail(num, tail);
         Ok(())
     }
 
@@ -299,7 +350,7 @@ impl<'a> Batch<'a> {
                 )?
                 .execute(params![key, fingerprint, num.0, now])?;
         }
-        self.cursors.insert(num, 0);
+        self.tails.insert(num, Tail::default());
         self.append_status(num, SessionStatus::Created, None)?;
         let mut outcome = Outcome::of(Ok(Answer::Created(num)));
         outcome.events = 1;
@@ -332,7 +383,7 @@ impl<'a> Batch<'a> {
                 session.transcript_path,
             ])?;
         let num = SessionNum(self.transaction.last_insert_rowid());
-        self.cursors.insert(num, 0);
+        self.tails.insert(num, Tail::default());
         self.append_status(num, SessionStatus::Running, None)?;
         Ok(Outcome {
             events: 1,
@@ -388,7 +439,7 @@ impl<'a> Batch<'a> {
         self.transaction
             .prepare_cached("DELETE FROM sessions WHERE num = ?1")?
             .execute([num.0])?;
-        self.cursors.remove(&num);
+        self.tails.remove(&num);
         self.moved.remove(&num);
         let mut outcome = Outcome::of(Ok(Answer::Deleted));
         outcome.touched = Some(num);

@@ -8,13 +8,18 @@ mod batch;
 mod budget;
 mod followers;
 mod inspect;
+mod maintain;
 mod op;
 mod queue;
 mod reader;
+mod retention;
 mod schema;
 mod status;
+mod tail;
+mod truncate;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,13 +28,16 @@ use rusqlite::Connection;
 pub use budget::Reservation;
 pub use followers::{Followers, Following};
 pub use inspect::{Inspection, Integrity, inspect};
+pub use maintain::Chore;
 pub use op::{
     Answer, Done, Fact, IdempotencyKey, NewEvent, NewExternal, NewSession, Request, SessionNum,
 };
 pub use queue::WriteQueue;
 pub use reader::{EventQuery, EventRead, Reader, SessionQuery};
+pub use retention::{Pruned, Retention};
 pub use schema::StoreError;
 pub use status::StoreStatus;
+pub use truncate::Dropped;
 pub use writer::{Unwritten, Writer};
 
 /// An opened store, before anything of it runs in a thread.
@@ -37,6 +45,7 @@ pub struct Store {
     path: PathBuf,
     connection: Connection,
     status: Arc<StoreStatus>,
+    retention: Retention,
 }
 
 /// A session that the last daemon left unfinished.
@@ -57,16 +66,56 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Newer`] for the database of a newer coven; otherwise what SQLite or the system say.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let connection = schema::open_for_writing(path)?;
         let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
-        let status = Arc::new(StoreStatus::new(path, total));
+        let status = Arc::new(StoreStatus::new(path, total, &retention));
         status.measure(&connection);
         Ok(Self {
             path: path.to_owned(),
             connection,
             status,
+            retention,
         })
+    }
+
+    /// Takes away what retention does not keep.
+    ///
+    /// # Errors
+    /// What SQLite says; what was taken until then is gone.
+    pub fn prune(&mut self) -> Result<Pruned, StoreError> {
+        let mut sweep = retention::Sweep::new(self.retention);
+        let mut tails = HashMap::new();
+        loop {
+            if let Some(pruned) = sweep.step(&mut self.connection, &mut tails)? {
+                return Ok(pruned);
+            }
+        }
+    }
+
+    /// What [`Store::prune`] would take.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn preview_prune(&self) -> Result<Pruned, StoreError> {
+        retention::preview(&self.connection, self.retention)
+    }
+
+    /// Writes the whole database anew, if it is undamaged; how many bytes that has given back.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], or what SQLite says.
+    pub fn vacuum(&self) -> Result<u64, StoreError> {
+        maintain::check_integrity(&self.connection)?;
+        maintain::vacuum(&self.connection)
+    }
+
+    /// Writes a copy of the database to the new file `copy`; its size in bytes.
+    ///
+    /// # Errors
+    /// The file is there already, or what SQLite or the system say.
+    pub fn backup(&self, copy: &Path) -> Result<u64, StoreError> {
+        maintain::backup(&self.path, copy)
     }
 
     /// The sessions that were live when the last daemon died.
@@ -110,8 +159,8 @@ impl Store {
     /// # Errors
     /// What SQLite or the system say.
     pub fn start(self, followers: Arc<Followers>) -> Result<(Writer, Reader), StoreError> {
-        let reader = Reader::open(&self.path)?;
-        let writer = Writer::start(self.connection, self.status, followers)?;
+        let reader = Reader::open(&self.path, self.retention)?;
+        let writer = Writer::start(self.connection, self.status, followers, self.retention)?;
         Ok((writer, reader))
     }
 

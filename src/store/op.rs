@@ -8,6 +8,7 @@ use std::fmt;
 use rusqlite::Connection;
 
 use super::StoreError;
+use super::retention::Pruned;
 use crate::api::{
     ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
     Visibility,
@@ -189,6 +190,10 @@ pub enum Answer {
     Existing(Box<SessionRecord>),
     /// It is gone.
     Deleted,
+    /// A sweep is over, and this is what it took.
+    Pruned(Pruned),
+    /// The database is written anew, so many bytes shorter.
+    Vacuumed(u64),
     /// It is on disk.
     Done,
 }

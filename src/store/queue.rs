@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::budget::{Budget, Reservation};
-use super::{Done, Fact, NewEvent, Request, SessionNum, StoreStatus};
+use super::{Chore, Done, Fact, NewEvent, Request, SessionNum, StoreStatus};
 use crate::api::{ApiError, EventWriterHealth, StorageHealth, Timestamp, WriterState};
 use crate::sys::Wake;
 
@@ -30,6 +30,8 @@ pub(super) enum Item {
         done: Option<Done>,
         reservation: Reservation,
     },
+    /// Somebody waits for it, and it takes long.
+    Chore(Chore, Done),
     /// Take the disk's figures.
     Measure,
     /// Commit what is queued, and end.
@@ -85,6 +87,11 @@ impl WriteQueue {
     /// Asks for `request`; `done` is told what came of it.
     pub fn request(&self, request: Request, done: Done) {
         self.send(Item::Request(request, done));
+    }
+
+    /// Asks for `chore`, which is done between other things; `done` is told what came of it.
+    pub fn chore(&self, chore: Chore, done: Done) {
+        self.send(Item::Chore(chore, done));
     }
 
     /// Whether the store could be written when last tried.

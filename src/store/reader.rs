@@ -3,12 +3,13 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{SessionNum, StoreError, schema};
+use super::{Pruned, Retention, SessionNum, StoreError, maintain, retention, schema};
 use crate::api::{
     ApiError, Event, EventId, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord, SessionStatus,
     Timestamp, Visibility, write_event,
@@ -92,6 +93,8 @@ pub struct EventRead {
 pub struct Reader {
     take: Receiver<Connection>,
     give: Sender<Connection>,
+    path: Arc<Path>,
+    retention: Retention,
 }
 
 /// A connection on loan; it goes back also when the reading thread panics.
@@ -110,13 +113,18 @@ impl Drop for Loan<'_> {
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let (give, take) = bounded(CONNECTIONS);
         for _ in 0..CONNECTIONS {
             // Cannot fail: the channel has room for all, and its receiver is at hand.
             let _ = give.send(schema::open_for_reading(path)?);
         }
-        Ok(Self { take, give })
+        Ok(Self {
+            take,
+            give,
+            path: path.into(),
+            retention,
+        })
     }
 
     fn read<T>(
@@ -203,6 +211,39 @@ impl Reader {
                 .query_map([], |row| Ok((status(row, 0)?, row.get(1)?, row.get(2)?)))?
                 .collect()
         })
+    }
+
+    /// What a sweep would take now.
+    ///
+    /// # Errors
+    /// [`ApiError::StoreUnavailable`] if that cannot be read.
+    pub fn preview_prune(&self) -> Result<Pruned, ApiError> {
+        self.read_long(|connection| retention::preview(connection, self.retention))
+    }
+
+    /// Whether every page of the database is as it must be. Reads all of it.
+    ///
+    /// # Errors
+    /// [`ApiError::StoreUnavailable`] with the first thing that is wrong.
+    pub fn check_integrity(&self) -> Result<(), ApiError> {
+        self.read_long(maintain::check_integrity)
+    }
+
+    /// Writes a copy of the database, as it is at this moment, to the new file `copy`; its size in bytes.
+    ///
+    /// # Errors
+    /// [`ApiError::StoreUnavailable`] if it cannot be read, or the copy not be written.
+    pub fn backup(&self, copy: &Path) -> Result<u64, ApiError> {
+        Ok(maintain::backup(&self.path, copy)?)
+    }
+
+    /// A read that can take long has a connection of its own: the pool's are for those that do not.
+    fn read_long<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, ApiError> {
+        let connection = schema::open_for_copying(&self.path)?;
+        Ok(query(&connection)?)
     }
 
     /// A page of a session's events.
@@ -413,6 +454,8 @@ where
         .map_err(|err: T::Err| unreadable(err.to_string()))
 }
 
-fn unreadable(err: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+pub(super) fn unreadable(
+    err: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, err.into())
 }

@@ -8,14 +8,17 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+
+use crate::api::ApiError;
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 pub(super) const APPLICATION_ID: i32 = 0x436f_766e;
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE sessions (
     num             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: it is half of the events' keys
@@ -74,10 +77,23 @@ ALTER TABLE sessions ADD COLUMN stdout_lines INTEGER;
 ALTER TABLE sessions ADD COLUMN stderr_bytes INTEGER;
 ALTER TABLE sessions ADD COLUMN stderr_lines INTEGER;
 ",
+    "
+ALTER TABLE sessions ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;  -- what its output takes on disk
+ALTER TABLE sessions ADD COLUMN head_seq INTEGER;                         -- the last of what is always kept
+ALTER TABLE sessions ADD COLUMN cut_seq INTEGER NOT NULL DEFAULT 0;       -- of its output_truncated event
+UPDATE sessions SET stored_bytes = coalesce((
+    SELECT sum(octet_length(payload_json) + 64) FROM events
+    WHERE key BETWEEN num << 32 AND (num << 32) + 4294967295 AND kind = 'output'), 0);
+CREATE INDEX sessions_prunable ON sessions (updated_at)
+    WHERE stored_bytes > 0 AND status NOT IN ('created', 'running');
+",
 ];
 
 /// The schema version that this build reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
+
+/// How long a connection waits for another's lock.
+pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the store cannot be opened or written.
 #[derive(Debug)]
@@ -89,6 +105,11 @@ pub enum StoreError {
     },
     /// The file is a SQLite database of something else.
     Foreign,
+    /// A page is not what it must be.
+    Damaged {
+        /// The first thing that SQLite finds.
+        found: String,
+    },
     /// What SQLite says.
     Sqlite(rusqlite::Error),
     /// What the system says.
@@ -103,6 +124,7 @@ impl fmt::Display for StoreError {
                 "the database has schema version {found}, this coven knows up to {VERSION}: \
                  use the newer coven that wrote it"
             ),
+            Self::Damaged { found } => write!(f, "the database is damaged: {found}"),
             Self::Foreign => write!(f, "the file is a SQLite database, but not coven's"),
             Self::Sqlite(err) => write!(f, "{err}"),
             Self::Io(err) => write!(f, "{err}"),
@@ -111,6 +133,14 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl From<StoreError> for ApiError {
+    fn from(err: StoreError) -> Self {
+        Self::StoreUnavailable {
+            reason: err.to_string(),
+        }
+    }
+}
 
 impl From<rusqlite::Error> for StoreError {
     fn from(err: rusqlite::Error) -> Self {
@@ -160,6 +190,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
          PRAGMA cache_size = -2000;
          PRAGMA foreign_keys = ON;",
     )?;
+    connection.busy_timeout(BUSY_PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(32);
     migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
     Ok(connection)
@@ -173,6 +204,14 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     )?;
     connection.execute_batch("PRAGMA cache_size = -512; PRAGMA query_only = ON;")?;
     connection.set_prepared_statement_cache_capacity(16);
+    Ok(connection)
+}
+
+/// A connection for one long read, without the readers' bounds.
+pub(super) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_PATIENCE)?;
     Ok(connection)
 }
 

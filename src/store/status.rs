@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
+use super::retention::{self, Retention};
+use super::truncate::Dropped;
 use crate::api::{StorageHealth, Timestamp};
 use crate::sys;
 
@@ -19,6 +21,8 @@ pub struct StoreStatus {
     pub(super) committed_events: AtomicU64,
     pub(super) queued_events: AtomicU64,
     pub(super) sessions: AtomicU64,
+    truncated_events: AtomicU64,
+    truncated_bytes: AtomicU64,
     /// Set while a measurement has been asked for, so that a burst of health requests asks once.
     pub(super) measuring: AtomicBool,
     failure: Mutex<Option<String>>,
@@ -26,13 +30,15 @@ pub struct StoreStatus {
 }
 
 impl StoreStatus {
-    pub(super) fn new(path: &Path, sessions: u64) -> Self {
+    pub(super) fn new(path: &Path, sessions: u64, retention: &Retention) -> Self {
         Self {
             path: path.to_owned(),
             transactions: AtomicU64::new(0),
             committed_events: AtomicU64::new(0),
             queued_events: AtomicU64::new(0),
             sessions: AtomicU64::new(sessions),
+            truncated_events: AtomicU64::new(0),
+            truncated_bytes: AtomicU64::new(0),
             measuring: AtomicBool::new(false),
             failure: Mutex::new(None),
             storage: Mutex::new(StorageHealth {
@@ -42,6 +48,13 @@ impl StoreStatus {
                 free_disk_bytes: 0,
                 oldest_retained_event_at: None,
                 measured_at: Timestamp::now(),
+                used_bytes: 0,
+                limit_bytes: retention.store_max,
+                session_limit_bytes: retention.session_max,
+                retention_days: retention.days,
+                truncated_output_events: 0,
+                truncated_output_bytes: 0,
+                last_truncated_at: None,
             }),
         }
     }
@@ -66,6 +79,23 @@ impl StoreStatus {
         self.sessions.load(Ordering::Relaxed)
     }
 
+    /// Output has been taken away.
+    pub(super) fn truncated(&self, dropped: Dropped) {
+        self.truncated_events
+            .fetch_add(dropped.events, Ordering::Relaxed);
+        self.truncated_bytes
+            .fetch_add(dropped.bytes, Ordering::Relaxed);
+        lock(&self.storage).last_truncated_at = Some(Timestamp::now());
+    }
+
+    /// Output that retention has taken since the start.
+    pub fn dropped(&self) -> Dropped {
+        Dropped {
+            events: self.truncated_events.load(Ordering::Relaxed),
+            bytes: self.truncated_bytes.load(Ordering::Relaxed),
+        }
+    }
+
     /// What the last attempt to write failed with; `None` while writing goes well.
     pub fn failure(&self) -> Option<String> {
         lock(&self.failure).clone()
@@ -78,7 +108,12 @@ impl StoreStatus {
 
     /// The last measurement of the disk.
     pub fn storage(&self) -> StorageHealth {
-        lock(&self.storage).clone()
+        let dropped = self.dropped();
+        StorageHealth {
+            truncated_output_events: dropped.events,
+            truncated_output_bytes: dropped.bytes,
+            ..lock(&self.storage).clone()
+        }
     }
 
     /// Takes the disk's figures anew. A figure that cannot be had stays as it was.
@@ -99,7 +134,9 @@ impl StoreStatus {
                 |row| row.get(0),
             )
             .ok();
+        let pages = retention::pages(connection);
         let mut storage = lock(&self.storage);
+        storage.used_bytes = pages.map_or(storage.used_bytes, retention::Pages::used);
         storage.database_bytes = database.unwrap_or(storage.database_bytes);
         storage.wal_bytes = wal;
         storage.free_disk_bytes = free.unwrap_or(storage.free_disk_bytes);

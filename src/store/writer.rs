@@ -4,21 +4,22 @@
 //! While the store cannot be written, facts are kept in order and tried again, and requests are refused. It
 //! knows rows and transactions; the processes behind them are none of its business.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
-use log::{error, info};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded, unbounded};
+use log::{error, info, warn};
 use rusqlite::Connection;
 
-use super::batch::{Batch, Outcome};
+use super::batch::{Batch, Outcome, Tails};
 use super::budget::Reservation;
+use super::maintain::Maintenance;
 use super::queue::Item;
-use super::{Done, Fact, Followers, NewEvent, SessionNum, StoreError, StoreStatus, WriteQueue};
+use super::{Done, Fact, Followers, NewEvent, Retention, StoreError, StoreStatus, WriteQueue};
 use crate::api::{ApiError, Payload};
 use crate::observe::metrics::METRICS;
 use crate::sys;
@@ -31,7 +32,7 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// The disk's figures are taken after a commit when the last ones are older than this.
+/// The disk's figures are taken so often while something is written, and once after that.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 /// The running writer, for the thread that ends it.
@@ -70,6 +71,7 @@ impl Writer {
         connection: Connection,
         status: Arc<StoreStatus>,
         followers: Arc<Followers>,
+        retention: Retention,
     ) -> io::Result<Self> {
         let (items, inbox) = unbounded();
         let (stopping, stopped) = bounded(0);
@@ -80,8 +82,10 @@ impl Writer {
                 inbox,
                 status,
                 followers,
-                cursors: HashMap::new(),
+                tails: Tails::new(),
+                maintenance: Maintenance::new(retention),
                 measured: Instant::now(),
+                is_unmeasured: false,
                 stop: false,
             };
             writer.run();
@@ -123,12 +127,13 @@ impl Writer {
 
 /// Commits `facts` without a writer thread.
 pub(super) fn commit_now(connection: &mut Connection, facts: Vec<Fact>) -> Result<(), StoreError> {
-    let mut cursors = HashMap::new();
-    let mut batch = Batch::begin(connection, &mut cursors)?;
+    let mut tails = Tails::new();
+    let mut batch = Batch::begin(connection, &mut tails, None)?;
     for fact in &facts {
         batch.fact(fact)?;
     }
-    batch.commit(&mut [])
+    batch.commit(&mut [])?;
+    Ok(())
 }
 
 /// A fact that waits for its commit.
@@ -156,22 +161,54 @@ struct Thread {
     inbox: Receiver<Item>,
     status: Arc<StoreStatus>,
     followers: Arc<Followers>,
-    /// The last seq of sessions that had events lately. Only a cache of `sessions.last_seq`.
-    cursors: HashMap<SessionNum, u64>,
+    tails: Tails,
+    maintenance: Maintenance,
     measured: Instant,
+    /// Something has been written since.
+    is_unmeasured: bool,
     stop: bool,
 }
 
 impl Thread {
     fn run(&mut self) {
         while !self.stop {
-            let Ok(first) = self.inbox.recv() else { return };
+            let Ok(first) = self.next() else { return };
             let mut work = Work::default();
-            self.take(first, &mut work);
-            self.take_queued(&mut work);
+            if let Some(first) = first {
+                self.take(first, &mut work);
+                self.take_queued(&mut work);
+            }
             if !work.items.is_empty() {
                 self.commit(work);
             }
+            if self.is_unmeasured && self.measured.elapsed() >= MEASURE_EVERY {
+                self.measure();
+            }
+            // Also when there is always more to write: it is then that the store grows.
+            if self.maintenance.is_busy() {
+                let (connection, tails) = (&mut self.connection, &mut self.tails);
+                self.maintenance.step(connection, tails, &self.status);
+            }
+        }
+    }
+
+    /// What there is to do next; `None` if that is maintenance.
+    fn next(&self) -> Result<Option<Item>, RecvTimeoutError> {
+        let next = if self.maintenance.is_busy() {
+            self.inbox.try_recv().map_err(|err| match err {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            })
+        } else {
+            let due = self.maintenance.due();
+            let measure_at = self.is_unmeasured.then(|| self.measured + MEASURE_EVERY);
+            self.inbox
+                .recv_deadline(measure_at.map_or(due, |at| at.min(due)))
+        };
+        match next {
+            Ok(item) => Ok(Some(item)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(err) => Err(err),
         }
     }
 
@@ -200,6 +237,7 @@ impl Thread {
                     _reservation: reservation,
                 }));
             }
+            Item::Chore(chore, done) => self.maintenance.ask(chore, done),
             Item::Measure => self.measure(),
             Item::Stop => self.stop = true,
         }
@@ -207,7 +245,9 @@ impl Thread {
 
     fn measure(&mut self) {
         self.measured = Instant::now();
+        self.is_unmeasured = false;
         self.status.measure(&self.connection);
+        self.maintenance.look(&self.connection);
     }
 
     fn commit(&mut self, work: Work) {
@@ -215,9 +255,7 @@ impl Thread {
             Ok(outcomes) => self.finish(work, outcomes),
             Err(err) => self.retry_until_written(work, err),
         }
-        if self.measured.elapsed() > MEASURE_EVERY {
-            self.measure();
-        }
+        self.is_unmeasured = true;
     }
 
     /// One transaction with `notes` and all of `work`; on an error nothing of it has happened.
@@ -228,13 +266,17 @@ impl Thread {
             METRICS.committed(begun.elapsed());
         } else {
             // The seqs of a transaction that is not there: the next attempt reads the real ones.
-            self.cursors.clear();
+            self.tails.clear();
         }
         result
     }
 
     fn transaction(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
-        let mut batch = Batch::begin(&mut self.connection, &mut self.cursors)?;
+        let mut batch = Batch::begin(
+            &mut self.connection,
+            &mut self.tails,
+            self.maintenance.session_max(),
+        )?;
         for note in notes {
             batch.fact(note)?;
         }
@@ -248,7 +290,14 @@ impl Thread {
         if outcomes.is_empty() {
             batch.probe()?;
         }
-        batch.commit(&mut outcomes)?;
+        let committed = batch.commit(&mut outcomes)?;
+        if committed.dropped.events > 0 {
+            self.status.truncated(committed.dropped);
+        }
+        for id in committed.newly_capped {
+            let limit = self.maintenance.session_max().unwrap_or(0);
+            warn!(event = "session_output_capped", session = id.as_str(), limit_bytes = limit; "");
+        }
         Ok(outcomes)
     }
 
@@ -272,7 +321,7 @@ impl Thread {
             if let WorkItem::Fact(pending) = item {
                 queued += pending.fact.events() as u64;
                 if matches!(pending.fact, Fact::Ended { .. }) {
-                    self.cursors.remove(&pending.fact.num());
+                    self.tails.remove(&pending.fact.num());
                 }
             }
         }
@@ -280,6 +329,9 @@ impl Thread {
         status.committed_events.fetch_add(events, Ordering::Relaxed);
         status.queued_events.fetch_sub(queued, Ordering::Relaxed);
         self.followers.wake(touched.into_iter());
+        if outcomes.iter().any(|outcome| outcome.sessions_removed > 0) {
+            self.maintenance.look(&self.connection);
+        }
         for (item, outcome) in work.items.into_iter().zip(outcomes) {
             match item {
                 WorkItem::Request(_, done) => done(outcome.answer),
@@ -317,11 +369,17 @@ impl Thread {
         info!(event = "store_recovered", outage_ms = outage_ms; "");
     }
 
-    fn fail(&self, reason: &str, work: &mut Work) {
+    fn fail(&mut self, reason: &str, work: &mut Work) {
         if self.status.failure().as_deref() != Some(reason) {
             error!(event = "store_failed", code = "store_unavailable", reason = reason; "");
         }
         self.status.set_failure(Some(reason.to_owned()));
+        self.refuse_wishes(reason, work);
+    }
+
+    /// Facts are kept; what somebody wishes is refused.
+    fn refuse_wishes(&mut self, reason: &str, work: &mut Work) {
+        self.maintenance.refuse(reason);
         refuse_requests(reason, work);
     }
 
@@ -330,7 +388,7 @@ impl Thread {
         let until = Instant::now() + pause;
         while let Ok(item) = self.inbox.recv_deadline(until) {
             self.take(item, work);
-            refuse_requests(reason, work);
+            self.refuse_wishes(reason, work);
         }
     }
 }

@@ -25,6 +25,7 @@ mod process;
 mod real;
 mod redaction;
 mod resources;
+mod retention;
 mod run;
 mod serve;
 mod sessions;

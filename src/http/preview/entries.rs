@@ -28,7 +28,10 @@ impl Entries {
     }
 
     pub(super) fn add(&mut self, event: &Event) {
-        self.now = self.now.max(event.created_at);
+        // What says that output is gone is younger than what comes after it.
+        if event.kind != "output_truncated" {
+            self.now = self.now.max(event.created_at);
+        }
         if event.kind == "output"
             && let Ok(output) = serde_json::from_str::<OutputPayload>(&event.payload_json)
         {

@@ -1,0 +1,188 @@
+//! Taking output away: within a transaction of the writer's, the oldest output of a session goes, and one event in the
+//! place of the last says what is gone, so that a client can still prove that it has seen everything else.
+//!
+//! Knows the events of one session; which session, and how much, [`super::retention`] decides.
+
+use std::ops::AddAssign;
+
+use rusqlite::{Connection, params};
+
+use super::batch::Batch;
+use super::tail::{Tail, disk_bytes};
+use super::{SessionNum, StoreError, reader};
+use crate::api::{EventKind, Payload, Timestamp, Truncation, output_length};
+
+/// What has been taken away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Output events.
+    pub events: u64,
+    /// What the harnesses had written in them, in bytes.
+    pub bytes: u64,
+}
+
+impl AddAssign for Dropped {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+}
+
+/// How much of a session's output is to go: the oldest first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    /// Only what comes after this seq.
+    pub after: u64,
+    /// Only what comes before this one.
+    pub until: u64,
+    /// Only what is older than this.
+    pub before: Option<Timestamp>,
+    /// No more than is needed to make so many bytes on disk free; the last event passes it.
+    pub bytes_max: u64,
+    /// No more events than this.
+    pub events_max: u64,
+}
+
+/// The range that is being put together.
+struct Range {
+    truncation: Truncation,
+    /// The first row that goes; an earlier truncation begins before its row.
+    first_row: u64,
+    dropped: Dropped,
+    /// What becomes free on disk.
+    freed: u64,
+}
+
+impl Batch<'_> {
+    /// Takes the oldest output of a session away, as far as `cut` says. Gives what went, and the seq where it ended: 0 if there was nothing.
+    pub(super) fn truncate(
+        &mut self,
+        num: SessionNum,
+        cut: Cut,
+    ) -> Result<(Dropped, u64), StoreError> {
+        let mut tail = self.tail(num)?;
+        let Some(range) = range(&self.transaction, num, cut)? else {
+            return Ok((Dropped::default(), 0));
+        };
+        let through = range.truncation.through_seq;
+        self.transaction
+            .prepare_cached(
+                "DELETE FROM events
+                 WHERE key BETWEEN ?1 AND ?2 AND kind IN ('output', 'output_truncated')",
+            )?
+            .execute([num.key(range.first_row), num.key(through)])?;
+        let payload = Payload::Truncated(range.truncation);
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                num.key(through),
+                EventKind::OutputTruncated.as_str(),
+                Timestamp::now().as_millis(),
+                payload.to_json()
+            ])?;
+        tail.stored = tail.stored.saturating_sub(range.freed);
+        tail.cut = tail.cut.max(through);
+        self.set_tail(num, tail);
+        self.dropped += range.dropped;
+        Ok((range.dropped, through))
+    }
+
+    /// Keeps a session below what one may have on disk: what came after its beginning goes, oldest first.
+    pub(super) fn enforce_cap(&mut self, num: SessionNum, tail: Tail) -> Result<(), StoreError> {
+        let (Some(limit), Some(head)) = (self.session_max, tail.head) else {
+            return Ok(());
+        };
+        if tail.stored <= limit {
+            return Ok(());
+        }
+        let cut = Cut {
+            // The row of the last truncation is the first of the next.
+            after: head.max(tail.cut.saturating_sub(1)),
+            // The newest is kept, whatever its size.
+            until: tail.seq,
+            before: None,
+            bytes_max: tail.stored - limit,
+            events_max: u64::MAX,
+        };
+        let (dropped, _) = self.truncate(num, cut)?;
+        if dropped.events > 0 && tail.cut == 0 {
+            let id = "SELECT id FROM sessions WHERE num = ?1";
+            let id = self.transaction.query_row(id, [num.0], |row| row.get(0))?;
+            self.newly_capped.push(id);
+        }
+        Ok(())
+    }
+}
+
+/// What `cut` would take of a session.
+pub(super) fn measure(
+    connection: &Connection,
+    num: SessionNum,
+    cut: Cut,
+) -> Result<(Dropped, u64), StoreError> {
+    let range = range(connection, num, cut)?;
+    Ok(range.map_or_else(Default::default, |range| (range.dropped, range.freed)))
+}
+
+fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Range>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, kind, created_at, payload_json FROM events
+         WHERE key > ?1 AND key < ?2 ORDER BY key",
+    )?;
+    let mut rows = statement.query([num.key(cut.after), num.key(cut.until)])?;
+    let mut range: Option<Range> = None;
+    while let Some(row) = rows.next()? {
+        let full = range.as_ref().is_some_and(|range| {
+            range.freed >= cut.bytes_max || range.dropped.events >= cut.events_max
+        });
+        if full {
+            break;
+        }
+        let seq = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
+        let payload = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+        let kind = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        if kind == EventKind::OutputTruncated.as_str() {
+            let earlier = serde_json::from_str(payload).map_err(reader::unreadable)?;
+            extend(&mut range, seq, earlier, Dropped::default(), 0);
+        } else if kind == EventKind::Output.as_str() {
+            let at = Timestamp::from_millis(row.get(2)?);
+            if cut.before.is_some_and(|before| at >= before) {
+                break;
+            }
+            let bytes = output_length(payload).unwrap_or(payload.len() as u64);
+            let one = Truncation {
+                from_seq: seq,
+                through_seq: seq,
+                dropped_events: 1,
+                dropped_bytes: bytes,
+            };
+            let dropped = Dropped { events: 1, bytes };
+            extend(&mut range, seq, one, dropped, disk_bytes(payload.len()));
+        }
+    }
+    // An earlier truncation alone is nothing new.
+    Ok(range.filter(|range| range.dropped.events > 0))
+}
+
+fn extend(range: &mut Option<Range>, seq: u64, more: Truncation, dropped: Dropped, freed: u64) {
+    let range = range.get_or_insert(Range {
+        truncation: Truncation {
+            from_seq: more.from_seq,
+            through_seq: seq,
+            dropped_events: 0,
+            dropped_bytes: 0,
+        },
+        first_row: seq,
+        dropped: Dropped::default(),
+        freed: 0,
+    });
+    let so_far = &mut range.truncation;
+    so_far.from_seq = so_far.from_seq.min(more.from_seq);
+    so_far.through_seq = seq;
+    so_far.dropped_events += more.dropped_events;
+    so_far.dropped_bytes += more.dropped_bytes;
+    range.dropped += dropped;
+    range.freed += freed;
+}

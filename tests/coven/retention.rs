@@ -1,0 +1,426 @@
+//! Growth is bounded: by age, by the size of a session, by the size of the store; what went is accounted for, to the byte.
+
+use std::fs;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// A harness that prints so many lines of 100 bytes, each with its number.
+const NUMBERED: &str =
+    "exec awk -v n=\"$2\" 'BEGIN { for (i = 1; i <= n; i++) printf \"%099d\\n\", i }'";
+
+fn numbered(from: usize, to: usize) -> Vec<u8> {
+    (from..=to)
+        .flat_map(|n| format!("{n:099}\n").into_bytes())
+        .collect()
+}
+
+fn length(event: &Value) -> u64 {
+    payload(event)["data"].as_str().unwrap().len() as u64
+}
+
+/// What a client can prove: every seq from 1 to the last is there, or an event says that it is gone. Gives the bytes of
+/// output that are said to be gone.
+#[track_caller]
+fn assert_accounted(events: &[Value]) -> u64 {
+    let mut next = 1;
+    let mut gone = 0;
+    let seq_of = |event: &Value| event["seq"].as_u64().unwrap();
+    let mut at = 0;
+    while at < events.len() {
+        // The next event that says something is gone accounts for all that is missing before it.
+        let rest = &events[at..];
+        let cut = rest
+            .iter()
+            .position(|event| event["kind"] == "output_truncated");
+        let Some(cut) = cut else {
+            for event in rest {
+                assert_eq!(seq_of(event), next);
+                next += 1;
+            }
+            break;
+        };
+        let range = payload(&rest[cut]);
+        let (from, through) = (range["fromSeq"].as_u64().unwrap(), seq_of(&rest[cut]));
+        assert_eq!(range["throughSeq"], through);
+        let seen: Vec<u64> = rest[..=cut].iter().map(seq_of).collect();
+        for seq in next..from {
+            assert!(seen.contains(&seq), "{seq} is missing before {range}");
+        }
+        let kept = seen
+            .iter()
+            .filter(|seq| **seq >= from && **seq < through)
+            .count() as u64;
+        assert_eq!(range["droppedEvents"], through - from + 1 - kept, "{range}");
+        gone += range["droppedBytes"].as_u64().unwrap();
+        next = through + 1;
+        at += cut + 1;
+    }
+    gone
+}
+
+fn used_bytes(database: &Connection) -> u64 {
+    let pragma = |name| {
+        database
+            .pragma_query_value(None, name, |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
+}
+
+#[test]
+fn a_session_past_its_limit_keeps_its_beginning_and_its_newest_output() {
+    let coven = Coven::new().env("COVEN_SESSION_MAX_BYTES", "4000000");
+    coven.harness("numbered", NUMBERED);
+    coven.start_daemon();
+    let lines = 200_000;
+    let id = coven.launch("numbered", &lines.to_string());
+    // A client that reads along meets what is gone like everybody else.
+    let followed = coven.events_to_end(&id);
+    let events = coven.events(&id);
+    let gone = assert_accounted(&events);
+    assert_accounted(&followed);
+    let cut = events
+        .iter()
+        .position(|event| event["kind"] == "output_truncated")
+        .unwrap();
+    let before = output(&events[..cut], "stdout");
+    let after = output(&events[cut..], "stdout");
+    assert_eq!(before.len() as u64 + gone + after.len() as u64, 100 * lines);
+    let all = numbered(1, lines as usize);
+    assert!(all.starts_with(&before), "its beginning");
+    assert!(all.ends_with(&after), "its newest output");
+    assert!(
+        before.len() > 900_000 && before.len() <= 1024 * 1024,
+        "{}",
+        before.len()
+    );
+    assert!(after.len() > 2_000_000, "{}", after.len());
+    let database = coven.database();
+    let used = used_bytes(&database);
+    assert!(used < 4_600_000, "{used}");
+    let health = coven.get("/api/v1/health").json();
+    assert_eq!(health["storage"]["truncatedOutputBytes"], gone);
+    assert_eq!(health["eventWriter"]["droppedOutputBytes"], 0);
+    let log = coven.cli(["logs", "--session", &id, "--event", "session_output_capped"]);
+    assert!(log.out.contains("limit_bytes=4000000"), "{log:?}");
+}
+
+#[test]
+fn an_idle_terminal_program_cannot_fill_the_store_with_redraws() {
+    let coven = Coven::new().env("COVEN_SESSION_MAX_BYTES", "1000000");
+    // Each write is small, and a read of its own as often as the machine allows.
+    coven.harness(
+        "redraw",
+        "exec awk 'BEGIN { for (i = 0; i < 40000; i++) { printf \"\\033[H%d\", i; fflush() } }'",
+    );
+    coven.start_daemon();
+    let id = coven.launch("redraw", "x");
+    let events = {
+        coven.events_to_end(&id);
+        coven.events(&id)
+    };
+    let gone = assert_accounted(&events);
+    let kept: u64 = events
+        .iter()
+        .filter(|event| event["kind"] == "output")
+        .map(length)
+        .sum();
+    let written: u64 = (0..40_000_u64)
+        .map(|i| 3 + i.to_string().len() as u64)
+        .sum();
+    assert_eq!(gone + kept, written);
+    let used = used_bytes(&coven.database());
+    assert!(used < 1_300_000, "{used}");
+}
+
+#[test]
+fn output_of_ended_sessions_goes_with_its_time_and_everything_else_stays() {
+    let coven = Coven::new().env("COVEN_LOG_RETENTION_DAYS", "0");
+    coven.harness("numbered", NUMBERED);
+    coven.harness_with(
+        "reads",
+        "read a; echo \"$a\"; read b",
+        json!({ "stdin": "open" }),
+    );
+    coven.start_daemon();
+    let ended = coven.launch("numbered", "2000");
+    coven.events_to_end(&ended);
+    let before = coven.events(&ended);
+    let record = coven.session(&ended);
+    let live = coven.launch("reads", "x");
+    assert_eq!(coven.input(&live, "hello\n").status, 202);
+    coven.wait_for_output(&live, "hello");
+
+    let outputs = before
+        .iter()
+        .filter(|event| event["kind"] == "output")
+        .count();
+    let preview = coven.cli(["logs", "prune", "--dry-run", "--json"]);
+    assert_eq!(preview.code, 0, "{preview:?}");
+    let expected = json!({ "ok": true, "events": outputs, "bytes": 200_000, "sessions": 1 });
+    assert_eq!(preview.json(), expected);
+    assert_eq!(coven.events(&ended), before, "a dry run changes nothing");
+
+    let answer = coven.post("/api/v1/store/prune", &json!({}));
+    assert_eq!((answer.status, answer.json()), (200, expected));
+    let after = coven.events(&ended);
+    assert_eq!(assert_accounted(&after), 200_000);
+    let others = |events: &[Value]| -> Vec<Value> {
+        let others = events.iter().filter(|event| {
+            let kind = event["kind"].as_str().unwrap();
+            !kind.starts_with("output")
+        });
+        others.cloned().collect()
+    };
+    assert_eq!(others(&after), others(&before));
+    assert_eq!(coven.session(&ended), record);
+    assert!(
+        kinds(&coven.events(&live)).contains(&"output"),
+        "never a live one"
+    );
+    let again = coven.cli(["logs", "prune"]);
+    assert_eq!(again.out, "gone: 0 output events (0 bytes) of 0 sessions\n");
+    let preview = coven.cli(["log", &ended]);
+    assert!(preview.out.contains("200000 bytes"), "{preview:?}");
+    let attached = coven.cli(["attach", &ended]);
+    assert!(
+        attached.err.contains("(200000 bytes) are gone here"),
+        "{attached:?}"
+    );
+}
+
+#[test]
+fn only_what_is_old_enough_goes_and_no_daemon_is_needed() {
+    let coven = Coven::start();
+    coven.harness("numbered", NUMBERED);
+    let [old, new] = ["1000", "3000"].map(|lines| {
+        let id = coven.launch("numbered", lines);
+        coven.events_to_end(&id);
+        id
+    });
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let month = 31 * 24 * 60 * 60 * 1000_i64;
+    let sql = "UPDATE sessions SET created_at = created_at - ?2, updated_at = updated_at - ?2, ended_at = ended_at - ?2
+        WHERE id = ?1";
+    coven
+        .database()
+        .execute(sql, rusqlite::params![old, month])
+        .unwrap();
+    let preview = coven.cli(["logs", "prune", "--dry-run"]);
+    assert!(preview.out.starts_with("would go: "), "{preview:?}");
+    let pruned = coven.cli(["logs", "prune", "--json"]);
+    assert_eq!(pruned.code, 0, "{pruned:?}");
+    assert_eq!(pruned.json()["bytes"], 100_000);
+    assert_eq!(pruned.json()["sessions"], 1);
+    coven.start_daemon();
+    assert_eq!(assert_accounted(&coven.events(&old)), 100_000);
+    assert_eq!(output(&coven.events(&new), "stdout"), numbered(1, 3000));
+}
+
+#[test]
+fn a_daemon_takes_old_output_away_by_itself() {
+    let coven = Coven::start();
+    coven.harness("numbered", NUMBERED);
+    let id = coven.launch("numbered", "1000");
+    coven.events_to_end(&id);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let sql = "UPDATE sessions SET updated_at = 0, ended_at = 0, created_at = 0";
+    coven.database().execute(sql, []).unwrap();
+    coven.start_daemon();
+    eventually("it is gone", || {
+        kinds(&coven.events(&id)).contains(&"output_truncated")
+    });
+    assert_eq!(assert_accounted(&coven.events(&id)), 100_000);
+    let log = coven.cli(["logs", "--event", "output_truncated"]);
+    assert!(log.out.contains("bytes=100000"), "{log:?}");
+}
+
+#[test]
+fn a_store_past_its_limit_loses_its_oldest_output_first_and_its_file_shrinks() {
+    let coven = Coven::new().env("COVEN_STORE_MAX_BYTES", "6000000");
+    coven.harness("numbered", NUMBERED);
+    coven.harness(
+        "lasting",
+        &format!("set -- x 20000; {}; exec sleep 1000", &NUMBERED[5..]),
+    );
+    coven.start_daemon();
+    let live = coven.launch("lasting", "x");
+    coven.wait_for_output(&live, &format!("{:099}\n", 20_000));
+    let ids: Vec<String> = (0..4)
+        .map(|_| {
+            let id = coven.launch("numbered", "20000");
+            coven.events_to_end(&id);
+            id
+        })
+        .collect();
+    let database = coven.database();
+    eventually("it is within its limit", || {
+        used_bytes(&database) <= 6_000_000
+    });
+    eventually("the file is, too", || {
+        coven.get("/api/v1/health");
+        fs::metadata(coven.home().join("coven.sqlite3"))
+            .unwrap()
+            .len()
+            <= 7_100_000
+    });
+    let gone: Vec<u64> = ids
+        .iter()
+        .map(|id| assert_accounted(&coven.events(id)))
+        .collect();
+    assert_eq!(
+        gone[0], 2_000_000,
+        "the oldest has lost all of it: {gone:?}"
+    );
+    assert_eq!(gone[3], 0, "the newest nothing: {gone:?}");
+    assert!(gone.is_sorted_by(|a, b| a >= b), "{gone:?}");
+    assert_eq!(
+        assert_accounted(&coven.events(&live)),
+        0,
+        "never a live one"
+    );
+    assert_eq!(output(&coven.events(&live), "stdout"), numbered(1, 20_000));
+}
+
+#[test]
+fn a_deleted_sessions_space_is_given_back_while_the_daemon_runs() {
+    let coven = Coven::start();
+    coven.harness("numbered", NUMBERED);
+    let id = coven.launch("numbered", "80000");
+    coven.events_to_end(&id);
+    let size = || {
+        fs::metadata(coven.home().join("coven.sqlite3"))
+            .unwrap()
+            .len()
+    };
+    assert_eq!(coven.cli(["sacrifice", "--yes", &id]).code, 0);
+    eventually("the file is small again", || size() < 500_000);
+}
+
+#[test]
+fn what_a_client_was_told_to_be_gone_stays_gone_after_a_crash_and_nothing_else() {
+    let coven = Coven::new().env("COVEN_SESSION_MAX_BYTES", "1500000");
+    coven.harness(
+        "endless",
+        "exec yes 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    );
+    coven.start_daemon();
+    let id = coven.launch("endless", "x");
+    eventually("output has gone", || {
+        kinds(
+            &coven.events_after(&id, 0).json()["events"]
+                .as_array()
+                .unwrap()
+                .clone(),
+        )
+        .contains(&"output_truncated")
+    });
+    let seen = coven.events_after(&id, 0).json()["events"]
+        .as_array()
+        .unwrap()
+        .clone();
+    coven.crash();
+    coven.start_daemon();
+    let events = coven.events(&id);
+    let gone = assert_accounted(&events);
+    let kept: u64 = events
+        .iter()
+        .filter(|event| event["kind"] == "output")
+        .map(length)
+        .sum();
+    assert!(gone > 0 && kept > 500_000, "{gone} and {kept}");
+    // The beginning is what it was.
+    let head: Vec<&Value> = seen
+        .iter()
+        .take_while(|event| event["kind"] != "output_truncated")
+        .collect();
+    assert!(head.len() > 5);
+    assert!(head.iter().zip(&events).all(|(seen, event)| *seen == event));
+    let ok: String = coven
+        .database()
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(ok, "ok");
+}
+
+#[test]
+fn a_backup_is_whole_also_while_sessions_write() {
+    let coven = Coven::start();
+    coven.harness("endless", "exec yes 0123456789abcdef");
+    let id = coven.launch("endless", "x");
+    coven.wait_for_output(&id, "0123456789abcdef");
+    let copy = coven.work().join("copy.sqlite3");
+    let ran = coven.cli(["backup", copy.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(mode(&copy), 0o600);
+    let database = Connection::open(&copy).unwrap();
+    let ok: String = database
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(ok, "ok");
+    let (last_seq, count): (u64, u64) = database
+        .query_row(
+            "SELECT last_seq, (SELECT count(*) FROM events) FROM sessions",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    assert!(last_seq > 2 && last_seq == count, "{last_seq} and {count}");
+
+    let backup = |path: &str| coven.post("/api/v1/store/backup", &json!({ "path": path }));
+    for path in [copy.to_str().unwrap(), "relative", "/no/such/dir/x", ""] {
+        let details = backup(path).assert_error(400, "invalid_request");
+        assert_eq!(details["field"], "path", "{path}");
+    }
+    let ran = coven.cli(["backup", copy.to_str().unwrap()]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("is there already"), "{ran:?}");
+    coven.kill_session(&id);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let offline = coven.work().join("offline.sqlite3");
+    let ran = coven.cli(["backup", "--json", offline.to_str().unwrap()]);
+    assert_eq!(ran.json()["bytes"], fs::metadata(&offline).unwrap().len());
+}
+
+#[test]
+fn a_vacuum_checks_the_database_and_says_what_it_gave_back() {
+    let coven = Coven::start();
+    assert_eq!(coven.run("hello", "x")["status"], "completed");
+    let answer = coven.post("/api/v1/store/vacuum", &json!({}));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["ok"], true);
+    assert_eq!(answer.json()["integrityCheck"], "ok");
+    assert!(answer.json()["bytesFreed"].is_u64());
+    assert_eq!(coven.run("hello", "x")["status"], "completed", "it goes on");
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let ran = coven.cli(["vacuum"]);
+    assert!(ran.out.starts_with("undamaged; "), "{ran:?}");
+    let missing = Coven::new().cli(["vacuum"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("(store_not_found)"), "{missing:?}");
+}
+
+#[test]
+fn a_limit_that_is_none_is_refused_at_start_and_off_is_no_limit() {
+    for (name, value) in [
+        ("COVEN_SESSION_MAX_BYTES", "1000"),
+        ("COVEN_STORE_MAX_BYTES", "4GiB"),
+        ("COVEN_LOG_RETENTION_DAYS", "-1"),
+    ] {
+        let ran = Coven::new().env(name, value).cli(["daemon", "start"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(
+            ran.err.contains("(invalid_setting)") && ran.err.contains(name),
+            "{ran:?}"
+        );
+    }
+    let coven = Coven::new().env("COVEN_SESSION_MAX_BYTES", "off");
+    coven.start_daemon();
+    let storage = coven.get("/api/v1/health").json()["storage"].clone();
+    assert_eq!(storage["sessionLimitBytes"], Value::Null);
+    assert_eq!(storage["limitBytes"], 4_294_967_296_u64);
+    assert_eq!(storage["retentionDays"], 30);
+}
