@@ -56,6 +56,12 @@ impl Report {
         Self { ok, checks }
     }
 
+    /// With one check more.
+    pub fn add(&mut self, check: Check) {
+        self.ok &= check.status != CheckStatus::Fail;
+        self.checks.push(check);
+    }
+
     /// How many checks went like this.
     pub fn count(&self, status: CheckStatus) -> usize {
         let checks = self.checks.iter();

@@ -194,6 +194,36 @@ pub struct Capabilities {
     /// Manifests that were not taken, and why.
     #[serde(default)]
     pub refused_manifests: Vec<RefusedManifest>,
+    /// What the daemon's process has to work with; an older daemon does not say.
+    #[serde(default)]
+    pub process: Option<DaemonProcess>,
+}
+
+/// What the daemon's process has to work with: its environment and limits, not those of whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DaemonProcess {
+    /// The `PATH` on which it looks harnesses up; null if it has none.
+    pub path: Option<String>,
+    /// Secrets are taken out of what is stored.
+    pub redact: bool,
+    /// Sessions that can be live at once.
+    pub max_sessions: u64,
+    /// Connections that can be open at once.
+    pub max_connections: u64,
+    /// Descriptors that it can have open (getrlimit(2), `RLIMIT_NOFILE`).
+    pub open_files: ResourceLimit,
+    /// Processes and threads that its user can have (`RLIMIT_NPROC`).
+    pub processes: ResourceLimit,
+}
+
+/// A limit of the kernel's; null is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimit {
+    /// What holds.
+    pub soft: Option<u64>,
+    /// How far it can be raised.
+    pub hard: Option<u64>,
 }
 
 /// One thing that clients can ask for.

@@ -23,7 +23,8 @@ pub use event::{
 };
 pub use health::{
     AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, DaemonInfo,
-    EventWriterHealth, Health, RefusedManifest, SessionCounts, StorageHealth, WriterState,
+    DaemonProcess, EventWriterHealth, Health, RefusedManifest, ResourceLimit, SessionCounts,
+    StorageHealth, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use preview::{PreviewLevel, PreviewLine};

@@ -111,7 +111,8 @@ fn exit_in(event: &Event) -> Option<ExitPayload> {
         .flatten()
 }
 
-fn is_final_status(event: &Event) -> bool {
+/// Whether a session has ended with this.
+pub(super) fn is_final_status(event: &Event) -> bool {
     event.kind == "status"
         && serde_json::from_str::<StatusPayload>(&event.payload_json)
             .is_ok_and(|payload| payload.status.is_final())

@@ -12,4 +12,4 @@ pub mod supervisor;
 
 pub use home::{DaemonFile, Home, HomeError};
 pub use serve::{ServeError, ServeOptions, serve};
-pub use settings::{BadSetting, retention};
+pub use settings::{BadSetting, Settings, retention};

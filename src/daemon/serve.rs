@@ -240,6 +240,7 @@ fn run(
                 started_at,
                 started,
                 socket: home.socket().display().to_string(),
+                process: settings.process(),
             },
             connections_max: settings.connections_max,
             stopping: AtomicBool::new(false),

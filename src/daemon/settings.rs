@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::api::{DaemonProcess, ResourceLimit};
 use crate::observe::Format;
 use crate::observe::log::FORMAT_VARIABLE;
 use crate::store::Retention;
+use crate::sys;
 
 /// The least that one session's output may be limited to, in bytes: about what one read of a pipe makes.
 const SESSION_MAX_MIN: usize = 64 * 1024;
@@ -28,7 +30,7 @@ impl fmt::Display for BadSetting {
 
 /// What a daemon is set to.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub struct Settings {
     pub(super) sessions_max: usize,
     pub(super) connections_max: usize,
     pub(super) kill_grace: Duration,
@@ -41,7 +43,7 @@ pub(super) struct Settings {
 impl Settings {
     /// # Errors
     /// The first variable that has a value which it cannot have.
-    pub(super) fn from_env() -> Result<Self, BadSetting> {
+    pub fn from_env() -> Result<Self, BadSetting> {
         Ok(Self {
             sessions_max: number("COVEN_MAX_SESSIONS", 256, 1, 10_000)?,
             connections_max: number("COVEN_MAX_CONNECTIONS", 512, 1, 10_000)?,
@@ -52,6 +54,23 @@ impl Settings {
             log_format: log_format()?,
             retention: retention()?,
         })
+    }
+
+    /// What a daemon that is started in this process's environment has to work with.
+    pub fn process(&self) -> DaemonProcess {
+        let limit = |resource| {
+            // A kernel without such a limit does not limit.
+            let (soft, hard) = sys::limit(resource).unwrap_or((None, None));
+            ResourceLimit { soft, hard }
+        };
+        DaemonProcess {
+            path: std::env::var_os("PATH").map(|path| path.to_string_lossy().into_owned()),
+            redact: self.redact,
+            max_sessions: self.sessions_max as u64,
+            max_connections: self.connections_max as u64,
+            open_files: limit(sys::Resource::OpenFiles),
+            processes: limit(sys::Resource::Processes),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,16 @@ pub struct Unit {
     pub name: String,
     /// It belongs to a user's own manager, `systemctl --user`.
     pub is_user: bool,
+}
+
+impl Unit {
+    /// The command that its manager listens to.
+    pub fn systemctl(&self) -> &'static str {
+        match self.is_user {
+            true => "systemctl --user",
+            false => "sudo systemctl",
+        }
+    }
 }
 
 impl fmt::Display for Supervisor {
@@ -92,6 +103,29 @@ fn unit_of_path(path: &str) -> Option<Unit> {
         name: name.to_owned(),
         is_user: path.split('/').any(|part| part.starts_with("user@")),
     })
+}
+
+/// The processes and threads that the control groups of `pid` allow, the narrowest of them; `None` for no bound.
+pub fn tasks_max(pid: i32) -> Option<u64> {
+    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let bounds = cgroup.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        // Where the two versions are mounted, by convention (cgroups(7)).
+        let (root, path) = match rest.split_once(':')? {
+            ("", path) => ("/sys/fs/cgroup", path),
+            ("pids", path) => ("/sys/fs/cgroup/pids", path),
+            _ => return None,
+        };
+        let path = Path::new(path.trim_start_matches('/'));
+        let groups = path.ancestors().map(|group| Path::new(root).join(group));
+        let bounds =
+            groups.filter_map(|group| std::fs::read_to_string(group.join("pids.max")).ok());
+        // No bound is `max`.
+        bounds
+            .filter_map(|bound| bound.trim().parse::<u64>().ok())
+            .min()
+    });
+    bounds.min()
 }
 
 /// The job with this pid in what `launchctl list` says: pid, last status and label a line, behind a head.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-pub use hello::run as run_hello;
+pub use hello::{run as run_hello, script as hello_script};
 pub use input::Backlog;
 
 use crate::adapters::StdinMode;

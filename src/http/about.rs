@@ -78,10 +78,11 @@ pub(super) fn index(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
 }
 
 pub(super) fn capabilities(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
-    Answer::of(200, &current_capabilities(&call.context.adapters.current()))
+    let registry = call.context.adapters.current();
+    Answer::of(200, &current_capabilities(&registry, call.context))
 }
 
-fn current_capabilities(registry: &Registry) -> Capabilities {
+fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities {
     let capability = |id: &str, label: &str, actions: &[&str]| Capability {
         id: id.into(),
         label: label.into(),
@@ -101,6 +102,7 @@ fn current_capabilities(registry: &Registry) -> Capabilities {
         ],
         adapters: registry.adapters().iter().map(Adapter::status).collect(),
         refused_manifests: registry.refused().to_vec(),
+        process: Some(context.daemon.process.clone()),
     }
 }
 
@@ -115,7 +117,9 @@ pub(super) fn action(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
         return Answer::of(400, &rejection);
     }
     let registry = call.context.adapters.reload();
-    let count = current_capabilities(&registry).capabilities.len();
+    let count = current_capabilities(&registry, call.context)
+        .capabilities
+        .len();
     let mut event = json!({
         "kind": "capabilities.refreshed", "action": action, "payload": { "capabilities": count },
     });

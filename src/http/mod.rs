@@ -26,7 +26,7 @@ pub use accept::Server;
 pub use store::PATIENCE as CHORE_PATIENCE;
 
 use crate::adapters;
-use crate::api::{ApiError, SessionId, Timestamp};
+use crate::api::{ApiError, DaemonProcess, SessionId, Timestamp};
 use crate::redact::Redactor;
 use crate::state::{Command, Event, Reply};
 use crate::store::{Followers, Reader, WriteQueue};
@@ -70,6 +70,8 @@ pub struct Daemon {
     pub started: Instant,
     /// The path of its socket.
     pub socket: String,
+    /// What it has to work with.
+    pub process: DaemonProcess,
 }
 
 impl Context {

@@ -16,6 +16,9 @@ use super::schema::{APPLICATION_ID, VERSION, open_for_reading, pragma};
 /// How long another connection's lock is waited for: a daemon that starts replays the log under one.
 const BUSY_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long until an interrupt is sent again.
+const INTERRUPT_AGAIN: Duration = Duration::from_millis(5);
+
 /// What was found in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
@@ -49,24 +52,8 @@ pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspect
         false => open_for_reading(path)?,
     };
     connection.busy_timeout(BUSY_PATIENCE)?;
-    let (done, is_done) = bounded::<()>(0);
-    let interrupt = connection.get_interrupt_handle();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            // A disconnect is the end of the work.
-            if is_done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
-                interrupt.interrupt();
-            }
-        });
-        let result = look(&connection);
-        drop(done);
-        result
-    })
-}
-
-fn look(connection: &Connection) -> Result<Inspection, StoreError> {
-    let schema: i64 = pragma(connection, "user_version")?;
-    let application: i32 = pragma(connection, "application_id")?;
+    let schema: i64 = pragma(&connection, "user_version")?;
+    let application: i32 = pragma(&connection, "application_id")?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != APPLICATION_ID {
@@ -75,21 +62,40 @@ fn look(connection: &Connection) -> Result<Inspection, StoreError> {
     if schema > VERSION as i64 {
         return Err(StoreError::Newer { found: schema });
     }
-    // The first thing that it finds is enough: it ends there.
-    let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    let integrity = match found {
-        Ok(found) if found == "ok" => Integrity::Whole,
-        Ok(found) => Integrity::Damaged(found),
-        Err(err) if err.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-            Integrity::Unfinished
-        }
-        Err(err) => return Err(err.into()),
-    };
     Ok(Inspection {
         schema,
         known_schema: VERSION as i64,
-        integrity,
+        integrity: quick_check(&connection, deadline)?,
     })
+}
+
+/// What `quick_check` says by `deadline`. It ends with the first thing that it finds.
+fn quick_check(connection: &Connection, deadline: Instant) -> rusqlite::Result<Integrity> {
+    let (done, is_done) = bounded::<()>(0);
+    let interrupt = connection.get_interrupt_handle();
+    let found = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut next = deadline;
+            // A disconnect is the end of the work. An interrupt that comes before the statement has begun is lost
+            // (SQLite, sqlite3_interrupt): it is sent again.
+            while is_done.recv_deadline(next) == Err(RecvTimeoutError::Timeout) {
+                interrupt.interrupt();
+                next = Instant::now() + INTERRUPT_AGAIN;
+            }
+        });
+        let found =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        drop(done);
+        found
+    });
+    match found {
+        Ok(found) if found == "ok" => Ok(Integrity::Whole),
+        Ok(found) => Ok(Integrity::Damaged(found)),
+        Err(err) if err.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Ok(Integrity::Unfinished)
+        }
+        Err(err) => Err(err),
+    }
 }
 
 /// A connection that takes no lock and writes no file (SQLite, "URI Filenames", `immutable`).
@@ -108,4 +114,44 @@ fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(uri, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::open_for_writing;
+
+    /// A database of our own in a directory of the test's, with so many events in it; it looks at it, and removes it.
+    fn inspected(name: &str, events: u64, deadline: Instant, is_alone: bool) -> Integrity {
+        let dir = std::env::temp_dir().join(format!("coven-{name} ?#%-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("coven.sqlite3");
+        let connection = open_for_writing(&path).unwrap();
+        let insert = format!(
+            "WITH RECURSIVE n(key) AS (SELECT 1 UNION ALL SELECT key + 1 FROM n LIMIT {events})
+             INSERT INTO events (key, kind, created_at, payload_json) SELECT key, 'output', key, hex(key) FROM n"
+        );
+        connection.execute_batch(&insert).unwrap();
+        if is_alone {
+            drop(connection);
+        }
+        let found = inspect(&path, deadline, is_alone);
+        let files = std::fs::read_dir(&dir).unwrap().count();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(files, if is_alone { 1 } else { 3 });
+        found.unwrap().integrity
+    }
+
+    #[test]
+    fn a_database_is_whole_beside_its_writer_and_alone_whatever_its_path() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(inspected("beside", 10, deadline, false), Integrity::Whole);
+        assert_eq!(inspected("alone", 10, deadline, true), Integrity::Whole);
+    }
+
+    #[test]
+    fn a_check_that_takes_too_long_is_ended() {
+        let found = inspected("large", 500_000, Instant::now(), true);
+        assert_eq!(found, Integrity::Unfinished);
+    }
 }

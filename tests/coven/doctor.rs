@@ -1,10 +1,13 @@
 //! `coven doctor`: each check provoked, with the daemon up, down, stale and hanging; and nothing changed by looking.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -394,4 +397,350 @@ fn without_a_service_manager_or_with_one_that_hangs_nothing_is_wrong() {
     assert_check(&doctor(&coven), "service", "pass", &["the daemon "]);
     coven.program("systemctl", "echo no bus >&2; exit 1");
     assert_check(&doctor(&coven), "service", "pass", &["the daemon "]);
+}
+
+#[test]
+fn each_adapter_is_looked_up_in_the_daemon_and_in_the_shell() {
+    let coven = Coven::new();
+    let (there, here) = (coven.work().join("there"), coven.work().join("here"));
+    for dir in [&there, &here] {
+        fs::create_dir(dir).unwrap();
+    }
+    let install = |dir: &Path, name: &str| {
+        fs::write(dir.join(name), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    install(&there, "codex");
+    install(&here, "codex");
+    install(&there, "claude");
+    install(&here, "copilot");
+    install(&there, "gemini");
+    symlink(there.join("gemini"), here.join("gemini")).unwrap();
+    let with = |dir: &Path, args: [&str; 2]| {
+        let path = format!("{}:/usr/bin:/bin", dir.display());
+        Ran::of(coven.command(args).env("PATH", path).output().unwrap())
+    };
+    assert_eq!(with(&there, ["daemon", "start"]).code, 0);
+    let report = examined(with(&here, ["doctor", "--json"]));
+    let at = |dir: &Path, name: &str| dir.join(name).display().to_string();
+    let codex = [at(&there, "codex"), at(&here, "codex")];
+    assert_check(&report, "adapter.codex", "warn", &[&codex[0], &codex[1]]);
+    let claude = format!("daemon: {}; shell: not found", at(&there, "claude"));
+    assert_check(&report, "adapter.claude", "warn", &[&claude]);
+    let copilot = format!("daemon: not found; shell: {}", at(&here, "copilot"));
+    let parts = [copilot.as_str(), "coven daemon restart from this shell"];
+    assert_check(&report, "adapter.copilot", "warn", &parts);
+    assert_check(&report, "adapter.gemini", "pass", &["daemon and shell"]);
+    assert_check(&report, "adapter.hello", "pass", &["built in"]);
+    // Nowhere: no failure, but how to get it.
+    assert_check(&report, "adapter.opencode", "warn", &["npm install"]);
+    let (there, here) = (there.display().to_string(), here.display().to_string());
+    assert_check(&report, "path", "pass", &[&there, &here]);
+    assert_eq!(report["ok"], true, "{report}");
+}
+
+#[test]
+fn a_manifest_that_is_refused_fails_and_one_that_is_not_read_yet_warns() {
+    let coven = Coven::new();
+    coven.harness("mine", "exit 0");
+    coven.start_daemon();
+    let bad = coven.home().join("adapters/bad.json");
+    let new = coven.home().join("adapters/new.json");
+    fs::write(&bad, "{").unwrap();
+    fs::write(&new, r#"{"adapters":[{"id":"new","executable":"sh"}]}"#).unwrap();
+    let shown = bad.display().to_string();
+    let report = doctor(&coven);
+    let hint = assert_check(&report, "manifests", "fail", &[&shown, "not a manifest"]);
+    let pid = coven.daemon_pid();
+    assert!(hint.contains(&format!("kill -HUP {pid}")), "{hint}");
+    assert_check(&report, "adapter.mine", "pass", &["bin/mine"]);
+    assert_check(
+        &report,
+        "adapter.new",
+        "warn",
+        &["new.json", "not to the daemon"],
+    );
+    fs::remove_file(&bad).unwrap();
+    assert!(kill(pid, libc::SIGHUP));
+    eventually("it is read", || {
+        let report = doctor(&coven);
+        find(&report, "adapter.new").unwrap()["status"] == "pass"
+    });
+    assert_check(&doctor(&coven), "manifests", "pass", &["none refused"]);
+    // Without a daemon the shell's own look at them has to do.
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_check(&doctor(&coven), "manifests", "fail", &["chmod go-w"]);
+}
+
+#[test]
+fn a_pattern_that_is_refused_fails_and_a_changed_one_needs_a_restart() {
+    let coven = Coven::start();
+    let file = coven.home().join("redact.txt");
+    assert_check(&doctor(&coven), "redaction", "pass", &["built-in"]);
+    fs::write(&file, "fine\n\n(broken\n").unwrap();
+    assert_check(
+        &doctor(&coven),
+        "redaction",
+        "fail",
+        &["line 3: unclosed group"],
+    );
+    fs::write(&file, "fine\n").unwrap();
+    let hint = assert_check(&doctor(&coven), "redaction", "warn", &["has changed"]);
+    assert_eq!(hint, "coven daemon restart");
+    assert_eq!(coven.cli(["daemon", "restart"]).code, 0);
+    assert_check(&doctor(&coven), "redaction", "pass", &["every pattern"]);
+    let coven = Coven::start_with_env("COVEN_REDACT", "off");
+    assert_check(&doctor(&coven), "redaction", "warn", &["COVEN_REDACT=off"]);
+}
+
+#[test]
+fn a_setting_that_no_daemon_takes_fails() {
+    let coven = Coven::new().env("COVEN_MAX_SESSIONS", "many");
+    let hint = assert_check(&doctor(&coven), "settings", "fail", &["\\\"many\\\""]);
+    assert_eq!(hint, "unset COVEN_MAX_SESSIONS");
+}
+
+#[test]
+fn limits_that_are_low_for_the_sessions_allowed_warn() {
+    let coven = Coven::new();
+    // Of the shell, while no daemon runs.
+    let low = |args: &[&str]| {
+        // The second letter depends on which shell `sh` is.
+        let limits = "ulimit -n 400; ulimit -u 900 2>/dev/null || ulimit -p 900";
+        let mut command = coven.command_after(limits, args);
+        Ran::of(command.output().unwrap())
+    };
+    let report = examined(low(&["doctor", "--json"]));
+    let parts = [
+        "this shell",
+        "400",
+        "COVEN_MAX_SESSIONS is 256",
+        "ulimit -n 1600",
+    ];
+    assert_check(&report, "limits.files", "warn", &parts);
+    assert_check(
+        &report,
+        "limits.processes",
+        "warn",
+        &["this shell", "900", "ulimit -u"],
+    );
+    // Of the daemon, whatever the shell has.
+    assert_eq!(low(&["daemon", "start"]).code, 0);
+    let report = doctor(&coven);
+    assert_check(&report, "limits.files", "warn", &["the daemon", "400"]);
+    let few = Coven::new().env("COVEN_MAX_SESSIONS", "10");
+    let mut command = few.command_after("ulimit -n 400", &["doctor", "--json"]);
+    let report = examined(Ran::of(command.output().unwrap()));
+    assert_check(&report, "limits.files", "pass", &["400"]);
+}
+
+/// Answers health on the home's socket with what a daemon said, changed; nothing else is to be had there.
+fn impostor(coven: &Coven, change: impl Fn(&mut Value)) {
+    let mut health = coven.get("/api/v1/health").json();
+    change(&mut health);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let listener = UnixListener::bind(coven.socket()).unwrap();
+    fs::set_permissions(coven.socket(), fs::Permissions::from_mode(0o600)).unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            while let Ok(n @ 1..) = client.read(&mut request) {
+                let is_health = request[..n].starts_with(b"GET /api/v1/health ");
+                let (status, body) = match is_health {
+                    true => ("200 OK", health.to_string()),
+                    false => ("404 Not Found", "{}".to_owned()),
+                };
+                let length = body.len();
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+                let _ = client.write_all(answer.as_bytes());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_daemon_of_another_version_warns_and_one_of_another_contract_fails() {
+    let coven = Coven::start();
+    impostor(&coven, |health| health["covenVersion"] = json!("0.0.9"));
+    let report = doctor(&coven);
+    let hint = assert_check(&report, "version", "warn", &["0.0.9"]);
+    assert_eq!(hint, "coven daemon restart");
+    // The process that answers is not one that has put itself on record.
+    assert_check(
+        &report,
+        "socket",
+        "warn",
+        &[&std::process::id().to_string()],
+    );
+    let coven = Coven::start();
+    impostor(&coven, |health| {
+        health["apiVersion"] = json!("coven.daemon.v9")
+    });
+    let report = doctor(&coven);
+    assert_check(
+        &report,
+        "contract",
+        "fail",
+        &["coven.daemon.v9", "coven.daemon.v1"],
+    );
+    assert_eq!(find(&report, "version"), None);
+}
+
+#[test]
+fn a_process_that_listens_in_the_daemons_place_fails() {
+    let coven = Coven::start();
+    let record = fs::read(coven.home().join("daemon.json")).unwrap();
+    let pid = coven.daemon_pid().to_string();
+    impostor(&coven, |_| {});
+    let path = coven.home().join("daemon.json");
+    fs::write(&path, record).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let own = std::process::id().to_string();
+    assert_check(
+        &doctor(&coven),
+        "socket",
+        "fail",
+        &[&own, &pid, "daemon.json"],
+    );
+}
+
+#[test]
+fn a_writer_that_fails_or_holds_harnesses_back_shows() {
+    let coven = Coven::start();
+    impostor(&coven, |health| {
+        health["eventWriter"]["state"] = json!("failed");
+        health["eventWriter"]["lastError"] = json!("database or disk is full");
+    });
+    assert_check(
+        &doctor(&coven),
+        "writer",
+        "fail",
+        &["database or disk is full"],
+    );
+    let coven = Coven::start();
+    impostor(&coven, |health| {
+        health["eventWriter"]["state"] = json!("pressured")
+    });
+    assert_check(&doctor(&coven), "writer", "warn", &["held back"]);
+}
+
+#[test]
+fn a_daemon_that_takes_no_connection_costs_a_few_seconds_at_most() {
+    let coven = Coven::new();
+    let listener = UnixListener::bind(coven.socket()).unwrap();
+    fs::set_permissions(coven.socket(), fs::Permissions::from_mode(0o600)).unwrap();
+    // SAFETY: listen takes two integers; it makes the queue of a socket that listens shorter (listen(2)).
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let _waits = UnixStream::connect(coven.socket()).unwrap();
+    let report = examined(coven.cli(["doctor", "--json", "--self-test"]));
+    assert_check(
+        &report,
+        "daemon",
+        "fail",
+        &["does not even take a connection"],
+    );
+    assert_check(&report, "socket", "fail", &["takes no more connections"]);
+    assert_check(&report, "self_test", "fail", &["no daemon to test"]);
+}
+
+#[test]
+fn the_self_test_runs_a_session_and_deletes_it() {
+    let coven = Coven::start();
+    let kept = coven.run("hello", "kept");
+    let report = examined(coven.cli(["doctor", "--self-test", "--json"]));
+    assert_check(&report, "self_test", "pass", &["byte for byte"]);
+    let ids: Vec<Value> = coven.sessions().iter().map(|s| s["id"].clone()).collect();
+    assert_eq!(ids, [kept["id"].clone()]);
+    let log = coven.cli(["logs", "--event", "session_ended"]).out;
+    assert_eq!(log.lines().count(), 2, "it ran in the daemon: {log}");
+}
+
+#[test]
+fn the_self_test_fails_without_a_daemon_and_where_what_comes_back_is_wrong() {
+    let coven = Coven::new();
+    let report = examined(coven.cli(["doctor", "--self-test", "--json"]));
+    let hint = assert_check(&report, "self_test", "fail", &["no daemon to test"]);
+    assert!(hint.starts_with("coven daemon start"), "{hint}");
+    // A pattern of the user's that takes out what the harness says.
+    fs::write(coven.home().join("redact.txt"), "think[a-z]+\n").unwrap();
+    coven.start_daemon();
+    let report = examined(coven.cli(["doctor", "--self-test", "--json"]));
+    let hint = assert_check(&report, "self_test", "fail", &["Stdout", "[REDACTED:"]);
+    let id = coven.sessions()[0]["id"].as_str().unwrap().to_owned();
+    assert!(hint.contains(&format!("coven events {id}")), "{hint}");
+}
+
+/// Gives everything in the test's home to another user; `None`, and says so, where only root could.
+fn give_away(coven: &Coven, uid: u32) -> Option<()> {
+    // SAFETY: geteuid takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can give a home to another user");
+        return None;
+    }
+    let ran = coven.shell(&format!("chown -R {uid} \"$COVEN_HOME\""));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    Some(())
+}
+
+const SOMEBODY: u32 = 65_534;
+
+#[test]
+fn as_root_another_users_home_is_told_of_and_left_alone() {
+    let coven = Coven::start();
+    coven.run("hello", "x");
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    if give_away(&coven, SOMEBODY).is_none() {
+        return;
+    }
+    let before = tree(&coven.home());
+    let report = doctor(&coven);
+    assert_eq!(tree(&coven.home()), before);
+    let own = format!("sudo -u '#{SOMEBODY}'");
+    assert_check(&report, "home", "fail", &["uid 65534", &own]);
+    assert_check(&report, "store", "warn", &["not opened", &own]);
+}
+
+#[test]
+fn a_file_of_somebody_elses_fails_with_the_chown_that_mends_it() {
+    let coven = Coven::start();
+    if give_away(&coven, SOMEBODY).is_none() {
+        return;
+    }
+    let ran = coven.shell("chown 0 \"$COVEN_HOME\"");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let hint = assert_check(
+        &doctor(&coven),
+        "permissions",
+        "fail",
+        &["belongs to uid 65534", "more"],
+    );
+    assert!(hint.starts_with("chown 0 "), "{hint}");
+    assert_eq!(coven.shell(&hint).code, 0, "{hint}");
+    assert_check(&doctor(&coven), "permissions", "pass", &[]);
+}
+
+#[test]
+fn a_home_that_cannot_be_read_says_whose_it_is() {
+    use std::os::unix::process::CommandExt;
+    let coven = Coven::start();
+    // SAFETY: geteuid takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    // Where the build is, another user may not get to.
+    let binary = coven.work().join("coven");
+    fs::copy(env!("CARGO_BIN_EXE_coven"), &binary).unwrap();
+    let mut command = std::process::Command::new(binary);
+    command.args(["doctor", "--json"]).env_clear();
+    command
+        .env("COVEN_HOME", coven.home())
+        .env("PATH", "/usr/bin:/bin");
+    command.uid(SOMEBODY).gid(SOMEBODY).current_dir("/");
+    let report = examined(Ran::of(command.output().unwrap()));
+    assert_check(&report, "home", "fail", &["belongs to another user (uid 0"]);
+    for absent in ["daemon", "store", "permissions"] {
+        assert_eq!(find(&report, absent), None, "nothing of it can be told");
+    }
 }

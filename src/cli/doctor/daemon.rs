@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
-use crate::api::{CONTRACT, Capabilities, Check, Health, VERSION, WriterState};
+use crate::api::{CONTRACT, Capabilities, Check, DaemonProcess, Health, VERSION, WriterState};
 use crate::cli::daemon::uptime;
 use crate::cli::output::quoted;
 use crate::client::Client;
 use crate::daemon::control::{self, Status};
+use crate::daemon::supervisor::{self, Supervisor};
 use crate::daemon::{DaemonFile, Home};
 use crate::sys::{self, Peer};
 
 pub(super) const SOCKET: &str = "socket";
-const DAEMON: &str = "daemon";
+pub(super) const DAEMON: &str = "daemon";
 const CONTRACT_ID: &str = "contract";
 const VERSION_ID: &str = "version";
 const WRITER: &str = "writer";
@@ -28,11 +29,15 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(2500);
 pub(super) struct Probe {
     pub(super) status: Status,
     /// Who listens on the socket, as the kernel has it.
-    pub(super) listener: Option<Peer>,
+    listener: Option<Peer>,
+    /// Nobody has even taken a connection.
+    is_deaf: bool,
     /// What it put on record about itself.
     file: Option<DaemonFile>,
     /// What it says it can do, if it could say so in time.
     pub(super) capabilities: Option<Capabilities>,
+    /// Who runs it.
+    pub(super) supervisor: Option<Supervisor>,
 }
 
 impl Probe {
@@ -57,17 +62,23 @@ impl Probe {
                 locked: true,
             },
             listener: None,
+            is_deaf: true,
             file: home.read_daemon_file(),
             capabilities: None,
+            supervisor: None,
         };
         let deadline = Instant::now() + PROBE_PATIENCE;
         while let Ok(find) = finds.recv_deadline(deadline) {
             match find {
-                Find::Listener(listener) => probe.listener = listener,
+                Find::Listener(listener) => {
+                    probe.listener = listener;
+                    probe.is_deaf = false;
+                }
                 Find::Status(status) => probe.status = status,
                 Find::Capabilities(capabilities) => probe.capabilities = capabilities,
             }
         }
+        probe.supervisor = probe.pid().and_then(supervisor::of_process);
         probe
     }
 
@@ -87,6 +98,27 @@ impl Probe {
             Status::Busy { pid, .. } | Status::Stale { pid, .. } => *pid,
             Status::Stopped | Status::Unsupported { .. } => None,
         })
+    }
+
+    /// What its process has to work with, if it says so.
+    pub(super) fn process(&self) -> Option<&DaemonProcess> {
+        self.capabilities.as_ref()?.process.as_ref()
+    }
+
+    /// How to start it again with something else in its environment: `change`, said as an assignment, for a unit.
+    pub(super) fn restart_with(&self, change: &str, by_hand: &str) -> String {
+        match &self.supervisor {
+            Some(Supervisor::Systemd(unit)) => {
+                let (systemctl, name) = (unit.systemctl(), &unit.name);
+                format!(
+                    "{systemctl} edit {name}, with {change} under [Service]; {systemctl} restart {name}"
+                )
+            }
+            Some(Supervisor::Launchd { label }) => {
+                format!("set it in the plist of {label} (EnvironmentVariables), and load it again")
+            }
+            Some(Supervisor::Nobody) | None => by_hand.to_owned(),
+        }
     }
 
     /// Nothing is there, nor was anything left behind.
@@ -134,9 +166,9 @@ fn socket(home: &Home, probe: &Probe) -> Check {
         return Check::fail(SOCKET, format!("{shown} is not a socket"), hint);
     }
     let Some(listener) = probe.listener else {
-        let message = match probe.pid() {
-            Some(pid) => format!("{shown} takes no connection (pid {pid})"),
-            None => format!("nobody listens on {shown}"),
+        let message = match probe.is_deaf {
+            true => format!("who listens on {shown} takes no more connections"),
+            false => format!("nobody listens on {shown}"),
         };
         return Check::fail(SOCKET, message, restart);
     };

@@ -1,9 +1,11 @@
 //! `coven doctor`: looks at everything that a daemon needs, says what is wrong, and what mends it.
 //!
-//! Changes nothing, and takes a few seconds at most, however the daemon is. A file a group of checks.
+//! Changes nothing (the self-test deletes the session that it makes), and takes a few seconds at most, however the daemon is. A file a group of checks.
 
+mod adapters;
 mod daemon;
 mod home;
+mod self_test;
 mod store;
 mod system;
 
@@ -28,11 +30,18 @@ pub(super) struct Args {
     /// as JSON
     #[argh(switch)]
     json: bool,
+    /// also run a session of the hello harness through the daemon, compare what comes back, and delete it
+    #[argh(switch)]
+    self_test: bool,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
-    let report = examine(Home::from_env().as_ref(), Instant::now() + PATIENCE);
+    let home = Home::from_env();
+    let mut report = examine(home.as_ref(), Instant::now() + PATIENCE);
+    if args.self_test {
+        report.add(self_test::check(home.as_ref(), &report));
+    }
     let mut out = Out::new();
     if args.json {
         out.pretty_json(&report)?;
@@ -45,22 +54,30 @@ pub(super) fn run(args: &Args) -> Outcome {
 /// Looks at everything, until `deadline` or a little longer. Without a usable home, at what needs none.
 pub(super) fn examine(home: Result<&Home, &HomeError>, deadline: Instant) -> Report {
     let mut checks = Vec::new();
-    match home {
-        Err(err) => checks.push(home::unusable(err)),
+    let probe = match home {
         Ok(home) => examine_home(home, deadline, &mut checks),
+        Err(err) => {
+            checks.push(home::unusable(err));
+            None
+        }
+    };
+    system::limits(probe.as_ref(), &mut checks);
+    if let (Ok(home), Some(probe)) = (home, &probe) {
+        adapters::checks(home, probe, &mut checks);
     }
     Report::new(checks)
 }
 
-fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) {
-    let reach = home::checks(home, checks);
-    if reach == home::Reach::Closed {
-        return;
+/// What is in the home, and who serves it; `None` if it cannot be looked into.
+fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Option<Probe> {
+    if home::checks(home, checks) == home::Reach::Closed {
+        return None;
     }
     let probe = Probe::of(home);
     daemon::checks(home, &probe, checks);
     store::checks(home, &probe, deadline, checks);
     checks.push(system::service(home, &probe));
+    Some(probe)
 }
 
 /// A line a check, what to do about it on the line below, and the sum at the end.

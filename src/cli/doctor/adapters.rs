@@ -1,0 +1,225 @@
+//! The harnesses, as the daemon finds them and as this shell does; the manifests and patterns that were refused.
+//!
+//! The daemon's environment is what counts, and under a service manager it is not the shell's: both are shown.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::daemon::Probe;
+use crate::adapters::{Adapter, ManifestSources, Registry, find_on_path};
+use crate::api::{AdapterStatus, Check};
+use crate::daemon::Home;
+use crate::redact::Redactor;
+use crate::sys;
+
+const PATH: &str = "path";
+const MANIFESTS: &str = "manifests";
+const REDACTION: &str = "redaction";
+
+/// The id of the check of one adapter is this and the adapter's own.
+const ADAPTER: &str = "adapter.";
+
+pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
+    let own_executable = std::env::current_exe().unwrap_or_default();
+    let sources = ManifestSources::from_env(home.adapters());
+    let here = Registry::load(&own_executable, &sources);
+    let path = std::env::var_os("PATH");
+    if let Some(process) = probe.process() {
+        checks.push(path_check(process.path.as_deref(), path.as_deref()));
+    }
+    checks.push(manifests(&here, probe));
+    checks.push(redaction(home, probe));
+    let known: &[AdapterStatus] = match &probe.capabilities {
+        Some(capabilities) => &capabilities.adapters,
+        None => &[],
+    };
+    checks.extend(known.iter().map(|adapter| beside(adapter, &here, probe)));
+    let only_here = here.adapters().iter().filter(|adapter| {
+        let mut known = known.iter();
+        !known.any(|other| other.id == adapter.id)
+    });
+    checks.extend(only_here.map(|adapter| alone(adapter, probe)));
+}
+
+/// An adapter that the daemon knows: where each side finds its executable.
+fn beside(adapter: &AdapterStatus, here: &Registry, probe: &Probe) -> Check {
+    let id = format!("{ADAPTER}{}", adapter.id);
+    let name = &adapter.executable;
+    let there = adapter.path.as_deref().map(Path::new);
+    // By its own registry the shell knows where a built-in one is; any other name it looks up.
+    let found = match here.get(&adapter.id) {
+        Some(own) if own.executable_name() == name => own.resolve(),
+        _ => find_on_path(name, std::env::var_os("PATH").as_deref()),
+    };
+    let is_own = adapter.id == "hello";
+    match (there, found) {
+        (Some(there), _) if is_own && there.exists() => {
+            Check::pass(id, format!("built in: {}", there.display()))
+        }
+        (Some(there), _) if is_own => {
+            let message = format!("built in, but {} is gone", there.display());
+            Check::fail(
+                id,
+                message,
+                "coven daemon restart, with a coven that is there",
+            )
+        }
+        (Some(there), Some(found)) if there == found || sys::is_same_file(there, &found) => {
+            Check::pass(id, format!("daemon and shell: {}", there.display()))
+        }
+        (Some(there), found) => {
+            let found = found.map_or("not found".to_owned(), |path| path.display().to_string());
+            let message = format!("daemon: {}; shell: {found}", there.display());
+            let hint = "sessions run the daemon's; coven daemon restart from this shell gives it this shell's PATH";
+            let change = "Environment=PATH=… as this shell has it";
+            Check::warn(id, message, probe.restart_with(change, hint))
+        }
+        (None, Some(found)) => {
+            let dir = found.parent().unwrap_or(&found).display();
+            let message = format!("daemon: not found; shell: {}", found.display());
+            let hint = "coven daemon restart from this shell, so that the daemon has its PATH";
+            let change = format!("Environment=PATH=… with {dir} in it");
+            Check::warn(id, message, probe.restart_with(&change, hint))
+        }
+        (None, None) => nowhere(
+            id,
+            name,
+            "neither the daemon nor this shell finds",
+            &adapter.install_hint,
+        ),
+    }
+}
+
+/// An adapter that only this shell knows: no daemon answers, or its manifest is not the daemon's.
+fn alone(adapter: &Adapter, probe: &Probe) -> Check {
+    let id = format!("{ADAPTER}{}", adapter.id);
+    if probe.capabilities.is_some() {
+        let message = format!("known from {}, but not to the daemon", adapter.source);
+        return Check::warn(id, message, reload(probe));
+    }
+    match adapter.resolve() {
+        Some(found) => Check::pass(id, format!("shell: {}", found.display())),
+        None => nowhere(
+            id,
+            adapter.executable_name(),
+            "this shell does not find",
+            &adapter.install_hint,
+        ),
+    }
+}
+
+/// One that is not installed: who does not use it misses nothing.
+fn nowhere(id: String, name: &str, who: &str, install_hint: &str) -> Check {
+    let hint = match install_hint {
+        "" => format!("install {name}, if you use it"),
+        hint => hint.to_owned(),
+    };
+    Check::warn(id, format!("{who} {name}"), hint)
+}
+
+/// How the daemon reads the manifests again.
+fn reload(probe: &Probe) -> String {
+    match probe.pid() {
+        Some(pid) => format!("kill -HUP {pid}, and the daemon reads its manifests again"),
+        None => "the next start reads it again".into(),
+    }
+}
+
+fn path_check(daemon: Option<&str>, shell: Option<&OsStr>) -> Check {
+    let split = |path: &OsStr| std::env::split_paths(path).collect::<Vec<PathBuf>>();
+    let Some(daemon) = daemon else {
+        let hint = "coven daemon restart, from a shell that has one";
+        return Check::warn(PATH, "the daemon has no PATH: it finds no harness", hint);
+    };
+    let (daemon, shell) = (split(OsStr::new(daemon)), split(shell.unwrap_or_default()));
+    let only = |these: &[PathBuf], those: &[PathBuf]| {
+        let only = these.iter().filter(|dir| !those.contains(dir));
+        let only: Vec<String> = only.map(|dir| dir.display().to_string()).collect();
+        (!only.is_empty()).then(|| only.join(":"))
+    };
+    let message = match (only(&daemon, &shell), only(&shell, &daemon)) {
+        (None, None) => format!("the daemon's is this shell's, {} directories", daemon.len()),
+        (Some(there), None) => format!("only the daemon's has {there}"),
+        (None, Some(here)) => format!("only this shell's has {here}"),
+        (Some(there), Some(here)) => {
+            format!("only the daemon's has {there}; only this shell's has {here}")
+        }
+    };
+    // Where that makes a difference, the adapter's own check warns.
+    Check::pass(PATH, message)
+}
+
+fn manifests(here: &Registry, probe: &Probe) -> Check {
+    // What the daemon refused, and what it would refuse if it read the files again.
+    let mut refused = match &probe.capabilities {
+        Some(capabilities) => capabilities.refused_manifests.clone(),
+        None => Vec::new(),
+    };
+    for other in here.refused() {
+        if !refused.iter().any(|one| one.source == other.source) {
+            refused.push(other.clone());
+        }
+    }
+    if refused.is_empty() {
+        let others = here.adapters().iter();
+        let count = others.filter(|adapter| adapter.source != "bundled").count();
+        return Check::pass(
+            MANIFESTS,
+            format!("none refused; {count} adapters come from some"),
+        );
+    }
+    let each = refused
+        .iter()
+        .map(|refused| format!("{}: {}", refused.source, refused.reason));
+    let message = format!("refused: {}", each.collect::<Vec<_>>().join("; "));
+    Check::fail(MANIFESTS, message, format!("mend it; {}", reload(probe)))
+}
+
+fn redaction(home: &Home, probe: &Probe) -> Check {
+    let file = home.redact_file();
+    let shown = file.display();
+    let (_, bad) = Redactor::load(&file);
+    let restart = "coven daemon restart";
+    if !bad.is_empty() {
+        let each = bad.iter().map(|bad| match bad.line {
+            // The file itself.
+            0 => bad.reason.clone(),
+            // A syntax error draws the pattern first.
+            line => {
+                let reason = bad.reason.lines().last().unwrap_or_default();
+                format!("line {line}: {}", reason.trim_start_matches("error: "))
+            }
+        });
+        let message = format!(
+            "not in force in {shown}: {}",
+            each.collect::<Vec<_>>().join("; ")
+        );
+        let hint = match probe.health() {
+            Some(_) => format!("mend the pattern, then {restart}"),
+            None => "mend the pattern".into(),
+        };
+        return Check::fail(REDACTION, message, hint);
+    }
+    if probe.process().is_some_and(|process| !process.redact) {
+        let message = "COVEN_REDACT=off: secrets are stored as they come";
+        return Check::warn(REDACTION, message, format!("unset COVEN_REDACT; {restart}"));
+    }
+    let changed = file.metadata().and_then(|meta| meta.modified());
+    let started = probe.health().map(|health| health.daemon.started_at);
+    match (changed, started) {
+        (Ok(changed), Some(started)) if since_epoch(changed) > started.as_millis() => {
+            let message = format!("{shown} has changed since the daemon started");
+            Check::warn(REDACTION, message, restart)
+        }
+        (Ok(_), _) => Check::pass(REDACTION, format!("every pattern of {shown} can be used")),
+        (Err(_), _) => Check::pass(REDACTION, "on, with the built-in patterns"),
+    }
+}
+
+/// In milliseconds.
+fn since_epoch(time: std::time::SystemTime) -> i64 {
+    let since = time
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

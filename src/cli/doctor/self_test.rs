@@ -1,0 +1,181 @@
+//! The self-test: a session of the `hello` harness through the running daemon, from its launch to the replay of its
+//! events, compared byte for byte with what the harness says.
+
+use std::time::{Duration, Instant};
+
+use super::daemon::DAEMON;
+use crate::api::{
+    Check, CheckStatus, Deleted, Event, EventPage, LaunchRequest, OutputPayload, Report,
+    SessionRecord, SessionStatus, Stream,
+};
+use crate::cli::follow::is_final_status;
+use crate::client::{Client, ClientError};
+use crate::daemon::{Home, HomeError};
+use crate::harness::hello_script;
+
+const SELF_TEST: &str = "self_test";
+
+/// How long the daemon may take to answer at all.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the session may take: it does nothing that takes time.
+const SESSION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Characters of every length in UTF-8, so that one that is split shows.
+const PROMPT: &str = "coven doctor --self-test: a, é, ✓, 🦀";
+
+/// Why a session is not what it should be, and which it is, if it got that far.
+struct Failure {
+    session: Option<String>,
+    reason: String,
+}
+
+impl Failure {
+    fn before(reason: String) -> Self {
+        let session = None;
+        Self { session, reason }
+    }
+}
+
+/// With a daemon that `report` has found to be well; one that hangs could hold a connect for ever.
+pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Check {
+    let started = Instant::now();
+    let runs = |check: &Check| check.id == DAEMON && check.status == CheckStatus::Pass;
+    let home = match home {
+        Ok(home) if report.checks.iter().any(runs) => home,
+        Err(err) => return Check::fail(SELF_TEST, err.to_string(), err.mend()),
+        Ok(_) => {
+            let message = "there is no daemon to test that answers";
+            return Check::fail(
+                SELF_TEST,
+                message,
+                "coven daemon start, or what the check daemon says",
+            );
+        }
+    };
+    let mut client = match Client::connect_within(&home.socket(), ANSWER_PATIENCE) {
+        Ok((client, _)) => client,
+        Err(err) => return Check::fail(SELF_TEST, err.to_string(), "coven daemon status"),
+    };
+    match run(&mut client) {
+        Ok(events) => Check::pass(
+            SELF_TEST,
+            format!(
+                "hello ran, its {events} events came back byte for byte, and so did their replay; deleted ({} ms)",
+                started.elapsed().as_millis()
+            ),
+        ),
+        Err(Failure {
+            session: None,
+            reason,
+        }) => Check::fail(SELF_TEST, reason, "coven logs --level warn --since 5m"),
+        Err(Failure {
+            session: Some(id),
+            reason,
+        }) => {
+            let hint = format!(
+                "coven events {id}; coven logs --session {id}; then coven sacrifice --yes {id}"
+            );
+            Check::fail(SELF_TEST, format!("session {id}: {reason}"), hint)
+        }
+    }
+}
+
+/// The whole path; gives the number of events that came back. The session stays where something is wrong with it.
+fn run(client: &mut Client) -> Result<usize, Failure> {
+    let launch = LaunchRequest {
+        // A directory that every daemon has.
+        project_root: "/".into(),
+        harness: "hello".into(),
+        prompt: PROMPT.into(),
+        title: Some("coven doctor --self-test".into()),
+        // Should nobody be there any more to end it.
+        timeout_ms: Some(SESSION_PATIENCE.as_millis() as u64),
+        ..LaunchRequest::default()
+    };
+    let launched: SessionRecord = client
+        .post("/sessions", &launch)
+        .map_err(|err| Failure::before(format!("hello cannot be launched: {err}")))?;
+    let id = launched.id.to_string();
+    let in_session = |reason: String| Failure {
+        session: Some(id.clone()),
+        reason,
+    };
+    let events = compare(client, &id).map_err(in_session)?;
+    let path = format!("/sessions/{id}");
+    let deleted: Result<Deleted, _> = client.delete(&path);
+    deleted.map_err(|err| in_session(format!("it cannot be deleted: {err}")))?;
+    match client.get::<SessionRecord>(&path) {
+        Err(ClientError::Api { status: 404, .. }) => Ok(events),
+        _ => Err(in_session("it has been deleted, and is still there".into())),
+    }
+}
+
+fn compare(client: &mut Client, id: &str) -> Result<usize, String> {
+    let events = follow(client, id)?;
+    for (event, seq) in events.iter().zip(1..) {
+        if event.seq != seq {
+            return Err(format!("event {seq} is missing: {} came", event.seq));
+        }
+    }
+    let (lines, _) = hello_script(PROMPT);
+    for stream in [Stream::Stdout, Stream::Stderr] {
+        let lines = lines.iter().filter(|(of, _)| *of == stream);
+        let expected: String = lines.map(|(_, line)| format!("{line}\n")).collect();
+        let found = output(&events, stream)?;
+        if found != expected.as_bytes() {
+            let found = String::from_utf8_lossy(&found);
+            return Err(format!("its {stream:?} is {found:?}, and not {expected:?}"));
+        }
+    }
+    let replayed: EventPage = get(client, &format!("/sessions/{id}/events"))?;
+    if replayed.events != events {
+        return Err("the replay of its events is not what was seen first".into());
+    }
+    let record: SessionRecord = get(client, &format!("/sessions/{id}"))?;
+    let last = events.last().map_or(0, |event| event.seq);
+    if (record.status, record.exit_code, record.last_seq)
+        != (SessionStatus::Completed, Some(0), last)
+    {
+        return Err(format!(
+            "its record says {}, exit code {:?}, {} events, and not completed, 0, {last}",
+            record.status, record.exit_code, record.last_seq
+        ));
+    }
+    Ok(events.len())
+}
+
+/// Its events, as they come, to its end.
+fn follow(client: &mut Client, id: &str) -> Result<Vec<Event>, String> {
+    let deadline = Instant::now() + SESSION_PATIENCE;
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |event| event.seq);
+        let path = format!("/events?sessionId={id}&afterSeq={after}&waitMs=1000");
+        events.extend(get::<EventPage>(client, &path)?.events);
+        if events.last().is_some_and(is_final_status) {
+            return Ok(events);
+        }
+        if Instant::now() > deadline {
+            let seconds = SESSION_PATIENCE.as_secs();
+            return Err(format!("it has not ended within {seconds} s"));
+        }
+    }
+}
+
+fn output(events: &[Event], stream: Stream) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    for event in events.iter().filter(|event| event.kind == "output") {
+        let wrong = |err: String| format!("event {}: {err}", event.seq);
+        let payload: OutputPayload =
+            serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
+        if payload.stream == stream {
+            bytes.extend(payload.bytes().map_err(|err| wrong(err.to_string()))?);
+        }
+    }
+    Ok(bytes)
+}
+
+fn get<T: serde::de::DeserializeOwned>(client: &mut Client, path: &str) -> Result<T, String> {
+    client.get(path).map_err(|err| format!("GET {path}: {err}"))
+}
