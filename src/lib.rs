@@ -62,7 +62,7 @@
 //! | harness → writer | output | 8 MiB in all ([`store::Reservation`]): reserved before the pipe is read |
 //! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
 //! | state → harness | input, reap | 1 MiB of input a session |
-//! | any → log | lines | 4096; lines that do not fit are counted, and the count is logged |
+//! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |
 //!
 //! # What always holds
 //!

@@ -16,7 +16,7 @@ struct Written {
 impl Written {
     fn add(&mut self, data: &[u8]) {
         self.bytes += data.len() as u64;
-        self.newlines += data.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        self.newlines += memchr::memchr_iter(b'\n', data).count() as u64;
         self.is_inside_line = data
             .last()
             .map_or(self.is_inside_line, |&byte| byte != b'\n');

@@ -19,7 +19,7 @@ use super::rotate::RotatingFile;
 use crate::redact::Redactor;
 
 /// Lines that may wait for the log's thread; more are counted, and the count is logged.
-const LINES_MAX: usize = 4096;
+const LINES_MAX: usize = 1024;
 
 /// The log's file is renamed when it would pass this many bytes.
 const FILE_MAX: u64 = 10 * 1024 * 1024;

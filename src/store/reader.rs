@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::types::Type;
@@ -88,11 +89,12 @@ pub struct EventRead {
     pub status: SessionStatus,
 }
 
-/// The pool of reading connections.
+/// The pool of reading connections. One is opened at the start; the others when they are needed for the first time.
 #[derive(Clone)]
 pub struct Reader {
     take: Receiver<Connection>,
     give: Sender<Connection>,
+    opened: Arc<AtomicUsize>,
     path: Arc<Path>,
     retention: Retention,
 }
@@ -115,13 +117,12 @@ impl Drop for Loan<'_> {
 impl Reader {
     pub(super) fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let (give, take) = bounded(CONNECTIONS);
-        for _ in 0..CONNECTIONS {
-            // Cannot fail: the channel has room for all, and its receiver is at hand.
-            let _ = give.send(schema::open_for_reading(path)?);
-        }
+        // Cannot fail: the channel has room for all, and its receiver is at hand.
+        let _ = give.send(schema::open_for_reading(path)?);
         Ok(Self {
             take,
             give,
+            opened: Arc::new(AtomicUsize::new(1)),
             path: path.into(),
             retention,
         })
@@ -133,7 +134,7 @@ impl Reader {
     ) -> Result<T, ApiError> {
         let loan = Loan {
             pool: self,
-            connection: self.take.recv().ok(),
+            connection: self.connection(),
         };
         let connection = loan.connection.as_ref().ok_or_else(|| ApiError::Internal {
             reason: "no connection to read with".into(),
@@ -143,7 +144,26 @@ impl Reader {
         })
     }
 
-    /// One session\'s record.
+    /// A connection that is free, or a new one, or the next that becomes free.
+    fn connection(&self) -> Option<Connection> {
+        if let Ok(connection) = self.take.try_recv() {
+            return Some(connection);
+        }
+        let is_another = |opened: usize| (opened < CONNECTIONS).then_some(opened + 1);
+        let counted = self
+            .opened
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_another);
+        if counted.is_ok() {
+            match schema::open_for_reading(&self.path) {
+                Ok(connection) => return Some(connection),
+                // No descriptor is left, perhaps: those that are open go on.
+                Err(_) => self.opened.fetch_sub(1, Ordering::Relaxed),
+            };
+        }
+        self.take.recv().ok()
+    }
+
+    /// One session's record.
     ///
     /// # Errors
     /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if it cannot be read.
