@@ -13,7 +13,7 @@
 //! | [`harness`] | one thread per harness: spawn, pump, reap; and the `hello` harness itself |
 //! | [`store`] | SQLite: the schema, the writer thread, the readers, who waits for events |
 //! | [`adapters`] | which harnesses there are, and how their command lines are built |
-//! | [`daemon`] | the daemon's life: home, lock, serve, and start/stop/status from outside |
+//! | [`daemon`] | the daemon's life: home, lock, serve, and start/stop/status from outside; who supervises it |
 //! | [`cli`] | the verbs, a file each |
 //! | [`client`] | the blocking API client that the verbs use |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |

@@ -83,23 +83,22 @@ pub struct DaemonFile {
     pub process_mark: Option<String>,
 }
 
+/// The path that a variable of the environment has.
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
 impl Home {
     /// The home that the environment names: `COVEN_HOME`, or `~/.coven`.
     ///
     /// # Errors
     /// No home directory is known, or the path is too long for the socket.
     pub fn from_env() -> Result<Self, HomeError> {
-        let set = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
         let path = match set("COVEN_HOME") {
             Some(path) => path,
-            None => set("HOME")
-                .or_else(sys::home_from_passwd)
-                .ok_or(HomeError::Unknown)?
-                .join(".coven"),
+            None => Self::default_path().ok_or(HomeError::Unknown)?,
         };
         let path = std::path::absolute(&path).map_err(|err| HomeError::Io { path, err })?;
         let home = Self { path };
@@ -109,6 +108,12 @@ impl Home {
             return Err(HomeError::SocketTooLong { socket, length });
         }
         Ok(home)
+    }
+
+    /// The home where `COVEN_HOME` names none: `~/.coven`.
+    pub fn default_path() -> Option<PathBuf> {
+        let home = set("HOME").or_else(sys::home_from_passwd)?;
+        Some(home.join(".coven"))
     }
 
     /// Creates it (mode 0700) where there is none, and checks that it is nobody else's.

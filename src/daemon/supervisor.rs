@@ -167,6 +167,17 @@ pub fn unit_state(unit: &Unit, deadline: Instant) -> Option<UnitState> {
     parse_unit_state(&tool_output("systemctl", &args, deadline)?)
 }
 
+/// Whether the units of `uid` live on when that user has logged out; `None` if logind does not say before `deadline`.
+pub fn lingers(uid: u32, deadline: Instant) -> Option<bool> {
+    let uid = uid.to_string();
+    let shown = tool_output(
+        "loginctl",
+        &["show-user", &uid, "--property=Linger"],
+        deadline,
+    )?;
+    Some(shown.trim() == "Linger=yes")
+}
+
 fn parse_unit_state(shown: &str) -> Option<UnitState> {
     let value = |name: &str| {
         let mut lines = shown.lines().filter_map(|line| line.split_once('='));

@@ -306,13 +306,14 @@ fn a_database_that_is_deleted_under_the_daemon_fails() {
     );
 }
 
-/// Puts a `systemctl` on the test's `PATH` that knows `coven.service` as this.
+/// Puts a `systemctl` on the test's `PATH` that knows `coven.service` as this, and a `loginctl`.
 fn systemctl(coven: &Coven, is_user: bool, shown: &str) {
     let user = if is_user { "--user*" } else { "show*" };
     let script = format!(
-        "case \"$*\" in {user}) printf '%s\\n' {shown};; *) echo LoadState=not-found;; esac"
+        "case \"$*\" in {user}) printf '%s\\n' LoadState=loaded {shown};; *) echo LoadState=not-found;; esac"
     );
     coven.program("systemctl", &script);
+    coven.program("loginctl", "echo Linger=yes");
 }
 
 #[test]
@@ -320,78 +321,110 @@ fn the_service_managers_unit_is_compared_with_the_daemon() {
     let coven = Coven::start();
     let pid = coven.daemon_pid();
     let own = env!("CARGO_BIN_EXE_coven");
-    let active = format!(
-        "LoadState=loaded ActiveState=active SubState=running 'ExecStart={{ path={own} ; }}'"
-    );
-    systemctl(
-        &coven,
+    let home = coven.home().display().to_string();
+    let active =
+        format!("ActiveState=active SubState=running MainPID={pid} 'ExecStart={{ path={own} ; }}'");
+    let check = |is_user: bool, shown: &str, status: &str, parts: &[&str]| {
+        systemctl(&coven, is_user, shown);
+        assert_check(&doctor(&coven), "service", status, parts);
+    };
+    check(
         true,
-        &format!("{active} MainPID={pid} UnitFileState=enabled"),
-    );
-    assert_check(
-        &doctor(&coven),
-        "service",
+        &active,
         "pass",
         &["coven.service (user) runs the daemon"],
     );
-    systemctl(
-        &coven,
+    check(
         false,
-        &format!("{active} MainPID={pid} UnitFileState=disabled"),
+        &active,
+        "pass",
+        &["coven.service (system) runs the daemon"],
     );
-    assert_check(
-        &doctor(&coven),
-        "service",
+    let disabled = format!("{active} UnitFileState=disabled");
+    check(
+        false,
+        &disabled,
         "warn",
-        &["(system)", "boot", "sudo systemctl enable"],
+        &["boot", "sudo systemctl enable coven.service"],
     );
-    systemctl(
-        &coven,
+    check(
         true,
-        &format!("{active} MainPID=1 'Environment=A=b COVEN_HOME=/srv/x'"),
-    );
-    assert_check(
-        &doctor(&coven),
-        "service",
+        &disabled,
         "warn",
-        &["another daemon (pid 1, /srv/x)"],
+        &["login", "systemctl --user enable"],
     );
     let other = active.replace(own, "/bin/sh");
-    systemctl(&coven, true, &format!("{other} MainPID={pid}"));
+    check(true, &other, "warn", &["runs /bin/sh", own, "ExecStart="]);
+    systemctl(&coven, true, &active);
+    coven.program("loginctl", "echo Linger=no");
+    let report = doctor(&coven);
     assert_check(
-        &doctor(&coven),
+        &report,
         "service",
         "warn",
-        &["runs /bin/sh", own, "ExecStart="],
+        &["logged out", "loginctl enable-linger"],
     );
-    systemctl(
-        &coven,
+    // Of another home: the shell's COVEN_HOME is not the service's.
+    let other = "ActiveState=active MainPID=1 'Environment=A=b COVEN_HOME=/srv/x'";
+    check(
         true,
-        "LoadState=loaded ActiveState=inactive SubState=dead MainPID=0",
-    );
-    assert_check(
-        &doctor(&coven),
-        "service",
+        other,
         "warn",
-        &["by hand", "systemctl --user start"],
+        &["another home, /srv/x", "COVEN_HOME=/srv/x coven doctor"],
     );
-    systemctl(
-        &coven,
+    let other = "ActiveState=failed MainPID=0 'Environment=A=b COVEN_HOME=/srv/x'";
+    check(true, other, "pass", &["another home, /srv/x"]);
+    let ours = format!("MainPID=0 Environment=COVEN_HOME={home}");
+    let inactive = format!("{ours} ActiveState=inactive SubState=dead");
+    check(
         true,
-        "LoadState=loaded ActiveState=failed SubState=failed MainPID=0",
+        &inactive,
+        "warn",
+        &["started by hand", "systemctl --user start"],
     );
-    assert_check(
-        &doctor(&coven),
-        "service",
+    let failed = format!("{ours} ActiveState=failed SubState=failed");
+    check(
+        true,
+        &failed,
         "fail",
-        &["failed", "journalctl --user"],
+        &["failed", "journalctl --user -u coven.service"],
     );
+}
+
+#[test]
+fn under_a_unit_what_to_do_is_the_units_command() {
+    let coven = Coven::start();
+    let home = coven.home().display().to_string();
+    let unit = format!("ActiveState=active MainPID={}", coven.daemon_pid());
+    systemctl(&coven, true, &unit);
+    // A program that this shell finds, and the daemon does not.
+    let there = coven.work().join("codex");
+    fs::write(&there, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&there, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}:/usr/bin:/bin",
+        coven.bin().display(),
+        coven.work().display()
+    );
+    let mut command = coven.command(["doctor", "--json"]);
+    let report = examined(Ran::of(command.env("PATH", path).output().unwrap()));
+    let hint = assert_check(&report, "adapter.codex", "warn", &["daemon: not found"]);
+    let edit = "systemctl --user edit coven.service, with Environment=PATH=";
+    assert!(hint.starts_with(edit), "{hint}");
+    fs::write(coven.home().join("redact.txt"), "x\n").unwrap();
+    let hint = assert_check(&doctor(&coven), "redaction", "warn", &[]);
+    assert_eq!(hint, "systemctl --user restart coven.service");
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let unit = format!("ActiveState=inactive MainPID=0 Environment=COVEN_HOME={home}");
+    systemctl(&coven, false, &unit);
+    let hint = assert_check(&doctor(&coven), "daemon", "warn", &["stopped"]);
+    assert_eq!(hint, "sudo systemctl start coven.service");
 }
 
 #[test]
 fn without_a_service_manager_or_with_one_that_hangs_nothing_is_wrong() {
     let coven = Coven::start();
-    systemctl(&coven, true, "LoadState=not-found");
+    coven.program("systemctl", "echo LoadState=not-found");
     assert_check(&doctor(&coven), "service", "pass", &["the daemon "]);
     coven.program("systemctl", "exec sleep 1000");
     assert_check(&doctor(&coven), "service", "pass", &["the daemon "]);
@@ -699,6 +732,8 @@ fn as_root_another_users_home_is_told_of_and_left_alone() {
     let own = format!("sudo -u '#{SOMEBODY}'");
     assert_check(&report, "home", "fail", &["uid 65534", &own]);
     assert_check(&report, "store", "warn", &["not opened", &own]);
+    // Nothing that root could be told to take from its owner.
+    assert_check(&report, "permissions", "pass", &[]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
     let here = Registry::load(&own_executable, &sources);
     let path = std::env::var_os("PATH");
     if let Some(process) = probe.process() {
-        checks.push(path_check(process.path.as_deref(), path.as_deref()));
+        checks.push(path_check(process.path.as_deref(), path.as_deref(), probe));
     }
     checks.push(manifests(&here, probe));
     checks.push(redaction(home, probe));
@@ -58,11 +58,8 @@ fn beside(adapter: &AdapterStatus, here: &Registry, probe: &Probe) -> Check {
         }
         (Some(there), _) if is_own => {
             let message = format!("built in, but {} is gone", there.display());
-            Check::fail(
-                id,
-                message,
-                "coven daemon restart, with a coven that is there",
-            )
+            let hint = format!("{}, with a coven that is there", probe.service.restart());
+            Check::fail(id, message, hint)
         }
         (Some(there), Some(found)) if there == found || sys::is_same_file(there, &found) => {
             Check::pass(id, format!("daemon and shell: {}", there.display()))
@@ -72,14 +69,14 @@ fn beside(adapter: &AdapterStatus, here: &Registry, probe: &Probe) -> Check {
             let message = format!("daemon: {}; shell: {found}", there.display());
             let hint = "sessions run the daemon's; coven daemon restart from this shell gives it this shell's PATH";
             let change = "Environment=PATH=… as this shell has it";
-            Check::warn(id, message, probe.restart_with(change, hint))
+            Check::warn(id, message, probe.service.restart_with(change, hint))
         }
         (None, Some(found)) => {
             let dir = found.parent().unwrap_or(&found).display();
             let message = format!("daemon: not found; shell: {}", found.display());
             let hint = "coven daemon restart from this shell, so that the daemon has its PATH";
             let change = format!("Environment=PATH=… with {dir} in it");
-            Check::warn(id, message, probe.restart_with(&change, hint))
+            Check::warn(id, message, probe.service.restart_with(&change, hint))
         }
         (None, None) => nowhere(
             id,
@@ -125,10 +122,11 @@ fn reload(probe: &Probe) -> String {
     }
 }
 
-fn path_check(daemon: Option<&str>, shell: Option<&OsStr>) -> Check {
+fn path_check(daemon: Option<&str>, shell: Option<&OsStr>, probe: &Probe) -> Check {
     let split = |path: &OsStr| std::env::split_paths(path).collect::<Vec<PathBuf>>();
     let Some(daemon) = daemon else {
-        let hint = "coven daemon restart, from a shell that has one";
+        let by_hand = "coven daemon restart, from a shell that has one";
+        let hint = probe.service.restart_with("Environment=PATH=…", by_hand);
         return Check::warn(PATH, "the daemon has no PATH: it finds no harness", hint);
     };
     let (daemon, shell) = (split(OsStr::new(daemon)), split(shell.unwrap_or_default()));
@@ -179,7 +177,7 @@ fn redaction(home: &Home, probe: &Probe) -> Check {
     let file = home.redact_file();
     let shown = file.display();
     let (_, bad) = Redactor::load(&file);
-    let restart = "coven daemon restart";
+    let restart = probe.service.restart();
     if !bad.is_empty() {
         let each = bad.iter().map(|bad| match bad.line {
             // The file itself.

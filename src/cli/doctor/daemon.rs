@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
+use super::home;
+use super::service::Service;
 use crate::api::{CONTRACT, Capabilities, Check, DaemonProcess, Health, VERSION, WriterState};
 use crate::cli::daemon::uptime;
 use crate::cli::output::quoted;
 use crate::client::Client;
 use crate::daemon::control::{self, Status};
-use crate::daemon::supervisor::{self, Supervisor};
 use crate::daemon::{DaemonFile, Home};
 use crate::sys::{self, Peer};
 
@@ -36,8 +37,10 @@ pub(super) struct Probe {
     file: Option<DaemonFile>,
     /// What it says it can do, if it could say so in time.
     pub(super) capabilities: Option<Capabilities>,
-    /// Who runs it.
-    pub(super) supervisor: Option<Supervisor>,
+    /// Who starts it.
+    pub(super) service: Service,
+    /// Whose home it is, and so whose daemon.
+    owner: u32,
 }
 
 impl Probe {
@@ -65,7 +68,8 @@ impl Probe {
             is_deaf: true,
             file: home.read_daemon_file(),
             capabilities: None,
-            supervisor: None,
+            service: Service::default(),
+            owner: home::owner(home),
         };
         let deadline = Instant::now() + PROBE_PATIENCE;
         while let Ok(find) = finds.recv_deadline(deadline) {
@@ -78,7 +82,7 @@ impl Probe {
                 Find::Capabilities(capabilities) => probe.capabilities = capabilities,
             }
         }
-        probe.supervisor = probe.pid().and_then(supervisor::of_process);
+        probe.service = Service::of(home, probe.pid());
         probe
     }
 
@@ -105,22 +109,6 @@ impl Probe {
         self.capabilities.as_ref()?.process.as_ref()
     }
 
-    /// How to start it again with something else in its environment: `change`, said as an assignment, for a unit.
-    pub(super) fn restart_with(&self, change: &str, by_hand: &str) -> String {
-        match &self.supervisor {
-            Some(Supervisor::Systemd(unit)) => {
-                let (systemctl, name) = (unit.systemctl(), &unit.name);
-                format!(
-                    "{systemctl} edit {name}, with {change} under [Service]; {systemctl} restart {name}"
-                )
-            }
-            Some(Supervisor::Launchd { label }) => {
-                format!("set it in the plist of {label} (EnvironmentVariables), and load it again")
-            }
-            Some(Supervisor::Nobody) | None => by_hand.to_owned(),
-        }
-    }
-
     /// Nothing is there, nor was anything left behind.
     pub(super) fn is_stopped(&self) -> bool {
         matches!(self.status, Status::Stopped)
@@ -137,10 +125,10 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
     checks.push(socket(home, probe));
     checks.push(daemon(probe));
     if let Status::Unsupported { found } = &probe.status {
-        checks.push(contract(found));
+        checks.push(contract(found, probe));
     }
     if let Some(health) = probe.health() {
-        checks.push(contract(&health.api_version));
+        checks.push(contract(&health.api_version, probe));
         checks.push(version(health, probe));
         checks.push(writer(health));
     }
@@ -172,7 +160,7 @@ fn socket(home: &Home, probe: &Probe) -> Check {
         };
         return Check::fail(SOCKET, message, restart);
     };
-    if listener.uid != sys::euid() {
+    if listener.uid != probe.owner {
         let message = format!(
             "a process of another user (uid {}) listens on {shown}",
             listener.uid
@@ -193,11 +181,7 @@ fn socket(home: &Home, probe: &Probe) -> Check {
             let message = format!(
                 "pid {pid} listens on {shown}, but daemon.json is not there or not readable"
             );
-            Check::warn(
-                SOCKET,
-                message,
-                "coven daemon restart, which writes it again",
-            )
+            Check::warn(SOCKET, message, format!("{restart}, which writes it again"))
         }
         (Some(pid), Some(_)) => Check::pass(SOCKET, format!("pid {pid} listens on {shown}")),
         (None, _) => Check::pass(SOCKET, format!("{shown} takes connections")),
@@ -205,10 +189,10 @@ fn socket(home: &Home, probe: &Probe) -> Check {
 }
 
 /// What brings a daemon back that is not as it should be.
-fn restart(probe: &Probe) -> &'static str {
+fn restart(probe: &Probe) -> String {
     match &probe.status {
-        Status::Stopped | Status::Stale { locked: false, .. } => "coven daemon start",
-        _ => "coven daemon restart",
+        Status::Stopped | Status::Stale { locked: false, .. } => probe.service.start(),
+        _ => probe.service.restart(),
     }
 }
 
@@ -232,7 +216,7 @@ fn daemon(probe: &Probe) -> Check {
             "wait, or close some of its connections: ss -xp | grep coven.sock shows whose they are",
         ),
         Status::Unsupported { .. } => Check::pass(DAEMON, format!("running{pid}")),
-        Status::Stopped => Check::warn(DAEMON, "stopped", "coven daemon start"),
+        Status::Stopped => Check::warn(DAEMON, "stopped", probe.service.start()),
         Status::Stale { reason, locked, .. } => {
             let stopped = probe.pid().filter(|&pid| sys::is_stopped(pid));
             let (reason, hint) = match stopped {
@@ -240,22 +224,28 @@ fn daemon(probe: &Probe) -> Check {
                     format!("{reason}: its process is stopped by a signal"),
                     format!("kill -CONT {pid}"),
                 ),
-                None if *locked => (reason.clone(), "coven daemon restart".into()),
-                None => (reason.clone(), "coven daemon start, which cleans up".into()),
+                None if *locked => (reason.clone(), restart(probe)),
+                None => (
+                    reason.clone(),
+                    format!("{}, which cleans up", restart(probe)),
+                ),
             };
             Check::fail(DAEMON, format!("stale{pid}: {reason}"), hint)
         }
     }
 }
 
-fn contract(found: &str) -> Check {
+fn contract(found: &str, probe: &Probe) -> Check {
     if found == CONTRACT {
         return Check::pass(CONTRACT_ID, format!("both speak {CONTRACT}"));
     }
     Check::fail(
         CONTRACT_ID,
         format!("the daemon speaks {found}, this coven speaks {CONTRACT}"),
-        "coven daemon restart, with the coven that is to be used",
+        format!(
+            "{}, with the coven that is to be used",
+            probe.service.restart()
+        ),
     )
 }
 
@@ -263,7 +253,7 @@ fn version(health: &Health, probe: &Probe) -> Check {
     let found = &health.coven_version;
     if found != VERSION {
         let message = format!("the daemon is coven {found}, this is coven {VERSION}");
-        return Check::warn(VERSION_ID, message, "coven daemon restart");
+        return Check::warn(VERSION_ID, message, probe.service.restart());
     }
     // What Linux puts behind the name of a file that is no more (proc(5), /proc/pid/exe).
     let executable = probe.pid().and_then(sys::executable);
@@ -274,7 +264,7 @@ fn version(health: &Health, probe: &Probe) -> Check {
         let message = format!(
             "both are coven {VERSION}, but {path} has been replaced since the daemon started"
         );
-        return Check::warn(VERSION_ID, message, "coven daemon restart");
+        return Check::warn(VERSION_ID, message, probe.service.restart());
     }
     Check::pass(VERSION_ID, format!("both are coven {VERSION}"))
 }

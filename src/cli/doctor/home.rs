@@ -36,6 +36,12 @@ pub(super) fn unusable(err: &HomeError) -> Check {
     Check::fail(id, err.to_string(), err.mend())
 }
 
+/// Whose home it is: one that is not there yet will be this user's.
+pub(super) fn owner(home: &Home) -> u32 {
+    let meta = home.path().symlink_metadata();
+    meta.map_or_else(|_| sys::euid(), |meta| meta.uid())
+}
+
 pub(super) fn checks(home: &Home, checks: &mut Vec<Check>) -> Reach {
     let path = home.path().display();
     let meta = match home.path().symlink_metadata() {
@@ -98,8 +104,9 @@ enum Rule {
 }
 
 /// What is wrong with the files, by what mends it.
-#[derive(Default)]
 struct Faults {
+    /// Whose all of them should be.
+    owner: u32,
     found: Vec<String>,
     chmod_dir: Vec<String>,
     chmod_file: Vec<String>,
@@ -110,7 +117,7 @@ struct Faults {
 }
 
 fn permissions(home: &Home) -> Check {
-    let mut faults = Faults::default();
+    let mut faults = Faults::new(owner(home));
     for path in entries(home.path()) {
         faults.look_at(&path, rule(home, &path));
     }
@@ -144,13 +151,26 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 impl Faults {
+    fn new(owner: u32) -> Self {
+        Self {
+            owner,
+            found: Vec::new(),
+            chmod_dir: Vec::new(),
+            chmod_file: Vec::new(),
+            chmod_own: Vec::new(),
+            chown: Vec::new(),
+            links: Vec::new(),
+            looked_at: 0,
+        }
+    }
+
     fn look_at(&mut self, path: &Path, rule: Rule) {
         // What is gone by now is no fault.
         let Ok(meta) = path.symlink_metadata() else {
             return;
         };
         self.looked_at += 1;
-        let (shown, own, mode) = (path.display(), sys::euid(), meta.mode() & 0o7777);
+        let (shown, mode) = (path.display(), meta.mode() & 0o7777);
         let is_private = rule == Rule::Private;
         if meta.is_symlink() {
             if is_private {
@@ -159,7 +179,7 @@ impl Faults {
             }
             return;
         }
-        if meta.uid() != own && (is_private || meta.uid() != 0) {
+        if meta.uid() != self.owner && (is_private || meta.uid() != 0) {
             self.found
                 .push(format!("{shown} belongs to uid {}", meta.uid()));
             self.chown.push(quoted(path));
@@ -181,7 +201,7 @@ impl Faults {
             let message = format!("{} files, none open to others", self.looked_at);
             return Check::pass(PERMISSIONS, message);
         }
-        let chown = format!("chown {}", sys::euid());
+        let chown = format!("chown {}", self.owner);
         let mends = [
             ("chmod 700", self.chmod_dir),
             ("chmod 600", self.chmod_file),

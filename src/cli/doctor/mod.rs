@@ -5,9 +5,10 @@
 mod adapters;
 mod daemon;
 mod home;
+mod limits;
 mod self_test;
+mod service;
 mod store;
-mod system;
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,7 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, deadline: Instant) -> Rep
             None
         }
     };
-    system::limits(probe.as_ref(), &mut checks);
+    limits::checks(probe.as_ref(), &mut checks);
     if let (Ok(home), Some(probe)) = (home, &probe) {
         adapters::checks(home, probe, &mut checks);
     }
@@ -76,7 +77,7 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
     let probe = Probe::of(home);
     daemon::checks(home, &probe, checks);
     store::checks(home, &probe, deadline, checks);
-    checks.push(system::service(home, &probe));
+    checks.push(service::check(home, &probe));
     Some(probe)
 }
 

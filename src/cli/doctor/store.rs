@@ -57,7 +57,7 @@ fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
         result = store::inspect(&path, deadline, false);
     }
     let size = format!("{}, its log {}", bytes(meta.len()), bytes(wal_bytes()));
-    verdict(&path, &size, result)
+    verdict(&path, &size, result, &probe.service.stop())
 }
 
 fn missing(path: &Path, probe: &Probe) -> Check {
@@ -75,12 +75,12 @@ fn missing(path: &Path, probe: &Probe) -> Check {
         Some(pid) => format!(
             "before any restart, copy it from where the daemon still has it: ls -l /proc/{pid}/fd"
         ),
-        None => "put it back, then coven daemon restart".into(),
+        None => format!("put it back, then {}", probe.service.restart()),
     };
     Check::fail(STORE, message, hint)
 }
 
-fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>) -> Check {
+fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>, stop: &str) -> Check {
     let shown = path.display();
     let found = match result {
         Ok(found) => found,
@@ -92,7 +92,7 @@ fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>) -> C
             let hint = format!("move it away: mv {0} {0}.old", quoted(path));
             return Check::fail(STORE, format!("{shown}: {err}"), hint);
         }
-        Err(err) => return Check::fail(STORE, format!("{shown}: {err}"), rescue(path)),
+        Err(err) => return Check::fail(STORE, format!("{shown}: {err}"), rescue(path, stop)),
     };
     let schema = match found.schema == found.known_schema {
         true => format!("schema {}", found.schema),
@@ -103,9 +103,11 @@ fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>) -> C
     };
     match found.integrity {
         Integrity::Whole => Check::pass(STORE, format!("{shown} is whole ({schema}, {size})")),
-        Integrity::Damaged(what) => {
-            Check::fail(STORE, format!("{shown} is damaged: {what}"), rescue(path))
-        }
+        Integrity::Damaged(what) => Check::fail(
+            STORE,
+            format!("{shown} is damaged: {what}"),
+            rescue(path, stop),
+        ),
         Integrity::Unfinished => Check::warn(
             STORE,
             format!(
@@ -119,9 +121,9 @@ fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>) -> C
     }
 }
 
-fn rescue(path: &Path) -> String {
+fn rescue(path: &Path, stop: &str) -> String {
     format!(
-        "coven daemon stop, keep a copy of {0}*, then save what can be read: sqlite3 {0} .recover | sqlite3 {0}.new",
+        "{stop}, keep a copy of {0}*, then save what can be read: sqlite3 {0} .recover | sqlite3 {0}.new",
         quoted(path)
     )
 }
@@ -165,6 +167,22 @@ fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::CheckStatus;
+
+    #[test]
+    fn a_database_that_is_too_large_to_check_is_no_failure() {
+        let found = Inspection {
+            schema: 1,
+            known_schema: 2,
+            integrity: Integrity::Unfinished,
+        };
+        let check = verdict(Path::new("/my db"), "1.0 TB", Ok(found), "stop it");
+        assert_eq!(check.status, CheckStatus::Warn);
+        for part in ["opens", "schema 1 of 2", "1.0 TB", "too large"] {
+            assert!(check.message.contains(part), "{check:?}");
+        }
+        assert!(check.hint.unwrap().contains("sqlite3 -readonly '/my db' "));
+    }
 
     #[test]
     fn a_size_is_readable() {

@@ -1,0 +1,114 @@
+//! What the environment sets, and how much the kernel lets a daemon use.
+
+use super::daemon::Probe;
+use crate::api::{Check, DaemonProcess, ResourceLimit};
+use crate::daemon::{BadSetting, Settings, supervisor};
+
+const SETTINGS: &str = "settings";
+const FILES: &str = "limits.files";
+const PROCESSES: &str = "limits.processes";
+
+/// Descriptors that a session costs the daemon: its three pipes, a pidfd, an eventfd, and the client that follows it.
+const FILES_A_SESSION: u64 = 6;
+
+/// Descriptors that a daemon has anyway: database, log, socket, and some room.
+const FILES_AT_ALL: u64 = 64;
+
+/// Processes and threads that a session costs its user: an agent has a dozen threads, and starts tools.
+const PROCESSES_A_SESSION: u64 = 16;
+
+/// What the environment sets, and what the kernel allows: the daemon's, or with none the shell's, that would start it.
+pub(super) fn checks(probe: Option<&Probe>, checks: &mut Vec<Check>) {
+    let running = probe.and_then(Probe::process);
+    let here = Settings::from_env();
+    checks.push(settings(here.as_ref().err(), running.is_some()));
+    let here = here.ok().map(|settings| settings.process());
+    if let Some(process) = running.or(here.as_ref()) {
+        let whose = if running.is_some() {
+            "the daemon"
+        } else {
+            "this shell"
+        };
+        checks.push(open_files(process, whose, probe));
+        checks.push(processes(process, whose, probe));
+    }
+}
+
+fn settings(bad: Option<&BadSetting>, is_running: bool) -> Check {
+    let Some(bad) = bad else {
+        return Check::pass(
+            SETTINGS,
+            "every COVEN_ variable of this shell has a value that it can have",
+        );
+    };
+    let message = format!("{bad}: no daemon starts from this shell");
+    let hint = format!("unset {}", bad.name);
+    match is_running {
+        true => Check::warn(SETTINGS, message, hint),
+        false => Check::fail(SETTINGS, message, hint),
+    }
+}
+
+fn open_files(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Check {
+    let needed = process.max_sessions * FILES_A_SESSION + FILES_AT_ALL;
+    let ResourceLimit { soft, hard } = process.open_files;
+    let message = format!(
+        "{whose} can have {} open files (at most {})",
+        shown(soft),
+        shown(hard)
+    );
+    let Some(soft) = soft.filter(|&soft| soft < needed) else {
+        return Check::pass(FILES, message);
+    };
+    let room = soft.saturating_sub(FILES_AT_ALL) / FILES_A_SESSION;
+    let sessions = process.max_sessions;
+    let message =
+        format!("{message}: enough for some {room} sessions; COVEN_MAX_SESSIONS is {sessions}");
+    let by_hand =
+        format!("ulimit -n {needed}, then coven daemon restart; or set COVEN_MAX_SESSIONS={room}");
+    Check::warn(
+        FILES,
+        message,
+        restart_with(probe, &format!("LimitNOFILE={needed}"), by_hand),
+    )
+}
+
+fn processes(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Check {
+    let needed = process.max_sessions * PROCESSES_A_SESSION;
+    let soft = process.processes.soft;
+    // A unit's own bound (TasksMax=) counts what is in it; the user's counts all that is the user's.
+    let group = probe.and_then(Probe::pid).and_then(supervisor::tasks_max);
+    let message = match group {
+        Some(group) => format!(
+            "{whose}'s user can have {} processes, its control group {group}",
+            shown(soft)
+        ),
+        None => format!("{whose}'s user can have {} processes", shown(soft)),
+    };
+    let limit = soft.into_iter().chain(group).min();
+    let Some(limit) = limit.filter(|&limit| limit < needed) else {
+        return Check::pass(PROCESSES, message);
+    };
+    let room = limit / PROCESSES_A_SESSION;
+    let sessions = process.max_sessions;
+    let message =
+        format!("{message}: enough for some {room} agents; COVEN_MAX_SESSIONS is {sessions}");
+    let change = match group {
+        Some(group) if group == limit => format!("TasksMax={needed}"),
+        _ => format!("LimitNPROC={needed}"),
+    };
+    let by_hand =
+        format!("ulimit -u {needed}, then coven daemon restart; or set COVEN_MAX_SESSIONS={room}");
+    Check::warn(PROCESSES, message, restart_with(probe, &change, by_hand))
+}
+
+fn restart_with(probe: Option<&Probe>, change: &str, by_hand: String) -> String {
+    match probe {
+        Some(probe) => probe.service.restart_with(change, &by_hand),
+        None => by_hand,
+    }
+}
+
+fn shown(limit: Option<u64>) -> String {
+    limit.map_or("any number of".into(), |limit| limit.to_string())
+}
