@@ -45,17 +45,18 @@ impl fmt::Display for ClientError {
                 write!(f, "the daemon speaks {found}, this coven speaks {CONTRACT}")
             }
             Self::Api { error, .. } => write!(f, "{}", error.message),
-            Self::Io(err)
-                if matches!(
-                    err.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                ) =>
-            {
-                write!(f, "the daemon did not answer in time")
-            }
+            err if err.is_timeout() => write!(f, "the daemon did not answer in time"),
             Self::Io(err) => write!(f, "the connection to the daemon broke: {err}"),
             Self::Protocol(what) => write!(f, "the daemon's answer cannot be read: {what}"),
         }
+    }
+}
+
+impl ClientError {
+    /// Whether the answer has not come in time.
+    pub fn is_timeout(&self) -> bool {
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        matches!(self, Self::Io(err) if kinds.contains(&err.kind()))
     }
 }
 
@@ -171,7 +172,15 @@ impl Client {
     /// # Errors
     /// What setsockopt(2) reports.
     pub fn allow_wait(&self, wait: Duration) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(PATIENCE + wait))
+        self.set_patience(PATIENCE + wait)
+    }
+
+    /// Allows the next answers this long.
+    ///
+    /// # Errors
+    /// What setsockopt(2) reports.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(patience))
     }
 
     fn reconnect(&mut self) -> Result<(), ClientError> {

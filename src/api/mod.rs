@@ -11,6 +11,7 @@ mod health;
 mod id;
 mod preview;
 mod session;
+mod stop;
 mod store;
 mod time;
 
@@ -32,6 +33,7 @@ pub use session::{
     Accepted, Deleted, InputRequest, LaunchRequest, SessionPage, SessionRecord, SessionStatus,
     Visibility,
 };
+pub use stop::{StopReport, UnwrittenSession};
 pub use store::{BackedUp, Pruned, Vacuumed};
 pub use time::Timestamp;
 

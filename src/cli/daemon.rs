@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::output::{Out, visible};
 use super::{CliError, Home, Outcome};
+use crate::api::StopReport;
 use crate::daemon::control::{self, StartReport, Started, Status, StopOutcome};
 use crate::daemon::{ServeOptions, serve};
 use crate::sys;
@@ -93,14 +94,25 @@ fn stop(home: &Home) -> Outcome {
     let said = match control::stop(home)? {
         StopOutcome::Ended { pid } => format!("stopped (pid {pid})"),
         StopOutcome::NotRunning => "not running".to_owned(),
+        StopOutcome::Unclean { pid, report } => return Err(unclean(pid, &report)),
     };
     Out::new().line(&said)?;
     Ok(0)
 }
 
+/// A daemon that has stopped, and could not write everything.
+fn unclean(pid: i32, report: &StopReport) -> CliError {
+    let message = format!("stopped (pid {pid}), but {}", visible(&report.to_string()));
+    CliError::failed("store_unavailable", message, Some("coven doctor"))
+}
+
 fn restart(home: &Home) -> Outcome {
-    control::stop(home)?;
-    start(home)
+    let stopped = control::stop(home)?;
+    let started = start(home)?;
+    match stopped {
+        StopOutcome::Unclean { pid, report } => Err(unclean(pid, &report)),
+        StopOutcome::Ended { .. } | StopOutcome::NotRunning => Ok(started),
+    }
 }
 
 fn status(home: &Home, json: bool) -> Outcome {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::home::{Home, HomeError};
-use crate::api::Health;
+use crate::api::{Health, StopReport};
 use crate::client::{Client, ClientError};
 use crate::harness::SESSION_VARIABLE;
 use crate::sys::{self, Interest, Peer};
@@ -72,6 +72,13 @@ pub enum StopOutcome {
     Ended {
         /// Its process.
         pid: i32,
+    },
+    /// It ran, and has ended, but not everything is on disk.
+    Unclean {
+        /// Its process.
+        pid: i32,
+        /// What is not.
+        report: StopReport,
     },
     /// It did not run.
     NotRunning,
@@ -311,7 +318,7 @@ fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
 /// Stops the daemon of `home`, if it runs; returns when its process has ended.
 ///
 /// # Errors
-/// [`ControlError`]
+/// [`ControlError`]; [`StopOutcome::Unclean`] is none.
 pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
     let Some(pid) = running_pid(home)? else {
         return Ok(StopOutcome::NotRunning);
@@ -322,13 +329,16 @@ pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
         Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(StopOutcome::NotRunning),
         Err(err) => return Err(ControlError::stop(err)),
     };
-    match sys::signal_watched(&watch, pid, libc::SIGTERM) {
-        Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {
-            return Ok(StopOutcome::Ended { pid });
-        }
-        result => result.map_err(ControlError::stop)?,
-    }
     let deadline = Instant::now() + STOP_PATIENCE;
+    let asked = ask_to_stop(home);
+    if let Asked::Unheard | Asked::CutOff = asked {
+        match sys::signal_watched(&watch, pid, libc::SIGTERM) {
+            Err(err) if err.raw_os_error() != Some(libc::ESRCH) => {
+                return Err(ControlError::stop(err));
+            }
+            _ => {}
+        }
+    }
     if !sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).map_err(ControlError::stop)? {
         let seconds = STOP_PATIENCE.as_secs();
         let mut error = ControlError::stop(format!(
@@ -337,7 +347,47 @@ pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
         error.next = format!("kill -9 {pid}");
         return Err(error);
     }
-    Ok(StopOutcome::Ended { pid })
+    match asked {
+        Asked::Answered(report) if !report.clean => Ok(StopOutcome::Unclean { pid, report }),
+        Asked::CutOff => {
+            let mut error = ControlError::stop(format!(
+                "the daemon (pid {pid}) has ended without a word on whether everything is on disk: \
+                 was it killed?"
+            ));
+            error.next = "coven logs --lines 20".into();
+            Err(error)
+        }
+        Asked::Answered(_) | Asked::Unheard | Asked::TimedOut => Ok(StopOutcome::Ended { pid }),
+    }
+}
+
+/// What came of asking the daemon to stop.
+enum Asked {
+    /// It has, and said how it went.
+    Answered(StopReport),
+    /// It has not been asked: it takes no connection, or does not know the route.
+    Unheard,
+    /// It has been asked, and the connection broke.
+    CutOff,
+    /// It has been asked, and is not done.
+    TimedOut,
+}
+
+/// Asks the daemon to stop, over its socket: the answer, its last, says what is not on disk. A signal says nothing, and
+/// an exit code is only for a parent to see (wait(2)).
+fn ask_to_stop(home: &Home) -> Asked {
+    let Ok((mut client, _)) = Client::connect_within(&home.socket(), HEALTH_PATIENCE) else {
+        return Asked::Unheard;
+    };
+    if client.set_patience(STOP_PATIENCE).is_err() {
+        return Asked::Unheard;
+    }
+    match client.post("/daemon/stop", &()) {
+        Ok(report) => Asked::Answered(report),
+        Err(err) if err.is_timeout() => Asked::TimedOut,
+        Err(ClientError::Io(_)) => Asked::CutOff,
+        Err(_) => Asked::Unheard,
+    }
 }
 
 /// Who is to be stopped. A pid that a daemon gives is its own only in its own PID namespace: it is believed if the

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,12 @@ use super::home::{DaemonFile, Home, HomeError};
 use super::recover;
 use super::settings::{BadSetting, Settings};
 use crate::adapters::{self, ManifestSources};
-use crate::api::{CONTRACT, Timestamp, VERSION};
+use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::client::{Client, ClientError};
 use crate::http;
 use crate::observe::log::{Destination, Log};
 use crate::redact::Redactor;
-use crate::state::{Event, Limits, State, Stopped};
+use crate::state::{Event, Limits, State, Unfinished};
 use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
 use crate::sys;
 
@@ -72,7 +72,7 @@ pub enum ServeError {
     /// What the system says.
     Io { what: &'static str, err: io::Error },
     /// The daemon has stopped, and this is not on disk.
-    Unwritten(String),
+    Unwritten(StopReport),
 }
 
 impl ServeError {
@@ -135,7 +135,7 @@ impl fmt::Display for ServeError {
                 "the daemon does not answer its own health request: {err}"
             ),
             Self::Io { what, err } => write!(f, "{what}: {err}"),
-            Self::Unwritten(what) => write!(f, "stopped, but {what}"),
+            Self::Unwritten(report) => write!(f, "stopped, but {report}"),
         }
     }
 }
@@ -243,6 +243,7 @@ fn run(
                 process: settings.process(),
             },
             connections_max: settings.connections_max,
+            awaiting_end: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         },
     )
@@ -252,12 +253,20 @@ fn run(
     let stopped = state.run();
     server.finish(ANSWERS_PATIENCE);
     // Who has given up on the store has waited for it already.
-    let patience = match stopped {
-        Stopped::Clean => WRITER_PATIENCE,
-        Stopped::GaveUp(_) => Duration::ZERO,
+    let patience = match stopped.unfinished.is_empty() {
+        true => WRITER_PATIENCE,
+        false => Duration::ZERO,
     };
     let written = writer.stop(patience);
-    conclude(&stopped, written.err())
+    let report = conclude(&stopped.unfinished, written.err());
+    for reply in &stopped.replies {
+        let _ = reply.send(Ok(report.clone()));
+    }
+    server.finish_all(ANSWERS_PATIENCE);
+    match report.clean {
+        true => Ok(()),
+        false => Err(ServeError::Unwritten(report)),
+    }
 }
 
 /// One daemon a home: who holds the lock.
@@ -353,23 +362,39 @@ fn announce(home: &Home, started_at: Timestamp) -> Result<(), ServeError> {
     .map_err(io_error("daemon.json cannot be written"))
 }
 
-fn conclude(stopped: &Stopped, unwritten: Option<Unwritten>) -> Result<(), ServeError> {
-    let result = match (stopped, unwritten) {
-        (Stopped::Clean, None) => Ok(()),
-        (Stopped::GaveUp(ids), unwritten) => {
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            let unwritten = unwritten
-                .map(|unwritten| format!("; {unwritten}"))
-                .unwrap_or_default();
-            let ids = ids.join(", ");
-            Err(ServeError::Unwritten(format!(
-                "the end of these sessions is not on disk: {ids}{unwritten}"
-            )))
-        }
-        (Stopped::Clean, Some(unwritten)) => Err(ServeError::Unwritten(unwritten.to_string())),
+/// What is not on disk of the sessions that were given up: each has its line in the log.
+fn conclude(given_up: &[Unfinished], unwritten: Option<Unwritten>) -> StopReport {
+    let (waiting, reason) = match unwritten {
+        Some(Unwritten { sessions, reason }) => (sessions, reason),
+        None => Default::default(),
     };
-    info!(event = "daemon_stopped", clean = result.is_ok(); "");
-    result
+    let sessions = given_up.iter().map(|session| {
+        let waiting = session.num.and_then(|num| waiting.get(&num));
+        UnwrittenSession {
+            session_id: session.id,
+            events: waiting.map_or(0, |waiting| waiting.events),
+            bytes: waiting.map_or(0, |waiting| waiting.bytes),
+            exited: session.exited,
+            drained: session.drained,
+        }
+    });
+    // The store may have taken them after all, at the last moment.
+    let lost: Vec<UnwrittenSession> = sessions
+        .filter(|session| !session.drained || session.events > 0)
+        .collect();
+    for session in &lost {
+        error!(event = "session_unwritten", code = "store_unavailable", session:% = session.session_id,
+            events = session.events, bytes = session.bytes, exited = session.exited, drained = session.drained; "");
+    }
+    info!(event = "daemon_stopped", clean = lost.is_empty(); "");
+    if lost.is_empty() {
+        return StopReport::clean();
+    }
+    let reason = reason.unwrap_or_else(|| match lost.iter().all(|session| session.exited) {
+        true => "the store does not answer".into(),
+        false => "a process cannot be ended".into(),
+    });
+    StopReport::unclean(reason, lost)
 }
 
 fn io_error(what: &'static str) -> impl Fn(io::Error) -> ServeError {

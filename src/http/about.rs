@@ -4,6 +4,8 @@
 
 use serde_json::{Value, json};
 
+use crossbeam_channel::bounded;
+
 use super::Context;
 use super::fields::Body;
 use super::response::Answer;
@@ -14,6 +16,7 @@ use crate::api::{
     CapabilityFlags, DaemonInfo, Health, SessionCounts, VERSION,
 };
 use crate::observe::metrics::{CONTENT_TYPE, METRICS, Snapshot};
+use crate::state::{Command, Event};
 use crate::sys;
 use std::sync::atomic::Ordering;
 
@@ -67,6 +70,21 @@ pub(super) fn api_version(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
         supported_api_versions: vec![API_VERSION.into()],
     };
     Answer::of(200, &version)
+}
+
+/// `POST /daemon/stop`: ends the daemon as SIGTERM does, and is answered when everything is over.
+pub(super) fn stop(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+    let (reply, answer) = bounded(1);
+    let waiting = &call.context.awaiting_end;
+    waiting.fetch_add(1, Ordering::SeqCst);
+    // Without a bound of its own: the stop has one, and a state thread that has ended drops the reply.
+    let _ = call
+        .context
+        .state
+        .send(Event::Command(Command::Stop(reply)));
+    let report = answer.recv().unwrap_or(Err(ApiError::ShuttingDown));
+    waiting.fetch_sub(1, Ordering::SeqCst);
+    Answer::of(200, &report?)
 }
 
 /// For whoever tries the socket by hand: where to go from here.

@@ -45,7 +45,7 @@ struct Shared {
     connections: AtomicUsize,
     /// Requests that are being answered.
     busy: Mutex<usize>,
-    no_longer_busy: Condvar,
+    less_busy: Condvar,
     /// A descriptor to give up when there is none left, so that a client can be told so.
     reserve: Mutex<Option<File>>,
 }
@@ -62,7 +62,7 @@ impl Server {
             idle: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             busy: Mutex::new(0),
-            no_longer_busy: Condvar::new(),
+            less_busy: Condvar::new(),
             reserve: Mutex::new(Some(File::open("/dev/null")?)),
         });
         shared.add_thread()?;
@@ -72,19 +72,30 @@ impl Server {
     /// Lets the requests that are being answered come to their end, for `patience` at most. Nobody waits for an
     /// event any more; who connects from now on is told that the daemon is stopping, or finds nobody.
     pub fn finish(&self, patience: Duration) {
-        self.shared.context.stopping.store(true, Ordering::SeqCst);
-        self.shared.context.followers.wake_all();
+        let context = &self.shared.context;
+        context.stopping.store(true, Ordering::SeqCst);
+        context.followers.wake_all();
+        self.wait_while_busy(patience, || context.awaiting_end.load(Ordering::SeqCst));
+    }
+
+    /// As [`Server::finish`], also for the requests that have waited for the end and have been told of it.
+    pub fn finish_all(&self, patience: Duration) {
+        self.wait_while_busy(patience, || 0);
+    }
+
+    /// Waits until no more than `most` requests are being answered.
+    fn wait_while_busy(&self, patience: Duration, most: impl Fn() -> usize) {
         let deadline = Instant::now() + patience;
         let mut busy = self
             .shared
             .busy
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        while *busy > 0 {
+        while *busy > most() {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return;
             };
-            let waited = self.shared.no_longer_busy.wait_timeout(busy, left);
+            let waited = self.shared.less_busy.wait_timeout(busy, left);
             busy = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -97,9 +108,7 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
         *busy -= 1;
-        if *busy == 0 {
-            self.0.no_longer_busy.notify_all();
-        }
+        self.0.less_busy.notify_all();
     }
 }
 

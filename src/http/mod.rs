@@ -17,7 +17,7 @@ mod store;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
@@ -56,6 +56,8 @@ pub struct Context {
     pub daemon: Daemon,
     /// Connections that can be open at once.
     pub connections_max: usize,
+    /// Requests that wait for the end of the daemon.
+    pub awaiting_end: AtomicUsize,
     /// Set when the daemon is about to go: connections close after their answer, and nobody waits.
     pub stopping: AtomicBool,
 }

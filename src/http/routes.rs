@@ -28,12 +28,13 @@ const fn route(name: &'static str, handler: Handler) -> Route {
 }
 
 /// Every route there is. Where two paths match, the first decides: fixed words stand before `:id`.
-static ROUTES: [Route; 22] = [
+static ROUTES: [Route; 23] = [
     route("GET /health", about::health),
     route("GET /metrics", about::metrics),
     route("GET /api-version", about::api_version),
     route("GET /capabilities", about::capabilities),
     route("POST /actions", about::action),
+    route("POST /daemon/stop", about::stop),
     route("GET /sessions", sessions::list),
     route("POST /sessions", sessions::launch),
     route("POST /sessions/external", sessions::register_external),

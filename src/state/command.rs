@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::{Event, State};
-use crate::api::{ApiError, SessionId, SessionRecord};
+use crate::api::{ApiError, SessionId, SessionRecord, StopReport};
 use crate::harness;
 use crate::store::{Answer, Chore, Done, NewExternal, NewSession, Pruned, Request};
 
@@ -52,6 +52,8 @@ pub enum Command {
     Prune(Reply<Pruned>),
     /// Write the database anew, without gaps. Answered with the bytes that this has given back.
     Vacuum(Reply<u64>),
+    /// End the daemon, as a signal does. Answered by whoever ends it, when everything is over.
+    Stop(Reply<StopReport>),
     /// End such a session.
     Complete {
         id: SessionId,
@@ -147,6 +149,10 @@ impl State {
                     Answer::Vacuumed(bytes) => Ok(bytes),
                     other => Err(unexpected(&other)),
                 });
+            }
+            Command::Stop(reply) => {
+                self.stop_replies.push(reply);
+                self.stop();
             }
             Command::Complete {
                 id,

@@ -37,6 +37,7 @@ impl State {
                     StdinMode::Closed => InputState::None,
                 },
                 phase: Phase::Creating(program),
+                num: None,
                 has_conversation: session.conversation_id.is_some(),
                 timeout,
                 timeout_at: None,
@@ -115,6 +116,7 @@ impl State {
         let Phase::Creating(program) = session.phase else {
             return;
         };
+        session.num = Some(num);
         if session.ending.is_some() {
             session.phase = Phase::Ended(SessionStatus::Killed);
             let reason = if self.stopping.is_some() {

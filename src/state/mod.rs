@@ -18,9 +18,9 @@ use log::warn;
 
 pub use command::{Acceptance, Command, Launch, Launched, Registered, Reply};
 use session::Session;
-pub use stop::Stopped;
+pub use stop::{Stopped, Unfinished};
 
-use crate::api::{ApiError, SessionId};
+use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness;
 use crate::redact::Redactor;
 use crate::store::{Answer, Done, IdempotencyKey, SessionNum, WriteQueue};
@@ -74,6 +74,8 @@ pub struct State {
     /// Published for health.
     live: Arc<AtomicU64>,
     stopping: Option<stop::Stopping>,
+    /// Those who wait for the end of the stop.
+    stop_replies: Vec<Reply<StopReport>>,
 }
 
 impl State {
@@ -101,6 +103,7 @@ impl State {
             idempotency,
             live,
             stopping: None,
+            stop_replies: Vec::new(),
         }
     }
 

@@ -19,6 +19,8 @@ const INPUT_EVENT_MAX: usize = 64 * 1024;
 /// A session from its launch until its closing facts are on disk.
 pub(super) struct Session {
     pub(super) phase: Phase,
+    /// Once its row is on disk.
+    pub(super) num: Option<SessionNum>,
     pub(super) harness_id: String,
     pub(super) input: InputState,
     /// Exit 0 then leaves it `idle`.

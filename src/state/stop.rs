@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::State;
-use crate::api::SessionId;
+use super::{Reply, State};
+use crate::api::{SessionId, StopReport};
+use crate::store::SessionNum;
 
 /// How long a stop waits for the store once every harness has exited.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -20,11 +21,24 @@ pub(super) struct Stopping {
 
 /// How it ended.
 #[derive(Debug)]
-pub enum Stopped {
-    /// Every session's end is on disk.
-    Clean,
-    /// The closing facts of these are not: their harness did not die, or the store did not take them.
-    GaveUp(Vec<SessionId>),
+pub struct Stopped {
+    /// The sessions whose closing facts are not on disk: their harness did not die, or the store did not take them.
+    pub unfinished: Vec<Unfinished>,
+    /// Those who wait to be told.
+    pub replies: Vec<Reply<StopReport>>,
+}
+
+/// A session that was given up.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Its id.
+    pub id: SessionId,
+    /// Its number, if it has a row.
+    pub num: Option<SessionNum>,
+    /// Its process has ended.
+    pub exited: bool,
+    /// What it wrote has been read to the end.
+    pub drained: bool,
 }
 
 impl State {
@@ -52,15 +66,24 @@ impl State {
     /// Whether the stop is over.
     pub(super) fn stopped(&mut self) -> Option<Stopped> {
         let stopping = self.stopping.as_mut()?;
-        if self.sessions.is_empty() {
-            return Some(Stopped::Clean);
-        }
         let now = Instant::now();
-        if !stopping.all_exited && self.sessions.values().all(super::Session::has_exited) {
+        let is_over = self.sessions.is_empty();
+        if !is_over
+            && !stopping.all_exited
+            && self.sessions.values().all(super::Session::has_exited)
+        {
             stopping.all_exited = true;
             stopping.give_up_at = now + STORE_PATIENCE;
         }
-        (now >= stopping.give_up_at)
-            .then(|| Stopped::GaveUp(self.sessions.keys().copied().collect()))
+        let unfinished = |(id, session): (&SessionId, &super::Session)| Unfinished {
+            id: *id,
+            num: session.num,
+            exited: session.has_exited(),
+            drained: session.has_ended(),
+        };
+        (is_over || now >= stopping.give_up_at).then(|| Stopped {
+            unfinished: self.sessions.iter().map(unfinished).collect(),
+            replies: std::mem::take(&mut self.stop_replies),
+        })
     }
 }

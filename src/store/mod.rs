@@ -36,7 +36,7 @@ pub use queue::WriteQueue;
 pub use reader::{EventQuery, EventRead, Reader, SessionQuery};
 pub use retention::{Pruned, Retention};
 pub use schema::StoreError;
-pub use status::StoreStatus;
+pub use status::{StoreStatus, Waiting};
 pub use truncate::Dropped;
 pub use writer::{Unwritten, Writer};
 

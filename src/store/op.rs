@@ -166,16 +166,20 @@ impl Fact {
         }
     }
 
+    /// Its events' payloads, in bytes.
+    pub(super) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Started { .. } => 0,
+            Self::Events { events, .. } | Self::Ended { events, .. } => {
+                events.iter().map(|event| event.payload_json.len()).sum()
+            }
+        }
+    }
+
     /// What the queue counts it as, in bytes.
     pub(super) fn bytes(&self) -> usize {
         const ROW: usize = 64;
-        match self {
-            Self::Started { .. } => ROW,
-            Self::Events { events, .. } | Self::Ended { events, .. } => events
-                .iter()
-                .map(|event| event.payload_json.len() + ROW)
-                .sum(),
-        }
+        self.payload_bytes() + self.events() * ROW
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use super::budget::{Budget, Reservation};
-use super::{Chore, Done, Fact, NewEvent, Request, SessionNum, StoreStatus};
+use super::{Chore, Done, Fact, NewEvent, Request, SessionNum, StoreStatus, Unwritten};
 use crate::api::{ApiError, EventWriterHealth, StorageHealth, Timestamp, WriterState};
 use crate::sys::Wake;
 
@@ -74,9 +74,7 @@ impl WriteQueue {
     }
 
     fn send_fact(&self, fact: Fact, done: Option<Done>, reservation: Reservation) {
-        self.status
-            .queued_events
-            .fetch_add(fact.events() as u64, Ordering::Relaxed);
+        self.status.queued(&fact);
         self.send(Item::Fact {
             fact,
             done,
@@ -132,6 +130,14 @@ impl WriteQueue {
             transactions: self.status.transactions(),
             committed_events: self.status.committed_events(),
             last_error,
+        }
+    }
+
+    /// What waits for a commit, and why it does.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        Unwritten {
+            sessions: self.status.waiting(),
+            reason: self.status.failure(),
         }
     }
 

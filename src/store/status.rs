@@ -1,7 +1,8 @@
 //! What the writer publishes of itself, for health to read without waiting for it.
 //!
-//! Counters are atomics; the two texts are behind locks that are held for a copy, never over I/O.
+//! Counters are atomics; what is more than a number is behind locks that are held for a copy, never over I/O.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +11,18 @@ use rusqlite::Connection;
 
 use super::retention::{self, Retention};
 use super::truncate::Dropped;
+use super::{Fact, SessionNum};
 use crate::api::{StorageHealth, Timestamp};
 use crate::sys;
+
+/// What of one session waits for a commit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waiting {
+    /// Events.
+    pub events: u64,
+    /// Their payloads, in bytes.
+    pub bytes: u64,
+}
 
 /// The store as of the writer's last word.
 #[derive(Debug)]
@@ -25,6 +36,7 @@ pub struct StoreStatus {
     truncated_bytes: AtomicU64,
     /// Set while a measurement has been asked for, so that a burst of health requests asks once.
     pub(super) measuring: AtomicBool,
+    waiting: Mutex<HashMap<SessionNum, Waiting>>,
     failure: Mutex<Option<String>>,
     storage: Mutex<StorageHealth>,
 }
@@ -40,6 +52,7 @@ impl StoreStatus {
             truncated_events: AtomicU64::new(0),
             truncated_bytes: AtomicU64::new(0),
             measuring: AtomicBool::new(false),
+            waiting: Mutex::default(),
             failure: Mutex::new(None),
             storage: Mutex::new(StorageHealth {
                 status: "ok".into(),
@@ -94,6 +107,37 @@ impl StoreStatus {
             events: self.truncated_events.load(Ordering::Relaxed),
             bytes: self.truncated_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Takes note of a fact that is on its way to the writer.
+    pub(super) fn queued(&self, fact: &Fact) {
+        let events = fact.events() as u64;
+        self.queued_events.fetch_add(events, Ordering::Relaxed);
+        let mut all = lock(&self.waiting);
+        let waiting = all.entry(fact.num()).or_default();
+        waiting.events += events;
+        waiting.bytes += fact.payload_bytes() as u64;
+    }
+
+    /// Takes note of facts that are on disk.
+    pub(super) fn written<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
+        let mut all = lock(&self.waiting);
+        for fact in facts {
+            let events = fact.events() as u64;
+            self.queued_events.fetch_sub(events, Ordering::Relaxed);
+            if let Some(waiting) = all.get_mut(&fact.num()) {
+                waiting.events -= events;
+                waiting.bytes -= fact.payload_bytes() as u64;
+                if waiting.events == 0 {
+                    all.remove(&fact.num());
+                }
+            }
+        }
+    }
+
+    /// What waits for a commit, by session.
+    pub(super) fn waiting(&self) -> HashMap<SessionNum, Waiting> {
+        lock(&self.waiting).clone()
     }
 
     /// What the last attempt to write failed with; `None` while writing goes well.

@@ -4,8 +4,7 @@
 //! While the store cannot be written, facts are kept in order and tried again, and requests are refused. It
 //! knows rows and transactions; the processes behind them are none of its business.
 
-use std::collections::HashSet;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +18,10 @@ use super::batch::{Batch, Outcome, Tails};
 use super::budget::Reservation;
 use super::maintain::Maintenance;
 use super::queue::Item;
-use super::{Done, Fact, Followers, NewEvent, Retention, StoreError, StoreStatus, WriteQueue};
+use super::{
+    Done, Fact, Followers, NewEvent, Retention, SessionNum, StoreError, StoreStatus, Waiting,
+    WriteQueue,
+};
 use crate::api::{ApiError, Payload};
 use crate::observe::metrics::METRICS;
 use crate::sys;
@@ -44,26 +46,10 @@ pub struct Writer {
 /// What a writer that could not end in time still held.
 #[derive(Debug)]
 pub struct Unwritten {
-    /// Events.
-    pub events: u64,
-    /// The same, in bytes.
-    pub bytes: u64,
+    /// By session.
+    pub sessions: HashMap<SessionNum, Waiting>,
     /// What the last attempt failed with, if it failed rather than hung.
     pub reason: Option<String>,
-}
-
-impl fmt::Display for Unwritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = self
-            .reason
-            .as_deref()
-            .unwrap_or("the store does not answer");
-        write!(
-            f,
-            "{} events ({} bytes) could not be written: {reason}",
-            self.events, self.bytes
-        )
-    }
 }
 
 impl Writer {
@@ -113,14 +99,7 @@ impl Writer {
         // Nothing is ever sent: the thread's end disconnects.
         match self.stopped.recv_timeout(timeout) {
             Err(RecvTimeoutError::Disconnected) => Ok(()),
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {
-                let health = self.queue.health();
-                Err(Unwritten {
-                    events: health.queued_events,
-                    bytes: health.queued_bytes,
-                    reason: health.last_error,
-                })
-            }
+            Ok(()) | Err(RecvTimeoutError::Timeout) => Err(self.queue.unwritten()),
         }
     }
 }
@@ -149,6 +128,15 @@ struct Pending {
 struct Work {
     items: Vec<WorkItem>,
     bytes: usize,
+}
+
+impl Work {
+    fn facts(&self) -> impl Iterator<Item = &Fact> {
+        self.items.iter().filter_map(|item| match item {
+            WorkItem::Fact(pending) => Some(&pending.fact),
+            WorkItem::Request(..) => None,
+        })
+    }
 }
 
 enum WorkItem {
@@ -306,7 +294,6 @@ impl Thread {
         let status = &self.status;
         let mut touched = HashSet::new();
         let mut events = 0;
-        let mut queued = 0;
         for outcome in &outcomes {
             events += outcome.events;
             touched.extend(outcome.touched);
@@ -317,17 +304,14 @@ impl Thread {
                 .sessions
                 .fetch_sub(outcome.sessions_removed, Ordering::Relaxed);
         }
-        for item in &work.items {
-            if let WorkItem::Fact(pending) = item {
-                queued += pending.fact.events() as u64;
-                if matches!(pending.fact, Fact::Ended { .. }) {
-                    self.tails.remove(&pending.fact.num());
-                }
+        for fact in work.facts() {
+            if matches!(fact, Fact::Ended { .. }) {
+                self.tails.remove(&fact.num());
             }
         }
+        status.written(work.facts());
         status.transactions.fetch_add(1, Ordering::Relaxed);
         status.committed_events.fetch_add(events, Ordering::Relaxed);
-        status.queued_events.fetch_sub(queued, Ordering::Relaxed);
         self.followers.wake(touched.into_iter());
         if outcomes.iter().any(|outcome| outcome.sessions_removed > 0) {
             self.maintenance.look(&self.connection);
@@ -351,6 +335,10 @@ impl Thread {
         loop {
             self.fail(&reason, &mut work);
             self.wait(pause, &reason, &mut work);
+            if self.stop && work.items.is_empty() {
+                // Only wishes have failed, and they are refused: nothing is lost.
+                return;
+            }
             pause = (pause * 2).min(RETRY_MAX);
             let notes = survival_notes(&work, failed_at.elapsed(), &reason);
             match self.attempt(&notes, &work) {
@@ -400,12 +388,8 @@ fn survival_notes(work: &Work, outage: Duration, reason: &str) -> Vec<Fact> {
         "the event store could not be written for {seconds:.1} s, and nothing was lost: {reason}"
     );
     let mut noted = HashSet::new();
-    work.items
-        .iter()
-        .filter_map(|item| match item {
-            WorkItem::Fact(pending) => Some(pending.fact.num()),
-            WorkItem::Request(..) => None,
-        })
+    work.facts()
+        .map(Fact::num)
         .filter(|num| noted.insert(*num))
         .map(|num| {
             let note = Payload::Error {

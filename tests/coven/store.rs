@@ -1,60 +1,8 @@
 //! The store when it cannot be written: harnesses are held back, and nothing is lost.
 
-use std::process::{Child, Command, Stdio};
-
 use serde_json::{Value, json};
 
 use crate::support::*;
-
-/// A daemon whose files cannot grow past `kib`: what a full disk is, without filling one (setrlimit(2),
-/// RLIMIT_FSIZE).
-fn serve_with_file_limit(coven: &Coven, kib: u32) -> Child {
-    let serve = coven.command(["daemon", "serve"]);
-    let mut limited = Command::new("sh");
-    limited
-        .args([
-            "-c",
-            &format!("ulimit -S -f {kib}; exec \"$0\" daemon serve"),
-        ])
-        .arg(serve.get_program())
-        .env_clear()
-        .envs(
-            serve
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .stderr(Stdio::piped());
-    let mut child = limited.spawn().unwrap();
-    wait_for_line(&mut child, "contract_served");
-    child
-}
-
-fn lift_file_limit(pid: u32) {
-    let unlimited = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: prlimit reads the struct, which outlives the call.
-    let result = unsafe {
-        libc::prlimit(
-            pid as i32,
-            libc::RLIMIT_FSIZE,
-            &unlimited,
-            std::ptr::null_mut(),
-        )
-    };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// Health once its writer is in `state`. Launch attempts drive it there: each is a write that is tried.
-fn health_until(coven: &Coven, mut is_wanted: impl FnMut(&Value) -> bool) -> Value {
-    loop {
-        let health = coven.get("/api/v1/health").json();
-        if is_wanted(&health) {
-            return health;
-        }
-    }
-}
 
 #[test]
 fn a_full_disk_holds_harnesses_back_and_costs_nothing() {

@@ -3,6 +3,7 @@
 //!
 //! Dropping a [`Coven`] ends everything that was started in its home, and removes it: also when the test fails.
 
+mod disk;
 mod events;
 mod home;
 mod http;
@@ -14,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+pub use disk::*;
 pub use events::*;
 pub use home::*;
 pub use http::*;

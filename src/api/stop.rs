@@ -1,0 +1,83 @@
+//! What a stop of the daemon has left undone.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::SessionId;
+
+/// The answer to `POST /daemon/stop`: given when everything is over, as the daemon's last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReport {
+    /// Every session's end is on disk.
+    pub clean: bool,
+    /// Where it is not clean, why not.
+    pub reason: Option<String>,
+    /// The sessions whose end is not on disk.
+    pub unwritten: Vec<UnwrittenSession>,
+}
+
+/// What of a session is not on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnwrittenSession {
+    /// Which.
+    pub session_id: SessionId,
+    /// Events that were not written.
+    pub events: u64,
+    /// Their payloads, in bytes.
+    pub bytes: u64,
+    /// Whether its process has ended.
+    pub exited: bool,
+    /// Whether its output was read to the end.
+    pub drained: bool,
+}
+
+impl StopReport {
+    /// Nothing is left undone.
+    pub fn clean() -> Self {
+        Self {
+            clean: true,
+            reason: None,
+            unwritten: Vec::new(),
+        }
+    }
+
+    /// This is.
+    pub fn unclean(reason: String, unwritten: Vec<UnwrittenSession>) -> Self {
+        Self {
+            clean: false,
+            reason: Some(reason),
+            unwritten,
+        }
+    }
+}
+
+impl fmt::Display for StopReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |of: fn(&UnwrittenSession) -> u64| self.unwritten.iter().map(of).sum::<u64>();
+        let (events, bytes) = (sum(|session| session.events), sum(|session| session.bytes));
+        write!(f, "{events} events ({bytes} bytes) are not on disk: ")?;
+        f.write_str(self.reason.as_deref().unwrap_or("nothing was missed"))?;
+        self.unwritten
+            .iter()
+            .try_for_each(|session| write!(f, "; {session}"))
+    }
+}
+
+impl fmt::Display for UnwrittenSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            session_id,
+            events,
+            bytes,
+            ..
+        } = self;
+        write!(f, "session {session_id}: {events} events, {bytes} bytes")?;
+        match (self.exited, self.drained) {
+            (false, _) => f.write_str(", and its process has not ended"),
+            (true, false) => f.write_str(", and what its pipes still held"),
+            (true, true) => Ok(()),
+        }
+    }
+}

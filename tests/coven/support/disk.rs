@@ -1,0 +1,143 @@
+//! A store that cannot be written, and a daemon that has to live with it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+use super::{Coven, Ran, wait_for_line, wait_until_gone};
+
+/// A daemon whose files cannot grow past `kib`: what a full disk is, without filling one (setrlimit(2),
+/// RLIMIT_FSIZE).
+fn spawn_with_file_limit(coven: &Coven, kib: u32) -> Child {
+    let serve = coven.command(["daemon", "serve"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args([
+            "-c",
+            &format!("ulimit -S -f {kib}; exec \"$0\" daemon serve"),
+        ])
+        .arg(serve.get_program())
+        .env_clear()
+        .envs(
+            serve
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stderr(Stdio::piped());
+    limited.spawn().unwrap()
+}
+
+/// The same, once it serves.
+pub fn serve_with_file_limit(coven: &Coven, kib: u32) -> Child {
+    let mut child = spawn_with_file_limit(coven, kib);
+    wait_for_line(&mut child, "contract_served");
+    child
+}
+
+/// The same, with all that it says from then on.
+pub fn listen_with_file_limit(coven: &Coven, kib: u32) -> Serving {
+    Serving::from_line(spawn_with_file_limit(coven, kib), "contract_served")
+}
+
+pub fn lift_file_limit(pid: u32) {
+    let unlimited = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: prlimit reads the struct, which outlives the call.
+    let result = unsafe {
+        libc::prlimit(
+            pid as i32,
+            libc::RLIMIT_FSIZE,
+            &unlimited,
+            std::ptr::null_mut(),
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Health once its writer is in `state`. Launch attempts drive it there: each is a write that is tried.
+pub fn health_until(coven: &Coven, mut is_wanted: impl FnMut(&Value) -> bool) -> Value {
+    loop {
+        let health = coven.get("/api/v1/health").json();
+        if is_wanted(&health) {
+            return health;
+        }
+    }
+}
+
+/// A daemon in the foreground, and all that it says.
+pub struct Serving {
+    child: Child,
+    err: JoinHandle<String>,
+}
+
+impl Serving {
+    /// Reads what `child` says, beginning with the line that holds `text`.
+    pub fn from_line(mut child: Child, text: &str) -> Self {
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let found = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.contains(text));
+        assert!(found.is_some(), "it has never said {text:?}");
+        let err = std::thread::spawn(move || {
+            let lines: Vec<String> = lines.map_while(Result::ok).collect();
+            lines.join("\n")
+        });
+        Self { child, err }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Waits for its end.
+    pub fn finish(self) -> Ran {
+        wait_until_gone(self.pid());
+        let mut ran = Ran::of(self.child.wait_with_output().unwrap());
+        ran.err = self.err.join().unwrap();
+        ran
+    }
+}
+
+/// A small file system of a home's own, until it is dropped.
+pub struct SmallDisk {
+    path: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    /// Puts the home of `coven` on a disk of `mib` MiB. `None`, having said so, where only root may.
+    pub fn under(coven: &Coven, mib: usize) -> Option<Self> {
+        let disk = Self { path: coven.home() };
+        if !disk.mount("", &format!("mode=0700,size={mib}m")) {
+            println!("skipped: no file system can be mounted here");
+            return None;
+        }
+        std::fs::create_dir(disk.path.join("adapters")).unwrap();
+        let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(disk.path.join("adapters"), only_ours).unwrap();
+        Some(disk)
+    }
+
+    /// Makes it as large as that.
+    pub fn resize(&self, mib: usize) {
+        assert!(self.mount("remount,", &format!("size={mib}m")));
+    }
+
+    fn mount(&self, how: &str, options: &str) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("{how}{options}"), "tmpfs"]);
+        let output = mount.arg(&self.path).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: after a failure there are still processes in it.
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
