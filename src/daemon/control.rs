@@ -193,7 +193,7 @@ fn is_locked(home: &Home) -> bool {
 }
 
 /// The daemon's process as it has put itself on record, if its pid has not gone to another process since.
-fn daemon_pid(home: &Home) -> Option<i32> {
+pub fn daemon_pid(home: &Home) -> Option<i32> {
     let daemon = home.read_daemon_file()?;
     let mark = sys::process_mark(daemon.pid)?;
     (daemon.pid > 1 && daemon.process_mark.as_ref() == Some(&mark)).then_some(daemon.pid)

@@ -245,6 +245,25 @@ fn files_that_others_can_reach_fail_with_the_chmods_that_mend_them() {
 }
 
 #[test]
+fn a_link_in_a_files_place_warns_and_fails_where_no_daemon_starts_with_it() {
+    let coven = Coven::start();
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let replace_by_link = |name: &str| {
+        let path = coven.home().join(name);
+        let target = coven.work().join(name);
+        fs::rename(&path, &target).unwrap();
+        symlink(&target, &path).unwrap();
+        path.display().to_string()
+    };
+    let database = replace_by_link("coven.sqlite3");
+    let parts = [&database, "is a symbolic link"];
+    assert_check(&doctor(&coven), "permissions", "warn", &parts);
+    let lock = replace_by_link("daemon.lock");
+    assert_check(&doctor(&coven), "permissions", "fail", &[&lock]);
+    assert_eq!(coven.cli(["daemon", "start"]).code, 1);
+}
+
+#[test]
 fn what_the_user_writes_may_be_read_by_others_but_not_written() {
     let coven = Coven::new();
     let patterns = coven.home().join("redact it's.txt");
@@ -778,4 +797,40 @@ fn a_home_that_cannot_be_read_says_whose_it_is() {
     for absent in ["daemon", "store", "permissions"] {
         assert_eq!(find(&report, absent), None, "nothing of it can be told");
     }
+}
+
+#[test]
+fn a_daemon_whose_binary_was_replaced_warns() {
+    let coven = Coven::new();
+    let ran = coven.shell("cp \"$0\" coven && ./coven daemon start && rm coven && cp \"$0\" coven");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let binary = coven.work().join("coven").display().to_string();
+    let report = doctor(&coven);
+    assert_check(&report, "version", "warn", &[&binary, "has been replaced"]);
+    fs::remove_file(&binary).unwrap();
+    // What the daemon would start as the harness that is built in.
+    assert_check(
+        &doctor(&coven),
+        "adapter.hello",
+        "fail",
+        &[&binary, "is gone"],
+    );
+}
+
+#[test]
+fn a_daemon_that_has_all_the_connections_it_takes_is_no_failure() {
+    let coven = Coven::start_with_env("COVEN_MAX_CONNECTIONS", "1");
+    let pid = coven.daemon_pid().to_string();
+    let mut holds = eventually_some("the one connection is ours", || {
+        let mut stream = coven.connect();
+        let request = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).ok()?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).ok()?;
+        answer.ends_with(b" 200").then_some(stream)
+    });
+    let report = doctor(&coven);
+    assert_check(&report, "daemon", "warn", &[&pid, "turns this away"]);
+    assert_check(&report, "socket", "pass", &[&pid]);
+    holds.flush().unwrap();
 }

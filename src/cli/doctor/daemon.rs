@@ -37,6 +37,8 @@ pub(super) struct Probe {
     file: Option<DaemonFile>,
     /// What it says it can do, if it could say so in time.
     pub(super) capabilities: Option<Capabilities>,
+    /// The process that is on record there, if it is still that process.
+    recorded: Option<i32>,
     /// Who starts it.
     pub(super) service: Service,
     /// Whose home it is, and so whose daemon.
@@ -68,6 +70,7 @@ impl Probe {
             is_deaf: true,
             file: home.read_daemon_file(),
             capabilities: None,
+            recorded: control::daemon_pid(home),
             service: Service::default(),
             owner: home::owner(home),
         };
@@ -94,14 +97,10 @@ impl Probe {
         }
     }
 
-    /// Its process, if it can be told from here.
+    /// Its process, if it can be told from here: what it says itself is a pid of its own namespace.
     pub(super) fn pid(&self) -> Option<i32> {
         let listens = self.listener.and_then(|listener| listener.pid);
-        listens.or(match &self.status {
-            Status::Running(health) => i32::try_from(health.daemon.pid).ok(),
-            Status::Busy { pid, .. } | Status::Stale { pid, .. } => *pid,
-            Status::Stopped | Status::Unsupported { .. } => None,
-        })
+        listens.or(self.recorded)
     }
 
     /// What its process has to work with, if it says so.
@@ -207,7 +206,10 @@ fn daemon(probe: &Probe) -> Check {
             let up = uptime(health.daemon.uptime_seconds);
             Check::pass(
                 DAEMON,
-                format!("running{pid}, up {up}, {live} live sessions of {total}"),
+                format!(
+                    "running (pid {}), up {up}, {live} live sessions of {total}",
+                    health.daemon.pid
+                ),
             )
         }
         Status::Busy { reason, .. } => Check::warn(

@@ -103,34 +103,96 @@ enum Rule {
     Unwritable,
 }
 
-/// What is wrong with the files, by what mends it.
-struct Faults {
-    /// Whose all of them should be.
-    owner: u32,
-    found: Vec<String>,
-    chmod_dir: Vec<String>,
-    chmod_file: Vec<String>,
-    chmod_own: Vec<String>,
-    chown: Vec<String>,
-    links: Vec<String>,
-    looked_at: usize,
+/// What is wrong with a file.
+struct Fault {
+    what: String,
+    mend: Mend,
+    path: PathBuf,
+}
+
+/// What mends it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mend {
+    CloseDir,
+    CloseFile,
+    DenyWriting,
+    Chown,
+    /// It works, but where it leads to is not looked at.
+    ReplaceLink,
+}
+
+impl Mend {
+    const ALL: [Self; 5] = [
+        Self::CloseDir,
+        Self::CloseFile,
+        Self::DenyWriting,
+        Self::Chown,
+        Self::ReplaceLink,
+    ];
+
+    /// The command, to which the files are added.
+    fn command(self, owner: u32) -> String {
+        match self {
+            Self::CloseDir => "chmod 700".into(),
+            Self::CloseFile => "chmod 600".into(),
+            Self::DenyWriting => "chmod go-w".into(),
+            Self::Chown => format!("chown {owner}"),
+            Self::ReplaceLink => {
+                "stop the daemon, and move the file itself to where its link is:".into()
+            }
+        }
+    }
 }
 
 fn permissions(home: &Home) -> Check {
-    let mut faults = Faults::new(owner(home));
+    let mut files: Vec<(PathBuf, Rule)> = Vec::new();
     for path in entries(home.path()) {
-        faults.look_at(&path, rule(home, &path));
+        let rule = rule(home, &path);
+        files.push((path, rule));
     }
-    for path in entries(&home.logs()) {
-        faults.look_at(&path, Rule::Private);
+    let logs = entries(&home.logs()).into_iter();
+    files.extend(logs.map(|path| (path, Rule::Private)));
+    // A link there is a manifest that is refused: its own check says so.
+    let manifests = entries(&home.adapters()).into_iter();
+    let manifests = manifests.filter(|path| !path.is_symlink());
+    files.extend(manifests.map(|path| (path, Rule::Unwritable)));
+    let owner = owner(home);
+    let each = files.iter();
+    let faults: Vec<Fault> = each
+        .flat_map(|(path, rule)| faults(path, *rule, owner))
+        .collect();
+    if faults.is_empty() {
+        let message = format!("{} files, none open to others", files.len());
+        return Check::pass(PERMISSIONS, message);
     }
-    for path in entries(&home.adapters()) {
-        // A link there is a manifest that is refused: its own check says so.
-        if !path.is_symlink() {
-            faults.look_at(&path, Rule::Unwritable);
-        }
+    verdict(home, &faults, owner)
+}
+
+fn verdict(home: &Home, faults: &[Fault], owner: u32) -> Check {
+    let named: Vec<&str> = faults
+        .iter()
+        .take(NAMED_MAX)
+        .map(|fault| fault.what.as_str())
+        .collect();
+    let mut message = named.join("; ");
+    if faults.len() > NAMED_MAX {
+        message.push_str(&format!("; and {} more", faults.len() - NAMED_MAX));
     }
-    faults.into_check()
+    let mends = Mend::ALL.into_iter().filter_map(|mend| {
+        let files: Vec<String> = faults
+            .iter()
+            .filter(|fault| fault.mend == mend)
+            .map(|fault| quoted(&fault.path))
+            .collect();
+        (!files.is_empty()).then(|| format!("{} {}", mend.command(owner), files.join(" ")))
+    });
+    let hint = mends.collect::<Vec<_>>().join("; ");
+    // The lock is opened without following links: no daemon starts.
+    let works = |fault: &Fault| fault.mend == Mend::ReplaceLink && fault.path != home.lock_file();
+    match faults.iter().all(works) {
+        true => Check::warn(PERMISSIONS, message, hint),
+        false => Check::fail(PERMISSIONS, message, hint),
+    }
 }
 
 /// Whether the daemon made it, and with which mode.
@@ -150,77 +212,37 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-impl Faults {
-    fn new(owner: u32) -> Self {
-        Self {
-            owner,
-            found: Vec::new(),
-            chmod_dir: Vec::new(),
-            chmod_file: Vec::new(),
-            chmod_own: Vec::new(),
-            chown: Vec::new(),
-            links: Vec::new(),
-            looked_at: 0,
-        }
+/// What is wrong with the file at `path`, which should be `owner`'s.
+fn faults(path: &Path, rule: Rule, owner: u32) -> Vec<Fault> {
+    // What is gone by now is no fault.
+    let Ok(meta) = path.symlink_metadata() else {
+        return Vec::new();
+    };
+    let (shown, mode) = (path.display(), meta.mode() & 0o7777);
+    let is_private = rule == Rule::Private;
+    let fault = |what: String, mend: Mend| Fault {
+        what: format!("{shown} {what}"),
+        mend,
+        path: path.to_owned(),
+    };
+    if meta.is_symlink() {
+        let link = fault("is a symbolic link".into(), Mend::ReplaceLink);
+        return Vec::from_iter(is_private.then_some(link));
     }
-
-    fn look_at(&mut self, path: &Path, rule: Rule) {
-        // What is gone by now is no fault.
-        let Ok(meta) = path.symlink_metadata() else {
-            return;
+    let mut faults = Vec::new();
+    if meta.uid() != owner && (is_private || meta.uid() != 0) {
+        let what = format!("belongs to uid {}", meta.uid());
+        faults.push(fault(what, Mend::Chown));
+    }
+    let too_much = if is_private { 0o077 } else { 0o022 };
+    if mode & too_much != 0 {
+        let what = format!("is open to others (mode {mode:04o})");
+        let mend = match (is_private, meta.is_dir()) {
+            (true, true) => Mend::CloseDir,
+            (true, false) => Mend::CloseFile,
+            (false, _) => Mend::DenyWriting,
         };
-        self.looked_at += 1;
-        let (shown, mode) = (path.display(), meta.mode() & 0o7777);
-        let is_private = rule == Rule::Private;
-        if meta.is_symlink() {
-            if is_private {
-                self.found.push(format!("{shown} is a symbolic link"));
-                self.links.push(quoted(path));
-            }
-            return;
-        }
-        if meta.uid() != self.owner && (is_private || meta.uid() != 0) {
-            self.found
-                .push(format!("{shown} belongs to uid {}", meta.uid()));
-            self.chown.push(quoted(path));
-        }
-        let too_much = if is_private { 0o077 } else { 0o022 };
-        if mode & too_much != 0 {
-            self.found
-                .push(format!("{shown} is open to others (mode {mode:04o})"));
-            match (is_private, meta.is_dir()) {
-                (true, true) => self.chmod_dir.push(quoted(path)),
-                (true, false) => self.chmod_file.push(quoted(path)),
-                (false, _) => self.chmod_own.push(quoted(path)),
-            }
-        }
+        faults.push(fault(what, mend));
     }
-
-    fn into_check(self) -> Check {
-        if self.found.is_empty() {
-            let message = format!("{} files, none open to others", self.looked_at);
-            return Check::pass(PERMISSIONS, message);
-        }
-        let chown = format!("chown {}", self.owner);
-        let mends = [
-            ("chmod 700", self.chmod_dir),
-            ("chmod 600", self.chmod_file),
-            ("chmod go-w", self.chmod_own),
-            (&chown, self.chown),
-            (
-                "with the daemon stopped, move the file itself to where its link is:",
-                self.links,
-            ),
-        ]
-        .into_iter()
-        .filter(|(_, files)| !files.is_empty())
-        .map(|(command, files)| format!("{command} {}", files.join(" ")));
-        let hint = mends.collect::<Vec<_>>().join("; ");
-        let more = self.found.len().saturating_sub(NAMED_MAX);
-        let mut message = self.found[..self.found.len() - more].join("; ");
-        if more > 0 {
-            message.push_str(&format!("; and {more} more"));
-        }
-        Check::fail(PERMISSIONS, message, hint)
-    }
+    faults
 }
