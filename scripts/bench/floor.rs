@@ -1,0 +1,100 @@
+//! The bare programs: what the same work costs without a daemon, and the harnesses that do as little as a harness can.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs the bare program `args[0]`. As a harness its prompt is the last argument, behind `--`.
+pub fn run(args: &[String]) {
+    let prompt = args.last().map_or("", String::as_str);
+    match args[0].as_str() {
+        "tiny-http" => tiny_http(&args[1], &args[2]),
+        "echo" => echo(&args[1]),
+        "nothing" => {}
+        "emit" => emit(prompt.parse().unwrap()),
+        other => panic!("no such program: {other}"),
+    }
+}
+
+/// A bare program that serves on a socket.
+pub struct Floor(Child);
+
+impl Floor {
+    pub fn start(args: &[&str], socket: &Path) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .arg("--floor")
+            .args(args)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::os::unix::net::UnixStream::connect(socket).is_err() {
+            assert!(Instant::now() < deadline, "{args:?} does not serve");
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Four workers on one server, as tiny_http's own documentation has it, answering so many bytes of JSON.
+fn tiny_http(socket: &str, bytes: &str) {
+    let body = "x".repeat(bytes.parse().unwrap());
+    let server = std::sync::Arc::new(tiny_http::Server::http_unix(Path::new(socket)).unwrap());
+    let worker = || {
+        let (server, body) = (std::sync::Arc::clone(&server), body.clone());
+        std::thread::spawn(move || {
+            while let Ok(request) = server.recv() {
+                let json: tiny_http::Header = "Content-Type: application/json".parse().unwrap();
+                let response = tiny_http::Response::from_string(&body).with_header(json);
+                let _ = request.respond(response);
+            }
+        })
+    };
+    let workers: Vec<_> = (0..4).map(|_| worker()).collect();
+    for worker in workers {
+        let _ = worker.join();
+    }
+}
+
+/// Gives back what it gets: what a round trip to another process costs at least.
+fn echo(socket: &str) {
+    let listener = UnixListener::bind(socket).unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64 * 1024];
+            while let Ok(n) = stream.read(&mut buffer) {
+                if n == 0 || stream.write_all(&buffer[..n]).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// So many bytes, in lines of 100.
+fn emit(bytes: usize) {
+    let mut lines = Vec::with_capacity(1 << 20);
+    let mut number = 0_u64;
+    let mut left = bytes;
+    let mut out = std::io::stdout().lock();
+    while left > 0 {
+        lines.clear();
+        while lines.len() + 100 <= 1 << 16 && lines.len() < left {
+            number += 1;
+            lines.extend_from_slice(format!("{number:>12} the quick brown fox jumps over the lazy dog, and what it says is of no interest ......\n").as_bytes());
+        }
+        let n = lines.len().min(left);
+        out.write_all(&lines[..n]).unwrap();
+        left -= n;
+    }
+}

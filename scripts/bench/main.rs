@@ -1,0 +1,62 @@
+//! `cargo bench [-- [--quick] [--json FILE] [FILTER…]]`: what the daemon costs, each figure beside its floor: the same work
+//! in the same run by a bare program. Absolute times are the machine's; ratios are ours.
+//!
+//! One file a subject, and a line in [`SUBJECTS`]. The bare programs are this binary again, started with `--floor`.
+
+mod floor;
+mod health;
+mod idle;
+mod lab;
+mod launch;
+mod output;
+mod report;
+
+use std::process::ExitCode;
+
+use report::Report;
+
+/// A name, and what measures it.
+type Subject = (&'static str, fn(&mut Report));
+
+/// What can be measured. A filter names it by any part of its name.
+const SUBJECTS: &[Subject] = &[
+    ("health", health::measure),
+    ("idle", idle::measure),
+    ("launch", launch::measure),
+    ("output", output::measure),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == "--floor") {
+        floor::run(&args[1..]);
+        return ExitCode::SUCCESS;
+    }
+    let mut report = Report::default();
+    let mut json = None;
+    let mut filters = Vec::new();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => report.is_quick = true,
+            "--json" => json = args.next(),
+            // What cargo itself passes.
+            "--bench" => {}
+            _ => filters.push(arg),
+        }
+    }
+    println!("{}", report::machine());
+    for (name, measure) in SUBJECTS {
+        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
+            measure(&mut report);
+        }
+    }
+    report.print();
+    if let Some(path) = json
+        && let Err(err) = std::fs::write(&path, report.json())
+    {
+        eprintln!("{path}: {err}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
