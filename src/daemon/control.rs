@@ -214,7 +214,15 @@ pub fn start(home: &Home) -> Result<Started, ControlError> {
     if let Some(already) = running(home)? {
         return Ok(already);
     }
-    let report = spawn_daemon(home).map_err(ControlError::start)?;
+    let log = home.log_file();
+    // Where the runtime's last words go, should the daemon abort.
+    let stderr = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log)
+        .map_err(|err| home.io(&log, err))?;
+    let report = spawn_daemon(home, &stderr).map_err(ControlError::start)?;
     let report = read_report(report).map_err(ControlError::start)?;
     match report {
         StartReport {
@@ -253,17 +261,11 @@ fn running(home: &Home) -> Result<Option<Started>, ControlError> {
 }
 
 /// Starts this binary as the daemon, in a session of its own; returns what it reports on.
-fn spawn_daemon(home: &Home) -> io::Result<OwnedFd> {
+fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
     sys::keep_inherited_descriptors();
     let executable = std::env::current_exe()?;
     let (report, child_stdout) = sys::pipe()?;
     let null = File::open("/dev/null")?;
-    // Where the runtime's last words go, should the daemon abort.
-    let stderr = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(home.log_file())?;
     let argument = |text: &str| CString::new(text).map_err(io::Error::other);
     let env = std::env::vars_os()
         // A daemon that is started inside a session is no part of it.

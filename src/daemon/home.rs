@@ -47,7 +47,16 @@ impl HomeError {
             Self::Unknown => "set COVEN_HOME to a directory of your own".into(),
             Self::Refused { mend, .. } => mend.clone(),
             Self::SocketTooLong { .. } => "set COVEN_HOME to a shorter path".into(),
-            Self::Io { path, .. } => format!("look at {}, or set COVEN_HOME", path.display()),
+            Self::Io { path, err } => {
+                let path = path.display();
+                match err.kind() {
+                    io::ErrorKind::StorageFull => format!("make room on the disk of {path}"),
+                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                        format!("make {path} writable, or set COVEN_HOME")
+                    }
+                    _ => format!("look at {path}, or set COVEN_HOME"),
+                }
+            }
         }
     }
 }
@@ -140,7 +149,8 @@ impl Home {
         }
     }
 
-    fn io(&self, path: &Path, err: io::Error) -> HomeError {
+    /// What becomes of an `err` with the file `path` of this home.
+    pub fn io(&self, path: &Path, err: io::Error) -> HomeError {
         HomeError::Io {
             path: path.to_owned(),
             err,
@@ -239,13 +249,15 @@ impl Home {
     ///
     /// # Errors
     /// What open(2) reports.
-    pub fn open_lock(&self) -> io::Result<File> {
+    pub fn open_lock(&self) -> Result<File, HomeError> {
+        let lock = self.lock_file();
         OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
-            .open(self.lock_file())
+            .open(&lock)
+            .map_err(|err| self.io(&lock, err))
     }
 
     /// What the daemon wrote about itself; `None` if there is nothing readable.

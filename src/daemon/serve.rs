@@ -102,7 +102,7 @@ impl ServeError {
             Self::Home(err) => err.mend(),
             Self::AlreadyRunning { .. } => "coven daemon status".into(),
             Self::Locked { .. } => "coven daemon stop, then coven daemon start".into(),
-            Self::Store { path, .. } => format!("look at {}", path.display()),
+            Self::Store { path, err } => err.advice(path),
             Self::Setting(bad) => format!("unset {}", bad.name),
             Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) => {
                 "look at the end of logs/daemon.log in COVEN_HOME".into()
@@ -171,7 +171,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
     let redactor = Arc::new(redactor);
     let log = Log::start(destination, settings.log_format, Arc::clone(&redactor));
-    let _log = log.map_err(io_error("the log cannot be opened"))?;
+    let _log = log.map_err(|err| home.io(&home.log_file(), err))?;
     for bad in bad_patterns {
         warn!(event = "redact_pattern_refused", path:% = home.redact_file().display(), line = bad.line,
             reason = bad.reason.as_str(); "");
@@ -271,9 +271,7 @@ fn run(
 
 /// One daemon a home: who holds the lock.
 fn take_lock(home: &Home) -> Result<File, ServeError> {
-    let lock = home
-        .open_lock()
-        .map_err(io_error("the lock cannot be opened"))?;
+    let lock = home.open_lock()?;
     if lock.try_lock().is_ok() {
         return Ok(lock);
     }
@@ -359,7 +357,7 @@ fn announce(home: &Home, started_at: Timestamp) -> Result<(), ServeError> {
         socket: socket.display().to_string(),
         process_mark: sys::process_mark(pid),
     })
-    .map_err(io_error("daemon.json cannot be written"))
+    .map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))
 }
 
 /// What is not on disk of the sessions that were given up: each has its line in the log.

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::api::ApiError;
 
@@ -133,6 +133,41 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl StoreError {
+    /// What to do about it where it keeps the database at `path` from being opened. Nothing of the file has been
+    /// changed then.
+    pub fn advice(&self, path: &Path) -> String {
+        let path = path.display();
+        let code = match self {
+            Self::Newer { .. } => return "run the coven that wrote it, or set COVEN_HOME".into(),
+            Self::Foreign => return format!("move it away: mv {path} {path}.old"),
+            Self::Damaged { .. } => Some(ErrorCode::DatabaseCorrupt),
+            Self::Sqlite(err) => err.sqlite_error_code(),
+            Self::Io(err) => match err.kind() {
+                io::ErrorKind::StorageFull => Some(ErrorCode::DiskFull),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                    Some(ErrorCode::ReadOnly)
+                }
+                _ => None,
+            },
+        };
+        match code {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
+                "put a copy that coven backup made in its place, or save what can be read: \
+                 sqlite3 {path} .recover | sqlite3 {path}.new"
+            ),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                format!("fuser -v {path}, to see which process holds it")
+            }
+            Some(ErrorCode::DiskFull) => format!("make room on the disk of {path}"),
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                format!("make {path} and its directory writable")
+            }
+            _ => "coven doctor".into(),
+        }
+    }
+}
 
 impl From<StoreError> for ApiError {
     fn from(err: StoreError) -> Self {

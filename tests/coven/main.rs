@@ -9,6 +9,7 @@ mod cli_errors;
 mod connections;
 mod costs;
 mod daemon;
+mod damage;
 mod disk_full;
 mod doctor;
 mod endings;

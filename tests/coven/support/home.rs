@@ -225,6 +225,11 @@ impl Coven {
             .collect()
     }
 
+    /// The database's file; `suffix` is that of one beside it.
+    pub fn database_file(&self, suffix: &str) -> PathBuf {
+        self.home().join(format!("coven.sqlite3{suffix}"))
+    }
+
     /// The database, opened by `sqlite3`'s own code path of rusqlite, to read.
     pub fn database(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.home().join("coven.sqlite3")).unwrap()

@@ -8,6 +8,7 @@ mod events;
 mod home;
 mod http;
 mod process;
+mod random;
 mod sessions;
 
 use std::fs;
@@ -20,6 +21,7 @@ pub use events::*;
 pub use home::*;
 pub use http::*;
 pub use process::*;
+pub use random::*;
 pub use sessions::*;
 
 /// No single wait of a test takes longer: what takes longer hangs.
