@@ -121,7 +121,7 @@ fn status(home: &Home, json: bool) -> Outcome {
     if json {
         out.pretty_json(&status_json(home, &status))?;
     } else {
-        print_status(home, &status, &mut out)?;
+        out.facts(&status_facts(home, &status))?;
     }
     Ok(match status {
         Status::Running(_) | Status::Busy { .. } => 0,
@@ -130,7 +130,8 @@ fn status(home: &Home, json: bool) -> Outcome {
     })
 }
 
-fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliError> {
+/// What `status` prints.
+pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, String)> {
     let socket = visible(&home.socket().display().to_string());
     match status {
         Status::Running(health) => {
@@ -140,7 +141,7 @@ fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliEr
                 None => format!("{:?}", writer.state).to_lowercase(),
                 Some(err) => format!("failed: {}", visible(err)),
             };
-            out.facts(&[
+            vec![
                 ("state", "running".into()),
                 ("pid", daemon.pid.to_string()),
                 ("socket", visible(&daemon.socket)),
@@ -156,7 +157,7 @@ fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliEr
                 ),
                 ("event writer", state),
                 ("next", "coven sessions".into()),
-            ])
+            ]
         }
         Status::Busy { reason, pid } => {
             let mut facts = vec![
@@ -166,13 +167,13 @@ fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliEr
             ];
             facts.extend(pid.map(|pid| ("pid", pid.to_string())));
             facts.push(("next", "wait, or close some of its connections".into()));
-            out.facts(&facts)
+            facts
         }
-        Status::Stopped => out.facts(&[
+        Status::Stopped => vec![
             ("state", "stopped".into()),
             ("socket", socket),
             ("next", "coven daemon start".into()),
-        ]),
+        ],
         Status::Stale {
             reason,
             pid,
@@ -190,9 +191,9 @@ fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliEr
             ];
             facts.extend(pid.map(|pid| ("pid", pid.to_string())));
             facts.push(("next", next.into()));
-            out.facts(&facts)
+            facts
         }
-        Status::Unsupported { found } => out.facts(&[
+        Status::Unsupported { found } => vec![
             ("state", "unsupported".into()),
             (
                 "reason",
@@ -200,11 +201,12 @@ fn print_status(home: &Home, status: &Status, out: &mut Out) -> Result<(), CliEr
             ),
             ("socket", socket),
             ("next", "coven daemon restart".into()),
-        ]),
+        ],
     }
 }
 
-fn status_json(home: &Home, status: &Status) -> serde_json::Value {
+/// What `status --json` prints.
+pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
     let socket = home.socket().display().to_string();
     match status {
         Status::Running(health) => json!({

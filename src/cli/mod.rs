@@ -8,6 +8,7 @@ mod archive;
 mod args;
 mod attach;
 mod daemon;
+mod diagnostics;
 mod doctor;
 mod error;
 mod events;
@@ -73,6 +74,7 @@ enum Verb {
     Logs(logs::Args),
     Adapters(adapters::Args),
     Doctor(doctor::Args),
+    Diagnostics(diagnostics::Args),
     Metrics(metrics::Args),
     Vacuum(store::VacuumArgs),
     Backup(store::BackupArgs),
@@ -101,6 +103,7 @@ impl Verb {
             Self::Logs(args) => logs::run(&args),
             Self::Adapters(args) => adapters::run(&args),
             Self::Doctor(args) => doctor::run(&args),
+            Self::Diagnostics(args) => diagnostics::run(&args),
             Self::Metrics(args) => metrics::run(&args),
             Self::Vacuum(args) => store::vacuum(&args),
             Self::Backup(args) => store::backup(&args),
@@ -177,6 +180,12 @@ fn record(err: &CliError, args: &[String]) {
         exit: err.exit_code(),
     };
     command.append_to(&home.failures_file());
+}
+
+/// Whether `text` is what [`verb_of`] gives for some command line.
+fn is_verb(text: &str) -> bool {
+    let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    verb_of(&words) == text
 }
 
 /// The verb that `args` begin with, as far as there is one: nothing that could be a prompt.

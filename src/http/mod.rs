@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 pub use accept::Server;
+pub use routes::is_route_name;
 pub use store::PATIENCE as CHORE_PATIENCE;
 
 use crate::adapters;

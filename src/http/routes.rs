@@ -64,6 +64,14 @@ impl Route {
     }
 }
 
+/// Whether `name` is what the log calls a route: a pattern of ours, with its method or, for one that the route does not
+/// take, without; or that of a request that came to none.
+pub fn is_route_name(name: &str) -> bool {
+    let mut routes = ROUTES.iter();
+    matches!(name, "unknown" | "unread")
+        || routes.any(|route| name == route.name || name == route.pattern())
+}
+
 /// Finds the handler for a request and calls it; also gives the route's name, for the log.
 pub(super) fn dispatch(call: &Call<'_>) -> (&'static str, Result<Answer, ApiError>) {
     let method = call.request.method.as_str();

@@ -99,7 +99,7 @@ fn quick_check(connection: &Connection, deadline: Instant) -> rusqlite::Result<I
 }
 
 /// A connection that takes no lock and writes no file (SQLite, "URI Filenames", `immutable`).
-fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_bytes() {
         match byte {

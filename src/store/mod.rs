@@ -15,6 +15,7 @@ mod reader;
 mod retention;
 mod schema;
 mod status;
+mod survey;
 mod tail;
 mod truncate;
 mod writer;
@@ -37,6 +38,7 @@ pub use reader::{EventQuery, EventRead, Reader, SessionQuery};
 pub use retention::{Pruned, Retention};
 pub use schema::StoreError;
 pub use status::{StoreStatus, Waiting};
+pub use survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};
 pub use truncate::Dropped;
 pub use writer::{Unwritten, Writer};
 

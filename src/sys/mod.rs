@@ -254,17 +254,29 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail as u64 * stat.f_frsize as u64)
 }
 
-/// The home directory that the user database has for this user, for when `HOME` is not set.
-pub fn home_from_passwd() -> Option<std::path::PathBuf> {
+/// What the user database has of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The login name.
+    pub name: String,
+    /// The full name, as far as it is on record (the first field of GECOS).
+    pub full_name: String,
+    /// The home directory.
+    pub home: std::path::PathBuf,
+}
+
+/// The user `uid`, as the user database has it; the look-up can ask a directory server, and take its time.
+pub fn user(uid: u32) -> Option<User> {
+    use std::ffi::{CStr, OsStr};
     use std::os::unix::ffi::OsStrExt;
     let mut buffer = vec![0u8; 16 * 1024];
     let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
     let mut found = std::ptr::null_mut();
     // SAFETY: getpwuid_r fills `entry`, whose strings point into `buffer`; both outlive the use, and
     // `found` is null unless the entry was filled.
-    unsafe {
+    let [name, gecos, home] = unsafe {
         let status = libc::getpwuid_r(
-            euid(),
+            uid,
             entry.as_mut_ptr(),
             buffer.as_mut_ptr().cast(),
             buffer.len(),
@@ -273,8 +285,60 @@ pub fn home_from_passwd() -> Option<std::path::PathBuf> {
         if status != 0 || found.is_null() {
             return None;
         }
-        let dir = std::ffi::CStr::from_ptr((*found).pw_dir);
-        Some(std::ffi::OsStr::from_bytes(dir.to_bytes()).into())
+        let entry = *found;
+        // A C library can leave out what the database does not have.
+        [entry.pw_name, entry.pw_gecos, entry.pw_dir].map(|text| match text.is_null() {
+            true => Vec::new(),
+            false => CStr::from_ptr(text).to_bytes().to_vec(),
+        })
+    };
+    let gecos = String::from_utf8_lossy(&gecos);
+    Some(User {
+        name: String::from_utf8_lossy(&name).into_owned(),
+        full_name: gecos.split(',').next().unwrap_or_default().to_owned(),
+        home: OsStr::from_bytes(&home).into(),
+    })
+}
+
+/// The home directory that the user database has for this user, for when `HOME` is not set.
+pub fn home_from_passwd() -> Option<std::path::PathBuf> {
+    Some(user(euid())?.home)
+}
+
+/// What uname(2) says of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// `Linux` or `Darwin`.
+    pub name: String,
+    /// The kernel's release.
+    pub release: String,
+    /// The kind of machine, as `x86_64`.
+    pub machine: String,
+    /// The host's name.
+    pub host: String,
+}
+
+/// The system that this runs on.
+pub fn system() -> System {
+    let mut names = std::mem::MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: uname(2) fills the struct; should it fail, it is all zeros, which are four empty strings.
+    let names = unsafe {
+        libc::uname(names.as_mut_ptr());
+        names.assume_init()
+    };
+    let text = |field: &[libc::c_char]| {
+        let bytes: Vec<u8> = field
+            .iter()
+            .take_while(|&&c| c != 0)
+            .map(|&c| c as u8)
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    System {
+        name: text(&names.sysname),
+        release: text(&names.release),
+        machine: text(&names.machine),
+        host: text(&names.nodename),
     }
 }
 

@@ -10,6 +10,7 @@ mod connections;
 mod costs;
 mod daemon;
 mod damage;
+mod diagnostics;
 mod disk_full;
 mod doctor;
 mod endings;

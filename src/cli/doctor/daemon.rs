@@ -27,8 +27,8 @@ const WRITER: &str = "writer";
 const PROBE_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// What is to be seen of the daemon.
-pub(super) struct Probe {
-    pub(super) status: Status,
+pub(in crate::cli) struct Probe {
+    pub(in crate::cli) status: Status,
     /// Who listens on the socket, as the kernel has it.
     listener: Option<Peer>,
     /// Nobody has even taken a connection.
@@ -36,7 +36,7 @@ pub(super) struct Probe {
     /// What it put on record about itself.
     file: Option<DaemonFile>,
     /// What it says it can do, if it could say so in time.
-    pub(super) capabilities: Option<Capabilities>,
+    pub(in crate::cli) capabilities: Option<Capabilities>,
     /// The process that is on record there, if it is still that process.
     recorded: Option<i32>,
     /// Who starts it.
@@ -47,7 +47,7 @@ pub(super) struct Probe {
 
 impl Probe {
     /// Looks, for [`PROBE_PATIENCE`] at most: a connect waits for ever where a daemon that hangs has its queue full.
-    pub(super) fn of(home: &Home) -> Self {
+    pub(in crate::cli) fn of(home: &Home) -> Self {
         let (found, finds) = bounded(3);
         let thread_home = home.clone();
         // It ends with this process at the latest.
@@ -90,7 +90,7 @@ impl Probe {
     }
 
     /// The daemon's health, if it answers.
-    pub(super) fn health(&self) -> Option<&Health> {
+    pub(in crate::cli) fn health(&self) -> Option<&Health> {
         match &self.status {
             Status::Running(health) => Some(health),
             _ => None,
@@ -104,12 +104,12 @@ impl Probe {
     }
 
     /// What its process has to work with, if it says so.
-    pub(super) fn process(&self) -> Option<&DaemonProcess> {
+    pub(in crate::cli) fn process(&self) -> Option<&DaemonProcess> {
         self.capabilities.as_ref()?.process.as_ref()
     }
 
     /// Nothing is there, nor was anything left behind.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(in crate::cli) fn is_stopped(&self) -> bool {
         matches!(self.status, Status::Stopped)
     }
 }

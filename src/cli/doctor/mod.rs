@@ -19,7 +19,7 @@ use super::output::{Out, visible};
 use crate::api::{Check, CheckStatus, Report};
 use crate::daemon::{Home, HomeError};
 use crate::sys;
-use daemon::Probe;
+pub(super) use daemon::Probe;
 
 /// How long all of it may take, without the self-test.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         out.pretty_json(&report)?;
     } else {
-        print(&report, &mut out)?;
+        out.line(&lines(&report).join("\n"))?;
     }
     Ok(u8::from(!report.ok))
 }
@@ -82,26 +82,29 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
 }
 
 /// A line a check, what to do about it on the line below, and the sum at the end.
-fn print(report: &Report, out: &mut Out) -> Result<(), super::CliError> {
+pub(super) fn lines(report: &Report) -> Vec<String> {
     let ids = report.checks.iter().map(|check| check.id.len());
     let width = ids.max().unwrap_or(0);
+    let mut lines = Vec::new();
     for check in &report.checks {
         let (status, id) = (check.status.as_str(), &check.id);
-        out.line(&format!(
+        lines.push(format!(
             "{status}  {id:width$}  {}",
             visible(&check.message)
-        ))?;
+        ));
         if let Some(hint) = &check.hint {
             let indent = "pass".len() + 2 + width + 2;
-            out.line(&format!("{:indent$}try: {}", "", visible(hint)))?;
+            lines.push(format!("{:indent$}try: {}", "", visible(hint)));
         }
     }
     let count = |status| report.count(status);
-    out.line(&format!(
-        "\n{} checks: {} pass, {} warn, {} fail",
+    let sum = format!(
+        "{} checks: {} pass, {} warn, {} fail",
         report.checks.len(),
         count(CheckStatus::Pass),
         count(CheckStatus::Warn),
         count(CheckStatus::Fail),
-    ))
+    );
+    lines.extend([String::new(), sum]);
+    lines
 }

@@ -1,0 +1,228 @@
+//! What the daemon says of itself, and what can be said of it from outside: status, health, capabilities, adapters,
+//! metrics.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::anonymise::Anonymiser;
+use super::report::{Block, aligned};
+use super::words;
+use crate::adapters::{ManifestSources, Registry};
+use crate::api::{AdapterStatus, Capabilities, RefusedManifest};
+use crate::cli::daemon::{status_facts, status_json};
+use crate::cli::doctor::Probe;
+use crate::client::Client;
+use crate::daemon::Home;
+
+/// How long the daemon may take for its metrics.
+const METRICS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The metrics that are shown: what is counted over the daemon's life, and what it uses now.
+#[rustfmt::skip]
+const METRICS: &[&str] = &[
+    "coven_uptime_seconds", "coven_launches_total", "coven_launch_failures_total", "coven_http_requests_total",
+    "coven_events_written_total", "coven_output_bytes_total", "coven_writer_queue_events", "coven_writer_queue_bytes",
+    "coven_store_commits_total", "coven_redactions_total", "coven_store_size_bytes", "coven_store_used_bytes",
+    "coven_store_wal_size_bytes", "coven_store_free_disk_bytes", "coven_output_truncated_events_total",
+    "coven_output_truncated_bytes_total", "coven_process_resident_memory_bytes", "coven_process_open_fds",
+    "coven_process_threads",
+];
+
+/// What manifests say for people.
+pub(super) const MANIFEST_TEXTS: &str = "labels and hints of manifests";
+
+/// `coven daemon status`.
+pub(super) fn status(home: &Home, probe: &Probe, a: &Anonymiser) -> Block {
+    let mut json = status_json(home, &probe.status);
+    anonymise(&mut json, a);
+    let facts = status_facts(home, &probe.status);
+    let facts = facts.into_iter().map(|(name, value)| {
+        let value = match name {
+            "socket" => a.path(&value),
+            _ => a.text(&value),
+        };
+        (name.to_owned(), value)
+    });
+    Block::Printed(json, aligned(&facts.collect::<Vec<_>>()))
+}
+
+/// `GET /health`.
+pub(super) fn health(probe: &Probe, a: &Anonymiser) -> Block {
+    let Some(health) = probe.health() else {
+        return Block::Missing("no daemon answers".into());
+    };
+    match serde_json::to_value(health) {
+        Ok(mut json) => {
+            anonymise(&mut json, a);
+            Block::Json(json)
+        }
+        Err(err) => Block::Missing(a.text(&err.to_string())),
+    }
+}
+
+/// The texts of an answer, each by its name. Numbers and words of our own are most of it.
+fn anonymise(json: &mut Value, a: &Anonymiser) {
+    let Value::Object(object) = json else {
+        if let Value::String(text) = json {
+            *text = a.text(text);
+        }
+        if let Value::Array(values) = json {
+            values.iter_mut().for_each(|value| anonymise(value, a));
+        }
+        return;
+    };
+    for (name, value) in object {
+        match (name.as_str(), value) {
+            ("socket", Value::String(path)) => *path = a.path(path),
+            ("covenVersion" | "apiVersion", Value::String(version))
+                if !words::is_version(version) =>
+            {
+                a.count("versions that are none", 1);
+                *version = "?".into();
+            }
+            (_, value) => anonymise(value, a),
+        }
+    }
+}
+
+/// The directories in which the daemon looks harnesses up.
+pub(super) fn path_of(probe: &Probe) -> Option<Vec<String>> {
+    let path = probe.process()?.path.as_ref()?;
+    let dirs = std::env::split_paths(path);
+    Some(dirs.map(|dir| dir.display().to_string()).collect())
+}
+
+/// What the daemon is set to and may use, but for its `PATH`.
+pub(super) fn process(probe: &Probe) -> Block {
+    let Some(process) = probe.process() else {
+        return Block::Missing("no daemon says so".into());
+    };
+    Block::Facts(vec![
+        ("redact", process.redact.into()),
+        ("maxSessions", process.max_sessions.into()),
+        ("maxConnections", process.max_connections.into()),
+        ("openFiles", process.open_files.soft.into()),
+        ("processes", process.processes.soft.into()),
+    ])
+}
+
+/// What clients can ask for.
+pub(super) fn capabilities(probe: &Probe, a: &Anonymiser) -> Block {
+    let Some(capabilities) = &probe.capabilities else {
+        return Block::Missing("no daemon answers".into());
+    };
+    const COLUMNS: &[&str] = &["id", "status", "policy", "actions"];
+    let rows = capabilities.capabilities.iter().map(|capability| {
+        let actions = capability.actions.join(", ");
+        [
+            &capability.id,
+            &capability.status,
+            &capability.policy,
+            &actions,
+        ]
+        .map(|text| Value::from(a.text(text)))
+        .to_vec()
+    });
+    Block::Table(COLUMNS, rows.collect())
+}
+
+/// The harnesses that are known, and to whom.
+pub(super) struct Harnesses {
+    known_to: &'static str,
+    adapters: Vec<AdapterStatus>,
+    refused: Vec<RefusedManifest>,
+}
+
+impl Harnesses {
+    /// As the daemon has them.
+    pub(super) fn of_daemon(capabilities: &Capabilities) -> Self {
+        Self {
+            known_to: "the daemon, in its environment",
+            adapters: capabilities.adapters.clone(),
+            refused: capabilities.refused_manifests.clone(),
+        }
+    }
+
+    /// As a daemon would have them that is started from here.
+    pub(super) fn from_here(home: &Home) -> Self {
+        let executable = std::env::current_exe().unwrap_or_default();
+        let registry = Registry::load(&executable, &ManifestSources::from_env(home.adapters()));
+        let adapters = registry.adapters().iter();
+        Self {
+            known_to: "this command, in its environment",
+            adapters: adapters.map(|adapter| adapter.status()).collect(),
+            refused: registry.refused().to_vec(),
+        }
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.adapters
+            .iter()
+            .map(|adapter| adapter.id.clone())
+            .collect()
+    }
+
+    pub(super) fn block(&self, a: &Anonymiser) -> Block {
+        const COLUMNS: &[&str] = &["id", "source", "executable", "available", "path"];
+        const REFUSED: &[&str] = &["source", "reason"];
+        let adapters = self.adapters.iter().map(|adapter| {
+            let is_bundled = adapter.source == "bundled";
+            if !is_bundled {
+                a.count(MANIFEST_TEXTS, 1);
+            }
+            vec![
+                a.text(&adapter.id).into(),
+                if is_bundled {
+                    "bundled".into()
+                } else {
+                    a.path(&adapter.source).into()
+                },
+                a.text(&adapter.executable).into(),
+                adapter.available.into(),
+                adapter.path.as_deref().map(|path| a.path(path)).into(),
+            ]
+        });
+        let refused = self.refused.iter().map(|refused| {
+            let reason = words::known_reason(&refused.reason);
+            if reason.is_none() {
+                a.count("reasons why a manifest was refused", 1);
+            }
+            vec![a.path(&refused.source).into(), reason.into()]
+        });
+        Block::Group(vec![
+            (
+                "knownTo",
+                Block::Facts(vec![("knownTo", self.known_to.into())]),
+            ),
+            ("adapters", Block::Table(COLUMNS, adapters.collect())),
+            ("refusedManifests", Block::Table(REFUSED, refused.collect())),
+        ])
+    }
+}
+
+/// The daemon's metrics, as it sends them.
+pub(super) fn read_metrics(home: &Home) -> Result<String, String> {
+    let result = Client::connect_within(&home.socket(), METRICS_PATIENCE)
+        .and_then(|(mut client, _)| client.get_bytes("/metrics"));
+    match result {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(err) => Err(err.to_string()),
+    }
+}
+
+pub(super) fn metrics(page: &Result<String, String>, a: &Anonymiser) -> Block {
+    let page = match page {
+        Ok(page) => page,
+        Err(why) => return Block::Missing(a.text(why)),
+    };
+    const COLUMNS: &[&str] = &["name", "value"];
+    let rows = page.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let name = series.split('{').next()?;
+        // Most are whole numbers, and stay such.
+        let value: Value = serde_json::from_str(value).ok()?;
+        (METRICS.contains(&name) && value.is_number()).then(|| vec![series.into(), value])
+    });
+    Block::Table(COLUMNS, rows.collect())
+}

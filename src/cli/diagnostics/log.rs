@@ -1,0 +1,283 @@
+//! The logs: the daemon's last records and failures, and the commands that failed. Of a record only fields go into the
+//! report that are known, and only values of the form that the field has; the rest is counted.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use log::Level;
+use serde_json::Value;
+
+use super::anonymise::Anonymiser;
+use super::report::Block;
+use super::words;
+use crate::api::SessionId;
+use crate::daemon::Home;
+use crate::http::is_route_name;
+use crate::observe::{COMMAND_FAILED, LogRecord};
+
+/// What is read of a file, its end, in bytes.
+const READ_MAX: u64 = 2 * 1024 * 1024;
+
+/// Records that are shown of the daemon's log.
+const RECORDS_SHOWN: usize = 200;
+
+/// Failures that are shown of each log.
+const FAILURES_SHOWN: usize = 20;
+
+/// What the end of a log has.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    records: Vec<LogRecord>,
+    /// Lines that are no records.
+    others: u64,
+}
+
+/// The end of the daemon's log, and of the file before it.
+pub(super) fn daemon_tail(home: &Home) -> Result<Tail, String> {
+    read(&home.log_file()).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => {
+            "there is no logs/daemon.log; a daemon in the foreground logs to its supervisor (journalctl)".into()
+        }
+        _ => format!("logs/daemon.log cannot be read: {err}"),
+    })
+}
+
+/// The end of the record of failed commands.
+pub(super) fn commands_tail(home: &Home) -> Result<Tail, String> {
+    match read(&home.failures_file()) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Tail::default()),
+        result => result.map_err(|err| format!("logs/cli.log cannot be read: {err}")),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Tail> {
+    let mut text = read_end(path)?;
+    // Just rotated: what is asked for is in the file before.
+    if text.lines().count() < RECORDS_SHOWN {
+        let mut older = path.as_os_str().to_owned();
+        older.push(".1");
+        let older = read_end(&PathBuf::from(older)).unwrap_or_default();
+        text = older + &text;
+    }
+    let mut tail = Tail::default();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match LogRecord::parse(line) {
+            Some(record) => tail.records.push(record),
+            None => tail.others += 1,
+        }
+    }
+    Ok(tail)
+}
+
+/// The last whole lines of a regular file.
+fn read_end(path: &Path) -> io::Result<String> {
+    // O_NONBLOCK: a FIFO by this name must not hold us.
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let skipped = meta.len().saturating_sub(READ_MAX);
+    file.seek(SeekFrom::Start(skipped))?;
+    let mut bytes = Vec::new();
+    file.take(READ_MAX).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(match skipped {
+        0 => text,
+        // The first line has lost its beginning.
+        _ => text
+            .split_once('\n')
+            .map_or(String::new(), |(_, rest)| rest.to_owned()),
+    })
+}
+
+/// Decides what of a record goes into the report.
+pub(super) struct Filter<'a> {
+    pub anonymiser: &'a Anonymiser,
+    /// The harnesses that are known.
+    pub harnesses: &'a [String],
+}
+
+impl Filter<'_> {
+    /// The last records of the daemon's log.
+    pub(super) fn records(&self, tail: Result<&Tail, &String>) -> Block {
+        let tail = match tail {
+            Ok(tail) => tail,
+            Err(why) => return Block::Missing(self.anonymiser.text(why)),
+        };
+        self.anonymiser
+            .count("log lines that are no records", tail.others);
+        let skipped = tail.records.len().saturating_sub(RECORDS_SHOWN);
+        let records = tail.records.iter().skip(skipped);
+        Block::Records(records.map(|record| self.record(record)).collect())
+    }
+
+    /// The last failures that the daemon's log has.
+    pub(super) fn failures(&self, tail: Result<&Tail, &String>) -> Block {
+        const COLUMNS: &[&str] = &[
+            "time", "level", "event", "code", "route", "request", "session",
+        ];
+        self.last(tail, COLUMNS, |record| record.level <= Level::Warn)
+    }
+
+    /// The commands that failed last.
+    pub(super) fn commands(&self, tail: Result<&Tail, &String>) -> Block {
+        const COLUMNS: &[&str] = &["time", "verb", "code", "exit"];
+        self.last(tail, COLUMNS, |record| {
+            record.text("event") == COMMAND_FAILED
+        })
+    }
+
+    fn last(
+        &self,
+        tail: Result<&Tail, &String>,
+        columns: &'static [&'static str],
+        is_wanted: impl Fn(&LogRecord) -> bool,
+    ) -> Block {
+        let tail = match tail {
+            Ok(tail) => tail,
+            Err(why) => return Block::Missing(self.anonymiser.text(why)),
+        };
+        let wanted: Vec<&LogRecord> = tail
+            .records
+            .iter()
+            .filter(|record| is_wanted(record))
+            .collect();
+        let skipped = wanted.len().saturating_sub(FAILURES_SHOWN);
+        let row = |record: &&LogRecord| {
+            let cell = |column: &&str| match *column {
+                "time" => record.at.to_string().into(),
+                "level" => record.level.as_str().into(),
+                // What is left out here is counted where the whole record is shown.
+                name => field(record, name)
+                    .and_then(|value| self.value(name, value).ok())
+                    .unwrap_or(Value::Null),
+            };
+            columns.iter().map(cell).collect()
+        };
+        Block::Table(columns, wanted[skipped..].iter().map(row).collect())
+    }
+
+    fn record(&self, record: &LogRecord) -> LogRecord {
+        let mut kept = LogRecord {
+            fields: Vec::with_capacity(record.fields.len()),
+            ..*record
+        };
+        for (name, value) in &record.fields {
+            match self.value(name, value) {
+                Ok(value) => kept.fields.push((name.clone(), value)),
+                Err(what) => self.anonymiser.count(what, 1),
+            }
+        }
+        kept
+    }
+
+    /// What is shown of a field, or what is counted in its place.
+    fn value(&self, name: &str, value: &Value) -> Result<Value, &'static str> {
+        let text = value.as_str();
+        let if_is = |is_known: fn(&str) -> bool| {
+            let known = text.filter(|text| is_known(text)).map(Value::from);
+            known.ok_or("values in the log")
+        };
+        match name {
+            "event" => if_is(words::is_event),
+            "code" => if_is(words::is_code),
+            "route" => if_is(is_route_name),
+            "request" => if_is(words::is_request),
+            "session" => if_is(|text| text.parse::<SessionId>().is_ok()),
+            "why" | "what" => if_is(words::is_reason),
+            "version" | "contract" | "expected" => if_is(words::is_version),
+            "at" => if_is(words::is_source_place),
+            "verb" => if_is(crate::cli::is_verb),
+            "method" => if_is(|text| {
+                matches!(
+                    text,
+                    "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS"
+                )
+            }),
+            "status" if text.is_some() => if_is(words::is_status),
+            "exit" if text.is_some() => if_is(words::is_exit),
+            "harness" => match text.filter(|text| self.harnesses.iter().any(|known| known == text))
+            {
+                Some(text) => Ok(text.into()),
+                None => Err("harnesses that no manifest names"),
+            },
+            "path" | "socket" => match text {
+                Some(text) => Ok(self.anonymiser.path(text).into()),
+                None => Err("values in the log"),
+            },
+            "reason" => match text.and_then(words::known_reason) {
+                Some(known) => Ok(known.into()),
+                None => Err("reasons in the log"),
+            },
+            "status" | "exit" | "pid" | "signal" | "took_ms" | "took_us" | "bytes" | "sessions"
+            | "events" | "lines" | "line" | "limit" | "limit_bytes" | "uid" | "outage_ms"
+            | "clean" | "exited" | "drained"
+                if value.is_number() || value.is_boolean() =>
+            {
+                Ok(value.clone())
+            }
+            _ => Err("values in the log"),
+        }
+    }
+}
+
+fn field<'a>(record: &'a LogRecord, name: &str) -> Option<&'a Value> {
+    let mut fields = record.fields.iter();
+    fields.find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::anonymise::Identity;
+    use super::*;
+    use crate::redact::Redactor;
+
+    #[test]
+    fn of_a_record_only_what_is_known_is_kept() {
+        let anonymiser = Anonymiser::new(&Identity::default(), Redactor::new("").0);
+        let harnesses = ["codex".to_owned()];
+        let filter = Filter {
+            anonymiser: &anonymiser,
+            harnesses: &harnesses,
+        };
+        let shown = |line: &str| {
+            let line = format!("2026-05-09T06:43:00.007Z WARN {line}");
+            let record = filter.record(&LogRecord::parse(&line).unwrap());
+            record
+                .to_string()
+                .split_off("2026-05-09T06:43:00.007Z WARN".len())
+        };
+        let known = "event=session_not_live code=session_not_live request=1f-a route=\"POST /sessions/:id/kill\" status=409 \
+                     session=00000000-0000-4000-8000-000000000001 took_ms=0";
+        assert_eq!(shown(known), format!(" {known}"));
+        assert_eq!(
+            shown("event=store_failed reason=\"my plan: database is locked\""),
+            " event=store_failed reason=\"database is locked\""
+        );
+        assert_eq!(
+            shown("event=store_opened path=/srv/x sessions=3"),
+            " event=store_opened path=<path> sessions=3"
+        );
+        assert_eq!(
+            shown("event=session_started harness=codex pid=7"),
+            " event=session_started harness=codex pid=7"
+        );
+        // Whoever can write to the file can write anything.
+        for forged in [
+            "event=plan",
+            "plan=1",
+            "event=x reason=plan message=plan msg=plan",
+            "code=plan route=\"GET /plan\" request=plan session=plan",
+            "harness=plan why=plan what=plan at=plan verb=plan exit=plan",
+            "pid=plan took_ms=plan version=plan method=plan status=plan",
+        ] {
+            assert_eq!(shown(forged), "", "{forged}");
+        }
+    }
+}
