@@ -1,6 +1,7 @@
 //! `coven doctor`: looks at everything that a daemon needs, says what is wrong, and what mends it.
 //!
-//! Changes nothing (the self-test deletes the session that it makes), and takes a few seconds at most, however the daemon is. A file a group of checks.
+//! Changes nothing (the self-test deletes the session that it makes), and takes a few seconds at most, however the
+//! daemon is. A file a group of checks; none knows how another looks.
 
 mod adapters;
 mod daemon;
