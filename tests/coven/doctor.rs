@@ -620,6 +620,7 @@ fn a_daemon_of_another_version_warns_and_one_of_another_contract_fails() {
     let coven = Coven::start();
     impostor(&coven, |health| health["covenVersion"] = json!("0.0.9"));
     let report = doctor(&coven);
+    assert_check(&report, "path", "warn", &["does not say"]);
     let hint = assert_check(&report, "version", "warn", &["0.0.9"]);
     assert_eq!(hint, "coven daemon restart");
     // The process that answers is not one that has put itself on record.

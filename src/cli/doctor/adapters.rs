@@ -24,8 +24,14 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
     let sources = ManifestSources::from_env(home.adapters());
     let here = Registry::load(&own_executable, &sources);
     let path = std::env::var_os("PATH");
-    if let Some(process) = probe.process() {
-        checks.push(path_check(process.path.as_deref(), path.as_deref(), probe));
+    match probe.process() {
+        Some(process) => checks.push(path_check(process.path.as_deref(), path.as_deref(), probe)),
+        None if probe.health().is_some() => {
+            let message = "the daemon does not say which PATH it has";
+            let hint = format!("{}, if it is an older one", probe.service.restart());
+            checks.push(Check::warn(PATH, message, hint));
+        }
+        None => {}
     }
     checks.push(manifests(&here, probe));
     checks.push(redaction(home, probe));
