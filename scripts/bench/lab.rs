@@ -90,7 +90,7 @@ impl Lab {
             .lines()
             .find_map(|line| line.strip_prefix(field))
             .unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     pub fn client(&self) -> Client {

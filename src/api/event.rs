@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::cost::PayloadCost;
+use super::escape::write_json_string;
 use super::{SessionCost, SessionId, SessionStatus, Timestamp};
 
 /// No event's payload reaches this many bytes.
@@ -79,8 +80,6 @@ pub enum Payload<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         pid: Option<i32>,
     },
-    /// `output`: text.
-    Text { data: &'a str, stream: Stream },
     /// `output`: bytes that are not UTF-8, with their likeness as text.
     Bytes {
         data: &'a str,
@@ -111,7 +110,7 @@ impl Payload<'_> {
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Status { .. } => EventKind::Status,
-            Self::Text { .. } | Self::Bytes { .. } => EventKind::Output,
+            Self::Bytes { .. } => EventKind::Output,
             Self::Input { .. } => EventKind::Input,
             Self::Kill { .. } => EventKind::Kill,
             Self::Exit { .. } => EventKind::Exit,
@@ -124,6 +123,20 @@ impl Payload<'_> {
     pub fn to_json(&self) -> String {
         // Cannot fail: a payload holds strings and numbers, and a String takes every write.
         serde_json::to_string(self).expect("a payload is plain data")
+    }
+
+    /// An `output` of text.
+    pub fn text_to_json(data: &str, stream: Stream) -> String {
+        let stream = match stream {
+            Stream::Stdout => r#","stream":"stdout"}"#,
+            Stream::Stderr => r#","stream":"stderr"}"#,
+        };
+        let mut json = Vec::with_capacity(data.len() + data.len() / 16 + 64);
+        json.extend_from_slice(br#"{"data":"#);
+        write_json_string(&mut json, data);
+        json.extend_from_slice(stream.as_bytes());
+        // Cannot fail: `data` is UTF-8, and what is put between its characters is ASCII.
+        String::from_utf8(json).expect("text is UTF-8")
     }
 
     /// An `output` of bytes that are not UTF-8.
@@ -299,7 +312,7 @@ pub fn write_event(
         r#"{{"seq":{},"id":"{id}","session_id":"{session}","kind":"{kind}","payload_json":"#,
         id.seq
     )?;
-    serde_json::to_writer(&mut *out, payload_json)?;
+    write_json_string(out, payload_json);
     write!(out, r#","created_at":"{created_at}"}}"#)
 }
 
@@ -331,11 +344,10 @@ mod tests {
             session: SessionId::random(),
             seq: 7,
         };
-        let payload = Payload::Text {
-            data: "a \"quote\"\n\u{1b}[0m é \u{0}",
-            stream: Stream::Stdout,
-        };
-        let json = payload.to_json();
+        let data = "a \"quote\"\n\u{1b}[0m é \u{0}";
+        let json = Payload::text_to_json(data, Stream::Stdout);
+        let read: OutputPayload = serde_json::from_str(&json).unwrap();
+        assert_eq!((read.data.as_str(), read.stream), (data, Stream::Stdout));
         let mut out = Vec::new();
         write_event(&mut out, id, "output", &json, Timestamp::from_millis(1)).unwrap();
         let event: Event = serde_json::from_slice(&out).unwrap();
@@ -359,7 +371,7 @@ mod tests {
         }
         let data = "a\n\u{0}é";
         let stream = Stream::Stderr;
-        let payload = Payload::Text { data, stream }.to_json();
+        let payload = Payload::text_to_json(data, stream);
         assert_eq!(output_length(&payload), Some(data.len() as u64));
         assert_eq!(output_length("{}"), None);
     }

@@ -6,6 +6,7 @@
 mod cost;
 mod doctor;
 mod error;
+mod escape;
 mod event;
 mod health;
 mod id;

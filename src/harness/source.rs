@@ -101,7 +101,7 @@ impl AsFd for Source {
 
 fn output_event(piece: &Piece<'_>, stream: Stream, at: Timestamp) -> NewEvent {
     let payload_json = match piece {
-        Piece::Text(data) => Payload::Text { data, stream }.to_json(),
+        Piece::Text(data) => Payload::text_to_json(data, stream),
         Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, stream),
     };
     NewEvent {
