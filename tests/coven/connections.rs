@@ -126,14 +126,6 @@ fn clients_that_stall_cost_the_others_nothing() {
     drop(stalled);
 }
 
-/// The most memory that the process has ever had, in KiB (proc(5)).
-fn peak_kib(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let (kib, _) = peak.unwrap().trim().split_once(' ').unwrap();
-    kib.parse().unwrap()
-}
-
 #[test]
 fn a_client_that_is_always_a_request_ahead_costs_no_memory() {
     const REQUESTS: usize = 7_000;

@@ -18,6 +18,7 @@ mod errors;
 mod events;
 mod failures;
 mod home;
+mod hostile;
 mod log;
 mod logs;
 mod metrics;

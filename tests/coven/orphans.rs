@@ -1,5 +1,7 @@
 //! A daemon that is killed under load: what was read before is still there, and what was running is on record.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::support::*;
@@ -88,6 +90,92 @@ fn sessions_of_a_killed_daemon_are_orphaned_and_lose_nothing_that_was_read() {
     let health = coven.get("/api/v1/health").json();
     assert_eq!(health["sessions"]["live"], 0);
     assert_eq!(health["sessions"]["total"], 30);
+}
+
+/// Follows a session, and gives all that it was shown until the daemon was gone.
+fn follow_until_the_crash(coven: &Coven, id: String) -> Seen {
+    let mut events: Vec<Value> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |e| e["seq"].as_u64().unwrap());
+        // Pages of different sizes, so that the crash also comes between two of them.
+        let limit = 1 + after % 300;
+        let path =
+            format!("/api/v1/events?sessionId={id}&afterSeq={after}&limit={limit}&waitMs=30000");
+        match coven.try_get(&path) {
+            Some(answer) if answer.status == 200 => {
+                events.extend(answer.json()["events"].as_array().unwrap().iter().cloned());
+            }
+            _ => return Seen { id, events },
+        }
+    }
+}
+
+/// Kills a daemon at a moment of its start, which may be one of its recovery.
+fn crash_while_it_starts(coven: &Coven, random: &mut Random) {
+    let mut daemon = coven.spawn(["daemon", "serve"]);
+    std::thread::sleep(Duration::from_micros(random.below(12_000) as u64));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+#[test]
+fn what_followers_were_shown_is_there_after_a_kill_at_any_moment() {
+    let coven = Coven::new();
+    for (id, script) in HARNESSES {
+        coven.harness(id, script);
+    }
+    let mut random = Random::new(8);
+    let mut all: Vec<Seen> = Vec::new();
+    let (mut sessions, mut shown, mut slowest) = (0, 0, Duration::ZERO);
+    let rounds = rounds(6);
+    for _ in 0..rounds {
+        for _ in 0..random.below(3) {
+            crash_while_it_starts(&coven, &mut random);
+        }
+        let begun = Instant::now();
+        coven.start_daemon();
+        slowest = slowest.max(begun.elapsed());
+        for seen in &all {
+            assert_orphaned(&coven, seen);
+            shown += seen.events.len();
+        }
+        let ids = HARNESSES.map(|(harness, _)| coven.launch(harness, "x"));
+        sessions += ids.len();
+        let pid = coven.daemon_pid();
+        all = std::thread::scope(|scope| {
+            // Two on each: they are shown the same.
+            let ids = ids.iter().chain(&ids).cloned();
+            let followers: Vec<_> = ids
+                .map(|id| scope.spawn(|| follow_until_the_crash(&coven, id)))
+                .collect();
+            std::thread::sleep(Duration::from_micros(random.below(250_000) as u64));
+            assert!(kill(pid, libc::SIGKILL));
+            let seen = followers.into_iter().map(|thread| thread.join().unwrap());
+            seen.collect()
+        });
+        wait_until_gone(pid);
+        let integrity: String = coven
+            .database()
+            .pragma_query_value(None, "integrity_check", |row| row.get(0))
+            .unwrap();
+        assert_eq!(integrity, "ok");
+    }
+    coven.start_daemon();
+    all.iter().for_each(|seen| assert_orphaned(&coven, seen));
+    // Those of the earlier rounds, too.
+    let whole: usize = coven
+        .database()
+        .query_row(
+            "SELECT count(*) FROM sessions WHERE status = 'orphaned' AND last_seq =
+                 (SELECT count(*) FROM events WHERE session = num) AND last_seq =
+                 (SELECT max(seq) FROM events WHERE session = num)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(whole, sessions);
+    assert_eq!(coven.processes(), [coven.daemon_pid()]);
+    println!("{rounds} kills, {shown} events shown, the slowest start took {slowest:?}");
 }
 
 #[test]

@@ -251,6 +251,53 @@ fn a_stop_ends_sessions_of_every_kind_and_loses_no_output() {
 }
 
 #[test]
+fn a_stop_under_load_loses_no_byte_that_was_written_before_the_signal() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "300");
+    coven.start_daemon();
+    let pad = "p".repeat(80);
+    // What it has counted, it has written.
+    let write = format!("echo \"$((i+1)) {pad}\"; i=$((i+1))");
+    let script = format!(
+        "trap 'echo $i > told-$COVEN_SESSION_ID; exit 0' TERM; i=0; echo ready
+while :; do {write}; done"
+    );
+    coven.harness("polite", &script);
+    let script = format!(
+        "trap '' TERM; i=0; echo ready
+while :; do {write}; echo $i >> told-$COVEN_SESSION_ID; done"
+    );
+    coven.harness("deaf", &script);
+    let ids = ["polite", "deaf", "polite", "polite", "deaf", "polite"];
+    let ids = ids.map(|harness| ready(&coven, harness));
+    for id in &ids {
+        coven.wait_for_output(id, "\n1000 ppp");
+    }
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    coven.start_daemon();
+    for id in &ids {
+        let events = coven.events_to_end(id);
+        assert_closed_as_killed(&events);
+        assert_gapless(id, &events);
+        let told = fs::read_to_string(coven.work().join(format!("told-{id}"))).unwrap();
+        // The last number may have been cut short by SIGKILL.
+        let mut whole = told
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        let told: usize = whole.next_back().unwrap().trim().parse().unwrap();
+        let said = String::from_utf8(output(&events, "stdout")).unwrap();
+        let lines: Vec<&str> = said.split_inclusive('\n').skip(1).collect();
+        assert!(
+            told >= 1000 && lines.len() >= told,
+            "{told}, {}",
+            lines.len()
+        );
+        for (line, number) in lines[..told].iter().zip(1..) {
+            assert_eq!(*line, format!("{number} {pad}\n"));
+        }
+    }
+}
+
+#[test]
 fn a_run_that_the_stop_of_the_daemon_ends_exits_by_its_signal() {
     // Several times: the client asks while the daemon is about to go.
     for _ in 0..5 {

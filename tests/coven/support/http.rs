@@ -50,6 +50,21 @@ impl Coven {
         self.raw(&[head.as_bytes(), body].concat())
     }
 
+    /// As [`Coven::get`], of a daemon that can be gone before it has answered: then `None`.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        let mut stream = UnixStream::connect(self.socket()).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        let (_, length) = head.split_once("content-length: ")?;
+        let length: usize = length.lines().next()?.parse().ok()?;
+        (answer.len() >= end + length).then(|| Answer::parse(&answer))
+    }
+
     /// A connection to the daemon, whose reads do not hang for ever.
     pub fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(self.socket()).unwrap();

@@ -97,6 +97,14 @@ pub fn process_state(pid: i32) -> Option<char> {
     stat[stat.rfind(") ")? + 2..].chars().next()
 }
 
+/// The most memory that the process has ever had, in KiB (proc(5)).
+pub fn peak_kib(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let (kib, _) = peak.unwrap().trim().split_once(' ').unwrap();
+    kib.parse().unwrap()
+}
+
 /// Stops a process, and waits until none of its threads runs any more: the signal alone does not.
 pub fn stop(pid: i32) {
     assert!(kill(pid, libc::SIGSTOP));
