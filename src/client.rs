@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
+use crate::sys;
 
 /// How long an answer may take. A launch or a delete can wait for the disk; a follower adds its own wait.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,9 +90,8 @@ impl Client {
         socket: &Path,
         patience: Duration,
     ) -> Result<(Self, Health), ClientError> {
-        let stream = connect(socket)?;
+        let stream = connect(socket, patience)?;
         stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
         let mut client = Self {
             socket: socket.to_owned(),
             stream,
@@ -185,7 +185,7 @@ impl Client {
 
     fn reconnect(&mut self) -> Result<(), ClientError> {
         let timeout = self.stream.read_timeout()?;
-        self.stream = connect(&self.socket)?;
+        self.stream = connect(&self.socket, timeout.unwrap_or(PATIENCE))?;
         self.stream.set_read_timeout(timeout)?;
         Ok(())
     }
@@ -245,8 +245,8 @@ impl Client {
     }
 }
 
-fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
-    UnixStream::connect(socket).map_err(|err| match err.kind() {
+fn connect(socket: &Path, patience: Duration) -> Result<UnixStream, ClientError> {
+    sys::connect_within(socket, patience).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
             socket: socket.to_owned(),
             reason: err,

@@ -101,6 +101,21 @@ impl AsFd for LogWatch {
     }
 }
 
+/// A Unix stream socket, close-on-exec from the start.
+///
+/// # Errors
+/// What socket(2) reports.
+pub(super) fn unix_socket() -> io::Result<OwnedFd> {
+    // SAFETY: socket takes three integers, and its descriptor is new and ours alone.
+    unsafe {
+        let fd = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
 /// A pipe, both ends close-on-exec from the start, so that no concurrent spawn inherits them.
 ///
 /// # Errors

@@ -169,6 +169,25 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
+/// A Unix stream socket, close-on-exec.
+///
+/// # Errors
+/// What socket(2) and fcntl(2) report.
+pub(super) fn unix_socket() -> io::Result<OwnedFd> {
+    // SAFETY: socket and fcntl take integers, and the descriptor is new and ours alone.
+    unsafe {
+        let fd = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let socket = OwnedFd::from_raw_fd(fd);
+        if libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(socket)
+    }
+}
+
 /// Not told here: there is no `/proc`.
 pub fn own_usage() -> Option<OwnUsage> {
     None

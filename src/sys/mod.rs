@@ -16,6 +16,8 @@ mod os;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -196,6 +198,45 @@ pub fn poll(interests: &mut [Interest<'_>], deadline: Option<Instant>) -> io::Re
             interest.ready = fd.revents;
         }
         return Ok(n > 0);
+    }
+}
+
+/// Connects to the Unix socket at `path`, for `patience` at most: connect(2) waits where the listener's queue is full, for
+/// as long as a write would (socket(7), SO_SNDTIMEO). Writes on the stream keep that bound.
+///
+/// # Errors
+/// What socket(2) and connect(2) report; `WouldBlock` when the time is up.
+pub fn connect_within(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let mut address = libc::sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        // SAFETY: all-zero is a valid sockaddr_un.
+        ..unsafe { std::mem::zeroed() }
+    };
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() > SUN_PATH_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    let stream = UnixStream::from(os::unix_socket()?);
+    stream.set_write_timeout(Some(patience))?;
+    loop {
+        // SAFETY: the address is initialised, its path ends with a NUL, and it outlives the call.
+        let result = unsafe {
+            libc::connect(
+                stream.as_raw_fd(),
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_un>() as libc::socklen_t,
+            )
+        };
+        if result == 0 {
+            return Ok(stream);
+        }
+        let err = io::Error::last_os_error();
+        if err.kind() != io::ErrorKind::Interrupted {
+            return Err(err);
+        }
     }
 }
 

@@ -240,3 +240,18 @@ fn a_plain_file_in_the_sockets_place_is_replaced() {
     coven.start_daemon();
     assert_eq!(coven.cli(["daemon", "status"]).code, 0);
 }
+
+#[test]
+fn a_daemon_whose_queue_is_full_is_not_waited_for_for_ever() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    let coven = Coven::new();
+    let listener = UnixListener::bind(coven.socket()).unwrap();
+    // SAFETY: the descriptor is the listener's own, and open.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    // One waits in a queue of length 0 (listen(2)); the next would wait outside.
+    let _waiting = UnixStream::connect(coven.socket()).unwrap();
+    let ran = coven.cli(["daemon", "status"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.starts_with("state   stale"), "{ran:?}");
+}
