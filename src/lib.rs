@@ -42,7 +42,7 @@
 //!     │ session: poll(2) on its │      stdout, stderr, stdin, exit
 //!     │ pipes, its exit, orders │◀────────────────────────────────▶ harness process
 //!     └─────────────────────────┘
-//!     signals thread: sigwait ─▶ Event::Stop          log thread: lines ─▶ file or stderr
+//!     signals thread: sigwait ─▶ Stop, ChildEnded     log thread: lines ─▶ file or stderr
 //! ```
 //!
 //! * A **connection thread** waits in `accept`, serves the connection that it gets to its end, and parses each
@@ -69,7 +69,8 @@
 //! 1. Only the state thread decides about a session, and signals a running one. It never waits for the writer, the
 //!    disk or a harness: a kill works whatever those do.
 //! 2. A harness is signalled only while its zombie cannot have been reaped: the thread that would reap it waits
-//!    to be told to. So no signal ever reaches a process that merely got the same pid.
+//!    to be told to. So no signal ever reaches a process that merely got the same pid. Orphans that the daemon adopts
+//!    are children of the main thread, and it reaps its own only.
 //! 3. What has happened (a *fact*) is kept until it is on disk, in order. What somebody wishes (a *request*) is
 //!    refused while the store cannot be written.
 //! 4. No output is dropped: a harness is held back by its pipe when the writer's queue is full. What retention takes
@@ -77,8 +78,10 @@
 //! 5. A client is shown only what has been committed; a commit survives the death of the process.
 //! 6. A session is not live any more before its closing facts are handed to the writer. Whoever reads it as
 //!    ended can archive it at once.
-//! 7. A read is over before the first byte of its answer is sent: no client holds a snapshot.
-//! 8. Nothing runs on a timer: an idle daemon waits in `accept`, `recv` and `sigwait`. What has a deadline (a grace, a
+//! 7. A session that was killed is final when none of its processes is left: its thread looks for them. Until then it
+//!    is unfinished on disk, so that the next daemon goes on where this one dies.
+//! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot.
+//! 9. Nothing runs on a timer: an idle daemon waits in `accept`, `recv` and `sigwait`. What has a deadline (a grace, a
 //!    timeout, a retry, the next sweep in an hour) is waited for with that deadline.
 //!
 //! # Room for what comes

@@ -16,6 +16,11 @@ impl SessionId {
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// Its last 62 bits, all of them random.
+    pub fn random_bits(&self) -> u64 {
+        self.0.as_u64_pair().1 & (u64::MAX >> 2)
+    }
 }
 
 impl FromStr for SessionId {

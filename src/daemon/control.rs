@@ -263,12 +263,13 @@ fn running(home: &Home) -> Result<Option<Started>, ControlError> {
 /// Starts this binary as the daemon, in a session of its own; returns what it reports on.
 fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
     sys::keep_inherited_descriptors();
+    // A daemon that is started inside a session is no part of it.
+    sys::leave_family();
     let executable = std::env::current_exe()?;
     let (report, child_stdout) = sys::pipe()?;
     let null = File::open("/dev/null")?;
     let argument = |text: &str| CString::new(text).map_err(io::Error::other);
     let env = std::env::vars_os()
-        // A daemon that is started inside a session is no part of it.
         .filter(|(name, _)| name != SESSION_VARIABLE && name != "COVEN_HOME")
         .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
         .chain([[
@@ -287,6 +288,7 @@ fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
                 .collect::<Result<_, _>>()?,
             env,
             cwd: home.path(),
+            family: None,
         },
         &sys::Stdio {
             stdin: null.as_fd(),

@@ -2,14 +2,17 @@
 //!
 //! Runs once, on the main thread, before the first session.
 
-use std::collections::HashSet;
+use std::time::Duration;
 
-use log::{info, warn};
+use log::{error, info, warn};
 
 use crate::api::{SessionCost, SessionStatus};
-use crate::harness::SESSION_VARIABLE;
+use crate::harness;
 use crate::store::{Fact, Store, StoreError, Unfinished};
-use crate::sys;
+use crate::sys::{self, Family};
+
+/// How long the processes of a dead daemon's sessions may take to end: the start waits for it.
+const SWEEP_PATIENCE: Duration = Duration::from_millis(900);
 
 /// Ends what is left of the processes of unfinished sessions, and puts the sessions on record as orphaned.
 ///
@@ -23,11 +26,16 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
     for session in &unfinished {
         end_group(session);
     }
-    let marks = unfinished
+    let families: Vec<Family> = unfinished
         .iter()
-        .map(|session| format!("{SESSION_VARIABLE}={}", session.id).into_bytes());
-    for pid in sys::end_marked_processes(&marks.collect::<HashSet<_>>()) {
+        .map(|session| harness::family(session.id, None))
+        .collect();
+    let ended = sys::end_families(&families, SWEEP_PATIENCE);
+    for pid in ended.pids {
         warn!(event = "orphan_killed", pid = pid; "");
+    }
+    if !ended.is_complete {
+        error!(event = "kill_failed", code = "kill_failed", reason = "a process of an orphaned session does not end"; "");
     }
     let facts = unfinished.iter().map(|session| {
         info!(event = "session_orphaned", session:% = session.id; "");

@@ -162,6 +162,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     let _lock = take_lock(home)?;
     let settings = Settings::from_env()?;
     sys::set_daemon_dispositions();
+    sys::adopt_orphans();
     // Before the first thread: each inherits the mask, and the signals wait for the thread that takes them.
     sys::block_signals(sys::DAEMON_SIGNALS);
     let destination = match options.log_to_file {
@@ -328,10 +329,16 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// SIGTERM and SIGINT become events of the state thread's; SIGHUP reads the manifests again.
+/// SIGTERM, SIGINT and SIGCHLD become events of the state thread's; SIGHUP reads the manifests again.
 fn forward_signals(events: Sender<Event>, adapters: Arc<adapters::Published>) -> io::Result<()> {
     let forward = move || {
         while let Ok(signal) = sys::wait_signal(sys::DAEMON_SIGNALS) {
+            if signal == sys::CHILD_SIGNAL {
+                if events.send(Event::ChildEnded).is_err() {
+                    return;
+                }
+                continue;
+            }
             info!(event = "signal", signal = signal; "");
             if signal == sys::RELOAD_SIGNAL {
                 adapters.reload();

@@ -24,13 +24,22 @@ use crate::adapters::StdinMode;
 use crate::api::{SessionCost, SessionId, Timestamp};
 use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, WriteQueue};
-use crate::sys::{Exit, Usage, Wake};
+use crate::sys::{Exit, Family, Usage, Wake};
 
 /// A harness thread's stack. Its buffers are on the heap; the pump needs a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
 
 /// The variable by which a process knows, and is known by, its session.
 pub const SESSION_VARIABLE: &str = "COVEN_SESSION_ID";
+
+/// What the processes of the session `id` are known by. `leader` is the harness, while its zombie has not been reaped.
+pub fn family(id: SessionId, leader: Option<i32>) -> Family {
+    Family {
+        variable: format!("{SESSION_VARIABLE}={id}").into_bytes(),
+        number: id.random_bits(),
+        leader,
+    }
+}
 
 /// What to start, validated.
 #[derive(Debug)]
@@ -58,8 +67,10 @@ pub enum Report {
     Exited { exit: Exit, at: Timestamp },
     /// All of its output is in the writer's queue, and this is what it cost.
     Drained { cost: SessionCost },
-    /// The thread has failed, and reads and reports no more. The process may still run.
+    /// The thread has failed, and reads no more. The process may still run.
     Lost { reason: String },
+    /// Nothing is left of what the harness has started, or it does not end.
+    Swept,
 }
 
 /// A harness's exit, as its thread keeps it until the pipes are drained.
@@ -74,6 +85,8 @@ struct Exited {
 enum Order {
     /// Write this to the harness's stdin.
     Input(Vec<u8>),
+    /// End whatever the harness has started, in its group or not.
+    Sweep,
     /// Nobody will signal the process any more: take its zombie away, and end.
     Reap,
 }
@@ -157,6 +170,11 @@ impl Harness {
     /// The bound, in bytes, if not.
     pub fn check_input(&self, bytes: usize) -> Result<(), usize> {
         self.backlog.check(bytes)
+    }
+
+    /// Lets the thread, once it has read all output or failed to, end whatever the harness has started.
+    pub fn sweep(&self) {
+        self.order(Order::Sweep);
     }
 
     /// Lets the thread take the zombie away and end. No signal may be sent after this.

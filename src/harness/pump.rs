@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use log::{error, info};
+
 use super::input::Input;
 use super::source::Source;
 use super::tally::Tally;
@@ -23,6 +25,9 @@ use crate::sys::{self, Interest};
 /// After the exit: how long the pipes must be quiet to count as drained, and how long that may take at most.
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long the processes of a killed session may take to end.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The size of a read, in bytes: what a quiet harness needs, and what a pipe holds (pipe(7)).
 const READ_FIRST: usize = 4 * 1024;
@@ -56,13 +61,29 @@ pub(super) fn run(program: Program, mut context: Context) {
     }
     // A disconnected channel means that the daemon is gone: then this process is about to be, too.
     while let Ok(order) = context.orders.recv() {
-        if let Order::Reap = order {
-            break;
+        match order {
+            Order::Sweep => sweep(pid, &context),
+            Order::Reap => break,
+            Order::Input(_) => {}
         }
     }
     if let Err(err) = sys::reap(pid) {
-        log::error!(event = "reap_failed", session:% = context.id, pid = pid, reason:% = err; "");
+        error!(event = "reap_failed", session:% = context.id, pid = pid, reason:% = err; "");
     }
+}
+
+/// Ends what has left the harness's process group, before the session is final: a daemon that dies meanwhile leaves an
+/// unfinished session, and the next one goes on here.
+fn sweep(pid: i32, context: &Context) {
+    let ended = sys::end_families(&[super::family(context.id, Some(pid))], SWEEP_PATIENCE);
+    if !ended.pids.is_empty() {
+        info!(event = "session_swept", session:% = context.id, pid = pid, processes = ended.pids.len(); "");
+    }
+    if !ended.is_complete {
+        let reason = "a process of the session does not end";
+        error!(event = "kill_failed", code = "kill_failed", session:% = context.id, reason = reason; "");
+    }
+    (context.report)(Report::Swept);
 }
 
 /// Puts on record that the harness runs, before the first of its output can be.
@@ -102,6 +123,7 @@ fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
                 .collect::<Result<_, _>>()?,
             env: environment(&context.id.to_string()),
             cwd: &program.cwd,
+            family: Some(&super::family(context.id, None)),
         },
         &sys::Stdio {
             stdin: child_stdin.as_fd(),

@@ -42,6 +42,7 @@ impl State {
                 timeout,
                 timeout_at: None,
                 ending: None,
+                is_swept: false,
                 launch: Some(reply),
                 repeats: Vec::new(),
                 kills: Vec::new(),

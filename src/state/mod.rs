@@ -24,6 +24,7 @@ use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness;
 use crate::redact::Redactor;
 use crate::store::{Answer, Done, IdempotencyKey, SessionNum, WriteQueue};
+use crate::sys;
 
 /// An event whose handling takes longer than this is logged: everybody else has waited for it.
 const SLOW: Duration = Duration::from_millis(50);
@@ -47,6 +48,8 @@ pub enum Event {
     Ended { id: SessionId },
     /// A session's record is gone.
     Deleted { id: SessionId },
+    /// A child of this process has ended, perhaps one that it has adopted.
+    ChildEnded,
     /// The daemon is to stop: end all sessions, then this thread. A second one does not wait for the grace.
     Stop,
 }
@@ -149,6 +152,7 @@ impl State {
             Event::Harness { id, report } => self.harness_report(id, report),
             Event::Ended { id } => self.ended(id),
             Event::Deleted { id } => self.idempotency.retain(|_, key| key.session != id),
+            Event::ChildEnded => sys::reap_adopted(),
             Event::Stop => self.stop(),
         }
     }
@@ -195,6 +199,7 @@ impl Event {
             Self::Harness { .. } => "harness",
             Self::Ended { .. } => "ended",
             Self::Deleted { .. } => "deleted",
+            Self::ChildEnded => "child_ended",
             Self::Stop => "stop",
         }
     }

@@ -29,6 +29,9 @@ pub(super) struct Session {
     pub(super) timeout_at: Option<Instant>,
     /// Set once its end has been asked for.
     pub(super) ending: Option<Ending>,
+    /// Whether its end is that of everything that it has started, in its process group or not. What a harness that
+    /// ends by itself leaves in the background lives on.
+    pub(super) is_swept: bool,
     /// The launch that still waits for its answer, and repeats of it.
     pub(super) launch: Option<Reply<Launched>>,
     pub(super) repeats: Vec<Reply<Launched>>,
@@ -54,6 +57,13 @@ pub(super) enum Phase {
         pid: i32,
         exit: Exit,
         at: Timestamp,
+    },
+    /// It has exited, its output is read, and its thread ends what it has left behind.
+    Sweeping {
+        harness: Harness,
+        status: SessionStatus,
+        /// For the writer, once that is done.
+        closing: Fact,
     },
     /// The writer has its closing facts. Such a session is no longer live: whoever reads it as ended can
     /// archive it at once.
@@ -85,7 +95,15 @@ impl Session {
 
     /// Whether its process, as far as there was one, has exited.
     pub(super) fn has_exited(&self) -> bool {
-        matches!(self.phase, Phase::Exited { .. } | Phase::Ended(_))
+        matches!(
+            self.phase,
+            Phase::Exited { .. } | Phase::Sweeping { .. } | Phase::Ended(_)
+        )
+    }
+
+    /// Whether all that it wrote has been read.
+    pub(super) fn is_drained(&self) -> bool {
+        matches!(self.phase, Phase::Sweeping { .. } | Phase::Ended(_))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -112,7 +130,7 @@ impl Session {
             Phase::Creating(_) | Phase::Starting { .. } => SessionStatus::Created,
             Phase::Running { .. } => SessionStatus::Running,
             Phase::Exited { exit, .. } => self.closing_status(*exit),
-            Phase::Ended(status) => *status,
+            Phase::Sweeping { status, .. } | Phase::Ended(status) => *status,
         };
         ApiError::SessionNotLive { id, status }
     }
@@ -205,10 +223,12 @@ impl State {
             // facts.
             Phase::Exited { pid, .. } => {
                 let _ = sys::kill_group(*pid, libc::SIGKILL);
+                session.is_swept = true;
                 return Ok(());
             }
-            Phase::Ended(_) => return Ok(()),
+            Phase::Sweeping { .. } | Phase::Ended(_) => return Ok(()),
         }
+        session.is_swept = true;
         session.ending = Some(Ending {
             kill_at: Some(kill_at),
         });
@@ -255,6 +275,7 @@ impl State {
             Report::Exited { exit, at } => self.harness_exited(id, exit, at),
             Report::Drained { cost } => self.harness_drained(id, cost),
             Report::Lost { reason } => self.harness_lost(id, &reason),
+            Report::Swept => self.harness_swept(id),
         }
     }
 
@@ -329,45 +350,22 @@ impl State {
             Phase::Exited { exit, .. } => session.closing_status(*exit),
             _ => SessionStatus::Failed,
         };
-        if let Phase::Exited {
-            num,
-            harness,
-            pid,
-            exit,
-            at,
-        } = session.phase
-        {
-            if session.ending.is_some() {
-                // Those of the group who have outlived both SIGTERM and the harness have nobody to end for.
-                let _ = sys::kill_group(pid, libc::SIGKILL);
+        match session.phase {
+            Phase::Exited {
+                num,
+                harness,
+                pid,
+                exit,
+                at,
+            } => {
+                info!(event = "session_ended", session:% = id, pid = pid, status:% = status,
+                    exit:% = exit; "");
+                let closing = closing_fact(num, status, exit, at, cost);
+                let is_swept = session.is_swept;
+                session.phase = self.finish(id, harness, pid, status, closing, is_swept);
             }
-            harness.reap();
-            let (exit_code, signal) = match exit {
-                Exit::Code(code) => (Some(code), None),
-                Exit::Signal(signal) => (None, Some(signal)),
-            };
-            info!(event = "session_ended", session:% = id, pid = pid, status:% = status,
-                exit:% = exit; "");
-            let exit = Payload::Exit {
-                status,
-                exit_code,
-                signal,
-                cost,
-            };
-            let events = vec![NewEvent::at(at, exit)];
-            self.close(
-                id,
-                Fact::Ended {
-                    num,
-                    status,
-                    exit_code,
-                    signal,
-                    cost,
-                    events,
-                },
-            );
+            _ => session.phase = Phase::Ended(status),
         }
-        session.phase = Phase::Ended(status);
         self.sessions.insert(id, session);
     }
 
@@ -377,32 +375,71 @@ impl State {
             return;
         };
         error!(event = "harness_lost", code = "internal_error", session:% = id, reason = reason; "");
-        if let Phase::Running { num, harness, pid }
-        | Phase::Exited {
-            num, harness, pid, ..
-        } = session.phase
-        {
-            let _ = sys::kill_group(pid, libc::SIGKILL);
-            harness.reap();
-            let error = Payload::Error {
-                code: "internal_error",
-                message: reason,
-            };
-            let status = SessionStatus::Failed;
-            let events = vec![NewEvent::now(error)];
-            self.close(
-                id,
-                Fact::Ended {
+        let status = SessionStatus::Failed;
+        session.phase = match session.phase {
+            Phase::Running { num, harness, pid }
+            | Phase::Exited {
+                num, harness, pid, ..
+            } => {
+                let error = Payload::Error {
+                    code: "internal_error",
+                    message: reason,
+                };
+                let closing = Fact::Ended {
                     num,
                     status,
                     exit_code: None,
                     signal: None,
                     cost: SessionCost::default(),
-                    events,
-                },
-            );
+                    events: vec![NewEvent::now(error)],
+                };
+                self.finish(id, harness, pid, status, closing, true)
+            }
+            _ => Phase::Ended(status),
+        };
+        self.sessions.insert(id, session);
+    }
+
+    /// The end of a session whose output is read: at once, or after what it has left behind is ended, for which its
+    /// thread has to look.
+    fn finish(
+        &self,
+        id: SessionId,
+        harness: Harness,
+        pid: i32,
+        status: SessionStatus,
+        closing: Fact,
+        is_swept: bool,
+    ) -> Phase {
+        if is_swept {
+            // Those of the group who have outlived both SIGTERM and the harness have nobody to end for.
+            let _ = sys::kill_group(pid, libc::SIGKILL);
+            harness.sweep();
+            return Phase::Sweeping {
+                harness,
+                status,
+                closing,
+            };
         }
-        session.phase = Phase::Ended(SessionStatus::Failed);
+        harness.reap();
+        self.close(id, closing);
+        Phase::Ended(status)
+    }
+
+    fn harness_swept(&mut self, id: SessionId) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        if let Phase::Sweeping {
+            harness,
+            status,
+            closing,
+        } = session.phase
+        {
+            harness.reap();
+            self.close(id, closing);
+            session.phase = Phase::Ended(status);
+        }
         self.sessions.insert(id, session);
     }
 
@@ -419,6 +456,33 @@ impl State {
         for reply in session.kills {
             let _ = reply.send(Ok(Acceptance::Accepted));
         }
+    }
+}
+
+fn closing_fact(
+    num: SessionNum,
+    status: SessionStatus,
+    exit: Exit,
+    at: Timestamp,
+    cost: SessionCost,
+) -> Fact {
+    let (exit_code, signal) = match exit {
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(signal) => (None, Some(signal)),
+    };
+    let exit = Payload::Exit {
+        status,
+        exit_code,
+        signal,
+        cost,
+    };
+    Fact::Ended {
+        num,
+        status,
+        exit_code,
+        signal,
+        cost,
+        events: vec![NewEvent::at(at, exit)],
     }
 }
 

@@ -79,7 +79,7 @@ impl State {
             id: *id,
             num: session.num,
             exited: session.has_exited(),
-            drained: session.has_ended(),
+            drained: session.is_drained(),
         };
         (is_over || now >= stopping.give_up_at).then(|| Stopped {
             unfinished: self.sessions.iter().map(unfinished).collect(),

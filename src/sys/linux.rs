@@ -1,13 +1,18 @@
 //! What Linux does its own way: eventfd, pidfd, inotify, `SO_PEERCRED`, `/proc`.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+#[path = "family.rs"]
+mod family;
+
+pub(super) use family::Marking;
+pub use family::{adopt_orphans, end_families, leave_family, reap_adopted};
 
 use super::spawn::c_string;
 use super::{OwnUsage, Peer, Usage};
@@ -268,65 +273,6 @@ pub fn executable(pid: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
-/// How often [`end_marked_processes`] looks, and how long it waits for what it has ended: a second in all, since the
-/// daemon's start waits for it.
-const PASSES_MAX: usize = 20;
-const PASS_PATIENCE: Duration = Duration::from_millis(50);
-
-/// Sends SIGKILL to every process of this user's whose environment holds one of `marks`
-/// (`COVEN_SESSION_ID=<id>` entries), and returns their pids. The environment that a process was started
-/// with can be read in `/proc/<pid>/environ` by its own user (proc(5)).
-///
-/// What forks while it is looked for can be passed by: it is looked for again until nothing is found any more.
-pub fn end_marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<i32> {
-    let mut ended = Vec::new();
-    for _ in 0..PASSES_MAX {
-        let found = marked_processes(marks);
-        if found.is_empty() {
-            break;
-        }
-        for (pid, process) in &found {
-            if send_pidfd_signal(process, libc::SIGKILL).is_ok() && !ended.contains(pid) {
-                ended.push(*pid);
-            }
-        }
-        let deadline = Some(Instant::now() + PASS_PATIENCE);
-        for (_, process) in &found {
-            // One that does not die in time is met again in the next pass.
-            let _ = super::poll(&mut [super::Interest::readable(process)], deadline);
-        }
-    }
-    ended
-}
-
-fn marked_processes(marks: &HashSet<Vec<u8>>) -> Vec<(i32, OwnedFd)> {
-    let own = std::process::id() as i32;
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        // The descriptor comes first: should the pid go to another process while its environment is read,
-        // the signal misses that one.
-        let Ok(process) = exit_watch(pid) else {
-            continue;
-        };
-        // A zombie has no environment any more.
-        let Ok(environ) = std::fs::read(entry.path().join("environ")) else {
-            continue;
-        };
-        if pid != own
-            && environ
-                .split(|&b| b == 0)
-                .any(|variable| marks.contains(variable))
-        {
-            found.push((pid, process));
-        }
-    }
-    found
-}
-
 /// Sends `signal` to the process that `watch` was made for by [`exit_watch`], and to no later one with its pid.
 ///
 /// # Errors
@@ -352,4 +298,22 @@ fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// What limits the process `pid`, 0 being this one, after `new` was put into force, if it is given.
+pub(super) fn prlimit(
+    pid: i32,
+    resource: libc::__rlimit_resource_t,
+    new: Option<&libc::rlimit>,
+) -> io::Result<libc::rlimit> {
+    let mut before = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let new_limit = new.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: prlimit reads the new limit unless it is null, and fills the old one; both outlive the call.
+    if unsafe { libc::prlimit(pid, resource, new_limit, &raw mut before) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(new.copied().unwrap_or(before))
 }

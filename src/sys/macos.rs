@@ -1,6 +1,5 @@
 //! What macOS does its own way: kqueue for exits, `getpeereid`, no eventfd, no `pipe2`.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -8,8 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{OwnUsage, Peer, Usage};
+use super::{Ended, Family, OwnUsage, Peer, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
@@ -297,9 +297,30 @@ fn process_info(pid: i32) -> Option<libc::proc_bsdinfo> {
     }
 }
 
-/// macOS shows no other process's environment: the recorded process group has to do.
-pub fn end_marked_processes(_marks: &HashSet<Vec<u8>>) -> Vec<i32> {
-    Vec::new()
+/// There is no subreaper here: orphans are launchd's.
+pub fn adopt_orphans() {}
+
+/// None are adopted.
+pub fn reap_adopted() {}
+
+/// Nothing marks a process here.
+pub fn leave_family() {}
+
+/// Nothing that a process cannot shed is passed on to what it starts.
+pub(super) struct Marking;
+
+impl Marking {
+    pub(super) fn begin(_family: &Family) -> Self {
+        Self
+    }
+}
+
+/// macOS shows no other process's environment: the process group has to do.
+pub fn end_families(_families: &[Family], _patience: Duration) -> Ended {
+    Ended {
+        pids: Vec::new(),
+        is_complete: true,
+    }
 }
 
 /// Sends `signal` to the process that `watch` was made for. A kqueue can only watch: the pid has to do.

@@ -3,6 +3,7 @@
 //! Called from every thread. The only module with `unsafe`, and the only one that knows which system
 //! this is; it knows nothing of sessions, HTTP or SQLite.
 
+mod limits;
 mod process;
 mod signal;
 mod spawn;
@@ -21,14 +22,16 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+pub use limits::{Resource, limit};
 pub use os::{
-    LogWatch, SUN_PATH_MAX, Wake, end_marked_processes, executable, exit_watch, is_stopped,
-    keep_inherited_descriptors, own_usage, peer, pipe, process_mark, signal_watched,
+    LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, end_families, executable, exit_watch, is_stopped,
+    keep_inherited_descriptors, leave_family, own_usage, peer, pipe, process_mark, reap_adopted,
+    signal_watched,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
-    DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals, send_signal,
-    set_daemon_dispositions, unblock_all, wait_signal,
+    CHILD_SIGNAL, DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals,
+    send_signal, set_daemon_dispositions, unblock_all, wait_signal,
 };
 pub use spawn::{Program, Stdio, spawn};
 
@@ -47,6 +50,26 @@ pub struct Peer {
     pub pid: Option<i32>,
 }
 
+/// A process and all that it starts, as far as that goes: a session's.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// What they have in their environment, as `NAME=value`, unless they take it out.
+    pub variable: Vec<u8>,
+    /// Random, and the family's alone: 62 bits of it are what they cannot take out.
+    pub number: u64,
+    /// The first of them, while its number cannot be another's: its zombie has not been reaped.
+    pub leader: Option<i32>,
+}
+
+/// What came of ending a family.
+#[derive(Debug)]
+pub struct Ended {
+    /// Who was ended.
+    pub pids: Vec<i32>,
+    /// Nobody is left.
+    pub is_complete: bool,
+}
+
 /// What this process uses now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnUsage {
@@ -62,36 +85,6 @@ pub struct OwnUsage {
 pub fn euid() -> u32 {
     // SAFETY: geteuid(2) takes nothing and cannot fail.
     unsafe { libc::geteuid() }
-}
-
-/// Something that the kernel limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// Descriptors of this process.
-    OpenFiles,
-    /// Processes and threads of this user.
-    Processes,
-}
-
-/// The soft and the hard limit of this process; `None` is no limit.
-///
-/// # Errors
-/// What getrlimit(2) reports.
-pub fn limit(resource: Resource) -> io::Result<(Option<u64>, Option<u64>)> {
-    let resource = match resource {
-        Resource::OpenFiles => libc::RLIMIT_NOFILE,
-        Resource::Processes => libc::RLIMIT_NPROC,
-    };
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: getrlimit fills the struct, which outlives the call.
-    if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let finite = |n| (n != libc::RLIM_INFINITY).then_some(n);
-    Ok((finite(limit.rlim_cur), finite(limit.rlim_max)))
 }
 
 /// Whether two paths lead to one file.

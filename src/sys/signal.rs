@@ -47,8 +47,12 @@ impl SignalSet {
 /// What asks a process to end.
 pub const STOP_SIGNALS: &[c_int] = &[libc::SIGTERM, libc::SIGINT];
 
-/// What a daemon takes: to end, and to read its configuration again.
-pub const DAEMON_SIGNALS: &[c_int] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+/// What a daemon takes: to end, to read its configuration again, and that a child has ended. A signal that is blocked
+/// is kept also where its default is to be ignored (sigaction(2), kernel/signal.c).
+pub const DAEMON_SIGNALS: &[c_int] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
+
+/// The signal that says that a child has ended.
+pub const CHILD_SIGNAL: c_int = libc::SIGCHLD;
 
 /// The signal that asks a daemon to read its configuration again.
 pub const RELOAD_SIGNAL: c_int = libc::SIGHUP;

@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::Family;
+use super::os::Marking;
 use super::signal::SignalSet;
 
 /// A program to start, in a session and process group of its own (setsid(2)).
@@ -20,6 +22,8 @@ pub struct Program<'a> {
     pub env: Vec<CString>,
     /// The working directory.
     pub cwd: &'a Path,
+    /// What it and all that it starts are to be known by.
+    pub family: Option<&'a Family>,
 }
 
 /// The three descriptors that the program gets. It gets no other: all of ours are close-on-exec.
@@ -62,6 +66,7 @@ pub fn spawn(program: &Program<'_>, stdio: &Stdio<'_>) -> io::Result<i32> {
     let argv = pointers(&program.argv);
     let env = pointers(&program.env);
     let mut pid = 0;
+    let _marking = program.family.map(Marking::begin);
     // SAFETY: every pointer is to a live, initialised object; `argv` and `env` are null-terminated arrays
     // of pointers to NUL-terminated strings, which posix_spawn only reads in spite of its `*mut`.
     check(unsafe {

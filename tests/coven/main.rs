@@ -22,6 +22,7 @@ mod hostile;
 mod log;
 mod logs;
 mod metrics;
+mod misbehaviour;
 mod orphans;
 mod output;
 mod preview;

@@ -136,6 +136,7 @@ fn debian_package(path: &Path) -> Option<String> {
             ],
             env: vec![argument(b"LC_ALL=C")?, argument(b"PATH=/usr/bin:/bin")?],
             cwd: Path::new("/"),
+            family: None,
         },
         &sys::Stdio {
             stdin: null.as_fd(),

@@ -9,7 +9,8 @@ const EVENTS: &[&str] = &[
     "daemon_stopping", "harness_lost", "internal_error", "kill_failed", "launch_rejected", "log_lines_lost",
     "manifest_refused", "orphan_killed", "out_of_descriptors", "output_truncated", "panic", "peer_refused",
     "reap_failed", "redact_pattern_refused", "request", "request_failed", "retention_failed", "session_ended",
-    "session_kill", "session_not_live", "session_orphaned", "session_output_capped", "session_started", "session_unwritten", "signal",
+    "session_kill", "session_not_live", "session_orphaned", "session_output_capped", "session_started", "session_swept",
+    "session_unwritten", "signal",
     "socket_bound", "spawn_failed", "state_slow", "store_failed", "store_opened", "store_over_limit",
     "store_recovered", "thread_failed",
 ];

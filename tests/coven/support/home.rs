@@ -217,6 +217,15 @@ impl Coven {
             .collect()
     }
 
+    /// The living processes whose working directory is the test's own, whatever else they have shed.
+    pub fn processes_at_work(&self) -> Vec<i32> {
+        let work = self.work();
+        let is_there =
+            |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == work);
+        let all = pids().into_iter();
+        all.filter(|pid| is_there(pid) && is_alive(*pid)).collect()
+    }
+
     /// The processes of sessions of this home: they have both marks in their environment.
     pub fn session_processes(&self, id: &str) -> Vec<i32> {
         let mark = format!("COVEN_SESSION_ID={id}");
@@ -239,8 +248,8 @@ impl Coven {
 impl Drop for Coven {
     fn drop(&mut self) {
         // Whatever was started has the home in its environment, the daemon and its harnesses alike.
-        while self
-            .processes()
+        while [self.processes(), self.processes_at_work()]
+            .concat()
             .into_iter()
             .filter(|pid| kill(*pid, libc::SIGKILL))
             .count()

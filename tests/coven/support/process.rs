@@ -105,6 +105,16 @@ pub fn peak_kib(pid: i32) -> u64 {
     kib.parse().unwrap()
 }
 
+/// The parent of `pid`.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(") ")? + 2..]
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
 /// Stops a process, and waits until none of its threads runs any more: the signal alone does not.
 pub fn stop(pid: i32) {
     assert!(kill(pid, libc::SIGSTOP));
