@@ -102,3 +102,8 @@ pub mod redact;
 pub mod state;
 pub mod store;
 pub mod sys;
+
+/// The chance of the unit tests is that of the tests beside the crate.
+#[cfg(test)]
+#[path = "../tests/coven/support/random.rs"]
+mod random;

@@ -92,9 +92,12 @@ enum Stdin {
 
 /// The adapters of the manifest at `path`; the error says for a person what is wrong with it.
 pub(super) fn read(path: &Path) -> Result<Vec<Adapter>, String> {
-    let text = read_trusted(path)?;
+    adapters(&read_trusted(path)?, path)
+}
+
+fn adapters(text: &str, path: &Path) -> Result<Vec<Adapter>, String> {
     let manifest: Manifest =
-        serde_json::from_str(&text).map_err(|err| format!("not a manifest: {err}"))?;
+        serde_json::from_str(text).map_err(|err| format!("not a manifest: {err}"))?;
     let mut adapters: Vec<Adapter> = Vec::with_capacity(manifest.adapters.len());
     for entry in manifest.adapters {
         let adapter = adapter(entry, path)?;
@@ -202,6 +205,7 @@ fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, rounds};
 
     fn parse(json: &str) -> Result<Adapter, String> {
         let entry: Entry = serde_json::from_str(json).map_err(|err| err.to_string())?;
@@ -240,5 +244,48 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn whatever_a_manifest_holds_no_adapter_runs_a_path_or_takes_another_argument() {
+        let mut random = Random::new(1);
+        let whole = r#"{"adapters":[{"id":"a-1","label":null,"executable":"run","install_hint":"x",
+            "non_interactive_prompt_prefix_args":["-q","é"],"prompt_flag":"--p","model_flag":"-m","stdin":"open"},
+            {"id":"b","executable":"r.un"}]}"#;
+        let mut taken = 0;
+        for _ in 0..rounds(10_000) {
+            let mut chars: Vec<char> = whole.chars().collect();
+            for _ in 0..random.below(4) {
+                let at = random.below(chars.len());
+                match random.below(3) {
+                    0 => chars[at] = random.text(1).chars().next().unwrap_or('x'),
+                    1 => chars.insert(at, *random.pick(&['/', '.', '"', '\\', 'A', ' ', '}'])),
+                    _ => drop(chars.remove(at)),
+                }
+            }
+            let text: String = chars.into_iter().collect();
+            let Ok(found) = adapters(&text, Path::new("/m.json")) else {
+                continue;
+            };
+            taken += 1;
+            for adapter in found {
+                let Executable::OnPath(executable) = &adapter.executable else {
+                    panic!("{text}");
+                };
+                assert!(
+                    !executable.is_empty() && !executable.contains(['/', '\0']),
+                    "{text}"
+                );
+                assert!((1..=64).contains(&adapter.id.len()), "{text}");
+                assert!(
+                    !adapter.id.contains(|c: char| c.is_uppercase() || c == '/'),
+                    "{text}"
+                );
+                let argv = adapter.argv("the prompt", None);
+                assert!(argv.last().unwrap().ends_with("the prompt"), "{text}");
+                assert!(!argv.iter().any(|arg| arg.contains('\0')), "{text}");
+            }
+        }
+        assert!(taken > 100, "{taken}");
     }
 }

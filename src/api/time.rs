@@ -44,7 +44,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.parse::<jiff::Timestamp>()
-            .map(|time| Self(time.as_millisecond()))
+            .map(|time| Self::from_millis(time.as_millisecond()))
             .map_err(|err| format!("not an RFC 3339 time: {err}"))
     }
 }
@@ -87,5 +87,9 @@ mod tests {
     fn the_ends_of_time_can_be_printed() {
         assert!(!Timestamp::from_millis(i64::MAX).to_string().is_empty());
         assert!(!Timestamp::from_millis(i64::MIN).to_string().is_empty());
+        for text in ["9999-12-30T22:00:00.999Z", "-009999-01-02T01:59:59Z"] {
+            let time: Timestamp = text.parse().unwrap();
+            assert!(!time.to_string().is_empty());
+        }
     }
 }

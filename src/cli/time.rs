@@ -41,6 +41,7 @@ pub(super) fn parse_moment(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, rounds};
 
     #[test]
     fn a_duration_is_written_as_people_do() {
@@ -62,5 +63,32 @@ mod tests {
         assert!(parse_moment("yesterday").is_err());
         // Longer ago than there was time.
         assert!(parse_moment("9999999999999d").is_ok());
+    }
+
+    #[test]
+    fn any_text_is_a_time_or_is_refused() {
+        let mut random = Random::new(1);
+        for _ in 0..rounds(20_000) {
+            let number = random.next() >> random.below(64);
+            let unit = *random.pick(&["", "s", "m", "h", "d", "w", "µs", " ", "Z"]);
+            if let Ok(time) = parse_duration(&format!("{number}{unit}")) {
+                let unit = [("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
+                    .into_iter()
+                    .find(|(name, _)| *name == unit)
+                    .map(|(_, seconds)| seconds);
+                assert_eq!(time.as_secs(), number * unit.unwrap(), "{number}{unit:?}");
+            }
+            let whole = random.pick(&["2026-05-09T06:43:00Z", "9999-12-30T22:00:00.999Z", "15m"]);
+            let mut chars: Vec<char> = whole.chars().collect();
+            let at = random.below(chars.len());
+            chars[at] = random.text(1).chars().next().unwrap_or('0');
+            let text: String = chars.into_iter().collect();
+            for text in [*whole, &text] {
+                if let Ok(moment) = parse_moment(text) {
+                    let printed = moment.to_string();
+                    assert_eq!(parse_moment(&printed), Ok(moment), "{text}");
+                }
+            }
+        }
     }
 }

@@ -74,6 +74,7 @@ fn is_continuation(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, rounds};
 
     /// What comes of `bytes` when they arrive in two reads, split at `at`.
     fn through(bytes: &[u8], at: usize) -> (Vec<u8>, bool) {
@@ -154,5 +155,87 @@ mod tests {
         assert!(text.len() < PAYLOAD_MAX);
         let bytes: Vec<u8> = [0xff, 0].repeat(BYTES_MAX / 2);
         assert!(Payload::bytes_to_json(&bytes, Stream::Stdout).len() < PAYLOAD_MAX);
+    }
+
+    /// Text and junk, in pieces that meet inside characters.
+    fn mixture(random: &mut Random, has_junk: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..random.below(12) {
+            let length = random.below(9);
+            match random.below(4) {
+                0 if has_junk => bytes.extend(random.bytes(length)),
+                // A character's first bytes, and nothing of the rest.
+                1 if has_junk => bytes.extend(&"🦀".as_bytes()[..random.below(4)]),
+                _ => bytes.extend(random.text(length).into_bytes()),
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn any_bytes_come_out_whole_whichever_way_they_are_split() {
+        let mut random = Random::new(1);
+        for round in 0..rounds(3000) {
+            let has_junk = round % 2 == 0;
+            let bytes = mixture(&mut random, has_junk);
+            for at in 0..=bytes.len() {
+                let (out, all_text) = through(&bytes, at);
+                assert_eq!(out, bytes, "split at {at}");
+                assert!(has_junk || all_text, "{bytes:?} split at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_come_out_whole_in_any_number_of_reads() {
+        let mut random = Random::new(2);
+        for round in 0..rounds(3000) {
+            let has_junk = round % 2 == 0;
+            let bytes = mixture(&mut random, has_junk);
+            let (mut out, mut carry, mut rest) = (Vec::new(), Vec::new(), bytes.as_slice());
+            while !rest.is_empty() || !carry.is_empty() {
+                let (read, after) = rest.split_at(random.below(rest.len() + 1));
+                carry.extend_from_slice(read);
+                let last = after.is_empty();
+                let (pieces, held) = split(&carry, last);
+                assert!(held <= 3 && (!last || held == 0), "{held}");
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                        Piece::Bytes(junk) => {
+                            assert!(has_junk, "{bytes:?}");
+                            assert!(str::from_utf8(junk).is_err());
+                            out.extend_from_slice(junk);
+                        }
+                    }
+                }
+                carry.drain(..carry.len() - held);
+                rest = after;
+            }
+            assert_eq!(out, bytes);
+        }
+    }
+
+    #[test]
+    fn long_bytes_are_cut_into_pieces_within_their_bounds() {
+        let mut random = Random::new(3);
+        for _ in 0..rounds(20) {
+            let length = random.below(4 * TEXT_MAX);
+            let bytes = match random.one_in(2) {
+                true => random.bytes(length),
+                false => random.text(length / 2).into_bytes(),
+            };
+            let (pieces, held) = split(&bytes, false);
+            let mut total = held;
+            for piece in pieces {
+                let (length, max) = match piece {
+                    Piece::Text(text) => (text.len(), TEXT_MAX),
+                    Piece::Bytes(bytes) => (bytes.len(), BYTES_MAX),
+                };
+                assert!((1..=max).contains(&length), "{length}");
+                total += length;
+            }
+            assert_eq!(total, bytes.len());
+        }
     }
 }

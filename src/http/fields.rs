@@ -200,6 +200,7 @@ impl<'a> Query<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, rounds};
 
     #[test]
     fn integers_are_clamped_and_nothing_else_is_an_integer() {
@@ -248,5 +249,78 @@ mod tests {
             assert!(Body::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(Body::parse_or_empty(b"").is_ok());
+    }
+
+    #[test]
+    fn any_query_gives_the_first_value_of_each_name_or_a_number_within_its_bounds() {
+        let mut random = Random::new(1);
+        for _ in 0..rounds(5000) {
+            let mut pairs: Vec<(String, String)> = Vec::new();
+            for _ in 0..random.below(6) {
+                let value = match random.below(3) {
+                    0 => random.next().to_string(),
+                    1 => (random.next() as i64).to_string(),
+                    _ => random.text(5).replace('&', ""),
+                };
+                pairs.push(((*random.pick(&["limit", "after", "x"])).to_owned(), value));
+            }
+            let text: Vec<String> = pairs
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            let text = text.join("&");
+            let query = Query::new(&text);
+            for name in ["limit", "after", "x", "none"] {
+                let first = pairs
+                    .iter()
+                    .find(|(key, _)| key == name)
+                    .map(|(_, value)| value.as_str());
+                assert_eq!(query.get(name), first, "{text:?}");
+                let number = first.map(str::parse::<i128>);
+                match query.clamped(name, 3, 1000) {
+                    Ok(None) => assert_eq!(first, None),
+                    Ok(Some(n)) => {
+                        // A plus sign is no digit, and i128 takes one.
+                        let exact = number.unwrap().unwrap().clamp(3, 1000);
+                        assert_eq!(i128::from(n), exact, "{text:?}");
+                    }
+                    Err(_) => assert!(
+                        number.unwrap().is_err() || first.unwrap().starts_with('+'),
+                        "{text:?}"
+                    ),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_body_makes_a_field_panic() {
+        let mut random = Random::new(2);
+        let whole = r#"{"a":"é","b":[1,"x",null],"labels":["l"],"n":-1,"t":true,"f":1e99}"#;
+        for _ in 0..rounds(5000) {
+            let mut bytes = whole.as_bytes().to_vec();
+            for _ in 0..random.below(4) {
+                let at = random.below(bytes.len());
+                bytes[at] = match random.one_in(2) {
+                    true => *random.pick(b"\"{}[],:0-e.\\u"),
+                    false => random.next() as u8,
+                };
+            }
+            let Ok(body) = Body::parse(&bytes) else {
+                continue;
+            };
+            for name in ["a", "b", "labels", "n", "t", "f"] {
+                let text = body.optional_text(name, 3);
+                assert!(
+                    text.iter()
+                        .flatten()
+                        .all(|text| text.len() <= 3 && !text.contains('\0'))
+                );
+                let _ = (body.required(name), body.flag(name));
+                let _ = (body.optional_unsigned(name), body.optional_i32(name));
+            }
+            let labels = body.labels().unwrap_or_default();
+            assert!(labels.iter().all(|label| label.len() <= 128));
+        }
     }
 }

@@ -478,6 +478,7 @@ pub(super) fn complete(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, rounds};
 
     #[test]
     fn a_cursor_reads_back_and_nothing_else_does() {
@@ -492,5 +493,27 @@ mod tests {
         assert_eq!(first_line("Fix it\nnow"), "Fix it");
         assert_eq!(first_line(&"é".repeat(500)).chars().count(), 120);
         assert_eq!(first_line("\nx"), "");
+    }
+
+    #[test]
+    fn every_cursor_reads_back_and_what_reads_is_a_cursor() {
+        let mut random = Random::new(1);
+        for _ in 0..rounds(5000) {
+            let last = (random.next() >> random.below(64)) as i64;
+            let cursor = encode_cursor(last);
+            assert_eq!(decode_cursor(&cursor), Ok(last));
+            assert!(
+                cursor
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            );
+            let mut bytes = cursor.into_bytes();
+            let at = random.below(bytes.len());
+            bytes[at] = random.next() as u8;
+            let spoilt = String::from_utf8_lossy(&bytes);
+            if let Ok(other) = decode_cursor(&spoilt) {
+                assert_eq!(encode_cursor(other), spoilt);
+            }
+        }
     }
 }

@@ -139,6 +139,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, rounds};
 
     #[test]
     fn what_is_quoted_reads_back_as_it_was() {
@@ -190,6 +191,67 @@ mod tests {
         ] {
             let (value, _) = bare(word);
             assert_eq!(value.is_number(), is_number, "{word}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_field_holds_reads_back_and_stays_on_its_line() {
+        let mut random = Random::new(1);
+        for _ in 0..rounds(5000) {
+            let texts: Vec<String> = (0..random.below(5))
+                .map(|_| {
+                    let length = random.below(20);
+                    random.text(length)
+                })
+                .collect();
+            let mut line = "2026-05-09T06:43:00.007Z WARN event=x".to_owned();
+            for (number, text) in texts.iter().enumerate() {
+                line.push_str(&format!(" f{number}={}", Quoted(text)));
+            }
+            assert!(!line.contains(char::is_control), "{line:?}");
+            let record = LogRecord::parse(&line).unwrap_or_else(|| panic!("{line:?}"));
+            for (number, text) in texts.iter().enumerate() {
+                assert_eq!(&record.text(&format!("f{number}")), text);
+            }
+            assert_eq!(record.to_string(), line);
+            let json = LogRecord::parse(&record.to_json().to_string()).unwrap();
+            for name in ["event", "f0", "f1", "f2", "f3", "f4"] {
+                assert_eq!(json.text(name), record.text(name));
+            }
+        }
+    }
+
+    #[test]
+    fn any_line_is_a_record_that_prints_as_one_or_none() {
+        let mut random = Random::new(2);
+        let lines = [
+            "2026-05-09T06:43:00.007Z WARN event=x a=\"b \\n \\u{1b}\" n=-7 t=true",
+            r#"{"ts":"2026-05-09T06:43:00.007Z","level":"ERROR","event":"x","n":1.5,"o":{"a":[1]}}"#,
+            "9999-12-30T22:00:00.999999999Z INFO event=x",
+            "-009999-01-02T01:59:59Z INFO event=x",
+        ];
+        for round in 0..rounds(20_000) {
+            let mut chars: Vec<char> = random.pick(&lines).chars().collect();
+            // As they are, too.
+            for _ in 0..random.below(5).min(round) {
+                let at = random.below(chars.len());
+                match random.below(3) {
+                    0 => chars[at] = random.text(1).chars().next().unwrap_or(' '),
+                    1 => chars.insert(at, *random.pick(&['"', '\\', '=', ' ', '{', '}', '9'])),
+                    _ => chars.truncate(at + 1),
+                }
+            }
+            let line: String = chars.into_iter().collect();
+            let Some(record) = LogRecord::parse(&line) else {
+                continue;
+            };
+            let json = record.to_json().to_string();
+            assert!(LogRecord::parse(&json).is_some(), "{json}");
+            if !line.starts_with('{') {
+                let printed = record.to_string();
+                let again = LogRecord::parse(&printed).unwrap_or_else(|| panic!("{line:?}"));
+                assert_eq!(again.to_string(), printed, "{line:?}");
+            }
         }
     }
 }
