@@ -1,12 +1,13 @@
 //! What the daemon says of itself, and what can be said of it from outside: status, health, capabilities, adapters,
 //! metrics.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::anonymise::Anonymiser;
-use super::report::{Block, aligned};
+use super::report::{Block, aligned, as_json};
 use super::words;
 use crate::adapters::{ManifestSources, Registry};
 use crate::api::{AdapterStatus, Capabilities, RefusedManifest};
@@ -52,13 +53,9 @@ pub(super) fn health(probe: &Probe, a: &Anonymiser) -> Block {
     let Some(health) = probe.health() else {
         return Block::Missing("no daemon answers".into());
     };
-    match serde_json::to_value(health) {
-        Ok(mut json) => {
-            anonymise(&mut json, a);
-            Block::Json(json)
-        }
-        Err(err) => Block::Missing(a.text(&err.to_string())),
-    }
+    let mut json = as_json(health);
+    anonymise(&mut json, a);
+    Block::Json(json)
 }
 
 /// The texts of an answer, each by its name. Numbers and words of our own are most of it.
@@ -128,15 +125,26 @@ pub(super) fn capabilities(probe: &Probe, a: &Anonymiser) -> Block {
 }
 
 /// The harnesses that are known, and to whom.
+#[derive(Clone)]
 pub(super) struct Harnesses {
     known_to: &'static str,
     adapters: Vec<AdapterStatus>,
     refused: Vec<RefusedManifest>,
 }
 
+/// The daemon's, or, if it does not say, those that a daemon would have that is started from here.
+pub(super) fn harnesses<'a>(
+    probe: Option<&Probe>,
+    here: Option<&'a Harnesses>,
+) -> Option<Cow<'a, Harnesses>> {
+    let capabilities = probe.and_then(|probe| probe.capabilities.as_ref());
+    let daemons = capabilities.map(|said| Cow::Owned(Harnesses::of_daemon(said)));
+    daemons.or(here.map(Cow::Borrowed))
+}
+
 impl Harnesses {
     /// As the daemon has them.
-    pub(super) fn of_daemon(capabilities: &Capabilities) -> Self {
+    fn of_daemon(capabilities: &Capabilities) -> Self {
         Self {
             known_to: "the daemon, in its environment",
             adapters: capabilities.adapters.clone(),
@@ -211,10 +219,11 @@ pub(super) fn read_metrics(home: &Home) -> Result<String, String> {
     }
 }
 
-pub(super) fn metrics(page: &Result<String, String>, a: &Anonymiser) -> Block {
+pub(super) fn metrics(page: Option<&Result<String, String>>, a: &Anonymiser) -> Block {
     let page = match page {
-        Ok(page) => page,
-        Err(why) => return Block::Missing(a.text(why)),
+        Some(Ok(page)) => page,
+        Some(Err(why)) => return Block::Missing(a.text(why)),
+        None => return Block::Missing("no daemon answers".into()),
     };
     const COLUMNS: &[&str] = &["name", "value"];
     let rows = page.lines().filter_map(|line| {

@@ -97,18 +97,20 @@ fn read_end(path: &Path) -> io::Result<String> {
 }
 
 /// Decides what of a record goes into the report.
-pub(super) struct Filter<'a> {
+pub(super) struct Logs<'a> {
     pub anonymiser: &'a Anonymiser,
+    /// Why there is none where none has come.
+    pub late: &'a str,
     /// The harnesses that are known.
     pub harnesses: &'a [String],
 }
 
-impl Filter<'_> {
+impl Logs<'_> {
     /// The last records of the daemon's log.
-    pub(super) fn records(&self, tail: Result<&Tail, &String>) -> Block {
-        let tail = match tail {
+    pub(super) fn records(&self, tail: Option<&Result<Tail, String>>) -> Block {
+        let tail = match self.come(tail) {
             Ok(tail) => tail,
-            Err(why) => return Block::Missing(self.anonymiser.text(why)),
+            Err(missing) => return missing,
         };
         self.anonymiser
             .count("log lines that are no records", tail.others);
@@ -118,7 +120,7 @@ impl Filter<'_> {
     }
 
     /// The last failures that the daemon's log has.
-    pub(super) fn failures(&self, tail: Result<&Tail, &String>) -> Block {
+    pub(super) fn failures(&self, tail: Option<&Result<Tail, String>>) -> Block {
         const COLUMNS: &[&str] = &[
             "time", "level", "event", "code", "route", "request", "session",
         ];
@@ -126,22 +128,30 @@ impl Filter<'_> {
     }
 
     /// The commands that failed last.
-    pub(super) fn commands(&self, tail: Result<&Tail, &String>) -> Block {
+    pub(super) fn commands(&self, tail: Option<&Result<Tail, String>>) -> Block {
         const COLUMNS: &[&str] = &["time", "verb", "code", "exit"];
         self.last(tail, COLUMNS, |record| {
             record.text("event") == COMMAND_FAILED
         })
     }
 
+    fn come<'t>(&self, tail: Option<&'t Result<Tail, String>>) -> Result<&'t Tail, Block> {
+        match tail {
+            Some(Ok(tail)) => Ok(tail),
+            Some(Err(why)) => Err(Block::Missing(self.anonymiser.text(why))),
+            None => Err(Block::Missing(self.late.to_owned())),
+        }
+    }
+
     fn last(
         &self,
-        tail: Result<&Tail, &String>,
+        tail: Option<&Result<Tail, String>>,
         columns: &'static [&'static str],
-        is_wanted: impl Fn(&LogRecord) -> bool,
+        is_wanted: fn(&LogRecord) -> bool,
     ) -> Block {
-        let tail = match tail {
+        let tail = match self.come(tail) {
             Ok(tail) => tail,
-            Err(why) => return Block::Missing(self.anonymiser.text(why)),
+            Err(missing) => return missing,
         };
         let wanted: Vec<&LogRecord> = tail
             .records
@@ -242,13 +252,14 @@ mod tests {
     fn of_a_record_only_what_is_known_is_kept() {
         let anonymiser = Anonymiser::new(&Identity::default(), Redactor::new("").0);
         let harnesses = ["codex".to_owned()];
-        let filter = Filter {
+        let logs = Logs {
+            late: "",
             anonymiser: &anonymiser,
             harnesses: &harnesses,
         };
         let shown = |line: &str| {
             let line = format!("2026-05-09T06:43:00.007Z WARN {line}");
-            let record = filter.record(&LogRecord::parse(&line).unwrap());
+            let record = logs.record(&LogRecord::parse(&line).unwrap());
             record
                 .to_string()
                 .split_off("2026-05-09T06:43:00.007Z WARN".len())

@@ -1,11 +1,11 @@
 //! `coven diagnostics`: one report of everything that somebody who helps would ask for, and nothing of what the user
 //! does. It goes from most to least asked for, and ends with what was left out.
 //!
-//! What can take its time is gathered on threads, each waited for until a deadline; the main thread makes the report. It
-//! changes nothing.
+//! What can take its time is gathered on threads ([`gather`]); the main thread makes the report. It changes nothing.
 
 mod anonymise;
 mod daemon;
+mod gather;
 mod identity;
 mod install;
 mod log;
@@ -20,12 +20,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use argh::FromArgs;
-use crossbeam_channel::{Receiver, bounded};
 
-use super::doctor::{self, Probe};
+use super::doctor;
 use super::output::{Out, visible};
 use super::{CliError, Outcome};
 use crate::adapters::{ManifestSources, Registry};
@@ -34,14 +32,9 @@ use crate::daemon::{Home, HomeError};
 use crate::redact::Redactor;
 use crate::sys;
 use anonymise::Anonymiser;
-use report::{Block, Part, Report};
-
-/// How long all of it may take, and how long the parts may that others wait for.
-const PATIENCE: Duration = Duration::from_millis(4500);
-const IDENTITY_PATIENCE: Duration = Duration::from_millis(1500);
-const PROBE_PATIENCE: Duration = Duration::from_millis(2800);
-/// What is left for the report itself after the longest part, with much to be said.
-const LOOK_PATIENCE: Duration = Duration::from_millis(4000);
+use daemon::Harnesses;
+use gather::{Gathered, gather};
+use report::{Block, Part, Report, as_json};
 
 /// Make a report for somebody who helps: versions, status, health, failures, doctor, log, counts. Secrets, names and
 /// private paths are taken out; prompts, titles, output and environment values never go in. Read it before you share it.
@@ -68,12 +61,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
     // First: nobody waits five seconds to be told that the name is taken.
     let file = args.output.as_ref().map(create).transpose()?;
-    let report = make(args.session.clone());
+    let report = make(args.session.as_deref());
     let text = match args.json {
-        true => serde_json::to_string_pretty(&report).map(|json| json + "\n"),
-        false => Ok(report.markdown()),
+        true => report.json(),
+        false => report.markdown(),
     };
-    let text = text.map_err(|err| CliError::failed("internal_error", err.to_string(), None))?;
     match (file, &args.output) {
         (Some(mut file), Some(path)) => {
             if let Err(err) = file.write_all(text.as_bytes()) {
@@ -106,235 +98,101 @@ fn create(path: &PathBuf) -> Result<File, CliError> {
     })
 }
 
-/// What is found by threads.
-struct Gathered {
-    doctor: Result<Findings, String>,
-    install: Result<install::Install, String>,
-    probe: Result<Probe, String>,
-    harnesses: Result<daemon::Harnesses, String>,
-    metrics: Result<String, String>,
-    log: Result<log::Tail, String>,
-    commands: Result<log::Tail, String>,
-    store: store::Found,
-}
-
-fn make(session: Option<String>) -> Report {
-    let begun = Instant::now();
-    let end = begun + PATIENCE;
+fn make(session: Option<&str>) -> Report {
     let home = Home::from_env();
-    let known = home.as_ref().ok().cloned();
-    let identity = start(move || {
-        let identity = identity::complete(known.as_ref());
-        let file = known.map(|home| home.redact_file());
-        (
-            identity,
-            file.map_or_else(|| Redactor::new("").0, |file| Redactor::load(&file).0),
-        )
-    });
-    let gathered = gather(&home, session, begun, end);
-    let (mut identity, redactor) = wait(&identity, begun + IDENTITY_PATIENCE)
-        .unwrap_or_else(|_| (identity::at_hand(home.as_ref().ok()), Redactor::new("").0));
-    let probe = gathered.probe.as_ref().ok();
-    identity
-        .dirs
-        .extend(probe.and_then(daemon::path_of).into_iter().flatten());
+    let known = home.as_ref().ok();
+    let mut gathered = gather(known, session);
+    let (mut identity, redactor) = gathered
+        .identity
+        .take()
+        .unwrap_or_else(|| (identity::at_hand(known), Redactor::new("").0));
+    let daemons_path = gathered.probe.as_ref().and_then(daemon::path_of);
+    identity.dirs.extend(daemons_path.into_iter().flatten());
     let anonymiser = Anonymiser::new(&identity, redactor);
     let mut report = Report {
         made_at: Timestamp::now(),
-        parts: parts(&home, &gathered, &anonymiser),
+        parts: parts(&home, &gathered, session.is_some(), &anonymiser),
     };
     report.anonymise(&anonymiser);
     report.parts.push(left_out(&anonymiser));
     report
 }
 
-/// Starts everything at once, and waits for it until `end` at most.
-fn gather(
-    home: &Result<Home, HomeError>,
-    session: Option<String>,
-    begun: Instant,
-    end: Instant,
-) -> Gathered {
-    let look = begun + LOOK_PATIENCE;
-    let doctor = start(move || doctor::examine(Home::from_env().as_ref(), look));
-    let install = start(install::Install::look);
-    let Ok(home) = home else {
-        // What is there without a home; the part on it says why there is none.
-        let none = || "there is no usable COVEN_HOME".to_owned();
-        return Gathered {
-            doctor: wait(&doctor, end),
-            install: wait(&install, end),
-            probe: Err(none()),
-            harnesses: Err(none()),
-            metrics: Err(none()),
-            log: Err(none()),
-            commands: Err(none()),
-            store: store::Found {
-                survey: Err(none()),
-                session: session.map(|_| Err(none())),
-            },
-        };
-    };
-    let with_home = || home.clone();
-    let probe = start({
-        let home = with_home();
-        move || Probe::of(&home)
-    });
-    let here = start({
-        let home = with_home();
-        move || daemon::Harnesses::from_here(&home)
-    });
-    let log = start({
-        let home = with_home();
-        move || log::daemon_tail(&home)
-    });
-    let commands = start({
-        let home = with_home();
-        move || log::commands_tail(&home)
-    });
-    let probe = wait(&probe, begun + PROBE_PATIENCE);
-    let is_stopped = probe.as_ref().is_ok_and(Probe::is_stopped);
-    let store = start({
-        let (home, session) = (with_home(), session.clone());
-        move || store::look(&home, is_stopped, session.as_deref(), look)
-    });
-    let answers = probe.as_ref().is_ok_and(|probe| probe.health().is_some());
-    let metrics = match answers {
-        true => {
-            let home = with_home();
-            wait(&start(move || daemon::read_metrics(&home)), end).and_then(|page| page)
-        }
-        false => Err("no daemon answers".into()),
-    };
-    let capabilities = probe
-        .as_ref()
-        .ok()
-        .and_then(|probe| probe.capabilities.as_ref());
-    Gathered {
-        harnesses: match capabilities {
-            Some(capabilities) => Ok(daemon::Harnesses::of_daemon(capabilities)),
-            None => wait(&here, end),
-        },
-        probe,
-        metrics,
-        log: wait(&log, end).and_then(|tail| tail),
-        commands: wait(&commands, end).and_then(|tail| tail),
-        store: wait(&store, end).unwrap_or_else(|why| store::Found {
-            session: session.map(|_| Err(why.clone())),
-            survey: Err(why),
-        }),
-        install: wait(&install, end),
-        doctor: wait(&doctor, end),
-    }
-}
-
-/// Does `work` on a thread that nobody joins: it ends with this process at the latest.
-fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
-    let (give, take) = bounded(1);
-    // Without a thread the channel is closed, and its part is missing.
-    let _ = std::thread::Builder::new().spawn(move || give.send(work()));
-    take
-}
-
-fn wait<T>(work: &Receiver<T>, deadline: Instant) -> Result<T, String> {
-    work.recv_deadline(deadline)
-        .map_err(|err| match err.is_timeout() {
-            true => "it took too long".into(),
-            false => "it failed".into(),
-        })
-}
-
 /// The report's parts: first the seven things that a good report of a problem has, in this order.
-fn parts(home: &Result<Home, HomeError>, gathered: &Gathered, a: &Anonymiser) -> Vec<Part> {
-    let missing = |why: &String| Block::Missing(a.text(why));
-    let of_probe = |part: &dyn Fn(&Home, &Probe) -> Block| match (home, &gathered.probe) {
-        (Ok(home), Ok(probe)) => part(home, probe),
-        (Err(err), _) => Block::Missing(a.text(&err.to_string())),
-        (_, Err(why)) => missing(why),
+fn parts(
+    home: &Result<Home, HomeError>,
+    gathered: &Gathered,
+    is_session_wanted: bool,
+    a: &Anonymiser,
+) -> Vec<Part> {
+    let probe = gathered.probe.as_ref();
+    // Without a home, most has nothing to look at.
+    let late = match home {
+        Ok(_) => "it took too long".to_owned(),
+        Err(err) => a.text(&err.to_string()),
     };
-    let harnesses = gathered.harnesses.as_ref();
-    let ids = harnesses.map(daemon::Harnesses::ids).unwrap_or_default();
-    let filter = log::Filter {
+    let missing = || Block::Missing(late.clone());
+    let harnesses = daemon::harnesses(probe, gathered.harnesses.as_ref());
+    let ids = harnesses.as_deref().map(Harnesses::ids).unwrap_or_default();
+    let log = log::Logs {
         anonymiser: a,
         harnesses: &ids,
+        late: &late,
     };
+    let status = match (home, probe) {
+        (Ok(home), Some(probe)) => daemon::status(home, probe, a),
+        _ => missing(),
+    };
+    let store = gathered.store.as_ref();
+    let install = gathered.install.as_ref();
     let version = vec![("version", VERSION.into()), ("contract", CONTRACT.into())];
     let failures = vec![
-        ("commands", filter.commands(gathered.commands.as_ref())),
-        ("daemonLog", filter.failures(gathered.log.as_ref())),
+        ("commands", log.commands(gathered.commands.as_ref())),
+        ("daemonLog", log.failures(gathered.log.as_ref())),
     ];
-    let install = gathered.install.as_ref();
-    let settings = Block::Group(vec![
-        ("daemon", of_probe(&|_, probe| daemon::process(probe))),
+    let settings = vec![
+        ("daemon", probe.map_or_else(missing, daemon::process)),
         ("environmentHere", settings::block(a)),
-    ]);
-    let part = |key, title, block| Part { key, title, block };
-    let mut parts = vec![
-        part("coven", "1. Coven version", Block::Facts(version)),
-        part(
-            "os",
-            "2. Operating system",
-            install.map_or_else(missing, |install| install.os(a)),
-        ),
-        part(
-            "install",
-            "3. Install path and package manager",
-            install.map_or_else(missing, |install| install.block(a)),
-        ),
-        part(
-            "home",
-            "4. Whether COVEN_HOME is customized",
-            home_facts(home, a),
-        ),
-        part(
-            "status",
-            "5. coven daemon status",
-            of_probe(&|home, probe| daemon::status(home, probe, a)),
-        ),
-        part(
-            "health",
-            "6. Health",
-            of_probe(&|_, probe| daemon::health(probe, a)),
-        ),
-        part(
-            "failures",
-            "7. Last failing commands and error codes",
-            Block::Group(failures),
-        ),
-        part(
-            "doctor",
-            "Doctor",
-            gathered
-                .doctor
-                .as_ref()
-                .map_or_else(missing, |found| findings(found, a)),
-        ),
-        part(
-            "capabilities",
-            "Capabilities",
-            of_probe(&|_, probe| daemon::capabilities(probe, a)),
-        ),
-        part(
-            "adapters",
-            "Adapters",
-            harnesses.map_or_else(missing, |harnesses| harnesses.block(a)),
-        ),
-        part("settings", "Settings", settings),
-        part(
-            "store",
-            "Store",
-            store::counts(gathered.store.survey.as_ref(), &ids, a),
-        ),
-        part("metrics", "Metrics", daemon::metrics(&gathered.metrics, a)),
     ];
-    if let Some(session) = &gathered.store.session {
-        parts.push(part("session", "Session", store::session(session, &ids, a)));
+    let mut parts = Vec::new();
+    let mut part = |key, title, block| parts.push(Part { key, title, block });
+    part("coven", "1. Coven version", Block::Facts(version));
+    let block = install.map_or_else(missing, |install| install.os(a));
+    part("os", "2. Operating system", block);
+    let block = install.map_or_else(missing, |install| install.block(a));
+    part("install", "3. Install path and package manager", block);
+    let block = home_facts(home, a);
+    part("home", "4. Whether COVEN_HOME is customized", block);
+    part("status", "5. coven daemon status", status);
+    let block = probe.map_or_else(missing, |probe| daemon::health(probe, a));
+    part("health", "6. Health", block);
+    let title = "7. Last failing commands and error codes";
+    part("failures", title, Block::Group(failures));
+    let findings = gathered.doctor.as_ref();
+    let block = findings.map_or_else(missing, |found| doctors(found, a));
+    part("doctor", "Doctor", block);
+    let block = probe.map_or_else(missing, |probe| daemon::capabilities(probe, a));
+    part("capabilities", "Capabilities", block);
+    let block = harnesses.map_or_else(missing, |harnesses| harnesses.block(a));
+    part("adapters", "Adapters", block);
+    part("settings", "Settings", Block::Group(settings));
+    let block = store.map_or_else(missing, |store| store::counts(&store.survey, &ids, a));
+    part("store", "Store", block);
+    part(
+        "metrics",
+        "Metrics",
+        daemon::metrics(gathered.metrics.as_ref(), a),
+    );
+    if is_session_wanted {
+        let session = store.and_then(|store| store.session.as_ref());
+        let block = session.map_or_else(missing, |session| store::session(session, &ids, a));
+        part("session", "Session", block);
     }
-    parts.push(part(
+    part(
         "log",
         "The daemon's log",
-        filter.records(gathered.log.as_ref()),
-    ));
+        log.records(gathered.log.as_ref()),
+    );
     parts
 }
 
@@ -358,7 +216,7 @@ fn home_facts(home: &Result<Home, HomeError>, a: &Anonymiser) -> Block {
 }
 
 /// As `coven doctor` prints and writes it.
-fn findings(found: &Findings, a: &Anonymiser) -> Block {
+fn doctors(found: &Findings, a: &Anonymiser) -> Block {
     let bundled = Registry::load(Path::new("/"), &ManifestSources::default());
     let is_manifests = |check: &Check| {
         let id = check.id.strip_prefix("adapter.");
@@ -382,10 +240,7 @@ fn findings(found: &Findings, a: &Anonymiser) -> Block {
         ok: found.ok,
         checks: checks.collect(),
     };
-    match serde_json::to_value(&found) {
-        Ok(json) => Block::Printed(json, doctor::lines(&found)),
-        Err(err) => Block::Missing(a.text(&err.to_string())),
-    }
+    Block::Printed(as_json(&found), doctor::lines(&found))
 }
 
 fn left_out(a: &Anonymiser) -> Part {

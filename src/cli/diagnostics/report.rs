@@ -1,8 +1,7 @@
 //! The report: its parts in order, and how they are written, for people and for programs. Both are written from the same
 //! data, and know nothing of what it means.
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::anonymise::Anonymiser;
@@ -52,6 +51,17 @@ impl Report {
         }
     }
 
+    /// For programs: JSON, the parts in their order.
+    pub(super) fn json(&self) -> String {
+        let mut out = format!("{{\n  \"madeAt\": \"{}\"", self.made_at);
+        for part in &self.parts {
+            // No text of JSON's holds a newline as it is.
+            let value = format!("{:#}", part.block.json()).replace('\n', "\n  ");
+            out.push_str(&format!(",\n  \"{}\": {value}", part.key));
+        }
+        out + "\n}\n"
+    }
+
     /// For people: Markdown, in which nothing of what it shows is markup.
     pub(super) fn markdown(&self) -> String {
         let mut out = format!(
@@ -65,17 +75,6 @@ impl Report {
             part.block.markdown(&mut out);
         }
         out
-    }
-}
-
-impl Serialize for Report {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.parts.len() + 1))?;
-        map.serialize_entry("madeAt", &self.made_at)?;
-        for part in &self.parts {
-            map.serialize_entry(part.key, &part.block.json())?;
-        }
-        map.end()
     }
 }
 
@@ -152,6 +151,13 @@ impl Block {
             Self::Missing(why) => change(why),
         }
     }
+}
+
+/// What is written elsewhere, as JSON.
+pub(super) fn as_json(value: &impl Serialize) -> Value {
+    // By way of its text: what writes that is there anyway, and a second serializer would be code for all it holds.
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// Gives every text in `value` to `change`; the names in objects are ours.

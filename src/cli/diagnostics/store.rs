@@ -85,7 +85,7 @@ fn check(home: &Home, path: &Path) -> Result<(), String> {
 }
 
 pub(super) fn counts(
-    survey: Result<&Survey, &String>,
+    survey: &Result<Survey, String>,
     harnesses: &[String],
     a: &Anonymiser,
 ) -> Block {
