@@ -44,7 +44,7 @@ pub(super) fn run(program: Program, mut context: Context) {
         Ok(spawned) => spawned,
         Err(err) => {
             return report(Report::SpawnFailed {
-                reason: err.to_string(),
+                reason: sys::explain(&err),
             });
         }
     };
@@ -103,7 +103,7 @@ fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
     let (stdout, child_stdout) = sys::pipe()?;
     let (stderr, child_stderr) = sys::pipe()?;
     let (input, child_stdin) = match program.stdin {
-        StdinMode::Closed => (None, File::open("/dev/null")?.into()),
+        StdinMode::Closed => (None, OwnedFd::from(File::open("/dev/null")?)),
         StdinMode::Open => {
             let (reader, writer) = sys::pipe()?;
             sys::set_nonblocking(&writer)?;
@@ -113,6 +113,10 @@ fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
             )
         }
     };
+    // The last that was opened: a launch leaves some for whoever asks how the sessions are, and ends them.
+    if sys::is_scarce(&child_stdin, sys::Use::Launch) {
+        return Err(sys::too_many_open_files());
+    }
     let pid = sys::spawn(
         &sys::Program {
             path: &program.path,

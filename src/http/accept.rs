@@ -18,8 +18,8 @@ use super::{Context, connection, response};
 use crate::api::ApiError;
 use crate::sys;
 
-/// Threads that wait for the next connection: one must, more spare the creation of a thread.
-const IDLE_MAX: usize = 4;
+/// Threads that wait for the next connection: one must, more spare the creation of a thread, or make up for it.
+const IDLE_MAX: usize = 8;
 
 /// A connection thread's stack: SQLite and JSON need a few tens of kilobytes.
 const STACK_BYTES: usize = 512 * 1024;
@@ -65,7 +65,10 @@ impl Server {
             less_busy: Condvar::new(),
             reserve: Mutex::new(Some(File::open("/dev/null")?)),
         });
-        shared.add_thread()?;
+        // All at once: when no thread is to be had any more, these still answer.
+        for _ in 0..IDLE_MAX {
+            shared.add_thread()?;
+        }
         Ok(Self { shared })
     }
 
@@ -167,6 +170,10 @@ impl Shared {
 
     fn accept(&self) -> Option<UnixStream> {
         match self.listener.accept() {
+            Ok((stream, _)) if sys::is_scarce(&stream, sys::Use::Client) => {
+                self.refuse(&stream);
+                None
+            }
             Ok((stream, _)) => Some(stream),
             Err(err) if sys::is_out_of_descriptors(&err) => self.accept_with_reserve(&err),
             // The client has gone, or a signal came: the next one is waiting.

@@ -9,6 +9,7 @@ use crate::adapters::StdinMode;
 use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
 use crate::harness::{Harness, Program};
 use crate::store::{Answer, Done, Fact, IdempotencyKey, NewEvent, Request, SessionNum};
+use crate::sys;
 
 impl State {
     pub(super) fn launch(&mut self, launch: Launch, reply: Reply<Launched>) {
@@ -139,7 +140,7 @@ impl State {
             Err(err) => {
                 session.phase = Phase::Ended(SessionStatus::Failed);
                 self.sessions.insert(id, session);
-                self.launch_failed(id, num, err.to_string());
+                self.launch_failed(id, num, sys::explain(&err));
             }
         }
     }

@@ -121,7 +121,15 @@ pub fn end_families(families: &[Family], patience: Duration) -> Ended {
     let mut pids = Vec::new();
     let mut vain = 0;
     loop {
-        let (members, is_certain) = search.members();
+        let Ok((members, is_certain)) = search.members() else {
+            // No descriptor to look with: others are about to be closed.
+            if Instant::now() >= deadline {
+                let is_complete = false;
+                return Ended { pids, is_complete };
+            }
+            let _ = poll(&mut [], Some(Instant::now() + PASS_PATIENCE));
+            continue;
+        };
         let mut is_new = false;
         for &pid in &members {
             if !stopped.contains(&pid) && search.signal(pid, libc::SIGSTOP).is_some() {
@@ -186,8 +194,8 @@ impl Search {
 
     /// The processes that are members, zombies perhaps among them; and whether there is no doubt that these are all.
     /// A process that ended while it was looked at may have been one, and have started another behind the search's back.
-    fn members(&self) -> (Vec<i32>, bool) {
-        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    fn members(&self) -> io::Result<(Vec<i32>, bool)> {
+        let entries = std::fs::read_dir("/proc")?.flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let mut members = Vec::new();
         let mut has_doubt = false;
@@ -200,7 +208,7 @@ impl Search {
             }
         }
         let is_certain = members.is_empty() && !has_doubt;
-        (members, is_certain)
+        Ok((members, is_certain))
     }
 
     fn is_member(&self, pid: i32) -> bool {

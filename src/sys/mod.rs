@@ -22,7 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-pub use limits::{Resource, limit};
+pub use limits::{Resource, Use, explain, is_scarce, limit, raise_open_files, too_many_open_files};
 pub use os::{
     LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, end_families, executable, exit_watch, is_stopped,
     keep_inherited_descriptors, leave_family, own_usage, peer, pipe, process_mark, reap_adopted,

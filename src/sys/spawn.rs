@@ -79,6 +79,7 @@ pub fn spawn(program: &Program<'_>, stdio: &Stdio<'_>) -> io::Result<i32> {
             env.as_ptr(),
         )
     })?;
+    super::limits::give_back(pid);
     Ok(pid)
 }
 

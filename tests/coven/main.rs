@@ -19,6 +19,7 @@ mod events;
 mod failures;
 mod home;
 mod hostile;
+mod limits;
 mod log;
 mod logs;
 mod metrics;

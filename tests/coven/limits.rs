@@ -1,0 +1,194 @@
+//! Descriptors and processes that run out: launches fail and say why, the rest goes on, and all comes back by itself.
+
+use std::os::unix::fs::chown;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+
+use crate::support::*;
+
+/// A daemon that was started after `prelude`, with a harness that waits.
+fn daemon_after(prelude: &str) -> Coven {
+    let coven = Coven::new();
+    coven.harness("quiet", "echo ready; exec sleep 1000");
+    let mut start = coven.command_after(prelude, &["daemon", "start"]);
+    let ran = Ran::of(start.output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    coven
+}
+
+/// Launches until a launch fails; gives the sessions, and why.
+fn launch_until_it_fails(coven: &Coven) -> (Vec<String>, String) {
+    let mut ids = Vec::new();
+    loop {
+        let answer = coven.try_launch("quiet", "x", serde_json::json!({}));
+        if answer.status == 201 {
+            ids.push(answer.id());
+            assert!(ids.len() < 200, "nothing runs out");
+            continue;
+        }
+        assert_eq!(answer.error(), (500, "launch_failed".into()));
+        let details = &answer.json()["error"]["details"];
+        let failed = details["sessionId"].as_str().unwrap();
+        assert_eq!(coven.session(failed)["status"], "failed");
+        return (ids, details["reason"].as_str().unwrap().to_owned());
+    }
+}
+
+/// Asserts that several clients at once are answered, and that sessions are as they should be.
+fn assert_answers(coven: &Coven, ids: &[String]) {
+    let held: Vec<UnixStream> = (0..3).map(|_| coven.connect()).collect();
+    let health = coven.get("/api/v1/health").json();
+    assert_eq!(health["sessions"]["live"], ids.len());
+    for id in ids {
+        assert_eq!(coven.session(id)["status"], "running");
+        coven.wait_for_output(id, "ready");
+    }
+    drop(held);
+}
+
+fn assert_all_comes_back(coven: &Coven, ids: &[String]) {
+    for id in ids {
+        assert_eq!(coven.kill_session(id).status, 202);
+        assert_eq!(coven.ended(id)["status"], "killed");
+    }
+    assert_eq!(coven.run("hello", "x")["status"], "completed");
+    let (again, _) = launch_until_it_fails(coven);
+    assert!(
+        again.len() + 2 >= ids.len(),
+        "{} of {}",
+        again.len(),
+        ids.len()
+    );
+}
+
+#[test]
+fn when_descriptors_run_out_launches_fail_and_say_why_and_clients_are_still_answered() {
+    for most in [64, 100] {
+        let coven = daemon_after(&format!("ulimit -n {most}"));
+        let (ids, reason) = launch_until_it_fails(&coven);
+        assert!(ids.len() >= 3, "{reason}");
+        assert!(reason.contains("RLIMIT_NOFILE"), "{reason}");
+        assert!(reason.contains(&format!("is {most}")), "{reason}");
+        assert_answers(&coven, &ids);
+        assert_all_comes_back(&coven, &ids);
+    }
+}
+
+/// Lets this process have more descriptors than it usually may: other tests run in it, too.
+fn allow_open_files(most: u64) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls get a struct that outlives them.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_cur.max(most).min(limit.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+}
+
+#[test]
+fn a_thousand_idle_connections_hold_nothing_up_once_they_are_gone() {
+    allow_open_files(4096);
+    let coven = daemon_after("ulimit -n 256");
+    let id = coven.launch("quiet", "x");
+    let idle: Vec<UnixStream> = (0..1000)
+        .filter_map(|_| UnixStream::connect(coven.socket()).ok())
+        .collect();
+    // One that comes while they are there is told so, or is answered.
+    let refused = coven.connect();
+    drop(refused);
+    drop(idle);
+    let is_back = || {
+        coven
+            .try_get("/api/v1/health")
+            .is_some_and(|answer| answer.status == 200)
+    };
+    eventually("clients are answered again", is_back);
+    assert_eq!(coven.run("hello", "x")["status"], "completed");
+    assert_eq!(coven.kill_session(&id).status, 202);
+    assert_eq!(coven.ended(&id)["status"], "killed");
+}
+
+#[test]
+fn a_daemon_has_the_hard_limit_on_open_files_and_its_harnesses_the_soft_one() {
+    let coven = daemon_after("ulimit -Sn 200; ulimit -Hn 300");
+    let files = |pid: i32| {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let fields: Vec<&str> = line.unwrap().split_whitespace().skip(3).take(2).collect();
+        fields.join(" ")
+    };
+    assert_eq!(files(coven.daemon_pid()), "300 300");
+    let id = coven.launch("quiet", "x");
+    coven.wait_for_output(&id, "ready");
+    assert_eq!(
+        files(coven.session(&id)["pid"].as_i64().unwrap() as i32),
+        "200 300"
+    );
+    let process = coven.get("/api/v1/capabilities").json()["process"].clone();
+    assert_eq!(
+        process["openFiles"],
+        serde_json::json!({ "soft": 300, "hard": 300 })
+    );
+}
+
+/// A user that nobody else is: RLIMIT_NPROC counts all that a user runs, and root is not held to it.
+const NOBODY_ELSE: u32 = 54_321;
+
+#[test]
+fn when_processes_run_out_launches_fail_and_say_why_and_clients_are_still_answered() {
+    let coven = Coven::new();
+    coven.harness("quiet", "echo ready; exec sleep 1000");
+    let mut start = coven.command_after(
+        "ulimit -p 24 2>/dev/null || ulimit -u 24",
+        &["daemon", "start"],
+    );
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: only root can be a user that nobody else is");
+        return;
+    }
+    let root = coven.home().parent().unwrap().to_owned();
+    let program = root.join("coven");
+    std::fs::copy(env!("CARGO_BIN_EXE_coven"), &program).unwrap();
+    for dir in [
+        "",
+        "work",
+        "bin",
+        "home",
+        "home/adapters",
+        "home/adapters/quiet.json",
+    ] {
+        chown(root.join(dir), Some(NOBODY_ELSE), Some(NOBODY_ELSE)).unwrap();
+    }
+    let args: Vec<_> = start.get_args().map(std::ffi::OsStr::to_owned).collect();
+    let mut limited = std::process::Command::new("sh");
+    for arg in args {
+        match arg == env!("CARGO_BIN_EXE_coven") {
+            true => limited.arg(&program),
+            false => limited.arg(arg),
+        };
+    }
+    for (name, value) in start.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+        .current_dir(coven.work())
+        .uid(NOBODY_ELSE)
+        .gid(NOBODY_ELSE);
+    let ran = Ran::of(limited.output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    start.stdin(std::process::Stdio::null());
+    let (ids, reason) = launch_until_it_fails(&coven);
+    assert!(!ids.is_empty(), "{reason}");
+    assert!(reason.contains("RLIMIT_NPROC"), "{reason}");
+    assert_answers(&coven, &ids);
+    assert_all_comes_back(&coven, &ids);
+}
