@@ -29,8 +29,8 @@ pub struct UnwrittenSession {
     pub bytes: u64,
     /// Whether its process has ended.
     pub exited: bool,
-    /// Whether its output was read to the end.
-    pub drained: bool,
+    /// What its pipes held when it ended and may not have been read, in bytes.
+    pub unread_bytes: u64,
 }
 
 impl StopReport {
@@ -71,13 +71,16 @@ impl fmt::Display for UnwrittenSession {
             session_id,
             events,
             bytes,
-            ..
+            unread_bytes,
+            exited,
         } = self;
         write!(f, "session {session_id}: {events} events, {bytes} bytes")?;
-        match (self.exited, self.drained) {
-            (false, _) => f.write_str(", and its process has not ended"),
-            (true, false) => f.write_str(", and what its pipes still held"),
-            (true, true) => Ok(()),
+        if *unread_bytes > 0 {
+            write!(f, ", and up to {unread_bytes} bytes in its pipes")?;
         }
+        if !exited {
+            f.write_str(", and its process has not ended")?;
+        }
+        Ok(())
     }
 }

@@ -92,7 +92,10 @@ fn start(home: &Home) -> Outcome {
 
 fn stop(home: &Home) -> Outcome {
     let said = match control::stop(home)? {
-        StopOutcome::Ended { pid } => format!("stopped (pid {pid})"),
+        StopOutcome::Ended { pid, told: true } => format!("stopped (pid {pid})"),
+        StopOutcome::Ended { pid, told: false } => {
+            format!("stopped (pid {pid}), by a signal: whether everything is on disk, its log says")
+        }
         StopOutcome::NotRunning => "not running".to_owned(),
         StopOutcome::Unclean { pid, report } => return Err(unclean(pid, &report)),
     };

@@ -72,6 +72,8 @@ pub enum StopOutcome {
     Ended {
         /// Its process.
         pid: i32,
+        /// It has said that everything is on disk. One that takes no connection is ended by a signal, and says nothing.
+        told: bool,
     },
     /// It ran, and has ended, but not everything is on disk.
     Unclean {
@@ -361,7 +363,8 @@ pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
             error.next = "coven logs --lines 20".into();
             Err(error)
         }
-        Asked::Answered(_) | Asked::Unheard | Asked::TimedOut => Ok(StopOutcome::Ended { pid }),
+        Asked::Answered(_) => Ok(StopOutcome::Ended { pid, told: true }),
+        Asked::Unheard | Asked::TimedOut => Ok(StopOutcome::Ended { pid, told: false }),
     }
 }
 

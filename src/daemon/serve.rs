@@ -374,23 +374,21 @@ fn conclude(given_up: &[Unfinished], unwritten: Option<Unwritten>) -> StopReport
         Some(Unwritten { sessions, reason }) => (sessions, reason),
         None => Default::default(),
     };
-    let sessions = given_up.iter().map(|session| {
+    let lost = given_up.iter().filter_map(|session| {
         let waiting = session.num.and_then(|num| waiting.get(&num));
-        UnwrittenSession {
+        // The store may have taken it after all, at the last moment.
+        (!session.closed || waiting.is_some()).then(|| UnwrittenSession {
             session_id: session.id,
             events: waiting.map_or(0, |waiting| waiting.events),
             bytes: waiting.map_or(0, |waiting| waiting.bytes),
             exited: session.exited,
-            drained: session.drained,
-        }
+            unread_bytes: session.unread,
+        })
     });
-    // The store may have taken them after all, at the last moment.
-    let lost: Vec<UnwrittenSession> = sessions
-        .filter(|session| !session.drained || session.events > 0)
-        .collect();
+    let lost: Vec<UnwrittenSession> = lost.collect();
     for session in &lost {
         error!(event = "session_unwritten", code = "store_unavailable", session:% = session.session_id,
-            events = session.events, bytes = session.bytes, exited = session.exited, drained = session.drained; "");
+            events = session.events, bytes = session.bytes, unread_bytes = session.unread_bytes, exited = session.exited; "");
     }
     info!(event = "daemon_stopped", clean = lost.is_empty(); "");
     if lost.is_empty() {

@@ -64,7 +64,12 @@ pub enum Report {
     /// It no longer reads its stdin.
     InputClosed,
     /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
-    Exited { exit: Exit, at: Timestamp },
+    Exited {
+        exit: Exit,
+        at: Timestamp,
+        /// What the pipes hold, in bytes.
+        unread: usize,
+    },
     /// All of its output is in the writer's queue, and this is what it cost.
     Drained { cost: SessionCost },
     /// The thread has failed, and reads no more. The process may still run.

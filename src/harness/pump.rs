@@ -350,7 +350,8 @@ impl Pump {
             quiet_since: now,
             is_over: false,
         });
-        (context.report)(Report::Exited { exit, at });
+        let unread = self.sources.iter().map(|source| source.owed).sum();
+        (context.report)(Report::Exited { exit, at, unread });
         Ok(())
     }
 

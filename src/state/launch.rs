@@ -39,6 +39,7 @@ impl State {
                 },
                 phase: Phase::Creating(program),
                 num: None,
+                unread: 0,
                 has_conversation: session.conversation_id.is_some(),
                 timeout,
                 timeout_at: None,

@@ -21,6 +21,8 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// Once its row is on disk.
     pub(super) num: Option<SessionNum>,
+    /// What its pipes held when it exited, in bytes.
+    pub(super) unread: usize,
     pub(super) harness_id: String,
     pub(super) input: InputState,
     /// Exit 0 then leaves it `idle`.
@@ -272,7 +274,7 @@ impl State {
             Report::Started { pid } => self.harness_started(id, pid),
             Report::SpawnFailed { reason } => self.spawn_failed(id, reason),
             Report::InputClosed => self.input_closed(id),
-            Report::Exited { exit, at } => self.harness_exited(id, exit, at),
+            Report::Exited { exit, at, unread } => self.harness_exited(id, exit, at, unread),
             Report::Drained { cost } => self.harness_drained(id, cost),
             Report::Lost { reason } => self.harness_lost(id, &reason),
             Report::Swept => self.harness_swept(id),
@@ -326,10 +328,11 @@ impl State {
         }
     }
 
-    fn harness_exited(&mut self, id: SessionId, exit: Exit, at: Timestamp) {
+    fn harness_exited(&mut self, id: SessionId, exit: Exit, at: Timestamp, unread: usize) {
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
+        session.unread = unread;
         if let Phase::Running { num, harness, pid } = session.phase {
             session.phase = Phase::Exited {
                 num,

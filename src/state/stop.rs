@@ -37,8 +37,10 @@ pub struct Unfinished {
     pub num: Option<SessionNum>,
     /// Its process has ended.
     pub exited: bool,
-    /// What it wrote has been read to the end.
-    pub drained: bool,
+    /// What its pipes may still hold, in bytes: a harness that is held back leaves that much behind.
+    pub unread: u64,
+    /// Its closing facts are with the writer.
+    pub closed: bool,
 }
 
 impl State {
@@ -79,7 +81,11 @@ impl State {
             id: *id,
             num: session.num,
             exited: session.has_exited(),
-            drained: session.is_drained(),
+            unread: match session.is_drained() {
+                true => 0,
+                false => session.unread as u64,
+            },
+            closed: session.has_ended(),
         };
         (is_over || now >= stopping.give_up_at).then(|| Stopped {
             unfinished: self.sessions.iter().map(unfinished).collect(),

@@ -200,6 +200,19 @@ fn whoever_is_refused_can_send_all_and_still_reads_why() {
 }
 
 #[test]
+fn a_daemon_that_takes_no_connection_can_be_stopped_and_its_log_says_how() {
+    let coven = Coven::new().env("COVEN_MAX_CONNECTIONS", "2");
+    coven.start_daemon();
+    let held = [(); 2].map(|()| eventually_some("a place", || admitted(&coven)));
+    let ran = coven.cli(["daemon", "stop"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.out.contains("by a signal"), "{ran:?}");
+    let logs = coven.cli(["logs", "--event", "daemon_stopped"]);
+    assert!(logs.out.contains("clean=true"), "{logs:?}");
+    drop(held);
+}
+
+#[test]
 fn a_request_that_is_cut_short_is_told_so() {
     let coven = Coven::start();
     for part in [

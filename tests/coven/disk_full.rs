@@ -137,7 +137,7 @@ fn stopped_on_a_full_disk(stop: impl Fn(&Coven, i32) -> Option<Ran>) {
     let words = coven.launch("words", "x");
     coven.wait_for_output(&words, "ready");
     let flood = coven.launch("flood", "x");
-    let failed = health_until(&coven, is_failed);
+    let failed = health_when_held_back(&coven);
     let queued = failed["eventWriter"]["queuedEvents"].as_u64().unwrap();
 
     let asked = stop(&coven, daemon.pid());
@@ -153,6 +153,7 @@ fn stopped_on_a_full_disk(stop: impl Fn(&Coven, i32) -> Option<Ran>) {
     assert!(said.ends_with("(store_unavailable)"), "{said}");
     let (events, bytes) = lost(said, &flood);
     assert!(events >= queued && bytes > 100_000, "{queued}: {said}");
+    assert!(said.contains(" bytes in its pipes"), "{said}");
     // Its last words, and how it ended.
     let (events, bytes) = lost(said, &words);
     assert!(events >= 3 && bytes > 50, "{said}");

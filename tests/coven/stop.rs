@@ -76,6 +76,23 @@ fn a_stop_records_the_last_words_of_every_harness() {
 }
 
 #[test]
+fn whoever_asks_the_daemon_to_stop_is_told_when_it_has() {
+    let coven = Coven::start();
+    coven.harness("speaker", LAST_WORDS);
+    let id = ready(&coven, "speaker");
+    let pid = coven.daemon_pid();
+    let answer = coven.post("/api/v1/daemon/stop", &Value::Null);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let clean = json!({ "clean": true, "reason": null, "unwritten": [] });
+    assert_eq!(answer.json(), clean);
+    wait_until_gone(pid);
+    coven.start_daemon();
+    let events = coven.events_to_end(&id);
+    assert_closed_as_killed(&events);
+    assert_eq!(output(&events, "stdout"), b"ready\nlast words\n");
+}
+
+#[test]
 fn a_harness_that_ignores_sigterm_is_killed_after_the_grace() {
     let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "50");
     coven.start_daemon();

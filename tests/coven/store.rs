@@ -128,13 +128,7 @@ fn a_killed_sessions_children_are_ended_after_the_grace_though_the_store_fails()
         (name == "sleep\n").then_some(child)
     });
     // The queue is full, so that what the pipe holds when the leader ends has to wait.
-    let mut unchanged = (0, 0);
-    health_until(&coven, |health| {
-        let queued = health["eventWriter"]["queuedBytes"].as_u64().unwrap();
-        let (before, times) = unchanged;
-        unchanged = (queued, if queued == before { times + 1 } else { 0 });
-        health["eventWriter"]["state"] == "failed" && times > 200
-    });
+    health_when_held_back(&coven);
     assert_eq!(coven.kill_session(&id).status, 202);
     eventually("the leader has ended", || !is_alive(leader));
     wait_until_gone(deaf);

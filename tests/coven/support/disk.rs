@@ -68,6 +68,17 @@ pub fn health_until(coven: &Coven, mut is_wanted: impl FnMut(&Value) -> bool) ->
     }
 }
 
+/// Health once the writer has failed and its queue is full: what harnesses write stays in their pipes.
+pub fn health_when_held_back(coven: &Coven) -> Value {
+    let mut unchanged = (0, 0);
+    health_until(coven, |health| {
+        let queued = health["eventWriter"]["queuedBytes"].as_u64().unwrap();
+        let (before, times) = unchanged;
+        unchanged = (queued, if queued == before { times + 1 } else { 0 });
+        health["eventWriter"]["state"] == "failed" && times > 200
+    })
+}
+
 /// A daemon in the foreground, and all that it says.
 pub struct Serving {
     child: Child,
