@@ -47,11 +47,7 @@ pub enum Integrity {
 /// # Errors
 /// [`StoreError::Foreign`], [`StoreError::Newer`], or what SQLite says.
 pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspection, StoreError> {
-    let connection = match is_alone {
-        true => open_immutable(path)?,
-        false => open_for_reading(path)?,
-    };
-    connection.busy_timeout(BUSY_PATIENCE)?;
+    let connection = open(path, is_alone)?;
     let schema: i64 = pragma(&connection, "user_version")?;
     let application: i32 = pragma(&connection, "application_id")?;
     let tables: i64 =
@@ -69,11 +65,34 @@ pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspect
     })
 }
 
+/// A connection to look with.
+pub(super) fn open(path: &Path, is_alone: bool) -> Result<Connection, StoreError> {
+    let connection = match is_alone {
+        true => open_immutable(path)?,
+        false => open_for_reading(path)?,
+    };
+    connection.busy_timeout(BUSY_PATIENCE)?;
+    Ok(connection)
+}
+
 /// What `quick_check` says by `deadline`. It ends with the first thing that it finds.
 fn quick_check(connection: &Connection, deadline: Instant) -> rusqlite::Result<Integrity> {
+    let found = until(connection, deadline, || {
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+    });
+    match found {
+        Ok(found) if found == "ok" => Ok(Integrity::Whole),
+        Ok(found) => Ok(Integrity::Damaged(found)),
+        Err(err) if is_interrupt(&err) => Ok(Integrity::Unfinished),
+        Err(err) => Err(err),
+    }
+}
+
+/// Does `work` with `connection`, whose statements are interrupted from `deadline` on.
+pub(super) fn until<T>(connection: &Connection, deadline: Instant, work: impl FnOnce() -> T) -> T {
     let (done, is_done) = bounded::<()>(0);
     let interrupt = connection.get_interrupt_handle();
-    let found = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut next = deadline;
             // A disconnect is the end of the work. An interrupt that comes before the statement has begun is lost
@@ -83,23 +102,19 @@ fn quick_check(connection: &Connection, deadline: Instant) -> rusqlite::Result<I
                 next = Instant::now() + INTERRUPT_AGAIN;
             }
         });
-        let found =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        let result = work();
         drop(done);
-        found
-    });
-    match found {
-        Ok(found) if found == "ok" => Ok(Integrity::Whole),
-        Ok(found) => Ok(Integrity::Damaged(found)),
-        Err(err) if err.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-            Ok(Integrity::Unfinished)
-        }
-        Err(err) => Err(err),
-    }
+        result
+    })
+}
+
+/// Whether a statement was ended by [`until`].
+pub(super) fn is_interrupt(err: &rusqlite::Error) -> bool {
+    err.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 /// A connection that takes no lock and writes no file (SQLite, "URI Filenames", `immutable`).
-pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_bytes() {
         match byte {

@@ -4,22 +4,15 @@
 //! Runs in the CLI's process, with a daemon beside it or without one. It only reads, and for a bounded time.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::inspect::open_immutable;
+use super::inspect::{is_interrupt, open, until};
 use super::reader::{SESSION_BY_NUM, session_row};
-use super::schema::{open_for_reading, pragma};
+use super::schema::pragma;
 use crate::api::{SessionRecord, Timestamp};
-
-/// How long another connection's lock is waited for.
-const BUSY_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long until an interrupt is sent again.
-const INTERRUPT_AGAIN: Duration = Duration::from_millis(5);
 
 /// Events of one session that are listed, the newest ones.
 const EVENTS_LISTED: usize = 500;
@@ -207,35 +200,82 @@ fn groups(
     rows.collect()
 }
 
-fn open(path: &Path, is_alone: bool) -> Result<Connection, StoreError> {
-    let connection = match is_alone {
-        true => open_immutable(path)?,
-        false => open_for_reading(path)?,
-    };
-    connection.busy_timeout(BUSY_PATIENCE)?;
-    Ok(connection)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::open_for_writing;
 
-/// Does `work` with `connection`, whose statements are interrupted from `deadline` on.
-fn until<T>(connection: &Connection, deadline: Instant, work: impl FnOnce() -> T) -> T {
-    let (done, is_done) = bounded::<()>(0);
-    let interrupt = connection.get_interrupt_handle();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut next = deadline;
-            // A disconnect is the end of the work. An interrupt that comes before the statement has begun is lost
-            // (SQLite, sqlite3_interrupt): it is sent again.
-            while is_done.recv_deadline(next) == Err(RecvTimeoutError::Timeout) {
-                interrupt.interrupt();
-                next = Instant::now() + INTERRUPT_AGAIN;
-            }
+    /// A database with two sessions, the first of which has so many events; it looks at it, and removes it.
+    fn with_database<T>(name: &str, events: u64, look: impl FnOnce(&Path) -> T) -> T {
+        let dir = std::env::temp_dir().join(format!("coven-{name}-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("coven.sqlite3");
+        let connection = open_for_writing(&path).unwrap();
+        let insert = format!(
+            "INSERT INTO sessions (num, id, project_root, harness, title, status, created_at, updated_at, labels, visibility,
+                 external, last_seq)
+             VALUES (1, '00000000-0000-4000-8000-000000000001', '/p', 'hello', 't', 'completed', 0, 0, '[]', 'private', 0, 1),
+                 (2, '00000000-0000-4000-8000-000000000002', '/p', 'x', 't', 'running', 0, 0, '[\"l\"]', 'private', 1, 0);
+             WITH RECURSIVE n(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n LIMIT {events})
+             INSERT INTO events (key, kind, created_at, payload_json)
+                 SELECT (1 << 32) + seq, 'output', seq, '12345é' FROM n"
+        );
+        connection.execute_batch(&insert).unwrap();
+        let found = look(&path);
+        std::fs::remove_dir_all(&dir).unwrap();
+        found
+    }
+
+    fn later() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(600)
+    }
+
+    fn group(name: &str, count: u64, bytes: u64) -> Group {
+        let name = name.into();
+        Group { name, count, bytes }
+    }
+
+    #[test]
+    fn sessions_and_events_are_counted_and_bytes_are_bytes() {
+        let survey = with_database("survey", 3, |path| survey(path, later(), false)).unwrap();
+        let sessions = [group("completed", 1, 0), group("running", 1, 0)];
+        assert_eq!(survey.sessions, sessions);
+        assert_eq!(survey.harnesses, [group("hello", 1, 0), group("x", 1, 0)]);
+        assert_eq!(
+            (survey.external, survey.archived, survey.labelled),
+            (1, 0, 1)
+        );
+        assert_eq!(survey.events, Some(vec![group("output", 3, 21)]));
+    }
+
+    #[test]
+    fn what_takes_too_long_is_ended_and_the_rest_is_there() {
+        let survey = with_database("survey-late", 1_000_000, |path| {
+            // Long enough to count two sessions; a million events take SQLite several times as long on any machine.
+            let deadline = Instant::now() + std::time::Duration::from_millis(10);
+            survey(path, deadline, false)
         });
-        let result = work();
-        drop(done);
-        result
-    })
-}
+        match survey {
+            Ok(survey) => assert_eq!((survey.sessions.len(), survey.events), (2, None)),
+            // A busy machine has not even counted those.
+            Err(StoreError::Sqlite(err)) => assert!(is_interrupt(&err), "{err}"),
+            Err(err) => panic!("{err}"),
+        }
+    }
 
-fn is_interrupt(err: &rusqlite::Error) -> bool {
-    err.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted)
+    #[test]
+    fn one_session_has_its_own_events_only() {
+        let id = |n| format!("00000000-0000-4000-8000-00000000000{n}");
+        with_database("outline", 600, |path| {
+            let of = |prefix: &str| outline(path, later(), false, prefix).unwrap();
+            let one = of(&id(1)).unwrap();
+            assert_eq!(one.kinds, [group("output", 600, 4200)]);
+            assert_eq!(one.events.len(), EVENTS_LISTED);
+            let seqs = |at: usize| one.events[at].seq;
+            assert_eq!((seqs(0), seqs(EVENTS_LISTED - 1)), (101, 600));
+            assert_eq!(of(&id(2)).unwrap().events, []);
+            assert!(of("00000000").is_none(), "two begin like this");
+            assert!(of("f").is_none());
+        });
+    }
 }

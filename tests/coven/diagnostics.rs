@@ -1,8 +1,9 @@
 //! `coven diagnostics`: what is in the report in every state of the daemon, and what never is.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 
 use serde_json::{Value, json};
@@ -563,4 +564,50 @@ fn another_users_database_is_not_opened() {
             );
         }
     }
+}
+
+#[test]
+fn what_somebody_else_on_the_socket_says_is_not_repeated() {
+    let busy =
+        json!({ "error": { "code": "too_many_connections", "message": "planted, no thanks" } });
+    for (status, body, state) in [
+        (
+            "200 OK",
+            json!({ "ok": true, "apiVersion": "planted contract" }),
+            "unsupported",
+        ),
+        ("503 Busy", busy, "running"),
+        ("200 OK", json!("planted"), "unsupported"),
+    ] {
+        let coven = Coven::new();
+        let listener = UnixListener::bind(coven.socket()).unwrap();
+        let body = body.to_string();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _ = client.read(&mut [0; 4096]);
+                let _ = client.write_all(answer.as_bytes());
+            }
+        });
+        let report = report(&coven, &[]);
+        assert_eq!(report["status"]["state"], state, "{report:#}");
+        assert!(!report.to_string().contains("planted"), "{report:#}");
+        assert!(!markdown(&coven, &[]).contains("planted"));
+    }
+}
+
+#[test]
+fn a_file_that_never_answers_costs_its_own_part_only() {
+    let coven = Coven::start();
+    coven.run("hello", "x");
+    let file = coven.home().join("redact.txt");
+    assert_eq!(coven.shell(&format!("mkfifo {}", file.display())).code, 0);
+    let report = report(&coven, &[]);
+    assert_eq!(times(&report, "NOT in time: redact.txt"), 1, "{report:#}");
+    assert_eq!(report["status"]["state"], "running");
+    assert_eq!(report["store"]["file"]["sessions"], 1);
+    assert!(report["log"].as_array().unwrap().len() > 3);
 }

@@ -15,6 +15,7 @@ use crate::cli::daemon::{status_facts, status_json};
 use crate::cli::doctor::Probe;
 use crate::client::Client;
 use crate::daemon::Home;
+use crate::daemon::control::Status;
 
 /// How long the daemon may take for its metrics.
 const METRICS_PATIENCE: Duration = Duration::from_secs(1);
@@ -72,6 +73,9 @@ fn anonymise(json: &mut Value, a: &Anonymiser) {
     for (name, value) in object {
         match (name.as_str(), value) {
             ("socket", Value::String(path)) => *path = a.path(path),
+            ("lastError", Value::String(reason)) => {
+                *reason = words::known_reason(reason).unwrap_or_else(|| "?".into());
+            }
             ("covenVersion" | "apiVersion", Value::String(version))
                 if !words::is_version(version) =>
             {
@@ -80,6 +84,15 @@ fn anonymise(json: &mut Value, a: &Anonymiser) {
             }
             (_, value) => anonymise(value, a),
         }
+    }
+}
+
+/// What whoever listens on the socket says in words of their own.
+pub(super) fn foreign_text(probe: &Probe) -> Option<&str> {
+    match &probe.status {
+        Status::Busy { reason, .. } => Some(reason),
+        Status::Unsupported { found } if !words::is_version(found) => Some(found),
+        _ => None,
     }
 }
 

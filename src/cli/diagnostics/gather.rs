@@ -11,7 +11,6 @@ use super::{daemon, identity, log, store};
 use crate::api::Report as Findings;
 use crate::cli::doctor::{self, Probe};
 use crate::daemon::Home;
-use crate::redact::Redactor;
 
 /// How long all of it may take. What is left of five seconds is for a slow machine.
 const PATIENCE: Duration = Duration::from_millis(4500);
@@ -22,7 +21,10 @@ const LOOK_PATIENCE: Duration = Duration::from_millis(4000);
 /// What was found; a part that has not come in time is not there.
 #[derive(Default)]
 pub(super) struct Gathered {
-    pub identity: Option<(Identity, Redactor)>,
+    /// What has to be looked up of it.
+    pub identity: Option<Identity>,
+    /// The user's own patterns of secrets.
+    pub patterns: Option<String>,
     pub doctor: Option<Findings>,
     pub install: Option<Install>,
     pub probe: Option<Probe>,
@@ -37,7 +39,8 @@ pub(super) struct Gathered {
 /// One of them. They differ in size, and are few.
 #[allow(clippy::large_enum_variant, reason = "each is moved twice")]
 enum Found {
-    Identity(Identity, Redactor),
+    Identity(Identity),
+    Patterns(String),
     Doctor(Findings),
     Install(Install),
     Probe(Probe),
@@ -55,15 +58,17 @@ pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
     let (give, finds) = unbounded();
     let own_home = home.cloned();
     start(&give, move || {
-        let identity = identity::complete(own_home.as_ref());
-        let patterns = own_home.map(|home| Redactor::load(&home.redact_file()).0);
-        Found::Identity(identity, patterns.unwrap_or_else(|| Redactor::new("").0))
+        Found::Identity(identity::looked_up(own_home.as_ref()))
     });
     start(&give, move || {
         Found::Doctor(doctor::examine(Home::from_env().as_ref(), look))
     });
     start(&give, || Found::Install(Install::look()));
     if let Some(home) = home {
+        // A file that is not there has no patterns; doctor tells of one that cannot be read.
+        start_with(&give, home, |home| {
+            Found::Patterns(std::fs::read_to_string(home.redact_file()).unwrap_or_default())
+        });
         start_with(&give, home, |home| Found::Probe(Probe::of(home)));
         start_with(&give, home, |home| {
             Found::Harnesses(daemon::Harnesses::from_here(home))
@@ -100,7 +105,8 @@ pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
 impl Gathered {
     fn add(&mut self, found: Found) {
         match found {
-            Found::Identity(identity, redactor) => self.identity = Some((identity, redactor)),
+            Found::Identity(identity) => self.identity = Some(identity),
+            Found::Patterns(patterns) => self.patterns = Some(patterns),
             Found::Doctor(findings) => self.doctor = Some(findings),
             Found::Install(install) => self.install = Some(install),
             Found::Probe(probe) => self.probe = Some(probe),

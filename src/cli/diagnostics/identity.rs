@@ -20,10 +20,15 @@ pub(super) fn at_hand(home: Option<&Home>) -> Identity {
     identity.homes.extend(env::var("HOME"));
     let host = sys::system().host;
     for host in [host, env::var("HOSTNAME").unwrap_or_default()] {
-        // A name without its domain is one, too.
+        // A name without its domain is one, too, and so is a domain of several parts.
+        let parts = host.split_once('.');
         identity
             .hosts
-            .extend(host.split_once('.').map(|(first, _)| first.to_owned()));
+            .extend(parts.map(|(first, _)| first.to_owned()));
+        let domain = parts.map(|(_, domain)| domain.to_owned());
+        identity
+            .hosts
+            .extend(domain.filter(|domain| domain.contains('.')));
         identity.hosts.push(host);
     }
     let dirs = [
@@ -43,8 +48,8 @@ pub(super) fn at_hand(home: Option<&Home>) -> Identity {
     identity
 }
 
-/// The same, and what has to be looked up.
-pub(super) fn complete(home: Option<&Home>) -> Identity {
+/// What has to be looked up: in the user database, and where links lead.
+pub(super) fn looked_up(home: Option<&Home>) -> Identity {
     let mut identity = at_hand(home);
     let owner = home.and_then(|home| home.path().symlink_metadata().ok());
     let sudo = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
@@ -56,6 +61,18 @@ pub(super) fn complete(home: Option<&Home>) -> Identity {
     add_links(&mut identity.coven_homes);
     add_names_in_paths(&mut identity);
     identity
+}
+
+impl Identity {
+    /// Adds what is known elsewhere.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.homes.extend_from_slice(&other.homes);
+        self.coven_homes.extend_from_slice(&other.coven_homes);
+        self.users.extend_from_slice(&other.users);
+        self.hosts.extend_from_slice(&other.hosts);
+        self.dirs.extend_from_slice(&other.dirs);
+        self.texts.extend_from_slice(&other.texts);
+    }
 }
 
 fn add_user(identity: &mut Identity, user: User) {

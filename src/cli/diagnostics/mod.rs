@@ -101,14 +101,8 @@ fn create(path: &PathBuf) -> Result<File, CliError> {
 fn make(session: Option<&str>) -> Report {
     let home = Home::from_env();
     let known = home.as_ref().ok();
-    let mut gathered = gather(known, session);
-    let (mut identity, redactor) = gathered
-        .identity
-        .take()
-        .unwrap_or_else(|| (identity::at_hand(known), Redactor::new("").0));
-    let daemons_path = gathered.probe.as_ref().and_then(daemon::path_of);
-    identity.dirs.extend(daemons_path.into_iter().flatten());
-    let anonymiser = Anonymiser::new(&identity, redactor);
+    let gathered = gather(known, session);
+    let anonymiser = anonymiser(known, &gathered);
     let mut report = Report {
         made_at: Timestamp::now(),
         parts: parts(&home, &gathered, session.is_some(), &anonymiser),
@@ -116,6 +110,34 @@ fn make(session: Option<&str>) -> Report {
     report.anonymise(&anonymiser);
     report.parts.push(left_out(&anonymiser));
     report
+}
+
+/// Knows what was found of names, directories and patterns of secrets; what was not found in time, it says at the end.
+fn anonymiser(home: Option<&Home>, gathered: &Gathered) -> Anonymiser {
+    let mut identity = identity::at_hand(home);
+    if let Some(found) = &gathered.identity {
+        identity.add(found);
+    }
+    if let Some(probe) = &gathered.probe {
+        identity
+            .dirs
+            .extend(daemon::path_of(probe).into_iter().flatten());
+        identity
+            .texts
+            .extend(daemon::foreign_text(probe).map(str::to_owned));
+    }
+    let patterns = gathered.patterns.as_deref().unwrap_or_default();
+    let anonymiser = Anonymiser::new(&identity, Redactor::new(patterns).0);
+    let is_late = |part: bool| u64::from(home.is_some() && !part);
+    anonymiser.count(
+        "NOT in time: names in the user database",
+        is_late(gathered.identity.is_some()),
+    );
+    anonymiser.count(
+        "NOT in time: redact.txt",
+        is_late(gathered.patterns.is_some()),
+    );
+    anonymiser
 }
 
 /// The report's parts: first the seven things that a good report of a problem has, in this order.

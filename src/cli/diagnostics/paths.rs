@@ -122,13 +122,24 @@ impl Dirs {
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
         while let Some(c) = text[at..].chars().next() {
+            let is_apart = text[..at].chars().next_back().is_none_or(|c| !is_inside(c));
             if let Some((form, name, what)) = self.escaped_at(&text[at..]) {
                 found(*what);
                 out.push_str(name);
                 at += form.len();
+                if begins_escaped(&text[at..]) {
+                    out.push_str("/<path>");
+                    at += end_of_word(&text[at..]);
+                }
                 continue;
             }
-            let begins = c == '/' && text[..at].chars().next_back().is_none_or(|c| !is_inside(c));
+            if all && is_apart && begins_escaped(&text[at..]) {
+                found(Reduced::Other);
+                out.push_str("<path>");
+                at += end_of_word(&text[at..]);
+                continue;
+            }
+            let begins = c == '/' && is_apart;
             let known = begins.then(|| self.known_at(&text[at..])).flatten();
             if !begins || !(all || known.is_some()) {
                 out.push(c);
@@ -249,9 +260,22 @@ fn is_below(text: &str, dir: &str) -> bool {
     }
 }
 
+/// Whether a slash begins `text`, as URLs or JSON can write it.
+fn begins_escaped(text: &str) -> bool {
+    ["%2F", "%2f", "\\/"]
+        .iter()
+        .any(|slash| text.starts_with(slash))
+}
+
 /// What can stand in the middle of a path.
 fn is_inside(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '~' | '%' | '+' | '@')
+}
+
+/// Where a path ends that is written without spaces.
+fn end_of_word(text: &str) -> usize {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '&' | ',' | ';');
+    text.find(ends).unwrap_or(text.len())
 }
 
 /// Where a path that has begun ends. A space can be in one: it goes on if a slash comes before anything that ends it.
@@ -363,7 +387,8 @@ mod tests {
             ),
             ("\"/home/ada/x y\"", "\"~/<path> y\""),
             ("read and/or write", "read and/or write"),
-            ("%2Fhome%2Fada%2Fx \\/home\\/ada", "~%2Fx ~"),
+            ("%2Fhome%2Fada%2Fx%2Fy \\/home\\/ada", "~/<path> ~"),
+            ("url=%2Fsrv%2Fx&y \\/srv\\/x", "url=<path>&y <path>"),
         ] {
             assert_eq!(dirs.reduce_all(text, |_| {}), shown);
         }
