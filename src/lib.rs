@@ -83,6 +83,8 @@
 //! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot.
 //! 9. Nothing runs on a timer: an idle daemon waits in `accept`, `recv` and `sigwait`. What has a deadline (a grace, a
 //!    timeout, a retry, the next sweep in an hour) is waited for with that deadline.
+//! 10. A stop is bounded, whatever the store and the harnesses do. What is not on disk then is said, by session: in the
+//!     log, on stderr, and in the daemon's last answer, to whoever asked it to stop.
 //!
 //! # Room for what comes
 //!

@@ -111,10 +111,11 @@ fn unclean(pid: i32, report: &StopReport) -> CliError {
 
 fn restart(home: &Home) -> Outcome {
     let stopped = control::stop(home)?;
-    let started = start(home)?;
+    let started = start(home);
     match stopped {
+        // What is lost comes before why it does not start again: the next start says that.
         StopOutcome::Unclean { pid, report } => Err(unclean(pid, &report)),
-        StopOutcome::Ended { .. } | StopOutcome::NotRunning => Ok(started),
+        StopOutcome::Ended { .. } | StopOutcome::NotRunning => started,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A disk that is full: while the daemon runs, and when it is to stop.
 
 use std::fs;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
@@ -197,6 +198,33 @@ fn a_stop_that_cannot_write_says_what_is_lost_to_all_who_ask() {
             });
         });
     });
+}
+
+#[test]
+fn a_restart_on_a_full_disk_says_what_is_lost_though_no_log_can_be_written() {
+    let coven = Coven::new();
+    let Some(disk) = SmallDisk::under(&coven, 4) else {
+        return;
+    };
+    coven.start_daemon();
+    coven.harness("flood", "exec yes");
+    let id = coven.launch("flood", "x");
+    health_when_held_back(&coven);
+    let mut filler = fs::File::create(coven.home().join("filler")).unwrap();
+    while filler.write_all(&[0; 512]).is_ok() {}
+    drop(filler);
+    let ran = coven.cli(["daemon", "restart"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.starts_with("coven: stopped (pid "), "{ran:?}");
+    let (events, bytes) = lost(&ran.err, &id);
+    assert!(events > 10 && bytes > 100_000, "{ran:?}");
+    assert!(coven.session_processes(&id).is_empty());
+    fs::remove_file(coven.home().join("filler")).unwrap();
+    disk.resize(64);
+    coven.start_daemon();
+    assert_gapless(&id, &coven.events_to_end(&id));
+    assert_eq!(coven.session(&id)["status"], "orphaned");
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
 }
 
 #[test]

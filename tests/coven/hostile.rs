@@ -3,8 +3,10 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -244,6 +246,62 @@ fn clients_that_send_and_read_byte_by_byte_are_served_and_cost_the_others_nothin
         stream.read_to_end(&mut read).unwrap();
         assert!(Answer::parse(&read).body == whole);
     }
+}
+
+/// Waits until the daemon has closed its side, whatever there is to be read before.
+fn wait_for_close(stream: &UnixStream) {
+    let mut poll = libc::pollfd {
+        fd: stream.as_raw_fd(),
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: poll takes a live array of one.
+    let ready = unsafe { libc::poll(&mut poll, 1, PATIENCE.as_millis() as i32) };
+    assert_eq!(ready, 1, "it is still open");
+}
+
+#[test]
+fn clients_that_never_come_to_an_end_are_let_go() {
+    let coven = Coven::start();
+    let pid = coven.daemon_pid();
+    for index in 0..80 {
+        let labels = vec!["l".repeat(128); 32];
+        coven.register(&external_id(index), json!({ "labels": labels }));
+    }
+    let before = held(pid);
+    let begun: [&[u8]; 5] = [
+        b"",
+        b"GET /health HT",
+        b"POST /sessions HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST /sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        // More than the socket's buffer holds, and nobody reads it.
+        b"GET /sessions HTTP/1.1\r\n\r\n",
+    ];
+    let stalled: Vec<UnixStream> = begun
+        .iter()
+        .cycle()
+        .take(25)
+        .map(|bytes| {
+            let mut stream = coven.connect();
+            stream.write_all(bytes).unwrap();
+            stream
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        // A byte now and then does not make the time that a request has any longer.
+        scope.spawn(|| {
+            let mut dribbler = coven.connect();
+            dribbler
+                .write_all(b"GET /health HTTP/1.1\r\nX-Endless: ")
+                .unwrap();
+            while dribbler.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        stalled.iter().for_each(wait_for_close);
+    });
+    assert_lets_go(pid, &before);
+    assert_unharmed(&coven, pid);
 }
 
 #[test]

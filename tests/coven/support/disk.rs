@@ -72,10 +72,14 @@ pub fn health_until(coven: &Coven, mut is_wanted: impl FnMut(&Value) -> bool) ->
 pub fn health_when_held_back(coven: &Coven) -> Value {
     let mut unchanged = (0, 0);
     health_until(coven, |health| {
-        let queued = health["eventWriter"]["queuedBytes"].as_u64().unwrap();
+        let writer = &health["eventWriter"];
+        let bytes = |name: &str| writer[name].as_u64().unwrap();
+        let queued = bytes("queuedBytes");
         let (before, times) = unchanged;
         unchanged = (queued, if queued == before { times + 1 } else { 0 });
-        health["eventWriter"]["state"] == "failed" && times > 200
+        // A read of 64 KiB, each byte of which can take six, does not fit.
+        let is_full = queued + 6 * 64 * 1024 > bytes("capacityBytes");
+        writer["state"] == "failed" && is_full && times > 200
     })
 }
 
