@@ -42,6 +42,8 @@ pub struct Survey {
     pub free_pages: u64,
     /// A page's size, in bytes.
     pub page_bytes: u64,
+    /// Events that sessions have had, also those that are gone.
+    pub events_ever: u64,
     /// Sessions by status.
     pub sessions: Vec<Group>,
     /// Sessions by harness.
@@ -119,6 +121,11 @@ fn count_sessions(connection: &Connection) -> Result<Survey, StoreError> {
         pages: pragma(connection, "page_count")?,
         free_pages: pragma(connection, "freelist_count")?,
         page_bytes: pragma(connection, "page_size")?,
+        events_ever: connection.query_row(
+            "SELECT coalesce(sum(last_seq), 0) FROM sessions",
+            [],
+            |row| row.get(0),
+        )?,
         sessions: by("status")?,
         harnesses: by("harness")?,
         external: sum("external")?,

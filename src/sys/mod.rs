@@ -364,7 +364,8 @@ pub fn system() -> System {
         let bytes: Vec<u8> = field
             .iter()
             .take_while(|&&c| c != 0)
-            .map(|&c| c as u8)
+            // Signed on some machines, unsigned on others.
+            .map(|&c| c.to_ne_bytes()[0])
             .collect();
         String::from_utf8_lossy(&bytes).into_owned()
     };

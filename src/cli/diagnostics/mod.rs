@@ -36,14 +36,16 @@ use daemon::Harnesses;
 use gather::{Gathered, gather};
 use report::{Block, Part, Report, as_json};
 
-/// Make a report for somebody who helps: versions, status, health, failures, doctor, log, counts. Secrets, names and
-/// private paths are taken out; prompts, titles, output and environment values never go in. Read it before you share it.
+/// Make a report for somebody who helps, without what is private. Read it before you share it.
 #[derive(FromArgs)]
 #[argh(
     subcommand,
     name = "diagnostics",
     help_triggers("-h", "--help"),
-    note = "It works with the daemon running, stopped or hanging, changes nothing, and takes 5 s at most."
+    note = "In it: versions, status, health, failures, doctor, log, counts. Never in it: prompts, titles, output, environment
+values. Secrets, names and private paths are taken out, and counted at its end.
+
+It works with the daemon running, stopped or hanging, changes nothing, and takes 5 s at most."
 )]
 pub(super) struct Args {
     /// write it to this new file, for you alone to read, and print its name

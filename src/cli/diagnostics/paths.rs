@@ -178,7 +178,10 @@ impl Dirs {
     /// What is shown of `path`, and what that was reduced from.
     fn shown(&self, path: &str) -> (String, Option<Reduced>) {
         let below = |length: usize| path[length..].trim_matches('/');
-        match self.known_at(path) {
+        // A directory of a PATH can lie in a home: the home decides.
+        let mut homes = self.known.iter().filter(|(_, kind)| *kind != Kind::Other);
+        let home = homes.find(|(dir, _)| is_below(path, dir));
+        match home.map(|(dir, kind)| (dir.len(), *kind)) {
             Some((length, kind @ Kind::CovenHome(_))) => {
                 let (name, what) = kind.name();
                 (join(name, coven_file(below(length))), Some(what))
@@ -323,7 +326,10 @@ mod tests {
         Dirs::new(
             &homes,
             &[coven_home.to_owned()],
-            &["/mnt/my tools".to_owned()],
+            &[
+                "/mnt/my tools".to_owned(),
+                "/home/ada/.local/bin".to_owned(),
+            ],
         )
     }
 
@@ -341,6 +347,7 @@ mod tests {
             ("/home/ada/", "~"),
             ("/home/adam", "<path>"),
             ("/home/ada/.cargo/bin/coven", "~/.cargo/bin/coven"),
+            ("/home/ada/.local/bin/codex", "~/.local/bin/codex"),
             ("/home/ada/.cargo/bin/my plan", "~/<path>"),
             ("/home/ada/.cargo/bin/x/y", "~/<path>"),
             ("/home/ada/projects/merger", "~/<path>"),

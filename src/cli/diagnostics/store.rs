@@ -111,6 +111,7 @@ pub(super) fn counts(
                 ("bytes", (survey.pages * survey.page_bytes).into()),
                 ("freeBytes", (survey.free_pages * survey.page_bytes).into()),
                 ("sessions", total.into()),
+                ("eventsEver", survey.events_ever.into()),
                 ("external", survey.external.into()),
                 ("archived", survey.archived.into()),
                 ("withLabels", survey.labelled.into()),
