@@ -42,11 +42,13 @@ impl Name {
         if name.is_empty() {
             return None;
         }
+        let is_number = name.bytes().all(|b| b.is_ascii_digit());
         Some(Self {
             forms: forms(name),
-            is_word: WORDS
-                .binary_search(&name.to_ascii_lowercase().as_str())
-                .is_ok(),
+            is_word: is_number
+                || WORDS
+                    .binary_search(&name.to_ascii_lowercase().as_str())
+                    .is_ok(),
             placeholder,
             what,
         })
@@ -173,11 +175,12 @@ mod tests {
 
     #[test]
     fn a_name_that_is_a_word_does_not_shred_the_text() {
-        let names = ["root", "in", "codex"];
+        let names = ["root", "in", "codex", "7"];
         for text in [
             "project root, in the store",
             "codex is in PATH",
             "root",
+            "pid 7",
             "uid=0(root)",
         ] {
             assert_eq!(replaced(&names, text), text);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::anonymise::Anonymiser;
 use crate::api::Timestamp;
-use crate::cli::output::visible;
+use crate::cli::output::{visible, visible_text};
 use crate::observe::LogRecord;
 
 /// What a part says.
@@ -106,7 +106,7 @@ impl Block {
             Self::Table(_, rows) if rows.is_empty() => out.push_str("\nNone.\n"),
             Self::Table(columns, rows) => fence(out, "text", &table(columns, rows)),
             Self::Json(value) => {
-                fence(out, "json", &format!("{value:#}"));
+                fence(out, "json", &visible_text(&format!("{value:#}")));
             }
             Self::Records(records) if records.is_empty() => out.push_str("\nNone.\n"),
             Self::Records(records) => {
