@@ -1,7 +1,7 @@
 //! Manifests: JSON files that add adapters. A manifest names a program to run, so that one which others could
 //! have written is refused.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -41,10 +41,18 @@ impl ManifestSources {
         }
     }
 
-    /// The files, each directory's in the order of their names.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
+    /// The files, each directory's in the order of their names; and the directories that cannot be trusted, each with
+    /// the reason.
+    pub(super) fn files(&self) -> (Vec<PathBuf>, Vec<(PathBuf, String)>) {
         let mut files: Vec<PathBuf> = self.file.iter().cloned().collect();
+        let mut refused = Vec::new();
         for dir in &self.dirs {
+            // One that is not there holds nothing.
+            let Ok(meta) = dir.metadata() else { continue };
+            if let Err(reason) = check_owner(&meta, dir) {
+                refused.push((dir.clone(), reason));
+                continue;
+            }
             let mut found: Vec<PathBuf> = std::fs::read_dir(dir)
                 .into_iter()
                 .flatten()
@@ -58,7 +66,7 @@ impl ManifestSources {
             found.sort();
             files.extend(found);
         }
-        files
+        (files, refused)
     }
 }
 
@@ -80,6 +88,8 @@ struct Entry {
     install_hint: String,
     #[serde(default)]
     stdin: Stdin,
+    #[serde(default)]
+    prompt: Prompt,
 }
 
 #[derive(Deserialize, Default)]
@@ -88,6 +98,14 @@ enum Stdin {
     #[default]
     Closed,
     Open,
+}
+
+#[derive(Deserialize, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Prompt {
+    #[default]
+    Argument,
+    Stdin,
 }
 
 /// The adapters of the manifest at `path`; the error says for a person what is wrong with it.
@@ -138,6 +156,11 @@ fn check_trust(file: &File, path: &Path) -> Result<(), String> {
     if !meta.is_file() {
         return Err("it is not a regular file".into());
     }
+    check_owner(&meta, path)
+}
+
+/// Whether nobody but this user and root can have written what is at `path`.
+fn check_owner(meta: &Metadata, path: &Path) -> Result<(), String> {
     if meta.uid() != sys::euid() && meta.uid() != 0 {
         return Err(format!("it belongs to another user (uid {})", meta.uid()));
     }
@@ -165,6 +188,11 @@ fn check(entry: &Entry) -> Result<(), String> {
             "adapter {id}: executable {executable:?} is not a bare name"
         ));
     }
+    if entry.prompt == Prompt::Stdin && entry.prompt_flag.is_some() {
+        return Err(format!(
+            "adapter {id}: prompt_flag has no use where the prompt goes to stdin"
+        ));
+    }
     let flags = [&entry.prompt_flag, &entry.model_flag];
     let args = entry
         .non_interactive_prompt_prefix_args
@@ -188,9 +216,10 @@ fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
         executable: Executable::OnPath(entry.executable),
         prefix_args: entry.non_interactive_prompt_prefix_args,
         model_flag: entry.model_flag.filter(|flag| !flag.is_empty()),
-        prompt: match entry.prompt_flag.filter(|flag| !flag.is_empty()) {
-            Some(flag) => PromptStyle::Flag(flag),
-            None => PromptStyle::AfterDashes,
+        prompt: match (entry.prompt, entry.prompt_flag) {
+            (Prompt::Stdin, _) => PromptStyle::Stdin,
+            (Prompt::Argument, Some(flag)) if !flag.is_empty() => PromptStyle::Flag(flag),
+            (Prompt::Argument, _) => PromptStyle::AfterDashes,
         },
         stdin: match entry.stdin {
             Stdin::Closed => StdinMode::Closed,
@@ -226,6 +255,21 @@ mod tests {
             ["example", "run", "--quiet", "--model", "m", "--", "p"]
         );
         assert_eq!(adapter.stdin, StdinMode::Closed);
+    }
+
+    #[test]
+    fn a_prompt_for_stdin_is_no_argument() {
+        let adapter = parse(
+            r#"{ "id": "x", "executable": "x", "prompt": "stdin", "model_flag": "-m",
+                 "non_interactive_prompt_prefix_args": ["run"] }"#,
+        )
+        .unwrap();
+        assert_eq!(adapter.argv("p", Some("m")), ["x", "run", "-m", "m"]);
+        assert_eq!(adapter.stdin_prompt("p").as_deref(), Some("p"));
+        for bad in [r#""stdin", "prompt_flag": "-p""#, r#""file""#] {
+            let json = format!(r#"{{"id":"x","executable":"x","prompt":{bad}}}"#);
+            assert!(parse(&json).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -51,13 +51,15 @@ pub enum Executable {
     Own(PathBuf),
 }
 
-/// How the prompt is given, always as one argument, and the last.
+/// How the prompt is given: as one argument, the last, which every user of the machine can see; or on stdin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PromptStyle {
     /// Behind `--`.
     AfterDashes,
     /// As `<flag>=<prompt>`.
     Flag(String),
+    /// The first that there is to read on stdin.
+    Stdin,
 }
 
 /// What a harness reads from its stdin.
@@ -96,13 +98,26 @@ impl Adapter {
         match &self.prompt {
             PromptStyle::AfterDashes => argv.extend(["--".to_owned(), prompt.to_owned()]),
             PromptStyle::Flag(flag) => argv.push(format!("{flag}={prompt}")),
+            PromptStyle::Stdin => {}
         }
         argv
     }
 
-    /// The longest prompt, in bytes, that fits the argument it becomes a part of.
+    /// What is to be written to stdin for one prompt, first of all. Where input can follow it ends with a newline:
+    /// there is no end of file to tell where the prompt ends.
+    pub fn stdin_prompt(&self, prompt: &str) -> Option<String> {
+        let end = match self.stdin {
+            StdinMode::Open if !prompt.ends_with('\n') => "\n",
+            StdinMode::Open | StdinMode::Closed => "",
+        };
+        (self.prompt == PromptStyle::Stdin).then(|| format!("{prompt}{end}"))
+    }
+
+    /// The longest prompt, in bytes, that fits the argument it becomes a part of. On stdin it is the request that
+    /// bounds it.
     pub fn prompt_max(&self) -> usize {
         match &self.prompt {
+            PromptStyle::Stdin => usize::MAX,
             PromptStyle::AfterDashes => sys::ARGUMENT_MAX,
             PromptStyle::Flag(flag) => sys::ARGUMENT_MAX - flag.len() - 1,
         }
@@ -138,14 +153,22 @@ impl Registry {
             adapters: bundled::adapters(own_executable),
             refused: Vec::new(),
         };
-        for path in sources.files() {
+        let (files, refused) = sources.files();
+        for (dir, reason) in refused {
+            registry.refuse(&dir, reason);
+        }
+        for path in files {
             if let Err(reason) = registry.add_manifest(&path) {
-                let source = path.display().to_string();
-                error!(event = "manifest_refused", path = source.as_str(), reason = reason.as_str(); "");
-                registry.refused.push(RefusedManifest { source, reason });
+                registry.refuse(&path, reason);
             }
         }
         registry
+    }
+
+    fn refuse(&mut self, path: &Path, reason: String) {
+        let source = path.display().to_string();
+        error!(event = "manifest_refused", path = source.as_str(), reason = reason.as_str(); "");
+        self.refused.push(RefusedManifest { source, reason });
     }
 
     fn add_manifest(&mut self, path: &Path) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::CliError;
-use crate::observe::log::is_invisible;
+use crate::observe::log::{is_invisible, visible_json};
 
 /// Standard output, buffered; what is left is written when it is dropped.
 pub(super) struct Out(BufWriter<StdoutLock<'static>>);
@@ -31,14 +31,14 @@ impl Out {
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(value)
             .map_err(|err| CliError::failed("internal_error", err.to_string(), None))?;
-        self.line(&text)
+        self.line(&visible_json(text))
     }
 
     /// `value` as JSON for people who pipe it nowhere.
     pub(super) fn pretty_json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|err| CliError::failed("internal_error", err.to_string(), None))?;
-        self.line(&text)
+        self.line(&visible_json(text))
     }
 
     /// Rows under a head, in columns as wide as their widest cell; the last is not padded.

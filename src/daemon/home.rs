@@ -2,10 +2,10 @@
 //! refused.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -125,15 +125,74 @@ impl Home {
         Some(home.join(".coven"))
     }
 
-    /// Creates it (mode 0700) where there is none, and checks that it is nobody else's.
+    /// Creates it (mode 0700) where there is none, checks that it is nobody else's, and closes the daemon's own files
+    /// in it to others.
     ///
     /// # Errors
-    /// It is a symbolic link, belongs to another user, is open to others, or cannot be created.
+    /// It is a symbolic link, belongs to another user, is open to others, or cannot be created; or one of the daemon's
+    /// files is a link or another user's.
     pub fn prepare(&self) -> Result<(), HomeError> {
         self.create_dir(&self.path)?;
         self.check()?;
-        self.create_dir(&self.logs())?;
-        self.create_dir(&self.adapters())
+        for dir in [self.logs(), self.adapters()] {
+            self.create_dir(&dir)?;
+            self.close(&dir, true)?;
+        }
+        self.close_files(&self.path)?;
+        self.close_files(&self.logs())
+    }
+
+    /// Closes to others what is the daemon's own of the files in `dir`. What was there before it can be open: copied
+    /// back from somewhere, or made under another umask.
+    fn close_files(&self, dir: &Path) -> Result<(), HomeError> {
+        let entries = std::fs::read_dir(dir).map_err(|err| self.io(dir, err))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            let is_own = name.starts_with(b"coven.") || name.starts_with(b"daemon.");
+            // A socket is made anew, whatever is in its place.
+            if (is_own || dir != self.path) && path != self.socket() {
+                self.close(&path, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes one of our own to others; a link, or what belongs to another user, is refused.
+    fn close(&self, path: &Path, is_dir: bool) -> Result<(), HomeError> {
+        let meta = match std::fs::symlink_metadata(path) {
+            Ok(meta) => meta,
+            // A daemon that is on its way out has taken it away.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(err) => return Err(self.io(path, err)),
+        };
+        let shown = path.display();
+        let refused = |what: String, mend: String| Err(HomeError::Refused { what, mend });
+        if meta.is_symlink() {
+            return refused(
+                format!("{shown} is a symbolic link"),
+                format!("move what it leads to here: rm {shown}, then mv"),
+            );
+        }
+        if is_dir && !meta.is_dir() {
+            return refused(
+                format!("{shown} is not a directory"),
+                format!("move it away: mv {shown} {shown}.old"),
+            );
+        }
+        if meta.uid() != sys::euid() {
+            return refused(
+                format!("{shown} belongs to another user (uid {})", meta.uid()),
+                format!("chown {} {shown}", sys::euid()),
+            );
+        }
+        if meta.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        let closed = Permissions::from_mode(meta.mode() & 0o700);
+        match std::fs::set_permissions(path, closed) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(self.io(path, err)),
+            _ => Ok(()),
+        }
     }
 
     fn create_dir(&self, path: &Path) -> Result<(), HomeError> {

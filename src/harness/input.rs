@@ -45,16 +45,33 @@ pub(super) struct Input {
     /// How much of the first of `waiting` the pipe has taken.
     written: usize,
     backlog: Backlog,
+    /// Nothing follows what waits from the beginning.
+    is_closing: bool,
 }
 
 impl Input {
-    pub(super) fn new(pipe: File, backlog: Backlog) -> Self {
+    /// `first` is written before all else, and counts towards what waits. If `is_closing`, end of file follows it.
+    pub(super) fn new(
+        pipe: File,
+        backlog: Backlog,
+        first: Option<String>,
+        is_closing: bool,
+    ) -> Self {
+        let waiting: VecDeque<Vec<u8>> = first.into_iter().map(String::into_bytes).collect();
+        let bytes = waiting.iter().map(Vec::len).sum();
+        backlog.0.fetch_add(bytes, Ordering::Relaxed);
         Self {
             pipe,
-            waiting: VecDeque::new(),
+            waiting,
             written: 0,
             backlog,
+            is_closing,
         }
+    }
+
+    /// Whether the pipe is to be closed once nothing waits.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing
     }
 
     pub(super) fn pipe(&self) -> &File {

@@ -52,6 +52,8 @@ pub struct Program {
     pub cwd: PathBuf,
     /// What it reads.
     pub stdin: StdinMode,
+    /// What it reads first, whether or not anything follows.
+    pub prompt: Option<String>,
 }
 
 /// What a harness thread tells the state thread, in this order, each at most once but for the input's.

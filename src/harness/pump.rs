@@ -102,15 +102,15 @@ fn announce(pid: i32, at: Timestamp, started: Done, context: &Context) {
 fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
     let (stdout, child_stdout) = sys::pipe()?;
     let (stderr, child_stderr) = sys::pipe()?;
-    let (input, child_stdin) = match program.stdin {
-        StdinMode::Closed => (None, OwnedFd::from(File::open("/dev/null")?)),
-        StdinMode::Open => {
+    let (input, child_stdin) = match (program.stdin, &program.prompt) {
+        (StdinMode::Closed, None) => (None, OwnedFd::from(File::open("/dev/null")?)),
+        (mode, prompt) => {
             let (reader, writer) = sys::pipe()?;
             sys::set_nonblocking(&writer)?;
-            (
-                Some(Input::new(writer.into(), context.backlog.clone())),
-                reader,
-            )
+            let backlog = context.backlog.clone();
+            let is_closing = mode == StdinMode::Closed;
+            let input = Input::new(writer.into(), backlog, prompt.clone(), is_closing);
+            (Some(input), reader)
         }
     };
     // The last that was opened: a launch leaves some for whoever asks how the sessions are, and ends them.
@@ -147,14 +147,37 @@ fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
     }
 }
 
-/// The daemon's environment, with the session's mark.
+/// What a service manager tells the daemon, and nobody else: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3),
+/// systemd.exec(5). A harness that took it for its own would speak in the daemon's name, or read its credentials.
+const DAEMONS_OWN: &[&str] = &[
+    "CREDENTIALS_DIRECTORY",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "MAINPID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "NOTIFY_SOCKET",
+    "SYSTEMD_EXEC_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    SESSION_VARIABLE,
+];
+
+/// The daemon's environment without what is its own, with the session's mark.
 fn environment(session: &str) -> Vec<CString> {
     use std::os::unix::ffi::OsStringExt;
     let variable =
         |name: Vec<u8>, value: &[u8]| CString::new([&name, b"=".as_slice(), value].concat());
     let mark = variable(SESSION_VARIABLE.into(), session.as_bytes());
     std::env::vars_os()
-        .filter(|(name, _)| name != SESSION_VARIABLE)
+        .filter(|(name, _)| !DAEMONS_OWN.iter().any(|own| name == own))
         .map(|(name, value)| variable(name.into_vec(), &value.into_vec()))
         .chain([mark])
         // An environment has no NUL inside its strings (environ(7)).
@@ -326,11 +349,14 @@ impl Pump {
     }
 
     fn write_input(&mut self, context: &Context) {
-        if self
-            .input
-            .as_mut()
-            .is_some_and(|input| input.write().is_err())
-        {
+        let Some(input) = &mut self.input else { return };
+        let result = input.write();
+        if input.is_closing() {
+            // A harness that does not want its prompt need not read it.
+            if result.is_err() || !input.is_waiting() {
+                self.input = None;
+            }
+        } else if result.is_err() {
             self.input = None;
             (context.report)(Report::InputClosed);
         }

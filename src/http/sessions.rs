@@ -185,6 +185,7 @@ fn parse_launch(
             argv,
             cwd: PathBuf::from(&cwd),
             stdin: adapter.stdin,
+            prompt: adapter.stdin_prompt(prompt),
         },
         session: NewSession {
             id: SessionId::random(),

@@ -8,7 +8,7 @@ use std::fmt::{Display, Write as _};
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 
-use super::log::{Quoted, is_invisible};
+use super::log::{Quoted, visible_json};
 use crate::api::Timestamp;
 use crate::redact::Redactor;
 
@@ -144,25 +144,13 @@ impl<'v> VisitValue<'v> for Field<'_, '_, '_> {
 /// `text` as a JSON string in which, as in [`Quoted`], nothing moves a terminal's cursor: JSON itself would let
 /// through what stands above U+001F.
 fn json_string(text: &str) -> String {
-    let json = serde_json::Value::from(text).to_string();
-    if !json.chars().any(|c| c.is_control() || is_invisible(c)) {
-        return json;
-    }
-    let mut out = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        if c.is_control() || is_invisible(c) {
-            // All of them lie in the first plane: four digits.
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    visible_json(serde_json::Value::from(text).to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::log::is_invisible;
 
     fn line(format: Format, message: &str) -> String {
         let redactor = Redactor::load(std::path::Path::new("/nonexistent")).0;

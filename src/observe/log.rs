@@ -193,6 +193,25 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// `json` with everything escaped that could move a terminal's cursor: JSON itself lets through what stands above
+/// U+001F, C1 controls among it. Such characters stand in its strings only, but for the newlines between its lines.
+pub fn visible_json(json: String) -> String {
+    let is_unseen = |c: char| (c.is_control() && c != '\n') || is_invisible(c);
+    if !json.chars().any(is_unseen) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unseen(c) {
+            // All of them lie in the first plane: four digits.
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Characters that change how others are shown: bidirectional controls, line separators (Unicode TR 36).
 pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

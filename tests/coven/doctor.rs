@@ -249,7 +249,7 @@ fn files_that_others_can_reach_fail_with_the_chmods_that_mend_them() {
 }
 
 #[test]
-fn a_link_in_a_files_place_warns_and_fails_where_no_daemon_starts_with_it() {
+fn a_link_in_a_files_place_fails_and_no_daemon_starts_with_it() {
     let coven = Coven::start();
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     let replace_by_link = |name: &str| {
@@ -261,7 +261,8 @@ fn a_link_in_a_files_place_warns_and_fails_where_no_daemon_starts_with_it() {
     };
     let database = replace_by_link("coven.sqlite3");
     let parts = [&database, "is a symbolic link"];
-    assert_check(&doctor(&coven), "permissions", "warn", &parts);
+    assert_check(&doctor(&coven), "permissions", "fail", &parts);
+    assert_eq!(coven.cli(["daemon", "start"]).code, 1);
     let lock = replace_by_link("daemon.lock");
     assert_check(&doctor(&coven), "permissions", "fail", &[&lock]);
     assert_eq!(coven.cli(["daemon", "start"]).code, 1);

@@ -1,8 +1,6 @@
 //! Descriptors and processes that run out: launches fail and say why, the rest goes on, and all comes back by itself.
 
-use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 
 use crate::support::*;
 
@@ -136,56 +134,13 @@ fn a_daemon_has_the_hard_limit_on_open_files_and_its_harnesses_the_soft_one() {
     );
 }
 
-/// A user that nobody else is: RLIMIT_NPROC counts all that a user runs, and root is not held to it.
-const NOBODY_ELSE: u32 = 54_321;
-
 #[test]
 fn when_processes_run_out_launches_fail_and_say_why_and_clients_are_still_answered() {
     let coven = Coven::new();
     coven.harness("quiet", "echo ready; exec sleep 1000");
-    let mut start = coven.command_after(
-        "ulimit -p 24 2>/dev/null || ulimit -u 24",
-        &["daemon", "start"],
-    );
-    // SAFETY: geteuid takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        println!("skipped: only root can be a user that nobody else is");
+    if !coven.start_as_nobody_else("ulimit -p 24 2>/dev/null || ulimit -u 24") {
         return;
     }
-    let root = coven.home().parent().unwrap().to_owned();
-    let program = root.join("coven");
-    std::fs::copy(env!("CARGO_BIN_EXE_coven"), &program).unwrap();
-    for dir in [
-        "",
-        "work",
-        "bin",
-        "home",
-        "home/adapters",
-        "home/adapters/quiet.json",
-    ] {
-        chown(root.join(dir), Some(NOBODY_ELSE), Some(NOBODY_ELSE)).unwrap();
-    }
-    let args: Vec<_> = start.get_args().map(std::ffi::OsStr::to_owned).collect();
-    let mut limited = std::process::Command::new("sh");
-    for arg in args {
-        match arg == env!("CARGO_BIN_EXE_coven") {
-            true => limited.arg(&program),
-            false => limited.arg(arg),
-        };
-    }
-    for (name, value) in start.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    limited
-        .current_dir(coven.work())
-        .uid(NOBODY_ELSE)
-        .gid(NOBODY_ELSE);
-    let ran = Ran::of(limited.output().unwrap());
-    assert_eq!(ran.code, 0, "{ran:?}");
-    start.stdin(std::process::Stdio::null());
     let (ids, reason) = launch_until_it_fails(&coven);
     assert!(!ids.is_empty(), "{reason}");
     assert!(reason.contains("RLIMIT_NPROC"), "{reason}");

@@ -39,3 +39,4 @@ mod stop;
 mod store;
 mod symptoms;
 mod transport;
+mod trust;

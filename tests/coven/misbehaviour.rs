@@ -211,3 +211,78 @@ for i in 1 2 3 4 5 6 7 8; do env -i PATH=$PATH setsid sh hop.sh & done; echo rea
     fs::write(coven.work().join("stop"), "").unwrap();
     assert_eq!(left, [0; 0]);
 }
+
+#[test]
+fn a_fork_bomb_within_its_users_limit_is_ended() {
+    let coven = Coven::new();
+    coven.harness(
+        "bomb",
+        "echo ready; b() { b & b & setsid env -i sleep 1000 & wait; }; b 2>/dev/null",
+    );
+    if !coven.start_as_nobody_else("ulimit -p 150 2>/dev/null || ulimit -u 150") {
+        return;
+    }
+    let id = coven.launch("bomb", "x");
+    coven.wait_for_output(&id, "ready");
+    eventually("it multiplies", || coven.processes_at_work().len() > 50);
+    assert_eq!(coven.kill_session(&id).status, 202);
+    assert_eq!(coven.ended(&id)["status"], "killed");
+    assert_eq!(coven.processes_at_work(), [0; 0]);
+    assert_eq!(coven.run("hello", "x")["status"], "completed");
+}
+
+/// The most that the daemon may ever have in memory, in KiB.
+const MEMORY_MAX: u64 = 64 * 1024;
+
+#[test]
+fn whatever_harnesses_print_or_refuse_to_read_the_daemon_stays_small() {
+    let coven = Coven::start();
+    // As much as that without a newline; a gigabyte where somebody has the time.
+    let flood: u64 = match std::env::var_os("COVEN_TEST_FLOOD_BYTES") {
+        Some(bytes) => bytes.to_str().unwrap().parse().unwrap(),
+        None => 100_000_000,
+    };
+    let printing = [
+        (
+            "flood",
+            flood,
+            format!("head -c {flood} /dev/zero | tr '\\0' x"),
+        ),
+        ("nuls", 10_000_000, "head -c 10000000 /dev/zero".into()),
+        ("junk", 10_000_000, "head -c 10000000 /dev/urandom".into()),
+        ("short", 3_000_000, "yes '' | head -c 3000000 >&2".into()),
+    ];
+    coven.harness_with(
+        "deaf",
+        "echo ready; exec sleep 1000",
+        json!({ "stdin": "open" }),
+    );
+    coven.harness("exec", "exec sleep 1000");
+    coven.harness("brief", "exit 0");
+    coven.harness("mute", "exec >&- 2>&-; exec sleep 1000");
+    let quiet: Vec<String> = ["deaf", "exec", "mute"]
+        .map(|id| coven.launch(id, "x"))
+        .into();
+    let printing = printing.map(|(id, bytes, script)| {
+        coven.harness(id, &script);
+        (coven.launch(id, "x"), bytes)
+    });
+    // It never reads, and what waits for it is bounded.
+    let bytes = "x".repeat(100_000);
+    let full = (0..100).find(|_| coven.input(&quiet[0], &bytes).status == 429);
+    assert!(full.is_some(), "its input is never full");
+    for _ in 0..20 {
+        assert_eq!(coven.run("brief", "x")["status"], "completed");
+    }
+    for (id, bytes) in &printing {
+        let record = coven.ended(id);
+        let written = ["stdout_bytes", "stderr_bytes"].map(|name| record[name].as_u64().unwrap());
+        assert_eq!(written.iter().sum::<u64>(), *bytes, "{record}");
+    }
+    for id in &quiet {
+        assert_eq!(coven.kill_session(id).status, 202);
+        assert_eq!(coven.ended(id)["status"], "killed");
+    }
+    let peak = peak_kib(coven.daemon_pid());
+    assert!(peak < MEMORY_MAX, "{peak} KiB");
+}

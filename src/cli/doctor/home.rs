@@ -117,7 +117,7 @@ enum Mend {
     CloseFile,
     DenyWriting,
     Chown,
-    /// It works, but where it leads to is not looked at.
+    /// No daemon starts: where it leads to is not looked at.
     ReplaceLink,
 }
 
@@ -165,10 +165,10 @@ fn permissions(home: &Home) -> Check {
         let message = format!("{} files, none open to others", files.len());
         return Check::pass(PERMISSIONS, message);
     }
-    verdict(home, &faults, owner)
+    verdict(&faults, owner)
 }
 
-fn verdict(home: &Home, faults: &[Fault], owner: u32) -> Check {
+fn verdict(faults: &[Fault], owner: u32) -> Check {
     let named: Vec<&str> = faults
         .iter()
         .take(NAMED_MAX)
@@ -187,12 +187,7 @@ fn verdict(home: &Home, faults: &[Fault], owner: u32) -> Check {
         (!files.is_empty()).then(|| format!("{} {}", mend.command(owner), files.join(" ")))
     });
     let hint = mends.collect::<Vec<_>>().join("; ");
-    // The lock is opened without following links: no daemon starts.
-    let works = |fault: &Fault| fault.mend == Mend::ReplaceLink && fault.path != home.lock_file();
-    match faults.iter().all(works) {
-        true => Check::warn(PERMISSIONS, message, hint),
-        false => Check::fail(PERMISSIONS, message, hint),
-    }
+    Check::fail(PERMISSIONS, message, hint)
 }
 
 /// Whether the daemon made it, and with which mode.

@@ -273,3 +273,47 @@ impl Coven {
         self.root.join("bin")
     }
 }
+
+impl Coven {
+    /// Starts the daemon after `prelude` as a user that nobody else is: RLIMIT_NPROC counts all that a user runs, and
+    /// root is not held to it. `false`, having said so, where this process is not root.
+    pub fn start_as_nobody_else(&self, prelude: &str) -> bool {
+        use std::os::unix::process::CommandExt;
+        static NEXT: AtomicU32 = AtomicU32::new(54_321);
+        // SAFETY: geteuid takes nothing and cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            println!("skipped: only root can be a user that nobody else is");
+            return false;
+        }
+        let user = NEXT.fetch_add(1, Ordering::Relaxed);
+        let program = self.root.join("coven");
+        fs::copy(env!("CARGO_BIN_EXE_coven"), &program).unwrap();
+        let manifests = fs::read_dir(self.home().join("adapters")).unwrap();
+        let manifests = manifests.map(|entry| entry.unwrap().path());
+        let dirs = ["", "work", "bin", "home", "home/adapters"];
+        for path in dirs
+            .map(|dir| self.root.join(dir))
+            .into_iter()
+            .chain(manifests)
+        {
+            std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+        }
+        let usual = self.command(["daemon", "start"]);
+        let mut start = Command::new("sh");
+        start
+            .args(["-c", &format!("{prelude}\nexec \"$0\" daemon start")])
+            .arg(&program)
+            .env_clear()
+            .envs(
+                usual
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir(self.work())
+            .uid(user)
+            .gid(user);
+        let ran = Ran::of(start.output().unwrap());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        true
+    }
+}

@@ -1,0 +1,332 @@
+//! Who gets in, and what they can make others see: other users, files that were open before, links, escape sequences,
+//! and what a harness learns of the daemon.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::*;
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
+}
+
+/// Runs `act` as `nobody`: on Linux the system calls themselves change one thread only (nptl(7)). `None`, having said
+/// so, where this process is not root.
+fn as_nobody<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
+    const NOBODY: libc::uid_t = 65_534;
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: only root can be nobody");
+        return None;
+    }
+    let become_nobody = || {
+        // SAFETY: the calls take integers, and no group at all.
+        unsafe {
+            assert_eq!(
+                libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()),
+                0
+            );
+            assert_eq!(
+                libc::syscall(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY),
+                0
+            );
+            assert_eq!(
+                libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY),
+                0
+            );
+        }
+        act()
+    };
+    std::thread::scope(|scope| Some(scope.spawn(become_nobody).join().unwrap()))
+}
+
+#[test]
+fn another_user_can_neither_connect_nor_read_anything() {
+    let coven = Coven::start();
+    coven.run("hello", "x");
+    let files = files(&coven.home());
+    assert!(files.len() >= 5, "{files:?}");
+    let denied = |err: Option<std::io::Error>| {
+        err.is_some_and(|err| err.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    let Some(()) = as_nobody(|| {
+        assert!(denied(UnixStream::connect(coven.socket()).err()));
+        assert!(denied(fs::read_dir(coven.home()).err()));
+        for file in &files {
+            assert!(denied(File::open(file).err()), "{}", file.display());
+        }
+    }) else {
+        return;
+    };
+    // Whoever gets to the socket all the same gets no answer.
+    set_mode(&coven.home(), 0o711);
+    set_mode(&coven.socket(), 0o666);
+    as_nobody(|| {
+        let mut stream = UnixStream::connect(coven.socket()).unwrap();
+        let _ = stream.write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        assert_eq!(said, b"");
+        // Nor do the files need the home's mode.
+        for file in files.iter().filter(|file| !file.ends_with("coven.sock")) {
+            assert!(denied(File::open(file).err()), "{}", file.display());
+        }
+    });
+    assert_eq!(coven.get("/api/v1/health").status, 200);
+}
+
+#[test]
+fn files_that_were_open_before_are_closed_at_start() {
+    let coven = Coven::start();
+    coven.run("hello", "x");
+    coven.crash();
+    let home = coven.home();
+    for name in [
+        "coven.sqlite3",
+        "coven.sqlite3-wal",
+        "daemon.json",
+        "daemon.lock",
+        "logs/daemon.log",
+    ] {
+        set_mode(&home.join(name), 0o666);
+    }
+    set_mode(&home.join("logs"), 0o755);
+    set_mode(&home.join("adapters"), 0o775);
+    coven.start_daemon();
+    for file in files(&home) {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    for dir in ["logs", "adapters"] {
+        assert_eq!(mode(&home.join(dir)), 0o700, "{dir}");
+    }
+}
+
+#[test]
+fn links_in_the_place_of_the_daemons_files_are_refused() {
+    for name in [
+        "logs",
+        "adapters",
+        "coven.sqlite3",
+        "daemon.lock",
+        "daemon.json",
+        "logs/daemon.log",
+    ] {
+        let coven = Coven::start();
+        coven.run("hello", "x");
+        assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+        let (path, elsewhere) = (coven.home().join(name), coven.work().join("elsewhere"));
+        if path.exists() {
+            fs::rename(&path, &elsewhere).unwrap();
+        }
+        symlink(&elsewhere, &path).unwrap();
+        for verb in ["start", "serve"] {
+            let ran = coven.cli(["daemon", verb]);
+            assert_eq!(ran.code, 1, "{name}: {ran:?}");
+            assert!(
+                ran.err
+                    .contains("is a symbolic link (home_refused)\n  try: "),
+                "{ran:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_of_another_user_are_refused_with_the_chown_that_mends_it() {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let coven = Coven::start();
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let database = coven.home().join("coven.sqlite3");
+    std::os::unix::fs::chown(&database, Some(65_534), None).unwrap();
+    let ran = coven.cli(["daemon", "start"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.err.contains("belongs to another user (uid 65534)"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("try: chown 0 "), "{ran:?}");
+}
+
+#[test]
+fn a_directory_of_manifests_that_others_can_write_is_refused() {
+    let dirs = |coven: &Coven| coven.work().join("manifests");
+    let coven = Coven::new();
+    let dir = dirs(&coven);
+    let coven = coven.env("COVEN_HARNESS_ADAPTER_DIRS", dir.display().to_string());
+    fs::create_dir(&dir).unwrap();
+    let manifest = json!({ "adapters": [{ "id": "theirs", "executable": "true" }] });
+    fs::write(dir.join("theirs.json"), manifest.to_string()).unwrap();
+    set_mode(&dir.join("theirs.json"), 0o600);
+    set_mode(&dir, 0o777);
+    coven.start_daemon();
+    let known = || {
+        coven
+            .get("/api/v1/capabilities")
+            .text()
+            .contains("\"theirs\"")
+    };
+    assert!(!known());
+    let refused = coven.cli(["adapters"]);
+    assert!(
+        refused
+            .out
+            .contains(&format!("chmod go-w {}", dir.display()))
+            || refused.err.contains("chmod go-w"),
+        "{refused:?}"
+    );
+    set_mode(&dir, 0o755);
+    coven.post(
+        "/api/v1/actions",
+        &json!({ "action": "coven.capabilities.refresh" }),
+    );
+    assert!(known());
+}
+
+#[test]
+fn a_harness_is_told_nothing_that_a_service_manager_tells_the_daemon() {
+    let mut coven = Coven::new();
+    let names = [
+        "NOTIFY_SOCKET",
+        "LISTEN_FDNAMES",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "SYSTEMD_EXEC_PID",
+        "MAINPID",
+        "MANAGERPID",
+        "CREDENTIALS_DIRECTORY",
+        "MEMORY_PRESSURE_WATCH",
+    ];
+    for name in names {
+        coven = coven.env(name, "/nowhere");
+    }
+    // Those that a daemon acts on, set to what is no business of this one.
+    for name in ["LISTEN_FDS", "LISTEN_PID", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+        coven = coven.env(name, "1");
+    }
+    coven = coven.env("KEPT", "yes");
+    coven.start_daemon();
+    coven.harness("shows", "exec env");
+    let id = coven.launch("shows", "x");
+    let out = String::from_utf8(output(&coven.events_to_end(&id), "stdout")).unwrap();
+    assert!(out.contains("KEPT=yes\n"), "{out}");
+    for name in names
+        .iter()
+        .chain(&["LISTEN_FDS", "LISTEN_PID", "WATCHDOG_PID", "WATCHDOG_USEC"])
+    {
+        assert!(!out.contains(&format!("{name}=")), "{name}: {out}");
+    }
+}
+
+#[test]
+fn a_prompt_can_go_to_stdin_where_no_other_user_sees_it() {
+    let coven = Coven::start();
+    coven.harness_with(
+        "reader",
+        "echo $# arguments; tr '\\0' ' ' </proc/$$/cmdline; echo; echo read: $(wc -c)",
+        json!({ "prompt": "stdin" }),
+    );
+    let id = coven.launch("reader", "a secret plan");
+    let out = String::from_utf8(output(&coven.events_to_end(&id), "stdout")).unwrap();
+    assert!(out.starts_with("0 arguments\n"), "{out}");
+    assert!(!out.contains("secret"), "{out}");
+    assert!(out.ends_with("read: 13\n"), "{out}");
+    assert_eq!(coven.input(&id, "x").status, 409);
+    assert_eq!(
+        milestones(&coven.events(&id)),
+        [
+            "status:created",
+            "status:running",
+            "exit",
+            "status:completed"
+        ]
+    );
+    // Longer than an argument can be.
+    let long = "y".repeat(900_000);
+    let id = coven.launch("reader", &long);
+    let out = String::from_utf8(output(&coven.events_to_end(&id), "stdout")).unwrap();
+    assert!(out.ends_with("read: 900000\n"), "{out}");
+    // A harness that does not read it is none the worse.
+    coven.harness_with("deaf", "exec sleep 1000", json!({ "prompt": "stdin" }));
+    let id = coven.launch("deaf", &long);
+    assert_eq!(
+        coven.input(&id, "x").error(),
+        (422, "input_not_accepted".into())
+    );
+    assert_eq!(coven.kill_session(&id).status, 202);
+    // Where input can follow, the prompt is a line of its own.
+    coven.harness_with(
+        "open",
+        "read a; read b; echo $a-$b",
+        json!({ "prompt": "stdin", "stdin": "open" }),
+    );
+    let id = coven.launch("open", "one");
+    assert_eq!(coven.input(&id, "two\n").status, 202);
+    let out = output(&coven.events_to_end(&id), "stdout");
+    assert_eq!(out, b"one-two\n");
+}
+
+#[test]
+fn no_prompt_title_or_harness_id_can_forge_what_a_terminal_shows() {
+    let coven = Coven::start();
+    let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\n2026-01-01T00:00:00.000Z INFO event=forged\u{202e}\u{9b}31m";
+    let launched = coven.try_launch(
+        "hello",
+        evil,
+        json!({ "title": evil, "labels": [evil], "model": evil }),
+    );
+    let id = launched.id();
+    coven.ended(&id);
+    coven.try_launch(evil, "x", json!({}));
+    coven.register(&external_id(1), json!({ "harness": evil, "title": evil }));
+    let (short, external) = (id.clone(), external_id(1));
+    let verbs: [&[&str]; 8] = [
+        &["sessions"],
+        &["show", &short],
+        &["show", &external],
+        &["events", &short],
+        &["log", &short],
+        &["logs"],
+        &["sessions", "--json"],
+        &["logs", "--json"],
+    ];
+    for verb in verbs {
+        let ran = coven.cli(verb);
+        assert_eq!(ran.code, 0, "{verb:?}: {ran:?}");
+        let is_forging = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        let raw = ran
+            .out
+            .chars()
+            .chain(ran.err.chars())
+            .find(|c| is_forging(*c));
+        assert_eq!(raw, None, "{verb:?}: {ran:?}");
+        assert!(
+            !ran.out.lines().any(|line| line.starts_with("2026-01-01")),
+            "{ran:?}"
+        );
+    }
+    let log = fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+    assert!(
+        !log.lines().any(|line| line.starts_with("2026-01-01")),
+        "{log}"
+    );
+}
