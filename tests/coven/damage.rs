@@ -380,6 +380,40 @@ fn a_home_that_cannot_be_written_is_no_home_for_a_daemon_and_can_still_be_looked
 }
 
 #[test]
+fn a_disk_that_turns_read_only_under_the_daemon_fails_the_store_and_nothing_else() {
+    let coven = Coven::new();
+    let Some(disk) = SmallDisk::with_journal_under(&coven, 64) else {
+        return;
+    };
+    let ids = filled(&coven);
+    coven.start_daemon();
+    coven.harness_with("reader", "echo ready; exec cat", json!({ "stdin": "open" }));
+    let id = coven.launch("reader", "x");
+    coven.wait_for_output(&id, "ready");
+    let pid = coven.session(&id)["pid"].as_i64().unwrap() as i32;
+    disk.abort();
+    coven.input(&id, "what nobody can write\n");
+    let failed = health_until(&coven, |health| health["eventWriter"]["state"] == "failed");
+    assert!(failed["eventWriter"]["lastError"].is_string(), "{failed}");
+    let refused = coven.post("/api/v1/sessions", &coven.launch_body("hello", "x"));
+    refused.assert_error(503, "store_unavailable");
+    assert_eq!(coven.session(&id)["status"], "running", "reads go on");
+    assert_gapless(&ids[0], &coven.events(&ids[0]));
+    assert!(is_alive(pid), "it is held back at most");
+    coven.kill_session(&id);
+    wait_until_gone(pid);
+    let stopped = coven.cli(["daemon", "stop"]);
+    assert_eq!(stopped.code, 1, "{stopped:?}");
+    assert!(
+        stopped.err.contains(&format!("session {id}: ")),
+        "{stopped:?}"
+    );
+    let start = coven.cli(["daemon", "start"]);
+    assert_eq!(start.code, 1, "{start:?}");
+    assert!(start.err.contains("Read-only file system"), "{start:?}");
+}
+
+#[test]
 fn a_start_on_a_full_disk_says_so() {
     let coven = Coven::new();
     let Some(disk) = SmallDisk::under(&coven, 8) else {

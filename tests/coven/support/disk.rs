@@ -1,6 +1,7 @@
 //! A store that cannot be written, and a daemon that has to live with it.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
@@ -118,6 +119,12 @@ impl Serving {
     }
 }
 
+/// `None`, having said so.
+fn skipped() -> Option<SmallDisk> {
+    println!("skipped: no file system can be mounted here");
+    None
+}
+
 /// A small file system of a home's own, until it is dropped.
 pub struct SmallDisk {
     path: std::path::PathBuf,
@@ -127,14 +134,55 @@ impl SmallDisk {
     /// Puts the home of `coven` on a disk of `mib` MiB. `None`, having said so, where only root may.
     pub fn under(coven: &Coven, mib: usize) -> Option<Self> {
         let disk = Self { path: coven.home() };
-        if !disk.mount("", &format!("mode=0700,size={mib}m")) {
-            println!("skipped: no file system can be mounted here");
-            return None;
+        disk.mount("", &format!("mode=0700,size={mib}m"))
+            .then(|| disk.made_ready())
+            .or_else(skipped)
+    }
+
+    /// The same, of a file system with a journal, in a file.
+    pub fn with_journal_under(coven: &Coven, mib: u64) -> Option<Self> {
+        let disk = Self { path: coven.home() };
+        let image = coven.work().join("disk");
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(mib << 20)
+            .unwrap();
+        let run = |program: &str, args: &[&str]| {
+            let mut command = Command::new(program);
+            let output = command.args(args).arg(&image).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        (run("mkfs.ext4", &["-q"]) && disk.mount_image(&image))
+            .then(|| disk.made_ready())
+            .or_else(skipped)
+    }
+
+    fn made_ready(self) -> Self {
+        let adapters = self.path.join("adapters");
+        std::fs::create_dir(&adapters).unwrap();
+        for dir in [&adapters, &self.path] {
+            let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            std::fs::set_permissions(dir, only_ours).unwrap();
         }
-        std::fs::create_dir(disk.path.join("adapters")).unwrap();
-        let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(disk.path.join("adapters"), only_ours).unwrap();
-        Some(disk)
+        self
+    }
+
+    fn mount_image(&self, image: &Path) -> bool {
+        let mut mount = Command::new("mount");
+        let output = mount
+            .args(["-o", "loop"])
+            .arg(image)
+            .arg(&self.path)
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    }
+
+    /// Has the kernel give up on it, as it does on a disk with errors: whatever is open, it is read-only at once
+    /// (ext4(5), `abort`).
+    pub fn abort(&self) {
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-o", "remount,abort"]).arg(&self.path).status();
+        assert!(status.unwrap().success());
     }
 
     /// Makes it as large as that.
