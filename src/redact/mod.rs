@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aho_corasick::Span;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
+use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
@@ -41,8 +42,10 @@ pub struct Redactor {
     tokens: DFA,
     /// The same of the rules for values.
     contexts: DFA,
-    /// What makes each of them recognisable before it is complete: in the order of `kinds`, but the first.
-    beginnings: Regex,
+    /// What makes a token recognisable before it is complete.
+    prefixes: Regex,
+    /// What stands before a value.
+    leads: Regex,
     /// The user's own patterns, which have no words to search for first.
     own: Option<Regex>,
     kinds: Vec<&'static str>,
@@ -64,8 +67,14 @@ struct Secret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
     No,
-    /// To the end of the token.
+    /// As long as it can be the token.
     Token,
+    /// To the end of the word.
+    Word,
+    /// To the end of the password in a URL.
+    Url,
+    /// To a quote, or the end of the line.
+    Header,
     /// To this quote, or the end of the line.
     Quote(u8),
     /// To the end of the line.
@@ -136,17 +145,25 @@ impl Redactor {
             let built = DFA::builder().syntax(syntax_config()).build_many(patterns);
             built.expect("the built-in rules are regular expressions")
         };
-        let (tokens, contexts) = patterns.split_at(TOKENS.len() + 1);
-        let (tokens, contexts) = (automaton(tokens), automaton(contexts));
-        let beginnings =
-            compile(&beginnings()).expect("the built-in rules are regular expressions");
+        let tokens = TOKENS
+            .iter()
+            .map(|rule| format!("{}{}", rule.prefix, rule.body));
+        let tokens: Vec<String> = std::iter::once(PEM_BEGIN.to_owned())
+            .chain(tokens)
+            .collect();
+        let tokens = automaton(&tokens);
+        let contexts = automaton(&patterns[TOKENS.len() + 1..]);
+        let (prefixes, leads) = beginnings();
+        let prefixes = compile(&prefixes).expect("the built-in rules are regular expressions");
+        let leads = compile(&leads).expect("the built-in rules are regular expressions");
         let counts = kinds.iter().map(|_| AtomicU64::new(0)).collect();
         Self {
             words: searchers(),
             secrets,
             tokens,
             contexts,
-            beginnings,
+            prefixes,
+            leads,
             own,
             kinds,
             counts,
@@ -246,12 +263,23 @@ impl Redactor {
                 value
             };
             position = whole.end().max(value.start + 1);
+            let kind = match self.is_assignment(pattern) {
+                true => self.token_kind(hay, &value),
+                false => None,
+            };
             found.push(Secret {
+                kind: kind.unwrap_or(self.kinds[pattern.as_usize()]),
                 range: value,
-                kind: self.kinds[pattern.as_usize()],
                 open,
             });
         }
+    }
+
+    /// The kind of the token that a value begins with: it says more than that something is assigned.
+    fn token_kind(&self, hay: &[u8], value: &Range<usize>) -> Option<&'static str> {
+        let input = Input::new(hay).range(value.clone()).anchored(Anchored::Yes);
+        let prefix = self.prefixes.find(input)?;
+        Some(self.kinds[prefix.pattern().as_usize() + 1])
     }
 
     fn is_assignment(&self, pattern: PatternID) -> bool {
@@ -268,35 +296,65 @@ impl Redactor {
         if end < hay.len() || has_tail {
             return Open::No;
         }
-        let kind = self.kinds[index];
-        match hay[value.start] {
+        let value = &hay[value.clone()];
+        let quoted = value.strip_prefix(b"\\").unwrap_or(value);
+        match quoted.first() {
             _ if index <= TOKENS.len() => Open::Token,
-            quote @ (b'"' | b'\'') if self.is_assignment(pattern) => {
-                let closed = value.len() > 1 && hay[value.end - 1] == quote;
-                if closed { Open::No } else { Open::Quote(quote) }
+            Some(quote @ (b'"' | b'\'')) if self.is_assignment(pattern) => {
+                let closed = quoted.len() > 1 && quoted.ends_with(&[*quote]);
+                if closed {
+                    Open::No
+                } else {
+                    Open::Quote(*quote)
+                }
             }
-            _ if kind == "cookie" || kind == "authorization" => Open::Line,
-            _ => Open::Token,
+            _ => self.open_value(self.kinds[index], value),
         }
     }
 
-    /// The first position from `from` on that may have to be taken out, depending on what comes: where a token may
-    /// begin, or the value of a name that has been read. A name by itself is no secret.
+    /// Until what an unquoted value of that kind goes on.
+    fn open_value(&self, kind: &str, value: &[u8]) -> Open {
+        match kind {
+            "cookie" => Open::Header,
+            "authorization" if rules::is_list(value) => Open::Line,
+            "url-password" => Open::Url,
+            _ => Open::Word,
+        }
+    }
+
+    /// The first position in `hay`'s last line, from `from` on, that may have to be taken out, depending on what comes:
+    /// where a token may begin, or the value of a name that has been read. A name by itself is no secret.
     fn undecided_from(&self, hay: &[u8], from: usize, caches: &mut Caches) -> Option<usize> {
-        let token = (from..hay.len()).find(|&start| {
-            let begins_word = start == 0 || !is_word(hay[start - 1]) || !is_word(hay[start]);
-            begins_word && is_viable(&self.tokens, &mut caches.tokens, hay, start)
-        });
-        let leads = self.beginnings.find_iter(Input::new(hay).range(from..));
-        let value = leads
-            .filter(|lead| lead.pattern().as_usize() >= TOKENS.len())
-            .find(|lead| is_viable(&self.contexts, &mut caches.contexts, hay, lead.start()))
-            .map(|lead| lead.end());
+        let token = self.open_token(hay, from, caches);
+        let value = self.open_lead(hay, from, caches).map(|(_, at)| at);
         token
             .into_iter()
             .chain(value)
             .min()
             .filter(|&at| at < hay.len())
+    }
+
+    /// Where a token may have begun that goes on.
+    fn open_token(&self, hay: &[u8], from: usize, caches: &mut Caches) -> Option<usize> {
+        // No token has other characters; the beginning of a private key has spaces.
+        let begin = hay[from..]
+            .iter()
+            .rposition(|&b| !is_word(b) && !b"-+/=.~ ".contains(&b))
+            .map_or(from, |at| from + at + 1);
+        (begin..hay.len()).find(|&start| {
+            begins_token(hay, start)
+                && run(&self.tokens, &mut caches.tokens, hay, start)
+                    .is_some_and(|state| !has_ended(&self.tokens, &mut caches.tokens, state))
+        })
+    }
+
+    /// Which rule's value may have begun and goes on, and where.
+    fn open_lead(&self, hay: &[u8], from: usize, caches: &mut Caches) -> Option<(usize, usize)> {
+        let leads = self.leads.find_iter(Input::new(hay).range(from..));
+        leads
+            .filter(|lead| lead.end() < hay.len())
+            .find(|lead| is_viable(&self.contexts, &mut caches.contexts, hay, lead.start()))
+            .map(|lead| (lead.pattern().as_usize(), lead.end()))
     }
 
     fn create_caches(&self) -> Caches {
@@ -313,19 +371,47 @@ struct Caches {
     contexts: Cache,
 }
 
+/// Whether a token can begin at `start`: where a word does, or behind an escape that ends in a letter or a digit.
+fn begins_token(hay: &[u8], start: usize) -> bool {
+    if start == 0 || !is_word(hay[start - 1]) || !is_word(hay[start]) {
+        return true;
+    }
+    let before = &hay[start.saturating_sub(16)..start];
+    let escape = before
+        .iter()
+        .rposition(|b| matches!(b, b'\\' | b'[' | b'%'))
+        .map(|at| &before[at..]);
+    match escape {
+        Some([b'\\', b'n' | b'r' | b't'] | [b'%', _, _] | [b'\\', b'u', _, _, _, _]) => true,
+        Some([b'[', codes @ .., b'm']) => codes.iter().all(|b| b.is_ascii_digit() || *b == b';'),
+        _ => false,
+    }
+}
+
 /// Whether `hay` runs from `start` into its end while it can still match.
 fn is_viable(automaton: &DFA, cache: &mut Cache, hay: &[u8], start: usize) -> bool {
+    run(automaton, cache, hay, start).is_some()
+}
+
+/// The state at `hay`'s end, if it can still match from `start` on.
+fn run(automaton: &DFA, cache: &mut Cache, hay: &[u8], start: usize) -> Option<LazyStateID> {
     let input = Input::new(hay).range(start..).anchored(Anchored::Yes);
-    let Ok(mut state) = automaton.start_state_forward(cache, &input) else {
-        return false;
-    };
+    let mut state = automaton.start_state_forward(cache, &input).ok()?;
     for &byte in &hay[start..] {
-        match automaton.next_state(cache, state, byte) {
-            Ok(next) if !next.is_dead() && !next.is_quit() => state = next,
-            _ => return false,
-        }
+        state = automaton
+            .next_state(cache, state, byte)
+            .ok()
+            .filter(|next| !next.is_dead() && !next.is_quit())?;
     }
-    true
+    Some(state)
+}
+
+/// Whether what matches has ended before the byte that led to `state`: an automaton tells a match one byte late.
+fn has_ended(automaton: &DFA, cache: &mut Cache, state: LazyStateID) -> bool {
+    state.is_match()
+        && automaton
+            .next_eoi_state(cache, state)
+            .is_ok_and(|end| !end.is_match())
 }
 
 /// Finds the places that are worth a closer look.
@@ -413,7 +499,7 @@ fn line_around(hay: &[u8], at: usize) -> Range<usize> {
 fn patterns() -> Vec<String> {
     let tokens = TOKENS
         .iter()
-        .map(|rule| format!("({}{})", rule.prefix, rule.body));
+        .map(|rule| format!("{}({}{})", rules::TOKEN_BEGIN, rule.prefix, rule.body));
     let contexts = CONTEXTS.iter().map(|rule| match rule.kind {
         "assignment" => format!("{}({})", rules::assignment_lead(), rule.value),
         _ => format!("{}({}){}", rule.lead, rule.value, rule.tail),
@@ -424,13 +510,14 @@ fn patterns() -> Vec<String> {
         .collect()
 }
 
-fn beginnings() -> Vec<String> {
+/// What tokens, and what values begin with.
+fn beginnings() -> (Vec<String>, Vec<String>) {
     let tokens = TOKENS.iter().map(|rule| rule.prefix.to_owned());
     let contexts = CONTEXTS.iter().map(|rule| match rule.kind {
         "assignment" => rules::assignment_lead(),
         _ => rule.lead.to_owned(),
     });
-    tokens.chain(contexts).collect()
+    (tokens.collect(), contexts.collect())
 }
 
 fn kinds() -> Vec<&'static str> {

@@ -18,13 +18,17 @@ pub(super) struct Rule {
     pub samples: &'static [&'static str],
 }
 
-/// What an issuer's prefix begins, at the beginning of a word.
+/// Where a token can begin: where a word does, or behind an escape that ends in a letter or a digit (a newline in JSON, a
+/// colour, a byte in a URL).
+pub(super) const TOKEN_BEGIN: &str = r"(?:\b|\\[nrt]|\[[0-9;]*m|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})";
+
+/// What an issuer's prefix begins.
 macro_rules! token {
     ($kind:literal, [$($anchor:literal),+], $prefix:literal, $body:literal, [$($sample:expr),* $(,)?]) => {
         Rule {
             kind: $kind,
             anchors: &[$($anchor),+],
-            prefix: concat!(r"\b", $prefix),
+            prefix: $prefix,
             body: $body,
             #[cfg(test)]
             samples: &[$($sample),*],
@@ -77,7 +81,7 @@ pub(super) const TOKENS: &[Rule] = &[
     token!("digitalocean", ["_v1_"], r"do[opr]_v1_", r"[a-f0-9]{32,}",
         ["dop_v1_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]),
     token!("databricks", ["dapi"], "dapi", r"[a-f0-9]{32}(?:-\d)?\b", ["dapi0123456789abcdef0123456789abcdef"]),
-    token!("cloudflare", ["v1.0-"], r"v1\.0-[a-f0-9]{4}", r"[a-f0-9]{20}-[a-f0-9]{100,}",
+    token!("cloudflare", ["v1.0-"], r"v1\.0-", r"[a-f0-9]{24}-[a-f0-9]{100,}",
         ["v1.0-0123456789abcdef01234567-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef01"]),
     token!("shopify", ["shpat_", "shpss_", "shpca_", "shppa_"], r"shp(?:at|ss|ca|pa)_", r"[a-fA-F0-9]{32}",
         ["shpat_0123456789abcdef0123456789abcdef"]),
@@ -107,7 +111,37 @@ pub(super) const TOKENS: &[Rule] = &[
     token!("planetscale", ["pscale_"], r"pscale_(?:tkn|pw|oauth)_", r"[A-Za-z0-9=._-]{30,}", ["pscale_tkn_0123456789abcdefghijklmnopqrstuvwxyz"]),
     token!("openshift", ["sha256~"], "sha256~", r"[A-Za-z0-9_-]{43}", ["sha256~0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"]),
     token!("langsmith", ["lsv2_"], r"lsv2_(?:pt|sk)_", r"[a-f0-9]{32}_[a-f0-9]{10}", ["lsv2_pt_0123456789abcdef0123456789abcdef_0123456789"]),
-    token!("jwt", ["eyJ"], r"eyJ[A-Za-z0-9_-]{8,}\.eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+    token!("1password", ["A3-"], "A3-", r"[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})-[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{5}",
+        ["A3-ABCDEF-0123456789A-BCDEF-01234-ABCDE"]),
+    token!("1password", ["ops_eyJ"], "ops_eyJ", r"[A-Za-z0-9+/]{100,}={0,3}",
+        ["ops_eyJ0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"]),
+    token!("artifactory", ["AKCp"], "AKCp", r"[A-Za-z0-9]{69}",
+        ["AKCp0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvw"]),
+    token!("alibaba", ["LTAI"], "LTAI", r"[A-Za-z0-9]{20}\b", ["LTAI0123456789abcdefghij"]),
+    token!("brevo", ["xkeysib-"], "xkeysib-", r"[a-f0-9]{64}-[A-Za-z0-9]{16}",
+        ["xkeysib-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef-0123456789abcdef"]),
+    token!("clojars", ["CLOJARS_"], "CLOJARS_", r"[A-Za-z0-9]{60}",
+        ["CLOJARS_0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab"]),
+    token!("adobe", ["p8e-"], "p8e-", r"[A-Za-z0-9]{32}", ["p8e-0123456789abcdef0123456789abcdef"]),
+    token!("doppler", ["dp.pt.", "dp.st.", "dp.ct."], r"dp\.[psc]t\.", r"[A-Za-z0-9.]{40,}", ["dp.pt.0123456789abcdefghijklmnopqrstuvwxyz0123456"]),
+    token!("duffel", ["duffel_"], r"duffel_(?:test|live)_", r"[A-Za-z0-9_=-]{43}", ["duffel_live_0123456789abcdefghijklmnopqrstuvwxyz0123456"]),
+    token!("dynatrace", ["dt0c01."], r"dt0c01\.", r"[A-Za-z0-9]{24}\.[A-Za-z0-9]{64}",
+        ["dt0c01.0123456789ABCDEFGHIJKLMN.0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF"]),
+    token!("easypost", ["EZAK", "EZTK"], r"EZ[AT]K", r"[A-Za-z0-9]{54}\b", ["EZAK0123456789abcdef0123456789abcdef0123456789abcdef012345"]),
+    token!("facebook", ["EAAC", "EAAM"], r"EAA[CM]", r"[A-Za-z0-9]{100,}",
+        ["EAAC0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"]),
+    token!("figma", ["figd_"], "figd_", r"[A-Za-z0-9_-]{38,}", ["figd_0123456789abcdefghijklmnopqrstuvwxyzABCD"]),
+    token!("flutterwave", ["FLWSECK"], r"FLWSECK(?:_TEST)?-", r"[A-Za-z0-9]{12,}", ["FLWSECK_TEST-0123456789abcdef0123456789abcdef"]),
+    token!("fly", ["fo1_", "fm1a_", "fm1r_", "fm2_"], r"(?:fo1|fm1[ar]|fm2)_", r"[A-Za-z0-9_+/=-]{43,}", ["fo1_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"]),
+    token!("frameio", ["fio-u-"], "fio-u-", r"[A-Za-z0-9_=-]{64}", ["fio-u-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]),
+    token!("netlify", ["nfp_"], "nfp_", r"[A-Za-z0-9]{36}", ["nfp_0123456789abcdefghijklmnopqrstuvwxyz"]),
+    token!("posthog", ["phc_", "phx_"], r"ph[cx]_", r"[A-Za-z0-9]{40,}", ["phc_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"]),
+    token!("prefect", ["pnu_"], "pnu_", r"[A-Za-z0-9]{36}", ["pnu_0123456789abcdefghijklmnopqrstuvwxyz"]),
+    token!("scalingo", ["tk-us-"], "tk-us-", r"[A-Za-z0-9_-]{48}", ["tk-us-0123456789abcdefghijklmnopqrstuvwxyz0123456789ab"]),
+    token!("shippo", ["shippo_"], r"shippo_(?:live|test)_", r"[A-Fa-f0-9]{40}", ["shippo_live_0123456789abcdef0123456789abcdef01234567"]),
+    token!("sourcegraph", ["sgp_"], "sgp_", r"(?:(?:[a-fA-F0-9]{16}|local)_)?[a-fA-F0-9]{40}", ["sgp_0123456789abcdef_0123456789abcdef0123456789abcdef01234567"]),
+    token!("square", ["sq0atp-", "sq0csp-"], r"sq0(?:at|cs)p-", r"[A-Za-z0-9_-]{22,}", ["sq0atp-0123456789abcdefghijkl"]),
+    token!("jwt", ["eyJ"], "eyJ", r"[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
         ["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"]),
 ];
 
@@ -158,7 +192,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     Context {
         kind: "authorization",
         anchors: &["uthorization", "UTHORIZATION"],
-        lead: r#"(?i:\b(?:proxy-)?authorization["']?[ \t]*[:=][ \t]*["']?)"#,
+        lead: r#"(?i:\b(?:proxy-)?authorization\\?["']?[ \t]*[:=][ \t]*\\?["']?)"#,
         value: r#"(?:(?i:digest|aws4-hmac-sha256|oauth)[ \t]+[^\r\n]{8,}|(?i:bearer|basic|token|negotiate|apikey|key|ntlm)[ \t]+[^\s"'\\]{4,})"#,
         tail: "",
     },
@@ -172,15 +206,44 @@ pub(super) const CONTEXTS: &[Context] = &[
     Context {
         kind: "cookie",
         anchors: &["ookie", "OOKIE"],
-        lead: r#"(?i:\b(?:set-)?cookie["']?[ \t]*:[ \t]*["']?)"#,
-        value: r#"[^\s=;:"'(){}]+=[^\r\n"']{2,}"#,
+        lead: r#"(?i:\b(?:set-)?cookie\\?["']?[ \t]*:[ \t]*\\?["']?)"#,
+        value: r#"[^\s=;:"'(){}]+=[^\r\n"'\\]{2,}"#,
+        tail: "",
+    },
+    Context {
+        kind: "aws",
+        anchors: &["cess", "CESS"],
+        lead: r#"(?i:secret[_-]?access[_-]?key\\?["']?[ \t]*(?:=>|:=|==?|:)[ \t]*\\?["']?)"#,
+        value: r"[A-Za-z0-9+/]{40}",
+        tail: "",
+    },
+    // A password of letters only could as well be an address or a time: `-u name:tag`.
+    Context {
+        kind: "basic-auth",
+        anchors: &["curl ", "wget ", "http "],
+        lead: r#"\b(?:curl|wget|https?)[ \t](?:[^\r\n|;]*[ \t])?(?:-u|--user|-a|--auth)[ =]["']?[^\s:"'$]*:"#,
+        value: r#"[^\s"'$<{]{4,}"#,
+        tail: "",
+    },
+    Context {
+        kind: "url-signature",
+        anchors: &["sig=", "ature="],
+        lead: r"[?&](?:sig|X-Amz-Signature|X-Goog-Signature|Signature)=",
+        value: r"[A-Za-z0-9%+/_=-]{20,}",
+        tail: "",
+    },
+    Context {
+        kind: "password",
+        anchors: &["assword"],
+        lead: r"(?:<password>|\blogin [^\s]+ password )",
+        value: r"[^\s<$]{4,}",
         tail: "",
     },
     Context {
         kind: "url-password",
         anchors: &["://"],
         lead: r#"\b[A-Za-z][A-Za-z0-9+.-]+://[^\s:/@"'<>]*:"#,
-        value: r#"[^\s/@"'<>$*{}][^\s/@"'<>]*"#,
+        value: r#"[^\s/@"'<>$*{};?#][^\s/"'<>;?#]*"#,
         tail: "@",
     },
     Context {
@@ -211,10 +274,40 @@ pub(super) const CONTEXTS: &[Context] = &[
     },
 ];
 
+const SCHEMES: [&str; 7] = [
+    "bearer",
+    "basic",
+    "token",
+    "negotiate",
+    "apikey",
+    "key",
+    "ntlm",
+];
+
+/// Schemes whose credentials are a list, to the end of the line (RFC 7616; Signature Version 4; RFC 5849).
+const LIST_SCHEMES: [&str; 3] = ["digest", "aws4-hmac-sha256", "oauth"];
+
+/// Whether the credentials in an `Authorization:` header are a list.
+pub(super) fn is_list(credentials: &[u8]) -> bool {
+    LIST_SCHEMES.iter().any(|scheme| {
+        let named = credentials.get(..scheme.len());
+        named.is_some_and(|named| named.eq_ignore_ascii_case(scheme.as_bytes()))
+    })
+}
+
+/// Whether there is no more than a scheme, perhaps not all of it.
+pub(super) fn is_scheme(credentials: &[u8]) -> bool {
+    let word = credentials.trim_ascii_end().to_ascii_lowercase();
+    SCHEMES
+        .iter()
+        .chain(&LIST_SCHEMES)
+        .any(|scheme| scheme.as_bytes().starts_with(&word))
+}
+
 /// A name that says secret, and what assigns to it.
 pub(super) fn assignment_lead() -> String {
     format!(
-        r#"(?i:(?:{SECRET_WORDS})(?:[_-]?(?:key|value|b64|base64|\d{{1,3}}))?\\?["']?[ \t]*(?:=>|:=|==?|:)[ \t]*)"#
+        r#"(?i:(?:{SECRET_WORDS})(?:[_-]?(?:key|value|base|b64|base64|\d{{1,3}})){{0,2}}\\?["']?[ \t]*(?:=>|:=|==?|:)[ \t]*|(?:[ \t]--(?:[a-z0-9]+-)*|\bENV [a-z0-9_]*|\bsetx [a-z0-9_]*)(?:{SECRET_WORDS})[ \t]+)"#
     )
 }
 

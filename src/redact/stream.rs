@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use regex_automata::Input;
+use regex_automata::hybrid::LazyStateID;
 
-use super::rules::TOKENS;
-use super::{Caches, Open, Redactor, Secret};
+use super::rules::{self, TOKENS};
+use super::{Caches, Open, Redactor, Secret, has_ended, run};
 
 /// How much of a line is kept in view behind what has been passed on, in bytes.
 const CONTEXT_MAX: usize = 512;
@@ -31,6 +31,10 @@ pub struct Stream {
     /// Where in `buffer` what is held back begins.
     passed: usize,
     swallowing: Swallowing,
+    /// How far into the token that is being swallowed the automaton is.
+    token: Option<LazyStateID>,
+    /// Nothing more comes.
+    is_ended: bool,
     caches: Option<Caches>,
 }
 
@@ -64,28 +68,46 @@ impl Stream {
             return;
         }
         if let Swallowing::Pem { .. } = self.swallowing {
-            self.drop_held();
+            // Nothing of a key is passed on in any case.
             return;
         }
-        match redactor.recognise(&self.buffer, self.passed) {
-            Some(secret) => self.replace(redactor, &secret, out),
-            None => {
-                out.extend_from_slice(&self.buffer[self.passed..]);
-                self.passed = self.buffer.len();
+        self.with_caches(redactor, |stream, caches| {
+            let from = stream.line_start();
+            match redactor.recognise(&stream.buffer, from, caches) {
+                Some(secret) => stream.replace(redactor, &secret, caches, out),
+                None => {
+                    out.extend_from_slice(&stream.buffer[stream.passed..]);
+                    stream.passed = stream.buffer.len();
+                }
             }
-        }
+        });
         self.trim();
     }
 
-    /// The end of the stream: nothing more comes that could decide anything.
+    /// The end of the stream: nothing more comes that could decide anything. Only a token that is cut off is taken out.
     pub fn finish(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
-        self.expire(redactor, out);
+        self.is_ended = true;
+        while self.step(redactor, out) {}
+        if let Swallowing::Pem { .. } = self.swallowing {
+            self.drop_held();
+        }
+        out.extend_from_slice(&self.buffer[self.passed..]);
+        *self = Self::default();
+    }
+
+    fn with_caches(&mut self, redactor: &Redactor, act: impl FnOnce(&mut Self, &mut Caches)) {
+        let mut caches = self
+            .caches
+            .take()
+            .unwrap_or_else(|| redactor.create_caches());
+        act(self, &mut caches);
+        self.caches = Some(caches);
     }
 
     /// Handles a part of what is held; `true` if there may be more to do.
     fn step(&mut self, redactor: &Redactor, out: &mut Vec<u8>) -> bool {
         match self.swallowing {
-            Swallowing::Until(open, left) => self.swallow(open, left),
+            Swallowing::Until(open, left) => self.swallow(redactor, open, left),
             Swallowing::Pem { short, first } => self.swallow_pem_line(short, first),
             Swallowing::Nothing => self.pass(redactor, out),
         }
@@ -93,11 +115,20 @@ impl Stream {
 
     fn pass(&mut self, redactor: &Redactor, out: &mut Vec<u8>) -> bool {
         let mut done = 0;
+        let mut caches = self
+            .caches
+            .take()
+            .unwrap_or_else(|| redactor.create_caches());
         for secret in redactor.find_all(&self.buffer) {
             if secret.range.end <= self.passed {
                 continue;
             }
-            self.replace(redactor, &secret, out);
+            // Whether a value is a secret depends on what stands behind it.
+            let is_undecided = secret.kind == "assignment" && secret.open != Open::No;
+            if is_undecided && !self.is_ended && secret.range.len() < HELD_MAX {
+                break;
+            }
+            self.replace(redactor, &secret, &mut caches, out);
             done = secret.range.end;
             if self.swallowing != Swallowing::Nothing {
                 break;
@@ -106,26 +137,27 @@ impl Stream {
         // What comes after a secret is not judged by what was before it.
         self.buffer.drain(..done);
         self.passed -= done.min(self.passed);
-        if self.swallowing != Swallowing::Nothing {
-            return self.is_holding();
+        if self.swallowing == Swallowing::Nothing && !self.is_ended {
+            let from = self
+                .line_start()
+                .max(self.buffer.len().saturating_sub(HELD_MAX));
+            let undecided = redactor.undecided_from(&self.buffer, from, &mut caches);
+            let until = undecided.unwrap_or(self.buffer.len()).max(self.passed);
+            out.extend_from_slice(&self.buffer[self.passed..until]);
+            self.passed = until;
         }
-        let from = self
-            .line_start()
-            .max(self.buffer.len().saturating_sub(HELD_MAX));
-        let mut caches = self
-            .caches
-            .take()
-            .unwrap_or_else(|| redactor.create_caches());
-        let undecided = redactor.undecided_from(&self.buffer, from, &mut caches);
         self.caches = Some(caches);
-        let until = undecided.unwrap_or(self.buffer.len()).max(self.passed);
-        out.extend_from_slice(&self.buffer[self.passed..until]);
-        self.passed = until;
-        false
+        self.swallowing != Swallowing::Nothing && self.is_holding()
     }
 
     /// Passes on what is before `secret`, and its replacement.
-    fn replace(&mut self, redactor: &Redactor, secret: &Secret, out: &mut Vec<u8>) {
+    fn replace(
+        &mut self,
+        redactor: &Redactor,
+        secret: &Secret,
+        caches: &mut Caches,
+        out: &mut Vec<u8>,
+    ) {
         let Range { start, end } = secret.range;
         if start > self.passed {
             out.extend_from_slice(&self.buffer[self.passed..start]);
@@ -133,6 +165,9 @@ impl Stream {
         out.extend_from_slice(format!("[REDACTED:{}]", secret.kind).as_bytes());
         redactor.count(secret.kind);
         self.passed = end;
+        self.token = (secret.open == Open::Token)
+            .then(|| run(&redactor.tokens, &mut caches.tokens, &self.buffer, start))
+            .flatten();
         self.swallowing = match secret.open {
             Open::No => Swallowing::Nothing,
             Open::Pem => Swallowing::Pem {
@@ -144,18 +179,28 @@ impl Stream {
     }
 
     /// Drops what belongs to the secret; `true` when its end has been found and more is there.
-    fn swallow(&mut self, open: Open, left: usize) -> bool {
+    fn swallow(&mut self, redactor: &Redactor, open: Open, left: usize) -> bool {
         let held = &self.buffer[self.passed..];
-        let belongs = |byte: &u8| match open {
-            Open::Quote(quote) => *byte != quote && *byte != b'\n' && *byte != b'\r',
-            Open::Line => *byte != b'\n' && *byte != b'\r' && *byte != b'"',
-            Open::Token | Open::No | Open::Pem => is_token(*byte),
+        let length = match (open, self.token, &mut self.caches) {
+            (Open::Token, Some(mut state), Some(caches)) => {
+                let mut length = 0;
+                for &byte in held {
+                    let cache = &mut caches.tokens;
+                    match redactor.tokens.next_state(cache, state, byte) {
+                        Ok(next) if !next.is_dead() && !next.is_quit() => state = next,
+                        _ => break,
+                    }
+                    if has_ended(&redactor.tokens, cache, state) {
+                        break;
+                    }
+                    length += 1;
+                }
+                self.token = Some(state);
+                length
+            }
+            _ => held.iter().take_while(|byte| belongs(open, **byte)).count(),
         };
-        let length = held
-            .iter()
-            .take_while(|byte| belongs(byte))
-            .count()
-            .min(left);
+        let length = length.min(left);
         let ended = length < held.len();
         self.buffer.drain(..self.passed + length);
         self.passed = 0;
@@ -179,7 +224,12 @@ impl Stream {
             return self.end_pem(0);
         }
         let Some(newline) = newline else {
-            // Undecided: at most a line's worth of it.
+            // A block in one line is as long as it likes: only its end is of use.
+            if line.len() > 2 * PEM_LINE_MAX {
+                let drop = self.passed + line.len() - PEM_LINE_MAX;
+                self.buffer.drain(..drop);
+                self.passed = 0;
+            }
             return false;
         };
         let trimmed = line.trim_ascii();
@@ -228,61 +278,66 @@ impl Stream {
 }
 
 impl Redactor {
-    /// The secret that begins in the last line of `hay`, although it is not complete, and reaches past `passed`.
-    fn recognise(&self, hay: &[u8], passed: usize) -> Option<Secret> {
-        let line = hay
-            .iter()
-            .rposition(|&b| b == b'\n')
-            .map_or(0, |newline| newline + 1);
-        let found = self.beginnings.find_iter(Input::new(hay).range(line..));
-        found
-            .map(|found| self.unfinished(hay, &found))
-            .find(|secret| secret.range.end > passed && !secret.range.is_empty())
-    }
-
-    fn unfinished(&self, hay: &[u8], beginning: &regex_automata::Match) -> Secret {
-        let index = beginning.pattern().as_usize();
-        let kind = self.kinds[index + 1];
-        if index < TOKENS.len() {
-            return Secret {
-                range: beginning.start()..hay.len(),
+    /// The secret that begins in the last line of `hay`, which is from `from` on, although it is not complete.
+    fn recognise(&self, hay: &[u8], from: usize, caches: &mut Caches) -> Option<Secret> {
+        let token = self.open_token(hay, from, caches).and_then(|start| {
+            let kind = self.token_kind(hay, &(start..hay.len()))?;
+            Some(Secret {
+                range: start..hay.len(),
                 kind,
                 open: Open::Token,
-            };
-        }
-        let start = beginning.end();
-        let (start, open) = match hay.get(start) {
-            Some(quote @ (b'"' | b'\'')) => (start + 1, Open::Quote(*quote)),
-            _ if matches!(kind, "cookie" | "authorization") => (start, Open::Line),
-            _ => (start, Open::Token),
+            })
+        });
+        let value = self
+            .open_lead(hay, from, caches)
+            .and_then(|(index, start)| self.unfinished_value(hay, index, start));
+        // What is assigned goes on in other characters than a token in it.
+        value
+            .into_iter()
+            .chain(token)
+            .min_by_key(|secret| secret.range.start)
+    }
+
+    fn unfinished_value(&self, hay: &[u8], index: usize, start: usize) -> Option<Secret> {
+        let kind = self.kinds[1 + TOKENS.len() + index];
+        let value = &hay[start..];
+        let is_nothing_yet = match kind {
+            // A name.
+            "cookie" => !value.contains(&b'='),
+            "authorization" => rules::is_scheme(value),
+            // A port.
+            "url-password" => value.len() <= 5 && value.iter().all(u8::is_ascii_digit),
+            _ => false,
         };
-        Secret {
-            range: start..hay.len(),
-            kind,
-            open,
+        if is_nothing_yet || value == b"\\" {
+            return None;
         }
+        let quote = value.iter().position(|b| *b != b'\\');
+        let (inside, open) = match (quote, quote.map(|at| value[at])) {
+            (Some(at), Some(quote @ (b'"' | b'\''))) => (start + at + 1, Open::Quote(quote)),
+            _ => (start, self.open_value(kind, value)),
+        };
+        let range = inside..hay.len();
+        (!range.is_empty()).then(|| Secret {
+            kind: self.token_kind(hay, &range).unwrap_or(kind),
+            range,
+            open,
+        })
     }
 }
 
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'_' | b'-'
-                | b'+'
-                | b'/'
-                | b'='
-                | b'.'
-                | b'~'
-                | b'%'
-                | b':'
-                | b'!'
-                | b'#'
-                | b'$'
-                | b'^'
-                | b'*'
-                | b'@'
-        )
+/// Whether `byte` can be a part of what goes on until `open`.
+fn belongs(open: Open, byte: u8) -> bool {
+    let is_space = byte.is_ascii_whitespace();
+    match open {
+        Open::Quote(quote) => byte != quote && byte != b'\n' && byte != b'\r' && byte != b'\\',
+        Open::Line => byte != b'\n' && byte != b'\r',
+        Open::Header => !matches!(byte, b'\n' | b'\r' | b'"' | b'\'' | b'\\'),
+        Open::Url => !is_space && !b"/@\"'<>;?#".contains(&byte),
+        Open::Word | Open::Token | Open::No | Open::Pem => {
+            !is_space && !b"\"'<>,;&|(){}[]\\`".contains(&byte)
+        }
+    }
 }
 
 /// Where the last line of a block ends in `line`.
@@ -306,7 +361,11 @@ fn can_be_pem(line: &[u8]) -> bool {
     let joined = text.windows(2).any(|window| window == b"\\n");
     let is_header = text.contains(&b':') && text.len() < PEM_LINE_MAX;
     let is_data = |b: &u8| {
-        b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\\' | b'-' | b' ' | b'"')
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'+' | b'/' | b'=' | b'\\' | b'-' | b' ' | b'"' | b':' | b',' | b'.'
+            )
     };
     if joined || text.starts_with(b"\\") {
         return text.iter().all(is_data);

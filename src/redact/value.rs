@@ -36,6 +36,7 @@ const PLACEHOLDERS: &[&str] = &[
     "missing",
     "invalid",
     "expired",
+    "aws4-hmac-sha256",
 ];
 
 /// Whether `assignment` gives a secret away.
@@ -100,7 +101,7 @@ fn is_password(lead: &[u8]) -> bool {
     let lead = lead.to_ascii_lowercase();
     [b"pass".as_slice(), b"pwd"]
         .iter()
-        .any(|word| lead.starts_with(word))
+        .any(|word| lead.windows(word.len()).any(|window| window == *word))
 }
 
 /// What is inside a value's quotes, and whether it has some. In a string in a string they are escaped.

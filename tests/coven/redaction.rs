@@ -69,6 +69,54 @@ printf '%s' "$text" | head -c "$at"; printf '%s' "$text" | tail -c +$((at + 1));
 }
 
 #[test]
+fn of_made_up_secrets_of_every_kind_nothing_is_left_in_the_home() {
+    let coven = Coven::start();
+    // Each secret twice, in two writes: at once, and with a pause that is longer than anything is held back.
+    coven.harness(
+        "pairs",
+        r#"for part in "$2"/*; do cat "$part"; case $part in *paused.1) sleep 0.15;; esac; done"#,
+    );
+    let mut random = Random::new(2);
+    let parts = coven.home().parent().unwrap().join("parts");
+    let all = planted(&mut random);
+    for (group, group_planted) in all.chunks(all.len().div_ceil(8)).enumerate() {
+        let dir = parts.join(group.to_string());
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut expected = Vec::new();
+        for (at, planted) in group_planted.iter().enumerate() {
+            let text = planted.text();
+            let begin = planted.before.len();
+            let cut = begin + 1 + random.below(planted.secret.len() - 1);
+            let kind = if random.one_in(4) {
+                "paused"
+            } else {
+                "at-once"
+            };
+            let file = |part: u8| dir.join(format!("{at:03}.{kind}.{part}"));
+            std::fs::write(file(1), &text.as_bytes()[..cut]).unwrap();
+            // Each begins on a line of its own.
+            std::fs::write(file(2), format!("{}\n\n", &text[cut..])).unwrap();
+            expected.push(planted);
+        }
+        let id = coven.launch("pairs", dir.to_str().unwrap());
+        let text = stdout(&coven.events_to_end(&id));
+        assert!(
+            text.matches("[REDACTED:").count() >= expected.len(),
+            "{text}"
+        );
+        for planted in expected {
+            assert_eq!(planted.seen_in(&text), None, "{planted:?}");
+        }
+    }
+    std::fs::remove_dir_all(&parts).unwrap();
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let bytes = String::from_utf8_lossy(&home_bytes(&coven)).into_owned();
+    for planted in &all {
+        assert_eq!(planted.seen_in(&bytes), None, "{planted:?}");
+    }
+}
+
+#[test]
 fn a_secret_whose_rest_comes_late_is_swallowed() {
     let coven = Coven::start();
     coven.harness(

@@ -9,6 +9,7 @@ mod home;
 mod http;
 mod process;
 mod random;
+mod secrets;
 mod sessions;
 
 use std::fs;
@@ -22,6 +23,7 @@ pub use home::*;
 pub use http::*;
 pub use process::*;
 pub use random::*;
+pub use secrets::*;
 pub use sessions::*;
 
 /// No single wait of a test takes longer: what takes longer hangs.
