@@ -227,7 +227,7 @@ impl Logs<'_> {
             },
             "status" | "exit" | "pid" | "signal" | "took_ms" | "took_us" | "bytes" | "sessions"
             | "events" | "lines" | "line" | "limit" | "limit_bytes" | "uid" | "outage_ms"
-            | "clean" | "exited" | "drained"
+            | "clean" | "exited" | "unread_bytes"
                 if value.is_number() || value.is_boolean() =>
             {
                 Ok(value.clone())
