@@ -1,7 +1,7 @@
 //! `coven diagnostics`: one report of everything that somebody who helps would ask for, and nothing of what the user
 //! does. It goes from most to least asked for, and ends with what was left out.
 //!
-//! What can take its time is gathered on threads ([`gather`]); the main thread makes the report. It changes nothing.
+//! What can take its time is gathered on threads ([`mod@gather`]); the main thread makes the report. It changes nothing.
 
 mod anonymise;
 mod daemon;
