@@ -131,6 +131,9 @@ impl ControlError {
     }
 }
 
+/// How long a stop waits for a daemon that has begun to start to answer.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The one line that a daemon in the background says to who started it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -326,6 +329,10 @@ fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
 /// # Errors
 /// [`ControlError`]; [`StopOutcome::Unclean`] is none.
 pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
+    // A start that is under way comes first: what it starts cannot be asked yet. Without a home there is none.
+    if let Ok(turn) = File::open(home.path()) {
+        turn.lock().map_err(ControlError::stop)?;
+    }
     let Some(pid) = running_pid(home)? else {
         return Ok(StopOutcome::NotRunning);
     };
@@ -397,10 +404,34 @@ fn ask_to_stop(home: &Home) -> Asked {
     }
 }
 
+/// The status, once a daemon that holds the lock and does not answer yet has had the time to.
+fn settled_status(home: &Home) -> Status {
+    let deadline = Instant::now() + SETTLE_PATIENCE;
+    let watch = sys::LogWatch::new(home.path());
+    loop {
+        let status = status(home);
+        let is_starting = matches!(
+            status,
+            Status::Stale {
+                locked: true,
+                pid: None,
+                ..
+            }
+        );
+        // Its socket and daemon.json are new in the home.
+        let Ok(watch) = &watch else { return status };
+        if !is_starting || Instant::now() >= deadline {
+            return status;
+        }
+        let _ = sys::poll(&mut [Interest::readable(watch)], Some(deadline));
+        watch.clear();
+    }
+}
+
 /// Who is to be stopped. A pid that a daemon gives is its own only in its own PID namespace: it is believed if the
 /// kernel says the same, or if the process on record is still that process.
 fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
-    let claimed = match status(home) {
+    let claimed = match settled_status(home) {
         Status::Running(health) => i32::try_from(health.daemon.pid).ok(),
         Status::Busy { pid, .. } => pid,
         Status::Stopped | Status::Stale { locked: false, .. } => return Ok(None),

@@ -300,10 +300,16 @@ fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     }
 }
 
+/// The C libraries do not agree on its sign.
+#[cfg(target_env = "musl")]
+type ResourceNumber = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type ResourceNumber = libc::__rlimit_resource_t;
+
 /// What limits the process `pid`, 0 being this one, after `new` was put into force, if it is given.
 pub(super) fn prlimit(
     pid: i32,
-    resource: libc::__rlimit_resource_t,
+    resource: ResourceNumber,
     new: Option<&libc::rlimit>,
 ) -> io::Result<libc::rlimit> {
     let mut before = libc::rlimit {

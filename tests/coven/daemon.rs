@@ -255,3 +255,54 @@ fn a_daemon_whose_queue_is_full_is_not_waited_for_for_ever() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.out.starts_with("state   stale"), "{ran:?}");
 }
+
+#[test]
+fn a_stop_during_a_start_leaves_either_a_daemon_that_answers_or_none() {
+    let coven = Coven::new();
+    for round in 0..15 {
+        let start = coven.spawn(["daemon", "start"]);
+        // Another point of the start each time.
+        if round % 3 == 1 {
+            eventually("the lock is there", || {
+                coven.home().join("daemon.lock").exists()
+            });
+        } else if round % 3 == 2 {
+            eventually("the socket is there", || coven.socket().exists());
+        }
+        let stopped = coven.cli(["daemon", "stop"]);
+        let started = finish(start);
+        assert_eq!(stopped.code, 0, "{stopped:?}");
+        // Stopped before it served is no success, and says so.
+        assert!(
+            started.code == 0 || started.err.contains("(daemon_start_failed)"),
+            "{started:?}"
+        );
+        let status = coven.cli(["daemon", "status"]);
+        let is_running = status.code == 0;
+        assert!(
+            is_running || status.code == 3,
+            "{status:?} after {started:?} {stopped:?}"
+        );
+        assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+        assert_eq!(coven.cli(["daemon", "status"]).code, 3);
+        assert!(coven.processes().iter().all(|pid| !is_alive(*pid)));
+    }
+    coven.start_daemon();
+}
+
+#[test]
+fn a_stop_of_a_daemon_in_the_foreground_that_just_starts_waits_until_it_can_be_asked() {
+    let coven = Coven::new();
+    for _ in 0..10 {
+        let serve = coven.spawn(["daemon", "serve"]);
+        let is_locked = || {
+            let lock = File::open(coven.home().join("daemon.lock"));
+            lock.is_ok_and(|lock| lock.try_lock_shared().is_err())
+        };
+        eventually("the lock is held", is_locked);
+        let stopped = coven.cli(["daemon", "stop"]);
+        assert_eq!(stopped.code, 0, "{stopped:?}");
+        let served = finish(serve);
+        assert_eq!(served.code, 0, "{served:?}");
+    }
+}
