@@ -82,7 +82,7 @@ pub struct SessionOutline {
     pub events: Vec<EventOutline>,
 }
 
-/// Counts what the database at `path` holds, until `deadline`. For `is_alone` see [`super::inspect`].
+/// Counts what the database at `path` holds, until `deadline`. For `is_alone` see [`super::inspect()`].
 ///
 /// # Errors
 /// What SQLite says.
