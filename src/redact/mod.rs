@@ -221,7 +221,12 @@ impl Redactor {
                         .map(|m| Secret {
                             range: m.range(),
                             kind: "custom",
-                            open: Open::No,
+                            // It can go on in what comes.
+                            open: if m.end() < hay.len() {
+                                Open::No
+                            } else {
+                                Open::Word
+                            },
                         }),
                 );
             }

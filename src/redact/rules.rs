@@ -236,7 +236,7 @@ pub(super) const CONTEXTS: &[Context] = &[
         kind: "password",
         anchors: &["assword"],
         lead: r"(?:<password>|\blogin [^\s]+ password )",
-        value: r"[^\s<$]{4,}",
+        value: r"[^\s<${][^\s<$]{3,}",
         tail: "",
     },
     Context {

@@ -141,7 +141,11 @@ impl Stream {
             let from = self
                 .line_start()
                 .max(self.buffer.len().saturating_sub(HELD_MAX));
-            let undecided = redactor.undecided_from(&self.buffer, from, &mut caches);
+            // Where a match of the user's patterns begins cannot be told: the unfinished line waits.
+            let undecided = match redactor.own {
+                Some(_) => Some(from),
+                None => redactor.undecided_from(&self.buffer, from, &mut caches),
+            };
             let until = undecided.unwrap_or(self.buffer.len()).max(self.passed);
             out.extend_from_slice(&self.buffer[self.passed..until]);
             self.passed = until;

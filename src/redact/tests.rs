@@ -232,3 +232,13 @@ fn the_users_own_patterns_hold_and_bad_ones_are_named() {
     let lines: Vec<usize> = bad.iter().map(|bad| bad.line).collect();
     assert_eq!(lines, [3, 5]);
 }
+
+#[test]
+fn a_match_of_the_users_own_patterns_is_found_wherever_the_writes_are_split() {
+    let (redactor, _) = Redactor::new("project-\\d+");
+    let text = "see project-42 here\n";
+    for at in 0..=text.len() {
+        let out = in_two_writes(&redactor, text, at, false);
+        assert_eq!(out, "see [REDACTED:custom] here\n", "split at {at}");
+    }
+}
