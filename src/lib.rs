@@ -42,6 +42,7 @@
 //!     │ session: poll(2) on its │      stdout, stderr, stdin, exit
 //!     │ pipes, its exit, orders │◀────────────────────────────────▶ harness process
 //!     └─────────────────────────┘
+//!     notify, watchdog threads: only under a service manager that asks for them
 //!     signals thread: sigwait ─▶ Stop, ChildEnded     log thread: lines ─▶ file or stderr
 //! ```
 //!
@@ -81,8 +82,9 @@
 //! 7. A session that was killed is final when none of its processes is left: its thread looks for them. Until then it
 //!    is unfinished on disk, so that the next daemon goes on where this one dies.
 //! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot.
-//! 9. Nothing runs on a timer: an idle daemon waits in `accept`, `recv` and `sigwait`. What has a deadline (a grace, a
-//!    timeout, a retry, the next sweep in an hour) is waited for with that deadline.
+//! 9. Nothing runs on a timer but the watchdog, where a service manager asks for it: an idle daemon waits in `accept`,
+//!    `recv` and `sigwait`. What has a deadline (a grace, a timeout, a retry, the next sweep in an hour) is waited for
+//!    with that deadline.
 //! 10. A stop is bounded, whatever the store and the harnesses do. What is not on disk then is said, by session: in the
 //!     log, on stderr, and in the daemon's last answer, to whoever asked it to stop.
 //!

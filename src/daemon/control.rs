@@ -275,6 +275,8 @@ fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
     let null = File::open("/dev/null")?;
     let argument = |text: &str| CString::new(text).map_err(io::Error::other);
     let env = std::env::vars_os()
+        // Nor is one that is started inside a service.
+        .filter(|(name, _)| !sys::is_service_variable(name))
         .filter(|(name, _)| name != SESSION_VARIABLE && name != "COVEN_HOME")
         .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
         .chain([[

@@ -3,8 +3,10 @@
 //! [`serve`] runs in the daemon's process and puts its threads together; [`control`] and [`supervisor`] run in the
 //! CLI's: they start, stop and look at it from outside, and tell who else does. None of them knows what a session is.
 
+mod activation;
 pub mod control;
 mod home;
+mod notify;
 mod recover;
 mod serve;
 mod settings;

@@ -16,15 +16,16 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 use log::{error, info, warn};
 
 use super::home::{DaemonFile, Home, HomeError};
-use super::recover;
+use super::notify::{Notifier, Teller};
 use super::settings::{BadSetting, Settings};
+use super::{activation, recover};
 use crate::adapters::{self, ManifestSources};
 use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::client::{Client, ClientError};
 use crate::http;
-use crate::observe::log::{Destination, Log};
-use crate::redact::Redactor;
-use crate::state::{Event, Limits, State, Unfinished};
+use crate::observe::log::{Destination, Log, Reopener};
+use crate::redact::{BadPattern, Redactor};
+use crate::state::{Event, Limits, Published, State, Unfinished};
 use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
 use crate::sys;
 
@@ -69,6 +70,8 @@ pub enum ServeError {
     Setting(BadSetting),
     /// The daemon does not answer its own request.
     NoHealth(ClientError),
+    /// The socket that the service manager has handed over cannot be served.
+    Activation(String),
     /// What the system says.
     Io { what: &'static str, err: io::Error },
     /// The daemon has stopped, and this is not on disk.
@@ -84,6 +87,7 @@ impl ServeError {
             Self::Locked { .. } => "daemon_locked",
             Self::Store { .. } | Self::Unwritten(_) => "store_unavailable",
             Self::Setting(_) => "invalid_setting",
+            Self::Activation(_) => "socket_refused",
             Self::NoHealth(_) | Self::Io { .. } => "daemon_start_failed",
         }
     }
@@ -104,6 +108,7 @@ impl ServeError {
             Self::Locked { .. } => "coven daemon stop, then coven daemon start".into(),
             Self::Store { path, err } => err.advice(path),
             Self::Setting(bad) => format!("unset {}", bad.name),
+            Self::Activation(_) => "look at the socket unit: systemctl cat coven.socket".into(),
             Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) => {
                 "look at the end of logs/daemon.log in COVEN_HOME".into()
             }
@@ -134,6 +139,7 @@ impl fmt::Display for ServeError {
                 f,
                 "the daemon does not answer its own health request: {err}"
             ),
+            Self::Activation(what) => write!(f, "{what}"),
             Self::Io { what, err } => write!(f, "{what}: {err}"),
             Self::Unwritten(report) => write!(f, "stopped, but {report}"),
         }
@@ -160,6 +166,8 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     sys::keep_inherited_descriptors();
     home.prepare()?;
     let _lock = take_lock(home)?;
+    let activated = activation::listener(&home.socket()).map_err(ServeError::Activation)?;
+    let is_activated = activated.is_some();
     let settings = Settings::from_env()?;
     sys::set_daemon_dispositions();
     sys::adopt_orphans();
@@ -173,14 +181,14 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
     let redactor = Arc::new(redactor);
     let log = Log::start(destination, settings.log_format, Arc::clone(&redactor));
-    let _log = log.map_err(|err| home.io(&home.log_file(), err))?;
-    for bad in bad_patterns {
-        warn!(event = "redact_pattern_refused", path:% = home.redact_file().display(), line = bad.line,
-            reason = bad.reason.as_str(); "");
+    let log = log.map_err(|err| home.io(&home.log_file(), err))?;
+    log_bad_patterns(home, &bad_patterns);
+    let served = run(home, &settings, activated, redactor, log.reopener(), ready);
+    // Ours to remove: the lock is still held. Nobody finds a socket on which nobody answers. On the service manager's
+    // somebody does: it starts the daemon again.
+    if !is_activated {
+        let _ = std::fs::remove_file(home.socket());
     }
-    let served = run(home, &settings, redactor, ready);
-    // Ours to remove: the lock is still held. Nobody finds a socket on which nobody answers.
-    let _ = std::fs::remove_file(home.socket());
     let _ = std::fs::remove_file(home.daemon_file());
     if let Err(err) = &served {
         let reason = err.to_string();
@@ -192,13 +200,24 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
 fn run(
     home: &Home,
     settings: &Settings,
+    activated: Option<UnixListener>,
     redactor: Arc<Redactor>,
+    log: Reopener,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let started = Instant::now();
     let started_at = Timestamp::now();
+    let notifier = Notifier::from_env();
+    let teller = notifier
+        .start(WRITER_PATIENCE + 3 * ANSWERS_PATIENCE)
+        .map_err(io_error("no thread to notify the service manager"))?;
     let store = open_store(home, settings.retention)?;
-    let listener = bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?;
+    let listener = match activated {
+        Some(listener) => listener,
+        None => bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?,
+    };
+    let socket = home.socket();
+    info!(event = "socket_bound", socket:% = socket.display(); "");
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let followers = Arc::new(Followers::default());
     let (writer, reader) = store
@@ -219,13 +238,20 @@ fn run(
         redactor.clone(),
         limits,
         idempotency,
-        Arc::clone(&live),
+        published(&live, &teller),
     );
     let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
     let sources = ManifestSources::from_env(home.adapters());
     let adapters = Arc::new(adapters::Published::load(own_executable, sources));
-    forward_signals(events.clone(), Arc::clone(&adapters))
+    let reload = Reload {
+        home: home.clone(),
+        adapters: Arc::clone(&adapters),
+        redactor: Arc::clone(&redactions),
+        log,
+    };
+    forward_signals(events.clone(), reload, Arc::clone(&notifier))
         .map_err(io_error("no thread for signals"))?;
+    let (of_state, of_writer) = (events.clone(), writer.queue());
     let server = http::Server::start(
         listener,
         http::Context {
@@ -252,6 +278,12 @@ fn run(
     .map_err(io_error("no thread for connections"))?;
     announce(home, started_at)?;
     ready();
+    teller.ready();
+    // Dropped, it ends the watchdog.
+    let (_watching, end) = bounded(0);
+    notifier
+        .start_watchdog(of_state, of_writer, end)
+        .map_err(io_error("no thread for the watchdog"))?;
     let stopped = state.run();
     server.finish(ANSWERS_PATIENCE);
     // Who has given up on the store has waited for it already.
@@ -326,12 +358,53 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&draft)?;
     std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&draft, path)?;
-    info!(event = "socket_bound", socket:% = path.display(); "");
     Ok(listener)
 }
 
-/// SIGTERM, SIGINT and SIGCHLD become events of the state thread's; SIGHUP reads the manifests again.
-fn forward_signals(events: Sender<Event>, adapters: Arc<adapters::Published>) -> io::Result<()> {
+/// What the state thread publishes, and where.
+fn published(live: &Arc<AtomicU64>, teller: &Teller) -> Published {
+    let teller = teller.clone();
+    Published {
+        live: Arc::clone(live),
+        tell: Box::new(move |change| teller.tell(change)),
+    }
+}
+
+fn log_bad_patterns(home: &Home, bad: &[BadPattern]) {
+    let path = home.redact_file();
+    for bad in bad {
+        warn!(event = "redact_pattern_refused", path:% = path.display(), line = bad.line,
+            reason = bad.reason.as_str(); "");
+    }
+}
+
+/// What can change while the daemon serves.
+struct Reload {
+    home: Home,
+    adapters: Arc<adapters::Published>,
+    redactor: Arc<Redactor>,
+    log: Reopener,
+}
+
+impl Reload {
+    fn run(&self) {
+        // First: what is said of the rest is for the new file.
+        if let Err(err) = self.log.reopen() {
+            warn!(event = "log_not_reopened", path:% = self.home.log_file().display(), reason:% = err; "");
+        }
+        self.adapters.reload();
+        let bad = self.redactor.reload(&self.home.redact_file());
+        log_bad_patterns(&self.home, &bad);
+        info!(event = "reloaded", pid = std::process::id(); "");
+    }
+}
+
+/// SIGTERM, SIGINT and SIGCHLD become events of the state thread's; SIGHUP reads the configuration again.
+fn forward_signals(
+    events: Sender<Event>,
+    reload: Reload,
+    notifier: Arc<Notifier>,
+) -> io::Result<()> {
     let forward = move || {
         while let Ok(signal) = sys::wait_signal(sys::DAEMON_SIGNALS) {
             if signal == sys::CHILD_SIGNAL {
@@ -342,7 +415,7 @@ fn forward_signals(events: Sender<Event>, adapters: Arc<adapters::Published>) ->
             }
             info!(event = "signal", signal = signal; "");
             if signal == sys::RELOAD_SIGNAL {
-                adapters.reload();
+                notifier.reloading(|| reload.run());
             } else if events.send(Event::Stop).is_err() {
                 return;
             }

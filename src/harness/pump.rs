@@ -147,37 +147,14 @@ fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
     }
 }
 
-/// What a service manager tells the daemon, and nobody else: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3),
-/// systemd.exec(5). A harness that took it for its own would speak in the daemon's name, or read its credentials.
-const DAEMONS_OWN: &[&str] = &[
-    "CREDENTIALS_DIRECTORY",
-    "FDSTORE",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "LISTEN_FDNAMES",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "MAINPID",
-    "MANAGERPID",
-    "MANAGERPIDFDID",
-    "MEMORY_PRESSURE_WATCH",
-    "MEMORY_PRESSURE_WRITE",
-    "NOTIFY_SOCKET",
-    "SYSTEMD_EXEC_PID",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    SESSION_VARIABLE,
-];
-
-/// The daemon's environment without what is its own, with the session's mark.
+/// The daemon's environment, with the session's mark, and without what its service manager has told it alone.
 fn environment(session: &str) -> Vec<CString> {
     use std::os::unix::ffi::OsStringExt;
     let variable =
         |name: Vec<u8>, value: &[u8]| CString::new([&name, b"=".as_slice(), value].concat());
     let mark = variable(SESSION_VARIABLE.into(), session.as_bytes());
     std::env::vars_os()
-        .filter(|(name, _)| !DAEMONS_OWN.iter().any(|own| name == own))
+        .filter(|(name, _)| name != SESSION_VARIABLE && !sys::is_service_variable(name))
         .map(|(name, value)| variable(name.into_vec(), &value.into_vec()))
         .chain([mark])
         // An environment has no NUL inside its strings (environ(7)).

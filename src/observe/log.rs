@@ -24,6 +24,9 @@ const LINES_MAX: usize = 1024;
 /// The log's file is renamed when it would pass this many bytes.
 const FILE_MAX: u64 = 10 * 1024 * 1024;
 
+/// How long who asks the log's thread for something waits: a log that is stuck must hold nobody.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The variable that sets the level, in env_logger's syntax.
 pub const LEVEL_VARIABLE: &str = "COVEN_LOG";
 
@@ -48,6 +51,25 @@ enum Message {
     Line(Vec<u8>),
     /// Answer when everything before this is written.
     Flush(Sender<()>),
+    /// Open the file anew, and answer.
+    Reopen(Sender<io::Result<()>>),
+}
+
+/// Asks the log's thread to open its file anew, from any thread.
+#[derive(Clone)]
+pub struct Reopener(Sender<Message>);
+
+impl Reopener {
+    /// Goes on in the file that has the log's path by now; a log on stderr goes on there.
+    ///
+    /// # Errors
+    /// What open(2) reports; the log goes on in the file that it has.
+    pub fn reopen(&self) -> io::Result<()> {
+        let (done, reopened) = bounded(1);
+        let _ = self.0.send_timeout(Message::Reopen(done), PATIENCE);
+        let reopened = reopened.recv_timeout(PATIENCE);
+        reopened.unwrap_or_else(|_| Err(io::Error::other("the log's thread is stuck")))
+    }
 }
 
 impl Log {
@@ -62,9 +84,9 @@ impl Log {
     ) -> io::Result<Self> {
         let (lines, inbox) = bounded(LINES_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let out: Box<dyn Write + Send> = match destination {
-            Destination::Stderr => Box::new(io::stderr()),
-            Destination::File(path) => Box::new(RotatingFile::open(path, FILE_MAX)?),
+        let out = match destination {
+            Destination::Stderr => Out::Stderr(io::stderr()),
+            Destination::File(path) => Out::File(RotatingFile::open(path, FILE_MAX)?),
         };
         let counter = Arc::clone(&lost);
         let of_lost = {
@@ -87,19 +109,19 @@ impl Log {
         log_panics();
         Ok(Self { lines })
     }
+
+    /// For who is to have the file opened anew.
+    pub fn reopener(&self) -> Reopener {
+        Reopener(self.lines.clone())
+    }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         let (done, flushed) = bounded(1);
-        // A log that is stuck must not hold the exit.
-        let patience = Duration::from_secs(1);
-        if self
-            .lines
-            .send_timeout(Message::Flush(done), patience)
-            .is_ok()
-        {
-            let _ = flushed.recv_timeout(patience);
+        let flush = Message::Flush(done);
+        if self.lines.send_timeout(flush, PATIENCE).is_ok() {
+            let _ = flushed.recv_timeout(PATIENCE);
         }
     }
 }
@@ -139,9 +161,30 @@ impl Write for Pipe {
     }
 }
 
+enum Out {
+    Stderr(io::Stderr),
+    File(RotatingFile),
+}
+
+impl Out {
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stderr(stderr) => stderr,
+            Self::File(file) => file,
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stderr(_) => Ok(()),
+            Self::File(file) => file.reopen(),
+        }
+    }
+}
+
 fn write_lines(
     inbox: &Receiver<Message>,
-    mut out: Box<dyn Write + Send>,
+    mut out: Out,
     lost: &AtomicU64,
     of_lost: impl Fn(u64) -> String,
 ) {
@@ -149,15 +192,18 @@ fn write_lines(
         match message {
             Message::Line(line) => {
                 // A log that cannot be written has nobody to tell.
-                let _ = out.write_all(&line);
+                let _ = out.writer().write_all(&line);
                 let lost = lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {
-                    let _ = writeln!(out, "{}", of_lost(lost));
+                    let _ = writeln!(out.writer(), "{}", of_lost(lost));
                 }
             }
             Message::Flush(done) => {
-                let _ = out.flush();
+                let _ = out.writer().flush();
                 let _ = done.send(());
+            }
+            Message::Reopen(done) => {
+                let _ = done.send(out.reopen());
             }
         }
     }

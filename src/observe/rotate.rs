@@ -31,6 +31,14 @@ impl RotatingFile {
         })
     }
 
+    /// Goes on in the file that has the path by now, made where there is none: another may have been renamed.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        let file = open(&self.path)?;
+        self.size = file.metadata()?.len();
+        self.file = file;
+        Ok(())
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
         for age in (1..KEEP).rev() {
             // Missing ones are no failure: there are fewer than KEEP at first.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aho_corasick::Span;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
@@ -47,7 +48,7 @@ pub struct Redactor {
     /// What stands before a value.
     leads: Regex,
     /// The user's own patterns, which have no words to search for first.
-    own: Option<Regex>,
+    own: RwLock<Option<Arc<Regex>>>,
     kinds: Vec<&'static str>,
     counts: Vec<AtomicU64>,
     own_count: AtomicU64,
@@ -95,45 +96,35 @@ pub struct BadPattern {
 impl Redactor {
     /// The built-in rules, and the user's patterns, one a line; those that do not compile are given back.
     pub fn new(own_patterns: &str) -> (Self, Vec<BadPattern>) {
-        let mut bad = Vec::new();
-        let mut own = Vec::new();
-        for (at, line) in own_patterns.lines().enumerate() {
-            let pattern = line.trim();
-            if pattern.is_empty() || pattern.starts_with('#') {
-                continue;
-            }
-            match compile(&[pattern.to_owned()]) {
-                Ok(regex) if regex.is_match("") => {
-                    bad.push(BadPattern {
-                        line: at + 1,
-                        reason: "it matches nothing at all, everywhere".into(),
-                    });
-                }
-                Ok(_) => own.push(pattern.to_owned()),
-                Err(reason) => bad.push(BadPattern {
-                    line: at + 1,
-                    reason,
-                }),
-            }
-        }
-        let own = (!own.is_empty()).then(|| compile(&own).ok()).flatten();
+        let (own, bad) = compile_own(own_patterns);
         (Self::compiled(own), bad)
     }
 
     /// As [`Redactor::new`], with the patterns of a file; a missing file is one without patterns.
     pub fn load(file: &Path) -> (Self, Vec<BadPattern>) {
-        match std::fs::read_to_string(file) {
-            Ok(text) => Self::new(&text),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Self::new(""),
-            Err(err) => {
-                let (redactor, mut bad) = Self::new("");
-                bad.push(BadPattern {
-                    line: 0,
-                    reason: format!("the file cannot be read: {err}"),
-                });
-                (redactor, bad)
-            }
-        }
+        let (text, unread) = read_own(file);
+        let (redactor, bad) = Self::new(&text.unwrap_or_default());
+        (redactor, unread.into_iter().chain(bad).collect())
+    }
+
+    /// Puts the patterns that `file` has by now into force, for all that is looked at from now on, also of streams that
+    /// have begun; gives back those that do not compile. Where it cannot be read, those from before stay.
+    pub fn reload(&self, file: &Path) -> Vec<BadPattern> {
+        let (text, unread) = read_own(file);
+        let Some(text) = text else {
+            return unread.into_iter().collect();
+        };
+        let (own, bad) = compile_own(&text);
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = own.map(Arc::new);
+        bad
+    }
+
+    /// The user's patterns in force.
+    fn own(&self) -> Option<Arc<Regex>> {
+        self.own
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn compiled(own: Option<Regex>) -> Self {
@@ -164,7 +155,7 @@ impl Redactor {
             contexts,
             prefixes,
             leads,
-            own,
+            own: RwLock::new(own.map(Arc::new)),
             kinds,
             counts,
             own_count: AtomicU64::new(0),
@@ -211,7 +202,7 @@ impl Redactor {
             self.find_in(hay, line.start.max(position)..line.end, &mut found);
             position = line.end;
         }
-        if let Some(own) = &self.own {
+        if let Some(own) = self.own() {
             for line in hay.split_inclusive(|&b| b == b'\n') {
                 let start = line.as_ptr() as usize - hay.as_ptr() as usize;
                 let range = start..start + line.len();
@@ -553,6 +544,42 @@ fn searchers() -> Option<Vec<Searcher>> {
                 .build()
         })
         .collect()
+}
+
+/// The user's patterns, one a line, as one; and those that do not compile.
+fn compile_own(patterns: &str) -> (Option<Regex>, Vec<BadPattern>) {
+    let mut bad = Vec::new();
+    let mut own = Vec::new();
+    for (at, line) in patterns.lines().enumerate() {
+        let pattern = line.trim();
+        if pattern.is_empty() || pattern.starts_with('#') {
+            continue;
+        }
+        let reason = match compile(&[pattern.to_owned()]) {
+            Ok(regex) if regex.is_match("") => "it matches nothing at all, everywhere".into(),
+            Ok(_) => {
+                own.push(pattern.to_owned());
+                continue;
+            }
+            Err(reason) => reason,
+        };
+        let line = at + 1;
+        bad.push(BadPattern { line, reason });
+    }
+    let own = (!own.is_empty()).then(|| compile(&own).ok()).flatten();
+    (own, bad)
+}
+
+/// The text of a file of patterns, empty where there is none; `None` where it cannot be read, and why.
+fn read_own(file: &Path) -> (Option<String>, Option<BadPattern>) {
+    match std::fs::read_to_string(file) {
+        Ok(text) => (Some(text), None),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => (Some(String::new()), None),
+        Err(err) => {
+            let reason = format!("the file cannot be read: {err}");
+            (None, Some(BadPattern { line: 0, reason }))
+        }
+    }
 }
 
 fn compile(patterns: &[String]) -> Result<Regex, String> {

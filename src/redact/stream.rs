@@ -142,7 +142,7 @@ impl Stream {
                 .line_start()
                 .max(self.buffer.len().saturating_sub(HELD_MAX));
             // Where a match of the user's patterns begins cannot be told: the unfinished line waits.
-            let undecided = match redactor.own {
+            let undecided = match redactor.own() {
                 Some(_) => Some(from),
                 None => redactor.undecided_from(&self.buffer, from, &mut caches),
             };

@@ -242,3 +242,32 @@ fn a_match_of_the_users_own_patterns_is_found_wherever_the_writes_are_split() {
         assert_eq!(out, "see [REDACTED:custom] here\n", "split at {at}");
     }
 }
+
+#[test]
+fn patterns_that_are_read_again_hold_for_streams_that_have_begun_and_the_counts_go_on() {
+    let file = std::env::temp_dir().join(format!("coven-redact-{}", std::process::id()));
+    std::fs::write(&file, "first-\\d+\n").unwrap();
+    let (redactor, bad) = Redactor::load(&file);
+    assert_eq!(bad, []);
+    let (mut stream, mut out) = (Stream::default(), Vec::new());
+    let half = b"first-1 second-2\nAKIAIOSFODNN7";
+    stream.push(&redactor, half, &mut out);
+    std::fs::write(&file, "second-\\d+\n(\n").unwrap();
+    assert_eq!(redactor.reload(&file).len(), 1);
+    // The key's beginning was held back when the patterns changed.
+    stream.push(&redactor, b"EXAMPLE\nfirst-1 second-2\n", &mut out);
+    stream.finish(&redactor, &mut out);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "[REDACTED:custom] second-2\n[REDACTED:aws]\nfirst-1 [REDACTED:custom]\n"
+    );
+    assert_eq!(redactor.counts()["custom"], 2);
+    // A file that cannot be read takes no pattern away.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert_eq!(redactor.reload(&file).len(), 1);
+    assert_eq!(redactor.redact("second-3"), "[REDACTED:custom]");
+    std::fs::remove_dir(&file).unwrap();
+    assert_eq!(redactor.reload(&file), []);
+    assert_eq!(redactor.redact("second-3"), "second-3");
+}

@@ -50,6 +50,8 @@ pub enum Event {
     Deleted { id: SessionId },
     /// A child of this process has ended, perhaps one that it has adopted.
     ChildEnded,
+    /// Answer, to show that this thread goes on.
+    Ping(Sender<()>),
     /// The daemon is to stop: end all sessions, then this thread. A second one does not wait for the grace.
     Stop,
 }
@@ -63,6 +65,31 @@ pub struct Limits {
     pub kill_grace: Duration,
 }
 
+/// What others learn of this thread.
+pub struct Published {
+    /// Sessions that are live, for health.
+    pub live: Arc<AtomicU64>,
+    /// For whoever supervises the daemon. Must not block.
+    pub tell: Box<dyn Fn(Change) + Send>,
+}
+
+/// What a supervisor is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// So many sessions are live.
+    Live(u64),
+    /// The sessions are being ended, which takes so long at most.
+    Stopping { within: Duration },
+}
+
+impl Published {
+    fn set_live(&self, live: u64) {
+        if self.live.swap(live, Ordering::Relaxed) != live {
+            (self.tell)(Change::Live(live));
+        }
+    }
+}
+
 /// The live sessions, and all that is decided about them.
 pub struct State {
     inbox: Receiver<Event>,
@@ -74,8 +101,7 @@ pub struct State {
     limits: Limits,
     sessions: HashMap<SessionId, Session>,
     idempotency: HashMap<String, IdempotencyKey>,
-    /// Published for health.
-    live: Arc<AtomicU64>,
+    published: Published,
     stopping: Option<stop::Stopping>,
     /// Those who wait for the end of the stop.
     stop_replies: Vec<Reply<StopReport>>,
@@ -90,7 +116,7 @@ impl State {
         redactor: Option<Arc<Redactor>>,
         limits: Limits,
         idempotency: Vec<IdempotencyKey>,
-        live: Arc<AtomicU64>,
+        published: Published,
     ) -> Self {
         let idempotency = idempotency
             .into_iter()
@@ -104,7 +130,7 @@ impl State {
             limits,
             sessions: HashMap::new(),
             idempotency,
-            live,
+            published,
             stopping: None,
             stop_replies: Vec::new(),
         }
@@ -127,8 +153,7 @@ impl State {
                 Err(_) => "deadline",
             };
             self.act_on_deadlines();
-            self.live
-                .store(self.live_sessions() as u64, Ordering::Relaxed);
+            self.published.set_live(self.live_sessions() as u64);
             if begun.elapsed() > SLOW {
                 let took_ms = begun.elapsed().as_millis() as u64;
                 warn!(event = "state_slow", what = what, took_ms = took_ms; "");
@@ -153,6 +178,9 @@ impl State {
             Event::Ended { id } => self.ended(id),
             Event::Deleted { id } => self.idempotency.retain(|_, key| key.session != id),
             Event::ChildEnded => sys::reap_adopted(),
+            Event::Ping(reply) => {
+                let _ = reply.send(());
+            }
             Event::Stop => self.stop(),
         }
     }
@@ -200,6 +228,7 @@ impl Event {
             Self::Ended { .. } => "ended",
             Self::Deleted { .. } => "deleted",
             Self::ChildEnded => "child_ended",
+            Self::Ping(_) => "ping",
             Self::Stop => "stop",
         }
     }

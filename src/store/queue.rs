@@ -34,6 +34,8 @@ pub(super) enum Item {
     Chore(Chore, Done),
     /// Take the disk's figures.
     Measure,
+    /// Answer, to show that the thread goes on.
+    Ping(Sender<()>),
     /// Commit what is queued, and end.
     Stop,
 }
@@ -90,6 +92,16 @@ impl WriteQueue {
     /// Asks for `chore`, which is done between other things; `done` is told what came of it.
     pub fn chore(&self, chore: Chore, done: Done) {
         self.send(Item::Chore(chore, done));
+    }
+
+    /// Has the writer answer `reply` between two things that it does, also while the store cannot be written.
+    pub fn ping(&self, reply: Sender<()>) {
+        self.send(Item::Ping(reply));
+    }
+
+    /// Grows while SQLite works on one statement for long: a vacuum, for one.
+    pub fn progress(&self) -> u64 {
+        self.status.progress.load(Ordering::Relaxed)
     }
 
     /// Whether the store could be written when last tried.

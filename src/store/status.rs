@@ -32,6 +32,8 @@ pub struct StoreStatus {
     pub(super) committed_events: AtomicU64,
     pub(super) queued_events: AtomicU64,
     pub(super) sessions: AtomicU64,
+    /// Grows while SQLite executes a statement.
+    pub(super) progress: AtomicU64,
     truncated_events: AtomicU64,
     truncated_bytes: AtomicU64,
     /// Set while a measurement has been asked for, so that a burst of health requests asks once.
@@ -49,6 +51,7 @@ impl StoreStatus {
             committed_events: AtomicU64::new(0),
             queued_events: AtomicU64::new(0),
             sessions: AtomicU64::new(sessions),
+            progress: AtomicU64::new(0),
             truncated_events: AtomicU64::new(0),
             truncated_bytes: AtomicU64::new(0),
             measuring: AtomicBool::new(false),

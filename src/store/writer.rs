@@ -5,7 +5,6 @@
 //! knows rows and transactions; the processes behind them are none of its business.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,6 +36,9 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// The disk's figures are taken so often while something is written, and once after that.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
+/// Steps of SQLite's virtual machine between two signs of progress: a few milliseconds.
+const PROGRESS_STEPS: i32 = 100_000;
+
 /// The running writer, for the thread that ends it.
 pub struct Writer {
     queue: WriteQueue,
@@ -54,11 +56,17 @@ pub struct Unwritten {
 
 impl Writer {
     pub(super) fn start(
-        connection: Connection,
+        mut connection: Connection,
         status: Arc<StoreStatus>,
         followers: Arc<Followers>,
         retention: Retention,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, StoreError> {
+        let progress = Arc::clone(&status);
+        let count = move || {
+            progress.progress.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        connection.progress_handler(PROGRESS_STEPS, Some(count))?;
         let (items, inbox) = unbounded();
         let (stopping, stopped) = bounded(0);
         let queue = WriteQueue::new(items, Arc::clone(&status));
@@ -227,6 +235,9 @@ impl Thread {
             }
             Item::Chore(chore, done) => self.maintenance.ask(chore, done),
             Item::Measure => self.measure(),
+            Item::Ping(reply) => {
+                let _ = reply.send(());
+            }
             Item::Stop => self.stop = true,
         }
     }

@@ -1,10 +1,13 @@
 //! What Linux does its own way: eventfd, pidfd, inotify, `SO_PEERCRED`, `/proc`.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,6 +121,19 @@ pub(super) fn unix_socket() -> io::Result<OwnedFd> {
             return Err(io::Error::last_os_error());
         }
         Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// The address of the socket that `NOTIFY_SOCKET` names: a path, or behind an `@` a name in the abstract namespace
+/// (sd_notify(3)).
+///
+/// # Errors
+/// It is too long for an address, or neither of the two.
+pub fn notify_address(name: &OsStr) -> io::Result<SocketAddr> {
+    match name.as_bytes() {
+        [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest),
+        [b'/', ..] => SocketAddr::from_pathname(name),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 

@@ -147,6 +147,14 @@ impl AsFd for LogWatch {
 /// Nothing to do: `POSIX_SPAWN_CLOEXEC_DEFAULT` keeps every descriptor from harnesses.
 pub fn keep_inherited_descriptors() {}
 
+/// The address of the socket that `NOTIFY_SOCKET` names: a path. There is no abstract namespace here.
+///
+/// # Errors
+/// It is too long for an address, or no path.
+pub fn notify_address(name: &std::ffi::OsStr) -> io::Result<std::os::unix::net::SocketAddr> {
+    std::os::unix::net::SocketAddr::from_pathname(name)
+}
+
 /// A pipe, both ends close-on-exec. The instant between pipe(2) and fcntl(2) is covered by
 /// `POSIX_SPAWN_CLOEXEC_DEFAULT`, which the spawn sets on macOS.
 ///

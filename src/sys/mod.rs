@@ -16,8 +16,9 @@ mod os;
 mod os;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 pub use limits::{Resource, Use, explain, is_scarce, limit, raise_open_files, too_many_open_files};
 pub use os::{
     LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, end_families, executable, exit_watch, is_stopped,
-    keep_inherited_descriptors, leave_family, own_usage, peer, pipe, process_mark, reap_adopted,
-    signal_watched,
+    keep_inherited_descriptors, leave_family, notify_address, own_usage, peer, pipe, process_mark,
+    reap_adopted, signal_watched,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
@@ -40,6 +41,34 @@ pub use spawn::{Program, Stdio, spawn};
 /// Linux: `MAX_ARG_STRLEN` is 32 pages, 131,072 bytes with the NUL (execve(2)). macOS has no limit for
 /// one argument, only for all of them; the same number keeps the contract one.
 pub const ARGUMENT_MAX: usize = 131_071;
+
+/// What a service manager tells a process of itself (sd_notify(3), sd_listen_fds(3), systemd.exec(5)): for that one, and
+/// not for what it starts, which would speak in its name.
+pub const SERVICE_VARIABLES: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "SYSTEMD_EXEC_PID",
+    "JOURNAL_STREAM",
+    "CREDENTIALS_DIRECTORY",
+    "MAINPID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "XPC_SERVICE_NAME",
+];
+
+/// Whether the variable `name` is one of [`SERVICE_VARIABLES`].
+pub fn is_service_variable(name: &std::ffi::OsStr) -> bool {
+    SERVICE_VARIABLES.iter().any(|&known| name == known)
+}
 
 /// Who is at the other end of a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +293,57 @@ pub fn bytes_waiting(fd: &impl AsFd) -> usize {
         0
     } else {
         usize::try_from(n).unwrap_or(0)
+    }
+}
+
+/// Microseconds of the monotonic clock, as other processes read it, too (clock_gettime(2)).
+pub fn monotonic_micros() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the struct outlives the call; the clock is there on every system that this is built for.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+}
+
+/// Takes over the listening socket that whoever started this process has left as descriptor `number`.
+///
+/// # Errors
+/// There is no such descriptor, or it is no stream socket that listens (unix(7), `SO_ACCEPTCONN`).
+pub fn inherited_listener(number: i32) -> io::Result<UnixListener> {
+    // SAFETY: fcntl takes integers.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, as has just been seen, and was opened for this process to own: nothing else in
+    // it knows of it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    if socket_option(&fd, libc::SO_TYPE)? != libc::SOCK_STREAM {
+        return Err(io::Error::other("it is no stream socket"));
+    }
+    if socket_option(&fd, libc::SO_ACCEPTCONN)? == 0 {
+        return Err(io::Error::other("it does not listen"));
+    }
+    Ok(fd.into())
+}
+
+fn socket_option(fd: &impl AsFd, option: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both pointers outlive the call, and `length` is the size of `value`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -37,6 +37,7 @@ mod serve;
 mod sessions;
 mod stop;
 mod store;
+mod supervised;
 mod symptoms;
 mod transport;
 mod trust;

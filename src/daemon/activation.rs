@@ -1,0 +1,78 @@
+//! A socket that the service manager has made, and hands over with the first connection (sd_listen_fds(3)).
+//!
+//! Runs once, on the main thread, while the daemon starts. The socket and its file are the manager's: they outlive the
+//! daemon.
+
+use std::env;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use crate::sys;
+
+/// The first descriptor that is handed over (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
+const FIRST: i32 = 3;
+
+/// The listener that has been handed over to this process, which must be that of `socket`; `None` if there is none.
+///
+/// # Errors
+/// What has been handed over cannot be served; why, and what of the unit is to be changed.
+pub(super) fn listener(socket: &Path) -> Result<Option<UnixListener>, String> {
+    let number = |name| env::var(name).ok()?.parse::<u32>().ok();
+    // Variables can be those of a parent that did not take them away.
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return Ok(None);
+    }
+    let count = match number("LISTEN_FDS") {
+        None | Some(0) => return Ok(None),
+        Some(count) => count,
+    };
+    if count > 1 {
+        return Err(format!(
+            "{count} sockets have been handed over: give the socket unit one ListenStream= only"
+        ));
+    }
+    let shown = socket.display();
+    let listener = sys::inherited_listener(FIRST).map_err(|err| {
+        format!(
+            "the descriptor that has been handed over cannot be served ({err}): it must be \
+             ListenStream={shown}"
+        )
+    })?;
+    let address = listener.local_addr().ok();
+    let path = address.as_ref().and_then(|address| address.as_pathname());
+    if path != Some(socket) {
+        let found = match path {
+            Some(path) => path.display().to_string(),
+            None => "elsewhere".to_owned(),
+        };
+        return Err(format!(
+            "the socket that has been handed over listens on {found}: it must be ListenStream={shown}"
+        ));
+    }
+    check_file(socket)?;
+    // A manager's sockets can be non-blocking, and accept(2) is waited in.
+    let blocking = listener.set_nonblocking(false);
+    blocking.map_err(|err| format!("{shown}: {err}"))?;
+    Ok(Some(listener))
+}
+
+/// Who can connect is decided by the file's owner and mode (unix(7)).
+fn check_file(socket: &Path) -> Result<(), String> {
+    let shown = socket.display();
+    let meta = socket.symlink_metadata();
+    let meta = meta.map_err(|err| format!("{shown}, which has been handed over: {err}"))?;
+    if meta.mode() & 0o077 != 0 {
+        let mode = meta.mode() & 0o7777;
+        return Err(format!(
+            "{shown} is open to others (mode {mode:04o}): set SocketMode=0600 in the socket unit"
+        ));
+    }
+    if meta.uid() != sys::euid() {
+        return Err(format!(
+            "{shown} belongs to another user (uid {}): set SocketUser= in the socket unit",
+            meta.uid()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! What the service manager that runs the daemon is told: ready, how many sessions, stopping, alive (sd_notify(3)).
+//!
+//! A thread tells what changes, another asks the state thread and the writer whether they go on, and only where a manager
+//! has asked for it. A manager that cannot be told is no failure. Nothing in here knows what a session is.
+
+use std::env;
+use std::fmt;
+use std::io;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use log::{info, warn};
+
+use crate::state::{Change, Event};
+use crate::store::WriteQueue;
+use crate::sys;
+
+/// How long a message may wait for a manager that does not read.
+const SEND_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The status is told no more often than that.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// A start asks for more time so often, each time for `EXTENSION`, and no longer than `START_MAX` in all: a log to
+/// recover can be large, and a disk can be dead.
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
+const EXTENSION: Duration = Duration::from_secs(30);
+const START_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// The socket of a service manager; or none, to which everything can be told.
+pub(super) struct Notifier {
+    socket: Option<(UnixDatagram, SocketAddr)>,
+    has_failed: AtomicBool,
+}
+
+/// What the thread that tells is told.
+enum Message {
+    Ready,
+    Changed(Change),
+}
+
+/// The way to the thread that tells the manager.
+#[derive(Clone)]
+pub(super) struct Teller(Sender<Message>);
+
+impl Teller {
+    /// The daemon serves.
+    pub(super) fn ready(&self) {
+        let _ = self.0.send(Message::Ready);
+    }
+
+    /// Something has changed. Does not block; without a manager nothing happens.
+    pub(super) fn tell(&self, change: Change) {
+        let _ = self.0.send(Message::Changed(change));
+    }
+}
+
+impl Notifier {
+    /// The manager that `NOTIFY_SOCKET` names. One that cannot be reached is logged.
+    pub(super) fn from_env() -> Arc<Self> {
+        let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
+        let socket = name.and_then(|name| match connect(&name) {
+            Ok(socket) => Some(socket),
+            Err(err) => {
+                warn!(event = "notify_failed", socket:% = name.display(), reason:% = err; "");
+                None
+            }
+        });
+        Arc::new(Self {
+            socket,
+            has_failed: AtomicBool::new(false),
+        })
+    }
+
+    /// Sends `state`, assignments a line.
+    fn send(&self, state: fmt::Arguments<'_>) {
+        let Some((socket, address)) = &self.socket else {
+            return;
+        };
+        let sent = socket.send_to_addr(state.to_string().as_bytes(), address);
+        if let Err(err) = sent
+            && !self.has_failed.swap(true, Ordering::Relaxed)
+        {
+            warn!(event = "notify_failed", reason:% = err; "");
+        }
+    }
+
+    /// Has `reload` read the configuration again, and says when it begins and ends.
+    pub(super) fn reloading(&self, reload: impl FnOnce()) {
+        let now = sys::monotonic_micros();
+        self.send(format_args!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        reload();
+        self.send(format_args!("READY=1"));
+    }
+
+    /// Starts the thread that tells the manager what changes, if there is one. A stop takes `stop_margin` longer than
+    /// that of the sessions.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub(super) fn start(self: &Arc<Self>, stop_margin: Duration) -> io::Result<Teller> {
+        let (changes, inbox) = unbounded();
+        if self.socket.is_some() {
+            let notifier = Arc::clone(self);
+            let run = move || {
+                if notifier.wait_until_ready(&inbox) {
+                    notifier.tell_changes(&inbox, stop_margin);
+                }
+            };
+            std::thread::Builder::new()
+                .name("notify".into())
+                .spawn(run)?;
+        }
+        Ok(Teller(changes))
+    }
+
+    /// Asks for more time until the daemon serves; `false` if it does not get there.
+    fn wait_until_ready(&self, inbox: &Receiver<Message>) -> bool {
+        let begun = Instant::now();
+        let extension = EXTENSION.as_micros();
+        self.send(format_args!("STATUS=opening the store"));
+        while begun.elapsed() < START_MAX {
+            self.send(format_args!("EXTEND_TIMEOUT_USEC={extension}"));
+            match inbox.recv_timeout(EXTEND_EVERY) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Ready) => return true,
+                // Nothing changes before it serves.
+                Ok(Message::Changed(_)) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        matches!(inbox.recv(), Ok(Message::Ready))
+    }
+
+    fn tell_changes(&self, inbox: &Receiver<Message>, stop_margin: Duration) {
+        self.send(format_args!("READY=1\nSTATUS={}", Sessions(0)));
+        let (mut live, mut told) = (0, Instant::now());
+        let mut due = None;
+        loop {
+            let message = match due {
+                Some(at) => inbox.recv_deadline(at),
+                None => inbox.recv().map_err(RecvTimeoutError::from),
+            };
+            match message {
+                Ok(Message::Changed(Change::Live(now))) => {
+                    live = now;
+                    due.get_or_insert(told + STATUS_EVERY);
+                }
+                Ok(Message::Changed(Change::Stopping { within })) => {
+                    let within = (within + stop_margin).as_micros();
+                    self.send(format_args!(
+                        "STOPPING=1\nEXTEND_TIMEOUT_USEC={within}\nSTATUS=stopping, {}",
+                        Sessions(live)
+                    ));
+                }
+                Ok(Message::Ready) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if due.is_some_and(|at| at <= Instant::now()) {
+                self.send(format_args!("STATUS={}", Sessions(live)));
+                (due, told) = (None, Instant::now());
+            }
+        }
+    }
+
+    /// Tells the manager that the daemon is alive, for as long as the state thread and the writer answer, if the manager
+    /// has asked for it (sd_watchdog_enabled(3)). Ends with them, or with `end`.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub(super) fn start_watchdog(
+        self: &Arc<Self>,
+        state: Sender<Event>,
+        writer: WriteQueue,
+        end: Receiver<()>,
+    ) -> io::Result<()> {
+        let period = watchdog_period(|name| env::var(name).ok(), std::process::id());
+        let Some(period) = period.filter(|_| self.socket.is_some()) else {
+            return Ok(());
+        };
+        info!(event = "watchdog_started", period_ms = period.as_millis() as u64; "");
+        let notifier = Arc::clone(self);
+        let watch = move || {
+            let mut is_withheld = false;
+            loop {
+                let begun = Instant::now();
+                let Some(stuck) = find_stuck(&state, &writer, begun + period / 4) else {
+                    return;
+                };
+                match stuck.first() {
+                    None => notifier.send(format_args!("WATCHDOG=1")),
+                    Some(thread) if !is_withheld => {
+                        warn!(event = "watchdog_withheld", code = "internal_error", thread = *thread; "");
+                    }
+                    Some(_) => {}
+                }
+                is_withheld = !stuck.is_empty();
+                match end.recv_deadline(begun + period / 2) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    _ => return,
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("watchdog".into());
+        thread.spawn(watch).map(drop)
+    }
+}
+
+/// The threads that do not answer before `deadline`; `None` if one has ended, as it does when the daemon stops.
+fn find_stuck(
+    state: &Sender<Event>,
+    writer: &WriteQueue,
+    deadline: Instant,
+) -> Option<Vec<&'static str>> {
+    let progress = writer.progress();
+    // Room for the answer: who is asked does not wait for who asks.
+    let ((ask_state, of_state), (ask_writer, of_writer)) = (bounded(1), bounded(1));
+    state.send(Event::Ping(ask_state)).ok()?;
+    writer.ping(ask_writer);
+    let mut stuck = Vec::new();
+    for (name, answer) in [("state", of_state), ("writer", of_writer)] {
+        match answer.recv_deadline(deadline) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+            // One long statement, a vacuum, is no reason to be killed in it.
+            Err(RecvTimeoutError::Timeout) if name == "writer" && writer.progress() != progress => {
+            }
+            Err(RecvTimeoutError::Timeout) => stuck.push(name),
+        }
+    }
+    Some(stuck)
+}
+
+fn connect(name: &std::ffi::OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let address = sys::notify_address(name)?;
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(SEND_PATIENCE))?;
+    Ok((socket, address))
+}
+
+/// How often the manager wants to hear from the process `pid`; `None` if it does not, or another one is meant.
+fn watchdog_period(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Option<Duration> {
+    if variable("WATCHDOG_PID").is_some_and(|meant| meant.parse() != Ok(pid)) {
+        return None;
+    }
+    let micros = variable("WATCHDOG_USEC")?.parse().ok()?;
+    (micros > 0).then(|| Duration::from_micros(micros))
+}
+
+/// So many live sessions, in words.
+struct Sessions(u64);
+
+impl fmt::Display for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => write!(f, "1 live session"),
+            n => write!(f, "{n} live sessions"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_is_for_the_process_that_it_names() {
+        let period = |usec: Option<&str>, pid: Option<&str>| {
+            let variable = |name: &str| match name {
+                "WATCHDOG_USEC" => usec.map(str::to_owned),
+                "WATCHDOG_PID" => pid.map(str::to_owned),
+                _ => None,
+            };
+            watchdog_period(variable, 42)
+        };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(period(Some("1000000"), None), second);
+        assert_eq!(period(Some("1000000"), Some("42")), second);
+        assert_eq!(period(Some("1000000"), Some("43")), None);
+        assert_eq!(period(Some("1000000"), Some("")), None);
+        assert_eq!(period(Some("0"), None), None);
+        assert_eq!(period(Some("soon"), None), None);
+        assert_eq!(period(None, Some("42")), None);
+    }
+}
