@@ -3,6 +3,7 @@
 //! Shared by the daemon, the CLI and the tests; no thread of its own. It knows JSON, and nothing of HTTP
 //! framing, SQLite or processes.
 
+mod build;
 mod cost;
 mod doctor;
 mod error;
@@ -16,6 +17,7 @@ mod stop;
 mod store;
 mod time;
 
+pub use build::{BUILD, Build};
 pub use cost::SessionCost;
 pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};

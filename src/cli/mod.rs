@@ -7,6 +7,7 @@ mod adapters;
 mod archive;
 mod args;
 mod attach;
+mod completions;
 mod daemon;
 mod diagnostics;
 mod doctor;
@@ -78,6 +79,7 @@ enum Verb {
     Metrics(metrics::Args),
     Vacuum(store::VacuumArgs),
     Backup(store::BackupArgs),
+    Completions(completions::Args),
     Version(version::Args),
 }
 
@@ -107,6 +109,7 @@ impl Verb {
             Self::Metrics(args) => metrics::run(&args),
             Self::Vacuum(args) => store::vacuum(&args),
             Self::Backup(args) => store::backup(&args),
+            Self::Completions(args) => completions::run(&args),
             Self::Version(args) => version::run(&args),
         }
     }
@@ -114,6 +117,9 @@ impl Verb {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    if let Some(words) = completions::asked_for() {
+        return ExitCode::from(completions::complete(&words).unwrap_or(1));
+    }
     let args = match args::from_env() {
         Ok(args) => args,
         Err(err) => return finish(Err(err), &[]),

@@ -1,12 +1,12 @@
-//! `coven version`.
+//! `coven version`: what this binary is, and what it was built from.
 
 use argh::FromArgs;
 
 use super::Outcome;
 use super::output::Out;
-use crate::api::{CONTRACT, VERSION};
+use crate::api::{BUILD, CONTRACT, VERSION};
 
-/// Print the version, and the contract that it speaks.
+/// Print the version, the contract that it speaks, and what it was built from.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "version", help_triggers("-h", "--help"))]
 pub(super) struct Args {
@@ -18,9 +18,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let mut out = Out::new();
     if args.json {
-        out.pretty_json(&serde_json::json!({ "version": VERSION, "apiVersion": CONTRACT }))?;
+        out.pretty_json(&serde_json::json!({
+            "version": VERSION, "apiVersion": CONTRACT, "commit": BUILD.commit, "buildDate": BUILD.date,
+        }))?;
     } else {
-        out.line(&format!("coven {VERSION} ({CONTRACT})"))?;
+        out.line(&format!("coven {VERSION} ({CONTRACT}), {BUILD}"))?;
     }
     Ok(0)
 }

@@ -27,7 +27,7 @@ use super::doctor;
 use super::output::{Out, visible};
 use super::{CliError, Outcome};
 use crate::adapters::{ManifestSources, Registry};
-use crate::api::{CONTRACT, Check, Report as Findings, Timestamp, VERSION};
+use crate::api::{BUILD, CONTRACT, Check, Report as Findings, Timestamp, VERSION};
 use crate::daemon::{Home, HomeError};
 use crate::redact::Redactor;
 use crate::sys;
@@ -169,7 +169,12 @@ fn parts(
     };
     let store = gathered.store.as_ref();
     let install = gathered.install.as_ref();
-    let version = vec![("version", VERSION.into()), ("contract", CONTRACT.into())];
+    let version = vec![
+        ("version", VERSION.into()),
+        ("contract", CONTRACT.into()),
+        ("commit", BUILD.commit.into()),
+        ("buildDate", BUILD.date.into()),
+    ];
     let failures = vec![
         ("commands", log.commands(gathered.commands.as_ref())),
         ("daemonLog", log.failures(gathered.log.as_ref())),

@@ -11,6 +11,7 @@ mod process;
 mod random;
 mod secrets;
 mod sessions;
+mod tools;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +26,7 @@ pub use process::*;
 pub use random::*;
 pub use secrets::*;
 pub use sessions::*;
+pub use tools::*;
 
 /// No single wait of a test takes longer: what takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
