@@ -86,6 +86,25 @@ pub struct DaemonInfo {
     pub uptime_seconds: u64,
     /// The path of its socket.
     pub socket: String,
+    /// Who runs it, as it sees it; older daemons do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<SupervisorInfo>,
+}
+
+/// Who runs a daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisorInfo {
+    /// `systemd`, `launchd`, or `none`: it was started by hand.
+    pub kind: String,
+    /// systemd's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Whose: `user` or `system`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// launchd's job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// How many sessions there are.

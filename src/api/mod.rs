@@ -28,7 +28,7 @@ pub use event::{
 pub use health::{
     AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, DaemonInfo,
     DaemonProcess, EventWriterHealth, Health, RefusedManifest, ResourceLimit, SessionCounts,
-    StorageHealth, WriterState,
+    StorageHealth, SupervisorInfo, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use preview::{PreviewLevel, PreviewLine};

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::output::{Out, visible};
 use super::{CliError, Home, Outcome};
-use crate::api::StopReport;
+use crate::api::{DaemonInfo, StopReport};
 use crate::daemon::control::{self, StartReport, Started, Status, StopOutcome};
+use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{ServeOptions, serve};
 use crate::sys;
 
@@ -149,6 +150,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                 ("state", "running".into()),
                 ("pid", daemon.pid.to_string()),
                 ("socket", visible(&daemon.socket)),
+                ("run by", run_by(daemon)),
                 ("uptime", uptime(daemon.uptime_seconds)),
                 ("api version", health.api_version.clone()),
                 ("coven version", health.coven_version.clone()),
@@ -209,6 +211,16 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
     }
 }
 
+/// Who runs a daemon, as it sees it.
+fn run_by(daemon: &DaemonInfo) -> String {
+    let supervisor = daemon.supervisor.as_ref().map(Supervisor::of_info);
+    match supervisor {
+        Some(Supervisor::Nobody) => "nobody: started by hand".into(),
+        Some(supervisor) => visible(&supervisor.to_string()),
+        None => "it does not say".into(),
+    }
+}
+
 /// What `status --json` prints.
 pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
     let socket = home.socket().display().to_string();
@@ -217,7 +229,7 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             "state": "running", "pid": health.daemon.pid, "socket": health.daemon.socket,
             "uptimeSeconds": health.daemon.uptime_seconds, "startedAt": health.daemon.started_at,
             "apiVersion": health.api_version, "covenVersion": health.coven_version,
-            "sessions": health.sessions, "eventWriter": health.event_writer, "next": "coven sessions",
+            "supervisor": health.daemon.supervisor, "sessions": health.sessions, "eventWriter": health.event_writer, "next": "coven sessions",
         }),
         Status::Busy { reason, pid } => json!({
             "state": "running", "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,

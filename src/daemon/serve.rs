@@ -18,7 +18,7 @@ use log::{error, info, warn};
 use super::home::{DaemonFile, Home, HomeError};
 use super::notify::{Notifier, Teller};
 use super::settings::{BadSetting, Settings};
-use super::{activation, recover};
+use super::{activation, recover, supervisor};
 use crate::adapters::{self, ManifestSources};
 use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::client::{Client, ClientError};
@@ -268,6 +268,7 @@ fn run(
                 started_at,
                 started,
                 socket: home.socket().display().to_string(),
+                supervisor: supervisor::own().info(),
                 process: settings.process(),
             },
             connections_max: settings.connections_max,

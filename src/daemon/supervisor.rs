@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::api::SupervisorInfo;
 use crate::sys::{self, Interest};
 
 /// How long a service manager's own tool may take.
@@ -68,6 +69,66 @@ impl fmt::Display for Unit {
         let whose = if self.is_user { "user" } else { "system" };
         write!(f, "{} ({whose})", self.name)
     }
+}
+
+impl Supervisor {
+    /// As it goes over the wire.
+    pub fn info(&self) -> SupervisorInfo {
+        let kind = match self {
+            Self::Systemd(_) => "systemd",
+            Self::Launchd { .. } => "launchd",
+            Self::Nobody => "none",
+        };
+        let mut info = SupervisorInfo {
+            kind: kind.into(),
+            unit: None,
+            scope: None,
+            label: None,
+        };
+        match self {
+            Self::Systemd(unit) => {
+                info.unit = Some(unit.name.clone());
+                info.scope = Some(if unit.is_user { "user" } else { "system" }.into());
+            }
+            Self::Launchd { label } => info.label = Some(label.clone()),
+            Self::Nobody => {}
+        }
+        info
+    }
+
+    /// From what came over the wire.
+    pub fn of_info(info: &SupervisorInfo) -> Self {
+        match (&info.unit, &info.label) {
+            (Some(name), _) => Self::Systemd(Unit {
+                name: name.clone(),
+                is_user: info.scope.as_deref() == Some("user"),
+            }),
+            (None, Some(label)) => Self::Launchd {
+                label: label.clone(),
+            },
+            (None, None) => Self::Nobody,
+        }
+    }
+}
+
+/// Who runs this process.
+pub fn own() -> Supervisor {
+    let variable = |name: &str| std::env::var(name).ok();
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    of_environment(variable, &cgroup, std::process::id())
+}
+
+/// What a manager's variables say of the process `pid`. A shell in a unit has passed on those of the unit, but systemd
+/// names the process that it means (systemd.exec(5), `SYSTEMD_EXEC_PID`).
+fn of_environment(variable: impl Fn(&str) -> Option<String>, cgroup: &str, pid: u32) -> Supervisor {
+    if variable("SYSTEMD_EXEC_PID").is_some_and(|meant| meant.parse() == Ok(pid)) {
+        let unit = unit_of_cgroup(cgroup).map(Supervisor::Systemd);
+        return unit.unwrap_or(Supervisor::Nobody);
+    }
+    // What a login or a terminal starts has `0`, or the application's.
+    let label = variable("XPC_SERVICE_NAME")
+        .filter(|label| label.contains('.') && !label.starts_with("application."));
+    label.map_or(Supervisor::Nobody, |label| Supervisor::Launchd { label })
 }
 
 /// Who runs the process `pid`; `None` where that cannot be told.
@@ -280,6 +341,29 @@ mod tests {
         }
         let v1 = "9:name=systemd:/system.slice/coven.service\n8:pids:/x.service\n0::/\n";
         assert_eq!(unit_of_cgroup(v1), unit("coven.service", false));
+    }
+
+    #[test]
+    fn a_shell_inside_a_unit_passes_on_its_variables_but_not_its_supervisor() {
+        let cgroup = "0::/system.slice/coven.service\n";
+        let of = |name: &'static str, value: &'static str| {
+            let variable = move |asked: &str| (asked == name).then(|| value.to_owned());
+            of_environment(variable, cgroup, 42)
+        };
+        let own = of("SYSTEMD_EXEC_PID", "42");
+        assert_eq!(
+            own,
+            Supervisor::Systemd(unit("coven.service", false).unwrap())
+        );
+        assert_eq!(Supervisor::of_info(&own.info()), own);
+        assert_eq!(of("SYSTEMD_EXEC_PID", "41"), Supervisor::Nobody);
+        assert_eq!(of("INVOCATION_ID", "0123"), Supervisor::Nobody);
+        assert_eq!(of("XPC_SERVICE_NAME", "0"), Supervisor::Nobody);
+        let label = "dev.coven.daemon".to_owned();
+        assert_eq!(
+            of("XPC_SERVICE_NAME", "dev.coven.daemon"),
+            Supervisor::Launchd { label }
+        );
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn current_health(context: &Context) -> Health {
             started_at: daemon.started_at,
             uptime_seconds: daemon.started.elapsed().as_secs(),
             socket: daemon.socket.clone(),
+            supervisor: Some(daemon.supervisor.clone()),
         },
         sessions: SessionCounts {
             live: context.live.load(Ordering::Relaxed),

@@ -27,7 +27,7 @@ pub use routes::is_route_name;
 pub use store::PATIENCE as CHORE_PATIENCE;
 
 use crate::adapters;
-use crate::api::{ApiError, DaemonProcess, SessionId, Timestamp};
+use crate::api::{ApiError, DaemonProcess, SessionId, SupervisorInfo, Timestamp};
 use crate::redact::Redactor;
 use crate::state::{Command, Event, Reply};
 use crate::store::{Followers, Reader, WriteQueue};
@@ -73,6 +73,8 @@ pub struct Daemon {
     pub started: Instant,
     /// The path of its socket.
     pub socket: String,
+    /// Who runs it.
+    pub supervisor: SupervisorInfo,
     /// What it has to work with.
     pub process: DaemonProcess,
 }
