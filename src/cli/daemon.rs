@@ -110,7 +110,21 @@ fn unclean(pid: i32, report: &StopReport) -> CliError {
     CliError::failed("store_unavailable", message, Some("coven doctor"))
 }
 
+/// A daemon that a unit of systemd's runs is that unit's to start: one that was started by hand would be nobody's.
+fn refuse_if_supervised(home: &Home) -> Result<(), CliError> {
+    if let Status::Running(health) = control::status(home)
+        && let Some(Supervisor::Systemd(unit)) =
+            health.daemon.supervisor.as_ref().map(Supervisor::of_info)
+    {
+        let message = format!("the daemon is run by systemd unit {unit}");
+        let next = format!("{} restart {}", unit.systemctl(), unit.name);
+        return Err(CliError::failed("daemon_supervised", message, Some(&next)));
+    }
+    Ok(())
+}
+
 fn restart(home: &Home) -> Outcome {
+    refuse_if_supervised(home)?;
     let stopped = control::stop(home)?;
     let started = start(home);
     match stopped {
