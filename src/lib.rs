@@ -87,6 +87,8 @@
 //!    with that deadline.
 //! 10. A stop is bounded, whatever the store and the harnesses do. What is not on disk then is said, by session: in the
 //!     log, on stderr, and in the daemon's last answer, to whoever asked it to stop.
+//! 11. The last descriptors are not for launches, and the very last not for clients ([`sys::is_scarce`]): how sessions
+//!     are can be asked, and they can be ended, when nothing more can be started.
 //!
 //! # Room for what comes
 //!

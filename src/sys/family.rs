@@ -4,6 +4,9 @@
 //! `RLIMIT_RTTIME` is what a process passes on to all that it starts, through `fork`, `execve`, `setsid` and an empty
 //! environment, and what the kernel uses for real-time processes only (setrlimit(2)). Its soft value is made the
 //! session's mark: 2^62 microseconds and more, which is 146,000 years, so that it limits nothing.
+//!
+//! Called by harness threads, which mark and end, by the main thread, which reaps, and at start. Of sessions it knows
+//! their marks.
 
 use std::collections::HashSet;
 use std::io;
