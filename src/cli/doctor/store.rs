@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::daemon::Probe;
-use crate::api::Check;
+use crate::api::{Check, StorageHealth};
 use crate::cli::output::quoted;
 use crate::daemon::Home;
 use crate::store::{self, Inspection, Integrity, StoreError};
@@ -14,6 +14,7 @@ use crate::sys;
 
 const STORE: &str = "store";
 const DISK: &str = "disk";
+const RETENTION: &str = "retention";
 
 /// What `quick_check` may take at least, whatever the rest has taken.
 const CHECK_MIN: Duration = Duration::from_millis(300);
@@ -25,6 +26,7 @@ const FREE_NONE: u64 = 64 << 20;
 pub(super) fn checks(home: &Home, probe: &Probe, deadline: Instant, checks: &mut Vec<Check>) {
     checks.push(database(home, probe, deadline));
     checks.extend(disk(home));
+    checks.extend(probe.health().map(|health| retention(&health.storage)));
 }
 
 fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
@@ -141,6 +143,41 @@ fn disk(home: &Home) -> Option<Check> {
     } else {
         Check::pass(DISK, message)
     })
+}
+
+/// What is kept, and what has gone: an empty replay must not be a riddle.
+fn retention(storage: &StorageHealth) -> Check {
+    let limit = |limit: Option<u64>| limit.map_or("no limit".into(), bytes);
+    if let Some(most) = storage
+        .limit_bytes
+        .filter(|&most| storage.used_bytes > most)
+    {
+        let message = format!(
+            "the store takes {} of {}: what is left belongs to live sessions, or is no output",
+            bytes(storage.used_bytes),
+            bytes(most)
+        );
+        let hint = "coven kill sessions that print much, or raise COVEN_STORE_MAX_BYTES";
+        return Check::warn(RETENTION, message, hint);
+    }
+    let days = match storage.retention_days {
+        Some(days) => format!("for {days} days"),
+        None => "for ever".into(),
+    };
+    let kept = format!(
+        "output is kept {days}, {} in all, {} a session",
+        limit(storage.limit_bytes),
+        limit(storage.session_limit_bytes)
+    );
+    let gone = match storage.last_truncated_at {
+        Some(at) => format!(
+            "{} events ({}) have gone since the start, the last at {at}",
+            storage.truncated_output_events,
+            bytes(storage.truncated_output_bytes)
+        ),
+        None => "none has gone since the start".into(),
+    };
+    Check::pass(RETENTION, format!("{kept}; {gone}"))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
