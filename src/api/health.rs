@@ -226,6 +226,9 @@ pub struct DaemonProcess {
     pub path: Option<String>,
     /// Secrets are taken out of what is stored.
     pub redact: bool,
+    /// When the user's own patterns were read last; an older daemon does not say.
+    #[serde(default)]
+    pub patterns_read_at: Option<Timestamp>,
     /// Sessions that can be live at once.
     pub max_sessions: u64,
     /// Connections that can be open at once.

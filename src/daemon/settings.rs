@@ -66,6 +66,7 @@ impl Settings {
         DaemonProcess {
             path: std::env::var_os("PATH").map(|path| path.to_string_lossy().into_owned()),
             redact: self.redact,
+            patterns_read_at: None,
             max_sessions: self.sessions_max as u64,
             max_connections: self.connections_max as u64,
             open_files: limit(sys::Resource::OpenFiles),

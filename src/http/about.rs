@@ -13,7 +13,7 @@ use super::routes::Call;
 use crate::adapters::{Adapter, Registry};
 use crate::api::{
     API_VERSION, ApiError, ApiVersion, BASE_PATH, CONTRACT, Capabilities, Capability,
-    CapabilityFlags, DaemonInfo, Health, SessionCounts, VERSION,
+    CapabilityFlags, DaemonInfo, DaemonProcess, Health, SessionCounts, VERSION,
 };
 use crate::observe::metrics::{CONTENT_TYPE, METRICS, Snapshot};
 use crate::state::{Command, Event};
@@ -121,7 +121,10 @@ fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities 
         ],
         adapters: registry.adapters().iter().map(Adapter::status).collect(),
         refused_manifests: registry.refused().to_vec(),
-        process: Some(context.daemon.process.clone()),
+        process: Some(DaemonProcess {
+            patterns_read_at: Some(context.redactions.own_read_at()),
+            ..context.daemon.process.clone()
+        }),
     }
 }
 

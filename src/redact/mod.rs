@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aho_corasick::Span;
@@ -25,6 +25,8 @@ use regex_automata::{Anchored, Input, PatternID};
 use rules::{CONTEXTS, PEM_ANCHOR, PEM_BEGIN, PEM_KIND, TOKENS};
 pub use stream::Stream;
 use value::Assignment;
+
+use crate::api::Timestamp;
 
 /// The most literals that one vectorised search takes (aho-corasick's Teddy).
 const SEARCHER_MAX: usize = 60;
@@ -49,6 +51,8 @@ pub struct Redactor {
     leads: Regex,
     /// The user's own patterns, which have no words to search for first.
     own: RwLock<Option<Arc<Regex>>>,
+    /// When they were read last, in milliseconds since the epoch.
+    own_read_at: AtomicI64,
     kinds: Vec<&'static str>,
     counts: Vec<AtomicU64>,
     own_count: AtomicU64,
@@ -102,21 +106,30 @@ impl Redactor {
 
     /// As [`Redactor::new`], with the patterns of a file; a missing file is one without patterns.
     pub fn load(file: &Path) -> (Self, Vec<BadPattern>) {
+        let begun = Timestamp::now();
         let (text, unread) = read_own(file);
-        let (redactor, bad) = Self::new(&text.unwrap_or_default());
+        let (mut redactor, bad) = Self::new(&text.unwrap_or_default());
+        *redactor.own_read_at.get_mut() = begun.as_millis();
         (redactor, unread.into_iter().chain(bad).collect())
     }
 
     /// Puts the patterns that `file` has by now into force, for all that is looked at from now on, also of streams that
     /// have begun; gives back those that do not compile. Where it cannot be read, those from before stay.
     pub fn reload(&self, file: &Path) -> Vec<BadPattern> {
+        let begun = Timestamp::now();
         let (text, unread) = read_own(file);
         let Some(text) = text else {
             return unread.into_iter().collect();
         };
         let (own, bad) = compile_own(&text);
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = own.map(Arc::new);
+        self.own_read_at.store(begun.as_millis(), Ordering::Relaxed);
         bad
+    }
+
+    /// When the user's patterns in force were read: a file that is newer than that is not in force.
+    pub fn own_read_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.own_read_at.load(Ordering::Relaxed))
     }
 
     /// The user's patterns in force.
@@ -156,6 +169,7 @@ impl Redactor {
             prefixes,
             leads,
             own: RwLock::new(own.map(Arc::new)),
+            own_read_at: AtomicI64::new(0),
             kinds,
             counts,
             own_count: AtomicU64::new(0),

@@ -437,7 +437,7 @@ fn under_a_unit_what_to_do_is_the_units_command() {
     assert!(hint.starts_with(edit), "{hint}");
     fs::write(coven.home().join("redact.txt"), "x\n").unwrap();
     let hint = assert_check(&doctor(&coven), "redaction", "warn", &[]);
-    assert_eq!(hint, "systemctl --user restart coven.service");
+    assert_eq!(hint, "systemctl --user reload coven.service");
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     let unit = format!("ActiveState=inactive MainPID=0 Environment=COVEN_HOME={home}");
     systemctl(&coven, false, &unit);
@@ -531,7 +531,7 @@ fn a_manifest_that_is_refused_fails_and_one_that_is_not_read_yet_warns() {
 }
 
 #[test]
-fn a_pattern_that_is_refused_fails_and_a_changed_one_needs_a_restart() {
+fn a_pattern_that_is_refused_fails_and_a_changed_one_needs_a_reload() {
     let coven = Coven::start();
     let file = coven.home().join("redact.txt");
     assert_check(&doctor(&coven), "redaction", "pass", &["built-in"]);
@@ -544,9 +544,12 @@ fn a_pattern_that_is_refused_fails_and_a_changed_one_needs_a_restart() {
     );
     fs::write(&file, "fine\n").unwrap();
     let hint = assert_check(&doctor(&coven), "redaction", "warn", &["has changed"]);
-    assert_eq!(hint, "coven daemon restart");
-    assert_eq!(coven.cli(["daemon", "restart"]).code, 0);
-    assert_check(&doctor(&coven), "redaction", "pass", &["every pattern"]);
+    assert_eq!(hint, format!("kill -HUP {}", coven.daemon_pid()));
+    assert_eq!(coven.shell(&hint).code, 0);
+    eventually("the file is in force", || {
+        let report = doctor(&coven).to_string();
+        report.contains("every pattern")
+    });
     let coven = Coven::start_with_env("COVEN_REDACT", "off");
     assert_check(&doctor(&coven), "redaction", "warn", &["COVEN_REDACT=off"]);
 }

@@ -183,7 +183,9 @@ fn redaction(home: &Home, probe: &Probe) -> Check {
     let file = home.redact_file();
     let shown = file.display();
     let (_, bad) = Redactor::load(&file);
-    let restart = probe.service.restart();
+    let reload = probe
+        .health()
+        .map(|health| probe.service.reload(health.daemon.pid));
     if !bad.is_empty() {
         let each = bad.iter().map(|bad| match bad.line {
             // The file itself.
@@ -198,25 +200,29 @@ fn redaction(home: &Home, probe: &Probe) -> Check {
             "not in force in {shown}: {}",
             each.collect::<Vec<_>>().join("; ")
         );
-        let hint = match probe.health() {
-            Some(_) => format!("mend the pattern, then {restart}"),
+        let hint = match reload {
+            Some(reload) => format!("mend the pattern, then {reload}"),
             None => "mend the pattern".into(),
         };
         return Check::fail(REDACTION, message, hint);
     }
     if probe.process().is_some_and(|process| !process.redact) {
         let message = "COVEN_REDACT=off: secrets are stored as they come";
+        let restart = probe.service.restart();
         return Check::warn(REDACTION, message, format!("unset COVEN_REDACT; {restart}"));
     }
     let changed = file.metadata().and_then(|meta| meta.modified());
-    let started = probe.health().map(|health| health.daemon.started_at);
-    match (changed, started) {
-        (Ok(changed), Some(started)) if since_epoch(changed) > started.as_millis() => {
-            let message = format!("{shown} has changed since the daemon started");
-            Check::warn(REDACTION, message, restart)
+    let read_at = probe.process().and_then(|process| process.patterns_read_at);
+    let read_at = read_at.or(probe.health().map(|health| health.daemon.started_at));
+    match (changed, read_at, reload) {
+        (Ok(changed), Some(read_at), Some(reload))
+            if since_epoch(changed) > read_at.as_millis() =>
+        {
+            let message = format!("{shown} has changed since the daemon read it");
+            Check::warn(REDACTION, message, reload)
         }
-        (Ok(_), _) => Check::pass(REDACTION, format!("every pattern of {shown} can be used")),
-        (Err(_), _) => Check::pass(REDACTION, "on, with the built-in patterns"),
+        (Ok(_), ..) => Check::pass(REDACTION, format!("every pattern of {shown} can be used")),
+        (Err(_), ..) => Check::pass(REDACTION, "on, with the built-in patterns"),
     }
 }
 

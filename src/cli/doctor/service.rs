@@ -53,6 +53,15 @@ impl Service {
         self.command("restart", "coven daemon restart")
     }
 
+    /// The command that has it read its patterns and manifests again; its process is `pid`.
+    pub(super) fn reload(&self, pid: u32) -> String {
+        match &self.runs {
+            // It knows no such command.
+            Some(Supervisor::Launchd { .. }) => format!("kill -HUP {pid}"),
+            _ => self.command("reload", &format!("kill -HUP {pid}")),
+        }
+    }
+
     /// The command that stops it.
     pub(super) fn stop(&self) -> String {
         self.command("stop", "coven daemon stop")
