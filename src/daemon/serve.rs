@@ -280,6 +280,8 @@ fn run(
     announce(home, started_at)?;
     ready();
     teller.ready();
+    // What the rules' compilation needed, a megabyte.
+    sys::release_free_memory();
     // Dropped, it ends the watchdog.
     let (_watching, end) = bounded(0);
     notifier

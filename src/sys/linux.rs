@@ -166,6 +166,16 @@ pub fn keep_inherited_descriptors() {
     }
 }
 
+/// Gives memory that is free, but still the allocator's, back to the system: glibc keeps what lies between other
+/// things (malloc_trim(3)). Elsewhere allocators do it by themselves.
+pub fn release_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes an integer, and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// What this process uses now, from proc(5); `None` where that is not mounted.
 pub fn own_usage() -> Option<OwnUsage> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
