@@ -19,7 +19,7 @@ const EVENTS: &[&str] = &[
 #[rustfmt::skip]
 const CODES: &[&str] = &[
     "ambiguous_id", "daemon_already_running", "daemon_locked", "daemon_not_running", "daemon_start_failed",
-    "daemon_stop_failed", "daemon_unreachable", "external_session_not_killable", "harness_not_found", "home_refused",
+    "daemon_stop_failed", "daemon_supervised", "daemon_unreachable", "external_session_not_killable", "harness_not_found", "home_refused",
     "idempotency_conflict", "input_backlog_full", "input_not_accepted", "internal_error", "invalid_request",
     "invalid_setting", "io_error", "kill_failed", "launch_failed", "log_not_found", "method_not_allowed",
     "not_external_session", "not_found", "output_exists", "payload_too_large", "project_root_violation",
