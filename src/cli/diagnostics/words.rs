@@ -24,7 +24,7 @@ const CODES: &[&str] = &[
     "invalid_setting", "io_error", "kill_failed", "launch_failed", "log_not_found", "method_not_allowed",
     "not_external_session", "not_found", "output_exists", "payload_too_large", "project_root_violation",
     "request_too_large", "send_input_failed", "session_id_conflict", "session_live", "session_not_found",
-    "session_not_live", "shutting_down", "socket_path_too_long", "store_not_found", "store_unavailable",
+    "session_not_live", "shutting_down", "socket_path_too_long", "socket_refused", "store_not_found", "store_unavailable",
     "too_many_connections", "too_many_sessions", "unknown", "unsupported_api_version", "usage",
 ];
 
