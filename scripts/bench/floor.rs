@@ -14,6 +14,8 @@ pub fn run(args: &[String]) {
         "echo" => echo(&args[1]),
         "nothing" => {}
         "emit" => emit(prompt.parse().unwrap()),
+        "tick" => lines(prompt.parse().unwrap(), Duration::from_millis(5)),
+        "second" => lines(prompt.parse().unwrap(), Duration::from_secs(1)),
         other => panic!("no such program: {other}"),
     }
 }
@@ -97,4 +99,26 @@ fn emit(bytes: usize) {
         out.write_all(&lines[..n]).unwrap();
         left -= n;
     }
+}
+
+/// So many lines, one after each pause: each is the time at which it is written.
+fn lines(count: usize, pause: Duration) {
+    let mut out = std::io::stdout().lock();
+    for _ in 0..count {
+        std::thread::sleep(pause);
+        let line = format!("{}\n", monotonic_nanos());
+        out.write_all(line.as_bytes()).unwrap();
+        out.flush().unwrap();
+    }
+}
+
+/// The clock that all processes share, and nobody sets (clock_gettime(2), CLOCK_MONOTONIC).
+pub fn monotonic_nanos() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the struct outlives the call, which fills it.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub struct Lab {
     root: PathBuf,
+    env: Vec<(&'static str, &'static str)>,
 }
 
 impl Lab {
@@ -34,7 +35,16 @@ impl Lab {
         for dir in ["home", "home/adapters"] {
             fs::set_permissions(root.join(dir), fs::Permissions::from_mode(0o700)).unwrap();
         }
-        Self { root }
+        Self {
+            root,
+            env: Vec::new(),
+        }
+    }
+
+    /// A variable more for the daemon.
+    pub fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.env.push((name, value));
+        self
     }
 
     /// Makes `--floor NAME` of this binary a harness of that name; its prompt is the last argument.
@@ -70,6 +80,7 @@ impl Lab {
             .args(args)
             .env("COVEN_HOME", self.home())
             .env("PATH", path)
+            .envs(self.env.iter().copied())
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -4,12 +4,16 @@
 //! One file a subject, and a line in [`SUBJECTS`]. The bare programs are this binary again, started with `--floor`.
 
 mod floor;
+mod follower;
 mod health;
 mod idle;
 mod lab;
 mod launch;
+mod many;
 mod output;
+mod read;
 mod report;
+mod start;
 
 use std::process::ExitCode;
 
@@ -24,6 +28,10 @@ const SUBJECTS: &[Subject] = &[
     ("idle", idle::measure),
     ("launch", launch::measure),
     ("output", output::measure),
+    ("follower", follower::measure),
+    ("read", read::measure),
+    ("many", many::measure),
+    ("start", start::measure),
 ];
 
 fn main() -> ExitCode {

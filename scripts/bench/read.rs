@@ -1,0 +1,114 @@
+//! Reading: a page at the end of a long session, beside the same of a short one; and all of a large one through the API,
+//! beside a bare `SELECT`.
+
+use std::time::Instant;
+
+use rusqlite::{Connection, params};
+
+use super::lab::Lab;
+use super::report::{Reach, Report, Samples};
+
+const SHORT: u64 = 2000;
+
+pub fn measure(report: &mut Report) {
+    pages(report);
+    everything(report);
+}
+
+fn pages(report: &mut Report) {
+    let lab = Lab::start();
+    let long = report.rounds(1_000_000) as u64;
+    let ids = [SHORT, long].map(|events| filled(&lab, events));
+    let mut client = lab.client();
+    let mut samples: [Samples; 2] = Default::default();
+    for _ in 0..report.rounds(500) {
+        for ((id, events), samples) in ids.iter().zip([SHORT, long]).zip(&mut samples) {
+            let after = events - 1000;
+            let begun = Instant::now();
+            client.get(&format!("/events?sessionId={id}&afterSeq={after}"));
+            samples.add(begun.elapsed());
+        }
+    }
+    let [mut short, mut long_page] = samples;
+    let what = format!("a page of 1000 at the end of {long} events, p50");
+    let (measured, floor) = (long_page.percentile(50), short.percentile(50));
+    report.add(&what, "ms", measured, floor, Reach::Ratio(1.2));
+}
+
+/// A session with so many events, put there while no daemon runs.
+pub fn filled(lab: &Lab, events: u64) -> String {
+    let mut client = lab.client();
+    let id = lab.launch(&mut client, "hello", "x");
+    lab.wait_for_end(&mut client, &id);
+    lab.coven(&["daemon", "stop"]);
+    let mut database = Connection::open(lab.database()).unwrap();
+    let (num, last): (i64, i64) = database
+        .query_row(
+            "SELECT num, last_seq FROM sessions WHERE id = ?1",
+            [&id],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    let transaction = database.transaction().unwrap();
+    let mut insert = transaction
+        .prepare("INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, 'output', 1764000000000, ?2)")
+        .unwrap();
+    for seq in last + 1..=events as i64 {
+        let payload =
+            format!(r#"{{"data":"a line of no interest, number {seq}\n","stream":"stdout"}}"#);
+        insert.execute(params![(num << 32) | seq, payload]).unwrap();
+    }
+    drop(insert);
+    let sql = "UPDATE sessions SET last_seq = ?2 WHERE num = ?1";
+    transaction.execute(sql, params![num, events]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    lab.coven(&["daemon", "start"]);
+    id
+}
+
+fn everything(report: &mut Report) {
+    let lab = Lab::new();
+    lab.harness("emit");
+    lab.coven(&["daemon", "start"]);
+    let bytes = report.rounds(100_000_000);
+    let mut client = lab.client();
+    let id = lab.launch(&mut client, "emit", &bytes.to_string());
+    lab.wait_for_end(&mut client, &id);
+    let mut best = (0.0_f64, 0.0_f64);
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let mut after = 0;
+        loop {
+            let body = client.get(&format!("/events?sessionId={id}&afterSeq={after}"));
+            // The cursor stands at the end: no client need read the events for it.
+            let tail = str::from_utf8(&body[body.len() - 60..]).unwrap();
+            let (_, cursor) = tail.split_once("\"afterSeq\":").unwrap();
+            let (cursor, rest) = cursor.split_once('}').unwrap();
+            after = cursor.parse::<u64>().unwrap();
+            if rest.ends_with("false}") {
+                break;
+            }
+        }
+        best.0 = best
+            .0
+            .max(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64());
+
+        let bare = Connection::open(lab.database()).unwrap();
+        let begun = Instant::now();
+        let mut select = bare
+            .prepare("SELECT key, kind, created_at, payload_json FROM events ORDER BY key")
+            .unwrap();
+        let mut rows = select.query([]).unwrap();
+        let mut sum = 0;
+        while let Some(row) = rows.next().unwrap() {
+            sum += row.get_ref(3).unwrap().as_str().unwrap().len();
+        }
+        assert!(sum >= bytes);
+        best.1 = best
+            .1
+            .max(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64());
+    }
+    let what = "100 MB of events through the API";
+    report.add(what, "MB/s", best.0, best.1, Reach::RatioAtLeast(0.5));
+}
