@@ -11,7 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
-use super::schema::{APPLICATION_ID, VERSION, open_for_reading, pragma};
+use super::schema::{VERSION, known_version, open_for_reading};
 
 /// How long another connection's lock is waited for: a daemon that starts replays the log under one.
 const BUSY_PATIENCE: Duration = Duration::from_millis(500);
@@ -48,16 +48,7 @@ pub enum Integrity {
 /// [`StoreError::Foreign`], [`StoreError::Newer`], or what SQLite says.
 pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspection, StoreError> {
     let connection = open(path, is_alone)?;
-    let schema: i64 = pragma(&connection, "user_version")?;
-    let application: i32 = pragma(&connection, "application_id")?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables > 0 && application != APPLICATION_ID {
-        return Err(StoreError::Foreign);
-    }
-    if schema > VERSION as i64 {
-        return Err(StoreError::Newer { found: schema });
-    }
+    let schema = known_version(&connection)?;
     Ok(Inspection {
         schema,
         known_schema: VERSION as i64,

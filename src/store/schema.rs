@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::api::ApiError;
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
-pub(super) const APPLICATION_ID: i32 = 0x436f_766e;
+const APPLICATION_ID: i32 = 0x436f_766e;
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
 const MIGRATIONS: [&str; 3] = [
@@ -201,17 +201,8 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    let version: i64 = pragma(&connection, "user_version")?;
-    let application: i32 = pragma(&connection, "application_id")?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-    if tables > 0 && application != APPLICATION_ID {
-        return Err(StoreError::Foreign);
-    }
-    if version > VERSION as i64 {
-        return Err(StoreError::Newer { found: version });
-    }
-    if tables == 0 {
+    let version = known_version(&connection)?;
+    if version == 0 {
         // Only before the first table has this an effect (SQLite, PRAGMA auto_vacuum).
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     }
@@ -229,6 +220,24 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     connection.set_prepared_statement_cache_capacity(32);
     migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
     Ok(connection)
+}
+
+/// The database's schema version; 0 for one that is empty.
+///
+/// # Errors
+/// [`StoreError::Foreign`], [`StoreError::Newer`], or what SQLite says.
+pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> {
+    let version: i64 = pragma(connection, "user_version")?;
+    let application: i32 = pragma(connection, "application_id")?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables > 0 && application != APPLICATION_ID {
+        return Err(StoreError::Foreign);
+    }
+    if version > VERSION as i64 {
+        return Err(StoreError::Newer { found: version });
+    }
+    Ok(version)
 }
 
 /// A connection that can only read, and sees the last commit of whoever writes.
