@@ -9,13 +9,17 @@ use serde_json::json;
 use super::output::{Out, visible};
 use super::{CliError, Home, Outcome};
 use crate::api::{DaemonInfo, StopReport};
-use crate::daemon::control::{self, StartReport, Started, Status, StopOutcome};
+use crate::daemon::control::{self, StartReport, Started, Status};
+use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{ServeOptions, serve};
 use crate::sys;
 
 /// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
 const STOPPED: u8 = 3;
+
+/// Where a service manager has the socket.
+const AWAITED: &str = "the service manager listens, and starts it with the first client";
 
 /// Start, stop and look at the daemon.
 #[derive(FromArgs)]
@@ -81,18 +85,28 @@ pub(super) fn run(args: Args) -> Outcome {
 }
 
 fn start(home: &Home) -> Outcome {
-    let (what, pid) = match control::start(home)? {
-        Started::New(pid) => ("started", Some(pid)),
-        Started::Already(pid) => ("already running", pid),
+    say_started(home, control::start(home, &remark)?)
+}
+
+fn say_started(home: &Home, started: Started) -> Outcome {
+    let (what, pid) = match started {
+        Started::New(pid) => ("started".into(), Some(pid)),
+        Started::ByUnit(pid, unit) => (format!("started by {}", Supervisor::Systemd(unit)), pid),
+        Started::Already(pid) => ("already running".into(), pid),
     };
     let pid = pid.map(|pid| format!("pid {pid}, ")).unwrap_or_default();
     let socket = visible(&home.socket().display().to_string());
-    Out::new().line(&format!("{what} ({pid}socket {socket})"))?;
+    Out::new().line(&format!("{} ({pid}socket {socket})", visible(&what)))?;
     Ok(0)
 }
 
+/// What went another way than it should have, and is no failure.
+pub(super) fn remark(text: &str) {
+    let _ = writeln!(io::stderr(), "coven: {}", visible(text));
+}
+
 fn stop(home: &Home) -> Outcome {
-    let said = match control::stop(home)? {
+    let said = match stop::stop(home, &remark)? {
         StopOutcome::Ended { pid, told: true } => format!("stopped (pid {pid})"),
         StopOutcome::Ended { pid, told: false } => {
             format!("stopped (pid {pid}), by a signal: whether everything is on disk, its log says")
@@ -110,23 +124,11 @@ fn unclean(pid: i32, report: &StopReport) -> CliError {
     CliError::failed("store_unavailable", message, Some("coven doctor"))
 }
 
-/// A daemon that a unit of systemd's runs is that unit's to start: one that was started by hand would be nobody's.
-fn refuse_if_supervised(home: &Home) -> Result<(), CliError> {
-    if let Status::Running(health) = control::status(home)
-        && let Some(Supervisor::Systemd(unit)) =
-            health.daemon.supervisor.as_ref().map(Supervisor::of_info)
-    {
-        let message = format!("the daemon is run by systemd unit {unit}");
-        let next = format!("{} restart {}", unit.systemctl(), unit.name);
-        return Err(CliError::failed("daemon_supervised", message, Some(&next)));
-    }
-    Ok(())
-}
-
 fn restart(home: &Home) -> Outcome {
-    refuse_if_supervised(home)?;
-    let stopped = control::stop(home)?;
-    let started = start(home);
+    let (stopped, started) = stop::restart(home, &remark)?;
+    let started = started
+        .map_err(CliError::from)
+        .and_then(|started| say_started(home, started));
     match stopped {
         // What is lost comes before why it does not start again: the next start says that.
         StopOutcome::Unclean { pid, report } => Err(unclean(pid, &report)),
@@ -144,7 +146,7 @@ fn status(home: &Home, json: bool) -> Outcome {
     }
     Ok(match status {
         Status::Running(_) | Status::Busy { .. } => 0,
-        Status::Stopped => STOPPED,
+        Status::Stopped { .. } => STOPPED,
         Status::Stale { .. } | Status::Unsupported { .. } => 1,
     })
 }
@@ -189,11 +191,12 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             facts.push(("next", "wait, or close some of its connections".into()));
             facts
         }
-        Status::Stopped => vec![
-            ("state", "stopped".into()),
-            ("socket", socket),
-            ("next", "coven daemon start".into()),
-        ],
+        Status::Stopped { is_awaited } => {
+            let mut facts = vec![("state", "stopped".into()), ("socket", socket)];
+            facts.extend(is_awaited.then(|| ("reason", AWAITED.to_owned())));
+            facts.push(("next", "coven daemon start".into()));
+            facts
+        }
         Status::Stale {
             reason,
             pid,
@@ -249,8 +252,8 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             "state": "running", "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "next": "wait, or close some of its connections",
         }),
-        Status::Stopped => json!({
-            "state": "stopped", "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
+        Status::Stopped { is_awaited } => json!({
+            "state": "stopped", "reason": is_awaited.then_some(AWAITED), "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
             "next": "coven daemon start",
         }),
         Status::Stale {

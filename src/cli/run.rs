@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
+use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::output::Out;
 use super::time::parse_duration;
@@ -170,10 +171,13 @@ fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord,
 fn connect_or_start(home: &Home) -> Result<Client, CliError> {
     match Client::connect(&home.socket()) {
         Err(ClientError::NotRunning { .. }) => {
-            if let Started::New(pid) = control::start(home)?
-                && io::stderr().is_terminal()
-            {
-                let _ = writeln!(io::stderr(), "coven: started the daemon (pid {pid})");
+            let by = match control::start(home, &remark)? {
+                Started::New(pid) => Some(format!("pid {pid}")),
+                Started::ByUnit(_, unit) => Some(format!("{unit}, by systemd")),
+                Started::Already(_) => None,
+            };
+            if let (Some(by), true) = (by, io::stderr().is_terminal()) {
+                remark(&format!("started the daemon ({by})"));
             }
             connect(home)
         }

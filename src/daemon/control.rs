@@ -1,4 +1,6 @@
-//! The daemon from outside: is it running, start it, stop it. Runs in the CLI's process.
+//! The daemon from outside: is it running, start it. Runs in the CLI's process.
+//!
+//! Where systemd has a unit for it, systemd is asked to start it: a daemon that was started by hand is nobody's.
 
 use std::ffi::CString;
 use std::fmt;
@@ -12,19 +14,17 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::home::{Home, HomeError};
-use crate::api::{Health, StopReport};
+use super::supervisor::{self, Unit};
+use crate::api::Health;
 use crate::client::{Client, ClientError};
 use crate::harness::SESSION_VARIABLE;
 use crate::sys::{self, Interest, Peer};
 
 /// How long health may take before the daemon counts as one that does not answer.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a start may take: opening a large store after a crash replays its log.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long a stop may take: the grace of the harnesses, and the daemon's own patience with its store.
-const STOP_PATIENCE: Duration = Duration::from_secs(90);
 
 /// What is to be seen of a daemon.
 #[derive(Debug)]
@@ -39,7 +39,10 @@ pub enum Status {
         pid: Option<i32>,
     },
     /// Nothing is there.
-    Stopped,
+    Stopped {
+        /// But a service manager listens on the socket, and starts it with the first client.
+        is_awaited: bool,
+    },
     /// Something is there that does not answer, or was left behind.
     Stale {
         /// What was found.
@@ -61,30 +64,14 @@ pub enum Status {
 pub enum Started {
     /// A new daemon, with this pid.
     New(u32),
+    /// systemd has started its unit, whose daemon has this pid, if that could be learned.
+    ByUnit(Option<u32>, Unit),
     /// It was running, with this pid, if that could be learned.
     Already(Option<u32>),
 }
 
-/// What came of a stop.
-#[derive(Debug)]
-pub enum StopOutcome {
-    /// It ran, and has ended.
-    Ended {
-        /// Its process.
-        pid: i32,
-        /// It has said that everything is on disk. One that takes no connection is ended by a signal, and says nothing.
-        told: bool,
-    },
-    /// It ran, and has ended, but not everything is on disk.
-    Unclean {
-        /// Its process.
-        pid: i32,
-        /// What is not.
-        report: StopReport,
-    },
-    /// It did not run.
-    NotRunning,
-}
+/// Who is told what went another way than it should have.
+pub type Remark<'a> = &'a dyn Fn(&str);
 
 /// Why a start or stop failed, with the code and the next command that the CLI prints.
 #[derive(Debug)]
@@ -122,7 +109,7 @@ impl ControlError {
         }
     }
 
-    fn stop(message: impl fmt::Display) -> Self {
+    pub(super) fn stop(message: impl fmt::Display) -> Self {
         Self {
             code: "daemon_stop_failed".into(),
             message: message.to_string(),
@@ -130,9 +117,6 @@ impl ControlError {
         }
     }
 }
-
-/// How long a stop waits for a daemon that has begun to start to answer.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The one line that a daemon in the background says to who started it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,7 +140,16 @@ pub struct StartReport {
 
 /// Looks at the daemon of `home`, changing nothing.
 pub fn status(home: &Home) -> Status {
-    let unanswered = match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
+    let socket = home.socket();
+    // To connect would be to start it. systemd is asked only where a socket is there, and no daemon.
+    if socket.exists()
+        && daemon_pid(home).is_none()
+        && !is_locked(home)
+        && supervisor::listens(&socket)
+    {
+        return Status::Stopped { is_awaited: true };
+    }
+    let unanswered = match Client::connect_within(&socket, HEALTH_PATIENCE) {
         Ok((_, health)) => return Status::Running(Box::new(health)),
         Err(ClientError::UnsupportedVersion { found }) => return Status::Unsupported { found },
         Err(ClientError::Api { error, .. }) => {
@@ -185,7 +178,7 @@ pub fn status(home: &Home) -> Status {
             locked,
         }
     } else {
-        Status::Stopped
+        Status::Stopped { is_awaited: false }
     }
 }
 
@@ -204,20 +197,36 @@ pub fn daemon_pid(home: &Home) -> Option<i32> {
     (daemon.pid > 1 && daemon.process_mark.as_ref() == Some(&mark)).then_some(daemon.pid)
 }
 
-/// Starts the daemon of `home` in the background, unless it runs; returns when health has answered.
+/// Starts the daemon of `home` in the background, unless it runs; returns when health has answered. systemd starts it if
+/// it has a unit for it, and can.
 ///
 /// # Errors
 /// [`ControlError`]
-pub fn start(home: &Home) -> Result<Started, ControlError> {
+pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
     if let Some(already) = running(home)? {
         return Ok(already);
     }
-    home.prepare()?;
+    let unit = supervisor::unit_of_home(home.path());
+    // The home of a unit is its user's, who may be another than this one.
+    if unit.is_none() {
+        home.prepare()?;
+    }
     // Starters take their turn on the home itself: all but the first find a daemon that answers.
-    let turn = File::open(home.path()).map_err(ControlError::start)?;
-    turn.lock().map_err(ControlError::start)?;
+    let turn = match File::open(home.path()) {
+        Err(err) if unit.is_none() => return Err(ControlError::start(err)),
+        turn => turn.ok(),
+    };
+    if let Some(turn) = &turn {
+        turn.lock().map_err(ControlError::start)?;
+    }
     if let Some(already) = running(home)? {
         return Ok(already);
+    }
+    if let Some(unit) = unit {
+        if let Some(started) = start_unit(home, &unit, remark)? {
+            return Ok(started);
+        }
+        home.prepare()?;
     }
     let log = home.log_file();
     // Where the runtime's last words go, should the daemon abort.
@@ -249,6 +258,47 @@ pub fn start(home: &Home) -> Result<Started, ControlError> {
             next,
         }),
     }
+}
+
+/// Has systemd start `unit`; `None` if it cannot be asked to.
+pub(super) fn start_unit(
+    home: &Home,
+    unit: &Unit,
+    remark: Remark<'_>,
+) -> Result<Option<Started>, ControlError> {
+    let systemctl = |verb| supervisor::systemctl(unit, &[verb], Instant::now() + START_PATIENCE);
+    let state = || {
+        let deadline = Instant::now() + supervisor::TOOL_PATIENCE;
+        supervisor::unit_state(unit, deadline).unwrap_or_default()
+    };
+    // That many starts in a row are a loop if nobody asks for them, and are refused (systemd.unit(5),
+    // `StartLimitBurst=`). Here somebody does.
+    if state().active == "failed" {
+        let _ = systemctl("reset-failed");
+    }
+    let mut started = systemctl("start");
+    if started.is_err() && state().result == "start-limit-hit" && systemctl("reset-failed").is_ok()
+    {
+        started = systemctl("start");
+    }
+    let Err(reason) = started else {
+        // A unit that tells when it is ready (`Type=notify`) has started when the daemon serves.
+        return Ok(match running(home)? {
+            Some(Started::Already(pid)) => Some(Started::ByUnit(pid, unit.clone())),
+            // It does not tell, or serves another home.
+            _ => None,
+        });
+    };
+    // It has tried, or still does: one that is started by hand would get in its way.
+    if ["failed", "activating"].contains(&state().active.as_str()) {
+        let mut error = ControlError::start(format!("{unit} has not started: {reason}"));
+        error.next = unit.journal();
+        return Err(error);
+    }
+    remark(&format!(
+        "systemd does not start {unit}: {reason}; starting the daemon by hand"
+    ));
+    Ok(None)
 }
 
 /// Whether a daemon answers; one that speaks another contract is an error, since it holds the socket.
@@ -326,144 +376,7 @@ fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
     serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
-/// Stops the daemon of `home`, if it runs; returns when its process has ended.
-///
-/// # Errors
-/// [`ControlError`]; [`StopOutcome::Unclean`] is none.
-pub fn stop(home: &Home) -> Result<StopOutcome, ControlError> {
-    // A start that is under way comes first: what it starts cannot be asked yet. Without a home there is none.
-    if let Ok(turn) = File::open(home.path()) {
-        turn.lock().map_err(ControlError::stop)?;
-    }
-    let Some(pid) = running_pid(home)? else {
-        return Ok(StopOutcome::NotRunning);
-    };
-    // Before the signal: the descriptor names this process, whatever its pid becomes.
-    let watch = match sys::exit_watch(pid) {
-        Ok(watch) => watch,
-        Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(StopOutcome::NotRunning),
-        Err(err) => return Err(ControlError::stop(err)),
-    };
-    let deadline = Instant::now() + STOP_PATIENCE;
-    let asked = ask_to_stop(home);
-    if let Asked::Unheard | Asked::CutOff = asked {
-        match sys::signal_watched(&watch, pid, libc::SIGTERM) {
-            Err(err) if err.raw_os_error() != Some(libc::ESRCH) => {
-                return Err(ControlError::stop(err));
-            }
-            _ => {}
-        }
-    }
-    if !sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).map_err(ControlError::stop)? {
-        let seconds = STOP_PATIENCE.as_secs();
-        let mut error = ControlError::stop(format!(
-            "the daemon (pid {pid}) has not ended within {seconds} s"
-        ));
-        error.next = format!("kill -9 {pid}");
-        return Err(error);
-    }
-    match asked {
-        Asked::Answered(report) if !report.clean => Ok(StopOutcome::Unclean { pid, report }),
-        Asked::CutOff => {
-            let mut error = ControlError::stop(format!(
-                "the daemon (pid {pid}) has ended without a word on whether everything is on disk: \
-                 was it killed?"
-            ));
-            error.next = "coven logs --lines 20".into();
-            Err(error)
-        }
-        Asked::Answered(_) => Ok(StopOutcome::Ended { pid, told: true }),
-        Asked::Unheard | Asked::TimedOut => Ok(StopOutcome::Ended { pid, told: false }),
-    }
-}
-
-/// What came of asking the daemon to stop.
-enum Asked {
-    /// It has, and said how it went.
-    Answered(StopReport),
-    /// It has not been asked: it takes no connection, or does not know the route.
-    Unheard,
-    /// It has been asked, and the connection broke.
-    CutOff,
-    /// It has been asked, and is not done.
-    TimedOut,
-}
-
-/// Asks the daemon to stop, over its socket: the answer, its last, says what is not on disk. A signal says nothing, and
-/// an exit code is only for a parent to see (wait(2)).
-fn ask_to_stop(home: &Home) -> Asked {
-    let Ok((mut client, _)) = Client::connect_within(&home.socket(), HEALTH_PATIENCE) else {
-        return Asked::Unheard;
-    };
-    if client.set_patience(STOP_PATIENCE).is_err() {
-        return Asked::Unheard;
-    }
-    match client.post("/daemon/stop", &()) {
-        Ok(report) => Asked::Answered(report),
-        Err(err) if err.is_timeout() => Asked::TimedOut,
-        Err(ClientError::Io(_)) => Asked::CutOff,
-        Err(_) => Asked::Unheard,
-    }
-}
-
-/// The status, once a daemon that holds the lock and does not answer yet has had the time to.
-fn settled_status(home: &Home) -> Status {
-    let deadline = Instant::now() + SETTLE_PATIENCE;
-    let watch = sys::LogWatch::new(home.path());
-    loop {
-        let status = status(home);
-        let is_starting = matches!(
-            status,
-            Status::Stale {
-                locked: true,
-                pid: None,
-                ..
-            }
-        );
-        // Its socket and daemon.json are new in the home.
-        let Ok(watch) = &watch else { return status };
-        if !is_starting || Instant::now() >= deadline {
-            return status;
-        }
-        let _ = sys::poll(&mut [Interest::readable(watch)], Some(deadline));
-        watch.clear();
-    }
-}
-
-/// Who is to be stopped. A pid that a daemon gives is its own only in its own PID namespace: it is believed if the
-/// kernel says the same, or if the process on record is still that process.
-fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
-    let claimed = match settled_status(home) {
-        Status::Running(health) => i32::try_from(health.daemon.pid).ok(),
-        Status::Busy { pid, .. } => pid,
-        Status::Stopped | Status::Stale { locked: false, .. } => return Ok(None),
-        Status::Stale { pid: Some(pid), .. } => return Ok(Some(pid)),
-        Status::Stale {
-            reason, pid: None, ..
-        } => {
-            let mut error = ControlError::stop(reason);
-            let lock = home.lock_file();
-            error.next = format!("fuser -v {}, to see which process that is", lock.display());
-            return Err(error);
-        }
-        Status::Unsupported { .. } => listener_pid(home),
-    };
-    match claimed {
-        Some(pid) if daemon_pid(home) == Some(pid) || listener_pid(home) == Some(pid) => {
-            Ok(Some(pid))
-        }
-        _ => {
-            let mut error = ControlError::stop(
-                "the daemon answers, but which process it is cannot be told from here",
-            );
-            error.next =
-                "stop it where it was started: in its container, or by its supervisor".into();
-            Err(error)
-        }
-    }
-}
-
-fn listener_pid(home: &Home) -> Option<i32> {
+pub(super) fn listener_pid(home: &Home) -> Option<i32> {
     listener(home)?.pid
 }
 

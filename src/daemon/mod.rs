@@ -1,6 +1,6 @@
 //! The daemon's life: its home, its lock, how it is started, serves, and stops.
 //!
-//! [`serve`] runs in the daemon's process and puts its threads together; [`control`] and [`supervisor`] run in the
+//! [`serve`] runs in the daemon's process and puts its threads together; [`control`], [`stop`] and [`supervisor`] run in the
 //! CLI's: they start, stop and look at it from outside, and tell who else does. None of them knows what a session is.
 
 mod activation;
@@ -10,6 +10,7 @@ mod notify;
 mod recover;
 mod serve;
 mod settings;
+pub mod stop;
 pub mod supervisor;
 
 pub use home::{DaemonFile, Home, HomeError};

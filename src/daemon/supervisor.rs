@@ -4,11 +4,13 @@
 //! that hangs, or is not there, is no failure.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::Home;
 use crate::api::SupervisorInfo;
 use crate::sys::{self, Interest};
 
@@ -20,6 +22,9 @@ const TOOL_OUTPUT_MAX: usize = 1 << 20;
 
 /// The name that our own unit has.
 pub const UNIT: &str = "coven.service";
+
+/// The one that starts it with its first client.
+const SOCKET_UNIT: &str = "coven.socket";
 
 /// Who runs a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +56,12 @@ impl Unit {
             true => "systemctl --user",
             false => "sudo systemctl",
         }
+    }
+
+    /// The command that shows what it has said last.
+    pub fn journal(&self) -> String {
+        let journalctl = self.systemctl().replace("systemctl", "journalctl");
+        format!("{journalctl} -u {} -n 20", self.name)
     }
 }
 
@@ -212,8 +223,95 @@ pub struct UnitState {
     pub main_pid: Option<i32>,
     /// The file that it runs.
     pub executable: String,
-    /// The `COVEN_HOME` that it sets.
-    pub home: Option<String>,
+    /// The home that its `COVEN_HOME` or `HOME` makes, if it sets one.
+    pub home: Option<PathBuf>,
+    /// How it ended the last time: `success`, `exit-code`, `timeout`, `watchdog`, …
+    pub result: String,
+}
+
+/// The unit that runs the process `pid`, which `runs` says of it, if one does; else one by our name.
+pub fn find_unit(runs: Option<&Supervisor>, pid: Option<i32>) -> Option<(Unit, UnitState)> {
+    let deadline = Instant::now() + TOOL_PATIENCE;
+    if let Some(Supervisor::Systemd(unit)) = runs
+        && let Some(state) = unit_state(unit, deadline)
+        // What a job of cron's has started is in its unit, and not run by it.
+        && (state.main_pid == pid || unit.name == UNIT)
+    {
+        return Some((unit.clone(), state));
+    }
+    our_units().find_map(|unit| {
+        let state = unit_state(&unit, deadline)?;
+        Some((unit, state))
+    })
+}
+
+/// The unit that runs the process `pid`.
+pub fn unit_of_process(pid: i32) -> Option<Unit> {
+    let runs = of_process(pid);
+    match (find_unit(runs.as_ref(), Some(pid)), runs) {
+        (Some((unit, state)), _) => (state.main_pid == Some(pid)).then_some(unit),
+        // systemctl does not say; the control group does.
+        (None, Some(Supervisor::Systemd(unit))) => Some(unit),
+        (None, _) => None,
+    }
+}
+
+/// The unit by our name that serves `home` with this binary.
+pub fn unit_of_home(home: &Path) -> Option<Unit> {
+    let deadline = Instant::now() + TOOL_PATIENCE;
+    let own = std::env::current_exe().ok()?;
+    our_units().find(|unit| {
+        let Some(state) = unit_state(unit, deadline) else {
+            return false;
+        };
+        // A user's unit has the user's own; whose a system's is, is not known here.
+        let default = || Home::default_path().filter(|_| unit.is_user);
+        let serves = state.home.or_else(default);
+        serves.is_some_and(|of| of == home || sys::is_same_file(&of, home))
+            && sys::is_same_file(Path::new(&state.executable), &own)
+    })
+}
+
+/// Whether systemd waits on `socket` for the first client of our unit.
+pub fn listens(socket: &Path) -> bool {
+    let deadline = Instant::now() + TOOL_PATIENCE;
+    let listen = format!("Listen={} (Stream)", socket.display());
+    our_units().any(|unit| {
+        let mut args = vec!["show", SOCKET_UNIT, "--property=SubState,Listen"];
+        args.extend(unit.is_user.then_some("--user"));
+        let shown = tool_output("systemctl", &args, deadline).unwrap_or_default();
+        // It is `running` while the daemon is.
+        let has = |wanted: &str| shown.lines().any(|line| line == wanted);
+        has("SubState=listening") && has(&listen)
+    })
+}
+
+fn our_units() -> impl Iterator<Item = Unit> {
+    [true, false].into_iter().map(|is_user| Unit {
+        name: UNIT.into(),
+        is_user,
+    })
+}
+
+/// Has systemd do `words` (`start`, `stop`, `restart`, with options) with `unit`, and gives what systemctl remarks on it.
+///
+/// # Errors
+/// What systemctl says, which may not be there, not be allowed to, or not be done before `deadline`.
+pub fn systemctl(unit: &Unit, words: &[&str], deadline: Instant) -> Result<String, String> {
+    let mut args = vec!["--no-ask-password"];
+    args.extend(unit.is_user.then_some("--user"));
+    args.extend(words);
+    args.push(&unit.name);
+    let Some((succeeded, said)) = run_tool("systemctl", &args, Say::Stderr, deadline) else {
+        return Err("systemctl is not there, or does not answer in time".into());
+    };
+    if succeeded {
+        let words: Vec<&str> = said.split_whitespace().collect();
+        return Ok(words.join(" "));
+    }
+    // What follows is where to read more.
+    let reason = said.lines().next().unwrap_or_default();
+    Err(reason.trim_end_matches('.').to_owned())
 }
 
 /// Asks systemd for `unit`; `None` if it is not there, or systemd does not answer before `deadline`.
@@ -223,7 +321,7 @@ pub fn unit_state(unit: &Unit, deadline: Instant) -> Option<UnitState> {
         args.insert(0, "--user");
     }
     args.push(
-        "--property=LoadState,ActiveState,SubState,UnitFileState,MainPID,ExecStart,Environment",
+        "--property=LoadState,ActiveState,SubState,UnitFileState,MainPID,ExecStart,Environment,Result",
     );
     parse_unit_state(&tool_output("systemctl", &args, deadline)?)
 }
@@ -252,32 +350,55 @@ fn parse_unit_state(shown: &str) -> Option<UnitState> {
     let path = value("ExecStart").and_then(|exec| exec.split_once("path="));
     let path = path.and_then(|(_, rest)| rest.split(" ;").next());
     // Assignments with a space between; one that holds a space is quoted as a whole.
-    let home = value("Environment").and_then(|all| {
-        let all = all.split_once("COVEN_HOME=")?;
-        let end = if all.0.ends_with('"') { '"' } else { ' ' };
-        all.1.split(end).next()
-    });
+    let all = format!(" {}", value("Environment").unwrap_or_default());
+    let variable = |name: &str| {
+        let quoted = all.split_once(&format!(" \"{name}="));
+        let plain = || Some((all.split_once(&format!(" {name}="))?.1, ' '));
+        let (text, end) = quoted.map(|(_, text)| (text, '"')).or_else(plain)?;
+        text.split(end).next().map(PathBuf::from)
+    };
+    let home = variable("COVEN_HOME").or_else(|| Some(variable("HOME")?.join(".coven")));
     Some(UnitState {
         active: text("ActiveState"),
         sub: text("SubState"),
         enabled: text("UnitFileState"),
         main_pid: value("MainPID").and_then(|pid| pid.parse().ok().filter(|&pid| pid > 0)),
         executable: path.unwrap_or_default().to_owned(),
-        home: home.map(str::to_owned),
+        home,
+        result: text("Result"),
     })
 }
 
 /// What `program` prints, if it is there, and succeeds before `deadline`; else it is ended.
 fn tool_output(program: &str, args: &[&str], deadline: Instant) -> Option<String> {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let pipe = child.stdout.take();
-    let text = pipe.and_then(|mut pipe| read_until(&mut pipe, deadline));
+    let (succeeded, text) = run_tool(program, args, Say::Stdout, deadline)?;
+    succeeded.then_some(text)
+}
+
+/// Which of a tool's streams is read.
+enum Say {
+    Stdout,
+    Stderr,
+}
+
+/// Whether `program` has succeeded, and what it has said, if it is there, and ends before `deadline`; else it is ended.
+fn run_tool(program: &str, args: &[&str], what: Say, deadline: Instant) -> Option<(bool, String)> {
+    let (reader, writer) = sys::pipe().ok()?;
+    let (stdout, stderr) = match what {
+        Say::Stdout => (writer.into(), Stdio::null()),
+        Say::Stderr => (Stdio::null(), writer.into()),
+    };
+    let mut command = Command::new(program);
+    // cron, su and the like do not set it: pam_systemd(8) does, always to this.
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", sys::euid()));
+    }
+    command.args(args).stdin(Stdio::null());
+    let spawned = command.stdout(stdout).stderr(stderr).spawn();
+    // It holds the pipe's other end.
+    drop(command);
+    let mut child = spawned.ok()?;
+    let text = read_until(&mut File::from(reader), deadline);
     let has_ended = || {
         let watch = sys::exit_watch(i32::try_from(child.id()).ok()?).ok()?;
         sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).ok()
@@ -287,10 +408,10 @@ fn tool_output(program: &str, args: &[&str], deadline: Instant) -> Option<String
         let _ = child.kill();
     }
     let succeeded = child.wait().is_ok_and(|status| status.success());
-    text.filter(|_| succeeded)
+    Some((succeeded, text?))
 }
 
-fn read_until(pipe: &mut std::process::ChildStdout, deadline: Instant) -> Option<String> {
+fn read_until(pipe: &mut File, deadline: Instant) -> Option<String> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     while bytes.len() <= TOOL_OUTPUT_MAX {
@@ -388,12 +509,18 @@ mod tests {
                 main_pid: Some(4242),
                 executable: "/usr/bin/coven".into(),
                 home: Some("/srv/coven".into()),
+                result: String::new(),
             }
         );
         let quoted = shown.replace("COVEN_HOME=/srv/coven", "\"COVEN_HOME=/srv/my coven\"");
         assert_eq!(
             parse_unit_state(&quoted).unwrap().home,
             Some("/srv/my coven".into())
+        );
+        let server = shown.replace("COVEN_HOME=/srv/coven", "HOME=/var/lib/coven");
+        assert_eq!(
+            parse_unit_state(&server).unwrap().home,
+            Some("/var/lib/coven/.coven".into())
         );
         assert_eq!(parse_unit_state("LoadState=not-found\nMainPID=0\n"), None);
         assert_eq!(parse_unit_state(""), None);

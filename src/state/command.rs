@@ -152,7 +152,7 @@ impl State {
             }
             Command::Stop(reply) => {
                 self.stop_replies.push(reply);
-                self.stop();
+                self.stop(false);
             }
             Command::Complete {
                 id,

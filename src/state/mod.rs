@@ -181,7 +181,7 @@ impl State {
             Event::Ping(reply) => {
                 let _ = reply.send(());
             }
-            Event::Stop => self.stop(),
+            Event::Stop => self.stop(true),
         }
     }
 

@@ -17,6 +17,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Stopping {
     pub(super) give_up_at: Instant,
     all_exited: bool,
+    /// A signal has asked for it, and not only clients.
+    is_signalled: bool,
 }
 
 /// How it ended.
@@ -44,9 +46,14 @@ pub struct Unfinished {
 }
 
 impl State {
-    pub(super) fn stop(&mut self) {
+    /// Begins to stop. Clients that ask, and a signal, belong to one stop: a service manager signals while its client
+    /// waits for the answer. Only who signals a second time does not want to wait for the grace.
+    pub(super) fn stop(&mut self, is_signal: bool) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        if self.stopping.is_some() {
+        if let Some(stopping) = &mut self.stopping {
+            if !is_signal || !std::mem::replace(&mut stopping.is_signalled, true) {
+                return;
+            }
             warn!(event = "daemon_stopping", sessions = ids.len(), why = "asked_again"; "");
             ids.into_iter().for_each(|id| self.kill_now(id));
             return;
@@ -60,6 +67,7 @@ impl State {
         self.stopping = Some(Stopping {
             give_up_at,
             all_exited: false,
+            is_signalled: is_signal,
         });
         for id in ids {
             if let Err(reason) = self.request_end(id, "stop") {

@@ -44,3 +44,4 @@ mod supervised;
 mod symptoms;
 mod transport;
 mod trust;
+mod units;

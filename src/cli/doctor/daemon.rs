@@ -110,7 +110,7 @@ impl Probe {
 
     /// Nothing is there, nor was anything left behind.
     pub(in crate::cli) fn is_stopped(&self) -> bool {
-        matches!(self.status, Status::Stopped)
+        matches!(self.status, Status::Stopped { .. })
     }
 }
 
@@ -190,7 +190,7 @@ fn socket(home: &Home, probe: &Probe) -> Check {
 /// What brings a daemon back that is not as it should be.
 fn restart(probe: &Probe) -> String {
     match &probe.status {
-        Status::Stopped | Status::Stale { locked: false, .. } => probe.service.start(),
+        Status::Stopped { .. } | Status::Stale { locked: false, .. } => probe.service.start(),
         _ => probe.service.restart(),
     }
 }
@@ -218,7 +218,7 @@ fn daemon(probe: &Probe) -> Check {
             "wait, or close some of its connections: ss -xp | grep coven.sock shows whose they are",
         ),
         Status::Unsupported { .. } => Check::pass(DAEMON, format!("running{pid}")),
-        Status::Stopped => Check::warn(DAEMON, "stopped", probe.service.start()),
+        Status::Stopped { .. } => Check::warn(DAEMON, "stopped", probe.service.start()),
         Status::Stale { reason, locked, .. } => {
             let stopped = probe.pid().filter(|&pid| sys::is_stopped(pid));
             let (reason, hint) = match stopped {

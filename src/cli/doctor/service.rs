@@ -29,7 +29,7 @@ impl Service {
     /// Who starts the daemon of `home`, whose process is `pid` if it runs.
     pub(super) fn of(home: &Home, pid: Option<i32>) -> Self {
         let runs = pid.and_then(supervisor::of_process);
-        let unit = find_unit(runs.as_ref(), pid);
+        let unit = supervisor::find_unit(runs.as_ref(), pid);
         let state = unit.as_ref().map(|(_, state)| state);
         let is_main = pid.is_some() && state.is_some_and(|state| state.main_pid == pid);
         let is_its_home = state
@@ -116,30 +116,10 @@ impl Service {
     }
 }
 
-/// The unit that runs the daemon, if one does; else one by our name.
-fn find_unit(runs: Option<&Supervisor>, pid: Option<i32>) -> Option<(Unit, UnitState)> {
-    let deadline = Instant::now() + TOOL_PATIENCE;
-    if let Some(Supervisor::Systemd(unit)) = runs
-        && let Some(state) = supervisor::unit_state(unit, deadline)
-        // What a job of cron's has started is in its unit, and not run by it.
-        && (state.main_pid == pid || unit.name == UNIT)
-    {
-        return Some((unit.clone(), state));
-    }
-    let units = [true, false].map(|is_user| Unit {
-        name: UNIT.into(),
-        is_user,
-    });
-    units.into_iter().find_map(|unit| {
-        let state = supervisor::unit_state(&unit, deadline)?;
-        Some((unit, state))
-    })
-}
-
 /// The home that a unit serves: the one that it sets, or the default, as its user is most likely this one.
 fn unit_home(state: &UnitState) -> Option<PathBuf> {
     match &state.home {
-        Some(home) => Some(home.into()),
+        Some(home) => Some(home.clone()),
         None => Home::default_path(),
     }
 }

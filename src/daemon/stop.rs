@@ -1,0 +1,282 @@
+//! The daemon's end from outside. Runs in the CLI's process.
+//!
+//! The daemon of a unit of systemd's is stopped by systemd, so that it knows that it is to stay down; the daemon is asked
+//! as well, since only it can say what is not on disk.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use super::control::{
+    ControlError, HEALTH_PATIENCE, Remark, Started, Status, daemon_pid, listener_pid, start,
+    start_unit, status,
+};
+use super::home::Home;
+use super::supervisor::{self, Supervisor, Unit};
+use crate::api::StopReport;
+use crate::client::{Client, ClientError};
+use crate::sys::{self, Interest};
+
+/// How long a stop may take: the grace of the harnesses, and the daemon's own patience with its store.
+const STOP_PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long a stop waits for a daemon that has begun to start to answer.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What came of a stop.
+#[derive(Debug)]
+pub enum StopOutcome {
+    /// It ran, and has ended.
+    Ended {
+        /// Its process.
+        pid: i32,
+        /// It has said that everything is on disk. One that takes no connection is ended by a signal, and says nothing.
+        told: bool,
+    },
+    /// It ran, and has ended, but not everything is on disk.
+    Unclean {
+        /// Its process.
+        pid: i32,
+        /// What is not.
+        report: StopReport,
+    },
+    /// It did not run.
+    NotRunning,
+}
+
+/// Stops the daemon of `home`, if it runs; returns when its process has ended. A daemon that systemd runs is stopped by
+/// systemd, if it can.
+///
+/// # Errors
+/// [`ControlError`]; [`StopOutcome::Unclean`] is none.
+pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError> {
+    let (outcome, unit) = end(home, "stop", remark)?;
+    let Some(unit) = unit else { return Ok(outcome) };
+    // Joins what has been asked for, and waits for systemd to have seen the end.
+    let deadline = Instant::now() + STOP_PATIENCE;
+    match supervisor::systemctl(&unit, &["stop"], deadline) {
+        Ok(said) if said.is_empty() => {}
+        Ok(said) | Err(said) => remark(&said),
+    }
+    let StopOutcome::Ended { pid, told: false } = outcome else {
+        return Ok(outcome);
+    };
+    let deadline = Instant::now() + supervisor::TOOL_PATIENCE;
+    match supervisor::unit_state(&unit, deadline) {
+        // The daemon exits with 0 if everything is on disk.
+        Some(state) if state.result == "success" => Ok(StopOutcome::Ended { pid, told: true }),
+        Some(state) if !state.result.is_empty() => {
+            let mut error = ControlError::stop(format!(
+                "the daemon (pid {pid}) has ended, but not well: {unit} is {} ({})",
+                state.active, state.result
+            ));
+            error.next = unit.journal();
+            Err(error)
+        }
+        _ => Ok(outcome),
+    }
+}
+
+/// Stops the daemon of `home`, if it runs, and starts it again, by systemd if that runs it or has a unit for it; what
+/// came of both.
+///
+/// # Errors
+/// [`ControlError`]: it has not been stopped.
+pub fn restart(
+    home: &Home,
+    remark: Remark<'_>,
+) -> Result<(StopOutcome, Result<Started, ControlError>), ControlError> {
+    let (outcome, unit) = end(home, "restart", remark)?;
+    let started = match unit {
+        // Joins the restart that is under way.
+        Some(unit) => start_unit(home, &unit, remark),
+        None => Ok(None),
+    };
+    let started = started.and_then(|started| match started {
+        Some(started) => Ok(started),
+        None => start(home, remark),
+    });
+    Ok((outcome, started))
+}
+
+/// Ends the daemon of `home`, if it runs, and waits until its process has ended; gives the unit that systemd does `verb`
+/// (`stop` or `restart`) with.
+fn end(
+    home: &Home,
+    verb: &str,
+    remark: Remark<'_>,
+) -> Result<(StopOutcome, Option<Unit>), ControlError> {
+    const NOT_RUNNING: (StopOutcome, Option<Unit>) = (StopOutcome::NotRunning, None);
+    // A start that is under way comes first: what it starts cannot be asked yet. Without a home there is none.
+    if let Ok(turn) = File::open(home.path()) {
+        turn.lock().map_err(ControlError::stop)?;
+    }
+    let Some(pid) = running_pid(home)? else {
+        return Ok(NOT_RUNNING);
+    };
+    // Before the signal: the descriptor names this process, whatever its pid becomes.
+    let watch = match sys::exit_watch(pid) {
+        Ok(watch) => watch,
+        Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(NOT_RUNNING),
+        Err(err) => return Err(ControlError::stop(err)),
+    };
+    let deadline = Instant::now() + STOP_PATIENCE;
+    // Before it begins to stop: who connects later may find nobody.
+    let client = Client::connect_within(&home.socket(), HEALTH_PATIENCE);
+    let unit = hand_over(pid, verb, remark)?;
+    let asked = match client {
+        Ok((client, _)) => ask_to_stop(client),
+        Err(_) => Asked::Unheard,
+    };
+    if let (Asked::Unheard | Asked::CutOff, None) = (&asked, &unit) {
+        match sys::signal_watched(&watch, pid, libc::SIGTERM) {
+            Err(err) if err.raw_os_error() != Some(libc::ESRCH) => {
+                return Err(ControlError::stop(err));
+            }
+            _ => {}
+        }
+    }
+    if !sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).map_err(ControlError::stop)? {
+        let seconds = STOP_PATIENCE.as_secs();
+        let mut error = ControlError::stop(format!(
+            "the daemon (pid {pid}) has not ended within {seconds} s"
+        ));
+        error.next = format!("kill -9 {pid}");
+        return Err(error);
+    }
+    let outcome = match asked {
+        Asked::Answered(report) if !report.clean => StopOutcome::Unclean { pid, report },
+        Asked::CutOff if unit.is_none() => {
+            let mut error = ControlError::stop(format!(
+                "the daemon (pid {pid}) has ended without a word on whether everything is on disk: \
+                 was it killed?"
+            ));
+            error.next = "coven logs --lines 20".into();
+            return Err(error);
+        }
+        asked => StopOutcome::Ended {
+            pid,
+            told: matches!(asked, Asked::Answered(_)),
+        },
+    };
+    Ok((outcome, unit))
+}
+
+/// Has systemd do `verb` with the unit that runs the process `pid`, without waiting for it, and gives the unit; `None`
+/// where the daemon is to be asked alone.
+///
+/// # Errors
+/// A restart that its supervisor cannot be asked for: a daemon that would be started by hand would be nobody's.
+fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, ControlError> {
+    let supervised = |by: Supervisor, why: &str, next: String| ControlError {
+        code: "daemon_supervised".into(),
+        message: format!("the daemon is run by {by}{why}"),
+        next,
+    };
+    if verb == "restart"
+        && let Some(Supervisor::Launchd { label }) = supervisor::of_process(pid)
+    {
+        let next = format!("launchctl kickstart -k gui/{}/{label}", sys::euid());
+        return Err(supervised(Supervisor::Launchd { label }, "", next));
+    }
+    let Some(unit) = supervisor::unit_of_process(pid) else {
+        return Ok(None);
+    };
+    let deadline = Instant::now() + HEALTH_PATIENCE;
+    match supervisor::systemctl(&unit, &["--no-block", verb], deadline) {
+        Ok(_) => Ok(Some(unit)),
+        Err(reason) if verb == "restart" => {
+            let next = format!("{} restart {}", unit.systemctl(), unit.name);
+            let why = format!(", and cannot be restarted from here: {reason}");
+            Err(supervised(Supervisor::Systemd(unit), &why, next))
+        }
+        Err(reason) => {
+            remark(&format!(
+                "systemd does not stop {unit}: {reason}; asking the daemon itself"
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// What came of asking the daemon to stop.
+enum Asked {
+    /// It has, and said how it went.
+    Answered(StopReport),
+    /// It has not been asked: it takes no connection, or does not know the route.
+    Unheard,
+    /// It has been asked, and the connection broke.
+    CutOff,
+    /// It has been asked, and is not done.
+    TimedOut,
+}
+
+/// Asks the daemon to stop, over its socket: the answer, its last, says what is not on disk. A signal says nothing, and
+/// an exit code is only for a parent to see (wait(2)).
+fn ask_to_stop(mut client: Client) -> Asked {
+    if client.set_patience(STOP_PATIENCE).is_err() {
+        return Asked::Unheard;
+    }
+    match client.post("/daemon/stop", &()) {
+        Ok(report) => Asked::Answered(report),
+        Err(err) if err.is_timeout() => Asked::TimedOut,
+        Err(ClientError::Io(_)) => Asked::CutOff,
+        Err(_) => Asked::Unheard,
+    }
+}
+
+/// The status, once a daemon that holds the lock and does not answer yet has had the time to.
+fn settled_status(home: &Home) -> Status {
+    let deadline = Instant::now() + SETTLE_PATIENCE;
+    let watch = sys::LogWatch::new(home.path());
+    loop {
+        let status = status(home);
+        let is_starting = matches!(
+            status,
+            Status::Stale {
+                locked: true,
+                pid: None,
+                ..
+            }
+        );
+        // Its socket and daemon.json are new in the home.
+        let Ok(watch) = &watch else { return status };
+        if !is_starting || Instant::now() >= deadline {
+            return status;
+        }
+        let _ = sys::poll(&mut [Interest::readable(watch)], Some(deadline));
+        watch.clear();
+    }
+}
+
+/// Who is to be stopped. A pid that a daemon gives is its own only in its own PID namespace: it is believed if the
+/// kernel says the same, or if the process on record is still that process.
+fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
+    let claimed = match settled_status(home) {
+        Status::Running(health) => i32::try_from(health.daemon.pid).ok(),
+        Status::Busy { pid, .. } => pid,
+        Status::Stopped { .. } | Status::Stale { locked: false, .. } => return Ok(None),
+        Status::Stale { pid: Some(pid), .. } => return Ok(Some(pid)),
+        Status::Stale {
+            reason, pid: None, ..
+        } => {
+            let mut error = ControlError::stop(reason);
+            let lock = home.lock_file();
+            error.next = format!("fuser -v {}, to see which process that is", lock.display());
+            return Err(error);
+        }
+        Status::Unsupported { .. } => listener_pid(home),
+    };
+    match claimed {
+        Some(pid) if daemon_pid(home) == Some(pid) || listener_pid(home) == Some(pid) => {
+            Ok(Some(pid))
+        }
+        _ => {
+            let mut error = ControlError::stop(
+                "the daemon answers, but which process it is cannot be told from here",
+            );
+            error.next =
+                "stop it where it was started: in its container, or by its supervisor".into();
+            Err(error)
+        }
+    }
+}
