@@ -60,6 +60,7 @@ impl State {
         }
         info!(event = "daemon_stopping", sessions = ids.len(); "");
         // Even SIGKILL does not end a process that waits for a dead disk (signal(7): uninterruptible).
+        self.queue.end_chores();
         let give_up_at = Instant::now() + self.limits.kill_grace + STORE_PATIENCE;
         // The store's patience begins anew once every harness has exited.
         let within = self.limits.kill_grace + 2 * STORE_PATIENCE;

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -127,12 +128,15 @@ impl Maintenance {
         tails: &mut Tails,
         status: &StoreStatus,
     ) {
+        if status.chores_over.load(Ordering::Relaxed) {
+            // Whoever waits is told so by this end of the channel going away.
+            self.vacuums.clear();
+        }
         if let Some(done) = self.vacuums.pop() {
-            return done(
-                vacuum(connection)
-                    .map(Answer::Vacuumed)
-                    .map_err(ApiError::from),
-            );
+            status.is_vacuuming.store(true, Ordering::Relaxed);
+            let result = vacuum(connection);
+            status.is_vacuuming.store(false, Ordering::Relaxed);
+            return done(result.map(Answer::Vacuumed).map_err(ApiError::from));
         }
         if self.sweep.is_none()
             && (!self.prunes_next.is_empty() || self.next_sweep <= Instant::now())

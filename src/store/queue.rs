@@ -115,6 +115,11 @@ impl WriteQueue {
         }
     }
 
+    /// Breaks off the chore that runs, and refuses those that wait: what has happened is to be written now.
+    pub fn end_chores(&self) {
+        self.status.chores_over.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn stop(&self) {
         self.send(Item::Stop);
     }

@@ -36,6 +36,10 @@ pub struct StoreStatus {
     pub(super) progress: AtomicU64,
     truncated_events: AtomicU64,
     truncated_bytes: AtomicU64,
+    /// The daemon stops: nobody waits for a chore any more.
+    pub(super) chores_over: AtomicBool,
+    /// A whole vacuum runs, which can be broken off at any time.
+    pub(super) is_vacuuming: AtomicBool,
     /// Set while a measurement has been asked for, so that a burst of health requests asks once.
     pub(super) measuring: AtomicBool,
     waiting: Mutex<HashMap<SessionNum, Waiting>>,
@@ -54,6 +58,8 @@ impl StoreStatus {
             progress: AtomicU64::new(0),
             truncated_events: AtomicU64::new(0),
             truncated_bytes: AtomicU64::new(0),
+            chores_over: AtomicBool::new(false),
+            is_vacuuming: AtomicBool::new(false),
             measuring: AtomicBool::new(false),
             waiting: Mutex::default(),
             failure: Mutex::new(None),

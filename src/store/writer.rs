@@ -36,8 +36,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// The disk's figures are taken so often while something is written, and once after that.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
-/// Steps of SQLite's virtual machine between two signs of progress: a few milliseconds.
-const PROGRESS_STEPS: i32 = 100_000;
+/// Steps of SQLite's virtual machine between two signs of progress: some hundred rows.
+const PROGRESS_STEPS: i32 = 1000;
 
 /// The running writer, for the thread that ends it.
 pub struct Writer {
@@ -64,7 +64,9 @@ impl Writer {
         let progress = Arc::clone(&status);
         let count = move || {
             progress.progress.fetch_add(1, Ordering::Relaxed);
-            false
+            // Only a vacuum is broken off: SQLite then undoes it, and nothing else is under way.
+            progress.is_vacuuming.load(Ordering::Relaxed)
+                && progress.chores_over.load(Ordering::Relaxed)
         };
         connection.progress_handler(PROGRESS_STEPS, Some(count))?;
         let (items, inbox) = unbounded();

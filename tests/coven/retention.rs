@@ -453,3 +453,26 @@ fn a_limit_that_is_none_is_refused_at_start_and_off_is_no_limit() {
     assert_eq!(storage["limitBytes"], 4_294_967_296_u64);
     assert_eq!(storage["retentionDays"], 30);
 }
+
+#[test]
+fn a_stop_does_not_wait_for_a_vacuum_and_the_database_is_whole() {
+    let coven = Coven::start();
+    coven.harness("numbered", NUMBERED);
+    let id = coven.launch("numbered", "300000");
+    coven.events_to_end(&id);
+    let vacuum = coven.spawn(["vacuum"]);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    // It was done, or broken off; in either case it says so.
+    let ran = finish(vacuum);
+    assert!(
+        ran.code == 0 || !ran.err.is_empty(),
+        "neither done nor refused: {ran:?}"
+    );
+    let ok: String = coven
+        .database()
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(ok, "ok");
+    coven.start_daemon();
+    assert_eq!(output(&coven.events(&id), "stdout").len(), 30_000_000);
+}
