@@ -207,5 +207,8 @@ fn next_for(error: &ErrorDetail) -> String {
 fn harness_missing(error: &ErrorDetail) -> String {
     let program = detail(error, "executable").unwrap_or("the harness");
     let path = detail(error, "daemonPath").unwrap_or("");
-    format!("coven daemon restart from a shell that finds {program}; the daemon's PATH is {path}")
+    format!(
+        "coven daemon restart from a shell that finds {program}, or of a unit, with its PATH in COVEN_HOME/env; \
+         the daemon's PATH is {path}"
+    )
 }

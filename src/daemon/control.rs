@@ -140,16 +140,10 @@ pub struct StartReport {
 
 /// Looks at the daemon of `home`, changing nothing.
 pub fn status(home: &Home) -> Status {
-    let socket = home.socket();
-    // To connect would be to start it. systemd is asked only where a socket is there, and no daemon.
-    if socket.exists()
-        && daemon_pid(home).is_none()
-        && !is_locked(home)
-        && supervisor::listens(&socket)
-    {
+    if is_awaited(home) {
         return Status::Stopped { is_awaited: true };
     }
-    let unanswered = match Client::connect_within(&socket, HEALTH_PATIENCE) {
+    let unanswered = match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
         Ok((_, health)) => return Status::Running(Box::new(health)),
         Err(ClientError::UnsupportedVersion { found }) => return Status::Unsupported { found },
         Err(ClientError::Api { error, .. }) => {
@@ -180,6 +174,16 @@ pub fn status(home: &Home) -> Status {
     } else {
         Status::Stopped { is_awaited: false }
     }
+}
+
+/// Whether systemd listens on the socket, and starts the daemon with the first client: to connect would be to start it.
+pub fn is_awaited(home: &Home) -> bool {
+    let socket = home.socket();
+    // It is asked only where a socket is there, and no daemon.
+    socket.exists()
+        && daemon_pid(home).is_none()
+        && !is_locked(home)
+        && supervisor::listens(&socket)
 }
 
 fn is_locked(home: &Home) -> bool {

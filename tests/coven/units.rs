@@ -293,6 +293,8 @@ fn a_look_at_a_socket_that_waits_for_its_first_client_starts_nothing() {
     assert!(shown.out.contains("with the first client"), "{shown:?}");
     let stopped = coven.cli(["daemon", "stop"]);
     assert_eq!(stopped.out, "not running\n", "{stopped:?}");
+    let report = coven.cli(["doctor"]);
+    assert!(report.out.contains("with its first client"), "{report:?}");
     let accepted = listener.accept();
     assert!(
         matches!(&accepted, Err(err) if err.kind() == ErrorKind::WouldBlock),

@@ -52,6 +52,10 @@ impl Probe {
         let thread_home = home.clone();
         // It ends with this process at the latest.
         std::thread::spawn(move || {
+            if control::is_awaited(&thread_home) {
+                let _ = found.send(Find::Status(Status::Stopped { is_awaited: true }));
+                return;
+            }
             let _ = found.send(Find::Listener(control::listener(&thread_home)));
             let status = control::status(&thread_home);
             let is_running = matches!(status, Status::Running(_));
@@ -151,6 +155,11 @@ fn socket(home: &Home, probe: &Probe) -> Check {
     if !meta.file_type().is_socket() {
         let hint = format!("mv {0} {0}.old; {restart}", quoted(&path));
         return Check::fail(SOCKET, format!("{shown} is not a socket"), hint);
+    }
+    if let Status::Stopped { is_awaited: true } = probe.status {
+        let message =
+            format!("systemd listens on {shown}, and starts the daemon with its first client");
+        return Check::pass(SOCKET, message);
     }
     let Some(listener) = probe.listener else {
         let message = match probe.is_deaf {
