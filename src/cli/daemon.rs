@@ -18,6 +18,8 @@ use crate::sys;
 /// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
 const STOPPED: u8 = 3;
 
+/// What to try where a daemon is out of reach.
+const WHOSE_HOME: &str = "coven doctor, which says whose home it is";
 /// Where a service manager has the socket.
 const AWAITED: &str = "the service manager listens, and starts it with the first client";
 
@@ -147,7 +149,7 @@ fn status(home: &Home, json: bool) -> Outcome {
     Ok(match status {
         Status::Running(_) | Status::Busy { .. } => 0,
         Status::Stopped { .. } => STOPPED,
-        Status::Stale { .. } | Status::Unsupported { .. } => 1,
+        Status::Stale { .. } | Status::Unknown { .. } | Status::Unsupported { .. } => 1,
     })
 }
 
@@ -216,6 +218,12 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             facts.push(("next", next.into()));
             facts
         }
+        Status::Unknown { reason } => vec![
+            ("state", "unknown".into()),
+            ("reason", visible(reason)),
+            ("socket", socket),
+            ("next", WHOSE_HOME.into()),
+        ],
         Status::Unsupported { found } => vec![
             ("state", "unsupported".into()),
             (
@@ -264,6 +272,10 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             "state": "stale", "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "locked": locked,
             "next": if *locked { "coven daemon restart" } else { "coven daemon start" },
+        }),
+        Status::Unknown { reason } => json!({
+            "state": "unknown", "reason": reason, "pid": null, "socket": socket, "uptimeSeconds": null,
+            "apiVersion": null, "next": WHOSE_HOME,
         }),
         Status::Unsupported { found } => json!({
             "state": "unsupported", "code": "unsupported_api_version", "apiVersion": found, "pid": null,

@@ -52,6 +52,11 @@ pub enum Status {
         /// Whether a process holds the lock.
         locked: bool,
     },
+    /// It cannot be told: the socket is out of our reach, as in a home of another user.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
     /// Something answers that speaks another contract.
     Unsupported {
         /// What it speaks.
@@ -149,6 +154,11 @@ pub fn status(home: &Home) -> Status {
         Err(ClientError::Api { error, .. }) => {
             let (reason, pid) = (error.message, daemon_pid(home));
             return Status::Busy { reason, pid };
+        }
+        // The lock and the files are out of reach too, and a daemon may well run.
+        Err(ClientError::Io(err)) if err.kind() == io::ErrorKind::PermissionDenied => {
+            let reason = format!("{} cannot be reached: {err}", socket.display());
+            return Status::Unknown { reason };
         }
         Err(err) => err,
     };

@@ -264,6 +264,7 @@ fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
             error.next = format!("fuser -v {}, to see which process that is", lock.display());
             return Err(error);
         }
+        Status::Unknown { reason } => return Err(ControlError::stop(reason)),
         Status::Unsupported { .. } => listener_pid(home),
     };
     match claimed {

@@ -92,6 +92,32 @@ fn another_user_can_neither_connect_nor_read_anything() {
 }
 
 #[test]
+fn to_another_user_no_daemon_is_said_to_be_stopped_that_they_cannot_see() {
+    let coven = Coven::start();
+    // The home's own mode, and one that lets others get as far as the socket.
+    for mode in [0o700, 0o711] {
+        set_mode(&coven.home(), mode);
+        let Some((status, json, stop)) = as_nobody(|| {
+            (
+                coven.cli(["daemon", "status"]),
+                coven.cli(["daemon", "status", "--json"]),
+                coven.cli(["daemon", "stop"]),
+            )
+        }) else {
+            return;
+        };
+        assert_eq!(status.code, 1, "{status:?}");
+        assert!(status.out.starts_with("state   unknown\n"), "{status:?}");
+        assert!(status.out.contains("Permission denied"), "{status:?}");
+        assert!(json.out.contains(r#""state": "unknown""#), "{json:?}");
+        assert_eq!(stop.code, 1, "{stop:?}");
+        assert!(stop.err.contains("Permission denied"), "{stop:?}");
+    }
+    set_mode(&coven.home(), 0o700);
+    assert_eq!(coven.get("/api/v1/health").status, 200);
+}
+
+#[test]
 fn files_that_were_open_before_are_closed_at_start() {
     let coven = Coven::start();
     coven.run("hello", "x");

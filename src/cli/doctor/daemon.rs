@@ -227,6 +227,11 @@ fn daemon(probe: &Probe) -> Check {
             "wait, or close some of its connections: ss -xp | grep coven.sock shows whose they are",
         ),
         Status::Unsupported { .. } => Check::pass(DAEMON, format!("running{pid}")),
+        Status::Unknown { reason } => Check::fail(
+            DAEMON,
+            reason.clone(),
+            "run it as the user whose home it is",
+        ),
         Status::Stopped { .. } => Check::warn(DAEMON, "stopped", probe.service.start()),
         Status::Stale { reason, locked, .. } => {
             let stopped = probe.pid().filter(|&pid| sys::is_stopped(pid));
