@@ -157,7 +157,7 @@ pub fn status(home: &Home) -> Status {
         }
         // The lock and the files are out of reach too, and a daemon may well run.
         Err(ClientError::Io(err)) if err.kind() == io::ErrorKind::PermissionDenied => {
-            let reason = format!("{} cannot be reached: {err}", socket.display());
+            let reason = format!("{} cannot be reached: {err}", home.socket().display());
             return Status::Unknown { reason };
         }
         Err(err) => err,
