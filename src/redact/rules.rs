@@ -51,10 +51,12 @@ pub(super) const TOKENS: &[Rule] = &[
         ["AIzaSyA-0123456789abcdefghijklmnopqrstu"]),
     token!("google", ["GOCSPX-"], "GOCSPX-", r"[A-Za-z0-9_-]{20,}", ["GOCSPX-0123456789abcdefghijklmnopqr"]),
     token!("google", ["ya29."], r"ya29\.", r"[A-Za-z0-9_-]{20,}", ["ya29.a0AfH6SMBx0123456789abcdefghij"]),
-    token!("aws", ["AKIA", "ASIA", "ABIA", "ACCA"], r"(?:AKIA|ASIA|ABIA|ACCA)", r"[A-Z0-9]{16}\b",
-        ["AKIAIOSFODNN7EXAMPLE", "ASIAQWERTYUIOP234567"]),
+    token!("aws", ["AKIA", "ASIA", "ABIA", "ACCA", "A3T"], r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])", r"[A-Z0-9]{16}\b",
+        ["AKIAIOSFODNN7EXAMPLE", "ASIAQWERTYUIOP234567", "A3TXQWERTYUIOP234567"]),
     token!("aws", ["ABSK"], r"ABSK", r"[A-Za-z0-9+/]{60,}={0,2}",
         ["ABSKQmVkcm9ja0FQSUtleS0xMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw"]),
+    token!("aws", ["bedrock-api-key-"], "bedrock-api-key-", r"[A-Za-z0-9+/]{40,}={0,2}",
+        ["bedrock-api-key-YmVkcm9jay5hbWF6b25hd3MuY29t0123456789abcdefghijklmnopqrstuvwxyz"]),
     token!("github", ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], r"gh[pousr]_", r"[A-Za-z0-9]{36,}",
         ["ghp_0123456789abcdefghijklmnopqrstuvwxyz", "ghs_0123456789abcdefghijklmnopqrstuvwxyz"]),
     token!("github", ["github_pat_"], "github_pat_", r"[A-Za-z0-9_]{36,}",
@@ -62,6 +64,7 @@ pub(super) const TOKENS: &[Rule] = &[
     token!("gitlab", ["glpat-", "gldt-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-", "gloas-", "glrt-", "glsoat-", "glffct-"],
         r"gl(?:pat|dt|cbt|ptt|ft|imt|agent|oas|rt|soat|ffct)-", r"[A-Za-z0-9_.-]{20,}",
         ["glpat-0123456789abcdefghij", "glrt-0123456789abcdefghij"]),
+    token!("gitlab", ["GR1348941"], "GR1348941", r"[A-Za-z0-9_-]{20,}", ["GR13489410123456789abcdefghij"]),
     token!("slack", ["xoxb-", "xoxa-", "xoxe-", "xoxp-", "xoxr-", "xoxs-", "xapp-", "xoxe."], r"(?:xox[abeprs][-.]|xapp-)", r"[A-Za-z0-9.-]{10,}",
         ["xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx", "xapp-1-A0123456789-1234567890123-abcdef0123456789"]),
     token!("slack", ["hooks.slack.com/"], r"hooks\.slack\.com/(?:services|workflows|triggers)/", r"[A-Za-z0-9+/]{20,}",
@@ -91,7 +94,7 @@ pub(super) const TOKENS: &[Rule] = &[
     token!("grafana", ["glsa_", "glc_"], r"gl(?:sa|c)_", r"[A-Za-z0-9+/=_]{32,}", ["glsa_0123456789abcdefghijklmnopqrstuv_01234567"]),
     token!("sentry", ["sntr"], r"sntr(?:ys|yu)_", r"[A-Za-z0-9+/=_]{32,}",
         ["sntryu_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]),
-    token!("newrelic", ["NRAK-", "NRJS-"], r"NR(?:AK|JS)-", r"[A-Za-z0-9]{19,}", ["NRAK-0123456789ABCDEFGHIJKLMNOPQ"]),
+    token!("newrelic", ["NRAK-", "NRJS-", "NRII-"], r"NR(?:AK|JS|II)-", r"[A-Za-z0-9]{19,}", ["NRAK-0123456789ABCDEFGHIJKLMNOPQ"]),
     token!("postman", ["PMAK-"], "PMAK-", r"[a-f0-9]{24}-[a-f0-9]{34}",
         ["PMAK-0123456789abcdef01234567-0123456789abcdef0123456789abcdef01"]),
     token!("notion", ["ntn_"], "ntn_", r"[A-Za-z0-9]{40,}", ["ntn_01234567890abcdefghijklmnopqrstuvwxyz012345678"]),
@@ -141,6 +144,15 @@ pub(super) const TOKENS: &[Rule] = &[
     token!("shippo", ["shippo_"], r"shippo_(?:live|test)_", r"[A-Fa-f0-9]{40}", ["shippo_live_0123456789abcdef0123456789abcdef01234567"]),
     token!("sourcegraph", ["sgp_"], "sgp_", r"(?:(?:[a-fA-F0-9]{16}|local)_)?[a-fA-F0-9]{40}", ["sgp_0123456789abcdef_0123456789abcdef0123456789abcdef01234567"]),
     token!("square", ["sq0atp-", "sq0csp-"], r"sq0(?:at|cs)p-", r"[A-Za-z0-9_-]{22,}", ["sq0atp-0123456789abcdefghijkl"]),
+    token!("contentful", ["CFPAT-"], "CFPAT-", r"[A-Za-z0-9_-]{43}", ["CFPAT-0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"]),
+    token!("discord", ["/api/webhooks/"], r"discord(?:app)?\.com/api/webhooks/", r"\d{17,20}/[A-Za-z0-9_-]{60,}",
+        ["discord.com/api/webhooks/012345678901234567/0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuv"]),
+    token!("grafana", ["eyJrIjoi"], "eyJrIjoi", r"[A-Za-z0-9]{70,}={0,3}",
+        ["eyJrIjoi0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"]),
+    token!("heroku", ["HRKU-AA"], "HRKU-AA", r"[A-Za-z0-9_-]{58}", ["HRKU-AA0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijkl"]),
+    token!("nvidia", ["nvapi-"], "nvapi-", r"[A-Za-z0-9_-]{60,}", ["nvapi-0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr"]),
+    token!("readme", ["rdme_"], "rdme_", r"[a-z0-9]{70}", ["rdme_0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwx"]),
+    token!("sonar", ["squ_", "sqp_", "sqa_"], r"sq[upa]_", r"[a-f0-9]{40}", ["squ_0123456789abcdef0123456789abcdef01234567"]),
     token!("jwt", ["eyJ"], "eyJ", r"[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
         ["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"]),
 ];
@@ -161,7 +173,7 @@ pub(super) struct Context {
 
 /// The words of a name that say that its value is secret.
 const SECRET_WORDS: &str = "pass(?:word|wd|phrase)|pwd|secret|credentials?|token|authorization\
-    |(?:api|access|secret|private|account|auth|encryption|signing|shared[_-]?access|master|service)[_-]?key";
+    |(?:api|access|secret|private|account|auth|encryption|signing|shared[_-]?access|master|service|subscription|license|deploy|admin)[_-]?key";
 
 /// The rules whose value has to be looked at more closely are the last: see [`super::value`].
 pub(super) const CONTEXTS: &[Context] = &[
@@ -214,7 +226,7 @@ pub(super) const CONTEXTS: &[Context] = &[
         kind: "aws",
         anchors: &["cess", "CESS"],
         lead: r#"(?i:secret[_-]?access[_-]?key\\?["']?[ \t]*(?:=>|:=|==?|:)[ \t]*\\?["']?)"#,
-        value: r"[A-Za-z0-9+/]{40}",
+        value: r"[A-Za-z0-9+/]{40,}",
         tail: "",
     },
     // A password of letters only could as well be an address or a time: `-u name:tag`.
@@ -223,6 +235,14 @@ pub(super) const CONTEXTS: &[Context] = &[
         anchors: &["curl ", "wget ", "http "],
         lead: r#"\b(?:curl|wget|https?)[ \t](?:[^\r\n|;]*[ \t])?(?:-u|--user|-a|--auth)[ =]["']?[^\s:"'$]*:"#,
         value: r#"[^\s"'$<{]{4,}"#,
+        tail: "",
+    },
+    // A registry's user and password, as in docker's config.json and in .npmrc.
+    Context {
+        kind: "basic-auth",
+        anchors: &["\"auth", "_auth"],
+        lead: r#"(?:"auth\\?"[ \t]*:[ \t]*\\?"|\b_auth[ \t]*=[ \t]*"?)"#,
+        value: r"(?:[A-Za-z0-9+/]{14,}={1,2}|[A-Za-z0-9+/]{24,})",
         tail: "",
     },
     Context {

@@ -75,6 +75,22 @@ fn a_secret_is_known_by_what_stands_before_it() {
             "Authorization: [REDACTED:authorization]",
         ),
         (
+            "{\"auths\":{\"ghcr.io\":{\"auth\":\"dXNlcjpwYXNzd29yZA==\"}}}",
+            "{\"auths\":{\"ghcr.io\":{\"auth\":\"[REDACTED:basic-auth]\"}}}",
+        ),
+        (
+            "_auth = dXNlcjpwYXNzd29yZA==",
+            "_auth = [REDACTED:basic-auth]",
+        ),
+        (
+            "AWS_SECRET_ACCESS_KEY=0123456789abcdef0123456789abcdef0123456789abcdef",
+            "AWS_SECRET_ACCESS_KEY=[REDACTED:aws]",
+        ),
+        (
+            "Ocp-Apim-Subscription-Key: cd99c09d6d055fd85b825fdbf6f31ad6",
+            "Ocp-Apim-Subscription-Key: [REDACTED:assignment]",
+        ),
+        (
             "curl -H \"Authorization: Basic dXNlcjpwYXNz\" https://x",
             "curl -H \"Authorization: [REDACTED:authorization]\" https://x",
         ),
