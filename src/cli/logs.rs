@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[argh(option)]
     event: Option<String>,
     /// only lines of this level or worse: error, warn, info, debug, trace
-    #[argh(option)]
+    #[argh(option, from_str_fn(parse_level))]
     level: Option<Level>,
     /// only lines from then on
     #[argh(option, from_str_fn(parse_moment))]
@@ -101,6 +101,12 @@ pub(super) fn run(args: &Args) -> Outcome {
 enum ReadError {
     Log(io::Error),
     Output(CliError),
+}
+
+/// The log crate's own message does not say which levels there are.
+fn parse_level(text: &str) -> Result<Level, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a level: error, warn, info, debug, trace"))
 }
 
 impl From<io::Error> for ReadError {

@@ -214,3 +214,14 @@ fn a_log_that_is_not_there_or_cannot_be_read_is_said_so() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn a_level_that_is_none_is_refused_with_those_there_are() {
+    let coven = Coven::start();
+    let ran = coven.cli(["logs", "--level", "loud"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.err.contains("error, warn, info, debug, trace"),
+        "{ran:?}"
+    );
+}
