@@ -264,6 +264,10 @@ pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
     let written = copy_into(&connection, copy);
     if written.is_err() {
         let _ = std::fs::remove_file(copy);
+        // On a full disk SQLite leaves the copy's rollback journal behind, too.
+        let mut journal = copy.as_os_str().to_owned();
+        journal.push("-journal");
+        let _ = std::fs::remove_file(journal);
     }
     written
 }

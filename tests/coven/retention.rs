@@ -415,6 +415,35 @@ fn a_backup_is_whole_also_while_sessions_write() {
 }
 
 #[test]
+fn a_backup_that_the_disk_has_no_room_for_leaves_nothing_behind() {
+    let coven = Coven::new();
+    let Some(disk) = SmallDisk::under(&coven, 14) else {
+        return;
+    };
+    coven.start_daemon();
+    coven.harness("flood", "exec seq 1 700000");
+    assert_eq!(coven.run("flood", "x")["status"], "completed");
+    let copies = coven.home().join("copies");
+    fs::create_dir(&copies).unwrap();
+    let written = (0..10)
+        .find(|number| {
+            let copy = copies.join(number.to_string());
+            let ran = coven.cli(["backup", copy.to_str().unwrap()]);
+            ran.code == 1 && ran.err.contains("is full")
+        })
+        .expect("a disk without room for ten copies");
+    let mut left: Vec<String> = fs::read_dir(&copies)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    let whole: Vec<String> = (0..written).map(|number| number.to_string()).collect();
+    assert_eq!(left, whole);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    drop(disk);
+}
+
+#[test]
 fn a_vacuum_checks_the_database_and_says_what_it_gave_back() {
     let coven = Coven::start();
     assert_eq!(coven.run("hello", "x")["status"], "completed");
