@@ -140,11 +140,24 @@ fn is_placeholder(value: &[u8]) -> bool {
             .all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#'))
 }
 
-/// A path or a URL says where a secret is, and is none.
+/// A path or a URL says where a secret is, and is none. A slash alone makes no path: one base64 value in 64 begins with one.
 fn is_place(value: &[u8]) -> bool {
-    let starts = [b"/".as_slice(), b"./", b"../", b"~/", b"file:", b"arn:"];
+    let starts = [b"./".as_slice(), b"../", b"~/", b"file:", b"arn:"];
     starts.iter().any(|start| value.starts_with(start))
         || value.windows(3).any(|window| window == b"://")
+        || (value.starts_with(b"/") && !value.split(|&b| b == b'/').any(is_random))
+}
+
+/// Long, of both cases, and with digits, as no name of a directory is.
+fn is_random(segment: &[u8]) -> bool {
+    let has = |is: fn(&u8) -> bool| segment.iter().any(is);
+    segment.len() >= 16
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+        && segment.iter().filter(|b| b.is_ascii_digit()).count() >= 2
+        && segment
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'='))
 }
 
 /// What a value is made of.
@@ -207,6 +220,11 @@ mod tests {
         assert!(verdict("token: ", "8f14e45fceea167a", Some(b'\n')));
         assert!(verdict("token\": ", "\"8f14e45fceea167a\"", Some(b',')));
         assert!(verdict("PASSWORD=", "correcthorse", Some(b'\n')));
+        assert!(verdict(
+            "API_KEY=",
+            "\"/GIPM8Xq2LkV0aZ7bTnR5cYw\"",
+            Some(b'\n')
+        ));
         assert!(verdict("password=", "hunter2", Some(b'&')));
         assert!(verdict("password: ", "\"correcthorse\"", None));
         assert!(verdict("secret = ", "'aGVsbG8gd29ybGQh1'", None));
@@ -221,6 +239,11 @@ mod tests {
         assert!(!verdict("token: ", "expected", Some(b' ')));
         assert!(!verdict("token: ", "4096", Some(b'\n')));
         assert!(!verdict("PWD=", "/home/u/src2", Some(b'\n')));
+        assert!(!verdict(
+            "token=",
+            "/var/run/secrets/kubernetes.io/serviceaccount/token2",
+            None
+        ));
         assert!(!verdict(
             "password: ",
             "\"must be at least 8 characters\"",
