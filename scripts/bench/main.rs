@@ -12,6 +12,7 @@ mod launch;
 mod many;
 mod output;
 mod read;
+mod redaction;
 mod report;
 mod start;
 
@@ -32,6 +33,7 @@ const SUBJECTS: &[Subject] = &[
     ("read", read::measure),
     ("many", many::measure),
     ("start", start::measure),
+    ("redaction", redaction::measure),
 ];
 
 fn main() -> ExitCode {

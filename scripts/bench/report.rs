@@ -21,6 +21,8 @@ pub enum Reach {
     RatioAtLeast(f64),
     /// At most so much, in the figure's own unit.
     AtMost(f64),
+    /// At least so much.
+    AtLeast(f64),
     /// Shown, not judged.
     Shown,
 }
@@ -43,6 +45,7 @@ impl Row {
             Reach::Ratio(most) => self.ratio().map(|ratio| ratio <= most),
             Reach::RatioAtLeast(least) => self.ratio().map(|ratio| ratio >= least),
             Reach::AtMost(most) => Some(self.measured <= most),
+            Reach::AtLeast(least) => Some(self.measured >= least),
             Reach::Shown => None,
         }
     }
@@ -52,6 +55,7 @@ impl Row {
             Reach::Ratio(most) => format!("<= {most} x"),
             Reach::RatioAtLeast(least) => format!(">= {least} x"),
             Reach::AtMost(most) => format!("<= {}", number(most)),
+            Reach::AtLeast(least) => format!(">= {}", number(least)),
             Reach::Shown => String::new(),
         }
     }

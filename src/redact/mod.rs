@@ -31,8 +31,8 @@ use crate::api::Timestamp;
 /// The most literals that one vectorised search takes (aho-corasick's Teddy).
 const SEARCHER_MAX: usize = 60;
 
-/// The longest user pattern's automaton, in bytes.
-const USER_PATTERN_MAX: usize = 1024 * 1024;
+/// The largest automaton of patterns, the user's together, in bytes.
+const COMPILED_MAX: usize = 8 * 1024 * 1024;
 
 /// The rules in force, compiled.
 pub struct Redactor {
@@ -563,7 +563,7 @@ fn searchers() -> Option<Vec<Searcher>> {
 /// The user's patterns, one a line, as one; and those that do not compile.
 fn compile_own(patterns: &str) -> (Option<Regex>, Vec<BadPattern>) {
     let mut bad = Vec::new();
-    let mut own = Vec::new();
+    let (mut own, mut lines) = (Vec::new(), Vec::new());
     for (at, line) in patterns.lines().enumerate() {
         let pattern = line.trim();
         if pattern.is_empty() || pattern.starts_with('#') {
@@ -573,6 +573,7 @@ fn compile_own(patterns: &str) -> (Option<Regex>, Vec<BadPattern>) {
             Ok(regex) if regex.is_match("") => "it matches nothing at all, everywhere".into(),
             Ok(_) => {
                 own.push(pattern.to_owned());
+                lines.push(at + 1);
                 continue;
             }
             Err(reason) => reason,
@@ -580,8 +581,18 @@ fn compile_own(patterns: &str) -> (Option<Regex>, Vec<BadPattern>) {
         let line = at + 1;
         bad.push(BadPattern { line, reason });
     }
-    let own = (!own.is_empty()).then(|| compile(&own).ok()).flatten();
-    (own, bad)
+    // Each by itself can be small enough, and all together too large: the first ones hold.
+    while let Some(line) = lines.pop() {
+        match compile(&own) {
+            Ok(regex) => return (Some(regex), bad),
+            Err(reason) => bad.push(BadPattern {
+                line,
+                reason: format!("with those before it, {reason}"),
+            }),
+        }
+        own.pop();
+    }
+    (None, bad)
 }
 
 /// The text of a file of patterns, empty where there is none; `None` where it cannot be read, and why.
@@ -602,11 +613,14 @@ fn compile(patterns: &[String]) -> Result<Regex, String> {
         .configure(
             Regex::config()
                 .utf8_empty(false)
-                .nfa_size_limit(Some(8 * USER_PATTERN_MAX)),
+                .nfa_size_limit(Some(COMPILED_MAX)),
         )
         .build_many(patterns)
         .map_err(|err| match err.syntax_error() {
             Some(syntax) => syntax.to_string(),
+            None if err.size_limit().is_some() => {
+                format!("it is too large: compiled it takes more than {COMPILED_MAX} bytes")
+            }
             None => err.to_string(),
         })
 }
@@ -615,5 +629,7 @@ fn syntax_config() -> syntax::Config {
     syntax::Config::new().unicode(false).utf8(false)
 }
 
+#[cfg(test)]
+mod benign;
 #[cfg(test)]
 mod tests;

@@ -205,7 +205,7 @@ pub(super) const CONTEXTS: &[Context] = &[
         kind: "authorization",
         anchors: &["uthorization", "UTHORIZATION"],
         lead: r#"(?i:\b(?:proxy-)?authorization\\?["']?[ \t]*[:=][ \t]*\\?["']?)"#,
-        value: r#"(?:(?i:digest|aws4-hmac-sha256|oauth)[ \t]+[^\r\n]{8,}|(?i:bearer|basic|token|negotiate|apikey|key|ntlm)[ \t]+[^\s"'\\]{4,})"#,
+        value: r#"(?:(?i:digest|aws4-hmac-sha256|oauth)[ \t]+[^\r\n]{8,}|(?i:bearer|basic|token|negotiate|apikey|key|ntlm)[ \t]+[^\s"'\\<${][^\s"'\\]{3,})"#,
         tail: "",
     },
     Context {

@@ -7,7 +7,7 @@ use crate::random::{Random, rounds};
 mod secrets;
 
 /// What a stream makes of two writes, with a pause between them that is longer than anything is held back.
-fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: bool) -> String {
+pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: bool) -> String {
     let mut stream = Stream::default();
     let mut out = Vec::new();
     stream.push(redactor, &text.as_bytes()[..at], &mut out);
@@ -45,7 +45,7 @@ fn no_part_of_a_secret_gets_out_wherever_and_however_long_the_writes_are_apart()
     assert!(failed == 0, "{failed} of {count}:\n{}", failures.join("\n"));
 }
 
-fn redactor() -> Redactor {
+pub(super) fn redactor() -> Redactor {
     Redactor::new("").0
 }
 

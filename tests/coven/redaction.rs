@@ -203,3 +203,26 @@ fn the_users_own_patterns_count_and_a_bad_one_is_reported() {
     let log = std::fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
     assert!(log.contains("event=redact_pattern_refused"), "{log}");
 }
+
+#[test]
+fn a_pattern_of_pathological_size_is_refused_with_a_reason_and_the_others_hold() {
+    let coven = Coven::new();
+    let patterns = "(a{1000}){1000}\n((x{1,900}){1,900}){1,900}\nproject-\\d+\n";
+    std::fs::write(coven.home().join("redact.txt"), patterns).unwrap();
+    coven.start_daemon();
+    coven.harness("echo", "echo \"$2\"");
+    let id = coven.launch("echo", "see project-42 now");
+    let text = stdout(&coven.events_to_end(&id));
+    assert_eq!(text, "see [REDACTED:custom] now\n");
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let log = std::fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+    let refused: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("event=redact_pattern_refused"))
+        .collect();
+    assert_eq!(refused.len(), 2, "{log}");
+    for (line, refused) in (1..).zip(refused) {
+        assert!(refused.contains(&format!("line={line}")), "{refused}");
+        assert!(refused.contains("too large"), "{refused}");
+    }
+}
