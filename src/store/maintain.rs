@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -250,26 +250,42 @@ pub(super) fn check_integrity(connection: &Connection) -> Result<(), StoreError>
     }
 }
 
-/// Writes a copy of the database, as it is at this moment, to a new file of mode 0600; gives its size in bytes.
+/// Writes a copy of the database, as it is at this moment, to a new file of mode 0600; gives its size in bytes. Under its
+/// name it is whole: until then it is called `<name>.partial`.
 ///
 /// # Errors
 /// The file is there already, or cannot be written; then nothing is left of it.
 pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
     let connection = schema::open_for_copying(database)?;
+    let partial = with_suffix(copy, ".partial");
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(copy)?;
-    let written = copy_into(&connection, copy);
-    if written.is_err() {
-        let _ = std::fs::remove_file(copy);
-        // On a full disk SQLite leaves the copy's rollback journal behind, too.
-        let mut journal = copy.as_os_str().to_owned();
-        journal.push("-journal");
-        let _ = std::fs::remove_file(journal);
-    }
-    written
+        .open(&partial)
+        .map_err(|err| not_copied(&partial, &err))?;
+    let written = copy_into(&connection, &partial)
+        .map_err(|err| not_copied(&partial, &err))
+        // Unlike rename(2), link(2) takes nobody's place.
+        .and_then(|bytes| match std::fs::hard_link(&partial, copy) {
+            Ok(()) => Ok(bytes),
+            Err(err) => Err(not_copied(copy, &err)),
+        });
+    let _ = std::fs::remove_file(&partial);
+    // On a full disk SQLite leaves the copy's rollback journal behind.
+    let _ = std::fs::remove_file(with_suffix(&partial, "-journal"));
+    Ok(written?)
+}
+
+/// Which file it was: the disk that is full is then not the store's.
+fn not_copied(file: &Path, err: &impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("the copy {}: {err}", file.display()))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
