@@ -29,7 +29,7 @@ pub fn limit(resource: Resource) -> io::Result<(Option<u64>, Option<u64>)> {
 static OPEN_FILES_BEFORE: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Raises the soft limit on open files to the hard one, which needs no privilege: the soft one is low for the sake of
-/// programs that use select(2). What this process starts gets the old one back ([`give_back`]).
+/// programs that use select(2). What this process starts gets the old one back (`give_back`).
 pub fn raise_open_files() {
     let Ok(mut limit) = own(Resource::OpenFiles) else {
         return;
