@@ -80,7 +80,7 @@ pub(super) const TOKENS: &[Rule] = &[
     token!("sendgrid", ["SG."], r"SG\.", r"[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
         ["SG.0123456789abcdefghijkl.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"]),
     token!("twilio", ["SK0", "SK1", "SK2", "SK3", "SK4", "SK5", "SK6", "SK7", "SK8", "SK9", "SKa", "SKb", "SKc", "SKd", "SKe", "SKf",
-        "SKA", "SKB", "SKC", "SKD", "SKE", "SKF"], "SK", r"[0-9a-fA-F]{32}\b", ["SK0123456789abcdef0123456789abcdef"]),
+        "SKA", "SKB", "SKC", "SKD", "SKE", "SKF"], "SK[0-9a-fA-F]{2}", r"[0-9a-fA-F]{30}\b", ["SK0123456789abcdef0123456789abcdef"]),
     token!("digitalocean", ["_v1_"], r"do[opr]_v1_", r"[a-f0-9]{32,}",
         ["dop_v1_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]),
     token!("databricks", ["dapi"], "dapi", r"[a-f0-9]{32}(?:-\d)?\b", ["dapi0123456789abcdef0123456789abcdef"]),

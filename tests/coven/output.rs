@@ -96,8 +96,9 @@ fn a_character_that_is_never_finished_is_still_there() {
 #[test]
 fn bytes_that_are_no_text_come_with_their_likeness() {
     let coven = Coven::start();
-    let events = said(&coven, r"printf 'a\377b'");
-    let expected = json!({ "data": "a\u{fffd}b", "stream": "stdout", "base64": "Yf9i" });
+    // Not with a letter at its end: that could be the beginning of a token, and is held back for a moment.
+    let events = said(&coven, r"printf 'a\377.'");
+    let expected = json!({ "data": "a\u{fffd}.", "stream": "stdout", "base64": "Yf8u" });
     assert_eq!(outputs(&events), [expected]);
 }
 
@@ -109,7 +110,20 @@ fn binary_junk_is_exact() {
     let events = said(&coven, &script);
     let expected = std::fs::read(&copy).unwrap();
     assert_eq!(expected.len(), 1_000_000);
-    assert!(output(&events, "stdout") == expected);
+    let found = output(&events, "stdout");
+    let same = found.iter().zip(&expected).take_while(|(a, b)| a == b);
+    let at = same.count();
+    let around = |bytes: &[u8]| {
+        let near = &bytes[at.saturating_sub(40).min(bytes.len())..(at + 40).min(bytes.len())];
+        String::from_utf8_lossy(near).into_owned()
+    };
+    assert!(
+        found == expected,
+        "at {at} of {}: {:?} and not {:?}",
+        found.len(),
+        around(&found),
+        around(&expected)
+    );
 }
 
 #[test]
