@@ -14,7 +14,7 @@ use log::{info, warn};
 use rusqlite::Connection;
 
 use super::batch::Tails;
-use super::retention::{self, Pruned, Retention, Sweep};
+use super::retention::{self, Pages, Pruned, Retention, Sweep};
 use super::{Answer, Done, StoreError, StoreStatus, schema};
 use crate::api::ApiError;
 
@@ -118,6 +118,10 @@ impl Maintenance {
         } else {
             self.is_over_said = false;
         }
+        self.plan_vacuum(pages);
+    }
+
+    fn plan_vacuum(&mut self, pages: Pages) {
         self.is_vacuuming |= pages.free >= VACUUM_FROM;
     }
 
@@ -178,7 +182,10 @@ impl Maintenance {
             status.truncated(pruned.dropped);
         }
         self.say_if_over(connection);
-        self.look(connection);
+        // No new sweep, however large the store still is: what this one has left, the next would leave, too.
+        if let Ok(pages) = retention::pages(connection) {
+            self.plan_vacuum(pages);
+        }
         for done in self.prunes.drain(..) {
             done(Ok(Answer::Pruned(pruned)));
         }

@@ -505,3 +505,24 @@ fn a_stop_does_not_wait_for_a_vacuum_and_the_database_is_whole() {
     coven.start_daemon();
     assert_eq!(output(&coven.events(&id), "stdout").len(), 30_000_000);
 }
+
+#[test]
+fn a_store_that_a_live_session_keeps_past_its_limit_is_left_in_peace() {
+    let coven = Coven::new().env("COVEN_STORE_MAX_BYTES", "1000000");
+    coven.harness(
+        "lasting",
+        &format!("set -- x 20000; {}; exec sleep 1000", &NUMBERED[5..]),
+    );
+    coven.start_daemon();
+    let live = coven.launch("lasting", "x");
+    coven.wait_for_output(&live, &format!("{:099}\n", 20_000));
+    // Once its size has been looked at, this has been said; a sweep that was begun again and again would answer nobody.
+    eventually("it is said", || {
+        let log = coven.cli(["logs", "--event", "store_over_limit"]);
+        log.out.contains("limit_bytes=1000000")
+    });
+    let prune = coven.spawn(["logs", "prune"]);
+    let ran = finish(prune);
+    assert_eq!(ran.out, "gone: 0 output events (0 bytes) of 0 sessions\n");
+    assert_eq!(assert_accounted(&coven.events(&live)), 0);
+}
