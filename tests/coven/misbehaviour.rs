@@ -215,10 +215,9 @@ for i in 1 2 3 4 5 6 7 8; do env -i PATH=$PATH setsid sh hop.sh & done; echo rea
 #[test]
 fn a_fork_bomb_within_its_users_limit_is_ended() {
     let coven = Coven::new();
-    coven.harness(
-        "bomb",
-        "echo ready; b() { b & b & setsid env -i sleep 1000 & wait; }; b 2>/dev/null",
-    );
+    // The leader starts it and forks no more: a shell that cannot fork ends, which would end the session.
+    let bomb = "b() { b & b & setsid env -i sleep 1000 & wait; }; b 2>/dev/null &";
+    coven.harness("bomb", &format!("{bomb} echo ready; exec sleep 1000"));
     if !coven.start_as_nobody_else("ulimit -p 150 2>/dev/null || ulimit -u 150") {
         return;
     }
