@@ -9,7 +9,7 @@ use log::{error, info, warn};
 use crate::api::{SessionCost, SessionStatus};
 use crate::harness;
 use crate::store::{Fact, Store, StoreError, Unfinished};
-use crate::sys::{self, Family};
+use crate::sys::{self, Ended, Family};
 
 /// How long the processes of a dead daemon's sessions may take to end: the start waits for it.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(900);
@@ -23,16 +23,20 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
     if unfinished.is_empty() {
         return Ok(());
     }
-    for session in &unfinished {
-        end_group(session);
-    }
     let families: Vec<Family> = unfinished
         .iter()
-        .map(|session| harness::family(session.id, None))
+        .map(|session| harness::family(session.id, living_leader(session)))
         .collect();
     let ended = sys::end_families(&families, SWEEP_PATIENCE);
-    for pid in ended.pids {
-        warn!(event = "orphan_killed", pid = pid; "");
+    // Who is ended by its parents is found while these live: groups come after families.
+    for session in &unfinished {
+        end_group(session, &ended);
+    }
+    for pid in &ended.pids {
+        match unfinished.iter().find(|session| session.pid == Some(*pid)) {
+            Some(session) => warn!(event = "orphan_killed", session:% = session.id, pid = pid; ""),
+            None => warn!(event = "orphan_killed", pid = pid; ""),
+        }
     }
     if !ended.is_complete {
         error!(event = "kill_failed", code = "kill_failed", reason = "a process of an orphaned session does not end"; "");
@@ -51,14 +55,18 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
     store.record(facts.collect())
 }
 
-/// Ends the process group of a session whose leader still lives. The leader's mark proves that the pid is still
-/// its own, and then its group is, too.
-fn end_group(session: &Unfinished) {
-    let (Some(pid), Some(mark)) = (session.pid, &session.process_mark) else {
-        return;
-    };
-    if pid > 1
-        && sys::process_mark(pid).as_ref() == Some(mark)
+/// The leader of a session, if it still lives: its mark proves that the pid is still its own, and then its group is, too.
+fn living_leader(session: &Unfinished) -> Option<i32> {
+    let mark = session.process_mark.as_ref()?;
+    session
+        .pid
+        .filter(|pid| *pid > 1 && sys::process_mark(*pid).as_ref() == Some(mark))
+}
+
+/// Ends the process group of a session whose leader still lives: all that can be done where families cannot be told.
+fn end_group(session: &Unfinished, ended: &Ended) {
+    if let Some(pid) = living_leader(session)
+        && !ended.pids.contains(&pid)
         && sys::kill_group(pid, libc::SIGKILL).is_ok()
     {
         warn!(event = "orphan_killed", session:% = session.id, pid = pid; "");

@@ -1,25 +1,28 @@
 //! A session's processes on Linux: how each is recognised whatever it did to hide, how all are ended, and how those
 //! are reaped whose parents have gone.
 //!
-//! `RLIMIT_RTTIME` is what a process passes on to all that it starts, through `fork`, `execve`, `setsid` and an empty
-//! environment, and what the kernel uses for real-time processes only (setrlimit(2)). Its soft value is made the
-//! session's mark: 2^62 microseconds and more, which is 146,000 years, so that it limits nothing.
+//! A limit is what a process passes on to all that it starts, through `fork`, `execve`, `setsid` and an empty
+//! environment. The soft value of `RLIMIT_LOCKS`, which the kernel has not used since Linux 2.4.25 (setrlimit(2)), is
+//! made the session's mark. Who has set it anew is found by its parents.
 //!
 //! Called by harness threads, which mark and end, by the main thread, which reaps, and at start. Of sessions it knows
 //! their marks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{exit_watch, prlimit, send_pidfd_signal};
+use super::{exit_watch, prlimit, send_pidfd_signal, stat_field};
 use crate::sys::{Ended, Family, Interest, poll};
 
 /// Set in every mark, and in no limit that anybody means.
 const MARK: u64 = 1 << 62;
+
+/// The mark of what has left its family, and of what that starts.
+const LEFT: u64 = MARK;
 
 /// How long a pass waits for what it has ended, before it looks again.
 const PASS_PATIENCE: Duration = Duration::from_millis(50);
@@ -56,10 +59,8 @@ pub fn reap_adopted() {
 
 /// This process and what it starts are of no session any more.
 pub fn leave_family() {
-    if let Ok(limit) = rt_time(0, None)
-        && is_mark(limit.rlim_cur)
-    {
-        let _ = rt_time(0, Some(limit.rlim_max));
+    if locks(0, None).is_ok_and(|limit| is_mark(limit.rlim_cur)) {
+        let _ = locks(0, Some(LEFT));
     }
 }
 
@@ -75,10 +76,8 @@ impl Marking {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         // A hard limit below the mark makes this fail: then environment and session have to do.
-        let before = rt_time(0, None).map(|limit| limit.rlim_cur);
-        let restored = before
-            .ok()
-            .filter(|_| rt_time(0, Some(mark(family))).is_ok());
+        let before = locks(0, None).map(|limit| limit.rlim_cur);
+        let restored = before.ok().filter(|_| locks(0, Some(mark(family))).is_ok());
         Self {
             restored,
             _turn: turn,
@@ -89,7 +88,7 @@ impl Marking {
 impl Drop for Marking {
     fn drop(&mut self) {
         if let Some(soft) = self.restored {
-            let _ = rt_time(0, Some(soft));
+            let _ = locks(0, Some(soft));
         }
     }
 }
@@ -103,28 +102,26 @@ fn is_mark(soft: u64) -> bool {
 }
 
 /// The limit of the process `pid`, 0 being this one, after its soft value was set, if `soft` is given.
-fn rt_time(pid: i32, soft: Option<u64>) -> io::Result<libc::rlimit> {
-    let mut limit = prlimit(pid, libc::RLIMIT_RTTIME, None)?;
+fn locks(pid: i32, soft: Option<u64>) -> io::Result<libc::rlimit> {
+    let mut limit = prlimit(pid, libc::RLIMIT_LOCKS, None)?;
     if let Some(soft) = soft {
         limit.rlim_cur = soft;
-        prlimit(pid, libc::RLIMIT_RTTIME, Some(&limit))?;
+        prlimit(pid, libc::RLIMIT_LOCKS, Some(&limit))?;
     }
     Ok(limit)
 }
 
-/// Sends SIGKILL to every process of `families` but this one and the leaders, until there is none, or for `patience`
-/// at most.
+/// Sends SIGKILL to every process of `families` but this one, until there is none, or for `patience` at most.
 ///
 /// All are stopped before the first is ended: what forks faster than it can be looked for would otherwise get the room
 /// of the ended ones. A stopped process keeps its place among those that `RLIMIT_NPROC` allows.
 pub fn end_families(families: &[Family], patience: Duration) -> Ended {
-    let search = Search::new(families);
+    let mut search = Search::new(families);
     let deadline = Instant::now() + patience;
-    let mut stopped = HashSet::new();
     let mut pids = Vec::new();
     let mut vain = 0;
     loop {
-        let Ok((members, is_certain)) = search.members() else {
+        let Ok(pass) = search.stop_all() else {
             // No descriptor to look with: others are about to be closed.
             if Instant::now() >= deadline {
                 let is_complete = false;
@@ -133,17 +130,11 @@ pub fn end_families(families: &[Family], patience: Duration) -> Ended {
             let _ = poll(&mut [], Some(Instant::now() + PASS_PATIENCE));
             continue;
         };
-        let mut is_new = false;
-        for &pid in &members {
-            if !stopped.contains(&pid) && search.signal(pid, libc::SIGSTOP).is_some() {
-                is_new = stopped.insert(pid);
-            }
-        }
-        if is_new && Instant::now() < deadline {
+        if pass.is_new && Instant::now() < deadline {
             continue;
         }
         let mut last = None;
-        for &pid in &members {
+        for &pid in &pass.members {
             if let Some(process) = search.signal(pid, libc::SIGKILL) {
                 last = Some(process);
                 if !pids.contains(&pid) {
@@ -152,7 +143,7 @@ pub fn end_families(families: &[Family], patience: Duration) -> Ended {
             }
         }
         vain = if last.is_none() { vain + 1 } else { 0 };
-        let is_complete = vain > 0 && (is_certain || vain == VAIN_MAX);
+        let is_complete = vain > 0 && (pass.is_certain() || vain == VAIN_MAX);
         if is_complete || Instant::now() >= deadline {
             return Ended { pids, is_complete };
         }
@@ -164,22 +155,38 @@ pub fn end_families(families: &[Family], patience: Duration) -> Ended {
     }
 }
 
+/// What a look at every process came to.
+#[derive(Default)]
+struct Pass {
+    /// Zombies perhaps among them.
+    members: Vec<i32>,
+    /// One was met for the first time.
+    is_new: bool,
+    /// A process ended while it was looked at: it may have been a member, and have started another behind the search's
+    /// back.
+    has_doubt: bool,
+}
+
+impl Pass {
+    /// There is no doubt that nobody is left.
+    fn is_certain(&self) -> bool {
+        self.members.is_empty() && !self.has_doubt
+    }
+}
+
 /// What is looked for.
 struct Search {
     own: i32,
     marks: HashSet<u64>,
     variables: HashSet<Vec<u8>>,
+    /// Each leads a session of its own (setsid(2)).
     leaders: HashSet<i32>,
-    /// The sessions (setsid(2)) of leaders that could not be marked.
-    sessions: HashSet<i32>,
+    /// Members that were stopped, and when they had started: they stay members when their parents have been ended.
+    met: HashMap<i32, u64>,
 }
 
 impl Search {
     fn new(families: &[Family]) -> Self {
-        let leaders = families
-            .iter()
-            .filter_map(|family| Some((family.leader?, mark(family))));
-        let is_marked = |pid, mark| rt_time(pid, None).is_ok_and(|limit| limit.rlim_cur == mark);
         Self {
             own: std::process::id() as i32,
             marks: families.iter().map(mark).collect(),
@@ -187,37 +194,69 @@ impl Search {
                 .iter()
                 .map(|family| family.variable.clone())
                 .collect(),
-            leaders: leaders.clone().map(|(pid, _)| pid).collect(),
-            sessions: leaders
-                .filter(|(pid, mark)| !is_marked(*pid, *mark))
-                .map(|(pid, _)| pid)
-                .collect(),
+            leaders: families.iter().filter_map(|family| family.leader).collect(),
+            met: HashMap::new(),
         }
     }
 
-    /// The processes that are members, zombies perhaps among them; and whether there is no doubt that these are all.
-    /// A process that ended while it was looked at may have been one, and have started another behind the search's back.
-    fn members(&self) -> io::Result<(Vec<i32>, bool)> {
-        let entries = std::fs::read_dir("/proc")?.flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut members = Vec::new();
-        let mut has_doubt = false;
-        for pid in pids.filter(|pid| *pid != self.own && !self.leaders.contains(pid)) {
-            if self.is_member(pid) {
-                members.push(pid);
+    fn meet(&mut self, pid: i32) {
+        if let Some(started) = started(pid) {
+            self.met.insert(pid, started);
+        }
+    }
+
+    fn has_met(&self, pid: i32) -> bool {
+        self.met
+            .get(&pid)
+            .is_some_and(|&then| started(pid) == Some(then))
+    }
+
+    /// Looks at every process once, and stops the members that were not met before.
+    fn stop_all(&mut self) -> io::Result<Pass> {
+        let mut pass = Pass::default();
+        let mut known = HashMap::new();
+        for pid in newest_first()? {
+            // A leader's zombie is kept on purpose, and all that it can have started is looked for by itself.
+            if pid == self.own || self.leaders.contains(&pid) && has_ended(pid) {
+                continue;
+            }
+            if self.is_member(pid, &mut known) {
+                pass.members.push(pid);
+                if !self.has_met(pid) && self.signal(pid, libc::SIGSTOP).is_some() {
+                    self.meet(pid);
+                    pass.is_new = true;
+                }
             } else {
-                let limit = rt_time(pid, None);
-                has_doubt |= limit.is_err_and(|err| err.raw_os_error() == Some(libc::ESRCH));
+                let limit = locks(pid, None);
+                pass.has_doubt |= limit.is_err_and(|err| err.raw_os_error() == Some(libc::ESRCH));
             }
         }
-        let is_certain = members.is_empty() && !has_doubt;
-        Ok((members, is_certain))
+        Ok(pass)
     }
 
-    fn is_member(&self, pid: i32) -> bool {
-        rt_time(pid, None).is_ok_and(|limit| self.marks.contains(&limit.rlim_cur))
+    /// Whether `pid` is one by what it carries, or comes from one. Fills in what becomes `known` on the way up.
+    fn is_member(&self, pid: i32, known: &mut HashMap<i32, bool>) -> bool {
+        if let Some(&is_member) = known.get(&pid) {
+            return is_member;
+        }
+        // Pids that are given anew during the walk can make a circle of it.
+        known.insert(pid, false);
+        let mark = locks(pid, None).map_or(0, |limit| limit.rlim_cur);
+        let is_member = self.marks.contains(&mark)
             || self.has_variable(pid)
             || self.is_in_session(pid)
+            || self.has_met(pid)
+            || mark != LEFT && self.has_parent(pid, known);
+        known.insert(pid, is_member);
+        is_member
+    }
+
+    /// Whether a member has started `pid` and lives: else its parent is this process, by adoption.
+    fn has_parent(&self, pid: i32, known: &mut HashMap<i32, bool>) -> bool {
+        stat_field(pid, 4)
+            .and_then(|parent| parent.parse().ok())
+            .filter(|parent| *parent > 1 && *parent != self.own)
+            .is_some_and(|parent| self.is_member(parent, known))
     }
 
     /// The environment that a process was started with can be read by its own user (proc(5)); a zombie has none.
@@ -231,7 +270,7 @@ impl Search {
 
     fn is_in_session(&self, pid: i32) -> bool {
         // SAFETY: getsid takes an integer, and gives -1 where there is no such process.
-        !self.sessions.is_empty() && self.sessions.contains(&unsafe { libc::getsid(pid) })
+        self.leaders.contains(&unsafe { libc::getsid(pid) })
     }
 
     /// Sends `signal` to `pid` if that is still a member, and no zombie.
@@ -239,11 +278,37 @@ impl Search {
         // The descriptor comes first: should the pid go to another process while that one is looked at, the signal
         // misses it.
         let process = exit_watch(pid).ok()?;
-        let has_ended = || poll(&mut [Interest::readable(&process)], Some(Instant::now()));
-        if !self.is_member(pid) || has_ended().unwrap_or(true) {
+        let is_over = || poll(&mut [Interest::readable(&process)], Some(Instant::now()));
+        if !self.is_member(pid, &mut HashMap::new()) || is_over().unwrap_or(true) {
             return None;
         }
         send_pidfd_signal(&process, signal).ok()?;
         Some(process)
     }
+}
+
+/// Every process, the youngest first: what lives for a moment only is looked at in that moment. The kernel numbers
+/// processes upwards, begins anew at the end, and tells the last number that it gave (proc(5), loadavg).
+fn newest_first() -> io::Result<Vec<i32>> {
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let last: i32 = load
+        .split_whitespace()
+        .last()
+        .and_then(|pid| pid.parse().ok())
+        .unwrap_or(i32::MAX);
+    let entries = std::fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut pids: Vec<i32> = pids.collect();
+    pids.sort_unstable_by_key(|pid| last.wrapping_sub(*pid) as u32);
+    Ok(pids)
+}
+
+/// When the process `pid` was started, in clock ticks since the boot (proc(5)).
+fn started(pid: i32) -> Option<u64> {
+    stat_field(pid, 22)?.parse().ok()
+}
+
+/// Whether `pid` is a zombie: it has ended, and nobody has reaped it.
+fn has_ended(pid: i32) -> bool {
+    stat_field(pid, 3).is_some_and(|state| state == "Z")
 }

@@ -276,21 +276,23 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
 /// What tells the process `pid` from any later one with the same number: the boot (random(4), boot_id) and
 /// the clock tick in it at which the process started (proc(5), field 22). `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the command in parentheses and can hold anything, also `)`.
-    let after_command = &stat[stat.rfind(')')? + 1..];
-    let started = after_command.split_whitespace().nth(19)?;
+    let started = stat_field(pid, 22)?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(format!("{}/{started}", boot.trim_end()))
 }
 
 /// Whether a signal has stopped the process `pid` (proc(5), field 3 of its `stat`).
 pub fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rfind(") ")
-        .and_then(|at| stat[at + 2..].chars().next());
-    matches!(state, Some('T' | 't'))
+    stat_field(pid, 3).is_some_and(|state| state == "T" || state == "t")
+}
+
+/// A field of `/proc/PID/stat`, counted from 1 as proc(5) does, from the third on. `None` if there is no such process.
+fn stat_field(pid: i32, number: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the command in parentheses and can hold anything, also `)`.
+    let after_command = &stat[stat.rfind(')')? + 1..];
+    let field = after_command.split_whitespace().nth(number - 3)?;
+    Some(field.to_owned())
 }
 
 /// The file that the process `pid` executes, with ` (deleted)` behind it once that file is no more (proc(5), `exe`).

@@ -86,7 +86,8 @@ pub struct Family {
     pub variable: Vec<u8>,
     /// Random, and the family's alone: 62 bits of it are what they cannot take out.
     pub number: u64,
-    /// The first of them, while its number cannot be another's: its zombie has not been reaped.
+    /// The first of them, who leads their session, while its number cannot be another's: it lives, or its zombie has
+    /// not been reaped.
     pub leader: Option<i32>,
 }
 

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::support::*;
 
-/// What leaves the process group, the environment and its parents behind, each in another combination. All of them
-/// have the test's own directory as theirs.
+/// What leaves the process group, the environment, its parents and its session's mark behind, each in another
+/// combination. All of them have the test's own directory as theirs.
 const HIDING: &str = "
 sleep 1000 &
 setsid sleep 1000 &
@@ -15,11 +15,12 @@ env -i sleep 1000 &
 env -i setsid sleep 1000 &
 (env -i setsid sleep 1000 &)
 (setsid env -i sh -c 'trap \"\" TERM HUP; (env -i setsid sleep 1000 >/dev/null 2>&1 </dev/null &) ; exec sleep 1000' &)
+setsid sh -c 'bash -c \"ulimit -S -x unlimited; exec env -i setsid sleep 1000\" & wait' &
 until [ -e .ready ]; do :; done
 ";
 
 /// How many `HIDING` starts.
-const HIDDEN: usize = 7;
+const HIDDEN: usize = 8;
 
 /// Launches `HIDING` with `rest` behind it, and waits until all of it is there. Gives what is new.
 fn hide(coven: &Coven, rest: &str) -> (String, Vec<i32>) {
@@ -175,7 +176,7 @@ fn a_daemon_that_was_started_inside_a_killed_session_lives_on_with_its_sessions(
 #[test]
 fn without_room_for_the_mark_session_and_environment_have_to_do() {
     let coven = Coven::new();
-    let prelude = "prlimit --rttime=1000000:1000000 --pid $$ || exit 77";
+    let prelude = "prlimit --locks=1000000:1000000 --pid $$ || exit 77";
     let mut start = coven.command_after(prelude, &["daemon", "start"]);
     let ran = Ran::of(start.output().unwrap());
     if ran.code == 77 {
