@@ -296,8 +296,9 @@ fn a_database_that_is_damaged_fails() {
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     let path = coven.home().join("coven.sqlite3");
     let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.len() / 2 / 4096 * 4096;
-    bytes[at..at + 4096].fill(0xa5);
+    let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    let at = bytes.len() / 2 / page * page;
+    bytes[at..at + page].fill(0xa5);
     fs::write(&path, bytes).unwrap();
     let hint = assert_check(&doctor(&coven), "store", "fail", &["coven.sqlite3"]);
     assert!(hint.contains(".recover"), "{hint}");
