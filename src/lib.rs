@@ -42,6 +42,7 @@
 //!     │ session: poll(2) on its │      stdout, stderr, stdin, exit
 //!     │ pipes, its exit, orders │◀────────────────────────────────▶ harness process
 //!     └─────────────────────────┘
+//!     checkpoint thread: the log ─▶ the database (SQLite's, not the daemon's own), beside the writer
 //!     notify, watchdog threads: only under a service manager that asks for them
 //!     signals thread: sigwait ─▶ Stop, ChildEnded     log thread: lines ─▶ file or stderr
 //! ```
@@ -50,8 +51,10 @@
 //!   request into one [`state::Command`]. Reading needs no command: it goes to the store's readers.
 //! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`].
 //! * A **harness thread** lives as long as its session. It blocks in `poll` only.
-//! * The **writer thread** owns the only connection that writes, and gives events their seq. Between two batches it
-//!   takes away, in small steps, what retention does not keep, and gives the space back.
+//! * The **writer thread** owns the only connection that writes, and gives events their seq. It serves sessions in turn, so
+//!   that a line does not wait behind a flood. Between two batches it takes away, in small steps, what retention does not
+//!   keep, and gives the space back.
+//! * The **checkpoint thread** waits for the disk in the writer's place.
 //!
 //! # Channels and their bounds
 //!
@@ -60,7 +63,8 @@
 //! | connection → state | `Event::Command` | connections: each waits for its answer before it sends another |
 //! | state → connection | `Reply` | one message |
 //! | harness → state | `Event::Harness` | a handful of reports a session |
-//! | harness → writer | output | 8 MiB in all ([`store::Reservation`]): reserved before the pipe is read |
+//! | harness → writer | output | 8 MiB in all, and 24 KiB a session in any case ([`store::Share`]): reserved before the pipe is read |
+//! | writer → checkpoint | copy the log | one at a time; of the log: floods wait from 48 MiB on, all from 64 |
 //! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
 //! | state → harness | input, reap | 1 MiB of input a session |
 //! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |

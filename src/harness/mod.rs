@@ -23,7 +23,7 @@ pub use input::Backlog;
 use crate::adapters::StdinMode;
 use crate::api::{SessionCost, SessionId, Timestamp};
 use crate::redact::Redactor;
-use crate::store::{Done, SessionNum, WriteQueue};
+use crate::store::{Done, SessionNum, Share, WriteQueue};
 use crate::sys::{Exit, Family, Usage, Wake};
 
 /// A harness thread's stack. Its buffers are on the heap; the pump needs a few kilobytes.
@@ -111,6 +111,7 @@ struct Context {
     id: SessionId,
     num: SessionNum,
     queue: WriteQueue,
+    share: Share,
     orders: Receiver<Order>,
     wake: Arc<Wake>,
     backlog: Backlog,
@@ -142,6 +143,7 @@ impl Harness {
         let context = Context {
             id,
             num,
+            share: queue.share(Arc::clone(&wake)),
             queue,
             orders: inbox,
             wake: Arc::clone(&wake),

@@ -373,12 +373,13 @@ impl Pump {
     /// One read of a source, into the store; `false` when it has ended.
     fn read(&mut self, at: usize, context: &Context) -> io::Result<bool> {
         let most = self.buffer.len() * ESCAPED_MAX;
-        let Some(reservation) = context.queue.reserve_or_wake(most, &context.wake) else {
+        let Some(reservation) = context.share.reserve_or_wake(most) else {
             self.held_since = Some(Instant::now());
             return Ok(true);
         };
         let source = &mut self.sources[at];
-        let n = match source.pipe.read(&mut self.buffer) {
+        let room = self.buffer.len().min(reservation.bytes() / ESCAPED_MAX);
+        let n = match source.pipe.read(&mut self.buffer[..room]) {
             Ok(n) => n,
             Err(err)
                 if matches!(

@@ -1,6 +1,8 @@
 //! How many bytes may wait for the writer. Harness threads reserve before they read, and stop reading their
 //! pipe when nothing is left: the pipe fills, and the kernel holds the harness back.
 //!
+//! A harness of which nothing waits gets a little in any case: what is quiet is not held back by what floods.
+//!
 //! A counter shared by all threads, with a list of those to wake when there is room again. No thread ever
 //! blocks in here.
 
@@ -42,23 +44,19 @@ impl Budget {
         self.held_count.load(Ordering::Relaxed)
     }
 
-    /// Reserves `bytes`, or, where they do not fit, remembers to wake `waiter` when there is room.
-    pub(super) fn reserve_or_wake(
-        self: &Arc<Self>,
-        bytes: usize,
-        waiter: &Arc<Wake>,
-    ) -> Option<Reservation> {
-        if let Some(reservation) = self.try_reserve(bytes) {
-            return Some(reservation);
+    /// The share of one harness, which is woken by `waiter`.
+    pub(super) fn share(self: &Arc<Self>, waiter: Arc<Wake>) -> Share {
+        Share {
+            budget: Arc::clone(self),
+            waiter,
+            holder: Arc::new(()),
         }
-        {
-            let mut held = self.lock_held();
-            held.push(Arc::clone(waiter));
-            self.held_count.store(held.len(), Ordering::SeqCst);
-        }
-        // A release between the failed attempt and the push would wake nobody: try once more. The wake that
-        // may still come then finds nothing to do.
-        self.try_reserve(bytes)
+    }
+
+    fn remember(&self, waiter: &Arc<Wake>) {
+        let mut held = self.lock_held();
+        held.push(Arc::clone(waiter));
+        self.held_count.store(held.len(), Ordering::SeqCst);
     }
 
     fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
@@ -71,6 +69,7 @@ impl Budget {
         Some(Reservation {
             budget: Arc::clone(self),
             bytes,
+            _holder: None,
         })
     }
 
@@ -80,6 +79,7 @@ impl Budget {
         Reservation {
             budget: Arc::clone(self),
             bytes,
+            _holder: None,
         }
     }
 
@@ -102,14 +102,56 @@ impl Budget {
     }
 }
 
+/// What one harness may have waiting for the writer.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    waiter: Arc<Wake>,
+    /// Its reservations hold clones of it.
+    holder: Arc<()>,
+}
+
+impl Share {
+    /// What it gets in any case while nothing of it waits, in bytes: one small read. All shares together pass the bound
+    /// by that much each.
+    pub const LEAST: usize = 24 * 1024;
+
+    /// Reserves `bytes`, or what it gets in any case. `None` where there is no room for either: its thread is woken when
+    /// there is some.
+    pub fn reserve_or_wake(&self, bytes: usize) -> Option<Reservation> {
+        if let Some(reservation) = self.try_reserve(bytes) {
+            return Some(reservation);
+        }
+        self.budget.remember(&self.waiter);
+        // A release between the failed attempt and that would wake nobody: try once more. The wake that may still come
+        // then finds nothing to do.
+        self.try_reserve(bytes)
+    }
+
+    fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        let mut reservation = self.budget.try_reserve(bytes).or_else(|| {
+            let is_quiet = Arc::strong_count(&self.holder) == 1;
+            is_quiet.then(|| self.budget.reserve(bytes.min(Self::LEAST)))
+        })?;
+        reservation._holder = Some(Arc::clone(&self.holder));
+        Some(reservation)
+    }
+}
+
 /// Bytes that are spoken for until this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
     bytes: usize,
+    _holder: Option<Arc<()>>,
 }
 
 impl Reservation {
+    /// How many bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Makes it `bytes`, once it is known how many they are: more than was reserved is taken in any case, so
     /// that each holder can pass the bound by one item.
     pub fn resize(&mut self, bytes: usize) {
@@ -141,17 +183,24 @@ mod tests {
         poll(&mut interests, Some(Instant::now())).unwrap()
     }
 
+    fn share(budget: &Arc<Budget>) -> (Share, Arc<Wake>) {
+        let wake = Arc::new(Wake::new().unwrap());
+        (budget.share(Arc::clone(&wake)), wake)
+    }
+
+    const CAPACITY: usize = 100 * Share::LEAST;
+
     #[test]
     fn what_does_not_fit_is_held_back_until_half_is_free() {
-        let budget = Budget::new(100);
-        let wake = Arc::new(Wake::new().unwrap());
-        let first = budget.reserve_or_wake(40, &wake).unwrap();
-        let second = budget.reserve_or_wake(40, &wake).unwrap();
-        let third = budget.reserve_or_wake(20, &wake).unwrap();
-        assert!(budget.reserve_or_wake(1, &wake).is_none());
+        let budget = Budget::new(CAPACITY);
+        let (flood, wake) = share(&budget);
+        let first = flood.reserve_or_wake(CAPACITY / 5 * 2).unwrap();
+        let second = flood.reserve_or_wake(CAPACITY / 5 * 2).unwrap();
+        let third = flood.reserve_or_wake(CAPACITY / 5).unwrap();
+        assert!(flood.reserve_or_wake(1).is_none());
         assert_eq!(budget.held_back(), 1);
         drop(third);
-        assert!(!woken(&wake), "80 of 100 are still in use");
+        assert!(!woken(&wake), "four fifths are still in use");
         drop(first);
         assert!(woken(&wake));
         assert_eq!(budget.held_back(), 0);
@@ -161,12 +210,29 @@ mod tests {
 
     #[test]
     fn an_item_larger_than_the_budget_passes_alone() {
-        let budget = Budget::new(100);
-        let wake = Arc::new(Wake::new().unwrap());
-        let large = budget.reserve_or_wake(1000, &wake).unwrap();
-        assert!(budget.reserve_or_wake(1, &wake).is_none());
+        let budget = Budget::new(CAPACITY);
+        let (share, _) = share(&budget);
+        let large = share.reserve_or_wake(CAPACITY * 2).unwrap();
+        assert_eq!(large.bytes(), CAPACITY * 2);
+        assert!(share.reserve_or_wake(1).is_none());
         drop(large);
-        assert!(budget.reserve_or_wake(1, &wake).is_some());
+        assert!(share.reserve_or_wake(1).is_some());
+    }
+
+    #[test]
+    fn a_quiet_harness_gets_a_little_while_another_takes_all_that_there_is() {
+        let budget = Budget::new(CAPACITY);
+        let (flood, _) = share(&budget);
+        let (quiet, wake) = share(&budget);
+        let all = flood.reserve_or_wake(CAPACITY).unwrap();
+        let line = quiet.reserve_or_wake(CAPACITY).unwrap();
+        assert_eq!(line.bytes(), Share::LEAST);
+        // Once: a second flood waits as the first does.
+        assert!(quiet.reserve_or_wake(1).is_none());
+        drop(line);
+        assert!(quiet.reserve_or_wake(1).is_some());
+        drop(all);
+        assert!(woken(&wake));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 
 use super::batch::Tails;
 use super::retention::{self, Pages, Pruned, Retention, Sweep};
+use super::wal::Wal;
 use super::{Answer, Done, StoreError, StoreStatus, schema};
 use crate::api::ApiError;
 
@@ -130,6 +131,7 @@ impl Maintenance {
         &mut self,
         connection: &mut Connection,
         tails: &mut Tails,
+        wal: &mut Wal,
         status: &StoreStatus,
     ) {
         if status.chores_over.load(Ordering::Relaxed) {
@@ -137,6 +139,7 @@ impl Maintenance {
             self.vacuums.clear();
         }
         if let Some(done) = self.vacuums.pop() {
+            wal.settle();
             status.is_vacuuming.store(true, Ordering::Relaxed);
             let result = vacuum(connection);
             status.is_vacuuming.store(false, Ordering::Relaxed);
@@ -153,7 +156,7 @@ impl Maintenance {
                 let step = sweep.step(connection, tails);
                 self.swept(step, connection, status);
             }
-            None => self.vacuum_a_little(connection),
+            None => self.vacuum_a_little(connection, wal),
         }
     }
 
@@ -202,10 +205,11 @@ impl Maintenance {
     }
 
     /// Gives some free pages back; the last step shortens the file.
-    fn vacuum_a_little(&mut self, connection: &Connection) {
+    fn vacuum_a_little(&mut self, connection: &Connection, wal: &mut Wal) {
         let is_done = incremental_vacuum(connection).and_then(|()| {
             let left = retention::pages(connection)?.free;
             if left == 0 {
+                wal.settle();
                 shorten(connection)?;
             }
             Ok(left == 0)

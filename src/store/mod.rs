@@ -4,6 +4,7 @@
 //! HTTP threads read through [`Reader`]; everybody hands the writer its work through [`WriteQueue`]. The store
 //! knows sessions and events as rows, and nothing of processes or HTTP.
 
+mod backlog;
 mod batch;
 mod budget;
 mod followers;
@@ -18,6 +19,7 @@ mod status;
 mod survey;
 mod tail;
 mod truncate;
+mod wal;
 mod writer;
 
 use std::collections::HashMap;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use budget::Reservation;
+pub use budget::{Reservation, Share};
 pub use followers::{Followers, Following};
 pub use inspect::{Inspection, Integrity, inspect};
 pub use maintain::Chore;
@@ -162,7 +164,13 @@ impl Store {
     /// What SQLite or the system say.
     pub fn start(self, followers: Arc<Followers>) -> Result<(Writer, Reader), StoreError> {
         let reader = Reader::open(&self.path, self.retention)?;
-        let writer = Writer::start(self.connection, self.status, followers, self.retention)?;
+        let writer = Writer::start(
+            &self.path,
+            self.connection,
+            self.status,
+            followers,
+            self.retention,
+        )?;
         Ok((writer, reader))
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::budget::{Budget, Reservation};
+use super::backlog::Pending;
+use super::budget::{Budget, Reservation, Share};
 use super::{Chore, Done, Fact, NewEvent, Request, SessionNum, StoreStatus, Unwritten};
 use crate::api::{ApiError, EventWriterHealth, StorageHealth, Timestamp, WriterState};
 use crate::sys::Wake;
@@ -25,11 +26,7 @@ pub(super) enum Item {
     /// Somebody waits for it.
     Request(Request, Done),
     /// It has happened.
-    Fact {
-        fact: Fact,
-        done: Option<Done>,
-        reservation: Reservation,
-    },
+    Fact(Pending),
     /// Somebody waits for it, and it takes long.
     Chore(Chore, Done),
     /// Take the disk's figures.
@@ -57,9 +54,9 @@ impl WriteQueue {
         }
     }
 
-    /// Room for `bytes` of output, or `None`: then `waiter` is woken when there may be some.
-    pub fn reserve_or_wake(&self, bytes: usize, waiter: &Arc<Wake>) -> Option<Reservation> {
-        self.budget.reserve_or_wake(bytes, waiter)
+    /// One harness's share of the room for output; `waiter` is woken when there may be some again.
+    pub fn share(&self, waiter: Arc<Wake>) -> Share {
+        self.budget.share(waiter)
     }
 
     /// Hands over output that was read under `reservation`.
@@ -77,11 +74,11 @@ impl WriteQueue {
 
     fn send_fact(&self, fact: Fact, done: Option<Done>, reservation: Reservation) {
         self.status.queued(&fact);
-        self.send(Item::Fact {
+        self.send(Item::Fact(Pending {
             fact,
             done,
             reservation,
-        });
+        }));
     }
 
     /// Asks for `request`; `done` is told what came of it.

@@ -96,9 +96,6 @@ pub(super) const VERSION: usize = MIGRATIONS.len();
 /// page costs two writes on its way into the log and two more on its way out of it.
 const PAGE_BYTES: i64 = 16 * 1024;
 
-/// How long the log grows before it is copied into the database.
-const CHECKPOINT_BYTES: i64 = 16 * 1024 * 1024;
-
 /// How long a connection waits for another's lock.
 pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -224,8 +221,6 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
          PRAGMA cache_size = -2000;
          PRAGMA foreign_keys = ON;",
     )?;
-    let page_bytes: i64 = pragma(&connection, "page_size")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_BYTES / page_bytes)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(32);
     migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
@@ -258,6 +253,14 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     )?;
     connection.execute_batch("PRAGMA cache_size = -512; PRAGMA query_only = ON;")?;
     connection.set_prepared_statement_cache_capacity(16);
+    Ok(connection)
+}
+
+/// A connection that copies the log into the database.
+pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
     Ok(connection)
 }
 

@@ -5,29 +5,30 @@
 //! knows rows and transactions; the processes behind them are none of its business.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError, bounded, unbounded};
 use log::{error, info, warn};
 use rusqlite::Connection;
 
+use super::backlog::{Backlog, Work};
 use super::batch::{Batch, Outcome, Tails};
-use super::budget::Reservation;
 use super::maintain::Maintenance;
 use super::queue::Item;
+use super::wal::Wal;
 use super::{
-    Done, Fact, Followers, NewEvent, Retention, SessionNum, StoreError, StoreStatus, Waiting,
-    WriteQueue,
+    Fact, Followers, NewEvent, Retention, SessionNum, StoreError, StoreStatus, Waiting, WriteQueue,
 };
-use crate::api::{ApiError, Payload};
+use crate::api::Payload;
 use crate::observe::metrics::METRICS;
 use crate::sys;
 
-/// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and half of the
-/// queue's capacity, so that harnesses go on while it commits.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and little enough that what
+/// comes meanwhile does not wait long for the next.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// How long to wait after a failed attempt to write: the first time, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -56,6 +57,7 @@ pub struct Unwritten {
 
 impl Writer {
     pub(super) fn start(
+        path: &Path,
         mut connection: Connection,
         status: Arc<StoreStatus>,
         followers: Arc<Followers>,
@@ -69,13 +71,16 @@ impl Writer {
                 && progress.chores_over.load(Ordering::Relaxed)
         };
         connection.progress_handler(PROGRESS_STEPS, Some(count))?;
+        let wal = Wal::tend(&mut connection, path)?;
         let (items, inbox) = unbounded();
         let (stopping, stopped) = bounded(0);
         let queue = WriteQueue::new(items, Arc::clone(&status));
         sys::spawn_essential("writer", move || {
             let mut writer = Thread {
                 connection,
+                wal,
                 inbox,
+                backlog: Backlog::default(),
                 status,
                 followers,
                 tails: Tails::new(),
@@ -85,11 +90,15 @@ impl Writer {
                 stop: false,
             };
             writer.run();
+            let Thread {
+                connection, wal, ..
+            } = writer;
+            wal.end();
             // Closing the last connection would do this by itself, but the readers are still open. If it
             // fails, the next start reads the log.
             let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-            let _ = writer.connection.query_row(checkpoint, [], |_| Ok(()));
-            drop(writer);
+            let _ = connection.query_row(checkpoint, [], |_| Ok(()));
+            drop(connection);
             drop(stopping);
         })?;
         Ok(Self { queue, stopped })
@@ -125,38 +134,11 @@ pub(super) fn commit_now(connection: &mut Connection, facts: Vec<Fact>) -> Resul
     Ok(())
 }
 
-/// A fact that waits for its commit.
-struct Pending {
-    fact: Fact,
-    done: Option<Done>,
-    /// Gives its bytes back to the harnesses when the fact is on disk.
-    _reservation: Reservation,
-}
-
-/// What goes into one transaction, in order.
-#[derive(Default)]
-struct Work {
-    items: Vec<WorkItem>,
-    bytes: usize,
-}
-
-impl Work {
-    fn facts(&self) -> impl Iterator<Item = &Fact> {
-        self.items.iter().filter_map(|item| match item {
-            WorkItem::Fact(pending) => Some(&pending.fact),
-            WorkItem::Request(..) => None,
-        })
-    }
-}
-
-enum WorkItem {
-    Request(super::Request, Done),
-    Fact(Pending),
-}
-
 struct Thread {
     connection: Connection,
+    wal: Wal,
     inbox: Receiver<Item>,
+    backlog: Backlog,
     status: Arc<StoreStatus>,
     followers: Arc<Followers>,
     tails: Tails,
@@ -169,72 +151,60 @@ struct Thread {
 
 impl Thread {
     fn run(&mut self) {
-        while !self.stop {
-            let Ok(first) = self.next() else { return };
-            let mut work = Work::default();
-            if let Some(first) = first {
-                self.take(first, &mut work);
-                self.take_queued(&mut work);
+        while !self.stop || !self.backlog.is_empty() {
+            // Where the disk does not keep up, floods wait for it, and nobody else does.
+            let is_late = self.wal.is_late() && !self.stop;
+            if (self.backlog.is_empty() || is_late) && !self.maintenance.is_busy() {
+                self.wait();
             }
-            if !work.items.is_empty() {
+            self.take_queued();
+            let mut work = Work::default();
+            if is_late {
+                self.backlog.move_quiet_to(&mut work);
+            } else {
+                self.backlog.move_to(&mut work, BATCH_BYTES);
+            }
+            if !work.is_empty() {
                 self.commit(work);
             }
+            self.wal.look(&self.connection);
             if self.is_unmeasured && self.measured.elapsed() >= MEASURE_EVERY {
                 self.measure();
             }
             // Also when there is always more to write: it is then that the store grows.
             if self.maintenance.is_busy() {
                 let (connection, tails) = (&mut self.connection, &mut self.tails);
-                self.maintenance.step(connection, tails, &self.status);
+                let wal = &mut self.wal;
+                self.maintenance.step(connection, tails, wal, &self.status);
             }
         }
     }
 
-    /// What there is to do next; `None` if that is maintenance.
-    fn next(&self) -> Result<Option<Item>, RecvTimeoutError> {
-        let next = if self.maintenance.is_busy() {
-            self.inbox.try_recv().map_err(|err| match err {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-            })
-        } else {
-            let due = self.maintenance.due();
-            let measure_at = self.is_unmeasured.then(|| self.measured + MEASURE_EVERY);
-            self.inbox
-                .recv_deadline(measure_at.map_or(due, |at| at.min(due)))
-        };
-        match next {
-            Ok(item) => Ok(Some(item)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(err) => Err(err),
+    /// Waits until something has come in, or is due.
+    fn wait(&self) {
+        let due = self.maintenance.due();
+        let measure_at = self.is_unmeasured.then(|| self.measured + MEASURE_EVERY);
+        let mut select = Select::new();
+        select.recv(&self.inbox);
+        select.recv(self.wal.copied());
+        let _ = select.ready_deadline(measure_at.map_or(due, |at| at.min(due)));
+    }
+
+    /// Takes all that has come in, so that everybody gets a turn.
+    fn take_queued(&mut self) {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(item) => self.take(item),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => return self.stop = true,
+            }
         }
     }
 
-    /// Adds what has queued by now, up to the size of a batch.
-    fn take_queued(&mut self, work: &mut Work) {
-        while work.bytes < BATCH_BYTES {
-            let Ok(item) = self.inbox.try_recv() else {
-                return;
-            };
-            self.take(item, work);
-        }
-    }
-
-    fn take(&mut self, item: Item, work: &mut Work) {
+    fn take(&mut self, item: Item) {
         match item {
-            Item::Request(request, done) => work.items.push(WorkItem::Request(request, done)),
-            Item::Fact {
-                fact,
-                done,
-                reservation,
-            } => {
-                work.bytes += fact.bytes();
-                work.items.push(WorkItem::Fact(Pending {
-                    fact,
-                    done,
-                    _reservation: reservation,
-                }));
-            }
+            Item::Request(request, done) => self.backlog.add_request(request, done),
+            Item::Fact(pending) => self.backlog.add_fact(pending),
             Item::Chore(chore, done) => self.maintenance.ask(chore, done),
             Item::Measure => self.measure(),
             Item::Ping(reply) => {
@@ -281,12 +251,12 @@ impl Thread {
         for note in notes {
             batch.fact(note)?;
         }
-        let mut outcomes = Vec::with_capacity(work.items.len());
-        for item in &work.items {
-            outcomes.push(match item {
-                WorkItem::Request(request, _) => batch.request(request)?,
-                WorkItem::Fact(pending) => batch.fact(&pending.fact)?,
-            });
+        let mut outcomes = Vec::with_capacity(work.facts.len() + work.requests.len());
+        for fact in work.facts() {
+            outcomes.push(batch.fact(fact)?);
+        }
+        for (request, _) in &work.requests {
+            outcomes.push(batch.request(request)?);
         }
         if outcomes.is_empty() {
             batch.probe()?;
@@ -329,13 +299,14 @@ impl Thread {
         if outcomes.iter().any(|outcome| outcome.sessions_removed > 0) {
             self.maintenance.look(&self.connection);
         }
-        for (item, outcome) in work.items.into_iter().zip(outcomes) {
-            match item {
-                WorkItem::Request(_, done) => done(outcome.answer),
-                WorkItem::Fact(Pending {
-                    done: Some(done), ..
-                }) => done(outcome.answer),
-                WorkItem::Fact(Pending { done: None, .. }) => {}
+        let facts = work.facts.into_iter().map(|pending| {
+            drop(pending.reservation);
+            pending.done
+        });
+        let requests = work.requests.into_iter().map(|(_, done)| Some(done));
+        for (done, outcome) in facts.chain(requests).zip(outcomes) {
+            if let Some(done) = done {
+                done(outcome.answer);
             }
         }
     }
@@ -347,8 +318,8 @@ impl Thread {
         let mut pause = RETRY_FIRST;
         loop {
             self.fail(&reason, &mut work);
-            self.wait(pause, &reason, &mut work);
-            if self.stop && work.items.is_empty() {
+            self.hold_out(pause, &reason, &mut work);
+            if self.stop && work.is_empty() {
                 // Only wishes have failed, and they are refused: nothing is lost.
                 return;
             }
@@ -378,17 +349,18 @@ impl Thread {
         self.refuse_wishes(reason, work);
     }
 
-    /// Facts are kept; what somebody wishes is refused.
+    /// All facts that wait are kept for the next attempt; what somebody wishes is refused.
     fn refuse_wishes(&mut self, reason: &str, work: &mut Work) {
         self.maintenance.refuse(reason);
-        refuse_requests(reason, work);
+        self.backlog.move_to(work, usize::MAX);
+        work.refuse_requests(reason);
     }
 
     /// Waits for `pause`, keeping facts and refusing requests that come in.
-    fn wait(&mut self, pause: Duration, reason: &str, work: &mut Work) {
+    fn hold_out(&mut self, pause: Duration, reason: &str, work: &mut Work) {
         let until = Instant::now() + pause;
         while let Ok(item) = self.inbox.recv_deadline(until) {
-            self.take(item, work);
+            self.take(item);
             self.refuse_wishes(reason, work);
         }
     }
@@ -415,17 +387,4 @@ fn survival_notes(work: &Work, outage: Duration, reason: &str) -> Vec<Fact> {
             }
         })
         .collect()
-}
-
-fn refuse_requests(reason: &str, work: &mut Work) {
-    for item in std::mem::take(&mut work.items) {
-        match item {
-            WorkItem::Request(_, done) => {
-                done(Err(ApiError::StoreUnavailable {
-                    reason: reason.to_owned(),
-                }));
-            }
-            fact @ WorkItem::Fact(_) => work.items.push(fact),
-        }
-    }
 }

@@ -43,6 +43,27 @@ fn a_full_disk_holds_harnesses_back_and_costs_nothing() {
 }
 
 #[test]
+fn the_log_is_copied_into_the_database_while_sessions_write() {
+    let coven = Coven::start();
+    coven.harness("flood", "yes 0123456789abcdef | head -c 60000000");
+    let ids = [0; 2].map(|_| coven.launch("flood", "x"));
+    let size = |suffix: &str| {
+        let path = coven.home().join(format!("coven.sqlite3{suffix}"));
+        std::fs::metadata(path).map_or(0, |meta| meta.len())
+    };
+    let mut longest = 0;
+    for id in ids {
+        while coven.session(&id)["status"] == "running" {
+            longest = longest.max(size("-wal"));
+            coven.run("hello", "x");
+        }
+    }
+    assert!(longest > 8 << 20, "{longest}");
+    assert!(longest < 80 << 20, "{longest}");
+    assert!(size("") > 80_000_000, "{}", size(""));
+}
+
+#[test]
 fn a_harness_that_fills_the_disk_can_be_killed() {
     let coven = Coven::new();
     coven.harness("flood", "exec yes");

@@ -257,7 +257,7 @@ fn the_watchdog_is_fed_while_the_writer_waits_for_the_disk() {
     let coven = coven
         .env("NOTIFY_SOCKET", name)
         .env("WATCHDOG_USEC", "400000");
-    let child = serve_with_file_limit(&coven, 512);
+    let child = serve_with_file_limit(&coven, 1024);
     coven.harness(
         "writes",
         "head -c 2000000 /dev/zero | tr '\\0' x; exec sleep 1000",

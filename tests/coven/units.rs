@@ -22,7 +22,7 @@ begin() {
     [ ! -e limit-next ] || mv limit-next limit-hit
     [ ! -e limit-hit ] || { echo 'Job for coven.service failed because of the limit.' >&2; return 1; }
     rm -f code
-    [ ! -e limit ] || ulimit -S -f 512
+    [ ! -e limit ] || ulimit -S -f 1024
     ( sh -c 'echo $$ >pid; exec "$COVEN" daemon serve' >/dev/null 2>>log; echo $? >code ) >/dev/null 2>&1 &
     until "$COVEN" daemon status >/dev/null 2>&1; do
         [ ! -e code ] || { echo "Job for coven.service failed because the control process exited with error code." >&2; return 1; }

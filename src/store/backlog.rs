@@ -1,0 +1,200 @@
+//! What waits for the writer's next transactions: a lane for each session, served in turn, so that the line of a quiet
+//! session does not wait behind the flood of another.
+//!
+//! Runs on the writer thread. It knows whose facts are whose and how large they are, not what they say.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::budget::{Reservation, Share};
+use super::{Done, Fact, Request, SessionNum};
+use crate::api::ApiError;
+
+/// A fact that waits for its commit.
+pub(super) struct Pending {
+    pub fact: Fact,
+    pub done: Option<Done>,
+    /// Gives its bytes back to the harnesses when the fact is on disk.
+    pub reservation: Reservation,
+}
+
+/// What goes into one transaction, in this order: a request that follows on a session's facts finds them there.
+#[derive(Default)]
+pub(super) struct Work {
+    pub facts: Vec<Pending>,
+    pub requests: Vec<(Request, Done)>,
+    bytes: usize,
+}
+
+impl Work {
+    pub(super) fn is_empty(&self) -> bool {
+        self.facts.is_empty() && self.requests.is_empty()
+    }
+
+    pub(super) fn facts(&self) -> impl Iterator<Item = &Fact> {
+        self.facts.iter().map(|pending| &pending.fact)
+    }
+
+    /// Facts are kept; what somebody wishes is refused.
+    pub(super) fn refuse_requests(&mut self, reason: &str) {
+        for (_, done) in self.requests.drain(..) {
+            done(Err(ApiError::StoreUnavailable {
+                reason: reason.to_owned(),
+            }));
+        }
+    }
+}
+
+/// What is in no transaction yet.
+#[derive(Default)]
+pub(super) struct Backlog {
+    requests: Vec<(Request, Done)>,
+    lanes: HashMap<SessionNum, VecDeque<Pending>>,
+    /// The sessions that have a lane, the next first.
+    turns: VecDeque<SessionNum>,
+}
+
+impl Backlog {
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.turns.is_empty()
+    }
+
+    pub(super) fn add_request(&mut self, request: Request, done: Done) {
+        self.requests.push((request, done));
+    }
+
+    pub(super) fn add_fact(&mut self, pending: Pending) {
+        let num = pending.fact.num();
+        let turns = &mut self.turns;
+        let lane = self.lanes.entry(num).or_insert_with(|| {
+            turns.push_back(num);
+            VecDeque::new()
+        });
+        lane.push_back(pending);
+    }
+
+    /// Moves all requests to `work`, and facts, one of each session in turn, until it holds `most` bytes of them.
+    pub(super) fn move_to(&mut self, work: &mut Work, most: usize) {
+        while work.bytes < most
+            && let Some(num) = self.turns.pop_front()
+        {
+            let Some(lane) = self.lanes.get_mut(&num) else {
+                continue;
+            };
+            if let Some(pending) = lane.pop_front() {
+                work.bytes += pending.fact.bytes();
+                work.facts.push(pending);
+            }
+            if lane.is_empty() {
+                self.lanes.remove(&num);
+            } else {
+                self.turns.push_back(num);
+            }
+        }
+        work.requests.append(&mut self.requests);
+    }
+
+    /// Moves all requests to `work`, and the facts of sessions that say little.
+    pub(super) fn move_quiet_to(&mut self, work: &mut Work) {
+        let lanes = &mut self.lanes;
+        self.turns.retain(|num| {
+            let is_quiet = lanes
+                .get(num)
+                .is_none_or(|lane| bytes(lane) <= Share::LEAST);
+            if is_quiet && let Some(lane) = lanes.remove(num) {
+                work.bytes += bytes(&lane);
+                work.facts.extend(lane);
+            }
+            !is_quiet
+        });
+        work.requests.append(&mut self.requests);
+    }
+}
+
+fn bytes(lane: &VecDeque<Pending>) -> usize {
+    lane.iter().map(|pending| pending.fact.bytes()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Budget;
+    use super::*;
+    use crate::api::Payload;
+    use crate::store::NewEvent;
+
+    fn add(backlog: &mut Backlog, num: i64, message: &str) {
+        let event = NewEvent::now(Payload::Error { code: "", message });
+        backlog.add_fact(Pending {
+            fact: Fact::Events {
+                num: SessionNum(num),
+                events: vec![event],
+            },
+            done: None,
+            reservation: Budget::new(0).reserve(0),
+        });
+    }
+
+    /// The sessions whose facts are moved, in order.
+    fn moved(backlog: &mut Backlog, most: usize) -> Vec<i64> {
+        let mut work = Work::default();
+        backlog.move_to(&mut work, most);
+        work.facts().map(|fact| fact.num().0).collect()
+    }
+
+    #[test]
+    fn a_quiet_session_is_served_before_the_rest_of_a_flood() {
+        let mut backlog = Backlog::default();
+        for _ in 0..5 {
+            add(&mut backlog, 1, &"x".repeat(1000));
+        }
+        add(&mut backlog, 2, "a line");
+        assert_eq!(moved(&mut backlog, 1500), [1, 2, 1]);
+        // The turns go on where they were.
+        add(&mut backlog, 3, "another");
+        assert_eq!(moved(&mut backlog, usize::MAX), [1, 3, 1, 1]);
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn floods_can_be_left_behind() {
+        let mut backlog = Backlog::default();
+        add(&mut backlog, 1, &"x".repeat(2 * Share::LEAST));
+        add(&mut backlog, 2, "a line");
+        add(&mut backlog, 1, "the end of the flood");
+        add(&mut backlog, 2, "the next");
+        let mut work = Work::default();
+        backlog.move_quiet_to(&mut work);
+        let quiet: Vec<i64> = work.facts().map(|fact| fact.num().0).collect();
+        assert_eq!(quiet, [2, 2]);
+        add(&mut backlog, 2, "a line");
+        assert_eq!(moved(&mut backlog, usize::MAX), [1, 2, 1]);
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn a_sessions_facts_keep_their_order() {
+        let mut backlog = Backlog::default();
+        for n in 0..100 {
+            add(&mut backlog, n % 3, &n.to_string());
+        }
+        let mut work = Work::default();
+        while !backlog.is_empty() {
+            let most = work.bytes + 200;
+            backlog.move_to(&mut work, most);
+        }
+        for num in 0..3 {
+            let of_session = work.facts().filter(|fact| fact.num().0 == num);
+            let shown: Vec<i64> = of_session
+                .map(|fact| match fact {
+                    Fact::Events { events, .. } => {
+                        let payload: serde_json::Value =
+                            serde_json::from_str(&events[0].payload_json).unwrap();
+                        payload["message"].as_str().unwrap().parse().unwrap()
+                    }
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let expected: Vec<i64> = (0..100).filter(|n| n % 3 == num).collect();
+            assert_eq!(shown, expected);
+        }
+    }
+}
