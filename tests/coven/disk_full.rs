@@ -35,8 +35,13 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
         return;
     };
     coven.start_daemon();
-    coven.harness("flood", &format!("seq -f '%.0f of the flood' {LINES}"));
-    coven.harness("endless", "exec yes");
+    // All of them are there before the first fills the disk: a launch on a full one is refused.
+    let when_told = "until [ -e flow ]; do sleep 0.02; done";
+    coven.harness(
+        "flood",
+        &format!("{when_told}; seq -f '%.0f of the flood' {LINES}"),
+    );
+    coven.harness("endless", &format!("{when_told}; exec yes"));
     coven.harness(
         "patient",
         "echo ready; until [ -e go ]; do sleep 0.02; done; echo done",
@@ -47,6 +52,7 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
     let endless = coven.launch("endless", "x");
     let pid_of = |id: &str| coven.session(id)["pid"].as_i64().unwrap() as i32;
     let pids: Vec<i32> = floods.iter().map(|id| pid_of(id)).collect();
+    fs::write(coven.work().join("flow"), "").unwrap();
     let is_over = AtomicBool::new(false);
     let shown = std::thread::scope(|scope| {
         let followers: Vec<_> = floods.iter().chain([&patient, &endless]).collect();
