@@ -50,7 +50,8 @@
 //! * A **connection thread** waits in `accept`, serves the connection that it gets to its end, and parses each
 //!   request into one [`state::Command`]. Reading needs no command: it goes to the store's readers.
 //! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`].
-//! * A **harness thread** lives as long as its session. It blocks in `poll` only.
+//! * A **harness thread** lives as long as its session. It prepares the start of its program while the session's row is on
+//!   its way to the disk; from then on it blocks in `poll` only.
 //! * The **writer thread** owns the only connection that writes, and gives events their seq. It serves sessions in turn, so
 //!   that a line does not wait behind a flood. Between two batches it takes away, in small steps, what retention does not
 //!   keep, and gives the space back.
@@ -67,6 +68,7 @@
 //! | writer → checkpoint | copy the log | one at a time; of the log: floods wait from 48 MiB on, all from 64 |
 //! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
 //! | state → harness | input, reap | 1 MiB of input a session |
+//! | writer → harness | the number of its row, on which it starts its program | one message |
 //! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |
 //!
 //! # What always holds

@@ -9,16 +9,19 @@ mod hello;
 mod input;
 mod pump;
 mod source;
+mod start;
 mod tally;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::Backlog;
+
+use start::Prepared;
 
 use crate::adapters::StdinMode;
 use crate::api::{SessionCost, SessionId, Timestamp};
@@ -106,7 +109,11 @@ pub struct Harness {
     backlog: Backlog,
 }
 
-/// What a harness thread works with.
+/// What a harness thread waits for before it starts its program: that the session's row is on disk, under this number.
+/// One that is dropped ends the thread.
+pub type Go = Sender<SessionNum>;
+
+/// What a harness thread works with once its program runs.
 struct Context {
     id: SessionId,
     num: SessionNum,
@@ -114,53 +121,53 @@ struct Context {
     share: Share,
     orders: Receiver<Order>,
     wake: Arc<Wake>,
-    backlog: Backlog,
     report: Box<dyn Fn(Report) + Send>,
     /// Takes secrets out of the output; `None` where that is turned off.
     redactor: Option<Arc<Redactor>>,
-    /// Told when it is on disk that the harness runs.
-    started: Done,
 }
 
 impl Harness {
-    /// Starts the thread that starts `program` as the session `id`, tells `report` what happens, and `started`
-    /// when it is on disk that the harness runs.
+    /// Starts the thread that prepares the start of `program` as the session `id`, and starts it on [`Go`]. It tells
+    /// `report` what happens, and `started` when it is on disk that the harness runs.
     ///
     /// # Errors
     /// No descriptor or thread is to be had.
-    pub fn start(
+    pub fn prepare(
         id: SessionId,
-        num: SessionNum,
         program: Program,
         queue: WriteQueue,
         redactor: Option<Arc<Redactor>>,
         report: impl Fn(Report) + Send + 'static,
         started: Done,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Go)> {
+        let (go, start) = bounded(1);
         let (orders, inbox) = unbounded();
         let wake = Arc::new(Wake::new()?);
         let backlog = Backlog::default();
-        let context = Context {
-            id,
-            num,
-            share: queue.share(Arc::clone(&wake)),
-            queue,
-            orders: inbox,
+        let harness = Self {
+            orders,
             wake: Arc::clone(&wake),
             backlog: backlog.clone(),
-            report: Box::new(report),
-            redactor,
-            started,
         };
         std::thread::Builder::new()
-            .name(format!("harness-{num}"))
+            .name("harness".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || pump::run(program, context))?;
-        Ok(Self {
-            orders,
-            wake,
-            backlog,
-        })
+            .spawn(move || {
+                let prepared = Prepared::new(program, id, &backlog);
+                let Ok(num) = start.recv() else { return };
+                let context = Context {
+                    id,
+                    num,
+                    share: queue.share(Arc::clone(&wake)),
+                    queue,
+                    orders: inbox,
+                    wake,
+                    report: Box::new(report),
+                    redactor,
+                };
+                pump::run(prepared.and_then(Prepared::spawn), started, &context);
+            })?;
+        Ok((harness, go))
     }
 
     /// Hands `data` to the harness's stdin.

@@ -1,12 +1,10 @@
-//! The life of a harness thread: spawn, pump, wait for the exit, drain, reap.
+//! The life of a harness thread once its program runs: pump, wait for the exit, drain, reap.
 //!
 //! Two things bound it. Output is read only when the writer's queue has room, so that the pipe holds a fast
 //! harness back; and after the exit the pipes are let go soon, since a grandchild can keep them open for ever.
 
-use std::ffi::CString;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -14,9 +12,9 @@ use log::{error, info};
 
 use super::input::Input;
 use super::source::Source;
+use super::start::Started;
 use super::tally::Tally;
-use super::{Context, Exited, Order, Program, Report, SESSION_VARIABLE};
-use crate::adapters::StdinMode;
+use super::{Context, Exited, Order, Report};
 use crate::api::{SessionCost, Stream, Timestamp};
 use crate::observe::metrics::METRICS;
 use crate::store::{Done, Fact, NewEvent};
@@ -36,11 +34,10 @@ const READ_MAX: usize = 64 * 1024;
 /// How many bytes of JSON one byte of output can become: `\u0000`.
 const ESCAPED_MAX: usize = 6;
 
-/// The thread's whole life.
-pub(super) fn run(program: Program, mut context: Context) {
-    let started = std::mem::replace(&mut context.started, Box::new(|_| {}));
+/// The thread's life from the start of its program on, if that could be started.
+pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
     let report = &context.report;
-    let (pid, pump) = match spawn(&program, &context) {
+    let (pid, pump) = match started.and_then(|started| Ok((started.pid, Pump::new(started)?))) {
         Ok(spawned) => spawned,
         Err(err) => {
             return report(Report::SpawnFailed {
@@ -48,8 +45,8 @@ pub(super) fn run(program: Program, mut context: Context) {
             });
         }
     };
-    announce(pid, pump.tally.started_at(), started, &context);
-    match catch_unwind(AssertUnwindSafe(|| pump.run(&context))) {
+    announce(pid, pump.tally.started_at(), on_record, context);
+    match catch_unwind(AssertUnwindSafe(|| pump.run(context))) {
         Ok(Ok(cost)) => report(Report::Drained { cost }),
         Ok(Err(err)) => report(Report::Lost {
             reason: err.to_string(),
@@ -62,7 +59,7 @@ pub(super) fn run(program: Program, mut context: Context) {
     // A disconnected channel means that the daemon is gone: then this process is about to be, too.
     while let Ok(order) = context.orders.recv() {
         match order {
-            Order::Sweep => sweep(pid, &context),
+            Order::Sweep => sweep(pid, context),
             Order::Reap => break,
             Order::Input(_) => {}
         }
@@ -99,69 +96,6 @@ fn announce(pid: i32, at: Timestamp, started: Done, context: &Context) {
     (context.report)(Report::Started { pid });
 }
 
-fn spawn(program: &Program, context: &Context) -> io::Result<(i32, Pump)> {
-    let (stdout, child_stdout) = sys::pipe()?;
-    let (stderr, child_stderr) = sys::pipe()?;
-    let (input, child_stdin) = match (program.stdin, &program.prompt) {
-        (StdinMode::Closed, None) => (None, OwnedFd::from(File::open("/dev/null")?)),
-        (mode, prompt) => {
-            let (reader, writer) = sys::pipe()?;
-            sys::set_nonblocking(&writer)?;
-            let backlog = context.backlog.clone();
-            let is_closing = mode == StdinMode::Closed;
-            let input = Input::new(writer.into(), backlog, prompt.clone(), is_closing);
-            (Some(input), reader)
-        }
-    };
-    // The last that was opened: a launch leaves some for whoever asks how the sessions are, and ends them.
-    if sys::is_scarce(&child_stdin, sys::Use::Launch) {
-        return Err(sys::too_many_open_files());
-    }
-    let pid = sys::spawn(
-        &sys::Program {
-            path: &program.path,
-            argv: program
-                .argv
-                .iter()
-                .map(|arg| CString::new(arg.as_str()))
-                .collect::<Result<_, _>>()?,
-            env: environment(&context.id.to_string()),
-            cwd: &program.cwd,
-            family: Some(&super::family(context.id, None)),
-        },
-        &sys::Stdio {
-            stdin: child_stdin.as_fd(),
-            stdout: child_stdout.as_fd(),
-            stderr: child_stderr.as_fd(),
-        },
-    )?;
-    // Our copies of the child's ends are dropped here: the last writer's exit is then the end of file.
-    match Pump::new(pid, stdout, stderr, input) {
-        Ok(pump) => Ok((pid, pump)),
-        Err(err) => {
-            // Nobody would ever learn of its exit.
-            let _ = sys::kill_group(pid, libc::SIGKILL);
-            let _ = sys::reap(pid);
-            Err(err)
-        }
-    }
-}
-
-/// The daemon's environment, with the session's mark, and without what its service manager has told it alone.
-fn environment(session: &str) -> Vec<CString> {
-    use std::os::unix::ffi::OsStringExt;
-    let variable =
-        |name: Vec<u8>, value: &[u8]| CString::new([&name, b"=".as_slice(), value].concat());
-    let mark = variable(SESSION_VARIABLE.into(), session.as_bytes());
-    std::env::vars_os()
-        .filter(|(name, _)| name != SESSION_VARIABLE && !sys::is_service_variable(name))
-        .map(|(name, value)| variable(name.into_vec(), &value.into_vec()))
-        .chain([mark])
-        // An environment has no NUL inside its strings (environ(7)).
-        .filter_map(Result::ok)
-        .collect()
-}
-
 /// The time after the exit.
 struct Drain {
     exited: Exited,
@@ -196,16 +130,26 @@ struct Ready {
 }
 
 impl Pump {
-    fn new(pid: i32, stdout: OwnedFd, stderr: OwnedFd, input: Option<Input>) -> io::Result<Self> {
-        let sources = [(stdout, Stream::Stdout), (stderr, Stream::Stderr)]
-            .map(|(fd, stream)| Source::new(fd.into(), stream));
-        for source in &sources {
-            sys::set_nonblocking(&source.pipe)?;
-        }
+    /// # Errors
+    /// The harness's exit cannot be watched; it is killed then, since nobody would ever learn of it.
+    fn new(started: Started) -> io::Result<Self> {
+        let Started {
+            pid,
+            stdout,
+            stderr,
+            input,
+        } = started;
+        let exit_watch = sys::exit_watch(pid).inspect_err(|_| {
+            let _ = sys::kill_group(pid, libc::SIGKILL);
+            let _ = sys::reap(pid);
+        })?;
         Ok(Self {
             pid,
-            exit_watch: Some(sys::exit_watch(pid)?),
-            sources: sources.into(),
+            exit_watch: Some(exit_watch),
+            sources: vec![
+                Source::new(stdout, Stream::Stdout),
+                Source::new(stderr, Stream::Stderr),
+            ],
             tally: Tally::new(Timestamp::now()),
             input,
             buffer: vec![0; READ_FIRST],
@@ -214,7 +158,6 @@ impl Pump {
         })
     }
 
-    /// Pumps until the harness has exited and its pipes are drained; returns what it cost.
     fn run(mut self, context: &Context) -> io::Result<SessionCost> {
         let exited = loop {
             if let Some(exited) = self.drained() {

@@ -1,14 +1,15 @@
-//! A launch, from the command to the running harness: row first, then thread, then process.
+//! A launch, from the command to the running harness: the row first, then the process. The thread that is to start it
+//! gets ready meanwhile.
 
 use log::info;
 
 use super::command::unexpected;
-use super::session::{InputState, Phase, Session, kill_event};
+use super::session::{InputState, Phase, Session};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::StdinMode;
 use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
-use crate::harness::{Harness, Program};
-use crate::store::{Answer, Done, Fact, IdempotencyKey, NewEvent, Request, SessionNum};
+use crate::harness::{Go, Harness, Program};
+use crate::store::{Answer, Done, Fact, IdempotencyKey, NewEvent, NewSession, Request, SessionNum};
 use crate::sys;
 
 impl State {
@@ -29,18 +30,28 @@ impl State {
             let entry = IdempotencyKey::new(key.clone(), fingerprint.clone(), id);
             self.idempotency.insert(key.clone(), entry);
         }
+        let harness_id = session.harness.clone();
+        let has_conversation = session.conversation_id.is_some();
+        let input = match program.stdin {
+            StdinMode::Open => InputState::Open,
+            StdinMode::Closed => InputState::None,
+        };
+        // First, so that another core prepares the start while the writer, which may get this one, commits.
+        let prepared = self.prepare_harness(id, program, reply.clone());
+        let (harness, go) = match prepared {
+            Ok((harness, go)) => (Ok(harness), Some(go)),
+            Err(err) => (Err(sys::explain(&err)), None),
+        };
+        self.create(session, go);
         self.sessions.insert(
             id,
             Session {
-                harness_id: session.harness.clone(),
-                input: match program.stdin {
-                    StdinMode::Open => InputState::Open,
-                    StdinMode::Closed => InputState::None,
-                },
-                phase: Phase::Creating(program),
+                harness_id,
+                input,
+                phase: Phase::Creating(harness),
                 num: None,
                 unread: 0,
-                has_conversation: session.conversation_id.is_some(),
+                has_conversation,
                 timeout,
                 timeout_at: None,
                 ending: None,
@@ -50,12 +61,24 @@ impl State {
                 kills: Vec::new(),
             },
         );
-        let done = self.when_written(move |answer| {
+    }
+
+    /// Has the session's row written. Once that is on disk the harness starts, without waiting for this thread, which
+    /// hears of the row before it can hear of the harness.
+    fn create(&self, session: NewSession, go: Option<Go>) {
+        let id = session.id;
+        let events = self.events.clone();
+        let done: Done = Box::new(move |answer| {
             let result = answer.and_then(|answer| match answer {
                 Answer::Created(num) => Ok(num),
                 other => Err(unexpected(&other)),
             });
-            Event::Created { id, result }
+            let num = result.as_ref().ok().copied();
+            // The state thread outlives every session that it waits for; after that nobody listens.
+            let _ = events.send(Event::Created { id, result });
+            if let (Some(num), Some(go)) = (num, go) {
+                let _ = go.send(num);
+            }
         });
         self.queue.request(Request::Create(Box::new(session)), done);
     }
@@ -116,32 +139,19 @@ impl State {
             Ok(num) => num,
             Err(err) => return self.not_created(id, session, &err),
         };
-        let Phase::Creating(program) = session.phase else {
+        let Phase::Creating(harness) = session.phase else {
             return;
         };
         session.num = Some(num);
-        if session.ending.is_some() {
-            session.phase = Phase::Ended(SessionStatus::Killed);
-            let reason = if self.stopping.is_some() {
-                ApiError::ShuttingDown
-            } else {
-                ApiError::LaunchFailed {
-                    id,
-                    reason: "killed before it was started".into(),
-                }
-            };
-            self.sessions.insert(id, session);
-            return self.close_unstarted(id, num, SessionStatus::Killed, kill_event(), reason);
-        }
-        match self.start_harness(id, num, program, session.launch.clone()) {
+        match harness {
             Ok(harness) => {
                 session.phase = Phase::Starting { num, harness };
                 self.sessions.insert(id, session);
             }
-            Err(err) => {
+            Err(reason) => {
                 session.phase = Phase::Ended(SessionStatus::Failed);
                 self.sessions.insert(id, session);
-                self.launch_failed(id, num, sys::explain(&err));
+                self.launch_failed(id, num, reason);
             }
         }
     }
@@ -156,13 +166,12 @@ impl State {
         }
     }
 
-    fn start_harness(
+    fn prepare_harness(
         &self,
         id: SessionId,
-        num: SessionNum,
         program: Program,
-        reply: Option<Reply<Launched>>,
-    ) -> std::io::Result<Harness> {
+        reply: Reply<Launched>,
+    ) -> std::io::Result<(Harness, Go)> {
         let events = self.events.clone();
         let report = move |report| {
             // Nobody listens only when the daemon has given up waiting for this harness.
@@ -173,13 +182,10 @@ impl State {
                 Answer::Record(record) => Ok(Launched::New(record)),
                 other => Err(unexpected(&other)),
             });
-            if let Some(reply) = reply {
-                let _ = reply.send(answer);
-            }
+            let _ = reply.send(answer);
         });
-        Harness::start(
+        Harness::prepare(
             id,
-            num,
             program,
             self.queue.clone(),
             self.redactor.clone(),
@@ -199,41 +205,30 @@ impl State {
         }
     }
 
-    fn launch_failed(&mut self, id: SessionId, num: SessionNum, reason: String) {
-        let event = NewEvent::now(Payload::Error {
-            code: "launch_failed",
-            message: &reason,
-        });
-        let error = ApiError::LaunchFailed { id, reason };
-        self.close_unstarted(id, num, SessionStatus::Failed, event, error);
-    }
-
     /// Closes a session that never had a process, and tells its launcher once that is on disk.
-    fn close_unstarted(
-        &mut self,
-        id: SessionId,
-        num: SessionNum,
-        status: SessionStatus,
-        event: NewEvent,
-        error: ApiError,
-    ) {
+    fn launch_failed(&mut self, id: SessionId, num: SessionNum, reason: String) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         let launch = session.launch.take();
         let repeats = std::mem::take(&mut session.repeats);
-        let events = vec![event];
+        let status = SessionStatus::Failed;
+        let event = NewEvent::now(Payload::Error {
+            code: "launch_failed",
+            message: &reason,
+        });
+        let error = ApiError::LaunchFailed { id, reason };
         // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
-        let reason = error.message();
+        let why = error.message();
         info!(event = "session_ended", session:% = id, status:% = status, code = error.code(),
-            reason = reason.as_str(); "");
+            reason = why.as_str(); "");
         let fact = Fact::Ended {
             num,
             status,
             exit_code: None,
             signal: None,
             cost: SessionCost::default(),
-            events,
+            events: vec![event],
         };
         let tell_state = self.when_written(move |_| Event::Ended { id });
         let done: Done = Box::new(move |answer| {

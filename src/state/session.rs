@@ -9,7 +9,7 @@ use log::{error, info, warn};
 
 use super::{Acceptance, Event, Launched, Reply, State};
 use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
-use crate::harness::{Harness, Program, Report};
+use crate::harness::{Harness, Report};
 use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{self, Exit};
 
@@ -42,8 +42,8 @@ pub(super) struct Session {
 
 /// Where a live session is.
 pub(super) enum Phase {
-    /// The writer has its row.
-    Creating(Program),
+    /// The writer has its row, and the harness thread waits for that to be on disk; or why there is no such thread.
+    Creating(Result<Harness, String>),
     /// The harness thread spawns it.
     Starting { num: SessionNum, harness: Harness },
     /// It runs.
@@ -208,7 +208,7 @@ impl State {
             return Ok(());
         }
         match &session.phase {
-            // Signalled, or not even started, when the next report comes.
+            // Signalled when it is reported as started: its thread may be at it already.
             Phase::Creating(_) | Phase::Starting { .. } => {}
             Phase::Running { num, pid, .. } => {
                 terminate(*pid).map_err(|err| err.to_string())?;
@@ -496,7 +496,7 @@ fn terminate(pid: i32) -> std::io::Result<()> {
     Ok(())
 }
 
-pub(super) fn kill_event() -> NewEvent {
+fn kill_event() -> NewEvent {
     NewEvent::now(Payload::Kill {
         status: SessionStatus::Killed,
         signal: libc::SIGTERM,

@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 #[path = "family.rs"]
@@ -276,9 +277,10 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
 /// What tells the process `pid` from any later one with the same number: the boot (random(4), boot_id) and
 /// the clock tick in it at which the process started (proc(5), field 22). `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    let boot = BOOT.get_or_init(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok());
     let started = stat_field(pid, 22)?;
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(format!("{}/{started}", boot.trim_end()))
+    Some(format!("{}/{started}", boot.as_deref()?.trim_end()))
 }
 
 /// Whether a signal has stopped the process `pid` (proc(5), field 3 of its `stat`).

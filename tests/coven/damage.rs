@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::*;
 
 /// A page of the database, in bytes (SQLite, PRAGMA page_size).
-const PAGE: usize = 16384;
+const PAGE: usize = 8192;
 
 /// Sessions that have ended, in a database whose daemon has stopped.
 fn filled(coven: &Coven) -> Vec<String> {
