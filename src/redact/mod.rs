@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use aho_corasick::Span;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
@@ -39,6 +39,20 @@ pub struct Redactor {
     /// Finds the words without which a line holds no secret. `None` where the processor cannot: every line is then
     /// looked at.
     words: Option<Vec<Searcher>>,
+    /// The user's own patterns, which have no words to search for first.
+    own: RwLock<Option<Arc<Regex>>>,
+    /// When they were read last, in milliseconds since the epoch.
+    own_read_at: AtomicI64,
+    kinds: Vec<&'static str>,
+    counts: Vec<AtomicU64>,
+    own_count: AtomicU64,
+}
+
+/// The built-in rules, compiled on their first use: a megabyte, and four milliseconds, which a daemon without output and a
+/// command of a moment do without.
+static RULES: LazyLock<Rules> = LazyLock::new(Rules::compile);
+
+struct Rules {
     /// All rules, each a pattern; group 1 is the secret.
     secrets: Regex,
     /// The rules for tokens, anchored: whether what is there can still become one.
@@ -49,13 +63,34 @@ pub struct Redactor {
     prefixes: Regex,
     /// What stands before a value.
     leads: Regex,
-    /// The user's own patterns, which have no words to search for first.
-    own: RwLock<Option<Arc<Regex>>>,
-    /// When they were read last, in milliseconds since the epoch.
-    own_read_at: AtomicI64,
-    kinds: Vec<&'static str>,
-    counts: Vec<AtomicU64>,
-    own_count: AtomicU64,
+}
+
+impl Rules {
+    fn compile() -> Self {
+        // These cannot fail: the patterns are constants, and the tests compile them.
+        let regex = |patterns: &[String]| {
+            compile(patterns).expect("the built-in rules are regular expressions")
+        };
+        let automaton = |patterns: &[String]| {
+            let built = DFA::builder().syntax(syntax_config()).build_many(patterns);
+            built.expect("the built-in rules are regular expressions")
+        };
+        let patterns = patterns();
+        let tokens = TOKENS
+            .iter()
+            .map(|rule| format!("{}{}", rule.prefix, rule.body));
+        let tokens: Vec<String> = std::iter::once(PEM_BEGIN.to_owned())
+            .chain(tokens)
+            .collect();
+        let (prefixes, leads) = beginnings();
+        Self {
+            secrets: regex(&patterns),
+            tokens: automaton(&tokens),
+            contexts: automaton(&patterns[TOKENS.len() + 1..]),
+            prefixes: regex(&prefixes),
+            leads: regex(&leads),
+        }
+    }
 }
 
 /// A secret that has been found.
@@ -101,7 +136,7 @@ impl Redactor {
     /// The built-in rules, and the user's patterns, one a line; those that do not compile are given back.
     pub fn new(own_patterns: &str) -> (Self, Vec<BadPattern>) {
         let (own, bad) = compile_own(own_patterns);
-        (Self::compiled(own), bad)
+        (Self::with_own(own), bad)
     }
 
     /// As [`Redactor::new`], with the patterns of a file; a missing file is one without patterns.
@@ -140,38 +175,14 @@ impl Redactor {
             .clone()
     }
 
-    fn compiled(own: Option<Regex>) -> Self {
-        let patterns = patterns();
-        let kinds: Vec<&'static str> = kinds();
-        // Both cannot fail: the patterns are constants, and the tests compile them.
-        let secrets = compile(&patterns).expect("the built-in rules are regular expressions");
-        let automaton = |patterns: &[String]| {
-            let built = DFA::builder().syntax(syntax_config()).build_many(patterns);
-            built.expect("the built-in rules are regular expressions")
-        };
-        let tokens = TOKENS
-            .iter()
-            .map(|rule| format!("{}{}", rule.prefix, rule.body));
-        let tokens: Vec<String> = std::iter::once(PEM_BEGIN.to_owned())
-            .chain(tokens)
-            .collect();
-        let tokens = automaton(&tokens);
-        let contexts = automaton(&patterns[TOKENS.len() + 1..]);
-        let (prefixes, leads) = beginnings();
-        let prefixes = compile(&prefixes).expect("the built-in rules are regular expressions");
-        let leads = compile(&leads).expect("the built-in rules are regular expressions");
-        let counts = kinds.iter().map(|_| AtomicU64::new(0)).collect();
+    fn with_own(own: Option<Regex>) -> Self {
+        let kinds = kinds();
         Self {
             words: searchers(),
-            secrets,
-            tokens,
-            contexts,
-            prefixes,
-            leads,
             own: RwLock::new(own.map(Arc::new)),
             own_read_at: AtomicI64::new(0),
+            counts: kinds.iter().map(|_| AtomicU64::new(0)).collect(),
             kinds,
-            counts,
             own_count: AtomicU64::new(0),
         }
     }
@@ -249,9 +260,12 @@ impl Redactor {
     fn find_in(&self, hay: &[u8], line: Range<usize>, found: &mut Vec<Secret>) {
         let mut position = line.start;
         // Where a secret is costs more to find out than whether there is one.
-        while let Some(whole) = self.secrets.find(Input::new(hay).range(position..line.end)) {
-            let mut captures = self.secrets.create_captures();
-            self.secrets.search_captures(
+        while let Some(whole) = RULES
+            .secrets
+            .find(Input::new(hay).range(position..line.end))
+        {
+            let mut captures = RULES.secrets.create_captures();
+            RULES.secrets.search_captures(
                 &Input::new(hay).range(whole.start()..line.end),
                 &mut captures,
             );
@@ -288,7 +302,7 @@ impl Redactor {
     /// The kind of the token that a value begins with: it says more than that something is assigned.
     fn token_kind(&self, hay: &[u8], value: &Range<usize>) -> Option<&'static str> {
         let input = Input::new(hay).range(value.clone()).anchored(Anchored::Yes);
-        let prefix = self.prefixes.find(input)?;
+        let prefix = RULES.prefixes.find(input)?;
         Some(self.kinds[prefix.pattern().as_usize() + 1])
     }
 
@@ -353,32 +367,38 @@ impl Redactor {
             .map_or(from, |at| from + at + 1);
         (begin..hay.len()).find(|&start| {
             begins_token(hay, start)
-                && run(&self.tokens, &mut caches.tokens, hay, start)
-                    .is_some_and(|state| !has_ended(&self.tokens, &mut caches.tokens, state))
+                && run(&RULES.tokens, caches.tokens(), hay, start)
+                    .is_some_and(|state| !has_ended(&RULES.tokens, caches.tokens(), state))
         })
     }
 
     /// Which rule's value may have begun and goes on, and where.
     fn open_lead(&self, hay: &[u8], from: usize, caches: &mut Caches) -> Option<(usize, usize)> {
-        let leads = self.leads.find_iter(Input::new(hay).range(from..));
+        let leads = RULES.leads.find_iter(Input::new(hay).range(from..));
         leads
             .filter(|lead| lead.end() < hay.len())
-            .find(|lead| is_viable(&self.contexts, &mut caches.contexts, hay, lead.start()))
+            .find(|lead| is_viable(&RULES.contexts, caches.contexts(), hay, lead.start()))
             .map(|lead| (lead.pattern().as_usize(), lead.end()))
-    }
-
-    fn create_caches(&self) -> Caches {
-        Caches {
-            tokens: self.tokens.create_cache(),
-            contexts: self.contexts.create_cache(),
-        }
     }
 }
 
-/// Where a stream's automata keep their states.
+/// Where a stream's automata keep their states: tens of kilobytes, from their first use on.
+#[derive(Default)]
 struct Caches {
-    tokens: Cache,
-    contexts: Cache,
+    tokens: Option<Cache>,
+    contexts: Option<Cache>,
+}
+
+impl Caches {
+    fn tokens(&mut self) -> &mut Cache {
+        self.tokens
+            .get_or_insert_with(|| RULES.tokens.create_cache())
+    }
+
+    fn contexts(&mut self) -> &mut Cache {
+        self.contexts
+            .get_or_insert_with(|| RULES.contexts.create_cache())
+    }
 }
 
 /// Whether a token can begin at `start`: where a word does, or behind an escape that ends in a letter or a digit.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use regex_automata::hybrid::LazyStateID;
 
 use super::rules::{self, TOKENS};
-use super::{Caches, Open, Redactor, Secret, has_ended, run};
+use super::{Caches, Open, RULES, Redactor, Secret, has_ended, run};
 
 /// How much of a line is kept in view behind what has been passed on, in bytes.
 const CONTEXT_MAX: usize = 512;
@@ -35,7 +35,7 @@ pub struct Stream {
     token: Option<LazyStateID>,
     /// Nothing more comes.
     is_ended: bool,
-    caches: Option<Caches>,
+    caches: Caches,
 }
 
 /// What of the coming bytes belongs to a secret that has been replaced already.
@@ -71,16 +71,19 @@ impl Stream {
             // Nothing of a key is passed on in any case.
             return;
         }
-        self.with_caches(redactor, |stream, caches| {
-            let from = stream.line_start();
-            match redactor.recognise(&stream.buffer, from, caches) {
-                Some(secret) => stream.replace(redactor, &secret, caches, out),
-                None => {
-                    out.extend_from_slice(&stream.buffer[stream.passed..]);
-                    stream.passed = stream.buffer.len();
-                }
+        let mut caches = std::mem::take(&mut self.caches);
+        let from = self.line_start();
+        match redactor.recognise(&self.buffer, from, &mut caches) {
+            Some(secret) => self.replace(redactor, &secret, &mut caches, out),
+            None => {
+                out.extend_from_slice(&self.buffer[self.passed..]);
+                self.passed = self.buffer.len();
             }
-        });
+        }
+        // The automaton of a token that is swallowed goes on where it is; otherwise a stream that pauses keeps none.
+        if let Swallowing::Until(Open::Token, _) = self.swallowing {
+            self.caches = caches;
+        }
         self.trim();
     }
 
@@ -95,19 +98,10 @@ impl Stream {
         *self = Self::default();
     }
 
-    fn with_caches(&mut self, redactor: &Redactor, act: impl FnOnce(&mut Self, &mut Caches)) {
-        let mut caches = self
-            .caches
-            .take()
-            .unwrap_or_else(|| redactor.create_caches());
-        act(self, &mut caches);
-        self.caches = Some(caches);
-    }
-
     /// Handles a part of what is held; `true` if there may be more to do.
     fn step(&mut self, redactor: &Redactor, out: &mut Vec<u8>) -> bool {
         match self.swallowing {
-            Swallowing::Until(open, left) => self.swallow(redactor, open, left),
+            Swallowing::Until(open, left) => self.swallow(open, left),
             Swallowing::Pem { short, first } => self.swallow_pem_line(short, first),
             Swallowing::Nothing => self.pass(redactor, out),
         }
@@ -115,10 +109,7 @@ impl Stream {
 
     fn pass(&mut self, redactor: &Redactor, out: &mut Vec<u8>) -> bool {
         let mut done = 0;
-        let mut caches = self
-            .caches
-            .take()
-            .unwrap_or_else(|| redactor.create_caches());
+        let mut caches = std::mem::take(&mut self.caches);
         for secret in redactor.find_all(&self.buffer) {
             if secret.range.end <= self.passed {
                 continue;
@@ -150,7 +141,7 @@ impl Stream {
             out.extend_from_slice(&self.buffer[self.passed..until]);
             self.passed = until;
         }
-        self.caches = Some(caches);
+        self.caches = caches;
         self.swallowing != Swallowing::Nothing && self.is_holding()
     }
 
@@ -170,7 +161,7 @@ impl Stream {
         redactor.count(secret.kind);
         self.passed = end;
         self.token = (secret.open == Open::Token)
-            .then(|| run(&redactor.tokens, &mut caches.tokens, &self.buffer, start))
+            .then(|| run(&RULES.tokens, caches.tokens(), &self.buffer, start))
             .flatten();
         self.swallowing = match secret.open {
             Open::No => Swallowing::Nothing,
@@ -183,18 +174,18 @@ impl Stream {
     }
 
     /// Drops what belongs to the secret; `true` when its end has been found and more is there.
-    fn swallow(&mut self, redactor: &Redactor, open: Open, left: usize) -> bool {
+    fn swallow(&mut self, open: Open, left: usize) -> bool {
         let held = &self.buffer[self.passed..];
-        let length = match (open, self.token, &mut self.caches) {
-            (Open::Token, Some(mut state), Some(caches)) => {
+        let length = match (open, self.token) {
+            (Open::Token, Some(mut state)) => {
+                let cache = self.caches.tokens();
                 let mut length = 0;
                 for &byte in held {
-                    let cache = &mut caches.tokens;
-                    match redactor.tokens.next_state(cache, state, byte) {
+                    match RULES.tokens.next_state(cache, state, byte) {
                         Ok(next) if !next.is_dead() && !next.is_quit() => state = next,
                         _ => break,
                     }
-                    if has_ended(&redactor.tokens, cache, state) {
+                    if has_ended(&RULES.tokens, cache, state) {
                         break;
                     }
                     length += 1;
