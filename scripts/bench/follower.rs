@@ -62,7 +62,7 @@ fn follow(lab: &Lab, lines: usize) -> Samples {
         let path = format!("/events?sessionId={id}&afterSeq={after}&waitMs=30000");
         let body = client.get(&path);
         let now = monotonic_nanos();
-        let page: Value = serde_json::from_slice(&body).unwrap();
+        let page: Value = serde_json::from_slice(body).unwrap();
         for event in page["events"].as_array().unwrap() {
             after = event["seq"].as_u64().unwrap();
             match event["kind"].as_str().unwrap() {

@@ -90,7 +90,7 @@ impl Lab {
 
     /// The daemon's process.
     pub fn pid(&self) -> u32 {
-        let health: Value = serde_json::from_slice(&self.client().get("/health")).unwrap();
+        let health: Value = serde_json::from_slice(self.client().get("/health")).unwrap();
         health["daemon"]["pid"].as_u64().unwrap() as u32
     }
 
@@ -112,7 +112,7 @@ impl Lab {
     pub fn launch(&self, client: &mut Client, harness: &str, prompt: &str) -> String {
         let body = json!({ "projectRoot": self.work(), "harness": harness, "prompt": prompt });
         let answer = client.post("/sessions", &body);
-        let record: Value = serde_json::from_slice(&answer).unwrap();
+        let record: Value = serde_json::from_slice(answer).unwrap();
         record["id"]
             .as_str()
             .unwrap_or_else(|| panic!("{record}"))
@@ -123,7 +123,7 @@ impl Lab {
     pub fn wait_for_end(&self, client: &mut Client, id: &str) {
         loop {
             let record: Value =
-                serde_json::from_slice(&client.get(&format!("/sessions/{id}"))).unwrap();
+                serde_json::from_slice(client.get(&format!("/sessions/{id}"))).unwrap();
             let status = record["status"].as_str().unwrap().to_owned();
             if !["created", "running"].contains(&status.as_str()) {
                 assert_eq!(status, "completed", "{record}");
@@ -157,17 +157,17 @@ impl Client {
     pub fn connect(socket: &Path) -> Self {
         Self {
             stream: UnixStream::connect(socket).unwrap(),
-            buffer: Vec::with_capacity(1 << 20),
+            buffer: vec![0; 2 << 20],
         }
     }
 
-    pub fn get(&mut self, path: &str) -> Vec<u8> {
+    pub fn get(&mut self, path: &str) -> &[u8] {
         self.ask(&format!(
             "GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         ))
     }
 
-    pub fn post(&mut self, path: &str, body: &Value) -> Vec<u8> {
+    pub fn post(&mut self, path: &str, body: &Value) -> &[u8] {
         let body = body.to_string();
         let length = body.len();
         self.ask(&format!(
@@ -176,22 +176,20 @@ impl Client {
     }
 
     /// Sends a request, and gives the body of its answer.
-    pub fn ask(&mut self, request: &str) -> Vec<u8> {
+    pub fn ask(&mut self, request: &str) -> &[u8] {
         self.stream.write_all(request.as_bytes()).unwrap();
-        self.buffer.clear();
-        let mut chunk = [0; 64 * 1024];
+        let mut end = 0;
+        let mut body = None;
         loop {
-            let n = self.stream.read(&mut chunk).unwrap();
-            assert!(
-                n > 0,
-                "closed after {}",
-                String::from_utf8_lossy(&self.buffer)
-            );
-            self.buffer.extend_from_slice(&chunk[..n]);
-            if let Some((head, length)) = framed(&self.buffer)
-                && self.buffer.len() >= head + length
+            let n = self.stream.read(&mut self.buffer[end..]).unwrap();
+            let so_far = &self.buffer[..end.min(1000)];
+            assert!(n > 0, "closed after {}", String::from_utf8_lossy(so_far));
+            end += n;
+            body = body.or_else(|| framed(&self.buffer[..end]));
+            if let Some((head, length)) = body
+                && end >= head + length
             {
-                return self.buffer[head..head + length].to_vec();
+                return &self.buffer[head..head + length];
             }
         }
     }

@@ -37,7 +37,7 @@ pub fn measure(report: &mut Report) {
         .map(|id| {
             lab.wait_for_end(&mut client, id);
             let record: Value =
-                serde_json::from_slice(&client.get(&format!("/sessions/{id}"))).unwrap();
+                serde_json::from_slice(client.get(&format!("/sessions/{id}"))).unwrap();
             record["stdout_lines"].as_u64().unwrap()
         })
         .sum();

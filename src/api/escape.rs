@@ -20,23 +20,35 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
 
 /// The first byte that cannot stand in a string as it is: a quote, a backslash, a control character.
 fn find_special(bytes: &[u8]) -> Option<usize> {
-    let (words, _) = bytes.as_chunks::<8>();
+    let (blocks, _) = bytes.as_chunks::<32>();
+    // Most blocks have none: four words a branch.
+    let plain = blocks.iter().take_while(|block| {
+        let (words, _) = block.as_chunks::<8>();
+        specials(words[0]) | specials(words[1]) | specials(words[2]) | specials(words[3]) == 0
+    });
+    let start = plain.count() * 32;
+    let (words, _) = bytes[start..].as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x & HIGHS;
-        let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-        let special = below(word, 0x20) | equal(b'"') | equal(b'\\');
         // Only the lowest bit is exact: what it borrows can set those above it.
+        let special = specials(*word);
         if special != 0 {
-            return Some(number * 8 + special.trailing_zeros() as usize / 8);
+            return Some(start + number * 8 + special.trailing_zeros() as usize / 8);
         }
     }
-    let tail = words.len() * 8;
+    let tail = start + words.len() * 8;
     let is_special = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     bytes[tail..]
         .iter()
         .position(is_special)
         .map(|at| tail + at)
+}
+
+/// The high bit of each byte of `word` that is special, and perhaps of some behind the first.
+fn specials(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    let below = |x: u64, n: u64| x.wrapping_sub(ONES * n) & !x & HIGHS;
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, 0x20) | equal(b'"') | equal(b'\\')
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) {

@@ -297,23 +297,57 @@ pub struct EventPage {
     pub has_more: bool,
 }
 
-/// Writes one event of a page, as [`Event`] would be, straight from what the store holds.
-pub fn write_event(
-    out: &mut Vec<u8>,
-    id: EventId,
-    kind: &str,
-    payload_json: &str,
-    created_at: Timestamp,
-) -> std::io::Result<()> {
-    use std::io::Write;
-    let session = id.session;
-    write!(
-        out,
-        r#"{{"seq":{},"id":"{id}","session_id":"{session}","kind":"{kind}","payload_json":"#,
-        id.seq
-    )?;
-    write_json_string(out, payload_json);
-    write!(out, r#","created_at":"{created_at}"}}"#)
+/// Writes the events of one session's page, each as [`Event`] would be, straight from what the store holds.
+pub struct EventWriter {
+    session: String,
+    /// The last event's time, which many share, and how it is written.
+    at: Option<(Timestamp, String)>,
+}
+
+impl EventWriter {
+    /// For events of `session`.
+    pub fn new(session: SessionId) -> Self {
+        Self {
+            session: session.to_string(),
+            at: None,
+        }
+    }
+
+    /// Adds an event to `out`.
+    pub fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        seq: u64,
+        kind: &str,
+        payload_json: &str,
+        created_at: Timestamp,
+    ) {
+        let (session, seq) = (self.session.as_str(), seq.to_string());
+        let head = [
+            r#"{"seq":"#,
+            &seq,
+            r#","id":""#,
+            session,
+            ".",
+            &seq,
+            r#"","session_id":""#,
+            session,
+            r#"","kind":""#,
+            kind,
+            r#"","payload_json":"#,
+        ];
+        for part in head {
+            out.extend_from_slice(part.as_bytes());
+        }
+        write_json_string(out, payload_json);
+        if self.at.as_ref().is_none_or(|(at, _)| *at != created_at) {
+            self.at = Some((created_at, created_at.to_string()));
+        }
+        let at = self.at.as_ref().map_or("", |(_, text)| text);
+        for part in [r#","created_at":""#, at, r#""}"#] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -348,18 +382,21 @@ mod tests {
         let json = Payload::text_to_json(data, Stream::Stdout);
         let read: OutputPayload = serde_json::from_str(&json).unwrap();
         assert_eq!((read.data.as_str(), read.stream), (data, Stream::Stdout));
-        let mut out = Vec::new();
-        write_event(&mut out, id, "output", &json, Timestamp::from_millis(1)).unwrap();
-        let event: Event = serde_json::from_slice(&out).unwrap();
-        let expected = Event {
-            seq: 7,
-            id: id.to_string(),
-            session_id: id.session,
-            kind: "output".into(),
-            payload_json: json,
-            created_at: Timestamp::from_millis(1),
-        };
-        assert_eq!(event, expected);
+        let mut writer = EventWriter::new(id.session);
+        for created_at in [1, 1, 2].map(Timestamp::from_millis) {
+            let mut out = Vec::new();
+            writer.write(&mut out, id.seq, "output", &json, created_at);
+            let event: Event = serde_json::from_slice(&out).unwrap();
+            let expected = Event {
+                seq: 7,
+                id: id.to_string(),
+                session_id: id.session,
+                kind: "output".into(),
+                payload_json: json.clone(),
+                created_at,
+            };
+            assert_eq!(event, expected);
+        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub use cost::SessionCost;
 pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use event::{
-    Event, EventCursor, EventId, EventKind, EventPage, ExitPayload, OutputPayload, PAYLOAD_MAX,
-    Payload, StatusPayload, Stream, Truncation, output_length, write_event,
+    Event, EventCursor, EventId, EventKind, EventPage, EventWriter, ExitPayload, OutputPayload,
+    PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation, output_length,
 };
 pub use health::{
     AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, DaemonInfo,

@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Pruned, Retention, SessionNum, StoreError, maintain, retention, schema};
 use crate::api::{
-    ApiError, Event, EventId, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord, SessionStatus,
-    Timestamp, Visibility, write_event,
+    ApiError, Event, EventId, EventWriter, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord,
+    SessionStatus, Timestamp, Visibility,
 };
 use crate::observe::metrics::SessionTally;
 
@@ -372,6 +372,7 @@ fn event_page(
         .unwrap_or(i64::MAX)
         .saturating_add(1);
     let mut rows = statement.query(params![num.key(query.after), num.key(u64::MAX), limit])?;
+    let mut writer = EventWriter::new(query.session);
     let mut body = Vec::with_capacity(4096);
     body.extend_from_slice(br#"{"events":["#);
     let mut count = 0;
@@ -388,12 +389,8 @@ fn event_page(
         if count > 0 {
             body.push(b',');
         }
-        let id = EventId {
-            session: query.session,
-            seq: next,
-        };
         let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-        write_event(&mut body, id, text(1)?, text(3)?, at).map_err(unreadable)?;
+        writer.write(&mut body, next, text(1)?, text(3)?, at);
         // One event alone always fits: its payload is below 400,000 bytes, at most doubled by escaping.
         if count > 0 && body.len() > LIST_BYTES_MAX - 100 {
             body.truncate(before);
