@@ -143,8 +143,12 @@ fn parse_launch(
     idempotency: Option<(String, String)>,
 ) -> Result<Launch, ApiError> {
     let body = Body::parse(&call.request.body)?;
-    let registry = call.context.adapters.current();
     let harness = body.required("harness")?;
+    let mut registry = call.context.adapters.current();
+    if registry.get(harness).is_none() {
+        // Its manifest may be newer than what was read: who has just written it expects it to work.
+        registry = call.context.adapters.reload();
+    }
     let Some(adapter) = registry.get(harness) else {
         let known: Vec<&str> = registry
             .adapters()

@@ -200,6 +200,19 @@ fn places_that_are_not_there_stop_nothing() {
 }
 
 #[test]
+fn a_manifest_that_is_added_is_known_to_the_next_launch() {
+    let coven = Coven::start();
+    let program = coven.work().join("../bin/late");
+    fs::write(&program, "#!/bin/sh\nexit 0\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    coven
+        .try_launch("late", "x", json!({}))
+        .assert_error(400, "invalid_request");
+    write(&coven.home().join("adapters/late.json"), &manifest("late"));
+    assert_eq!(coven.run("late", "x")["status"], "completed");
+}
+
+#[test]
 fn a_manifest_that_others_can_write_is_refused() {
     let coven = Coven::start();
     let path = coven.home().join("adapters/open.json");

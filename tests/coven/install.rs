@@ -84,6 +84,7 @@ fn a_second_run_changes_nothing_and_says_so() {
 fn a_dry_run_writes_nothing_and_names_what_it_would() {
     let machine = Machine::new("alice");
     let said = machine.install(&["--dry-run", "--enable"]);
+    assert_eq!(said.matches("would have installed").count(), 8, "{said}");
     assert_eq!(said.matches("installed").count(), 8, "{said}");
     assert!(machine.files().is_empty());
 }
