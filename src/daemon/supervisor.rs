@@ -227,6 +227,8 @@ pub struct UnitState {
     pub home: Option<PathBuf>,
     /// How it ended the last time: `success`, `exit-code`, `timeout`, `watchdog`, …
     pub result: String,
+    /// What starts it when it is needed: a socket's unit.
+    pub triggered_by: String,
 }
 
 /// The unit that runs the process `pid`, which `runs` says of it, if one does; else one by our name.
@@ -321,7 +323,7 @@ pub fn unit_state(unit: &Unit, deadline: Instant) -> Option<UnitState> {
         args.insert(0, "--user");
     }
     args.push(
-        "--property=LoadState,ActiveState,SubState,UnitFileState,MainPID,ExecStart,Environment,Result",
+        "--property=LoadState,ActiveState,SubState,UnitFileState,MainPID,ExecStart,Environment,Result,TriggeredBy",
     );
     parse_unit_state(&tool_output("systemctl", &args, deadline)?)
 }
@@ -366,6 +368,7 @@ fn parse_unit_state(shown: &str) -> Option<UnitState> {
         executable: path.unwrap_or_default().to_owned(),
         home,
         result: text("Result"),
+        triggered_by: text("TriggeredBy"),
     })
 }
 
@@ -498,7 +501,7 @@ mod tests {
     fn what_systemctl_shows_is_read() {
         let shown = "ExecStart={ path=/usr/bin/coven ; argv[]=/usr/bin/coven daemon serve ; ignore_errors=no }\n\
                      Environment=A=b COVEN_HOME=/srv/coven PATH=/usr/bin\nLoadState=loaded\nActiveState=active\n\
-                     SubState=running\nUnitFileState=enabled\nMainPID=4242\n";
+                     SubState=running\nUnitFileState=enabled\nMainPID=4242\nTriggeredBy=coven.socket\n";
         let state = parse_unit_state(shown).unwrap();
         assert_eq!(
             state,
@@ -510,6 +513,7 @@ mod tests {
                 executable: "/usr/bin/coven".into(),
                 home: Some("/srv/coven".into()),
                 result: String::new(),
+                triggered_by: "coven.socket".into(),
             }
         );
         let quoted = shown.replace("COVEN_HOME=/srv/coven", "\"COVEN_HOME=/srv/my coven\"");

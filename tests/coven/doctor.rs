@@ -378,6 +378,8 @@ fn the_service_managers_unit_is_compared_with_the_daemon() {
         "warn",
         &["login", "systemctl --user enable"],
     );
+    let by_socket = format!("{disabled} TriggeredBy=coven.socket");
+    check(true, &by_socket, "pass", &["runs the daemon"]);
     let other = active.replace(own, "/bin/sh");
     check(true, &other, "warn", &["runs /bin/sh", own, "ExecStart="]);
     systemctl(&coven, true, &active);

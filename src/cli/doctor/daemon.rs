@@ -112,6 +112,11 @@ impl Probe {
         self.capabilities.as_ref()?.process.as_ref()
     }
 
+    /// No daemon runs, and systemd listens for its first client.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.status, Status::Stopped { is_awaited: true })
+    }
+
     /// Nothing is there, nor was anything left behind.
     pub(in crate::cli) fn is_stopped(&self) -> bool {
         matches!(self.status, Status::Stopped { .. })
@@ -232,7 +237,12 @@ fn daemon(probe: &Probe) -> Check {
             reason.clone(),
             "run it as the user whose home it is",
         ),
-        Status::Stopped { .. } => Check::warn(DAEMON, "stopped", probe.service.start()),
+        Status::Stopped { is_awaited: true } => {
+            Check::pass(DAEMON, "stopped; systemd starts it with its first client")
+        }
+        Status::Stopped { is_awaited: false } => {
+            Check::warn(DAEMON, "stopped", probe.service.start())
+        }
         Status::Stale { reason, locked, .. } => {
             let stopped = probe.pid().filter(|&pid| sys::is_stopped(pid));
             let (reason, hint) = match stopped {

@@ -151,6 +151,13 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
             ),
             format!("coven daemon stop && {systemctl} start {name}"),
         ),
+        (None, _) if probe.is_awaited() => Check::pass(
+            SERVICE,
+            format!(
+                "{unit} is {}, and {} starts it",
+                state.active, state.triggered_by
+            ),
+        ),
         (None, _) => Check::warn(
             SERVICE,
             format!("{unit} is {} ({})", state.active, state.sub),
@@ -195,7 +202,7 @@ fn running(unit: &Unit, state: &UnitState) -> Check {
         );
         return Check::warn(SERVICE, message, hint);
     }
-    if state.enabled == "disabled" {
+    if state.enabled == "disabled" && state.triggered_by.is_empty() {
         let when = if unit.is_user { "login" } else { "boot" };
         let message = format!("{unit} runs the daemon, but is not started at {when}");
         return Check::warn(SERVICE, message, format!("{systemctl} enable {name}"));
