@@ -89,6 +89,7 @@ pub(super) fn follow(
         }
         if ended && let Some(exit) = exit {
             // Nothing more is asked: the daemon's own stop may have ended the session, and then it is gone.
+            say_signal(show, id, exit.signal);
             return Ok(exit_code(exit.exit_code, exit.signal, false));
         }
         if ended || page.events.is_empty() {
@@ -99,6 +100,7 @@ pub(super) fn follow(
                     record.status,
                     SessionStatus::Completed | SessionStatus::Idle
                 );
+                say_signal(show, id, record.signal);
                 return Ok(exit_code(record.exit_code, record.signal, is_success));
             }
         }
@@ -176,6 +178,16 @@ fn show_truncation(event: &Event) -> Result<(), CliError> {
         writeln!(io::stderr().lock(), "{line}")?;
     }
     Ok(())
+}
+
+/// What a shell says, too: a harness that the kernel has killed for its memory has said nothing itself.
+fn say_signal(show: Show, id: &str, signal: Option<i32>) {
+    if let (Show::Output, Some(signal)) = (show, signal) {
+        let _ = writeln!(
+            io::stderr(),
+            "coven: session {id} was ended by signal {signal}"
+        );
+    }
 }
 
 fn exit_code(code: Option<i32>, signal: Option<i32>, is_success: bool) -> u8 {

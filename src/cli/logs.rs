@@ -12,6 +12,7 @@ use super::store::PruneArgs;
 use super::time::parse_moment;
 use super::{CliError, Home, Outcome, store};
 use crate::api::Timestamp;
+use crate::daemon::supervisor;
 use crate::observe::{LogFiles, LogRecord};
 use crate::sys::{self, Interest, LogWatch};
 
@@ -155,14 +156,22 @@ fn follow(
 fn cannot_read(home: &Home) -> impl Fn(io::Error) -> CliError {
     let log = home.log_file();
     move |err| match err.kind() {
-        io::ErrorKind::NotFound => CliError::failed(
-            "log_not_found",
-            format!(
-                "there is no log {}; a daemon that runs in the foreground logs to stderr",
-                log.display()
-            ),
-            Some("coven daemon start, or your supervisor's log (journalctl)"),
-        ),
+        io::ErrorKind::NotFound => {
+            // Of a unit that serves this home, the command is known.
+            let journal = supervisor::unit_of_home(home.path()).map(|unit| unit.journal());
+            CliError::failed(
+                "log_not_found",
+                format!(
+                    "there is no log {}; a daemon that runs in the foreground logs to stderr",
+                    log.display()
+                ),
+                Some(
+                    journal
+                        .as_deref()
+                        .unwrap_or("coven daemon start, or your supervisor's log (journalctl)"),
+                ),
+            )
+        }
         _ => CliError::failed(
             "io_error",
             format!("{} cannot be read: {err}", log.display()),
