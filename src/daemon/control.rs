@@ -390,8 +390,14 @@ fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
     serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
+/// The process that listens on the socket; the one on record where a service manager has handed the socket to it.
 pub(super) fn listener_pid(home: &Home) -> Option<i32> {
-    listener(home)?.pid
+    let pid = listener(home)?.pid?;
+    if supervisor::is_manager(pid) {
+        daemon_pid(home)
+    } else {
+        Some(pid)
+    }
 }
 
 /// The process that listens on the socket, as the kernel has it; `None` where nobody does.

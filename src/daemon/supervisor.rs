@@ -274,6 +274,12 @@ pub fn unit_of_home(home: &Path) -> Option<Unit> {
     })
 }
 
+/// Whether the process `pid` is a service manager. Such a one is who listens on a socket that it has handed over: the kernel
+/// keeps who called listen(2).
+pub fn is_manager(pid: i32) -> bool {
+    sys::command_name(pid).is_some_and(|name| name == "systemd")
+}
+
 /// Whether systemd waits on `socket` for the first client of our unit.
 pub fn listens(socket: &Path) -> bool {
     let deadline = Instant::now() + TOOL_PATIENCE;

@@ -303,6 +303,12 @@ pub fn executable(pid: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
+/// What the process `pid` calls itself (proc(5), `comm`), also another user's.
+pub fn command_name(pid: i32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
 /// Sends `signal` to the process that `watch` was made for by [`exit_watch`], and to no later one with its pid.
 ///
 /// # Errors

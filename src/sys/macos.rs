@@ -289,6 +289,11 @@ pub fn executable(pid: i32) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
+/// What the process `pid` calls itself: asked for systemd's sake alone, which is not here.
+pub fn command_name(_pid: i32) -> Option<String> {
+    None
+}
+
 fn process_info(pid: i32) -> Option<libc::proc_bsdinfo> {
     let mut info = std::mem::MaybeUninit::<libc::proc_bsdinfo>::uninit();
     let size = size_of::<libc::proc_bsdinfo>() as i32;

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -596,6 +597,58 @@ fn limits_that_are_low_for_the_sessions_allowed_warn() {
     let mut command = few.command_after("ulimit -n 400", &["doctor", "--json"]);
     let report = examined(Ran::of(command.output().unwrap()));
     assert_check(&report, "limits.files", "pass", &["400"]);
+}
+
+/// Listens on the path that it is given, and starts what its other arguments say with that socket, as systemd does.
+const MANAGER: &str = r#"
+BEGIN { $^F = 10 }
+use Socket;
+my $path = shift;
+socket(my $socket, PF_UNIX, SOCK_STREAM, 0) or die;
+umask 0177;
+bind($socket, sockaddr_un($path)) or die;
+listen($socket, 128) or die;
+fileno($socket) == 3 or die;
+if (fork == 0) {
+    ($ENV{LISTEN_PID}, $ENV{LISTEN_FDS}) = ($$, 1);
+    exec @ARGV;
+}
+wait;
+"#;
+
+#[test]
+fn a_socket_that_systemd_has_handed_over_is_the_daemons() {
+    let coven = Coven::new();
+    if Command::new("perl").arg("-e1").status().is_err() {
+        eprintln!("skipped: perl is not installed");
+        return;
+    }
+    // What a process is called is the file that it was started as (proc(5), comm).
+    let systemd = coven.work().join("systemd");
+    symlink("/usr/bin/perl", &systemd).unwrap();
+    let daemon = coven.command(["daemon", "serve"]);
+    let mut manager = Command::new(&systemd);
+    manager.args(["-e", MANAGER]).arg(coven.socket());
+    manager.arg(daemon.get_program()).args(daemon.get_args());
+    for (name, value) in daemon.get_envs() {
+        if let Some(value) = value {
+            manager.env(name, value);
+        }
+    }
+    let mut manager = manager.stderr(Stdio::piped()).spawn().unwrap();
+    read_until(manager.stderr.as_mut().unwrap(), "event=contract_served");
+    let report = doctor(&coven);
+    let pid = coven.daemon_pid().to_string();
+    assert_ne!(pid, manager.id().to_string());
+    assert_check(
+        &report,
+        "socket",
+        "pass",
+        &["systemd", "handed it to", &pid],
+    );
+    assert_check(&report, "daemon", "pass", &[&pid]);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert!(manager.wait().unwrap().success());
 }
 
 /// Answers health on the home's socket with what a daemon said, changed; nothing else is to be had there.

@@ -14,6 +14,7 @@ use crate::cli::daemon::uptime;
 use crate::cli::output::quoted;
 use crate::client::Client;
 use crate::daemon::control::{self, Status};
+use crate::daemon::supervisor::is_manager;
 use crate::daemon::{DaemonFile, Home};
 use crate::sys::{self, Peer};
 
@@ -31,6 +32,8 @@ pub(in crate::cli) struct Probe {
     pub(in crate::cli) status: Status,
     /// Who listens on the socket, as the kernel has it.
     listener: Option<Peer>,
+    /// systemd listens, and has handed the socket to the daemon.
+    is_handed_over: bool,
     /// Nobody has even taken a connection.
     is_deaf: bool,
     /// What it put on record about itself.
@@ -71,6 +74,7 @@ impl Probe {
                 locked: true,
             },
             listener: None,
+            is_handed_over: false,
             is_deaf: true,
             file: home.read_daemon_file(),
             capabilities: None,
@@ -89,6 +93,8 @@ impl Probe {
                 Find::Capabilities(capabilities) => probe.capabilities = capabilities,
             }
         }
+        let listens = probe.listener.and_then(|listener| listener.pid);
+        probe.is_handed_over = probe.recorded.is_some() && listens.is_some_and(is_manager);
         probe.service = Service::of(home, probe.pid());
         probe
     }
@@ -103,8 +109,8 @@ impl Probe {
 
     /// Its process, if it can be told from here: what it says itself is a pid of its own namespace.
     pub(super) fn pid(&self) -> Option<i32> {
-        let listens = self.listener.and_then(|listener| listener.pid);
-        listens.or(self.recorded)
+        let listener = self.listener.filter(|_| !self.is_handed_over);
+        listener.and_then(|listener| listener.pid).or(self.recorded)
     }
 
     /// What its process has to work with, if it says so.
@@ -173,6 +179,10 @@ fn socket(home: &Home, probe: &Probe) -> Check {
         };
         return Check::fail(SOCKET, message, restart);
     };
+    if let (true, Some(pid)) = (probe.is_handed_over, probe.recorded) {
+        let message = format!("systemd listens on {shown}, and has handed it to pid {pid}");
+        return Check::pass(SOCKET, message);
+    }
     if listener.uid != probe.owner {
         let message = format!(
             "a process of another user (uid {}) listens on {shown}",
