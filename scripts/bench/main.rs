@@ -1,16 +1,19 @@
-//! `cargo bench [-- [--quick] [--json FILE] [FILTER…]]`: what the daemon costs, each figure beside its floor: the same work
+//! `cargo bench [-- [--quick] [--json FILE] [--markdown FILE] [--svg FILE] [FILTER…]]`: what the daemon costs, each figure beside its floor: the same work
 //! in the same run by a bare program. Absolute times are the machine's; ratios are ours.
 //!
 //! One file a subject, and a line in [`SUBJECTS`]. The bare programs are this binary again, started with `--floor`.
 
+mod build;
 mod floor;
 mod follower;
+mod growth;
 mod health;
 mod idle;
 mod lab;
 mod launch;
 mod many;
 mod output;
+mod plot;
 mod read;
 mod redaction;
 mod report;
@@ -23,6 +26,9 @@ use report::Report;
 /// A name, and what measures it.
 type Subject = (&'static str, fn(&mut Report));
 
+/// How a report is written to a file.
+type Shape = fn(&Report) -> String;
+
 /// What can be measured. A filter names it by any part of its name.
 const SUBJECTS: &[Subject] = &[
     ("health", health::measure),
@@ -34,6 +40,8 @@ const SUBJECTS: &[Subject] = &[
     ("many", many::measure),
     ("start", start::measure),
     ("redaction", redaction::measure),
+    ("growth", growth::measure),
+    ("build", build::measure),
 ];
 
 fn main() -> ExitCode {
@@ -43,13 +51,15 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut report = Report::default();
-    let mut json = None;
+    let mut files = Vec::new();
     let mut filters = Vec::new();
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => report.is_quick = true,
-            "--json" => json = args.next(),
+            "--json" => files.extend(args.next().map(|path| (path, Report::json as Shape))),
+            "--markdown" => files.extend(args.next().map(|path| (path, Report::markdown as Shape))),
+            "--svg" => files.extend(args.next().map(|path| (path, Report::svg as Shape))),
             // What cargo itself passes.
             "--bench" => {}
             _ => filters.push(arg),
@@ -62,11 +72,11 @@ fn main() -> ExitCode {
         }
     }
     report.print();
-    if let Some(path) = json
-        && let Err(err) = std::fs::write(&path, report.json())
-    {
-        eprintln!("{path}: {err}");
-        return ExitCode::FAILURE;
+    for (path, shape) in files {
+        if let Err(err) = std::fs::write(&path, shape(&report)) {
+            eprintln!("{path}: {err}");
+            return ExitCode::FAILURE;
+        }
     }
     ExitCode::SUCCESS
 }

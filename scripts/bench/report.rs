@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::plot::{self, Panel};
+
 /// All that has been measured.
 #[derive(Default)]
 pub struct Report {
     /// Fewer rounds: minutes become seconds, and the figures coarser.
     pub is_quick: bool,
     rows: Vec<Row>,
+    panels: Vec<Panel>,
 }
 
 /// How a figure is judged.
@@ -100,7 +103,13 @@ impl Report {
         self.rows.push(row);
     }
 
-    pub fn print(&self) {
+    /// A plot, for the SVG.
+    pub fn plot(&mut self, panel: Panel) {
+        self.panels.push(panel);
+    }
+
+    /// The table, its head first.
+    fn table(&self) -> Vec<[String; 6]> {
         let head = ["what", "measured", "floor", "ratio", "reach", ""].map(str::to_owned);
         let cells = self.rows.iter().map(|row| {
             [
@@ -116,7 +125,29 @@ impl Report {
                 },
             ]
         });
-        let rows: Vec<[String; 6]> = std::iter::once(head).chain(cells).collect();
+        std::iter::once(head).chain(cells).collect()
+    }
+
+    /// The table, and the machine above it, for the README.
+    pub fn markdown(&self) -> String {
+        let mut text = format!("{}\n\n", machine());
+        for (at, row) in self.table().iter().enumerate() {
+            let cells = row.each_ref().map(|cell| cell.trim());
+            text += &format!("| {} |\n", cells.join(" | "));
+            if at == 0 {
+                text += "| --- | --- | --- | --- | --- | --- |\n";
+            }
+        }
+        text
+    }
+
+    /// The plots.
+    pub fn svg(&self) -> String {
+        plot::svg(&self.panels, &machine())
+    }
+
+    pub fn print(&self) {
+        let rows = self.table();
         let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
         let widths: [usize; 6] = std::array::from_fn(width);
         for row in &rows {
@@ -177,6 +208,7 @@ pub fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown processor", |(_, name)| name);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores of {cpu}, Linux {}", kernel.trim())
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version: Vec<&str> = release.splitn(3, '.').take(2).collect();
+    format!("{cores} cores of {cpu}, Linux {}", version.join("."))
 }

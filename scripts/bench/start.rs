@@ -18,7 +18,7 @@ pub fn measure(report: &mut Report) {
     report.add(&what, "ms", large, empty, Reach::Ratio(1.5));
 }
 
-fn starts(lab: &Lab, rounds: usize) -> f64 {
+pub fn starts(lab: &Lab, rounds: usize) -> f64 {
     let mut samples = Samples::default();
     for _ in 0..rounds {
         lab.coven(&["daemon", "stop"]);

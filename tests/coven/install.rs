@@ -220,7 +220,6 @@ fn shellcheck_has_nothing_against_the_scripts() {
         let scripts = [
             "install",
             "package",
-            "figures",
             "service/postinst",
             "service/prerm",
             "service/postrm",
