@@ -558,7 +558,8 @@ fn kinds() -> Vec<&'static str> {
         .collect()
 }
 
-fn searchers() -> Option<Vec<Searcher>> {
+/// The words without which a line holds no secret.
+fn words() -> Vec<&'static str> {
     let tokens = TOKENS.iter().flat_map(|rule| rule.anchors);
     let contexts = CONTEXTS.iter().flat_map(|rule| rule.anchors);
     let mut words: Vec<&str> = tokens
@@ -569,6 +570,10 @@ fn searchers() -> Option<Vec<Searcher>> {
     words.sort_unstable();
     words.dedup();
     words
+}
+
+fn searchers() -> Option<Vec<Searcher>> {
+    words()
         .chunks(SEARCHER_MAX)
         .map(|chunk| {
             Config::new()

@@ -20,6 +20,17 @@ pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: 
 }
 
 #[test]
+fn no_word_is_searched_for_twice() {
+    let words = words();
+    for word in &words {
+        let holds = words
+            .iter()
+            .find(|other| *other != word && word.contains(*other));
+        assert_eq!(holds, None, "{word}");
+    }
+}
+
+#[test]
 fn no_part_of_a_secret_gets_out_wherever_and_however_long_the_writes_are_apart() {
     let redactor = redactor();
     let mut random = Random::new(1);
