@@ -172,6 +172,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     sys::set_daemon_dispositions();
     sys::adopt_orphans();
     sys::raise_open_files();
+    sys::share_free_memory();
     // Before the first thread: each inherits the mask, and the signals wait for the thread that takes them.
     sys::block_signals(sys::DAEMON_SIGNALS);
     let destination = match options.log_to_file {

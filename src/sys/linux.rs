@@ -167,6 +167,16 @@ pub fn keep_inherited_descriptors() {
     }
 }
 
+/// Lets all threads share four of the allocator's arenas: with one for each thread, as glibc has it, each keeps for itself
+/// what its session once needed (mallopt(3), M_ARENA_MAX). Elsewhere allocators share by themselves.
+pub fn share_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes integers; no other thread is there yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}
+
 /// Gives memory that is free, but still the allocator's, back to the system: glibc keeps what lies between other
 /// things (malloc_trim(3)). Elsewhere allocators do it by themselves.
 pub fn release_free_memory() {

@@ -196,6 +196,9 @@ pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     }
 }
 
+/// Nothing to do here: the allocator has a few arenas for all threads.
+pub fn share_free_memory() {}
+
 /// Nothing to do here: the allocator gives free memory back by itself.
 pub fn release_free_memory() {}
 
