@@ -18,7 +18,7 @@
 //! | [`client`] | the blocking API client that the verbs use |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
 //! | [`observe`] | the log, written and read back; the metrics: atomics that every thread bumps, and their page |
-//! | [`sys`] | what the kernel offers and std does not; the only `unsafe`, and the only `cfg(target_os)` |
+//! | [`sys`] | what the kernel and the processor offer and std does not; the only `unsafe`, and the only `cfg(target_os)` |
 //!
 //! # Threads of a daemon
 //!

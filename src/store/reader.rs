@@ -21,6 +21,9 @@ use crate::observe::metrics::SessionTally;
 /// runs on have a few cores.
 const CONNECTIONS: usize = 4;
 
+/// What a page's events may take of its body, in bytes: what follows them takes less than the rest.
+const PAGE_MAX: usize = LIST_BYTES_MAX - 100;
+
 macro_rules! session_columns {
     () => {
         "SELECT num, id, project_root, cwd, harness, title, status, exit_code, signal, archived_at, \
@@ -358,6 +361,8 @@ fn newest(
     Ok((events, is_all))
 }
 
+/// A page's events, of which there are so many, and whether there are more. What does not fit is not read: at the end of
+/// a page of large events that would be a good part of the work.
 fn event_page(
     connection: &Connection,
     num: SessionNum,
@@ -367,22 +372,15 @@ fn event_page(
         "SELECT key, kind, created_at, payload_json FROM events
          WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
     )?;
-    // One more than is asked for tells whether there is more.
-    let limit = i64::try_from(query.limit)
-        .unwrap_or(i64::MAX)
-        .saturating_add(1);
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![num.key(query.after), num.key(u64::MAX), limit])?;
     let mut writer = EventWriter::new(query.session);
     let mut body = Vec::with_capacity(4096);
     body.extend_from_slice(br#"{"events":["#);
-    let mut count = 0;
+    let (mut count, mut longest) = (0, 0);
     let mut seq = query.after;
     let mut has_more = false;
     while let Some(row) = rows.next()? {
-        has_more = count == query.limit;
-        if has_more {
-            break;
-        }
         let next = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
         let at = Timestamp::from_millis(row.get(2)?);
         let before = body.len();
@@ -392,13 +390,23 @@ fn event_page(
         let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
         writer.write(&mut body, next, text(1)?, text(3)?, at);
         // One event alone always fits: its payload is below 400,000 bytes, at most doubled by escaping.
-        if count > 0 && body.len() > LIST_BYTES_MAX - 100 {
+        if count > 0 && body.len() > PAGE_MAX {
             body.truncate(before);
             has_more = true;
             break;
         }
         seq = next;
         count += 1;
+        longest = longest.max(body.len() - before);
+        let is_full = count == query.limit;
+        if is_full || body.len() + longest > PAGE_MAX {
+            let length = next_length(connection, num, seq)?;
+            let fits = length.is_some_and(|length| !is_full && body.len() + length <= PAGE_MAX);
+            if !fits {
+                has_more = length.is_some();
+                break;
+            }
+        }
     }
     let cursor = if count == 0 {
         "null".to_owned()
@@ -407,6 +415,22 @@ fn event_page(
     };
     body.extend_from_slice(format!(r#"],"nextCursor":{cursor},"hasMore":{has_more}}}"#).as_bytes());
     Ok((body, count, has_more))
+}
+
+/// How many bytes the payload of a session's first event after `seq` has, if there is one. Of the event only the head of
+/// its row is read.
+fn next_length(
+    connection: &Connection,
+    num: SessionNum,
+    seq: u64,
+) -> rusqlite::Result<Option<usize>> {
+    connection
+        .prepare_cached(
+            "SELECT octet_length(payload_json) FROM events
+             WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT 1",
+        )?
+        .query_row(params![num.key(seq), num.key(u64::MAX)], |row| row.get(0))
+        .optional()
 }
 
 /// A row of the session queries as what it stands for.

@@ -1,8 +1,9 @@
-//! Everything the daemon asks of the kernel that std does not offer: signals, poll, spawn, peers.
+//! Everything the daemon asks of the kernel and the processor that std does not offer: signals, poll, spawn, peers.
 //!
 //! Called from every thread. The only module with `unsafe`, and the only one that knows which system
 //! this is; it knows nothing of sessions, HTTP or SQLite.
 
+mod block;
 mod limits;
 mod process;
 mod signal;
@@ -23,6 +24,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+pub use block::{BLOCK, unplain_in};
 pub use limits::{Resource, Use, explain, is_scarce, limit, raise_open_files, too_many_open_files};
 pub use os::{
     LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, command_name, end_families, executable,

@@ -23,11 +23,22 @@ fn said(coven: &Coven, script: &str) -> Vec<Value> {
 /// Reads a session that has ended page by page, and checks the bounds of each.
 fn read_pages(coven: &Coven, id: &str, mut take: impl FnMut(&[Value])) {
     let mut last = 0;
+    let mut length_before = None;
     loop {
         let answer = coven.events_after(id, last);
-        assert!(answer.body.len() < LIST_BYTES_MAX, "{}", answer.body.len());
+        let length = answer.body.len();
+        assert!(length < LIST_BYTES_MAX, "{length}");
         let page = answer.json();
         let events = page["events"].as_array().unwrap();
+        if let Some(before) = length_before {
+            let next = events[0].to_string().len();
+            assert!(
+                before + next > LIST_BYTES_MAX - 200,
+                "{next} would have fitted {before}"
+            );
+        }
+        // A page of fewer events than it may have has ended for its length.
+        length_before = (events.len() < 1000).then_some(length);
         for event in events {
             last += 1;
             assert_eq!(event["seq"], last, "no gap");
