@@ -95,7 +95,7 @@ pub(super) const VERSION: usize = MIGRATIONS.len();
 /// A page of a new database, in bytes; one that is there keeps its own. Output comes in rows of many kilobytes, and each
 /// page costs two writes on its way into the log and two more on its way out of it; the few rows of a launch are spread over
 /// many pages, each of which is written whole.
-const PAGE_BYTES: i64 = 8 * 1024;
+pub(super) const PAGE_BYTES: i64 = 8 * 1024;
 
 /// How long a connection waits for another's lock.
 pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(5);

@@ -3,15 +3,27 @@
 //!
 //! Runs on the writer thread. It counts; what goes, [`super::truncate`] decides.
 
+use super::schema::PAGE_BYTES;
+
 /// The output that a session may always keep from its beginning, in bytes on disk.
 const HEAD_BYTES: u64 = 1024 * 1024;
 
-/// SQLite's page, in bytes, and what of it rows can have (fileformat2: page header, and the auto-vacuum's own pages).
-const PAGE: u64 = 4096;
-const PAGE_USABLE: u64 = 4080;
+/// SQLite's page, in bytes; a database of an older coven can have smaller ones.
+const PAGE: u64 = PAGE_BYTES as u64;
+
+/// What of a page rows can have, without its header and a share of the auto-vacuum's own pages, in bytes.
+const PAGE_USABLE: u64 = PAGE - 16;
+
+/// The longest row that is kept whole in a page of the table, and the least of a longer one that is: its other bytes have
+/// pages of their own (SQLite, Database File Format, 1.6).
+const LOCAL_MAX: u64 = PAGE - 35;
+const LOCAL_MIN: u64 = (PAGE - 12) * 32 / 255 - 23;
+
+/// What one of these other pages holds: all but the number of the next.
+const OVERFLOW: u64 = PAGE - 4;
 
 /// What a row of an event takes besides its payload: cell pointer, sizes, key, header, kind and time, in bytes.
-const ROW: u64 = 32;
+const ROW: u64 = 28;
 
 /// A session's events, as the writer keeps them in mind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,14 +51,21 @@ impl Tail {
 }
 
 /// What an event with a payload of so many bytes takes on disk, its share of a page's unused end included. Within a
-/// tenth of what SQLite's own `dbstat` shows.
+/// twentieth of the pages that SQLite really uses.
 pub(super) fn disk_bytes(payload: usize) -> u64 {
-    let cell = payload as u64 + ROW;
-    match PAGE_USABLE / cell {
-        // It has pages of its own, all but the last of which are full.
-        0 => cell + cell / 64 + 128,
-        rows => PAGE / rows,
+    let row = payload as u64 + ROW;
+    let share_of_page = |bytes: u64| PAGE / (PAGE_USABLE / bytes).max(1);
+    if row <= LOCAL_MAX {
+        return share_of_page(row);
     }
+    // As much is kept as fills the other pages to their ends, if that can be.
+    let filling = LOCAL_MIN + (row - LOCAL_MIN) % OVERFLOW;
+    let local = if filling <= LOCAL_MAX {
+        filling
+    } else {
+        LOCAL_MIN
+    };
+    share_of_page(local) + (row - local).div_ceil(OVERFLOW) * PAGE
 }
 
 #[cfg(test)]
@@ -58,6 +77,9 @@ mod tests {
     /// The pages that `rows` events of `payload` bytes really take, in bytes.
     fn really(rows: usize, payload: usize) -> u64 {
         let connection = Connection::open_in_memory().unwrap();
+        connection
+            .pragma_update(None, "page_size", PAGE_BYTES)
+            .unwrap();
         connection
             .execute_batch(
                 "CREATE TABLE events (key INTEGER PRIMARY KEY, kind TEXT, created_at INTEGER, payload_json TEXT)",
@@ -78,12 +100,15 @@ mod tests {
 
     #[test]
     fn an_event_is_counted_as_what_it_takes_on_disk() {
-        for payload in [30, 60, 150, 400, 1000, 3000, 5000, 20_000, 65_000] {
+        for payload in [
+            30, 60, 150, 400, 1000, 2500, 3000, 4200, 5000, 8000, 8200, 9000, 16_400, 20_000,
+            65_000, 66_200, 390_000,
+        ] {
             let rows = (4_000_000 / (payload + 100)).min(20_000);
             let counted = disk_bytes(payload) * rows as u64;
             let really = really(rows, payload);
             let apart = counted.abs_diff(really) as f64 / really as f64;
-            assert!(apart < 0.15, "{payload}: {counted} of {really}");
+            assert!(apart < 0.05, "{payload}: {counted} of {really}");
         }
     }
 

@@ -23,6 +23,15 @@ fn follow(coven: &Coven, id: &str, is_over: &AtomicBool) -> Vec<Value> {
     }
 }
 
+/// Tells followers that it is over, also when the test fails: it waits for them.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn is_failed(health: &Value) -> bool {
     health["eventWriter"]["state"] == "failed"
 }
@@ -51,10 +60,10 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
     let floods: Vec<String> = (0..3).map(|_| coven.launch("flood", "x")).collect();
     let endless = coven.launch("endless", "x");
     let pid_of = |id: &str| coven.session(id)["pid"].as_i64().unwrap() as i32;
-    let pids: Vec<i32> = floods.iter().map(|id| pid_of(id)).collect();
     fs::write(coven.work().join("flow"), "").unwrap();
     let is_over = AtomicBool::new(false);
     let shown = std::thread::scope(|scope| {
+        let over = Over(&is_over);
         let followers: Vec<_> = floods.iter().chain([&patient, &endless]).collect();
         let followers: Vec<_> = followers
             .into_iter()
@@ -68,9 +77,10 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
         let details = refused.assert_error(503, "store_unavailable");
         assert_eq!(&details["reason"], why);
 
-        // Held back, not killed; and what is asked to end does.
-        assert!(pids.iter().all(|pid| is_alive(*pid)));
+        // Held back, not killed (a flood may just have got all of its output into the queue); and what is asked to end
+        // does.
         let endless_pid = pid_of(&endless);
+        assert!(is_alive(endless_pid));
         assert_eq!(coven.kill_session(&endless).status, 202);
         wait_until_gone(endless_pid);
         fs::write(coven.work().join("go"), "").unwrap();
@@ -86,7 +96,7 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
         for id in floods.iter().chain([&patient, &endless]) {
             coven.ended(id);
         }
-        is_over.store(true, Ordering::SeqCst);
+        drop(over);
         let shown = followers
             .into_iter()
             .map(|(id, thread)| (id, thread.join().unwrap()));

@@ -270,11 +270,11 @@ fn a_daemon_takes_old_output_away_by_itself() {
 #[test]
 fn a_store_past_its_limit_loses_its_oldest_output_first_and_its_file_shrinks() {
     let coven = Coven::new().env("COVEN_STORE_MAX_BYTES", "6000000");
-    coven.harness("numbered", NUMBERED);
-    coven.harness(
-        "lasting",
-        &format!("set -- x 20000; {}; exec sleep 1000", &NUMBERED[5..]),
-    );
+    // In large writes: of small ones that fill half a page each, less has room.
+    let numbered_at_once = format!("{} | dd obs=64k status=none", &NUMBERED[5..]);
+    coven.harness("numbered", &numbered_at_once);
+    let lasting = format!("set -- x 20000; {numbered_at_once}; exec sleep 1000");
+    coven.harness("lasting", &lasting);
     coven.start_daemon();
     let live = coven.launch("lasting", "x");
     coven.wait_for_output(&live, &format!("{:099}\n", 20_000));
