@@ -69,6 +69,7 @@
 //! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
 //! | state → harness | input, reap | 1 MiB of input a session |
 //! | writer → harness | the number of its row, on which it starts its program | one message |
+//! | connection → its next request | a page that is read ahead | 4 pages of 900 kB in all ([`store::PageAhead`]) |
 //! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |
 //!
 //! # What always holds
@@ -87,7 +88,8 @@
 //!    ended can archive it at once.
 //! 7. A session that was killed is final when none of its processes is left: its thread looks for them. Until then it
 //!    is unfinished on disk, so that the next daemon goes on where this one dies.
-//! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot.
+//! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot. A page that was read before
+//!    it was asked for is shown only if reading it then would give the same.
 //! 9. Nothing runs on a timer but the watchdog, where a service manager asks for it: an idle daemon waits in `accept`,
 //!    `recv` and `sigwait`. What has a deadline (a grace, a timeout, a retry, the next sweep in an hour) is waited for
 //!    with that deadline.

@@ -14,6 +14,7 @@ use log::{Level, debug, log};
 
 use super::accept::Connected;
 use super::fields::Query;
+use super::paging::Paging;
 use super::request::{Incoming, Request, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes::{self, Call};
@@ -38,15 +39,23 @@ pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
     // Who follows a session is waited for between two requests, too: the stop of the daemon ends that session,
     // and its end is what they are here for.
     let mut _owed = None;
+    let paging = Paging::default();
     loop {
         match incoming.request(|| response::send_continue(stream)) {
             Ok(request) => {
                 let busy = server.busy();
-                let sent = answer(stream, server, &request);
+                let call = Call {
+                    request: &request,
+                    stream,
+                    context: server.context(),
+                    paging: &paging,
+                };
+                let sent = answer(&call);
                 if !sent.is_kept {
                     return;
                 }
                 _owed = sent.is_followed.then_some(busy);
+                paging.read_ahead(&server.context().reader);
             }
             Err(Unreadable::Gone | Unreadable::Ended) => return,
             Err(Unreadable::Refused(error)) => {
@@ -74,10 +83,11 @@ struct Sent {
 }
 
 /// Answers one request.
-fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> Sent {
+fn answer(call: &Call<'_>) -> Sent {
+    let request = call.request;
     let begun = Instant::now();
     let id = RequestId::next().to_string();
-    let (route, result) = call(stream, server, request);
+    let (route, result) = dispatch(call);
     let answer = match result {
         Ok(answer) => answer,
         Err(error) => {
@@ -90,13 +100,13 @@ fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> Sen
     };
     METRICS.answered(route, answer.status, begun.elapsed());
     let is_followed = answer.is_followed;
-    let close = !request.keep_alive || (server.context().is_stopping() && !is_followed);
+    let close = !request.keep_alive || (call.context.is_stopping() && !is_followed);
     let options = HeadOptions {
         request_id: &id,
         minor: request.minor,
         close,
     };
-    let sent = response::send(stream, &answer, &options, request.method != "HEAD");
+    let sent = response::send(call.stream, &answer, &options, request.method != "HEAD");
     let took_us = begun.elapsed().as_micros() as u64;
     debug!(event = "request", request = id.as_str(), method = request.method.as_str(), route = route,
         session = session_of(request), status = answer.status, bytes = answer.body.len(), took_us = took_us; "");
@@ -107,16 +117,7 @@ fn answer(stream: &UnixStream, server: &Connected<'_>, request: &Request) -> Sen
 }
 
 /// A handler's panic is a bug that costs its own request, and nobody else anything.
-fn call(
-    stream: &UnixStream,
-    server: &Connected<'_>,
-    request: &Request,
-) -> (&'static str, Result<Answer, ApiError>) {
-    let call = Call {
-        request,
-        stream,
-        context: server.context(),
-    };
+fn dispatch(call: &Call<'_>) -> (&'static str, Result<Answer, ApiError>) {
     let panicked = || {
         (
             "unknown",
@@ -125,7 +126,7 @@ fn call(
             }),
         )
     };
-    catch_unwind(AssertUnwindSafe(|| routes::dispatch(&call))).unwrap_or_else(|_| panicked())
+    catch_unwind(AssertUnwindSafe(|| routes::dispatch(call))).unwrap_or_else(|_| panicked())
 }
 
 /// The session that a request names, in its path or its query.

@@ -40,7 +40,7 @@ pub(super) fn of_session(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> 
         after,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
     };
-    let read = call.context.reader.events(query)?;
+    let read = call.paging.read(&call.context.reader, query)?;
     let read = if read.count == 0 && wait > 0 && !read.status.is_final() {
         wait_for_events(call, query, read.num, Duration::from_millis(wait))?
     } else {

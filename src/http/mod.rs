@@ -8,6 +8,7 @@ mod accept;
 mod connection;
 mod events;
 mod fields;
+mod paging;
 mod preview;
 mod request;
 mod response;

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
+use super::paging::Paging;
 use super::request::Request;
 use super::response::Answer;
 use super::{Context, about, events, preview, sessions, store};
@@ -13,6 +14,8 @@ pub(super) struct Call<'a> {
     /// To notice that a client which waits has gone.
     pub stream: &'a UnixStream,
     pub context: &'a Context,
+    /// The pages that its connection has been asked for.
+    pub paging: &'a Paging,
 }
 
 type Handler = fn(&Call<'_>, &str) -> Result<Answer, ApiError>;

@@ -154,6 +154,7 @@ impl Maintenance {
         match &mut self.sweep {
             Some(sweep) => {
                 let step = sweep.step(connection, tails);
+                status.removed();
                 self.swept(step, connection, status);
             }
             None => self.vacuum_a_little(connection, wal),

@@ -11,6 +11,7 @@ mod followers;
 mod inspect;
 mod maintain;
 mod op;
+mod page;
 mod queue;
 mod reader;
 mod retention;
@@ -35,8 +36,9 @@ pub use maintain::Chore;
 pub use op::{
     Answer, Done, Fact, IdempotencyKey, NewEvent, NewExternal, NewSession, Request, SessionNum,
 };
+pub use page::{EventQuery, EventRead, PageAhead};
 pub use queue::WriteQueue;
-pub use reader::{EventQuery, EventRead, Reader, SessionQuery};
+pub use reader::{Reader, SessionQuery};
 pub use retention::{Pruned, Retention};
 pub use schema::StoreError;
 pub use status::{StoreStatus, Waiting};
@@ -163,7 +165,7 @@ impl Store {
     /// # Errors
     /// What SQLite or the system say.
     pub fn start(self, followers: Arc<Followers>) -> Result<(Writer, Reader), StoreError> {
-        let reader = Reader::open(&self.path, self.retention)?;
+        let reader = Reader::open(&self.path, self.retention, Arc::clone(&self.status))?;
         let writer = Writer::start(
             &self.path,
             self.connection,

@@ -10,19 +10,16 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Pruned, Retention, SessionNum, StoreError, maintain, retention, schema};
+use super::{Pruned, Retention, SessionNum, StoreError, StoreStatus, maintain, retention, schema};
 use crate::api::{
-    ApiError, Event, EventId, EventWriter, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord,
-    SessionStatus, Timestamp, Visibility,
+    ApiError, Event, EventId, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord, SessionStatus,
+    Timestamp, Visibility,
 };
 use crate::observe::metrics::SessionTally;
 
 /// Connections that read at the same time. A read takes well under a millisecond, and the machines that this
 /// runs on have a few cores.
 const CONNECTIONS: usize = 4;
-
-/// What a page's events may take of its body, in bytes: what follows them takes less than the rest.
-const PAGE_MAX: usize = LIST_BYTES_MAX - 100;
 
 macro_rules! session_columns {
     () => {
@@ -66,32 +63,6 @@ pub struct SessionQuery {
     pub id_prefix: String,
 }
 
-/// Which events to read.
-#[derive(Debug, Clone, Copy)]
-pub struct EventQuery {
-    /// Whose.
-    pub session: SessionId,
-    /// Only those after this seq.
-    pub after: u64,
-    /// At most so many.
-    pub limit: usize,
-}
-
-/// A page of events, ready to be sent, and what a waiter needs to know.
-#[derive(Debug)]
-pub struct EventRead {
-    /// The page's JSON.
-    pub body: Vec<u8>,
-    /// How many events are in it.
-    pub count: usize,
-    /// Whether more are there already.
-    pub has_more: bool,
-    /// Whose they are.
-    pub num: SessionNum,
-    /// The session's status, read before the events.
-    pub status: SessionStatus,
-}
-
 /// The pool of reading connections. One is opened at the start; the others when they are needed for the first time.
 #[derive(Clone)]
 pub struct Reader {
@@ -100,6 +71,10 @@ pub struct Reader {
     opened: Arc<AtomicUsize>,
     path: Arc<Path>,
     retention: Retention,
+    /// What the writer says of itself.
+    pub(super) status: Arc<StoreStatus>,
+    /// Pages that have been read ahead.
+    pub(super) ahead: Arc<AtomicUsize>,
 }
 
 /// A connection on loan; it goes back also when the reading thread panics.
@@ -118,7 +93,11 @@ impl Drop for Loan<'_> {
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        path: &Path,
+        retention: Retention,
+        status: Arc<StoreStatus>,
+    ) -> Result<Self, StoreError> {
         let (give, take) = bounded(CONNECTIONS);
         // Cannot fail: the channel has room for all, and its receiver is at hand.
         let _ = give.send(schema::open_for_reading(path)?);
@@ -128,10 +107,12 @@ impl Reader {
             opened: Arc::new(AtomicUsize::new(1)),
             path: path.into(),
             retention,
+            status,
+            ahead: Arc::default(),
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ApiError> {
@@ -269,35 +250,6 @@ impl Reader {
         Ok(query(&connection)?)
     }
 
-    /// A page of a session's events.
-    ///
-    /// # Errors
-    /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if they cannot be read.
-    pub fn events(&self, query: EventQuery) -> Result<EventRead, ApiError> {
-        self.read(|connection| {
-            let session = connection
-                .prepare_cached("SELECT num, status FROM sessions WHERE id = ?1")?
-                .query_row([query.session.to_string()], |row| {
-                    Ok((SessionNum(row.get(0)?), status(row, 1)?))
-                })
-                .optional()?;
-            let Some((num, status)) = session else {
-                return Ok(None);
-            };
-            let (body, count, has_more) = event_page(connection, num, query)?;
-            Ok(Some(EventRead {
-                body,
-                count,
-                has_more,
-                num,
-                status,
-            }))
-        })?
-        .ok_or_else(|| ApiError::SessionNotFound {
-            id: query.session.to_string(),
-        })
-    }
-
     /// What `show` makes of a session's newest events, oldest first, of `bytes_max` in all; it is told whether they are
     /// all that there are. It runs while a connection is on loan: so few of them are in memory at a time.
     ///
@@ -361,78 +313,6 @@ fn newest(
     Ok((events, is_all))
 }
 
-/// A page's events, of which there are so many, and whether there are more. What does not fit is not read: at the end of
-/// a page of large events that would be a good part of the work.
-fn event_page(
-    connection: &Connection,
-    num: SessionNum,
-    query: EventQuery,
-) -> rusqlite::Result<(Vec<u8>, usize, bool)> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key, kind, created_at, payload_json FROM events
-         WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
-    )?;
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![num.key(query.after), num.key(u64::MAX), limit])?;
-    let mut writer = EventWriter::new(query.session);
-    let mut body = Vec::with_capacity(4096);
-    body.extend_from_slice(br#"{"events":["#);
-    let (mut count, mut longest) = (0, 0);
-    let mut seq = query.after;
-    let mut has_more = false;
-    while let Some(row) = rows.next()? {
-        let next = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
-        let at = Timestamp::from_millis(row.get(2)?);
-        let before = body.len();
-        if count > 0 {
-            body.push(b',');
-        }
-        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-        writer.write(&mut body, next, text(1)?, text(3)?, at);
-        // One event alone always fits: its payload is below 400,000 bytes, at most doubled by escaping.
-        if count > 0 && body.len() > PAGE_MAX {
-            body.truncate(before);
-            has_more = true;
-            break;
-        }
-        seq = next;
-        count += 1;
-        longest = longest.max(body.len() - before);
-        let is_full = count == query.limit;
-        if is_full || body.len() + longest > PAGE_MAX {
-            let length = next_length(connection, num, seq)?;
-            let fits = length.is_some_and(|length| !is_full && body.len() + length <= PAGE_MAX);
-            if !fits {
-                has_more = length.is_some();
-                break;
-            }
-        }
-    }
-    let cursor = if count == 0 {
-        "null".to_owned()
-    } else {
-        format!(r#"{{"afterSeq":{seq}}}"#)
-    };
-    body.extend_from_slice(format!(r#"],"nextCursor":{cursor},"hasMore":{has_more}}}"#).as_bytes());
-    Ok((body, count, has_more))
-}
-
-/// How many bytes the payload of a session's first event after `seq` has, if there is one. Of the event only the head of
-/// its row is read.
-fn next_length(
-    connection: &Connection,
-    num: SessionNum,
-    seq: u64,
-) -> rusqlite::Result<Option<usize>> {
-    connection
-        .prepare_cached(
-            "SELECT octet_length(payload_json) FROM events
-             WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT 1",
-        )?
-        .query_row(params![num.key(seq), num.key(u64::MAX)], |row| row.get(0))
-        .optional()
-}
-
 /// A row of the session queries as what it stands for.
 pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, SessionRecord)> {
     let time = |column| row.get::<_, i64>(column).map(Timestamp::from_millis);
@@ -479,7 +359,7 @@ pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, Sessio
     Ok((SessionNum(row.get(0)?), record))
 }
 
-fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionStatus> {
+pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionStatus> {
     let word: String = row.get(column)?;
     SessionStatus::parse(&word).ok_or_else(|| unreadable(format!("unknown status {word}")))
 }

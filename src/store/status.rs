@@ -36,6 +36,7 @@ pub struct StoreStatus {
     pub(super) progress: AtomicU64,
     truncated_events: AtomicU64,
     truncated_bytes: AtomicU64,
+    removals: AtomicU64,
     /// The daemon stops: nobody waits for a chore any more.
     pub(super) chores_over: AtomicBool,
     /// A whole vacuum runs, which can be broken off at any time.
@@ -58,6 +59,7 @@ impl StoreStatus {
             progress: AtomicU64::new(0),
             truncated_events: AtomicU64::new(0),
             truncated_bytes: AtomicU64::new(0),
+            removals: AtomicU64::new(0),
             chores_over: AtomicBool::new(false),
             is_vacuuming: AtomicBool::new(false),
             measuring: AtomicBool::new(false),
@@ -99,6 +101,16 @@ impl StoreStatus {
     /// Sessions that have a record.
     pub fn sessions(&self) -> u64 {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// A commit has taken events away. It counts before anybody is told of the commit.
+    pub(super) fn removed(&self) {
+        self.removals.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often commits have taken events away.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
     }
 
     /// Output has been taken away.

@@ -262,6 +262,10 @@ impl Thread {
             batch.probe()?;
         }
         let committed = batch.commit(&mut outcomes)?;
+        let deletes = outcomes.iter().any(|outcome| outcome.sessions_removed > 0);
+        if deletes || committed.dropped.events > 0 {
+            self.status.removed();
+        }
         if committed.dropped.events > 0 {
             self.status.truncated(committed.dropped);
         }

@@ -29,6 +29,7 @@ mod misbehaviour;
 mod orphans;
 mod output;
 mod package;
+mod paging;
 mod preview;
 mod process;
 mod real;
