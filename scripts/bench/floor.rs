@@ -14,6 +14,7 @@ pub fn run(args: &[String]) {
         "echo" => echo(&args[1]),
         "nothing" => {}
         "emit" => emit(prompt.parse().unwrap()),
+        "write-lines" => write_lines(prompt.parse().unwrap()),
         "tick" => lines(prompt.parse().unwrap(), Duration::from_millis(5)),
         "second" => lines(prompt.parse().unwrap(), Duration::from_secs(1)),
         other => panic!("no such program: {other}"),
@@ -98,6 +99,15 @@ fn emit(bytes: usize) {
         let n = lines.len().min(left);
         out.write_all(&lines[..n]).unwrap();
         left -= n;
+    }
+}
+
+/// So many lines of 100 bytes, each written by itself, as programs do that do not buffer.
+fn write_lines(count: usize) {
+    let mut out = std::io::stdout().lock();
+    for number in 0..count {
+        // Rust's stdout is written at each end of a line.
+        out.write_all(format!("{number:099}\n").as_bytes()).unwrap();
     }
 }
 

@@ -11,6 +11,7 @@ mod health;
 mod idle;
 mod lab;
 mod launch;
+mod lines;
 mod many;
 mod output;
 mod plot;
@@ -35,6 +36,7 @@ const SUBJECTS: &[Subject] = &[
     ("idle", idle::measure),
     ("launch", launch::measure),
     ("output", output::measure),
+    ("lines", lines::measure),
     ("follower", follower::measure),
     ("read", read::measure),
     ("many", many::measure),

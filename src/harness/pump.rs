@@ -31,6 +31,15 @@ const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 const READ_FIRST: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
 
+/// A harness that has written twice within this time is busy: after a small read its pipes are left alone for a while,
+/// and fill. Read at once, each of its lines would be an event and two wake-ups, and the harness, which waits for a
+/// processor like everybody, would run at a third of its speed.
+const BUSY: Duration = Duration::from_millis(1);
+const REST: Duration = Duration::from_micros(250);
+
+/// What a busy harness fills in that time is read at once, since it could not write on.
+const MUCH: usize = 16 * 1024;
+
 /// How many bytes of JSON one byte of output can become: `\u0000`.
 const ESCAPED_MAX: usize = 6;
 
@@ -117,6 +126,10 @@ struct Pump {
     /// What a read goes into.
     buffer: Vec<u8>,
     drain: Option<Drain>,
+    /// The last read that gave something.
+    read_at: Option<Instant>,
+    /// Until when the pipes are left alone.
+    rest_until: Option<Instant>,
     /// Since when the writer's queue has no room for this harness.
     held_since: Option<Instant>,
 }
@@ -154,6 +167,8 @@ impl Pump {
             input,
             buffer: vec![0; READ_FIRST],
             drain: None,
+            read_at: None,
+            rest_until: None,
             held_since: None,
         })
     }
@@ -220,8 +235,10 @@ impl Pump {
                 interests.len() - 1
             });
         let sources_at = interests.len();
-        // Held back, the pipes are left alone: they fill, and the harness waits in its write.
-        if self.held_since.is_none() {
+        let now = Instant::now();
+        self.rest_until.take_if(|until| *until <= now);
+        // Held back, the pipes are left alone, too: they fill, and the harness waits in its write.
+        if self.held_since.is_none() && self.rest_until.is_none() {
             interests.extend(self.sources.iter().map(Interest::readable));
         }
         let drained_at = self
@@ -230,7 +247,8 @@ impl Pump {
             .filter(|_| self.held_since.is_none())
             .map(|drain| drain.end.min(drain.quiet_since + DRAIN_QUIET));
         let held_until = self.sources.iter().filter_map(Source::deadline).min();
-        let deadline = drained_at.into_iter().chain(held_until).min();
+        let times = [drained_at, held_until, self.rest_until];
+        let deadline = times.into_iter().flatten().min();
         let timed_out = !sys::poll(&mut interests, deadline)?;
         let ready_at = |at: Option<usize>| at.is_some_and(|at| interests[at].is_ready());
         let ready = Ready {
@@ -352,7 +370,19 @@ impl Pump {
         if n == self.buffer.len() && n < READ_MAX {
             self.buffer.resize(n * 2, 0);
         }
+        self.rest_after(n);
         Ok(n > 0)
+    }
+
+    /// Leaves the pipes of a busy harness alone for a while, after a read of `n` bytes. Once it has exited, nothing more
+    /// comes that it would be worth to wait for.
+    fn rest_after(&mut self, n: usize) {
+        let now = Instant::now();
+        let is_busy = self.read_at.is_some_and(|at| now < at + BUSY);
+        if is_busy && n < MUCH && self.drain.is_none() {
+            self.rest_until = Some(now + REST);
+        }
+        self.read_at = Some(now);
     }
 }
 

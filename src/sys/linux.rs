@@ -177,6 +177,27 @@ pub fn share_free_memory() {
     }
 }
 
+/// poll(2), for `timeout` to the nanosecond; for ever without one.
+pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc::c_int {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `fds` is a live array of `fds.len()` pollfd structs, and the timeout, if any, outlives the call; without a
+    // signal mask it is poll.
+    unsafe {
+        libc::ppoll(
+            fds.as_mut_ptr(),
+            fds.len() as libc::nfds_t,
+            timeout,
+            std::ptr::null(),
+        )
+    }
+}
+
 /// Gives memory that is free, but still the allocator's, back to the system: glibc keeps what lies between other
 /// things (malloc_trim(3)). Elsewhere allocators do it by themselves.
 pub fn release_free_memory() {

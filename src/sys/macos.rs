@@ -196,6 +196,17 @@ pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     }
 }
 
+/// poll(2), for `timeout`; for ever without one. There is no ppoll(2).
+pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc::c_int {
+    let timeout = timeout.map_or(-1, |timeout| {
+        // Rounded up: a timeout cut to whole milliseconds would spin through the last one.
+        let millis = (timeout + Duration::from_micros(999)).as_millis();
+        i32::try_from(millis).unwrap_or(i32::MAX)
+    });
+    // SAFETY: `fds` is a live array of `fds.len()` pollfd structs.
+    unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) }
+}
+
 /// Nothing to do here: the allocator has a few arenas for all threads.
 pub fn share_free_memory() {}
 

@@ -204,14 +204,8 @@ pub fn poll(interests: &mut [Interest<'_>], deadline: Option<Instant>) -> io::Re
         })
         .collect();
     loop {
-        let timeout = deadline.map_or(-1, |at| {
-            // Rounded up: a timeout cut to whole milliseconds would spin through the last one.
-            let left = at.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-            i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
-        });
-        // SAFETY: `fds` is a live array of `fds.len()` pollfd structs, and each descriptor is borrowed
-        // for the whole call.
-        let n = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let n = os::poll(&mut fds, timeout);
         if n < 0 {
             let err = io::Error::last_os_error();
             if err.kind() == io::ErrorKind::Interrupted {

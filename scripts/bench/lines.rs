@@ -1,0 +1,59 @@
+//! What a harness loses that writes each line by itself: how long it runs under the daemon, beside how long it runs into a
+//! pipe that somebody only empties.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::lab::Lab;
+use super::report::{Reach, Report};
+
+pub fn measure(report: &mut Report) {
+    let lab = Lab::new();
+    lab.harness("write-lines");
+    lab.coven(&["daemon", "start"]);
+    let lines = report.rounds(1_000_000);
+    let mut best = [Duration::MAX; 2];
+    let mut rows = 0;
+    for _ in 0..3 {
+        let (took, events) = under_the_daemon(&lab, lines);
+        best[0] = best[0].min(took);
+        best[1] = best[1].min(into_a_pipe(lines));
+        rows = events;
+    }
+    let [ours, floor] = best.map(|took| took.as_secs_f64() * 1000.0);
+    let what = format!("a harness that writes {lines} lines one by one");
+    report.add(&what, "ms", ours, floor, Reach::Shown);
+    report.add_alone("events of it", "", rows as f64, Reach::Shown);
+}
+
+/// How long the harness ran, and how many events that gave.
+fn under_the_daemon(lab: &Lab, lines: usize) -> (Duration, u64) {
+    let mut client = lab.client();
+    let id = lab.launch(&mut client, "write-lines", &lines.to_string());
+    lab.wait_for_end(&mut client, &id);
+    let record: Value = serde_json::from_slice(client.get(&format!("/sessions/{id}"))).unwrap();
+    let at = |name: &str| {
+        let time: jiff::Timestamp = record[name].as_str().unwrap().parse().unwrap();
+        time.as_millisecond()
+    };
+    let millis = at("ended_at") - at("started_at");
+    let took = Duration::from_millis(millis.try_into().unwrap());
+    (took, record["last_seq"].as_u64().unwrap())
+}
+
+fn into_a_pipe(lines: usize) -> Duration {
+    let begun = Instant::now();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--floor", "write-lines", &lines.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdout.take().unwrap();
+    let mut buffer = vec![0; 64 * 1024];
+    while pipe.read(&mut buffer).unwrap() > 0 {}
+    child.wait().unwrap();
+    begun.elapsed()
+}
