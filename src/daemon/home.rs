@@ -2,7 +2,7 @@
 //! refused.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -317,6 +317,13 @@ impl Home {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&lock)
             .map_err(|err| self.io(&lock, err))
+    }
+
+    /// Whether `lock` is what [`Home::open_lock`] would open.
+    pub fn is_locked_by(&self, lock: &File) -> bool {
+        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let ours = lock.metadata().map(identity).ok();
+        ours.is_some() && ours == fs::metadata(self.lock_file()).map(identity).ok()
     }
 
     /// What the daemon wrote about itself; `None` if there is nothing readable.

@@ -165,7 +165,7 @@ impl From<HomeError> for ServeError {
 pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
     sys::keep_inherited_descriptors();
     home.prepare()?;
-    let _lock = take_lock(home)?;
+    let lock = take_lock(home)?;
     let activated = activation::listener(&home.socket()).map_err(ServeError::Activation)?;
     let is_activated = activated.is_some();
     let settings = Settings::from_env()?;
@@ -185,12 +185,15 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     let log = log.map_err(|err| home.io(&home.log_file(), err))?;
     log_bad_patterns(home, &bad_patterns);
     let served = run(home, &settings, activated, redactor, log.reopener(), ready);
-    // Ours to remove: the lock is still held. Nobody finds a socket on which nobody answers. On the service manager's
-    // somebody does: it starts the daemon again.
-    if !is_activated {
-        let _ = std::fs::remove_file(home.socket());
+    // Ours to remove, by the lock that is still held; another daemon's if the home has been moved away and made anew.
+    if home.is_locked_by(&lock) {
+        // Nobody finds a socket on which nobody answers. On the service manager's somebody does: it starts the daemon
+        // again.
+        if !is_activated {
+            let _ = std::fs::remove_file(home.socket());
+        }
+        let _ = std::fs::remove_file(home.daemon_file());
     }
-    let _ = std::fs::remove_file(home.daemon_file());
     if let Err(err) = &served {
         let reason = err.to_string();
         error!(event = "daemon_failed", code = err.code(), reason = reason.as_str(); "");

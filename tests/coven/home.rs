@@ -231,3 +231,18 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     assert_refused(&ran, "store_unavailable", &["coven.sqlite3"]);
     assert_eq!(fs::read(&path).unwrap(), before);
 }
+
+#[test]
+fn a_daemon_whose_home_was_moved_away_takes_nothing_of_the_one_that_came_after() {
+    let coven = Coven::start();
+    let first = coven.daemon_pid();
+    let moved = coven.home().with_file_name("moved");
+    fs::rename(coven.home(), &moved).unwrap();
+    coven.start_daemon();
+    let second = coven.daemon_pid();
+    assert_ne!(first, second);
+    assert!(kill(first, libc::SIGTERM));
+    wait_until_gone(first);
+    assert_eq!(coven.get("/api/v1/health").json()["daemon"]["pid"], second);
+    assert!(coven.home().join("daemon.json").exists());
+}
