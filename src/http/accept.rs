@@ -136,7 +136,11 @@ impl Shared {
         let spawned = thread::Builder::new()
             .name("connection".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || shared.accept_and_serve());
+            .spawn(move || {
+                // How a flood goes can be asked while it has the processors.
+                sys::prefer_latency();
+                shared.accept_and_serve();
+            });
         if let Err(err) = spawned {
             self.idle.fetch_sub(1, Ordering::SeqCst);
             return Err(err);

@@ -198,6 +198,23 @@ pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc:
     }
 }
 
+/// Asks for the processor soon after each wake-up, and for less of it at a time, for the calling thread and those that it
+/// starts: a tenth of a millisecond, the least that there is. A policy and a nice value that the daemon was given stay.
+/// Kernels older than 6.12 have the same slice for all (sched_setattr(2); Documentation/scheduler/sched-eevdf.rst).
+pub fn prefer_latency() {
+    const SLICE_NANOS: u64 = 100_000;
+    // SAFETY: all-zero is a valid sched_attr.
+    let mut attr: libc::sched_attr = unsafe { MaybeUninit::zeroed().assume_init() };
+    let size = size_of::<libc::sched_attr>();
+    // SAFETY: the kernel writes `size` bytes at most into the struct, which outlives the call; 0 is the calling thread.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) };
+    if got == 0 && attr.sched_policy == libc::SCHED_OTHER as u32 {
+        attr.sched_runtime = SLICE_NANOS;
+        // SAFETY: the struct outlives the call, which reads as much of it as it says itself.
+        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    }
+}
+
 /// Gives memory that is free, but still the allocator's, back to the system: glibc keeps what lies between other
 /// things (malloc_trim(3)). Elsewhere allocators do it by themselves.
 pub fn release_free_memory() {

@@ -207,6 +207,9 @@ pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc:
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) }
 }
 
+/// Nothing to do here: a thread has no slice of its own to ask for.
+pub fn prefer_latency() {}
+
 /// Nothing to do here: the allocator has a few arenas for all threads.
 pub fn share_free_memory() {}
 

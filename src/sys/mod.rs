@@ -29,7 +29,8 @@ pub use limits::{Resource, Use, explain, is_scarce, limit, raise_open_files, too
 pub use os::{
     LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, command_name, end_families, executable,
     exit_watch, is_stopped, keep_inherited_descriptors, leave_family, notify_address, own_usage,
-    peer, pipe, process_mark, reap_adopted, release_free_memory, share_free_memory, signal_watched,
+    peer, pipe, prefer_latency, process_mark, reap_adopted, release_free_memory, share_free_memory,
+    signal_watched,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
