@@ -78,9 +78,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 pub(super) fn numbered(path: &Path, age: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{age}"));
-    name.into()
+    path.with_added_extension(age.to_string())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -269,7 +269,7 @@ pub(super) fn check_integrity(connection: &Connection) -> Result<(), StoreError>
 /// The file is there already, or cannot be written; then nothing is left of it.
 pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
     let connection = schema::open_for_copying(database)?;
-    let partial = with_suffix(copy, ".partial");
+    let partial = copy.with_added_extension("partial");
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -285,19 +285,13 @@ pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
         });
     let _ = std::fs::remove_file(&partial);
     // On a full disk SQLite leaves the copy's rollback journal behind.
-    let _ = std::fs::remove_file(with_suffix(&partial, "-journal"));
+    let _ = std::fs::remove_file(schema::beside(&partial, "-journal"));
     Ok(written?)
 }
 
 /// Which file it was: the disk that is full is then not the store's.
 fn not_copied(file: &Path, err: &impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("the copy {}: {err}", file.display()))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {

@@ -40,7 +40,7 @@ pub use page::{EventQuery, EventRead, PageAhead};
 pub use queue::WriteQueue;
 pub use reader::{Reader, SessionQuery};
 pub use retention::{Pruned, Retention};
-pub use schema::StoreError;
+pub use schema::{StoreError, beside};
 pub use status::{StoreStatus, Waiting};
 pub use survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};
 pub use truncate::Dropped;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -192,6 +192,13 @@ impl From<io::Error> for StoreError {
     fn from(err: io::Error) -> Self {
         Self::Io(err)
     }
+}
+
+/// The file that SQLite keeps beside `database` under its name and `suffix`: `-wal`, `-shm`, `-journal`.
+pub fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version.

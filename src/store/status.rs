@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::retention::{self, Retention};
+use super::schema;
 use super::truncate::Dropped;
 use super::{Fact, SessionNum};
 use crate::api::{StorageHealth, Timestamp};
@@ -184,9 +185,7 @@ impl StoreStatus {
     /// Takes the disk's figures anew. A figure that cannot be had stays as it was.
     pub(super) fn measure(&self, connection: &Connection) {
         let file_bytes = |suffix: &str| {
-            let mut path = self.path.clone().into_os_string();
-            path.push(suffix);
-            std::fs::metadata(path).map(|meta| meta.len())
+            std::fs::metadata(schema::beside(&self.path, suffix)).map(|meta| meta.len())
         };
         let database = file_bytes("");
         let wal = file_bytes("-wal").unwrap_or(0);

@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::Level;
 use serde_json::Value;
@@ -56,9 +56,7 @@ fn read(path: &Path) -> io::Result<Tail> {
     let mut text = read_end(path)?;
     // Just rotated: what is asked for is in the file before.
     if text.lines().count() < RECORDS_SHOWN {
-        let mut older = path.as_os_str().to_owned();
-        older.push(".1");
-        let older = read_end(&PathBuf::from(older)).unwrap_or_default();
+        let older = read_end(&path.with_added_extension("1")).unwrap_or_default();
         text = older + &text;
     }
     let mut tail = Tail::default();

@@ -30,12 +30,7 @@ pub(super) fn look(
     deadline: Instant,
 ) -> Found {
     let path = home.database();
-    let wal = {
-        let mut name = path.as_os_str().to_owned();
-        name.push("-wal");
-        name
-    };
-    let wal = Path::new(&wal);
+    let wal = store::beside(&path, "-wal");
     if let Err(why) = check(home, &path) {
         return Found {
             session: session.map(|_| Err(why.clone())),

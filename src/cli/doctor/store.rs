@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::daemon::Probe;
@@ -48,7 +48,7 @@ fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
         );
         return Check::warn(STORE, message, hint);
     }
-    let wal = with_suffix(&path, "-wal");
+    let wal = store::beside(&path, "-wal");
     let wal_bytes = || wal.metadata().map(|meta| meta.len()).unwrap_or(0);
     let deadline = deadline.max(Instant::now() + CHECK_MIN);
     // What is not in the log is in the file.
@@ -178,12 +178,6 @@ fn retention(storage: &StorageHealth) -> Check {
         None => "none has gone since the start".into(),
     };
     Check::pass(RETENTION, format!("{kept}; {gone}"))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// A size as people read it: in the unit that leaves one to four digits.
