@@ -406,14 +406,18 @@ fn begins_token(hay: &[u8], start: usize) -> bool {
     if start == 0 || !is_word(hay[start - 1]) || !is_word(hay[start]) {
         return true;
     }
-    let before = &hay[start.saturating_sub(16)..start];
-    let escape = before
-        .iter()
-        .rposition(|b| matches!(b, b'\\' | b'[' | b'%'))
-        .map(|at| &before[at..]);
-    match escape {
-        Some([b'\\', b'n' | b'r' | b't'] | [b'%', _, _] | [b'\\', b'u', _, _, _, _]) => true,
-        Some([b'[', codes @ .., b'm']) => codes.iter().all(|b| b.is_ascii_digit() || *b == b';'),
+    let are_hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    match &hay[..start] {
+        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., b'%', a, b] if are_hex(&[*a, *b]) => true,
+        before @ [.., b'm'] => {
+            let codes = &before[..start - 1];
+            let is_code = |b: &u8| b.is_ascii_digit() || *b == b';';
+            // A colour can be of many numbers.
+            let behind = codes.iter().rposition(|b| !is_code(b));
+            behind.is_some_and(|at| codes[at] == b'[')
+        }
+        [.., b'\\', b'u', a, b, c, d] => are_hex(&[*a, *b, *c, *d]),
         _ => false,
     }
 }

@@ -298,3 +298,23 @@ fn patterns_that_are_read_again_hold_for_streams_that_have_begun_and_the_counts_
     assert_eq!(redactor.reload(&file), []);
     assert_eq!(redactor.redact("second-3"), "second-3");
 }
+
+#[test]
+fn a_token_behind_a_long_colour_is_taken_out_wherever_a_write_ends() {
+    let redactor = redactor();
+    let before = "\u{1b}[0;1;38;2;100;200;100;48;2;255;255;255m";
+    let secret = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789";
+    let text = format!("{before}sk-ant-api03-{secret} x");
+    for at in 0..=text.len() {
+        for paused in [false, true] {
+            let out = in_two_writes(&redactor, &text, at, paused);
+            let parts = secret.as_bytes().windows(3);
+            let seen = parts.map(|part| str::from_utf8(part).unwrap());
+            let seen: Vec<_> = seen.filter(|part| out.contains(part)).collect();
+            assert!(
+                seen.is_empty(),
+                "split at {at}, paused {paused}: {out:?} has {seen:?}"
+            );
+        }
+    }
+}
