@@ -28,8 +28,9 @@ use value::Assignment;
 
 use crate::api::Timestamp;
 
-/// The most literals that one vectorised search takes (aho-corasick's Teddy).
-const SEARCHER_MAX: usize = 60;
+/// The words of one vectorised search (aho-corasick's Teddy takes 64). The more share its buckets, the more often it stops
+/// for nothing; the fewer, the more searches there are. `cargo bench -- redaction` tells.
+const SEARCHER_MAX: usize = 54;
 
 /// The largest automaton of patterns, the user's together, in bytes.
 const COMPILED_MAX: usize = 8 * 1024 * 1024;
@@ -38,7 +39,7 @@ const COMPILED_MAX: usize = 8 * 1024 * 1024;
 pub struct Redactor {
     /// Finds the words without which a line holds no secret. `None` where the processor cannot: every line is then
     /// looked at.
-    words: Option<Vec<Searcher>>,
+    words: Option<Vec<WordSearch>>,
     /// The user's own patterns, which have no words to search for first.
     own: RwLock<Option<Arc<Regex>>>,
     /// When they were read last, in milliseconds since the epoch.
@@ -178,7 +179,7 @@ impl Redactor {
     fn with_own(own: Option<Regex>) -> Self {
         let kinds = kinds();
         Self {
-            words: searchers(),
+            words: searches(),
             own: RwLock::new(own.map(Arc::new)),
             own_read_at: AtomicI64::new(0),
             counts: kinds.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -220,12 +221,17 @@ impl Redactor {
     /// Every secret in `hay`, in order, none overlapping another.
     fn find_all(&self, hay: &[u8]) -> Vec<Secret> {
         let mut found = Vec::new();
-        let mut position = 0;
+        let (mut from, mut done) = (0, 0);
         let mut words = Words::new(self.words.as_deref(), hay);
-        while let Some(at) = words.next_from(position) {
-            let line = line_around(hay, at);
-            self.find_in(hay, line.start.max(position)..line.end, &mut found);
-            position = line.end;
+        while let Some(word) = words.next_from(from) {
+            if word.begins && !begins_token(hay, word.at) {
+                // The rest of its line may have another.
+                from = word.at + 1;
+                continue;
+            }
+            let line = line_around(hay, word.at);
+            self.find_in(hay, line.start.max(done)..line.end, &mut found);
+            (from, done) = (line.end, line.end);
         }
         if let Some(own) = self.own() {
             for line in hay.split_inclusive(|&b| b == b'\n') {
@@ -448,55 +454,72 @@ fn has_ended(automaton: &DFA, cache: &mut Cache, state: LazyStateID) -> bool {
             .is_ok_and(|end| !end.is_match())
 }
 
+/// Words that are searched for at once.
+struct WordSearch {
+    searcher: Searcher,
+    /// Whether a token begins with the word of that number.
+    begins: Vec<bool>,
+}
+
+impl WordSearch {
+    /// Where the first of its words begins, from `from` on.
+    fn find(&self, hay: &[u8], from: usize) -> Option<Word> {
+        let span = Span {
+            start: from.min(hay.len()),
+            end: hay.len(),
+        };
+        let found = self.searcher.find_in(hay, span)?;
+        Some(Word {
+            at: found.start(),
+            begins: self.begins[found.pattern().as_usize()],
+        })
+    }
+}
+
+/// A word that has been found.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    at: usize,
+    /// A token begins with it, or it is nothing.
+    begins: bool,
+}
+
 /// Finds the places that are worth a closer look.
 struct Words<'a> {
-    searchers: Option<&'a [Searcher]>,
+    searches: Option<&'a [WordSearch]>,
     hay: &'a [u8],
-    /// Where each searcher has found its next word: none is sent twice over the same bytes.
-    next: Vec<usize>,
+    /// What each search has found next: none is sent twice over the same bytes.
+    next: Vec<Option<Word>>,
 }
 
 impl<'a> Words<'a> {
-    fn new(searchers: Option<&'a [Searcher]>, hay: &'a [u8]) -> Self {
-        let next = searchers
-            .into_iter()
-            .flatten()
-            .map(|searcher| find_word(searcher, hay, 0))
-            .collect();
+    fn new(searches: Option<&'a [WordSearch]>, hay: &'a [u8]) -> Self {
+        let all = searches.into_iter().flatten();
+        let next = all.map(|search| search.find(hay, 0)).collect();
         Self {
-            searchers,
+            searches,
             hay,
             next,
         }
     }
 
     /// The first such place from `position` on.
-    fn next_from(&mut self, position: usize) -> Option<usize> {
-        let Some(searchers) = self.searchers else {
-            return (position < self.hay.len()).then_some(position);
+    fn next_from(&mut self, position: usize) -> Option<Word> {
+        let Some(searches) = self.searches else {
+            let everywhere = Word {
+                at: position,
+                begins: false,
+            };
+            return (position < self.hay.len()).then_some(everywhere);
         };
-        for (next, searcher) in self.next.iter_mut().zip(searchers) {
-            if *next < position {
-                *next = find_word(searcher, self.hay, position);
+        for (next, search) in self.next.iter_mut().zip(searches) {
+            if next.is_some_and(|word| word.at < position) {
+                *next = search.find(self.hay, position);
             }
         }
-        self.next
-            .iter()
-            .copied()
-            .min()
-            .filter(|&at| at < self.hay.len())
+        let found = self.next.iter().flatten();
+        found.min_by_key(|word| word.at).copied()
     }
-}
-
-/// Where the next word begins; the end where there is none.
-fn find_word(searcher: &Searcher, hay: &[u8], from: usize) -> usize {
-    let span = Span {
-        start: from.min(hay.len()),
-        end: hay.len(),
-    };
-    searcher
-        .find_in(hay, span)
-        .map_or(hay.len(), |found| found.start())
 }
 
 fn inside_quotes(hay: &[u8], value: Range<usize>) -> Range<usize> {
@@ -562,7 +585,7 @@ fn kinds() -> Vec<&'static str> {
         .collect()
 }
 
-/// The words without which a line holds no secret.
+/// The words without which a line holds no secret, as the rules have them.
 fn words() -> Vec<&'static str> {
     let tokens = TOKENS.iter().flat_map(|rule| rule.anchors);
     let contexts = CONTEXTS.iter().flat_map(|rule| rule.anchors);
@@ -576,15 +599,23 @@ fn words() -> Vec<&'static str> {
     words
 }
 
-fn searchers() -> Option<Vec<Searcher>> {
+/// A word without its mark, and whether a token begins with it.
+fn unmarked(word: &str) -> (&str, bool) {
+    word.strip_prefix('^')
+        .map_or((word, false), |word| (word, true))
+}
+
+fn searches() -> Option<Vec<WordSearch>> {
     words()
         .chunks(SEARCHER_MAX)
         .map(|chunk| {
-            Config::new()
+            let (words, begins): (Vec<_>, _) = chunk.iter().map(|word| unmarked(word)).unzip();
+            let searcher = Config::new()
                 .match_kind(MatchKind::LeftmostFirst)
                 .builder()
-                .extend(chunk)
-                .build()
+                .extend(words)
+                .build()?;
+            Some(WordSearch { searcher, begins })
         })
         .collect()
 }

@@ -7,7 +7,8 @@
 pub(super) struct Rule {
     /// What stands in its place: `[REDACTED:<kind>]`.
     pub kind: &'static str,
-    /// Words of which every match holds at least one, as written. None holds another: that would be searched for twice.
+    /// Words of which every match holds at least one, as written. None holds another: that would be searched for twice. A
+    /// `^` before one, which is no part of it, says that the token begins with it: elsewhere it is nothing.
     pub anchors: &'static [&'static str],
     /// What makes it recognisable before it is complete.
     pub prefix: &'static str,
@@ -51,7 +52,7 @@ pub(super) const TOKENS: &[Rule] = &[
         ["AIzaSyA-0123456789abcdefghijklmnopqrstu"]),
     token!("google", ["GOCSPX-"], "GOCSPX-", r"[A-Za-z0-9_-]{20,}", ["GOCSPX-0123456789abcdefghijklmnopqr"]),
     token!("google", ["ya29."], r"ya29\.", r"[A-Za-z0-9_-]{20,}", ["ya29.a0AfH6SMBx0123456789abcdefghij"]),
-    token!("aws", ["AKIA", "ASIA", "ABIA", "ACCA", "A3T"], r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])", r"[A-Z0-9]{16}\b",
+    token!("aws", ["^AKIA", "^ASIA", "^ABIA", "^ACCA", "^A3T"], r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])", r"[A-Z0-9]{16}\b",
         ["AKIAIOSFODNN7EXAMPLE", "ASIAQWERTYUIOP234567", "A3TXQWERTYUIOP234567"]),
     token!("aws", ["ABSK"], r"ABSK", r"[A-Za-z0-9+/]{60,}={0,2}",
         ["ABSKQmVkcm9ja0FQSUtleS0xMjM0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw"]),
@@ -65,7 +66,7 @@ pub(super) const TOKENS: &[Rule] = &[
         r"gl(?:pat|dt|cbt|ptt|ft|imt|agent|oas|rt|soat|ffct)-", r"[A-Za-z0-9_.-]{20,}",
         ["glpat-0123456789abcdefghij", "glrt-0123456789abcdefghij"]),
     token!("gitlab", ["GR1348941"], "GR1348941", r"[A-Za-z0-9_-]{20,}", ["GR13489410123456789abcdefghij"]),
-    token!("slack", ["xox", "xapp-"], r"(?:xox[abeprs][-.]|xapp-)", r"[A-Za-z0-9.-]{10,}",
+    token!("slack", ["^xox", "^xapp-"], r"(?:xox[abeprs][-.]|xapp-)", r"[A-Za-z0-9.-]{10,}",
         ["xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx", "xapp-1-A0123456789-1234567890123-abcdef0123456789"]),
     token!("slack", ["hooks.slack.com/"], r"hooks\.slack\.com/(?:services|workflows|triggers)/", r"[A-Za-z0-9+/]{20,}",
         ["hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX"]),
@@ -79,8 +80,8 @@ pub(super) const TOKENS: &[Rule] = &[
     token!("huggingface", ["api_org_"], "api_org_", r"[A-Za-z0-9]{30,}", ["api_org_abcdefghijklmnopqrstuvwxyzABCDEFGH"]),
     token!("sendgrid", ["SG."], r"SG\.", r"[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
         ["SG.0123456789abcdefghijkl.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"]),
-    token!("twilio", ["SK0", "SK1", "SK2", "SK3", "SK4", "SK5", "SK6", "SK7", "SK8", "SK9", "SKa", "SKb", "SKc", "SKd", "SKe", "SKf",
-        "SKA", "SKB", "SKC", "SKD", "SKE", "SKF"], "SK[0-9a-fA-F]{2}", r"[0-9a-fA-F]{30}\b", ["SK0123456789abcdef0123456789abcdef"]),
+    token!("twilio", ["^SK0", "^SK1", "^SK2", "^SK3", "^SK4", "^SK5", "^SK6", "^SK7", "^SK8", "^SK9", "^SKa", "^SKb", "^SKc", "^SKd", "^SKe", "^SKf",
+        "^SKA", "^SKB", "^SKC", "^SKD", "^SKE", "^SKF"], "SK[0-9a-fA-F]{2}", r"[0-9a-fA-F]{30}\b", ["SK0123456789abcdef0123456789abcdef"]),
     token!("digitalocean", ["_v1_"], r"do[opr]_v1_", r"[a-f0-9]{32,}",
         ["dop_v1_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]),
     token!("databricks", ["dapi"], "dapi", r"[a-f0-9]{32}(?:-\d)?\b", ["dapi0123456789abcdef0123456789abcdef"]),

@@ -21,12 +21,34 @@ pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: 
 
 #[test]
 fn no_word_is_searched_for_twice() {
-    let words = words();
-    for word in &words {
-        let holds = words
-            .iter()
-            .find(|other| *other != word && word.contains(*other));
-        assert_eq!(holds, None, "{word}");
+    let words: Vec<&str> = words().into_iter().map(|word| unmarked(word).0).collect();
+    for (at, word) in words.iter().enumerate() {
+        let mut others = words.iter().enumerate().filter(|(other, _)| *other != at);
+        let held = others.find(|(_, other)| word.contains(**other));
+        assert_eq!(held, None, "{word}");
+    }
+}
+
+#[test]
+fn a_word_that_is_said_to_begin_its_tokens_does() {
+    for rule in TOKENS {
+        let marked = rule.anchors.iter().map(|word| unmarked(word));
+        let begins: Vec<&str> = marked
+            .filter(|(_, begins)| *begins)
+            .map(|(w, _)| w)
+            .collect();
+        if begins.is_empty() {
+            continue;
+        }
+        assert_eq!(begins.len(), rule.anchors.len(), "{}", rule.kind);
+        let prefixes = Regex::new(&format!("^(?:{})", rule.prefix)).unwrap();
+        for sample in rule.samples {
+            assert!(prefixes.is_match(sample), "{sample}");
+            assert!(
+                begins.iter().any(|word| sample.starts_with(word)),
+                "{sample}"
+            );
+        }
     }
 }
 
@@ -316,5 +338,47 @@ fn a_token_behind_a_long_colour_is_taken_out_wherever_a_write_ends() {
                 "split at {at}, paused {paused}: {out:?} has {seen:?}"
             );
         }
+    }
+}
+
+#[test]
+fn what_the_words_pass_over_holds_no_secret() {
+    const PIECES: &[&str] = &[
+        "SK1",
+        "SKa",
+        "AKIA",
+        "A3T",
+        "sk-ant-",
+        "key",
+        "KEY=",
+        "password: ",
+        "Bearer ",
+        "eyJ",
+        "a",
+        "Z9",
+        "_",
+        "-",
+        " ",
+        "\n",
+        "\\n",
+        "\\u0041",
+        "\u{1b}[38;2;10;20;30m",
+        "%41",
+        "\"",
+        "0123456789abcdef0123456789abcdef",
+        "AKIAIOSFODNN7EXAMPLE",
+        "abcdef0123456789abcdef01234567",
+        "IOSFODNN7EXAMPLE",
+    ];
+    let with_words = redactor();
+    let mut without = redactor();
+    without.words = None;
+    let mut random = Random::new(7);
+    for _ in 0..rounds(20_000) {
+        let pieces = 1 + random.below(12);
+        let text: String = (0..pieces)
+            .map(|_| PIECES[random.below(PIECES.len())])
+            .collect();
+        assert_eq!(with_words.redact(&text), without.redact(&text), "{text:?}");
     }
 }
