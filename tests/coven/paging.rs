@@ -51,12 +51,18 @@ fn printed(coven: &Coven) -> String {
     id
 }
 
+/// The same, ended.
+fn printed_and_ended(coven: &Coven) -> String {
+    let id = printed(coven);
+    coven.kill_session(&id);
+    coven.events_to_end(&id);
+    id
+}
+
 #[test]
 fn pages_in_a_row_are_those_of_a_connection_each() {
     let coven = Coven::new();
-    let id = printed(&coven);
-    coven.kill_session(&id);
-    coven.events_to_end(&id);
+    let id = printed_and_ended(&coven);
     let mut client = Client::connect(&coven);
     // Also with another limit on the way, and from the beginning again.
     for limits in [
@@ -84,9 +90,7 @@ fn pages_in_a_row_are_those_of_a_connection_each() {
 #[test]
 fn no_page_is_shown_of_a_session_that_has_been_deleted_meanwhile() {
     let coven = Coven::new();
-    let id = printed(&coven);
-    coven.kill_session(&id);
-    coven.events_to_end(&id);
+    let id = printed_and_ended(&coven);
     let mut client = Client::connect(&coven);
     let third = client.read_two_of_three(&id);
     let deleted = coven.delete(&format!("/api/v1/sessions/{id}"));
@@ -97,9 +101,7 @@ fn no_page_is_shown_of_a_session_that_has_been_deleted_meanwhile() {
 #[test]
 fn no_output_is_shown_that_retention_has_taken_meanwhile() {
     let coven = Coven::new().env("COVEN_LOG_RETENTION_DAYS", "0");
-    let id = printed(&coven);
-    coven.kill_session(&id);
-    coven.events_to_end(&id);
+    let id = printed_and_ended(&coven);
     let mut client = Client::connect(&coven);
     let third = client.read_two_of_three(&id);
     let pruned = coven.post("/api/v1/store/prune", &json!({}));
@@ -131,10 +133,12 @@ fn clients_that_stop_in_the_middle_of_a_session_cost_little_memory() {
     const CLIENTS: usize = 100;
     let coven = Coven::new();
     let id = printed(&coven);
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(&coven)).collect();
-    for client in &mut clients {
+    let stop_in_the_middle = || {
+        let mut client = Client::connect(&coven);
         client.read_two_of_three(&id);
-    }
+        client
+    };
+    let _clients: Vec<_> = (0..CLIENTS).map(|_| stop_in_the_middle()).collect();
     let peak = peak_kib(coven.daemon_pid());
     assert!(peak < 64 << 10, "{peak} KiB for {CLIENTS} clients");
 }
