@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use coven::api::{SessionRecord, SessionStatus};
 use serde_json::{Value, json};
 
 pub struct Lab {
@@ -119,17 +120,16 @@ impl Lab {
             .to_owned()
     }
 
-    /// Waits for the end of a session that prints nothing any more, or much: by its record.
-    pub fn wait_for_end(&self, client: &mut Client, id: &str) {
+    /// Waits for the end of a session that prints nothing any more, or much: by its record, which it gives.
+    pub fn wait_for_end(&self, client: &mut Client, id: &str) -> SessionRecord {
         loop {
-            let record: Value =
+            let record: SessionRecord =
                 serde_json::from_slice(client.get(&format!("/sessions/{id}"))).unwrap();
-            let status = record["status"].as_str().unwrap().to_owned();
-            if !["created", "running"].contains(&status.as_str()) {
-                assert_eq!(status, "completed", "{record}");
-                return;
+            if record.status.is_final() {
+                assert_eq!(record.status, SessionStatus::Completed, "{record:?}");
+                return record;
             }
-            let after = record["last_seq"].as_u64().unwrap() + 1_000_000;
+            let after = record.last_seq + 1_000_000;
             // No event has this seq: it waits for the session's end, or for a while.
             client.get(&format!(
                 "/events?sessionId={id}&afterSeq={after}&waitMs=20"

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use coven::api::Timestamp;
 
 use super::lab::Lab;
 use super::report::{Reach, Report};
@@ -33,15 +33,13 @@ pub fn measure(report: &mut Report) {
 fn under_the_daemon(lab: &Lab, lines: usize) -> (Duration, u64) {
     let mut client = lab.client();
     let id = lab.launch(&mut client, "write-lines", &lines.to_string());
-    lab.wait_for_end(&mut client, &id);
-    let record: Value = serde_json::from_slice(client.get(&format!("/sessions/{id}"))).unwrap();
-    let at = |name: &str| {
-        let time: jiff::Timestamp = record[name].as_str().unwrap().parse().unwrap();
-        time.as_millisecond()
-    };
-    let millis = at("ended_at") - at("started_at");
-    let took = Duration::from_millis(millis.try_into().unwrap());
-    (took, record["last_seq"].as_u64().unwrap())
+    let record = lab.wait_for_end(&mut client, &id);
+    let millis = |at: Option<Timestamp>| at.unwrap().as_millis();
+    let took = millis(record.cost.ended_at) - millis(record.cost.started_at);
+    (
+        Duration::from_millis(took.try_into().unwrap()),
+        record.last_seq,
+    )
 }
 
 fn into_a_pipe(lines: usize) -> Duration {

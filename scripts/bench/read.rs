@@ -127,52 +127,54 @@ fn selected(lab: &Lab, bytes: usize) -> Duration {
 /// The same rows as the same JSON, in pages of the same size, to a reader who asks for each: what the API's answers cost
 /// without HTTP, routes, cursors, or a second look at anything.
 fn sent_by_a_bare_program(lab: &Lab, bytes: usize) -> Duration {
-    let (mut server, mut client) = UnixStream::pair().unwrap();
+    let (server, client) = UnixStream::pair().unwrap();
     let bare = Connection::open(lab.database()).unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut select = bare.prepare(SELECT).unwrap();
-            let mut rows = select.query([]).unwrap();
-            let mut writer = EventWriter::new(SessionId::random());
-            let mut is_over = false;
-            while !is_over {
-                let mut page = vec![0; 8];
-                while page.len() < PAGE_BYTES && !is_over {
-                    let Some(row) = rows.next().unwrap() else {
-                        is_over = true;
-                        break;
-                    };
-                    let text = |column| row.get_ref(column).unwrap().as_str().unwrap();
-                    let at = Timestamp::from_millis(row.get(2).unwrap());
-                    writer.write(&mut page, row.get(0).unwrap(), text(1), text(3), at);
-                }
-                let length = page.len() as u64 - 8;
-                page[..8].copy_from_slice(&length.to_le_bytes());
-                server.read_exact(&mut [0]).unwrap();
-                server.write_all(&page).unwrap();
-            }
-            // One without events: there are no more.
-            server.read_exact(&mut [0]).unwrap();
-            server.write_all(&[0; 8]).unwrap();
-        });
+        scope.spawn(move || send_pages(server, &bare));
         let begun = Instant::now();
-        let mut buffer = vec![0; 2 << 20];
-        let mut sum = 0;
-        loop {
-            client.write_all(&[0]).unwrap();
-            let mut end = 0;
-            let mut whole = usize::MAX;
-            while end < whole {
-                end += client.read(&mut buffer[end..]).unwrap();
-                if let Some(length) = buffer[..end].first_chunk() {
-                    whole = 8 + u64::from_le_bytes(*length) as usize;
-                }
-            }
-            if whole == 8 {
-                assert!(sum >= bytes);
-                return begun.elapsed();
-            }
-            sum += end;
-        }
+        assert!(take_pages(client) >= bytes);
+        begun.elapsed()
     })
+}
+
+/// Sends a page for each byte that comes, its length in eight bytes before it; one without events, in the end.
+fn send_pages(mut server: UnixStream, bare: &Connection) {
+    let mut select = bare.prepare(SELECT).unwrap();
+    let mut rows = select.query([]).unwrap();
+    let mut writer = EventWriter::new(SessionId::random());
+    let mut length = usize::MAX;
+    while length > 0 {
+        let mut page = vec![0; 8];
+        while page.len() < PAGE_BYTES
+            && let Some(row) = rows.next().unwrap()
+        {
+            let text = |column| row.get_ref(column).unwrap().as_str().unwrap();
+            let at = Timestamp::from_millis(row.get(2).unwrap());
+            writer.write(&mut page, row.get(0).unwrap(), text(1), text(3), at);
+        }
+        length = page.len() - 8;
+        page[..8].copy_from_slice(&(length as u64).to_le_bytes());
+        server.read_exact(&mut [0]).unwrap();
+        server.write_all(&page).unwrap();
+    }
+}
+
+/// Asks for pages until one has no events; their bytes.
+fn take_pages(mut client: UnixStream) -> usize {
+    let mut buffer = vec![0; 2 << 20];
+    let mut sum = 0;
+    loop {
+        client.write_all(&[0]).unwrap();
+        let (mut end, mut whole) = (0, usize::MAX);
+        while end < whole {
+            end += client.read(&mut buffer[end..]).unwrap();
+            if let Some(length) = buffer[..end].first_chunk() {
+                whole = 8 + u64::from_le_bytes(*length) as usize;
+            }
+        }
+        if whole == 8 {
+            return sum;
+        }
+        sum += end;
+    }
 }

@@ -2,7 +2,7 @@
 //! refused.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -321,9 +321,8 @@ impl Home {
 
     /// Whether `lock` is what [`Home::open_lock`] would open.
     pub fn is_locked_by(&self, lock: &File) -> bool {
-        let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        let ours = lock.metadata().map(identity).ok();
-        ours.is_some() && ours == fs::metadata(self.lock_file()).map(identity).ok()
+        let files = (lock.metadata(), self.lock_file().metadata());
+        matches!(files, (Ok(one), Ok(other)) if sys::file_id(&one) == sys::file_id(&other))
     }
 
     /// What the daemon wrote about itself; `None` if there is nothing readable.

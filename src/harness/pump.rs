@@ -37,7 +37,7 @@ const READ_MAX: usize = 64 * 1024;
 const BUSY: Duration = Duration::from_millis(1);
 const REST: Duration = Duration::from_micros(250);
 
-/// What a busy harness fills in that time is read at once, since it could not write on.
+/// A read of as many bytes is of a flood, which would fill its pipe before the rest is over, and wait.
 const MUCH: usize = 16 * 1024;
 
 /// How many bytes of JSON one byte of output can become: `\u0000`.

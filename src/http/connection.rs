@@ -55,7 +55,9 @@ pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
                     return;
                 }
                 _owed = sent.is_followed.then_some(busy);
-                paging.read_ahead(&server.context().reader);
+                // As for a handler: a panic costs the page, which is read again when it is asked for.
+                let reader = &server.context().reader;
+                let _ = catch_unwind(AssertUnwindSafe(|| paging.read_ahead(reader)));
             }
             Err(Unreadable::Gone | Unreadable::Ended) => return,
             Err(Unreadable::Refused(error)) => {

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::rotate::{KEEP, numbered};
@@ -111,7 +110,7 @@ impl Current {
         let meta = file.metadata()?;
         Ok(Self {
             reader: BufReader::with_capacity(64 * 1024, file),
-            id: (meta.dev(), meta.ino()),
+            id: crate::sys::file_id(&meta),
             line: Vec::new(),
         })
     }

@@ -221,17 +221,12 @@ impl Redactor {
     /// Every secret in `hay`, in order, none overlapping another.
     fn find_all(&self, hay: &[u8]) -> Vec<Secret> {
         let mut found = Vec::new();
-        let (mut from, mut done) = (0, 0);
+        let mut position = 0;
         let mut words = Words::new(self.words.as_deref(), hay);
-        while let Some(word) = words.next_from(from) {
-            if word.begins && !begins_token(hay, word.at) {
-                // The rest of its line may have another.
-                from = word.at + 1;
-                continue;
-            }
-            let line = line_around(hay, word.at);
-            self.find_in(hay, line.start.max(done)..line.end, &mut found);
-            (from, done) = (line.end, line.end);
+        while let Some(at) = words.next_from(position) {
+            let line = line_around(hay, at);
+            self.find_in(hay, line.start.max(position)..line.end, &mut found);
+            position = line.end;
         }
         if let Some(own) = self.own() {
             for line in hay.split_inclusive(|&b| b == b'\n') {
@@ -416,8 +411,7 @@ fn begins_token(hay: &[u8], start: usize) -> bool {
     match &hay[..start] {
         [.., b'\\', b'n' | b'r' | b't'] => true,
         [.., b'%', a, b] if are_hex(&[*a, *b]) => true,
-        before @ [.., b'm'] => {
-            let codes = &before[..start - 1];
+        [codes @ .., b'm'] => {
             let is_code = |b: &u8| b.is_ascii_digit() || *b == b';';
             // A colour can be of many numbers.
             let behind = codes.iter().rposition(|b| !is_code(b));
@@ -457,39 +451,34 @@ fn has_ended(automaton: &DFA, cache: &mut Cache, state: LazyStateID) -> bool {
 /// Words that are searched for at once.
 struct WordSearch {
     searcher: Searcher,
-    /// Whether a token begins with the word of that number.
+    /// Whether a token begins with the word of that number: where none can begin, it is passed over.
     begins: Vec<bool>,
 }
 
 impl WordSearch {
-    /// Where the first of its words begins, from `from` on.
-    fn find(&self, hay: &[u8], from: usize) -> Option<Word> {
-        let span = Span {
+    /// Where the next of its words begins; the end where there is none.
+    fn find(&self, hay: &[u8], from: usize) -> usize {
+        let mut span = Span {
             start: from.min(hay.len()),
             end: hay.len(),
         };
-        let found = self.searcher.find_in(hay, span)?;
-        Some(Word {
-            at: found.start(),
-            begins: self.begins[found.pattern().as_usize()],
-        })
+        while let Some(found) = self.searcher.find_in(hay, span) {
+            let at = found.start();
+            if !self.begins[found.pattern().as_usize()] || begins_token(hay, at) {
+                return at;
+            }
+            span.start = at + 1;
+        }
+        hay.len()
     }
-}
-
-/// A word that has been found.
-#[derive(Debug, Clone, Copy)]
-struct Word {
-    at: usize,
-    /// A token begins with it, or it is nothing.
-    begins: bool,
 }
 
 /// Finds the places that are worth a closer look.
 struct Words<'a> {
     searches: Option<&'a [WordSearch]>,
     hay: &'a [u8],
-    /// What each search has found next: none is sent twice over the same bytes.
-    next: Vec<Option<Word>>,
+    /// Where each search has found its next word: none is sent twice over the same bytes.
+    next: Vec<usize>,
 }
 
 impl<'a> Words<'a> {
@@ -504,21 +493,20 @@ impl<'a> Words<'a> {
     }
 
     /// The first such place from `position` on.
-    fn next_from(&mut self, position: usize) -> Option<Word> {
+    fn next_from(&mut self, position: usize) -> Option<usize> {
         let Some(searches) = self.searches else {
-            let everywhere = Word {
-                at: position,
-                begins: false,
-            };
-            return (position < self.hay.len()).then_some(everywhere);
+            return (position < self.hay.len()).then_some(position);
         };
         for (next, search) in self.next.iter_mut().zip(searches) {
-            if next.is_some_and(|word| word.at < position) {
+            if *next < position {
                 *next = search.find(self.hay, position);
             }
         }
-        let found = self.next.iter().flatten();
-        found.min_by_key(|word| word.at).copied()
+        self.next
+            .iter()
+            .copied()
+            .min()
+            .filter(|&at| at < self.hay.len())
     }
 }
 

@@ -26,6 +26,11 @@ impl SessionNum {
     pub(super) fn key(self, seq: u64) -> i64 {
         (self.0 << 32) | seq.min(u64::from(u32::MAX)) as i64
     }
+
+    /// The seq in an event's key, whosever it is.
+    pub(super) fn seq_in(key: i64) -> u64 {
+        key as u64 & u64::from(u32::MAX)
+    }
 }
 
 impl fmt::Display for SessionNum {

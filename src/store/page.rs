@@ -140,7 +140,7 @@ fn read_page(
     let (mut count, mut longest) = (0, 0);
     let (mut last, mut has_more) = (query.after, false);
     while let Some(row) = rows.next()? {
-        let seq = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
+        let seq = SessionNum::seq_in(row.get(0)?);
         let at = Timestamp::from_millis(row.get(2)?);
         let before = body.len();
         if count > 0 {

@@ -299,7 +299,7 @@ fn newest(
             is_all = false;
             break;
         }
-        let seq = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
+        let seq = SessionNum::seq_in(row.get(0)?);
         events.push(Event {
             seq,
             id: EventId { session, seq }.to_string(),

@@ -54,7 +54,7 @@ impl Tail {
 /// twentieth of the pages that SQLite really uses.
 pub(super) fn disk_bytes(payload: usize) -> u64 {
     let row = payload as u64 + ROW;
-    let share_of_page = |bytes: u64| PAGE / (PAGE_USABLE / bytes).max(1);
+    let share_of_page = |bytes: u64| PAGE / (PAGE_USABLE / bytes);
     if row <= LOCAL_MAX {
         return share_of_page(row);
     }

@@ -140,7 +140,7 @@ fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Ra
         if full {
             break;
         }
-        let seq = row.get::<_, i64>(0)? as u64 & u64::from(u32::MAX);
+        let seq = SessionNum::seq_in(row.get(0)?);
         let payload = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
         let kind = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         if kind == EventKind::OutputTruncated.as_str() {

@@ -262,11 +262,8 @@ impl Thread {
             batch.probe()?;
         }
         let committed = batch.commit(&mut outcomes)?;
-        let deletes = outcomes.iter().any(|outcome| outcome.sessions_removed > 0);
-        if deletes || committed.dropped.events > 0 {
-            self.status.removed();
-        }
         if committed.dropped.events > 0 {
+            self.status.removed();
             self.status.truncated(committed.dropped);
         }
         for id in committed.newly_capped {
@@ -299,8 +296,12 @@ impl Thread {
         status.written(work.facts());
         status.transactions.fetch_add(1, Ordering::Relaxed);
         status.committed_events.fetch_add(events, Ordering::Relaxed);
+        let has_deleted = outcomes.iter().any(|outcome| outcome.sessions_removed > 0);
+        if has_deleted {
+            status.removed();
+        }
         self.followers.wake(touched.into_iter());
-        if outcomes.iter().any(|outcome| outcome.sessions_removed > 0) {
+        if has_deleted {
             self.maintenance.look(&self.connection);
         }
         let facts = work.facts.into_iter().map(|pending| {

@@ -7,16 +7,13 @@ pub const BLOCK: usize = 64;
 
 /// Bit `i` is set where byte `i` of `block` is a control character, a quote or a backslash: what cannot stand in a JSON
 /// string as it is (RFC 8259, 7).
-#[cfg(target_arch = "x86_64")]
 pub fn unplain_in(block: &[u8; BLOCK]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE2 is part of x86-64 itself (System V ABI for AMD64, 1.1): there is no processor of that kind without it.
-    unsafe { sse2::unplain_in(block) }
-}
-
-/// Bit `i` is set where byte `i` of `block` is a control character, a quote or a backslash: what cannot stand in a JSON
-/// string as it is (RFC 8259, 7).
-#[cfg(not(target_arch = "x86_64"))]
-pub fn unplain_in(block: &[u8; BLOCK]) -> u64 {
+    unsafe {
+        sse2::unplain_in(block)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
     words::unplain_in(block)
 }
 

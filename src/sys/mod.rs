@@ -16,9 +16,11 @@ mod os;
 #[path = "macos.rs"]
 mod os;
 
+use std::fs::Metadata;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -122,9 +124,13 @@ pub fn euid() -> u32 {
 
 /// Whether two paths lead to one file.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let file = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
+    let file = |path: &Path| path.metadata().map(|meta| file_id(&meta));
     matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Which file it is, whatever leads to it, for as long as it is there: its device and inode (stat(2)).
+pub fn file_id(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Whether `err` means that this process (EMFILE) or the machine (ENFILE) has no descriptor left.
