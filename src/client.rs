@@ -13,10 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
+use crate::settings::durations;
 use crate::sys;
-
-/// How long an answer may take. A launch or a delete can wait for the disk; a follower adds its own wait.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest answer that is read, in bytes: the contract's lists stay below a quarter of it.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
@@ -79,7 +77,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotRunning`], [`ClientError::UnsupportedVersion`], or what went wrong on the way.
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
-        Self::connect_within(socket, PATIENCE).map(|(client, _)| client)
+        Self::connect_within(socket, durations::CLIENT_ANSWER).map(|(client, _)| client)
     }
 
     /// As [`Client::connect`], with a bound on the time, and the health that was seen.
@@ -97,7 +95,9 @@ impl Client {
             stream,
         };
         let health = client.health()?;
-        client.stream.set_read_timeout(Some(PATIENCE))?;
+        client
+            .stream
+            .set_read_timeout(Some(durations::CLIENT_ANSWER))?;
         Ok((client, health))
     }
 
@@ -172,7 +172,7 @@ impl Client {
     /// # Errors
     /// What setsockopt(2) reports.
     pub fn allow_wait(&self, wait: Duration) -> io::Result<()> {
-        self.set_patience(PATIENCE + wait)
+        self.set_patience(durations::CLIENT_ANSWER + wait)
     }
 
     /// Allows the next answers this long.
@@ -185,7 +185,7 @@ impl Client {
 
     fn reconnect(&mut self) -> Result<(), ClientError> {
         let timeout = self.stream.read_timeout()?;
-        self.stream = connect(&self.socket, timeout.unwrap_or(PATIENCE))?;
+        self.stream = connect(&self.socket, timeout.unwrap_or(durations::CLIENT_ANSWER))?;
         self.stream.set_read_timeout(timeout)?;
         Ok(())
     }

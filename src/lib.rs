@@ -17,6 +17,7 @@
 //! | [`cli`] | the verbs, a file each |
 //! | [`client`] | the blocking API client that the verbs use |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
+//! | [`settings`] | what can be set, and every duration; knows no other room |
 //! | [`observe`] | the log, written and read back; the metrics: atomics that every thread bumps, and their page |
 //! | [`sys`] | what the kernel and the processor offer and std does not; the only `unsafe`, and the only `cfg(target_os)` |
 //!
@@ -113,6 +114,7 @@ pub mod harness;
 pub mod http;
 pub mod observe;
 pub mod redact;
+pub mod settings;
 pub mod state;
 pub mod store;
 pub mod sys;

@@ -1,10 +1,9 @@
 //! `coven completions`: what a shell needs to complete a command line.
 //!
 //! The scripts know nothing: at each Tab they ask this binary, which reads its own help. It never starts a daemon,
-//! and waits for one no longer than [`PATIENCE`].
+//! and waits for one no longer than [`durations::COMPLETION`].
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use argh::FromArgs;
 
@@ -12,12 +11,10 @@ use super::output::{Out, shortened, visible};
 use super::{Cli, CliError, Home, Outcome};
 use crate::api::{Capabilities, SessionPage, is_session_id_prefix};
 use crate::client::Client;
+use crate::settings::durations;
 
 /// What the scripts call, with the words of the line up to the cursor.
 const COMPLETE_VERB: &str = "__complete";
-
-/// How long a Tab may take: what a daemon that hangs would say is not worth more.
-const PATIENCE: Duration = Duration::from_millis(1000);
 
 /// Print a shell's completion script: bash, zsh or fish.
 #[derive(FromArgs)]
@@ -200,7 +197,7 @@ fn bounded(ask: fn(&str, bool) -> Option<Candidates>, current: &str, archived: b
     let current = current.to_owned();
     std::thread::spawn(move || sender.send(ask(&current, archived)));
     receiver
-        .recv_timeout(PATIENCE)
+        .recv_timeout(durations::COMPLETION)
         .ok()
         .flatten()
         .unwrap_or_default()
@@ -208,7 +205,11 @@ fn bounded(ask: fn(&str, bool) -> Option<Candidates>, current: &str, archived: b
 
 fn client() -> Option<Client> {
     let home = Home::from_env().ok()?;
-    Some(Client::connect_within(&home.socket(), PATIENCE).ok()?.0)
+    Some(
+        Client::connect_within(&home.socket(), durations::COMPLETION)
+            .ok()?
+            .0,
+    )
 }
 
 fn sessions(current: &str, archived: bool) -> Option<Candidates> {

@@ -2,19 +2,16 @@
 //! the look-up of ids.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use crate::api::{
     Event, EventPage, ExitPayload, OutputPayload, SessionPage, SessionRecord, SessionStatus,
     StatusPayload, Stream, Truncation, is_session_id_prefix,
 };
 use crate::client::Client;
+use crate::settings::durations;
 
 use super::output::Out;
 use super::{CliError, Home};
-
-/// How long one request waits for the next event.
-const WAIT: Duration = Duration::from_secs(30);
 
 /// How output is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +69,11 @@ pub(super) fn follow(
     mut after: u64,
     show: Show,
 ) -> Result<u8, CliError> {
-    client.allow_wait(WAIT)?;
+    client.allow_wait(durations::FOLLOW_WAIT)?;
     let mut screen = Screen::new(show);
     let mut exit = None;
     loop {
-        let wait = WAIT.as_millis();
+        let wait = durations::FOLLOW_WAIT.as_millis();
         let page: EventPage = client.get(&format!(
             "/events?sessionId={id}&afterSeq={after}&waitMs={wait}"
         ))?;

@@ -12,7 +12,7 @@ use super::{CliError, Home, Outcome};
 use crate::api::{BackedUp, Pruned, Vacuumed};
 use crate::client::{Client, ClientError};
 use crate::daemon;
-use crate::http::CHORE_PATIENCE;
+use crate::settings::durations;
 use crate::store::{Store, StoreError};
 
 /// Write the database anew, without gaps, and give back the space. It needs room for a second one meanwhile.
@@ -64,7 +64,7 @@ enum Access {
 fn access(home: &Home) -> Result<Access, CliError> {
     match Client::connect(&home.socket()) {
         Ok(client) => {
-            client.allow_wait(CHORE_PATIENCE)?;
+            client.allow_wait(durations::CHORE)?;
             return Ok(Access::Daemon(client));
         }
         Err(ClientError::NotRunning { .. }) => {}

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +18,8 @@ use super::supervisor::{self, Unit};
 use crate::api::Health;
 use crate::client::{Client, ClientError};
 use crate::harness::SESSION_VARIABLE;
+use crate::settings::durations;
 use crate::sys::{self, Interest, Peer};
-
-/// How long health may take before the daemon counts as one that does not answer.
-pub(super) const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a start may take: opening a large store after a crash replays its log.
-const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is to be seen of a daemon.
 #[derive(Debug)]
@@ -148,7 +143,7 @@ pub fn status(home: &Home) -> Status {
     if is_awaited(home) {
         return Status::Stopped { is_awaited: true };
     }
-    let unanswered = match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
+    let unanswered = match Client::connect_within(&home.socket(), durations::HEALTH) {
         Ok((_, health)) => return Status::Running(Box::new(health)),
         Err(ClientError::UnsupportedVersion { found }) => return Status::Unsupported { found },
         Err(ClientError::Api { error, .. }) => {
@@ -280,9 +275,9 @@ pub(super) fn start_unit(
     unit: &Unit,
     remark: Remark<'_>,
 ) -> Result<Option<Started>, ControlError> {
-    let systemctl = |verb| supervisor::systemctl(unit, &[verb], Instant::now() + START_PATIENCE);
+    let systemctl = |verb| supervisor::systemctl(unit, &[verb], Instant::now() + durations::START);
     let state = || {
-        let deadline = Instant::now() + supervisor::TOOL_PATIENCE;
+        let deadline = Instant::now() + durations::SERVICE_TOOL;
         supervisor::unit_state(unit, deadline).unwrap_or_default()
     };
     // That many starts in a row are a loop if nobody asks for them, and are refused (systemd.unit(5),
@@ -317,7 +312,7 @@ pub(super) fn start_unit(
 
 /// Whether a daemon answers; one that speaks another contract is an error, since it holds the socket.
 fn running(home: &Home) -> Result<Option<Started>, ControlError> {
-    match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
+    match Client::connect_within(&home.socket(), durations::HEALTH) {
         Ok((_, health)) => Ok(Some(Started::Already(Some(health.daemon.pid)))),
         Err(ClientError::Api { .. }) => Ok(Some(Started::Already(None))),
         Err(err @ ClientError::UnsupportedVersion { .. }) => Err(ControlError {
@@ -371,13 +366,13 @@ fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
 }
 
 fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
-    let deadline = Instant::now() + START_PATIENCE;
+    let deadline = Instant::now() + durations::START;
     let mut pipe = File::from(pipe);
     let mut line = Vec::new();
     let mut chunk = [0; 4096];
     while !line.contains(&b'\n') {
         if !sys::poll(&mut [Interest::readable(&pipe)], Some(deadline))? {
-            let seconds = START_PATIENCE.as_secs();
+            let seconds = durations::START.as_secs();
             return Err(io::Error::other(format!(
                 "the daemon has not begun to serve within {seconds} s"
             )));

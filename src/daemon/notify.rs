@@ -14,21 +14,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use log::{info, warn};
 
+use crate::settings::durations;
 use crate::state::{Change, Event};
 use crate::store::WriteQueue;
 use crate::sys;
-
-/// How long a message may wait for a manager that does not read.
-const SEND_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The status is told no more often than that.
-const STATUS_EVERY: Duration = Duration::from_secs(1);
-
-/// A start asks for more time so often, each time for `EXTENSION`, and no longer than `START_MAX` in all: a log to
-/// recover can be large, and a disk can be dead.
-const EXTEND_EVERY: Duration = Duration::from_secs(10);
-const EXTENSION: Duration = Duration::from_secs(30);
-const START_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// The socket of a service manager; or none, to which everything can be told.
 pub(super) struct Notifier {
@@ -120,11 +109,11 @@ impl Notifier {
     /// Asks for more time until the daemon serves; `false` if it does not get there.
     fn wait_until_ready(&self, inbox: &Receiver<Message>) -> bool {
         let begun = Instant::now();
-        let extension = EXTENSION.as_micros();
+        let extension = durations::START_EXTENSION.as_micros();
         self.send(format_args!("STATUS=opening the store"));
-        while begun.elapsed() < START_MAX {
+        while begun.elapsed() < durations::START_EXTEND_MAX {
             self.send(format_args!("EXTEND_TIMEOUT_USEC={extension}"));
-            match inbox.recv_timeout(EXTEND_EVERY) {
+            match inbox.recv_timeout(durations::START_EXTEND_EVERY) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Ready) => return true,
                 // Nothing changes before it serves.
@@ -147,7 +136,7 @@ impl Notifier {
             match message {
                 Ok(Message::Changed(Change::Live(now))) => {
                     live = now;
-                    due.get_or_insert(told + STATUS_EVERY);
+                    due.get_or_insert(told + durations::NOTIFY_STATUS);
                 }
                 Ok(Message::Changed(Change::Stopping { within })) => {
                     let within = (within + stop_margin).as_micros();
@@ -237,7 +226,7 @@ fn find_stuck(
 fn connect(name: &std::ffi::OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = sys::notify_address(name)?;
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(SEND_PATIENCE))?;
+    socket.set_write_timeout(Some(durations::NOTIFY_SEND))?;
     Ok((socket, address))
 }
 

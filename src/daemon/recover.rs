@@ -2,17 +2,13 @@
 //!
 //! Runs once, on the main thread, before the first session.
 
-use std::time::Duration;
-
 use log::{error, info, warn};
 
 use crate::api::{SessionCost, SessionStatus};
 use crate::harness;
+use crate::settings::durations;
 use crate::store::{Fact, Store, StoreError, Unfinished};
 use crate::sys::{self, Ended, Family};
-
-/// How long the processes of a dead daemon's sessions may take to end: the start waits for it.
-const SWEEP_PATIENCE: Duration = Duration::from_millis(900);
 
 /// Ends what is left of the processes of unfinished sessions, and puts the sessions on record as orphaned.
 ///
@@ -27,7 +23,7 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
         .iter()
         .map(|session| harness::family(session.id, living_leader(session)))
         .collect();
-    let ended = sys::end_families(&families, SWEEP_PATIENCE);
+    let ended = sys::end_families(&families, durations::ORPHANS_END);
     // Who is ended by its parents is found while these live: groups come after families.
     for session in &unfinished {
         end_group(session, &ended);

@@ -25,22 +25,10 @@ use crate::client::{Client, ClientError};
 use crate::http;
 use crate::observe::log::{Destination, Log, Reopener};
 use crate::redact::{BadPattern, Redactor};
+use crate::settings::durations;
 use crate::state::{Event, Limits, Published, State, Unfinished};
 use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
 use crate::sys;
-
-/// How long a start waits for the lock: another daemon may be on its way out, and `status` looks at the lock by
-/// taking it for an instant.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long the daemon's own health request may take.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long the answers that are on their way may take once every session has ended.
-const ANSWERS_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long the writer may take to commit its last batch and close the database.
-const WRITER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a daemon is to serve.
 #[derive(Debug, Clone, Copy)]
@@ -213,7 +201,7 @@ fn run(
     let started_at = Timestamp::now();
     let notifier = Notifier::from_env();
     let teller = notifier
-        .start(WRITER_PATIENCE + 3 * ANSWERS_PATIENCE)
+        .start(durations::STOP_WRITER + 3 * durations::STOP_ANSWERS)
         .map_err(io_error("no thread to notify the service manager"))?;
     let store = open_store(home, settings.retention)?;
     let listener = match activated {
@@ -292,10 +280,10 @@ fn run(
         .start_watchdog(of_state, of_writer, end)
         .map_err(io_error("no thread for the watchdog"))?;
     let stopped = state.run();
-    server.finish(ANSWERS_PATIENCE);
+    server.finish(durations::STOP_ANSWERS);
     // Who has given up on the store has waited for it already.
     let patience = match stopped.unfinished.is_empty() {
-        true => WRITER_PATIENCE,
+        true => durations::STOP_WRITER,
         false => Duration::ZERO,
     };
     let written = writer.stop(patience);
@@ -303,7 +291,7 @@ fn run(
     for reply in &stopped.replies {
         let _ = reply.send(Ok(report.clone()));
     }
-    server.finish_all(ANSWERS_PATIENCE);
+    server.finish_all(durations::STOP_ANSWERS);
     match report.clean {
         true => Ok(()),
         false => Err(ServeError::Unwritten(report)),
@@ -325,7 +313,7 @@ fn take_lock(home: &Home) -> Result<File, ServeError> {
         }
     });
     spawned.map_err(io_error("no thread to wait for the lock"))?;
-    match result.recv_timeout(LOCK_PATIENCE) {
+    match result.recv_timeout(durations::LOCK) {
         Ok(lock) => Ok(lock),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             already_running(home)?;
@@ -338,7 +326,7 @@ fn take_lock(home: &Home) -> Result<File, ServeError> {
 
 /// The lock alone proves nothing: a daemon is believed to run if it answers.
 fn already_running(home: &Home) -> Result<(), ServeError> {
-    match Client::connect_within(&home.socket(), HEALTH_PATIENCE) {
+    match Client::connect_within(&home.socket(), durations::OWN_HEALTH) {
         Ok((_, health)) => {
             let pid = Some(health.daemon.pid);
             Err(ServeError::AlreadyRunning { pid })
@@ -435,7 +423,7 @@ fn forward_signals(
 fn announce(home: &Home, started_at: Timestamp) -> Result<(), ServeError> {
     let socket = home.socket();
     let (_, health) =
-        Client::connect_within(&socket, HEALTH_PATIENCE).map_err(ServeError::NoHealth)?;
+        Client::connect_within(&socket, durations::OWN_HEALTH).map_err(ServeError::NoHealth)?;
     info!(event = "contract_served", contract = health.api_version.as_str(), expected = CONTRACT,
         version = VERSION, pid = health.daemon.pid, socket:% = socket.display(); "");
     let pid = std::process::id() as i32;

@@ -4,23 +4,17 @@
 //! as well, since only it can say what is not on disk.
 
 use std::fs::File;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::control::{
-    ControlError, HEALTH_PATIENCE, Remark, Started, Status, daemon_pid, listener_pid, start,
-    start_unit, status,
+    ControlError, Remark, Started, Status, daemon_pid, listener_pid, start, start_unit, status,
 };
 use super::home::Home;
 use super::supervisor::{self, Supervisor, Unit};
 use crate::api::StopReport;
 use crate::client::{Client, ClientError};
+use crate::settings::durations;
 use crate::sys::{self, Interest};
-
-/// How long a stop may take: the grace of the harnesses, and the daemon's own patience with its store.
-const STOP_PATIENCE: Duration = Duration::from_secs(90);
-
-/// How long a stop waits for a daemon that has begun to start to answer.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What came of a stop.
 #[derive(Debug)]
@@ -52,7 +46,7 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
     let (outcome, unit) = end(home, "stop", remark)?;
     let Some(unit) = unit else { return Ok(outcome) };
     // Joins what has been asked for, and waits for systemd to have seen the end.
-    let deadline = Instant::now() + STOP_PATIENCE;
+    let deadline = Instant::now() + durations::STOP;
     match supervisor::systemctl(&unit, &["stop"], deadline) {
         Ok(said) if said.is_empty() => {}
         Ok(said) | Err(said) => remark(&said),
@@ -60,7 +54,7 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
     let StopOutcome::Ended { pid, told: false } = outcome else {
         return Ok(outcome);
     };
-    let deadline = Instant::now() + supervisor::TOOL_PATIENCE;
+    let deadline = Instant::now() + durations::SERVICE_TOOL;
     match supervisor::unit_state(&unit, deadline) {
         // The daemon exits with 0 if everything is on disk.
         Some(state) if state.result == "success" => Ok(StopOutcome::Ended { pid, told: true }),
@@ -119,9 +113,9 @@ fn end(
         Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(NOT_RUNNING),
         Err(err) => return Err(ControlError::stop(err)),
     };
-    let deadline = Instant::now() + STOP_PATIENCE;
+    let deadline = Instant::now() + durations::STOP;
     // Before it begins to stop: who connects later may find nobody.
-    let client = Client::connect_within(&home.socket(), HEALTH_PATIENCE);
+    let client = Client::connect_within(&home.socket(), durations::HEALTH);
     let unit = hand_over(pid, verb, remark)?;
     let asked = match client {
         Ok((client, _)) => ask_to_stop(client),
@@ -136,7 +130,7 @@ fn end(
         }
     }
     if !sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).map_err(ControlError::stop)? {
-        let seconds = STOP_PATIENCE.as_secs();
+        let seconds = durations::STOP.as_secs();
         let mut error = ControlError::stop(format!(
             "the daemon (pid {pid}) has not ended within {seconds} s"
         ));
@@ -181,7 +175,7 @@ fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, C
     let Some(unit) = supervisor::unit_of_process(pid) else {
         return Ok(None);
     };
-    let deadline = Instant::now() + HEALTH_PATIENCE;
+    let deadline = Instant::now() + durations::HEALTH;
     match supervisor::systemctl(&unit, &["--no-block", verb], deadline) {
         Ok(_) => Ok(Some(unit)),
         Err(reason) if verb == "restart" => {
@@ -213,7 +207,7 @@ enum Asked {
 /// Asks the daemon to stop, over its socket: the answer, its last, says what is not on disk. A signal says nothing, and
 /// an exit code is only for a parent to see (wait(2)).
 fn ask_to_stop(mut client: Client) -> Asked {
-    if client.set_patience(STOP_PATIENCE).is_err() {
+    if client.set_patience(durations::STOP).is_err() {
         return Asked::Unheard;
     }
     match client.post("/daemon/stop", &()) {
@@ -226,7 +220,7 @@ fn ask_to_stop(mut client: Client) -> Asked {
 
 /// The status, once a daemon that holds the lock and does not answer yet has had the time to.
 fn settled_status(home: &Home) -> Status {
-    let deadline = Instant::now() + SETTLE_PATIENCE;
+    let deadline = Instant::now() + durations::SETTLE;
     let watch = sys::LogWatch::new(home.path());
     loop {
         let status = status(home);

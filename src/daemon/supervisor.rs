@@ -8,14 +8,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Home;
 use crate::api::SupervisorInfo;
+use crate::settings::durations;
 use crate::sys::{self, Interest};
-
-/// How long a service manager's own tool may take.
-pub const TOOL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a tool may say, in bytes.
 const TOOL_OUTPUT_MAX: usize = 1 << 20;
@@ -148,7 +146,11 @@ pub fn of_process(pid: i32) -> Option<Supervisor> {
         let unit = unit_of_cgroup(&cgroup).map(Supervisor::Systemd);
         return Some(unit.unwrap_or(Supervisor::Nobody));
     }
-    let jobs = tool_output("launchctl", &["list"], Instant::now() + TOOL_PATIENCE)?;
+    let jobs = tool_output(
+        "launchctl",
+        &["list"],
+        Instant::now() + durations::SERVICE_TOOL,
+    )?;
     let label = label_of_pid(&jobs, pid).map(|label| Supervisor::Launchd { label });
     Some(label.unwrap_or(Supervisor::Nobody))
 }
@@ -233,7 +235,7 @@ pub struct UnitState {
 
 /// The unit that runs the process `pid`, which `runs` says of it, if one does; else one by our name.
 pub fn find_unit(runs: Option<&Supervisor>, pid: Option<i32>) -> Option<(Unit, UnitState)> {
-    let deadline = Instant::now() + TOOL_PATIENCE;
+    let deadline = Instant::now() + durations::SERVICE_TOOL;
     if let Some(Supervisor::Systemd(unit)) = runs
         && let Some(state) = unit_state(unit, deadline)
         // What a job of cron's has started is in its unit, and not run by it.
@@ -260,7 +262,7 @@ pub fn unit_of_process(pid: i32) -> Option<Unit> {
 
 /// The unit by our name that serves `home` with this binary.
 pub fn unit_of_home(home: &Path) -> Option<Unit> {
-    let deadline = Instant::now() + TOOL_PATIENCE;
+    let deadline = Instant::now() + durations::SERVICE_TOOL;
     let own = std::env::current_exe().ok()?;
     our_units().find(|unit| {
         let Some(state) = unit_state(unit, deadline) else {
@@ -282,7 +284,7 @@ pub fn is_manager(pid: i32) -> bool {
 
 /// Whether systemd waits on `socket` for the first client of our unit.
 pub fn listens(socket: &Path) -> bool {
-    let deadline = Instant::now() + TOOL_PATIENCE;
+    let deadline = Instant::now() + durations::SERVICE_TOOL;
     let listen = format!("Listen={} (Stream)", socket.display());
     our_units().any(|unit| {
         let mut args = vec!["show", SOCKET_UNIT, "--property=SubState,Listen"];

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{error, info};
 
@@ -17,25 +17,13 @@ use super::tally::Tally;
 use super::{Context, Exited, Order, Report};
 use crate::api::{SessionCost, Stream, Timestamp};
 use crate::observe::metrics::METRICS;
+use crate::settings::durations;
 use crate::store::{Done, Fact, NewEvent};
 use crate::sys::{self, Interest};
-
-/// After the exit: how long the pipes must be quiet to count as drained, and how long that may take at most.
-const DRAIN_QUIET: Duration = Duration::from_millis(100);
-const DRAIN_MAX: Duration = Duration::from_secs(1);
-
-/// How long the processes of a killed session may take to end.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The size of a read, in bytes: what a quiet harness needs, and what a pipe holds (pipe(7)).
 const READ_FIRST: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
-
-/// A harness that has written twice within this time is busy: after a small read its pipes are left alone for a while,
-/// and fill. Read at once, each of its lines would be an event and two wake-ups, and the harness, which waits for a
-/// processor like everybody, would run at a third of its speed.
-const BUSY: Duration = Duration::from_millis(1);
-const REST: Duration = Duration::from_micros(250);
 
 /// A read of as many bytes is of a flood, which would fill its pipe before the rest is over, and wait.
 const MUCH: usize = 16 * 1024;
@@ -81,7 +69,10 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
 /// Ends what has left the harness's process group, before the session is final: a daemon that dies meanwhile leaves an
 /// unfinished session, and the next one goes on here.
 fn sweep(pid: i32, context: &Context) {
-    let ended = sys::end_families(&[super::family(context.id, Some(pid))], SWEEP_PATIENCE);
+    let ended = sys::end_families(
+        &[super::family(context.id, Some(pid))],
+        durations::FAMILY_END,
+    );
     if !ended.pids.is_empty() {
         info!(event = "session_swept", session:% = context.id, pid = pid, processes = ended.pids.len(); "");
     }
@@ -245,7 +236,7 @@ impl Pump {
             .drain
             .as_ref()
             .filter(|_| self.held_since.is_none())
-            .map(|drain| drain.end.min(drain.quiet_since + DRAIN_QUIET));
+            .map(|drain| drain.end.min(drain.quiet_since + durations::DRAIN_QUIET));
         let held_until = self.sources.iter().filter_map(Source::deadline).min();
         let times = [drained_at, held_until, self.rest_until];
         let deadline = times.into_iter().flatten().min();
@@ -310,7 +301,7 @@ impl Pump {
         }
         self.drain = Some(Drain {
             exited: Exited { at, usage },
-            end: now + DRAIN_MAX,
+            end: now + durations::DRAIN_MAX,
             quiet_since: now,
             is_over: false,
         });
@@ -378,9 +369,11 @@ impl Pump {
     /// comes that it would be worth to wait for.
     fn rest_after(&mut self, n: usize) {
         let now = Instant::now();
-        let is_busy = self.read_at.is_some_and(|at| now < at + BUSY);
+        let is_busy = self
+            .read_at
+            .is_some_and(|at| now < at + durations::HARNESS_BUSY);
         if is_busy && n < MUCH && self.drain.is_none() {
-            self.rest_until = Some(now + REST);
+            self.rest_until = Some(now + durations::HARNESS_REST);
         }
         self.read_at = Some(now);
     }

@@ -5,15 +5,13 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::decode::{Piece, split};
 use crate::api::{EventKind, Payload, Stream, Timestamp};
 use crate::redact::{self, Redactor};
+use crate::settings::durations;
 use crate::store::NewEvent;
-
-/// How long what may be the beginning of a secret is held back.
-const HOLD: Duration = Duration::from_millis(100);
 
 /// A stream that is being read.
 pub(super) struct Source {
@@ -56,7 +54,7 @@ impl Source {
 
     /// When what is held back has been held for long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.held_since.map(|since| since + HOLD)
+        self.held_since.map(|since| since + durations::SECRET_HOLD)
     }
 
     /// What comes of what has been held back for long enough.

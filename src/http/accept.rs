@@ -16,6 +16,7 @@ use log::{error, warn};
 use super::connection::RequestId;
 use super::{Context, connection, response};
 use crate::api::ApiError;
+use crate::settings::durations;
 use crate::sys;
 
 /// Threads that wait for the next connection: one must, more spare the creation of a thread, or make up for it.
@@ -23,10 +24,6 @@ const IDLE_MAX: usize = 8;
 
 /// A connection thread's stack: SQLite and JSON need a few tens of kilobytes.
 const STACK_BYTES: usize = 512 * 1024;
-
-/// The pause after an accept(2) that failed for want of memory or descriptors: without it the thread would spin,
-/// since the connection that could not be accepted stays in the queue.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Clients beyond the limit that are given the time to read that they are refused: closing a socket on what its
 /// client has just sent would reset it.
@@ -191,7 +188,7 @@ impl Shared {
             }
             Err(err) => {
                 error!(event = "accept_failed", code = "internal_error", reason:% = err; "");
-                thread::sleep(ACCEPT_PAUSE);
+                thread::sleep(durations::ACCEPT_PAUSE);
                 None
             }
         }
@@ -214,7 +211,7 @@ impl Shared {
                 *reserve = File::open("/dev/null").ok();
             }
             // Another thread was faster with the descriptor.
-            Err(_) => thread::sleep(ACCEPT_PAUSE),
+            Err(_) => thread::sleep(durations::ACCEPT_PAUSE),
         }
         None
     }

@@ -20,11 +20,10 @@ use super::response::{self, Answer, HeadOptions};
 use super::routes::{self, Call};
 use crate::api::ApiError;
 use crate::observe::metrics::METRICS;
+use crate::settings::durations;
 use crate::sys::{self, Interest};
 
-/// After an answer to a request that was not read to its end: how long, and how many bytes, to go on reading, so
-/// that the client gets to read the answer before the reset that unread bytes cause.
-const LINGER: Duration = Duration::from_secs(1);
+/// The most bytes that are read and dropped while a connection lingers (see [`durations::LINGER`]).
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The route of a launch.
@@ -168,7 +167,7 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
 /// Reads and forgets what the client still sends, within bounds.
 pub(super) fn linger(stream: &UnixStream) {
     let _ = stream.shutdown(Shutdown::Write);
-    let deadline = Instant::now() + LINGER;
+    let deadline = Instant::now() + durations::LINGER;
     let mut sink = [0; 16 * 1024];
     let mut total = 0;
     while total < LINGER_BYTES {

@@ -7,11 +7,12 @@ use super::response::Answer;
 use super::routes::Call;
 use super::session_id;
 use crate::api::{ApiError, EventId, SessionId};
+use crate::settings::durations;
 use crate::store::{EventQuery, EventRead, SessionNum};
 use crate::sys::{self, Interest};
 
 const LIMIT_MAX: u64 = 1000;
-const WAIT_MAX_MS: u64 = 60_000;
+const WAIT_MAX_MS: u64 = durations::EVENTS_WAIT_MAX.as_millis() as u64;
 
 /// `GET /events?sessionId=…`
 pub(super) fn list(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {

@@ -25,16 +25,13 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 pub use accept::Server;
 pub use routes::is_route_name;
-pub use store::PATIENCE as CHORE_PATIENCE;
 
 use crate::adapters;
 use crate::api::{ApiError, DaemonProcess, SessionId, SupervisorInfo, Timestamp};
 use crate::redact::Redactor;
+use crate::settings::durations;
 use crate::state::{Command, Event, Reply};
 use crate::store::{Followers, Reader, WriteQueue};
-
-/// How long a request waits for the state thread's answer. Only a store that hangs takes as long.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What every connection's thread has at hand.
 pub struct Context {
@@ -83,7 +80,7 @@ pub struct Daemon {
 impl Context {
     /// Sends a command to the state thread, and waits for its answer.
     fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
-        self.ask_within(ANSWER_PATIENCE, command)
+        self.ask_within(durations::STATE_ANSWER, command)
     }
 
     /// As [`Context::ask`], with another bound on the wait.

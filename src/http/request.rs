@@ -4,9 +4,10 @@
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::api::ApiError;
+use crate::settings::durations;
 use crate::sys::{self, Interest};
 
 /// The longest request head, in bytes.
@@ -17,10 +18,6 @@ const HEADERS_MAX: usize = 100;
 pub(super) const BODY_MAX: usize = 1024 * 1024;
 /// The most bytes that a chunked body may come in, chunk sizes and all.
 const CHUNKED_MAX: u64 = 8 * BODY_MAX as u64;
-/// How long a client may be silent between two requests.
-const IDLE: Duration = Duration::from_secs(60);
-/// How long a client may take to deliver a request, from its first byte.
-const DELIVERY: Duration = Duration::from_secs(10);
 
 /// A request as it came.
 #[derive(Debug)]
@@ -111,12 +108,16 @@ impl<'a> Incoming<'a> {
     ) -> Result<Request, Unreadable> {
         if self.unread().is_empty() {
             // Between two requests a client may be silent; the first it has come to send.
-            let patience = if self.has_asked { IDLE } else { DELIVERY };
+            let patience = if self.has_asked {
+                durations::REQUEST_IDLE
+            } else {
+                durations::REQUEST_DELIVERY
+            };
             self.deadline = Instant::now() + patience;
             self.fill()?;
         }
         self.has_asked = true;
-        self.deadline = Instant::now() + DELIVERY;
+        self.deadline = Instant::now() + durations::REQUEST_DELIVERY;
         self.delivered(answer_continue).map_err(|err| match err {
             // It has shut down its writing side in the middle, and may still read.
             Unreadable::Ended => {

@@ -2,18 +2,16 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use crate::api::ApiError;
+use crate::settings::durations;
 use crate::sys::{self, Interest};
 
 /// What every answer is but the metrics.
 const JSON: &str = "application/json";
-
-/// How long a client may take to read an answer.
-const DELIVERY: Duration = Duration::from_secs(30);
 
 /// Bodies up to this size go out in one write with their head.
 const ONE_WRITE_MAX: usize = 64 * 1024;
@@ -141,7 +139,7 @@ pub(super) fn send(
     options: &HeadOptions<'_>,
     with_body: bool,
 ) -> io::Result<()> {
-    let deadline = Instant::now() + DELIVERY;
+    let deadline = Instant::now() + durations::RESPONSE_DELIVERY;
     let mut bytes = head(answer, options);
     if !with_body {
         return write_all(stream, &bytes, deadline);
@@ -159,7 +157,7 @@ pub(super) fn send_continue(stream: &UnixStream) -> io::Result<()> {
     write_all(
         stream,
         b"HTTP/1.1 100 Continue\r\n\r\n",
-        Instant::now() + DELIVERY,
+        Instant::now() + durations::RESPONSE_DELIVERY,
     )
 }
 

@@ -19,6 +19,7 @@ use crate::api::{
     is_session_id_prefix,
 };
 use crate::harness::Program;
+use crate::settings::durations;
 use crate::state::{Acceptance, Command, Event, Launch, Launched, Registered};
 use crate::store::{NewExternal, NewSession, SessionQuery};
 
@@ -32,8 +33,6 @@ const TITLE_CHARACTERS: usize = 120;
 const PATH_MAX: usize = 4096;
 /// The longest `Idempotency-Key`, in bytes.
 const KEY_MAX: usize = 255;
-/// How long a kill waits for the exit to be committed.
-const KILL_WAIT: Duration = Duration::from_secs(2);
 
 /// `GET /sessions`
 pub(super) fn list(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
@@ -361,7 +360,7 @@ pub(super) fn kill(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
         .context
         .state
         .send(Event::Command(Command::Kill { id, reply }));
-    match answer.recv_timeout(KILL_WAIT) {
+    match answer.recv_timeout(durations::KILL_WAIT) {
         // It was asked for; that the harness takes its time to die is no failure.
         Ok(Ok(Acceptance::Accepted)) | Err(RecvTimeoutError::Timeout) => accepted(),
         Ok(Ok(Acceptance::NotLive)) => Err(not_live(

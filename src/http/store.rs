@@ -1,23 +1,20 @@
 //! The store's own routes: prune, vacuum, backup. They can take long, and hold nobody else.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::fields::{Body, no_nul};
 use super::response::Answer;
 use super::routes::Call;
 use crate::api::{ApiError, BackedUp, Pruned, Vacuumed};
+use crate::settings::durations;
 use crate::state::Command;
-
-/// How long one of these may take: a vacuum copies the whole database, twice.
-pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// `POST /store/prune`
 pub(super) fn prune(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
     let body = Body::parse_or_empty(&call.request.body)?;
     let pruned = match body.flag("dryRun")? {
         Some(true) => call.context.reader.preview_prune()?,
-        _ => call.context.ask_within(PATIENCE, Command::Prune)?,
+        _ => call.context.ask_within(durations::CHORE, Command::Prune)?,
     };
     let answer = Pruned {
         ok: true,
@@ -31,7 +28,7 @@ pub(super) fn prune(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
 /// `POST /store/vacuum`. A damaged database is left as it is.
 pub(super) fn vacuum(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
     call.context.reader.check_integrity()?;
-    let bytes_freed = call.context.ask_within(PATIENCE, Command::Vacuum)?;
+    let bytes_freed = call.context.ask_within(durations::CHORE, Command::Vacuum)?;
     let answer = Vacuumed {
         ok: true,
         integrity_check: "ok".into(),

@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use env_logger::{Builder, Target};
@@ -17,15 +16,13 @@ use log::LevelFilter;
 use super::line::Format;
 use super::rotate::RotatingFile;
 use crate::redact::Redactor;
+use crate::settings::durations;
 
 /// Lines that may wait for the log's thread; more are counted, and the count is logged.
 const LINES_MAX: usize = 1024;
 
 /// The log's file is renamed when it would pass this many bytes.
 const FILE_MAX: u64 = 10 * 1024 * 1024;
-
-/// How long who asks the log's thread for something waits: a log that is stuck must hold nobody.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The variable that sets the level, in env_logger's syntax.
 pub const LEVEL_VARIABLE: &str = "COVEN_LOG";
@@ -66,8 +63,10 @@ impl Reopener {
     /// What open(2) reports; the log goes on in the file that it has.
     pub fn reopen(&self) -> io::Result<()> {
         let (done, reopened) = bounded(1);
-        let _ = self.0.send_timeout(Message::Reopen(done), PATIENCE);
-        let reopened = reopened.recv_timeout(PATIENCE);
+        let _ = self
+            .0
+            .send_timeout(Message::Reopen(done), durations::LOG_ANSWER);
+        let reopened = reopened.recv_timeout(durations::LOG_ANSWER);
         reopened.unwrap_or_else(|_| Err(io::Error::other("the log's thread is stuck")))
     }
 }
@@ -120,8 +119,12 @@ impl Drop for Log {
     fn drop(&mut self) {
         let (done, flushed) = bounded(1);
         let flush = Message::Flush(done);
-        if self.lines.send_timeout(flush, PATIENCE).is_ok() {
-            let _ = flushed.recv_timeout(PATIENCE);
+        if self
+            .lines
+            .send_timeout(flush, durations::LOG_ANSWER)
+            .is_ok()
+        {
+            let _ = flushed.recv_timeout(durations::LOG_ANSWER);
         }
     }
 }

@@ -23,11 +23,9 @@ pub use stop::{Stopped, Unfinished};
 use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness;
 use crate::redact::Redactor;
+use crate::settings::durations;
 use crate::store::{Answer, Done, IdempotencyKey, SessionNum, WriteQueue};
 use crate::sys;
-
-/// An event whose handling takes longer than this is logged: everybody else has waited for it.
-const SLOW: Duration = Duration::from_millis(50);
 
 /// Everything that can happen to the state thread.
 #[derive(Debug)]
@@ -154,7 +152,7 @@ impl State {
             };
             self.act_on_deadlines();
             self.published.set_live(self.live_sessions() as u64);
-            if begun.elapsed() > SLOW {
+            if begun.elapsed() > durations::SLOW_EVENT {
                 let took_ms = begun.elapsed().as_millis() as u64;
                 warn!(event = "state_slow", what = what, took_ms = took_ms; "");
             }

@@ -1,16 +1,14 @@
 //! How the daemon stops: no new launches, every harness gets SIGTERM and then SIGKILL, and their last output
 //! and closing facts go to disk, for which there is a bound.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::{info, warn};
 
 use super::{Reply, State};
 use crate::api::{SessionId, StopReport};
+use crate::settings::durations;
 use crate::store::SessionNum;
-
-/// How long a stop waits for the store once every harness has exited.
-const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A stop that is under way.
 #[derive(Debug, Clone, Copy)]
@@ -61,9 +59,9 @@ impl State {
         info!(event = "daemon_stopping", sessions = ids.len(); "");
         // Even SIGKILL does not end a process that waits for a dead disk (signal(7): uninterruptible).
         self.queue.end_chores();
-        let give_up_at = Instant::now() + self.limits.kill_grace + STORE_PATIENCE;
+        let give_up_at = Instant::now() + self.limits.kill_grace + durations::STOP_STORE;
         // The store's patience begins anew once every harness has exited.
-        let within = self.limits.kill_grace + 2 * STORE_PATIENCE;
+        let within = self.limits.kill_grace + 2 * durations::STOP_STORE;
         (self.published.tell)(super::Change::Stopping { within });
         self.stopping = Some(Stopping {
             give_up_at,
@@ -87,7 +85,7 @@ impl State {
             && self.sessions.values().all(super::Session::has_exited)
         {
             stopping.all_exited = true;
-            stopping.give_up_at = now + STORE_PATIENCE;
+            stopping.give_up_at = now + durations::STOP_STORE;
         }
         let unfinished = |(id, session): (&SessionId, &super::Session)| Unfinished {
             id: *id,

@@ -5,19 +5,14 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
 use super::schema::{VERSION, known_version, open_for_reading};
-
-/// How long another connection's lock is waited for: a daemon that starts replays the log under one.
-const BUSY_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long until an interrupt is sent again.
-const INTERRUPT_AGAIN: Duration = Duration::from_millis(5);
+use crate::settings::durations;
 
 /// What was found in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +57,7 @@ pub(super) fn open(path: &Path, is_alone: bool) -> Result<Connection, StoreError
         true => open_immutable(path)?,
         false => open_for_reading(path)?,
     };
-    connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.busy_timeout(durations::INSPECT_LOCK)?;
     Ok(connection)
 }
 
@@ -90,7 +85,7 @@ pub(super) fn until<T>(connection: &Connection, deadline: Instant, work: impl Fn
             // (SQLite, sqlite3_interrupt): it is sent again.
             while is_done.recv_deadline(next) == Err(RecvTimeoutError::Timeout) {
                 interrupt.interrupt();
-                next = Instant::now() + INTERRUPT_AGAIN;
+                next = Instant::now() + durations::INTERRUPT_AGAIN;
             }
         });
         let result = work();
@@ -150,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_database_is_whole_beside_its_writer_and_alone_whatever_its_path() {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + durations::START;
         assert_eq!(inspected("beside", 10, deadline, false), Integrity::Whole);
         assert_eq!(inspected("alone", 10, deadline, true), Integrity::Whole);
     }

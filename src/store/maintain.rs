@@ -18,12 +18,7 @@ use super::retention::{self, Pages, Pruned, Retention, Sweep};
 use super::wal::Wal;
 use super::{Answer, Done, StoreError, StoreStatus, schema};
 use crate::api::ApiError;
-
-/// How often the ended sessions are looked through although nothing has happened.
-const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
-
-/// After a sweep that has failed.
-const SWEEP_RETRY: Duration = Duration::from_secs(60);
+use crate::settings::durations;
 
 /// Pages that one step of the vacuum moves: about a millisecond.
 const VACUUM_PAGES: u32 = 64;
@@ -174,12 +169,12 @@ impl Maintenance {
                 let reason = err.to_string();
                 warn!(event = "retention_failed", code = "store_unavailable", reason = reason.as_str(); "");
                 self.refuse(&reason);
-                self.next_sweep = Instant::now() + SWEEP_RETRY;
+                self.next_sweep = Instant::now() + durations::RETENTION_RETRY;
                 return;
             }
         };
         self.sweep = None;
-        self.next_sweep = Instant::now() + SWEEP_EVERY;
+        self.next_sweep = Instant::now() + durations::RETENTION_EVERY;
         if pruned.dropped.events > 0 {
             info!(event = "output_truncated", sessions = pruned.sessions, events = pruned.dropped.events,
                 bytes = pruned.dropped.bytes; "");
@@ -234,7 +229,7 @@ fn incremental_vacuum(connection: &Connection) -> Result<(), StoreError> {
 fn shorten(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::ZERO)?;
     let result = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-    connection.busy_timeout(schema::BUSY_PATIENCE)?;
+    connection.busy_timeout(durations::STORE_LOCK)?;
     Ok(result?)
 }
 

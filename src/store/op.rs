@@ -13,9 +13,9 @@ use crate::api::{
     ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
     Visibility,
 };
+use crate::settings::durations;
 
-/// How long an idempotency key holds, in milliseconds: 24 hours.
-const IDEMPOTENCY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+const IDEMPOTENCY_MILLIS: i64 = durations::IDEMPOTENCY.as_millis() as i64;
 
 /// A session's number: its row's key, and the upper half of its events' keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

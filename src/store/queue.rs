@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
@@ -13,13 +12,11 @@ use super::backlog::Pending;
 use super::budget::{Budget, Reservation, Share};
 use super::{Chore, Done, Fact, NewEvent, Request, SessionNum, StoreStatus, Unwritten};
 use crate::api::{ApiError, EventWriterHealth, StorageHealth, Timestamp, WriterState};
+use crate::settings::durations;
 use crate::sys::Wake;
 
 /// Bytes that may wait for the writer before harnesses are held back.
 const CAPACITY: usize = 8 * 1024 * 1024;
-
-/// Disk figures older than this are taken anew when somebody asks for health.
-const STALE: Duration = Duration::from_secs(5);
 
 /// One thing for the writer to do.
 pub(super) enum Item {
@@ -159,7 +156,9 @@ impl WriteQueue {
     pub fn storage(&self) -> StorageHealth {
         let storage = self.status.storage();
         let age = Timestamp::now().as_millis() - storage.measured_at.as_millis();
-        if age > STALE.as_millis() as i64 && !self.status.measuring.swap(true, Ordering::Relaxed) {
+        if age > durations::MEASURE_STALE.as_millis() as i64
+            && !self.status.measuring.swap(true, Ordering::Relaxed)
+        {
             self.send(Item::Measure);
         }
         storage

@@ -8,11 +8,11 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::api::ApiError;
+use crate::settings::durations;
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
@@ -96,9 +96,6 @@ pub(super) const VERSION: usize = MIGRATIONS.len();
 /// page costs two writes on its way into the log and two more on its way out of it; the few rows of a launch are spread over
 /// many pages, each of which is written whole.
 pub(super) const PAGE_BYTES: i64 = 8 * 1024;
-
-/// How long a connection waits for another's lock.
-pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the store cannot be opened or written.
 #[derive(Debug)]
@@ -229,7 +226,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
          PRAGMA cache_size = -2000;
          PRAGMA foreign_keys = ON;",
     )?;
-    connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.busy_timeout(durations::STORE_LOCK)?;
     connection.set_prepared_statement_cache_capacity(32);
     migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
     Ok(connection)
@@ -276,7 +273,7 @@ pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError
 pub(super) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.busy_timeout(durations::STORE_LOCK)?;
     Ok(connection)
 }
 

@@ -24,18 +24,12 @@ use super::{
 };
 use crate::api::Payload;
 use crate::observe::metrics::METRICS;
+use crate::settings::durations;
 use crate::sys;
 
 /// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and little enough that what
 /// comes meanwhile does not wait long for the next.
 const BATCH_BYTES: usize = 1024 * 1024;
-
-/// How long to wait after a failed attempt to write: the first time, and at most.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(2);
-
-/// The disk's figures are taken so often while something is written, and once after that.
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 /// Steps of SQLite's virtual machine between two signs of progress: some hundred rows.
 const PROGRESS_STEPS: i32 = 1000;
@@ -168,7 +162,7 @@ impl Thread {
                 self.commit(work);
             }
             self.wal.look(&self.connection);
-            if self.is_unmeasured && self.measured.elapsed() >= MEASURE_EVERY {
+            if self.is_unmeasured && self.measured.elapsed() >= durations::MEASURE_EVERY {
                 self.measure();
             }
             // Also when there is always more to write: it is then that the store grows.
@@ -183,7 +177,9 @@ impl Thread {
     /// Waits until something has come in, or is due.
     fn wait(&self) {
         let due = self.maintenance.due();
-        let measure_at = self.is_unmeasured.then(|| self.measured + MEASURE_EVERY);
+        let measure_at = self
+            .is_unmeasured
+            .then(|| self.measured + durations::MEASURE_EVERY);
         let mut select = Select::new();
         select.recv(&self.inbox);
         select.recv(self.wal.copied());
@@ -320,7 +316,7 @@ impl Thread {
     fn retry_until_written(&mut self, mut work: Work, err: StoreError) {
         let failed_at = Instant::now();
         let mut reason = err.to_string();
-        let mut pause = RETRY_FIRST;
+        let mut pause = durations::WRITE_RETRY_FIRST;
         loop {
             self.fail(&reason, &mut work);
             self.hold_out(pause, &reason, &mut work);
@@ -328,7 +324,7 @@ impl Thread {
                 // Only wishes have failed, and they are refused: nothing is lost.
                 return;
             }
-            pause = (pause * 2).min(RETRY_MAX);
+            pause = (pause * 2).min(durations::WRITE_RETRY_MAX);
             let notes = survival_notes(&work, failed_at.elapsed(), &reason);
             match self.attempt(&notes, &work) {
                 Ok(outcomes) => {

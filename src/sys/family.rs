@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{exit_watch, prlimit, send_pidfd_signal, stat_field};
+use crate::settings::durations;
 use crate::sys::{Ended, Family, Interest, poll};
 
 /// Set in every mark, and in no limit that anybody means.
@@ -23,9 +24,6 @@ const MARK: u64 = 1 << 62;
 
 /// The mark of what has left its family, and of what that starts.
 const LEFT: u64 = MARK;
-
-/// How long a pass waits for what it has ended, before it looks again.
-const PASS_PATIENCE: Duration = Duration::from_millis(50);
 
 /// How many passes in a row find nobody alive, where each leaves a doubt, until there is nobody.
 const VAIN_MAX: usize = 8;
@@ -127,7 +125,7 @@ pub fn end_families(families: &[Family], patience: Duration) -> Ended {
                 let is_complete = false;
                 return Ended { pids, is_complete };
             }
-            let _ = poll(&mut [], Some(Instant::now() + PASS_PATIENCE));
+            let _ = poll(&mut [], Some(Instant::now() + durations::FAMILY_PASS));
             continue;
         };
         if pass.is_new && Instant::now() < deadline {
@@ -149,7 +147,7 @@ pub fn end_families(families: &[Family], patience: Duration) -> Ended {
         }
         if let Some(process) = last {
             // One that does not die in time is met again in the next pass.
-            let until = deadline.min(Instant::now() + PASS_PATIENCE);
+            let until = deadline.min(Instant::now() + durations::FAMILY_PASS);
             let _ = poll(&mut [Interest::readable(&process)], Some(until));
         }
     }

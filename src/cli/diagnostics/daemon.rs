@@ -2,7 +2,6 @@
 //! metrics.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -16,9 +15,7 @@ use crate::cli::doctor::Probe;
 use crate::client::Client;
 use crate::daemon::Home;
 use crate::daemon::control::Status;
-
-/// How long the daemon may take for its metrics.
-const METRICS_PATIENCE: Duration = Duration::from_secs(1);
+use crate::settings::durations;
 
 /// The metrics that are shown: what is counted over the daemon's life, and what it uses now.
 #[rustfmt::skip]
@@ -224,7 +221,7 @@ impl Harnesses {
 
 /// The daemon's metrics, as it sends them.
 pub(super) fn read_metrics(home: &Home) -> Result<String, String> {
-    let result = Client::connect_within(&home.socket(), METRICS_PATIENCE)
+    let result = Client::connect_within(&home.socket(), durations::DIAGNOSTICS_METRICS)
         .and_then(|(mut client, _)| client.get_bytes("/metrics"));
     match result {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),

@@ -1,7 +1,7 @@
 //! Gathering: everything that can take its time, on a thread each, waited for until one deadline. Whatever hangs costs
 //! its own part only.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, unbounded};
 
@@ -11,12 +11,7 @@ use super::{daemon, identity, log, store};
 use crate::api::Report as Findings;
 use crate::cli::doctor::{self, Probe};
 use crate::daemon::Home;
-
-/// How long all of it may take. What is left of five seconds is for a slow machine.
-const PATIENCE: Duration = Duration::from_millis(4500);
-
-/// From when on what looks into the database is interrupted.
-const LOOK_PATIENCE: Duration = Duration::from_millis(4000);
+use crate::settings::durations;
 
 /// What was found; a part that has not come in time is not there.
 #[derive(Default)]
@@ -54,7 +49,10 @@ enum Found {
 /// Looks for everything, with what is there of a home.
 pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
     let begun = Instant::now();
-    let (end, look) = (begun + PATIENCE, begun + LOOK_PATIENCE);
+    let (end, look) = (
+        begun + durations::DIAGNOSTICS,
+        begun + durations::DIAGNOSTICS_STORE,
+    );
     let (give, finds) = unbounded();
     let own_home = home.cloned();
     start(&give, move || {

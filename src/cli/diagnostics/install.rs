@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::anonymise::Anonymiser;
 use super::report::Block;
+use crate::settings::durations;
 use crate::sys::{self, Interest, System};
-
-/// How long dpkg may take to look for the binary in its lists.
-const DPKG_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The longest name of a package that is shown, in bytes.
 const PACKAGE_MAX: usize = 80;
@@ -146,7 +144,7 @@ fn debian_package(path: &Path) -> Option<String> {
     )
     .ok()?;
     drop(child_stdout);
-    let output = read_for(File::from(output), DPKG_PATIENCE);
+    let output = read_for(File::from(output), durations::DPKG);
     // Over by itself, or not wanted any more.
     let _ = sys::kill_group(pid, libc::SIGKILL);
     let _ = sys::reap(pid);

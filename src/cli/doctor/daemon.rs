@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::daemon::control::{self, Status};
 use crate::daemon::supervisor::is_manager;
 use crate::daemon::{DaemonFile, Home};
+use crate::settings::durations;
 use crate::sys::{self, Peer};
 
 pub(super) const SOCKET: &str = "socket";
@@ -23,9 +24,6 @@ pub(super) const DAEMON: &str = "daemon";
 const CONTRACT_ID: &str = "contract";
 const VERSION_ID: &str = "version";
 const WRITER: &str = "writer";
-
-/// How long the daemon may take to show itself. Status alone gives it two seconds.
-const PROBE_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// What is to be seen of the daemon.
 pub(in crate::cli) struct Probe {
@@ -49,7 +47,8 @@ pub(in crate::cli) struct Probe {
 }
 
 impl Probe {
-    /// Looks, for [`PROBE_PATIENCE`] at most: a connect waits for ever where a daemon that hangs has its queue full.
+    /// Looks, for [`durations::DOCTOR_PROBE`] at most: a connect waits for ever where a daemon that hangs has its queue
+    /// full.
     pub(in crate::cli) fn of(home: &Home) -> Self {
         let (found, finds) = bounded(3);
         let thread_home = home.clone();
@@ -82,7 +81,7 @@ impl Probe {
             service: Service::default(),
             owner: home::owner(home),
         };
-        let deadline = Instant::now() + PROBE_PATIENCE;
+        let deadline = Instant::now() + durations::DOCTOR_PROBE;
         while let Ok(find) = finds.recv_deadline(deadline) {
             match find {
                 Find::Listener(listener) => {

@@ -11,7 +11,7 @@ mod self_test;
 mod service;
 mod store;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use argh::FromArgs;
 
@@ -19,11 +19,9 @@ use super::Outcome;
 use super::output::{Out, visible};
 use crate::api::{Check, CheckStatus, Report};
 use crate::daemon::{Home, HomeError};
+use crate::settings::durations;
 use crate::sys;
 pub(super) use daemon::Probe;
-
-/// How long all of it may take, without the self-test.
-const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
 #[derive(FromArgs)]
@@ -40,7 +38,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
     let home = Home::from_env();
-    let mut report = examine(home.as_ref(), Instant::now() + PATIENCE);
+    let mut report = examine(home.as_ref(), Instant::now() + durations::DOCTOR);
     if args.self_test {
         report.add(self_test::check(home.as_ref(), &report));
     }

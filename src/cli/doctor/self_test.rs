@@ -1,7 +1,7 @@
 //! The self-test: a session of the `hello` harness through the running daemon, from its launch to the replay of its
 //! events, compared byte for byte with what the harness says.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::daemon::DAEMON;
 use crate::api::{
@@ -12,14 +12,9 @@ use crate::cli::follow::is_final_status;
 use crate::client::{Client, ClientError};
 use crate::daemon::{Home, HomeError};
 use crate::harness::hello_script;
+use crate::settings::durations;
 
 const SELF_TEST: &str = "self_test";
-
-/// How long the daemon may take to answer at all.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long the session may take: it does nothing that takes time.
-const SESSION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Characters of every length in UTF-8, so that one that is split shows.
 const PROMPT: &str = "coven doctor --self-test: a, é, ✓, 🦀";
@@ -53,7 +48,7 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Check {
             );
         }
     };
-    let mut client = match Client::connect_within(&home.socket(), ANSWER_PATIENCE) {
+    let mut client = match Client::connect_within(&home.socket(), durations::HEALTH) {
         Ok((client, _)) => client,
         Err(err) => return Check::fail(SELF_TEST, err.to_string(), "coven daemon status"),
     };
@@ -90,7 +85,7 @@ fn run(client: &mut Client) -> Result<usize, Failure> {
         prompt: PROMPT.into(),
         title: Some("coven doctor --self-test".into()),
         // Should nobody be there any more to end it.
-        timeout_ms: Some(SESSION_PATIENCE.as_millis() as u64),
+        timeout_ms: Some(durations::SELF_TEST_SESSION.as_millis() as u64),
         ..LaunchRequest::default()
     };
     let launched: SessionRecord = client
@@ -147,7 +142,7 @@ fn compare(client: &mut Client, id: &str) -> Result<usize, String> {
 
 /// Its events, as they come, to its end.
 fn follow(client: &mut Client, id: &str) -> Result<Vec<Event>, String> {
-    let deadline = Instant::now() + SESSION_PATIENCE;
+    let deadline = Instant::now() + durations::SELF_TEST_SESSION;
     let mut events: Vec<Event> = Vec::new();
     loop {
         let after = events.last().map_or(0, |event| event.seq);
@@ -157,7 +152,7 @@ fn follow(client: &mut Client, id: &str) -> Result<Vec<Event>, String> {
             return Ok(events);
         }
         if Instant::now() > deadline {
-            let seconds = SESSION_PATIENCE.as_secs();
+            let seconds = durations::SELF_TEST_SESSION.as_secs();
             return Err(format!("it has not ended within {seconds} s"));
         }
     }

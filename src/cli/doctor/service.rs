@@ -7,7 +7,8 @@ use super::daemon::Probe;
 use crate::api::Check;
 use crate::cli::output::quoted;
 use crate::daemon::Home;
-use crate::daemon::supervisor::{self, Supervisor, TOOL_PATIENCE, UNIT, Unit, UnitState};
+use crate::daemon::supervisor::{self, Supervisor, UNIT, Unit, UnitState};
+use crate::settings::durations;
 use crate::sys;
 
 const SERVICE: &str = "service";
@@ -207,7 +208,7 @@ fn running(unit: &Unit, state: &UnitState) -> Check {
         let message = format!("{unit} runs the daemon, but is not started at {when}");
         return Check::warn(SERVICE, message, format!("{systemctl} enable {name}"));
     }
-    let deadline = Instant::now() + TOOL_PATIENCE;
+    let deadline = Instant::now() + durations::SERVICE_TOOL;
     if unit.is_user && supervisor::lingers(sys::euid(), deadline) == Some(false) {
         let message = format!("{unit} runs the daemon, which ends when you have logged out");
         return Check::warn(SERVICE, message, "loginctl enable-linger");

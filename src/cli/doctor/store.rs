@@ -3,21 +3,19 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::daemon::Probe;
 use crate::api::{Check, StorageHealth};
 use crate::cli::output::quoted;
 use crate::daemon::Home;
+use crate::settings::durations;
 use crate::store::{self, Inspection, Integrity, StoreError};
 use crate::sys;
 
 const STORE: &str = "store";
 const DISK: &str = "disk";
 const RETENTION: &str = "retention";
-
-/// What `quick_check` may take at least, whatever the rest has taken.
-const CHECK_MIN: Duration = Duration::from_millis(300);
 
 /// Below this, in bytes, a busy day may fill the disk; below the other, the next minute.
 const FREE_LOW: u64 = 1 << 30;
@@ -50,7 +48,7 @@ fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
     }
     let wal = store::beside(&path, "-wal");
     let wal_bytes = || wal.metadata().map(|meta| meta.len()).unwrap_or(0);
-    let deadline = deadline.max(Instant::now() + CHECK_MIN);
+    let deadline = deadline.max(Instant::now() + durations::DOCTOR_DATABASE_MIN);
     // What is not in the log is in the file.
     let is_alone = probe.is_stopped() && wal_bytes() == 0;
     let mut result = store::inspect(&path, deadline, is_alone);

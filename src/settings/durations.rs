@@ -1,0 +1,186 @@
+//! Every duration that the program waits, and the sums that follow from them.
+//!
+//! Constants only. A name says what is waited for; a duration that depends on another is computed from it.
+
+use std::time::Duration;
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn sum(a: Duration, b: Duration) -> Duration {
+    a.saturating_add(b)
+}
+
+// A session.
+
+/// How long what may be the beginning of a secret is held back from the store: a writer's pause in the middle of a token
+/// is shorter, and a reader does not notice it.
+pub const SECRET_HOLD: Duration = millis(100);
+/// After the exit, the pipes count as drained when they have been quiet this long.
+pub const DRAIN_QUIET: Duration = millis(100);
+/// After the exit, the longest that draining takes: a child that keeps a pipe open can write for ever.
+pub const DRAIN_MAX: Duration = seconds(1);
+/// How long the processes of a killed session may take to end after their SIGKILL.
+pub const FAMILY_END: Duration = seconds(2);
+/// The same for the sessions of a dead daemon: the start of the next one waits for it.
+pub const ORPHANS_END: Duration = millis(900);
+/// How long one pass over a session's processes waits for those that it has signalled, before it looks for new ones.
+pub const FAMILY_PASS: Duration = millis(50);
+/// A harness that has written twice within this time is busy: after a small read its pipes are left alone for
+/// [`HARNESS_REST`], and fill. Read at once, each of its lines would be an event and two wake-ups, and the harness,
+/// which waits for a processor like everybody, would run at a third of its speed.
+pub const HARNESS_BUSY: Duration = millis(1);
+/// See [`HARNESS_BUSY`].
+pub const HARNESS_REST: Duration = Duration::from_micros(250);
+/// An event of the state thread whose handling takes longer is logged: everybody else has waited for it.
+pub const SLOW_EVENT: Duration = millis(50);
+
+// The store.
+
+/// How long a connection waits for another's lock (SQLite's busy timeout).
+pub const STORE_LOCK: Duration = seconds(5);
+/// The same for who only looks at the database: a daemon that starts replays the log under one.
+pub const INSPECT_LOCK: Duration = millis(500);
+/// How long until an interrupt of a statement is sent again: one that comes before its statement is lost.
+pub const INTERRUPT_AGAIN: Duration = millis(5);
+/// The first pause after a failed attempt to write; each further one is twice as long.
+pub const WRITE_RETRY_FIRST: Duration = millis(50);
+/// The longest pause after a failed attempt to write.
+pub const WRITE_RETRY_MAX: Duration = seconds(2);
+/// The disk's figures are taken so often while something is written, and once after that.
+pub const MEASURE_EVERY: Duration = seconds(1);
+/// Disk figures that are older are taken anew when somebody asks for health.
+pub const MEASURE_STALE: Duration = seconds(5);
+/// How often retention looks through the ended sessions although nothing has happened.
+pub const RETENTION_EVERY: Duration = seconds(60 * 60);
+/// The pause after a sweep of retention's that has failed.
+pub const RETENTION_RETRY: Duration = seconds(60);
+/// How long an `Idempotency-Key` is remembered (the wire contract).
+pub const IDEMPOTENCY: Duration = seconds(24 * 60 * 60);
+
+// The API.
+
+/// How long a client may be silent between two requests.
+pub const REQUEST_IDLE: Duration = seconds(60);
+/// How long a client may take to deliver a request, from its first byte.
+pub const REQUEST_DELIVERY: Duration = seconds(10);
+/// How long a client may take to read an answer.
+pub const RESPONSE_DELIVERY: Duration = seconds(30);
+/// After an answer to a request that was not read to its end, how long to go on reading: unread bytes cause a reset,
+/// which would take the answer from the client.
+pub const LINGER: Duration = seconds(1);
+/// The pause after an accept(2) that failed for want of memory or descriptors: without it the thread would spin, since the
+/// connection that could not be accepted stays in the queue.
+pub const ACCEPT_PAUSE: Duration = millis(20);
+/// How long a request waits for the state thread's answer. Only a store that hangs takes as long.
+pub const STATE_ANSWER: Duration = seconds(15);
+/// How long a prune or a vacuum may take: a vacuum copies the whole database, twice.
+pub const CHORE: Duration = seconds(15 * 60);
+/// How long a kill waits for the exit to be committed, before it answers that it has signalled.
+pub const KILL_WAIT: Duration = seconds(2);
+/// The longest `waitMs` of a request for events.
+pub const EVENTS_WAIT_MAX: Duration = seconds(60);
+/// How long one of the CLI's requests waits for the next event.
+pub const FOLLOW_WAIT: Duration = seconds(30);
+/// How long an answer may take, as the client sees it: what the daemon may wait, and its way. Waits come on top.
+pub const CLIENT_ANSWER: Duration = sum(STATE_ANSWER, seconds(5));
+
+// A start.
+
+/// How long a start waits for the lock: another daemon may be on its way out, and `status` looks at the lock by taking
+/// it for an instant.
+pub const LOCK: Duration = seconds(2);
+/// How long the daemon's own request for its health may take.
+pub const OWN_HEALTH: Duration = seconds(5);
+/// How long `daemon start` waits: opening a large store after a crash replays its log.
+pub const START: Duration = seconds(60);
+/// A slow start asks the service manager for more time so often …
+pub const START_EXTEND_EVERY: Duration = seconds(10);
+/// … each time for so long, which outlives two requests that are late …
+pub const START_EXTENSION: Duration = START_EXTEND_EVERY.saturating_mul(3);
+/// … and no longer in all: a log to recover can be large, and a disk can be dead.
+pub const START_EXTEND_MAX: Duration = seconds(15 * 60);
+/// How long a message to the service manager may wait for one that does not read.
+pub const NOTIFY_SEND: Duration = seconds(1);
+/// The service manager is told of live sessions no more often.
+pub const NOTIFY_STATUS: Duration = seconds(1);
+/// How long who asks the log's thread for something waits: a log that is stuck must hold nobody.
+pub const LOG_ANSWER: Duration = seconds(1);
+
+// A stop.
+
+/// How long a stop waits for the store once every harness has exited.
+pub const STOP_STORE: Duration = seconds(10);
+/// How long a stop waits for the writer to commit its last batch and close the database.
+pub const STOP_WRITER: Duration = seconds(10);
+/// How long the answers that are on their way may take once every session has ended; and again those of who has asked
+/// for the stop.
+pub const STOP_ANSWERS: Duration = seconds(2);
+
+// The CLI.
+
+/// How long health may take before the daemon counts as one that does not answer.
+pub const HEALTH: Duration = seconds(2);
+/// How long a service manager's own tool may take.
+pub const SERVICE_TOOL: Duration = seconds(1);
+/// How long `daemon stop` waits for a daemon that has begun to start to answer.
+pub const SETTLE: Duration = seconds(2);
+/// How long `daemon stop` waits for a daemon that does not say how long its stop may take.
+pub const STOP: Duration = seconds(90);
+/// How long a Tab may take: what a daemon that hangs would say is not worth more.
+pub const COMPLETION: Duration = seconds(1);
+/// How long `doctor` may take, without the self-test.
+pub const DOCTOR: Duration = seconds(6);
+/// How long `doctor` gives the daemon to show itself: what its status takes, and a little more.
+pub const DOCTOR_PROBE: Duration = sum(HEALTH, millis(500));
+/// What `doctor`'s check of the database may take at least, whatever the rest has taken.
+pub const DOCTOR_DATABASE_MIN: Duration = millis(300);
+/// How long `doctor`'s self-test gives its session, which does nothing that takes time.
+pub const SELF_TEST_SESSION: Duration = seconds(10);
+/// How long `diagnostics` may take. What is left of five seconds is for a slow machine.
+pub const DIAGNOSTICS: Duration = millis(4500);
+/// From when on `diagnostics` interrupts what looks into the database, so that it can still say how far it has come.
+pub const DIAGNOSTICS_STORE: Duration = DIAGNOSTICS.saturating_sub(millis(500));
+/// How long the daemon may take for the metrics that `diagnostics` shows.
+pub const DIAGNOSTICS_METRICS: Duration = seconds(1);
+/// How long dpkg may take to look for the binary in its lists.
+pub const DPKG: Duration = millis(1500);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// The files below `dir` that declare a constant duration.
+    fn declaring(dir: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                declaring(&path, found);
+            } else if fs::read_to_string(&path).is_ok_and(|text| {
+                let is_one = |line: &str| line.contains("const ") && line.contains(": Duration =");
+                text.lines().any(is_one)
+            }) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn every_duration_is_declared_in_this_table() {
+        let mut found = Vec::new();
+        declaring(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut found,
+        );
+        assert!(
+            matches!(&found[..], [only] if only.ends_with("settings/durations.rs")),
+            "{found:?}"
+        );
+    }
+}
