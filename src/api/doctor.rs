@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::words;
+
 /// Every check, in the order in which a person would make them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -26,26 +28,15 @@ pub struct Check {
     pub hint: Option<String>,
 }
 
-/// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CheckStatus {
-    /// As it should be.
-    Pass,
-    /// It works, or will: somebody should know.
-    Warn,
-    /// Something is broken.
-    Fail,
-}
-
-impl CheckStatus {
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
+words! {
+    /// How a check went.
+    pub enum CheckStatus {
+        /// As it should be.
+        Pass = "pass",
+        /// It works, or will: somebody should know.
+        Warn = "warn",
+        /// Something is broken.
+        Fail = "fail",
     }
 }
 

@@ -10,64 +10,39 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::PayloadCost;
 use super::escape::write_json_string;
-use super::{SessionCost, SessionId, SessionStatus, Timestamp};
+use super::{SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
 /// No event's payload reaches this many bytes.
 pub const PAYLOAD_MAX: usize = 400_000;
 
-/// What an event is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    /// The session's status changed.
-    Status,
-    /// The harness wrote something.
-    Output,
-    /// A client wrote to the harness.
-    Input,
-    /// The session's end was asked for.
-    Kill,
-    /// The harness ended.
-    Exit,
-    /// Something went wrong.
-    Error,
-    /// Retention has taken output; this stands in the place of the last of it.
-    OutputTruncated,
-}
-
-impl EventKind {
-    /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
-        Self::Status,
-        Self::Output,
-        Self::Input,
-        Self::Kill,
-        Self::Exit,
-        Self::Error,
-        Self::OutputTruncated,
-    ];
-
-    /// The contract's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::Output => "output",
-            Self::Input => "input",
-            Self::Kill => "kill",
-            Self::Exit => "exit",
-            Self::Error => "error",
-            Self::OutputTruncated => "output_truncated",
-        }
+words! {
+    /// What an event is about.
+    pub enum EventKind {
+        /// The session's status changed.
+        Status = "status",
+        /// The harness wrote something.
+        Output = "output",
+        /// A client wrote to the harness.
+        Input = "input",
+        /// The session's end was asked for.
+        Kill = "kill",
+        /// The harness ended.
+        Exit = "exit",
+        /// Something went wrong.
+        Error = "error",
+        /// Retention has taken output; this stands in the place of the last of it.
+        OutputTruncated = "output_truncated",
     }
 }
 
-/// Which of its two streams a harness wrote to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stream {
-    /// Descriptor 1.
-    Stdout,
-    /// Descriptor 2.
-    Stderr,
+words! {
+    /// Which of its two streams a harness wrote to.
+    pub enum Stream {
+        /// Descriptor 1.
+        Stdout = "stdout",
+        /// Descriptor 2.
+        Stderr = "stderr",
+    }
 }
 
 /// What an event says, ready to be written as its payload.
@@ -127,14 +102,12 @@ impl Payload<'_> {
 
     /// An `output` of text.
     pub fn text_to_json(data: &str, stream: Stream) -> String {
-        let stream = match stream {
-            Stream::Stdout => r#","stream":"stdout"}"#,
-            Stream::Stderr => r#","stream":"stderr"}"#,
-        };
         let mut json = Vec::with_capacity(data.len() + data.len() / 16 + 64);
         json.extend_from_slice(br#"{"data":"#);
         write_json_string(&mut json, data);
-        json.extend_from_slice(stream.as_bytes());
+        for part in [r#","stream":""#, stream.as_str(), r#""}"#] {
+            json.extend_from_slice(part.as_bytes());
+        }
         // Cannot fail: `data` is UTF-8, and what is put between its characters is ASCII.
         String::from_utf8(json).expect("text is UTF-8")
     }
@@ -269,8 +242,8 @@ pub struct Event {
     pub id: String,
     /// Whose event.
     pub session_id: SessionId,
-    /// The kind's word; a client can meet one that it does not know.
-    pub kind: String,
+    /// What it is about; a client can meet a kind that it does not know.
+    pub kind: Word<EventKind>,
     /// A JSON object.
     pub payload_json: String,
     /// When the daemon saw it happen.
@@ -391,7 +364,7 @@ mod tests {
                 seq: 7,
                 id: id.to_string(),
                 session_id: id.session,
-                kind: "output".into(),
+                kind: EventKind::Output.into(),
                 payload_json: json.clone(),
                 created_at,
             };
@@ -411,13 +384,6 @@ mod tests {
         let payload = Payload::text_to_json(data, stream);
         assert_eq!(output_length(&payload), Some(data.len() as u64));
         assert_eq!(output_length("{}"), None);
-    }
-
-    #[test]
-    fn every_kind_stands_at_its_number() {
-        for (at, kind) in EventKind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, at);
-        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{Timestamp, Word, words};
 
 /// The answer to `GET /health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,17 +91,39 @@ pub struct DaemonInfo {
     pub supervisor: Option<SupervisorInfo>,
 }
 
+words! {
+    /// What runs a daemon.
+    pub enum Manager {
+        /// A systemd unit.
+        Systemd = "systemd",
+        /// A launchd job.
+        Launchd = "launchd",
+        /// Nothing: it was started by hand.
+        Nobody = "none",
+    }
+}
+
+words! {
+    /// Whose manager runs a systemd unit.
+    pub enum ManagerScope {
+        /// The user's.
+        User = "user",
+        /// The system's.
+        System = "system",
+    }
+}
+
 /// Who runs a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorInfo {
-    /// `systemd`, `launchd`, or `none`: it was started by hand.
-    pub kind: String,
+    /// What runs it.
+    pub kind: Word<Manager>,
     /// systemd's unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// Whose: `user` or `system`.
+    /// Whose manager that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
+    pub scope: Option<Word<ManagerScope>>,
     /// launchd's job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -116,16 +138,16 @@ pub struct SessionCounts {
     pub total: u64,
 }
 
-/// Whether events reach the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WriterState {
-    /// Nothing waits.
-    Healthy,
-    /// Harnesses are being held back.
-    Pressured,
-    /// The last attempt to write failed; it is tried again.
-    Failed,
+words! {
+    /// Whether events reach the disk.
+    pub enum WriterState {
+        /// Nothing waits.
+        Healthy = "healthy",
+        /// Harnesses are being held back.
+        Pressured = "pressured",
+        /// The last attempt to write failed; it is tried again.
+        Failed = "failed",
+    }
 }
 
 /// How the writing of events goes.
@@ -153,12 +175,20 @@ pub struct EventWriterHealth {
     pub last_error: Option<String>,
 }
 
+words! {
+    /// Whether the store can be written.
+    pub enum StorageStatus {
+        /// The last attempt to write went well.
+        Ok = "ok",
+    }
+}
+
 /// How the store stands on its disk, as of `measured_at`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageHealth {
-    /// `ok`, or what is wrong.
-    pub status: String,
+    /// `ok`, or what the last attempt to write failed with.
+    pub status: Word<StorageStatus>,
     /// Size of the database file.
     pub database_bytes: u64,
     /// Size of its write-ahead log.
@@ -248,6 +278,26 @@ pub struct ResourceLimit {
     pub hard: Option<u64>,
 }
 
+words! {
+    /// Whether a capability is there.
+    pub enum CapabilityStatus {
+        /// It can be used.
+        Available = "available",
+        /// A later release will have it.
+        Planned = "planned",
+    }
+}
+
+words! {
+    /// Whether a client may use a capability unasked.
+    pub enum CapabilityPolicy {
+        /// It may.
+        Allow = "allow",
+        /// A person has to agree.
+        RequiresApproval = "requiresApproval",
+    }
+}
+
 /// One thing that clients can ask for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Capability {
@@ -257,10 +307,10 @@ pub struct Capability {
     pub label: String,
     /// What serves it.
     pub adapter: String,
-    /// `available` or `planned`.
-    pub status: String,
-    /// `allow` or `requiresApproval`.
-    pub policy: String,
+    /// Whether it is there.
+    pub status: Word<CapabilityStatus>,
+    /// Whether a client may use it unasked.
+    pub policy: Word<CapabilityPolicy>,
     /// The actions that it takes.
     pub actions: Vec<String>,
 }

@@ -16,6 +16,7 @@ mod session;
 mod stop;
 mod store;
 mod time;
+mod word;
 
 pub use build::{BUILD, Build};
 pub use cost::SessionCost;
@@ -26,19 +27,22 @@ pub use event::{
     PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation, output_length,
 };
 pub use health::{
-    AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, DaemonInfo,
-    DaemonProcess, EventWriterHealth, Health, RefusedManifest, ResourceLimit, SessionCounts,
-    StorageHealth, SupervisorInfo, WriterState,
+    AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, CapabilityPolicy,
+    CapabilityStatus, DaemonInfo, DaemonProcess, EventWriterHealth, Health, Manager, ManagerScope,
+    RefusedManifest, ResourceLimit, SessionCounts, StorageHealth, StorageStatus, SupervisorInfo,
+    WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{
-    Accepted, Deleted, InputRequest, LaunchRequest, SessionPage, SessionRecord, SessionStatus,
-    Visibility,
+    Accepted, Deleted, EndCause, InputRequest, LaunchMode, LaunchRequest, SessionPage,
+    SessionRecord, SessionStatus, Visibility,
 };
 pub use stop::{StopReport, UnwrittenSession};
 pub use store::{BackedUp, Pruned, Vacuumed};
 pub use time::Timestamp;
+pub use word::Word;
+pub(crate) use word::{must_be, words};
 
 /// The contract that this build speaks, as health names it.
 pub const CONTRACT: &str = "coven.daemon.v1";

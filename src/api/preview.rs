@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::{Timestamp, words};
 
 /// One line of `GET /sessions/:id/log`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,25 +15,14 @@ pub struct PreviewLine {
     pub message: String,
 }
 
-/// How much a line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PreviewLevel {
-    /// Stdout, and what goes as it should.
-    Info,
-    /// Stderr, and ends that somebody asked for.
-    Warn,
-    /// What failed.
-    Error,
-}
-
-impl PreviewLevel {
-    /// The contract's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
+words! {
+    /// How much a line matters.
+    pub enum PreviewLevel {
+        /// Stdout, and what goes as it should.
+        Info = "info",
+        /// Stderr, and ends that somebody asked for.
+        Warn = "warn",
+        /// What failed.
+        Error = "error",
     }
 }

@@ -1,102 +1,70 @@
 //! Session records, and the bodies of the requests about them.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{SessionCost, SessionId, Timestamp};
+use super::{SessionCost, SessionId, Timestamp, Word, words};
 
-/// Where a session is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionStatus {
-    /// The row is on disk, the harness is not started yet.
-    Created,
-    /// The harness runs.
-    Running,
-    /// Exit 0, with a conversation to come back to.
-    Idle,
-    /// Exit 0.
-    Completed,
-    /// Another exit code, a signal that nobody asked for, or a failed launch.
-    Failed,
-    /// A requested kill, a timeout, or the daemon's stop ended it.
-    Killed,
-    /// The daemon that ran it died.
-    Orphaned,
+words! {
+    /// Where a session is in its life.
+    pub enum SessionStatus {
+        /// The row is on disk, the harness is not started yet.
+        Created = "created",
+        /// The harness runs.
+        Running = "running",
+        /// Exit 0, with a conversation to come back to.
+        Idle = "idle",
+        /// Exit 0.
+        Completed = "completed",
+        /// Another exit code, a signal that nobody asked for, or a failed launch.
+        Failed = "failed",
+        /// A requested kill, a timeout, or the daemon's stop ended it.
+        Killed = "killed",
+        /// The daemon that ran it died.
+        Orphaned = "orphaned",
+    }
 }
 
 impl SessionStatus {
-    /// Every status, for parsing and for documentation.
-    pub const ALL: [Self; 7] = [
-        Self::Created,
-        Self::Running,
-        Self::Idle,
-        Self::Completed,
-        Self::Failed,
-        Self::Killed,
-        Self::Orphaned,
-    ];
-
-    /// The contract's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Running => "running",
-            Self::Idle => "idle",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-            Self::Orphaned => "orphaned",
-        }
-    }
-
-    /// The status that the contract's word names.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == word)
-    }
-
     /// Whether no more will happen in this session by itself.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Created | Self::Running)
     }
 }
 
-impl fmt::Display for SessionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+words! {
+    /// Why a session is ended that has not ended by itself.
+    pub enum EndCause {
+        /// A client asked for it.
+        Kill = "kill",
+        /// Its time limit, `timeoutMs`, has passed.
+        Timeout = "timeout",
+        /// The daemon stops.
+        DaemonStop = "stop",
     }
 }
 
-/// Who may see a session. The daemon keeps it for its clients and acts on none of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Visibility {
-    /// The default.
-    #[default]
-    Private,
-    /// Those of the workspace.
-    Workspace,
-    /// Everybody.
-    Shared,
+words! {
+    /// Who may see a session. The daemon keeps it for its clients and acts on none of it.
+    #[derive(Default)]
+    pub enum Visibility {
+        /// The default.
+        #[default]
+        Private = "private",
+        /// Those of the workspace.
+        Workspace = "workspace",
+        /// Everybody.
+        Shared = "shared",
+    }
 }
 
-impl Visibility {
-    /// The contract's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::Workspace => "workspace",
-            Self::Shared => "shared",
-        }
-    }
-
-    /// The visibility that the contract's word names.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Private, Self::Workspace, Self::Shared]
-            .into_iter()
-            .find(|v| v.as_str() == word)
+words! {
+    /// How a harness is run.
+    #[derive(Default)]
+    pub enum LaunchMode {
+        /// With pipes: it gets its prompt once, works, and exits.
+        #[default]
+        NonInteractive = "nonInteractive",
     }
 }
 
@@ -139,8 +107,8 @@ pub struct SessionRecord {
     pub cwd: Option<String>,
     /// The harness's process, which is also its process group; null before the spawn.
     pub pid: Option<i32>,
-    /// `nonInteractive`; null for an external one.
-    pub launch_mode: Option<String>,
+    /// How its harness is run; null for an external one.
+    pub launch_mode: Option<Word<LaunchMode>>,
     /// The model that was asked for.
     pub model: Option<String>,
     /// The seq of its newest event.

@@ -161,7 +161,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             let daemon = &health.daemon;
             let writer = &health.event_writer;
             let state = match &writer.last_error {
-                None => format!("{:?}", writer.state).to_lowercase(),
+                None => writer.state.to_string(),
                 Some(err) => format!("failed: {}", visible(err)),
             };
             vec![

@@ -4,8 +4,8 @@
 use std::io::{self, Write};
 
 use crate::api::{
-    Event, EventPage, ExitPayload, OutputPayload, SessionPage, SessionRecord, SessionStatus,
-    StatusPayload, Stream, Truncation, is_session_id_prefix,
+    Event, EventKind, EventPage, ExitPayload, OutputPayload, SessionPage, SessionRecord,
+    SessionStatus, StatusPayload, Stream, Truncation, is_session_id_prefix,
 };
 use crate::client::Client;
 use crate::settings::durations;
@@ -105,14 +105,14 @@ pub(super) fn follow(
 }
 
 fn exit_in(event: &Event) -> Option<ExitPayload> {
-    (event.kind == "exit")
+    (event.kind == EventKind::Exit)
         .then(|| serde_json::from_str(&event.payload_json).ok())
         .flatten()
 }
 
 /// Whether a session has ended with this.
 pub(super) fn is_final_status(event: &Event) -> bool {
-    event.kind == "status"
+    event.kind == EventKind::Status
         && serde_json::from_str::<StatusPayload>(&event.payload_json)
             .is_ok_and(|payload| payload.status.is_final())
 }
@@ -135,8 +135,8 @@ impl Screen {
         match self.show {
             Show::Nothing => Ok(()),
             Show::Json => self.out.json(event),
-            Show::Output if event.kind == "output" => self.show_output(event),
-            Show::Output if event.kind == "output_truncated" => show_truncation(event),
+            Show::Output if event.kind == EventKind::Output => self.show_output(event),
+            Show::Output if event.kind == EventKind::OutputTruncated => show_truncation(event),
             Show::Output => Ok(()),
         }
     }

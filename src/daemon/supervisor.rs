@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::Home;
-use crate::api::SupervisorInfo;
+use crate::api::{Manager, ManagerScope, SupervisorInfo};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
 
@@ -56,6 +56,14 @@ impl Unit {
         }
     }
 
+    fn scope(&self) -> ManagerScope {
+        if self.is_user {
+            ManagerScope::User
+        } else {
+            ManagerScope::System
+        }
+    }
+
     /// The command that shows what it has said last.
     pub fn journal(&self) -> String {
         let journalctl = self.systemctl().replace("systemctl", "journalctl");
@@ -75,34 +83,31 @@ impl fmt::Display for Supervisor {
 
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = if self.is_user { "user" } else { "system" };
-        write!(f, "{} ({whose})", self.name)
+        write!(f, "{} ({})", self.name, self.scope())
     }
 }
 
 impl Supervisor {
     /// As it goes over the wire.
     pub fn info(&self) -> SupervisorInfo {
-        let kind = match self {
-            Self::Systemd(_) => "systemd",
-            Self::Launchd { .. } => "launchd",
-            Self::Nobody => "none",
-        };
-        let mut info = SupervisorInfo {
-            kind: kind.into(),
+        let of = |manager: Manager| SupervisorInfo {
+            kind: manager.into(),
             unit: None,
             scope: None,
             label: None,
         };
         match self {
-            Self::Systemd(unit) => {
-                info.unit = Some(unit.name.clone());
-                info.scope = Some(if unit.is_user { "user" } else { "system" }.into());
-            }
-            Self::Launchd { label } => info.label = Some(label.clone()),
-            Self::Nobody => {}
+            Self::Systemd(unit) => SupervisorInfo {
+                unit: Some(unit.name.clone()),
+                scope: Some(unit.scope().into()),
+                ..of(Manager::Systemd)
+            },
+            Self::Launchd { label } => SupervisorInfo {
+                label: Some(label.clone()),
+                ..of(Manager::Launchd)
+            },
+            Self::Nobody => of(Manager::Nobody),
         }
-        info
     }
 
     /// From what came over the wire.
@@ -110,7 +115,10 @@ impl Supervisor {
         match (&info.unit, &info.label) {
             (Some(name), _) => Self::Systemd(Unit {
                 name: name.clone(),
-                is_user: info.scope.as_deref() == Some("user"),
+                is_user: info
+                    .scope
+                    .as_ref()
+                    .is_some_and(|scope| *scope == ManagerScope::User),
             }),
             (None, Some(label)) => Self::Launchd {
                 label: label.clone(),

@@ -13,7 +13,8 @@ use super::routes::Call;
 use crate::adapters::{Adapter, Registry};
 use crate::api::{
     API_VERSION, ApiError, ApiVersion, BASE_PATH, CONTRACT, Capabilities, Capability,
-    CapabilityFlags, DaemonInfo, DaemonProcess, Health, SessionCounts, VERSION,
+    CapabilityFlags, CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess, Health,
+    SessionCounts, VERSION,
 };
 use crate::observe::metrics::{CONTENT_TYPE, METRICS, Snapshot};
 use crate::state::{Command, Event};
@@ -106,8 +107,8 @@ fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities 
         id: id.into(),
         label: label.into(),
         adapter: "coven".into(),
-        status: "available".into(),
-        policy: "allow".into(),
+        status: CapabilityStatus::Available.into(),
+        policy: CapabilityPolicy::Allow.into(),
         actions: actions.iter().map(|&action| action.into()).collect(),
     };
     Capabilities {

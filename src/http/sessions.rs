@@ -15,7 +15,7 @@ use super::routes::Call;
 use super::session_id;
 use crate::adapters::Adapter;
 use crate::api::{
-    Accepted, ApiError, Deleted, LIST_BYTES_MAX, SessionId, SessionStatus, Visibility,
+    Accepted, ApiError, Deleted, LIST_BYTES_MAX, LaunchMode, SessionId, SessionStatus, Visibility,
     is_session_id_prefix,
 };
 use crate::harness::Program;
@@ -239,21 +239,18 @@ fn first_line(prompt: &str) -> String {
 }
 
 fn parse_visibility(body: &Body) -> Result<Visibility, ApiError> {
-    let Some(word) = body.optional("visibility")? else {
-        return Ok(Visibility::default());
-    };
-    Visibility::parse(word).ok_or_else(|| {
-        ApiError::invalid_field(
-            "visibility",
-            "visibility must be private, workspace or shared",
-        )
-    })
+    match body.optional("visibility")? {
+        None => Ok(Visibility::default()),
+        Some(word) => word
+            .parse()
+            .map_err(|err| ApiError::invalid_field("visibility", format!("visibility {err}"))),
+    }
 }
 
 fn check_launch_mode(body: &Body) -> Result<(), ApiError> {
-    match body.optional("launchMode")? {
-        None | Some("nonInteractive") => Ok(()),
-        Some(_) => Err(ApiError::invalid_field(
+    match body.optional("launchMode")?.map(LaunchMode::parse) {
+        None | Some(Some(LaunchMode::NonInteractive)) => Ok(()),
+        Some(None) => Err(ApiError::invalid_field(
             "launchMode",
             "the only launchMode supported is nonInteractive",
         )),

@@ -164,8 +164,8 @@ impl Metrics {
         }
         let help = "Bytes that harnesses have written, by stream, before redaction.";
         let mut family = page.counter("coven_output_bytes_total", help);
-        for (stream, count) in ["stdout", "stderr"].iter().zip(&self.output) {
-            family.labelled(&[("stream", stream)], read(count));
+        for (stream, count) in Stream::ALL.iter().zip(&self.output) {
+            family.labelled(&[("stream", stream.as_str())], read(count));
         }
     }
 }

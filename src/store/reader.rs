@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Pruned, Retention, SessionNum, StoreError, StoreStatus, maintain, retention, schema};
 use crate::api::{
     ApiError, Event, EventId, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord, SessionStatus,
-    Timestamp, Visibility,
+    Timestamp, Visibility, Word,
 };
 use crate::observe::metrics::SessionTally;
 
@@ -304,7 +304,7 @@ fn newest(
             seq,
             id: EventId { session, seq }.to_string(),
             session_id: session,
-            kind: row.get(1)?,
+            kind: Word::read(row.get(1)?),
             payload_json,
             created_at: Timestamp::from_millis(row.get(2)?),
         });
@@ -341,7 +341,7 @@ pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, Sessio
         visibility: Visibility::parse(&visibility).unwrap_or_default(),
         external: row.get(16)?,
         transcript_path: row.get(17)?,
-        launch_mode: row.get(18)?,
+        launch_mode: row.get::<_, Option<String>>(18)?.map(Word::read),
         model: row.get(19)?,
         pid: row.get(20)?,
         last_seq: row.get(21)?,

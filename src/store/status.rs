@@ -13,7 +13,7 @@ use super::retention::{self, Retention};
 use super::schema;
 use super::truncate::Dropped;
 use super::{Fact, SessionNum};
-use crate::api::{StorageHealth, Timestamp};
+use crate::api::{StorageHealth, StorageStatus, Timestamp, Word};
 use crate::sys;
 
 /// What of one session waits for a commit.
@@ -67,7 +67,7 @@ impl StoreStatus {
             waiting: Mutex::default(),
             failure: Mutex::new(None),
             storage: Mutex::new(StorageHealth {
-                status: "ok".into(),
+                status: StorageStatus::Ok.into(),
                 database_bytes: 0,
                 wal_bytes: 0,
                 free_disk_bytes: 0,
@@ -168,7 +168,9 @@ impl StoreStatus {
     }
 
     pub(super) fn set_failure(&self, failure: Option<String>) {
-        lock(&self.storage).status = failure.clone().unwrap_or_else(|| "ok".into());
+        lock(&self.storage).status = failure
+            .clone()
+            .map_or(StorageStatus::Ok.into(), Word::Other);
         *lock(&self.failure) = failure;
     }
 

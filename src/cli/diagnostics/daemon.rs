@@ -121,12 +121,11 @@ pub(super) fn capabilities(probe: &Probe, a: &Anonymiser) -> Block {
     };
     const COLUMNS: &[&str] = &["id", "status", "policy", "actions"];
     let rows = capabilities.capabilities.iter().map(|capability| {
-        let actions = capability.actions.join(", ");
         [
             &capability.id,
-            &capability.status,
-            &capability.policy,
-            &actions,
+            &capability.status.to_string(),
+            &capability.policy.to_string(),
+            &capability.actions.join(", "),
         ]
         .map(|text| Value::from(a.text(text)))
         .to_vec()

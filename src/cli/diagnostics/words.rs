@@ -67,7 +67,7 @@ pub(super) fn is_status(word: &str) -> bool {
 }
 
 pub(super) fn is_kind(word: &str) -> bool {
-    EventKind::ALL.iter().any(|kind| kind.as_str() == word)
+    EventKind::parse(word).is_some()
 }
 
 /// Whether `text` can be a version or a contract, as `0.1.0` or `coven.daemon.v1`.

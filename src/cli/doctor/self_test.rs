@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::daemon::DAEMON;
 use crate::api::{
-    Check, CheckStatus, Deleted, Event, EventPage, LaunchRequest, OutputPayload, Report,
+    Check, CheckStatus, Deleted, Event, EventKind, EventPage, LaunchRequest, OutputPayload, Report,
     SessionRecord, SessionStatus, Stream,
 };
 use crate::cli::follow::is_final_status;
@@ -160,7 +160,10 @@ fn follow(client: &mut Client, id: &str) -> Result<Vec<Event>, String> {
 
 fn output(events: &[Event], stream: Stream) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    for event in events.iter().filter(|event| event.kind == "output") {
+    for event in events
+        .iter()
+        .filter(|event| event.kind == EventKind::Output)
+    {
         let wrong = |err: String| format!("event {}: {err}", event.seq);
         let payload: OutputPayload =
             serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Tail;
 use super::plain::{PlainText, lines};
-use crate::api::{Event, OutputPayload, PreviewLevel, Stream, Timestamp};
+use crate::api::{Event, EventKind, OutputPayload, PreviewLevel, SessionStatus, Stream, Timestamp};
 
 /// The lines so far.
 pub(super) struct Entries {
@@ -29,19 +29,19 @@ impl Entries {
 
     pub(super) fn add(&mut self, event: &Event) {
         // What says that output is gone is younger than what comes after it.
-        if event.kind != "output_truncated" {
+        if event.kind != EventKind::OutputTruncated {
             self.now = self.now.max(event.created_at);
         }
-        if event.kind == "output"
+        if event.kind == EventKind::Output
             && let Ok(output) = serde_json::from_str::<OutputPayload>(&event.payload_json)
         {
             return self.output(&output);
         }
-        if event.kind == "exit" {
+        if event.kind == EventKind::Exit {
             self.end_lines();
         }
         let payload = serde_json::from_str(&event.payload_json).unwrap_or_default();
-        let (level, message) = sentence(&event.kind, &payload, &event.payload_json);
+        let (level, message) = sentence(event, &payload);
         lines(&message, |line| self.tail.push(self.now, level, line));
     }
 
@@ -69,34 +69,39 @@ impl Entries {
 }
 
 /// What an event other than output says.
-fn sentence(kind: &str, payload: &Value, raw: &str) -> (PreviewLevel, String) {
+fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
     let word = |name: &str| payload[name].as_str().unwrap_or("?");
-    match kind {
-        "status" => status(payload, word("status")),
-        "input" => (PreviewLevel::Info, format!("input: {}", word("data"))),
-        "kill" => {
+    match event.kind.known() {
+        Some(EventKind::Status) => status(payload, word("status")),
+        Some(EventKind::Input) => (PreviewLevel::Info, format!("input: {}", word("data"))),
+        Some(EventKind::Kill) => {
             let signal = &payload["signal"];
             (PreviewLevel::Warn, format!("asked to end: signal {signal}"))
         }
-        "exit" => exit(payload),
-        "error" => {
+        Some(EventKind::Exit) => exit(payload),
+        Some(EventKind::Error) => {
             let message = format!("{}: {}", word("code"), word("message"));
             (PreviewLevel::Error, message)
         }
-        "output_truncated" => {
+        Some(EventKind::OutputTruncated) => {
             let (events, bytes) = (&payload["droppedEvents"], &payload["droppedBytes"]);
             let message = format!("output is gone after its time: {events} events, {bytes} bytes");
             (PreviewLevel::Warn, message)
         }
-        _ => (PreviewLevel::Info, format!("{kind}: {raw}")),
+        // An output whose payload cannot be read, too.
+        Some(EventKind::Output) | None => {
+            let message = format!("{}: {}", event.kind, event.payload_json);
+            (PreviewLevel::Info, message)
+        }
     }
 }
 
 fn status(payload: &Value, word: &str) -> (PreviewLevel, String) {
-    let level = match word {
-        "failed" => PreviewLevel::Error,
-        "killed" | "orphaned" => PreviewLevel::Warn,
-        _ => PreviewLevel::Info,
+    use SessionStatus::{Completed, Created, Failed, Idle, Killed, Orphaned, Running};
+    let level = match SessionStatus::parse(word) {
+        Some(Failed) => PreviewLevel::Error,
+        Some(Killed | Orphaned) => PreviewLevel::Warn,
+        Some(Created | Running | Idle | Completed) | None => PreviewLevel::Info,
     };
     let pid = match payload["pid"].as_i64() {
         Some(pid) => format!(" (pid {pid})"),
