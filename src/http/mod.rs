@@ -31,7 +31,7 @@ use crate::api::{ApiError, DaemonProcess, SessionId, SupervisorInfo, Timestamp};
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{Command, Event, Reply};
-use crate::store::{Followers, Reader, WriteQueue};
+use crate::store::{Answer, Followers, Reader, Request, WriteQueue};
 
 /// What every connection's thread has at hand.
 pub struct Context {
@@ -81,6 +81,11 @@ impl Context {
     /// Sends a command to the state thread, and waits for its answer.
     fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
         self.ask_within(durations::STATE_ANSWER, command)
+    }
+
+    /// Has the store do `request`, by way of the state thread.
+    fn ask_store(&self, request: Request) -> Result<Answer, ApiError> {
+        self.ask(|reply| Command::Store(request, reply))
     }
 
     /// As [`Context::ask`], with another bound on the wait.

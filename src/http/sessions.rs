@@ -20,8 +20,8 @@ use crate::api::{
 };
 use crate::harness::Program;
 use crate::settings::durations;
-use crate::state::{Acceptance, Command, Event, Launch, Launched, Registered};
-use crate::store::{NewExternal, NewSession, SessionQuery};
+use crate::state::{Acceptance, Command, Event, Launch, Launched};
+use crate::store::{Answer as Committed, NewExternal, NewSession, Request, SessionQuery};
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1000;
@@ -402,20 +402,14 @@ pub(super) fn summon(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
 
 fn set_archived(call: &Call<'_>, id: &str, archived: bool) -> Result<Answer, ApiError> {
     let id = session_id(id)?;
-    Answer::of(
-        200,
-        &call.context.ask(|reply| Command::Archive {
-            id,
-            archived,
-            reply,
-        })?,
-    )
+    let answer = call.context.ask_store(Request::Archive { id, archived })?;
+    Answer::of(200, &answer.record()?)
 }
 
 /// `DELETE /sessions/:id`
 pub(super) fn delete(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
     let id = session_id(id)?;
-    call.context.ask(|reply| Command::Delete { id, reply })?;
+    call.context.ask_store(Request::Delete { id })?;
     Answer::of(200, &Deleted { ok: true })
 }
 
@@ -453,12 +447,10 @@ pub(super) fn register_external(call: &Call<'_>, _: &str) -> Result<Answer, ApiE
         transcript_path: body.optional_text("transcriptPath", PATH_MAX - 1)?,
         labels: redacted_labels(call, body.labels()?),
     };
-    match call
-        .context
-        .ask(|reply| Command::RegisterExternal(Box::new(session), reply))?
-    {
-        Registered::New(record) => Answer::of(201, &*record),
-        Registered::Existing(record) => Answer::of(200, &*record),
+    let request = Request::RegisterExternal(Box::new(session));
+    match call.context.ask_store(request)? {
+        Committed::Existing(record) => Answer::of(200, &*record),
+        new => Answer::of(201, &new.record()?),
     }
 }
 
@@ -466,14 +458,10 @@ pub(super) fn register_external(call: &Call<'_>, _: &str) -> Result<Answer, ApiE
 pub(super) fn complete(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
     let id = session_id(id)?;
     let exit_code = Body::parse_or_empty(&call.request.body)?.optional_i32("exitCode")?;
-    Answer::of(
-        200,
-        &call.context.ask(|reply| Command::Complete {
-            id,
-            exit_code,
-            reply,
-        })?,
-    )
+    let answer = call
+        .context
+        .ask_store(Request::Complete { id, exit_code })?;
+    Answer::of(200, &answer.record()?)
 }
 
 #[cfg(test)]

@@ -8,13 +8,17 @@ use super::routes::Call;
 use crate::api::{ApiError, BackedUp, Pruned, Vacuumed};
 use crate::settings::durations;
 use crate::state::Command;
+use crate::store::{Answer as Committed, Chore};
 
 /// `POST /store/prune`
 pub(super) fn prune(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
     let body = Body::parse_or_empty(&call.request.body)?;
     let pruned = match body.flag("dryRun")? {
         Some(true) => call.context.reader.preview_prune()?,
-        _ => call.context.ask_within(durations::CHORE, Command::Prune)?,
+        _ => match chore(call, Chore::Prune)? {
+            Committed::Pruned(pruned) => pruned,
+            other => return Err(other.unexpected()),
+        },
     };
     let answer = Pruned {
         ok: true,
@@ -28,13 +32,21 @@ pub(super) fn prune(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
 /// `POST /store/vacuum`. A damaged database is left as it is.
 pub(super) fn vacuum(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
     call.context.reader.check_integrity()?;
-    let bytes_freed = call.context.ask_within(durations::CHORE, Command::Vacuum)?;
+    let bytes_freed = match chore(call, Chore::Vacuum)? {
+        Committed::Vacuumed(bytes) => bytes,
+        other => return Err(other.unexpected()),
+    };
     let answer = Vacuumed {
         ok: true,
         integrity_check: "ok".into(),
         bytes_freed,
     };
     Answer::of(200, &answer)
+}
+
+fn chore(call: &Call<'_>, chore: Chore) -> Result<Committed, ApiError> {
+    call.context
+        .ask_within(durations::CHORE, |reply| Command::Chore(chore, reply))
 }
 
 /// `POST /store/backup`

@@ -3,7 +3,6 @@
 
 use log::info;
 
-use super::command::unexpected;
 use super::session::{InputState, Phase, Session};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::StdinMode;
@@ -71,7 +70,7 @@ impl State {
         let done: Done = Box::new(move |answer| {
             let result = answer.and_then(|answer| match answer {
                 Answer::Created(num) => Ok(num),
-                other => Err(unexpected(&other)),
+                other => Err(other.unexpected()),
             });
             let num = result.as_ref().ok().copied();
             // The state thread outlives every session that it waits for; after that nobody listens.
@@ -180,7 +179,7 @@ impl State {
         let started: Done = Box::new(move |answer| {
             let answer = answer.and_then(|answer| match answer {
                 Answer::Record(record) => Ok(Launched::New(record)),
-                other => Err(unexpected(&other)),
+                other => Err(other.unexpected()),
             });
             let _ = reply.send(answer);
         });

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use log::warn;
 
-pub use command::{Acceptance, Command, Launch, Launched, Registered, Reply};
+pub use command::{Acceptance, Command, Launch, Launched, Reply};
 use session::Session;
 pub use stop::{Stopped, Unfinished};
 

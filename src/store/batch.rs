@@ -441,7 +441,7 @@ impl<'a> Batch<'a> {
             .execute([num.0])?;
         self.tails.remove(&num);
         self.moved.remove(&num);
-        let mut outcome = Outcome::of(Ok(Answer::Deleted));
+        let mut outcome = Outcome::of(Ok(Answer::Deleted(id)));
         outcome.touched = Some(num);
         outcome.sessions_removed = 1;
         Ok(outcome)

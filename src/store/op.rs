@@ -197,14 +197,34 @@ pub enum Answer {
     Record(Box<SessionRecord>),
     /// The external session was there before, and is unchanged.
     Existing(Box<SessionRecord>),
-    /// It is gone.
-    Deleted,
+    /// This session is gone.
+    Deleted(SessionId),
     /// A sweep is over, and this is what it took.
     Pruned(Pruned),
     /// The database is written anew, so many bytes shorter.
     Vacuumed(u64),
     /// It is on disk.
     Done,
+}
+
+impl Answer {
+    /// The session that it holds.
+    ///
+    /// # Errors
+    /// It is the answer to another request.
+    pub fn record(self) -> Result<SessionRecord, ApiError> {
+        match self {
+            Self::Record(record) => Ok(*record),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    /// What to answer where this answers another request than the one that was made.
+    pub fn unexpected(&self) -> ApiError {
+        ApiError::Internal {
+            reason: format!("the store answered {self:?}"),
+        }
+    }
 }
 
 /// What is told to whom once the commit is on disk, or once it is clear that there will be none. Runs on the
