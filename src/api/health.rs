@@ -89,6 +89,9 @@ pub struct DaemonInfo {
     /// Who runs it, as it sees it; older daemons do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<SupervisorInfo>,
+    /// The longest that its stop takes, in milliseconds; older daemons do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_within_ms: Option<u64>,
 }
 
 words! {

@@ -90,6 +90,9 @@ pub struct DaemonFile {
     /// What tells its process from a later one with the same pid.
     #[serde(default)]
     pub process_mark: Option<String>,
+    /// The longest that its stop takes, in milliseconds: for who stops it while it answers nobody.
+    #[serde(default)]
+    pub stop_within_ms: Option<u64>,
 }
 
 /// The path that a variable of the environment has.

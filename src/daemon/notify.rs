@@ -85,18 +85,17 @@ impl Notifier {
         self.send(format_args!("READY=1"));
     }
 
-    /// Starts the thread that tells the manager what changes, if there is one. A stop takes `stop_margin` longer than
-    /// that of the sessions.
+    /// Starts the thread that tells the manager what changes, if there is one.
     ///
     /// # Errors
     /// No thread is to be had.
-    pub(super) fn start(self: &Arc<Self>, stop_margin: Duration) -> io::Result<Teller> {
+    pub(super) fn start(self: &Arc<Self>) -> io::Result<Teller> {
         let (changes, inbox) = unbounded();
         if self.socket.is_some() {
             let notifier = Arc::clone(self);
             let run = move || {
                 if notifier.wait_until_ready(&inbox) {
-                    notifier.tell_changes(&inbox, stop_margin);
+                    notifier.tell_changes(&inbox);
                 }
             };
             std::thread::Builder::new()
@@ -124,7 +123,7 @@ impl Notifier {
         matches!(inbox.recv(), Ok(Message::Ready))
     }
 
-    fn tell_changes(&self, inbox: &Receiver<Message>, stop_margin: Duration) {
+    fn tell_changes(&self, inbox: &Receiver<Message>) {
         self.send(format_args!("READY=1\nSTATUS={}", Sessions(0)));
         let (mut live, mut told) = (0, Instant::now());
         let mut due = None;
@@ -139,7 +138,7 @@ impl Notifier {
                     due.get_or_insert(told + durations::NOTIFY_STATUS);
                 }
                 Ok(Message::Changed(Change::Stopping { within })) => {
-                    let within = (within + stop_margin).as_micros();
+                    let within = within.as_micros();
                     self.send(format_args!(
                         "STOPPING=1\nEXTEND_TIMEOUT_USEC={within}\nSTATUS=stopping, {}",
                         Sessions(live)

@@ -201,7 +201,7 @@ fn run(
     let started_at = Timestamp::now();
     let notifier = Notifier::from_env();
     let teller = notifier
-        .start(durations::STOP_WRITER + 3 * durations::STOP_ANSWERS)
+        .start()
         .map_err(io_error("no thread to notify the service manager"))?;
     let store = open_store(home, settings.retention)?;
     let listener = match activated {
@@ -261,6 +261,7 @@ fn run(
                 started,
                 socket: home.socket().display().to_string(),
                 supervisor: supervisor::own().info(),
+                stop_within: durations::stop_within(settings.kill_grace),
                 process: settings.process(),
             },
             connections_max: settings.connections_max,
@@ -432,6 +433,7 @@ fn announce(home: &Home, started_at: Timestamp) -> Result<(), ServeError> {
         started_at,
         socket: socket.display().to_string(),
         process_mark: sys::process_mark(pid),
+        stop_within_ms: health.daemon.stop_within_ms,
     })
     .map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))
 }

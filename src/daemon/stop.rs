@@ -4,7 +4,7 @@
 //! as well, since only it can say what is not on disk.
 
 use std::fs::File;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::control::{
     ControlError, Remark, Started, Status, daemon_pid, listener_pid, start, start_unit, status,
@@ -113,12 +113,20 @@ fn end(
         Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(NOT_RUNNING),
         Err(err) => return Err(ControlError::stop(err)),
     };
-    let deadline = Instant::now() + durations::STOP;
     // Before it begins to stop: who connects later may find nobody.
     let client = Client::connect_within(&home.socket(), durations::HEALTH);
+    let told = match &client {
+        Ok((_, health)) => health.daemon.stop_within_ms,
+        Err(_) => home
+            .read_daemon_file()
+            .filter(|file| file.pid == pid)
+            .and_then(|file| file.stop_within_ms),
+    };
+    let patience = patience(told);
+    let deadline = Instant::now() + patience;
     let unit = hand_over(pid, verb, remark)?;
     let asked = match client {
-        Ok((client, _)) => ask_to_stop(client),
+        Ok((client, _)) => ask_to_stop(client, patience),
         Err(_) => Asked::Unheard,
     };
     if let (Asked::Unheard | Asked::CutOff, None) = (&asked, &unit) {
@@ -130,7 +138,7 @@ fn end(
         }
     }
     if !sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).map_err(ControlError::stop)? {
-        let seconds = durations::STOP.as_secs();
+        let seconds = patience.as_secs();
         let mut error = ControlError::stop(format!(
             "the daemon (pid {pid}) has not ended within {seconds} s"
         ));
@@ -153,6 +161,12 @@ fn end(
         },
     };
     Ok((outcome, unit))
+}
+
+/// How long to wait for the end of a daemon that has told that its stop takes so many milliseconds at most.
+fn patience(told: Option<u64>) -> Duration {
+    let told = told.map_or(Duration::ZERO, Duration::from_millis);
+    durations::STOP.max(told.min(durations::STOP_MAX) + durations::STOP_SPARE)
 }
 
 /// Has systemd do `verb` with the unit that runs the process `pid`, without waiting for it, and gives the unit; `None`
@@ -206,8 +220,8 @@ enum Asked {
 
 /// Asks the daemon to stop, over its socket: the answer, its last, says what is not on disk. A signal says nothing, and
 /// an exit code is only for a parent to see (wait(2)).
-fn ask_to_stop(mut client: Client) -> Asked {
-    if client.set_patience(durations::STOP).is_err() {
+fn ask_to_stop(mut client: Client, patience: Duration) -> Asked {
+    if client.set_patience(patience).is_err() {
         return Asked::Unheard;
     }
     match client.post("/daemon/stop", &()) {
@@ -273,5 +287,21 @@ fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
                 "stop it where it was started: in its container, or by its supervisor".into();
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_waits_longer_than_the_daemon_may_take_and_never_for_ever() {
+        for grace in [0, 5, 49, 50, 120, 600] {
+            let within = durations::stop_within(Duration::from_secs(grace));
+            let waits = patience(Some(within.as_millis() as u64));
+            assert!(waits > within && waits >= durations::STOP, "{grace}");
+        }
+        assert_eq!(patience(None), durations::STOP);
+        assert!(patience(Some(u64::MAX)) < 2 * durations::STOP_MAX);
     }
 }

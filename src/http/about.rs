@@ -41,6 +41,7 @@ fn current_health(context: &Context) -> Health {
             uptime_seconds: daemon.started.elapsed().as_secs(),
             socket: daemon.socket.clone(),
             supervisor: Some(daemon.supervisor.clone()),
+            stop_within_ms: Some(daemon.stop_within.as_millis() as u64),
         },
         sessions: SessionCounts {
             live: context.live.load(Ordering::Relaxed),

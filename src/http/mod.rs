@@ -73,6 +73,8 @@ pub struct Daemon {
     pub socket: String,
     /// Who runs it.
     pub supervisor: SupervisorInfo,
+    /// The longest that its stop takes.
+    pub stop_within: Duration,
     /// What it has to work with.
     pub process: DaemonProcess,
 }

@@ -121,6 +121,20 @@ pub const STOP_WRITER: Duration = seconds(10);
 /// How long the answers that are on their way may take once every session has ended; and again those of who has asked
 /// for the stop.
 pub const STOP_ANSWERS: Duration = seconds(2);
+/// The longest that a stop takes in all with `grace` between SIGTERM and SIGKILL, whatever harnesses, store and clients
+/// do. The store's time begins anew once every harness has exited; the log's last lines are waited for at the end.
+/// `TimeoutStopSec=` and `ExitTimeOut` of the units in `scripts/service` are no shorter with the default grace.
+pub const fn stop_within(grace: Duration) -> Duration {
+    let sessions = sum(grace, STOP_STORE.saturating_mul(2));
+    let answers = sum(STOP_ANSWERS, LOG_ANSWER).saturating_mul(2);
+    sum(sessions, sum(STOP_WRITER, answers))
+}
+/// What `daemon stop` allows beyond [`stop_within`]: processors can be busy.
+pub const STOP_SPARE: Duration = seconds(15);
+/// How long `daemon stop` waits at least, and for a daemon that does not say how long its stop may take.
+pub const STOP: Duration = seconds(90);
+/// More than a daemon can be set to: a longer stop is not believed.
+pub const STOP_MAX: Duration = seconds(60 * 60);
 
 // The CLI.
 
@@ -130,8 +144,6 @@ pub const HEALTH: Duration = seconds(2);
 pub const SERVICE_TOOL: Duration = seconds(1);
 /// How long `daemon stop` waits for a daemon that has begun to start to answer.
 pub const SETTLE: Duration = seconds(2);
-/// How long `daemon stop` waits for a daemon that does not say how long its stop may take.
-pub const STOP: Duration = seconds(90);
 /// How long a Tab may take: what a daemon that hangs would say is not worth more.
 pub const COMPLETION: Duration = seconds(1);
 /// How long `doctor` may take, without the self-test.
@@ -153,6 +165,7 @@ pub const DPKG: Duration = millis(1500);
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::fs;
     use std::path::Path;
 
@@ -168,6 +181,25 @@ mod tests {
             }) {
                 found.push(path.display().to_string());
             }
+        }
+    }
+
+    #[test]
+    fn the_units_give_a_daemon_the_time_that_its_stop_takes() {
+        let within = stop_within(seconds(5)).as_secs();
+        let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/service");
+        for (file, begin, end) in [
+            ("coven.service", "\nTimeoutStopSec=", "\n"),
+            ("coven-system.service", "\nTimeoutStopSec=", "\n"),
+            ("coven.plist", "<key>ExitTimeOut</key><integer>", "<"),
+        ] {
+            let text = fs::read_to_string(service.join(file)).unwrap();
+            let (_, rest) = text.split_once(begin).unwrap();
+            let given: u64 = rest.split_once(end).unwrap().0.parse().unwrap();
+            assert!(
+                given > within,
+                "{file}: {given} s, and a stop may take {within} s"
+            );
         }
     }
 

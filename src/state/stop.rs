@@ -60,8 +60,7 @@ impl State {
         // Even SIGKILL does not end a process that waits for a dead disk (signal(7): uninterruptible).
         self.queue.end_chores();
         let give_up_at = Instant::now() + self.limits.kill_grace + durations::STOP_STORE;
-        // The store's patience begins anew once every harness has exited.
-        let within = self.limits.kill_grace + 2 * durations::STOP_STORE;
+        let within = durations::stop_within(self.limits.kill_grace);
         (self.published.tell)(super::Change::Stopping { within });
         self.stopping = Some(Stopping {
             give_up_at,

@@ -241,6 +241,34 @@ fn a_second_signal_does_not_wait_for_the_grace() {
 }
 
 #[test]
+fn the_daemon_says_how_long_its_stop_may_take_and_a_stop_waits_for_a_long_grace() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "120000");
+    coven.start_daemon();
+    coven.harness("deaf", DEAF);
+    let id = ready(&coven, "deaf");
+    let pid = coven.daemon_pid();
+    // The grace, twice 10 s for the store, 10 s for the writer, and 6 s for answers and the log.
+    let health = coven.get("/api/v1/health").json();
+    assert_eq!(health["daemon"]["stopWithinMs"], 156_000, "{health}");
+    let file = fs::read(coven.home().join("daemon.json")).unwrap();
+    let file: Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!(file["stopWithinMs"], 156_000, "{file}");
+
+    let stop = coven.spawn(["daemon", "stop"]);
+    coven.events_until(&id, |event| event["kind"] == "kill");
+    // A client's request is no signal: only the second signal ends the wait. Two that are pending at once are one.
+    kill(pid, libc::SIGTERM);
+    let log = coven.home().join("logs/daemon.log");
+    eventually("the signal is logged", || {
+        fs::read_to_string(&log).unwrap().contains("event=signal")
+    });
+    kill(pid, libc::SIGTERM);
+    let stopped = finish(stop);
+    assert_eq!((stopped.code, stopped.err.as_str()), (0, ""));
+    wait_until_gone(pid);
+}
+
+#[test]
 fn a_stop_ends_sessions_of_every_kind_and_loses_no_output() {
     let coven = Coven::start();
     coven.harness(

@@ -120,11 +120,12 @@ fn a_manager_is_told_when_it_serves_what_it_does_and_that_it_stops() {
         manager.until("STATUS=2 live sessions");
         coven.kill_session(&id);
         manager.until("STATUS=1 live session");
+        let daemon = &coven.get("/api/v1/health").json()["daemon"];
+        let within = daemon["stopWithinMs"].as_u64().unwrap() * 1000;
         kill(child.id() as i32, libc::SIGTERM);
         let stopping = manager.until("STOPPING=1");
         let stopping = stopping.last().unwrap();
-        // The grace of the tests' daemons is 1 s, and a store is waited for longer.
-        assert!(number(stopping, "EXTEND_TIMEOUT_USEC=") > 10_000_000);
+        assert_eq!(number(stopping, "EXTEND_TIMEOUT_USEC="), within);
         assert_eq!(stopping[2], "STATUS=stopping, 1 live session");
         assert_eq!(finish(child).code, 0);
     }
