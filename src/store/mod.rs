@@ -3,181 +3,34 @@
 //! Three kinds of threads come here. The writer thread owns the only connection that writes ([`Writer`]);
 //! HTTP threads read through [`Reader`]; everybody hands the writer its work through [`WriteQueue`]. The store
 //! knows sessions and events as rows, and nothing of processes or HTTP.
+//!
+//! Nothing points back: `schema`, `rows` and `facts` know no other file of the store but each other, `keep` knows these,
+//! `read` and `write` know `keep`, `write` wakes the followers of `read`, and `open` puts all of it together.
 
-mod backlog;
-mod batch;
-mod budget;
-mod followers;
-mod inspect;
-mod maintain;
-mod op;
-mod page;
-mod queue;
-mod reader;
-mod retention;
+mod backup;
+mod connect;
+mod facts;
+mod keep;
+mod open;
+mod read;
+mod rows;
 mod schema;
-mod status;
-mod survey;
-mod tail;
-mod truncate;
-mod wal;
-mod writer;
+mod write;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use rusqlite::Connection;
-
-pub use budget::{Reservation, Share};
-pub use followers::{Followers, Following};
-pub use inspect::{Inspection, Integrity, inspect};
-pub use maintain::Chore;
-pub use op::{
-    Answer, Done, Fact, IdempotencyKey, NewEvent, NewExternal, NewSession, Request, SessionNum,
+pub use facts::{
+    Answer, Chore, Done, Dropped, Fact, IdempotencyKey, NewEvent, NewExternal, NewSession, Pruned,
+    Request,
 };
-pub use page::{EventQuery, EventRead, PageAhead};
-pub use queue::WriteQueue;
-pub use reader::{Reader, SessionQuery};
-pub use retention::{Pruned, Retention};
+pub use keep::retention::Retention;
+pub use keep::status::{StoreStatus, Waiting};
+pub use keep::survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};
+pub use open::{Store, Unfinished};
+pub use read::followers::{Followers, Following};
+pub use read::inspect::{Inspection, Integrity, inspect};
+pub use read::page::{EventQuery, EventRead, PageAhead};
+pub use read::reader::{Reader, SessionQuery};
+pub use rows::SessionNum;
 pub use schema::{StoreError, beside};
-pub use status::{StoreStatus, Waiting};
-pub use survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};
-pub use truncate::Dropped;
-pub use writer::{Unwritten, Writer};
-
-/// An opened store, before anything of it runs in a thread.
-pub struct Store {
-    path: PathBuf,
-    connection: Connection,
-    status: Arc<StoreStatus>,
-    retention: Retention,
-}
-
-/// A session that the last daemon left unfinished.
-#[derive(Debug)]
-pub struct Unfinished {
-    /// Its number.
-    pub num: SessionNum,
-    /// Its id.
-    pub id: crate::api::SessionId,
-    /// Its process, if the spawn was recorded.
-    pub pid: Option<i32>,
-    /// What tells that process from a later one with the same pid.
-    pub process_mark: Option<String>,
-}
-
-impl Store {
-    /// Opens the database at `path`, creating it (mode 0600) or migrating it forward.
-    ///
-    /// # Errors
-    /// [`StoreError::Newer`] for the database of a newer coven; otherwise what SQLite or the system say.
-    pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
-        let connection = schema::open_for_writing(path)?;
-        let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
-        let status = Arc::new(StoreStatus::new(path, total, &retention));
-        status.measure(&connection);
-        Ok(Self {
-            path: path.to_owned(),
-            connection,
-            status,
-            retention,
-        })
-    }
-
-    /// Takes away what retention does not keep.
-    ///
-    /// # Errors
-    /// What SQLite says; what was taken until then is gone.
-    pub fn prune(&mut self) -> Result<Pruned, StoreError> {
-        let mut sweep = retention::Sweep::new(self.retention);
-        let mut tails = HashMap::new();
-        loop {
-            if let Some(pruned) = sweep.step(&mut self.connection, &mut tails)? {
-                return Ok(pruned);
-            }
-        }
-    }
-
-    /// What [`Store::prune`] would take.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn preview_prune(&self) -> Result<Pruned, StoreError> {
-        retention::preview(&self.connection, self.retention)
-    }
-
-    /// Writes the whole database anew, if it is undamaged; how many bytes that has given back.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`], or what SQLite says.
-    pub fn vacuum(&self) -> Result<u64, StoreError> {
-        maintain::check_integrity(&self.connection)?;
-        maintain::vacuum(&self.connection)
-    }
-
-    /// Writes a copy of the database to the new file `copy`; its size in bytes.
-    ///
-    /// # Errors
-    /// The file is there already, or what SQLite or the system say.
-    pub fn backup(&self, copy: &Path) -> Result<u64, StoreError> {
-        maintain::backup(&self.path, copy)
-    }
-
-    /// The sessions that were live when the last daemon died.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT num, id, pid, process_mark FROM sessions
-             WHERE status IN ('created', 'running') AND external = 0 ORDER BY num",
-        )?;
-        let rows = statement.query_map([], |row| {
-            Ok(Unfinished {
-                num: SessionNum(row.get(0)?),
-                id: reader::parsed(row, 1)?,
-                pid: row.get(2)?,
-                process_mark: row.get(3)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Commits `facts` at once, before there is a writer thread.
-    ///
-    /// # Errors
-    /// What SQLite says; nothing is committed then.
-    pub fn record(&mut self, facts: Vec<Fact>) -> Result<(), StoreError> {
-        writer::commit_now(&mut self.connection, facts)
-    }
-
-    /// The idempotency keys that still hold.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn idempotency_keys(&self) -> Result<Vec<IdempotencyKey>, StoreError> {
-        op::live_idempotency_keys(&self.connection)
-    }
-
-    /// Starts the writer thread and opens the readers.
-    ///
-    /// # Errors
-    /// What SQLite or the system say.
-    pub fn start(self, followers: Arc<Followers>) -> Result<(Writer, Reader), StoreError> {
-        let reader = Reader::open(&self.path, self.retention, Arc::clone(&self.status))?;
-        let writer = Writer::start(
-            &self.path,
-            self.connection,
-            self.status,
-            followers,
-            self.retention,
-        )?;
-        Ok((writer, reader))
-    }
-
-    /// What health shows of the store.
-    pub fn status(&self) -> Arc<StoreStatus> {
-        Arc::clone(&self.status)
-    }
-}
+pub use write::budget::{Reservation, Share};
+pub use write::queue::{Unwritten, WriteQueue};
+pub use write::writer::Writer;

@@ -4,15 +4,12 @@
 //! session and seq: a page is one range of one B-tree, whatever the table holds, and there is no index to keep.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
 use crate::api::ApiError;
-use crate::settings::durations;
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
@@ -198,40 +195,6 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version.
-pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
-    // SQLite would create the file with mode 0644; the -wal and -shm take their mode from it.
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)?;
-    let mut connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    let version = known_version(&connection)?;
-    if version == 0 {
-        // Only before the first table has this an effect (SQLite, PRAGMA page_size and auto_vacuum).
-        connection.execute_batch(&format!(
-            "PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL"
-        ))?;
-    }
-    // In WAL mode NORMAL syncs at checkpoints only: a commit survives the death of this process, since its
-    // bytes are the kernel's; a power loss can cost the last commits, never the database's integrity.
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = NORMAL;
-         PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -2000;
-         PRAGMA foreign_keys = ON;",
-    )?;
-    connection.busy_timeout(durations::STORE_LOCK)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
-    Ok(connection)
-}
-
 /// The database's schema version; 0 for one that is empty.
 ///
 /// # Errors
@@ -250,34 +213,7 @@ pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> 
     Ok(version)
 }
 
-/// A connection that can only read, and sees the last commit of whoever writes.
-pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.execute_batch("PRAGMA cache_size = -512; PRAGMA query_only = ON;")?;
-    connection.set_prepared_statement_cache_capacity(16);
-    Ok(connection)
-}
-
-/// A connection that copies the log into the database.
-pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
-    Ok(connection)
-}
-
-/// A connection for one long read, without the readers' bounds.
-pub(super) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(durations::STORE_LOCK)?;
-    Ok(connection)
-}
-
-fn migrate(connection: &mut Connection, from: usize) -> Result<(), StoreError> {
+pub(super) fn migrate(connection: &mut Connection, from: usize) -> Result<(), StoreError> {
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(from) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;

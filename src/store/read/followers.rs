@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::SessionNum;
+use crate::store::rows::SessionNum;
 use crate::sys::Wake;
 
 /// The followers of all sessions.
@@ -30,7 +30,7 @@ impl Followers {
     }
 
     /// Wakes those who follow one of `nums`.
-    pub(super) fn wake(&self, nums: impl Iterator<Item = SessionNum>) {
+    pub(crate) fn wake(&self, nums: impl Iterator<Item = SessionNum>) {
         let followers = self.lock();
         if followers.is_empty() {
             return;

@@ -9,11 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-use super::retention::{self, Retention};
-use super::schema;
-use super::truncate::Dropped;
-use super::{Fact, SessionNum};
+use super::retention::Retention;
 use crate::api::{StorageHealth, StorageStatus, Timestamp, Word};
+use crate::store::connect::{Pages, pages};
+use crate::store::facts::{Dropped, Fact};
+use crate::store::rows::SessionNum;
+use crate::store::schema;
 use crate::sys;
 
 /// What of one session waits for a commit.
@@ -29,28 +30,28 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct StoreStatus {
     path: PathBuf,
-    pub(super) transactions: AtomicU64,
-    pub(super) committed_events: AtomicU64,
-    pub(super) queued_events: AtomicU64,
-    pub(super) sessions: AtomicU64,
+    pub(crate) transactions: AtomicU64,
+    pub(crate) committed_events: AtomicU64,
+    pub(crate) queued_events: AtomicU64,
+    pub(crate) sessions: AtomicU64,
     /// Grows while SQLite executes a statement.
-    pub(super) progress: AtomicU64,
+    pub(crate) progress: AtomicU64,
     truncated_events: AtomicU64,
     truncated_bytes: AtomicU64,
     removals: AtomicU64,
     /// The daemon stops: nobody waits for a chore any more.
-    pub(super) chores_over: AtomicBool,
+    pub(crate) chores_over: AtomicBool,
     /// A whole vacuum runs, which can be broken off at any time.
-    pub(super) is_vacuuming: AtomicBool,
+    pub(crate) is_vacuuming: AtomicBool,
     /// Set while a measurement has been asked for, so that a burst of health requests asks once.
-    pub(super) measuring: AtomicBool,
+    pub(crate) measuring: AtomicBool,
     waiting: Mutex<HashMap<SessionNum, Waiting>>,
     failure: Mutex<Option<String>>,
     storage: Mutex<StorageHealth>,
 }
 
 impl StoreStatus {
-    pub(super) fn new(path: &Path, sessions: u64, retention: &Retention) -> Self {
+    pub(crate) fn new(path: &Path, sessions: u64, retention: &Retention) -> Self {
         Self {
             path: path.to_owned(),
             transactions: AtomicU64::new(0),
@@ -105,17 +106,17 @@ impl StoreStatus {
     }
 
     /// A commit has taken events away. It counts before anybody is told of the commit.
-    pub(super) fn removed(&self) {
+    pub(crate) fn removed(&self) {
         self.removals.fetch_add(1, Ordering::Release);
     }
 
     /// How often commits have taken events away.
-    pub(super) fn removals(&self) -> u64 {
+    pub(crate) fn removals(&self) -> u64 {
         self.removals.load(Ordering::Acquire)
     }
 
     /// Output has been taken away.
-    pub(super) fn truncated(&self, dropped: Dropped) {
+    pub(crate) fn truncated(&self, dropped: Dropped) {
         self.truncated_events
             .fetch_add(dropped.events, Ordering::Relaxed);
         self.truncated_bytes
@@ -132,7 +133,7 @@ impl StoreStatus {
     }
 
     /// Takes note of a fact that is on its way to the writer.
-    pub(super) fn queued(&self, fact: &Fact) {
+    pub(crate) fn queued(&self, fact: &Fact) {
         let events = fact.events() as u64;
         self.queued_events.fetch_add(events, Ordering::Relaxed);
         let mut all = lock(&self.waiting);
@@ -142,7 +143,7 @@ impl StoreStatus {
     }
 
     /// Takes note of facts that are on disk.
-    pub(super) fn written<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
+    pub(crate) fn written<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
         let mut all = lock(&self.waiting);
         for fact in facts {
             let events = fact.events() as u64;
@@ -158,7 +159,7 @@ impl StoreStatus {
     }
 
     /// What waits for a commit, by session.
-    pub(super) fn waiting(&self) -> HashMap<SessionNum, Waiting> {
+    pub(crate) fn waiting(&self) -> HashMap<SessionNum, Waiting> {
         lock(&self.waiting).clone()
     }
 
@@ -167,7 +168,7 @@ impl StoreStatus {
         lock(&self.failure).clone()
     }
 
-    pub(super) fn set_failure(&self, failure: Option<String>) {
+    pub(crate) fn set_failure(&self, failure: Option<String>) {
         lock(&self.storage).status = failure
             .clone()
             .map_or(StorageStatus::Ok.into(), Word::Other);
@@ -185,7 +186,7 @@ impl StoreStatus {
     }
 
     /// Takes the disk's figures anew. A figure that cannot be had stays as it was.
-    pub(super) fn measure(&self, connection: &Connection) {
+    pub(crate) fn measure(&self, connection: &Connection) {
         let file_bytes = |suffix: &str| {
             std::fs::metadata(schema::beside(&self.path, suffix)).map(|meta| meta.len())
         };
@@ -200,9 +201,9 @@ impl StoreStatus {
                 |row| row.get(0),
             )
             .ok();
-        let pages = retention::pages(connection);
+        let pages = pages(connection);
         let mut storage = lock(&self.storage);
-        storage.used_bytes = pages.map_or(storage.used_bytes, retention::Pages::used);
+        storage.used_bytes = pages.map_or(storage.used_bytes, Pages::used);
         storage.database_bytes = database.unwrap_or(storage.database_bytes);
         storage.wal_bytes = wal;
         storage.free_disk_bytes = free.unwrap_or(storage.free_disk_bytes);

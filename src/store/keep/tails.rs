@@ -1,9 +1,14 @@
 //! What the writer keeps in mind of a session's events, so that it need not look at them: the last seq, and how much
 //! output the session has on disk. A cache of the session's row.
 //!
-//! Runs on the writer thread. It counts; what goes, [`super::truncate`] decides.
+//! Runs on the writer thread. It counts; what goes, [`super::truncation`] decides.
 
-use super::schema::PAGE_BYTES;
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+
+use crate::store::rows::SessionNum;
+use crate::store::schema::{PAGE_BYTES, StoreError};
 
 /// The output that a session may always keep from its beginning, in bytes on disk.
 const HEAD_BYTES: u64 = 1024 * 1024;
@@ -27,7 +32,7 @@ const ROW: u64 = 28;
 
 /// A session's events, as the writer keeps them in mind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     /// The last seq.
     pub seq: u64,
     /// What its output takes on disk, in bytes.
@@ -38,10 +43,39 @@ pub(super) struct Tail {
     pub cut: u64,
 }
 
+/// The ends of sessions that had events lately: a cache of their rows.
+pub(crate) type Tails = HashMap<SessionNum, Tail>;
+
 impl Tail {
+    /// As a session's row has it.
+    pub(crate) fn read(connection: &Connection, num: SessionNum) -> Result<Self, StoreError> {
+        let sql = "SELECT last_seq, stored_bytes, head_seq, cut_seq FROM sessions WHERE num = ?1";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Self {
+                seq: row.get(0)?,
+                stored: row.get(1)?,
+                head: row.get(2)?,
+                cut: row.get(3)?,
+            })
+        };
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement.query_row([num.0], read)?)
+    }
+
+    /// Brings a session's row up to it.
+    pub(crate) fn write(&self, connection: &Connection, num: SessionNum) -> Result<(), StoreError> {
+        connection
+            .prepare_cached(
+                "UPDATE sessions SET last_seq = ?2, stored_bytes = ?3, head_seq = ?4, cut_seq = ?5
+                 WHERE num = ?1",
+            )?
+            .execute(params![num.0, self.seq, self.stored, self.head, self.cut])?;
+        Ok(())
+    }
+
     /// Counts an output event of `payload` bytes, whose seq is the last one. No more than half of `limit` is kept from
     /// the beginning.
-    pub(super) fn add_output(&mut self, payload: usize, limit: Option<u64>) {
+    pub(crate) fn add_output(&mut self, payload: usize, limit: Option<u64>) {
         let head_max = limit.map_or(HEAD_BYTES, |limit| HEAD_BYTES.min(limit / 2));
         self.stored += disk_bytes(payload);
         if self.head.is_none() && self.stored > head_max {
@@ -52,7 +86,7 @@ impl Tail {
 
 /// What an event with a payload of so many bytes takes on disk, its share of a page's unused end included. Within a
 /// twentieth of the pages that SQLite really uses.
-pub(super) fn disk_bytes(payload: usize) -> u64 {
+pub(crate) fn disk_bytes(payload: usize) -> u64 {
     let row = payload as u64 + ROW;
     let share_of_page = |bytes: u64| PAGE / (PAGE_USABLE / bytes);
     if row <= LOCAL_MAX {

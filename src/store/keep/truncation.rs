@@ -3,34 +3,17 @@
 //!
 //! Knows the events of one session; which session, and how much, [`super::retention`] decides.
 
-use std::ops::AddAssign;
+use rusqlite::{Connection, Transaction, params};
 
-use rusqlite::{Connection, params};
-
-use super::batch::Batch;
-use super::tail::{Tail, disk_bytes};
-use super::{SessionNum, StoreError, reader};
+use super::tails::{Tail, disk_bytes};
 use crate::api::{EventKind, Payload, Timestamp, Truncation, output_length};
-
-/// What has been taken away.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Output events.
-    pub events: u64,
-    /// What the harnesses had written in them, in bytes.
-    pub bytes: u64,
-}
-
-impl AddAssign for Dropped {
-    fn add_assign(&mut self, other: Self) {
-        self.events += other.events;
-        self.bytes += other.bytes;
-    }
-}
+use crate::store::facts::Dropped;
+use crate::store::rows::{SessionNum, unreadable};
+use crate::store::schema::StoreError;
 
 /// How much of a session's output is to go: the oldest first.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     /// Only what comes after this seq.
     pub after: u64,
     /// Only what comes before this one.
@@ -53,71 +36,68 @@ struct Range {
     freed: u64,
 }
 
-impl Batch<'_> {
-    /// Takes the oldest output of a session away, as far as `cut` says. Gives what went, and the seq where it ended: 0 if there was nothing.
-    pub(super) fn truncate(
-        &mut self,
-        num: SessionNum,
-        cut: Cut,
-    ) -> Result<(Dropped, u64), StoreError> {
-        let mut tail = self.tail(num)?;
-        let Some(range) = range(&self.transaction, num, cut)? else {
-            return Ok((Dropped::default(), 0));
-        };
-        let through = range.truncation.through_seq;
-        self.transaction
-            .prepare_cached(
-                "DELETE FROM events
-                 WHERE key BETWEEN ?1 AND ?2 AND kind IN ('output', 'output_truncated')",
-            )?
-            .execute([num.key(range.first_row), num.key(through)])?;
-        let payload = Payload::Truncated(range.truncation);
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![
-                num.key(through),
-                EventKind::OutputTruncated.as_str(),
-                Timestamp::now().as_millis(),
-                payload.to_json()
-            ])?;
-        tail.stored = tail.stored.saturating_sub(range.freed);
-        tail.cut = tail.cut.max(through);
-        self.set_tail(num, tail);
-        self.dropped += range.dropped;
-        Ok((range.dropped, through))
-    }
+/// Takes the oldest output of a session away, as far as `cut` says, and counts it in `tail`. Gives what went, and the seq
+/// where it ended: 0 if there was nothing.
+pub(crate) fn truncate(
+    transaction: &Transaction<'_>,
+    num: SessionNum,
+    cut: Cut,
+    tail: &mut Tail,
+) -> Result<(Dropped, u64), StoreError> {
+    let Some(range) = range(transaction, num, cut)? else {
+        return Ok((Dropped::default(), 0));
+    };
+    let through = range.truncation.through_seq;
+    transaction
+        .prepare_cached(
+            "DELETE FROM events
+             WHERE key BETWEEN ?1 AND ?2 AND kind IN ('output', 'output_truncated')",
+        )?
+        .execute([num.key(range.first_row), num.key(through)])?;
+    let payload = Payload::Truncated(range.truncation);
+    transaction
+        .prepare_cached(
+            "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            num.key(through),
+            EventKind::OutputTruncated.as_str(),
+            Timestamp::now().as_millis(),
+            payload.to_json()
+        ])?;
+    tail.stored = tail.stored.saturating_sub(range.freed);
+    tail.cut = tail.cut.max(through);
+    Ok((range.dropped, through))
+}
 
-    /// Keeps a session below what one may have on disk: what came after its beginning goes, oldest first.
-    pub(super) fn enforce_cap(&mut self, num: SessionNum, tail: Tail) -> Result<(), StoreError> {
-        let (Some(limit), Some(head)) = (self.session_max, tail.head) else {
-            return Ok(());
-        };
-        if tail.stored <= limit {
-            return Ok(());
-        }
-        let cut = Cut {
-            // The row of the last truncation is the first of the next.
-            after: head.max(tail.cut.saturating_sub(1)),
-            // The newest is kept, whatever its size.
-            until: tail.seq,
-            before: None,
-            bytes_max: tail.stored - limit,
-            events_max: u64::MAX,
-        };
-        let (dropped, _) = self.truncate(num, cut)?;
-        if dropped.events > 0 && tail.cut == 0 {
-            let id = "SELECT id FROM sessions WHERE num = ?1";
-            let id = self.transaction.query_row(id, [num.0], |row| row.get(0))?;
-            self.newly_capped.push(id);
-        }
-        Ok(())
+/// Keeps a session below `limit`, what one may have on disk: what came after its beginning goes, oldest first.
+pub(crate) fn enforce_cap(
+    transaction: &Transaction<'_>,
+    num: SessionNum,
+    limit: Option<u64>,
+    tail: &mut Tail,
+) -> Result<Dropped, StoreError> {
+    let (Some(limit), Some(head)) = (limit, tail.head) else {
+        return Ok(Dropped::default());
+    };
+    if tail.stored <= limit {
+        return Ok(Dropped::default());
     }
+    let cut = Cut {
+        // The row of the last truncation is the first of the next.
+        after: head.max(tail.cut.saturating_sub(1)),
+        // The newest is kept, whatever its size.
+        until: tail.seq,
+        before: None,
+        bytes_max: tail.stored - limit,
+        events_max: u64::MAX,
+    };
+    let (dropped, _) = truncate(transaction, num, cut, tail)?;
+    Ok(dropped)
 }
 
 /// What `cut` would take of a session.
-pub(super) fn measure(
+pub(crate) fn measure(
     connection: &Connection,
     num: SessionNum,
     cut: Cut,
@@ -144,7 +124,7 @@ fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Ra
         let payload = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
         let kind = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         if kind == EventKind::OutputTruncated.as_str() {
-            let earlier = serde_json::from_str(payload).map_err(reader::unreadable)?;
+            let earlier = serde_json::from_str(payload).map_err(unreadable)?;
             extend(&mut range, seq, earlier, Dropped::default(), 0);
         } else if kind == EventKind::Output.as_str() {
             let at = Timestamp::from_millis(row.get(2)?);

@@ -1,24 +1,22 @@
 //! The store's own housekeeping: sweeps, and giving back the space that they leave; all of it in small steps, between
-//! which the writer does what it is there for. With it, what is only done when somebody asks: a whole vacuum, a copy.
+//! which the writer does what it is there for. With it, what is only done when somebody asks: a whole vacuum.
 //!
-//! The steps run on the writer thread; a backup runs on the thread that asks, on a connection of its own.
+//! Runs on the writer thread. How the log is kept from copying meanwhile is the caller's to know: it passes `settle`.
 
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use rusqlite::Connection;
 
-use super::batch::Tails;
-use super::retention::{self, Pages, Pruned, Retention, Sweep};
-use super::wal::Wal;
-use super::{Answer, Done, StoreError, StoreStatus, schema};
+use super::retention::{self, Retention, Sweep};
+use super::status::StoreStatus;
+use super::tails::Tails;
 use crate::api::ApiError;
 use crate::settings::durations;
+use crate::store::connect::{Pages, pages};
+use crate::store::facts::{Answer, Chore, Done, Pruned};
+use crate::store::schema::StoreError;
 
 /// Pages that one step of the vacuum moves: about a millisecond.
 const VACUUM_PAGES: u32 = 64;
@@ -26,17 +24,8 @@ const VACUUM_PAGES: u32 = 64;
 /// Free pages are given back once there are so many, in bytes: fewer are soon used again.
 const VACUUM_FROM: u64 = 1024 * 1024;
 
-/// What somebody waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chore {
-    /// A whole sweep. Answered with [`Answer::Pruned`].
-    Prune,
-    /// The whole database written anew, without a gap. Answered with [`Answer::Vacuumed`].
-    Vacuum,
-}
-
 /// What is being done of it.
-pub(super) struct Maintenance {
+pub(crate) struct Maintenance {
     retention: Retention,
     sweep: Option<Sweep>,
     is_vacuuming: bool,
@@ -50,7 +39,7 @@ pub(super) struct Maintenance {
 }
 
 impl Maintenance {
-    pub(super) fn new(retention: Retention) -> Self {
+    pub(crate) fn new(retention: Retention) -> Self {
         Self {
             retention,
             sweep: None,
@@ -63,12 +52,12 @@ impl Maintenance {
         }
     }
 
-    pub(super) fn session_max(&self) -> Option<u64> {
+    pub(crate) fn session_max(&self) -> Option<u64> {
         self.retention.session_max
     }
 
     /// Remembers who asks.
-    pub(super) fn ask(&mut self, chore: Chore, done: Done) {
+    pub(crate) fn ask(&mut self, chore: Chore, done: Done) {
         match chore {
             // A sweep that runs may be past what has become old enough since.
             Chore::Prune => self.prunes_next.push(done),
@@ -77,7 +66,7 @@ impl Maintenance {
     }
 
     /// Tells all who wait that the store cannot be written.
-    pub(super) fn refuse(&mut self, reason: &str) {
+    pub(crate) fn refuse(&mut self, reason: &str) {
         let waiting = [&mut self.prunes, &mut self.prunes_next, &mut self.vacuums];
         for done in waiting.into_iter().flat_map(std::mem::take) {
             let reason = reason.to_owned();
@@ -87,7 +76,7 @@ impl Maintenance {
     }
 
     /// Whether there is something to do now.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.sweep.is_some()
             || self.is_vacuuming
             || !self.prunes_next.is_empty()
@@ -96,13 +85,13 @@ impl Maintenance {
     }
 
     /// When there will be, if nothing else happens.
-    pub(super) fn due(&self) -> Instant {
+    pub(crate) fn due(&self) -> Instant {
         self.next_sweep
     }
 
     /// The pages have been counted: is there anything to sweep, or to give back?
-    pub(super) fn look(&mut self, connection: &Connection) {
-        let Ok(pages) = retention::pages(connection) else {
+    pub(crate) fn look(&mut self, connection: &Connection) {
+        let Ok(pages) = pages(connection) else {
             return;
         };
         if self
@@ -122,11 +111,11 @@ impl Maintenance {
     }
 
     /// Does a little of what is to be done.
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         connection: &mut Connection,
         tails: &mut Tails,
-        wal: &mut Wal,
+        settle: &mut dyn FnMut(),
         status: &StoreStatus,
     ) {
         if status.chores_over.load(Ordering::Relaxed) {
@@ -134,7 +123,7 @@ impl Maintenance {
             self.vacuums.clear();
         }
         if let Some(done) = self.vacuums.pop() {
-            wal.settle();
+            settle();
             status.is_vacuuming.store(true, Ordering::Relaxed);
             let result = vacuum(connection);
             status.is_vacuuming.store(false, Ordering::Relaxed);
@@ -152,7 +141,7 @@ impl Maintenance {
                 status.removed();
                 self.swept(step, connection, status);
             }
-            None => self.vacuum_a_little(connection, wal),
+            None => self.vacuum_a_little(connection, settle),
         }
     }
 
@@ -182,7 +171,7 @@ impl Maintenance {
         }
         self.say_if_over(connection);
         // No new sweep, however large the store still is: what this one has left, the next would leave, too.
-        if let Ok(pages) = retention::pages(connection) {
+        if let Ok(pages) = pages(connection) {
             self.plan_vacuum(pages);
         }
         for done in self.prunes.drain(..) {
@@ -201,11 +190,11 @@ impl Maintenance {
     }
 
     /// Gives some free pages back; the last step shortens the file.
-    fn vacuum_a_little(&mut self, connection: &Connection, wal: &mut Wal) {
+    fn vacuum_a_little(&mut self, connection: &Connection, settle: &mut dyn FnMut()) {
         let is_done = incremental_vacuum(connection).and_then(|()| {
-            let left = retention::pages(connection)?.free;
+            let left = pages(connection)?.free;
             if left == 0 {
-                wal.settle();
+                settle();
                 shorten(connection)?;
             }
             Ok(left == 0)
@@ -237,65 +226,10 @@ fn shorten(connection: &Connection) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// What SQLite says: there must be room for a second database.
-pub(super) fn vacuum(connection: &Connection) -> Result<u64, StoreError> {
-    let before = retention::pages(connection)?;
+pub(crate) fn vacuum(connection: &Connection) -> Result<u64, StoreError> {
+    let before = pages(connection)?;
     connection.execute_batch("VACUUM")?;
     shorten(connection)?;
-    let after = retention::pages(connection)?;
+    let after = pages(connection)?;
     Ok(before.all.saturating_sub(after.all))
-}
-
-/// Whether every page of the database is as it must be.
-///
-/// # Errors
-/// What SQLite finds wrong, or says.
-pub(super) fn check_integrity(connection: &Connection) -> Result<(), StoreError> {
-    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    match found.as_str() {
-        "ok" => Ok(()),
-        _ => Err(StoreError::Damaged { found }),
-    }
-}
-
-/// Writes a copy of the database, as it is at this moment, to a new file of mode 0600; gives its size in bytes. Under its
-/// name it is whole: until then it is called `<name>.partial`.
-///
-/// # Errors
-/// The file is there already, or cannot be written; then nothing is left of it.
-pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
-    let connection = schema::open_for_copying(database)?;
-    let partial = copy.with_added_extension("partial");
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&partial)
-        .map_err(|err| not_copied(&partial, &err))?;
-    let written = copy_into(&connection, &partial)
-        .map_err(|err| not_copied(&partial, &err))
-        // Unlike rename(2), link(2) takes nobody's place.
-        .and_then(|bytes| match std::fs::hard_link(&partial, copy) {
-            Ok(()) => Ok(bytes),
-            Err(err) => Err(not_copied(copy, &err)),
-        });
-    let _ = std::fs::remove_file(&partial);
-    // On a full disk SQLite leaves the copy's rollback journal behind.
-    let _ = std::fs::remove_file(schema::beside(&partial, "-journal"));
-    Ok(written?)
-}
-
-/// Which file it was: the disk that is full is then not the store's.
-fn not_copied(file: &Path, err: &impl std::fmt::Display) -> io::Error {
-    io::Error::other(format!("the copy {}: {err}", file.display()))
-}
-
-fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
-    let name = copy
-        .to_str()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
-    // An empty file is one that may be written (SQLite, VACUUM INTO).
-    connection.execute("VACUUM INTO ?1", [name])?;
-    let file = OpenOptions::new().read(true).open(copy)?;
-    file.sync_all()?;
-    Ok(file.metadata()?.len())
 }

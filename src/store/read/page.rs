@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Reader, SessionNum, reader};
+use super::reader::Reader;
 use crate::api::{ApiError, EventWriter, LIST_BYTES_MAX, SessionId, SessionStatus, Timestamp};
+use crate::store::rows::{self, SessionNum};
 
 /// What a page's events may take of its body, in bytes: what follows them takes less than the rest.
 const PAGE_MAX: usize = LIST_BYTES_MAX - 100;
@@ -86,7 +87,7 @@ impl Reader {
             let session = connection
                 .prepare_cached("SELECT num, status FROM sessions WHERE id = ?1")?
                 .query_row([query.session.to_string()], |row| {
-                    Ok((SessionNum(row.get(0)?), reader::status(row, 1)?))
+                    Ok((SessionNum(row.get(0)?), rows::status(row, 1)?))
                 })
                 .optional()?;
             session

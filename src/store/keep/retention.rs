@@ -2,14 +2,17 @@
 //! one. Records and all other events stay.
 //!
 //! Runs on the writer thread in small steps between two batches, or in the CLI's process while no daemon runs. A step
-//! is a transaction of its own; what it takes away, [`super::truncate`] does.
+//! is a transaction of its own; what it takes away, [`super::truncation`] does.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::batch::{Batch, Tails};
-use super::truncate::{self, Cut, Dropped};
-use super::{SessionNum, StoreError};
+use super::tails::{Tail, Tails};
+use super::truncation::{self, Cut};
 use crate::api::Timestamp;
+use crate::store::connect::pages;
+use crate::store::facts::Pruned;
+use crate::store::rows::SessionNum;
+use crate::store::schema::StoreError;
 
 /// What one step takes at most, in bytes on disk and in events: some milliseconds.
 const STEP_BYTES: u64 = 2 * 1024 * 1024;
@@ -38,15 +41,6 @@ impl Default for Retention {
     }
 }
 
-/// What a sweep took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Sessions that have lost output.
-    pub sessions: u64,
-    /// The output.
-    pub dropped: Dropped,
-}
-
 /// Why output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
@@ -67,7 +61,7 @@ struct Candidate {
 
 /// One pass over the ended sessions: first by age, then, if the store is too large, by size.
 #[derive(Debug)]
-pub(super) struct Sweep {
+pub(crate) struct Sweep {
     retention: Retention,
     why: Why,
     /// The session that is being worked on, and how far.
@@ -77,7 +71,7 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    pub(super) fn new(retention: Retention) -> Self {
+    pub(crate) fn new(retention: Retention) -> Self {
         Self {
             retention,
             // Nothing is older than the beginning of time.
@@ -93,7 +87,7 @@ impl Sweep {
     }
 
     /// Takes a little away; what it came to in all, once there is nothing more to do.
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         connection: &mut Connection,
         tails: &mut Tails,
@@ -116,9 +110,11 @@ impl Sweep {
             events_max: STEP_EVENTS,
             ..self.why.cut(candidate, after)
         };
-        let mut batch = Batch::begin(connection, tails, None)?;
-        let (dropped, through) = batch.truncate(candidate.num, cut)?;
-        batch.commit(&mut [])?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut tail = Tail::read(&transaction, candidate.num)?;
+        let (dropped, through) = truncation::truncate(&transaction, candidate.num, cut, &mut tail)?;
+        tail.write(&transaction, candidate.num)?;
+        transaction.commit()?;
         tails.remove(&candidate.num);
         if through == 0 {
             self.next(connection, Some(candidate))?;
@@ -174,7 +170,7 @@ impl Why {
 }
 
 /// What a sweep would take, without taking it.
-pub(super) fn preview(connection: &Connection, retention: Retention) -> Result<Pruned, StoreError> {
+pub(crate) fn preview(connection: &Connection, retention: Retention) -> Result<Pruned, StoreError> {
     let mut pruned = Pruned::default();
     let mut aged = Vec::new();
     let mut freed_by_age = 0;
@@ -183,7 +179,7 @@ pub(super) fn preview(connection: &Connection, retention: Retention) -> Result<P
         let mut last = None;
         while let Some(candidate) = candidate_after(connection, why, last)? {
             let (dropped, freed) =
-                truncate::measure(connection, candidate.num, why.cut(candidate, 0))?;
+                truncation::measure(connection, candidate.num, why.cut(candidate, 0))?;
             pruned.dropped += dropped;
             pruned.sessions += u64::from(dropped.events > 0);
             freed_by_age += freed;
@@ -211,7 +207,7 @@ pub(super) fn preview(connection: &Connection, retention: Retention) -> Result<P
             bytes_max: excess,
             ..Why::Size.cut(candidate, 0)
         };
-        let (dropped, freed) = truncate::measure(connection, candidate.num, cut)?;
+        let (dropped, freed) = truncation::measure(connection, candidate.num, cut)?;
         pruned.dropped += dropped;
         pruned.sessions += u64::from(dropped.events > 0);
         excess = excess.saturating_sub(freed);
@@ -252,7 +248,7 @@ fn candidate_after(
 }
 
 /// Whether the store is larger than it may be.
-pub(super) fn is_over(connection: &Connection, retention: &Retention) -> Result<bool, StoreError> {
+pub(crate) fn is_over(connection: &Connection, retention: &Retention) -> Result<bool, StoreError> {
     let used = pages(connection)?.used();
     Ok(retention.store_max.is_some_and(|limit| used > limit))
 }
@@ -265,29 +261,4 @@ fn excess(connection: &Connection, retention: &Retention) -> Result<u64, StoreEr
     };
     let goal = limit - limit / 16;
     Ok(pages(connection)?.used().saturating_sub(goal))
-}
-
-/// The pages of the database, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pages {
-    /// All of the file's.
-    pub all: u64,
-    /// Those that hold nothing.
-    pub free: u64,
-}
-
-impl Pages {
-    pub(super) fn used(self) -> u64 {
-        self.all.saturating_sub(self.free)
-    }
-}
-
-/// As this connection's last transaction left them.
-pub(super) fn pages(connection: &Connection) -> Result<Pages, StoreError> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-    let size = pragma("page_size")?;
-    Ok(Pages {
-        all: pragma("page_count")? * size,
-        free: pragma("freelist_count")? * size,
-    })
 }

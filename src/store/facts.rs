@@ -1,43 +1,18 @@
-//! What the writer can be asked to do, and what it answers.
+//! What is told to the writer and asked of it, and what it answers. Plain data, for every thread.
 //!
 //! A [`Request`] is somebody's wish: while the store cannot be written it is refused at once. A [`Fact`] has
 //! happened already: it is kept, in order, until it is on disk.
 
-use std::fmt;
+use std::ops::AddAssign;
 
-use rusqlite::Connection;
-
-use super::StoreError;
-use super::retention::Pruned;
+use super::rows::SessionNum;
 use crate::api::{
     ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
     Visibility,
 };
 use crate::settings::durations;
 
-const IDEMPOTENCY_MILLIS: i64 = durations::IDEMPOTENCY.as_millis() as i64;
-
-/// A session's number: its row's key, and the upper half of its events' keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionNum(pub(super) i64);
-
-impl SessionNum {
-    /// The key of this session's event `seq`.
-    pub(super) fn key(self, seq: u64) -> i64 {
-        (self.0 << 32) | seq.min(u64::from(u32::MAX)) as i64
-    }
-
-    /// The seq in an event's key, whosever it is.
-    pub(super) fn seq_in(key: i64) -> u64 {
-        key as u64 & u64::from(u32::MAX)
-    }
-}
-
-impl fmt::Display for SessionNum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub(super) const IDEMPOTENCY_MILLIS: i64 = durations::IDEMPOTENCY.as_millis() as i64;
 
 /// An event that has no seq yet: the writer gives it one when it stores it.
 #[derive(Debug)]
@@ -188,6 +163,40 @@ impl Fact {
     }
 }
 
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chore {
+    /// A whole sweep. Answered with [`Answer::Pruned`].
+    Prune,
+    /// The whole database written anew, without a gap. Answered with [`Answer::Vacuumed`].
+    Vacuum,
+}
+
+/// What has been taken away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Output events.
+    pub events: u64,
+    /// What the harnesses had written in them, in bytes.
+    pub bytes: u64,
+}
+
+impl AddAssign for Dropped {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What a sweep took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Sessions that have lost output.
+    pub sessions: u64,
+    /// The output.
+    pub dropped: Dropped,
+}
+
 /// What was committed.
 #[derive(Debug)]
 pub enum Answer {
@@ -255,25 +264,4 @@ impl IdempotencyKey {
             expires_at,
         }
     }
-}
-
-/// Drops the keys that hold no longer, and gives the others.
-pub(super) fn live_idempotency_keys(
-    connection: &Connection,
-) -> Result<Vec<IdempotencyKey>, StoreError> {
-    let oldest = Timestamp::now().as_millis() - IDEMPOTENCY_MILLIS;
-    connection.execute("DELETE FROM idempotency WHERE created_at < ?1", [oldest])?;
-    let mut statement = connection.prepare(
-        "SELECT key, fingerprint, sessions.id, idempotency.created_at
-         FROM idempotency JOIN sessions ON sessions.num = idempotency.session",
-    )?;
-    let rows = statement.query_map([], |row| {
-        Ok(IdempotencyKey {
-            key: row.get(0)?,
-            fingerprint: row.get(1)?,
-            session: super::reader::parsed(row, 2)?,
-            expires_at: Timestamp::from_millis(row.get::<_, i64>(3)? + IDEMPOTENCY_MILLIS),
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

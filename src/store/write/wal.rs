@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
 
-use super::{StoreError, schema};
+use crate::store::connect::open_for_checkpoints;
+use crate::store::schema::{StoreError, pragma};
 use crate::sys;
 
 /// From here on the log is copied, in bytes.
@@ -33,7 +34,7 @@ const REST_MAX: u64 = 1024 * 1024;
 const ROUNDS_MAX: usize = 6;
 
 /// The log, to the writer.
-pub(super) struct Wal {
+pub(crate) struct Wal {
     /// Of the log, as of the last commit.
     pages: Arc<AtomicU64>,
     page_bytes: u64,
@@ -53,7 +54,7 @@ impl Wal {
     ///
     /// # Errors
     /// What SQLite says, or no thread is to be had.
-    pub(super) fn tend(connection: &mut Connection, path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn tend(connection: &mut Connection, path: &Path) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicU64::new(0));
         let length = Arc::clone(&pages);
         // In the place of SQLite's own hook, which is what copies there (SQLite, PRAGMA wal_autocheckpoint).
@@ -61,12 +62,12 @@ impl Wal {
             length.store(u64::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
-        let page_bytes: i64 = schema::pragma(connection, "page_size")?;
+        let page_bytes: i64 = pragma(connection, "page_size")?;
         let page_bytes = page_bytes.max(1).unsigned_abs();
         let (asks, inbox) = bounded(1);
         let (done, copied) = bounded(1);
         let copier = Copier {
-            connection: schema::open_for_checkpoints(path)?,
+            connection: open_for_checkpoints(path)?,
             database: ManuallyDrop::new(File::open(path)?),
             pages: Arc::clone(&pages),
             rest_max: REST_MAX / page_bytes,
@@ -84,7 +85,7 @@ impl Wal {
     }
 
     /// Has the thread begin, or does the rest. Called after each commit, and when the thread has done its part.
-    pub(super) fn look(&mut self, connection: &Connection) {
+    pub(crate) fn look(&mut self, connection: &Connection) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.seen {
             self.copy_at = self.pages_of(COPY_FROM);
@@ -104,12 +105,12 @@ impl Wal {
     }
 
     /// Whether more comes in than the disk takes.
-    pub(super) fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         self.is_copying && self.has_grown_by(GROWTH_LATE)
     }
 
     /// Readable when the thread has done its part.
-    pub(super) fn copied(&self) -> &Receiver<()> {
+    pub(crate) fn copied(&self) -> &Receiver<()> {
         &self.copied
     }
 
@@ -122,14 +123,14 @@ impl Wal {
     }
 
     /// Waits until the thread copies nothing: only one can at a time, and SQLite lets nobody wait for that.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if std::mem::take(&mut self.is_copying) {
             let _ = self.copied.recv();
         }
     }
 
     /// Ends the thread, when it has finished what it does.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.settle();
         drop(self.asks);
         // Nothing is sent any more: the thread's end disconnects.

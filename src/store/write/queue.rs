@@ -3,6 +3,7 @@
 //! Sending never blocks. Output is read from a pipe only with a [`Reservation`]; requests are bounded by the
 //! connections that wait for them; other facts are a handful per session.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,16 +11,18 @@ use crossbeam_channel::Sender;
 
 use super::backlog::Pending;
 use super::budget::{Budget, Reservation, Share};
-use super::{Chore, Done, Fact, NewEvent, Request, SessionNum, StoreStatus, Unwritten};
 use crate::api::{ApiError, EventWriterHealth, StorageHealth, Timestamp, WriterState};
 use crate::settings::durations;
+use crate::store::facts::{Chore, Done, Fact, NewEvent, Request};
+use crate::store::keep::status::{StoreStatus, Waiting};
+use crate::store::rows::SessionNum;
 use crate::sys::Wake;
 
 /// Bytes that may wait for the writer before harnesses are held back.
 const CAPACITY: usize = 8 * 1024 * 1024;
 
 /// One thing for the writer to do.
-pub(super) enum Item {
+pub(crate) enum Item {
     /// Somebody waits for it.
     Request(Request, Done),
     /// It has happened.
@@ -34,6 +37,15 @@ pub(super) enum Item {
     Stop,
 }
 
+/// What a writer that could not end in time still held.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// By session.
+    pub sessions: HashMap<SessionNum, Waiting>,
+    /// What the last attempt failed with, if it failed rather than hung.
+    pub reason: Option<String>,
+}
+
 /// The writer's queue; every thread that has something to store holds a clone.
 #[derive(Clone)]
 pub struct WriteQueue {
@@ -43,7 +55,7 @@ pub struct WriteQueue {
 }
 
 impl WriteQueue {
-    pub(super) fn new(items: Sender<Item>, status: Arc<StoreStatus>) -> Self {
+    pub(crate) fn new(items: Sender<Item>, status: Arc<StoreStatus>) -> Self {
         Self {
             items,
             budget: Budget::new(CAPACITY),
@@ -114,7 +126,7 @@ impl WriteQueue {
         self.status.chores_over.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.send(Item::Stop);
     }
 
@@ -145,7 +157,7 @@ impl WriteQueue {
     }
 
     /// What waits for a commit, and why it does.
-    pub(super) fn unwritten(&self) -> Unwritten {
+    pub(crate) fn unwritten(&self) -> Unwritten {
         Unwritten {
             sessions: self.status.waiting(),
             reason: self.status.failure(),

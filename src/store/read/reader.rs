@@ -2,37 +2,28 @@
 //! neither the writer nor the state thread, and is over before its answer is sent.
 
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Pruned, Retention, SessionNum, StoreError, StoreStatus, maintain, retention, schema};
 use crate::api::{
-    ApiError, Event, EventId, LIST_BYTES_MAX, SessionCost, SessionId, SessionRecord, SessionStatus,
-    Timestamp, Visibility, Word,
+    ApiError, Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, Timestamp, Word,
 };
 use crate::observe::metrics::SessionTally;
+use crate::store::facts::Pruned;
+use crate::store::keep::retention::{self, Retention};
+use crate::store::keep::status::StoreStatus;
+use crate::store::rows::{
+    SESSION_BY_ID, SESSION_LIST, SessionNum, session_row, status, unreadable,
+};
+use crate::store::schema::StoreError;
+use crate::store::{backup, connect};
 
 /// Connections that read at the same time. A read takes well under a millisecond, and the machines that this
 /// runs on have a few cores.
 const CONNECTIONS: usize = 4;
-
-macro_rules! session_columns {
-    () => {
-        "SELECT num, id, project_root, cwd, harness, title, status, exit_code, signal, archived_at, \
-         created_at, updated_at, conversation_id, familiar_id, labels, visibility, external, \
-         transcript_path, launch_mode, model, pid, last_seq, started_at, ended_at, \
-         cpu_ms, peak_rss_bytes, stdout_bytes, stdout_lines, stderr_bytes, stderr_lines FROM sessions "
-    };
-}
-
-pub(super) const SESSION_BY_ID: &str = concat!(session_columns!(), "WHERE id = ?1");
-const SESSION_LIST: &str = concat!(session_columns!(), "WHERE num < ?1");
-pub(super) const SESSION_BY_NUM: &str = concat!(session_columns!(), "WHERE num = ?1");
 
 /// The query for a list of sessions. Its `?1` is always the position to begin below, `?2` the limit.
 fn list_query(query: &SessionQuery) -> String {
@@ -72,9 +63,9 @@ pub struct Reader {
     path: Arc<Path>,
     retention: Retention,
     /// What the writer says of itself.
-    pub(super) status: Arc<StoreStatus>,
+    pub(crate) status: Arc<StoreStatus>,
     /// Pages that have been read ahead.
-    pub(super) ahead: Arc<AtomicUsize>,
+    pub(crate) ahead: Arc<AtomicUsize>,
 }
 
 /// A connection on loan; it goes back also when the reading thread panics.
@@ -93,14 +84,14 @@ impl Drop for Loan<'_> {
 }
 
 impl Reader {
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         retention: Retention,
         status: Arc<StoreStatus>,
     ) -> Result<Self, StoreError> {
         let (give, take) = bounded(CONNECTIONS);
         // Cannot fail: the channel has room for all, and its receiver is at hand.
-        let _ = give.send(schema::open_for_reading(path)?);
+        let _ = give.send(connect::open_for_reading(path)?);
         Ok(Self {
             take,
             give,
@@ -112,7 +103,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ApiError> {
@@ -138,7 +129,7 @@ impl Reader {
             .opened
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_another);
         if counted.is_ok() {
-            match schema::open_for_reading(&self.path) {
+            match connect::open_for_reading(&self.path) {
                 Ok(connection) => return Some(connection),
                 // No descriptor is left, perhaps: those that are open go on.
                 Err(_) => self.opened.fetch_sub(1, Ordering::Relaxed),
@@ -230,7 +221,7 @@ impl Reader {
     /// # Errors
     /// [`ApiError::StoreUnavailable`] with the first thing that is wrong.
     pub fn check_integrity(&self) -> Result<(), ApiError> {
-        self.read_long(maintain::check_integrity)
+        self.read_long(backup::check_integrity)
     }
 
     /// Writes a copy of the database, as it is at this moment, to the new file `copy`; its size in bytes.
@@ -238,7 +229,7 @@ impl Reader {
     /// # Errors
     /// [`ApiError::StoreUnavailable`] if it cannot be read, or the copy not be written.
     pub fn backup(&self, copy: &Path) -> Result<u64, ApiError> {
-        Ok(maintain::backup(&self.path, copy)?)
+        Ok(backup::backup(&self.path, copy)?)
     }
 
     /// A read that can take long has a connection of its own: the pool's are for those that do not.
@@ -246,7 +237,7 @@ impl Reader {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, ApiError> {
-        let connection = schema::open_for_copying(&self.path)?;
+        let connection = connect::open_for_copying(&self.path)?;
         Ok(query(&connection)?)
     }
 
@@ -311,72 +302,4 @@ fn newest(
     }
     events.reverse();
     Ok((events, is_all))
-}
-
-/// A row of the session queries as what it stands for.
-pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, SessionRecord)> {
-    let time = |column| row.get::<_, i64>(column).map(Timestamp::from_millis);
-    let time_if_any = |column| {
-        row.get::<_, Option<i64>>(column)
-            .map(|at| at.map(Timestamp::from_millis))
-    };
-    let labels: String = row.get(14)?;
-    let visibility: String = row.get(15)?;
-    let record = SessionRecord {
-        id: parsed(row, 1)?,
-        project_root: row.get(2)?,
-        cwd: row.get(3)?,
-        harness: row.get(4)?,
-        title: row.get(5)?,
-        status: status(row, 6)?,
-        exit_code: row.get(7)?,
-        signal: row.get(8)?,
-        archived_at: time_if_any(9)?,
-        created_at: time(10)?,
-        updated_at: time(11)?,
-        conversation_id: row.get(12)?,
-        familiar_id: row.get(13)?,
-        execution_binding: None,
-        labels: serde_json::from_str(&labels).map_err(unreadable)?,
-        visibility: Visibility::parse(&visibility).unwrap_or_default(),
-        external: row.get(16)?,
-        transcript_path: row.get(17)?,
-        launch_mode: row.get::<_, Option<String>>(18)?.map(Word::read),
-        model: row.get(19)?,
-        pid: row.get(20)?,
-        last_seq: row.get(21)?,
-        cost: SessionCost {
-            started_at: time_if_any(22)?,
-            ended_at: time_if_any(23)?,
-            cpu_ms: row.get(24)?,
-            peak_rss_bytes: row.get(25)?,
-            stdout_bytes: row.get(26)?,
-            stdout_lines: row.get(27)?,
-            stderr_bytes: row.get(28)?,
-            stderr_lines: row.get(29)?,
-        },
-    };
-    Ok((SessionNum(row.get(0)?), record))
-}
-
-pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionStatus> {
-    let word: String = row.get(column)?;
-    SessionStatus::parse(&word).ok_or_else(|| unreadable(format!("unknown status {word}")))
-}
-
-/// A column of text as what it stands for.
-pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
-where
-    T: FromStr,
-    T::Err: ToString,
-{
-    let text: String = row.get(column)?;
-    text.parse()
-        .map_err(|err: T::Err| unreadable(err.to_string()))
-}
-
-pub(super) fn unreadable(
-    err: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, err.into())
 }

@@ -4,7 +4,7 @@
 //! While the store cannot be written, facts are kept in order and tried again, and requests are refused. It
 //! knows rows and transactions; the processes behind them are none of its business.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,16 +15,19 @@ use log::{error, info, warn};
 use rusqlite::Connection;
 
 use super::backlog::{Backlog, Work};
-use super::batch::{Batch, Outcome, Tails};
-use super::maintain::Maintenance;
-use super::queue::Item;
+use super::batch::{Batch, Outcome};
+use super::queue::{Item, Unwritten, WriteQueue};
 use super::wal::Wal;
-use super::{
-    Fact, Followers, NewEvent, Retention, SessionNum, StoreError, StoreStatus, Waiting, WriteQueue,
-};
 use crate::api::Payload;
 use crate::observe::metrics::METRICS;
 use crate::settings::durations;
+use crate::store::facts::{Fact, NewEvent};
+use crate::store::keep::maintenance::Maintenance;
+use crate::store::keep::retention::Retention;
+use crate::store::keep::status::StoreStatus;
+use crate::store::keep::tails::Tails;
+use crate::store::read::followers::Followers;
+use crate::store::schema::StoreError;
 use crate::sys;
 
 /// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and little enough that what
@@ -40,17 +43,8 @@ pub struct Writer {
     stopped: Receiver<()>,
 }
 
-/// What a writer that could not end in time still held.
-#[derive(Debug)]
-pub struct Unwritten {
-    /// By session.
-    pub sessions: HashMap<SessionNum, Waiting>,
-    /// What the last attempt failed with, if it failed rather than hung.
-    pub reason: Option<String>,
-}
-
 impl Writer {
-    pub(super) fn start(
+    pub(crate) fn start(
         path: &Path,
         mut connection: Connection,
         status: Arc<StoreStatus>,
@@ -117,17 +111,6 @@ impl Writer {
     }
 }
 
-/// Commits `facts` without a writer thread.
-pub(super) fn commit_now(connection: &mut Connection, facts: Vec<Fact>) -> Result<(), StoreError> {
-    let mut tails = Tails::new();
-    let mut batch = Batch::begin(connection, &mut tails, None)?;
-    for fact in &facts {
-        batch.fact(fact)?;
-    }
-    batch.commit(&mut [])?;
-    Ok(())
-}
-
 struct Thread {
     connection: Connection,
     wal: Wal,
@@ -168,8 +151,9 @@ impl Thread {
             // Also when there is always more to write: it is then that the store grows.
             if self.maintenance.is_busy() {
                 let (connection, tails) = (&mut self.connection, &mut self.tails);
-                let wal = &mut self.wal;
-                self.maintenance.step(connection, tails, wal, &self.status);
+                let settle = &mut || self.wal.settle();
+                self.maintenance
+                    .step(connection, tails, settle, &self.status);
             }
         }
     }

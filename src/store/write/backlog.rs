@@ -6,11 +6,12 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::budget::{Reservation, Share};
-use super::{Done, Fact, Request, SessionNum};
 use crate::api::ApiError;
+use crate::store::facts::{Done, Fact, Request};
+use crate::store::rows::SessionNum;
 
 /// A fact that waits for its commit.
-pub(super) struct Pending {
+pub(crate) struct Pending {
     pub fact: Fact,
     pub done: Option<Done>,
     /// Gives its bytes back to the harnesses when the fact is on disk.
@@ -19,23 +20,23 @@ pub(super) struct Pending {
 
 /// What goes into one transaction, in this order: a request that follows on a session's facts finds them there.
 #[derive(Default)]
-pub(super) struct Work {
+pub(crate) struct Work {
     pub facts: Vec<Pending>,
     pub requests: Vec<(Request, Done)>,
     bytes: usize,
 }
 
 impl Work {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.facts.is_empty() && self.requests.is_empty()
     }
 
-    pub(super) fn facts(&self) -> impl Iterator<Item = &Fact> {
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &Fact> {
         self.facts.iter().map(|pending| &pending.fact)
     }
 
     /// Facts are kept; what somebody wishes is refused.
-    pub(super) fn refuse_requests(&mut self, reason: &str) {
+    pub(crate) fn refuse_requests(&mut self, reason: &str) {
         for (_, done) in self.requests.drain(..) {
             done(Err(ApiError::StoreUnavailable {
                 reason: reason.to_owned(),
@@ -46,7 +47,7 @@ impl Work {
 
 /// What is in no transaction yet.
 #[derive(Default)]
-pub(super) struct Backlog {
+pub(crate) struct Backlog {
     requests: Vec<(Request, Done)>,
     lanes: HashMap<SessionNum, VecDeque<Pending>>,
     /// The sessions that have a lane, the next first.
@@ -54,15 +55,15 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.turns.is_empty()
     }
 
-    pub(super) fn add_request(&mut self, request: Request, done: Done) {
+    pub(crate) fn add_request(&mut self, request: Request, done: Done) {
         self.requests.push((request, done));
     }
 
-    pub(super) fn add_fact(&mut self, pending: Pending) {
+    pub(crate) fn add_fact(&mut self, pending: Pending) {
         let num = pending.fact.num();
         let turns = &mut self.turns;
         let lane = self.lanes.entry(num).or_insert_with(|| {
@@ -73,7 +74,7 @@ impl Backlog {
     }
 
     /// Moves all requests to `work`, and facts, one of each session in turn, until it holds `most` bytes of them.
-    pub(super) fn move_to(&mut self, work: &mut Work, most: usize) {
+    pub(crate) fn move_to(&mut self, work: &mut Work, most: usize) {
         while work.bytes < most
             && let Some(num) = self.turns.pop_front()
         {
@@ -94,7 +95,7 @@ impl Backlog {
     }
 
     /// Moves all requests to `work`, and the facts of sessions that say little.
-    pub(super) fn move_quiet_to(&mut self, work: &mut Work) {
+    pub(crate) fn move_quiet_to(&mut self, work: &mut Work) {
         let lanes = &mut self.lanes;
         self.turns.retain(|num| {
             let is_quiet = lanes

@@ -8,11 +8,10 @@ use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
-use super::inspect::{is_interrupt, open, until};
-use super::reader::{SESSION_BY_NUM, session_row};
-use super::schema::pragma;
 use crate::api::{SessionRecord, Timestamp};
+use crate::store::connect::{is_interrupt, open_to_look, until};
+use crate::store::rows::{SESSION_BY_NUM, session_row};
+use crate::store::schema::{StoreError, pragma};
 
 /// Events of one session that are listed, the newest ones.
 const EVENTS_LISTED: usize = 500;
@@ -82,12 +81,12 @@ pub struct SessionOutline {
     pub events: Vec<EventOutline>,
 }
 
-/// Counts what the database at `path` holds, until `deadline`. For `is_alone` see [`super::inspect()`].
+/// Counts what the database at `path` holds, until `deadline`. For `is_alone` see [`crate::store::inspect()`].
 ///
 /// # Errors
 /// What SQLite says.
 pub fn survey(path: &Path, deadline: Instant, is_alone: bool) -> Result<Survey, StoreError> {
-    let connection = open(path, is_alone)?;
+    let connection = open_to_look(path, is_alone)?;
     let (survey, events) = until(&connection, deadline, || {
         let survey = count_sessions(&connection)?;
         let events = groups(
@@ -145,7 +144,7 @@ pub fn outline(
     is_alone: bool,
     prefix: &str,
 ) -> Result<Option<SessionOutline>, StoreError> {
-    let connection = open(path, is_alone)?;
+    let connection = open_to_look(path, is_alone)?;
     until(&connection, deadline, || {
         // Every id is made of characters below `~`.
         let range = params![prefix, format!("{prefix}~")];
@@ -210,7 +209,7 @@ fn groups(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::open_for_writing;
+    use crate::store::connect::open_for_writing;
 
     /// A database with two sessions, the first of which has so many events; it looks at it, and removes it.
     fn with_database<T>(name: &str, events: u64, look: impl FnOnce(&Path) -> T) -> T {

@@ -22,7 +22,7 @@ pub struct Budget {
 
 impl Budget {
     /// A budget of `capacity` bytes.
-    pub(super) fn new(capacity: usize) -> Arc<Self> {
+    pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             capacity,
             used: AtomicUsize::new(0),
@@ -31,21 +31,21 @@ impl Budget {
         })
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    pub(super) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
     /// How many harness threads wait for room.
-    pub(super) fn held_back(&self) -> usize {
+    pub(crate) fn held_back(&self) -> usize {
         self.held_count.load(Ordering::Relaxed)
     }
 
     /// The share of one harness, which is woken by `waiter`.
-    pub(super) fn share(self: &Arc<Self>, waiter: Arc<Wake>) -> Share {
+    pub(crate) fn share(self: &Arc<Self>, waiter: Arc<Wake>) -> Share {
         Share {
             budget: Arc::clone(self),
             waiter,
@@ -74,7 +74,7 @@ impl Budget {
     }
 
     /// Reserves `bytes` whatever is in use: for what is small and has happened already.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
         self.used.fetch_add(bytes, Ordering::SeqCst);
         Reservation {
             budget: Arc::clone(self),

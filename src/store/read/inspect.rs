@@ -3,16 +3,13 @@
 //! Runs in the CLI's process, with a daemon beside it or without one. It only reads, for a bounded time, and knows
 //! nothing of who asks.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::Connection;
 
-use super::StoreError;
-use super::schema::{VERSION, known_version, open_for_reading};
-use crate::settings::durations;
+use crate::store::connect::{is_interrupt, open_to_look, until};
+use crate::store::schema::{StoreError, VERSION, known_version};
 
 /// What was found in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,23 +39,13 @@ pub enum Integrity {
 /// # Errors
 /// [`StoreError::Foreign`], [`StoreError::Newer`], or what SQLite says.
 pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspection, StoreError> {
-    let connection = open(path, is_alone)?;
+    let connection = open_to_look(path, is_alone)?;
     let schema = known_version(&connection)?;
     Ok(Inspection {
         schema,
         known_schema: VERSION as i64,
         integrity: quick_check(&connection, deadline)?,
     })
-}
-
-/// A connection to look with.
-pub(super) fn open(path: &Path, is_alone: bool) -> Result<Connection, StoreError> {
-    let connection = match is_alone {
-        true => open_immutable(path)?,
-        false => open_for_reading(path)?,
-    };
-    connection.busy_timeout(durations::INSPECT_LOCK)?;
-    Ok(connection)
 }
 
 /// What `quick_check` says by `deadline`. It ends with the first thing that it finds.
@@ -74,53 +61,12 @@ fn quick_check(connection: &Connection, deadline: Instant) -> rusqlite::Result<I
     }
 }
 
-/// Does `work` with `connection`, whose statements are interrupted from `deadline` on.
-pub(super) fn until<T>(connection: &Connection, deadline: Instant, work: impl FnOnce() -> T) -> T {
-    let (done, is_done) = bounded::<()>(0);
-    let interrupt = connection.get_interrupt_handle();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut next = deadline;
-            // A disconnect is the end of the work. An interrupt that comes before the statement has begun is lost
-            // (SQLite, sqlite3_interrupt): it is sent again.
-            while is_done.recv_deadline(next) == Err(RecvTimeoutError::Timeout) {
-                interrupt.interrupt();
-                next = Instant::now() + durations::INTERRUPT_AGAIN;
-            }
-        });
-        let result = work();
-        drop(done);
-        result
-    })
-}
-
-/// Whether a statement was ended by [`until`].
-pub(super) fn is_interrupt(err: &rusqlite::Error) -> bool {
-    err.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
-}
-
-/// A connection that takes no lock and writes no file (SQLite, "URI Filenames", `immutable`).
-fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
-    let mut uri = String::from("file:");
-    for &byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
-                uri.push(byte.into());
-            }
-            _ => uri.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    uri.push_str("?immutable=1");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(uri, flags)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::open_for_writing;
+
+    use crate::settings::durations;
+    use crate::store::connect::open_for_writing;
 
     /// A database of our own in a directory of the test's, with so many events in it; it looks at it, and removes it.
     fn inspected(name: &str, events: u64, deadline: Instant, is_alone: bool) -> Integrity {

@@ -1,0 +1,68 @@
+//! Copies of the whole database, and the check that reads all of it.
+//!
+//! Runs on the thread that asks, on a connection of its own, beside the writer. It knows neither sessions nor events.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::connect::open_for_copying;
+use super::schema::{StoreError, beside};
+
+/// Whether every page of the database is as it must be.
+///
+/// # Errors
+/// What SQLite finds wrong, or says.
+pub(super) fn check_integrity(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    match found.as_str() {
+        "ok" => Ok(()),
+        _ => Err(StoreError::Damaged { found }),
+    }
+}
+
+/// Writes a copy of the database, as it is at this moment, to a new file of mode 0600; gives its size in bytes. Under its
+/// name it is whole: until then it is called `<name>.partial`.
+///
+/// # Errors
+/// The file is there already, or cannot be written; then nothing is left of it.
+pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
+    let connection = open_for_copying(database)?;
+    let partial = copy.with_added_extension("partial");
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&partial)
+        .map_err(|err| not_copied(&partial, &err))?;
+    let written = copy_into(&connection, &partial)
+        .map_err(|err| not_copied(&partial, &err))
+        // Unlike rename(2), link(2) takes nobody's place.
+        .and_then(|bytes| match std::fs::hard_link(&partial, copy) {
+            Ok(()) => Ok(bytes),
+            Err(err) => Err(not_copied(copy, &err)),
+        });
+    let _ = std::fs::remove_file(&partial);
+    // On a full disk SQLite leaves the copy's rollback journal behind.
+    let _ = std::fs::remove_file(beside(&partial, "-journal"));
+    Ok(written?)
+}
+
+/// Which file it was: the disk that is full is then not the store's.
+fn not_copied(file: &Path, err: &impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("the copy {}: {err}", file.display()))
+}
+
+fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
+    let name = copy
+        .to_str()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
+    // An empty file is one that may be written (SQLite, VACUUM INTO).
+    connection.execute("VACUUM INTO ?1", [name])?;
+    let file = OpenOptions::new().read(true).open(copy)?;
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
+}

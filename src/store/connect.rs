@@ -1,0 +1,154 @@
+//! Connections to the database: one that writes, others that read, copy the log, or look from outside.
+//!
+//! Runs on the thread that opens one. It knows how a connection is set up, and nothing of what is done with it.
+
+use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::schema::{PAGE_BYTES, StoreError, known_version, migrate};
+use crate::settings::durations;
+
+/// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version.
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    // SQLite would create the file with mode 0644; the -wal and -shm take their mode from it.
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    let version = known_version(&connection)?;
+    if version == 0 {
+        // Only before the first table has this an effect (SQLite, PRAGMA page_size and auto_vacuum).
+        connection.execute_batch(&format!(
+            "PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL"
+        ))?;
+    }
+    // In WAL mode NORMAL syncs at checkpoints only: a commit survives the death of this process, since its
+    // bytes are the kernel's; a power loss can cost the last commits, never the database's integrity.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = NORMAL;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -2000;
+         PRAGMA foreign_keys = ON;",
+    )?;
+    connection.busy_timeout(durations::STORE_LOCK)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
+    Ok(connection)
+}
+
+/// A connection that can only read, and sees the last commit of whoever writes.
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.execute_batch("PRAGMA cache_size = -512; PRAGMA query_only = ON;")?;
+    connection.set_prepared_statement_cache_capacity(16);
+    Ok(connection)
+}
+
+/// A connection that copies the log into the database.
+pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
+    Ok(connection)
+}
+
+/// A connection for one long read, without the readers' bounds.
+pub(super) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(durations::STORE_LOCK)?;
+    Ok(connection)
+}
+
+/// A connection to look with.
+pub(super) fn open_to_look(path: &Path, is_alone: bool) -> Result<Connection, StoreError> {
+    let connection = match is_alone {
+        true => open_immutable(path)?,
+        false => open_for_reading(path)?,
+    };
+    connection.busy_timeout(durations::INSPECT_LOCK)?;
+    Ok(connection)
+}
+
+/// A connection that takes no lock and writes no file (SQLite, "URI Filenames", `immutable`).
+fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(byte.into());
+            }
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
+}
+
+/// Does `work` with `connection`, whose statements are interrupted from `deadline` on.
+pub(super) fn until<T>(connection: &Connection, deadline: Instant, work: impl FnOnce() -> T) -> T {
+    let (done, is_done) = bounded::<()>(0);
+    let interrupt = connection.get_interrupt_handle();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut next = deadline;
+            // A disconnect is the end of the work. An interrupt that comes before the statement has begun is lost
+            // (SQLite, sqlite3_interrupt): it is sent again.
+            while is_done.recv_deadline(next) == Err(RecvTimeoutError::Timeout) {
+                interrupt.interrupt();
+                next = Instant::now() + durations::INTERRUPT_AGAIN;
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+/// Whether a statement was ended by [`until`].
+pub(super) fn is_interrupt(err: &rusqlite::Error) -> bool {
+    err.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
+}
+
+/// The pages of the database, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pages {
+    /// All of the file's.
+    pub all: u64,
+    /// Those that hold nothing.
+    pub free: u64,
+}
+
+impl Pages {
+    pub(super) fn used(self) -> u64 {
+        self.all.saturating_sub(self.free)
+    }
+}
+
+/// As this connection's last transaction left them.
+pub(super) fn pages(connection: &Connection) -> Result<Pages, StoreError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    let size = pragma("page_size")?;
+    Ok(Pages {
+        all: pragma("page_count")? * size,
+        free: pragma("freelist_count")? * size,
+    })
+}

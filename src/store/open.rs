@@ -1,0 +1,177 @@
+//! The store at the start: opened, and read and written before any thread of its own runs.
+//!
+//! Runs on the main thread, or in the CLI's process while no daemon runs. It knows nothing of what the sessions are.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
+use super::keep::maintenance;
+use super::keep::retention::{self, Retention};
+use super::keep::status::StoreStatus;
+use super::read::followers::Followers;
+use super::read::reader::Reader;
+use super::rows::{SessionNum, parsed};
+use super::schema::StoreError;
+use super::write::op;
+use super::write::writer::Writer;
+use super::{backup, connect};
+use crate::api::{SessionId, Timestamp};
+
+/// An opened store, before anything of it runs in a thread.
+pub struct Store {
+    path: PathBuf,
+    connection: Connection,
+    status: Arc<StoreStatus>,
+    retention: Retention,
+}
+
+/// A session that the last daemon left unfinished.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Its number.
+    pub num: SessionNum,
+    /// Its id.
+    pub id: SessionId,
+    /// Its process, if the spawn was recorded.
+    pub pid: Option<i32>,
+    /// What tells that process from a later one with the same pid.
+    pub process_mark: Option<String>,
+}
+
+impl Store {
+    /// Opens the database at `path`, creating it (mode 0600) or migrating it forward.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] for the database of a newer coven; otherwise what SQLite or the system say.
+    pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
+        let connection = connect::open_for_writing(path)?;
+        let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
+        let status = Arc::new(StoreStatus::new(path, total, &retention));
+        status.measure(&connection);
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            status,
+            retention,
+        })
+    }
+
+    /// Takes away what retention does not keep.
+    ///
+    /// # Errors
+    /// What SQLite says; what was taken until then is gone.
+    pub fn prune(&mut self) -> Result<Pruned, StoreError> {
+        let mut sweep = retention::Sweep::new(self.retention);
+        let mut tails = HashMap::new();
+        loop {
+            if let Some(pruned) = sweep.step(&mut self.connection, &mut tails)? {
+                return Ok(pruned);
+            }
+        }
+    }
+
+    /// What [`Store::prune`] would take.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn preview_prune(&self) -> Result<Pruned, StoreError> {
+        retention::preview(&self.connection, self.retention)
+    }
+
+    /// Writes the whole database anew, if it is undamaged; how many bytes that has given back.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], or what SQLite says.
+    pub fn vacuum(&self) -> Result<u64, StoreError> {
+        backup::check_integrity(&self.connection)?;
+        maintenance::vacuum(&self.connection)
+    }
+
+    /// Writes a copy of the database to the new file `copy`; its size in bytes.
+    ///
+    /// # Errors
+    /// The file is there already, or what SQLite or the system say.
+    pub fn backup(&self, copy: &Path) -> Result<u64, StoreError> {
+        backup::backup(&self.path, copy)
+    }
+
+    /// The sessions that were live when the last daemon died.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT num, id, pid, process_mark FROM sessions
+             WHERE status IN ('created', 'running') AND external = 0 ORDER BY num",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok(Unfinished {
+                num: SessionNum(row.get(0)?),
+                id: parsed(row, 1)?,
+                pid: row.get(2)?,
+                process_mark: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Commits `facts` at once, before there is a writer thread.
+    ///
+    /// # Errors
+    /// What SQLite says; nothing is committed then.
+    pub fn record(&mut self, facts: Vec<Fact>) -> Result<(), StoreError> {
+        op::commit_now(&mut self.connection, facts)
+    }
+
+    /// The idempotency keys that still hold.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn idempotency_keys(&self) -> Result<Vec<IdempotencyKey>, StoreError> {
+        live_idempotency_keys(&self.connection)
+    }
+
+    /// Starts the writer thread and opens the readers.
+    ///
+    /// # Errors
+    /// What SQLite or the system say.
+    pub fn start(self, followers: Arc<Followers>) -> Result<(Writer, Reader), StoreError> {
+        let reader = Reader::open(&self.path, self.retention, Arc::clone(&self.status))?;
+        let writer = Writer::start(
+            &self.path,
+            self.connection,
+            self.status,
+            followers,
+            self.retention,
+        )?;
+        Ok((writer, reader))
+    }
+
+    /// What health shows of the store.
+    pub fn status(&self) -> Arc<StoreStatus> {
+        Arc::clone(&self.status)
+    }
+}
+
+/// Drops the keys that hold no longer, and gives the others.
+fn live_idempotency_keys(connection: &Connection) -> Result<Vec<IdempotencyKey>, StoreError> {
+    let oldest = Timestamp::now().as_millis() - IDEMPOTENCY_MILLIS;
+    connection.execute("DELETE FROM idempotency WHERE created_at < ?1", [oldest])?;
+    let mut statement = connection.prepare(
+        "SELECT key, fingerprint, sessions.id, idempotency.created_at
+         FROM idempotency JOIN sessions ON sessions.num = idempotency.session",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(IdempotencyKey {
+            key: row.get(0)?,
+            fingerprint: row.get(1)?,
+            session: parsed(row, 2)?,
+            expires_at: Timestamp::from_millis(row.get::<_, i64>(3)? + IDEMPOTENCY_MILLIS),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,240 @@
+//! One transaction of the writer: what all that is done in it has in common.
+//!
+//! Here events get their seq: the writer is the only one who knows what is already on disk.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use crate::api::{
+    ApiError, EventKind, Payload, SessionId, SessionRecord, SessionStatus, Timestamp,
+};
+use crate::observe::metrics::METRICS;
+use crate::store::facts::{Answer, Dropped, NewEvent};
+use crate::store::keep::tails::{Tail, Tails};
+use crate::store::keep::truncation;
+use crate::store::rows::{SESSION_BY_ID, SESSION_BY_NUM, SessionNum, session_row};
+use crate::store::schema::StoreError;
+
+/// A transaction that is being filled; dropped without [`Batch::commit`], nothing of it has happened.
+pub(super) struct Batch<'a> {
+    pub(super) transaction: Transaction<'a>,
+    /// The end of each session that has been looked at, in this transaction's view.
+    tails: &'a mut Tails,
+    /// Sessions whose tail is ahead of their row.
+    moved: HashSet<SessionNum>,
+    /// Events added, by the number of their kind.
+    added: [u64; EventKind::ALL.len()],
+    /// What one session's output may take on disk, in bytes.
+    pub(super) session_max: Option<u64>,
+    /// What has been taken away.
+    pub(super) dropped: Dropped,
+    /// The ids of sessions of which output is taken away for the first time, since they have passed that.
+    pub(super) newly_capped: Vec<String>,
+}
+
+/// What a transaction did besides what it was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Committed {
+    /// Output that has been taken away.
+    pub dropped: Dropped,
+    /// Sessions of which output is taken away for the first time.
+    pub newly_capped: Vec<String>,
+}
+
+/// What one request or fact did, to be told once it is on disk.
+pub(super) struct Outcome {
+    pub answer: Result<Answer, ApiError>,
+    /// The session whose followers have something to read.
+    pub touched: Option<SessionNum>,
+    pub events: u64,
+    pub sessions_added: u64,
+    pub sessions_removed: u64,
+    /// The answer is this session's record, as it is when the whole batch is applied.
+    pub(super) record_of: Option<(SessionNum, Option<SessionId>)>,
+}
+
+impl Outcome {
+    pub(super) fn of(answer: Result<Answer, ApiError>) -> Self {
+        Self {
+            answer,
+            touched: None,
+            events: 0,
+            sessions_added: 0,
+            sessions_removed: 0,
+            record_of: None,
+        }
+    }
+
+    pub(super) fn refused(error: ApiError) -> Self {
+        Self::of(Err(error))
+    }
+
+    /// `id` where the answer goes to a client.
+    pub(super) fn record(num: SessionNum, id: Option<SessionId>) -> Self {
+        Self {
+            record_of: Some((num, id)),
+            touched: Some(num),
+            ..Self::of(Ok(Answer::Done))
+        }
+    }
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn begin(
+        connection: &'a mut Connection,
+        tails: &'a mut Tails,
+        session_max: Option<u64>,
+    ) -> Result<Self, StoreError> {
+        // IMMEDIATE: the lock is taken before anything is read, so that no later statement finds it gone.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        Ok(Self {
+            transaction,
+            tails,
+            moved: HashSet::new(),
+            added: [0; EventKind::ALL.len()],
+            session_max,
+            dropped: Dropped::default(),
+            newly_capped: Vec::new(),
+        })
+    }
+
+    /// Makes all of it durable against the death of this process, and fills in the records of `outcomes`.
+    pub(super) fn commit(mut self, outcomes: &mut [Outcome]) -> Result<Committed, StoreError> {
+        for num in std::mem::take(&mut self.moved) {
+            self.settle(num)?;
+        }
+        for outcome in outcomes {
+            if let Some((num, id)) = outcome.record_of {
+                // A later request of the same batch can have deleted it.
+                outcome.answer = match self.record(num)? {
+                    Some(record) => Ok(Answer::Record(Box::new(record))),
+                    None => Err(not_found(id)),
+                };
+            }
+        }
+        self.transaction.commit()?;
+        for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
+            METRICS.written(kind, count);
+        }
+        Ok(Committed {
+            dropped: self.dropped,
+            newly_capped: self.newly_capped,
+        })
+    }
+
+    /// The end of a session's events.
+    pub(super) fn tail(&self, num: SessionNum) -> Result<Tail, StoreError> {
+        if let Some(tail) = self.tails.get(&num) {
+            return Ok(*tail);
+        }
+        Tail::read(&self.transaction, num)
+    }
+
+    /// Brings a session's row up to its tail, once it is below what one session may have on disk.
+    fn settle(&mut self, num: SessionNum) -> Result<(), StoreError> {
+        let mut tail = self.tail(num)?;
+        let was_cut = tail.cut > 0;
+        let dropped = truncation::enforce_cap(&self.transaction, num, self.session_max, &mut tail)?;
+        tail.write(&self.transaction, num)?;
+        self.tails.insert(num, tail);
+        if dropped.events > 0 && !was_cut {
+            let id = "SELECT id FROM sessions WHERE num = ?1";
+            let id = self.transaction.query_row(id, [num.0], |row| row.get(0))?;
+            self.newly_capped.push(id);
+        }
+        self.dropped += dropped;
+        Ok(())
+    }
+
+    pub(super) fn set_tail(&mut self, num: SessionNum, tail: Tail) {
+        self.tails.insert(num, tail);
+        self.moved.insert(num);
+    }
+
+    /// The session is deleted.
+    pub(super) fn forget(&mut self, num: SessionNum) {
+        self.tails.remove(&num);
+        self.moved.remove(&num);
+    }
+
+    /// The session `id`, in this transaction's view.
+    pub(super) fn find(
+        &self,
+        id: SessionId,
+    ) -> Result<Option<(SessionNum, SessionRecord)>, StoreError> {
+        Ok(self
+            .transaction
+            .prepare_cached(SESSION_BY_ID)?
+            .query_row([id.to_string()], session_row)
+            .optional()?)
+    }
+
+    /// A session's record, in this transaction's view.
+    fn record(&self, num: SessionNum) -> Result<Option<SessionRecord>, StoreError> {
+        let found = self
+            .transaction
+            .prepare_cached(SESSION_BY_NUM)?
+            .query_row([num.0], session_row)
+            .optional()?;
+        Ok(found.map(|(_, record)| record))
+    }
+
+    /// Writes a page that says what it said, to learn whether writing works again.
+    pub(super) fn probe(&mut self) -> Result<(), StoreError> {
+        let version: i64 = self
+            .transaction
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(self
+            .transaction
+            .pragma_update(None, "user_version", version)?)
+    }
+
+    /// Adds events behind a session's last, and gives them their seqs.
+    pub(super) fn append(
+        &mut self,
+        num: SessionNum,
+        events: &[NewEvent],
+    ) -> Result<(), StoreError> {
+        let mut tail = self.tail(num)?;
+        {
+            let mut insert = self.transaction.prepare_cached(
+                "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            for event in events {
+                tail.seq += 1;
+                self.added[event.kind as usize] += 1;
+                if event.kind == EventKind::Output {
+                    tail.add_output(event.payload_json.len(), self.session_max);
+                }
+                insert.execute(params![
+                    num.key(tail.seq),
+                    event.kind.as_str(),
+                    event.at.as_millis(),
+                    event.payload_json
+                ])?;
+            }
+        }
+        self.set_tail(num, tail);
+        Ok(())
+    }
+
+    /// Adds the event of a status; when that was.
+    pub(super) fn append_status(
+        &mut self,
+        num: SessionNum,
+        status: SessionStatus,
+        pid: Option<i32>,
+    ) -> Result<Timestamp, StoreError> {
+        let event = NewEvent::now(Payload::Status { status, pid });
+        let at = event.at;
+        self.append(num, &[event])?;
+        Ok(at)
+    }
+}
+
+pub(super) fn not_found(id: Option<SessionId>) -> ApiError {
+    ApiError::SessionNotFound {
+        id: id.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
