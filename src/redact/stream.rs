@@ -6,16 +6,20 @@
 
 use std::ops::Range;
 
-use regex_automata::hybrid::LazyStateID;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::{Anchored, Input};
 
 use super::rules::{self, TOKENS};
-use super::{Caches, Open, RULES, Redactor, Secret, has_ended, run};
+use super::{Caches, Open, RULES, Redactor, Secret};
 
 /// How much of a line is kept in view behind what has been passed on, in bytes.
 const CONTEXT_MAX: usize = 512;
 
 /// How much of an unfinished line can be held back, in bytes: longer than any secret but a private key.
 const HELD_MAX: usize = 4096;
+
+/// The longest token whose end its rule decides, in bytes; of a longer one the rest of the word is swallowed.
+const TOKEN_MAX: usize = 4096;
 
 /// How much of a secret without an end is swallowed, in bytes.
 const SWALLOW_MAX: usize = 64 * 1024;
@@ -31,8 +35,8 @@ pub struct Stream {
     /// Where in `buffer` what is held back begins.
     passed: usize,
     swallowing: Swallowing,
-    /// How far into the token that is being swallowed the automaton is.
-    token: Option<LazyStateID>,
+    /// The token that is being swallowed, as far as it has come.
+    token: Vec<u8>,
     /// Nothing more comes.
     is_ended: bool,
     caches: Caches,
@@ -74,16 +78,13 @@ impl Stream {
         let mut caches = std::mem::take(&mut self.caches);
         let from = self.line_start();
         match redactor.recognise(&self.buffer, from, &mut caches) {
-            Some(secret) => self.replace(redactor, &secret, &mut caches, out),
+            Some(secret) => self.replace(redactor, &secret, out),
             None => {
                 out.extend_from_slice(&self.buffer[self.passed..]);
                 self.passed = self.buffer.len();
             }
         }
-        // The automaton of a token that is swallowed goes on where it is; otherwise a stream that pauses keeps none.
-        if let Swallowing::Until(Open::Token, _) = self.swallowing {
-            self.caches = caches;
-        }
+        // A stream that pauses keeps no automaton.
         self.trim();
     }
 
@@ -119,7 +120,7 @@ impl Stream {
             if is_undecided && !self.is_ended && secret.range.len() < HELD_MAX {
                 break;
             }
-            self.replace(redactor, &secret, &mut caches, out);
+            self.replace(redactor, &secret, out);
             done = secret.range.end;
             if self.swallowing != Swallowing::Nothing {
                 break;
@@ -146,13 +147,7 @@ impl Stream {
     }
 
     /// Passes on what is before `secret`, and its replacement.
-    fn replace(
-        &mut self,
-        redactor: &Redactor,
-        secret: &Secret,
-        caches: &mut Caches,
-        out: &mut Vec<u8>,
-    ) {
+    fn replace(&mut self, redactor: &Redactor, secret: &Secret, out: &mut Vec<u8>) {
         let Range { start, end } = secret.range;
         if start > self.passed {
             out.extend_from_slice(&self.buffer[self.passed..start]);
@@ -160,9 +155,10 @@ impl Stream {
         out.extend_from_slice(format!("[REDACTED:{}]", secret.kind).as_bytes());
         redactor.count(secret.kind);
         self.passed = end;
-        self.token = (secret.open == Open::Token)
-            .then(|| run(&RULES.tokens, caches.tokens(), &self.buffer, start))
-            .flatten();
+        self.token.clear();
+        if secret.open == Open::Token {
+            self.token.extend_from_slice(&self.buffer[start..end]);
+        }
         self.swallowing = match secret.open {
             Open::No => Swallowing::Nothing,
             Open::Pem => Swallowing::Pem {
@@ -176,24 +172,18 @@ impl Stream {
     /// Drops what belongs to the secret; `true` when its end has been found and more is there.
     fn swallow(&mut self, open: Open, left: usize) -> bool {
         let held = &self.buffer[self.passed..];
-        let length = match (open, self.token) {
-            (Open::Token, Some(mut state)) => {
+        let length = match open {
+            Open::Token if self.token.len() < TOKEN_MAX => {
+                let room = held.len().min(TOKEN_MAX - self.token.len());
                 let cache = self.caches.tokens();
-                let mut length = 0;
-                for &byte in held {
-                    match RULES.tokens.next_state(cache, state, byte) {
-                        Ok(next) if !next.is_dead() && !next.is_quit() => state = next,
-                        _ => break,
-                    }
-                    if has_ended(&RULES.tokens, cache, state) {
-                        break;
-                    }
-                    length += 1;
+                let length = rest_of_token(&RULES.tokens, cache, &self.token, &held[..room]);
+                self.token.extend_from_slice(&held[..length]);
+                match length == room {
+                    true => length + rest_of_word(open, &held[length..]),
+                    false => length,
                 }
-                self.token = Some(state);
-                length
             }
-            _ => held.iter().take_while(|byte| belongs(open, **byte)).count(),
+            _ => rest_of_word(open, held),
         };
         let length = length.min(left);
         let ended = length < held.len();
@@ -321,6 +311,38 @@ impl Redactor {
     }
 }
 
+/// How many bytes of `held` belong to the token that `token` is the beginning of.
+///
+/// A state of a lazy automaton is followed within this call only, and not used again after `next_eoi_state`: both
+/// `next_state` and `next_eoi_state` can clear a full cache, which makes every state but the returned one invalid.
+fn rest_of_token(automaton: &DFA, cache: &mut Cache, token: &[u8], held: &[u8]) -> usize {
+    let input = Input::new("").anchored(Anchored::Yes);
+    let Ok(mut state) = automaton.start_state_forward(cache, &input) else {
+        return 0;
+    };
+    // The automaton tells one byte late whether what it has read is a match.
+    let mut was_match = false;
+    for (at, &byte) in token.iter().chain(held).enumerate() {
+        let in_held = at.saturating_sub(token.len());
+        let next = automaton.next_state(cache, state, byte).ok();
+        let next = next.filter(|next| !next.is_dead() && !next.is_quit());
+        let is_match = next.is_some_and(|next| next.is_match());
+        if in_held > 0 && was_match && !is_match {
+            return in_held - 1;
+        }
+        let Some(next) = next else { return in_held };
+        (state, was_match) = (next, is_match);
+    }
+    let end = automaton.next_eoi_state(cache, state);
+    let has_ended = was_match && end.is_ok_and(|end| !end.is_match());
+    held.len() - usize::from(has_ended && !held.is_empty())
+}
+
+/// How many bytes of `held` belong to what goes on until `open`.
+fn rest_of_word(open: Open, held: &[u8]) -> usize {
+    held.iter().take_while(|byte| belongs(open, **byte)).count()
+}
+
 /// Whether `byte` can be a part of what goes on until `open`.
 fn belongs(open: Open, byte: u8) -> bool {
     let is_space = byte.is_ascii_whitespace();
@@ -384,4 +406,46 @@ fn can_be_pem(line: &[u8]) -> bool {
             && text
                 .iter()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Random, rounds};
+
+    #[test]
+    fn the_end_of_a_token_is_found_with_a_cache_that_is_always_full() {
+        let tokens = TOKENS
+            .iter()
+            .map(|rule| format!("{}{}", rule.prefix, rule.body));
+        let tokens: Vec<String> = tokens.collect();
+        let smallest = DFA::config()
+            .cache_capacity(0)
+            .skip_cache_capacity_check(true);
+        let full = DFA::builder()
+            .configure(smallest)
+            .syntax(super::super::syntax_config())
+            .build_many(&tokens)
+            .unwrap();
+        let (mut full_cache, mut cache) = (full.create_cache(), RULES.tokens.create_cache());
+        let samples: Vec<&str> = TOKENS
+            .iter()
+            .flat_map(|rule| rule.samples.iter().copied())
+            .collect();
+        let mut random = Random::new(7);
+        for _ in 0..rounds(100) {
+            let text = format!("{}{}", random.pick(&samples), random.text(4)).into_bytes();
+            for at in 1..text.len() {
+                let (token, held) = text.split_at(at);
+                let expected = rest_of_token(&RULES.tokens, &mut cache, token, held);
+                let found = rest_of_token(&full, &mut full_cache, token, held);
+                assert_eq!(
+                    found,
+                    expected,
+                    "{:?} split at {at}",
+                    String::from_utf8_lossy(&text)
+                );
+            }
+        }
+    }
 }
