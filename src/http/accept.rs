@@ -126,6 +126,29 @@ impl Connected<'_> {
     }
 }
 
+/// A place among the connections, given back when it is dropped: also when its thread panics.
+struct Slot<'a> {
+    connections: &'a AtomicUsize,
+    /// How many connections there are with this one.
+    number: usize,
+}
+
+impl<'a> Slot<'a> {
+    fn take(connections: &'a AtomicUsize) -> Self {
+        let number = connections.fetch_add(1, Ordering::SeqCst) + 1;
+        Self {
+            connections,
+            number,
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
     fn add_thread(self: &Arc<Self>) -> io::Result<()> {
         let shared = Arc::clone(self);
@@ -217,7 +240,8 @@ impl Shared {
     }
 
     fn serve(&self, stream: &UnixStream) {
-        let count = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
+        let slot = Slot::take(&self.connections);
+        let count = slot.number;
         if count > self.context.connections_max {
             self.refuse(stream);
             // Few at a time: who is refused must not take up what the limit is there to keep.
@@ -234,7 +258,6 @@ impl Shared {
                 Err(err) => warn!(event = "peer_refused", reason:% = err; ""),
             }
         }
-        self.connections.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Answers before anything was asked, without ever waiting for the client.
@@ -249,5 +272,21 @@ impl Shared {
             // An answer of this size fits the empty buffer of a new socket.
             let _ = stream.write_all(&response::refusal(&error, &id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_whose_thread_panics_gives_its_place_back() {
+        let connections = AtomicUsize::new(0);
+        let panicked = std::panic::catch_unwind(|| {
+            let slot = Slot::take(&connections);
+            assert_eq!(slot.number, 0, "the first is number 1: this panics");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(connections.load(Ordering::SeqCst), 0);
     }
 }

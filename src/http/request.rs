@@ -16,8 +16,10 @@ pub(super) const HEAD_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 100;
 /// The longest request body, in bytes.
 pub(super) const BODY_MAX: usize = 1024 * 1024;
-/// The most bytes that a chunked body may come in, chunk sizes and all.
-const CHUNKED_MAX: u64 = 8 * BODY_MAX as u64;
+/// The most bytes that the lines before the chunks of a body may have.
+const CHUNK_LINES_MAX: usize = 8 * BODY_MAX;
+/// What ends a line, and a chunk.
+const CRLF: &[u8] = b"\r\n";
 
 /// A request as it came.
 #[derive(Debug)]
@@ -57,6 +59,14 @@ impl From<io::Error> for Unreadable {
 enum Framing {
     Length(usize),
     Chunked,
+}
+
+/// The line that begins a chunk.
+struct ChunkSize {
+    /// The length of the line itself, extensions and line end included, in bytes.
+    line: usize,
+    /// The length of the data that follows, in bytes.
+    length: usize,
 }
 
 /// What is read of a head.
@@ -167,21 +177,59 @@ impl<'a> Incoming<'a> {
 
     fn chunked_body(&mut self) -> Result<Vec<u8>, Unreadable> {
         let mut body = Vec::new();
-        // The decoder itself bounds neither the length of a chunk's size nor the number of chunks.
-        let raw = (&mut *self).take(CHUNKED_MAX);
-        // One byte more than is allowed, to tell a body that passes the bound from one that reaches it.
-        let read = chunked_transfer::Decoder::new(raw)
-            .take(BODY_MAX as u64 + 1)
-            .read_to_end(&mut body);
-        match read {
-            Ok(_) if body.len() > BODY_MAX => Err(Unreadable::Refused(ApiError::PayloadTooLarge {
-                max: BODY_MAX,
-            })),
-            Ok(_) => Ok(body),
-            Err(err) if err.kind() == io::ErrorKind::TimedOut => Err(Unreadable::Gone),
-            Err(_) => Err(Unreadable::Refused(ApiError::invalid(
-                "the chunked body is malformed",
-            ))),
+        let mut line_bytes = 0;
+        loop {
+            let size = self.chunk_size()?;
+            if size.length == 0 {
+                self.skip_trailers()?;
+                return Ok(body);
+            }
+            // A body within its bound can still come in many chunks with long extensions.
+            line_bytes += size.line;
+            if size.length > BODY_MAX - body.len() || line_bytes > CHUNK_LINES_MAX {
+                return Err(Unreadable::Refused(ApiError::PayloadTooLarge {
+                    max: BODY_MAX,
+                }));
+            }
+            let chunk = self.body(size.length + CRLF.len())?;
+            let Some(data) = chunk.strip_suffix(CRLF) else {
+                return Err(malformed_chunks());
+            };
+            body.extend_from_slice(data);
+        }
+    }
+
+    /// Reads the line that begins a chunk.
+    fn chunk_size(&mut self) -> Result<ChunkSize, Unreadable> {
+        loop {
+            match httparse::parse_chunk_size(self.unread()) {
+                Ok(httparse::Status::Complete((line, length))) => {
+                    self.consume(line);
+                    let length = usize::try_from(length).unwrap_or(usize::MAX);
+                    return Ok(ChunkSize { line, length });
+                }
+                Ok(httparse::Status::Partial) if self.unread().len() <= HEAD_MAX => self.fill()?,
+                _ => return Err(malformed_chunks()),
+            }
+        }
+    }
+
+    /// Reads the trailer fields behind the last chunk, and ignores them (RFC 9112, 7.1.2).
+    fn skip_trailers(&mut self) -> Result<(), Unreadable> {
+        let too_large = Err(Unreadable::Refused(ApiError::RequestTooLarge {
+            max: HEAD_MAX,
+        }));
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            match httparse::parse_headers(self.unread(), &mut headers) {
+                Ok(httparse::Status::Complete((length, _))) if length <= HEAD_MAX => {
+                    self.consume(length);
+                    return Ok(());
+                }
+                Ok(httparse::Status::Partial) if self.unread().len() <= HEAD_MAX => self.fill()?,
+                Ok(_) | Err(httparse::Error::TooManyHeaders) => return too_large,
+                Err(_) => return Err(malformed_chunks()),
+            }
         }
     }
 
@@ -211,19 +259,6 @@ impl<'a> Incoming<'a> {
                 result => return result,
             }
         }
-    }
-}
-
-/// What the chunked decoder reads from: first what is buffered, then the socket, within the deadline.
-impl Read for Incoming<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.unread().is_empty() {
-            self.fill()?;
-        }
-        let n = self.unread().len().min(into.len());
-        into[..n].copy_from_slice(&self.unread()[..n]);
-        self.consume(n);
-        Ok(n)
     }
 }
 
@@ -313,6 +348,10 @@ impl Head {
         }
         Ok(())
     }
+}
+
+fn malformed_chunks() -> Unreadable {
+    Unreadable::Refused(ApiError::invalid("the chunked body is malformed"))
 }
 
 /// A Content-Length within the bound: digits only (RFC 9110, 8.6), of which a client can send more than any
@@ -432,7 +471,11 @@ mod tests {
                     chunks.extend_from_slice(chunk);
                     chunks.extend_from_slice(b"\r\n");
                 }
-                chunks.extend_from_slice(b"0\r\n\r\n");
+                chunks.extend_from_slice(b"0\r\n");
+                for _ in 0..random.below(4) {
+                    chunks.extend_from_slice(b"X-Trailer: x\r\n");
+                }
+                chunks.extend_from_slice(b"\r\n");
                 chunks
             }
             false => {

@@ -99,6 +99,39 @@ fn a_chunked_body_is_taken_and_the_next_request_found_behind_it() {
 }
 
 #[test]
+fn trailers_behind_a_chunked_body_are_ignored_and_bounded() {
+    let coven = Coven::start();
+    let length = REFRESH.len();
+    let post = |trailers: &str| {
+        format!(
+            "POST /api/v1/actions HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+             {length:x}\r\n{REFRESH}\r\n000;last\r\n{trailers}\r\n"
+        )
+    };
+    for trailers in [
+        "",
+        "X-Sum: 1\r\n",
+        "A: 1\r\nB:\r\nContent-Length: 7\r\n",
+        &format!("X-Padding: {}\r\n", "x".repeat(15 * 1024)),
+    ] {
+        let answer = coven.raw(post(trailers).as_bytes());
+        assert_eq!(answer.json()["accepted"], true, "{trailers}");
+    }
+    for too_large in [
+        format!("X-Padding: {}\r\n", "x".repeat(17 * 1024)),
+        "X: y\r\n".repeat(101),
+        "X: y\r\n".repeat(1_000_000),
+    ] {
+        let refused = coven.raw(post(&too_large).as_bytes());
+        refused.assert_error(431, "request_too_large");
+    }
+    for malformed in ["no colon\r\n", "a b: c\r\n", "\u{1}: x\r\n"] {
+        let refused = coven.raw(post(malformed).as_bytes());
+        refused.assert_error(400, "invalid_request");
+    }
+}
+
+#[test]
 fn a_body_beyond_the_cap_is_refused_whatever_frames_it() {
     let coven = Coven::start();
     let post = |framing: &str, body: &[u8]| {
