@@ -1,6 +1,6 @@
 //! `coven adapters`: the harnesses that the daemon knows.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::follow::connect;
@@ -8,7 +8,7 @@ use super::output::{Out, visible};
 use crate::api::Capabilities;
 
 /// List the harnesses that the daemon knows, and where its PATH has them.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "adapters", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// as JSON

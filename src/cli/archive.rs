@@ -1,43 +1,29 @@
-//! `coven archive` and `coven summon`: out of the list, and back into it.
+//! `coven archive`: a session out of the list. [`super::summon`] brings it back.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
-use super::follow::{connect, full_id};
 use super::output::Out;
+use super::session::SessionRef;
 use crate::api::SessionRecord;
 
 /// Take a session that has ended out of the list; nothing of it is lost.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "archive", help_triggers("-h", "--help"))]
-pub(super) struct ArchiveArgs {
+pub(super) struct Args {
     /// the session's id, or a unique beginning of it
     #[argh(positional)]
-    id: String,
+    id: SessionRef,
 }
 
-/// Bring an archived session back into the list.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "summon", help_triggers("-h", "--help"))]
-pub(super) struct SummonArgs {
-    /// the session's id, or a unique beginning of it
-    #[argh(positional)]
-    id: String,
-}
-
-pub(super) fn archive(args: &ArchiveArgs) -> Outcome {
+pub(super) fn run(args: &Args) -> Outcome {
     ask(&args.id, "archive", "archived")
 }
 
-pub(super) fn summon(args: &SummonArgs) -> Outcome {
-    ask(&args.id, "summon", "summoned")
-}
-
-fn ask(given: &str, verb: &str, done: &str) -> Outcome {
-    let home = super::home()?;
-    let mut client = connect(&home)?;
-    let id = full_id(&mut client, given)?;
-    let record: SessionRecord = client.post(&format!("/sessions/{id}/{verb}"), &())?;
+/// Asks the daemon for what the route below the session's is named, and prints that it is done.
+pub(super) fn ask(session: &SessionRef, route: &str, done: &str) -> Outcome {
+    let (mut client, id) = session.connect()?;
+    let record: SessionRecord = client.post(&format!("/sessions/{id}/{route}"), &())?;
     Out::new().line(&format!("{} {done}", record.id))?;
     Ok(0)
 }

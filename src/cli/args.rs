@@ -2,8 +2,8 @@
 //! a prompt or an input is left as it is.
 
 use super::CliError;
+use super::grammar::{Place, Word, value_of};
 use super::output::visible;
-use super::run::VALUE_OPTIONS;
 
 /// The process's arguments without its name.
 pub(super) fn from_env() -> Result<Vec<String>, CliError> {
@@ -23,45 +23,39 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
     Ok(normalize(args))
 }
 
-/// Takes `--name=value` apart, up to `--`, in `run` up to the harness, and in `input` up to the id.
+/// Takes `--name=value` apart where an option that takes a value can stand.
 fn normalize(args: Vec<String>) -> Vec<String> {
-    let args = help_word_last(args);
-    let is_run = args.first().is_some_and(|verb| verb == "run");
-    let is_text_next = is_run || args.first().is_some_and(|verb| verb == "input");
+    let mut place = Place::start();
     let mut out = Vec::with_capacity(args.len());
-    let mut args = args.into_iter();
-    out.extend(args.next());
-    while let Some(arg) = args.next() {
-        if arg == "--" || (is_text_next && !arg.starts_with('-')) {
+    for arg in help_word_last(args) {
+        let parts = arg.split_once('=').filter(|(name, _)| {
+            let option = place.flag(name).filter(|_| name.starts_with("--"));
+            place.can_be_option() && option.and_then(value_of).is_some()
+        });
+        if let Some((name, value)) = parts {
+            out.extend([name.to_owned(), value.to_owned()]);
+        } else {
+            place.take(&arg);
             out.push(arg);
-            break;
-        }
-        let parts = arg
-            .strip_prefix("--")
-            .and_then(|option| option.split_once('='));
-        match parts {
-            Some((name, value)) => out.extend([format!("--{name}"), value.to_owned()]),
-            None => {
-                let takes_value = is_run && VALUE_OPTIONS.contains(&arg.as_str());
-                out.push(arg);
-                if takes_value {
-                    out.extend(args.next());
-                }
-            }
         }
     }
-    out.extend(args);
     out
 }
 
 /// `coven help run` is `coven run --help`, and so is `coven daemon help`; behind that the word means itself.
 fn help_word_last(mut args: Vec<String>) -> Vec<String> {
-    let is_help = |arg: Option<&String>| arg.is_some_and(|arg| arg == "help");
-    if is_help(args.first()) {
-        args.remove(0);
-        args.push("--help".into());
-    } else if args.len() == 2 && args[0] == "daemon" && is_help(args.last()) {
-        args[1] = "--help".into();
+    match args.as_mut_slice() {
+        [first, ..] if first == "help" => {
+            args.remove(0);
+            args.push("--help".into());
+        }
+        [verb, last] if last == "help" => {
+            let mut place = Place::start();
+            if place.take(verb) == Word::Verb && !place.command.commands.is_empty() {
+                *last = "--help".into();
+            }
+        }
+        _ => {}
     }
     args
 }
@@ -84,6 +78,17 @@ mod tests {
             normalized("run --cwd=/a=b hello hi"),
             ["run", "--cwd", "/a=b", "hello", "hi"]
         );
+        assert_eq!(
+            normalized("logs --code --a=b --pid=7"),
+            ["logs", "--code", "--a=b", "--pid", "7"]
+        );
+    }
+
+    #[test]
+    fn an_option_without_a_value_does_not_make_a_harness_of_one() {
+        for line in ["run --detach=yes hello hi", "run --nonsense=x hello"] {
+            assert_eq!(normalized(line).join(" "), line);
+        }
     }
 
     #[test]
@@ -91,7 +96,9 @@ mod tests {
         assert_eq!(normalized("help"), ["--help"]);
         assert_eq!(normalized("help run"), ["run", "--help"]);
         assert_eq!(normalized("daemon help"), ["daemon", "--help"]);
+        assert_eq!(normalized("logs help"), ["logs", "--help"]);
         assert_eq!(normalized("run hello help"), ["run", "hello", "help"]);
+        assert_eq!(normalized("show help"), ["show", "help"]);
     }
 
     #[test]

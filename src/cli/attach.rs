@@ -2,14 +2,15 @@
 
 use std::io::{self, BufRead, Write};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
-use super::follow::{Show, connect, follow, full_id};
+use super::follow::{Show, connect, follow};
+use super::session::SessionRef;
 use super::{CliError, Home, Outcome};
 use crate::api::{Accepted, InputRequest};
 
 /// Show a session's output from the beginning, then follow it; what is typed goes to its stdin. Ctrl-C detaches.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "attach",
@@ -25,14 +26,12 @@ pub(super) struct Args {
     json: bool,
     /// the session's id, or a unique beginning of it
     #[argh(positional)]
-    id: String,
+    id: SessionRef,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let home = super::home()?;
-    let mut client = connect(&home)?;
-    let id = full_id(&mut client, &args.id)?;
-    send_typed_lines(home, id.clone())?;
+    let (mut client, id) = args.id.connect()?;
+    send_typed_lines(super::home()?, id.clone())?;
     let show = if args.json { Show::Json } else { Show::Output };
     follow(&mut client, &id, args.after, show)
 }

@@ -1,14 +1,16 @@
 //! `coven completions`: what a shell needs to complete a command line.
 //!
-//! The scripts know nothing: at each Tab they ask this binary, which reads its own help. It never starts a daemon,
-//! and waits for one no longer than [`durations::COMPLETION`].
+//! The scripts know nothing: at each Tab they ask this binary, which has its verbs and options as data. It never starts
+//! a daemon, and waits for one no longer than [`durations::COMPLETION`].
 
 use std::sync::mpsc;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
+use super::grammar::{Flag, Place, names, options};
+use super::logs::levels;
 use super::output::{Out, shortened, visible};
-use super::{Cli, CliError, Home, Outcome};
+use super::{CliError, Home, Outcome};
 use crate::api::{Capabilities, SessionPage, is_session_id_prefix};
 use crate::client::Client;
 use crate::settings::durations;
@@ -17,19 +19,23 @@ use crate::settings::durations;
 const COMPLETE_VERB: &str = "__complete";
 
 /// Print a shell's completion script: bash, zsh or fish.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "completions",
     help_triggers("-h", "--help"),
-    note = "bash: source <(coven completions bash)    zsh: coven completions zsh > DIR-IN-FPATH/_coven
-fish: coven completions fish > ~/.config/fish/completions/coven.fish"
+    note = "bash: source <(coven completions bash)",
+    note = "zsh: coven completions zsh > DIR-IN-FPATH/_coven",
+    note = "fish: coven completions fish > ~/.config/fish/completions/coven.fish"
 )]
 pub(super) struct Args {
     /// bash, zsh or fish
     #[argh(positional)]
     shell: String,
 }
+
+/// The shells, and their scripts.
+const SHELLS: [(&str, &str); 3] = [("bash", BASH), ("zsh", ZSH), ("fish", FISH)];
 
 const BASH: &str = r#"# bash completion for coven
 _coven() {
@@ -93,11 +99,9 @@ complete -c coven -f -a '(__coven_complete)'
 "#;
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let script = match args.shell.as_str() {
-        "bash" => BASH,
-        "zsh" => ZSH,
-        "fish" => FISH,
-        _ => return Err(CliError::usage("the shell is bash, zsh or fish")),
+    let Some((_, script)) = SHELLS.iter().find(|(shell, _)| *shell == args.shell) else {
+        let shells = SHELLS.map(|(shell, _)| shell).join(", ");
+        return Err(CliError::usage(&format!("the shell is one of {shells}")));
     };
     Out::new().bytes(script.as_bytes())?;
     Ok(0)
@@ -134,59 +138,36 @@ pub(super) fn complete(words: &[String]) -> Outcome {
 type Candidates = Vec<(String, String)>;
 
 fn candidates(before: &[String], current: &str) -> Candidates {
-    let mut path: Vec<&str> = Vec::new();
-    let mut help = Help::of(&path);
-    let mut waiting: Option<String> = None;
-    let mut positionals = 0;
-    let mut are_options_over = false;
+    let mut place = Place::start();
     for word in before.iter().filter(|word| *word != "=") {
-        if waiting.take().is_some() {
-        } else if word == "--" {
-            are_options_over = true;
-        } else if word.starts_with('-') && !are_options_over && !help.is_over(positionals) {
-            waiting = help.value_of(word);
-        } else if help.commands.iter().any(|(name, _)| name == word) {
-            path.push(word);
-            help = Help::of(&path);
-        } else {
-            positionals += 1;
-        }
+        place.take(word);
     }
-    if let Some(value) = waiting {
-        return values(&value, &path, current);
+    if place.can_be_option() && current.starts_with('-') {
+        let about = |flag: &'static Flag| names(flag).map(|name| (name, flag.description.into()));
+        return options(&place.command).flat_map(about).collect();
     }
-    if current.starts_with('-') && !are_options_over && !help.is_over(positionals) {
-        return help
-            .options
-            .into_iter()
-            .flat_map(OptionHelp::words)
-            .collect();
+    if let Some(value) = place.value() {
+        return values(value, current);
     }
-    if !help.commands.is_empty() {
-        return help.commands;
-    }
-    if positionals > 0 && !help.positional.starts_with("ids") {
-        return Vec::new();
-    }
-    let first = help.positional.split([' ', '.']).next().unwrap_or_default();
-    values(first, &path, current)
+    let verbs = place.command.commands.iter();
+    let about = verbs.map(|verb| (verb.name.into(), verb.command.description.into()));
+    about.collect()
 }
 
-/// What a value can be, by the name that the help has for it.
-fn values(name: &str, path: &[&str], current: &str) -> Candidates {
+/// What a value or an argument can be, by its name: for one that is to be completed, use one of these.
+fn values(name: &str, current: &str) -> Candidates {
     let words = |words: &[&str]| {
-        words
-            .iter()
-            .map(|word| ((*word).into(), String::new()))
-            .collect()
+        let words = words.iter();
+        words.map(|word| ((*word).into(), String::new())).collect()
     };
     match name {
-        "id" | "ids" | "session" => bounded(sessions, current, path == ["summon"]),
+        "id" | "ids" => bounded(sessions, current, false),
+        "archived-id" => bounded(sessions, current, true),
         "harness" => bounded(harnesses, current, false),
         "file" => words(&[":files"]),
-        "cwd" | "root" => words(&[":dirs"]),
-        "level" => words(&["error", "warn", "info", "debug", "trace"]),
-        "shell" => words(&["bash", "zsh", "fish"]),
+        "dir" => words(&[":dirs"]),
+        "level" => words(&levels().iter().map(String::as_str).collect::<Vec<_>>()),
+        "shell" => words(&SHELLS.map(|(shell, _)| shell)),
         _ => Vec::new(),
     }
 }
@@ -241,117 +222,10 @@ fn harnesses(_: &str, _: bool) -> Option<Candidates> {
     )
 }
 
-/// What a command's help says, which argh writes from the definitions themselves.
-struct Help {
-    options: Vec<OptionHelp>,
-    commands: Candidates,
-    /// The positional arguments' names as the usage has them: `id`, `ids...`, `harness prompt...`.
-    positional: String,
-}
-
-struct OptionHelp {
-    /// `-f` and `--follow`, or only the latter.
-    names: Vec<String>,
-    about: String,
-    value: Option<String>,
-}
-
-impl OptionHelp {
-    fn words(self) -> impl Iterator<Item = (String, String)> {
-        let about = self.about;
-        self.names
-            .into_iter()
-            .map(move |name| (name, about.clone()))
-    }
-}
-
-impl Help {
-    fn of(path: &[&str]) -> Self {
-        let args: Vec<&str> = path.iter().copied().chain(["--help"]).collect();
-        let early = Cli::from_args(&["coven"], &args).err();
-        Self::parse(&early.map(|early| early.output).unwrap_or_default())
-    }
-
-    fn parse(text: &str) -> Self {
-        let usage = text.lines().next().unwrap_or_default();
-        let mut help = Self {
-            options: Vec::new(),
-            commands: Vec::new(),
-            positional: positional(usage),
-        };
-        let (mut section, mut rows): (_, Vec<(&str, String, String)>) = ("", Vec::new());
-        for line in text.lines().skip(1) {
-            if !line.starts_with(' ') {
-                section = line;
-            } else if let Some(more) = line.strip_prefix("                    ") {
-                if let Some((_, _, about)) = rows.last_mut() {
-                    *about += if about.is_empty() { "" } else { " " };
-                    *about += more;
-                }
-            } else {
-                // A name and its text are at least two spaces apart, unless the name is too long for both.
-                let (name, about) = line
-                    .trim_start()
-                    .split_once("  ")
-                    .unwrap_or((line.trim(), ""));
-                rows.push((section, name.into(), about.trim().into()));
-            }
-        }
-        for (section, name, about) in rows {
-            match section {
-                "Options:" => {
-                    let names: Vec<String> = name.split(", ").map(str::to_owned).collect();
-                    let value = names.iter().find_map(|name| value_in(usage, name));
-                    help.options.push(OptionHelp {
-                        names,
-                        about,
-                        value,
-                    });
-                }
-                "Commands:" => help.commands.push((name, about)),
-                _ => {}
-            }
-        }
-        help
-    }
-
-    /// The name of the value that the option `word` takes.
-    fn value_of(&self, word: &str) -> Option<String> {
-        let option = self
-            .options
-            .iter()
-            .find(|option| option.names.iter().any(|name| name == word));
-        option?.value.clone()
-    }
-
-    /// Whether everything behind is text: a prompt, or an input.
-    fn is_over(&self, positionals: usize) -> bool {
-        positionals > 0 && self.positional.contains(' ')
-    }
-}
-
-/// The value's name in `[--cwd <cwd>]`.
-fn value_in(usage: &str, option: &str) -> Option<String> {
-    let (_, behind) = usage.split_once(&format!("{option} <"))?;
-    Some(behind.split_once('>')?.0.to_owned())
-}
-
-/// What is left of a usage without its name and its options.
-fn positional(usage: &str) -> String {
-    let mut rest = usage.rsplit_once("[--] ").map_or("", |(_, rest)| rest);
-    if rest.is_empty() {
-        rest = match usage.rsplit_once(" [") {
-            Some((_, last)) if last.ends_with("...]") => last,
-            _ => usage.rsplit_once(' ').map_or("", |(_, last)| last),
-        };
-    }
-    rest.trim_matches(['[', ']', '<', '>'])
-        .replace("...>", "...")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::grammar::verbs;
 
     fn words(line: &str) -> Vec<String> {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
@@ -372,6 +246,8 @@ mod tests {
         assert_eq!(words("logs -n 3 --level w"), ["warn"]);
         assert_eq!(words("run --cwd /t"), [":dirs"]);
         assert_eq!(words("run --file = /t"), [":files"]);
+        assert_eq!(words("backup /t"), [":files"]);
+        assert_eq!(words("diagnostics --output r"), [":files"]);
         assert_eq!(words("completions z"), ["zsh"]);
     }
 
@@ -383,16 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_positional_arguments_are_read_from_the_usage() {
-        for (path, name) in [
-            ("run", "harness prompt..."),
-            ("input", "id text..."),
-            ("kill", "ids..."),
-            ("wait", "ids..."),
-            ("show", "id"),
-            ("completions", "shell"),
-        ] {
-            assert_eq!(Help::of(&[path]).positional, name, "{path}");
+    fn every_verb_and_every_option_completes() {
+        for (verb, command) in verbs() {
+            assert!(words(&verb).contains(&verb.rsplit(' ').next().unwrap().into()));
+            let offered = words(&format!("{verb} -"));
+            let shown: Vec<String> = options(&command).flat_map(names).collect();
+            assert_eq!(offered, shown, "{verb}");
+            assert!(offered.contains(&"--help".into()), "{verb}");
         }
+        assert!(!words("daemon serve -").contains(&"--background".into()));
     }
 }

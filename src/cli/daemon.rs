@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use serde_json::json;
 
 use super::output::{Out, visible};
@@ -24,14 +24,14 @@ const WHOSE_HOME: &str = "coven doctor, which says whose home it is";
 const AWAITED: &str = "the service manager listens, and starts it with the first client";
 
 /// Start, stop and look at the daemon.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "daemon", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     #[argh(subcommand)]
     verb: Verb,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Verb {
     Start(Start),
@@ -42,22 +42,22 @@ enum Verb {
 }
 
 /// Start it in the background; a success if it runs already.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "start", help_triggers("-h", "--help"))]
 struct Start {}
 
 /// Stop it, and with it all sessions; a success if it does not run.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "stop", help_triggers("-h", "--help"))]
 struct Stop {}
 
 /// Stop it, and start it again.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "restart", help_triggers("-h", "--help"))]
 struct Restart {}
 
 /// Say whether it runs: exit 0 running, 3 stopped, 1 stale.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
 struct StatusArgs {
     /// as JSON
@@ -66,7 +66,7 @@ struct StatusArgs {
 }
 
 /// Serve in the foreground, for supervisors; the log goes to stderr.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "serve", help_triggers("-h", "--help"))]
 struct Serve {
     /// log to the home's file, and report on stdout when serving: what `start` does
@@ -74,9 +74,9 @@ struct Serve {
     background: bool,
 }
 
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: &Args) -> Outcome {
     let home = super::home()?;
-    match args.verb {
+    match &args.verb {
         Verb::Start(_) => start(&home),
         Verb::Stop(_) => stop(&home),
         Verb::Restart(_) => restart(&home),

@@ -13,8 +13,8 @@ pub(super) enum CliError {
     /// The command line is wrong: exit 2.
     Usage {
         message: String,
-        /// The verb whose help says more.
-        verb: Option<String>,
+        /// The verb whose help says more; empty for the program's own.
+        verb: String,
     },
     /// No daemon runs: exit 3.
     NotRunning(String),
@@ -37,7 +37,7 @@ impl CliError {
             .filter(|&line| line != "help");
         Self::Usage {
             message: lines.collect::<Vec<_>>().join(" "),
-            verb: None,
+            verb: String::new(),
         }
     }
 
@@ -50,14 +50,11 @@ impl CliError {
     }
 
     /// The same, for a command line that began with `verb`.
-    pub(super) fn of_verb(self, verb: Option<&String>) -> Self {
-        match self {
-            Self::Usage { message, .. } => Self::Usage {
-                message,
-                verb: verb.cloned(),
-            },
-            other => other,
+    pub(super) fn of_verb(mut self, of: &str) -> Self {
+        if let Self::Usage { verb, .. } = &mut self {
+            *verb = of.to_owned();
         }
+        self
     }
 
     pub(super) fn exit_code(&self) -> u8 {
@@ -82,9 +79,7 @@ impl CliError {
     pub(super) fn print(&self) {
         let Some(code) = self.code() else { return };
         let help = match self {
-            Self::Usage {
-                verb: Some(verb), ..
-            } => format!("coven {verb} --help"),
+            Self::Usage { verb, .. } if !verb.is_empty() => format!("coven {verb} --help"),
             _ => "coven --help".into(),
         };
         let (message, next) = match self {

@@ -1,14 +1,14 @@
 //! `coven events`: what is on record of a session.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
-use super::follow::{connect, full_id};
 use super::output::{Out, shortened};
+use super::session::SessionRef;
 use super::{CliError, Outcome};
 use crate::api::{Event, EventPage};
 
 /// List a session's events.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "events", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// only those after this seq
@@ -22,13 +22,11 @@ pub(super) struct Args {
     json: bool,
     /// the session's id, or a unique beginning of it
     #[argh(positional)]
-    id: String,
+    id: SessionRef,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let home = super::home()?;
-    let mut client = connect(&home)?;
-    let id = full_id(&mut client, &args.id)?;
+    let (mut client, id) = args.id.connect()?;
     let mut out = Out::new();
     let (mut after, mut left) = (args.after, args.limit);
     while left > 0 {

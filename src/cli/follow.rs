@@ -1,11 +1,10 @@
-//! Following a session: its output as it comes, to its end. What `run`, `attach` and `wait` have in common, with
-//! the look-up of ids.
+//! Following a session: its output as it comes, to its end. What `run`, `attach` and `wait` have in common.
 
 use std::io::{self, Write};
 
 use crate::api::{
-    Event, EventKind, EventPage, ExitPayload, OutputPayload, SessionPage, SessionRecord,
-    SessionStatus, StatusPayload, Stream, Truncation, is_session_id_prefix,
+    Event, EventKind, EventPage, ExitPayload, OutputPayload, SessionRecord, SessionStatus,
+    StatusPayload, Stream, Truncation,
 };
 use crate::client::Client;
 use crate::settings::durations;
@@ -27,38 +26,6 @@ pub(super) enum Show {
 /// A connection to the daemon of `home`.
 pub(super) fn connect(home: &Home) -> Result<Client, CliError> {
     Ok(Client::connect(&home.socket())?)
-}
-
-/// The full id that `given` is or, as a unique prefix, begins.
-pub(super) fn full_id(client: &mut Client, given: &str) -> Result<String, CliError> {
-    let not_found = || {
-        CliError::failed(
-            "session_not_found",
-            format!("no session {given}"),
-            Some("coven sessions --all"),
-        )
-    };
-    if !is_session_id_prefix(given) {
-        return Err(not_found());
-    }
-    if given.len() == 36 {
-        return Ok(given.to_owned());
-    }
-    let page: SessionPage = client.get(&format!(
-        "/sessions?includeArchived=true&limit=2&idPrefix={given}"
-    ))?;
-    match page.sessions.as_slice() {
-        [] => Err(not_found()),
-        [session] => Ok(session.id.to_string()),
-        [one, other, ..] => Err(CliError::failed(
-            "ambiguous_id",
-            format!(
-                "{given} begins several ids, {} and {} among them",
-                one.id, other.id
-            ),
-            Some("more characters of the id"),
-        )),
-    }
 }
 
 /// Shows what the session does after event `after`, until it has ended; returns the exit code that a shell would

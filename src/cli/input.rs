@@ -2,14 +2,14 @@
 
 use std::io::{self, Read};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
-use super::follow::{connect, full_id};
+use super::session::SessionRef;
 use super::{CliError, Outcome};
 use crate::api::{Accepted, InputRequest};
 
 /// Write a line to a session's stdin.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "input",
@@ -38,9 +38,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         words => words.join(" ") + if args.no_newline { "" } else { "\n" },
     };
-    let home = super::home()?;
-    let mut client = connect(&home)?;
-    let id = full_id(&mut client, given)?;
+    let Ok(session) = given.parse::<SessionRef>();
+    let (mut client, id) = session.connect()?;
     client.post::<Accepted>(&format!("/sessions/{id}/input"), &InputRequest { data })?;
     Ok(0)
 }

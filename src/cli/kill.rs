@@ -1,33 +1,24 @@
 //! `coven kill`: end sessions.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
-use super::follow::{connect, full_id};
 use super::output::Out;
+use super::session::{SessionRef, connect_to_all};
 use super::{CliError, Outcome};
 use crate::api::{Accepted, SessionRecord};
 use crate::client::Client;
 
 /// End sessions: SIGTERM, and SIGKILL after the grace.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "kill", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// the sessions' ids, or unique beginnings of them
     #[argh(positional)]
-    ids: Vec<String>,
+    ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    if args.ids.is_empty() {
-        return Err(CliError::usage("kill: which session?"));
-    }
-    let home = super::home()?;
-    let mut client = connect(&home)?;
-    let ids = args
-        .ids
-        .iter()
-        .map(|id| full_id(&mut client, id))
-        .collect::<Result<Vec<_>, _>>()?;
+    let (mut client, ids) = connect_to_all(&args.ids, "kill: which session?")?;
     let mut first = None;
     for id in ids {
         // One that cannot be killed must not save the others.

@@ -1,14 +1,14 @@
 //! `coven log`: a readable preview of one session.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
-use super::follow::{connect, full_id};
 use super::output::{Out, visible};
+use super::session::SessionRef;
 use crate::api::PreviewLine;
 
 /// Show what happened in a session, line by line: its newest 900 kB.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "log", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// as JSON, a line each
@@ -16,13 +16,11 @@ pub(super) struct Args {
     json: bool,
     /// the session's id, or a unique beginning of it
     #[argh(positional)]
-    id: String,
+    id: SessionRef,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let home = super::home()?;
-    let mut client = connect(&home)?;
-    let id = full_id(&mut client, &args.id)?;
+    let (mut client, id) = args.id.connect()?;
     let lines: Vec<PreviewLine> = client.get(&format!("/sessions/{id}/log"))?;
     let mut out = Out::new();
     for line in &lines {

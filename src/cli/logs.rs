@@ -3,21 +3,20 @@
 use std::collections::VecDeque;
 use std::io;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use log::Level;
 use serde_json::json;
 
 use super::output::{Out, visible};
-use super::store::PruneArgs;
 use super::time::parse_moment;
-use super::{CliError, Home, Outcome, store};
+use super::{CliError, Home, Outcome, prune};
 use crate::api::Timestamp;
 use crate::daemon::supervisor;
 use crate::observe::{LogFiles, LogRecord};
 use crate::sys::{self, Interest, LogWatch};
 
 /// Show the daemon's log, oldest line first. It works without a daemon.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "logs",
@@ -35,7 +34,7 @@ pub(super) struct Args {
     #[argh(switch)]
     json: bool,
     /// only lines about this session: its id, or a beginning of it
-    #[argh(option)]
+    #[argh(option, arg_name = "id")]
     session: Option<String>,
     /// only lines about this process
     #[argh(option)]
@@ -59,15 +58,15 @@ pub(super) struct Args {
     verb: Option<Verb>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Verb {
-    Prune(PruneArgs),
+    Prune(prune::Args),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     if let Some(Verb::Prune(args)) = &args.verb {
-        return store::prune(args);
+        return prune::run(args);
     }
     let home = super::home()?;
     if args.follow && args.until.is_some() {
@@ -104,10 +103,16 @@ enum ReadError {
     Output(CliError),
 }
 
+/// The log's levels, as they are written on a command line.
+pub(super) fn levels() -> Vec<String> {
+    let levels = Level::iter();
+    levels.map(|level| level.as_str().to_lowercase()).collect()
+}
+
 /// The log crate's own message does not say which levels there are.
 fn parse_level(text: &str) -> Result<Level, String> {
     text.parse()
-        .map_err(|_| format!("{text:?} is not a level: error, warn, info, debug, trace"))
+        .map_err(|_| format!("{text:?} is not a level: {}", levels().join(", ")))
 }
 
 impl From<io::Error> for ReadError {

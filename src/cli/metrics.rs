@@ -1,13 +1,13 @@
 //! `coven metrics`: the daemon's metrics, for Prometheus.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::follow::connect;
 use super::output::Out;
 
 /// Print the daemon's metrics in Prometheus' text format.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "metrics", help_triggers("-h", "--help"))]
 pub(super) struct Args {}
 

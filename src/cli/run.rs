@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
@@ -18,18 +18,8 @@ use crate::client::{Client, ClientError};
 use crate::daemon::control::{self, Started};
 use crate::sys;
 
-/// The options of `run` that take a value: what follows them is not the harness.
-pub(super) const VALUE_OPTIONS: [&str; 6] = [
-    "--cwd",
-    "--title",
-    "--model",
-    "--timeout",
-    "--root",
-    "--file",
-];
-
 /// Launch a session and show its output; everything after the harness is the prompt. Ctrl-C kills the session.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "run",
@@ -38,10 +28,10 @@ pub(super) const VALUE_OPTIONS: [&str; 6] = [
 )]
 pub(super) struct Args {
     /// working directory of the harness (default: this one)
-    #[argh(option)]
+    #[argh(option, arg_name = "dir")]
     cwd: Option<PathBuf>,
     /// project root (default: the nearest directory upwards that holds .git, else the working directory)
-    #[argh(option)]
+    #[argh(option, arg_name = "dir")]
     root: Option<PathBuf>,
     /// a line for people (default: the prompt's first line)
     #[argh(option)]
@@ -66,8 +56,8 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
-pub(super) fn run(args: Args) -> Outcome {
-    let request = request(&args)?;
+pub(super) fn run(args: &Args) -> Outcome {
+    let request = request(args)?;
     let home = super::home()?;
     if args.detach {
         let mut client = connect_or_start(&home)?;

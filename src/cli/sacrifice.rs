@@ -1,14 +1,14 @@
 //! `coven sacrifice`: delete a session for good.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
-use super::follow::{connect, full_id};
 use super::output::Out;
+use super::session::SessionRef;
 use super::{CliError, Outcome};
 use crate::api::Deleted;
 
 /// Delete a session that has ended, with all of its events, for good.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "sacrifice", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// yes, for good
@@ -16,7 +16,7 @@ pub(super) struct Args {
     yes: bool,
     /// the session's id, or a unique beginning of it
     #[argh(positional)]
-    id: String,
+    id: SessionRef,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -27,9 +27,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         );
         return Err(CliError::usage(&message));
     }
-    let home = super::home()?;
-    let mut client = connect(&home)?;
-    let id = full_id(&mut client, &args.id)?;
+    let (mut client, id) = args.id.connect()?;
     client.delete::<Deleted>(&format!("/sessions/{id}"))?;
     Out::new().line(&format!("{id} deleted"))?;
     Ok(0)

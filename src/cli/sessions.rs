@@ -1,6 +1,6 @@
 //! `coven sessions`: the list.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::follow::connect;
@@ -8,7 +8,7 @@ use super::output::{Out, shortened, visible};
 use crate::api::{SessionPage, SessionRecord};
 
 /// List sessions, newest first.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "sessions", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// also the archived ones

@@ -1,13 +1,13 @@
 //! `coven version`: what this binary is, and what it was built from.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::output::Out;
 use crate::api::{BUILD, CONTRACT, VERSION};
 
 /// Print the version, the contract that it speaks, and what it was built from.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "version", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// as JSON

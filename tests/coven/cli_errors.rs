@@ -197,6 +197,35 @@ fn a_run_that_cannot_be_understood_names_what_is_wrong() {
 }
 
 #[test]
+fn a_mistyped_verb_or_option_is_answered_with_the_right_one() {
+    let coven = Coven::new();
+    let cases: [(&[&str], &str, &str); 4] = [
+        (
+            &["sesions"],
+            "unknown command 'sesions'; did you mean 'sessions'?",
+            "coven --help",
+        ),
+        (
+            &["status"],
+            "unknown command 'status'; did you mean 'daemon status'?",
+            "coven --help",
+        ),
+        (
+            &["logs", "prune", "--dryrun"],
+            "unknown option '--dryrun'; did you mean '--dry-run'?",
+            "coven logs prune --help",
+        ),
+        (&["nonsense"], "unknown command 'nonsense'", "coven --help"),
+    ];
+    for (args, message, help) in cases {
+        let ran = coven.cli(args);
+        assert_error(&ran, 2, "usage");
+        let expected = format!("coven: {message} (usage)\n  try: {help}\n");
+        assert_eq!(ran.err, expected, "{args:?}");
+    }
+}
+
+#[test]
 fn an_argument_that_is_not_utf8_is_a_usage_error() {
     let coven = Coven::new();
     let bad = OsStr::from_bytes(b"a\xffb");

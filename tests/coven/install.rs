@@ -78,6 +78,8 @@ fn a_second_run_changes_nothing_and_says_so() {
     assert_eq!(machine.files(), files);
     let ran = tool(Command::new(machine.home.join(".local/bin/coven")).arg("version"));
     assert!(ran.starts_with("coven "), "{ran}");
+    let page = fs::read_to_string(machine.home.join(".local/share/man/man1/coven.1")).unwrap();
+    assert_eq!(page, machine.coven.cli(["__man"]).out);
 }
 
 #[test]

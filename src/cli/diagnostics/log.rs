@@ -201,7 +201,7 @@ impl Logs<'_> {
             "why" | "what" => if_is(words::is_reason),
             "version" | "contract" | "expected" => if_is(words::is_version),
             "at" => if_is(words::is_source_place),
-            "verb" => if_is(crate::cli::is_verb),
+            "verb" => if_is(crate::cli::grammar::is_verb),
             "method" => if_is(|text| {
                 matches!(
                     text,

@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::doctor;
 use super::output::{Out, visible};
@@ -37,7 +37,7 @@ use gather::{Gathered, gather};
 use report::{Block, Part, Report, as_json};
 
 /// Make a report for somebody who helps, without what is private. Read it before you share it.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "diagnostics",
@@ -49,13 +49,13 @@ It works with the daemon running, stopped or hanging, changes nothing, and takes
 )]
 pub(super) struct Args {
     /// write it to this new file, for you alone to read, and print its name
-    #[argh(option)]
+    #[argh(option, arg_name = "file")]
     output: Option<PathBuf>,
     /// as JSON
     #[argh(switch)]
     json: bool,
     /// add this session's record, and its events' kinds, sizes and times: its id, or a beginning of it
-    #[argh(option)]
+    #[argh(option, arg_name = "id")]
     session: Option<String>,
 }
 

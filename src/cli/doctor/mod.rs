@@ -13,7 +13,7 @@ mod store;
 
 use std::time::Instant;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::output::{Out, visible};
@@ -24,7 +24,7 @@ use crate::sys;
 pub(super) use daemon::Probe;
 
 /// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// as JSON

@@ -1,0 +1,43 @@
+//! `coven backup`: a copy of the database.
+
+use std::path::PathBuf;
+
+use argh::{ArgsInfo, FromArgs};
+use serde_json::json;
+
+use super::output::{Out, visible};
+use super::store::{Access, access, failed, print_json};
+use super::{CliError, Outcome};
+use crate::api::BackedUp;
+
+/// Write a copy of the database, consistent also while sessions run.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "backup", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+    /// the new file; it must not be there
+    #[argh(positional)]
+    file: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let file = std::path::absolute(&args.file)?;
+    let path = file
+        .to_str()
+        .ok_or_else(|| CliError::usage("the file's path is not UTF-8"))?;
+    let backed_up: BackedUp = match access()? {
+        Access::Daemon(mut client) => client.post("/store/backup", &json!({ "path": path }))?,
+        Access::Own(store, _lock) => BackedUp {
+            ok: true,
+            bytes: store.backup(&file).map_err(failed)?,
+        },
+    };
+    if args.json {
+        return print_json(&backed_up);
+    }
+    let bytes = backed_up.bytes;
+    Out::new().line(&format!("{} ({bytes} bytes)", visible(path)))?;
+    Ok(0)
+}

@@ -1,0 +1,372 @@
+//! The command line as data: the verbs, their options and arguments, from argh's own definitions. Arguments before argh,
+//! completions, man page, suggestions and the records of failed commands take them from here.
+//!
+//! Pure: it knows neither the daemon nor the terminal.
+
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
+
+use super::Cli;
+
+pub(super) type Flag = FlagInfo<'static>;
+
+/// Every verb by its words, as `daemon start`, in the order of the help. One with verbs below it stands before them.
+pub(super) fn verbs() -> Vec<(String, CommandInfoWithArgs)> {
+    below("", Cli::get_args_info())
+}
+
+fn below(path: &str, command: CommandInfoWithArgs) -> Vec<(String, CommandInfoWithArgs)> {
+    let mut verbs = Vec::new();
+    for verb in command.commands {
+        let path = format!("{path} {}", verb.name).trim_start().to_owned();
+        verbs.push((path.clone(), verb.command.clone()));
+        verbs.extend(below(&path, verb.command));
+    }
+    verbs
+}
+
+/// Whether `text` is what [`verb_of`] gives for some command line.
+pub(super) fn is_verb(text: &str) -> bool {
+    text.is_empty() || verbs().iter().any(|(path, _)| path == text)
+}
+
+/// The verb that `args` begin with, as far as there is one: nothing that could be a prompt.
+pub(super) fn verb_of<T: AsRef<str>>(args: &[T]) -> String {
+    let mut place = Place::start();
+    let mut words = args.iter();
+    while words.next().map(|word| place.take(word.as_ref())) == Some(Word::Verb) {}
+    place.path.join(" ")
+}
+
+/// The option's names: the short one, if it has one, and the long one.
+pub(super) fn names(flag: &Flag) -> impl Iterator<Item = String> {
+    // argh does not list the short name of its own option; every verb has it among its `help_triggers`.
+    let short = flag.short.or((flag.long == "--help").then_some('h'));
+    let short = short.map(|short| format!("-{short}"));
+    short.into_iter().chain([flag.long.to_owned()])
+}
+
+/// The name of the option's value, if it takes one.
+pub(super) fn value_of(flag: &Flag) -> Option<&'static str> {
+    match flag.kind {
+        FlagInfoKind::Option { arg_name } => Some(arg_name),
+        FlagInfoKind::Switch => None,
+    }
+}
+
+/// The options of `command` that are shown.
+pub(super) fn options(
+    command: &CommandInfoWithArgs,
+) -> impl Iterator<Item = &'static Flag> + use<> {
+    command.flags.iter().filter(|flag| !flag.hidden)
+}
+
+/// Whether `command` only has other verbs below it, and does nothing by itself.
+pub(super) fn is_group(command: &CommandInfoWithArgs) -> bool {
+    !command.commands.is_empty() && command.flags.iter().all(|flag| flag.long == "--help")
+}
+
+/// What a word is, at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    Verb,
+    /// An option, or `--`.
+    Option,
+    /// The value of the option before it.
+    Value,
+    Argument,
+    UnknownOption,
+    UnknownVerb,
+}
+
+/// The place behind the words of a command line that have been taken: what can come next.
+pub(super) struct Place {
+    /// The words of the verb so far.
+    pub(super) path: Vec<&'static str>,
+    pub(super) command: CommandInfoWithArgs,
+    /// The option whose value comes next.
+    waiting: Option<&'static Flag>,
+    arguments: usize,
+    are_options_over: bool,
+}
+
+impl Place {
+    pub(super) fn start() -> Self {
+        Self {
+            path: Vec::new(),
+            command: Cli::get_args_info(),
+            waiting: None,
+            arguments: 0,
+            are_options_over: false,
+        }
+    }
+
+    /// Goes on behind `word`, as argh does.
+    pub(super) fn take(&mut self, word: &str) -> Word {
+        if self.waiting.take().is_some() {
+            return Word::Value;
+        }
+        if self.can_be_option() && word.starts_with('-') {
+            if word == "--" {
+                self.are_options_over = true;
+                return Word::Option;
+            }
+            let Some(flag) = self.flag(word) else {
+                return Word::UnknownOption;
+            };
+            self.waiting = value_of(flag).and(Some(flag));
+            return Word::Option;
+        }
+        let mut verbs = self.command.commands.iter();
+        if let Some(verb) = verbs.find(|verb| verb.name == word) {
+            self.path.push(verb.name);
+            self.command = verb.command.clone();
+            self.are_options_over = false;
+            return Word::Verb;
+        }
+        let arguments = self.command.positionals;
+        if arguments.is_empty() && !self.command.commands.is_empty() {
+            return Word::UnknownVerb;
+        }
+        let argument = arguments.get(self.arguments).or(arguments.last());
+        self.are_options_over |=
+            argument.is_some_and(|argument| argument.optionality == Optionality::Greedy);
+        self.arguments += 1;
+        Word::Argument
+    }
+
+    /// Whether the next word can be an option.
+    pub(super) fn can_be_option(&self) -> bool {
+        self.waiting.is_none() && !self.are_options_over
+    }
+
+    /// The option by this name.
+    pub(super) fn flag(&self, name: &str) -> Option<&'static Flag> {
+        let mut flags = self.command.flags.iter();
+        flags.find(|flag| names(flag).any(|known| known == name))
+    }
+
+    /// The name of the value or argument that the next word would be.
+    pub(super) fn value(&self) -> Option<&'static str> {
+        if let Some(flag) = self.waiting {
+            return value_of(flag);
+        }
+        let arguments = self.command.positionals;
+        let repeats = [Optionality::Repeating, Optionality::Greedy];
+        // A greedy argument stands for several: `harness prompt`.
+        let mut names = arguments
+            .iter()
+            .flat_map(|argument| argument.name.split(' '));
+        names.nth(self.arguments).or_else(|| {
+            let last = arguments.last()?;
+            let name = last.name.rsplit(' ').next();
+            name.filter(|_| repeats.contains(&last.optionality))
+        })
+    }
+}
+
+/// What is wrong with the first of `args` that is neither a verb nor an option where it has to be, and which of them it
+/// could have meant.
+pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
+    let mut place = Place::start();
+    args.iter().find_map(|word| {
+        let (what, meant) = match place.take(word) {
+            Word::UnknownOption => {
+                let name = word.split('=').next().unwrap_or(word);
+                let flags = options(&place.command);
+                ("option", nearest(name, flags.map(|flag| flag.long.into())))
+            }
+            Word::UnknownVerb => {
+                let verbs = below(&place.path.join(" "), place.command.clone());
+                (
+                    "command",
+                    nearest(word, verbs.into_iter().map(|(path, _)| path)),
+                )
+            }
+            _ => return None,
+        };
+        let meant = meant.map(|meant| format!("; did you mean '{meant}'?"));
+        Some(format!(
+            "unknown {what} '{word}'{}",
+            meant.unwrap_or_default()
+        ))
+    })
+}
+
+/// The one of `names` whose last word begins with `given`, or differs from it in at most a third of its characters.
+fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let length = given.chars().count();
+    let rated = names.filter_map(|name| {
+        let word = name.rsplit(' ').next().unwrap_or(&name);
+        let is_beginning = length > 2 && word.starts_with(given);
+        // No name is so long that it could be near to a longer one.
+        let edits = if length > 40 {
+            length
+        } else {
+            edits(given, word)
+        };
+        (is_beginning || edits <= length / 3).then_some(((!is_beginning, edits), name))
+    });
+    rated
+        .min_by_key(|(rating, _)| *rating)
+        .map(|(_, name)| name)
+}
+
+/// How many characters must be inserted, deleted, replaced or swapped with their neighbour to make `b` of `a`.
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut counts = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            counts[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let replaced = counts[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let least = replaced.min(counts[i - 1][j] + 1).min(counts[i][j - 1] + 1);
+                let is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                if is_swap {
+                    least.min(counts[i - 2][j - 2] + 1)
+                } else {
+                    least
+                }
+            };
+        }
+    }
+    counts[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_word_is_named_with_what_it_could_have_meant() {
+        let said = |line: &str| unknown_word(&line.split(' ').collect::<Vec<_>>());
+        for (line, expected) in [
+            (
+                "sesions",
+                "unknown command 'sesions'; did you mean 'sessions'?",
+            ),
+            ("shwo", "unknown command 'shwo'; did you mean 'show'?"),
+            (
+                "diag",
+                "unknown command 'diag'; did you mean 'diagnostics'?",
+            ),
+            (
+                "start",
+                "unknown command 'start'; did you mean 'daemon start'?",
+            ),
+            (
+                "daemon stopp",
+                "unknown command 'stopp'; did you mean 'daemon stop'?",
+            ),
+            (
+                "logs -n 3 prun",
+                "unknown command 'prun'; did you mean 'logs prune'?",
+            ),
+            ("nonsense", "unknown command 'nonsense'"),
+            ("daemon sessions", "unknown command 'sessions'"),
+            (
+                "run --tite x hello",
+                "unknown option '--tite'; did you mean '--title'?",
+            ),
+            (
+                "run --jsno --detach",
+                "unknown option '--jsno'; did you mean '--json'?",
+            ),
+            (
+                "sessions --json=yes",
+                "unknown option '--json=yes'; did you mean '--json'?",
+            ),
+            ("show -x id", "unknown option '-x'"),
+            // Not an option that the help does not show.
+            ("daemon serve --backgroun", "unknown option '--backgroun'"),
+        ] {
+            assert_eq!(said(line).as_deref(), Some(expected), "{line}");
+        }
+        assert_eq!(said(&"x".repeat(100_000)).unwrap().len(), 100_018);
+    }
+
+    #[test]
+    fn what_can_be_a_prompt_or_a_value_is_not_unknown() {
+        for line in [
+            "run hello --jsno",
+            "run --title --tite hello",
+            "show -- -x",
+            "input id sesions -x",
+        ] {
+            assert_eq!(
+                unknown_word(&line.split(' ').collect::<Vec<_>>()),
+                None,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_verb_of_a_command_line_ends_before_its_arguments() {
+        for (line, verb) in [
+            ("run hello daemon", "run"),
+            ("daemon status --json", "daemon status"),
+            ("logs prune", "logs prune"),
+            ("logs --json", "logs"),
+            ("-V", ""),
+            ("my secret", ""),
+        ] {
+            assert_eq!(
+                verb_of(&line.split(' ').collect::<Vec<_>>()),
+                verb,
+                "{line}"
+            );
+        }
+    }
+
+    /// argh wants each text beside its field; that they are one is held here.
+    #[test]
+    fn arguments_of_one_name_are_described_alike() {
+        let mut known = std::collections::HashMap::new();
+        for (verb, command) in verbs() {
+            for argument in command.positionals {
+                let name = argument.name.trim_start_matches("archived-");
+                let about = *known.entry(name).or_insert(argument.description);
+                assert_eq!(argument.description, about, "{verb} {name}");
+            }
+        }
+        assert!(known.contains_key("id") && known.contains_key("ids"));
+    }
+
+    /// The names in `text` that begin with `--`.
+    fn long_options(text: &str) -> Vec<&str> {
+        let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
+        let mut options: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+        options.sort_unstable();
+        options.dedup();
+        options
+    }
+
+    #[test]
+    fn the_readmes_table_has_each_verb_and_each_option_once_and_no_other() {
+        let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+        let table = readme.lines().skip_while(|line| *line != "| verb | does |");
+        let rows = table.skip(2).take_while(|line| line.starts_with('|'));
+        let mut missing: Vec<_> = verbs()
+            .into_iter()
+            .filter(|(_, command)| !is_group(command))
+            .collect();
+        for row in rows {
+            let head = row.split('|').nth(1).unwrap();
+            let mut options = Vec::new();
+            for code in head.split('`').skip(1).step_by(2) {
+                let verb = verb_of(&code.split(' ').collect::<Vec<_>>());
+                let at = missing.iter().position(|(path, _)| *path == verb);
+                let at = at.unwrap_or_else(|| panic!("`{code}` is no verb, or has a row already"));
+                options.extend(super::options(&missing.remove(at).1).map(|flag| flag.long));
+            }
+            options.retain(|name| *name != "--help");
+            options.sort_unstable();
+            options.dedup();
+            assert_eq!(long_options(row), options, "{row}");
+        }
+        let missing: Vec<_> = missing.iter().map(|(path, _)| path).collect();
+        assert!(missing.is_empty(), "the README's table lacks {missing:?}");
+    }
+}

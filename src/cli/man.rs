@@ -1,0 +1,133 @@
+//! The man page, coven(1): a template, with the verbs and options of this binary. What installs the binary has it print
+//! the page.
+//!
+//! Pure but for the printing.
+
+use argh::{CommandInfoWithArgs, Optionality};
+
+use super::Outcome;
+use super::grammar::{Flag, is_group, names, options, value_of, verbs};
+use super::output::Out;
+
+/// What prints the page; no verb that the help has.
+pub(super) const VERB: &str = "__man";
+
+/// The page in mdoc(7).
+const PAGE: &str = include_str!("coven.1");
+
+/// Where lines of text are broken: `mandoc -T lint` wants them below 80 bytes.
+const WIDTH: usize = 76;
+
+pub(super) fn print() -> Outcome {
+    Out::new().bytes(page().as_bytes())?;
+    Ok(0)
+}
+
+fn page() -> String {
+    let verbs = verbs().into_iter();
+    let entries = verbs.filter(|(_, command)| !is_group(command));
+    let entries: String = entries
+        .map(|(path, command)| entry(&path, &command))
+        .collect();
+    PAGE.replace("@VERBS@\n", &entries)
+}
+
+/// A verb: how it is called, what it does, its options, and what its help notes.
+fn entry(path: &str, command: &CommandInfoWithArgs) -> String {
+    let mut out = format!(".It Cm {path}");
+    let flags: Vec<&Flag> = options(command)
+        .filter(|flag| flag.long != "--help")
+        .collect();
+    if !flags.is_empty() {
+        out += " Oo Ar options Oc";
+    }
+    for argument in command.positionals {
+        out += &format!(" Ar {}", argument.name.replace(' ', " Ar "));
+        if matches!(
+            argument.optionality,
+            Optionality::Repeating | Optionality::Greedy
+        ) {
+            out += " ...";
+        }
+    }
+    out += "\n";
+    out += &text(command.description);
+    if !flags.is_empty() {
+        out += ".Bl -tag -width 4n -compact\n";
+        for flag in flags {
+            let names: Vec<String> = names(flag)
+                .map(|name| format!("Fl {}", name[1..].replace('-', "\\-")))
+                .collect();
+            let value = value_of(flag).map(|value| format!(" Ar {value}"));
+            out += &format!(".It {}{}\n", names.join(" , "), value.unwrap_or_default());
+            out += &sentence(flag.description);
+        }
+        out += ".El\n";
+    }
+    for paragraph in command.notes.iter().flat_map(|note| note.split("\n\n")) {
+        out += ".Pp\n";
+        out += &text(paragraph);
+    }
+    out
+}
+
+/// An option's description, which is no whole sentence in the help.
+fn sentence(description: &str) -> String {
+    let (first, rest) = description.split_at(description.chars().next().map_or(0, char::len_utf8));
+    text(&format!("{}{rest}.", first.to_uppercase()))
+}
+
+/// `text` with each sentence on lines of its own, as roff wants them.
+fn text(text: &str) -> String {
+    let mut out = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && (line.ends_with('.') || line.len() + word.len() > WIDTH) {
+            out += &format!("{line}\n");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        } else if word.starts_with(['.', '\'']) {
+            // Else it would be a request.
+            line += "\\&";
+        }
+        line += &word.replace('\\', "\\e").replace("--", "\\-\\-");
+    }
+    out + &line + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_each_verb_with_its_options_and_arguments() {
+        let page = page();
+        assert!(!page.contains('@'), "{page}");
+        for entry in [
+            ".It Cm daemon start\nStart it in the background; a success if it runs already.\n",
+            ".It Cm run Oo Ar options Oc Ar harness Ar prompt ...\n",
+            ".It Fl \\-cwd Ar dir\nWorking directory of the harness (default: this one).\n",
+            ".It Fl n , Fl \\-lines Ar lines\nOnly the last so many lines.\n",
+            ".It Cm wait Ar ids ...\n",
+            ".It Cm logs prune Oo Ar options Oc\n",
+        ] {
+            assert!(page.contains(entry), "{entry}\nis not in\n{page}");
+        }
+        assert!(!page.contains("Cm daemon\n") && !page.contains("background Ar"));
+    }
+
+    #[test]
+    fn no_text_is_a_request() {
+        assert_eq!(
+            text(".git is a\\b. --json"),
+            "\\&.git is a\\eb.\n\\-\\-json\n"
+        );
+        let long = text(&"'word ".repeat(40));
+        assert!(
+            long.lines()
+                .all(|line| line.len() < 80 && line.starts_with("\\&'"))
+        );
+    }
+}

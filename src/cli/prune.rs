@@ -1,0 +1,62 @@
+//! `coven logs prune`: retention's sweep, now.
+
+use argh::{ArgsInfo, FromArgs};
+use serde_json::json;
+
+use super::Outcome;
+use super::output::Out;
+use super::store::{Access, access, failed, print_json};
+use crate::api::Pruned;
+
+/// Take away output that is older than it is to be kept, of ended sessions, and say how much.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "prune",
+    help_triggers("-h", "--help"),
+    note = "Kept are COVEN_LOG_RETENTION_DAYS (30) days, and COVEN_STORE_MAX_BYTES (4 GiB) in all, as the daemon is
+set; records and all other events stay. The daemon does the same by itself, every hour."
+)]
+pub(super) struct Args {
+    /// only say what would go
+    #[argh(switch)]
+    dry_run: bool,
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let pruned: Pruned = match access()? {
+        Access::Daemon(mut client) => {
+            client.post("/store/prune", &json!({ "dryRun": args.dry_run }))?
+        }
+        Access::Own(mut store, _lock) => {
+            let pruned = match args.dry_run {
+                true => store.preview_prune(),
+                false => store.prune(),
+            };
+            let pruned = pruned.map_err(failed)?;
+            Pruned {
+                ok: true,
+                events: pruned.dropped.events,
+                bytes: pruned.dropped.bytes,
+                sessions: pruned.sessions,
+            }
+        }
+    };
+    if args.json {
+        return print_json(&pruned);
+    }
+    let Pruned {
+        events,
+        bytes,
+        sessions,
+        ..
+    } = pruned;
+    let done = if args.dry_run { "would go" } else { "gone" };
+    Out::new().line(&format!(
+        "{done}: {events} output events ({bytes} bytes) of {sessions} sessions"
+    ))?;
+    Ok(0)
+}

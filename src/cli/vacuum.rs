@@ -1,0 +1,35 @@
+//! `coven vacuum`: the database written anew, without gaps.
+
+use argh::{ArgsInfo, FromArgs};
+use serde_json::json;
+
+use super::Outcome;
+use super::output::Out;
+use super::store::{Access, access, failed, print_json};
+use crate::api::Vacuumed;
+
+/// Write the database anew, without gaps, and give back the space. It needs room for a second one meanwhile.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "vacuum", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let vacuumed: Vacuumed = match access()? {
+        Access::Daemon(mut client) => client.post("/store/vacuum", &json!({}))?,
+        Access::Own(store, _lock) => Vacuumed {
+            ok: true,
+            integrity_check: "ok".into(),
+            bytes_freed: store.vacuum().map_err(failed)?,
+        },
+    };
+    if args.json {
+        return print_json(&vacuumed);
+    }
+    let freed = vacuumed.bytes_freed;
+    Out::new().line(&format!("undamaged; {freed} bytes given back"))?;
+    Ok(0)
+}
