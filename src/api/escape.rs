@@ -26,6 +26,44 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// How many bytes at the beginning of `text` make at most `most` bytes of a JSON string, its quotes not counted. Every byte
+/// above ASCII is taken as it is, so that the place may be inside a character.
+pub fn escaped_prefix(text: &[u8], most: usize) -> usize {
+    let mut room = most;
+    let (blocks, _) = text.as_chunks::<BLOCK>();
+    let mut fitting = 0;
+    for block in blocks {
+        let mut length = BLOCK;
+        let mut special = unplain_in(block);
+        while special != 0 {
+            length += escaped_length(block[special.trailing_zeros() as usize]) - 1;
+            special &= special - 1;
+        }
+        let Some(rest) = room.checked_sub(length) else {
+            break;
+        };
+        room = rest;
+        fitting += BLOCK;
+    }
+    for byte in &text[fitting..] {
+        let Some(rest) = room.checked_sub(escaped_length(*byte)) else {
+            break;
+        };
+        room = rest;
+        fitting += 1;
+    }
+    fitting
+}
+
+/// How many bytes of a JSON string are made of `byte`.
+pub fn escaped_length(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    }
+}
+
 fn escape(out: &mut Vec<u8>, byte: u8) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let short = match byte {
@@ -71,6 +109,33 @@ mod tests {
             for start in 0..=BLOCK {
                 let text = format!("{}{text}{}", "a".repeat(start), "b".repeat(start));
                 assert_eq!(written(&text), serde_json::to_string(&text).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_that_fits_is_found_wherever_its_specials_stand() {
+        let all: String = (0..0x80).filter_map(char::from_u32).collect();
+        for start in 0..=BLOCK {
+            let text = format!("{}{all}é\n🦀{all}", "a".repeat(start));
+            let whole = written(&text).len() - 2;
+            for most in 0..=whole + 1 {
+                let at = escaped_prefix(text.as_bytes(), most);
+                let length = |bytes: &[u8]| {
+                    bytes
+                        .iter()
+                        .map(|&byte| escaped_length(byte))
+                        .sum::<usize>()
+                };
+                assert!(length(&text.as_bytes()[..at]) <= most);
+                let is_longest = at == text.len() || length(&text.as_bytes()[..=at]) > most;
+                assert!(is_longest, "{most} of {start}");
+                if text.is_char_boundary(at) {
+                    assert_eq!(
+                        written(&text[..at]).len() - 2,
+                        length(&text.as_bytes()[..at])
+                    );
+                }
             }
         }
     }

@@ -12,8 +12,11 @@ use super::cost::PayloadCost;
 use super::escape::write_json_string;
 use super::{SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
-/// No event's payload reaches this many bytes.
+/// The most bytes that an event's payload has, unless it is an `output`.
 pub const PAYLOAD_MAX: usize = 400_000;
+
+/// The most bytes that the payload of an `output` has.
+pub const OUTPUT_PAYLOAD_MAX: usize = 60_000;
 
 words! {
     /// What an event is about.

@@ -22,9 +22,11 @@ pub use build::{BUILD, Build};
 pub use cost::SessionCost;
 pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use escape::{escaped_length, escaped_prefix};
 pub use event::{
-    Event, EventCursor, EventId, EventKind, EventPage, EventWriter, ExitPayload, OutputPayload,
-    PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation, output_length,
+    Event, EventCursor, EventId, EventKind, EventPage, EventWriter, ExitPayload,
+    OUTPUT_PAYLOAD_MAX, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation,
+    output_length,
 };
 pub use health::{
     AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, CapabilityPolicy,

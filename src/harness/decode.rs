@@ -3,13 +3,11 @@
 //!
 //! Pure: bytes in, pieces out.
 
-/// The most bytes that one text event takes: a full read, and a character's beginning held back from the last
-/// one. Escaping can make six of one (`\u0000`), which stays below the
-/// 400,000 that a payload may have.
-pub(super) const TEXT_MAX: usize = 64 * 1024 + 4;
+use crate::api::{OUTPUT_PAYLOAD_MAX, escaped_length, escaped_prefix};
 
-/// The most bytes that one event of other bytes takes: their likeness, escaped, and their base64.
-const BYTES_MAX: usize = 32 * 1024;
+/// What an event's payload has for its data, in bytes of JSON: the rest is for the names around it, its stream, and the
+/// end of a base64 text.
+const ROOM: usize = OUTPUT_PAYLOAD_MAX - 64;
 
 /// What one output event shows.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +26,12 @@ pub(super) fn split(bytes: &[u8], last: bool) -> (Vec<Piece<'_>>, usize) {
     let mut pieces = Vec::new();
     // One look at all of it: a stream that holds one wrong byte now is likely not text at all.
     let is_text = str::from_utf8(rest).is_ok();
-    let max = if is_text { TEXT_MAX } else { BYTES_MAX };
     while !rest.is_empty() {
+        let max = if is_text {
+            escaped_prefix(rest, ROOM)
+        } else {
+            bytes_prefix(rest)
+        };
         let (piece, after) = rest.split_at(character_boundary(rest, max));
         pieces.push(match str::from_utf8(piece) {
             Ok(text) => Piece::Text(text),
@@ -38,6 +40,23 @@ pub(super) fn split(bytes: &[u8], last: bool) -> (Vec<Piece<'_>>, usize) {
         rest = after;
     }
     (pieces, held)
+}
+
+/// How many bytes at the beginning of `bytes` an event has room for, as a likeness in text and as base64.
+fn bytes_prefix(bytes: &[u8]) -> usize {
+    // In thirds of a byte of JSON, since base64 makes four of three.
+    let mut room = ROOM * 3;
+    let does_not_fit = |byte: &u8| {
+        let likeness = match byte {
+            // A replacement character (U+FFFD) for it, at most.
+            0x80.. => 3,
+            _ => escaped_length(*byte),
+        };
+        let rest = room.checked_sub(likeness * 3 + 4);
+        room = rest.unwrap_or(0);
+        rest.is_none()
+    };
+    bytes.iter().position(does_not_fit).unwrap_or(bytes.len())
 }
 
 /// How many bytes at the end of `bytes` (0 to 3) begin a character that they do not complete.
@@ -74,6 +93,7 @@ fn is_continuation(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Payload, Stream};
     use crate::random::{Random, rounds};
 
     /// What comes of `bytes` when they arrive in two reads, split at `at`.
@@ -138,23 +158,86 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
-        let text = "€".repeat(TEXT_MAX);
+        let text = "€".repeat(ROOM);
         let (pieces, held) = split(text.as_bytes(), false);
         assert_eq!(held, 0);
         assert!(pieces.len() > 3);
         for piece in &pieces {
-            assert!(matches!(piece, Piece::Text(text) if text.len() <= TEXT_MAX));
+            assert!(matches!(piece, Piece::Text(text) if text.len() <= ROOM));
+        }
+    }
+
+    /// The payload of each piece of `bytes`, in bytes.
+    fn payloads(bytes: &[u8]) -> Vec<usize> {
+        let (pieces, _) = split(bytes, true);
+        let payload = |piece: &Piece<'_>| match piece {
+            Piece::Text(text) => Payload::text_to_json(text, Stream::Stderr).len(),
+            Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, Stream::Stderr).len(),
+        };
+        pieces.iter().map(payload).collect()
+    }
+
+    #[test]
+    fn no_payload_is_over_its_bound_and_none_but_the_last_is_small() {
+        let repeated = [
+            "x",
+            "\n",
+            "\"",
+            "\\",
+            "\t",
+            "\u{1b}[31m",
+            "\0",
+            "\u{7f}",
+            "é",
+            "€",
+            "🦀",
+            "x\0🦀\"",
+        ];
+        let mut kinds: Vec<Vec<u8>> = repeated
+            .iter()
+            .map(|text| text.repeat(200_000 / text.len()).into_bytes())
+            .collect();
+        for junk in [
+            &b"\xff"[..],
+            b"\xff\0",
+            b"\xc3",
+            b"\xff\n",
+            b"\xf0\x9f",
+            b"a\xff",
+            b"\xff\x1b[0m",
+        ] {
+            kinds.push(junk.repeat(200_000 / junk.len()));
+        }
+        for bytes in kinds {
+            let all = payloads(&bytes);
+            assert!(
+                all.iter().all(|&bytes| bytes <= OUTPUT_PAYLOAD_MAX),
+                "{all:?}"
+            );
+            let (_, whole) = all.split_last().unwrap();
+            assert!(
+                whole.iter().all(|&bytes| bytes > OUTPUT_PAYLOAD_MAX / 3),
+                "{all:?}"
+            );
         }
     }
 
     #[test]
-    fn the_worst_payloads_stay_below_the_bound() {
-        use crate::api::{PAYLOAD_MAX, Payload, Stream};
-        let nuls = "\0".repeat(TEXT_MAX);
-        let text = Payload::text_to_json(&nuls, Stream::Stdout);
-        assert!(text.len() < PAYLOAD_MAX);
-        let bytes: Vec<u8> = [0xff, 0].repeat(BYTES_MAX / 2);
-        assert!(Payload::bytes_to_json(&bytes, Stream::Stdout).len() < PAYLOAD_MAX);
+    fn any_mixture_stays_below_the_bound() {
+        let mut random = Random::new(4);
+        for _ in 0..rounds(30) {
+            let mut bytes = Vec::new();
+            while bytes.len() < 150_000 {
+                let part = mixture(&mut random, bytes.len() % 2 == 0);
+                bytes.extend(part.repeat(1 + random.below(9000)));
+                bytes.push(b'\n');
+            }
+            assert!(
+                payloads(&bytes)
+                    .iter()
+                    .all(|&bytes| bytes <= OUTPUT_PAYLOAD_MAX)
+            );
+        }
     }
 
     /// Text and junk, in pieces that meet inside characters.
@@ -220,7 +303,7 @@ mod tests {
     fn long_bytes_are_cut_into_pieces_within_their_bounds() {
         let mut random = Random::new(3);
         for _ in 0..rounds(20) {
-            let length = random.below(4 * TEXT_MAX);
+            let length = random.below(4 * ROOM);
             let bytes = match random.one_in(2) {
                 true => random.bytes(length),
                 false => random.text(length / 2).into_bytes(),
@@ -228,11 +311,11 @@ mod tests {
             let (pieces, held) = split(&bytes, false);
             let mut total = held;
             for piece in pieces {
-                let (length, max) = match piece {
-                    Piece::Text(text) => (text.len(), TEXT_MAX),
-                    Piece::Bytes(bytes) => (bytes.len(), BYTES_MAX),
+                let length = match piece {
+                    Piece::Text(text) => text.len(),
+                    Piece::Bytes(bytes) => bytes.len(),
                 };
-                assert!((1..=max).contains(&length), "{length}");
+                assert!((1..=ROOM).contains(&length), "{length}");
                 total += length;
             }
             assert_eq!(total, bytes.len());

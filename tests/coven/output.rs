@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 const LIST_BYTES_MAX: usize = 900_000;
-const PAYLOAD_MAX: usize = 400_000;
+const OUTPUT_PAYLOAD_MAX: usize = 60_000;
 
 /// What a harness of this script has said to its end.
 fn said(coven: &Coven, script: &str) -> Vec<Value> {
@@ -43,7 +43,8 @@ fn read_pages(coven: &Coven, id: &str, mut take: impl FnMut(&[Value])) {
             last += 1;
             assert_eq!(event["seq"], last, "no gap");
             let length = event["payload_json"].as_str().unwrap().len();
-            assert!(length < PAYLOAD_MAX, "{length}");
+            let is_output = event["kind"] == "output";
+            assert!(!is_output || length <= OUTPUT_PAYLOAD_MAX, "{length}");
         }
         take(events);
         if page["hasMore"] == false {
@@ -66,6 +67,36 @@ fn assert_text(events: &[Value]) {
             !output["data"].as_str().unwrap().contains('\u{fffd}'),
             "{output}"
         );
+    }
+}
+
+#[test]
+fn an_output_event_never_has_more_than_60_000_bytes_of_payload() {
+    let coven = Coven::start();
+    // Plain text; what JSON makes twice and six times as long; characters of two to four bytes; bytes that are no text.
+    for unit in [
+        "x",
+        "\\n",
+        "\"",
+        "\\0",
+        "\\033[1m",
+        "\\303\\251",
+        "\\342\\202\\254",
+        "\\360\\237\\246\\200",
+        "\\377",
+        "\\377\\0",
+    ] {
+        for (stream, redirection) in [("stdout", ""), ("stderr", ">&2")] {
+            let script = format!(
+                "printf '{unit}' >unit; i=0
+                while [ $i -lt 15 ]; do cat unit unit >twice; mv twice unit; i=$((i + 1)); done
+                cat unit unit unit unit {redirection}"
+            );
+            // `said` checks each event.
+            let events = said(&coven, &script);
+            let unit = std::fs::read(coven.work().join("unit")).unwrap();
+            assert!(output(&events, stream) == unit.repeat(4), "{unit:?}");
+        }
     }
 }
 

@@ -149,7 +149,7 @@ fn read_page(
         }
         let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
         writer.write(&mut body, seq, text(1)?, text(3)?, at);
-        // One event alone always fits: its payload is below 400,000 bytes, at most doubled by escaping.
+        // One event alone always fits: its payload has at most 400,000 bytes (`PAYLOAD_MAX`), at most doubled by escaping.
         if count > 0 && body.len() > PAGE_MAX {
             body.truncate(before);
             has_more = true;
