@@ -10,13 +10,12 @@ mod manifest;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use log::error;
-
 pub use bundled::HELLO_VERB;
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
 
 use crate::api::{AdapterStatus, RefusedManifest};
+use crate::observe::say;
 use crate::sys;
 
 /// How a harness is called, and what it is given.
@@ -167,7 +166,7 @@ impl Registry {
 
     fn refuse(&mut self, path: &Path, reason: String) {
         let source = path.display().to_string();
-        error!(event = "manifest_refused", path = source.as_str(), reason = reason.as_str(); "");
+        say!(ManifestRefused, path: path.display(), reason: &reason);
         self.refused.push(RefusedManifest { source, reason });
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::CliError;
-use crate::observe::log::{is_invisible, visible_json};
+use crate::observe::{is_invisible, visible_json};
 
 /// Standard output, buffered; what is left is written when it is dropped.
 pub(super) struct Out(BufWriter<StdoutLock<'static>>);

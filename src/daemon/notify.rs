@@ -7,13 +7,15 @@ use std::env;
 use std::fmt;
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use log::{info, warn};
 
+use crate::observe::field::WatchedThread;
+use crate::observe::say;
 use crate::settings::durations;
 use crate::state::{Change, Event};
 use crate::store::WriteQueue;
@@ -54,7 +56,7 @@ impl Notifier {
         let socket = name.and_then(|name| match connect(&name) {
             Ok(socket) => Some(socket),
             Err(err) => {
-                warn!(event = "notify_failed", socket:% = name.display(), reason:% = err; "");
+                say!(NotifyFailed, socket: Some(Path::new(&name).display()), reason: &err);
                 None
             }
         });
@@ -73,7 +75,7 @@ impl Notifier {
         if let Err(err) = sent
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
-            warn!(event = "notify_failed", reason:% = err; "");
+            say!(NotifyFailed, socket: None, reason: &err);
         }
     }
 
@@ -169,7 +171,7 @@ impl Notifier {
         let Some(period) = period.filter(|_| self.socket.is_some()) else {
             return Ok(());
         };
-        info!(event = "watchdog_started", period_ms = period.as_millis() as u64; "");
+        say!(WatchdogStarted, period_ms: period.as_millis() as u64);
         let notifier = Arc::clone(self);
         let watch = move || {
             let mut is_withheld = false;
@@ -181,7 +183,7 @@ impl Notifier {
                 match stuck.first() {
                     None => notifier.send(format_args!("WATCHDOG=1")),
                     Some(thread) if !is_withheld => {
-                        warn!(event = "watchdog_withheld", code = "internal_error", thread = *thread; "");
+                        say!(WatchdogWithheld, thread: *thread);
                     }
                     Some(_) => {}
                 }
@@ -202,21 +204,24 @@ fn find_stuck(
     state: &Sender<Event>,
     writer: &WriteQueue,
     deadline: Instant,
-) -> Option<Vec<&'static str>> {
+) -> Option<Vec<WatchedThread>> {
     let progress = writer.progress();
     // Room for the answer: who is asked does not wait for who asks.
     let ((ask_state, of_state), (ask_writer, of_writer)) = (bounded(1), bounded(1));
     state.send(Event::Ping(ask_state)).ok()?;
     writer.ping(ask_writer);
     let mut stuck = Vec::new();
-    for (name, answer) in [("state", of_state), ("writer", of_writer)] {
+    for (thread, answer) in [
+        (WatchedThread::State, of_state),
+        (WatchedThread::Writer, of_writer),
+    ] {
         match answer.recv_deadline(deadline) {
             Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => return None,
             // One long statement, a vacuum, is no reason to be killed in it.
-            Err(RecvTimeoutError::Timeout) if name == "writer" && writer.progress() != progress => {
-            }
-            Err(RecvTimeoutError::Timeout) => stuck.push(name),
+            Err(RecvTimeoutError::Timeout)
+                if thread == WatchedThread::Writer && writer.progress() != progress => {}
+            Err(RecvTimeoutError::Timeout) => stuck.push(thread),
         }
     }
     Some(stuck)

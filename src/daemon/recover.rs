@@ -2,10 +2,9 @@
 //!
 //! Runs once, on the main thread, before the first session.
 
-use log::{error, info, warn};
-
 use crate::api::{SessionCost, SessionStatus};
 use crate::harness;
+use crate::observe::say;
 use crate::settings::durations;
 use crate::store::{Fact, Store, StoreError, Unfinished};
 use crate::sys::{self, Ended, Family};
@@ -29,16 +28,15 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
         end_group(session, &ended);
     }
     for pid in &ended.pids {
-        match unfinished.iter().find(|session| session.pid == Some(*pid)) {
-            Some(session) => warn!(event = "orphan_killed", session:% = session.id, pid = pid; ""),
-            None => warn!(event = "orphan_killed", pid = pid; ""),
-        }
+        let leads = unfinished.iter().find(|session| session.pid == Some(*pid));
+        say!(OrphanKilled, session: leads.map(|session| session.id), pid: *pid);
     }
     if !ended.is_complete {
-        error!(event = "kill_failed", code = "kill_failed", reason = "a process of an orphaned session does not end"; "");
+        let reason = "a process of an orphaned session does not end";
+        say!(KillFailed, session: None, reason: &reason);
     }
     let facts = unfinished.iter().map(|session| {
-        info!(event = "session_orphaned", session:% = session.id; "");
+        say!(SessionOrphaned, session: session.id);
         Fact::Ended {
             num: session.num,
             status: SessionStatus::Orphaned,
@@ -65,6 +63,6 @@ fn end_group(session: &Unfinished, ended: &Ended) {
         && !ended.pids.contains(&pid)
         && sys::kill_group(pid, libc::SIGKILL).is_ok()
     {
-        warn!(event = "orphan_killed", session:% = session.id, pid = pid; "");
+        say!(OrphanKilled, session: Some(session.id), pid);
     }
 }

@@ -13,7 +13,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
-use log::{error, info, warn};
 
 use super::home::{DaemonFile, Home, HomeError};
 use super::notify::{Notifier, Teller};
@@ -24,6 +23,7 @@ use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::client::{Client, ClientError};
 use crate::http;
 use crate::observe::log::{Destination, Log, Reopener};
+use crate::observe::{field, say};
 use crate::redact::{BadPattern, Redactor};
 use crate::settings::durations;
 use crate::state::{Event, Limits, Published, State, Unfinished};
@@ -184,7 +184,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     }
     if let Err(err) = &served {
         let reason = err.to_string();
-        error!(event = "daemon_failed", code = err.code(), reason = reason.as_str(); "");
+        say!(DaemonFailed, code: field::Code(err.code()), reason: &reason);
     }
     served
 }
@@ -209,7 +209,7 @@ fn run(
         None => bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?,
     };
     let socket = home.socket();
-    info!(event = "socket_bound", socket:% = socket.display(); "");
+    say!(SocketBound, socket: socket.display());
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let followers = Arc::new(Followers::default());
     let (writer, reader) = store
@@ -341,7 +341,7 @@ fn already_running(home: &Home) -> Result<(), ServeError> {
 fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     let path = home.database();
     let mut store = Store::open(&path, retention).map_err(store_error(home))?;
-    info!(event = "store_opened", path:% = path.display(), sessions = store.status().sessions(); "");
+    say!(StoreOpened, path: path.display(), sessions: store.status().sessions());
     recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
     Ok(store)
 }
@@ -369,8 +369,7 @@ fn published(live: &Arc<AtomicU64>, teller: &Teller) -> Published {
 fn log_bad_patterns(home: &Home, bad: &[BadPattern]) {
     let path = home.redact_file();
     for bad in bad {
-        warn!(event = "redact_pattern_refused", path:% = path.display(), line = bad.line,
-            reason = bad.reason.as_str(); "");
+        say!(RedactPatternRefused, path: path.display(), line: bad.line, reason: &bad.reason);
     }
 }
 
@@ -386,12 +385,12 @@ impl Reload {
     fn run(&self) {
         // First: what is said of the rest is for the new file.
         if let Err(err) = self.log.reopen() {
-            warn!(event = "log_not_reopened", path:% = self.home.log_file().display(), reason:% = err; "");
+            say!(LogNotReopened, path: self.home.log_file().display(), reason: &err);
         }
         self.adapters.reload();
         let bad = self.redactor.reload(&self.home.redact_file());
         log_bad_patterns(&self.home, &bad);
-        info!(event = "reloaded", pid = std::process::id(); "");
+        say!(Reloaded, pid: std::process::id());
     }
 }
 
@@ -409,7 +408,7 @@ fn forward_signals(
                 }
                 continue;
             }
-            info!(event = "signal", signal = signal; "");
+            say!(Signal, signal);
             if signal == sys::RELOAD_SIGNAL {
                 notifier.reloading(|| reload.run());
             } else if events.send(Event::Stop).is_err() {
@@ -425,8 +424,9 @@ fn announce(home: &Home, started_at: Timestamp) -> Result<(), ServeError> {
     let socket = home.socket();
     let (_, health) =
         Client::connect_within(&socket, durations::OWN_HEALTH).map_err(ServeError::NoHealth)?;
-    info!(event = "contract_served", contract = health.api_version.as_str(), expected = CONTRACT,
-        version = VERSION, pid = health.daemon.pid, socket:% = socket.display(); "");
+    say!(ContractServed, contract: field::Version(health.api_version.as_str()),
+        expected: field::Version(CONTRACT), version: field::Version(VERSION), pid: health.daemon.pid,
+        socket: socket.display());
     let pid = std::process::id() as i32;
     home.write_daemon_file(&DaemonFile {
         pid,
@@ -457,10 +457,10 @@ fn conclude(given_up: &[Unfinished], unwritten: Option<Unwritten>) -> StopReport
     });
     let lost: Vec<UnwrittenSession> = lost.collect();
     for session in &lost {
-        error!(event = "session_unwritten", code = "store_unavailable", session:% = session.session_id,
-            events = session.events, bytes = session.bytes, unread_bytes = session.unread_bytes, exited = session.exited; "");
+        say!(SessionUnwritten, session: session.session_id, events: session.events, bytes: session.bytes,
+            unread_bytes: session.unread_bytes, exited: session.exited);
     }
-    info!(event = "daemon_stopped", clean = lost.is_empty(); "");
+    say!(DaemonStopped, clean: lost.is_empty());
     if lost.is_empty() {
         return StopReport::clean();
     }

@@ -8,8 +8,6 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use log::{error, info};
-
 use super::input::Input;
 use super::source::Source;
 use super::start::Started;
@@ -17,6 +15,7 @@ use super::tally::Tally;
 use super::{Context, Exited, Order, Report};
 use crate::api::{SessionCost, Stream, Timestamp};
 use crate::observe::metrics::METRICS;
+use crate::observe::say;
 use crate::settings::durations;
 use crate::store::{Done, Fact, NewEvent};
 use crate::sys::{self, Interest};
@@ -62,7 +61,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         }
     }
     if let Err(err) = sys::reap(pid) {
-        error!(event = "reap_failed", session:% = context.id, pid = pid, reason:% = err; "");
+        say!(ReapFailed, session: context.id, pid, reason: &err);
     }
 }
 
@@ -74,11 +73,11 @@ fn sweep(pid: i32, context: &Context) {
         durations::FAMILY_END,
     );
     if !ended.pids.is_empty() {
-        info!(event = "session_swept", session:% = context.id, pid = pid, processes = ended.pids.len(); "");
+        say!(SessionSwept, session: context.id, pid, processes: ended.pids.len());
     }
     if !ended.is_complete {
         let reason = "a process of the session does not end";
-        error!(event = "kill_failed", code = "kill_failed", session:% = context.id, reason = reason; "");
+        say!(KillFailed, session: Some(context.id), reason: &reason);
     }
     (context.report)(Report::Swept);
 }

@@ -11,11 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{error, warn};
-
 use super::connection::RequestId;
 use super::{Context, connection, response};
 use crate::api::ApiError;
+use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::sys;
 
@@ -177,7 +176,7 @@ impl Shared {
             if last_idle && let Err(err) = self.add_thread() {
                 // Somebody must go on accepting, and no other thread is there to do it.
                 self.idle.fetch_add(1, Ordering::SeqCst);
-                warn!(event = "thread_failed", code = "too_many_connections", reason:% = err; "");
+                say!(ThreadFailed, reason: &err);
                 self.refuse(&stream);
                 continue;
             }
@@ -210,7 +209,7 @@ impl Shared {
                 None
             }
             Err(err) => {
-                error!(event = "accept_failed", code = "internal_error", reason:% = err; "");
+                say!(AcceptFailed, reason: &err);
                 thread::sleep(durations::ACCEPT_PAUSE);
                 None
             }
@@ -228,7 +227,7 @@ impl Shared {
         match accepted {
             Ok((stream, _)) if reserve.is_some() => return Some(stream),
             Ok((stream, _)) => {
-                warn!(event = "out_of_descriptors", code = "too_many_connections", reason:% = err; "");
+                say!(OutOfDescriptors, reason: &err);
                 self.refuse(&stream);
                 drop(stream);
                 *reserve = File::open("/dev/null").ok();
@@ -254,8 +253,8 @@ impl Shared {
                     connection::serve(stream, &Connected(self));
                 }
                 // The socket's mode keeps others out; whoever comes all the same gets no answer.
-                Ok(peer) => warn!(event = "peer_refused", uid = peer.uid; ""),
-                Err(err) => warn!(event = "peer_refused", reason:% = err; ""),
+                Ok(peer) => say!(PeerRefused, uid: Some(peer.uid), reason: None),
+                Err(err) => say!(PeerRefused, uid: None, reason: Some(&err)),
             }
         }
     }
@@ -266,8 +265,8 @@ impl Shared {
             limit: self.context.connections_max,
         };
         let id = RequestId::next().to_string();
-        warn!(event = "connection_refused", code = error.code(), request = id.as_str(), route = "unread",
-            status = error.status(), limit = self.context.connections_max; "");
+        say!(ConnectionRefused, request: field::Request(&id), route: field::Route("unread"),
+            status: error.status(), limit: self.context.connections_max);
         if stream.set_nonblocking(true).is_ok() {
             // An answer of this size fits the empty buffer of a new socket.
             let _ = stream.write_all(&response::refusal(&error, &id));

@@ -10,8 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, log};
-
 use super::accept::Connected;
 use super::fields::Query;
 use super::paging::Paging;
@@ -20,6 +18,7 @@ use super::response::{self, Answer, HeadOptions};
 use super::routes::{self, Call};
 use crate::api::ApiError;
 use crate::observe::metrics::METRICS;
+use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
 
@@ -92,7 +91,7 @@ fn answer(call: &Call<'_>) -> Sent {
     let answer = match result {
         Ok(answer) => answer,
         Err(error) => {
-            log_failure(&id, route, session_of(request).as_deref(), &error, begun);
+            log_failure(&id, route, session_of(request), &error, begun);
             if route == LAUNCH {
                 METRICS.launch_failed(error.code());
             }
@@ -109,8 +108,9 @@ fn answer(call: &Call<'_>) -> Sent {
     };
     let sent = response::send(call.stream, &answer, &options, request.method != "HEAD");
     let took_us = begun.elapsed().as_micros() as u64;
-    debug!(event = "request", request = id.as_str(), method = request.method.as_str(), route = route,
-        session = session_of(request), status = answer.status, bytes = answer.body.len(), took_us = took_us; "");
+    say!(Request, request: field::Request(&id), method: field::Method(&request.method),
+        route: field::Route(route), session: session_of(request).map(field::NamedSession),
+        status: answer.status, bytes: answer.body.len(), took_us);
     Sent {
         is_kept: sent.is_ok() && !close,
         is_followed,
@@ -131,37 +131,33 @@ fn dispatch(call: &Call<'_>) -> (&'static str, Result<Answer, ApiError>) {
 }
 
 /// The session that a request names, in its path or its query.
-fn session_of(request: &Request) -> Option<String> {
+fn session_of(request: &Request) -> Option<&str> {
     let in_path = routes::session_in(&request.path);
-    let named = in_path.or_else(|| Query::new(&request.query).get("sessionId"));
-    named.map(str::to_owned)
+    in_path.or_else(|| Query::new(&request.query).get("sessionId"))
 }
 
 /// One line for each failure, with what one would search it by.
 fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, begun: Instant) {
-    let event = match (route, error) {
-        (_, ApiError::Internal { .. }) => "internal_error",
-        (_, ApiError::LaunchFailed { .. }) => "spawn_failed",
-        (LAUNCH, _) => "launch_rejected",
-        (_, ApiError::SessionNotLive { .. }) => "session_not_live",
-        _ => "request_failed",
-    };
     let reason = match error {
         ApiError::Internal { reason } => reason.clone(),
         error => error.message(),
     };
-    let level = if error.status() >= 500 {
-        Level::Error
-    } else {
-        Level::Warn
-    };
-    let took_ms = begun.elapsed().as_millis() as u64;
-    let session = error
-        .session()
-        .map(|id| id.to_string())
-        .or_else(|| session.map(str::to_owned));
-    log!(level, event = event, code = error.code(), request = id, route = route, status = error.status(),
-        session = session, took_ms = took_ms, reason = reason.as_str(); "");
+    let of_error = error.session().map(|id| id.to_string());
+    macro_rules! failed {
+        ($event:ident) => {
+            say!($event, code: field::Code(error.code()), request: field::Request(id),
+                route: field::Route(route), status: error.status(),
+                session: of_error.as_deref().or(session).map(field::NamedSession),
+                took_ms: begun.elapsed().as_millis() as u64, reason: &reason)
+        };
+    }
+    match (route, error) {
+        (_, ApiError::Internal { .. }) => failed!(InternalError),
+        (_, ApiError::LaunchFailed { .. }) => failed!(SpawnFailed),
+        (LAUNCH, _) => failed!(LaunchRejected),
+        (_, ApiError::SessionNotLive { .. }) => failed!(SessionNotLive),
+        _ => failed!(RequestFailed),
+    }
 }
 
 /// Reads and forgets what the client still sends, within bounds.

@@ -6,17 +6,13 @@
 use std::io::Write;
 use std::path::Path;
 
-use log::Level;
-
+use super::event::LogEvent;
+use super::field::{Code, Verb};
 use super::record::LogRecord;
 use super::rotate::RotatingFile;
-use crate::api::Timestamp;
 
 /// A file is renamed when it would pass this many bytes: some two thousand records.
 const SIZE_MAX: u64 = 256 * 1024;
-
-/// The event of such a record.
-pub const COMMAND_FAILED: &str = "command_failed";
 
 /// A command that failed.
 #[derive(Debug, Clone, Copy)]
@@ -51,21 +47,12 @@ impl FailedCommand<'_> {
         } else {
             "unknown"
         };
-        let fields = [
-            ("event", COMMAND_FAILED.into()),
-            ("verb", self.verb.into()),
-            ("code", code.into()),
-            ("exit", self.exit.into()),
-            ("pid", std::process::id().into()),
-        ];
-        LogRecord {
-            at: Timestamp::now(),
-            level: Level::Error,
-            fields: fields
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-        }
+        LogRecord::of(&LogEvent::CommandFailed {
+            verb: Verb(self.verb),
+            code: Code(code),
+            exit: self.exit,
+            pid: std::process::id(),
+        })
     }
 }
 

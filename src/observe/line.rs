@@ -8,7 +8,8 @@ use std::fmt::{Display, Write as _};
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 
-use super::log::{Quoted, visible_json};
+use super::event::LogEvent;
+use super::visible::{Quoted, visible_json};
 use crate::api::Timestamp;
 use crate::redact::Redactor;
 
@@ -46,10 +47,10 @@ impl Format {
 
     /// The line that tells of lines which did not fit.
     pub(super) fn lost(self, lines: u64, redactor: &Redactor) -> String {
-        let mut line = Line::begin(self, log::Level::Warn, redactor);
-        line.text("event", "log_lines_lost");
-        line.bare("lines", lines);
-        line.end()
+        let event = LogEvent::LogLinesLost { lines };
+        let mut record = Record::builder();
+        record.level(event.level()).key_values(&event);
+        self.line(&record.build(), redactor)
     }
 }
 
@@ -150,7 +151,7 @@ fn json_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::log::is_invisible;
+    use crate::observe::visible::is_invisible;
 
     fn line(format: Format, message: &str) -> String {
         let redactor = Redactor::load(std::path::Path::new("/nonexistent")).0;

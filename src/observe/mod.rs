@@ -3,16 +3,32 @@
 //! Threads hand lines to the log's own thread, and never wait for a terminal, a pipe or a disk.
 
 mod counters;
+mod event;
 mod exposition;
 mod failures;
+pub mod field;
 mod files;
 mod line;
 pub mod log;
 pub mod metrics;
 mod record;
 mod rotate;
+mod visible;
 
-pub use failures::{COMMAND_FAILED, FailedCommand};
+pub use event::{Declared, LogEvent, log as log_event};
+pub use failures::FailedCommand;
 pub use files::LogFiles;
 pub use line::Format;
 pub use record::LogRecord;
+pub use visible::{is_invisible, visible_json};
+
+/// Logs a [`LogEvent`] as this module's: `say!(Variant, field: value, field)`.
+macro_rules! say {
+    ($event:ident, $($field:ident $(: $value:expr)?),+ $(,)?) => {
+        $crate::observe::log_event(
+            module_path!(),
+            &$crate::observe::LogEvent::$event { $($field $(: $value)?),+ },
+        )
+    };
+}
+pub(crate) use say;

@@ -5,9 +5,11 @@
 use std::fmt::{self, Write as _};
 
 use log::Level;
+use log::kv::{self, Key, Source, VisitSource};
 use serde_json::{Map, Value};
 
-use super::log::Quoted;
+use super::event::LogEvent;
+use super::visible::Quoted;
 use crate::api::Timestamp;
 
 /// What one line says.
@@ -22,6 +24,18 @@ pub struct LogRecord {
 }
 
 impl LogRecord {
+    /// The record of `event`, now.
+    pub(super) fn of(event: &LogEvent<'_>) -> Self {
+        let mut fields = Fields(Vec::new());
+        // Neither a source nor a Vec refuses a write.
+        let _ = event.visit(&mut fields);
+        Self {
+            at: Timestamp::now(),
+            level: event.level(),
+            fields: fields.0,
+        }
+    }
+
     /// Reads a line without its end.
     pub fn parse(line: &str) -> Option<Self> {
         if line.starts_with('{') {
@@ -76,6 +90,18 @@ impl LogRecord {
             };
         }
         Some(Self { at, level, fields })
+    }
+}
+
+struct Fields(Vec<(String, Value)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        let number = value.to_i64().map(Value::from);
+        let plain = number.or_else(|| value.to_bool().map(Value::from));
+        let value = plain.unwrap_or_else(|| value.to_string().into());
+        self.0.push((key.to_string(), value));
+        Ok(())
     }
 }
 

@@ -1,13 +1,12 @@
 //! A launch, from the command to the running harness: the row first, then the process. The thread that is to start it
 //! gets ready meanwhile.
 
-use log::info;
-
 use super::session::{InputState, Phase, Session};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::StdinMode;
 use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
 use crate::harness::{Go, Harness, Program};
+use crate::observe::{field, say};
 use crate::store::{Answer, Done, Fact, IdempotencyKey, NewEvent, NewSession, Request, SessionNum};
 use crate::sys;
 
@@ -219,8 +218,8 @@ impl State {
         let error = ApiError::LaunchFailed { id, reason };
         // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
         let why = error.message();
-        info!(event = "session_ended", session:% = id, status:% = status, code = error.code(),
-            reason = why.as_str(); "");
+        say!(SessionEnded, session: id, pid: None, status, exit: None, code: Some(field::Code(error.code())),
+            reason: Some(&why));
         let fact = Fact::Ended {
             num,
             status,

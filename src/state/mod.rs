@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use log::warn;
 
 pub use command::{Acceptance, Command, Launch, Launched, Reply};
 use session::Session;
@@ -22,6 +21,8 @@ pub use stop::{Stopped, Unfinished};
 
 use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness;
+use crate::observe::field::StateInput;
+use crate::observe::say;
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Answer, Done, IdempotencyKey, SessionNum, WriteQueue};
@@ -148,13 +149,13 @@ impl State {
                     self.handle(event);
                     what
                 }
-                Err(_) => "deadline",
+                Err(_) => StateInput::Deadline,
             };
             self.act_on_deadlines();
             self.published.set_live(self.live_sessions() as u64);
             if begun.elapsed() > durations::SLOW_EVENT {
                 let took_ms = begun.elapsed().as_millis() as u64;
-                warn!(event = "state_slow", what = what, took_ms = took_ms; "");
+                say!(StateSlow, what, took_ms);
             }
             if let Some(stopped) = self.stopped() {
                 return stopped;
@@ -218,16 +219,16 @@ impl State {
 }
 
 impl Event {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> StateInput {
         match self {
-            Self::Command(_) => "command",
-            Self::Created { .. } => "created",
-            Self::Harness { .. } => "harness",
-            Self::Ended { .. } => "ended",
-            Self::Deleted { .. } => "deleted",
-            Self::ChildEnded => "child_ended",
-            Self::Ping(_) => "ping",
-            Self::Stop => "stop",
+            Self::Command(_) => StateInput::Command,
+            Self::Created { .. } => StateInput::Created,
+            Self::Harness { .. } => StateInput::Harness,
+            Self::Ended { .. } => StateInput::Ended,
+            Self::Deleted { .. } => StateInput::Deleted,
+            Self::ChildEnded => StateInput::ChildEnded,
+            Self::Ping(_) => StateInput::Ping,
+            Self::Stop => StateInput::Stop,
         }
     }
 }

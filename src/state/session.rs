@@ -5,11 +5,11 @@
 
 use std::time::Instant;
 
-use log::{error, info, warn};
-
 use super::{Acceptance, Event, Launched, Reply, State};
-use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
+use crate::api::{ApiError, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
 use crate::harness::{Harness, Report};
+use crate::observe::field::{self, KillCause};
+use crate::observe::say;
 use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{self, Exit};
 
@@ -186,7 +186,7 @@ impl State {
             let _ = reply.send(Err(session.not_live(id)));
             return;
         }
-        match self.request_end(id, "kill") {
+        match self.request_end(id, EndCause::Kill) {
             Ok(()) => {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.kills.push(reply);
@@ -199,7 +199,7 @@ impl State {
     }
 
     /// Asks for a session's end, once: a repeat changes and records nothing.
-    pub(super) fn request_end(&mut self, id: SessionId, why: &str) -> Result<(), String> {
+    pub(super) fn request_end(&mut self, id: SessionId, why: EndCause) -> Result<(), String> {
         let kill_at = Instant::now() + self.limits.kill_grace;
         let Some(session) = self.sessions.get_mut(&id) else {
             return Ok(());
@@ -212,7 +212,7 @@ impl State {
             Phase::Creating(_) | Phase::Starting { .. } => {}
             Phase::Running { num, pid, .. } => {
                 terminate(*pid).map_err(|err| err.to_string())?;
-                info!(event = "session_kill", session:% = id, pid = *pid, why = why; "");
+                say!(SessionKill, session: id, pid: *pid, why: KillCause::Asked(why));
                 self.queue.fact(
                     Fact::Events {
                         num: *num,
@@ -246,8 +246,8 @@ impl State {
             self.kill_now(id);
         } else {
             session.timeout_at = None;
-            if let Err(reason) = self.request_end(id, "timeout") {
-                error!(event = "kill_failed", code = "kill_failed", session:% = id, reason = reason.as_str(); "");
+            if let Err(reason) = self.request_end(id, EndCause::Timeout) {
+                say!(KillFailed, session: Some(id), reason: &reason);
             }
         }
     }
@@ -263,9 +263,9 @@ impl State {
             return;
         };
         ending.kill_at = None;
-        warn!(event = "session_kill", session:% = id, pid = *pid, why = "grace_over"; "");
+        say!(SessionKill, session: id, pid: *pid, why: KillCause::GraceOver);
         if let Err(err) = sys::kill_group(*pid, libc::SIGKILL) {
-            error!(event = "kill_failed", code = "kill_failed", session:% = id, reason:% = err; "");
+            say!(KillFailed, session: Some(id), reason: &err);
         }
     }
 
@@ -286,7 +286,7 @@ impl State {
             return;
         };
         if let Phase::Starting { num, harness } = session.phase {
-            info!(event = "session_started", session:% = id, pid = pid, harness = session.harness_id.as_str(); "");
+            say!(SessionStarted, session: id, pid, harness: field::Harness(&session.harness_id));
             session.phase = Phase::Running { num, harness, pid };
             session.timeout_at = session.timeout.map(|timeout| Instant::now() + timeout);
         }
@@ -297,8 +297,8 @@ impl State {
         let ending = session.ending.take();
         self.sessions.insert(id, session);
         let Some(ending) = ending else { return };
-        if let Err(reason) = self.request_end(id, "kill") {
-            error!(event = "kill_failed", code = "kill_failed", session:% = id, reason = reason.as_str(); "");
+        if let Err(reason) = self.request_end(id, EndCause::Kill) {
+            say!(KillFailed, session: Some(id), reason: &reason);
         }
         // The grace began when the end was asked for.
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -361,8 +361,7 @@ impl State {
                 exit,
                 at,
             } => {
-                info!(event = "session_ended", session:% = id, pid = pid, status:% = status,
-                    exit:% = exit; "");
+                say!(SessionEnded, session: id, pid: Some(pid), status, exit: Some(exit), code: None, reason: None);
                 let closing = closing_fact(num, status, exit, at, cost);
                 let is_swept = session.is_swept;
                 session.phase = self.finish(id, harness, pid, status, closing, is_swept);
@@ -377,7 +376,7 @@ impl State {
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };
-        error!(event = "harness_lost", code = "internal_error", session:% = id, reason = reason; "");
+        say!(HarnessLost, session: id, reason: &reason);
         let status = SessionStatus::Failed;
         session.phase = match session.phase {
             Phase::Running { num, harness, pid }

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use log::{info, warn};
-
 use super::{Reply, State};
-use crate::api::{SessionId, StopReport};
+use crate::api::{EndCause, SessionId, StopReport};
+use crate::observe::field::StopCause;
+use crate::observe::say;
 use crate::settings::durations;
 use crate::store::SessionNum;
 
@@ -52,11 +52,11 @@ impl State {
             if !is_signal || !std::mem::replace(&mut stopping.is_signalled, true) {
                 return;
             }
-            warn!(event = "daemon_stopping", sessions = ids.len(), why = "asked_again"; "");
+            say!(DaemonStopping, sessions: ids.len(), why: Some(StopCause::AskedAgain));
             ids.into_iter().for_each(|id| self.kill_now(id));
             return;
         }
-        info!(event = "daemon_stopping", sessions = ids.len(); "");
+        say!(DaemonStopping, sessions: ids.len(), why: None);
         // Even SIGKILL does not end a process that waits for a dead disk (signal(7): uninterruptible).
         self.queue.end_chores();
         let give_up_at = Instant::now() + self.limits.kill_grace + durations::STOP_STORE;
@@ -68,8 +68,8 @@ impl State {
             is_signalled: is_signal,
         });
         for id in ids {
-            if let Err(reason) = self.request_end(id, "stop") {
-                warn!(event = "kill_failed", code = "kill_failed", session:% = id, reason = reason.as_str(); "");
+            if let Err(reason) = self.request_end(id, EndCause::DaemonStop) {
+                say!(KillFailed, session: Some(id), reason: &reason);
             }
         }
     }

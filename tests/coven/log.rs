@@ -93,6 +93,17 @@ fn each_of_the_guides_six_questions_is_answered_by_one_line() {
 }
 
 #[test]
+fn a_level_can_be_set_for_the_events_of_one_module() {
+    let coven = Coven::start_with_env("COVEN_LOG", "off,coven::http=debug");
+    coven.get("/api/v1/health");
+    let lines = lines_at_end(&coven);
+    assert!(!lines.is_empty());
+    for line in lines {
+        assert!(line.contains(" DEBUG event=request "), "{line}");
+    }
+}
+
+#[test]
 fn every_failed_request_is_one_line_and_every_request_one_at_debug() {
     let coven = Coven::start_with_env("COVEN_LOG", "debug");
     let nobody = "00000000-0000-4000-8000-000000000000";

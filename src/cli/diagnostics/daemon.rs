@@ -15,6 +15,7 @@ use crate::cli::doctor::Probe;
 use crate::client::Client;
 use crate::daemon::Home;
 use crate::daemon::control::Status;
+use crate::observe::field::is_version;
 use crate::settings::durations;
 
 /// The metrics that are shown: what is counted over the daemon's life, and what it uses now.
@@ -73,9 +74,7 @@ fn anonymise(json: &mut Value, a: &Anonymiser) {
             ("lastError", Value::String(reason)) => {
                 *reason = words::known_reason(reason).unwrap_or_else(|| "?".into());
             }
-            ("covenVersion" | "apiVersion", Value::String(version))
-                if !words::is_version(version) =>
-            {
+            ("covenVersion" | "apiVersion", Value::String(version)) if !is_version(version) => {
                 a.count("versions that are none", 1);
                 *version = "?".into();
             }
@@ -88,7 +87,7 @@ fn anonymise(json: &mut Value, a: &Anonymiser) {
 pub(super) fn foreign_text(probe: &Probe) -> Option<&str> {
     match &probe.status {
         Status::Busy { reason, .. } => Some(reason),
-        Status::Unsupported { found } if !words::is_version(found) => Some(found),
+        Status::Unsupported { found } if !is_version(found) => Some(found),
         _ => None,
     }
 }

@@ -12,10 +12,10 @@ use serde_json::Value;
 use super::anonymise::Anonymiser;
 use super::report::Block;
 use super::words;
-use crate::api::SessionId;
 use crate::daemon::Home;
 use crate::http::is_route_name;
-use crate::observe::{COMMAND_FAILED, LogRecord};
+use crate::observe::field::Kind;
+use crate::observe::{Declared, LogRecord};
 
 /// What is read of a file, its end, in bytes.
 const READ_MAX: u64 = 2 * 1024 * 1024;
@@ -129,7 +129,7 @@ impl Logs<'_> {
     pub(super) fn commands(&self, tail: Option<&Result<Tail, String>>) -> Block {
         const COLUMNS: &[&str] = &["time", "verb", "code", "exit"];
         self.last(tail, COLUMNS, |record| {
-            record.text("event") == COMMAND_FAILED
+            Declared::of(&record.text("event")).is_some_and(|event| event.kind("verb").is_some())
         })
     }
 
@@ -163,7 +163,7 @@ impl Logs<'_> {
                 "level" => record.level.as_str().into(),
                 // What is left out here is counted where the whole record is shown.
                 name => field(record, name)
-                    .and_then(|value| self.value(name, value).ok())
+                    .and_then(|value| self.value(record, name, value).ok())
                     .unwrap_or(Value::Null),
             };
             columns.iter().map(cell).collect()
@@ -177,7 +177,7 @@ impl Logs<'_> {
             ..*record
         };
         for (name, value) in &record.fields {
-            match self.value(name, value) {
+            match self.value(record, name, value) {
                 Ok(value) => kept.fields.push((name.clone(), value)),
                 Err(what) => self.anonymiser.count(what, 1),
             }
@@ -185,53 +185,39 @@ impl Logs<'_> {
         kept
     }
 
-    /// What is shown of a field, or what is counted in its place.
-    fn value(&self, name: &str, value: &Value) -> Result<Value, &'static str> {
-        let text = value.as_str();
-        let if_is = |is_known: fn(&str) -> bool| {
-            let known = text.filter(|text| is_known(text)).map(Value::from);
-            known.ok_or("values in the log")
+    /// What is shown of a record's field, or what is counted in its place: its kind decides.
+    fn value(&self, record: &LogRecord, name: &str, value: &Value) -> Result<Value, &'static str> {
+        const HIDDEN: &str = "values in the log";
+        let declared = Declared::of(&record.text("event")).ok_or(HIDDEN)?;
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
         };
-        match name {
-            "event" => if_is(words::is_event),
-            "code" => if_is(words::is_code),
-            "route" => if_is(is_route_name),
-            "request" => if_is(words::is_request),
-            "session" => if_is(|text| text.parse::<SessionId>().is_ok()),
-            "why" | "what" => if_is(words::is_reason),
-            "version" | "contract" | "expected" => if_is(words::is_version),
-            "at" => if_is(words::is_source_place),
-            "verb" => if_is(crate::cli::grammar::is_verb),
-            "method" => if_is(|text| {
-                matches!(
-                    text,
-                    "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS"
-                )
-            }),
-            "status" if text.is_some() => if_is(words::is_status),
-            "exit" if text.is_some() => if_is(words::is_exit),
-            "harness" => match text.filter(|text| self.harnesses.iter().any(|known| known == text))
-            {
-                Some(text) => Ok(text.into()),
-                None => Err("harnesses that no manifest names"),
-            },
-            "path" | "socket" => match text {
-                Some(text) => Ok(self.anonymiser.path(text).into()),
-                None => Err("values in the log"),
-            },
-            "reason" => match text.and_then(words::known_reason) {
-                Some(known) => Ok(known.into()),
-                None => Err("reasons in the log"),
-            },
-            "status" | "exit" | "pid" | "signal" | "took_ms" | "took_us" | "bytes" | "sessions"
-            | "events" | "lines" | "line" | "limit" | "limit_bytes" | "uid" | "outage_ms"
-            | "clean" | "exited" | "unread_bytes"
-                if value.is_number() || value.is_boolean() =>
-            {
-                Ok(value.clone())
+        let is_shown = match declared.kind(name) {
+            // Of an undeclared event, nothing is.
+            None => name == "event",
+            Some(Kind::Number) => value.is_number(),
+            Some(Kind::Flag) => value.is_boolean(),
+            Some(Kind::Word(is_one)) => is_one(&text),
+            Some(Kind::Code) => words::is_code(&text),
+            Some(Kind::Route) => is_route_name(&text),
+            Some(Kind::Verb) => crate::cli::grammar::is_verb(&text),
+            Some(Kind::Text) => false,
+            Some(Kind::Harness) if !self.harnesses.contains(&text) => {
+                return Err("harnesses that no manifest names");
             }
-            _ => Err("values in the log"),
-        }
+            Some(Kind::Harness) => true,
+            Some(Kind::Path) if text.starts_with('/') => {
+                return Ok(self.anonymiser.path(&text).into());
+            }
+            // The daemon logs no other.
+            Some(Kind::Path) => false,
+            Some(Kind::Reason) => {
+                let known = words::known_reason(&text).ok_or("reasons in the log")?;
+                return Ok(known.into());
+            }
+        };
+        is_shown.then(|| value.clone()).ok_or(HIDDEN)
     }
 }
 
@@ -244,6 +230,7 @@ fn field<'a>(record: &'a LogRecord, name: &str) -> Option<&'a Value> {
 mod tests {
     use super::super::anonymise::Identity;
     use super::*;
+    use crate::observe::LogEvent;
     use crate::redact::Redactor;
 
     #[test]
@@ -281,12 +268,24 @@ mod tests {
         for forged in [
             "event=plan",
             "plan=1",
-            "event=x reason=plan message=plan msg=plan",
+            "event=plan pid=7",
             "code=plan route=\"GET /plan\" request=plan session=plan",
-            "harness=plan why=plan what=plan at=plan verb=plan exit=plan",
-            "pid=plan took_ms=plan version=plan method=plan status=plan",
         ] {
             assert_eq!(shown(forged), "", "{forged}");
+        }
+        for declared in LogEvent::ALL {
+            let forged = declared
+                .fields
+                .iter()
+                .map(|(name, _)| format!(" {name}=plan"));
+            let forged = format!(
+                "event={} plan=1{}",
+                declared.name,
+                forged.collect::<String>()
+            );
+            let shown = shown(&forged);
+            assert!(!shown.contains("plan"), "{forged}");
+            assert!(shown.starts_with(&format!(" event={}", declared.name)));
         }
     }
 }

@@ -2,19 +2,6 @@
 
 use crate::api::{EventKind, SessionStatus};
 
-/// The log's events.
-#[rustfmt::skip]
-const EVENTS: &[&str] = &[
-    "accept_failed", "command_failed", "connection_refused", "contract_served", "daemon_failed", "daemon_stopped",
-    "daemon_stopping", "harness_lost", "internal_error", "kill_failed", "launch_rejected", "log_lines_lost",
-    "manifest_refused", "orphan_killed", "out_of_descriptors", "output_truncated", "panic", "peer_refused",
-    "reap_failed", "redact_pattern_refused", "request", "request_failed", "retention_failed", "session_ended",
-    "session_kill", "session_not_live", "session_orphaned", "session_output_capped", "session_started", "session_swept",
-    "session_unwritten", "signal",
-    "socket_bound", "spawn_failed", "state_slow", "store_failed", "store_opened", "store_over_limit",
-    "store_recovered", "thread_failed",
-];
-
 /// Structured error codes: the API's, and the CLI's own.
 #[rustfmt::skip]
 const CODES: &[&str] = &[
@@ -26,12 +13,6 @@ const CODES: &[&str] = &[
     "request_too_large", "send_input_failed", "session_id_conflict", "session_live", "session_not_found",
     "session_not_live", "shutting_down", "socket_path_too_long", "socket_refused", "store_not_found", "store_unavailable",
     "too_many_connections", "too_many_sessions", "unknown", "unsupported_api_version", "usage",
-];
-
-/// Why a session is ended, and what kept the state thread.
-#[rustfmt::skip]
-const REASONS: &[&str] = &[
-    "asked_again", "command", "created", "deleted", "ended", "grace_over", "harness", "kill", "stop", "timeout",
 ];
 
 /// What SQLite and we say of a failure; what else stands in such a text can be anybody's.
@@ -50,16 +31,8 @@ const PHRASES: &[&str] = &[
     "is a symbolic link", "is not a directory", "is open to others", "belongs to another user",
 ];
 
-pub(super) fn is_event(word: &str) -> bool {
-    EVENTS.contains(&word)
-}
-
 pub(super) fn is_code(word: &str) -> bool {
     CODES.contains(&word)
-}
-
-pub(super) fn is_reason(word: &str) -> bool {
-    REASONS.contains(&word)
 }
 
 pub(super) fn is_status(word: &str) -> bool {
@@ -68,37 +41,6 @@ pub(super) fn is_status(word: &str) -> bool {
 
 pub(super) fn is_kind(word: &str) -> bool {
     EventKind::parse(word).is_some()
-}
-
-/// Whether `text` can be a version or a contract, as `0.1.0` or `coven.daemon.v1`.
-pub(super) fn is_version(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
-    let is_contract = text
-        .strip_prefix("coven.daemon.v")
-        .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-    let is_number = text.starts_with(|c: char| c.is_ascii_digit());
-    text.len() <= 40 && text.bytes().all(plain) && (is_contract || is_number)
-}
-
-/// Whether `text` is a request's id: two numbers in hexadecimal.
-pub(super) fn is_request(text: &str) -> bool {
-    let is_hex = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
-    text.len() <= 33
-        && text
-            .split_once('-')
-            .is_some_and(|(a, b)| is_hex(a) && is_hex(b))
-}
-
-/// Whether `text` is a place in our source.
-pub(super) fn is_source_place(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_/.:".contains(&b);
-    text.len() <= 80 && text.starts_with("src/") && text.contains(".rs:") && text.bytes().all(plain)
-}
-
-/// How a harness ended, as the log writes it.
-pub(super) fn is_exit(text: &str) -> bool {
-    let number = text.strip_prefix("signal:").unwrap_or(text);
-    number.len() <= 4 && number.bytes().all(|b| b.is_ascii_digit() || b == b'-')
 }
 
 /// What is known of a failure's text: the phrases in it that are ours or SQLite's, and what the numbers of the
@@ -120,30 +62,6 @@ pub(super) fn known_reason(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The words in backticks of the README's table under the line that begins with `head`, in its first column.
-    fn documented(head: &str) -> Vec<String> {
-        let readme = include_str!("../../../README.md");
-        let lines = readme
-            .lines()
-            .skip_while(|line| !line.starts_with(head))
-            .skip(2);
-        let rows = lines.take_while(|line| line.starts_with('|'));
-        let cells = rows.map(|row| row.split('|').nth(1).unwrap());
-        cells
-            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-            .map(str::to_owned)
-            .collect()
-    }
-
-    #[test]
-    fn every_event_that_the_readme_has_is_known() {
-        let events = documented("| event | level");
-        assert!(events.len() > 25, "{events:?}");
-        for event in events {
-            assert!(is_event(&event), "{event}");
-        }
-    }
 
     #[test]
     fn every_code_that_the_readme_has_is_known() {
@@ -171,14 +89,5 @@ mod tests {
         );
         assert_eq!(known_reason("prompt is my secret plan"), None);
         assert_eq!(known_reason("(os error x) (os error"), None);
-    }
-
-    #[test]
-    fn versions_requests_and_places_have_their_form() {
-        assert!(is_version("0.1.0-rc.1+x") && is_version("coven.daemon.v12"));
-        assert!(!is_version("my plan") && !is_version("") && !is_version("coven.daemon.vplan"));
-        assert!(is_request("1f-a") && !is_request("plan-b") && !is_request("1"));
-        assert!(is_source_place("src/store/writer.rs:12:5") && !is_source_place("/src/x.rs:1"));
-        assert!(is_exit("signal:9") && is_exit("3") && !is_exit("plan"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A state machine that takes text in pieces, since a line, or a sequence, can be split over events (ECMA-48, 5.4, 5.6).
 
-use crate::observe::log::is_invisible;
+use crate::observe::is_invisible;
 
 /// A longer line is taken for several, so that one always fits an answer: escaped it is twice as long at most.
 const LINE_MAX: usize = 200_000;

@@ -6,13 +6,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
 use rusqlite::Connection;
 
 use super::retention::{self, Retention, Sweep};
 use super::status::StoreStatus;
 use super::tails::Tails;
 use crate::api::ApiError;
+use crate::observe::say;
 use crate::settings::durations;
 use crate::store::connect::{Pages, pages};
 use crate::store::facts::{Answer, Chore, Done, Pruned};
@@ -156,7 +156,7 @@ impl Maintenance {
             Ok(Some(pruned)) => pruned,
             Err(err) => {
                 let reason = err.to_string();
-                warn!(event = "retention_failed", code = "store_unavailable", reason = reason.as_str(); "");
+                say!(RetentionFailed, reason: &reason);
                 self.refuse(&reason);
                 self.next_sweep = Instant::now() + durations::RETENTION_RETRY;
                 return;
@@ -165,8 +165,8 @@ impl Maintenance {
         self.sweep = None;
         self.next_sweep = Instant::now() + durations::RETENTION_EVERY;
         if pruned.dropped.events > 0 {
-            info!(event = "output_truncated", sessions = pruned.sessions, events = pruned.dropped.events,
-                bytes = pruned.dropped.bytes; "");
+            say!(OutputTruncated, sessions: pruned.sessions, events: pruned.dropped.events,
+                bytes: pruned.dropped.bytes);
             status.truncated(pruned.dropped);
         }
         self.say_if_over(connection);
@@ -184,7 +184,7 @@ impl Maintenance {
         let over = retention::is_over(connection, &self.retention).unwrap_or(false);
         if over && !self.is_over_said {
             let limit = self.retention.store_max.unwrap_or(0);
-            warn!(event = "store_over_limit", limit_bytes = limit; "");
+            say!(StoreOverLimit, limit_bytes: limit);
         }
         self.is_over_said = over;
     }

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError, bounded, unbounded};
-use log::{error, info, warn};
 use rusqlite::Connection;
 
 use super::backlog::{Backlog, Work};
@@ -20,6 +19,7 @@ use super::queue::{Item, Unwritten, WriteQueue};
 use super::wal::Wal;
 use crate::api::Payload;
 use crate::observe::metrics::METRICS;
+use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::store::facts::{Fact, NewEvent};
 use crate::store::keep::maintenance::Maintenance;
@@ -247,8 +247,8 @@ impl Thread {
             self.status.truncated(committed.dropped);
         }
         for id in committed.newly_capped {
-            let limit = self.maintenance.session_max().unwrap_or(0);
-            warn!(event = "session_output_capped", session = id.as_str(), limit_bytes = limit; "");
+            let limit_bytes = self.maintenance.session_max().unwrap_or(0);
+            say!(SessionOutputCapped, session: field::NamedSession(&id), limit_bytes);
         }
         Ok(outcomes)
     }
@@ -323,12 +323,12 @@ impl Thread {
             }
         }
         let outage_ms = failed_at.elapsed().as_millis() as u64;
-        info!(event = "store_recovered", outage_ms = outage_ms; "");
+        say!(StoreRecovered, outage_ms);
     }
 
     fn fail(&mut self, reason: &str, work: &mut Work) {
         if self.status.failure().as_deref() != Some(reason) {
-            error!(event = "store_failed", code = "store_unavailable", reason = reason; "");
+            say!(StoreFailed, reason: &reason);
         }
         self.status.set_failure(Some(reason.to_owned()));
         self.refuse_wishes(reason, work);

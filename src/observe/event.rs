@@ -1,0 +1,285 @@
+//! Every event of the log, declared once: name, level, fields, and the question that it answers.
+//!
+//! Runs on the thread that logs. The README's table and what a report shows of a record follow from here.
+
+use log::kv::{self, Key, Source, Value, VisitSource};
+use log::{Level, Record};
+
+use super::field::{
+    Code, Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request, Route,
+    StateInput, StopCause, Text, Verb, Version, WatchedThread,
+};
+use crate::api::{SessionId, SessionStatus};
+use crate::sys::Exit;
+
+type Path<'a> = std::path::Display<'a>;
+
+/// What is declared of an event.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    /// The record's `event`.
+    pub name: &'static str,
+    /// The question that a record of it answers.
+    pub answers: &'static str,
+    /// The levels that a record of it can have.
+    pub levels: &'static [Level],
+    /// The fields, in the line's order. One without a value is left out of the line.
+    pub fields: &'static [(&'static str, Kind)],
+}
+
+/// `Variant "name" Level { fields }`, with the question above it. `or Level if (condition)` is a second level;
+/// `code "…"` is a field of every record of the event, before the others.
+macro_rules! events {
+    ($($(#[doc = $answers:literal])+ $variant:ident $name:literal $level:ident $(or $worse:ident if ($is_worse:expr))?
+        $(code $code:literal)? { $($field:ident: $type:ty),* $(,)? })*) => {
+        /// An event of the log, with the values of its fields. `'a` is what it borrows until it is written.
+        pub enum LogEvent<'a> {
+            $($(#[doc = $answers])+ #[allow(missing_docs)] $variant { $($field: $type),* },)*
+        }
+
+        impl<'a> LogEvent<'a> {
+            /// All that are declared, in the order of the README's table.
+            pub const ALL: &'static [Declared] = &[$(Declared {
+                name: $name,
+                answers: concat!($($answers),+),
+                levels: &[Level::$level $(, Level::$worse)?],
+                fields: &[
+                    $((stringify!(code), { let _ = $code; Kind::Code }),)?
+                    $((stringify!($field), <$type as Field>::KIND)),*
+                ],
+            }),*];
+
+            /// The record's `event`.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name),* }
+            }
+
+            /// The record's level.
+            #[allow(unused_variables)]
+            pub fn level(&self) -> Level {
+                match self {
+                    $(Self::$variant { $($field),* } => {
+                        $(if $is_worse { return Level::$worse; })?
+                        Level::$level
+                    })*
+                }
+            }
+        }
+
+        impl Source for LogEvent<'_> {
+            fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+                visitor.visit_pair(Key::from_str("event"), Value::from(self.name()))?;
+                match self {
+                    $(Self::$variant { $($field),* } => {
+                        $(visitor.visit_pair(Key::from_str("code"), Value::from($code))?;)?
+                        $(if let Some(value) = $field.value() {
+                            visitor.visit_pair(Key::from_str(stringify!($field)), value)?;
+                        })*
+                    })*
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+events! {
+    /// Did the daemon bind the expected socket?
+    SocketBound "socket_bound" Info { socket: Path<'a> }
+    /// Did the store open?
+    StoreOpened "store_opened" Info { path: Path<'a>, sessions: u64 }
+    /// Did the health route serve the expected contract? Asked over the socket, at start.
+    ContractServed "contract_served" Info {
+        contract: Version<'a>, expected: Version<'a>, version: Version<'a>, pid: u32, socket: Path<'a>,
+    }
+    /// Did a launch request fail validation? An error from status 500 on.
+    LaunchRejected "launch_rejected" Warn or Error if (*status >= 500) {
+        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        took_ms: u64, reason: Reason<'a>,
+    }
+    /// Did a harness spawn fail?
+    SpawnFailed "spawn_failed" Error {
+        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        took_ms: u64, reason: Reason<'a>,
+    }
+    /// Did a live input or kill request target a non-live session?
+    SessionNotLive "session_not_live" Warn {
+        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        took_ms: u64, reason: Reason<'a>,
+    }
+    /// Why was any other request refused? An error from status 500 on.
+    RequestFailed "request_failed" Warn or Error if (*status >= 500) {
+        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        took_ms: u64, reason: Reason<'a>,
+    }
+    /// Did a request meet a bug?
+    InternalError "internal_error" Error {
+        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        took_ms: u64, reason: Reason<'a>,
+    }
+    /// Which requests came, and how long did they take?
+    Request "request" Debug {
+        request: Request<'a>, method: Method<'a>, route: Route<'a>, session: Option<NamedSession<'a>>, status: u16,
+        bytes: usize, took_us: u64,
+    }
+    /// Which command failed? In `logs/cli.log`, not in the daemon's log.
+    CommandFailed "command_failed" Error { verb: Verb<'a>, code: Code<'a>, exit: u8, pid: u32 }
+    /// Were there too many connections?
+    ConnectionRefused "connection_refused" Warn code "too_many_connections" {
+        request: Request<'a>, route: Route<'a>, status: u16, limit: usize,
+    }
+    /// Could a connection get no thread?
+    ThreadFailed "thread_failed" Warn code "too_many_connections" { reason: Reason<'a> }
+    /// Could a connection not be accepted?
+    AcceptFailed "accept_failed" Error code "internal_error" { reason: Reason<'a> }
+    /// Were there too many open files for a connection?
+    OutOfDescriptors "out_of_descriptors" Warn code "too_many_connections" { reason: Reason<'a> }
+    /// Did another user try to connect?
+    PeerRefused "peer_refused" Warn { uid: Option<u32>, reason: Option<Reason<'a>> }
+    /// Which process is a session?
+    SessionStarted "session_started" Info { session: SessionId, pid: i32, harness: Harness<'a> }
+    /// How did a session end? Without a process it has `code` and `reason`.
+    SessionEnded "session_ended" Info {
+        session: SessionId, pid: Option<i32>, status: SessionStatus, exit: Option<Exit>, code: Option<Code<'a>>,
+        reason: Option<Reason<'a>>,
+    }
+    /// What ended a session: a client, its time limit, the daemon's stop? A warning once the grace period is over.
+    SessionKill "session_kill" Info or Warn if (*why == KillCause::GraceOver) {
+        session: SessionId, pid: i32, why: KillCause,
+    }
+    /// How many processes had left a session's group, and were ended with it?
+    SessionSwept "session_swept" Info { session: SessionId, pid: i32, processes: usize }
+    /// Which sessions did a daemon that died leave behind?
+    SessionOrphaned "session_orphaned" Info { session: SessionId }
+    /// Which processes did a daemon that died leave behind?
+    OrphanKilled "orphan_killed" Warn { session: Option<SessionId>, pid: i32 }
+    /// Why does a process not end?
+    KillFailed "kill_failed" Error code "kill_failed" { session: Option<SessionId>, reason: Reason<'a> }
+    /// Why is a process that has ended still in the process table?
+    ReapFailed "reap_failed" Error { session: SessionId, pid: i32, reason: Reason<'a> }
+    /// Did the thread of a session meet a bug?
+    HarnessLost "harness_lost" Error code "internal_error" { session: SessionId, reason: Reason<'a> }
+    /// Was the disk full?
+    StoreFailed "store_failed" Error code "store_unavailable" { reason: Reason<'a> }
+    /// For how long could the store not be written?
+    StoreRecovered "store_recovered" Info { outage_ms: u64 }
+    /// How much output has retention taken away?
+    OutputTruncated "output_truncated" Info { sessions: u64, events: u64, bytes: u64 }
+    /// Which session writes more output than is kept?
+    SessionOutputCapped "session_output_capped" Warn { session: NamedSession<'a>, limit_bytes: u64 }
+    /// Why is the store larger than its limit?
+    StoreOverLimit "store_over_limit" Warn { limit_bytes: u64 }
+    /// Why does retention take nothing away?
+    RetentionFailed "retention_failed" Warn code "store_unavailable" { reason: Reason<'a> }
+    /// Which manifest was not taken?
+    ManifestRefused "manifest_refused" Error { path: Path<'a>, reason: Reason<'a> }
+    /// Which pattern for redaction was not taken?
+    RedactPatternRefused "redact_pattern_refused" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
+    /// Was the configuration read again?
+    Reloaded "reloaded" Info { pid: u32 }
+    /// Why does the log go on in its old file?
+    LogNotReopened "log_not_reopened" Warn { path: Path<'a>, reason: Reason<'a> }
+    /// Why does the service manager not hear from the daemon?
+    NotifyFailed "notify_failed" Warn { socket: Option<Path<'a>>, reason: Reason<'a> }
+    /// Does the service manager watch the daemon, and with which period?
+    WatchdogStarted "watchdog_started" Info { period_ms: u64 }
+    /// Which thread hangs, so that the service manager restarts the daemon?
+    WatchdogWithheld "watchdog_withheld" Warn code "internal_error" { thread: WatchedThread }
+    /// Which signal did the daemon get?
+    Signal "signal" Info { signal: i32 }
+    /// Does the daemon stop, and with how many sessions? A warning where a second signal ends the grace period.
+    DaemonStopping "daemon_stopping" Info or Warn if (why.is_some()) { sessions: usize, why: Option<StopCause> }
+    /// What is lost, when the daemon had to stop before the store could be written?
+    SessionUnwritten "session_unwritten" Error code "store_unavailable" {
+        session: SessionId, events: u64, bytes: u64, unread_bytes: u64, exited: bool,
+    }
+    /// Did the daemon stop with everything on disk?
+    DaemonStopped "daemon_stopped" Info { clean: bool }
+    /// Why did the daemon not start, or not stop cleanly?
+    DaemonFailed "daemon_failed" Error { code: Code<'a>, reason: Reason<'a> }
+    /// What kept the state thread from its other work?
+    StateSlow "state_slow" Warn { what: StateInput, took_ms: u64 }
+    /// How many lines of the log are missing here?
+    LogLinesLost "log_lines_lost" Warn { lines: u64 }
+    /// Where in the source did the daemon meet a bug?
+    Panic "panic" Error code "internal_error" { thread: Text<'a>, at: Place<'a>, message: Text<'a> }
+}
+
+impl Declared {
+    /// What is declared of the event `name`.
+    pub fn of(name: &str) -> Option<&'static Self> {
+        LogEvent::ALL.iter().find(|declared| declared.name == name)
+    }
+
+    /// What the field `name` holds.
+    pub fn kind(&self, name: &str) -> Option<Kind> {
+        let field = self.fields.iter().find(|(field, _)| *field == name);
+        field.map(|(_, kind)| *kind)
+    }
+}
+
+/// Logs `event` as `module`'s: `COVEN_LOG` filters by module. Called by [`say!`](super::say).
+pub fn log(module: &str, event: &LogEvent<'_>) {
+    let level = event.level();
+    if level <= log::max_level() {
+        let mut record = Record::builder();
+        record.level(level).target(module).key_values(event);
+        log::logger().log(&record.build());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The questions that the observability guide has for a daemon's log.
+    const GUIDE: [&str; 6] = [
+        "Did the daemon bind the expected socket?",
+        "Did the store open?",
+        "Did the health route serve the expected contract?",
+        "Did a launch request fail validation?",
+        "Did a harness spawn fail?",
+        "Did a live input or kill request target a non-live session?",
+    ];
+
+    fn row(declared: &Declared) -> String {
+        let levels: Vec<String> = declared
+            .levels
+            .iter()
+            .map(|level| level.as_str().to_lowercase())
+            .collect();
+        let fields: Vec<String> = declared
+            .fields
+            .iter()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let (name, answers) = (declared.name, declared.answers.trim());
+        let (levels, fields) = (levels.join(", "), fields.join(", "));
+        format!("| `{name}` | {levels} | {fields} | {answers} |")
+    }
+
+    #[test]
+    fn the_readme_has_every_event_as_it_is_declared_and_no_other() {
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme.split_once("| event | level |").unwrap();
+        let rows: Vec<&str> = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        let declared: Vec<String> = LogEvent::ALL.iter().map(row).collect();
+        assert!(
+            rows == declared,
+            "the table should be:\n{}",
+            declared.join("\n")
+        );
+    }
+
+    #[test]
+    fn every_question_of_the_guide_has_its_event() {
+        for question in GUIDE {
+            let is_answered = |declared: &Declared| declared.answers.trim().starts_with(question);
+            assert!(LogEvent::ALL.iter().any(is_answered), "{question}");
+        }
+    }
+}
