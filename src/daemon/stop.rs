@@ -4,6 +4,9 @@
 //! as well, since only it can say what is not on disk.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::control::{
@@ -111,6 +114,9 @@ fn end(
     let watch = match sys::exit_watch(pid) {
         Ok(watch) => watch,
         Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(NOT_RUNNING),
+        Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => {
+            lock_watch(home).map_err(ControlError::stop)?
+        }
         Err(err) => return Err(ControlError::stop(err)),
     };
     // Before it begins to stop: who connects later may find nobody.
@@ -167,6 +173,19 @@ fn end(
 fn patience(told: Option<u64>) -> Duration {
     let told = told.map_or(Duration::ZERO, Duration::from_millis);
     durations::STOP.max(told.min(durations::STOP_MAX) + durations::STOP_SPARE)
+}
+
+/// A descriptor that becomes readable when nobody holds the daemon's lock any more, which the kernel takes away from a
+/// process that ends (flock(2)): for kernels that have no descriptors for processes (before Linux 5.3).
+fn lock_watch(home: &Home) -> io::Result<OwnedFd> {
+    let lock = File::open(home.lock_file())?;
+    let (reader, writer) = sys::pipe()?;
+    let wait = move || {
+        let _ = lock.lock_shared();
+        drop(writer);
+    };
+    thread::Builder::new().name("lock".into()).spawn(wait)?;
+    Ok(reader)
 }
 
 /// Has systemd do `verb` with the unit that runs the process `pid`, without waiting for it, and gives the unit; `None`

@@ -15,9 +15,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{exit_watch, prlimit, send_pidfd_signal, stat_field};
+use super::{Wake, exit_watch, is_missing_call, prlimit, send_pidfd_signal, stat_field};
 use crate::settings::durations;
-use crate::sys::{Ended, Family, Interest, poll};
+use crate::sys::{Ended, Family, Interest, poll, send_signal};
 
 /// Set in every mark, and in no limit that anybody means.
 const MARK: u64 = 1 << 62;
@@ -271,17 +271,36 @@ impl Search {
         self.leaders.contains(&unsafe { libc::getsid(pid) })
     }
 
-    /// Sends `signal` to `pid` if that is still a member, and no zombie.
+    /// Sends `signal` to `pid` if that is still a member, and no zombie; gives what becomes readable when it has ended.
     fn signal(&self, pid: i32, signal: i32) -> Option<OwnedFd> {
         // The descriptor comes first: should the pid go to another process while that one is looked at, the signal
         // misses it.
-        let process = exit_watch(pid).ok()?;
+        let process = match exit_watch(pid) {
+            Ok(process) => process,
+            Err(err) if is_missing_call(&err) => return self.signal_by_number(pid, signal),
+            Err(_) => return None,
+        };
         let is_over = || poll(&mut [Interest::readable(&process)], Some(Instant::now()));
         if !self.is_member(pid, &mut HashMap::new()) || is_over().unwrap_or(true) {
             return None;
         }
-        send_pidfd_signal(&process, signal).ok()?;
-        Some(process)
+        match send_pidfd_signal(&process, signal) {
+            Ok(()) => Some(process),
+            // The descriptor may be no pidfd.
+            Err(_) => self.signal_by_number(pid, signal).map(|_| process),
+        }
+    }
+
+    /// As [`Search::signal`], where the kernel has no descriptors for processes (before Linux 5.3): the pid could go to
+    /// another process between the look at its start and the signal, if all numbers were given out in that moment.
+    fn signal_by_number(&self, pid: i32, signal: i32) -> Option<OwnedFd> {
+        let begun = started(pid)?;
+        if has_ended(pid) || !self.is_member(pid, &mut HashMap::new()) || started(pid)? != begun {
+            return None;
+        }
+        send_signal(pid, signal).ok()?;
+        // Nothing tells of its end: the next pass looks again when the time of this one is over.
+        Some(Wake::new().ok()?.0.into())
     }
 }
 

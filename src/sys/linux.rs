@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[path = "family.rs"]
 mod family;
@@ -19,7 +19,7 @@ pub(super) use family::Marking;
 pub use family::{adopt_orphans, end_families, leave_family, reap_adopted};
 
 use super::spawn::c_string;
-use super::{OwnUsage, Peer, Usage};
+use super::{Interest, OwnUsage, Peer, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
@@ -242,19 +242,52 @@ pub fn own_usage() -> Option<OwnUsage> {
     })
 }
 
-/// A descriptor that becomes readable when the child `pid` exits: a pidfd.
+/// A descriptor that becomes readable when the process `pid` exits: a pidfd, or, for a child on a kernel without
+/// pidfd_open(2), a pipe that a thread closes.
 ///
 /// # Errors
-/// What pidfd_open(2) reports: ESRCH for no such process, EMFILE, or ENOSYS before Linux 5.3.
+/// What pidfd_open(2) reports: ESRCH for no such process, EMFILE; ENOSYS for a process that is no child, before Linux 5.3
+/// and in sandboxes that refuse the call.
 pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers, and its descriptor is new, ours alone, and close-on-exec.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
+    let opened = unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
+            fd if fd < 0 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd as i32)),
         }
-        Ok(OwnedFd::from_raw_fd(fd as i32))
+    };
+    match opened {
+        Err(err) if is_missing_call(&err) => exit_watch_by_thread(pid),
+        result => result,
     }
+}
+
+/// Whether `err` means that there is no such system call: the kernel's ENOSYS, or the EPERM of a sandbox's filter
+/// (seccomp(2)), which none of the calls asked about here gives by itself for a process of our own.
+fn is_missing_call(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
+/// The stack of a thread that only waits for a child, in bytes.
+const WAITER_STACK_BYTES: usize = 64 * 1024;
+
+fn exit_watch_by_thread(pid: i32) -> io::Result<OwnedFd> {
+    let wait = move |options| {
+        let mut info = MaybeUninit::zeroed();
+        waitid(pid, &mut info, libc::WEXITED | libc::WNOWAIT | options).map(drop)
+    };
+    // Only its parent can wait for a process.
+    wait(libc::WNOHANG).map_err(|_| io::Error::from_raw_os_error(libc::ENOSYS))?;
+    let (reader, writer) = pipe()?;
+    std::thread::Builder::new()
+        .name("exit-watch".into())
+        .stack_size(WAITER_STACK_BYTES)
+        .spawn(move || {
+            // WNOWAIT: the zombie stays for the thread that reaps it.
+            while wait(0).is_err_and(|err| err.kind() == io::ErrorKind::Interrupted) {}
+            drop(writer);
+        })?;
+    Ok(reader)
 }
 
 /// waitid(2) for the child `pid`, and what it has used: the system call has a fifth argument for that, which the C
@@ -357,12 +390,23 @@ pub fn command_name(pid: i32) -> Option<String> {
     Some(name.trim_end().to_owned())
 }
 
-/// Sends `signal` to the process that `watch` was made for by [`exit_watch`], and to no later one with its pid.
+/// Sends `signal` to the process `pid`, which `watch` was made for, and to no later one with its pid. Where the kernel
+/// has no descriptors for processes, one whose end `watch` has not told is taken for it.
 ///
 /// # Errors
-/// What pidfd_send_signal(2) reports: ESRCH if it has ended.
-pub fn signal_watched(watch: &OwnedFd, _pid: i32, signal: i32) -> io::Result<()> {
-    send_pidfd_signal(watch, signal)
+/// What pidfd_send_signal(2) or kill(2) report: ESRCH if it has ended.
+pub fn signal_watched(watch: &OwnedFd, pid: i32, signal: i32) -> io::Result<()> {
+    let sent = send_pidfd_signal(watch, signal);
+    match &sent {
+        Err(err) if err.raw_os_error() != Some(libc::ESRCH) => {
+            let has_ended = super::poll(&mut [Interest::readable(watch)], Some(Instant::now()))?;
+            match has_ended {
+                true => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+                false => super::send_signal(pid, signal),
+            }
+        }
+        _ => sent,
+    }
 }
 
 fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {

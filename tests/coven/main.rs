@@ -26,6 +26,7 @@ mod log;
 mod logs;
 mod metrics;
 mod misbehaviour;
+mod old_kernels;
 mod orphans;
 mod output;
 mod package;
