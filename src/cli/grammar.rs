@@ -343,10 +343,24 @@ mod tests {
         options
     }
 
+    const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+
+    #[test]
+    fn the_readmes_commands_are_commands() {
+        let parts = README.split(['`', '\n', '|', ';', '#', '(', ')']);
+        let commands =
+            parts.filter_map(|part| part.trim_start_matches("$ ").strip_prefix("coven "));
+        let commands: Vec<_> = commands.filter(|words| !words.starts_with('<')).collect();
+        assert!(commands.len() > 20, "{commands:?}");
+        for command in commands {
+            let words: Vec<_> = command.split_whitespace().collect();
+            assert_eq!(unknown_word(&words), None, "coven {command}");
+        }
+    }
+
     #[test]
     fn the_readmes_table_has_each_verb_and_each_option_once_and_no_other() {
-        let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-        let table = readme.lines().skip_while(|line| *line != "| verb | does |");
+        let table = README.lines().skip_while(|line| *line != "| verb | does |");
         let rows = table.skip(2).take_while(|line| line.starts_with('|'));
         let mut missing: Vec<_> = verbs()
             .into_iter()

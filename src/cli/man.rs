@@ -3,11 +3,11 @@
 //!
 //! Pure but for the printing.
 
-use argh::{CommandInfoWithArgs, Optionality};
+use argh::{ArgsInfo, CommandInfoWithArgs, Optionality};
 
-use super::Outcome;
 use super::grammar::{Flag, is_group, names, options, value_of, verbs};
 use super::output::Out;
+use super::{Cli, Outcome};
 
 /// What prints the page; no verb that the help has.
 pub(super) const VERB: &str = "__man";
@@ -29,7 +29,13 @@ fn page() -> String {
     let entries: String = entries
         .map(|(path, command)| entry(&path, &command))
         .collect();
+    // The help's notes begin with the exit codes.
+    let codes = Cli::get_args_info()
+        .notes
+        .first()
+        .and_then(|note| note.split("\n\n").next());
     PAGE.replace("@VERBS@\n", &entries)
+        .replace("@EXIT_STATUS@\n", &text(codes.unwrap_or_default()))
 }
 
 /// A verb: how it is called, what it does, its options, and what its help notes.
