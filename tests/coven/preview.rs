@@ -32,7 +32,7 @@ fn said(lines: &[Value]) -> Vec<String> {
 #[test]
 fn a_preview_has_every_line_and_what_happened_in_the_order_of_its_events() {
     let coven = Coven::start();
-    let id = coven.launch("hello", "first light");
+    let id = coven.launch("hello", "stderr");
     let record = coven.ended(&id);
     let lines = preview(&coven, &id);
     let mut said = said(&lines);
@@ -50,7 +50,7 @@ fn a_preview_has_every_line_and_what_happened_in_the_order_of_its_events() {
             &running,
             "info hello: reading the prompt",
             "info hello: thinking",
-            "info hello: you said: first light",
+            "info hello: you said: stderr",
             "info hello: done",
             "info exited with code 0",
             "info status: completed"

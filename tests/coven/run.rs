@@ -17,10 +17,33 @@ fn a_run_on_a_fresh_home_starts_the_daemon_and_shows_the_harness() {
         ran.out.contains("hello: you said: first light\n"),
         "{ran:?}"
     );
-    assert!(ran.err.contains("a note on stderr"), "{ran:?}");
+    assert_eq!(ran.err, "");
     assert_eq!(coven.cli(["daemon", "status"]).code, 0);
     let ran = coven.cli(["run", "hello", "fail"]);
     assert_eq!(ran.code, 3);
+}
+
+#[test]
+fn hello_writes_each_line_at_once_and_to_stderr_only_when_asked() {
+    let coven = Coven::start();
+    let ran = coven.cli(["run", "hello", "two\nlines"]);
+    let expected =
+        "hello: reading the prompt\nhello: thinking\nhello: you said: two\nlines\nhello: done\n";
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), (expected, ""));
+    let ran = coven.cli(["run", "hello", "stderr"]);
+    assert_eq!(ran.err, "hello: a note on stderr\n");
+    assert!(ran.out.ends_with("hello: you said: stderr\nhello: done\n"));
+    // A reader that takes one message at a time sees one line in each.
+    let (reader, writer) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let writer = std::os::fd::OwnedFd::from(writer);
+    let mut hello = coven.command(["__hello", "--", "x"]);
+    assert!(hello.stdout(writer).status().unwrap().success());
+    let mut message = [0; 100];
+    for line in ["reading the prompt", "thinking", "you said: x", "done"] {
+        let length = reader.recv(&mut message).unwrap();
+        let expected = format!("hello: {line}\n");
+        assert_eq!(String::from_utf8_lossy(&message[..length]), expected);
+    }
 }
 
 #[test]
