@@ -1,6 +1,7 @@
 //! `coven run`: launch a session, and show it to its end.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -141,12 +142,27 @@ fn prompt(file: Option<&Path>, words: &[String]) -> Result<String, CliError> {
     }
 }
 
-/// The nearest directory from `cwd` upwards that holds `.git`; else `cwd`.
+/// The nearest directory from `cwd` upwards that holds a `.git` of this user's or root's; else `cwd`. Anybody can make
+/// one in a directory like `/tmp`, and so the root of all that lies below.
 fn project_root(cwd: &Path) -> PathBuf {
-    cwd.ancestors()
-        .find(|dir| dir.join(".git").exists())
-        .unwrap_or(cwd)
-        .to_owned()
+    let mut foreign = None;
+    for dir in cwd.ancestors() {
+        let git = dir.join(".git");
+        match git.symlink_metadata().map(|meta| meta.uid()) {
+            Ok(uid) if uid == sys::euid() || uid == 0 => return dir.to_owned(),
+            Ok(uid) => {
+                foreign.get_or_insert((git, uid));
+            }
+            Err(_) => {}
+        }
+    }
+    if let Some((git, uid)) = foreign {
+        let (git, cwd) = (git.display(), cwd.display());
+        remark(&format!(
+            "{git} belongs to another user (uid {uid}): the project root is {cwd}; --root sets another"
+        ));
+    }
+    cwd.to_owned()
 }
 
 fn utf8(path: &Path) -> Result<String, CliError> {

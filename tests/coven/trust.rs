@@ -356,3 +356,40 @@ fn no_prompt_title_or_harness_id_can_forge_what_a_terminal_shows() {
         "{log}"
     );
 }
+
+#[test]
+fn a_git_directory_of_another_user_makes_no_project_root() {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return println!("skipped: only root can give a directory away");
+    }
+    let coven = Coven::start();
+    let work = coven.work();
+    let give_away = |path: &Path| std::os::unix::fs::lchown(path, Some(12_345), None).unwrap();
+    fs::create_dir_all(work.join("shared/mine/deep")).unwrap();
+    // A directory, a file and a link, as git makes them.
+    let git = work.join("shared/.git");
+    for kind in ["directory", "file", "link"] {
+        match kind {
+            "directory" => fs::create_dir(&git).unwrap(),
+            "file" => fs::write(&git, "gitdir: x").unwrap(),
+            _ => symlink("/", &git).unwrap(),
+        }
+        give_away(&git);
+        let ran = coven.cli(["run", "--cwd", "shared/mine/deep", "--json", "hello", "x"]);
+        let said = format!("{} belongs to another user (uid 12345)", git.display());
+        assert!(ran.err.contains(&said), "{kind}: {ran:?}");
+        let newest = &coven.sessions()[0];
+        let deep = work.join("shared/mine/deep");
+        assert_eq!(newest["project_root"], deep.to_str().unwrap(), "{kind}");
+        // One's own further up counts, and nothing is said.
+        fs::create_dir(work.join(".git")).unwrap();
+        let ran = coven.cli(["run", "--cwd", "shared/mine/deep", "hello", "x"]);
+        assert_eq!(ran.err, "", "{kind}");
+        assert_eq!(coven.sessions()[0]["project_root"], work.to_str().unwrap());
+        fs::remove_dir(work.join(".git")).unwrap();
+        if fs::remove_dir(&git).is_err() {
+            fs::remove_file(&git).unwrap();
+        }
+    }
+}
