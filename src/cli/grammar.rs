@@ -33,7 +33,7 @@ pub(super) fn is_verb(text: &str) -> bool {
 pub(super) fn verb_of<T: AsRef<str>>(args: &[T]) -> String {
     let mut place = Place::start();
     let mut words = args.iter();
-    while words.next().map(|word| place.take(word.as_ref())) == Some(Word::Verb) {}
+    words.find(|word| place.take(word.as_ref()) != Word::Verb);
     place.path.join(" ")
 }
 
@@ -151,16 +151,12 @@ impl Place {
             return value_of(flag);
         }
         let arguments = self.command.positionals;
-        let repeats = [Optionality::Repeating, Optionality::Greedy];
+        let last = arguments.last();
+        let repeated = last.filter(|last| last.optionality == Optionality::Repeating);
+        let all = arguments.iter().chain(repeated.into_iter().cycle());
         // A greedy argument stands for several: `harness prompt`.
-        let mut names = arguments
-            .iter()
-            .flat_map(|argument| argument.name.split(' '));
-        names.nth(self.arguments).or_else(|| {
-            let last = arguments.last()?;
-            let name = last.name.rsplit(' ').next();
-            name.filter(|_| repeats.contains(&last.optionality))
-        })
+        all.flat_map(|argument| argument.name.split(' '))
+            .nth(self.arguments)
     }
 }
 
@@ -176,18 +172,15 @@ pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
                 ("option", nearest(name, flags.map(|flag| flag.long.into())))
             }
             Word::UnknownVerb => {
-                let verbs = below(&place.path.join(" "), place.command.clone());
-                (
-                    "command",
-                    nearest(word, verbs.into_iter().map(|(path, _)| path)),
-                )
+                let verbs = below(&place.path.join(" "), place.command.clone()).into_iter();
+                ("command", nearest(word, verbs.map(|(path, _)| path)))
             }
             _ => return None,
         };
-        let meant = meant.map(|meant| format!("; did you mean '{meant}'?"));
+        let hint = meant.map(|meant| format!("; did you mean '{meant}'?"));
         Some(format!(
             "unknown {what} '{word}'{}",
-            meant.unwrap_or_default()
+            hint.unwrap_or_default()
         ))
     })
 }
@@ -195,15 +188,14 @@ pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
 /// The one of `names` whose last word begins with `given`, or differs from it in at most a third of its characters.
 fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let length = given.chars().count();
+    // No name is so long that it could be near to this one.
+    if length > 40 {
+        return None;
+    }
     let rated = names.filter_map(|name| {
         let word = name.rsplit(' ').next().unwrap_or(&name);
         let is_beginning = length > 2 && word.starts_with(given);
-        // No name is so long that it could be near to a longer one.
-        let edits = if length > 40 {
-            length
-        } else {
-            edits(given, word)
-        };
+        let edits = edits(given, word);
         (is_beginning || edits <= length / 3).then_some(((!is_beginning, edits), name))
     });
     rated
@@ -217,18 +209,15 @@ fn edits(a: &str, b: &str) -> usize {
     let mut counts = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {
         for j in 0..=b.len() {
-            counts[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = counts[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let least = replaced.min(counts[i - 1][j] + 1).min(counts[i][j - 1] + 1);
-                let is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                if is_swap {
-                    least.min(counts[i - 2][j - 2] + 1)
-                } else {
-                    least
-                }
-            };
+            if i == 0 || j == 0 {
+                counts[i][j] = i + j;
+                continue;
+            }
+            let replaced = counts[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let least = replaced.min(counts[i - 1][j] + 1).min(counts[i][j - 1] + 1);
+            let is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            let swapped = is_swap.then(|| counts[i - 2][j - 2] + 1);
+            counts[i][j] = swapped.unwrap_or(least).min(least);
         }
     }
     counts[a.len()][b.len()]
