@@ -10,9 +10,10 @@ use argh::{ArgsInfo, FromArgs};
 use super::grammar::{Flag, Place, names, options};
 use super::logs::levels;
 use super::output::{Out, shortened, visible};
-use super::{CliError, Home, Outcome};
-use crate::api::{Capabilities, SessionPage, is_session_id_prefix};
+use super::{Home, Outcome};
+use crate::api::{Capabilities, SessionPage, is_session_id_prefix, words};
 use crate::client::Client;
+use crate::observe::LogEvent;
 use crate::settings::durations;
 
 /// What the scripts call, with the words of the line up to the cursor.
@@ -31,11 +32,17 @@ const COMPLETE_VERB: &str = "__complete";
 pub(super) struct Args {
     /// bash, zsh or fish
     #[argh(positional)]
-    shell: String,
+    shell: Shell,
 }
 
-/// The shells, and their scripts.
-const SHELLS: [(&str, &str); 3] = [("bash", BASH), ("zsh", ZSH), ("fish", FISH)];
+words! {
+    /// The shells that there is a script for.
+    enum Shell {
+        Bash = "bash",
+        Zsh = "zsh",
+        Fish = "fish",
+    }
+}
 
 const BASH: &str = r#"# bash completion for coven
 _coven() {
@@ -99,9 +106,10 @@ complete -c coven -f -a '(__coven_complete)'
 "#;
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let Some((_, script)) = SHELLS.iter().find(|(shell, _)| *shell == args.shell) else {
-        let shells = SHELLS.map(|(shell, _)| shell).join(", ");
-        return Err(CliError::usage(&format!("the shell is one of {shells}")));
+    let script = match args.shell {
+        Shell::Bash => BASH,
+        Shell::Zsh => ZSH,
+        Shell::Fish => FISH,
     };
     Out::new().bytes(script.as_bytes())?;
     Ok(0)
@@ -156,20 +164,24 @@ fn candidates(before: &[String], current: &str) -> Candidates {
 
 /// What a value or an argument can be, by its name: for one that is to be completed, use one of these.
 fn values(name: &str, current: &str) -> Candidates {
-    let words = |words: &[&str]| {
-        let words = words.iter();
-        words.map(|word| ((*word).into(), String::new())).collect()
-    };
-    match name {
-        "id" | "ids" => bounded(sessions, current, false),
-        "archived-id" => bounded(sessions, current, true),
-        "harness" => bounded(harnesses, current, false),
-        "file" => words(&[":files"]),
-        "dir" => words(&[":dirs"]),
-        "level" => words(&levels().iter().map(String::as_str).collect::<Vec<_>>()),
-        "shell" => words(&SHELLS.map(|(shell, _)| shell)),
+    let words: Vec<String> = match name {
+        "id" | "ids" => return bounded(sessions, current, false),
+        "archived-id" => return bounded(sessions, current, true),
+        "harness" => return bounded(harnesses, current, false),
+        "file" => vec![":files".into()],
+        "dir" => vec![":dirs".into()],
+        "level" => levels(),
+        "event" => LogEvent::ALL
+            .iter()
+            .map(|event| event.name.into())
+            .collect(),
+        "shell" => Shell::ALL.map(|shell| shell.to_string()).into(),
         _ => Vec::new(),
-    }
+    };
+    words
+        .into_iter()
+        .map(|word| (word, String::new()))
+        .collect()
 }
 
 /// Asks the daemon in a thread that is left behind when it does not answer in time.
@@ -249,6 +261,7 @@ mod tests {
         assert_eq!(words("backup /t"), [":files"]);
         assert_eq!(words("diagnostics --output r"), [":files"]);
         assert_eq!(words("completions z"), ["zsh"]);
+        assert_eq!(words("logs --event session_k"), ["session_kill"]);
     }
 
     #[test]
