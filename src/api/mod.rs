@@ -37,7 +37,7 @@ pub use health::{
 pub use id::{SessionId, is_session_id_prefix};
 pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{
-    Accepted, Deleted, EndCause, InputRequest, LaunchMode, LaunchRequest, SessionPage,
+    Accepted, Deleted, EndCause, InputRequest, Labels, LaunchMode, LaunchRequest, SessionPage,
     SessionRecord, SessionStatus, Visibility,
 };
 pub use stop::{StopReport, UnwrittenSession};

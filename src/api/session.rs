@@ -96,7 +96,7 @@ pub struct SessionRecord {
     /// Always null in this contract.
     pub execution_binding: Option<Value>,
     /// Words of the client's.
-    pub labels: Vec<String>,
+    pub labels: Labels,
     /// Who may see it.
     pub visibility: Visibility,
     /// Whether somebody else runs it.
@@ -120,6 +120,43 @@ pub struct SessionRecord {
     #[serde(flatten)]
     pub cost: SessionCost,
 }
+
+impl SessionRecord {
+    /// A session to be, as of now: what is not given here is unknown, or the default.
+    pub fn new(id: SessionId, project_root: String, harness: String, title: String) -> Self {
+        let now = Timestamp::now();
+        Self {
+            id,
+            project_root,
+            harness,
+            title,
+            status: SessionStatus::Created,
+            exit_code: None,
+            archived_at: None,
+            created_at: now,
+            updated_at: now,
+            conversation_id: None,
+            familiar_id: None,
+            execution_binding: None,
+            labels: Labels::default(),
+            visibility: Visibility::default(),
+            external: false,
+            transcript_path: None,
+            cwd: None,
+            pid: None,
+            launch_mode: None,
+            model: None,
+            last_seq: 0,
+            signal: None,
+            cost: SessionCost::default(),
+        }
+    }
+}
+
+/// Words of a client's for a session, in the client's order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Labels(pub Vec<String>);
 
 /// A page of sessions, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -45,7 +45,7 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("transcript", text(&record.transcript_path)),
         (
             "labels",
-            (!record.labels.is_empty()).then(|| visible(&record.labels.join(", "))),
+            (!record.labels.0.is_empty()).then(|| visible(&record.labels.0.join(", "))),
         ),
         ("external", record.external.then(|| "yes".to_owned())),
     ];

@@ -15,13 +15,13 @@ use super::routes::Call;
 use super::session_id;
 use crate::adapters::Adapter;
 use crate::api::{
-    Accepted, ApiError, Deleted, LIST_BYTES_MAX, LaunchMode, SessionId, SessionStatus, Visibility,
-    is_session_id_prefix,
+    Accepted, ApiError, Deleted, LIST_BYTES_MAX, Labels, LaunchMode, SessionId, SessionRecord,
+    SessionStatus, Visibility, is_session_id_prefix,
 };
 use crate::harness::Program;
 use crate::settings::durations;
 use crate::state::{Acceptance, Command, Event, Launch, Launched};
-use crate::store::{Answer as Committed, NewExternal, NewSession, Request, SessionQuery};
+use crate::store::{Answer as Committed, NewSession, Request, SessionQuery};
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1000;
@@ -191,16 +191,21 @@ fn parse_launch(
             prompt: adapter.stdin_prompt(prompt),
         },
         session: NewSession {
-            id: SessionId::random(),
-            project_root,
-            cwd,
-            harness: adapter.id.clone(),
-            title: call.context.redacted(title),
-            conversation_id,
-            familiar_id,
-            labels: redacted_labels(call, labels),
-            visibility,
-            model,
+            record: SessionRecord {
+                cwd: Some(cwd),
+                conversation_id,
+                familiar_id,
+                labels: redacted_labels(call, labels),
+                visibility,
+                launch_mode: Some(LaunchMode::NonInteractive.into()),
+                model,
+                ..SessionRecord::new(
+                    SessionId::random(),
+                    project_root,
+                    adapter.id.clone(),
+                    call.context.redacted(title),
+                )
+            },
             idempotency,
         },
         timeout,
@@ -221,11 +226,9 @@ fn parse_prompt<'a>(body: &'a Body, adapter: &Adapter) -> Result<&'a str, ApiErr
     Ok(prompt)
 }
 
-fn redacted_labels(call: &Call<'_>, labels: Vec<String>) -> Vec<String> {
-    labels
-        .into_iter()
-        .map(|label| call.context.redacted(label))
-        .collect()
+fn redacted_labels(call: &Call<'_>, labels: Vec<String>) -> Labels {
+    let redacted = labels.into_iter().map(|label| call.context.redacted(label));
+    Labels(redacted.collect())
 }
 
 fn first_line(prompt: &str) -> String {
@@ -436,16 +439,16 @@ pub(super) fn register_external(call: &Call<'_>, _: &str) -> Result<Answer, ApiE
             format!("harness is longer than {TITLE_MAX} bytes"),
         ));
     }
-    let session = NewExternal {
-        id,
-        title: call.context.redacted(
-            body.optional_text("title", TITLE_MAX)?
-                .unwrap_or_else(|| harness.clone()),
-        ),
-        project_root,
-        harness,
+    let title = call.context.redacted(
+        body.optional_text("title", TITLE_MAX)?
+            .unwrap_or_else(|| harness.clone()),
+    );
+    let session = SessionRecord {
+        status: SessionStatus::Running,
+        external: true,
         transcript_path: body.optional_text("transcriptPath", PATH_MAX - 1)?,
         labels: redacted_labels(call, body.labels()?),
+        ..SessionRecord::new(id, project_root, harness, title)
     };
     let request = Request::RegisterExternal(Box::new(session));
     match call.context.ask_store(request)? {

@@ -23,13 +23,14 @@ impl State {
             program,
             timeout,
         } = launch;
-        let id = session.id;
+        let NewSession { record, .. } = &session;
+        let id = record.id;
         if let Some((key, fingerprint)) = &session.idempotency {
             let entry = IdempotencyKey::new(key.clone(), fingerprint.clone(), id);
             self.idempotency.insert(key.clone(), entry);
         }
-        let harness_id = session.harness.clone();
-        let has_conversation = session.conversation_id.is_some();
+        let harness_id = record.harness.clone();
+        let has_conversation = record.conversation_id.is_some();
         let input = match program.stdin {
             StdinMode::Open => InputState::Open,
             StdinMode::Closed => InputState::None,
@@ -64,7 +65,7 @@ impl State {
     /// Has the session's row written. Once that is on disk the harness starts, without waiting for this thread, which
     /// hears of the row before it can hear of the harness.
     fn create(&self, session: NewSession, go: Option<Go>) {
-        let id = session.id;
+        let id = session.record.id;
         let events = self.events.clone();
         let done: Done = Box::new(move |answer| {
             let result = answer.and_then(|answer| match answer {

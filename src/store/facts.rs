@@ -8,7 +8,6 @@ use std::ops::AddAssign;
 use super::rows::SessionNum;
 use crate::api::{
     ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
-    Visibility,
 };
 use crate::settings::durations;
 
@@ -44,45 +43,10 @@ impl NewEvent {
 /// A session to be launched, validated.
 #[derive(Debug)]
 pub struct NewSession {
-    /// Its id.
-    pub id: SessionId,
-    /// Canonical.
-    pub project_root: String,
-    /// Canonical, inside the project root.
-    pub cwd: String,
-    /// The adapter's id.
-    pub harness: String,
-    /// A line for people.
-    pub title: String,
-    /// Metadata of the client's.
-    pub conversation_id: Option<String>,
-    /// Metadata of the client's.
-    pub familiar_id: Option<String>,
-    /// Words of the client's.
-    pub labels: Vec<String>,
-    /// Who may see it.
-    pub visibility: Visibility,
-    /// The model that was asked for.
-    pub model: Option<String>,
+    /// Its record at first.
+    pub record: SessionRecord,
     /// The client's `Idempotency-Key`, and the fingerprint of the body that it came with.
     pub idempotency: Option<(String, String)>,
-}
-
-/// A session that somebody else runs.
-#[derive(Debug)]
-pub struct NewExternal {
-    /// The registrar's id for it.
-    pub id: SessionId,
-    /// As the registrar sees it.
-    pub project_root: String,
-    /// What runs it.
-    pub harness: String,
-    /// A line for people.
-    pub title: String,
-    /// Where it keeps its transcript.
-    pub transcript_path: Option<String>,
-    /// Words of the client's.
-    pub labels: Vec<String>,
 }
 
 /// A wish: refused with `store_unavailable` while the store cannot be written.
@@ -91,7 +55,7 @@ pub enum Request {
     /// The row of a launch, with its first event. Answered with [`Answer::Created`].
     Create(Box<NewSession>),
     /// Answered with [`Answer::Record`], or [`Answer::Existing`] if it was there.
-    RegisterExternal(Box<NewExternal>),
+    RegisterExternal(Box<SessionRecord>),
     /// Ends an external session. Answered with [`Answer::Record`].
     Complete {
         id: SessionId,

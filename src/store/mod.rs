@@ -8,6 +8,7 @@
 //! `read` and `write` know `keep`, `write` wakes the followers of `read`, and `open` puts all of it together.
 
 mod backup;
+mod columns;
 mod connect;
 mod facts;
 mod keep;
@@ -18,8 +19,7 @@ mod schema;
 mod write;
 
 pub use facts::{
-    Answer, Chore, Done, Dropped, Fact, IdempotencyKey, NewEvent, NewExternal, NewSession, Pruned,
-    Request,
+    Answer, Chore, Done, Dropped, Fact, IdempotencyKey, NewEvent, NewSession, Pruned, Request,
 };
 pub use keep::retention::Retention;
 pub use keep::status::{StoreStatus, Waiting};

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::columns::{Columns, columns};
 use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
 use super::keep::maintenance;
 use super::keep::retention::{self, Retention};
 use super::keep::status::StoreStatus;
 use super::read::followers::Followers;
 use super::read::reader::Reader;
-use super::rows::{SessionNum, parsed};
+use super::rows::{SessionNum, select};
 use super::schema::StoreError;
 use super::write::op;
 use super::write::writer::Writer;
@@ -41,6 +42,13 @@ pub struct Unfinished {
     /// What tells that process from a later one with the same pid.
     pub process_mark: Option<String>,
 }
+
+columns!(Unfinished {
+    num,
+    id,
+    pid,
+    process_mark
+});
 
 impl Store {
     /// Opens the database at `path`, creating it (mode 0600) or migrating it forward.
@@ -104,18 +112,10 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
-        let mut statement = self.connection.prepare(
-            "SELECT num, id, pid, process_mark FROM sessions
-             WHERE status IN ('created', 'running') AND external = 0 ORDER BY num",
-        )?;
-        let rows = statement.query_map([], |row| {
-            Ok(Unfinished {
-                num: SessionNum(row.get(0)?),
-                id: parsed(row, 1)?,
-                pid: row.get(2)?,
-                process_mark: row.get(3)?,
-            })
-        })?;
+        let query =
+            select::<Unfinished>("status IN ('created', 'running') AND external = 0 ORDER BY num");
+        let mut statement = self.connection.prepare(&query)?;
+        let rows = statement.query_map([], Unfinished::from_row)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -169,7 +169,7 @@ fn live_idempotency_keys(connection: &Connection) -> Result<Vec<IdempotencyKey>,
         Ok(IdempotencyKey {
             key: row.get(0)?,
             fingerprint: row.get(1)?,
-            session: parsed(row, 2)?,
+            session: row.get(2)?,
             expires_at: Timestamp::from_millis(row.get::<_, i64>(3)? + IDEMPOTENCY_MILLIS),
         })
     })?;

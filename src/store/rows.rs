@@ -1,14 +1,17 @@
-//! Sessions as rows: their numbers, the columns of their table, and what a row stands for.
+//! Sessions and events as rows: their keys, their columns, and how a row is read, added and changed.
 //!
 //! Runs on any thread, on whatever connection it has. It knows nothing of who reads or writes.
 
 use std::fmt;
-use std::str::FromStr;
+use std::sync::LazyLock;
 
-use rusqlite::Row;
-use rusqlite::types::Type;
+use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, Type, ValueRef};
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension, Row, ToSql, params, params_from_iter,
+};
 
-use crate::api::{SessionCost, SessionRecord, SessionStatus, Timestamp, Visibility, Word};
+use super::columns::{Change, Columns, columns};
+use crate::api::{EventKind, SessionCost, SessionId, SessionRecord, Timestamp};
 
 /// A session's number: its row's key, and the upper half of its events' keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,81 +35,179 @@ impl fmt::Display for SessionNum {
     }
 }
 
-macro_rules! session_columns {
-    () => {
-        "SELECT num, id, project_root, cwd, harness, title, status, exit_code, signal, archived_at, \
-         created_at, updated_at, conversation_id, familiar_id, labels, visibility, external, \
-         transcript_path, launch_mode, model, pid, last_seq, started_at, ended_at, \
-         cpu_ms, peak_rss_bytes, stdout_bytes, stdout_lines, stderr_bytes, stderr_lines FROM sessions "
+impl FromSql for SessionNum {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self)
+    }
+}
+
+impl ToSql for SessionNum {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.into())
+    }
+}
+
+columns!(SessionRecord {
+    id,
+    project_root,
+    cwd,
+    harness,
+    title,
+    status,
+    exit_code,
+    signal,
+    archived_at,
+    created_at,
+    updated_at,
+    conversation_id,
+    familiar_id,
+    labels,
+    visibility,
+    external,
+    transcript_path,
+    launch_mode,
+    model,
+    pid,
+    last_seq;
+    ..cost: SessionCost;
+    no execution_binding: None
+});
+
+columns!(SessionCost {
+    started_at,
+    ended_at,
+    cpu_ms,
+    peak_rss_bytes,
+    stdout_bytes,
+    stdout_lines,
+    stderr_bytes,
+    stderr_lines,
+});
+
+/// A session's row, as far as the contract knows it.
+pub(super) struct SessionRow {
+    pub num: SessionNum,
+    pub record: SessionRecord,
+}
+
+columns!(SessionRow { num; ..record: SessionRecord });
+
+impl SessionRow {
+    /// The session of an id.
+    pub(super) fn by_id(connection: &Connection, id: SessionId) -> rusqlite::Result<Option<Self>> {
+        static QUERY: LazyLock<String> = LazyLock::new(|| select::<SessionRow>("id = ?1"));
+        let mut statement = connection.prepare_cached(&QUERY)?;
+        statement.query_row([id], Self::from_row).optional()
+    }
+
+    /// The session of a number.
+    pub(super) fn by_num(
+        connection: &Connection,
+        num: SessionNum,
+    ) -> rusqlite::Result<Option<Self>> {
+        static QUERY: LazyLock<String> = LazyLock::new(|| select::<SessionRow>("num = ?1"));
+        let mut statement = connection.prepare_cached(&QUERY)?;
+        statement.query_row([num], Self::from_row).optional()
+    }
+}
+
+/// The query for these columns of the sessions for which `condition` holds.
+pub(super) fn select<T: Columns>(condition: &str) -> String {
+    let names = T::names().join(", ");
+    format!("SELECT {names} FROM sessions WHERE {condition}")
+}
+
+/// Adds a session.
+pub(super) fn insert_session(
+    connection: &Connection,
+    record: &SessionRecord,
+) -> rusqlite::Result<SessionNum> {
+    let names = SessionRecord::names();
+    let marks = vec!["?"; names.len()].join(", ");
+    let sql = format!(
+        "INSERT INTO sessions ({}) VALUES ({marks})",
+        names.join(", ")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement
+        .insert(params_from_iter(record.values()))
+        .map(SessionNum)
+}
+
+/// Changes columns of a session.
+pub(super) fn update_session(
+    connection: &Connection,
+    num: SessionNum,
+    changes: &[Change<'_>],
+) -> rusqlite::Result<()> {
+    let names: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
+    let sql = format!(
+        "UPDATE sessions SET {} = ? WHERE num = ?",
+        names.join(" = ?, ")
+    );
+    let values = changes.iter().map(|(_, value)| *value);
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.execute(params_from_iter(values.chain([&num as &dyn ToSql])))?;
+    Ok(())
+}
+
+macro_rules! event_query {
+    ($order:literal) => {
+        concat!(
+            "SELECT key, kind, created_at, payload_json FROM events WHERE key > ?1 AND key <= ?2 ORDER BY ",
+            $order
+        )
     };
 }
 
-pub(super) const SESSION_BY_ID: &str = concat!(session_columns!(), "WHERE id = ?1");
-pub(super) const SESSION_LIST: &str = concat!(session_columns!(), "WHERE num < ?1");
-pub(super) const SESSION_BY_NUM: &str = concat!(session_columns!(), "WHERE num = ?1");
+/// The events with keys above `?1`, and up to `?2`: oldest first, and newest first.
+pub(super) const EVENTS: &str = event_query!("key");
+pub(super) const NEWEST_EVENTS: &str = event_query!("key DESC");
 
-/// A row of the session queries as what it stands for.
-pub(super) fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionNum, SessionRecord)> {
-    let time = |column| row.get::<_, i64>(column).map(Timestamp::from_millis);
-    let time_if_any = |column| {
-        row.get::<_, Option<i64>>(column)
-            .map(|at| at.map(Timestamp::from_millis))
-    };
-    let labels: String = row.get(14)?;
-    let visibility: String = row.get(15)?;
-    let record = SessionRecord {
-        id: parsed(row, 1)?,
-        project_root: row.get(2)?,
-        cwd: row.get(3)?,
-        harness: row.get(4)?,
-        title: row.get(5)?,
-        status: status(row, 6)?,
-        exit_code: row.get(7)?,
-        signal: row.get(8)?,
-        archived_at: time_if_any(9)?,
-        created_at: time(10)?,
-        updated_at: time(11)?,
-        conversation_id: row.get(12)?,
-        familiar_id: row.get(13)?,
-        execution_binding: None,
-        labels: serde_json::from_str(&labels).map_err(unreadable)?,
-        visibility: Visibility::parse(&visibility).unwrap_or_default(),
-        external: row.get(16)?,
-        transcript_path: row.get(17)?,
-        launch_mode: row.get::<_, Option<String>>(18)?.map(Word::read),
-        model: row.get(19)?,
-        pid: row.get(20)?,
-        last_seq: row.get(21)?,
-        cost: SessionCost {
-            started_at: time_if_any(22)?,
-            ended_at: time_if_any(23)?,
-            cpu_ms: row.get(24)?,
-            peak_rss_bytes: row.get(25)?,
-            stdout_bytes: row.get(26)?,
-            stdout_lines: row.get(27)?,
-            stderr_bytes: row.get(28)?,
-            stderr_lines: row.get(29)?,
-        },
-    };
-    Ok((SessionNum(row.get(0)?), record))
+/// An event's row. Its text stays where SQLite has it.
+pub(super) struct EventRow<'a> {
+    pub seq: u64,
+    pub kind: &'a str,
+    pub at: Timestamp,
+    pub payload_json: &'a str,
 }
 
-pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionStatus> {
-    let word: String = row.get(column)?;
-    SessionStatus::parse(&word).ok_or_else(|| unreadable(format!("unknown status {word}")))
+impl<'a> EventRow<'a> {
+    /// Decodes a row of [`EVENTS`].
+    pub(super) fn of(row: &'a Row<'_>) -> rusqlite::Result<Self> {
+        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        Ok(Self {
+            seq: SessionNum::seq_in(row.get(0)?),
+            kind: text(1)?,
+            at: row.get(2)?,
+            payload_json: text(3)?,
+        })
+    }
 }
 
-/// A column of text as what it stands for.
-pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
-where
-    T: FromStr,
-    T::Err: ToString,
-{
-    let text: String = row.get(column)?;
-    text.parse()
-        .map_err(|err: T::Err| unreadable(err.to_string()))
+/// Adds events.
+pub(super) struct InsertEvent<'a>(CachedStatement<'a>);
+
+impl<'a> InsertEvent<'a> {
+    pub(super) fn prepare(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let sql =
+            "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)";
+        connection.prepare_cached(sql).map(Self)
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        key: i64,
+        kind: EventKind,
+        at: Timestamp,
+        payload_json: &str,
+    ) -> rusqlite::Result<()> {
+        self.0.execute(params![key, kind, at, payload_json])?;
+        Ok(())
+    }
 }
 
+/// A column's text is not what it stands for.
 pub(super) fn unreadable(
     err: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> rusqlite::Error {

@@ -236,7 +236,7 @@ fn record(record: &SessionRecord, harnesses: &[String]) -> Vec<(&'static str, Va
         ("projectRoot", "<project>".into()),
         ("cwd", cwd.into()),
         ("titleBytes", record.title.len().into()),
-        ("labels", record.labels.len().into()),
+        ("labels", record.labels.0.len().into()),
         ("hasModel", record.model.is_some().into()),
         ("hasConversation", record.conversation_id.is_some().into()),
         ("hasFamiliar", record.familiar_id.is_some().into()),

@@ -111,7 +111,7 @@ impl Sweep {
             ..self.why.cut(candidate, after)
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut tail = Tail::read(&transaction, candidate.num)?;
+        let mut tail = Tail::of(&transaction, candidate.num)?;
         let (dropped, through) = truncation::truncate(&transaction, candidate.num, cut, &mut tail)?;
         tail.write(&transaction, candidate.num)?;
         transaction.commit()?;

@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::api::{SessionRecord, Timestamp};
 use crate::store::connect::{is_interrupt, open_to_look, until};
-use crate::store::rows::{SESSION_BY_NUM, session_row};
+use crate::store::rows::{SessionNum, SessionRow};
 use crate::store::schema::{StoreError, pragma};
 
 /// Events of one session that are listed, the newest ones.
@@ -149,15 +149,12 @@ pub fn outline(
         // Every id is made of characters below `~`.
         let range = params![prefix, format!("{prefix}~")];
         let query = "SELECT min(num), count(*) FROM sessions WHERE id >= ?1 AND id < ?2";
-        let (num, count): (Option<i64>, i64) =
+        let (num, count): (Option<SessionNum>, i64) =
             connection.query_row(query, range, |row| Ok((row.get(0)?, row.get(1)?)))?;
         let Some(num) = num.filter(|_| count == 1) else {
             return Ok(None);
         };
-        let row = connection
-            .query_row(SESSION_BY_NUM, [num], session_row)
-            .optional()?;
-        let Some((_, record)) = row else {
+        let Some(row) = SessionRow::by_num(&connection, num)? else {
             return Ok(None);
         };
         let query = "SELECT kind, count(*), sum(octet_length(payload_json)) FROM events
@@ -165,14 +162,14 @@ pub fn outline(
         let kinds = groups(&connection, query, [num])?;
         let events = newest_events(&connection, num)?;
         Ok(Some(SessionOutline {
-            record,
+            record: row.record,
             kinds,
             events,
         }))
     })
 }
 
-fn newest_events(connection: &Connection, num: i64) -> rusqlite::Result<Vec<EventOutline>> {
+fn newest_events(connection: &Connection, num: SessionNum) -> rusqlite::Result<Vec<EventOutline>> {
     let mut statement = connection.prepare(
         "SELECT key & 4294967295, kind, created_at, octet_length(payload_json) FROM events
          WHERE key > ?1 << 32 AND key < (?1 + 1) << 32 ORDER BY key DESC LIMIT ?2",
@@ -181,7 +178,7 @@ fn newest_events(connection: &Connection, num: i64) -> rusqlite::Result<Vec<Even
         Ok(EventOutline {
             seq: row.get(0)?,
             kind: row.get(1)?,
-            at: Timestamp::from_millis(row.get(2)?),
+            at: row.get(2)?,
             bytes: row.get(3)?,
         })
     })?;

@@ -4,11 +4,13 @@
 //! Runs on the writer thread. It counts; what goes, [`super::truncation`] decides.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use crate::store::rows::SessionNum;
-use crate::store::schema::{PAGE_BYTES, StoreError};
+use crate::store::columns::{Columns, columns};
+use crate::store::rows::{SessionNum, select, update_session};
+use crate::store::schema::PAGE_BYTES;
 
 /// The output that a session may always keep from its beginning, in bytes on disk.
 const HEAD_BYTES: u64 = 1024 * 1024;
@@ -34,52 +36,45 @@ const ROW: u64 = 28;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// The last seq.
-    pub seq: u64,
+    pub last_seq: u64,
     /// What its output takes on disk, in bytes.
-    pub stored: u64,
+    pub stored_bytes: u64,
     /// The last seq of the output that is kept from the beginning; `None` while that may still grow.
-    pub head: Option<u64>,
+    pub head_seq: Option<u64>,
     /// Where the last `output_truncated` event stands; 0 if there is none.
-    pub cut: u64,
+    pub cut_seq: u64,
 }
+
+columns!(Tail {
+    last_seq,
+    stored_bytes,
+    head_seq,
+    cut_seq
+});
 
 /// The ends of sessions that had events lately: a cache of their rows.
 pub(crate) type Tails = HashMap<SessionNum, Tail>;
 
 impl Tail {
     /// As a session's row has it.
-    pub(crate) fn read(connection: &Connection, num: SessionNum) -> Result<Self, StoreError> {
-        let sql = "SELECT last_seq, stored_bytes, head_seq, cut_seq FROM sessions WHERE num = ?1";
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok(Self {
-                seq: row.get(0)?,
-                stored: row.get(1)?,
-                head: row.get(2)?,
-                cut: row.get(3)?,
-            })
-        };
-        let mut statement = connection.prepare_cached(sql)?;
-        Ok(statement.query_row([num.0], read)?)
+    pub(crate) fn of(connection: &Connection, num: SessionNum) -> rusqlite::Result<Self> {
+        static QUERY: LazyLock<String> = LazyLock::new(|| select::<Tail>("num = ?1"));
+        let mut statement = connection.prepare_cached(&QUERY)?;
+        statement.query_row([num], Self::from_row)
     }
 
     /// Brings a session's row up to it.
-    pub(crate) fn write(&self, connection: &Connection, num: SessionNum) -> Result<(), StoreError> {
-        connection
-            .prepare_cached(
-                "UPDATE sessions SET last_seq = ?2, stored_bytes = ?3, head_seq = ?4, cut_seq = ?5
-                 WHERE num = ?1",
-            )?
-            .execute(params![num.0, self.seq, self.stored, self.head, self.cut])?;
-        Ok(())
+    pub(crate) fn write(&self, connection: &Connection, num: SessionNum) -> rusqlite::Result<()> {
+        update_session(connection, num, &self.changes())
     }
 
     /// Counts an output event of `payload` bytes, whose seq is the last one. No more than half of `limit` is kept from
     /// the beginning.
     pub(crate) fn add_output(&mut self, payload: usize, limit: Option<u64>) {
         let head_max = limit.map_or(HEAD_BYTES, |limit| HEAD_BYTES.min(limit / 2));
-        self.stored += disk_bytes(payload);
-        if self.head.is_none() && self.stored > head_max {
-            self.head = Some(self.seq - 1);
+        self.stored_bytes += disk_bytes(payload);
+        if self.head_seq.is_none() && self.stored_bytes > head_max {
+            self.head_seq = Some(self.last_seq - 1);
         }
     }
 }
@@ -150,10 +145,10 @@ mod tests {
     fn what_is_kept_from_the_beginning_ends_with_the_first_mebibyte() {
         let mut tail = Tail::default();
         for _ in 0..100 {
-            tail.seq += 1;
+            tail.last_seq += 1;
             tail.add_output(60_000, None);
         }
-        let head = tail.head.unwrap();
+        let head = tail.head_seq.unwrap();
         assert!(head * disk_bytes(60_000) <= HEAD_BYTES);
         assert!((head + 1) * disk_bytes(60_000) > HEAD_BYTES);
     }

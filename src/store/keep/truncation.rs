@@ -3,12 +3,12 @@
 //!
 //! Knows the events of one session; which session, and how much, [`super::retention`] decides.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction};
 
 use super::tails::{Tail, disk_bytes};
 use crate::api::{EventKind, Payload, Timestamp, Truncation, output_length};
 use crate::store::facts::Dropped;
-use crate::store::rows::{SessionNum, unreadable};
+use crate::store::rows::{EVENTS, EventRow, InsertEvent, SessionNum, unreadable};
 use crate::store::schema::StoreError;
 
 /// How much of a session's output is to go: the oldest first.
@@ -55,18 +55,14 @@ pub(crate) fn truncate(
         )?
         .execute([num.key(range.first_row), num.key(through)])?;
     let payload = Payload::Truncated(range.truncation);
-    transaction
-        .prepare_cached(
-            "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![
-            num.key(through),
-            EventKind::OutputTruncated.as_str(),
-            Timestamp::now().as_millis(),
-            payload.to_json()
-        ])?;
-    tail.stored = tail.stored.saturating_sub(range.freed);
-    tail.cut = tail.cut.max(through);
+    InsertEvent::prepare(transaction)?.execute(
+        num.key(through),
+        payload.kind(),
+        Timestamp::now(),
+        &payload.to_json(),
+    )?;
+    tail.stored_bytes = tail.stored_bytes.saturating_sub(range.freed);
+    tail.cut_seq = tail.cut_seq.max(through);
     Ok((range.dropped, through))
 }
 
@@ -77,19 +73,19 @@ pub(crate) fn enforce_cap(
     limit: Option<u64>,
     tail: &mut Tail,
 ) -> Result<Dropped, StoreError> {
-    let (Some(limit), Some(head)) = (limit, tail.head) else {
+    let (Some(limit), Some(head)) = (limit, tail.head_seq) else {
         return Ok(Dropped::default());
     };
-    if tail.stored <= limit {
+    if tail.stored_bytes <= limit {
         return Ok(Dropped::default());
     }
     let cut = Cut {
         // The row of the last truncation is the first of the next.
-        after: head.max(tail.cut.saturating_sub(1)),
+        after: head.max(tail.cut_seq.saturating_sub(1)),
         // The newest is kept, whatever its size.
-        until: tail.seq,
+        until: tail.last_seq,
         before: None,
-        bytes_max: tail.stored - limit,
+        bytes_max: tail.stored_bytes - limit,
         events_max: u64::MAX,
     };
     let (dropped, _) = truncate(transaction, num, cut, tail)?;
@@ -107,11 +103,8 @@ pub(crate) fn measure(
 }
 
 fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Range>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key, kind, created_at, payload_json FROM events
-         WHERE key > ?1 AND key < ?2 ORDER BY key",
-    )?;
-    let mut rows = statement.query([num.key(cut.after), num.key(cut.until)])?;
+    let mut statement = connection.prepare_cached(EVENTS)?;
+    let mut rows = statement.query([num.key(cut.after), num.key(cut.until) - 1])?;
     let mut range: Option<Range> = None;
     while let Some(row) = rows.next()? {
         let full = range.as_ref().is_some_and(|range| {
@@ -120,15 +113,13 @@ fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Ra
         if full {
             break;
         }
-        let seq = SessionNum::seq_in(row.get(0)?);
-        let payload = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-        let kind = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        if kind == EventKind::OutputTruncated.as_str() {
+        let event = EventRow::of(row)?;
+        let (seq, payload) = (event.seq, event.payload_json);
+        if event.kind == EventKind::OutputTruncated.as_str() {
             let earlier = serde_json::from_str(payload).map_err(unreadable)?;
             extend(&mut range, seq, earlier, Dropped::default(), 0);
-        } else if kind == EventKind::Output.as_str() {
-            let at = Timestamp::from_millis(row.get(2)?);
-            if cut.before.is_some_and(|before| at >= before) {
+        } else if event.kind == EventKind::Output.as_str() {
+            if cut.before.is_some_and(|before| event.at >= before) {
                 break;
             }
             let bytes = output_length(payload).unwrap_or(payload.len() as u64);

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::reader::Reader;
-use crate::api::{ApiError, EventWriter, LIST_BYTES_MAX, SessionId, SessionStatus, Timestamp};
-use crate::store::rows::{self, SessionNum};
+use crate::api::{ApiError, EventWriter, LIST_BYTES_MAX, SessionId, SessionStatus};
+use crate::store::rows::{EVENTS, EventRow, SessionNum};
 
 /// What a page's events may take of its body, in bytes: what follows them takes less than the rest.
 const PAGE_MAX: usize = LIST_BYTES_MAX - 100;
@@ -86,9 +86,7 @@ impl Reader {
         self.read(|connection| {
             let session = connection
                 .prepare_cached("SELECT num, status FROM sessions WHERE id = ?1")?
-                .query_row([query.session.to_string()], |row| {
-                    Ok((SessionNum(row.get(0)?), rows::status(row, 1)?))
-                })
+                .query_row([query.session], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             session
                 .map(|(num, status)| read_page(connection, num, status, query))
@@ -129,26 +127,25 @@ fn read_page(
     status: SessionStatus,
     query: EventQuery,
 ) -> rusqlite::Result<EventRead> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key, kind, created_at, payload_json FROM events
-         WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3",
-    )?;
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![num.key(query.after), num.key(u64::MAX), limit])?;
+    let mut statement = connection.prepare_cached(EVENTS)?;
+    let mut rows = statement.query([num.key(query.after), num.key(u64::MAX)])?;
     let mut writer = EventWriter::new(query.session);
     let mut body = Vec::with_capacity(4096);
     body.extend_from_slice(br#"{"events":["#);
     let (mut count, mut longest) = (0, 0);
     let (mut last, mut has_more) = (query.after, false);
     while let Some(row) = rows.next()? {
-        let seq = SessionNum::seq_in(row.get(0)?);
-        let at = Timestamp::from_millis(row.get(2)?);
+        let EventRow {
+            seq,
+            kind,
+            at,
+            payload_json,
+        } = EventRow::of(row)?;
         let before = body.len();
         if count > 0 {
             body.push(b',');
         }
-        let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-        writer.write(&mut body, seq, text(1)?, text(3)?, at);
+        writer.write(&mut body, seq, kind, payload_json, at);
         // One event alone always fits: its payload has at most 400,000 bytes (`PAYLOAD_MAX`), at most doubled by escaping.
         if count > 0 && body.len() > PAGE_MAX {
             body.truncate(before);

@@ -8,16 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::api::{
-    ApiError, Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, Timestamp, Word,
-};
+use crate::api::{ApiError, Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
+use crate::store::columns::Columns;
 use crate::store::facts::Pruned;
 use crate::store::keep::retention::{self, Retention};
 use crate::store::keep::status::StoreStatus;
-use crate::store::rows::{
-    SESSION_BY_ID, SESSION_LIST, SessionNum, session_row, status, unreadable,
-};
+use crate::store::rows::{EventRow, NEWEST_EVENTS, SessionNum, SessionRow, select, unreadable};
 use crate::store::schema::StoreError;
 use crate::store::{backup, connect};
 
@@ -38,7 +35,9 @@ fn list_query(query: &SessionQuery) -> String {
     } else {
         "AND id >= ?3 AND id < ?4"
     };
-    format!("{SESSION_LIST} {unarchived} {prefix} ORDER BY num DESC LIMIT ?2")
+    select::<SessionRow>(&format!(
+        "num < ?1 {unarchived} {prefix} ORDER BY num DESC LIMIT ?2"
+    ))
 }
 
 /// Which sessions to list.
@@ -143,14 +142,9 @@ impl Reader {
     /// # Errors
     /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if it cannot be read.
     pub fn session(&self, id: SessionId) -> Result<SessionRecord, ApiError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached(SESSION_BY_ID)?
-                .query_row([id.to_string()], session_row)
-                .optional()
-        })?
-        .map(|(_, record)| record)
-        .ok_or_else(|| ApiError::SessionNotFound { id: id.to_string() })
+        self.read(|connection| SessionRow::by_id(connection, id))?
+            .map(|row| row.record)
+            .ok_or_else(|| ApiError::SessionNotFound { id: id.to_string() })
     }
 
     /// Sessions, newest first, as the JSON of an array's inside, ending before it passes the bound of a list;
@@ -176,7 +170,7 @@ impl Reader {
             let mut last = None;
             let mut count = 0;
             while let Some(row) = rows.next()? {
-                let (num, record) = session_row(row)?;
+                let SessionRow { num, record } = SessionRow::from_row(row)?;
                 let before = list.len();
                 if count > 0 {
                     list.push(b',');
@@ -203,7 +197,7 @@ impl Reader {
                 .prepare_cached(
                     "SELECT status, harness, count(*) FROM sessions GROUP BY status, harness",
                 )?
-                .query_map([], |row| Ok((status(row, 0)?, row.get(1)?, row.get(2)?)))?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect()
         })
     }
@@ -255,7 +249,7 @@ impl Reader {
         self.read(|connection| {
             let num = connection
                 .prepare_cached("SELECT num FROM sessions WHERE id = ?1")?
-                .query_row([session.to_string()], |row| row.get(0).map(SessionNum))
+                .query_row([session], |row| row.get(0))
                 .optional()?;
             let Some(num) = num else { return Ok(None) };
             let (events, is_all) = newest(connection, session, num, bytes_max)?;
@@ -274,30 +268,27 @@ fn newest(
     num: SessionNum,
     bytes_max: usize,
 ) -> rusqlite::Result<(Vec<Event>, bool)> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key, kind, created_at, payload_json FROM events
-         WHERE key > ?1 AND key <= ?2 ORDER BY key DESC",
-    )?;
-    let mut rows = statement.query(params![num.key(0), num.key(u64::MAX)])?;
+    let mut statement = connection.prepare_cached(NEWEST_EVENTS)?;
+    let mut rows = statement.query([num.key(0), num.key(u64::MAX)])?;
     let mut events: Vec<Event> = Vec::new();
     let mut bytes = 0;
     let mut is_all = true;
     while let Some(row) = rows.next()? {
-        let payload_json: String = row.get(3)?;
+        let event = EventRow::of(row)?;
         // A small event costs more than its payload.
-        bytes += payload_json.len() + size_of::<Event>();
+        bytes += event.payload_json.len() + size_of::<Event>();
         if bytes > bytes_max && !events.is_empty() {
             is_all = false;
             break;
         }
-        let seq = SessionNum::seq_in(row.get(0)?);
+        let seq = event.seq;
         events.push(Event {
             seq,
             id: EventId { session, seq }.to_string(),
             session_id: session,
-            kind: Word::read(row.get(1)?),
-            payload_json,
-            created_at: Timestamp::from_millis(row.get(2)?),
+            kind: Word::read(event.kind.to_owned()),
+            payload_json: event.payload_json.to_owned(),
+            created_at: event.at,
         });
     }
     events.reverse();

@@ -4,16 +4,14 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::api::{
-    ApiError, EventKind, Payload, SessionId, SessionRecord, SessionStatus, Timestamp,
-};
+use crate::api::{ApiError, EventKind, Payload, SessionId, SessionStatus, Timestamp};
 use crate::observe::metrics::METRICS;
 use crate::store::facts::{Answer, Dropped, NewEvent};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::keep::truncation;
-use crate::store::rows::{SESSION_BY_ID, SESSION_BY_NUM, SessionNum, session_row};
+use crate::store::rows::{InsertEvent, SessionNum, SessionRow};
 use crate::store::schema::StoreError;
 
 /// A transaction that is being filled; dropped without [`Batch::commit`], nothing of it has happened.
@@ -107,8 +105,8 @@ impl<'a> Batch<'a> {
         for outcome in outcomes {
             if let Some((num, id)) = outcome.record_of {
                 // A later request of the same batch can have deleted it.
-                outcome.answer = match self.record(num)? {
-                    Some(record) => Ok(Answer::Record(Box::new(record))),
+                outcome.answer = match SessionRow::by_num(&self.transaction, num)? {
+                    Some(row) => Ok(Answer::Record(Box::new(row.record))),
                     None => Err(not_found(id)),
                 };
             }
@@ -128,13 +126,13 @@ impl<'a> Batch<'a> {
         if let Some(tail) = self.tails.get(&num) {
             return Ok(*tail);
         }
-        Tail::read(&self.transaction, num)
+        Ok(Tail::of(&self.transaction, num)?)
     }
 
     /// Brings a session's row up to its tail, once it is below what one session may have on disk.
     fn settle(&mut self, num: SessionNum) -> Result<(), StoreError> {
         let mut tail = self.tail(num)?;
-        let was_cut = tail.cut > 0;
+        let was_cut = tail.cut_seq > 0;
         let dropped = truncation::enforce_cap(&self.transaction, num, self.session_max, &mut tail)?;
         tail.write(&self.transaction, num)?;
         self.tails.insert(num, tail);
@@ -158,28 +156,6 @@ impl<'a> Batch<'a> {
         self.moved.remove(&num);
     }
 
-    /// The session `id`, in this transaction's view.
-    pub(super) fn find(
-        &self,
-        id: SessionId,
-    ) -> Result<Option<(SessionNum, SessionRecord)>, StoreError> {
-        Ok(self
-            .transaction
-            .prepare_cached(SESSION_BY_ID)?
-            .query_row([id.to_string()], session_row)
-            .optional()?)
-    }
-
-    /// A session's record, in this transaction's view.
-    fn record(&self, num: SessionNum) -> Result<Option<SessionRecord>, StoreError> {
-        let found = self
-            .transaction
-            .prepare_cached(SESSION_BY_NUM)?
-            .query_row([num.0], session_row)
-            .optional()?;
-        Ok(found.map(|(_, record)| record))
-    }
-
     /// Writes a page that says what it said, to learn whether writing works again.
     pub(super) fn probe(&mut self) -> Result<(), StoreError> {
         let version: i64 = self
@@ -197,24 +173,17 @@ impl<'a> Batch<'a> {
         events: &[NewEvent],
     ) -> Result<(), StoreError> {
         let mut tail = self.tail(num)?;
-        {
-            let mut insert = self.transaction.prepare_cached(
-                "INSERT INTO events (key, kind, created_at, payload_json) VALUES (?1, ?2, ?3, ?4)",
-            )?;
-            for event in events {
-                tail.seq += 1;
-                self.added[event.kind as usize] += 1;
-                if event.kind == EventKind::Output {
-                    tail.add_output(event.payload_json.len(), self.session_max);
-                }
-                insert.execute(params![
-                    num.key(tail.seq),
-                    event.kind.as_str(),
-                    event.at.as_millis(),
-                    event.payload_json
-                ])?;
+        let mut insert = InsertEvent::prepare(&self.transaction)?;
+        for event in events {
+            tail.last_seq += 1;
+            self.added[event.kind as usize] += 1;
+            if event.kind == EventKind::Output {
+                tail.add_output(event.payload_json.len(), self.session_max);
             }
+            let key = num.key(tail.last_seq);
+            insert.execute(key, event.kind, event.at, &event.payload_json)?;
         }
+        drop(insert);
         self.set_tail(num, tail);
         Ok(())
     }

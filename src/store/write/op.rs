@@ -5,10 +5,11 @@
 use rusqlite::{Connection, params};
 
 use super::batch::{Batch, Outcome, not_found};
-use crate::api::{ApiError, SessionCost, SessionId, SessionStatus, Timestamp};
-use crate::store::facts::{Answer, Fact, NewEvent, NewExternal, NewSession, Request};
+use crate::api::{ApiError, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp};
+use crate::store::columns::{Change, Columns, is_known};
+use crate::store::facts::{Answer, Fact, NewEvent, NewSession, Request};
 use crate::store::keep::tails::{Tail, Tails};
-use crate::store::rows::SessionNum;
+use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session};
 use crate::store::schema::StoreError;
 
 impl Batch<'_> {
@@ -34,11 +35,7 @@ impl Batch<'_> {
                 signal,
                 cost,
                 events,
-            } => {
-                let outcome = self.ended(*num, *status, *exit_code, *signal, events)?;
-                self.charge(*num, cost)?;
-                Ok(outcome)
-            }
+            } => self.ended(*num, *status, *exit_code, *signal, cost, events),
         }
     }
 
@@ -60,19 +57,14 @@ impl Batch<'_> {
         at: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let now = self.append_status(num, SessionStatus::Running, Some(pid))?;
-        self.transaction
-            .prepare_cached(
-                "UPDATE sessions SET status = 'running', pid = ?2, process_mark = ?3, updated_at = ?4,
-                     started_at = ?5
-                 WHERE num = ?1",
-            )?
-            .execute(params![
-                num.0,
-                pid,
-                process_mark,
-                now.as_millis(),
-                at.as_millis()
-            ])?;
+        let changes: [Change<'_>; 5] = [
+            ("status", &SessionStatus::Running),
+            ("pid", &pid),
+            ("process_mark", &process_mark),
+            ("updated_at", &now),
+            ("started_at", &at),
+        ];
+        update_session(&self.transaction, num, &changes)?;
         Ok(Outcome {
             events: 1,
             ..Outcome::record(num, None)
@@ -85,73 +77,29 @@ impl Batch<'_> {
         status: SessionStatus,
         exit_code: Option<i32>,
         signal: Option<i32>,
+        cost: &SessionCost,
         events: &[NewEvent],
     ) -> Result<Outcome, StoreError> {
         self.append(num, events)?;
         let now = self.append_status(num, status, None)?;
-        self.transaction
-            .prepare_cached(
-                "UPDATE sessions SET status = ?2, exit_code = ?3, signal = ?4, updated_at = ?5
-                 WHERE num = ?1",
-            )?
-            .execute(params![
-                num.0,
-                status.as_str(),
-                exit_code,
-                signal,
-                now.as_millis()
-            ])?;
+        let mut changes: Vec<Change<'_>> = vec![
+            ("status", &status),
+            ("exit_code", &exit_code),
+            ("signal", &signal),
+            ("updated_at", &now),
+        ];
+        // What is on record already, as when it was started, stays if it is not known here.
+        changes.extend(cost.changes().into_iter().filter(is_known));
+        update_session(&self.transaction, num, &changes)?;
         Ok(Outcome {
             events: events.len() as u64 + 1,
             ..Outcome::record(num, None)
         })
     }
 
-    /// Puts on record what an ended session cost.
-    fn charge(&mut self, num: SessionNum, cost: &SessionCost) -> Result<(), StoreError> {
-        self.transaction
-            .prepare_cached(
-                "UPDATE sessions SET ended_at = ?2, cpu_ms = ?3, peak_rss_bytes = ?4, stdout_bytes = ?5,
-                     stdout_lines = ?6, stderr_bytes = ?7, stderr_lines = ?8
-                 WHERE num = ?1",
-            )?
-            .execute(params![
-                num.0,
-                cost.ended_at.map(Timestamp::as_millis),
-                cost.cpu_ms,
-                cost.peak_rss_bytes,
-                cost.stdout_bytes,
-                cost.stdout_lines,
-                cost.stderr_bytes,
-                cost.stderr_lines,
-            ])?;
-        Ok(())
-    }
-
     fn create(&mut self, session: &NewSession) -> Result<Outcome, StoreError> {
-        let now = Timestamp::now().as_millis();
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO sessions (id, project_root, cwd, harness, title, status, created_at,
-                     updated_at, conversation_id, familiar_id, labels, visibility, external,
-                     launch_mode, model, last_seq)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'created', ?6, ?6, ?7, ?8, ?9, ?10, 0,
-                     'nonInteractive', ?11, 0)",
-            )?
-            .execute(params![
-                session.id.to_string(),
-                session.project_root,
-                session.cwd,
-                session.harness,
-                session.title,
-                now,
-                session.conversation_id,
-                session.familiar_id,
-                labels_json(&session.labels),
-                session.visibility.as_str(),
-                session.model,
-            ])?;
-        let num = SessionNum(self.transaction.last_insert_rowid());
+        let record = &session.record;
+        let num = insert_session(&self.transaction, record)?;
         if let Some((key, fingerprint)) = &session.idempotency {
             // A key that no longer holds can still be there: the state thread has checked that it may go.
             self.transaction
@@ -159,43 +107,27 @@ impl Batch<'_> {
                     "INSERT OR REPLACE INTO idempotency (key, fingerprint, session, created_at)
                      VALUES (?1, ?2, ?3, ?4)",
                 )?
-                .execute(params![key, fingerprint, num.0, now])?;
+                .execute(params![key, fingerprint, num, record.created_at])?;
         }
         self.set_tail(num, Tail::default());
-        self.append_status(num, SessionStatus::Created, None)?;
+        self.append_status(num, record.status, None)?;
         let mut outcome = Outcome::of(Ok(Answer::Created(num)));
         outcome.events = 1;
         outcome.sessions_added = 1;
         Ok(outcome)
     }
 
-    fn register_external(&mut self, session: &NewExternal) -> Result<Outcome, StoreError> {
-        if let Some((_, record)) = self.find(session.id)? {
+    fn register_external(&mut self, session: &SessionRecord) -> Result<Outcome, StoreError> {
+        if let Some(SessionRow { record, .. }) = SessionRow::by_id(&self.transaction, session.id)? {
             return Ok(if record.external {
                 Outcome::of(Ok(Answer::Existing(Box::new(record))))
             } else {
                 Outcome::refused(ApiError::SessionIdConflict { id: session.id })
             });
         }
-        let now = Timestamp::now().as_millis();
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO sessions (id, project_root, harness, title, status, created_at, updated_at,
-                     labels, visibility, external, transcript_path, last_seq)
-                 VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?5, ?6, 'private', 1, ?7, 0)",
-            )?
-            .execute(params![
-                session.id.to_string(),
-                session.project_root,
-                session.harness,
-                session.title,
-                now,
-                labels_json(&session.labels),
-                session.transcript_path,
-            ])?;
-        let num = SessionNum(self.transaction.last_insert_rowid());
+        let num = insert_session(&self.transaction, session)?;
         self.set_tail(num, Tail::default());
-        self.append_status(num, SessionStatus::Running, None)?;
+        self.append_status(num, session.status, None)?;
         Ok(Outcome {
             events: 1,
             sessions_added: 1,
@@ -204,7 +136,7 @@ impl Batch<'_> {
     }
 
     fn complete(&mut self, id: SessionId, exit_code: Option<i32>) -> Result<Outcome, StoreError> {
-        let Some((num, record)) = self.find(id)? else {
+        let Some(SessionRow { num, record }) = SessionRow::by_id(&self.transaction, id)? else {
             return Ok(Outcome::refused(not_found(Some(id))));
         };
         if !record.external {
@@ -218,27 +150,25 @@ impl Batch<'_> {
             None | Some(0) => SessionStatus::Completed,
             Some(_) => SessionStatus::Failed,
         };
-        self.ended(num, status, exit_code, None, &[])
+        self.ended(num, status, exit_code, None, &SessionCost::default(), &[])
     }
 
     fn archive(&mut self, id: SessionId, archived: bool) -> Result<Outcome, StoreError> {
-        let Some((num, record)) = self.find(id)? else {
+        let Some(SessionRow { num, record }) = SessionRow::by_id(&self.transaction, id)? else {
             return Ok(Outcome::refused(not_found(Some(id))));
         };
         if archived && !record.status.is_final() {
             return Ok(Outcome::refused(ApiError::SessionLive { id }));
         }
         if record.archived_at.is_some() != archived {
-            let at = archived.then(|| Timestamp::now().as_millis());
-            self.transaction
-                .prepare_cached("UPDATE sessions SET archived_at = ?2 WHERE num = ?1")?
-                .execute(params![num.0, at])?;
+            let at = archived.then(Timestamp::now);
+            update_session(&self.transaction, num, &[("archived_at", &at)])?;
         }
         Ok(Outcome::record(num, Some(id)))
     }
 
     fn delete(&mut self, id: SessionId) -> Result<Outcome, StoreError> {
-        let Some((num, record)) = self.find(id)? else {
+        let Some(SessionRow { num, record }) = SessionRow::by_id(&self.transaction, id)? else {
             return Ok(Outcome::refused(not_found(Some(id))));
         };
         if !record.status.is_final() {
@@ -256,11 +186,6 @@ impl Batch<'_> {
         outcome.sessions_removed = 1;
         Ok(outcome)
     }
-}
-
-fn labels_json(labels: &[String]) -> String {
-    // Cannot fail: a list of strings is plain data.
-    serde_json::to_string(labels).expect("strings are plain data")
 }
 
 /// Commits `facts` without a writer thread.
