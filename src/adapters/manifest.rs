@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Adapter, Executable, PromptStyle, StdinMode};
+use crate::settings;
 use crate::sys;
 
 /// No manifest is larger than this, in bytes.
@@ -26,17 +27,13 @@ pub struct ManifestSources {
 impl ManifestSources {
     /// As the environment and the home say.
     pub fn from_env(home_adapters: PathBuf) -> Self {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let mut dirs: Vec<PathBuf> = set("COVEN_HARNESS_ADAPTER_DIRS")
-            .map(|dirs| {
-                std::env::split_paths(&dirs)
-                    .filter(|dir| dir.is_absolute())
-                    .collect()
-            })
-            .unwrap_or_default();
+        // No path is refused.
+        let mut dirs = settings::HARNESS_ADAPTER_DIRS.read().unwrap_or_default();
         dirs.push(home_adapters);
         Self {
-            file: set("COVEN_HARNESS_ADAPTER_MANIFEST").map(PathBuf::from),
+            file: settings::HARNESS_ADAPTER_MANIFEST
+                .read()
+                .unwrap_or_default(),
             dirs,
         }
     }

@@ -186,7 +186,7 @@ pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
 }
 
 /// The one of `names` whose last word begins with `given`, or differs from it in at most a third of its characters.
-fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let length = given.chars().count();
     // No name is so long that it could be near to this one.
     if length > 40 {

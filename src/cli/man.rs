@@ -1,4 +1,4 @@
-//! The man page, coven(1): a template, with the verbs and options of this binary. What installs the binary has it print
+//! The man page, coven(1): a template, with the verbs, options and settings of this binary. What installs the binary has it print
 //! the page.
 //!
 //! Pure but for the printing.
@@ -8,6 +8,7 @@ use argh::{ArgsInfo, CommandInfoWithArgs, Optionality};
 use super::grammar::{Flag, is_group, names, options, value_of, verbs};
 use super::output::Out;
 use super::{Cli, Outcome};
+use crate::settings::{self, Declared};
 
 /// What prints the page; no verb that the help has.
 pub(super) const VERB: &str = "__man";
@@ -29,13 +30,30 @@ fn page() -> String {
     let entries: String = entries
         .map(|(path, command)| entry(&path, &command))
         .collect();
+    let settings: String = settings::ALL.iter().copied().map(setting).collect();
     // The help's notes begin with the exit codes.
     let codes = Cli::get_args_info()
         .notes
         .first()
         .and_then(|note| note.split("\n\n").next());
     PAGE.replace("@VERBS@\n", &entries)
+        .replace("@SETTINGS@\n", &settings)
         .replace("@EXIT_STATUS@\n", &text(codes.unwrap_or_default()))
+}
+
+/// A setting: what it sets, its values, and its default.
+fn setting(setting: &dyn Declared) -> String {
+    let name = setting.name();
+    let values = format!("Values: {}.", setting.values());
+    let default = match setting.default_text() {
+        none if none.is_empty() => none,
+        default => format!("The default is {default}."),
+    };
+    let doc = sentence(setting.doc());
+    format!(
+        ".It Ev {name}\n{doc}{}",
+        text(&format!("{values} {default}"))
+    )
 }
 
 /// A verb: how it is called, what it does, its options, and what its help notes.
@@ -77,7 +95,7 @@ fn entry(path: &str, command: &CommandInfoWithArgs) -> String {
     out
 }
 
-/// An option's description, which is no whole sentence in the help.
+/// A description that is no whole sentence: an option's, or a setting's.
 fn sentence(description: &str) -> String {
     let (first, rest) = description.split_at(description.chars().next().map_or(0, char::len_utf8));
     text(&format!("{}{rest}.", first.to_uppercase()))
@@ -108,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_each_verb_with_its_options_and_arguments() {
+    fn the_page_has_each_verb_and_setting() {
         let page = page();
         assert!(!page.contains('@'), "{page}");
         for entry in [
@@ -118,6 +136,7 @@ mod tests {
             ".It Fl n , Fl \\-lines Ar lines\nOnly the last so many lines.\n",
             ".It Cm wait Ar ids ...\n",
             ".It Cm logs prune Oo Ar options Oc\n",
+            ".It Ev COVEN_KILL_GRACE_MS\nMilliseconds between SIGTERM and SIGKILL.\nValues: 0 to 600000.\nThe default is 5000.\n",
         ] {
             assert!(page.contains(entry), "{entry}\nis not in\n{page}");
         }

@@ -14,8 +14,7 @@ use crate::api::Pruned;
     subcommand,
     name = "prune",
     help_triggers("-h", "--help"),
-    note = "Kept are COVEN_LOG_RETENTION_DAYS (30) days, and COVEN_STORE_MAX_BYTES (4 GiB) in all, as the daemon is
-set; records and all other events stay. The daemon does the same by itself, every hour."
+    note = "Kept are COVEN_LOG_RETENTION_DAYS days, and COVEN_STORE_MAX_BYTES in all, as the daemon is set; records and all other events stay. The daemon does the same by itself, every hour."
 )]
 pub(super) struct Args {
     /// only say what would go

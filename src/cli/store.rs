@@ -7,7 +7,7 @@ use super::output::Out;
 use super::{CliError, Outcome};
 use crate::client::{Client, ClientError};
 use crate::daemon;
-use crate::settings::durations;
+use crate::settings::{BadSetting, durations};
 use crate::store::{Store, StoreError};
 
 /// Who does the work.
@@ -44,10 +44,8 @@ pub(super) fn access() -> Result<Access, CliError> {
             Some("coven daemon status"),
         ));
     }
-    let retention = daemon::retention().map_err(|bad| {
-        let next = format!("unset {}", bad.name);
-        CliError::failed("invalid_setting", bad.to_string(), Some(&next))
-    })?;
+    let retention = daemon::retention()
+        .map_err(|bad| CliError::failed(BadSetting::CODE, bad.to_string(), Some(&bad.mend())))?;
     let store = Store::open(&home.database(), retention).map_err(failed)?;
     Ok(Access::Own(Box::new(store), lock))
 }

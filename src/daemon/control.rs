@@ -18,7 +18,7 @@ use super::supervisor::{self, Unit};
 use crate::api::Health;
 use crate::client::{Client, ClientError};
 use crate::harness::SESSION_VARIABLE;
-use crate::settings::durations;
+use crate::settings::{self, durations};
 use crate::sys::{self, Interest, Peer};
 
 /// What is to be seen of a daemon.
@@ -336,13 +336,13 @@ fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
     let env = std::env::vars_os()
         // Nor is one that is started inside a service.
         .filter(|(name, _)| !sys::is_service_variable(name))
-        .filter(|(name, _)| name != SESSION_VARIABLE && name != "COVEN_HOME")
+        .filter(|(name, _)| name != SESSION_VARIABLE && name != settings::HOME.name)
         .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
         .chain([[
-            b"COVEN_HOME=".to_vec(),
+            settings::HOME.name.as_bytes().to_vec(),
             home.path().as_os_str().to_owned().into_vec(),
         ]
-        .concat()])
+        .join(&b'=')])
         .map(|variable| CString::new(variable).map_err(io::Error::other))
         .collect::<io::Result<_>>()?;
     sys::spawn(

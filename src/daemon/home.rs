@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Timestamp;
+use crate::settings;
 use crate::sys;
 
 /// The home of one daemon: an absolute path.
@@ -95,20 +96,13 @@ pub struct DaemonFile {
     pub stop_within_ms: Option<u64>,
 }
 
-/// The path that a variable of the environment has.
-fn set(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-}
-
 impl Home {
     /// The home that the environment names: `COVEN_HOME`, or `~/.coven`.
     ///
     /// # Errors
     /// No home directory is known, or the path is too long for the socket.
     pub fn from_env() -> Result<Self, HomeError> {
-        let path = match set("COVEN_HOME") {
+        let path = match settings::HOME.read().unwrap_or_default() {
             Some(path) => path,
             None => Self::default_path().ok_or(HomeError::Unknown)?,
         };
@@ -124,7 +118,8 @@ impl Home {
 
     /// The home where `COVEN_HOME` names none: `~/.coven`.
     pub fn default_path() -> Option<PathBuf> {
-        let home = set("HOME").or_else(sys::home_from_passwd)?;
+        let set = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        let home = set.map(PathBuf::from).or_else(sys::home_from_passwd)?;
         Some(home.join(".coven"))
     }
 

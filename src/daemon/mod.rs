@@ -15,4 +15,4 @@ pub mod supervisor;
 
 pub use home::{DaemonFile, Home, HomeError};
 pub use serve::{ServeError, ServeOptions, serve};
-pub use settings::{BadSetting, Settings, retention};
+pub use settings::{Settings, retention};

@@ -16,7 +16,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::home::{DaemonFile, Home, HomeError};
 use super::notify::{Notifier, Teller};
-use super::settings::{BadSetting, Settings};
+use super::settings::Settings;
 use super::{activation, recover, supervisor};
 use crate::adapters::{self, ManifestSources};
 use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
@@ -25,7 +25,7 @@ use crate::http;
 use crate::observe::log::{Destination, Log, Reopener};
 use crate::observe::{field, say};
 use crate::redact::{BadPattern, Redactor};
-use crate::settings::durations;
+use crate::settings::{BadSetting, durations};
 use crate::state::{Event, Limits, Published, State, Unfinished};
 use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
 use crate::sys;
@@ -74,7 +74,7 @@ impl ServeError {
             Self::AlreadyRunning { .. } => "daemon_already_running",
             Self::Locked { .. } => "daemon_locked",
             Self::Store { .. } | Self::Unwritten(_) => "store_unavailable",
-            Self::Setting(_) => "invalid_setting",
+            Self::Setting(_) => BadSetting::CODE,
             Self::Activation(_) => "socket_refused",
             Self::NoHealth(_) | Self::Io { .. } => "daemon_start_failed",
         }
@@ -95,7 +95,7 @@ impl ServeError {
             Self::AlreadyRunning { .. } => "coven daemon status".into(),
             Self::Locked { .. } => "coven daemon stop, then coven daemon start".into(),
             Self::Store { path, err } => err.advice(path),
-            Self::Setting(bad) => format!("unset {}", bad.name),
+            Self::Setting(bad) => bad.mend(),
             Self::Activation(_) => "look at the socket unit: systemctl cat coven.socket".into(),
             Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) => {
                 "look at the end of logs/daemon.log in COVEN_HOME".into()
@@ -169,7 +169,12 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     };
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
     let redactor = Arc::new(redactor);
-    let log = Log::start(destination, settings.log_format, Arc::clone(&redactor));
+    let log = Log::start(
+        destination,
+        &settings.log_filter,
+        settings.log_format,
+        Arc::clone(&redactor),
+    );
     let log = log.map_err(|err| home.io(&home.log_file(), err))?;
     log_bad_patterns(home, &bad_patterns);
     let served = run(home, &settings, activated, redactor, log.reopener(), ready);

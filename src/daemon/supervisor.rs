@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::Home;
 use crate::api::{Manager, ManagerScope, SupervisorInfo};
-use crate::settings::durations;
+use crate::settings::{self, durations};
 use crate::sys::{self, Interest};
 
 /// What a tool may say, in bytes.
@@ -375,7 +375,7 @@ fn parse_unit_state(shown: &str) -> Option<UnitState> {
         let (text, end) = quoted.map(|(_, text)| (text, '"')).or_else(plain)?;
         text.split(end).next().map(PathBuf::from)
     };
-    let home = variable("COVEN_HOME").or_else(|| Some(variable("HOME")?.join(".coven")));
+    let home = variable(settings::HOME.name).or_else(|| Some(variable("HOME")?.join(".coven")));
     Some(UnitState {
         active: text("ActiveState"),
         sub: text("SubState"),

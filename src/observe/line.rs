@@ -12,27 +12,9 @@ use super::event::LogEvent;
 use super::visible::{Quoted, visible_json};
 use crate::api::Timestamp;
 use crate::redact::Redactor;
+use crate::settings::LogFormat;
 
-/// How lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// Time, level, then `key=value`.
-    #[default]
-    Text,
-    /// A JSON object: `ts`, `level`, then the same fields.
-    Json,
-}
-
-impl Format {
-    /// The format that `COVEN_LOG_FORMAT` names; `None` if it names none.
-    pub fn parse(word: &str) -> Option<Self> {
-        match word {
-            "" | "text" => Some(Self::Text),
-            "json" => Some(Self::Json),
-            _ => None,
-        }
-    }
-
+impl LogFormat {
     /// `record` as a line, without its end.
     pub(super) fn line(self, record: &Record<'_>, redactor: &Redactor) -> String {
         let mut line = Line::begin(self, record.level(), redactor);
@@ -56,17 +38,17 @@ impl Format {
 
 /// A line in the making.
 struct Line<'a> {
-    format: Format,
+    format: LogFormat,
     redactor: &'a Redactor,
     line: String,
 }
 
 impl<'a> Line<'a> {
-    fn begin(format: Format, level: log::Level, redactor: &'a Redactor) -> Self {
+    fn begin(format: LogFormat, level: log::Level, redactor: &'a Redactor) -> Self {
         let now = Timestamp::now();
         let line = match format {
-            Format::Text => format!("{now} {level}"),
-            Format::Json => format!(r#"{{"ts":"{now}","level":"{level}""#),
+            LogFormat::Text => format!("{now} {level}"),
+            LogFormat::Json => format!(r#"{{"ts":"{now}","level":"{level}""#),
         };
         Self {
             format,
@@ -76,7 +58,7 @@ impl<'a> Line<'a> {
     }
 
     fn end(mut self) -> String {
-        if self.format == Format::Json {
+        if self.format == LogFormat::Json {
             self.line.push('}');
         }
         self.line
@@ -85,8 +67,8 @@ impl<'a> Line<'a> {
     fn text(&mut self, key: &str, value: &str) {
         let value = self.redactor.redact(value);
         match self.format {
-            Format::Text => self.bare(key, Quoted(&value)),
-            Format::Json => self.bare(key, json_string(&value)),
+            LogFormat::Text => self.bare(key, Quoted(&value)),
+            LogFormat::Json => self.bare(key, json_string(&value)),
         }
     }
 
@@ -94,8 +76,8 @@ impl<'a> Line<'a> {
     fn bare(&mut self, key: &str, value: impl Display) {
         // A String takes every write.
         let _ = match self.format {
-            Format::Text => write!(self.line, " {key}={value}"),
-            Format::Json => write!(self.line, ",{}:{value}", json_string(key)),
+            LogFormat::Text => write!(self.line, " {key}={value}"),
+            LogFormat::Json => write!(self.line, ",{}:{value}", json_string(key)),
         };
     }
 }
@@ -153,7 +135,7 @@ mod tests {
     use super::*;
     use crate::observe::visible::is_invisible;
 
-    fn line(format: Format, message: &str) -> String {
+    fn line(format: LogFormat, message: &str) -> String {
         let redactor = Redactor::load(std::path::Path::new("/nonexistent")).0;
         let fields = [
             ("event", Value::from("tried")),
@@ -170,14 +152,14 @@ mod tests {
 
     #[test]
     fn a_line_has_time_level_and_fields_in_both_formats() {
-        let text = line(Format::Text, "two words");
+        let text = line(LogFormat::Text, "two words");
         let (_, rest) = text.split_once(' ').unwrap();
         assert_eq!(
             rest,
             "WARN event=tried pid=42 clean=true reason=\"two words\""
         );
         let json: serde_json::Value =
-            serde_json::from_str(&line(Format::Json, "two words")).unwrap();
+            serde_json::from_str(&line(LogFormat::Json, "two words")).unwrap();
         assert_eq!(json["level"], "WARN");
         assert_eq!(json["pid"], 42);
         assert_eq!(json["clean"], true);
@@ -188,14 +170,15 @@ mod tests {
     #[test]
     fn no_value_begins_a_line_or_moves_the_cursor_in_either_format() {
         let hostile = "x\n2026 INFO event=forged\u{1b}[2J\u{9b}\u{7f}\u{202e}\"}";
-        for format in [Format::Text, Format::Json] {
+        for format in [LogFormat::Text, LogFormat::Json] {
             let line = line(format, hostile);
             assert!(
                 !line.chars().any(|c| c.is_control() || is_invisible(c)),
                 "{line}"
             );
         }
-        let json: serde_json::Value = serde_json::from_str(&line(Format::Json, hostile)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&line(LogFormat::Json, hostile)).unwrap();
         assert_eq!(json["reason"], hostile);
     }
 }

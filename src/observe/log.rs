@@ -10,26 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use env_logger::{Builder, Target};
-use log::LevelFilter;
 
 use super::field::{Place, Text};
-use super::line::Format;
 use super::rotate::RotatingFile;
 use super::say;
 use crate::redact::Redactor;
-use crate::settings::durations;
+use crate::settings::{LogFormat, durations};
 
 /// Lines that may wait for the log's thread; more are counted, and the count is logged.
 const LINES_MAX: usize = 1024;
 
 /// The log's file is renamed when it would pass this many bytes.
 const FILE_MAX: u64 = 10 * 1024 * 1024;
-
-/// The variable that sets the level, in env_logger's syntax.
-pub const LEVEL_VARIABLE: &str = "COVEN_LOG";
-
-/// The variable that sets the lines' format: `text` or `json`.
-pub const FORMAT_VARIABLE: &str = "COVEN_LOG_FORMAT";
 
 /// Where the log goes.
 #[derive(Debug)]
@@ -73,13 +65,14 @@ impl Reopener {
 }
 
 impl Log {
-    /// Installs the process's logger, which takes secrets out of its lines, and starts its thread.
+    /// Installs the process's logger, which logs what `filter` lets through (`env_logger`'s syntax), takes secrets out of its lines, and starts its thread.
     ///
     /// # Errors
     /// The file cannot be opened, or no thread is to be had.
     pub fn start(
         destination: Destination,
-        format: Format,
+        filter: &str,
+        format: LogFormat,
         redactor: Arc<Redactor>,
     ) -> io::Result<Self> {
         let (lines, inbox) = bounded(LINES_MAX);
@@ -101,8 +94,7 @@ impl Log {
             lost,
         };
         Builder::new()
-            .filter_level(LevelFilter::Info)
-            .parse_env(LEVEL_VARIABLE)
+            .parse_filters(filter)
             .format(move |out, record| writeln!(out, "{}", format.line(record, &redactor)))
             .target(Target::Pipe(Box::new(pipe)))
             .init();

@@ -18,7 +18,6 @@ mod visible;
 pub use event::{Declared, LogEvent, log as log_event};
 pub use failures::FailedCommand;
 pub use files::LogFiles;
-pub use line::Format;
 pub use record::LogRecord;
 pub use visible::{is_invisible, visible_json};
 

@@ -563,6 +563,13 @@ fn a_setting_that_no_daemon_takes_fails() {
     let coven = Coven::new().env("COVEN_MAX_SESSIONS", "many");
     let hint = assert_check(&doctor(&coven), "settings", "fail", &["\\\"many\\\""]);
     assert_eq!(hint, "unset COVEN_MAX_SESSIONS");
+    let coven = Coven::new().env("COVEN_MAX_SESSION", "1");
+    let meant = ["COVEN_MAX_SESSION is no setting; did you mean COVEN_MAX_SESSIONS?"];
+    assert_check(&doctor(&coven), "settings", "warn", &meant);
+    let coven = Coven::new()
+        .env("COVEN_COMMIT", "1")
+        .env("COVEN_OF_CATS", "x");
+    assert_check(&doctor(&coven), "settings", "pass", &[]);
 }
 
 #[test]

@@ -162,12 +162,3 @@ fn nothing_from_outside_forges_a_line_or_shows_a_secret_in_either_format() {
         }
     }
 }
-
-#[test]
-fn a_format_that_there_is_not_is_an_invalid_setting() {
-    let coven = Coven::new().env("COVEN_LOG_FORMAT", "xml");
-    let ran = coven.cli(["daemon", "serve"]);
-    assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.err.contains("COVEN_LOG_FORMAT=\"xml\""), "{ran:?}");
-    assert!(ran.err.contains("(invalid_setting)"), "{ran:?}");
-}

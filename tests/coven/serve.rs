@@ -68,12 +68,43 @@ fn a_daemon_whose_supervisor_stops_reading_its_log_serves_on() {
 }
 
 #[test]
-fn a_setting_that_is_no_number_is_refused_by_name() {
-    let coven = Coven::new().env("COVEN_MAX_SESSIONS", "many");
-    let ran = coven.cli(["daemon", "start"]);
-    assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("COVEN_MAX_SESSIONS"), "{ran:?}");
-    assert!(ran.err.contains("(invalid_setting)"), "{ran:?}");
+fn a_value_that_a_setting_cannot_have_is_refused_by_name() {
+    for (name, value) in [
+        ("COVEN_MAX_SESSIONS", "many"),
+        ("COVEN_MAX_CONNECTIONS", "0"),
+        ("COVEN_KILL_GRACE_MS", "600001"),
+        ("COVEN_LOG_FORMAT", "xml"),
+        ("COVEN_LOG", "inof"),
+        ("COVEN_REDACT", "of"),
+        ("COVEN_REDACT", "OFF"),
+        ("COVEN_REDACT", "0"),
+    ] {
+        let ran = Coven::new().env(name, value).cli(["daemon", "start"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let said = format!("{name}={value:?} is not a value that it can have");
+        assert!(ran.err.contains(&said), "{ran:?}");
+        assert!(ran.err.contains("(invalid_setting)"), "{ran:?}");
+        assert!(ran.err.contains(&format!("  try: unset {name}")), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_empty_is_one_that_is_not_set() {
+    let mut coven = Coven::new();
+    for name in [
+        "MAX_SESSIONS",
+        "LOG",
+        "LOG_FORMAT",
+        "REDACT",
+        "STORE_MAX_BYTES",
+    ] {
+        coven = coven.env(&format!("COVEN_{name}"), "");
+    }
+    coven.start_daemon();
+    let storage = &coven.get("/api/v1/health").json()["storage"];
+    assert_eq!(storage["limitBytes"], 4_294_967_296_u64);
+    let log = std::fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+    assert!(log.contains(" INFO event=store_opened"), "{log}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::anonymise::Identity;
 use crate::daemon::Home;
+use crate::settings;
 use crate::sys::{self, User};
 
 /// What the environment and the kernel say, without waiting for anybody.
@@ -33,8 +34,8 @@ pub(super) fn at_hand(home: Option<&Home>) -> Identity {
     }
     let dirs = [
         "PATH",
-        "COVEN_HARNESS_ADAPTER_DIRS",
-        "COVEN_HARNESS_ADAPTER_MANIFEST",
+        settings::HARNESS_ADAPTER_DIRS.name,
+        settings::HARNESS_ADAPTER_MANIFEST.name,
     ];
     for list in dirs.into_iter().filter_map(env::var_os) {
         let dirs = env::split_paths(&list).map(text);

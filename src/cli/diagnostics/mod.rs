@@ -30,6 +30,7 @@ use crate::adapters::{ManifestSources, Registry};
 use crate::api::{BUILD, CONTRACT, Check, Report as Findings, Timestamp, VERSION};
 use crate::daemon::{Home, HomeError};
 use crate::redact::Redactor;
+use crate::settings as declared;
 use crate::sys;
 use anonymise::Anonymiser;
 use daemon::Harnesses;
@@ -226,7 +227,7 @@ fn parts(
 }
 
 fn home_facts(home: &Result<Home, HomeError>, a: &Anonymiser) -> Block {
-    let is_set = std::env::var_os("COVEN_HOME").is_some_and(|home| !home.is_empty());
+    let is_set = declared::HOME.read().is_ok_and(|home| home.is_some());
     let (path, usable) = match home {
         Ok(home) => {
             let usable = match home.check() {

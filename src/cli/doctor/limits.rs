@@ -1,8 +1,11 @@
 //! What the environment sets, and how much the kernel lets a daemon use.
 
+use super::super::grammar::nearest;
 use super::daemon::Probe;
 use crate::api::{Check, DaemonProcess, ResourceLimit};
-use crate::daemon::{BadSetting, Settings, supervisor};
+use crate::daemon::{Settings, supervisor};
+use crate::harness::SESSION_VARIABLE;
+use crate::settings::{ALL, BadSetting};
 
 const SETTINGS: &str = "settings";
 const FILES: &str = "limits.files";
@@ -35,18 +38,38 @@ pub(super) fn checks(probe: Option<&Probe>, checks: &mut Vec<Check>) {
 }
 
 fn settings(bad: Option<&BadSetting>, is_running: bool) -> Check {
-    let Some(bad) = bad else {
-        return Check::pass(
+    if let Some(bad) = bad {
+        let message = format!("{bad}: no daemon starts from this shell");
+        return match is_running {
+            true => Check::warn(SETTINGS, message, bad.mend()),
+            false => Check::fail(SETTINGS, message, bad.mend()),
+        };
+    }
+    match misspelt() {
+        Some((name, meant)) => Check::warn(
+            SETTINGS,
+            format!("{name} is no setting; did you mean {meant}?"),
+            format!("unset {name}, and set {meant}"),
+        ),
+        None => Check::pass(
             SETTINGS,
             "every COVEN_ variable of this shell has a value that it can have",
-        );
-    };
-    let message = format!("{bad}: no daemon starts from this shell");
-    let hint = format!("unset {}", bad.name);
-    match is_running {
-        true => Check::warn(SETTINGS, message, hint),
-        false => Check::fail(SETTINGS, message, hint),
+        ),
     }
+}
+
+/// A variable of the environment that sets nothing, and the setting whose name is near to its own.
+fn misspelt() -> Option<(String, String)> {
+    const PREFIX: &str = "COVEN_";
+    let names = || ALL.iter().map(|setting| setting.name());
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut unknown = set.filter(|set| set != SESSION_VARIABLE && !names().any(|name| name == set));
+    unknown.find_map(|set| {
+        // What all have in common would make all near to each other.
+        let names = names().map(|name| name.trim_start_matches(PREFIX).to_owned());
+        let meant = nearest(set.strip_prefix(PREFIX)?, names)?;
+        Some((set, format!("{PREFIX}{meant}")))
+    })
 }
 
 fn open_files(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Check {

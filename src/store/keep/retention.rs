@@ -31,16 +31,6 @@ pub struct Retention {
     pub session_max: Option<u64>,
 }
 
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            days: Some(30),
-            store_max: Some(4 << 30),
-            session_max: Some(256 << 20),
-        }
-    }
-}
-
 /// Why output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
