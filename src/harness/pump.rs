@@ -14,8 +14,7 @@ use super::start::Started;
 use super::tally::Tally;
 use super::{Context, Exited, Order, Report};
 use crate::api::{SessionCost, Stream, Timestamp};
-use crate::observe::metrics::METRICS;
-use crate::observe::say;
+use crate::observe::{metrics, say};
 use crate::settings::durations;
 use crate::store::{Done, Fact, NewEvent};
 use crate::sys::{self, Interest};
@@ -84,7 +83,7 @@ fn sweep(pid: i32, context: &Context) {
 
 /// Puts on record that the harness runs, before the first of its output can be.
 fn announce(pid: i32, at: Timestamp, started: Done, context: &Context) {
-    METRICS.launched();
+    metrics::LAUNCHES.add(1);
     let fact = Fact::Started {
         num: context.num,
         pid,
@@ -346,7 +345,7 @@ impl Pump {
         let events = match n {
             0 => source.finish(redactor),
             n => {
-                METRICS.output(source.stream, n);
+                metrics::OUTPUT_BYTES[source.stream as usize].add(n as u64);
                 self.tally.add(source.stream, &self.buffer[..n]);
                 source.take(&self.buffer[..n], redactor)
             }

@@ -16,7 +16,7 @@ use crate::api::{
     CapabilityFlags, CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess, Health,
     SessionCounts, VERSION,
 };
-use crate::observe::metrics::{CONTENT_TYPE, METRICS, Snapshot};
+use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
 use crate::state::{Command, Event};
 use crate::sys;
 use std::sync::atomic::Ordering;
@@ -64,7 +64,7 @@ pub(super) fn metrics(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
         redactions: context.redactions.counts(),
         process: sys::own_usage(),
     };
-    Ok(Answer::text(CONTENT_TYPE, METRICS.page(&snapshot)))
+    Ok(Answer::text(CONTENT_TYPE, metrics::page(&snapshot)))
 }
 
 pub(super) fn api_version(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {

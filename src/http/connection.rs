@@ -17,8 +17,7 @@ use super::request::{Incoming, Request, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes::{self, Call};
 use crate::api::ApiError;
-use crate::observe::metrics::METRICS;
-use crate::observe::{field, say};
+use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
 
@@ -61,7 +60,7 @@ pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
             Err(Unreadable::Refused(error)) => {
                 let id = RequestId::next().to_string();
                 log_failure(&id, "unreadable", None, &error, Instant::now());
-                METRICS.answered("unreadable", error.status(), Duration::ZERO);
+                metrics::answered("unreadable", error.status(), Duration::ZERO);
                 let options = HeadOptions {
                     request_id: &id,
                     minor: 1,
@@ -93,12 +92,12 @@ fn answer(call: &Call<'_>) -> Sent {
         Err(error) => {
             log_failure(&id, route, session_of(request), &error, begun);
             if route == LAUNCH {
-                METRICS.launch_failed(error.code());
+                metrics::LAUNCH_FAILURES.of(error.code()).add(1);
             }
             Answer::error(&error)
         }
     };
-    METRICS.answered(route, answer.status, begun.elapsed());
+    metrics::answered(route, answer.status, begun.elapsed());
     let is_followed = answer.is_followed;
     let close = !request.keep_alive || (call.context.is_stopping() && !is_followed);
     let options = HeadOptions {

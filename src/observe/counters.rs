@@ -1,6 +1,6 @@
 //! What the metrics are counted with: atomics that any thread bumps, in tables of a fixed size.
 //!
-//! No thread waits for another in here, and nothing is allocated. It knows no metric.
+//! No thread waits for another in here, and counting allocates nothing. It knows no metric.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,29 @@ use super::exposition::Distribution;
 /// What stands in a label's place when its table is full.
 const OTHER: &str = "other";
 
+/// A number that only rises.
+#[derive(Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Things kept for each value of a label. The values are the program's own words, never somebody's text; each takes
 /// its place when it is first met, and what is met when all places are taken shares the last.
 #[derive(Debug)]
-pub(super) struct Labelled<T, const N: usize> {
+pub struct Labelled<T, const N: usize> {
     places: [(OnceLock<&'static str>, T); N],
 }
 
@@ -25,7 +44,7 @@ impl<T, const N: usize> Labelled<T, N> {
     }
 
     /// What is kept for `label`.
-    pub(super) fn of(&self, label: &'static str) -> &T {
+    pub fn of(&self, label: &'static str) -> &T {
         let (last, places) = self.places.split_last().expect("a table has a place");
         let place = places
             .iter()
@@ -53,38 +72,34 @@ const BOUNDS: [f64; 16] = [
 
 /// A histogram of durations.
 #[derive(Debug)]
-pub(super) struct Durations {
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    micros: AtomicU64,
+pub struct Durations {
+    buckets: [Counter; BOUNDS.len() + 1],
+    micros: Counter,
 }
 
 impl Durations {
     pub(super) const fn new() -> Self {
         Self {
-            buckets: [const { AtomicU64::new(0) }; BOUNDS.len() + 1],
-            micros: AtomicU64::new(0),
+            buckets: [const { Counter::new() }; BOUNDS.len() + 1],
+            micros: Counter::new(),
         }
     }
 
-    pub(super) fn observe(&self, took: Duration) {
+    /// Adds a duration.
+    pub fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let at = BOUNDS.partition_point(|&bound| bound < seconds);
-        self.buckets[at].fetch_add(1, Ordering::Relaxed);
-        self.micros
-            .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.buckets[at].add(1);
+        self.micros.add(took.as_micros() as u64);
     }
 
-    /// Gives `show` the figures as they are now.
-    pub(super) fn show(&self, show: impl FnOnce(&Distribution<'_>)) {
-        let counts = self
-            .buckets
-            .each_ref()
-            .map(|bucket| bucket.load(Ordering::Relaxed));
-        show(&Distribution {
+    /// The figures as they are now.
+    pub(super) fn get(&self) -> Distribution {
+        Distribution {
             bounds: &BOUNDS,
-            counts: &counts,
-            sum: self.micros.load(Ordering::Relaxed) as f64 / 1e6,
-        });
+            counts: self.buckets.iter().map(Counter::get).collect(),
+            sum: self.micros.get() as f64 / 1e6,
+        }
     }
 }
 
@@ -94,14 +109,14 @@ mod tests {
 
     #[test]
     fn a_full_table_keeps_the_rest_together() {
-        let table: Labelled<AtomicU64, 3> =
-            Labelled::new([const { (OnceLock::new(), AtomicU64::new(0)) }; 3]);
+        let table: Labelled<Counter, 3> =
+            Labelled::new([const { (OnceLock::new(), Counter::new()) }; 3]);
         for label in ["a", "b", "c", "d", "a"] {
-            table.of(label).fetch_add(1, Ordering::Relaxed);
+            table.of(label).add(1);
         }
         let counts: Vec<_> = table
             .iter()
-            .map(|(label, count)| (label, count.load(Ordering::Relaxed)))
+            .map(|(label, count)| (label, count.get()))
             .collect();
         assert_eq!(counts, [("a", 2), ("b", 1), (OTHER, 2)]);
     }
@@ -112,10 +127,9 @@ mod tests {
         durations.observe(Duration::from_micros(100));
         durations.observe(Duration::from_micros(101));
         durations.observe(Duration::from_secs(61));
-        durations.show(|shown| {
-            assert_eq!((shown.counts[0], shown.counts[1]), (1, 1));
-            assert_eq!(shown.counts[BOUNDS.len()], 1);
-            assert!((shown.sum - 61.000_201).abs() < 1e-9);
-        });
+        let shown = durations.get();
+        assert_eq!((shown.counts[0], shown.counts[1]), (1, 1));
+        assert_eq!(shown.counts[BOUNDS.len()], 1);
+        assert!((shown.sum - 61.000_201).abs() < 1e-9);
     }
 }

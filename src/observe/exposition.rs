@@ -4,51 +4,72 @@
 
 use std::fmt::{Display, Write};
 
+use crate::api::words;
+
 /// The format's media type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A label's name and value.
-pub(super) type Label<'a> = (&'a str, &'a str);
+words! {
+    /// What the samples of a family are.
+    pub enum MetricType {
+        /// A number that only rises while the daemon runs.
+        Counter = "counter",
+        /// A number as it is now.
+        Gauge = "gauge",
+        /// Counts of durations, by bucket.
+        Histogram = "histogram",
+    }
+}
+
+/// What is declared of a family.
+#[derive(Debug)]
+pub struct Family {
+    /// What its samples are.
+    pub metric_type: MetricType,
+    /// The name; a counter's ends with `_total`.
+    pub name: &'static str,
+    /// The labels of each sample; a histogram's buckets have `le` besides.
+    pub labels: &'static [&'static str],
+    /// What it says, in a sentence.
+    pub help: &'static str,
+}
 
 /// The text, as far as it is written.
 #[derive(Debug, Default)]
 pub(super) struct Exposition(String);
 
-/// A family that is being written.
-pub(super) struct Family<'a> {
+/// The samples of a family that is being written.
+pub(super) struct Samples<'a> {
     text: &'a mut String,
-    name: &'static str,
+    family: &'a Family,
 }
 
 /// The figures of a histogram at one moment.
 #[derive(Debug)]
-pub(super) struct Distribution<'a> {
+pub(super) struct Distribution {
     /// The buckets' upper bounds, in seconds, rising.
-    pub bounds: &'a [f64],
+    pub bounds: &'static [f64],
     /// How many values are in each bucket and not in one before it; one more for those above all bounds.
-    pub counts: &'a [u64],
+    pub counts: Vec<u64>,
     /// The sum of all values, in seconds.
     pub sum: f64,
 }
 
 impl Exposition {
-    pub(super) fn counter(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        self.family(name, "counter", help)
-    }
-
-    pub(super) fn gauge(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        self.family(name, "gauge", help)
-    }
-
-    pub(super) fn histogram(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        self.family(name, "histogram", help)
-    }
-
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
+    /// Writes a family with the samples that `show` writes; leaves it out if `show` has no figures.
+    pub(super) fn family(
+        &mut self,
+        family: &Family,
+        show: impl FnOnce(&mut Samples<'_>) -> Option<()>,
+    ) {
         let text = &mut self.0;
+        let begin = text.len();
+        let (name, help, metric_type) = (family.name, family.help, family.metric_type);
         // A String takes every write.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        Family { text, name }
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {metric_type}");
+        if show(&mut Samples { text, family }).is_none() {
+            self.0.truncate(begin);
+        }
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
@@ -56,42 +77,64 @@ impl Exposition {
     }
 }
 
-impl Family<'_> {
+impl Samples<'_> {
     /// The only sample of a family without labels.
-    pub(super) fn value(mut self, value: impl Display) {
-        self.sample("", &[], value);
+    pub(super) fn value(&mut self, value: impl Display) -> Option<()> {
+        self.labelled([(&[] as &[&str], value)])
     }
 
-    pub(super) fn labelled(&mut self, labels: &[Label<'_>], value: impl Display) {
-        self.sample("", labels, value);
-    }
-
-    pub(super) fn distribution(&mut self, labels: &[Label<'_>], values: &Distribution<'_>) {
-        let mut total = 0;
-        for (at, count) in values.counts.iter().enumerate() {
-            total += count;
-            let bound = values
-                .bounds
-                .get(at)
-                .map_or("+Inf".into(), ToString::to_string);
-            let labels = [labels, &[("le", bound.as_str())]].concat();
-            self.sample("_bucket", &labels, total);
+    /// A sample for each of the values of the labels.
+    pub(super) fn labelled<L: AsRef<str>>(
+        &mut self,
+        samples: impl IntoIterator<Item = (impl AsRef<[L]>, impl Display)>,
+    ) -> Option<()> {
+        for (labels, value) in samples {
+            self.sample("", &self.named(labels.as_ref()), value);
         }
-        self.sample("_sum", labels, values.sum);
-        self.sample("_count", labels, total);
+        Some(())
     }
 
-    fn sample(&mut self, suffix: &str, labels: &[Label<'_>], value: impl Display) {
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
-            .collect();
-        let labels = match labels.as_slice() {
+    /// A histogram for each of the values of the labels.
+    pub(super) fn distributions<L: AsRef<str>>(
+        &mut self,
+        samples: impl IntoIterator<Item = (impl AsRef<[L]>, Distribution)>,
+    ) -> Option<()> {
+        for (labels, values) in samples {
+            let labels = self.named(labels.as_ref());
+            let mut total = 0;
+            for (at, count) in values.counts.iter().enumerate() {
+                total += count;
+                let bound = values.bounds.get(at);
+                let bound = bound.map_or("+Inf".into(), ToString::to_string);
+                let le = [labels.as_slice(), &[label("le", &bound)]].concat();
+                self.sample("_bucket", &le, total);
+            }
+            self.sample("_sum", &labels, values.sum);
+            self.sample("_count", &labels, total);
+        }
+        Some(())
+    }
+
+    fn named<L: AsRef<str>>(&self, values: &[L]) -> Vec<String> {
+        let names = self.family.labels;
+        debug_assert_eq!(names.len(), values.len(), "{}", self.family.name);
+        let labels = names.iter().zip(values);
+        labels
+            .map(|(name, value)| label(name, value.as_ref()))
+            .collect()
+    }
+
+    fn sample(&mut self, suffix: &str, labels: &[String], value: impl Display) {
+        let labels = match labels {
             [] => String::new(),
             labels => format!("{{{}}}", labels.join(",")),
         };
-        let _ = writeln!(self.text, "{}{suffix}{labels} {value}", self.name);
+        let _ = writeln!(self.text, "{}{suffix}{labels} {value}", self.family.name);
     }
+}
+
+fn label(name: &str, value: &str) -> String {
+    format!("{name}=\"{}\"", escaped(value))
 }
 
 fn escaped(value: &str) -> String {
@@ -105,24 +148,41 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
 
+    fn page(
+        labels: &'static [&'static str],
+        show: impl FnOnce(&mut Samples<'_>) -> Option<()>,
+    ) -> String {
+        let family = Family {
+            metric_type: MetricType::Gauge,
+            name: "x",
+            labels,
+            help: "Help.",
+        };
+        let mut page = Exposition::default();
+        page.family(&family, show);
+        String::from_utf8(page.into_bytes()).unwrap()
+    }
+
     #[test]
     fn a_labels_value_cannot_end_its_line() {
-        let mut text = Exposition::default();
-        text.gauge("x", "Help.").labelled(&[("a", "1\"\\\n2")], 3);
+        let text = page(&["a"], |out| out.labelled([(["1\"\\\n2"], 3)]));
         let expected = "# HELP x Help.\n# TYPE x gauge\nx{a=\"1\\\"\\\\\\n2\"} 3\n";
-        assert_eq!(String::from_utf8(text.into_bytes()).unwrap(), expected);
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_family_without_figures_is_left_out() {
+        assert_eq!(page(&[], |_| None), "");
     }
 
     #[test]
     fn buckets_are_cumulative_and_the_last_is_the_count() {
-        let mut text = Exposition::default();
         let values = Distribution {
             bounds: &[0.5, 1.0],
-            counts: &[1, 0, 2],
+            counts: vec![1, 0, 2],
             sum: 7.5,
         };
-        text.histogram("x", "Help.").distribution(&[], &values);
-        let text = String::from_utf8(text.into_bytes()).unwrap();
+        let text = page(&[], |out| out.distributions([(&[] as &[&str], values)]));
         assert!(
             text.ends_with(
                 "x_bucket{le=\"0.5\"} 1\nx_bucket{le=\"1\"} 1\nx_bucket{le=\"+Inf\"} 3\n\

@@ -1,15 +1,15 @@
-//! The daemon's metrics: counters that its threads bump as they go, and the page that shows them.
+//! The daemon's metrics, each declared once: its name, type, labels and help, and where its figures come from.
 //!
-//! A process is one daemon, so that the counters are the process's. They hold the program's own words and numbers:
-//! nothing of a prompt, a path or a session's id ever comes here.
+//! Any thread counts; the page is made on the connection's thread. A process is one daemon, so that the counters are the
+//! process's. Nothing of a prompt, a path or a session's id ever comes here.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::counters::{Durations, Labelled};
-use super::exposition::Exposition;
+use super::counters::{Counter, Durations, Labelled};
+use super::exposition::{Exposition, Family, MetricType, Samples};
 use crate::api::{
     CONTRACT, EventKind, EventWriterHealth, SessionStatus, StorageHealth, Stream, VERSION,
 };
@@ -23,39 +23,104 @@ const HARNESSES_MAX: usize = 50;
 /// The longest harness id that can be a label.
 const HARNESS_BYTES_MAX: usize = 64;
 
-/// The statuses that answers have; what is not here is `other`.
+/// The most statuses, routes and codes that are counted apart; what comes after them is `other`, or not counted.
 const STATUSES_MAX: usize = 24;
 const ROUTES_MAX: usize = 64;
 const CODES_MAX: usize = 32;
 
-/// The counters of this process.
-pub static METRICS: Metrics = Metrics {
-    launches: AtomicU64::new(0),
-    launch_failures: Labelled::new([const { (OnceLock::new(), AtomicU64::new(0)) }; CODES_MAX]),
-    requests: Labelled::new([const { (OnceLock::new(), Requests::new()) }; ROUTES_MAX]),
-    events: [const { AtomicU64::new(0) }; EventKind::ALL.len()],
-    output: [const { AtomicU64::new(0) }; 2],
-    commits: Durations::new(),
-};
+/// Harnesses that have been started.
+pub static LAUNCHES: Counter = Counter::new();
 
-/// What the threads count.
-#[derive(Debug)]
-pub struct Metrics {
-    launches: AtomicU64,
-    launch_failures: Labelled<AtomicU64, CODES_MAX>,
-    requests: Labelled<Requests, ROUTES_MAX>,
-    events: [AtomicU64; EventKind::ALL.len()],
-    output: [AtomicU64; 2],
-    commits: Durations,
+/// Launches that were refused, or have failed, by error code.
+pub static LAUNCH_FAILURES: Labelled<Counter, CODES_MAX> =
+    Labelled::new([const { (OnceLock::new(), Counter::new()) }; CODES_MAX]);
+
+/// Requests that have been answered, by route: the route's pattern.
+static REQUESTS: Labelled<Requests, ROUTES_MAX> =
+    Labelled::new([const { (OnceLock::new(), Requests::new()) }; ROUTES_MAX]);
+
+/// Events that are on disk, by [`EventKind`].
+pub static EVENTS_WRITTEN: [Counter; EventKind::ALL.len()] =
+    [const { Counter::new() }; EventKind::ALL.len()];
+
+/// Bytes that harnesses have written, by [`Stream`].
+pub static OUTPUT_BYTES: [Counter; Stream::ALL.len()] =
+    [const { Counter::new() }; Stream::ALL.len()];
+
+/// How long the transactions took that are on disk.
+pub static COMMITS: Durations = Durations::new();
+
+/// A family of the page, and where its figures come from.
+pub struct Metric {
+    /// What is declared of it.
+    pub family: Family,
+    /// Writes its samples; `None` leaves the family out.
+    show: Show,
 }
 
-/// The requests of one route.
-#[derive(Debug)]
-struct Requests {
-    /// Status and count; a place whose status is 0 is not taken.
-    by_status: [(AtomicU64, AtomicU64); STATUSES_MAX],
-    durations: Durations,
-}
+/// Every metric, in the page's order.
+#[rustfmt::skip]
+pub const ALL: &[Metric] = &[
+    gauge("coven_uptime_seconds", &[], "Time since the daemon started.",
+        |now, out| out.value(now.uptime.as_secs_f64())),
+    gauge("coven_build_info", &["version", "contract"], "The daemon's version and contract.",
+        |_, out| out.labelled([([VERSION, CONTRACT], 1)])),
+    gauge("coven_sessions", &["status", HARNESS], "Sessions that have a record, by status and harness.",
+        |now, out| out.labelled(bounded(now.sessions.as_ref()?))),
+    counter("coven_launches_total", &[], "Harnesses started.",
+        |_, out| out.value(LAUNCHES.get())),
+    counter("coven_launch_failures_total", &["code"], "Launches refused or failed, by error code.",
+        |_, out| out.labelled(LAUNCH_FAILURES.iter().map(|(code, count)| ([code], count.get())))),
+    counter("coven_http_requests_total", &["route", "status"], "Requests answered, by route and status.",
+        |_, out| out.labelled(REQUESTS.iter().flat_map(|(route, requests)| requests.by_status(route)))),
+    histogram("coven_http_request_duration_seconds", &["route"],
+        "Time until a request had its answer, by route; a request that waits for events counts with its wait.",
+        |_, out| out.distributions(REQUESTS.iter().map(|(route, requests)| ([route], requests.durations.get())))),
+    counter("coven_events_written_total", &["kind"], "Events committed, by kind.",
+        |_, out| out.labelled(EventKind::ALL.map(|kind| ([kind.as_str()], EVENTS_WRITTEN[kind as usize].get())))),
+    counter("coven_output_bytes_total", &["stream"], "Bytes that harnesses have written, by stream, before redaction.",
+        |_, out| out.labelled(Stream::ALL.map(|stream| ([stream.as_str()], OUTPUT_BYTES[stream as usize].get())))),
+    gauge("coven_writer_queue_events", &[], "Events that wait for the event writer.",
+        |now, out| out.value(now.writer.queued_events)),
+    gauge("coven_writer_queue_bytes", &[], "Bytes that wait for the event writer.",
+        |now, out| out.value(now.writer.queued_bytes)),
+    gauge("coven_writer_queue_capacity_bytes", &[], "Bytes that may wait before harnesses are held back.",
+        |now, out| out.value(now.writer.capacity_bytes)),
+    counter("coven_store_commits_total", &[], "Transactions committed to the event store.",
+        |now, out| out.value(now.writer.transactions)),
+    histogram("coven_store_commit_duration_seconds", &[],
+        "Time of a transaction of the event store, from its begin to its commit.",
+        |_, out| out.distributions([(NO_LABELS, COMMITS.get())])),
+    counter("coven_redactions_total", &["kind"], "Secrets taken out of what is stored and logged, by kind.",
+        |now, out| out.labelled(now.redactions.iter().map(|(kind, count)| ([kind], count)))),
+    gauge("coven_store_size_bytes", &[], "Size of the database.",
+        |now, out| out.value(now.storage.database_bytes)),
+    gauge("coven_store_wal_size_bytes", &[], "Size of the database's log.",
+        |now, out| out.value(now.storage.wal_bytes)),
+    gauge("coven_store_used_bytes", &[], "What of the database is in use.",
+        |now, out| out.value(now.storage.used_bytes)),
+    counter("coven_output_truncated_events_total", &[], "Output events that retention has taken away.",
+        |now, out| out.value(now.storage.truncated_output_events)),
+    counter("coven_output_truncated_bytes_total", &[], "Bytes of output that retention has taken away.",
+        |now, out| out.value(now.storage.truncated_output_bytes)),
+    gauge("coven_store_free_disk_bytes", &[], "Free space on the file system that holds the database.",
+        |now, out| out.value(now.storage.free_disk_bytes)),
+    // Not under Prometheus' own `process_` names: node_exporter has those of itself already, and refuses a file that
+    // brings them again.
+    gauge("coven_process_resident_memory_bytes", &[], "Memory that the daemon has resident.",
+        |now, out| out.value(now.process?.resident_bytes)),
+    gauge("coven_process_open_fds", &[], "Descriptors that the daemon has open.",
+        |now, out| out.value(now.process?.open_files)),
+    gauge("coven_process_threads", &[], "Threads of the daemon.",
+        |now, out| out.value(now.process?.threads)),
+];
+
+/// The only label whose values are not the program's own words.
+const HARNESS: &str = "harness";
+
+const NO_LABELS: &[&str] = &[];
+
+type Show = fn(&Snapshot, &mut Samples<'_>) -> Option<()>;
 
 /// Sessions by the words of their status and their harness.
 pub type SessionTally = Vec<(SessionStatus, String, u64)>;
@@ -77,103 +142,62 @@ pub struct Snapshot {
     pub process: Option<OwnUsage>,
 }
 
-impl Metrics {
-    /// A harness has been started.
-    pub fn launched(&self) {
-        bump(&self.launches, 1);
+impl Metric {
+    /// Whether a report shows it: it has no buckets, which are many, and no label that can be anybody's text.
+    pub fn is_reported(&self) -> bool {
+        let family = &self.family;
+        family.metric_type != MetricType::Histogram && !family.labels.contains(&HARNESS)
     }
+}
 
-    /// A launch was refused, or has failed.
-    pub fn launch_failed(&self, code: &'static str) {
-        bump(self.launch_failures.of(code), 1);
+/// The page, in Prometheus' text format.
+pub fn page(now: &Snapshot) -> Vec<u8> {
+    let mut page = Exposition::default();
+    for metric in ALL {
+        page.family(&metric.family, |samples| (metric.show)(now, samples));
     }
+    page.into_bytes()
+}
 
-    /// A request has been answered: `route` is its pattern.
-    pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
-        let requests = self.requests.of(route);
-        requests.durations.observe(took);
-        requests.count(status);
-    }
+/// A request has been answered: `route` is its pattern.
+pub fn answered(route: &'static str, status: u16, took: Duration) {
+    let requests = REQUESTS.of(route);
+    requests.durations.observe(took);
+    requests.count(status);
+}
 
-    /// So many events of this kind are on disk.
-    pub fn written(&self, kind: EventKind, count: u64) {
-        bump(&self.events[kind as usize], count);
-    }
-
-    /// A harness has written so many bytes.
-    pub fn output(&self, stream: Stream, bytes: usize) {
-        bump(&self.output[stream as usize], bytes as u64);
-    }
-
-    /// A transaction is on disk.
-    pub fn committed(&self, took: Duration) {
-        self.commits.observe(took);
-    }
-
-    /// The page, in Prometheus' text format.
-    pub fn page(&self, snapshot: &Snapshot) -> Vec<u8> {
-        let mut page = Exposition::default();
-        show_daemon(&mut page, snapshot);
-        self.show_launches(&mut page);
-        self.show_requests(&mut page);
-        self.show_events(&mut page);
-        show_writer(&mut page, &snapshot.writer);
-        let commits = "Time of a transaction of the event store, from its begin to its commit.";
-        let mut family = page.histogram("coven_store_commit_duration_seconds", commits);
-        self.commits.show(|shown| family.distribution(&[], shown));
-        show_redactions(&mut page, &snapshot.redactions);
-        show_storage(&mut page, &snapshot.storage);
-        if let Some(process) = &snapshot.process {
-            show_process(&mut page, process);
+macro_rules! types {
+    ($($name:ident: $metric_type:ident;)*) => {$(
+        const fn $name(
+            name: &'static str,
+            labels: &'static [&'static str],
+            help: &'static str,
+            show: Show,
+        ) -> Metric {
+            let family = Family { metric_type: MetricType::$metric_type, name, labels, help };
+            Metric { family, show }
         }
-        page.into_bytes()
-    }
+    )*};
+}
 
-    fn show_launches(&self, page: &mut Exposition) {
-        page.counter("coven_launches_total", "Harnesses started.")
-            .value(read(&self.launches));
-        let help = "Launches refused or failed, by error code.";
-        let mut family = page.counter("coven_launch_failures_total", help);
-        for (code, count) in self.launch_failures.iter() {
-            family.labelled(&[("code", code)], read(count));
-        }
-    }
+types! {
+    counter: Counter;
+    gauge: Gauge;
+    histogram: Histogram;
+}
 
-    fn show_requests(&self, page: &mut Exposition) {
-        let help = "Requests answered, by route and status.";
-        let mut family = page.counter("coven_http_requests_total", help);
-        for (route, requests) in self.requests.iter() {
-            requests.show(|status, count| {
-                family.labelled(&[("route", route), ("status", status)], count);
-            });
-        }
-        let help = "Time until a request had its answer, by route; a request that waits for events counts with its wait.";
-        let mut family = page.histogram("coven_http_request_duration_seconds", help);
-        for (route, requests) in self.requests.iter() {
-            requests
-                .durations
-                .show(|shown| family.distribution(&[("route", route)], shown));
-        }
-    }
-
-    fn show_events(&self, page: &mut Exposition) {
-        let help = "Events committed, by kind.";
-        let mut family = page.counter("coven_events_written_total", help);
-        for (kind, count) in EventKind::ALL.iter().zip(&self.events) {
-            family.labelled(&[("kind", kind.as_str())], read(count));
-        }
-        let help = "Bytes that harnesses have written, by stream, before redaction.";
-        let mut family = page.counter("coven_output_bytes_total", help);
-        for (stream, count) in Stream::ALL.iter().zip(&self.output) {
-            family.labelled(&[("stream", stream.as_str())], read(count));
-        }
-    }
+/// The requests of one route.
+#[derive(Debug)]
+struct Requests {
+    /// Status and count; a place whose status is 0 is not taken.
+    by_status: [(AtomicU64, Counter); STATUSES_MAX],
+    durations: Durations,
 }
 
 impl Requests {
     const fn new() -> Self {
         Self {
-            by_status: [const { (AtomicU64::new(0), AtomicU64::new(0)) }; STATUSES_MAX],
+            by_status: [const { (AtomicU64::new(0), Counter::new()) }; STATUSES_MAX],
             durations: Durations::new(),
         }
     }
@@ -186,47 +210,22 @@ impl Requests {
         });
         // The contract has fewer statuses than there are places.
         if let Some((_, count)) = place {
-            bump(count, 1);
+            count.add(1);
         }
     }
 
-    fn show(&self, mut show: impl FnMut(&str, u64)) {
-        for (status, count) in &self.by_status {
-            match read(status) {
-                0 => return,
-                status => show(&status.to_string(), read(count)),
-            }
-        }
-    }
-}
-
-fn bump(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
-}
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-fn show_daemon(page: &mut Exposition, snapshot: &Snapshot) {
-    page.gauge("coven_uptime_seconds", "Time since the daemon started.")
-        .value(snapshot.uptime.as_secs_f64());
-    let labels = [("version", VERSION), ("contract", CONTRACT)];
-    page.gauge("coven_build_info", "The daemon's version and contract.")
-        .labelled(&labels, 1);
-    let Some(sessions) = &snapshot.sessions else {
-        return;
-    };
-    let help = "Sessions that have a record, by status and harness.";
-    let mut family = page.gauge("coven_sessions", help);
-    for ((status, harness), count) in bounded(sessions) {
-        family.labelled(&[("status", status), ("harness", harness)], count);
+    fn by_status(&self, route: &str) -> impl Iterator<Item = ([String; 2], u64)> {
+        let taken = self.by_status.iter().map_while(|(status, count)| {
+            let status = status.load(Ordering::Relaxed);
+            (status > 0).then(|| (status.to_string(), count.get()))
+        });
+        taken.map(move |(status, count)| ([route.to_owned(), status], count))
     }
 }
 
 /// The tally with its harnesses bounded: those with most sessions keep their name, if it looks like one, since
 /// whoever registers an external session can write anything there.
-fn bounded(sessions: &SessionTally) -> BTreeMap<(&'static str, &str), u64> {
+fn bounded(sessions: &SessionTally) -> BTreeMap<[&str; 2], u64> {
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
     for (_, harness, count) in sessions {
         *totals.entry(harness).or_default() += count;
@@ -241,7 +240,7 @@ fn bounded(sessions: &SessionTally) -> BTreeMap<(&'static str, &str), u64> {
     for (status, harness, count) in sessions {
         let is_named = named.iter().any(|(name, _)| name == harness);
         let harness = if is_named { harness.as_str() } else { "other" };
-        *tally.entry((status.as_str(), harness)).or_default() += count;
+        *tally.entry([status.as_str(), harness]).or_default() += count;
     }
     tally
 }
@@ -251,63 +250,6 @@ fn is_name(harness: &str) -> bool {
         && harness
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-fn show_writer(page: &mut Exposition, writer: &EventWriterHealth) {
-    let help = "Events that wait for the event writer.";
-    page.gauge("coven_writer_queue_events", help)
-        .value(writer.queued_events);
-    let help = "Bytes that wait for the event writer.";
-    page.gauge("coven_writer_queue_bytes", help)
-        .value(writer.queued_bytes);
-    let help = "Bytes that may wait before harnesses are held back.";
-    page.gauge("coven_writer_queue_capacity_bytes", help)
-        .value(writer.capacity_bytes);
-    let help = "Transactions committed to the event store.";
-    page.counter("coven_store_commits_total", help)
-        .value(writer.transactions);
-}
-
-fn show_redactions(page: &mut Exposition, redactions: &BTreeMap<&'static str, u64>) {
-    let help = "Secrets taken out of what is stored and logged, by kind.";
-    let mut family = page.counter("coven_redactions_total", help);
-    for (kind, count) in redactions {
-        family.labelled(&[("kind", kind)], count);
-    }
-}
-
-fn show_storage(page: &mut Exposition, storage: &StorageHealth) {
-    page.gauge("coven_store_size_bytes", "Size of the database.")
-        .value(storage.database_bytes);
-    page.gauge("coven_store_wal_size_bytes", "Size of the database's log.")
-        .value(storage.wal_bytes);
-    let help = "What of the database is in use.";
-    page.gauge("coven_store_used_bytes", help)
-        .value(storage.used_bytes);
-    let help = "Output events that retention has taken away.";
-    page.counter("coven_output_truncated_events_total", help)
-        .value(storage.truncated_output_events);
-    let help = "Bytes of output that retention has taken away.";
-    page.counter("coven_output_truncated_bytes_total", help)
-        .value(storage.truncated_output_bytes);
-    let help = "Free space on the file system that holds the database.";
-    page.gauge("coven_store_free_disk_bytes", help)
-        .value(storage.free_disk_bytes);
-}
-
-/// Not under Prometheus' own `process_` names: node_exporter has those of itself already, and refuses a file that
-/// brings them again.
-fn show_process(page: &mut Exposition, process: &OwnUsage) {
-    let help = "Memory that the daemon has resident.";
-    page.gauge("coven_process_resident_memory_bytes", help)
-        .value(process.resident_bytes);
-    page.gauge(
-        "coven_process_open_fds",
-        "Descriptors that the daemon has open.",
-    )
-    .value(process.open_files);
-    page.gauge("coven_process_threads", "Threads of the daemon.")
-        .value(process.threads);
 }
 
 #[cfg(test)]
@@ -322,8 +264,42 @@ mod tests {
         sessions.push((SessionStatus::Failed, "/home/somebody".into(), 1000));
         let tally = bounded(&sessions);
         assert_eq!(tally.len(), HARNESSES_MAX + 2);
-        assert_eq!(tally[&("completed", "h79")], 80);
-        assert_eq!(tally[&("completed", "other")], (1..=30).sum::<u64>());
-        assert_eq!(tally[&("failed", "other")], 1000);
+        assert_eq!(tally[&["completed", "h79"]], 80);
+        assert_eq!(tally[&["completed", "other"]], (1..=30).sum::<u64>());
+        assert_eq!(tally[&["failed", "other"]], 1000);
+    }
+
+    #[test]
+    fn the_readme_has_every_metric_as_it_is_declared_and_no_other() {
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme.split_once("| metric | type |").unwrap();
+        let rows: Vec<&str> = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        let declared = ALL.iter().map(|metric| {
+            let Family {
+                metric_type,
+                name,
+                labels,
+                help,
+            } = &metric.family;
+            let labels = match labels {
+                [] => String::new(),
+                labels => format!("{{{}}}", labels.join(",")),
+            };
+            format!("| `{name}{labels}` | {metric_type} | {help} ")
+        });
+        let declared: Vec<String> = declared.collect();
+        assert!(
+            rows.len() == declared.len()
+                && rows
+                    .iter()
+                    .zip(&declared)
+                    .all(|(row, begin)| row.starts_with(begin)),
+            "the rows should begin with:\n{}",
+            declared.join("\n")
+        );
     }
 }

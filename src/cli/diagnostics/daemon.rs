@@ -16,18 +16,8 @@ use crate::client::Client;
 use crate::daemon::Home;
 use crate::daemon::control::Status;
 use crate::observe::field::is_version;
+use crate::observe::metrics;
 use crate::settings::durations;
-
-/// The metrics that are shown: what is counted over the daemon's life, and what it uses now.
-#[rustfmt::skip]
-const METRICS: &[&str] = &[
-    "coven_uptime_seconds", "coven_launches_total", "coven_launch_failures_total", "coven_http_requests_total",
-    "coven_events_written_total", "coven_output_bytes_total", "coven_writer_queue_events", "coven_writer_queue_bytes",
-    "coven_store_commits_total", "coven_redactions_total", "coven_store_size_bytes", "coven_store_used_bytes",
-    "coven_store_wal_size_bytes", "coven_store_free_disk_bytes", "coven_output_truncated_events_total",
-    "coven_output_truncated_bytes_total", "coven_process_resident_memory_bytes", "coven_process_open_fds",
-    "coven_process_threads",
-];
 
 /// What manifests say for people.
 pub(super) const MANIFEST_TEXTS: &str = "labels and hints of manifests";
@@ -239,7 +229,9 @@ pub(super) fn metrics(page: Option<&Result<String, String>>, a: &Anonymiser) -> 
         let name = series.split('{').next()?;
         // Most are whole numbers, and stay such.
         let value: Value = serde_json::from_str(value).ok()?;
-        (METRICS.contains(&name) && value.is_number()).then(|| vec![series.into(), value])
+        let mut declared = metrics::ALL.iter();
+        let metric = declared.find(|metric| metric.family.name == name)?;
+        (metric.is_reported() && value.is_number()).then(|| vec![series.into(), value])
     });
     Block::Table(COLUMNS, rows.collect())
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::api::{ApiError, EventKind, Payload, SessionId, SessionStatus, Timestamp};
-use crate::observe::metrics::METRICS;
+use crate::observe::metrics;
 use crate::store::facts::{Answer, Dropped, NewEvent};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::keep::truncation;
@@ -113,7 +113,7 @@ impl<'a> Batch<'a> {
         }
         self.transaction.commit()?;
         for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
-            METRICS.written(kind, count);
+            metrics::EVENTS_WRITTEN[kind as usize].add(count);
         }
         Ok(Committed {
             dropped: self.dropped,

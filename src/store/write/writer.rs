@@ -18,8 +18,7 @@ use super::batch::{Batch, Outcome};
 use super::queue::{Item, Unwritten, WriteQueue};
 use super::wal::Wal;
 use crate::api::Payload;
-use crate::observe::metrics::METRICS;
-use crate::observe::{field, say};
+use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::store::facts::{Fact, NewEvent};
 use crate::store::keep::maintenance::Maintenance;
@@ -214,7 +213,7 @@ impl Thread {
         let begun = Instant::now();
         let result = self.transaction(notes, work);
         if result.is_ok() {
-            METRICS.committed(begun.elapsed());
+            metrics::COMMITS.observe(begun.elapsed());
         } else {
             // The seqs of a transaction that is not there: the next attempt reads the real ones.
             self.tails.clear();
