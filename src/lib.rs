@@ -8,14 +8,13 @@
 //! | room | what lives there |
 //! | --- | --- |
 //! | [`api`] | the wire contract: every structure that crosses the socket, once |
-//! | [`http`] | the server on the socket: accept, parse, route, answer |
+//! | [`http`] | the socket: the server, which accepts, parses, routes and answers; the blocking client that the verbs use |
 //! | [`state`] | the state thread: the commands, the live sessions, the stop |
 //! | [`harness`] | one thread per harness: spawn, pump, reap; and the `hello` harness itself |
 //! | [`store`] | SQLite: the schema, the writer thread, the readers, who waits for events |
 //! | [`adapters`] | which harnesses there are, and how their command lines are built |
 //! | [`daemon`] | the daemon's life: home, lock, serve, and start/stop/status from outside; who supervises it |
 //! | [`cli`] | the verbs, a file each |
-//! | [`client`] | the blocking API client that the verbs use |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
 //! | [`settings`] | what can be set, and every duration; knows no other room |
 //! | [`observe`] | the log, written and read back; the metrics: atomics that every thread bumps, and their page |
@@ -108,7 +107,6 @@
 pub mod adapters;
 pub mod api;
 pub mod cli;
-pub mod client;
 pub mod daemon;
 pub mod harness;
 pub mod http;

@@ -1,8 +1,9 @@
 //! What the daemon says of itself: health, capabilities, actions.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Timestamp, Word, words};
+use super::{Timestamp, Word, rules, words};
 
 /// The answer to `GET /health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -233,6 +234,79 @@ pub struct ApiVersion {
     pub api_version: String,
     /// All that this daemon speaks.
     pub supported_api_versions: Vec<String>,
+}
+
+/// The answer to `GET /`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// [`super::CONTRACT`].
+    pub api_version: String,
+    /// The path of the daemon's health.
+    pub health: String,
+}
+
+/// An answer that is no JSON, but text.
+#[derive(Debug, Clone, Copy)]
+pub struct Text;
+
+/// The body of `POST /actions`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionRequest {
+    /// What to do: one of the actions of a [`Capability`].
+    #[serde(deserialize_with = "rules::filled")]
+    pub action: String,
+    /// Anything of the client's: it comes back in the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Value>,
+    /// As `origin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<Value>,
+}
+
+/// The answer to `POST /actions`; with status 400 if the action is rejected.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ActionResult {
+    /// Whether it is done.
+    pub ok: bool,
+    /// The same.
+    pub accepted: bool,
+    /// What was asked for.
+    pub action: String,
+    /// `completed` or `rejected`.
+    pub status: String,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<ActionEvent>,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionEvent {
+    /// `capabilities.refreshed`
+    pub kind: String,
+    /// What was asked for.
+    pub action: String,
+    /// As the request has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Value>,
+    /// As the request has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<Value>,
+    /// The figures.
+    pub payload: RefreshedCapabilities,
+}
+
+/// How many capabilities there are after a refresh.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct RefreshedCapabilities {
+    /// The number of them.
+    pub capabilities: usize,
 }
 
 /// The answer to `GET /capabilities`.

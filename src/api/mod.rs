@@ -12,6 +12,8 @@ mod event;
 mod health;
 mod id;
 mod preview;
+pub mod routes;
+mod rules;
 mod session;
 mod stop;
 mod store;
@@ -24,24 +26,26 @@ pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use escape::{escaped_length, escaped_prefix};
 pub use event::{
-    Event, EventCursor, EventId, EventKind, EventPage, EventWriter, ExitPayload,
+    Event, EventCursor, EventId, EventKind, EventPage, EventWriter, EventsQuery, ExitPayload,
     OUTPUT_PAYLOAD_MAX, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation,
     output_length,
 };
 pub use health::{
-    AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags, CapabilityPolicy,
-    CapabilityStatus, DaemonInfo, DaemonProcess, EventWriterHealth, Health, Manager, ManagerScope,
+    ActionEvent, ActionRequest, ActionResult, AdapterStatus, ApiVersion, Capabilities, Capability,
+    CapabilityFlags, CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess,
+    EventWriterHealth, Health, Index, Manager, ManagerScope, RefreshedCapabilities,
     RefusedManifest, ResourceLimit, SessionCounts, StorageHealth, StorageStatus, SupervisorInfo,
-    WriterState,
+    Text, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{
-    Accepted, Deleted, EndCause, InputRequest, Labels, LaunchMode, LaunchRequest, SessionPage,
-    SessionRecord, SessionStatus, Visibility,
+    Accepted, CompleteRequest, Deleted, EndCause, ExternalRequest, InputRequest, Labels,
+    LaunchMode, LaunchRequest, PATH_MAX, SessionPage, SessionRecord, SessionStatus, SessionsQuery,
+    TITLE_MAX, Visibility,
 };
 pub use stop::{StopReport, UnwrittenSession};
-pub use store::{BackedUp, Pruned, Vacuumed};
+pub use store::{BackedUp, BackupRequest, PruneRequest, Pruned, Vacuumed};
 pub use time::Timestamp;
 pub use word::Word;
 pub(crate) use word::{must_be, words};

@@ -3,7 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{SessionCost, SessionId, Timestamp, Word, words};
+use super::{SessionCost, SessionId, Timestamp, Word, rules, words};
+
+/// The longest title, and the longest of the client's own words about a session, in bytes.
+pub const TITLE_MAX: usize = 1024;
+
+/// The longest path that the system takes, in bytes, with its NUL (PATH_MAX).
+pub const PATH_MAX: usize = 4096;
 
 words! {
     /// Where a session is in its life.
@@ -167,29 +173,103 @@ pub struct SessionPage {
     pub next_cursor: Option<String>,
 }
 
-/// The body of a launch, as the CLI sends it. The daemon reads it field by field, so that an error names
-/// the field.
-#[derive(Debug, Clone, Default, Serialize)]
+/// The query of `GET /sessions`. One that asks for nothing is answered with an array instead of a page.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SessionsQuery {
+    /// How many a page holds, 1 to 1000; 100 if it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// With those that are archived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_archived: Option<bool>,
+    /// Only those whose id begins so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_prefix: Option<String>,
+}
+
+/// The body of `POST /sessions`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchRequest {
-    /// Absolute, an existing directory.
-    pub project_root: String,
-    /// Relative to the root, or absolute inside it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<String>,
     /// The adapter's id.
+    #[serde(deserialize_with = "rules::filled")]
     pub harness: String,
     /// What the harness is asked to do.
+    #[serde(deserialize_with = "rules::argument")]
     pub prompt: String,
     /// Default: the prompt's first line.
+    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// For harnesses that have a choice.
+    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Killed when it has run for that long, in milliseconds.
+    /// Metadata of the client's.
+    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+    /// Metadata of the client's.
+    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub familiar_id: Option<String>,
+    /// Words of the client's.
+    #[serde(default, deserialize_with = "rules::labels")]
+    pub labels: Labels,
+    /// Who may see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+    /// How the harness is run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch_mode: Option<LaunchMode>,
+    /// Killed when it has run for that long, in milliseconds; at least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Absolute, an existing directory.
+    #[serde(deserialize_with = "rules::argument")]
+    pub project_root: String,
+    /// Relative to the root, or absolute inside it; the root if it is left out or empty.
+    #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+}
+
+/// The body of `POST /sessions/external`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalRequest {
+    /// The registrar's id for it, a UUID in lower case.
+    #[serde(deserialize_with = "rules::filled")]
+    pub id: String,
+    /// As the registrar sees it: absolute.
+    #[serde(deserialize_with = "rules::argument")]
+    pub project_root: String,
+    /// What runs it.
+    #[serde(deserialize_with = "rules::argument")]
+    pub harness: String,
+    /// Default: the harness.
+    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where it keeps its transcript.
+    #[serde(default, deserialize_with = "rules::text::<{ PATH_MAX - 1 }, _>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcript_path: Option<String>,
+    /// Words of the client's.
+    #[serde(default, deserialize_with = "rules::labels")]
+    pub labels: Labels,
+}
+
+/// The body of `POST /sessions/:id/complete`, which may be left out.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CompleteRequest {
+    /// What it exited with; nothing and 0 are success.
+    pub exit_code: Option<i32>,
 }
 
 /// The body of `POST /sessions/:id/input`.

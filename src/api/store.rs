@@ -1,6 +1,16 @@
-//! What the store's own routes answer.
+//! What the store's own routes take and answer.
 
 use serde::{Deserialize, Serialize};
+
+use super::rules;
+
+/// The body of `POST /store/prune`, which may be left out.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PruneRequest {
+    /// Only say what would go.
+    pub dry_run: bool,
+}
 
 /// The answer to `POST /store/prune`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -25,6 +35,14 @@ pub struct Vacuumed {
     pub integrity_check: String,
     /// By how much the database has become smaller.
     pub bytes_freed: u64,
+}
+
+/// The body of `POST /store/backup`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BackupRequest {
+    /// The copy: absolute, a new file in an existing directory.
+    #[serde(deserialize_with = "rules::argument")]
+    pub path: String,
 }
 
 /// The answer to `POST /store/backup`.

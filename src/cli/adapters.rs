@@ -5,7 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::follow::connect;
 use super::output::{Out, visible};
-use crate::api::Capabilities;
+use crate::api::routes::{self, Endpoint};
 
 /// List the harnesses that the daemon knows, and where its PATH has them.
 #[derive(FromArgs, ArgsInfo)]
@@ -18,7 +18,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let home = super::home()?;
-    let capabilities: Capabilities = connect(&home)?.get("/capabilities")?;
+    let capabilities = connect(&home)?.call(routes::Capabilities.request())?;
     let mut out = Out::new();
     if args.json {
         let json = serde_json::json!({

@@ -6,6 +6,7 @@ use super::Outcome;
 use super::output::Out;
 use super::session::SessionRef;
 use crate::api::SessionRecord;
+use crate::api::routes::{self, Endpoint};
 
 /// Take a session that has ended out of the list; nothing of it is lost.
 #[derive(FromArgs, ArgsInfo)]
@@ -17,13 +18,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    ask(&args.id, "archive", "archived")
+    ask(&args.id, routes::Archive, "archived")
 }
 
-/// Asks the daemon for what the route below the session's is named, and prints that it is done.
-pub(super) fn ask(session: &SessionRef, route: &str, done: &str) -> Outcome {
+/// Calls a route of the session, and prints that it is done.
+pub(super) fn ask(
+    session: &SessionRef,
+    route: impl Endpoint<Answer = SessionRecord>,
+    done: &str,
+) -> Outcome {
     let (mut client, id) = session.connect()?;
-    let record: SessionRecord = client.post(&format!("/sessions/{id}/{route}"), &())?;
+    let record = client.call(route.of(&id))?;
     Out::new().line(&format!("{} {done}", record.id))?;
     Ok(0)
 }

@@ -7,7 +7,8 @@ use argh::{ArgsInfo, FromArgs};
 use super::follow::{Show, connect, follow};
 use super::session::SessionRef;
 use super::{CliError, Home, Outcome};
-use crate::api::{Accepted, InputRequest};
+use crate::api::InputRequest;
+use crate::api::routes::{self, Endpoint};
 
 /// Show a session's output from the beginning, then follow it; what is typed goes to its stdin. Ctrl-C detaches.
 #[derive(FromArgs, ArgsInfo)]
@@ -57,6 +58,6 @@ fn send_typed_lines(home: Home, id: String) -> io::Result<()> {
 
 fn send_line(home: &Home, id: &str, line: String) -> Result<(), CliError> {
     let request = InputRequest { data: line + "\n" };
-    connect(home)?.post::<Accepted>(&format!("/sessions/{id}/input"), &request)?;
+    connect(home)?.call(routes::Input.of(id).body(&request))?;
     Ok(())
 }

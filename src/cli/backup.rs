@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
-use serde_json::json;
 
 use super::output::{Out, visible};
 use super::store::{Access, access, failed, print_json};
 use super::{CliError, Outcome};
-use crate::api::BackedUp;
+use crate::api::routes::{self, Endpoint};
+use crate::api::{BackedUp, BackupRequest};
 
 /// Write a copy of the database, consistent also while sessions run.
 #[derive(FromArgs, ArgsInfo)]
@@ -28,7 +28,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         .to_str()
         .ok_or_else(|| CliError::usage("the file's path is not UTF-8"))?;
     let backed_up: BackedUp = match access()? {
-        Access::Daemon(mut client) => client.post("/store/backup", &json!({ "path": path }))?,
+        Access::Daemon(mut client) => {
+            let path = path.to_owned();
+            client.call(routes::Backup.request().body(&BackupRequest { path }))?
+        }
         Access::Own(store, _lock) => BackedUp {
             ok: true,
             bytes: store.backup(&file).map_err(failed)?,

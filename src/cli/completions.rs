@@ -11,8 +11,9 @@ use super::grammar::{Flag, Place, names, options};
 use super::logs::levels;
 use super::output::{Out, shortened, visible};
 use super::{Home, Outcome};
-use crate::api::{Capabilities, SessionPage, is_session_id_prefix, words};
-use crate::client::Client;
+use crate::api::routes::{self, Endpoint};
+use crate::api::{SessionsQuery, is_session_id_prefix, words};
+use crate::http::client::Client;
 use crate::observe::LogEvent;
 use crate::settings::durations;
 
@@ -206,14 +207,18 @@ fn client() -> Option<Client> {
 }
 
 fn sessions(current: &str, archived: bool) -> Option<Candidates> {
-    let mut path = format!("/sessions?limit=200&includeArchived={archived}");
-    if !current.is_empty() {
-        if !is_session_id_prefix(current) {
-            return None;
-        }
-        path += &format!("&idPrefix={current}");
+    if !current.is_empty() && !is_session_id_prefix(current) {
+        return None;
     }
-    let page: SessionPage = client()?.get(&path).ok()?;
+    let query = SessionsQuery {
+        limit: Some(200),
+        include_archived: Some(archived),
+        id_prefix: Some(current.to_owned()).filter(|prefix| !prefix.is_empty()),
+        cursor: None,
+    };
+    let page = client()?
+        .call(routes::ListSessions.request().query(&query))
+        .ok()?;
     let sessions = page.sessions.iter();
     let sessions = sessions.filter(|session| !archived || session.archived_at.is_some());
     let about = sessions.map(|session| {
@@ -225,7 +230,7 @@ fn sessions(current: &str, archived: bool) -> Option<Candidates> {
 }
 
 fn harnesses(_: &str, _: bool) -> Option<Candidates> {
-    let capabilities: Capabilities = client()?.get("/capabilities").ok()?;
+    let capabilities = client()?.call(routes::Capabilities.request()).ok()?;
     let adapters = capabilities.adapters.iter();
     Some(
         adapters

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use crate::api::ErrorDetail;
-use crate::client::ClientError;
 use crate::daemon::HomeError;
 use crate::daemon::control::ControlError;
+use crate::http::client::ClientError;
 
 /// Why a verb failed.
 #[derive(Debug)]

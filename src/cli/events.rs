@@ -5,7 +5,8 @@ use argh::{ArgsInfo, FromArgs};
 use super::output::{Out, shortened};
 use super::session::SessionRef;
 use super::{CliError, Outcome};
-use crate::api::{Event, EventPage};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{Event, EventsQuery};
 
 /// List a session's events.
 #[derive(FromArgs, ArgsInfo)]
@@ -30,10 +31,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut out = Out::new();
     let (mut after, mut left) = (args.after, args.limit);
     while left > 0 {
-        let limit = left.min(1000);
-        let page: EventPage = client.get(&format!(
-            "/events?sessionId={id}&afterSeq={after}&limit={limit}"
-        ))?;
+        let query = EventsQuery {
+            after_seq: Some(after),
+            limit: Some(left.min(1000)),
+            ..EventsQuery::default()
+        };
+        let page = client.call(routes::SessionEvents.of(&id).query(&query))?;
         for event in &page.events {
             print(event, args.json, &mut out)?;
             after = event.seq;

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
+use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    Event, EventKind, EventPage, ExitPayload, OutputPayload, SessionRecord, SessionStatus,
-    StatusPayload, Stream, Truncation,
+    Event, EventKind, EventsQuery, ExitPayload, OutputPayload, SessionStatus, StatusPayload,
+    Stream, Truncation,
 };
-use crate::client::Client;
+use crate::http::client::Client;
 use crate::settings::durations;
 
 use super::output::Out;
@@ -40,10 +41,12 @@ pub(super) fn follow(
     let mut screen = Screen::new(show);
     let mut exit = None;
     loop {
-        let wait = durations::FOLLOW_WAIT.as_millis();
-        let page: EventPage = client.get(&format!(
-            "/events?sessionId={id}&afterSeq={after}&waitMs={wait}"
-        ))?;
+        let query = EventsQuery {
+            after_seq: Some(after),
+            wait_ms: Some(durations::FOLLOW_WAIT.as_millis() as u64),
+            ..EventsQuery::default()
+        };
+        let page = client.call(routes::SessionEvents.of(id).query(&query))?;
         let mut ended = false;
         for event in &page.events {
             screen.show(event)?;
@@ -57,7 +60,7 @@ pub(super) fn follow(
             return Ok(exit_code(exit.exit_code, exit.signal, false));
         }
         if ended || page.events.is_empty() {
-            let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
+            let record = client.call(routes::ShowSession.of(id))?;
             // An empty page is the end of a wait, or of a session that had ended before.
             if record.status.is_final() && record.last_seq <= after {
                 let is_success = matches!(

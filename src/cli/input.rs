@@ -6,7 +6,8 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::session::SessionRef;
 use super::{CliError, Outcome};
-use crate::api::{Accepted, InputRequest};
+use crate::api::InputRequest;
+use crate::api::routes::{self, Endpoint};
 
 /// Write a line to a session's stdin.
 #[derive(FromArgs, ArgsInfo)]
@@ -40,6 +41,6 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let Ok(session) = given.parse::<SessionRef>();
     let (mut client, id) = session.connect()?;
-    client.post::<Accepted>(&format!("/sessions/{id}/input"), &InputRequest { data })?;
+    client.call(routes::Input.of(&id).body(&InputRequest { data }))?;
     Ok(0)
 }

@@ -5,8 +5,8 @@ use argh::{ArgsInfo, FromArgs};
 use super::output::Out;
 use super::session::{SessionRef, connect_to_all};
 use super::{CliError, Outcome};
-use crate::api::{Accepted, SessionRecord};
-use crate::client::Client;
+use crate::api::routes::{self, Endpoint};
+use crate::http::client::Client;
 
 /// End sessions: SIGTERM, and SIGKILL after the grace.
 #[derive(FromArgs, ArgsInfo)]
@@ -35,8 +35,8 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn kill(client: &mut Client, id: &str) -> Result<String, CliError> {
-    client.post::<Accepted>(&format!("/sessions/{id}/kill"), &())?;
-    let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
+    client.call(routes::Kill.of(id))?;
+    let record = client.call(routes::ShowSession.of(id))?;
     Ok(match record.status.is_final() {
         true => record.status.to_string(),
         false => "asked to end; it takes its time".into(),

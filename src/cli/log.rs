@@ -5,7 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::output::{Out, visible};
 use super::session::SessionRef;
-use crate::api::PreviewLine;
+use crate::api::routes::{self, Endpoint};
 
 /// Show what happened in a session, line by line: its newest 900 kB.
 #[derive(FromArgs, ArgsInfo)]
@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, id) = args.id.connect()?;
-    let lines: Vec<PreviewLine> = client.get(&format!("/sessions/{id}/log"))?;
+    let lines = client.call(routes::PreviewLog.of(&id))?;
     let mut out = Out::new();
     for line in &lines {
         if args.json {

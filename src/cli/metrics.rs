@@ -5,6 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::follow::connect;
 use super::output::Out;
+use crate::api::routes::{self, Endpoint};
 
 /// Print the daemon's metrics in Prometheus' text format.
 #[derive(FromArgs, ArgsInfo)]
@@ -13,7 +14,7 @@ pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> Outcome {
     let home = super::home()?;
-    let page = connect(&home)?.get_bytes("/metrics")?;
+    let page = connect(&home)?.fetch(&routes::Metrics.request())?;
     Out::new().bytes(&page)?;
     Ok(0)
 }

@@ -1,12 +1,12 @@
 //! `coven logs prune`: retention's sweep, now.
 
 use argh::{ArgsInfo, FromArgs};
-use serde_json::json;
 
 use super::Outcome;
 use super::output::Out;
 use super::store::{Access, access, failed, print_json};
-use crate::api::Pruned;
+use crate::api::routes::{self, Endpoint};
+use crate::api::{PruneRequest, Pruned};
 
 /// Take away output that is older than it is to be kept, of ended sessions, and say how much.
 #[derive(FromArgs, ArgsInfo)]
@@ -28,7 +28,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let pruned: Pruned = match access()? {
         Access::Daemon(mut client) => {
-            client.post("/store/prune", &json!({ "dryRun": args.dry_run }))?
+            let dry_run = args.dry_run;
+            client.call(routes::Prune.request().body(&PruneRequest { dry_run }))?
         }
         Access::Own(mut store, _lock) => {
             let pruned = match args.dry_run {

@@ -14,9 +14,10 @@ use super::follow::{Show, connect, follow};
 use super::output::Out;
 use super::time::parse_duration;
 use super::{CliError, Home, Outcome};
-use crate::api::{Accepted, LaunchRequest, SessionRecord};
-use crate::client::{Client, ClientError};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{LaunchRequest, SessionRecord};
 use crate::daemon::control::{self, Started};
+use crate::http::client::{Client, ClientError};
 use crate::sys;
 
 /// Launch a session and show its output; everything after the harness is the prompt. Ctrl-C kills the session.
@@ -119,6 +120,7 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         title: args.title.clone(),
         model: args.model.clone(),
         timeout_ms: args.timeout.map(|timeout| timeout.as_millis() as u64),
+        ..LaunchRequest::default()
     })
 }
 
@@ -171,7 +173,7 @@ fn utf8(path: &Path) -> Result<String, CliError> {
 }
 
 fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord, CliError> {
-    Ok(client.post("/sessions", request)?)
+    Ok(client.call(routes::Launch.request().body(request))?)
 }
 
 fn connect_or_start(home: &Home) -> Result<Client, CliError> {
@@ -211,10 +213,10 @@ fn kill_on_signal(home: Home) -> io::Result<Arc<Pending>> {
         if known.is_asked_for.load(Ordering::SeqCst) {
             std::thread::spawn(move || {
                 // If the launch fails, the process ends with that.
-                let path = format!("/sessions/{}/kill", known.id.wait());
+                let kill = routes::Kill.of(known.id.wait());
                 // What goes wrong with it shows in what is followed, or in nothing happening.
                 if let Ok(mut client) = connect(&home) {
-                    let _ = client.post::<Accepted>(&path, &());
+                    let _ = client.call(kill);
                 }
             });
             let _ = sys::wait_signal(sys::STOP_SIGNALS);

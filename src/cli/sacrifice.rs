@@ -5,7 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::output::Out;
 use super::session::SessionRef;
 use super::{CliError, Outcome};
-use crate::api::Deleted;
+use crate::api::routes::{self, Endpoint};
 
 /// Delete a session that has ended, with all of its events, for good.
 #[derive(FromArgs, ArgsInfo)]
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(CliError::usage(&message));
     }
     let (mut client, id) = args.id.connect()?;
-    client.delete::<Deleted>(&format!("/sessions/{id}"))?;
+    client.call(routes::DeleteSession.of(&id))?;
     Out::new().line(&format!("{id} deleted"))?;
     Ok(0)
 }

@@ -7,8 +7,9 @@ use std::str::FromStr;
 
 use super::CliError;
 use super::follow::connect;
-use crate::api::{SessionPage, is_session_id_prefix};
-use crate::client::Client;
+use crate::api::routes::{self, Endpoint};
+use crate::api::{SessionsQuery, is_session_id_prefix};
+use crate::http::client::Client;
 
 /// A session's id, or a unique beginning of it. Only the daemon can tell whether there is such a session.
 pub(super) struct SessionRef(String);
@@ -50,9 +51,13 @@ impl SessionRef {
         if given.len() == 36 {
             return Ok(given.clone());
         }
-        let page: SessionPage = client.get(&format!(
-            "/sessions?includeArchived=true&limit=2&idPrefix={given}"
-        ))?;
+        let query = SessionsQuery {
+            limit: Some(2),
+            include_archived: Some(true),
+            id_prefix: Some(given.clone()),
+            cursor: None,
+        };
+        let page = client.call(routes::ListSessions.request().query(&query))?;
         match page.sessions.as_slice() {
             [] => Err(not_found()),
             [session] => Ok(session.id.to_string()),

@@ -5,7 +5,8 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::follow::connect;
 use super::output::{Out, shortened, visible};
-use crate::api::{SessionPage, SessionRecord};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{SessionRecord, SessionsQuery};
 
 /// List sessions, newest first.
 #[derive(FromArgs, ArgsInfo)]
@@ -24,10 +25,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut client = connect(&home)?;
     let mut out = Out::new();
     let mut rows = Vec::new();
-    let mut cursor = String::new();
+    let mut query = SessionsQuery {
+        limit: Some(1000),
+        include_archived: Some(args.all),
+        ..SessionsQuery::default()
+    };
     loop {
-        let path = format!("/sessions?limit=1000&includeArchived={}{cursor}", args.all);
-        let page: SessionPage = client.get(&path)?;
+        let page = client.call(routes::ListSessions.request().query(&query))?;
         for session in &page.sessions {
             if args.json {
                 out.json(session)?;
@@ -35,10 +39,10 @@ pub(super) fn run(args: &Args) -> Outcome {
                 rows.push(row(session));
             }
         }
-        match page.next_cursor {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
+        if page.next_cursor.is_none() {
+            break;
         }
+        query.cursor = page.next_cursor;
     }
     if !args.json {
         out.table(&["ID", "STATUS", "HARNESS", "CREATED", "TITLE"], &rows)?;

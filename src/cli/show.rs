@@ -5,6 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::output::{Out, visible};
 use super::session::SessionRef;
+use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionCost, SessionRecord};
 
 /// Show one session's record.
@@ -21,7 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, id) = args.id.connect()?;
-    let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
+    let record = client.call(routes::ShowSession.of(&id))?;
     let mut out = Out::new();
     if args.json {
         out.pretty_json(&record)?

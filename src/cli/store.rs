@@ -5,8 +5,8 @@ use std::fs::File;
 
 use super::output::Out;
 use super::{CliError, Outcome};
-use crate::client::{Client, ClientError};
 use crate::daemon;
+use crate::http::client::{Client, ClientError};
 use crate::settings::{BadSetting, durations};
 use crate::store::{Store, StoreError};
 

@@ -5,6 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::archive::ask;
 use super::session::SessionRef;
+use crate::api::routes;
 
 /// Bring an archived session back into the list.
 #[derive(FromArgs, ArgsInfo)]
@@ -16,5 +17,5 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    ask(&args.id, "summon", "summoned")
+    ask(&args.id, routes::Summon, "summoned")
 }

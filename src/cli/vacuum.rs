@@ -1,12 +1,12 @@
 //! `coven vacuum`: the database written anew, without gaps.
 
 use argh::{ArgsInfo, FromArgs};
-use serde_json::json;
 
 use super::Outcome;
 use super::output::Out;
 use super::store::{Access, access, failed, print_json};
 use crate::api::Vacuumed;
+use crate::api::routes::{self, Endpoint};
 
 /// Write the database anew, without gaps, and give back the space. It needs room for a second one meanwhile.
 #[derive(FromArgs, ArgsInfo)]
@@ -19,7 +19,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let vacuumed: Vacuumed = match access()? {
-        Access::Daemon(mut client) => client.post("/store/vacuum", &json!({}))?,
+        Access::Daemon(mut client) => client.call(routes::Vacuum.request())?,
         Access::Own(store, _lock) => Vacuumed {
             ok: true,
             integrity_check: "ok".into(),

@@ -5,7 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::follow::{Show, follow};
 use super::session::{SessionRef, connect_to_all};
-use crate::api::SessionRecord;
+use crate::api::routes::{self, Endpoint};
 
 /// Wait until sessions have ended; exits with the first code, in their order, that is not 0.
 #[derive(FromArgs, ArgsInfo)]
@@ -21,7 +21,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut code = 0;
     for id in ids {
         // Output is not asked for again: what has been printed is behind the newest event.
-        let record: SessionRecord = client.get(&format!("/sessions/{id}"))?;
+        let record = client.call(routes::ShowSession.of(&id))?;
         let ended = follow(&mut client, &id, record.last_seq, Show::Nothing)?;
         if code == 0 {
             code = ended;

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::home::{Home, HomeError};
 use super::supervisor::{self, Unit};
 use crate::api::Health;
-use crate::client::{Client, ClientError};
 use crate::harness::SESSION_VARIABLE;
+use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
 use crate::sys::{self, Interest, Peer};
 

@@ -15,7 +15,8 @@ use super::control::{
 use super::home::Home;
 use super::supervisor::{self, Supervisor, Unit};
 use crate::api::StopReport;
-use crate::client::{Client, ClientError};
+use crate::api::routes::{self, Endpoint};
+use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
 
@@ -243,7 +244,7 @@ fn ask_to_stop(mut client: Client, patience: Duration) -> Asked {
     if client.set_patience(patience).is_err() {
         return Asked::Unheard;
     }
-    match client.post("/daemon/stop", &()) {
+    match client.call(routes::StopDaemon.request()) {
         Ok(report) => Asked::Answered(report),
         Err(err) if err.is_timeout() => Asked::TimedOut,
         Err(ClientError::Io(_)) => Asked::CutOff,

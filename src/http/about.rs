@@ -2,19 +2,17 @@
 //!
 //! Health is made of what others have published: it waits for nobody.
 
-use serde_json::{Value, json};
-
 use crossbeam_channel::bounded;
 
 use super::Context;
-use super::fields::Body;
+use super::call::Call;
 use super::response::Answer;
-use super::routes::Call;
 use crate::adapters::{Adapter, Registry};
+use crate::api::routes::Route;
 use crate::api::{
-    API_VERSION, ApiError, ApiVersion, BASE_PATH, CONTRACT, Capabilities, Capability,
-    CapabilityFlags, CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess, Health,
-    SessionCounts, VERSION,
+    API_VERSION, ActionEvent, ActionResult, ApiError, ApiVersion, BASE_PATH, CONTRACT,
+    Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus, DaemonInfo,
+    DaemonProcess, Health, Index, RefreshedCapabilities, SessionCounts, VERSION, routes,
 };
 use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
 use crate::state::{Command, Event};
@@ -24,8 +22,8 @@ use std::sync::atomic::Ordering;
 /// The one action there is.
 const REFRESH: &str = "coven.capabilities.refresh";
 
-pub(super) fn health(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
-    Answer::of(200, &current_health(call.context))
+pub(super) fn health(call: &Call<'_, routes::Health>) -> Result<Answer, ApiError> {
+    call.ok(&current_health(call.context))
 }
 
 fn current_health(context: &Context) -> Health {
@@ -53,7 +51,7 @@ fn current_health(context: &Context) -> Health {
 }
 
 /// In Prometheus' format; the only answer that is not JSON.
-pub(super) fn metrics(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+pub(super) fn metrics(call: &Call<'_, routes::Metrics>) -> Result<Answer, ApiError> {
     let context = call.context;
     let snapshot = Snapshot {
         uptime: context.daemon.started.elapsed(),
@@ -67,16 +65,15 @@ pub(super) fn metrics(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
     Ok(Answer::text(CONTENT_TYPE, metrics::page(&snapshot)))
 }
 
-pub(super) fn api_version(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
-    let version = ApiVersion {
+pub(super) fn api_version(call: &Call<'_, routes::ApiVersion>) -> Result<Answer, ApiError> {
+    call.ok(&ApiVersion {
         api_version: API_VERSION.into(),
         supported_api_versions: vec![API_VERSION.into()],
-    };
-    Answer::of(200, &version)
+    })
 }
 
 /// `POST /daemon/stop`: ends the daemon as SIGTERM does, and is answered when everything is over.
-pub(super) fn stop(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+pub(super) fn stop(call: &Call<'_, routes::StopDaemon>) -> Result<Answer, ApiError> {
     let (reply, answer) = bounded(1);
     let waiting = &call.context.awaiting_end;
     waiting.fetch_add(1, Ordering::SeqCst);
@@ -87,20 +84,20 @@ pub(super) fn stop(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
         .send(Event::Command(Command::Stop(reply)));
     let report = answer.recv().unwrap_or(Err(ApiError::ShuttingDown));
     waiting.fetch_sub(1, Ordering::SeqCst);
-    Answer::of(200, &report?)
+    call.ok(&report?)
 }
 
 /// For whoever tries the socket by hand: where to go from here.
-pub(super) fn index(_: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
-    Answer::of(
-        200,
-        &json!({ "apiVersion": CONTRACT, "health": format!("{BASE_PATH}/health") }),
-    )
+pub(super) fn index(call: &Call<'_, routes::Index>) -> Result<Answer, ApiError> {
+    call.ok(&Index {
+        api_version: CONTRACT.into(),
+        health: BASE_PATH.to_owned() + Route::Health.pattern(),
+    })
 }
 
-pub(super) fn capabilities(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
+pub(super) fn capabilities(call: &Call<'_, routes::Capabilities>) -> Result<Answer, ApiError> {
     let registry = call.context.adapters.current();
-    Answer::of(200, &current_capabilities(&registry, call.context))
+    call.ok(&current_capabilities(&registry, call.context))
 }
 
 fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities {
@@ -130,30 +127,36 @@ fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities 
     }
 }
 
-pub(super) fn action(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
-    let body = Body::parse(&call.request.body)?;
-    let action = body.required("action")?;
+pub(super) fn act(call: &Call<'_, routes::Act>) -> Result<Answer, ApiError> {
+    let request = call.body()?;
+    let action = request.action;
     if action != REFRESH {
-        let rejection = json!({
-            "ok": false, "accepted": false, "action": action, "status": "rejected",
-            "reason": format!("unknown action `{action}`"),
-        });
-        return Answer::of(400, &rejection);
+        let rejection = ActionResult {
+            ok: false,
+            accepted: false,
+            status: "rejected".into(),
+            reason: Some(format!("unknown action `{action}`")),
+            action,
+            event: None,
+        };
+        return call.answer(400, &rejection);
     }
     let registry = call.context.adapters.reload();
-    let count = current_capabilities(&registry, call.context)
-        .capabilities
-        .len();
-    let mut event = json!({
-        "kind": "capabilities.refreshed", "action": action, "payload": { "capabilities": count },
-    });
-    for name in ["origin", "intentId"] {
-        if let (Some(value), Value::Object(event)) = (body.value(name), &mut event) {
-            event.insert(name.into(), value);
-        }
-    }
-    let answer = json!({
-        "ok": true, "accepted": true, "action": action, "status": "completed", "event": event,
-    });
-    Answer::of(200, &answer)
+    let capabilities = current_capabilities(&registry, call.context).capabilities;
+    call.ok(&ActionResult {
+        ok: true,
+        accepted: true,
+        status: "completed".into(),
+        reason: None,
+        action: action.clone(),
+        event: Some(ActionEvent {
+            kind: "capabilities.refreshed".into(),
+            action,
+            origin: request.origin,
+            intent_id: request.intent_id,
+            payload: RefreshedCapabilities {
+                capabilities: capabilities.len(),
+            },
+        }),
+    })
 }

@@ -7,13 +7,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::connection::RequestId;
+use super::in_flight::InFlight;
 use super::{Context, connection, response};
-use crate::api::ApiError;
+use crate::api::{ApiError, routes};
 use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::sys;
@@ -39,9 +40,7 @@ struct Shared {
     /// Threads in accept(2), or on the way to it.
     idle: AtomicUsize,
     connections: AtomicUsize,
-    /// Requests that are being answered.
-    busy: Mutex<usize>,
-    less_busy: Condvar,
+    in_flight: InFlight,
     /// A descriptor to give up when there is none left, so that a client can be told so.
     reserve: Mutex<Option<File>>,
 }
@@ -57,8 +56,7 @@ impl Server {
             context,
             idle: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            busy: Mutex::new(0),
-            less_busy: Condvar::new(),
+            in_flight: InFlight::default(),
             reserve: Mutex::new(Some(File::open("/dev/null")?)),
         });
         // All at once: when no thread is to be had any more, these still answer.
@@ -74,54 +72,13 @@ impl Server {
         let context = &self.shared.context;
         context.stopping.store(true, Ordering::SeqCst);
         context.followers.wake_all();
-        self.wait_while_busy(patience, || context.awaiting_end.load(Ordering::SeqCst));
+        let in_flight = &self.shared.in_flight;
+        in_flight.wait_for(patience, || context.awaiting_end.load(Ordering::SeqCst));
     }
 
     /// As [`Server::finish`], also for the requests that have waited for the end and have been told of it.
     pub fn finish_all(&self, patience: Duration) {
-        self.wait_while_busy(patience, || 0);
-    }
-
-    /// Waits until no more than `most` requests are being answered.
-    fn wait_while_busy(&self, patience: Duration, most: impl Fn() -> usize) {
-        let deadline = Instant::now() + patience;
-        let mut busy = self
-            .shared
-            .busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while *busy > most() {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return;
-            };
-            let waited = self.shared.less_busy.wait_timeout(busy, left);
-            busy = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-}
-
-/// A request that is being answered, until this is dropped.
-pub(super) struct Busy<'a>(&'a Shared);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        *busy -= 1;
-        self.0.less_busy.notify_all();
-    }
-}
-
-/// What a connection's thread knows of the server.
-pub(super) struct Connected<'a>(&'a Shared);
-
-impl Connected<'_> {
-    pub(super) fn context(&self) -> &Context {
-        &self.0.context
-    }
-
-    pub(super) fn busy(&self) -> Busy<'_> {
-        *self.0.busy.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Busy(self.0)
+        self.shared.in_flight.wait_for(patience, || 0);
     }
 }
 
@@ -250,7 +207,7 @@ impl Shared {
         } else {
             match sys::peer(stream) {
                 Ok(peer) if peer.uid == sys::euid() || peer.uid == 0 => {
-                    connection::serve(stream, &Connected(self));
+                    connection::serve(stream, &self.context, &self.in_flight);
                 }
                 // The socket's mode keeps others out; whoever comes all the same gets no answer.
                 Ok(peer) => say!(PeerRefused, uid: Some(peer.uid), reason: None),
@@ -265,7 +222,7 @@ impl Shared {
             limit: self.context.connections_max,
         };
         let id = RequestId::next().to_string();
-        say!(ConnectionRefused, request: field::Request(&id), route: field::Route("unread"),
+        say!(ConnectionRefused, request: field::Request(&id), route: field::Route(routes::UNREAD),
             status: error.status(), limit: self.context.connections_max);
         if stream.set_nonblocking(true).is_ok() {
             // An answer of this size fits the empty buffer of a new socket.

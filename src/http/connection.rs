@@ -10,13 +10,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::accept::Connected;
-use super::fields::Query;
+use super::Context;
+use super::call::Exchange;
+use super::fields;
+use super::in_flight::InFlight;
 use super::paging::Paging;
 use super::request::{Incoming, Request, Unreadable};
 use super::response::{self, Answer, HeadOptions};
-use super::routes::{self, Call};
+use super::routes;
 use crate::api::ApiError;
+use crate::api::routes::{Route, UNKNOWN, UNREADABLE};
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
@@ -24,11 +27,8 @@ use crate::sys::{self, Interest};
 /// The most bytes that are read and dropped while a connection lingers (see [`durations::LINGER`]).
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
-/// The route of a launch.
-const LAUNCH: &str = "POST /sessions";
-
 /// Serves `stream` to its end.
-pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
+pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight) {
     if stream.set_nonblocking(true).is_err() {
         return;
     }
@@ -40,27 +40,27 @@ pub(super) fn serve(stream: &UnixStream, server: &Connected<'_>) {
     loop {
         match incoming.request(|| response::send_continue(stream)) {
             Ok(request) => {
-                let busy = server.busy();
-                let call = Call {
+                let busy = in_flight.begin();
+                let exchange = Exchange {
                     request: &request,
                     stream,
-                    context: server.context(),
+                    context,
                     paging: &paging,
                 };
-                let sent = answer(&call);
+                let sent = answer(&exchange);
                 if !sent.is_kept {
                     return;
                 }
                 _owed = sent.is_followed.then_some(busy);
                 // As for a handler: a panic costs the page, which is read again when it is asked for.
-                let reader = &server.context().reader;
+                let reader = &context.reader;
                 let _ = catch_unwind(AssertUnwindSafe(|| paging.read_ahead(reader)));
             }
             Err(Unreadable::Gone | Unreadable::Ended) => return,
             Err(Unreadable::Refused(error)) => {
                 let id = RequestId::next().to_string();
-                log_failure(&id, "unreadable", None, &error, Instant::now());
-                metrics::answered("unreadable", error.status(), Duration::ZERO);
+                log_failure(&id, UNREADABLE, None, &error, Instant::now());
+                metrics::answered(UNREADABLE, error.status(), Duration::ZERO);
                 let options = HeadOptions {
                     request_id: &id,
                     minor: 1,
@@ -82,16 +82,16 @@ struct Sent {
 }
 
 /// Answers one request.
-fn answer(call: &Call<'_>) -> Sent {
-    let request = call.request;
+fn answer(exchange: &Exchange<'_>) -> Sent {
+    let request = exchange.request;
     let begun = Instant::now();
     let id = RequestId::next().to_string();
-    let (route, result) = dispatch(call);
+    let (route, result) = dispatch(exchange);
     let answer = match result {
         Ok(answer) => answer,
         Err(error) => {
             log_failure(&id, route, session_of(request), &error, begun);
-            if route == LAUNCH {
+            if route == Route::Launch.name() {
                 metrics::LAUNCH_FAILURES.of(error.code()).add(1);
             }
             Answer::error(&error)
@@ -99,13 +99,13 @@ fn answer(call: &Call<'_>) -> Sent {
     };
     metrics::answered(route, answer.status, begun.elapsed());
     let is_followed = answer.is_followed;
-    let close = !request.keep_alive || (call.context.is_stopping() && !is_followed);
+    let close = !request.keep_alive || (exchange.context.is_stopping() && !is_followed);
     let options = HeadOptions {
         request_id: &id,
         minor: request.minor,
         close,
     };
-    let sent = response::send(call.stream, &answer, &options, request.method != "HEAD");
+    let sent = response::send(exchange.stream, &answer, &options, request.method != "HEAD");
     let took_us = begun.elapsed().as_micros() as u64;
     say!(Request, request: field::Request(&id), method: field::Method(&request.method),
         route: field::Route(route), session: session_of(request).map(field::NamedSession),
@@ -117,22 +117,22 @@ fn answer(call: &Call<'_>) -> Sent {
 }
 
 /// A handler's panic is a bug that costs its own request, and nobody else anything.
-fn dispatch(call: &Call<'_>) -> (&'static str, Result<Answer, ApiError>) {
+fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer, ApiError>) {
     let panicked = || {
         (
-            "unknown",
+            UNKNOWN,
             Err(ApiError::Internal {
                 reason: "the handler panicked".into(),
             }),
         )
     };
-    catch_unwind(AssertUnwindSafe(|| routes::dispatch(call))).unwrap_or_else(|_| panicked())
+    catch_unwind(AssertUnwindSafe(|| routes::dispatch(exchange))).unwrap_or_else(|_| panicked())
 }
 
 /// The session that a request names, in its path or its query.
 fn session_of(request: &Request) -> Option<&str> {
     let in_path = routes::session_in(&request.path);
-    in_path.or_else(|| Query::new(&request.query).get("sessionId"))
+    in_path.or_else(|| fields::query_value(&request.query, "sessionId"))
 }
 
 /// One line for each failure, with what one would search it by.
@@ -150,11 +150,11 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
                 took_ms: begun.elapsed().as_millis() as u64, reason: &reason)
         };
     }
-    match (route, error) {
-        (_, ApiError::Internal { .. }) => failed!(InternalError),
-        (_, ApiError::LaunchFailed { .. }) => failed!(SpawnFailed),
-        (LAUNCH, _) => failed!(LaunchRejected),
-        (_, ApiError::SessionNotLive { .. }) => failed!(SessionNotLive),
+    match error {
+        ApiError::Internal { .. } => failed!(InternalError),
+        ApiError::LaunchFailed { .. } => failed!(SpawnFailed),
+        _ if route == Route::Launch.name() => failed!(LaunchRejected),
+        ApiError::SessionNotLive { .. } => failed!(SessionNotLive),
         _ => failed!(RequestFailed),
     }
 }

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::fields::Query;
+use super::call::{Call, Exchange, session_id};
 use super::response::Answer;
-use super::routes::Call;
-use super::session_id;
-use crate::api::{ApiError, EventId, SessionId};
+use crate::api::{ApiError, EventId, EventsQuery, SessionId, routes};
 use crate::settings::durations;
 use crate::store::{EventQuery, EventRead, SessionNum};
 use crate::sys::{self, Interest};
@@ -15,24 +13,25 @@ const LIMIT_MAX: u64 = 1000;
 const WAIT_MAX_MS: u64 = durations::EVENTS_WAIT_MAX.as_millis() as u64;
 
 /// `GET /events?sessionId=…`
-pub(super) fn list(call: &Call<'_>, _: &str) -> Result<Answer, ApiError> {
-    match Query::new(&call.request.query).get("sessionId") {
-        Some(id) if !id.is_empty() => of_session(call, id),
+pub(super) fn list(call: &Call<'_, routes::Events>) -> Result<Answer, ApiError> {
+    let query = call.query()?;
+    match query.session_id.as_deref() {
+        Some(id) if !id.is_empty() => page(call, session_id(id)?, &query),
         _ => Err(ApiError::invalid_field("sessionId", "sessionId is missing")),
     }
 }
 
 /// `GET /sessions/:id/events`
-pub(super) fn of_session(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
-    let parameters = Query::new(&call.request.query);
-    let after_seq = parameters.clamped("afterSeq", 0, u64::from(u32::MAX))?;
-    let limit = parameters
-        .clamped("limit", 1, LIMIT_MAX)?
-        .unwrap_or(LIMIT_MAX);
-    let wait = parameters.clamped("waitMs", 0, WAIT_MAX_MS)?.unwrap_or(0);
-    let session = session_id(id)?;
-    let after = match (after_seq, parameters.get("afterEventId")) {
-        (Some(seq), _) => seq,
+pub(super) fn of_session(call: &Call<'_, routes::SessionEvents>) -> Result<Answer, ApiError> {
+    let query = call.query()?;
+    page(call, call.session()?, &query)
+}
+
+fn page(call: &Exchange<'_>, session: SessionId, asked: &EventsQuery) -> Result<Answer, ApiError> {
+    let limit = asked.limit.unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX);
+    let wait = asked.wait_ms.unwrap_or(0).min(WAIT_MAX_MS);
+    let after = match (asked.after_seq, &asked.after_event_id) {
+        (Some(seq), _) => seq.min(u64::from(u32::MAX)),
         (None, Some(event)) => seq_of(event, session)?,
         (None, None) => 0,
     };
@@ -67,7 +66,7 @@ fn seq_of(event: &str, session: SessionId) -> Result<u64, ApiError> {
 /// Holds an empty page back until there is an event, the session has ended, the time is up, the client has
 /// gone, or the daemon is about to.
 fn wait_for_events(
-    call: &Call<'_>,
+    call: &Exchange<'_>,
     query: EventQuery,
     num: SessionNum,
     wait: Duration,

@@ -1,215 +1,410 @@
-//! Reading a request's body and query field by field, so that what is wrong is named in the answer.
+//! Reading a request's body and query into its wire structure, so that the answer names the field that is wrong.
+//!
+//! Runs on the connection's thread. serde_json's own errors do not know the field: this is a deserializer whose errors
+//! do. A field that is null counts as absent, one that the structure does not have is ignored.
 
-use serde_json::{Map, Value};
+use std::fmt;
 
-use crate::api::ApiError;
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Expected, MapAccess, SeqAccess, Unexpected,
+    Visitor,
+};
+use serde::forward_to_deserialize_any;
+use serde_json::Value;
 
-/// A JSON object that came as a body. A field that is null is one that is not there.
-pub(super) struct Body(Map<String, Value>);
+use crate::api::{ApiError, must_be};
 
-impl Body {
-    /// The body, which must be an object.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
-        match serde_json::from_slice(bytes) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(ApiError::invalid("the body is not a JSON object")),
-            Err(err) => Err(ApiError::invalid(format!("the body is not JSON: {err}"))),
-        }
-    }
-
-    /// As [`Body::parse`]; nothing at all is an empty object.
-    pub(super) fn parse_or_empty(bytes: &[u8]) -> Result<Self, ApiError> {
-        if bytes.is_empty() {
-            Ok(Self(Map::new()))
-        } else {
-            Self::parse(bytes)
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    /// A field of any type.
-    pub(super) fn value(&self, name: &str) -> Option<Value> {
-        self.get(name).cloned()
-    }
-
-    /// An optional string.
-    pub(super) fn optional(&self, name: &str) -> Result<Option<&str>, ApiError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ApiError::invalid_field(
-                name,
-                format!("{name} must be a string"),
-            )),
-        }
-    }
-
-    /// An optional string without NUL, of `max` bytes at most.
-    pub(super) fn optional_text(&self, name: &str, max: usize) -> Result<Option<String>, ApiError> {
-        let Some(text) = self.optional(name)? else {
-            return Ok(None);
-        };
-        if text.len() > max {
-            return Err(ApiError::invalid_field(
-                name,
-                format!("{name} is longer than {max} bytes"),
-            ));
-        }
-        no_nul(name, text)?;
-        Ok(Some(text.to_owned()))
-    }
-
-    /// A string that must be there, and not be empty.
-    pub(super) fn required(&self, name: &str) -> Result<&str, ApiError> {
-        match self.optional(name)? {
-            None => Err(ApiError::invalid_field(name, format!("{name} is missing"))),
-            Some("") => Err(ApiError::invalid_field(name, format!("{name} is empty"))),
-            Some(text) => Ok(text),
-        }
-    }
-
-    /// An optional truth value.
-    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) => value.as_bool().map(Some).ok_or_else(|| {
-                ApiError::invalid_field(name, format!("{name} must be true or false"))
-            }),
-        }
-    }
-
-    /// An optional whole number that is not negative.
-    pub(super) fn optional_unsigned(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or_else(|| {
-                ApiError::invalid_field(
-                    name,
-                    format!("{name} must be a whole number, and not negative"),
-                )
-            }),
-        }
-    }
-
-    /// An optional whole number of 32 bits.
-    pub(super) fn optional_i32(&self, name: &str) -> Result<Option<i32>, ApiError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) => value
-                .as_i64()
-                .and_then(|n| i32::try_from(n).ok())
-                .map(Some)
-                .ok_or_else(|| {
-                    ApiError::invalid_field(name, format!("{name} must be a whole number"))
-                }),
-        }
-    }
-
-    /// The labels: at most 32 of at most 128 bytes.
-    pub(super) fn labels(&self) -> Result<Vec<String>, ApiError> {
-        let wrong = || {
-            ApiError::invalid_field(
-                "labels",
-                "labels must be at most 32 strings of at most 128 bytes",
-            )
-        };
-        let Some(value) = self.get("labels") else {
-            return Ok(Vec::new());
-        };
-        let labels = value
-            .as_array()
-            .filter(|labels| labels.len() <= 32)
-            .ok_or_else(wrong)?;
-        labels
-            .iter()
-            .map(|label| {
-                label
-                    .as_str()
-                    .filter(|label| label.len() <= 128)
-                    .map(str::to_owned)
-                    .ok_or_else(wrong)
-            })
-            .collect()
+/// A body as the structure that its route takes.
+pub(super) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let body = parse(bytes)?;
+    match &body {
+        Value::Object(_) => Ok(T::deserialize(Input::Json(&body))?),
+        _ => Err(ApiError::invalid("the body is not a JSON object")),
     }
 }
 
-/// Refuses a NUL, which neither an argument nor a path can hold.
-pub(super) fn no_nul(name: &str, text: &str) -> Result<(), ApiError> {
-    if text.contains('\0') {
-        return Err(ApiError::invalid_field(
-            name,
-            format!("{name} holds a NUL byte"),
-        ));
-    }
-    Ok(())
+/// A body as JSON.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes)
+        .map_err(|err| ApiError::invalid(format!("the body is not JSON: {err}")))
 }
 
-/// A query string. What the contract puts into one needs no escaping, so that nothing is decoded.
-pub(super) struct Query<'a>(&'a str);
+/// A query as the structure that its route takes. What the contract puts into one needs no escaping: nothing is decoded.
+pub(super) fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+    let mut pairs: Vec<(&str, Input<'_>)> = Vec::new();
+    for (name, value) in parameters(query) {
+        if pairs.iter().all(|(earlier, _)| *earlier != name) {
+            pairs.push((name, Input::Text(value)));
+        }
+    }
+    Ok(T::deserialize(Fields::new(pairs))?)
+}
 
-impl<'a> Query<'a> {
-    pub(super) fn new(query: &'a str) -> Self {
-        Self(query)
+/// The first value of a parameter.
+pub(super) fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let mut parameters = parameters(query);
+    parameters
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
+
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// What is wrong, and where.
+#[derive(Debug)]
+struct Wrong {
+    /// The path to it, where it is in a field.
+    field: Option<String>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// The field's name begins this sentence.
+    Predicate(String),
+    /// It can only be this word.
+    OnlyWord(&'static str),
+}
+
+impl Wrong {
+    fn new(what: impl Into<String>) -> Self {
+        Self {
+            field: None,
+            what: What::Predicate(what.into()),
+        }
     }
 
-    /// The first value of a parameter.
-    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
-        self.0
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+    fn must_be(expected: &dyn Expected) -> Self {
+        // serde's words for a type, and a client's.
+        let expected = expected.to_string();
+        Self::new(match expected.as_str() {
+            "u64" => "must be a whole number, and not negative".to_owned(),
+            "i32" => "must be a whole number".to_owned(),
+            "a boolean" => "must be true or false".to_owned(),
+            what => format!("must be {what}"),
+        })
     }
 
-    /// An integer, clamped to `min` and `max`.
-    pub(super) fn clamped(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, ApiError> {
-        let Some(text) = self.get(name) else {
-            return Ok(None);
+    fn within(self, outer: &str) -> Self {
+        let field = Some(match self.field {
+            Some(inner) => format!("{outer}.{inner}"),
+            None => outer.to_owned(),
+        });
+        Self { field, ..self }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = self.field.as_deref().unwrap_or("the request");
+        match &self.what {
+            What::Predicate(what) => write!(f, "{field} {what}"),
+            What::OnlyWord(word) => write!(f, "the only {field} supported is {word}"),
+        }
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl serde::de::Error for Wrong {
+    fn custom<T: fmt::Display>(what: T) -> Self {
+        Self::new(what.to_string())
+    }
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::must_be(expected)
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::must_be(expected)
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        match expected {
+            [only] => Self {
+                field: None,
+                what: What::OnlyWord(only),
+            },
+            words => Self::new(must_be(words)),
+        }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new("is missing").within(field)
+    }
+}
+
+impl From<Wrong> for ApiError {
+    fn from(wrong: Wrong) -> Self {
+        let message = wrong.to_string();
+        match wrong.field {
+            Some(field) => Self::invalid_field(field, message),
+            None => Self::invalid(message),
+        }
+    }
+}
+
+/// A value of a request.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    /// In a body.
+    Json(&'a Value),
+    /// In a query, where everything is text.
+    Text(&'a str),
+}
+
+impl<'de> Deserializer<'de> for Input<'de> {
+    type Error = Wrong;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self {
+            Self::Text(text) => visitor.visit_borrowed_str(text),
+            Self::Json(Value::Null) => visitor.visit_unit(),
+            Self::Json(Value::Bool(flag)) => visitor.visit_bool(*flag),
+            Self::Json(Value::String(text)) => visitor.visit_borrowed_str(text),
+            Self::Json(Value::Array(items)) => visitor.visit_seq(Items(items.iter())),
+            Self::Json(Value::Object(fields)) => {
+                let pairs = fields.iter().filter(|(_, value)| !value.is_null());
+                let pairs = pairs.map(|(name, value)| (name.as_str(), Self::Json(value)));
+                Fields::new(pairs.collect()).deserialize_any(visitor)
+            }
+            Self::Json(Value::Number(number)) => {
+                if let Some(number) = number.as_u64() {
+                    visitor.visit_u64(number)
+                } else if let Some(number) = number.as_i64() {
+                    visitor.visit_i64(number)
+                } else {
+                    visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN))
+                }
+            }
+        }
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        let Self::Text(text) = self else {
+            return self.deserialize_any(visitor);
         };
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(ApiError::invalid_field(
-                name,
-                format!("{name} must be an integer"),
-            ));
+            return Err(Wrong::new("must be an integer"));
         }
-        if text.starts_with('-') {
-            return Ok(Some(min));
-        }
-        // Digits that no number holds are more than any bound.
-        Ok(Some(digits.parse().unwrap_or(u64::MAX).clamp(min, max)))
+        // Bounds clamp: what is negative counts as 0, and digits that no number holds are more than any bound.
+        visitor.visit_u64(match text.len() == digits.len() {
+            true => digits.parse().unwrap_or(u64::MAX),
+            false => 0,
+        })
     }
 
-    /// `true` or `false`.
-    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some("true" | "1") => Ok(Some(true)),
-            Some("false" | "0") => Ok(Some(false)),
-            Some(_) => Err(ApiError::invalid_field(
-                name,
-                format!("{name} must be true or false"),
-            )),
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self {
+            Self::Text("true" | "1") => visitor.visit_bool(true),
+            Self::Text("false" | "0") => visitor.visit_bool(false),
+            _ => self.deserialize_any(visitor),
         }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self {
+            Self::Json(Value::Null) => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        match self {
+            Self::Text(word) => visitor.visit_enum(BorrowedStrDeserializer::new(word)),
+            Self::Json(Value::String(word)) => {
+                visitor.visit_enum(BorrowedStrDeserializer::new(word))
+            }
+            Self::Json(_) => Err(Wrong::must_be(&"a string")),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// The items of a list.
+struct Items<'a>(std::slice::Iter<'a, Value>);
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Wrong;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Wrong> {
+        let item = self.0.next();
+        item.map(|item| seed.deserialize(Input::Json(item)))
+            .transpose()
+    }
+}
+
+/// The fields of an object or of a query.
+struct Fields<'a> {
+    left: std::vec::IntoIter<(&'a str, Input<'a>)>,
+    current: Option<(&'a str, Input<'a>)>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(pairs: Vec<(&'a str, Input<'a>)>) -> Self {
+        Self {
+            left: pairs.into_iter(),
+            current: None,
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Fields<'de> {
+    type Error = Wrong;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_map(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> MapAccess<'de> for Fields<'de> {
+    type Error = Wrong;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Wrong> {
+        self.current = self.left.next();
+        self.current
+            .map(|(name, _)| seed.deserialize(BorrowedStrDeserializer::new(name)))
+            .transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
+        let (name, value) = self
+            .current
+            .take()
+            .ok_or_else(|| Wrong::new("is missing"))?;
+        seed.deserialize(value).map_err(|wrong| wrong.within(name))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+    use crate::api::{EventsQuery, LaunchRequest, SessionsQuery};
     use crate::random::{Random, rounds};
 
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Word {
+        One,
+        Two,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        n: i32,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Outer {
+        text: Option<String>,
+        flag: bool,
+        number: Option<u64>,
+        word: Option<Word>,
+        words: Vec<String>,
+        inner: Option<Inner>,
+        any: Option<Value>,
+    }
+
+    fn wrong<T: DeserializeOwned + fmt::Debug>(body: &str) -> (Option<String>, String) {
+        match read_body::<T>(body.as_bytes()) {
+            Err(ApiError::InvalidRequest { message, field, .. }) => (field, message),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
     #[test]
-    fn integers_are_clamped_and_nothing_else_is_an_integer() {
-        let get = |query| Query::new(query).clamped("limit", 1, 1000);
+    fn a_wrong_field_is_named_with_what_it_must_be() {
+        for (body, field, message) in [
+            (r#"{"text":1}"#, "text", "text must be a string"),
+            (r#"{"flag":"x"}"#, "flag", "flag must be true or false"),
+            (
+                r#"{"number":-1}"#,
+                "number",
+                "number must be a whole number, and not negative",
+            ),
+            (
+                r#"{"number":1.0}"#,
+                "number",
+                "number must be a whole number, and not negative",
+            ),
+            (r#"{"word":"three"}"#, "word", "word must be one or two"),
+            (r#"{"word":3}"#, "word", "word must be a string"),
+            (r#"{"words":["x",1]}"#, "words", "words must be a string"),
+            (r#"{"inner":{}}"#, "inner.n", "inner.n is missing"),
+            (r#"{"inner":{"n":null}}"#, "inner.n", "inner.n is missing"),
+            (
+                r#"{"inner":{"n":4294967296}}"#,
+                "inner.n",
+                "inner.n must be a whole number",
+            ),
+        ] {
+            assert_eq!(wrong::<Outer>(body), (Some(field.into()), message.into()));
+        }
+        let (field, message) = wrong::<LaunchRequest>(r#"{"harness":"h"}"#);
+        assert_eq!(
+            (field, message.as_str()),
+            (Some("prompt".into()), "prompt is missing")
+        );
+    }
+
+    #[test]
+    fn null_counts_as_absent_and_unknown_fields_are_ignored() {
+        let body = br#"{"text":null,"flag":null,"number":null,"word":null,"words":null,"inner":null,"any":null,
+            "unknown":{"a":[1]}}"#;
+        assert_eq!(read_body::<Outer>(body), Ok(Outer::default()));
+        let body = br#"{"any":{"a":[1,null]},"word":"two","inner":{"n":-7}}"#;
+        let expected = Outer {
+            any: Some(serde_json::json!({ "a": [1, null] })),
+            word: Some(Word::Two),
+            inner: Some(Inner { n: -7 }),
+            ..Outer::default()
+        };
+        assert_eq!(read_body::<Outer>(body), Ok(expected));
+    }
+
+    #[test]
+    fn a_body_is_an_object() {
+        for bad in ["", "[]", "1", "{", "\"x\"", "{\"a\":1}x"] {
+            assert_eq!(wrong::<Outer>(bad).0, None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn integers_of_a_query_saturate_and_nothing_else_is_an_integer() {
+        let get = |query| read_query::<EventsQuery>(query).map(|query| query.limit);
         assert_eq!(get(""), Ok(None));
-        assert_eq!(get("limit=5"), Ok(Some(5)));
-        assert_eq!(get("a=b&limit=0"), Ok(Some(1)));
-        assert_eq!(get("limit=-7"), Ok(Some(1)));
-        assert_eq!(get("limit=99999999999999999999999"), Ok(Some(1000)));
+        assert_eq!(get("limit=5&limit=x"), Ok(Some(5)));
+        assert_eq!(get("a=b&limit=0"), Ok(Some(0)));
+        assert_eq!(get("limit=-7"), Ok(Some(0)));
+        assert_eq!(get("limit=99999999999999999999999"), Ok(Some(u64::MAX)));
         for bad in [
             "limit",
             "limit=",
@@ -220,35 +415,23 @@ mod tests {
             "limit=--1",
             "limit=%31",
         ] {
-            assert!(get(bad).is_err(), "{bad}");
+            let wrong = ApiError::invalid_field("limit", "limit must be an integer");
+            assert_eq!(get(bad), Err(wrong), "{bad}");
         }
     }
 
     #[test]
-    fn a_wrong_field_is_named() {
-        let body =
-            Body::parse(br#"{"a":1,"b":"","c":null,"d":"x\u0000","labels":["x",1]}"#).unwrap();
-        let field = |result: Result<(), ApiError>| match result {
-            Err(ApiError::InvalidRequest { field, .. }) => field,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(field(body.required("a").map(drop)), Some("a".into()));
-        assert_eq!(field(body.required("b").map(drop)), Some("b".into()));
-        assert_eq!(field(body.required("c").map(drop)), Some("c".into()));
-        assert_eq!(
-            field(body.optional_text("d", 9).map(drop)),
-            Some("d".into())
-        );
-        assert_eq!(field(body.labels().map(drop)), Some("labels".into()));
-        assert_eq!(body.optional("c"), Ok(None));
-    }
-
-    #[test]
-    fn a_body_is_an_object() {
-        for bad in ["", "[]", "1", "{", "\"x\"", "{\"a\":1}x"] {
-            assert!(Body::parse(bad.as_bytes()).is_err(), "{bad}");
+    fn flags_of_a_query_are_true_or_false() {
+        let get =
+            |query: &str| read_query::<SessionsQuery>(query).map(|query| query.include_archived);
+        for (text, flag) in [("true", true), ("1", true), ("false", false), ("0", false)] {
+            assert_eq!(get(&format!("includeArchived={text}")), Ok(Some(flag)));
         }
-        assert!(Body::parse_or_empty(b"").is_ok());
+        for bad in ["includeArchived", "includeArchived=yes"] {
+            let message = "includeArchived must be true or false";
+            let wrong = ApiError::invalid_field("includeArchived", message);
+            assert_eq!(get(bad), Err(wrong), "{bad}");
+        }
     }
 
     #[test]
@@ -262,33 +445,33 @@ mod tests {
                     1 => (random.next() as i64).to_string(),
                     _ => random.text(5).replace('&', ""),
                 };
-                pairs.push(((*random.pick(&["limit", "after", "x"])).to_owned(), value));
+                pairs.push(((*random.pick(&["limit", "waitMs", "x"])).to_owned(), value));
             }
             let text: Vec<String> = pairs
                 .iter()
                 .map(|(key, value)| format!("{key}={value}"))
                 .collect();
             let text = text.join("&");
-            let query = Query::new(&text);
-            for name in ["limit", "after", "x", "none"] {
-                let first = pairs
-                    .iter()
-                    .find(|(key, _)| key == name)
-                    .map(|(_, value)| value.as_str());
-                assert_eq!(query.get(name), first, "{text:?}");
-                let number = first.map(str::parse::<i128>);
-                match query.clamped(name, 3, 1000) {
-                    Ok(None) => assert_eq!(first, None),
-                    Ok(Some(n)) => {
-                        // A plus sign is no digit, and i128 takes one.
-                        let exact = number.unwrap().unwrap().clamp(3, 1000);
-                        assert_eq!(i128::from(n), exact, "{text:?}");
-                    }
-                    Err(_) => assert!(
-                        number.unwrap().is_err() || first.unwrap().starts_with('+'),
-                        "{text:?}"
-                    ),
+            let first = |name: &str| {
+                let found = pairs.iter().find(|(key, _)| key == name);
+                found.map(|(_, value)| value.as_str())
+            };
+            for name in ["limit", "waitMs", "x", "none"] {
+                assert_eq!(query_value(&text, name), first(name), "{text:?}");
+            }
+            // A plus sign is no digit, and i128 takes one.
+            let number = |name: &str| match first(name).filter(|text| !text.starts_with('+')) {
+                None => first(name).map_or(Ok(None), |_| Err(())),
+                Some(text) => text.parse().map(Some).map_err(drop),
+            };
+            let saturated = |n: Option<i128>| n.map(|n| n.clamp(0, u64::MAX.into()) as u64);
+            match (number("limit"), number("waitMs")) {
+                (Ok(limit), Ok(wait)) => {
+                    let query = read_query::<EventsQuery>(&text).unwrap();
+                    assert_eq!(query.limit, saturated(limit), "{text:?}");
+                    assert_eq!(query.wait_ms, saturated(wait), "{text:?}");
                 }
+                _ => assert!(read_query::<EventsQuery>(&text).is_err(), "{text:?}"),
             }
         }
     }
@@ -296,7 +479,8 @@ mod tests {
     #[test]
     fn no_body_makes_a_field_panic() {
         let mut random = Random::new(2);
-        let whole = r#"{"a":"é","b":[1,"x",null],"labels":["l"],"n":-1,"t":true,"f":1e99}"#;
+        let whole = r#"{"harness":"h","prompt":"é","projectRoot":"/","cwd":null,"labels":["l",1],
+            "title":"t","model":true,"timeoutMs":-1,"f":1e99}"#;
         for _ in 0..rounds(5000) {
             let mut bytes = whole.as_bytes().to_vec();
             for _ in 0..random.below(4) {
@@ -306,21 +490,11 @@ mod tests {
                     false => random.next() as u8,
                 };
             }
-            let Ok(body) = Body::parse(&bytes) else {
-                continue;
-            };
-            for name in ["a", "b", "labels", "n", "t", "f"] {
-                let text = body.optional_text(name, 3);
-                assert!(
-                    text.iter()
-                        .flatten()
-                        .all(|text| text.len() <= 3 && !text.contains('\0'))
-                );
-                let _ = (body.required(name), body.flag(name));
-                let _ = (body.optional_unsigned(name), body.optional_i32(name));
+            if let Ok(launch) = read_body::<LaunchRequest>(&bytes) {
+                assert!(!launch.prompt.is_empty() && !launch.prompt.contains('\0'));
+                assert!(launch.title.is_none_or(|title| title.len() <= 1024));
+                assert!(launch.labels.0.iter().all(|label| label.len() <= 128));
             }
-            let labels = body.labels().unwrap_or_default();
-            assert!(labels.iter().all(|label| label.len() <= 128));
         }
     }
 }

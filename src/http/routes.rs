@@ -1,112 +1,80 @@
-//! The routing table. To add a route is to add a line here, and its handler.
+//! From a request to its handler. To add a route is to declare it in [`crate::api::routes`], and to write its handler.
+//!
+//! Runs on the connection's thread; it knows paths and methods, and nothing of what a handler does.
 
-use std::os::unix::net::UnixStream;
-
-use super::paging::Paging;
-use super::request::Request;
+use super::call::{Exchange, Routed};
 use super::response::Answer;
-use super::{Context, about, events, preview, sessions, store};
+use super::{about, events, launch, preview, sessions, store};
+use crate::api::routes::{Route, UNKNOWN};
 use crate::api::{API_VERSION, ApiError};
 
-/// A request on its way through a handler.
-pub(super) struct Call<'a> {
-    pub request: &'a Request,
-    /// To notice that a client which waits has gone.
-    pub stream: &'a UnixStream,
-    pub context: &'a Context,
-    /// The pages that its connection has been asked for.
-    pub paging: &'a Paging,
-}
-
-type Handler = fn(&Call<'_>, &str) -> Result<Answer, ApiError>;
-
-struct Route {
-    /// `METHOD /path`, the path below the version, with `:id` for a session's id.
-    name: &'static str,
-    handler: Handler,
-}
-
-const fn route(name: &'static str, handler: Handler) -> Route {
-    Route { name, handler }
-}
-
-/// Every route there is. Where two paths match, the first decides: fixed words stand before `:id`.
-static ROUTES: [Route; 23] = [
-    route("GET /health", about::health),
-    route("GET /metrics", about::metrics),
-    route("GET /api-version", about::api_version),
-    route("GET /capabilities", about::capabilities),
-    route("POST /actions", about::action),
-    route("POST /daemon/stop", about::stop),
-    route("GET /sessions", sessions::list),
-    route("POST /sessions", sessions::launch),
-    route("POST /sessions/external", sessions::register_external),
-    route("GET /sessions/:id", sessions::show),
-    route("DELETE /sessions/:id", sessions::delete),
-    route("GET /sessions/:id/events", events::of_session),
-    route("GET /sessions/:id/log", preview::log),
-    route("POST /sessions/:id/input", sessions::input),
-    route("POST /sessions/:id/kill", sessions::kill),
-    route("POST /sessions/:id/archive", sessions::archive),
-    route("POST /sessions/:id/summon", sessions::summon),
-    route("POST /sessions/:id/complete", sessions::complete),
-    route("GET /events", events::list),
-    route("POST /store/prune", store::prune),
-    route("POST /store/vacuum", store::vacuum),
-    route("POST /store/backup", store::backup),
-    route("GET /", about::index),
-];
-
-impl Route {
-    fn method(&self) -> &'static str {
-        self.name.split_once(' ').map_or("", |(method, _)| method)
+fn handle(routed: Routed<'_>) -> Result<Answer, ApiError> {
+    match routed.route {
+        Route::Health => about::health(&routed.call()),
+        Route::Metrics => about::metrics(&routed.call()),
+        Route::ApiVersion => about::api_version(&routed.call()),
+        Route::Capabilities => about::capabilities(&routed.call()),
+        Route::Act => about::act(&routed.call()),
+        Route::StopDaemon => about::stop(&routed.call()),
+        Route::ListSessions => sessions::list(&routed.call()),
+        Route::Launch => launch::launch(&routed.call()),
+        Route::RegisterExternal => sessions::register_external(&routed.call()),
+        Route::ShowSession => sessions::show(&routed.call()),
+        Route::DeleteSession => sessions::delete(&routed.call()),
+        Route::SessionEvents => events::of_session(&routed.call()),
+        Route::PreviewLog => preview::log(&routed.call()),
+        Route::Input => sessions::input(&routed.call()),
+        Route::Kill => sessions::kill(&routed.call()),
+        Route::Archive => sessions::archive(&routed.call()),
+        Route::Summon => sessions::summon(&routed.call()),
+        Route::Complete => sessions::complete(&routed.call()),
+        Route::Events => events::list(&routed.call()),
+        Route::Prune => store::prune(&routed.call()),
+        Route::Vacuum => store::vacuum(&routed.call()),
+        Route::Backup => store::backup(&routed.call()),
+        Route::Index => about::index(&routed.call()),
     }
-
-    fn pattern(&self) -> &'static str {
-        self.name.split_once(' ').map_or("", |(_, pattern)| pattern)
-    }
-}
-
-/// Whether `name` is what the log calls a route: a pattern of ours, with its method or, for one that the route does not
-/// take, without; or that of a request that came to none.
-pub fn is_route_name(name: &str) -> bool {
-    let mut routes = ROUTES.iter();
-    matches!(name, "unknown" | "unread")
-        || routes.any(|route| name == route.name || name == route.pattern())
 }
 
 /// Finds the handler for a request and calls it; also gives the route's name, for the log.
-pub(super) fn dispatch(call: &Call<'_>) -> (&'static str, Result<Answer, ApiError>) {
-    let method = call.request.method.as_str();
-    let path = match unversioned(&call.request.path) {
+pub(super) fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer, ApiError>) {
+    let method = exchange.request.method.as_str();
+    let path = match unversioned(&exchange.request.path) {
         Ok(path) => path,
-        Err(error) => return ("unknown", Err(error)),
+        Err(error) => return (UNKNOWN, Err(error)),
     };
-    let Some(found) = ROUTES.iter().find(|route| matches(route.pattern(), path)) else {
-        return ("unknown", Err(ApiError::RouteNotFound));
+    let Some(found) = find(path) else {
+        return (UNKNOWN, Err(ApiError::RouteNotFound));
     };
     let same_path = || {
-        ROUTES
-            .iter()
-            .filter(|route| route.pattern() == found.pattern())
+        let routes = Route::ALL.iter().copied();
+        routes.filter(|route| route.pattern() == found.pattern())
     };
     // HEAD is GET without the body (RFC 9110, 9.3.2).
     let wanted = if method == "HEAD" { "GET" } else { method };
     match same_path().find(|route| route.method() == wanted) {
         Some(route) => {
             let id = session_in(path).unwrap_or("");
-            (route.name, (route.handler)(call, id))
+            let routed = Routed {
+                exchange,
+                route,
+                id,
+            };
+            (route.name(), handle(routed))
         }
         None => {
             let allow: Vec<&str> = same_path().map(Route::method).collect();
-            (
-                found.pattern(),
-                Err(ApiError::MethodNotAllowed {
-                    allow: allow.join(", "),
-                }),
-            )
+            let allow = allow.join(", ");
+            let error = ApiError::MethodNotAllowed { allow };
+            (found.pattern(), Err(error))
         }
     }
+}
+
+/// The first route whose pattern matches `path`, whatever its method.
+fn find(path: &str) -> Option<Route> {
+    let mut routes = Route::ALL.iter().copied();
+    routes.find(|route| matches(route.pattern(), path))
 }
 
 /// The path without its version: `/api/v1/health` and `/health` are the same.
@@ -175,13 +143,7 @@ mod tests {
 
     #[test]
     fn fixed_words_stand_before_ids() {
-        let first = |path| {
-            ROUTES
-                .iter()
-                .find(|route| matches(route.pattern(), path))
-                .unwrap()
-                .pattern()
-        };
+        let first = |path| find(path).unwrap().pattern();
         assert_eq!(first("/sessions/external"), "/sessions/external");
         assert_eq!(session_in("/api/v1/sessions/external"), None);
         assert_eq!(session_in("/api/v1/sessions/x/kill"), Some("x"));

@@ -9,12 +9,13 @@ use super::anonymise::Anonymiser;
 use super::report::{Block, aligned, as_json};
 use super::words;
 use crate::adapters::{ManifestSources, Registry};
+use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, Capabilities, RefusedManifest};
 use crate::cli::daemon::{status_facts, status_json};
 use crate::cli::doctor::Probe;
-use crate::client::Client;
 use crate::daemon::Home;
 use crate::daemon::control::Status;
+use crate::http::client::Client;
 use crate::observe::field::is_version;
 use crate::observe::metrics;
 use crate::settings::durations;
@@ -210,7 +211,7 @@ impl Harnesses {
 /// The daemon's metrics, as it sends them.
 pub(super) fn read_metrics(home: &Home) -> Result<String, String> {
     let result = Client::connect_within(&home.socket(), durations::DIAGNOSTICS_METRICS)
-        .and_then(|(mut client, _)| client.get_bytes("/metrics"));
+        .and_then(|(mut client, _)| client.fetch(&routes::Metrics.request()));
     match result {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(err) => Err(err.to_string()),

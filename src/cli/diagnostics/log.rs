@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::anonymise::Anonymiser;
 use super::report::Block;
 use super::words;
+use crate::api::routes::Route;
 use crate::daemon::Home;
-use crate::http::is_route_name;
 use crate::observe::field::Kind;
 use crate::observe::{Declared, LogRecord};
 
@@ -200,7 +200,7 @@ impl Logs<'_> {
             Some(Kind::Flag) => value.is_boolean(),
             Some(Kind::Word(is_one)) => is_one(&text),
             Some(Kind::Code) => words::is_code(&text),
-            Some(Kind::Route) => is_route_name(&text),
+            Some(Kind::Route) => Route::is_name(&text),
             Some(Kind::Verb) => crate::cli::grammar::is_verb(&text),
             Some(Kind::Text) => false,
             Some(Kind::Harness) if !self.harnesses.contains(&text) => {

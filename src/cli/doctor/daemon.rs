@@ -9,13 +9,14 @@ use crossbeam_channel::bounded;
 
 use super::home;
 use super::service::Service;
+use crate::api::routes::{self, Endpoint};
 use crate::api::{CONTRACT, Capabilities, Check, DaemonProcess, Health, VERSION, WriterState};
 use crate::cli::daemon::uptime;
 use crate::cli::output::quoted;
-use crate::client::Client;
 use crate::daemon::control::{self, Status};
 use crate::daemon::supervisor::is_manager;
 use crate::daemon::{DaemonFile, Home};
+use crate::http::client::Client;
 use crate::settings::durations;
 use crate::sys::{self, Peer};
 
@@ -63,7 +64,9 @@ impl Probe {
             let is_running = matches!(status, Status::Running(_));
             let _ = found.send(Find::Status(status));
             if is_running && let Ok(mut client) = Client::connect(&thread_home.socket()) {
-                let _ = found.send(Find::Capabilities(client.get("/capabilities").ok()));
+                let _ = found.send(Find::Capabilities(
+                    client.call(routes::Capabilities.request()).ok(),
+                ));
             }
         });
         let mut probe = Self {

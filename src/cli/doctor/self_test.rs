@@ -3,15 +3,18 @@
 
 use std::time::Instant;
 
+use serde::de::DeserializeOwned;
+
 use super::daemon::DAEMON;
+use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{
-    Check, CheckStatus, Deleted, Event, EventKind, EventPage, LaunchRequest, OutputPayload, Report,
-    SessionRecord, SessionStatus, Stream,
+    Check, CheckStatus, Event, EventKind, EventsQuery, LaunchRequest, OutputPayload, Report,
+    SessionStatus, Stream,
 };
 use crate::cli::follow::is_final_status;
-use crate::client::{Client, ClientError};
 use crate::daemon::{Home, HomeError};
 use crate::harness::hello_script;
+use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 
 const SELF_TEST: &str = "self_test";
@@ -88,8 +91,8 @@ fn run(client: &mut Client) -> Result<usize, Failure> {
         timeout_ms: Some(durations::SELF_TEST_SESSION.as_millis() as u64),
         ..LaunchRequest::default()
     };
-    let launched: SessionRecord = client
-        .post("/sessions", &launch)
+    let launched = client
+        .call(routes::Launch.request().body(&launch))
         .map_err(|err| Failure::before(format!("hello cannot be launched: {err}")))?;
     let id = launched.id.to_string();
     let in_session = |reason: String| Failure {
@@ -97,10 +100,10 @@ fn run(client: &mut Client) -> Result<usize, Failure> {
         reason,
     };
     let events = compare(client, &id).map_err(in_session)?;
-    let path = format!("/sessions/{id}");
-    let deleted: Result<Deleted, _> = client.delete(&path);
-    deleted.map_err(|err| in_session(format!("it cannot be deleted: {err}")))?;
-    match client.get::<SessionRecord>(&path) {
+    client
+        .call(routes::DeleteSession.of(&id))
+        .map_err(|err| in_session(format!("it cannot be deleted: {err}")))?;
+    match client.call(routes::ShowSession.of(&id)) {
         Err(ClientError::Api { status: 404, .. }) => Ok(events),
         _ => Err(in_session("it has been deleted, and is still there".into())),
     }
@@ -123,11 +126,11 @@ fn compare(client: &mut Client, id: &str) -> Result<usize, String> {
             return Err(format!("its {stream:?} is {found:?}, and not {expected:?}"));
         }
     }
-    let replayed: EventPage = get(client, &format!("/sessions/{id}/events"))?;
+    let replayed = get(client, routes::SessionEvents.of(id))?;
     if replayed.events != events {
         return Err("the replay of its events is not what was seen first".into());
     }
-    let record: SessionRecord = get(client, &format!("/sessions/{id}"))?;
+    let record = get(client, routes::ShowSession.of(id))?;
     let last = events.last().map_or(0, |event| event.seq);
     if (record.status, record.exit_code, record.last_seq)
         != (SessionStatus::Completed, Some(0), last)
@@ -146,8 +149,12 @@ fn follow(client: &mut Client, id: &str) -> Result<Vec<Event>, String> {
     let mut events: Vec<Event> = Vec::new();
     loop {
         let after = events.last().map_or(0, |event| event.seq);
-        let path = format!("/events?sessionId={id}&afterSeq={after}&waitMs=1000");
-        events.extend(get::<EventPage>(client, &path)?.events);
+        let query = EventsQuery {
+            after_seq: Some(after),
+            wait_ms: Some(1000),
+            ..EventsQuery::default()
+        };
+        events.extend(get(client, routes::SessionEvents.of(id).query(&query))?.events);
         if events.last().is_some_and(is_final_status) {
             return Ok(events);
         }
@@ -174,6 +181,12 @@ fn output(events: &[Event], stream: Stream) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn get<T: serde::de::DeserializeOwned>(client: &mut Client, path: &str) -> Result<T, String> {
-    client.get(path).map_err(|err| format!("GET {path}: {err}"))
+fn get<E: Endpoint>(client: &mut Client, request: Request<E>) -> Result<E::Answer, String>
+where
+    E::Answer: DeserializeOwned,
+{
+    let target = request.target();
+    client
+        .call(request)
+        .map_err(|err| format!("GET {target}: {err}"))
 }

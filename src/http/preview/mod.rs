@@ -7,10 +7,9 @@ mod plain;
 
 use std::collections::VecDeque;
 
+use super::call::Call;
 use super::response::Answer;
-use super::routes::Call;
-use super::session_id;
-use crate::api::{ApiError, LIST_BYTES_MAX, PreviewLevel, Timestamp};
+use crate::api::{ApiError, LIST_BYTES_MAX, PreviewLevel, Timestamp, routes};
 use entries::Entries;
 
 /// How much of a session is read, in bytes of payload: more than the answer can hold, since escape sequences
@@ -18,8 +17,8 @@ use entries::Entries;
 const READ_MAX: usize = 4 * 1024 * 1024;
 
 /// `GET /sessions/:id/log`
-pub(super) fn log(call: &Call<'_>, id: &str) -> Result<Answer, ApiError> {
-    let id = session_id(id)?;
+pub(super) fn log(call: &Call<'_, routes::PreviewLog>) -> Result<Answer, ApiError> {
+    let id = call.session()?;
     let body = call
         .context
         .reader

@@ -1,7 +1,7 @@
 //! A blocking client of the daemon's API: one connection, one request at a time.
 //!
 //! Used by the CLI's verbs, and by a starting daemon to see that it answers. It knows the contract, and nothing
-//! of the daemon's insides.
+//! of the server in this room.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,9 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
 use crate::settings::durations;
 use crate::sys;
@@ -102,7 +102,7 @@ impl Client {
     }
 
     fn health(&mut self) -> Result<Health, ClientError> {
-        let value: serde_json::Value = self.get("/health")?;
+        let value: serde_json::Value = parse(&self.fetch(&routes::Health.request())?)?;
         let found = value
             .get("apiVersion")
             .and_then(|version| version.as_str())
@@ -115,25 +115,28 @@ impl Client {
         serde_json::from_value(value).map_err(|err| ClientError::Protocol(err.to_string()))
     }
 
-    /// `GET`, as `T`.
+    /// Sends `request`, and waits for its answer.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
-        parse(&self.get_bytes(path)?)
+    pub fn call<E: Endpoint>(&mut self, request: Request<E>) -> Result<E::Answer, ClientError>
+    where
+        E::Answer: DeserializeOwned,
+    {
+        parse(&self.fetch(&request)?)
     }
 
-    /// `GET`, as it comes.
+    /// As [`Client::call`], with the answer's body as it comes.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub fn get_bytes(&mut self, path: &str) -> Result<Vec<u8>, ClientError> {
-        match self.exchange("GET", path, &[]) {
+    pub fn fetch<E: Endpoint>(&mut self, request: &Request<E>) -> Result<Vec<u8>, ClientError> {
+        match self.exchange(request) {
             // The daemon closes a connection that has been idle for a minute; a GET can be asked again.
-            Err(ClientError::Io(err)) if is_closed(&err) => {
+            Err(ClientError::Io(err)) if E::ROUTE.method() == "GET" && is_closed(&err) => {
                 self.reconnect()?;
                 // A daemon that dies can still take a connection into its queue, and break it.
-                self.exchange("GET", path, &[]).map_err(|err| match err {
+                self.exchange(request).map_err(|err| match err {
                     ClientError::Io(reason) if is_closed(&reason) => ClientError::NotRunning {
                         socket: self.socket.clone(),
                         reason,
@@ -143,28 +146,6 @@ impl Client {
             }
             result => result,
         }
-    }
-
-    /// `POST` of `body` as JSON, answered with `T`.
-    ///
-    /// # Errors
-    /// [`ClientError`]
-    pub fn post<T: DeserializeOwned>(
-        &mut self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<T, ClientError> {
-        let body =
-            serde_json::to_vec(body).map_err(|err| ClientError::Protocol(err.to_string()))?;
-        parse(&self.exchange("POST", path, &body)?)
-    }
-
-    /// `DELETE`, answered with `T`.
-    ///
-    /// # Errors
-    /// [`ClientError`]
-    pub fn delete<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
-        parse(&self.exchange("DELETE", path, &[])?)
     }
 
     /// Allows the next answers `wait` more than usual.
@@ -191,10 +172,11 @@ impl Client {
     }
 
     /// One request and its answer's body; an error answer is an error.
-    fn exchange(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
+    fn exchange<E: Endpoint>(&mut self, request: &Request<E>) -> Result<Vec<u8>, ClientError> {
+        let (method, target, body) = (E::ROUTE.method(), request.target(), request.bytes());
         let length = body.len();
         let mut request = format!(
-            "{method} {BASE_PATH}{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+            "{method} {BASE_PATH}{target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n\r\n"
         )
         .into_bytes();

@@ -1,0 +1,357 @@
+//! Every route of the API, declared once: method, pattern, summary, and the types of its query, body and answer.
+//!
+//! The server maps each [`Route`] to its handler, the client sends a [`Request`] of an [`Endpoint`], and a test compares
+//! the README's table. Runs on no thread of its own; it knows paths and wire types, not sockets or handlers.
+
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{
+    Accepted, ActionRequest, ActionResult, BackedUp, BackupRequest, CompleteRequest, Deleted,
+    EventPage, EventsQuery, ExternalRequest, InputRequest, LaunchRequest, PreviewLine,
+    PruneRequest, Pruned, SessionPage, SessionRecord, SessionsQuery, StopReport, Text, Vacuumed,
+};
+
+macro_rules! or_unit {
+    () => {
+        ()
+    };
+    ($type:ty) => {
+        $type
+    };
+}
+
+/// Declares the routes. The documentation comment of a route is its summary in the README.
+macro_rules! routes {
+    ($(
+        $(#[doc = $summary:literal])+
+        $name:ident: $method:ident $pattern:literal
+            { $(query: $query:ty,)? $(body: $body:ty,)? answer: $answer:ty }
+    )+) => {
+        /// A route of the API.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Route {
+            $($(#[doc = $summary])+ $name,)+
+        }
+
+        impl Route {
+            /// Every route. Where two patterns match a path, the first decides: fixed words stand before `:id`.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// `METHOD /pattern`: what the log and the metrics call it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!(stringify!($method), " ", $pattern),)+
+                }
+            }
+
+            /// What it does, in a line for people.
+            pub fn summary(self) -> &'static str {
+                let text = match self {
+                    $(Self::$name => concat!($($summary),+),)+
+                };
+                text.trim_start()
+            }
+
+            /// The names of what its query and its body can have.
+            #[cfg(test)]
+            fn fields(self) -> Vec<&'static str> {
+                match self {
+                    $(Self::$name => [
+                        tests::fields::<<$name as Endpoint>::Query>(),
+                        tests::fields::<<$name as Endpoint>::Body>(),
+                    ].concat(),)+
+                }
+            }
+        }
+
+        $(
+            $(#[doc = $summary])+
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+
+            impl Endpoint for $name {
+                const ROUTE: Route = Route::$name;
+                type Query = or_unit!($($query)?);
+                type Body = or_unit!($($body)?);
+                type Answer = $answer;
+            }
+        )+
+    };
+}
+
+routes! {
+    /// the daemon, its sessions, the event writer, the store; waits for nobody
+    Health: GET "/health" { answer: super::Health }
+    /// the metrics, in Prometheus' text format (below); the only answer that is not JSON
+    Metrics: GET "/metrics" { answer: Text }
+    /// the versions that it speaks
+    ApiVersion: GET "/api-version" { answer: super::ApiVersion }
+    /// what it can do, its adapters, the manifests that it refused, and in `process` what it has to work with
+    Capabilities: GET "/capabilities" { answer: super::Capabilities }
+    /// `coven.capabilities.refresh` reads the manifests again
+    Act: POST "/actions" { body: ActionRequest, answer: ActionResult }
+    /// ends the daemon, as SIGTERM does; its last answer
+    StopDaemon: POST "/daemon/stop" { answer: StopReport }
+    /// an array of those that are not archived; with any parameter pages
+    ListSessions: GET "/sessions" { query: SessionsQuery, answer: SessionPage }
+    /// launches; an `Idempotency-Key` makes it safe to repeat
+    Launch: POST "/sessions" { body: LaunchRequest, answer: SessionRecord }
+    /// puts a session on record that somebody else runs
+    RegisterExternal: POST "/sessions/external" { body: ExternalRequest, answer: SessionRecord }
+    /// one record
+    ShowSession: GET "/sessions/:id" { answer: SessionRecord }
+    /// record and events, for good
+    DeleteSession: DELETE "/sessions/:id" { answer: Deleted }
+    /// as `GET /events`, of the session in the path
+    SessionEvents: GET "/sessions/:id/events" { query: EventsQuery, answer: EventPage }
+    /// `[{"ts","level","message"}]`, a readable preview: stdout is `info`, stderr `warn`; the newest 900 kB
+    PreviewLog: GET "/sessions/:id/log" { answer: Vec<PreviewLine> }
+    /// to its stdin
+    Input: POST "/sessions/:id/input" { body: InputRequest, answer: Accepted }
+    /// ends it; answers when its exit is on disk
+    Kill: POST "/sessions/:id/kill" { answer: Accepted }
+    /// out of the list
+    Archive: POST "/sessions/:id/archive" { answer: SessionRecord }
+    /// back into the list
+    Summon: POST "/sessions/:id/summon" { answer: SessionRecord }
+    /// ends a session that somebody else runs
+    Complete: POST "/sessions/:id/complete" { body: CompleteRequest, answer: SessionRecord }
+    /// events of a session, in the order of their seq; an empty page is held back for `waitMs`
+    Events: GET "/events" { query: EventsQuery, answer: EventPage }
+    /// takes away what retention does not keep, or with `dryRun` only says what
+    Prune: POST "/store/prune" { body: PruneRequest, answer: Pruned }
+    /// checks the database and writes it anew
+    Vacuum: POST "/store/vacuum" { answer: Vacuumed }
+    /// a copy of the database to a new file
+    Backup: POST "/store/backup" { body: BackupRequest, answer: BackedUp }
+    /// where to go from here
+    Index: GET "/" { answer: super::Index }
+}
+
+/// In the log and the metrics, what stands for the route of a request to no route of ours.
+pub const UNKNOWN: &str = "unknown";
+/// What stands for the route of a request that could not be read.
+pub const UNREADABLE: &str = "unreadable";
+/// What stands for the route of a connection that was refused before it was read.
+pub const UNREAD: &str = "unread";
+
+impl Route {
+    /// The method, in capitals.
+    pub fn method(self) -> &'static str {
+        self.parts().0
+    }
+
+    /// The path below the version, with `:id` for a session's id.
+    pub fn pattern(self) -> &'static str {
+        self.parts().1
+    }
+
+    fn parts(self) -> (&'static str, &'static str) {
+        self.name().split_once(' ').unwrap_or((self.name(), ""))
+    }
+
+    /// Whether `name` is what the log calls a route: a pattern, with its method or, for a method that the route does not
+    /// take, without; or what stands for one.
+    pub fn is_name(name: &str) -> bool {
+        [UNKNOWN, UNREADABLE, UNREAD].contains(&name)
+            || Self::ALL
+                .iter()
+                .any(|route| name == route.name() || name == route.pattern())
+    }
+}
+
+/// A route as a type, which knows the types of what is sent and answered.
+pub trait Endpoint: Sized {
+    /// Which route.
+    const ROUTE: Route;
+    /// Its query; `()` if it has none.
+    type Query: Serialize + DeserializeOwned;
+    /// Its body; `()` if it has none.
+    type Body: Serialize + DeserializeOwned;
+    /// What it answers.
+    type Answer;
+
+    /// A request to a route without a session, or with the id still to come.
+    fn request(self) -> Request<Self> {
+        Request {
+            id: String::new(),
+            query: String::new(),
+            body: Vec::new(),
+            endpoint: PhantomData,
+        }
+    }
+
+    /// A request about the session `id`.
+    fn of(self, id: &str) -> Request<Self> {
+        let id = id.to_owned();
+        Request {
+            id,
+            ..self.request()
+        }
+    }
+}
+
+/// A request to an [`Endpoint`], ready to be sent.
+#[derive(Debug)]
+pub struct Request<E: Endpoint> {
+    id: String,
+    query: String,
+    body: Vec<u8>,
+    endpoint: PhantomData<E>,
+}
+
+impl<E: Endpoint> Request<E> {
+    /// With this query. What the contract puts into one needs no escaping.
+    pub fn query(mut self, query: &E::Query) -> Self {
+        // Cannot fail: a query is a structure of strings, numbers and truth values.
+        let fields = serde_json::to_value(query).expect("a query is plain data");
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            self.query
+                .push(if self.query.is_empty() { '?' } else { '&' });
+            match value.as_str() {
+                Some(text) => self.query += &format!("{name}={text}"),
+                None => self.query += &format!("{name}={value}"),
+            }
+        }
+        self
+    }
+
+    /// With this body.
+    pub fn body(mut self, body: &E::Body) -> Self {
+        // Cannot fail: a body is strings, numbers and lists of them, and a Vec takes every write.
+        self.body = serde_json::to_vec(body).expect("a body is plain data");
+        self
+    }
+
+    /// The path below the version, with its query.
+    pub fn target(&self) -> String {
+        E::ROUTE.pattern().replace(":id", &self.id) + &self.query
+    }
+
+    /// The body; empty if there is none.
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::forward_to_deserialize_any;
+
+    use super::*;
+
+    #[test]
+    fn a_request_fills_in_the_pattern_and_leaves_out_what_is_not_asked_for() {
+        let id = "5b7c";
+        assert_eq!(ShowSession.of(id).target(), "/sessions/5b7c");
+        assert_eq!(Kill.of(id).target(), "/sessions/5b7c/kill");
+        let query = EventsQuery {
+            after_seq: Some(7),
+            limit: Some(2),
+            ..EventsQuery::default()
+        };
+        let target = SessionEvents.of(id).query(&query).target();
+        assert_eq!(target, "/sessions/5b7c/events?afterSeq=7&limit=2");
+        let query = SessionsQuery {
+            include_archived: Some(true),
+            id_prefix: Some("5b".into()),
+            ..SessionsQuery::default()
+        };
+        let target = ListSessions.request().query(&query).target();
+        assert_eq!(target, "/sessions?idPrefix=5b&includeArchived=true");
+        assert_eq!(Capabilities.request().bytes(), b"");
+        let body = PruneRequest { dry_run: true };
+        assert_eq!(Prune.request().body(&body).bytes(), br#"{"dryRun":true}"#);
+    }
+
+    #[test]
+    fn a_route_is_known_by_its_names_in_the_log() {
+        for name in [
+            "POST /sessions/:id/kill",
+            "/sessions/:id/kill",
+            "GET /",
+            UNREADABLE,
+        ] {
+            assert!(Route::is_name(name), "{name}");
+        }
+        for name in ["", "GET", "PUT /sessions", "/sessions/5b7c/kill"] {
+            assert!(!Route::is_name(name), "{name}");
+        }
+    }
+
+    /// Asks a structure for the names of its fields, and gives it nothing.
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("it has no fields"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            Err(Self::Error::custom("these are its fields"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
+        let mut fields: &[&str] = &[];
+        assert!(T::deserialize(Names(&mut fields)).is_err());
+        fields
+    }
+
+    #[test]
+    fn the_fields_of_a_route_are_those_of_its_structures() {
+        assert_eq!(Route::Backup.fields(), ["path"]);
+        assert!(Route::Launch.fields().contains(&"projectRoot"));
+        assert!(Route::Events.fields().contains(&"afterSeq"));
+        assert!(Route::Health.fields().is_empty());
+    }
+
+    /// The rows of the README's table under the head `| route | does |`.
+    fn readme() -> Vec<(&'static str, &'static str)> {
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme
+            .split_once("| route | does |\n| --- | --- |\n")
+            .unwrap();
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        rows.map(|row| row.trim_matches('|').split_once('|').unwrap())
+            .map(|(name, does)| (name.trim().trim_matches('`'), does.trim()))
+            .collect()
+    }
+
+    #[test]
+    fn the_readme_has_every_route_with_its_summary_and_no_other() {
+        let rows = readme();
+        let named: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+        let declared: Vec<&str> = Route::ALL.iter().map(|route| route.name()).collect();
+        assert_eq!(named, declared);
+        for (route, (name, does)) in Route::ALL.iter().zip(&rows) {
+            assert!(does.starts_with(route.summary()), "{name}: {does}");
+            // A row that begins with the name of another route goes on with what that one says.
+            let other = does
+                .strip_prefix("as `")
+                .and_then(|does| does.split('`').next());
+            let other = rows.iter().find(|(name, _)| other == Some(name));
+            let does = [*does, other.map_or("", |(_, does)| *does)].concat();
+            for field in route.fields() {
+                assert!(does.contains(&format!("`{field}`")), "{name} lacks {field}");
+            }
+        }
+    }
+}

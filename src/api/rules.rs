@@ -1,0 +1,57 @@
+//! What a field of a request must be like beyond its type, for `#[serde(deserialize_with)]`.
+//!
+//! Pure. An error follows the field's name, which the reader of the request knows: `is empty`.
+
+use serde::de::{Deserialize, Deserializer, Error};
+
+use super::Labels;
+
+/// The most labels that a session has, and the longest of them, in bytes.
+const LABELS_MAX: usize = 32;
+const LABEL_MAX: usize = 128;
+
+/// Text that is not empty.
+pub(super) fn filled<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let text = String::deserialize(input)?;
+    match text.is_empty() {
+        true => Err(D::Error::custom("is empty")),
+        false => Ok(text),
+    }
+}
+
+/// Text that is not empty, and can be an argument or a path: neither can hold a NUL.
+pub(super) fn argument<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    without_nul(filled(input)?)
+}
+
+/// Text without NUL, of `MAX` bytes at most.
+pub(super) fn text<'de, const MAX: usize, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(input)?;
+    if text.len() > MAX {
+        return Err(D::Error::custom(format!("is longer than {MAX} bytes")));
+    }
+    without_nul(text).map(Some)
+}
+
+fn without_nul<E: Error>(text: String) -> Result<String, E> {
+    match text.contains('\0') {
+        true => Err(E::custom("holds a NUL byte")),
+        false => Ok(text),
+    }
+}
+
+/// The labels of a session.
+pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::Error> {
+    Labels::deserialize(input)
+        .ok()
+        .filter(|Labels(labels)| {
+            labels.len() <= LABELS_MAX && labels.iter().all(|label| label.len() <= LABEL_MAX)
+        })
+        .ok_or_else(|| {
+            D::Error::custom(format!(
+                "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} bytes"
+            ))
+        })
+}

@@ -1,0 +1,116 @@
+//! What every connection's thread has at hand: the way to the state thread, the store's readers, and who this daemon is.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use crate::adapters;
+use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, Timestamp};
+use crate::redact::Redactor;
+use crate::settings::durations;
+use crate::state::{Command, Event, Reply};
+use crate::store::{Answer, Followers, Reader, Request, WriteQueue};
+
+/// What every connection's thread has at hand.
+pub struct Context {
+    /// The way to the state thread.
+    pub state: Sender<Event>,
+    /// The store, to read.
+    pub reader: Reader,
+    /// To wait for a session's next event.
+    pub followers: Arc<Followers>,
+    /// Takes secrets out of what is stored; `None` where that is turned off.
+    pub redactor: Option<Arc<Redactor>>,
+    /// The one that counts what is taken out, of the log too, for the metrics.
+    pub redactions: Arc<Redactor>,
+    /// The writer's figures, for health.
+    pub queue: WriteQueue,
+    /// Live sessions, as the state thread publishes them.
+    pub live: Arc<AtomicU64>,
+    /// The harnesses.
+    pub adapters: Arc<adapters::Published>,
+    /// Who this daemon is.
+    pub daemon: Daemon,
+    /// Connections that can be open at once.
+    pub connections_max: usize,
+    /// Requests that wait for the end of the daemon.
+    pub awaiting_end: AtomicUsize,
+    /// Set when the daemon is about to go: connections close after their answer, and nobody waits.
+    pub stopping: AtomicBool,
+}
+
+/// Who this daemon is.
+pub struct Daemon {
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The same, by a clock that nobody sets.
+    pub started: Instant,
+    /// The path of its socket.
+    pub socket: String,
+    /// Who runs it.
+    pub supervisor: SupervisorInfo,
+    /// The longest that its stop takes.
+    pub stop_within: Duration,
+    /// What it has to work with.
+    pub process: DaemonProcess,
+}
+
+impl Context {
+    /// Sends a command to the state thread, and waits for its answer.
+    pub(super) fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
+        self.ask_within(durations::STATE_ANSWER, command)
+    }
+
+    /// Has the store do `request`, by way of the state thread.
+    pub(super) fn ask_store(&self, request: Request) -> Result<Answer, ApiError> {
+        self.ask(|reply| Command::Store(request, reply))
+    }
+
+    /// As [`Context::ask`], with another bound on the wait.
+    pub(super) fn ask_within<T>(
+        &self,
+        patience: Duration,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, ApiError> {
+        let (reply, answer) = bounded(1);
+        // A state thread that has ended drops the reply, which is the answer.
+        let _ = self.state.send(Event::Command(command(reply)));
+        match answer.recv_timeout(patience) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Disconnected) => Err(ApiError::ShuttingDown),
+            Err(RecvTimeoutError::Timeout) => {
+                let seconds = patience.as_secs();
+                let reason =
+                    format!("it has not answered for {seconds} s; what was asked may still happen");
+                Err(ApiError::StoreUnavailable { reason })
+            }
+        }
+    }
+
+    /// `text` as it may be stored.
+    pub(super) fn redacted(&self, text: String) -> String {
+        match self
+            .redactor
+            .as_deref()
+            .map(|redactor| redactor.redact(&text))
+        {
+            Some(Cow::Owned(redacted)) => redacted,
+            Some(Cow::Borrowed(_)) | None => text,
+        }
+    }
+
+    /// `labels` as they may be stored.
+    pub(super) fn redacted_labels(&self, labels: Labels) -> Labels {
+        let redacted = labels.0.into_iter().map(|label| self.redacted(label));
+        Labels(redacted.collect())
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,232 @@
+//! `POST /sessions`: from a request to a launch that has been checked.
+//!
+//! Runs on the connection's thread. It knows requests, adapters and directories; what runs, and what is on disk, the
+//! state thread and the store know.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::call::Call;
+use super::fields;
+use super::response::Answer;
+use crate::adapters::{Adapter, Registry};
+use crate::api::{ApiError, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes};
+use crate::harness::Program;
+use crate::state::{Command, Launch, Launched};
+use crate::store::NewSession;
+
+/// How much of a prompt's first line becomes the title, in characters.
+const TITLE_CHARACTERS: usize = 120;
+/// The longest `Idempotency-Key`, in bytes.
+const KEY_MAX: usize = 255;
+
+/// `POST /sessions`
+pub(super) fn launch(call: &Call<'_, routes::Launch>) -> Result<Answer, ApiError> {
+    let idempotency = parse_idempotency(call)?;
+    if let Some(answer) = repeat(call, idempotency.as_ref())? {
+        return Ok(answer);
+    }
+    let launch = Box::new(parse_launch(call, idempotency)?);
+    match call.context.ask(|reply| Command::Launch(launch, reply))? {
+        Launched::New(record) => call.answer(201, &record),
+        Launched::Repeat(id) => call.ok(&call.context.reader.session(id)?),
+    }
+}
+
+/// The answer to a launch that has been asked for before.
+fn repeat(
+    call: &Call<'_, routes::Launch>,
+    idempotency: Option<&(String, String)>,
+) -> Result<Option<Answer>, ApiError> {
+    let Some((key, fingerprint)) = idempotency.cloned() else {
+        return Ok(None);
+    };
+    let find = |reply| Command::FindRepeat {
+        key,
+        fingerprint,
+        reply,
+    };
+    let Some(first) = call.context.ask(find)? else {
+        return Ok(None);
+    };
+    match call.context.reader.session(first) {
+        // It is on its way: the launch itself waits for it.
+        Ok(record) if record.status == SessionStatus::Created => Ok(None),
+        Err(ApiError::SessionNotFound { .. }) => Ok(None),
+        Ok(record) => call.ok(&record).map(Some),
+        Err(err) => Err(err),
+    }
+}
+
+fn parse_launch(
+    call: &Call<'_, routes::Launch>,
+    idempotency: Option<(String, String)>,
+) -> Result<Launch, ApiError> {
+    let request = call.body()?;
+    let registry = registry_with(call, &request.harness);
+    let adapter = registry
+        .get(&request.harness)
+        .ok_or_else(|| unknown_harness(&request.harness, &registry))?;
+    check_prompt(&request.prompt, adapter)?;
+    let timeout = parse_timeout(&request)?;
+    let (project_root, cwd) = parse_directories(&request)?;
+    let path = adapter.resolve().ok_or_else(|| ApiError::HarnessNotFound {
+        harness: adapter.id.clone(),
+        executable: adapter.executable_name().to_owned(),
+        install_hint: adapter.install_hint.clone(),
+        daemon_path: std::env::var_os("PATH")
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    })?;
+    let title = request.title.unwrap_or_else(|| first_line(&request.prompt));
+    Ok(Launch {
+        program: Program {
+            path,
+            argv: adapter.argv(&request.prompt, request.model.as_deref()),
+            cwd: PathBuf::from(&cwd),
+            stdin: adapter.stdin,
+            prompt: adapter.stdin_prompt(&request.prompt),
+        },
+        session: NewSession {
+            record: SessionRecord {
+                cwd: Some(cwd),
+                conversation_id: request.conversation_id,
+                familiar_id: request.familiar_id,
+                labels: call.context.redacted_labels(request.labels),
+                visibility: request.visibility.unwrap_or_default(),
+                launch_mode: Some(request.launch_mode.unwrap_or_default().into()),
+                model: request.model,
+                ..SessionRecord::new(
+                    SessionId::random(),
+                    project_root,
+                    adapter.id.clone(),
+                    call.context.redacted(title),
+                )
+            },
+            idempotency,
+        },
+        timeout,
+    })
+}
+
+/// The adapters. Where `harness` is none of them they are read again: who has just written its manifest expects it to
+/// work.
+fn registry_with(call: &Call<'_, routes::Launch>, harness: &str) -> Arc<Registry> {
+    let registry = call.context.adapters.current();
+    match registry.get(harness) {
+        Some(_) => registry,
+        None => call.context.adapters.reload(),
+    }
+}
+
+fn unknown_harness(harness: &str, registry: &Registry) -> ApiError {
+    let known: Vec<&str> = registry.adapters().iter().map(|a| a.id.as_str()).collect();
+    ApiError::InvalidRequest {
+        message: format!("unknown harness {harness:?}"),
+        field: Some("harness".into()),
+        extra: Some(("known", json!(known))),
+    }
+}
+
+fn check_prompt(prompt: &str, adapter: &Adapter) -> Result<(), ApiError> {
+    let max = adapter.prompt_max();
+    if prompt.len() <= max {
+        return Ok(());
+    }
+    Err(ApiError::InvalidRequest {
+        message: format!("the prompt is longer than an argument can be: {max} bytes"),
+        field: Some("prompt".into()),
+        extra: Some(("maxBytes", json!(max))),
+    })
+}
+
+fn first_line(prompt: &str) -> String {
+    prompt
+        .lines()
+        .next()
+        .unwrap_or("")
+        .chars()
+        .take(TITLE_CHARACTERS)
+        .collect()
+}
+
+fn parse_timeout(request: &LaunchRequest) -> Result<Option<Duration>, ApiError> {
+    match request.timeout_ms {
+        Some(0) => Err(ApiError::invalid_field(
+            "timeoutMs",
+            "timeoutMs must be at least 1",
+        )),
+        // A century is no limit, and within what an Instant can be moved by.
+        millis => {
+            Ok(millis.map(|millis| Duration::from_millis(millis.min(100 * 365 * 86_400_000))))
+        }
+    }
+}
+
+/// The client's key, and what tells its body from another: a name-based UUID (RFC 9562, version 5) of the body
+/// with its fields in one order.
+fn parse_idempotency(
+    call: &Call<'_, routes::Launch>,
+) -> Result<Option<(String, String)>, ApiError> {
+    let Some(key) = &call.request.idempotency_key else {
+        return Ok(None);
+    };
+    if key.is_empty() || key.len() > KEY_MAX {
+        return Err(ApiError::invalid_field(
+            "Idempotency-Key",
+            format!("Idempotency-Key must have 1 to {KEY_MAX} bytes"),
+        ));
+    }
+    let body = fields::parse(&call.request.body)?;
+    let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, body.to_string().as_bytes());
+    Ok(Some((key.clone(), fingerprint.to_string())))
+}
+
+/// The canonical project root and working directory.
+fn parse_directories(request: &LaunchRequest) -> Result<(String, String), ApiError> {
+    let root_field = &request.project_root;
+    let wrong_root =
+        |why: &str| ApiError::invalid_field("projectRoot", format!("projectRoot {why}"));
+    if !Path::new(root_field).is_absolute() {
+        return Err(wrong_root("must be an absolute path"));
+    }
+    let root = std::fs::canonicalize(root_field)
+        .map_err(|err| wrong_root(&format!("cannot be used: {err}")))?;
+    if !root.is_dir() {
+        return Err(wrong_root("is not a directory"));
+    }
+    let root_text = root
+        .to_str()
+        .ok_or_else(|| wrong_root("leads to a path that is not UTF-8"))?;
+    let Some(cwd_field) = request.cwd.as_deref().filter(|cwd| !cwd.is_empty()) else {
+        return Ok((root_text.to_owned(), root_text.to_owned()));
+    };
+    // `join` of an absolute path is that path.
+    let cwd = std::fs::canonicalize(root.join(cwd_field))
+        .ok()
+        .filter(|cwd| cwd.starts_with(&root) && cwd.is_dir());
+    match cwd.as_deref().and_then(Path::to_str) {
+        Some(cwd) => Ok((root_text.to_owned(), cwd.to_owned())),
+        None => Err(ApiError::ProjectRootViolation {
+            project_root: root_text.to_owned(),
+            cwd: cwd_field.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_the_prompts_first_line_cut_between_characters() {
+        assert_eq!(first_line("Fix it\nnow"), "Fix it");
+        assert_eq!(first_line(&"é".repeat(500)).chars().count(), 120);
+        assert_eq!(first_line("\nx"), "");
+    }
+}
