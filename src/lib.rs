@@ -49,7 +49,9 @@
 //!
 //! * A **connection thread** waits in `accept`, serves the connection that it gets to its end, and parses each
 //!   request into one [`state::Command`]. Reading needs no command: it goes to the store's readers.
-//! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`].
+//! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`]. What a session
+//!   does on each of them is decided without a side effect, by one table of its phases (`state::life`); the effects that
+//!   follow are values, which are carried out in one place (`state::effect`).
 //! * A **harness thread** lives as long as its session. It prepares the start of its program while the session's row is on
 //!   its way to the disk; from then on it blocks in `poll` only.
 //! * The **writer thread** owns the only connection that writes, and gives events their seq. It serves sessions in turn, so
@@ -77,7 +79,7 @@
 //! 1. Only the state thread decides about a session, and signals a running one. It never waits for the writer, the
 //!    disk or a harness: a kill works whatever those do.
 //! 2. A harness is signalled only while its zombie cannot have been reaped: the thread that would reap it waits
-//!    to be told to. So no signal ever reaches a process that merely got the same pid. Orphans that the daemon adopts
+//!    to be told to, and that order is the last that happens to the process. So no signal ever reaches a process that merely got the same pid. Orphans that the daemon adopts
 //!    are children of the main thread, and it reaps its own only.
 //! 3. What has happened (a *fact*) is kept until it is on disk, in order. What somebody wishes (a *request*) is
 //!    refused while the store cannot be written.

@@ -14,21 +14,14 @@ const LIMIT: usize = 1024 * 1024;
 pub struct Backlog(Arc<AtomicUsize>);
 
 impl Backlog {
-    /// Whether `bytes` more can wait.
+    /// Counts `bytes` more. Only the state thread adds, so that nothing comes between check and add.
     ///
     /// # Errors
-    /// The bound, in bytes, if not.
-    pub fn check(&self, bytes: usize) -> Result<(), usize> {
-        if self.0.load(Ordering::Relaxed) + bytes > LIMIT {
-            Err(LIMIT)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Counts `bytes` more. Only the state thread adds, so that nothing comes between check and add.
+    /// The bound, in bytes, if not so many can wait.
     pub(super) fn add(&self, bytes: usize) -> Result<(), usize> {
-        self.check(bytes)?;
+        if self.0.load(Ordering::Relaxed) + bytes > LIMIT {
+            return Err(LIMIT);
+        }
         self.0.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }

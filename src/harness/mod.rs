@@ -95,10 +95,10 @@ struct Exited {
 enum Order {
     /// Write this to the harness's stdin.
     Input(Vec<u8>),
-    /// End whatever the harness has started, in its group or not.
-    Sweep,
-    /// Nobody will signal the process any more: take its zombie away, and end.
-    Reap,
+    /// Nobody will signal the process any more. End whatever the harness has started, in its group or not, where `sweep`
+    /// says so; then take the zombie away, and end. One order, since no signal can fall between the two: until the zombie
+    /// is taken away its pid is no other process's, and the search for what it has started knows it by that.
+    Reap { sweep: bool },
 }
 
 /// The state thread's hold on a harness thread. Nothing in here blocks.
@@ -170,32 +170,23 @@ impl Harness {
         Ok((harness, go))
     }
 
-    /// Hands `data` to the harness's stdin.
+    /// Keeps room for `bytes` more of input.
     ///
     /// # Errors
-    /// The bound, in bytes, if what waits already leaves no room for it.
-    pub fn input(&self, data: Vec<u8>) -> Result<(), usize> {
-        self.backlog.add(data.len())?;
+    /// The bound, in bytes, if what waits already leaves no room.
+    pub fn reserve_input(&self, bytes: usize) -> Result<(), usize> {
+        self.backlog.add(bytes)
+    }
+
+    /// Hands `data`, for which room is kept, to the harness's stdin.
+    pub fn input(&self, data: Vec<u8>) {
         self.order(Order::Input(data));
-        Ok(())
     }
 
-    /// Whether `bytes` more of input can wait.
-    ///
-    /// # Errors
-    /// The bound, in bytes, if not.
-    pub fn check_input(&self, bytes: usize) -> Result<(), usize> {
-        self.backlog.check(bytes)
-    }
-
-    /// Lets the thread, once it has read all output or failed to, end whatever the harness has started.
-    pub fn sweep(&self) {
-        self.order(Order::Sweep);
-    }
-
-    /// Lets the thread take the zombie away and end. No signal may be sent after this.
-    pub fn reap(self) {
-        self.order(Order::Reap);
+    /// Lets the thread, once it has read all output or failed to, take the zombie away and end; where `sweep` says so,
+    /// after it has ended whatever the harness has started, and has reported that. No signal may be sent after this.
+    pub fn reap(self, sweep: bool) {
+        self.order(Order::Reap { sweep });
     }
 
     fn order(&self, order: Order) {

@@ -53,10 +53,11 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
     }
     // A disconnected channel means that the daemon is gone: then this process is about to be, too.
     while let Ok(order) = context.orders.recv() {
-        match order {
-            Order::Sweep => sweep(pid, context),
-            Order::Reap => break,
-            Order::Input(_) => {}
+        if let Order::Reap { sweep: is_swept } = order {
+            if is_swept {
+                sweep(pid, context);
+            }
+            break;
         }
     }
     if let Err(err) = sys::reap(pid) {

@@ -159,6 +159,10 @@ events! {
     ReapFailed "reap_failed" Error { session: SessionId, pid: i32, reason: Reason<'a> }
     /// Did the thread of a session meet a bug?
     HarnessLost "harness_lost" Error code "internal_error" { session: SessionId, reason: Reason<'a> }
+    /// What happened to a session that cannot happen in that phase of its life? It was ignored; it is a bug.
+    SessionUnexpected "session_unexpected" Error code "internal_error" {
+        session: SessionId, input: Text<'a>, phase: Text<'a>,
+    }
     /// Was the disk full?
     StoreFailed "store_failed" Error code "store_unavailable" { reason: Reason<'a> }
     /// For how long could the store not be written?

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use super::life::{Input, Now};
 use super::{Event, State};
 use crate::api::{ApiError, SessionId, SessionRecord, StopReport};
 use crate::harness;
@@ -95,7 +96,12 @@ impl State {
                 let answer = self.input(id, data, &shown);
                 let _ = reply.send(answer);
             }
-            Command::Kill { id, reply } => self.kill(id, reply),
+            Command::Kill { id, reply } if self.sessions.contains_key(&id) => {
+                self.happen(id, Input::Kill(reply));
+            }
+            Command::Kill { reply, .. } => {
+                let _ = reply.send(Ok(Acceptance::NotLive));
+            }
             Command::Store(request, reply) => {
                 if let Some(done) = self.done(reply) {
                     self.queue.request(request, done);
@@ -111,6 +117,24 @@ impl State {
                 self.stop(false);
             }
         }
+    }
+
+    fn input(&mut self, id: SessionId, data: String, shown: &str) -> Result<Acceptance, ApiError> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(Acceptance::NotLive);
+        };
+        let harness = session.reader()?;
+        if data.is_empty() {
+            // Nothing would count towards the bound on what waits.
+            return Ok(Acceptance::Accepted);
+        }
+        self.queue.check_available()?;
+        let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
+        harness.reserve_input(data.len()).map_err(backlog_full)?;
+        for effect in session.input(data, shown, Now::read()) {
+            effect.execute(session, &self.queue, &self.events);
+        }
+        Ok(Acceptance::Accepted)
     }
 
     /// What answers `reply`; `None` if it is answered: while it cannot write, the writer may also be unable to say so.

@@ -1,13 +1,13 @@
 //! A launch, from the command to the running harness: the row first, then the process. The thread that is to start it
 //! gets ready meanwhile.
 
-use super::session::{InputState, Phase, Session};
+use super::life::{Input, Phase};
+use super::session::{Session, Stdin};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::StdinMode;
-use crate::api::{ApiError, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
+use crate::api::{ApiError, SessionId, Timestamp};
 use crate::harness::{Go, Harness, Program};
-use crate::observe::{field, say};
-use crate::store::{Answer, Done, Fact, IdempotencyKey, NewEvent, NewSession, Request, SessionNum};
+use crate::store::{Answer, Done, IdempotencyKey, NewSession, Request, SessionNum};
 use crate::sys;
 
 impl State {
@@ -31,35 +31,39 @@ impl State {
         }
         let harness_id = record.harness.clone();
         let has_conversation = record.conversation_id.is_some();
-        let input = match program.stdin {
-            StdinMode::Open => InputState::Open,
-            StdinMode::Closed => InputState::None,
+        let stdin = match program.stdin {
+            StdinMode::Open => Stdin::Open,
+            StdinMode::Closed => Stdin::None,
         };
         // First, so that another core prepares the start while the writer, which may get this one, commits.
         let prepared = self.prepare_harness(id, program, reply.clone());
-        let (harness, go) = match prepared {
-            Ok((harness, go)) => (Ok(harness), Some(go)),
-            Err(err) => (Err(sys::explain(&err)), None),
+        let (harness, go, failure) = match prepared {
+            Ok((harness, go)) => (Some(harness), Some(go), None),
+            Err(err) => (None, None, Some(sys::explain(&err))),
         };
         self.create(session, go);
-        self.sessions.insert(
+        let session = Session {
             id,
-            Session {
-                harness_id,
-                input,
-                phase: Phase::Creating(harness),
-                num: None,
-                unread: 0,
-                has_conversation,
-                timeout,
-                timeout_at: None,
-                ending: None,
-                is_swept: false,
-                launch: Some(reply),
-                repeats: Vec::new(),
-                kills: Vec::new(),
-            },
-        );
+            phase: Phase::Creating,
+            num: None,
+            pid: None,
+            harness,
+            harness_id,
+            stdin,
+            has_conversation,
+            timeout,
+            timeout_at: None,
+            grace: self.limits.kill_grace,
+            ending: None,
+            is_swept: false,
+            exit: None,
+            failure,
+            closing: None,
+            launch: Some(reply),
+            repeats: Vec::new(),
+            kills: Vec::new(),
+        };
+        self.sessions.insert(id, session);
     }
 
     /// Has the session's row written. Once that is on disk the harness starts, without waiting for this thread, which
@@ -131,38 +135,14 @@ impl State {
     }
 
     pub(super) fn created(&mut self, id: SessionId, result: Result<SessionNum, ApiError>) {
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
-        };
-        let num = match result {
-            Ok(num) => num,
-            Err(err) => return self.not_created(id, session, &err),
-        };
-        let Phase::Creating(harness) = session.phase else {
-            return;
-        };
-        session.num = Some(num);
-        match harness {
-            Ok(harness) => {
-                session.phase = Phase::Starting { num, harness };
-                self.sessions.insert(id, session);
+        let input = match result {
+            Ok(num) => Input::Created(num),
+            Err(err) => {
+                self.idempotency.retain(|_, key| key.session != id);
+                Input::NotCreated(err)
             }
-            Err(reason) => {
-                session.phase = Phase::Ended(SessionStatus::Failed);
-                self.sessions.insert(id, session);
-                self.launch_failed(id, num, reason);
-            }
-        }
-    }
-
-    fn not_created(&mut self, id: SessionId, session: Session, err: &ApiError) {
-        self.idempotency.retain(|_, key| key.session != id);
-        for reply in session.launch.iter().chain(&session.repeats) {
-            let _ = reply.send(Err(err.clone()));
-        }
-        for reply in session.kills {
-            let _ = reply.send(Err(ApiError::SessionNotFound { id: id.to_string() }));
-        }
+        };
+        self.happen(id, input);
     }
 
     fn prepare_harness(
@@ -191,54 +171,5 @@ impl State {
             report,
             started,
         )
-    }
-
-    pub(super) fn spawn_failed(&mut self, id: SessionId, reason: String) {
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
-        };
-        if let Phase::Starting { num, .. } = session.phase {
-            session.phase = Phase::Ended(SessionStatus::Failed);
-            self.sessions.insert(id, session);
-            self.launch_failed(id, num, reason);
-        }
-    }
-
-    /// Closes a session that never had a process, and tells its launcher once that is on disk.
-    fn launch_failed(&mut self, id: SessionId, num: SessionNum, reason: String) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let launch = session.launch.take();
-        let repeats = std::mem::take(&mut session.repeats);
-        let status = SessionStatus::Failed;
-        let event = NewEvent::now(Payload::Error {
-            code: "launch_failed",
-            message: &reason,
-        });
-        let error = ApiError::LaunchFailed { id, reason };
-        // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
-        let why = error.message();
-        say!(SessionEnded, session: id, pid: None, status, exit: None, code: Some(field::Code(error.code())),
-            reason: Some(&why));
-        let fact = Fact::Ended {
-            num,
-            status,
-            exit_code: None,
-            signal: None,
-            cost: SessionCost::default(),
-            events: vec![event],
-        };
-        let tell_state = self.when_written(move |_| Event::Ended { id });
-        let done: Done = Box::new(move |answer| {
-            if let Some(reply) = launch {
-                let _ = reply.send(Err(error));
-            }
-            for reply in repeats {
-                let _ = reply.send(Ok(Launched::Repeat(id)));
-            }
-            tell_state(answer);
-        });
-        self.queue.fact(fact, Some(done));
     }
 }

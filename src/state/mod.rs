@@ -4,9 +4,13 @@
 //! the writer, the disk or a harness, but only for the next event or the next deadline. It never sees HTTP.
 
 mod command;
+mod effect;
 mod launch;
+mod life;
 mod session;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use command::{Acceptance, Command, Launch, Launched, Reply};
+use life::Input;
 use session::Session;
 pub use stop::{Stopped, Unfinished};
 
@@ -25,7 +30,7 @@ use crate::observe::field::StateInput;
 use crate::observe::say;
 use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::store::{Answer, Done, IdempotencyKey, SessionNum, WriteQueue};
+use crate::store::{IdempotencyKey, SessionNum, WriteQueue};
 use crate::sys;
 
 /// Everything that can happen to the state thread.
@@ -173,8 +178,8 @@ impl State {
         match event {
             Event::Command(command) => self.command(command),
             Event::Created { id, result } => self.created(id, result),
-            Event::Harness { id, report } => self.harness_report(id, report),
-            Event::Ended { id } => self.ended(id),
+            Event::Harness { id, report } => self.happen(id, Input::Report(report)),
+            Event::Ended { id } => self.happen(id, Input::Closed),
             Event::Deleted { id } => self.idempotency.retain(|_, key| key.session != id),
             Event::ChildEnded => sys::reap_adopted(),
             Event::Ping(reply) => {
@@ -201,20 +206,8 @@ impl State {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            self.session_deadline(id);
+            self.happen(id, Input::Deadline);
         }
-    }
-
-    /// What tells this thread, once the writer has committed.
-    fn when_written(
-        &self,
-        event: impl FnOnce(Result<Answer, ApiError>) -> Event + Send + 'static,
-    ) -> Done {
-        let events = self.events.clone();
-        Box::new(move |answer| {
-            // The state thread outlives every session that it waits for; after that nobody listens.
-            let _ = events.send(event(answer));
-        })
     }
 }
 

@@ -1,80 +1,60 @@
-//! A live session: its phases, and how it is brought to its end.
+//! A live session, and what follows from all that can happen to it: [`Session::step`], which reads and changes nothing else.
 //!
-//! Signals are sent only while the harness's zombie cannot have been reaped: its thread reaps when it is told to,
-//! and it is told when the session has ended.
+//! Runs on the state thread. Signals are sent only while the harness's zombie cannot have been reaped: its thread reaps
+//! when it is told to, and after that order no signal follows.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Acceptance, Event, Launched, Reply, State};
+use super::effect::{Effect, Line};
+use super::life::{Input, Now, Phase};
+use super::{Acceptance, Launched, Reply};
 use crate::api::{ApiError, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
 use crate::harness::{Harness, Report};
-use crate::observe::field::{self, KillCause};
-use crate::observe::say;
+use crate::observe::field::KillCause;
 use crate::store::{Fact, NewEvent, SessionNum};
-use crate::sys::{self, Exit};
+use crate::sys::Exit;
 
 /// The most of a client's input that one event shows, in bytes: escaping can make six of one.
 const INPUT_EVENT_MAX: usize = 64 * 1024;
 
 /// A session from its launch until its closing facts are on disk.
 pub(super) struct Session {
+    pub(super) id: SessionId,
     pub(super) phase: Phase,
     /// Once its row is on disk.
     pub(super) num: Option<SessionNum>,
-    /// What its pipes held when it exited, in bytes.
-    pub(super) unread: usize,
+    /// Once it runs: the number of its process group, too.
+    pub(super) pid: Option<i32>,
+    /// The hold on its thread, until that is told to reap; `None` if there is no thread.
+    pub(super) harness: Option<Harness>,
     pub(super) harness_id: String,
-    pub(super) input: InputState,
+    pub(super) stdin: Stdin,
     /// Exit 0 then leaves it `idle`.
     pub(super) has_conversation: bool,
-    pub(super) timeout: Option<std::time::Duration>,
+    pub(super) timeout: Option<Duration>,
     pub(super) timeout_at: Option<Instant>,
+    /// Between SIGTERM and SIGKILL.
+    pub(super) grace: Duration,
     /// Set once its end has been asked for.
     pub(super) ending: Option<Ending>,
     /// Whether its end is that of everything that it has started, in its process group or not. What a harness that
     /// ends by itself leaves in the background lives on.
     pub(super) is_swept: bool,
+    /// Once its harness has exited, and its thread has seen it.
+    pub(super) exit: Option<HarnessExit>,
+    /// Why it cannot be started.
+    pub(super) failure: Option<String>,
+    /// For the writer, once all that the harness has left behind is ended.
+    pub(super) closing: Option<Fact>,
     /// The launch that still waits for its answer, and repeats of it.
     pub(super) launch: Option<Reply<Launched>>,
     pub(super) repeats: Vec<Reply<Launched>>,
     pub(super) kills: Vec<Reply<Acceptance>>,
 }
 
-/// Where a live session is.
-pub(super) enum Phase {
-    /// The writer has its row, and the harness thread waits for that to be on disk; or why there is no such thread.
-    Creating(Result<Harness, String>),
-    /// The harness thread spawns it.
-    Starting { num: SessionNum, harness: Harness },
-    /// It runs.
-    Running {
-        num: SessionNum,
-        harness: Harness,
-        pid: i32,
-    },
-    /// It has exited; its thread reads what the pipes still hold.
-    Exited {
-        num: SessionNum,
-        harness: Harness,
-        pid: i32,
-        exit: Exit,
-        at: Timestamp,
-    },
-    /// It has exited, its output is read, and its thread ends what it has left behind.
-    Sweeping {
-        harness: Harness,
-        status: SessionStatus,
-        /// For the writer, once that is done.
-        closing: Fact,
-    },
-    /// The writer has its closing facts. Such a session is no longer live: whoever reads it as ended can
-    /// archive it at once.
-    Ended(SessionStatus),
-}
-
 /// What the harness's stdin takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InputState {
+pub(super) enum Stdin {
     /// It was given none.
     None,
     /// What clients send.
@@ -86,429 +66,362 @@ pub(super) enum InputState {
 /// An end that has been asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
+    /// Of all causes the first.
+    pub(super) cause: EndCause,
     /// When SIGKILL follows; `None` once it has been sent.
-    kill_at: Option<Instant>,
+    pub(super) kill_at: Option<Instant>,
+}
+
+/// A harness's exit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HarnessExit {
+    exit: Exit,
+    at: Timestamp,
+    /// What its pipes held then, in bytes.
+    unread: usize,
 }
 
 impl Session {
+    /// Whether its closing facts are with the writer.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended(_))
+        matches!(self.phase, Phase::Ended | Phase::Gone)
     }
 
-    /// Whether its process, as far as there was one, has exited.
-    pub(super) fn has_exited(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Exited { .. } | Phase::Sweeping { .. } | Phase::Ended(_)
-        )
-    }
-
-    /// Whether all that it wrote has been read.
-    pub(super) fn is_drained(&self) -> bool {
-        matches!(self.phase, Phase::Sweeping { .. } | Phase::Ended(_))
+    /// What its pipes may still hold, in bytes.
+    pub(super) fn unread(&self) -> usize {
+        match self.exit {
+            Some(exited) if !self.phase.is_drained() => exited.unread,
+            _ => 0,
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match (&self.phase, &self.ending) {
+        match (self.phase, &self.ending) {
             // The harness may be gone, and others of its group not: its zombie still keeps the group's number.
-            (Phase::Running { .. } | Phase::Exited { .. }, Some(ending)) => ending.kill_at,
-            (Phase::Running { .. }, None) => self.timeout_at,
+            (Phase::Running | Phase::Exited, Some(ending)) => ending.kill_at,
+            (Phase::Running, None) => self.timeout_at,
             _ => None,
         }
     }
 
-    fn closing_status(&self, exit: Exit) -> SessionStatus {
-        match exit {
-            _ if self.ending.is_some() => SessionStatus::Killed,
-            Exit::Code(0) if self.has_conversation => SessionStatus::Idle,
-            Exit::Code(0) => SessionStatus::Completed,
-            Exit::Code(_) | Exit::Signal(_) => SessionStatus::Failed,
+    /// Its status, as clients are told it.
+    fn status(&self) -> SessionStatus {
+        match (self.phase, self.exit.map(|exited| exited.exit)) {
+            (Phase::Creating | Phase::Starting, _) => SessionStatus::Created,
+            (Phase::Running, _) => SessionStatus::Running,
+            (_, Some(_)) if self.ending.is_some() => SessionStatus::Killed,
+            (_, Some(Exit::Code(0))) if self.has_conversation => SessionStatus::Idle,
+            (_, Some(Exit::Code(0))) => SessionStatus::Completed,
+            _ => SessionStatus::Failed,
         }
     }
 
     /// What a client is told that asks something of it which only a running session can do.
-    fn not_live(&self, id: SessionId) -> ApiError {
-        let status = match &self.phase {
-            Phase::Creating(_) | Phase::Starting { .. } => SessionStatus::Created,
-            Phase::Running { .. } => SessionStatus::Running,
-            Phase::Exited { exit, .. } => self.closing_status(*exit),
-            Phase::Sweeping { status, .. } | Phase::Ended(status) => *status,
-        };
-        ApiError::SessionNotLive { id, status }
-    }
-}
-
-impl State {
-    pub(super) fn input(
-        &mut self,
-        id: SessionId,
-        data: String,
-        shown: &str,
-    ) -> Result<Acceptance, ApiError> {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return Ok(Acceptance::NotLive);
-        };
-        // Whoever launched it may have been told that it runs before this thread has been.
-        let (Phase::Starting { num, harness } | Phase::Running { num, harness, .. }) =
-            &session.phase
-        else {
-            return Err(session.not_live(id));
-        };
-        match session.input {
-            InputState::None => return Err(ApiError::InputNotAccepted { id }),
-            InputState::Closed => {
-                let reason = "the harness has closed its stdin".into();
-                return Err(ApiError::SendInputFailed { id, reason });
-            }
-            InputState::Open => {}
+    fn not_live(&self) -> ApiError {
+        ApiError::SessionNotLive {
+            id: self.id,
+            status: self.status(),
         }
-        if data.is_empty() {
-            // Nothing would count towards the bound on what waits.
-            return Ok(Acceptance::Accepted);
-        }
-        self.queue.check_available()?;
-        let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
-        harness.check_input(data.len()).map_err(backlog_full)?;
-        // On record first, so that no answer of the harness's can stand before it.
-        let events = input_events(shown);
-        self.queue.fact(Fact::Events { num: *num, events }, None);
-        harness.input(data.into_bytes()).map_err(backlog_full)?;
-        Ok(Acceptance::Accepted)
     }
 
-    pub(super) fn kill(&mut self, id: SessionId, reply: Reply<Acceptance>) {
-        let Some(session) = self.sessions.get(&id) else {
-            let _ = reply.send(Ok(Acceptance::NotLive));
-            return;
-        };
-        // A repeat while it dies is no failure, however near the end is.
-        if session.has_ended() && session.ending.is_none() {
-            let _ = reply.send(Err(session.not_live(id)));
-            return;
+    /// Lets `input` happen to it; gives what is to be done then, in order. What does not fit the phase changes nothing.
+    pub(super) fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        let (phase, name) = (self.phase, input.name());
+        let allowed = phase.after(&input);
+        if allowed.is_empty() {
+            return vec![Effect::Log(Line::Unexpected(name))];
         }
-        match self.request_end(id, EndCause::Kill) {
-            Ok(()) => {
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.kills.push(reply);
+        let mut effects = Vec::new();
+        self.take(input, now, &mut effects);
+        debug_assert!(
+            allowed.contains(&self.phase),
+            "{name} has led from {phase:?} to {:?}",
+            self.phase
+        );
+        effects
+    }
+
+    fn take(&mut self, input: Input, now: Now, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Created(num) => {
+                self.num = Some(num);
+                self.phase = Phase::Starting;
+                if let Some(reason) = self.failure.take() {
+                    self.not_started(reason, now, effects);
                 }
             }
-            Err(reason) => {
-                let _ = reply.send(Err(ApiError::KillFailed { id, reason }));
+            Input::NotCreated(error) => self.not_created(&error, effects),
+            Input::Report(report) => self.take_report(report, now, effects),
+            Input::Kill(reply) => self.kill(reply, now, effects),
+            Input::End(cause) => self.end(cause, now, effects),
+            Input::Terminated(Ok(())) => self.terminated(now, effects),
+            Input::Terminated(Err(reason)) => self.not_terminated(reason, effects),
+            Input::Deadline if self.ending.is_none() => {
+                self.timeout_at = None;
+                self.end(EndCause::Timeout, now, effects);
             }
+            Input::Deadline | Input::EndGrace => self.end_grace(now, effects),
+            Input::Closed => self.closed(effects),
         }
     }
 
-    /// Asks for a session's end, once: a repeat changes and records nothing.
-    pub(super) fn request_end(&mut self, id: SessionId, why: EndCause) -> Result<(), String> {
-        let kill_at = Instant::now() + self.limits.kill_grace;
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return Ok(());
-        };
-        if session.ending.is_some() {
-            return Ok(());
-        }
-        match &session.phase {
-            // Signalled when it is reported as started: its thread may be at it already.
-            Phase::Creating(_) | Phase::Starting { .. } => {}
-            Phase::Running { num, pid, .. } => {
-                terminate(*pid).map_err(|err| err.to_string())?;
-                say!(SessionKill, session: id, pid: *pid, why: KillCause::Asked(why));
-                self.queue.fact(
-                    Fact::Events {
-                        num: *num,
-                        events: vec![kill_event()],
-                    },
-                    None,
-                );
-            }
-            // It has ended by itself; what it has left behind is ended, too, and the answer comes with its closing
-            // facts.
-            Phase::Exited { pid, .. } => {
-                let _ = sys::kill_group(*pid, libc::SIGKILL);
-                session.is_swept = true;
-                return Ok(());
-            }
-            Phase::Sweeping { .. } | Phase::Ended(_) => return Ok(()),
-        }
-        session.is_swept = true;
-        session.ending = Some(Ending {
-            kill_at: Some(kill_at),
-        });
-        Ok(())
-    }
-
-    /// A timeout, or the end of the grace.
-    pub(super) fn session_deadline(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        if session.ending.is_some() {
-            self.kill_now(id);
-        } else {
-            session.timeout_at = None;
-            if let Err(reason) = self.request_end(id, EndCause::Timeout) {
-                say!(KillFailed, session: Some(id), reason: &reason);
-            }
-        }
-    }
-
-    /// SIGKILL to a session whose end has been asked for.
-    pub(super) fn kill_now(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let (Phase::Running { pid, .. } | Phase::Exited { pid, .. }, Some(ending)) =
-            (&session.phase, &mut session.ending)
-        else {
-            return;
-        };
-        ending.kill_at = None;
-        say!(SessionKill, session: id, pid: *pid, why: KillCause::GraceOver);
-        if let Err(err) = sys::kill_group(*pid, libc::SIGKILL) {
-            say!(KillFailed, session: Some(id), reason: &err);
-        }
-    }
-
-    pub(super) fn harness_report(&mut self, id: SessionId, report: Report) {
+    fn take_report(&mut self, report: Report, now: Now, effects: &mut Vec<Effect>) {
         match report {
-            Report::Started { pid } => self.harness_started(id, pid),
-            Report::SpawnFailed { reason } => self.spawn_failed(id, reason),
-            Report::InputClosed => self.input_closed(id),
-            Report::Exited { exit, at, unread } => self.harness_exited(id, exit, at, unread),
-            Report::Drained { cost } => self.harness_drained(id, cost),
-            Report::Lost { reason } => self.harness_lost(id, &reason),
-            Report::Swept => self.harness_swept(id),
-        }
-    }
-
-    fn harness_started(&mut self, id: SessionId, pid: i32) {
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
-        };
-        if let Phase::Starting { num, harness } = session.phase {
-            say!(SessionStarted, session: id, pid, harness: field::Harness(&session.harness_id));
-            session.phase = Phase::Running { num, harness, pid };
-            session.timeout_at = session.timeout.map(|timeout| Instant::now() + timeout);
-        }
-        session.launch = None;
-        for reply in session.repeats.drain(..) {
-            let _ = reply.send(Ok(Launched::Repeat(id)));
-        }
-        let ending = session.ending.take();
-        self.sessions.insert(id, session);
-        let Some(ending) = ending else { return };
-        if let Err(reason) = self.request_end(id, EndCause::Kill) {
-            say!(KillFailed, session: Some(id), reason: &reason);
-        }
-        // The grace began when the end was asked for.
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.ending = session.ending.map(|_| ending);
-        }
-    }
-
-    fn input_closed(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        session.input = InputState::Closed;
-        if let Phase::Running { num, .. } = &session.phase {
-            let message =
-                "the harness has closed its stdin; input that waited for it was not delivered";
-            let payload = Payload::Error {
-                code: "send_input_failed",
-                message,
-            };
-            self.queue.fact(
-                Fact::Events {
-                    num: *num,
-                    events: vec![NewEvent::now(payload)],
-                },
-                None,
-            );
-        }
-    }
-
-    fn harness_exited(&mut self, id: SessionId, exit: Exit, at: Timestamp, unread: usize) {
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
-        };
-        session.unread = unread;
-        if let Phase::Running { num, harness, pid } = session.phase {
-            session.phase = Phase::Exited {
-                num,
-                harness,
-                pid,
-                exit,
-                at,
-            };
-        }
-        self.sessions.insert(id, session);
-    }
-
-    fn harness_drained(&mut self, id: SessionId, cost: SessionCost) {
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
-        };
-        let status = match &session.phase {
-            Phase::Exited { exit, .. } => session.closing_status(*exit),
-            _ => SessionStatus::Failed,
-        };
-        match session.phase {
-            Phase::Exited {
-                num,
-                harness,
-                pid,
-                exit,
-                at,
-            } => {
-                say!(SessionEnded, session: id, pid: Some(pid), status, exit: Some(exit), code: None, reason: None);
-                let closing = closing_fact(num, status, exit, at, cost);
-                let is_swept = session.is_swept;
-                session.phase = self.finish(id, harness, pid, status, closing, is_swept);
+            Report::Started { pid } => self.started(pid, now, effects),
+            Report::SpawnFailed { reason } => self.not_started(reason, now, effects),
+            Report::InputClosed => {
+                self.stdin = Stdin::Closed;
+                let message =
+                    "the harness has closed its stdin; input that waited for it was not delivered";
+                let error = error_event("send_input_failed", message, now);
+                effects.extend(self.record(vec![error]));
             }
-            _ => session.phase = Phase::Ended(status),
+            Report::Exited { exit, at, unread } => {
+                self.phase = Phase::Exited;
+                self.exit = Some(HarnessExit { exit, at, unread });
+            }
+            Report::Drained { cost } => self.drained(cost, effects),
+            Report::Lost { reason } => self.lost(reason, now, effects),
+            Report::Swept => self.swept(effects),
         }
-        self.sessions.insert(id, session);
+    }
+
+    fn not_created(&mut self, error: &ApiError, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Gone;
+        let launches = self.launch.take().into_iter().chain(self.repeats.drain(..));
+        effects.extend(launches.map(|reply| Effect::AnswerLaunch(reply, Err(error.clone()))));
+        let id = self.id.to_string();
+        self.answer_kills(Err(ApiError::SessionNotFound { id }), effects);
+    }
+
+    /// It never had a process. Its launcher is told once that is on disk.
+    fn not_started(&mut self, reason: String, now: Now, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Ended;
+        // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
+        effects.push(Effect::Log(Line::NotStarted(self.launch_failed(&reason))));
+        let error = error_event("launch_failed", &reason, now);
+        let closing = self.closing(SessionCost::default(), error);
+        effects.extend(closing.map(Effect::Close));
+        self.failure = Some(reason);
+    }
+
+    fn launch_failed(&self, reason: &str) -> ApiError {
+        ApiError::LaunchFailed {
+            id: self.id,
+            reason: reason.into(),
+        }
+    }
+
+    fn started(&mut self, pid: i32, now: Now, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Running;
+        self.pid = Some(pid);
+        self.timeout_at = self.timeout.map(|timeout| now.instant + timeout);
+        // The writer answers it, with the record.
+        self.launch = None;
+        effects.push(Effect::Log(Line::Started(pid)));
+        self.answer_repeats(effects);
+        if self.ending.is_some() {
+            effects.push(Effect::Terminate(pid));
+        }
+    }
+
+    fn kill(&mut self, reply: Reply<Acceptance>, now: Now, effects: &mut Vec<Effect>) {
+        // A repeat while it dies is no failure, however near the end is.
+        if self.phase == Phase::Ended && self.ending.is_none() {
+            return effects.push(Effect::AnswerKill(reply, Err(self.not_live())));
+        }
+        self.kills.push(reply);
+        self.end(EndCause::Kill, now, effects);
+    }
+
+    /// Its end is asked for, once: a repeat changes and records nothing.
+    fn end(&mut self, cause: EndCause, now: Now, effects: &mut Vec<Effect>) {
+        if self.ending.is_some() || self.phase.is_drained() {
+            return;
+        }
+        self.is_swept = true;
+        if self.phase == Phase::Exited {
+            // It has ended by itself; what it has left behind is ended, too.
+            return effects.extend(self.pid.map(Effect::Kill));
+        }
+        let kill_at = Some(now.instant + self.grace);
+        self.ending = Some(Ending { cause, kill_at });
+        // Without a pid, it is signalled when it is reported as started: its thread may be at it already.
+        effects.extend(self.pid.map(Effect::Terminate));
+    }
+
+    fn terminated(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if let (Some(Ending { cause, .. }), Some(pid)) = (self.ending, self.pid) {
+            let line = Line::Signalled(pid, KillCause::Asked(cause));
+            effects.push(Effect::Log(line));
+        }
+        let asked = Payload::Kill {
+            status: SessionStatus::Killed,
+            signal: libc::SIGTERM,
+        };
+        effects.extend(self.record(vec![NewEvent::at(now.at, asked)]));
+    }
+
+    /// The kernel refuses the signal: it lives on as if nobody had asked.
+    fn not_terminated(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        self.ending = None;
+        self.is_swept = false;
+        effects.push(Effect::Log(Line::KillFailed(reason.clone())));
+        let id = self.id;
+        self.answer_kills(Err(ApiError::KillFailed { id, reason }), effects);
+    }
+
+    /// SIGKILL, if its end has been asked for. What is not reported as started yet gets it right after SIGTERM.
+    fn end_grace(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
+        ending.kill_at = Some(now.instant);
+        if let (Phase::Running | Phase::Exited, Some(pid)) = (self.phase, self.pid) {
+            ending.kill_at = None;
+            let line = Line::Signalled(pid, KillCause::GraceOver);
+            effects.extend([Effect::Log(line), Effect::Kill(pid)]);
+        }
+    }
+
+    fn drained(&mut self, cost: SessionCost, effects: &mut Vec<Effect>) {
+        // There is one in this phase.
+        let Some(HarnessExit { exit, at, .. }) = self.exit else {
+            return;
+        };
+        let status = self.status();
+        effects.push(Effect::Log(Line::Ended(status, exit)));
+        let (exit_code, signal) = self.exit_code_and_signal();
+        let event = Payload::Exit {
+            status,
+            exit_code,
+            signal,
+            cost,
+        };
+        let closing = self.closing(cost, NewEvent::at(at, event));
+        self.finish(closing, effects);
     }
 
     /// The thread that read the harness has failed: nobody can follow the process any more, so it is ended.
-    fn harness_lost(&mut self, id: SessionId, reason: &str) {
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
-        };
-        say!(HarnessLost, session: id, reason: &reason);
-        let status = SessionStatus::Failed;
-        session.phase = match session.phase {
-            Phase::Running { num, harness, pid }
-            | Phase::Exited {
-                num, harness, pid, ..
-            } => {
-                let error = Payload::Error {
-                    code: "internal_error",
-                    message: reason,
-                };
-                let closing = Fact::Ended {
-                    num,
-                    status,
-                    exit_code: None,
-                    signal: None,
-                    cost: SessionCost::default(),
-                    events: vec![NewEvent::now(error)],
-                };
-                self.finish(id, harness, pid, status, closing, true)
+    fn lost(&mut self, reason: String, now: Now, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Log(Line::HarnessLost(reason.clone())));
+        match self.phase {
+            Phase::Creating => self.failure = Some(reason),
+            Phase::Starting => self.not_started(reason, now, effects),
+            Phase::Running | Phase::Exited => {
+                self.phase = Phase::Exited;
+                self.exit = None;
+                self.is_swept = true;
+                let error = error_event("internal_error", &reason, now);
+                let closing = self.closing(SessionCost::default(), error);
+                self.finish(closing, effects);
             }
-            _ => Phase::Ended(status),
-        };
-        self.sessions.insert(id, session);
+            Phase::Sweeping | Phase::Ended | Phase::Gone => self.swept(effects),
+        }
     }
 
-    /// The end of a session whose output is read: at once, or after what it has left behind is ended, for which its
-    /// thread has to look.
-    fn finish(
-        &self,
-        id: SessionId,
-        harness: Harness,
-        pid: i32,
-        status: SessionStatus,
-        closing: Fact,
-        is_swept: bool,
-    ) -> Phase {
-        if is_swept {
+    /// Its output is read. It ends at once, or after what it has left behind is ended, for which its thread has to look.
+    fn finish(&mut self, closing: Option<Fact>, effects: &mut Vec<Effect>) {
+        self.closing = closing;
+        let sweep = self.is_swept;
+        if sweep {
+            self.phase = Phase::Sweeping;
             // Those of the group who have outlived both SIGTERM and the harness have nobody to end for.
-            let _ = sys::kill_group(pid, libc::SIGKILL);
-            harness.sweep();
-            return Phase::Sweeping {
-                harness,
-                status,
-                closing,
-            };
+            effects.extend(self.pid.map(Effect::Kill));
         }
-        harness.reap();
-        self.close(id, closing);
-        Phase::Ended(status)
+        effects.push(Effect::Reap { sweep });
+        if !sweep {
+            self.swept(effects);
+        }
     }
 
-    fn harness_swept(&mut self, id: SessionId) {
-        let Some(mut session) = self.sessions.remove(&id) else {
-            return;
+    fn swept(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Ended;
+        effects.extend(self.closing.take().map(Effect::Close));
+    }
+
+    fn closed(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Gone;
+        if let (Some(reply), Some(reason)) = (self.launch.take(), self.failure.take()) {
+            effects.push(Effect::AnswerLaunch(
+                reply,
+                Err(self.launch_failed(&reason)),
+            ));
+        }
+        self.answer_repeats(effects);
+        self.answer_kills(Ok(Acceptance::Accepted), effects);
+    }
+
+    fn answer_repeats(&mut self, effects: &mut Vec<Effect>) {
+        let (id, repeats) = (self.id, self.repeats.drain(..));
+        effects.extend(repeats.map(|reply| Effect::AnswerLaunch(reply, Ok(Launched::Repeat(id)))));
+    }
+
+    fn answer_kills(&mut self, answer: Result<Acceptance, ApiError>, effects: &mut Vec<Effect>) {
+        let kills = self.kills.drain(..);
+        effects.extend(kills.map(|reply| Effect::AnswerKill(reply, answer.clone())));
+    }
+
+    /// The hold on a harness that takes input now.
+    ///
+    /// # Errors
+    /// Why it takes none.
+    pub(super) fn reader(&self) -> Result<&Harness, ApiError> {
+        let id = self.id;
+        // Whoever launched it may have been told that it runs before the state thread has been.
+        let (Phase::Starting | Phase::Running, Some(harness)) = (self.phase, &self.harness) else {
+            return Err(self.not_live());
         };
-        if let Phase::Sweeping {
-            harness,
-            status,
-            closing,
-        } = session.phase
-        {
-            harness.reap();
-            self.close(id, closing);
-            session.phase = Phase::Ended(status);
-        }
-        self.sessions.insert(id, session);
-    }
-
-    /// Hands the closing facts of a session to the writer.
-    pub(super) fn close(&self, id: SessionId, fact: Fact) {
-        self.queue
-            .fact(fact, Some(self.when_written(move |_| Event::Ended { id })));
-    }
-
-    pub(super) fn ended(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else {
-            return;
-        };
-        for reply in session.kills {
-            let _ = reply.send(Ok(Acceptance::Accepted));
+        match self.stdin {
+            Stdin::Open => Ok(harness),
+            Stdin::None => Err(ApiError::InputNotAccepted { id }),
+            Stdin::Closed => {
+                let reason = "the harness has closed its stdin".into();
+                Err(ApiError::SendInputFailed { id, reason })
+            }
         }
     }
-}
 
-fn closing_fact(
-    num: SessionNum,
-    status: SessionStatus,
-    exit: Exit,
-    at: Timestamp,
-    cost: SessionCost,
-) -> Fact {
-    let (exit_code, signal) = match exit {
-        Exit::Code(code) => (Some(code), None),
-        Exit::Signal(signal) => (None, Some(signal)),
-    };
-    let exit = Payload::Exit {
-        status,
-        exit_code,
-        signal,
-        cost,
-    };
-    Fact::Ended {
-        num,
-        status,
-        exit_code,
-        signal,
-        cost,
-        events: vec![NewEvent::at(at, exit)],
+    /// Hands a client's `data`, for which there is room, to the harness. It is on record first, as `shown`, so that no
+    /// answer of the harness's can stand before it.
+    pub(super) fn input(&self, data: String, mut shown: &str, now: Now) -> Vec<Effect> {
+        let mut events = Vec::new();
+        while !shown.is_empty() {
+            let (part, rest) = shown.split_at(shown.floor_char_boundary(INPUT_EVENT_MAX));
+            events.push(NewEvent::at(now.at, Payload::Input { data: part }));
+            shown = rest;
+        }
+        let input = Effect::Input(data.into_bytes());
+        self.record(events).into_iter().chain([input]).collect()
+    }
+
+    fn record(&self, events: Vec<NewEvent>) -> Option<Effect> {
+        let num = self.num?;
+        Some(Effect::Record(Fact::Events { num, events }))
+    }
+
+    /// Its closing facts, if it has a row.
+    fn closing(&self, cost: SessionCost, event: NewEvent) -> Option<Fact> {
+        let (exit_code, signal) = self.exit_code_and_signal();
+        Some(Fact::Ended {
+            num: self.num?,
+            status: self.status(),
+            exit_code,
+            signal,
+            cost,
+            events: vec![event],
+        })
+    }
+
+    fn exit_code_and_signal(&self) -> (Option<i32>, Option<i32>) {
+        match self.exit.map(|exited| exited.exit) {
+            Some(Exit::Code(code)) => (Some(code), None),
+            Some(Exit::Signal(signal)) => (None, Some(signal)),
+            None => (None, None),
+        }
     }
 }
 
-/// SIGTERM to the process group; a stopped process is woken, so that it can act on it.
-fn terminate(pid: i32) -> std::io::Result<()> {
-    sys::kill_group(pid, libc::SIGTERM)?;
-    let _ = sys::kill_group(pid, libc::SIGCONT);
-    Ok(())
-}
-
-fn kill_event() -> NewEvent {
-    NewEvent::now(Payload::Kill {
-        status: SessionStatus::Killed,
-        signal: libc::SIGTERM,
-    })
-}
-
-/// `data` as consecutive events, cut between characters.
-fn input_events(mut data: &str) -> Vec<NewEvent> {
-    let mut events = Vec::new();
-    while !data.is_empty() {
-        let (part, rest) = data.split_at(data.floor_char_boundary(INPUT_EVENT_MAX));
-        events.push(NewEvent::now(Payload::Input { data: part }));
-        data = rest;
-    }
-    events
+fn error_event(code: &'static str, message: &str, now: Now) -> NewEvent {
+    NewEvent::at(now.at, Payload::Error { code, message })
 }

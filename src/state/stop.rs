@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::life::Input;
 use super::{Reply, State};
 use crate::api::{EndCause, SessionId, StopReport};
 use crate::observe::field::StopCause;
@@ -53,7 +54,8 @@ impl State {
                 return;
             }
             say!(DaemonStopping, sessions: ids.len(), why: Some(StopCause::AskedAgain));
-            ids.into_iter().for_each(|id| self.kill_now(id));
+            ids.into_iter()
+                .for_each(|id| self.happen(id, Input::EndGrace));
             return;
         }
         say!(DaemonStopping, sessions: ids.len(), why: None);
@@ -68,9 +70,7 @@ impl State {
             is_signalled: is_signal,
         });
         for id in ids {
-            if let Err(reason) = self.request_end(id, EndCause::DaemonStop) {
-                say!(KillFailed, session: Some(id), reason: &reason);
-            }
+            self.happen(id, Input::End(EndCause::DaemonStop));
         }
     }
 
@@ -81,7 +81,10 @@ impl State {
         let is_over = self.sessions.is_empty();
         if !is_over
             && !stopping.all_exited
-            && self.sessions.values().all(super::Session::has_exited)
+            && self
+                .sessions
+                .values()
+                .all(|session| session.phase.has_exited())
         {
             stopping.all_exited = true;
             stopping.give_up_at = now + durations::STOP_STORE;
@@ -89,11 +92,8 @@ impl State {
         let unfinished = |(id, session): (&SessionId, &super::Session)| Unfinished {
             id: *id,
             num: session.num,
-            exited: session.has_exited(),
-            unread: match session.is_drained() {
-                true => 0,
-                false => session.unread as u64,
-            },
+            exited: session.phase.has_exited(),
+            unread: session.unread() as u64,
             closed: session.has_ended(),
         };
         (is_over || now >= stopping.give_up_at).then(|| Stopped {

@@ -18,6 +18,10 @@ use crate::api::{EventKind, SessionCost, SessionId, SessionRecord, Timestamp};
 pub struct SessionNum(pub(super) i64);
 
 impl SessionNum {
+    /// The first session's.
+    #[cfg(test)]
+    pub(crate) const FIRST: Self = Self(1);
+
     /// The key of this session's event `seq`.
     pub(super) fn key(self, seq: u64) -> i64 {
         (self.0 << 32) | seq.min(u64::from(u32::MAX)) as i64

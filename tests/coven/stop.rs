@@ -363,3 +363,33 @@ fn a_run_that_the_stop_of_the_daemon_ends_exits_by_its_signal() {
         );
     }
 }
+
+#[test]
+fn sessions_that_are_being_launched_when_the_daemon_stops_are_logged_as_ended_by_the_stop() {
+    let coven = Coven::start();
+    coven.harness("sleeper", "exec sleep 1000");
+    let pid = coven.daemon_pid();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let body = coven.launch_body("sleeper", "x");
+                let launch = || coven.try_post("/api/v1/sessions", &body);
+                while launch().is_some_and(|answer| answer.status == 201) {}
+            });
+        }
+        eventually("some are launched", || coven.sessions().len() > 20);
+        kill(pid, libc::SIGTERM);
+    });
+    wait_until_gone(pid);
+    let log = fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+    let kills: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("session_kill"))
+        .collect();
+    assert!(kills.len() > 20, "{log}");
+    let wrong: Vec<&&str> = kills
+        .iter()
+        .filter(|line| !line.contains("why=stop"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

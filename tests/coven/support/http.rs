@@ -39,23 +39,24 @@ impl Coven {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let headers: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.raw(&[head.as_bytes(), body].concat())
+        self.raw(&request_bytes(method, path, headers, body))
     }
 
     /// As [`Coven::get`], of a daemon that can be gone before it has answered: then `None`.
     pub fn try_get(&self, path: &str) -> Option<Answer> {
+        self.try_raw(&request_bytes("GET", path, &[], b""))
+    }
+
+    /// As [`Coven::post`], to a daemon that can be gone before it has answered: then `None`.
+    pub fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let body = body.to_string();
+        self.try_raw(&request_bytes("POST", path, &[], body.as_bytes()))
+    }
+
+    fn try_raw(&self, request: &[u8]) -> Option<Answer> {
         let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
+        stream.write_all(request).ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         let end = answer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
@@ -81,6 +82,18 @@ impl Coven {
         let _ = stream.read_to_end(&mut answer);
         Answer::parse(&answer)
     }
+}
+
+fn request_bytes(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
 }
 
 impl Answer {

@@ -1,0 +1,461 @@
+//! A session's life, without a process, a store or a clock: every phase, every input, and many orders of them.
+
+use std::time::Instant;
+
+use crossbeam_channel::bounded;
+
+use super::effect::{Effect, Line};
+use super::life::{Input, Now, Phase};
+use super::session::{Session, Stdin};
+use crate::api::{ApiError, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
+use crate::harness::Report;
+use crate::observe::field::KillCause;
+use crate::random::{Random, rounds};
+use crate::settings::durations;
+use crate::store::{Fact, NewEvent, SessionNum};
+use crate::sys::Exit;
+
+const PID: i32 = 4711;
+
+fn now() -> Now {
+    Now::read()
+}
+
+fn created() -> Session {
+    Session {
+        id: SessionId::random(),
+        phase: Phase::Creating,
+        num: None,
+        pid: None,
+        harness: None,
+        harness_id: "hello".into(),
+        stdin: Stdin::Open,
+        has_conversation: false,
+        timeout: Some(durations::CHORE),
+        timeout_at: None,
+        // Longer than a test takes, and shorter than the time limit.
+        grace: durations::STOP_STORE,
+        ending: None,
+        is_swept: false,
+        exit: None,
+        failure: None,
+        closing: None,
+        launch: Some(bounded(1).0),
+        repeats: vec![bounded(1).0],
+        kills: Vec::new(),
+    }
+}
+
+fn started() -> Input {
+    Input::Report(Report::Started { pid: PID })
+}
+
+fn exited(exit: Exit) -> Input {
+    let (at, unread) = (Timestamp::now(), 3);
+    Input::Report(Report::Exited { exit, at, unread })
+}
+
+fn drained() -> Input {
+    let cost = SessionCost::default();
+    Input::Report(Report::Drained { cost })
+}
+
+fn lost() -> Input {
+    let reason = "a bug".into();
+    Input::Report(Report::Lost { reason })
+}
+
+fn killed() -> Input {
+    Input::Kill(bounded(1).0)
+}
+
+fn refused() -> Input {
+    Input::Terminated(Err("Operation not permitted".into()))
+}
+
+/// Each input once; the number of an input says which.
+const INPUTS: [fn() -> Input; 17] = [
+    || Input::Created(SessionNum::FIRST),
+    || Input::NotCreated(ApiError::ShuttingDown),
+    started,
+    || {
+        Input::Report(Report::SpawnFailed {
+            reason: "no such file".into(),
+        })
+    },
+    || Input::Report(Report::InputClosed),
+    || exited(Exit::Code(0)),
+    || exited(Exit::Signal(15)),
+    drained,
+    lost,
+    || Input::Report(Report::Swept),
+    killed,
+    || Input::End(EndCause::DaemonStop),
+    || Input::Terminated(Ok(())),
+    refused,
+    || Input::Deadline,
+    || Input::EndGrace,
+    || Input::Closed,
+];
+
+/// A session that has come to `phase` by itself; of its own, one is swept only if its thread was lost.
+fn at(phase: Phase) -> Session {
+    let mut session = created();
+    let to_sweeping = [lost()];
+    let to_ended = [exited(Exit::Code(0)), drained()];
+    let inputs = [Input::Created(SessionNum::FIRST), started()].into_iter();
+    let inputs: Vec<Input> = match phase {
+        Phase::Sweeping => inputs.chain(to_sweeping).collect(),
+        _ => inputs.chain(to_ended).collect(),
+    };
+    for input in inputs {
+        if session.phase == phase {
+            break;
+        }
+        session.step(input, now());
+    }
+    assert_eq!(session.phase, phase);
+    session
+}
+
+/// Lets `input` happen; checks what holds for every step.
+fn step(session: &mut Session, input: Input) -> Vec<Effect> {
+    let (before, name) = (session.phase, input.name());
+    let fits = !before.after(&input).is_empty();
+    let is_launched = matches!(input, Input::Report(Report::Started { .. })) && fits;
+    let replies = waiting(session) + usize::from(matches!(input, Input::Kill(_)))
+        // The writer answers the launch itself, once it is on record that the harness runs.
+        - usize::from(is_launched && session.launch.is_some());
+    let effects = session.step(input, now());
+    let answered = count(&effects, |effect| {
+        matches!(effect, Effect::AnswerLaunch(..) | Effect::AnswerKill(..))
+    });
+    assert_eq!(
+        waiting(session) + answered,
+        replies,
+        "{name} in {before:?} has dropped a reply"
+    );
+    if !fits {
+        assert_eq!(session.phase, before, "{name}");
+        assert!(
+            matches!(effects[..], [Effect::Log(Line::Unexpected(input))] if input == name),
+            "{name} in {before:?}: {effects:?}"
+        );
+    }
+    if before.is_drained() || session.phase == Phase::Gone {
+        let signals = count(&effects, is_signal);
+        assert_eq!(
+            signals, 0,
+            "{name} in {before:?} signals what may be reaped"
+        );
+    }
+    if session.phase == Phase::Gone {
+        assert_eq!(waiting(session), 0, "{name} in {before:?}");
+    }
+    effects
+}
+
+fn count(effects: &[Effect], is_wanted: impl Fn(&Effect) -> bool) -> usize {
+    effects.iter().filter(|effect| is_wanted(effect)).count()
+}
+
+fn waiting(session: &Session) -> usize {
+    session.launch.iter().len() + session.repeats.len() + session.kills.len()
+}
+
+fn is_signal(effect: &Effect) -> bool {
+    matches!(effect, Effect::Terminate(_) | Effect::Kill(_))
+}
+
+/// What is done, in order, without answers and details.
+fn outline(effects: &[Effect]) -> Vec<&'static str> {
+    let name = |effect: &Effect| match effect {
+        Effect::Terminate(PID) => "SIGTERM",
+        Effect::Kill(PID) => "SIGKILL",
+        Effect::Terminate(_) | Effect::Kill(_) => "a signal to somebody else",
+        Effect::Input(_) => "input",
+        Effect::Reap { sweep: true } => "sweep and reap",
+        Effect::Reap { sweep: false } => "reap",
+        Effect::Record(_) => "record",
+        Effect::Close(_) => "close",
+        Effect::AnswerLaunch(_, Ok(_)) => "launched",
+        Effect::AnswerLaunch(_, Err(_)) => "launch failed",
+        Effect::AnswerKill(_, Ok(_)) => "killed",
+        Effect::AnswerKill(_, Err(_)) => "kill failed",
+        Effect::Log(Line::Unexpected(_)) => "unexpected",
+        Effect::Log(_) => "log",
+    };
+    effects.iter().map(name).collect()
+}
+
+/// The cause that SIGTERM is logged with.
+fn cause(effects: &[Effect]) -> Option<EndCause> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Log(Line::Signalled(PID, KillCause::Asked(cause))) => Some(*cause),
+        _ => None,
+    })
+}
+
+/// The status with which a session is closed.
+fn closing_status(effects: &[Effect]) -> Option<SessionStatus> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Close(Fact::Ended { status, .. }) => Some(*status),
+        _ => None,
+    })
+}
+
+#[test]
+fn every_input_in_every_phase_keeps_or_answers_every_reply() {
+    for &phase in &Phase::ALL[..Phase::Gone as usize] {
+        for input in INPUTS {
+            let mut session = at(phase);
+            step(&mut session, input());
+            // The same with an end that has been asked for.
+            let mut session = at(phase);
+            step(&mut session, killed());
+            step(&mut session, input());
+        }
+    }
+}
+
+#[test]
+fn in_any_order_of_inputs_a_session_is_closed_and_reaped_once_at_most() {
+    let mut random = Random::new(11);
+    let mut lives = 0;
+    for _ in 0..rounds(1000) {
+        let mut session = created();
+        let (mut closed, mut reaped) = (0, 0);
+        for _ in 0..40 {
+            let input = random.pick(&INPUTS)();
+            if session.phase.after(&input).is_empty() && !random.one_in(4) {
+                continue;
+            }
+            let effects = step(&mut session, input);
+            closed += count(&effects, |effect| matches!(effect, Effect::Close(_)));
+            reaped += count(&effects, |effect| matches!(effect, Effect::Reap { .. }));
+            assert!(count(&effects, is_signal) == 0 || session.pid == Some(PID));
+            if session.phase == Phase::Gone {
+                break;
+            }
+        }
+        assert!(closed <= 1 && reaped <= 1, "{closed} {reaped}");
+        assert_eq!(closed == 1, session.has_ended() && session.num.is_some());
+        lives += closed * reaped;
+    }
+    assert!(lives > 0, "no session has lived from its launch to its end");
+}
+
+#[test]
+fn an_exit_before_the_start_is_logged_and_the_launch_still_waits() {
+    let mut session = at(Phase::Starting);
+    assert_eq!(
+        outline(&step(&mut session, exited(Exit::Code(0)))),
+        ["unexpected"]
+    );
+    assert!(session.launch.is_some());
+    assert_eq!(outline(&step(&mut session, started())), ["log", "launched"]);
+}
+
+#[test]
+fn the_end_of_the_output_without_an_exit_is_logged_and_the_kill_still_waits() {
+    let mut session = at(Phase::Running);
+    step(&mut session, killed());
+    assert_eq!(outline(&step(&mut session, drained())), ["unexpected"]);
+    assert_eq!(session.kills.len(), 1);
+    step(&mut session, exited(Exit::Signal(15)));
+    let effects = step(&mut session, drained());
+    assert_eq!(outline(&effects), ["log", "SIGKILL", "sweep and reap"]);
+    let effects = step(&mut session, Input::Report(Report::Swept));
+    assert_eq!(closing_status(&effects), Some(SessionStatus::Killed));
+    assert_eq!(outline(&step(&mut session, Input::Closed)), ["killed"]);
+    assert_eq!(session.phase, Phase::Gone);
+}
+
+#[test]
+fn a_kill_is_signalled_at_once_or_when_the_harness_runs() {
+    for (phase, at_once, then) in [
+        (Phase::Creating, &[][..], "SIGTERM"),
+        (Phase::Starting, &[], "SIGTERM"),
+        (Phase::Running, &["SIGTERM"], ""),
+        (Phase::Exited, &["SIGKILL"], ""),
+        (Phase::Sweeping, &[], ""),
+        (Phase::Ended, &["kill failed"], ""),
+    ] {
+        let mut session = at(phase);
+        assert_eq!(outline(&step(&mut session, killed())), at_once, "{phase:?}");
+        if !then.is_empty() {
+            session.step(Input::Created(SessionNum::FIRST), now());
+            assert!(outline(&step(&mut session, started())).contains(&then));
+        }
+    }
+}
+
+#[test]
+fn a_kill_after_the_exit_does_not_change_what_the_session_ended_as() {
+    let mut session = at(Phase::Exited);
+    step(&mut session, killed());
+    let effects = step(&mut session, drained());
+    assert_eq!(outline(&effects), ["log", "SIGKILL", "sweep and reap"]);
+    let effects = step(&mut session, Input::Report(Report::Swept));
+    assert_eq!(closing_status(&effects), Some(SessionStatus::Completed));
+    assert_eq!(outline(&step(&mut session, Input::Closed)), ["killed"]);
+}
+
+#[test]
+fn the_cause_that_is_asked_first_is_the_one_on_record() {
+    let asked: [(fn() -> Input, EndCause); 2] = [
+        (|| Input::End(EndCause::DaemonStop), EndCause::DaemonStop),
+        (killed, EndCause::Kill),
+    ];
+    for (first, expected) in asked {
+        for phase in [Phase::Creating, Phase::Starting, Phase::Running] {
+            let mut session = at(phase);
+            step(&mut session, first());
+            for (later, _) in asked {
+                step(&mut session, later());
+            }
+            session.step(Input::Created(SessionNum::FIRST), now());
+            session.step(started(), now());
+            let effects = step(&mut session, Input::Terminated(Ok(())));
+            assert_eq!(cause(&effects), Some(expected), "{phase:?}");
+        }
+    }
+}
+
+#[test]
+fn a_time_limit_ends_a_session_once_and_not_one_that_is_being_ended() {
+    let mut session = at(Phase::Running);
+    assert!(session.deadline() > Some(Instant::now() + durations::STOP_STORE));
+    assert_eq!(outline(&step(&mut session, Input::Deadline)), ["SIGTERM"]);
+    let effects = step(&mut session, Input::Terminated(Ok(())));
+    assert_eq!(cause(&effects), Some(EndCause::Timeout));
+
+    let mut session = at(Phase::Running);
+    step(&mut session, Input::End(EndCause::DaemonStop));
+    assert!(session.deadline() <= Some(Instant::now() + durations::STOP_STORE));
+    // The only deadline is now that of the grace period.
+    assert_eq!(
+        outline(&step(&mut session, Input::Deadline)),
+        ["log", "SIGKILL"]
+    );
+    assert_eq!(session.deadline(), None);
+    assert_eq!(session.ending.unwrap().cause, EndCause::DaemonStop);
+}
+
+#[test]
+fn the_grace_period_begins_when_the_end_is_asked_for() {
+    let mut session = at(Phase::Starting);
+    step(&mut session, Input::End(EndCause::DaemonStop));
+    let kill_at = session.ending.unwrap().kill_at;
+    step(&mut session, started());
+    step(&mut session, Input::Terminated(Ok(())));
+    assert_eq!(session.deadline(), kill_at);
+}
+
+#[test]
+fn a_second_stop_signal_ends_the_grace_period_in_every_phase() {
+    for (phase, expected) in [
+        (Phase::Running, &["log", "SIGKILL"][..]),
+        // It had ended by itself, and got SIGKILL with the first signal.
+        (Phase::Exited, &[]),
+        (Phase::Sweeping, &[]),
+        (Phase::Ended, &[]),
+    ] {
+        let mut session = at(phase);
+        step(&mut session, Input::End(EndCause::DaemonStop));
+        assert_eq!(
+            outline(&step(&mut session, Input::EndGrace)),
+            expected,
+            "{phase:?}"
+        );
+    }
+    for phase in [Phase::Creating, Phase::Starting] {
+        let mut session = at(phase);
+        step(&mut session, Input::End(EndCause::DaemonStop));
+        assert!(step(&mut session, Input::EndGrace).is_empty());
+        session.step(Input::Created(SessionNum::FIRST), now());
+        let effects = step(&mut session, started());
+        assert_eq!(outline(&effects), ["log", "launched", "SIGTERM"]);
+        assert!(session.deadline().unwrap() <= Instant::now(), "{phase:?}");
+        assert_eq!(
+            outline(&step(&mut session, Input::Deadline)),
+            ["log", "SIGKILL"]
+        );
+    }
+}
+
+#[test]
+fn a_session_whose_thread_is_lost_is_ended_and_closed_as_failed() {
+    for (phase, expected) in [
+        (Phase::Creating, &["log"][..]),
+        (Phase::Starting, &["log", "log", "close"]),
+        (Phase::Running, &["log", "SIGKILL", "sweep and reap"]),
+        (Phase::Exited, &["log", "SIGKILL", "sweep and reap"]),
+        (Phase::Sweeping, &["log", "close"]),
+        (Phase::Ended, &["unexpected"]),
+    ] {
+        let mut session = at(phase);
+        let mut effects = step(&mut session, lost());
+        assert_eq!(outline(&effects), expected, "{phase:?}");
+        match phase {
+            Phase::Creating => effects = step(&mut session, Input::Created(SessionNum::FIRST)),
+            Phase::Running | Phase::Exited => {
+                effects = step(&mut session, Input::Report(Report::Swept));
+            }
+            _ => {}
+        }
+        if phase != Phase::Ended {
+            assert_eq!(
+                closing_status(&effects),
+                Some(SessionStatus::Failed),
+                "{phase:?}"
+            );
+        }
+        let answers = outline(&step(&mut session, Input::Closed));
+        let never_ran = matches!(phase, Phase::Creating | Phase::Starting);
+        assert_eq!(answers.contains(&"launch failed"), never_ran, "{phase:?}");
+    }
+}
+
+#[test]
+fn a_harness_that_cannot_be_signalled_lives_on_and_whoever_asked_is_told() {
+    let mut session = at(Phase::Running);
+    step(&mut session, killed());
+    assert_eq!(
+        outline(&step(&mut session, refused())),
+        ["log", "kill failed"]
+    );
+    step(&mut session, exited(Exit::Code(0)));
+    let effects = step(&mut session, drained());
+    assert_eq!(outline(&effects), ["log", "reap", "close"]);
+    assert_eq!(closing_status(&effects), Some(SessionStatus::Completed));
+}
+
+#[test]
+fn a_row_that_cannot_be_written_answers_everybody_who_waits() {
+    let mut session = at(Phase::Creating);
+    step(&mut session, killed());
+    let effects = step(&mut session, Input::NotCreated(ApiError::ShuttingDown));
+    assert_eq!(
+        outline(&effects),
+        ["launch failed", "launch failed", "kill failed"]
+    );
+    assert_eq!(session.phase, Phase::Gone);
+}
+
+#[test]
+fn input_is_on_record_before_the_harness_gets_it_cut_between_characters() {
+    let data = "é".repeat(40_000);
+    let effects = at(Phase::Running).input(data.clone(), &data, now());
+    let [
+        Effect::Record(Fact::Events { events, .. }),
+        Effect::Input(bytes),
+    ] = &effects[..]
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(bytes, data.as_bytes());
+    let parts = [&data[..65_536], &data[65_536..]];
+    let expected = parts.map(|data| NewEvent::now(Payload::Input { data }).payload_json);
+    assert!(events.iter().map(|event| &event.payload_json).eq(&expected));
+}
