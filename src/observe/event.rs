@@ -33,7 +33,7 @@ macro_rules! events {
     ($($(#[doc = $answers:literal])+ $variant:ident $name:literal $level:ident $(or $worse:ident if ($is_worse:expr))?
         $(code $code:literal)? { $($field:ident: $type:ty),* $(,)? })*) => {
         /// An event of the log, with the values of its fields. `'a` is what it borrows until it is written.
-        pub enum LogEvent<'a> {
+        pub(crate) enum LogEvent<'a> {
             $($(#[doc = $answers])+ #[allow(missing_docs)] $variant { $($field: $type),* },)*
         }
 
@@ -223,7 +223,7 @@ impl Declared {
 }
 
 /// Logs `event` as `module`'s: `COVEN_LOG` filters by module. Called by [`say!`](super::say).
-pub fn log(module: &str, event: &LogEvent<'_>) {
+pub(crate) fn log(module: &str, event: &LogEvent<'_>) {
     let level = event.level();
     if level <= log::max_level() {
         let mut record = Record::builder();

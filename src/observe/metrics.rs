@@ -29,10 +29,10 @@ const ROUTES_MAX: usize = 64;
 const CODES_MAX: usize = 32;
 
 /// Harnesses that have been started.
-pub static LAUNCHES: Counter = Counter::new();
+pub(crate) static LAUNCHES: Counter = Counter::new();
 
 /// Launches that were refused, or have failed, by error code.
-pub static LAUNCH_FAILURES: Labelled<Counter, CODES_MAX> =
+pub(crate) static LAUNCH_FAILURES: Labelled<Counter, CODES_MAX> =
     Labelled::new([const { (OnceLock::new(), Counter::new()) }; CODES_MAX]);
 
 /// Requests that have been answered, by route: the route's pattern.
@@ -40,15 +40,15 @@ static REQUESTS: Labelled<Requests, ROUTES_MAX> =
     Labelled::new([const { (OnceLock::new(), Requests::new()) }; ROUTES_MAX]);
 
 /// Events that are on disk, by [`EventKind`].
-pub static EVENTS_WRITTEN: [Counter; EventKind::ALL.len()] =
+pub(crate) static EVENTS_WRITTEN: [Counter; EventKind::ALL.len()] =
     [const { Counter::new() }; EventKind::ALL.len()];
 
 /// Bytes that harnesses have written, by [`Stream`].
-pub static OUTPUT_BYTES: [Counter; Stream::ALL.len()] =
+pub(crate) static OUTPUT_BYTES: [Counter; Stream::ALL.len()] =
     [const { Counter::new() }; Stream::ALL.len()];
 
 /// How long the transactions took that are on disk.
-pub static COMMITS: Durations = Durations::new();
+pub(crate) static COMMITS: Durations = Durations::new();
 
 /// A family of the page, and where its figures come from.
 pub struct Metric {

@@ -15,7 +15,8 @@ mod record;
 mod rotate;
 mod visible;
 
-pub use event::{Declared, LogEvent, log as log_event};
+pub use event::Declared;
+pub(crate) use event::{LogEvent, log as log_event};
 pub use failures::FailedCommand;
 pub use files::LogFiles;
 pub use record::LogRecord;
