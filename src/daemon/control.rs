@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +19,7 @@ use crate::api::Health;
 use crate::harness::SESSION_VARIABLE;
 use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
-use crate::sys::{self, Interest, Peer};
+use crate::sys::{self, Peer, Within};
 
 /// What is to be seen of a daemon.
 #[derive(Debug)]
@@ -366,23 +366,21 @@ fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
 }
 
 fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
-    let deadline = Instant::now() + durations::START;
-    let mut pipe = File::from(pipe);
+    let pipe = File::from(pipe);
+    sys::set_nonblocking(&pipe)?;
     let mut line = Vec::new();
-    let mut chunk = [0; 4096];
-    while !line.contains(&b'\n') {
-        if !sys::poll(&mut [Interest::readable(&pipe)], Some(deadline))? {
+    let mut report = BufReader::new(Within::new(&pipe, Instant::now() + durations::START));
+    match report.read_until(b'\n', &mut line) {
+        Ok(_) if line.ends_with(b"\n") => serde_json::from_slice(&line).map_err(io::Error::other),
+        Ok(_) => Err(io::Error::other("the daemon ended before it served")),
+        Err(err) if err.kind() == io::ErrorKind::TimedOut => {
             let seconds = durations::START.as_secs();
-            return Err(io::Error::other(format!(
+            Err(io::Error::other(format!(
                 "the daemon has not begun to serve within {seconds} s"
-            )));
+            )))
         }
-        match pipe.read(&mut chunk)? {
-            0 => return Err(io::Error::other("the daemon ended before it served")),
-            n => line.extend_from_slice(&chunk[..n]),
-        }
+        Err(err) => Err(err),
     }
-    serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
 /// The process that listens on the socket; the one on record where a service manager has handed the socket to it.

@@ -13,10 +13,10 @@ use std::time::Instant;
 use super::Home;
 use crate::api::{Manager, ManagerScope, SupervisorInfo};
 use crate::settings::{self, durations};
-use crate::sys::{self, Interest};
+use crate::sys::{self, Interest, Within};
 
 /// What a tool may say, in bytes.
-const TOOL_OUTPUT_MAX: usize = 1 << 20;
+const TOOL_OUTPUT_MAX: u64 = 1 << 20;
 
 /// The name that our own unit has.
 pub const UNIT: &str = "coven.service";
@@ -417,7 +417,7 @@ fn run_tool(program: &str, args: &[&str], what: Say, deadline: Instant) -> Optio
     // It holds the pipe's other end.
     drop(command);
     let mut child = spawned.ok()?;
-    let text = read_until(&mut File::from(reader), deadline);
+    let text = read_until(&File::from(reader), deadline);
     let has_ended = || {
         let watch = sys::exit_watch(i32::try_from(child.id()).ok()?).ok()?;
         sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).ok()
@@ -430,19 +430,12 @@ fn run_tool(program: &str, args: &[&str], what: Say, deadline: Instant) -> Optio
     Some((succeeded, text?))
 }
 
-fn read_until(pipe: &mut File, deadline: Instant) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    while bytes.len() <= TOOL_OUTPUT_MAX {
-        if !sys::poll(&mut [Interest::readable(pipe)], Some(deadline)).ok()? {
-            return None;
-        }
-        match pipe.read(&mut chunk).ok()? {
-            0 => return String::from_utf8(bytes).ok(),
-            n => bytes.extend_from_slice(&chunk[..n]),
-        }
-    }
-    None
+fn read_until(pipe: &File, deadline: Instant) -> Option<String> {
+    sys::set_nonblocking(pipe).ok()?;
+    let mut text = String::new();
+    let mut bounded = Within::new(pipe, deadline).take(TOOL_OUTPUT_MAX + 1);
+    let length = bounded.read_to_string(&mut text).ok()?;
+    (length as u64 <= TOOL_OUTPUT_MAX).then_some(text)
 }
 
 #[cfg(test)]

@@ -22,10 +22,10 @@ use crate::api::ApiError;
 use crate::api::routes::{Route, UNKNOWN, UNREADABLE};
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;
-use crate::sys::{self, Interest};
+use crate::sys::Within;
 
 /// The most bytes that are read and dropped while a connection lingers (see [`durations::LINGER`]).
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
+const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Serves `stream` to its end.
 pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight) {
@@ -162,23 +162,8 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
 /// Reads and forgets what the client still sends, within bounds.
 pub(super) fn linger(stream: &UnixStream) {
     let _ = stream.shutdown(Shutdown::Write);
-    let deadline = Instant::now() + durations::LINGER;
-    let mut sink = [0; 16 * 1024];
-    let mut total = 0;
-    while total < LINGER_BYTES {
-        match (&mut &*stream).read(&mut sink) {
-            Ok(0) => return,
-            Ok(n) => total += n,
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                match sys::poll(&mut [Interest::readable(stream)], Some(deadline)) {
-                    Ok(true) => {}
-                    Ok(false) | Err(_) => return,
-                }
-            }
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
-    }
+    let incoming = Within::new(stream, Instant::now() + durations::LINGER);
+    let _ = io::copy(&mut incoming.take(LINGER_BYTES), &mut io::sink());
 }
 
 /// What a request is called in its answer and in the log: unique among all that this daemon ever answers.

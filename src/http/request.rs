@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::api::ApiError;
 use crate::settings::durations;
-use crate::sys::{self, Interest};
+use crate::sys::Within;
 
 /// The longest request head, in bytes.
 pub(super) const HEAD_MAX: usize = 16 * 1024;
@@ -79,23 +79,21 @@ struct Head {
 
 /// The reading side of a connection, with what has come beyond the current request.
 pub(super) struct Incoming<'a> {
-    stream: &'a UnixStream,
+    stream: Within<'a, UnixStream>,
     buffer: Vec<u8>,
     /// How much of `buffer` has been used up.
     used: usize,
     has_asked: bool,
-    deadline: Instant,
 }
 
 impl<'a> Incoming<'a> {
     /// `stream` is non-blocking.
     pub(super) fn new(stream: &'a UnixStream) -> Self {
         Self {
-            stream,
+            stream: Within::new(stream, Instant::now()),
             buffer: Vec::new(),
             used: 0,
             has_asked: false,
-            deadline: Instant::now(),
         }
     }
 
@@ -123,11 +121,11 @@ impl<'a> Incoming<'a> {
             } else {
                 durations::REQUEST_DELIVERY
             };
-            self.deadline = Instant::now() + patience;
+            self.stream.deadline = Instant::now() + patience;
             self.fill()?;
         }
         self.has_asked = true;
-        self.deadline = Instant::now() + durations::REQUEST_DELIVERY;
+        self.stream.deadline = Instant::now() + durations::REQUEST_DELIVERY;
         self.delivered(answer_continue).map_err(|err| match err {
             // It has shut down its writing side in the middle, and may still read.
             Unreadable::Ended => {
@@ -239,26 +237,12 @@ impl<'a> Incoming<'a> {
         self.buffer.drain(..self.used);
         self.used = 0;
         let mut chunk = [0; 16 * 1024];
-        let n = self.receive(&mut chunk)?;
+        let n = self.stream.read(&mut chunk)?;
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.buffer.extend_from_slice(&chunk[..n]);
         Ok(())
-    }
-
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match (&mut &*self.stream).read(into) {
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    if !sys::poll(&mut [Interest::readable(self.stream)], Some(self.deadline))? {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                }
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use crate::api::ApiError;
 use crate::settings::durations;
-use crate::sys::{self, Interest};
+use crate::sys::Within;
 
 /// What every answer is but the metrics.
 const JSON: &str = "application/json";
@@ -139,42 +139,23 @@ pub(super) fn send(
     options: &HeadOptions<'_>,
     with_body: bool,
 ) -> io::Result<()> {
-    let deadline = Instant::now() + durations::RESPONSE_DELIVERY;
+    let mut client = Within::new(stream, Instant::now() + durations::RESPONSE_DELIVERY);
     let mut bytes = head(answer, options);
     if !with_body {
-        return write_all(stream, &bytes, deadline);
+        return client.write_all(&bytes);
     }
     if answer.body.len() <= ONE_WRITE_MAX {
         bytes.extend_from_slice(&answer.body);
-        return write_all(stream, &bytes, deadline);
+        return client.write_all(&bytes);
     }
-    write_all(stream, &bytes, deadline)?;
-    write_all(stream, &answer.body, deadline)
+    client.write_all(&bytes)?;
+    client.write_all(&answer.body)
 }
 
 /// The interim answer to a client that waits before it sends its body (RFC 9110, 10.1.1).
 pub(super) fn send_continue(stream: &UnixStream) -> io::Result<()> {
-    write_all(
-        stream,
-        b"HTTP/1.1 100 Continue\r\n\r\n",
-        Instant::now() + durations::RESPONSE_DELIVERY,
-    )
-}
-
-fn write_all(stream: &UnixStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match (&mut &*stream).write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                if !sys::poll(&mut [Interest::writable(stream)], Some(deadline))? {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-            }
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(())
+    Within::new(stream, Instant::now() + durations::RESPONSE_DELIVERY)
+        .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod limits;
 mod process;
 mod signal;
 mod spawn;
+mod within;
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -40,6 +41,7 @@ pub use signal::{
     send_signal, set_daemon_dispositions, unblock_all, wait_signal,
 };
 pub use spawn::{Program, Stdio, spawn};
+pub use within::Within;
 
 /// The longest single argument that `execve` takes, in bytes without its terminating NUL.
 ///

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::anonymise::Anonymiser;
 use super::report::Block;
 use crate::settings::durations;
-use crate::sys::{self, Interest, System};
+use crate::sys::{self, System, Within};
 
 /// The longest name of a package that is shown, in bytes.
 const PACKAGE_MAX: usize = 80;
@@ -144,28 +144,19 @@ fn debian_package(path: &Path) -> Option<String> {
     )
     .ok()?;
     drop(child_stdout);
-    let output = read_for(File::from(output), durations::DPKG);
+    let (pipe, mut output) = (File::from(output), Vec::new());
+    let is_read = sys::set_nonblocking(&pipe).and_then(|()| {
+        Within::new(&pipe, Instant::now() + durations::DPKG).read_to_end(&mut output)
+    });
     // Over by itself, or not wanted any more.
     let _ = sys::kill_group(pid, libc::SIGKILL);
     let _ = sys::reap(pid);
+    is_read.ok()?;
     // `coven: /usr/bin/coven`
+    let output = String::from_utf8_lossy(&output);
     let (package, _) = output.split_once(": ")?;
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"+-.:".contains(&b);
     (package.len() <= PACKAGE_MAX && package.bytes().all(is_name)).then(|| package.to_owned())
-}
-
-/// What comes out of `pipe` until its end, or for so long.
-fn read_for(mut pipe: File, patience: Duration) -> String {
-    let deadline = Instant::now() + patience;
-    let mut output = Vec::new();
-    let mut chunk = [0; 4096];
-    while let Ok(true) = sys::poll(&mut [Interest::readable(&pipe)], Some(deadline)) {
-        match pipe.read(&mut chunk) {
-            Ok(0) | Err(_) => break,
-            Ok(n) => output.extend_from_slice(&chunk[..n]),
-        }
-    }
-    String::from_utf8_lossy(&output).into_owned()
 }
 
 #[cfg(test)]

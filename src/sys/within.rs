@@ -1,0 +1,88 @@
+//! Reading and writing until a deadline, for who must not wait for ever for the other end.
+//!
+//! Runs on whichever thread asks, and blocks in poll(2) only.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use super::{Interest, poll};
+
+/// A descriptor that is read and written until a deadline; after that, what would block fails with `TimedOut`.
+pub struct Within<'a, F> {
+    file: &'a F,
+    /// Until when it may block.
+    pub deadline: Instant,
+}
+
+impl<'a, F: AsFd> Within<'a, F> {
+    /// `file` is non-blocking ([`super::set_nonblocking`]).
+    pub fn new(file: &'a F, deadline: Instant) -> Self {
+        Self { file, deadline }
+    }
+
+    /// Does `work` until it does not block; waits for `interest` in between.
+    fn until_done(
+        &self,
+        interest: fn(&'a F) -> Interest<'a>,
+        mut work: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            match work() {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    if !poll(&mut [interest(self.file)], Some(self.deadline))? {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl<'a, F: AsFd> Read for Within<'a, F>
+where
+    &'a F: Read,
+{
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut file = self.file;
+        self.until_done(Interest::readable, || file.read(into))
+    }
+}
+
+impl<'a, F: AsFd> Write for Within<'a, F>
+where
+    &'a F: Write,
+{
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut file = self.file;
+        self.until_done(Interest::writable, || file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_before_the_deadline_is_read_and_then_the_time_is_up() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.write_all(b"line\nrest").unwrap();
+        let mut read = Vec::new();
+        let result = Within::new(&ours, Instant::now()).read_to_end(&mut read);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(read, b"line\nrest");
+
+        // Who writes more than the other end takes fails in time, too.
+        let result = Within::new(&ours, Instant::now()).write_all(&vec![0; 4 << 20]);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}
