@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::PayloadCost;
 use super::escape::write_json_string;
-use super::{SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
+use super::{Code, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
 /// The most bytes that an event's payload has, unless it is an `output`.
 pub const PAYLOAD_MAX: usize = 400_000;
@@ -78,7 +78,7 @@ pub enum Payload<'a> {
         cost: SessionCost,
     },
     /// `error`
-    Error { code: &'a str, message: &'a str },
+    Error { code: Code, message: &'a str },
     /// `output_truncated`
     Truncated(Truncation),
 }

@@ -4,6 +4,7 @@
 //! framing, SQLite or processes.
 
 mod build;
+mod code;
 mod cost;
 mod doctor;
 mod error;
@@ -21,6 +22,7 @@ mod time;
 mod word;
 
 pub use build::{BUILD, Build};
+pub use code::{Code, LOOK_AT_DAEMON};
 pub use cost::SessionCost;
 pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};

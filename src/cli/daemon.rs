@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::output::{Out, visible};
 use super::{CliError, Home, Outcome};
-use crate::api::{DaemonInfo, StopReport};
+use crate::api::{Code, DaemonInfo, StopReport};
 use crate::daemon::control::{self, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::supervisor::Supervisor;
@@ -123,7 +123,7 @@ fn stop(home: &Home) -> Outcome {
 /// A daemon that has stopped, and could not write everything.
 fn unclean(pid: i32, report: &StopReport) -> CliError {
     let message = format!("stopped (pid {pid}), but {}", visible(&report.to_string()));
-    CliError::failed("store_unavailable", message, Some("coven doctor"))
+    CliError::failed(Code::StoreUnavailable, message, Some("coven doctor"))
 }
 
 fn restart(home: &Home) -> Outcome {
@@ -228,7 +228,11 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             ("state", "unsupported".into()),
             (
                 "reason",
-                format!("it speaks {} (unsupported_api_version)", visible(found)),
+                format!(
+                    "it speaks {} ({})",
+                    visible(found),
+                    Code::UnsupportedApiVersion
+                ),
             ),
             ("socket", socket),
             ("next", "coven daemon restart".into()),
@@ -278,7 +282,7 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             "apiVersion": null, "next": WHOSE_HOME,
         }),
         Status::Unsupported { found } => json!({
-            "state": "unsupported", "code": "unsupported_api_version", "apiVersion": found, "pid": null,
+            "state": "unsupported", "code": Code::UnsupportedApiVersion, "apiVersion": found, "pid": null,
             "socket": socket, "uptimeSeconds": null, "next": "coven daemon restart",
         }),
     }
@@ -322,7 +326,7 @@ fn serve_in_background(home: &Home) -> Outcome {
         let ok = StartReport {
             ok: true,
             pid: Some(std::process::id()),
-            code: String::new(),
+            code: None,
             message: String::new(),
             next: String::new(),
         };
@@ -336,7 +340,7 @@ fn serve_in_background(home: &Home) -> Outcome {
                 let _ = report(&StartReport {
                     ok: false,
                     pid: err.running_pid(),
-                    code: err.code().into(),
+                    code: Some(err.code().into()),
                     message: err.to_string(),
                     next: err.next(),
                 });

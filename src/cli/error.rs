@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::api::ErrorDetail;
+use super::output::{visible, visible_text};
+use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
 use crate::daemon::HomeError;
 use crate::daemon::control::ControlError;
 use crate::http::client::ClientError;
@@ -10,18 +11,10 @@ use crate::http::client::ClientError;
 /// Why a verb failed.
 #[derive(Debug)]
 pub(super) enum CliError {
-    /// The command line is wrong: exit 2.
-    Usage {
-        message: String,
-        /// The verb whose help says more; empty for the program's own.
-        verb: String,
-    },
-    /// No daemon runs: exit 3.
-    NotRunning(String),
-    /// Anything else: exit 1.
     Failed {
-        code: String,
+        code: Word<Code>,
         message: String,
+        /// What to try next.
         next: Option<String>,
     },
     /// Who read the output has gone, as `head` does: no failure.
@@ -29,19 +22,17 @@ pub(super) enum CliError {
 }
 
 impl CliError {
-    pub(super) fn usage(message: &str) -> Self {
-        // argh spreads what is missing over lines, and counts the word for help as a verb.
-        let lines = message
-            .lines()
-            .map(str::trim)
-            .filter(|&line| line != "help");
-        Self::Usage {
-            message: lines.collect::<Vec<_>>().join(" "),
-            verb: String::new(),
-        }
+    /// A failure with what its code says to try next.
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::failed(code, message, code.next())
     }
 
-    pub(super) fn failed(code: &str, message: impl Into<String>, next: Option<&str>) -> Self {
+    /// A failure with something else to try next, or nothing.
+    pub(super) fn failed(
+        code: impl Into<Word<Code>>,
+        message: impl Into<String>,
+        next: Option<&str>,
+    ) -> Self {
         Self::Failed {
             code: code.into(),
             message: message.into(),
@@ -49,54 +40,57 @@ impl CliError {
         }
     }
 
-    /// The same, for a command line that began with `verb`.
-    pub(super) fn of_verb(mut self, of: &str) -> Self {
-        if let Self::Usage { verb, .. } = &mut self {
-            *verb = of.to_owned();
+    pub(super) fn usage(message: &str) -> Self {
+        // argh spreads what is missing over lines, and counts the word for help as a verb.
+        let lines = message
+            .lines()
+            .map(str::trim)
+            .filter(|&line| line != "help");
+        Self::new(Code::Usage, lines.collect::<Vec<_>>().join(" "))
+    }
+
+    /// The same, for a command line that began with `verb`, if it is one: its help says more.
+    pub(super) fn of_verb(mut self, verb: &str) -> Self {
+        if let Self::Failed { code, next, .. } = &mut self
+            && *code == Code::Usage
+            && !verb.is_empty()
+        {
+            *next = Some(format!("coven {verb} --help"));
         }
         self
     }
 
     pub(super) fn exit_code(&self) -> u8 {
-        match self {
-            Self::OutputClosed => 0,
-            Self::Failed { .. } => 1,
-            Self::Usage { .. } => 2,
-            Self::NotRunning(_) => 3,
+        match self.code().map(Word::known) {
+            None => 0,
+            Some(Some(Code::Usage)) => 2,
+            Some(Some(Code::DaemonNotRunning)) => 3,
+            Some(_) => 1,
         }
     }
 
     /// The structured code; none where nothing failed.
-    pub(super) fn code(&self) -> Option<&str> {
+    pub(super) fn code(&self) -> Option<&Word<Code>> {
         match self {
             Self::OutputClosed => None,
-            Self::Usage { .. } => Some("usage"),
-            Self::NotRunning(_) => Some("daemon_not_running"),
             Self::Failed { code, .. } => Some(code),
         }
     }
 
     pub(super) fn print(&self) {
-        let Some(code) = self.code() else { return };
-        let help = match self {
-            Self::Usage { verb, .. } if !verb.is_empty() => format!("coven {verb} --help"),
-            _ => "coven --help".into(),
-        };
-        let (message, next) = match self {
-            Self::OutputClosed => return,
-            Self::Usage { message, .. } => (message, Some(help.as_str())),
-            Self::NotRunning(message) => (message, Some("coven daemon start")),
-            Self::Failed { message, next, .. } => (message, next.as_deref()),
+        let Self::Failed {
+            code,
+            message,
+            next,
+        } = self
+        else {
+            return;
         };
         let mut err = io::stderr().lock();
         // A closed stderr leaves nobody to tell.
-        let _ = writeln!(
-            err,
-            "coven: {} ({code})",
-            super::output::visible_text(message)
-        );
+        let _ = writeln!(err, "coven: {} ({code})", visible_text(message));
         if let Some(next) = next {
-            let _ = writeln!(err, "  try: {}", super::output::visible(next));
+            let _ = writeln!(err, "  try: {}", visible(next));
         }
     }
 }
@@ -105,7 +99,7 @@ impl From<io::Error> for CliError {
     fn from(err: io::Error) -> Self {
         match err.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::failed("io_error", err.to_string(), None),
+            _ => Self::new(Code::IoError, err.to_string()),
         }
     }
 }
@@ -118,7 +112,7 @@ impl From<HomeError> for CliError {
 
 impl From<ControlError> for CliError {
     fn from(err: ControlError) -> Self {
-        Self::failed(&err.code, err.message, Some(&err.next))
+        Self::failed(err.code, err.message, Some(&err.next))
     }
 }
 
@@ -126,20 +120,23 @@ impl From<ClientError> for CliError {
     fn from(err: ClientError) -> Self {
         let message = err.to_string();
         match err {
-            ClientError::NotRunning { .. } => Self::NotRunning(format!(
-                "{message}; is it started, and is COVEN_HOME, where the socket is, the right one?"
-            )),
-            ClientError::UnsupportedVersion { .. } => Self::failed(
-                "unsupported_api_version",
+            ClientError::NotRunning { .. } => Self::new(
+                Code::DaemonNotRunning,
+                format!(
+                    "{message}; is it started, and is COVEN_HOME, where the socket is, the right one?"
+                ),
+            ),
+            ClientError::UnsupportedVersion { .. } => Self::new(
+                Code::UnsupportedApiVersion,
                 format!("{message}; are both from compatible releases?"),
-                Some("coven daemon restart, with the coven that is to be used"),
             ),
             ClientError::Api { error, .. } => {
                 let message = message + how_it_ended(&error);
-                Self::failed(&error.code, message, Some(&next_for(&error)))
+                let next = next_for(&error);
+                Self::failed(error.code, message, Some(&next))
             }
             ClientError::Io(_) | ClientError::Protocol(_) => {
-                Self::failed("daemon_unreachable", message, Some("coven daemon status"))
+                Self::new(Code::DaemonUnreachable, message)
             }
         }
     }
@@ -152,58 +149,46 @@ fn detail<'a>(error: &'a ErrorDetail, name: &str) -> Option<&'a str> {
 
 /// What the status of a session that is not live says about its process.
 fn how_it_ended(error: &ErrorDetail) -> &'static str {
-    if error.code != "session_not_live" {
+    if error.code != Code::SessionNotLive {
         return "";
     }
-    match detail(error, "status") {
-        Some("completed" | "idle") => ": its process has exited with code 0",
-        Some("failed") => {
+    match detail(error, "status").and_then(SessionStatus::parse) {
+        Some(SessionStatus::Completed | SessionStatus::Idle) => {
+            ": its process has exited with code 0"
+        }
+        Some(SessionStatus::Failed) => {
             ": its process has exited with another code than 0, crashed, or never started"
         }
-        Some("killed") => ": it was killed, by a client, its time limit or the daemon's stop",
-        Some("orphaned") => ": the daemon that ran it died without it",
-        _ => "",
+        Some(SessionStatus::Killed) => {
+            ": it was killed, by a client, its time limit or the daemon's stop"
+        }
+        Some(SessionStatus::Orphaned) => ": the daemon that ran it died without it",
+        Some(SessionStatus::Created | SessionStatus::Running) | None => "",
     }
 }
 
-/// The first thing to look at.
+/// What the error's code says to try next, with the error's own details in it.
 fn next_for(error: &ErrorDetail) -> String {
-    let id = detail(error, "sessionId").unwrap_or("<id>");
-    let next = match error.code.as_str() {
-        "invalid_request" if detail(error, "field") == Some("harness") => "coven adapters",
-        "harness_not_found" => return harness_missing(error),
-        "invalid_request" => "coven --help",
-        "project_root_violation" => {
-            "coven run --root <dir> --cwd <dir that lies inside it once links are resolved> …"
-        }
-        "session_not_found" => "coven sessions --all",
-        "session_not_live" => {
-            return format!("coven show {id}, and coven log {id}, to see how it ended");
-        }
-        "session_live" => return format!("coven kill {id}"),
-        "launch_failed" => return format!("coven log {id}"),
-        "store_unavailable" => "coven daemon status, and df on COVEN_HOME",
-        "too_many_sessions" => "coven sessions, and coven kill <id>",
-        "input_backlog_full" => {
-            return format!("coven attach {id}, to see what it waits for");
-        }
-        "shutting_down" => "coven daemon start",
-        "input_not_accepted" => "coven adapters, for one whose manifest has \"stdin\": \"open\"",
-        "send_input_failed" | "kill_failed" | "external_session_not_killable" => {
-            return format!("coven show {id}");
-        }
-        "internal_error" => "coven logs --code internal_error --since 15m",
-        _ => "coven daemon status",
-    };
-    next.to_owned()
-}
-
-/// The daemon's `PATH` is what counts, and often not the shell's.
-fn harness_missing(error: &ErrorDetail) -> String {
-    let program = detail(error, "executable").unwrap_or("the harness");
-    let path = detail(error, "daemonPath").unwrap_or("");
-    format!(
-        "coven daemon restart from a shell that finds {program}, or of a unit, with its PATH in COVEN_HOME/env; \
-         the daemon's PATH is {path}"
+    let code = error.code.known();
+    if code == Some(Code::InvalidRequest) && detail(error, "field") == Some("harness") {
+        return "coven adapters".to_owned();
+    }
+    // What is put in last is not looked through for names.
+    [
+        ("sessionId", "<id>"),
+        ("executable", "the harness"),
+        ("daemonPath", ""),
+    ]
+    .into_iter()
+    .fold(
+        code.and_then(Code::next)
+            .unwrap_or(LOOK_AT_DAEMON)
+            .to_owned(),
+        |next, (name, unknown)| {
+            next.replace(
+                &format!("{{{name}}}"),
+                detail(error, name).unwrap_or(unknown),
+            )
+        },
     )
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    Event, EventKind, EventsQuery, ExitPayload, OutputPayload, SessionStatus, StatusPayload,
+    Code, Event, EventKind, EventsQuery, ExitPayload, OutputPayload, SessionStatus, StatusPayload,
     Stream, Truncation,
 };
 use crate::http::client::Client;
@@ -114,7 +114,7 @@ impl Screen {
     fn show_output(&mut self, event: &Event) -> Result<(), CliError> {
         let wrong = |err: String| {
             CliError::failed(
-                "daemon_unreachable",
+                Code::DaemonUnreachable,
                 format!("event {}: {err}", event.seq),
                 None,
             )

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::output::{Out, visible};
 use super::time::parse_moment;
 use super::{CliError, Home, Outcome, prune};
-use crate::api::Timestamp;
+use crate::api::{Code, Timestamp};
 use crate::daemon::supervisor;
 use crate::observe::{LogFiles, LogRecord};
 use crate::sys::{self, Interest, LogWatch};
@@ -165,22 +165,17 @@ fn cannot_read(home: &Home) -> impl Fn(io::Error) -> CliError {
             // Of a unit that serves this home, the command is known.
             let journal = supervisor::unit_of_home(home.path()).map(|unit| unit.journal());
             CliError::failed(
-                "log_not_found",
+                Code::LogNotFound,
                 format!(
                     "there is no log {}; a daemon that runs in the foreground logs to stderr",
                     log.display()
                 ),
-                Some(
-                    journal
-                        .as_deref()
-                        .unwrap_or("coven daemon start, or your supervisor's log (journalctl)"),
-                ),
+                journal.as_deref().or(Code::LogNotFound.next()),
             )
         }
-        _ => CliError::failed(
-            "io_error",
+        _ => CliError::new(
+            Code::IoError,
             format!("{} cannot be read: {err}", log.display()),
-            None,
         ),
     }
 }

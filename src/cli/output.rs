@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::CliError;
+use crate::api::Code;
 use crate::observe::{is_invisible, visible_json};
 
 /// Standard output, buffered; what is left is written when it is dropped.
@@ -30,14 +31,14 @@ impl Out {
     /// `value` as JSON on one line.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(value)
-            .map_err(|err| CliError::failed("internal_error", err.to_string(), None))?;
+            .map_err(|err| CliError::failed(Code::InternalError, err.to_string(), None))?;
         self.line(&visible_json(text))
     }
 
     /// `value` as JSON for people who pipe it nowhere.
     pub(super) fn pretty_json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(value)
-            .map_err(|err| CliError::failed("internal_error", err.to_string(), None))?;
+            .map_err(|err| CliError::failed(Code::InternalError, err.to_string(), None))?;
         self.line(&visible_json(text))
     }
 

@@ -15,7 +15,7 @@ use super::output::Out;
 use super::time::parse_duration;
 use super::{CliError, Home, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{LaunchRequest, SessionRecord};
+use crate::api::{Code, LaunchRequest, SessionRecord};
 use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
 use crate::sys;
@@ -126,7 +126,7 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
 
 fn prompt(file: Option<&Path>, words: &[String]) -> Result<String, CliError> {
     let unreadable =
-        |what: String, err: io::Error| CliError::failed("io_error", format!("{what}: {err}"), None);
+        |what: String, err: io::Error| CliError::new(Code::IoError, format!("{what}: {err}"));
     match (file, words) {
         (Some(path), []) => {
             std::fs::read_to_string(path).map_err(|err| unreadable(path.display().to_string(), err))

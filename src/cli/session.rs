@@ -8,7 +8,7 @@ use std::str::FromStr;
 use super::CliError;
 use super::follow::connect;
 use crate::api::routes::{self, Endpoint};
-use crate::api::{SessionsQuery, is_session_id_prefix};
+use crate::api::{Code, SessionsQuery, is_session_id_prefix};
 use crate::http::client::Client;
 
 /// A session's id, or a unique beginning of it. Only the daemon can tell whether there is such a session.
@@ -38,13 +38,7 @@ impl SessionRef {
 
     fn full_id(&self, client: &mut Client) -> Result<String, CliError> {
         let given = &self.0;
-        let not_found = || {
-            CliError::failed(
-                "session_not_found",
-                format!("no session {given}"),
-                Some("coven sessions --all"),
-            )
-        };
+        let not_found = || CliError::new(Code::SessionNotFound, format!("no session {given}"));
         if !is_session_id_prefix(given) {
             return Err(not_found());
         }
@@ -61,13 +55,12 @@ impl SessionRef {
         match page.sessions.as_slice() {
             [] => Err(not_found()),
             [session] => Ok(session.id.to_string()),
-            [one, other, ..] => Err(CliError::failed(
-                "ambiguous_id",
+            [one, other, ..] => Err(CliError::new(
+                Code::AmbiguousId,
                 format!(
                     "{given} begins several ids, {} and {} among them",
                     one.id, other.id
                 ),
-                Some("more characters of the id"),
             )),
         }
     }

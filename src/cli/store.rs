@@ -5,9 +5,10 @@ use std::fs::File;
 
 use super::output::Out;
 use super::{CliError, Outcome};
+use crate::api::{Code, LOOK_AT_DAEMON};
 use crate::daemon;
 use crate::http::client::{Client, ClientError};
-use crate::settings::{BadSetting, durations};
+use crate::settings::durations;
 use crate::store::{Store, StoreError};
 
 /// Who does the work.
@@ -30,29 +31,29 @@ pub(super) fn access() -> Result<Access, CliError> {
     }
     home.check()?;
     if home.database().symlink_metadata().is_err() {
-        return Err(CliError::failed(
-            "store_not_found",
+        return Err(CliError::new(
+            Code::StoreNotFound,
             format!("there is no store {}", home.database().display()),
-            Some("coven daemon start, which makes one"),
         ));
     }
     let lock = home.open_lock()?;
     if lock.try_lock().is_err() {
         return Err(CliError::failed(
-            "daemon_locked",
+            Code::DaemonLocked,
             "a daemon that does not answer holds the store",
-            Some("coven daemon status"),
+            Some(LOOK_AT_DAEMON),
         ));
     }
-    let retention = daemon::retention()
-        .map_err(|bad| CliError::failed(BadSetting::CODE, bad.to_string(), Some(&bad.mend())))?;
+    let retention = daemon::retention().map_err(|bad| {
+        CliError::failed(Code::InvalidSetting, bad.to_string(), Some(&bad.mend()))
+    })?;
     let store = Store::open(&home.database(), retention).map_err(failed)?;
     Ok(Access::Own(Box::new(store), lock))
 }
 
 pub(super) fn failed(err: StoreError) -> CliError {
     let next = "coven doctor, and df on COVEN_HOME";
-    CliError::failed("store_unavailable", err.to_string(), Some(next))
+    CliError::failed(Code::StoreUnavailable, err.to_string(), Some(next))
 }
 
 pub(super) fn print_json(answer: &impl serde::Serialize) -> Outcome {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::home::{Home, HomeError};
 use super::supervisor::{self, Unit};
-use crate::api::Health;
+use crate::api::{Code, Health, Word};
 use crate::harness::SESSION_VARIABLE;
 use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
@@ -76,8 +76,8 @@ pub type Remark<'a> = &'a dyn Fn(&str);
 /// Why a start or stop failed, with the code and the next command that the CLI prints.
 #[derive(Debug)]
 pub struct ControlError {
-    /// The CLI's code.
-    pub code: String,
+    /// The CLI's code; one that the daemon has reported can be unknown.
+    pub code: Word<Code>,
     /// What happened.
     pub message: String,
     /// What to try next.
@@ -101,20 +101,20 @@ impl From<HomeError> for ControlError {
 }
 
 impl ControlError {
-    fn start(message: impl fmt::Display) -> Self {
+    fn new(code: Code, message: impl fmt::Display) -> Self {
         Self {
-            code: "daemon_start_failed".into(),
+            code: code.into(),
             message: message.to_string(),
-            next: "coven daemon serve, which says on stderr what is wrong".into(),
+            next: code.next().unwrap_or_default().into(),
         }
     }
 
+    fn start(message: impl fmt::Display) -> Self {
+        Self::new(Code::DaemonStartFailed, message)
+    }
+
     pub(super) fn stop(message: impl fmt::Display) -> Self {
-        Self {
-            code: "daemon_stop_failed".into(),
-            message: message.to_string(),
-            next: "coven daemon status".into(),
-        }
+        Self::new(Code::DaemonStopFailed, message)
     }
 }
 
@@ -129,7 +129,7 @@ pub struct StartReport {
     pub pid: Option<u32>,
     /// Why not.
     #[serde(default)]
-    pub code: String,
+    pub code: Option<Word<Code>>,
     /// Why not, for a person.
     #[serde(default)]
     pub message: String,
@@ -253,16 +253,18 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
             pid: Some(pid),
             ..
         } => Ok(Started::New(pid)),
-        StartReport { pid, code, .. } if code == "daemon_already_running" => {
-            Ok(Started::Already(pid))
-        }
+        StartReport {
+            pid,
+            code: Some(Word::Known(Code::DaemonAlreadyRunning)),
+            ..
+        } => Ok(Started::Already(pid)),
         StartReport {
             code,
             message,
             next,
             ..
         } => Err(ControlError {
-            code,
+            code: code.unwrap_or(Code::DaemonStartFailed.into()),
             message,
             next,
         }),
@@ -316,7 +318,7 @@ fn running(home: &Home) -> Result<Option<Started>, ControlError> {
         Ok((_, health)) => Ok(Some(Started::Already(Some(health.daemon.pid)))),
         Err(ClientError::Api { .. }) => Ok(Some(Started::Already(None))),
         Err(err @ ClientError::UnsupportedVersion { .. }) => Err(ControlError {
-            code: "unsupported_api_version".into(),
+            code: Code::UnsupportedApiVersion.into(),
             message: err.to_string(),
             next: "coven daemon stop, with the coven that started it".into(),
         }),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::Timestamp;
+use crate::api::{Code, Timestamp};
 use crate::settings;
 use crate::sys;
 
@@ -35,10 +35,10 @@ pub enum HomeError {
 
 impl HomeError {
     /// The CLI's code for it.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::SocketTooLong { .. } => "socket_path_too_long",
-            _ => "home_refused",
+            Self::SocketTooLong { .. } => Code::SocketPathTooLong,
+            _ => Code::HomeRefused,
         }
     }
 
@@ -47,7 +47,7 @@ impl HomeError {
         match self {
             Self::Unknown => "set COVEN_HOME to a directory of your own".into(),
             Self::Refused { mend, .. } => mend.clone(),
-            Self::SocketTooLong { .. } => "set COVEN_HOME to a shorter path".into(),
+            Self::SocketTooLong { .. } => self.code().next().unwrap_or_default().into(),
             Self::Io { path, err } => {
                 let path = path.display();
                 match err.kind() {

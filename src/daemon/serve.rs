@@ -19,7 +19,7 @@ use super::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::{activation, recover, supervisor};
 use crate::adapters::{self, ManifestSources};
-use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
+use crate::api::{CONTRACT, Code, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
 use crate::http::client::{Client, ClientError};
 use crate::observe::log::{Destination, Log, Reopener};
@@ -68,15 +68,15 @@ pub enum ServeError {
 
 impl ServeError {
     /// The CLI's code for it.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
             Self::Home(err) => err.code(),
-            Self::AlreadyRunning { .. } => "daemon_already_running",
-            Self::Locked { .. } => "daemon_locked",
-            Self::Store { .. } | Self::Unwritten(_) => "store_unavailable",
-            Self::Setting(_) => BadSetting::CODE,
-            Self::Activation(_) => "socket_refused",
-            Self::NoHealth(_) | Self::Io { .. } => "daemon_start_failed",
+            Self::AlreadyRunning { .. } => Code::DaemonAlreadyRunning,
+            Self::Locked { .. } => Code::DaemonLocked,
+            Self::Store { .. } | Self::Unwritten(_) => Code::StoreUnavailable,
+            Self::Setting(_) => Code::InvalidSetting,
+            Self::Activation(_) => Code::SocketRefused,
+            Self::NoHealth(_) | Self::Io { .. } => Code::DaemonStartFailed,
         }
     }
 
@@ -92,11 +92,11 @@ impl ServeError {
     pub fn next(&self) -> String {
         match self {
             Self::Home(err) => err.mend(),
-            Self::AlreadyRunning { .. } => "coven daemon status".into(),
-            Self::Locked { .. } => "coven daemon stop, then coven daemon start".into(),
+            Self::AlreadyRunning { .. } | Self::Locked { .. } | Self::Activation(_) => {
+                self.code().next().unwrap_or_default().into()
+            }
             Self::Store { path, err } => err.advice(path),
             Self::Setting(bad) => bad.mend(),
-            Self::Activation(_) => "look at the socket unit: systemctl cat coven.socket".into(),
             Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) => {
                 "look at the end of logs/daemon.log in COVEN_HOME".into()
             }
@@ -189,7 +189,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     }
     if let Err(err) = &served {
         let reason = err.to_string();
-        say!(DaemonFailed, code: field::Code(err.code()), reason: &reason);
+        say!(DaemonFailed, code: err.code(), reason: &reason);
     }
     served
 }

@@ -14,8 +14,8 @@ use super::control::{
 };
 use super::home::Home;
 use super::supervisor::{self, Supervisor, Unit};
-use crate::api::StopReport;
 use crate::api::routes::{self, Endpoint};
+use crate::api::{Code, StopReport};
 use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
@@ -196,7 +196,7 @@ fn lock_watch(home: &Home) -> io::Result<OwnedFd> {
 /// A restart that its supervisor cannot be asked for: a daemon that would be started by hand would be nobody's.
 fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, ControlError> {
     let supervised = |by: Supervisor, why: &str, next: String| ControlError {
-        code: "daemon_supervised".into(),
+        code: Code::DaemonSupervised.into(),
         message: format!("the daemon is run by {by}{why}"),
         next,
     };

@@ -92,7 +92,7 @@ fn answer(exchange: &Exchange<'_>) -> Sent {
         Err(error) => {
             log_failure(&id, route, session_of(request), &error, begun);
             if route == Route::Launch.name() {
-                metrics::LAUNCH_FAILURES.of(error.code()).add(1);
+                metrics::LAUNCH_FAILURES.of(error.code().as_str()).add(1);
             }
             Answer::error(&error)
         }
@@ -141,10 +141,10 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
         ApiError::Internal { reason } => reason.clone(),
         error => error.message(),
     };
-    let of_error = error.session().map(|id| id.to_string());
+    let of_error = error.session();
     macro_rules! failed {
         ($event:ident) => {
-            say!($event, code: field::Code(error.code()), request: field::Request(id),
+            say!($event, code: error.code(), request: field::Request(id),
                 route: field::Route(route), status: error.status(),
                 session: of_error.as_deref().or(session).map(field::NamedSession),
                 took_ms: begun.elapsed().as_millis() as u64, reason: &reason)

@@ -120,6 +120,7 @@ pub(super) fn session_in(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Code;
 
     #[test]
     fn a_path_matches_whole_segments() {
@@ -135,10 +136,10 @@ mod tests {
         assert_eq!(unversioned("/api/v1/health").unwrap(), "/health");
         assert_eq!(unversioned("/health").unwrap(), "/health");
         let code = |path| unversioned(path).err().map(|e| (e.code(), e.status()));
-        assert_eq!(code("/api/v2/health"), Some(("invalid_request", 404)));
-        assert_eq!(code("/api/v10"), Some(("invalid_request", 404)));
-        assert_eq!(code("/api/version"), Some(("not_found", 404)));
-        assert_eq!(code("/api/"), Some(("not_found", 404)));
+        assert_eq!(code("/api/v2/health"), Some((Code::InvalidRequest, 404)));
+        assert_eq!(code("/api/v10"), Some((Code::InvalidRequest, 404)));
+        assert_eq!(code("/api/version"), Some((Code::NotFound, 404)));
+        assert_eq!(code("/api/"), Some((Code::NotFound, 404)));
     }
 
     #[test]

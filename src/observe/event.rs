@@ -6,10 +6,10 @@ use log::kv::{self, Key, Source, Value, VisitSource};
 use log::{Level, Record};
 
 use super::field::{
-    Code, Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request, Route,
+    Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request, Route,
     StateInput, StopCause, Text, Verb, Version, WatchedThread,
 };
-use crate::api::{SessionId, SessionStatus};
+use crate::api::{Code, SessionId, SessionStatus, Word};
 use crate::sys::Exit;
 
 type Path<'a> = std::path::Display<'a>;
@@ -28,10 +28,10 @@ pub struct Declared {
 }
 
 /// `Variant "name" Level { fields }`, with the question above it. `or Level if (condition)` is a second level;
-/// `code "…"` is a field of every record of the event, before the others.
+/// `code X` is a field of every record of the event, before the others.
 macro_rules! events {
     ($($(#[doc = $answers:literal])+ $variant:ident $name:literal $level:ident $(or $worse:ident if ($is_worse:expr))?
-        $(code $code:literal)? { $($field:ident: $type:ty),* $(,)? })*) => {
+        $(code $code:ident)? { $($field:ident: $type:ty),* $(,)? })*) => {
         /// An event of the log, with the values of its fields. `'a` is what it borrows until it is written.
         pub(crate) enum LogEvent<'a> {
             $($(#[doc = $answers])+ #[allow(missing_docs)] $variant { $($field: $type),* },)*
@@ -44,7 +44,7 @@ macro_rules! events {
                 answers: concat!($($answers),+),
                 levels: &[Level::$level $(, Level::$worse)?],
                 fields: &[
-                    $((stringify!(code), { let _ = $code; Kind::Code }),)?
+                    $((stringify!(code), { let _ = Code::$code; Code::KIND }),)?
                     $((stringify!($field), <$type as Field>::KIND)),*
                 ],
             }),*];
@@ -71,7 +71,7 @@ macro_rules! events {
                 visitor.visit_pair(Key::from_str("event"), Value::from(self.name()))?;
                 match self {
                     $(Self::$variant { $($field),* } => {
-                        $(visitor.visit_pair(Key::from_str("code"), Value::from($code))?;)?
+                        $(visitor.visit_pair(Key::from_str("code"), Value::from(Code::$code.as_str()))?;)?
                         $(if let Some(value) = $field.value() {
                             visitor.visit_pair(Key::from_str(stringify!($field)), value)?;
                         })*
@@ -94,27 +94,27 @@ events! {
     }
     /// Did a launch request fail validation? An error from status 500 on.
     LaunchRejected "launch_rejected" Warn or Error if (*status >= 500) {
-        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        code: Code, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
         took_ms: u64, reason: Reason<'a>,
     }
     /// Did a harness spawn fail?
     SpawnFailed "spawn_failed" Error {
-        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        code: Code, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
         took_ms: u64, reason: Reason<'a>,
     }
     /// Did a live input or kill request target a non-live session?
     SessionNotLive "session_not_live" Warn {
-        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        code: Code, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
         took_ms: u64, reason: Reason<'a>,
     }
     /// Why was any other request refused? An error from status 500 on.
     RequestFailed "request_failed" Warn or Error if (*status >= 500) {
-        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        code: Code, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
         took_ms: u64, reason: Reason<'a>,
     }
     /// Did a request meet a bug?
     InternalError "internal_error" Error {
-        code: Code<'a>, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
+        code: Code, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
         took_ms: u64, reason: Reason<'a>,
     }
     /// Which requests came, and how long did they take?
@@ -123,24 +123,24 @@ events! {
         bytes: usize, took_us: u64,
     }
     /// Which command failed? In `logs/cli.log`, not in the daemon's log.
-    CommandFailed "command_failed" Error { verb: Verb<'a>, code: Code<'a>, exit: u8, pid: u32 }
+    CommandFailed "command_failed" Error { verb: Verb<'a>, code: Word<Code>, exit: u8, pid: u32 }
     /// Were there too many connections?
-    ConnectionRefused "connection_refused" Warn code "too_many_connections" {
+    ConnectionRefused "connection_refused" Warn code TooManyConnections {
         request: Request<'a>, route: Route<'a>, status: u16, limit: usize,
     }
     /// Could a connection get no thread?
-    ThreadFailed "thread_failed" Warn code "too_many_connections" { reason: Reason<'a> }
+    ThreadFailed "thread_failed" Warn code TooManyConnections { reason: Reason<'a> }
     /// Could a connection not be accepted?
-    AcceptFailed "accept_failed" Error code "internal_error" { reason: Reason<'a> }
+    AcceptFailed "accept_failed" Error code InternalError { reason: Reason<'a> }
     /// Were there too many open files for a connection?
-    OutOfDescriptors "out_of_descriptors" Warn code "too_many_connections" { reason: Reason<'a> }
+    OutOfDescriptors "out_of_descriptors" Warn code TooManyConnections { reason: Reason<'a> }
     /// Did another user try to connect?
     PeerRefused "peer_refused" Warn { uid: Option<u32>, reason: Option<Reason<'a>> }
     /// Which process is a session?
     SessionStarted "session_started" Info { session: SessionId, pid: i32, harness: Harness<'a> }
     /// How did a session end? Without a process it has `code` and `reason`.
     SessionEnded "session_ended" Info {
-        session: SessionId, pid: Option<i32>, status: SessionStatus, exit: Option<Exit>, code: Option<Code<'a>>,
+        session: SessionId, pid: Option<i32>, status: SessionStatus, exit: Option<Exit>, code: Option<Code>,
         reason: Option<Reason<'a>>,
     }
     /// What ended a session: a client, its time limit, the daemon's stop? A warning once the grace period is over.
@@ -154,17 +154,17 @@ events! {
     /// Which processes did a daemon that died leave behind?
     OrphanKilled "orphan_killed" Warn { session: Option<SessionId>, pid: i32 }
     /// Why does a process not end?
-    KillFailed "kill_failed" Error code "kill_failed" { session: Option<SessionId>, reason: Reason<'a> }
+    KillFailed "kill_failed" Error code KillFailed { session: Option<SessionId>, reason: Reason<'a> }
     /// Why is a process that has ended still in the process table?
     ReapFailed "reap_failed" Error { session: SessionId, pid: i32, reason: Reason<'a> }
     /// Did the thread of a session meet a bug?
-    HarnessLost "harness_lost" Error code "internal_error" { session: SessionId, reason: Reason<'a> }
+    HarnessLost "harness_lost" Error code InternalError { session: SessionId, reason: Reason<'a> }
     /// What happened to a session that cannot happen in that phase of its life? It was ignored; it is a bug.
-    SessionUnexpected "session_unexpected" Error code "internal_error" {
+    SessionUnexpected "session_unexpected" Error code InternalError {
         session: SessionId, input: Text<'a>, phase: Text<'a>,
     }
     /// Was the disk full?
-    StoreFailed "store_failed" Error code "store_unavailable" { reason: Reason<'a> }
+    StoreFailed "store_failed" Error code StoreUnavailable { reason: Reason<'a> }
     /// For how long could the store not be written?
     StoreRecovered "store_recovered" Info { outage_ms: u64 }
     /// How much output has retention taken away?
@@ -174,7 +174,7 @@ events! {
     /// Why is the store larger than its limit?
     StoreOverLimit "store_over_limit" Warn { limit_bytes: u64 }
     /// Why does retention take nothing away?
-    RetentionFailed "retention_failed" Warn code "store_unavailable" { reason: Reason<'a> }
+    RetentionFailed "retention_failed" Warn code StoreUnavailable { reason: Reason<'a> }
     /// Which manifest was not taken?
     ManifestRefused "manifest_refused" Error { path: Path<'a>, reason: Reason<'a> }
     /// Which pattern for redaction was not taken?
@@ -188,25 +188,25 @@ events! {
     /// Does the service manager watch the daemon, and with which period?
     WatchdogStarted "watchdog_started" Info { period_ms: u64 }
     /// Which thread hangs, so that the service manager restarts the daemon?
-    WatchdogWithheld "watchdog_withheld" Warn code "internal_error" { thread: WatchedThread }
+    WatchdogWithheld "watchdog_withheld" Warn code InternalError { thread: WatchedThread }
     /// Which signal did the daemon get?
     Signal "signal" Info { signal: i32 }
     /// Does the daemon stop, and with how many sessions? A warning where a second signal ends the grace period.
     DaemonStopping "daemon_stopping" Info or Warn if (why.is_some()) { sessions: usize, why: Option<StopCause> }
     /// What is lost, when the daemon had to stop before the store could be written?
-    SessionUnwritten "session_unwritten" Error code "store_unavailable" {
+    SessionUnwritten "session_unwritten" Error code StoreUnavailable {
         session: SessionId, events: u64, bytes: u64, unread_bytes: u64, exited: bool,
     }
     /// Did the daemon stop with everything on disk?
     DaemonStopped "daemon_stopped" Info { clean: bool }
     /// Why did the daemon not start, or not stop cleanly?
-    DaemonFailed "daemon_failed" Error { code: Code<'a>, reason: Reason<'a> }
+    DaemonFailed "daemon_failed" Error { code: Code, reason: Reason<'a> }
     /// What kept the state thread from its other work?
     StateSlow "state_slow" Warn { what: StateInput, took_ms: u64 }
     /// How many lines of the log are missing here?
     LogLinesLost "log_lines_lost" Warn { lines: u64 }
     /// Where in the source did the daemon meet a bug?
-    Panic "panic" Error code "internal_error" { thread: Text<'a>, at: Place<'a>, message: Text<'a> }
+    Panic "panic" Error code InternalError { thread: Text<'a>, at: Place<'a>, message: Text<'a> }
 }
 
 impl Declared {

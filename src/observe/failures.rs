@@ -7,9 +7,10 @@ use std::io::Write;
 use std::path::Path;
 
 use super::event::LogEvent;
-use super::field::{Code, Verb};
+use super::field::{UNKNOWN_CODE, Verb};
 use super::record::LogRecord;
 use super::rotate::RotatingFile;
+use crate::api::{Code, Word};
 
 /// A file is renamed when it would pass this many bytes: some two thousand records.
 const SIZE_MAX: u64 = 256 * 1024;
@@ -20,7 +21,7 @@ pub struct FailedCommand<'a> {
     /// The verb, as `kill` or `daemon start`; empty for a command line without one.
     pub verb: &'a str,
     /// The structured error code.
-    pub code: &'a str,
+    pub code: &'a Word<Code>,
     /// What the process exits with.
     pub exit: u8,
 }
@@ -39,17 +40,16 @@ impl FailedCommand<'_> {
 
     fn record(&self) -> LogRecord {
         // A code can come from whoever listens on the socket.
-        let is_code = |code: &str| {
+        let is_word = |code: &str| {
             code.len() <= 64 && code.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
         };
-        let code = if is_code(self.code) {
-            self.code
-        } else {
-            "unknown"
+        let code = match self.code {
+            Word::Other(text) if !is_word(text) => Word::Other(UNKNOWN_CODE.to_owned()),
+            code => code.clone(),
         };
         LogRecord::of(&LogEvent::CommandFailed {
             verb: Verb(self.verb),
-            code: Code(code),
+            code,
             exit: self.exit,
             pid: std::process::id(),
         })
@@ -62,10 +62,10 @@ mod tests {
 
     #[test]
     fn a_code_is_a_word_whoever_sent_it() {
-        let record = |code| {
+        let record = |code: &str| {
             let command = FailedCommand {
                 verb: "daemon start",
-                code,
+                code: &Word::read(code.to_owned()),
                 exit: 1,
             };
             command.record().to_string()

@@ -7,7 +7,7 @@ use std::path;
 
 use log::kv::Value;
 
-use crate::api::{EndCause, SessionId, SessionStatus, words};
+use crate::api::{Code, EndCause, SessionId, SessionStatus, Word, words};
 use crate::sys::Exit;
 
 /// What a field holds, and what `coven diagnostics` shows of it. A log file can be forged: a value is shown only if it
@@ -20,8 +20,6 @@ pub enum Kind {
     Flag,
     /// A word or a form of the program's own: shown if the function knows it.
     Word(fn(&str) -> bool),
-    /// A structured error code: shown if it is declared.
-    Code,
     /// The pattern of a route: shown if there is such a route.
     Route,
     /// A verb of the CLI: shown if there is such a verb.
@@ -85,6 +83,7 @@ macro_rules! displayed {
 
 displayed! {
     Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus StateInput StopCause WatchedThread;
+    Kind::Word(is_code) => Code Word<Code>;
     Kind::Word(is_exit) => Exit;
     Kind::Path => path::Display<'_>;
     Kind::Reason => Reason<'_>;
@@ -108,8 +107,6 @@ macro_rules! texts {
 }
 
 texts! {
-    /// A structured error code.
-    Code: Kind::Code;
     /// The pattern of a route.
     Route: Kind::Route;
     /// A verb of the CLI.
@@ -198,6 +195,13 @@ impl Field for KillCause {
             Self::GraceOver => Self::GRACE_OVER,
         }))
     }
+}
+
+/// What stands for a code that has not the form of one.
+pub const UNKNOWN_CODE: &str = "unknown";
+
+fn is_code(text: &str) -> bool {
+    Code::parse(text).is_some() || text == UNKNOWN_CODE
 }
 
 /// Whether `text` can be a version or a contract, as `0.1.0` or `coven.daemon.v1`.

@@ -41,9 +41,6 @@ pub struct BadSetting {
 }
 
 impl BadSetting {
-    /// The CLI's code for it.
-    pub const CODE: &'static str = "invalid_setting";
-
     /// What to do about it.
     pub fn mend(&self) -> String {
         format!("unset {}", self.name)

@@ -135,7 +135,7 @@ impl Line {
                 say!(SessionEnded, session: id, pid, status, exit: Some(exit), code: None, reason: None);
             }
             Self::NotStarted(error) => {
-                let (status, code) = (SessionStatus::Failed, field::Code(error.code()));
+                let (status, code) = (SessionStatus::Failed, error.code());
                 say!(SessionEnded, session: id, pid, status, exit: None, code: Some(code),
                     reason: Some(&error.message()));
             }

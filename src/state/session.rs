@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
 use super::{Acceptance, Launched, Reply};
-use crate::api::{ApiError, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
+use crate::api::{
+    ApiError, Code, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp,
+};
 use crate::harness::{Harness, Report};
 use crate::observe::field::KillCause;
 use crate::store::{Fact, NewEvent, SessionNum};
@@ -173,7 +175,7 @@ impl Session {
                 self.stdin = Stdin::Closed;
                 let message =
                     "the harness has closed its stdin; input that waited for it was not delivered";
-                let error = error_event("send_input_failed", message, now);
+                let error = error_event(Code::SendInputFailed, message, now);
                 effects.extend(self.record(vec![error]));
             }
             Report::Exited { exit, at, unread } => {
@@ -199,7 +201,7 @@ impl Session {
         self.phase = Phase::Ended;
         // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
         effects.push(Effect::Log(Line::NotStarted(self.launch_failed(&reason))));
-        let error = error_event("launch_failed", &reason, now);
+        let error = error_event(Code::LaunchFailed, &reason, now);
         let closing = self.closing(SessionCost::default(), error);
         effects.extend(closing.map(Effect::Close));
         self.failure = Some(reason);
@@ -312,7 +314,7 @@ impl Session {
                 self.phase = Phase::Exited;
                 self.exit = None;
                 self.is_swept = true;
-                let error = error_event("internal_error", &reason, now);
+                let error = error_event(Code::InternalError, &reason, now);
                 let closing = self.closing(SessionCost::default(), error);
                 self.finish(closing, effects);
             }
@@ -422,6 +424,6 @@ impl Session {
     }
 }
 
-fn error_event(code: &'static str, message: &str, now: Now) -> NewEvent {
+fn error_event(code: Code, message: &str, now: Now) -> NewEvent {
     NewEvent::at(now.at, Payload::Error { code, message })
 }

@@ -199,7 +199,6 @@ impl Logs<'_> {
             Some(Kind::Number) => value.is_number(),
             Some(Kind::Flag) => value.is_boolean(),
             Some(Kind::Word(is_one)) => is_one(&text),
-            Some(Kind::Code) => words::is_code(&text),
             Some(Kind::Route) => Route::is_name(&text),
             Some(Kind::Verb) => crate::cli::grammar::is_verb(&text),
             Some(Kind::Text) => false,

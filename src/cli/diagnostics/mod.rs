@@ -27,7 +27,7 @@ use super::doctor;
 use super::output::{Out, visible};
 use super::{CliError, Outcome};
 use crate::adapters::{ManifestSources, Registry};
-use crate::api::{BUILD, CONTRACT, Check, Report as Findings, Timestamp, VERSION};
+use crate::api::{BUILD, CONTRACT, Check, Code, Report as Findings, Timestamp, VERSION};
 use crate::daemon::{Home, HomeError};
 use crate::redact::Redactor;
 use crate::settings as declared;
@@ -92,12 +92,11 @@ fn create(path: &PathBuf) -> Result<File, CliError> {
         .mode(0o600)
         .open(path);
     file.map_err(|err| match err.kind() {
-        io::ErrorKind::AlreadyExists => CliError::failed(
-            "output_exists",
+        io::ErrorKind::AlreadyExists => CliError::new(
+            Code::OutputExists,
             format!("{} is there already", path.display()),
-            Some("coven diagnostics --output, with another name"),
         ),
-        _ => CliError::failed("io_error", format!("{}: {err}", path.display()), None),
+        _ => CliError::new(Code::IoError, format!("{}: {err}", path.display())),
     })
 }
 

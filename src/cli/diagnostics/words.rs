@@ -2,19 +2,6 @@
 
 use crate::api::{EventKind, SessionStatus};
 
-/// Structured error codes: the API's, and the CLI's own.
-#[rustfmt::skip]
-const CODES: &[&str] = &[
-    "ambiguous_id", "daemon_already_running", "daemon_locked", "daemon_not_running", "daemon_start_failed",
-    "daemon_stop_failed", "daemon_supervised", "daemon_unreachable", "external_session_not_killable", "harness_not_found", "home_refused",
-    "idempotency_conflict", "input_backlog_full", "input_not_accepted", "internal_error", "invalid_request",
-    "invalid_setting", "io_error", "kill_failed", "launch_failed", "log_not_found", "method_not_allowed",
-    "not_external_session", "not_found", "output_exists", "payload_too_large", "project_root_violation",
-    "request_too_large", "send_input_failed", "session_id_conflict", "session_live", "session_not_found",
-    "session_not_live", "shutting_down", "socket_path_too_long", "socket_refused", "store_not_found", "store_unavailable",
-    "too_many_connections", "too_many_sessions", "unknown", "unsupported_api_version", "usage",
-];
-
 /// What SQLite and we say of a failure; what else stands in such a text can be anybody's.
 #[rustfmt::skip]
 const PHRASES: &[&str] = &[
@@ -30,10 +17,6 @@ const PHRASES: &[&str] = &[
     "the harness does not read its stdin", "are live, the limit", "no session has this id", "the process has gone",
     "is a symbolic link", "is not a directory", "is open to others", "belongs to another user",
 ];
-
-pub(super) fn is_code(word: &str) -> bool {
-    CODES.contains(&word)
-}
 
 pub(super) fn is_status(word: &str) -> bool {
     SessionStatus::parse(word).is_some()
@@ -62,19 +45,6 @@ pub(super) fn known_reason(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_code_that_the_readme_has_is_known() {
-        let readme = include_str!("../../../README.md");
-        let (_, list) = readme.split_once("and the CLI's own: ").unwrap();
-        let (list, _) = list.split_once(".\n").unwrap();
-        let (_, table) = readme.split_once("| status | codes |").unwrap();
-        let (table, _) = table.split_once("\n\n").unwrap();
-        let codes = list.split('`').chain(table.split('`')).skip(1).step_by(2);
-        for code in codes.filter(|code| code.contains('_')) {
-            assert!(is_code(code) || code.starts_with("details"), "{code}");
-        }
-    }
 
     #[test]
     fn only_what_is_known_is_kept_of_a_reason() {

@@ -17,7 +17,7 @@ use super::backlog::{Backlog, Work};
 use super::batch::{Batch, Outcome};
 use super::queue::{Item, Unwritten, WriteQueue};
 use super::wal::Wal;
-use crate::api::Payload;
+use crate::api::{Code, Payload};
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::store::facts::{Fact, NewEvent};
@@ -362,7 +362,7 @@ fn survival_notes(work: &Work, outage: Duration, reason: &str) -> Vec<Fact> {
         .filter(|num| noted.insert(*num))
         .map(|num| {
             let note = Payload::Error {
-                code: "store_unavailable",
+                code: Code::StoreUnavailable,
                 message: &message,
             };
             Fact::Events {
