@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use env_logger::{Builder, Target};
 
+use super::event::say;
 use super::field::{Place, Text};
 use super::rotate::RotatingFile;
-use super::say;
 use crate::redact::Redactor;
 use crate::settings::{LogFormat, durations};
 

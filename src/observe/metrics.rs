@@ -271,35 +271,15 @@ mod tests {
 
     #[test]
     fn the_readme_has_every_metric_as_it_is_declared_and_no_other() {
+        let row = |metric: &Metric| {
+            let family = &metric.family;
+            let labels = format!("{{{}}}", family.labels.join(",")).replace("{}", "");
+            let (name, help) = (family.name, family.help);
+            format!("| `{name}{labels}` | {} | {help} |\n", family.metric_type)
+        };
+        let rows: String = ALL.iter().map(row).collect();
+        let table = format!("| metric | type | what it is |\n| --- | --- | --- |\n{rows}\n");
         let readme = include_str!("../../README.md");
-        let (_, table) = readme.split_once("| metric | type |").unwrap();
-        let rows: Vec<&str> = table
-            .lines()
-            .skip(2)
-            .take_while(|line| line.starts_with('|'))
-            .collect();
-        let declared = ALL.iter().map(|metric| {
-            let Family {
-                metric_type,
-                name,
-                labels,
-                help,
-            } = &metric.family;
-            let labels = match labels {
-                [] => String::new(),
-                labels => format!("{{{}}}", labels.join(",")),
-            };
-            format!("| `{name}{labels}` | {metric_type} | {help} ")
-        });
-        let declared: Vec<String> = declared.collect();
-        assert!(
-            rows.len() == declared.len()
-                && rows
-                    .iter()
-                    .zip(&declared)
-                    .all(|(row, begin)| row.starts_with(begin)),
-            "the rows should begin with:\n{}",
-            declared.join("\n")
-        );
+        assert!(readme.contains(&table), "it should have\n{table}");
     }
 }

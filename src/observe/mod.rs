@@ -16,19 +16,8 @@ mod rotate;
 mod visible;
 
 pub use event::Declared;
-pub(crate) use event::{LogEvent, log as log_event};
+pub(crate) use event::{LogEvent, log_event, say};
 pub use failures::FailedCommand;
 pub use files::LogFiles;
 pub use record::LogRecord;
 pub use visible::{is_invisible, visible_json};
-
-/// Logs a [`LogEvent`] as this module's: `say!(Variant, field: value, field)`.
-macro_rules! say {
-    ($event:ident, $($field:ident $(: $value:expr)?),+ $(,)?) => {
-        $crate::observe::log_event(
-            module_path!(),
-            &$crate::observe::LogEvent::$event { $($field $(: $value)?),+ },
-        )
-    };
-}
-pub(crate) use say;
