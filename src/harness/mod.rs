@@ -13,6 +13,7 @@ mod start;
 mod tally;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -126,6 +127,14 @@ struct Context {
     redactor: Option<Arc<Redactor>>,
 }
 
+/// Runs `life`, and reports a panic, which would otherwise leave the session as it is for ever. The panic hook logs it.
+fn reporting_panics(report: impl Fn(Report), life: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(life)).is_err() {
+        let reason = "the harness thread panicked".into();
+        report(Report::Lost { reason });
+    }
+}
+
 impl Harness {
     /// Starts the thread that prepares the start of `program` as the session `id`, and starts it on [`Go`]. It tells
     /// `report` what happens, and `started` when it is on disk that the harness runs.
@@ -137,7 +146,7 @@ impl Harness {
         program: Program,
         queue: WriteQueue,
         redactor: Option<Arc<Redactor>>,
-        report: impl Fn(Report) + Send + 'static,
+        report: impl Fn(Report) + Clone + Send + 'static,
         started: Done,
     ) -> io::Result<(Self, Go)> {
         let (go, start) = bounded(1);
@@ -153,19 +162,22 @@ impl Harness {
             .name("harness".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let prepared = Prepared::new(program, id, &backlog);
-                let Ok(num) = start.recv() else { return };
-                let context = Context {
-                    id,
-                    num,
-                    share: queue.share(Arc::clone(&wake)),
-                    queue,
-                    orders: inbox,
-                    wake,
-                    report: Box::new(report),
-                    redactor,
-                };
-                pump::run(prepared.and_then(Prepared::spawn), started, &context);
+                let lost = report.clone();
+                reporting_panics(&lost, || {
+                    let prepared = Prepared::new(program, id, &backlog);
+                    let Ok(num) = start.recv() else { return };
+                    let context = Context {
+                        id,
+                        num,
+                        share: queue.share(Arc::clone(&wake)),
+                        queue,
+                        orders: inbox,
+                        wake,
+                        report: Box::new(report),
+                        redactor,
+                    };
+                    pump::run(prepared.and_then(Prepared::spawn), started, &context);
+                });
             })?;
         Ok((harness, go))
     }
@@ -193,5 +205,22 @@ impl Harness {
         // The thread takes orders until it is told to reap, or is lost.
         let _ = self.orders.send(order);
         self.wake.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_wherever_it_is_reports_that_it_is_lost() {
+        let reports = RefCell::new(Vec::new());
+        let report = |report| reports.borrow_mut().push(report);
+        reporting_panics(report, || {});
+        assert!(reports.borrow().is_empty());
+        reporting_panics(report, || panic!("as the test wants"));
+        assert!(matches!(reports.borrow()[..], [Report::Lost { .. }]));
     }
 }

@@ -5,7 +5,6 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::input::Input;
@@ -41,16 +40,14 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         }
     };
     announce(pid, pump.tally.started_at(), on_record, context);
-    match catch_unwind(AssertUnwindSafe(|| pump.run(context))) {
-        Ok(Ok(cost)) => report(Report::Drained { cost }),
-        Ok(Err(err)) => report(Report::Lost {
-            reason: err.to_string(),
-        }),
-        // The panic hook has logged what it was.
-        Err(_) => report(Report::Lost {
-            reason: "the harness thread panicked".into(),
-        }),
-    }
+    super::reporting_panics(report, || {
+        report(match pump.run(context) {
+            Ok(cost) => Report::Drained { cost },
+            Err(err) => Report::Lost {
+                reason: err.to_string(),
+            },
+        });
+    });
     // A disconnected channel means that the daemon is gone: then this process is about to be, too.
     while let Ok(order) = context.orders.recv() {
         if let Order::Reap { sweep: is_swept } = order {
