@@ -102,9 +102,9 @@
 //!
 //! # Room for what comes
 //!
-//! A daemon that replaces itself by `exec` would hand over per session: pid and process mark (`sessions` table),
-//! the descriptors and what is held undecoded (`harness::pump`), and the next seq (`sessions.last_seq`). Each of
-//! these facts stands in one place.
+//! A daemon that replaces itself by `exec` would hand over per session: where it is in its life (`state::session`, plain
+//! data but for its thread and those who wait), its process mark (`sessions` table), the descriptors and what is held
+//! undecoded (`harness::pump`), and the next seq (`sessions.last_seq`). Each of these facts stands in one place.
 
 pub mod adapters;
 pub mod api;
