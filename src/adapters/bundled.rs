@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::{Adapter, Executable, PromptStyle, StdinMode};
+use crate::api::AdapterSource;
 
 /// The hidden verb under which this binary is the `hello` harness.
 pub const HELLO_VERB: &str = "__hello";
@@ -79,7 +80,7 @@ fn bundled(id: &str, label: &str, prefix_args: &[&str], install_hint: &str) -> A
         prompt: PromptStyle::AfterDashes,
         stdin: StdinMode::Closed,
         install_hint: install_hint.into(),
-        source: "bundled".into(),
+        source: AdapterSource::Bundled.into(),
     }
 }
 

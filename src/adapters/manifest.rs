@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Adapter, Executable, PromptStyle, StdinMode};
+use crate::api::Word;
 use crate::settings;
 use crate::sys;
 
@@ -223,7 +224,7 @@ fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
             Stdin::Open => StdinMode::Open,
         },
         install_hint: entry.install_hint,
-        source: path.display().to_string(),
+        source: Word::Other(path.display().to_string()),
         id: entry.id,
     })
 }

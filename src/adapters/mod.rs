@@ -14,7 +14,7 @@ pub use bundled::HELLO_VERB;
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
 
-use crate::api::{AdapterStatus, RefusedManifest};
+use crate::api::{AdapterSource, AdapterStatus, RefusedManifest, Word};
 use crate::observe::say;
 use crate::sys;
 
@@ -38,7 +38,7 @@ pub struct Adapter {
     /// How to get it.
     pub install_hint: String,
     /// `bundled`, or the manifest's path.
-    pub source: String,
+    pub source: Word<AdapterSource>,
 }
 
 /// What is started.

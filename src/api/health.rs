@@ -265,6 +265,16 @@ pub struct ActionRequest {
     pub intent_id: Option<Value>,
 }
 
+words! {
+    /// How an action went.
+    pub enum ActionStatus {
+        /// It is done.
+        Completed = "completed",
+        /// There is no such action.
+        Rejected = "rejected",
+    }
+}
+
 /// The answer to `POST /actions`; with status 400 if the action is rejected.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ActionResult {
@@ -274,8 +284,8 @@ pub struct ActionResult {
     pub accepted: bool,
     /// What was asked for.
     pub action: String,
-    /// `completed` or `rejected`.
-    pub status: String,
+    /// How it went.
+    pub status: Word<ActionStatus>,
     /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -392,6 +402,14 @@ pub struct Capability {
     pub actions: Vec<String>,
 }
 
+words! {
+    /// Where an adapter is declared that no manifest declares.
+    pub enum AdapterSource {
+        /// In the program.
+        Bundled = "bundled",
+    }
+}
+
 /// A harness that the daemon knows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -406,8 +424,8 @@ pub struct AdapterStatus {
     pub available: bool,
     /// What the daemon's `PATH` resolves it to now.
     pub path: Option<String>,
-    /// `bundled`, or the manifest's path.
-    pub source: String,
+    /// Where it is declared: `bundled`, or the manifest's path.
+    pub source: Word<AdapterSource>,
     /// How to get it.
     pub install_hint: String,
 }

@@ -33,11 +33,11 @@ pub use event::{
     output_length,
 };
 pub use health::{
-    ActionEvent, ActionRequest, ActionResult, AdapterStatus, ApiVersion, Capabilities, Capability,
-    CapabilityFlags, CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess,
-    EventWriterHealth, Health, Index, Manager, ManagerScope, RefreshedCapabilities,
-    RefusedManifest, ResourceLimit, SessionCounts, StorageHealth, StorageStatus, SupervisorInfo,
-    Text, WriterState,
+    ActionEvent, ActionRequest, ActionResult, ActionStatus, AdapterSource, AdapterStatus,
+    ApiVersion, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
+    DaemonInfo, DaemonProcess, EventWriterHealth, Health, Index, Manager, ManagerScope,
+    RefreshedCapabilities, RefusedManifest, ResourceLimit, SessionCounts, StorageHealth,
+    StorageStatus, SupervisorInfo, Text, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use preview::{PreviewLevel, PreviewLine};

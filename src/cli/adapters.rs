@@ -35,7 +35,11 @@ pub(super) fn run(args: &Args) -> Outcome {
                 Some(path) => visible(path),
                 None => format!("not found. {}", visible(&adapter.install_hint)),
             };
-            vec![adapter.id.clone(), visible(&adapter.source), found]
+            vec![
+                adapter.id.clone(),
+                visible(&adapter.source.to_string()),
+                found,
+            ]
         })
         .collect();
     out.table(&["ID", "SOURCE", "PATH"], &rows)?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::output::{Out, visible};
 use super::{CliError, Home, Outcome};
 use crate::api::{Code, DaemonInfo, StopReport};
-use crate::daemon::control::{self, StartReport, Started, Status};
+use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{ServeOptions, serve};
@@ -146,26 +146,27 @@ fn status(home: &Home, json: bool) -> Outcome {
     } else {
         out.facts(&status_facts(home, &status))?;
     }
-    Ok(match status {
-        Status::Running(_) | Status::Busy { .. } => 0,
-        Status::Stopped { .. } => STOPPED,
-        Status::Stale { .. } | Status::Unknown { .. } | Status::Unsupported { .. } => 1,
+    Ok(match status.state() {
+        DaemonState::Running => 0,
+        DaemonState::Stopped => STOPPED,
+        DaemonState::Stale | DaemonState::Unknown | DaemonState::Unsupported => 1,
     })
 }
 
 /// What `status` prints.
 pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, String)> {
     let socket = visible(&home.socket().display().to_string());
+    let state = ("state", status.state().to_string());
     match status {
         Status::Running(health) => {
             let daemon = &health.daemon;
             let writer = &health.event_writer;
-            let state = match &writer.last_error {
+            let writing = match &writer.last_error {
                 None => writer.state.to_string(),
                 Some(err) => format!("failed: {}", visible(err)),
             };
             vec![
-                ("state", "running".into()),
+                state,
                 ("pid", daemon.pid.to_string()),
                 ("socket", visible(&daemon.socket)),
                 ("run by", run_by(daemon)),
@@ -179,22 +180,18 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                         health.sessions.live, health.sessions.total
                     ),
                 ),
-                ("event writer", state),
+                ("event writer", writing),
                 ("next", "coven sessions".into()),
             ]
         }
         Status::Busy { reason, pid } => {
-            let mut facts = vec![
-                ("state", "running".into()),
-                ("reason", visible(reason)),
-                ("socket", socket),
-            ];
+            let mut facts = vec![state, ("reason", visible(reason)), ("socket", socket)];
             facts.extend(pid.map(|pid| ("pid", pid.to_string())));
             facts.push(("next", "wait, or close some of its connections".into()));
             facts
         }
         Status::Stopped { is_awaited } => {
-            let mut facts = vec![("state", "stopped".into()), ("socket", socket)];
+            let mut facts = vec![state, ("socket", socket)];
             facts.extend(is_awaited.then(|| ("reason", AWAITED.to_owned())));
             facts.push(("next", "coven daemon start".into()));
             facts
@@ -209,23 +206,19 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             } else {
                 "coven daemon start, which cleans up"
             };
-            let mut facts = vec![
-                ("state", "stale".into()),
-                ("reason", visible(reason)),
-                ("socket", socket),
-            ];
+            let mut facts = vec![state, ("reason", visible(reason)), ("socket", socket)];
             facts.extend(pid.map(|pid| ("pid", pid.to_string())));
             facts.push(("next", next.into()));
             facts
         }
         Status::Unknown { reason } => vec![
-            ("state", "unknown".into()),
+            state,
             ("reason", visible(reason)),
             ("socket", socket),
             ("next", WHOSE_HOME.into()),
         ],
         Status::Unsupported { found } => vec![
-            ("state", "unsupported".into()),
+            state,
             (
                 "reason",
                 format!(
@@ -255,17 +248,17 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
     let socket = home.socket().display().to_string();
     match status {
         Status::Running(health) => json!({
-            "state": "running", "pid": health.daemon.pid, "socket": health.daemon.socket,
+            "state": status.state(), "pid": health.daemon.pid, "socket": health.daemon.socket,
             "uptimeSeconds": health.daemon.uptime_seconds, "startedAt": health.daemon.started_at,
             "apiVersion": health.api_version, "covenVersion": health.coven_version,
             "supervisor": health.daemon.supervisor, "sessions": health.sessions, "eventWriter": health.event_writer, "next": "coven sessions",
         }),
         Status::Busy { reason, pid } => json!({
-            "state": "running", "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
+            "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "next": "wait, or close some of its connections",
         }),
         Status::Stopped { is_awaited } => json!({
-            "state": "stopped", "reason": is_awaited.then_some(AWAITED), "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
+            "state": status.state(), "reason": is_awaited.then_some(AWAITED), "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
             "next": "coven daemon start",
         }),
         Status::Stale {
@@ -273,16 +266,16 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             pid,
             locked,
         } => json!({
-            "state": "stale", "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
+            "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "locked": locked,
             "next": if *locked { "coven daemon restart" } else { "coven daemon start" },
         }),
         Status::Unknown { reason } => json!({
-            "state": "unknown", "reason": reason, "pid": null, "socket": socket, "uptimeSeconds": null,
+            "state": status.state(), "reason": reason, "pid": null, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "next": WHOSE_HOME,
         }),
         Status::Unsupported { found } => json!({
-            "state": "unsupported", "code": Code::UnsupportedApiVersion, "apiVersion": found, "pid": null,
+            "state": status.state(), "code": Code::UnsupportedApiVersion, "apiVersion": found, "pid": null,
             "socket": socket, "uptimeSeconds": null, "next": "coven daemon restart",
         }),
     }

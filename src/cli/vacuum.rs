@@ -20,11 +20,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let vacuumed: Vacuumed = match access()? {
         Access::Daemon(mut client) => client.call(routes::Vacuum.request())?,
-        Access::Own(store, _lock) => Vacuumed {
-            ok: true,
-            integrity_check: "ok".into(),
-            bytes_freed: store.vacuum().map_err(failed)?,
-        },
+        Access::Own(store, _lock) => Vacuumed::undamaged(store.vacuum().map_err(failed)?),
     };
     if args.json {
         return print_json(&vacuumed);

@@ -15,11 +15,27 @@ use serde::{Deserialize, Serialize};
 
 use super::home::{Home, HomeError};
 use super::supervisor::{self, Unit};
-use crate::api::{Code, Health, Word};
+use crate::api::{Code, Health, Word, words};
 use crate::harness::SESSION_VARIABLE;
 use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
 use crate::sys::{self, Peer, Within};
+
+words! {
+    /// What is to be seen of a daemon, in a word.
+    pub enum DaemonState {
+        /// It answers.
+        Running = "running",
+        /// Nothing is there.
+        Stopped = "stopped",
+        /// Something is there that does not answer, or was left behind.
+        Stale = "stale",
+        /// It cannot be told.
+        Unknown = "unknown",
+        /// It speaks another contract.
+        Unsupported = "unsupported",
+    }
+}
 
 /// What is to be seen of a daemon.
 #[derive(Debug)]
@@ -57,6 +73,19 @@ pub enum Status {
         /// What it speaks.
         found: String,
     },
+}
+
+impl Status {
+    /// The same in a word.
+    pub fn state(&self) -> DaemonState {
+        match self {
+            Self::Running(_) | Self::Busy { .. } => DaemonState::Running,
+            Self::Stopped { .. } => DaemonState::Stopped,
+            Self::Stale { .. } => DaemonState::Stale,
+            Self::Unknown { .. } => DaemonState::Unknown,
+            Self::Unsupported { .. } => DaemonState::Unsupported,
+        }
+    }
 }
 
 /// What came of a start.

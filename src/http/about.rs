@@ -10,9 +10,10 @@ use super::response::Answer;
 use crate::adapters::{Adapter, Registry};
 use crate::api::routes::Route;
 use crate::api::{
-    API_VERSION, ActionEvent, ActionResult, ApiError, ApiVersion, BASE_PATH, CONTRACT,
-    Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus, DaemonInfo,
-    DaemonProcess, Health, Index, RefreshedCapabilities, SessionCounts, VERSION, routes,
+    API_VERSION, ActionEvent, ActionResult, ActionStatus, ApiError, ApiVersion, BASE_PATH,
+    CONTRACT, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
+    DaemonInfo, DaemonProcess, Health, Index, RefreshedCapabilities, SessionCounts, VERSION,
+    routes,
 };
 use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
 use crate::state::{Command, Event};
@@ -134,7 +135,7 @@ pub(super) fn act(call: &Call<'_, routes::Act>) -> Result<Answer, ApiError> {
         let rejection = ActionResult {
             ok: false,
             accepted: false,
-            status: "rejected".into(),
+            status: ActionStatus::Rejected.into(),
             reason: Some(format!("unknown action `{action}`")),
             action,
             event: None,
@@ -146,7 +147,7 @@ pub(super) fn act(call: &Call<'_, routes::Act>) -> Result<Answer, ApiError> {
     call.ok(&ActionResult {
         ok: true,
         accepted: true,
-        status: "completed".into(),
+        status: ActionStatus::Completed.into(),
         reason: None,
         action: action.clone(),
         event: Some(ActionEvent {

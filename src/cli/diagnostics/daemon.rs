@@ -10,7 +10,7 @@ use super::report::{Block, aligned, as_json};
 use super::words;
 use crate::adapters::{ManifestSources, Registry};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{AdapterStatus, Capabilities, RefusedManifest};
+use crate::api::{AdapterStatus, Capabilities, RefusedManifest, Word};
 use crate::cli::daemon::{status_facts, status_json};
 use crate::cli::doctor::Probe;
 use crate::daemon::Home;
@@ -174,17 +174,16 @@ impl Harnesses {
         const COLUMNS: &[&str] = &["id", "source", "executable", "available", "path"];
         const REFUSED: &[&str] = &["source", "reason"];
         let adapters = self.adapters.iter().map(|adapter| {
-            let is_bundled = adapter.source == "bundled";
-            if !is_bundled {
-                a.count(MANIFEST_TEXTS, 1);
-            }
+            let source = match &adapter.source {
+                Word::Known(source) => source.to_string(),
+                Word::Other(manifest) => {
+                    a.count(MANIFEST_TEXTS, 1);
+                    a.path(manifest)
+                }
+            };
             vec![
                 a.text(&adapter.id).into(),
-                if is_bundled {
-                    "bundled".into()
-                } else {
-                    a.path(&adapter.source).into()
-                },
+                source.into(),
                 a.text(&adapter.executable).into(),
                 adapter.available.into(),
                 adapter.path.as_deref().map(|path| a.path(path)).into(),

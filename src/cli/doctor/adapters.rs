@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::daemon::Probe;
 use crate::adapters::{Adapter, ManifestSources, Registry, find_on_path};
-use crate::api::{AdapterStatus, Check};
+use crate::api::{AdapterSource, AdapterStatus, Check};
 use crate::daemon::Home;
 use crate::redact::Redactor;
 use crate::sys;
@@ -166,7 +166,9 @@ fn manifests(here: &Registry, probe: &Probe) -> Check {
     }
     if refused.is_empty() {
         let others = here.adapters().iter();
-        let count = others.filter(|adapter| adapter.source != "bundled").count();
+        let count = others
+            .filter(|adapter| adapter.source != AdapterSource::Bundled)
+            .count();
         return Check::pass(
             MANIFESTS,
             format!("none refused; {count} adapters come from some"),
