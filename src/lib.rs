@@ -119,6 +119,9 @@ pub mod state;
 pub mod store;
 pub mod sys;
 
+#[cfg(test)]
+mod checkout;
+
 /// The chance of the unit tests is that of the tests beside the crate.
 #[cfg(test)]
 #[path = "../tests/coven/support/random.rs"]

@@ -165,9 +165,9 @@ const SESSION_MAX_MIN: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::checkout::{checkout, each_file};
 
     /// What begins with `COVEN_` and is no setting: what a harness is told, what a build and the tests are.
     const OTHERS: &[&str] = &[
@@ -179,21 +179,6 @@ mod tests {
         "COVEN_TEST_ROUNDS",
         "COVEN_TEST_FLOOD_BYTES",
     ];
-
-    fn checkout(path: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-    }
-
-    /// Calls `visit` with every file below `path`.
-    fn each_file(path: &Path, visit: &mut impl FnMut(&Path, &str)) {
-        if path.is_dir() {
-            for entry in fs::read_dir(path).unwrap() {
-                each_file(&entry.unwrap().path(), visit);
-            }
-        } else if let Ok(text) = fs::read_to_string(path) {
-            visit(path, &text);
-        }
-    }
 
     #[test]
     fn whatever_is_called_a_setting_is_one() {

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::anonymise::Anonymiser;
+use super::reasons::known_reason;
 use super::report::{Block, aligned, as_json};
-use super::words;
 use crate::adapters::{ManifestSources, Registry};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, Capabilities, RefusedManifest, Word};
@@ -63,7 +63,7 @@ fn anonymise(json: &mut Value, a: &Anonymiser) {
         match (name.as_str(), value) {
             ("socket", Value::String(path)) => *path = a.path(path),
             ("lastError", Value::String(reason)) => {
-                *reason = words::known_reason(reason).unwrap_or_else(|| "?".into());
+                *reason = known_reason(reason).unwrap_or_else(|| "?".into());
             }
             ("covenVersion" | "apiVersion", Value::String(version)) if !is_version(version) => {
                 a.count("versions that are none", 1);
@@ -190,7 +190,7 @@ impl Harnesses {
             ]
         });
         let refused = self.refused.iter().map(|refused| {
-            let reason = words::known_reason(&refused.reason);
+            let reason = known_reason(&refused.reason);
             if reason.is_none() {
                 a.count("reasons why a manifest was refused", 1);
             }

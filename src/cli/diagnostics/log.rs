@@ -10,8 +10,8 @@ use log::Level;
 use serde_json::Value;
 
 use super::anonymise::Anonymiser;
+use super::reasons::known_reason;
 use super::report::Block;
-use super::words;
 use crate::api::routes::Route;
 use crate::daemon::Home;
 use crate::observe::field::Kind;
@@ -212,7 +212,7 @@ impl Logs<'_> {
             // The daemon logs no other.
             Some(Kind::Path) => false,
             Some(Kind::Reason) => {
-                let known = words::known_reason(&text).ok_or("reasons in the log")?;
+                let known = known_reason(&text).ok_or("reasons in the log")?;
                 return Ok(known.into());
             }
         };

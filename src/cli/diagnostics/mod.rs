@@ -11,10 +11,10 @@ mod install;
 mod log;
 mod names;
 mod paths;
+mod reasons;
 mod report;
 mod settings;
 mod store;
-mod words;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

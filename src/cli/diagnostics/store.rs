@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use super::anonymise::Anonymiser;
 use super::report::Block;
-use super::words;
-use crate::api::{SessionCost, SessionRecord, is_session_id_prefix};
+use crate::api::{EventKind, SessionCost, SessionRecord, SessionStatus, is_session_id_prefix};
 use crate::daemon::Home;
 use crate::store::{self, EventOutline, Group, SessionOutline, StoreError, Survey};
 use crate::sys;
@@ -114,7 +113,11 @@ pub(super) fn counts(
         ),
         (
             "sessionsByStatus",
-            table(&known(&survey.sessions, words::is_status, a)),
+            table(&known(
+                &survey.sessions,
+                |word| SessionStatus::parse(word).is_some(),
+                a,
+            )),
         ),
         (
             "sessionsByHarness",
@@ -129,7 +132,7 @@ fn events(groups: Option<&[Group]>, a: &Anonymiser) -> Block {
     let Some(groups) = groups else {
         return Block::Missing("there are too many to be counted in time".into());
     };
-    let groups = known(groups, words::is_kind, a);
+    let groups = known(groups, is_kind, a);
     let row = |group: &Group| {
         vec![
             group.name.as_str().into(),
@@ -138,6 +141,10 @@ fn events(groups: Option<&[Group]>, a: &Anonymiser) -> Block {
         ]
     };
     Block::Table(COLUMNS, groups.iter().map(row).collect())
+}
+
+fn is_kind(word: &str) -> bool {
+    EventKind::parse(word).is_some()
 }
 
 /// `groups` with those that have a name which is not ours put together.
@@ -171,7 +178,7 @@ pub(super) fn session(
         Err(why) => return Block::Missing(a.text(why)),
     };
     let event = |event: &EventOutline| {
-        let kind = if words::is_kind(&event.kind) {
+        let kind = if is_kind(&event.kind) {
             &event.kind
         } else {
             OTHER
