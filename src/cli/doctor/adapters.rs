@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::daemon::Probe;
+use super::probe::Probe;
 use crate::adapters::{Adapter, ManifestSources, Registry, find_on_path};
 use crate::api::{AdapterSource, AdapterStatus, Check};
 use crate::daemon::Home;

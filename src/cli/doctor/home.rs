@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::probe::owner;
 use crate::api::Check;
 use crate::cli::output::quoted;
 use crate::daemon::{Home, HomeError};
@@ -34,12 +35,6 @@ pub(super) fn unusable(err: &HomeError) -> Check {
         _ => HOME,
     };
     Check::fail(id, err.to_string(), err.mend())
-}
-
-/// Whose home it is: one that is not there yet will be this user's.
-pub(super) fn owner(home: &Home) -> u32 {
-    let meta = home.path().symlink_metadata();
-    meta.map_or_else(|_| sys::euid(), |meta| meta.uid())
 }
 
 pub(super) fn checks(home: &Home, checks: &mut Vec<Check>) -> Reach {

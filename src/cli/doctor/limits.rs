@@ -1,7 +1,7 @@
 //! What the environment sets, and how much the kernel lets a daemon use.
 
 use super::super::grammar::nearest;
-use super::daemon::Probe;
+use super::probe::Probe;
 use crate::api::{Check, DaemonProcess, ResourceLimit};
 use crate::daemon::{Settings, supervisor};
 use crate::harness::SESSION_VARIABLE;

@@ -7,9 +7,11 @@ mod adapters;
 mod daemon;
 mod home;
 mod limits;
+mod probe;
 mod self_test;
 mod service;
 mod store;
+mod unit;
 
 use std::time::Instant;
 
@@ -21,7 +23,7 @@ use crate::api::{Check, CheckStatus, Report};
 use crate::daemon::{Home, HomeError};
 use crate::settings::durations;
 use crate::sys;
-pub(super) use daemon::Probe;
+pub(super) use probe::Probe;
 
 /// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
 #[derive(FromArgs, ArgsInfo)]
@@ -76,7 +78,7 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
     let probe = Probe::of(home);
     daemon::checks(home, &probe, checks);
     store::checks(home, &probe, deadline, checks);
-    checks.push(service::check(home, &probe));
+    checks.push(unit::check(home, &probe));
     Some(probe)
 }
 

@@ -1,29 +1,21 @@
 //! Who starts the daemon, and so which commands do: a service manager's unit, or the user.
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
-use super::daemon::Probe;
-use crate::api::Check;
-use crate::cli::output::quoted;
 use crate::daemon::Home;
-use crate::daemon::supervisor::{self, Supervisor, UNIT, Unit, UnitState};
-use crate::settings::durations;
-use crate::sys;
-
-const SERVICE: &str = "service";
+use crate::daemon::supervisor::{self, Supervisor, Unit, UnitState};
 
 /// Who starts the daemon of a home.
 #[derive(Debug, Default)]
 pub(super) struct Service {
     /// Who runs the one that runs.
-    runs: Option<Supervisor>,
+    pub(super) runs: Option<Supervisor>,
     /// systemd's unit: the one that runs it, or one by our name.
-    unit: Option<(Unit, UnitState)>,
+    pub(super) unit: Option<(Unit, UnitState)>,
     /// The unit is for this home.
-    is_ours: bool,
+    pub(super) is_ours: bool,
     /// The unit runs this daemon, or nothing hinders it.
-    is_in_charge: bool,
+    pub(super) is_in_charge: bool,
 }
 
 impl Service {
@@ -108,7 +100,7 @@ impl Service {
         }
     }
 
-    fn who(&self) -> String {
+    pub(super) fn who(&self) -> String {
         match &self.runs {
             None => "no daemon runs".into(),
             Some(Supervisor::Nobody) => "the daemon was started by hand".into(),
@@ -118,100 +110,9 @@ impl Service {
 }
 
 /// The home that a unit serves: the one that it sets, or the default, as its user is most likely this one.
-fn unit_home(state: &UnitState) -> Option<PathBuf> {
+pub(super) fn unit_home(state: &UnitState) -> Option<PathBuf> {
     match &state.home {
         Some(home) => Some(home.clone()),
         None => Home::default_path(),
     }
-}
-
-/// Who starts the daemon, and whether they start this one.
-pub(super) fn check(home: &Home, probe: &Probe) -> Check {
-    let service = &probe.service;
-    let Some((unit, state)) = &service.unit else {
-        return Check::pass(SERVICE, format!("no unit {UNIT}; {}", service.who()));
-    };
-    if !service.is_ours {
-        return another_home(home, service, unit, state);
-    }
-    let (systemctl, name) = (unit.systemctl(), &unit.name);
-    if state.active == "failed" || state.sub == "auto-restart" {
-        let message = format!("{unit} is {} ({})", state.active, state.sub);
-        let journalctl = systemctl.replace("systemctl", "journalctl");
-        let hint =
-            format!("{journalctl} -u {name} -n 50 says why; then {systemctl} restart {name}");
-        return Check::fail(SERVICE, message, hint);
-    }
-    match (probe.pid(), state.main_pid) {
-        (Some(pid), Some(main)) if pid == main => running(unit, state),
-        (Some(pid), _) => Check::warn(
-            SERVICE,
-            format!(
-                "{unit} is {}, but the daemon (pid {pid}) was started by hand: nobody starts that one again",
-                state.active
-            ),
-            format!("coven daemon stop && {systemctl} start {name}"),
-        ),
-        (None, _) if probe.is_awaited() => Check::pass(
-            SERVICE,
-            format!(
-                "{unit} is {}, and {} starts it",
-                state.active, state.triggered_by
-            ),
-        ),
-        (None, _) => Check::warn(
-            SERVICE,
-            format!("{unit} is {} ({})", state.active, state.sub),
-            format!("{systemctl} start {name}"),
-        ),
-    }
-}
-
-fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) -> Check {
-    let other = unit_home(state).unwrap_or_default();
-    let message = format!(
-        "{unit} is for another home, {}; {}",
-        other.display(),
-        service.who()
-    );
-    if state.main_pid.is_none() {
-        return Check::pass(SERVICE, message);
-    }
-    // The usual mistake: the shell's COVEN_HOME is not the service's.
-    let hint = format!(
-        "COVEN_HOME={} coven doctor, if that is the daemon that you mean, and not that of {}",
-        quoted(&other),
-        home.path().display()
-    );
-    Check::warn(SERVICE, message, hint)
-}
-
-/// The unit runs the daemon: whether it is this binary, and whether it will be there tomorrow.
-fn running(unit: &Unit, state: &UnitState) -> Check {
-    let (systemctl, name) = (unit.systemctl(), &unit.name);
-    let own = std::env::current_exe().unwrap_or_default();
-    let executable = Path::new(&state.executable);
-    if !state.executable.is_empty() && !sys::is_same_file(executable, &own) {
-        let message = format!(
-            "{unit} runs {}, this is {}",
-            state.executable,
-            own.display()
-        );
-        let hint = format!(
-            "{systemctl} edit {name}, with ExecStart= and ExecStart={} daemon serve; or use the other one",
-            quoted(&own)
-        );
-        return Check::warn(SERVICE, message, hint);
-    }
-    if state.enabled == "disabled" && state.triggered_by.is_empty() {
-        let when = if unit.is_user { "login" } else { "boot" };
-        let message = format!("{unit} runs the daemon, but is not started at {when}");
-        return Check::warn(SERVICE, message, format!("{systemctl} enable {name}"));
-    }
-    let deadline = Instant::now() + durations::SERVICE_TOOL;
-    if unit.is_user && supervisor::lingers(sys::euid(), deadline) == Some(false) {
-        let message = format!("{unit} runs the daemon, which ends when you have logged out");
-        return Check::warn(SERVICE, message, "loginctl enable-linger");
-    }
-    Check::pass(SERVICE, format!("{unit} runs the daemon"))
 }

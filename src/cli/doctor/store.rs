@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
-use super::daemon::Probe;
+use super::probe::Probe;
 use crate::api::{Check, StorageHealth};
 use crate::cli::output::quoted;
 use crate::daemon::Home;
