@@ -168,7 +168,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
         false => Destination::Stderr,
     };
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
-    let redactor = Arc::new(redactor);
+    let redactor = Arc::new(redactor.storing_secrets(!settings.redact));
     let log = Log::start(
         destination,
         &settings.log_filter,
@@ -220,8 +220,6 @@ fn run(
     let (writer, reader) = store
         .start(Arc::clone(&followers))
         .map_err(store_error(home))?;
-    let redactions = Arc::clone(&redactor);
-    let redactor = settings.redact.then_some(redactor);
     let (events, inbox) = unbounded();
     let live = Arc::new(AtomicU64::new(0));
     let limits = Limits {
@@ -232,7 +230,7 @@ fn run(
         inbox,
         events.clone(),
         writer.queue(),
-        redactor.clone(),
+        Arc::clone(&redactor),
         limits,
         idempotency,
         published(&live, &teller),
@@ -243,7 +241,7 @@ fn run(
     let reload = Reload {
         home: home.clone(),
         adapters: Arc::clone(&adapters),
-        redactor: Arc::clone(&redactions),
+        redactor: Arc::clone(&redactor),
         log,
     };
     forward_signals(events.clone(), reload, Arc::clone(&notifier))
@@ -256,7 +254,6 @@ fn run(
             reader,
             followers,
             redactor,
-            redactions,
             queue: writer.queue(),
             live,
             adapters,

@@ -123,8 +123,8 @@ struct Context {
     orders: Receiver<Order>,
     wake: Arc<Wake>,
     report: Box<dyn Fn(Report) + Send>,
-    /// Takes secrets out of the output; `None` where that is turned off.
-    redactor: Option<Arc<Redactor>>,
+    /// Takes secrets out of the output.
+    redactor: Arc<Redactor>,
 }
 
 /// Runs `life`, and reports a panic, which would otherwise leave the session as it is for ever. The panic hook logs it.
@@ -145,7 +145,7 @@ impl Harness {
         id: SessionId,
         program: Program,
         queue: WriteQueue,
-        redactor: Option<Arc<Redactor>>,
+        redactor: Arc<Redactor>,
         report: impl Fn(Report) + Clone + Send + 'static,
         started: Done,
     ) -> io::Result<(Self, Go)> {

@@ -188,14 +188,14 @@ impl Pump {
     /// The pipes that a grandchild still holds: what is held back of them is not completed any more.
     fn let_go(mut self, context: &Context) {
         for source in &mut self.sources {
-            store(source.finish(context.redactor.as_deref()), context);
+            store(source.finish(&context.redactor), context);
         }
     }
 
     /// What has been held back for as long as it may be.
     fn expire_held(&mut self, context: &Context) {
         for source in &mut self.sources {
-            store(source.expire(context.redactor.as_deref()), context);
+            store(source.expire(&context.redactor), context);
         }
     }
 
@@ -339,7 +339,7 @@ impl Pump {
             }
             Err(err) => return Err(err),
         };
-        let redactor = context.redactor.as_deref();
+        let redactor = &context.redactor;
         let events = match n {
             0 => source.finish(redactor),
             n => {

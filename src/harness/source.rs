@@ -38,17 +38,12 @@ impl Source {
         }
     }
 
-    /// What comes of `data`, which the pipe gave. Without a redactor everything passes.
-    pub(super) fn take(&mut self, data: &[u8], redactor: Option<&Redactor>) -> Vec<NewEvent> {
+    /// What comes of `data`, which the pipe gave.
+    pub(super) fn take(&mut self, data: &[u8], redactor: &Redactor) -> Vec<NewEvent> {
         self.owed = self.owed.saturating_sub(data.len());
-        match redactor {
-            None => self.clean.extend_from_slice(data),
-            Some(redactor) => {
-                self.redaction.push(redactor, data, &mut self.clean);
-                let since = self.held_since.unwrap_or_else(Instant::now);
-                self.held_since = self.redaction.is_holding().then_some(since);
-            }
-        }
+        self.redaction.push_stored(redactor, data, &mut self.clean);
+        let since = self.held_since.unwrap_or_else(Instant::now);
+        self.held_since = self.redaction.is_holding().then_some(since);
         self.events(false)
     }
 
@@ -58,23 +53,18 @@ impl Source {
     }
 
     /// What comes of what has been held back for long enough.
-    pub(super) fn expire(&mut self, redactor: Option<&Redactor>) -> Vec<NewEvent> {
-        let is_due = self.deadline().is_some_and(|at| at <= Instant::now());
-        match redactor {
-            Some(redactor) if is_due => {
-                self.redaction.expire(redactor, &mut self.clean);
-                self.held_since = None;
-                self.events(false)
-            }
-            _ => Vec::new(),
+    pub(super) fn expire(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
+        if self.deadline().is_none_or(|at| at > Instant::now()) {
+            return Vec::new();
         }
+        self.redaction.expire(redactor, &mut self.clean);
+        self.held_since = None;
+        self.events(false)
     }
 
     /// What comes of all that is still held back: nothing more will come.
-    pub(super) fn finish(&mut self, redactor: Option<&Redactor>) -> Vec<NewEvent> {
-        if let Some(redactor) = redactor {
-            self.redaction.finish(redactor, &mut self.clean);
-        }
+    pub(super) fn finish(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
+        self.redaction.finish(redactor, &mut self.clean);
         self.held_since = None;
         self.events(true)
     }

@@ -60,7 +60,7 @@ pub(super) fn metrics(call: &Call<'_, routes::Metrics>) -> Result<Answer, ApiErr
         sessions: context.reader.session_tally().ok(),
         writer: context.queue.health(),
         storage: context.queue.storage(),
-        redactions: context.redactions.counts(),
+        redactions: context.redactor.counts(),
         process: sys::own_usage(),
     };
     Ok(Answer::text(CONTENT_TYPE, metrics::page(&snapshot)))
@@ -122,7 +122,7 @@ fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities 
         adapters: registry.adapters().iter().map(Adapter::status).collect(),
         refused_manifests: registry.refused().to_vec(),
         process: Some(DaemonProcess {
-            patterns_read_at: Some(context.redactions.own_read_at()),
+            patterns_read_at: Some(context.redactor.own_read_at()),
             ..context.daemon.process.clone()
         }),
     }

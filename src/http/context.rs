@@ -1,6 +1,5 @@
 //! What every connection's thread has at hand: the way to the state thread, the store's readers, and who this daemon is.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,10 +21,8 @@ pub struct Context {
     pub reader: Reader,
     /// To wait for a session's next event.
     pub followers: Arc<Followers>,
-    /// Takes secrets out of what is stored; `None` where that is turned off.
-    pub redactor: Option<Arc<Redactor>>,
-    /// The one that counts what is taken out, of the log too, for the metrics.
-    pub redactions: Arc<Redactor>,
+    /// Takes secrets out of what is stored, and counts them.
+    pub redactor: Arc<Redactor>,
     /// The writer's figures, for health.
     pub queue: WriteQueue,
     /// Live sessions, as the state thread publishes them.
@@ -94,14 +91,7 @@ impl Context {
 
     /// `text` as it may be stored.
     pub(super) fn redacted(&self, text: String) -> String {
-        match self
-            .redactor
-            .as_deref()
-            .map(|redactor| redactor.redact(&text))
-        {
-            Some(Cow::Owned(redacted)) => redacted,
-            Some(Cow::Borrowed(_)) | None => text,
-        }
+        self.redactor.redact_stored(text)
     }
 
     /// `labels` as they may be stored.

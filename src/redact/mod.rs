@@ -47,6 +47,8 @@ pub struct Redactor {
     kinds: Vec<&'static str>,
     counts: Vec<AtomicU64>,
     own_count: AtomicU64,
+    /// What is stored keeps its secrets; the log never does.
+    stores_secrets: bool,
 }
 
 /// The built-in rules, compiled on their first use: a megabyte, and four milliseconds, which a daemon without output and a
@@ -185,6 +187,26 @@ impl Redactor {
             counts: kinds.iter().map(|_| AtomicU64::new(0)).collect(),
             kinds,
             own_count: AtomicU64::new(0),
+            stores_secrets: false,
+        }
+    }
+
+    /// The same, with secrets in what is stored if `stores_secrets`.
+    pub fn storing_secrets(self, stores_secrets: bool) -> Self {
+        Self {
+            stores_secrets,
+            ..self
+        }
+    }
+
+    /// `text` as it is stored.
+    pub fn redact_stored(&self, text: String) -> String {
+        if self.stores_secrets {
+            return text;
+        }
+        match self.redact(&text) {
+            Cow::Owned(redacted) => redacted,
+            Cow::Borrowed(_) => text,
         }
     }
 

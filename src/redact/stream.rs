@@ -66,6 +66,14 @@ impl Stream {
         self.trim();
     }
 
+    /// As [`Stream::push`], of what is stored: all passes where that keeps its secrets.
+    pub fn push_stored(&mut self, redactor: &Redactor, data: &[u8], out: &mut Vec<u8>) {
+        match redactor.stores_secrets {
+            true => out.extend_from_slice(data),
+            false => self.push(redactor, data, out),
+        }
+    }
+
     /// The time is up: what is recognisable of what is held back is replaced, the rest passed on.
     pub fn expire(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
         if !self.is_holding() {

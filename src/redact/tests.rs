@@ -382,3 +382,21 @@ fn what_the_words_pass_over_holds_no_secret() {
         assert_eq!(with_words.redact(&text), without.redact(&text), "{text:?}");
     }
 }
+
+#[test]
+fn what_is_stored_keeps_its_secrets_only_if_that_is_turned_on_and_the_log_never_does() {
+    let secret = "export API_KEY=ghp_0123456789abcdefghijABCDEFGHIJ012345";
+    for stores_secrets in [false, true] {
+        let redactor = redactor().storing_secrets(stores_secrets);
+        let mut out = Vec::new();
+        let mut stream = Stream::default();
+        stream.push_stored(&redactor, secret.as_bytes(), &mut out);
+        stream.finish(&redactor, &mut out);
+        assert_eq!(out == secret.as_bytes(), stores_secrets);
+        assert_eq!(
+            redactor.redact_stored(secret.into()) == secret,
+            stores_secrets
+        );
+        assert_ne!(redactor.redact(secret), secret);
+    }
+}

@@ -100,8 +100,8 @@ pub struct State {
     /// For those who report back: harness threads, and the writer's answers.
     events: Sender<Event>,
     queue: WriteQueue,
-    /// For the harness threads; `None` where redaction is turned off.
-    redactor: Option<Arc<Redactor>>,
+    /// For the harness threads.
+    redactor: Arc<Redactor>,
     limits: Limits,
     sessions: HashMap<SessionId, Session>,
     idempotency: HashMap<String, IdempotencyKey>,
@@ -117,7 +117,7 @@ impl State {
         inbox: Receiver<Event>,
         events: Sender<Event>,
         queue: WriteQueue,
-        redactor: Option<Arc<Redactor>>,
+        redactor: Arc<Redactor>,
         limits: Limits,
         idempotency: Vec<IdempotencyKey>,
         published: Published,
