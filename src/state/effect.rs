@@ -58,13 +58,9 @@ impl State {
             for effect in session.step(input, Now::read()) {
                 next = effect.execute(session, &self.queue, &self.events).or(next);
             }
-        }
-        if self
-            .sessions
-            .get(&id)
-            .is_some_and(|session| session.phase == Phase::Gone)
-        {
-            self.sessions.remove(&id);
+            if session.phase == Phase::Gone {
+                self.sessions.remove(&id);
+            }
         }
     }
 }

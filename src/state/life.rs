@@ -1,6 +1,7 @@
-//! A session's life: its phases, what can happen to it, and one table of what may follow what, as s6-supervise has it.
+//! A session's life: its phases, what can happen to it, and one table of what may follow what. The model is the action
+//! table of s6-supervise.
 //!
-//! Pure. It knows neither the session nor what is done when something happens to it.
+//! Pure; used by the state thread. It knows neither the session nor what is done when something happens to it.
 
 use std::slice;
 use std::time::Instant;
