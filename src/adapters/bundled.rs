@@ -87,14 +87,19 @@ fn bundled(id: &str, label: &str, prefix_args: &[&str], install_hint: &str) -> A
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::LaunchOptions;
 
     fn argv(id: &str, model: Option<&str>) -> Vec<String> {
+        let options = LaunchOptions {
+            model: model.map(str::to_owned),
+            ..LaunchOptions::default()
+        };
         let adapters = adapters(Path::new("/usr/bin/coven"));
         adapters
             .iter()
             .find(|a| a.id == id)
             .unwrap()
-            .argv("-p\nx", model)
+            .argv("-p\nx", &options)
     }
 
     #[test]

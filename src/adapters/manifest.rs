@@ -232,11 +232,19 @@ fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::LaunchOptions;
     use crate::random::{Random, rounds};
 
     fn parse(json: &str) -> Result<Adapter, String> {
         let entry: Entry = serde_json::from_str(json).map_err(|err| err.to_string())?;
         adapter(entry, Path::new("/m.json"))
+    }
+
+    fn with_model() -> LaunchOptions {
+        LaunchOptions {
+            model: Some("m".into()),
+            ..LaunchOptions::default()
+        }
     }
 
     #[test]
@@ -249,7 +257,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            adapter.argv("p", Some("m")),
+            adapter.argv("p", &with_model()),
             ["example", "run", "--quiet", "--model", "m", "--", "p"]
         );
         assert_eq!(adapter.stdin, StdinMode::Closed);
@@ -262,7 +270,7 @@ mod tests {
                  "non_interactive_prompt_prefix_args": ["run"] }"#,
         )
         .unwrap();
-        assert_eq!(adapter.argv("p", Some("m")), ["x", "run", "-m", "m"]);
+        assert_eq!(adapter.argv("p", &with_model()), ["x", "run", "-m", "m"]);
         assert_eq!(adapter.stdin_prompt("p").as_deref(), Some("p"));
         for bad in [r#""stdin", "prompt_flag": "-p""#, r#""file""#] {
             let json = format!(r#"{{"id":"x","executable":"x","prompt":{bad}}}"#);
@@ -323,7 +331,7 @@ mod tests {
                     !adapter.id.contains(|c: char| c.is_uppercase() || c == '/'),
                     "{text}"
                 );
-                let argv = adapter.argv("the prompt", None);
+                let argv = adapter.argv("the prompt", &LaunchOptions::default());
                 assert!(argv.last().unwrap().ends_with("the prompt"), "{text}");
                 assert!(!argv.iter().any(|arg| arg.contains('\0')), "{text}");
             }

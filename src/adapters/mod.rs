@@ -1,9 +1,10 @@
-//! Adapters: which harnesses there are, and how each one's command line is built.
+//! Adapters: which harnesses there are, and what each one's program is given for a launch.
 //!
 //! HTTP threads read a published [`Registry`]; nobody changes one. It knows command lines and manifests, and
-//! nothing of sessions or processes.
+//! nothing of live sessions or processes.
 
 mod bundled;
+mod launch;
 mod lookup;
 mod manifest;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use bundled::HELLO_VERB;
+pub use launch::{LaunchSpec, Program, SESSION_VARIABLE};
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
 
@@ -85,31 +87,6 @@ impl Adapter {
             Executable::OnPath(name) => name,
             Executable::Own(_) => "coven",
         }
-    }
-
-    /// The arguments for one prompt, the name of the program first.
-    pub fn argv(&self, prompt: &str, model: Option<&str>) -> Vec<String> {
-        let mut argv = vec![self.executable_name().to_owned()];
-        argv.extend(self.prefix_args.iter().cloned());
-        if let (Some(flag), Some(model)) = (&self.model_flag, model) {
-            argv.extend([flag.clone(), model.to_owned()]);
-        }
-        match &self.prompt {
-            PromptStyle::AfterDashes => argv.extend(["--".to_owned(), prompt.to_owned()]),
-            PromptStyle::Flag(flag) => argv.push(format!("{flag}={prompt}")),
-            PromptStyle::Stdin => {}
-        }
-        argv
-    }
-
-    /// What is to be written to stdin for one prompt, first of all. Where input can follow it ends with a newline:
-    /// there is no end of file to tell where the prompt ends.
-    pub fn stdin_prompt(&self, prompt: &str) -> Option<String> {
-        let end = match self.stdin {
-            StdinMode::Open if !prompt.ends_with('\n') => "\n",
-            StdinMode::Open | StdinMode::Closed => "",
-        };
-        (self.prompt == PromptStyle::Stdin).then(|| format!("{prompt}{end}"))
     }
 
     /// The longest prompt, in bytes, that fits the argument it becomes a part of. On stdin it is the request that

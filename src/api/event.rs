@@ -258,19 +258,14 @@ pub struct Event {
 #[serde(rename_all = "camelCase", default)]
 pub struct EventsQuery {
     /// Whose events, where the path does not say so.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     /// Only those after this seq.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub after_seq: Option<u64>,
     /// Only those after the event with this id; `afterSeq` goes before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub after_event_id: Option<String>,
     /// How many at most, 1 to 1000; 1000 if it is left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// How long to wait for the first, in milliseconds, 60,000 at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
 }
 

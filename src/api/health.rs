@@ -258,10 +258,8 @@ pub struct ActionRequest {
     #[serde(deserialize_with = "rules::filled")]
     pub action: String,
     /// Anything of the client's: it comes back in the event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Value>,
     /// As `origin`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<Value>,
 }
 

@@ -12,6 +12,7 @@ mod escape;
 mod event;
 mod health;
 mod id;
+mod launch;
 mod preview;
 pub mod routes;
 mod rules;
@@ -40,11 +41,13 @@ pub use health::{
     StorageStatus, SupervisorInfo, Text, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
+pub use launch::{
+    Labels, LaunchMode, LaunchOptions, LaunchRequest, PATH_MAX, TITLE_MAX, Visibility,
+};
 pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{
-    Accepted, CompleteRequest, Deleted, EndCause, ExternalRequest, InputRequest, Labels,
-    LaunchMode, LaunchRequest, PATH_MAX, SessionPage, SessionRecord, SessionStatus, SessionsQuery,
-    TITLE_MAX, Visibility,
+    Accepted, CompleteRequest, Deleted, EndCause, ExternalRequest, InputRequest, SessionPage,
+    SessionRecord, SessionStatus, SessionsQuery,
 };
 pub use stop::{StopReport, UnwrittenSession};
 pub use store::{BackedUp, BackupRequest, PruneRequest, Pruned, Vacuumed};

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{
     Accepted, ActionRequest, ActionResult, BackedUp, BackupRequest, CompleteRequest, Deleted,
@@ -204,16 +205,16 @@ pub struct Request<E: Endpoint> {
 }
 
 impl<E: Endpoint> Request<E> {
-    /// With this query. What the contract puts into one needs no escaping.
+    /// With this query; what is null in it is left out. What the contract puts into one needs no escaping.
     pub fn query(mut self, query: &E::Query) -> Self {
         // Cannot fail: a query is a structure of strings, numbers and truth values.
         let fields = serde_json::to_value(query).expect("a query is plain data");
         for (name, value) in fields.as_object().into_iter().flatten() {
-            self.query
-                .push(if self.query.is_empty() { '?' } else { '&' });
-            match value.as_str() {
-                Some(text) => self.query += &format!("{name}={text}"),
-                None => self.query += &format!("{name}={value}"),
+            let separator = if self.query.is_empty() { '?' } else { '&' };
+            match value {
+                Value::Null => {}
+                Value::String(text) => self.query += &format!("{separator}{name}={text}"),
+                value => self.query += &format!("{separator}{name}={value}"),
             }
         }
         self

@@ -4,7 +4,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::Labels;
+use super::{Labels, Word};
 
 /// The most labels that a session has, and the longest of them, in bytes.
 const LABELS_MAX: usize = 32;
@@ -54,4 +54,18 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::E
                 "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} bytes"
             ))
         })
+}
+
+/// A word that this build knows.
+pub(super) fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Word<T>, D::Error> {
+    T::deserialize(input).map(Word::Known)
+}
+
+/// As [`word`], for a field that can be absent.
+pub(super) fn optional_word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<Word<T>>, D::Error> {
+    word(input).map(Some)
 }

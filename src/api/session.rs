@@ -3,13 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{SessionCost, SessionId, Timestamp, Word, rules, words};
-
-/// The longest title, and the longest of the client's own words about a session, in bytes.
-pub const TITLE_MAX: usize = 1024;
-
-/// The longest path that the system takes, in bytes, with its NUL (PATH_MAX).
-pub const PATH_MAX: usize = 4096;
+use super::{
+    Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, TITLE_MAX, Timestamp, rules, words,
+};
 
 words! {
     /// Where a session is in its life.
@@ -50,30 +46,6 @@ words! {
     }
 }
 
-words! {
-    /// Who may see a session. The daemon keeps it for its clients and acts on none of it.
-    #[derive(Default)]
-    pub enum Visibility {
-        /// The default.
-        #[default]
-        Private = "private",
-        /// Those of the workspace.
-        Workspace = "workspace",
-        /// Everybody.
-        Shared = "shared",
-    }
-}
-
-words! {
-    /// How a harness is run.
-    #[derive(Default)]
-    pub enum LaunchMode {
-        /// With pipes: it gets its prompt once, works, and exits.
-        #[default]
-        NonInteractive = "nonInteractive",
-    }
-}
-
 /// A session, as every route shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
@@ -95,16 +67,11 @@ pub struct SessionRecord {
     pub created_at: Timestamp,
     /// When its status last changed.
     pub updated_at: Timestamp,
-    /// Metadata of the client's.
-    pub conversation_id: Option<String>,
-    /// Metadata of the client's.
-    pub familiar_id: Option<String>,
+    /// What the client has said about it, and how it was launched.
+    #[serde(flatten)]
+    pub options: LaunchOptions,
     /// Always null in this contract.
     pub execution_binding: Option<Value>,
-    /// Words of the client's.
-    pub labels: Labels,
-    /// Who may see it.
-    pub visibility: Visibility,
     /// Whether somebody else runs it.
     pub external: bool,
     /// Where an external session keeps its transcript.
@@ -113,10 +80,6 @@ pub struct SessionRecord {
     pub cwd: Option<String>,
     /// The harness's process, which is also its process group; null before the spawn.
     pub pid: Option<i32>,
-    /// How its harness is run; null for an external one.
-    pub launch_mode: Option<Word<LaunchMode>>,
-    /// The model that was asked for.
-    pub model: Option<String>,
     /// The seq of its newest event.
     pub last_seq: u64,
     /// The signal that ended the harness.
@@ -141,28 +104,18 @@ impl SessionRecord {
             archived_at: None,
             created_at: now,
             updated_at: now,
-            conversation_id: None,
-            familiar_id: None,
+            options: LaunchOptions::default(),
             execution_binding: None,
-            labels: Labels::default(),
-            visibility: Visibility::default(),
             external: false,
             transcript_path: None,
             cwd: None,
             pid: None,
-            launch_mode: None,
-            model: None,
             last_seq: 0,
             signal: None,
             cost: SessionCost::default(),
         }
     }
 }
-
-/// Words of a client's for a session, in the client's order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Labels(pub Vec<String>);
 
 /// A page of sessions, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -178,64 +131,13 @@ pub struct SessionPage {
 #[serde(rename_all = "camelCase", default)]
 pub struct SessionsQuery {
     /// How many a page holds, 1 to 1000; 100 if it is left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// `next_cursor` of the page before.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// With those that are archived.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub include_archived: Option<bool>,
     /// Only those whose id begins so.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id_prefix: Option<String>,
-}
-
-/// The body of `POST /sessions`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LaunchRequest {
-    /// The adapter's id.
-    #[serde(deserialize_with = "rules::filled")]
-    pub harness: String,
-    /// What the harness is asked to do.
-    #[serde(deserialize_with = "rules::argument")]
-    pub prompt: String,
-    /// Default: the prompt's first line.
-    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// For harnesses that have a choice.
-    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// Metadata of the client's.
-    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conversation_id: Option<String>,
-    /// Metadata of the client's.
-    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub familiar_id: Option<String>,
-    /// Words of the client's.
-    #[serde(default, deserialize_with = "rules::labels")]
-    pub labels: Labels,
-    /// Who may see it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub visibility: Option<Visibility>,
-    /// How the harness is run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub launch_mode: Option<LaunchMode>,
-    /// Killed when it has run for that long, in milliseconds; at least 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout_ms: Option<u64>,
-    /// Absolute, an existing directory.
-    #[serde(deserialize_with = "rules::argument")]
-    pub project_root: String,
-    /// Relative to the root, or absolute inside it; the root if it is left out or empty.
-    #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<String>,
 }
 
 /// The body of `POST /sessions/external`.
@@ -253,11 +155,9 @@ pub struct ExternalRequest {
     pub harness: String,
     /// Default: the harness.
     #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Where it keeps its transcript.
     #[serde(default, deserialize_with = "rules::text::<{ PATH_MAX - 1 }, _>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub transcript_path: Option<String>,
     /// Words of the client's.
     #[serde(default, deserialize_with = "rules::labels")]

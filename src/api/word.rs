@@ -98,6 +98,12 @@ impl<T: PartialEq> PartialEq<T> for Word<T> {
     }
 }
 
+impl<T: Default> Default for Word<T> {
+    fn default() -> Self {
+        Self::Known(T::default())
+    }
+}
+
 impl<T> From<T> for Word<T> {
     fn from(word: T) -> Self {
         Self::Known(word)

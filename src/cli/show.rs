@@ -36,17 +36,18 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
     let text = |value: &Option<String>| value.as_deref().map(visible);
     let optional = [
         ("cwd", text(&record.cwd)),
-        ("model", text(&record.model)),
+        ("model", text(&record.options.model)),
         ("pid", record.pid.map(|pid| pid.to_string())),
         ("exit code", record.exit_code.map(|code| code.to_string())),
         ("signal", record.signal.map(|signal| signal.to_string())),
         ("archived", record.archived_at.map(|at| at.to_string())),
-        ("conversation", text(&record.conversation_id)),
-        ("familiar", text(&record.familiar_id)),
+        ("conversation", text(&record.options.conversation_id)),
+        ("familiar", text(&record.options.familiar_id)),
         ("transcript", text(&record.transcript_path)),
         (
             "labels",
-            (!record.labels.0.is_empty()).then(|| visible(&record.labels.0.join(", "))),
+            (!record.options.labels.0.is_empty())
+                .then(|| visible(&record.options.labels.0.join(", "))),
         ),
         ("external", record.external.then(|| "yes".to_owned())),
     ];

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::home::{Home, HomeError};
 use super::supervisor::{self, Unit};
+use crate::adapters::SESSION_VARIABLE;
 use crate::api::{Code, Health, Word, words};
-use crate::harness::SESSION_VARIABLE;
 use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
 use crate::sys::{self, Peer, Within};

@@ -14,7 +14,6 @@ mod tally;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -24,7 +23,7 @@ pub use input::Backlog;
 
 use start::Prepared;
 
-use crate::adapters::StdinMode;
+use crate::adapters::{Program, SESSION_VARIABLE};
 use crate::api::{SessionCost, SessionId, Timestamp};
 use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, Share, WriteQueue};
@@ -33,9 +32,6 @@ use crate::sys::{Exit, Family, Usage, Wake};
 /// A harness thread's stack. Its buffers are on the heap; the pump needs a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// The variable by which a process knows, and is known by, its session.
-pub const SESSION_VARIABLE: &str = "COVEN_SESSION_ID";
-
 /// What the processes of the session `id` are known by. `leader` is the harness, while its zombie has not been reaped.
 pub fn family(id: SessionId, leader: Option<i32>) -> Family {
     Family {
@@ -43,21 +39,6 @@ pub fn family(id: SessionId, leader: Option<i32>) -> Family {
         number: id.random_bits(),
         leader,
     }
-}
-
-/// What to start, validated.
-#[derive(Debug)]
-pub struct Program {
-    /// The file to execute.
-    pub path: PathBuf,
-    /// The arguments, the name of the program first. None holds a NUL.
-    pub argv: Vec<String>,
-    /// The working directory.
-    pub cwd: PathBuf,
-    /// What it reads.
-    pub stdin: StdinMode,
-    /// What it reads first, whether or not anything follows.
-    pub prompt: Option<String>,
 }
 
 /// What a harness thread tells the state thread, in this order, each at most once but for the input's.

@@ -1,16 +1,16 @@
 //! The start of a harness, in two parts: what can be prepared while the session's row is on its way to the disk, and
 //! the start itself. Runs on the harness's thread.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use super::Backlog;
 use super::input::Input;
-use super::{Backlog, Program, SESSION_VARIABLE};
-use crate::adapters::StdinMode;
+use crate::adapters::{Program, StdinMode};
 use crate::api::SessionId;
 use crate::sys;
 
@@ -66,7 +66,7 @@ impl Prepared {
                 .into_iter()
                 .map(CString::new)
                 .collect::<Result<_, _>>()?,
-            env: environment(&id.to_string()),
+            env: environment(program.env),
             child: [child_stdin, child_stdout, child_stderr],
             stdout,
             stderr,
@@ -110,15 +110,20 @@ fn output_pipe() -> io::Result<(File, OwnedFd)> {
     Ok((ours.into(), childs))
 }
 
-/// The daemon's environment, with the session's mark, and without what its service manager has told it alone.
-fn environment(session: &str) -> Vec<CString> {
-    let variable =
-        |name: Vec<u8>, value: &[u8]| CString::new([&name, b"=".as_slice(), value].concat());
-    let mark = variable(SESSION_VARIABLE.into(), session.as_bytes());
-    std::env::vars_os()
-        .filter(|(name, _)| name != SESSION_VARIABLE && !sys::is_service_variable(name))
-        .map(|(name, value)| variable(name.into_vec(), &value.into_vec()))
-        .chain([mark])
+/// The daemon's environment with `own`, and without what its service manager has told it alone.
+fn environment(own: Vec<(&'static str, String)>) -> Vec<CString> {
+    let is_own = |name: &OsString| own.iter().any(|(own, _)| name == own);
+    let inherited: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| !is_own(name) && !sys::is_service_variable(name))
+        .collect();
+    let own = own
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()));
+    inherited
+        .into_iter()
+        .chain(own)
+        .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
+        .map(CString::new)
         // An environment has no NUL inside its strings (environ(7)).
         .filter_map(Result::ok)
         .collect()

@@ -3,7 +3,7 @@
 //! Runs on the connection's thread. It knows requests, adapters and directories; what runs, and what is on disk, the
 //! state thread and the store know.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +13,8 @@ use uuid::Uuid;
 use super::call::Call;
 use super::fields;
 use super::response::Answer;
-use crate::adapters::{Adapter, Registry};
+use crate::adapters::{Adapter, LaunchSpec, Registry};
 use crate::api::{ApiError, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes};
-use crate::harness::Program;
 use crate::state::{Command, Launch, Launched};
 use crate::store::NewSession;
 
@@ -72,8 +71,7 @@ fn parse_launch(
         .get(&request.harness)
         .ok_or_else(|| unknown_harness(&request.harness, &registry))?;
     check_prompt(&request.prompt, adapter)?;
-    let timeout = parse_timeout(&request)?;
-    let (project_root, cwd) = parse_directories(&request)?;
+    let spec = parse_spec(call, request)?;
     let path = adapter.resolve().ok_or_else(|| ApiError::HarnessNotFound {
         harness: adapter.id.clone(),
         executable: adapter.executable_name().to_owned(),
@@ -83,33 +81,36 @@ fn parse_launch(
             .to_string_lossy()
             .into_owned(),
     })?;
-    let title = request.title.unwrap_or_else(|| first_line(&request.prompt));
     Ok(Launch {
-        program: Program {
-            path,
-            argv: adapter.argv(&request.prompt, request.model.as_deref()),
-            cwd: PathBuf::from(&cwd),
-            stdin: adapter.stdin,
-            prompt: adapter.stdin_prompt(&request.prompt),
-        },
+        program: adapter.program(path, &spec),
+        timeout: spec.timeout,
         session: NewSession {
-            record: SessionRecord {
-                cwd: Some(cwd),
-                conversation_id: request.conversation_id,
-                familiar_id: request.familiar_id,
-                labels: call.context.redacted_labels(request.labels),
-                visibility: request.visibility.unwrap_or_default(),
-                launch_mode: Some(request.launch_mode.unwrap_or_default().into()),
-                model: request.model,
-                ..SessionRecord::new(
-                    SessionId::random(),
-                    project_root,
-                    adapter.id.clone(),
-                    call.context.redacted(title),
-                )
-            },
+            record: spec.record,
             idempotency,
         },
+    })
+}
+
+fn parse_spec(
+    call: &Call<'_, routes::Launch>,
+    mut request: LaunchRequest,
+) -> Result<LaunchSpec, ApiError> {
+    let timeout = parse_timeout(&request)?;
+    let (project_root, cwd) = parse_directories(&request)?;
+    let mut options = request.take_options();
+    options.labels = call.context.redacted_labels(options.labels);
+    options.launch_mode.get_or_insert_default();
+    let title = request.title.unwrap_or_else(|| first_line(&request.prompt));
+    let title = call.context.redacted(title);
+    let record = SessionRecord {
+        cwd: Some(cwd.clone()),
+        options,
+        ..SessionRecord::new(SessionId::random(), project_root, request.harness, title)
+    };
+    Ok(LaunchSpec {
+        record,
+        cwd: cwd.into(),
+        prompt: request.prompt,
         timeout,
     })
 }

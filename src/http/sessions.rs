@@ -10,8 +10,8 @@ use super::call::Call;
 use super::response::Answer;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    Accepted, ApiError, Deleted, LIST_BYTES_MAX, PATH_MAX, SessionId, SessionRecord, SessionStatus,
-    SessionsQuery, TITLE_MAX, is_session_id_prefix,
+    Accepted, ApiError, Deleted, LIST_BYTES_MAX, LaunchOptions, PATH_MAX, SessionId, SessionRecord,
+    SessionStatus, SessionsQuery, TITLE_MAX, is_session_id_prefix,
 };
 use crate::settings::durations;
 use crate::state::{Acceptance, Command, Event};
@@ -194,7 +194,10 @@ pub(super) fn register_external(
         status: SessionStatus::Running,
         external: true,
         transcript_path: request.transcript_path,
-        labels: call.context.redacted_labels(request.labels),
+        options: LaunchOptions {
+            labels: call.context.redacted_labels(request.labels),
+            ..LaunchOptions::default()
+        },
         ..SessionRecord::new(id, project_root, harness, title)
     };
     let request = Request::RegisterExternal(Box::new(session));

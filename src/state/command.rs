@@ -6,8 +6,8 @@ use crossbeam_channel::Sender;
 
 use super::life::{Input, Now};
 use super::{Event, State};
+use crate::adapters::Program;
 use crate::api::{ApiError, SessionId, SessionRecord, StopReport};
-use crate::harness;
 use crate::store::{Answer, Chore, Done, NewSession, Request};
 
 /// Where a command's answer goes. One that nobody waits for any more is dropped.
@@ -53,7 +53,7 @@ pub struct Launch {
     /// The row.
     pub session: NewSession,
     /// The process.
-    pub program: harness::Program,
+    pub program: Program,
     /// Killed when it has run for that long.
     pub timeout: Option<Duration>,
 }

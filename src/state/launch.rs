@@ -4,9 +4,9 @@
 use super::life::{Input, Phase};
 use super::session::{Session, Stdin};
 use super::{Event, Launch, Launched, Reply, State};
-use crate::adapters::StdinMode;
+use crate::adapters::{Program, StdinMode};
 use crate::api::{ApiError, SessionId, Timestamp};
-use crate::harness::{Go, Harness, Program};
+use crate::harness::{Go, Harness};
 use crate::store::{Answer, Done, IdempotencyKey, NewSession, Request, SessionNum};
 use crate::sys;
 
@@ -30,7 +30,7 @@ impl State {
             self.idempotency.insert(key.clone(), entry);
         }
         let harness_id = record.harness.clone();
-        let has_conversation = record.conversation_id.is_some();
+        let has_conversation = record.options.conversation_id.is_some();
         let stdin = match program.stdin {
             StdinMode::Open => Stdin::Open,
             StdinMode::Closed => Stdin::None,

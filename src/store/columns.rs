@@ -6,7 +6,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Row, ToSql};
 
-use crate::api::{EventKind, Labels, SessionId, SessionStatus, Timestamp, Visibility, Word};
+use crate::api::{EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp};
 
 /// What has a column for each field, of the field's name. [`columns!`] implements it.
 pub(super) trait Columns: Sized {
@@ -110,37 +110,16 @@ impl FromSql for SessionStatus {
     }
 }
 
-impl FromSql for Visibility {
-    /// A word that this build does not know keeps the session private.
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value
-            .as_str()
-            .map(|word| Self::parse(word).unwrap_or_default())
-    }
-}
-
-impl<T: std::str::FromStr> FromSql for Word<T> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_str().map(|text| Self::read(text.to_owned()))
-    }
-}
-
-impl<T: std::fmt::Display> ToSql for Word<T> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.to_string().into())
-    }
-}
-
-impl FromSql for Labels {
+impl FromSql for LaunchOptions {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         serde_json::from_str(value.as_str()?).map_err(|err| unreadable(err.to_string()))
     }
 }
 
-impl ToSql for Labels {
+impl ToSql for LaunchOptions {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        // Cannot fail: a list of strings is plain data.
-        let json = serde_json::to_string(self).expect("strings are plain data");
+        // Cannot fail: options are strings and lists of them.
+        let json = serde_json::to_string(self).expect("options are plain data");
         Ok(json.into())
     }
 }
@@ -155,7 +134,7 @@ macro_rules! word_to_sql {
         })+
     };
 }
-word_to_sql!(SessionStatus, Visibility, EventKind);
+word_to_sql!(SessionStatus, EventKind);
 
 fn unreadable(reason: String) -> FromSqlError {
     FromSqlError::Other(reason.into())

@@ -63,14 +63,9 @@ columns!(SessionRecord {
     archived_at,
     created_at,
     updated_at,
-    conversation_id,
-    familiar_id,
-    labels,
-    visibility,
+    options,
     external,
     transcript_path,
-    launch_mode,
-    model,
     pid,
     last_seq;
     ..cost: SessionCost;

@@ -8,15 +8,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
+use serde_json::json;
 
 use crate::api::ApiError;
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
 
+/// A step from one schema version to the next.
+enum Migration {
+    Sql(&'static str),
+    /// What SQL alone cannot do: this SQLite is built without JSON.
+    Code(fn(&Connection) -> rusqlite::Result<()>),
+}
+
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-const MIGRATIONS: [&str; 3] = [
-    "
+const MIGRATIONS: [Migration; 4] = [
+    Migration::Sql(
+        "
 CREATE TABLE sessions (
     num             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: it is half of the events' keys
     id              TEXT NOT NULL UNIQUE,
@@ -64,7 +73,9 @@ CREATE TABLE idempotency (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_by_session ON idempotency (session);
 ",
-    "
+    ),
+    Migration::Sql(
+        "
 ALTER TABLE sessions ADD COLUMN started_at INTEGER;      -- of the harness
 ALTER TABLE sessions ADD COLUMN ended_at INTEGER;
 ALTER TABLE sessions ADD COLUMN cpu_ms INTEGER;
@@ -74,7 +85,9 @@ ALTER TABLE sessions ADD COLUMN stdout_lines INTEGER;
 ALTER TABLE sessions ADD COLUMN stderr_bytes INTEGER;
 ALTER TABLE sessions ADD COLUMN stderr_lines INTEGER;
 ",
-    "
+    ),
+    Migration::Sql(
+        "
 ALTER TABLE sessions ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;  -- what its output takes on disk
 ALTER TABLE sessions ADD COLUMN head_seq INTEGER;                         -- the last of what is always kept
 ALTER TABLE sessions ADD COLUMN cut_seq INTEGER NOT NULL DEFAULT 0;       -- of its output_truncated event
@@ -84,6 +97,8 @@ UPDATE sessions SET stored_bytes = coalesce((
 CREATE INDEX sessions_prunable ON sessions (updated_at)
     WHERE stored_bytes > 0 AND status NOT IN ('created', 'running');
 ",
+    ),
+    Migration::Code(gather_options),
 ];
 
 /// The schema version that this build reads and writes.
@@ -214,14 +229,49 @@ pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> 
 }
 
 pub(super) fn migrate(connection: &mut Connection, from: usize) -> Result<(), StoreError> {
-    for (step, sql) in MIGRATIONS.iter().enumerate().skip(from) {
+    for (step, migration) in MIGRATIONS.iter().enumerate().skip(from) {
         let transaction = connection.transaction()?;
-        transaction.execute_batch(sql)?;
+        match migration {
+            Migration::Sql(sql) => transaction.execute_batch(sql)?,
+            Migration::Code(run) => run(&transaction)?,
+        }
         transaction.pragma_update(None, "user_version", step as i64 + 1)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// The options of each launch, from a column each into one JSON object.
+fn gather_options(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .execute_batch("ALTER TABLE sessions ADD COLUMN options TEXT NOT NULL DEFAULT '{}'")?;
+    let mut select = connection.prepare(
+        "SELECT num, labels, conversation_id, familiar_id, visibility, launch_mode, model FROM sessions",
+    )?;
+    let options = select.query_map([], |row| {
+        let text = |column: usize| row.get::<_, Option<String>>(column);
+        // A list that cannot be read does not keep the daemon from starting.
+        let labels: Option<Vec<String>> = serde_json::from_str(&row.get::<_, String>(1)?).ok();
+        let options = json!({
+            "labels": labels.unwrap_or_default(), "conversation_id": text(2)?, "familiar_id": text(3)?,
+            "visibility": text(4)?, "launch_mode": text(5)?, "model": text(6)?,
+        });
+        Ok((row.get(0)?, options.to_string()))
+    })?;
+    let options: Vec<(i64, String)> = options.collect::<Result<_, _>>()?;
+    let mut update = connection.prepare("UPDATE sessions SET options = ?2 WHERE num = ?1")?;
+    for options in options {
+        update.execute(options)?;
+    }
+    connection.execute_batch(
+        "ALTER TABLE sessions DROP COLUMN labels;
+         ALTER TABLE sessions DROP COLUMN conversation_id;
+         ALTER TABLE sessions DROP COLUMN familiar_id;
+         ALTER TABLE sessions DROP COLUMN visibility;
+         ALTER TABLE sessions DROP COLUMN launch_mode;
+         ALTER TABLE sessions DROP COLUMN model;",
+    )
 }
 
 pub(super) fn pragma<T: rusqlite::types::FromSql>(

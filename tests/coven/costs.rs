@@ -174,14 +174,16 @@ PRAGMA application_id = 1131378286;
 #[test]
 fn a_database_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
     let coven = Coven::new();
-    let id = external_id(7);
+    let (id, spoilt) = (external_id(7), external_id(8));
     let old = coven.database();
     old.execute_batch(SCHEMA_1).unwrap();
     old.execute(
         "INSERT INTO sessions (num, id, project_root, harness, title, status, exit_code, created_at,
-             updated_at, labels, visibility, external, last_seq)
-         VALUES (1, ?1, '/p', 'old', 'kept', 'completed', 0, 1000, 2000, '[]', 'private', 0, 1)",
-        [&id],
+             updated_at, labels, visibility, external, last_seq, conversation_id, launch_mode, model)
+         VALUES (1, ?1, '/p', 'old', 'kept', 'completed', 0, 1000, 2000, '[\"a\",\"é\"]', 'shared', 0, 1,
+                 'c', 'nonInteractive', 'm'),
+             (2, ?2, '/p', 'old', 'spoilt', 'failed', 1, 1000, 2000, '[\"a', 'private', 0, 0, NULL, NULL, NULL)",
+        [&id, &spoilt],
     )
     .unwrap();
     old.execute(
@@ -195,6 +197,12 @@ fn a_database_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
     let record = coven.session(&id);
     assert_eq!(record["title"], "kept");
     assert_null_but(&record, &[]);
+    let options = json!({ "conversation_id": "c", "familiar_id": null, "labels": ["a", "é"], "visibility": "shared",
+            "launch_mode": "nonInteractive", "model": "m" });
+    for (option, value) in options.as_object().unwrap() {
+        assert_eq!(record[option], *value, "{option}");
+    }
+    assert_eq!(coven.session(&spoilt)["labels"], json!([]));
     assert_eq!(coven.events_to_end(&id).len(), 1);
     let new = coven.launch("hello", "x");
     coven.events_to_end(&new);
@@ -203,5 +211,5 @@ fn a_database_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
         let database = coven.database();
         database.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
     };
-    assert_eq!(version("user_version").unwrap(), 3);
+    assert_eq!(version("user_version").unwrap(), 4);
 }

@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::anonymise::Anonymiser;
 use super::report::Block;
-use crate::api::{EventKind, SessionCost, SessionRecord, SessionStatus, is_session_id_prefix};
+use crate::api::{
+    EventKind, SessionCost, SessionRecord, SessionStatus, Visibility, is_session_id_prefix,
+};
 use crate::daemon::Home;
 use crate::store::{self, EventOutline, Group, SessionOutline, StoreError, Survey};
 use crate::sys;
@@ -215,6 +217,8 @@ fn record(record: &SessionRecord, harnesses: &[String]) -> Vec<(&'static str, Va
             true => "<project>",
             false => "<project>/<path>",
         });
+    let options = &record.options;
+    let visibility = options.visibility.known();
     let SessionCost {
         started_at,
         ended_at,
@@ -239,14 +243,14 @@ fn record(record: &SessionRecord, harnesses: &[String]) -> Vec<(&'static str, Va
         ("updatedAt", at(Some(record.updated_at))),
         ("archivedAt", at(record.archived_at)),
         ("lastSeq", record.last_seq.into()),
-        ("visibility", record.visibility.as_str().into()),
+        ("visibility", visibility.map(Visibility::as_str).into()),
         ("projectRoot", "<project>".into()),
         ("cwd", cwd.into()),
         ("titleBytes", record.title.len().into()),
-        ("labels", record.labels.0.len().into()),
-        ("hasModel", record.model.is_some().into()),
-        ("hasConversation", record.conversation_id.is_some().into()),
-        ("hasFamiliar", record.familiar_id.is_some().into()),
+        ("labels", options.labels.0.len().into()),
+        ("hasModel", options.model.is_some().into()),
+        ("hasConversation", options.conversation_id.is_some().into()),
+        ("hasFamiliar", options.familiar_id.is_some().into()),
         ("hasTranscript", record.transcript_path.is_some().into()),
         ("cpuMs", cpu_ms.into()),
         ("peakRssBytes", peak_rss_bytes.into()),

@@ -2,9 +2,9 @@
 
 use super::super::grammar::nearest;
 use super::probe::Probe;
+use crate::adapters::SESSION_VARIABLE;
 use crate::api::{Check, DaemonProcess, ResourceLimit};
 use crate::daemon::{Settings, supervisor};
-use crate::harness::SESSION_VARIABLE;
 use crate::settings::{ALL, BadSetting};
 
 const SETTINGS: &str = "settings";

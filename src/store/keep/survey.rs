@@ -115,8 +115,15 @@ fn count_sessions(connection: &Connection) -> Result<Survey, StoreError> {
         );
         groups(connection, &query, [])
     };
+    let schema = pragma(connection, "user_version")?;
+    // A database that no daemon of this build has opened yet is looked at, too.
+    let labelled = match schema {
+        ..4 => "labels <> '[]'",
+        // This SQLite has no JSON. Inside a text a quote is escaped: the pattern is found nowhere else.
+        _ => r#"instr(options, '"labels":[]') = 0"#,
+    };
     Ok(Survey {
-        schema: pragma(connection, "user_version")?,
+        schema,
         pages: pragma(connection, "page_count")?,
         free_pages: pragma(connection, "freelist_count")?,
         page_bytes: pragma(connection, "page_size")?,
@@ -129,7 +136,7 @@ fn count_sessions(connection: &Connection) -> Result<Survey, StoreError> {
         harnesses: by("harness")?,
         external: sum("external")?,
         archived: sum("archived_at IS NOT NULL")?,
-        labelled: sum("labels <> '[]'")?,
+        labelled: sum(labelled)?,
         events: None,
     })
 }
@@ -215,10 +222,10 @@ mod tests {
         let path = dir.join("coven.sqlite3");
         let connection = open_for_writing(&path).unwrap();
         let insert = format!(
-            "INSERT INTO sessions (num, id, project_root, harness, title, status, created_at, updated_at, labels, visibility,
+            "INSERT INTO sessions (num, id, project_root, harness, title, status, created_at, updated_at, options,
                  external, last_seq)
-             VALUES (1, '00000000-0000-4000-8000-000000000001', '/p', 'hello', 't', 'completed', 0, 0, '[]', 'private', 0, 1),
-                 (2, '00000000-0000-4000-8000-000000000002', '/p', 'x', 't', 'running', 0, 0, '[\"l\"]', 'private', 1, 0);
+             VALUES (1, '00000000-0000-4000-8000-000000000001', '/p', 'hello', 't', 'completed', 0, 0, '{{\"labels\":[]}}', 0, 1),
+                 (2, '00000000-0000-4000-8000-000000000002', '/p', 'x', 't', 'running', 0, 0, '{{\"labels\":[\"l\"]}}', 1, 0);
              WITH RECURSIVE n(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n LIMIT {events})
              INSERT INTO events (key, kind, created_at, payload_json)
                  SELECT (1 << 32) + seq, 'output', seq, '12345é' FROM n"

@@ -1,0 +1,104 @@
+//! A launch: the body that asks for one, and what of it stays with the session as its options.
+//!
+//! Plain data, for every thread. It knows the fields' types and bounds; what an adapter can honour, the adapters know.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Word, rules, words};
+
+/// The longest title, and the longest of the client's own words about a session, in bytes.
+pub const TITLE_MAX: usize = 1024;
+
+/// The longest path that the system takes, in bytes, with its NUL (PATH_MAX).
+pub const PATH_MAX: usize = 4096;
+
+words! {
+    /// Who may see a session. The daemon keeps it for its clients and acts on none of it.
+    #[derive(Default)]
+    pub enum Visibility {
+        /// The default.
+        #[default]
+        Private = "private",
+        /// Those of the workspace.
+        Workspace = "workspace",
+        /// Everybody.
+        Shared = "shared",
+    }
+}
+
+words! {
+    /// How a harness is run.
+    #[derive(Default)]
+    pub enum LaunchMode {
+        /// With pipes: it gets its prompt once, works, and exits.
+        #[default]
+        NonInteractive = "nonInteractive",
+    }
+}
+
+/// Words of a client's for a session, in the client's order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Labels(pub Vec<String>);
+
+/// Declares the options of a launch: each is a field of the request, of the record and of what the store keeps.
+///
+/// The string is the function that reads the field of a request and checks it.
+macro_rules! options {
+    ($($(#[doc = $doc:literal])+ $option:ident: $type:ty = $rule:literal,)+) => {
+        /// What a client has said about a session when it launched or registered it, as a record shows it.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct LaunchOptions {
+            $($(#[doc = $doc])+ pub $option: $type,)+
+        }
+
+        /// The body of `POST /sessions`.
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct LaunchRequest {
+            /// The adapter's id.
+            #[serde(deserialize_with = "rules::filled")]
+            pub harness: String,
+            /// What the harness is asked to do.
+            #[serde(deserialize_with = "rules::argument")]
+            pub prompt: String,
+            /// Absolute, an existing directory.
+            #[serde(deserialize_with = "rules::argument")]
+            pub project_root: String,
+            /// Relative to the root, or absolute inside it; the root if it is left out or empty.
+            #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
+            pub cwd: Option<String>,
+            /// Default: the prompt's first line.
+            #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
+            pub title: Option<String>,
+            /// Killed when it has run for that long, in milliseconds; at least 1.
+            pub timeout_ms: Option<u64>,
+            $($(#[doc = $doc])+ #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
+        }
+
+        impl LaunchRequest {
+            /// Takes the options out of it.
+            pub fn take_options(&mut self) -> LaunchOptions {
+                LaunchOptions {
+                    $($option: std::mem::take(&mut self.$option),)+
+                }
+            }
+        }
+    };
+}
+
+options! {
+    /// Metadata of the client's.
+    conversation_id: Option<String> = "rules::text::<TITLE_MAX, _>",
+    /// Metadata of the client's.
+    familiar_id: Option<String> = "rules::text::<TITLE_MAX, _>",
+    /// Words of the client's.
+    labels: Labels = "rules::labels",
+    /// Who may see it.
+    visibility: Word<Visibility> = "rules::word",
+    /// How its harness is run; null for an external one.
+    launch_mode: Option<Word<LaunchMode>> = "rules::optional_word",
+    /// The model that was asked for.
+    model: Option<String> = "rules::text::<TITLE_MAX, _>",
+}
