@@ -30,7 +30,10 @@ words! {
 impl SessionStatus {
     /// Whether no more will happen in this session by itself.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Created | Self::Running)
+        match self {
+            Self::Created | Self::Running => false,
+            Self::Idle | Self::Completed | Self::Failed | Self::Killed | Self::Orphaned => true,
+        }
     }
 }
 
