@@ -16,7 +16,7 @@ use super::response::Answer;
 use crate::adapters::{Adapter, LaunchSpec, Registry};
 use crate::api::{ApiError, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes};
 use crate::state::{Command, Launch, Launched};
-use crate::store::NewSession;
+use crate::store::{NewSession, Refused};
 
 /// How much of a prompt's first line becomes the title, in characters.
 const TITLE_CHARACTERS: usize = 120;
@@ -55,9 +55,9 @@ fn repeat(
     match call.context.reader.session(first) {
         // It is on its way: the launch itself waits for it.
         Ok(record) if record.status == SessionStatus::Created => Ok(None),
-        Err(ApiError::SessionNotFound { .. }) => Ok(None),
+        Err(Refused::NotFound { .. }) => Ok(None),
         Ok(record) => call.ok(&record).map(Some),
-        Err(err) => Err(err),
+        Err(err) => Err(err.into()),
     }
 }
 

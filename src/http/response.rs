@@ -8,6 +8,7 @@ use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use crate::api::ApiError;
 use crate::settings::durations;
+use crate::store::Refused;
 use crate::sys::Within;
 
 /// What every answer is but the metrics.
@@ -66,6 +67,20 @@ impl Answer {
         Self {
             allow,
             ..Self::json(error.status(), body)
+        }
+    }
+}
+
+/// The store's own errors become the contract's here.
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound { id } => Self::SessionNotFound { id },
+            Refused::IdTaken { id } => Self::SessionIdConflict { id },
+            Refused::NotExternal { id } => Self::NotExternalSession { id },
+            Refused::Live { id } => Self::SessionLive { id },
+            Refused::Unavailable { reason } => Self::StoreUnavailable { reason },
+            Refused::Bug { reason } => Self::Internal { reason },
         }
     }
 }

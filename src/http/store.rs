@@ -15,7 +15,7 @@ pub(super) fn prune(call: &Call<'_, routes::Prune>) -> Result<Answer, ApiError> 
         true => call.context.reader.preview_prune()?,
         false => match chore(call, Chore::Prune)? {
             Committed::Pruned(pruned) => pruned,
-            other => return Err(other.unexpected()),
+            other => return Err(other.unexpected().into()),
         },
     };
     call.ok(&Pruned {
@@ -31,7 +31,7 @@ pub(super) fn vacuum(call: &Call<'_, routes::Vacuum>) -> Result<Answer, ApiError
     call.context.reader.check_integrity()?;
     let bytes_freed = match chore(call, Chore::Vacuum)? {
         Committed::Vacuumed(bytes) => bytes,
-        other => return Err(other.unexpected()),
+        other => return Err(other.unexpected().into()),
     };
     call.ok(&Vacuumed::undamaged(bytes_freed))
 }

@@ -140,7 +140,7 @@ impl State {
     /// What answers `reply`; `None` if it is answered: while it cannot write, the writer may also be unable to say so.
     fn done(&self, reply: Reply<Answer>) -> Option<Done> {
         if let Err(err) = self.queue.check_available() {
-            let _ = reply.send(Err(err));
+            let _ = reply.send(Err(err.into()));
             return None;
         }
         let events = self.events.clone();
@@ -148,7 +148,7 @@ impl State {
             if let Ok(Answer::Deleted(id)) = answer {
                 let _ = events.send(Event::Deleted { id });
             }
-            let _ = reply.send(answer);
+            let _ = reply.send(answer.map_err(ApiError::from));
         }))
     }
 }

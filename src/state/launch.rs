@@ -76,6 +76,7 @@ impl State {
                 Answer::Created(num) => Ok(num),
                 other => Err(other.unexpected()),
             });
+            let result = result.map_err(ApiError::from);
             let num = result.as_ref().ok().copied();
             // The state thread outlives every session that it waits for; after that nobody listens.
             let _ = events.send(Event::Created { id, result });
@@ -106,7 +107,7 @@ impl State {
                 limit: self.limits.sessions,
             }));
         }
-        self.queue.check_available().map_err(Some)
+        self.queue.check_available().map_err(|err| Some(err.into()))
     }
 
     /// The session that this key has launched; an error if that was with another body.
@@ -161,7 +162,7 @@ impl State {
                 Answer::Record(record) => Ok(Launched::New(record)),
                 other => Err(other.unexpected()),
             });
-            let _ = reply.send(answer);
+            let _ = reply.send(answer.map_err(ApiError::from));
         });
         Harness::prepare(
             id,

@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 
 use super::rows::SessionNum;
 use crate::api::{
-    ApiError, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
+    EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
 };
 use crate::settings::durations;
 
@@ -185,7 +185,7 @@ impl Answer {
     ///
     /// # Errors
     /// It is the answer to another request.
-    pub fn record(self) -> Result<SessionRecord, ApiError> {
+    pub fn record(self) -> Result<SessionRecord, Refused> {
         match self {
             Self::Record(record) => Ok(*record),
             other => Err(other.unexpected()),
@@ -193,16 +193,33 @@ impl Answer {
     }
 
     /// What to answer where this answers another request than the one that was made.
-    pub fn unexpected(&self) -> ApiError {
-        ApiError::Internal {
+    pub fn unexpected(&self) -> Refused {
+        Refused::Bug {
             reason: format!("the store answered {self:?}"),
         }
     }
 }
 
+/// Why the store does not do what it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// No session has this id; empty where nobody named one.
+    NotFound { id: String },
+    /// The id is that of a session which the daemon manages.
+    IdTaken { id: SessionId },
+    /// The session is not an external one.
+    NotExternal { id: SessionId },
+    /// The session has not ended.
+    Live { id: SessionId },
+    /// The database cannot be written, or read, now.
+    Unavailable { reason: String },
+    /// A bug.
+    Bug { reason: String },
+}
+
 /// What is told to whom once the commit is on disk, or once it is clear that there will be none. Runs on the
 /// writer's thread, so that it only sends on a channel.
-pub type Done = Box<dyn FnOnce(Result<Answer, ApiError>) + Send>;
+pub type Done = Box<dyn FnOnce(Result<Answer, Refused>) + Send>;
 
 /// A launch's `Idempotency-Key` that still holds.
 #[derive(Debug)]

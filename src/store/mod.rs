@@ -19,7 +19,8 @@ mod schema;
 mod write;
 
 pub use facts::{
-    Answer, Chore, Done, Dropped, Fact, IdempotencyKey, NewEvent, NewSession, Pruned, Request,
+    Answer, Chore, Done, Dropped, Fact, IdempotencyKey, NewEvent, NewSession, Pruned, Refused,
+    Request,
 };
 pub use keep::retention::Retention;
 pub use keep::status::{StoreStatus, Waiting};

@@ -7,10 +7,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::store::facts::Refused;
 use rusqlite::{Connection, ErrorCode};
 use serde_json::json;
-
-use crate::api::ApiError;
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
@@ -183,9 +182,9 @@ impl StoreError {
     }
 }
 
-impl From<StoreError> for ApiError {
+impl From<StoreError> for Refused {
     fn from(err: StoreError) -> Self {
-        Self::StoreUnavailable {
+        Self::Unavailable {
             reason: err.to_string(),
         }
     }

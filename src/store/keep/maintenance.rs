@@ -11,11 +11,10 @@ use rusqlite::Connection;
 use super::retention::{self, Retention, Sweep};
 use super::status::StoreStatus;
 use super::tails::Tails;
-use crate::api::ApiError;
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::connect::{Pages, pages};
-use crate::store::facts::{Answer, Chore, Done, Pruned};
+use crate::store::facts::{Answer, Chore, Done, Pruned, Refused};
 use crate::store::schema::StoreError;
 
 /// Pages that one step of the vacuum moves: about a millisecond.
@@ -70,7 +69,7 @@ impl Maintenance {
         let waiting = [&mut self.prunes, &mut self.prunes_next, &mut self.vacuums];
         for done in waiting.into_iter().flat_map(std::mem::take) {
             let reason = reason.to_owned();
-            done(Err(ApiError::StoreUnavailable { reason }));
+            done(Err(Refused::Unavailable { reason }));
         }
         self.sweep = None;
     }
@@ -127,7 +126,7 @@ impl Maintenance {
             status.is_vacuuming.store(true, Ordering::Relaxed);
             let result = vacuum(connection);
             status.is_vacuuming.store(false, Ordering::Relaxed);
-            return done(result.map(Answer::Vacuumed).map_err(ApiError::from));
+            return done(result.map(Answer::Vacuumed).map_err(Refused::from));
         }
         if self.sweep.is_none()
             && (!self.prunes_next.is_empty() || self.next_sweep <= Instant::now())

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::reader::Reader;
-use crate::api::{ApiError, EventWriter, LIST_BYTES_MAX, SessionId, SessionStatus};
+use crate::api::{EventWriter, LIST_BYTES_MAX, SessionId, SessionStatus};
+use crate::store::facts::Refused;
 use crate::store::rows::{EVENTS, EventRow, SessionNum};
 
 /// What a page's events may take of its body, in bytes: what follows them takes less than the rest.
@@ -81,8 +82,8 @@ impl Reader {
     /// A page of a session's events.
     ///
     /// # Errors
-    /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if they cannot be read.
-    pub fn events(&self, query: EventQuery) -> Result<EventRead, ApiError> {
+    /// [`Refused::NotFound`], or [`Refused::Unavailable`] if they cannot be read.
+    pub fn events(&self, query: EventQuery) -> Result<EventRead, Refused> {
         self.read(|connection| {
             let session = connection
                 .prepare_cached("SELECT num, status FROM sessions WHERE id = ?1")?
@@ -92,7 +93,7 @@ impl Reader {
                 .map(|(num, status)| read_page(connection, num, status, query))
                 .transpose()
         })?
-        .ok_or_else(|| ApiError::SessionNotFound {
+        .ok_or_else(|| Refused::NotFound {
             id: query.session.to_string(),
         })
     }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::api::{ApiError, Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, Word};
+use crate::api::{Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
-use crate::store::facts::Pruned;
+use crate::store::facts::{Pruned, Refused};
 use crate::store::keep::retention::{self, Retention};
 use crate::store::keep::status::StoreStatus;
 use crate::store::rows::{EventRow, NEWEST_EVENTS, SessionNum, SessionRow, select, unreadable};
@@ -105,15 +105,15 @@ impl Reader {
     pub(crate) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, ApiError> {
+    ) -> Result<T, Refused> {
         let loan = Loan {
             pool: self,
             connection: self.connection(),
         };
-        let connection = loan.connection.as_ref().ok_or_else(|| ApiError::Internal {
+        let connection = loan.connection.as_ref().ok_or_else(|| Refused::Bug {
             reason: "no connection to read with".into(),
         })?;
-        query(connection).map_err(|err| ApiError::StoreUnavailable {
+        query(connection).map_err(|err| Refused::Unavailable {
             reason: format!("it cannot be read: {err}"),
         })
     }
@@ -140,19 +140,19 @@ impl Reader {
     /// One session's record.
     ///
     /// # Errors
-    /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if it cannot be read.
-    pub fn session(&self, id: SessionId) -> Result<SessionRecord, ApiError> {
+    /// [`Refused::NotFound`], or [`Refused::Unavailable`] if it cannot be read.
+    pub fn session(&self, id: SessionId) -> Result<SessionRecord, Refused> {
         self.read(|connection| SessionRow::by_id(connection, id))?
             .map(|row| row.record)
-            .ok_or_else(|| ApiError::SessionNotFound { id: id.to_string() })
+            .ok_or_else(|| Refused::NotFound { id: id.to_string() })
     }
 
     /// Sessions, newest first, as the JSON of an array's inside, ending before it passes the bound of a list;
     /// and, if there are more, the position of the last one shown.
     ///
     /// # Errors
-    /// [`ApiError::StoreUnavailable`] if they cannot be read.
-    pub fn sessions(&self, query: &SessionQuery) -> Result<(Vec<u8>, Option<i64>), ApiError> {
+    /// [`Refused::Unavailable`] if they cannot be read.
+    pub fn sessions(&self, query: &SessionQuery) -> Result<(Vec<u8>, Option<i64>), Refused> {
         // Every id is made of characters below `~`.
         let id_end = format!("{}~", query.id_prefix);
         self.read(|connection| {
@@ -190,8 +190,8 @@ impl Reader {
     /// How many sessions there are, by status and harness.
     ///
     /// # Errors
-    /// [`ApiError::StoreUnavailable`] if they cannot be read.
-    pub fn session_tally(&self) -> Result<SessionTally, ApiError> {
+    /// [`Refused::Unavailable`] if they cannot be read.
+    pub fn session_tally(&self) -> Result<SessionTally, Refused> {
         self.read(|connection| {
             connection
                 .prepare_cached(
@@ -205,24 +205,24 @@ impl Reader {
     /// What a sweep would take now.
     ///
     /// # Errors
-    /// [`ApiError::StoreUnavailable`] if that cannot be read.
-    pub fn preview_prune(&self) -> Result<Pruned, ApiError> {
+    /// [`Refused::Unavailable`] if that cannot be read.
+    pub fn preview_prune(&self) -> Result<Pruned, Refused> {
         self.read_long(|connection| retention::preview(connection, self.retention))
     }
 
     /// Whether every page of the database is as it must be. Reads all of it.
     ///
     /// # Errors
-    /// [`ApiError::StoreUnavailable`] with the first thing that is wrong.
-    pub fn check_integrity(&self) -> Result<(), ApiError> {
+    /// [`Refused::Unavailable`] with the first thing that is wrong.
+    pub fn check_integrity(&self) -> Result<(), Refused> {
         self.read_long(backup::check_integrity)
     }
 
     /// Writes a copy of the database, as it is at this moment, to the new file `copy`; its size in bytes.
     ///
     /// # Errors
-    /// [`ApiError::StoreUnavailable`] if it cannot be read, or the copy not be written.
-    pub fn backup(&self, copy: &Path) -> Result<u64, ApiError> {
+    /// [`Refused::Unavailable`] if it cannot be read, or the copy not be written.
+    pub fn backup(&self, copy: &Path) -> Result<u64, Refused> {
         Ok(backup::backup(&self.path, copy)?)
     }
 
@@ -230,7 +230,7 @@ impl Reader {
     fn read_long<T>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
-    ) -> Result<T, ApiError> {
+    ) -> Result<T, Refused> {
         let connection = connect::open_for_copying(&self.path)?;
         Ok(query(&connection)?)
     }
@@ -239,13 +239,13 @@ impl Reader {
     /// all that there are. It runs while a connection is on loan: so few of them are in memory at a time.
     ///
     /// # Errors
-    /// [`ApiError::SessionNotFound`], or [`ApiError::StoreUnavailable`] if they cannot be read.
+    /// [`Refused::NotFound`], or [`Refused::Unavailable`] if they cannot be read.
     pub fn newest_events<T>(
         &self,
         session: SessionId,
         bytes_max: usize,
         show: impl FnOnce(&[Event], bool) -> T,
-    ) -> Result<T, ApiError> {
+    ) -> Result<T, Refused> {
         self.read(|connection| {
             let num = connection
                 .prepare_cached("SELECT num FROM sessions WHERE id = ?1")?
@@ -255,7 +255,7 @@ impl Reader {
             let (events, is_all) = newest(connection, session, num, bytes_max)?;
             Ok(Some(show(&events, is_all)))
         })?
-        .ok_or_else(|| ApiError::SessionNotFound {
+        .ok_or_else(|| Refused::NotFound {
             id: session.to_string(),
         })
     }

@@ -6,8 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::budget::{Reservation, Share};
-use crate::api::ApiError;
-use crate::store::facts::{Done, Fact, Request};
+use crate::store::facts::{Done, Fact, Refused, Request};
 use crate::store::rows::SessionNum;
 
 /// A fact that waits for its commit.
@@ -38,7 +37,7 @@ impl Work {
     /// Facts are kept; what somebody wishes is refused.
     pub(crate) fn refuse_requests(&mut self, reason: &str) {
         for (_, done) in self.requests.drain(..) {
-            done(Err(ApiError::StoreUnavailable {
+            done(Err(Refused::Unavailable {
                 reason: reason.to_owned(),
             }));
         }

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::api::{ApiError, EventKind, Payload, SessionId, SessionStatus, Timestamp};
+use crate::api::{EventKind, Payload, SessionId, SessionStatus, Timestamp};
 use crate::observe::metrics;
-use crate::store::facts::{Answer, Dropped, NewEvent};
+use crate::store::facts::{Answer, Dropped, NewEvent, Refused};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::keep::truncation;
 use crate::store::rows::{InsertEvent, SessionNum, SessionRow};
@@ -42,7 +42,7 @@ pub(super) struct Committed {
 
 /// What one request or fact did, to be told once it is on disk.
 pub(super) struct Outcome {
-    pub answer: Result<Answer, ApiError>,
+    pub answer: Result<Answer, Refused>,
     /// The session whose followers have something to read.
     pub touched: Option<SessionNum>,
     pub events: u64,
@@ -53,7 +53,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn of(answer: Result<Answer, ApiError>) -> Self {
+    pub(super) fn of(answer: Result<Answer, Refused>) -> Self {
         Self {
             answer,
             touched: None,
@@ -64,7 +64,7 @@ impl Outcome {
         }
     }
 
-    pub(super) fn refused(error: ApiError) -> Self {
+    pub(super) fn refused(error: Refused) -> Self {
         Self::of(Err(error))
     }
 
@@ -202,8 +202,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-pub(super) fn not_found(id: Option<SessionId>) -> ApiError {
-    ApiError::SessionNotFound {
+pub(super) fn not_found(id: Option<SessionId>) -> Refused {
+    Refused::NotFound {
         id: id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }

@@ -5,9 +5,9 @@
 use rusqlite::{Connection, params};
 
 use super::batch::{Batch, Outcome, not_found};
-use crate::api::{ApiError, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp};
+use crate::api::{SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp};
 use crate::store::columns::{Change, Columns, is_known};
-use crate::store::facts::{Answer, Fact, NewEvent, NewSession, Request};
+use crate::store::facts::{Answer, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session};
 use crate::store::schema::StoreError;
@@ -122,7 +122,7 @@ impl Batch<'_> {
             return Ok(if record.external {
                 Outcome::of(Ok(Answer::Existing(Box::new(record))))
             } else {
-                Outcome::refused(ApiError::SessionIdConflict { id: session.id })
+                Outcome::refused(Refused::IdTaken { id: session.id })
             });
         }
         let num = insert_session(&self.transaction, session)?;
@@ -140,7 +140,7 @@ impl Batch<'_> {
             return Ok(Outcome::refused(not_found(Some(id))));
         };
         if !record.external {
-            return Ok(Outcome::refused(ApiError::NotExternalSession { id }));
+            return Ok(Outcome::refused(Refused::NotExternal { id }));
         }
         if record.status.is_final() {
             // Completed again: what was said first stands.
@@ -158,7 +158,7 @@ impl Batch<'_> {
             return Ok(Outcome::refused(not_found(Some(id))));
         };
         if archived && !record.status.is_final() {
-            return Ok(Outcome::refused(ApiError::SessionLive { id }));
+            return Ok(Outcome::refused(Refused::Live { id }));
         }
         if record.archived_at.is_some() != archived {
             let at = archived.then(Timestamp::now);
@@ -172,7 +172,7 @@ impl Batch<'_> {
             return Ok(Outcome::refused(not_found(Some(id))));
         };
         if !record.status.is_final() {
-            return Ok(Outcome::refused(ApiError::SessionLive { id }));
+            return Ok(Outcome::refused(Refused::Live { id }));
         }
         self.transaction
             .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?

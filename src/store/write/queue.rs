@@ -11,9 +11,9 @@ use crossbeam_channel::Sender;
 
 use super::backlog::Pending;
 use super::budget::{Budget, Reservation, Share};
-use crate::api::{ApiError, EventWriterHealth, StorageHealth, Timestamp, WriterState};
+use crate::api::{EventWriterHealth, StorageHealth, Timestamp, WriterState};
 use crate::settings::durations;
-use crate::store::facts::{Chore, Done, Fact, NewEvent, Request};
+use crate::store::facts::{Chore, Done, Fact, NewEvent, Refused, Request};
 use crate::store::keep::status::{StoreStatus, Waiting};
 use crate::store::rows::SessionNum;
 use crate::sys::Wake;
@@ -113,11 +113,11 @@ impl WriteQueue {
     /// Whether the store could be written when last tried.
     ///
     /// # Errors
-    /// [`ApiError::StoreUnavailable`] with the reason, if not.
-    pub fn check_available(&self) -> Result<(), ApiError> {
+    /// [`Refused::Unavailable`] with the reason, if not.
+    pub fn check_available(&self) -> Result<(), Refused> {
         match self.status.failure() {
             None => Ok(()),
-            Some(reason) => Err(ApiError::StoreUnavailable { reason }),
+            Some(reason) => Err(Refused::Unavailable { reason }),
         }
     }
 
