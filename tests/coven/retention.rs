@@ -263,8 +263,11 @@ fn a_daemon_takes_old_output_away_by_itself() {
         kinds(&coven.events(&id)).contains(&"output_truncated")
     });
     assert_eq!(assert_accounted(&coven.events(&id)), 100_000);
-    let log = coven.cli(["logs", "--event", "output_truncated"]);
-    assert!(log.out.contains("bytes=100000"), "{log:?}");
+    // The log's thread writes the line after the event can be read.
+    eventually("it is in the log", || {
+        let log = coven.cli(["logs", "--event", "output_truncated"]);
+        log.out.contains("bytes=100000")
+    });
 }
 
 #[test]
