@@ -12,7 +12,7 @@
 //! | [`state`] | the state thread: the commands, the live sessions, the stop |
 //! | [`harness`] | one thread per harness: spawn, pump, reap; and the `hello` harness itself |
 //! | [`store`] | SQLite: the schema, the writer thread, the readers, who waits for events |
-//! | [`adapters`] | which harnesses there are, and how their command lines are built |
+//! | [`adapters`] | which harnesses there are, and what the program of each is given for a launch |
 //! | [`daemon`] | the daemon's life: home, lock, serve, and start/stop/status from outside; who supervises it |
 //! | [`cli`] | the verbs, a file each |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |

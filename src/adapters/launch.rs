@@ -79,3 +79,46 @@ impl Adapter {
         (self.prompt == PromptStyle::Stdin).then(|| format!("{prompt}{end}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::Executable;
+    use crate::api::SessionId;
+
+    #[test]
+    fn a_launch_becomes_arguments_stdin_and_environment() {
+        let adapter = Adapter {
+            id: "x".into(),
+            label: "X".into(),
+            executable: Executable::OnPath("x".into()),
+            prefix_args: vec!["run".into()],
+            model_flag: Some("-m".into()),
+            prompt: PromptStyle::Stdin,
+            stdin: StdinMode::Open,
+            install_hint: String::new(),
+            source: crate::api::AdapterSource::Bundled.into(),
+        };
+        let id = SessionId::random();
+        let mut record = SessionRecord::new(id, "/p".into(), "x".into(), "t".into());
+        record.options.model = Some("m".into());
+        let spec = LaunchSpec {
+            record,
+            cwd: "/p/sub".into(),
+            prompt: "do it".into(),
+            timeout: None,
+        };
+        let program = adapter.program("/bin/x".into(), &spec);
+        assert_eq!(program.argv, ["x", "run", "-m", "m"]);
+        assert_eq!(program.prompt.as_deref(), Some("do it\n"));
+        assert_eq!(program.env, [(SESSION_VARIABLE, id.to_string())]);
+        assert_eq!(program.cwd, PathBuf::from("/p/sub"));
+        let argument = Adapter {
+            prompt: PromptStyle::Flag("-p".into()),
+            ..adapter
+        };
+        let program = argument.program("/bin/x".into(), &spec);
+        assert_eq!(program.argv.last().unwrap(), "-p=do it");
+        assert_eq!(program.prompt, None);
+    }
+}

@@ -111,10 +111,10 @@ fn matches(pattern: &str, path: &str) -> bool {
 /// The session id in a path, where its route has one.
 pub(super) fn session_in(path: &str) -> Option<&str> {
     let path = unversioned(path).ok()?;
-    let (id, _) = path
-        .strip_prefix("/sessions/")
-        .map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
-    (id != "external").then_some(id)
+    let mut segments = find(path)?.pattern().split('/').zip(path.split('/'));
+    segments
+        .find(|(want, _)| *want == ":id")
+        .map(|(_, have)| have)
 }
 
 #[cfg(test)]
@@ -149,5 +149,6 @@ mod tests {
         assert_eq!(session_in("/api/v1/sessions/external"), None);
         assert_eq!(session_in("/api/v1/sessions/x/kill"), Some("x"));
         assert_eq!(session_in("/sessions"), None);
+        assert_eq!(session_in("/sessions/x/no/such/route"), None);
     }
 }
