@@ -776,6 +776,8 @@ fn the_self_test_runs_a_session_and_deletes_it() {
     assert_check(&report, "self_test", "pass", &["byte for byte"]);
     let ids: Vec<Value> = coven.sessions().iter().map(|s| s["id"].clone()).collect();
     assert_eq!(ids, [kept["id"].clone()]);
+    // The log's thread has written every line once the daemon has stopped.
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     let log = coven.cli(["logs", "--event", "session_ended"]).out;
     assert_eq!(log.lines().count(), 2, "it ran in the daemon: {log}");
 }
