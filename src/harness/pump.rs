@@ -5,18 +5,22 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
+use crossbeam_channel::Receiver;
+
 use super::input::Input;
+use super::message::{Order, Report, reporting_panics};
 use super::source::Source;
-use super::start::Started;
-use super::tally::Tally;
-use super::{Context, Exited, Order, Report};
-use crate::api::{SessionCost, Stream, Timestamp};
+use super::start::{Started, family};
+use super::tally::{Exited, Tally};
+use crate::api::{SessionCost, SessionId, Stream, Timestamp};
 use crate::observe::{metrics, say};
+use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::store::{Done, Fact, NewEvent};
-use crate::sys::{self, Interest};
+use crate::store::{Done, Fact, NewEvent, SessionNum, Share, WriteQueue};
+use crate::sys::{self, Interest, Wake};
 
 /// The size of a read, in bytes: what a quiet harness needs, and what a pipe holds (pipe(7)).
 const READ_FIRST: usize = 4 * 1024;
@@ -27,6 +31,19 @@ const MUCH: usize = 16 * 1024;
 
 /// How many bytes of JSON one byte of output can become: `\u0000`.
 const ESCAPED_MAX: usize = 6;
+
+/// What a harness thread works with once its program runs.
+pub(super) struct Context {
+    pub(super) id: SessionId,
+    pub(super) num: SessionNum,
+    pub(super) queue: WriteQueue,
+    pub(super) share: Share,
+    pub(super) orders: Receiver<Order>,
+    pub(super) wake: Arc<Wake>,
+    pub(super) report: Box<dyn Fn(Report) + Send>,
+    /// Takes secrets out of the output.
+    pub(super) redactor: Arc<Redactor>,
+}
 
 /// The thread's life from the start of its program on, if that could be started.
 pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
@@ -40,7 +57,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         }
     };
     announce(pid, pump.tally.started_at(), on_record, context);
-    super::reporting_panics(report, || {
+    reporting_panics(report, || {
         report(match pump.run(context) {
             Ok(cost) => Report::Drained { cost },
             Err(err) => Report::Lost {
@@ -65,10 +82,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
 /// Ends what has left the harness's process group, before the session is final: a daemon that dies meanwhile leaves an
 /// unfinished session, and the next one goes on here.
 fn sweep(pid: i32, context: &Context) {
-    let ended = sys::end_families(
-        &[super::family(context.id, Some(pid))],
-        durations::FAMILY_END,
-    );
+    let ended = sys::end_families(&[family(context.id, Some(pid))], durations::FAMILY_END);
     if !ended.pids.is_empty() {
         say!(SessionSwept, session: context.id, pid, processes: ended.pids.len());
     }

@@ -8,11 +8,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::Backlog;
-use super::input::Input;
-use crate::adapters::{Program, StdinMode};
+use super::input::{Backlog, Input};
+use crate::adapters::{Program, SESSION_VARIABLE, StdinMode};
 use crate::api::SessionId;
-use crate::sys;
+use crate::sys::{self, Family};
+
+/// What the processes of the session `id` are known by. `leader` is the harness, while its zombie has not been reaped.
+pub fn family(id: SessionId, leader: Option<i32>) -> Family {
+    Family {
+        variable: format!("{SESSION_VARIABLE}={id}").into_bytes(),
+        number: id.random_bits(),
+        leader,
+    }
+}
 
 /// All that a start needs, at hand.
 pub(super) struct Prepared {
@@ -86,7 +94,7 @@ impl Prepared {
                 argv: self.argv,
                 env: self.env,
                 cwd: &self.cwd,
-                family: Some(&super::family(self.id, None)),
+                family: Some(&family(self.id, None)),
             },
             &sys::Stdio {
                 stdin: stdin.as_fd(),

@@ -1,8 +1,15 @@
 //! What a harness has written and used, counted on its thread while it is pumped: the raw bytes, before anything is
 //! taken out of them or held back.
 
-use super::Exited;
 use crate::api::{SessionCost, Stream, Timestamp};
+use crate::sys::Usage;
+
+/// A harness's exit, as its thread keeps it until the pipes are drained.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exited {
+    pub(super) at: Timestamp,
+    pub(super) usage: Option<Usage>,
+}
 
 /// Bytes and lines of one stream.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,0 +1,66 @@
+//! What a harness thread and the state thread tell each other.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::api::{SessionCost, Timestamp};
+use crate::sys::Exit;
+
+/// What a harness thread tells the state thread, in this order, each at most once but for the input's.
+#[derive(Debug)]
+pub enum Report {
+    /// It runs, in a process group with this number.
+    Started { pid: i32 },
+    /// It could not be started; the thread has ended.
+    SpawnFailed { reason: String },
+    /// It no longer reads its stdin.
+    InputClosed,
+    /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
+    Exited {
+        exit: Exit,
+        at: Timestamp,
+        /// What the pipes hold, in bytes.
+        unread: usize,
+    },
+    /// All of its output is in the writer's queue, and this is what it cost.
+    Drained { cost: SessionCost },
+    /// The thread has failed, and reads no more. The process may still run.
+    Lost { reason: String },
+    /// Nothing is left of what the harness has started, or it does not end.
+    Swept,
+}
+
+/// What the state thread tells a harness thread.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Write this to the harness's stdin.
+    Input(Vec<u8>),
+    /// Nobody will signal the process any more. End whatever the harness has started, in its group or not, where `sweep`
+    /// says so; then take the zombie away, and end. One order, since no signal can fall between the two: until the zombie
+    /// is taken away its pid is no other process's, and the search for what it has started knows it by that.
+    Reap { sweep: bool },
+}
+
+/// Runs `life`, and reports a panic, which would otherwise leave the session as it is for ever. The panic hook logs it.
+pub(super) fn reporting_panics(report: impl Fn(Report), life: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(life)).is_err() {
+        let reason = "the harness thread panicked".into();
+        report(Report::Lost { reason });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_wherever_it_is_reports_that_it_is_lost() {
+        let reports = RefCell::new(Vec::new());
+        let report = |report| reports.borrow_mut().push(report);
+        reporting_panics(report, || {});
+        assert!(reports.borrow().is_empty());
+        reporting_panics(report, || panic!("as the test wants"));
+        assert!(matches!(reports.borrow()[..], [Report::Lost { .. }]));
+    }
+}
