@@ -1,10 +1,12 @@
 //! `coven events`: what is on record of a session.
 
+use std::io;
+
 use argh::{ArgsInfo, FromArgs};
 
+use super::Outcome;
 use super::output::{Out, shortened};
 use super::session::SessionRef;
-use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Event, EventsQuery};
 
@@ -49,7 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(0)
 }
 
-fn print(event: &Event, json: bool, out: &mut Out) -> Result<(), CliError> {
+fn print(event: &Event, json: bool, out: &mut Out) -> io::Result<()> {
     if json {
         return out.json(event);
     }

@@ -104,7 +104,7 @@ impl Screen {
     fn show(&mut self, event: &Event) -> Result<(), CliError> {
         match self.show {
             Show::Nothing => Ok(()),
-            Show::Json => self.out.json(event),
+            Show::Json => Ok(self.out.json(event)?),
             Show::Output if event.kind == EventKind::Output => self.show_output(event),
             Show::Output if event.kind == EventKind::OutputTruncated => show_truncation(event),
             Show::Output => Ok(()),
@@ -123,7 +123,7 @@ impl Screen {
             serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
         let bytes = payload.bytes().map_err(|err| wrong(err.to_string()))?;
         match payload.stream {
-            Stream::Stdout => self.out.bytes(&bytes),
+            Stream::Stdout => Ok(self.out.bytes(&bytes)?),
             Stream::Stderr => {
                 let mut err = io::stderr().lock();
                 err.write_all(&bytes)?;

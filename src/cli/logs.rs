@@ -208,7 +208,7 @@ impl<'a> Screen<'a> {
                 }
                 Ok(())
             }
-            _ => self.out.line(&shown),
+            _ => Ok(self.out.line(&shown)?),
         }
     }
 

@@ -5,8 +5,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::CliError;
-use crate::api::Code;
 use crate::observe::{is_invisible, visible_json};
 
 /// Standard output, buffered; what is left is written when it is dropped.
@@ -17,33 +15,31 @@ impl Out {
         Self(BufWriter::new(io::stdout().lock()))
     }
 
-    pub(super) fn line(&mut self, line: &str) -> Result<(), CliError> {
+    pub(super) fn line(&mut self, line: &str) -> io::Result<()> {
         writeln!(self.0, "{line}")?;
-        Ok(self.0.flush()?)
+        self.0.flush()
     }
 
     /// `bytes` as they are, at once.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)?;
-        Ok(self.0.flush()?)
+        self.0.flush()
     }
 
     /// `value` as JSON on one line.
-    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
-        let text = serde_json::to_string(value)
-            .map_err(|err| CliError::failed(Code::InternalError, err.to_string(), None))?;
+    pub(super) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_string(value)?;
         self.line(&visible_json(text))
     }
 
     /// `value` as JSON for people who pipe it nowhere.
-    pub(super) fn pretty_json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|err| CliError::failed(Code::InternalError, err.to_string(), None))?;
+    pub(super) fn pretty_json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(value)?;
         self.line(&visible_json(text))
     }
 
     /// Rows under a head, in columns as wide as their widest cell; the last is not padded.
-    pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
+    pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
         let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
         for row in rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -59,16 +55,16 @@ impl Out {
                 .collect();
             writeln!(self.0, "{}", cells.join("  ").trim_end())?;
         }
-        Ok(self.0.flush()?)
+        self.0.flush()
     }
 
     /// Names and values, a line each.
-    pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> Result<(), CliError> {
+    pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
         let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in facts {
             writeln!(self.0, "{name:width$}  {value}")?;
         }
-        Ok(self.0.flush()?)
+        self.0.flush()
     }
 }
 
