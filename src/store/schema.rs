@@ -279,3 +279,25 @@ pub(super) fn pragma<T: rusqlite::types::FromSql>(
 ) -> rusqlite::Result<T> {
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::api::SessionStatus;
+
+    /// SQLite uses a partial index only for a query that has its condition word by word.
+    #[test]
+    fn the_indexes_and_their_queries_name_every_status_that_is_not_final() {
+        let unfinished = SessionStatus::ALL
+            .into_iter()
+            .filter(|status| !status.is_final());
+        let words: Vec<String> = unfinished.map(|status| format!("'{status}'")).collect();
+        let list = format!("IN ({})", words.join(", "));
+        for (source, uses) in [
+            (include_str!("schema.rs"), 2),
+            (include_str!("open.rs"), 1),
+            (include_str!("keep/retention.rs"), 1),
+        ] {
+            assert_eq!(source.matches(&list).count(), uses, "{list}");
+        }
+    }
+}
