@@ -52,8 +52,9 @@
 //! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`]. What a session
 //!   does on each of them is decided without a side effect, by one table of its phases (`state::life`); the effects that
 //!   follow are values, which are carried out in one place (`state::effect`).
-//! * A **harness thread** lives as long as its session. It prepares the start of its program while the session's row is on
-//!   its way to the disk; from then on it blocks in `poll` only.
+//! * A **harness thread** lives as long as its session, and on while something that the harness has left behind holds a
+//!   stream: at most as many as sessions can be live. It prepares the start of its program while the session's row is on its
+//!   way to the disk; from then on it blocks in `poll` only.
 //! * The **writer thread** owns the only connection that writes, and gives events their seq. It serves sessions in turn, so
 //!   that a line does not wait behind a flood. Between two batches it takes away, in small steps, what retention does not
 //!   keep, and gives the space back.
@@ -69,7 +70,7 @@
 //! | harness → writer | output | 8 MiB in all, and 24 KiB a session in any case ([`store::Share`]): reserved before the pipe is read |
 //! | writer → checkpoint | copy the log | one at a time; of the log: floods wait from 48 MiB on, all from 64 |
 //! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
-//! | state → harness | input, reap | 1 MiB of input a session |
+//! | state → harness | input, hurry, reap, close | 1 MiB of input a session |
 //! | writer → harness | the number of its row, on which it starts its program | one message |
 //! | connection → its next request | a page that is read ahead | 4 pages of 900 kB in all ([`store::PageAhead`]) |
 //! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |
@@ -83,11 +84,12 @@
 //!    are children of the main thread, and it reaps its own only.
 //! 3. What has happened (a *fact*) is kept until it is on disk, in order. What somebody wishes (a *request*) is
 //!    refused while the store cannot be written.
-//! 4. No output is dropped: a harness is held back by its pipe when the writer's queue is full. What retention takes
-//!    later is accounted for by an event in its place.
+//! 4. No output is dropped without an event that says how much: a harness is held back by its pipe when the writer's queue
+//!    is full, and what its pipes hold at its exit is read in any case. What retention takes later is accounted for by an
+//!    event in its place.
 //! 5. A client is shown only what has been committed; a commit survives the death of the process.
 //! 6. A session is not live any more before its closing facts are handed to the writer. Whoever reads it as
-//!    ended can archive it at once.
+//!    ended can archive it at once. Only late output comes behind its closing facts.
 //! 7. A session that was killed is final when none of its processes is left: its thread looks for them. Until then it
 //!    is unfinished on disk, so that the next daemon goes on where this one dies.
 //! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot. A page that was read before

@@ -15,7 +15,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// The HTTP status of an answer with this code; `None` for the codes that only the CLI has.
+            /// The HTTP status of an answer with this code; `None` for the codes that only events or the CLI have.
             pub const fn status(self) -> Option<u16> {
                 match self {
                     $(Self::$variant => $status,)+
@@ -91,6 +91,11 @@ codes! {
     ShuttingDown = "shutting_down", Some(503), Some("coven daemon start");
     /// The limit on connections is reached.
     TooManyConnections = "too_many_connections", Some(503), Some(LOOK_AT_DAEMON);
+
+    /// A stream was closed behind the session's end while something that the harness has left behind held it.
+    LateStreamClosed = "late_stream_closed", None, None;
+    /// A stream was still written when it was closed behind the harness's exit.
+    OutputDropped = "output_dropped", None, None;
 
     /// The command line is wrong.
     Usage = "usage", None, Some("coven --help");

@@ -48,6 +48,15 @@ words! {
     }
 }
 
+/// Where output comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// What it was written to.
+    pub stream: Stream,
+    /// It was written behind the end of the session, by what the harness has left behind.
+    pub is_late: bool,
+}
+
 /// What an event says, ready to be written as its payload.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
@@ -63,6 +72,8 @@ pub enum Payload<'a> {
         data: &'a str,
         stream: Stream,
         base64: &'a str,
+        #[serde(skip_serializing_if = "is_false")]
+        late: bool,
     },
     /// `input`
     Input { data: &'a str },
@@ -104,11 +115,15 @@ impl Payload<'_> {
     }
 
     /// An `output` of text.
-    pub fn text_to_json(data: &str, stream: Stream) -> String {
+    pub fn text_to_json(data: &str, origin: Origin) -> String {
+        let end = match origin.is_late {
+            false => r#""}"#,
+            true => r#"","late":true}"#,
+        };
         let mut json = Vec::with_capacity(data.len() + data.len() / 16 + 64);
         json.extend_from_slice(br#"{"data":"#);
         write_json_string(&mut json, data);
-        for part in [r#","stream":""#, stream.as_str(), r#""}"#] {
+        for part in [r#","stream":""#, origin.stream.as_str(), end] {
             json.extend_from_slice(part.as_bytes());
         }
         // Cannot fail: `data` is UTF-8, and what is put between its characters is ASCII.
@@ -116,15 +131,20 @@ impl Payload<'_> {
     }
 
     /// An `output` of bytes that are not UTF-8.
-    pub fn bytes_to_json(bytes: &[u8], stream: Stream) -> String {
+    pub fn bytes_to_json(bytes: &[u8], origin: Origin) -> String {
         let data = String::from_utf8_lossy(bytes);
         Payload::Bytes {
             data: &data,
-            stream,
+            stream: origin.stream,
             base64: &STANDARD.encode(bytes),
+            late: origin.is_late,
         }
         .to_json()
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// An `output` payload, as a client reads it.
@@ -346,6 +366,15 @@ impl EventWriter {
 mod tests {
     use super::*;
 
+    const STDOUT: Origin = Origin {
+        stream: Stream::Stdout,
+        is_late: false,
+    };
+    const LATE: Origin = Origin {
+        stream: Stream::Stderr,
+        is_late: true,
+    };
+
     #[test]
     fn an_event_id_reads_back_and_nothing_else_does() {
         let id = EventId {
@@ -371,7 +400,7 @@ mod tests {
             seq: 7,
         };
         let data = "a \"quote\"\n\u{1b}[0m é \u{0}";
-        let json = Payload::text_to_json(data, Stream::Stdout);
+        let json = Payload::text_to_json(data, STDOUT);
         let read: OutputPayload = serde_json::from_str(&json).unwrap();
         assert_eq!((read.data.as_str(), read.stream), (data, Stream::Stdout));
         let mut writer = EventWriter::new(id.session);
@@ -395,12 +424,11 @@ mod tests {
     fn the_length_of_an_output_is_that_of_its_bytes() {
         for length in 0..9 {
             let bytes = vec![0xff; length];
-            let payload = Payload::bytes_to_json(&bytes, Stream::Stdout);
+            let payload = Payload::bytes_to_json(&bytes, STDOUT);
             assert_eq!(output_length(&payload), Some(length as u64));
         }
         let data = "a\n\u{0}é";
-        let stream = Stream::Stderr;
-        let payload = Payload::text_to_json(data, stream);
+        let payload = Payload::text_to_json(data, STDOUT);
         assert_eq!(output_length(&payload), Some(data.len() as u64));
         assert_eq!(output_length("{}"), None);
     }
@@ -433,10 +461,21 @@ mod tests {
             pid: None,
         };
         assert_eq!(status.to_json(), r#"{"status":"created"}"#);
-        let output = Payload::bytes_to_json(b"\xff", Stream::Stderr);
+        let output = [STDOUT, LATE].map(|origin| Payload::bytes_to_json(b"\xff", origin));
         assert_eq!(
             output,
-            "{\"data\":\"\u{fffd}\",\"stream\":\"stderr\",\"base64\":\"/w==\"}"
+            [
+                "{\"data\":\"\u{fffd}\",\"stream\":\"stdout\",\"base64\":\"/w==\"}",
+                "{\"data\":\"\u{fffd}\",\"stream\":\"stderr\",\"base64\":\"/w==\",\"late\":true}"
+            ]
+        );
+        let output = [STDOUT, LATE].map(|origin| Payload::text_to_json("a\n", origin));
+        assert_eq!(
+            output,
+            [
+                r#"{"data":"a\n","stream":"stdout"}"#,
+                r#"{"data":"a\n","stream":"stderr","late":true}"#
+            ]
         );
     }
 }

@@ -30,8 +30,8 @@ pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use escape::{escaped_length, escaped_prefix};
 pub use event::{
     Event, EventCursor, EventId, EventKind, EventPage, EventWriter, EventsQuery, ExitPayload,
-    OUTPUT_PAYLOAD_MAX, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation,
-    output_length,
+    OUTPUT_PAYLOAD_MAX, Origin, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload, Stream,
+    Truncation, output_length,
 };
 pub use health::{
     ActionEvent, ActionRequest, ActionResult, ActionStatus, AdapterSource, AdapterStatus,
@@ -46,8 +46,8 @@ pub use launch::{
 };
 pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{
-    Accepted, CompleteRequest, Deleted, EndCause, ExternalRequest, InputRequest, SessionPage,
-    SessionRecord, SessionStatus, SessionsQuery,
+    Accepted, CompleteRequest, Deleted, EndCause, ExternalRequest, InputRequest, STDOUT_PIPE_MAX,
+    SessionPage, SessionRecord, SessionStatus, SessionsQuery,
 };
 pub use stop::{StopReport, UnwrittenSession};
 pub use store::{BackedUp, BackupRequest, PruneRequest, Pruned, Vacuumed};

@@ -49,6 +49,10 @@ words! {
     }
 }
 
+/// What the pipe of a harness's stdout holds at most, in bytes: as much as an unprivileged user can ask for (pipe(7),
+/// `pipe-max-size`).
+pub const STDOUT_PIPE_MAX: usize = 1024 * 1024;
+
 /// A session, as every route shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
@@ -83,6 +87,9 @@ pub struct SessionRecord {
     pub cwd: Option<String>,
     /// The harness's process, which is also its process group; null before the spawn.
     pub pid: Option<i32>,
+    /// What the pipe of its stdout holds, in bytes; null before it runs, and where that is not known.
+    #[serde(default)]
+    pub stdout_pipe_bytes: Option<u64>,
     /// The seq of its newest event.
     pub last_seq: u64,
     /// The signal that ended the harness.
@@ -113,6 +120,7 @@ impl SessionRecord {
             transcript_path: None,
             cwd: None,
             pid: None,
+            stdout_pipe_bytes: None,
             last_seq: 0,
             signal: None,
             cost: SessionCost::default(),

@@ -47,12 +47,13 @@ pub(super) fn follow(
             ..EventsQuery::default()
         };
         let page = client.call(routes::SessionEvents.of(id).query(&query))?;
-        let mut ended = false;
-        for event in &page.events {
+        // What follows on the end is late.
+        let end = page.events.iter().position(is_final_status);
+        let (ended, through) = (end.is_some(), end.unwrap_or(page.events.len()));
+        for event in page.events.iter().take(through + 1) {
             screen.show(event)?;
             after = event.seq;
             exit = exit_in(event).or(exit);
-            ended |= is_final_status(event);
         }
         if ended && let Some(exit) = exit {
             // Nothing more is asked: the daemon's own stop may have ended the session, and then it is gone.
@@ -62,7 +63,7 @@ pub(super) fn follow(
         if ended || page.events.is_empty() {
             let record = client.call(routes::ShowSession.of(id))?;
             // An empty page is the end of a wait, or of a session that had ended before.
-            if record.status.is_final() && record.last_seq <= after {
+            if record.status.is_final() && (ended || record.last_seq <= after) {
                 let is_success = matches!(
                     record.status,
                     SessionStatus::Completed | SessionStatus::Idle

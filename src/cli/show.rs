@@ -6,7 +6,7 @@ use super::Outcome;
 use super::output::{Out, visible};
 use super::session::SessionRef;
 use crate::api::routes::{self, Endpoint};
-use crate::api::{SessionCost, SessionRecord};
+use crate::api::{STDOUT_PIPE_MAX, SessionCost, SessionRecord};
 
 /// Show one session's record.
 #[derive(FromArgs, ArgsInfo)]
@@ -38,6 +38,7 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("cwd", text(&record.cwd)),
         ("model", text(&record.options.model)),
         ("pid", record.pid.map(|pid| pid.to_string())),
+        ("stdout pipe", record.stdout_pipe_bytes.map(pipe)),
         ("exit code", record.exit_code.map(|code| code.to_string())),
         ("signal", record.signal.map(|signal| signal.to_string())),
         ("archived", record.archived_at.map(|at| at.to_string())),
@@ -70,6 +71,15 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
     ]);
     facts.extend(cost_facts(&record.cost));
     facts
+}
+
+/// What its stdout's pipe holds: one that is not large can be too small for a harness that exits as it writes.
+fn pipe(bytes: u64) -> String {
+    let only = match bytes < STDOUT_PIPE_MAX as u64 {
+        true => " only",
+        false => "",
+    };
+    format!("{bytes} bytes{only}")
 }
 
 /// What it cost, as far as that is known.

@@ -225,6 +225,7 @@ fn run(
     let limits = Limits {
         sessions: settings.sessions_max,
         kill_grace: settings.kill_grace,
+        drain_max: settings.drain_max,
     };
     let state = State::new(
         inbox,

@@ -13,6 +13,7 @@ pub struct Settings {
     pub(super) sessions_max: usize,
     pub(super) connections_max: usize,
     pub(super) kill_grace: Duration,
+    pub(super) drain_max: Duration,
     /// Whether secrets are taken out of what is stored.
     pub(super) redact: bool,
     /// What is logged, in `env_logger`'s syntax.
@@ -29,6 +30,7 @@ impl Settings {
             sessions_max: settings::MAX_SESSIONS.read()? as usize,
             connections_max: settings::MAX_CONNECTIONS.read()? as usize,
             kill_grace: Duration::from_millis(settings::KILL_GRACE_MS.read()?),
+            drain_max: Duration::from_millis(settings::DRAIN_MAX_MS.read()?),
             redact: settings::REDACT.read()?,
             log_filter: settings::LOG.read()?,
             log_format: settings::LOG_FORMAT.read()?,

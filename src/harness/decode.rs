@@ -93,7 +93,7 @@ fn is_continuation(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Payload, Stream};
+    use crate::api::{Origin, Payload, Stream};
     use crate::random::{Random, rounds};
 
     /// What comes of `bytes` when they arrive in two reads, split at `at`.
@@ -170,9 +170,13 @@ mod tests {
     /// The payload of each piece of `bytes`, in bytes.
     fn payloads(bytes: &[u8]) -> Vec<usize> {
         let (pieces, _) = split(bytes, true);
+        let origin = Origin {
+            stream: Stream::Stderr,
+            is_late: true,
+        };
         let payload = |piece: &Piece<'_>| match piece {
-            Piece::Text(text) => Payload::text_to_json(text, Stream::Stderr).len(),
-            Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, Stream::Stderr).len(),
+            Piece::Text(text) => Payload::text_to_json(text, origin).len(),
+            Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, origin).len(),
         };
         pieces.iter().map(payload).collect()
     }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::api::{SessionCost, Timestamp};
+use crate::observe::field::CloseCause;
 use crate::sys::Exit;
 
 /// What a harness thread tells the state thread, in this order, each at most once but for the input's.
@@ -21,12 +22,15 @@ pub enum Report {
         /// What the pipes hold, in bytes.
         unread: usize,
     },
-    /// All of its output is in the writer's queue, and this is what it cost.
-    Drained { cost: SessionCost },
+    /// All of its output is in the writer's queue, and this is what it cost. If `is_late`, something that it has left
+    /// behind still holds a stream, which is read on.
+    Drained { cost: SessionCost, is_late: bool },
     /// The thread has failed, and reads no more. The process may still run.
     Lost { reason: String },
     /// Nothing is left of what the harness has started, or it does not end.
     Swept,
+    /// Nothing holds its streams any more, or they are closed; the thread has ended. Not reported if none was late.
+    LateEnded,
 }
 
 /// What the state thread tells a harness thread.
@@ -34,9 +38,14 @@ pub enum Report {
 pub(super) enum Order {
     /// Write this to the harness's stdin.
     Input(Vec<u8>),
+    /// Its end is asked for: wait for nobody who holds its streams behind its exit.
+    End,
+    /// Close its late streams, once what they hold is read.
+    Close(CloseCause),
     /// Nobody will signal the process any more. End whatever the harness has started, in its group or not, where `sweep`
-    /// says so; then take the zombie away, and end. One order, since no signal can fall between the two: until the zombie
-    /// is taken away its pid is no other process's, and the search for what it has started knows it by that.
+    /// says so; then take the zombie away, read late streams on, and end. One order, since no signal can fall between the
+    /// two: until the zombie is taken away its pid is no other process's, and the search for what it has started knows it
+    /// by that.
     Reap { sweep: bool },
 }
 

@@ -5,9 +5,12 @@
 //! thread, which alone sends signals. It knows nothing of HTTP, or of other sessions.
 
 mod decode;
+mod drain;
 mod hello;
 mod input;
+mod life;
 mod message;
+mod pipes;
 mod pump;
 mod source;
 mod start;
@@ -15,20 +18,23 @@ mod tally;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded, unbounded};
 
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::Backlog;
 pub use message::Report;
+pub use pipes::Pipes;
 pub use start::family;
 
+use life::Context;
 use message::{Order, reporting_panics};
-use pump::Context;
 use start::Prepared;
 
 use crate::adapters::Program;
 use crate::api::SessionId;
+use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, WriteQueue};
 use crate::sys::Wake;
@@ -48,6 +54,19 @@ pub struct Harness {
 /// One that is dropped ends the thread.
 pub type Go = Sender<SessionNum>;
 
+/// What all harness threads work with.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where output goes.
+    pub queue: WriteQueue,
+    /// The large pipes.
+    pub pipes: Arc<Pipes>,
+    /// Takes secrets out of the output.
+    pub redactor: Arc<Redactor>,
+    /// The longest that a drain takes while a process of the session holds a stream.
+    pub drain_max: Duration,
+}
+
 impl Harness {
     /// Starts the thread that prepares the start of `program` as the session `id`, and starts it on [`Go`]. It tells
     /// `report` what happens, and `started` when it is on disk that the harness runs.
@@ -57,8 +76,7 @@ impl Harness {
     pub fn prepare(
         id: SessionId,
         program: Program,
-        queue: WriteQueue,
-        redactor: Arc<Redactor>,
+        shared: Shared,
         report: impl Fn(Report) + Clone + Send + 'static,
         started: Done,
     ) -> io::Result<(Self, Go)> {
@@ -77,8 +95,14 @@ impl Harness {
             .spawn(move || {
                 let lost = report.clone();
                 reporting_panics(&lost, || {
-                    let prepared = Prepared::new(program, id, &backlog);
+                    let prepared = Prepared::new(program, id, &backlog, &shared);
                     let Ok(num) = start.recv() else { return };
+                    let Shared {
+                        queue,
+                        redactor,
+                        drain_max,
+                        ..
+                    } = shared;
                     let context = Context {
                         id,
                         num,
@@ -87,9 +111,10 @@ impl Harness {
                         orders: inbox,
                         wake,
                         report: Box::new(report),
+                        drain_max,
                         redactor,
                     };
-                    pump::run(prepared.and_then(Prepared::spawn), started, &context);
+                    life::run(prepared.and_then(Prepared::spawn), started, &context);
                 });
             })?;
         Ok((harness, go))
@@ -108,9 +133,19 @@ impl Harness {
         self.order(Order::Input(data));
     }
 
+    /// Lets the thread wait for nobody who holds the harness's streams behind its exit: whoever does is about to be ended.
+    pub fn hurry(&self) {
+        self.order(Order::End);
+    }
+
+    /// Lets the thread close the harness's late streams and end.
+    pub fn close(&self, why: CloseCause) {
+        self.order(Order::Close(why));
+    }
+
     /// Lets the thread, once it has read all output or failed to, take the zombie away and end; where `sweep` says so,
     /// after it has ended whatever the harness has started, and has reported that. No signal may be sent after this.
-    pub fn reap(self, sweep: bool) {
+    pub fn reap(&self, sweep: bool) {
         self.order(Order::Reap { sweep });
     }
 

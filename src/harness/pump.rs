@@ -1,26 +1,27 @@
-//! The life of a harness thread once its program runs: pump, wait for the exit, drain, reap.
+//! A harness's pipes, read from the start of its program on: while it runs, while they drain behind its exit, and for as
+//! long as something that it has left behind holds one.
 //!
-//! Two things bound it. Output is read only when the writer's queue has room, so that the pipe holds a fast
-//! harness back; and after the exit the pipes are let go soon, since a grandchild can keep them open for ever.
+//! Runs on the harness thread. Output is read only when the writer's queue has room, so that the pipe holds a fast harness
+//! back.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
+use super::drain::Drain;
 use super::input::Input;
-use super::message::{Order, Report, reporting_panics};
+use super::life::Context;
+use super::message::{Order, Report};
+use super::pipes::Place;
 use super::source::Source;
 use super::start::{Started, family};
 use super::tally::{Exited, Tally};
-use crate::api::{SessionCost, SessionId, Stream, Timestamp};
-use crate::observe::{metrics, say};
-use crate::redact::Redactor;
+use crate::api::{Code, Payload, SessionCost, Stream, Timestamp};
+use crate::observe::field::CloseCause;
+use crate::observe::metrics;
 use crate::settings::durations;
-use crate::store::{Done, Fact, NewEvent, SessionNum, Share, WriteQueue};
-use crate::sys::{self, Interest, Wake};
+use crate::store::{Fact, NewEvent, SessionNum};
+use crate::sys::{self, Interest};
 
 /// The size of a read, in bytes: what a quiet harness needs, and what a pipe holds (pipe(7)).
 const READ_FIRST: usize = 4 * 1024;
@@ -32,101 +33,39 @@ const MUCH: usize = 16 * 1024;
 /// How many bytes of JSON one byte of output can become: `\u0000`.
 const ESCAPED_MAX: usize = 6;
 
-/// What a harness thread works with once its program runs.
-pub(super) struct Context {
-    pub(super) id: SessionId,
-    pub(super) num: SessionNum,
-    pub(super) queue: WriteQueue,
-    pub(super) share: Share,
-    pub(super) orders: Receiver<Order>,
-    pub(super) wake: Arc<Wake>,
-    pub(super) report: Box<dyn Fn(Report) + Send>,
-    /// Takes secrets out of the output.
-    pub(super) redactor: Arc<Redactor>,
+/// What came of the pipes behind the exit.
+#[derive(Debug)]
+pub(super) struct Drained {
+    pub(super) cost: SessionCost,
+    /// A process of the session still holds one: what it writes is late.
+    pub(super) is_late: bool,
 }
 
-/// The thread's life from the start of its program on, if that could be started.
-pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
-    let report = &context.report;
-    let (pid, pump) = match started.and_then(|started| Ok((started.pid, Pump::new(started)?))) {
-        Ok(spawned) => spawned,
-        Err(err) => {
-            return report(Report::SpawnFailed {
-                reason: sys::explain(&err),
-            });
-        }
-    };
-    announce(pid, pump.tally.started_at(), on_record, context);
-    reporting_panics(report, || {
-        report(match pump.run(context) {
-            Ok(cost) => Report::Drained { cost },
-            Err(err) => Report::Lost {
-                reason: err.to_string(),
-            },
-        });
-    });
-    // A disconnected channel means that the daemon is gone: then this process is about to be, too.
-    while let Ok(order) = context.orders.recv() {
-        if let Order::Reap { sweep: is_swept } = order {
-            if is_swept {
-                sweep(pid, context);
-            }
-            break;
-        }
-    }
-    if let Err(err) = sys::reap(pid) {
-        say!(ReapFailed, session: context.id, pid, reason: &err);
-    }
+/// What is being done with the pipes.
+#[derive(Debug)]
+enum Stage {
+    /// The harness runs.
+    Running,
+    /// It has exited.
+    Draining(Drain),
+    /// Its session has ended. They are closed for a reason, once what they held then is read.
+    Late(Option<CloseCause>),
 }
 
-/// Ends what has left the harness's process group, before the session is final: a daemon that dies meanwhile leaves an
-/// unfinished session, and the next one goes on here.
-fn sweep(pid: i32, context: &Context) {
-    let ended = sys::end_families(&[family(context.id, Some(pid))], durations::FAMILY_END);
-    if !ended.pids.is_empty() {
-        say!(SessionSwept, session: context.id, pid, processes: ended.pids.len());
-    }
-    if !ended.is_complete {
-        let reason = "a process of the session does not end";
-        say!(KillFailed, session: Some(context.id), reason: &reason);
-    }
-    (context.report)(Report::Swept);
-}
-
-/// Puts on record that the harness runs, before the first of its output can be.
-fn announce(pid: i32, at: Timestamp, started: Done, context: &Context) {
-    metrics::LAUNCHES.add(1);
-    let fact = Fact::Started {
-        num: context.num,
-        pid,
-        process_mark: sys::process_mark(pid),
-        at,
-    };
-    context.queue.fact(fact, Some(started));
-    (context.report)(Report::Started { pid });
-}
-
-/// The time after the exit.
-struct Drain {
-    exited: Exited,
-    /// Not later than this, not counting the time in which the store had no room.
-    end: Instant,
-    quiet_since: Instant,
-    /// Nothing came although it was waited for: an empty pipe, and not just a thread that was not run in time.
-    is_over: bool,
-}
-
-struct Pump {
+pub(super) struct Pump {
     pid: i32,
     /// Readable when the harness has exited; gone once that is known.
     exit_watch: Option<OwnedFd>,
     /// The streams that are still open.
     sources: Vec<Source>,
+    _place: Place,
     tally: Tally,
     input: Option<Input>,
     /// What a read goes into.
     buffer: Vec<u8>,
-    drain: Option<Drain>,
+    stage: Stage,
+    /// The session's end is asked for: nothing that it has left behind is waited for.
+    is_ending: bool,
     /// The last read that gave something.
     read_at: Option<Instant>,
     /// Until when the pipes are left alone.
@@ -146,11 +85,12 @@ struct Ready {
 impl Pump {
     /// # Errors
     /// The harness's exit cannot be watched; it is killed then, since nobody would ever learn of it.
-    fn new(started: Started) -> io::Result<Self> {
+    pub(super) fn new(started: Started) -> io::Result<Self> {
         let Started {
             pid,
             stdout,
             stderr,
+            place,
             input,
         } = started;
         let exit_watch = sys::exit_watch(pid).inspect_err(|_| {
@@ -164,45 +104,127 @@ impl Pump {
                 Source::new(stdout, Stream::Stdout),
                 Source::new(stderr, Stream::Stderr),
             ],
+            _place: place,
             tally: Tally::new(Timestamp::now()),
             input,
             buffer: vec![0; READ_FIRST],
-            drain: None,
+            stage: Stage::Running,
+            is_ending: false,
             read_at: None,
             rest_until: None,
             held_since: None,
         })
     }
 
-    fn run(mut self, context: &Context) -> io::Result<SessionCost> {
+    pub(super) fn started_at(&self) -> Timestamp {
+        self.tally.started_at()
+    }
+
+    /// What the pipe of stdout holds, in bytes; `None` where that is not told.
+    pub(super) fn stdout_pipe_bytes(&self) -> Option<u64> {
+        let size = sys::pipe_size(&self.sources.first()?.pipe).ok()?;
+        Some(size as u64)
+    }
+
+    /// It is on its way to the disk that the session runs: from here on it can be asked for its large pipes.
+    pub(super) fn start(&self, num: SessionNum) {
+        self.sources.iter().for_each(|source| source.start(num));
+    }
+
+    /// Reads until the harness has exited and its pipes are drained.
+    pub(super) fn run(&mut self, context: &Context) -> io::Result<Drained> {
         let exited = loop {
             if let Some(exited) = self.drained() {
                 break exited;
             }
-            let ready = self.wait(context)?;
-            self.expire_held(context);
-            if ready.orders {
-                self.take_orders(context);
-            }
-            if ready.input {
-                self.write_input(context);
-            }
-            if ready.exit {
-                self.note_exit(context)?;
-            }
-            if self.drain.as_ref().is_none_or(|drain| !drain.is_over) {
-                self.read_sources(&ready.sources, context)?;
-            }
+            self.go_on(context)?;
         };
         let cost = self.tally.cost(exited);
-        self.let_go(context);
-        Ok(cost)
+        let is_late = match &self.stage {
+            Stage::Draining(drain) if drain.is_held() && !self.sources.is_empty() => {
+                self.become_late(drain.is_quiet(), context);
+                true
+            }
+            _ => {
+                self.let_go(context);
+                false
+            }
+        };
+        Ok(Drained { cost, is_late })
     }
 
-    /// The pipes that a grandchild still holds: what is held back of them is not completed any more.
-    fn let_go(mut self, context: &Context) {
+    /// Reads on behind the session's end, until nobody holds the pipes any more or they are to be closed.
+    pub(super) fn run_late(&mut self, context: &Context) -> io::Result<()> {
+        while !self.is_closed() {
+            self.go_on(context)?;
+        }
+        if let Stage::Late(Some(why)) = self.stage {
+            self.close_late(why, context);
+        }
+        Ok(())
+    }
+
+    /// One wait, and what came of it.
+    fn go_on(&mut self, context: &Context) -> io::Result<()> {
+        let ready = self.wait(context)?;
+        self.expire_held(context);
+        if ready.orders {
+            self.take_orders(context);
+        }
+        if ready.input {
+            self.write_input(context);
+        }
+        if ready.exit {
+            self.note_exit(context)?;
+        }
+        if self.drained().is_none() {
+            self.read_sources(&ready.sources, context)?;
+        }
+        Ok(())
+    }
+
+    /// From here on what comes is late, perhaps for days: memory that a flood has needed goes back.
+    fn become_late(&mut self, is_quiet: bool, context: &Context) {
+        self.stage = Stage::Late(None);
+        self.buffer = vec![0; READ_FIRST];
         for source in &mut self.sources {
-            store(source.finish(&context.redactor), context);
+            store(source.become_late(is_quiet), context);
+        }
+    }
+
+    /// Closes the pipes that are still open: what is held back of them is not completed any more. What they still hold is
+    /// lost, and an event says so.
+    fn let_go(&mut self, context: &Context) {
+        for mut source in self.sources.drain(..) {
+            let mut events = source.finish(&context.redactor);
+            let unread = sys::bytes_waiting(&source.pipe);
+            if unread > 0 {
+                events.push(output_dropped(source.origin.stream, unread));
+            }
+            store(events, context);
+        }
+    }
+
+    /// Reads what the pipes hold whose holders have been ended with the session, and closes them.
+    pub(super) fn finish(&mut self, context: &Context) -> io::Result<()> {
+        for source in &mut self.sources {
+            source.origin.is_late = false;
+        }
+        self.owe();
+        while !self.is_paid() && !self.sources.is_empty() {
+            self.go_on(context)?;
+        }
+        self.let_go(context);
+        Ok(())
+    }
+
+    /// Closes the late pipes: an event says that, and what is lost.
+    fn close_late(&mut self, why: CloseCause, context: &Context) {
+        for mut source in self.sources.drain(..) {
+            let mut events = source.finish(&context.redactor);
+            let unread = sys::bytes_waiting(&source.pipe);
+            events.push(late_stream_closed(source.origin.stream, why, unread));
+            store(events, context);
         }
     }
 
@@ -215,10 +237,31 @@ impl Pump {
 
     /// The exit, once the pipes are drained.
     fn drained(&self) -> Option<Exited> {
-        let drain = self.drain.as_ref();
-        drain
-            .filter(|drain| drain.is_over || self.sources.is_empty())
-            .map(|drain| drain.exited)
+        match &self.stage {
+            Stage::Draining(drain) if drain.is_over() || self.sources.is_empty() => {
+                Some(drain.exited)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether no late pipe is to be read any more.
+    fn is_closed(&self) -> bool {
+        let is_closing = matches!(self.stage, Stage::Late(Some(_)));
+        self.sources.is_empty() || is_closing && self.is_paid()
+    }
+
+    /// Whether all is read that the pipes held when that was asked last.
+    fn is_paid(&self) -> bool {
+        self.sources.iter().all(|source| source.owed == 0)
+    }
+
+    /// Asks what the pipes hold now; gives the sum, in bytes.
+    fn owe(&mut self) -> usize {
+        for source in &mut self.sources {
+            source.owed = sys::bytes_waiting(&source.pipe);
+        }
+        self.sources.iter().map(|source| source.owed).sum()
     }
 
     fn wait(&mut self, context: &Context) -> io::Result<Ready> {
@@ -242,11 +285,11 @@ impl Pump {
         if self.held_since.is_none() && self.rest_until.is_none() {
             interests.extend(self.sources.iter().map(Interest::readable));
         }
-        let drained_at = self
-            .drain
-            .as_ref()
-            .filter(|_| self.held_since.is_none())
-            .map(|drain| drain.end.min(drain.quiet_since + durations::DRAIN_QUIET));
+        let drained_at = match &self.stage {
+            Stage::Draining(drain) if self.held_since.is_none() => Some(drain.deadline()),
+            _ => None,
+        };
+        let is_awaited = interests.len() > sources_at;
         let held_until = self.sources.iter().filter_map(Source::deadline).min();
         let times = [drained_at, held_until, self.rest_until];
         let deadline = times.into_iter().flatten().min();
@@ -261,30 +304,50 @@ impl Pump {
                 .map(Interest::is_ready)
                 .collect(),
         };
-        if let Some(drain) = &mut self.drain {
-            // A grandchild that never stops writing is cut off; what the harness itself wrote came before.
-            let is_paid = self.sources.iter().all(|source| source.owed == 0);
-            let now = Instant::now();
-            let is_late = self.held_since.is_none() && now >= drain.end;
-            let is_empty = timed_out && drained_at.is_some_and(|at| now >= at);
-            drain.is_over = is_empty || (is_paid && is_late);
+        let is_paid = self.is_paid();
+        if let Stage::Draining(drain) = &mut self.stage
+            && self.held_since.is_none()
+        {
+            let sources = &self.sources;
+            let is_held = || sys::is_held(&family(context.id, Some(self.pid)), sources);
+            let is_idle = timed_out && is_awaited;
+            drain.look(Instant::now(), is_idle, is_paid, is_held);
         }
         Ok(ready)
     }
 
     fn take_orders(&mut self, context: &Context) {
         context.wake.clear();
-        if let (Some(since), Some(drain)) = (self.held_since.take(), &mut self.drain) {
-            // The store's time is not the harness's: what the pipes held at the exit is read in any case.
-            drain.end += since.elapsed();
-            drain.quiet_since = Instant::now();
+        let held_since = self.held_since.take();
+        if let (Some(since), Stage::Draining(drain)) = (held_since, &mut self.stage) {
+            drain.was_held(since.elapsed(), Instant::now());
         }
         while let Ok(order) = context.orders.try_recv() {
-            if let (Order::Input(data), Some(input)) = (order, &mut self.input) {
-                input.push(data);
-            }
+            self.take(order);
         }
         self.write_input(context);
+    }
+
+    fn take(&mut self, order: Order) {
+        match (order, &mut self.stage) {
+            (Order::Input(data), _) => {
+                if let Some(input) = &mut self.input {
+                    input.push(data);
+                }
+            }
+            (Order::End, stage) => {
+                self.is_ending = true;
+                if let Stage::Draining(drain) = stage {
+                    drain.hurry();
+                }
+            }
+            (Order::Close(why), Stage::Late(closing)) => {
+                *closing = Some(why);
+                self.owe();
+            }
+            // Reaping and closing are for a session whose pipes are drained.
+            (Order::Reap { .. } | Order::Close(_), _) => {}
+        }
     }
 
     fn write_input(&mut self, context: &Context) {
@@ -306,16 +369,10 @@ impl Pump {
         let (at, now) = (Timestamp::now(), Instant::now());
         self.exit_watch = None;
         self.input = None;
-        for source in &mut self.sources {
-            source.owed = sys::bytes_waiting(&source.pipe);
-        }
-        self.drain = Some(Drain {
-            exited: Exited { at, usage },
-            end: now + durations::DRAIN_MAX,
-            quiet_since: now,
-            is_over: false,
-        });
-        let unread = self.sources.iter().map(|source| source.owed).sum();
+        let unread = self.owe();
+        let exited = Exited { at, usage };
+        let drain = Drain::new(exited, now, context.drain_max, self.is_ending);
+        self.stage = Stage::Draining(drain);
         (context.report)(Report::Exited { exit, at, unread });
         Ok(())
     }
@@ -341,7 +398,7 @@ impl Pump {
         };
         let source = &mut self.sources[at];
         let room = self.buffer.len().min(reservation.bytes() / ESCAPED_MAX);
-        let n = match source.pipe.read(&mut self.buffer[..room]) {
+        let n = match source.read(&mut self.buffer[..room]) {
             Ok(n) => n,
             Err(err)
                 if matches!(
@@ -357,16 +414,16 @@ impl Pump {
         let events = match n {
             0 => source.finish(redactor),
             n => {
-                metrics::OUTPUT_BYTES[source.stream as usize].add(n as u64);
-                self.tally.add(source.stream, &self.buffer[..n]);
+                metrics::OUTPUT_BYTES[source.origin.stream as usize].add(n as u64);
+                self.tally.add(source.origin.stream, &self.buffer[..n]);
                 source.take(&self.buffer[..n], redactor)
             }
         };
         if !events.is_empty() {
             context.queue.output(context.num, events, reservation);
         }
-        if let Some(drain) = &mut self.drain {
-            drain.quiet_since = Instant::now();
+        if let Stage::Draining(drain) = &mut self.stage {
+            drain.was_read(Instant::now());
         }
         if n == self.buffer.len() && n < READ_MAX {
             self.buffer.resize(n * 2, 0);
@@ -382,7 +439,7 @@ impl Pump {
         let is_busy = self
             .read_at
             .is_some_and(|at| now < at + durations::HARNESS_BUSY);
-        if is_busy && n < MUCH && self.drain.is_none() {
+        if is_busy && n < MUCH && !matches!(self.stage, Stage::Draining(_)) {
             self.rest_until = Some(now + durations::HARNESS_REST);
         }
         self.read_at = Some(now);
@@ -395,4 +452,31 @@ fn store(events: Vec<NewEvent>, context: &Context) {
         let num = context.num;
         context.queue.fact(Fact::Events { num, events }, None);
     }
+}
+
+fn output_dropped(stream: Stream, unread: usize) -> NewEvent {
+    let message = format!(
+        "{stream} was still written when it was closed behind the harness's exit: {unread} bytes in it were not read"
+    );
+    let code = Code::OutputDropped;
+    NewEvent::now(Payload::Error {
+        code,
+        message: &message,
+    })
+}
+
+fn late_stream_closed(stream: Stream, why: CloseCause, unread: usize) -> NewEvent {
+    let why = match why {
+        CloseCause::Room => "a new session takes its place",
+        CloseCause::Stop => "the daemon stops",
+        CloseCause::Deleted => "the session is deleted",
+    };
+    let message = format!(
+        "{stream} was closed while something that the harness has left behind held it: {why}; {unread} bytes in it were not read"
+    );
+    let code = Code::LateStreamClosed;
+    NewEvent::now(Payload::Error {
+        code,
+        message: &message,
+    })
 }

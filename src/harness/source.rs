@@ -4,19 +4,25 @@
 //! short time, and the beginning of a character, until its rest comes.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::decode::{Piece, split};
-use crate::api::{EventKind, Payload, Stream, Timestamp};
+use super::pipes::{Lease, SMALL};
+use super::start::OutputPipe;
+use crate::api::{EventKind, Origin, Payload, Stream, Timestamp};
 use crate::redact::{self, Redactor};
 use crate::settings::durations;
-use crate::store::NewEvent;
+use crate::store::{NewEvent, SessionNum};
+use crate::sys;
 
 /// A stream that is being read.
 pub(super) struct Source {
-    pub(super) pipe: File,
-    pub(super) stream: Stream,
+    pub(super) pipe: Arc<File>,
+    lease: Option<Lease>,
+    pub(super) origin: Origin,
     redaction: redact::Stream,
     /// Since when the redaction holds something back.
     held_since: Option<Instant>,
@@ -27,15 +33,53 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(pipe: File, stream: Stream) -> Self {
+    pub(super) fn new(output: OutputPipe, stream: Stream) -> Self {
         Self {
-            pipe,
-            stream,
+            pipe: output.pipe,
+            lease: output.lease,
+            origin: Origin {
+                stream,
+                is_late: false,
+            },
             redaction: redact::Stream::default(),
             held_since: None,
             clean: Vec::new(),
             owed: 0,
         }
+    }
+
+    /// From here on what comes is late. Gives what comes of the beginning of a character if the pipe `is_quiet`: nobody is
+    /// about to complete it. What a secret needs to be told as one is kept.
+    pub(super) fn become_late(&mut self, is_quiet: bool) -> Vec<NewEvent> {
+        let events = match is_quiet {
+            true => self.events(true),
+            false => Vec::new(),
+        };
+        self.origin.is_late = true;
+        if self.lease.take().is_some() {
+            // One that holds more stays large: it is read on at once.
+            let _ = sys::set_pipe_size(&self.pipe, SMALL);
+        }
+        self.clean.shrink_to_fit();
+        events
+    }
+
+    /// Its session runs, under this number.
+    pub(super) fn start(&self, num: SessionNum) {
+        if let Some(lease) = &self.lease {
+            lease.start(num);
+        }
+    }
+
+    /// Reads into `buffer` what fits and is there; the number of bytes, 0 at the end.
+    ///
+    /// # Errors
+    /// What read(2) reports.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(lease) = &self.lease {
+            lease.was_read();
+        }
+        (&*self.pipe).read(buffer)
     }
 
     /// What comes of `data`, which the pipe gave.
@@ -74,7 +118,7 @@ impl Source {
         let (pieces, held) = split(&self.clean, last);
         let events = pieces
             .iter()
-            .map(|piece| output_event(piece, self.stream, at))
+            .map(|piece| output_event(piece, self.origin, at))
             .collect();
         self.clean.drain(..self.clean.len() - held);
         events
@@ -87,10 +131,10 @@ impl AsFd for Source {
     }
 }
 
-fn output_event(piece: &Piece<'_>, stream: Stream, at: Timestamp) -> NewEvent {
+fn output_event(piece: &Piece<'_>, origin: Origin, at: Timestamp) -> NewEvent {
     let payload_json = match piece {
-        Piece::Text(data) => Payload::text_to_json(data, stream),
-        Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, stream),
+        Piece::Text(data) => Payload::text_to_json(data, origin),
+        Piece::Bytes(bytes) => Payload::bytes_to_json(bytes, origin),
     };
     NewEvent {
         kind: EventKind::Output,

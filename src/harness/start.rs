@@ -7,10 +7,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::Shared;
 use super::input::{Backlog, Input};
+use super::pipes::{Lease, Place, SMALL};
 use crate::adapters::{Program, SESSION_VARIABLE, StdinMode};
-use crate::api::SessionId;
+use crate::api::{SessionId, Stream};
+use crate::store::{Fact, SessionNum};
 use crate::sys::{self, Family};
 
 /// What the processes of the session `id` are known by. `leader` is the harness, while its zombie has not been reaped.
@@ -31,16 +35,26 @@ pub(super) struct Prepared {
     env: Vec<CString>,
     /// The child's ends: its descriptors 0, 1 and 2.
     child: [OwnedFd; 3],
-    stdout: File,
-    stderr: File,
+    stdout: OutputPipe,
+    stderr: OutputPipe,
+    place: Place,
     input: Option<Input>,
+}
+
+/// Our end of a pipe that a harness writes to, which does not block.
+pub(super) struct OutputPipe {
+    pub(super) pipe: Arc<File>,
+    /// As long as it is a large one.
+    pub(super) lease: Option<Lease>,
 }
 
 /// A program that runs, and our ends of its pipes, which do not block.
 pub(super) struct Started {
     pub(super) pid: i32,
-    pub(super) stdout: File,
-    pub(super) stderr: File,
+    pub(super) stdout: OutputPipe,
+    pub(super) stderr: OutputPipe,
+    /// Counts its pipes.
+    pub(super) place: Place,
     /// `None` if it reads nothing.
     pub(super) input: Option<Input>,
 }
@@ -48,9 +62,24 @@ pub(super) struct Started {
 impl Prepared {
     /// # Errors
     /// No descriptor is to be had.
-    pub(super) fn new(program: Program, id: SessionId, backlog: &Backlog) -> io::Result<Self> {
-        let (stdout, child_stdout) = output_pipe()?;
-        let (stderr, child_stderr) = output_pipe()?;
+    pub(super) fn new(
+        program: Program,
+        id: SessionId,
+        backlog: &Backlog,
+        shared: &Shared,
+    ) -> io::Result<Self> {
+        let Shared { queue, pipes, .. } = shared;
+        let told = |num| queue.fact(pipe_shrunk(num), None);
+        let place = pipes.enter(told);
+        let output_pipe = |stream| {
+            let (ours, childs) = sys::pipe()?;
+            sys::set_nonblocking(&ours)?;
+            let pipe = Arc::new(File::from(ours));
+            let lease = pipes.widen(&pipe, stream, told);
+            io::Result::Ok((OutputPipe { pipe, lease }, childs))
+        };
+        let (stdout, child_stdout) = output_pipe(Stream::Stdout)?;
+        let (stderr, child_stderr) = output_pipe(Stream::Stderr)?;
         let (input, child_stdin) = match (program.stdin, program.prompt) {
             (StdinMode::Closed, None) => (None, OwnedFd::from(File::open("/dev/null")?)),
             (mode, prompt) => {
@@ -78,6 +107,7 @@ impl Prepared {
             child: [child_stdin, child_stdout, child_stderr],
             stdout,
             stderr,
+            place,
             input,
         })
     }
@@ -106,16 +136,19 @@ impl Prepared {
             pid,
             stdout: self.stdout,
             stderr: self.stderr,
+            place: self.place,
             input: self.input,
         })
     }
 }
 
-/// Our end, which does not block, and the child's.
-fn output_pipe() -> io::Result<(File, OwnedFd)> {
-    let (ours, childs) = sys::pipe()?;
-    sys::set_nonblocking(&ours)?;
-    Ok((ours.into(), childs))
+/// Its stdout's pipe was made small for another session's.
+fn pipe_shrunk(num: SessionNum) -> Fact {
+    let stdout_pipe_bytes = SMALL as u64;
+    Fact::PipeShrunk {
+        num,
+        stdout_pipe_bytes,
+    }
 }
 
 /// The daemon's environment with `own`, and without what its service manager has told it alone.

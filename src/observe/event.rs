@@ -6,8 +6,8 @@ use log::kv::{self, Key, Source, Value, VisitSource};
 use log::{Level, Record};
 
 use super::field::{
-    Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request, Route,
-    StateInput, StopCause, Text, Verb, Version, WatchedThread,
+    CloseCause, Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request,
+    Route, StateInput, StopCause, Text, Verb, Version, WatchedThread,
 };
 use crate::api::{Code, SessionId, SessionStatus, Word};
 use crate::sys::Exit;
@@ -149,6 +149,10 @@ events! {
     }
     /// How many processes had left a session's group, and were ended with it?
     SessionSwept "session_swept" Info { session: SessionId, pid: i32, processes: usize }
+    /// Which session's output is still held by what its harness has left behind, and read on behind its end?
+    SessionLate "session_late" Info { session: SessionId }
+    /// Why is a late stream closed although something still holds it?
+    LateStreamClosed "late_stream_closed" Info { session: SessionId, why: CloseCause }
     /// Which sessions did a daemon that died leave behind?
     SessionOrphaned "session_orphaned" Info { session: SessionId }
     /// Which processes did a daemon that died leave behind?

@@ -82,7 +82,7 @@ macro_rules! displayed {
 }
 
 displayed! {
-    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus StateInput StopCause WatchedThread;
+    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus CloseCause StateInput StopCause WatchedThread;
     Kind::Word(is_code) => Code Word<Code>;
     Kind::Word(is_exit) => Exit;
     Kind::Path => path::Display<'_>;
@@ -135,6 +135,18 @@ words! {
     pub enum StopCause {
         /// A second signal.
         AskedAgain = "asked_again",
+    }
+}
+
+words! {
+    /// Why a late stream is closed while something holds it.
+    pub enum CloseCause {
+        /// A new session takes the place.
+        Room = "room",
+        /// The daemon stops.
+        Stop = "stop",
+        /// The session is deleted.
+        Deleted = "deleted",
     }
 }
 

@@ -23,8 +23,10 @@ const fn sum(a: Duration, b: Duration) -> Duration {
 pub const SECRET_HOLD: Duration = millis(100);
 /// After the exit, the pipes count as drained when they have been quiet this long.
 pub const DRAIN_QUIET: Duration = millis(100);
-/// After the exit, the longest that draining takes: a child that keeps a pipe open can write for ever.
+/// After the exit, the longest that draining takes: who keeps a pipe open can write for ever.
 pub const DRAIN_MAX: Duration = seconds(1);
+/// The first of the two while a process of the session holds a pipe; the second is a setting then (`COVEN_DRAIN_MAX_MS`).
+pub const DRAIN_HELD_QUIET: Duration = seconds(2);
 /// How long the processes of a killed session may take to end after their SIGKILL.
 pub const FAMILY_END: Duration = seconds(2);
 /// The same for the sessions of a dead daemon: the start of the next one waits for it.

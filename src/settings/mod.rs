@@ -141,6 +141,8 @@ settings! {
     LOG_FORMAT: Words<LogFormat> = Words(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     /// milliseconds between SIGTERM and SIGKILL
     KILL_GRACE_MS: Number = Number { default: 5000, min: 0, max: 600_000 };
+    /// milliseconds for which the end of a session waits at most while a process of its own still holds its output
+    DRAIN_MAX_MS: Number = Number { default: 5000, min: 0, max: 600_000 };
     /// sessions that can be live at once
     MAX_SESSIONS: Number = Number { default: 256, min: 1, max: 10_000 };
     /// connections that can be open at once

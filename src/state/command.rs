@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use super::effect::Means;
 use super::life::{Input, Now};
 use super::{Event, State};
 use crate::adapters::Program;
@@ -132,7 +133,12 @@ impl State {
         let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
         harness.reserve_input(data.len()).map_err(backlog_full)?;
         for effect in session.input(data, shown, Now::read()) {
-            effect.execute(session, &self.queue, &self.events);
+            let means = Means {
+                queue: &self.queue,
+                events: &self.events,
+                late: &mut self.late,
+            };
+            effect.execute(session, means);
         }
         Ok(Acceptance::Accepted)
     }

@@ -2,6 +2,7 @@
 
 use crossbeam_channel::Sender;
 
+use super::late::Late;
 use super::life::{Input, Now, Phase};
 use super::session::Session;
 use super::{Acceptance, Event, Launched, Reply, State};
@@ -24,6 +25,10 @@ pub(super) enum Effect {
     Reap {
         sweep: bool,
     },
+    /// Have it wait for nobody who still holds the harness's streams.
+    Hurry,
+    /// Have it take the zombie away, and read the late streams on.
+    ReadOn,
     /// Have this written.
     Record(Fact),
     /// Have the closing facts written; [`Input::Closed`] follows.
@@ -31,6 +36,14 @@ pub(super) enum Effect {
     AnswerLaunch(Reply<Launched>, Result<Launched, ApiError>),
     AnswerKill(Reply<Acceptance>, Result<Acceptance, ApiError>),
     Log(Line),
+}
+
+/// What an effect is carried out with, besides its session.
+pub(super) struct Means<'a> {
+    pub(super) queue: &'a WriteQueue,
+    /// For what follows on a commit.
+    pub(super) events: &'a Sender<Event>,
+    pub(super) late: &'a mut Late,
 }
 
 /// A line of the log about a session.
@@ -56,7 +69,12 @@ impl State {
                 return log_unexpected(id, input.name(), Phase::Gone);
             };
             for effect in session.step(input, Now::read()) {
-                next = effect.execute(session, &self.queue, &self.events).or(next);
+                let means = Means {
+                    queue: &self.queue,
+                    events: &self.events,
+                    late: &mut self.late,
+                };
+                next = effect.execute(session, means).or(next);
             }
             if session.phase == Phase::Gone {
                 self.sessions.remove(&id);
@@ -67,12 +85,12 @@ impl State {
 
 impl Effect {
     /// Carries it out; gives what happens to the session by that.
-    pub(super) fn execute(
-        self,
-        session: &mut Session,
-        queue: &WriteQueue,
-        events: &Sender<Event>,
-    ) -> Option<Input> {
+    pub(super) fn execute(self, session: &mut Session, means: Means<'_>) -> Option<Input> {
+        let Means {
+            queue,
+            events,
+            late,
+        } = means;
         match self {
             Self::Terminate(pid) => {
                 let sent = sys::kill_group(pid, libc::SIGTERM);
@@ -97,6 +115,17 @@ impl Effect {
             Self::Reap { sweep } => {
                 if let Some(harness) = session.harness.take() {
                     harness.reap(sweep);
+                }
+            }
+            Self::Hurry => {
+                if let Some(harness) = &session.harness {
+                    harness.hurry();
+                }
+            }
+            Self::ReadOn => {
+                if let Some(harness) = session.harness.take() {
+                    harness.reap(false);
+                    late.add(session.id, harness);
                 }
             }
             Self::Record(fact) => queue.fact(fact, None),

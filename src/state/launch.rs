@@ -1,12 +1,15 @@
 //! A launch, from the command to the running harness: the row first, then the process. The thread that is to start it
 //! gets ready meanwhile.
 
+use std::sync::Arc;
+
 use super::life::{Input, Phase};
 use super::session::{Session, Stdin};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::{Program, StdinMode};
 use crate::api::{ApiError, SessionId, Timestamp};
-use crate::harness::{Go, Harness};
+use crate::harness::{Go, Harness, Shared};
+use crate::observe::field::CloseCause;
 use crate::store::{Answer, Done, IdempotencyKey, NewSession, Request, SessionNum};
 use crate::sys;
 
@@ -107,7 +110,13 @@ impl State {
                 limit: self.limits.sessions,
             }));
         }
-        self.queue.check_available().map_err(|err| Some(err.into()))
+        self.queue
+            .check_available()
+            .map_err(|err| Some(err.into()))?;
+        // Their threads and descriptors count towards the limit, and they go first.
+        let room = self.limits.sessions - self.live_sessions();
+        self.late.leave_below(room, CloseCause::Room);
+        Ok(())
     }
 
     /// The session that this key has launched; an error if that was with another body.
@@ -164,13 +173,12 @@ impl State {
             });
             let _ = reply.send(answer.map_err(ApiError::from));
         });
-        Harness::prepare(
-            id,
-            program,
-            self.queue.clone(),
-            self.redactor.clone(),
-            report,
-            started,
-        )
+        let shared = Shared {
+            queue: self.queue.clone(),
+            pipes: Arc::clone(&self.pipes),
+            redactor: self.redactor.clone(),
+            drain_max: self.limits.drain_max,
+        };
+        Harness::prepare(id, program, shared, report, started)
     }
 }

@@ -138,6 +138,7 @@ impl Input {
             Self::Report(Report::Drained { .. }) => "drained",
             Self::Report(Report::Lost { .. }) => "lost",
             Self::Report(Report::Swept) => "swept",
+            Self::Report(Report::LateEnded) => "late_ended",
             Self::Kill(_) => "kill",
             Self::End(_) => "end",
             Self::Terminated(_) => "terminated",

@@ -5,6 +5,7 @@
 
 mod command;
 mod effect;
+mod late;
 mod launch;
 mod life;
 mod session;
@@ -20,13 +21,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use command::{Acceptance, Command, Launch, Launched, Reply};
+use late::Late;
 use life::Input;
 use session::Session;
 pub use stop::{Stopped, Unfinished};
 
 use crate::api::{ApiError, SessionId, StopReport};
-use crate::harness;
-use crate::observe::field::StateInput;
+use crate::harness::{self, Pipes, Report};
+use crate::observe::field::{CloseCause, StateInput};
 use crate::observe::say;
 use crate::redact::Redactor;
 use crate::settings::durations;
@@ -67,6 +69,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
+    /// The longest that a drain takes while a process of the session holds a stream.
+    pub drain_max: Duration,
 }
 
 /// What others learn of this thread.
@@ -102,8 +106,10 @@ pub struct State {
     queue: WriteQueue,
     /// For the harness threads.
     redactor: Arc<Redactor>,
+    pipes: Arc<Pipes>,
     limits: Limits,
     sessions: HashMap<SessionId, Session>,
+    late: Late,
     idempotency: HashMap<String, IdempotencyKey>,
     published: Published,
     stopping: Option<stop::Stopping>,
@@ -131,8 +137,10 @@ impl State {
             events,
             queue,
             redactor,
+            pipes: Pipes::new(),
             limits,
             sessions: HashMap::new(),
+            late: Late::default(),
             idempotency,
             published,
             stopping: None,
@@ -178,9 +186,16 @@ impl State {
         match event {
             Event::Command(command) => self.command(command),
             Event::Created { id, result } => self.created(id, result),
+            Event::Harness {
+                id,
+                report: Report::LateEnded,
+            } => self.late.forget(id),
             Event::Harness { id, report } => self.happen(id, Input::Report(report)),
             Event::Ended { id } => self.happen(id, Input::Closed),
-            Event::Deleted { id } => self.idempotency.retain(|_, key| key.session != id),
+            Event::Deleted { id } => {
+                self.idempotency.retain(|_, key| key.session != id);
+                self.late.close(id, CloseCause::Deleted);
+            }
             Event::ChildEnded => sys::reap_adopted(),
             Event::Ping(reply) => {
                 let _ = reply.send(());

@@ -182,9 +182,11 @@ impl Session {
                 self.phase = Phase::Exited;
                 self.exit = Some(HarnessExit { exit, at, unread });
             }
-            Report::Drained { cost } => self.drained(cost, effects),
+            Report::Drained { cost, is_late } => self.drained(cost, is_late, effects),
             Report::Lost { reason } => self.lost(reason, now, effects),
             Report::Swept => self.swept(effects),
+            // Its session is not kept any more.
+            Report::LateEnded => {}
         }
     }
 
@@ -244,6 +246,7 @@ impl Session {
         self.is_swept = true;
         if self.phase == Phase::Exited {
             // It has ended by itself; what it has left behind is ended, too.
+            effects.push(Effect::Hurry);
             return effects.extend(self.pid.map(Effect::Kill));
         }
         let kill_at = Some(now.instant + self.grace);
@@ -253,6 +256,7 @@ impl Session {
     }
 
     fn terminated(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Hurry);
         if let (Some(Ending { cause, .. }), Some(pid)) = (self.ending, self.pid) {
             let line = Line::Signalled(pid, KillCause::Asked(cause));
             effects.push(Effect::Log(line));
@@ -286,7 +290,7 @@ impl Session {
         }
     }
 
-    fn drained(&mut self, cost: SessionCost, effects: &mut Vec<Effect>) {
+    fn drained(&mut self, cost: SessionCost, is_late: bool, effects: &mut Vec<Effect>) {
         // There is one in this phase.
         let Some(HarnessExit { exit, at, .. }) = self.exit else {
             return;
@@ -301,6 +305,12 @@ impl Session {
             cost,
         };
         let closing = self.closing(cost, NewEvent::at(at, event));
+        if is_late && !self.is_swept {
+            self.closing = closing;
+            self.swept(effects);
+            // Late output comes behind the closing facts.
+            return effects.push(Effect::ReadOn);
+        }
         self.finish(closing, effects);
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::life::Input;
 use super::{Reply, State};
 use crate::api::{EndCause, SessionId, StopReport};
+use crate::observe::field::CloseCause;
 use crate::observe::field::StopCause;
 use crate::observe::say;
 use crate::settings::durations;
@@ -69,6 +70,7 @@ impl State {
             all_exited: false,
             is_signalled: is_signal,
         });
+        self.late.leave_below(1, CloseCause::Stop);
         for id in ids {
             self.happen(id, Input::End(EndCause::DaemonStop));
         }
@@ -78,7 +80,7 @@ impl State {
     pub(super) fn stopped(&mut self) -> Option<Stopped> {
         let stopping = self.stopping.as_mut()?;
         let now = Instant::now();
-        let is_over = self.sessions.is_empty();
+        let is_over = self.sessions.is_empty() && self.late.is_empty();
         if !is_over
             && !stopping.all_exited
             && self

@@ -57,7 +57,14 @@ fn exited(exit: Exit) -> Input {
 
 fn drained() -> Input {
     let cost = SessionCost::default();
-    Input::Report(Report::Drained { cost })
+    let is_late = false;
+    Input::Report(Report::Drained { cost, is_late })
+}
+
+fn drained_late() -> Input {
+    let cost = SessionCost::default();
+    let is_late = true;
+    Input::Report(Report::Drained { cost, is_late })
 }
 
 fn lost() -> Input {
@@ -74,7 +81,7 @@ fn refused() -> Input {
 }
 
 /// Each input once; the number of an input says which.
-const INPUTS: [fn() -> Input; 17] = [
+const INPUTS: [fn() -> Input; 18] = [
     || Input::Created(SessionNum::FIRST),
     || Input::NotCreated(ApiError::ShuttingDown),
     started,
@@ -87,6 +94,7 @@ const INPUTS: [fn() -> Input; 17] = [
     || exited(Exit::Code(0)),
     || exited(Exit::Signal(15)),
     drained,
+    drained_late,
     lost,
     || Input::Report(Report::Swept),
     killed,
@@ -176,6 +184,8 @@ fn outline(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Input(_) => "input",
         Effect::Reap { sweep: true } => "sweep and reap",
         Effect::Reap { sweep: false } => "reap",
+        Effect::Hurry => "hurry",
+        Effect::ReadOn => "read on",
         Effect::Record(_) => "record",
         Effect::Close(_) => "close",
         Effect::AnswerLaunch(_, Ok(_)) => "launched",
@@ -232,7 +242,9 @@ fn in_any_order_of_inputs_a_session_is_closed_and_reaped_once_at_most() {
             }
             let effects = step(&mut session, input);
             closed += count(&effects, |effect| matches!(effect, Effect::Close(_)));
-            reaped += count(&effects, |effect| matches!(effect, Effect::Reap { .. }));
+            reaped += count(&effects, |effect| {
+                matches!(effect, Effect::Reap { .. } | Effect::ReadOn)
+            });
             assert!(count(&effects, is_signal) == 0 || session.pid == Some(PID));
             if session.phase == Phase::Gone {
                 break;
@@ -277,7 +289,7 @@ fn a_kill_is_signalled_at_once_or_when_the_harness_runs() {
         (Phase::Creating, &[][..], "SIGTERM"),
         (Phase::Starting, &[], "SIGTERM"),
         (Phase::Running, &["SIGTERM"], ""),
-        (Phase::Exited, &["SIGKILL"], ""),
+        (Phase::Exited, &["hurry", "SIGKILL"], ""),
         (Phase::Sweeping, &[], ""),
         (Phase::Ended, &["kill failed"], ""),
     ] {
@@ -288,6 +300,26 @@ fn a_kill_is_signalled_at_once_or_when_the_harness_runs() {
             assert!(outline(&step(&mut session, started())).contains(&then));
         }
     }
+}
+
+#[test]
+fn a_session_whose_streams_are_held_is_closed_before_they_are_read_on() {
+    let mut session = at(Phase::Exited);
+    let effects = step(&mut session, drained_late());
+    assert_eq!(outline(&effects), ["log", "close", "read on"]);
+    assert_eq!(session.phase, Phase::Ended);
+    assert_eq!(outline(&step(&mut session, killed())), ["kill failed"]);
+}
+
+#[test]
+fn a_session_whose_end_is_asked_for_is_swept_whoever_holds_its_streams() {
+    let mut session = at(Phase::Running);
+    step(&mut session, killed());
+    let effects = step(&mut session, Input::Terminated(Ok(())));
+    assert_eq!(outline(&effects), ["hurry", "log", "record"]);
+    step(&mut session, exited(Exit::Signal(15)));
+    let effects = step(&mut session, drained_late());
+    assert_eq!(outline(&effects), ["log", "SIGKILL", "sweep and reap"]);
 }
 
 #[test]

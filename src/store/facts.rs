@@ -80,8 +80,15 @@ pub enum Fact {
         num: SessionNum,
         pid: i32,
         process_mark: Option<String>,
+        /// What the pipe of its stdout holds, if that is told.
+        stdout_pipe_bytes: Option<u64>,
         /// When it was started.
         at: Timestamp,
+    },
+    /// The pipe of its stdout has become smaller.
+    PipeShrunk {
+        num: SessionNum,
+        stdout_pipe_bytes: u64,
     },
     /// The session has ended: its closing facts and events, all in one transaction.
     Ended {
@@ -98,7 +105,10 @@ pub enum Fact {
 impl Fact {
     pub(super) fn num(&self) -> SessionNum {
         match self {
-            Self::Events { num, .. } | Self::Started { num, .. } | Self::Ended { num, .. } => *num,
+            Self::Events { num, .. }
+            | Self::Started { num, .. }
+            | Self::PipeShrunk { num, .. }
+            | Self::Ended { num, .. } => *num,
         }
     }
 
@@ -106,6 +116,7 @@ impl Fact {
         match self {
             Self::Events { events, .. } => events.len(),
             Self::Started { .. } => 1,
+            Self::PipeShrunk { .. } => 0,
             Self::Ended { events, .. } => events.len() + 1,
         }
     }
@@ -113,7 +124,7 @@ impl Fact {
     /// Its events' payloads, in bytes.
     pub(super) fn payload_bytes(&self) -> usize {
         match self {
-            Self::Started { .. } => 0,
+            Self::Started { .. } | Self::PipeShrunk { .. } => 0,
             Self::Events { events, .. } | Self::Ended { events, .. } => {
                 events.iter().map(|event| event.payload_json.len()).sum()
             }

@@ -22,6 +22,12 @@ impl SessionNum {
     #[cfg(test)]
     pub(crate) const FIRST: Self = Self(1);
 
+    /// That of the session behind it.
+    #[cfg(test)]
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// The key of this session's event `seq`.
     pub(super) fn key(self, seq: u64) -> i64 {
         (self.0 << 32) | seq.min(u64::from(u32::MAX)) as i64
@@ -67,6 +73,7 @@ columns!(SessionRecord {
     external,
     transcript_path,
     pid,
+    stdout_pipe_bytes,
     last_seq;
     ..cost: SessionCost;
     no execution_binding: None

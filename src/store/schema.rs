@@ -22,7 +22,7 @@ enum Migration {
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration::Sql(
         "
 CREATE TABLE sessions (
@@ -98,6 +98,11 @@ CREATE INDEX sessions_prunable ON sessions (updated_at)
 ",
     ),
     Migration::Code(gather_options),
+    Migration::Sql(
+        "
+ALTER TABLE sessions ADD COLUMN stdout_pipe_bytes INTEGER;                -- what the pipe of stdout holds
+",
+    ),
 ];
 
 /// The schema version that this build reads and writes.

@@ -11,13 +11,19 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Wake, exit_watch, is_missing_call, prlimit, send_pidfd_signal, stat_field};
 use crate::settings::durations;
 use crate::sys::{Ended, Family, Interest, poll, send_signal};
+
+/// How often a holder of a pipe is looked for: one that starts another and ends is missed when the walk has passed the one
+/// and not reached the other.
+const HOLDER_PASSES: usize = 2;
 
 /// Set in every mark, and in no limit that anybody means.
 const MARK: u64 = 1 << 62;
@@ -153,6 +159,21 @@ pub fn end_families(families: &[Family], patience: Duration) -> Ended {
     }
 }
 
+/// Whether a process of `family`, this one aside, has one of `pipes` open to write. Where it cannot be looked at, as one of
+/// another user, it has not.
+pub fn is_held(family: &Family, pipes: &[impl AsFd]) -> bool {
+    // `pipe:[INODE]`, whoever has it open (proc(5), fd).
+    let own = |pipe: &_| link(std::process::id() as i32, AsFd::as_fd(pipe).as_raw_fd());
+    let names: Vec<PathBuf> = pipes.iter().filter_map(own).collect();
+    let search = Search::new(std::slice::from_ref(family));
+    (0..HOLDER_PASSES).any(|_| search.finds_writer(&names))
+}
+
+/// Where the descriptor `fd` of the process `pid` leads.
+fn link(pid: i32, fd: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()
+}
+
 /// What a look at every process came to.
 #[derive(Default)]
 struct Pass {
@@ -232,6 +253,15 @@ impl Search {
         Ok(pass)
     }
 
+    /// Whether a member has a file open to write whose name is one of `names`.
+    fn finds_writer(&self, names: &[PathBuf]) -> bool {
+        let mut known = HashMap::new();
+        let pids = newest_first().unwrap_or_default();
+        pids.into_iter().any(|pid| {
+            pid != self.own && self.is_member(pid, &mut known) && has_open_to_write(pid, names)
+        })
+    }
+
     /// Whether `pid` is one by what it carries, or comes from one. Fills in what becomes `known` on the way up.
     fn is_member(&self, pid: i32, known: &mut HashMap<i32, bool>) -> bool {
         if let Some(&is_member) = known.get(&pid) {
@@ -302,6 +332,18 @@ impl Search {
         // Nothing tells of its end: the next pass looks again when the time of this one is over.
         Some(Wake::new().ok()?.0.into())
     }
+}
+
+/// Whether the process `pid` has a file open to write whose name is one of `names`. The links' names are read, and the files
+/// left alone: one can be on a disk that does not answer.
+fn has_open_to_write(pid: i32, names: &[PathBuf]) -> bool {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    entries.into_iter().flatten().flatten().any(|entry| {
+        let is_named = std::fs::read_link(entry.path()).is_ok_and(|name| names.contains(&name));
+        // The link has the mode in which the file is open (proc(5), fd).
+        let mode = || entry.metadata().map(|link| link.permissions().mode());
+        is_named && mode().is_ok_and(|mode| mode & 0o200 != 0)
+    })
 }
 
 /// Every process, the youngest first: what lives for a moment only is looked at in that moment. The kernel numbers

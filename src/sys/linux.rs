@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 mod family;
 
 pub(super) use family::Marking;
-pub use family::{adopt_orphans, end_families, leave_family, reap_adopted};
+pub use family::{adopt_orphans, end_families, is_held, leave_family, reap_adopted};
 
 use super::spawn::c_string;
 use super::{Interest, OwnUsage, Peer, Usage};
@@ -151,6 +151,42 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         }
         Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
     }
+}
+
+/// What the pipe `fd` can hold, in bytes.
+///
+/// # Errors
+/// What fcntl(2) reports.
+pub fn pipe_size(fd: &impl AsFd) -> io::Result<usize> {
+    // SAFETY: fcntl takes integers, and the descriptor is borrowed.
+    let size = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETPIPE_SZ) };
+    usize::try_from(size).map_err(|_| io::Error::last_os_error())
+}
+
+/// Makes the pipe `fd` hold `bytes`. What is in it stays.
+///
+/// # Errors
+/// EPERM: over what one pipe (`pipe-max-size`) or all of this user's (`pipe-user-pages-soft`) may hold (pipe(7)); EBUSY:
+/// more is in it.
+pub fn set_pipe_size(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    // SAFETY: fcntl takes integers, and the descriptor is borrowed.
+    match unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, bytes) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// What all pipes of a user may hold, in bytes, before the kernel makes each new one tiny (pipe(7),
+/// `pipe-user-pages-soft`). Where it is not told, or there is no limit: the kernel's default.
+pub fn pipe_bytes_max() -> usize {
+    const DEFAULT_PAGES: usize = 16_384;
+    let told = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft");
+    let pages = told.ok().and_then(|text| text.trim().parse().ok());
+    // SAFETY: sysconf takes an integer.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages.filter(|pages| *pages > 0).unwrap_or(DEFAULT_PAGES)
+        * usize::try_from(page).unwrap_or(4096)
 }
 
 /// Makes every descriptor but 0, 1 and 2 close-on-exec: whoever started this process may have left it some, and

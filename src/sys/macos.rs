@@ -144,6 +144,27 @@ impl AsFd for LogWatch {
     }
 }
 
+/// What the pipe `_fd` can hold: not told here.
+///
+/// # Errors
+/// Always.
+pub fn pipe_size(_fd: &impl AsFd) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes the pipe `_fd` hold `_bytes`: the kernel does that by itself here, up to 64 KiB.
+///
+/// # Errors
+/// Always.
+pub fn set_pipe_size(_fd: &impl AsFd, _bytes: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// What all pipes of a user may hold: nothing is to be divided here.
+pub fn pipe_bytes_max() -> usize {
+    0
+}
+
 /// Nothing to do: `POSIX_SPAWN_CLOEXEC_DEFAULT` keeps every descriptor from harnesses.
 pub fn keep_inherited_descriptors() {}
 
@@ -354,6 +375,11 @@ pub fn end_families(_families: &[Family], _patience: Duration) -> Ended {
         pids: Vec::new(),
         is_complete: true,
     }
+}
+
+/// Whether a process of `_family` has one of `_pipes` open to write: not told here.
+pub fn is_held(_family: &Family, _pipes: &[impl AsFd]) -> bool {
+    false
 }
 
 /// Sends `signal` to the process that `watch` was made for. A kqueue can only watch: the pid has to do.

@@ -211,5 +211,5 @@ fn a_database_of_the_first_schema_is_taken_over_with_all_that_is_in_it() {
         let database = coven.database();
         database.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
     };
-    assert_eq!(version("user_version").unwrap(), 4);
+    assert_eq!(version("user_version").unwrap(), 5);
 }

@@ -237,6 +237,7 @@ fn record(record: &SessionRecord, harnesses: &[String]) -> Vec<(&'static str, Va
         ("exitCode", record.exit_code.into()),
         ("signal", record.signal.into()),
         ("pid", record.pid.into()),
+        ("stdoutPipeBytes", record.stdout_pipe_bytes.into()),
         ("createdAt", at(Some(record.created_at))),
         ("startedAt", at(started_at)),
         ("endedAt", at(ended_at)),

@@ -44,9 +44,9 @@ enum Why {
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     num: SessionNum,
-    /// Its place in the order of sweeps: when its record was last changed, which is when it ended.
+    /// Its place in the order of sweeps: when its record was last changed, which is when it ended, or when something that
+    /// its harness has left behind wrote last.
     updated_at: i64,
-    ended_at: i64,
 }
 
 /// One pass over the ended sessions: first by age, then, if the store is too large, by size.
@@ -144,8 +144,8 @@ impl Why {
     /// What of a session goes for this reason.
     fn cut(self, candidate: Candidate, after: u64) -> Cut {
         let before = match self {
-            // It ended as long ago: all of its output is as old.
-            Self::Age(cutoff) if candidate.ended_at < cutoff.as_millis() => None,
+            // All of its output is as old.
+            Self::Age(cutoff) if candidate.updated_at < cutoff.as_millis() => None,
             Self::Age(cutoff) => Some(cutoff),
             Self::Size => None,
         };
@@ -221,7 +221,7 @@ fn candidate_after(
     };
     let (updated_at, num) = last.map_or((i64::MIN, 0), |last| (last.updated_at, last.num.0));
     let mut statement = connection.prepare_cached(
-        "SELECT num, updated_at, min(updated_at, coalesce(ended_at, updated_at)) FROM sessions
+        "SELECT num, updated_at FROM sessions
          WHERE stored_bytes > 0 AND status NOT IN ('created', 'running')
              AND (updated_at, num) > (?1, ?2) AND min(created_at, updated_at) < ?3
          ORDER BY updated_at, num LIMIT 1",
@@ -230,7 +230,6 @@ fn candidate_after(
         Ok(Candidate {
             num: SessionNum(row.get(0)?),
             updated_at: row.get(1)?,
-            ended_at: row.get(2)?,
         })
     };
     let found = statement.query_row(params![updated_at, num, begun_before], read);

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::api::{EventKind, Payload, SessionId, SessionStatus, Timestamp};
 use crate::observe::metrics;
@@ -21,6 +21,8 @@ pub(super) struct Batch<'a> {
     tails: &'a mut Tails,
     /// Sessions whose tail is ahead of their row.
     moved: HashSet<SessionNum>,
+    /// Sessions that have ended: their tail is not kept behind the batch.
+    ended: HashSet<SessionNum>,
     /// Events added, by the number of their kind.
     added: [u64; EventKind::ALL.len()],
     /// What one session's output may take on disk, in bytes.
@@ -90,6 +92,7 @@ impl<'a> Batch<'a> {
             transaction,
             tails,
             moved: HashSet::new(),
+            ended: HashSet::new(),
             added: [0; EventKind::ALL.len()],
             session_max,
             dropped: Dropped::default(),
@@ -112,6 +115,9 @@ impl<'a> Batch<'a> {
             }
         }
         self.transaction.commit()?;
+        for num in &self.ended {
+            self.tails.remove(num);
+        }
         for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
             metrics::EVENTS_WRITTEN[kind as usize].add(count);
         }
@@ -148,6 +154,22 @@ impl<'a> Batch<'a> {
     pub(super) fn set_tail(&mut self, num: SessionNum, tail: Tail) {
         self.tails.insert(num, tail);
         self.moved.insert(num);
+    }
+
+    /// The session has ended; events can follow that are late.
+    pub(super) fn end(&mut self, num: SessionNum) {
+        self.ended.insert(num);
+    }
+
+    /// Whether the session has ended; `None` if it is deleted.
+    pub(super) fn has_ended(&self, num: SessionNum) -> Result<Option<bool>, StoreError> {
+        if self.ended.contains(&num) || self.tails.contains_key(&num) {
+            return Ok(Some(self.ended.contains(&num)));
+        }
+        let status = "SELECT status FROM sessions WHERE num = ?1";
+        let mut statement = self.transaction.prepare_cached(status)?;
+        let status = statement.query_row([num], |row| row.get(0)).optional()?;
+        Ok(status.map(SessionStatus::is_final))
     }
 
     /// The session is deleted.

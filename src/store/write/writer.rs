@@ -267,11 +267,6 @@ impl Thread {
                 .sessions
                 .fetch_sub(outcome.sessions_removed, Ordering::Relaxed);
         }
-        for fact in work.facts() {
-            if matches!(fact, Fact::Ended { .. }) {
-                self.tails.remove(&fact.num());
-            }
-        }
         status.written(work.facts());
         status.transactions.fetch_add(1, Ordering::Relaxed);
         status.committed_events.fetch_add(events, Ordering::Relaxed);

@@ -1,0 +1,219 @@
+//! The time between a harness's exit and the end of its session: what its pipes still hold is read, and what those still
+//! write who hold them, for a while.
+//!
+//! Runs on the harness thread. It decides by the clock and by what it is told; it reads nothing itself.
+
+use std::time::{Duration, Instant};
+
+use super::tally::Exited;
+use crate::settings::durations;
+
+/// Who keeps a pipe open behind the harness's exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// Most harnesses end with their pipes: then nobody asks.
+    Unknown,
+    /// Nobody of the session, as far as can be told; or somebody who is about to be ended.
+    Nobody,
+    /// A process of the session.
+    Family,
+}
+
+/// A drain that is under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    pub(super) exited: Exited,
+    begun: Instant,
+    /// The longest that it takes while a process of the session holds a pipe.
+    most: Duration,
+    /// How long the store has had no room: that time is not the harness's.
+    held: Duration,
+    /// The last read that gave something, or the begin.
+    quiet_since: Instant,
+    holder: Holder,
+    is_over: bool,
+}
+
+impl Drain {
+    /// A drain that begins at `now`. If the session is ended on request, it waits for nobody.
+    pub(super) fn new(exited: Exited, now: Instant, most: Duration, is_ending: bool) -> Self {
+        let holder = match is_ending {
+            true => Holder::Nobody,
+            false => Holder::Unknown,
+        };
+        Self {
+            exited,
+            begun: now,
+            most,
+            held: Duration::ZERO,
+            quiet_since: now,
+            holder,
+            is_over: false,
+        }
+    }
+
+    /// When it is over if nothing is read until then.
+    pub(super) fn deadline(&self) -> Instant {
+        self.end().min(self.quiet_until())
+    }
+
+    fn end(&self) -> Instant {
+        let most = match self.holder {
+            Holder::Family => self.most,
+            Holder::Unknown | Holder::Nobody => durations::DRAIN_MAX,
+        };
+        self.begun + most + self.held
+    }
+
+    fn quiet_until(&self) -> Instant {
+        let quiet = match self.holder {
+            Holder::Family => durations::DRAIN_HELD_QUIET,
+            Holder::Unknown | Holder::Nobody => durations::DRAIN_QUIET,
+        };
+        self.quiet_since + quiet
+    }
+
+    /// Something was read.
+    pub(super) fn was_read(&mut self, now: Instant) {
+        self.quiet_since = now;
+    }
+
+    /// The store has had no room for `held`: what the pipes held at the exit is read in any case.
+    pub(super) fn was_held(&mut self, held: Duration, now: Instant) {
+        self.held += held;
+        self.quiet_since = now;
+    }
+
+    /// The session's end is asked for: whoever holds a pipe is about to be ended, too.
+    pub(super) fn hurry(&mut self) {
+        self.holder = Holder::Nobody;
+    }
+
+    /// Looks at the clock after a wait: `is_idle` if nothing came in it although the pipes were waited for, and not just
+    /// because this thread was not run in time; `is_paid` if all is read that the pipes held at the exit. `asks` whether a
+    /// process of the session holds a pipe.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        is_idle: bool,
+        is_paid: bool,
+        asks: impl FnOnce() -> bool,
+    ) {
+        let is_quiet = is_idle && now >= self.quiet_until();
+        // A writer that never stops is not waited for; what the harness itself wrote came before.
+        let is_late = is_paid && now >= self.end();
+        if !is_quiet && !is_late {
+            return;
+        }
+        if self.holder == Holder::Unknown {
+            self.holder = match asks() {
+                true => Holder::Family,
+                false => Holder::Nobody,
+            };
+            self.is_over = self.holder == Holder::Nobody;
+            return;
+        }
+        self.is_over = true;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether nothing has come lately.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet_since.elapsed() >= durations::DRAIN_QUIET
+    }
+
+    /// Whether a process of the session is known to hold a pipe.
+    pub(super) fn is_held(&self) -> bool {
+        self.holder == Holder::Family
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Timestamp;
+
+    fn drain(begun: Instant, is_ending: bool) -> Drain {
+        let exited = Exited {
+            at: Timestamp::from_millis(0),
+            usage: None,
+        };
+        Drain::new(exited, begun, Duration::from_secs(5), is_ending)
+    }
+
+    /// The time after `begun` at which a drain is over in which `reads` give something, in milliseconds.
+    fn over_after(mut drain: Drain, reads: &[u64], is_held: bool) -> u64 {
+        let begun = drain.begun;
+        let mut reads = reads.iter().map(|ms| begun + Duration::from_millis(*ms));
+        let mut next = reads.next();
+        loop {
+            let deadline = drain.deadline();
+            let (now, is_idle) = match next {
+                Some(at) if at < deadline => (at, false),
+                _ => (deadline, true),
+            };
+            drain.look(now, is_idle, true, || is_held);
+            if drain.is_over() {
+                return (now - begun).as_millis() as u64;
+            }
+            if !is_idle {
+                drain.was_read(now);
+                next = reads.next();
+            }
+        }
+    }
+
+    #[test]
+    fn pipes_that_nobody_holds_are_drained_when_they_are_quiet() {
+        let now = Instant::now();
+        assert_eq!(over_after(drain(now, false), &[], false), 100);
+        assert_eq!(over_after(drain(now, false), &[50, 120], false), 220);
+        let steady: Vec<u64> = (0..200).map(|n| n * 50).collect();
+        assert_eq!(over_after(drain(now, false), &steady, false), 1000);
+    }
+
+    #[test]
+    fn pipes_that_a_process_of_the_session_holds_are_read_for_longer() {
+        let now = Instant::now();
+        assert_eq!(over_after(drain(now, false), &[], true), 2000);
+        assert_eq!(over_after(drain(now, false), &[50, 1500], true), 3500);
+        let steady: Vec<u64> = (0..200).map(|n| n * 50).collect();
+        assert_eq!(over_after(drain(now, false), &steady, true), 5000);
+        let slow = [1500, 3000, 4500, 6000];
+        assert_eq!(over_after(drain(now, false), &slow, true), 5000);
+    }
+
+    #[test]
+    fn a_session_whose_end_is_asked_for_waits_for_no_holder() {
+        let now = Instant::now();
+        assert_eq!(over_after(drain(now, true), &[], true), 100);
+        let mut later = drain(now, false);
+        later.look(now + durations::DRAIN_QUIET, true, true, || true);
+        assert!(later.is_held() && !later.is_over());
+        later.hurry();
+        assert_eq!(over_after(later, &[], true), 100);
+    }
+
+    #[test]
+    fn the_time_without_room_in_the_store_does_not_count() {
+        let now = Instant::now();
+        let mut drain = drain(now, false);
+        let held = Duration::from_secs(60);
+        drain.was_held(held, now + held);
+        let steady: Vec<u64> = (0..200).map(|n| 60_000 + n * 50).collect();
+        assert_eq!(over_after(drain, &steady, false), 61_000);
+    }
+
+    #[test]
+    fn what_the_pipes_held_at_the_exit_is_read_in_any_case() {
+        let now = Instant::now();
+        let mut drain = drain(now, false);
+        drain.look(now + Duration::from_secs(60), false, false, || false);
+        assert!(!drain.is_over());
+        drain.look(now + Duration::from_secs(60), false, true, || false);
+        assert!(drain.is_over());
+    }
+}

@@ -1,0 +1,122 @@
+//! The life of a harness thread once its program runs: pump, wait for the exit, drain, reap; and what a late stream brings.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::message::{Order, Report, reporting_panics};
+use super::pump::Pump;
+use super::start::{Started, family};
+use crate::api::SessionId;
+use crate::observe::{metrics, say};
+use crate::redact::Redactor;
+use crate::settings::durations;
+use crate::store::{Done, Fact, SessionNum, Share, WriteQueue};
+use crate::sys::{self, Wake};
+
+/// What a harness thread works with once its program runs.
+pub(super) struct Context {
+    pub(super) id: SessionId,
+    pub(super) num: SessionNum,
+    pub(super) queue: WriteQueue,
+    pub(super) share: Share,
+    pub(super) orders: Receiver<Order>,
+    pub(super) wake: Arc<Wake>,
+    pub(super) report: Box<dyn Fn(Report) + Send>,
+    /// Takes secrets out of the output.
+    pub(super) redactor: Arc<Redactor>,
+    /// The longest that a drain takes while a process of the session holds a stream.
+    pub(super) drain_max: Duration,
+}
+
+/// The thread's life from the start of its program on, if that could be started.
+pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
+    let report = &context.report;
+    let (pid, mut pump) = match started.and_then(|started| Ok((started.pid, Pump::new(started)?))) {
+        Ok(spawned) => spawned,
+        Err(err) => {
+            return report(Report::SpawnFailed {
+                reason: sys::explain(&err),
+            });
+        }
+    };
+    announce(pid, &pump, on_record, context);
+    let mut is_late = false;
+    reporting_panics(report, || match pump.run(context) {
+        Ok(drained) => {
+            is_late = drained.is_late;
+            report(Report::Drained {
+                cost: drained.cost,
+                is_late,
+            });
+        }
+        Err(err) => report(lost(&err)),
+    });
+    // A disconnected channel means that the daemon is gone: then this process is about to be, too.
+    while let Ok(order) = context.orders.recv() {
+        if let Order::Reap { sweep: is_swept } = order {
+            if is_swept {
+                sweep(pid, context);
+                // Whoever held the streams has been ended with the session.
+                let rest = match std::mem::take(&mut is_late) {
+                    true => pump.finish(context),
+                    false => Ok(()),
+                };
+                report(rest.map_or_else(|err| lost(&err), |()| Report::Swept));
+            }
+            break;
+        }
+    }
+    if let Err(err) = sys::reap(pid) {
+        say!(ReapFailed, session: context.id, pid, reason: &err);
+    }
+    if is_late {
+        let say_lost = |reason: &str| say!(HarnessLost, session: context.id, reason: &reason);
+        // The session has ended: there is nobody to report it to.
+        reporting_panics(
+            |_| say_lost("the harness thread panicked"),
+            || {
+                if let Err(err) = pump.run_late(context) {
+                    say_lost(&err.to_string());
+                }
+            },
+        );
+        report(Report::LateEnded);
+    }
+}
+
+fn lost(err: &io::Error) -> Report {
+    Report::Lost {
+        reason: err.to_string(),
+    }
+}
+
+/// Ends what has left the harness's process group, before the session is final: a daemon that dies meanwhile leaves an
+/// unfinished session, and the next one goes on here.
+fn sweep(pid: i32, context: &Context) {
+    let ended = sys::end_families(&[family(context.id, Some(pid))], durations::FAMILY_END);
+    if !ended.pids.is_empty() {
+        say!(SessionSwept, session: context.id, pid, processes: ended.pids.len());
+    }
+    if !ended.is_complete {
+        let reason = "a process of the session does not end";
+        say!(KillFailed, session: Some(context.id), reason: &reason);
+    }
+}
+
+/// Puts on record that the harness runs, before the first of its output can be.
+fn announce(pid: i32, pump: &Pump, started: Done, context: &Context) {
+    metrics::LAUNCHES.add(1);
+    let fact = Fact::Started {
+        num: context.num,
+        pid,
+        process_mark: sys::process_mark(pid),
+        stdout_pipe_bytes: pump.stdout_pipe_bytes(),
+        at: pump.started_at(),
+    };
+    context.queue.fact(fact, Some(started));
+    pump.start(context.num);
+    (context.report)(Report::Started { pid });
+}
