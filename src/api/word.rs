@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Declares an enum whose variants are words of the wire, the store, the log or the CLI.
 ///
@@ -73,7 +73,7 @@ pub(crate) fn must_be(words: &[&str]) -> String {
 }
 
 /// A word from another process or another release: one of `T`, or one that this build does not know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Word<T> {
     /// A word of `T`.
@@ -107,6 +107,12 @@ impl<T: Default> Default for Word<T> {
 impl<T> From<T> for Word<T> {
     fn from(word: T) -> Self {
         Self::Known(word)
+    }
+}
+
+impl<'de, T: FromStr> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input).map(Self::read)
     }
 }
 
