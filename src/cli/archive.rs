@@ -2,9 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
-use super::output::Out;
 use super::session::SessionRef;
+use super::{Outcome, say};
 use crate::api::SessionRecord;
 use crate::api::routes::{self, Endpoint};
 
@@ -29,6 +28,5 @@ pub(super) fn ask(
 ) -> Outcome {
     let (mut client, id) = session.connect()?;
     let record = client.call(route.of(&id))?;
-    Out::new().line(&format!("{} {done}", record.id))?;
-    Ok(0)
+    say(&format!("{} {done}", record.id))
 }

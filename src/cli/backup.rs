@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::output::{Out, visible};
-use super::store::{Access, access, failed, print_json};
-use super::{CliError, Outcome};
+use super::output::visible;
+use super::store::{Access, access, failed};
+use super::{CliError, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{BackedUp, BackupRequest};
 
@@ -37,10 +37,6 @@ pub(super) fn run(args: &Args) -> Outcome {
             bytes: store.backup(&file).map_err(failed)?,
         },
     };
-    if args.json {
-        return print_json(&backed_up);
-    }
-    let bytes = backed_up.bytes;
-    Out::new().line(&format!("{} ({bytes} bytes)", visible(path)))?;
-    Ok(0)
+    let line = format!("{} ({} bytes)", visible(path), backed_up.bytes);
+    say_answer(args.json, &backed_up, &line)
 }

@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde_json::json;
 
 use super::output::{Out, visible};
-use super::{CliError, Home, Outcome};
+use super::{CliError, Home, Outcome, say};
 use crate::api::{Code, DaemonInfo, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
@@ -98,8 +98,7 @@ fn say_started(home: &Home, started: Started) -> Outcome {
     };
     let pid = pid.map(|pid| format!("pid {pid}, ")).unwrap_or_default();
     let socket = visible(&home.socket().display().to_string());
-    Out::new().line(&format!("{} ({pid}socket {socket})", visible(&what)))?;
-    Ok(0)
+    say(&format!("{} ({pid}socket {socket})", visible(&what)))
 }
 
 /// What went another way than it should have, and is no failure.
@@ -116,8 +115,7 @@ fn stop(home: &Home) -> Outcome {
         StopOutcome::NotRunning => "not running".to_owned(),
         StopOutcome::Unclean { pid, report } => return Err(unclean(pid, &report)),
     };
-    Out::new().line(&said)?;
-    Ok(0)
+    say(&said)
 }
 
 /// A daemon that has stopped, and could not write everything.

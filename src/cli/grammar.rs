@@ -226,6 +226,7 @@ fn edits(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Code;
 
     #[test]
     fn an_unknown_word_is_named_with_what_it_could_have_meant() {
@@ -344,6 +345,17 @@ mod tests {
         for command in commands {
             let words: Vec<_> = command.split_whitespace().collect();
             assert_eq!(unknown_word(&words), None, "coven {command}");
+        }
+    }
+
+    #[test]
+    fn the_commands_that_the_error_codes_name_are_commands() {
+        for next in Code::ALL.into_iter().filter_map(Code::next) {
+            let parts = next.split(", ").map(|part| part.trim_start_matches("and "));
+            for command in parts.filter_map(|part| part.strip_prefix("coven ")) {
+                let words: Vec<_> = command.split_whitespace().collect();
+                assert_eq!(unknown_word(&words), None, "{next}");
+            }
         }
     }
 

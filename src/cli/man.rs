@@ -1,5 +1,5 @@
-//! The man page, coven(1): a template, with the verbs, options and settings of this binary. What installs the binary has it print
-//! the page.
+//! The man page, coven(1): a template, with the verbs, options and settings of this binary. What installs the binary has
+//! it print the page.
 //!
 //! Pure but for the printing.
 

@@ -39,6 +39,7 @@ mod wait;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
 use crate::adapters::HELLO_VERB;
 use crate::daemon::Home;
@@ -138,10 +139,7 @@ fn parse_and_run(args: &[String]) -> Outcome {
         }) => verb.run(),
         Ok(Cli { verb: None, .. }) => Err(CliError::usage("no verb given")),
         // Help that was asked for.
-        Err(early) if early.status.is_ok() => {
-            output::Out::new().line(early.output.trim_end())?;
-            Ok(0)
-        }
+        Err(early) if early.status.is_ok() => say(early.output.trim_end()),
         Err(early) => {
             let unknown = grammar::unknown_word(&args);
             Err(CliError::usage(unknown.as_deref().unwrap_or(&early.output)))
@@ -180,6 +178,21 @@ fn record(err: &CliError, verb: &str) {
         exit: err.exit_code(),
     };
     command.append_to(&home.failures_file());
+}
+
+/// A verb's whole output: `line`.
+fn say(line: &str) -> Outcome {
+    output::Out::new().line(line)?;
+    Ok(0)
+}
+
+/// A verb's whole output: `answer` as JSON where that was asked for, else `line`.
+fn say_answer(json: bool, answer: &impl Serialize, line: &str) -> Outcome {
+    if !json {
+        return say(line);
+    }
+    output::Out::new().pretty_json(answer)?;
+    Ok(0)
 }
 
 /// The home, for every verb.

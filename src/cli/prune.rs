@@ -2,9 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
-use super::output::Out;
-use super::store::{Access, access, failed, print_json};
+use super::store::{Access, access, failed};
+use super::{Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{PruneRequest, Pruned};
 
@@ -45,18 +44,10 @@ pub(super) fn run(args: &Args) -> Outcome {
             }
         }
     };
-    if args.json {
-        return print_json(&pruned);
-    }
-    let Pruned {
-        events,
-        bytes,
-        sessions,
-        ..
-    } = pruned;
     let done = if args.dry_run { "would go" } else { "gone" };
-    Out::new().line(&format!(
-        "{done}: {events} output events ({bytes} bytes) of {sessions} sessions"
-    ))?;
-    Ok(0)
+    let line = format!(
+        "{done}: {} output events ({} bytes) of {} sessions",
+        pruned.events, pruned.bytes, pruned.sessions
+    );
+    say_answer(args.json, &pruned, &line)
 }

@@ -11,9 +11,8 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
-use super::output::Out;
 use super::time::parse_duration;
-use super::{CliError, Home, Outcome};
+use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord};
 use crate::daemon::control::{self, Started};
@@ -63,7 +62,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let home = super::home()?;
     if args.detach {
         let mut client = connect_or_start(&home)?;
-        return detach(&launch(&mut client, &request)?, args.json);
+        let record = launch(&mut client, &request)?;
+        return say_answer(args.json, &record, &record.id.to_string());
     }
     let session = kill_on_signal(home.clone())?;
     let mut client = connect_or_start(&home)?;
@@ -85,16 +85,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         result => result,
     }
-}
-
-fn detach(record: &SessionRecord, json: bool) -> Outcome {
-    let mut out = Out::new();
-    if json {
-        out.pretty_json(record)?;
-    } else {
-        out.line(&record.id.to_string())?;
-    }
-    Ok(0)
 }
 
 fn request(args: &Args) -> Result<LaunchRequest, CliError> {

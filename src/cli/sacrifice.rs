@@ -2,9 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::output::Out;
 use super::session::SessionRef;
-use super::{CliError, Outcome};
+use super::{CliError, Outcome, say};
 use crate::api::routes::{self, Endpoint};
 
 /// Delete a session that has ended, with all of its events, for good.
@@ -29,6 +28,5 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let (mut client, id) = args.id.connect()?;
     client.call(routes::DeleteSession.of(&id))?;
-    Out::new().line(&format!("{id} deleted"))?;
-    Ok(0)
+    say(&format!("{id} deleted"))
 }

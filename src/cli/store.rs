@@ -3,8 +3,7 @@
 
 use std::fs::File;
 
-use super::output::Out;
-use super::{CliError, Outcome};
+use super::CliError;
 use crate::api::{Code, LOOK_AT_DAEMON};
 use crate::daemon;
 use crate::http::client::{Client, ClientError};
@@ -54,9 +53,4 @@ pub(super) fn access() -> Result<Access, CliError> {
 pub(super) fn failed(err: StoreError) -> CliError {
     let next = "coven doctor, and df on COVEN_HOME";
     CliError::failed(Code::StoreUnavailable, err.to_string(), Some(next))
-}
-
-pub(super) fn print_json(answer: &impl serde::Serialize) -> Outcome {
-    Out::new().pretty_json(answer)?;
-    Ok(0)
 }

@@ -2,9 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
-use super::output::Out;
-use super::store::{Access, access, failed, print_json};
+use super::store::{Access, access, failed};
+use super::{Outcome, say_answer};
 use crate::api::Vacuumed;
 use crate::api::routes::{self, Endpoint};
 
@@ -22,10 +21,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         Access::Daemon(mut client) => client.call(routes::Vacuum.request())?,
         Access::Own(store, _lock) => Vacuumed::undamaged(store.vacuum().map_err(failed)?),
     };
-    if args.json {
-        return print_json(&vacuumed);
-    }
-    let freed = vacuumed.bytes_freed;
-    Out::new().line(&format!("undamaged; {freed} bytes given back"))?;
-    Ok(0)
+    let line = format!("undamaged; {} bytes given back", vacuumed.bytes_freed);
+    say_answer(args.json, &vacuumed, &line)
 }

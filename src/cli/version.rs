@@ -2,8 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
-use super::output::Out;
+use super::{Outcome, say_answer};
 use crate::api::{BUILD, CONTRACT, VERSION};
 
 /// Print the version, the contract that it speaks, and what it was built from.
@@ -16,13 +15,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let mut out = Out::new();
-    if args.json {
-        out.pretty_json(&serde_json::json!({
-            "version": VERSION, "apiVersion": CONTRACT, "commit": BUILD.commit, "buildDate": BUILD.date,
-        }))?;
-    } else {
-        out.line(&format!("coven {VERSION} ({CONTRACT}), {BUILD}"))?;
-    }
-    Ok(0)
+    let answer = serde_json::json!({
+        "version": VERSION, "apiVersion": CONTRACT, "commit": BUILD.commit, "buildDate": BUILD.date,
+    });
+    say_answer(
+        args.json,
+        &answer,
+        &format!("coven {VERSION} ({CONTRACT}), {BUILD}"),
+    )
 }
