@@ -46,7 +46,13 @@ pub(super) fn access() -> Result<Access, CliError> {
     let retention = daemon::retention().map_err(|bad| {
         CliError::failed(Code::InvalidSetting, bad.to_string(), Some(&bad.mend()))
     })?;
-    let store = Store::open(&home.database(), retention).map_err(failed)?;
+    let path = home.database();
+    let store = Store::open(&path, retention).map_err(|err| match err {
+        StoreError::Owned { .. } => {
+            CliError::failed(err.code(), err.to_string(), Some(&err.advice(&path)))
+        }
+        err => failed(err),
+    })?;
     Ok(Access::Own(Box::new(store), lock))
 }
 

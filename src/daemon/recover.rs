@@ -4,12 +4,14 @@
 
 use crate::api::{SessionCost, SessionStatus};
 use crate::harness;
+use crate::observe::field::Untouched;
 use crate::observe::say;
 use crate::settings::durations;
-use crate::store::{Fact, Store, StoreError, Unfinished};
+use crate::store::{Fact, Heritage, Store, StoreError, Unfinished};
 use crate::sys::{self, Ended, Family};
 
-/// Ends what is left of the processes of unfinished sessions, and puts the sessions on record as orphaned.
+/// Ends what is left of the processes of unfinished sessions, if they are proven to be a dead daemon's, and puts the
+/// sessions on record as orphaned.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -18,22 +20,16 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
     if unfinished.is_empty() {
         return Ok(());
     }
-    let families: Vec<Family> = unfinished
-        .iter()
-        .map(|session| harness::family(session.id, living_leader(session)))
-        .collect();
-    let ended = sys::end_families(&families, durations::ORPHANS_END);
-    // Who is ended by its parents is found while these live: groups come after families.
-    for session in &unfinished {
-        end_group(session, &ended);
-    }
-    for pid in &ended.pids {
-        let leads = unfinished.iter().find(|session| session.pid == Some(*pid));
-        say!(OrphanKilled, session: leads.map(|session| session.id), pid: *pid);
-    }
-    if !ended.is_complete {
-        let reason = "a process of an orphaned session does not end";
-        say!(KillFailed, session: None, reason: &reason);
+    match store.heritage() {
+        Heritage::Dead => end_processes(&unfinished),
+        heritage => {
+            let (why, owner) = match heritage {
+                Heritage::Copy { pid } => (Untouched::Copy, Some(pid)),
+                Heritage::Elsewhere => (Untouched::Elsewhere, None),
+                _ => (Untouched::Unknown, None),
+            };
+            say!(OrphansUntouched, why, owner, sessions: unfinished.len());
+        }
     }
     let facts = unfinished.iter().map(|session| {
         say!(SessionOrphaned, session: session.id);
@@ -47,6 +43,26 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
         }
     });
     store.record(facts.collect())
+}
+
+fn end_processes(unfinished: &[Unfinished]) {
+    let families: Vec<Family> = unfinished
+        .iter()
+        .map(|session| harness::family(session.id, living_leader(session)))
+        .collect();
+    let ended = sys::end_families(&families, durations::ORPHANS_END);
+    // Who is ended by its parents is found while these live: groups come after families.
+    for session in unfinished {
+        end_group(session, &ended);
+    }
+    for pid in &ended.pids {
+        let leads = unfinished.iter().find(|session| session.pid == Some(*pid));
+        say!(OrphanKilled, session: leads.map(|session| session.id), pid: *pid);
+    }
+    if !ended.is_complete {
+        let reason = "a process of an orphaned session does not end";
+        say!(KillFailed, session: None, reason: &reason);
+    }
 }
 
 /// The leader of a session, if it still lives: its mark proves that the pid is still its own, and then its group is, too.

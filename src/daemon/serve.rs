@@ -73,7 +73,8 @@ impl ServeError {
             Self::Home(err) => err.code(),
             Self::AlreadyRunning { .. } => Code::DaemonAlreadyRunning,
             Self::Locked { .. } => Code::DaemonLocked,
-            Self::Store { .. } | Self::Unwritten(_) => Code::StoreUnavailable,
+            Self::Store { err, .. } => err.code(),
+            Self::Unwritten(_) => Code::StoreUnavailable,
             Self::Setting(_) => Code::InvalidSetting,
             Self::Activation(_) => Code::SocketRefused,
             Self::NoHealth(_) | Self::Io { .. } => Code::DaemonStartFailed,
@@ -346,6 +347,7 @@ fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     let mut store = Store::open(&path, retention).map_err(store_error(home))?;
     say!(StoreOpened, path: path.display(), sessions: store.status().sessions());
     recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
+    store.claim().map_err(store_error(home))?;
     Ok(store)
 }
 

@@ -7,7 +7,7 @@ use log::{Level, Record};
 
 use super::field::{
     CloseCause, Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request,
-    Route, StateInput, StopCause, Text, Verb, Version, WatchedThread,
+    Route, StateInput, StopCause, Text, Untouched, Verb, Version, WatchedThread,
 };
 use crate::api::{Code, SessionId, SessionStatus, Word};
 use crate::sys::Exit;
@@ -155,6 +155,9 @@ events! {
     LateStreamClosed "late_stream_closed" Info { session: SessionId, why: CloseCause }
     /// Which sessions did a daemon that died leave behind?
     SessionOrphaned "session_orphaned" Info { session: SessionId }
+    /// Why were the processes of orphaned sessions left alone? The store is a copy of one that the daemon `owner` serves, comes
+    /// from another boot or PID namespace, or tells no owner.
+    OrphansUntouched "orphans_untouched" Warn { why: Untouched, owner: Option<i32>, sessions: usize }
     /// Which processes did a daemon that died leave behind?
     OrphanKilled "orphan_killed" Warn { session: Option<SessionId>, pid: i32 }
     /// Why does a process not end?

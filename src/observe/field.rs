@@ -82,7 +82,7 @@ macro_rules! displayed {
 }
 
 displayed! {
-    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus CloseCause StateInput StopCause WatchedThread;
+    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus CloseCause StateInput StopCause Untouched WatchedThread;
     Kind::Word(is_code) => Code Word<Code>;
     Kind::Word(is_exit) => Exit;
     Kind::Path => path::Display<'_>;
@@ -129,6 +129,18 @@ texts! {
 
 /// Why something failed, in the system's words, SQLite's or ours.
 pub type Reason<'a> = &'a dyn Display;
+
+words! {
+    /// Why the processes of orphaned sessions are left alone.
+    pub enum Untouched {
+        /// The store is a copy: they are those of the daemon that serves the other file.
+        Copy = "copy",
+        /// The store was served in another boot, or in another PID namespace.
+        Elsewhere = "elsewhere",
+        /// Nobody is on record as having served the store.
+        Unknown = "unknown",
+    }
+}
 
 words! {
     /// Why a stop does not wait for the grace period.

@@ -11,11 +11,13 @@ use std::time::Instant;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::owner::{self, Heritage};
 use super::schema::{PAGE_BYTES, StoreError, known_version, migrate};
 use crate::settings::durations;
 
-/// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version.
-pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+/// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version; and what its last
+/// owner means. That of a daemon that lives is left as it is.
+pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), StoreError> {
     // SQLite would create the file with mode 0644; the -wal and -shm take their mode from it.
     OpenOptions::new()
         .create(true)
@@ -27,6 +29,10 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     let version = known_version(&connection)?;
+    let heritage = owner::look(&connection, path)?;
+    if let Heritage::Alive { pid } = heritage {
+        return Err(StoreError::Owned { pid });
+    }
     if version == 0 {
         // Only before the first table has this an effect (SQLite, PRAGMA page_size and auto_vacuum).
         connection.execute_batch(&format!(
@@ -45,7 +51,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(durations::STORE_LOCK)?;
     connection.set_prepared_statement_cache_capacity(32);
     migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
-    Ok(connection)
+    Ok((connection, heritage))
 }
 
 /// A connection that can only read, and sees the last commit of whoever writes.

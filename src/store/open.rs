@@ -13,6 +13,7 @@ use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
 use super::keep::maintenance;
 use super::keep::retention::{self, Retention};
 use super::keep::status::StoreStatus;
+use super::owner::{self, Heritage};
 use super::read::followers::Followers;
 use super::read::reader::Reader;
 use super::rows::{SessionNum, select};
@@ -28,6 +29,7 @@ pub struct Store {
     connection: Connection,
     status: Arc<StoreStatus>,
     retention: Retention,
+    heritage: Heritage,
 }
 
 /// A session that the last daemon left unfinished.
@@ -54,9 +56,9 @@ impl Store {
     /// Opens the database at `path`, creating it (mode 0600) or migrating it forward.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] for the database of a newer coven; otherwise what SQLite or the system say.
+    /// [`StoreError::Newer`] for the database of a newer coven, [`StoreError::Owned`] for that of a daemon that lives; otherwise what SQLite or the system say.
     pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
-        let connection = connect::open_for_writing(path)?;
+        let (connection, heritage) = connect::open_for_writing(path)?;
         let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
         let status = Arc::new(StoreStatus::new(path, total, &retention));
         status.measure(&connection);
@@ -65,7 +67,22 @@ impl Store {
             connection,
             status,
             retention,
+            heritage,
         })
+    }
+
+    /// What the daemon that served it last means for this process.
+    pub fn heritage(&self) -> Heritage {
+        self.heritage
+    }
+
+    /// Puts this process on record as the daemon that serves it: once nothing is left to do of what the last one left, so
+    /// that a start that is cut off is met again.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn claim(&self) -> Result<(), StoreError> {
+        owner::claim(&self.connection, &self.path)
     }
 
     /// Takes away what retention does not keep.

@@ -11,6 +11,8 @@ use crate::store::facts::Refused;
 use rusqlite::{Connection, ErrorCode};
 use serde_json::json;
 
+use crate::api::Code;
+
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
 
@@ -22,7 +24,7 @@ enum Migration {
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration::Sql(
         "
 CREATE TABLE sessions (
@@ -103,6 +105,14 @@ CREATE INDEX sessions_prunable ON sessions (updated_at)
 ALTER TABLE sessions ADD COLUMN stdout_pipe_bytes INTEGER;                -- what the pipe of stdout holds
 ",
     ),
+    Migration::Sql(
+        "
+CREATE TABLE meta (                                     -- what is known of the database itself
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL                                 -- JSON
+) STRICT, WITHOUT ROWID;
+",
+    ),
 ];
 
 /// The schema version that this build reads and writes.
@@ -123,6 +133,11 @@ pub enum StoreError {
     },
     /// The file is a SQLite database of something else.
     Foreign,
+    /// A daemon that lives has it open, although nobody holds the lock: its file has been removed or replaced.
+    Owned {
+        /// That daemon.
+        pid: i32,
+    },
     /// A page is not what it must be.
     Damaged {
         /// The first thing that SQLite finds.
@@ -142,6 +157,10 @@ impl fmt::Display for StoreError {
                 "the database has schema version {found}, this coven knows up to {VERSION}: \
                  use the newer coven that wrote it"
             ),
+            Self::Owned { pid } => write!(
+                f,
+                "the daemon with pid {pid} serves it, although it does not hold the lock's file"
+            ),
             Self::Damaged { found } => write!(f, "the database is damaged: {found}"),
             Self::Foreign => write!(f, "the file is a SQLite database, but not coven's"),
             Self::Sqlite(err) => write!(f, "{err}"),
@@ -153,6 +172,14 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl StoreError {
+    /// The code of a command that cannot open the store.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Owned { .. } => Code::DaemonLocked,
+            _ => Code::StoreUnavailable,
+        }
+    }
+
     /// What to do about it where it keeps the database at `path` from being opened. Nothing of the file has been
     /// changed then.
     pub fn advice(&self, path: &Path) -> String {
@@ -160,6 +187,11 @@ impl StoreError {
         let code = match self {
             Self::Newer { .. } => return "run the coven that wrote it, or set COVEN_HOME".into(),
             Self::Foreign => return format!("move it away: mv {path} {path}.old"),
+            Self::Owned { pid } => {
+                return format!(
+                    "kill -HUP {pid}, which has that daemon take its lock and socket anew"
+                );
+            }
             Self::Damaged { .. } => Some(ErrorCode::DatabaseCorrupt),
             Self::Sqlite(err) => err.sqlite_error_code(),
             Self::Io(err) => match err.kind() {

@@ -391,13 +391,30 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     })
 }
 
-/// What tells the process `pid` from any later one with the same number: the boot (random(4), boot_id) and
-/// the clock tick in it at which the process started (proc(5), field 22). `None` if there is no such process.
-pub fn process_mark(pid: i32) -> Option<String> {
+/// This boot of the system (random(4), boot_id). `None` where `/proc` is not mounted.
+pub fn boot_id() -> Option<&'static str> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();
-    let boot = BOOT.get_or_init(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok());
+    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    BOOT.get_or_init(read).as_deref().map(str::trim_end)
+}
+
+/// The PID namespace of this process (pid_namespaces(7)), in which alone its pids mean something.
+pub fn pid_namespace() -> Option<String> {
+    let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(link.display().to_string())
+}
+
+/// What tells the process `pid` from any later one with the same number: the boot and the clock tick in it at which the
+/// process started (proc(5), field 22). `None` if there is no such process.
+pub fn process_mark(pid: i32) -> Option<String> {
     let started = stat_field(pid, 22)?;
-    Some(format!("{}/{started}", boot.as_deref()?.trim_end()))
+    Some(format!("{}/{started}", boot_id()?))
+}
+
+/// Whether `mark` is that of the process `pid`, and that still runs: a zombie keeps its number and its mark.
+pub fn is_running(pid: i32, mark: &str) -> bool {
+    process_mark(pid).as_deref() == Some(mark)
+        && stat_field(pid, 3).is_some_and(|state| state != "Z" && state != "X")
 }
 
 /// Whether a signal has stopped the process `pid` (proc(5), field 3 of its `stat`).

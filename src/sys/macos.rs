@@ -305,11 +305,44 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     Ok(Peer { uid, pid: None })
 }
 
+/// This boot of the system (`kern.bootsessionuuid`). `None` where the kernel does not tell.
+pub fn boot_id() -> Option<&'static str> {
+    static BOOT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let read = || {
+        let mut value = [0u8; 64];
+        let mut length = value.len();
+        // SAFETY: sysctlbyname writes `length` bytes at most into `value`, and both outlive the call.
+        let result = unsafe {
+            libc::sysctlbyname(
+                c"kern.bootsessionuuid".as_ptr(),
+                value.as_mut_ptr().cast(),
+                &raw mut length,
+                std::ptr::null_mut(),
+                0,
+            )
+        };
+        let text = std::ffi::CStr::from_bytes_until_nul(&value).ok()?;
+        (result == 0).then(|| text.to_string_lossy().into_owned())
+    };
+    BOOT.get_or_init(read).as_deref()
+}
+
+/// The PID namespace of this process: there is one only.
+pub fn pid_namespace() -> Option<String> {
+    None
+}
+
 /// What tells the process `pid` from any later one with the same number: when it started, in microseconds
 /// since the epoch. `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {
     let info = process_info(pid)?;
     Some((info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec).to_string())
+}
+
+/// Whether `mark` is that of the process `pid`, and that still runs: a zombie keeps its number and its mark.
+pub fn is_running(pid: i32, mark: &str) -> bool {
+    process_mark(pid).as_deref() == Some(mark)
+        && process_info(pid).is_some_and(|info| info.pbi_status != libc::SZOMB)
 }
 
 /// Whether a signal has stopped the process `pid`.

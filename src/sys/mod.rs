@@ -30,10 +30,11 @@ use std::time::{Duration, Instant};
 pub use block::{BLOCK, unplain_in};
 pub use limits::{Resource, Use, explain, is_scarce, limit, raise_open_files, too_many_open_files};
 pub use os::{
-    LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, command_name, end_families, executable,
-    exit_watch, is_held, is_stopped, keep_inherited_descriptors, leave_family, notify_address,
-    own_usage, peer, pipe, pipe_bytes_max, pipe_size, prefer_latency, process_mark, reap_adopted,
-    release_free_memory, set_pipe_size, share_free_memory, signal_watched,
+    LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families, executable,
+    exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors, leave_family,
+    notify_address, own_usage, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size,
+    prefer_latency, process_mark, reap_adopted, release_free_memory, set_pipe_size,
+    share_free_memory, signal_watched,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{

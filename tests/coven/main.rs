@@ -8,6 +8,7 @@ mod cli;
 mod cli_errors;
 mod completions;
 mod connections;
+mod copies;
 mod costs;
 mod daemon;
 mod damage;

@@ -220,7 +220,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("coven-{name}-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("coven.sqlite3");
-        let connection = open_for_writing(&path).unwrap();
+        let (connection, _) = open_for_writing(&path).unwrap();
         let insert = format!(
             "INSERT INTO sessions (num, id, project_root, harness, title, status, created_at, updated_at, options,
                  external, last_seq)

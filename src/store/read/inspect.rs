@@ -73,7 +73,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("coven-{name} ?#%-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("coven.sqlite3");
-        let connection = open_for_writing(&path).unwrap();
+        let (connection, _) = open_for_writing(&path).unwrap();
         let insert = format!(
             "WITH RECURSIVE n(key) AS (SELECT 1 UNION ALL SELECT key + 1 FROM n LIMIT {events})
              INSERT INTO events (key, kind, created_at, payload_json) SELECT key, 'output', key, hex(key) FROM n"
