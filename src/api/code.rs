@@ -118,6 +118,9 @@ codes! {
     DaemonLocked = "daemon_locked", None, Some("coven daemon stop, then coven daemon start");
     /// The home is not what a home must be.
     HomeRefused = "home_refused", None, None;
+    /// The home holds only the end of a connection to another machine's daemon, and nobody answers there.
+    HomeForwarded = "home_forwarded", None,
+        Some("restore the connection, as ssh -L makes one; or coven daemon start --here, for a daemon of this machine");
     /// There is no log to read.
     LogNotFound = "log_not_found", None, Some("coven daemon start, or your supervisor's log (journalctl)");
     /// There is no store to work on.

@@ -44,7 +44,11 @@ enum Verb {
 /// Start it in the background; a success if it runs already.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "start", help_triggers("-h", "--help"))]
-struct Start {}
+struct Start {
+    /// also where the home holds only a connection to another machine's daemon, which is taken away
+    #[argh(switch)]
+    here: bool,
+}
 
 /// Stop it, and with it all sessions; a success if it does not run.
 #[derive(FromArgs, ArgsInfo)]
@@ -77,7 +81,7 @@ struct Serve {
 pub(super) fn run(args: &Args) -> Outcome {
     let home = super::home()?;
     match &args.verb {
-        Verb::Start(_) => start(&home),
+        Verb::Start(args) => start(&home, args.here),
         Verb::Stop(_) => stop(&home),
         Verb::Restart(_) => restart(&home),
         Verb::Status(args) => status(&home, args.json),
@@ -86,7 +90,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn start(home: &Home) -> Outcome {
+fn start(home: &Home, here: bool) -> Outcome {
+    let is_unanswered = || matches!(control::status(home), Status::Forwarded(_));
+    if here && is_unanswered() {
+        std::fs::remove_file(home.socket())?;
+    }
     say_started(home, control::start(home, &remark)?)
 }
 
@@ -147,7 +155,10 @@ fn status(home: &Home, json: bool) -> Outcome {
     Ok(match status.state() {
         DaemonState::Running => 0,
         DaemonState::Stopped => STOPPED,
-        DaemonState::Stale | DaemonState::Unknown | DaemonState::Unsupported => 1,
+        DaemonState::Stale
+        | DaemonState::Unknown
+        | DaemonState::Unsupported
+        | DaemonState::Forwarded => 1,
     })
 }
 
@@ -209,6 +220,12 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             facts.push(("next", next.into()));
             facts
         }
+        Status::Forwarded(err) => vec![
+            state,
+            ("reason", visible(&err.to_string())),
+            ("socket", socket),
+            ("next", err.mend()),
+        ],
         Status::Unknown { reason } => vec![
             state,
             ("reason", visible(reason)),
@@ -267,6 +284,10 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "locked": locked,
             "next": if *locked { "coven daemon restart" } else { "coven daemon start" },
+        }),
+        Status::Forwarded(err) => json!({
+            "state": status.state(), "code": err.code(), "reason": err.to_string(), "pid": null, "socket": socket,
+            "uptimeSeconds": null, "apiVersion": null, "next": err.mend(),
         }),
         Status::Unknown { reason } => json!({
             "state": status.state(), "reason": reason, "pid": null, "socket": socket, "uptimeSeconds": null,

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::output::{visible, visible_text};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
-use crate::daemon::HomeError;
 use crate::daemon::control::ControlError;
+use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
 
 /// Why a verb failed.
@@ -120,6 +120,10 @@ impl From<ClientError> for CliError {
     fn from(err: ClientError) -> Self {
         let message = err.to_string();
         match err {
+            ClientError::NotRunning { socket, .. } if Home::of_socket(&socket).is_forwarded() => {
+                let next = Code::HomeForwarded.next();
+                Self::failed(Code::DaemonNotRunning, message, next)
+            }
             ClientError::NotRunning { .. } => Self::new(
                 Code::DaemonNotRunning,
                 format!(

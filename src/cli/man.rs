@@ -130,7 +130,7 @@ mod tests {
         let page = page();
         assert!(!page.contains('@'), "{page}");
         for entry in [
-            ".It Cm daemon start\nStart it in the background; a success if it runs already.\n",
+            ".It Cm daemon start Oo Ar options Oc\nStart it in the background; a success if it runs already.\n",
             ".It Cm run Oo Ar options Oc Ar harness Ar prompt ...\n",
             ".It Fl \\-cwd Ar dir\nWorking directory of the harness (default: this one).\n",
             ".It Fl n , Fl \\-lines Ar lines\nOnly the last so many lines.\n",

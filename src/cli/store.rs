@@ -29,6 +29,7 @@ pub(super) fn access() -> Result<Access, CliError> {
         Err(err) => return Err(err.into()),
     }
     home.check()?;
+    home.check_own()?;
     if home.database().symlink_metadata().is_err() {
         return Err(CliError::new(
             Code::StoreNotFound,

@@ -34,6 +34,8 @@ words! {
         Unknown = "unknown",
         /// It speaks another contract.
         Unsupported = "unsupported",
+        /// The home is the end of a connection to another machine, on which nobody answers.
+        Forwarded = "forwarded",
     }
 }
 
@@ -73,6 +75,8 @@ pub enum Status {
         /// What it speaks.
         found: String,
     },
+    /// The home is the end of a connection to another machine, on which nobody answers.
+    Forwarded(HomeError),
 }
 
 impl Status {
@@ -84,6 +88,7 @@ impl Status {
             Self::Stale { .. } => DaemonState::Stale,
             Self::Unknown { .. } => DaemonState::Unknown,
             Self::Unsupported { .. } => DaemonState::Unsupported,
+            Self::Forwarded(_) => DaemonState::Forwarded,
         }
     }
 }
@@ -186,6 +191,9 @@ pub fn status(home: &Home) -> Status {
         }
         Err(err) => err,
     };
+    if let Err(forwarded) = home.check_own() {
+        return Status::Forwarded(forwarded);
+    }
     let left = [home.socket(), home.daemon_file()]
         .iter()
         .any(|file| file.symlink_metadata().is_ok());
@@ -244,6 +252,7 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
     if let Some(already) = running(home)? {
         return Ok(already);
     }
+    home.check_own()?;
     let unit = supervisor::unit_of_home(home.path());
     // The home of a unit is its user's, who may be another than this one.
     if unit.is_none() {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,10 @@ pub enum HomeError {
     Unknown,
     /// It is not what a home must be.
     Refused { what: String, mend: String },
+    /// A variable names a directory that is another one in each working directory.
+    Relative { name: &'static str, path: PathBuf },
+    /// It holds only the end of a connection to another machine's daemon, and nobody answers there.
+    Forwarded { path: PathBuf },
     /// The socket's path would not fit `sun_path`.
     SocketTooLong { socket: PathBuf, length: usize },
     /// What the system says.
@@ -38,6 +42,7 @@ impl HomeError {
     pub fn code(&self) -> Code {
         match self {
             Self::SocketTooLong { .. } => Code::SocketPathTooLong,
+            Self::Forwarded { .. } => Code::HomeForwarded,
             _ => Code::HomeRefused,
         }
     }
@@ -47,7 +52,13 @@ impl HomeError {
         match self {
             Self::Unknown => "set COVEN_HOME to a directory of your own".into(),
             Self::Refused { mend, .. } => mend.clone(),
-            Self::SocketTooLong { .. } => self.code().next().unwrap_or_default().into(),
+            Self::Relative { name, path } => {
+                let path = std::path::absolute(path).unwrap_or(path.clone());
+                format!("set {name} to an absolute path, as {}", path.display())
+            }
+            Self::Forwarded { .. } | Self::SocketTooLong { .. } => {
+                self.code().next().unwrap_or_default().into()
+            }
             Self::Io { path, err } => {
                 let path = path.display();
                 match err.kind() {
@@ -67,6 +78,15 @@ impl fmt::Display for HomeError {
         match self {
             Self::Unknown => write!(f, "neither COVEN_HOME nor HOME is set"),
             Self::Refused { what, .. } => write!(f, "{what}"),
+            Self::Relative { name, path } => {
+                write!(f, "{name} is not an absolute path: {}", path.display())
+            }
+            Self::Forwarded { path } => write!(
+                f,
+                "{} holds a socket, but neither a lock nor a database: the end of a connection to another machine's \
+                 daemon, on which nobody answers",
+                path.display()
+            ),
             Self::SocketTooLong { socket, length } => write!(
                 f,
                 "the socket's path is {length} bytes long, and a Unix socket's can have {}: {}",
@@ -100,12 +120,20 @@ impl Home {
     /// The home that the environment names: `COVEN_HOME`, or `~/.coven`.
     ///
     /// # Errors
-    /// No home directory is known, or the path is too long for the socket.
+    /// No home directory is known, the path is relative, or it is too long for the socket.
     pub fn from_env() -> Result<Self, HomeError> {
-        let path = match settings::HOME.read().unwrap_or_default() {
-            Some(path) => path,
-            None => Self::default_path().ok_or(HomeError::Unknown)?,
+        let (name, path) = match settings::HOME.read().unwrap_or_default() {
+            Some(path) => (settings::HOME.name, path),
+            None => ("HOME", Self::default_path().ok_or(HomeError::Unknown)?),
         };
+        if path.is_relative() {
+            let path = match name {
+                "HOME" => path.parent().unwrap_or(&path).to_owned(),
+                _ => path,
+            };
+            return Err(HomeError::Relative { name, path });
+        }
+        // Without `.`, and slashes that are too many.
         let path = std::path::absolute(&path).map_err(|err| HomeError::Io { path, err })?;
         let home = Self { path };
         let socket = home.socket();
@@ -114,6 +142,13 @@ impl Home {
             return Err(HomeError::SocketTooLong { socket, length });
         }
         Ok(home)
+    }
+
+    /// The home whose socket is at `socket`.
+    pub fn of_socket(socket: &Path) -> Self {
+        Self {
+            path: socket.parent().unwrap_or(socket).to_owned(),
+        }
     }
 
     /// The home where `COVEN_HOME` names none: `~/.coven`.
@@ -130,6 +165,7 @@ impl Home {
     /// It is a symbolic link, belongs to another user, is open to others, or cannot be created; or one of the daemon's
     /// files is a link or another user's.
     pub fn prepare(&self) -> Result<(), HomeError> {
+        self.check_place()?;
         self.create_dir(&self.path)?;
         self.check()?;
         for dir in [self.logs(), self.adapters()] {
@@ -138,6 +174,54 @@ impl Home {
         }
         self.close_files(&self.path)?;
         self.close_files(&self.logs())
+    }
+
+    /// Checks that a home which is not there yet would not lie in a directory of another user's, whom it would lock out: as
+    /// where `su` or `sudo` keep that user's `HOME`.
+    fn check_place(&self) -> Result<(), HomeError> {
+        let mut places = self.path.ancestors();
+        let Some((place, meta)) =
+            places.find_map(|place| Some((place, place.symlink_metadata().ok()?)))
+        else {
+            return Ok(());
+        };
+        // What root has made is for all.
+        if place == self.path || meta.uid() == sys::euid() || meta.uid() == 0 {
+            return Ok(());
+        }
+        let what = format!(
+            "{} would lie in {}, which belongs to {}",
+            self.path.display(),
+            place.display(),
+            named(meta.uid())
+        );
+        Err(HomeError::Refused {
+            what,
+            mend: as_owner(meta.uid()),
+        })
+    }
+
+    /// Whether it holds only the end of a connection to another machine's daemon, as `ssh -L` makes one: a daemon's own
+    /// socket is made behind its lock and its database.
+    pub fn is_forwarded(&self) -> bool {
+        let socket = self.socket().symlink_metadata();
+        socket.is_ok_and(|meta| meta.file_type().is_socket())
+            && [self.lock_file(), self.database()]
+                .iter()
+                .all(|file| file.symlink_metadata().is_err())
+    }
+
+    /// Refuses to start a daemon where one would take the place of a connection to another machine's.
+    ///
+    /// # Errors
+    /// [`HomeError::Forwarded`].
+    pub fn check_own(&self) -> Result<(), HomeError> {
+        match self.is_forwarded() {
+            true => Err(HomeError::Forwarded {
+                path: self.path.clone(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Closes to others what is the daemon's own of the files in `dir`. What was there before it can be open: copied
@@ -236,8 +320,8 @@ impl Home {
         }
         if meta.uid() != sys::euid() {
             return refused(
-                format!("{path} belongs to another user (uid {})", meta.uid()),
-                format!("chown {} {path}, or set COVEN_HOME", sys::euid()),
+                format!("{path} belongs to {}", named(meta.uid())),
+                as_owner(meta.uid()),
             );
         }
         if meta.mode() & 0o077 != 0 {
@@ -346,4 +430,18 @@ impl Home {
         file.write_all(b"\n")?;
         std::fs::rename(draft, target)
     }
+}
+
+/// Another user, for a message.
+fn named(uid: u32) -> String {
+    let user = sys::user(uid).map(|user| format!(", {}", user.name));
+    format!("another user (uid {uid}{})", user.unwrap_or_default())
+}
+
+/// The two ways out for who has come to the home of the user `uid`.
+fn as_owner(uid: u32) -> String {
+    let user = sys::user(uid).map_or_else(|| format!("'#{uid}'"), |user| user.name);
+    format!(
+        "sudo -u {user} coven …, which acts as its owner; or set COVEN_HOME to a directory of your own"
+    )
 }

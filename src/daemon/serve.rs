@@ -153,9 +153,12 @@ impl From<HomeError> for ServeError {
 /// [`ServeError`]: why it could not begin, or what is not on disk at its end.
 pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
     sys::keep_inherited_descriptors();
+    let activated = activation::listener(&home.socket()).map_err(ServeError::Activation)?;
+    if activated.is_none() {
+        home.check_own()?;
+    }
     home.prepare()?;
     let lock = take_lock(home)?;
-    let activated = activation::listener(&home.socket()).map_err(ServeError::Activation)?;
     let is_activated = activated.is_some();
     let settings = Settings::from_env()?;
     sys::set_daemon_dispositions();

@@ -752,6 +752,8 @@ fn a_writer_that_fails_or_holds_harnesses_back_shows() {
 #[test]
 fn a_daemon_that_takes_no_connection_costs_a_few_seconds_at_most() {
     let coven = Coven::new();
+    // A daemon's own socket is made behind its lock.
+    fs::write(coven.home().join("daemon.lock"), "").unwrap();
     let listener = UnixListener::bind(coven.socket()).unwrap();
     fs::set_permissions(coven.socket(), fs::Permissions::from_mode(0o600)).unwrap();
     // SAFETY: listen takes two integers; it makes the queue of a socket that listens shorter (listen(2)).

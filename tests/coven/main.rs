@@ -19,6 +19,7 @@ mod endings;
 mod errors;
 mod events;
 mod failures;
+mod forwarded;
 mod home;
 mod hostile;
 mod install;

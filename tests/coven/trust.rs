@@ -393,3 +393,119 @@ fn a_git_directory_of_another_user_makes_no_project_root() {
         }
     }
 }
+
+#[test]
+fn root_in_a_users_home_starts_nothing_and_leaves_nothing_of_its_own() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    use std::os::unix::process::CommandExt;
+    const USER: u32 = 12_345;
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return println!("skipped: only root can come to another user's home");
+    }
+    let coven = Coven::new();
+    let user = coven.work().join("user");
+    fs::create_dir(&user).unwrap();
+    chown(&user, Some(USER), Some(USER)).unwrap();
+    let in_home = |args: &[&str], home: &Path| {
+        let mut command = coven.command(args);
+        command.env("HOME", &user).env_remove("COVEN_HOME");
+        if home != user {
+            command.env("COVEN_HOME", home);
+        }
+        Ran::of(command.output().unwrap())
+    };
+    let starts: [&[&str]; 4] = [
+        &["run", "hello", "x"],
+        &["run", "--detach", "hello", "x"],
+        &["daemon", "start"],
+        &["daemon", "serve"],
+    ];
+    // As su and sudo keep HOME; then by name, also where more is missing than the home itself.
+    for home in [user.clone(), user.join(".coven"), user.join("a/b")] {
+        for args in starts {
+            let refused = in_home(args, &home);
+            assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
+            for part in [
+                "uid 12345",
+                "sudo -u '#12345' coven",
+                "COVEN_HOME",
+                "(home_refused)",
+            ] {
+                assert!(refused.err.contains(part), "{part}: {refused:?}");
+            }
+        }
+        assert_eq!(
+            fs::read_dir(&user).unwrap().count(),
+            0,
+            "{}",
+            home.display()
+        );
+    }
+    // The user's own daemon, with a binary that the user can get to.
+    assert_eq!(coven.shell("cp \"$0\" coven").code, 0);
+    let as_user = |args: &[&str]| {
+        let mut command = std::process::Command::new(coven.work().join("coven"));
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", &user)
+            .env("PATH", "/usr/bin:/bin");
+        command.uid(USER).gid(USER).current_dir(&user);
+        Ran::of(command.output().unwrap())
+    };
+    let ran = as_user(&["run", "hello", "the user's own"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let home = user.join(".coven");
+    let seen = in_home(&["sessions"], &home);
+    assert!(seen.out.contains("the user's own"), "{seen:?}");
+    assert_eq!(in_home(&["show", "0000"], &home).code, 1);
+    assert_eq!(as_user(&["daemon", "stop"]).code, 0);
+    for args in starts {
+        let refused = in_home(args, &home);
+        assert!(
+            refused.err.contains("sudo -u '#12345' coven"),
+            "{args:?}: {refused:?}"
+        );
+    }
+    for args in [
+        &["vacuum"][..],
+        &["logs", "prune"],
+        &["backup", "copy"],
+        &["kill", "0000"],
+        &["logs"],
+        &["doctor"],
+        &["diagnostics"],
+        &["daemon", "stop"],
+    ] {
+        in_home(args, &home);
+    }
+    for file in files(&user) {
+        let owner = file.symlink_metadata().unwrap().uid();
+        assert_eq!(owner, USER, "{}", file.display());
+    }
+    let ran = as_user(&["run", "hello", "again"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(as_user(&["daemon", "stop"]).code, 0);
+}
+
+#[test]
+fn a_home_that_depends_on_the_working_directory_is_refused() {
+    let coven = Coven::new();
+    for (name, value) in [
+        ("COVEN_HOME", "home"),
+        ("COVEN_HOME", "./x"),
+        ("HOME", "u"),
+        ("HOME", "."),
+    ] {
+        let mut command = coven.command(["daemon", "start"]);
+        if name == "HOME" {
+            command.env_remove("COVEN_HOME");
+        }
+        let refused = Ran::of(command.env(name, value).output().unwrap());
+        assert_eq!(refused.code, 1, "{refused:?}");
+        let said = format!("{name} is not an absolute path: {value}");
+        assert!(refused.err.contains(&said), "{refused:?}");
+    }
+    assert_eq!(fs::read_dir(coven.work()).unwrap().count(), 0);
+}

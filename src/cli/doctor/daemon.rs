@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 
 use super::probe::Probe;
-use crate::api::{CONTRACT, Check, Health, VERSION, WriterState};
+use crate::api::{CONTRACT, Check, Code, Health, VERSION, WriterState};
 use crate::cli::daemon::uptime;
 use crate::cli::output::quoted;
 use crate::daemon::Home;
@@ -29,6 +29,36 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
         checks.push(version(health, probe));
         checks.push(writer(health));
     }
+}
+
+/// The checks where the home is the end of a connection to another machine's daemon: nothing that could be advised here
+/// would be done on that machine.
+pub(super) fn forwarded_checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
+    let socket = home.socket();
+    let shown = socket.display();
+    if let Status::Unsupported { found } = &probe.status {
+        let message =
+            format!("the daemon of another machine speaks {found}, this coven speaks {CONTRACT}");
+        let hint = "use the coven of that machine's release here";
+        return checks.push(Check::fail(CONTRACT_ID, message, hint));
+    }
+    let Some(health) = probe.health() else {
+        let hint = Code::HomeForwarded.next().unwrap_or_default();
+        let message = format!("nobody answers on {shown}, which leads to another machine");
+        return checks.push(Check::fail(SOCKET, message, hint));
+    };
+    checks.push(Check::pass(
+        SOCKET,
+        format!("{shown} leads to another machine: coven doctor there says more"),
+    ));
+    checks.push(daemon(probe));
+    checks.push(Check::pass(
+        VERSION_ID,
+        format!(
+            "the daemon is coven {}, this is coven {VERSION}",
+            health.coven_version
+        ),
+    ));
 }
 
 fn socket(home: &Home, probe: &Probe) -> Check {
@@ -125,6 +155,7 @@ fn daemon(probe: &Probe) -> Check {
             "wait, or close some of its connections: ss -xp | grep coven.sock shows whose they are",
         ),
         Status::Unsupported { .. } => Check::pass(DAEMON, format!("running{pid}")),
+        Status::Forwarded(err) => Check::fail(DAEMON, err.to_string(), err.mend()),
         Status::Unknown { reason } => Check::fail(
             DAEMON,
             reason.clone(),

@@ -63,6 +63,10 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, deadline: Instant) -> Rep
             None
         }
     };
+    // Limits and harnesses are those of the machine that the connection leads to.
+    if home.is_ok_and(Home::is_forwarded) {
+        return Report::new(checks);
+    }
     limits::checks(probe.as_ref(), &mut checks);
     if let (Ok(home), Some(probe)) = (home, &probe) {
         adapters::checks(home, probe, &mut checks);
@@ -76,6 +80,10 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
         return None;
     }
     let probe = Probe::of(home);
+    if home.is_forwarded() {
+        daemon::forwarded_checks(home, &probe, checks);
+        return None;
+    }
     daemon::checks(home, &probe, checks);
     store::checks(home, &probe, deadline, checks);
     checks.push(unit::check(home, &probe));
