@@ -250,6 +250,20 @@ fn only_what_is_old_enough_goes_and_no_daemon_is_needed() {
 }
 
 #[test]
+fn a_sweep_ends_behind_a_session_that_is_older_than_its_output() {
+    let coven = Coven::start();
+    let id = coven.launch("hello", "x");
+    let before = coven.events_to_end(&id);
+    let month = 31 * 24 * 60 * 60 * 1000_i64;
+    let sql = "UPDATE sessions SET created_at = created_at - ?1";
+    coven.database().execute(sql, [month]).unwrap();
+    let pruned = coven.cli(["logs", "prune", "--json"]);
+    assert_eq!(pruned.code, 0, "{pruned:?}");
+    assert_eq!(pruned.json()["events"], 0);
+    assert_eq!(coven.events(&id), before);
+}
+
+#[test]
 fn a_daemon_takes_old_output_away_by_itself() {
     let coven = Coven::start();
     coven.harness("numbered", NUMBERED);

@@ -54,6 +54,8 @@ struct Candidate {
 pub(crate) struct Sweep {
     retention: Retention,
     why: Why,
+    /// Whether the first session has been looked for, for this reason: behind the last there is no current one, either.
+    is_begun: bool,
     /// The session that is being worked on, and how far.
     current: Option<(Candidate, u64)>,
     has_taken_of_current: bool,
@@ -70,6 +72,7 @@ impl Sweep {
                     .days
                     .map_or(Timestamp::from_millis(i64::MIN), cutoff),
             ),
+            is_begun: false,
             current: None,
             has_taken_of_current: false,
             pruned: Pruned::default(),
@@ -82,11 +85,11 @@ impl Sweep {
         connection: &mut Connection,
         tails: &mut Tails,
     ) -> Result<Option<Pruned>, StoreError> {
-        if self.current.is_none() && !self.next(connection, None)? {
-            return self.next_reason(connection);
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.next(connection, None)?;
         }
         let Some((candidate, after)) = self.current else {
-            return Ok(None);
+            return self.next_reason(connection);
         };
         let room = match self.why {
             Why::Age(_) => u64::MAX,
@@ -118,22 +121,19 @@ impl Sweep {
         Ok(None)
     }
 
-    /// Goes on to the session behind `last`; `false` if there is none.
-    fn next(
-        &mut self,
-        connection: &Connection,
-        last: Option<Candidate>,
-    ) -> Result<bool, StoreError> {
+    /// Goes on to the session behind `last`, if there is one.
+    fn next(&mut self, connection: &Connection, last: Option<Candidate>) -> Result<(), StoreError> {
         let next = candidate_after(connection, self.why, last)?;
         self.current = next.map(|candidate| (candidate, 0));
         self.has_taken_of_current = false;
-        Ok(self.current.is_some())
+        Ok(())
     }
 
     /// What is done by age is looked at by size; that done, the sweep is over.
     fn next_reason(&mut self, connection: &Connection) -> Result<Option<Pruned>, StoreError> {
         if matches!(self.why, Why::Age(_)) && is_over(connection, &self.retention)? {
             self.why = Why::Size;
+            self.is_begun = false;
             return Ok(None);
         }
         Ok(Some(self.pruned))
