@@ -185,6 +185,53 @@ fn a_stream_that_nobody_of_the_session_holds_is_closed_at_once() {
 }
 
 #[test]
+fn what_is_left_in_a_stream_that_is_closed_is_told() {
+    let coven = Coven::start();
+    coven.harness("waits", "echo ready; until [ -e go ]; do sleep 0.02; done");
+    let id = coven.launch("waits", "x");
+    coven.wait_for_output(&id, "ready\n");
+    let pid = coven.session(&id)["pid"].as_i64().unwrap();
+    // Somebody who is not of the session, and never stops.
+    let mut held = std::fs::File::options()
+        .write(true)
+        .open(format!("/proc/{pid}/fd/1"))
+        .unwrap();
+    let flood = std::thread::spawn(move || {
+        let mut written = 0;
+        while held.write_all(&[b'x'; 4096]).is_ok() {
+            written += 4096;
+        }
+        written
+    });
+    std::fs::write(coven.work().join("go"), "").unwrap();
+    assert_eq!(coven.ended(&id)["status"], "completed");
+    let written: usize = flood.join().unwrap();
+    let events = coven.events(&id);
+    let stored = output(&events, "stdout").len() - "ready\n".len();
+    assert!(stored <= written + 4096, "{stored} of {written}");
+    if stored < written {
+        let told = errors(&events);
+        assert_eq!(told[0]["code"], "output_dropped", "{told:?}");
+        let message = told[0]["message"].as_str().unwrap();
+        assert!(message.starts_with("stdout "), "{message}");
+    }
+}
+
+#[test]
+fn late_output_is_as_old_as_it_is_and_not_as_its_session() {
+    let coven = impatient();
+    let id = late(&coven, "a");
+    let aged = "UPDATE sessions SET created_at = created_at - ?1, updated_at = updated_at - ?1, ended_at = ended_at - ?1";
+    let days = 40 * 24 * 60 * 60 * 1000_i64;
+    coven.database().execute(aged, [days]).unwrap();
+    ask_for_line(&coven, "a", 0);
+    events_with(&coven, &id, "stdout", "line 0\n");
+    let pruned = coven.cli(["logs", "prune"]);
+    assert_eq!(pruned.code, 0, "{pruned:?}");
+    assert_late_is_told(&id, &events_with(&coven, &id, "stdout", "line 0\n"));
+}
+
+#[test]
 fn a_time_limit_does_not_run_while_a_holder_is_waited_for() {
     let coven = Coven::start();
     let script = "(sleep 1; echo last) & echo first; exit 0";

@@ -82,6 +82,22 @@ fn what_node_prints_before_it_exits_is_whole() {
 }
 
 #[test]
+fn no_pipe_of_an_unprivileged_user_is_ever_smaller_than_the_default() {
+    let coven = Coven::new();
+    coven.harness("waits", "exec sleep 600");
+    if !coven.start_as_nobody_else("ulimit -n 4096") {
+        return;
+    }
+    let ids: Vec<String> = (0..70).map(|_| coven.launch("waits", "x")).collect();
+    for id in &ids {
+        let bytes = coven.session(id)["stdout_pipe_bytes"].as_u64().unwrap();
+        assert!(bytes >= 65_536, "{bytes}");
+    }
+    let large = |id: &&String| coven.session(id)["stdout_pipe_bytes"] == 1_048_576;
+    assert!(ids.iter().filter(large).count() > 0);
+}
+
+#[test]
 fn the_session_that_has_been_quiet_longest_gives_its_large_pipe_to_a_new_one() {
     let limit = fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap();
     // In pages of 4 KiB: half of it in pipes of 1 MiB.
