@@ -11,6 +11,7 @@ use std::time::Instant;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::migrations::VERSION;
 use super::owner::{self, Heritage};
 use super::schema::{PAGE_BYTES, StoreError, known_version, migrate};
 use crate::settings::durations;
@@ -50,7 +51,10 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), St
     )?;
     connection.busy_timeout(durations::STORE_LOCK)?;
     connection.set_prepared_statement_cache_capacity(32);
-    migrate(&mut connection, usize::try_from(version).unwrap_or(0))?;
+    migrate(
+        &mut connection,
+        usize::try_from(version).unwrap_or(0)..VERSION,
+    )?;
     Ok((connection, heritage))
 }
 

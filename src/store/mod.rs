@@ -12,6 +12,7 @@ mod columns;
 mod connect;
 mod facts;
 mod keep;
+mod migrations;
 mod open;
 mod owner;
 mod read;

@@ -11,8 +11,9 @@ use rusqlite::Connection;
 use super::columns::{Columns, columns};
 use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
 use super::keep::maintenance;
-use super::keep::retention::{self, Retention};
+use super::keep::retention::Retention;
 use super::keep::status::StoreStatus;
+use super::keep::sweep::{self, Sweep};
 use super::owner::{self, Heritage};
 use super::read::followers::Followers;
 use super::read::reader::Reader;
@@ -90,7 +91,7 @@ impl Store {
     /// # Errors
     /// What SQLite says; what was taken until then is gone.
     pub fn prune(&mut self) -> Result<Pruned, StoreError> {
-        let mut sweep = retention::Sweep::new(self.retention);
+        let mut sweep = Sweep::new(self.retention);
         let mut tails = HashMap::new();
         loop {
             if let Some(pruned) = sweep.step(&mut self.connection, &mut tails)? {
@@ -104,7 +105,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn preview_prune(&self) -> Result<Pruned, StoreError> {
-        retention::preview(&self.connection, self.retention)
+        sweep::preview(&self.connection, self.retention)
     }
 
     /// Writes the whole database anew, if it is undamaged; how many bytes that has given back.
@@ -191,4 +192,76 @@ fn live_idempotency_keys(connection: &Connection) -> Result<Vec<IdempotencyKey>,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::api::{Labels, SessionStatus};
+    use crate::store::keep::tails::Tail;
+    use crate::store::migrations::VERSION;
+    use crate::store::rows::{EVENTS, EventRow, SessionRow};
+    use crate::store::schema::{known_version, migrate};
+
+    fn columns_of(connection: &Connection) -> BTreeSet<String> {
+        let mut statement = connection
+            .prepare("SELECT name FROM pragma_table_info('sessions')")
+            .unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        names.map(Result::unwrap).collect()
+    }
+
+    /// A database as the coven of that schema version left it, with a session and its output.
+    fn database_of(version: usize) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, 0..version).unwrap();
+        let options = match version {
+            ..4 => ("labels, visibility", "'[\"a\"]', 'private'"),
+            _ => ("options", "'{\"labels\":[\"a\"]}'"),
+        };
+        let insert = format!(
+            "INSERT INTO sessions (num, id, project_root, harness, title, status, created_at, updated_at, external,
+                 last_seq, {})
+             VALUES (7, '00000000-0000-4000-8000-000000000007', '/p', 'hello', 't', 'completed', 1, 2, 0, 1, {});
+             INSERT INTO events (key, kind, created_at, payload_json) VALUES ((7 << 32) + 1, 'output', 3, 'text');",
+            options.0, options.1
+        );
+        connection.execute_batch(&insert).unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_database_of_each_older_schema_is_migrated_with_all_that_is_in_it() {
+        let fresh = columns_of(&database_of(VERSION));
+        let num = SessionNum(7);
+        for version in 1..VERSION {
+            let mut connection = database_of(version);
+            assert_eq!(known_version(&connection).unwrap(), version as i64);
+            migrate(&mut connection, version..VERSION).unwrap();
+            assert_eq!(known_version(&connection).unwrap(), VERSION as i64);
+            assert_eq!(columns_of(&connection), fresh, "{version}");
+            let record = SessionRow::by_num(&connection, num)
+                .unwrap()
+                .unwrap()
+                .record;
+            assert_eq!((record.title.as_str(), record.last_seq), ("t", 1));
+            assert_eq!(record.status, SessionStatus::Completed);
+            assert_eq!(record.options.labels, Labels(vec!["a".into()]), "{version}");
+            let tail = Tail::of(&connection, num).unwrap();
+            assert_eq!(tail.stored_bytes > 0, version < 3, "{version}");
+            let mut statement = connection.prepare(EVENTS).unwrap();
+            let mut rows = statement.query([num.key(0), num.key(u64::MAX)]).unwrap();
+            let event = EventRow::of(rows.next().unwrap().unwrap()).unwrap();
+            assert_eq!((event.seq, event.payload_json), (1, "text"));
+        }
+    }
+
+    #[test]
+    fn the_table_of_sessions_has_the_declared_columns_and_no_others() {
+        let declared = [SessionRow::names(), Tail::names(), Unfinished::names()].concat();
+        let declared: BTreeSet<String> = declared.into_iter().map(Into::into).collect();
+        assert_eq!(columns_of(&database_of(VERSION)), declared);
+    }
 }

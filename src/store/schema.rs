@@ -1,122 +1,20 @@
-//! The database's schema, its version, and the way from an older one to this.
+//! What tells coven's database from another, its schema's version, and why it cannot be opened.
 //!
-//! An event's key is its session's number and its seq in one integer, so that the table itself is sorted by
-//! session and seq: a page is one range of one B-tree, whatever the table holds, and there is no index to keep.
+//! Runs on the thread that opens a connection. It knows nothing of what the tables hold.
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::store::facts::Refused;
 use rusqlite::{Connection, ErrorCode};
-use serde_json::json;
 
+use super::facts::Refused;
+use super::migrations::{MIGRATIONS, Migration, VERSION};
 use crate::api::Code;
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
-
-/// A step from one schema version to the next.
-enum Migration {
-    Sql(&'static str),
-    /// What SQL alone cannot do: this SQLite is built without JSON.
-    Code(fn(&Connection) -> rusqlite::Result<()>),
-}
-
-/// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-const MIGRATIONS: [Migration; 6] = [
-    Migration::Sql(
-        "
-CREATE TABLE sessions (
-    num             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: it is half of the events' keys
-    id              TEXT NOT NULL UNIQUE,
-    project_root    TEXT NOT NULL,
-    cwd             TEXT,
-    harness         TEXT NOT NULL,
-    title           TEXT NOT NULL,
-    status          TEXT NOT NULL,
-    exit_code       INTEGER,
-    signal          INTEGER,
-    archived_at     INTEGER,                            -- times are milliseconds since the Unix epoch
-    created_at      INTEGER NOT NULL,
-    updated_at      INTEGER NOT NULL,
-    conversation_id TEXT,
-    familiar_id     TEXT,
-    labels          TEXT NOT NULL,                      -- a JSON array of strings
-    visibility      TEXT NOT NULL,
-    external        INTEGER NOT NULL,
-    transcript_path TEXT,
-    launch_mode     TEXT,
-    model           TEXT,
-    pid             INTEGER,
-    process_mark    TEXT,                               -- tells the process from a later one with its pid
-    last_seq        INTEGER NOT NULL
-) STRICT;
-CREATE INDEX sessions_unarchived ON sessions (num) WHERE archived_at IS NULL;
-CREATE INDEX sessions_unfinished ON sessions (num) WHERE status IN ('created', 'running');
-
-CREATE TABLE events (
-    key          INTEGER PRIMARY KEY,                   -- session << 32 | seq
-    kind         TEXT NOT NULL,
-    created_at   INTEGER NOT NULL,
-    payload_json TEXT NOT NULL,
-    session      INTEGER NOT NULL GENERATED ALWAYS AS (key >> 32) VIRTUAL,
-    seq          INTEGER NOT NULL GENERATED ALWAYS AS (key & 4294967295) VIRTUAL
-) STRICT;
-CREATE TRIGGER events_are_append_only BEFORE UPDATE ON events
-    BEGIN SELECT raise(ABORT, 'events are append-only'); END;
-
-CREATE TABLE idempotency (
-    key         TEXT PRIMARY KEY,
-    fingerprint TEXT NOT NULL,                          -- of the launch's body
-    session     INTEGER NOT NULL REFERENCES sessions (num) ON DELETE CASCADE,
-    created_at  INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX idempotency_by_session ON idempotency (session);
-",
-    ),
-    Migration::Sql(
-        "
-ALTER TABLE sessions ADD COLUMN started_at INTEGER;      -- of the harness
-ALTER TABLE sessions ADD COLUMN ended_at INTEGER;
-ALTER TABLE sessions ADD COLUMN cpu_ms INTEGER;
-ALTER TABLE sessions ADD COLUMN peak_rss_bytes INTEGER;
-ALTER TABLE sessions ADD COLUMN stdout_bytes INTEGER;
-ALTER TABLE sessions ADD COLUMN stdout_lines INTEGER;
-ALTER TABLE sessions ADD COLUMN stderr_bytes INTEGER;
-ALTER TABLE sessions ADD COLUMN stderr_lines INTEGER;
-",
-    ),
-    Migration::Sql(
-        "
-ALTER TABLE sessions ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;  -- what its output takes on disk
-ALTER TABLE sessions ADD COLUMN head_seq INTEGER;                         -- the last of what is always kept
-ALTER TABLE sessions ADD COLUMN cut_seq INTEGER NOT NULL DEFAULT 0;       -- of its output_truncated event
-UPDATE sessions SET stored_bytes = coalesce((
-    SELECT sum(octet_length(payload_json) + 64) FROM events
-    WHERE key BETWEEN num << 32 AND (num << 32) + 4294967295 AND kind = 'output'), 0);
-CREATE INDEX sessions_prunable ON sessions (updated_at)
-    WHERE stored_bytes > 0 AND status NOT IN ('created', 'running');
-",
-    ),
-    Migration::Code(gather_options),
-    Migration::Sql(
-        "
-ALTER TABLE sessions ADD COLUMN stdout_pipe_bytes INTEGER;                -- what the pipe of stdout holds
-",
-    ),
-    Migration::Sql(
-        "
-CREATE TABLE meta (                                     -- what is known of the database itself
-    name  TEXT PRIMARY KEY,
-    value TEXT NOT NULL                                 -- JSON
-) STRICT, WITHOUT ROWID;
-",
-    ),
-];
-
-/// The schema version that this build reads and writes.
-pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// A page of a new database, in bytes; one that is there keeps its own. Output comes in rows of many kilobytes, and each
 /// page costs two writes on its way into the log and two more on its way out of it; the few rows of a launch are spread over
@@ -264,10 +162,11 @@ pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> 
     Ok(version)
 }
 
-pub(super) fn migrate(connection: &mut Connection, from: usize) -> Result<(), StoreError> {
-    for (step, migration) in MIGRATIONS.iter().enumerate().skip(from) {
+/// Takes these steps of the schema, each in a transaction of its own.
+pub(super) fn migrate(connection: &mut Connection, steps: Range<usize>) -> Result<(), StoreError> {
+    for step in steps {
         let transaction = connection.transaction()?;
-        match migration {
+        match MIGRATIONS[step] {
             Migration::Sql(sql) => transaction.execute_batch(sql)?,
             Migration::Code(run) => run(&transaction)?,
         }
@@ -278,63 +177,9 @@ pub(super) fn migrate(connection: &mut Connection, from: usize) -> Result<(), St
     Ok(())
 }
 
-/// The options of each launch, from a column each into one JSON object.
-fn gather_options(connection: &Connection) -> rusqlite::Result<()> {
-    connection
-        .execute_batch("ALTER TABLE sessions ADD COLUMN options TEXT NOT NULL DEFAULT '{}'")?;
-    let mut select = connection.prepare(
-        "SELECT num, labels, conversation_id, familiar_id, visibility, launch_mode, model FROM sessions",
-    )?;
-    let options = select.query_map([], |row| {
-        let text = |column: usize| row.get::<_, Option<String>>(column);
-        // A list that cannot be read does not keep the daemon from starting.
-        let labels: Option<Vec<String>> = serde_json::from_str(&row.get::<_, String>(1)?).ok();
-        let options = json!({
-            "labels": labels.unwrap_or_default(), "conversation_id": text(2)?, "familiar_id": text(3)?,
-            "visibility": text(4)?, "launch_mode": text(5)?, "model": text(6)?,
-        });
-        Ok((row.get(0)?, options.to_string()))
-    })?;
-    let options: Vec<(i64, String)> = options.collect::<Result<_, _>>()?;
-    let mut update = connection.prepare("UPDATE sessions SET options = ?2 WHERE num = ?1")?;
-    for options in options {
-        update.execute(options)?;
-    }
-    connection.execute_batch(
-        "ALTER TABLE sessions DROP COLUMN labels;
-         ALTER TABLE sessions DROP COLUMN conversation_id;
-         ALTER TABLE sessions DROP COLUMN familiar_id;
-         ALTER TABLE sessions DROP COLUMN visibility;
-         ALTER TABLE sessions DROP COLUMN launch_mode;
-         ALTER TABLE sessions DROP COLUMN model;",
-    )
-}
-
 pub(super) fn pragma<T: rusqlite::types::FromSql>(
     connection: &Connection,
     name: &str,
 ) -> rusqlite::Result<T> {
     connection.pragma_query_value(None, name, |row| row.get(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::api::SessionStatus;
-
-    /// SQLite uses a partial index only for a query that has its condition word by word.
-    #[test]
-    fn the_indexes_and_their_queries_name_every_status_that_is_not_final() {
-        let unfinished = SessionStatus::ALL
-            .into_iter()
-            .filter(|status| !status.is_final());
-        let words: Vec<String> = unfinished.map(|status| format!("'{status}'")).collect();
-        let list = format!("IN ({})", words.join(", "));
-        for (source, uses) in [
-            (include_str!("schema.rs"), 2),
-            (include_str!("open.rs"), 1),
-            (include_str!("keep/retention.rs"), 1),
-        ] {
-            assert_eq!(source.matches(&list).count(), uses, "{list}");
-        }
-    }
 }

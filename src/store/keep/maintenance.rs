@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::retention::{self, Retention, Sweep};
+use super::retention::Retention;
 use super::status::StoreStatus;
+use super::sweep::Sweep;
 use super::tails::Tails;
 use crate::observe::say;
 use crate::settings::durations;
@@ -93,11 +94,7 @@ impl Maintenance {
         let Ok(pages) = pages(connection) else {
             return;
         };
-        if self
-            .retention
-            .store_max
-            .is_some_and(|max| pages.used() > max)
-        {
+        if self.retention.is_over(pages.used()) {
             self.sweep.get_or_insert_with(|| Sweep::new(self.retention));
         } else {
             self.is_over_said = false;
@@ -168,9 +165,9 @@ impl Maintenance {
                 bytes: pruned.dropped.bytes);
             status.truncated(pruned.dropped);
         }
-        self.say_if_over(connection);
         // No new sweep, however large the store still is: what this one has left, the next would leave, too.
         if let Ok(pages) = pages(connection) {
+            self.say_if_over(pages);
             self.plan_vacuum(pages);
         }
         for done in self.prunes.drain(..) {
@@ -179,8 +176,8 @@ impl Maintenance {
     }
 
     /// Once: what is left belongs to live sessions, or is no output.
-    fn say_if_over(&mut self, connection: &Connection) {
-        let over = retention::is_over(connection, &self.retention).unwrap_or(false);
+    fn say_if_over(&mut self, pages: Pages) {
+        let over = self.retention.is_over(pages.used());
         if over && !self.is_over_said {
             let limit = self.retention.store_max.unwrap_or(0);
             say!(StoreOverLimit, limit_bytes: limit);

@@ -6,5 +6,6 @@ pub(super) mod maintenance;
 pub(super) mod retention;
 pub(super) mod status;
 pub(super) mod survey;
+pub(super) mod sweep;
 pub(super) mod tails;
 pub(super) mod truncation;

@@ -1,18 +1,14 @@
 //! Which output goes, and when: by age, and by the size of the store; the oldest ended sessions first, and never a live
 //! one. Records and all other events stay.
 //!
-//! Runs on the writer thread in small steps between two batches, or in the CLI's process while no daemon runs. A step
-//! is a transaction of its own; what it takes away, [`super::truncation`] does.
+//! Pure: it is told what is found, taken and in use. [`super::sweep`] does what it says, or sums it for a preview.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::collections::HashMap;
 
-use super::tails::{Tail, Tails};
-use super::truncation::{self, Cut};
+use super::truncation::Cut;
 use crate::api::Timestamp;
-use crate::store::connect::pages;
-use crate::store::facts::Pruned;
+use crate::store::facts::{Dropped, Pruned};
 use crate::store::rows::SessionNum;
-use crate::store::schema::StoreError;
 
 /// What one step takes at most, in bytes on disk and in events: some milliseconds.
 const STEP_BYTES: u64 = 2 * 1024 * 1024;
@@ -31,8 +27,45 @@ pub struct Retention {
     pub session_max: Option<u64>,
 }
 
-/// Why output goes.
+impl Retention {
+    /// Whether a store of which `used` bytes are in use is larger than it may be.
+    pub(crate) fn is_over(&self, used: u64) -> bool {
+        self.store_max.is_some_and(|limit| used > limit)
+    }
+
+    /// By how many bytes it is larger than it should become: a sixteenth below its limit, so that not every batch meets
+    /// that again. 0 as long as it is within.
+    fn excess(&self, used: u64) -> u64 {
+        let goal = self.store_max.map(|limit| limit - limit / 16);
+        goal.map_or(0, |goal| used.saturating_sub(goal))
+    }
+}
+
+/// An ended session that has output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub num: SessionNum,
+    /// Its place in the order of sweeps: when its record was last changed, which is when it ended, or when something that
+    /// its harness has left behind wrote last.
+    pub updated_at: i64,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Next {
+    /// Find the first candidate behind `last`, and with `before` one that has begun before that; tell [`Planner::found`].
+    Find {
+        last: Option<Candidate>,
+        before: Option<Timestamp>,
+    },
+    /// Take `cut` of a session's output, and tell [`Planner::took`].
+    Take { num: SessionNum, cut: Cut },
+    /// Nothing: this is what it came to.
+    Done(Pruned),
+}
+
+/// Why output goes.
+#[derive(Debug, Clone, Copy)]
 enum Why {
     /// It is older than this.
     Age(Timestamp),
@@ -40,214 +73,244 @@ enum Why {
     Size,
 }
 
-/// An ended session that has output.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
-    num: SessionNum,
-    /// Its place in the order of sweeps: when its record was last changed, which is when it ended, or when something that
-    /// its harness has left behind wrote last.
-    updated_at: i64,
+enum At {
+    Behind(Option<Candidate>),
+    Session(Candidate),
+    /// No candidate is left for this reason.
+    End,
 }
 
 /// One pass over the ended sessions: first by age, then, if the store is too large, by size.
 #[derive(Debug)]
-pub(crate) struct Sweep {
+pub(super) struct Planner {
     retention: Retention,
     why: Why,
-    /// Whether the first session has been looked for, for this reason: behind the last there is no current one, either.
-    is_begun: bool,
-    /// The session that is being worked on, and how far.
-    current: Option<(Candidate, u64)>,
-    has_taken_of_current: bool,
-    pruned: Pruned,
+    at: At,
+    /// Behind which seq to go on, of each session that has lost output.
+    taken: HashMap<SessionNum, u64>,
+    dropped: Dropped,
 }
 
-impl Sweep {
-    pub(crate) fn new(retention: Retention) -> Self {
+impl Planner {
+    pub(super) fn new(retention: Retention, now: Timestamp) -> Self {
+        let (why, at) = match retention.days {
+            Some(days) => {
+                let cutoff = now.as_millis() - i64::from(days) * DAY_MILLIS;
+                (Why::Age(Timestamp::from_millis(cutoff)), At::Behind(None))
+            }
+            None => (Why::Age(now), At::End),
+        };
         Self {
             retention,
-            // Nothing is older than the beginning of time.
-            why: Why::Age(
-                retention
-                    .days
-                    .map_or(Timestamp::from_millis(i64::MIN), cutoff),
-            ),
-            is_begun: false,
-            current: None,
-            has_taken_of_current: false,
-            pruned: Pruned::default(),
+            why,
+            at,
+            taken: HashMap::new(),
+            dropped: Dropped::default(),
         }
     }
 
-    /// Takes a little away; what it came to in all, once there is nothing more to do.
-    pub(crate) fn step(
-        &mut self,
-        connection: &mut Connection,
-        tails: &mut Tails,
-    ) -> Result<Option<Pruned>, StoreError> {
-        if !std::mem::replace(&mut self.is_begun, true) {
-            self.next(connection, None)?;
-        }
-        let Some((candidate, after)) = self.current else {
-            return self.next_reason(connection);
-        };
-        let room = match self.why {
-            Why::Age(_) => u64::MAX,
-            Why::Size => match excess(connection, &self.retention)? {
-                0 => return Ok(Some(self.pruned)),
-                excess => excess,
-            },
-        };
-        let cut = Cut {
-            bytes_max: room.min(STEP_BYTES),
-            events_max: STEP_EVENTS,
-            ..self.why.cut(candidate, after)
-        };
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut tail = Tail::of(&transaction, candidate.num)?;
-        let (dropped, through) = truncation::truncate(&transaction, candidate.num, cut, &mut tail)?;
-        tail.write(&transaction, candidate.num)?;
-        transaction.commit()?;
-        tails.remove(&candidate.num);
-        if through == 0 {
-            self.next(connection, Some(candidate))?;
-            return Ok(None);
-        }
-        self.pruned.dropped += dropped;
-        self.pruned.sessions += u64::from(!self.has_taken_of_current);
-        self.has_taken_of_current = true;
-        // The event that says what is gone is the first of the next range.
-        self.current = Some((candidate, through - 1));
-        Ok(None)
-    }
-
-    /// Goes on to the session behind `last`, if there is one.
-    fn next(&mut self, connection: &Connection, last: Option<Candidate>) -> Result<(), StoreError> {
-        let next = candidate_after(connection, self.why, last)?;
-        self.current = next.map(|candidate| (candidate, 0));
-        self.has_taken_of_current = false;
-        Ok(())
-    }
-
-    /// What is done by age is looked at by size; that done, the sweep is over.
-    fn next_reason(&mut self, connection: &Connection) -> Result<Option<Pruned>, StoreError> {
-        if matches!(self.why, Why::Age(_)) && is_over(connection, &self.retention)? {
+    /// The next step, while `used` bytes of the store are in use.
+    pub(super) fn next(&mut self, used: u64) -> Next {
+        if let (At::End, Why::Age(_)) = (self.at, self.why)
+            && self.retention.is_over(used)
+        {
             self.why = Why::Size;
-            self.is_begun = false;
-            return Ok(None);
+            self.at = At::Behind(None);
         }
-        Ok(Some(self.pruned))
-    }
-}
-
-impl Why {
-    /// What of a session goes for this reason.
-    fn cut(self, candidate: Candidate, after: u64) -> Cut {
-        let before = match self {
-            // All of its output is as old.
-            Self::Age(cutoff) if candidate.updated_at < cutoff.as_millis() => None,
-            Self::Age(cutoff) => Some(cutoff),
-            Self::Size => None,
+        let (before, room) = match self.why {
+            Why::Age(cutoff) => (Some(cutoff), u64::MAX),
+            Why::Size => (None, self.retention.excess(used)),
         };
-        Cut {
-            after,
-            until: u64::MAX,
-            before,
-            bytes_max: u64::MAX,
-            events_max: u64::MAX,
+        match self.at {
+            At::Behind(last) if room > 0 => Next::Find { last, before },
+            At::Session(candidate) if room > 0 => Next::Take {
+                num: candidate.num,
+                cut: Cut {
+                    after: self.taken.get(&candidate.num).copied().unwrap_or(0),
+                    until: u64::MAX,
+                    // All output of a session that was last changed before is as old.
+                    before: before.filter(|before| candidate.updated_at >= before.as_millis()),
+                    bytes_max: room.min(STEP_BYTES),
+                    events_max: STEP_EVENTS,
+                },
+            },
+            _ => Next::Done(self.pruned()),
         }
     }
-}
 
-/// What a sweep would take, without taking it.
-pub(crate) fn preview(connection: &Connection, retention: Retention) -> Result<Pruned, StoreError> {
-    let mut pruned = Pruned::default();
-    let mut aged = Vec::new();
-    let mut freed_by_age = 0;
-    if let Some(days) = retention.days {
-        let why = Why::Age(cutoff(days));
-        let mut last = None;
-        while let Some(candidate) = candidate_after(connection, why, last)? {
-            let (dropped, freed) =
-                truncation::measure(connection, candidate.num, why.cut(candidate, 0))?;
-            pruned.dropped += dropped;
-            pruned.sessions += u64::from(dropped.events > 0);
-            freed_by_age += freed;
-            if dropped.events > 0 {
-                aged.push(candidate.num);
+    /// The candidate that was to be found.
+    pub(super) fn found(&mut self, candidate: Option<Candidate>) {
+        self.at = candidate.map_or(At::End, At::Session);
+    }
+
+    /// What of the session's output was taken, and the seq behind which the rest begins; `None` if nothing was left.
+    pub(super) fn took(&mut self, taken: Option<(Dropped, u64)>) {
+        let At::Session(candidate) = self.at else {
+            return;
+        };
+        match taken {
+            Some((dropped, after)) => {
+                self.dropped += dropped;
+                self.taken.insert(candidate.num, after);
             }
-            last = Some(candidate);
+            None => self.at = At::Behind(Some(candidate)),
         }
     }
-    let mut excess = match pages(connection)?.used().saturating_sub(freed_by_age) {
-        used if retention.store_max.is_some_and(|limit| used > limit) => {
-            excess(connection, &retention)?.saturating_sub(freed_by_age)
+
+    fn pruned(&self) -> Pruned {
+        Pruned {
+            sessions: self.taken.len() as u64,
+            dropped: self.dropped,
         }
-        _ => 0,
-    };
-    let mut last = None;
-    while excess > 0
-        && let Some(candidate) = candidate_after(connection, Why::Size, last)?
-    {
-        last = Some(candidate);
-        if aged.contains(&candidate.num) {
-            continue;
-        }
-        let cut = Cut {
-            bytes_max: excess,
-            ..Why::Size.cut(candidate, 0)
-        };
-        let (dropped, freed) = truncation::measure(connection, candidate.num, cut)?;
-        pruned.dropped += dropped;
-        pruned.sessions += u64::from(dropped.events > 0);
-        excess = excess.saturating_sub(freed);
     }
-    Ok(pruned)
 }
 
-fn cutoff(days: u32) -> Timestamp {
-    Timestamp::from_millis(Timestamp::now().as_millis() - i64::from(days) * DAY_MILLIS)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Random, rounds};
 
-/// The first session behind `last`, in the order in which they ended, that may have output to lose.
-fn candidate_after(
-    connection: &Connection,
-    why: Why,
-    last: Option<Candidate>,
-) -> Result<Option<Candidate>, StoreError> {
-    let begun_before = match why {
-        Why::Age(cutoff) => cutoff.as_millis(),
-        Why::Size => i64::MAX,
-    };
-    let (updated_at, num) = last.map_or((i64::MIN, 0), |last| (last.updated_at, last.num.0));
-    let mut statement = connection.prepare_cached(
-        "SELECT num, updated_at FROM sessions
-         WHERE stored_bytes > 0 AND status NOT IN ('created', 'running')
-             AND (updated_at, num) > (?1, ?2) AND min(created_at, updated_at) < ?3
-         ORDER BY updated_at, num LIMIT 1",
-    )?;
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(Candidate {
-            num: SessionNum(row.get(0)?),
-            updated_at: row.get(1)?,
+    #[derive(Debug, Clone)]
+    struct Output {
+        seq: u64,
+        at: i64,
+        bytes: u64,
+    }
+
+    /// Ended sessions in the order in which they ended, and their output.
+    type Model = Vec<(Candidate, Vec<Output>)>;
+
+    const NOW: i64 = 100 * DAY_MILLIS;
+
+    fn used(model: &Model) -> u64 {
+        let outputs = model.iter().flat_map(|(_, outputs)| outputs);
+        outputs.map(|output| output.bytes).sum()
+    }
+
+    fn model(random: &mut Random) -> Model {
+        let mut sessions = 0;
+        let mut updated_at = 0;
+        std::iter::repeat_with(|| {
+            sessions += 1;
+            updated_at += random.below(10) as i64 * DAY_MILLIS;
+            let count = random.below(20) as u64;
+            let outputs = (1..=count).map(|seq| Output {
+                seq: 2 * seq,
+                at: updated_at - (count - seq) as i64 * DAY_MILLIS,
+                bytes: 1 + random.below(600_000) as u64,
+            });
+            let num = SessionNum(sessions);
+            (Candidate { num, updated_at }, outputs.collect())
         })
-    };
-    let found = statement.query_row(params![updated_at, num, begun_before], read);
-    Ok(found.optional()?)
-}
+        .take(12)
+        .collect()
+    }
 
-/// Whether the store is larger than it may be.
-pub(crate) fn is_over(connection: &Connection, retention: &Retention) -> Result<bool, StoreError> {
-    let used = pages(connection)?.used();
-    Ok(retention.store_max.is_some_and(|limit| used > limit))
-}
+    /// What the rules say, event by event: how many are gone.
+    fn keep(model: &mut Model, retention: Retention) -> u64 {
+        let before = model
+            .iter()
+            .map(|(_, outputs)| outputs.len())
+            .sum::<usize>();
+        if let Some(days) = retention.days {
+            let cutoff = NOW - i64::from(days) * DAY_MILLIS;
+            for (_, outputs) in model.iter_mut() {
+                outputs.retain(|output| output.at >= cutoff);
+            }
+        }
+        if retention.is_over(used(model)) {
+            for session in 0..model.len() {
+                while retention.excess(used(model)) > 0 && !model[session].1.is_empty() {
+                    model[session].1.remove(0);
+                }
+            }
+        }
+        let after = model
+            .iter()
+            .map(|(_, outputs)| outputs.len())
+            .sum::<usize>();
+        (before - after) as u64
+    }
 
-/// By how many bytes the store is larger than it should become: a sixteenth below its limit, so that not every batch
-/// meets it again. 0 as long as it is within.
-fn excess(connection: &Connection, retention: &Retention) -> Result<u64, StoreError> {
-    let Some(limit) = retention.store_max else {
-        return Ok(0);
-    };
-    let goal = limit - limit / 16;
-    Ok(pages(connection)?.used().saturating_sub(goal))
+    /// Does what the planner says.
+    fn sweep(model: &mut Model, retention: Retention) -> Pruned {
+        let mut planner = Planner::new(retention, Timestamp::from_millis(NOW));
+        loop {
+            match planner.next(used(model)) {
+                Next::Done(pruned) => return pruned,
+                Next::Find { last, .. } => {
+                    let place = |candidate: &Candidate| (candidate.updated_at, candidate.num);
+                    let is_next = |candidate: &Candidate| {
+                        last.is_none_or(|last| place(candidate) > place(&last))
+                    };
+                    let mut candidates = model.iter().map(|(candidate, _)| *candidate);
+                    planner.found(candidates.find(is_next));
+                }
+                Next::Take { num, cut } => {
+                    let (_, outputs) = &mut model[num.0 as usize - 1];
+                    planner.took(take(outputs, cut));
+                }
+            }
+        }
+    }
+
+    fn take(outputs: &mut Vec<Output>, cut: Cut) -> Option<(Dropped, u64)> {
+        let mut dropped = Dropped::default();
+        let mut through = None;
+        while let Some(output) = outputs.first() {
+            assert!(output.seq > cut.after);
+            let is_young = cut
+                .before
+                .is_some_and(|before| output.at >= before.as_millis());
+            if is_young || dropped.bytes >= cut.bytes_max || dropped.events >= cut.events_max {
+                break;
+            }
+            let output = outputs.remove(0);
+            dropped.events += 1;
+            dropped.bytes += output.bytes;
+            through = Some(output.seq);
+        }
+        through.map(|through| (dropped, through))
+    }
+
+    #[test]
+    fn what_goes_in_steps_is_what_the_rules_say_event_by_event() {
+        for seed in 0..rounds(300) {
+            let mut random = Random::new(seed as u64);
+            let mut model = model(&mut random);
+            let retention = Retention {
+                days: (!random.one_in(3)).then(|| random.below(100) as u32),
+                store_max: (!random.one_in(3)).then(|| random.below(40_000_000) as u64),
+                session_max: None,
+            };
+            let mut kept = model.clone();
+            let dropped = keep(&mut kept, retention);
+            let whole = model.clone();
+            let pruned = sweep(&mut model, retention);
+            let seqs = |model: &Model| -> Vec<Vec<u64>> {
+                let of = |outputs: &Vec<Output>| outputs.iter().map(|output| output.seq).collect();
+                model.iter().map(|(_, outputs)| of(outputs)).collect()
+            };
+            assert_eq!(seqs(&model), seqs(&kept), "{seed} {retention:?}");
+            assert_eq!(pruned.dropped.events, dropped, "{seed}");
+            assert_eq!(pruned.dropped.bytes, used(&whole) - used(&model), "{seed}");
+            let changed = whole
+                .iter()
+                .zip(&model)
+                .filter(|(a, b)| a.1.len() > b.1.len());
+            assert_eq!(pruned.sessions, changed.count() as u64, "{seed}");
+        }
+    }
+
+    #[test]
+    fn nothing_goes_where_no_limit_is_set() {
+        let mut model = model(&mut Random::new(1));
+        let retention = Retention {
+            days: None,
+            store_max: None,
+            session_max: Some(1),
+        };
+        assert_eq!(sweep(&mut model, retention), Pruned::default());
+    }
 }

@@ -36,16 +36,36 @@ struct Range {
     freed: u64,
 }
 
-/// Takes the oldest output of a session away, as far as `cut` says, and counts it in `tail`. Gives what went, and the seq
-/// where it ended: 0 if there was nothing.
+impl Range {
+    fn taken(&self) -> Taken {
+        Taken {
+            dropped: self.dropped,
+            freed: self.freed,
+            through: self.truncation.through_seq,
+        }
+    }
+}
+
+/// What goes of a session's output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub dropped: Dropped,
+    /// What becomes free on disk, in bytes.
+    pub freed: u64,
+    /// The seq of the last.
+    pub through: u64,
+}
+
+/// Takes the oldest output of a session away, as far as `cut` says, and counts it in `tail`. Gives what went; `None` if
+/// there was nothing.
 pub(crate) fn truncate(
     transaction: &Transaction<'_>,
     num: SessionNum,
     cut: Cut,
     tail: &mut Tail,
-) -> Result<(Dropped, u64), StoreError> {
+) -> Result<Option<Taken>, StoreError> {
     let Some(range) = range(transaction, num, cut)? else {
-        return Ok((Dropped::default(), 0));
+        return Ok(None);
     };
     let through = range.truncation.through_seq;
     transaction
@@ -63,7 +83,7 @@ pub(crate) fn truncate(
     )?;
     tail.stored_bytes = tail.stored_bytes.saturating_sub(range.freed);
     tail.cut_seq = tail.cut_seq.max(through);
-    Ok((range.dropped, through))
+    Ok(Some(range.taken()))
 }
 
 /// Keeps a session below `limit`, what one may have on disk: what came after its beginning goes, oldest first.
@@ -88,8 +108,8 @@ pub(crate) fn enforce_cap(
         bytes_max: tail.stored_bytes - limit,
         events_max: u64::MAX,
     };
-    let (dropped, _) = truncate(transaction, num, cut, tail)?;
-    Ok(dropped)
+    let taken = truncate(transaction, num, cut, tail)?;
+    Ok(taken.map_or_else(Dropped::default, |taken| taken.dropped))
 }
 
 /// What `cut` would take of a session.
@@ -97,9 +117,8 @@ pub(crate) fn measure(
     connection: &Connection,
     num: SessionNum,
     cut: Cut,
-) -> Result<(Dropped, u64), StoreError> {
-    let range = range(connection, num, cut)?;
-    Ok(range.map_or_else(Default::default, |range| (range.dropped, range.freed)))
+) -> Result<Option<Taken>, StoreError> {
+    Ok(range(connection, num, cut)?.map(|range| range.taken()))
 }
 
 fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Range>, StoreError> {

@@ -9,7 +9,8 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use crate::store::connect::{is_interrupt, open_to_look, until};
-use crate::store::schema::{StoreError, VERSION, known_version};
+use crate::store::migrations::VERSION;
+use crate::store::schema::{StoreError, known_version};
 
 /// What was found in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use crate::api::{Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, Word}
 use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
 use crate::store::facts::{Pruned, Refused};
-use crate::store::keep::retention::{self, Retention};
+use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
+use crate::store::keep::sweep;
 use crate::store::rows::{EventRow, NEWEST_EVENTS, SessionNum, SessionRow, select, unreadable};
 use crate::store::schema::StoreError;
 use crate::store::{backup, connect};
@@ -207,7 +208,7 @@ impl Reader {
     /// # Errors
     /// [`Refused::Unavailable`] if that cannot be read.
     pub fn preview_prune(&self) -> Result<Pruned, Refused> {
-        self.read_long(|connection| retention::preview(connection, self.retention))
+        self.read_long(|connection| sweep::preview(connection, self.retention))
     }
 
     /// Whether every page of the database is as it must be. Reads all of it.

@@ -1,0 +1,187 @@
+//! Doing what retention's planner says: a sweep, which takes output away, and the preview of one, which only sums it.
+//!
+//! A sweep runs on the writer thread in small steps between two batches, or in the CLI's process while no daemon runs. A
+//! step is a transaction of its own; what it takes away, [`super::truncation`] does.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::retention::{Candidate, Next, Planner, Retention};
+use super::tails::{Tail, Tails};
+use super::truncation;
+use crate::api::Timestamp;
+use crate::store::connect::pages;
+use crate::store::facts::Pruned;
+use crate::store::schema::StoreError;
+
+/// A sweep that is under way.
+#[derive(Debug)]
+pub(crate) struct Sweep(Planner);
+
+impl Sweep {
+    pub(crate) fn new(retention: Retention) -> Self {
+        Self(Planner::new(retention, Timestamp::now()))
+    }
+
+    /// Takes a little away; what it came to in all, once there is nothing more to do.
+    pub(crate) fn step(
+        &mut self,
+        connection: &mut Connection,
+        tails: &mut Tails,
+    ) -> Result<Option<Pruned>, StoreError> {
+        match self.0.next(pages(connection)?.used()) {
+            Next::Find { last, before } => self.0.found(candidate_after(connection, last, before)?),
+            Next::Take { num, cut } => {
+                let transaction =
+                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let mut tail = Tail::of(&transaction, num)?;
+                let taken = truncation::truncate(&transaction, num, cut, &mut tail)?;
+                if taken.is_some() {
+                    tail.write(&transaction, num)?;
+                    transaction.commit()?;
+                    tails.remove(&num);
+                }
+                // The event that says what is gone is the first of the next range.
+                self.0
+                    .took(taken.map(|taken| (taken.dropped, taken.through - 1)));
+            }
+            Next::Done(pruned) => return Ok(Some(pruned)),
+        }
+        Ok(None)
+    }
+}
+
+/// What a sweep would take, without taking it.
+pub(crate) fn preview(connection: &Connection, retention: Retention) -> Result<Pruned, StoreError> {
+    let mut planner = Planner::new(retention, Timestamp::now());
+    let mut used = pages(connection)?.used();
+    loop {
+        match planner.next(used) {
+            Next::Find { last, before } => {
+                planner.found(candidate_after(connection, last, before)?)
+            }
+            Next::Take { num, cut } => {
+                let taken = truncation::measure(connection, num, cut)?;
+                used = used.saturating_sub(taken.map_or(0, |taken| taken.freed));
+                planner.took(taken.map(|taken| (taken.dropped, taken.through)));
+            }
+            Next::Done(pruned) => return Ok(pruned),
+        }
+    }
+}
+
+/// The first session behind `last`, in the order in which they ended, that may have output to lose.
+fn candidate_after(
+    connection: &Connection,
+    last: Option<Candidate>,
+    before: Option<Timestamp>,
+) -> Result<Option<Candidate>, StoreError> {
+    let begun_before = before.map_or(i64::MAX, Timestamp::as_millis);
+    let (updated_at, num) = last.map_or((i64::MIN, 0), |last| (last.updated_at, last.num.0));
+    let mut statement = connection.prepare_cached(
+        "SELECT num, updated_at FROM sessions
+         WHERE stored_bytes > 0 AND status NOT IN ('created', 'running')
+             AND (updated_at, num) > (?1, ?2) AND min(created_at, updated_at) < ?3
+         ORDER BY updated_at, num LIMIT 1",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Candidate {
+            num: row.get(0)?,
+            updated_at: row.get(1)?,
+        })
+    };
+    let found = statement.query_row(params![updated_at, num, begun_before], read);
+    Ok(found.optional()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{EventKind, SessionId, SessionRecord, SessionStatus};
+    use crate::random::{Random, rounds};
+    use crate::store::migrations::VERSION;
+    use crate::store::rows::{InsertEvent, insert_session};
+    use crate::store::schema::{PAGE_BYTES, migrate};
+
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+
+    /// A database of sessions that have ended in the last hundred days.
+    fn database(random: &mut Random) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection
+            .pragma_update(None, "page_size", PAGE_BYTES)
+            .unwrap();
+        migrate(&mut connection, 0..VERSION).unwrap();
+        for _ in 0..8 {
+            // Half a day from each limit: time goes on during the test.
+            let ended = Timestamp::now().as_millis() - DAY / 2 - random.below(100) as i64 * DAY;
+            let text = String::new;
+            let record = SessionRecord {
+                status: *random.pick(&SessionStatus::ALL),
+                created_at: Timestamp::from_millis(ended - 30 * DAY),
+                updated_at: Timestamp::from_millis(ended),
+                ..SessionRecord::new(SessionId::random(), text(), text(), text())
+            };
+            let num = insert_session(&connection, &record).unwrap();
+            let mut tail = Tail::default();
+            let mut insert = InsertEvent::prepare(&connection).unwrap();
+            for day in 0..random.below(30) as i64 {
+                let length = 10 + random.below(30_000);
+                let payload = format!(r#"{{"data":"{}","stream":"stdout"}}"#, "x".repeat(length));
+                let kind = *random.pick(&[EventKind::Output, EventKind::Status]);
+                tail.last_seq += 1;
+                if kind == EventKind::Output {
+                    tail.add_output(payload.len(), None);
+                }
+                let at = Timestamp::from_millis(ended - (30 - day) * DAY);
+                insert
+                    .execute(num.key(tail.last_seq), kind, at, &payload)
+                    .unwrap();
+            }
+            drop(insert);
+            tail.write(&connection, num).unwrap();
+        }
+        connection
+    }
+
+    fn sweep(connection: &mut Connection, retention: Retention) -> Pruned {
+        let mut sweep = Sweep::new(retention);
+        loop {
+            if let Some(pruned) = sweep.step(connection, &mut Tails::new()).unwrap() {
+                return pruned;
+            }
+        }
+    }
+
+    #[test]
+    fn a_preview_says_what_the_sweep_then_takes() {
+        for seed in 0..rounds(20) {
+            let mut random = Random::new(seed as u64);
+            let mut connection = database(&mut random);
+            let by_age = Retention {
+                days: Some(random.below(110) as u32),
+                store_max: None,
+                session_max: None,
+            };
+            let previewed = preview(&connection, by_age).unwrap();
+            assert_eq!(sweep(&mut connection, by_age), previewed, "{seed}");
+            assert_eq!(
+                preview(&connection, by_age).unwrap(),
+                Pruned::default(),
+                "{seed}"
+            );
+            // All that has ended goes.
+            let by_size = Retention {
+                days: None,
+                store_max: Some(1),
+                session_max: None,
+            };
+            let previewed = preview(&connection, by_size).unwrap();
+            assert_eq!(sweep(&mut connection, by_size), previewed, "{seed}");
+            assert_eq!(
+                preview(&connection, by_size).unwrap(),
+                Pruned::default(),
+                "{seed}"
+            );
+        }
+    }
+}
