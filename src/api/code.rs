@@ -91,6 +91,8 @@ codes! {
     ShuttingDown = "shutting_down", Some(503), Some("coven daemon start");
     /// The limit on connections is reached.
     TooManyConnections = "too_many_connections", Some(503), Some(LOOK_AT_DAEMON);
+    /// What all clients share has no room now: the answer has `Retry-After`.
+    Busy = "busy", Some(503), Some("try again; other clients do not read what they asked for");
 
     /// A stream was closed behind the session's end while something that the harness has left behind held it.
     LateStreamClosed = "late_stream_closed", None, None;

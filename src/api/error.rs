@@ -67,6 +67,8 @@ errors! {
     /// In bytes.
     RequestTooLarge { max: usize } => RequestTooLarge,
         "the request head passes {max} bytes", json!({ "maxBytes": max });
+    /// `what` has no room for more.
+    Busy { what: &'static str } => Busy, "there is no room for more {what}: try again";
     TooManyConnections { limit: usize } => TooManyConnections,
         "no more connections can be taken now; the limit is {limit}", json!({ "limit": limit });
     /// The id is raw, since it came from a path.

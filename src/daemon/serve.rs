@@ -272,6 +272,7 @@ fn run(
                 process: settings.process(),
             },
             connections_max: settings.connections_max,
+            answers: http::Budget::default(),
             awaiting_end: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         },

@@ -87,6 +87,7 @@ fn answer(exchange: &Exchange<'_>) -> Sent {
     let begun = Instant::now();
     let id = RequestId::next().to_string();
     let (route, result) = dispatch(exchange);
+    let result = result.and_then(|answer| covered(exchange.context, answer));
     let answer = match result {
         Ok(answer) => answer,
         Err(error) => {
@@ -114,6 +115,15 @@ fn answer(exchange: &Exchange<'_>) -> Sent {
         is_kept: sent.is_ok() && !close,
         is_followed,
     }
+}
+
+/// `answer`, with its share of the memory of large answers.
+fn covered(context: &Context, answer: Answer) -> Result<Answer, ApiError> {
+    let lease = match answer.lease {
+        None => context.answers.cover(answer.body.len())?,
+        lease => lease,
+    };
+    Ok(Answer { lease, ..answer })
 }
 
 /// A handler's panic is a bug that costs its own request, and nobody else anything.

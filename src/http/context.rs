@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
+use super::budget::Budget;
 use crate::adapters;
 use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, Timestamp};
 use crate::redact::Redactor;
@@ -33,6 +34,8 @@ pub struct Context {
     pub daemon: Daemon,
     /// Connections that can be open at once.
     pub connections_max: usize,
+    /// The memory of all large answers.
+    pub answers: Budget,
     /// Requests that wait for the end of the daemon.
     pub awaiting_end: AtomicUsize,
     /// Set when the daemon is about to go: connections close after their answer, and nobody waits.

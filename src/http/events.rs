@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::budget::Lease;
 use super::call::{Call, Exchange, session_id};
+use super::paging;
 use super::response::Answer;
-use crate::api::{ApiError, EventId, EventsQuery, SessionId, routes};
+use crate::api::{ApiError, EventId, EventsQuery, LIST_BYTES_MAX, SessionId, routes};
 use crate::settings::durations;
 use crate::store::{EventQuery, EventRead, SessionNum};
 use crate::sys::{self, Interest};
@@ -39,16 +41,18 @@ fn page(call: &Exchange<'_>, session: SessionId, asked: &EventsQuery) -> Result<
         session,
         after,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        bytes_max: LIST_BYTES_MAX,
     };
-    let read = call.paging.read(&call.context.reader, query)?;
-    let read = if read.count == 0 && wait > 0 && !read.status.is_final() {
-        wait_for_events(call, query, read.num, Duration::from_millis(wait))?
-    } else {
-        read
+    let (read, lease) = match call.paging.read(call.context, query)? {
+        (read, _) if read.count == 0 && wait > 0 && !read.status.is_final() => {
+            wait_for_events(call, query, read.num, Duration::from_millis(wait))?
+        }
+        read => read,
     };
     let is_followed = wait > 0 && (read.has_more || !read.status.is_final());
     Ok(Answer {
         is_followed,
+        lease,
         ..Answer::json(200, read.body)
     })
 }
@@ -70,15 +74,15 @@ fn wait_for_events(
     query: EventQuery,
     num: SessionNum,
     wait: Duration,
-) -> Result<EventRead, ApiError> {
+) -> Result<(EventRead, Option<Lease>), ApiError> {
     let deadline = Instant::now() + wait;
     let following = call.context.followers.follow(num).map_err(cannot_wait)?;
     loop {
         // Before the read: what is committed after it wakes again.
         following.wake().clear();
-        let read = call.context.reader.events(query)?;
+        let (read, lease) = paging::read(call.context, query)?;
         if read.count > 0 || read.status.is_final() || call.context.is_stopping() {
-            return Ok(read);
+            return Ok((read, lease));
         }
         let mut interests = [
             Interest::readable(following.wake()),
@@ -86,7 +90,7 @@ fn wait_for_events(
         ];
         let woken = sys::poll(&mut interests, Some(deadline)).map_err(cannot_wait)?;
         if !woken || interests[1].is_ready() {
-            return Ok(read);
+            return Ok((read, lease));
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod about;
 mod accept;
+mod budget;
 mod call;
 pub mod client;
 mod connection;
@@ -23,4 +24,5 @@ mod sessions;
 mod store;
 
 pub use accept::Server;
+pub use budget::Budget;
 pub use context::{Context, Daemon};

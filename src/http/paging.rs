@@ -5,8 +5,30 @@
 
 use std::cell::Cell;
 
+use super::Context;
+use super::budget::{Bounded, Lease};
 use crate::api::ApiError;
 use crate::store::{EventQuery, EventRead, PageAhead, Reader};
+
+/// Reads the page of `query`, with its share of the memory of large answers.
+///
+/// # Errors
+/// As [`Reader::events`], and [`ApiError::Busy`].
+pub(super) fn read(
+    context: &Context,
+    query: EventQuery,
+) -> Result<(EventRead, Option<Lease>), ApiError> {
+    context.answers.read(|bytes_max| {
+        let content = context.reader.events(EventQuery { bytes_max, ..query })?;
+        let length = content.body.len();
+        let is_cut = content.has_more && content.count < query.limit;
+        Ok(Bounded {
+            content,
+            length,
+            is_cut,
+        })
+    })
+}
 
 /// What a connection's thread remembers of the pages that its client has asked for.
 #[derive(Default)]
@@ -19,21 +41,31 @@ pub(super) struct Paging {
 }
 
 impl Paging {
-    /// The page of `query`.
+    /// The page of `query`, with its share of the memory of large answers.
     ///
     /// # Errors
-    /// As [`Reader::events`].
-    pub(super) fn read(&self, reader: &Reader, query: EventQuery) -> Result<EventRead, ApiError> {
+    /// As [`Reader::events`], and [`ApiError::Busy`].
+    pub(super) fn read(
+        &self,
+        context: &Context,
+        query: EventQuery,
+    ) -> Result<(EventRead, Option<Lease>), ApiError> {
         let ahead = self.ahead.take();
         let goes_on = self.next.take() == Some(query);
-        let confirmed = ahead.and_then(|ahead| reader.confirm(ahead, query));
-        let read = confirmed.map_or_else(|| reader.events(query), Ok)?;
+        let confirmed = ahead.and_then(|ahead| context.reader.confirm(ahead, query));
+        let (read, lease) = match confirmed {
+            Some(read) => {
+                let lease = context.answers.cover(read.body.len())?;
+                (read, lease)
+            }
+            None => read(context, query)?,
+        };
         if read.has_more {
             let after = read.last;
             self.next.set(Some(EventQuery { after, ..query }));
             self.goes_on.set(goes_on);
         }
-        Ok(read)
+        Ok((read, lease))
     }
 
     /// Reads the next page, if the client has gone on from one page to the next, and so may again.

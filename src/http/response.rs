@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
+use super::budget::{Lease, SMALL_MAX};
 use crate::api::ApiError;
 use crate::settings::durations;
 use crate::store::Refused;
@@ -14,18 +15,18 @@ use crate::sys::Within;
 /// What every answer is but the metrics.
 const JSON: &str = "application/json";
 
-/// Bodies up to this size go out in one write with their head.
-const ONE_WRITE_MAX: usize = 64 * 1024;
-
 /// What a handler answers with.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub status: u16,
     pub content_type: &'static str,
     pub body: Vec<u8>,
-    pub allow: Option<String>,
+    /// One more header.
+    pub header: Option<(&'static str, String)>,
     /// Whether the client follows a session whose end it has not been shown: it is about to ask again.
     pub is_followed: bool,
+    /// The share of the memory of large answers that it holds until it is sent.
+    pub lease: Option<Lease>,
 }
 
 impl Answer {
@@ -35,7 +36,8 @@ impl Answer {
             status,
             content_type: JSON,
             body,
-            allow: None,
+            header: None,
+            lease: None,
             is_followed: false,
         }
     }
@@ -60,12 +62,13 @@ impl Answer {
     pub(super) fn error(error: &ApiError) -> Self {
         // Cannot fail: an error's body is strings and JSON values.
         let body = serde_json::to_vec(&error.body()).unwrap_or_default();
-        let allow = match error {
-            ApiError::MethodNotAllowed { allow } => Some(allow.clone()),
+        let header = match error {
+            ApiError::MethodNotAllowed { allow } => Some(("Allow", allow.clone())),
+            ApiError::Busy { .. } => Some(("Retry-After", "1".to_owned())),
             _ => None,
         };
         Self {
-            allow,
+            header,
             ..Self::json(error.status(), body)
         }
     }
@@ -100,9 +103,12 @@ pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
         header("X-Request-Id", options.request_id),
         header("Server", "coven"),
     ];
-    let headers = headers
-        .into_iter()
-        .chain(answer.allow.as_deref().map(|allow| header("Allow", allow)));
+    let headers = headers.into_iter().chain(
+        answer
+            .header
+            .iter()
+            .map(|(name, value)| header(name, value)),
+    );
     let response = Response::new(
         StatusCode(answer.status),
         headers.flatten().collect(),
@@ -111,7 +117,7 @@ pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
         None,
     )
     .with_chunked_threshold(usize::MAX);
-    let mut head = Vec::with_capacity(256 + answer.body.len().min(ONE_WRITE_MAX));
+    let mut head = Vec::with_capacity(256 + answer.body.len().min(SMALL_MAX));
     // A Vec takes every write.
     let _ = response.raw_print(&mut head, HTTPVersion(1, options.minor), &[], true, None);
     if options.close {
@@ -159,7 +165,8 @@ pub(super) fn send(
     if !with_body {
         return client.write_all(&bytes);
     }
-    if answer.body.len() <= ONE_WRITE_MAX {
+    // One write for both.
+    if answer.body.len() <= SMALL_MAX {
         bytes.extend_from_slice(&answer.body);
         return client.write_all(&bytes);
     }

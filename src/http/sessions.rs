@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
+use super::Context;
+use super::budget::Bounded;
 use super::call::Call;
 use super::response::Answer;
 use crate::api::routes::{self, Endpoint};
@@ -15,7 +17,7 @@ use crate::api::{
 };
 use crate::settings::durations;
 use crate::state::{Acceptance, Command, Event};
-use crate::store::{Answer as Committed, Request, SessionQuery};
+use crate::store::{Answer as Committed, Request, SessionList, SessionQuery};
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1000;
@@ -28,10 +30,14 @@ pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiE
         before: None,
         include_archived: false,
         id_prefix: String::new(),
+        bytes_max: LIST_BYTES_MAX,
     };
     if asked == SessionsQuery::default() {
-        let (list, _) = call.context.reader.sessions(&query)?;
-        return Ok(Answer::json(200, [b"[", list.as_slice(), b"]"].concat()));
+        return read_list(call.context, &query, |mut list| {
+            list.json.insert(0, b'[');
+            list.json.push(b']');
+            list.json
+        });
     }
     // What lies outside is an error here, as the contract has it, and not clamped.
     let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
@@ -51,12 +57,43 @@ pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiE
         }
         query.id_prefix = prefix;
     }
-    let (mut body, next) = call.context.reader.sessions(&query)?;
-    let next = next.map_or("null".into(), |last| format!("\"{}\"", encode_cursor(last)));
-    body.splice(..0, *br#"{"sessions":["#);
-    body.extend_from_slice(format!(r#"],"next_cursor":{next}}}"#).as_bytes());
-    debug_assert!(body.len() <= LIST_BYTES_MAX);
-    Ok(Answer::json(200, body))
+    read_list(call.context, &query, |mut list| {
+        let cursor = |last| format!("\"{}\"", encode_cursor(last));
+        let next = list.last.map_or("null".into(), cursor);
+        list.json.splice(..0, *br#"{"sessions":["#);
+        let end = format!(r#"],"next_cursor":{next}}}"#);
+        list.json.extend_from_slice(end.as_bytes());
+        list.json
+    })
+}
+
+/// What stands around a list in its body takes less than that, in bytes.
+const LIST_FRAME: usize = 200;
+
+fn read_list(
+    context: &Context,
+    query: &SessionQuery,
+    body: impl Fn(SessionList) -> Vec<u8>,
+) -> Result<Answer, ApiError> {
+    let (body, lease) = context.answers.read(|most| {
+        let list = context.reader.sessions(&SessionQuery {
+            bytes_max: most - LIST_FRAME,
+            ..query.clone()
+        })?;
+        let is_cut = list.is_cut;
+        let content = body(list);
+        let length = content.len();
+        debug_assert!(length <= LIST_BYTES_MAX);
+        Ok(Bounded {
+            content,
+            length,
+            is_cut,
+        })
+    })?;
+    Ok(Answer {
+        lease,
+        ..Answer::json(200, body)
+    })
 }
 
 fn encode_cursor(last: i64) -> String {

@@ -42,6 +42,11 @@ pub const HARNESS_REST: Duration = Duration::from_micros(250);
 /// An event of the state thread whose handling takes longer is logged: everybody else has waited for it.
 pub const SLOW_EVENT: Duration = millis(50);
 
+// Answers.
+
+/// How long a large answer waits for memory that others hold, whose clients do not read.
+pub const LARGE_ANSWER: Duration = seconds(1);
+
 // The store.
 
 /// How long a connection waits for another's lock (SQLite's busy timeout).

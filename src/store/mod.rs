@@ -32,7 +32,7 @@ pub use owner::Heritage;
 pub use read::followers::{Followers, Following};
 pub use read::inspect::{Inspection, Integrity, inspect};
 pub use read::page::{EventQuery, EventRead, PageAhead};
-pub use read::reader::{Reader, SessionQuery};
+pub use read::reader::{Reader, SessionList, SessionQuery};
 pub use rows::SessionNum;
 pub use schema::{StoreError, beside};
 pub use write::budget::{Reservation, Share};

@@ -327,3 +327,57 @@ fn followers_that_never_read_hold_no_session_back() {
     drop(followers);
     assert_eq!(coven.get("/api/v1/health").status, 200);
 }
+
+#[test]
+fn clients_that_do_not_read_large_answers_share_their_memory_and_cost_others_nothing() {
+    const CLIENTS: usize = 480;
+    let coven = Coven::start();
+    let pid = coven.daemon_pid();
+    let line = "0123456789".repeat(10);
+    coven.harness(
+        "large",
+        &format!("i=0; while [ $i -lt 12000 ]; do i=$((i+1)); echo {line}; done"),
+    );
+    let id = coven.run("large", "x")["id"].as_str().unwrap().to_owned();
+    let before = resident_kib(pid);
+    let request = format!("GET /api/v1/sessions/{id}/events HTTP/1.1\r\nConnection: close\r\n\r\n");
+    let clients: Vec<UnixStream> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = coven.connect();
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let answered = r#"coven_http_requests_total{route="GET /sessions/:id/events""#;
+    eventually("all have their answer, which most cannot take", || {
+        let metrics = coven.get("/metrics").text();
+        let counts = metrics.lines().filter(|line| line.starts_with(answered));
+        let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap();
+        counts.map(count).sum::<usize>() >= CLIENTS
+    });
+    assert_eq!(coven.get("/api/v1/health").status, 200);
+    assert_eq!(coven.run("hello", "x")["status"], "completed");
+    let preview = coven.get(&format!("/api/v1/sessions/{id}/events?limit=1"));
+    assert_eq!(preview.status, 200, "a small answer waits for nobody");
+    // 64 MiB for the answers; the rest is half a thousand threads, and what was there before.
+    let peak = peak_kib(pid);
+    assert!(peak < before + (110 << 10), "{peak} KiB, {before} before");
+    let (mut taken, mut busy) = (0, 0);
+    for mut stream in clients {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let answer = Answer::parse(&bytes);
+        match answer.status {
+            200 => taken += 1,
+            _ => {
+                answer.assert_error(503, "busy");
+                assert_eq!(answer.header("retry-after"), Some("1"));
+                busy += 1;
+            }
+        }
+    }
+    assert!(taken >= 70 && busy > 0, "{taken} taken, {busy} refused");
+    eventually("the memory is given back", || {
+        resident_kib(pid) < before + (24 << 10)
+    });
+}

@@ -18,9 +18,9 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            tail: Tail::new(),
+            tail: Tail::new(bytes_max),
             stdout: PlainText::default(),
             stderr: PlainText::default(),
             now: Timestamp::from_millis(0),

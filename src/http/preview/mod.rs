@@ -7,9 +7,10 @@ mod plain;
 
 use std::collections::VecDeque;
 
+use super::budget::Bounded;
 use super::call::Call;
 use super::response::Answer;
-use crate::api::{ApiError, LIST_BYTES_MAX, PreviewLevel, Timestamp, routes};
+use crate::api::{ApiError, Event, PreviewLevel, Timestamp, routes};
 use entries::Entries;
 
 /// How much of a session is read, in bytes of payload: more than the answer can hold, since escape sequences
@@ -19,23 +20,36 @@ const READ_MAX: usize = 4 * 1024 * 1024;
 /// `GET /sessions/:id/log`
 pub(super) fn log(call: &Call<'_, routes::PreviewLog>) -> Result<Answer, ApiError> {
     let id = call.session()?;
-    let body = call
-        .context
-        .reader
-        .newest_events(id, READ_MAX, |events, is_all| {
-            let mut entries = Entries::new();
+    let context = call.context;
+    let (body, lease) = context.answers.read(|bytes_max| {
+        let show = |events: &[Event], is_all| {
+            let mut entries = Entries::new(bytes_max);
             for event in events {
                 entries.add(event);
             }
-            entries.finish().into_json(is_all)
-        })?;
-    Ok(Answer::json(200, body))
+            let tail = entries.finish();
+            let is_cut = tail.is_cut;
+            let content = tail.into_json(is_all);
+            let length = content.len();
+            Bounded {
+                content,
+                length,
+                is_cut,
+            }
+        };
+        Ok(context.reader.newest_events(id, READ_MAX, show)?)
+    })?;
+    Ok(Answer {
+        lease,
+        ..Answer::json(200, body)
+    })
 }
 
 /// The newest lines that an answer can hold, each as its JSON.
 struct Tail {
     lines: VecDeque<(Timestamp, String)>,
     bytes: usize,
+    bytes_max: usize,
     is_cut: bool,
 }
 
@@ -43,10 +57,11 @@ struct Tail {
 const RESERVE: usize = 200;
 
 impl Tail {
-    fn new() -> Self {
+    fn new(bytes_max: usize) -> Self {
         Self {
             lines: VecDeque::new(),
             bytes: 0,
+            bytes_max: bytes_max - RESERVE,
             is_cut: false,
         }
     }
@@ -55,7 +70,7 @@ impl Tail {
         let line = line_json(at, level, message);
         self.bytes += line.len() + 1;
         self.lines.push_back((at, line));
-        while self.bytes > LIST_BYTES_MAX - RESERVE
+        while self.bytes > self.bytes_max
             && let Some((_, oldest)) = self.lines.pop_front()
         {
             self.bytes -= oldest.len() + 1;

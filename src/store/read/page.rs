@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::reader::Reader;
-use crate::api::{EventWriter, LIST_BYTES_MAX, SessionId, SessionStatus};
+use crate::api::{EventWriter, SessionId, SessionStatus};
 use crate::store::facts::Refused;
 use crate::store::rows::{EVENTS, EventRow, SessionNum};
 
-/// What a page's events may take of its body, in bytes: what follows them takes less than the rest.
-const PAGE_MAX: usize = LIST_BYTES_MAX - 100;
+/// What follows a page's events in its body takes less than that, in bytes.
+const PAGE_END: usize = 100;
 
 /// Pages that are kept for clients who have not asked for them yet, in the whole daemon: as many as can be read at once,
 /// and few megabytes.
@@ -29,6 +29,8 @@ pub struct EventQuery {
     pub after: u64,
     /// At most so many.
     pub limit: usize,
+    /// What the page's body may have, in bytes. An event alone always fits.
+    pub bytes_max: usize,
 }
 
 /// A page of events, ready to be sent, and what a waiter needs to know.
@@ -133,6 +135,7 @@ fn read_page(
     let mut writer = EventWriter::new(query.session);
     let mut body = Vec::with_capacity(4096);
     body.extend_from_slice(br#"{"events":["#);
+    let page_max = query.bytes_max - PAGE_END;
     let (mut count, mut longest) = (0, 0);
     let (mut last, mut has_more) = (query.after, false);
     while let Some(row) = rows.next()? {
@@ -148,7 +151,7 @@ fn read_page(
         }
         writer.write(&mut body, seq, kind, payload_json, at);
         // One event alone always fits: its payload has at most 400,000 bytes (`PAYLOAD_MAX`), at most doubled by escaping.
-        if count > 0 && body.len() > PAGE_MAX {
+        if count > 0 && body.len() > page_max {
             body.truncate(before);
             has_more = true;
             break;
@@ -157,9 +160,9 @@ fn read_page(
         count += 1;
         longest = longest.max(body.len() - before);
         let is_full = count == query.limit;
-        if is_full || body.len() + longest > PAGE_MAX {
+        if is_full || body.len() + longest > page_max {
             let next = next_length(connection, num, last)?;
-            let fits = next.is_some_and(|length| !is_full && body.len() + length <= PAGE_MAX);
+            let fits = next.is_some_and(|length| !is_full && body.len() + length <= page_max);
             if !fits {
                 has_more = next.is_some();
                 break;

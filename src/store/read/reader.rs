@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::api::{Event, EventId, LIST_BYTES_MAX, SessionId, SessionRecord, Word};
+use crate::api::{Event, EventId, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
 use crate::store::facts::{Pruned, Refused};
@@ -52,6 +52,19 @@ pub struct SessionQuery {
     pub include_archived: bool,
     /// Only those whose id begins like this.
     pub id_prefix: String,
+    /// What the list may have, in bytes.
+    pub bytes_max: usize,
+}
+
+/// Sessions, newest first.
+#[derive(Debug)]
+pub struct SessionList {
+    /// The JSON of an array's inside.
+    pub json: Vec<u8>,
+    /// The position of the last one shown, if there are more.
+    pub last: Option<i64>,
+    /// The list has ended before its limit, at its bound in bytes.
+    pub is_cut: bool,
 }
 
 /// The pool of reading connections. One is opened at the start; the others when they are needed for the first time.
@@ -148,12 +161,11 @@ impl Reader {
             .ok_or_else(|| Refused::NotFound { id: id.to_string() })
     }
 
-    /// Sessions, newest first, as the JSON of an array's inside, ending before it passes the bound of a list;
-    /// and, if there are more, the position of the last one shown.
+    /// The sessions of `query`, ending before the list passes its bounds.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if they cannot be read.
-    pub fn sessions(&self, query: &SessionQuery) -> Result<(Vec<u8>, Option<i64>), Refused> {
+    pub fn sessions(&self, query: &SessionQuery) -> Result<SessionList, Refused> {
         // Every id is made of characters below `~`.
         let id_end = format!("{}~", query.id_prefix);
         self.read(|connection| {
@@ -167,24 +179,30 @@ impl Reader {
             } else {
                 statement.query(params![below, limit, query.id_prefix, id_end])?
             };
-            let mut list = Vec::new();
+            let mut json = Vec::new();
             let mut last = None;
             let mut count = 0;
             while let Some(row) = rows.next()? {
                 let SessionRow { num, record } = SessionRow::from_row(row)?;
-                let before = list.len();
+                let before = json.len();
                 if count > 0 {
-                    list.push(b',');
+                    json.push(b',');
                 }
-                serde_json::to_writer(&mut list, &record).map_err(unreadable)?;
-                if count == query.limit || (count > 0 && list.len() > LIST_BYTES_MAX - 200) {
-                    list.truncate(before);
-                    return Ok((list, last));
+                serde_json::to_writer(&mut json, &record).map_err(unreadable)?;
+                let is_full = count == query.limit;
+                if is_full || (count > 0 && json.len() > query.bytes_max) {
+                    json.truncate(before);
+                    let is_cut = !is_full;
+                    return Ok(SessionList { json, last, is_cut });
                 }
                 last = Some(num.0);
                 count += 1;
             }
-            Ok((list, None))
+            Ok(SessionList {
+                json,
+                last: None,
+                is_cut: false,
+            })
         })
     }
 

@@ -99,9 +99,18 @@ pub fn process_state(pid: i32) -> Option<char> {
 
 /// The most memory that the process has ever had, in KiB (proc(5)).
 pub fn peak_kib(pid: i32) -> u64 {
+    status_kib(pid, "VmHWM:")
+}
+
+/// The memory that the process has now, in KiB.
+pub fn resident_kib(pid: i32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+fn status_kib(pid: i32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let (kib, _) = peak.unwrap().trim().split_once(' ').unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix(field));
+    let (kib, _) = value.unwrap().trim().split_once(' ').unwrap();
     kib.parse().unwrap()
 }
 

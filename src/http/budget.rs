@@ -1,0 +1,205 @@
+//! The memory that large answers share: what is built for clients who do not read it is bounded in the whole daemon.
+//!
+//! Connection threads take their share before they build an answer, and give it back when it has been sent. Small answers
+//! take nothing and wait for nobody: health, kill and launch work whatever others do not read.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::api::{ApiError, LIST_BYTES_MAX};
+use crate::settings::durations;
+use crate::sys;
+
+/// What all large answers may take together, in bytes.
+const TOTAL: usize = 64 * 1024 * 1024;
+
+/// A larger answer is large, in bytes.
+pub(super) const SMALL_MAX: usize = 64 * 1024;
+
+/// The share of [`TOTAL`] below which a shortage is over.
+const EASED: usize = TOTAL / 8;
+
+/// How much is taken.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: usize,
+    /// Somebody has had to wait since the memory was given back to the system.
+    was_short: bool,
+}
+
+/// The memory of all large answers.
+#[derive(Debug, Clone, Default)]
+pub struct Budget(Arc<(Mutex<Taken>, Condvar)>);
+
+/// A share of it, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Lease {
+    budget: Budget,
+    bytes: usize,
+}
+
+/// An answer's content that has been read within a bound.
+pub(super) struct Bounded<T> {
+    pub content: T,
+    /// Its length, in bytes.
+    pub length: usize,
+    /// The bound has cut it short.
+    pub is_cut: bool,
+}
+
+impl Budget {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_take(&self, bytes: usize) -> Option<Lease> {
+        let mut taken = self.lock();
+        (taken.bytes + bytes <= TOTAL).then(|| self.lease(&mut taken, bytes))
+    }
+
+    fn lease(&self, taken: &mut Taken, bytes: usize) -> Lease {
+        taken.bytes += bytes;
+        Lease {
+            budget: self.clone(),
+            bytes,
+        }
+    }
+
+    /// Takes `bytes` as soon as they are free.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`] if that is not before [`durations::LARGE_ANSWER`] has passed.
+    fn take(&self, bytes: usize) -> Result<Lease, ApiError> {
+        let deadline = Instant::now() + durations::LARGE_ANSWER;
+        let mut taken = self.lock();
+        while taken.bytes + bytes > TOTAL {
+            taken.was_short = true;
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                let what = "answers that clients have not read yet";
+                return Err(ApiError::Busy { what });
+            };
+            let waited = self.0.1.wait_timeout(taken, left);
+            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(self.lease(&mut taken, bytes))
+    }
+
+    /// What `read` gives, which is told how many bytes its content may have, with the share that it takes. It is called
+    /// again where only a small answer could be built at once, and that is not enough: nothing is held meanwhile.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`], or what `read` fails with.
+    pub(super) fn read<T>(
+        &self,
+        read: impl Fn(usize) -> Result<Bounded<T>, ApiError>,
+    ) -> Result<(T, Option<Lease>), ApiError> {
+        let lease = match self.try_take(LIST_BYTES_MAX) {
+            Some(lease) => lease,
+            None => {
+                let small = read(SMALL_MAX)?;
+                if !small.is_cut && small.length <= SMALL_MAX {
+                    return Ok((small.content, None));
+                }
+                drop(small);
+                self.take(LIST_BYTES_MAX)?
+            }
+        };
+        let Bounded {
+            content, length, ..
+        } = read(LIST_BYTES_MAX)?;
+        Ok((content, lease.shrunk(length)))
+    }
+
+    /// The share of an answer of `length` bytes that is there already; none for a small one.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`].
+    pub(super) fn cover(&self, length: usize) -> Result<Option<Lease>, ApiError> {
+        match length > SMALL_MAX {
+            true => self.take(length.min(TOTAL)).map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Lease {
+    /// What an answer of `length` bytes needs of it; nothing for a small one.
+    fn shrunk(mut self, length: usize) -> Option<Self> {
+        if length <= SMALL_MAX {
+            return None;
+        }
+        self.give_back(self.bytes.saturating_sub(length));
+        Some(self)
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        let mut taken = self.budget.lock();
+        taken.bytes -= bytes;
+        let is_over = taken.was_short && taken.bytes < EASED;
+        if is_over {
+            taken.was_short = false;
+        }
+        drop(taken);
+        self.budget.0.1.notify_all();
+        if is_over {
+            // The allocator keeps what lies between other things.
+            sys::release_free_memory();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounded(length: usize) -> impl Fn(usize) -> Result<Bounded<usize>, ApiError> {
+        move |most| {
+            Ok(Bounded {
+                content: length.min(most),
+                length: length.min(most),
+                is_cut: length > most,
+            })
+        }
+    }
+
+    #[test]
+    fn a_small_answer_waits_for_nobody_and_a_large_one_for_room() {
+        let budget = Budget::default();
+        let large = bounded(LIST_BYTES_MAX);
+        let mut held: Vec<Lease> = Vec::new();
+        while budget.lock().bytes + LIST_BYTES_MAX <= TOTAL {
+            let (length, lease) = budget.read(&large).unwrap();
+            assert_eq!(length, LIST_BYTES_MAX);
+            held.extend(lease);
+        }
+        let (length, lease) = budget.read(bounded(SMALL_MAX)).unwrap();
+        assert_eq!((length, lease.is_none()), (SMALL_MAX, true));
+        assert!(matches!(budget.read(&large), Err(ApiError::Busy { .. })));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| budget.read(&large).map(|(length, _)| length));
+            held.pop();
+            assert_eq!(waiter.join().unwrap(), Ok(LIST_BYTES_MAX));
+        });
+        held.clear();
+        let taken = budget.lock();
+        assert_eq!((taken.bytes, taken.was_short), (0, false));
+    }
+
+    #[test]
+    fn an_answer_takes_what_it_has_become() {
+        let budget = Budget::default();
+        let (_, lease) = budget.read(bounded(SMALL_MAX + 1)).unwrap();
+        assert_eq!(budget.lock().bytes, SMALL_MAX + 1);
+        drop(lease);
+        let (_, lease) = budget.read(bounded(10)).unwrap();
+        assert!(lease.is_none());
+        assert_eq!(budget.lock().bytes, 0);
+    }
+}
