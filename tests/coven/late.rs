@@ -382,17 +382,18 @@ fn a_stop_of_the_daemon_closes_late_streams_and_says_so() {
 
 #[test]
 fn a_kill_while_a_holder_is_waited_for_ends_the_holder() {
-    let coven = Coven::start();
-    coven.harness("leaves", "(setsid sleep 1000 &); echo ready; exit 0");
+    let coven = Coven::start_with_env("COVEN_DRAIN_MAX_MS", "60000");
+    coven.harness("leaves", "(setsid sh -c 'while :; do echo on; sleep 0.1; done' &); echo ready; exit 0");
     let id = coven.launch("leaves", "x");
     let pid = coven.session(&id)["pid"].as_i64().unwrap() as i32;
     eventually("it has exited", || {
         process_state(pid).is_none_or(|state| state == 'Z')
     });
-    coven.kill_session(&id);
+    let is_in_time = coven.kill_session(&id).status == 202;
     coven.ended(&id);
-    // Killed in time, or already late: then only what is asked for of the ended session is refused.
-    if coven.get("/api/v1/health").json()["sessions"]["live"] == 0 {
-        assert_late_is_told(&id, &coven.events(&id));
+    assert_late_is_told(&id, &coven.events(&id));
+    // On a machine that is too slow for it, the session had ended before.
+    if is_in_time {
+        assert_eq!(coven.processes_at_work(), [0; 0]);
     }
 }
