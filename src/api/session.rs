@@ -72,7 +72,7 @@ pub struct SessionRecord {
     pub archived_at: Option<Timestamp>,
     /// When it was launched or registered.
     pub created_at: Timestamp,
-    /// When its status last changed.
+    /// When its status last changed, or late output came last.
     pub updated_at: Timestamp,
     /// What the client has said about it, and how it was launched.
     #[serde(flatten)]

@@ -383,7 +383,10 @@ fn a_stop_of_the_daemon_closes_late_streams_and_says_so() {
 #[test]
 fn a_kill_while_a_holder_is_waited_for_ends_the_holder() {
     let coven = Coven::start_with_env("COVEN_DRAIN_MAX_MS", "60000");
-    coven.harness("leaves", "(setsid sh -c 'while :; do echo on; sleep 0.1; done' &); echo ready; exit 0");
+    coven.harness(
+        "leaves",
+        "(setsid sh -c 'while :; do echo on; sleep 0.1; done' &); echo ready; exit 0",
+    );
     let id = coven.launch("leaves", "x");
     let pid = coven.session(&id)["pid"].as_i64().unwrap() as i32;
     eventually("it has exited", || {
