@@ -120,16 +120,16 @@ impl From<ClientError> for CliError {
     fn from(err: ClientError) -> Self {
         let message = err.to_string();
         match err {
-            ClientError::NotRunning { socket, .. } if Home::of_socket(&socket).is_forwarded() => {
-                let next = Code::HomeForwarded.next();
-                Self::failed(Code::DaemonNotRunning, message, next)
-            }
-            ClientError::NotRunning { .. } => Self::new(
-                Code::DaemonNotRunning,
-                format!(
+            ClientError::NotRunning { socket, .. } => {
+                let message = format!(
                     "{message}; is it started, and is COVEN_HOME, where the socket is, the right one?"
-                ),
-            ),
+                );
+                let code = match Home::of_socket(&socket).is_forwarded() {
+                    true => Code::HomeForwarded,
+                    false => Code::DaemonNotRunning,
+                };
+                Self::failed(Code::DaemonNotRunning, message, code.next())
+            }
             ClientError::UnsupportedVersion { .. } => Self::new(
                 Code::UnsupportedApiVersion,
                 format!("{message}; are both from compatible releases?"),

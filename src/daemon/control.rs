@@ -218,6 +218,12 @@ pub fn status(home: &Home) -> Status {
     }
 }
 
+/// Whether `home` is the end of a connection to another machine's daemon, and not the socket of a unit that waits for its
+/// first client.
+pub fn is_forwarded(home: &Home) -> bool {
+    home.is_forwarded() && !is_awaited(home)
+}
+
 /// Whether systemd listens on the socket, and starts the daemon with the first client: to connect would be to start it.
 pub fn is_awaited(home: &Home) -> bool {
     let socket = home.socket();

@@ -226,6 +226,8 @@ fn a_pid_in_daemon_json_that_went_to_another_process_is_not_killed() {
 #[test]
 fn a_socket_on_which_nobody_listens_is_replaced() {
     let coven = Coven::new();
+    // A daemon's own socket is made behind its lock.
+    File::create(coven.home().join("daemon.lock")).unwrap();
     drop(UnixListener::bind(coven.socket()).unwrap());
     assert_eq!(coven.cli(["daemon", "status"]).code, 1);
     coven.start_daemon();
@@ -246,6 +248,7 @@ fn a_daemon_whose_queue_is_full_is_not_waited_for_for_ever() {
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
     let coven = Coven::new();
+    File::create(coven.home().join("daemon.lock")).unwrap();
     let listener = UnixListener::bind(coven.socket()).unwrap();
     // SAFETY: the descriptor is the listener's own, and open.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);

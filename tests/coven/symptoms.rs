@@ -29,7 +29,8 @@ fn connection_refused_asks_whether_the_daemon_is_started_and_names_the_socket() 
         assert_eq!(next, "coven daemon start");
     };
     check();
-    // A socket on which nobody listens: the connection is refused.
+    // A socket of a daemon's on which nobody listens: the connection is refused.
+    std::fs::write(coven.home().join("daemon.lock"), "").unwrap();
     drop(UnixListener::bind(&socket).unwrap());
     check();
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::probe::owner;
 use crate::api::Check;
 use crate::cli::output::quoted;
+use crate::daemon::control::is_forwarded;
 use crate::daemon::{Home, HomeError};
 use crate::sys;
 
@@ -57,7 +58,7 @@ pub(super) fn checks(home: &Home, checks: &mut Vec<Check>) -> Reach {
     match std::fs::read_dir(home.path()) {
         Ok(_) => {
             // Whoever made the connection to another machine has set the mode of its socket.
-            checks.extend((!home.is_forwarded()).then(|| permissions(home)));
+            checks.extend((!is_forwarded(home)).then(|| permissions(home)));
             Reach::Open
         }
         Err(_) => Reach::Closed,

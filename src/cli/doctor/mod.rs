@@ -20,6 +20,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::output::{Out, visible};
 use crate::api::{Check, CheckStatus, Report};
+use crate::daemon::control::is_forwarded;
 use crate::daemon::{Home, HomeError};
 use crate::settings::durations;
 use crate::sys;
@@ -64,7 +65,7 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, deadline: Instant) -> Rep
         }
     };
     // Limits and harnesses are those of the machine that the connection leads to.
-    if home.is_ok_and(Home::is_forwarded) {
+    if home.is_ok_and(is_forwarded) {
         return Report::new(checks);
     }
     limits::checks(probe.as_ref(), &mut checks);
@@ -80,7 +81,7 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
         return None;
     }
     let probe = Probe::of(home);
-    if home.is_forwarded() {
+    if is_forwarded(home) {
         daemon::forwarded_checks(home, &probe, checks);
         return None;
     }
