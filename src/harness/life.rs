@@ -1,35 +1,15 @@
 //! The life of a harness thread once its program runs: pump, wait for the exit, drain, reap; and what a late stream brings.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
+use super::context::Context;
 use super::message::{Order, Report, reporting_panics};
 use super::pump::Pump;
 use super::start::{Started, family};
-use crate::api::SessionId;
 use crate::observe::{metrics, say};
-use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::store::{Done, Fact, SessionNum, Share, WriteQueue};
-use crate::sys::{self, Wake};
-
-/// What a harness thread works with once its program runs.
-pub(super) struct Context {
-    pub(super) id: SessionId,
-    pub(super) num: SessionNum,
-    pub(super) queue: WriteQueue,
-    pub(super) share: Share,
-    pub(super) orders: Receiver<Order>,
-    pub(super) wake: Arc<Wake>,
-    pub(super) report: Box<dyn Fn(Report) + Send>,
-    /// Takes secrets out of the output.
-    pub(super) redactor: Arc<Redactor>,
-    /// The longest that a drain takes while a process of the session holds a stream.
-    pub(super) drain_max: Duration,
-}
+use crate::store::{Done, Fact};
+use crate::sys;
 
 /// The thread's life from the start of its program on, if that could be started.
 pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {

@@ -4,6 +4,7 @@
 //! While it pumps, the thread blocks in poll(2) only. It decides nothing about a session: what happens it reports to the state
 //! thread, which alone sends signals. It knows nothing of HTTP, or of other sessions.
 
+mod context;
 mod decode;
 mod drain;
 mod hello;
@@ -28,7 +29,7 @@ pub use message::Report;
 pub use pipes::Pipes;
 pub use start::family;
 
-use life::Context;
+use context::Context;
 use message::{Order, reporting_panics};
 use start::Prepared;
 

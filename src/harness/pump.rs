@@ -8,9 +8,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use super::context::Context;
 use super::drain::Drain;
 use super::input::Input;
-use super::life::Context;
 use super::message::{Order, Report};
 use super::pipes::Place;
 use super::source::Source;
