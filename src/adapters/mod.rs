@@ -181,7 +181,7 @@ impl Registry {
 #[derive(Debug)]
 pub struct Published {
     own_executable: PathBuf,
-    sources: ManifestSources,
+    sources: RwLock<ManifestSources>,
     current: RwLock<Arc<Registry>>,
 }
 
@@ -191,7 +191,7 @@ impl Published {
         let current = RwLock::new(Arc::new(Registry::load(&own_executable, &sources)));
         Self {
             own_executable,
-            sources,
+            sources: RwLock::new(sources),
             current,
         }
     }
@@ -201,9 +201,16 @@ impl Published {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Reads the manifests of other files and directories from now on.
+    pub fn set_sources(&self, sources: ManifestSources) {
+        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
+        self.reload();
+    }
+
     /// Reads the manifests again, and puts what comes of it into force.
     pub fn reload(&self) -> Arc<Registry> {
-        let registry = Arc::new(Registry::load(&self.own_executable, &self.sources));
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let registry = Arc::new(Registry::load(&self.own_executable, &sources));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&registry);
         registry
     }

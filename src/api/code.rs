@@ -123,6 +123,8 @@ codes! {
     /// The home holds only the end of a connection to another machine's daemon, and nobody answers there.
     HomeForwarded = "home_forwarded", None,
         Some("restore the connection, as ssh -L makes one; or coven daemon start --here, for a daemon of this machine");
+    /// The home was deleted while its daemon ran.
+    HomeDeleted = "home_deleted", None, Some("coven daemon start, which makes a new home");
     /// There is no log to read.
     LogNotFound = "log_not_found", None, Some("coven daemon start, or your supervisor's log (journalctl)");
     /// There is no store to work on.

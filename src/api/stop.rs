@@ -15,6 +15,9 @@ pub struct StopReport {
     pub reason: Option<String>,
     /// The sessions whose end is not on disk.
     pub unwritten: Vec<UnwrittenSession>,
+    /// The copy that everything is in, where the database's file had been removed or replaced under the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<String>,
 }
 
 /// What of a session is not on disk.
@@ -40,7 +43,14 @@ impl StopReport {
             clean: true,
             reason: None,
             unwritten: Vec::new(),
+            recovered: None,
         }
+    }
+
+    /// The database's files have gone, and everything with them, for this reason.
+    pub fn lose_store(&mut self, reason: &str) {
+        self.clean = false;
+        self.reason = Some(format!("the database could not be saved: {reason}"));
     }
 
     /// This is.
@@ -49,6 +59,7 @@ impl StopReport {
             clean: false,
             reason: Some(reason),
             unwritten,
+            recovered: None,
         }
     }
 }

@@ -80,6 +80,9 @@ struct Serve {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let home = super::home()?;
+    if !matches!(args.verb, Verb::Serve(_)) {
+        control::revive(&home, &remark);
+    }
     match &args.verb {
         Verb::Start(args) => start(&home, args.here),
         Verb::Stop(_) => stop(&home),
@@ -116,8 +119,20 @@ pub(super) fn remark(text: &str) {
 
 fn stop(home: &Home) -> Outcome {
     let said = match stop::stop(home, &remark)? {
-        StopOutcome::Ended { pid, told: true } => format!("stopped (pid {pid})"),
-        StopOutcome::Ended { pid, told: false } => {
+        StopOutcome::Ended {
+            pid,
+            recovered: Some(copy),
+            ..
+        } => format!(
+            "stopped (pid {pid}); the database's files had gone, and everything is saved as {}",
+            visible(&copy)
+        ),
+        StopOutcome::Ended {
+            pid, told: true, ..
+        } => format!("stopped (pid {pid})"),
+        StopOutcome::Ended {
+            pid, told: false, ..
+        } => {
             format!("stopped (pid {pid}), by a signal: whether everything is on disk, its log says")
         }
         StopOutcome::NotRunning => "not running".to_owned(),
@@ -210,14 +225,13 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             pid,
             locked,
         } => {
-            let next = if *locked {
-                "coven daemon restart"
-            } else {
-                "coven daemon start, which cleans up"
+            let next = match *locked {
+                true => held_next(home, *pid),
+                false => "coven daemon start, which cleans up".into(),
             };
             let mut facts = vec![state, ("reason", visible(reason)), ("socket", socket)];
             facts.extend(pid.map(|pid| ("pid", pid.to_string())));
-            facts.push(("next", next.into()));
+            facts.push(("next", next));
             facts
         }
         Status::Forwarded(err) => vec![
@@ -245,6 +259,21 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             ("socket", socket),
             ("next", "coven daemon restart".into()),
         ],
+    }
+}
+
+/// What to try where a process holds the lock and nobody answers. Where only the socket has gone, the sessions go on: no
+/// restart is advised, which would end them.
+fn held_next(home: &Home, pid: Option<i32>) -> String {
+    if home.socket().symlink_metadata().is_ok() {
+        return "coven daemon restart".into();
+    }
+    match pid {
+        Some(pid) => format!("kill -HUP {pid}, which has the daemon make its socket anew"),
+        None => {
+            let lock = home.lock_file().display().to_string();
+            format!("fuser -v {}, to see which process holds it", visible(&lock))
+        }
     }
 }
 
@@ -283,7 +312,7 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
         } => json!({
             "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "locked": locked,
-            "next": if *locked { "coven daemon restart" } else { "coven daemon start" },
+            "next": if *locked { held_next(home, *pid) } else { "coven daemon start".into() },
         }),
         Status::Forwarded(err) => json!({
             "state": status.state(), "code": err.code(), "reason": err.to_string(), "pid": null, "socket": socket,
@@ -314,11 +343,14 @@ pub(super) fn uptime(seconds: u64) -> String {
 fn serve_in_foreground(home: &Home) -> Outcome {
     match serve(home, ServeOptions { log_to_file: false }, || {}) {
         Ok(()) => Ok(0),
-        Err(err) => Err(CliError::failed(
-            err.code(),
-            err.to_string(),
-            Some(&err.next()),
-        )),
+        Err(err) => {
+            let failed = CliError::failed(err.code(), err.to_string(), Some(&err.next()));
+            if err.exit_code() == failed.exit_code() {
+                return Err(failed);
+            }
+            failed.print();
+            Ok(err.exit_code())
+        }
     }
 }
 
@@ -358,7 +390,7 @@ fn serve_in_background(home: &Home) -> Outcome {
                 });
             }
             // The log has it, and stderr is the log's file here.
-            Ok(1)
+            Ok(err.exit_code())
         }
     }
 }

@@ -7,9 +7,11 @@ use crate::api::{
     Code, Event, EventKind, EventsQuery, ExitPayload, OutputPayload, SessionStatus, StatusPayload,
     Stream, Truncation,
 };
+use crate::daemon::control;
 use crate::http::client::Client;
 use crate::settings::durations;
 
+use super::daemon::remark;
 use super::output::Out;
 use super::{CliError, Home};
 
@@ -26,6 +28,7 @@ pub(super) enum Show {
 
 /// A connection to the daemon of `home`.
 pub(super) fn connect(home: &Home) -> Result<Client, CliError> {
+    control::revive(home, &remark);
     Ok(Client::connect(&home.socket())?)
 }
 

@@ -167,6 +167,7 @@ fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord,
 }
 
 fn connect_or_start(home: &Home) -> Result<Client, CliError> {
+    control::revive(home, &remark);
     match Client::connect(&home.socket()) {
         Err(ClientError::NotRunning { .. }) => {
             let by = match control::start(home, &remark)? {

@@ -4,8 +4,9 @@
 use std::fs::File;
 
 use super::CliError;
+use super::daemon::remark;
 use crate::api::{Code, LOOK_AT_DAEMON};
-use crate::daemon;
+use crate::daemon::{self, control};
 use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 use crate::store::{Store, StoreError};
@@ -20,6 +21,7 @@ pub(super) enum Access {
 /// Who has the store of this home.
 pub(super) fn access() -> Result<Access, CliError> {
     let home = super::home()?;
+    control::revive(&home, &remark);
     match Client::connect(&home.socket()) {
         Ok(client) => {
             client.allow_wait(durations::CHORE)?;

@@ -249,6 +249,31 @@ pub fn daemon_pid(home: &Home) -> Option<i32> {
     (daemon.pid > 1 && daemon.process_mark.as_ref() == Some(&mark)).then_some(daemon.pid)
 }
 
+/// Where a daemon holds the lock and its socket has gone, asks it by SIGHUP to make that anew, and waits until it has; says
+/// so by `remark`. What is no daemon's, or a daemon's that cannot be told for certain, is left alone.
+pub fn revive(home: &Home, remark: Remark<'_>) {
+    let has_socket = || home.socket().symlink_metadata().is_ok();
+    if has_socket() || !is_locked(home) {
+        return;
+    }
+    let (Some(pid), Ok(watch)) = (daemon_pid(home), sys::LogWatch::new(home.path())) else {
+        return;
+    };
+    if sys::send_signal(pid, sys::RELOAD_SIGNAL).is_err() {
+        return;
+    }
+    let deadline = Instant::now() + durations::SOCKET_BACK;
+    while !has_socket() {
+        match sys::poll(&mut [sys::Interest::readable(&watch)], Some(deadline)) {
+            Ok(true) => watch.clear(),
+            Ok(false) | Err(_) => return,
+        }
+    }
+    remark(&format!(
+        "the socket had gone; the daemon (pid {pid}) was asked to make it anew, and has"
+    ));
+}
+
 /// Starts the daemon of `home` in the background, unless it runs; returns when health has answered. systemd starts it if
 /// it has a unit for it, and can.
 ///

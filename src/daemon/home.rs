@@ -151,6 +151,18 @@ impl Home {
         }
     }
 
+    /// The home at `path`, to which it has been moved.
+    pub(super) fn moved_to(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The home as the names in this process's working directory, which it is: they hold wherever it is moved.
+    pub(super) fn entered() -> Self {
+        Self {
+            path: PathBuf::new(),
+        }
+    }
+
     /// The home where `COVEN_HOME` names none: `~/.coven`.
     pub fn default_path() -> Option<PathBuf> {
         let set = std::env::var_os("HOME").filter(|home| !home.is_empty());
@@ -275,6 +287,14 @@ impl Home {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(self.io(path, err)),
             _ => Ok(()),
         }
+    }
+
+    /// Creates the directory of the log where there is none.
+    ///
+    /// # Errors
+    /// What mkdir(2) reports.
+    pub(super) fn create_logs(&self) -> Result<(), HomeError> {
+        self.create_dir(&self.logs())
     }
 
     fn create_dir(&self, path: &Path) -> Result<(), HomeError> {

@@ -5,11 +5,13 @@
 
 mod activation;
 pub mod control;
+mod guard;
 mod home;
 mod notify;
 mod recover;
 mod serve;
 mod settings;
+mod signals;
 pub mod stop;
 pub mod supervisor;
 

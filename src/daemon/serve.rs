@@ -6,27 +6,29 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 
+use super::guard::{Guard, Opened, Rescue};
 use super::home::{DaemonFile, Home, HomeError};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
+use super::signals::{Reload, Signals, guarded, log_bad_patterns};
 use super::{activation, recover, supervisor};
 use crate::adapters::{self, ManifestSources};
 use crate::api::{CONTRACT, Code, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
 use crate::http::client::{Client, ClientError};
-use crate::observe::log::{Destination, Log, Reopener};
+use crate::observe::log::{Destination, Log};
 use crate::observe::{field, say};
-use crate::redact::{BadPattern, Redactor};
+use crate::redact::Redactor;
 use crate::settings::{BadSetting, durations};
-use crate::state::{Event, Limits, Published, State, Unfinished};
+use crate::state::{Limits, Published, State, Unfinished};
 use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
 use crate::sys;
 
@@ -48,12 +50,9 @@ pub enum ServeError {
         pid: Option<u32>,
     },
     /// Another process holds the lock, and does not answer.
-    Locked { lock: std::path::PathBuf },
+    Locked { lock: PathBuf },
     /// The store cannot be opened.
-    Store {
-        path: std::path::PathBuf,
-        err: StoreError,
-    },
+    Store { path: PathBuf, err: StoreError },
     /// An environment variable has a value that it cannot have.
     Setting(BadSetting),
     /// The daemon does not answer its own request.
@@ -64,6 +63,14 @@ pub enum ServeError {
     Io { what: &'static str, err: io::Error },
     /// The daemon has stopped, and this is not on disk.
     Unwritten(StopReport),
+    /// The database's files had gone while the daemon ran, and what it had open could not be saved.
+    Unsaved { reason: String },
+    /// The home was deleted while the daemon ran.
+    HomeDeleted {
+        home: PathBuf,
+        /// The copy of the database, or why there is none.
+        saved: Result<PathBuf, String>,
+    },
 }
 
 impl ServeError {
@@ -74,10 +81,20 @@ impl ServeError {
             Self::AlreadyRunning { .. } => Code::DaemonAlreadyRunning,
             Self::Locked { .. } => Code::DaemonLocked,
             Self::Store { err, .. } => err.code(),
-            Self::Unwritten(_) => Code::StoreUnavailable,
+            Self::Unwritten(_) | Self::Unsaved { .. } => Code::StoreUnavailable,
+            Self::HomeDeleted { .. } => Code::HomeDeleted,
             Self::Setting(_) => Code::InvalidSetting,
             Self::Activation(_) => Code::SocketRefused,
             Self::NoHealth(_) | Self::Io { .. } => Code::DaemonStartFailed,
+        }
+    }
+
+    /// The exit code of a daemon that ends with it. A service manager does not start a daemon again whose home somebody has
+    /// deleted: it would make the home anew.
+    pub fn exit_code(&self) -> u8 {
+        match (self, supervisor::own()) {
+            (Self::HomeDeleted { .. }, supervisor::Supervisor::Systemd(_)) => supervisor::STAY_DOWN,
+            _ => 1,
         }
     }
 
@@ -93,12 +110,13 @@ impl ServeError {
     pub fn next(&self) -> String {
         match self {
             Self::Home(err) => err.mend(),
-            Self::AlreadyRunning { .. } | Self::Locked { .. } | Self::Activation(_) => {
-                self.code().next().unwrap_or_default().into()
-            }
+            Self::AlreadyRunning { .. }
+            | Self::Locked { .. }
+            | Self::Activation(_)
+            | Self::HomeDeleted { .. } => self.code().next().unwrap_or_default().into(),
             Self::Store { path, err } => err.advice(path),
             Self::Setting(bad) => bad.mend(),
-            Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) => {
+            Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) | Self::Unsaved { .. } => {
                 "look at the end of logs/daemon.log in COVEN_HOME".into()
             }
         }
@@ -131,6 +149,17 @@ impl fmt::Display for ServeError {
             Self::Activation(what) => write!(f, "{what}"),
             Self::Io { what, err } => write!(f, "{what}: {err}"),
             Self::Unwritten(report) => write!(f, "stopped, but {report}"),
+            Self::Unsaved { reason } => write!(
+                f,
+                "stopped, but the database's files had gone, and what was open could not be saved: {reason}"
+            ),
+            Self::HomeDeleted { home, saved } => {
+                write!(f, "{} was deleted while the daemon ran; ", home.display())?;
+                match saved {
+                    Ok(copy) => write!(f, "its database is saved as {}", copy.display()),
+                    Err(reason) => write!(f, "its database could not be saved: {reason}"),
+                }
+            }
         }
     }
 }
@@ -159,6 +188,8 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     }
     home.prepare()?;
     let lock = take_lock(home)?;
+    // From here on names in it lead there wherever it is moved.
+    std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
     let is_activated = activated.is_some();
     let settings = Settings::from_env()?;
     sys::set_daemon_dispositions();
@@ -168,7 +199,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     // Before the first thread: each inherits the mask, and the signals wait for the thread that takes them.
     sys::block_signals(sys::DAEMON_SIGNALS);
     let destination = match options.log_to_file {
-        true => Destination::File(home.log_file()),
+        true => Destination::File(Home::entered().log_file()),
         false => Destination::Stderr,
     };
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
@@ -181,11 +212,18 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     );
     let log = log.map_err(|err| home.io(&home.log_file(), err))?;
     log_bad_patterns(home, &bad_patterns);
-    let served = run(home, &settings, activated, redactor, log.reopener(), ready);
-    // Ours to remove, by the lock that is still held; another daemon's if the home has been moved away and made anew.
-    if home.is_locked_by(&lock) {
-        // Nobody finds a socket on which nobody answers. On the service manager's somebody does: it starts the daemon
-        // again.
+    let served = run(home, &settings, activated, redactor, &lock, &log, ready);
+    // What a running daemon has is its guard's to remove. One that has not come to that point leaves nothing, either; but
+    // what is there is another's where that one serves the store without this lock.
+    let is_anothers = matches!(
+        &served,
+        Err(ServeError::Store {
+            err: StoreError::Owned { .. },
+            ..
+        })
+    );
+    if home.is_locked_by(&lock) && !is_anothers {
+        // On the service manager's socket somebody answers: it starts the daemon again.
         if !is_activated {
             let _ = std::fs::remove_file(home.socket());
         }
@@ -203,7 +241,8 @@ fn run(
     settings: &Settings,
     activated: Option<UnixListener>,
     redactor: Arc<Redactor>,
-    log: Reopener,
+    lock: &File,
+    log: &Log,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let started = Instant::now();
@@ -213,6 +252,7 @@ fn run(
         .start()
         .map_err(io_error("no thread to notify the service manager"))?;
     let store = open_store(home, settings.retention)?;
+    let is_socket_own = activated.is_none();
     let listener = match activated {
         Some(listener) => listener,
         None => bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?,
@@ -221,7 +261,8 @@ fn run(
     say!(SocketBound, socket: socket.display());
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let followers = Arc::new(Followers::default());
-    let (writer, reader) = store
+    let status = store.status();
+    let (writer, reader, files) = store
         .start(Arc::clone(&followers))
         .map_err(store_error(home))?;
     let (events, inbox) = unbounded();
@@ -243,32 +284,26 @@ fn run(
     let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
     let sources = ManifestSources::from_env(home.adapters());
     let adapters = Arc::new(adapters::Published::load(own_executable, sources));
-    let reload = Reload {
-        home: home.clone(),
-        adapters: Arc::clone(&adapters),
-        redactor: Arc::clone(&redactor),
-        log,
-    };
-    forward_signals(events.clone(), reload, Arc::clone(&notifier))
-        .map_err(io_error("no thread for signals"))?;
     let (of_state, of_writer) = (events.clone(), writer.queue());
+    let shown_socket = Arc::new(RwLock::new(home.socket().display().to_string()));
+    let stop_within = durations::stop_within(settings.kill_grace);
     let server = http::Server::start(
         listener,
         http::Context {
-            state: events,
-            reader,
+            state: events.clone(),
+            reader: reader.clone(),
             followers,
-            redactor,
+            redactor: Arc::clone(&redactor),
             queue: writer.queue(),
             live,
-            adapters,
+            adapters: Arc::clone(&adapters),
             daemon: http::Daemon {
                 pid: std::process::id(),
                 started_at,
                 started,
-                socket: home.socket().display().to_string(),
+                socket: Arc::clone(&shown_socket),
                 supervisor: supervisor::own().info(),
-                stop_within: durations::stop_within(settings.kill_grace),
+                stop_within,
                 process: settings.process(),
             },
             connections_max: settings.connections_max,
@@ -278,7 +313,45 @@ fn run(
         },
     )
     .map_err(io_error("no thread for connections"))?;
-    announce(home, started_at)?;
+    let pid = std::process::id() as i32;
+    let daemon_file = DaemonFile {
+        pid,
+        started_at,
+        socket: home.socket().display().to_string(),
+        process_mark: sys::process_mark(pid),
+        stop_within_ms: Some(stop_within.as_millis() as u64),
+    };
+    let open = Opened {
+        rebinder: server.rebinder(),
+        log: log.reopener(),
+        adapters: Arc::clone(&adapters),
+        files,
+        reader,
+        status,
+    };
+    let lock = lock
+        .try_clone()
+        .map_err(io_error("no descriptor for the lock"))?;
+    let guard = Arc::new(Mutex::new(Guard::new(
+        home.clone(),
+        lock,
+        is_socket_own,
+        daemon_file.clone(),
+        shown_socket,
+        open,
+    )));
+    let signals = Signals {
+        events,
+        notifier: Arc::clone(&notifier),
+        reload: Reload {
+            adapters,
+            redactor,
+            log: log.reopener(),
+        },
+        guard: Arc::clone(&guard),
+    };
+    signals.start().map_err(io_error("no thread for signals"))?;
+    announce(home, &daemon_file)?;
     ready();
     teller.ready();
     // What the rules' compilation needed, a megabyte.
@@ -289,6 +362,7 @@ fn run(
         .start_watchdog(of_state, of_writer, end)
         .map_err(io_error("no thread for the watchdog"))?;
     let stopped = state.run();
+    guarded(&guard).end();
     server.finish(durations::STOP_ANSWERS);
     // Who has given up on the store has waited for it already.
     let patience = match stopped.unfinished.is_empty() {
@@ -296,14 +370,32 @@ fn run(
         false => Duration::ZERO,
     };
     let written = writer.stop(patience);
-    let report = conclude(&stopped.unfinished, written.err());
+    let mut report = conclude(&stopped.unfinished, written.err());
+    let mut guard = guarded(&guard);
+    let rescue = guard.rescue();
+    match &rescue {
+        Rescue::NotNeeded => {}
+        Rescue::Saved(copy) => report.recovered = Some(copy.display().to_string()),
+        Rescue::Failed(reason) => report.lose_store(reason),
+    }
+    say!(DaemonStopped, clean: report.clean);
     for reply in &stopped.replies {
         let _ = reply.send(Ok(report.clone()));
     }
     server.finish_all(durations::STOP_ANSWERS);
-    match report.clean {
-        true => Ok(()),
-        false => Err(ServeError::Unwritten(report)),
+    guard.leave();
+    match (guard.deleted_home().map(Path::to_owned), rescue) {
+        (Some(home), Rescue::Failed(reason)) => Err(ServeError::HomeDeleted {
+            home,
+            saved: Err(reason),
+        }),
+        (Some(home), Rescue::Saved(copy)) => Err(ServeError::HomeDeleted {
+            home,
+            saved: Ok(copy),
+        }),
+        (_, Rescue::Failed(reason)) => Err(ServeError::Unsaved { reason }),
+        _ if report.clean => Ok(()),
+        _ => Err(ServeError::Unwritten(report)),
     }
 }
 
@@ -347,16 +439,16 @@ fn already_running(home: &Home) -> Result<(), ServeError> {
 }
 
 fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
-    let path = home.database();
-    let mut store = Store::open(&path, retention).map_err(store_error(home))?;
-    say!(StoreOpened, path: path.display(), sessions: store.status().sessions());
+    let mut store =
+        Store::open(&Home::entered().database(), retention).map_err(store_error(home))?;
+    say!(StoreOpened, path: home.database().display(), sessions: store.status().sessions());
     recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
     store.claim().map_err(store_error(home))?;
     Ok(store)
 }
 
 /// A listening socket at `path`, mode 0600 from the moment that it has this name; it takes a dead daemon's place.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     // The name is no longer than the socket's, which has been seen to fit.
     let draft = path.with_file_name("new.sock");
     let _ = std::fs::remove_file(&draft);
@@ -375,76 +467,16 @@ fn published(live: &Arc<AtomicU64>, teller: &Teller) -> Published {
     }
 }
 
-fn log_bad_patterns(home: &Home, bad: &[BadPattern]) {
-    let path = home.redact_file();
-    for bad in bad {
-        say!(RedactPatternRefused, path: path.display(), line: bad.line, reason: &bad.reason);
-    }
-}
-
-/// What can change while the daemon serves.
-struct Reload {
-    home: Home,
-    adapters: Arc<adapters::Published>,
-    redactor: Arc<Redactor>,
-    log: Reopener,
-}
-
-impl Reload {
-    fn run(&self) {
-        // First: what is said of the rest is for the new file.
-        if let Err(err) = self.log.reopen() {
-            say!(LogNotReopened, path: self.home.log_file().display(), reason: &err);
-        }
-        self.adapters.reload();
-        let bad = self.redactor.reload(&self.home.redact_file());
-        log_bad_patterns(&self.home, &bad);
-        say!(Reloaded, pid: std::process::id());
-    }
-}
-
-/// SIGTERM, SIGINT and SIGCHLD become events of the state thread's; SIGHUP reads the configuration again.
-fn forward_signals(
-    events: Sender<Event>,
-    reload: Reload,
-    notifier: Arc<Notifier>,
-) -> io::Result<()> {
-    let forward = move || {
-        while let Ok(signal) = sys::wait_signal(sys::DAEMON_SIGNALS) {
-            if signal == sys::CHILD_SIGNAL {
-                if events.send(Event::ChildEnded).is_err() {
-                    return;
-                }
-                continue;
-            }
-            say!(Signal, signal);
-            if signal == sys::RELOAD_SIGNAL {
-                notifier.reloading(|| reload.run());
-            } else if events.send(Event::Stop).is_err() {
-                return;
-            }
-        }
-    };
-    sys::spawn_essential("signals", forward)
-}
-
 /// Sees that the daemon answers, and says so: in the log, and in `daemon.json`.
-fn announce(home: &Home, started_at: Timestamp) -> Result<(), ServeError> {
+fn announce(home: &Home, file: &DaemonFile) -> Result<(), ServeError> {
     let socket = home.socket();
     let (_, health) =
         Client::connect_within(&socket, durations::OWN_HEALTH).map_err(ServeError::NoHealth)?;
     say!(ContractServed, contract: field::Version(health.api_version.as_str()),
         expected: field::Version(CONTRACT), version: field::Version(VERSION), pid: health.daemon.pid,
         socket: socket.display());
-    let pid = std::process::id() as i32;
-    home.write_daemon_file(&DaemonFile {
-        pid,
-        started_at,
-        socket: socket.display().to_string(),
-        process_mark: sys::process_mark(pid),
-        stop_within_ms: health.daemon.stop_within_ms,
-    })
-    .map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))
+    let written = home.write_daemon_file(file);
+    written.map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))
 }
 
 /// What is not on disk of the sessions that were given up: each has its line in the log.
@@ -469,7 +501,6 @@ fn conclude(given_up: &[Unfinished], unwritten: Option<Unwritten>) -> StopReport
         say!(SessionUnwritten, session: session.session_id, events: session.events, bytes: session.bytes,
             unread_bytes: session.unread_bytes, exited: session.exited);
     }
-    say!(DaemonStopped, clean: lost.is_empty());
     if lost.is_empty() {
         return StopReport::clean();
     }

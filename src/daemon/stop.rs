@@ -29,6 +29,8 @@ pub enum StopOutcome {
         pid: i32,
         /// It has said that everything is on disk. One that takes no connection is ended by a signal, and says nothing.
         told: bool,
+        /// The copy that everything is in, where the database's files had gone.
+        recovered: Option<String>,
     },
     /// It ran, and has ended, but not everything is on disk.
     Unclean {
@@ -55,13 +57,20 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
         Ok(said) if said.is_empty() => {}
         Ok(said) | Err(said) => remark(&said),
     }
-    let StopOutcome::Ended { pid, told: false } = outcome else {
+    let StopOutcome::Ended {
+        pid, told: false, ..
+    } = outcome
+    else {
         return Ok(outcome);
     };
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     match supervisor::unit_state(&unit, deadline) {
         // The daemon exits with 0 if everything is on disk.
-        Some(state) if state.result == "success" => Ok(StopOutcome::Ended { pid, told: true }),
+        Some(state) if state.result == "success" => Ok(StopOutcome::Ended {
+            pid,
+            told: true,
+            recovered: None,
+        }),
         Some(state) if !state.result.is_empty() => {
             let mut error = ControlError::stop(format!(
                 "the daemon (pid {pid}) has ended, but not well: {unit} is {} ({})",
@@ -165,6 +174,10 @@ fn end(
         asked => StopOutcome::Ended {
             pid,
             told: matches!(asked, Asked::Answered(_)),
+            recovered: match asked {
+                Asked::Answered(report) => report.recovered,
+                _ => None,
+            },
         },
     };
     Ok((outcome, unit))

@@ -128,6 +128,10 @@ impl Supervisor {
     }
 }
 
+/// The exit code with which a daemon asks systemd not to start it again: sysexits(3), `EX_NOINPUT`. It is in
+/// `RestartPreventExitStatus=` of the units in `scripts/service`.
+pub const STAY_DOWN: u8 = 66;
+
 /// Who runs this process.
 pub fn own() -> Supervisor {
     let variable = |name: &str| std::env::var(name).ok();

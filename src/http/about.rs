@@ -18,6 +18,7 @@ use crate::api::{
 use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
 use crate::state::{Command, Event};
 use crate::sys;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 /// The one action there is.
@@ -38,7 +39,11 @@ fn current_health(context: &Context) -> Health {
             pid: daemon.pid,
             started_at: daemon.started_at,
             uptime_seconds: daemon.started.elapsed().as_secs(),
-            socket: daemon.socket.clone(),
+            socket: daemon
+                .socket
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             supervisor: Some(daemon.supervisor.clone()),
             stop_within_ms: Some(daemon.stop_within.as_millis() as u64),
         },

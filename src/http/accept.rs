@@ -66,6 +66,11 @@ impl Server {
         Ok(Self { shared })
     }
 
+    /// Whoever has it can give the server another socket.
+    pub fn rebinder(&self) -> Rebinder {
+        Rebinder(Arc::clone(&self.shared))
+    }
+
     /// Lets the requests that are being answered come to their end, for `patience` at most. Nobody waits for an
     /// event any more; who connects from now on is told that the daemon is stopping, or finds nobody.
     pub fn finish(&self, patience: Duration) {
@@ -79,6 +84,30 @@ impl Server {
     /// As [`Server::finish`], also for the requests that have waited for the end and have been told of it.
     pub fn finish_all(&self, patience: Duration) {
         self.shared.in_flight.wait_for(patience, || 0);
+    }
+}
+
+/// Gives a running server another socket.
+pub struct Rebinder(Arc<Shared>);
+
+impl Rebinder {
+    /// Goes on with `listener`. The connections that wait on the socket before it are served, too.
+    ///
+    /// # Errors
+    /// No descriptor is to be had.
+    pub fn rebind(&self, listener: &UnixListener) -> io::Result<()> {
+        let shared = &self.0;
+        let before = sys::replace_listener(&shared.listener, listener)?;
+        before.set_nonblocking(true)?;
+        while let Ok((stream, _)) = before.accept() {
+            let serving = Arc::clone(shared);
+            let serve = move || serving.serve(&stream);
+            thread::Builder::new()
+                .name("connection".into())
+                .stack_size(STACK_BYTES)
+                .spawn(serve)?;
+        }
+        Ok(())
     }
 }
 
@@ -156,11 +185,13 @@ impl Shared {
             }
             Ok((stream, _)) => Some(stream),
             Err(err) if sys::is_out_of_descriptors(&err) => self.accept_with_reserve(&err),
-            // The client has gone, or a signal came: the next one is waiting.
+            // The client has gone, a signal came, or the server has another socket now: the next one is waiting.
             Err(err)
                 if matches!(
                     err.kind(),
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::Interrupted
+                        | io::ErrorKind::InvalidInput
                 ) =>
             {
                 None

@@ -1,7 +1,7 @@
 //! What every connection's thread has at hand: the way to the state thread, the store's readers, and who this daemon is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
@@ -50,8 +50,8 @@ pub struct Daemon {
     pub started_at: Timestamp,
     /// The same, by a clock that nobody sets.
     pub started: Instant,
-    /// The path of its socket.
-    pub socket: String,
+    /// The path of its socket, as whoever guards the home publishes it.
+    pub socket: Arc<RwLock<String>>,
     /// Who runs it.
     pub supervisor: SupervisorInfo,
     /// The longest that its stop takes.

@@ -23,6 +23,6 @@ mod routes;
 mod sessions;
 mod store;
 
-pub use accept::Server;
+pub use accept::{Rebinder, Server};
 pub use budget::Budget;
 pub use context::{Context, Daemon};

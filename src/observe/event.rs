@@ -174,6 +174,14 @@ events! {
     StoreFailed "store_failed" Error code StoreUnavailable { reason: Reason<'a> }
     /// For how long could the store not be written?
     StoreRecovered "store_recovered" Info { outage_ms: u64 }
+    /// Which file of the database has gone from under the daemon, or is another file now? What is open is saved as `copy`.
+    StoreLost "store_lost" Error code StoreUnavailable { path: Path<'a>, copy: Path<'a> }
+    /// Where is the database saved whose file has gone?
+    StoreSaved "store_saved" Warn { path: Path<'a>, bytes: u64 }
+    /// Why is the database whose file has gone not saved?
+    StoreSaveFailed "store_save_failed" Error code StoreUnavailable { path: Path<'a>, reason: Reason<'a> }
+    /// Are the database's files in their place again?
+    StoreBack "store_back" Info { path: Path<'a> }
     /// How much output has retention taken away?
     OutputTruncated "output_truncated" Info { sessions: u64, events: u64, bytes: u64 }
     /// Which session writes more output than is kept?
@@ -182,6 +190,16 @@ events! {
     StoreOverLimit "store_over_limit" Warn { limit_bytes: u64 }
     /// Why does retention take nothing away?
     RetentionFailed "retention_failed" Warn code StoreUnavailable { reason: Reason<'a> }
+    /// Which file of the home had gone, and was made anew?
+    HomeFileRestored "home_file_restored" Warn { path: Path<'a> }
+    /// Which file of the home has gone, and why can it not be made anew?
+    HomeFileLost "home_file_lost" Error { path: Path<'a>, reason: Reason<'a> }
+    /// Where was the home moved to while the daemon ran?
+    HomeMoved "home_moved" Warn { path: Path<'a> }
+    /// Which home was deleted while the daemon ran, so that it stops?
+    HomeGone "home_deleted" Error code HomeDeleted { path: Path<'a> }
+    /// Why does the daemon not notice at once when files of its home go? It looks on SIGHUP.
+    HomeUnwatched "home_unwatched" Warn { reason: Reason<'a> }
     /// Which manifest was not taken?
     ManifestRefused "manifest_refused" Error { path: Path<'a>, reason: Reason<'a> }
     /// Which pattern for redaction was not taken?

@@ -43,6 +43,8 @@ enum Message {
     Flush(Sender<()>),
     /// Open the file anew, and answer.
     Reopen(Sender<io::Result<()>>),
+    /// The same if the file's name has gone, or is another's; answer whether that was so.
+    Restore(Sender<io::Result<bool>>),
 }
 
 /// Asks the log's thread to open its file anew, from any thread.
@@ -55,12 +57,22 @@ impl Reopener {
     /// # Errors
     /// What open(2) reports; the log goes on in the file that it has.
     pub fn reopen(&self) -> io::Result<()> {
-        let (done, reopened) = bounded(1);
-        let _ = self
-            .0
-            .send_timeout(Message::Reopen(done), durations::LOG_ANSWER);
-        let reopened = reopened.recv_timeout(durations::LOG_ANSWER);
-        reopened.unwrap_or_else(|_| Err(io::Error::other("the log's thread is stuck")))
+        self.ask(Message::Reopen)
+    }
+
+    /// Makes the log's file anew where its name has gone, or leads to another file; gives whether that was so.
+    ///
+    /// # Errors
+    /// As [`Reopener::reopen`].
+    pub fn restore(&self) -> io::Result<bool> {
+        self.ask(Message::Restore)
+    }
+
+    fn ask<T>(&self, message: impl FnOnce(Sender<io::Result<T>>) -> Message) -> io::Result<T> {
+        let (done, answer) = bounded(1);
+        let _ = self.0.send_timeout(message(done), durations::LOG_ANSWER);
+        let answer = answer.recv_timeout(durations::LOG_ANSWER);
+        answer.unwrap_or_else(|_| Err(io::Error::other("the log's thread is stuck")))
     }
 }
 
@@ -175,6 +187,13 @@ impl Out {
             Self::File(file) => file.reopen(),
         }
     }
+
+    fn restore(&mut self) -> io::Result<bool> {
+        match self {
+            Self::File(file) if !file.has_its_name() => file.reopen().map(|()| true),
+            _ => Ok(false),
+        }
+    }
 }
 
 fn write_lines(
@@ -199,6 +218,9 @@ fn write_lines(
             }
             Message::Reopen(done) => {
                 let _ = done.send(out.reopen());
+            }
+            Message::Restore(done) => {
+                let _ = done.send(out.restore());
             }
         }
     }

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::sys;
+
 /// Renamed files that are kept.
 pub(super) const KEEP: u32 = 5;
 
@@ -37,6 +39,12 @@ impl RotatingFile {
         self.size = file.metadata()?.len();
         self.file = file;
         Ok(())
+    }
+
+    /// Whether the path still leads to the file that is written.
+    pub(super) fn has_its_name(&self) -> bool {
+        let files = (self.file.metadata(), self.path.symlink_metadata());
+        matches!(files, (Ok(one), Ok(other)) if sys::file_id(&one) == sys::file_id(&other))
     }
 
     fn rotate(&mut self) -> io::Result<()> {

@@ -119,6 +119,18 @@ pub const NOTIFY_STATUS: Duration = seconds(1);
 /// How long who asks the log's thread for something waits: a log that is stuck must hold nobody.
 pub const LOG_ANSWER: Duration = seconds(1);
 
+// The home, while the daemon runs.
+
+/// How long the names in the home must be quiet before the daemon looks at what has gone: who deletes one deletes more, and
+/// who replaces one puts another in its place …
+pub const HOME_QUIET: Duration = millis(200);
+/// … and the longest that it waits for that.
+pub const HOME_QUIET_MAX: Duration = millis(700);
+/// How long until the daemon tries again to take a lock that another process holds by now: one that starts, and is refused.
+pub const HOME_LOCK_AGAIN: Duration = seconds(1);
+/// How long the CLI waits for a daemon to make its socket anew.
+pub const SOCKET_BACK: Duration = seconds(3);
+
 // A stop.
 
 /// How long a stop waits for the store once every harness has exited.

@@ -129,7 +129,8 @@ impl State {
             // Nothing would count towards the bound on what waits.
             return Ok(Acceptance::Accepted);
         }
-        self.queue.check_available()?;
+        // Also where the database's files have gone: the session goes on, and what it does is saved.
+        self.queue.check_writable()?;
         let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
         harness.reserve_input(data.len()).map_err(backlog_full)?;
         for effect in session.input(data, shown, Now::read()) {

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::connect::open_for_copying;
 use super::schema::{StoreError, beside};
 
 /// Whether every page of the database is as it must be.
@@ -24,13 +23,12 @@ pub(super) fn check_integrity(connection: &Connection) -> Result<(), StoreError>
     }
 }
 
-/// Writes a copy of the database, as it is at this moment, to a new file of mode 0600; gives its size in bytes. Under its
+/// Writes a copy of the database of `connection`, as it is at this moment, to a new file of mode 0600; gives its size in bytes. Under its
 /// name it is whole: until then it is called `<name>.partial`.
 ///
 /// # Errors
 /// The file is there already, or cannot be written; then nothing is left of it.
-pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
-    let connection = open_for_copying(database)?;
+pub(super) fn backup(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
     let partial = copy.with_added_extension("partial");
     OpenOptions::new()
         .write(true)
@@ -38,7 +36,7 @@ pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
         .mode(0o600)
         .open(&partial)
         .map_err(|err| not_copied(&partial, &err))?;
-    let written = copy_into(&connection, &partial)
+    let written = copy_into(connection, &partial)
         .map_err(|err| not_copied(&partial, &err))
         // Unlike rename(2), link(2) takes nobody's place.
         .and_then(|bytes| match std::fs::hard_link(&partial, copy) {
@@ -49,6 +47,29 @@ pub(super) fn backup(database: &Path, copy: &Path) -> Result<u64, StoreError> {
     // On a full disk SQLite leaves the copy's rollback journal behind.
     let _ = std::fs::remove_file(beside(&partial, "-journal"));
     Ok(written?)
+}
+
+/// Writes the database that `connection` has open, wherever its file is now, to `copy` (mode 0600), in the place of an
+/// earlier copy; gives its size in bytes. Under its name it is whole.
+///
+/// # Errors
+/// What SQLite or the system say; then nothing is left of it, and an earlier copy is as it was.
+pub(super) fn save(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
+    let partial = copy.with_added_extension("partial");
+    let _ = std::fs::remove_file(&partial);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&partial)
+        .map_err(StoreError::from)
+        .and_then(|_| copy_into(connection, &partial))
+        .and_then(|bytes| Ok(std::fs::rename(&partial, copy).map(|()| bytes)?));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    let _ = std::fs::remove_file(beside(&partial, "-journal"));
+    written
 }
 
 /// Which file it was: the disk that is full is then not the store's.

@@ -66,6 +66,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     )?;
     connection.execute_batch("PRAGMA cache_size = -512; PRAGMA query_only = ON;")?;
     connection.set_prepared_statement_cache_capacity(16);
+    open_files(&connection)?;
     Ok(connection)
 }
 
@@ -74,7 +75,13 @@ pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
+    open_files(&connection)?;
     Ok(connection)
+}
+
+/// Has SQLite open the log and its index now, not with the first use: their names can have gone by then.
+fn open_files(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
 /// A connection for one long read, without the readers' bounds.

@@ -11,6 +11,7 @@ mod backup;
 mod columns;
 mod connect;
 mod facts;
+mod files;
 mod keep;
 mod migrations;
 mod open;
@@ -24,6 +25,7 @@ pub use facts::{
     Answer, Chore, Done, Dropped, Fact, IdempotencyKey, NewEvent, NewSession, Pruned, Refused,
     Request,
 };
+pub use files::OpenFiles;
 pub use keep::retention::Retention;
 pub use keep::status::{StoreStatus, Waiting};
 pub use keep::survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};

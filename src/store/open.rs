@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::columns::{Columns, columns};
 use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
+use super::files::OpenFiles;
 use super::keep::maintenance;
 use super::keep::retention::Retention;
 use super::keep::status::StoreStatus;
@@ -122,7 +123,7 @@ impl Store {
     /// # Errors
     /// The file is there already, or what SQLite or the system say.
     pub fn backup(&self, copy: &Path) -> Result<u64, StoreError> {
-        backup::backup(&self.path, copy)
+        backup::backup(&connect::open_for_copying(&self.path)?, copy)
     }
 
     /// The sessions that were live when the last daemon died.
@@ -153,12 +154,23 @@ impl Store {
         live_idempotency_keys(&self.connection)
     }
 
-    /// Starts the writer thread and opens the readers.
+    /// Starts the writer thread and opens the readers; gives the files that these have open, too.
     ///
     /// # Errors
     /// What SQLite or the system say.
-    pub fn start(self, followers: Arc<Followers>) -> Result<(Writer, Reader), StoreError> {
-        let reader = Reader::open(&self.path, self.retention, Arc::clone(&self.status))?;
+    pub fn start(
+        self,
+        followers: Arc<Followers>,
+    ) -> Result<(Writer, Reader, Arc<OpenFiles>), StoreError> {
+        let connection = connect::open_for_reading(&self.path)?;
+        let files = Arc::new(OpenFiles::of(&self.path));
+        let reader = Reader::new(
+            &self.path,
+            connection,
+            Arc::clone(&files),
+            self.retention,
+            Arc::clone(&self.status),
+        );
         let writer = Writer::start(
             &self.path,
             self.connection,
@@ -166,7 +178,7 @@ impl Store {
             followers,
             self.retention,
         )?;
-        Ok((writer, reader))
+        Ok((writer, reader, files))
     }
 
     /// What health shows of the store.

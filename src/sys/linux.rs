@@ -1,6 +1,6 @@
 //! What Linux does its own way: eventfd, pidfd, inotify, `SO_PEERCRED`, `/proc`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -18,8 +18,9 @@ mod family;
 pub(super) use family::Marking;
 pub use family::{adopt_orphans, end_families, is_held, leave_family, reap_adopted};
 
+use super::signal::SignalSet;
 use super::spawn::c_string;
-use super::{Interest, OwnUsage, Peer, Usage};
+use super::{Arrival, Interest, OwnUsage, Peer, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
@@ -107,6 +108,128 @@ impl LogWatch {
 impl AsFd for LogWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// What the thread waits for that takes the daemon's signals: a signal (signalfd(2)), or a change of the names in a few
+/// directories (inotify(7)). What is written to their files wakes nobody.
+pub struct Arrivals {
+    signals: File,
+    names: Option<File>,
+}
+
+impl Arrivals {
+    /// Takes `signals`, which [`super::block_signals`] has blocked.
+    ///
+    /// # Errors
+    /// What signalfd(2) reports: no descriptors or memory left.
+    pub fn of_signals(signals: &[libc::c_int]) -> io::Result<Self> {
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        let set = SignalSet::of(signals);
+        // SAFETY: the set is initialised and outlives the call; the descriptor is new and ours alone.
+        let signals = unsafe {
+            let fd = libc::signalfd(-1, set.as_ptr(), flags);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            File::from(OwnedFd::from_raw_fd(fd))
+        };
+        Ok(Self {
+            signals,
+            names: None,
+        })
+    }
+
+    /// Also watches the names in the directory `dir`. Can be repeated.
+    ///
+    /// # Errors
+    /// What inotify_init1(2) or inotify_add_watch(2) report: no such directory, or too many watches.
+    pub fn watch_names(&mut self, dir: &Path) -> io::Result<()> {
+        let dir = c_string(dir.as_os_str())?;
+        let changes = libc::IN_CREATE | libc::IN_DELETE | libc::IN_MOVE;
+        let own = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF;
+        let fd = match &self.names {
+            Some(names) => names.as_raw_fd(),
+            None => {
+                // SAFETY: inotify_init1 takes an integer, and its descriptor is new and ours alone.
+                let names = unsafe {
+                    let fd = libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK);
+                    if fd < 0 {
+                        return Err(io::Error::last_os_error());
+                    }
+                    File::from(OwnedFd::from_raw_fd(fd))
+                };
+                self.names.insert(names).as_raw_fd()
+            }
+        };
+        // SAFETY: `dir` is NUL-terminated and outlives the call.
+        let watch =
+            unsafe { libc::inotify_add_watch(fd, dir.as_ptr(), changes | own | libc::IN_ONLYDIR) };
+        match watch {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Blocks until something arrives, or `deadline` has passed.
+    ///
+    /// # Errors
+    /// What poll(2) or read(2) report.
+    pub fn wait(&self, deadline: Option<Instant>) -> io::Result<Arrival> {
+        loop {
+            let mut interests = vec![Interest::readable(&self.signals)];
+            interests.extend(self.names.as_ref().map(Interest::readable));
+            if !super::poll(&mut interests, deadline)? {
+                return Ok(Arrival::Deadline);
+            }
+            if let Some(signal) = self.next_signal()? {
+                return Ok(Arrival::Signal(signal));
+            }
+            let names = self.changed_names();
+            if !names.is_empty() {
+                return Ok(Arrival::Names(names));
+            }
+        }
+    }
+
+    fn next_signal(&self) -> io::Result<Option<i32>> {
+        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+        match (&self.signals).read(&mut info) {
+            // The number is the first field (signalfd(2)).
+            Ok(_) => Ok(Some(i32::from_ne_bytes([
+                info[0], info[1], info[2], info[3],
+            ]))),
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// The names that have changed; an empty one stands for a directory itself, or for what was too much to tell.
+    fn changed_names(&self) -> Vec<OsString> {
+        const HEAD: usize = size_of::<libc::inotify_event>();
+        let mut names = Vec::new();
+        let mut buffer = [0; 16 * 1024];
+        let Some(mut file) = self.names.as_ref() else {
+            return names;
+        };
+        while let Ok(n @ 1..) = file.read(&mut buffer) {
+            let mut rest = &buffer[..n];
+            // The last field of the head is the length of the name, which NULs fill up (inotify(7)).
+            while let Some((head, behind)) = rest.split_at_checked(HEAD) {
+                let length = [
+                    head[HEAD - 4],
+                    head[HEAD - 3],
+                    head[HEAD - 2],
+                    head[HEAD - 1],
+                ];
+                let length = u32::from_ne_bytes(length) as usize;
+                let (name, next) = behind.split_at(length.min(behind.len()));
+                let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+                names.push(OsStr::from_bytes(name).to_owned());
+                rest = next;
+            }
+        }
+        names
     }
 }
 

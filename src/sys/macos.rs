@@ -53,6 +53,40 @@ impl AsFd for Wake {
     }
 }
 
+/// What the thread waits for that takes the daemon's signals. Names in directories are not watched here: whoever asks
+/// for something looks at them.
+pub struct Arrivals {
+    signals: Vec<libc::c_int>,
+}
+
+impl Arrivals {
+    /// Takes `signals`, which [`super::block_signals`] has blocked.
+    ///
+    /// # Errors
+    /// None.
+    pub fn of_signals(signals: &[libc::c_int]) -> io::Result<Self> {
+        Ok(Self {
+            signals: signals.to_vec(),
+        })
+    }
+
+    /// Nothing.
+    ///
+    /// # Errors
+    /// None.
+    pub fn watch_names(&mut self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Blocks until a signal arrives: sigwait(3) knows no deadline.
+    ///
+    /// # Errors
+    /// What sigwait(3) reports.
+    pub fn wait(&self, _deadline: Option<Instant>) -> io::Result<Arrival> {
+        super::wait_signal(&self.signals).map(Arrival::Signal)
+    }
+}
+
 /// A descriptor that becomes readable when entries of a directory change, or a file in it is written: a kqueue with
 /// `EVFILT_VNODE`.
 #[derive(Debug)]

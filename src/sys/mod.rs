@@ -17,6 +17,7 @@ mod os;
 #[path = "macos.rs"]
 mod os;
 
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -30,9 +31,9 @@ use std::time::{Duration, Instant};
 pub use block::{BLOCK, unplain_in};
 pub use limits::{Resource, Use, explain, is_scarce, limit, raise_open_files, too_many_open_files};
 pub use os::{
-    LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families, executable,
-    exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors, leave_family,
-    notify_address, own_usage, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size,
+    Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families,
+    executable, exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors,
+    leave_family, notify_address, own_usage, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size,
     prefer_latency, process_mark, reap_adopted, release_free_memory, set_pipe_size,
     share_free_memory, signal_watched,
 };
@@ -156,6 +157,17 @@ pub fn spawn_essential(name: &str, run: impl FnOnce() + Send + 'static) -> io::R
         .name(name.into())
         .spawn(guarded)
         .map(drop)
+}
+
+/// What has come for the thread that takes the daemon's signals.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A signal.
+    Signal(i32),
+    /// Names in the watched directories have been made, deleted or moved; an empty one stands for a directory itself.
+    Names(Vec<OsString>),
+    /// Nothing, until the deadline.
+    Deadline,
 }
 
 /// One descriptor to wait for, and what came of it.
@@ -462,6 +474,25 @@ pub fn system() -> System {
         machine: text(&names.machine),
         host: text(&names.nodename),
     }
+}
+
+/// Puts `listener` in the place of the socket `old`, whose descriptor keeps its number; gives what `old` was. Who waits in
+/// accept(2) on that one comes back, once the connections that it has are taken.
+///
+/// # Errors
+/// What dup(2) or dup2(2) report.
+pub fn replace_listener(old: &UnixListener, listener: &UnixListener) -> io::Result<UnixListener> {
+    let before = old.try_clone()?;
+    let number = old.as_raw_fd();
+    // SAFETY: both descriptors are open for the call, and dup2 replaces in one step; fcntl and shutdown take integers.
+    unsafe {
+        if libc::dup2(listener.as_raw_fd(), number) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+        libc::shutdown(before.as_raw_fd(), libc::SHUT_RDWR);
+    }
+    Ok(before)
 }
 
 /// Makes descriptor 1 another name of `file`.

@@ -30,7 +30,7 @@ impl SignalSet {
         }
     }
 
-    fn of(signals: &[c_int]) -> Self {
+    pub(super) fn of(signals: &[c_int]) -> Self {
         let mut set = Self::empty();
         for &signal in signals {
             // SAFETY: the set is initialised, and the numbers are libc's own constants.

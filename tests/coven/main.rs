@@ -51,3 +51,4 @@ mod symptoms;
 mod transport;
 mod trust;
 mod units;
+mod vanished;

@@ -47,6 +47,8 @@ pub struct StoreStatus {
     pub(crate) measuring: AtomicBool,
     waiting: Mutex<HashMap<SessionNum, Waiting>>,
     failure: Mutex<Option<String>>,
+    /// Why what is written reaches nobody: the database's files are not those that are open.
+    lost: Mutex<Option<String>>,
     storage: Mutex<StorageHealth>,
 }
 
@@ -67,6 +69,7 @@ impl StoreStatus {
             measuring: AtomicBool::new(false),
             waiting: Mutex::default(),
             failure: Mutex::new(None),
+            lost: Mutex::new(None),
             storage: Mutex::new(StorageHealth {
                 status: StorageStatus::Ok.into(),
                 database_bytes: 0,
@@ -163,22 +166,36 @@ impl StoreStatus {
         lock(&self.waiting).clone()
     }
 
-    /// What the last attempt to write failed with; `None` while writing goes well.
+    /// Why the store cannot be used now: its files are gone, or what the last attempt to write failed with.
     pub fn failure(&self) -> Option<String> {
+        self.lost().or_else(|| self.write_failure())
+    }
+
+    /// What the last attempt to write failed with; `None` while writing goes well.
+    pub(crate) fn write_failure(&self) -> Option<String> {
         lock(&self.failure).clone()
     }
 
-    pub(crate) fn set_failure(&self, failure: Option<String>) {
-        lock(&self.storage).status = failure
-            .clone()
-            .map_or(StorageStatus::Ok.into(), Word::Other);
+    pub(crate) fn set_write_failure(&self, failure: Option<String>) {
         *lock(&self.failure) = failure;
+    }
+
+    /// Why what is written reaches nobody, if so.
+    pub fn lost(&self) -> Option<String> {
+        lock(&self.lost).clone()
+    }
+
+    /// The database's files are not those that are open, for this reason; or they are again.
+    pub fn set_lost(&self, reason: Option<String>) {
+        *lock(&self.lost) = reason;
     }
 
     /// The last measurement of the disk.
     pub fn storage(&self) -> StorageHealth {
         let dropped = self.dropped();
+        let status = self.failure().map_or(StorageStatus::Ok.into(), Word::Other);
         StorageHealth {
+            status,
             truncated_output_events: dropped.events,
             truncated_output_bytes: dropped.bytes,
             ..lock(&self.storage).clone()

@@ -1,6 +1,7 @@
 //! Reading: a few read-only connections, shared by the HTTP threads. A read sees the last commit, waits for
 //! neither the writer nor the state thread, and is over before its answer is sent.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use crate::api::{Event, EventId, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
 use crate::store::facts::{Pruned, Refused};
+use crate::store::files::OpenFiles;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
 use crate::store::keep::sweep;
@@ -74,6 +76,7 @@ pub struct Reader {
     give: Sender<Connection>,
     opened: Arc<AtomicUsize>,
     path: Arc<Path>,
+    files: Arc<OpenFiles>,
     retention: Retention,
     /// What the writer says of itself.
     pub(crate) status: Arc<StoreStatus>,
@@ -97,39 +100,64 @@ impl Drop for Loan<'_> {
 }
 
 impl Reader {
-    pub(crate) fn open(
+    pub(crate) fn new(
         path: &Path,
+        connection: Connection,
+        files: Arc<OpenFiles>,
         retention: Retention,
         status: Arc<StoreStatus>,
-    ) -> Result<Self, StoreError> {
+    ) -> Self {
         let (give, take) = bounded(CONNECTIONS);
         // Cannot fail: the channel has room for all, and its receiver is at hand.
-        let _ = give.send(connect::open_for_reading(path)?);
-        Ok(Self {
+        let _ = give.send(connection);
+        Self {
             take,
             give,
             opened: Arc::new(AtomicUsize::new(1)),
             path: path.into(),
             retention,
             status,
+            files,
             ahead: Arc::default(),
-        })
+        }
+    }
+
+    /// Another connection to the same database: by its name, which can lead to another file by now.
+    fn open_another(
+        &self,
+        open: fn(&Path) -> Result<Connection, StoreError>,
+    ) -> Result<Connection, StoreError> {
+        let check = || match self.files.lost() {
+            Some(lost) => Err(io::Error::other(format!(
+                "{} is not the file that is open",
+                lost.display()
+            ))),
+            None => Ok(()),
+        };
+        check()?;
+        let connection = open(&self.path)?;
+        check()?;
+        Ok(connection)
     }
 
     pub(crate) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Refused> {
+        let result = self.lend(query).ok_or_else(|| Refused::Bug {
+            reason: "no connection to read with".into(),
+        })?;
+        result.map_err(|err| Refused::Unavailable {
+            reason: format!("it cannot be read: {err}"),
+        })
+    }
+
+    fn lend<T>(&self, work: impl FnOnce(&Connection) -> T) -> Option<T> {
         let loan = Loan {
             pool: self,
             connection: self.connection(),
         };
-        let connection = loan.connection.as_ref().ok_or_else(|| Refused::Bug {
-            reason: "no connection to read with".into(),
-        })?;
-        query(connection).map_err(|err| Refused::Unavailable {
-            reason: format!("it cannot be read: {err}"),
-        })
+        loan.connection.as_ref().map(work)
     }
 
     /// A connection that is free, or a new one, or the next that becomes free.
@@ -142,7 +170,7 @@ impl Reader {
             .opened
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_another);
         if counted.is_ok() {
-            match connect::open_for_reading(&self.path) {
+            match self.open_another(connect::open_for_reading) {
                 Ok(connection) => return Some(connection),
                 // No descriptor is left, perhaps: those that are open go on.
                 Err(_) => self.opened.fetch_sub(1, Ordering::Relaxed),
@@ -242,7 +270,24 @@ impl Reader {
     /// # Errors
     /// [`Refused::Unavailable`] if it cannot be read, or the copy not be written.
     pub fn backup(&self, copy: &Path) -> Result<u64, Refused> {
-        Ok(backup::backup(&self.path, copy)?)
+        self.read_long(|connection| backup::backup(connection, copy))
+    }
+
+    /// Writes the database that is open, wherever its file is now, to `copy`, in the place of an earlier copy; its size in
+    /// bytes.
+    ///
+    /// # Errors
+    /// What SQLite or the system say.
+    pub fn save(&self, copy: &Path) -> Result<u64, StoreError> {
+        let query_only = |on: bool| format!("PRAGMA query_only = {on}");
+        let saved = self.lend(|connection| {
+            // It keeps a connection from writing other files, too.
+            connection.execute_batch(&query_only(false))?;
+            let saved = backup::save(connection, copy);
+            connection.execute_batch(&query_only(true))?;
+            saved
+        });
+        saved.unwrap_or_else(|| Err(io::Error::other("no connection to read with").into()))
     }
 
     /// A read that can take long has a connection of its own: the pool's are for those that do not.
@@ -250,7 +295,7 @@ impl Reader {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, Refused> {
-        let connection = connect::open_for_copying(&self.path)?;
+        let connection = self.open_another(connect::open_for_copying)?;
         Ok(query(&connection)?)
     }
 

@@ -92,11 +92,17 @@ impl WriteQueue {
 
     /// Asks for `request`; `done` is told what came of it.
     pub fn request(&self, request: Request, done: Done) {
+        if let Err(refused) = available_unless(self.status.lost()) {
+            return done(Err(refused));
+        }
         self.send(Item::Request(request, done));
     }
 
     /// Asks for `chore`, which is done between other things; `done` is told what came of it.
     pub fn chore(&self, chore: Chore, done: Done) {
+        if let Err(refused) = available_unless(self.status.lost()) {
+            return done(Err(refused));
+        }
         self.send(Item::Chore(chore, done));
     }
 
@@ -110,15 +116,20 @@ impl WriteQueue {
         self.status.progress.load(Ordering::Relaxed)
     }
 
-    /// Whether the store could be written when last tried.
+    /// Whether the store could be written when last tried, and its files are in place.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] with the reason, if not.
     pub fn check_available(&self) -> Result<(), Refused> {
-        match self.status.failure() {
-            None => Ok(()),
-            Some(reason) => Err(Refused::Unavailable { reason }),
-        }
+        available_unless(self.status.failure())
+    }
+
+    /// As [`WriteQueue::check_available`], wherever the files are.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] with the reason, if not.
+    pub fn check_writable(&self) -> Result<(), Refused> {
+        available_unless(self.status.write_failure())
     }
 
     /// Breaks off the chore that runs, and refuses those that wait: what has happened is to be written now.
@@ -179,5 +190,12 @@ impl WriteQueue {
     /// Sessions that have a record.
     pub fn sessions(&self) -> u64 {
         self.status.sessions()
+    }
+}
+
+fn available_unless(reason: Option<String>) -> Result<(), Refused> {
+    match reason {
+        None => Ok(()),
+        Some(reason) => Err(Refused::Unavailable { reason }),
     }
 }

@@ -309,7 +309,7 @@ impl Thread {
                     self.status
                         .committed_events
                         .fetch_add(notes.len() as u64, Ordering::Relaxed);
-                    self.status.set_failure(None);
+                    self.status.set_write_failure(None);
                     self.finish(work, outcomes);
                     break;
                 }
@@ -321,10 +321,10 @@ impl Thread {
     }
 
     fn fail(&mut self, reason: &str, work: &mut Work) {
-        if self.status.failure().as_deref() != Some(reason) {
+        if self.status.write_failure().as_deref() != Some(reason) {
             say!(StoreFailed, reason: &reason);
         }
-        self.status.set_failure(Some(reason.to_owned()));
+        self.status.set_write_failure(Some(reason.to_owned()));
         self.refuse_wishes(reason, work);
     }
 

@@ -1,0 +1,372 @@
+//! What vanishes under a daemon that runs: its home, and the files in it. What can be is made anew; the database is saved.
+//!
+//! Looks on the signals thread, and once more on the main thread at the end. The working directory is the home: names
+//! lead into it wherever it is moved. It knows names and inodes, and nothing of sessions.
+
+use std::env;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use super::home::{DaemonFile, Home, HomeError};
+use super::serve::bind;
+use crate::adapters::{self, ManifestSources};
+use crate::api::Timestamp;
+use crate::http::Rebinder;
+use crate::observe::log::Reopener;
+use crate::observe::say;
+use crate::store::{OpenFiles, Reader, StoreStatus};
+use crate::sys;
+
+/// How often a lock that another process holds is tried again before the next change in the home.
+const LOCK_TRIES: u32 = 5;
+
+/// What the daemon has of its home.
+pub(super) struct Guard {
+    /// Where it was last seen, to be shown.
+    home: Home,
+    /// The same as names in the working directory.
+    inside: Home,
+    /// The path of the socket, for health.
+    shown_socket: Arc<RwLock<String>>,
+    lock: File,
+    lock_tries: u32,
+    socket: Option<(u64, u64)>,
+    /// The socket's file is the daemon's to remove: no service manager has made it.
+    is_socket_own: bool,
+    daemon_file: DaemonFile,
+    open: Opened,
+    /// What the last look could not make anew.
+    unrestored: Vec<PathBuf>,
+    copy: Option<PathBuf>,
+    saving: Option<JoinHandle<()>>,
+    is_deleted: bool,
+    is_over: bool,
+}
+
+/// What the daemon has open in its home, and who can open it anew.
+pub(super) struct Opened {
+    pub(super) rebinder: Rebinder,
+    pub(super) log: Reopener,
+    pub(super) adapters: Arc<adapters::Published>,
+    pub(super) files: Arc<OpenFiles>,
+    pub(super) reader: Reader,
+    pub(super) status: Arc<StoreStatus>,
+}
+
+/// What is to be done after a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing, until something changes.
+    Done,
+    /// Look again in a moment.
+    Again,
+    /// The home is deleted: the daemon is to stop.
+    Deleted,
+}
+
+/// What has become of the database at the end.
+#[derive(Debug)]
+pub(super) enum Rescue {
+    /// Its files are in place.
+    NotNeeded,
+    /// Its files had gone, and this copy holds everything.
+    Saved(PathBuf),
+    /// Its files had gone, and it could not be saved.
+    Failed(String),
+}
+
+impl Guard {
+    /// Guards `home`, which is the working directory, and whose `lock` this process holds.
+    pub(super) fn new(
+        home: Home,
+        lock: File,
+        is_socket_own: bool,
+        daemon_file: DaemonFile,
+        shown_socket: Arc<RwLock<String>>,
+        open: Opened,
+    ) -> Self {
+        let inside = Home::entered();
+        Self {
+            socket: id(&inside.socket()),
+            home,
+            inside,
+            shown_socket,
+            lock,
+            lock_tries: 0,
+            is_socket_own,
+            daemon_file,
+            open,
+            unrestored: Vec::new(),
+            copy: None,
+            saving: None,
+            is_deleted: false,
+            is_over: false,
+        }
+    }
+
+    /// Where the home is.
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether a change of `name` in the home or its `logs/` is worth a look.
+    pub(super) fn is_own(&self, name: &Path) -> bool {
+        let inside = &self.inside;
+        let own = [
+            inside.socket(),
+            inside.lock_file(),
+            inside.daemon_file(),
+            inside.logs(),
+        ];
+        name.as_os_str().is_empty()
+            || Some(name.as_os_str()) == inside.log_file().file_name()
+            || own.iter().any(|own| name == own)
+            || self.open.files.names().iter().any(|own| name == own)
+    }
+
+    /// Looks at what is there, and makes anew what can be.
+    pub(super) fn look(&mut self) -> Look {
+        if self.is_over || self.is_deleted {
+            return Look::Done;
+        }
+        if self.has_been_deleted() {
+            return Look::Deleted;
+        }
+        self.follow_home();
+        let mut unrestored = Vec::new();
+        let lock = self.restore_lock();
+        let is_locked = lock.is_ok();
+        let results = [
+            (self.inside.lock_file(), lock),
+            (self.inside.socket(), self.restore_socket()),
+            (self.inside.log_file(), self.restore_log()),
+            (self.inside.daemon_file(), self.restore_daemon_file()),
+        ];
+        for (name, result) in results {
+            let path = self.home.path().join(&name);
+            match result {
+                Ok(false) => {}
+                Ok(true) => say!(HomeFileRestored, path: path.display()),
+                Err(err) => {
+                    if !self.unrestored.contains(&name) {
+                        say!(HomeFileLost, path: path.display(), reason: &err);
+                    }
+                    unrestored.push(name);
+                }
+            }
+        }
+        self.unrestored = unrestored;
+        self.look_at_database();
+        self.lock_tries = if is_locked { 0 } else { self.lock_tries + 1 };
+        match (1..LOCK_TRIES).contains(&self.lock_tries) {
+            true => Look::Again,
+            false => Look::Done,
+        }
+    }
+
+    /// A directory that has no name any more is not found by the kernel either (getcwd(2)).
+    fn has_been_deleted(&mut self) -> bool {
+        let is_gone =
+            matches!(env::current_dir(), Err(err) if err.kind() == io::ErrorKind::NotFound);
+        if is_gone && !self.is_deleted {
+            self.is_deleted = true;
+            let home = self.home.path().display();
+            let reason = format!("{home} was deleted: the daemon stops, and saves the database");
+            self.open.status.set_lost(Some(reason));
+            say!(HomeGone, path: home);
+        }
+        self.is_deleted
+    }
+
+    /// Takes note of where the home is now.
+    fn follow_home(&mut self) {
+        if sys::is_same_file(self.home.path(), Path::new(".")) {
+            return;
+        }
+        let Ok(path) = env::current_dir() else { return };
+        say!(HomeMoved, path: path.display());
+        self.home = Home::moved_to(path);
+        let socket = self.home.socket().display().to_string();
+        self.daemon_file.socket.clone_from(&socket);
+        *self
+            .shown_socket
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = socket;
+        let sources = ManifestSources::from_env(self.home.adapters());
+        self.open.adapters.set_sources(sources);
+        if let Err(err) = self.inside.write_daemon_file(&self.daemon_file) {
+            say!(HomeFileLost, path: self.home.daemon_file().display(), reason: &err);
+        }
+    }
+
+    fn restore_lock(&mut self) -> io::Result<bool> {
+        if self.inside.is_locked_by(&self.lock) {
+            return Ok(false);
+        }
+        let lock = self.inside.open_lock().map_err(system_error)?;
+        lock.try_lock().map_err(io::Error::from)?;
+        self.lock = lock;
+        Ok(true)
+    }
+
+    fn restore_socket(&mut self) -> io::Result<bool> {
+        let socket = self.inside.socket();
+        if id(&socket).is_some_and(|id| Some(id) == self.socket) {
+            return Ok(false);
+        }
+        self.open.rebinder.rebind(&bind(&socket)?)?;
+        self.socket = id(&socket);
+        self.is_socket_own = true;
+        Ok(true)
+    }
+
+    fn restore_log(&self) -> io::Result<bool> {
+        self.inside.create_logs().map_err(system_error)?;
+        self.open.log.restore()
+    }
+
+    fn restore_daemon_file(&self) -> io::Result<bool> {
+        let on_record = self.inside.read_daemon_file().map(|file| file.pid);
+        if on_record == Some(self.daemon_file.pid) {
+            return Ok(false);
+        }
+        self.inside
+            .write_daemon_file(&self.daemon_file)
+            .map(|()| true)
+    }
+
+    fn look_at_database(&mut self) {
+        let database = self.home.database();
+        match (self.open.files.lost(), &self.copy) {
+            (None, Some(_)) => {
+                self.copy = None;
+                self.open.status.set_lost(None);
+                say!(StoreBack, path: database.display());
+            }
+            (Some(file), None) => self.lose_database(&file),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// Refuses launches from now on, and has a thread save what is open: signals do not wait for that.
+    fn lose_database(&mut self, file: &Path) {
+        let copy = self.home.path().join(recovered(&self.inside.database()));
+        let path = self.home.path().join(file);
+        say!(StoreLost, path: path.display(), copy: copy.display());
+        let what = match file.symlink_metadata() {
+            Ok(_) => "is another file than the one that is open",
+            Err(_) => "is gone",
+        };
+        let reason = format!(
+            "{} {what}; what the daemon has open is saved as {}",
+            path.display(),
+            copy.display()
+        );
+        self.open.status.set_lost(Some(reason));
+        let (reader, target) = (self.open.reader.clone(), copy.clone());
+        let save = move || {
+            // Both outcomes are in the log.
+            let _ = save(&reader, &target);
+        };
+        self.saving = thread::Builder::new().name("save".into()).spawn(save).ok();
+        self.copy = Some(copy);
+    }
+
+    /// Ends the looking. The files may go from now on: whoever ends the daemon removes some.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// Saves the database once more where its files have gone, with all that was written until now.
+    pub(super) fn rescue(&mut self) -> Rescue {
+        if let Some(saving) = self.saving.take() {
+            let _ = saving.join();
+        }
+        if self.has_been_deleted() {
+            return self.rescue_beside();
+        }
+        if self.open.files.lost().is_none() {
+            return Rescue::NotNeeded;
+        }
+        let new = || self.home.path().join(recovered(&self.inside.database()));
+        let copy = self.copy.clone().unwrap_or_else(new);
+        match save(&self.open.reader, &copy) {
+            Ok(()) => Rescue::Saved(copy),
+            Err(reason) => Rescue::Failed(reason),
+        }
+    }
+
+    /// Saves the database of a home that is deleted in a directory beside it, or in that for temporary files.
+    fn rescue_beside(&self) -> Rescue {
+        let home = self.home.path();
+        let name = recovered(Path::new(home.file_name().unwrap_or_default()));
+        let parents = [home.parent().map(Path::to_owned), Some(env::temp_dir())];
+        let mut failed = String::from("there is no directory to save it in");
+        for dir in parents.into_iter().flatten().map(|dir| dir.join(&name)) {
+            let copy = dir.join(self.inside.database());
+            let made = DirBuilder::new().mode(0o700).create(&dir);
+            let saved = made
+                .map_err(|err| err.to_string())
+                .and_then(|()| save(&self.open.reader, &copy));
+            match saved {
+                Ok(()) => return Rescue::Saved(copy),
+                Err(reason) => failed = format!("{}: {reason}", copy.display()),
+            }
+            // Empty, if anything.
+            let _ = std::fs::remove_dir(&dir);
+        }
+        Rescue::Failed(failed)
+    }
+
+    /// Where the home was that has been deleted.
+    pub(super) fn deleted_home(&self) -> Option<&Path> {
+        self.is_deleted.then(|| self.home.path())
+    }
+
+    /// Takes away what only a running daemon has: nobody finds a socket on which nobody answers.
+    pub(super) fn leave(&self) {
+        if !self.inside.is_locked_by(&self.lock) {
+            return;
+        }
+        if self.is_socket_own {
+            let _ = std::fs::remove_file(self.inside.socket());
+        }
+        let _ = std::fs::remove_file(self.inside.daemon_file());
+    }
+}
+
+fn save(reader: &Reader, copy: &Path) -> Result<(), String> {
+    match reader.save(copy) {
+        Ok(bytes) => {
+            say!(StoreSaved, path: copy.display(), bytes);
+            Ok(())
+        }
+        Err(err) => {
+            let reason = err.to_string();
+            say!(StoreSaveFailed, path: copy.display(), reason: &reason);
+            Err(reason)
+        }
+    }
+}
+
+fn system_error(err: HomeError) -> io::Error {
+    match err {
+        HomeError::Io { err, .. } => err,
+        err => io::Error::other(err.to_string()),
+    }
+}
+
+/// The name of a copy of `path`, made now.
+fn recovered(path: &Path) -> PathBuf {
+    let now = Timestamp::now().to_string();
+    let digits: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
+    path.with_added_extension(format!("recovered-{digits}"))
+}
+
+fn id(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|meta| sys::file_id(&meta))
+}
