@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::guard::{Guard, Opened, Rescue};
 use super::home::{DaemonFile, Home, HomeError};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
-use super::signals::{Reload, Signals, guarded, log_bad_patterns};
+use super::signals::{Lookout, Reload, Signals, log_bad_patterns};
 use super::{activation, recover, supervisor};
 use crate::adapters::{self, ManifestSources};
 use crate::api::{CONTRACT, Code, StopReport, Timestamp, UnwrittenSession, VERSION};
@@ -92,8 +92,8 @@ impl ServeError {
     /// The exit code of a daemon that ends with it. A service manager does not start a daemon again whose home somebody has
     /// deleted: it would make the home anew.
     pub fn exit_code(&self) -> u8 {
-        match (self, supervisor::own()) {
-            (Self::HomeDeleted { .. }, supervisor::Supervisor::Systemd(_)) => supervisor::STAY_DOWN,
+        match self {
+            Self::HomeDeleted { .. } if supervisor::is_systemds() => supervisor::STAY_DOWN,
             _ => 1,
         }
     }
@@ -261,11 +261,12 @@ fn run(
     say!(SocketBound, socket: socket.display());
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let followers = Arc::new(Followers::default());
+    let (events, inbox) = unbounded();
+    let lookout = Lookout::new(events.clone());
     let status = store.status();
     let (writer, reader, files) = store
-        .start(Arc::clone(&followers))
+        .start(Arc::clone(&followers), look(&lookout))
         .map_err(store_error(home))?;
-    let (events, inbox) = unbounded();
     let live = Arc::new(AtomicU64::new(0));
     let limits = Limits {
         sessions: settings.sessions_max,
@@ -308,6 +309,7 @@ fn run(
             },
             connections_max: settings.connections_max,
             answers: http::Budget::default(),
+            before_launch: look(&lookout),
             awaiting_end: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         },
@@ -332,14 +334,14 @@ fn run(
     let lock = lock
         .try_clone()
         .map_err(io_error("no descriptor for the lock"))?;
-    let guard = Arc::new(Mutex::new(Guard::new(
+    lookout.set(Guard::new(
         home.clone(),
         lock,
         is_socket_own,
         daemon_file.clone(),
         shown_socket,
         open,
-    )));
+    ));
     let signals = Signals {
         events,
         notifier: Arc::clone(&notifier),
@@ -348,7 +350,7 @@ fn run(
             redactor,
             log: log.reopener(),
         },
-        guard: Arc::clone(&guard),
+        lookout: Arc::clone(&lookout),
     };
     signals.start().map_err(io_error("no thread for signals"))?;
     announce(home, &daemon_file)?;
@@ -362,7 +364,9 @@ fn run(
         .start_watchdog(of_state, of_writer, end)
         .map_err(io_error("no thread for the watchdog"))?;
     let stopped = state.run();
-    guarded(&guard).end();
+    if let Some(mut guard) = lookout.guard() {
+        guard.end();
+    }
     server.finish(durations::STOP_ANSWERS);
     // Who has given up on the store has waited for it already.
     let patience = match stopped.unfinished.is_empty() {
@@ -371,8 +375,10 @@ fn run(
     };
     let written = writer.stop(patience);
     let mut report = conclude(&stopped.unfinished, written.err());
-    let mut guard = guarded(&guard);
-    let rescue = guard.rescue();
+    let mut guard = lookout.guard();
+    let rescue = guard
+        .as_mut()
+        .map_or(Rescue::NotNeeded, |guard| guard.rescue());
     match &rescue {
         Rescue::NotNeeded => {}
         Rescue::Saved(copy) => report.recovered = Some(copy.display().to_string()),
@@ -383,8 +389,16 @@ fn run(
         let _ = reply.send(Ok(report.clone()));
     }
     server.finish_all(durations::STOP_ANSWERS);
-    guard.leave();
-    match (guard.deleted_home().map(Path::to_owned), rescue) {
+    let deleted = guard.and_then(|guard| {
+        guard.leave();
+        guard.deleted_home().map(Path::to_owned)
+    });
+    ended(report, deleted, rescue)
+}
+
+/// How the daemon has ended, as its exit code and stderr say it.
+fn ended(report: StopReport, deleted: Option<PathBuf>, rescue: Rescue) -> Result<(), ServeError> {
+    match (deleted, rescue) {
         (Some(home), Rescue::Failed(reason)) => Err(ServeError::HomeDeleted {
             home,
             saved: Err(reason),
@@ -456,6 +470,12 @@ pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&draft, path)?;
     Ok(listener)
+}
+
+/// Has the home looked at where the system does not tell what happens in it.
+fn look(lookout: &Arc<Lookout>) -> Box<dyn Fn() + Send + Sync> {
+    let lookout = Arc::clone(lookout);
+    Box::new(move || lookout.look_unless_watched())
 }
 
 /// What the state thread publishes, and where.

@@ -5,7 +5,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -41,12 +42,58 @@ impl Reload {
     }
 }
 
+/// Who has the home looked at.
+pub(super) struct Lookout {
+    guard: OnceLock<Mutex<Guard>>,
+    /// The system tells when names in the home change.
+    is_watched: AtomicBool,
+    events: Sender<Event>,
+}
+
+impl Lookout {
+    /// One without anything to look at, until there is a guard.
+    pub(super) fn new(events: Sender<Event>) -> Arc<Self> {
+        Arc::new(Self {
+            guard: OnceLock::new(),
+            is_watched: AtomicBool::new(true),
+            events,
+        })
+    }
+
+    /// Looks by `guard` from now on.
+    pub(super) fn set(&self, guard: Guard) {
+        // There is one daemon a process.
+        let _ = self.guard.set(Mutex::new(guard));
+    }
+
+    /// The guard, whatever became of a thread that had it; `None` while the daemon starts.
+    pub(super) fn guard(&self) -> Option<MutexGuard<'_, Guard>> {
+        let guard = self.guard.get()?;
+        Some(guard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks now where nothing tells when names change: before a launch, and with each sweep of retention's.
+    pub(super) fn look_unless_watched(&self) {
+        if !self.is_watched.load(Ordering::Relaxed) {
+            self.look();
+        }
+    }
+
+    fn look(&self) -> Look {
+        let look = self.guard().map_or(Look::Done, |mut guard| guard.look());
+        if look == Look::Deleted {
+            let _ = self.events.send(Event::Stop);
+        }
+        look
+    }
+}
+
 /// The thread that takes the signals, and looks at the home when names in it have changed.
 pub(super) struct Signals {
     pub(super) events: Sender<Event>,
     pub(super) notifier: Arc<Notifier>,
     pub(super) reload: Reload,
-    pub(super) guard: Arc<Mutex<Guard>>,
+    pub(super) lookout: Arc<Lookout>,
 }
 
 impl Signals {
@@ -55,7 +102,11 @@ impl Signals {
     pub(super) fn start(self) -> io::Result<()> {
         let mut arrivals = Arrivals::of_signals(sys::DAEMON_SIGNALS)?;
         if let Err(err) = watch(&mut arrivals) {
-            say!(HomeUnwatched, reason: &err);
+            self.lookout.is_watched.store(false, Ordering::Relaxed);
+            // Where no system of this kind tells of names, nothing has failed.
+            if err.kind() != io::ErrorKind::Unsupported {
+                say!(HomeUnwatched, reason: &err);
+            }
         }
         sys::spawn_essential("signals", move || self.run(arrivals))
     }
@@ -66,13 +117,19 @@ impl Signals {
             let event = match arrival {
                 Arrival::Signal(signal) => self.signal(signal, &mut quiet, &mut arrivals),
                 Arrival::Names(names) => {
-                    let guard = guarded(&self.guard);
-                    if names.iter().any(|name| guard.is_own(Path::new(name))) {
+                    let is_own = |name| {
+                        let guard = self.lookout.guard();
+                        guard.is_some_and(|guard| guard.is_own(Path::new(name)))
+                    };
+                    if names.iter().any(is_own) {
                         quiet.disturb();
                     }
                     None
                 }
-                Arrival::Deadline => self.look(&mut quiet, &mut arrivals),
+                Arrival::Deadline => {
+                    self.look(&mut quiet, &mut arrivals);
+                    None
+                }
             };
             if event.is_some_and(|event| self.events.send(event).is_err()) {
                 // The state thread has ended.
@@ -91,23 +148,21 @@ impl Signals {
         if signal != sys::RELOAD_SIGNAL {
             return Some(Event::Stop);
         }
-        let event = self.look(quiet, arrivals);
-        let home = guarded(&self.guard).home().clone();
-        self.notifier.reloading(|| self.reload.run(&home));
-        event
+        self.look(quiet, arrivals);
+        if let Some(home) = self.lookout.guard().map(|guard| guard.home().clone()) {
+            self.notifier.reloading(|| self.reload.run(&home));
+        }
+        None
     }
 
-    fn look(&self, quiet: &mut Quiet, arrivals: &mut Arrivals) -> Option<Event> {
-        let look = guarded(&self.guard).look();
+    fn look(&self, quiet: &mut Quiet, arrivals: &mut Arrivals) {
+        let look = self.lookout.look();
         *quiet = Quiet::default();
         // A directory that was made anew is another one. Where this fails, the start has said so.
         let _ = watch(arrivals);
-        match look {
-            Look::Done => {}
-            Look::Again => quiet.look_again(),
-            Look::Deleted => return Some(Event::Stop),
+        if look == Look::Again {
+            quiet.look_again();
         }
-        None
     }
 }
 
@@ -134,11 +189,6 @@ impl Quiet {
     fn look_again(&mut self) {
         self.due = Some(Instant::now() + durations::HOME_LOCK_AGAIN);
     }
-}
-
-/// The guard, whatever became of a thread that had it.
-pub(super) fn guarded(guard: &Mutex<Guard>) -> MutexGuard<'_, Guard> {
-    guard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn log_bad_patterns(home: &Home, bad: &[BadPattern]) {

@@ -142,7 +142,7 @@ pub fn own() -> Supervisor {
 /// What a manager's variables say of the process `pid`. A shell in a unit has passed on those of the unit, but systemd
 /// names the process that it means (systemd.exec(5), `SYSTEMD_EXEC_PID`).
 fn of_environment(variable: impl Fn(&str) -> Option<String>, cgroup: &str, pid: u32) -> Supervisor {
-    if variable("SYSTEMD_EXEC_PID").is_some_and(|meant| meant.parse() == Ok(pid)) {
+    if is_meant(variable("SYSTEMD_EXEC_PID"), pid) {
         let unit = unit_of_cgroup(cgroup).map(Supervisor::Systemd);
         return unit.unwrap_or(Supervisor::Nobody);
     }
@@ -150,6 +150,15 @@ fn of_environment(variable: impl Fn(&str) -> Option<String>, cgroup: &str, pid: 
     let label = variable("XPC_SERVICE_NAME")
         .filter(|label| label.contains('.') && !label.starts_with("application."));
     label.map_or(Supervisor::Nobody, |label| Supervisor::Launchd { label })
+}
+
+/// Whether systemd has started this process, in whatever unit.
+pub fn is_systemds() -> bool {
+    is_meant(std::env::var("SYSTEMD_EXEC_PID").ok(), std::process::id())
+}
+
+fn is_meant(exec_pid: Option<String>, pid: u32) -> bool {
+    exec_pid.is_some_and(|meant| meant.parse() == Ok(pid))
 }
 
 /// Who runs the process `pid`; `None` where that cannot be told.
@@ -449,6 +458,17 @@ mod tests {
     fn unit(name: &str, is_user: bool) -> Option<Unit> {
         let name = name.to_owned();
         Some(Unit { name, is_user })
+    }
+
+    #[test]
+    fn the_units_do_not_start_a_daemon_again_that_is_to_stay_down() {
+        let line = format!("\nRestartPreventExitStatus={STAY_DOWN}\n");
+        for unit in [
+            include_str!("../../scripts/service/coven.service"),
+            include_str!("../../scripts/service/coven-system.service"),
+        ] {
+            assert!(unit.contains(&line), "{unit}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Context {
     pub connections_max: usize,
     /// The memory of all large answers.
     pub answers: Budget,
+    /// Has whoever guards the home look at it, where nothing tells that daemon when files go.
+    pub before_launch: Box<dyn Fn() + Send + Sync>,
     /// Requests that wait for the end of the daemon.
     pub awaiting_end: AtomicUsize,
     /// Set when the daemon is about to go: connections close after their answer, and nobody waits.

@@ -30,6 +30,7 @@ pub(super) fn launch(call: &Call<'_, routes::Launch>) -> Result<Answer, ApiError
         return Ok(answer);
     }
     let launch = Box::new(parse_launch(call, idempotency)?);
+    (call.context.before_launch)();
     match call.context.ask(|reply| Command::Launch(launch, reply))? {
         Launched::New(record) => call.answer(201, &record),
         Launched::Repeat(id) => call.ok(&call.context.reader.session(id)?),

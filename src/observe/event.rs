@@ -198,7 +198,7 @@ events! {
     HomeMoved "home_moved" Warn { path: Path<'a> }
     /// Which home was deleted while the daemon ran, so that it stops?
     HomeGone "home_deleted" Error code HomeDeleted { path: Path<'a> }
-    /// Why does the daemon not notice at once when files of its home go? It looks on SIGHUP.
+    /// Why does the daemon not notice at once when files of its home go? It looks before launches, with each sweep, and on SIGHUP.
     HomeUnwatched "home_unwatched" Warn { reason: Reason<'a> }
     /// Which manifest was not taken?
     ManifestRefused "manifest_refused" Error { path: Path<'a>, reason: Reason<'a> }

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::columns::{Columns, columns};
 use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
 use super::files::OpenFiles;
-use super::keep::maintenance;
+use super::keep::maintenance::{self, Maintenance};
 use super::keep::retention::Retention;
 use super::keep::status::StoreStatus;
 use super::keep::sweep::{self, Sweep};
@@ -154,13 +154,15 @@ impl Store {
         live_idempotency_keys(&self.connection)
     }
 
-    /// Starts the writer thread and opens the readers; gives the files that these have open, too.
+    /// Starts the writer thread and opens the readers; gives the files that these have open, too. The writer calls `on_sweep`
+    /// with each sweep of retention's, every hour at least.
     ///
     /// # Errors
     /// What SQLite or the system say.
     pub fn start(
         self,
         followers: Arc<Followers>,
+        on_sweep: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Writer, Reader, Arc<OpenFiles>), StoreError> {
         let connection = connect::open_for_reading(&self.path)?;
         let files = Arc::new(OpenFiles::of(&self.path));
@@ -176,7 +178,7 @@ impl Store {
             self.connection,
             self.status,
             followers,
-            self.retention,
+            Maintenance::new(self.retention, on_sweep),
         )?;
         Ok((writer, reader, files))
     }

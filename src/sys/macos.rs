@@ -70,12 +70,12 @@ impl Arrivals {
         })
     }
 
-    /// Nothing.
+    /// Not here.
     ///
     /// # Errors
-    /// None.
+    /// [`io::ErrorKind::Unsupported`]
     pub fn watch_names(&mut self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Blocks until a signal arrives: sigwait(3) knows no deadline.

@@ -99,3 +99,23 @@ fn what_a_dead_daemon_left_is_ended_without_descriptors_for_processes() {
     assert_eq!(coven.session(&id)["status"], "orphaned");
     assert!(coven.session_processes(&id).is_empty());
 }
+
+#[test]
+fn where_names_cannot_be_watched_a_launch_notices_that_the_database_is_gone() {
+    let coven = Coven::new();
+    let mut start = coven.command(["daemon", "start"]);
+    refuse_calls(&mut start, &[libc::SYS_inotify_init1], libc::EMFILE);
+    let started = Ran::of(start.output().unwrap());
+    assert_eq!(started.code, 0, "{started:?}");
+    coven.ended(&coven.launch("hello", "x"));
+    let said = coven.cli(["logs", "--event", "home_unwatched"]);
+    assert!(said.out.contains("home_unwatched"), "{said:?}");
+    std::fs::remove_file(coven.database_file("")).unwrap();
+    let body = coven.launch_body("hello", "x");
+    let refused = coven.post("/api/v1/sessions", &body);
+    assert_eq!(refused.error(), (503, "store_unavailable".into()));
+    std::fs::remove_file(coven.socket()).unwrap();
+    let sessions = coven.cli(["sessions"]);
+    assert_eq!(sessions.code, 0, "{sessions:?}");
+    assert!(sessions.err.contains("the socket had gone"), "{sessions:?}");
+}

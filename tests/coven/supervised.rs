@@ -351,7 +351,7 @@ fn sighup_reads_patterns_and_manifests_again_and_opens_the_log_anew() {
 }
 
 /// `daemon serve` with `listener` as descriptor 3, as sd_listen_fds(3) has it.
-fn activate(coven: &Coven, listener: &impl AsRawFd, count: &str) -> Ran {
+fn activated(coven: &Coven, listener: &impl AsRawFd, count: &str) -> Command {
     let fd = listener.as_raw_fd();
     // LISTEN_PID is the pid after exec: a shell that execs knows it.
     let mut command = coven.command_after(
@@ -371,7 +371,28 @@ fn activate(coven: &Coven, listener: &impl AsRawFd, count: &str) -> Ran {
             }
         });
     }
-    Ran::of(command.output().unwrap())
+    command
+}
+
+fn activate(coven: &Coven, listener: &impl AsRawFd, count: &str) -> Ran {
+    Ran::of(activated(coven, listener, count).output().unwrap())
+}
+
+#[test]
+fn a_managers_socket_that_is_removed_is_made_anew_until_the_daemon_goes() {
+    let coven = Coven::new();
+    let listener = UnixListener::bind(coven.socket()).unwrap();
+    fs::set_permissions(coven.socket(), fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = activated(&coven, &listener, "1");
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let pid = coven.daemon_pid();
+    fs::remove_file(coven.socket()).unwrap();
+    eventually("it is made anew", || coven.socket().exists());
+    assert_eq!(coven.daemon_pid(), pid);
+    let stopped = coven.cli(["daemon", "stop"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert_eq!(finish(child).code, 0);
+    assert!(!coven.socket().exists(), "nobody answers on it");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Files that vanish under a daemon that runs: its sessions go on, and nothing that was shown is lost.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -350,5 +352,71 @@ fn a_home_that_is_emptied_loses_no_session_and_no_output() {
         assert_eq!(stopped.code, 0, "{stopped:?}");
         let copies = recovered(&coven.database_file(""));
         assert!(output_in(&copies[0]).contains("got hello"));
+    }
+}
+
+#[test]
+fn a_home_that_is_deleted_with_its_parent_has_its_database_saved_in_the_temporary_directory() {
+    let coven = Coven::new();
+    let (parent, temporary) = (coven.work().join("p"), coven.work().join("t"));
+    fs::create_dir(&parent).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    let home = parent.join("home");
+    // As systemd starts it: it names the process that it means.
+    let mut command = coven.command_after("export SYSTEMD_EXEC_PID=$$", &["daemon", "serve"]);
+    let child = command
+        .env("COVEN_HOME", &home)
+        .env("TMPDIR", &temporary)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("it serves", || home.join("daemon.json").exists());
+    let mut run = coven.command(["run", "hello", "kept"]);
+    let ran = Ran::of(run.env("COVEN_HOME", &home).output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    fs::remove_dir_all(&parent).unwrap();
+    let ran = finish(child);
+    assert_eq!(ran.code, 66, "systemd is not to start it again: {ran:?}");
+    let copies = recovered(&temporary.join("home"));
+    let [dir] = &copies[..] else {
+        panic!("{copies:?}")
+    };
+    assert!(ran.err.contains(dir.to_str().unwrap()), "{ran:?}");
+    assert!(output_in(&dir.join("coven.sqlite3")).contains("kept"));
+}
+
+#[test]
+fn a_client_that_follows_a_session_does_not_notice_that_the_socket_is_made_anew() {
+    let (coven, id, _) = with_session();
+    let mut attached = coven.spawn(["attach", &id]);
+    read_until(attached.stdout.as_mut().unwrap(), "ready\n");
+    fs::remove_file(coven.socket()).unwrap();
+    eventually("the socket", || coven.socket().exists());
+    let input = coven.cli(["input", &id, "hello\n"]);
+    assert_eq!(input.code, 0, "{input:?}");
+    let ran = finish(attached);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "got hello\n"), "{ran:?}");
+}
+
+#[test]
+fn no_connection_is_refused_or_lost_while_the_socket_is_made_anew() {
+    let coven = Coven::start();
+    let pid = coven.daemon_pid();
+    // Before the old one goes: what waits in its queue is served, too.
+    let mut streams: Vec<UnixStream> = (0..20)
+        .map(|_| UnixStream::connect(coven.socket()).unwrap())
+        .collect();
+    stop(pid);
+    streams.extend((0..20).map(|_| UnixStream::connect(coven.socket()).unwrap()));
+    fs::remove_file(coven.socket()).unwrap();
+    assert!(kill(pid, libc::SIGCONT));
+    eventually("the socket", || coven.socket().exists());
+    for stream in &mut streams {
+        let request = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(request).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
     }
 }

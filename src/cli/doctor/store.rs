@@ -71,12 +71,9 @@ fn missing(path: &Path, probe: &Probe) -> Check {
     let message = format!(
         "{shown} is gone, and the daemon still writes to it: a restart begins an empty one"
     );
-    let hint = match probe.pid() {
-        Some(pid) => format!(
-            "before any restart, copy it from where the daemon still has it: ls -l /proc/{pid}/fd"
-        ),
-        None => format!("put it back, then {}", probe.service.restart()),
-    };
+    let hint = format!(
+        "the daemon saves it as {shown}.recovered-TIME, at its stop again: after that, mv the newest to {shown}"
+    );
     Check::fail(STORE, message, hint)
 }
 

@@ -36,10 +36,12 @@ pub(crate) struct Maintenance {
     vacuums: Vec<Done>,
     /// It has been said that the store is too large, and that nothing can be done about it.
     is_over_said: bool,
+    /// Called with each sweep, for what else is to be looked at so often.
+    on_sweep: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Maintenance {
-    pub(crate) fn new(retention: Retention) -> Self {
+    pub(crate) fn new(retention: Retention, on_sweep: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
             retention,
             sweep: None,
@@ -49,6 +51,7 @@ impl Maintenance {
             prunes: Vec::new(),
             vacuums: Vec::new(),
             is_over_said: false,
+            on_sweep,
         }
     }
 
@@ -160,6 +163,7 @@ impl Maintenance {
         };
         self.sweep = None;
         self.next_sweep = Instant::now() + durations::RETENTION_EVERY;
+        (self.on_sweep)();
         if pruned.dropped.events > 0 {
             say!(OutputTruncated, sessions: pruned.sessions, events: pruned.dropped.events,
                 bytes: pruned.dropped.bytes);

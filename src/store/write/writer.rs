@@ -22,7 +22,6 @@ use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::store::facts::{Fact, NewEvent};
 use crate::store::keep::maintenance::Maintenance;
-use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
 use crate::store::keep::tails::Tails;
 use crate::store::read::followers::Followers;
@@ -48,7 +47,7 @@ impl Writer {
         mut connection: Connection,
         status: Arc<StoreStatus>,
         followers: Arc<Followers>,
-        retention: Retention,
+        maintenance: Maintenance,
     ) -> Result<Self, StoreError> {
         let progress = Arc::clone(&status);
         let count = move || {
@@ -71,7 +70,7 @@ impl Writer {
                 status,
                 followers,
                 tails: Tails::new(),
-                maintenance: Maintenance::new(retention),
+                maintenance,
                 measured: Instant::now(),
                 is_unmeasured: false,
                 stop: false,
