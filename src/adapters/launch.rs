@@ -5,11 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Adapter, PromptStyle, StdinMode};
-use crate::api::{LaunchOptions, SessionRecord};
-
-/// The variable by which a process knows, and is known by, its session.
-pub const SESSION_VARIABLE: &str = "COVEN_SESSION_ID";
+use super::environment::Base;
+use super::{Adapter, Environment, PromptStyle, StdinMode};
+use crate::api::{LaunchOptions, SessionRecord, Variables};
 
 /// What a launch asks for, parsed and checked.
 #[derive(Debug)]
@@ -20,6 +18,8 @@ pub struct LaunchSpec {
     pub cwd: PathBuf,
     /// What the harness is asked to do.
     pub prompt: String,
+    /// Variables for this session alone.
+    pub env: Variables,
     /// Killed when it has run for that long.
     pub timeout: Option<Duration>,
 }
@@ -31,8 +31,8 @@ pub struct Program {
     pub path: PathBuf,
     /// The arguments, the name of the program first. None holds a NUL.
     pub argv: Vec<String>,
-    /// The variables that it has beside the daemon's own, or instead of one of the same name.
-    pub env: Vec<(&'static str, String)>,
+    /// All of its variables.
+    pub env: Environment,
     /// The working directory.
     pub cwd: PathBuf,
     /// What it reads.
@@ -42,12 +42,12 @@ pub struct Program {
 }
 
 impl Adapter {
-    /// The program of a launch. `path` is where its executable was found.
-    pub fn program(&self, path: PathBuf, spec: &LaunchSpec) -> Program {
+    /// The program of a launch. `path` is where its executable was found, `base` what every session gets.
+    pub fn program(&self, path: PathBuf, spec: &LaunchSpec, base: &Base) -> Program {
         Program {
             path,
             argv: self.argv(&spec.prompt, &spec.record.options),
-            env: vec![(SESSION_VARIABLE, spec.record.id.to_string())],
+            env: base.session(&self.env, &spec.env, spec.record.id, &spec.cwd),
             cwd: spec.cwd.clone(),
             stdin: self.stdin,
             prompt: self.stdin_prompt(&spec.prompt),
@@ -83,7 +83,9 @@ impl Adapter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::Executable;
+    use std::ffi::OsStr;
+
+    use crate::adapters::{Executable, SESSION_VARIABLE};
     use crate::api::SessionId;
 
     #[test]
@@ -96,6 +98,10 @@ mod tests {
             model_flag: Some("-m".into()),
             prompt: PromptStyle::Stdin,
             stdin: StdinMode::Open,
+            env: [("A", "adapter's"), ("B", "adapter's")]
+                .into_iter()
+                .collect(),
+            pass_env: Vec::new(),
             install_hint: String::new(),
             source: crate::api::AdapterSource::Bundled.into(),
         };
@@ -106,18 +112,23 @@ mod tests {
             record,
             cwd: "/p/sub".into(),
             prompt: "do it".into(),
+            env: [("B", "launch's")].into_iter().collect(),
             timeout: None,
         };
-        let program = adapter.program("/bin/x".into(), &spec);
+        let base = Base::default();
+        let program = adapter.program("/bin/x".into(), &spec, &base);
         assert_eq!(program.argv, ["x", "run", "-m", "m"]);
         assert_eq!(program.prompt.as_deref(), Some("do it\n"));
-        assert_eq!(program.env, [(SESSION_VARIABLE, id.to_string())]);
+        let env = |name| program.env.get(name).and_then(OsStr::to_str);
+        assert_eq!(env(SESSION_VARIABLE), Some(&*id.to_string()));
+        assert_eq!((env("A"), env("B")), (Some("adapter's"), Some("launch's")));
+        assert_eq!(env("PWD"), Some("/p/sub"));
         assert_eq!(program.cwd, PathBuf::from("/p/sub"));
         let argument = Adapter {
             prompt: PromptStyle::Flag("-p".into()),
             ..adapter
         };
-        let program = argument.program("/bin/x".into(), &spec);
+        let program = argument.program("/bin/x".into(), &spec, &base);
         assert_eq!(program.argv.last().unwrap(), "-p=do it");
         assert_eq!(program.prompt, None);
     }

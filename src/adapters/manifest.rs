@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Adapter, Executable, PromptStyle, StdinMode};
-use crate::api::Word;
+use crate::api::{Variables, Word, check_name};
 use crate::settings;
 use crate::sys;
 
@@ -88,6 +88,10 @@ struct Entry {
     stdin: Stdin,
     #[serde(default)]
     prompt: Prompt,
+    #[serde(default)]
+    env: Variables,
+    #[serde(default, alias = "passEnv")]
+    pass_env: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -191,6 +195,12 @@ fn check(entry: &Entry) -> Result<(), String> {
             "adapter {id}: prompt_flag has no use where the prompt goes to stdin"
         ));
     }
+    let mut names = entry.pass_env.iter();
+    let pass_env = names.try_for_each(|name| check_name(name));
+    let variables = [("env", entry.env.check()), ("pass_env", pass_env)];
+    for (key, checked) in variables {
+        checked.map_err(|reason| format!("adapter {id}: {key} {reason}"))?;
+    }
     let flags = [&entry.prompt_flag, &entry.model_flag];
     let args = entry
         .non_interactive_prompt_prefix_args
@@ -223,6 +233,8 @@ fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
             Stdin::Closed => StdinMode::Closed,
             Stdin::Open => StdinMode::Open,
         },
+        env: entry.env,
+        pass_env: entry.pass_env,
         install_hint: entry.install_hint,
         source: Word::Other(path.display().to_string()),
         id: entry.id,

@@ -4,19 +4,22 @@
 //! nothing of live sessions or processes.
 
 mod bundled;
+pub mod environment;
 mod launch;
 mod lookup;
 mod manifest;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use bundled::HELLO_VERB;
-pub use launch::{LaunchSpec, Program, SESSION_VARIABLE};
+pub use environment::{Environment, SESSION_VARIABLE};
+pub use launch::{LaunchSpec, Program};
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
 
-use crate::api::{AdapterSource, AdapterStatus, RefusedManifest, Word};
+use crate::api::{AdapterSource, AdapterStatus, RefusedManifest, Variables, Word};
 use crate::observe::say;
 use crate::sys;
 
@@ -37,6 +40,10 @@ pub struct Adapter {
     pub prompt: PromptStyle,
     /// What the harness reads.
     pub stdin: StdinMode,
+    /// Variables that its sessions always get.
+    pub env: Variables,
+    /// Names of variables that `coven run` takes from the shell in which it is typed.
+    pub pass_env: Vec<String>,
     /// How to get it.
     pub install_hint: String,
     /// `bundled`, or the manifest's path.
@@ -73,10 +80,10 @@ pub enum StdinMode {
 }
 
 impl Adapter {
-    /// The file to execute, if it is there now.
-    pub fn resolve(&self) -> Option<PathBuf> {
+    /// The file to execute, if it is on `path` now.
+    pub fn resolve(&self, path: Option<&OsStr>) -> Option<PathBuf> {
         match &self.executable {
-            Executable::OnPath(name) => find_on_path(name, std::env::var_os("PATH").as_deref()),
+            Executable::OnPath(name) => find_on_path(name, path),
             Executable::Own(path) => Some(path.clone()),
         }
     }
@@ -99,9 +106,9 @@ impl Adapter {
         }
     }
 
-    /// What capabilities show of it.
-    pub fn status(&self) -> AdapterStatus {
-        let path = self.resolve();
+    /// What capabilities show of it, where harnesses are looked up on `path`.
+    pub fn status(&self, path: Option<&OsStr>) -> AdapterStatus {
+        let path = self.resolve(path);
         AdapterStatus {
             id: self.id.clone(),
             label: self.label.clone(),
@@ -110,6 +117,7 @@ impl Adapter {
             path: path.map(|path| path.display().to_string()),
             source: self.source.clone(),
             install_hint: self.install_hint.clone(),
+            pass_env: self.pass_env.clone(),
         }
     }
 }

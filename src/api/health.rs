@@ -263,6 +263,20 @@ pub struct ActionRequest {
     pub intent_id: Option<Value>,
 }
 
+/// The action that has the daemon read its manifests again.
+pub const REFRESH: &str = "coven.capabilities.refresh";
+
+impl ActionRequest {
+    /// Has the daemon read its manifests again.
+    pub fn refresh() -> Self {
+        Self {
+            action: REFRESH.into(),
+            origin: None,
+            intent_id: None,
+        }
+    }
+}
+
 words! {
     /// How an action went.
     pub enum ActionStatus {
@@ -339,6 +353,15 @@ pub struct Capabilities {
 pub struct DaemonProcess {
     /// The `PATH` on which it looks harnesses up; null if it has none.
     pub path: Option<String>,
+    /// The names of the variables that it was started with, and that its sessions do not inherit.
+    #[serde(default)]
+    pub filtered: Vec<String>,
+    /// When the file `env` of the home was read last; an older daemon does not say.
+    #[serde(default)]
+    pub env_read_at: Option<Timestamp>,
+    /// Its niceness (setpriority(2)); an older daemon does not say.
+    #[serde(default)]
+    pub niceness: Option<i32>,
     /// Secrets are taken out of what is stored.
     pub redact: bool,
     /// When the user's own patterns were read last; an older daemon does not say.
@@ -426,6 +449,9 @@ pub struct AdapterStatus {
     pub source: Word<AdapterSource>,
     /// How to get it.
     pub install_hint: String,
+    /// Names of variables that `coven run` takes from the shell in which it is typed, and sends with the launch.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
 }
 
 /// A manifest that was not taken.

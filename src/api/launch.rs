@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Word, rules, words};
+use super::{Variables, Word, rules, words};
 
 /// The longest title, and the longest of the client's own words about a session, in bytes.
 pub const TITLE_MAX: usize = 1024;
@@ -51,6 +51,8 @@ macro_rules! options {
         #[serde(default)]
         pub struct LaunchOptions {
             $($(#[doc = $doc])+ pub $option: $type,)+
+            /// The names of the variables that its launch has given it: their values are kept nowhere.
+            pub env_names: Vec<String>,
         }
 
         /// The body of `POST /sessions`.
@@ -74,6 +76,9 @@ macro_rules! options {
             pub title: Option<String>,
             /// Killed when it has run for that long, in milliseconds; at least 1.
             pub timeout_ms: Option<u64>,
+            /// Variables for this session alone.
+            #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
+            pub env: Variables,
             $($(#[doc = $doc])+ #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
         }
 
@@ -81,6 +86,7 @@ macro_rules! options {
             /// Takes the options out of it.
             pub fn take_options(&mut self) -> LaunchOptions {
                 LaunchOptions {
+                    env_names: self.env.names(),
                     $($option: std::mem::take(&mut self.$option),)+
                 }
             }

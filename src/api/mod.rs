@@ -20,6 +20,7 @@ mod session;
 mod stop;
 mod store;
 mod time;
+mod variables;
 mod word;
 
 pub use build::{BUILD, Build};
@@ -36,7 +37,7 @@ pub use event::{
 pub use health::{
     ActionEvent, ActionRequest, ActionResult, ActionStatus, AdapterSource, AdapterStatus,
     ApiVersion, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
-    DaemonInfo, DaemonProcess, EventWriterHealth, Health, Index, Manager, ManagerScope,
+    DaemonInfo, DaemonProcess, EventWriterHealth, Health, Index, Manager, ManagerScope, REFRESH,
     RefreshedCapabilities, RefusedManifest, ResourceLimit, SessionCounts, StorageHealth,
     StorageStatus, SupervisorInfo, Text, WriterState,
 };
@@ -52,6 +53,7 @@ pub use session::{
 pub use stop::{StopReport, UnwrittenSession};
 pub use store::{BackedUp, BackupRequest, PruneRequest, Pruned, Vacuumed};
 pub use time::Timestamp;
+pub use variables::{SETTING_PREFIX, VARIABLES_MAX, Variables, check_name, is_variable_name};
 pub use word::Word;
 pub(crate) use word::{must_be, words};
 

@@ -4,7 +4,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Labels, Word};
+use super::{Labels, Variables, Word};
 
 /// The most labels that a session has, and the longest of them, in bytes.
 const LABELS_MAX: usize = 32;
@@ -54,6 +54,14 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::E
                 "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} bytes"
             ))
         })
+}
+
+/// The variables of a session. The error is the whole field's, and has no value in it.
+pub(super) fn variables<'de, D: Deserializer<'de>>(input: D) -> Result<Variables, D::Error> {
+    let variables = Variables::deserialize(input)
+        .map_err(|_| D::Error::custom("must be an object whose values are strings"))?;
+    variables.check().map_err(D::Error::custom)?;
+    Ok(variables)
 }
 
 /// A word that this build knows.

@@ -33,6 +33,7 @@ mod store;
 mod summon;
 mod time;
 mod vacuum;
+mod variables;
 mod version;
 mod wait;
 

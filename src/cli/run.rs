@@ -12,6 +12,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::time::parse_duration;
+use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord};
@@ -25,7 +26,8 @@ use crate::sys;
     subcommand,
     name = "run",
     help_triggers("-h", "--help"),
-    note = "The prompt `-` is read from stdin. Exits with the harness's code, or 128 and its signal."
+    note = "The session also gets the variables that its adapter passes on from this shell (keys, tokens): coven adapters --json lists them.\n\
+            The prompt `-` is read from stdin. Exits with the harness's code, or 128 and its signal."
 )]
 pub(super) struct Args {
     /// working directory of the harness (default: this one)
@@ -43,6 +45,12 @@ pub(super) struct Args {
     /// kill it when it has run for that long: seconds, or 90s, 15m, 2h
     #[argh(option, from_str_fn(parse_duration))]
     timeout: Option<Duration>,
+    /// a variable for this session: its value shows in `ps`; NAME alone has this shell's value, and shows none
+    #[argh(option, short = 'e', arg_name = "name[=value]")]
+    env: Vec<Given>,
+    /// variables for this session, NAME=VALUE a line, quoted as for systemd; refused if others can read it
+    #[argh(option, arg_name = "file")]
+    env_file: Option<PathBuf>,
     /// read the prompt from this file
     #[argh(option)]
     file: Option<PathBuf>,
@@ -58,15 +66,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let request = request(args)?;
+    let mut request = request(args)?;
     let home = super::home()?;
     if args.detach {
         let mut client = connect_or_start(&home)?;
+        variables::pass(&mut client, &request.harness, &mut request.env)?;
         let record = launch(&mut client, &request)?;
         return say_answer(args.json, &record, &record.id.to_string());
     }
     let session = kill_on_signal(home.clone())?;
     let mut client = connect_or_start(&home)?;
+    variables::pass(&mut client, &request.harness, &mut request.env)?;
     session.is_asked_for.store(true, Ordering::SeqCst);
     let record = launch(&mut client, &request)?;
     let id = record.id.to_string();
@@ -109,6 +119,7 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         prompt: prompt(args.file.as_deref(), words)?,
         title: args.title.clone(),
         model: args.model.clone(),
+        env: variables::given(&args.env, args.env_file.as_ref())?,
         timeout_ms: args.timeout.map(|timeout| timeout.as_millis() as u64),
         ..LaunchRequest::default()
     })

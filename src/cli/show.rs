@@ -50,6 +50,11 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
             (!record.options.labels.0.is_empty())
                 .then(|| visible(&record.options.labels.0.join(", "))),
         ),
+        (
+            "variables",
+            (!record.options.env_names.is_empty())
+                .then(|| visible(&record.options.env_names.join(", "))),
+        ),
         ("external", record.external.then(|| "yes".to_owned())),
     ];
     let mut facts = vec![

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::home::{Home, HomeError};
 use super::supervisor::{self, Unit};
-use crate::adapters::SESSION_VARIABLE;
+use crate::adapters::environment;
 use crate::api::{Code, Health, Word, words};
 use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
@@ -405,9 +405,7 @@ fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
     let null = File::open("/dev/null")?;
     let argument = |text: &str| CString::new(text).map_err(io::Error::other);
     let env = std::env::vars_os()
-        // Nor is one that is started inside a service.
-        .filter(|(name, _)| !sys::is_service_variable(name))
-        .filter(|(name, _)| name != SESSION_VARIABLE && name != settings::HOME.name)
+        .filter(|(name, _)| environment::is_started_with(name) && name != settings::HOME.name)
         .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
         .chain([[
             settings::HOME.name.as_bytes().to_vec(),

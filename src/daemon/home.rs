@@ -401,6 +401,11 @@ impl Home {
         self.path.join("redact.txt")
     }
 
+    /// Variables of the sessions, and what sets the daemon.
+    pub fn env_file(&self) -> PathBuf {
+        self.path.join("env")
+    }
+
     /// Manifests of harnesses.
     pub fn adapters(&self) -> PathBuf {
         self.path.join("adapters")

@@ -18,16 +18,16 @@ use super::guard::{Guard, Opened, Rescue};
 use super::home::{DaemonFile, Home, HomeError};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
-use super::signals::{Lookout, Reload, Signals, log_bad_patterns};
+use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
 use super::{activation, recover, supervisor};
-use crate::adapters::{self, ManifestSources};
+use crate::adapters::{self, ManifestSources, environment};
 use crate::api::{CONTRACT, Code, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
 use crate::http::client::{Client, ClientError};
 use crate::observe::log::{Destination, Log};
 use crate::observe::{field, say};
 use crate::redact::Redactor;
-use crate::settings::{BadSetting, durations};
+use crate::settings::{self, BadSetting, durations};
 use crate::state::{Limits, Published, State, Unfinished};
 use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
 use crate::sys;
@@ -191,10 +191,17 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     // From here on names in it lead there wherever it is moved.
     std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
     let is_activated = activated.is_some();
+    let env_read_at = Timestamp::now();
+    let (file, ignored) = environment::read_own(&home.env_file());
+    settings::set_from_file(file.iter());
     let settings = Settings::from_env()?;
     sys::set_daemon_dispositions();
     sys::adopt_orphans();
     sys::raise_open_files();
+    if options.log_to_file {
+        // One that a command has started runs for weeks; a service manager knows what it has set.
+        sys::reset_niceness();
+    }
     sys::share_free_memory();
     // Before the first thread: each inherits the mask, and the signals wait for the thread that takes them.
     sys::block_signals(sys::DAEMON_SIGNALS);
@@ -212,7 +219,13 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     );
     let log = log.map_err(|err| home.io(&home.log_file(), err))?;
     log_bad_patterns(home, &bad_patterns);
-    let served = run(home, &settings, activated, redactor, &lock, &log, ready);
+    log_ignored(home, &ignored);
+    let configured = Configured {
+        settings,
+        base: environment::Base::inherit(std::env::vars_os()).with_file(file, env_read_at),
+        redactor,
+    };
+    let served = run(home, configured, activated, &lock, &log, ready);
     // What a running daemon has is its guard's to remove. One that has not come to that point leaves nothing, either; but
     // what is there is another's where that one serves the store without this lock.
     let is_anothers = matches!(
@@ -236,15 +249,26 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     served
 }
 
+/// What is configured, as it was read at the start.
+struct Configured {
+    settings: Settings,
+    base: environment::Base,
+    redactor: Arc<Redactor>,
+}
+
 fn run(
     home: &Home,
-    settings: &Settings,
+    configured: Configured,
     activated: Option<UnixListener>,
-    redactor: Arc<Redactor>,
     lock: &File,
     log: &Log,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
+    let Configured {
+        settings,
+        base,
+        redactor,
+    } = configured;
     let started = Instant::now();
     let started_at = Timestamp::now();
     let notifier = Notifier::from_env();
@@ -285,6 +309,7 @@ fn run(
     let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
     let sources = ManifestSources::from_env(home.adapters());
     let adapters = Arc::new(adapters::Published::load(own_executable, sources));
+    let environment = Arc::new(environment::Published::new(base));
     let (of_state, of_writer) = (events.clone(), writer.queue());
     let shown_socket = Arc::new(RwLock::new(home.socket().display().to_string()));
     let stop_within = durations::stop_within(settings.kill_grace);
@@ -298,6 +323,7 @@ fn run(
             queue: writer.queue(),
             live,
             adapters: Arc::clone(&adapters),
+            environment: Arc::clone(&environment),
             daemon: http::Daemon {
                 pid: std::process::id(),
                 started_at,
@@ -347,6 +373,7 @@ fn run(
         notifier: Arc::clone(&notifier),
         reload: Reload {
             adapters,
+            environment,
             redactor,
             log: log.reopener(),
         },

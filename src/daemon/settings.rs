@@ -47,6 +47,9 @@ impl Settings {
         };
         DaemonProcess {
             path: std::env::var_os("PATH").map(|path| path.to_string_lossy().into_owned()),
+            filtered: Vec::new(),
+            env_read_at: None,
+            niceness: Some(sys::niceness()),
             redact: self.redact,
             patterns_read_at: None,
             max_sessions: self.sessions_max as u64,

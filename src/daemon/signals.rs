@@ -14,7 +14,8 @@ use crossbeam_channel::Sender;
 use super::guard::{Guard, Look};
 use super::home::Home;
 use super::notify::Notifier;
-use crate::adapters;
+use crate::adapters::{self, environment};
+use crate::api::Timestamp;
 use crate::observe::log::Reopener;
 use crate::observe::say;
 use crate::redact::{BadPattern, Redactor};
@@ -25,6 +26,7 @@ use crate::sys::{self, Arrival, Arrivals};
 /// What can change while the daemon serves.
 pub(super) struct Reload {
     pub(super) adapters: Arc<adapters::Published>,
+    pub(super) environment: Arc<environment::Published>,
     pub(super) redactor: Arc<Redactor>,
     pub(super) log: Reopener,
 }
@@ -36,6 +38,10 @@ impl Reload {
             say!(LogNotReopened, path: home.log_file().display(), reason: &err);
         }
         self.adapters.reload();
+        let read_at = Timestamp::now();
+        let (file, ignored) = environment::read_own(&home.env_file());
+        self.environment.set_file(file, read_at);
+        log_ignored(home, &ignored);
         let bad = self.redactor.reload(&home.redact_file());
         log_bad_patterns(home, &bad);
         say!(Reloaded, pid: std::process::id());
@@ -195,5 +201,12 @@ pub(super) fn log_bad_patterns(home: &Home, bad: &[BadPattern]) {
     let path = home.redact_file();
     for bad in bad {
         say!(RedactPatternRefused, path: path.display(), line: bad.line, reason: &bad.reason);
+    }
+}
+
+pub(super) fn log_ignored(home: &Home, ignored: &[environment::Ignored]) {
+    let path = home.env_file();
+    for ignored in ignored {
+        say!(EnvIgnored, path: path.display(), line: ignored.line, reason: &ignored.reason);
     }
 }

@@ -1,18 +1,18 @@
 //! The start of a harness, in two parts: what can be prepared while the session's row is on its way to the disk, and
 //! the start itself. Runs on the harness's thread.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Shared;
 use super::input::{Backlog, Input};
 use super::pipes::{Lease, Place, SMALL};
-use crate::adapters::{Program, SESSION_VARIABLE, StdinMode};
+use crate::adapters::{Environment, Program, SESSION_VARIABLE, StdinMode};
 use crate::api::{SessionId, Stream};
 use crate::store::{Fact, SessionNum};
 use crate::sys::{self, Family};
@@ -103,7 +103,7 @@ impl Prepared {
                 .into_iter()
                 .map(CString::new)
                 .collect::<Result<_, _>>()?,
-            env: environment(program.env),
+            env: environment(&program.env),
             child: [child_stdin, child_stdout, child_stderr],
             stdout,
             stderr,
@@ -151,21 +151,12 @@ fn pipe_shrunk(num: SessionNum) -> Fact {
     }
 }
 
-/// The daemon's environment with `own`, and without what its service manager has told it alone.
-fn environment(own: Vec<(&'static str, String)>) -> Vec<CString> {
-    let is_own = |name: &OsString| own.iter().any(|(own, _)| name == own);
-    let inherited: Vec<_> = std::env::vars_os()
-        .filter(|(name, _)| !is_own(name) && !sys::is_service_variable(name))
-        .collect();
-    let own = own
-        .into_iter()
-        .map(|(name, value)| (name.into(), value.into()));
-    inherited
-        .into_iter()
-        .chain(own)
-        .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
-        .map(CString::new)
-        // An environment has no NUL inside its strings (environ(7)).
-        .filter_map(Result::ok)
+/// `environment` as execve(2) takes it.
+fn environment(environment: &Environment) -> Vec<CString> {
+    let variables = environment.iter();
+    variables
+        .map(|(name, value)| [name.as_bytes(), value.as_bytes()].join(&b'='))
+        // Each source has been checked for NUL, but for what is inherited, which cannot have one (environ(7)).
+        .filter_map(|variable| CString::new(variable).ok())
         .collect()
 }

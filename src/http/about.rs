@@ -7,22 +7,19 @@ use crossbeam_channel::bounded;
 use super::Context;
 use super::call::Call;
 use super::response::Answer;
-use crate::adapters::{Adapter, Registry};
+use crate::adapters::Registry;
 use crate::api::routes::Route;
 use crate::api::{
     API_VERSION, ActionEvent, ActionResult, ActionStatus, ApiError, ApiVersion, BASE_PATH,
     CONTRACT, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
-    DaemonInfo, DaemonProcess, Health, Index, RefreshedCapabilities, SessionCounts, VERSION,
-    routes,
+    DaemonInfo, DaemonProcess, Health, Index, REFRESH, RefreshedCapabilities, SessionCounts,
+    VERSION, routes,
 };
 use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
 use crate::state::{Command, Event};
 use crate::sys;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-
-/// The one action there is.
-const REFRESH: &str = "coven.capabilities.refresh";
 
 pub(super) fn health(call: &Call<'_, routes::Health>) -> Result<Answer, ApiError> {
     call.ok(&current_health(call.context))
@@ -115,6 +112,8 @@ fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities 
         policy: CapabilityPolicy::Allow.into(),
         actions: actions.iter().map(|&action| action.into()).collect(),
     };
+    let base = context.environment.current();
+    let path = base.path();
     Capabilities {
         capabilities: vec![
             capability(
@@ -124,9 +123,16 @@ fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities 
             ),
             capability("coven.control.actions", "Control actions", &[REFRESH]),
         ],
-        adapters: registry.adapters().iter().map(Adapter::status).collect(),
+        adapters: registry
+            .adapters()
+            .iter()
+            .map(|adapter| adapter.status(path))
+            .collect(),
         refused_manifests: registry.refused().to_vec(),
         process: Some(DaemonProcess {
+            path: path.map(|path| path.to_string_lossy().into_owned()),
+            filtered: base.filtered().to_vec(),
+            env_read_at: base.file_read_at(),
             patterns_read_at: Some(context.redactor.own_read_at()),
             ..context.daemon.process.clone()
         }),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::budget::Budget;
-use crate::adapters;
+use crate::adapters::{self, environment};
 use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, Timestamp};
 use crate::redact::Redactor;
 use crate::settings::durations;
@@ -30,6 +30,8 @@ pub struct Context {
     pub live: Arc<AtomicU64>,
     /// The harnesses.
     pub adapters: Arc<adapters::Published>,
+    /// What every session's environment begins with.
+    pub environment: Arc<environment::Published>,
     /// Who this daemon is.
     pub daemon: Daemon,
     /// Connections that can be open at once.

@@ -1,7 +1,8 @@
 //! Reading a request's body and query into its wire structure, so that the answer names the field that is wrong.
 //!
 //! Runs on the connection's thread. serde_json's own errors do not know the field: this is a deserializer whose errors
-//! do. A field that is null counts as absent, one that the structure does not have is ignored.
+//! do. A field that is null counts as absent, one that the structure does not have is ignored. In an object whose names are
+//! the client's own, each value counts.
 
 use std::fmt;
 
@@ -229,9 +230,20 @@ impl<'de> Deserializer<'de> for Input<'de> {
         }
     }
 
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self {
+            Self::Json(Value::Object(fields)) => {
+                let pairs = fields.iter();
+                let pairs = pairs.map(|(name, value)| (name.as_str(), Self::Json(value)));
+                Fields::new(pairs.collect()).deserialize_any(visitor)
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        newtype_struct seq tuple tuple_struct struct identifier ignored_any
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::call::Call;
@@ -73,17 +73,21 @@ fn parse_launch(
         .ok_or_else(|| unknown_harness(&request.harness, &registry))?;
     check_prompt(&request.prompt, adapter)?;
     let spec = parse_spec(call, request)?;
-    let path = adapter.resolve().ok_or_else(|| ApiError::HarnessNotFound {
-        harness: adapter.id.clone(),
-        executable: adapter.executable_name().to_owned(),
-        install_hint: adapter.install_hint.clone(),
-        daemon_path: std::env::var_os("PATH")
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-    })?;
+    let base = call.context.environment.current();
+    let path = adapter
+        .resolve(base.path())
+        .ok_or_else(|| ApiError::HarnessNotFound {
+            harness: adapter.id.clone(),
+            executable: adapter.executable_name().to_owned(),
+            install_hint: adapter.install_hint.clone(),
+            daemon_path: base
+                .path()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        })?;
     Ok(Launch {
-        program: adapter.program(path, &spec),
+        program: adapter.program(path, &spec, &base),
         timeout: spec.timeout,
         session: NewSession {
             record: spec.record,
@@ -101,6 +105,7 @@ fn parse_spec(
     let mut options = request.take_options();
     options.labels = call.context.redacted_labels(options.labels);
     options.launch_mode.get_or_insert_default();
+    let env = std::mem::take(&mut request.env);
     let title = request.title.unwrap_or_else(|| first_line(&request.prompt));
     let title = call.context.redacted(title);
     let record = SessionRecord {
@@ -112,6 +117,7 @@ fn parse_spec(
         record,
         cwd: cwd.into(),
         prompt: request.prompt,
+        env,
         timeout,
     })
 }
@@ -171,7 +177,7 @@ fn parse_timeout(request: &LaunchRequest) -> Result<Option<Duration>, ApiError> 
 }
 
 /// The client's key, and what tells its body from another: a name-based UUID (RFC 9562, version 5) of the body
-/// with its fields in one order.
+/// with its fields in one order. Of variables only the names count: nothing that follows from a value is stored.
 fn parse_idempotency(
     call: &Call<'_, routes::Launch>,
 ) -> Result<Option<(String, String)>, ApiError> {
@@ -184,7 +190,12 @@ fn parse_idempotency(
             format!("Idempotency-Key must have 1 to {KEY_MAX} bytes"),
         ));
     }
-    let body = fields::parse(&call.request.body)?;
+    let mut body = fields::parse(&call.request.body)?;
+    if let Some(variables) = body.get_mut("env").and_then(Value::as_object_mut) {
+        variables
+            .values_mut()
+            .for_each(|value| *value = Value::Null);
+    }
     let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, body.to_string().as_bytes());
     Ok(Some((key.clone(), fingerprint.to_string())))
 }

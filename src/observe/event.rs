@@ -204,6 +204,8 @@ events! {
     ManifestRefused "manifest_refused" Error { path: Path<'a>, reason: Reason<'a> }
     /// Which pattern for redaction was not taken?
     RedactPatternRefused "redact_pattern_refused" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
+    /// What is not taken of the file `env`? Line 0 is the file itself.
+    EnvIgnored "env_ignored" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
     /// Was the configuration read again?
     Reloaded "reloaded" Info { pid: u32 }
     /// Why does the log go on in its old file?

@@ -5,8 +5,10 @@
 pub mod durations;
 mod kinds;
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::sync::OnceLock;
 
 use log::LevelFilter;
 
@@ -29,6 +31,21 @@ pub struct Setting<K> {
     kind: K,
 }
 
+/// What the file `env` of the home sets for this process, which goes before its environment.
+static FROM_FILE: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+/// Takes what the file `env` sets, for the life of the process. Called by the daemon, before a setting is read.
+pub fn set_from_file<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) {
+    let settings = variables.filter(|(name, _)| ALL.iter().any(|setting| setting.name() == *name));
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    // A second call, as a daemon never makes, changes nothing.
+    let _ = FROM_FILE.set(settings.map(owned).collect());
+}
+
+fn from_file(name: &str) -> Option<OsString> {
+    FROM_FILE.get()?.get(name).map(OsString::from)
+}
+
 /// A variable that has a value which it cannot have.
 #[derive(Debug)]
 pub struct BadSetting {
@@ -43,7 +60,10 @@ pub struct BadSetting {
 impl BadSetting {
     /// What to do about it.
     pub fn mend(&self) -> String {
-        format!("unset {}", self.name)
+        match from_file(self.name) {
+            Some(_) => format!("change {} in the file env of COVEN_HOME", self.name),
+            None => format!("unset {}", self.name),
+        }
     }
 }
 
@@ -62,12 +82,13 @@ impl fmt::Display for BadSetting {
 }
 
 impl<K: Kind> Setting<K> {
-    /// What the environment sets; the default if the variable is not set, or empty.
+    /// What the file `env` or the environment sets; the default if the variable is not set, or empty.
     ///
     /// # Errors
     /// The variable has a value that it cannot have.
     pub fn read(&self) -> Result<K::Value, BadSetting> {
-        match std::env::var_os(self.name).filter(|text| !text.is_empty()) {
+        let text = from_file(self.name).or_else(|| std::env::var_os(self.name));
+        match text.filter(|text| !text.is_empty()) {
             None => Ok(self.kind.default()),
             Some(text) => self.parse(&text),
         }

@@ -65,6 +65,20 @@ pub(super) fn give_back(pid: i32) {
     let _ = (pid, before);
 }
 
+/// The niceness of the calling thread (setpriority(2)), which what it starts inherits.
+pub fn niceness() -> i32 {
+    // SAFETY: getpriority takes two integers; it cannot fail for the caller itself.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// Sets it to 0, where RLIMIT_NICE or the privilege allow that. To be called before any other thread is started.
+pub fn reset_niceness() {
+    if niceness() != 0 {
+        // SAFETY: setpriority takes three integers. Where it is refused the niceness stays, and doctor says so.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    }
+}
+
 /// Who may use a descriptor when there are few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {

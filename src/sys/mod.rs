@@ -29,7 +29,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use block::{BLOCK, unplain_in};
-pub use limits::{Resource, Use, explain, is_scarce, limit, raise_open_files, too_many_open_files};
+pub use limits::{
+    Resource, Use, explain, is_scarce, limit, niceness, raise_open_files, reset_niceness,
+    too_many_open_files,
+};
 pub use os::{
     Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families,
     executable, exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors,

@@ -16,6 +16,7 @@ mod diagnostics;
 mod disk_full;
 mod doctor;
 mod endings;
+mod environment;
 mod errors;
 mod events;
 mod failures;

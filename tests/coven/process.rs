@@ -72,17 +72,19 @@ fn a_harness_leads_a_session_and_a_group_of_its_own() {
 }
 
 #[test]
-fn a_harness_has_the_daemons_environment_and_its_sessions_id() {
-    let coven = daemon_with_cat("export GREETING='hello = there'; export COVEN_SESSION_ID=another");
+fn a_harness_has_the_daemons_environment_its_directory_and_its_sessions_id() {
+    let coven =
+        daemon_with_cat("export LC_GREETING='hello = there'; export COVEN_SESSION_ID=another");
     let (id, pid) = settled_cat(&coven);
     let theirs = environment(pid);
-    assert!(theirs.contains("GREETING=hello = there"));
+    assert!(theirs.contains("LC_GREETING=hello = there"));
     let is_mark = |v: &&String| v.starts_with("COVEN_SESSION_ID=");
     let marks: Vec<&String> = theirs.iter().filter(is_mark).collect();
     assert_eq!(marks, [&format!("COVEN_SESSION_ID={id}")]);
     let mut expected = environment(coven.daemon_pid());
     expected.retain(|variable| !is_mark(&variable));
     expected.insert(format!("COVEN_SESSION_ID={id}"));
+    expected.insert(format!("PWD={}", coven.work().display()));
     assert_eq!(theirs, expected);
 }
 

@@ -160,17 +160,21 @@ fn ctrl_c_ends_a_run_whose_daemon_does_not_answer() {
 
 #[test]
 fn a_second_ctrl_c_does_not_wait_for_the_launch() {
-    let health = Coven::start().get("/api/v1/health").text();
-    // A daemon that says that it is well, and then nothing more.
+    let well = Coven::start();
+    let answers =
+        ["health", "capabilities"].map(|path| well.get(&format!("/api/v1/{path}")).text());
+    // A daemon that says that it is well, and what it can do, and then nothing more.
     let coven = Coven::new();
     let listener = UnixListener::bind(coven.socket()).unwrap();
     let run = coven.spawn(["run", "hello", "x"]);
     let pid = run.id() as i32;
     let (mut client, _) = listener.accept().unwrap();
-    read_until(&mut client, "\r\n\r\n");
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-    let length = health.len();
-    write!(client, "{head}Content-Length: {length}\r\n\r\n{health}").unwrap();
+    for answer in answers {
+        read_until(&mut client, "\r\n\r\n");
+        let length = answer.len();
+        write!(client, "{head}Content-Length: {length}\r\n\r\n{answer}").unwrap();
+    }
     let launch = read_until(&mut client, "\r\n\r\n");
     assert!(launch.starts_with("POST "), "{launch}");
     assert!(kill(pid, libc::SIGINT));

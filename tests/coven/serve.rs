@@ -178,11 +178,11 @@ fn harnesses_get_no_descriptor_but_their_three() {
 
 #[test]
 fn the_environment_of_a_harness_is_the_daemons_and_its_session() {
-    let coven = Coven::new().env("OF_THE_DAEMON", "a b\nc");
+    let coven = Coven::new().env("LC_OF_THE_DAEMON", "a b\nc");
     coven.start_daemon();
     coven.harness(
         "environment",
-        "printf '%s|%s' \"$OF_THE_DAEMON\" \"$COVEN_SESSION_ID\"",
+        "printf '%s|%s' \"$LC_OF_THE_DAEMON\" \"$COVEN_SESSION_ID\"",
     );
     let id = coven.launch("environment", "x");
     let out = output(&coven.events_to_end(&id), "stdout");

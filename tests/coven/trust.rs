@@ -249,12 +249,12 @@ fn a_harness_is_told_nothing_that_a_service_manager_tells_the_daemon() {
     for name in ["LISTEN_FDS", "LISTEN_PID", "WATCHDOG_PID", "WATCHDOG_USEC"] {
         coven = coven.env(name, "1");
     }
-    coven = coven.env("KEPT", "yes");
+    coven = coven.env("LC_KEPT", "yes");
     coven.start_daemon();
     coven.harness("shows", "exec env");
     let id = coven.launch("shows", "x");
     let out = String::from_utf8(output(&coven.events_to_end(&id), "stdout")).unwrap();
-    assert!(out.contains("KEPT=yes\n"), "{out}");
+    assert!(out.contains("LC_KEPT=yes\n"), "{out}");
     for name in names
         .iter()
         .chain(&["LISTEN_FDS", "LISTEN_PID", "WATCHDOG_PID", "WATCHDOG_USEC"])

@@ -156,9 +156,11 @@ impl Harnesses {
         let executable = std::env::current_exe().unwrap_or_default();
         let registry = Registry::load(&executable, &ManifestSources::from_env(home.adapters()));
         let adapters = registry.adapters().iter();
+        let path = std::env::var_os("PATH");
+        let path = path.as_deref();
         Self {
             known_to: "this command, in its environment",
-            adapters: adapters.map(|adapter| adapter.status()).collect(),
+            adapters: adapters.map(|adapter| adapter.status(path)).collect(),
             refused: registry.refused().to_vec(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The daemon's environment is what counts, and under a service manager it is not the shell's: both are shown.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::probe::Probe;
@@ -23,7 +23,7 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
     let own_executable = std::env::current_exe().unwrap_or_default();
     let sources = ManifestSources::from_env(home.adapters());
     let here = Registry::load(&own_executable, &sources);
-    let path = std::env::var_os("PATH");
+    let path = shell_path();
     match probe.process() {
         Some(process) => checks.push(path_check(process.path.as_deref(), path.as_deref(), probe)),
         None if probe.health().is_some() => {
@@ -54,8 +54,8 @@ fn beside(adapter: &AdapterStatus, here: &Registry, probe: &Probe) -> Check {
     let there = adapter.path.as_deref().map(Path::new);
     // By its own registry the shell knows where a built-in one is; any other name it looks up.
     let found = match here.get(&adapter.id) {
-        Some(own) if own.executable_name() == name => own.resolve(),
-        _ => find_on_path(name, std::env::var_os("PATH").as_deref()),
+        Some(own) if own.executable_name() == name => own.resolve(shell_path().as_deref()),
+        _ => find_on_path(name, shell_path().as_deref()),
     };
     let is_own = adapter.id == "hello";
     match (there, found) {
@@ -100,7 +100,7 @@ fn alone(adapter: &Adapter, probe: &Probe) -> Check {
         let message = format!("known from {}, but not to the daemon", adapter.source);
         return Check::warn(id, message, reload(probe));
     }
-    match adapter.resolve() {
+    match adapter.resolve(shell_path().as_deref()) {
         Some(found) => Check::pass(id, format!("shell: {}", found.display())),
         None => nowhere(
             id,
@@ -109,6 +109,11 @@ fn alone(adapter: &Adapter, probe: &Probe) -> Check {
             &adapter.install_hint,
         ),
     }
+}
+
+/// This shell's `PATH`.
+fn shell_path() -> Option<OsString> {
+    std::env::var_os("PATH")
 }
 
 /// One that is not installed: who does not use it misses nothing.
@@ -229,7 +234,7 @@ fn redaction(home: &Home, probe: &Probe) -> Check {
 }
 
 /// In milliseconds.
-fn since_epoch(time: std::time::SystemTime) -> i64 {
+pub(super) fn since_epoch(time: std::time::SystemTime) -> i64 {
     let since = time
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

@@ -4,12 +4,13 @@ use super::super::grammar::nearest;
 use super::probe::Probe;
 use crate::adapters::SESSION_VARIABLE;
 use crate::api::{Check, DaemonProcess, ResourceLimit};
-use crate::daemon::{Settings, supervisor};
+use crate::daemon::{Settings, supervisor, supervisor::Supervisor};
 use crate::settings::{ALL, BadSetting};
 
 const SETTINGS: &str = "settings";
 const FILES: &str = "limits.files";
 const PROCESSES: &str = "limits.processes";
+const NICENESS: &str = "limits.niceness";
 
 /// Descriptors that a session costs the daemon: its three pipes, a pidfd, an eventfd, and the client that follows it.
 const FILES_A_SESSION: u64 = 6;
@@ -34,6 +35,9 @@ pub(super) fn checks(probe: Option<&Probe>, checks: &mut Vec<Check>) {
         };
         checks.push(open_files(process, whose, probe));
         checks.push(processes(process, whose, probe));
+    }
+    if let Some(niceness) = running.and_then(|process| process.niceness) {
+        checks.push(check_niceness(niceness, probe));
     }
 }
 
@@ -124,6 +128,25 @@ fn processes(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Che
     let by_hand =
         format!("ulimit -u {needed}, then coven daemon restart; or set COVEN_MAX_SESSIONS={room}");
     Check::warn(PROCESSES, message, restart_with(probe, &change, by_hand))
+}
+
+/// Whoever sets one in a unit has meant it.
+fn check_niceness(niceness: i32, probe: Option<&Probe>) -> Check {
+    let is_by_hand = probe.is_some_and(|probe| probe.service.runs == Some(Supervisor::Nobody));
+    let message = format!("the daemon, and so each session, runs with niceness {niceness}");
+    match niceness > 0 && is_by_hand {
+        true => {
+            let message = format!(
+                "{message}: it was started with it, and RLIMIT_NICE does not let it go back to 0"
+            );
+            Check::warn(
+                NICENESS,
+                message,
+                "coven daemon restart, from a shell that was not started with nice",
+            )
+        }
+        false => Check::pass(NICENESS, message),
+    }
 }
 
 fn restart_with(probe: Option<&Probe>, change: &str, by_hand: String) -> String {

@@ -5,6 +5,7 @@
 
 mod adapters;
 mod daemon;
+mod environment;
 mod home;
 mod limits;
 mod probe;
@@ -70,6 +71,7 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, deadline: Instant) -> Rep
     }
     limits::checks(probe.as_ref(), &mut checks);
     if let (Ok(home), Some(probe)) = (home, &probe) {
+        environment::checks(home, probe, &mut checks);
         adapters::checks(home, probe, &mut checks);
     }
     Report::new(checks)

@@ -1,0 +1,334 @@
+//! Files of variables, in the quoting of systemd's `EnvironmentFile=` (systemd.exec(5)): `env` in a home, and what
+//! `coven run --env-file` is given.
+//!
+//! Runs on whichever thread reads one. What it says of a line never holds its value.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::api::{Variables, is_variable_name};
+use crate::settings;
+use crate::sys;
+
+use super::SESSION_VARIABLE;
+
+/// No such file is larger than this, in bytes.
+const SIZE_MAX: u64 = 1024 * 1024;
+
+/// What is not taken of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// The line where it begins; 0 is the file itself.
+    pub line: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// The variables of the file `env` of a home, and what is not taken of it. One that others can read is not taken at all;
+/// one that is not there sets nothing.
+pub fn read_own(path: &Path) -> (Variables, Vec<Ignored>) {
+    let opened = OpenOptions::new()
+        .read(true)
+        // O_NONBLOCK: a FIFO by this name must not hold the daemon's start.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let text = match opened {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Default::default(),
+        Err(err) if err.raw_os_error() == Some(libc::ELOOP) => Err("is a symbolic link".into()),
+        Err(err) => Err(format!("cannot be read: {err}")),
+        Ok(file) => read(file, |meta| match meta.is_file() {
+            true => check_private(meta, 0o077, path),
+            false => Err("is not a regular file".into()),
+        }),
+    };
+    let (mut variables, mut ignored) = match text {
+        Ok(text) => parse(&text),
+        Err(reason) => return (Variables::default(), vec![Ignored { line: 0, reason }]),
+    };
+    for name in [settings::HOME.name, SESSION_VARIABLE] {
+        if variables.unset(name) {
+            let reason = format!("{name} cannot be set in it");
+            ignored.push(Ignored { line: 0, reason });
+        }
+    }
+    (variables, ignored)
+}
+
+/// The variables of a file that a launch names; it can be a pipe.
+///
+/// # Errors
+/// Others can read it, or a line of it is not taken.
+pub fn read_given(path: &Path) -> Result<Variables, String> {
+    let file = File::open(path).map_err(|err| format!("cannot be read: {err}"))?;
+    let text = read(file, |meta| check_private(meta, 0o044, path))?;
+    match parse(&text) {
+        (variables, ignored) if ignored.is_empty() => Ok(variables),
+        (_, ignored) => Err(format!("line {}: {}", ignored[0].line, ignored[0].reason)),
+    }
+}
+
+fn read(file: File, check: impl Fn(&Metadata) -> Result<(), String>) -> Result<String, String> {
+    let unreadable = |err| format!("cannot be read: {err}");
+    check(&file.metadata().map_err(unreadable)?)?;
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(format!("is larger than {SIZE_MAX} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".into())
+}
+
+/// Whether nobody but this user can read what is at `path`: it holds keys. `others` are the bits that it must not have.
+fn check_private(meta: &Metadata, others: u32, path: &Path) -> Result<(), String> {
+    let path = path.display();
+    if meta.uid() != sys::euid() {
+        let (owner, own) = (meta.uid(), sys::euid());
+        return Err(format!(
+            "belongs to another user (uid {owner}): chown {own} {path}"
+        ));
+    }
+    match meta.mode() & others {
+        0 => Ok(()),
+        _ => Err(format!(
+            "is open to others (mode {:04o}): chmod 600 {path}",
+            meta.mode() & 0o7777
+        )),
+    }
+}
+
+/// The variables that `text` sets, a later line in place of an earlier one, and what is not taken of it.
+pub(super) fn parse(text: &str) -> (Variables, Vec<Ignored>) {
+    let mut parser = Parser::default();
+    for c in text.chars() {
+        parser.take(c);
+    }
+    parser.end();
+    (parser.variables, parser.ignored)
+}
+
+/// Where in a line the parser is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Start,
+    Comment,
+    Name,
+    /// Behind `=`, or behind a closing quote: more can follow.
+    BeforeValue,
+    /// Quotes have no meaning any more.
+    Value,
+    ValueEscape,
+    SingleQuotes,
+    DoubleQuotes,
+    DoubleQuotesEscape,
+}
+
+#[derive(Default)]
+struct Parser {
+    place: Place,
+    newlines: usize,
+    /// The line where the assignment begins.
+    begun: usize,
+    name: String,
+    value: String,
+    /// How much of the value stays when white space at its end goes.
+    kept: usize,
+    variables: Variables,
+    ignored: Vec<Ignored>,
+}
+
+impl Parser {
+    fn take(&mut self, c: char) {
+        let is_newline = matches!(c, '\n' | '\r');
+        let is_blank = is_newline || matches!(c, ' ' | '\t');
+        match self.place {
+            Place::Start if is_blank => {}
+            Place::Start => {
+                self.begun = self.newlines + 1;
+                self.place = match c {
+                    '#' | ';' => Place::Comment,
+                    _ => Place::Name,
+                };
+                self.name.push(c);
+            }
+            Place::Comment if is_newline => self.restart(),
+            Place::Comment => {}
+            Place::Name if is_newline => {
+                self.ignore("it has no `=`".into());
+                self.restart();
+            }
+            Place::Name if c == '=' => self.place = Place::BeforeValue,
+            Place::Name => self.name.push(c),
+            Place::BeforeValue | Place::Value if is_newline => self.assign(),
+            Place::BeforeValue => self.begin_value(c, is_blank),
+            Place::Value if c == '\\' => {
+                self.kept = self.value.len();
+                self.place = Place::ValueEscape;
+            }
+            Place::Value => self.push(c, !is_blank),
+            Place::ValueEscape => {
+                self.place = Place::Value;
+                // A line that goes on.
+                if !is_newline {
+                    self.push(c, true);
+                }
+            }
+            Place::SingleQuotes if c == '\'' => self.place = Place::BeforeValue,
+            Place::DoubleQuotes if c == '"' => self.place = Place::BeforeValue,
+            Place::DoubleQuotes if c == '\\' => self.place = Place::DoubleQuotesEscape,
+            Place::SingleQuotes | Place::DoubleQuotes => self.push(c, true),
+            Place::DoubleQuotesEscape => self.unescape(c),
+        }
+        self.newlines += usize::from(c == '\n');
+    }
+
+    fn begin_value(&mut self, c: char, is_blank: bool) {
+        match c {
+            '\'' => self.place = Place::SingleQuotes,
+            '"' => self.place = Place::DoubleQuotes,
+            '\\' => self.place = Place::ValueEscape,
+            _ if is_blank => {}
+            _ => {
+                self.place = Place::Value;
+                self.push(c, true);
+            }
+        }
+    }
+
+    /// Behind a backslash in double quotes: as in a shell, it escapes only what has a meaning there.
+    fn unescape(&mut self, c: char) {
+        self.place = Place::DoubleQuotes;
+        match c {
+            '"' | '\\' | '`' | '$' => self.push(c, true),
+            // A line that goes on.
+            '\n' => {}
+            _ => {
+                self.push('\\', true);
+                self.push(c, true);
+            }
+        }
+    }
+
+    fn push(&mut self, c: char, is_kept: bool) {
+        self.value.push(c);
+        if is_kept {
+            self.kept = self.value.len();
+        }
+    }
+
+    fn assign(&mut self) {
+        self.value.truncate(self.kept);
+        let name = self.name.trim_end();
+        // Not shown: it can be a part of a key that stands on more than one line.
+        if !is_variable_name(name) {
+            self.ignore(match name.starts_with("export ") {
+                true => "it begins with `export`".into(),
+                false => "what stands before `=` is not a variable's name".into(),
+            });
+        } else if self.value.contains('\0') {
+            self.ignore(format!("the value of {name} holds a NUL byte"));
+        } else {
+            self.variables.set(name, self.value.as_str());
+        }
+        self.restart();
+    }
+
+    fn ignore(&mut self, reason: String) {
+        let line = self.begun;
+        self.ignored.push(Ignored { line, reason });
+    }
+
+    fn restart(&mut self) {
+        self.place = Place::Start;
+        self.name.clear();
+        self.value.clear();
+        self.kept = 0;
+    }
+
+    /// At the end of the file: quotes that are open are closed by it.
+    fn end(&mut self) {
+        match self.place {
+            Place::Start | Place::Comment => {}
+            Place::Name => self.ignore("it has no `=`".into()),
+            _ => self.assign(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Random, rounds};
+
+    fn one(text: &str) -> Vec<(String, String)> {
+        let (variables, ignored) = parse(text);
+        assert_eq!(ignored, [], "{text:?}");
+        let pairs = variables.iter();
+        pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    }
+
+    /// Each is what systemd 252 makes of the same file.
+    #[test]
+    fn values_are_quoted_as_in_an_environment_file_of_systemd() {
+        for (text, value) in [
+            ("A=b", "b"),
+            ("A=", ""),
+            ("  A = b c  \n", "b c"),
+            ("A=b#c ;d", "b#c ;d"),
+            ("A='a b'\n", "a b"),
+            ("A='a\nb'", "a\nb"),
+            ("A=\"a\nb\"", "a\nb"),
+            (r#"A="a\"b\\c\$d\`e\nf""#, "a\"b\\c$d`e\\nf"),
+            ("A=\"a\\\nb\"", "ab"),
+            (r"A='a\b'", r"a\b"),
+            ("A=a\\\nb", "ab"),
+            (r"A=a\ b\\c\n", r"a b\cn"),
+            ("A=a\\ ", "a "),
+            ("A=\"a\" 'b'  c", "abc"),
+            ("A=a\"b\"", "a\"b\""),
+            ("A=a'b", "a'b"),
+            ("A=\"open", "open"),
+            ("A=$B${C}%h", "$B${C}%h"),
+            ("A=b\r\n", "b"),
+            ("A=x=y", "x=y"),
+            ("A=1\nA=2", "2"),
+            ("# A=1\n; A=2\n\nA=3", "3"),
+            ("# a \\\nA=3", "3"),
+            ("A=é", "é"),
+        ] {
+            assert_eq!(one(text), [("A".into(), value.into())], "{text:?}");
+        }
+        assert_eq!(one("# only\n\n"), []);
+    }
+
+    #[test]
+    fn a_line_that_is_not_taken_costs_the_others_nothing_and_shows_no_value() {
+        let text =
+            "GOOD=1\nexport KEY=secret\n1X=secret\nsecret_alone\nA B=secret\n=secret\nLAST=2";
+        let (variables, ignored) = parse(text);
+        assert_eq!(variables.names(), ["GOOD", "LAST"]);
+        let lines: Vec<usize> = ignored.iter().map(|ignored| ignored.line).collect();
+        assert_eq!(lines, [2, 3, 4, 5, 6]);
+        assert!(!format!("{ignored:?}").contains("secret"), "{ignored:?}");
+    }
+
+    #[test]
+    fn whatever_a_file_holds_only_names_of_variables_come_of_it() {
+        let mut random = Random::new(1);
+        let pieces = [
+            "A", "=", "\"", "'", "\\", "\n", " ", "#", "b", "\0", "é", "\r",
+        ];
+        for _ in 0..rounds(20_000) {
+            let text: String = (0..random.below(24))
+                .map(|_| *random.pick(&pieces))
+                .collect();
+            for (name, value) in parse(&text).0.iter() {
+                assert!(is_variable_name(name) && !value.contains('\0'), "{text:?}");
+            }
+        }
+    }
+}

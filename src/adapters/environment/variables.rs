@@ -1,0 +1,176 @@
+//! Which variables are kept from sessions, and which ones a daemon that `coven` starts is given: each declared here once.
+//!
+//! Constants and their matching; pure. It knows no process.
+
+use std::ffi::OsStr;
+
+use super::SESSION_VARIABLE;
+use crate::sys;
+
+/// Variables that a session does not inherit from its daemon: they tell of the terminal, the login and the agent in which
+/// the daemon was started, and mislead what runs elsewhere. A `*` stands for any end of a name. What is given on purpose
+/// (the file `env`, an adapter, a launch) is not held against this list.
+pub const FILTERED: &[&str] = &[
+    // Claude Code sets them for what it starts, and refuses to start inside itself.
+    "CLAUDECODE",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "CLAUDE_CODE_SSE_PORT",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_CODE_CHILD_SESSION",
+    "CLAUDE_CODE_EXECPATH",
+    "CLAUDE_EFFORT",
+    "AI_AGENT",
+    // Codex
+    "CODEX_SANDBOX*",
+    "CODEX_THREAD*",
+    "CODEX_CI",
+    // Gemini CLI
+    "GEMINI_CLI",
+    // opencode
+    "AGENT",
+    "OPENCODE",
+    "OPENCODE_PID",
+    "OPENCODE_TERMINAL",
+    // GitHub Copilot CLI
+    "COPILOT_AGENT_SESSION_ID",
+    "COPILOT_CLI",
+    "COPILOT_CLI_BINARY_VERSION",
+    "COPILOT_CLI_RESOLVED_DIST_DIR",
+    "COPILOT_LOADER_PID",
+    "COPILOT_RUN_APP",
+    // terminal and multiplexer
+    "TMUX",
+    "TMUX_PANE",
+    "STY",
+    "TERM_PROGRAM*",
+    "WINDOWID",
+    "VSCODE_*",
+    // login
+    "SSH_CLIENT",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "SSH_ORIGINAL_COMMAND",
+    "XDG_SESSION_*",
+    "XDG_VTNR",
+    "XDG_SEAT",
+    // shell
+    "_",
+    "SHLVL",
+    "OLDPWD",
+    "PS1",
+    // another session's
+    SESSION_VARIABLE,
+];
+
+/// What a daemon keeps of the environment of the command that starts it. It runs for weeks: the rest, a key for example,
+/// belongs to one shell.
+const STARTED_WITH: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_CONFIG_DIRS",
+    "XDG_DATA_DIRS",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_*",
+    "NODE_EXTRA_CA_CERTS",
+    "COVEN_*",
+];
+
+/// Whether a session does not inherit `name`.
+pub fn is_filtered(name: &OsStr) -> bool {
+    matches(FILTERED, name) || sys::is_service_variable(name)
+}
+
+/// Whether a daemon that a command starts is given `name` of the command's environment.
+pub fn is_started_with(name: &OsStr) -> bool {
+    matches(STARTED_WITH, name) && !is_filtered(name)
+}
+
+fn matches(patterns: &[&str], name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning.as_bytes()),
+            None => name == pattern.as_bytes(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_beginnings_and_a_name_only_itself() {
+        for name in [
+            "CLAUDECODE",
+            "CODEX_SANDBOX",
+            "CODEX_SANDBOX_NETWORK_DISABLED",
+            "TERM_PROGRAM_VERSION",
+            "VSCODE_IPC_HOOK_CLI",
+            "_",
+            "COVEN_SESSION_ID",
+            "NOTIFY_SOCKET",
+        ] {
+            assert!(is_filtered(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "CLAUDECODE_X",
+            "CODEX_HOME",
+            "CLAUDE_CONFIG_DIR",
+            "TERM",
+            "__",
+            "SSH_AUTH_SOCK",
+            "COPILOT_HOME",
+            "XDG_RUNTIME_DIR",
+            "tmux",
+        ] {
+            assert!(!is_filtered(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_started_daemon_keeps_neither_keys_nor_the_mark_of_a_session() {
+        for name in [
+            "PATH",
+            "LC_ALL",
+            "LC_",
+            "COVEN_LOG",
+            "https_proxy",
+            "SSL_CERT_FILE",
+        ] {
+            assert!(is_started_with(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "ANTHROPIC_API_KEY",
+            "COVEN_SESSION_ID",
+            "XDG_SESSION_ID",
+            "PATH_X",
+            "PWD",
+            "SSH_AUTH_SOCK",
+        ] {
+            assert!(!is_started_with(OsStr::new(name)), "{name}");
+        }
+    }
+}

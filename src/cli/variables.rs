@@ -1,0 +1,108 @@
+//! The variables of a launch, as `coven run` is given them: on the command line, in a file, and by the shell.
+//!
+//! Values go into the launch and nowhere else: no message holds one.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::CliError;
+use super::daemon::remark;
+use crate::adapters::environment::read_given;
+use crate::api::routes::{self, Endpoint};
+use crate::api::{ActionRequest, Code, Variables};
+use crate::http::client::Client;
+
+/// `NAME=VALUE`, or `NAME` for the value that this shell has.
+pub(super) struct Given {
+    name: String,
+    value: Option<String>,
+}
+
+impl FromStr for Given {
+    /// A wrong name is the launch's to refuse: argh would print the value with it.
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            value,
+        })
+    }
+}
+
+/// What the command line gives: `--env` in place of a file's, a later one in place of an earlier one.
+pub(super) fn given(options: &[Given], file: Option<&PathBuf>) -> Result<Variables, CliError> {
+    let mut variables = match file {
+        Some(path) => from_file(path)?,
+        None => Variables::default(),
+    };
+    for Given { name, value } in options {
+        let value = match value {
+            Some(value) => value.clone(),
+            None => match shell_value(name) {
+                Some(Ok(value)) => value,
+                Some(Err(())) => {
+                    return Err(CliError::usage(&format!("run: {name} is not UTF-8")));
+                }
+                None => {
+                    return Err(CliError::usage(&format!(
+                        "run: --env {name}: it is not set in this shell"
+                    )));
+                }
+            },
+        };
+        variables.set(name, value);
+    }
+    Ok(variables)
+}
+
+fn from_file(path: &Path) -> Result<Variables, CliError> {
+    read_given(path).map_err(|reason| {
+        let message = format!("--env-file {}: {reason}", path.display());
+        CliError::new(Code::IoError, message)
+    })
+}
+
+/// Adds those that the adapter of `harness` passes on from this shell, where `variables` does not have them.
+pub(super) fn pass(
+    client: &mut Client,
+    harness: &str,
+    variables: &mut Variables,
+) -> Result<(), CliError> {
+    for name in pass_env(client, harness)? {
+        match shell_value(&name) {
+            Some(Ok(value)) if variables.get(&name).is_none() => variables.set(name, value),
+            Some(Err(())) => remark(&format!("{name} is not UTF-8, and not passed on")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The names that the adapter of `harness` passes on. Where the daemon does not know it yet, it reads the manifests again:
+/// who has just written one expects it to work.
+fn pass_env(client: &mut Client, harness: &str) -> Result<Vec<String>, CliError> {
+    let find = |client: &mut Client| -> Result<Option<Vec<String>>, CliError> {
+        let adapters = client.call(routes::Capabilities.request())?.adapters;
+        let mut adapters = adapters.into_iter();
+        let adapter = adapters.find(|adapter| adapter.id == harness);
+        Ok(adapter.map(|adapter| adapter.pass_env))
+    };
+    if let Some(names) = find(client)? {
+        return Ok(names);
+    }
+    client.call(routes::Act.request().body(&ActionRequest::refresh()))?;
+    // The launch says what is wrong with a harness that nobody knows.
+    Ok(find(client)?.unwrap_or_default())
+}
+
+/// The value that this shell has for `name`; the error is one that JSON cannot hold.
+fn shell_value(name: &str) -> Option<Result<String, ()>> {
+    let value = std::env::var_os(name)?;
+    Some(value.into_string().map_err(drop))
+}
