@@ -13,7 +13,7 @@
 //! | [`harness`] | one thread per harness: spawn, pump, reap; and the `hello` harness itself |
 //! | [`store`] | SQLite: the schema, the writer thread, the readers, who waits for events |
 //! | [`adapters`] | which harnesses there are, and what the program of each is given for a launch |
-//! | [`daemon`] | the daemon's life: home, lock, serve, and start/stop/status from outside; who supervises it |
+//! | [`daemon`] | the daemon's life: home, lock, serve, what vanishes meanwhile, and start/stop/status from outside; who supervises it |
 //! | [`cli`] | the verbs, a file each |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
 //! | [`settings`] | what can be set, and every duration; knows no other room |
@@ -101,6 +101,8 @@
 //!     log, on stderr, and in the daemon's last answer, to whoever asked it to stop.
 //! 11. The last descriptors are not for launches, and the very last not for clients ([`sys::is_scarce`]): how sessions
 //!     are can be asked, and they can be ended, when nothing more can be started.
+//! 12. The daemon's working directory is its home, and names in it are relative: they hold wherever it is moved. What of it
+//!     vanishes is noticed by its name ([`daemon`], `guard`), and the database is saved from its open descriptors.
 //!
 //! # Room for what comes
 //!

@@ -152,10 +152,15 @@ impl Guard {
                 Ok(false) => {}
                 Ok(true) => say!(HomeFileRestored, path: path.display()),
                 Err(err) => {
-                    if !self.unrestored.contains(&name) {
+                    // Who only looks at a lock holds it for an instant.
+                    let is_instant =
+                        err.kind() == io::ErrorKind::WouldBlock && self.lock_tries == 0;
+                    if !self.unrestored.contains(&name) && !is_instant {
                         say!(HomeFileLost, path: path.display(), reason: &err);
                     }
-                    unrestored.push(name);
+                    if !is_instant {
+                        unrestored.push(name);
+                    }
                 }
             }
         }
@@ -182,9 +187,14 @@ impl Guard {
         self.is_deleted
     }
 
+    /// Whether the home is elsewhere than where it was last seen. What leads to it can be moved without a change in it.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        !sys::is_same_file(self.home.path(), Path::new("."))
+    }
+
     /// Takes note of where the home is now.
     fn follow_home(&mut self) {
-        if sys::is_same_file(self.home.path(), Path::new(".")) {
+        if !self.is_elsewhere() {
             return;
         }
         let Ok(path) = env::current_dir() else { return };
@@ -241,6 +251,7 @@ impl Guard {
 
     fn look_at_database(&mut self) {
         let database = self.home.database();
+        self.open.files.put_back();
         match (self.open.files.lost(), &self.copy) {
             (None, Some(_)) => {
                 self.copy = None;
@@ -248,7 +259,9 @@ impl Guard {
                 say!(StoreBack, path: database.display());
             }
             (Some(file), None) => self.lose_database(&file),
-            (Some(_), Some(_)) | (None, None) => {}
+            // It can be the log first, and the database itself later.
+            (Some(_), Some(_)) => self.open.files.set_aside(),
+            (None, None) => {}
         }
     }
 
@@ -267,6 +280,7 @@ impl Guard {
             copy.display()
         );
         self.open.status.set_lost(Some(reason));
+        self.open.files.set_aside();
         let (reader, target) = (self.open.reader.clone(), copy.clone());
         let save = move || {
             // Both outcomes are in the log.
@@ -295,7 +309,10 @@ impl Guard {
         let new = || self.home.path().join(recovered(&self.inside.database()));
         let copy = self.copy.clone().unwrap_or_else(new);
         match save(&self.open.reader, &copy) {
-            Ok(()) => Rescue::Saved(copy),
+            Ok(()) => {
+                self.open.files.remove_log();
+                Rescue::Saved(copy)
+            }
             Err(reason) => Rescue::Failed(reason),
         }
     }

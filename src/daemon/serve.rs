@@ -499,10 +499,10 @@ pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Has the home looked at where the system does not tell what happens in it.
+/// Has the home looked at for what the system does not tell of.
 fn look(lookout: &Arc<Lookout>) -> Box<dyn Fn() + Send + Sync> {
     let lookout = Arc::clone(lookout);
-    Box::new(move || lookout.look_unless_watched())
+    Box::new(move || lookout.look_at_untold())
 }
 
 /// What the state thread publishes, and where.

@@ -78,9 +78,10 @@ impl Lookout {
         Some(guard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks now where nothing tells when names change: before a launch, and with each sweep of retention's.
-    pub(super) fn look_unless_watched(&self) {
-        if !self.is_watched.load(Ordering::Relaxed) {
+    /// Looks now if something can have changed that nothing tells of: before a launch, and with each sweep of retention's.
+    pub(super) fn look_at_untold(&self) {
+        let is_watched = self.is_watched.load(Ordering::Relaxed);
+        if !is_watched || self.guard().is_some_and(|guard| guard.is_elsewhere()) {
             self.look();
         }
     }

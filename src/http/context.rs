@@ -38,7 +38,7 @@ pub struct Context {
     pub connections_max: usize,
     /// The memory of all large answers.
     pub answers: Budget,
-    /// Has whoever guards the home look at it, where nothing tells that daemon when files go.
+    /// Has whoever guards the home look at it for what the system does not tell of.
     pub before_launch: Box<dyn Fn() + Send + Sync>,
     /// Requests that wait for the end of the daemon.
     pub awaiting_end: AtomicUsize,

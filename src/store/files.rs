@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::schema::beside;
 use crate::sys;
 
-/// The suffixes of the names of the database, its log and the log's index.
+/// The suffixes of the names of the database, its log, and the log's index (SQLite, "WAL-mode File Format").
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The files that the store has open.
@@ -26,6 +26,54 @@ impl OpenFiles {
         }
     }
 
+    /// Where the database's name leads elsewhere, takes the names of its log and the log's index away: SQLite would apply them
+    /// to whatever has the database's name by then. They stay open, and [`OpenFiles::put_back`] undoes it.
+    pub fn set_aside(&self) {
+        self.for_log_of_another(|name, is_ours| {
+            if is_ours {
+                let _ = std::fs::rename(name, aside(name));
+            }
+        });
+    }
+
+    /// Once everything is saved elsewhere: nobody needs what was set aside.
+    pub fn remove_log(&self) {
+        self.for_log_of_another(|name, is_ours| {
+            let _ = std::fs::remove_file(aside(name));
+            if is_ours {
+                let _ = std::fs::remove_file(name);
+            }
+        });
+    }
+
+    /// Gives the log and its index their names again where the database has its own.
+    pub fn put_back(&self) {
+        let [(database, known), log @ ..] = self.all();
+        if id(&database) != known {
+            return;
+        }
+        for (name, known) in log {
+            if id(&aside(&name)).is_some_and(|id| Some(id) == known) {
+                let _ = std::fs::rename(aside(&name), name);
+            }
+        }
+    }
+
+    fn for_log_of_another(&self, act: impl Fn(&Path, bool)) {
+        let [(database, known), log @ ..] = self.all();
+        if id(&database) == known {
+            return;
+        }
+        for (name, known) in log {
+            act(&name, id(&name) == known);
+        }
+    }
+
+    fn all(&self) -> [(PathBuf, Option<(u64, u64)>); 3] {
+        let mut ids = self.ids.into_iter();
+        self.names().map(|name| (name, ids.next().flatten()))
+    }
+
     /// Their names.
     pub fn names(&self) -> [PathBuf; 3] {
         SUFFIXES.map(|suffix| beside(&self.path, suffix))
@@ -33,9 +81,13 @@ impl OpenFiles {
 
     /// The first whose name has gone, or leads to another file by now; `None` while all are in place.
     pub fn lost(&self) -> Option<PathBuf> {
-        let mut files = self.names().into_iter().zip(self.ids);
+        let mut files = self.all().into_iter();
         files.find_map(|(name, known)| (id(&name) != known).then_some(name))
     }
+}
+
+fn aside(name: &Path) -> PathBuf {
+    name.with_added_extension("aside")
 }
 
 fn id(path: &Path) -> Option<(u64, u64)> {

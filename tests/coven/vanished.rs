@@ -210,6 +210,32 @@ fn a_database_that_is_gone_or_replaced_is_said_and_saved_with_all_that_was_shown
 }
 
 #[test]
+fn a_copy_that_is_put_in_the_databases_place_is_not_harmed_when_the_daemon_then_dies() {
+    let (coven, id, _) = with_session();
+    let other = coven.home().join("restored");
+    let made = coven.cli(["backup", other.to_str().unwrap()]);
+    assert_eq!(made.code, 0, "{made:?}");
+    for _ in 0..3 {
+        coven.ended(&coven.launch("hello", "later"));
+    }
+    fs::rename(&other, coven.database_file("")).unwrap();
+    eventually("failed", || {
+        health(&coven)["eventWriter"]["state"] == "failed"
+    });
+    eventually("saved", || recovered(&coven.database_file("")).len() == 1);
+    coven.crash();
+    let restored = output_in(&coven.database_file(""));
+    assert!(
+        restored.contains("ready") && !restored.contains("later"),
+        "{restored}"
+    );
+    let copy = recovered(&coven.database_file("")).remove(0);
+    assert!(output_in(&copy).contains("later"));
+    coven.start_daemon();
+    assert_eq!(coven.ended(&id)["status"], "orphaned");
+}
+
+#[test]
 fn a_database_that_is_put_back_is_used_again() {
     let (coven, id, _) = with_session();
     let (file, away) = (coven.database_file(""), coven.home().join("away"));
@@ -269,6 +295,14 @@ fn a_home_that_is_moved_is_followed() {
     assert_eq!(waited.code, 0, "{waited:?}");
     let run = there(&["run", "hello", "again"]);
     assert_eq!(run.code, 0, "{run:?}");
+    for (what, args) in [("vacuum", &["vacuum"][..]), ("prune", &["logs", "prune"])] {
+        let ran = there(args);
+        assert_eq!(ran.code, 0, "{what}: {ran:?}");
+    }
+    let backup = coven.work().join("backup");
+    let made = there(&["backup", backup.to_str().unwrap()]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(output_in(&backup).contains("got hello"));
     fs::remove_file(&socket).unwrap();
     eventually("the socket is made anew there", || socket.exists());
     assert!(!coven.socket().exists());
@@ -281,6 +315,34 @@ fn a_home_that_is_moved_is_followed() {
     assert!(output_in(&moved.join("coven.sqlite3")).contains("got hello"));
     assert!(recovered(&moved.join("coven.sqlite3")).is_empty());
     assert_ne!(coven.daemon_pid(), pid, "the other one goes on");
+}
+
+#[test]
+fn a_home_whose_parent_is_moved_is_followed_with_the_next_launch() {
+    let coven = Coven::new();
+    let (before, after) = (coven.work().join("before"), coven.work().join("after"));
+    fs::create_dir(&before).unwrap();
+    let at = |parent: &Path, args: &[&str]| {
+        let mut command = coven.command(args);
+        Ran::of(
+            command
+                .env("COVEN_HOME", parent.join("home"))
+                .output()
+                .unwrap(),
+        )
+    };
+    let ran = at(&before, &["run", "hello", "x"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let pid = at(&before, &["daemon", "status", "--json"]).json()["pid"].clone();
+    fs::rename(&before, &after).unwrap();
+    let ran = at(&after, &["run", "hello", "x"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let status = at(&after, &["daemon", "status", "--json"]).json();
+    assert_eq!(status["pid"], pid);
+    let socket = after.join("home/coven.sock");
+    assert_eq!(status["socket"], socket.to_str().unwrap());
+    let stopped = at(&after, &["daemon", "stop"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
 }
 
 #[test]
