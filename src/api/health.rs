@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Timestamp, Word, rules, words};
+use super::{Timestamp, UnconfirmedClock, Word, rules, words};
 
 /// The answer to `GET /health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -224,6 +224,13 @@ pub struct StorageHealth {
     /// When that was done last.
     #[serde(default)]
     pub last_truncated_at: Option<Timestamp>,
+    /// Why output that looks old enough is kept, if some is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed_clock: Option<UnconfirmedClock>,
+    /// By how much the wall clock was set last since the daemon started, or before that in the same boot, in milliseconds:
+    /// ages do not follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_set_by_ms: Option<i64>,
 }
 
 /// The answer to `GET /api-version`.

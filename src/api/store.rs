@@ -1,5 +1,8 @@
 //! What the store's own routes take and answer.
 
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::rules;
@@ -14,6 +17,7 @@ pub struct PruneRequest {
 
 /// The answer to `POST /store/prune`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Pruned {
     /// True.
     pub ok: bool,
@@ -23,6 +27,36 @@ pub struct Pruned {
     pub bytes: u64,
     /// Sessions that have lost output.
     pub sessions: u64,
+    /// Why output that looks old enough is kept, if some is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed_clock: Option<UnconfirmedClock>,
+}
+
+/// How much older than observed the wall clock makes the store's content, until that is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnconfirmedClock {
+    /// By how much the wall clock has moved over times that no daemon has observed, in milliseconds: only what is longer
+    /// than a day.
+    pub difference_ms: i64,
+    /// How much time has to be observed before it counts, in milliseconds.
+    pub left_ms: i64,
+}
+
+impl fmt::Display for UnconfirmedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days =
+            Duration::from_millis(self.difference_ms.unsigned_abs()).as_secs() / (24 * 60 * 60);
+        let left = Duration::from_millis(self.left_ms.max(0).unsigned_abs());
+        let minutes = left.as_secs().div_ceil(60);
+        write!(
+            f,
+            "output that looks too old is kept: the clock moved by {days} days while no daemon observed it, \
+             and {} h {} min of observed time have to confirm that",
+            minutes / 60,
+            minutes % 60
+        )
+    }
 }
 
 /// The answer to `POST /store/vacuum`.

@@ -36,12 +36,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 false => store.prune(),
             };
             let pruned = pruned.map_err(failed)?;
-            Pruned {
-                ok: true,
-                events: pruned.dropped.events,
-                bytes: pruned.dropped.bytes,
-                sessions: pruned.sessions,
-            }
+            pruned.into()
         }
     };
     let done = if args.dry_run { "would go" } else { "gone" };
@@ -49,5 +44,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         "{done}: {} output events ({} bytes) of {} sessions",
         pruned.events, pruned.bytes, pruned.sessions
     );
+    if let Some(clock) = pruned.unconfirmed_clock {
+        eprintln!("coven: {clock}");
+    }
     say_answer(args.json, &pruned, &line)
 }

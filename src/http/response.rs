@@ -7,7 +7,7 @@ use std::time::Instant;
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use super::budget::{Lease, SMALL_MAX};
-use crate::api::ApiError;
+use crate::api::{ApiError, Timestamp};
 use crate::settings::durations;
 use crate::store::Refused;
 use crate::sys::Within;
@@ -103,7 +103,10 @@ pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
         header("X-Request-Id", options.request_id),
         header("Server", "coven"),
     ];
-    let headers = headers.into_iter().chain(
+    // tiny_http panics where it has to write the date of a clock that is before 1970.
+    let is_before_epoch = Timestamp::now().as_millis() < 0;
+    let date = is_before_epoch.then(|| header("Date", "Thu, 01 Jan 1970 00:00:00 GMT"));
+    let headers = headers.into_iter().chain(date).chain(
         answer
             .header
             .iter()

@@ -18,12 +18,7 @@ pub(super) fn prune(call: &Call<'_, routes::Prune>) -> Result<Answer, ApiError> 
             other => return Err(other.unexpected().into()),
         },
     };
-    call.ok(&Pruned {
-        ok: true,
-        events: pruned.dropped.events,
-        bytes: pruned.dropped.bytes,
-        sessions: pruned.sessions,
-    })
+    call.ok(&Pruned::from(pruned))
 }
 
 /// `POST /store/vacuum`. A damaged database is left as it is.

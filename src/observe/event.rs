@@ -188,6 +188,10 @@ events! {
     SessionOutputCapped "session_output_capped" Warn { session: NamedSession<'a>, limit_bytes: u64 }
     /// Why is the store larger than its limit?
     StoreOverLimit "store_over_limit" Warn { limit_bytes: u64 }
+    /// By how much was the wall clock set? Ages do not follow it.
+    ClockSet "clock_set" Warn { seconds: i64 }
+    /// Why is output kept that looks too old? The wall clock has moved while no daemon observed it.
+    RetentionWaits "retention_waits" Warn { difference_seconds: i64, left_seconds: i64 }
     /// Why does retention take nothing away?
     RetentionFailed "retention_failed" Warn code StoreUnavailable { reason: Reason<'a> }
     /// Which file of the home had gone, and was made anew?

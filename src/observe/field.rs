@@ -64,7 +64,7 @@ macro_rules! plain {
 }
 
 plain! {
-    Number: u8 u16 u32 u64 usize i32;
+    Number: u8 u16 u32 u64 usize i32 i64;
     Flag: bool;
 }
 

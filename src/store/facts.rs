@@ -7,7 +7,8 @@ use std::ops::AddAssign;
 
 use super::rows::SessionNum;
 use crate::api::{
-    EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
+    self, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
+    UnconfirmedClock,
 };
 use crate::settings::durations;
 
@@ -170,6 +171,20 @@ pub struct Pruned {
     pub sessions: u64,
     /// The output.
     pub dropped: Dropped,
+    /// Why output that looks old enough is kept, if some is.
+    pub unconfirmed: Option<UnconfirmedClock>,
+}
+
+impl From<Pruned> for api::Pruned {
+    fn from(pruned: Pruned) -> Self {
+        Self {
+            ok: true,
+            events: pruned.dropped.events,
+            bytes: pruned.dropped.bytes,
+            sessions: pruned.sessions,
+            unconfirmed_clock: pruned.unconfirmed,
+        }
+    }
 }
 
 /// What was committed.

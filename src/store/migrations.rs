@@ -155,7 +155,7 @@ mod tests {
         for (source, uses) in [
             (include_str!("migrations.rs"), 2),
             (include_str!("open.rs"), 1),
-            (include_str!("keep/sweep.rs"), 1),
+            (include_str!("keep/sweep.rs"), 2),
         ] {
             assert_eq!(source.matches(&list).count(), uses, "{list}");
         }

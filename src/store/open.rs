@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use super::columns::{Columns, columns};
 use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
 use super::files::OpenFiles;
+use super::keep::clock::Clock;
 use super::keep::maintenance::{self, Maintenance};
 use super::keep::retention::Retention;
 use super::keep::status::StoreStatus;
@@ -92,13 +93,19 @@ impl Store {
     /// # Errors
     /// What SQLite says; what was taken until then is gone.
     pub fn prune(&mut self) -> Result<Pruned, StoreError> {
-        let mut sweep = Sweep::new(self.retention);
+        let mut clock = Clock::load_now(&self.connection)?;
+        clock.save(&self.connection)?;
+        let mut sweep = Sweep::new(self.retention, &clock);
         let mut tails = HashMap::new();
-        loop {
+        let pruned = loop {
             if let Some(pruned) = sweep.step(&mut self.connection, &mut tails)? {
-                return Ok(pruned);
+                break pruned;
             }
-        }
+        };
+        Ok(Pruned {
+            unconfirmed: sweep::unconfirmed(&self.connection, self.retention, &clock)?,
+            ..pruned
+        })
     }
 
     /// What [`Store::prune`] would take.
@@ -106,7 +113,8 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn preview_prune(&self) -> Result<Pruned, StoreError> {
-        sweep::preview(&self.connection, self.retention)
+        let clock = Clock::load_now(&self.connection)?;
+        sweep::preview(&self.connection, self.retention, &clock)
     }
 
     /// Writes the whole database anew, if it is undamaged; how many bytes that has given back.
@@ -173,12 +181,13 @@ impl Store {
             self.retention,
             Arc::clone(&self.status),
         );
+        let clock = Clock::load(&self.connection)?;
         let writer = Writer::start(
             &self.path,
             self.connection,
             self.status,
             followers,
-            Maintenance::new(self.retention, on_sweep),
+            Maintenance::new(self.retention, clock, on_sweep),
         )?;
         Ok((writer, reader, files))
     }

@@ -521,6 +521,11 @@ pub fn boot_id() -> Option<&'static str> {
     BOOT.get_or_init(read).as_deref().map(str::trim_end)
 }
 
+/// The time since the system was started, with the time in which it was suspended (clock_gettime(2), CLOCK_BOOTTIME).
+pub fn since_boot() -> Duration {
+    super::clock(libc::CLOCK_BOOTTIME)
+}
+
 /// The PID namespace of this process (pid_namespaces(7)), in which alone its pids mean something.
 pub fn pid_namespace() -> Option<String> {
     let link = std::fs::read_link("/proc/self/ns/pid").ok()?;

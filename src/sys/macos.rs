@@ -361,6 +361,11 @@ pub fn boot_id() -> Option<&'static str> {
     BOOT.get_or_init(read).as_deref()
 }
 
+/// The time since the system was started, with the time in which it slept (clock_gettime(3), CLOCK_MONOTONIC).
+pub fn since_boot() -> Duration {
+    super::clock(libc::CLOCK_MONOTONIC)
+}
+
 /// The PID namespace of this process: there is one only.
 pub fn pid_namespace() -> Option<String> {
     None

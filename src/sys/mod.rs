@@ -38,7 +38,7 @@ pub use os::{
     executable, exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors,
     leave_family, notify_address, own_usage, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size,
     prefer_latency, process_mark, reap_adopted, release_free_memory, set_pipe_size,
-    share_free_memory, signal_watched,
+    share_free_memory, signal_watched, since_boot,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
@@ -76,6 +76,18 @@ pub const SERVICE_VARIABLES: &[&str] = &[
     "MEMORY_PRESSURE_WRITE",
     "XPC_SERVICE_NAME",
 ];
+
+/// What a clock of the kernel's that begins at its start shows.
+fn clock(id: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: clock_gettime writes the struct, which outlives the call.
+    unsafe { libc::clock_gettime(id, &raw mut time) };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
+}
 
 /// Whether the variable `name` is one of [`SERVICE_VARIABLES`].
 pub fn is_service_variable(name: &std::ffi::OsStr) -> bool {

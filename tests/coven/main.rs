@@ -6,6 +6,7 @@ mod adapters;
 mod attach;
 mod cli;
 mod cli_errors;
+mod clock;
 mod completions;
 mod connections;
 mod copies;

@@ -155,6 +155,10 @@ fn retention(storage: &StorageHealth) -> Check {
         let hint = "coven kill sessions that print much, or raise COVEN_STORE_MAX_BYTES";
         return Check::warn(RETENTION, message, hint);
     }
+    if let Some(clock) = storage.unconfirmed_clock {
+        let hint = "look at the clock: date; if it is right, there is nothing to do";
+        return Check::warn(RETENTION, clock.to_string(), hint);
+    }
     let days = match storage.retention_days {
         Some(days) => format!("for {days} days"),
         None => "for ever".into(),
@@ -172,7 +176,13 @@ fn retention(storage: &StorageHealth) -> Check {
         ),
         None => "none has gone since the start".into(),
     };
-    Check::pass(RETENTION, format!("{kept}; {gone}"))
+    let set = storage.clock_set_by_ms.map_or(String::new(), |millis| {
+        format!(
+            "; the clock was set by {} s, and ages do not follow it",
+            millis / 1000
+        )
+    });
+    Check::pass(RETENTION, format!("{kept}; {gone}{set}"))
 }
 
 /// A size as people read it: in the unit that leaves one to four digits.

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::clock::{Clock, Now};
 use super::retention::Retention;
 use super::status::StoreStatus;
-use super::sweep::Sweep;
+use super::sweep::{self, Sweep};
 use super::tails::Tails;
+use crate::api::UnconfirmedClock;
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::connect::{Pages, pages};
@@ -27,6 +29,7 @@ const VACUUM_FROM: u64 = 1024 * 1024;
 /// What is being done of it.
 pub(crate) struct Maintenance {
     retention: Retention,
+    clock: Clock,
     sweep: Option<Sweep>,
     is_vacuuming: bool,
     next_sweep: Instant,
@@ -41,9 +44,14 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    pub(crate) fn new(retention: Retention, on_sweep: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(crate) fn new(
+        retention: Retention,
+        clock: Clock,
+        on_sweep: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
         Self {
             retention,
+            clock,
             sweep: None,
             is_vacuuming: false,
             next_sweep: Instant::now(),
@@ -98,7 +106,8 @@ impl Maintenance {
             return;
         };
         if self.retention.is_over(pages.used()) {
-            self.sweep.get_or_insert_with(|| Sweep::new(self.retention));
+            self.sweep
+                .get_or_insert_with(|| Sweep::new(self.retention, &self.clock));
         } else {
             self.is_over_said = false;
         }
@@ -132,7 +141,12 @@ impl Maintenance {
             && (!self.prunes_next.is_empty() || self.next_sweep <= Instant::now())
         {
             self.prunes = std::mem::take(&mut self.prunes_next);
-            self.sweep = Some(Sweep::new(self.retention));
+            self.observe_clock(status);
+            let saved = self.clock.save(connection);
+            self.sweep = Some(Sweep::new(self.retention, &self.clock));
+            if let Err(err) = saved {
+                return self.swept(Err(err), connection, status);
+            }
         }
         match &mut self.sweep {
             Some(sweep) => {
@@ -150,9 +164,14 @@ impl Maintenance {
         connection: &Connection,
         status: &StoreStatus,
     ) {
-        let pruned = match step {
+        let is_kept = || sweep::unconfirmed(connection, self.retention, &self.clock);
+        let ended = step.and_then(|pruned| pruned.map(|sum| Ok((sum, is_kept()?))).transpose());
+        let pruned = match ended {
             Ok(None) => return,
-            Ok(Some(pruned)) => pruned,
+            Ok(Some((pruned, unconfirmed))) => Pruned {
+                unconfirmed,
+                ..pruned
+            },
             Err(err) => {
                 let reason = err.to_string();
                 say!(RetentionFailed, reason: &reason);
@@ -169,6 +188,7 @@ impl Maintenance {
                 bytes: pruned.dropped.bytes);
             status.truncated(pruned.dropped);
         }
+        self.say_if_unconfirmed(pruned.unconfirmed, status);
         // No new sweep, however large the store still is: what this one has left, the next would leave, too.
         if let Ok(pages) = pages(connection) {
             self.say_if_over(pages);
@@ -177,6 +197,32 @@ impl Maintenance {
         for done in self.prunes.drain(..) {
             done(Ok(Answer::Pruned(pruned)));
         }
+    }
+
+    /// Looks at the clocks; whether the record of them is to be written before the next sweep does so.
+    pub(crate) fn observe_clock(&mut self, status: &StoreStatus) -> bool {
+        let step = self.clock.observe(Now::read());
+        if let Some(millis) = step {
+            say!(ClockSet, seconds: millis / 1000);
+            status.clock_set(millis);
+        }
+        self.clock.is_due()
+    }
+
+    /// Writes the record of the clocks.
+    pub(crate) fn save_clock(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.clock.save(connection)
+    }
+
+    /// Once: it looks too old, and stays.
+    fn say_if_unconfirmed(&self, unconfirmed: Option<UnconfirmedClock>, status: &StoreStatus) {
+        if let Some(clock) = unconfirmed
+            && !status.is_unconfirmed()
+        {
+            say!(RetentionWaits, difference_seconds: clock.difference_ms / 1000,
+                left_seconds: clock.left_ms / 1000);
+        }
+        status.set_unconfirmed(unconfirmed);
     }
 
     /// Once: what is left belongs to live sessions, or is no output.

@@ -2,6 +2,7 @@
 //! Runs on the writer thread, between two batches; [`survey`] in the CLI's process; [`status`] is read by all threads.
 //! It must not know the writer's queue and batches, nor who reads: it is given a connection.
 
+pub(super) mod clock;
 pub(super) mod maintenance;
 pub(super) mod retention;
 pub(super) mod status;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::clock::{Aged, Clock, DAY};
 use super::truncation::Cut;
 use crate::api::Timestamp;
 use crate::store::facts::{Dropped, Pruned};
@@ -13,8 +14,6 @@ use crate::store::rows::SessionNum;
 /// What one step takes at most, in bytes on disk and in events: some milliseconds.
 const STEP_BYTES: u64 = 2 * 1024 * 1024;
 const STEP_EVENTS: u64 = 5000;
-
-const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 /// How much is kept; `None` means all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +27,22 @@ pub struct Retention {
 }
 
 impl Retention {
+    /// What is older than it may become by `clock`.
+    pub(super) fn aged(&self, clock: &Clock) -> Aged {
+        let days = self
+            .days
+            .map(|days| clock.older_than(i64::from(days) * DAY));
+        days.unwrap_or(Aged::nothing())
+    }
+
+    /// The same, with what of the clock is not confirmed.
+    pub(super) fn maybe_aged(&self, clock: &Clock) -> Aged {
+        let days = self
+            .days
+            .map(|days| clock.maybe_older_than(i64::from(days) * DAY));
+        days.unwrap_or(Aged::nothing())
+    }
+
     /// Whether a store of which `used` bytes are in use is larger than it may be.
     pub(crate) fn is_over(&self, used: u64) -> bool {
         self.store_max.is_some_and(|limit| used > limit)
@@ -52,23 +67,23 @@ pub(super) struct Candidate {
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Next {
+pub(super) enum Next<'a> {
     /// Find the first candidate behind `last`, and with `before` one that has begun before that; tell [`Planner::found`].
     Find {
         last: Option<Candidate>,
         before: Option<Timestamp>,
     },
     /// Take `cut` of a session's output, and tell [`Planner::took`].
-    Take { num: SessionNum, cut: Cut },
+    Take { num: SessionNum, cut: Cut<'a> },
     /// Nothing: this is what it came to.
     Done(Pruned),
 }
 
 /// Why output goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// It is older than this.
-    Age(Timestamp),
+    /// It is old.
+    Age,
     /// The store is larger than it may be.
     Size,
 }
@@ -85,6 +100,8 @@ enum At {
 #[derive(Debug)]
 pub(super) struct Planner {
     retention: Retention,
+    /// What is old.
+    aged: Aged,
     why: Why,
     at: At,
     /// Behind which seq to go on, of each session that has lost output.
@@ -93,44 +110,42 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    pub(super) fn new(retention: Retention, now: Timestamp) -> Self {
-        let (why, at) = match retention.days {
-            Some(days) => {
-                let cutoff = now.as_millis() - i64::from(days) * DAY_MILLIS;
-                (Why::Age(Timestamp::from_millis(cutoff)), At::Behind(None))
-            }
-            None => (Why::Age(now), At::End),
-        };
+    pub(super) fn new(retention: Retention, aged: Aged) -> Self {
         Self {
             retention,
-            why,
-            at,
+            aged,
+            why: Why::Age,
+            at: At::Behind(None),
             taken: HashMap::new(),
             dropped: Dropped::default(),
         }
     }
 
     /// The next step, while `used` bytes of the store are in use.
-    pub(super) fn next(&mut self, used: u64) -> Next {
-        if let (At::End, Why::Age(_)) = (self.at, self.why)
+    pub(super) fn next(&mut self, used: u64) -> Next<'_> {
+        if let (At::End, Why::Age) = (self.at, self.why)
             && self.retention.is_over(used)
         {
             self.why = Why::Size;
             self.at = At::Behind(None);
         }
-        let (before, room) = match self.why {
-            Why::Age(cutoff) => (Some(cutoff), u64::MAX),
+        let (aged, room) = match self.why {
+            Why::Age => (Some(&self.aged), u64::MAX),
             Why::Size => (None, self.retention.excess(used)),
         };
         match self.at {
-            At::Behind(last) if room > 0 => Next::Find { last, before },
+            At::Behind(last) if room > 0 => Next::Find {
+                last,
+                before: aged.map(Aged::end),
+            },
             At::Session(candidate) if room > 0 => Next::Take {
                 num: candidate.num,
                 cut: Cut {
                     after: self.taken.get(&candidate.num).copied().unwrap_or(0),
                     until: u64::MAX,
-                    // All output of a session that was last changed before is as old.
-                    before: before.filter(|before| candidate.updated_at >= before.as_millis()),
+                    // All output of a session whose last is old is as old.
+                    aged: aged
+                        .filter(|aged| !aged.is_old(Timestamp::from_millis(candidate.updated_at))),
                     bytes_max: room.min(STEP_BYTES),
                     events_max: STEP_EVENTS,
                 },
@@ -162,6 +177,7 @@ impl Planner {
         Pruned {
             sessions: self.taken.len() as u64,
             dropped: self.dropped,
+            unconfirmed: None,
         }
     }
 }
@@ -181,7 +197,7 @@ mod tests {
     /// Ended sessions in the order in which they ended, and their output.
     type Model = Vec<(Candidate, Vec<Output>)>;
 
-    const NOW: i64 = 100 * DAY_MILLIS;
+    const NOW: i64 = 100 * DAY;
 
     fn used(model: &Model) -> u64 {
         let outputs = model.iter().flat_map(|(_, outputs)| outputs);
@@ -193,11 +209,11 @@ mod tests {
         let mut updated_at = 0;
         std::iter::repeat_with(|| {
             sessions += 1;
-            updated_at += random.below(10) as i64 * DAY_MILLIS;
+            updated_at += random.below(10) as i64 * DAY;
             let count = random.below(20) as u64;
             let outputs = (1..=count).map(|seq| Output {
                 seq: 2 * seq,
-                at: updated_at - (count - seq) as i64 * DAY_MILLIS,
+                at: updated_at - (count - seq) as i64 * DAY,
                 bytes: 1 + random.below(600_000) as u64,
             });
             let num = SessionNum(sessions);
@@ -214,7 +230,7 @@ mod tests {
             .map(|(_, outputs)| outputs.len())
             .sum::<usize>();
         if let Some(days) = retention.days {
-            let cutoff = NOW - i64::from(days) * DAY_MILLIS;
+            let cutoff = NOW - i64::from(days) * DAY;
             for (_, outputs) in model.iter_mut() {
                 outputs.retain(|output| output.at >= cutoff);
             }
@@ -235,7 +251,11 @@ mod tests {
 
     /// Does what the planner says.
     fn sweep(model: &mut Model, retention: Retention) -> Pruned {
-        let mut planner = Planner::new(retention, Timestamp::from_millis(NOW));
+        let cutoff = |days| Timestamp::from_millis(NOW - i64::from(days) * DAY);
+        let aged = retention
+            .days
+            .map_or(Aged::nothing(), |days| Aged::before(cutoff(days)));
+        let mut planner = Planner::new(retention, aged);
         loop {
             match planner.next(used(model)) {
                 Next::Done(pruned) => return pruned,
@@ -249,20 +269,20 @@ mod tests {
                 }
                 Next::Take { num, cut } => {
                     let (_, outputs) = &mut model[num.0 as usize - 1];
-                    planner.took(take(outputs, cut));
+                    let taken = take(outputs, cut);
+                    planner.took(taken);
                 }
             }
         }
     }
 
-    fn take(outputs: &mut Vec<Output>, cut: Cut) -> Option<(Dropped, u64)> {
+    fn take(outputs: &mut Vec<Output>, cut: Cut<'_>) -> Option<(Dropped, u64)> {
         let mut dropped = Dropped::default();
         let mut through = None;
         while let Some(output) = outputs.first() {
             assert!(output.seq > cut.after);
-            let is_young = cut
-                .before
-                .is_some_and(|before| output.at >= before.as_millis());
+            let at = Timestamp::from_millis(output.at);
+            let is_young = cut.aged.is_some_and(|aged| !aged.is_old(at));
             if is_young || dropped.bytes >= cut.bytes_max || dropped.events >= cut.events_max {
                 break;
             }

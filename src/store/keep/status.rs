@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::retention::Retention;
-use crate::api::{StorageHealth, StorageStatus, Timestamp, Word};
+use crate::api::{StorageHealth, StorageStatus, Timestamp, UnconfirmedClock, Word};
 use crate::store::connect::{Pages, pages};
 use crate::store::facts::{Dropped, Fact};
 use crate::store::rows::SessionNum;
@@ -84,6 +84,8 @@ impl StoreStatus {
                 truncated_output_events: 0,
                 truncated_output_bytes: 0,
                 last_truncated_at: None,
+                unconfirmed_clock: None,
+                clock_set_by_ms: None,
             }),
         }
     }
@@ -200,6 +202,20 @@ impl StoreStatus {
             truncated_output_bytes: dropped.bytes,
             ..lock(&self.storage).clone()
         }
+    }
+
+    /// The wall clock has been set.
+    pub(crate) fn clock_set(&self, by_ms: i64) {
+        lock(&self.storage).clock_set_by_ms = Some(by_ms);
+    }
+
+    /// Why the last sweep has kept output that looks too old, if it has.
+    pub(crate) fn set_unconfirmed(&self, unconfirmed: Option<UnconfirmedClock>) {
+        lock(&self.storage).unconfirmed_clock = unconfirmed;
+    }
+
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        lock(&self.storage).unconfirmed_clock.is_some()
     }
 
     /// Takes the disk's figures anew. A figure that cannot be had stays as it was.

@@ -5,10 +5,11 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::clock::Clock;
 use super::retention::{Candidate, Next, Planner, Retention};
 use super::tails::{Tail, Tails};
 use super::truncation;
-use crate::api::Timestamp;
+use crate::api::{Timestamp, UnconfirmedClock};
 use crate::store::connect::pages;
 use crate::store::facts::Pruned;
 use crate::store::schema::StoreError;
@@ -18,8 +19,8 @@ use crate::store::schema::StoreError;
 pub(crate) struct Sweep(Planner);
 
 impl Sweep {
-    pub(crate) fn new(retention: Retention) -> Self {
-        Self(Planner::new(retention, Timestamp::now()))
+    pub(crate) fn new(retention: Retention, clock: &Clock) -> Self {
+        Self(Planner::new(retention, retention.aged(clock)))
     }
 
     /// Takes a little away; what it came to in all, once there is nothing more to do.
@@ -51,8 +52,12 @@ impl Sweep {
 }
 
 /// What a sweep would take, without taking it.
-pub(crate) fn preview(connection: &Connection, retention: Retention) -> Result<Pruned, StoreError> {
-    let mut planner = Planner::new(retention, Timestamp::now());
+pub(crate) fn preview(
+    connection: &Connection,
+    retention: Retention,
+    clock: &Clock,
+) -> Result<Pruned, StoreError> {
+    let mut planner = Planner::new(retention, retention.aged(clock));
     let mut used = pages(connection)?.used();
     loop {
         match planner.next(used) {
@@ -64,9 +69,40 @@ pub(crate) fn preview(connection: &Connection, retention: Retention) -> Result<P
                 used = used.saturating_sub(taken.map_or(0, |taken| taken.freed));
                 planner.took(taken.map(|taken| (taken.dropped, taken.through)));
             }
-            Next::Done(pruned) => return Ok(pruned),
+            Next::Done(pruned) => {
+                return Ok(Pruned {
+                    unconfirmed: unconfirmed(connection, retention, clock)?,
+                    ..pruned
+                });
+            }
         }
     }
+}
+
+/// Why output that looks too old is kept, if some is: the wall clock says so of a time that nobody has observed.
+pub(crate) fn unconfirmed(
+    connection: &Connection,
+    retention: Retention,
+    clock: &Clock,
+) -> Result<Option<UnconfirmedClock>, StoreError> {
+    let Some(unconfirmed) = clock.unconfirmed() else {
+        return Ok(None);
+    };
+    let (aged, maybe_aged) = (retention.aged(clock), retention.maybe_aged(clock));
+    let mut statement = connection.prepare_cached(
+        "SELECT created_at, updated_at FROM sessions
+         WHERE stored_bytes > 0 AND status NOT IN ('created', 'running')
+             AND min(created_at, updated_at) < ?1",
+    )?;
+    let mut rows = statement.query([maybe_aged.end()])?;
+    while let Some(row) = rows.next()? {
+        let times: [Timestamp; 2] = [row.get(0)?, row.get(1)?];
+        let waits = |at: &Timestamp| maybe_aged.is_old(*at) && !aged.is_old(*at);
+        if times.iter().any(waits) {
+            return Ok(Some(unconfirmed));
+        }
+    }
+    Ok(None)
 }
 
 /// The first session behind `last`, in the order in which they ended, that may have output to lose.
@@ -98,6 +134,7 @@ mod tests {
     use super::*;
     use crate::api::{EventKind, SessionId, SessionRecord, SessionStatus};
     use crate::random::{Random, rounds};
+    use crate::store::keep::clock::Now;
     use crate::store::migrations::VERSION;
     use crate::store::rows::{InsertEvent, insert_session};
     use crate::store::schema::{PAGE_BYTES, migrate};
@@ -143,8 +180,12 @@ mod tests {
         connection
     }
 
+    fn clock() -> Clock {
+        Clock::begin(Now::read(), None)
+    }
+
     fn sweep(connection: &mut Connection, retention: Retention) -> Pruned {
-        let mut sweep = Sweep::new(retention);
+        let mut sweep = Sweep::new(retention, &clock());
         loop {
             if let Some(pruned) = sweep.step(connection, &mut Tails::new()).unwrap() {
                 return pruned;
@@ -162,10 +203,10 @@ mod tests {
                 store_max: None,
                 session_max: None,
             };
-            let previewed = preview(&connection, by_age).unwrap();
+            let previewed = preview(&connection, by_age, &clock()).unwrap();
             assert_eq!(sweep(&mut connection, by_age), previewed, "{seed}");
             assert_eq!(
-                preview(&connection, by_age).unwrap(),
+                preview(&connection, by_age, &clock()).unwrap(),
                 Pruned::default(),
                 "{seed}"
             );
@@ -175,10 +216,10 @@ mod tests {
                 store_max: Some(1),
                 session_max: None,
             };
-            let previewed = preview(&connection, by_size).unwrap();
+            let previewed = preview(&connection, by_size, &clock()).unwrap();
             assert_eq!(sweep(&mut connection, by_size), previewed, "{seed}");
             assert_eq!(
-                preview(&connection, by_size).unwrap(),
+                preview(&connection, by_size, &clock()).unwrap(),
                 Pruned::default(),
                 "{seed}"
             );

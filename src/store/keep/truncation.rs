@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, Transaction};
 
+use super::clock::Aged;
 use super::tails::{Tail, disk_bytes};
 use crate::api::{EventKind, Payload, Timestamp, Truncation, output_length};
 use crate::store::facts::Dropped;
@@ -13,13 +14,13 @@ use crate::store::schema::StoreError;
 
 /// How much of a session's output is to go: the oldest first.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cut {
+pub(crate) struct Cut<'a> {
     /// Only what comes after this seq.
     pub after: u64,
     /// Only what comes before this one.
     pub until: u64,
-    /// Only what is older than this.
-    pub before: Option<Timestamp>,
+    /// Only what is old by this.
+    pub aged: Option<&'a Aged>,
     /// No more than is needed to make so many bytes on disk free; the last event passes it.
     pub bytes_max: u64,
     /// No more events than this.
@@ -61,7 +62,7 @@ pub(crate) struct Taken {
 pub(crate) fn truncate(
     transaction: &Transaction<'_>,
     num: SessionNum,
-    cut: Cut,
+    cut: Cut<'_>,
     tail: &mut Tail,
 ) -> Result<Option<Taken>, StoreError> {
     let Some(range) = range(transaction, num, cut)? else {
@@ -104,7 +105,7 @@ pub(crate) fn enforce_cap(
         after: head.max(tail.cut_seq.saturating_sub(1)),
         // The newest is kept, whatever its size.
         until: tail.last_seq,
-        before: None,
+        aged: None,
         bytes_max: tail.stored_bytes - limit,
         events_max: u64::MAX,
     };
@@ -116,12 +117,16 @@ pub(crate) fn enforce_cap(
 pub(crate) fn measure(
     connection: &Connection,
     num: SessionNum,
-    cut: Cut,
+    cut: Cut<'_>,
 ) -> Result<Option<Taken>, StoreError> {
     Ok(range(connection, num, cut)?.map(|range| range.taken()))
 }
 
-fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Range>, StoreError> {
+fn range(
+    connection: &Connection,
+    num: SessionNum,
+    cut: Cut<'_>,
+) -> Result<Option<Range>, StoreError> {
     let mut statement = connection.prepare_cached(EVENTS)?;
     let mut rows = statement.query([num.key(cut.after), num.key(cut.until) - 1])?;
     let mut range: Option<Range> = None;
@@ -138,7 +143,7 @@ fn range(connection: &Connection, num: SessionNum, cut: Cut) -> Result<Option<Ra
             let earlier = serde_json::from_str(payload).map_err(unreadable)?;
             extend(&mut range, seq, earlier, Dropped::default(), 0);
         } else if event.kind == EventKind::Output.as_str() {
-            if cut.before.is_some_and(|before| event.at >= before) {
+            if cut.aged.is_some_and(|aged| !aged.is_old(event.at)) {
                 break;
             }
             let bytes = output_length(payload).unwrap_or(payload.len() as u64);

@@ -14,6 +14,7 @@ use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
 use crate::store::facts::{Pruned, Refused};
 use crate::store::files::OpenFiles;
+use crate::store::keep::clock::Clock;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
 use crate::store::keep::sweep;
@@ -254,7 +255,9 @@ impl Reader {
     /// # Errors
     /// [`Refused::Unavailable`] if that cannot be read.
     pub fn preview_prune(&self) -> Result<Pruned, Refused> {
-        self.read_long(|connection| sweep::preview(connection, self.retention))
+        self.read_long(|connection| {
+            sweep::preview(connection, self.retention, &Clock::load_now(connection)?)
+        })
     }
 
     /// Whether every page of the database is as it must be. Reads all of it.

@@ -221,6 +221,9 @@ impl Thread {
     }
 
     fn transaction(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
+        // Before the rows: where the clock has been set, theirs are of the new time.
+        let is_clock_due = self.maintenance.observe_clock(&self.status);
+        let has_ended = || work.facts().any(|fact| matches!(fact, Fact::Ended { .. }));
         let mut batch = Batch::begin(
             &mut self.connection,
             &mut self.tails,
@@ -238,6 +241,9 @@ impl Thread {
         }
         if outcomes.is_empty() {
             batch.probe()?;
+        }
+        if is_clock_due && has_ended() {
+            self.maintenance.save_clock(&batch.transaction)?;
         }
         let committed = batch.commit(&mut outcomes)?;
         if committed.dropped.events > 0 {

@@ -11,6 +11,7 @@ mod process;
 mod random;
 mod secrets;
 mod sessions;
+mod shim;
 mod tools;
 
 use std::fs;
@@ -26,6 +27,7 @@ pub use process::*;
 pub use random::*;
 pub use secrets::*;
 pub use sessions::*;
+pub use shim::*;
 pub use tools::*;
 
 /// No single wait of a test takes longer: what takes longer hangs.
