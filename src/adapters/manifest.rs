@@ -291,6 +291,30 @@ mod tests {
     }
 
     #[test]
+    fn variables_and_the_names_that_are_passed_on_are_checked() {
+        for key in ["pass_env", "passEnv"] {
+            let json =
+                format!(r#"{{"id":"x","executable":"x","env":{{"A":"1"}},"{key}":["B","_c1"]}}"#);
+            let adapter = parse(&json).unwrap();
+            assert_eq!(adapter.env.get("A"), Some("1"));
+            assert_eq!(adapter.pass_env, ["B", "_c1"], "{key}");
+        }
+        for bad in [
+            r#""env":{"COVEN_LOG":"1"}"#,
+            r#""env":{"A B":"1"}"#,
+            r#""env":{"A":1}"#,
+            r#""env":{"A":null}"#,
+            r#""env":["A=1"]"#,
+            r#""pass_env":["COVEN_SESSION_ID"]"#,
+            r#""pass_env":["A*"]"#,
+            r#""pass_env":"A""#,
+        ] {
+            let json = format!(r#"{{"id":"x","executable":"x",{bad}}}"#);
+            assert!(parse(&json).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn an_executable_is_a_bare_name() {
         for bad in ["/bin/sh", "./sh", "../sh", "a/b", "", "..", "a\\u0000b"] {
             let json = format!(r#"{{"id":"x","executable":"{bad}"}}"#);

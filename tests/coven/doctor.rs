@@ -435,8 +435,9 @@ fn under_a_unit_what_to_do_is_the_units_command() {
     let mut command = coven.command(["doctor", "--json"]);
     let report = examined(Ran::of(command.env("PATH", path).output().unwrap()));
     let hint = assert_check(&report, "adapter.codex", "warn", &["daemon: not found"]);
-    let edit = "systemctl --user edit coven.service, with Environment=PATH=";
-    assert!(hint.starts_with(edit), "{hint}");
+    let there = coven.work().display().to_string();
+    let change = format!("PATH=… with {there} in it, written to {home}/env; then ");
+    assert_eq!(hint, change + "systemctl --user reload coven.service");
     fs::write(coven.home().join("redact.txt"), "x\n").unwrap();
     let hint = assert_check(&doctor(&coven), "redaction", "warn", &[]);
     assert_eq!(hint, "systemctl --user reload coven.service");

@@ -271,7 +271,8 @@ mod tests {
         pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
     }
 
-    /// Each is what systemd 252 makes of the same file.
+    /// Each is what `load_env_file` of systemd 252 makes of the same file, but for the comment behind which a line goes on:
+    /// there it is 254's.
     #[test]
     fn values_are_quoted_as_in_an_environment_file_of_systemd() {
         for (text, value) in [
@@ -299,6 +300,10 @@ mod tests {
             ("# A=1\n; A=2\n\nA=3", "3"),
             ("# a \\\nA=3", "3"),
             ("A=é", "é"),
+            ("A=a\\", "a"),
+            ("A=a \\\n", "a "),
+            ("A='a'\\\nb", "ab"),
+            ("A=\"a\"b\\ c ", "ab c"),
         ] {
             assert_eq!(one(text), [("A".into(), value.into())], "{text:?}");
         }

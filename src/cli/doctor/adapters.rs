@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::probe::Probe;
-use crate::adapters::{Adapter, ManifestSources, Registry, find_on_path};
+use crate::adapters::{Adapter, ManifestSources, Registry, environment, find_on_path};
 use crate::api::{AdapterSource, AdapterStatus, Check};
 use crate::daemon::Home;
 use crate::redact::Redactor;
@@ -25,7 +25,10 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
     let here = Registry::load(&own_executable, &sources);
     let path = shell_path();
     match probe.process() {
-        Some(process) => checks.push(path_check(process.path.as_deref(), path.as_deref(), probe)),
+        Some(process) => {
+            let daemons = process.path.as_deref();
+            checks.push(path_check(daemons, path.as_deref(), home, probe));
+        }
         None if probe.health().is_some() => {
             let message = "the daemon does not say which PATH it has";
             let hint = format!("{}, if it is an older one", probe.service.restart());
@@ -39,7 +42,11 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
         Some(capabilities) => &capabilities.adapters,
         None => &[],
     };
-    checks.extend(known.iter().map(|adapter| beside(adapter, &here, probe)));
+    checks.extend(
+        known
+            .iter()
+            .map(|adapter| beside(adapter, &here, home, probe)),
+    );
     let only_here = here.adapters().iter().filter(|adapter| {
         let mut known = known.iter();
         !known.any(|other| other.id == adapter.id)
@@ -48,7 +55,7 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
 }
 
 /// An adapter that the daemon knows: where each side finds its executable.
-fn beside(adapter: &AdapterStatus, here: &Registry, probe: &Probe) -> Check {
+fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) -> Check {
     let id = format!("{ADAPTER}{}", adapter.id);
     let name = &adapter.executable;
     let there = adapter.path.as_deref().map(Path::new);
@@ -74,15 +81,15 @@ fn beside(adapter: &AdapterStatus, here: &Registry, probe: &Probe) -> Check {
             let found = found.map_or("not found".to_owned(), |path| path.display().to_string());
             let message = format!("daemon: {}; shell: {found}", there.display());
             let hint = "sessions run the daemon's; coven daemon restart from this shell gives it this shell's PATH";
-            let change = "Environment=PATH=… as this shell has it";
-            Check::warn(id, message, probe.service.restart_with(change, hint))
+            let change = "PATH=… as this shell has it";
+            Check::warn(id, message, path_hint(change, hint, home, probe))
         }
         (None, Some(found)) => {
             let dir = found.parent().unwrap_or(&found).display();
             let message = format!("daemon: not found; shell: {}", found.display());
             let hint = "coven daemon restart from this shell, so that the daemon has its PATH";
-            let change = format!("Environment=PATH=… with {dir} in it");
-            Check::warn(id, message, probe.service.restart_with(&change, hint))
+            let change = format!("PATH=… with {dir} in it");
+            Check::warn(id, message, path_hint(&change, hint, home, probe))
         }
         (None, None) => nowhere(
             id,
@@ -133,11 +140,25 @@ fn reload(probe: &Probe) -> String {
     }
 }
 
-fn path_check(daemon: Option<&str>, shell: Option<&OsStr>, probe: &Probe) -> Check {
+/// How to give the daemon another `PATH`. One that the file `env` sets goes before the one that the daemon is started with,
+/// and a service manager's daemon has none of a shell.
+fn path_hint(change: &str, by_hand: &str, home: &Home, probe: &Probe) -> String {
+    let file = home.env_file();
+    let (variables, _) = environment::read_own(&file);
+    match probe.health() {
+        Some(health) if variables.get("PATH").is_some() || !probe.service.is_by_hand() => {
+            let reload = probe.service.reload(health.daemon.pid);
+            format!("{change}, written to {}; then {reload}", file.display())
+        }
+        _ => by_hand.to_owned(),
+    }
+}
+
+fn path_check(daemon: Option<&str>, shell: Option<&OsStr>, home: &Home, probe: &Probe) -> Check {
     let split = |path: &OsStr| std::env::split_paths(path).collect::<Vec<PathBuf>>();
     let Some(daemon) = daemon else {
         let by_hand = "coven daemon restart, from a shell that has one";
-        let hint = probe.service.restart_with("Environment=PATH=…", by_hand);
+        let hint = path_hint("PATH=…", by_hand, home, probe);
         return Check::warn(PATH, "the daemon has no PATH: it finds no harness", hint);
     };
     let (daemon, shell) = (split(OsStr::new(daemon)), split(shell.unwrap_or_default()));

@@ -4,7 +4,7 @@ use super::super::grammar::nearest;
 use super::probe::Probe;
 use crate::adapters::SESSION_VARIABLE;
 use crate::api::{Check, DaemonProcess, ResourceLimit};
-use crate::daemon::{Settings, supervisor, supervisor::Supervisor};
+use crate::daemon::{Settings, supervisor};
 use crate::settings::{ALL, BadSetting};
 
 const SETTINGS: &str = "settings";
@@ -132,7 +132,7 @@ fn processes(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Che
 
 /// Whoever sets one in a unit has meant it.
 fn check_niceness(niceness: i32, probe: Option<&Probe>) -> Check {
-    let is_by_hand = probe.is_some_and(|probe| probe.service.runs == Some(Supervisor::Nobody));
+    let is_by_hand = probe.is_some_and(|probe| probe.service.is_by_hand());
     let message = format!("the daemon, and so each session, runs with niceness {niceness}");
     match niceness > 0 && is_by_hand {
         true => {

@@ -91,6 +91,12 @@ impl Service {
         }
     }
 
+    /// Whether no service manager has it: who types its command starts it.
+    pub(super) fn is_by_hand(&self) -> bool {
+        let is_launchd = matches!(self.runs, Some(Supervisor::Launchd { .. }));
+        self.unit_in_charge().is_none() && !is_launchd
+    }
+
     fn unit_in_charge(&self) -> Option<&Unit> {
         match (&self.unit, &self.runs) {
             (Some((unit, _)), _) => self.is_in_charge.then_some(unit),
