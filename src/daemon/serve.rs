@@ -28,8 +28,8 @@ use crate::observe::log::{Destination, Log};
 use crate::observe::{field, say};
 use crate::redact::Redactor;
 use crate::settings::{self, BadSetting, durations};
-use crate::state::{Limits, Published, State, Unfinished};
-use crate::store::{Followers, Retention, Store, StoreError, Unwritten};
+use crate::state::{Limits, Published, State, Stopped, Unfinished};
+use crate::store::{Followers, Retention, Store, StoreError, Unwritten, Writer};
 use crate::sys;
 
 /// How a daemon is to serve.
@@ -391,6 +391,17 @@ fn run(
         .start_watchdog(of_state, of_writer, end)
         .map_err(io_error("no thread for the watchdog"))?;
     let stopped = state.run();
+    finish(stopped, &server, writer, &lookout)
+}
+
+/// Ends what still runs once no session is live, and says how the daemon has ended: to who asked for that, and to who
+/// started it.
+fn finish(
+    stopped: Stopped,
+    server: &http::Server,
+    writer: Writer,
+    lookout: &Lookout,
+) -> Result<(), ServeError> {
     if let Some(mut guard) = lookout.guard() {
         guard.end();
     }

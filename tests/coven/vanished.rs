@@ -210,6 +210,39 @@ fn a_database_that_is_gone_or_replaced_is_said_and_saved_with_all_that_was_shown
 }
 
 #[test]
+fn every_event_that_was_shown_before_and_after_the_database_went_is_in_the_copy() {
+    let coven = Coven::new();
+    let script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo \"line $i\"; done; echo half; read line; \
+        while [ $i -lt 6000 ]; do i=$((i+1)); echo \"line $i\"; done";
+    coven.harness_with("floods", script, serde_json::json!({ "stdin": "open" }));
+    coven.start_daemon();
+    let id = coven.launch("floods", "x");
+    coven.wait_for_output(&id, "half");
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(coven.database_file(suffix)).unwrap();
+    }
+    eventually("failed", || {
+        health(&coven)["eventWriter"]["state"] == "failed"
+    });
+    let input = coven.cli(["input", &id, "on\n"]);
+    assert_eq!(input.code, 0, "{input:?}");
+    let shown = coven.events_to_end(&id);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let copy = recovered(&coven.database_file("")).remove(0);
+    fs::rename(copy, coven.database_file("")).unwrap();
+    coven.start_daemon();
+    assert_eq!(coven.events_to_end(&id), shown);
+    let lines = String::from_utf8(output(&shown, "stdout")).unwrap();
+    assert_eq!(
+        lines
+            .lines()
+            .filter(|line| line.starts_with("line "))
+            .count(),
+        6000
+    );
+}
+
+#[test]
 fn a_copy_that_is_put_in_the_databases_place_is_not_harmed_when_the_daemon_then_dies() {
     let (coven, id, _) = with_session();
     let other = coven.home().join("restored");
