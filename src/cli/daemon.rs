@@ -226,7 +226,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             locked,
         } => {
             let next = match *locked {
-                true => held_next(home, *pid),
+                true => visible(&control::held_next(home, *pid)),
                 false => "coven daemon start, which cleans up".into(),
             };
             let mut facts = vec![state, ("reason", visible(reason)), ("socket", socket)];
@@ -259,21 +259,6 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             ("socket", socket),
             ("next", "coven daemon restart".into()),
         ],
-    }
-}
-
-/// What to try where a process holds the lock and nobody answers. Where only the socket has gone, the sessions go on: no
-/// restart is advised, which would end them.
-fn held_next(home: &Home, pid: Option<i32>) -> String {
-    if home.socket().symlink_metadata().is_ok() {
-        return "coven daemon restart".into();
-    }
-    match pid {
-        Some(pid) => format!("kill -HUP {pid}, which has the daemon make its socket anew"),
-        None => {
-            let lock = home.lock_file().display().to_string();
-            format!("fuser -v {}, to see which process holds it", visible(&lock))
-        }
     }
 }
 
@@ -312,7 +297,7 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
         } => json!({
             "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
             "apiVersion": null, "locked": locked,
-            "next": if *locked { held_next(home, *pid) } else { "coven daemon start".into() },
+            "next": if *locked { control::held_next(home, *pid) } else { "coven daemon start".into() },
         }),
         Status::Forwarded(err) => json!({
             "state": status.state(), "code": err.code(), "reason": err.to_string(), "pid": null, "socket": socket,

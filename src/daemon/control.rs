@@ -274,6 +274,21 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
     ));
 }
 
+/// What to try where a process, `pid` if that is known, holds the lock and nobody answers. Where only the socket has gone,
+/// the sessions go on: no restart is advised, which would end them.
+pub fn held_next(home: &Home, pid: Option<i32>) -> String {
+    if home.socket().symlink_metadata().is_ok() {
+        return "coven daemon restart".into();
+    }
+    match pid {
+        Some(pid) => format!("kill -HUP {pid}, which has the daemon make its socket anew"),
+        None => {
+            let lock = home.lock_file();
+            format!("fuser -v {}, to see which process holds it", lock.display())
+        }
+    }
+}
+
 /// Starts the daemon of `home` in the background, unless it runs; returns when health has answered. systemd starts it if
 /// it has a unit for it, and can.
 ///

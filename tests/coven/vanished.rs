@@ -154,6 +154,39 @@ fn the_cli_has_a_daemon_that_has_not_noticed_yet_make_its_socket_anew() {
 }
 
 #[test]
+fn where_the_socket_cannot_be_made_anew_no_stop_is_advised() {
+    let (coven, id, pid) = with_session();
+    stop(pid);
+    fs::remove_file(coven.socket()).unwrap();
+    for is_known in [true, false] {
+        if !is_known {
+            fs::remove_file(coven.home().join("daemon.json")).unwrap();
+        }
+        for args in [&["daemon", "status"][..], &["doctor"]] {
+            let ran = coven.cli(args);
+            assert_eq!(ran.code, 1, "{ran:?}");
+            let said = format!("{}{}", ran.out, ran.err);
+            let wanted = match is_known {
+                true => format!("kill -HUP {pid}"),
+                false => "fuser -v".to_owned(),
+            };
+            assert!(
+                said.contains(&wanted) || said.contains("kill -CONT"),
+                "{said}"
+            );
+            assert!(
+                !said.contains("restart, ") && !said.contains("try: coven daemon"),
+                "{said}"
+            );
+            assert!(!said.contains("next    coven daemon"), "{said}");
+        }
+    }
+    assert!(kill(pid, libc::SIGCONT));
+    eventually("the socket", || coven.socket().exists());
+    answers(&coven, &id);
+}
+
+#[test]
 fn a_database_that_is_gone_or_replaced_is_said_and_saved_with_all_that_was_shown() {
     let remove: fn(&Coven) = |coven| fs::remove_file(coven.database_file("")).unwrap();
     let remove_all: fn(&Coven) = |coven| {

@@ -9,7 +9,7 @@ use crate::api::{CONTRACT, Check, Code, Health, VERSION, WriterState};
 use crate::cli::daemon::uptime;
 use crate::cli::output::quoted;
 use crate::daemon::Home;
-use crate::daemon::control::Status;
+use crate::daemon::control::{Status, held_next};
 use crate::sys;
 
 pub(super) const SOCKET: &str = "socket";
@@ -20,7 +20,7 @@ const WRITER: &str = "writer";
 
 pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
     checks.push(socket(home, probe));
-    checks.push(daemon(probe));
+    checks.push(daemon(home, probe));
     if let Status::Unsupported { found } = &probe.status {
         checks.push(contract(found, probe));
     }
@@ -51,7 +51,7 @@ pub(super) fn forwarded_checks(home: &Home, probe: &Probe, checks: &mut Vec<Chec
         SOCKET,
         format!("{shown} leads to another machine: coven doctor there says more"),
     ));
-    checks.push(daemon(probe));
+    checks.push(daemon(home, probe));
     checks.push(Check::pass(
         VERSION_ID,
         format!(
@@ -73,6 +73,10 @@ fn socket(home: &Home, probe: &Probe) -> Check {
             let message =
                 format!("{shown} is not there, as no daemon runs ({length} bytes of {max})");
             return Check::pass(SOCKET, message);
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            let hint = held_next(home, probe.pid());
+            return Check::fail(SOCKET, format!("{shown} is gone"), hint);
         }
         Err(err) => return Check::fail(SOCKET, format!("{shown}: {err}"), restart),
     };
@@ -117,7 +121,11 @@ fn socket(home: &Home, probe: &Probe) -> Check {
             let message = format!(
                 "pid {pid} listens on {shown}, but daemon.json is not there or not readable"
             );
-            Check::warn(SOCKET, message, format!("{restart}, which writes it again"))
+            Check::warn(
+                SOCKET,
+                message,
+                format!("kill -HUP {pid}, which has the daemon write it again"),
+            )
         }
         (Some(pid), Some(_)) => Check::pass(SOCKET, format!("pid {pid} listens on {shown}")),
         (None, _) => Check::pass(SOCKET, format!("{shown} takes connections")),
@@ -132,7 +140,7 @@ fn restart(probe: &Probe) -> String {
     }
 }
 
-fn daemon(probe: &Probe) -> Check {
+fn daemon(home: &Home, probe: &Probe) -> Check {
     let pid = probe
         .pid()
         .map(|pid| format!(" (pid {pid})"))
@@ -174,6 +182,9 @@ fn daemon(probe: &Probe) -> Check {
                     format!("{reason}: its process is stopped by a signal"),
                     format!("kill -CONT {pid}"),
                 ),
+                None if *locked && home.socket().symlink_metadata().is_err() => {
+                    (reason.clone(), held_next(home, probe.pid()))
+                }
                 None if *locked => (reason.clone(), restart(probe)),
                 None => (
                     reason.clone(),

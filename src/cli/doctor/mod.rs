@@ -19,9 +19,10 @@ use std::time::Instant;
 use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
+use super::daemon::remark;
 use super::output::{Out, visible};
 use crate::api::{Check, CheckStatus, Report};
-use crate::daemon::control::is_forwarded;
+use crate::daemon::control::{self, is_forwarded};
 use crate::daemon::{Home, HomeError};
 use crate::settings::durations;
 use crate::sys;
@@ -42,6 +43,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
     let home = Home::from_env();
+    if let Ok(home) = &home {
+        control::revive(home, &remark);
+    }
     let mut report = examine(home.as_ref(), Instant::now() + durations::DOCTOR);
     if args.self_test {
         report.add(self_test::check(home.as_ref(), &report));
