@@ -174,7 +174,8 @@ pub struct EventWriterHealth {
     pub transactions: u64,
     /// Events committed since the daemon started.
     pub committed_events: u64,
-    /// What the last failed attempt to write failed with, while the state is `failed`.
+    /// What the last failed attempt to write failed with, while the state is `failed`; where it is `pressured` because the
+    /// log cannot begin anew, who is in the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }

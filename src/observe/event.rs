@@ -182,6 +182,8 @@ events! {
     StoreSaveFailed "store_save_failed" Error code StoreUnavailable { path: Path<'a>, reason: Reason<'a> }
     /// Are the database's files in their place again?
     StoreBack "store_back" Info { path: Path<'a> }
+    /// Why does the store's log not get shorter: a failed disk, a reader?
+    CheckpointFailed "checkpoint_failed" Warn code StoreUnavailable { reason: Reason<'a> }
     /// How much output has retention taken away?
     OutputTruncated "output_truncated" Info { sessions: u64, events: u64, bytes: u64 }
     /// Which session writes more output than is kept?

@@ -57,7 +57,9 @@ pub const INSPECT_LOCK: Duration = millis(500);
 pub const INTERRUPT_AGAIN: Duration = millis(5);
 /// The first pause after a failed attempt to write; each further one is twice as long.
 pub const WRITE_RETRY_FIRST: Duration = millis(50);
-/// The longest pause after a failed attempt to write.
+/// The pause after an attempt to have the log begin anew, while floods wait for that.
+pub const LOG_RETRY: Duration = millis(250);
+/// The longest pause between two attempts to write.
 pub const WRITE_RETRY_MAX: Duration = seconds(2);
 /// The disk's figures are taken so often while something is written, and once after that.
 pub const MEASURE_EVERY: Duration = seconds(1);

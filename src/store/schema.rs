@@ -36,6 +36,11 @@ pub enum StoreError {
         /// That daemon.
         pid: i32,
     },
+    /// The log is as long as it may become, and cannot begin anew.
+    LogFull {
+        /// What is in the way.
+        why: Option<String>,
+    },
     /// A page is not what it must be.
     Damaged {
         /// The first thing that SQLite finds.
@@ -59,6 +64,10 @@ impl fmt::Display for StoreError {
                 f,
                 "the daemon with pid {pid} serves it, although it does not hold the lock's file"
             ),
+            Self::LogFull { why } => {
+                let why = why.as_deref().unwrap_or("its log is too long");
+                write!(f, "{why}")
+            }
             Self::Damaged { found } => write!(f, "the database is damaged: {found}"),
             Self::Foreign => write!(f, "the file is a SQLite database, but not coven's"),
             Self::Sqlite(err) => write!(f, "{err}"),
@@ -90,6 +99,7 @@ impl StoreError {
                     "kill -HUP {pid}, which has that daemon take its lock and socket anew"
                 );
             }
+            Self::LogFull { .. } => None,
             Self::Damaged { .. } => Some(ErrorCode::DatabaseCorrupt),
             Self::Sqlite(err) => err.sqlite_error_code(),
             Self::Io(err) => match err.kind() {

@@ -77,6 +77,19 @@ pub const SERVICE_VARIABLES: &[&str] = &[
     "XPC_SERVICE_NAME",
 ];
 
+/// A process whose lock on some of `bytes` of `file` is in the way of one for writing (fcntl(2), F_GETLK): never this one.
+pub fn lock_holder(file: &impl AsFd, bytes: std::ops::Range<i64>) -> Option<i32> {
+    // SAFETY: a flock is integers, for which zero is a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as _;
+    lock.l_whence = libc::SEEK_SET as _;
+    lock.l_start = bytes.start;
+    lock.l_len = bytes.end - bytes.start;
+    // SAFETY: fcntl reads and writes the struct, which outlives the call.
+    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLK, &raw mut lock) };
+    (result == 0 && lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid)
+}
+
 /// What a clock of the kernel's that begins at its start shows.
 fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {

@@ -4,6 +4,7 @@ mod support;
 
 mod adapters;
 mod attach;
+mod checkpoints;
 mod cli;
 mod cli_errors;
 mod clock;

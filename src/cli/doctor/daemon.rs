@@ -234,6 +234,11 @@ fn writer(health: &Health) -> Check {
     let writer = &health.event_writer;
     match writer.state {
         WriterState::Healthy => Check::pass(WRITER, "events reach the disk"),
+        WriterState::Pressured if let Some(reason) = &writer.last_error => Check::warn(
+            WRITER,
+            format!("harnesses that print much are held back: {reason}"),
+            "end what holds it, or wait until it is done",
+        ),
         WriterState::Pressured => Check::warn(
             WRITER,
             format!(

@@ -26,6 +26,14 @@ pub struct Waiting {
     pub bytes: u64,
 }
 
+/// What is wrong with the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogTrouble {
+    /// Copying it fails; otherwise somebody keeps it from beginning anew.
+    pub is_failed: bool,
+    pub reason: String,
+}
+
 /// The store as of the writer's last word.
 #[derive(Debug)]
 pub struct StoreStatus {
@@ -47,6 +55,8 @@ pub struct StoreStatus {
     pub(crate) measuring: AtomicBool,
     waiting: Mutex<HashMap<SessionNum, Waiting>>,
     failure: Mutex<Option<String>>,
+    /// What is wrong with the log while writing goes well.
+    log_trouble: Mutex<Option<LogTrouble>>,
     /// Why what is written reaches nobody: the database's files are not those that are open.
     lost: Mutex<Option<String>>,
     storage: Mutex<StorageHealth>,
@@ -69,6 +79,7 @@ impl StoreStatus {
             measuring: AtomicBool::new(false),
             waiting: Mutex::default(),
             failure: Mutex::new(None),
+            log_trouble: Mutex::new(None),
             lost: Mutex::new(None),
             storage: Mutex::new(StorageHealth {
                 status: StorageStatus::Ok.into(),
@@ -178,6 +189,19 @@ impl StoreStatus {
         lock(&self.failure).clone()
     }
 
+    /// What is wrong with the log, while writing goes well.
+    pub(crate) fn log_trouble(&self) -> Option<LogTrouble> {
+        lock(&self.log_trouble).clone()
+    }
+
+    /// Takes note of what is wrong with the log; the reason, if it is a new one.
+    pub(crate) fn set_log_trouble(&self, trouble: Option<LogTrouble>) -> Option<String> {
+        let mut known = lock(&self.log_trouble);
+        let is_new = *known != trouble;
+        known.clone_from(&trouble);
+        trouble.filter(|_| is_new).map(|trouble| trouble.reason)
+    }
+
     pub(crate) fn set_write_failure(&self, failure: Option<String>) {
         *lock(&self.failure) = failure;
     }
@@ -195,7 +219,9 @@ impl StoreStatus {
     /// The last measurement of the disk.
     pub fn storage(&self) -> StorageHealth {
         let dropped = self.dropped();
-        let status = self.failure().map_or(StorageStatus::Ok.into(), Word::Other);
+        let log = self.log_trouble().map(|trouble| trouble.reason);
+        let status = self.failure().or(log);
+        let status = status.map_or(StorageStatus::Ok.into(), Word::Other);
         StorageHealth {
             status,
             truncated_output_events: dropped.events,

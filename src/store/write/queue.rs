@@ -148,12 +148,17 @@ impl WriteQueue {
 
     /// How the writing of events goes.
     pub fn health(&self) -> EventWriterHealth {
-        let last_error = self.status.failure();
-        let state = match &last_error {
-            Some(_) => WriterState::Failed,
-            None if self.budget.held_back() > 0 => WriterState::Pressured,
-            None => WriterState::Healthy,
+        let failure = self.status.failure();
+        let log = self.status.log_trouble();
+        let is_failed = failure.is_some() || log.as_ref().is_some_and(|log| log.is_failed);
+        let state = if is_failed {
+            WriterState::Failed
+        } else if log.is_some() || self.budget.held_back() > 0 {
+            WriterState::Pressured
+        } else {
+            WriterState::Healthy
         };
+        let last_error = failure.or(log.map(|log| log.reason));
         EventWriterHealth {
             state,
             queued_events: self.status.queued_events(),

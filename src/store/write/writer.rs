@@ -130,9 +130,9 @@ impl Thread {
             // Where the disk does not keep up, floods wait for it, and nobody else does.
             let is_late = self.wal.is_late() && !self.stop;
             if (self.backlog.is_empty() || is_late) && !self.maintenance.is_busy() {
-                self.wait();
+                self.wait(is_late);
             }
-            self.take_queued();
+            let has_come = self.take_queued();
             let mut work = Work::default();
             if is_late {
                 self.backlog.move_quiet_to(&mut work);
@@ -142,14 +142,17 @@ impl Thread {
             if !work.is_empty() {
                 self.commit(work);
             }
-            self.wal.look(&self.connection);
+            let is_due = has_come || is_late || self.maintenance.is_busy();
+            self.wal.look(&self.connection, is_due);
+            self.say_log_trouble();
             if self.is_unmeasured && self.measured.elapsed() >= durations::MEASURE_EVERY {
                 self.measure();
             }
             // Also when there is always more to write: it is then that the store grows.
             if self.maintenance.is_busy() {
                 let (connection, tails) = (&mut self.connection, &mut self.tails);
-                let settle = &mut || self.wal.settle();
+                // What has failed is found again by the next look.
+                let settle = &mut || drop(self.wal.settle());
                 self.maintenance
                     .step(connection, tails, settle, &self.status);
             }
@@ -157,7 +160,7 @@ impl Thread {
     }
 
     /// Waits until something has come in, or is due.
-    fn wait(&self) {
+    fn wait(&self, is_late: bool) {
         let due = self.maintenance.due();
         let measure_at = self
             .is_unmeasured
@@ -165,17 +168,34 @@ impl Thread {
         let mut select = Select::new();
         select.recv(&self.inbox);
         select.recv(self.wal.copied());
-        let _ = select.ready_deadline(measure_at.map_or(due, |at| at.min(due)));
+        // Nobody tells when a reader has gone for which floods are held back.
+        let look_at =
+            (is_late && !self.wal.is_copying()).then(|| Instant::now() + durations::LOG_RETRY);
+        let due = [Some(due), measure_at, look_at].into_iter().flatten().min();
+        let _ = select.ready_deadline(due.unwrap_or_else(Instant::now));
     }
 
-    /// Takes all that has come in, so that everybody gets a turn.
-    fn take_queued(&mut self) {
+    /// Takes all that has come in, so that everybody gets a turn; whether something has.
+    fn take_queued(&mut self) -> bool {
+        let mut has_come = false;
         loop {
             match self.inbox.try_recv() {
                 Ok(item) => self.take(item),
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => return self.stop = true,
+                Err(TryRecvError::Empty) => return has_come,
+                Err(TryRecvError::Disconnected) => {
+                    self.stop = true;
+                    return has_come;
+                }
             }
+            has_come = true;
+        }
+    }
+
+    /// Publishes what is wrong with the log, and says it once.
+    fn say_log_trouble(&self) {
+        let trouble = self.wal.trouble();
+        if let Some(reason) = self.status.set_log_trouble(trouble) {
+            say!(CheckpointFailed, reason: &reason);
         }
     }
 
@@ -210,7 +230,13 @@ impl Thread {
     /// One transaction with `notes` and all of `work`; on an error nothing of it has happened.
     fn attempt(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
         let begun = Instant::now();
-        let result = self.transaction(notes, work);
+        // A stop writes all that it can.
+        let result = match self.stop || self.wal.make_room(&self.connection) {
+            true => self.transaction(notes, work),
+            false => Err(StoreError::LogFull {
+                why: self.wal.trouble().map(|trouble| trouble.reason),
+            }),
+        };
         if result.is_ok() {
             metrics::COMMITS.observe(begun.elapsed());
         } else {

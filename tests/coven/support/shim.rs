@@ -29,6 +29,27 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 }
 "#;
 
+/// Nothing reaches the disk while the file that `DISK_FAILS` names is there.
+pub const FAILING_DISK: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int sync_file(long call, int file) {
+    const char *path = getenv("DISK_FAILS");
+    if (path && access(path, F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(call, file);
+}
+
+int fsync(int file) { return sync_file(SYS_fsync, file); }
+int fdatasync(int file) { return sync_file(SYS_fdatasync, file); }
+"#;
+
 /// A shared object that is loaded before libc.
 pub struct Shim(String);
 

@@ -1,0 +1,145 @@
+//! The store's log that cannot be copied into the database, or cannot begin anew: it is bounded, and health says why.
+
+use std::fs;
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::*;
+
+const MIB: u64 = 1024 * 1024;
+
+/// What the log may pass its bound by: one transaction, and what is not output.
+const SLACK: u64 = 4 * MIB;
+
+fn log_bytes(coven: &Coven) -> u64 {
+    fs::metadata(coven.database_file("-wal")).map_or(0, |meta| meta.len())
+}
+
+/// A process that has begun to read and goes on: this one.
+fn begin_to_read(coven: &Coven) -> Connection {
+    let reader = coven.database();
+    let begin = "BEGIN; SELECT count(*) FROM sessions";
+    reader.execute_batch(begin).unwrap();
+    reader
+}
+
+fn endless(coven: &Coven) {
+    coven.harness("endless", "exec yes 0123456789abcdef0123456789abcdef");
+}
+
+#[test]
+fn floods_wait_while_a_reader_keeps_the_log_from_beginning_anew_and_nothing_else_does() {
+    let coven = Coven::start();
+    endless(&coven);
+    let reader = begin_to_read(&coven);
+    let id = coven.launch("endless", "x");
+    let health = health_until(&coven, |health| {
+        assert!(log_bytes(&coven) < 48 * MIB + SLACK);
+        health["eventWriter"]["state"] == "pressured"
+            && health["eventWriter"]["lastError"].is_string()
+    });
+    let reason = health["eventWriter"]["lastError"].as_str().unwrap();
+    let holder = format!("process {} ", std::process::id());
+    assert!(reason.contains(&holder), "{reason}");
+    assert_eq!(health["storage"]["status"], reason);
+    let doctor = coven.cli(["doctor"]);
+    assert!(doctor.out.contains(&holder), "{doctor:?}");
+    eventually("it is in the log", || {
+        let log = coven.cli(["logs", "--event", "checkpoint_failed"]);
+        log.out.contains(&holder)
+    });
+    // A session that prints little is none the slower for it.
+    assert_eq!(coven.run("hello", "x")["status"], "completed");
+    let before = log_bytes(&coven);
+    assert!(before < 48 * MIB + SLACK, "{before}");
+    let held = health["eventWriter"]["committedEvents"].as_u64().unwrap();
+    reader.execute_batch("COMMIT").unwrap();
+    let health = health_until(&coven, |health| {
+        health["eventWriter"]["lastError"].is_null()
+    });
+    assert_eq!(health["storage"]["status"], "ok");
+    health_until(&coven, |health| {
+        health["eventWriter"]["committedEvents"].as_u64().unwrap() > held + 100
+    });
+    assert_eq!(coven.kill_session(&id).status, 202);
+    assert_gapless(&id, &coven.events_to_end(&id));
+}
+
+#[test]
+fn a_long_log_is_cut_at_the_next_commit_request_or_sweep_after_its_reader_has_gone() {
+    let coven = Coven::start();
+    let id = coven.run("hello", "x")["id"].as_str().unwrap().to_owned();
+    type Next = fn(&Coven, &str);
+    let nexts: [Next; 3] = [
+        |coven, id| assert_eq!(coven.cli(["archive", id]).code, 0),
+        |coven, _| assert_eq!(coven.cli(["logs", "prune"]).code, 0),
+        |coven, _| assert_eq!(coven.get("/api/v1/health").status, 200),
+    ];
+    for (number, next) in nexts.into_iter().enumerate() {
+        let reader = begin_to_read(&coven);
+        // Another program's transaction, which the daemon cannot hold back.
+        let writer = coven.database();
+        let write = format!(
+            "PRAGMA wal_autocheckpoint = 0;
+             CREATE TABLE filler{number} (x);
+             WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 110)
+             INSERT INTO filler{number} SELECT zeroblob(1048576) FROM n;
+             DROP TABLE filler{number}"
+        );
+        writer.execute_batch(&write).unwrap();
+        drop(writer);
+        assert!(log_bytes(&coven) > 100 * MIB, "{number}");
+        // The daemon meets it while it is held.
+        coven.post_to(&id, "archive", &json!({}));
+        health_until(&coven, |health| {
+            health["eventWriter"]["lastError"].is_string()
+        });
+        reader.execute_batch("COMMIT").unwrap();
+        drop(reader);
+        next(&coven, &id);
+        eventually("it is cut", || {
+            if number == 2 {
+                coven.get("/api/v1/health");
+            }
+            log_bytes(&coven) < 33 * MIB
+        });
+        health_until(&coven, |health| health["eventWriter"]["state"] == "healthy");
+    }
+}
+
+#[test]
+fn a_disk_that_fails_while_the_log_is_copied_is_in_health_and_in_the_log() {
+    let coven = Coven::new();
+    let fails = coven.work().join("fails");
+    let coven = coven.env("DISK_FAILS", fails.to_str().unwrap());
+    let Some(shim) = Shim::compile(&coven, "disk", FAILING_DISK) else {
+        return;
+    };
+    endless(&coven);
+    let mut daemon = shim.serve(&coven);
+    let id = coven.launch("endless", "x");
+    for _ in 0..2 {
+        fs::write(&fails, "").unwrap();
+        let health = health_until(&coven, |health| {
+            assert!(log_bytes(&coven) < 64 * MIB + SLACK);
+            health["eventWriter"]["state"] == "failed"
+        });
+        for said in [
+            &health["eventWriter"]["lastError"],
+            &health["storage"]["status"],
+        ] {
+            let said = said.as_str().unwrap();
+            assert!(
+                said.contains("cannot be copied into the database") && said.contains("error"),
+                "{said}"
+            );
+        }
+        fs::remove_file(&fails).unwrap();
+        health_until(&coven, |health| health["eventWriter"]["state"] != "failed");
+    }
+    assert_eq!(coven.kill_session(&id).status, 202);
+    assert_gapless(&id, &coven.events_to_end(&id));
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert!(daemon.wait().unwrap().success());
+}
