@@ -191,20 +191,9 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     // From here on names in it lead there wherever it is moved.
     std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
     let is_activated = activated.is_some();
-    let env_read_at = Timestamp::now();
-    let (file, ignored) = environment::read_own(&home.env_file());
-    settings::set_from_file(file.iter());
+    let (base, ignored) = read_environment(home);
     let settings = Settings::from_env()?;
-    sys::set_daemon_dispositions();
-    sys::adopt_orphans();
-    sys::raise_open_files();
-    if options.log_to_file {
-        // One that a command has started runs for weeks; a service manager knows what it has set.
-        sys::reset_niceness();
-    }
-    sys::share_free_memory();
-    // Before the first thread: each inherits the mask, and the signals wait for the thread that takes them.
-    sys::block_signals(sys::DAEMON_SIGNALS);
+    prepare_process(options);
     let destination = match options.log_to_file {
         true => Destination::File(Home::entered().log_file()),
         false => Destination::Stderr,
@@ -222,7 +211,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     log_ignored(home, &ignored);
     let configured = Configured {
         settings,
-        base: environment::Base::inherit(std::env::vars_os()).with_file(file, env_read_at),
+        base,
         redactor,
     };
     let served = run(home, configured, activated, &lock, &log, ready);
@@ -247,6 +236,30 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
         say!(DaemonFailed, code: err.code(), reason: &reason);
     }
     served
+}
+
+/// What sessions are given of the process's environment and of the file `env`, which sets the daemon from here on too; and
+/// what is not taken of the file.
+fn read_environment(home: &Home) -> (environment::Base, Vec<environment::Ignored>) {
+    let read_at = Timestamp::now();
+    let (file, ignored) = environment::read_own(&home.env_file());
+    settings::set_from_file(file.iter());
+    let base = environment::Base::inherit(std::env::vars_os()).with_file(file, read_at);
+    (base, ignored)
+}
+
+/// Sets what the kernel keeps of a daemon's process. To be called before the first thread: each inherits the signal mask,
+/// and the signals wait for the thread that takes them.
+fn prepare_process(options: ServeOptions) {
+    sys::set_daemon_dispositions();
+    sys::adopt_orphans();
+    sys::raise_open_files();
+    if options.log_to_file {
+        // One that a command has started runs for weeks; a service manager knows what it has set.
+        sys::reset_niceness();
+    }
+    sys::share_free_memory();
+    sys::block_signals(sys::DAEMON_SIGNALS);
 }
 
 /// What is configured, as it was read at the start.

@@ -235,6 +235,28 @@ fn a_file_env_that_others_can_read_is_ignored_and_said() {
 }
 
 #[test]
+fn a_setting_in_the_file_env_that_cannot_be_is_said_with_the_file() {
+    let coven = Coven::new();
+    write_private(&coven.home().join("env"), "COVEN_MAX_SESSIONS=many\n");
+    let ran = coven.cli(["daemon", "start"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let change = "change COVEN_MAX_SESSIONS in the file env";
+    assert!(
+        ran.err.contains("many") && ran.err.contains(change),
+        "{ran:?}"
+    );
+    // The home and the session are no business of the file's.
+    let text = "COVEN_HOME=/elsewhere\nCOVEN_SESSION_ID=x\n";
+    write_private(&coven.home().join("env"), text);
+    coven.start_daemon();
+    let message = checked(&coven, "environment.file")["message"].to_string();
+    assert!(
+        message.contains("COVEN_HOME") && message.contains("COVEN_SESSION_ID"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_malformed_env_is_refused_before_there_is_a_session() {
     let coven = Coven::start();
     coven.harness("printenv", PRINTENV);
