@@ -128,6 +128,12 @@ impl Guard {
             || self.open.files.names().iter().any(|own| name == own)
     }
 
+    /// Whether neither the database nor the lock is there: whoever deletes a home deletes both.
+    pub(super) fn is_emptied(&self) -> bool {
+        let files = [self.inside.database(), self.inside.lock_file()];
+        files.iter().all(|file| id(file).is_none())
+    }
+
     /// Looks at what is there, and makes anew what can be.
     pub(super) fn look(&mut self) -> Look {
         if self.is_over || self.is_deleted {

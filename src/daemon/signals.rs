@@ -134,7 +134,11 @@ impl Signals {
                     None
                 }
                 Arrival::Deadline => {
-                    self.look(&mut quiet, &mut arrivals);
+                    let guard = self.lookout.guard();
+                    let is_emptied = guard.is_some_and(|guard| guard.is_emptied());
+                    if !is_emptied || !quiet.wait_for_deletion() {
+                        self.look(&mut quiet, &mut arrivals);
+                    }
                     None
                 }
             };
@@ -191,6 +195,16 @@ impl Quiet {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         self.due = Some((now + durations::HOME_QUIET).min(since + durations::HOME_QUIET_MAX));
+    }
+
+    /// Waits as long as a deletion of the whole home may take; `false` when that time is over.
+    fn wait_for_deletion(&mut self) -> bool {
+        let until = self.since.map(|since| since + durations::HOME_EMPTIED);
+        let is_waiting = until.is_some_and(|until| Instant::now() < until);
+        if is_waiting {
+            self.due = until;
+        }
+        is_waiting
     }
 
     fn look_again(&mut self) {

@@ -128,6 +128,8 @@ pub const LOG_ANSWER: Duration = seconds(1);
 pub const HOME_QUIET: Duration = millis(200);
 /// … and the longest that it waits for that.
 pub const HOME_QUIET_MAX: Duration = millis(700);
+/// The same where the home is being emptied: it may be about to be deleted, which a file that is made anew would prevent.
+pub const HOME_EMPTIED: Duration = millis(850);
 /// How long until the daemon tries again to take a lock that another process holds by now: one that starts, and is refused.
 pub const HOME_LOCK_AGAIN: Duration = seconds(1);
 /// How long the CLI waits for a daemon to make its socket anew.

@@ -452,6 +452,10 @@ fn a_home_that_is_deleted_ends_the_daemon_which_saves_the_database_beside_it() {
 fn what_removes_a_home_file_by_file_removes_it() {
     for command in ["rm -rf \"$COVEN_HOME\"", "find \"$COVEN_HOME\" -delete"] {
         let (coven, _, pid) = with_session();
+        // What takes a while to delete, as in a directory of manifests that is a checkout.
+        let many = coven.home().join("adapters/many");
+        fs::create_dir(&many).unwrap();
+        (0..3000).for_each(|n| fs::write(many.join(n.to_string()), "").unwrap());
         let removed = coven.shell(command);
         assert_eq!(removed.code, 0, "{removed:?}");
         wait_until_gone(pid);
