@@ -8,7 +8,7 @@ use super::SESSION_VARIABLE;
 use crate::sys;
 
 /// Variables that a session does not inherit from its daemon: they tell of the terminal, the login and the agent in which
-/// the daemon was started, and mislead what runs elsewhere. A `*` stands for any end of a name. What is given on purpose
+/// the daemon was started, and mislead what runs elsewhere. A `*` stands for any part of a name. What is given on purpose
 /// (the file `env`, an adapter, a launch) is not held against this list.
 pub const FILTERED: &[&str] = &[
     // Claude Code sets them for what it starts, and refuses to start inside itself.
@@ -74,12 +74,8 @@ const STARTED_WITH: &[&str] = &[
     "LC_*",
     "TZ",
     "TMPDIR",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_STATE_HOME",
-    "XDG_CONFIG_DIRS",
-    "XDG_DATA_DIRS",
+    "XDG_*_HOME",
+    "XDG_*_DIRS",
     "XDG_RUNTIME_DIR",
     "DBUS_SESSION_BUS_ADDRESS",
     "HTTP_PROXY",
@@ -109,12 +105,13 @@ pub fn is_started_with(name: &OsStr) -> bool {
 
 fn matches(patterns: &[&str], name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
-    patterns
-        .iter()
-        .any(|pattern| match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning.as_bytes()),
-            None => name == pattern.as_bytes(),
-        })
+    let matches = |pattern: &&str| match pattern.split_once('*') {
+        None => name == pattern.as_bytes(),
+        Some((start, end)) => name
+            .strip_prefix(start.as_bytes())
+            .is_some_and(|rest| rest.ends_with(end.as_bytes())),
+    };
+    patterns.iter().any(matches)
 }
 
 #[cfg(test)]
@@ -122,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_matches_beginnings_and_a_name_only_itself() {
+    fn a_star_is_any_part_of_a_name_and_a_name_without_one_only_itself() {
         for name in [
             "CLAUDECODE",
             "CODEX_SANDBOX",
@@ -159,6 +156,8 @@ mod tests {
             "COVEN_LOG",
             "https_proxy",
             "SSL_CERT_FILE",
+            "XDG_BIN_HOME",
+            "XDG_CONFIG_DIRS",
         ] {
             assert!(is_started_with(OsStr::new(name)), "{name}");
         }
@@ -166,6 +165,8 @@ mod tests {
             "ANTHROPIC_API_KEY",
             "COVEN_SESSION_ID",
             "XDG_SESSION_ID",
+            "XDG_HOME",
+            "XDG_CONFIG_DIRS_X",
             "PATH_X",
             "PWD",
             "SSH_AUTH_SOCK",
