@@ -180,11 +180,22 @@ pub struct EventWriterHealth {
     pub last_error: Option<String>,
 }
 
+/// A page of the database that was not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreDamage {
+    /// When it was met.
+    pub at: Timestamp,
+    /// What SQLite said.
+    pub what: String,
+}
+
 words! {
     /// Whether the store can be written.
     pub enum StorageStatus {
         /// The last attempt to write went well.
         Ok = "ok",
+        /// So did it, but a page of the database is not what it must be.
+        Damaged = "damaged",
     }
 }
 
@@ -192,7 +203,7 @@ words! {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageHealth {
-    /// `ok`, or what the last attempt to write failed with.
+    /// `ok`, `damaged`, or what the last attempt to write failed with.
     pub status: Word<StorageStatus>,
     /// Size of the database file.
     pub database_bytes: u64,
@@ -225,6 +236,9 @@ pub struct StorageHealth {
     /// When that was done last.
     #[serde(default)]
     pub last_truncated_at: Option<Timestamp>,
+    /// What of the database was met damaged, until a vacuum or the check after a start has found all of it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<StoreDamage>,
     /// Why output that looks old enough is kept, if some is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed_clock: Option<UnconfirmedClock>,

@@ -39,7 +39,7 @@ pub use health::{
     ApiVersion, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
     DaemonInfo, DaemonProcess, EventWriterHealth, Health, Index, Manager, ManagerScope, REFRESH,
     RefreshedCapabilities, RefusedManifest, ResourceLimit, SessionCounts, StorageHealth,
-    StorageStatus, SupervisorInfo, Text, WriterState,
+    StorageStatus, StoreDamage, SupervisorInfo, Text, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use launch::{

@@ -189,7 +189,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                 None => writer.state.to_string(),
                 Some(err) => format!("failed: {}", visible(err)),
             };
-            vec![
+            let mut facts = vec![
                 state,
                 ("pid", daemon.pid.to_string()),
                 ("socket", visible(&daemon.socket)),
@@ -205,8 +205,15 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                     ),
                 ),
                 ("event writer", writing),
-                ("next", "coven sessions".into()),
-            ]
+            ];
+            let damage = health.storage.damage.as_ref();
+            facts.extend(damage.map(|damage| {
+                let what = visible(&damage.what);
+                ("store", format!("damaged at {}: {what}", damage.at))
+            }));
+            let next = damage.map_or("coven sessions", |_| "coven doctor");
+            facts.push(("next", next.into()));
+            facts
         }
         Status::Busy { reason, pid } => {
             let mut facts = vec![state, ("reason", visible(reason)), ("socket", socket)];

@@ -172,6 +172,10 @@ events! {
     }
     /// Was the disk full?
     StoreFailed "store_failed" Error code StoreUnavailable { reason: Reason<'a> }
+    /// Which page of the database is not what it must be?
+    StoreDamaged "store_damaged" Error code StoreUnavailable { reason: Reason<'a> }
+    /// Is the database whole again that was damaged?
+    StoreWhole "store_whole" Info { reason: Reason<'a> }
     /// For how long could the store not be written?
     StoreRecovered "store_recovered" Info { outage_ms: u64 }
     /// Which file of the database has gone from under the daemon, or is another file now? What is open is saved as `copy`.

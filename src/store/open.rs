@@ -123,6 +123,7 @@ impl Store {
     /// [`StoreError::Damaged`], or what SQLite says.
     pub fn vacuum(&self) -> Result<u64, StoreError> {
         backup::check_integrity(&self.connection)?;
+        self.status.whole();
         maintenance::vacuum(&self.connection)
     }
 
@@ -189,6 +190,7 @@ impl Store {
             followers,
             Maintenance::new(self.retention, clock, on_sweep),
         )?;
+        reader.check_if_damaged();
         Ok((writer, reader, files))
     }
 

@@ -164,6 +164,69 @@ fn a_corrupt_page_that_is_read_is_an_error_with_a_reason_and_costs_no_other_sess
     assert_no_panic(&coven);
 }
 
+fn storage(coven: &Coven) -> serde_json::Value {
+    coven.get("/api/v1/health").json()["storage"].clone()
+}
+
+#[test]
+fn a_store_that_was_met_damaged_says_so_until_it_is_found_whole() {
+    let coven = Coven::new();
+    let ids = filled(&coven);
+    let file = coven.database_file("");
+    let whole = fs::read(&file).unwrap();
+    let root = root_page(&coven.database(), "events");
+    let meets: [(usize, String); 2] = [
+        (root, format!("/api/v1/sessions/{}/events", ids[0])),
+        (root, format!("/api/v1/sessions/{}/log", ids[1])),
+    ];
+    let find_whole: [&dyn Fn(); 2] = [
+        &|| assert_eq!(coven.cli(["vacuum"]).code, 0),
+        // With a daemon: the check after its start finds it whole.
+        &|| coven.start_daemon(),
+    ];
+    for ((page, path), find_whole) in meets.into_iter().zip(find_whole) {
+        // A vacuum has given the pages other numbers.
+        fs::write(&file, &whole).unwrap();
+        spoil(&coven, page, &mut Random::new(6));
+        coven.start_daemon();
+        // Not met yet, or by the writer's own look at it.
+        coven.get(&path).assert_error(503, "store_unavailable");
+        let met = storage(&coven);
+        assert_eq!(met["status"], "damaged", "{met}");
+        let what = met["damage"]["what"].as_str().unwrap();
+        assert!(what.contains("malformed"), "{met}");
+        let status = coven.cli(["daemon", "status"]);
+        assert!(status.out.contains("damaged at "), "{status:?}");
+        assert_ne!(coven.cli(["doctor"]).code, 0);
+        eventually("it is in the log", || {
+            log(&coven).contains("event=store_damaged")
+        });
+        // It stays damaged for the next daemon, too.
+        coven.crash();
+        coven.start_daemon();
+        assert_eq!(storage(&coven)["damage"], met["damage"]);
+        assert_ne!(coven.cli(["vacuum"]).code, 0, "it is damaged");
+        assert_eq!(storage(&coven)["status"], "damaged");
+        assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(coven.database_file(suffix));
+        }
+        fs::write(&file, &whole).unwrap();
+        find_whole();
+        if !coven.socket().exists() {
+            coven.start_daemon();
+        }
+        eventually("it is whole", || storage(&coven)["status"] == "ok");
+        assert!(!coven.database_file(".damaged").exists());
+        assert_eq!(coven.get(&path).status, 200);
+        assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    }
+    eventually("it is in the log", || {
+        log(&coven).contains("event=store_whole")
+    });
+    assert_no_panic(&coven);
+}
+
 #[test]
 fn a_database_that_is_spoilt_while_sessions_write_ends_in_a_clear_state() {
     let coven = Coven::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::probe::Probe;
-use crate::api::{Check, StorageHealth};
+use crate::api::{Check, CheckStatus, StorageHealth};
 use crate::cli::output::quoted;
 use crate::daemon::Home;
 use crate::settings::durations;
@@ -22,7 +22,20 @@ const FREE_LOW: u64 = 1 << 30;
 const FREE_NONE: u64 = 64 << 20;
 
 pub(super) fn checks(home: &Home, probe: &Probe, deadline: Instant, checks: &mut Vec<Check>) {
-    checks.push(database(home, probe, deadline));
+    let damage = store::damage(&home.database());
+    let database = database(home, probe, deadline);
+    let is_pass = database.status == CheckStatus::Pass;
+    checks.push(match damage.filter(|_| is_pass) {
+        Some(damage) => Check::warn(
+            STORE,
+            format!(
+                "{}, but at {} it was met damaged: {}",
+                database.message, damage.at, damage.what
+            ),
+            "coven vacuum, which checks all of it",
+        ),
+        None => database,
+    });
     checks.extend(disk(home));
     checks.extend(probe.health().map(|health| retention(&health.storage)));
 }

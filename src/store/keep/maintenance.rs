@@ -173,6 +173,9 @@ impl Maintenance {
                 ..pruned
             },
             Err(err) => {
+                if let StoreError::Sqlite(err) = &err {
+                    status.met(err);
+                }
                 let reason = err.to_string();
                 say!(RetentionFailed, reason: &reason);
                 self.refuse(&reason);

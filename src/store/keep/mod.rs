@@ -3,6 +3,7 @@
 //! It must not know the writer's queue and batches, nor who reads: it is given a connection.
 
 pub(super) mod clock;
+pub(super) mod damage;
 pub(super) mod maintenance;
 pub(super) mod retention;
 pub(super) mod status;

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
+use super::damage;
 use super::retention::Retention;
-use crate::api::{StorageHealth, StorageStatus, Timestamp, UnconfirmedClock, Word};
+use crate::api::{StorageHealth, StorageStatus, StoreDamage, Timestamp, UnconfirmedClock, Word};
+use crate::observe::say;
 use crate::store::connect::{Pages, pages};
 use crate::store::facts::{Dropped, Fact};
 use crate::store::rows::SessionNum;
@@ -95,6 +97,7 @@ impl StoreStatus {
                 truncated_output_events: 0,
                 truncated_output_bytes: 0,
                 last_truncated_at: None,
+                damage: damage::read(path),
                 unconfirmed_clock: None,
                 clock_set_by_ms: None,
             }),
@@ -220,13 +223,59 @@ impl StoreStatus {
     pub fn storage(&self) -> StorageHealth {
         let dropped = self.dropped();
         let log = self.log_trouble().map(|trouble| trouble.reason);
-        let status = self.failure().or(log);
-        let status = status.map_or(StorageStatus::Ok.into(), Word::Other);
+        let status = match self.failure().or(log) {
+            Some(reason) => Word::Other(reason),
+            None if self.is_damaged() => StorageStatus::Damaged.into(),
+            None => StorageStatus::Ok.into(),
+        };
         StorageHealth {
             status,
             truncated_output_events: dropped.events,
             truncated_output_bytes: dropped.bytes,
             ..lock(&self.storage).clone()
+        }
+    }
+
+    /// A page was met that is not what it must be, if `err` is that. The first is kept until the database is found whole.
+    pub(crate) fn met(&self, err: &rusqlite::Error) {
+        let is_damage = matches!(
+            err.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        );
+        if is_damage {
+            self.damaged(&err.to_string());
+        }
+    }
+
+    /// The database is damaged: SQLite has said `what`.
+    pub(crate) fn damaged(&self, what: &str) {
+        let damage = StoreDamage {
+            at: Timestamp::now(),
+            what: what.to_owned(),
+        };
+        {
+            let known = &mut lock(&self.storage).damage;
+            if known.is_some() {
+                return;
+            }
+            *known = Some(damage.clone());
+        }
+        let kept = damage::write(&self.path, &damage).err();
+        let kept = kept.map(|err| format!("; not kept for the next start: {err}"));
+        let reason = format!("{what}{}", kept.unwrap_or_default());
+        say!(StoreDamaged, reason: &reason);
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        lock(&self.storage).damage.is_some()
+    }
+
+    /// All of the database has been found whole.
+    pub(crate) fn whole(&self) {
+        let known = lock(&self.storage).damage.take();
+        if let Some(known) = known {
+            damage::forget(&self.path);
+            say!(StoreWhole, reason: &known.what);
         }
     }
 

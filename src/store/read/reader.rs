@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -25,6 +26,9 @@ use crate::store::{backup, connect};
 /// Connections that read at the same time. A read takes well under a millisecond, and the machines that this
 /// runs on have a few cores.
 const CONNECTIONS: usize = 4;
+
+/// Steps of SQLite's virtual machine after which a check looks whether it is to go on.
+const CHECK_STEPS: i32 = 10_000;
 
 /// The query for a list of sessions. Its `?1` is always the position to begin below, `?2` the limit.
 fn list_query(query: &SessionQuery) -> String {
@@ -148,8 +152,11 @@ impl Reader {
         let result = self.lend(query).ok_or_else(|| Refused::Bug {
             reason: "no connection to read with".into(),
         })?;
-        result.map_err(|err| Refused::Unavailable {
-            reason: format!("it cannot be read: {err}"),
+        result.map_err(|err| {
+            self.status.met(&err);
+            Refused::Unavailable {
+                reason: format!("it cannot be read: {err}"),
+            }
         })
     }
 
@@ -265,7 +272,9 @@ impl Reader {
     /// # Errors
     /// [`Refused::Unavailable`] with the first thing that is wrong.
     pub fn check_integrity(&self) -> Result<(), Refused> {
-        self.read_long(backup::check_integrity)
+        self.read_long(backup::check_integrity)?;
+        self.status.whole();
+        Ok(())
     }
 
     /// Writes a copy of the database, as it is at this moment, to the new file `copy`; its size in bytes.
@@ -299,7 +308,44 @@ impl Reader {
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, Refused> {
         let connection = self.open_another(connect::open_for_copying)?;
-        Ok(query(&connection)?)
+        query(&connection).map_err(|err| {
+            self.met(&err);
+            err.into()
+        })
+    }
+
+    /// Takes note of damage, if `err` is that.
+    fn met(&self, err: &StoreError) {
+        match err {
+            StoreError::Sqlite(err) => self.status.met(err),
+            StoreError::Damaged { found } => self.status.damaged(found),
+            _ => {}
+        }
+    }
+
+    /// Checks all of a database that was met damaged, on a thread of its own. It ends early, for the next start to do it, when
+    /// the daemon stops, or when the log cannot begin anew, which its snapshot can be in the way of.
+    pub(crate) fn check_if_damaged(&self) {
+        if !self.status.is_damaged() {
+            return;
+        }
+        let reader = self.clone();
+        let check = move || {
+            if reader.check_in_background().is_ok() {
+                reader.status.whole();
+            }
+        };
+        // Without a thread it stays unchecked until the next start.
+        let _ = thread::Builder::new().name("check".into()).spawn(check);
+    }
+
+    fn check_in_background(&self) -> Result<(), StoreError> {
+        let mut connection = self.open_another(connect::open_for_copying)?;
+        let status = Arc::clone(&self.status);
+        let is_over =
+            move || status.chores_over.load(Ordering::Relaxed) || status.log_trouble().is_some();
+        connection.progress_handler(CHECK_STEPS, Some(is_over))?;
+        backup::check_quickly(&connection)
     }
 
     /// What `show` makes of a session's newest events, oldest first, of `bytes_max` in all; it is told whether they are

@@ -243,6 +243,9 @@ impl Thread {
             // The seqs of a transaction that is not there: the next attempt reads the real ones.
             self.tails.clear();
         }
+        if let Err(StoreError::Sqlite(err)) = &result {
+            self.status.met(err);
+        }
         result
     }
 
