@@ -17,6 +17,7 @@ mod events;
 mod follow;
 mod grammar;
 mod input;
+mod interrupt;
 mod kill;
 mod log;
 mod logs;

@@ -3,14 +3,13 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
+use super::interrupt::Interrupt;
 use super::time::parse_duration;
 use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
@@ -27,7 +26,8 @@ use crate::sys;
     name = "run",
     help_triggers("-h", "--help"),
     note = "The session also gets the variables that its adapter passes on from this shell (keys, tokens): coven adapters --json lists them.\n\
-            The prompt `-` is read from stdin. Exits with the harness's code, or 128 and its signal."
+            The prompt `-` is read from stdin. Exits with the harness's code, or 128 and its signal.\n\
+            SIGINT and SIGTERM kill the session; a second one does not wait for its end. SIGHUP (exit 129) leaves it running."
 )]
 pub(super) struct Args {
     /// working directory of the harness (default: this one)
@@ -68,33 +68,32 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let mut request = request(args)?;
     let home = super::home()?;
-    if args.detach {
-        let mut client = connect_or_start(&home)?;
-        variables::pass(&mut client, &request.harness, &mut request.env)?;
-        let record = launch(&mut client, &request)?;
-        return say_answer(args.json, &record, &record.id.to_string());
-    }
-    let session = kill_on_signal(home.clone())?;
+    let interrupt = Interrupt::watch(home.clone())?;
     let mut client = connect_or_start(&home)?;
     variables::pass(&mut client, &request.harness, &mut request.env)?;
-    session.is_asked_for.store(true, Ordering::SeqCst);
+    interrupt.launching();
     let record = launch(&mut client, &request)?;
     let id = record.id.to_string();
-    let _ = session.id.set(id.clone());
+    interrupt.launched(id.clone());
+    if args.detach {
+        let said = say_answer(args.json, &record, &id);
+        return interrupt.outcome(&mut client, &id, said);
+    }
     if io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "coven: session {id}");
     }
     let show = if args.json { Show::Json } else { Show::Output };
-    match follow(&mut client, &id, 0, show) {
+    let followed = match follow(&mut client, &id, 0, show) {
         Err(CliError::OutputClosed) => {
-            let _ = writeln!(
-                io::stderr(),
-                "coven: nobody reads the output; the session runs on: coven attach {id}"
-            );
+            if !interrupt.is_signalled() {
+                let runs_on = "nobody reads the output; the session runs on: coven attach";
+                let _ = writeln!(io::stderr(), "coven: {runs_on} {id}");
+            }
             Ok(0)
         }
         result => result,
-    }
+    };
+    interrupt.outcome(&mut client, &id, followed)
 }
 
 fn request(args: &Args) -> Result<LaunchRequest, CliError> {
@@ -174,7 +173,16 @@ fn utf8(path: &Path) -> Result<String, CliError> {
 }
 
 fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord, CliError> {
-    Ok(client.call(routes::Launch.request().body(request))?)
+    let answer = client.call(routes::Launch.request().body(request));
+    answer.map_err(|err| match err {
+        // The request may have arrived all the same.
+        ClientError::Io(_) | ClientError::Protocol(_) => CliError::failed(
+            Code::DaemonUnreachable,
+            format!("{err}; the session may run"),
+            Some("coven sessions, then coven kill <id>"),
+        ),
+        err => err.into(),
+    })
 }
 
 fn connect_or_start(home: &Home) -> Result<Client, CliError> {
@@ -193,42 +201,6 @@ fn connect_or_start(home: &Home) -> Result<Client, CliError> {
         }
         result => Ok(result?),
     }
-}
-
-/// The session that is being launched, for who has to kill it.
-#[derive(Default)]
-struct Pending {
-    is_asked_for: AtomicBool,
-    id: OnceLock<String>,
-}
-
-/// Ctrl-C kills the session, once there is one, and its end is shown; a second one does not wait for it. Called before
-/// any other thread is started, so that none but this one takes the signal.
-fn kill_on_signal(home: Home) -> io::Result<Arc<Pending>> {
-    sys::block_signals(sys::STOP_SIGNALS);
-    let session = Arc::new(Pending::default());
-    let known = Arc::clone(&session);
-    let wait = move || {
-        let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
-            return;
-        };
-        if known.is_asked_for.load(Ordering::SeqCst) {
-            std::thread::spawn(move || {
-                // If the launch fails, the process ends with that.
-                let kill = routes::Kill.of(known.id.wait());
-                // What goes wrong with it shows in what is followed, or in nothing happening.
-                if let Ok(mut client) = connect(&home) {
-                    let _ = client.call(kill);
-                }
-            });
-            let _ = sys::wait_signal(sys::STOP_SIGNALS);
-        }
-        std::process::exit(128 + signal);
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(wait)?;
-    Ok(session)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use serde_json::Value;
 
@@ -116,7 +116,7 @@ fn ctrl_c_kills_the_session_and_shows_its_last_words() {
         let ran = finish(run);
         assert_eq!(
             (ran.code, ran.out.as_str()),
-            (143, "last words\n"),
+            (128 + signal, "last words\n"),
             "{ran:?}"
         );
         assert_eq!(coven.session(id)["status"], "killed");
@@ -159,30 +159,91 @@ fn ctrl_c_ends_a_run_whose_daemon_does_not_answer() {
 }
 
 #[test]
-fn a_second_ctrl_c_does_not_wait_for_the_launch() {
+fn two_signals_while_the_launch_is_unanswered_still_send_the_kill() {
     let well = Coven::start();
-    let answers =
+    let record = well.post("/api/v1/sessions", &well.launch_body("hello", "x"));
+    let id = record.json()["id"].as_str().unwrap().to_owned();
+    let [health, capabilities] =
         ["health", "capabilities"].map(|path| well.get(&format!("/api/v1/{path}")).text());
-    // A daemon that says that it is well, and what it can do, and then nothing more.
+    // A daemon that takes the launch, and answers it when both signals have been sent.
     let coven = Coven::new();
     let listener = UnixListener::bind(coven.socket()).unwrap();
     let run = coven.spawn(["run", "hello", "x"]);
     let pid = run.id() as i32;
     let (mut client, _) = listener.accept().unwrap();
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-    for answer in answers {
-        read_until(&mut client, "\r\n\r\n");
-        let length = answer.len();
-        write!(client, "{head}Content-Length: {length}\r\n\r\n{answer}").unwrap();
-    }
+    answer_next(&mut client, "GET /api/v1/health", &health);
+    answer_next(&mut client, "GET /api/v1/capabilities", &capabilities);
     let launch = read_until(&mut client, "\r\n\r\n");
     assert!(launch.starts_with("POST "), "{launch}");
     assert!(kill(pid, libc::SIGINT));
     eventually("the first has been taken", || {
         !is_pending(pid, libc::SIGINT)
     });
-    assert!(kill(pid, libc::SIGINT));
-    assert_eq!(finish(run).code, 130);
+    assert!(kill(pid, libc::SIGTERM));
+    answer(&mut client, &record.text());
+    let (mut killer, _) = listener.accept().unwrap();
+    answer_next(&mut killer, "GET /api/v1/health", &health);
+    let kill_path = format!("POST /api/v1/sessions/{id}/kill");
+    answer_next(&mut killer, &kill_path, r#"{"ok":true,"accepted":true}"#);
+    let mut running = record.json();
+    running["status"] = "running".into();
+    let show = format!("GET /api/v1/sessions/{id}");
+    answer_next(&mut killer, &show, &running.to_string());
+    let ran = finish(run);
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert!(ran.err.contains(&format!("coven kill {id}")), "{ran:?}");
+}
+
+/// Reads the next request's head, sees that it begins so, and answers it with `body`.
+fn answer_next(client: &mut UnixStream, request: &str, body: &str) {
+    let head = read_until(client, "\r\n\r\n");
+    assert!(head.starts_with(request), "{head}");
+    answer(client, body);
+}
+
+fn answer(client: &mut UnixStream, body: &str) {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let length = body.len();
+    write!(client, "{head}Content-Length: {length}\r\n\r\n{body}").unwrap();
+}
+
+#[test]
+fn two_signals_at_once_kill_the_session() {
+    let coven = Coven::start();
+    coven.harness("sleeper", "exec sleep 1000");
+    for (first, second) in [
+        (libc::SIGTERM, libc::SIGTERM),
+        (libc::SIGINT, libc::SIGINT),
+        (libc::SIGTERM, libc::SIGINT),
+        (libc::SIGINT, libc::SIGTERM),
+    ] {
+        let run = coven.spawn(["run", "sleeper", "x"]);
+        let pid = run.id() as i32;
+        eventually("it runs", || live(&coven) == 1);
+        kill(pid, first);
+        kill(pid, second);
+        let ran = finish(run);
+        assert!([128 + first, 128 + second].contains(&ran.code), "{ran:?}");
+        eventually("no session is live", || live(&coven) == 0);
+    }
+}
+
+/// How many sessions are live.
+fn live(coven: &Coven) -> u64 {
+    let health = coven.get("/api/v1/health").json();
+    health["sessions"]["live"].as_u64().unwrap()
+}
+
+#[test]
+fn a_hangup_leaves_the_session_running() {
+    let coven = Coven::start();
+    coven.harness("sleeper", "exec sleep 1000");
+    let mut run = coven.spawn(["run", "sleeper", "x"]);
+    eventually("it runs", || live(&coven) == 1);
+    kill(run.id() as i32, libc::SIGHUP);
+    let ended = std::os::unix::process::ExitStatusExt::signal(&run.wait().unwrap());
+    assert_eq!(ended, Some(libc::SIGHUP));
+    assert_eq!(session(&coven)["status"], "running");
 }
 
 /// Whether a signal waits for the process to take it (proc(5)).
