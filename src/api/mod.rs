@@ -51,7 +51,9 @@ pub use session::{
     SessionPage, SessionRecord, SessionStatus, SessionsQuery,
 };
 pub use stop::{StopReport, UnwrittenSession};
-pub use store::{BackedUp, BackupRequest, PruneRequest, Pruned, UnconfirmedClock, Vacuumed};
+pub use store::{
+    BackedUp, BackupRequest, PruneRequest, Pruned, Restored, UnconfirmedClock, Vacuumed,
+};
 pub use time::Timestamp;
 pub use variables::{SETTING_PREFIX, VARIABLES_MAX, Variables, check_name, is_variable_name};
 pub use word::Word;

@@ -98,3 +98,14 @@ pub struct BackedUp {
     /// The size of the copy.
     pub bytes: u64,
 }
+
+/// What `coven restore --json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct Restored {
+    /// True.
+    pub ok: bool,
+    /// The size of the database, in bytes.
+    pub bytes: u64,
+    /// Where the database that was there is now.
+    pub replaced: Option<String>,
+}

@@ -25,6 +25,7 @@ mod man;
 mod metrics;
 mod output;
 mod prune;
+mod restore;
 mod run;
 mod sacrifice;
 mod session;
@@ -109,6 +110,7 @@ verbs! {
     Metrics(metrics),
     Vacuum(vacuum),
     Backup(backup),
+    Restore(restore),
     Completions(completions),
     Version(version),
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use super::CliError;
 use super::daemon::remark;
 use crate::api::{Code, LOOK_AT_DAEMON};
-use crate::daemon::{self, control};
+use crate::daemon::{self, Home, control};
 use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 use crate::store::{Store, StoreError};
@@ -38,14 +38,7 @@ pub(super) fn access() -> Result<Access, CliError> {
             format!("there is no store {}", home.database().display()),
         ));
     }
-    let lock = home.open_lock()?;
-    if lock.try_lock().is_err() {
-        return Err(CliError::failed(
-            Code::DaemonLocked,
-            "a daemon that does not answer holds the store",
-            Some(LOOK_AT_DAEMON),
-        ));
-    }
+    let lock = lock(&home)?;
     let retention = daemon::retention().map_err(|bad| {
         CliError::failed(Code::InvalidSetting, bad.to_string(), Some(&bad.mend()))
     })?;
@@ -56,7 +49,26 @@ pub(super) fn access() -> Result<Access, CliError> {
         }
         err => failed(err),
     })?;
+    if let Some(aside) = store.foreign_log() {
+        remark(&format!(
+            "the log beside the database belongs to another one: it is kept as {}",
+            aside.display()
+        ));
+    }
     Ok(Access::Own(Box::new(store), lock))
+}
+
+/// Takes the daemon's lock, while no daemon answers.
+pub(super) fn lock(home: &Home) -> Result<File, CliError> {
+    let lock = home.open_lock()?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => Err(CliError::failed(
+            Code::DaemonLocked,
+            "a daemon that does not answer holds the store",
+            Some(LOOK_AT_DAEMON),
+        )),
+    }
 }
 
 pub(super) fn failed(err: StoreError) -> CliError {

@@ -506,6 +506,9 @@ fn already_running(home: &Home) -> Result<(), ServeError> {
 fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     let mut store =
         Store::open(&Home::entered().database(), retention).map_err(store_error(home))?;
+    if let Some(aside) = store.foreign_log() {
+        say!(LogOrphaned, path: home.database().display(), aside: home.path().join(aside).display());
+    }
     say!(StoreOpened, path: home.database().display(), sessions: store.status().sessions());
     recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
     store.claim().map_err(store_error(home))?;

@@ -184,6 +184,8 @@ events! {
     StoreSaved "store_saved" Warn { path: Path<'a>, bytes: u64 }
     /// Why is the database whose file has gone not saved?
     StoreSaveFailed "store_save_failed" Error code StoreUnavailable { path: Path<'a>, reason: Reason<'a> }
+    /// Which log was set aside, since it belongs to another database than the one that has its name now? It is kept as `aside`.
+    LogOrphaned "log_orphaned" Warn { path: Path<'a>, aside: Path<'a> }
     /// Are the database's files in their place again?
     StoreBack "store_back" Info { path: Path<'a> }
     /// Why does the store's log not get shorter: a failed disk, a reader?

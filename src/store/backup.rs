@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::generation;
 use super::schema::{StoreError, beside};
 
 /// Whether every page of the database is as it must be.
@@ -89,12 +90,14 @@ fn not_copied(file: &Path, err: &impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("the copy {}: {err}", file.display()))
 }
 
-fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
+/// Writes the database of `connection` into the empty file `copy`, under a generation of its own.
+pub(super) fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
     let name = copy
         .to_str()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
     // An empty file is one that may be written (SQLite, VACUUM INTO).
     connection.execute("VACUUM INTO ?1", [name])?;
+    generation::mark_copy(copy)?;
     let file = OpenOptions::new().read(true).open(copy)?;
     file.sync_all()?;
     Ok(file.metadata()?.len())

@@ -23,7 +23,7 @@ use super::rows::{SessionNum, select};
 use super::schema::StoreError;
 use super::write::op;
 use super::write::writer::Writer;
-use super::{backup, connect};
+use super::{backup, connect, generation};
 use crate::api::{SessionId, Timestamp};
 
 /// An opened store, before anything of it runs in a thread.
@@ -33,6 +33,7 @@ pub struct Store {
     status: Arc<StoreStatus>,
     retention: Retention,
     heritage: Heritage,
+    foreign_log: Option<PathBuf>,
 }
 
 /// A session that the last daemon left unfinished.
@@ -61,6 +62,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Newer`] for the database of a newer coven, [`StoreError::Owned`] for that of a daemon that lives; otherwise what SQLite or the system say.
     pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
+        let foreign_log = generation::set_foreign_log_aside(path)?;
         let (connection, heritage) = connect::open_for_writing(path)?;
         let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
         let status = Arc::new(StoreStatus::new(path, total, &retention));
@@ -71,7 +73,13 @@ impl Store {
             status,
             retention,
             heritage,
+            foreign_log,
         })
+    }
+
+    /// Where the log is that lay beside the database and belongs to another one, if there was one.
+    pub fn foreign_log(&self) -> Option<&Path> {
+        self.foreign_log.as_deref()
     }
 
     /// What the daemon that served it last means for this process.

@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use super::schema::StoreError;
+use super::schema::{META_SET, StoreError};
 use crate::sys;
 
 /// The name of the record in the table `meta`.
@@ -116,11 +116,7 @@ pub(super) fn look(connection: &Connection, path: &Path) -> Result<Heritage, Sto
 pub(super) fn claim(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     // Without a way to tell processes apart nobody is on record, and nobody is proven dead later.
     match Owner::here(path).and_then(|owner| serde_json::to_string(&owner).ok()) {
-        Some(value) => connection.execute(
-            "INSERT INTO meta (name, value) VALUES (?1, ?2)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            [NAME, value.as_str()],
-        )?,
+        Some(value) => connection.execute(META_SET, [NAME, value.as_str()])?,
         None => connection.execute("DELETE FROM meta WHERE name = ?1", [NAME])?,
     };
     Ok(())

@@ -21,6 +21,10 @@ const APPLICATION_ID: i32 = 0x436f_766e;
 /// many pages, each of which is written whole.
 pub(super) const PAGE_BYTES: i64 = 8 * 1024;
 
+/// Sets a record of the table `meta`: its name, its value.
+pub(super) const META_SET: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2)
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
 /// Why the store cannot be opened or written.
 #[derive(Debug)]
 pub enum StoreError {
@@ -112,7 +116,7 @@ impl StoreError {
         };
         match code {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
-                "put a copy that coven backup made in its place, or save what can be read: \
+                "coven restore COPY, one that coven backup made, or save what can be read: \
                  sqlite3 {path} .recover | sqlite3 {path}.new"
             ),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {

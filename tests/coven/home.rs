@@ -144,6 +144,7 @@ fn no_file_of_the_home_is_open_to_others_whatever_the_umask() {
             "coven.sqlite3",
             "coven.sqlite3-wal",
             "coven.sqlite3-shm",
+            "coven.sqlite3-generation",
             "daemon.json",
             "daemon.lock",
             "logs/daemon.log",

@@ -23,6 +23,7 @@ mod errors;
 mod events;
 mod failures;
 mod forwarded;
+mod generations;
 mod home;
 mod hostile;
 mod install;

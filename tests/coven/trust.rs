@@ -126,6 +126,7 @@ fn files_that_were_open_before_are_closed_at_start() {
     for name in [
         "coven.sqlite3",
         "coven.sqlite3-wal",
+        "coven.sqlite3-generation",
         "daemon.json",
         "daemon.lock",
         "logs/daemon.log",

@@ -25,7 +25,7 @@ const BELOW_HOME: &[&str] = &[
 /// The files of a `COVEN_HOME`.
 #[rustfmt::skip]
 const BELOW_COVEN_HOME: &[&str] = &[
-    "coven.sock", "coven.sqlite3", "coven.sqlite3-wal", "coven.sqlite3-shm", "daemon.json", "daemon.lock", "logs",
+    "coven.sock", "coven.sqlite3", "coven.sqlite3-wal", "coven.sqlite3-shm", "coven.sqlite3-generation", "daemon.json", "daemon.lock", "logs",
     "logs/daemon.log", "logs/cli.log", "adapters", "redact.txt",
 ];
 

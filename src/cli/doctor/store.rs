@@ -85,7 +85,7 @@ fn missing(path: &Path, probe: &Probe) -> Check {
         "{shown} is gone, and the daemon still writes to it: a restart begins an empty one"
     );
     let hint = format!(
-        "the daemon saves it as {shown}.recovered-TIME, at its stop again: after that, mv the newest to {shown}"
+        "the daemon saves it as {shown}.recovered-TIME, at its stop again: after that, coven restore the newest"
     );
     Check::fail(STORE, message, hint)
 }
@@ -133,7 +133,8 @@ fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>, stop
 
 fn rescue(path: &Path, stop: &str) -> String {
     format!(
-        "{stop}, keep a copy of {0}*, then save what can be read: sqlite3 {0} .recover | sqlite3 {0}.new",
+        "{stop}, then coven restore COPY, one that coven backup made; without it keep a copy of {0}*, and save what can \
+         be read: sqlite3 {0} .recover | sqlite3 {0}.new",
         quoted(path)
     )
 }

@@ -86,7 +86,8 @@ mod tests {
         let found = inspect(&path, deadline, is_alone);
         let files = std::fs::read_dir(&dir).unwrap().count();
         std::fs::remove_dir_all(&dir).unwrap();
-        assert_eq!(files, if is_alone { 1 } else { 3 });
+        // With the one that names the generation.
+        assert_eq!(files, if is_alone { 2 } else { 4 });
         found.unwrap().integrity
     }
 

@@ -1,0 +1,63 @@
+//! `coven restore`: a copy of the database in its place.
+
+use std::path::PathBuf;
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::output::visible;
+use super::store::lock;
+use super::{CliError, Outcome, say_answer};
+use crate::api::{Code, Restored};
+use crate::http::client::{Client, ClientError};
+use crate::store::{self, StoreError};
+
+/// Put a copy of the database in its place; the one that is there is kept as .replaced-TIME. No daemon may run.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "restore", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+    /// the copy, as coven backup makes it; it stays where it is
+    #[argh(positional)]
+    copy: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let file = std::path::absolute(&args.copy)?;
+    let home = super::home()?;
+    match Client::connect(&home.socket()) {
+        Err(ClientError::NotRunning { .. }) => {}
+        Err(err) => return Err(err.into()),
+        Ok(_) => {
+            return Err(CliError::failed(
+                Code::DaemonAlreadyRunning,
+                "a daemon runs, and has the database open",
+                Some("coven daemon stop, then coven restore again"),
+            ));
+        }
+    }
+    home.check_own()?;
+    home.prepare()?;
+    let _lock = lock(&home)?;
+    let path = home.database();
+    let restored = store::restore(&file, &path).map_err(|err| {
+        let next = match &err {
+            StoreError::Owned { .. } => err.advice(&path),
+            _ => "another copy, or df on COVEN_HOME".into(),
+        };
+        let what = format!("{} is not restored: {err}", file.display());
+        CliError::failed(err.code(), what, Some(&next))
+    })?;
+    let replaced = restored.replaced.map(|path| path.display().to_string());
+    let mut line = format!("restored {} ({} bytes)", path.display(), restored.bytes);
+    if let Some(replaced) = &replaced {
+        line = format!("{line}; the one before is {replaced}");
+    }
+    let answer = Restored {
+        ok: true,
+        bytes: restored.bytes,
+        replaced,
+    };
+    say_answer(args.json, &answer, &visible(&line).to_string())
+}
