@@ -46,7 +46,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), St
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = NORMAL;
-         PRAGMA journal_size_limit = 33554432;
+         PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -2000;
          PRAGMA foreign_keys = ON;",
     )?;

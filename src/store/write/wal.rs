@@ -51,6 +51,8 @@ pub(crate) struct Wal {
     copied: Receiver<Result<(), String>>,
     /// The thread copies.
     is_copying: bool,
+    /// All of it is copied: the next commit begins it anew, unless somebody reads it.
+    is_copied: bool,
     /// It has copied, and the log does not begin anew: somebody reads it, or copying fails.
     is_behind: bool,
     /// The length at which it is to, in pages.
@@ -92,6 +94,7 @@ impl Wal {
             asks,
             copied,
             is_copying: false,
+            is_copied: false,
             is_behind: false,
             copy_at: COPY_FROM / page_bytes,
             seen: 0,
@@ -107,6 +110,8 @@ impl Wal {
         if pages < self.seen {
             self.begun_anew();
         }
+        // A commit behind a whole copy has not begun it anew.
+        self.is_behind |= self.is_copied && pages > self.seen;
         self.seen = pages;
         if self.is_copying {
             if !self.copied.is_empty() || self.is_longer_than(FULL_FROM) {
@@ -122,12 +127,19 @@ impl Wal {
     fn finish(&mut self, connection: &Connection) {
         let by_thread = self.settle();
         let rest = checkpoint(connection).map_err(|err| err.to_string());
-        let cut = match self.is_longer_than(CUT_FROM) {
+        let is_whole = rest.as_ref().is_ok_and(|copied| *copied >= self.seen);
+        // One that has just become long begins anew with the next commit, for less than it costs to make its file grow again.
+        let cut = match self.is_behind && self.is_longer_than(CUT_FROM) {
             // Not where a reader is in the way: it is tried again.
             true => cut(connection).map_err(|err| err.to_string()),
             false => Ok(false),
         };
         match by_thread.and(rest).and(cut) {
+            Ok(false) if is_whole && !self.is_behind => {
+                self.copy_at = self.seen + self.pages_of(COPY_FROM);
+                self.is_copied = true;
+                self.failure = None;
+            }
             Ok(true) => {
                 self.pages.store(0, Ordering::Relaxed);
                 self.seen = 0;
@@ -141,12 +153,14 @@ impl Wal {
     fn begun_anew(&mut self) {
         self.copy_at = self.pages_of(COPY_FROM);
         self.is_behind = false;
+        self.is_copied = false;
         self.failure = None;
     }
 
     fn stay_behind(&mut self, failure: Option<String>) {
         self.copy_at = self.seen + self.pages_of(COPY_FROM);
         self.is_behind = true;
+        self.is_copied = false;
         self.failure = failure;
     }
 
