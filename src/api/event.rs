@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::PayloadCost;
 use super::escape::write_json_string;
-use super::{Code, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
+use super::{Code, EndedBy, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
 /// The most bytes that an event's payload has, unless it is an `output`.
 pub const PAYLOAD_MAX: usize = 400_000;
@@ -85,6 +85,7 @@ pub enum Payload<'a> {
         status: SessionStatus,
         exit_code: Option<i32>,
         signal: Option<i32>,
+        ended_by: Option<EndedBy>,
         #[serde(flatten, with = "PayloadCost")]
         cost: SessionCost,
     },
@@ -220,6 +221,9 @@ pub struct ExitPayload {
     pub exit_code: Option<i32>,
     /// What ended it otherwise.
     pub signal: Option<i32>,
+    /// Who ended it; unknown in an event of an older version.
+    #[serde(default)]
+    pub ended_by: Option<EndedBy>,
 }
 
 /// An event's id: the session's and the seq, so that a cursor made of it needs no look-up. Every character
@@ -439,6 +443,7 @@ mod tests {
             status: SessionStatus::Completed,
             exit_code: Some(0),
             signal: None,
+            ended_by: Some(EndedBy::Exit),
             cost: SessionCost {
                 ended_at: Some(Timestamp::from_millis(1)),
                 cpu_ms: Some(2),
@@ -447,7 +452,8 @@ mod tests {
         };
         assert_eq!(
             exit.to_json(),
-            r#"{"status":"completed","exitCode":0,"signal":null,"startedAt":null,"#.to_owned()
+            r#"{"status":"completed","exitCode":0,"signal":null,"endedBy":"exit","startedAt":null,"#
+                .to_owned()
                 + r#""endedAt":"1970-01-01T00:00:00.001Z","cpuMs":2,"peakRssBytes":null,"#
                 + r#""stdoutBytes":null,"stdoutLines":null,"stderrBytes":null,"stderrLines":null}"#
         );

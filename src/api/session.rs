@@ -49,6 +49,34 @@ words! {
     }
 }
 
+words! {
+    /// What a session has ended by.
+    pub enum EndedBy {
+        /// The harness has exited by itself.
+        Exit = "exit",
+        /// A signal that the daemon has not sent.
+        Signal = "signal",
+        /// A client asked for it.
+        Kill = "kill",
+        /// Its time limit, `timeoutMs`, has passed.
+        Timeout = "timeout",
+        /// The daemon stopped.
+        DaemonStop = "daemon_stop",
+        /// The daemon that ran it, or its thread for it, died.
+        Lost = "lost",
+    }
+}
+
+impl From<EndCause> for EndedBy {
+    fn from(cause: EndCause) -> Self {
+        match cause {
+            EndCause::Kill => Self::Kill,
+            EndCause::Timeout => Self::Timeout,
+            EndCause::DaemonStop => Self::DaemonStop,
+        }
+    }
+}
+
 /// What the pipe of a harness's stdout holds at most, in bytes: as much as an unprivileged user can ask for (pipe(7),
 /// `pipe-max-size`).
 pub const STDOUT_PIPE_MAX: usize = 1024 * 1024;
@@ -95,6 +123,9 @@ pub struct SessionRecord {
     /// The signal that ended the harness.
     #[serde(default)]
     pub signal: Option<i32>,
+    /// What it ended by; null while it lives, for a launch that failed, and where an older version saw the end.
+    #[serde(default)]
+    pub ended_by: Option<EndedBy>,
     /// What it cost.
     #[serde(flatten)]
     pub cost: SessionCost,
@@ -123,6 +154,7 @@ impl SessionRecord {
             stdout_pipe_bytes: None,
             last_seq: 0,
             signal: None,
+            ended_by: None,
             cost: SessionCost::default(),
         }
     }

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    Code, Event, EventKind, EventsQuery, ExitPayload, OutputPayload, SessionStatus, StatusPayload,
-    Stream, Truncation,
+    Code, EndedBy, Event, EventKind, EventsQuery, ExitPayload, OutputPayload, SessionStatus,
+    StatusPayload, Stream, Truncation,
 };
 use crate::daemon::control;
 use crate::http::client::Client;
@@ -61,7 +61,7 @@ pub(super) fn follow(
         if ended && let Some(exit) = exit {
             // Nothing more is asked: the daemon's own stop may have ended the session, and then it is gone.
             say_signal(show, id, exit.signal);
-            return Ok(exit_code(exit.exit_code, exit.signal, false));
+            return Ok(exit_code(exit.ended_by, exit.exit_code, exit.signal, false));
         }
         if ended || page.events.is_empty() {
             let record = client.call(routes::ShowSession.of(id))?;
@@ -72,7 +72,17 @@ pub(super) fn follow(
                     SessionStatus::Completed | SessionStatus::Idle
                 );
                 say_signal(show, id, record.signal);
-                return Ok(exit_code(record.exit_code, record.signal, is_success));
+                let ended_by = match record.status {
+                    // As an older version has recorded it.
+                    SessionStatus::Orphaned => Some(EndedBy::Lost),
+                    _ => record.ended_by,
+                };
+                return Ok(exit_code(
+                    ended_by,
+                    record.exit_code,
+                    record.signal,
+                    is_success,
+                ));
             }
         }
     }
@@ -161,10 +171,53 @@ fn say_signal(show: Show, id: &str, signal: Option<i32>) {
     }
 }
 
-fn exit_code(code: Option<i32>, signal: Option<i32>, is_success: bool) -> u8 {
-    match (code, signal) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(1),
-        (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(1),
-        (None, None) => u8::from(!is_success),
+/// The exit codes of `run`, `attach` and `wait`. A harness that was made to end can exit with 0.
+fn exit_code(
+    ended_by: Option<EndedBy>,
+    code: Option<i32>,
+    signal: Option<i32>,
+    is_success: bool,
+) -> u8 {
+    match (ended_by, code, signal) {
+        (Some(EndedBy::Timeout), ..) => 124,
+        (Some(EndedBy::Lost), ..) => 125,
+        (Some(EndedBy::Kill), _, Some(libc::SIGKILL)) => 137,
+        (Some(EndedBy::Kill | EndedBy::DaemonStop), ..) => 143,
+        (Some(EndedBy::Exit | EndedBy::Signal) | None, Some(code), _) => {
+            u8::try_from(code).unwrap_or(1)
+        }
+        (Some(EndedBy::Exit | EndedBy::Signal) | None, None, Some(signal)) => {
+            u8::try_from(128 + signal).unwrap_or(1)
+        }
+        (Some(EndedBy::Exit | EndedBy::Signal) | None, None, None) => u8::from(!is_success),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_ended_a_session_decides_its_exit_code_before_the_harness_does() {
+        use EndedBy::*;
+        for (ended_by, code, signal, expected) in [
+            (Some(Exit), Some(7), None, 7),
+            (Some(Signal), None, Some(libc::SIGSEGV), 139),
+            (Some(Kill), Some(0), None, 143),
+            (Some(Kill), None, Some(libc::SIGTERM), 143),
+            (Some(Kill), None, Some(libc::SIGKILL), 137),
+            (Some(DaemonStop), Some(0), None, 143),
+            (Some(Timeout), Some(0), None, 124),
+            (Some(Timeout), None, Some(libc::SIGKILL), 124),
+            (Some(Lost), None, None, 125),
+            (None, Some(3), None, 3),
+            (None, None, None, 1),
+        ] {
+            assert_eq!(
+                exit_code(ended_by, code, signal, false),
+                expected,
+                "{ended_by:?}"
+            );
+        }
     }
 }

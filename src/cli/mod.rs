@@ -55,7 +55,8 @@ use error::CliError;
 #[argh(
     help_triggers("-h", "--help"),
     note = "Exit codes: 0 success, 1 failure, 2 usage, 3 the daemon is not running. `run`, `attach` and `wait` exit
-with the session's own code, or 128 and the number of the signal that ended it. `doctor` exits 1 if a check fails.
+with the session's own code, or 128 and the number of the signal that ended it; a session that was made to end gives
+143 (kill, the daemon's stop), 137 (killed after the grace), 124 (time limit) or 125 (lost). `doctor` exits 1 if a check fails.
 
 Everything is kept in COVEN_HOME (default: ~/.coven)."
 )]

@@ -2,12 +2,12 @@
 //!
 //! Runs once, on the main thread, before the first session.
 
-use crate::api::{SessionCost, SessionStatus};
+use crate::api::{EndedBy, SessionCost, SessionStatus};
 use crate::harness;
 use crate::observe::field::Untouched;
 use crate::observe::say;
 use crate::settings::durations;
-use crate::store::{Fact, Heritage, Store, StoreError, Unfinished};
+use crate::store::{End, Fact, Heritage, Store, StoreError, Unfinished};
 use crate::sys::{self, Ended, Family};
 
 /// Ends what is left of the processes of unfinished sessions, if they are proven to be a dead daemon's, and puts the
@@ -35,9 +35,12 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
         say!(SessionOrphaned, session: session.id);
         Fact::Ended {
             num: session.num,
-            status: SessionStatus::Orphaned,
-            exit_code: None,
-            signal: None,
+            end: End {
+                status: SessionStatus::Orphaned,
+                exit_code: None,
+                signal: None,
+                ended_by: Some(EndedBy::Lost),
+            },
             cost: SessionCost::default(),
             events: Vec::new(),
         }

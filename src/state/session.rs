@@ -9,11 +9,11 @@ use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
 use super::{Acceptance, Launched, Reply};
 use crate::api::{
-    ApiError, Code, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp,
+    ApiError, Code, EndCause, EndedBy, Payload, SessionCost, SessionId, SessionStatus, Timestamp,
 };
 use crate::harness::{Harness, Report};
 use crate::observe::field::KillCause;
-use crate::store::{Fact, NewEvent, SessionNum};
+use crate::store::{End, Fact, NewEvent, SessionNum};
 use crate::sys::Exit;
 
 /// The most of a client's input that one event shows, in bytes: escaping can make six of one.
@@ -297,11 +297,12 @@ impl Session {
         };
         let status = self.status();
         effects.push(Effect::Log(Line::Ended(status, exit)));
-        let (exit_code, signal) = self.exit_code_and_signal();
+        let end = self.how_it_ended();
         let event = Payload::Exit {
             status,
-            exit_code,
-            signal,
+            exit_code: end.exit_code,
+            signal: end.signal,
+            ended_by: end.ended_by,
             cost,
         };
         let closing = self.closing(cost, NewEvent::at(at, event));
@@ -414,22 +415,33 @@ impl Session {
 
     /// Its closing facts, if it has a row.
     fn closing(&self, cost: SessionCost, event: NewEvent) -> Option<Fact> {
-        let (exit_code, signal) = self.exit_code_and_signal();
         Some(Fact::Ended {
             num: self.num?,
-            status: self.status(),
-            exit_code,
-            signal,
+            end: self.how_it_ended(),
             cost,
             events: vec![event],
         })
     }
 
-    fn exit_code_and_signal(&self) -> (Option<i32>, Option<i32>) {
-        match self.exit.map(|exited| exited.exit) {
+    fn how_it_ended(&self) -> End {
+        let exit = self.exit.map(|exited| exited.exit);
+        let (exit_code, signal) = match exit {
             Some(Exit::Code(code)) => (Some(code), None),
             Some(Exit::Signal(signal)) => (None, Some(signal)),
             None => (None, None),
+        };
+        let ended_by = match (exit, self.ending) {
+            (Some(_), Some(ending)) => Some(ending.cause.into()),
+            (Some(Exit::Code(_)), None) => Some(EndedBy::Exit),
+            (Some(Exit::Signal(_)), None) => Some(EndedBy::Signal),
+            // Without a pid it has never started.
+            (None, _) => self.pid.map(|_| EndedBy::Lost),
+        };
+        End {
+            status: self.status(),
+            exit_code,
+            signal,
+            ended_by,
         }
     }
 }

@@ -209,7 +209,7 @@ fn cause(effects: &[Effect]) -> Option<EndCause> {
 /// The status with which a session is closed.
 fn closing_status(effects: &[Effect]) -> Option<SessionStatus> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Close(Fact::Ended { status, .. }) => Some(*status),
+        Effect::Close(Fact::Ended { end, .. }) => Some(end.status),
         _ => None,
     })
 }

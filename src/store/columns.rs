@@ -6,7 +6,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Row, ToSql};
 
-use crate::api::{EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp};
+use crate::api::{EndedBy, EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp};
 
 /// What has a column for each field, of the field's name. [`columns!`] implements it.
 pub(super) trait Columns: Sized {
@@ -110,6 +110,12 @@ impl FromSql for SessionStatus {
     }
 }
 
+impl FromSql for EndedBy {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map_err(unreadable)
+    }
+}
+
 impl FromSql for LaunchOptions {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         serde_json::from_str(value.as_str()?).map_err(|err| unreadable(err.to_string()))
@@ -134,7 +140,7 @@ macro_rules! word_to_sql {
         })+
     };
 }
-word_to_sql!(SessionStatus, EventKind);
+word_to_sql!(SessionStatus, EndedBy, EventKind);
 
 fn unreadable(reason: String) -> FromSqlError {
     FromSqlError::Other(reason.into())

@@ -5,10 +5,11 @@
 
 use std::ops::AddAssign;
 
+use super::columns::columns;
 use super::rows::SessionNum;
 use crate::api::{
-    self, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp,
-    UnconfirmedClock,
+    self, EndedBy, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus,
+    Timestamp, UnconfirmedClock,
 };
 use crate::settings::durations;
 
@@ -94,14 +95,28 @@ pub enum Fact {
     /// The session has ended: its closing facts and events, all in one transaction.
     Ended {
         num: SessionNum,
-        status: SessionStatus,
-        exit_code: Option<i32>,
-        signal: Option<i32>,
+        end: End,
         /// As far as it is known; when it was started is on record already.
         cost: SessionCost,
         events: Vec<NewEvent>,
     },
 }
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    pub status: SessionStatus,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub ended_by: Option<EndedBy>,
+}
+
+columns!(End {
+    status,
+    exit_code,
+    signal,
+    ended_by
+});
 
 impl Fact {
     pub(super) fn num(&self) -> SessionNum {

@@ -14,7 +14,7 @@ pub(super) enum Migration {
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-pub(super) const MIGRATIONS: [Migration; 6] = [
+pub(super) const MIGRATIONS: [Migration; 7] = [
     Migration::Sql(
         "
 CREATE TABLE sessions (
@@ -101,6 +101,11 @@ CREATE TABLE meta (                                     -- what is known of the 
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL                                 -- JSON
 ) STRICT, WITHOUT ROWID;
+",
+    ),
+    Migration::Sql(
+        "
+ALTER TABLE sessions ADD COLUMN ended_by TEXT;
 ",
     ),
 ];

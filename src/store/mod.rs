@@ -24,7 +24,7 @@ mod schema;
 mod write;
 
 pub use facts::{
-    Answer, Chore, Done, Dropped, Fact, IdempotencyKey, NewEvent, NewSession, Pruned, Refused,
+    Answer, Chore, Done, Dropped, End, Fact, IdempotencyKey, NewEvent, NewSession, Pruned, Refused,
     Request,
 };
 pub use files::OpenFiles;

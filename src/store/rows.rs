@@ -66,6 +66,7 @@ columns!(SessionRecord {
     status,
     exit_code,
     signal,
+    ended_by,
     archived_at,
     created_at,
     updated_at,

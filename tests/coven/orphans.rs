@@ -189,7 +189,7 @@ fn an_orphaned_session_can_be_archived_and_deleted_and_not_killed() {
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("(session_not_live)"), "{ran:?}");
     let ran = coven.cli(["wait", &id]);
-    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
+    assert_eq!((ran.code, ran.err.as_str()), (125, ""));
     assert_eq!(coven.cli(["archive", &id]).code, 0);
     assert_eq!(coven.cli(["sacrifice", "--yes", &id]).code, 0);
 }

@@ -237,9 +237,9 @@ fn live(coven: &Coven) -> u64 {
 #[test]
 fn a_hangup_leaves_the_session_running() {
     let coven = Coven::start();
-    coven.harness("sleeper", "exec sleep 1000");
+    coven.harness("sleeper", "echo ready; exec sleep 1000");
     let mut run = coven.spawn(["run", "sleeper", "x"]);
-    eventually("it runs", || live(&coven) == 1);
+    read_until(run.stdout.as_mut().unwrap(), "ready\n");
     kill(run.id() as i32, libc::SIGHUP);
     let ended = std::os::unix::process::ExitStatusExt::signal(&run.wait().unwrap());
     assert_eq!(ended, Some(libc::SIGHUP));
@@ -270,8 +270,32 @@ fn a_timeout_kills_the_session() {
     let coven = Coven::start();
     coven.harness("quiet", "exec sleep 1000");
     let ran = coven.cli(["run", "--timeout", "1s", "quiet", "x"]);
-    assert_eq!(ran.code, 143, "{ran:?}");
-    assert_eq!(session(&coven)["status"], "killed");
+    assert_eq!(ran.code, 124, "{ran:?}");
+    let record = session(&coven);
+    assert_eq!(
+        (&record["status"], &record["ended_by"]),
+        (&"killed".into(), &"timeout".into())
+    );
+}
+
+#[test]
+fn a_session_that_is_killed_is_no_success_though_its_harness_exits_with_0() {
+    let coven = Coven::start();
+    coven.harness(
+        "polite",
+        "trap 'exit 0' TERM; echo ready; sleep 1000 & wait",
+    );
+    let ran = coven.cli(["run", "--timeout", "1s", "polite", "x"]);
+    assert_eq!(ran.code, 124, "{ran:?}");
+    let id = session(&coven)["id"].as_str().unwrap().to_owned();
+    assert_eq!(coven.cli(["wait", &id]).code, 124);
+    let id = coven.launch("polite", "x");
+    coven.wait_for_output(&id, "ready");
+    coven.kill_session(&id);
+    assert_eq!(coven.cli(["wait", &id]).code, 143);
+    assert_eq!(coven.session(&id)["ended_by"], "kill");
+    let id = coven.run("hello", "x")["id"].as_str().unwrap().to_owned();
+    assert_eq!(coven.session(&id)["ended_by"], "exit");
 }
 
 #[test]

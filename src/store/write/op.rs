@@ -5,9 +5,9 @@
 use rusqlite::{Connection, params};
 
 use super::batch::{Batch, Outcome, not_found};
-use crate::api::{SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp};
+use crate::api::{EndedBy, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp};
 use crate::store::columns::{Change, Columns, is_known};
-use crate::store::facts::{Answer, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::facts::{Answer, End, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session};
 use crate::store::schema::StoreError;
@@ -41,12 +41,10 @@ impl Batch<'_> {
             }
             Fact::Ended {
                 num,
-                status,
-                exit_code,
-                signal,
+                end,
                 cost,
                 events,
-            } => self.ended(*num, *status, *exit_code, *signal, cost, events),
+            } => self.ended(*num, *end, cost, events),
         }
     }
 
@@ -95,20 +93,14 @@ impl Batch<'_> {
     fn ended(
         &mut self,
         num: SessionNum,
-        status: SessionStatus,
-        exit_code: Option<i32>,
-        signal: Option<i32>,
+        end: End,
         cost: &SessionCost,
         events: &[NewEvent],
     ) -> Result<Outcome, StoreError> {
         self.append(num, events)?;
-        let now = self.append_status(num, status, None)?;
-        let mut changes: Vec<Change<'_>> = vec![
-            ("status", &status),
-            ("exit_code", &exit_code),
-            ("signal", &signal),
-            ("updated_at", &now),
-        ];
+        let now = self.append_status(num, end.status, None)?;
+        let mut changes = end.changes();
+        changes.push(("updated_at", &now));
         // What is on record already, as when it was started, stays if it is not known here.
         changes.extend(cost.changes().into_iter().filter(is_known));
         update_session(&self.transaction, num, &changes)?;
@@ -172,7 +164,13 @@ impl Batch<'_> {
             None | Some(0) => SessionStatus::Completed,
             Some(_) => SessionStatus::Failed,
         };
-        self.ended(num, status, exit_code, None, &SessionCost::default(), &[])
+        let end = End {
+            status,
+            exit_code,
+            signal: None,
+            ended_by: Some(EndedBy::Exit),
+        };
+        self.ended(num, end, &SessionCost::default(), &[])
     }
 
     fn archive(&mut self, id: SessionId, archived: bool) -> Result<Outcome, StoreError> {
