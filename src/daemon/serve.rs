@@ -259,6 +259,8 @@ fn prepare_process(options: ServeOptions) {
         sys::reset_niceness();
     }
     sys::share_free_memory();
+    // Each launch tries again, and is refused without it.
+    let _ = sys::keep_reserve();
     sys::block_signals(sys::DAEMON_SIGNALS);
 }
 

@@ -38,10 +38,14 @@ use crate::api::SessionId;
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, WriteQueue};
-use crate::sys::Wake;
+use crate::sys::{self, Wake};
 
 /// A harness thread's stack. Its buffers are on the heap; the pump needs a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
+
+/// The address space that a launch leaves to whoever is there: its own stack and buffers, and what the sessions and clients
+/// that are there may still need.
+const ROOM_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The state thread's hold on a harness thread. Nothing in here blocks.
 #[derive(Debug)]
@@ -73,7 +77,7 @@ impl Harness {
     /// `report` what happens, and `started` when it is on disk that the harness runs.
     ///
     /// # Errors
-    /// No descriptor or thread is to be had.
+    /// No descriptor, thread or memory is to be had.
     pub fn prepare(
         id: SessionId,
         program: Program,
@@ -81,6 +85,8 @@ impl Harness {
         report: impl Fn(Report) + Clone + Send + 'static,
         started: Done,
     ) -> io::Result<(Self, Go)> {
+        // Most allocations cannot fail without ending the daemon: a launch that would come near to that is refused.
+        sys::check_room(ROOM_BYTES)?;
         let (go, start) = bounded(1);
         let (orders, inbox) = unbounded();
         let wake = Arc::new(Wake::new()?);

@@ -25,6 +25,9 @@ const IDLE_MAX: usize = 8;
 /// A connection thread's stack: SQLite and JSON need a few tens of kilobytes.
 const STACK_BYTES: usize = 512 * 1024;
 
+/// The address space that one more connection leaves to whoever is there.
+const ROOM_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Clients beyond the limit that are given the time to read that they are refused: closing a socket on what its
 /// client has just sent would reset it.
 const LINGERERS_MAX: usize = 16;
@@ -136,6 +139,7 @@ impl Drop for Slot<'_> {
 
 impl Shared {
     fn add_thread(self: &Arc<Self>) -> io::Result<()> {
+        sys::check_room(ROOM_BYTES)?;
         let shared = Arc::clone(self);
         self.idle.fetch_add(1, Ordering::SeqCst);
         let spawned = thread::Builder::new()

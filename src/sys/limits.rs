@@ -13,6 +13,8 @@ pub enum Resource {
     OpenFiles,
     /// Processes and threads of this user.
     Processes,
+    /// Address space of this process, in bytes.
+    AddressSpace,
 }
 
 /// The soft and the hard limit of this process; `None` is no limit.
@@ -118,6 +120,10 @@ pub fn explain(err: &io::Error) -> String {
             Resource::Processes,
             "no process or thread is to be had: the limit of this user (RLIMIT_NPROC), or of the machine, is reached",
         ),
+        Some(libc::ENOMEM) => (
+            Resource::AddressSpace,
+            "no memory is to be had: the daemon's limit on address space (RLIMIT_AS), or the machine's memory, is reached",
+        ),
         _ => return err.to_string(),
     };
     match limit(resource) {
@@ -130,6 +136,7 @@ fn own(resource: Resource) -> io::Result<libc::rlimit> {
     let resource = match resource {
         Resource::OpenFiles => libc::RLIMIT_NOFILE,
         Resource::Processes => libc::RLIMIT_NPROC,
+        Resource::AddressSpace => libc::RLIMIT_AS,
     };
     let mut limit = libc::rlimit {
         rlim_cur: 0,

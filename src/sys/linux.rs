@@ -327,12 +327,20 @@ pub fn keep_inherited_descriptors() {
 }
 
 /// Lets all threads share four of the allocator's arenas: with one for each thread, as glibc has it, each keeps for itself
-/// what its session once needed (mallopt(3), M_ARENA_MAX). Elsewhere allocators share by themselves.
+/// what its session once needed (mallopt(3), M_ARENA_MAX). Elsewhere allocators share by themselves. Under a limit on address
+/// space there is one: another reserves 64 MiB, and a thread that cannot have that maps a page for each allocation.
 pub fn share_free_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt takes integers; no other thread is there yet.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 4);
+    {
+        let limit = super::limits::limit(super::limits::Resource::AddressSpace);
+        let arenas = match limit {
+            Ok((Some(_), _)) => 1,
+            _ => 4,
+        };
+        // SAFETY: mallopt takes integers; no other thread is there yet.
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, arenas);
+        }
     }
 }
 
@@ -614,6 +622,19 @@ fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
 type ResourceNumber = libc::c_int;
 #[cfg(not(target_env = "musl"))]
 type ResourceNumber = libc::__rlimit_resource_t;
+
+/// By how much the kernel's OOM killer prefers a harness to the daemon (proc(5), `oom_score_adj`): of 1000.
+const OOM_SCORE_MORE: i32 = 500;
+
+/// Has the OOM killer take the child `pid`, and what it starts from now on, before this process. Raising it needs no
+/// privilege.
+pub(super) fn offer_to_oom_killer(pid: i32) {
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj");
+    let own = own.ok().and_then(|score| score.trim().parse::<i32>().ok());
+    let score = (own.unwrap_or(0) + OOM_SCORE_MORE).min(1000);
+    // It may have ended, or be another user's by now.
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
+}
 
 /// What limits the process `pid`, 0 being this one, after `new` was put into force, if it is given.
 pub(super) fn prlimit(

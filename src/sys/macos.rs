@@ -232,6 +232,9 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
+/// There is nothing like Linux's `oom_score_adj`.
+pub(super) fn offer_to_oom_killer(_pid: i32) {}
+
 /// A Unix stream socket, close-on-exec.
 ///
 /// # Errors

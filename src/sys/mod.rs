@@ -5,6 +5,7 @@
 
 mod block;
 mod limits;
+mod memory;
 mod process;
 mod signal;
 mod spawn;
@@ -33,6 +34,7 @@ pub use limits::{
     Resource, Use, explain, is_scarce, limit, niceness, raise_open_files, reset_niceness,
     too_many_open_files,
 };
+pub use memory::{check_room, keep_reserve};
 pub use os::{
     Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families,
     executable, exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors,

@@ -80,6 +80,9 @@ pub fn spawn(program: &Program<'_>, stdio: &Stdio<'_>) -> io::Result<i32> {
         )
     })?;
     super::limits::give_back(pid);
+    if program.family.is_some() {
+        super::os::offer_to_oom_killer(pid);
+    }
     Ok(pid)
 }
 

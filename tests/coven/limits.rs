@@ -152,3 +152,55 @@ fn when_processes_run_out_launches_fail_and_say_why_and_clients_are_still_answer
     assert_answers(&coven, &ids);
     assert_all_comes_back(&coven, &ids);
 }
+
+#[test]
+fn when_address_space_runs_out_launches_fail_and_say_why_and_sessions_go_on() {
+    for kilobytes in [54_000, 60_000] {
+        let coven = daemon_after(&format!("ulimit -v {kilobytes}"));
+        let daemon = coven.daemon_pid();
+        let (ids, reason) = launch_until_it_fails(&coven);
+        assert!(!ids.is_empty(), "{reason}");
+        assert!(reason.contains("RLIMIT_AS"), "{reason}");
+        assert!(
+            reason.contains(&format!("is {}", kilobytes * 1024)),
+            "{reason}"
+        );
+        assert_answers(&coven, &ids);
+        for _ in 0..20 {
+            let refused = coven.try_launch("quiet", "x", serde_json::json!({}));
+            assert_eq!(refused.error(), (500, "launch_failed".into()));
+        }
+        for id in &ids {
+            assert_eq!(coven.kill_session(id).status, 202);
+            assert_eq!(coven.ended(id)["status"], "killed");
+        }
+        assert_eq!(coven.run("hello", "x")["status"], "completed");
+        assert_eq!(coven.daemon_pid(), daemon, "it is the same daemon");
+    }
+}
+
+#[test]
+fn the_kernel_takes_a_harness_before_the_daemon_when_memory_runs_out() {
+    let coven = Coven::start();
+    let score = |pid: i32| -> i32 {
+        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        score.trim().parse().unwrap()
+    };
+    coven.harness_with(
+        "quiet",
+        "read line; sleep 1000 & echo ready; wait",
+        serde_json::json!({ "stdin": "open" }),
+    );
+    let id = coven.launch("quiet", "x");
+    let more = (score(coven.daemon_pid()) + 500).min(1000);
+    // What it starts has its score.
+    let body = serde_json::json!({ "data": "go\n" });
+    let path = format!("/api/v1/sessions/{id}/input");
+    assert_eq!(coven.post(&path, &body).status, 202);
+    coven.wait_for_output(&id, "ready");
+    let processes = coven.session_processes(&id);
+    assert_eq!(processes.len(), 2);
+    for pid in processes {
+        assert_eq!(score(pid), more);
+    }
+}
