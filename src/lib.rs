@@ -51,7 +51,7 @@
 //!   request into one [`state::Command`]. Reading needs no command: it goes to the store's readers.
 //! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`]. What a session
 //!   does on each of them is decided without a side effect, by one table of its phases (`state::life`); the effects that
-//!   follow are values, which are carried out in one place (`state::effect`).
+//!   follow are values, which are carried out in one place (`state::perform`).
 //! * A **harness thread** lives as long as its session, and on while something that the harness has left behind holds a
 //!   stream: at most as many as sessions can be live. It prepares the start of its program while the session's row is on its
 //!   way to the disk; from then on it blocks in `poll` only.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::effect::Means;
 use super::life::{Input, Now};
+use super::perform::Means;
 use super::{Event, State};
 use crate::adapters::Program;
 use crate::api::{ApiError, SessionId, SessionRecord, StopReport};

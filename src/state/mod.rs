@@ -8,6 +8,7 @@ mod effect;
 mod late;
 mod launch;
 mod life;
+mod perform;
 mod session;
 mod stop;
 #[cfg(test)]

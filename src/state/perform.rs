@@ -1,0 +1,141 @@
+//! Steps a session, and carries out the effects: signals, orders to the harness thread, facts, answers and log lines.
+//!
+//! Runs on the state thread; no other file of it sends signals. It decides nothing: [`Session::step`] does.
+
+use crossbeam_channel::Sender;
+
+use super::effect::{Effect, Line};
+use super::late::Late;
+use super::life::{Input, Now, Phase};
+use super::session::Session;
+use super::{Event, State};
+use crate::api::{SessionId, SessionStatus};
+use crate::observe::{field, say};
+use crate::store::WriteQueue;
+use crate::sys;
+
+/// What an effect is carried out with, besides its session.
+pub(super) struct Means<'a> {
+    pub(super) queue: &'a WriteQueue,
+    /// For what follows on a commit.
+    pub(super) events: &'a Sender<Event>,
+    pub(super) late: &'a mut Late,
+}
+
+impl State {
+    /// Lets `input` happen to the session `id`, and carries out what follows.
+    pub(super) fn happen(&mut self, id: SessionId, input: Input) {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                return log_unexpected(id, input.name(), Phase::Gone);
+            };
+            for effect in session.step(input, Now::read()) {
+                let means = Means {
+                    queue: &self.queue,
+                    events: &self.events,
+                    late: &mut self.late,
+                };
+                next = effect.execute(session, means).or(next);
+            }
+            if session.phase == Phase::Gone {
+                self.sessions.remove(&id);
+            }
+        }
+    }
+}
+
+impl Effect {
+    /// Carries it out; gives what happens to the session by that.
+    pub(super) fn execute(self, session: &mut Session, means: Means<'_>) -> Option<Input> {
+        let Means {
+            queue,
+            events,
+            late,
+        } = means;
+        match self {
+            Self::Terminate(pid) => return Some(Input::Terminated(terminate(pid))),
+            Self::Kill(pid) => match sys::kill_group(pid, libc::SIGKILL) {
+                Err(err) if !session.phase.has_exited() => {
+                    Line::KillFailed(err.to_string()).log(session);
+                }
+                // Once the harness has exited there may be nobody else in its group.
+                _ => {}
+            },
+            Self::Input(data) => {
+                if let Some(harness) = &session.harness {
+                    harness.input(data);
+                }
+            }
+            Self::Reap { sweep } => {
+                if let Some(harness) = session.harness.take() {
+                    harness.reap(sweep);
+                }
+            }
+            Self::Hurry => {
+                if let Some(harness) = &session.harness {
+                    harness.hurry();
+                }
+            }
+            Self::ReadOn => {
+                if let Some(harness) = session.harness.take() {
+                    harness.reap(false);
+                    late.add(session.id, harness);
+                }
+            }
+            Self::Record(fact) => queue.fact(fact, None),
+            Self::Close(fact) => {
+                let (id, events) = (session.id, events.clone());
+                let done = move |_| {
+                    // The state thread outlives every session that it waits for; after that nobody listens.
+                    let _ = events.send(Event::Ended { id });
+                };
+                queue.fact(fact, Some(Box::new(done)));
+            }
+            Self::AnswerLaunch(reply, answer) => {
+                let _ = reply.send(answer);
+            }
+            Self::AnswerKill(reply, answer) => {
+                let _ = reply.send(answer);
+            }
+            Self::Log(line) => line.log(session),
+        }
+        None
+    }
+}
+
+/// Sends SIGTERM to the process group of `pid`.
+fn terminate(pid: i32) -> Result<(), String> {
+    sys::kill_group(pid, libc::SIGTERM).map_err(|err| err.to_string())?;
+    // A stopped process is woken, so that it can act on it.
+    let _ = sys::kill_group(pid, libc::SIGCONT);
+    Ok(())
+}
+
+impl Line {
+    fn log(self, session: &Session) {
+        let (id, pid) = (session.id, session.pid);
+        match self {
+            Self::Started(pid) => {
+                say!(SessionStarted, session: id, pid, harness: field::Harness(&session.harness_id));
+            }
+            Self::Ended(status, exit) => {
+                say!(SessionEnded, session: id, pid, status, exit: Some(exit), code: None, reason: None);
+            }
+            Self::NotStarted(error) => {
+                let (status, code) = (SessionStatus::Failed, error.code());
+                say!(SessionEnded, session: id, pid, status, exit: None, code: Some(code),
+                    reason: Some(&error.message()));
+            }
+            Self::Signalled(pid, why) => say!(SessionKill, session: id, pid, why),
+            Self::KillFailed(reason) => say!(KillFailed, session: Some(id), reason: &reason),
+            Self::HarnessLost(reason) => say!(HarnessLost, session: id, reason: &reason),
+            Self::Unexpected(input) => log_unexpected(id, input, session.phase),
+        }
+    }
+}
+
+fn log_unexpected(session: SessionId, input: &str, phase: Phase) {
+    let (input, phase) = (field::Text(input), format!("{phase:?}"));
+    say!(SessionUnexpected, session, input, phase: field::Text(&phase));
+}
