@@ -77,8 +77,15 @@ pub enum Payload<'a> {
     },
     /// `input`
     Input { data: &'a str },
-    /// `kill`: the signal that was asked for.
-    Kill { status: SessionStatus, signal: i32 },
+    /// `kill`: the signal, and why it was asked for; of a time limit how long it is.
+    #[serde(rename_all = "camelCase")]
+    Kill {
+        status: SessionStatus,
+        signal: i32,
+        cause: EndedBy,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit_ms: Option<u64>,
+    },
     /// `exit`
     #[serde(rename_all = "camelCase")]
     Exit {
@@ -221,9 +228,18 @@ pub struct ExitPayload {
     pub exit_code: Option<i32>,
     /// What ended it otherwise.
     pub signal: Option<i32>,
-    /// Who ended it; unknown in an event of an older version.
+    /// What ended the session; unknown in an event of an older version.
     #[serde(default)]
-    pub ended_by: Option<EndedBy>,
+    pub ended_by: Option<Word<EndedBy>>,
+}
+
+/// A `kill` payload, as a client reads it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KillPayload {
+    /// The session's time limit, where that is why, in milliseconds.
+    #[serde(default)]
+    pub limit_ms: Option<u64>,
 }
 
 /// An event's id: the session's and the seq, so that a cursor made of it needs no look-up. Every character

@@ -31,8 +31,8 @@ pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use escape::{escaped_length, escaped_prefix};
 pub use event::{
     Event, EventCursor, EventId, EventKind, EventPage, EventWriter, EventsQuery, ExitPayload,
-    OUTPUT_PAYLOAD_MAX, Origin, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload, Stream,
-    Truncation, output_length,
+    KillPayload, OUTPUT_PAYLOAD_MAX, Origin, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload,
+    Stream, Truncation, output_length,
 };
 pub use health::{
     ActionEvent, ActionRequest, ActionResult, ActionStatus, AdapterSource, AdapterStatus,

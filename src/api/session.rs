@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, TITLE_MAX, Timestamp, rules, words,
+    Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, TITLE_MAX, Timestamp, Word, rules,
+    words,
 };
 
 words! {
@@ -125,7 +126,7 @@ pub struct SessionRecord {
     pub signal: Option<i32>,
     /// What it ended by; null while it lives, for a launch that failed, and where an older version saw the end.
     #[serde(default)]
-    pub ended_by: Option<EndedBy>,
+    pub ended_by: Option<Word<EndedBy>>,
     /// What it cost.
     #[serde(flatten)]
     pub cost: SessionCost,

@@ -16,7 +16,7 @@ use crate::api::routes::{self, Endpoint};
     subcommand,
     name = "attach",
     help_triggers("-h", "--help"),
-    note = "Exits with the session's code when it ends, or 128 and its signal."
+    note = "Exits as run does when the session ends. Exit codes: coven --help."
 )]
 pub(super) struct Args {
     /// only what comes after this event

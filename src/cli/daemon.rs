@@ -337,7 +337,7 @@ fn serve_in_foreground(home: &Home) -> Outcome {
         Ok(()) => Ok(0),
         Err(err) => {
             let failed = CliError::failed(err.code(), err.to_string(), Some(&err.next()));
-            if err.exit_code() == failed.exit_code() {
+            if err.exit_code() == failed.exit_code("daemon serve") {
                 return Err(failed);
             }
             failed.print();

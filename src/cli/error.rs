@@ -1,7 +1,9 @@
 //! What a verb fails with, as it is printed: `coven: <message> (<code>)`, then the next command to try.
 
+use std::fmt;
 use std::io::{self, Write};
 
+use super::ending::FAILED;
 use super::output::{visible, visible_text};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
 use crate::daemon::control::ControlError;
@@ -60,10 +62,12 @@ impl CliError {
         self
     }
 
-    pub(super) fn exit_code(&self) -> u8 {
+    /// The exit code of `verb`. Those that end with a session's own code keep to one that no harness uses.
+    pub(super) fn exit_code(&self, verb: &str) -> u8 {
         match self.code().map(Word::known) {
             None => 0,
             Some(Some(Code::Usage)) => 2,
+            Some(_) if ["run", "attach", "wait"].contains(&verb) => FAILED,
             Some(Some(Code::DaemonNotRunning)) => 3,
             Some(_) => 1,
         }
@@ -91,6 +95,15 @@ impl CliError {
         let _ = writeln!(err, "coven: {} ({code})", visible_text(message));
         if let Some(next) = next {
             let _ = writeln!(err, "  try: {}", visible(next));
+        }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { message, .. } => f.write_str(message),
+            Self::OutputClosed => f.write_str("nobody reads the output"),
         }
     }
 }

@@ -1,17 +1,20 @@
 //! Following a session: its output as it comes, to its end. What `run`, `attach` and `wait` have in common.
 
 use std::io::{self, Write};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
 
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    Code, EndedBy, Event, EventKind, EventsQuery, ExitPayload, OutputPayload, SessionStatus,
-    StatusPayload, Stream, Truncation,
+    Code, Event, EventKind, EventsQuery, OutputPayload, StatusPayload, Stream, Truncation,
 };
 use crate::daemon::control;
 use crate::http::client::Client;
 use crate::settings::durations;
 
 use super::daemon::remark;
+use super::ending::{Ending, FAILED};
 use super::output::Out;
 use super::{CliError, Home};
 
@@ -32,21 +35,36 @@ pub(super) fn connect(home: &Home) -> Result<Client, CliError> {
     Ok(Client::connect(&home.socket())?)
 }
 
-/// Shows what the session does after event `after`, until it has ended; returns the exit code that a shell would
-/// give a command that ended like this.
+/// Shows what the session does after event `after`, until it has ended; returns the exit code ([`Ending::code`]).
 pub(super) fn follow(
+    client: &mut Client,
+    id: &str,
+    after: u64,
+    show: Show,
+) -> Result<u8, CliError> {
+    // Without a deadline there is an end.
+    follow_until(client, id, after, show, None).map(|code| code.unwrap_or(FAILED))
+}
+
+/// As [`follow`], until `deadline`; `None` if the session still runs then.
+pub(super) fn follow_until(
     client: &mut Client,
     id: &str,
     mut after: u64,
     show: Show,
-) -> Result<u8, CliError> {
+    deadline: Option<Instant>,
+) -> Result<Option<u8>, CliError> {
     client.allow_wait(durations::FOLLOW_WAIT)?;
     let mut screen = Screen::new(show);
-    let mut exit = None;
+    let (mut kill, mut exit) = (None, None);
     loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = left.map_or(durations::FOLLOW_WAIT, |left| {
+            left.min(durations::FOLLOW_WAIT)
+        });
         let query = EventsQuery {
             after_seq: Some(after),
-            wait_ms: Some(durations::FOLLOW_WAIT.as_millis() as u64),
+            wait_ms: Some(wait.as_millis() as u64),
             ..EventsQuery::default()
         };
         let page = client.call(routes::SessionEvents.of(id).query(&query))?;
@@ -56,40 +74,30 @@ pub(super) fn follow(
         for event in page.events.iter().take(through + 1) {
             screen.show(event)?;
             after = event.seq;
-            exit = exit_in(event).or(exit);
+            kill = payload(event, EventKind::Kill).or(kill);
+            exit = payload(event, EventKind::Exit).or(exit);
         }
         if ended && let Some(exit) = exit {
             // Nothing more is asked: the daemon's own stop may have ended the session, and then it is gone.
-            say_signal(show, id, exit.signal);
-            return Ok(exit_code(exit.ended_by, exit.exit_code, exit.signal, false));
+            let ending = Ending::of_events(&exit, kill.as_ref());
+            return Ok(Some(concluded(&ending, show, id)));
         }
         if ended || page.events.is_empty() {
             let record = client.call(routes::ShowSession.of(id))?;
             // An empty page is the end of a wait, or of a session that had ended before.
             if record.status.is_final() && (ended || record.last_seq <= after) {
-                let is_success = matches!(
-                    record.status,
-                    SessionStatus::Completed | SessionStatus::Idle
-                );
-                say_signal(show, id, record.signal);
-                let ended_by = match record.status {
-                    // As an older version has recorded it.
-                    SessionStatus::Orphaned => Some(EndedBy::Lost),
-                    _ => record.ended_by,
-                };
-                return Ok(exit_code(
-                    ended_by,
-                    record.exit_code,
-                    record.signal,
-                    is_success,
-                ));
+                return Ok(Some(concluded(&Ending::of_record(&record), show, id)));
             }
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
         }
     }
 }
 
-fn exit_in(event: &Event) -> Option<ExitPayload> {
-    (event.kind == EventKind::Exit)
+/// The payload of an event of `kind`.
+fn payload<T: DeserializeOwned>(event: &Event, kind: EventKind) -> Option<T> {
+    (event.kind == kind)
         .then(|| serde_json::from_str(&event.payload_json).ok())
         .flatten()
 }
@@ -161,63 +169,10 @@ fn show_truncation(event: &Event) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What a shell says, too: a harness that the kernel has killed for its memory has said nothing itself.
-fn say_signal(show: Show, id: &str, signal: Option<i32>) {
-    if let (Show::Output, Some(signal)) = (show, signal) {
-        let _ = writeln!(
-            io::stderr(),
-            "coven: session {id} was ended by signal {signal}"
-        );
+/// The exit code of an end, which is said where the harness has not said it itself.
+fn concluded(ending: &Ending, show: Show, id: &str) -> u8 {
+    if let (Show::Output, Some(sentence)) = (show, ending.sentence(id)) {
+        let _ = writeln!(io::stderr(), "coven: {sentence}");
     }
-}
-
-/// The exit codes of `run`, `attach` and `wait`. A harness that was made to end can exit with 0.
-fn exit_code(
-    ended_by: Option<EndedBy>,
-    code: Option<i32>,
-    signal: Option<i32>,
-    is_success: bool,
-) -> u8 {
-    match (ended_by, code, signal) {
-        (Some(EndedBy::Timeout), ..) => 124,
-        (Some(EndedBy::Lost), ..) => 125,
-        (Some(EndedBy::Kill), _, Some(libc::SIGKILL)) => 137,
-        (Some(EndedBy::Kill | EndedBy::DaemonStop), ..) => 143,
-        (Some(EndedBy::Exit | EndedBy::Signal) | None, Some(code), _) => {
-            u8::try_from(code).unwrap_or(1)
-        }
-        (Some(EndedBy::Exit | EndedBy::Signal) | None, None, Some(signal)) => {
-            u8::try_from(128 + signal).unwrap_or(1)
-        }
-        (Some(EndedBy::Exit | EndedBy::Signal) | None, None, None) => u8::from(!is_success),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_ended_a_session_decides_its_exit_code_before_the_harness_does() {
-        use EndedBy::*;
-        for (ended_by, code, signal, expected) in [
-            (Some(Exit), Some(7), None, 7),
-            (Some(Signal), None, Some(libc::SIGSEGV), 139),
-            (Some(Kill), Some(0), None, 143),
-            (Some(Kill), None, Some(libc::SIGTERM), 143),
-            (Some(Kill), None, Some(libc::SIGKILL), 137),
-            (Some(DaemonStop), Some(0), None, 143),
-            (Some(Timeout), Some(0), None, 124),
-            (Some(Timeout), None, Some(libc::SIGKILL), 124),
-            (Some(Lost), None, None, 125),
-            (None, Some(3), None, 3),
-            (None, None, None, 1),
-        ] {
-            assert_eq!(
-                exit_code(ended_by, code, signal, false),
-                expected,
-                "{ended_by:?}"
-            );
-        }
-    }
+    ending.code()
 }

@@ -225,6 +225,8 @@ fn edits(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use argh::FromArgs;
+
     use super::*;
     use crate::api::Code;
 
@@ -346,6 +348,22 @@ mod tests {
             let words: Vec<_> = command.split_whitespace().collect();
             assert_eq!(unknown_word(&words), None, "coven {command}");
         }
+    }
+
+    #[test]
+    fn the_readme_has_the_exit_codes_of_the_help() {
+        let joined = |text: &str| {
+            let words = text.replace("**", "");
+            words.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let help = Cli::from_args(&["coven"], &["--help"])
+            .err()
+            .unwrap()
+            .output;
+        let codes = help.split("Exit codes: ").nth(1).unwrap();
+        let codes = codes.split("\n  \n").next().unwrap();
+        assert!(codes.contains("125"), "{codes}");
+        assert!(joined(README).contains(&joined(codes)), "{codes}");
     }
 
     #[test]

@@ -134,7 +134,7 @@ mod tests {
             ".It Cm run Oo Ar options Oc Ar harness Ar prompt ...\n",
             ".It Fl \\-cwd Ar dir\nWorking directory of the harness (default: this one).\n",
             ".It Fl n , Fl \\-lines Ar lines\nOnly the last so many lines.\n",
-            ".It Cm wait Ar ids ...\n",
+            ".It Cm wait Oo Ar options Oc Ar ids ...\n",
             ".It Cm logs prune Oo Ar options Oc\n",
             ".It Ev COVEN_KILL_GRACE_MS\nMilliseconds between SIGTERM and SIGKILL.\nValues: 0 to 600000.\nThe default is 5000.\n",
         ] {

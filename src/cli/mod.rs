@@ -12,6 +12,7 @@ mod completions;
 mod daemon;
 mod diagnostics;
 mod doctor;
+mod ending;
 mod error;
 mod events;
 mod follow;
@@ -54,9 +55,11 @@ use error::CliError;
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Exit codes: 0 success, 1 failure, 2 usage, 3 the daemon is not running. `run`, `attach` and `wait` exit
-with the session's own code, or 128 and the number of the signal that ended it; a session that was made to end gives
-143 (kill, the daemon's stop), 137 (killed after the grace), 124 (time limit) or 125 (lost). `doctor` exits 1 if a check fails.
+    note = "Exit codes: 0 success, 1 failure, 2 usage, 3 the daemon is not running. `doctor` exits 1 if a check fails.
+`run`, `attach` and `wait` exit with the harness's own code; 128 and the number of the signal that ended it; 143 after a
+kill or the daemon's stop, 137 if that took SIGKILL; 124 after a time limit, that of `wait --timeout` included; 125 if
+the session was lost or coven itself has failed; 2 for usage. `run` that is interrupted kills its session, and exits with
+128 and that signal; a hangup of its terminal leaves the session running (129).
 
 Everything is kept in COVEN_HOME (default: ~/.coven)."
 )]
@@ -160,7 +163,7 @@ fn finish(outcome: Outcome, args: &[String]) -> ExitCode {
             let err = err.of_verb(&verb);
             err.print();
             record(&err, &verb);
-            ExitCode::from(err.exit_code())
+            ExitCode::from(err.exit_code(&verb))
         }
     }
 }
@@ -180,7 +183,7 @@ fn record(err: &CliError, verb: &str) {
     let command = FailedCommand {
         verb,
         code,
-        exit: err.exit_code(),
+        exit: err.exit_code(verb),
     };
     command.append_to(&home.failures_file());
 }

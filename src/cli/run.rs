@@ -26,7 +26,7 @@ use crate::sys;
     name = "run",
     help_triggers("-h", "--help"),
     note = "The session also gets the variables that its adapter passes on from this shell (keys, tokens): coven adapters --json lists them.\n\
-            The prompt `-` is read from stdin. Exits with the harness's code, or 128 and its signal.\n\
+            The prompt `-` is read from stdin. Exit codes: coven --help.\n\
             SIGINT and SIGTERM kill the session; a second one does not wait for its end. SIGHUP (exit 129) leaves it running."
 )]
 pub(super) struct Args {

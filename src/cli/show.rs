@@ -41,7 +41,10 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("stdout pipe", record.stdout_pipe_bytes.map(pipe)),
         ("exit code", record.exit_code.map(|code| code.to_string())),
         ("signal", record.signal.map(|signal| signal.to_string())),
-        ("ended by", record.ended_by.map(|by| by.to_string())),
+        (
+            "ended by",
+            record.ended_by.as_ref().map(|by| by.to_string()),
+        ),
         ("archived", record.archived_at.map(|at| at.to_string())),
         ("conversation", text(&record.options.conversation_id)),
         ("familiar", text(&record.options.familiar_id)),

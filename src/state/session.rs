@@ -257,13 +257,18 @@ impl Session {
 
     fn terminated(&mut self, now: Now, effects: &mut Vec<Effect>) {
         effects.push(Effect::Hurry);
-        if let (Some(Ending { cause, .. }), Some(pid)) = (self.ending, self.pid) {
-            let line = Line::Signalled(pid, KillCause::Asked(cause));
-            effects.push(Effect::Log(line));
-        }
+        // There are both in this phase.
+        let (Some(Ending { cause, .. }), Some(pid)) = (self.ending, self.pid) else {
+            return;
+        };
+        let line = Line::Signalled(pid, KillCause::Asked(cause));
+        effects.push(Effect::Log(line));
+        let limit = self.timeout.filter(|_| cause == EndCause::Timeout);
         let asked = Payload::Kill {
             status: SessionStatus::Killed,
             signal: libc::SIGTERM,
+            cause: cause.into(),
+            limit_ms: limit.map(|limit| limit.as_millis() as u64),
         };
         effects.extend(self.record(vec![NewEvent::at(now.at, asked)]));
     }

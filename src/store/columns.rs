@@ -3,10 +3,13 @@
 //!
 //! Runs on any thread, on whatever connection it has. It knows no table.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Row, ToSql};
 
-use crate::api::{EndedBy, EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp};
+use crate::api::{EndedBy, EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp, Word};
 
 /// What has a column for each field, of the field's name. [`columns!`] implements it.
 pub(super) trait Columns: Sized {
@@ -113,6 +116,18 @@ impl FromSql for SessionStatus {
 impl FromSql for EndedBy {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_str()?.parse().map_err(unreadable)
+    }
+}
+
+impl<T: FromStr> FromSql for Word<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Ok(Self::read(value.as_str()?.to_owned()))
+    }
+}
+
+impl<T: Display> ToSql for Word<T> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.to_string().into())
     }
 }
 

@@ -159,7 +159,7 @@ fn wait_exits_with_the_first_code_that_is_not_0() {
     std::fs::write(program, "#!/no/such/interpreter\n").unwrap();
     let answer = coven.post("/api/v1/sessions", &coven.launch_body("broken", "x"));
     let broken = answer.details()["sessionId"].as_str().unwrap().to_owned();
-    assert_eq!(wait(&[&broken]), 1);
+    assert_eq!(wait(&[&broken]), 125);
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn every_verb_that_needs_a_daemon_exits_3_without_one() {
     let coven = Coven::new();
     for verb in VERBS {
         let ran = coven.cli(verb);
-        assert_error(&ran, 3, "daemon_not_running");
+        assert_error(&ran, exit_of(verb, 3), "daemon_not_running");
         assert!(ran.err.ends_with("  try: coven daemon start\n"), "{ran:?}");
     }
     // Nor is one started by it.
@@ -53,13 +53,13 @@ fn every_verb_that_needs_a_daemon_exits_3_without_one() {
 fn every_verb_says_that_there_is_no_such_session() {
     let coven = Coven::start();
     for verb in VERBS.into_iter().filter(|verb| verb.contains(&NOBODY)) {
-        assert_error(&coven.cli(verb), 1, "session_not_found");
+        assert_error(&coven.cli(verb), exit_of(verb, 1), "session_not_found");
         for id in ["0000", "nonsense", "../../etc", "x y", "é", "%41"] {
             let args: Vec<&str> = verb
                 .iter()
                 .map(|arg| if *arg == NOBODY { id } else { arg })
                 .collect();
-            assert_error(&coven.cli(args), 1, "session_not_found");
+            assert_error(&coven.cli(args), exit_of(verb, 1), "session_not_found");
         }
     }
 }
@@ -85,7 +85,7 @@ fn errors_of_the_daemon_keep_their_code_and_name_what_to_try() {
         ),
     ];
     for (args, code) in cases {
-        assert_error(&coven.cli(args), 1, code);
+        assert_error(&coven.cli(args), exit_of(args, 1), code);
     }
     let ran = coven.cli(["run", "nonesuch", "x"]);
     assert!(ran.err.ends_with("  try: coven adapters\n"), "{ran:?}");
@@ -116,7 +116,7 @@ fn a_daemon_of_another_contract_is_named_as_such() {
         .chain([&["run", "hello", "x"][..], &["daemon", "start"]])
     {
         let ran = coven.cli(verb);
-        assert_error(&ran, 1, "unsupported_api_version");
+        assert_error(&ran, exit_of(verb, 1), "unsupported_api_version");
         assert!(ran.err.contains("coven.daemon.v2"), "{ran:?}");
     }
     let ran = coven.cli(["daemon", "status"]);

@@ -54,7 +54,7 @@ fn times(report: &Value, what: &str) -> u64 {
 fn it_begins_with_the_seven_things_of_a_good_report_in_the_guides_order() {
     let coven = Coven::start();
     assert_eq!(coven.cli(["kill", "ffff"]).code, 1);
-    assert_eq!(coven.cli(["run", "nonesuch", "x"]).code, 1);
+    assert_eq!(coven.cli(["run", "nonesuch", "x"]).code, 125);
     let text = markdown(&coven, &[]);
     let titles: Vec<&str> = text
         .lines()

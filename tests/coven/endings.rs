@@ -96,7 +96,7 @@ fn a_killed_session_is_killed_and_its_end_on_record() {
         "status:killed",
     ];
     assert_eq!(milestones(&coven.events(&id)), ends);
-    let asked = json!({ "status": "killed", "signal": 15 });
+    let asked = json!({ "status": "killed", "signal": 15, "cause": "kill" });
     assert_eq!(only(&coven, &id, "kill"), asked);
     let exit = json!({ "status": "killed", "exitCode": null, "signal": 15 });
     assert_eq!(ending(&only(&coven, &id, "exit")), exit);
@@ -144,7 +144,7 @@ fn a_harness_that_ignores_the_first_signal_gets_the_last() {
     assert_eq!(coven.ended(&id)["status"], "killed");
     let exit = json!({ "status": "killed", "exitCode": null, "signal": 9 });
     assert_eq!(ending(&only(&coven, &id, "exit")), exit);
-    let asked = json!({ "status": "killed", "signal": 15 });
+    let asked = json!({ "status": "killed", "signal": 15, "cause": "kill" });
     assert_eq!(only(&coven, &id, "kill"), asked);
 }
 

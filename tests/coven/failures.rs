@@ -26,7 +26,7 @@ fn with_logs() -> Coven {
 fn a_failed_command_leaves_its_verb_and_code_and_nothing_of_what_was_typed() {
     let coven = Coven::start();
     let secret = "my private prompt";
-    assert_eq!(coven.cli(["run", "nonesuch", secret]).code, 1);
+    assert_eq!(coven.cli(["run", "nonesuch", secret]).code, 125);
     assert_eq!(coven.cli(["show", "ffff"]).code, 1);
     assert_eq!(coven.cli(["run", "--wrong", secret]).code, 2);
     assert_eq!(coven.cli([secret]).code, 2);
@@ -40,7 +40,7 @@ fn a_failed_command_leaves_its_verb_and_code_and_nothing_of_what_was_typed() {
         .output();
     assert_eq!(Ran::of(bad.unwrap()).code, 1);
     let expected = [
-        "ERROR event=command_failed verb=run code=invalid_request exit=1",
+        "ERROR event=command_failed verb=run code=invalid_request exit=125",
         "ERROR event=command_failed verb=show code=session_not_found exit=1",
         "ERROR event=command_failed verb=run code=usage exit=2",
         "ERROR event=command_failed verb=\"\" code=usage exit=2",

@@ -202,7 +202,7 @@ fn a_run_whose_daemon_is_killed_says_so_and_what_to_try() {
     read_until(run.stdout.as_mut().unwrap(), "ready\n");
     coven.crash();
     let ran = finish(run);
-    assert_eq!(ran.code, 3, "{ran:?}");
+    assert_eq!(ran.code, 125, "{ran:?}");
     assert!(ran.err.contains("(daemon_not_running)\n  try: "), "{ran:?}");
 }
 

@@ -114,7 +114,7 @@ fn input_kills_and_failed_spawns_are_sentences() {
         [
             "info input: a line",
             "info a line",
-            "warn asked to end: signal 15",
+            "warn asked to end: signal 15 (kill)",
             "warn ended by signal 15",
             "warn status: killed"
         ]

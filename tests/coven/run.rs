@@ -271,11 +271,76 @@ fn a_timeout_kills_the_session() {
     coven.harness("quiet", "exec sleep 1000");
     let ran = coven.cli(["run", "--timeout", "1s", "quiet", "x"]);
     assert_eq!(ran.code, 124, "{ran:?}");
+    let said = " was ended by its time limit of 1 s\n";
+    assert!(ran.err.ends_with(said), "{ran:?}");
     let record = session(&coven);
     assert_eq!(
         (&record["status"], &record["ended_by"]),
         (&"killed".into(), &"timeout".into())
     );
+}
+
+#[test]
+fn the_exit_code_says_what_ended_the_session_whatever_the_harness_returns() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "100");
+    coven.start_daemon();
+    coven.harness(
+        "polite",
+        "trap 'exit 0' TERM; echo ready; sleep 1000 & wait",
+    );
+    coven.harness(
+        "deaf",
+        "trap '' TERM; echo ready; while :; do sleep 1000; done",
+    );
+    coven.harness("own", "exit 77");
+    coven.harness("crash", "kill -SEGV $$");
+    let waited = |id: &str| (coven.cli(["wait", id]).code, coven.cli(["attach", id]).code);
+    let ready = |harness: &str| {
+        let id = coven.launch(harness, "x");
+        coven.wait_for_output(&id, "ready");
+        id
+    };
+    for (harness, code) in [("polite", 143), ("deaf", 137)] {
+        let id = ready(harness);
+        coven.kill_session(&id);
+        assert_eq!(waited(&id), (code, code), "{harness}");
+        assert_eq!(coven.session(&id)["ended_by"], "kill");
+    }
+    for (harness, code, ended_by) in [("own", 77, "exit"), ("crash", 139, "signal")] {
+        let id = coven.launch(harness, "x");
+        assert_eq!(waited(&id), (code, code), "{harness}");
+        assert_eq!(coven.session(&id)["ended_by"], ended_by);
+    }
+    let fields = serde_json::json!({ "timeoutMs": 300 });
+    for harness in ["polite", "deaf"] {
+        let id = coven.try_launch(harness, "x", fields.clone()).id();
+        assert_eq!(waited(&id), (124, 124), "{harness}");
+        let preview = coven.cli(["log", &id]).out;
+        assert!(preview.contains("(timeout)"), "{preview}");
+    }
+    let id = ready("polite");
+    let waiting = coven.spawn(["wait", &id]);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert_eq!(finish(waiting).code, 143);
+    coven.start_daemon();
+    assert_eq!(waited(&id), (143, 143));
+    assert_eq!(coven.session(&id)["ended_by"], "daemon_stop");
+}
+
+#[test]
+fn a_wait_that_is_given_up_says_that_the_session_still_runs() {
+    let coven = Coven::start();
+    coven.harness("busy", "while :; do echo x; sleep 0.01; done");
+    coven.harness("quiet", "sleep 1000");
+    for harness in ["quiet", "busy"] {
+        let id = coven.launch(harness, "x");
+        let ran = coven.cli(["wait", "--timeout", "1s", &id]);
+        assert_eq!(ran.code, 124, "{ran:?}");
+        assert!(ran.err.contains("is still running"), "{ran:?}");
+        assert_eq!(coven.session(&id)["status"], "running");
+    }
+    let id = coven.launch("hello", "x");
+    assert_eq!(coven.cli(["wait", "--timeout=1m", &id]).code, 0);
 }
 
 #[test]
@@ -382,10 +447,10 @@ fn a_prompt_that_cannot_be_is_refused_and_launches_nothing() {
     fs::write(coven.work().join("long"), "x".repeat(131_072)).unwrap();
     for file in ["nul", "latin1", "empty", "long", "missing", "."] {
         let ran = coven.cli(["run", "--file", file, "hello"]);
-        assert!([1, 2].contains(&ran.code), "{file}: {ran:?}");
+        assert!([125, 2].contains(&ran.code), "{file}: {ran:?}");
         assert!(ran.err.starts_with("coven: "), "{file}: {ran:?}");
     }
-    assert_eq!(coven.cli(["run", "hello", ""]).code, 1);
+    assert_eq!(coven.cli(["run", "hello", ""]).code, 125);
     assert_eq!(coven.get("/api/v1/sessions").json(), serde_json::json!([]));
 }
 

@@ -38,10 +38,12 @@ fn only(events: &[Value], kind: &str) -> Value {
 fn assert_closed_as_killed(events: &[Value]) {
     let kinds = kinds(events);
     assert_eq!(kinds[kinds.len() - 2..], ["exit", "status"], "{events:?}");
+    let asked = only(events, "kill");
     assert_eq!(
-        only(events, "kill"),
-        json!({ "status": "killed", "signal": 15 })
+        (&asked["status"], &asked["signal"]),
+        (&json!("killed"), &json!(15))
     );
+    assert_eq!(only(events, "exit")["endedBy"], asked["cause"]);
     assert_eq!(only(events, "exit")["status"], "killed");
     assert_eq!(payload(events.last().unwrap())["status"], "killed");
 }
@@ -207,7 +209,7 @@ fn a_stopping_daemon_takes_no_launch_and_still_answers() {
     let answer = coven.post("/api/v1/sessions", &coven.launch_body("hello", "x"));
     assert_eq!(answer.error(), (503, "shutting_down".into()));
     let ran = coven.cli(["run", "hello", "x"]);
-    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.code, 125, "{ran:?}");
     assert!(ran.err.contains("(shutting_down)"), "{ran:?}");
     assert_eq!(coven.session(&id)["status"], "running");
     assert_eq!(
@@ -343,7 +345,7 @@ while :; do {write}; echo $i >> told-$COVEN_SESSION_ID; done"
 }
 
 #[test]
-fn a_run_that_the_stop_of_the_daemon_ends_exits_by_its_signal() {
+fn a_run_that_the_stop_of_the_daemon_ends_says_so_and_exits_as_by_sigterm() {
     // Several times: the client asks while the daemon is about to go.
     for _ in 0..5 {
         let coven = Coven::start();
@@ -356,7 +358,7 @@ fn a_run_that_the_stop_of_the_daemon_ends_exits_by_its_signal() {
         let ran = finish(run);
         assert_eq!(ran.out, "last words\n", "{ran:?}");
         assert_eq!(ran.code, 143);
-        let said = ran.err.strip_suffix(" was ended by signal 15\n");
+        let said = ran.err.strip_suffix(" was ended by the daemon's stop\n");
         assert!(
             said.is_some_and(|said| said.starts_with("coven: session ")),
             "{ran:?}"

@@ -63,7 +63,7 @@ fn a_harness_that_is_not_found_names_the_daemons_path_and_not_the_shells() {
     let path = format!("{}:/usr/bin:/bin", coven.bin().display());
     let args = ["run", "away", "x"];
     let ran = Ran::of(coven.command(args).env("PATH", &path).output().unwrap());
-    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.code, 125, "{ran:?}");
     assert!(
         ran.err.contains("away is not on the daemon's PATH"),
         "{ran:?}"
@@ -126,7 +126,7 @@ fn a_rejected_cwd_names_it_and_the_root_and_asks_for_one_inside() {
     let root = root.display().to_string();
     let cwd = format!("{root}/link");
     let args = ["run", "--root", &root, "--cwd", &cwd, "hello", "x"];
-    let (message, next) = fails(&coven, &args, 1, "project_root_violation");
+    let (message, next) = fails(&coven, &args, 125, "project_root_violation");
     assert!(
         message.contains(&root) && message.contains("/usr"),
         "{message}"

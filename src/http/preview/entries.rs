@@ -76,7 +76,14 @@ fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
         Some(EventKind::Input) => (PreviewLevel::Info, format!("input: {}", word("data"))),
         Some(EventKind::Kill) => {
             let signal = &payload["signal"];
-            (PreviewLevel::Warn, format!("asked to end: signal {signal}"))
+            let cause = match payload["cause"].as_str() {
+                Some(cause) => format!(" ({cause})"),
+                None => String::new(),
+            };
+            (
+                PreviewLevel::Warn,
+                format!("asked to end: signal {signal}{cause}"),
+            )
         }
         Some(EventKind::Exit) => exit(payload),
         Some(EventKind::Error) => {

@@ -159,3 +159,11 @@ pub fn wait_until_gone(pid: i32) {
         assert_eq!(ready, 1, "process {pid} does not end");
     }
 }
+
+/// What `verb` exits with where others exit with `exit`: those that can exit with a session's own code keep to 125.
+pub fn exit_of(verb: &[&str], exit: i32) -> i32 {
+    match ["run", "attach", "wait"].contains(&verb[0]) {
+        true => 125,
+        false => exit,
+    }
+}

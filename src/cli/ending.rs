@@ -1,0 +1,157 @@
+//! How a session has ended, for whoever waited for it: the exit code of `run`, `attach` and `wait`, and a sentence.
+
+use std::time::Duration;
+
+use libc::SIGKILL;
+
+use crate::api::{EndedBy, ExitPayload, KillPayload, SessionRecord, SessionStatus, Word};
+
+/// A time limit has passed, as timeout(1) has it; also that of `wait` itself.
+pub(super) const TIMED_OUT: u8 = 124;
+
+/// coven itself has failed, or has lost the session.
+pub(super) const FAILED: u8 = 125;
+
+/// SIGTERM's, as a shell has it.
+const TERMINATED: u8 = 143;
+
+/// SIGKILL's.
+const KILLED: u8 = 137;
+
+/// What is known of a session's end.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    /// An older daemon does not say.
+    pub ended_by: Option<EndedBy>,
+    status: Option<SessionStatus>,
+    /// Its time limit, where that has ended it.
+    limit: Option<Duration>,
+}
+
+impl Ending {
+    /// Of a session whose `exit` event has been seen, and perhaps its `kill` event.
+    pub(super) fn of_events(exit: &ExitPayload, kill: Option<&KillPayload>) -> Self {
+        Self {
+            exit_code: exit.exit_code,
+            signal: exit.signal,
+            ended_by: exit.ended_by.as_ref().and_then(Word::known),
+            status: None,
+            limit: kill
+                .and_then(|kill| kill.limit_ms)
+                .map(Duration::from_millis),
+        }
+    }
+
+    pub(super) fn of_record(record: &SessionRecord) -> Self {
+        Self {
+            exit_code: record.exit_code,
+            signal: record.signal,
+            ended_by: record.ended_by.as_ref().and_then(Word::known),
+            status: Some(record.status),
+            limit: None,
+        }
+    }
+
+    /// The exit code of whoever waited for it. The help's note has this table.
+    pub(super) fn code(&self) -> u8 {
+        match self.ended_by {
+            // The grace period was over.
+            Some(EndedBy::Kill) if self.signal == Some(SIGKILL) => KILLED,
+            Some(EndedBy::Kill | EndedBy::DaemonStop) => TERMINATED,
+            Some(EndedBy::Timeout) => TIMED_OUT,
+            Some(EndedBy::Lost) => FAILED,
+            Some(EndedBy::Exit | EndedBy::Signal) | None => self.own_code(),
+        }
+    }
+
+    /// The harness's own, as a shell would give it.
+    fn own_code(&self) -> u8 {
+        match (self.exit_code, self.signal, self.status) {
+            (Some(code), _, _) => u8::try_from(code).unwrap_or(1),
+            (None, Some(signal), _) => u8::try_from(128 + signal).unwrap_or(1),
+            (None, None, Some(SessionStatus::Completed | SessionStatus::Idle)) => 0,
+            (None, None, Some(SessionStatus::Killed)) => TERMINATED,
+            (None, None, _) => FAILED,
+        }
+    }
+
+    /// What to say of an end that the harness did not come to by itself: it has said nothing then.
+    pub(super) fn sentence(&self, id: &str) -> Option<String> {
+        let how = match (self.ended_by, self.signal) {
+            (Some(EndedBy::Timeout), _) => match self.limit {
+                Some(limit) => format!("was ended by its time limit of {}", seconds(limit)),
+                None => "was ended by its time limit".to_owned(),
+            },
+            (Some(EndedBy::DaemonStop), _) => "was ended by the daemon's stop".to_owned(),
+            (Some(EndedBy::Lost), _) => "was lost by its daemon".to_owned(),
+            (Some(EndedBy::Kill), Some(SIGKILL)) => {
+                "was killed: SIGKILL, after the grace period".to_owned()
+            }
+            (Some(EndedBy::Kill), _) => "was killed".to_owned(),
+            (_, Some(signal)) => format!("was ended by signal {signal}"),
+            (_, None) => return None,
+        };
+        Some(format!("session {id} {how}"))
+    }
+}
+
+/// A time limit as people write it: in seconds, with what is left of one.
+fn seconds(limit: Duration) -> String {
+    match limit.subsec_millis() {
+        0 => format!("{} s", limit.as_secs()),
+        _ => format!("{} s", limit.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_code_says_what_ended_the_session() {
+        let code = |ended_by, exit_code, signal, status| {
+            let ending = Ending {
+                exit_code,
+                signal,
+                ended_by,
+                status,
+                limit: None,
+            };
+            ending.code()
+        };
+        use EndedBy::{DaemonStop, Exit, Kill, Lost, Signal, Timeout};
+        for (ended_by, exit_code, signal, expected) in [
+            (Some(Exit), Some(0), None, 0),
+            (Some(Exit), Some(3), None, 3),
+            (Some(Exit), Some(255), None, 255),
+            (Some(Signal), None, Some(9), 137),
+            (Some(Signal), None, Some(11), 139),
+            // gemini returns 0 on SIGTERM.
+            (Some(Kill), Some(0), None, 143),
+            (Some(Kill), Some(7), None, 143),
+            (Some(Kill), None, Some(15), 143),
+            (Some(Kill), None, Some(9), 137),
+            (Some(DaemonStop), Some(0), None, 143),
+            (Some(DaemonStop), None, Some(9), 143),
+            (Some(Timeout), Some(0), None, 124),
+            (Some(Timeout), None, Some(9), 124),
+            (Some(Lost), None, None, 125),
+            (None, Some(4), None, 4),
+            (None, None, None, 125),
+        ] {
+            assert_eq!(code(ended_by, exit_code, signal, None), expected);
+        }
+        let of_record = |status| code(None, None, None, Some(status));
+        assert_eq!(of_record(SessionStatus::Completed), 0);
+        assert_eq!(of_record(SessionStatus::Orphaned), 125);
+        assert_eq!(of_record(SessionStatus::Killed), 143);
+    }
+
+    #[test]
+    fn a_limit_is_named_in_seconds() {
+        assert_eq!(seconds(Duration::from_secs(1)), "1 s");
+        assert_eq!(seconds(Duration::from_millis(1500)), "1.5 s");
+    }
+}
