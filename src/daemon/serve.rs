@@ -543,16 +543,17 @@ fn published(live: &Arc<AtomicU64>, teller: &Teller) -> Published {
     }
 }
 
-/// Sees that the daemon answers, and says so: in the log, and in `daemon.json`.
+/// Sees that the daemon answers, and says so: in `daemon.json`, then in the log. Who reads the line finds the file.
 fn announce(home: &Home, file: &DaemonFile) -> Result<(), ServeError> {
     let socket = home.socket();
     let (_, health) =
         Client::connect_within(&socket, durations::OWN_HEALTH).map_err(ServeError::NoHealth)?;
+    let written = home.write_daemon_file(file);
+    written.map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))?;
     say!(ContractServed, contract: field::Version(health.api_version.as_str()),
         expected: field::Version(CONTRACT), version: field::Version(VERSION), pid: health.daemon.pid,
         socket: socket.display());
-    let written = home.write_daemon_file(file);
-    written.map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))
+    Ok(())
 }
 
 /// What is not on disk of the sessions that were given up: each has its line in the log.

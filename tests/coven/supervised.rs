@@ -384,7 +384,9 @@ fn a_managers_socket_that_is_removed_is_made_anew_until_the_daemon_goes() {
     let listener = UnixListener::bind(coven.socket()).unwrap();
     fs::set_permissions(coven.socket(), fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = activated(&coven, &listener, "1");
-    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // It answers before it watches its home, and does not start where its own request fails.
+    wait_for_line(&mut child, "event=contract_served");
     let pid = coven.daemon_pid();
     fs::remove_file(coven.socket()).unwrap();
     eventually("it is made anew", || coven.socket().exists());
