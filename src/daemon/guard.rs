@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use super::home::{DaemonFile, Home, HomeError};
-use super::serve::bind;
+use super::listener;
 use crate::adapters::{self, ManifestSources};
 use crate::api::Timestamp;
 use crate::http::Rebinder;
@@ -234,7 +234,7 @@ impl Guard {
         if id(&socket).is_some_and(|id| Some(id) == self.socket) {
             return Ok(false);
         }
-        self.open.rebinder.rebind(&bind(&socket)?)?;
+        self.open.rebinder.rebind(&listener::bind(&socket)?)?;
         self.socket = id(&socket);
         self.is_socket_own = true;
         Ok(true)

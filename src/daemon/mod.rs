@@ -3,10 +3,10 @@
 //! [`serve`] runs in the daemon's process and puts its threads together; [`control`], [`stop`] and [`supervisor`] run in the
 //! CLI's: they start, stop and look at it from outside, and tell who else does. None of them knows what a session is.
 
-mod activation;
 pub mod control;
 mod guard;
 mod home;
+mod listener;
 mod notify;
 mod recover;
 mod serve;

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -19,7 +18,7 @@ use super::home::{DaemonFile, Home, HomeError};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
-use super::{activation, recover, supervisor};
+use super::{listener, recover, supervisor};
 use crate::adapters::{self, ManifestSources, environment};
 use crate::api::{CONTRACT, Code, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
@@ -182,7 +181,7 @@ impl From<HomeError> for ServeError {
 /// [`ServeError`]: why it could not begin, or what is not on disk at its end.
 pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
     sys::keep_inherited_descriptors();
-    let activated = activation::listener(&home.socket()).map_err(ServeError::Activation)?;
+    let activated = listener::handed_over(&home.socket()).map_err(ServeError::Activation)?;
     if activated.is_none() {
         home.check_own()?;
     }
@@ -294,7 +293,7 @@ fn run(
     let is_socket_own = activated.is_none();
     let listener = match activated {
         Some(listener) => listener,
-        None => bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?,
+        None => listener::bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?,
     };
     let socket = home.socket();
     say!(SocketBound, socket: socket.display());
@@ -515,17 +514,6 @@ fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
     store.claim().map_err(store_error(home))?;
     Ok(store)
-}
-
-/// A listening socket at `path`, mode 0600 from the moment that it has this name; it takes a dead daemon's place.
-pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
-    // The name is no longer than the socket's, which has been seen to fit.
-    let draft = path.with_file_name("new.sock");
-    let _ = std::fs::remove_file(&draft);
-    let listener = UnixListener::bind(&draft)?;
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&draft, path)?;
-    Ok(listener)
 }
 
 /// Has the home looked at for what the system does not tell of.

@@ -11,14 +11,13 @@ use std::time::Instant;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::generation;
 use super::migrations::VERSION;
 use super::owner::{self, Heritage};
 use super::schema::{PAGE_BYTES, StoreError, known_version, migrate};
 use crate::settings::durations;
 
 /// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version; and what its last
-/// owner means. That of a daemon that lives is left as it is. The database gets a new generation.
+/// owner means. That of a daemon that lives is left as it is.
 pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), StoreError> {
     // SQLite would create the file with mode 0644; the -wal and -shm take their mode from it.
     OpenOptions::new()
@@ -56,7 +55,6 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), St
         &mut connection,
         usize::try_from(version).unwrap_or(0)..VERSION,
     )?;
-    generation::renew(&connection, path)?;
     Ok((connection, heritage))
 }
 

@@ -64,6 +64,7 @@ impl Store {
     pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let foreign_log = generation::set_foreign_log_aside(path)?;
         let (connection, heritage) = connect::open_for_writing(path)?;
+        generation::renew(&connection, path)?;
         let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
         let status = Arc::new(StoreStatus::new(path, total, &retention));
         status.measure(&connection);
