@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::limits::{Resource, limit};
 
@@ -91,8 +91,16 @@ pub fn keep_reserve() -> io::Result<()> {
     Ok(())
 }
 
+/// The most threads that this process has been seen with.
+static MOST_THREADS: AtomicU64 = AtomicU64::new(0);
+
+/// What an ended thread leaves for the next one, in bytes: the C library keeps up to 40 MiB of stacks mapped (glibc,
+/// `glibc.pthread.stack_cache_size`), and most of this process's are as large as this.
+const KEPT_STACK_BYTES: u64 = 256 * 1024;
+
 /// Sees that `bytes` of address space are left below the limit of this process (setrlimit(2), RLIMIT_AS), beside the reserve.
-/// To map them for a moment would take them from the other threads.
+/// To map them for a moment would take them from the other threads. The stacks of ended threads count as room, up to half of
+/// `bytes`: else nothing would be launched again where many sessions have been, however few are left.
 ///
 /// # Errors
 /// ENOMEM: they are not.
@@ -101,19 +109,27 @@ pub fn check_room(bytes: u64) -> io::Result<()> {
     let Ok((Some(most), _)) = limit(Resource::AddressSpace) else {
         return Ok(());
     };
-    match address_space() {
-        Some(used) if used.saturating_add(bytes) > most => Err(no_memory()),
-        _ => Ok(()),
+    let Some((used, threads)) = address_space_and_threads() else {
+        return Ok(());
+    };
+    let ended = MOST_THREADS
+        .fetch_max(threads, Ordering::Relaxed)
+        .saturating_sub(threads);
+    let kept = (ended * KEPT_STACK_BYTES).min(bytes / 2);
+    if used.saturating_add(bytes - kept) > most {
+        return Err(no_memory());
     }
+    Ok(())
 }
 
-/// The address space that this process has, in bytes (proc(5), `statm`); `None` where there is no `/proc`.
-fn address_space() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').next()?.parse().ok()?;
-    // SAFETY: sysconf takes an integer.
-    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page_bytes).ok()?)
+/// The address space that this process has, in bytes, and its threads (proc(5), `status`); `None` where there is no `/proc`.
+fn address_space_and_threads() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let number = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some((number("VmSize:")? * 1024, number("Threads:")?))
 }
 
 fn no_memory() -> io::Error {

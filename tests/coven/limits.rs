@@ -174,6 +174,11 @@ fn when_address_space_runs_out_launches_fail_and_say_why_and_sessions_go_on() {
             assert_eq!(coven.kill_session(id).status, 202);
             assert_eq!(coven.ended(id)["status"], "killed");
         }
+        // The threads of the sessions end behind the sessions' ends.
+        eventually("a launch succeeds again", || {
+            let launched = coven.try_launch("hello", "x", serde_json::json!({}));
+            launched.status == 201
+        });
         assert_eq!(coven.daemon_pid(), daemon, "it is the same daemon");
     }
 }
