@@ -1,9 +1,10 @@
 //! The daemon's life: its home, its lock, how it is started, serves, and stops.
 //!
-//! [`serve`] runs in the daemon's process and puts its threads together; [`control`], [`stop`] and [`supervisor`] run in the
+//! [`serve()`] runs in the daemon's process and puts its threads together; [`control`], [`stop`] and [`supervisor`] run in the
 //! CLI's: they start, stop and look at it from outside, and tell who else does. None of them knows what a session is.
 
 pub mod control;
+mod error;
 mod guard;
 mod home;
 mod listener;
@@ -15,6 +16,7 @@ mod signals;
 pub mod stop;
 pub mod supervisor;
 
+pub use error::ServeError;
 pub use home::{DaemonFile, Home, HomeError};
-pub use serve::{ServeError, ServeOptions, serve};
+pub use serve::{ServeOptions, serve};
 pub use settings::{Settings, retention};

@@ -1,9 +1,7 @@
 //! The daemon's process: everything is opened, the threads are started, and the main thread becomes the state
 //! thread until the daemon is to stop.
 
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -11,24 +9,28 @@ use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
+use super::error::{ServeError, io_error, store_error};
 use super::guard::{Guard, Opened, Rescue};
-use super::home::{DaemonFile, Home, HomeError};
+use super::home::{DaemonFile, Home};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
 use super::{listener, recover, supervisor};
 use crate::adapters::{self, ManifestSources, environment};
-use crate::api::{CONTRACT, Code, StopReport, Timestamp, UnwrittenSession, VERSION};
+use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
 use crate::http::client::{Client, ClientError};
 use crate::observe::log::{Destination, Log};
 use crate::observe::{field, say};
 use crate::redact::Redactor;
-use crate::settings::{self, BadSetting, durations};
-use crate::state::{Limits, Published, State, Stopped, Unfinished};
-use crate::store::{Followers, Retention, Store, StoreError, Unwritten, Writer};
+use crate::settings::{self, durations};
+use crate::state::{Event, Limits, Published, State, Stopped, Unfinished};
+use crate::store::{
+    Followers, IdempotencyKey, OpenFiles, Reader, Retention, Store, StoreError, StoreStatus,
+    Unwritten, WriteQueue, Writer,
+};
 use crate::sys;
 
 /// How a daemon is to serve.
@@ -36,143 +38,6 @@ use crate::sys;
 pub struct ServeOptions {
     /// Log to the home's file rather than to stderr.
     pub log_to_file: bool,
-}
-
-/// Why a daemon does not serve.
-#[derive(Debug)]
-pub enum ServeError {
-    /// The home cannot be used.
-    Home(HomeError),
-    /// Another daemon serves this home.
-    AlreadyRunning {
-        /// Its process, if that could be learned.
-        pid: Option<u32>,
-    },
-    /// Another process holds the lock, and does not answer.
-    Locked { lock: PathBuf },
-    /// The store cannot be opened.
-    Store { path: PathBuf, err: StoreError },
-    /// An environment variable has a value that it cannot have.
-    Setting(BadSetting),
-    /// The daemon does not answer its own request.
-    NoHealth(ClientError),
-    /// The socket that the service manager has handed over cannot be served.
-    Activation(String),
-    /// What the system says.
-    Io { what: &'static str, err: io::Error },
-    /// The daemon has stopped, and this is not on disk.
-    Unwritten(StopReport),
-    /// The database's files had gone while the daemon ran, and what it had open could not be saved.
-    Unsaved { reason: String },
-    /// The home was deleted while the daemon ran.
-    HomeDeleted {
-        home: PathBuf,
-        /// The copy of the database, or why there is none.
-        saved: Result<PathBuf, String>,
-    },
-}
-
-impl ServeError {
-    /// The CLI's code for it.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Home(err) => err.code(),
-            Self::AlreadyRunning { .. } => Code::DaemonAlreadyRunning,
-            Self::Locked { .. } => Code::DaemonLocked,
-            Self::Store { err, .. } => err.code(),
-            Self::Unwritten(_) | Self::Unsaved { .. } => Code::StoreUnavailable,
-            Self::HomeDeleted { .. } => Code::HomeDeleted,
-            Self::Setting(_) => Code::InvalidSetting,
-            Self::Activation(_) => Code::SocketRefused,
-            Self::NoHealth(_) | Self::Io { .. } => Code::DaemonStartFailed,
-        }
-    }
-
-    /// The exit code of a daemon that ends with it. A service manager does not start a daemon again whose home somebody has
-    /// deleted: it would make the home anew.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::HomeDeleted { .. } if supervisor::is_systemds() => supervisor::STAY_DOWN,
-            _ => 1,
-        }
-    }
-
-    /// The daemon that was there before, where that is why.
-    pub fn running_pid(&self) -> Option<u32> {
-        match self {
-            Self::AlreadyRunning { pid } => *pid,
-            _ => None,
-        }
-    }
-
-    /// What to try next.
-    pub fn next(&self) -> String {
-        match self {
-            Self::Home(err) => err.mend(),
-            Self::AlreadyRunning { .. }
-            | Self::Locked { .. }
-            | Self::Activation(_)
-            | Self::HomeDeleted { .. } => self.code().next().unwrap_or_default().into(),
-            Self::Store { path, err } => err.advice(path),
-            Self::Setting(bad) => bad.mend(),
-            Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) | Self::Unsaved { .. } => {
-                "look at the end of logs/daemon.log in COVEN_HOME".into()
-            }
-        }
-    }
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Home(err) => write!(f, "{err}"),
-            Self::AlreadyRunning { pid: Some(pid) } => {
-                write!(f, "a daemon is already running (pid {pid})")
-            }
-            Self::AlreadyRunning { pid: None } => write!(f, "a daemon is already running"),
-            Self::Locked { lock } => {
-                write!(
-                    f,
-                    "another process holds {}, and does not answer",
-                    lock.display()
-                )
-            }
-            Self::Store { path, err } => {
-                write!(f, "the store {} cannot be opened: {err}", path.display())
-            }
-            Self::Setting(bad) => write!(f, "{bad}"),
-            Self::NoHealth(err) => write!(
-                f,
-                "the daemon does not answer its own health request: {err}"
-            ),
-            Self::Activation(what) => write!(f, "{what}"),
-            Self::Io { what, err } => write!(f, "{what}: {err}"),
-            Self::Unwritten(report) => write!(f, "stopped, but {report}"),
-            Self::Unsaved { reason } => write!(
-                f,
-                "stopped, but the database's files had gone, and what was open could not be saved: {reason}"
-            ),
-            Self::HomeDeleted { home, saved } => {
-                write!(f, "{} was deleted while the daemon ran; ", home.display())?;
-                match saved {
-                    Ok(copy) => write!(f, "its database is saved as {}", copy.display()),
-                    Err(reason) => write!(f, "its database could not be saved: {reason}"),
-                }
-            }
-        }
-    }
-}
-
-impl From<BadSetting> for ServeError {
-    fn from(bad: BadSetting) -> Self {
-        Self::Setting(bad)
-    }
-}
-
-impl From<HomeError> for ServeError {
-    fn from(err: HomeError) -> Self {
-        Self::Home(err)
-    }
 }
 
 /// Serves `home` until SIGTERM or SIGINT; `ready` is called once health has answered.
@@ -270,6 +135,30 @@ struct Configured {
     redactor: Arc<Redactor>,
 }
 
+/// What the daemon's threads share.
+struct Shared {
+    started: Instant,
+    file: DaemonFile,
+    /// The path of the socket, which follows the home where that is moved.
+    shown_socket: Arc<RwLock<String>>,
+    /// To the state thread.
+    events: Sender<Event>,
+    /// To the writer.
+    queue: WriteQueue,
+    reader: Reader,
+    /// The database's files.
+    files: Arc<OpenFiles>,
+    status: Arc<StoreStatus>,
+    followers: Arc<Followers>,
+    /// Sessions that are live.
+    live: Arc<AtomicU64>,
+    adapters: Arc<adapters::Published>,
+    environment: Arc<environment::Published>,
+    redactor: Arc<Redactor>,
+    lookout: Arc<Lookout>,
+}
+
+/// Opens the store and the socket, starts the threads in the order of what they need, and serves.
 fn run(
     home: &Home,
     configured: Configured,
@@ -278,123 +167,45 @@ fn run(
     log: &Log,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    let Configured {
-        settings,
-        base,
-        redactor,
-    } = configured;
-    let started = Instant::now();
-    let started_at = Timestamp::now();
+    let settings = configured.settings;
+    let (started, file) = (Instant::now(), daemon_file(home, &settings));
     let notifier = Notifier::from_env();
     let teller = notifier
         .start()
         .map_err(io_error("no thread to notify the service manager"))?;
     let store = open_store(home, settings.retention)?;
     let is_socket_own = activated.is_none();
-    let listener = match activated {
-        Some(listener) => listener,
-        None => listener::bind(&home.socket()).map_err(io_error("the socket cannot be bound"))?,
-    };
-    let socket = home.socket();
-    say!(SocketBound, socket: socket.display());
+    let listener = listen(home, activated)?;
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
-    let followers = Arc::new(Followers::default());
+    let status = store.status();
     let (events, inbox) = unbounded();
     let lookout = Lookout::new(events.clone());
-    let status = store.status();
+    let followers = Arc::new(Followers::default());
     let (writer, reader, files) = store
         .start(Arc::clone(&followers), look(&lookout))
         .map_err(store_error(home))?;
-    let live = Arc::new(AtomicU64::new(0));
-    let limits = Limits {
-        sessions: settings.sessions_max,
-        kill_grace: settings.kill_grace,
-        drain_max: settings.drain_max,
-    };
-    let state = State::new(
-        inbox,
-        events.clone(),
-        writer.queue(),
-        Arc::clone(&redactor),
-        limits,
-        idempotency,
-        published(&live, &teller),
-    );
-    let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
-    let sources = ManifestSources::from_env(home.adapters());
-    let adapters = Arc::new(adapters::Published::load(own_executable, sources));
-    let environment = Arc::new(environment::Published::new(base));
-    let (of_state, of_writer) = (events.clone(), writer.queue());
-    let shown_socket = Arc::new(RwLock::new(home.socket().display().to_string()));
-    let stop_within = durations::stop_within(settings.kill_grace);
-    let server = http::Server::start(
-        listener,
-        http::Context {
-            state: events.clone(),
-            reader: reader.clone(),
-            followers,
-            redactor: Arc::clone(&redactor),
-            queue: writer.queue(),
-            live,
-            adapters: Arc::clone(&adapters),
-            environment: Arc::clone(&environment),
-            daemon: http::Daemon {
-                pid: std::process::id(),
-                started_at,
-                started,
-                socket: Arc::clone(&shown_socket),
-                supervisor: supervisor::own().info(),
-                stop_within,
-                process: settings.process(),
-            },
-            connections_max: settings.connections_max,
-            answers: http::Budget::default(),
-            before_launch: look(&lookout),
-            awaiting_end: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-        },
-    )
-    .map_err(io_error("no thread for connections"))?;
-    let pid = std::process::id() as i32;
-    let daemon_file = DaemonFile {
-        pid,
-        started_at,
-        socket: home.socket().display().to_string(),
-        process_mark: sys::process_mark(pid),
-        stop_within_ms: Some(stop_within.as_millis() as u64),
-    };
-    let open = Opened {
-        rebinder: server.rebinder(),
-        log: log.reopener(),
-        adapters: Arc::clone(&adapters),
-        files,
-        reader,
-        status,
-    };
-    let lock = lock
-        .try_clone()
-        .map_err(io_error("no descriptor for the lock"))?;
-    lookout.set(Guard::new(
-        home.clone(),
-        lock,
-        is_socket_own,
-        daemon_file.clone(),
-        shown_socket,
-        open,
-    ));
-    let signals = Signals {
+    let shared = Shared {
+        started,
+        file,
+        shown_socket: Arc::new(RwLock::new(home.socket().display().to_string())),
         events,
-        notifier: Arc::clone(&notifier),
-        reload: Reload {
-            adapters,
-            environment,
-            redactor,
-            log: log.reopener(),
-        },
-        lookout: Arc::clone(&lookout),
+        queue: writer.queue(),
+        reader,
+        files,
+        status,
+        followers,
+        live: Arc::default(),
+        adapters: load_adapters(home)?,
+        environment: Arc::new(environment::Published::new(configured.base)),
+        redactor: configured.redactor,
+        lookout,
     };
-    signals.start().map_err(io_error("no thread for signals"))?;
-    announce(home, &daemon_file)?;
+    let state = state(inbox, idempotency, &settings, &teller, &shared);
+    let server = http::Server::start(listener, context(&settings, &shared))
+        .map_err(io_error("no thread for connections"))?;
+    start_guard(home, lock, is_socket_own, &server, log, &shared)?;
+    start_signals(&notifier, log, &shared)?;
+    announce(home, &shared.file)?;
     ready();
     teller.ready();
     // What the rules' compilation needed, a megabyte.
@@ -402,10 +213,140 @@ fn run(
     // Dropped, it ends the watchdog.
     let (_watching, end) = bounded(0);
     notifier
-        .start_watchdog(of_state, of_writer, end)
+        .start_watchdog(shared.events, shared.queue, end)
         .map_err(io_error("no thread for the watchdog"))?;
     let stopped = state.run();
-    finish(stopped, &server, writer, &lookout)
+    finish(stopped, &server, writer, &shared.lookout)
+}
+
+/// What `daemon.json` says of this process.
+fn daemon_file(home: &Home, settings: &Settings) -> DaemonFile {
+    let pid = std::process::id() as i32;
+    let stop_within = durations::stop_within(settings.kill_grace);
+    DaemonFile {
+        pid,
+        started_at: Timestamp::now(),
+        socket: home.socket().display().to_string(),
+        process_mark: sys::process_mark(pid),
+        stop_within_ms: Some(stop_within.as_millis() as u64),
+    }
+}
+
+/// The socket that was handed over, or the home's own.
+fn listen(home: &Home, activated: Option<UnixListener>) -> Result<UnixListener, ServeError> {
+    let socket = home.socket();
+    let listener = match activated {
+        Some(listener) => listener,
+        None => listener::bind(&socket).map_err(io_error("the socket cannot be bound"))?,
+    };
+    say!(SocketBound, socket: socket.display());
+    Ok(listener)
+}
+
+fn load_adapters(home: &Home) -> Result<Arc<adapters::Published>, ServeError> {
+    let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
+    let sources = ManifestSources::from_env(home.adapters());
+    let adapters = adapters::Published::load(own_executable, sources);
+    Ok(Arc::new(adapters))
+}
+
+/// What the main thread becomes once all the others run.
+fn state(
+    inbox: Receiver<Event>,
+    idempotency: Vec<IdempotencyKey>,
+    settings: &Settings,
+    teller: &Teller,
+    shared: &Shared,
+) -> State {
+    let limits = Limits {
+        sessions: settings.sessions_max,
+        kill_grace: settings.kill_grace,
+        drain_max: settings.drain_max,
+    };
+    let teller = teller.clone();
+    let published = Published {
+        live: Arc::clone(&shared.live),
+        tell: Box::new(move |change| teller.tell(change)),
+    };
+    State::new(
+        inbox,
+        shared.events.clone(),
+        shared.queue.clone(),
+        Arc::clone(&shared.redactor),
+        limits,
+        idempotency,
+        published,
+    )
+}
+
+/// What the connections' threads have at hand.
+fn context(settings: &Settings, shared: &Shared) -> http::Context {
+    http::Context {
+        state: shared.events.clone(),
+        reader: shared.reader.clone(),
+        followers: Arc::clone(&shared.followers),
+        redactor: Arc::clone(&shared.redactor),
+        queue: shared.queue.clone(),
+        live: Arc::clone(&shared.live),
+        adapters: Arc::clone(&shared.adapters),
+        environment: Arc::clone(&shared.environment),
+        daemon: http::Daemon {
+            pid: std::process::id(),
+            started_at: shared.file.started_at,
+            started: shared.started,
+            socket: Arc::clone(&shared.shown_socket),
+            supervisor: supervisor::own().info(),
+            stop_within: durations::stop_within(settings.kill_grace),
+            process: settings.process(),
+        },
+        connections_max: settings.connections_max,
+        answers: http::Budget::default(),
+        before_launch: look(&shared.lookout),
+        awaiting_end: AtomicUsize::new(0),
+        stopping: AtomicBool::new(false),
+    }
+}
+
+/// Has what is open in the home guarded from now on.
+fn start_guard(
+    home: &Home,
+    lock: &File,
+    is_socket_own: bool,
+    server: &http::Server,
+    log: &Log,
+    shared: &Shared,
+) -> Result<(), ServeError> {
+    let open = Opened {
+        rebinder: server.rebinder(),
+        log: log.reopener(),
+        adapters: Arc::clone(&shared.adapters),
+        files: Arc::clone(&shared.files),
+        reader: shared.reader.clone(),
+        status: Arc::clone(&shared.status),
+    };
+    let lock = lock
+        .try_clone()
+        .map_err(io_error("no descriptor for the lock"))?;
+    let shown_socket = Arc::clone(&shared.shown_socket);
+    let file = shared.file.clone();
+    let guard = Guard::new(home.clone(), lock, is_socket_own, file, shown_socket, open);
+    shared.lookout.set(guard);
+    Ok(())
+}
+
+fn start_signals(notifier: &Arc<Notifier>, log: &Log, shared: &Shared) -> Result<(), ServeError> {
+    let signals = Signals {
+        events: shared.events.clone(),
+        notifier: Arc::clone(notifier),
+        reload: Reload {
+            adapters: Arc::clone(&shared.adapters),
+            environment: Arc::clone(&shared.environment),
+            redactor: Arc::clone(&shared.redactor),
+            log: log.reopener(),
+        },
+        lookout: Arc::clone(&shared.lookout),
+    };
+    signals.start().map_err(io_error("no thread for signals"))
 }
 
 /// Ends what still runs once no session is live, and says how the daemon has ended: to who asked for that, and to who
@@ -522,15 +463,6 @@ fn look(lookout: &Arc<Lookout>) -> Box<dyn Fn() + Send + Sync> {
     Box::new(move || lookout.look_at_untold())
 }
 
-/// What the state thread publishes, and where.
-fn published(live: &Arc<AtomicU64>, teller: &Teller) -> Published {
-    let teller = teller.clone();
-    Published {
-        live: Arc::clone(live),
-        tell: Box::new(move |change| teller.tell(change)),
-    }
-}
-
 /// Sees that the daemon answers, and says so: in `daemon.json`, then in the log. Who reads the line finds the file.
 fn announce(home: &Home, file: &DaemonFile) -> Result<(), ServeError> {
     let socket = home.socket();
@@ -574,16 +506,4 @@ fn conclude(given_up: &[Unfinished], unwritten: Option<Unwritten>) -> StopReport
         false => "a process cannot be ended".into(),
     });
     StopReport::unclean(reason, lost)
-}
-
-fn io_error(what: &'static str) -> impl Fn(io::Error) -> ServeError {
-    move |err| ServeError::Io { what, err }
-}
-
-fn store_error(home: &Home) -> impl Fn(StoreError) -> ServeError {
-    let path = home.database();
-    move |err| ServeError::Store {
-        path: path.clone(),
-        err,
-    }
 }
