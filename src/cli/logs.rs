@@ -12,7 +12,7 @@ use super::time::parse_moment;
 use super::{CliError, Home, Outcome, prune};
 use crate::api::{Code, Timestamp};
 use crate::daemon::supervisor;
-use crate::observe::{LogFiles, LogRecord};
+use crate::observe::{LogFiles, LogRecord, visible_json};
 use crate::sys::{self, Interest, LogWatch};
 
 /// Show the daemon's log, oldest line first. It works without a daemon.
@@ -226,12 +226,12 @@ impl Args {
         let Some(record) = LogRecord::parse(line) else {
             // Nothing can be said of it: it is left out where anything is asked for in particular.
             return (!self.is_filtered()).then(|| match self.json {
-                true => json!({ "line": line }).to_string(),
+                true => visible_json(json!({ "line": line }).to_string()),
                 false => visible(line),
             });
         };
         self.wants(&record).then(|| match self.json {
-            true => record.to_json().to_string(),
+            true => visible_json(record.to_json().to_string()),
             false => visible(&record.to_string()),
         })
     }

@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// variables for this session, NAME=VALUE a line, quoted as for systemd; refused if others can read it
     #[argh(option, arg_name = "file")]
     env_file: Option<PathBuf>,
-    /// read the prompt from this file
+    /// read the prompt from this file; - is stdin
     #[argh(option)]
     file: Option<PathBuf>,
     /// print the session's id, and leave it to itself
@@ -127,21 +127,30 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
 fn prompt(file: Option<&Path>, words: &[String]) -> Result<String, CliError> {
     let unreadable =
         |what: String, err: io::Error| CliError::new(Code::IoError, format!("{what}: {err}"));
+    let stdin = || {
+        let mut prompt = String::new();
+        let read = io::stdin().read_to_string(&mut prompt);
+        read.map_err(|err| unreadable("stdin".into(), err))?;
+        Ok(prompt)
+    };
     match (file, words) {
-        (Some(path), []) => {
-            std::fs::read_to_string(path).map_err(|err| unreadable(path.display().to_string(), err))
-        }
+        (Some(path), []) if path == Path::new("-") => stdin().map(without_mark),
+        (Some(path), []) => std::fs::read_to_string(path)
+            .map(without_mark)
+            .map_err(|err| unreadable(path.display().to_string(), err)),
         (Some(_), _) => Err(CliError::usage("run: a prompt and --file")),
         (None, []) => Err(CliError::usage("run: no prompt")),
-        (None, [dash]) if dash == "-" => {
-            let mut prompt = String::new();
-            io::stdin()
-                .read_to_string(&mut prompt)
-                .map_err(|err| unreadable("stdin".into(), err))?;
-            Ok(prompt)
-        }
+        (None, [dash]) if dash == "-" => stdin(),
         (None, words) => Ok(words.join(" ")),
     }
+}
+
+/// `text` without the byte order mark that some editors begin a UTF-8 file with (RFC 3629, 6).
+fn without_mark(mut text: String) -> String {
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    text
 }
 
 /// The nearest directory from `cwd` upwards that holds a `.git` of this user's or root's; else `cwd`. Anybody can make

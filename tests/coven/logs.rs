@@ -121,6 +121,7 @@ fn what_is_no_record_is_shown_harmless_and_matches_no_filter() {
         serde_json::from_str::<Value>(&json[1]).unwrap()["line"],
         broken
     );
+    assert!(json[1].contains("\\u009b\\u202e"), "{}", json[1]);
     // Cut off in the middle, by a crash: and bytes that are no text.
     fs::write(log, b"\xff\xfe\n2026-05-09T06:43:00.000Z INFO event=\"cu").unwrap();
     assert_eq!(shown(&coven, &[]).len(), 2);

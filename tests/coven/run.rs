@@ -436,6 +436,10 @@ fn a_prompt_comes_from_stdin_or_a_file_as_it_is() {
     fs::write(coven.work().join("prompt"), text).unwrap();
     assert_eq!(prompt_of(&coven, &["--file", "prompt", "say"], ""), text);
     assert_eq!(prompt_of(&coven, &["--file=prompt", "say"], ""), text);
+    assert_eq!(prompt_of(&coven, &["--file", "-", "say"], text), text);
+    // As Notepad begins a file.
+    fs::write(coven.work().join("prompt"), format!("\u{feff}{text}")).unwrap();
+    assert_eq!(prompt_of(&coven, &["--file", "prompt", "say"], ""), text);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::anonymise::Anonymiser;
 use crate::api::Timestamp;
 use crate::cli::output::{visible, visible_text};
-use crate::observe::LogRecord;
+use crate::observe::{LogRecord, visible_json};
 
 /// What a part says.
 pub(super) enum Block {
@@ -59,7 +59,7 @@ impl Report {
             let value = format!("{:#}", part.block.json()).replace('\n', "\n  ");
             out.push_str(&format!(",\n  \"{}\": {value}", part.key));
         }
-        out + "\n}\n"
+        visible_json(out + "\n}\n")
     }
 
     /// For people: Markdown, in which nothing of what it shows is markup.
@@ -272,6 +272,26 @@ mod tests {
         let mut out = String::new();
         Block::Missing("a `b`\n# c".into()).markdown(&mut out);
         assert_eq!(out, "\nNot available: `a 'b'\\n# c`\n");
+    }
+
+    #[test]
+    fn no_form_holds_what_moves_a_cursor() {
+        let said = "a\u{1b}b\u{7f}c\u{9b}d\u{202e}";
+        let report = Report {
+            made_at: Timestamp::from_millis(0),
+            parts: vec![Part {
+                key: "one",
+                title: "One",
+                block: Block::Facts(vec![("oneName", said.into())]),
+            }],
+        };
+        let json = report.json();
+        for text in [&json, &report.markdown()] {
+            let is_bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(is_bad), "{text:?}");
+        }
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["one"]["oneName"], said);
     }
 
     #[test]
