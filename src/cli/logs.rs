@@ -7,6 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use log::Level;
 use serde_json::json;
 
+use super::daemon::remark;
 use super::output::{Out, visible};
 use super::time::parse_moment;
 use super::{CliError, Home, Outcome, prune};
@@ -91,6 +92,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         files.finish(|line| screen.take(line))?;
     }
     screen.catch_up()?;
+    if watch.is_none() && args.is_filtered() && !screen.has_shown {
+        remark("no line of the log is as asked for");
+    }
     match watch {
         Some(watch) => follow(&watch, &mut files, &mut screen, &failed),
         None => Ok(0),
@@ -185,6 +189,7 @@ struct Screen<'a> {
     args: &'a Args,
     out: Out,
     kept: Option<VecDeque<String>>,
+    has_shown: bool,
 }
 
 impl<'a> Screen<'a> {
@@ -193,6 +198,7 @@ impl<'a> Screen<'a> {
             args,
             out: Out::new(),
             kept: args.lines.map(|_| VecDeque::new()),
+            has_shown: false,
         }
     }
 
@@ -200,6 +206,7 @@ impl<'a> Screen<'a> {
         let Some(shown) = self.args.shown(line) else {
             return Ok(());
         };
+        self.has_shown = true;
         match (&mut self.kept, self.args.lines) {
             (Some(kept), Some(lines)) => {
                 kept.push_back(shown);

@@ -100,7 +100,16 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
     let Some((harness, words)) = args.command.split_first() else {
         return Err(CliError::usage("run: which harness?"));
     };
-    let here = std::env::current_dir()?;
+    let here = std::env::current_dir().map_err(|err| {
+        let message = format!("the working directory of this shell is gone or closed: {err}");
+        CliError::failed(Code::IoError, message, Some("cd to another directory"))
+    })?;
+    for (option, path) in [("--cwd", &args.cwd), ("--root", &args.root)] {
+        let Some(path) = path else { continue };
+        std::fs::metadata(here.join(path)).map_err(|err| {
+            CliError::new(Code::IoError, format!("{option} {}: {err}", path.display()))
+        })?;
+    }
     // Canonical where it exists: in a path that still holds `..`, neither what lies above nor what lies inside
     // could be told.
     let canonical = |path: &Path| here.join(path).canonicalize().unwrap_or(here.join(path));

@@ -17,6 +17,7 @@ use crate::adapters::{Adapter, LaunchSpec, Registry};
 use crate::api::{ApiError, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes};
 use crate::state::{Command, Launch, Launched};
 use crate::store::{NewSession, Refused};
+use crate::sys;
 
 /// How much of a prompt's first line becomes the title, in characters.
 const TITLE_CHARACTERS: usize = 120;
@@ -147,7 +148,12 @@ fn check_prompt(prompt: &str, adapter: &Adapter) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::InvalidRequest {
-        message: format!("the prompt is longer than an argument can be: {max} bytes"),
+        message: format!(
+            "the prompt has {} bytes, and {} takes it as one argument, which holds at most {max}: put the text into a file, and \
+             name the file in the prompt",
+            prompt.len(),
+            adapter.id
+        ),
         field: Some("prompt".into()),
         extra: Some(("maxBytes", json!(max))),
     })
@@ -209,14 +215,15 @@ fn parse_directories(request: &LaunchRequest) -> Result<(String, String), ApiErr
         return Err(wrong_root("must be an absolute path"));
     }
     let root = std::fs::canonicalize(root_field)
-        .map_err(|err| wrong_root(&format!("cannot be used: {err}")))?;
+        .map_err(|err| wrong_root(&format!("{root_field} cannot be used: {err}")))?;
     if !root.is_dir() {
-        return Err(wrong_root("is not a directory"));
+        return Err(wrong_root(&format!("{root_field} is not a directory")));
     }
     let root_text = root
         .to_str()
         .ok_or_else(|| wrong_root("leads to a path that is not UTF-8"))?;
     let Some(cwd_field) = request.cwd.as_deref().filter(|cwd| !cwd.is_empty()) else {
+        check_entry("projectRoot", &root)?;
         return Ok((root_text.to_owned(), root_text.to_owned()));
     };
     // `join` of an absolute path is that path.
@@ -224,12 +231,27 @@ fn parse_directories(request: &LaunchRequest) -> Result<(String, String), ApiErr
         .ok()
         .filter(|cwd| cwd.starts_with(&root) && cwd.is_dir());
     match cwd.as_deref().and_then(Path::to_str) {
-        Some(cwd) => Ok((root_text.to_owned(), cwd.to_owned())),
+        Some(cwd) => {
+            check_entry("cwd", Path::new(cwd))?;
+            Ok((root_text.to_owned(), cwd.to_owned()))
+        }
         None => Err(ApiError::ProjectRootViolation {
             project_root: root_text.to_owned(),
             cwd: cwd_field.to_owned(),
         }),
     }
+}
+
+/// The harness is started in `directory`, as the daemon's user: chdir(2) needs search permission on the directory itself.
+fn check_entry(field: &str, directory: &Path) -> Result<(), ApiError> {
+    let entered = directory.join(".").metadata();
+    entered.map(drop).map_err(|err| {
+        let (directory, uid) = (directory.display(), sys::euid());
+        let message = format!(
+            "{field} {directory} cannot be entered by the daemon's user (uid {uid}): {err}"
+        );
+        ApiError::invalid_field(field, message)
+    })
 }
 
 #[cfg(test)]

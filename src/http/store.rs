@@ -44,10 +44,11 @@ pub(super) fn backup(call: &Call<'_, routes::Backup>) -> Result<Answer, ApiError
         return Err(wrong("must be absolute"));
     }
     if path.symlink_metadata().is_ok() {
-        return Err(wrong("is there already"));
+        let taken = format!("{} is there already: a copy is a new file", path.display());
+        return Err(wrong(&taken));
     }
     if !path.parent().is_some_and(|parent| parent.is_dir()) {
-        return Err(wrong("is in no directory"));
+        return Err(wrong(&format!("{} is in no directory", path.display())));
     }
     let bytes = call.context.reader.backup(&path)?;
     call.ok(&BackedUp { ok: true, bytes })

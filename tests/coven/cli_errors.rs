@@ -108,6 +108,45 @@ fn another_daemon(coven: &Coven) {
 }
 
 #[test]
+fn messages_name_what_is_wrong_and_where() {
+    let coven = Coven::start();
+    coven.harness("say", "printf %s \"$2\"");
+    let copy = coven.work().join("copy");
+    std::fs::write(&copy, "").unwrap();
+    std::fs::write(coven.work().join("long"), "x".repeat(150_000)).unwrap();
+    let copy = copy.to_str().unwrap();
+    let long = "150000 bytes, and say takes it as one argument, which holds at most 131071: put the text into a file";
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["run", "--cwd", "/none/x", "say", "x"],
+            "--cwd /none/x: No such file",
+        ),
+        (
+            &["run", "--root", "/none/y", "say", "x"],
+            "--root /none/y: No such file",
+        ),
+        (&["run", "--file", "long", "say"], long),
+        (&["backup", copy], copy),
+        (&["backup", "/none/z"], "/none/z is in no directory"),
+    ];
+    for (args, said) in cases {
+        let ran = coven.cli(args);
+        assert_eq!(ran.code, exit_of(args, 1), "{ran:?}");
+        assert!(ran.err.contains(said), "{ran:?}");
+    }
+    let gone = "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" run say x";
+    let ran = coven.shell(gone);
+    assert!(
+        ran.err.contains("working directory of this shell is gone"),
+        "{ran:?}"
+    );
+    let ran = coven.cli(["logs", "--session", "nosuch"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    assert!(ran.err.contains("no line of the log"), "{ran:?}");
+    assert_eq!(coven.get("/api/v1/sessions").json(), json!([]));
+}
+
+#[test]
 fn a_daemon_of_another_contract_is_named_as_such() {
     let coven = Coven::new();
     another_daemon(&coven);

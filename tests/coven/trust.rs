@@ -461,6 +461,14 @@ fn root_in_a_users_home_starts_nothing_and_leaves_nothing_of_its_own() {
     let seen = in_home(&["sessions"], &home);
     assert!(seen.out.contains("the user's own"), "{seen:?}");
     assert_eq!(in_home(&["show", "0000"], &home).code, 1);
+    let locked = coven.work().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
+    let locked = locked.to_str().unwrap();
+    let ran = as_user(&["run", "--root", locked, "hello", "x"]);
+    let said =
+        format!("{locked} cannot be entered by the daemon's user (uid 12345): Permission denied");
+    assert!(ran.err.contains(&said), "{ran:?}");
     assert_eq!(as_user(&["daemon", "stop"]).code, 0);
     for args in starts {
         let refused = in_home(args, &home);
