@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::api::routes::{self, Endpoint, Request};
-use crate::api::{BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
+use crate::api::{API_VERSION, BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
 use crate::settings::durations;
 use crate::sys;
 
@@ -69,6 +70,14 @@ impl From<io::Error> for ClientError {
 pub struct Client {
     socket: PathBuf,
     stream: UnixStream,
+}
+
+/// The versions of the contract that a daemon speaks which refuses this one's paths.
+fn other_versions(error: &ErrorDetail) -> Option<String> {
+    let versions = error.details.as_ref()?.get("supportedApiVersions")?;
+    let versions = versions.as_array()?.iter().filter_map(Value::as_str);
+    let versions: Vec<&str> = versions.collect();
+    (!versions.contains(&API_VERSION)).then(|| format!("API version {}", versions.join(", ")))
 }
 
 impl Client {
@@ -187,7 +196,10 @@ impl Client {
             return Ok(body);
         }
         match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(ErrorBody { error }) => Err(ClientError::Api { status, error }),
+            Ok(ErrorBody { error }) => Err(match other_versions(&error) {
+                Some(found) => ClientError::UnsupportedVersion { found },
+                None => ClientError::Api { status, error },
+            }),
             Err(_) => Err(ClientError::Protocol(format!(
                 "status {status} without an error"
             ))),

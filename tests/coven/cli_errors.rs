@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -92,11 +92,12 @@ fn errors_of_the_daemon_keep_their_code_and_name_what_to_try() {
 }
 
 /// A daemon of another contract, which answers everything with its health.
-fn another_daemon(coven: &Coven) {
+fn another_daemon(coven: &Coven, status: &str, body: &Value) {
+    let _ = std::fs::remove_file(coven.socket());
     let listener = UnixListener::bind(coven.socket()).unwrap();
-    let body = json!({ "ok": true, "apiVersion": "coven.daemon.v2" }).to_string();
+    let body = body.to_string();
     let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     std::thread::spawn(move || {
@@ -148,22 +149,38 @@ fn messages_name_what_is_wrong_and_where() {
 
 #[test]
 fn a_daemon_of_another_contract_is_named_as_such() {
-    let coven = Coven::new();
-    another_daemon(&coven);
-    for verb in VERBS
-        .into_iter()
-        .chain([&["run", "hello", "x"][..], &["daemon", "start"]])
-    {
-        let ran = coven.cli(verb);
-        assert_error(&ran, exit_of(verb, 1), "unsupported_api_version");
-        assert!(ran.err.contains("coven.daemon.v2"), "{ran:?}");
+    let healthy = json!({ "ok": true, "apiVersion": "coven.daemon.v2" });
+    // It answers no path of ours.
+    let refused = json!({ "error": { "code": "invalid_request", "message": "unsupported API version",
+        "details": { "apiVersion": "v1", "supportedApiVersions": ["v2", "v3"] } } });
+    for (status, body, found) in [
+        ("200 OK", healthy, "coven.daemon.v2"),
+        ("404 Not Found", refused, "API version v2, v3"),
+    ] {
+        let coven = Coven::new();
+        another_daemon(&coven, status, &body);
+        for verb in VERBS
+            .into_iter()
+            .chain([&["run", "hello", "x"][..], &["daemon", "start"]])
+        {
+            let ran = coven.cli(verb);
+            assert_error(&ran, exit_of(verb, 1), "unsupported_api_version");
+            let both = format!("speaks {found}, this coven speaks coven.daemon.v1");
+            assert!(ran.err.contains(&both), "{ran:?}");
+        }
+        let ran = coven.cli(["daemon", "status"]);
+        assert_eq!(ran.code, 1);
+        assert!(ran.out.contains("unsupported_api_version"), "{ran:?}");
+        let status = coven.cli(["daemon", "status", "--json"]).json();
+        assert_eq!(status["state"], "unsupported");
+        assert_eq!(status["apiVersion"], found);
+        let checks = coven.cli(["doctor"]).out;
+        let contract = checks.lines().find(|line| line.contains("  contract "));
+        assert!(
+            contract.is_some_and(|line| line.starts_with("fail") && line.contains(found)),
+            "{checks}"
+        );
     }
-    let ran = coven.cli(["daemon", "status"]);
-    assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("unsupported_api_version"), "{ran:?}");
-    let status = coven.cli(["daemon", "status", "--json"]).json();
-    assert_eq!(status["state"], "unsupported");
-    assert_eq!(status["apiVersion"], "coven.daemon.v2");
 }
 
 #[test]
