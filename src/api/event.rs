@@ -75,8 +75,12 @@ pub enum Payload<'a> {
         #[serde(skip_serializing_if = "is_false")]
         late: bool,
     },
-    /// `input`
-    Input { data: &'a str },
+    /// `input`; with `eof` stdin is closed after the data.
+    Input {
+        data: &'a str,
+        #[serde(skip_serializing_if = "is_false")]
+        eof: bool,
+    },
     /// `kill`: the signal, and why it was asked for; of a time limit how long it is.
     #[serde(rename_all = "camelCase")]
     Kill {
@@ -151,7 +155,7 @@ impl Payload<'_> {
     }
 }
 
-fn is_false(flag: &bool) -> bool {
+pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
 

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::event::is_false;
 use super::{
-    Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, TITLE_MAX, Timestamp, Word, rules,
-    words,
+    ApiError, Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, TITLE_MAX, Timestamp, Word,
+    rules, words,
 };
 
 words! {
@@ -216,11 +217,44 @@ pub struct CompleteRequest {
     pub exit_code: Option<i32>,
 }
 
-/// The body of `POST /sessions/:id/input`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The body of `POST /sessions/:id/input`: data, the end of file, or both.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InputRequest {
     /// What the harness reads from its stdin, byte for byte.
-    pub data: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// `data` as some clients call it.
+    #[serde(skip_serializing)]
+    pub input: Option<String>,
+    /// `data` as other clients call it.
+    #[serde(skip_serializing)]
+    pub text: Option<String>,
+    /// Whether stdin is closed after the data.
+    #[serde(skip_serializing_if = "is_false")]
+    pub eof: bool,
+}
+
+impl InputRequest {
+    /// Data without the end of file.
+    pub fn data(data: impl Into<String>) -> Self {
+        Self {
+            data: Some(data.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The data, under whichever name it came; none where only the end of file is sent.
+    ///
+    /// # Errors
+    /// There is neither data nor the end of file.
+    pub fn into_data(self) -> Result<String, ApiError> {
+        match self.data.or(self.input).or(self.text) {
+            Some(data) => Ok(data),
+            None if self.eof => Ok(String::new()),
+            None => Err(ApiError::invalid_field("data", "data is missing")),
+        }
+    }
 }
 
 /// The answer to input and kill.

@@ -34,6 +34,7 @@ mod sessions;
 mod show;
 mod store;
 mod summon;
+mod text;
 mod time;
 mod vacuum;
 mod variables;

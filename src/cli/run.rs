@@ -1,6 +1,6 @@
 //! `coven run`: launch a session, and show it to its end.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::interrupt::Interrupt;
+use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
 use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
@@ -25,8 +26,9 @@ use crate::sys;
     subcommand,
     name = "run",
     help_triggers("-h", "--help"),
-    note = "The session also gets the variables that its adapter passes on from this shell (keys, tokens): coven adapters --json lists them.\n\
-            The prompt `-` is read from stdin. Exit codes: coven --help.\n\
+    note = "The prompt `-` is read from stdin. A last word `-` behind others appends stdin, after an empty line.\n\
+            The session also gets the variables that its adapter passes on from this shell (keys, tokens): coven adapters --json lists them.\n\
+            Exit codes: coven --help.\n\
             SIGINT and SIGTERM kill the session; a second one does not wait for its end. SIGHUP (exit 129) leaves it running."
 )]
 pub(super) struct Args {
@@ -75,6 +77,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let record = launch(&mut client, &request)?;
     let id = record.id.to_string();
     interrupt.launched(id.clone());
+    // Not earlier: who writes into the pipe has had time for it.
+    remark_on_unread_input(args);
     if args.detach {
         let said = say_answer(args.json, &record, &id);
         return interrupt.outcome(&mut client, &id, said);
@@ -134,23 +138,42 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
 }
 
 fn prompt(file: Option<&Path>, words: &[String]) -> Result<String, CliError> {
-    let unreadable =
-        |what: String, err: io::Error| CliError::new(Code::IoError, format!("{what}: {err}"));
-    let stdin = || {
-        let mut prompt = String::new();
-        let read = io::stdin().read_to_string(&mut prompt);
-        read.map_err(|err| unreadable("stdin".into(), err))?;
-        Ok(prompt)
-    };
     match (file, words) {
-        (Some(path), []) if path == Path::new("-") => stdin().map(without_mark),
-        (Some(path), []) => std::fs::read_to_string(path)
-            .map(without_mark)
-            .map_err(|err| unreadable(path.display().to_string(), err)),
+        (Some(path), []) if path == Path::new("-") => filled("stdin", stdin_text()?),
+        (Some(path), []) => filled(&path.display().to_string(), file_text(path)?),
         (Some(_), _) => Err(CliError::usage("run: a prompt and --file")),
         (None, []) => Err(CliError::usage("run: no prompt")),
-        (None, [dash]) if dash == "-" => stdin(),
+        (None, [dash]) if dash == "-" => filled("stdin", stdin_text()?),
+        (None, [words @ .., dash]) if dash == "-" => Ok(appended(words.join(" "), &stdin_text()?)),
         (None, words) => Ok(words.join(" ")),
+    }
+}
+
+/// The prompt that was read from `source`, without a byte order mark.
+fn filled(source: &str, text: String) -> Result<String, CliError> {
+    let text = without_mark(text);
+    match text.trim().is_empty() {
+        true => Err(CliError::new(
+            Code::InvalidRequest,
+            format!("there is no prompt in {source}: it is empty"),
+        )),
+        false => Ok(text),
+    }
+}
+
+fn appended(words: String, input: &str) -> String {
+    if input.is_empty() {
+        remark("stdin is empty: nothing is appended to the prompt");
+        return words;
+    }
+    format!("{words}\n\n{input}")
+}
+
+/// Says that nobody reads what was piped in: without a word it would look as if the harness had got it.
+fn remark_on_unread_input(args: &Args) {
+    let is_read = args.file.is_some() || args.command.last().is_some_and(|word| word == "-");
+    if !is_read && has_unread_input() {
+        remark("stdin is not read; end the prompt with - to append it");
     }
 }
 

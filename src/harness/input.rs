@@ -38,18 +38,23 @@ pub(super) struct Input {
     /// How much of the first of `waiting` the pipe has taken.
     written: usize,
     backlog: Backlog,
-    /// Nothing follows what waits from the beginning.
-    is_closing: bool,
+    end: End,
+}
+
+/// Whether more can follow what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It can.
+    Open,
+    /// Nothing follows the prompt, which the harness need not read.
+    AfterPrompt,
+    /// A client has ended it.
+    AfterInput,
 }
 
 impl Input {
-    /// `first` is written before all else, and counts towards what waits. If `is_closing`, end of file follows it.
-    pub(super) fn new(
-        pipe: File,
-        backlog: Backlog,
-        first: Option<String>,
-        is_closing: bool,
-    ) -> Self {
+    /// `first` is written before all else, and counts towards what waits.
+    pub(super) fn new(pipe: File, backlog: Backlog, first: Option<String>, end: End) -> Self {
         let waiting: VecDeque<Vec<u8>> = first.into_iter().map(String::into_bytes).collect();
         let bytes = waiting.iter().map(Vec::len).sum();
         backlog.0.fetch_add(bytes, Ordering::Relaxed);
@@ -58,21 +63,27 @@ impl Input {
             waiting,
             written: 0,
             backlog,
-            is_closing,
+            end,
         }
     }
 
     /// Whether the pipe is to be closed once nothing waits.
-    pub(super) fn is_closing(&self) -> bool {
-        self.is_closing
+    pub(super) fn end(&self) -> End {
+        self.end
     }
 
     pub(super) fn pipe(&self) -> &File {
         &self.pipe
     }
 
-    pub(super) fn push(&mut self, data: Vec<u8>) {
-        self.waiting.push_back(data);
+    /// Adds what a client has sent; with `eof` nothing follows it.
+    pub(super) fn push(&mut self, data: Vec<u8>, eof: bool) {
+        if !data.is_empty() {
+            self.waiting.push_back(data);
+        }
+        if eof {
+            self.end = End::AfterInput;
+        }
     }
 
     pub(super) fn is_waiting(&self) -> bool {

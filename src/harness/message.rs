@@ -36,8 +36,8 @@ pub enum Report {
 /// What the state thread tells a harness thread.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Write this to the harness's stdin.
-    Input(Vec<u8>),
+    /// Write this to the harness's stdin, and then close that where `eof` says so.
+    Input { data: Vec<u8>, eof: bool },
     /// Its end is asked for: wait for nobody who holds its streams behind its exit.
     End,
     /// Close its late streams, once what they hold is read.

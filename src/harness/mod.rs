@@ -135,9 +135,9 @@ impl Harness {
         self.backlog.add(bytes)
     }
 
-    /// Hands `data`, for which room is kept, to the harness's stdin.
-    pub fn input(&self, data: Vec<u8>) {
-        self.order(Order::Input(data));
+    /// Hands `data`, for which room is kept, to the harness's stdin; with `eof` that is closed after it.
+    pub fn input(&self, data: Vec<u8>, eof: bool) {
+        self.order(Order::Input { data, eof });
     }
 
     /// Lets the thread wait for nobody who holds the harness's streams behind its exit: whoever does is about to be ended.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::drain::Drain;
-use super::input::Input;
+use super::input::{End, Input};
 use super::message::{Order, Report};
 use super::pipes::Place;
 use super::source::Source;
@@ -330,9 +330,9 @@ impl Pump {
 
     fn take(&mut self, order: Order) {
         match (order, &mut self.stage) {
-            (Order::Input(data), _) => {
+            (Order::Input { data, eof }, _) => {
                 if let Some(input) = &mut self.input {
-                    input.push(data);
+                    input.push(data, eof);
                 }
             }
             (Order::End, stage) => {
@@ -352,15 +352,16 @@ impl Pump {
 
     fn write_input(&mut self, context: &Context) {
         let Some(input) = &mut self.input else { return };
-        let result = input.write();
-        if input.is_closing() {
-            // A harness that does not want its prompt need not read it.
-            if result.is_err() || !input.is_waiting() {
+        let is_written = input.write().map(|()| !input.is_waiting());
+        match (is_written, input.end()) {
+            (Ok(true), End::AfterPrompt | End::AfterInput) | (Err(_), End::AfterPrompt) => {
                 self.input = None;
             }
-        } else if result.is_err() {
-            self.input = None;
-            (context.report)(Report::InputClosed);
+            (Ok(_), _) => {}
+            (Err(_), End::Open | End::AfterInput) => {
+                self.input = None;
+                (context.report)(Report::InputClosed);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Shared;
-use super::input::{Backlog, Input};
+use super::input::{Backlog, End, Input};
 use super::pipes::{Lease, Place, SMALL};
 use crate::adapters::{Environment, Program, SESSION_VARIABLE, StdinMode};
 use crate::api::{SessionId, Stream};
@@ -85,8 +85,11 @@ impl Prepared {
             (mode, prompt) => {
                 let (reader, writer) = sys::pipe()?;
                 sys::set_nonblocking(&writer)?;
-                let is_closing = mode == StdinMode::Closed;
-                let input = Input::new(writer.into(), backlog.clone(), prompt, is_closing);
+                let end = match mode {
+                    StdinMode::Closed => End::AfterPrompt,
+                    StdinMode::Open => End::Open,
+                };
+                let input = Input::new(writer.into(), backlog.clone(), prompt, end);
                 (Some(input), reader)
             }
         };

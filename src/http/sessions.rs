@@ -118,17 +118,32 @@ pub(super) fn show(call: &Call<'_, routes::ShowSession>) -> Result<Answer, ApiEr
 /// `POST /sessions/:id/input`
 pub(super) fn input(call: &Call<'_, routes::Input>) -> Result<Answer, ApiError> {
     let id = call.session()?;
-    let data = call.body()?.data;
+    let if_live = |wrong| unless_ended(call, id, wrong);
+    let request = call.body().map_err(if_live)?;
+    let eof = request.eof;
+    let data = request.into_data().map_err(if_live)?;
     let shown = call.context.redacted(data.clone());
     let input = |reply| Command::Input {
         id,
         data,
+        eof,
         shown,
         reply,
     };
     match call.context.ask(input)? {
         Acceptance::Accepted => accepted(call),
         Acceptance::NotLive => Err(not_live(call, id, ApiError::InputNotAccepted { id })?),
+    }
+}
+
+/// What is answered to an input with something `wrong` in its body, which matters to a session that has not ended only.
+fn unless_ended(call: &Call<'_, routes::Input>, id: SessionId, wrong: ApiError) -> ApiError {
+    match call.context.reader.session(id) {
+        Ok(SessionRecord { status, .. }) if status.is_final() => {
+            ApiError::SessionNotLive { id, status }
+        }
+        Ok(_) => wrong,
+        Err(err) => err.into(),
     }
 }
 

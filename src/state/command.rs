@@ -31,6 +31,8 @@ pub enum Command {
     Input {
         id: SessionId,
         data: String,
+        /// Whether stdin is closed after the data.
+        eof: bool,
         /// As it is put on record.
         shown: String,
         reply: Reply<Acceptance>,
@@ -91,10 +93,11 @@ impl State {
             Command::Input {
                 id,
                 data,
+                eof,
                 shown,
                 reply,
             } => {
-                let answer = self.input(id, data, &shown);
+                let answer = self.input(id, data, eof, &shown);
                 let _ = reply.send(answer);
             }
             Command::Kill { id, reply } if self.sessions.contains_key(&id) => {
@@ -120,12 +123,22 @@ impl State {
         }
     }
 
-    fn input(&mut self, id: SessionId, data: String, shown: &str) -> Result<Acceptance, ApiError> {
+    fn input(
+        &mut self,
+        id: SessionId,
+        data: String,
+        eof: bool,
+        shown: &str,
+    ) -> Result<Acceptance, ApiError> {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Ok(Acceptance::NotLive);
         };
+        if data.is_empty() && session.is_at_eof() {
+            // A repeat.
+            return Ok(Acceptance::Accepted);
+        }
         let harness = session.reader()?;
-        if data.is_empty() {
+        if data.is_empty() && !eof {
             // Nothing would count towards the bound on what waits.
             return Ok(Acceptance::Accepted);
         }
@@ -133,7 +146,7 @@ impl State {
         self.queue.check_writable()?;
         let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
         harness.reserve_input(data.len()).map_err(backlog_full)?;
-        for effect in session.input(data, shown, Now::read()) {
+        for effect in session.input(data, eof, shown, Now::read()) {
             let means = Means {
                 queue: &self.queue,
                 events: &self.events,

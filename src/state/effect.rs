@@ -15,8 +15,11 @@ pub(super) enum Effect {
     Terminate(i32),
     /// Send SIGKILL to it.
     Kill(i32),
-    /// Have the harness thread write this to the harness's stdin.
-    Input(Vec<u8>),
+    /// Have the harness thread write this to the harness's stdin, and then close that where `eof` says so.
+    Input {
+        data: Vec<u8>,
+        eof: bool,
+    },
     /// Have it take the zombie away and end, after whatever the harness has started where `sweep` says so.
     Reap {
         sweep: bool,

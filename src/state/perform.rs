@@ -62,9 +62,9 @@ impl Effect {
                 // Once the harness has exited there may be nobody else in its group.
                 _ => {}
             },
-            Self::Input(data) => {
+            Self::Input { data, eof } => {
                 if let Some(harness) = &session.harness {
-                    harness.input(data);
+                    harness.input(data, eof);
                 }
             }
             Self::Reap { sweep } => {

@@ -63,6 +63,8 @@ pub(super) enum Stdin {
     Open,
     /// The harness has closed it.
     Closed,
+    /// A client has ended it.
+    Ended,
 }
 
 /// An end that has been asked for.
@@ -397,19 +399,42 @@ impl Session {
                 let reason = "the harness has closed its stdin".into();
                 Err(ApiError::SendInputFailed { id, reason })
             }
+            Stdin::Ended => {
+                let reason = "the end of its stdin has been sent already".into();
+                Err(ApiError::SendInputFailed { id, reason })
+            }
         }
     }
 
-    /// Hands a client's `data`, for which there is room, to the harness. It is on record first, as `shown`, so that no
-    /// answer of the harness's can stand before it.
-    pub(super) fn input(&self, data: String, mut shown: &str, now: Now) -> Vec<Effect> {
+    /// Whether it runs, and a client has ended its stdin.
+    pub(super) fn is_at_eof(&self) -> bool {
+        matches!(self.phase, Phase::Starting | Phase::Running) && self.stdin == Stdin::Ended
+    }
+
+    /// Hands a client's `data`, for which there is room, to the harness; with `eof` nothing follows it. It is on record
+    /// first, as `shown`, so that no answer of the harness's can stand before it.
+    pub(super) fn input(
+        &mut self,
+        data: String,
+        eof: bool,
+        mut shown: &str,
+        now: Now,
+    ) -> Vec<Effect> {
         let mut events = Vec::new();
-        while !shown.is_empty() {
+        loop {
             let (part, rest) = shown.split_at(shown.floor_char_boundary(INPUT_EVENT_MAX));
-            events.push(NewEvent::at(now.at, Payload::Input { data: part }));
+            let eof = eof && rest.is_empty();
+            events.push(NewEvent::at(now.at, Payload::Input { data: part, eof }));
+            if rest.is_empty() {
+                break;
+            }
             shown = rest;
         }
-        let input = Effect::Input(data.into_bytes());
+        if eof {
+            self.stdin = Stdin::Ended;
+        }
+        let data = data.into_bytes();
+        let input = Effect::Input { data, eof };
         self.record(events).into_iter().chain([input]).collect()
     }
 

@@ -181,7 +181,7 @@ fn outline(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Terminate(PID) => "SIGTERM",
         Effect::Kill(PID) => "SIGKILL",
         Effect::Terminate(_) | Effect::Kill(_) => "a signal to somebody else",
-        Effect::Input(_) => "input",
+        Effect::Input { .. } => "input",
         Effect::Reap { sweep: true } => "sweep and reap",
         Effect::Reap { sweep: false } => "reap",
         Effect::Hurry => "hurry",
@@ -478,16 +478,20 @@ fn a_row_that_cannot_be_written_answers_everybody_who_waits() {
 #[test]
 fn input_is_on_record_before_the_harness_gets_it_cut_between_characters() {
     let data = "é".repeat(40_000);
-    let effects = at(Phase::Running).input(data.clone(), &data, now());
+    let effects = at(Phase::Running).input(data.clone(), true, &data, now());
     let [
         Effect::Record(Fact::Events { events, .. }),
-        Effect::Input(bytes),
+        Effect::Input {
+            data: bytes,
+            eof: true,
+        },
     ] = &effects[..]
     else {
         panic!("{effects:?}");
     };
     assert_eq!(bytes, data.as_bytes());
-    let parts = [&data[..65_536], &data[65_536..]];
-    let expected = parts.map(|data| NewEvent::now(Payload::Input { data }).payload_json);
+    let parts = [(&data[..65_536], false), (&data[65_536..], true)];
+    let expected =
+        parts.map(|(data, eof)| NewEvent::now(Payload::Input { data, eof }).payload_json);
     assert!(events.iter().map(|event| &event.payload_json).eq(&expected));
 }

@@ -333,7 +333,7 @@ pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     }
 }
 
-/// How many bytes a read of the pipe `fd` would find now.
+/// How many bytes a read of `fd`, a pipe, socket or file, would find now; 0 of anything else.
 pub fn bytes_waiting(fd: &impl AsFd) -> usize {
     let mut n: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int through the pointer, which outlives the call.

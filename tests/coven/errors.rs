@@ -231,6 +231,34 @@ fn a_session_that_has_ended_takes_no_input_and_no_kill() {
 }
 
 #[test]
+fn a_session_that_has_ended_takes_no_input_whatever_the_body() {
+    let coven = Coven::start();
+    coven.harness_with("quick", "exit 0", json!({ "stdin": "open" }));
+    let id = coven.run("quick", "x")["id"].as_str().unwrap().to_owned();
+    let long = "x".repeat(500_000);
+    for body in [
+        json!({}),
+        json!([]),
+        json!("x"),
+        json!({ "data": 1 }),
+        json!({ "eof": "yes" }),
+        json!({ "eof": true }),
+        json!({ "eof": false }),
+        json!({ "data": "" }),
+        json!({ "data": long, "eof": true }),
+        json!({ "text": "x" }),
+    ] {
+        let details = coven
+            .post_to(&id, "input", &body)
+            .assert_error(409, "session_not_live");
+        assert_eq!(details, json!({ "sessionId": id, "status": "completed" }));
+    }
+    coven
+        .post_to(&external_id(3), "input", &json!({}))
+        .assert_error(404, "session_not_found");
+}
+
+#[test]
 fn a_running_session_is_neither_archived_nor_deleted() {
     let coven = Coven::start();
     coven.harness("waits", "exec sleep 600");
@@ -268,8 +296,15 @@ fn input_says_what_it_is_or_is_refused() {
     let coven = Coven::start();
     coven.harness_with("reads", "exec cat", json!({ "stdin": "open" }));
     let id = coven.launch("reads", "x");
-    for body in [json!({}), json!({ "data": 1 }), json!({ "data": null })] {
-        assert_eq!(wrong_field(&coven.post_to(&id, "input", &body)), "data");
+    for (body, field) in [
+        (json!({}), "data"),
+        (json!({ "data": 1 }), "data"),
+        (json!({ "data": null }), "data"),
+        (json!({ "eof": false }), "data"),
+        (json!({ "eof": 1 }), "eof"),
+        (json!({ "text": [] }), "text"),
+    ] {
+        assert_eq!(wrong_field(&coven.post_to(&id, "input", &body)), field);
     }
     assert!(!kinds(&coven.events(&id)).contains(&"input"));
 }

@@ -26,6 +26,7 @@ mod forwarded;
 mod generations;
 mod home;
 mod hostile;
+mod input;
 mod install;
 mod late;
 mod limits;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -404,7 +405,7 @@ fn prompt_of(coven: &Coven, args: &[&str], input: &str) -> String {
 fn everything_behind_the_harness_is_the_prompt() {
     let coven = Coven::start();
     coven.harness("say", "[ \"$1\" = -- ] && [ $# = 2 ] && printf %s \"$2\"");
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["two", "words"], "two words"),
         (&["two words"], "two words"),
         (&["--json"], "--json"),
@@ -414,7 +415,8 @@ fn everything_behind_the_harness_is_the_prompt() {
         (&["-x", "--cwd", "/nonexistent"], "-x --cwd /nonexistent"),
         (&["--title=x", "--a=b"], "--title=x --a=b"),
         (&["--", "x"], "-- x"),
-        (&["x", "-"], "x -"),
+        (&["-", "x"], "- x"),
+        (&["x", "--"], "x --"),
         (
             &["line\nline\ttab $(id) `id` 'é' 🦀 \\"],
             "line\nline\ttab $(id) `id` 'é' 🦀 \\",
@@ -433,6 +435,11 @@ fn a_prompt_comes_from_stdin_or_a_file_as_it_is() {
     coven.harness("say", "printf %s \"$2\"");
     let text = "--first\n\n  second é\n\n";
     assert_eq!(prompt_of(&coven, &["say", "-"], text), text);
+    let appended = format!("review this\n\n{text}");
+    for words in [&["review this", "-"][..], &["review", "this", "-"]] {
+        let args = [&["say"], words].concat();
+        assert_eq!(prompt_of(&coven, &args, text), appended);
+    }
     fs::write(coven.work().join("prompt"), text).unwrap();
     assert_eq!(prompt_of(&coven, &["--file", "prompt", "say"], ""), text);
     assert_eq!(prompt_of(&coven, &["--file=prompt", "say"], ""), text);
@@ -566,4 +573,95 @@ fn a_reader_that_goes_away_leaves_the_session_running() {
         output(&coven.events_to_end(id), "stdout"),
         b"first\nsecond\nthird\n"
     );
+}
+
+#[test]
+fn a_prompt_that_cannot_be_read_is_said_with_its_source() {
+    let coven = Coven::start();
+    let work = coven.work();
+    fs::write(work.join("empty"), "").unwrap();
+    fs::write(work.join("blank"), "\u{feff}\r\n ").unwrap();
+    fs::write(work.join("latin1"), b"caf\xe9").unwrap();
+    fs::create_dir(work.join("dir")).unwrap();
+    for (args, input, said) in [
+        (&["hello", "-"][..], &b""[..], "there is no prompt in stdin"),
+        (&["hello", "-"], b" \n", "there is no prompt in stdin"),
+        (
+            &["hello", "-"],
+            b"caf\xe9",
+            "stdin is not UTF-8: its byte 4",
+        ),
+        (
+            &["hello", "x", "-"],
+            b"\xff",
+            "stdin is not UTF-8: its byte 1",
+        ),
+        (&["--file=-", "hello"], b"", "there is no prompt in stdin"),
+        (
+            &["--file=empty", "hello"],
+            b"",
+            "there is no prompt in empty",
+        ),
+        (
+            &["--file=blank", "hello"],
+            b"",
+            "there is no prompt in blank",
+        ),
+        (
+            &["--file=latin1", "hello"],
+            b"",
+            "latin1 is not UTF-8: its byte 4",
+        ),
+        (&["--file=dir", "hello"], b"", "dir: Is a directory"),
+        (&["--file=none", "hello"], b"", "none: No such file"),
+    ] {
+        let args = [&["run"], args].concat();
+        let ran = coven.cli_with_input(&args, input);
+        assert_eq!(ran.code, 125, "{ran:?}");
+        assert!(ran.err.contains(said), "{args:?}: {ran:?}");
+    }
+    assert_eq!(coven.get("/api/v1/sessions").json(), json!([]));
+}
+
+#[test]
+fn stdin_that_nobody_reads_is_said_and_never_waited_for() {
+    let coven = Coven::start();
+    let note = "stdin is not read; end the prompt with - to append it";
+    let ran = coven.cli_with_input(["run", "hello", "x"], b"piped");
+    assert_eq!((ran.code, ran.err.matches(note).count()), (0, 1), "{ran:?}");
+    fs::write(coven.work().join("file"), "piped").unwrap();
+    let with = |stdin: Stdio| {
+        let out = coven.command(["run", "hello", "x"]).stdin(stdin).output();
+        String::from_utf8(out.unwrap().stderr).unwrap()
+    };
+    let open = |name: &str| Stdio::from(fs::File::open(name).unwrap());
+    let file = coven.work().join("file");
+    assert!(with(open(file.to_str().unwrap())).contains(note));
+    fs::write(&file, "").unwrap();
+    for quiet in [
+        open(file.to_str().unwrap()),
+        open("/dev/null"),
+        open("/dev/zero"),
+    ] {
+        let said = with(quiet);
+        assert!(!said.contains("stdin"), "{said}");
+    }
+    // Empty and closed; and open without anything in it, which would never end.
+    let ran = coven.cli_with_input(["run", "hello", "x"], b"");
+    assert!(!ran.err.contains("stdin"), "{ran:?}");
+    let mut run = coven.spawn(["run", "hello", "x"]);
+    let held = run.stdin.take();
+    let ran = finish(run);
+    assert_eq!((ran.code, ran.err.contains("stdin")), (0, false), "{ran:?}");
+    drop(held);
+    let ran = coven.cli_with_input(["run", "hello", "x", "-"], b"");
+    assert!(
+        ran.err.contains("stdin is empty: nothing is appended"),
+        "{ran:?}"
+    );
+    let closed = coven
+        .command_after("exec <&-", &["run", "hello", "x"])
+        .output()
+        .unwrap();
+    assert_eq!(closed.status.code(), Some(0), "{closed:?}");
 }

@@ -73,7 +73,13 @@ fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
     let word = |name: &str| payload[name].as_str().unwrap_or("?");
     match event.kind.known() {
         Some(EventKind::Status) => status(payload, word("status")),
-        Some(EventKind::Input) => (PreviewLevel::Info, format!("input: {}", word("data"))),
+        Some(EventKind::Input) => {
+            let end = match payload["eof"] == true {
+                true => " (end of file)",
+                false => "",
+            };
+            (PreviewLevel::Info, format!("input: {}{end}", word("data")))
+        }
         Some(EventKind::Kill) => {
             let signal = &payload["signal"];
             let cause = match payload["cause"].as_str() {

@@ -167,3 +167,22 @@ pub fn exit_of(verb: &[&str], exit: i32) -> i32 {
         false => exit,
     }
 }
+
+/// A terminal: its master, on which a test types, and its other side, for a process's stdin.
+pub fn terminal() -> (std::fs::File, std::process::Stdio) {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    let (mut master, mut slave) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: both integers outlive the call, and null stands for what is not asked for.
+    let result = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
+    assert_eq!(result, 0, "no terminal");
+    // SAFETY: openpty has just opened both, and nobody else has them.
+    let [master, slave] = [master, slave].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    // No process that another test starts meanwhile may hold it.
+    for fd in [&master, &slave] {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open.
+        unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    (master.into(), slave.into())
+}
