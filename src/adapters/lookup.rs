@@ -13,6 +13,14 @@ pub fn find_on_path(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
+/// The first of that name that is no such file: a link to nothing, or one that must not be executed.
+pub(super) fn find_any_on_path(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
+    std::env::split_paths(path?)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(name))
+        .find(|file| file.symlink_metadata().is_ok())
+}
+
 fn is_executable(file: &Path) -> bool {
     // Any of the three bits: which of them is ours is for execve to say.
     std::fs::metadata(file)

@@ -8,6 +8,7 @@ pub mod environment;
 mod launch;
 mod lookup;
 mod manifest;
+mod startable;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub use environment::{Environment, SESSION_VARIABLE};
 pub use launch::{LaunchSpec, Program};
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
+pub use startable::{Problem, problem};
 
 use crate::api::{AdapterSource, AdapterStatus, RefusedManifest, Variables, Word};
 use crate::observe::say;
@@ -88,6 +90,18 @@ impl Adapter {
         }
     }
 
+    /// Why what is on `path` under its name cannot be started; `None` if it can, or if there is nothing.
+    pub fn problem(&self, path: Option<&OsStr>) -> Option<Problem> {
+        let file = match &self.executable {
+            Executable::OnPath(name) => {
+                find_on_path(name, path).or_else(|| lookup::find_any_on_path(name, path))?
+            }
+            Executable::Own(path) => path.clone(),
+        };
+        let own_path = self.env.get("PATH").map(OsStr::new);
+        problem(&file, own_path.or(path))
+    }
+
     /// The name of the executable, for people and as the first argument.
     pub fn executable_name(&self) -> &str {
         match &self.executable {
@@ -108,12 +122,14 @@ impl Adapter {
 
     /// What capabilities show of it, where harnesses are looked up on `path`.
     pub fn status(&self, path: Option<&OsStr>) -> AdapterStatus {
+        let problem = self.problem(path);
         let path = self.resolve(path);
         AdapterStatus {
             id: self.id.clone(),
             label: self.label.clone(),
             executable: self.executable_name().to_owned(),
-            available: path.is_some(),
+            available: path.is_some() && problem.is_none(),
+            problem: problem.map(|problem| problem.to_string()),
             path: path.map(|path| path.display().to_string()),
             source: self.source.clone(),
             install_hint: self.install_hint.clone(),

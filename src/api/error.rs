@@ -88,6 +88,10 @@ errors! {
         json!({
             "harness": harness, "executable": executable, "installHint": install_hint, "daemonPath": daemon_path,
         });
+    /// Something has its name on the daemon's `PATH`, and cannot be started.
+    HarnessUnusable { harness: String, executable: String, problem: String } => HarnessNotFound,
+        "harness {harness}: {problem}",
+        json!({ "harness": harness, "executable": executable, "problem": problem });
     LaunchFailed { id: SessionId, reason: String } => LaunchFailed,
         "the harness could not be started: {reason}", json!({ "sessionId": id, "reason": reason });
     SendInputFailed { id: SessionId, reason: String } => SendInputFailed,

@@ -463,10 +463,13 @@ pub struct AdapterStatus {
     pub label: String,
     /// The bare name that is looked up.
     pub executable: String,
-    /// Whether the look-up finds it now.
+    /// Whether the look-up finds it now, and nothing speaks against a start.
     pub available: bool,
     /// What the daemon's `PATH` resolves it to now.
     pub path: Option<String>,
+    /// Why what has its name on the daemon's `PATH` cannot be started.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Where it is declared: `bundled`, or the manifest's path.
     pub source: Word<AdapterSource>,
     /// How to get it.

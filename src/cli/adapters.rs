@@ -31,9 +31,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         .adapters
         .iter()
         .map(|adapter| {
-            let found = match &adapter.path {
-                Some(path) => visible(path),
-                None => format!("not found. {}", visible(&adapter.install_hint)),
+            let found = match (&adapter.path, &adapter.problem) {
+                (_, Some(problem)) => format!("cannot be started: {}", visible(problem)),
+                (Some(path), None) => visible(path),
+                (None, None) => format!("not found. {}", visible(&adapter.install_hint)),
             };
             vec![
                 adapter.id.clone(),

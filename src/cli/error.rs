@@ -190,6 +190,9 @@ fn next_for(error: &ErrorDetail) -> String {
     if code == Some(Code::InvalidRequest) && detail(error, "field") == Some("harness") {
         return "coven adapters".to_owned();
     }
+    if code == Some(Code::HarnessNotFound) && detail(error, "problem").is_some() {
+        return "coven doctor".to_owned();
+    }
     // What is put in last is not looked through for names.
     [
         ("sessionId", "<id>"),

@@ -1,18 +1,18 @@
 //! The start of a harness, in two parts: what can be prepared while the session's row is on its way to the disk, and
 //! the start itself. Runs on the harness's thread.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Shared;
 use super::input::{Backlog, End, Input};
 use super::pipes::{Lease, Place, SMALL};
-use crate::adapters::{Environment, Program, SESSION_VARIABLE, StdinMode};
+use crate::adapters::{Environment, Program, SESSION_VARIABLE, StdinMode, problem};
 use crate::api::{SessionId, Stream};
 use crate::store::{Fact, SessionNum};
 use crate::sys::{self, Family};
@@ -33,6 +33,8 @@ pub(super) struct Prepared {
     cwd: PathBuf,
     argv: Vec<CString>,
     env: Vec<CString>,
+    /// Its `PATH`.
+    search: Option<OsString>,
     /// The child's ends: its descriptors 0, 1 and 2.
     child: [OwnedFd; 3],
     stdout: OutputPipe,
@@ -107,6 +109,7 @@ impl Prepared {
                 .map(CString::new)
                 .collect::<Result<_, _>>()?,
             env: environment(&program.env),
+            search: program.env.get("PATH").map(OsStr::to_owned),
             child: [child_stdin, child_stdout, child_stderr],
             stdout,
             stderr,
@@ -118,7 +121,7 @@ impl Prepared {
     /// Starts it. The child's ends of the pipes are dropped here: the last writer's exit is then the end of file.
     ///
     /// # Errors
-    /// What [`sys::spawn`] reports.
+    /// What [`sys::spawn`] reports, with the file that it is about.
     pub(super) fn spawn(self) -> io::Result<Started> {
         let [stdin, stdout, stderr] = &self.child;
         let pid = sys::spawn(
@@ -134,7 +137,8 @@ impl Prepared {
                 stdout: stdout.as_fd(),
                 stderr: stderr.as_fd(),
             },
-        )?;
+        )
+        .map_err(|err| refused(err, &self.path, &self.cwd, self.search.as_deref()))?;
         Ok(Started {
             pid,
             stdout: self.stdout,
@@ -143,6 +147,22 @@ impl Prepared {
             input: self.input,
         })
     }
+}
+
+/// `err` with what it does not say: whether it is the program, its interpreter or the directory that is missing or closed.
+fn refused(err: io::Error, program: &Path, cwd: &Path, search: Option<&OsStr>) -> io::Error {
+    // Those say that something has run out, and know what.
+    if let Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM) = err.raw_os_error() {
+        return err;
+    }
+    let why = if let Err(err) = cwd.join(".").metadata() {
+        format!("its working directory {}: {err}", cwd.display())
+    } else if let Some(problem) = problem(program, search) {
+        format!("{problem} ({err})")
+    } else {
+        format!("{}: {err}", program.display())
+    };
+    io::Error::new(err.kind(), why)
 }
 
 /// Its stdout's pipe was made small for another session's.

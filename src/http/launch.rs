@@ -3,6 +3,7 @@
 //! Runs on the connection's thread. It knows requests, adapters and directories; what runs, and what is on disk, the
 //! state thread and the store know.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,16 +78,7 @@ fn parse_launch(
     let base = call.context.environment.current();
     let path = adapter
         .resolve(base.path())
-        .ok_or_else(|| ApiError::HarnessNotFound {
-            harness: adapter.id.clone(),
-            executable: adapter.executable_name().to_owned(),
-            install_hint: adapter.install_hint.clone(),
-            daemon_path: base
-                .path()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-        })?;
+        .ok_or_else(|| not_found(adapter, base.path()))?;
     Ok(Launch {
         program: adapter.program(path, &spec, &base),
         timeout: spec.timeout,
@@ -139,6 +131,23 @@ fn unknown_harness(harness: &str, registry: &Registry) -> ApiError {
         message: format!("unknown harness {harness:?}"),
         field: Some("harness".into()),
         extra: Some(("known", json!(known))),
+    }
+}
+
+fn not_found(adapter: &Adapter, path: Option<&OsStr>) -> ApiError {
+    let (harness, executable) = (adapter.id.clone(), adapter.executable_name().to_owned());
+    match adapter.problem(path) {
+        Some(problem) => ApiError::HarnessUnusable {
+            harness,
+            executable,
+            problem: problem.to_string(),
+        },
+        None => ApiError::HarnessNotFound {
+            harness,
+            executable,
+            install_hint: adapter.install_hint.clone(),
+            daemon_path: path.unwrap_or_default().to_string_lossy().into_owned(),
+        },
     }
 }
 

@@ -345,6 +345,19 @@ pub fn bytes_waiting(fd: &impl AsFd) -> usize {
     }
 }
 
+/// Whether this process may execute `file`, as far as its mode, its access list and its file system's mount say.
+///
+/// # Errors
+/// What faccessat(2) reports.
+pub fn check_executable(file: &Path) -> io::Result<()> {
+    let file = spawn::c_string(file.as_os_str())?;
+    // SAFETY: `file` is NUL-terminated, and outlives the call.
+    match unsafe { libc::faccessat(libc::AT_FDCWD, file.as_ptr(), libc::X_OK, libc::AT_EACCESS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Microseconds of the monotonic clock, as other processes read it, too (clock_gettime(2)).
 pub fn monotonic_micros() -> u64 {
     let mut now = libc::timespec {

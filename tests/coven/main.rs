@@ -49,6 +49,7 @@ mod retention;
 mod run;
 mod serve;
 mod sessions;
+mod startable;
 mod stop;
 mod store;
 mod supervised;

@@ -6,7 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::probe::Probe;
-use crate::adapters::{Adapter, ManifestSources, Registry, environment, find_on_path};
+use crate::adapters::{
+    Adapter, ManifestSources, Problem, Registry, environment, find_on_path, problem,
+};
 use crate::api::{AdapterSource, AdapterStatus, Check};
 use crate::daemon::Home;
 use crate::redact::Redactor;
@@ -65,6 +67,20 @@ fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) 
         _ => find_on_path(name, shell_path().as_deref()),
     };
     let is_own = adapter.id == "hello";
+    if let Some(problem) = adapter.problem.as_ref().filter(|_| !is_own) {
+        let message = format!("the daemon finds what cannot be started: {problem}");
+        let is_fine_here = found.is_some_and(|found| problem_here(&found).is_none());
+        let hint = match is_fine_here {
+            true => path_hint(
+                "PATH=… as this shell has it",
+                "coven daemon restart from this shell gives the daemon this shell's PATH",
+                home,
+                probe,
+            ),
+            false => mend(name, &adapter.install_hint),
+        };
+        return Check::warn(id, message, hint);
+    }
     match (there, found) {
         (Some(there), _) if is_own && there.exists() => {
             Check::pass(id, format!("built in: {}", there.display()))
@@ -107,7 +123,13 @@ fn alone(adapter: &Adapter, probe: &Probe) -> Check {
         let message = format!("known from {}, but not to the daemon", adapter.source);
         return Check::warn(id, message, reload(probe));
     }
-    match adapter.resolve(shell_path().as_deref()) {
+    let path = shell_path();
+    if let Some(problem) = adapter.problem(path.as_deref()) {
+        let message = format!("this shell finds what cannot be started: {problem}");
+        let hint = mend(adapter.executable_name(), &adapter.install_hint);
+        return Check::warn(id, message, hint);
+    }
+    match adapter.resolve(path.as_deref()) {
         Some(found) => Check::pass(id, format!("shell: {}", found.display())),
         None => nowhere(
             id,
@@ -121,6 +143,19 @@ fn alone(adapter: &Adapter, probe: &Probe) -> Check {
 /// This shell's `PATH`.
 fn shell_path() -> Option<OsString> {
     std::env::var_os("PATH")
+}
+
+/// Why `file` cannot be started from this shell.
+fn problem_here(file: &Path) -> Option<Problem> {
+    problem(file, shell_path().as_deref())
+}
+
+/// What to do about one that is there and cannot be started.
+fn mend(name: &str, install_hint: &str) -> String {
+    match install_hint {
+        "" => format!("mend it, or install {name} anew"),
+        hint => format!("mend it. {hint}"),
+    }
 }
 
 /// One that is not installed: who does not use it misses nothing.

@@ -1,0 +1,414 @@
+//! Why a file that was found cannot be started. execve(2) says only "No such file or directory" where the interpreter of a
+//! script is missing, and names neither of the two files.
+//!
+//! Reads the beginning of files, on the thread of whoever asks; starts nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::lookup::find_on_path;
+use crate::sys;
+
+/// How much of a file is read, in bytes: the headers of a program, with the name of its loader.
+const HEAD: usize = 4096;
+/// How much of its first line the kernel reads, in bytes (BINPRM_BUF_SIZE).
+const LINE: usize = 256;
+/// How many interpreters may be scripts themselves (execve(2)).
+const DEPTH: usize = 4;
+
+/// A file, and why it cannot be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    file: PathBuf,
+    obstacle: Obstacle,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Obstacle {
+    Missing,
+    /// It is a link that leads to nothing.
+    Dangling(PathBuf),
+    NoFile,
+    Unreachable(String),
+    NotExecutable,
+    /// Its mode lets everybody start it, and the kernel does not.
+    Forbidden,
+    Empty,
+    UnknownFormat,
+    /// It is a program for this processor.
+    Foreign(&'static str),
+    /// The dynamic loader that a program names.
+    Loader(PathBuf),
+    /// The first line ends with CR LF, and the CR is taken for a part of this.
+    CarriageReturn(OsString),
+    /// Nothing stands behind `#!`.
+    NoInterpreter,
+    Relative(PathBuf),
+    Interpreter(Box<Problem>),
+    /// What env(1) is told to look up.
+    NotOnPath(OsString),
+    TooDeep,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match &self.obstacle {
+            Obstacle::Missing => write!(f, "{file} is not there"),
+            Obstacle::Dangling(to) => {
+                write!(
+                    f,
+                    "{file} is a link to {}, which is not there",
+                    to.display()
+                )
+            }
+            Obstacle::NoFile => write!(f, "{file} is not a file"),
+            Obstacle::Unreachable(why) => write!(f, "{file}: {why}"),
+            Obstacle::NotExecutable => write!(f, "{file} is not executable (chmod +x)"),
+            Obstacle::Forbidden => write!(
+                f,
+                "{file} must not be executed: its file system is mounted noexec, or an access list forbids it"
+            ),
+            Obstacle::Empty => write!(f, "{file} is empty"),
+            Obstacle::UnknownFormat => {
+                write!(
+                    f,
+                    "{file} begins with neither #! nor the header of a program"
+                )
+            }
+            Obstacle::Foreign(processor) => write!(f, "{file} is a program for {processor}"),
+            Obstacle::Loader(loader) => {
+                write!(
+                    f,
+                    "{file} needs the loader {}, which is not there",
+                    loader.display()
+                )
+            }
+            Obstacle::CarriageReturn(word) => write!(
+                f,
+                "{file}: its first line ends with CR LF, so that {:?} is looked for; it must end with LF alone",
+                format!("{}\r", word.display())
+            ),
+            Obstacle::NoInterpreter => write!(f, "{file} names no interpreter behind its #!"),
+            Obstacle::Relative(interpreter) => write!(
+                f,
+                "{file}: its interpreter {} is no absolute path",
+                interpreter.display()
+            ),
+            Obstacle::Interpreter(problem) => write!(f, "{file}: its interpreter {problem}"),
+            Obstacle::NotOnPath(name) => write!(
+                f,
+                "{file}: its interpreter {} is not on the PATH",
+                name.display()
+            ),
+            Obstacle::TooDeep => write!(f, "{file}: too many interpreters are scripts"),
+        }
+    }
+}
+
+/// Why `file` cannot be started; `None` if it can, or nobody can tell before it is tried. `path` is the `PATH` that it is
+/// started with.
+pub fn problem(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
+    problem_at(file, path, 0)
+}
+
+fn problem_at(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Problem> {
+    let obstacle = match depth > DEPTH {
+        true => Some(Obstacle::TooDeep),
+        false => obstacle(file, path, depth),
+    };
+    obstacle.map(|obstacle| Problem {
+        file: file.to_owned(),
+        obstacle,
+    })
+}
+
+fn obstacle(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
+    let meta = match file.metadata() {
+        Ok(meta) => meta,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            let target = file.read_link().ok();
+            return Some(target.map_or(Obstacle::Missing, Obstacle::Dangling));
+        }
+        Err(err) => return Some(Obstacle::Unreachable(err.to_string())),
+    };
+    if !meta.is_file() {
+        return Some(Obstacle::NoFile);
+    }
+    if sys::check_executable(file).is_err() {
+        use std::os::unix::fs::PermissionsExt;
+        return Some(match meta.permissions().mode() & 0o111 {
+            0o111 => Obstacle::Forbidden,
+            _ => Obstacle::NotExecutable,
+        });
+    }
+    // A program can be started without being read.
+    let mut head = Vec::with_capacity(HEAD);
+    let opened = File::open(file).ok()?;
+    opened.take(HEAD as u64).read_to_end(&mut head).ok()?;
+    match &head[..] {
+        [] => Some(Obstacle::Empty),
+        [b'#', b'!', line @ ..] => of_script(line, path, depth),
+        _ => of_program(&head).filter(|_| !has_other_formats()),
+    }
+}
+
+/// `line` begins behind `#!`.
+fn of_script(line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
+    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let line = &line[..line.len().min(LINE - 2)];
+    let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
+    let start = line.iter().position(|b| !is_blank(b)).unwrap_or(line.len());
+    let line = &line[start..];
+    let end = line.iter().position(is_blank).unwrap_or(line.len());
+    let (interpreter, argument) = line.split_at(end);
+    if let Some(rest) = line.strip_suffix(b"\r") {
+        let mut words = rest.rsplit(is_blank);
+        return Some(match words.next() {
+            Some([]) | None => Obstacle::NoInterpreter,
+            Some(word) => Obstacle::CarriageReturn(OsString::from_vec(word.to_vec())),
+        });
+    }
+    if interpreter.is_empty() {
+        return Some(Obstacle::NoInterpreter);
+    }
+    let interpreter = Path::new(OsStr::from_bytes(interpreter));
+    if !interpreter.is_absolute() {
+        return Some(Obstacle::Relative(interpreter.to_owned()));
+    }
+    if let Some(problem) = problem_at(interpreter, path, depth + 1) {
+        return Some(Obstacle::Interpreter(Box::new(problem)));
+    }
+    match interpreter.file_name() == Some(OsStr::new("env")) {
+        true => of_env(argument.trim_ascii(), path, depth),
+        false => None,
+    }
+}
+
+/// What env(1) makes of its one `argument`: the name of a program, which with `-S` may stand behind variables and before
+/// the program's own arguments.
+fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
+    let name = match argument.strip_prefix(b"-S") {
+        Some(words) => words
+            .split(|b| b.is_ascii_whitespace())
+            .find(|word| !word.is_empty() && !word.contains(&b'='))?,
+        None => argument,
+    };
+    // Other options, and quotes, are env's to understand.
+    if name.is_empty() || name[0] == b'-' || name.iter().any(|b| b"'\"\\$".contains(b)) {
+        return None;
+    }
+    let name = OsStr::from_bytes(name);
+    let program = match name.as_bytes().contains(&b'/') {
+        true => PathBuf::from(name),
+        false => match find_on_path(&name.to_string_lossy(), path) {
+            Some(program) => program,
+            None => return Some(Obstacle::NotOnPath(name.to_owned())),
+        },
+    };
+    let problem = program
+        .is_absolute()
+        .then(|| problem_at(&program, path, depth + 1));
+    problem
+        .flatten()
+        .map(|problem| Obstacle::Interpreter(Box::new(problem)))
+}
+
+fn of_program(head: &[u8]) -> Option<Obstacle> {
+    let is_macos = std::env::consts::OS == "macos";
+    match head {
+        // Mach-O of 32 and 64 bits in both byte orders, and several in one.
+        [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
+        | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
+        | [0xca, 0xfe, 0xba, 0xbe | 0xbf, ..]
+            if is_macos =>
+        {
+            None
+        }
+        [0x7f, b'E', b'L', b'F', ..] if !is_macos => Elf::new(head)?.obstacle(),
+        _ => Some(Obstacle::UnknownFormat),
+    }
+}
+
+/// The processors by their number in a program's header (elf(5)), and which others' programs each of them runs.
+const PROCESSORS: [(u64, &str, &str); 7] = [
+    (62, "x86_64", "x86"),
+    (183, "aarch64", "arm"),
+    (3, "x86", ""),
+    (40, "arm", ""),
+    (243, "riscv64", ""),
+    (21, "powerpc64", ""),
+    (22, "s390x", ""),
+];
+
+/// A program's header (elf(5)).
+struct Elf<'a> {
+    head: &'a [u8],
+    is_wide: bool,
+    is_little: bool,
+}
+
+impl<'a> Elf<'a> {
+    fn new(head: &'a [u8]) -> Option<Self> {
+        Some(Self {
+            head,
+            is_wide: *head.get(4)? == 2,
+            is_little: *head.get(5)? == 1,
+        })
+    }
+
+    fn number(&self, at: u64, length: usize) -> Option<u64> {
+        let at = usize::try_from(at).ok()?;
+        let bytes = self.head.get(at..at.checked_add(length)?)?;
+        let add = |sum: u64, &byte: &u8| sum << 8 | u64::from(byte);
+        Some(match self.is_little {
+            true => bytes.iter().rev().fold(0, add),
+            false => bytes.iter().fold(0, add),
+        })
+    }
+
+    fn obstacle(&self) -> Option<Obstacle> {
+        let own = std::env::consts::ARCH;
+        let machine = self.number(18, 2)?;
+        let runs = |name: &str| {
+            let mut all = PROCESSORS.iter();
+            all.any(|(_, this, other)| *this == own && (name == own || name == *other))
+        };
+        let is_known = PROCESSORS.iter().any(|(_, name, _)| *name == own);
+        match PROCESSORS.iter().find(|(number, ..)| *number == machine) {
+            Some((_, name, _)) if is_known && !runs(name) => return Some(Obstacle::Foreign(name)),
+            None if is_known => return Some(Obstacle::Foreign("another processor")),
+            _ => {}
+        }
+        let loader = self.loader()?;
+        (!loader.exists()).then_some(Obstacle::Loader(loader))
+    }
+
+    /// What its header PT_INTERP names.
+    fn loader(&self) -> Option<PathBuf> {
+        const PT_INTERP: u64 = 3;
+        let (word, table, sizes) = if self.is_wide {
+            (8, 32, 54)
+        } else {
+            (4, 28, 42)
+        };
+        let (table, size) = (self.number(table, word)?, self.number(sizes, 2)?);
+        let mut headers = (0..self.number(sizes + 2, 2)?).map(|n| table + n * size);
+        let header = headers.find(|&at| self.number(at, 4) == Some(PT_INTERP))?;
+        let (offset, length) = if self.is_wide { (8, 32) } else { (4, 16) };
+        let start = usize::try_from(self.number(header + offset, word)?).ok()?;
+        let length = usize::try_from(self.number(header + length, word)?).ok()?;
+        let name = self.head.get(start..start.checked_add(length)?)?;
+        let name = name.strip_suffix(b"\0").unwrap_or(name);
+        let loader = PathBuf::from(OsStr::from_bytes(name));
+        loader.is_absolute().then_some(loader)
+    }
+}
+
+/// Whether this system starts files of more formats than its own (binfmt_misc): then nothing can be said of those.
+fn has_other_formats() -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc/sys/fs/binfmt_misc") else {
+        return false;
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut others = names.filter(|name| name != "register" && name != "status");
+    others.next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(line: &str) -> Option<String> {
+        let path = Some(OsStr::new("/usr/bin:/bin"));
+        of_script(line.as_bytes(), path, 0).map(|obstacle| {
+            let file = PathBuf::from("/f");
+            Problem { file, obstacle }.to_string()
+        })
+    }
+
+    #[test]
+    fn a_first_line_is_read_as_the_kernel_reads_it() {
+        for good in [
+            "/bin/sh",
+            "/bin/sh\n\r\n",
+            " \t/bin/sh -e\n",
+            "/usr/bin/env sh\n",
+            "/usr/bin/env -S sh -e\n",
+            "/usr/bin/env -S A=1 sh -e\n",
+            "/usr/bin/env -i sh",
+            "/usr/bin/env /bin/sh",
+        ] {
+            assert_eq!(script(good), None, "{good:?}");
+        }
+        for (bad, said) in [
+            ("", "names no interpreter"),
+            (" \n/bin/sh", "names no interpreter"),
+            ("\r\n", "names no interpreter"),
+            (
+                "/nonexistent/node\n",
+                "its interpreter /nonexistent/node is not there",
+            ),
+            ("/bin\n", "its interpreter /bin is not a file"),
+            ("bin/sh\n", "its interpreter bin/sh is no absolute path"),
+            ("/bin/sh\r\n", "\"/bin/sh\\r\" is looked for"),
+            ("/usr/bin/env node\r\n", "\"node\\r\" is looked for"),
+            (
+                "/usr/bin/env coven-none",
+                "its interpreter coven-none is not on the PATH",
+            ),
+            // All behind the interpreter is one argument.
+            (
+                "/usr/bin/env sh -e\n",
+                "its interpreter sh -e is not on the PATH",
+            ),
+            (
+                "/usr/bin/env -Scoven-none x\n",
+                "coven-none is not on the PATH",
+            ),
+            (
+                "/usr/bin/env /nonexistent/x",
+                "its interpreter /nonexistent/x is not there",
+            ),
+        ] {
+            let problem = script(bad).unwrap_or_else(|| panic!("{bad:?} can be started"));
+            assert!(problem.contains(said), "{bad:?}: {problem}");
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_program_says_for_which_processor_it_is() {
+        let mut head = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        head.truncate(HEAD);
+        assert_eq!(of_program(&head), None);
+        if std::env::consts::OS == "macos" {
+            return;
+        }
+        let other = if std::env::consts::ARCH == "s390x" {
+            62
+        } else {
+            22
+        };
+        head[18..20].copy_from_slice(&[other, 0]);
+        assert!(matches!(of_program(&head), Some(Obstacle::Foreign(_))));
+        for text in [
+            "echo no shebang",
+            "MZ\0\0",
+            "PK\u{3}\u{4}",
+            "\u{feff}#!/bin/sh",
+        ] {
+            assert_eq!(of_program(text.as_bytes()), Some(Obstacle::UnknownFormat));
+        }
+        // Whatever is cut off or spoilt, nothing panics.
+        for length in 0..head.len() {
+            of_program(&head[..length]);
+            let mut spoilt = head.clone();
+            spoilt[length] ^= 0xff;
+            of_program(&spoilt);
+        }
+    }
+}
