@@ -74,6 +74,7 @@ fn parse_launch(
         .get(&request.harness)
         .ok_or_else(|| unknown_harness(&request.harness, &registry))?;
     check_prompt(&request.prompt, adapter)?;
+    check_model(request.model.as_deref(), adapter)?;
     let spec = parse_spec(call, request)?;
     let base = call.context.environment.current();
     let path = adapter
@@ -166,6 +167,20 @@ fn check_prompt(prompt: &str, adapter: &Adapter) -> Result<(), ApiError> {
         field: Some("prompt".into()),
         extra: Some(("maxBytes", json!(max))),
     })
+}
+
+/// What the adapter could only drop is refused: the client would believe that its model answers.
+fn check_model(model: Option<&str>, adapter: &Adapter) -> Result<(), ApiError> {
+    match (model, &adapter.model_flag) {
+        (Some(model), None) => Err(ApiError::invalid_field(
+            "model",
+            format!(
+                "harness {} takes no model: its adapter has no model_flag (asked for: {model:?})",
+                adapter.id
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn first_line(prompt: &str) -> String {

@@ -412,10 +412,23 @@ fn the_arguments_are_as_the_manifest_says() {
         ),
         ("flag", json!({}), "[--prompt=-p q]\n"),
         ("flag", model(), "[-m]\n[m-1]\n[--prompt=-p q]\n"),
-        ("plain", model(), "[--]\n[-p q]\n"),
+        ("plain", json!({}), "[--]\n[-p q]\n"),
     ] {
         assert_eq!(arguments(&coven, id, "-p q", fields), expected, "{id}");
     }
+    let before = coven.sessions().len();
+    for id in ["plain", "hello"] {
+        let details = coven
+            .try_launch(id, "-p q", model())
+            .assert_error(400, "invalid_request");
+        assert_eq!(details["field"], "model");
+        let ran = coven.cli(["run", "--model", "m-1", id, "x"]);
+        assert!(
+            ran.err.contains(&format!("harness {id} takes no model")),
+            "{ran:?}"
+        );
+    }
+    assert_eq!(coven.sessions().len(), before);
 }
 
 #[test]

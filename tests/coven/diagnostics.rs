@@ -194,10 +194,14 @@ impl Planted {
             json!({ "id": "Merger id", "executable": "x" }),
         );
         write("type.json", json!("merger type"));
+        write(
+            "planner.json",
+            json!({ "id": "planner", "label": "p", "executable": "true", "model_flag": "--model" }),
+        );
         coven.start_daemon();
         let root = coven.work().join("acme merger");
         fs::create_dir(&root).unwrap();
-        let body = json!({ "projectRoot": root, "harness": "hello", "prompt": "Plan the merger with Initech",
+        let body = json!({ "projectRoot": root, "harness": "planner", "prompt": "Plan the merger with Initech",
             "title": format!("Merger title {SECRET}"), "labels": ["merger-label"], "model": "merger-model",
             "conversationId": "merger-conversation", "familiarId": "merger-familiar" });
         let session = coven.post("/api/v1/sessions", &body);

@@ -478,13 +478,14 @@ fn options_stand_before_the_harness_in_either_form() {
     let coven = Coven::start();
     let work = coven.work();
     fs::create_dir_all(work.join("sub")).unwrap();
+    coven.harness_with("models", "exit 0", json!({ "model_flag": "--model" }));
     for args in [
         &["--title=a = b", "--model=m", "--cwd=sub", "--root=."][..],
         &[
             "--title", "a = b", "--model", "m", "--cwd", "sub", "--root", ".",
         ],
     ] {
-        let args = [&["run", "--detach", "--json"], args, &["hello", "x"]].concat();
+        let args = [&["run", "--detach", "--json"], args, &["models", "x"]].concat();
         let record = coven.cli(args).json();
         assert_eq!(record["title"], "a = b");
         assert_eq!(record["model"], "m");

@@ -62,7 +62,8 @@ fn assert_is_time(value: &Value) {
 fn a_record_has_every_field_and_what_the_launch_said() {
     let coven = Coven::start();
     // One that has ended is shown so by the launch's own answer, if both come in one batch.
-    coven.harness("quiet", "until [ -e ../go ]; do sleep 0.01; done");
+    let script = "until [ -e ../go ]; do sleep 0.01; done";
+    coven.harness_with("quiet", script, json!({ "model_flag": "--model" }));
     std::fs::create_dir(coven.work().join("sub")).unwrap();
     let fields = json!({
         "title": "A title", "model": "m-1", "conversationId": "c-1", "familiarId": "f-1",

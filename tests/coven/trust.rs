@@ -316,8 +316,9 @@ fn a_prompt_can_go_to_stdin_where_no_other_user_sees_it() {
 fn no_prompt_title_or_harness_id_can_forge_what_a_terminal_shows() {
     let coven = Coven::start();
     let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\n2026-01-01T00:00:00.000Z INFO event=forged\u{202e}\u{9b}31m";
+    coven.harness_with("says", "printf %s \"$4\"", json!({ "model_flag": "-m" }));
     let launched = coven.try_launch(
-        "hello",
+        "says",
         evil,
         json!({ "title": evil, "labels": [evil], "model": evil }),
     );
