@@ -194,16 +194,16 @@ impl Planted {
             json!({ "id": "Merger id", "executable": "x" }),
         );
         write("type.json", json!("merger type"));
-        write(
-            "planner.json",
-            json!({ "id": "planner", "label": "p", "executable": "true", "model_flag": "--model" }),
-        );
         coven.start_daemon();
         let root = coven.work().join("acme merger");
         fs::create_dir(&root).unwrap();
-        let body = json!({ "projectRoot": root, "harness": "planner", "prompt": "Plan the merger with Initech",
-            "title": format!("Merger title {SECRET}"), "labels": ["merger-label"], "model": "merger-model",
+        let body = json!({ "projectRoot": root, "harness": "hello", "prompt": "Plan the merger with Initech",
+            "title": format!("Merger title {SECRET}"), "labels": ["merger-label"],
             "conversationId": "merger-conversation", "familiarId": "merger-familiar" });
+        let mut with_model = body.clone();
+        with_model["model"] = json!("merger-model");
+        let refused = coven.post("/api/v1/sessions", &with_model);
+        assert_eq!(refused.status, 400, "it takes none: {}", refused.text());
         let session = coven.post("/api/v1/sessions", &body);
         assert_eq!(session.status, 201, "{}", session.text());
         let session = session.json()["id"].as_str().unwrap().to_owned();
