@@ -62,7 +62,7 @@ codes! {
     PayloadTooLarge = "payload_too_large", Some(413), Some(LOOK_AT_DAEMON);
     /// The harness is known, its executable is not on the daemon's `PATH`: that is what counts, and often not the shell's.
     HarnessNotFound = "harness_not_found", Some(422),
-        Some("coven daemon restart from a shell that finds {executable}, or of a unit, with its PATH in COVEN_HOME/env; \
+        Some("coven daemon restart (ends live sessions) from a shell that finds {executable}, or of a unit, with its PATH in COVEN_HOME/env; \
             the daemon's PATH is {daemonPath}");
     /// The harness was given no stdin.
     InputNotAccepted = "input_not_accepted", Some(422),
@@ -105,7 +105,7 @@ codes! {
     DaemonNotRunning = "daemon_not_running", None, Some("coven daemon start");
     /// Daemon and CLI do not speak the same contract.
     UnsupportedApiVersion = "unsupported_api_version", None,
-        Some("coven daemon restart, with the coven that is to be used");
+        Some("coven daemon restart (ends live sessions), with the coven that is to be used");
     /// The connection to the daemon broke, or what came over it cannot be read.
     DaemonUnreachable = "daemon_unreachable", None, Some(LOOK_AT_DAEMON);
     /// The daemon does not come up.
@@ -117,7 +117,7 @@ codes! {
     /// Another daemon serves this home.
     DaemonAlreadyRunning = "daemon_already_running", None, Some(LOOK_AT_DAEMON);
     /// Another process holds the lock of this home, and does not answer.
-    DaemonLocked = "daemon_locked", None, Some("coven daemon stop, then coven daemon start");
+    DaemonLocked = "daemon_locked", None, Some("coven daemon stop (ends live sessions), then coven daemon start");
     /// The home is not what a home must be.
     HomeRefused = "home_refused", None, None;
     /// The home holds only the end of a connection to another machine's daemon, and nobody answers there.

@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde_json::json;
 
 use super::output::{Out, visible};
-use super::{CliError, Home, Outcome, say};
+use super::{CliError, Home, Outcome, consent, say};
 use crate::api::{Code, DaemonInfo, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
@@ -20,6 +20,8 @@ const STOPPED: u8 = 3;
 
 /// What to try where a daemon is out of reach.
 const WHOSE_HOME: &str = "coven doctor, which says whose home it is";
+/// What to try where a daemon of another release holds the socket.
+const RESTART: &str = "coven daemon restart (ends live sessions)";
 /// Where a service manager has the socket.
 const AWAITED: &str = "the service manager listens, and starts it with the first client";
 
@@ -53,12 +55,20 @@ struct Start {
 /// Stop it, and with it all sessions; a success if it does not run.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "stop", help_triggers("-h", "--help"))]
-struct Stop {}
+struct Stop {
+    /// do not ask whether the live sessions may end
+    #[argh(switch)]
+    yes: bool,
+}
 
 /// Stop it, and start it again.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "restart", help_triggers("-h", "--help"))]
-struct Restart {}
+struct Restart {
+    /// do not ask whether the live sessions may end
+    #[argh(switch)]
+    yes: bool,
+}
 
 /// Say whether it runs: exit 0 running, 3 stopped, 1 stale.
 #[derive(FromArgs, ArgsInfo)]
@@ -85,8 +95,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     match &args.verb {
         Verb::Start(args) => start(&home, args.here),
-        Verb::Stop(_) => stop(&home),
-        Verb::Restart(_) => restart(&home),
+        Verb::Stop(args) => stop(&home, args.yes),
+        Verb::Restart(args) => restart(&home, args.yes),
         Verb::Status(args) => status(&home, args.json),
         Verb::Serve(args) if args.background => serve_in_background(&home),
         Verb::Serve(_) => serve_in_foreground(&home),
@@ -117,7 +127,8 @@ pub(super) fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "coven: {}", visible(text));
 }
 
-fn stop(home: &Home) -> Outcome {
+fn stop(home: &Home, yes: bool) -> Outcome {
+    consent::ask(home, yes)?;
     let said = match stop::stop(home, &remark)? {
         StopOutcome::Ended {
             pid,
@@ -147,7 +158,8 @@ fn unclean(pid: i32, report: &StopReport) -> CliError {
     CliError::failed(Code::StoreUnavailable, message, Some("coven doctor"))
 }
 
-fn restart(home: &Home) -> Outcome {
+fn restart(home: &Home, yes: bool) -> Outcome {
+    consent::ask(home, yes)?;
     let (stopped, started) = stop::restart(home, &remark)?;
     let started = started
         .map_err(CliError::from)
@@ -264,7 +276,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                 ),
             ),
             ("socket", socket),
-            ("next", "coven daemon restart".into()),
+            ("next", RESTART.into()),
         ],
     }
 }
@@ -316,7 +328,7 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
         }),
         Status::Unsupported { found } => json!({
             "state": status.state(), "code": Code::UnsupportedApiVersion, "apiVersion": found, "pid": null,
-            "socket": socket, "uptimeSeconds": null, "next": "coven daemon restart",
+            "socket": socket, "uptimeSeconds": null, "next": RESTART,
         }),
     }
 }

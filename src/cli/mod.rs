@@ -9,6 +9,7 @@ mod args;
 mod attach;
 mod backup;
 mod completions;
+mod consent;
 mod daemon;
 mod diagnostics;
 mod doctor;

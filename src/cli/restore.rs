@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             return Err(CliError::failed(
                 Code::DaemonAlreadyRunning,
                 "a daemon runs, and has the database open",
-                Some("coven daemon stop, then coven restore again"),
+                Some("coven daemon stop (ends live sessions), then coven restore again"),
             ));
         }
     }

@@ -278,7 +278,7 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
 /// the sessions go on: no restart is advised, which would end them.
 pub fn held_next(home: &Home, pid: Option<i32>) -> String {
     if home.socket().symlink_metadata().is_ok() {
-        return "coven daemon restart".into();
+        return "coven daemon restart (ends live sessions)".into();
     }
     match pid {
         Some(pid) => format!("kill -HUP {pid}, which has the daemon make its socket anew"),
@@ -404,7 +404,7 @@ fn running(home: &Home) -> Result<Option<Started>, ControlError> {
         Err(err @ ClientError::UnsupportedVersion { .. }) => Err(ControlError {
             code: Code::UnsupportedApiVersion.into(),
             message: err.to_string(),
-            next: "coven daemon stop, with the coven that started it".into(),
+            next: "coven daemon stop (ends live sessions), with the coven that started it".into(),
         }),
         Err(_) => Ok(None),
     }

@@ -488,7 +488,10 @@ fn each_adapter_is_looked_up_in_the_daemon_and_in_the_shell() {
     let claude = format!("daemon: {}; shell: not found", at(&there, "claude"));
     assert_check(&report, "adapter.claude", "warn", &[&claude]);
     let copilot = format!("daemon: not found; shell: {}", at(&here, "copilot"));
-    let parts = [copilot.as_str(), "coven daemon restart from this shell"];
+    let parts = [
+        copilot.as_str(),
+        "coven daemon restart (ends live sessions) from this shell",
+    ];
     assert_check(&report, "adapter.copilot", "warn", &parts);
     assert_check(&report, "adapter.gemini", "pass", &["daemon and shell"]);
     assert_check(&report, "adapter.hello", "pass", &["built in"]);
@@ -688,7 +691,7 @@ fn a_daemon_of_another_version_warns_and_one_of_another_contract_fails() {
     let report = doctor(&coven);
     assert_check(&report, "path", "warn", &["does not say"]);
     let hint = assert_check(&report, "version", "warn", &["0.0.9"]);
-    assert_eq!(hint, "coven daemon restart");
+    assert_eq!(hint, "coven daemon restart (ends live sessions)");
     // The process that answers is not one that has put itself on record.
     assert_check(
         &report,

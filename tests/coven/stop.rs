@@ -266,7 +266,8 @@ fn the_daemon_says_how_long_its_stop_may_take_and_a_stop_waits_for_a_long_grace(
     });
     kill(pid, libc::SIGTERM);
     let stopped = finish(stop);
-    assert_eq!((stopped.code, stopped.err.as_str()), (0, ""));
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert!(stopped.err.ends_with("  deaf  x\n"), "{stopped:?}");
     wait_until_gone(pid);
 }
 
@@ -394,4 +395,40 @@ fn sessions_that_are_being_launched_when_the_daemon_stops_are_logged_as_ended_by
         .filter(|line| !line.contains("why=stop"))
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn who_stops_the_daemon_is_told_which_sessions_that_ends() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    let id = coven.launch("quiet", "tidy up");
+    let said = format!(
+        "coven: this ends 1 live session:\n  {}  quiet  tidy up\n",
+        &id[..8]
+    );
+    // At a terminal, which script(1) makes one of: somebody is asked.
+    let answered = |answer: &str, verb: &str| {
+        let line = format!("echo {answer} | script -qec \"'$0' {verb}\" /dev/null");
+        let ran = coven.shell(&line);
+        (ran.code, ran.out.replace('\r', ""))
+    };
+    for verb in ["daemon stop", "daemon restart"] {
+        let (code, out) = answered("n", verb);
+        assert_eq!(code, 1, "{out}");
+        assert!(out.contains(&format!("{said}Go on? [y/N] ")), "{out}");
+        assert!(out.contains("the daemon goes on"), "{out}");
+        assert_eq!(coven.session(&id)["status"], "running");
+    }
+    let ran = coven.cli(["daemon", "restart"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, said.as_str()));
+    assert_eq!(coven.session(&id)["ended_by"], "daemon_stop");
+    coven.launch("quiet", "again");
+    let (code, out) = answered("n", "daemon restart --yes");
+    assert!(code == 0 && !out.contains("Go on?"), "{out}");
+    coven.launch("quiet", "and again");
+    let (code, out) = answered("y", "daemon stop");
+    assert!(code == 0 && out.contains("stopped (pid "), "{out}");
+    // Nothing is said where nothing ends.
+    let ran = coven.cli(["daemon", "stop"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }

@@ -73,7 +73,7 @@ fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) 
         let hint = match is_fine_here {
             true => path_hint(
                 "PATH=… as this shell has it",
-                "coven daemon restart from this shell gives the daemon this shell's PATH",
+                "coven daemon restart (ends live sessions) from this shell gives the daemon this shell's PATH",
                 home,
                 probe,
             ),
@@ -96,14 +96,14 @@ fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) 
         (Some(there), found) => {
             let found = found.map_or("not found".to_owned(), |path| path.display().to_string());
             let message = format!("daemon: {}; shell: {found}", there.display());
-            let hint = "sessions run the daemon's; coven daemon restart from this shell gives it this shell's PATH";
+            let hint = "sessions run the daemon's; coven daemon restart (ends live sessions) from this shell gives it this shell's PATH";
             let change = "PATH=… as this shell has it";
             Check::warn(id, message, path_hint(change, hint, home, probe))
         }
         (None, Some(found)) => {
             let dir = found.parent().unwrap_or(&found).display();
             let message = format!("daemon: not found; shell: {}", found.display());
-            let hint = "coven daemon restart from this shell, so that the daemon has its PATH";
+            let hint = "coven daemon restart (ends live sessions) from this shell, so that the daemon has its PATH";
             let change = format!("PATH=… with {dir} in it");
             Check::warn(id, message, path_hint(&change, hint, home, probe))
         }
@@ -192,7 +192,7 @@ fn path_hint(change: &str, by_hand: &str, home: &Home, probe: &Probe) -> String 
 fn path_check(daemon: Option<&str>, shell: Option<&OsStr>, home: &Home, probe: &Probe) -> Check {
     let split = |path: &OsStr| std::env::split_paths(path).collect::<Vec<PathBuf>>();
     let Some(daemon) = daemon else {
-        let by_hand = "coven daemon restart, from a shell that has one";
+        let by_hand = "coven daemon restart (ends live sessions), from a shell that has one";
         let hint = path_hint("PATH=…", by_hand, home, probe);
         return Check::warn(PATH, "the daemon has no PATH: it finds no harness", hint);
     };

@@ -92,8 +92,9 @@ fn open_files(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Ch
     let sessions = process.max_sessions;
     let message =
         format!("{message}: enough for some {room} sessions; COVEN_MAX_SESSIONS is {sessions}");
-    let by_hand =
-        format!("ulimit -n {needed}, then coven daemon restart; or set COVEN_MAX_SESSIONS={room}");
+    let by_hand = format!(
+        "ulimit -n {needed}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={room}"
+    );
     Check::warn(
         FILES,
         message,
@@ -125,8 +126,9 @@ fn processes(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Che
         Some(group) if group == limit => format!("TasksMax={needed}"),
         _ => format!("LimitNPROC={needed}"),
     };
-    let by_hand =
-        format!("ulimit -u {needed}, then coven daemon restart; or set COVEN_MAX_SESSIONS={room}");
+    let by_hand = format!(
+        "ulimit -u {needed}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={room}"
+    );
     Check::warn(PROCESSES, message, restart_with(probe, &change, by_hand))
 }
 
@@ -142,7 +144,7 @@ fn check_niceness(niceness: i32, probe: Option<&Probe>) -> Check {
             Check::warn(
                 NICENESS,
                 message,
-                "coven daemon restart, from a shell that was not started with nice",
+                "coven daemon restart (ends live sessions), from a shell that was not started with nice",
             )
         }
         false => Check::pass(NICENESS, message),

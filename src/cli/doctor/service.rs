@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use crate::daemon::Home;
 use crate::daemon::supervisor::{self, Supervisor, Unit, UnitState};
 
+/// What whoever is told to restart or stop it must know.
+const ENDS: &str = " (ends live sessions)";
+
 /// Who starts the daemon of a home.
 #[derive(Debug, Default)]
 pub(super) struct Service {
@@ -43,7 +46,7 @@ impl Service {
 
     /// The command that brings the daemon back, whatever it is doing.
     pub(super) fn restart(&self) -> String {
-        self.command("restart", "coven daemon restart")
+        format!("{}{ENDS}", self.command("restart", "coven daemon restart"))
     }
 
     /// The command that has it read its patterns and manifests again; its process is `pid`.
@@ -57,7 +60,7 @@ impl Service {
 
     /// The command that stops it.
     pub(super) fn stop(&self) -> String {
-        self.command("stop", "coven daemon stop")
+        format!("{}{ENDS}", self.command("stop", "coven daemon stop"))
     }
 
     fn command(&self, verb: &str, by_hand: &str) -> String {
@@ -81,7 +84,7 @@ impl Service {
             (Some(unit), _) => {
                 let (systemctl, name) = (unit.systemctl(), &unit.name);
                 format!(
-                    "{systemctl} edit {name}, with {change} under [Service]; {systemctl} restart {name}"
+                    "{systemctl} edit {name}, with {change} under [Service]; {systemctl} restart {name}{ENDS}"
                 )
             }
             (None, Some(Supervisor::Launchd { label })) => {

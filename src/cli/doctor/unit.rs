@@ -39,7 +39,7 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
                 "{unit} is {}, but the daemon (pid {pid}) was started by hand: nobody starts that one again",
                 state.active
             ),
-            format!("coven daemon stop && {systemctl} start {name}"),
+            format!("coven daemon stop (ends live sessions), then {systemctl} start {name}"),
         ),
         (None, _) if probe.is_awaited() => Check::pass(
             SERVICE,
