@@ -63,7 +63,7 @@ macro_rules! options {
             #[serde(deserialize_with = "rules::filled")]
             pub harness: String,
             /// What the harness is asked to do.
-            #[serde(deserialize_with = "rules::argument")]
+            #[serde(deserialize_with = "rules::prompt")]
             pub prompt: String,
             /// Absolute, an existing directory.
             #[serde(deserialize_with = "rules::argument")]

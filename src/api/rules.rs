@@ -24,6 +24,15 @@ pub(super) fn argument<'de, D: Deserializer<'de>>(input: D) -> Result<String, D:
     without_nul(filled(input)?)
 }
 
+/// A prompt: an [`argument`] that says something.
+pub(super) fn prompt<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let text = argument(input)?;
+    match text.trim().is_empty() {
+        true => Err(D::Error::custom("is blank")),
+        false => Ok(text),
+    }
+}
+
 /// Text without NUL, of `MAX` bytes at most.
 pub(super) fn text<'de, const MAX: usize, D: Deserializer<'de>>(
     input: D,

@@ -10,6 +10,13 @@ use crate::daemon::control::ControlError;
 use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
 
+/// What std's parser of integers says of a text that is none, and of one that is too large.
+const NO_NUMBER: [&str; 2] = [
+    "invalid digit found in string",
+    "cannot parse integer from empty string",
+];
+const TOO_LARGE: &str = "number too large to fit in target type";
+
 /// Why a verb failed.
 #[derive(Debug)]
 pub(super) enum CliError {
@@ -48,13 +55,22 @@ impl CliError {
             .lines()
             .map(str::trim)
             .filter(|&line| line != "help");
-        Self::new(Code::Usage, lines.collect::<Vec<_>>().join(" "))
+        let message = lines.collect::<Vec<_>>().join(" ");
+        // The parser of numbers says what it found, not what it wants.
+        let message = match message.split_once(": ") {
+            Some((which, why)) if NO_NUMBER.contains(&why) => {
+                format!("{which}: it must be a number, 0 or more")
+            }
+            Some((which, TOO_LARGE)) => format!("{which}: it is too large"),
+            _ => message,
+        };
+        Self::new(Code::Usage, message)
     }
 
     /// The same, for a command line that began with `verb`, if it is one: its help says more.
     pub(super) fn of_verb(mut self, verb: &str) -> Self {
-        if let Self::Failed { code, next, .. } = &mut self
-            && *code == Code::Usage
+        if let Self::Failed { next, .. } = &mut self
+            && next.as_deref() == Code::Usage.next()
             && !verb.is_empty()
         {
             *next = Some(format!("coven {verb} --help"));

@@ -110,9 +110,19 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
     })?;
     for (option, path) in [("--cwd", &args.cwd), ("--root", &args.root)] {
         let Some(path) = path else { continue };
-        std::fs::metadata(here.join(path)).map_err(|err| {
-            CliError::new(Code::IoError, format!("{option} {}: {err}", path.display()))
-        })?;
+        let wrong = |why: String| {
+            let message = format!("{option} {}: {why}", path.display());
+            CliError::new(Code::IoError, message)
+        };
+        if path.as_os_str().is_empty() {
+            return Err(CliError::usage(&format!(
+                "run: {option} names no directory"
+            )));
+        }
+        let meta = std::fs::metadata(here.join(path)).map_err(|err| wrong(err.to_string()))?;
+        if !meta.is_dir() {
+            return Err(wrong("is not a directory".into()));
+        }
     }
     // Canonical where it exists: in a path that still holds `..`, neither what lies above nor what lies inside
     // could be told.

@@ -38,6 +38,9 @@ impl SessionRef {
 
     fn full_id(&self, client: &mut Client) -> Result<String, CliError> {
         let given = &self.0;
+        if given.is_empty() {
+            return Err(CliError::new(Code::Usage, "the session's id is empty"));
+        }
         let not_found = || CliError::new(Code::SessionNotFound, format!("no session {given}"));
         if !is_session_id_prefix(given) {
             return Err(not_found());

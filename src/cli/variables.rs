@@ -42,6 +42,9 @@ pub(super) fn given(options: &[Given], file: Option<&PathBuf>) -> Result<Variabl
         None => Variables::default(),
     };
     for Given { name, value } in options {
+        if name.is_empty() {
+            return Err(CliError::usage("run: --env has no name"));
+        }
         let value = match value {
             Some(value) => value.clone(),
             None => match shell_value(name) {

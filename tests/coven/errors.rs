@@ -75,6 +75,7 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
         ("prompt", json!("")),
         ("prompt", json!(1)),
         ("prompt", json!("a\0b")),
+        ("prompt", json!(" \r\n\t")),
         ("cwd", json!(true)),
         ("title", json!("t".repeat(1025))),
         ("title", json!({})),

@@ -85,6 +85,9 @@ fn read(file: File, check: impl Fn(&Metadata) -> Result<(), String>) -> Result<S
 /// Whether nobody but this user can read what is at `path`: it holds keys. `others` are the bits that it must not have.
 fn check_private(meta: &Metadata, others: u32, path: &Path) -> Result<(), String> {
     let path = path.display();
+    if meta.is_dir() {
+        return Err("is a directory".into());
+    }
     if meta.uid() != sys::euid() {
         let (owner, own) = (meta.uid(), sys::euid());
         return Err(format!(
