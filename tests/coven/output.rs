@@ -309,7 +309,7 @@ fn a_prompt_reaches_the_harness_as_it_is() {
         "--version=1",
         "two\nlines\n",
         "\ttab\r\n",
-        " ",
+        " x ",
         "é€🦀\u{10ffff}",
         "$(id) `id` $HOME \\ \" ' ; & | > *",
         "\u{1}\u{1b}\u{7f}",
