@@ -18,6 +18,7 @@ mod family;
 pub(super) use family::Marking;
 pub use family::{adopt_orphans, end_families, is_held, leave_family, reap_adopted};
 
+use super::memory::own_status;
 use super::signal::SignalSet;
 use super::spawn::c_string;
 use super::{Arrival, Interest, OwnUsage, Peer, Usage};
@@ -394,18 +395,13 @@ pub fn release_free_memory() {
 
 /// What this process uses now, from proc(5); `None` where that is not mounted.
 pub fn own_usage() -> Option<OwnUsage> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let field = |name: &str| -> Option<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse().ok()
-    };
+    let number = own_status()?;
     let entries = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
     Some(OwnUsage {
-        // In kB, which are kibibytes.
-        resident_bytes: field("VmRSS:")? * 1024,
+        resident_bytes: number("VmRSS:")? * 1024,
         // The descriptor that the directory is read by is among them.
         open_files: entries.saturating_sub(1),
-        threads: field("Threads:")?,
+        threads: number("Threads:")?,
     })
 }
 

@@ -109,7 +109,9 @@ pub fn check_room(bytes: u64) -> io::Result<()> {
     let Ok((Some(most), _)) = limit(Resource::AddressSpace) else {
         return Ok(());
     };
-    let Some((used, threads)) = address_space_and_threads() else {
+    let now =
+        own_status().and_then(|number| Some((number("VmSize:")? * 1024, number("Threads:")?)));
+    let Some((used, threads)) = now else {
         return Ok(());
     };
     let ended = MOST_THREADS
@@ -122,14 +124,14 @@ pub fn check_room(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The address space that this process has, in bytes, and its threads (proc(5), `status`); `None` where there is no `/proc`.
-fn address_space_and_threads() -> Option<(u64, u64)> {
+/// The numbers of this process now, by the name before them (proc(5), `status`; its kB are kibibytes); `None` where there
+/// is no `/proc`.
+pub(super) fn own_status() -> Option<impl Fn(&str) -> Option<u64>> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let number = |name: &str| -> Option<u64> {
+    Some(move |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
-    };
-    Some((number("VmSize:")? * 1024, number("Threads:")?))
+    })
 }
 
 fn no_memory() -> io::Error {
