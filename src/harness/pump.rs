@@ -16,7 +16,7 @@ use super::pipes::Place;
 use super::source::Source;
 use super::start::{Started, family};
 use super::tally::{Exited, Tally};
-use crate::api::{Code, Payload, SessionCost, Stream, Timestamp};
+use crate::api::{Code, SessionCost, Stream, Timestamp};
 use crate::observe::field::CloseCause;
 use crate::observe::metrics;
 use crate::settings::durations;
@@ -459,11 +459,7 @@ fn output_dropped(stream: Stream, unread: usize) -> NewEvent {
     let message = format!(
         "{stream} was still written when it was closed behind the harness's exit: {unread} bytes in it were not read"
     );
-    let code = Code::OutputDropped;
-    NewEvent::now(Payload::Error {
-        code,
-        message: &message,
-    })
+    NewEvent::error(Code::OutputDropped, &message)
 }
 
 fn late_stream_closed(stream: Stream, why: CloseCause, unread: usize) -> NewEvent {
@@ -475,9 +471,5 @@ fn late_stream_closed(stream: Stream, why: CloseCause, unread: usize) -> NewEven
     let message = format!(
         "{stream} was closed while something that the harness has left behind held it: {why}; {unread} bytes in it were not read"
     );
-    let code = Code::LateStreamClosed;
-    NewEvent::now(Payload::Error {
-        code,
-        message: &message,
-    })
+    NewEvent::error(Code::LateStreamClosed, &message)
 }

@@ -8,7 +8,7 @@ use std::ops::AddAssign;
 use super::columns::columns;
 use super::rows::SessionNum;
 use crate::api::{
-    self, EndedBy, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus,
+    self, Code, EndedBy, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus,
     Timestamp, UnconfirmedClock,
 };
 use crate::settings::durations;
@@ -30,6 +30,11 @@ impl NewEvent {
     /// An event that happens now.
     pub fn now(payload: Payload<'_>) -> Self {
         Self::at(Timestamp::now(), payload)
+    }
+
+    /// An `error` that happens now.
+    pub fn error(code: Code, message: &str) -> Self {
+        Self::now(Payload::Error { code, message })
     }
 
     /// An event that happened at `at`.

@@ -119,14 +119,10 @@ mod tests {
     use super::super::budget::Budget;
     use super::*;
     use crate::api::Code;
-    use crate::api::Payload;
     use crate::store::NewEvent;
 
     fn add(backlog: &mut Backlog, num: i64, message: &str) {
-        let event = NewEvent::now(Payload::Error {
-            code: Code::StoreUnavailable,
-            message,
-        });
+        let event = NewEvent::error(Code::StoreUnavailable, message);
         backlog.add_fact(Pending {
             fact: Fact::Events {
                 num: SessionNum(num),

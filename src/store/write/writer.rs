@@ -17,7 +17,7 @@ use super::backlog::{Backlog, Work};
 use super::batch::{Batch, Outcome};
 use super::queue::{Item, Unwritten, WriteQueue};
 use super::wal::Wal;
-use crate::api::{Code, Payload};
+use crate::api::Code;
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::store::facts::{Fact, NewEvent};
@@ -390,13 +390,10 @@ fn survival_notes(work: &Work, outage: Duration, reason: &str) -> Vec<Fact> {
         .map(Fact::num)
         .filter(|num| noted.insert(*num))
         .map(|num| {
-            let note = Payload::Error {
-                code: Code::StoreUnavailable,
-                message: &message,
-            };
+            let note = NewEvent::error(Code::StoreUnavailable, &message);
             Fact::Events {
                 num,
-                events: vec![NewEvent::now(note)],
+                events: vec![note],
             }
         })
         .collect()
