@@ -1,12 +1,13 @@
 //! What a stop of the daemon ends: its live sessions are named, and a person at a terminal is asked before it.
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 
 use super::output::{shortened, visible};
+use super::sessions::each_session;
 use super::{CliError, Home};
-use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, SessionRecord, SessionsQuery};
-use crate::daemon::control::{self, Status};
+use crate::api::{Code, SessionRecord};
+use crate::daemon::control;
 use crate::http::client::Client;
 use crate::settings::durations;
 
@@ -52,30 +53,27 @@ pub(super) fn ask(home: &Home, yes: bool) -> Result<(), CliError> {
 
 /// The sessions that the daemon runs; `None` if it does not answer.
 fn live(home: &Home) -> Option<Vec<SessionRecord>> {
-    // First what the home says: where a service manager has the socket, a connection would start a daemon.
-    let Status::Running(health) = control::status(home) else {
+    // To connect would be to start it.
+    if control::is_awaited(home) {
         return None;
-    };
-    let (mut client, _) = Client::connect_within(&home.socket(), durations::HEALTH).ok()?;
-    let mut query = SessionsQuery {
-        limit: Some(1000),
-        include_archived: Some(true),
-        ..SessionsQuery::default()
-    };
-    let mut live = Vec::new();
-    // They are among the newest, and not all that have ever been have to be read to find them.
-    while (live.len() as u64) < health.sessions.live {
-        let page = client
-            .call(routes::ListSessions.request().query(&query))
-            .ok()?;
-        let is_live = |session: &SessionRecord| !session.status.is_final() && !session.external;
-        live.extend(page.sessions.into_iter().filter(is_live));
-        if page.next_cursor.is_none() {
-            break;
-        }
-        query.cursor = page.next_cursor;
     }
-    Some(live)
+    let (mut client, health) = Client::connect_within(&home.socket(), durations::HEALTH).ok()?;
+    let mut live = Vec::new();
+    let is_all = |found: usize| found as u64 >= health.sessions.live;
+    if is_all(0) {
+        return Some(live);
+    }
+    // They are among the newest, and not all that have ever been have to be read to find them.
+    let found = each_session(&mut client, true, |session| {
+        if !session.status.is_final() && !session.external {
+            live.push(session);
+        }
+        Ok(match is_all(live.len()) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    });
+    found.is_ok().then_some(live)
 }
 
 #[cfg(test)]

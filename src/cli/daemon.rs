@@ -20,8 +20,6 @@ const STOPPED: u8 = 3;
 
 /// What to try where a daemon is out of reach.
 const WHOSE_HOME: &str = "coven doctor, which says whose home it is";
-/// What to try where a daemon of another release holds the socket.
-const RESTART: &str = "coven daemon restart (ends live sessions)";
 /// Where a service manager has the socket.
 const AWAITED: &str = "the service manager listens, and starts it with the first client";
 
@@ -276,7 +274,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                 ),
             ),
             ("socket", socket),
-            ("next", RESTART.into()),
+            ("next", control::RESTART.into()),
         ],
     }
 }
@@ -328,7 +326,7 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
         }),
         Status::Unsupported { found } => json!({
             "state": status.state(), "code": Code::UnsupportedApiVersion, "apiVersion": found, "pid": null,
-            "socket": socket, "uptimeSeconds": null, "next": RESTART,
+            "socket": socket, "uptimeSeconds": null, "next": control::RESTART,
         }),
     }
 }

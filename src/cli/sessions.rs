@@ -1,12 +1,15 @@
 //! `coven sessions`: the list.
 
+use std::ops::ControlFlow;
+
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
 use super::follow::connect;
 use super::output::{Out, shortened, visible};
+use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionRecord, SessionsQuery};
+use crate::http::client::Client;
 
 /// List sessions, newest first.
 #[derive(FromArgs, ArgsInfo)]
@@ -25,29 +28,43 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut client = connect(&home)?;
     let mut out = Out::new();
     let mut rows = Vec::new();
-    let mut query = SessionsQuery {
-        limit: Some(1000),
-        include_archived: Some(args.all),
-        ..SessionsQuery::default()
-    };
-    loop {
-        let page = client.call(routes::ListSessions.request().query(&query))?;
-        for session in &page.sessions {
-            if args.json {
-                out.json(session)?;
-            } else {
-                rows.push(row(session));
-            }
+    each_session(&mut client, args.all, |session| {
+        if args.json {
+            out.json(&session)?;
+        } else {
+            rows.push(row(&session));
         }
-        if page.next_cursor.is_none() {
-            break;
-        }
-        query.cursor = page.next_cursor;
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     if !args.json {
         out.table(&["ID", "STATUS", "HARNESS", "CREATED", "TITLE"], &rows)?;
     }
     Ok(0)
+}
+
+/// Calls `visit` with each session, newest first, until it has seen enough.
+pub(super) fn each_session(
+    client: &mut Client,
+    with_archived: bool,
+    mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
+) -> Result<(), CliError> {
+    let mut query = SessionsQuery {
+        limit: Some(1000),
+        include_archived: Some(with_archived),
+        ..SessionsQuery::default()
+    };
+    loop {
+        let page = client.call(routes::ListSessions.request().query(&query))?;
+        for session in page.sessions {
+            if visit(session)?.is_break() {
+                return Ok(());
+            }
+        }
+        if page.next_cursor.is_none() {
+            return Ok(());
+        }
+        query.cursor = page.next_cursor;
+    }
 }
 
 fn row(session: &SessionRecord) -> Vec<String> {
