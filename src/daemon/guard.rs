@@ -19,7 +19,7 @@ use crate::http::Rebinder;
 use crate::observe::log::Reopener;
 use crate::observe::say;
 use crate::store::{OpenFiles, Reader, StoreStatus};
-use crate::sys;
+use crate::sys::{self, named_file_id};
 
 /// How often a lock that another process holds is tried again before the next change in the home.
 const LOCK_TRIES: u32 = 5;
@@ -91,7 +91,7 @@ impl Guard {
     ) -> Self {
         let inside = Home::entered();
         Self {
-            socket: id(&inside.socket()),
+            socket: named_file_id(&inside.socket()),
             home,
             inside,
             shown_socket,
@@ -131,7 +131,7 @@ impl Guard {
     /// Whether neither the database nor the lock is there: whoever deletes a home deletes both.
     pub(super) fn is_emptied(&self) -> bool {
         let files = [self.inside.database(), self.inside.lock_file()];
-        files.iter().all(|file| id(file).is_none())
+        files.iter().all(|file| named_file_id(file).is_none())
     }
 
     /// Looks at what is there, and makes anew what can be.
@@ -231,11 +231,11 @@ impl Guard {
 
     fn restore_socket(&mut self) -> io::Result<bool> {
         let socket = self.inside.socket();
-        if id(&socket).is_some_and(|id| Some(id) == self.socket) {
+        if named_file_id(&socket).is_some_and(|id| Some(id) == self.socket) {
             return Ok(false);
         }
         self.open.rebinder.rebind(&listener::bind(&socket)?)?;
-        self.socket = id(&socket);
+        self.socket = named_file_id(&socket);
         self.is_socket_own = true;
         Ok(true)
     }
@@ -388,8 +388,4 @@ fn recovered(path: &Path) -> PathBuf {
     let now = Timestamp::now().to_string();
     let digits: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
     path.with_added_extension(format!("recovered-{digits}"))
-}
-
-fn id(path: &Path) -> Option<(u64, u64)> {
-    path.symlink_metadata().ok().map(|meta| sys::file_id(&meta))
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::schema::beside;
-use crate::sys;
+use crate::sys::named_file_id;
 
 /// The suffixes of the names of the database, its log, and the log's index (SQLite, "WAL-mode File Format").
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
@@ -22,7 +22,7 @@ impl OpenFiles {
     pub(super) fn of(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            ids: SUFFIXES.map(|suffix| id(&beside(path, suffix))),
+            ids: SUFFIXES.map(|suffix| named_file_id(&beside(path, suffix))),
         }
     }
 
@@ -49,11 +49,11 @@ impl OpenFiles {
     /// Gives the log and its index their names again where the database has its own.
     pub fn put_back(&self) {
         let [(database, known), log @ ..] = self.all();
-        if id(&database) != known {
+        if named_file_id(&database) != known {
             return;
         }
         for (name, known) in log {
-            if id(&aside(&name)).is_some_and(|id| Some(id) == known) {
+            if named_file_id(&aside(&name)).is_some_and(|id| Some(id) == known) {
                 let _ = std::fs::rename(aside(&name), name);
             }
         }
@@ -61,11 +61,11 @@ impl OpenFiles {
 
     fn for_log_of_another(&self, act: impl Fn(&Path, bool)) {
         let [(database, known), log @ ..] = self.all();
-        if id(&database) == known {
+        if named_file_id(&database) == known {
             return;
         }
         for (name, known) in log {
-            act(&name, id(&name) == known);
+            act(&name, named_file_id(&name) == known);
         }
     }
 
@@ -82,14 +82,10 @@ impl OpenFiles {
     /// The first whose name has gone, or leads to another file by now; `None` while all are in place.
     pub fn lost(&self) -> Option<PathBuf> {
         let mut files = self.all().into_iter();
-        files.find_map(|(name, known)| (id(&name) != known).then_some(name))
+        files.find_map(|(name, known)| (named_file_id(&name) != known).then_some(name))
     }
 }
 
 fn aside(name: &Path) -> PathBuf {
     name.with_added_extension("aside")
-}
-
-fn id(path: &Path) -> Option<(u64, u64)> {
-    path.symlink_metadata().ok().map(|meta| sys::file_id(&meta))
 }

@@ -167,6 +167,11 @@ pub fn file_id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
+/// The file that the name `path` leads to now, itself and not what a link leads to; `None` if there is none.
+pub fn named_file_id(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|meta| file_id(&meta))
+}
+
 /// Whether `err` means that this process (EMFILE) or the machine (ENFILE) has no descriptor left.
 pub fn is_out_of_descriptors(err: &io::Error) -> bool {
     matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
