@@ -9,12 +9,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::connect::open_immutable;
-use super::schema::{META_SET, StoreError, beside, pragma};
+use super::meta;
+use super::schema::{StoreError, beside, pragma};
 use crate::api::{SessionId, Timestamp};
 
 /// The name of the record in the table `meta`.
@@ -93,7 +93,7 @@ pub(super) fn renew(connection: &Connection, path: &Path) -> Result<(), StoreErr
     if !checkpoint(connection)? {
         return Ok(());
     }
-    let old = read(connection)?;
+    let old = meta::read(connection, NAME)?;
     let new = random();
     let schema_cookie = pragma(connection, "schema_version")?;
     let note = |generations| {
@@ -104,7 +104,7 @@ pub(super) fn renew(connection: &Connection, path: &Path) -> Result<(), StoreErr
         write_beside(path, &beside)
     };
     note(vec![Some(new.clone()), old])?;
-    write(connection, &new)?;
+    meta::write(connection, NAME, &new)?;
     if checkpoint(connection)? {
         note(vec![Some(new)])?;
     }
@@ -119,7 +119,7 @@ pub(super) fn mark_copy(path: &Path) -> Result<(), StoreError> {
     let connection = Connection::open(path)?;
     // Nobody needs a copy that is half written: without a journal nothing is left beside it.
     connection.execute_batch("PRAGMA journal_mode = MEMORY")?;
-    write(&connection, &random())
+    meta::write(&connection, NAME, &random())
 }
 
 /// Removes what is on record beside the database at `path`: for a copy that takes its place.
@@ -136,20 +136,6 @@ pub(super) fn with_time(path: &Path, what: &str) -> PathBuf {
 
 fn random() -> String {
     format!("{:016x}", SessionId::random().random_bits())
-}
-
-fn read(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let query = "SELECT value FROM meta WHERE name = ?1";
-    let value: Option<String> = connection
-        .query_row(query, [NAME], |row| row.get(0))
-        .optional()?;
-    Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
-}
-
-fn write(connection: &Connection, generation: &str) -> Result<(), StoreError> {
-    let value = Value::from(generation).to_string();
-    connection.execute(META_SET, [NAME, value.as_str()])?;
-    Ok(())
 }
 
 /// Copies the whole log into the database and empties it, without waiting for a reader; whether that was possible.
@@ -170,7 +156,7 @@ fn look(path: &Path) -> Found {
         Ok(false) if header.starts_with(b"SQLite format 3\0") => Found::Database {
             schema_cookie: u32::from_be_bytes([header[40], header[41], header[42], header[43]]),
             generation: open_immutable(path)
-                .and_then(|connection| read(&connection))
+                .and_then(|connection| meta::read(&connection, NAME))
                 .unwrap_or_default(),
         },
         // A database that was removed leaves a log of no other one.

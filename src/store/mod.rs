@@ -14,6 +14,7 @@ mod facts;
 mod files;
 mod generation;
 mod keep;
+mod meta;
 mod migrations;
 mod open;
 mod owner;

@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{META_SET, StoreError};
+use super::meta;
+use super::schema::StoreError;
 use crate::sys;
 
 /// The name of the record in the table `meta`.
@@ -61,15 +62,6 @@ impl Owner {
             file: sys::file_id(&path.metadata().ok()?),
         })
     }
-
-    fn read(connection: &Connection) -> Result<Option<Self>, StoreError> {
-        let query = "SELECT value FROM meta WHERE name = ?1";
-        let value: Option<String> = connection
-            .query_row(query, [NAME], |row| row.get(0))
-            .optional()?;
-        // A record of another version says nothing.
-        Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
-    }
 }
 
 /// What the `last` owner means for `now`, which opens the database; `is_alive` says whether the last one's process lives.
@@ -96,7 +88,7 @@ pub(super) fn look(connection: &Connection, path: &Path) -> Result<Heritage, Sto
     let query = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'";
     let has_meta: bool = connection.query_row(query, [], |row| row.get(0))?;
     let last = match has_meta {
-        true => Owner::read(connection)?,
+        true => meta::read::<Owner>(connection, NAME)?,
         false => None,
     };
     let is_alive = last
@@ -115,11 +107,10 @@ pub(super) fn look(connection: &Connection, path: &Path) -> Result<Heritage, Sto
 /// What SQLite says.
 pub(super) fn claim(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     // Without a way to tell processes apart nobody is on record, and nobody is proven dead later.
-    match Owner::here(path).and_then(|owner| serde_json::to_string(&owner).ok()) {
-        Some(value) => connection.execute(META_SET, [NAME, value.as_str()])?,
-        None => connection.execute("DELETE FROM meta WHERE name = ?1", [NAME])?,
-    };
-    Ok(())
+    match Owner::here(path) {
+        Some(owner) => meta::write(connection, NAME, &owner),
+        None => meta::remove(connection, NAME),
+    }
 }
 
 #[cfg(test)]

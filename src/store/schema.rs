@@ -21,10 +21,6 @@ const APPLICATION_ID: i32 = 0x436f_766e;
 /// many pages, each of which is written whole.
 pub(super) const PAGE_BYTES: i64 = 8 * 1024;
 
-/// Sets a record of the table `meta`: its name, its value.
-pub(super) const META_SET: &str = "INSERT INTO meta (name, value) VALUES (?1, ?2)
-     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-
 /// Why the store cannot be opened or written.
 #[derive(Debug)]
 pub enum StoreError {

@@ -6,11 +6,12 @@
 
 use std::sync::LazyLock;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::api::{Timestamp, UnconfirmedClock};
+use crate::store::meta;
 use crate::store::schema::StoreError;
 use crate::sys;
 
@@ -126,11 +127,7 @@ impl Clock {
     /// # Errors
     /// What SQLite says.
     pub(crate) fn load(connection: &Connection) -> Result<Self, StoreError> {
-        let query = "SELECT value FROM meta WHERE name = ?1";
-        let value: Option<String> = connection
-            .query_row(query, [NAME], |row| row.get(0))
-            .optional()?;
-        let record = value.and_then(|value| serde_json::from_str::<Self>(&value).ok());
+        let record = meta::read::<Self>(connection, NAME)?;
         if let Some(clock) = record.filter(Self::is_sane) {
             return Ok(clock);
         }
@@ -362,13 +359,7 @@ impl Clock {
     /// # Errors
     /// What SQLite says.
     pub(crate) fn save(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let value = serde_json::to_string(self).map_err(std::io::Error::other)?;
-        connection
-            .prepare_cached(
-                "INSERT INTO meta (name, value) VALUES (?1, ?2)
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            )?
-            .execute([NAME, value.as_str()])?;
+        meta::write(connection, NAME, self)?;
         self.saved = Some(self.observed);
         Ok(())
     }
