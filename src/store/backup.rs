@@ -56,9 +56,7 @@ pub(super) fn backup(connection: &Connection, copy: &Path) -> Result<u64, StoreE
             Ok(()) => Ok(bytes),
             Err(err) => Err(not_copied(copy, &err)),
         });
-    let _ = std::fs::remove_file(&partial);
-    // On a full disk SQLite leaves the copy's rollback journal behind.
-    let _ = std::fs::remove_file(beside(&partial, "-journal"));
+    remove_draft(&partial);
     Ok(written?)
 }
 
@@ -69,20 +67,28 @@ pub(super) fn backup(connection: &Connection, copy: &Path) -> Result<u64, StoreE
 /// What SQLite or the system say; then nothing is left of it, and an earlier copy is as it was.
 pub(super) fn save(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
     let partial = copy.with_added_extension("partial");
-    let _ = std::fs::remove_file(&partial);
-    let written = OpenOptions::new()
+    let written = draft(connection, &partial)
+        .and_then(|bytes| Ok(std::fs::rename(&partial, copy).map(|()| bytes)?));
+    remove_draft(&partial);
+    written
+}
+
+/// As [`copy_into`], to `file`, which is new and of mode 0600: what a dead process has left by its name is removed.
+pub(super) fn draft(connection: &Connection, file: &Path) -> Result<u64, StoreError> {
+    let _ = std::fs::remove_file(file);
+    OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&partial)
-        .map_err(StoreError::from)
-        .and_then(|_| copy_into(connection, &partial))
-        .and_then(|bytes| Ok(std::fs::rename(&partial, copy).map(|()| bytes)?));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    let _ = std::fs::remove_file(beside(&partial, "-journal"));
-    written
+        .open(file)?;
+    copy_into(connection, file)
+}
+
+/// Removes what is left by the name of a draft, whether or not it became the copy.
+pub(super) fn remove_draft(file: &Path) {
+    let _ = std::fs::remove_file(file);
+    // On a full disk SQLite leaves the copy's rollback journal behind.
+    let _ = std::fs::remove_file(beside(file, "-journal"));
 }
 
 /// Which file it was: the disk that is full is then not the store's.
@@ -91,7 +97,7 @@ fn not_copied(file: &Path, err: &impl std::fmt::Display) -> io::Error {
 }
 
 /// Writes the database of `connection` into the empty file `copy`, under a generation of its own.
-pub(super) fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
+fn copy_into(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
     let name = copy
         .to_str()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;

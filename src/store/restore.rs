@@ -2,9 +2,7 @@
 //!
 //! Runs in the CLI's process, which holds the daemon's lock meanwhile. It knows neither sessions nor events.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::generation;
@@ -40,16 +38,9 @@ pub fn restore(file: &Path, path: &Path) -> Result<Restored, StoreError> {
     }
     backup::check_integrity(&source)?;
     let partial = path.with_added_extension("restoring");
-    let _ = std::fs::remove_file(&partial);
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&partial)?;
-    let placed = backup::copy_into(&source, &partial)
-        .and_then(|bytes| Ok((bytes, take_place(&partial, path)?)));
-    let _ = std::fs::remove_file(&partial);
-    let _ = std::fs::remove_file(beside(&partial, "-journal"));
+    let placed =
+        backup::draft(&source, &partial).and_then(|bytes| Ok((bytes, take_place(&partial, path)?)));
+    backup::remove_draft(&partial);
     let (bytes, replaced) = placed?;
     Ok(Restored { bytes, replaced })
 }
