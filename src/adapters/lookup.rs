@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 
 /// The first executable file called `name` in the absolute directories of `path`.
 pub fn find_on_path(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
-    std::env::split_paths(path?)
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(name))
-        .find(|file| is_executable(file))
+    places(name, path?).find(|file| is_executable(file))
 }
 
 /// The first of that name that is no such file: a link to nothing, or one that must not be executed.
 pub(super) fn find_any_on_path(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
-    std::env::split_paths(path?)
+    places(name, path?).find(|file| file.symlink_metadata().is_ok())
+}
+
+fn places(name: &str, path: &OsStr) -> impl Iterator<Item = PathBuf> {
+    std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(name))
-        .find(|file| file.symlink_metadata().is_ok())
+        .map(move |dir| dir.join(name))
 }
 
 fn is_executable(file: &Path) -> bool {
