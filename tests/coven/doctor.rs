@@ -803,8 +803,7 @@ fn the_self_test_fails_without_a_daemon_and_where_what_comes_back_is_wrong() {
 
 /// Gives everything in the test's home to another user; `None`, and says so, where only root could.
 fn give_away(coven: &Coven, uid: u32) -> Option<()> {
-    // SAFETY: geteuid takes nothing.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         eprintln!("skipped: only root can give a home to another user");
         return None;
     }
@@ -856,8 +855,7 @@ fn a_file_of_somebody_elses_fails_with_the_chown_that_mends_it() {
 fn a_home_that_cannot_be_read_says_whose_it_is() {
     use std::os::unix::process::CommandExt;
     let coven = Coven::start();
-    // SAFETY: geteuid takes nothing.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         eprintln!("skipped: only root can become another user");
         return;
     }

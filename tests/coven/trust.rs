@@ -30,8 +30,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 /// so, where this process is not root.
 fn as_nobody<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
     const NOBODY: libc::uid_t = 65_534;
-    // SAFETY: geteuid takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         println!("skipped: only root can be nobody");
         return None;
     }
@@ -176,8 +175,7 @@ fn links_in_the_place_of_the_daemons_files_are_refused() {
 
 #[test]
 fn files_of_another_user_are_refused_with_the_chown_that_mends_it() {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         println!("skipped: only root can give files away");
         return;
     }
@@ -361,8 +359,7 @@ fn no_prompt_title_or_harness_id_can_forge_what_a_terminal_shows() {
 
 #[test]
 fn a_git_directory_of_another_user_makes_no_project_root() {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         return println!("skipped: only root can give a directory away");
     }
     let coven = Coven::start();
@@ -401,8 +398,7 @@ fn root_in_a_users_home_starts_nothing_and_leaves_nothing_of_its_own() {
     use std::os::unix::fs::{MetadataExt, chown};
     use std::os::unix::process::CommandExt;
     const USER: u32 = 12_345;
-    // SAFETY: geteuid takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         return println!("skipped: only root can come to another user's home");
     }
     let coven = Coven::new();

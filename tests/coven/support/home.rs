@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Ran, environ_has, is_alive, kill, pids, wait_until_gone};
+use super::{Ran, environ_has, is_alive, is_root, kill, pids, wait_until_gone};
 
 /// A home, and the daemon in it, if one was started.
 pub struct Coven {
@@ -280,8 +280,7 @@ impl Coven {
     pub fn start_as_nobody_else(&self, prelude: &str) -> bool {
         use std::os::unix::process::CommandExt;
         static NEXT: AtomicU32 = AtomicU32::new(54_321);
-        // SAFETY: geteuid takes nothing and cannot fail.
-        if unsafe { libc::geteuid() } != 0 {
+        if !is_root() {
             println!("skipped: only root can be a user that nobody else is");
             return false;
         }

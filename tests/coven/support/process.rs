@@ -186,3 +186,9 @@ pub fn terminal() -> (std::fs::File, std::process::Stdio) {
     }
     (master.into(), slave.into())
 }
+
+/// Whether the tests run as root, as some must that concern other users.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
