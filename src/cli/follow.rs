@@ -104,9 +104,8 @@ fn payload<T: DeserializeOwned>(event: &Event, kind: EventKind) -> Option<T> {
 
 /// Whether a session has ended with this.
 pub(super) fn is_final_status(event: &Event) -> bool {
-    event.kind == EventKind::Status
-        && serde_json::from_str::<StatusPayload>(&event.payload_json)
-            .is_ok_and(|payload| payload.status.is_final())
+    payload::<StatusPayload>(event, EventKind::Status)
+        .is_some_and(|payload| payload.status.is_final())
 }
 
 /// Where events are shown.
@@ -172,7 +171,7 @@ fn show_truncation(event: &Event) -> Result<(), CliError> {
 /// The exit code of an end, which is said where the harness has not said it itself.
 fn concluded(ending: &Ending, show: Show, id: &str) -> u8 {
     if let (Show::Output, Some(sentence)) = (show, ending.sentence(id)) {
-        let _ = writeln!(io::stderr(), "coven: {sentence}");
+        remark(&sentence);
     }
     ending.code()
 }

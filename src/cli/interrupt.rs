@@ -1,9 +1,10 @@
 //! What SIGINT and SIGTERM do to `coven run`: before the launch is requested they end it, from then on they kill the
 //! session. One thread takes the signals. It knows nothing of what the session prints.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, OnceLock};
 
+use super::daemon::remark;
 use super::follow::connect;
 use super::{CliError, Home, Outcome};
 use crate::api::routes::{self, Endpoint};
@@ -100,10 +101,9 @@ impl Interrupt {
         }
         let _ = sys::wait_signal(sys::STOP_SIGNALS);
         if !is_over {
-            let _ = writeln!(
-                io::stderr(),
-                "coven: session {id} may still run; end it: coven kill {id}"
-            );
+            remark(&format!(
+                "session {id} may still run; end it: coven kill {id}"
+            ));
         }
         std::process::exit(exit_code(signal).into());
     }

@@ -1,6 +1,6 @@
 //! `coven run`: launch a session, and show it to its end.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,14 +84,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         return interrupt.outcome(&mut client, &id, said);
     }
     if io::stderr().is_terminal() {
-        let _ = writeln!(io::stderr(), "coven: session {id}");
+        remark(&format!("session {id}"));
     }
     let show = if args.json { Show::Json } else { Show::Output };
     let followed = match follow(&mut client, &id, 0, show) {
         Err(CliError::OutputClosed) => {
             if !interrupt.is_signalled() {
-                let runs_on = "nobody reads the output; the session runs on: coven attach";
-                let _ = writeln!(io::stderr(), "coven: {runs_on} {id}");
+                remark(&format!(
+                    "nobody reads the output; the session runs on: coven attach {id}"
+                ));
             }
             Ok(0)
         }

@@ -1,11 +1,11 @@
 //! `coven wait`: until sessions have ended.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
+use super::daemon::remark;
 use super::ending::TIMED_OUT;
 use super::follow::{Show, follow_until};
 use super::session::{SessionRef, connect_to_all};
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let record = client.call(routes::ShowSession.of(&id))?;
         let ended = follow_until(&mut client, &id, record.last_seq, Show::Nothing, deadline)?;
         let Some(ended) = ended else {
-            let _ = writeln!(io::stderr(), "coven: session {id} is still running");
+            remark(&format!("session {id} is still running"));
             return Ok(TIMED_OUT);
         };
         if code == 0 {
