@@ -12,7 +12,7 @@ use crate::api::{Code, DaemonInfo, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::supervisor::Supervisor;
-use crate::daemon::{ServeOptions, serve};
+use crate::daemon::{ServeOptions, failure, serve};
 use crate::sys;
 
 /// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
@@ -20,6 +20,8 @@ const STOPPED: u8 = 3;
 
 /// What to try where a daemon is out of reach.
 const WHOSE_HOME: &str = "coven doctor, which says whose home it is";
+/// What to try where a start has failed.
+const WHY_FAILED: &str = "coven doctor";
 /// Where a service manager has the socket.
 const AWAITED: &str = "the service manager listens, and starts it with the first client";
 
@@ -68,7 +70,7 @@ struct Restart {
     yes: bool,
 }
 
-/// Say whether it runs: exit 0 running, 3 stopped, 1 stale.
+/// Say whether it runs: exit 0 running, 3 stopped or failed to start, 1 stale.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
 struct StatusArgs {
@@ -87,8 +89,13 @@ struct Serve {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let home = super::home()?;
-    if !matches!(args.verb, Verb::Serve(_)) {
+    let is_serve = matches!(args.verb, Verb::Serve(_));
+    let home = super::home().inspect_err(|err| {
+        if is_serve {
+            failure::tell_manager(&err.to_string());
+        }
+    })?;
+    if !is_serve {
         control::revive(&home, &remark);
     }
     match &args.verb {
@@ -179,7 +186,7 @@ fn status(home: &Home, json: bool) -> Outcome {
     }
     Ok(match status.state() {
         DaemonState::Running => 0,
-        DaemonState::Stopped => STOPPED,
+        DaemonState::Stopped | DaemonState::Failed => STOPPED,
         DaemonState::Stale
         | DaemonState::Unknown
         | DaemonState::Unsupported
@@ -235,6 +242,13 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             let mut facts = vec![state, ("socket", socket)];
             facts.extend(is_awaited.then(|| ("reason", AWAITED.to_owned())));
             facts.push(("next", "coven daemon start".into()));
+            facts
+        }
+        Status::Failed(failure) => {
+            let reason = format!("{} ({})", visible(&failure.reason), failure.code);
+            let mut facts = vec![state, ("reason", reason), ("socket", socket)];
+            facts.extend(failure.at.map(|at| ("failed at", at.to_string())));
+            facts.push(("next", WHY_FAILED.into()));
             facts
         }
         Status::Stale {
@@ -306,6 +320,10 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
         Status::Stopped { is_awaited } => json!({
             "state": status.state(), "reason": is_awaited.then_some(AWAITED), "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
             "next": "coven daemon start",
+        }),
+        Status::Failed(failure) => json!({
+            "state": status.state(), "code": failure.code, "reason": failure.reason, "failedAt": failure.at, "pid": null,
+            "socket": socket, "uptimeSeconds": null, "apiVersion": null, "next": WHY_FAILED,
         }),
         Status::Stale {
             reason,

@@ -1,5 +1,6 @@
 //! What a verb fails with, as it is printed: `coven: <message> (<code>)`, then the next command to try.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use super::ending::FAILED;
@@ -110,6 +111,15 @@ impl CliError {
         let _ = writeln!(err, "coven: {} ({code})", visible_text(message));
         if let Some(next) = next {
             let _ = writeln!(err, "  try: {}", visible(next));
+        }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { message, .. } => f.write_str(message),
+            Self::OutputClosed => f.write_str("nobody reads the output"),
         }
     }
 }

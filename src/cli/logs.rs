@@ -167,7 +167,7 @@ fn cannot_read(home: &Home) -> impl Fn(io::Error) -> CliError {
     move |err| match err.kind() {
         io::ErrorKind::NotFound => {
             // Of a unit that serves this home, the command is known.
-            let journal = supervisor::unit_of_home(home.path()).map(|unit| unit.journal());
+            let journal = supervisor::unit_of_home(home.path()).map(|(unit, _)| unit.journal());
             CliError::failed(
                 Code::LogNotFound,
                 format!(

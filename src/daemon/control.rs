@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::Failure;
 use super::home::{Home, HomeError};
 use super::supervisor::{self, Unit};
 use crate::adapters::environment;
@@ -31,6 +32,8 @@ words! {
         Running = "running",
         /// Nothing is there.
         Stopped = "stopped",
+        /// Nothing is there, and the last start has failed.
+        Failed = "failed",
         /// Something is there that does not answer, or was left behind.
         Stale = "stale",
         /// It cannot be told.
@@ -59,6 +62,8 @@ pub enum Status {
         /// But a service manager listens on the socket, and starts it with the first client.
         is_awaited: bool,
     },
+    /// Nothing is there, and the last start has failed.
+    Failed(Failure),
     /// Something is there that does not answer, or was left behind.
     Stale {
         /// What was found.
@@ -88,6 +93,7 @@ impl Status {
         match self {
             Self::Running(_) | Self::Busy { .. } => DaemonState::Running,
             Self::Stopped { .. } => DaemonState::Stopped,
+            Self::Failed(_) => DaemonState::Failed,
             Self::Stale { .. } => DaemonState::Stale,
             Self::Unknown { .. } => DaemonState::Unknown,
             Self::Unsupported { .. } => DaemonState::Unsupported,
@@ -150,6 +156,22 @@ impl ControlError {
         Self::new(Code::DaemonStartFailed, message)
     }
 
+    /// That `unit` has not started: why its daemon has failed, or else what systemd says of it.
+    fn failed_unit(unit: &Unit, failure: Option<Failure>, said: &str) -> Self {
+        let (code, reason, next) = match failure {
+            Some(failure) => (failure.code, failure.reason, failure.next),
+            None => {
+                let code = Code::DaemonStartFailed.into();
+                (code, said.to_owned(), unit.journal())
+            }
+        };
+        Self {
+            code,
+            message: format!("{unit} has not started: {reason}"),
+            next,
+        }
+    }
+
     pub(super) fn stop(message: impl fmt::Display) -> Self {
         Self::new(Code::DaemonStopFailed, message)
     }
@@ -178,7 +200,10 @@ pub struct StartReport {
 /// Looks at the daemon of `home`, changing nothing.
 pub fn status(home: &Home) -> Status {
     if is_awaited(home) {
-        return Status::Stopped { is_awaited: true };
+        return match Failure::recorded(home) {
+            Some(failure) => Status::Failed(failure),
+            None => Status::Stopped { is_awaited: true },
+        };
     }
     let unanswered = match Client::connect_within(&home.socket(), durations::HEALTH) {
         Ok((_, health)) => return Status::Running(Box::new(health)),
@@ -210,6 +235,8 @@ pub fn status(home: &Home) -> Status {
             pid,
             locked,
         }
+    } else if let Some(failure) = Failure::recorded(home) {
+        Status::Failed(failure)
     } else if left {
         Status::Stale {
             reason: "files are left over from a daemon that died".into(),
@@ -217,7 +244,11 @@ pub fn status(home: &Home) -> Status {
             locked,
         }
     } else {
-        Status::Stopped { is_awaited: false }
+        // In a home that the daemon may not use it leaves no record; systemd has what it has said.
+        match Failure::of_home(home) {
+            Some(failure) => Status::Failed(failure),
+            None => Status::Stopped { is_awaited: false },
+        }
     }
 }
 
@@ -302,7 +333,7 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
         return Ok(already);
     }
     home.check_own()?;
-    let unit = supervisor::unit_of_home(home.path());
+    let unit = supervisor::unit_of_home(home.path()).map(|(unit, _)| unit);
     // The home of a unit is its user's, who may be another than this one.
     if unit.is_none() {
         home.prepare()?;
@@ -374,6 +405,7 @@ pub(super) fn start_unit(
     if state().active == "failed" {
         let _ = systemctl("reset-failed");
     }
+    let failed_before = Failure::recorded(home);
     let mut started = systemctl("start");
     if started.is_err() && state().result == "start-limit-hit" && systemctl("reset-failed").is_ok()
     {
@@ -388,10 +420,12 @@ pub(super) fn start_unit(
         });
     };
     // It has tried, or still does: one that is started by hand would get in its way.
-    if ["failed", "activating"].contains(&state().active.as_str()) {
-        let mut error = ControlError::start(format!("{unit} has not started: {reason}"));
-        error.next = unit.journal();
-        return Err(error);
+    let now = state();
+    if ["failed", "activating"].contains(&now.active.as_str()) {
+        // A start that could not even say why leaves the record of one before.
+        let recorded = Failure::recorded(home).filter(|now| failed_before.as_ref() != Some(now));
+        let failure = recorded.or_else(|| Failure::of_unit(unit, &now));
+        return Err(ControlError::failed_unit(unit, failure, &reason));
     }
     remark(&format!(
         "systemd does not start {unit}: {reason}; starting the daemon by hand"

@@ -396,6 +396,11 @@ impl Home {
         self.logs().join("cli.log")
     }
 
+    /// Why the last start failed, until one serves.
+    pub fn last_failure_file(&self) -> PathBuf {
+        self.logs().join("last-failure")
+    }
+
     /// The user's own patterns for redaction, one a line.
     pub fn redact_file(&self) -> PathBuf {
         self.path.join("redact.txt")
@@ -442,8 +447,15 @@ impl Home {
     /// # Errors
     /// What open(2), write(2) or rename(2) report.
     pub fn write_daemon_file(&self, daemon: &DaemonFile) -> io::Result<()> {
-        let target = self.daemon_file();
-        let draft = target.with_extension("json.new");
+        self.write_json(&self.daemon_file(), daemon)
+    }
+
+    /// Writes `value` to `target` as a line of JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// What open(2), write(2) or rename(2) report.
+    pub(super) fn write_json(&self, target: &Path, value: &impl Serialize) -> io::Result<()> {
+        let draft = target.with_added_extension("new");
         // Whoever left it there is dead: we hold the lock.
         let _ = std::fs::remove_file(&draft);
         let mut file = OpenOptions::new()
@@ -451,9 +463,14 @@ impl Home {
             .create_new(true)
             .mode(0o600)
             .open(&draft)?;
-        serde_json::to_writer(&mut file, daemon)?;
-        file.write_all(b"\n")?;
-        std::fs::rename(draft, target)
+        let written = serde_json::to_writer(&mut file, value)
+            .map_err(io::Error::from)
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| std::fs::rename(&draft, target));
+        if written.is_err() {
+            let _ = std::fs::remove_file(draft);
+        }
+        written
     }
 }
 

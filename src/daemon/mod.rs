@@ -5,6 +5,7 @@
 
 pub mod control;
 mod error;
+pub mod failure;
 mod guard;
 mod home;
 mod listener;

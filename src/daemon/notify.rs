@@ -67,7 +67,7 @@ impl Notifier {
     }
 
     /// Sends `state`, assignments a line.
-    fn send(&self, state: fmt::Arguments<'_>) {
+    pub(super) fn send(&self, state: fmt::Arguments<'_>) {
         let Some((socket, address)) = &self.socket else {
             return;
         };
@@ -94,6 +94,8 @@ impl Notifier {
     pub(super) fn start(self: &Arc<Self>) -> io::Result<Teller> {
         let (changes, inbox) = unbounded();
         if self.socket.is_some() {
+            // Here, not on the thread: a start that fails at once has the last word.
+            self.send(format_args!("STATUS=opening the store"));
             let notifier = Arc::clone(self);
             let run = move || {
                 if notifier.wait_until_ready(&inbox) {
@@ -111,7 +113,6 @@ impl Notifier {
     fn wait_until_ready(&self, inbox: &Receiver<Message>) -> bool {
         let begun = Instant::now();
         let extension = durations::START_EXTENSION.as_micros();
-        self.send(format_args!("STATUS=opening the store"));
         while begun.elapsed() < durations::START_EXTEND_MAX {
             self.send(format_args!("EXTEND_TIMEOUT_USEC={extension}"));
             match inbox.recv_timeout(durations::START_EXTEND_EVERY) {

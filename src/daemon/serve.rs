@@ -1,6 +1,7 @@
 //! The daemon's process: everything is opened, the threads are started, and the main thread becomes the state
 //! thread until the daemon is to stop.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use super::home::{DaemonFile, Home};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
-use super::{listener, recover, supervisor};
+use super::{failure, listener, recover, supervisor};
 use crate::adapters::{self, ManifestSources, environment};
 use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
@@ -45,6 +46,27 @@ pub struct ServeOptions {
 /// # Errors
 /// [`ServeError`]: why it could not begin, or what is not on disk at its end.
 pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
+    let has_served = Cell::new(false);
+    let is_ready = || {
+        has_served.set(true);
+        failure::forget(home);
+        ready();
+    };
+    let served = serve_locked(home, options, is_ready);
+    match &served {
+        // A start that failed beside it is of no interest any more.
+        Ok(()) => failure::forget(home),
+        Err(err) => failure::tell(home, err, has_served.get()),
+    }
+    served
+}
+
+/// Prepares the process, takes the lock, and serves.
+fn serve_locked(
+    home: &Home,
+    options: ServeOptions,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
     sys::keep_inherited_descriptors();
     let activated = listener::handed_over(&home.socket()).map_err(ServeError::Activation)?;
     if activated.is_none() {

@@ -295,9 +295,10 @@ fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
     let claimed = match settled_status(home) {
         Status::Running(health) => i32::try_from(health.daemon.pid).ok(),
         Status::Busy { pid, .. } => pid,
-        Status::Stopped { .. } | Status::Stale { locked: false, .. } | Status::Forwarded(_) => {
-            return Ok(None);
-        }
+        Status::Stopped { .. }
+        | Status::Failed(_)
+        | Status::Stale { locked: false, .. }
+        | Status::Forwarded(_) => return Ok(None),
         Status::Stale { pid: Some(pid), .. } => return Ok(Some(pid)),
         Status::Stale {
             reason, pid: None, ..

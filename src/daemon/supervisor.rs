@@ -252,6 +252,15 @@ pub struct UnitState {
     pub result: String,
     /// What starts it when it is needed: a socket's unit.
     pub triggered_by: String,
+    /// What its process has said of itself last, `STATUS=` (sd_notify(3)).
+    pub status: String,
+}
+
+impl UnitState {
+    /// Its last start or run has failed: it stays down, or waits to be started again.
+    pub fn has_failed(&self) -> bool {
+        self.active == "failed" || self.sub == "auto-restart"
+    }
 }
 
 /// The unit that runs the process `pid`, which `runs` says of it, if one does; else one by our name.
@@ -281,19 +290,18 @@ pub fn unit_of_process(pid: i32) -> Option<Unit> {
     }
 }
 
-/// The unit by our name that serves `home` with this binary.
-pub fn unit_of_home(home: &Path) -> Option<Unit> {
+/// The unit by our name that serves `home` with this binary, and what systemd says of it.
+pub fn unit_of_home(home: &Path) -> Option<(Unit, UnitState)> {
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     let own = std::env::current_exe().ok()?;
-    our_units().find(|unit| {
-        let Some(state) = unit_state(unit, deadline) else {
-            return false;
-        };
+    our_units().find_map(|unit| {
+        let state = unit_state(&unit, deadline)?;
         // A user's unit has the user's own; whose a system's is, is not known here.
         let default = || Home::default_path().filter(|_| unit.is_user);
-        let serves = state.home.or_else(default);
-        serves.is_some_and(|of| of == home || sys::is_same_file(&of, home))
-            && sys::is_same_file(Path::new(&state.executable), &own)
+        let serves = state.home.clone().or_else(default)?;
+        let is_it = (serves == home || sys::is_same_file(&serves, home))
+            && sys::is_same_file(Path::new(&state.executable), &own);
+        is_it.then_some((unit, state))
     })
 }
 
@@ -352,7 +360,7 @@ pub fn unit_state(unit: &Unit, deadline: Instant) -> Option<UnitState> {
         args.insert(0, "--user");
     }
     args.push(
-        "--property=LoadState,ActiveState,SubState,UnitFileState,MainPID,ExecStart,Environment,Result,TriggeredBy",
+        "--property=LoadState,ActiveState,SubState,UnitFileState,MainPID,ExecStart,Environment,Result,TriggeredBy,StatusText",
     );
     parse_unit_state(&tool_output("systemctl", &args, deadline)?)
 }
@@ -398,6 +406,7 @@ fn parse_unit_state(shown: &str) -> Option<UnitState> {
         home,
         result: text("Result"),
         triggered_by: text("TriggeredBy"),
+        status: text("StatusText"),
     })
 }
 
@@ -534,7 +543,7 @@ mod tests {
     fn what_systemctl_shows_is_read() {
         let shown = "ExecStart={ path=/usr/bin/coven ; argv[]=/usr/bin/coven daemon serve ; ignore_errors=no }\n\
                      Environment=A=b COVEN_HOME=/srv/coven PATH=/usr/bin\nLoadState=loaded\nActiveState=active\n\
-                     SubState=running\nUnitFileState=enabled\nMainPID=4242\nTriggeredBy=coven.socket\n";
+                     SubState=running\nUnitFileState=enabled\nMainPID=4242\nTriggeredBy=coven.socket\nStatusText=failed: a=b\n";
         let state = parse_unit_state(shown).unwrap();
         assert_eq!(
             state,
@@ -547,6 +556,7 @@ mod tests {
                 home: Some("/srv/coven".into()),
                 result: String::new(),
                 triggered_by: "coven.socket".into(),
+                status: "failed: a=b".into(),
             }
         );
         let quoted = shown.replace("COVEN_HOME=/srv/coven", "\"COVEN_HOME=/srv/my coven\"");

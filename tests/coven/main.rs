@@ -21,6 +21,7 @@ mod endings;
 mod environment;
 mod errors;
 mod events;
+mod failed_start;
 mod failures;
 mod forwarded;
 mod generations;

@@ -3,9 +3,8 @@
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,65 +12,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::*;
-
-/// A service manager's end of `NOTIFY_SOCKET`.
-struct Manager {
-    socket: UnixDatagram,
-}
-
-impl Manager {
-    /// One on a path in the test's own directory.
-    fn on_path(coven: &Coven) -> (Self, String) {
-        let path = coven.work().join("notify");
-        let name = path.to_str().unwrap().to_owned();
-        (Self::of(UnixDatagram::bind(path).unwrap()), name)
-    }
-
-    /// One in the abstract namespace.
-    fn abstract_one(coven: &Coven) -> (Self, String) {
-        let name = format!("coven-test{}", coven.work().display());
-        let address = SocketAddr::from_abstract_name(&name).unwrap();
-        let socket = UnixDatagram::bind_addr(&address).unwrap();
-        (Self::of(socket), format!("@{name}"))
-    }
-
-    fn of(socket: UnixDatagram) -> Self {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket }
-    }
-
-    /// The next message, its lines.
-    fn next(&self) -> Vec<String> {
-        let mut bytes = [0; 4096];
-        let n = self.socket.recv(&mut bytes).expect("a message");
-        let text = str::from_utf8(&bytes[..n]).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    /// Everything up to the message that holds the line `wanted`, which is the last.
-    fn until(&self, wanted: &str) -> Vec<Vec<String>> {
-        let mut all = Vec::new();
-        loop {
-            all.push(self.next());
-            if all.last().unwrap().iter().any(|line| line == wanted) {
-                return all;
-            }
-        }
-    }
-
-    /// Forgets what has come; gives what else comes within `time`.
-    fn hear_for(&self, time: Duration) -> Vec<String> {
-        let mut bytes = [0; 4096];
-        self.socket.set_nonblocking(true).unwrap();
-        while self.socket.recv(&mut bytes).is_ok() {}
-        self.socket.set_nonblocking(false).unwrap();
-        self.socket.set_read_timeout(Some(time)).unwrap();
-        let heard = self.socket.recv(&mut bytes).ok();
-        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let text = String::from_utf8_lossy(&bytes[..heard.unwrap_or(0)]).into_owned();
-        text.lines().map(str::to_owned).collect()
-    }
-}
 
 fn number(lines: &[String], name: &str) -> u64 {
     let value = lines.iter().find_map(|line| line.strip_prefix(name));

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use serde_json::Value;
@@ -40,6 +41,7 @@ show() {
     [ "$(cat code 2>/dev/null || echo 0)" = 0 ] || { active=failed; echo Result=exit-code; }
     [ ! -e limit-hit ] || { active=failed; echo Result=start-limit-hit; }
     [ $active = failed ] || echo Result=success
+    [ ! -e status ] || echo "StatusText=$(cat status)"
     is_alive && active=active && echo "MainPID=$(pid)"
     printf '%s\n' LoadState=loaded ActiveState=$active "ExecStart={ path=$COVEN ; }" "Environment=COVEN_HOME=$UNIT_HOME"
 }
@@ -235,11 +237,48 @@ fn a_unit_that_fails_to_start_is_said_and_nothing_is_started_beside_it() {
     fs::write(coven.database_file(""), "no database at all").unwrap();
     let started = coven.cli(["daemon", "start"]);
     assert_eq!(started.code, 1, "{started:?}");
+    let reason = format!(
+        "the store {} cannot be opened: ",
+        coven.database_file("").display()
+    );
+    let said = format!("coven: coven.service (user) has not started: {reason}");
+    assert!(started.err.starts_with(&said), "{started:?}");
+    assert!(started.err.contains("  try: "), "{started:?}");
+    let ran = coven.cli(["run", "hello", "hi"]);
+    assert_eq!(ran.code, 125, "{ran:?}");
+    assert!(ran.err.starts_with(&said), "{ran:?}");
+    let status = coven.cli(["daemon", "status", "--json"]);
+    assert_eq!(status.code, 3, "{status:?}");
+    assert_eq!(status.json()["state"], "failed");
+    let shown = status.json()["reason"].as_str().unwrap().to_owned();
+    assert!(shown.starts_with(&reason), "{status:?}");
+    fs::remove_file(coven.database_file("")).unwrap();
+    assert_eq!(coven.cli(["daemon", "start"]).code, 0);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let status = coven.cli(["daemon", "status", "--json"]);
+    assert_eq!(status.json()["state"], "stopped");
+}
+
+#[test]
+fn a_unit_whose_daemon_leaves_no_record_is_said_by_what_systemd_has_of_it() {
+    let coven = with_unit(own_home);
+    fs::set_permissions(coven.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    let started = coven.cli(["daemon", "start"]);
+    assert_eq!(started.code, 1, "{started:?}");
     let said = "coven: coven.service (user) has not started: Job for coven.service failed";
     assert!(started.err.starts_with(said), "{started:?}");
     let next = "  try: journalctl --user -u coven.service -n 20\n";
     assert!(started.err.ends_with(next), "{started:?}");
-    assert_eq!(coven.cli(["daemon", "status"]).code, 3);
+    let reason = || coven.cli(["daemon", "status", "--json"]).json()["reason"].clone();
+    assert_eq!(reason(), "coven.service (user) is failed (exit-code)");
+    fs::write(coven.work().join("status"), "failed: it is open to others").unwrap();
+    let started = coven.cli(["run", "hello", "hi"]);
+    let said = "coven: coven.service (user) has not started: it is open to others (";
+    assert!(started.err.starts_with(said), "{started:?}");
+    assert_eq!(reason(), "it is open to others");
+    // What it says while it lives is no reason.
+    fs::write(coven.work().join("status"), "2 live sessions").unwrap();
+    assert_eq!(reason(), "coven.service (user) is failed (exit-code)");
 }
 
 #[test]

@@ -74,10 +74,12 @@ fn anonymise(json: &mut Value, a: &Anonymiser) {
     }
 }
 
-/// What whoever listens on the socket says in words of their own.
+/// What whoever listens on the socket, or the record of the last start, says in words of their own.
 pub(super) fn foreign_text(probe: &Probe) -> Option<&str> {
     match &probe.status {
         Status::Busy { reason, .. } => Some(reason),
+        // A file of the home has it, and whatever the reason quotes.
+        Status::Failed(failure) => Some(&failure.reason),
         Status::Unsupported { found } if !is_version(found) => Some(found),
         _ => None,
     }

@@ -135,7 +135,9 @@ fn socket(home: &Home, probe: &Probe) -> Check {
 /// What brings a daemon back that is not as it should be.
 fn restart(probe: &Probe) -> String {
     match &probe.status {
-        Status::Stopped { .. } | Status::Stale { locked: false, .. } => probe.service.start(),
+        Status::Stopped { .. } | Status::Failed(_) | Status::Stale { locked: false, .. } => {
+            probe.service.start()
+        }
         _ => probe.service.restart(),
     }
 }
@@ -174,6 +176,16 @@ fn daemon(home: &Home, probe: &Probe) -> Check {
         }
         Status::Stopped { is_awaited: false } => {
             Check::warn(DAEMON, "stopped", probe.service.start())
+        }
+        Status::Failed(failure) => {
+            let at = failure.at.map(|at| format!(" at {at}"));
+            let message = format!(
+                "stopped; its last start failed{}: {} ({})",
+                at.unwrap_or_default(),
+                failure.reason,
+                failure.code
+            );
+            Check::fail(DAEMON, message, failure.next.clone())
         }
         Status::Stale { reason, locked, .. } => {
             let stopped = probe.pid().filter(|&pid| sys::is_stopped(pid));

@@ -46,8 +46,9 @@ impl Probe {
         let thread_home = home.clone();
         // It ends with this process at the latest.
         std::thread::spawn(move || {
+            // A connect would have systemd start it.
             if control::is_awaited(&thread_home) {
-                let _ = found.send(Find::Status(Status::Stopped { is_awaited: true }));
+                let _ = found.send(Find::Status(control::status(&thread_home)));
                 return;
             }
             let _ = found.send(Find::Listener(control::listener(&thread_home)));
@@ -118,7 +119,7 @@ impl Probe {
 
     /// Nothing is there, nor was anything left behind.
     pub(in crate::cli) fn is_stopped(&self) -> bool {
-        matches!(self.status, Status::Stopped { .. })
+        matches!(self.status, Status::Stopped { .. } | Status::Failed(_))
     }
 }
 
