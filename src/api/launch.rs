@@ -71,8 +71,8 @@ macro_rules! options {
             /// Relative to the root, or absolute inside it; the root if it is left out or empty.
             #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
             pub cwd: Option<String>,
-            /// Default: the prompt's first line.
-            #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
+            /// Default: the prompt's first line. Cut to [`TITLE_MAX`] where it is stored.
+            #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
             pub title: Option<String>,
             /// Killed when it has run for that long, in milliseconds; at least 1.
             pub timeout_ms: Option<u64>,

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::event::is_false;
 use super::{
-    ApiError, Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, TITLE_MAX, Timestamp, Word,
-    rules, words,
+    ApiError, Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, Timestamp, Word, rules,
+    words,
 };
 
 words! {
@@ -198,8 +198,8 @@ pub struct ExternalRequest {
     /// What runs it.
     #[serde(deserialize_with = "rules::argument")]
     pub harness: String,
-    /// Default: the harness.
-    #[serde(default, deserialize_with = "rules::text::<TITLE_MAX, _>")]
+    /// Default: the harness. Cut to [`TITLE_MAX`](super::TITLE_MAX) where it is stored.
+    #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
     pub title: Option<String>,
     /// Where it keeps its transcript.
     #[serde(default, deserialize_with = "rules::text::<{ PATH_MAX - 1 }, _>")]

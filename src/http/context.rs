@@ -8,7 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::budget::Budget;
 use crate::adapters::{self, environment};
-use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, Timestamp};
+use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{Command, Event, Reply};
@@ -99,6 +99,13 @@ impl Context {
     /// `text` as it may be stored.
     pub(super) fn redacted(&self, text: String) -> String {
         self.redactor.redact_stored(text)
+    }
+
+    /// `title` as it may be stored. Secrets are taken out before it is cut: a part of one would not be recognised.
+    pub(super) fn title(&self, title: String) -> String {
+        let mut title = self.redacted(title);
+        title.truncate(title.floor_char_boundary(TITLE_MAX));
+        title
     }
 
     /// `labels` as they may be stored.

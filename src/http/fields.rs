@@ -504,7 +504,6 @@ mod tests {
             }
             if let Ok(launch) = read_body::<LaunchRequest>(&bytes) {
                 assert!(!launch.prompt.is_empty() && !launch.prompt.contains('\0'));
-                assert!(launch.title.is_none_or(|title| title.len() <= 1024));
                 assert!(launch.labels.0.iter().all(|label| label.len() <= 128));
             }
         }

@@ -241,7 +241,7 @@ pub(super) fn register_external(
     }
     let title = call
         .context
-        .redacted(request.title.unwrap_or_else(|| harness.clone()));
+        .title(request.title.unwrap_or_else(|| harness.clone()));
     let session = SessionRecord {
         status: SessionStatus::Running,
         external: true,

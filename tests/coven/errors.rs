@@ -77,7 +77,6 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
         ("prompt", json!("a\0b")),
         ("prompt", json!(" \r\n\t")),
         ("cwd", json!(true)),
-        ("title", json!("t".repeat(1025))),
         ("title", json!({})),
         ("model", json!(1)),
         ("conversationId", json!([])),
@@ -379,7 +378,7 @@ fn a_registration_names_its_wrong_field() {
         ("projectRoot", json!("/some\0where")),
         ("harness", json!("")),
         ("harness", json!("o\0ther")),
-        ("title", json!("t".repeat(1025))),
+        ("title", json!("t\0")),
         ("labels", json!(vec!["l"; 33])),
         ("transcriptPath", json!(5)),
     ] {

@@ -167,6 +167,26 @@ fn input_titles_and_labels_are_redacted_and_the_harness_gets_the_original() {
 }
 
 #[test]
+fn a_title_is_redacted_before_it_is_cut() {
+    let coven = Coven::start();
+    let secret = SECRETS[0];
+    // Wherever a limit falls into the secret, no part of it is kept.
+    for inside in [1, 4, 5, secret.len() / 2, secret.len() - 1] {
+        let before = |limit: usize| format!("{} ", "x".repeat(limit - inside - 1));
+        let title = json!({ "title": before(1024) + secret });
+        let titled = coven.try_launch("hello", "x", title.clone()).json();
+        let prompt = before(120) + secret;
+        let untitled = coven.try_launch("hello", &prompt, json!({})).json();
+        let external = coven.register(&external_id(inside), title).json();
+        for (record, limit) in [(titled, 1024), (untitled, 120), (external, 1024)] {
+            let mut kept = before(limit) + "[REDACTED:github]";
+            kept.truncate(limit);
+            assert_eq!(record["title"], kept);
+        }
+    }
+}
+
+#[test]
 fn what_is_no_secret_comes_back_byte_for_byte() {
     let coven = Coven::start();
     let text = "token = lexer.next()

@@ -122,6 +122,34 @@ fn a_launch_needs_little_and_fills_in_the_rest() {
 }
 
 #[test]
+fn a_title_that_is_too_long_is_cut_at_a_character() {
+    let coven = Coven::start();
+    for (number, (given, kept)) in [
+        ("t".repeat(1024), "t".repeat(1024)),
+        ("t".repeat(1025), "t".repeat(1024)),
+        ("é".repeat(700), "é".repeat(512)),
+        (
+            format!("a{}", "é".repeat(700)),
+            format!("a{}", "é".repeat(511)),
+        ),
+        ("€".repeat(342), "€".repeat(341)),
+        ("😀".repeat(200_000), "😀".repeat(256)),
+        ("\n".repeat(2000), "\n".repeat(1024)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let launched = coven.try_launch("hello", "x", json!({ "title": given }));
+        assert_eq!(launched.json()["title"], kept);
+        let external = coven.register(&external_id(number), json!({ "title": given }));
+        assert_eq!(
+            (external.status, &external.json()["title"]),
+            (201, &json!(kept))
+        );
+    }
+}
+
+#[test]
 fn the_root_and_the_working_directory_are_canonical() {
     let coven = Coven::start();
     let work = coven.work();
