@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::output::{Out, visible};
 use super::{CliError, Home, Outcome, consent, say};
-use crate::api::{Code, DaemonInfo, StopReport};
+use crate::api::{Code, DaemonInfo, Health, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::supervisor::Supervisor;
@@ -204,7 +204,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
             let writer = &health.event_writer;
             let writing = match &writer.last_error {
                 None => writer.state.to_string(),
-                Some(err) => format!("failed: {}", visible(err)),
+                Some(err) => format!("{}: {}", writer.state, visible(err)),
             };
             let mut facts = vec![
                 state,
@@ -228,8 +228,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                 let what = visible(&damage.what);
                 ("store", format!("damaged at {}: {what}", damage.at))
             }));
-            let next = damage.map_or("coven sessions", |_| "coven doctor");
-            facts.push(("next", next.into()));
+            facts.push(("next", next_of_running(health).into()));
             facts
         }
         Status::Busy { reason, pid } => {
@@ -293,6 +292,13 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
     }
 }
 
+fn next_of_running(health: &Health) -> &'static str {
+    match health.storage.damage {
+        Some(_) => "coven doctor",
+        None => "coven sessions",
+    }
+}
+
 /// Who runs a daemon, as it sees it.
 fn run_by(daemon: &DaemonInfo) -> String {
     let supervisor = daemon.supervisor.as_ref().map(Supervisor::of_info);
@@ -311,7 +317,8 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
             "state": status.state(), "pid": health.daemon.pid, "socket": health.daemon.socket,
             "uptimeSeconds": health.daemon.uptime_seconds, "startedAt": health.daemon.started_at,
             "apiVersion": health.api_version, "covenVersion": health.coven_version,
-            "supervisor": health.daemon.supervisor, "sessions": health.sessions, "eventWriter": health.event_writer, "next": "coven sessions",
+            "supervisor": health.daemon.supervisor, "sessions": health.sessions, "eventWriter": health.event_writer,
+            "storage": health.storage, "next": next_of_running(health),
         }),
         Status::Busy { reason, pid } => json!({
             "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,

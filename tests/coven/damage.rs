@@ -197,6 +197,10 @@ fn a_store_that_was_met_damaged_says_so_until_it_is_found_whole() {
         assert!(what.contains("malformed"), "{met}");
         let status = coven.cli(["daemon", "status"]);
         assert!(status.out.contains("damaged at "), "{status:?}");
+        assert!(status.out.contains("coven doctor"), "{status:?}");
+        let status = coven.cli(["daemon", "status", "--json"]).json();
+        assert_eq!(status["storage"]["damage"], met["damage"]);
+        assert_eq!(status["next"], "coven doctor");
         assert_ne!(coven.cli(["doctor"]).code, 0);
         eventually("it is in the log", || {
             log(&coven).contains("event=store_damaged")
