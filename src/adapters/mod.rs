@@ -19,7 +19,7 @@ pub use environment::{Environment, SESSION_VARIABLE};
 pub use launch::{LaunchSpec, Program};
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
-pub use startable::{Problem, problem};
+pub use startable::{Problem, problem, problem_of_env};
 
 use crate::api::{AdapterSource, AdapterStatus, RefusedManifest, Variables, Word};
 use crate::observe::say;

@@ -43,12 +43,18 @@ enum Obstacle {
     Foreign(&'static str),
     /// The dynamic loader that a program names.
     Loader(PathBuf),
-    /// The first line ends with CR LF, and the CR is taken for a part of this.
-    CarriageReturn(OsString),
+    /// The first line ends with CR LF, and the CR is taken for a part of this word.
+    CarriageReturn {
+        word: OsString,
+        /// It is what env(1) is told to look up.
+        is_envs: bool,
+    },
     /// Nothing stands behind `#!`.
     NoInterpreter,
     Relative(PathBuf),
     Interpreter(Box<Problem>),
+    /// The program that env(1) is told to start.
+    Target(Box<Problem>),
     /// What env(1) is told to look up.
     NotOnPath(OsString),
     TooDeep,
@@ -88,7 +94,7 @@ impl fmt::Display for Problem {
                     loader.display()
                 )
             }
-            Obstacle::CarriageReturn(word) => write!(
+            Obstacle::CarriageReturn { word, .. } => write!(
                 f,
                 "{file}: its first line ends with CR LF, so that {:?} is looked for; it must end with LF alone",
                 format!("{}\r", word.display())
@@ -99,7 +105,9 @@ impl fmt::Display for Problem {
                 "{file}: its interpreter {} is no absolute path",
                 interpreter.display()
             ),
-            Obstacle::Interpreter(problem) => write!(f, "{file}: its interpreter {problem}"),
+            Obstacle::Interpreter(problem) | Obstacle::Target(problem) => {
+                write!(f, "{file}: its interpreter {problem}")
+            }
             Obstacle::NotOnPath(name) => write!(
                 f,
                 "{file}: its interpreter {} is not on the PATH",
@@ -108,6 +116,23 @@ impl fmt::Display for Problem {
             Obstacle::TooDeep => write!(f, "{file}: too many interpreters are scripts"),
         }
     }
+}
+
+impl Problem {
+    /// Whether the kernel starts the file all the same, and env(1) then fails with 126 or 127.
+    fn is_met_by_env(&self) -> bool {
+        match &self.obstacle {
+            Obstacle::Target(_) | Obstacle::NotOnPath(_) => true,
+            Obstacle::CarriageReturn { is_envs, .. } => *is_envs,
+            Obstacle::Interpreter(problem) => problem.is_met_by_env(),
+            _ => false,
+        }
+    }
+}
+
+/// As [`problem`], of what execve(2) itself does not report: it starts env(1), and no more.
+pub fn problem_of_env(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
+    problem(file, path).filter(Problem::is_met_by_env)
 }
 
 /// Why `file` cannot be started; `None` if it can, or nobody can tell before it is tried. `path` is the `PATH` that it is
@@ -166,11 +191,15 @@ fn of_script(line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle
     let line = &line[start..];
     let end = line.iter().position(is_blank).unwrap_or(line.len());
     let (interpreter, argument) = line.split_at(end);
+    let is_env = interpreter.rsplit(|&b| b == b'/').next() == Some(b"env");
     if let Some(rest) = line.strip_suffix(b"\r") {
         let mut words = rest.rsplit(is_blank);
         return Some(match words.next() {
             Some([]) | None => Obstacle::NoInterpreter,
-            Some(word) => Obstacle::CarriageReturn(OsString::from_vec(word.to_vec())),
+            Some(word) => Obstacle::CarriageReturn {
+                word: OsString::from_vec(word.to_vec()),
+                is_envs: is_env,
+            },
         });
     }
     if interpreter.is_empty() {
@@ -183,39 +212,49 @@ fn of_script(line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle
     if let Some(problem) = problem_at(interpreter, path, depth + 1) {
         return Some(Obstacle::Interpreter(Box::new(problem)));
     }
-    match interpreter.file_name() == Some(OsStr::new("env")) {
+    match is_env {
         true => of_env(argument.trim_ascii(), path, depth),
         false => None,
     }
 }
 
 /// What env(1) makes of its one `argument`: the name of a program, which with `-S` may stand behind variables and before
-/// the program's own arguments.
+/// the program's own arguments. Other options, quotes and a `PATH` of its own are env's to understand.
 fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
-    let name = match argument.strip_prefix(b"-S") {
-        Some(words) => words
-            .split(|b| b.is_ascii_whitespace())
-            .find(|word| !word.is_empty() && !word.contains(&b'='))?,
-        None => argument,
+    let split = argument.strip_prefix(b"-S");
+    let words: Vec<&[u8]> = match split.or(argument.strip_prefix(b"--split-string=")) {
+        Some(words) => words.split(u8::is_ascii_whitespace).collect(),
+        None => vec![argument],
     };
-    // Other options, and quotes, are env's to understand.
-    if name.is_empty() || name[0] == b'-' || name.iter().any(|b| b"'\"\\$".contains(b)) {
+    let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let at = words.iter().position(|word| !word.contains(&b'='))?;
+    let name = words[at];
+    let sets_path = words[..at].iter().any(|word| word.starts_with(b"PATH="));
+    let is_quoted = words[..=at].concat().iter().any(|b| b"'\"\\$#".contains(b));
+    if name.starts_with(b"-") || sets_path || is_quoted {
         return None;
     }
     let name = OsStr::from_bytes(name);
     let program = match name.as_bytes().contains(&b'/') {
-        true => PathBuf::from(name),
-        false => match find_on_path(&name.to_string_lossy(), path) {
-            Some(program) => program,
-            None => return Some(Obstacle::NotOnPath(name.to_owned())),
-        },
+        true => Some(PathBuf::from(name)),
+        false => find_on_path(&name.to_string_lossy(), path),
     };
-    let problem = program
-        .is_absolute()
-        .then(|| problem_at(&program, path, depth + 1));
-    problem
-        .flatten()
-        .map(|problem| Obstacle::Interpreter(Box::new(problem)))
+    let Some(program) = program else {
+        // env also looks into relative directories, and has a PATH of its own where there is none.
+        let is_sure = std::env::split_paths(path?).all(|dir| dir.is_absolute());
+        return is_sure.then(|| Obstacle::NotOnPath(name.to_owned()));
+    };
+    if !program.is_absolute() {
+        return None;
+    }
+    match problem_at(&program, path, depth + 1)? {
+        // execvp(3), by which env starts it, hands such a file to the shell.
+        Problem {
+            obstacle: Obstacle::Empty | Obstacle::UnknownFormat,
+            ..
+        } => None,
+        problem => Some(Obstacle::Target(Box::new(problem))),
+    }
 }
 
 fn of_program(head: &[u8]) -> Option<Obstacle> {
@@ -342,6 +381,17 @@ mod tests {
             "/usr/bin/env -S A=1 sh -e\n",
             "/usr/bin/env -i sh",
             "/usr/bin/env /bin/sh",
+            // What env makes of these is not followed.
+            "/usr/bin/env",
+            "/usr/bin/env -i coven-none",
+            "/usr/bin/env A=1 coven-none",
+            "/usr/bin/env -S -i coven-none",
+            "/usr/bin/env -S PATH=/x coven-none",
+            "/usr/bin/env -S \"coven-none\" x",
+            "/usr/bin/env -S ${NONE}",
+            "/usr/bin/env ./coven-none",
+            // It is handed to the shell.
+            "/usr/bin/env /etc/hostname",
         ] {
             assert_eq!(script(good), None, "{good:?}");
         }
@@ -371,12 +421,24 @@ mod tests {
                 "coven-none is not on the PATH",
             ),
             (
+                "/usr/bin/env --split-string=A=1 coven-none x\n",
+                "coven-none is not on the PATH",
+            ),
+            (
                 "/usr/bin/env /nonexistent/x",
                 "its interpreter /nonexistent/x is not there",
             ),
         ] {
             let problem = script(bad).unwrap_or_else(|| panic!("{bad:?} can be started"));
             assert!(problem.contains(said), "{bad:?}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_env_reads_otherwise_tells_nothing() {
+        for path in [None, Some("/bin:"), Some(":/bin"), Some("bin:/bin")] {
+            let found = of_script(b"/usr/bin/env coven-none", path.map(OsStr::new), 0);
+            assert_eq!(found, None, "{path:?}");
         }
     }
 

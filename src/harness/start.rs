@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::input::{Backlog, End, Input};
 use super::pipes::{Lease, Place, SMALL};
-use crate::adapters::{Environment, Program, SESSION_VARIABLE, StdinMode, problem};
+use crate::adapters::{Environment, Program, SESSION_VARIABLE, StdinMode, problem, problem_of_env};
 use crate::api::{SessionId, Stream};
 use crate::store::{Fact, SessionNum};
 use crate::sys::{self, Family};
@@ -63,13 +63,17 @@ pub(super) struct Started {
 
 impl Prepared {
     /// # Errors
-    /// No descriptor is to be had.
+    /// No descriptor is to be had, or env(1) would not find what the program's `#!` names.
     pub(super) fn new(
         program: Program,
         id: SessionId,
         backlog: &Backlog,
         shared: &Shared,
     ) -> io::Result<Self> {
+        let search = program.env.get("PATH").map(OsStr::to_owned);
+        if let Some(problem) = problem_of_env(&program.path, search.as_deref()) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, problem.to_string()));
+        }
         let Shared { queue, pipes, .. } = shared;
         let told = |num| queue.fact(pipe_shrunk(num), None);
         let place = pipes.enter(told);
@@ -109,7 +113,7 @@ impl Prepared {
                 .map(CString::new)
                 .collect::<Result<_, _>>()?,
             env: environment(&program.env),
-            search: program.env.get("PATH").map(OsStr::to_owned),
+            search,
             child: [child_stdin, child_stdout, child_stderr],
             stdout,
             stderr,

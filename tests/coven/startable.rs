@@ -10,10 +10,10 @@ use crate::support::*;
 /// Puts a harness `bad` there whose file holds `content`.
 fn put(coven: &Coven, content: &[u8], mode: u32) -> String {
     coven.harness("bad", "exit 0");
-    let file = coven.work().parent().unwrap().join("bin/bad");
+    let file = file_of(coven);
     fs::write(&file, content).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-    file.display().to_string()
+    file
 }
 
 fn adapter(coven: &Coven) -> Value {
@@ -41,6 +41,20 @@ fn assert_said(coven: &Coven, file: &str, why: &str) {
         let is_said = ran.out.contains(problem) || ran.out.contains(&shown);
         assert!(is_said, "{problem}: {}", ran.out);
     }
+}
+
+fn file_of(coven: &Coven) -> String {
+    coven.bin().join("bad").display().to_string()
+}
+
+/// Asserts that a launch, and `run`, fail with the file and `why`.
+fn assert_launch_fails(coven: &Coven, file: &str, why: &str) {
+    let answer = coven.try_launch("bad", "x", json!({}));
+    let details = answer.assert_error(500, "launch_failed");
+    let reason = details["reason"].as_str().unwrap();
+    assert!(reason.starts_with(file) && reason.contains(why), "{reason}");
+    let ran = coven.cli(["run", "bad", "x"]);
+    assert!(ran.code == 125 && ran.err.contains(file), "{ran:?}");
 }
 
 /// A program's header for a processor that is not this one.
@@ -85,20 +99,12 @@ fn what_cannot_be_started_is_said_with_its_file_and_interpreter() {
         }
         let file = put(&coven, content, 0o755);
         assert_said(&coven, &file, why);
-        let answer = coven.try_launch("bad", "x", json!({}));
-        // The shell itself takes the CR of an argument, and env(1) that of a name.
-        if content.starts_with(b"#!/bin/sh -e") || content.starts_with(b"#!/usr/bin/env") {
-            assert_ne!(coven.ended(&answer.id())["exit_code"], 0);
+        // The shell itself takes the CR of an argument.
+        if content.starts_with(b"#!/bin/sh -e") {
+            assert_ne!(coven.run("bad", "x")["exit_code"], 0);
             continue;
         }
-        let details = answer.assert_error(500, "launch_failed");
-        let reason = details["reason"].as_str().unwrap();
-        assert!(
-            reason.starts_with(&file) && reason.contains(why),
-            "{reason}"
-        );
-        let ran = coven.cli(["run", "bad", "x"]);
-        assert!(ran.code == 125 && ran.err.contains(&file), "{ran:?}");
+        assert_launch_fails(&coven, &file, why);
     }
 }
 
@@ -115,10 +121,20 @@ fn a_program_that_env_is_told_to_find_is_looked_up_on_the_daemons_path() {
             &file,
             &format!("interpreter {name} is not on the PATH"),
         );
-        assert_eq!(coven.run("bad", "x")["exit_code"], 127);
+        assert_launch_fails(
+            &coven,
+            &file,
+            &format!("interpreter {name} is not on the PATH"),
+        );
     }
+    // Where the session's own PATH has it, it is found.
+    let elsewhere = coven.work().join("coven-node");
+    fs::copy("/bin/true", elsewhere).unwrap();
+    let path = format!("{}:/usr/bin:/bin", coven.work().display());
+    let launched = coven.try_launch("bad", "x", json!({ "env": { "PATH": path } }));
+    assert_eq!(coven.ended(&launched.id())["exit_code"], 0);
     // With it there, and in turn without what it needs.
-    let node = coven.work().parent().unwrap().join("bin/coven-node");
+    let node = coven.bin().join("coven-node");
     fs::write(&node, "#!/bin/sh\nexit 0\n").unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o755)).unwrap();
     let found = adapter(&coven);
@@ -126,7 +142,16 @@ fn a_program_that_env_is_told_to_find_is_looked_up_on_the_daemons_path() {
         (&found["available"], &found["problem"]),
         (&json!(true), &Value::Null)
     );
+    assert_eq!(coven.run("bad", "x")["exit_code"], 0);
+    // Without a first line the shell runs it.
+    fs::write(&node, "exit 7\n").unwrap();
+    assert_eq!(coven.run("bad", "x")["exit_code"], 7);
     fs::write(&node, "#!/opt/gone/sh\n").unwrap();
+    assert_launch_fails(
+        &coven,
+        &file_of(&coven),
+        "its interpreter /opt/gone/sh is not there",
+    );
     let problem = adapter(&coven)["problem"].as_str().unwrap().to_owned();
     assert!(
         problem.ends_with("/bin/coven-node: its interpreter /opt/gone/sh is not there"),
