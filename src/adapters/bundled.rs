@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Adapter, Executable, PromptStyle, StdinMode};
+use super::{Adapter, Executable, PromptStyle, StdinMode, TelemetryFormat};
 use crate::api::{AdapterSource, Variables};
 
 /// The hidden verb under which this binary is the `hello` harness.
@@ -117,6 +117,7 @@ pub(super) fn adapters(own_executable: &Path) -> Vec<Adapter> {
         },
         Adapter {
             pass_env: names(&[AGENTS, CODEX]),
+            telemetry: Some(TelemetryFormat::Codex),
             model_flag: Some("--model".into()),
             ..bundled(
                 "codex",
@@ -127,6 +128,7 @@ pub(super) fn adapters(own_executable: &Path) -> Vec<Adapter> {
         },
         Adapter {
             pass_env: names(&[AGENTS, CLAUDE, CLOUDS]),
+            telemetry: Some(TelemetryFormat::Claude),
             model_flag: Some("--model".into()),
             ..bundled(
                 "claude",
@@ -181,6 +183,7 @@ fn bundled(id: &str, label: &str, prefix_args: &[&str], install_hint: &str) -> A
         stdin: StdinMode::Closed,
         env: Variables::default(),
         pass_env: Vec::new(),
+        telemetry: None,
         install_hint: install_hint.into(),
         source: AdapterSource::Bundled.into(),
     }

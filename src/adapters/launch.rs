@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Base;
-use super::{Adapter, Environment, PromptStyle, StdinMode};
+use super::{Adapter, Environment, PromptStyle, StdinMode, Telemetry};
 use crate::api::{LaunchOptions, SessionRecord, Variables};
 
 /// What a launch asks for, parsed and checked.
@@ -20,8 +20,19 @@ pub struct LaunchSpec {
     pub prompt: String,
     /// Variables for this session alone.
     pub env: Variables,
-    /// Killed when it has run for that long.
-    pub timeout: Option<Duration>,
+    /// What ends it.
+    pub limits: Limits,
+}
+
+/// What ends a session that does not end by itself before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// It has run for that long.
+    pub time: Option<Duration>,
+    /// It has written nothing for that long.
+    pub idle: Option<Duration>,
+    /// It has used so many tokens, input and output.
+    pub tokens: Option<u64>,
 }
 
 /// What to start.
@@ -39,18 +50,31 @@ pub struct Program {
     pub stdin: StdinMode,
     /// What it reads first, whether or not anything follows.
     pub prompt: Option<String>,
+    /// What is read of its output.
+    pub telemetry: Option<Telemetry>,
+    /// The adapter.
+    pub harness: String,
+    /// The id of its conversation, as far as that is known before it runs.
+    pub harness_session_id: Option<String>,
+    /// What ends it.
+    pub limits: Limits,
 }
 
 impl Adapter {
     /// The program of a launch. `path` is where its executable was found, `base` what every session gets.
     pub fn program(&self, path: PathBuf, spec: &LaunchSpec, base: &Base) -> Program {
+        let argv = self.argv(&spec.prompt, &spec.record.options);
         Program {
             path,
-            argv: self.argv(&spec.prompt, &spec.record.options),
+            telemetry: self.telemetry(&argv),
+            argv,
             env: base.session(&self.env, &spec.env, spec.record.id, &spec.cwd),
             cwd: spec.cwd.clone(),
             stdin: self.stdin,
             prompt: self.stdin_prompt(&spec.prompt),
+            harness: self.id.clone(),
+            harness_session_id: spec.record.harness_session_id.clone(),
+            limits: spec.limits,
         }
     }
 
@@ -102,6 +126,7 @@ mod tests {
                 .into_iter()
                 .collect(),
             pass_env: Vec::new(),
+            telemetry: None,
             install_hint: String::new(),
             source: crate::api::AdapterSource::Bundled.into(),
         };
@@ -113,7 +138,7 @@ mod tests {
             cwd: "/p/sub".into(),
             prompt: "do it".into(),
             env: [("B", "launch's")].into_iter().collect(),
-            timeout: None,
+            limits: Limits::default(),
         };
         let base = Base::default();
         let program = adapter.program("/bin/x".into(), &spec, &base);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Adapter, Executable, PromptStyle, StdinMode};
+use super::{Adapter, Executable, PromptStyle, StdinMode, TelemetryFormat};
 use crate::api::{Variables, Word, check_name};
 use crate::settings;
 use crate::sys;
@@ -92,6 +92,7 @@ struct Entry {
     env: Variables,
     #[serde(default, alias = "passEnv")]
     pass_env: Vec<String>,
+    telemetry: Option<TelemetryFormat>,
 }
 
 #[derive(Deserialize, Default)]
@@ -235,6 +236,7 @@ fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
         },
         env: entry.env,
         pass_env: entry.pass_env,
+        telemetry: entry.telemetry,
         install_hint: entry.install_hint,
         source: Word::Other(path.display().to_string()),
         id: entry.id,

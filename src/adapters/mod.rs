@@ -9,6 +9,7 @@ mod launch;
 mod lookup;
 mod manifest;
 mod startable;
+mod telemetry;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use bundled::HELLO_VERB;
 pub use environment::{Environment, SESSION_VARIABLE};
-pub use launch::{LaunchSpec, Program};
+pub use launch::{LaunchSpec, Limits, Program};
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
 pub use startable::{Problem, problem, problem_of_env};
+pub use telemetry::{Telemetry, TelemetryFormat};
 
 use crate::api::{AdapterSource, AdapterStatus, RefusedManifest, Variables, Word};
 use crate::observe::say;
@@ -46,6 +48,8 @@ pub struct Adapter {
     pub env: Variables,
     /// Names of variables that `coven run` takes from the shell in which it is typed.
     pub pass_env: Vec<String>,
+    /// How it tells its session id and its use of a model, where it does.
+    pub telemetry: Option<TelemetryFormat>,
     /// How to get it.
     pub install_hint: String,
     /// `bundled`, or the manifest's path.

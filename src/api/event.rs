@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::cost::PayloadCost;
+use super::cost::{PayloadCost, Usage, usage_in_payload};
 use super::escape::write_json_string;
 use super::{Code, EndedBy, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
@@ -81,7 +81,7 @@ pub enum Payload<'a> {
         #[serde(skip_serializing_if = "is_false")]
         eof: bool,
     },
-    /// `kill`: the signal, and why it was asked for; of a time limit how long it is.
+    /// `kill`: the signal, and why it was asked for; of a limit what it is.
     #[serde(rename_all = "camelCase")]
     Kill {
         status: SessionStatus,
@@ -89,6 +89,8 @@ pub enum Payload<'a> {
         cause: EndedBy,
         #[serde(skip_serializing_if = "Option::is_none")]
         limit_ms: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit_tokens: Option<u64>,
     },
     /// `exit`
     #[serde(rename_all = "camelCase")]
@@ -99,6 +101,8 @@ pub enum Payload<'a> {
         ended_by: Option<EndedBy>,
         #[serde(flatten, with = "PayloadCost")]
         cost: SessionCost,
+        #[serde(serialize_with = "usage_in_payload")]
+        usage: Option<&'a Usage>,
     },
     /// `error`
     Error { code: Code, message: &'a str },
@@ -244,6 +248,9 @@ pub struct KillPayload {
     /// The session's time limit, where that is why, in milliseconds.
     #[serde(default)]
     pub limit_ms: Option<u64>,
+    /// Its limit of tokens, where that is why.
+    #[serde(default)]
+    pub limit_tokens: Option<u64>,
 }
 
 /// An event's id: the session's and the seq, so that a cursor made of it needs no look-up. Every character
@@ -469,13 +476,18 @@ mod tests {
                 cpu_ms: Some(2),
                 ..SessionCost::default()
             },
+            usage: Some(&Usage {
+                input_tokens: Some(3),
+                ..Usage::default()
+            }),
         };
         assert_eq!(
             exit.to_json(),
             r#"{"status":"completed","exitCode":0,"signal":null,"endedBy":"exit","startedAt":null,"#
                 .to_owned()
                 + r#""endedAt":"1970-01-01T00:00:00.001Z","cpuMs":2,"peakRssBytes":null,"#
-                + r#""stdoutBytes":null,"stdoutLines":null,"stderrBytes":null,"stderrLines":null}"#
+                + r#""stdoutBytes":null,"stdoutLines":null,"stderrBytes":null,"stderrLines":null,"#
+                + r#""usage":{"inputTokens":3,"outputTokens":null,"cachedTokens":null,"costUsd":null,"numTurns":null,"model":null}}"#
         );
         let status = Payload::Status {
             status: SessionStatus::Running,

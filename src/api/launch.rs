@@ -76,6 +76,10 @@ macro_rules! options {
             pub title: Option<String>,
             /// Killed when it has run for that long, in milliseconds; at least 1.
             pub timeout_ms: Option<u64>,
+            /// Killed when it has written nothing for that long, in milliseconds; at least 1.
+            pub idle_timeout_ms: Option<u64>,
+            /// Killed when it has used so many tokens, input and output; at least 1.
+            pub max_tokens: Option<u64>,
             /// Variables for this session alone.
             #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
             pub env: Variables,

@@ -5,6 +5,7 @@
 
 mod build;
 mod code;
+mod conversation;
 mod cost;
 mod doctor;
 mod error;
@@ -25,7 +26,8 @@ mod word;
 
 pub use build::{BUILD, Build};
 pub use code::{Code, LOOK_AT_DAEMON};
-pub use cost::SessionCost;
+pub use conversation::{Conversation, ConversationMode, is_conversation_id};
+pub use cost::{SessionCost, Usage};
 pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use escape::{escaped_length, escaped_prefix};

@@ -4,7 +4,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Labels, Variables, Word};
+use super::{Labels, Variables, Word, is_conversation_id};
 
 /// The most labels that a session has, and the longest of them, in bytes.
 const LABELS_MAX: usize = 32;
@@ -48,6 +48,17 @@ fn without_nul<E: Error>(text: String) -> Result<String, E> {
     match text.contains('\0') {
         true => Err(E::custom("holds a NUL byte")),
         false => Ok(text),
+    }
+}
+
+/// The id of a conversation.
+pub(super) fn conversation_id<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let text = String::deserialize(input)?;
+    match is_conversation_id(&text) {
+        true => Ok(text),
+        false => Err(D::Error::custom(
+            "must be 1 to 128 letters, digits, '-', '_' and '.', the first of them a letter or digit",
+        )),
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::event::is_false;
 use super::{
-    ApiError, Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, Timestamp, Word, rules,
-    words,
+    ApiError, Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, Timestamp, Usage, Word,
+    rules, words,
 };
 
 words! {
@@ -46,6 +46,10 @@ words! {
         Kill = "kill",
         /// Its time limit, `timeoutMs`, has passed.
         Timeout = "timeout",
+        /// It has written nothing for `idleTimeoutMs`.
+        Idle = "idle",
+        /// It has used `maxTokens`.
+        TokenLimit = "token_limit",
         /// The daemon stops.
         DaemonStop = "stop",
     }
@@ -62,6 +66,10 @@ words! {
         Kill = "kill",
         /// Its time limit, `timeoutMs`, has passed.
         Timeout = "timeout",
+        /// It had written nothing for `idleTimeoutMs`.
+        Idle = "idle",
+        /// It had used `maxTokens`.
+        TokenLimit = "token_limit",
         /// The daemon stopped.
         DaemonStop = "daemon_stop",
         /// The daemon that ran it, or its thread for it, died.
@@ -74,6 +82,8 @@ impl From<EndCause> for EndedBy {
         match cause {
             EndCause::Kill => Self::Kill,
             EndCause::Timeout => Self::Timeout,
+            EndCause::Idle => Self::Idle,
+            EndCause::TokenLimit => Self::TokenLimit,
             EndCause::DaemonStop => Self::DaemonStop,
         }
     }
@@ -128,6 +138,15 @@ pub struct SessionRecord {
     /// What it ended by; null while it lives, for a launch that failed, and where an older version saw the end.
     #[serde(default)]
     pub ended_by: Option<Word<EndedBy>>,
+    /// The harness's own id of its conversation: what it was given, or what it has told. It can be gone on with.
+    #[serde(default)]
+    pub harness_session_id: Option<String>,
+    /// The session whose conversation it goes on with.
+    #[serde(default)]
+    pub continued_from: Option<SessionId>,
+    /// What it used of a model; null where its harness has told nothing.
+    #[serde(default)]
+    pub usage: Option<Usage>,
     /// What it cost.
     #[serde(flatten)]
     pub cost: SessionCost,
@@ -157,6 +176,9 @@ impl SessionRecord {
             last_seq: 0,
             signal: None,
             ended_by: None,
+            harness_session_id: None,
+            continued_from: None,
+            usage: None,
             cost: SessionCost::default(),
         }
     }

@@ -26,8 +26,8 @@ pub(super) struct Ending {
     /// An older daemon does not say.
     pub ended_by: Option<EndedBy>,
     status: Option<SessionStatus>,
-    /// Its time limit, where that has ended it.
-    limit: Option<Duration>,
+    /// The limit that has ended it, where that is known.
+    limit: Option<String>,
 }
 
 impl Ending {
@@ -38,9 +38,7 @@ impl Ending {
             signal: exit.signal,
             ended_by: exit.ended_by.as_ref().and_then(Word::known),
             status: None,
-            limit: kill
-                .and_then(|kill| kill.limit_ms)
-                .map(Duration::from_millis),
+            limit: kill.and_then(limit),
         }
     }
 
@@ -60,7 +58,7 @@ impl Ending {
             // The grace period was over.
             Some(EndedBy::Kill) if self.signal == Some(SIGKILL) => KILLED,
             Some(EndedBy::Kill | EndedBy::DaemonStop) => TERMINATED,
-            Some(EndedBy::Timeout) => TIMED_OUT,
+            Some(EndedBy::Timeout | EndedBy::Idle | EndedBy::TokenLimit) => TIMED_OUT,
             Some(EndedBy::Lost) => FAILED,
             Some(EndedBy::Exit | EndedBy::Signal) | None => self.own_code(),
         }
@@ -80,10 +78,9 @@ impl Ending {
     /// What to say of an end that the harness did not come to by itself: it has said nothing then.
     pub(super) fn sentence(&self, id: &str) -> Option<String> {
         let how = match (self.ended_by, self.signal) {
-            (Some(EndedBy::Timeout), _) => match self.limit {
-                Some(limit) => format!("was ended by its time limit of {}", seconds(limit)),
-                None => "was ended by its time limit".to_owned(),
-            },
+            (Some(EndedBy::Timeout), _) => self.with_limit("was ended by its time limit"),
+            (Some(EndedBy::Idle), _) => self.with_limit("was ended by its idle limit"),
+            (Some(EndedBy::TokenLimit), _) => self.with_limit("was ended by its token limit"),
             (Some(EndedBy::DaemonStop), _) => "was ended by the daemon's stop".to_owned(),
             (Some(EndedBy::Lost), _) => "was lost by its daemon".to_owned(),
             (Some(EndedBy::Kill), Some(SIGKILL)) => {
@@ -95,6 +92,19 @@ impl Ending {
         };
         Some(format!("session {id} {how}"))
     }
+
+    fn with_limit(&self, how: &str) -> String {
+        match &self.limit {
+            Some(limit) => format!("{how} of {limit}"),
+            None => how.to_owned(),
+        }
+    }
+}
+
+/// The limit that a `kill` event names.
+fn limit(kill: &KillPayload) -> Option<String> {
+    let time = kill.limit_ms.map(Duration::from_millis).map(seconds);
+    time.or_else(|| Some(format!("{} tokens", kill.limit_tokens?)))
 }
 
 /// A time limit as people write it: in seconds, with what is left of one.
@@ -121,7 +131,7 @@ mod tests {
             };
             ending.code()
         };
-        use EndedBy::{DaemonStop, Exit, Kill, Lost, Signal, Timeout};
+        use EndedBy::{DaemonStop, Exit, Idle, Kill, Lost, Signal, Timeout, TokenLimit};
         for (ended_by, exit_code, signal, expected) in [
             (Some(Exit), Some(0), None, 0),
             (Some(Exit), Some(3), None, 3),
@@ -137,6 +147,8 @@ mod tests {
             (Some(DaemonStop), None, Some(9), 143),
             (Some(Timeout), Some(0), None, 124),
             (Some(Timeout), None, Some(9), 124),
+            (Some(Idle), Some(0), None, 124),
+            (Some(TokenLimit), None, Some(15), 124),
             (Some(Lost), None, None, 125),
             (None, Some(4), None, 4),
             (None, None, None, 125),

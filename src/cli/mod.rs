@@ -59,8 +59,8 @@ use error::CliError;
     help_triggers("-h", "--help"),
     note = "Exit codes: 0 success, 1 failure, 2 usage, 3 the daemon is not running. `doctor` exits 1 if a check fails.
 `run`, `attach` and `wait` exit with the harness's own code; 128 and the number of the signal that ended it; 143 after a
-kill or the daemon's stop, 137 if that took SIGKILL; 124 after a time limit, that of `wait --timeout` included; 125 if
-the session was lost or coven itself has failed; 2 for usage. `run` that is interrupted kills its session, and exits with
+kill or the daemon's stop, 137 if that took SIGKILL; 124 after a limit of time or tokens, that of `wait --timeout` included;
+125 if the session was lost or coven itself has failed; 2 for usage. `run` that is interrupted kills its session, and exits with
 128 and that signal; a hangup of its terminal leaves the session running (129).
 
 Everything is kept in COVEN_HOME (default: ~/.coven)."

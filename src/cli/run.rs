@@ -47,6 +47,12 @@ pub(super) struct Args {
     /// kill it when it has run for that long: seconds, or 90s, 15m, 2h
     #[argh(option, from_str_fn(parse_duration))]
     timeout: Option<Duration>,
+    /// kill it when it has written nothing for that long
+    #[argh(option, from_str_fn(parse_duration))]
+    idle_timeout: Option<Duration>,
+    /// kill it when it has used so many tokens; for harnesses that tell them
+    #[argh(option, arg_name = "n")]
+    max_tokens: Option<u64>,
     /// a variable for this session: its value shows in `ps`; NAME alone has this shell's value, and shows none
     #[argh(option, short = 'e', arg_name = "name[=value]")]
     env: Vec<Given>,
@@ -144,6 +150,8 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         model: args.model.clone(),
         env: variables::given(&args.env, args.env_file.as_ref())?,
         timeout_ms: args.timeout.map(|timeout| timeout.as_millis() as u64),
+        idle_timeout_ms: args.idle_timeout.map(|idle| idle.as_millis() as u64),
+        max_tokens: args.max_tokens,
         ..LaunchRequest::default()
     })
 }

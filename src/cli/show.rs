@@ -6,7 +6,7 @@ use super::Outcome;
 use super::output::{Out, visible};
 use super::session::SessionRef;
 use crate::api::routes::{self, Endpoint};
-use crate::api::{STDOUT_PIPE_MAX, SessionCost, SessionRecord};
+use crate::api::{STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
 
 /// Show one session's record.
 #[derive(FromArgs, ArgsInfo)]
@@ -47,6 +47,11 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ),
         ("archived", record.archived_at.map(|at| at.to_string())),
         ("conversation", text(&record.options.conversation_id)),
+        ("harness session", text(&record.harness_session_id)),
+        (
+            "continued from",
+            record.continued_from.map(|id| id.to_string()),
+        ),
         ("familiar", text(&record.options.familiar_id)),
         ("transcript", text(&record.transcript_path)),
         (
@@ -78,6 +83,7 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("updated", record.updated_at.to_string()),
         ("events", record.last_seq.to_string()),
     ]);
+    facts.extend(record.usage.iter().flat_map(usage_facts));
     facts.extend(cost_facts(&record.cost));
     facts
 }
@@ -89,6 +95,28 @@ fn pipe(bytes: u64) -> String {
         false => "",
     };
     format!("{bytes} bytes{only}")
+}
+
+/// What it used of a model, as far as that is told.
+fn usage_facts(usage: &Usage) -> impl Iterator<Item = (&'static str, String)> + use<> {
+    let tokens = [
+        (usage.input_tokens, "input"),
+        (usage.output_tokens, "output"),
+        (usage.cached_tokens, "cached"),
+    ];
+    let tokens: Vec<_> = tokens
+        .into_iter()
+        .filter_map(|(count, kind)| Some(format!("{} {kind}", count?)))
+        .collect();
+    let facts = [
+        ("tokens", (!tokens.is_empty()).then(|| tokens.join(", "))),
+        ("turns", usage.num_turns.map(|turns| turns.to_string())),
+        ("price", usage.cost_usd.map(|usd| format!("{usd} USD"))),
+        ("model used", usage.model.as_deref().map(visible)),
+    ];
+    facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// What it cost, as far as that is known.

@@ -42,6 +42,7 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
                 ended_by: Some(EndedBy::Lost),
             },
             cost: SessionCost::default(),
+            usage: None,
             events: Vec::new(),
         }
     });

@@ -29,6 +29,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
             is_late = drained.is_late;
             report(Report::Drained {
                 cost: drained.cost,
+                usage: drained.usage,
                 is_late,
             });
         }

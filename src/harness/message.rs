@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::api::{SessionCost, Timestamp};
+use crate::api::{EndCause, SessionCost, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::sys::Exit;
 
@@ -15,6 +15,8 @@ pub enum Report {
     SpawnFailed { reason: String },
     /// It no longer reads its stdin.
     InputClosed,
+    /// It has come to one of its limits, and is to be ended.
+    LimitReached(EndCause),
     /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
     Exited {
         exit: Exit,
@@ -22,9 +24,13 @@ pub enum Report {
         /// What the pipes hold, in bytes.
         unread: usize,
     },
-    /// All of its output is in the writer's queue, and this is what it cost. If `is_late`, something that it has left
-    /// behind still holds a stream, which is read on.
-    Drained { cost: SessionCost, is_late: bool },
+    /// All of its output is in the writer's queue, and this is what it cost and used. If `is_late`, something that it has
+    /// left behind still holds a stream, which is read on.
+    Drained {
+        cost: SessionCost,
+        usage: Option<Box<Usage>>,
+        is_late: bool,
+    },
     /// The thread has failed, and reads no more. The process may still run.
     Lost { reason: String },
     /// Nothing is left of what the harness has started, or it does not end.

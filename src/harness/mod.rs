@@ -16,6 +16,7 @@ mod pump;
 mod source;
 mod start;
 mod tally;
+mod telemetry;
 
 use std::io;
 use std::sync::Arc;

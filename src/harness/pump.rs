@@ -16,7 +16,9 @@ use super::pipes::Place;
 use super::source::Source;
 use super::start::{Started, family};
 use super::tally::{Exited, Tally};
-use crate::api::{Code, SessionCost, Stream, Timestamp};
+use super::telemetry::Reader;
+use crate::adapters::Limits;
+use crate::api::{Code, EndCause, SessionCost, Stream, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::observe::metrics;
 use crate::settings::durations;
@@ -37,6 +39,7 @@ const ESCAPED_MAX: usize = 6;
 #[derive(Debug)]
 pub(super) struct Drained {
     pub(super) cost: SessionCost,
+    pub(super) usage: Option<Box<Usage>>,
     /// A process of the session still holds one: what it writes is late.
     pub(super) is_late: bool,
 }
@@ -60,6 +63,11 @@ pub(super) struct Pump {
     sources: Vec<Source>,
     _place: Place,
     tally: Tally,
+    /// Reads what the harness tells of itself, if it does.
+    telemetry: Option<Reader>,
+    limits: Limits,
+    /// One of them is reached.
+    is_limit_reached: bool,
     input: Option<Input>,
     /// What a read goes into.
     buffer: Vec<u8>,
@@ -68,6 +76,8 @@ pub(super) struct Pump {
     is_ending: bool,
     /// The last read that gave something.
     read_at: Option<Instant>,
+    /// Since when nothing was read: not while the store had no room.
+    idle_since: Instant,
     /// Until when the pipes are left alone.
     rest_until: Option<Instant>,
     /// Since when the writer's queue has no room for this harness.
@@ -92,6 +102,8 @@ impl Pump {
             stderr,
             place,
             input,
+            telemetry,
+            limits,
         } = started;
         let exit_watch = sys::exit_watch(pid).inspect_err(|_| {
             let _ = sys::kill_group(pid, libc::SIGKILL);
@@ -106,11 +118,15 @@ impl Pump {
             ],
             _place: place,
             tally: Tally::new(Timestamp::now()),
+            telemetry,
+            limits,
+            is_limit_reached: false,
             input,
             buffer: vec![0; READ_FIRST],
             stage: Stage::Running,
             is_ending: false,
             read_at: None,
+            idle_since: Instant::now(),
             rest_until: None,
             held_since: None,
         })
@@ -150,7 +166,16 @@ impl Pump {
                 false
             }
         };
-        Ok(Drained { cost, is_late })
+        let usage = self
+            .telemetry
+            .as_mut()
+            .and_then(Reader::usage)
+            .map(Box::new);
+        Ok(Drained {
+            cost,
+            usage,
+            is_late,
+        })
     }
 
     /// Reads on behind the session's end, until nobody holds the pipes any more or they are to be closed.
@@ -180,7 +205,35 @@ impl Pump {
         if self.drained().is_none() {
             self.read_sources(&ready.sources, context)?;
         }
+        self.check_limits(context);
         Ok(())
+    }
+
+    /// Tells once that the harness, which runs, has come to one of its limits.
+    fn check_limits(&mut self, context: &Context) {
+        if self.is_limit_reached || !matches!(self.stage, Stage::Running) {
+            return;
+        }
+        let tokens = self.telemetry.as_ref().map(Reader::limited_tokens);
+        let cause = if self.limits.tokens.is_some_and(|max| tokens >= Some(max)) {
+            EndCause::TokenLimit
+        } else if self.idle_until().is_some_and(|at| at <= Instant::now()) {
+            EndCause::Idle
+        } else {
+            return;
+        };
+        self.is_limit_reached = true;
+        (context.report)(Report::LimitReached(cause));
+    }
+
+    /// When it has been idle for as long as it may be.
+    fn idle_until(&self) -> Option<Instant> {
+        let is_idle = matches!(self.stage, Stage::Running) && self.held_since.is_none();
+        let limit = self
+            .limits
+            .idle
+            .filter(|_| is_idle && !self.is_limit_reached);
+        limit.map(|limit| self.idle_since + limit)
     }
 
     /// From here on what comes is late, perhaps for days: memory that a flood has needed goes back.
@@ -291,7 +344,7 @@ impl Pump {
         };
         let is_awaited = interests.len() > sources_at;
         let held_until = self.sources.iter().filter_map(Source::deadline).min();
-        let times = [drained_at, held_until, self.rest_until];
+        let times = [drained_at, held_until, self.rest_until, self.idle_until()];
         let deadline = times.into_iter().flatten().min();
         let timed_out = !sys::poll(&mut interests, deadline)?;
         let ready_at = |at: Option<usize>| at.is_some_and(|at| interests[at].is_ready());
@@ -319,6 +372,9 @@ impl Pump {
     fn take_orders(&mut self, context: &Context) {
         context.wake.clear();
         let held_since = self.held_since.take();
+        if held_since.is_some() {
+            self.idle_since = Instant::now();
+        }
         if let (Some(since), Stage::Draining(drain)) = (held_since, &mut self.stage) {
             drain.was_held(since.elapsed(), Instant::now());
         }
@@ -412,14 +468,23 @@ impl Pump {
             Err(err) => return Err(err),
         };
         let redactor = &context.redactor;
+        let data = &self.buffer[..n];
+        let note = match &mut self.telemetry {
+            Some(reader) => reader.read(source.origin.stream, data, redactor),
+            None => None,
+        };
         let events = match n {
             0 => source.finish(redactor),
             n => {
                 metrics::OUTPUT_BYTES[source.origin.stream as usize].add(n as u64);
-                self.tally.add(source.origin.stream, &self.buffer[..n]);
-                source.take(&self.buffer[..n], redactor)
+                self.tally.add(source.origin.stream, data);
+                source.take(data, redactor)
             }
         };
+        if let Some(note) = note {
+            let (num, note) = (context.num, Box::new(note));
+            context.queue.fact(Fact::Noted { num, note }, None);
+        }
         if !events.is_empty() {
             context.queue.output(context.num, events, reservation);
         }
@@ -444,6 +509,7 @@ impl Pump {
             self.rest_until = Some(now + durations::HARNESS_REST);
         }
         self.read_at = Some(now);
+        self.idle_since = now;
     }
 }
 

@@ -12,9 +12,12 @@ use std::sync::Arc;
 use super::Shared;
 use super::input::{Backlog, End, Input};
 use super::pipes::{Lease, Place, SMALL};
-use crate::adapters::{Environment, Program, SESSION_VARIABLE, StdinMode, problem, problem_of_env};
+use super::telemetry::Reader;
+use crate::adapters::{
+    Environment, Limits, Program, SESSION_VARIABLE, StdinMode, problem, problem_of_env,
+};
 use crate::api::{SessionId, Stream};
-use crate::store::{Fact, SessionNum};
+use crate::store::{Fact, Note, SessionNum};
 use crate::sys::{self, Family};
 
 /// What the processes of the session `id` are known by. `leader` is the harness, while its zombie has not been reaped.
@@ -41,6 +44,8 @@ pub(super) struct Prepared {
     stderr: OutputPipe,
     place: Place,
     input: Option<Input>,
+    telemetry: Option<Reader>,
+    limits: Limits,
 }
 
 /// Our end of a pipe that a harness writes to, which does not block.
@@ -59,6 +64,8 @@ pub(super) struct Started {
     pub(super) place: Place,
     /// `None` if it reads nothing.
     pub(super) input: Option<Input>,
+    pub(super) telemetry: Option<Reader>,
+    pub(super) limits: Limits,
 }
 
 impl Prepared {
@@ -119,6 +126,10 @@ impl Prepared {
             stderr,
             place,
             input,
+            telemetry: program.telemetry.map(|telemetry| {
+                Reader::new(telemetry, program.harness, program.harness_session_id)
+            }),
+            limits: program.limits,
         })
     }
 
@@ -149,6 +160,8 @@ impl Prepared {
             stderr: self.stderr,
             place: self.place,
             input: self.input,
+            telemetry: self.telemetry,
+            limits: self.limits,
         })
     }
 }
@@ -171,10 +184,13 @@ fn refused(err: io::Error, program: &Path, cwd: &Path, search: Option<&OsStr>) -
 
 /// Its stdout's pipe was made small for another session's.
 fn pipe_shrunk(num: SessionNum) -> Fact {
-    let stdout_pipe_bytes = SMALL as u64;
-    Fact::PipeShrunk {
+    let note = Note {
+        stdout_pipe_bytes: Some(SMALL as u64),
+        ..Note::default()
+    };
+    Fact::Noted {
         num,
-        stdout_pipe_bytes,
+        note: Box::new(note),
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::call::Call;
 use super::fields;
 use super::response::Answer;
-use crate::adapters::{Adapter, LaunchSpec, Registry};
+use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry};
 use crate::api::{ApiError, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes};
 use crate::state::{Command, Launch, Launched};
 use crate::store::{NewSession, Refused};
@@ -80,9 +80,10 @@ fn parse_launch(
     let path = adapter
         .resolve(base.path())
         .ok_or_else(|| not_found(adapter, base.path()))?;
+    let program = adapter.program(path, &spec, &base);
+    check_tokens(&program)?;
     Ok(Launch {
-        program: adapter.program(path, &spec, &base),
-        timeout: spec.timeout,
+        program,
         session: NewSession {
             record: spec.record,
             idempotency,
@@ -94,7 +95,7 @@ fn parse_spec(
     call: &Call<'_, routes::Launch>,
     mut request: LaunchRequest,
 ) -> Result<LaunchSpec, ApiError> {
-    let timeout = parse_timeout(&request)?;
+    let limits = parse_limits(&request)?;
     let (project_root, cwd) = parse_directories(&request)?;
     let mut options = request.take_options();
     options.labels = call.context.redacted_labels(options.labels);
@@ -114,7 +115,7 @@ fn parse_spec(
         cwd: cwd.into(),
         prompt: request.prompt,
         env,
-        timeout,
+        limits,
     })
 }
 
@@ -193,17 +194,33 @@ fn shortened(title: &str) -> String {
     title.chars().take(TITLE_CHARACTERS).collect()
 }
 
-fn parse_timeout(request: &LaunchRequest) -> Result<Option<Duration>, ApiError> {
-    match request.timeout_ms {
+fn parse_limits(request: &LaunchRequest) -> Result<Limits, ApiError> {
+    let checked = |field, limit| match limit {
         Some(0) => Err(ApiError::invalid_field(
-            "timeoutMs",
-            "timeoutMs must be at least 1",
+            field,
+            format!("{field} must be at least 1"),
         )),
-        // A century is no limit, and within what an Instant can be moved by.
-        millis => {
-            Ok(millis.map(|millis| Duration::from_millis(millis.min(100 * 365 * 86_400_000))))
-        }
+        limit => Ok(limit),
+    };
+    // A century is no limit, and within what an Instant can be moved by.
+    let duration = |millis: u64| Duration::from_millis(millis.min(100 * 365 * 86_400_000));
+    Ok(Limits {
+        time: checked("timeoutMs", request.timeout_ms)?.map(duration),
+        idle: checked("idleTimeoutMs", request.idle_timeout_ms)?.map(duration),
+        tokens: checked("maxTokens", request.max_tokens)?,
+    })
+}
+
+/// A limit of tokens holds only where they are told.
+fn check_tokens(program: &Program) -> Result<(), ApiError> {
+    if program.limits.tokens.is_none() || program.telemetry.is_some_and(Telemetry::has_usage) {
+        return Ok(());
     }
+    let message = format!(
+        "harness {} does not tell what it uses of a model when it is started like this: maxTokens would have no effect",
+        program.harness
+    );
+    Err(ApiError::invalid_field("maxTokens", message))
 }
 
 /// The client's key, and what tells its body from another: a name-based UUID (RFC 9562, version 5) of the body

@@ -2,6 +2,7 @@
 //!
 //! No thread waits for another in here, and counting allocates nothing. It knows no metric.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,37 +31,38 @@ impl Counter {
     }
 }
 
-/// Things kept for each value of a label. The values are the program's own words, never somebody's text; each takes
-/// its place when it is first met, and what is met when all places are taken shares the last.
+/// Things kept for each value of a label. The values are the program's own words or adapters' ids, never somebody's text;
+/// each takes its place when it is first met, and what is met when all places are taken shares the last.
 #[derive(Debug)]
 pub struct Labelled<T, const N: usize> {
-    places: [(OnceLock<&'static str>, T); N],
+    places: [(OnceLock<Cow<'static, str>>, T); N],
 }
 
 impl<T, const N: usize> Labelled<T, N> {
     /// A table of `places`, none taken.
-    pub(super) const fn new(places: [(OnceLock<&'static str>, T); N]) -> Self {
+    pub(super) const fn new(places: [(OnceLock<Cow<'static, str>>, T); N]) -> Self {
         Self { places }
     }
 
     /// What is kept for `label`.
-    pub fn of(&self, label: &'static str) -> &T {
+    pub fn of(&self, label: impl Into<Cow<'static, str>>) -> &T {
+        let label = label.into();
         let (last, places) = self.places.split_last().expect("a table has a place");
         let place = places
             .iter()
-            .find(|(name, _)| *name.get_or_init(|| label) == label);
+            .find(|(name, _)| *name.get_or_init(|| label.clone()) == label);
         let (_, kept) = place.unwrap_or_else(|| {
-            last.0.get_or_init(|| OTHER);
+            last.0.get_or_init(|| OTHER.into());
             last
         });
         kept
     }
 
     /// The labels that have been met, and what is kept for them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.places
             .iter()
-            .filter_map(|(name, kept)| Some((*name.get()?, kept)))
+            .filter_map(|(name, kept)| Some((&**name.get()?, kept)))
     }
 }
 

@@ -47,6 +47,18 @@ pub(crate) static EVENTS_WRITTEN: [Counter; EventKind::ALL.len()] =
 pub(crate) static OUTPUT_BYTES: [Counter; Stream::ALL.len()] =
     [const { Counter::new() }; Stream::ALL.len()];
 
+/// Tokens that harnesses have told of, by harness, each by its kind in [`TOKEN_KINDS`].
+static TOKENS: Labelled<[Counter; TOKEN_KINDS.len()], HARNESSES_MAX> = Labelled::new(
+    [const {
+        (
+            OnceLock::new(),
+            [const { Counter::new() }; TOKEN_KINDS.len()],
+        )
+    }; HARNESSES_MAX],
+);
+
+const TOKEN_KINDS: [&str; 3] = ["input", "output", "cached"];
+
 /// How long the transactions took that are on disk.
 pub(crate) static COMMITS: Durations = Durations::new();
 
@@ -80,6 +92,10 @@ pub const ALL: &[Metric] = &[
         |_, out| out.labelled(EventKind::ALL.map(|kind| ([kind.as_str()], EVENTS_WRITTEN[kind as usize].get())))),
     counter("coven_output_bytes_total", &["stream"], "Bytes that harnesses have written, by stream, before redaction.",
         |_, out| out.labelled(Stream::ALL.map(|stream| ([stream.as_str()], OUTPUT_BYTES[stream as usize].get())))),
+    counter("coven_tokens_total", &[HARNESS, "kind"],
+        "Tokens of models that harnesses have told of, by harness and kind: input, output, cached.",
+        |_, out| out.labelled(TOKENS.iter().flat_map(|(harness, counts)|
+            TOKEN_KINDS.iter().zip(counts).map(move |(kind, count)| ([harness, kind], count.get()))))),
     gauge("coven_writer_queue_events", &[], "Events that wait for the event writer.",
         |now, out| out.value(now.writer.queued_events)),
     gauge("coven_writer_queue_bytes", &[], "Bytes that wait for the event writer.",
@@ -164,6 +180,15 @@ pub fn answered(route: &'static str, status: u16, took: Duration) {
     let requests = REQUESTS.of(route);
     requests.durations.observe(took);
     requests.count(status);
+}
+
+/// A harness has told of these tokens: input, output, cached.
+pub fn used(harness: &str, tokens: [u64; TOKEN_KINDS.len()]) {
+    let counts = TOKENS.of(harness.to_owned());
+    counts
+        .iter()
+        .zip(tokens)
+        .for_each(|(count, tokens)| count.add(tokens));
 }
 
 macro_rules! types {

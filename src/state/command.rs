@@ -1,7 +1,5 @@
 //! What clients can ask of the state thread: one enum, each with a channel for its answer.
 
-use std::time::Duration;
-
 use crossbeam_channel::Sender;
 
 use super::life::{Input, Now};
@@ -57,8 +55,6 @@ pub struct Launch {
     pub session: NewSession,
     /// The process.
     pub program: Program,
-    /// Killed when it has run for that long.
-    pub timeout: Option<Duration>,
 }
 
 /// What came of a launch.

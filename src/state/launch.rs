@@ -21,11 +21,7 @@ impl State {
             }
             return;
         }
-        let Launch {
-            session,
-            program,
-            timeout,
-        } = launch;
+        let Launch { session, program } = launch;
         let NewSession { record, .. } = &session;
         let id = record.id;
         if let Some((key, fingerprint)) = &session.idempotency {
@@ -38,6 +34,7 @@ impl State {
             StdinMode::Open => Stdin::Open,
             StdinMode::Closed => Stdin::None,
         };
+        let limits = program.limits;
         // First, so that another core prepares the start while the writer, which may get this one, commits.
         let prepared = self.prepare_harness(id, program, reply.clone());
         let (harness, go, failure) = match prepared {
@@ -54,7 +51,7 @@ impl State {
             harness_id,
             stdin,
             has_conversation,
-            timeout,
+            limits,
             timeout_at: None,
             grace: self.limits.kill_grace,
             ending: None,

@@ -96,7 +96,7 @@ impl Phase {
             (_, Input::Report(report)) => match (self, report) {
                 (Starting, Report::Started { .. }) => &[Running],
                 (Starting, Report::SpawnFailed { .. }) => &[Ended],
-                (Running, Report::InputClosed) => &[Running],
+                (Running, Report::InputClosed | Report::LimitReached(_)) => &[Running],
                 (Running, Report::Exited { .. }) => &[Exited],
                 (Exited, Report::Drained { .. }) => &[Sweeping, Ended],
                 (Sweeping, Report::Swept) => &[Ended],
@@ -134,6 +134,7 @@ impl Input {
             Self::Report(Report::Started { .. }) => "started",
             Self::Report(Report::SpawnFailed { .. }) => "spawn_failed",
             Self::Report(Report::InputClosed) => "input_closed",
+            Self::Report(Report::LimitReached(_)) => "limit_reached",
             Self::Report(Report::Exited { .. }) => "exited",
             Self::Report(Report::Drained { .. }) => "drained",
             Self::Report(Report::Lost { .. }) => "lost",

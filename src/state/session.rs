@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
 use super::{Acceptance, Launched, Reply};
+use crate::adapters::Limits;
 use crate::api::{
     ApiError, Code, EndCause, EndedBy, Payload, SessionCost, SessionId, SessionStatus, Timestamp,
+    Usage,
 };
 use crate::harness::{Harness, Report};
 use crate::observe::field::KillCause;
@@ -33,7 +35,7 @@ pub(super) struct Session {
     pub(super) stdin: Stdin,
     /// Exit 0 then leaves it `idle`.
     pub(super) has_conversation: bool,
-    pub(super) timeout: Option<Duration>,
+    pub(super) limits: Limits,
     pub(super) timeout_at: Option<Instant>,
     /// Between SIGTERM and SIGKILL.
     pub(super) grace: Duration,
@@ -184,7 +186,12 @@ impl Session {
                 self.phase = Phase::Exited;
                 self.exit = Some(HarnessExit { exit, at, unread });
             }
-            Report::Drained { cost, is_late } => self.drained(cost, is_late, effects),
+            Report::LimitReached(cause) => self.end(cause, now, effects),
+            Report::Drained {
+                cost,
+                usage,
+                is_late,
+            } => self.drained(cost, usage, is_late, effects),
             Report::Lost { reason } => self.lost(reason, now, effects),
             Report::Swept => self.swept(effects),
             // Its session is not kept any more.
@@ -206,7 +213,7 @@ impl Session {
         // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
         effects.push(Effect::Log(Line::NotStarted(self.launch_failed(&reason))));
         let error = error_event(Code::LaunchFailed, &reason, now);
-        let closing = self.closing(SessionCost::default(), error);
+        let closing = self.closing(SessionCost::default(), None, error);
         effects.extend(closing.map(Effect::Close));
         self.failure = Some(reason);
     }
@@ -221,7 +228,7 @@ impl Session {
     fn started(&mut self, pid: i32, now: Now, effects: &mut Vec<Effect>) {
         self.phase = Phase::Running;
         self.pid = Some(pid);
-        self.timeout_at = self.timeout.map(|timeout| now.instant + timeout);
+        self.timeout_at = self.limits.time.map(|limit| now.instant + limit);
         // The writer answers it, with the record.
         self.launch = None;
         effects.push(Effect::Log(Line::Started(pid)));
@@ -265,12 +272,18 @@ impl Session {
         };
         let line = Line::Signalled(pid, KillCause::Asked(cause));
         effects.push(Effect::Log(line));
-        let limit = self.timeout.filter(|_| cause == EndCause::Timeout);
+        let limit = match cause {
+            EndCause::Timeout => self.limits.time,
+            EndCause::Idle => self.limits.idle,
+            EndCause::Kill | EndCause::TokenLimit | EndCause::DaemonStop => None,
+        };
+        let limit_tokens = self.limits.tokens.filter(|_| cause == EndCause::TokenLimit);
         let asked = Payload::Kill {
             status: SessionStatus::Killed,
             signal: libc::SIGTERM,
             cause: cause.into(),
             limit_ms: limit.map(|limit| limit.as_millis() as u64),
+            limit_tokens,
         };
         effects.extend(self.record(vec![NewEvent::at(now.at, asked)]));
     }
@@ -297,7 +310,13 @@ impl Session {
         }
     }
 
-    fn drained(&mut self, cost: SessionCost, is_late: bool, effects: &mut Vec<Effect>) {
+    fn drained(
+        &mut self,
+        cost: SessionCost,
+        usage: Option<Box<Usage>>,
+        is_late: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         // There is one in this phase.
         let Some(HarnessExit { exit, at, .. }) = self.exit else {
             return;
@@ -311,8 +330,10 @@ impl Session {
             signal: end.signal,
             ended_by: end.ended_by,
             cost,
+            usage: usage.as_deref(),
         };
-        let closing = self.closing(cost, NewEvent::at(at, event));
+        let event = NewEvent::at(at, event);
+        let closing = self.closing(cost, usage, event);
         if is_late && !self.is_swept {
             self.closing = closing;
             self.swept(effects);
@@ -333,7 +354,7 @@ impl Session {
                 self.exit = None;
                 self.is_swept = true;
                 let error = error_event(Code::InternalError, &reason, now);
-                let closing = self.closing(SessionCost::default(), error);
+                let closing = self.closing(SessionCost::default(), None, error);
                 self.finish(closing, effects);
             }
             Phase::Sweeping | Phase::Ended | Phase::Gone => self.swept(effects),
@@ -444,11 +465,17 @@ impl Session {
     }
 
     /// Its closing facts, if it has a row.
-    fn closing(&self, cost: SessionCost, event: NewEvent) -> Option<Fact> {
+    fn closing(
+        &self,
+        cost: SessionCost,
+        usage: Option<Box<Usage>>,
+        event: NewEvent,
+    ) -> Option<Fact> {
         Some(Fact::Ended {
             num: self.num?,
             end: self.how_it_ended(),
             cost,
+            usage,
             events: vec![event],
         })
     }

@@ -7,6 +7,7 @@ use crossbeam_channel::bounded;
 use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
 use super::session::{Session, Stdin};
+use crate::adapters::Limits;
 use crate::api::{ApiError, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
 use crate::harness::Report;
 use crate::observe::field::KillCause;
@@ -31,7 +32,10 @@ fn created() -> Session {
         harness_id: "hello".into(),
         stdin: Stdin::Open,
         has_conversation: false,
-        timeout: Some(durations::CHORE),
+        limits: Limits {
+            time: Some(durations::CHORE),
+            ..Limits::default()
+        },
         timeout_at: None,
         // Longer than a test takes, and shorter than the time limit.
         grace: durations::STOP_STORE,
@@ -56,15 +60,19 @@ fn exited(exit: Exit) -> Input {
 }
 
 fn drained() -> Input {
-    let cost = SessionCost::default();
-    let is_late = false;
-    Input::Report(Report::Drained { cost, is_late })
+    drained_with(false)
 }
 
 fn drained_late() -> Input {
-    let cost = SessionCost::default();
-    let is_late = true;
-    Input::Report(Report::Drained { cost, is_late })
+    drained_with(true)
+}
+
+fn drained_with(is_late: bool) -> Input {
+    Input::Report(Report::Drained {
+        cost: SessionCost::default(),
+        usage: None,
+        is_late,
+    })
 }
 
 fn lost() -> Input {
@@ -81,7 +89,7 @@ fn refused() -> Input {
 }
 
 /// Each input once; the number of an input says which.
-const INPUTS: [fn() -> Input; 18] = [
+const INPUTS: [fn() -> Input; 19] = [
     || Input::Created(SessionNum::FIRST),
     || Input::NotCreated(ApiError::ShuttingDown),
     started,
@@ -91,6 +99,7 @@ const INPUTS: [fn() -> Input; 18] = [
         })
     },
     || Input::Report(Report::InputClosed),
+    || Input::Report(Report::LimitReached(EndCause::TokenLimit)),
     || exited(Exit::Code(0)),
     || exited(Exit::Signal(15)),
     drained,

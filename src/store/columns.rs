@@ -9,7 +9,9 @@ use std::str::FromStr;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Row, ToSql};
 
-use crate::api::{EndedBy, EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp, Word};
+use crate::api::{
+    EndedBy, EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp, Usage, Word,
+};
 
 /// What has a column for each field, of the field's name. [`columns!`] implements it.
 pub(super) trait Columns: Sized {
@@ -131,19 +133,25 @@ impl<T: Display> ToSql for Word<T> {
     }
 }
 
-impl FromSql for LaunchOptions {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?).map_err(|err| unreadable(err.to_string()))
-    }
-}
+/// Structures that stand in one column, as JSON.
+macro_rules! json_column {
+    ($($type:ty),+) => {$(
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                serde_json::from_str(value.as_str()?).map_err(|err| unreadable(err.to_string()))
+            }
+        }
 
-impl ToSql for LaunchOptions {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        // Cannot fail: options are strings and lists of them.
-        let json = serde_json::to_string(self).expect("options are plain data");
-        Ok(json.into())
-    }
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                // Cannot fail: they are structures of strings, numbers and lists of them.
+                let json = serde_json::to_string(self).expect("a column is plain data");
+                Ok(json.into())
+            }
+        }
+    )+};
 }
+json_column!(LaunchOptions, Usage);
 
 /// Words that are written as they are declared.
 macro_rules! word_to_sql {

@@ -9,7 +9,7 @@ use super::columns::columns;
 use super::rows::SessionNum;
 use crate::api::{
     self, Code, EndedBy, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus,
-    Timestamp, UnconfirmedClock,
+    Timestamp, UnconfirmedClock, Usage,
 };
 use crate::settings::durations;
 
@@ -92,17 +92,15 @@ pub enum Fact {
         /// When it was started.
         at: Timestamp,
     },
-    /// The pipe of its stdout has become smaller.
-    PipeShrunk {
-        num: SessionNum,
-        stdout_pipe_bytes: u64,
-    },
+    /// Something of its record is known, or has changed.
+    Noted { num: SessionNum, note: Box<Note> },
     /// The session has ended: its closing facts and events, all in one transaction.
     Ended {
         num: SessionNum,
         end: End,
         /// As far as it is known; when it was started is on record already.
         cost: SessionCost,
+        usage: Option<Box<Usage>>,
         events: Vec<NewEvent>,
     },
 }
@@ -116,6 +114,23 @@ pub struct End {
     pub ended_by: Option<EndedBy>,
 }
 
+/// What becomes known of a session that runs; the rest stays as it is on record.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Note {
+    /// What the pipe of its stdout holds, in bytes.
+    pub stdout_pipe_bytes: Option<u64>,
+    /// The harness's own id of its conversation.
+    pub harness_session_id: Option<String>,
+    /// What it has used so far.
+    pub usage: Option<Usage>,
+}
+
+columns!(Note {
+    stdout_pipe_bytes,
+    harness_session_id,
+    usage
+});
+
 columns!(End {
     status,
     exit_code,
@@ -128,7 +143,7 @@ impl Fact {
         match self {
             Self::Events { num, .. }
             | Self::Started { num, .. }
-            | Self::PipeShrunk { num, .. }
+            | Self::Noted { num, .. }
             | Self::Ended { num, .. } => *num,
         }
     }
@@ -137,7 +152,7 @@ impl Fact {
         match self {
             Self::Events { events, .. } => events.len(),
             Self::Started { .. } => 1,
-            Self::PipeShrunk { .. } => 0,
+            Self::Noted { .. } => 0,
             Self::Ended { events, .. } => events.len() + 1,
         }
     }
@@ -145,7 +160,7 @@ impl Fact {
     /// Its events' payloads, in bytes.
     pub(super) fn payload_bytes(&self) -> usize {
         match self {
-            Self::Started { .. } | Self::PipeShrunk { .. } => 0,
+            Self::Started { .. } | Self::Noted { .. } => 0,
             Self::Events { events, .. } | Self::Ended { events, .. } => {
                 events.iter().map(|event| event.payload_json.len()).sum()
             }

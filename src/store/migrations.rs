@@ -14,7 +14,7 @@ pub(super) enum Migration {
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-pub(super) const MIGRATIONS: [Migration; 7] = [
+pub(super) const MIGRATIONS: [Migration; 8] = [
     Migration::Sql(
         "
 CREATE TABLE sessions (
@@ -106,6 +106,13 @@ CREATE TABLE meta (                                     -- what is known of the 
     Migration::Sql(
         "
 ALTER TABLE sessions ADD COLUMN ended_by TEXT;
+",
+    ),
+    Migration::Sql(
+        "
+ALTER TABLE sessions ADD COLUMN harness_session_id TEXT;  -- by which the harness goes on with its conversation
+ALTER TABLE sessions ADD COLUMN continued_from TEXT;      -- a session's id
+ALTER TABLE sessions ADD COLUMN usage TEXT;               -- JSON
 ",
     ),
 ];

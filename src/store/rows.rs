@@ -75,6 +75,9 @@ columns!(SessionRecord {
     transcript_path,
     pid,
     stdout_pipe_bytes,
+    harness_session_id,
+    continued_from,
+    usage,
     last_seq;
     ..cost: SessionCost;
     no execution_binding: None

@@ -90,6 +90,11 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
         ("timeoutMs", json!(-1)),
         ("timeoutMs", json!(1.5)),
         ("timeoutMs", json!("1")),
+        ("idleTimeoutMs", json!(0)),
+        ("idleTimeoutMs", json!("1s")),
+        ("maxTokens", json!(0)),
+        ("maxTokens", json!(-1)),
+        ("maxTokens", json!(1)),
     ];
     let mut refused = Vec::new();
     for (field, value) in wrong {

@@ -58,4 +58,5 @@ mod symptoms;
 mod transport;
 mod trust;
 mod units;
+mod usage;
 mod vanished;

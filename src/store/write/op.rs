@@ -5,7 +5,7 @@
 use rusqlite::{Connection, params};
 
 use super::batch::{Batch, Outcome, not_found};
-use crate::api::{EndedBy, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp};
+use crate::api::{EndedBy, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp, Usage};
 use crate::store::columns::{Change, Columns, is_known};
 use crate::store::facts::{Answer, End, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::tails::{Tail, Tails};
@@ -31,11 +31,8 @@ impl Batch<'_> {
                 ];
                 self.started(*num, *pid, &process)
             }
-            Fact::PipeShrunk {
-                num,
-                stdout_pipe_bytes,
-            } => {
-                let changes: [Change<'_>; 1] = [("stdout_pipe_bytes", stdout_pipe_bytes)];
+            Fact::Noted { num, note } => {
+                let changes: Vec<_> = note.changes().into_iter().filter(is_known).collect();
                 update_session(&self.transaction, *num, &changes)?;
                 Ok(Outcome::of(Ok(Answer::Done)))
             }
@@ -43,8 +40,9 @@ impl Batch<'_> {
                 num,
                 end,
                 cost,
+                usage,
                 events,
-            } => self.ended(*num, *end, cost, events),
+            } => self.ended(*num, *end, cost, usage.as_deref(), events),
         }
     }
 
@@ -95,6 +93,7 @@ impl Batch<'_> {
         num: SessionNum,
         end: End,
         cost: &SessionCost,
+        usage: Option<&Usage>,
         events: &[NewEvent],
     ) -> Result<Outcome, StoreError> {
         self.append(num, events)?;
@@ -102,7 +101,8 @@ impl Batch<'_> {
         let mut changes = end.changes();
         changes.push(("updated_at", &now));
         // What is on record already, as when it was started, stays if it is not known here.
-        changes.extend(cost.changes().into_iter().filter(is_known));
+        let known = cost.changes().into_iter().chain([("usage", &usage as _)]);
+        changes.extend(known.filter(is_known));
         update_session(&self.transaction, num, &changes)?;
         self.end(num);
         Ok(Outcome {
@@ -170,7 +170,7 @@ impl Batch<'_> {
             signal: None,
             ended_by: Some(EndedBy::Exit),
         };
-        self.ended(num, end, &SessionCost::default(), &[])
+        self.ended(num, end, &SessionCost::default(), None, &[])
     }
 
     fn archive(&mut self, id: SessionId, archived: bool) -> Result<Outcome, StoreError> {
