@@ -36,6 +36,9 @@ macro_rules! codes {
 /// For a code about which there is nothing better to say.
 pub const LOOK_AT_DAEMON: &str = "coven daemon status";
 
+/// What stands in a hint behind a command that stops or restarts the daemon.
+pub const ENDS_SESSIONS: &str = " (ends live sessions)";
+
 codes! {
     /// Malformed JSON, or a missing or wrong field, which `details.field` names. 404 where the path names a version
     /// that the daemon does not speak.

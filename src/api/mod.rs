@@ -25,7 +25,7 @@ mod variables;
 mod word;
 
 pub use build::{BUILD, Build};
-pub use code::{Code, LOOK_AT_DAEMON};
+pub use code::{Code, ENDS_SESSIONS, LOOK_AT_DAEMON};
 pub use conversation::{Conversation, ConversationMode, is_conversation_id};
 pub use cost::{SessionCost, Usage};
 pub use doctor::{Check, CheckStatus, Report};

@@ -11,7 +11,7 @@ use super::{CliError, Home, Outcome, consent, say};
 use crate::api::{Code, DaemonInfo, Health, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
-use crate::daemon::supervisor::Supervisor;
+use crate::daemon::supervisor::{Supervisor, command_by_hand};
 use crate::daemon::{ServeOptions, failure, serve};
 use crate::sys;
 
@@ -61,7 +61,7 @@ struct Stop {
     yes: bool,
 }
 
-/// Stop it, and start it again.
+/// Stop it, and with it all sessions, and start it again.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "restart", help_triggers("-h", "--help"))]
 struct Restart {
@@ -287,7 +287,7 @@ pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, S
                 ),
             ),
             ("socket", socket),
-            ("next", control::RESTART.into()),
+            ("next", command_by_hand("restart")),
         ],
     }
 }
@@ -351,7 +351,7 @@ pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
         }),
         Status::Unsupported { found } => json!({
             "state": status.state(), "code": Code::UnsupportedApiVersion, "apiVersion": found, "pid": null,
-            "socket": socket, "uptimeSeconds": null, "next": control::RESTART,
+            "socket": socket, "uptimeSeconds": null, "next": command_by_hand("restart"),
         }),
     }
 }

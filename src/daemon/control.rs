@@ -22,9 +22,6 @@ use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
 use crate::sys::{self, Peer, Within};
 
-/// What to try where a daemon is to be started again.
-pub const RESTART: &str = "coven daemon restart (ends live sessions)";
-
 words! {
     /// What is to be seen of a daemon, in a word.
     pub enum DaemonState {
@@ -312,7 +309,7 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
 /// the sessions go on: no restart is advised, which would end them.
 pub fn held_next(home: &Home, pid: Option<i32>) -> String {
     if home.socket().symlink_metadata().is_ok() {
-        return RESTART.into();
+        return supervisor::command_by_hand("restart");
     }
     match pid {
         Some(pid) => format!("kill -HUP {pid}, which has the daemon make its socket anew"),

@@ -15,7 +15,7 @@ use super::control::{
 use super::home::Home;
 use super::supervisor::{self, Supervisor, Unit};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, StopReport};
+use crate::api::{Code, ENDS_SESSIONS, StopReport};
 use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
@@ -158,7 +158,7 @@ fn end(
         let mut error = ControlError::stop(format!(
             "the daemon (pid {pid}) has not ended within {seconds} s"
         ));
-        error.next = format!("kill -9 {pid}");
+        error.next = format!("kill -9 {pid}{ENDS_SESSIONS}");
         return Err(error);
     }
     let outcome = match asked {
@@ -208,16 +208,15 @@ fn lock_watch(home: &Home) -> io::Result<OwnedFd> {
 /// # Errors
 /// A restart that its supervisor cannot be asked for: a daemon that would be started by hand would be nobody's.
 fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, ControlError> {
-    let supervised = |by: Supervisor, why: &str, next: String| ControlError {
+    let supervised = |by: Supervisor, why: &str| ControlError {
         code: Code::DaemonSupervised.into(),
         message: format!("the daemon is run by {by}{why}"),
-        next,
+        next: by.command(verb).unwrap_or_default(),
     };
     if verb == "restart"
-        && let Some(Supervisor::Launchd { label }) = supervisor::of_process(pid)
+        && let Some(by @ Supervisor::Launchd { .. }) = supervisor::of_process(pid)
     {
-        let next = format!("launchctl kickstart -k gui/{}/{label}", sys::euid());
-        return Err(supervised(Supervisor::Launchd { label }, "", next));
+        return Err(supervised(by, ""));
     }
     let Some(unit) = supervisor::unit_of_process(pid) else {
         return Ok(None);
@@ -226,9 +225,8 @@ fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, C
     match supervisor::systemctl(&unit, &["--no-block", verb], deadline) {
         Ok(_) => Ok(Some(unit)),
         Err(reason) if verb == "restart" => {
-            let next = format!("{} restart {}", unit.systemctl(), unit.name);
             let why = format!(", and cannot be restarted from here: {reason}");
-            Err(supervised(Supervisor::Systemd(unit), &why, next))
+            Err(supervised(Supervisor::Systemd(unit), &why))
         }
         Err(reason) => {
             remark(&format!(
@@ -319,8 +317,9 @@ fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
             let mut error = ControlError::stop(
                 "the daemon answers, but which process it is cannot be told from here",
             );
-            error.next =
-                "stop it where it was started: in its container, or by its supervisor".into();
+            error.next = format!(
+                "stop it where it was started, in its container, or by its supervisor{ENDS_SESSIONS}"
+            );
             Err(error)
         }
     }

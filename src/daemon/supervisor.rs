@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::Home;
-use crate::api::{Manager, ManagerScope, SupervisorInfo};
+use crate::api::{ENDS_SESSIONS, Manager, ManagerScope, SupervisorInfo};
 use crate::settings::{self, durations};
 use crate::sys::{self, Interest, Within};
 
@@ -49,11 +49,16 @@ pub struct Unit {
 
 impl Unit {
     /// The command that its manager listens to.
-    pub fn systemctl(&self) -> &'static str {
+    fn systemctl(&self) -> &'static str {
         match self.is_user {
             true => "systemctl --user",
             false => "sudo systemctl",
         }
+    }
+
+    /// The command with which its manager does `verb`, as a hint gives it.
+    pub fn command(&self, verb: &str) -> String {
+        hint(verb, format!("{} {verb} {}", self.systemctl(), self.name))
     }
 
     fn scope(&self) -> ManagerScope {
@@ -68,6 +73,19 @@ impl Unit {
     pub fn journal(&self) -> String {
         let journalctl = self.systemctl().replace("systemctl", "journalctl");
         format!("{journalctl} -u {} -n 20", self.name)
+    }
+}
+
+/// The command that does `verb` to a daemon that was started by hand, as a hint gives it.
+pub fn command_by_hand(verb: &str) -> String {
+    hint(verb, format!("coven daemon {verb}"))
+}
+
+/// `command`, which does `verb`, with what whoever types it must know.
+fn hint(verb: &str, command: String) -> String {
+    match verb {
+        "stop" | "restart" => command + ENDS_SESSIONS,
+        _ => command,
     }
 }
 
@@ -88,6 +106,19 @@ impl fmt::Display for Unit {
 }
 
 impl Supervisor {
+    /// The command with which it does `verb`, as a hint gives it; `None` where it does not know that.
+    pub fn command(&self, verb: &str) -> Option<String> {
+        let (word, label) = match (self, verb) {
+            (Self::Systemd(unit), _) => return Some(unit.command(verb)),
+            (Self::Launchd { label }, "start") => ("kickstart", label),
+            (Self::Launchd { label }, "stop") => ("bootout", label),
+            (Self::Launchd { label }, "restart") => ("kickstart -k", label),
+            _ => return None,
+        };
+        let command = format!("launchctl {word} gui/{}/{label}", sys::euid());
+        Some(hint(verb, command))
+    }
+
     /// As it goes over the wire.
     pub fn info(&self) -> SupervisorInfo {
         let of = |manager: Manager| SupervisorInfo {

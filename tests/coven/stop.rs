@@ -1,6 +1,7 @@
 //! Ending sessions: by kill, and by the daemon's stop.
 
 use std::fs;
+use std::io::{BufReader, Write};
 
 use serde_json::{Value, json};
 
@@ -397,6 +398,13 @@ fn sessions_that_are_being_launched_when_the_daemon_stops_are_logged_as_ended_by
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
+/// Runs `verb` at a terminal, which script(1) makes one of, where `answer` is typed; the exit code and what is shown.
+fn at_terminal(coven: &Coven, answer: &str, verb: &str) -> (i32, String) {
+    let line = format!("echo {answer} | script -qec \"'$0' {verb}\" /dev/null");
+    let ran = coven.shell(&line);
+    (ran.code, ran.out.replace('\r', ""))
+}
+
 #[test]
 fn who_stops_the_daemon_is_told_which_sessions_that_ends() {
     let coven = Coven::start();
@@ -406,12 +414,7 @@ fn who_stops_the_daemon_is_told_which_sessions_that_ends() {
         "coven: this ends 1 live session:\n  {}  quiet  tidy up\n",
         &id[..8]
     );
-    // At a terminal, which script(1) makes one of: somebody is asked.
-    let answered = |answer: &str, verb: &str| {
-        let line = format!("echo {answer} | script -qec \"'$0' {verb}\" /dev/null");
-        let ran = coven.shell(&line);
-        (ran.code, ran.out.replace('\r', ""))
-    };
+    let answered = |answer, verb| at_terminal(&coven, answer, verb);
     for verb in ["daemon stop", "daemon restart"] {
         let (code, out) = answered("n", verb);
         assert_eq!(code, 1, "{out}");
@@ -431,4 +434,52 @@ fn who_stops_the_daemon_is_told_which_sessions_that_ends() {
     // Nothing is said where nothing ends.
     let ran = coven.cli(["daemon", "stop"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+}
+
+#[test]
+fn who_stops_a_daemon_that_does_not_name_its_sessions_is_told_that_it_ends_them() {
+    let coven = Coven::new().env("COVEN_MAX_CONNECTIONS", "4");
+    coven.start_daemon();
+    coven.harness("quiet", "exec sleep 1000");
+    let (pid, id) = (coven.daemon_pid(), coven.launch("quiet", "x"));
+    let said = "coven: this ends the live sessions; which these are is not known: ";
+    let assert_asked = |why: &str| {
+        let (code, out) = at_terminal(&coven, "n", "daemon stop");
+        assert_eq!(code, 1, "{out}");
+        assert!(out.contains(said) && out.contains(why), "{out}");
+        assert!(out.contains("Go on? [y/N] "), "{out}");
+        assert!(is_alive(pid));
+    };
+    // The list fails.
+    let store = coven.database();
+    let rename = |from, to| {
+        let sql = format!("ALTER TABLE sessions RENAME COLUMN {from} TO {to}");
+        store.execute_batch(&sql).unwrap();
+    };
+    rename("title", "heading");
+    assert_asked("no such column");
+    rename("heading", "title");
+    // Health fails.
+    let kept = || {
+        let mut client = coven.connect();
+        client.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
+        let answer = read_answer(&mut BufReader::new(&client));
+        (answer.status == 200).then_some(client)
+    };
+    let clients: Vec<_> = (0..4)
+        .map(|_| eventually_some("there is room", kept))
+        .collect();
+    assert_asked("connections");
+    let ran = coven.cli(["daemon", "stop"]);
+    assert!(ran.code == 0 && ran.err.starts_with(said), "{ran:?}");
+    drop(clients);
+    coven.start_daemon();
+    assert_eq!(coven.session(&id)["ended_by"], "daemon_stop");
+    // One that is not scheduled does not answer.
+    let pid = coven.daemon_pid();
+    coven.launch("quiet", "again");
+    stop(pid);
+    let (code, out) = at_terminal(&coven, "n", "daemon stop");
+    kill(pid, libc::SIGCONT);
+    assert!(code == 1 && out.contains(said), "{out}");
 }

@@ -204,7 +204,7 @@ fn where_systemd_refuses_a_stop_is_asked_of_the_daemon_and_a_restart_is_refused(
     assert_eq!(
         restarted.err,
         "coven: the daemon is run by systemd unit coven.service (user), and cannot be restarted from here: \
-         Failed: Access denied (daemon_supervised)\n  try: systemctl --user restart coven.service\n"
+         Failed: Access denied (daemon_supervised)\n  try: systemctl --user restart coven.service (ends live sessions)\n"
     );
     assert_eq!(coven.daemon_pid(), pid);
     let stopped = coven.cli(["daemon", "stop"]);

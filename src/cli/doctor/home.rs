@@ -11,6 +11,7 @@ use super::probe::owner;
 use crate::api::Check;
 use crate::cli::output::quoted;
 use crate::daemon::control::is_forwarded;
+use crate::daemon::supervisor::command_by_hand;
 use crate::daemon::{Home, HomeError};
 use crate::sys;
 
@@ -134,9 +135,10 @@ impl Mend {
             Self::CloseFile => "chmod 600".into(),
             Self::DenyWriting => "chmod go-w".into(),
             Self::Chown => format!("chown {owner}"),
-            Self::ReplaceLink => {
-                "stop the daemon, and move the file itself to where its link is:".into()
-            }
+            Self::ReplaceLink => format!(
+                "{}, and move the file itself to where its link is:",
+                command_by_hand("stop")
+            ),
         }
     }
 }

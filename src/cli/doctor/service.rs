@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::api::ENDS_SESSIONS;
 use crate::daemon::Home;
 use crate::daemon::supervisor::{self, Supervisor, Unit, UnitState};
-
-/// What whoever is told to restart or stop it must know.
-const ENDS: &str = " (ends live sessions)";
 
 /// Who starts the daemon of a home.
 #[derive(Debug, Default)]
@@ -41,71 +39,59 @@ impl Service {
 
     /// The command that starts the daemon.
     pub(super) fn start(&self) -> String {
-        self.command("start", "coven daemon start")
+        self.command("start")
     }
 
     /// The command that brings the daemon back, whatever it is doing.
     pub(super) fn restart(&self) -> String {
-        format!("{}{ENDS}", self.command("restart", "coven daemon restart"))
-    }
-
-    /// The command that has it read its patterns and manifests again; its process is `pid`.
-    pub(super) fn reload(&self, pid: u32) -> String {
-        match &self.runs {
-            // It knows no such command.
-            Some(Supervisor::Launchd { .. }) => format!("kill -HUP {pid}"),
-            _ => self.command("reload", &format!("kill -HUP {pid}")),
-        }
+        self.command("restart")
     }
 
     /// The command that stops it.
     pub(super) fn stop(&self) -> String {
-        format!("{}{ENDS}", self.command("stop", "coven daemon stop"))
+        self.command("stop")
     }
 
-    fn command(&self, verb: &str, by_hand: &str) -> String {
-        match (self.unit_in_charge(), &self.runs) {
-            (Some(unit), _) => format!("{} {verb} {}", unit.systemctl(), unit.name),
-            (None, Some(Supervisor::Launchd { label })) => {
-                let verb = if verb == "stop" {
-                    "bootout"
-                } else {
-                    "kickstart -k"
-                };
-                format!("launchctl {verb} gui/$(id -u)/{label}")
-            }
-            (None, _) => by_hand.to_owned(),
-        }
+    /// The command that has it read its patterns and manifests again; its process is `pid`.
+    pub(super) fn reload(&self, pid: u32) -> String {
+        let by = self.in_charge();
+        by.and_then(|by| by.command("reload"))
+            .unwrap_or_else(|| format!("kill -HUP {pid}"))
+    }
+
+    fn command(&self, verb: &str) -> String {
+        let by = self.in_charge();
+        by.and_then(|by| by.command(verb))
+            .unwrap_or_else(|| supervisor::command_by_hand(verb))
     }
 
     /// How to start it again with `change`, as a unit writes it; `by_hand` where there is none.
     pub(super) fn restart_with(&self, change: &str, by_hand: &str) -> String {
-        match (self.unit_in_charge(), &self.runs) {
-            (Some(unit), _) => {
-                let (systemctl, name) = (unit.systemctl(), &unit.name);
-                format!(
-                    "{systemctl} edit {name}, with {change} under [Service]; {systemctl} restart {name}{ENDS}"
-                )
+        match self.in_charge() {
+            Some(Supervisor::Systemd(unit)) => {
+                let (edit, restart) = (unit.command("edit"), unit.command("restart"));
+                format!("{edit}, with {change} under [Service]; {restart}")
             }
-            (None, Some(Supervisor::Launchd { label })) => {
-                format!("set it in the plist of {label}, and load that again")
+            Some(Supervisor::Launchd { label }) => {
+                format!("set it in the plist of {label}, and load that again{ENDS_SESSIONS}")
             }
-            (None, _) => by_hand.to_owned(),
+            _ => by_hand.to_owned(),
         }
     }
 
     /// Whether no service manager has it: who types its command starts it.
     pub(super) fn is_by_hand(&self) -> bool {
-        let is_launchd = matches!(self.runs, Some(Supervisor::Launchd { .. }));
-        self.unit_in_charge().is_none() && !is_launchd
+        self.in_charge().is_none()
     }
 
-    fn unit_in_charge(&self) -> Option<&Unit> {
+    /// The service manager that starts and stops it.
+    fn in_charge(&self) -> Option<Supervisor> {
         match (&self.unit, &self.runs) {
-            (Some((unit, _)), _) => self.is_in_charge.then_some(unit),
+            (Some((unit, _)), _) if self.is_in_charge => Some(Supervisor::Systemd(unit.clone())),
             // systemctl does not say; the control group does.
-            (None, Some(Supervisor::Systemd(unit))) => Some(unit),
-            (None, _) => None,
+            (None, Some(Supervisor::Systemd(unit))) => Some(Supervisor::Systemd(unit.clone())),
+            (_, Some(launchd @ Supervisor::Launchd { .. })) => Some(launchd.clone()),
+            _ => None,
         }
     }
 

@@ -23,12 +23,10 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
     if !service.is_ours {
         return another_home(home, service, unit, state);
     }
-    let (systemctl, name) = (unit.systemctl(), &unit.name);
     if state.active == "failed" || state.sub == "auto-restart" {
         let message = format!("{unit} is {} ({})", state.active, state.sub);
-        let journalctl = systemctl.replace("systemctl", "journalctl");
-        let hint =
-            format!("{journalctl} -u {name} -n 50 says why; then {systemctl} restart {name}");
+        let (journal, restart) = (unit.journal(), unit.command("restart"));
+        let hint = format!("{journal} says why; then {restart}");
         return Check::fail(SERVICE, message, hint);
     }
     match (probe.pid(), state.main_pid) {
@@ -39,7 +37,11 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
                 "{unit} is {}, but the daemon (pid {pid}) was started by hand: nobody starts that one again",
                 state.active
             ),
-            format!("coven daemon stop (ends live sessions), then {systemctl} start {name}"),
+            format!(
+                "{}, then {}",
+                supervisor::command_by_hand("stop"),
+                unit.command("start")
+            ),
         ),
         (None, _) if probe.is_awaited() => Check::pass(
             SERVICE,
@@ -51,7 +53,7 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
         (None, _) => Check::warn(
             SERVICE,
             format!("{unit} is {} ({})", state.active, state.sub),
-            format!("{systemctl} start {name}"),
+            unit.command("start"),
         ),
     }
 }
@@ -77,7 +79,6 @@ fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) 
 
 /// The unit runs the daemon: whether it is this binary, and whether it will be there tomorrow.
 fn running(unit: &Unit, state: &UnitState) -> Check {
-    let (systemctl, name) = (unit.systemctl(), &unit.name);
     let own = std::env::current_exe().unwrap_or_default();
     let executable = Path::new(&state.executable);
     if !state.executable.is_empty() && !sys::is_same_file(executable, &own) {
@@ -87,7 +88,8 @@ fn running(unit: &Unit, state: &UnitState) -> Check {
             own.display()
         );
         let hint = format!(
-            "{systemctl} edit {name}, with ExecStart= and ExecStart={} daemon serve; or use the other one",
+            "{}, with ExecStart= and ExecStart={} daemon serve; or use the other one",
+            unit.command("edit"),
             quoted(&own)
         );
         return Check::warn(SERVICE, message, hint);
@@ -95,7 +97,7 @@ fn running(unit: &Unit, state: &UnitState) -> Check {
     if state.enabled == "disabled" && state.triggered_by.is_empty() {
         let when = if unit.is_user { "login" } else { "boot" };
         let message = format!("{unit} runs the daemon, but is not started at {when}");
-        return Check::warn(SERVICE, message, format!("{systemctl} enable {name}"));
+        return Check::warn(SERVICE, message, unit.command("enable"));
     }
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     if unit.is_user && supervisor::lingers(sys::euid(), deadline) == Some(false) {
