@@ -176,6 +176,7 @@ impl<'a> Batch<'a> {
     pub(super) fn forget(&mut self, num: SessionNum) {
         self.tails.remove(&num);
         self.moved.remove(&num);
+        self.ended.remove(&num);
     }
 
     /// Writes a page that says what it said, to learn whether writing works again.

@@ -10,3 +10,6 @@ pub(super) mod writer;
 mod backlog;
 mod batch;
 mod wal;
+
+#[cfg(test)]
+mod model_tests;

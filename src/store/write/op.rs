@@ -63,8 +63,10 @@ impl Batch<'_> {
             return Ok(outcome);
         };
         self.append(num, events)?;
-        if let (true, Some(last)) = (has_ended, events.last()) {
+        if has_ended {
             self.end(num);
+        }
+        if let (true, Some(last)) = (has_ended, events.last()) {
             // Retention goes by the newest that an ended session has.
             update_session(&self.transaction, num, &[("updated_at", &last.at)])?;
         }

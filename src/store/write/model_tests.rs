@@ -1,0 +1,533 @@
+//! The writer's transactions against a plain list of what they were told: seqs without a gap, exact sums of what retention
+//! took, one answer from every way to read, and nothing at all of a transaction that was broken off at any row.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::batch::Batch;
+use crate::api::{
+    Code, Event, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus,
+    Truncation, output_length,
+};
+use crate::random::{Random, rounds};
+use crate::store::facts::{Answer, End, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::keep::clock::Clock;
+use crate::store::keep::retention::Retention;
+use crate::store::keep::status::StoreStatus;
+use crate::store::keep::sweep::Sweep;
+use crate::store::keep::tails::{Tail, Tails, disk_bytes};
+use crate::store::read::page::EventQuery;
+use crate::store::read::reader::{Reader, SessionQuery};
+use crate::store::rows::SessionNum;
+use crate::store::schema::StoreError;
+use crate::store::{OpenFiles, connect};
+
+/// What has happened to one session.
+#[derive(Debug, Clone)]
+struct Kept {
+    num: SessionNum,
+    id: SessionId,
+    is_external: bool,
+    status: SessionStatus,
+    is_archived: bool,
+    exit_code: Option<i32>,
+    /// Every event, in the order of the seqs: its kind, and its payload unless the writer makes it.
+    history: Vec<(EventKind, Option<String>)>,
+}
+
+impl Kept {
+    fn add(&mut self, kind: EventKind, payload: Option<&str>) {
+        self.history.push((kind, payload.map(str::to_owned)));
+    }
+
+    fn add_all(&mut self, events: &[NewEvent]) {
+        for event in events {
+            self.add(event.kind, Some(&event.payload_json));
+        }
+    }
+}
+
+/// All sessions, and the ids of those that are gone.
+#[derive(Debug, Clone, Default)]
+struct Model {
+    sessions: Vec<Kept>,
+    deleted: Vec<(SessionNum, SessionId)>,
+}
+
+impl Model {
+    fn of_num(&mut self, num: SessionNum) -> Option<&mut Kept> {
+        self.sessions.iter_mut().find(|kept| kept.num == num)
+    }
+
+    fn of_id(&mut self, id: SessionId) -> Option<&mut Kept> {
+        self.sessions.iter_mut().find(|kept| kept.id == id)
+    }
+
+    fn take_fact(&mut self, fact: &Fact) {
+        let Some(kept) = self.of_num(fact.num()) else {
+            return;
+        };
+        match fact {
+            Fact::Events { events, .. } => kept.add_all(events),
+            Fact::Started { .. } => {
+                kept.status = SessionStatus::Running;
+                kept.add(EventKind::Status, None);
+            }
+            Fact::Noted { .. } => {}
+            Fact::Ended { end, events, .. } => {
+                kept.status = end.status;
+                kept.exit_code = end.exit_code;
+                kept.add_all(events);
+                kept.add(EventKind::Status, None);
+            }
+        }
+    }
+
+    /// Whether the request is to be refused; what it changes otherwise.
+    fn take_request(&mut self, request: &Request, answer: &Result<Answer, Refused>) {
+        let is_done = match request {
+            Request::Create(_) | Request::RegisterExternal(_) => true,
+            Request::Complete { id, .. } => self.of_id(*id).is_some_and(|kept| kept.is_external),
+            Request::Archive { id, archived } => self
+                .of_id(*id)
+                .is_some_and(|kept| !archived || kept.status.is_final()),
+            Request::Delete { id } => self.of_id(*id).is_some_and(|kept| kept.status.is_final()),
+        };
+        assert_eq!(answer.is_ok(), is_done, "{request:?}: {answer:?}");
+        if !is_done {
+            return;
+        }
+        match request {
+            Request::Create(_) | Request::RegisterExternal(_) => {}
+            Request::Complete { id, exit_code } => {
+                let kept = self.of_id(*id).unwrap();
+                if !kept.status.is_final() {
+                    kept.status = match exit_code {
+                        None | Some(0) => SessionStatus::Completed,
+                        Some(_) => SessionStatus::Failed,
+                    };
+                    kept.exit_code = *exit_code;
+                    kept.add(EventKind::Status, None);
+                }
+            }
+            Request::Archive { id, archived } => {
+                self.of_id(*id).unwrap().is_archived = *archived;
+            }
+            Request::Delete { id } => {
+                let at = self.sessions.iter().position(|kept| kept.id == *id);
+                let kept = self.sessions.remove(at.unwrap());
+                self.deleted.push((kept.num, kept.id));
+            }
+        }
+    }
+
+    fn add_session(&mut self, num: SessionNum, record: &SessionRecord) {
+        // A number can be that of the newest session, once that is deleted.
+        self.deleted.retain(|(deleted, _)| *deleted != num);
+        self.sessions.push(Kept {
+            num,
+            id: record.id,
+            is_external: record.external,
+            status: record.status,
+            is_archived: false,
+            exit_code: None,
+            history: vec![(EventKind::Status, None)],
+        });
+    }
+}
+
+enum Work {
+    Fact(Fact),
+    Request(Request),
+}
+
+fn output(random: &mut Random) -> NewEvent {
+    let length = match random.below(3) {
+        0 => random.below(100),
+        1 => random.below(8_000),
+        _ => random.below(40_000),
+    };
+    let data = "x".repeat(length);
+    NewEvent {
+        kind: EventKind::Output,
+        payload_json: format!(r#"{{"data":"{data}","stream":"stdout"}}"#),
+        at: crate::api::Timestamp::now(),
+    }
+}
+
+fn events(random: &mut Random) -> Vec<NewEvent> {
+    (0..random.below(4))
+        .map(|_| match random.below(6) {
+            0 => NewEvent::error(Code::SendInputFailed, "a reason"),
+            1 => NewEvent::now(Payload::Input {
+                data: "y",
+                eof: false,
+            }),
+            _ => output(random),
+        })
+        .collect()
+}
+
+fn record(random: &mut Random) -> SessionRecord {
+    let text = |text: &str| text.to_owned();
+    SessionRecord {
+        external: random.one_in(3),
+        status: SessionStatus::Created,
+        ..SessionRecord::new(SessionId::random(), text("/p"), text("hello"), text("t"))
+    }
+}
+
+/// Something that can be told to the writer now.
+fn work(random: &mut Random, model: &Model) -> Work {
+    let missing = SessionId::random();
+    let choice = random.below(12);
+    // Few, so that much is written to each.
+    if model.sessions.is_empty() || (choice == 0 && model.sessions.len() < 4) {
+        let record = Box::new(record(random));
+        return Work::Request(match record.external {
+            true => Request::RegisterExternal(record),
+            false => Request::Create(Box::new(NewSession {
+                record: *record,
+                idempotency: None,
+            })),
+        });
+    }
+    let kept = random.pick(&model.sessions);
+    let (num, id) = (kept.num, kept.id);
+    let id = if random.one_in(20) { missing } else { id };
+    let exit_code = (!random.one_in(3)).then(|| random.below(2) as i32);
+    match choice {
+        1 if random.one_in(4) => Work::Request(Request::Delete { id }),
+        2 => Work::Request(Request::Archive {
+            id,
+            archived: random.one_in(2),
+        }),
+        3 => Work::Request(Request::Complete { id, exit_code }),
+        4 if kept.status == SessionStatus::Created && !kept.is_external => {
+            Work::Fact(Fact::Started {
+                num,
+                pid: 7,
+                process_mark: None,
+                stdout_pipe_bytes: Some(65_536),
+                at: crate::api::Timestamp::now(),
+            })
+        }
+        5 if kept.status == SessionStatus::Running => Work::Fact(Fact::Ended {
+            num,
+            end: End {
+                status: *random.pick(&[SessionStatus::Completed, SessionStatus::Killed]),
+                exit_code,
+                signal: None,
+                ended_by: None,
+            },
+            cost: SessionCost::default(),
+            usage: None,
+            events: events(random),
+        }),
+        // Also of a session that has gone: what it has left behind still writes.
+        6 => Work::Fact(Fact::Events {
+            num: model.deleted.last().map_or(num, |(num, _)| *num),
+            events: events(random),
+        }),
+        _ => Work::Fact(Fact::Events {
+            num,
+            events: events(random),
+        }),
+    }
+}
+
+/// A database in a directory of its own, whose statements can be broken off.
+struct Tried {
+    dir: PathBuf,
+    connection: Connection,
+    reader: Reader,
+    tails: Tails,
+    session_max: Option<u64>,
+    /// Steps of SQLite's virtual machine until the statement is broken off; 0 is never.
+    steps_left: Arc<AtomicU64>,
+}
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Tried {
+    fn new(session_max: Option<u64>) -> Self {
+        let dir = std::env::temp_dir().join(format!("coven-model-{}", SessionId::random()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("coven.sqlite3");
+        let (mut connection, _) = connect::open_for_writing(&path).unwrap();
+        let steps_left = Arc::new(AtomicU64::new(0));
+        let steps = Arc::clone(&steps_left);
+        let one_step = move || match steps.load(Ordering::Relaxed) {
+            0 => false,
+            left => {
+                steps.store(left - 1, Ordering::Relaxed);
+                left == 1
+            }
+        };
+        connection.progress_handler(1, Some(one_step)).unwrap();
+        let steps = Arc::clone(&steps_left);
+        // SQLite can call the progress handler once more behind a commit that is done. One that is to be broken off
+        // within its last steps fails as a whole.
+        let refuse = move || (1..20).contains(&steps.swap(0, Ordering::Relaxed));
+        connection.commit_hook(Some(refuse)).unwrap();
+        Self {
+            reader: reader(&path),
+            dir,
+            connection,
+            tails: Tails::new(),
+            session_max,
+            steps_left,
+        }
+    }
+
+    /// One transaction of the writer's; what it makes of `model`.
+    fn transaction(&mut self, random: &mut Random, model: &Model) -> Result<Model, StoreError> {
+        let mut model = model.clone();
+        let mut batch = Batch::begin(&mut self.connection, &mut self.tails, self.session_max)?;
+        let mut outcomes = Vec::new();
+        for _ in 0..1 + random.below(8) {
+            match work(random, &model) {
+                Work::Fact(fact) => {
+                    outcomes.push(batch.fact(&fact)?);
+                    model.take_fact(&fact);
+                }
+                Work::Request(request) => {
+                    let outcome = batch.request(&request)?;
+                    let num = match (&outcome.answer, &outcome.record_of) {
+                        (Ok(Answer::Created(num)), _) | (_, Some((num, _))) => Some(*num),
+                        _ => None,
+                    };
+                    model.take_request(&request, &outcome.answer);
+                    match (&request, num) {
+                        (Request::Create(new), Some(num)) => model.add_session(num, &new.record),
+                        (Request::RegisterExternal(record), Some(num)) => {
+                            model.add_session(num, record);
+                        }
+                        _ => {}
+                    }
+                    outcomes.push(outcome);
+                }
+            }
+        }
+        batch.commit(&mut outcomes)?;
+        for outcome in &outcomes {
+            if let Ok(Answer::Record(record)) = &outcome.answer {
+                let kept = model.of_id(record.id).unwrap();
+                assert_eq!(record.status, kept.status);
+            }
+        }
+        Ok(model)
+    }
+
+    /// Takes output away, as retention by size does.
+    fn sweep(&mut self, random: &mut Random) -> Result<(), StoreError> {
+        let used = connect::pages(&self.connection)?.used();
+        let retention = Retention {
+            days: None,
+            store_max: Some(random.below(used as usize + 1) as u64),
+            session_max: self.session_max,
+        };
+        let mut sweep = Sweep::new(retention, &Clock::load_now(&self.connection)?);
+        for _ in 0..random.below(30) {
+            if sweep.step(&mut self.connection, &mut self.tails)?.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, model: &Model) {
+        let listed = self.list();
+        assert_eq!(listed.len(), model.sessions.len());
+        for kept in &model.sessions {
+            let record = self.reader.session(kept.id).unwrap();
+            assert_eq!(record.status, kept.status);
+            assert_eq!(record.archived_at.is_some(), kept.is_archived);
+            assert_eq!(record.exit_code, kept.exit_code);
+            assert_eq!(record.external, kept.is_external);
+            assert_eq!(record.last_seq, kept.history.len() as u64);
+            let shown = serde_json::to_value(&record).unwrap();
+            assert!(listed.contains(&shown), "{shown} is not in the list");
+            self.check_events(kept);
+        }
+        for (num, id) in &model.deleted {
+            assert!(self.reader.session(*id).is_err());
+            let events: u64 = self
+                .connection
+                .query_row(
+                    "SELECT count(*) FROM events WHERE key BETWEEN ?1 AND ?2",
+                    [num.key(0), num.key(u64::MAX)],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            assert_eq!(events, 0);
+        }
+        for (num, tail) in &self.tails {
+            assert_eq!(Tail::of(&self.connection, *num).unwrap(), *tail);
+        }
+    }
+
+    fn list(&self) -> Vec<Value> {
+        let list = self.reader.sessions(&SessionQuery {
+            limit: 1000,
+            before: None,
+            include_archived: true,
+            id_prefix: String::new(),
+            bytes_max: usize::MAX,
+        });
+        let json = [&b"["[..], &list.unwrap().json, b"]"].concat();
+        serde_json::from_slice(&json).unwrap()
+    }
+
+    /// A session's events, as a client reads them in pages.
+    fn events(&self, id: SessionId) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let query = EventQuery {
+                session: id,
+                after: events.last().map_or(0, |event: &Event| event.seq),
+                limit: 7,
+                bytes_max: 100_000,
+            };
+            let body = self.reader.events(query).unwrap().body;
+            let page: crate::api::EventPage = serde_json::from_slice(&body).unwrap();
+            events.extend(page.events);
+            if !page.has_more {
+                return events;
+            }
+        }
+    }
+
+    fn check_events(&self, kept: &Kept) {
+        let events = self.events(kept.id);
+        if kept.status.is_final() {
+            // Retention goes by it.
+            let record = self.reader.session(kept.id).unwrap();
+            let mut own = events
+                .iter()
+                .filter(|event| event.kind != EventKind::OutputTruncated);
+            assert!(own.all(|event| event.created_at <= record.updated_at));
+        }
+        let mut next = 1;
+        let (mut dropped, mut expected) = ((0, 0), (0, 0));
+        let (mut stored, mut truncations) = (0, 0);
+        for event in &events {
+            if event.kind == EventKind::OutputTruncated {
+                truncations += 1;
+                let told: Truncation = serde_json::from_str(&event.payload_json).unwrap();
+                assert_eq!(told.through_seq, event.seq);
+                assert!(told.from_seq <= event.seq);
+                dropped.0 += told.dropped_events;
+                dropped.1 += told.dropped_bytes;
+                // What is missing before it is output that it accounts for, as is that in whose place it stands.
+                for seq in next..=event.seq {
+                    let (kind, payload) = &kept.history[seq as usize - 1];
+                    assert_eq!(*kind, EventKind::Output, "{seq}");
+                    assert!(seq >= told.from_seq, "{seq}: {told:?}");
+                    expected.0 += 1;
+                    expected.1 += output_length(payload.as_ref().unwrap()).unwrap();
+                }
+            } else {
+                // Events that are kept stand inside the range of a truncation that comes behind them.
+                for seq in next..event.seq {
+                    let (kind, payload) = &kept.history[seq as usize - 1];
+                    assert_eq!(*kind, EventKind::Output, "{seq}");
+                    expected.0 += 1;
+                    expected.1 += output_length(payload.as_ref().unwrap()).unwrap();
+                }
+                let (kind, payload) = &kept.history[event.seq as usize - 1];
+                assert_eq!(event.kind, *kind);
+                if let Some(payload) = payload {
+                    assert!(event.payload_json == *payload, "{}", event.seq);
+                }
+                if event.kind == EventKind::Output {
+                    stored += disk_bytes(event.payload_json.len());
+                }
+            }
+            next = event.seq + 1;
+        }
+        assert_eq!(
+            next as usize,
+            kept.history.len() + 1,
+            "the last are missing"
+        );
+        assert_eq!(dropped, expected);
+        // One of retention from the beginning, one of the session's limit behind what is kept from the beginning.
+        assert!(truncations <= 2, "{truncations}");
+        let tail = Tail::of(&self.connection, kept.num).unwrap();
+        assert_eq!(tail.stored_bytes, stored);
+        if let Some(limit) = self.session_max {
+            assert!(stored <= limit, "{stored} of {limit}");
+        }
+    }
+}
+
+fn reader(path: &Path) -> Reader {
+    let retention = Retention {
+        days: None,
+        store_max: None,
+        session_max: None,
+    };
+    Reader::new(
+        path,
+        connect::open_for_reading(path).unwrap(),
+        Arc::new(OpenFiles::of(path)),
+        retention,
+        Arc::new(StoreStatus::new(path, 0, &retention)),
+    )
+}
+
+#[test]
+fn what_is_read_is_what_was_committed_and_nothing_of_what_was_broken_off() {
+    let (mut committed, mut broken_off, mut swept) = (0, 0, 0);
+    for seed in 0..rounds(8) {
+        let mut random = Random::new(seed as u64);
+        // Twice as much as the largest output takes, so that what is kept of each is within it.
+        let session_max = random.one_in(2).then_some(200_000);
+        let mut tried = Tried::new(session_max);
+        let mut model = Model::default();
+        for round in 0..60 {
+            let steps = match random.one_in(3) {
+                true => 1 + random.below(4_000) as u64,
+                false => 0,
+            };
+            tried.steps_left.store(steps, Ordering::Relaxed);
+            let result = match random.one_in(5) {
+                true => tried.sweep(&mut random).map(|()| {
+                    swept += 1;
+                    model.clone()
+                }),
+                false => tried.transaction(&mut random, &model),
+            };
+            tried.steps_left.store(0, Ordering::Relaxed);
+            if !tried.connection.is_autocommit() {
+                // The statement that was broken off was the rollback.
+                tried.connection.execute_batch("ROLLBACK").unwrap();
+            }
+            match result {
+                Ok(after) => {
+                    model = after;
+                    committed += 1;
+                }
+                Err(err) => {
+                    assert!(steps > 0, "seed {seed}, round {round}: {err}");
+                    // As the writer does: the next transaction reads the real ones.
+                    tried.tails.clear();
+                    broken_off += 1;
+                }
+            }
+            // Printed where the check fails: what repeats it.
+            println!("seed {seed}, round {round}");
+            tried.check(&model);
+        }
+    }
+    assert!(committed > 0 && broken_off > 0 && swept > 0);
+}
