@@ -16,6 +16,7 @@ mod settings;
 mod signals;
 pub mod stop;
 pub mod supervisor;
+mod tool;
 
 pub use error::ServeError;
 pub use home::{DaemonFile, Home, HomeError};
