@@ -129,7 +129,7 @@ codes! {
     /// The home was deleted while its daemon ran.
     HomeDeleted = "home_deleted", None, Some("coven daemon start, which makes a new home");
     /// There is no log to read.
-    LogNotFound = "log_not_found", None, Some("coven daemon start, or your supervisor's log (journalctl)");
+    LogNotFound = "log_not_found", None, Some("coven daemon start");
     /// There is no store to work on.
     StoreNotFound = "store_not_found", None, Some("coven daemon start, which makes one");
     /// The socket's path does not fit an address.

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use log::Level;
+
 use super::ending::FAILED;
 use super::output::{visible, visible_text};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
 use crate::daemon::control::ControlError;
 use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
+use crate::observe::journal;
 
 /// What std's parser of integers says of a text that is none, and of one that is too large.
 const NO_NUMBER: [&str; 2] = [
@@ -106,9 +109,14 @@ impl CliError {
         else {
             return;
         };
+        // As a daemon's log says it. A unit that runs another verb has its errors told apart, too.
+        let priority = match journal::is_stderr() {
+            true => journal::prefix(Level::Error),
+            false => "",
+        };
         let mut err = io::stderr().lock();
         // A closed stderr leaves nobody to tell.
-        let _ = writeln!(err, "coven: {} ({code})", visible_text(message));
+        let _ = writeln!(err, "{priority}coven: {} ({code})", visible_text(message));
         if let Some(next) = next {
             let _ = writeln!(err, "  try: {}", visible(next));
         }

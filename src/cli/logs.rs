@@ -1,18 +1,22 @@
-//! `coven logs`: the daemon's log, over its rotated files, filtered. It needs no daemon.
+//! `coven logs`: the daemon's log, over its rotated files or from systemd's journal, filtered. It needs no daemon.
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
 use log::Level;
 use serde_json::json;
 
 use super::daemon::remark;
+use super::journal::UnitLog;
 use super::output::{Out, visible};
 use super::time::parse_moment;
-use super::{CliError, Home, Outcome, prune};
+use super::{CliError, Outcome, prune};
 use crate::api::{Code, Timestamp};
-use crate::daemon::supervisor;
+use crate::daemon::LogPlace;
+use crate::observe::journal::{Journal, Order};
 use crate::observe::{LogFiles, LogRecord, visible_json};
 use crate::sys::{self, Interest, LogWatch};
 
@@ -75,14 +79,33 @@ pub(super) fn run(args: &Args) -> Outcome {
             "--follow goes on from now, and --until is over: one of them",
         ));
     }
-    let failed = cannot_read(&home);
+    let file = match LogPlace::of(&home) {
+        LogPlace::Journal(unit) => return show_journal(args, &UnitLog::new(&home, unit)),
+        LogPlace::File(file) => file,
+        LogPlace::Stderr(place) => {
+            let place = format!("the newest daemon logs to {place}");
+            let file = home.log_file();
+            if !file.exists() {
+                let next = "the log of its supervisor, as docker logs";
+                return Err(CliError::failed(Code::LogNotFound, place, Some(next)));
+            }
+            remark(&format!("{place}; this is an older daemon's log"));
+            file
+        }
+    };
+    show_files(args, file)
+}
+
+/// Shows the log at `path` and its older files.
+fn show_files(args: &Args, path: PathBuf) -> Outcome {
+    let failed = cannot_read(&path);
     // Before the first read: what is written after that is reported.
     let watch = args
         .follow
-        .then(|| LogWatch::new(&home.logs()))
+        .then(|| LogWatch::new(path.parent().unwrap_or(&path)))
         .transpose()
         .map_err(&failed)?;
-    let mut files = LogFiles::new(home.log_file());
+    let mut files = LogFiles::new(path.clone());
     let mut screen = Screen::new(args);
     read(&mut files, &mut screen).map_err(|err| err.explained(&failed))?;
     if files.current().is_none() && watch.is_none() {
@@ -92,12 +115,82 @@ pub(super) fn run(args: &Args) -> Outcome {
         files.finish(|line| screen.take(line))?;
     }
     screen.catch_up()?;
-    if watch.is_none() && args.is_filtered() && !screen.has_shown {
-        remark("no line of the log is as asked for");
-    }
     match watch {
         Some(watch) => follow(&watch, &mut files, &mut screen, &failed),
-        None => Ok(0),
+        None => Ok(screen.finish()),
+    }
+}
+
+/// Shows what a unit has in the journal.
+fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
+    let mut screen = Screen::new(args);
+    let newest = read_journal(args, log, &mut screen)?;
+    let missing = match newest {
+        None => log.why_empty(args.since)?,
+        Some(_) => None,
+    };
+    match missing {
+        Some(missing) if !args.follow => Err(missing),
+        None if !args.follow => Ok(screen.finish()),
+        missing => {
+            if let Some(missing) = missing {
+                remark(&missing.to_string());
+            }
+            let journal = log.open(Order::Following(newest.as_deref()), args.since)?;
+            follow_journal(journal, log, &mut screen)
+        }
+    }
+}
+
+/// Shows the entries that are there, and gives the cursor of the newest. Where only the last lines are asked for, they are read
+/// from the newest on: a journal can be large.
+fn read_journal(
+    args: &Args,
+    log: &UnitLog,
+    screen: &mut Screen<'_>,
+) -> Result<Option<String>, CliError> {
+    let mut newest = None;
+    match args.lines {
+        None => log.read(Order::OldestFirst, args.since, |entry| {
+            newest = Some(entry.cursor);
+            screen.show_record(&entry.record)?;
+            Ok(ControlFlow::Continue(()))
+        })?,
+        Some(lines) => {
+            let mut kept = Vec::new();
+            log.read(Order::NewestFirst, args.since, |entry| {
+                newest.get_or_insert(entry.cursor);
+                if kept.len() < lines {
+                    kept.extend(args.shown(&entry.record));
+                }
+                Ok(match kept.len() < lines {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                })
+            })?;
+            screen.kept = Some(kept.into_iter().rev().collect());
+            screen.catch_up()?;
+        }
+    }
+    Ok(newest)
+}
+
+/// Blocks until something is written to the journal, and shows it; ends when its reader does.
+fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut Screen<'_>) -> Outcome {
+    let stdout = io::stdout();
+    loop {
+        let mut interests = [Interest::readable(&journal), Interest::hangup(&stdout)];
+        sys::poll(&mut interests, None)?;
+        if interests[1].is_ready() {
+            return Ok(0);
+        }
+        let Some(entries) = journal.read()? else {
+            let said = journal.finish()?.unwrap_or("journalctl has ended".into());
+            return Err(log.cannot_read(&said));
+        };
+        for entry in entries {
+            screen.show_record(&entry.record)?;
+        }
     }
 }
 
@@ -162,21 +255,12 @@ fn follow(
     }
 }
 
-fn cannot_read(home: &Home) -> impl Fn(io::Error) -> CliError {
-    let log = home.log_file();
+fn cannot_read(log: &Path) -> impl Fn(io::Error) -> CliError {
     move |err| match err.kind() {
-        io::ErrorKind::NotFound => {
-            // Of a unit that serves this home, the command is known.
-            let journal = supervisor::unit_of_home(home.path()).map(|(unit, _)| unit.journal());
-            CliError::failed(
-                Code::LogNotFound,
-                format!(
-                    "there is no log {}; a daemon that runs in the foreground logs to stderr",
-                    log.display()
-                ),
-                journal.as_deref().or(Code::LogNotFound.next()),
-            )
-        }
+        io::ErrorKind::NotFound => CliError::new(
+            Code::LogNotFound,
+            format!("there is no log {}", log.display()),
+        ),
         _ => CliError::new(
             Code::IoError,
             format!("{} cannot be read: {err}", log.display()),
@@ -203,10 +287,9 @@ impl<'a> Screen<'a> {
     }
 
     fn take(&mut self, line: &str) -> Result<(), CliError> {
-        let Some(shown) = self.args.shown(line) else {
+        let Some(shown) = self.args.shown_line(line) else {
             return Ok(());
         };
-        self.has_shown = true;
         match (&mut self.kept, self.args.lines) {
             (Some(kept), Some(lines)) => {
                 kept.push_back(shown);
@@ -215,21 +298,39 @@ impl<'a> Screen<'a> {
                 }
                 Ok(())
             }
-            _ => Ok(self.out.line(&shown)?),
+            _ => self.show(&shown),
         }
+    }
+
+    fn show_record(&mut self, record: &LogRecord) -> Result<(), CliError> {
+        let shown = self.args.shown(record);
+        shown.map_or(Ok(()), |line| self.show(&line))
+    }
+
+    fn show(&mut self, line: &str) -> Result<(), CliError> {
+        self.has_shown = true;
+        Ok(self.out.line(line)?)
     }
 
     fn catch_up(&mut self) -> Result<(), CliError> {
         for line in self.kept.take().into_iter().flatten() {
-            self.out.line(&line)?;
+            self.show(&line)?;
         }
         Ok(())
+    }
+
+    /// The exit code, after all that there is has been shown.
+    fn finish(&self) -> u8 {
+        if self.args.is_filtered() && !self.has_shown && self.args.lines != Some(0) {
+            remark("no line of the log is as asked for");
+        }
+        0
     }
 }
 
 impl Args {
     /// `line` as it is shown, if it is asked for.
-    fn shown(&self, line: &str) -> Option<String> {
+    fn shown_line(&self, line: &str) -> Option<String> {
         let Some(record) = LogRecord::parse(line) else {
             // Nothing can be said of it: it is left out where anything is asked for in particular.
             return (!self.is_filtered()).then(|| match self.json {
@@ -237,7 +338,11 @@ impl Args {
                 false => visible(line),
             });
         };
-        self.wants(&record).then(|| match self.json {
+        self.shown(&record)
+    }
+
+    fn shown(&self, record: &LogRecord) -> Option<String> {
+        self.wants(record).then(|| match self.json {
             true => visible_json(record.to_json().to_string()),
             false => visible(&record.to_string()),
         })

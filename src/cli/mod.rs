@@ -20,6 +20,7 @@ mod follow;
 mod grammar;
 mod input;
 mod interrupt;
+mod journal;
 mod kill;
 mod log;
 mod logs;

@@ -91,7 +91,7 @@ impl ServeError {
             Self::Store { path, err } => err.advice(path),
             Self::Setting(bad) => bad.mend(),
             Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) | Self::Unsaved { .. } => {
-                "look at the end of logs/daemon.log in COVEN_HOME".into()
+                "coven logs --lines 20".into()
             }
         }
     }

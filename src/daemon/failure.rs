@@ -3,9 +3,7 @@
 //! Written on the daemon's main thread before it exits, and read in the CLI's process. It knows no cause in particular: a
 //! reason is a text, which the error gives.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +13,6 @@ use super::notify::Notifier;
 use super::supervisor::{self, Unit, UnitState};
 use crate::api::{Code, Timestamp, Word};
 use crate::redact::Redactor;
-
-/// What is read of the file at most, in bytes: a record is a few hundred.
-const RECORD_MAX: u64 = 64 * 1024;
 
 /// Before the reason, in the status text of the service manager.
 const FAILED: &str = "failed: ";
@@ -41,15 +36,7 @@ pub struct Failure {
 impl Failure {
     /// The record in `home`, which the next start that serves removes; `None` where there is none that can be read.
     pub fn recorded(home: &Home) -> Option<Self> {
-        // O_NONBLOCK: a FIFO by this name must not hold us.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(home.last_failure_file())
-            .ok()?;
-        let mut bytes = Vec::new();
-        file.take(RECORD_MAX).read_to_end(&mut bytes).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        home.read_json(&home.last_failure_file())
     }
 
     /// What systemd says of a unit that serves `home` and has failed, or waits to be started again.

@@ -3,16 +3,20 @@
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Code, Timestamp};
 use crate::settings;
 use crate::sys;
+
+/// What is read of a file of JSON at most, in bytes: each has a few hundred.
+const RECORD_MAX: u64 = 64 * 1024;
 
 /// The home of one daemon: an absolute path.
 #[derive(Debug, Clone)]
@@ -401,6 +405,11 @@ impl Home {
         self.logs().join("last-failure")
     }
 
+    /// Where the newest daemon logs to, if not to [`Home::log_file`].
+    pub fn log_place_file(&self) -> PathBuf {
+        self.logs().join("place")
+    }
+
     /// The user's own patterns for redaction, one a line.
     pub fn redact_file(&self) -> PathBuf {
         self.path.join("redact.txt")
@@ -439,7 +448,20 @@ impl Home {
 
     /// What the daemon wrote about itself; `None` if there is nothing readable.
     pub fn read_daemon_file(&self) -> Option<DaemonFile> {
-        serde_json::from_slice(&std::fs::read(self.daemon_file()).ok()?).ok()
+        self.read_json(&self.daemon_file())
+    }
+
+    /// Reads what [`Home::write_json`] has written; `None` if there is nothing readable.
+    pub(super) fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        // O_NONBLOCK: a FIFO by this name must not hold us.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)
+            .ok()?;
+        let mut bytes = Vec::new();
+        file.take(RECORD_MAX).read_to_end(&mut bytes).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Writes `daemon.json`, whole or not at all.

@@ -9,6 +9,7 @@ pub mod failure;
 mod guard;
 mod home;
 mod listener;
+mod log_place;
 mod notify;
 mod recover;
 mod serve;
@@ -20,5 +21,6 @@ mod tool;
 
 pub use error::ServeError;
 pub use home::{DaemonFile, Home, HomeError};
+pub use log_place::LogPlace;
 pub use serve::{ServeOptions, serve};
 pub use settings::{Settings, retention};

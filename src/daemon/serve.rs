@@ -18,12 +18,12 @@ use super::home::{DaemonFile, Home};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
-use super::{failure, listener, recover, supervisor};
+use super::{failure, listener, log_place, recover, supervisor};
 use crate::adapters::{self, ManifestSources, environment};
 use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
 use crate::http::client::{Client, ClientError};
-use crate::observe::log::{Destination, Log};
+use crate::observe::log::Log;
 use crate::observe::{field, say};
 use crate::redact::Redactor;
 use crate::settings::{self, durations};
@@ -74,16 +74,13 @@ fn serve_locked(
     }
     home.prepare()?;
     let lock = take_lock(home)?;
+    let destination = log_place::settle(home, options.log_to_file);
     // From here on names in it lead there wherever it is moved.
     std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
     let is_activated = activated.is_some();
     let (base, ignored) = read_environment(home);
     let settings = Settings::from_env()?;
     prepare_process(options);
-    let destination = match options.log_to_file {
-        true => Destination::File(Home::entered().log_file()),
-        false => Destination::Stderr,
-    };
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
     let redactor = Arc::new(redactor.storing_secrets(!settings.redact));
     let log = Log::start(

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::Home;
 use super::tool::{Say, run_tool, tool_output};
 use crate::api::{ENDS_SESSIONS, Manager, ManagerScope, SupervisorInfo};
@@ -34,7 +36,8 @@ pub enum Supervisor {
 }
 
 /// A service unit of systemd's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Unit {
     /// Its name, with `.service`.
     pub name: String,
@@ -68,6 +71,20 @@ impl Unit {
     pub fn journal(&self) -> String {
         let journalctl = self.systemctl().replace("systemctl", "journalctl");
         format!("{journalctl} -u {} -n 20", self.name)
+    }
+
+    /// The fields (systemd.journal-fields(7)) of what it has written to stdout and stderr, and of what its manager has said
+    /// of it, as journalctl takes them. `uid` is whose manager a user's is: the command can be another's, as with sudo.
+    pub fn journal_matches(&self, uid: u32) -> Vec<String> {
+        let Self { name, is_user } = self;
+        let matches = match is_user {
+            true => format!(
+                "_TRANSPORT=stdout _SYSTEMD_USER_UNIT={name} _UID={uid} + USER_UNIT={name} _UID={uid}"
+            ),
+            false => format!("_TRANSPORT=stdout _SYSTEMD_UNIT={name} + UNIT={name} _PID=1"),
+        };
+        // No name of a unit has a space (systemd.unit(5)).
+        matches.split(' ').map(str::to_owned).collect()
     }
 }
 
@@ -161,8 +178,16 @@ pub const STAY_DOWN: u8 = 66;
 /// Who runs this process.
 pub fn own() -> Supervisor {
     let variable = |name: &str| std::env::var(name).ok();
-    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    of_environment(variable, &cgroup, std::process::id())
+    of_environment(variable, &own_cgroup(), std::process::id())
+}
+
+/// The unit in whose control group this process is, whoever has started it: what it writes to the journal is that unit's.
+pub(super) fn own_unit() -> Option<Unit> {
+    unit_of_cgroup(&own_cgroup())
+}
+
+fn own_cgroup() -> String {
+    std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
 }
 
 /// What a manager's variables say of the process `pid`. A shell in a unit has passed on those of the unit, but systemd

@@ -9,15 +9,25 @@ use log::Record;
 use log::kv::{self, Key, Value, VisitSource, VisitValue};
 
 use super::event::LogEvent;
+use super::journal;
 use super::visible::{Quoted, visible_json};
 use crate::api::Timestamp;
 use crate::redact::Redactor;
 use crate::settings::LogFormat;
 
+/// What stands before a record's level and fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stamp {
+    /// The time.
+    Time,
+    /// The priority, for the journal, which adds the time itself.
+    Priority,
+}
+
 impl LogFormat {
     /// `record` as a line, without its end.
-    pub(super) fn line(self, record: &Record<'_>, redactor: &Redactor) -> String {
-        let mut line = Line::begin(self, record.level(), redactor);
+    pub(super) fn line(self, stamp: Stamp, record: &Record<'_>, redactor: &Redactor) -> String {
+        let mut line = Line::begin(self, stamp, record.level(), redactor);
         // Neither a source nor a String refuses a write.
         let _ = record.key_values().visit(&mut line);
         let text = record.args().to_string();
@@ -28,11 +38,11 @@ impl LogFormat {
     }
 
     /// The line that tells of lines which did not fit.
-    pub(super) fn lost(self, lines: u64, redactor: &Redactor) -> String {
+    pub(super) fn lost(self, stamp: Stamp, lines: u64, redactor: &Redactor) -> String {
         let event = LogEvent::LogLinesLost { lines };
         let mut record = Record::builder();
         record.level(event.level()).key_values(&event);
-        self.line(&record.build(), redactor)
+        self.line(stamp, &record.build(), redactor)
     }
 }
 
@@ -44,11 +54,13 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn begin(format: LogFormat, level: log::Level, redactor: &'a Redactor) -> Self {
-        let now = Timestamp::now();
-        let line = match format {
-            LogFormat::Text => format!("{now} {level}"),
-            LogFormat::Json => format!(r#"{{"ts":"{now}","level":"{level}""#),
+    fn begin(format: LogFormat, stamp: Stamp, level: log::Level, redactor: &'a Redactor) -> Self {
+        let (now, priority) = (Timestamp::now(), journal::prefix(level));
+        let line = match (format, stamp) {
+            (LogFormat::Text, Stamp::Time) => format!("{now} {level}"),
+            (LogFormat::Text, Stamp::Priority) => format!("{priority}{level}"),
+            (LogFormat::Json, Stamp::Time) => format!(r#"{{"ts":"{now}","level":"{level}""#),
+            (LogFormat::Json, Stamp::Priority) => format!(r#"{priority}{{"level":"{level}""#),
         };
         Self {
             format,
@@ -135,7 +147,7 @@ mod tests {
     use super::*;
     use crate::observe::visible::is_invisible;
 
-    fn line(format: LogFormat, message: &str) -> String {
+    fn line(format: LogFormat, stamp: Stamp, message: &str) -> String {
         let redactor = Redactor::load(std::path::Path::new("/nonexistent")).0;
         let fields = [
             ("event", Value::from("tried")),
@@ -147,19 +159,19 @@ mod tests {
         let fields = fields.as_slice();
         let mut record = Record::builder();
         record.level(log::Level::Warn).key_values(&fields);
-        format.line(&record.build(), &redactor)
+        format.line(stamp, &record.build(), &redactor)
     }
 
     #[test]
     fn a_line_has_time_level_and_fields_in_both_formats() {
-        let text = line(LogFormat::Text, "two words");
+        let text = line(LogFormat::Text, Stamp::Time, "two words");
         let (_, rest) = text.split_once(' ').unwrap();
         assert_eq!(
             rest,
             "WARN event=tried pid=42 clean=true reason=\"two words\""
         );
         let json: serde_json::Value =
-            serde_json::from_str(&line(LogFormat::Json, "two words")).unwrap();
+            serde_json::from_str(&line(LogFormat::Json, Stamp::Time, "two words")).unwrap();
         assert_eq!(json["level"], "WARN");
         assert_eq!(json["pid"], 42);
         assert_eq!(json["clean"], true);
@@ -168,17 +180,26 @@ mod tests {
     }
 
     #[test]
+    fn for_the_journal_a_line_has_its_priority_and_no_time() {
+        let text = line(LogFormat::Text, Stamp::Priority, "x");
+        assert_eq!(text, "<4>WARN event=tried pid=42 clean=true reason=x");
+        let json = line(LogFormat::Json, Stamp::Priority, "x");
+        let expected = r#"<4>{"level":"WARN","event":"tried","pid":42,"clean":true,"reason":"x"}"#;
+        assert_eq!(json, expected);
+    }
+
+    #[test]
     fn no_value_begins_a_line_or_moves_the_cursor_in_either_format() {
         let hostile = "x\n2026 INFO event=forged\u{1b}[2J\u{9b}\u{7f}\u{202e}\"}";
         for format in [LogFormat::Text, LogFormat::Json] {
-            let line = line(format, hostile);
+            let line = line(format, Stamp::Time, hostile);
             assert!(
                 !line.chars().any(|c| c.is_control() || is_invisible(c)),
                 "{line}"
             );
         }
         let json: serde_json::Value =
-            serde_json::from_str(&line(LogFormat::Json, hostile)).unwrap();
+            serde_json::from_str(&line(LogFormat::Json, Stamp::Time, hostile)).unwrap();
         assert_eq!(json["reason"], hostile);
     }
 }

@@ -1,4 +1,5 @@
-//! The log: one record a line, UTC time, level, then its fields. Nothing from outside can forge a line.
+//! The log: one record a line, UTC time (for the journal the priority), level, then its fields. Nothing from outside can
+//! forge a line.
 //!
 //! `env_logger` filters the records by level and module; a thread of its own writes them, since a full pipe or
 //! a dead disk behind the log must not hold the state thread.
@@ -13,6 +14,7 @@ use env_logger::{Builder, Target};
 
 use super::event::say;
 use super::field::{Place, Text};
+use super::line::Stamp;
 use super::rotate::RotatingFile;
 use crate::redact::Redactor;
 use crate::settings::{LogFormat, durations};
@@ -26,8 +28,10 @@ const FILE_MAX: u64 = 10 * 1024 * 1024;
 /// Where the log goes.
 #[derive(Debug)]
 pub enum Destination {
-    /// To the supervisor: journald or launchd picks it up.
+    /// To stderr, and so to whoever has started the daemon.
     Stderr,
+    /// To stderr, which is a stream of systemd's journal.
+    Journal,
     /// To this file, rotated.
     File(PathBuf),
 }
@@ -89,14 +93,17 @@ impl Log {
     ) -> io::Result<Self> {
         let (lines, inbox) = bounded(LINES_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let out = match destination {
-            Destination::Stderr => Out::Stderr(io::stderr()),
-            Destination::File(path) => Out::File(RotatingFile::open(path, FILE_MAX)?),
+        let (stamp, out) = match destination {
+            Destination::Stderr => (Stamp::Time, Out::Stderr(io::stderr())),
+            Destination::Journal => (Stamp::Priority, Out::Stderr(io::stderr())),
+            Destination::File(path) => {
+                (Stamp::Time, Out::File(RotatingFile::open(path, FILE_MAX)?))
+            }
         };
         let counter = Arc::clone(&lost);
         let of_lost = {
             let redactor = Arc::clone(&redactor);
-            move |lines| format.lost(lines, &redactor)
+            move |lines| format.lost(stamp, lines, &redactor)
         };
         std::thread::Builder::new()
             .name("log".into())
@@ -107,7 +114,7 @@ impl Log {
         };
         Builder::new()
             .parse_filters(filter)
-            .format(move |out, record| writeln!(out, "{}", format.line(record, &redactor)))
+            .format(move |out, record| writeln!(out, "{}", format.line(stamp, record, &redactor)))
             .target(Target::Pipe(Box::new(pipe)))
             .init();
         log_panics();

@@ -8,6 +8,7 @@ mod exposition;
 mod failures;
 pub mod field;
 mod files;
+pub mod journal;
 mod line;
 pub mod log;
 pub mod metrics;

@@ -45,6 +45,20 @@ impl LogRecord {
         }
     }
 
+    /// What a line says that was taken with its time and level by another, as the journal. Text of any other form is `msg`.
+    pub(super) fn of_entry(at: Timestamp, level: Level, line: &str) -> Self {
+        let stamped = match line.strip_prefix('{') {
+            Some(rest) => format!(r#"{{"ts":"{at}",{rest}"#),
+            None => format!("{at} {line}"),
+        };
+        let parsed = Self::parse(line).or_else(|| Self::parse(&stamped));
+        parsed.unwrap_or_else(|| Self {
+            at,
+            level,
+            fields: vec![("msg".into(), line.into())],
+        })
+    }
+
     /// A field's value as text; empty if there is none.
     pub fn text(&self, name: &str) -> String {
         match self.fields.iter().find(|(key, _)| key == name) {

@@ -569,6 +569,12 @@ pub fn executable(pid: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
+/// The path of an open file, and of what has none a word in its place, as `pipe:[7]` (proc(5), `fd`).
+pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
+    let number = file.as_fd().as_raw_fd();
+    std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
+}
+
 /// What the process `pid` calls itself (proc(5), `comm`), also another user's.
 pub fn command_name(pid: i32) -> Option<String> {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;

@@ -402,6 +402,19 @@ pub fn executable(pid: i32) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
+/// The path of an open file; `None` for what has none.
+pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
+    let mut path = vec![0_u8; libc::PATH_MAX as usize];
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: F_GETPATH writes at most PATH_MAX bytes, with a NUL, into the buffer, which outlives the call.
+    if unsafe { libc::fcntl(fd, libc::F_GETPATH, path.as_mut_ptr()) } < 0 {
+        return None;
+    }
+    let length = path.iter().position(|&byte| byte == 0)?;
+    path.truncate(length);
+    Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
+}
+
 /// What the process `pid` calls itself: asked for systemd's sake alone, which is not here.
 pub fn command_name(_pid: i32) -> Option<String> {
     None

@@ -38,8 +38,8 @@ pub use memory::{check_room, keep_reserve};
 pub use os::{
     Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families,
     executable, exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors,
-    leave_family, notify_address, own_usage, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size,
-    prefer_latency, process_mark, reap_adopted, release_free_memory, set_pipe_size,
+    leave_family, notify_address, own_usage, path_of, peer, pid_namespace, pipe, pipe_bytes_max,
+    pipe_size, prefer_latency, process_mark, reap_adopted, release_free_memory, set_pipe_size,
     share_free_memory, signal_watched, since_boot,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};

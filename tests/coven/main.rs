@@ -29,6 +29,7 @@ mod home;
 mod hostile;
 mod input;
 mod install;
+mod journal;
 mod late;
 mod limits;
 mod log;

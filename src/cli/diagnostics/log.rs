@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use log::Level;
 use serde_json::Value;
@@ -13,12 +14,17 @@ use super::anonymise::Anonymiser;
 use super::reasons::known_reason;
 use super::report::Block;
 use crate::api::routes::Route;
-use crate::daemon::Home;
+use crate::cli::journal::UnitLog;
+use crate::daemon::{Home, LogPlace};
 use crate::observe::field::Kind;
 use crate::observe::{Declared, LogRecord};
+use crate::settings::durations;
 
 /// What is read of a file, its end, in bytes.
 const READ_MAX: u64 = 2 * 1024 * 1024;
+
+/// Records that are read of a unit's journal.
+const JOURNAL_READ: usize = 2000;
 
 /// Records that are shown of the daemon's log.
 const RECORDS_SHOWN: usize = 200;
@@ -34,13 +40,30 @@ pub(super) struct Tail {
     others: u64,
 }
 
-/// The end of the daemon's log, and of the file before it.
+/// The end of the daemon's log, wherever that is.
 pub(super) fn daemon_tail(home: &Home) -> Result<Tail, String> {
-    read(&home.log_file()).map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound => {
-            "there is no logs/daemon.log; a daemon in the foreground logs to its supervisor (journalctl)".into()
+    let file = match LogPlace::of(home) {
+        LogPlace::Journal(unit) => {
+            let deadline = Instant::now() + durations::DIAGNOSTICS_STORE;
+            let mut records = UnitLog::new(home, unit)
+                .tail(JOURNAL_READ, deadline)
+                .map_err(|err| err.to_string())?;
+            let read = records.len();
+            // Text, of the daemon's or of systemd's.
+            records.retain(|record| !record.text("event").is_empty());
+            let others = (read - records.len()) as u64;
+            return Ok(Tail { records, others });
         }
-        _ => format!("logs/daemon.log cannot be read: {err}"),
+        LogPlace::File(file) => file,
+        LogPlace::Stderr(place) if !home.log_file().exists() => {
+            return Err(format!("the newest daemon logs to {place}"));
+        }
+        LogPlace::Stderr(_) => home.log_file(),
+    };
+    let name = file.strip_prefix(home.path()).unwrap_or(&file).display();
+    read(&file).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => format!("there is no {name}"),
+        _ => format!("{name} cannot be read: {err}"),
     })
 }
 

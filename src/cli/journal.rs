@@ -1,0 +1,130 @@
+//! The log of a daemon that runs as a unit of systemd's, in the journal: for the verbs that show a log.
+//!
+//! Runs in the CLI's process. It does not know how a record is shown.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
+use std::time::Instant;
+
+use super::{CliError, Home};
+use crate::api::{Code, Timestamp};
+use crate::daemon::supervisor::Unit;
+use crate::observe::LogRecord;
+use crate::observe::journal::{Entry, Journal, Order};
+use crate::sys::{self, Interest};
+
+/// What a unit has in the journal.
+pub(super) struct UnitLog {
+    unit: Unit,
+    matches: Vec<String>,
+}
+
+impl UnitLog {
+    /// The log of the unit that serves `home`.
+    pub(super) fn new(home: &Home, unit: Unit) -> Self {
+        let owner = home.path().metadata().map(|meta| meta.uid());
+        let matches = unit.journal_matches(owner.unwrap_or_else(|_| sys::euid()));
+        Self { unit, matches }
+    }
+
+    pub(super) fn open(
+        &self,
+        order: Order<'_>,
+        since: Option<Timestamp>,
+    ) -> Result<Journal, CliError> {
+        Journal::open(&self.matches, order, since).map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => self.cannot_read("there is no journalctl on PATH"),
+            _ => self.cannot_read(&format!("journalctl does not start: {err}")),
+        })
+    }
+
+    /// Gives the entries to `take` until it has enough, or there are no more.
+    pub(super) fn read(
+        &self,
+        order: Order<'_>,
+        since: Option<Timestamp>,
+        mut take: impl FnMut(Entry) -> Result<ControlFlow<()>, CliError>,
+    ) -> Result<(), CliError> {
+        let mut journal = self.open(order, since)?;
+        while let Some(entries) = journal.read()? {
+            for entry in entries {
+                if take(entry)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        journal
+            .finish()?
+            .map_or(Ok(()), |said| Err(self.cannot_read(&said)))
+    }
+
+    /// The last `count` records, oldest first: those that have come at `deadline`.
+    pub(super) fn tail(&self, count: usize, deadline: Instant) -> Result<Vec<LogRecord>, CliError> {
+        let mut journal = self.open(Order::NewestFirst, None)?;
+        let mut records = Vec::new();
+        let has_ended = loop {
+            if !sys::poll(&mut [Interest::readable(&journal)], Some(deadline))? {
+                break false;
+            }
+            let Some(entries) = journal.read()? else {
+                break true;
+            };
+            records.extend(entries.into_iter().map(|entry| entry.record));
+            if records.len() >= count {
+                break false;
+            }
+        };
+        if has_ended && let Some(said) = journal.finish()? {
+            return Err(self.cannot_read(&said));
+        }
+        if records.is_empty() {
+            return Err(self.is_empty());
+        }
+        records.truncate(count);
+        records.reverse();
+        Ok(records)
+    }
+
+    /// Why there is nothing to show where no entry has come; `None` where `since` is why.
+    pub(super) fn why_empty(&self, since: Option<Timestamp>) -> Result<Option<CliError>, CliError> {
+        let mut is_empty = true;
+        if since.is_some() {
+            self.read(Order::NewestFirst, None, |_| {
+                is_empty = false;
+                Ok(ControlFlow::Break(()))
+            })?;
+        }
+        Ok(is_empty.then(|| self.is_empty()))
+    }
+
+    fn is_empty(&self) -> CliError {
+        // journalctl passes over what it may not read, and does not always say so.
+        let message = match sys::euid() {
+            0 => format!("the journal has nothing of {}", self.unit),
+            _ => format!(
+                "what this user may read of the journal has nothing of {}",
+                self.unit
+            ),
+        };
+        CliError::failed(Code::LogNotFound, message, Some(&self.command()))
+    }
+
+    pub(super) fn cannot_read(&self, why: &str) -> CliError {
+        let message = format!(
+            "the log of {} is in the journal, which cannot be read: {}",
+            self.unit,
+            why.trim_end_matches('.')
+        );
+        CliError::failed(Code::IoError, message, Some(&self.command()))
+    }
+
+    /// The command that reads it in any case.
+    fn command(&self) -> String {
+        // root's `--user-unit` is a unit of root's.
+        match self.unit.is_user {
+            true => format!("sudo journalctl {}", self.matches.join(" ")),
+            false => format!("sudo journalctl -u {}", self.unit.name),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the newest daemon of a home logs to: `logs/place`, so that it can be read when that daemon has ended, too.
+//!
+//! Written on the daemon's main thread at its start, read in the CLI's process. It does not know how a log is read.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Home;
+use super::supervisor::{self, Unit};
+use crate::observe::journal;
+use crate::observe::log::Destination;
+use crate::sys;
+
+/// Where a log is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogPlace {
+    /// In a file, and older ones beside it.
+    File(PathBuf),
+    /// In systemd's journal, as what this unit has said.
+    Journal(Unit),
+    /// Nowhere that can be read. For a message: what the daemon's stderr is, and who has started it, and so may read it.
+    Stderr(String),
+}
+
+impl LogPlace {
+    /// Where the log of `home` is: the one of its newest daemon, as far as that has left word of it.
+    pub fn of(home: &Home) -> Self {
+        let file = home.log_file();
+        if let Some(place) = home.read_json(&home.log_place_file()) {
+            return place;
+        }
+        // A unit whose daemon has not come to that point has said why in the journal.
+        let unit = (!file.exists())
+            .then(|| supervisor::unit_of_home(home.path()))
+            .flatten();
+        unit.map_or(Self::File(file), |(unit, _)| Self::Journal(unit))
+    }
+
+    /// That of this process, which logs to its stderr.
+    fn of_stderr() -> Self {
+        if journal::is_stderr() {
+            let pid = std::process::id();
+            // In no unit that would be known by its name: a desktop's scope.
+            let by_pid = || Self::Stderr(format!("the journal (journalctl _PID={pid})"));
+            return supervisor::own_unit().map_or_else(by_pid, Self::Journal);
+        }
+        let path = sys::path_of(&io::stderr());
+        let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+        let meta = stderr.and_then(|stderr| stderr.metadata());
+        let kind = meta.as_ref().map(std::fs::Metadata::file_type);
+        let id = meta.as_ref().ok().map(sys::file_id);
+        let what = match (kind, path) {
+            (Ok(kind), Some(path)) if kind.is_file() && sys::named_file_id(&path) == id => {
+                return Self::File(path);
+            }
+            (Ok(kind), _) if kind.is_fifo() => "a pipe".into(),
+            (Ok(kind), _) if kind.is_socket() => "a socket".into(),
+            (_, Some(path)) => path.display().to_string(),
+            (_, None) => "which leads nowhere".into(),
+        };
+        let parent = std::os::unix::process::parent_id().cast_signed();
+        let parent = sys::command_name(parent);
+        let parent = parent.map(|name| format!(" (started by {name})"));
+        Self::Stderr(format!("its stderr, {what}{}", parent.unwrap_or_default()))
+    }
+}
+
+/// Decides where this process logs to, and leaves word of it in `home`, whose lock it holds.
+pub(super) fn settle(home: &Home, in_background: bool) -> Destination {
+    let record = home.log_place_file();
+    // Without a record it is the home's own file, wherever that is moved. One that cannot be written is best removed, too:
+    // it would lead to the log of an older daemon.
+    let _ = std::fs::remove_file(&record);
+    if in_background {
+        return Destination::File(Home::entered().log_file());
+    }
+    let _ = home.write_json(&record, &LogPlace::of_stderr());
+    match journal::is_stderr() {
+        true => Destination::Journal,
+        false => Destination::Stderr,
+    }
+}
