@@ -99,6 +99,8 @@ pub enum Payload<'a> {
         exit_code: Option<i32>,
         signal: Option<i32>,
         ended_by: Option<EndedBy>,
+        #[serde(skip_serializing_if = "is_false")]
+        oom_killed: bool,
         #[serde(flatten, with = "PayloadCost")]
         cost: SessionCost,
         #[serde(serialize_with = "usage_in_payload")]
@@ -239,6 +241,9 @@ pub struct ExitPayload {
     /// What ended the session; unknown in an event of an older version.
     #[serde(default)]
     pub ended_by: Option<Word<EndedBy>>,
+    /// The kernel has killed the harness because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
 }
 
 /// A `kill` payload, as a client reads it.
@@ -471,6 +476,7 @@ mod tests {
             exit_code: Some(0),
             signal: None,
             ended_by: Some(EndedBy::Exit),
+            oom_killed: false,
             cost: SessionCost {
                 ended_at: Some(Timestamp::from_millis(1)),
                 cpu_ms: Some(2),

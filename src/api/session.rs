@@ -138,6 +138,9 @@ pub struct SessionRecord {
     /// What it ended by; null while it lives, for a launch that failed, and where an older version saw the end.
     #[serde(default)]
     pub ended_by: Option<Word<EndedBy>>,
+    /// Whether the kernel has killed the harness, or a process that it has waited for, because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// The harness's own id of its conversation: what it was given, or what it has told. It can be gone on with.
     #[serde(default)]
     pub harness_session_id: Option<String>,
@@ -176,6 +179,7 @@ impl SessionRecord {
             last_seq: 0,
             signal: None,
             ended_by: None,
+            oom_killed: false,
             harness_session_id: None,
             continued_from: None,
             usage: None,

@@ -18,6 +18,9 @@ const TERMINATED: u8 = 143;
 /// SIGKILL's.
 const KILLED: u8 = 137;
 
+/// What the kernel's OOM killer has done to a session.
+pub(super) const OOM_KILLED: &str = "killed by the kernel for memory";
+
 /// What is known of a session's end.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
@@ -25,6 +28,8 @@ pub(super) struct Ending {
     pub signal: Option<i32>,
     /// An older daemon does not say.
     pub ended_by: Option<EndedBy>,
+    /// The kernel has killed it, since memory ran out.
+    oom_killed: bool,
     status: Option<SessionStatus>,
     /// The limit that has ended it, where that is known.
     limit: Option<String>,
@@ -37,6 +42,7 @@ impl Ending {
             exit_code: exit.exit_code,
             signal: exit.signal,
             ended_by: exit.ended_by.as_ref().and_then(Word::known),
+            oom_killed: exit.oom_killed,
             status: None,
             limit: kill.and_then(limit),
         }
@@ -47,6 +53,7 @@ impl Ending {
             exit_code: record.exit_code,
             signal: record.signal,
             ended_by: record.ended_by.as_ref().and_then(Word::known),
+            oom_killed: record.oom_killed,
             status: Some(record.status),
             limit: None,
         }
@@ -87,6 +94,8 @@ impl Ending {
                 "was killed: SIGKILL, after the grace period".to_owned()
             }
             (Some(EndedBy::Kill), _) => "was killed".to_owned(),
+            (_, Some(_)) if self.oom_killed => format!("was {OOM_KILLED}"),
+            (_, None) if self.oom_killed => format!("had a process {OOM_KILLED}"),
             (_, Some(signal)) => format!("was ended by signal {signal}"),
             (_, None) => return None,
         };
@@ -127,7 +136,7 @@ mod tests {
                 signal,
                 ended_by,
                 status,
-                limit: None,
+                ..Ending::default()
             };
             ending.code()
         };

@@ -170,7 +170,7 @@ fn show_truncation(event: &Event) -> Result<(), CliError> {
 
 /// The exit code of an end, which is said where the harness has not said it itself.
 fn concluded(ending: &Ending, show: Show, id: &str) -> u8 {
-    if let (Show::Output, Some(sentence)) = (show, ending.sentence(id)) {
+    if let (Show::Output | Show::Nothing, Some(sentence)) = (show, ending.sentence(id)) {
         remark(&sentence);
     }
     ending.code()

@@ -3,6 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
+use super::ending::OOM_KILLED;
 use super::output::{Out, visible};
 use super::session::SessionRef;
 use crate::api::routes::{self, Endpoint};
@@ -45,6 +46,7 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
             "ended by",
             record.ended_by.as_ref().map(|by| by.to_string()),
         ),
+        ("memory", record.oom_killed.then(|| OOM_KILLED.to_owned())),
         ("archived", record.archived_at.map(|at| at.to_string())),
         ("conversation", text(&record.options.conversation_id)),
         ("harness session", text(&record.harness_session_id)),

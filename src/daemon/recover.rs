@@ -40,6 +40,7 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
                 exit_code: None,
                 signal: None,
                 ended_by: Some(EndedBy::Lost),
+                oom_killed: false,
             },
             cost: SessionCost::default(),
             usage: None,

@@ -13,7 +13,7 @@ use super::Home;
 use super::tool::{Say, run_tool, tool_output};
 use crate::api::{ENDS_SESSIONS, Manager, ManagerScope, SupervisorInfo};
 use crate::settings::{self, durations};
-use crate::sys;
+use crate::sys::{self, ControlGroup};
 
 /// The name that our own unit has.
 pub const UNIT: &str = "coven.service";
@@ -253,25 +253,12 @@ fn unit_of_path(path: &str) -> Option<Unit> {
 
 /// The processes and threads that the control groups of `pid` allow, the narrowest of them; `None` for no bound.
 pub fn tasks_max(pid: i32) -> Option<u64> {
-    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let bounds = cgroup.lines().filter_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        // Where the two versions are mounted, by convention (cgroups(7)).
-        let (root, path) = match rest.split_once(':')? {
-            ("", path) => ("/sys/fs/cgroup", path),
-            ("pids", path) => ("/sys/fs/cgroup/pids", path),
-            _ => return None,
-        };
-        let path = Path::new(path.trim_start_matches('/'));
-        let groups = path.ancestors().map(|group| Path::new(root).join(group));
-        let bounds =
-            groups.filter_map(|group| std::fs::read_to_string(group.join("pids.max")).ok());
-        // No bound is `max`.
-        bounds
-            .filter_map(|bound| bound.trim().parse::<u64>().ok())
-            .min()
-    });
-    bounds.min()
+    let group = ControlGroup::of(pid.unsigned_abs(), "pids")?;
+    let bounds = group
+        .directories()
+        .filter_map(|group| std::fs::read_to_string(group.join("pids.max")).ok());
+    // No bound is `max`.
+    bounds.filter_map(|bound| bound.trim().parse().ok()).min()
 }
 
 /// The job with this pid in what `launchctl list` says: pid, last status and label a line, behind a head.

@@ -18,12 +18,7 @@ pub enum Report {
     /// It has come to one of its limits, and is to be ended.
     LimitReached(EndCause),
     /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
-    Exited {
-        exit: Exit,
-        at: Timestamp,
-        /// What the pipes hold, in bytes.
-        unread: usize,
-    },
+    Exited(HarnessExit),
     /// All of its output is in the writer's queue, and this is what it cost and used. If `is_late`, something that it has
     /// left behind still holds a stream, which is read on.
     Drained {
@@ -37,6 +32,19 @@ pub enum Report {
     Swept,
     /// Nothing holds its streams any more, or they are closed; the thread has ended. Not reported if none was late.
     LateEnded,
+}
+
+/// A harness's exit.
+#[derive(Debug, Clone, Copy)]
+pub struct HarnessExit {
+    /// How it ended.
+    pub exit: Exit,
+    /// When that was seen.
+    pub at: Timestamp,
+    /// What its pipes held then, in bytes.
+    pub unread: usize,
+    /// The kernel has killed it, or one that it has waited for, because memory ran out.
+    pub oom_killed: bool,
 }
 
 /// What the state thread tells a harness thread.

@@ -26,7 +26,7 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::Backlog;
-pub use message::Report;
+pub use message::{HarnessExit, Report};
 pub use pipes::Pipes;
 pub use start::family;
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::drain::Drain;
 use super::input::{End, Input};
-use super::message::{Order, Report};
+use super::message::{HarnessExit, Order, Report};
 use super::pipes::Place;
 use super::source::Source;
 use super::start::{Started, family};
@@ -23,7 +23,7 @@ use crate::observe::field::CloseCause;
 use crate::observe::metrics;
 use crate::settings::durations;
 use crate::store::{Fact, NewEvent, SessionNum};
-use crate::sys::{self, Interest};
+use crate::sys::{self, Exit, Interest, OomWatch};
 
 /// The size of a read, in bytes: what a quiet harness needs, and what a pipe holds (pipe(7)).
 const READ_FIRST: usize = 4 * 1024;
@@ -74,6 +74,7 @@ pub(super) struct Pump {
     stage: Stage,
     /// The session's end is asked for: nothing that it has left behind is waited for.
     is_ending: bool,
+    oom: Option<OomWatch>,
     /// The last read that gave something.
     read_at: Option<Instant>,
     /// Since when nothing was read: not while the store had no room.
@@ -104,6 +105,7 @@ impl Pump {
             input,
             telemetry,
             limits,
+            oom,
         } = started;
         let exit_watch = sys::exit_watch(pid).inspect_err(|_| {
             let _ = sys::kill_group(pid, libc::SIGKILL);
@@ -126,6 +128,7 @@ impl Pump {
             stage: Stage::Running,
             is_ending: false,
             read_at: None,
+            oom,
             idle_since: Instant::now(),
             rest_until: None,
             held_since: None,
@@ -430,7 +433,16 @@ impl Pump {
         let exited = Exited { at, usage };
         let drain = Drain::new(exited, now, context.drain_max, self.is_ending);
         self.stage = Stage::Draining(drain);
-        (context.report)(Report::Exited { exit, at, unread });
+        // A shell gives the second for a command that was killed.
+        let is_killed = matches!(exit, Exit::Signal(libc::SIGKILL) | Exit::Code(137));
+        let oom = self.oom.as_mut().filter(|_| is_killed && !self.is_ending);
+        let exited = HarnessExit {
+            exit,
+            at,
+            unread,
+            oom_killed: oom.is_some_and(|oom| oom.has_killed(self.pid)),
+        };
+        (context.report)(Report::Exited(exited));
         Ok(())
     }
 
@@ -476,6 +488,9 @@ impl Pump {
         let events = match n {
             0 => source.finish(redactor),
             n => {
+                if let (Some(oom), None) = (&mut self.oom, self.read_at) {
+                    oom.follow(self.pid);
+                }
                 metrics::OUTPUT_BYTES[source.origin.stream as usize].add(n as u64);
                 self.tally.add(source.origin.stream, data);
                 source.take(data, redactor)

@@ -18,7 +18,7 @@ use crate::adapters::{
 };
 use crate::api::{SessionId, Stream};
 use crate::store::{Fact, Note, SessionNum};
-use crate::sys::{self, Family};
+use crate::sys::{self, Family, OomWatch};
 
 /// What the processes of the session `id` are known by. `leader` is the harness, while its zombie has not been reaped.
 pub fn family(id: SessionId, leader: Option<i32>) -> Family {
@@ -46,6 +46,7 @@ pub(super) struct Prepared {
     input: Option<Input>,
     telemetry: Option<Reader>,
     limits: Limits,
+    oom: Option<OomWatch>,
 }
 
 /// Our end of a pipe that a harness writes to, which does not block.
@@ -66,6 +67,8 @@ pub(super) struct Started {
     pub(super) input: Option<Input>,
     pub(super) telemetry: Option<Reader>,
     pub(super) limits: Limits,
+    /// `None` where the kernel does not tell.
+    pub(super) oom: Option<OomWatch>,
 }
 
 impl Prepared {
@@ -130,6 +133,7 @@ impl Prepared {
                 Reader::new(telemetry, program.harness, program.harness_session_id)
             }),
             limits: program.limits,
+            oom: OomWatch::begin(),
         })
     }
 
@@ -162,6 +166,7 @@ impl Prepared {
             input: self.input,
             telemetry: self.telemetry,
             limits: self.limits,
+            oom: self.oom,
         })
     }
 }

@@ -138,10 +138,10 @@ events! {
     PeerRefused "peer_refused" Warn { uid: Option<u32>, reason: Option<Reason<'a>> }
     /// Which process is a session?
     SessionStarted "session_started" Info { session: SessionId, pid: i32, harness: Harness<'a> }
-    /// How did a session end? Without a process it has `code` and `reason`.
+    /// How did a session end? `oom_killed`: the kernel killed it, since memory ran out. Without a process it has `code` and `reason`.
     SessionEnded "session_ended" Info {
-        session: SessionId, pid: Option<i32>, status: SessionStatus, exit: Option<Exit>, code: Option<Code>,
-        reason: Option<Reason<'a>>,
+        session: SessionId, pid: Option<i32>, status: SessionStatus, exit: Option<Exit>, oom_killed: Option<bool>,
+        code: Option<Code>, reason: Option<Reason<'a>>,
     }
     /// What ended a session: a client, its time limit, the daemon's stop? A warning once the grace period is over.
     SessionKill "session_kill" Info or Warn if (*why == KillCause::GraceOver) {

@@ -41,7 +41,11 @@ pub(super) enum Effect {
 #[derive(Debug)]
 pub(super) enum Line {
     Started(i32),
-    Ended(SessionStatus, Exit),
+    Ended {
+        status: SessionStatus,
+        exit: Exit,
+        oom_killed: bool,
+    },
     /// Why it never had a process.
     NotStarted(ApiError),
     Signalled(i32, KillCause),

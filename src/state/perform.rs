@@ -119,12 +119,17 @@ impl Line {
             Self::Started(pid) => {
                 say!(SessionStarted, session: id, pid, harness: field::Harness(&session.harness_id));
             }
-            Self::Ended(status, exit) => {
-                say!(SessionEnded, session: id, pid, status, exit: Some(exit), code: None, reason: None);
+            Self::Ended {
+                status,
+                exit,
+                oom_killed,
+            } => {
+                say!(SessionEnded, session: id, pid, status, exit: Some(exit), oom_killed: oom_killed.then_some(true),
+                    code: None, reason: None);
             }
             Self::NotStarted(error) => {
                 let (status, code) = (SessionStatus::Failed, error.code());
-                say!(SessionEnded, session: id, pid, status, exit: None, code: Some(code),
+                say!(SessionEnded, session: id, pid, status, exit: None, oom_killed: None, code: Some(code),
                     reason: Some(&error.message()));
             }
             Self::Signalled(pid, why) => say!(SessionKill, session: id, pid, why),

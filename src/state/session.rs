@@ -10,10 +10,9 @@ use super::life::{Input, Now, Phase};
 use super::{Acceptance, Launched, Reply};
 use crate::adapters::Limits;
 use crate::api::{
-    ApiError, Code, EndCause, EndedBy, Payload, SessionCost, SessionId, SessionStatus, Timestamp,
-    Usage,
+    ApiError, Code, EndCause, EndedBy, Payload, SessionCost, SessionId, SessionStatus, Usage,
 };
-use crate::harness::{Harness, Report};
+use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::store::{End, Fact, NewEvent, SessionNum};
 use crate::sys::Exit;
@@ -76,15 +75,6 @@ pub(super) struct Ending {
     pub(super) cause: EndCause,
     /// When SIGKILL follows; `None` once it has been sent.
     pub(super) kill_at: Option<Instant>,
-}
-
-/// A harness's exit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HarnessExit {
-    exit: Exit,
-    at: Timestamp,
-    /// What its pipes held then, in bytes.
-    unread: usize,
 }
 
 impl Session {
@@ -182,9 +172,9 @@ impl Session {
                 let error = error_event(Code::SendInputFailed, message, now);
                 effects.extend(self.record(vec![error]));
             }
-            Report::Exited { exit, at, unread } => {
+            Report::Exited(exited) => {
                 self.phase = Phase::Exited;
-                self.exit = Some(HarnessExit { exit, at, unread });
+                self.exit = Some(exited);
             }
             Report::LimitReached(cause) => self.end(cause, now, effects),
             Report::Drained {
@@ -321,14 +311,19 @@ impl Session {
         let Some(HarnessExit { exit, at, .. }) = self.exit else {
             return;
         };
-        let status = self.status();
-        effects.push(Effect::Log(Line::Ended(status, exit)));
         let end = self.how_it_ended();
+        let (status, oom_killed) = (end.status, end.oom_killed);
+        effects.push(Effect::Log(Line::Ended {
+            status,
+            exit,
+            oom_killed,
+        }));
         let event = Payload::Exit {
             status,
             exit_code: end.exit_code,
             signal: end.signal,
             ended_by: end.ended_by,
+            oom_killed,
             cost,
             usage: usage.as_deref(),
         };
@@ -499,6 +494,9 @@ impl Session {
             exit_code,
             signal,
             ended_by,
+            oom_killed: self
+                .exit
+                .is_some_and(|exited| exited.oom_killed && self.ending.is_none()),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::life::{Input, Now, Phase};
 use super::session::{Session, Stdin};
 use crate::adapters::Limits;
 use crate::api::{ApiError, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
-use crate::harness::Report;
+use crate::harness::{HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::random::{Random, rounds};
 use crate::settings::durations;
@@ -55,8 +55,12 @@ fn started() -> Input {
 }
 
 fn exited(exit: Exit) -> Input {
-    let (at, unread) = (Timestamp::now(), 3);
-    Input::Report(Report::Exited { exit, at, unread })
+    Input::Report(Report::Exited(HarnessExit {
+        exit,
+        at: Timestamp::now(),
+        unread: 3,
+        oom_killed: true,
+    }))
 }
 
 fn drained() -> Input {
@@ -218,7 +222,11 @@ fn cause(effects: &[Effect]) -> Option<EndCause> {
 /// The status with which a session is closed.
 fn closing_status(effects: &[Effect]) -> Option<SessionStatus> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Close(Fact::Ended { end, .. }) => Some(end.status),
+        Effect::Close(Fact::Ended { end, .. }) => {
+            // The kernel has killed it on its own; a kill that was asked for stays one.
+            assert!(!end.oom_killed || end.status != SessionStatus::Killed);
+            Some(end.status)
+        }
         _ => None,
     })
 }

@@ -112,6 +112,7 @@ pub struct End {
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
     pub ended_by: Option<EndedBy>,
+    pub oom_killed: bool,
 }
 
 /// What becomes known of a session that runs; the rest stays as it is on record.
@@ -135,7 +136,8 @@ columns!(End {
     status,
     exit_code,
     signal,
-    ended_by
+    ended_by,
+    oom_killed
 });
 
 impl Fact {

@@ -14,7 +14,7 @@ pub(super) enum Migration {
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-pub(super) const MIGRATIONS: [Migration; 8] = [
+pub(super) const MIGRATIONS: [Migration; 9] = [
     Migration::Sql(
         "
 CREATE TABLE sessions (
@@ -113,6 +113,11 @@ ALTER TABLE sessions ADD COLUMN ended_by TEXT;
 ALTER TABLE sessions ADD COLUMN harness_session_id TEXT;  -- by which the harness goes on with its conversation
 ALTER TABLE sessions ADD COLUMN continued_from TEXT;      -- a session's id
 ALTER TABLE sessions ADD COLUMN usage TEXT;               -- JSON
+",
+    ),
+    Migration::Sql(
+        "
+ALTER TABLE sessions ADD COLUMN oom_killed INTEGER NOT NULL DEFAULT 0;
 ",
     ),
 ];

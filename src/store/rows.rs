@@ -67,6 +67,7 @@ columns!(SessionRecord {
     exit_code,
     signal,
     ended_by,
+    oom_killed,
     archived_at,
     created_at,
     updated_at,

@@ -629,13 +629,21 @@ type ResourceNumber = libc::__rlimit_resource_t;
 const OOM_SCORE_MORE: i32 = 500;
 
 /// Has the OOM killer take the child `pid`, and what it starts from now on, before this process. Raising it needs no
-/// privilege.
+/// privilege. One that has set its own by now keeps that.
 pub(super) fn offer_to_oom_killer(pid: i32) {
-    let own = std::fs::read_to_string("/proc/self/oom_score_adj");
-    let own = own.ok().and_then(|score| score.trim().parse::<i32>().ok());
-    let score = (own.unwrap_or(0) + OOM_SCORE_MORE).min(1000);
-    // It may have ended, or be another user's by now.
-    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
+    let score = |file: &str| {
+        std::fs::read_to_string(file)
+            .ok()?
+            .trim()
+            .parse::<i32>()
+            .ok()
+    };
+    let childs = format!("/proc/{pid}/oom_score_adj");
+    let inherited = score("/proc/self/oom_score_adj");
+    if let Some(before) = inherited.filter(|_| score(&childs) == inherited) {
+        // It may have ended, or be another user's by now.
+        let _ = std::fs::write(childs, (before + OOM_SCORE_MORE).min(1000).to_string());
+    }
 }
 
 /// What limits the process `pid`, 0 being this one, after `new` was put into force, if it is given.

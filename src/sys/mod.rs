@@ -4,6 +4,7 @@
 //! this is; it knows nothing of sessions, HTTP or SQLite.
 
 mod block;
+mod cgroup;
 mod limits;
 mod memory;
 mod process;
@@ -30,6 +31,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use block::{BLOCK, unplain_in};
+pub use cgroup::{ControlGroup, OomWatch};
 pub use limits::{
     Resource, Use, explain, is_scarce, limit, niceness, raise_open_files, reset_niceness,
     too_many_open_files,

@@ -37,6 +37,7 @@ mod logs;
 mod metrics;
 mod misbehaviour;
 mod old_kernels;
+mod oom;
 mod orphans;
 mod output;
 mod package;

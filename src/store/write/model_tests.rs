@@ -223,6 +223,7 @@ fn work(random: &mut Random, model: &Model) -> Work {
                 exit_code,
                 signal: None,
                 ended_by: None,
+                oom_killed: false,
             },
             cost: SessionCost::default(),
             usage: None,

@@ -171,6 +171,7 @@ impl Batch<'_> {
             exit_code,
             signal: None,
             ended_by: Some(EndedBy::Exit),
+            oom_killed: false,
         };
         self.ended(num, end, &SessionCost::default(), None, &[])
     }

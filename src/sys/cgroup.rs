@@ -1,0 +1,236 @@
+//! Control groups of both versions (cgroups(7)): where a process's is mounted, and whether the kernel has killed a process in
+//! it because memory ran out.
+//!
+//! Reads files, on whichever thread asks. It knows no service manager.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A control group, as it is mounted here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlGroup {
+    directory: PathBuf,
+    /// Where its hierarchy is mounted.
+    mount: PathBuf,
+    is_v2: bool,
+}
+
+impl ControlGroup {
+    /// The group in which `controller` holds the process `pid`.
+    pub fn of(pid: u32, controller: &str) -> Option<Self> {
+        static MOUNTS: OnceLock<String> = OnceLock::new();
+        let mounts = MOUNTS.get_or_init(|| {
+            let all = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let ours = all.lines().filter(|line| line.contains(" - cgroup"));
+            ours.collect::<Vec<_>>().join("\n")
+        });
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        Self::find(&groups, mounts, controller)
+    }
+
+    /// `groups` is a process's `/proc/PID/cgroup`, `mounts` a `/proc/PID/mountinfo` (proc(5)). A controller is in one
+    /// hierarchy of version 1, or in that of version 2.
+    fn find(groups: &str, mounts: &str, controller: &str) -> Option<Self> {
+        let has = |list: &str| list.split(',').any(|word| word == controller);
+        let hierarchy = |is_it: &dyn Fn(&str) -> bool| {
+            groups.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (controllers, path) = rest.split_once(':')?;
+                is_it(controllers).then_some(path)
+            })
+        };
+        let v1 = hierarchy(&has);
+        let path = v1.or_else(|| hierarchy(&str::is_empty))?;
+        let (root, mount) = mounts.lines().find_map(|line| {
+            let (place, kind) = line.split_once(" - ")?;
+            let mut kind = kind.split(' ');
+            let is_it = match kind.next()? {
+                "cgroup" => v1.is_some() && has(kind.nth(1)?),
+                "cgroup2" => v1.is_none(),
+                _ => false,
+            };
+            let mut place = place.split(' ').skip(3);
+            is_it.then_some((place.next()?, place.next()?))
+        })?;
+        // A container's mount can begin further down in the hierarchy.
+        let inside = Path::new(path).strip_prefix(root).ok()?;
+        Some(Self {
+            directory: Path::new(mount).join(inside),
+            mount: mount.into(),
+            is_v2: v1.is_none(),
+        })
+    }
+
+    /// Its directory, and those of the groups that it is in.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        let all = self.directory.ancestors();
+        all.take_while(|directory| directory.starts_with(&self.mount))
+    }
+
+    /// How many of its processes the kernel has killed because memory ran out.
+    fn oom_kills(&self) -> Option<u64> {
+        let file = match self.is_v2 {
+            true => "memory.events",
+            false => "memory.oom_control",
+        };
+        let counts = fs::read_to_string(self.directory.join(file)).ok()?;
+        let mut counts = counts.lines();
+        counts.find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+    }
+}
+
+/// Tells whether the OOM killer has ended a process that this one starts. The kernel counts a kill before it sends the
+/// signal, so that whoever sees the exit sees the count.
+#[derive(Debug)]
+pub struct OomWatch {
+    group: ControlGroup,
+    /// Its count when the process came into it.
+    before: u64,
+    /// It is the group of this process, which its others share.
+    is_shared: bool,
+}
+
+impl OomWatch {
+    /// Begins before the start: a process begins in the group of who starts it. `None` where the kernel does not count.
+    pub fn begin() -> Option<Self> {
+        let group = ControlGroup::of(process::id(), "memory")?;
+        Some(Self {
+            before: group.oom_kills()?,
+            group,
+            is_shared: true,
+        })
+    }
+
+    /// Looks whether `pid` has been moved to another group, as `systemd-run --scope` does. To be called while it runs:
+    /// version 1 does not tell the group of a zombie.
+    pub fn follow(&mut self, pid: i32) {
+        let now = ControlGroup::of(pid.unsigned_abs(), "memory");
+        let Some(group) = now.filter(|now| *now != self.group) else {
+            return;
+        };
+        let is_zombie = !group.is_v2 && group.directory == group.mount;
+        if let (false, Some(before)) = (is_zombie, group.oom_kills()) {
+            *self = Self {
+                group,
+                before,
+                is_shared: false,
+            };
+        }
+    }
+
+    /// Whether the kernel has killed `pid`, whose zombie is there and was ended by SIGKILL: a kill is counted in its group
+    /// that no other process of ours has been told.
+    pub fn has_killed(&mut self, pid: i32) -> bool {
+        // Where the kernel tells it, the last group counts: one that was made for the process has counted nothing before.
+        let moved = ControlGroup::of(pid.unsigned_abs(), "memory")
+            .filter(|now| now.is_v2 && *now != self.group);
+        if let Some(group) = moved {
+            return group.oom_kills().is_some_and(|kills| kills > 0);
+        }
+        let Some(kills) = self.group.oom_kills() else {
+            return false;
+        };
+        match self.is_shared {
+            true => claim(&CLAIMED, self.before, kills),
+            false => kills > self.before,
+        }
+    }
+}
+
+/// How many kills in the group of this process are told.
+static CLAIMED: AtomicU64 = AtomicU64::new(0);
+
+/// Takes one of the `kills` in a group, the first `before` of which are of no concern; `false` where each is another's.
+fn claim(claimed: &AtomicU64, before: u64, kills: u64) -> bool {
+    let take = |claimed: u64| {
+        let next = claimed.max(before) + 1;
+        (next <= kills).then_some(next)
+    };
+    claimed
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "4:memory:/docker/ab\n3:cpu,cpuacct:/\n2:name=systemd:/x\n0::/x\n";
+    const V1_MOUNTS: &str = "\
+        31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs ro\n\
+        33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+        35 31 0:32 /docker/ab /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+    const V2: &str = "0::/system.slice/coven.service\n";
+    const V2_MOUNTS: &str = "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn assert_found(groups: &str, mounts: &str, controller: &str, expected: &[&str]) {
+        let group = ControlGroup::find(groups, mounts, controller);
+        let found: Vec<&Path> = group.iter().flat_map(ControlGroup::directories).collect();
+        let expected: Vec<&Path> = expected.iter().map(Path::new).collect();
+        assert_eq!(found, expected, "{controller}");
+    }
+
+    #[test]
+    fn a_group_is_found_where_its_hierarchy_is_mounted() {
+        assert_found(V1, V1_MOUNTS, "memory", &["/sys/fs/cgroup/memory"]);
+        assert_found(V1, V1_MOUNTS, "cpuacct", &["/sys/fs/cgroup/cpu,cpuacct"]);
+        // No hierarchy of version 1 has it.
+        let unified = ["/sys/fs/cgroup/unified/x", "/sys/fs/cgroup/unified"];
+        assert_found(V1, V1_MOUNTS, "pids", &unified);
+        let slice = "/sys/fs/cgroup/system.slice";
+        let service = format!("{slice}/coven.service");
+        assert_found(
+            V2,
+            V2_MOUNTS,
+            "memory",
+            &[&service, slice, "/sys/fs/cgroup"],
+        );
+        for (groups, mounts) in [
+            ("", V2_MOUNTS),
+            (V2, ""),
+            (V2, V1),
+            ("4:memory:/other\n", V1_MOUNTS),
+        ] {
+            assert_found(groups, mounts, "memory", &[]);
+        }
+    }
+
+    #[test]
+    fn each_kill_is_told_once() {
+        let claimed = AtomicU64::new(0);
+        let claim = |before, kills| claim(&claimed, before, kills);
+        assert!(!claim(2, 2), "two were killed before");
+        assert!(claim(2, 4) && claim(0, 4));
+        assert!(!claim(0, 4) && !claim(2, 4));
+        assert!(claim(7, 8) && !claim(2, 8));
+    }
+
+    #[test]
+    fn the_count_of_either_version_is_read() {
+        let directory = std::env::temp_dir().join(format!("coven-cgroup-{}", process::id()));
+        fs::create_dir(&directory).unwrap();
+        fs::write(
+            directory.join("memory.oom_control"),
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+        )
+        .unwrap();
+        fs::write(
+            directory.join("memory.events"),
+            "max 9\noom 8\noom_kill 7\noom_group_kill 1\n",
+        )
+        .unwrap();
+        let group = |is_v2| ControlGroup {
+            directory: directory.clone(),
+            mount: directory.clone(),
+            is_v2,
+        };
+        assert_eq!(group(false).oom_kills(), Some(3));
+        assert_eq!(group(true).oom_kills(), Some(7));
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(group(true).oom_kills(), None);
+    }
+}
