@@ -17,14 +17,20 @@ use crate::sys::{self, Interest};
 /// What a unit has in the journal.
 pub(super) struct UnitLog {
     unit: Unit,
+    /// What journalctl is asked for: the namespace, and the fields of the entries.
     matches: Vec<String>,
 }
 
 impl UnitLog {
-    /// The log of the unit that serves `home`.
-    pub(super) fn new(home: &Home, unit: Unit) -> Self {
+    /// The log of `unit`, which serves `home`, in a namespace of the journal.
+    pub(super) fn new(home: &Home, unit: Unit, namespace: Option<&str>) -> Self {
         let owner = home.path().metadata().map(|meta| meta.uid());
-        let matches = unit.journal_matches(owner.unwrap_or_else(|_| sys::euid()));
+        // What systemd says of the unit is in no namespace: `+` asks for both.
+        let mut matches: Vec<String> = namespace
+            .map(|name| format!("--namespace=+{name}"))
+            .into_iter()
+            .collect();
+        matches.extend(unit.journal_matches(owner.unwrap_or_else(|_| sys::euid())));
         Self { unit, matches }
     }
 
@@ -122,7 +128,7 @@ impl UnitLog {
     /// The command that reads it in any case.
     fn command(&self) -> String {
         // root's `--user-unit` is a unit of root's.
-        match self.unit.is_user {
+        match self.unit.is_user || self.matches[0].starts_with("--") {
             true => format!("sudo journalctl {}", self.matches.join(" ")),
             false => format!("sudo journalctl -u {}", self.unit.name),
         }

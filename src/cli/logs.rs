@@ -80,13 +80,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         ));
     }
     let file = match LogPlace::of(&home) {
-        LogPlace::Journal(unit) => return show_journal(args, &UnitLog::new(&home, unit)),
+        LogPlace::Journal { unit, namespace } => {
+            return show_journal(args, &UnitLog::new(&home, unit, namespace.as_deref()));
+        }
         LogPlace::File(file) => file,
         LogPlace::Stderr(place) => {
             let place = format!("the newest daemon logs to {place}");
             let file = home.log_file();
             if !file.exists() {
-                let next = "the log of its supervisor, as docker logs";
+                let next = "the log of who has started it, as docker logs; or let its stderr lead to a file, which coven logs reads";
                 return Err(CliError::failed(Code::LogNotFound, place, Some(next)));
             }
             remark(&format!("{place}; this is an older daemon's log"));

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use super::home::{DaemonFile, Home, HomeError};
 use super::listener;
+use super::log_place::{self, LogPlace};
 use crate::adapters::{self, ManifestSources};
 use crate::api::Timestamp;
 use crate::http::Rebinder;
@@ -51,6 +52,8 @@ pub(super) struct Guard {
 pub(super) struct Opened {
     pub(super) rebinder: Rebinder,
     pub(super) log: Reopener,
+    /// Where the log goes, if not to the home's file.
+    pub(super) log_place: Option<LogPlace>,
     pub(super) adapters: Arc<adapters::Published>,
     pub(super) files: Arc<OpenFiles>,
     pub(super) reader: Reader,
@@ -124,6 +127,7 @@ impl Guard {
         ];
         name.as_os_str().is_empty()
             || Some(name.as_os_str()) == inside.log_file().file_name()
+            || Some(name.as_os_str()) == inside.log_place_file().file_name()
             || own.iter().any(|own| name == own)
             || self.open.files.names().iter().any(|own| name == own)
     }
@@ -150,6 +154,7 @@ impl Guard {
             (self.inside.lock_file(), lock),
             (self.inside.socket(), self.restore_socket()),
             (self.inside.log_file(), self.restore_log()),
+            (self.inside.log_place_file(), self.restore_log_place()),
             (self.inside.daemon_file(), self.restore_daemon_file()),
         ];
         for (name, result) in results {
@@ -243,6 +248,13 @@ impl Guard {
     fn restore_log(&self) -> io::Result<bool> {
         self.inside.create_logs().map_err(system_error)?;
         self.open.log.restore()
+    }
+
+    fn restore_log_place(&self) -> io::Result<bool> {
+        if self.open.log_place.is_none() || self.inside.log_place_file().exists() {
+            return Ok(false);
+        }
+        log_place::record(&self.inside, self.open.log_place.as_ref()).map(|()| true)
     }
 
     fn restore_daemon_file(&self) -> io::Result<bool> {

@@ -22,8 +22,13 @@ use crate::sys;
 pub enum LogPlace {
     /// In a file, and older ones beside it.
     File(PathBuf),
-    /// In systemd's journal, as what this unit has said.
-    Journal(Unit),
+    /// In systemd's journal, as what `unit` has said.
+    Journal {
+        /// The unit.
+        unit: Unit,
+        /// The journal's namespace, where the unit has one of its own (systemd.exec(5), `LogNamespace=`).
+        namespace: Option<String>,
+    },
     /// Nowhere that can be read. For a message: what the daemon's stderr is, and who has started it, and so may read it.
     Stderr(String),
 }
@@ -39,16 +44,24 @@ impl LogPlace {
         let unit = (!file.exists())
             .then(|| supervisor::unit_of_home(home.path()))
             .flatten();
-        unit.map_or(Self::File(file), |(unit, _)| Self::Journal(unit))
+        unit.map_or(Self::File(file), |(unit, _)| Self::Journal {
+            unit,
+            namespace: None,
+        })
     }
 
     /// That of this process, which logs to its stderr.
-    fn of_stderr() -> Self {
+    pub(super) fn of_stderr() -> Self {
         if journal::is_stderr() {
-            let pid = std::process::id();
-            // In no unit that would be known by its name: a desktop's scope.
-            let by_pid = || Self::Stderr(format!("the journal (journalctl _PID={pid})"));
-            return supervisor::own_unit().map_or_else(by_pid, Self::Journal);
+            let namespace = journal::namespace_of_stderr();
+            return match supervisor::own_unit() {
+                Some(unit) => Self::Journal { unit, namespace },
+                // In no unit that would be known by its name: a desktop's scope.
+                None => {
+                    let pid = std::process::id();
+                    Self::Stderr(format!("the journal (journalctl _PID={pid})"))
+                }
+            };
         }
         let path = sys::path_of(&io::stderr());
         let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
@@ -71,18 +84,22 @@ impl LogPlace {
     }
 }
 
-/// Decides where this process logs to, and leaves word of it in `home`, whose lock it holds.
-pub(super) fn settle(home: &Home, in_background: bool) -> Destination {
+/// Leaves word in `home`, whose lock this process holds, that it logs to `place`; `None` is the home's own file, wherever that is
+/// moved.
+///
+/// # Errors
+/// What open(2), write(2) or rename(2) report. No word is left then: that of an older daemon would lead to its log.
+pub(super) fn record(home: &Home, place: Option<&LogPlace>) -> io::Result<()> {
     let record = home.log_place_file();
-    // Without a record it is the home's own file, wherever that is moved. One that cannot be written is best removed, too:
-    // it would lead to the log of an older daemon.
     let _ = std::fs::remove_file(&record);
-    if in_background {
-        return Destination::File(Home::entered().log_file());
-    }
-    let _ = home.write_json(&record, &LogPlace::of_stderr());
-    match journal::is_stderr() {
-        true => Destination::Journal,
-        false => Destination::Stderr,
+    place.map_or(Ok(()), |place| home.write_json(&record, place))
+}
+
+/// Where the records of this process go, which leaves word of `place`.
+pub(super) fn destination(place: Option<&LogPlace>) -> Destination {
+    match place {
+        None => Destination::File(Home::entered().log_file()),
+        Some(_) if journal::is_stderr() => Destination::Journal,
+        Some(_) => Destination::Stderr,
     }
 }

@@ -15,10 +15,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use super::error::{ServeError, io_error, store_error};
 use super::guard::{Guard, Opened, Rescue};
 use super::home::{DaemonFile, Home};
+use super::log_place::{self, LogPlace};
 use super::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
-use super::{failure, listener, log_place, recover, supervisor};
+use super::{failure, listener, recover, supervisor};
 use crate::adapters::{self, ManifestSources, environment};
 use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
@@ -74,7 +75,9 @@ fn serve_locked(
     }
     home.prepare()?;
     let lock = take_lock(home)?;
-    let destination = log_place::settle(home, options.log_to_file);
+    let log_place = (!options.log_to_file).then(LogPlace::of_stderr);
+    // Without it the log is only not found.
+    let _ = log_place::record(home, log_place.as_ref());
     // From here on names in it lead there wherever it is moved.
     std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
     let is_activated = activated.is_some();
@@ -84,7 +87,7 @@ fn serve_locked(
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
     let redactor = Arc::new(redactor.storing_secrets(!settings.redact));
     let log = Log::start(
-        destination,
+        log_place::destination(log_place.as_ref()),
         &settings.log_filter,
         settings.log_format,
         Arc::clone(&redactor),
@@ -96,6 +99,7 @@ fn serve_locked(
         settings,
         base,
         redactor,
+        log_place,
     };
     let served = run(home, configured, activated, &lock, &log, ready);
     // What a running daemon has is its guard's to remove. One that has not come to that point leaves nothing, either; but
@@ -152,6 +156,7 @@ struct Configured {
     settings: Settings,
     base: environment::Base,
     redactor: Arc<Redactor>,
+    log_place: Option<LogPlace>,
 }
 
 /// What the daemon's threads share.
@@ -174,6 +179,8 @@ struct Shared {
     adapters: Arc<adapters::Published>,
     environment: Arc<environment::Published>,
     redactor: Arc<Redactor>,
+    /// Where the log goes, if not to the home's file.
+    log_place: Option<LogPlace>,
     lookout: Arc<Lookout>,
 }
 
@@ -217,6 +224,7 @@ fn run(
         adapters: load_adapters(home)?,
         environment: Arc::new(environment::Published::new(configured.base)),
         redactor: configured.redactor,
+        log_place: configured.log_place,
         lookout,
     };
     let state = state(inbox, idempotency, &settings, &teller, &shared);
@@ -338,6 +346,7 @@ fn start_guard(
     let open = Opened {
         rebinder: server.rebinder(),
         log: log.reopener(),
+        log_place: shared.log_place.clone(),
         adapters: Arc::clone(&shared.adapters),
         files: Arc::clone(&shared.files),
         reader: shared.reader.clone(),

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
@@ -31,6 +32,15 @@ pub fn is_stderr() -> bool {
         let (device, inode) = sys::file_id(&meta);
         named == format!("{device}:{inode}")
     })
+}
+
+/// The namespace of the journal that stderr is a stream of; `None` for the journal of most units, which has none.
+pub fn namespace_of_stderr() -> Option<String> {
+    let stderr = io::stderr().as_fd().try_clone_to_owned().ok()?;
+    let journald = UnixStream::from(stderr).peer_addr().ok()?;
+    // `/run/systemd/journal.NAMESPACE/stdout` (systemd-journald.service(8)).
+    let dir = journald.as_pathname()?.parent()?.file_name()?.to_str()?;
+    dir.strip_prefix("journal.").map(str::to_owned)
 }
 
 /// What a line begins with for the journal, which takes it off and keeps it as the entry's priority (sd-daemon(3)).

@@ -284,10 +284,11 @@ fn the_newest_daemons_log_is_shown() {
     assert_eq!(finish(child).code, 0);
     assert!(shown(&coven, &["-n", "1"])[0].ends_with("event=daemon_stopped clean=true"));
     // One of a unit with another name has left word of it.
-    let place = r#"{"journal":{"name":"mine.service","isUser":false}}"#;
+    let place = r#"{"journal":{"unit":{"name":"mine.service","isUser":false},"namespace":"own"}}"#;
     fs::write(coven.home().join("logs/place"), place).unwrap();
     assert_eq!(shown(&coven, &[]).join("\n"), SHOWN.trim());
-    assert!(asked(&coven).contains(" _SYSTEMD_UNIT=mine.service "));
+    let fields = " --namespace=+own _TRANSPORT=stdout _SYSTEMD_UNIT=mine.service + ";
+    assert!(asked(&coven).contains(fields), "{}", asked(&coven));
 }
 
 /// Starts a daemon in the foreground whose stderr is `stderr`, with these variables, and stops it.

@@ -94,6 +94,24 @@ fn what_is_deleted_of_the_home_is_made_anew_and_the_session_goes_on() {
 }
 
 #[test]
+fn where_a_daemon_in_the_foreground_logs_to_is_said_anew() {
+    let coven = Coven::new();
+    let daemon = Serving::from_line(coven.spawn(["daemon", "serve"]), "contract_served");
+    let place = coven.home().join("logs/place");
+    let said = fs::read(&place).unwrap();
+    fs::remove_file(&place).unwrap();
+    eventually("the file", || {
+        fs::read(&place).is_ok_and(|again| again == said)
+    });
+    fs::remove_dir_all(coven.home().join("logs")).unwrap();
+    eventually("the directory", || {
+        fs::read(&place).is_ok_and(|again| again == said)
+    });
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert_eq!(daemon.finish().code, 0);
+}
+
+#[test]
 fn what_is_renamed_away_or_over_in_the_home_is_made_anew() {
     let (coven, id, pid) = with_session();
     for name in ["coven.sock", "daemon.lock", "logs/daemon.log"] {

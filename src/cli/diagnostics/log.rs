@@ -43,9 +43,9 @@ pub(super) struct Tail {
 /// The end of the daemon's log, wherever that is.
 pub(super) fn daemon_tail(home: &Home) -> Result<Tail, String> {
     let file = match LogPlace::of(home) {
-        LogPlace::Journal(unit) => {
+        LogPlace::Journal { unit, namespace } => {
             let deadline = Instant::now() + durations::DIAGNOSTICS_STORE;
-            let mut records = UnitLog::new(home, unit)
+            let mut records = UnitLog::new(home, unit, namespace.as_deref())
                 .tail(JOURNAL_READ, deadline)
                 .map_err(|err| err.to_string())?;
             let read = records.len();
