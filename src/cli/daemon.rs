@@ -149,7 +149,9 @@ fn stop(home: &Home, yes: bool) -> Outcome {
         StopOutcome::Ended {
             pid, told: false, ..
         } => {
-            format!("stopped (pid {pid}), by a signal: whether everything is on disk, its log says")
+            format!(
+                "stopped (pid {pid}), by a signal: whether everything is on disk, coven logs says"
+            )
         }
         StopOutcome::NotRunning => "not running".to_owned(),
         StopOutcome::Unclean { pid, report } => return Err(unclean(pid, &report)),
