@@ -24,8 +24,8 @@ pub(super) struct Interrupt {
     first: OnceLock<First>,
     /// The session's id, when the launch has been answered.
     id: OnceLock<String>,
-    /// The signal that asked for the session's end.
-    signal: OnceLock<i32>,
+    /// The signal that asked for the session's end; `None` where the command was over before one came.
+    signal: OnceLock<Option<i32>>,
     /// The kill request has been answered or refused.
     kill_is_answered: OnceLock<()>,
 }
@@ -60,13 +60,13 @@ impl Interrupt {
 
     /// Whether a stop signal has asked for the session's end.
     pub(super) fn is_signalled(&self) -> bool {
-        self.signal.get().is_some()
+        self.signal.get().is_some_and(Option::is_some)
     }
 
     /// What `run` ends with: after a stop signal not before the kill request is answered, and with 128 and the signal if
-    /// it was that which ended the session.
+    /// it was that which ended the session. From here on a signal kills no session: one that is detached runs on.
     pub(super) fn outcome(&self, client: &mut Client, id: &str, outcome: Outcome) -> Outcome {
-        let Some(signal) = self.signal.get() else {
+        let Some(signal) = self.signal.get_or_init(|| None) else {
             return outcome;
         };
         self.kill_is_answered.wait();
@@ -87,7 +87,9 @@ impl Interrupt {
         if self.first.set(First::Signal).is_ok() {
             std::process::exit(exit_code(signal).into());
         }
-        let _ = self.signal.set(signal);
+        if self.signal.set(Some(signal)).is_err() {
+            return;
+        }
         // A launch that fails, or is not answered in time, ends the process.
         let id = self.id.wait();
         let is_over = kill(home, id).unwrap_or_else(|err| {

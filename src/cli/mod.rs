@@ -62,7 +62,7 @@ use error::CliError;
 `run`, `attach` and `wait` exit with the harness's own code; 128 and the number of the signal that ended it; 143 after a
 kill or the daemon's stop, 137 if that took SIGKILL; 124 after a limit of time or tokens, that of `wait --timeout` included;
 125 if the session was lost or coven itself has failed; 2 for usage. `run` that is interrupted kills its session, and exits with
-128 and that signal; a hangup of its terminal leaves the session running (129).
+128 and that signal; a hangup of its terminal (SIGHUP) ends `run` alone, which a shell gives as 129: the session runs on.
 
 Everything is kept in COVEN_HOME (default: ~/.coven)."
 )]

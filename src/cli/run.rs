@@ -29,7 +29,7 @@ use crate::sys;
     note = "The prompt `-` is read from stdin. A last word `-` behind others appends stdin, after an empty line.\n\
             The session also gets the variables that its adapter passes on from this shell (keys, tokens): coven adapters --json lists them.\n\
             Exit codes: coven --help.\n\
-            SIGINT and SIGTERM kill the session; a second one does not wait for its end. SIGHUP (exit 129) leaves it running."
+            SIGINT and SIGTERM kill the session; a second one does not wait for its end. SIGHUP ends run alone (a shell gives 129); the session runs on."
 )]
 pub(super) struct Args {
     /// working directory of the harness (default: this one)

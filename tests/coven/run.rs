@@ -160,39 +160,80 @@ fn ctrl_c_ends_a_run_whose_daemon_does_not_answer() {
 }
 
 #[test]
-fn two_signals_while_the_launch_is_unanswered_still_send_the_kill() {
+fn a_signal_while_the_launch_is_unanswered_still_sends_the_kill() {
     let well = Coven::start();
     let record = well.post("/api/v1/sessions", &well.launch_body("hello", "x"));
     let id = record.json()["id"].as_str().unwrap().to_owned();
     let [health, capabilities] =
         ["health", "capabilities"].map(|path| well.get(&format!("/api/v1/{path}")).text());
-    // A daemon that takes the launch, and answers it when both signals have been sent.
-    let coven = Coven::new();
-    let listener = UnixListener::bind(coven.socket()).unwrap();
-    let run = coven.spawn(["run", "hello", "x"]);
-    let pid = run.id() as i32;
-    let (mut client, _) = listener.accept().unwrap();
-    answer_next(&mut client, "GET /api/v1/health", &health);
-    answer_next(&mut client, "GET /api/v1/capabilities", &capabilities);
-    let launch = read_until(&mut client, "\r\n\r\n");
-    assert!(launch.starts_with("POST "), "{launch}");
-    assert!(kill(pid, libc::SIGINT));
-    eventually("the first has been taken", || {
-        !is_pending(pid, libc::SIGINT)
-    });
-    assert!(kill(pid, libc::SIGTERM));
-    answer(&mut client, &record.text());
-    let (mut killer, _) = listener.accept().unwrap();
-    answer_next(&mut killer, "GET /api/v1/health", &health);
     let kill_path = format!("POST /api/v1/sessions/{id}/kill");
-    answer_next(&mut killer, &kill_path, r#"{"ok":true,"accepted":true}"#);
-    let mut running = record.json();
-    running["status"] = "running".into();
     let show = format!("GET /api/v1/sessions/{id}");
-    answer_next(&mut killer, &show, &running.to_string());
-    let ran = finish(run);
-    assert_eq!(ran.code, 130, "{ran:?}");
-    assert!(ran.err.contains(&format!("coven kill {id}")), "{ran:?}");
+    for (args, signals) in [
+        (&["run", "hello", "x"][..], 2),
+        (&["run", "--detach", "hello", "x"], 1),
+        (&["run", "--detach", "hello", "x"], 2),
+    ] {
+        // A daemon that takes the launch, and answers it when the signals have been sent.
+        let coven = Coven::new();
+        let listener = UnixListener::bind(coven.socket()).unwrap();
+        let run = coven.spawn(args);
+        let pid = run.id() as i32;
+        let (mut client, _) = listener.accept().unwrap();
+        answer_next(&mut client, "GET /api/v1/health", &health);
+        answer_next(&mut client, "GET /api/v1/capabilities", &capabilities);
+        let launch = read_until(&mut client, "\r\n\r\n");
+        assert!(launch.starts_with("POST "), "{launch}");
+        assert!(kill(pid, libc::SIGINT));
+        eventually("the first has been taken", || {
+            !is_pending(pid, libc::SIGINT)
+        });
+        if signals == 2 {
+            assert!(kill(pid, libc::SIGTERM));
+        }
+        answer(&mut client, &record.text());
+        let (mut killer, _) = listener.accept().unwrap();
+        answer_next(&mut killer, "GET /api/v1/health", &health);
+        answer_next(&mut killer, &kill_path, r#"{"ok":true,"accepted":true}"#);
+        let mut running = record.json();
+        running["status"] = "running".into();
+        answer_next(&mut killer, &show, &running.to_string());
+        // Nobody answers any more.
+        drop((client, listener));
+        let ran = finish(run);
+        assert_eq!(ran.code, 130, "{ran:?}");
+        let said = [format!("coven kill {id}"), id.clone()];
+        assert!(
+            said.iter()
+                .any(|said| (ran.err.clone() + &ran.out).contains(said)),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn a_detached_run_either_ends_its_session_on_a_signal_or_leaves_it_and_says_so() {
+    let coven = Coven::start();
+    coven.harness("sleeper", "exec sleep 1000");
+    for round in 0..12 {
+        let run = coven.spawn(["run", "--detach", "sleeper", "x"]);
+        let pid = run.id() as i32;
+        // The launch is on its way to the disk, or its answer to the command.
+        eventually("it runs", || live(&coven) == 1);
+        for signal in &[libc::SIGTERM, libc::SIGINT][round % 2..] {
+            kill(pid, *signal);
+        }
+        let ran = finish(run);
+        let id = ran.out.trim();
+        match ran.code {
+            0 => {
+                assert_eq!(coven.session(id)["status"], "running");
+                assert_eq!(coven.kill_session(id).status, 202);
+            }
+            130 | 143 => {}
+            _ => panic!("{ran:?}"),
+        }
+        eventually("no session is live", || live(&coven) == 0);
+    }
 }
 
 /// Reads the next request's head, sees that it begins so, and answers it with `body`.
