@@ -77,14 +77,17 @@ impl Unit {
     /// of it, as journalctl takes them. `uid` is whose manager a user's is: the command can be another's, as with sudo.
     pub fn journal_matches(&self, uid: u32) -> Vec<String> {
         let Self { name, is_user } = self;
-        let matches = match is_user {
-            true => format!(
-                "_TRANSPORT=stdout _SYSTEMD_USER_UNIT={name} _UID={uid} + USER_UNIT={name} _UID={uid}"
-            ),
-            false => format!("_TRANSPORT=stdout _SYSTEMD_UNIT={name} + UNIT={name} _PID=1"),
-        };
-        // No name of a unit has a space (systemd.unit(5)).
-        matches.split(' ').map(str::to_owned).collect()
+        let (stdout, uid) = ("_TRANSPORT=stdout".to_owned(), format!("_UID={uid}"));
+        // A word each: the name is from a file, and must give no option to a journalctl of root's.
+        if *is_user {
+            let (own, managers) = (
+                format!("_SYSTEMD_USER_UNIT={name}"),
+                format!("USER_UNIT={name}"),
+            );
+            return vec![stdout, own, uid.clone(), "+".into(), managers, uid];
+        }
+        let (own, managers) = (format!("_SYSTEMD_UNIT={name}"), format!("UNIT={name}"));
+        vec![stdout, own, "+".into(), managers, "_PID=1".into()]
     }
 }
 

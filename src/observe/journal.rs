@@ -90,9 +90,15 @@ impl Entry {
         let fields: Value = serde_json::from_slice(line).ok()?;
         let micros: i64 = fields["__REALTIME_TIMESTAMP"].as_str()?.parse().ok()?;
         let at = Timestamp::from_millis(micros / 1000);
-        let level = level(fields["PRIORITY"].as_str().unwrap_or_default());
+        let (text, priority) = (text(&fields["MESSAGE"]), fields["PRIORITY"].as_str());
+        // It is still there with `SyslogLevelPrefix=no` (systemd.exec(5)).
+        let prefixed = text.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+        let (priority, text) = match prefixed {
+            Some((digit, rest)) if matches!(digit.as_bytes(), [b'0'..=b'7']) => (digit, rest),
+            _ => (priority.unwrap_or_default(), text.as_str()),
+        };
         Some(Self {
-            record: LogRecord::of_entry(at, level, &text(&fields["MESSAGE"])),
+            record: LogRecord::of_entry(at, level(priority), text),
             cursor: fields["__CURSOR"].as_str()?.to_owned(),
         })
     }
@@ -246,6 +252,7 @@ mod tests {
         let expected = LogRecord::parse(line).unwrap();
         for message in [
             r#""WARN event=x pid=7 reason=\"a b\"""#,
+            r#""<4>WARN event=x pid=7 reason=\"a b\"""#,
             r#""{\"level\":\"WARN\",\"event\":\"x\",\"pid\":7,\"reason\":\"a b\"}""#,
             // With a time of its own, which is the line's.
             r#""2026-05-09T06:43:00.007Z WARN event=x pid=7 reason=\"a b\"""#,
@@ -272,6 +279,8 @@ mod tests {
             ("6", "[98,255]", "INFO msg=b\u{fffd}"),
             ("6", "null", r#"INFO msg="""#),
             ("6", "[]", r#"INFO msg="""#),
+            ("6", r#""<3>down""#, "ERROR msg=down"),
+            ("6", r#""<8>down""#, "INFO msg=<8>down"),
         ] {
             let shown = format!("2026-05-09T06:43:00.007Z {shown}");
             assert_eq!(record(priority, message).to_string(), shown, "{message}");
