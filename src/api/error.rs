@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{API_VERSION, Code, SessionId, SessionStatus, Word};
+use super::{API_VERSION, Code, LeftBehind, SessionId, SessionStatus, Word};
 
 /// A row each: the variant with its fields, its code, its message for a person, and its details for a program.
 macro_rules! errors {
@@ -73,8 +73,9 @@ errors! {
         "no more connections can be taken now; the limit is {limit}", json!({ "limit": limit });
     /// The id is raw, since it came from a path.
     SessionNotFound { id: String } => SessionNotFound, "no session has this id", json!({ "sessionId": id });
-    SessionNotLive { id: SessionId, status: SessionStatus } => SessionNotLive,
-        "the session is not running: {status}", json!({ "sessionId": id, "status": status });
+    /// With what it has left running, where that was asked for.
+    SessionNotLive { id: SessionId, status: SessionStatus, left_behind: Option<LeftBehind> } => SessionNotLive,
+        "the session is not running: {status}", of_ended(id, *status, left_behind.as_ref());
     SessionLive { id: SessionId } => SessionLive,
         "the session is running; end it first", json!({ "sessionId": id });
     InputNotAccepted { id: SessionId } => InputNotAccepted,
@@ -98,6 +99,9 @@ errors! {
         "the input was not delivered: {reason}", json!({ "sessionId": id, "reason": reason });
     KillFailed { id: SessionId, reason: String } => KillFailed,
         "the harness could not be signalled: {reason}", json!({ "sessionId": id, "reason": reason });
+    /// Of what an ended session had left running, this still runs.
+    SweepFailed { id: SessionId, left_behind: LeftBehind } => KillFailed,
+        "a process that the session has left behind does not end", json!({ "sessionId": id, "leftBehind": left_behind });
     SessionIdConflict { id: SessionId } => SessionIdConflict,
         "this id belongs to a session that the daemon manages", json!({ "sessionId": id });
     IdempotencyConflict => IdempotencyConflict, "this Idempotency-Key was used with another body";
@@ -131,6 +135,15 @@ fn of_field(field: Option<&str>, extra: Option<&(&'static str, Value)>) -> Value
         details if details.is_empty() => Value::Null,
         details => Value::Object(details),
     }
+}
+
+/// The details of a session that has ended.
+fn of_ended(id: &SessionId, status: SessionStatus, left_behind: Option<&LeftBehind>) -> Value {
+    let mut details = json!({ "sessionId": id, "status": status });
+    if let Some(left_behind) = left_behind {
+        details["leftBehind"] = json!(left_behind);
+    }
+    details
 }
 
 impl ApiError {

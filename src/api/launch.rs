@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::event::is_false;
 use super::{Variables, Word, rules, words};
 
 /// The longest title, and the longest of the client's own words about a session, in bytes.
@@ -80,6 +81,9 @@ macro_rules! options {
             pub idle_timeout_ms: Option<u64>,
             /// Killed when it has used so many tokens, input and output; at least 1.
             pub max_tokens: Option<u64>,
+            /// Whether what the harness leaves running is ended with it.
+            #[serde(default, skip_serializing_if = "is_false")]
+            pub sweep: bool,
             /// Variables for this session alone.
             #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
             pub env: Variables,

@@ -50,7 +50,8 @@ pub use launch::{
 pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{
     Accepted, CompleteRequest, Deleted, EndCause, EndedBy, ExternalRequest, InputRequest,
-    STDOUT_PIPE_MAX, SessionPage, SessionRecord, SessionStatus, SessionsQuery,
+    KillRequest, LeftBehind, LeftProcess, STDOUT_PIPE_MAX, SessionPage, SessionRecord,
+    SessionStatus, SessionsQuery,
 };
 pub use stop::{StopReport, UnwrittenSession};
 pub use store::{

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Accepted, ActionRequest, ActionResult, BackedUp, BackupRequest, CompleteRequest, Deleted,
-    EventPage, EventsQuery, ExternalRequest, InputRequest, LaunchRequest, PreviewLine,
+    EventPage, EventsQuery, ExternalRequest, InputRequest, KillRequest, LaunchRequest, PreviewLine,
     PruneRequest, Pruned, SessionPage, SessionRecord, SessionsQuery, StopReport, Text, Vacuumed,
 };
 
@@ -113,7 +113,7 @@ routes! {
     /// to its stdin
     Input: POST "/sessions/:id/input" { body: InputRequest, answer: Accepted }
     /// ends it; answers when its exit is on disk
-    Kill: POST "/sessions/:id/kill" { answer: Accepted }
+    Kill: POST "/sessions/:id/kill" { body: KillRequest, answer: Accepted }
     /// out of the list
     Archive: POST "/sessions/:id/archive" { answer: SessionRecord }
     /// back into the list

@@ -1,5 +1,7 @@
 //! Session records, and the bodies of the requests about them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -8,6 +10,7 @@ use super::{
     ApiError, Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, Timestamp, Usage, Word,
     rules, words,
 };
+use crate::sys::Process;
 
 words! {
     /// Where a session is in its life.
@@ -93,6 +96,51 @@ impl From<EndCause> for EndedBy {
 /// `pipe-max-size`).
 pub const STDOUT_PIPE_MAX: usize = 1024 * 1024;
 
+/// How many processes are on record of those that a session has left behind.
+const LEFT_BEHIND_MAX: usize = 100;
+
+/// A process that has outlived its session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftProcess {
+    /// Its number.
+    pub pid: i32,
+    /// What it calls itself.
+    pub name: String,
+    /// What tells it from a later process with its pid. Not shown: it names the boot.
+    #[serde(skip)]
+    pub mark: String,
+}
+
+/// The processes that have outlived their session, by pid: the first hundred.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeftBehind(pub Vec<LeftProcess>);
+
+impl LeftBehind {
+    /// These, as far as they are put on record.
+    pub fn new(processes: Vec<Process>) -> Self {
+        let processes = processes.into_iter().take(LEFT_BEHIND_MAX);
+        let left = |Process { pid, name, mark }| LeftProcess { pid, name, mark };
+        Self(processes.map(left).collect())
+    }
+
+    /// Each pid with what tells its process from a later one.
+    pub fn known(&self) -> Vec<(i32, String)> {
+        let known = self.0.iter().map(|left| (left.pid, left.mark.clone()));
+        known.collect()
+    }
+}
+
+impl fmt::Display for LeftBehind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, LeftProcess { pid, name, .. }) in self.0.iter().enumerate() {
+            let separator = if at > 0 { ", " } else { "" };
+            write!(f, "{separator}{pid} {name}")?;
+        }
+        Ok(())
+    }
+}
+
 /// A session, as every route shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
@@ -150,6 +198,9 @@ pub struct SessionRecord {
     /// What it used of a model; null where its harness has told nothing.
     #[serde(default)]
     pub usage: Option<Usage>,
+    /// What it had left running at its end.
+    #[serde(default)]
+    pub left_behind: LeftBehind,
     /// What it cost.
     #[serde(flatten)]
     pub cost: SessionCost,
@@ -183,6 +234,7 @@ impl SessionRecord {
             harness_session_id: None,
             continued_from: None,
             usage: None,
+            left_behind: LeftBehind::default(),
             cost: SessionCost::default(),
         }
     }
@@ -283,6 +335,14 @@ impl InputRequest {
     }
 }
 
+/// The body of `POST /sessions/:id/kill`, which may be left out.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KillRequest {
+    /// Whether what the session has left running is ended, too, also of one that has ended.
+    pub sweep: bool,
+}
+
 /// The answer to input and kill.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Accepted {
@@ -290,6 +350,9 @@ pub struct Accepted {
     pub ok: bool,
     /// True.
     pub accepted: bool,
+    /// How many processes that outlived the harness were ended, where a kill has asked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<usize>,
 }
 
 /// The answer to a delete.

@@ -2,13 +2,14 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::output::Out;
+use super::output::{Out, visible};
 use super::session::{SessionRef, connect_to_all};
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::http::client::Client;
+use crate::api::{ErrorDetail, KillRequest, LeftBehind};
+use crate::http::client::{Client, ClientError};
 
-/// End sessions: SIGTERM, and SIGKILL after the grace.
+/// End sessions, and what an ended one has left running: SIGTERM, and SIGKILL after the grace.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "kill", help_triggers("-h", "--help"))]
 pub(super) struct Args {
@@ -35,10 +36,31 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn kill(client: &mut Client, id: &str) -> Result<String, CliError> {
-    client.call(routes::Kill.of(id))?;
+    match client.call(routes::Kill.of(id)) {
+        Ok(_) => {}
+        Err(ClientError::Api { error, .. }) if let Some(left) = left_behind(&error) => {
+            return sweep(client, id, &left);
+        }
+        Err(err) => return Err(err.into()),
+    }
     let record = client.call(routes::ShowSession.of(id))?;
     Ok(match record.status.is_final() {
         true => record.status.to_string(),
         false => "asked to end; it takes its time".into(),
     })
+}
+
+/// What the session has left running that is not live any more; `None` for nothing.
+fn left_behind(error: &ErrorDetail) -> Option<LeftBehind> {
+    let left = error.details.as_ref()?.get("leftBehind")?;
+    let left: LeftBehind = serde_json::from_value(left.clone()).ok()?;
+    (!left.0.is_empty()).then_some(left)
+}
+
+fn sweep(client: &mut Client, id: &str, left: &LeftBehind) -> Result<String, CliError> {
+    let left = visible(&left.to_string());
+    Out::new().line(&format!("{id} has ended; it has left behind: {left}"))?;
+    let request = KillRequest { sweep: true };
+    let answer = client.call(routes::Kill.of(id).body(&request))?;
+    Ok(format!("processes ended: {}", answer.swept.unwrap_or(0)))
 }

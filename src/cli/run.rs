@@ -53,6 +53,9 @@ pub(super) struct Args {
     /// kill it when it has used so many tokens; for harnesses that tell them
     #[argh(option, arg_name = "n")]
     max_tokens: Option<u64>,
+    /// when it ends, end what it leaves running, too
+    #[argh(switch)]
+    sweep: bool,
     /// a variable for this session: its value shows in `ps`; NAME alone has this shell's value, and shows none
     #[argh(option, short = 'e', arg_name = "name[=value]")]
     env: Vec<Given>,
@@ -148,6 +151,7 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         prompt: prompt(args.file.as_deref(), words)?,
         title: args.title.clone(),
         model: args.model.clone(),
+        sweep: args.sweep,
         env: variables::given(&args.env, args.env_file.as_ref())?,
         timeout_ms: args.timeout.map(|timeout| timeout.as_millis() as u64),
         idle_timeout_ms: args.idle_timeout.map(|idle| idle.as_millis() as u64),

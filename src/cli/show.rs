@@ -47,6 +47,10 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
             record.ended_by.as_ref().map(|by| by.to_string()),
         ),
         ("memory", record.oom_killed.then(|| OOM_KILLED.to_owned())),
+        (
+            "left behind",
+            (!record.left_behind.0.is_empty()).then(|| visible(&record.left_behind.to_string())),
+        ),
         ("archived", record.archived_at.map(|at| at.to_string())),
         ("conversation", text(&record.options.conversation_id)),
         ("harness session", text(&record.harness_session_id)),

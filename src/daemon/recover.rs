@@ -2,7 +2,9 @@
 //!
 //! Runs once, on the main thread, before the first session.
 
-use crate::api::{EndedBy, SessionCost, SessionStatus};
+use std::time::Duration;
+
+use crate::api::{EndedBy, LeftBehind, SessionCost, SessionStatus};
 use crate::harness;
 use crate::observe::field::Untouched;
 use crate::observe::say;
@@ -35,13 +37,14 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
         say!(SessionOrphaned, session: session.id);
         Fact::Ended {
             num: session.num,
-            end: End {
+            end: Box::new(End {
                 status: SessionStatus::Orphaned,
                 exit_code: None,
                 signal: None,
                 ended_by: Some(EndedBy::Lost),
                 oom_killed: false,
-            },
+                left_behind: LeftBehind::default(),
+            }),
             cost: SessionCost::default(),
             usage: None,
             events: Vec::new(),
@@ -55,7 +58,7 @@ fn end_processes(unfinished: &[Unfinished]) {
         .iter()
         .map(|session| harness::family(session.id, living_leader(session)))
         .collect();
-    let ended = sys::end_families(&families, durations::ORPHANS_END);
+    let ended = sys::end_families(&families, Duration::ZERO, durations::ORPHANS_END);
     // Who is ended by its parents is found while these live: groups come after families.
     for session in unfinished {
         end_group(session, &ended);

@@ -327,6 +327,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
             process: settings.process(),
         },
         connections_max: settings.connections_max,
+        sweep_grace: durations::sweep_grace(settings.kill_grace),
         answers: http::Budget::default(),
         before_launch: look(&shared.lookout),
         awaiting_end: AtomicUsize::new(0),

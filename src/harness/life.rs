@@ -1,6 +1,7 @@
 //! The life of a harness thread once its program runs: pump, wait for the exit, drain, reap; and what a late stream brings.
 
 use std::io;
+use std::time::Duration;
 
 use super::context::Context;
 use super::message::{Order, Report, reporting_panics};
@@ -27,25 +28,30 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
     reporting_panics(report, || match pump.run(context) {
         Ok(drained) => {
             is_late = drained.is_late;
+            let left = match pump.is_ending() {
+                true => Vec::new(),
+                false => sys::left_behind(&family(context.id, Some(pid))),
+            };
             report(Report::Drained {
                 cost: drained.cost,
                 usage: drained.usage,
                 is_late,
+                left,
             });
         }
         Err(err) => report(lost(&err)),
     });
     // A disconnected channel means that the daemon is gone: then this process is about to be, too.
     while let Ok(order) = context.orders.recv() {
-        if let Order::Reap { sweep: is_swept } = order {
-            if is_swept {
-                sweep(pid, context);
+        if let Order::Reap { sweep: grace } = order {
+            if let Some(grace) = grace {
+                let ended = sweep(pid, grace, context);
                 // Whoever held the streams has been ended with the session.
                 let rest = match std::mem::take(&mut is_late) {
                     true => pump.finish(context),
                     false => Ok(()),
                 };
-                report(rest.map_or_else(|err| lost(&err), |()| Report::Swept));
+                report(rest.map_or_else(|err| lost(&err), |()| Report::Swept { ended }));
             }
             break;
         }
@@ -74,17 +80,22 @@ fn lost(err: &io::Error) -> Report {
     }
 }
 
-/// Ends what has left the harness's process group, before the session is final: a daemon that dies meanwhile leaves an
-/// unfinished session, and the next one goes on here.
-fn sweep(pid: i32, context: &Context) {
-    let ended = sys::end_families(&[family(context.id, Some(pid))], durations::FAMILY_END);
+/// Ends what the harness has left behind, before the session is final: a daemon that dies meanwhile leaves an unfinished
+/// session, and the next one goes on here. Gives how many processes were ended.
+fn sweep(pid: i32, grace: Duration, context: &Context) -> usize {
+    let ended = sys::end_families(
+        &[family(context.id, Some(pid))],
+        grace,
+        durations::FAMILY_END,
+    );
     if !ended.pids.is_empty() {
-        say!(SessionSwept, session: context.id, pid, processes: ended.pids.len());
+        say!(SessionSwept, session: context.id, pid: Some(pid), processes: ended.pids.len());
     }
     if !ended.is_complete {
         let reason = "a process of the session does not end";
         say!(KillFailed, session: Some(context.id), reason: &reason);
     }
+    ended.pids.len()
 }
 
 /// Puts on record that the harness runs, before the first of its output can be.

@@ -1,10 +1,11 @@
 //! What a harness thread and the state thread tell each other.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::api::{EndCause, SessionCost, Timestamp, Usage};
 use crate::observe::field::CloseCause;
-use crate::sys::Exit;
+use crate::sys::{Exit, Process};
 
 /// What a harness thread tells the state thread, in this order, each at most once but for the input's.
 #[derive(Debug)]
@@ -25,11 +26,13 @@ pub enum Report {
         cost: SessionCost,
         usage: Option<Box<Usage>>,
         is_late: bool,
+        /// What it has left behind; none where its end was asked for, which is that of all.
+        left: Vec<Process>,
     },
     /// The thread has failed, and reads no more. The process may still run.
     Lost { reason: String },
-    /// Nothing is left of what the harness has started, or it does not end.
-    Swept,
+    /// Nothing is left of what the harness has started, or it does not end. So many processes were ended.
+    Swept { ended: usize },
     /// Nothing holds its streams any more, or they are closed; the thread has ended. Not reported if none was late.
     LateEnded,
 }
@@ -56,11 +59,11 @@ pub(super) enum Order {
     End,
     /// Close its late streams, once what they hold is read.
     Close(CloseCause),
-    /// Nobody will signal the process any more. End whatever the harness has started, in its group or not, where `sweep`
-    /// says so; then take the zombie away, read late streams on, and end. One order, since no signal can fall between the
+    /// Nobody will signal the process any more. End whatever the harness has started, in its group or not, where there is
+    /// a `sweep`, which is the grace between SIGTERM and SIGKILL; then take the zombie away, read late streams on, and end. One order, since no signal can fall between the
     /// two: until the zombie is taken away its pid is no other process's, and the search for what it has started knows it
     /// by that.
-    Reap { sweep: bool },
+    Reap { sweep: Option<Duration> },
 }
 
 /// Runs `life`, and reports a panic, which would otherwise leave the session as it is for ever. The panic hook logs it.

@@ -151,9 +151,10 @@ impl Harness {
         self.order(Order::Close(why));
     }
 
-    /// Lets the thread, once it has read all output or failed to, take the zombie away and end; where `sweep` says so,
-    /// after it has ended whatever the harness has started, and has reported that. No signal may be sent after this.
-    pub fn reap(&self, sweep: bool) {
+    /// Lets the thread, once it has read all output or failed to, take the zombie away and end; with a `sweep`, after it
+    /// has ended whatever the harness has started, and has reported that. The sweep is the grace between SIGTERM and
+    /// SIGKILL; zero sends SIGKILL alone. No signal may be sent after this.
+    pub fn reap(&self, sweep: Option<Duration>) {
         self.order(Order::Reap { sweep });
     }
 

@@ -139,6 +139,11 @@ impl Pump {
         self.tally.started_at()
     }
 
+    /// The session's end is asked for.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
     /// What the pipe of stdout holds, in bytes; `None` where that is not told.
     pub(super) fn stdout_pipe_bytes(&self) -> Option<u64> {
         let size = sys::pipe_size(&self.sources.first()?.pipe).ok()?;

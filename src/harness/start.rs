@@ -26,6 +26,7 @@ pub fn family(id: SessionId, leader: Option<i32>) -> Family {
         variable: format!("{SESSION_VARIABLE}={id}").into_bytes(),
         number: id.random_bits(),
         leader,
+        known: Vec::new(),
     }
 }
 

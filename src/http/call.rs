@@ -76,14 +76,14 @@ impl<E: Endpoint> Call<'_, E> {
         fields::read_body(&self.request.body)
     }
 
-    /// The body; its default if there is none.
+    /// The body; its default if there is none, or a null, as some clients send it for none.
     pub(super) fn body_or_default(&self) -> Result<E::Body, ApiError>
     where
         E::Body: Default,
     {
-        match self.request.body.is_empty() {
-            true => Ok(E::Body::default()),
-            false => self.body(),
+        match self.request.body.trim_ascii() {
+            b"" | b"null" => Ok(E::Body::default()),
+            _ => self.body(),
         }
     }
 

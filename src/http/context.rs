@@ -36,6 +36,8 @@ pub struct Context {
     pub daemon: Daemon,
     /// Connections that can be open at once.
     pub connections_max: usize,
+    /// Between SIGTERM and SIGKILL for what an ended session has left running.
+    pub sweep_grace: Duration,
     /// The memory of all large answers.
     pub answers: Budget,
     /// Has whoever guards the home look at it for what the system does not tell of.

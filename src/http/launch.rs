@@ -75,6 +75,7 @@ fn parse_launch(
         .ok_or_else(|| unknown_harness(&request.harness, &registry))?;
     check_prompt(&request.prompt, adapter)?;
     check_model(request.model.as_deref(), adapter)?;
+    let sweep = request.sweep;
     let spec = parse_spec(call, request)?;
     let base = call.context.environment.current();
     let path = adapter
@@ -84,6 +85,7 @@ fn parse_launch(
     check_tokens(&program)?;
     Ok(Launch {
         program,
+        sweep,
         session: NewSession {
             record: spec.record,
             idempotency,

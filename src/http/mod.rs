@@ -14,6 +14,7 @@ mod context;
 mod events;
 mod fields;
 mod in_flight;
+mod kill;
 mod launch;
 mod paging;
 mod preview;

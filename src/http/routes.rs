@@ -4,7 +4,7 @@
 
 use super::call::{Exchange, Routed};
 use super::response::Answer;
-use super::{about, events, launch, preview, sessions, store};
+use super::{about, events, kill, launch, preview, sessions, store};
 use crate::api::routes::{Route, UNKNOWN};
 use crate::api::{API_VERSION, ApiError};
 
@@ -24,7 +24,7 @@ fn handle(routed: Routed<'_>) -> Result<Answer, ApiError> {
         Route::SessionEvents => events::of_session(&routed.call()),
         Route::PreviewLog => preview::log(&routed.call()),
         Route::Input => sessions::input(&routed.call()),
-        Route::Kill => sessions::kill(&routed.call()),
+        Route::Kill => kill::kill(&routed.call()),
         Route::Archive => sessions::archive(&routed.call()),
         Route::Summon => sessions::summon(&routed.call()),
         Route::Complete => sessions::complete(&routed.call()),

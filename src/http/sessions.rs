@@ -4,7 +4,6 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::Context;
 use super::budget::Bounded;
@@ -15,8 +14,7 @@ use crate::api::{
     Accepted, ApiError, Deleted, LIST_BYTES_MAX, LaunchOptions, PATH_MAX, SessionId, SessionRecord,
     SessionStatus, SessionsQuery, TITLE_MAX, is_session_id_prefix,
 };
-use crate::settings::durations;
-use crate::state::{Acceptance, Command, Event};
+use crate::state::{Acceptance, Command};
 use crate::store::{Answer as Committed, Request, SessionList, SessionQuery};
 
 const LIMIT_DEFAULT: u64 = 100;
@@ -131,7 +129,7 @@ pub(super) fn input(call: &Call<'_, routes::Input>) -> Result<Answer, ApiError> 
         reply,
     };
     match call.context.ask(input)? {
-        Acceptance::Accepted => accepted(call),
+        Acceptance::Accepted => accepted(call, None),
         Acceptance::NotLive => Err(not_live(call, id, ApiError::InputNotAccepted { id })?),
     }
 }
@@ -139,38 +137,14 @@ pub(super) fn input(call: &Call<'_, routes::Input>) -> Result<Answer, ApiError> 
 /// What is answered to an input with something `wrong` in its body, which matters to a session that has not ended only.
 fn unless_ended(call: &Call<'_, routes::Input>, id: SessionId, wrong: ApiError) -> ApiError {
     match call.context.reader.session(id) {
-        Ok(SessionRecord { status, .. }) if status.is_final() => {
-            ApiError::SessionNotLive { id, status }
-        }
+        Ok(SessionRecord { status, .. }) if status.is_final() => ended(id, status),
         Ok(_) => wrong,
         Err(err) => err.into(),
     }
 }
 
-/// `POST /sessions/:id/kill`
-pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
-    let id = call.session()?;
-    let (reply, answer) = bounded(1);
-    // A state thread that has ended drops the reply, which is the answer.
-    let _ = call
-        .context
-        .state
-        .send(Event::Command(Command::Kill { id, reply }));
-    match answer.recv_timeout(durations::KILL_WAIT) {
-        // It was asked for; that the harness takes its time to die is no failure.
-        Ok(Ok(Acceptance::Accepted)) | Err(RecvTimeoutError::Timeout) => accepted(call),
-        Ok(Ok(Acceptance::NotLive)) => Err(not_live(
-            call,
-            id,
-            ApiError::ExternalSessionNotKillable { id },
-        )?),
-        Ok(Err(err)) => Err(err),
-        Err(RecvTimeoutError::Disconnected) => Err(ApiError::ShuttingDown),
-    }
-}
-
 /// Why a session that the state thread does not know cannot do what only a live one can.
-fn not_live<E>(
+pub(super) fn not_live<E>(
     call: &Call<'_, E>,
     id: SessionId,
     if_external: ApiError,
@@ -179,14 +153,26 @@ fn not_live<E>(
     let status = record.status;
     Ok(match record.external {
         true => if_external,
-        false => ApiError::SessionNotLive { id, status },
+        false => ended(id, status),
     })
 }
 
-fn accepted(call: &Call<'_, impl Endpoint<Answer = Accepted>>) -> Result<Answer, ApiError> {
+fn ended(id: SessionId, status: SessionStatus) -> ApiError {
+    ApiError::SessionNotLive {
+        id,
+        status,
+        left_behind: None,
+    }
+}
+
+pub(super) fn accepted(
+    call: &Call<'_, impl Endpoint<Answer = Accepted>>,
+    swept: Option<usize>,
+) -> Result<Answer, ApiError> {
     let accepted = Accepted {
         ok: true,
         accepted: true,
+        swept,
     };
     call.answer(202, &accepted)
 }

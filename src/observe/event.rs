@@ -147,8 +147,10 @@ events! {
     SessionKill "session_kill" Info or Warn if (*why == KillCause::GraceOver) {
         session: SessionId, pid: i32, why: KillCause,
     }
-    /// How many processes had left a session's group, and were ended with it?
-    SessionSwept "session_swept" Info { session: SessionId, pid: i32, processes: usize }
+    /// How many processes that outlived a session's harness were ended, with it or later?
+    SessionSwept "session_swept" Info { session: SessionId, pid: Option<i32>, processes: usize }
+    /// Which processes has a session left running at its end? `names` has pids and names, of the first hundred.
+    SessionLeftBehind "session_left_behind" Info { session: SessionId, processes: usize, names: Text<'a> }
     /// Which session's output is still held by what its harness has left behind, and read on behind its end?
     SessionLate "session_late" Info { session: SessionId }
     /// Why is a late stream closed although something still holds it?

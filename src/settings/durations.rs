@@ -31,6 +31,12 @@ pub const DRAIN_HELD_QUIET: Duration = seconds(2);
 pub const FAMILY_END: Duration = seconds(2);
 /// The same for the sessions of a dead daemon: the start of the next one waits for it.
 pub const ORPHANS_END: Duration = millis(900);
+/// The longest between SIGTERM and SIGKILL for what a session has left behind: who asks for its end waits for the answer.
+pub const SWEEP_GRACE_MAX: Duration = seconds(5);
+/// The same where `kill_grace` is set.
+pub fn sweep_grace(kill_grace: Duration) -> Duration {
+    kill_grace.min(SWEEP_GRACE_MAX)
+}
 /// How long one pass over a session's processes waits for those that it has signalled, before it looks for new ones.
 pub const FAMILY_PASS: Duration = millis(50);
 /// A harness that has written twice within this time is busy: after a small read its pipes are left alone for

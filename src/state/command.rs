@@ -36,10 +36,7 @@ pub enum Command {
         reply: Reply<Acceptance>,
     },
     /// End a running harness. Answered when its exit is on disk.
-    Kill {
-        id: SessionId,
-        reply: Reply<Acceptance>,
-    },
+    Kill { id: SessionId, reply: Reply<Killed> },
     /// What concerns no live session, and is the store's alone to refuse.
     Store(Request, Reply<Answer>),
     /// What the store does between other things.
@@ -55,6 +52,8 @@ pub struct Launch {
     pub session: NewSession,
     /// The process.
     pub program: Program,
+    /// Whether what the harness leaves behind is ended with it.
+    pub sweep: bool,
 }
 
 /// What came of a launch.
@@ -66,7 +65,16 @@ pub enum Launched {
     Repeat(SessionId),
 }
 
-/// What came of input or kill.
+/// What came of a kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Killed {
+    /// The session has ended, and with it so many processes that outlived the harness.
+    Ended { swept: usize },
+    /// No live session has this id: what it is, the store knows.
+    NotLive,
+}
+
+/// What came of input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
     /// It is done.
@@ -100,7 +108,7 @@ impl State {
                 self.happen(id, Input::Kill(reply));
             }
             Command::Kill { reply, .. } => {
-                let _ = reply.send(Ok(Acceptance::NotLive));
+                let _ = reply.send(Ok(Killed::NotLive));
             }
             Command::Store(request, reply) => {
                 if let Some(done) = self.done(reply) {

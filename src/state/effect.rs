@@ -2,8 +2,10 @@
 //!
 //! Made on the state thread. It must not know the session, the log or any system call.
 
-use super::{Acceptance, Launched, Reply};
-use crate::api::{ApiError, SessionStatus};
+use std::time::Duration;
+
+use super::{Killed, Launched, Reply};
+use crate::api::{ApiError, LeftBehind, SessionStatus};
 use crate::observe::field::KillCause;
 use crate::store::Fact;
 use crate::sys::Exit;
@@ -20,9 +22,10 @@ pub(super) enum Effect {
         data: Vec<u8>,
         eof: bool,
     },
-    /// Have it take the zombie away and end, after whatever the harness has started where `sweep` says so.
+    /// Have it take the zombie away and end, after whatever the harness has started where there is a sweep, which is its
+    /// grace.
     Reap {
-        sweep: bool,
+        sweep: Option<Duration>,
     },
     /// Have it wait for nobody who still holds the harness's streams.
     Hurry,
@@ -33,7 +36,7 @@ pub(super) enum Effect {
     /// Have the closing facts written; [`Input::Closed`](super::life::Input::Closed) follows.
     Close(Fact),
     AnswerLaunch(Reply<Launched>, Result<Launched, ApiError>),
-    AnswerKill(Reply<Acceptance>, Result<Acceptance, ApiError>),
+    AnswerKill(Reply<Killed>, Result<Killed, ApiError>),
     Log(Line),
 }
 
@@ -49,6 +52,8 @@ pub(super) enum Line {
     /// Why it never had a process.
     NotStarted(ApiError),
     Signalled(i32, KillCause),
+    /// What it has left behind, and how many processes that are.
+    LeftBehind(LeftBehind, usize),
     KillFailed(String),
     HarnessLost(String),
     /// The name of an input that does not fit.

@@ -7,9 +7,10 @@ use super::life::{Input, Phase};
 use super::session::{Session, Stdin};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::{Program, StdinMode};
-use crate::api::{ApiError, SessionId, Timestamp};
+use crate::api::{ApiError, LeftBehind, SessionId, Timestamp};
 use crate::harness::{Go, Harness, Shared};
 use crate::observe::field::CloseCause;
+use crate::settings::durations;
 use crate::store::{Answer, Done, IdempotencyKey, NewSession, Request, SessionNum};
 use crate::sys;
 
@@ -21,7 +22,11 @@ impl State {
             }
             return;
         }
-        let Launch { session, program } = launch;
+        let Launch {
+            session,
+            program,
+            sweep,
+        } = launch;
         let NewSession { record, .. } = &session;
         let id = record.id;
         if let Some((key, fingerprint)) = &session.idempotency {
@@ -42,6 +47,7 @@ impl State {
             Err(err) => (None, None, Some(sys::explain(&err))),
         };
         self.create(session, go);
+        let launch_sweep = sweep.then(|| durations::sweep_grace(self.limits.kill_grace));
         let session = Session {
             id,
             phase: Phase::Creating,
@@ -55,7 +61,10 @@ impl State {
             timeout_at: None,
             grace: self.limits.kill_grace,
             ending: None,
-            is_swept: false,
+            launch_sweep,
+            sweep: launch_sweep,
+            swept: 0,
+            left: LeftBehind::default(),
             exit: None,
             failure,
             closing: None,

@@ -6,7 +6,7 @@
 use std::slice;
 use std::time::Instant;
 
-use super::{Acceptance, Reply};
+use super::{Killed, Reply};
 use crate::api::{ApiError, EndCause, Timestamp};
 use crate::harness::Report;
 use crate::store::SessionNum;
@@ -41,7 +41,7 @@ pub(super) enum Input {
     /// Its harness thread has something to tell.
     Report(Report),
     /// A client asks for its end.
-    Kill(Reply<Acceptance>),
+    Kill(Reply<Killed>),
     /// Its end is asked for by nobody who waits for it.
     End(EndCause),
     /// SIGTERM has been sent, or why it has not.
@@ -99,7 +99,7 @@ impl Phase {
                 (Running, Report::InputClosed | Report::LimitReached(_)) => &[Running],
                 (Running, Report::Exited { .. }) => &[Exited],
                 (Exited, Report::Drained { .. }) => &[Sweeping, Ended],
-                (Sweeping, Report::Swept) => &[Ended],
+                (Sweeping, Report::Swept { .. }) => &[Ended],
                 // Nobody follows the process any more: it never starts, or is ended.
                 (Creating, Report::Lost { .. }) => &[Creating],
                 (Starting | Sweeping, Report::Lost { .. }) => &[Ended],
@@ -138,7 +138,7 @@ impl Input {
             Self::Report(Report::Exited { .. }) => "exited",
             Self::Report(Report::Drained { .. }) => "drained",
             Self::Report(Report::Lost { .. }) => "lost",
-            Self::Report(Report::Swept) => "swept",
+            Self::Report(Report::Swept { .. }) => "swept",
             Self::Report(Report::LateEnded) => "late_ended",
             Self::Kill(_) => "kill",
             Self::End(_) => "end",

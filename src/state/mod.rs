@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-pub use command::{Acceptance, Command, Launch, Launched, Reply};
+pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply};
 use late::Late;
 use life::Input;
 use session::Session;

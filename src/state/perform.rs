@@ -79,7 +79,7 @@ impl Effect {
             }
             Self::ReadOn => {
                 if let Some(harness) = session.harness.take() {
-                    harness.reap(false);
+                    harness.reap(None);
                     late.add(session.id, harness);
                 }
             }
@@ -131,6 +131,10 @@ impl Line {
                 let (status, code) = (SessionStatus::Failed, error.code());
                 say!(SessionEnded, session: id, pid, status, exit: None, oom_killed: None, code: Some(code),
                     reason: Some(&error.message()));
+            }
+            Self::LeftBehind(left, processes) => {
+                let names = left.to_string();
+                say!(SessionLeftBehind, session: id, processes, names: field::Text(&names));
             }
             Self::Signalled(pid, why) => say!(SessionKill, session: id, pid, why),
             Self::KillFailed(reason) => say!(KillFailed, session: Some(id), reason: &reason),

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
-use super::{Acceptance, Launched, Reply};
+use super::{Killed, Launched, Reply};
 use crate::adapters::Limits;
 use crate::api::{
-    ApiError, Code, EndCause, EndedBy, Payload, SessionCost, SessionId, SessionStatus, Usage,
+    ApiError, Code, EndCause, EndedBy, LeftBehind, Payload, SessionCost, SessionId, SessionStatus,
+    Usage,
 };
 use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::store::{End, Fact, NewEvent, SessionNum};
-use crate::sys::Exit;
+use crate::sys::{Exit, Process};
 
 /// The most of a client's input that one event shows, in bytes: escaping can make six of one.
 const INPUT_EVENT_MAX: usize = 64 * 1024;
@@ -40,9 +41,15 @@ pub(super) struct Session {
     pub(super) grace: Duration,
     /// Set once its end has been asked for.
     pub(super) ending: Option<Ending>,
-    /// Whether its end is that of everything that it has started, in its process group or not. What a harness that
-    /// ends by itself leaves in the background lives on.
-    pub(super) is_swept: bool,
+    /// Whether its end is that of everything that it has started, in its process group or not, and after which grace. What
+    /// a harness that ends by itself leaves behind lives on, unless its launch has asked for the sweep.
+    pub(super) sweep: Option<Duration>,
+    /// What its launch has asked for.
+    pub(super) launch_sweep: Option<Duration>,
+    /// How many processes that sweep has ended.
+    pub(super) swept: usize,
+    /// What lives on.
+    pub(super) left: LeftBehind,
     /// Once its harness has exited, and its thread has seen it.
     pub(super) exit: Option<HarnessExit>,
     /// Why it cannot be started.
@@ -52,7 +59,7 @@ pub(super) struct Session {
     /// The launch that still waits for its answer, and repeats of it.
     pub(super) launch: Option<Reply<Launched>>,
     pub(super) repeats: Vec<Reply<Launched>>,
-    pub(super) kills: Vec<Reply<Acceptance>>,
+    pub(super) kills: Vec<Reply<Killed>>,
 }
 
 /// What the harness's stdin takes.
@@ -117,6 +124,7 @@ impl Session {
         ApiError::SessionNotLive {
             id: self.id,
             status: self.status(),
+            left_behind: None,
         }
     }
 
@@ -175,15 +183,22 @@ impl Session {
             Report::Exited(exited) => {
                 self.phase = Phase::Exited;
                 self.exit = Some(exited);
+                if self.sweep.is_some() {
+                    effects.push(Effect::Hurry);
+                }
             }
             Report::LimitReached(cause) => self.end(cause, now, effects),
             Report::Drained {
                 cost,
                 usage,
                 is_late,
-            } => self.drained(cost, usage, is_late, effects),
+                left,
+            } => self.drained(cost, usage, is_late, left, effects),
             Report::Lost { reason } => self.lost(reason, now, effects),
-            Report::Swept => self.swept(effects),
+            Report::Swept { ended } => {
+                self.swept = ended;
+                self.swept(effects);
+            }
             // Its session is not kept any more.
             Report::LateEnded => {}
         }
@@ -228,7 +243,7 @@ impl Session {
         }
     }
 
-    fn kill(&mut self, reply: Reply<Acceptance>, now: Now, effects: &mut Vec<Effect>) {
+    fn kill(&mut self, reply: Reply<Killed>, now: Now, effects: &mut Vec<Effect>) {
         // A repeat while it dies is no failure, however near the end is.
         if self.phase == Phase::Ended && self.ending.is_none() {
             return effects.push(Effect::AnswerKill(reply, Err(self.not_live())));
@@ -242,7 +257,7 @@ impl Session {
         if self.ending.is_some() || self.phase.is_drained() {
             return;
         }
-        self.is_swept = true;
+        self.sweep = Some(Duration::ZERO);
         if self.phase == Phase::Exited {
             // It has ended by itself; what it has left behind is ended, too.
             effects.push(Effect::Hurry);
@@ -281,7 +296,7 @@ impl Session {
     /// The kernel refuses the signal: it lives on as if nobody had asked.
     fn not_terminated(&mut self, reason: String, effects: &mut Vec<Effect>) {
         self.ending = None;
-        self.is_swept = false;
+        self.sweep = self.launch_sweep;
         effects.push(Effect::Log(Line::KillFailed(reason.clone())));
         let id = self.id;
         self.answer_kills(Err(ApiError::KillFailed { id, reason }), effects);
@@ -305,12 +320,17 @@ impl Session {
         cost: SessionCost,
         usage: Option<Box<Usage>>,
         is_late: bool,
+        left: Vec<Process>,
         effects: &mut Vec<Effect>,
     ) {
         // There is one in this phase.
         let Some(HarnessExit { exit, at, .. }) = self.exit else {
             return;
         };
+        let processes = left.len();
+        if self.sweep.is_none() {
+            self.left = LeftBehind::new(left);
+        }
         let end = self.how_it_ended();
         let (status, oom_killed) = (end.status, end.oom_killed);
         effects.push(Effect::Log(Line::Ended {
@@ -318,6 +338,10 @@ impl Session {
             exit,
             oom_killed,
         }));
+        if !self.left.0.is_empty() {
+            let line = Line::LeftBehind(self.left.clone(), processes);
+            effects.push(Effect::Log(line));
+        }
         let event = Payload::Exit {
             status,
             exit_code: end.exit_code,
@@ -329,7 +353,7 @@ impl Session {
         };
         let event = NewEvent::at(at, event);
         let closing = self.closing(cost, usage, event);
-        if is_late && !self.is_swept {
+        if is_late && self.sweep.is_none() {
             self.closing = closing;
             self.swept(effects);
             // Late output comes behind the closing facts.
@@ -347,7 +371,7 @@ impl Session {
             Phase::Running | Phase::Exited => {
                 self.phase = Phase::Exited;
                 self.exit = None;
-                self.is_swept = true;
+                self.sweep = Some(Duration::ZERO);
                 let error = error_event(Code::InternalError, &reason, now);
                 let closing = self.closing(SessionCost::default(), None, error);
                 self.finish(closing, effects);
@@ -359,14 +383,16 @@ impl Session {
     /// Its output is read. It ends at once, or after what it has left behind is ended, for which its thread has to look.
     fn finish(&mut self, closing: Option<Fact>, effects: &mut Vec<Effect>) {
         self.closing = closing;
-        let sweep = self.is_swept;
-        if sweep {
+        let sweep = self.sweep;
+        if sweep.is_some() {
             self.phase = Phase::Sweeping;
+        }
+        if sweep.is_some_and(|grace| grace.is_zero()) {
             // Those of the group who have outlived both SIGTERM and the harness have nobody to end for.
             effects.extend(self.pid.map(Effect::Kill));
         }
         effects.push(Effect::Reap { sweep });
-        if !sweep {
+        if sweep.is_none() {
             self.swept(effects);
         }
     }
@@ -385,7 +411,8 @@ impl Session {
             ));
         }
         self.answer_repeats(effects);
-        self.answer_kills(Ok(Acceptance::Accepted), effects);
+        let swept = self.swept;
+        self.answer_kills(Ok(Killed::Ended { swept }), effects);
     }
 
     fn answer_repeats(&mut self, effects: &mut Vec<Effect>) {
@@ -393,7 +420,7 @@ impl Session {
         effects.extend(repeats.map(|reply| Effect::AnswerLaunch(reply, Ok(Launched::Repeat(id)))));
     }
 
-    fn answer_kills(&mut self, answer: Result<Acceptance, ApiError>, effects: &mut Vec<Effect>) {
+    fn answer_kills(&mut self, answer: Result<Killed, ApiError>, effects: &mut Vec<Effect>) {
         let kills = self.kills.drain(..);
         effects.extend(kills.map(|reply| Effect::AnswerKill(reply, answer.clone())));
     }
@@ -468,7 +495,7 @@ impl Session {
     ) -> Option<Fact> {
         Some(Fact::Ended {
             num: self.num?,
-            end: self.how_it_ended(),
+            end: Box::new(self.how_it_ended()),
             cost,
             usage,
             events: vec![event],
@@ -497,6 +524,7 @@ impl Session {
             oom_killed: self
                 .exit
                 .is_some_and(|exited| exited.oom_killed && self.ending.is_none()),
+            left_behind: self.left.clone(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A session's life, without a process, a store or a clock: every phase, every input, and many orders of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
@@ -8,13 +8,15 @@ use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
 use super::session::{Session, Stdin};
 use crate::adapters::Limits;
-use crate::api::{ApiError, EndCause, Payload, SessionCost, SessionId, SessionStatus, Timestamp};
+use crate::api::{
+    ApiError, EndCause, LeftBehind, Payload, SessionCost, SessionId, SessionStatus, Timestamp,
+};
 use crate::harness::{HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::random::{Random, rounds};
 use crate::settings::durations;
 use crate::store::{Fact, NewEvent, SessionNum};
-use crate::sys::Exit;
+use crate::sys::{Exit, Process};
 
 const PID: i32 = 4711;
 
@@ -40,7 +42,10 @@ fn created() -> Session {
         // Longer than a test takes, and shorter than the time limit.
         grace: durations::STOP_STORE,
         ending: None,
-        is_swept: false,
+        launch_sweep: None,
+        sweep: None,
+        swept: 0,
+        left: LeftBehind::default(),
         exit: None,
         failure: None,
         closing: None,
@@ -63,20 +68,32 @@ fn exited(exit: Exit) -> Input {
     }))
 }
 
+/// As it is reported of a harness that has left a process behind.
+fn drained_and(is_late: bool) -> Input {
+    let (name, mark) = ("node".into(), "boot/1".into());
+    let pid = PID + 1;
+    drained_with(is_late, vec![Process { pid, name, mark }])
+}
+
 fn drained() -> Input {
-    drained_with(false)
+    drained_with(false, Vec::new())
 }
 
 fn drained_late() -> Input {
-    drained_with(true)
+    drained_and(true)
 }
 
-fn drained_with(is_late: bool) -> Input {
+fn drained_with(is_late: bool, left: Vec<Process>) -> Input {
     Input::Report(Report::Drained {
         cost: SessionCost::default(),
         usage: None,
         is_late,
+        left,
     })
+}
+
+fn swept() -> Input {
+    Input::Report(Report::Swept { ended: 2 })
 }
 
 fn lost() -> Input {
@@ -109,7 +126,7 @@ const INPUTS: [fn() -> Input; 19] = [
     drained,
     drained_late,
     lost,
-    || Input::Report(Report::Swept),
+    swept,
     killed,
     || Input::End(EndCause::DaemonStop),
     || Input::Terminated(Ok(())),
@@ -195,8 +212,12 @@ fn outline(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Kill(PID) => "SIGKILL",
         Effect::Terminate(_) | Effect::Kill(_) => "a signal to somebody else",
         Effect::Input { .. } => "input",
-        Effect::Reap { sweep: true } => "sweep and reap",
-        Effect::Reap { sweep: false } => "reap",
+        Effect::Reap {
+            sweep: Some(Duration::ZERO),
+        } => "sweep and reap",
+        Effect::Reap { sweep: Some(_) } => "sweep with a grace and reap",
+        Effect::Reap { sweep: None } => "reap",
+        Effect::Log(Line::LeftBehind(_, 1)) => "left behind",
         Effect::Hurry => "hurry",
         Effect::ReadOn => "read on",
         Effect::Record(_) => "record",
@@ -294,7 +315,7 @@ fn the_end_of_the_output_without_an_exit_is_logged_and_the_kill_still_waits() {
     step(&mut session, exited(Exit::Signal(15)));
     let effects = step(&mut session, drained());
     assert_eq!(outline(&effects), ["log", "SIGKILL", "sweep and reap"]);
-    let effects = step(&mut session, Input::Report(Report::Swept));
+    let effects = step(&mut session, swept());
     assert_eq!(closing_status(&effects), Some(SessionStatus::Killed));
     assert_eq!(outline(&step(&mut session, Input::Closed)), ["killed"]);
     assert_eq!(session.phase, Phase::Gone);
@@ -323,7 +344,10 @@ fn a_kill_is_signalled_at_once_or_when_the_harness_runs() {
 fn a_session_whose_streams_are_held_is_closed_before_they_are_read_on() {
     let mut session = at(Phase::Exited);
     let effects = step(&mut session, drained_late());
-    assert_eq!(outline(&effects), ["log", "close", "read on"]);
+    assert_eq!(
+        outline(&effects),
+        ["log", "left behind", "close", "read on"]
+    );
     assert_eq!(session.phase, Phase::Ended);
     assert_eq!(outline(&step(&mut session, killed())), ["kill failed"]);
 }
@@ -340,12 +364,51 @@ fn a_session_whose_end_is_asked_for_is_swept_whoever_holds_its_streams() {
 }
 
 #[test]
+fn what_a_harness_leaves_behind_is_on_record_unless_it_is_ended_with_the_session() {
+    let left_behind = |effects: &[Effect]| {
+        let ends = effects.iter().find_map(|effect| match effect {
+            Effect::Close(Fact::Ended { end, .. }) => Some(end.left_behind.to_string()),
+            _ => None,
+        });
+        ends.expect("a closing fact")
+    };
+    let mut session = at(Phase::Exited);
+    let effects = step(&mut session, drained_and(false));
+    assert_eq!(outline(&effects), ["log", "left behind", "reap", "close"]);
+    assert_eq!(left_behind(&effects), "4712 node");
+
+    let grace = Some(durations::SWEEP_GRACE_MAX);
+    let mut session = at(Phase::Running);
+    (session.launch_sweep, session.sweep) = (grace, grace);
+    let effects = step(&mut session, exited(Exit::Code(0)));
+    assert_eq!(outline(&effects), ["hurry"]);
+    let effects = step(&mut session, drained_and(true));
+    assert_eq!(outline(&effects), ["log", "sweep with a grace and reap"]);
+    let effects = step(&mut session, swept());
+    assert_eq!(left_behind(&effects), "");
+    assert_eq!(closing_status(&effects), Some(SessionStatus::Completed));
+}
+
+#[test]
+fn a_kill_that_is_refused_leaves_the_sweep_that_the_launch_has_asked_for() {
+    let grace = Some(durations::SWEEP_GRACE_MAX);
+    for launched in [None, grace] {
+        let mut session = at(Phase::Running);
+        (session.launch_sweep, session.sweep) = (launched, launched);
+        step(&mut session, killed());
+        assert_eq!(session.sweep, Some(Duration::ZERO));
+        step(&mut session, refused());
+        assert_eq!(session.sweep, launched);
+    }
+}
+
+#[test]
 fn a_kill_after_the_exit_does_not_change_what_the_session_ended_as() {
     let mut session = at(Phase::Exited);
     step(&mut session, killed());
     let effects = step(&mut session, drained());
     assert_eq!(outline(&effects), ["log", "SIGKILL", "sweep and reap"]);
-    let effects = step(&mut session, Input::Report(Report::Swept));
+    let effects = step(&mut session, swept());
     assert_eq!(closing_status(&effects), Some(SessionStatus::Completed));
     assert_eq!(outline(&step(&mut session, Input::Closed)), ["killed"]);
 }
@@ -449,7 +512,7 @@ fn a_session_whose_thread_is_lost_is_ended_and_closed_as_failed() {
         match phase {
             Phase::Creating => effects = step(&mut session, Input::Created(SessionNum::FIRST)),
             Phase::Running | Phase::Exited => {
-                effects = step(&mut session, Input::Report(Report::Swept));
+                effects = step(&mut session, swept());
             }
             _ => {}
         }

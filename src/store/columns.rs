@@ -10,7 +10,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, 
 use rusqlite::{Row, ToSql};
 
 use crate::api::{
-    EndedBy, EventKind, LaunchOptions, SessionId, SessionStatus, Timestamp, Usage, Word,
+    EndedBy, EventKind, LaunchOptions, LeftBehind, LeftProcess, SessionId, SessionStatus,
+    Timestamp, Usage, Word,
 };
 
 /// What has a column for each field, of the field's name. [`columns!`] implements it.
@@ -152,6 +153,34 @@ macro_rules! json_column {
     )+};
 }
 json_column!(LaunchOptions, Usage);
+
+/// A process with its mark, which the contract does not show.
+type LeftRow = (i32, String, String);
+
+impl FromSql for LeftBehind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let Some(text) = value.as_str_or_null()? else {
+            return Ok(Self::default());
+        };
+        let rows: Vec<LeftRow> =
+            serde_json::from_str(text).map_err(|err| unreadable(err.to_string()))?;
+        let process = |(pid, name, mark)| LeftProcess { pid, name, mark };
+        Ok(Self(rows.into_iter().map(process).collect()))
+    }
+}
+
+impl ToSql for LeftBehind {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        if self.0.is_empty() {
+            return Ok(ToSqlOutput::Owned(Value::Null));
+        }
+        let row = |left: &LeftProcess| (left.pid, left.name.clone(), left.mark.clone());
+        let rows: Vec<LeftRow> = self.0.iter().map(row).collect();
+        // Cannot fail: they are numbers and strings.
+        let json = serde_json::to_string(&rows).expect("processes are plain data");
+        Ok(json.into())
+    }
+}
 
 /// Words that are written as they are declared.
 macro_rules! word_to_sql {

@@ -8,8 +8,8 @@ use std::ops::AddAssign;
 use super::columns::columns;
 use super::rows::SessionNum;
 use crate::api::{
-    self, Code, EndedBy, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus,
-    Timestamp, UnconfirmedClock, Usage,
+    self, Code, EndedBy, EventKind, LeftBehind, Payload, SessionCost, SessionId, SessionRecord,
+    SessionStatus, Timestamp, UnconfirmedClock, Usage,
 };
 use crate::settings::durations;
 
@@ -97,7 +97,7 @@ pub enum Fact {
     /// The session has ended: its closing facts and events, all in one transaction.
     Ended {
         num: SessionNum,
-        end: End,
+        end: Box<End>,
         /// As far as it is known; when it was started is on record already.
         cost: SessionCost,
         usage: Option<Box<Usage>>,
@@ -106,13 +106,14 @@ pub enum Fact {
 }
 
 /// How a session ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct End {
     pub status: SessionStatus,
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
     pub ended_by: Option<EndedBy>,
     pub oom_killed: bool,
+    pub left_behind: LeftBehind,
 }
 
 /// What becomes known of a session that runs; the rest stays as it is on record.
@@ -137,7 +138,8 @@ columns!(End {
     exit_code,
     signal,
     ended_by,
-    oom_killed
+    oom_killed,
+    left_behind
 });
 
 impl Fact {

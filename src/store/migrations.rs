@@ -14,7 +14,7 @@ pub(super) enum Migration {
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-pub(super) const MIGRATIONS: [Migration; 9] = [
+pub(super) const MIGRATIONS: [Migration; 10] = [
     Migration::Sql(
         "
 CREATE TABLE sessions (
@@ -118,6 +118,12 @@ ALTER TABLE sessions ADD COLUMN usage TEXT;               -- JSON
     Migration::Sql(
         "
 ALTER TABLE sessions ADD COLUMN oom_killed INTEGER NOT NULL DEFAULT 0;
+",
+    ),
+    Migration::Sql(
+        "
+ALTER TABLE sessions ADD COLUMN left_behind TEXT;        -- a JSON array of processes: pid, name, mark
+CREATE INDEX sessions_left_behind ON sessions (num) WHERE left_behind IS NOT NULL;
 ",
     ),
 ];

@@ -36,7 +36,7 @@ pub use keep::survey::{EventOutline, Group, SessionOutline, Survey, outline, sur
 pub use open::{Store, Unfinished};
 pub use owner::Heritage;
 pub use read::followers::{Followers, Following};
-pub use read::inspect::{Inspection, Integrity, inspect};
+pub use read::inspect::{Inspection, Integrity, inspect, left_behind};
 pub use read::page::{EventQuery, EventRead, PageAhead};
 pub use read::reader::{Reader, SessionList, SessionQuery};
 pub use restore::{Restored, restore};

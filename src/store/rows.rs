@@ -68,6 +68,7 @@ columns!(SessionRecord {
     signal,
     ended_by,
     oom_killed,
+    left_behind,
     archived_at,
     created_at,
     updated_at,

@@ -8,7 +8,7 @@
 //! Called by harness threads, which mark and end, by the main thread, which reaps, and at start. Of sessions it knows
 //! their marks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,9 +17,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Wake, exit_watch, is_missing_call, prlimit, send_pidfd_signal, stat_field};
+use super::{
+    Wake, command_name, exit_watch, is_missing_call, is_running, prlimit, process_mark,
+    send_pidfd_signal, stat_field,
+};
 use crate::settings::durations;
-use crate::sys::{Ended, Family, Interest, poll, send_signal};
+use crate::sys::{Ended, Family, Interest, Process, poll, send_signal};
 
 /// How often a holder of a pipe is looked for: one that starts another and ends is missed when the walk has passed the one
 /// and not reached the other.
@@ -27,6 +30,9 @@ const HOLDER_PASSES: usize = 2;
 
 /// Set in every mark, and in no limit that anybody means.
 const MARK: u64 = 1 << 62;
+
+/// How often SIGTERM is sent to what is there: what is started on it gets its own, and what goes on with that is killed.
+const TERMINATE_ROUNDS: usize = 3;
 
 /// The mark of what has left its family, and of what that starts.
 const LEFT: u64 = MARK;
@@ -115,14 +121,62 @@ fn locks(pid: i32, soft: Option<u64>) -> io::Result<libc::rlimit> {
     Ok(limit)
 }
 
-/// Sends SIGKILL to every process of `families` but this one, until there is none, or for `patience` at most.
+/// The processes of `families` that live, this one aside, each with the index of its family.
+pub fn members(families: &[Family]) -> Vec<(usize, Process)> {
+    let search = Search::new(families);
+    let living = search.living().unwrap_or_default().into_iter();
+    let process = |(pid, family)| {
+        let mark = process_mark(pid)?;
+        // It may have ended, and its pid be another's since it was found.
+        search.family_of(pid, &mut HashMap::new())?;
+        let name = command_name(pid)?;
+        Some((family, Process { pid, name, mark }))
+    };
+    let mut found: Vec<_> = living.filter_map(process).collect();
+    found.sort_unstable_by_key(|(_, process)| process.pid);
+    found
+}
+
+/// As [`members`], for a family whose first process has exited. What it has left behind has lost its parents up to this
+/// process, which adopts orphans: where it has adopted none of the family, every other process is left unread.
+pub fn left_behind(family: &Family) -> Vec<Process> {
+    let families = std::slice::from_ref(family);
+    let has_adopted = || {
+        let search = Search::new(families);
+        let mut adopted = adopted()?.into_iter();
+        Some(adopted.any(|pid| search.is_member(pid, &mut HashMap::new()) && !has_ended(pid)))
+    };
+    match has_adopted() {
+        Some(false) => Vec::new(),
+        // A kernel without that list (CONFIG_PROC_CHILDREN) leaves the look at all of them.
+        _ => members(families)
+            .into_iter()
+            .map(|(_, left)| left)
+            .collect(),
+    }
+}
+
+/// The children of this process's first thread, to which the kernel gives orphans; a thread that starts a child keeps that
+/// as its own (proc(5), children). Which child the file misses while another is reaped is found at the next search.
+fn adopted() -> Option<Vec<i32>> {
+    let own = std::process::id();
+    let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
+    let pids = children.split_whitespace();
+    Some(pids.filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Ends every process of `families` but this one: by SIGTERM where there is a `grace`, and by SIGKILL behind it, until there
+/// is none, or for `patience` at most.
 ///
-/// All are stopped before the first is ended: what forks faster than it can be looked for would otherwise get the room
+/// All are stopped before the first is killed: what forks faster than it can be looked for would otherwise get the room
 /// of the ended ones. A stopped process keeps its place among those that `RLIMIT_NPROC` allows.
-pub fn end_families(families: &[Family], patience: Duration) -> Ended {
+pub fn end_families(families: &[Family], grace: Duration, patience: Duration) -> Ended {
     let mut search = Search::new(families);
+    let mut pids = match grace.is_zero() {
+        true => Vec::new(),
+        false => search.terminate_all(Instant::now() + grace),
+    };
     let deadline = Instant::now() + patience;
-    let mut pids = Vec::new();
     let mut vain = 0;
     loop {
         let Ok(pass) = search.stop_all() else {
@@ -193,41 +247,113 @@ impl Pass {
     }
 }
 
-/// What is looked for.
+/// A member that was met, and stays one when its parents have been ended.
+struct Met {
+    family: usize,
+    started: u64,
+    /// By this search.
+    is_stopped: bool,
+}
+
+/// What is looked for. Families go by their index.
 struct Search {
     own: i32,
-    marks: HashSet<u64>,
-    variables: HashSet<Vec<u8>>,
+    marks: HashMap<u64, usize>,
+    variables: HashMap<Vec<u8>, usize>,
     /// Each leads a session of its own (setsid(2)).
-    leaders: HashSet<i32>,
-    /// Members that were stopped, and when they had started: they stay members when their parents have been ended.
-    met: HashMap<i32, u64>,
+    leaders: HashMap<i32, usize>,
+    met: HashMap<i32, Met>,
 }
 
 impl Search {
     fn new(families: &[Family]) -> Self {
+        let all = || families.iter().enumerate();
+        let known = all().flat_map(|(at, family)| family.known.iter().map(move |one| (at, one)));
+        let met = known.filter_map(|(family, (pid, mark))| {
+            let met = Met {
+                family,
+                started: started(*pid)?,
+                is_stopped: false,
+            };
+            // The mark is looked at last: it is that of the process whose start was read.
+            is_running(*pid, mark).then_some((*pid, met))
+        });
         Self {
             own: std::process::id() as i32,
-            marks: families.iter().map(mark).collect(),
-            variables: families
-                .iter()
-                .map(|family| family.variable.clone())
+            marks: all().map(|(at, family)| (mark(family), at)).collect(),
+            variables: all()
+                .map(|(at, family)| (family.variable.clone(), at))
                 .collect(),
-            leaders: families.iter().filter_map(|family| family.leader).collect(),
-            met: HashMap::new(),
+            leaders: all()
+                .filter_map(|(at, family)| Some((family.leader?, at)))
+                .collect(),
+            met: met.collect(),
         }
     }
 
-    fn meet(&mut self, pid: i32) {
+    fn meet(&mut self, pid: i32, family: usize, is_stopped: bool) {
         if let Some(started) = started(pid) {
-            self.met.insert(pid, started);
+            let met = Met {
+                family,
+                started,
+                is_stopped,
+            };
+            self.met.insert(pid, met);
         }
     }
 
-    fn has_met(&self, pid: i32) -> bool {
-        self.met
-            .get(&pid)
-            .is_some_and(|&then| started(pid) == Some(then))
+    fn met(&self, pid: i32) -> Option<&Met> {
+        let met = self.met.get(&pid)?;
+        (started(pid) == Some(met.started)).then_some(met)
+    }
+
+    /// The members that have not ended, each with its family.
+    fn living(&self) -> io::Result<Vec<(i32, usize)>> {
+        let mut known = HashMap::new();
+        let others = newest_first()?.into_iter().filter(|pid| *pid != self.own);
+        let members = others.filter_map(|pid| Some((pid, self.family_of(pid, &mut known)?)));
+        Ok(members.filter(|(pid, _)| !has_ended(*pid)).collect())
+    }
+
+    /// Sends SIGTERM to all, and once they have ended to those that are there then; until there is none, or until
+    /// `deadline`. Gives those that it was sent to.
+    fn terminate_all(&mut self, deadline: Instant) -> Vec<i32> {
+        let mut asked = Vec::new();
+        for _ in 0..TERMINATE_ROUNDS {
+            let living = self.living().unwrap_or_default();
+            // All are met before the first gets its signal: its children may be known by it alone.
+            for &(pid, family) in &living {
+                self.meet(pid, family, false);
+            }
+            // The oldest first: who waits for a child, and would go on or exit at its end, knows why it ends.
+            for &(pid, _) in living.iter().rev() {
+                if self.signal(pid, libc::SIGTERM).is_some() {
+                    asked.push(pid);
+                    // One that is stopped is woken, so that it can act on it.
+                    self.signal(pid, libc::SIGCONT);
+                }
+            }
+            for &(pid, _) in &living {
+                self.wait_for_end(pid, deadline);
+            }
+            if living.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+        }
+        asked
+    }
+
+    fn wait_for_end(&self, pid: i32, deadline: Instant) {
+        while self.met(pid).is_some() && !has_ended(pid) && Instant::now() < deadline {
+            let _ = match exit_watch(pid) {
+                Ok(process) => poll(&mut [Interest::readable(&process)], Some(deadline)),
+                // It has ended, or nothing tells of its end.
+                Err(_) => {
+                    let pass = Instant::now() + durations::FAMILY_PASS;
+                    poll(&mut [], Some(deadline.min(pass)))
+                }
+            };
+        }
     }
 
     /// Looks at every process once, and stops the members that were not met before.
@@ -236,13 +362,14 @@ impl Search {
         let mut known = HashMap::new();
         for pid in newest_first()? {
             // A leader's zombie is kept on purpose, and all that it can have started is looked for by itself.
-            if pid == self.own || self.leaders.contains(&pid) && has_ended(pid) {
+            if pid == self.own || self.leaders.contains_key(&pid) && has_ended(pid) {
                 continue;
             }
-            if self.is_member(pid, &mut known) {
+            if let Some(family) = self.family_of(pid, &mut known) {
                 pass.members.push(pid);
-                if !self.has_met(pid) && self.signal(pid, libc::SIGSTOP).is_some() {
-                    self.meet(pid);
+                let is_stopped = self.met(pid).is_some_and(|met| met.is_stopped);
+                if !is_stopped && self.signal(pid, libc::SIGSTOP).is_some() {
+                    self.meet(pid, family, true);
                     pass.is_new = true;
                 }
             } else {
@@ -262,43 +389,48 @@ impl Search {
         })
     }
 
-    /// Whether `pid` is one by what it carries, or comes from one. Fills in what becomes `known` on the way up.
-    fn is_member(&self, pid: i32, known: &mut HashMap<i32, bool>) -> bool {
-        if let Some(&is_member) = known.get(&pid) {
-            return is_member;
-        }
-        // Pids that are given anew during the walk can make a circle of it.
-        known.insert(pid, false);
-        let mark = locks(pid, None).map_or(0, |limit| limit.rlim_cur);
-        let is_member = self.marks.contains(&mark)
-            || self.has_variable(pid)
-            || self.is_in_session(pid)
-            || self.has_met(pid)
-            || mark != LEFT && self.has_parent(pid, known);
-        known.insert(pid, is_member);
-        is_member
+    fn is_member(&self, pid: i32, known: &mut HashMap<i32, Option<usize>>) -> bool {
+        self.family_of(pid, known).is_some()
     }
 
-    /// Whether a member has started `pid` and lives: else its parent is this process, by adoption.
-    fn has_parent(&self, pid: i32, known: &mut HashMap<i32, bool>) -> bool {
+    /// Whose member `pid` is by what it carries, or by whom it comes from. Fills in what becomes `known` on the way up.
+    fn family_of(&self, pid: i32, known: &mut HashMap<i32, Option<usize>>) -> Option<usize> {
+        if let Some(&family) = known.get(&pid) {
+            return family;
+        }
+        // Pids that are given anew during the walk can make a circle of it.
+        known.insert(pid, None);
+        let mark = locks(pid, None).map_or(0, |limit| limit.rlim_cur);
+        let family = self
+            .marks
+            .get(&mark)
+            .copied()
+            .or_else(|| self.of_variable(pid))
+            .or_else(|| self.of_session(pid))
+            .or_else(|| self.met(pid).map(|met| met.family))
+            .or_else(|| (mark != LEFT).then(|| self.of_parent(pid, known))?);
+        known.insert(pid, family);
+        family
+    }
+
+    /// The family of the member that has started `pid`, if that lives: else its parent is this process, by adoption.
+    fn of_parent(&self, pid: i32, known: &mut HashMap<i32, Option<usize>>) -> Option<usize> {
         stat_field(pid, 4)
             .and_then(|parent| parent.parse().ok())
             .filter(|parent| *parent > 1 && *parent != self.own)
-            .is_some_and(|parent| self.is_member(parent, known))
+            .and_then(|parent| self.family_of(parent, known))
     }
 
     /// The environment that a process was started with can be read by its own user (proc(5)); a zombie has none.
-    fn has_variable(&self, pid: i32) -> bool {
-        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-            environ
-                .split(|&b| b == 0)
-                .any(|variable| self.variables.contains(variable))
-        })
+    fn of_variable(&self, pid: i32) -> Option<usize> {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut variables = environ.split(|&b| b == 0);
+        variables.find_map(|variable| self.variables.get(variable).copied())
     }
 
-    fn is_in_session(&self, pid: i32) -> bool {
+    fn of_session(&self, pid: i32) -> Option<usize> {
         // SAFETY: getsid takes an integer, and gives -1 where there is no such process.
-        self.leaders.contains(&unsafe { libc::getsid(pid) })
+        self.leaders.get(&unsafe { libc::getsid(pid) }).copied()
     }
 
     /// Sends `signal` to `pid` if that is still a member, and no zombie; gives what becomes readable when it has ended.

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 mod family;
 
 pub(super) use family::Marking;
-pub use family::{adopt_orphans, end_families, is_held, leave_family, reap_adopted};
+pub use family::{
+    adopt_orphans, end_families, is_held, leave_family, left_behind, members, reap_adopted,
+};
 
 use super::memory::own_status;
 use super::signal::SignalSet;

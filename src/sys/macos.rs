@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Arrival, Ended, Family, OwnUsage, Peer, Usage};
+use super::{Arrival, Ended, Family, OwnUsage, Peer, Process, Usage};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
@@ -457,8 +457,25 @@ impl Marking {
     }
 }
 
-/// macOS shows no other process's environment: the process group has to do.
-pub fn end_families(_families: &[Family], _patience: Duration) -> Ended {
+/// macOS shows no other process's environment: who belongs to a family is not told.
+pub fn members(_families: &[Family]) -> Vec<(usize, Process)> {
+    Vec::new()
+}
+
+/// As [`members`].
+pub fn left_behind(_family: &Family) -> Vec<Process> {
+    Vec::new()
+}
+
+/// The process groups of the families' leaders have to do, where they are given a grace; without one they have had theirs.
+pub fn end_families(families: &[Family], grace: Duration, _patience: Duration) -> Ended {
+    if !grace.is_zero() {
+        let leaders = || families.iter().filter_map(|family| family.leader);
+        // Who is in a group is not told, nor when the last of them ends.
+        leaders().for_each(|leader| drop(super::kill_group(leader, libc::SIGTERM)));
+        let _ = super::poll(&mut [], Some(Instant::now() + grace));
+        leaders().for_each(|leader| drop(super::kill_group(leader, libc::SIGKILL)));
+    }
     Ended {
         pids: Vec::new(),
         is_complete: true,

@@ -40,9 +40,9 @@ pub use memory::{check_room, keep_reserve};
 pub use os::{
     Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families,
     executable, exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors,
-    leave_family, notify_address, own_usage, path_of, peer, pid_namespace, pipe, pipe_bytes_max,
-    pipe_size, prefer_latency, process_mark, reap_adopted, release_free_memory, set_pipe_size,
-    share_free_memory, signal_watched, since_boot,
+    leave_family, left_behind, members, notify_address, own_usage, path_of, peer, pid_namespace,
+    pipe, pipe_bytes_max, pipe_size, prefer_latency, process_mark, reap_adopted,
+    release_free_memory, set_pipe_size, share_free_memory, signal_watched, since_boot,
 };
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
@@ -130,6 +130,19 @@ pub struct Family {
     /// The first of them, who leads their session, while its number cannot be another's: it lives, or its zombie has
     /// not been reaped.
     pub leader: Option<i32>,
+    /// Others of them that were met before, each with its [`process_mark`]: members whatever they have shed since.
+    pub known: Vec<(i32, String)>,
+}
+
+/// A process as it is told to people, and what tells it from a later one with its pid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// What it calls itself: any 15 bytes.
+    pub name: String,
+    /// Its [`process_mark`].
+    pub mark: String,
 }
 
 /// What came of ending a family.

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -23,6 +23,9 @@ fn assert_left_alone(first: &Coven, other: &Coven, id: &str, why: &str) {
     other.start_daemon();
     assert_eq!(other.session(id)["status"], "orphaned");
     assert!(other.events_to_end(id).len() > 2);
+    assert_eq!(first.session_processes(id), processes);
+    let sweep = other.post_to(id, "kill", &json!({ "sweep": true }));
+    assert_eq!((sweep.status, &sweep.json()["swept"]), (202, &json!(0)));
     assert_eq!(first.session_processes(id), processes);
     let log = fs::read_to_string(other.home().join("logs/daemon.log")).unwrap();
     assert!(

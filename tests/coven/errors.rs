@@ -229,9 +229,13 @@ fn a_session_that_has_ended_takes_no_input_and_no_kill() {
     let coven = Coven::start();
     coven.harness_with("quick", "exit 3", json!({ "stdin": "open" }));
     let id = coven.run("quick", "x")["id"].as_str().unwrap().to_owned();
-    for answer in [coven.input(&id, "x"), coven.kill_session(&id)] {
-        let details = answer.assert_error(409, "session_not_live");
-        assert_eq!(details, json!({ "sessionId": id, "status": "failed" }));
+    let told = json!({ "sessionId": id, "status": "failed" });
+    let left = merged(told.clone(), json!({ "leftBehind": [] }));
+    for (answer, told) in [
+        (coven.input(&id, "x"), told),
+        (coven.kill_session(&id), left),
+    ] {
+        assert_eq!(answer.assert_error(409, "session_not_live"), told);
     }
 }
 

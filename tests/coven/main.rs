@@ -31,6 +31,7 @@ mod input;
 mod install;
 mod journal;
 mod late;
+mod left_behind;
 mod limits;
 mod log;
 mod logs;

@@ -77,6 +77,12 @@ fn sessions_run_end_and_are_killed_without_descriptors_for_processes() {
         let killed = cli(&coven, errno, &["kill", &id]);
         assert!(killed.out.contains("killed"), "{killed:?}");
         assert!(coven.session_processes(&id).is_empty());
+        coven.harness("leaves", "setsid sleep 1000 >/dev/null 2>&1 &");
+        let id = coven.launch("leaves", "x");
+        assert_eq!(coven.ended(&id)["left_behind"].as_array().unwrap().len(), 1);
+        let swept = cli(&coven, errno, &["kill", &id]);
+        assert!(swept.out.contains("processes ended: 1"), "{swept:?}");
+        assert!(coven.session_processes(&id).is_empty());
         let id = coven.launch("sleeper", "x");
         let stopped = cli(&coven, errno, &["daemon", "stop"]);
         assert_eq!(stopped.code, 0, "{stopped:?}");

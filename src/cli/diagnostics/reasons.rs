@@ -80,6 +80,7 @@ mod tests {
         let error = ApiError::SessionNotLive {
             id: SessionId::random(),
             status: SessionStatus::Killed,
+            left_behind: None,
         };
         let known = known_reason(&error.message());
         assert_eq!(known.as_deref(), Some("the session is not running"));

@@ -7,6 +7,7 @@ mod adapters;
 mod daemon;
 mod environment;
 mod home;
+mod left_behind;
 mod limits;
 mod probe;
 mod self_test;
@@ -26,6 +27,7 @@ use crate::daemon::control::{self, is_forwarded};
 use crate::daemon::{Home, HomeError};
 use crate::settings::durations;
 use crate::sys;
+pub(super) use left_behind::{LEFT_BEHIND, without_names};
 pub(super) use probe::Probe;
 
 /// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
@@ -93,6 +95,7 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
     }
     daemon::checks(home, &probe, checks);
     store::checks(home, &probe, deadline, checks);
+    checks.extend(left_behind::check(home, &probe));
     checks.push(unit::check(home, &probe));
     Some(probe)
 }

@@ -59,11 +59,9 @@ fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
         );
         return Check::warn(STORE, message, hint);
     }
-    let wal = store::beside(&path, "-wal");
-    let wal_bytes = || wal.metadata().map(|meta| meta.len()).unwrap_or(0);
+    let wal_bytes = || wal_bytes(&path);
     let deadline = deadline.max(Instant::now() + durations::DOCTOR_DATABASE_MIN);
-    // What is not in the log is in the file.
-    let is_alone = probe.is_stopped() && wal_bytes() == 0;
+    let is_alone = is_alone(&path, probe);
     let mut result = store::inspect(&path, deadline, is_alone);
     if is_alone && wal_bytes() > 0 {
         // A daemon has started meanwhile: what was seen may be half of a change.
@@ -71,6 +69,16 @@ fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
     }
     let size = format!("{}, its log {}", bytes(meta.len()), bytes(wal_bytes()));
     verdict(&path, &size, result, &probe.service.stop())
+}
+
+/// Whether nobody has the database open, and everything is in the file itself: what is not in the log is.
+pub(super) fn is_alone(path: &Path, probe: &Probe) -> bool {
+    probe.is_stopped() && wal_bytes(path) == 0
+}
+
+fn wal_bytes(path: &Path) -> u64 {
+    let wal = store::beside(path, "-wal").metadata();
+    wal.map(|meta| meta.len()).unwrap_or(0)
 }
 
 fn missing(path: &Path, probe: &Probe) -> Check {

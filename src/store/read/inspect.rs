@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
+use crate::api::{LeftBehind, SessionId};
 use crate::store::connect::{is_interrupt, open_to_look, until};
 use crate::store::migrations::VERSION;
 use crate::store::schema::{StoreError, known_version};
@@ -47,6 +48,22 @@ pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspect
         known_schema: VERSION as i64,
         integrity: quick_check(&connection, deadline)?,
     })
+}
+
+/// The sessions in the database at `path` that have left processes behind at their end, and those. `is_alone` as for
+/// [`inspect`].
+///
+/// # Errors
+/// As [`inspect`].
+pub fn left_behind(
+    path: &Path,
+    is_alone: bool,
+) -> Result<Vec<(SessionId, LeftBehind)>, StoreError> {
+    let connection = open_to_look(path, is_alone)?;
+    let query = "SELECT id, left_behind FROM sessions WHERE left_behind IS NOT NULL ORDER BY num";
+    let mut statement = connection.prepare(query)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// What `quick_check` says by `deadline`. It ends with the first thing that it finds.

@@ -197,6 +197,24 @@ impl Reader {
             .ok_or_else(|| Refused::NotFound { id: id.to_string() })
     }
 
+    /// One session's record, and what tells its harness from a later process with its pid.
+    ///
+    /// # Errors
+    /// As [`Reader::session`].
+    pub fn session_and_mark(
+        &self,
+        id: SessionId,
+    ) -> Result<(SessionRecord, Option<String>), Refused> {
+        let record = self.session(id)?;
+        let mark = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT process_mark FROM sessions WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()
+        })?;
+        Ok((record, mark.flatten()))
+    }
+
     /// The sessions of `query`, ending before the list passes its bounds.
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::batch::Batch;
 use crate::api::{
-    Code, Event, EventKind, Payload, SessionCost, SessionId, SessionRecord, SessionStatus,
-    Truncation, output_length,
+    Code, Event, EventKind, LeftBehind, Payload, SessionCost, SessionId, SessionRecord,
+    SessionStatus, Truncation, output_length,
 };
 use crate::random::{Random, rounds};
 use crate::store::facts::{Answer, End, Fact, NewEvent, NewSession, Refused, Request};
@@ -218,13 +218,14 @@ fn work(random: &mut Random, model: &Model) -> Work {
         }
         5 if kept.status == SessionStatus::Running => Work::Fact(Fact::Ended {
             num,
-            end: End {
+            end: Box::new(End {
                 status: *random.pick(&[SessionStatus::Completed, SessionStatus::Killed]),
                 exit_code,
                 signal: None,
                 ended_by: None,
                 oom_killed: false,
-            },
+                left_behind: LeftBehind::default(),
+            }),
             cost: SessionCost::default(),
             usage: None,
             events: events(random),

@@ -5,7 +5,9 @@
 use rusqlite::{Connection, params};
 
 use super::batch::{Batch, Outcome, not_found};
-use crate::api::{EndedBy, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp, Usage};
+use crate::api::{
+    EndedBy, LeftBehind, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp, Usage,
+};
 use crate::store::columns::{Change, Columns, is_known};
 use crate::store::facts::{Answer, End, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::tails::{Tail, Tails};
@@ -42,7 +44,7 @@ impl Batch<'_> {
                 cost,
                 usage,
                 events,
-            } => self.ended(*num, *end, cost, usage.as_deref(), events),
+            } => self.ended(*num, end, cost, usage.as_deref(), events),
         }
     }
 
@@ -93,7 +95,7 @@ impl Batch<'_> {
     fn ended(
         &mut self,
         num: SessionNum,
-        end: End,
+        end: &End,
         cost: &SessionCost,
         usage: Option<&Usage>,
         events: &[NewEvent],
@@ -172,8 +174,9 @@ impl Batch<'_> {
             signal: None,
             ended_by: Some(EndedBy::Exit),
             oom_killed: false,
+            left_behind: LeftBehind::default(),
         };
-        self.ended(num, end, &SessionCost::default(), None, &[])
+        self.ended(num, &end, &SessionCost::default(), None, &[])
     }
 
     fn archive(&mut self, id: SessionId, archived: bool) -> Result<Outcome, StoreError> {

@@ -1,0 +1,93 @@
+//! `POST /sessions/:id/kill`: the end of a live session, and of what one that has ended has left running.
+//!
+//! Runs on the connection's thread. A live session is the state thread's to end; of an ended one nobody holds the processes
+//! any more, and they are looked for here.
+
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use super::call::Call;
+use super::response::Answer;
+use super::sessions::{accepted, not_live};
+use crate::api::{ApiError, LeftBehind, SessionId, SessionRecord, routes};
+use crate::harness;
+use crate::observe::say;
+use crate::settings::durations;
+use crate::state::{Command, Event, Killed};
+use crate::sys::{self, Family};
+
+/// `POST /sessions/:id/kill`
+pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
+    let id = call.session()?;
+    let sweep = call.body_or_default()?.sweep;
+    // A sweep is over before it is answered, if that is possible in time.
+    let patience = match sweep {
+        true => durations::STATE_ANSWER,
+        false => durations::KILL_WAIT,
+    };
+    let (reply, answer) = bounded(1);
+    // A state thread that has ended drops the reply, which is the answer.
+    let _ = call
+        .context
+        .state
+        .send(Event::Command(Command::Kill { id, reply }));
+    let refusal = match answer.recv_timeout(patience) {
+        Ok(Ok(Killed::Ended { swept })) => return accepted(call, sweep.then_some(swept)),
+        // It was asked for; that the harness takes its time to die is no failure.
+        Err(RecvTimeoutError::Timeout) => return accepted(call, sweep.then_some(0)),
+        Ok(Ok(Killed::NotLive)) => not_live(call, id, ApiError::ExternalSessionNotKillable { id })?,
+        Ok(Err(err)) => err,
+        Err(RecvTimeoutError::Disconnected) => ApiError::ShuttingDown,
+    };
+    match refusal {
+        ApiError::SessionNotLive { .. } if sweep => sweep_ended(call, id),
+        ApiError::SessionNotLive { id, status, .. } => Err(ApiError::SessionNotLive {
+            id,
+            status,
+            left_behind: Some(look(&left_of(call, id)?.1)),
+        }),
+        refusal => Err(refusal),
+    }
+}
+
+/// Ends what the session has left running.
+fn sweep_ended(call: &Call<'_, routes::Kill>, id: SessionId) -> Result<Answer, ApiError> {
+    /// One at a time: two would both count what they have ended together.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (record, families) = left_of(call, id)?;
+    let ended = sys::end_families(&families, call.context.sweep_grace, durations::FAMILY_END);
+    let swept = ended.pids.len();
+    if swept > 0 {
+        say!(SessionSwept, session: id, pid: record.pid, processes: swept);
+    }
+    match look(&families) {
+        left_behind if left_behind.0.is_empty() => accepted(call, Some(swept)),
+        left_behind => Err(ApiError::SweepFailed { id, left_behind }),
+    }
+}
+
+/// The session, and what its processes are known by; no family where its harness itself still runs: then another daemon has
+/// it, whose database this one is a copy of.
+fn left_of(
+    call: &Call<'_, routes::Kill>,
+    id: SessionId,
+) -> Result<(SessionRecord, Vec<Family>), ApiError> {
+    let (record, mark) = call.context.reader.session_and_mark(id)?;
+    let is_run = match (record.pid, &mark) {
+        (Some(pid), Some(mark)) => sys::is_running(pid, mark),
+        _ => false,
+    };
+    let family = (!is_run).then(|| Family {
+        known: record.left_behind.known(),
+        ..harness::family(id, None)
+    });
+    Ok((record, family.into_iter().collect()))
+}
+
+/// Their processes that run now.
+fn look(families: &[Family]) -> LeftBehind {
+    let processes = sys::members(families).into_iter();
+    LeftBehind::new(processes.map(|(_, process)| process).collect())
+}
