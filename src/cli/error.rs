@@ -9,6 +9,7 @@ use super::ending::FAILED;
 use super::output::{visible, visible_text};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
 use crate::daemon::control::ControlError;
+use crate::daemon::failure::Failure;
 use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
 use crate::observe::journal;
@@ -158,10 +159,18 @@ impl From<ClientError> for CliError {
         let message = err.to_string();
         match err {
             ClientError::NotRunning { socket, .. } => {
+                let home = Home::of_socket(&socket);
+                let is_forwarded = home.is_forwarded();
+                if let Some(failure) = Failure::recorded(&home).filter(|_| !is_forwarded) {
+                    let (reason, code) = (failure.reason, failure.code);
+                    let message =
+                        format!("no daemon runs: its last start failed: {reason} ({code})");
+                    return Self::failed(Code::DaemonNotRunning, message, Some("coven doctor"));
+                }
                 let message = format!(
                     "{message}; is it started, and is COVEN_HOME, where the socket is, the right one?"
                 );
-                let code = match Home::of_socket(&socket).is_forwarded() {
+                let code = match is_forwarded {
                     true => Code::HomeForwarded,
                     false => Code::DaemonNotRunning,
                 };

@@ -3,7 +3,9 @@
 //! Written on the daemon's main thread before it exits, and read in the CLI's process. It knows no cause in particular: a
 //! reason is a text, which the error gives.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,9 @@ use super::notify::Notifier;
 use super::supervisor::{self, Unit, UnitState};
 use crate::api::{Code, Timestamp, Word};
 use crate::redact::Redactor;
+
+/// What a file system gives to a file at least, in bytes.
+const BLOCK_BYTES: usize = 4096;
 
 /// Before the reason, in the status text of the service manager.
 const FAILED: &str = "failed: ";
@@ -88,10 +93,9 @@ pub(super) fn tell(home: &Home, err: &ServeError, has_served: bool) {
         reason,
         next: err.next(),
     };
-    // An older reason would be taken for this start's.
-    if record(home, &failure).is_err() {
-        forget(home);
-    }
+    // An older reason would be taken for this start's, and on a full disk this one needs its block.
+    let _ = std::fs::remove_file(home.last_failure_file());
+    let _ = record(home, &failure);
 }
 
 /// Gives the service manager, if there is one, the reason in its status text.
@@ -104,9 +108,14 @@ pub fn tell_manager(reason: &str) {
     Notifier::from_env().send(format_args!("STATUS={FAILED}{line}"));
 }
 
-/// Removes the record: a daemon serves, or has ended as it should.
+/// Removes the record: a daemon serves, or has ended as it should. Its draft keeps a block for the next one, which a full
+/// disk would not have.
 pub(super) fn forget(home: &Home) {
     let _ = std::fs::remove_file(home.last_failure_file());
+    let draft = Home::draft(&home.last_failure_file());
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(draft);
+    let _ = made.and_then(|mut file| file.write_all(&[b' '; BLOCK_BYTES]));
 }
 
 /// Writes the record into a home that this user may use as such; into another, nothing is written.

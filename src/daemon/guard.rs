@@ -15,15 +15,17 @@ use super::home::{DaemonFile, Home, HomeError};
 use super::listener;
 use super::log_place::{self, LogPlace};
 use crate::adapters::{self, ManifestSources};
-use crate::api::Timestamp;
 use crate::http::Rebinder;
 use crate::observe::log::Reopener;
 use crate::observe::say;
-use crate::store::{OpenFiles, Reader, StoreStatus};
+use crate::store::{OpenFiles, Reader, StoreStatus, with_time};
 use crate::sys::{self, named_file_id};
 
 /// How often a lock that another process holds is tried again before the next change in the home.
 const LOCK_TRIES: u32 = 5;
+
+/// What a copy is called that is made of what is open.
+const RECOVERED: &str = "recovered";
 
 /// What the daemon has of its home.
 pub(super) struct Guard {
@@ -285,7 +287,10 @@ impl Guard {
 
     /// Refuses launches from now on, and has a thread save what is open: signals do not wait for that.
     fn lose_database(&mut self, file: &Path) {
-        let copy = self.home.path().join(recovered(&self.inside.database()));
+        let copy = self
+            .home
+            .path()
+            .join(with_time(&self.inside.database(), RECOVERED));
         let path = self.home.path().join(file);
         say!(StoreLost, path: path.display(), copy: copy.display());
         let what = match file.symlink_metadata() {
@@ -324,7 +329,11 @@ impl Guard {
         if self.open.files.lost().is_none() {
             return Rescue::NotNeeded;
         }
-        let new = || self.home.path().join(recovered(&self.inside.database()));
+        let new = || {
+            self.home
+                .path()
+                .join(with_time(&self.inside.database(), RECOVERED))
+        };
         let copy = self.copy.clone().unwrap_or_else(new);
         match save(&self.open.reader, &copy) {
             Ok(()) => {
@@ -338,7 +347,7 @@ impl Guard {
     /// Saves the database of a home that is deleted in a directory beside it, or in that for temporary files.
     fn rescue_beside(&self) -> Rescue {
         let home = self.home.path();
-        let name = recovered(Path::new(home.file_name().unwrap_or_default()));
+        let name = with_time(Path::new(home.file_name().unwrap_or_default()), RECOVERED);
         let parents = [home.parent().map(Path::to_owned), Some(env::temp_dir())];
         let mut failed = String::from("there is no directory to save it in");
         for dir in parents.into_iter().flatten().map(|dir| dir.join(&name)) {
@@ -393,11 +402,4 @@ fn system_error(err: HomeError) -> io::Error {
         HomeError::Io { err, .. } => err,
         err => io::Error::other(err.to_string()),
     }
-}
-
-/// The name of a copy of `path`, made now.
-fn recovered(path: &Path) -> PathBuf {
-    let now = Timestamp::now().to_string();
-    let digits: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
-    path.with_added_extension(format!("recovered-{digits}"))
 }

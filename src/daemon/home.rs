@@ -472,12 +472,17 @@ impl Home {
         self.write_json(&self.daemon_file(), daemon)
     }
 
+    /// What [`Home::write_json`] writes before it has the name `target`.
+    pub(super) fn draft(target: &Path) -> PathBuf {
+        target.with_added_extension("new")
+    }
+
     /// Writes `value` to `target` as a line of JSON, whole or not at all.
     ///
     /// # Errors
     /// What open(2), write(2) or rename(2) report.
     pub(super) fn write_json(&self, target: &Path, value: &impl Serialize) -> io::Result<()> {
-        let draft = target.with_added_extension("new");
+        let draft = Self::draft(target);
         // Whoever left it there is dead: we hold the lock.
         let _ = std::fs::remove_file(&draft);
         let mut file = OpenOptions::new()

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::connect::open_immutable;
 use super::meta;
-use super::schema::{StoreError, beside, pragma};
-use crate::api::{SessionId, Timestamp};
+use super::schema::{StoreError, beside, pragma, with_time};
+use crate::api::SessionId;
 
 /// The name of the record in the table `meta`.
 const NAME: &str = "generation";
@@ -125,13 +125,6 @@ pub(super) fn mark_copy(path: &Path) -> Result<(), StoreError> {
 /// Removes what is on record beside the database at `path`: for a copy that takes its place.
 pub(super) fn forget(path: &Path) {
     let _ = std::fs::remove_file(beside(path, SUFFIX));
-}
-
-/// `path` with `.<what>-TIME` behind it.
-pub(super) fn with_time(path: &Path, what: &str) -> PathBuf {
-    let time = Timestamp::now().to_string();
-    let digits: String = time.chars().filter(char::is_ascii_digit).collect();
-    path.with_added_extension(format!("{what}-{digits}"))
 }
 
 fn random() -> String {

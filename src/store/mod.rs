@@ -41,7 +41,7 @@ pub use read::page::{EventQuery, EventRead, PageAhead};
 pub use read::reader::{Reader, SessionList, SessionQuery};
 pub use restore::{Restored, restore};
 pub use rows::SessionNum;
-pub use schema::{StoreError, beside};
+pub use schema::{StoreError, beside, with_time};
 pub use write::budget::{Reservation, Share};
 pub use write::queue::{Unwritten, WriteQueue};
 pub use write::writer::Writer;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::generation;
 use super::owner::{self, Heritage};
-use super::schema::{StoreError, beside, known_version};
+use super::schema::{StoreError, beside, known_version, with_time};
 use super::{backup, connect};
 
 /// What has been done.
@@ -56,7 +56,7 @@ fn check_unserved(path: &Path) -> Result<(), StoreError> {
 
 /// Gives `copy` the name `path`; where the database that had it is now.
 fn take_place(copy: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
-    let replaced = generation::with_time(path, "replaced");
+    let replaced = with_time(path, "replaced");
     let is_kept = match std::fs::hard_link(path, &replaced) {
         Ok(()) => true,
         Err(err) if err.kind() == io::ErrorKind::NotFound => false,

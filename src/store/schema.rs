@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::facts::Refused;
 use super::migrations::{MIGRATIONS, Migration, VERSION};
-use crate::api::Code;
+use crate::api::{Code, Timestamp};
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
@@ -152,6 +152,13 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// The name under which `path` is kept from now on: `<path>.<what>-TIME`, a time in UTC.
+pub fn with_time(path: &Path, what: &str) -> PathBuf {
+    let now = Timestamp::now().to_string();
+    let time: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
+    path.with_added_extension(format!("{what}-{time}"))
 }
 
 /// The database's schema version; 0 for one that is empty.

@@ -32,6 +32,16 @@ fn assert_failed(coven: &Coven, reason: &str, code: &str) {
     let shown = coven.cli(["daemon", "status"]);
     assert_eq!(shown.code, 3, "{shown:?}");
     assert!(shown.out.contains(reason), "{shown:?}");
+    // So does every verb that needs a daemon.
+    let sessions = coven.cli(["sessions"]);
+    assert_eq!(sessions.code, 3, "{sessions:?}");
+    let said = sessions
+        .err
+        .contains(&format!("its last start failed: {reason} ({code})"));
+    assert!(
+        said && sessions.err.ends_with("  try: coven doctor\n"),
+        "{sessions:?}"
+    );
     let report = coven.cli(["doctor", "--json"]).json();
     let checks = report["checks"].as_array().unwrap();
     let daemon = checks.iter().find(|check| check["id"] == "daemon").unwrap();
@@ -51,7 +61,7 @@ fn assert_stopped(coven: &Coven) {
 #[test]
 fn a_failed_start_says_why_until_the_next_one_serves() {
     type Change = fn(&Coven);
-    let cases: [(&str, Change, Change); 4] = [
+    let cases: [(&str, Change, Change); 5] = [
         (
             "store_unavailable",
             |coven| fs::write(coven.database_file(""), "no database at all").unwrap(),
@@ -74,6 +84,11 @@ fn a_failed_start_says_why_until_the_next_one_serves() {
             "home_refused",
             |coven| symlink("/dev/null", coven.home().join("adapters")).unwrap(),
             |coven| fs::remove_file(coven.home().join("adapters")).unwrap(),
+        ),
+        (
+            "daemon_start_failed",
+            |coven| fs::create_dir_all(coven.socket().join("x")).unwrap(),
+            |coven| fs::remove_dir_all(coven.socket()).unwrap(),
         ),
     ];
     for (code, spoil, mend) in cases {
@@ -167,4 +182,73 @@ fn a_reason_says_no_secret_and_moves_no_cursor() {
         assert!(!text.contains(secret), "{text}");
         assert!(!text.contains('\u{9b}'), "{text}");
     }
+}
+
+#[test]
+fn a_start_in_a_home_that_its_user_cannot_write_to_leaves_the_reason() {
+    use std::os::unix::process::CommandExt;
+    let coven = Coven::new();
+    fs::create_dir(coven.home().join("logs")).unwrap();
+    fs::write(coven.home().join("daemon.lock"), "").unwrap();
+    let program = coven.work().join("coven");
+    // By a process of its own: a child of another test's could hold what is written here, and so keep it from being run.
+    let copy = std::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_coven"))
+        .arg(&program)
+        .status();
+    assert!(copy.unwrap().success());
+    let mut serve = std::process::Command::new(&program);
+    serve
+        .args(["daemon", "serve"])
+        .env("COVEN_HOME", coven.home());
+    for (name, mode) in [
+        ("logs", 0o700),
+        ("adapters", 0o700),
+        ("daemon.lock", 0o600),
+        ("", 0o500),
+    ] {
+        let path = coven.home().join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if is_root() {
+            // Root may write everywhere.
+            std::os::unix::fs::chown(&path, Some(54_320), Some(54_320)).unwrap();
+            serve.uid(54_320).gid(54_320);
+        }
+    }
+    let ran = Ran::of(serve.output().unwrap());
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let record = fs::read_to_string(record(&coven)).unwrap();
+    assert!(record.contains("cannot be opened"), "{record}");
+    assert!(ran.err.contains("make "), "{ran:?}");
+}
+
+#[test]
+fn a_start_on_a_disk_without_any_room_leaves_the_reason() {
+    let coven = Coven::new();
+    let Some(disk) = SmallDisk::under(&coven, 8) else {
+        return;
+    };
+    // The last one that served has kept a block for it.
+    coven.start_daemon();
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    fs::remove_file(coven.database_file("")).unwrap();
+    let filler = coven.home().join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    drop(file);
+    for _ in 0..2 {
+        let ran = coven.cli(["daemon", "start"]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let path = coven.database_file("");
+        let reason = format!(
+            "the store {} cannot be opened: database or disk is full",
+            path.display()
+        );
+        assert_failed(&coven, &reason, "store_unavailable");
+    }
+    fs::remove_file(filler).unwrap();
+    coven.start_daemon();
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert_stopped(&coven);
+    drop(disk);
 }

@@ -225,6 +225,17 @@ fn restore_puts_a_backup_in_the_place_of_a_database_and_keeps_that() {
     assert_eq!(restored.code, 0, "{restored:?}");
     assert!(copy.exists());
     let replaced = kept(&coven, ".replaced-");
+    let (_, time) = replaced[0]
+        .to_str()
+        .unwrap()
+        .rsplit_once(".replaced-")
+        .unwrap();
+    let time = time.trim_end_matches("-wal");
+    let form: String = time
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    assert_eq!(form, "00000000T000000000Z");
     assert_eq!(replaced.len(), 2, "the database and its log: {replaced:?}");
     let database = replaced
         .iter()

@@ -425,3 +425,29 @@ fn a_socket_that_a_manager_hands_over_is_served_and_stays_when_the_daemon_goes()
     assert!(log.contains("event=daemon_stopped"), "{log}");
     assert_eq!(inode(coven.socket()), before);
 }
+
+#[test]
+fn a_client_on_the_socket_of_a_unit_that_fails_is_told_why() {
+    for verb in [&["run", "hello", "x"][..], &["sessions"]] {
+        let coven = Coven::new();
+        fs::write(coven.database_file(""), "no database at all").unwrap();
+        let listener = UnixListener::bind(coven.socket()).unwrap();
+        fs::set_permissions(coven.socket(), fs::Permissions::from_mode(0o600)).unwrap();
+        let client = coven.spawn(verb);
+        let mut waiting = libc::pollfd {
+            fd: listener.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: poll reads and fills the one struct, which outlives the call.
+        assert_eq!(unsafe { libc::poll(&raw mut waiting, 1, -1) }, 1);
+        // As systemd does: it starts the unit, and after its last failure lets go of the socket and who waits on it.
+        let served = activate(&coven, &listener, "1");
+        assert_eq!(served.code, 1, "{served:?}");
+        fs::remove_file(coven.socket()).unwrap();
+        drop(listener);
+        let ran = finish(client);
+        let reason = "cannot be opened: file is not a database";
+        assert!(ran.code != 0 && ran.err.contains(reason), "{ran:?}");
+    }
+}
