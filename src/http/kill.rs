@@ -53,9 +53,10 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
 
 /// Ends what the session has left running.
 fn sweep_ended(call: &Call<'_, routes::Kill>, id: SessionId) -> Result<Answer, ApiError> {
-    /// One at a time: two would both count what they have ended together.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    /// One of a session at a time: two would both count what they have ended together. Sessions share a few locks.
+    static TURNS: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
+    let turn = &TURNS[id.random_bits() as usize % TURNS.len()];
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     let (record, families) = left_of(call, id)?;
     let ended = sys::end_families(&families, call.context.sweep_grace, durations::FAMILY_END);
     let swept = ended.pids.len();

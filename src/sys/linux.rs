@@ -558,8 +558,9 @@ pub fn is_stopped(pid: i32) -> bool {
 
 /// A field of `/proc/PID/stat`, counted from 1 as proc(5) does, from the third on. `None` if there is no such process.
 fn stat_field(pid: i32, number: usize) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the command in parentheses and can hold anything, also `)`.
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The second field is the command in parentheses and can hold anything: also `)`, and half a character.
     let after_command = &stat[stat.rfind(')')? + 1..];
     let field = after_command.split_whitespace().nth(number - 3)?;
     Some(field.to_owned())
@@ -579,8 +580,9 @@ pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
 
 /// What the process `pid` calls itself (proc(5), `comm`), also another user's.
 pub fn command_name(pid: i32) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(name.trim_end().to_owned())
+    let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    // Its end at 15 bytes can lie within a character.
+    Some(String::from_utf8_lossy(&name).trim_end().to_owned())
 }
 
 /// Sends `signal` to the process `pid`, which `watch` was made for, and to no later one with its pid. Where the kernel

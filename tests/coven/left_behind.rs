@@ -171,6 +171,44 @@ fn what_has_ended_and_is_not_reaped_is_not_left_behind() {
 }
 
 #[test]
+fn whatever_a_process_calls_itself_it_is_shown_as_text_and_moves_no_cursor() {
+    let coven = Coven::start();
+    // The kernel keeps 15 bytes of a name, and cuts characters.
+    for (name, told) in [
+        ("äöüäöüäö", "äöüäöüä\u{fffd}"),
+        ("a\u{1b}[2Jb,\"\u{9b}", "a\u{1b}[2Jb,\"\u{9b}"),
+        (" ) R 1 (", " ) R 1 ("),
+    ] {
+        fs::write(coven.work().join("name"), name).unwrap();
+        let script = "(exec >/dev/null 2>&1; sh -c 'IFS= read -r n <name; printf %s \"$n\" >/proc/$$/comm; sleep 1000; true' &)
+until [ -e go ]; do :; done";
+        coven.harness("leaves", script);
+        let (id, left) = ended(&coven, "leaves", 1);
+        assert_eq!(left.len(), 2, "{name:?}");
+        let names: Vec<Value> = left_behind(&coven, &id)
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|left| left["name"].clone())
+            .collect();
+        assert!(names.contains(&json!(told)), "{name:?}: {names:?}");
+        for args in [
+            &["show", &id][..],
+            &["show", "--json", &id],
+            &["doctor"],
+            &["logs"],
+        ] {
+            let said = coven.cli(args).out;
+            let is_bad = |c: char| c.is_control() && c != '\n';
+            assert!(!said.contains(is_bad), "{args:?}: {said:?}");
+        }
+        let ran = coven.cli(["kill", &id]);
+        assert!(ran.out.ends_with("processes ended: 2\n"), "{ran:?}");
+        assert!(!ran.out.contains(['\u{1b}', '\u{9b}']), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_session_that_leaves_nothing_says_so() {
     let coven = daemon();
     let id = coven.launch("hello", "x");
@@ -307,6 +345,31 @@ fn a_launch_that_asks_for_it_is_final_when_nothing_is_left() {
     assert!([202, 409].contains(&answer.status), "{}", answer.text());
     coven.ended(&id);
     assert_eq!(coven.processes_at_work(), [bystander.pid()]);
+}
+
+#[test]
+fn a_crash_or_a_stop_while_a_session_is_swept_leaves_nothing() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    coven.harness("leaves", LEAVES);
+    let sweeping = || {
+        let id = launch(&coven, "leaves", SLEEPERS, json!({ "sweep": true }));
+        // What ignores SIGTERM is left, and the grace is not over.
+        eventually("the others have ended", || {
+            coven.processes_at_work().len() == 2
+        });
+        id
+    };
+    let id = sweeping();
+    coven.crash();
+    coven.start_daemon();
+    assert_eq!(coven.processes_at_work(), [0; 0]);
+    assert_eq!(coven.session(&id)["status"], "orphaned");
+    let id = sweeping();
+    assert_eq!(coven.cli(["daemon", "stop", "--yes"]).code, 0);
+    assert_eq!(coven.processes_at_work(), [0; 0]);
+    coven.start_daemon();
+    assert_eq!(coven.session(&id)["status"], "completed");
 }
 
 #[test]

@@ -86,15 +86,19 @@ pub fn environ_has(pid: i32, variable: &[u8]) -> bool {
 
 /// Whether `pid` is there, and more than a zombie.
 pub fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rfind(") ")
-        .is_some_and(|at| !stat[at + 2..].starts_with(['Z', 'X']))
+    process_state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
 }
 
 /// The letter of a process's state (proc(5)).
 pub fn process_state(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat[stat.rfind(") ")? + 2..].chars().next()
+    stat_behind_name(pid)?.chars().next()
+}
+
+/// What stands behind the name in `/proc/PID/stat`: the name can hold anything.
+fn stat_behind_name(pid: i32) -> Option<String> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    Some(stat[stat.rfind(") ")? + 2..].to_owned())
 }
 
 /// The most memory that the process has ever had, in KiB (proc(5)).
@@ -116,12 +120,7 @@ fn status_kib(pid: i32, field: &str) -> u64 {
 
 /// The parent of `pid`.
 pub fn parent_of(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat[stat.rfind(") ")? + 2..]
-        .split(' ')
-        .nth(1)?
-        .parse()
-        .ok()
+    stat_behind_name(pid)?.split(' ').nth(1)?.parse().ok()
 }
 
 /// Stops a process, and waits until none of its threads runs any more: the signal alone does not.
