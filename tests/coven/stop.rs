@@ -1,4 +1,4 @@
-//! Ending sessions: by kill, and by the daemon's stop.
+//! How the daemon stops, and what becomes of its sessions then.
 
 use std::fs;
 use std::io::{BufReader, Write};
@@ -96,79 +96,18 @@ fn whoever_asks_the_daemon_to_stop_is_told_when_it_has() {
 }
 
 #[test]
-fn a_harness_that_ignores_sigterm_is_killed_after_the_grace() {
+fn a_stop_kills_a_harness_that_ignores_sigterm_after_the_grace() {
     let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "50");
     coven.start_daemon();
     coven.harness("deaf", DEAF);
-    let (one, other) = (ready(&coven, "deaf"), ready(&coven, "deaf"));
-    assert_eq!(coven.cli(["kill", &one]).out, format!("{one} killed\n"));
+    let id = ready(&coven, "deaf");
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     coven.start_daemon();
-    for id in [one, other] {
-        let events = coven.events_to_end(&id);
-        assert_closed_as_killed(&events);
-        assert_eq!(only(&events, "exit")["signal"], 9);
-        assert_eq!(only(&events, "exit")["exitCode"], Value::Null);
-        assert!(coven.session_processes(&id).is_empty());
-    }
-}
-
-#[test]
-fn a_harness_that_was_stopped_can_be_killed() {
-    let coven = Coven::start();
-    coven.harness("speaker", LAST_WORDS);
-    let id = ready(&coven, "speaker");
-    let pid = coven.session(&id)["pid"].as_i64().unwrap() as i32;
-    kill(-pid, libc::SIGSTOP);
-    eventually("it is stopped", || process_state(pid) == Some('T'));
-    assert_eq!(coven.cli(["kill", &id]).out, format!("{id} killed\n"));
-    let events = coven.events_to_end(&id);
-    assert_eq!(output(&events, "stdout"), b"ready\nlast words\n");
-}
-
-#[test]
-fn a_killed_session_leaves_no_process() {
-    let coven = Coven::start();
-    coven.harness(
-        "family",
-        "sleep 1000 & (trap '' TERM; exec sleep 1000) & (sleep 1000 & wait) & echo ready; wait",
-    );
-    let id = ready(&coven, "family");
-    eventually("all are there", || coven.session_processes(&id).len() >= 4);
-    assert_eq!(coven.cli(["kill", &id]).code, 0);
-    assert_closed_as_killed(&coven.events_to_end(&id));
-    eventually("all are gone", || coven.session_processes(&id).is_empty());
-}
-
-#[test]
-fn a_kill_that_is_repeated_while_the_session_dies_records_nothing_more() {
-    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
-    coven.start_daemon();
-    coven.harness("reluctant", RELUCTANT);
-    let id = ready(&coven, "reluctant");
-    // Each is answered after two seconds, since the harness does not end.
-    for _ in 0..2 {
-        let ran = coven.cli(["kill", &id]);
-        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-        assert!(ran.out.contains("asked to end"), "{ran:?}");
-    }
-    fs::write(coven.work().join("go"), "").unwrap();
     let events = coven.events_to_end(&id);
     assert_closed_as_killed(&events);
-    assert_eq!(only(&events, "exit")["exitCode"], 0);
-}
-
-#[test]
-fn a_session_that_ends_by_a_signal_nobody_asked_for_has_failed() {
-    let coven = Coven::start();
-    coven.harness("suicidal", "kill -9 $$");
-    let id = coven.launch("suicidal", "x");
-    let record = coven.ended(&id);
-    assert_eq!(
-        (&record["status"], &record["exit_code"]),
-        (&"failed".into(), &Value::Null)
-    );
-    assert_eq!(only(&coven.events_to_end(&id), "exit")["signal"], 9);
+    assert_eq!(only(&events, "exit")["signal"], 9);
+    assert_eq!(only(&events, "exit")["exitCode"], Value::Null);
+    assert!(coven.session_processes(&id).is_empty());
 }
 
 #[test]

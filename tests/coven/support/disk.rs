@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use super::{Coven, Ran, wait_for_line, wait_until_gone};
+use super::{Coven, Ran, eventually_some, wait_for_line, wait_until_gone};
 
 /// A daemon whose files cannot grow past `kib`: what a full disk is, without filling one (setrlimit(2),
 /// RLIMIT_FSIZE).
@@ -61,12 +61,10 @@ pub fn lift_file_limit(pid: u32) {
 
 /// Health once its writer is in `state`. Launch attempts drive it there: each is a write that is tried.
 pub fn health_until(coven: &Coven, mut is_wanted: impl FnMut(&Value) -> bool) -> Value {
-    loop {
+    eventually_some("the wanted health", || {
         let health = coven.get("/api/v1/health").json();
-        if is_wanted(&health) {
-            return health;
-        }
-    }
+        is_wanted(&health).then_some(health)
+    })
 }
 
 /// Health once the writer has failed and its queue is full: what harnesses write stays in their pipes.

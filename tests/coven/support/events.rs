@@ -120,9 +120,11 @@ pub fn milestones(events: &[Value]) -> Vec<String> {
         .collect()
 }
 
-/// Asserts that `events` are all of a session's: seq from 1, without a gap, each with its id.
+/// Asserts that `events` are all of a session's, of which there is one at least: seq from 1, without a gap, each with its
+/// id.
 #[track_caller]
 pub fn assert_gapless(id: &str, events: &[Value]) {
+    assert!(!events.is_empty(), "{id} has no events");
     for (event, seq) in events.iter().zip(1u64..) {
         assert_eq!(event["seq"], seq);
         assert_eq!(event["session_id"], id);

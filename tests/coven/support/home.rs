@@ -20,7 +20,8 @@ pub struct Coven {
 }
 
 impl Coven {
-    /// A fresh home, without a daemon. Its path is short: a socket's can only have 107 bytes.
+    /// A fresh home, without a daemon, in which the grace period is one second. Its path is short: a socket's can only have
+    /// 107 bytes.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -181,12 +182,13 @@ impl Coven {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Makes `script` (of `sh`) a harness. Its prompt is the last argument: `"$2"`, behind `--`.
+    /// Makes `script` (of `sh`) a harness, with a program in the test's `PATH` and a manifest in its home; a running daemon
+    /// learns of it. Its prompt is the last argument: `"$2"`, behind `--`.
     pub fn harness(&self, id: &str, script: &str) {
         self.harness_with(id, script, json!({}));
     }
 
-    /// As [`Coven::harness`], with other keys of the manifest. A running daemon learns of it.
+    /// As [`Coven::harness`], with other keys of the manifest.
     pub fn harness_with(&self, id: &str, script: &str, keys: Value) {
         let program = self.root.join("bin").join(id);
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -2,7 +2,6 @@
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Duration;
 
 use super::*;
 
@@ -34,10 +33,14 @@ impl Manager {
 
     /// The next message, its lines.
     pub fn next(&self) -> Vec<String> {
+        self.receive().expect("a message")
+    }
+
+    fn receive(&self) -> Option<Vec<String>> {
         let mut bytes = [0; 4096];
-        let n = self.socket.recv(&mut bytes).expect("a message");
+        let n = self.socket.recv(&mut bytes).ok()?;
         let text = str::from_utf8(&bytes[..n]).unwrap();
-        text.lines().map(str::to_owned).collect()
+        Some(text.lines().map(str::to_owned).collect())
     }
 
     /// Everything up to the message that holds the line `wanted`, which is the last.
@@ -51,28 +54,16 @@ impl Manager {
         }
     }
 
-    /// The last message of those that have come, as one text.
-    pub fn last(&self) -> String {
-        let mut bytes = [0; 4096];
-        let mut last = None;
+    /// The messages that have come, without waiting for more.
+    pub fn come(&self) -> Vec<Vec<String>> {
         self.socket.set_nonblocking(true).unwrap();
-        while let Ok(n) = self.socket.recv(&mut bytes) {
-            last = Some(String::from_utf8(bytes[..n].to_vec()).unwrap());
-        }
+        let all = std::iter::from_fn(|| self.receive()).collect();
         self.socket.set_nonblocking(false).unwrap();
-        last.expect("a message")
+        all
     }
 
-    /// Forgets what has come; gives what else comes within `time`.
-    pub fn hear_for(&self, time: Duration) -> Vec<String> {
-        let mut bytes = [0; 4096];
-        self.socket.set_nonblocking(true).unwrap();
-        while self.socket.recv(&mut bytes).is_ok() {}
-        self.socket.set_nonblocking(false).unwrap();
-        self.socket.set_read_timeout(Some(time)).unwrap();
-        let heard = self.socket.recv(&mut bytes).ok();
-        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let text = String::from_utf8_lossy(&bytes[..heard.unwrap_or(0)]).into_owned();
-        text.lines().map(str::to_owned).collect()
+    /// The last message of those that have come, as one text.
+    pub fn last(&self) -> String {
+        self.come().last().expect("a message").join("\n")
     }
 }
