@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::lookup::find_on_path;
+use crate::observe::{Message, message};
 use crate::sys;
 
 /// How much of a file is read, in bytes: the headers of a program, with the name of its loader.
@@ -33,7 +34,7 @@ enum Obstacle {
     /// It is a link that leads to nothing.
     Dangling(PathBuf),
     NoFile,
-    Unreachable(String),
+    Unreachable(Message),
     NotExecutable,
     /// Its mode lets everybody start it, and the kernel does not.
     Forbidden,
@@ -60,61 +61,60 @@ enum Obstacle {
     TooDeep,
 }
 
+impl Problem {
+    /// What it is.
+    pub fn message(&self) -> Message {
+        let file = &self.file;
+        match &self.obstacle {
+            Obstacle::Missing => message!("{} is not there", file),
+            Obstacle::Dangling(to) => message!("{} is a link to {}, which is not there", file, to),
+            Obstacle::NoFile => message!("{} is not a file", file),
+            Obstacle::Unreachable(why) => message!("{}: {}", file, why.clone()),
+            Obstacle::NotExecutable => message!("{} is not executable (chmod +x)", file),
+            Obstacle::Forbidden => message!(
+                "{} must not be executed: its file system is mounted noexec, or an access list forbids it",
+                file
+            ),
+            Obstacle::Empty => message!("{} is empty", file),
+            Obstacle::UnknownFormat => {
+                message!(
+                    "{} begins with neither #! nor the header of a program",
+                    file
+                )
+            }
+            Obstacle::Foreign(processor) => message!("{} is a program for {}", file, *processor),
+            Obstacle::Loader(loader) => {
+                message!("{} needs the loader {}, which is not there", file, loader)
+            }
+            Obstacle::CarriageReturn { word, .. } => message!(
+                "{}: its first line ends with CR LF, so that {} is looked for; it must end with LF alone",
+                file,
+                Message::name(format!("{:?}", format!("{}\r", word.display()))),
+            ),
+            Obstacle::NoInterpreter => message!("{} names no interpreter behind its #!", file),
+            Obstacle::Relative(interpreter) => {
+                message!(
+                    "{}: its interpreter {} is no absolute path",
+                    file,
+                    interpreter
+                )
+            }
+            Obstacle::Interpreter(problem) | Obstacle::Target(problem) => {
+                message!("{}: its interpreter {}", file, problem.message())
+            }
+            Obstacle::NotOnPath(name) => message!(
+                "{}: its interpreter {} is not on the PATH",
+                file,
+                Message::name(name.to_string_lossy())
+            ),
+            Obstacle::TooDeep => message!("{}: too many interpreters are scripts", file),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
-        match &self.obstacle {
-            Obstacle::Missing => write!(f, "{file} is not there"),
-            Obstacle::Dangling(to) => {
-                write!(
-                    f,
-                    "{file} is a link to {}, which is not there",
-                    to.display()
-                )
-            }
-            Obstacle::NoFile => write!(f, "{file} is not a file"),
-            Obstacle::Unreachable(why) => write!(f, "{file}: {why}"),
-            Obstacle::NotExecutable => write!(f, "{file} is not executable (chmod +x)"),
-            Obstacle::Forbidden => write!(
-                f,
-                "{file} must not be executed: its file system is mounted noexec, or an access list forbids it"
-            ),
-            Obstacle::Empty => write!(f, "{file} is empty"),
-            Obstacle::UnknownFormat => {
-                write!(
-                    f,
-                    "{file} begins with neither #! nor the header of a program"
-                )
-            }
-            Obstacle::Foreign(processor) => write!(f, "{file} is a program for {processor}"),
-            Obstacle::Loader(loader) => {
-                write!(
-                    f,
-                    "{file} needs the loader {}, which is not there",
-                    loader.display()
-                )
-            }
-            Obstacle::CarriageReturn { word, .. } => write!(
-                f,
-                "{file}: its first line ends with CR LF, so that {:?} is looked for; it must end with LF alone",
-                format!("{}\r", word.display())
-            ),
-            Obstacle::NoInterpreter => write!(f, "{file} names no interpreter behind its #!"),
-            Obstacle::Relative(interpreter) => write!(
-                f,
-                "{file}: its interpreter {} is no absolute path",
-                interpreter.display()
-            ),
-            Obstacle::Interpreter(problem) | Obstacle::Target(problem) => {
-                write!(f, "{file}: its interpreter {problem}")
-            }
-            Obstacle::NotOnPath(name) => write!(
-                f,
-                "{file}: its interpreter {} is not on the PATH",
-                name.display()
-            ),
-            Obstacle::TooDeep => write!(f, "{file}: too many interpreters are scripts"),
-        }
+        self.message().fmt(f)
     }
 }
 
@@ -159,7 +159,7 @@ fn obstacle(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Obstacle>
             let target = file.read_link().ok();
             return Some(target.map_or(Obstacle::Missing, Obstacle::Dangling));
         }
-        Err(err) => return Some(Obstacle::Unreachable(err.to_string())),
+        Err(err) => return Some(Obstacle::Unreachable((&err).into())),
     };
     if !meta.is_file() {
         return Some(Obstacle::NoFile);

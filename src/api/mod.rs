@@ -7,7 +7,6 @@ mod build;
 mod code;
 mod conversation;
 mod cost;
-mod doctor;
 mod error;
 mod escape;
 mod event;
@@ -28,7 +27,6 @@ pub use build::{BUILD, Build};
 pub use code::{Code, ENDS_SESSIONS, LOOK_AT_DAEMON};
 pub use conversation::{Conversation, ConversationMode, is_conversation_id};
 pub use cost::{SessionCost, Usage};
-pub use doctor::{Check, CheckStatus, Report};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use escape::{escaped_length, escaped_prefix};
 pub use event::{

@@ -4,26 +4,20 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use argh::{ArgsInfo, FromArgs};
-use serde_json::json;
 
 use super::output::{Out, visible};
+use super::status::{as_json, facts, for_people, for_programs};
 use super::{CliError, Home, Outcome, consent, say};
-use crate::api::{Code, DaemonInfo, Health, StopReport};
+use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
-use crate::daemon::supervisor::{Supervisor, command_by_hand};
+use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{ServeOptions, failure, serve};
+use crate::observe::Message;
 use crate::sys;
 
 /// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
 const STOPPED: u8 = 3;
-
-/// What to try where a daemon is out of reach.
-const WHOSE_HOME: &str = "coven doctor, which says whose home it is";
-/// What to try where a start has failed.
-const WHY_FAILED: &str = "coven doctor";
-/// Where a service manager has the socket.
-const AWAITED: &str = "the service manager listens, and starts it with the first client";
 
 /// Start, stop and look at the daemon.
 #[derive(FromArgs, ArgsInfo)]
@@ -181,10 +175,11 @@ fn restart(home: &Home, yes: bool) -> Outcome {
 fn status(home: &Home, json: bool) -> Outcome {
     let status = control::status(home);
     let mut out = Out::new();
+    let facts = facts(home, &status);
     if json {
-        out.pretty_json(&status_json(home, &status))?;
+        out.pretty_json(&for_programs(&facts, as_json, Clone::clone))?;
     } else {
-        out.facts(&status_facts(home, &status))?;
+        out.facts(&for_people(&facts, Message::to_string))?;
     }
     Ok(match status.state() {
         DaemonState::Running => 0,
@@ -194,179 +189,6 @@ fn status(home: &Home, json: bool) -> Outcome {
         | DaemonState::Unsupported
         | DaemonState::Forwarded => 1,
     })
-}
-
-/// What `status` prints.
-pub(super) fn status_facts(home: &Home, status: &Status) -> Vec<(&'static str, String)> {
-    let socket = visible(&home.socket().display().to_string());
-    let state = ("state", status.state().to_string());
-    match status {
-        Status::Running(health) => {
-            let daemon = &health.daemon;
-            let writer = &health.event_writer;
-            let writing = match &writer.last_error {
-                None => writer.state.to_string(),
-                Some(err) => format!("{}: {}", writer.state, visible(err)),
-            };
-            let mut facts = vec![
-                state,
-                ("pid", daemon.pid.to_string()),
-                ("socket", visible(&daemon.socket)),
-                ("run by", run_by(daemon)),
-                ("uptime", uptime(daemon.uptime_seconds)),
-                ("api version", health.api_version.clone()),
-                ("coven version", health.coven_version.clone()),
-                (
-                    "sessions",
-                    format!(
-                        "{} live, {} in all",
-                        health.sessions.live, health.sessions.total
-                    ),
-                ),
-                ("event writer", writing),
-            ];
-            let damage = health.storage.damage.as_ref();
-            facts.extend(damage.map(|damage| {
-                let what = visible(&damage.what);
-                ("store", format!("damaged at {}: {what}", damage.at))
-            }));
-            facts.push(("next", next_of_running(health).into()));
-            facts
-        }
-        Status::Busy { reason, pid } => {
-            let mut facts = vec![state, ("reason", visible(reason)), ("socket", socket)];
-            facts.extend(pid.map(|pid| ("pid", pid.to_string())));
-            facts.push(("next", "wait, or close some of its connections".into()));
-            facts
-        }
-        Status::Stopped { is_awaited } => {
-            let mut facts = vec![state, ("socket", socket)];
-            facts.extend(is_awaited.then(|| ("reason", AWAITED.to_owned())));
-            facts.push(("next", "coven daemon start".into()));
-            facts
-        }
-        Status::Failed(failure) => {
-            let reason = format!("{} ({})", visible(&failure.reason), failure.code);
-            let mut facts = vec![state, ("reason", reason), ("socket", socket)];
-            facts.extend(failure.at.map(|at| ("failed at", at.to_string())));
-            facts.push(("next", WHY_FAILED.into()));
-            facts
-        }
-        Status::Stale {
-            reason,
-            pid,
-            locked,
-        } => {
-            let next = match *locked {
-                true => visible(&control::held_next(home, *pid)),
-                false => "coven daemon start, which cleans up".into(),
-            };
-            let mut facts = vec![state, ("reason", visible(reason)), ("socket", socket)];
-            facts.extend(pid.map(|pid| ("pid", pid.to_string())));
-            facts.push(("next", next));
-            facts
-        }
-        Status::Forwarded(err) => vec![
-            state,
-            ("reason", visible(&err.to_string())),
-            ("socket", socket),
-            ("next", err.mend()),
-        ],
-        Status::Unknown { reason } => vec![
-            state,
-            ("reason", visible(reason)),
-            ("socket", socket),
-            ("next", WHOSE_HOME.into()),
-        ],
-        Status::Unsupported { found } => vec![
-            state,
-            (
-                "reason",
-                format!(
-                    "it speaks {} ({})",
-                    visible(found),
-                    Code::UnsupportedApiVersion
-                ),
-            ),
-            ("socket", socket),
-            ("next", command_by_hand("restart")),
-        ],
-    }
-}
-
-fn next_of_running(health: &Health) -> &'static str {
-    match health.storage.damage {
-        Some(_) => "coven doctor",
-        None => "coven sessions",
-    }
-}
-
-/// Who runs a daemon, as it sees it.
-fn run_by(daemon: &DaemonInfo) -> String {
-    let supervisor = daemon.supervisor.as_ref().map(Supervisor::of_info);
-    match supervisor {
-        Some(Supervisor::Nobody) => "nobody: started by hand".into(),
-        Some(supervisor) => visible(&supervisor.to_string()),
-        None => "it does not say".into(),
-    }
-}
-
-/// What `status --json` prints.
-pub(super) fn status_json(home: &Home, status: &Status) -> serde_json::Value {
-    let socket = home.socket().display().to_string();
-    match status {
-        Status::Running(health) => json!({
-            "state": status.state(), "pid": health.daemon.pid, "socket": health.daemon.socket,
-            "uptimeSeconds": health.daemon.uptime_seconds, "startedAt": health.daemon.started_at,
-            "apiVersion": health.api_version, "covenVersion": health.coven_version,
-            "supervisor": health.daemon.supervisor, "sessions": health.sessions, "eventWriter": health.event_writer,
-            "storage": health.storage, "next": next_of_running(health),
-        }),
-        Status::Busy { reason, pid } => json!({
-            "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
-            "apiVersion": null, "next": "wait, or close some of its connections",
-        }),
-        Status::Stopped { is_awaited } => json!({
-            "state": status.state(), "reason": is_awaited.then_some(AWAITED), "pid": null, "socket": socket, "uptimeSeconds": null, "apiVersion": null,
-            "next": "coven daemon start",
-        }),
-        Status::Failed(failure) => json!({
-            "state": status.state(), "code": failure.code, "reason": failure.reason, "failedAt": failure.at, "pid": null,
-            "socket": socket, "uptimeSeconds": null, "apiVersion": null, "next": WHY_FAILED,
-        }),
-        Status::Stale {
-            reason,
-            pid,
-            locked,
-        } => json!({
-            "state": status.state(), "reason": reason, "pid": pid, "socket": socket, "uptimeSeconds": null,
-            "apiVersion": null, "locked": locked,
-            "next": if *locked { control::held_next(home, *pid) } else { "coven daemon start".into() },
-        }),
-        Status::Forwarded(err) => json!({
-            "state": status.state(), "code": err.code(), "reason": err.to_string(), "pid": null, "socket": socket,
-            "uptimeSeconds": null, "apiVersion": null, "next": err.mend(),
-        }),
-        Status::Unknown { reason } => json!({
-            "state": status.state(), "reason": reason, "pid": null, "socket": socket, "uptimeSeconds": null,
-            "apiVersion": null, "next": WHOSE_HOME,
-        }),
-        Status::Unsupported { found } => json!({
-            "state": status.state(), "code": Code::UnsupportedApiVersion, "apiVersion": found, "pid": null,
-            "socket": socket, "uptimeSeconds": null, "next": command_by_hand("restart"),
-        }),
-    }
-}
-
-/// So long as people say it.
-pub(super) fn uptime(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
 }
 
 fn serve_in_foreground(home: &Home) -> Outcome {
@@ -421,18 +243,5 @@ fn serve_in_background(home: &Home) -> Outcome {
             // The log has it, and stderr is the log's file here.
             Ok(err.exit_code())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_uptime_is_short() {
-        assert_eq!(uptime(59), "59 s");
-        assert_eq!(uptime(61), "1 min 1 s");
-        assert_eq!(uptime(7260), "2 h 1 min");
-        assert_eq!(uptime(90_000), "1 d 1 h");
     }
 }

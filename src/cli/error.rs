@@ -144,7 +144,7 @@ impl From<io::Error> for CliError {
 
 impl From<HomeError> for CliError {
     fn from(err: HomeError) -> Self {
-        Self::failed(err.code(), err.to_string(), Some(&err.mend()))
+        Self::failed(err.code(), err.to_string(), Some(&err.mend().to_string()))
     }
 }
 

@@ -34,6 +34,7 @@ mod sacrifice;
 mod session;
 mod sessions;
 mod show;
+mod status;
 mod store;
 mod summon;
 mod text;

@@ -1,7 +1,6 @@
 //! What is printed: for eyes a table, for programs JSON, and nothing in either that could move a terminal's cursor.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -86,17 +85,6 @@ pub(super) fn visible_text(text: &str) -> String {
     text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 
-/// `path` as a shell takes it for one word.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
 /// `text`, visible, cut to `width` characters.
 pub(super) fn shortened(text: &str, width: usize) -> String {
     let text = visible(text);
@@ -118,13 +106,6 @@ mod tests {
         );
         assert_eq!(visible("é🦀"), "é🦀");
         assert_eq!(visible_text("a\nb\u{7}"), "a\nb\\u{7}");
-    }
-
-    #[test]
-    fn a_path_is_one_word_to_a_shell() {
-        assert_eq!(quoted(Path::new("/a/b.c")), "/a/b.c");
-        assert_eq!(quoted(Path::new("/a b")), "'/a b'");
-        assert_eq!(quoted(Path::new("/it's;x")), "'/it'\\''s;x'");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::supervisor::{self, Unit};
 use crate::adapters::environment;
 use crate::api::{Code, Health, Word, words};
 use crate::http::client::{Client, ClientError};
+use crate::observe::{Message, message};
 use crate::settings::{self, durations};
 use crate::sys::{self, Peer, Within};
 
@@ -50,7 +51,7 @@ pub enum Status {
     /// It answers, but not to us: it has all the connections that it takes.
     Busy {
         /// What it said.
-        reason: String,
+        reason: Message,
         /// Its process, as it has put itself on record.
         pid: Option<i32>,
     },
@@ -64,7 +65,7 @@ pub enum Status {
     /// Something is there that does not answer, or was left behind.
     Stale {
         /// What was found.
-        reason: String,
+        reason: Message,
         /// The process that `daemon.json` names, if it is still that process.
         pid: Option<i32>,
         /// Whether a process holds the lock.
@@ -73,7 +74,7 @@ pub enum Status {
     /// It cannot be told: the socket is out of our reach, as in a home of another user.
     Unknown {
         /// Why.
-        reason: String,
+        reason: Message,
     },
     /// Something answers that speaks another contract.
     Unsupported {
@@ -135,7 +136,7 @@ impl From<HomeError> for ControlError {
         Self {
             code: err.code().into(),
             message: err.to_string(),
-            next: err.mend(),
+            next: err.mend().to_string(),
         }
     }
 }
@@ -206,12 +207,12 @@ pub fn status(home: &Home) -> Status {
         Ok((_, health)) => return Status::Running(Box::new(health)),
         Err(ClientError::UnsupportedVersion { found }) => return Status::Unsupported { found },
         Err(ClientError::Api { error, .. }) => {
-            let (reason, pid) = (error.message, daemon_pid(home));
+            let (reason, pid) = (Message::foreign(error.message), daemon_pid(home));
             return Status::Busy { reason, pid };
         }
         // The lock and the files are out of reach too, and a daemon may well run.
         Err(ClientError::Io(err)) if err.kind() == io::ErrorKind::PermissionDenied => {
-            let reason = format!("{} cannot be reached: {err}", home.socket().display());
+            let reason = message!("{} cannot be reached: {}", &home.socket(), &err);
             return Status::Unknown { reason };
         }
         Err(err) => err,
@@ -226,7 +227,7 @@ pub fn status(home: &Home) -> Status {
     let locked = is_locked(home);
     let pid = daemon_pid(home);
     if locked {
-        let reason = format!("a process holds the lock, but {unanswered}");
+        let reason = message!("a process holds the lock, but {}", unanswered.message());
         Status::Stale {
             reason,
             pid,
@@ -307,16 +308,19 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
 
 /// What to try where a process, `pid` if that is known, holds the lock and nobody answers. Where only the socket has gone,
 /// the sessions go on: no restart is advised, which would end them.
-pub fn held_next(home: &Home, pid: Option<i32>) -> String {
+pub fn held_next(home: &Home, pid: Option<i32>) -> Message {
     if home.socket().symlink_metadata().is_ok() {
-        return supervisor::command_by_hand("restart");
+        return Message::name(supervisor::command_by_hand("restart"));
     }
     match pid {
-        Some(pid) => format!("kill -HUP {pid}, which has the daemon make its socket anew"),
-        None => {
-            let lock = home.lock_file();
-            format!("fuser -v {}, to see which process holds it", lock.display())
-        }
+        Some(pid) => message!(
+            "kill -HUP {}, which has the daemon make its socket anew",
+            pid
+        ),
+        None => message!(
+            "fuser -v {}, to see which process holds it",
+            &home.lock_file()
+        ),
     }
 }
 

@@ -83,7 +83,7 @@ impl ServeError {
     /// What to try next.
     pub fn next(&self) -> String {
         match self {
-            Self::Home(err) => err.mend(),
+            Self::Home(err) => err.mend().to_string(),
             Self::AlreadyRunning { .. }
             | Self::Locked { .. }
             | Self::Activation(_)

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Code, Timestamp};
+use crate::observe::{Message, Mode, message};
 use crate::settings;
 use crate::sys;
 
@@ -30,7 +31,7 @@ pub enum HomeError {
     /// Neither `COVEN_HOME` nor a home directory is known.
     Unknown,
     /// It is not what a home must be.
-    Refused { what: String, mend: String },
+    Refused { what: Message, mend: Message },
     /// A variable names a directory that is another one in each working directory.
     Relative { name: &'static str, path: PathBuf },
     /// It holds only the end of a connection to another machine's daemon, and nobody answers there.
@@ -52,53 +53,54 @@ impl HomeError {
     }
 
     /// What to do about it.
-    pub fn mend(&self) -> String {
+    pub fn mend(&self) -> Message {
         match self {
             Self::Unknown => "set COVEN_HOME to a directory of your own".into(),
             Self::Refused { mend, .. } => mend.clone(),
             Self::Relative { name, path } => {
                 let path = std::path::absolute(path).unwrap_or(path.clone());
-                format!("set {name} to an absolute path, as {}", path.display())
+                message!("set {} to an absolute path, as {}", *name, &path)
             }
             Self::Forwarded { .. } | Self::SocketTooLong { .. } => {
                 self.code().next().unwrap_or_default().into()
             }
-            Self::Io { path, err } => {
-                let path = path.display();
-                match err.kind() {
-                    io::ErrorKind::StorageFull => format!("make room on the disk of {path}"),
-                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                        format!("make {path} writable, or set COVEN_HOME")
-                    }
-                    _ => format!("look at {path}, or set COVEN_HOME"),
+            Self::Io { path, err } => match err.kind() {
+                io::ErrorKind::StorageFull => message!("make room on the disk of {}", path),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                    message!("make {} writable, or set COVEN_HOME", path)
                 }
+                _ => message!("look at {}, or set COVEN_HOME", path),
+            },
+        }
+    }
+
+    /// What it is.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Unknown => "neither COVEN_HOME nor HOME is set".into(),
+            Self::Refused { what, .. } => what.clone(),
+            Self::Relative { name, path } => {
+                message!("{} is not an absolute path: {}", *name, path)
             }
+            Self::Forwarded { path } => message!(
+                "{} holds a socket, but neither a lock nor a database: the end of a connection to another machine's \
+                 daemon, on which nobody answers",
+                path
+            ),
+            Self::SocketTooLong { socket, length } => message!(
+                "the socket's path is {} bytes long, and a Unix socket's can have {}: {}",
+                *length,
+                sys::SUN_PATH_MAX,
+                socket
+            ),
+            Self::Io { path, err } => message!("{}: {}", path, err),
         }
     }
 }
 
 impl fmt::Display for HomeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => write!(f, "neither COVEN_HOME nor HOME is set"),
-            Self::Refused { what, .. } => write!(f, "{what}"),
-            Self::Relative { name, path } => {
-                write!(f, "{name} is not an absolute path: {}", path.display())
-            }
-            Self::Forwarded { path } => write!(
-                f,
-                "{} holds a socket, but neither a lock nor a database: the end of a connection to another machine's \
-                 daemon, on which nobody answers",
-                path.display()
-            ),
-            Self::SocketTooLong { socket, length } => write!(
-                f,
-                "the socket's path is {length} bytes long, and a Unix socket's can have {}: {}",
-                sys::SUN_PATH_MAX,
-                socket.display()
-            ),
-            Self::Io { path, err } => write!(f, "{}: {err}", path.display()),
-        }
+        self.message().fmt(f)
     }
 }
 
@@ -205,10 +207,10 @@ impl Home {
         if place == self.path || meta.uid() == sys::euid() || meta.uid() == 0 {
             return Ok(());
         }
-        let what = format!(
+        let what = message!(
             "{} would lie in {}, which belongs to {}",
-            self.path.display(),
-            place.display(),
+            &self.path,
+            place,
             named(meta.uid())
         );
         Err(HomeError::Refused {
@@ -263,24 +265,23 @@ impl Home {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(err) => return Err(self.io(path, err)),
         };
-        let shown = path.display();
-        let refused = |what: String, mend: String| Err(HomeError::Refused { what, mend });
+        let refused = |what: Message, mend: Message| Err(HomeError::Refused { what, mend });
         if meta.is_symlink() {
             return refused(
-                format!("{shown} is a symbolic link"),
-                format!("move what it leads to here: rm {shown}, then mv"),
+                message!("{} is a symbolic link", path),
+                message!("move what it leads to here: rm {}, then mv", path),
             );
         }
         if is_dir && !meta.is_dir() {
             return refused(
-                format!("{shown} is not a directory"),
-                format!("move it away: mv {shown} {shown}.old"),
+                message!("{} is not a directory", path),
+                message!("move it away: mv {} {}.old", path, path),
             );
         }
         if meta.uid() != sys::euid() {
             return refused(
-                format!("{shown} belongs to another user (uid {})", meta.uid()),
-                format!("chown {} {shown}", sys::euid()),
+                message!("{} belongs to another user (uid {})", path, meta.uid()),
+                message!("chown {} {}", sys::euid(), path),
             );
         }
         if meta.mode() & 0o077 == 0 {
@@ -327,34 +328,35 @@ impl Home {
     /// # Errors
     /// It is not; the message says what mends it.
     pub fn check(&self) -> Result<(), HomeError> {
-        let path = self.path.display();
-        let meta = std::fs::symlink_metadata(&self.path).map_err(|err| self.io(&self.path, err))?;
-        let refused = |what: String, mend: String| Err(HomeError::Refused { what, mend });
+        let path = &self.path;
+        let meta = std::fs::symlink_metadata(path).map_err(|err| self.io(path, err))?;
+        let refused = |what: Message, mend: Message| Err(HomeError::Refused { what, mend });
         if meta.is_symlink() {
             return refused(
-                format!("{path} is a symbolic link"),
+                message!("{} is a symbolic link", path),
                 "set COVEN_HOME to the directory that it leads to".into(),
             );
         }
         if !meta.is_dir() {
             return refused(
-                format!("{path} is not a directory"),
-                format!("move it away: mv {path} {path}.old"),
+                message!("{} is not a directory", path),
+                message!("move it away: mv {} {}.old", path, path),
             );
         }
         if meta.uid() != sys::euid() {
             return refused(
-                format!("{path} belongs to {}", named(meta.uid())),
+                message!("{} belongs to {}", path, named(meta.uid())),
                 as_owner(meta.uid()),
             );
         }
         if meta.mode() & 0o077 != 0 {
             return refused(
-                format!(
-                    "{path} is open to others (mode {:04o})",
-                    meta.mode() & 0o7777
+                message!(
+                    "{} is open to others (mode {})",
+                    path,
+                    Mode(meta.mode() & 0o7777)
                 ),
-                format!("chmod 700 {path}"),
+                message!("chmod 700 {}", path),
             );
         }
         Ok(())
@@ -502,15 +504,21 @@ impl Home {
 }
 
 /// Another user, for a message.
-fn named(uid: u32) -> String {
-    let user = sys::user(uid).map(|user| format!(", {}", user.name));
-    format!("another user (uid {uid}{})", user.unwrap_or_default())
+fn named(uid: u32) -> Message {
+    match sys::user(uid) {
+        Some(user) => message!("another user (uid {}, {})", uid, Message::user(user.name)),
+        None => message!("another user (uid {})", uid),
+    }
 }
 
 /// The two ways out for who has come to the home of the user `uid`.
-fn as_owner(uid: u32) -> String {
-    let user = sys::user(uid).map_or_else(|| format!("'#{uid}'"), |user| user.name);
-    format!(
-        "sudo -u {user} coven …, which acts as its owner; or set COVEN_HOME to a directory of your own"
+fn as_owner(uid: u32) -> Message {
+    let user = match sys::user(uid) {
+        Some(user) => Message::user(user.name),
+        None => message!("'#{}'", uid),
+    };
+    message!(
+        "sudo -u {} coven …, which acts as its owner; or set COVEN_HOME to a directory of your own",
+        user
     )
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Home;
 use super::tool::{Say, run_tool, tool_output};
 use crate::api::{ENDS_SESSIONS, Manager, ManagerScope, SupervisorInfo};
+use crate::observe::{Message, message};
 use crate::settings::{self, durations};
 use crate::sys::{self, ControlGroup};
 
@@ -104,19 +105,31 @@ fn hint(verb: &str, command: String) -> String {
     }
 }
 
+impl From<&Supervisor> for Message {
+    fn from(supervisor: &Supervisor) -> Self {
+        match supervisor {
+            Supervisor::Systemd(unit) => message!("systemd unit {}", unit),
+            Supervisor::Launchd { label } => message!("launchd job {}", Message::name(label)),
+            Supervisor::Nobody => "started by hand".into(),
+        }
+    }
+}
+
+impl From<&Unit> for Message {
+    fn from(unit: &Unit) -> Self {
+        message!("{} ({})", Message::name(&unit.name), unit.scope().as_str())
+    }
+}
+
 impl fmt::Display for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Systemd(unit) => write!(f, "systemd unit {unit}"),
-            Self::Launchd { label } => write!(f, "launchd job {label}"),
-            Self::Nobody => write!(f, "started by hand"),
-        }
+        Message::from(self).fmt(f)
     }
 }
 
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.scope())
+        Message::from(self).fmt(f)
     }
 }
 

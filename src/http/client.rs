@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{API_VERSION, BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
+use crate::observe::field::is_version;
+use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::sys;
 
@@ -37,22 +39,34 @@ pub enum ClientError {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRunning { socket, reason } => {
-                write!(f, "no daemon answers on {}: {reason}", socket.display())
-            }
-            Self::UnsupportedVersion { found } => {
-                write!(f, "the daemon speaks {found}, this coven speaks {CONTRACT}")
-            }
-            Self::Api { error, .. } => write!(f, "{}", error.message),
-            err if err.is_timeout() => write!(f, "the daemon did not answer in time"),
-            Self::Io(err) => write!(f, "the connection to the daemon broke: {err}"),
-            Self::Protocol(what) => write!(f, "the daemon's answer cannot be read: {what}"),
-        }
+        self.message().fmt(f)
     }
 }
 
 impl ClientError {
+    /// What it is.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::NotRunning { socket, reason } => {
+                message!("no daemon answers on {}: {}", socket, reason)
+            }
+            Self::UnsupportedVersion { found } => message!(
+                "the daemon speaks {}, this coven speaks {}",
+                Message::word(found, is_version),
+                CONTRACT
+            ),
+            Self::Api { error, .. } => Message::foreign(&error.message),
+            err if err.is_timeout() => "the daemon did not answer in time".into(),
+            Self::Io(err) => message!("the connection to the daemon broke: {}", err),
+            Self::Protocol(what) => {
+                message!(
+                    "the daemon's answer cannot be read: {}",
+                    Message::foreign(what)
+                )
+            }
+        }
+    }
+
     /// Whether the answer has not come in time.
     pub fn is_timeout(&self) -> bool {
         let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];

@@ -58,6 +58,11 @@ pub struct BadSetting {
 }
 
 impl BadSetting {
+    /// What speaks against its value.
+    pub fn rule(&self) -> String {
+        format!("is not a value that it can have ({})", self.values)
+    }
+
     /// What to do about it.
     pub fn mend(&self) -> String {
         match from_file(self.name) {
@@ -69,15 +74,7 @@ impl BadSetting {
 
 impl fmt::Display for BadSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            value,
-            values,
-        } = self;
-        write!(
-            f,
-            "{name}={value:?} is not a value that it can have ({values})"
-        )
+        write!(f, "{}={:?} {}", self.name, self.value, self.rule())
     }
 }
 

@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::facts::Refused;
 use super::migrations::{MIGRATIONS, Migration, VERSION};
 use crate::api::{Code, Timestamp};
+use crate::observe::{Message, message};
 
 /// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
 const APPLICATION_ID: i32 = 0x436f_766e;
@@ -54,31 +55,36 @@ pub enum StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Newer { found } => write!(
-                f,
-                "the database has schema version {found}, this coven knows up to {VERSION}: \
-                 use the newer coven that wrote it"
-            ),
-            Self::Owned { pid } => write!(
-                f,
-                "the daemon with pid {pid} serves it, although it does not hold the lock's file"
-            ),
-            Self::LogFull { why } => {
-                let why = why.as_deref().unwrap_or("its log is too long");
-                write!(f, "{why}")
-            }
-            Self::Damaged { found } => write!(f, "the database is damaged: {found}"),
-            Self::Foreign => write!(f, "the file is a SQLite database, but not coven's"),
-            Self::Sqlite(err) => write!(f, "{err}"),
-            Self::Io(err) => write!(f, "{err}"),
-        }
+        self.message().fmt(f)
     }
 }
 
 impl std::error::Error for StoreError {}
 
 impl StoreError {
+    /// What it is.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Newer { found } => message!(
+                "the database has schema version {}, this coven knows up to {}: use the newer coven that wrote it",
+                *found,
+                VERSION
+            ),
+            Self::Owned { pid } => message!(
+                "the daemon with pid {} serves it, although it does not hold the lock's file",
+                *pid
+            ),
+            Self::LogFull { why: Some(why) } => Message::foreign(why),
+            Self::LogFull { why: None } => "its log is too long".into(),
+            Self::Damaged { found } => {
+                message!("the database is damaged: {}", Message::foreign(found))
+            }
+            Self::Foreign => "the file is a SQLite database, but not coven's".into(),
+            Self::Sqlite(err) => Message::foreign(err.to_string()),
+            Self::Io(err) => err.into(),
+        }
+    }
+
     /// The code of a command that cannot open the store.
     pub fn code(&self) -> Code {
         match self {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::api::{Variables, is_variable_name};
+use crate::observe::{Message, Mode, message};
 use crate::settings;
 use crate::sys;
 
@@ -23,7 +24,7 @@ pub struct Ignored {
     /// The line where it begins; 0 is the file itself.
     pub line: usize,
     /// Why.
-    pub reason: String,
+    pub reason: Message,
 }
 
 /// The variables of the file `env` of a home, and what is not taken of it. One that others can read is not taken at all;
@@ -37,7 +38,7 @@ pub fn read_own(path: &Path) -> (Variables, Vec<Ignored>) {
     let text = match opened {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Default::default(),
         Err(err) if err.raw_os_error() == Some(libc::ELOOP) => Err("is a symbolic link".into()),
-        Err(err) => Err(format!("cannot be read: {err}")),
+        Err(err) => Err(message!("cannot be read: {}", &err)),
         Ok(file) => read(file, |meta| match meta.is_file() {
             true => check_private(meta, 0o077, path),
             false => Err("is not a regular file".into()),
@@ -49,7 +50,7 @@ pub fn read_own(path: &Path) -> (Variables, Vec<Ignored>) {
     };
     for name in [settings::HOME.name, SESSION_VARIABLE] {
         if variables.unset(name) {
-            let reason = format!("{name} cannot be set in it");
+            let reason = message!("{} cannot be set in it", name);
             ignored.push(Ignored { line: 0, reason });
         }
     }
@@ -60,45 +61,51 @@ pub fn read_own(path: &Path) -> (Variables, Vec<Ignored>) {
 ///
 /// # Errors
 /// Others can read it, or a line of it is not taken.
-pub fn read_given(path: &Path) -> Result<Variables, String> {
-    let file = File::open(path).map_err(|err| format!("cannot be read: {err}"))?;
+pub fn read_given(path: &Path) -> Result<Variables, Message> {
+    let file = File::open(path).map_err(|err| message!("cannot be read: {}", &err))?;
     let text = read(file, |meta| check_private(meta, 0o044, path))?;
     match parse(&text) {
         (variables, ignored) if ignored.is_empty() => Ok(variables),
-        (_, ignored) => Err(format!("line {}: {}", ignored[0].line, ignored[0].reason)),
+        (_, mut ignored) => {
+            let Ignored { line, reason } = ignored.swap_remove(0);
+            Err(message!("line {}: {}", line, reason))
+        }
     }
 }
 
-fn read(file: File, check: impl Fn(&Metadata) -> Result<(), String>) -> Result<String, String> {
-    let unreadable = |err| format!("cannot be read: {err}");
+fn read(file: File, check: impl Fn(&Metadata) -> Result<(), Message>) -> Result<String, Message> {
+    let unreadable = |err: io::Error| message!("cannot be read: {}", &err);
     check(&file.metadata().map_err(unreadable)?)?;
     let mut bytes = Vec::new();
     file.take(SIZE_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > SIZE_MAX {
-        return Err(format!("is larger than {SIZE_MAX} bytes"));
+        return Err(message!("is larger than {} bytes", SIZE_MAX));
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8".into())
 }
 
 /// Whether nobody but this user can read what is at `path`: it holds keys. `others` are the bits that it must not have.
-fn check_private(meta: &Metadata, others: u32, path: &Path) -> Result<(), String> {
-    let path = path.display();
+fn check_private(meta: &Metadata, others: u32, path: &Path) -> Result<(), Message> {
     if meta.is_dir() {
         return Err("is a directory".into());
     }
     if meta.uid() != sys::euid() {
         let (owner, own) = (meta.uid(), sys::euid());
-        return Err(format!(
-            "belongs to another user (uid {owner}): chown {own} {path}"
+        return Err(message!(
+            "belongs to another user (uid {}): chown {} {}",
+            owner,
+            own,
+            path
         ));
     }
     match meta.mode() & others {
         0 => Ok(()),
-        _ => Err(format!(
-            "is open to others (mode {:04o}): chmod 600 {path}",
-            meta.mode() & 0o7777
+        _ => Err(message!(
+            "is open to others (mode {}): chmod 600 {}",
+            Mode(meta.mode() & 0o7777),
+            path
         )),
     }
 }
@@ -233,14 +240,15 @@ impl Parser {
                 false => "what stands before `=` is not a variable's name".into(),
             });
         } else if self.value.contains('\0') {
-            self.ignore(format!("the value of {name} holds a NUL byte"));
+            let name = Message::name(name);
+            self.ignore(message!("the value of {} holds a NUL byte", name));
         } else {
             self.variables.set(name, self.value.as_str());
         }
         self.restart();
     }
 
-    fn ignore(&mut self, reason: String) {
+    fn ignore(&mut self, reason: Message) {
         let line = self.begun;
         self.ignored.push(Ignored { line, reason });
     }

@@ -11,13 +11,13 @@ use super::report::{Block, aligned, as_json};
 use crate::adapters::{ManifestSources, Registry};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, Capabilities, RefusedManifest, Word};
-use crate::cli::daemon::{status_facts, status_json};
 use crate::cli::doctor::Probe;
+use crate::cli::status::{facts, for_people, for_programs};
 use crate::daemon::Home;
 use crate::daemon::control::Status;
 use crate::http::client::Client;
 use crate::observe::field::is_version;
-use crate::observe::metrics;
+use crate::observe::{Message, metrics};
 use crate::settings::durations;
 
 /// What manifests say for people.
@@ -25,16 +25,19 @@ pub(super) const MANIFEST_TEXTS: &str = "labels and hints of manifests";
 
 /// `coven daemon status`.
 pub(super) fn status(home: &Home, probe: &Probe, a: &Anonymiser) -> Block {
-    let mut json = status_json(home, &probe.status);
-    anonymise(&mut json, a);
-    let facts = status_facts(home, &probe.status);
-    let facts = facts.into_iter().map(|(name, value)| {
-        let value = match name {
-            "socket" => a.path(&value),
-            _ => a.text(&value),
-        };
-        (name.to_owned(), value)
-    });
+    let facts = facts(home, &probe.status);
+    let text = |message: &Message| a.text(&message.to_string());
+    let json = for_programs(
+        &facts,
+        |message| text(message).into(),
+        |value| {
+            let mut value = value.clone();
+            anonymise(&mut value, a);
+            value
+        },
+    );
+    let facts = for_people(&facts, text).into_iter();
+    let facts = facts.map(|(name, value)| (name.to_owned(), value));
     Block::Printed(json, aligned(&facts.collect::<Vec<_>>()))
 }
 
@@ -75,12 +78,12 @@ fn anonymise(json: &mut Value, a: &Anonymiser) {
 }
 
 /// What whoever listens on the socket, or the record of the last start, says in words of their own.
-pub(super) fn foreign_text(probe: &Probe) -> Option<&str> {
+pub(super) fn foreign_text(probe: &Probe) -> Option<String> {
     match &probe.status {
-        Status::Busy { reason, .. } => Some(reason),
+        Status::Busy { reason, .. } => Some(reason.to_string()),
         // A file of the home has it, and whatever the reason quotes.
-        Status::Failed(failure) => Some(&failure.reason),
-        Status::Unsupported { found } if !is_version(found) => Some(found),
+        Status::Failed(failure) => Some(failure.reason.clone()),
+        Status::Unsupported { found } if !is_version(found) => Some(found.clone()),
         _ => None,
     }
 }

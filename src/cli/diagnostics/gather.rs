@@ -8,7 +8,7 @@ use crossbeam_channel::{Sender, unbounded};
 use super::anonymise::Identity;
 use super::install::Install;
 use super::{daemon, identity, log, store};
-use crate::api::Report as Findings;
+use crate::cli::doctor::Report as Findings;
 use crate::cli::doctor::{self, Probe};
 use crate::daemon::Home;
 use crate::settings::durations;

@@ -27,8 +27,10 @@ use super::doctor;
 use super::output::{Out, visible};
 use super::{CliError, Outcome};
 use crate::adapters::{ManifestSources, Registry};
-use crate::api::{BUILD, CONTRACT, Check, Code, Report as Findings, Timestamp, VERSION};
+use crate::api::{BUILD, CONTRACT, Code, Timestamp, VERSION};
+use crate::cli::doctor::{Check, Report as Findings};
 use crate::daemon::{Home, HomeError};
+use crate::observe::Message;
 use crate::redact::Redactor;
 use crate::settings as declared;
 use crate::sys;
@@ -124,9 +126,7 @@ fn anonymiser(home: Option<&Home>, gathered: &Gathered) -> Anonymiser {
         identity
             .dirs
             .extend(daemon::path_of(probe).into_iter().flatten());
-        identity
-            .texts
-            .extend(daemon::foreign_text(probe).map(str::to_owned));
+        identity.texts.extend(daemon::foreign_text(probe));
     }
     let patterns = gathered.patterns.as_deref().unwrap_or_default();
     let anonymiser = Anonymiser::new(&identity, Redactor::new(patterns).0);
@@ -248,25 +248,22 @@ fn home_facts(home: &Result<Home, HomeError>, a: &Anonymiser) -> Block {
 fn doctors(found: &Findings, a: &Anonymiser) -> Block {
     let bundled = Registry::load(Path::new("/"), &ManifestSources::default());
     let is_manifests = |check: &Check| {
-        let id = check.id.strip_prefix("adapter.");
+        let id = check.id.to_string();
+        let id = id.strip_prefix("adapter.");
         id.is_some_and(|id| bundled.get(id).is_none())
     };
     let checks = found.checks.iter().map(|check| {
         // What to do to get a harness is the manifest's own text.
-        let hint = check.hint.as_deref().filter(|_| !is_manifests(check));
+        let hint = check.hint.as_ref().filter(|_| !is_manifests(check));
         a.count(
             daemon::MANIFEST_TEXTS,
             u64::from(hint.is_none() && check.hint.is_some()),
         );
-        let message = match check.id == doctor::LEFT_BEHIND {
-            true => doctor::without_names(&check.message),
-            false => &check.message,
-        };
         Check {
-            id: a.text(&check.id),
+            id: Message::name(a.text(&check.id.to_string())),
             status: check.status,
-            message: a.text(message),
-            hint: hint.map(|hint| a.text(hint)),
+            message: Message::name(a.text(&check.message.without_foreign())),
+            hint: hint.map(|hint| Message::name(a.text(&hint.to_string()))),
         }
     });
     let found = Findings {

@@ -5,12 +5,14 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use super::check::Check;
 use super::probe::Probe;
 use crate::adapters::{
     Adapter, ManifestSources, Problem, Registry, environment, find_on_path, problem,
 };
-use crate::api::{AdapterSource, AdapterStatus, Check};
+use crate::api::{AdapterSource, AdapterStatus, Word};
 use crate::daemon::Home;
+use crate::observe::{Message, message};
 use crate::redact::Redactor;
 use crate::sys;
 
@@ -33,7 +35,7 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
         }
         None if probe.health().is_some() => {
             let message = "the daemon does not say which PATH it has";
-            let hint = format!("{}, if it is an older one", probe.service.restart());
+            let hint = message!("{}, if it is an older one", probe.service.restart());
             checks.push(Check::warn(PATH, message, hint));
         }
         None => {}
@@ -53,12 +55,12 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
         let mut known = known.iter();
         !known.any(|other| other.id == adapter.id)
     });
-    checks.extend(only_here.map(|adapter| alone(adapter, probe)));
+    checks.extend(only_here.map(|adapter| alone(adapter, &here, probe)));
 }
 
 /// An adapter that the daemon knows: where each side finds its executable.
 fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) -> Check {
-    let id = format!("{ADAPTER}{}", adapter.id);
+    let id = message!("{}{}", ADAPTER, Message::name(&adapter.id));
     let name = &adapter.executable;
     let there = adapter.path.as_deref().map(Path::new);
     // By its own registry the shell knows where a built-in one is; any other name it looks up.
@@ -67,75 +69,85 @@ fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) 
         _ => find_on_path(name, shell_path().as_deref()),
     };
     let is_own = adapter.id == "hello";
-    if let Some(problem) = adapter.problem.as_ref().filter(|_| !is_own) {
-        let message = format!("the daemon finds what cannot be started: {problem}");
+    if let Some(problem) = problem_there(adapter, probe).filter(|_| !is_own) {
+        let message = message!("the daemon finds what cannot be started: {}", problem);
         let is_fine_here = found.is_some_and(|found| problem_here(&found).is_none());
         let hint = match is_fine_here {
             true => path_hint(
-                "PATH=… as this shell has it",
+                "PATH=… as this shell has it".into(),
                 "coven daemon restart (ends live sessions) from this shell gives the daemon this shell's PATH",
                 home,
                 probe,
             ),
-            false => mend(name, &adapter.install_hint),
+            false => mend(name, install_hint(&adapter.install_hint, here)),
         };
         return Check::warn(id, message, hint);
     }
     match (there, found) {
         (Some(there), _) if is_own && there.exists() => {
-            Check::pass(id, format!("built in: {}", there.display()))
+            Check::pass(id, message!("built in: {}", there))
         }
         (Some(there), _) if is_own => {
-            let message = format!("built in, but {} is gone", there.display());
-            let hint = format!("{}, with a coven that is there", probe.service.restart());
+            let message = message!("built in, but {} is gone", there);
+            let hint = message!("{}, with a coven that is there", probe.service.restart());
             Check::fail(id, message, hint)
         }
         (Some(there), Some(found)) if there == found || sys::is_same_file(there, &found) => {
-            Check::pass(id, format!("daemon and shell: {}", there.display()))
+            Check::pass(id, message!("daemon and shell: {}", there))
         }
         (Some(there), found) => {
-            let found = found.map_or("not found".to_owned(), |path| path.display().to_string());
-            let message = format!("daemon: {}; shell: {found}", there.display());
+            let found = found.map_or("not found".into(), |path| Message::from(&path));
+            let message = message!("daemon: {}; shell: {}", there, found);
             let hint = "sessions run the daemon's; coven daemon restart (ends live sessions) from this shell gives it this shell's PATH";
             let change = "PATH=… as this shell has it";
-            Check::warn(id, message, path_hint(change, hint, home, probe))
+            Check::warn(id, message, path_hint(change.into(), hint, home, probe))
         }
         (None, Some(found)) => {
-            let dir = found.parent().unwrap_or(&found).display();
-            let message = format!("daemon: not found; shell: {}", found.display());
+            let dir = found.parent().unwrap_or(&found);
+            let message = message!("daemon: not found; shell: {}", &found);
             let hint = "coven daemon restart (ends live sessions) from this shell, so that the daemon has its PATH";
-            let change = format!("PATH=… with {dir} in it");
-            Check::warn(id, message, path_hint(&change, hint, home, probe))
+            let change = message!("PATH=… with {} in it", dir);
+            Check::warn(id, message, path_hint(change, hint, home, probe))
         }
         (None, None) => nowhere(
             id,
             name,
             "neither the daemon nor this shell finds",
-            &adapter.install_hint,
+            install_hint(&adapter.install_hint, here),
         ),
     }
 }
 
 /// An adapter that only this shell knows: no daemon answers, or its manifest is not the daemon's.
-fn alone(adapter: &Adapter, probe: &Probe) -> Check {
-    let id = format!("{ADAPTER}{}", adapter.id);
+fn alone(adapter: &Adapter, here: &Registry, probe: &Probe) -> Check {
+    let id = message!("{}{}", ADAPTER, Message::name(&adapter.id));
     if probe.capabilities.is_some() {
-        let message = format!("known from {}, but not to the daemon", adapter.source);
+        let source = match &adapter.source {
+            Word::Known(source) => Message::from(source.as_str()),
+            Word::Other(manifest) => Path::new(manifest).into(),
+        };
+        let message = message!("known from {}, but not to the daemon", source);
         return Check::warn(id, message, reload(probe));
     }
     let path = shell_path();
     if let Some(problem) = adapter.problem(path.as_deref()) {
-        let message = format!("this shell finds what cannot be started: {problem}");
-        let hint = mend(adapter.executable_name(), &adapter.install_hint);
+        let message = message!(
+            "this shell finds what cannot be started: {}",
+            problem.message()
+        );
+        let hint = mend(
+            adapter.executable_name(),
+            install_hint(&adapter.install_hint, here),
+        );
         return Check::warn(id, message, hint);
     }
     match adapter.resolve(path.as_deref()) {
-        Some(found) => Check::pass(id, format!("shell: {}", found.display())),
+        Some(found) => Check::pass(id, message!("shell: {}", &found)),
         None => nowhere(
             id,
             adapter.executable_name(),
             "this shell does not find",
-            &adapter.install_hint,
+            install_hint(&adapter.install_hint, here),
         ),
     }
 }
@@ -150,42 +162,63 @@ fn problem_here(file: &Path) -> Option<Problem> {
     problem(file, shell_path().as_deref())
 }
 
+/// Why the daemon cannot start what it finds, in its words, which are ours if the same comes out here.
+fn problem_there(adapter: &AdapterStatus, probe: &Probe) -> Option<Message> {
+    let said = adapter.problem.as_ref()?;
+    let path = probe.process().and_then(|process| process.path.as_deref());
+    let path = path.map(OsStr::new);
+    let found = find_on_path(&adapter.executable, path).and_then(|found| problem(&found, path));
+    let found = found.map(|problem| problem.message());
+    let same = found.filter(|found| found.to_string() == *said);
+    Some(same.unwrap_or_else(|| Message::foreign(said)))
+}
+
+/// How to get a harness: the text is ours, or a manifest's.
+fn install_hint(text: &str, here: &Registry) -> Option<Message> {
+    let mut bundled = here.adapters().iter();
+    let is_ours = |text: &str| {
+        bundled.any(|own| own.source == AdapterSource::Bundled && own.install_hint == text)
+    };
+    (!text.is_empty()).then(|| Message::word(text, is_ours))
+}
+
 /// What to do about one that is there and cannot be started.
-fn mend(name: &str, install_hint: &str) -> String {
+fn mend(name: &str, install_hint: Option<Message>) -> Message {
     match install_hint {
-        "" => format!("mend it, or install {name} anew"),
-        hint => format!("mend it. {hint}"),
+        None => message!("mend it, or install {} anew", Message::name(name)),
+        Some(hint) => message!("mend it. {}", hint),
     }
 }
 
 /// One that is not installed: who does not use it misses nothing.
-fn nowhere(id: String, name: &str, who: &str, install_hint: &str) -> Check {
-    let hint = match install_hint {
-        "" => format!("install {name}, if you use it"),
-        hint => hint.to_owned(),
-    };
-    Check::warn(id, format!("{who} {name}"), hint)
+fn nowhere(id: Message, name: &str, who: &'static str, install_hint: Option<Message>) -> Check {
+    let install = || message!("install {}, if you use it", Message::name(name));
+    let hint = install_hint.unwrap_or_else(install);
+    Check::warn(id, message!("{} {}", who, Message::name(name)), hint)
 }
 
 /// How the daemon reads the manifests again.
-fn reload(probe: &Probe) -> String {
+fn reload(probe: &Probe) -> Message {
     match probe.pid() {
-        Some(pid) => format!("kill -HUP {pid}, and the daemon reads its manifests again"),
+        Some(pid) => message!(
+            "kill -HUP {}, and the daemon reads its manifests again",
+            pid
+        ),
         None => "the next start reads it again".into(),
     }
 }
 
 /// How to give the daemon another `PATH`. One that the file `env` sets goes before the one that the daemon is started with,
 /// and a service manager's daemon has none of a shell.
-fn path_hint(change: &str, by_hand: &str, home: &Home, probe: &Probe) -> String {
+fn path_hint(change: Message, by_hand: &'static str, home: &Home, probe: &Probe) -> Message {
     let file = home.env_file();
     let (variables, _) = environment::read_own(&file);
     match probe.health() {
         Some(health) if variables.get("PATH").is_some() || !probe.service.is_by_hand() => {
             let reload = probe.service.reload(health.daemon.pid);
-            format!("{change}, written to {}; then {reload}", file.display())
+            message!("{}, written to {}; then {}", change, &file, reload)
         }
-        _ => by_hand.to_owned(),
+        _ => by_hand.into(),
     }
 }
 
@@ -193,21 +226,25 @@ fn path_check(daemon: Option<&str>, shell: Option<&OsStr>, home: &Home, probe: &
     let split = |path: &OsStr| std::env::split_paths(path).collect::<Vec<PathBuf>>();
     let Some(daemon) = daemon else {
         let by_hand = "coven daemon restart (ends live sessions), from a shell that has one";
-        let hint = path_hint("PATH=…", by_hand, home, probe);
+        let hint = path_hint("PATH=…".into(), by_hand, home, probe);
         return Check::warn(PATH, "the daemon has no PATH: it finds no harness", hint);
     };
     let (daemon, shell) = (split(OsStr::new(daemon)), split(shell.unwrap_or_default()));
     let only = |these: &[PathBuf], those: &[PathBuf]| {
         let only = these.iter().filter(|dir| !those.contains(dir));
-        let only: Vec<String> = only.map(|dir| dir.display().to_string()).collect();
-        (!only.is_empty()).then(|| only.join(":"))
+        let only: Vec<Message> = only.map(Message::from).collect();
+        (!only.is_empty()).then(|| Message::join(only, ":"))
     };
     let message = match (only(&daemon, &shell), only(&shell, &daemon)) {
-        (None, None) => format!("the daemon's is this shell's, {} directories", daemon.len()),
-        (Some(there), None) => format!("only the daemon's has {there}"),
-        (None, Some(here)) => format!("only this shell's has {here}"),
+        (None, None) => message!("the daemon's is this shell's, {} directories", daemon.len()),
+        (Some(there), None) => message!("only the daemon's has {}", there),
+        (None, Some(here)) => message!("only this shell's has {}", here),
         (Some(there), Some(here)) => {
-            format!("only the daemon's has {there}; only this shell's has {here}")
+            message!(
+                "only the daemon's has {}; only this shell's has {}",
+                there,
+                here
+            )
         }
     };
     // Where that makes a difference, the adapter's own check warns.
@@ -232,19 +269,22 @@ fn manifests(here: &Registry, probe: &Probe) -> Check {
             .count();
         return Check::pass(
             MANIFESTS,
-            format!("none refused; {count} adapters come from some"),
+            message!("none refused; {} adapters come from some", count),
         );
     }
-    let each = refused
-        .iter()
-        .map(|refused| format!("{}: {}", refused.source, refused.reason));
-    let message = format!("refused: {}", each.collect::<Vec<_>>().join("; "));
-    Check::fail(MANIFESTS, message, format!("mend it; {}", reload(probe)))
+    let each = refused.iter().map(|refused| {
+        message!(
+            "{}: {}",
+            Path::new(&refused.source),
+            Message::foreign(&refused.reason)
+        )
+    });
+    let message = message!("refused: {}", Message::join(each, "; "));
+    Check::fail(MANIFESTS, message, message!("mend it; {}", reload(probe)))
 }
 
 fn redaction(home: &Home, probe: &Probe) -> Check {
     let file = home.redact_file();
-    let shown = file.display();
     let (_, bad) = Redactor::load(&file);
     let reload = probe
         .health()
@@ -252,19 +292,20 @@ fn redaction(home: &Home, probe: &Probe) -> Check {
     if !bad.is_empty() {
         let each = bad.iter().map(|bad| match bad.line {
             // The file itself.
-            0 => bad.reason.clone(),
+            0 => Message::foreign(&bad.reason),
             // A syntax error draws the pattern first.
             line => {
                 let reason = bad.reason.lines().last().unwrap_or_default();
-                format!("line {line}: {}", reason.trim_start_matches("error: "))
+                message!(
+                    "line {}: {}",
+                    line,
+                    Message::foreign(reason.trim_start_matches("error: "))
+                )
             }
         });
-        let message = format!(
-            "not in force in {shown}: {}",
-            each.collect::<Vec<_>>().join("; ")
-        );
+        let message = message!("not in force in {}: {}", &file, Message::join(each, "; "));
         let hint = match reload {
-            Some(reload) => format!("mend the pattern, then {reload}"),
+            Some(reload) => message!("mend the pattern, then {}", reload),
             None => "mend the pattern".into(),
         };
         return Check::fail(REDACTION, message, hint);
@@ -272,7 +313,11 @@ fn redaction(home: &Home, probe: &Probe) -> Check {
     if probe.process().is_some_and(|process| !process.redact) {
         let message = "COVEN_REDACT=off: secrets are stored as they come";
         let restart = probe.service.restart();
-        return Check::warn(REDACTION, message, format!("unset COVEN_REDACT; {restart}"));
+        return Check::warn(
+            REDACTION,
+            message,
+            message!("unset COVEN_REDACT; {}", restart),
+        );
     }
     let changed = file.metadata().and_then(|meta| meta.modified());
     let read_at = probe.process().and_then(|process| process.patterns_read_at);
@@ -281,10 +326,13 @@ fn redaction(home: &Home, probe: &Probe) -> Check {
         (Ok(changed), Some(read_at), Some(reload))
             if since_epoch(changed) > read_at.as_millis() =>
         {
-            let message = format!("{shown} has changed since the daemon read it");
+            let message = message!("{} has changed since the daemon read it", &file);
             Check::warn(REDACTION, message, reload)
         }
-        (Ok(_), ..) => Check::pass(REDACTION, format!("every pattern of {shown} can be used")),
+        (Ok(_), ..) => Check::pass(
+            REDACTION,
+            message!("every pattern of {} can be used", &file),
+        ),
         (Err(_), ..) => Check::pass(REDACTION, "on, with the built-in patterns"),
     }
 }

@@ -3,13 +3,16 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
+use super::check::Check;
 use super::probe::Probe;
-use crate::api::{CONTRACT, Check, Code, Health, VERSION, WriterState};
-use crate::cli::daemon::uptime;
-use crate::cli::output::quoted;
+use crate::api::{CONTRACT, Code, Health, VERSION, WriterState};
+use crate::cli::status::uptime;
 use crate::daemon::Home;
 use crate::daemon::control::{Status, held_next};
+use crate::observe::field::is_version;
+use crate::observe::{Message, message};
 use crate::sys;
 
 pub(super) const SOCKET: &str = "socket";
@@ -34,106 +37,135 @@ pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
 /// The checks where the home is the end of a connection to another machine's daemon: nothing that could be advised here
 /// would be done on that machine.
 pub(super) fn forwarded_checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
-    let socket = home.socket();
-    let shown = socket.display();
+    let path = home.socket();
     if let Status::Unsupported { found } = &probe.status {
-        let message =
-            format!("the daemon of another machine speaks {found}, this coven speaks {CONTRACT}");
+        let message = message!(
+            "the daemon of another machine speaks {}, this coven speaks {}",
+            Message::word(found, is_version),
+            CONTRACT
+        );
         let hint = "use the coven of that machine's release here";
         return checks.push(Check::fail(CONTRACT_ID, message, hint));
     }
     let Some(health) = probe.health() else {
         let hint = Code::HomeForwarded.next().unwrap_or_default();
-        let message = format!("nobody answers on {shown}, which leads to another machine");
+        let message = message!(
+            "nobody answers on {}, which leads to another machine",
+            &path
+        );
         return checks.push(Check::fail(SOCKET, message, hint));
     };
     checks.push(Check::pass(
         SOCKET,
-        format!("{shown} leads to another machine: coven doctor there says more"),
+        message!(
+            "{} leads to another machine: coven doctor there says more",
+            &path
+        ),
     ));
     checks.push(daemon(home, probe));
     checks.push(Check::pass(
         VERSION_ID,
-        format!(
-            "the daemon is coven {}, this is coven {VERSION}",
-            health.coven_version
+        message!(
+            "the daemon is coven {}, this is coven {}",
+            Message::word(&health.coven_version, is_version),
+            VERSION
         ),
     ));
 }
 
 fn socket(home: &Home, probe: &Probe) -> Check {
     let path = home.socket();
-    let shown = path.display();
     let length = path.as_os_str().as_bytes().len();
     let restart = restart(probe);
     let meta = match path.symlink_metadata() {
         Ok(meta) => meta,
         Err(err) if err.kind() == io::ErrorKind::NotFound && probe.is_stopped() => {
             let max = sys::SUN_PATH_MAX;
-            let message =
-                format!("{shown} is not there, as no daemon runs ({length} bytes of {max})");
+            let message = message!(
+                "{} is not there, as no daemon runs ({} bytes of {})",
+                &path,
+                length,
+                max
+            );
             return Check::pass(SOCKET, message);
         }
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             let hint = held_next(home, probe.pid());
-            return Check::fail(SOCKET, format!("{shown} is gone"), hint);
+            return Check::fail(SOCKET, message!("{} is gone", &path), hint);
         }
-        Err(err) => return Check::fail(SOCKET, format!("{shown}: {err}"), restart),
+        Err(err) => return Check::fail(SOCKET, message!("{}: {}", &path, &err), restart),
     };
     if !meta.file_type().is_socket() {
-        let hint = format!("mv {0} {0}.old; {restart}", quoted(&path));
-        return Check::fail(SOCKET, format!("{shown} is not a socket"), hint);
+        let hint = message!(
+            "mv {} {}.old; {}",
+            Message::quoted(&path),
+            Message::quoted(&path),
+            restart
+        );
+        return Check::fail(SOCKET, message!("{} is not a socket", &path), hint);
     }
     if let Status::Stopped { is_awaited: true } = probe.status {
-        let message =
-            format!("systemd listens on {shown}, and starts the daemon with its first client");
+        let message = message!(
+            "systemd listens on {}, and starts the daemon with its first client",
+            &path
+        );
         return Check::pass(SOCKET, message);
     }
     let Some(listener) = probe.listener else {
         let message = match probe.is_deaf {
-            true => format!("who listens on {shown} takes no more connections"),
-            false => format!("nobody listens on {shown}"),
+            true => message!("who listens on {} takes no more connections", &path),
+            false => message!("nobody listens on {}", &path),
         };
         return Check::fail(SOCKET, message, restart);
     };
     if let (true, Some(pid)) = (probe.is_handed_over, probe.recorded) {
-        let message = format!("systemd listens on {shown}, and has handed it to pid {pid}");
+        let message = message!(
+            "systemd listens on {}, and has handed it to pid {}",
+            &path,
+            pid
+        );
         return Check::pass(SOCKET, message);
     }
     if listener.uid != probe.owner {
-        let message = format!(
-            "a process of another user (uid {}) listens on {shown}",
-            listener.uid
+        let message = message!(
+            "a process of another user (uid {}) listens on {}",
+            listener.uid,
+            &path
         );
-        let hint = format!("rm {}; {restart}", quoted(&path));
+        let hint = message!("rm {}; {}", Message::quoted(&path), restart);
         return Check::fail(SOCKET, message, hint);
     }
     let recorded = probe.file.as_ref().map(|file| file.pid);
     match (listener.pid, recorded) {
         (Some(pid), Some(recorded)) if pid != recorded => {
-            let message = format!(
-                "pid {pid} listens on {shown}, but daemon.json names pid {recorded}: another container's daemon, or not one at all"
+            let message = message!(
+                "pid {} listens on {}, but daemon.json names pid {}: another container's daemon, or not one at all",
+                pid,
+                &path,
+                recorded
             );
-            let hint = format!("ps -fp {pid},{recorded}, to see which they are");
+            let hint = message!("ps -fp {},{}, to see which they are", pid, recorded);
             Check::fail(SOCKET, message, hint)
         }
         (Some(pid), None) => {
-            let message = format!(
-                "pid {pid} listens on {shown}, but daemon.json is not there or not readable"
+            let message = message!(
+                "pid {} listens on {}, but daemon.json is not there or not readable",
+                pid,
+                &path
             );
             Check::warn(
                 SOCKET,
                 message,
-                format!("kill -HUP {pid}, which has the daemon write it again"),
+                message!("kill -HUP {}, which has the daemon write it again", pid),
             )
         }
-        (Some(pid), Some(_)) => Check::pass(SOCKET, format!("pid {pid} listens on {shown}")),
-        (None, _) => Check::pass(SOCKET, format!("{shown} takes connections")),
+        (Some(pid), Some(_)) => Check::pass(SOCKET, message!("pid {} listens on {}", pid, &path)),
+        (None, _) => Check::pass(SOCKET, message!("{} takes connections", &path)),
     }
 }
 
 /// What brings a daemon back that is not as it should be.
-fn restart(probe: &Probe) -> String {
+fn restart(probe: &Probe) -> Message {
     match &probe.status {
         Status::Stopped { .. } | Status::Failed(_) | Status::Stale { locked: false, .. } => {
             probe.service.start()
@@ -145,7 +177,7 @@ fn restart(probe: &Probe) -> String {
 fn daemon(home: &Home, probe: &Probe) -> Check {
     let pid = probe
         .pid()
-        .map(|pid| format!(" (pid {pid})"))
+        .map(|pid| message!(" (pid {})", pid))
         .unwrap_or_default();
     match &probe.status {
         Status::Running(health) => {
@@ -153,19 +185,22 @@ fn daemon(home: &Home, probe: &Probe) -> Check {
             let up = uptime(health.daemon.uptime_seconds);
             Check::pass(
                 DAEMON,
-                format!(
-                    "running (pid {}), up {up}, {live} live sessions of {total}",
-                    health.daemon.pid
+                message!(
+                    "running (pid {}), up {}, {} live sessions of {}",
+                    health.daemon.pid,
+                    up,
+                    live,
+                    total
                 ),
             )
         }
         Status::Busy { reason, .. } => Check::warn(
             DAEMON,
-            format!("running{pid}, but it turns this away: {reason}"),
+            message!("running{}, but it turns this away: {}", pid, reason.clone()),
             "wait, or close some of its connections: ss -xp | grep coven.sock shows whose they are",
         ),
-        Status::Unsupported { .. } => Check::pass(DAEMON, format!("running{pid}")),
-        Status::Forwarded(err) => Check::fail(DAEMON, err.to_string(), err.mend()),
+        Status::Unsupported { .. } => Check::pass(DAEMON, message!("running{}", pid)),
+        Status::Forwarded(err) => Check::fail(DAEMON, err.message(), err.mend()),
         Status::Unknown { reason } => Check::fail(
             DAEMON,
             reason.clone(),
@@ -178,21 +213,21 @@ fn daemon(home: &Home, probe: &Probe) -> Check {
             Check::warn(DAEMON, "stopped", probe.service.start())
         }
         Status::Failed(failure) => {
-            let at = failure.at.map(|at| format!(" at {at}"));
-            let message = format!(
+            let at = failure.at.map(|at| message!(" at {}", at));
+            let message = message!(
                 "stopped; its last start failed{}: {} ({})",
                 at.unwrap_or_default(),
-                failure.reason,
-                failure.code
+                Message::foreign(&failure.reason),
+                &failure.code
             );
-            Check::fail(DAEMON, message, failure.next.clone())
+            Check::fail(DAEMON, message, Message::foreign(&failure.next))
         }
         Status::Stale { reason, locked, .. } => {
             let stopped = probe.pid().filter(|&pid| sys::is_stopped(pid));
             let (reason, hint) = match stopped {
                 Some(pid) => (
-                    format!("{reason}: its process is stopped by a signal"),
-                    format!("kill -CONT {pid}"),
+                    message!("{}: its process is stopped by a signal", reason.clone()),
+                    message!("kill -CONT {}", pid),
                 ),
                 None if *locked && home.socket().symlink_metadata().is_err() => {
                     (reason.clone(), held_next(home, probe.pid()))
@@ -200,22 +235,26 @@ fn daemon(home: &Home, probe: &Probe) -> Check {
                 None if *locked => (reason.clone(), restart(probe)),
                 None => (
                     reason.clone(),
-                    format!("{}, which cleans up", restart(probe)),
+                    message!("{}, which cleans up", restart(probe)),
                 ),
             };
-            Check::fail(DAEMON, format!("stale{pid}: {reason}"), hint)
+            Check::fail(DAEMON, message!("stale{}: {}", pid, reason), hint)
         }
     }
 }
 
 fn contract(found: &str, probe: &Probe) -> Check {
     if found == CONTRACT {
-        return Check::pass(CONTRACT_ID, format!("both speak {CONTRACT}"));
+        return Check::pass(CONTRACT_ID, message!("both speak {}", CONTRACT));
     }
     Check::fail(
         CONTRACT_ID,
-        format!("the daemon speaks {found}, this coven speaks {CONTRACT}"),
-        format!(
+        message!(
+            "the daemon speaks {}, this coven speaks {}",
+            Message::word(found, is_version),
+            CONTRACT
+        ),
+        message!(
             "{}, with the coven that is to be used",
             probe.service.restart()
         ),
@@ -225,7 +264,11 @@ fn contract(found: &str, probe: &Probe) -> Check {
 fn version(health: &Health, probe: &Probe) -> Check {
     let found = &health.coven_version;
     if found != VERSION {
-        let message = format!("the daemon is coven {found}, this is coven {VERSION}");
+        let message = message!(
+            "the daemon is coven {}, this is coven {}",
+            Message::word(found, is_version),
+            VERSION
+        );
         return Check::warn(VERSION_ID, message, probe.service.restart());
     }
     // What Linux puts behind the name of a file that is no more (proc(5), /proc/pid/exe).
@@ -234,12 +277,14 @@ fn version(health: &Health, probe: &Probe) -> Check {
         .as_deref()
         .and_then(|path| path.to_str()?.strip_suffix(" (deleted)"));
     if let Some(path) = deleted {
-        let message = format!(
-            "both are coven {VERSION}, but {path} has been replaced since the daemon started"
+        let message = message!(
+            "both are coven {}, but {} has been replaced since the daemon started",
+            VERSION,
+            Path::new(path)
         );
         return Check::warn(VERSION_ID, message, probe.service.restart());
     }
-    Check::pass(VERSION_ID, format!("both are coven {VERSION}"))
+    Check::pass(VERSION_ID, message!("both are coven {}", VERSION))
 }
 
 fn writer(health: &Health) -> Check {
@@ -248,25 +293,29 @@ fn writer(health: &Health) -> Check {
         WriterState::Healthy => Check::pass(WRITER, "events reach the disk"),
         WriterState::Pressured if let Some(reason) = &writer.last_error => Check::warn(
             WRITER,
-            format!("harnesses that print much are held back: {reason}"),
+            message!(
+                "harnesses that print much are held back: {}",
+                Message::foreign(reason)
+            ),
             "end what holds it, or wait until it is done",
         ),
         WriterState::Pressured => Check::warn(
             WRITER,
-            format!(
+            message!(
                 "harnesses are held back: {} of {} bytes wait for the disk",
-                writer.queued_bytes, writer.capacity_bytes
+                writer.queued_bytes,
+                writer.capacity_bytes
             ),
             "iostat -x 1, to see whether the disk is the slow one",
         ),
         WriterState::Failed => Check::fail(
             WRITER,
-            format!(
+            message!(
                 "events cannot be written: {}",
-                writer
-                    .last_error
-                    .as_deref()
-                    .unwrap_or("it does not say why")
+                match &writer.last_error {
+                    Some(reason) => Message::foreign(reason),
+                    None => "it does not say why".into(),
+                }
             ),
             "df on COVEN_HOME, and coven logs --code store_unavailable; it goes on by itself once it can write",
         ),

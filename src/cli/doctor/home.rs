@@ -7,12 +7,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::check::Check;
 use super::probe::owner;
-use crate::api::Check;
-use crate::cli::output::quoted;
 use crate::daemon::control::is_forwarded;
 use crate::daemon::supervisor::command_by_hand;
 use crate::daemon::{Home, HomeError};
+use crate::observe::{Message, Mode, message};
 use crate::sys;
 
 const HOME: &str = "home";
@@ -36,22 +36,22 @@ pub(super) fn unusable(err: &HomeError) -> Check {
         HomeError::SocketTooLong { .. } => super::daemon::SOCKET,
         _ => HOME,
     };
-    Check::fail(id, err.to_string(), err.mend())
+    Check::fail(id, err.message(), err.mend())
 }
 
 pub(super) fn checks(home: &Home, checks: &mut Vec<Check>) -> Reach {
-    let path = home.path().display();
+    let path = home.path();
     let meta = match home.path().symlink_metadata() {
         Ok(meta) => meta,
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            let message = format!("{path} is not there yet");
+            let message = message!("{} is not there yet", path);
             let hint = "coven daemon start, which makes it; or set COVEN_HOME, if it is elsewhere";
             checks.push(Check::warn(HOME, message, hint));
             return Reach::Open;
         }
         Err(err) => {
-            let hint = format!("look at {path} and the directories that lead to it");
-            checks.push(Check::fail(HOME, format!("{path}: {err}"), hint));
+            let hint = message!("look at {} and the directories that lead to it", path);
+            checks.push(Check::fail(HOME, message!("{}: {}", path, &err), hint));
             return Reach::Closed;
         }
     };
@@ -67,29 +67,39 @@ pub(super) fn checks(home: &Home, checks: &mut Vec<Check>) -> Reach {
 }
 
 fn home_check(home: &Home, meta: &Metadata) -> Check {
-    let path = home.path().display();
+    let path = home.path();
     if meta.is_dir() && meta.uid() != sys::euid() {
         // A chown is not the first thing to try: whoever came here by sudo would take their own home from themselves.
         let (owner, own) = (meta.uid(), sys::euid());
-        let message = format!(
-            "{path} belongs to another user (uid {owner}; this is uid {own}): its daemon serves that user only"
+        let message = message!(
+            "{} belongs to another user (uid {}; this is uid {}): its daemon serves that user only",
+            path,
+            owner,
+            own
         );
-        let hint = format!(
-            "run it as that user: sudo -u '#{owner}' env COVEN_HOME={0} coven doctor; or, if it is yours: chown -R {own} {0}",
-            quoted(home.path())
+        let hint = message!(
+            "run it as that user: sudo -u '#{}' env COVEN_HOME={} coven doctor; or, if it is yours: chown -R {} {}",
+            owner,
+            Message::quoted(home.path()),
+            own,
+            Message::quoted(home.path())
         );
         return Check::fail(HOME, message, hint);
     }
     if let Err(err) = home.check() {
-        return Check::fail(HOME, err.to_string(), err.mend());
+        return Check::fail(HOME, err.message(), err.mend());
     }
     // Mode 0700 at most; without the owner's own bits nothing works either.
     if meta.mode() & 0o700 != 0o700 {
         let mode = meta.mode() & 0o7777;
-        let message = format!("{path} is closed to its owner (mode {mode:04o})");
-        return Check::fail(HOME, message, format!("chmod 700 {}", quoted(home.path())));
+        let message = message!("{} is closed to its owner (mode {})", path, Mode(mode));
+        return Check::fail(
+            HOME,
+            message,
+            message!("chmod 700 {}", Message::quoted(home.path())),
+        );
     }
-    Check::pass(HOME, format!("{path} (mode 0700, yours)"))
+    Check::pass(HOME, message!("{} (mode 0700, yours)", path))
 }
 
 /// What a file must be.
@@ -103,7 +113,7 @@ enum Rule {
 
 /// What is wrong with a file.
 struct Fault {
-    what: String,
+    what: Message,
     mend: Mend,
     path: PathBuf,
 }
@@ -129,15 +139,15 @@ impl Mend {
     ];
 
     /// The command, to which the files are added.
-    fn command(self, owner: u32) -> String {
+    fn command(self, owner: u32) -> Message {
         match self {
             Self::CloseDir => "chmod 700".into(),
             Self::CloseFile => "chmod 600".into(),
             Self::DenyWriting => "chmod go-w".into(),
-            Self::Chown => format!("chown {owner}"),
-            Self::ReplaceLink => format!(
+            Self::Chown => message!("chown {}", owner),
+            Self::ReplaceLink => message!(
                 "{}, and move the file itself to where its link is:",
-                command_by_hand("stop")
+                Message::name(command_by_hand("stop"))
             ),
         }
     }
@@ -161,32 +171,27 @@ fn permissions(home: &Home) -> Check {
         .flat_map(|(path, rule)| faults(path, *rule, owner))
         .collect();
     if faults.is_empty() {
-        let message = format!("{} files, none open to others", files.len());
+        let message = message!("{} files, none open to others", files.len());
         return Check::pass(PERMISSIONS, message);
     }
     verdict(&faults, owner)
 }
 
 fn verdict(faults: &[Fault], owner: u32) -> Check {
-    let named: Vec<&str> = faults
-        .iter()
-        .take(NAMED_MAX)
-        .map(|fault| fault.what.as_str())
-        .collect();
-    let mut message = named.join("; ");
-    if faults.len() > NAMED_MAX {
-        message.push_str(&format!("; and {} more", faults.len() - NAMED_MAX));
-    }
+    let named = faults.iter().take(NAMED_MAX);
+    let more = faults.len().checked_sub(NAMED_MAX).filter(|&more| more > 0);
+    let more = more.map(|more| message!("and {} more", more));
+    let message = Message::join(named.map(|fault| fault.what.clone()).chain(more), "; ");
     let mends = Mend::ALL.into_iter().filter_map(|mend| {
-        let files: Vec<String> = faults
+        let files: Vec<Message> = faults
             .iter()
             .filter(|fault| fault.mend == mend)
-            .map(|fault| quoted(&fault.path))
+            .map(|fault| Message::quoted(&fault.path))
             .collect();
-        (!files.is_empty()).then(|| format!("{} {}", mend.command(owner), files.join(" ")))
+        (!files.is_empty())
+            .then(|| message!("{} {}", mend.command(owner), Message::join(files, " ")))
     });
-    let hint = mends.collect::<Vec<_>>().join("; ");
-    Check::fail(PERMISSIONS, message, hint)
+    Check::fail(PERMISSIONS, message, Message::join(mends, "; "))
 }
 
 /// Whether the daemon made it, and with which mode.
@@ -212,10 +217,10 @@ fn faults(path: &Path, rule: Rule, owner: u32) -> Vec<Fault> {
     let Ok(meta) = path.symlink_metadata() else {
         return Vec::new();
     };
-    let (shown, mode) = (path.display(), meta.mode() & 0o7777);
+    let mode = meta.mode() & 0o7777;
     let is_private = rule == Rule::Private;
-    let fault = |what: String, mend: Mend| Fault {
-        what: format!("{shown} {what}"),
+    let fault = |what: Message, mend: Mend| Fault {
+        what: message!("{} {}", path, what),
         mend,
         path: path.to_owned(),
     };
@@ -225,12 +230,12 @@ fn faults(path: &Path, rule: Rule, owner: u32) -> Vec<Fault> {
     }
     let mut faults = Vec::new();
     if meta.uid() != owner && (is_private || meta.uid() != 0) {
-        let what = format!("belongs to uid {}", meta.uid());
+        let what = message!("belongs to uid {}", meta.uid());
         faults.push(fault(what, Mend::Chown));
     }
     let too_much = if is_private { 0o077 } else { 0o022 };
     if mode & too_much != 0 {
-        let what = format!("is open to others (mode {mode:04o})");
+        let what = message!("is open to others (mode {})", Mode(mode));
         let mend = match (is_private, meta.is_dir()) {
             (true, true) => Mend::CloseDir,
             (true, false) => Mend::CloseFile,

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
+use super::check::Check;
 use super::probe::Probe;
 use super::store::is_alone;
-use crate::api::{Check, LeftBehind};
+use crate::api::LeftBehind;
 use crate::daemon::Home;
 use crate::harness;
+use crate::observe::{Message, message};
 use crate::store;
 use crate::sys::{self, Family, Process};
 
-pub(in crate::cli) const LEFT_BEHIND: &str = "left_behind";
+const LEFT_BEHIND: &str = "left_behind";
 
 /// How many sessions are named.
 const NAMED_MAX: usize = 20;
@@ -42,28 +44,24 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Option<Check> {
     }
     let processes: usize = found.values().map(Vec::len).sum();
     let count = found.len();
-    let (ids, named): (Vec<String>, Vec<String>) = found
+    let (ids, named): (Vec<Message>, Vec<Message>) = found
         .into_iter()
         .take(NAMED_MAX)
         .map(|(session, left)| {
-            let id = sessions[session].0.to_string();
-            let named = format!("{id} ({})", LeftBehind::new(left));
+            let id = Message::from(sessions[session].0);
+            let processes = Message::foreign(LeftBehind::new(left).to_string());
+            let named = message!("{} ({})", id.clone(), processes);
             (id, named)
         })
         .unzip();
     Some(Check::warn(
         LEFT_BEHIND,
-        format!(
-            "{processes} processes of {count} ended sessions still run: {}",
-            named.join("; ")
+        message!(
+            "{} processes of {} ended sessions still run: {}",
+            processes,
+            count,
+            Message::join(named, "; ")
         ),
-        format!("coven kill {}", ids.join(" ")),
+        message!("coven kill {}", Message::join(ids, " ")),
     ))
-}
-
-/// The check's `message` without the names of processes, which can be private.
-pub(in crate::cli) fn without_names(message: &str) -> &str {
-    message
-        .split_once(':')
-        .map_or(message, |(counts, _)| counts)
 }

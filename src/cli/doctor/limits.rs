@@ -1,10 +1,12 @@
 //! What the environment sets, and how much the kernel lets a daemon use.
 
 use super::super::grammar::nearest;
+use super::check::Check;
 use super::probe::Probe;
 use crate::adapters::SESSION_VARIABLE;
-use crate::api::{Check, DaemonProcess, ResourceLimit};
+use crate::api::{DaemonProcess, ResourceLimit};
 use crate::daemon::{Settings, supervisor};
+use crate::observe::{Message, message};
 use crate::settings::{ALL, BadSetting};
 
 const SETTINGS: &str = "settings";
@@ -43,17 +45,27 @@ pub(super) fn checks(probe: Option<&Probe>, checks: &mut Vec<Check>) {
 
 fn settings(bad: Option<&BadSetting>, is_running: bool) -> Check {
     if let Some(bad) = bad {
-        let message = format!("{bad}: no daemon starts from this shell");
+        let message = message!(
+            "{}={} {}: no daemon starts from this shell",
+            bad.name,
+            Message::foreign(format!("{:?}", bad.value)),
+            Message::name(bad.rule())
+        );
+        let hint = Message::name(bad.mend());
         return match is_running {
-            true => Check::warn(SETTINGS, message, bad.mend()),
-            false => Check::fail(SETTINGS, message, bad.mend()),
+            true => Check::warn(SETTINGS, message, hint),
+            false => Check::fail(SETTINGS, message, hint),
         };
     }
     match misspelt() {
         Some((name, meant)) => Check::warn(
             SETTINGS,
-            format!("{name} is no setting; did you mean {meant}?"),
-            format!("unset {name}, and set {meant}"),
+            message!(
+                "{} is no setting; did you mean {}?",
+                name.clone(),
+                meant.clone()
+            ),
+            message!("unset {}, and set {}", name, meant),
         ),
         None => Check::pass(
             SETTINGS,
@@ -63,7 +75,7 @@ fn settings(bad: Option<&BadSetting>, is_running: bool) -> Check {
 }
 
 /// A variable of the environment that sets nothing, and the setting whose name is near to its own.
-fn misspelt() -> Option<(String, String)> {
+fn misspelt() -> Option<(Message, Message)> {
     const PREFIX: &str = "COVEN_";
     let names = || ALL.iter().map(|setting| setting.name());
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -72,15 +84,19 @@ fn misspelt() -> Option<(String, String)> {
         // What all have in common would make all near to each other.
         let names = names().map(|name| name.trim_start_matches(PREFIX).to_owned());
         let meant = nearest(set.strip_prefix(PREFIX)?, names)?;
-        Some((set, format!("{PREFIX}{meant}")))
+        Some((
+            Message::name(set),
+            Message::name(format!("{PREFIX}{meant}")),
+        ))
     })
 }
 
-fn open_files(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Check {
+fn open_files(process: &DaemonProcess, whose: &'static str, probe: Option<&Probe>) -> Check {
     let needed = process.max_sessions * FILES_A_SESSION + FILES_AT_ALL;
     let ResourceLimit { soft, hard } = process.open_files;
-    let message = format!(
-        "{whose} can have {} open files (at most {})",
+    let message = message!(
+        "{} can have {} open files (at most {})",
+        whose,
         shown(soft),
         shown(hard)
     );
@@ -90,29 +106,37 @@ fn open_files(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Ch
     };
     let room = most.saturating_sub(FILES_AT_ALL) / FILES_A_SESSION;
     let sessions = process.max_sessions;
-    let message =
-        format!("{message}: enough for some {room} sessions; COVEN_MAX_SESSIONS is {sessions}");
-    let by_hand = format!(
-        "ulimit -n {needed}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={room}"
+    let message = message!(
+        "{}: enough for some {} sessions; COVEN_MAX_SESSIONS is {}",
+        message,
+        room,
+        sessions
+    );
+    let by_hand = message!(
+        "ulimit -n {}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={}",
+        needed,
+        room
     );
     Check::warn(
         FILES,
         message,
-        restart_with(probe, &format!("LimitNOFILE={needed}"), by_hand),
+        restart_with(probe, message!("LimitNOFILE={}", needed), by_hand),
     )
 }
 
-fn processes(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Check {
+fn processes(process: &DaemonProcess, whose: &'static str, probe: Option<&Probe>) -> Check {
     let needed = process.max_sessions * PROCESSES_A_SESSION;
     let soft = process.processes.soft;
     // A unit's own bound (TasksMax=) counts what is in it; the user's counts all that is the user's.
     let group = probe.and_then(Probe::pid).and_then(supervisor::tasks_max);
     let message = match group {
-        Some(group) => format!(
-            "{whose}'s user can have {} processes, its control group {group}",
-            shown(soft)
+        Some(group) => message!(
+            "{}'s user can have {} processes, its control group {}",
+            whose,
+            shown(soft),
+            group
         ),
-        None => format!("{whose}'s user can have {} processes", shown(soft)),
+        None => message!("{}'s user can have {} processes", whose, shown(soft)),
     };
     let limit = soft.into_iter().chain(group).min();
     let Some(limit) = limit.filter(|&limit| limit < needed) else {
@@ -120,26 +144,36 @@ fn processes(process: &DaemonProcess, whose: &str, probe: Option<&Probe>) -> Che
     };
     let room = limit / PROCESSES_A_SESSION;
     let sessions = process.max_sessions;
-    let message =
-        format!("{message}: enough for some {room} agents; COVEN_MAX_SESSIONS is {sessions}");
-    let change = match group {
-        Some(group) if group == limit => format!("TasksMax={needed}"),
-        _ => format!("LimitNPROC={needed}"),
-    };
-    let by_hand = format!(
-        "ulimit -u {needed}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={room}"
+    let message = message!(
+        "{}: enough for some {} agents; COVEN_MAX_SESSIONS is {}",
+        message,
+        room,
+        sessions
     );
-    Check::warn(PROCESSES, message, restart_with(probe, &change, by_hand))
+    let change = match group {
+        Some(group) if group == limit => message!("TasksMax={}", needed),
+        _ => message!("LimitNPROC={}", needed),
+    };
+    let by_hand = message!(
+        "ulimit -u {}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={}",
+        needed,
+        room
+    );
+    Check::warn(PROCESSES, message, restart_with(probe, change, by_hand))
 }
 
 /// Whoever sets one in a unit has meant it.
 fn check_niceness(niceness: i32, probe: Option<&Probe>) -> Check {
     let is_by_hand = probe.is_some_and(|probe| probe.service.is_by_hand());
-    let message = format!("the daemon, and so each session, runs with niceness {niceness}");
+    let message = message!(
+        "the daemon, and so each session, runs with niceness {}",
+        niceness
+    );
     match niceness > 0 && is_by_hand {
         true => {
-            let message = format!(
-                "{message}: it was started with it, and RLIMIT_NICE does not let it go back to 0"
+            let message = message!(
+                "{}: it was started with it, and RLIMIT_NICE does not let it go back to 0",
+                message
             );
             Check::warn(
                 NICENESS,
@@ -151,13 +185,13 @@ fn check_niceness(niceness: i32, probe: Option<&Probe>) -> Check {
     }
 }
 
-fn restart_with(probe: Option<&Probe>, change: &str, by_hand: String) -> String {
+fn restart_with(probe: Option<&Probe>, change: Message, by_hand: Message) -> Message {
     match probe {
-        Some(probe) => probe.service.restart_with(change, &by_hand),
+        Some(probe) => probe.service.restart_with(change, by_hand),
         None => by_hand,
     }
 }
 
-fn shown(limit: Option<u64>) -> String {
-    limit.map_or("any number of".into(), |limit| limit.to_string())
+fn shown(limit: Option<u64>) -> Message {
+    limit.map_or("any number of".into(), Message::from)
 }

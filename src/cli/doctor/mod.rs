@@ -4,6 +4,7 @@
 //! daemon is. A file a group of checks; none knows how another looks.
 
 mod adapters;
+mod check;
 mod daemon;
 mod environment;
 mod home;
@@ -22,12 +23,11 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::daemon::remark;
 use super::output::{Out, visible};
-use crate::api::{Check, CheckStatus, Report};
 use crate::daemon::control::{self, is_forwarded};
 use crate::daemon::{Home, HomeError};
 use crate::settings::durations;
 use crate::sys;
-pub(super) use left_behind::{LEFT_BEHIND, without_names};
+pub(super) use check::{Check, CheckStatus, Report};
 pub(super) use probe::Probe;
 
 /// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
@@ -102,18 +102,18 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
 
 /// A line a check, what to do about it on the line below, and the sum at the end.
 pub(super) fn lines(report: &Report) -> Vec<String> {
-    let ids = report.checks.iter().map(|check| check.id.len());
+    let ids = report.checks.iter().map(|check| check.id.to_string().len());
     let width = ids.max().unwrap_or(0);
     let mut lines = Vec::new();
     for check in &report.checks {
-        let (status, id) = (check.status.as_str(), &check.id);
+        let (status, id) = (check.status.as_str(), check.id.to_string());
         lines.push(format!(
             "{status}  {id:width$}  {}",
-            visible(&check.message)
+            visible(&check.message.to_string())
         ));
         if let Some(hint) = &check.hint {
             let indent = "pass".len() + 2 + width + 2;
-            lines.push(format!("{:indent$}try: {}", "", visible(hint)));
+            lines.push(format!("{:indent$}try: {}", "", visible(&hint.to_string())));
         }
     }
     let count = |status| report.count(status);

@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
+use super::check::{Check, CheckStatus, Report};
 use super::daemon::DAEMON;
 use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{
-    Check, CheckStatus, Event, EventKind, EventsQuery, LaunchRequest, OutputPayload, Report,
-    SessionStatus, Stream,
+    Event, EventKind, EventsQuery, LaunchRequest, OutputPayload, SessionStatus, Stream,
 };
 use crate::cli::follow::is_final_status;
 use crate::daemon::{Home, HomeError};
 use crate::harness::hello_script;
 use crate::http::client::{Client, ClientError};
+use crate::observe::{Message, message};
 use crate::settings::durations;
 
 const SELF_TEST: &str = "self_test";
@@ -38,10 +39,10 @@ impl Failure {
 /// With a daemon that `report` has found to be well; one that hangs could hold a connect for ever.
 pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Check {
     let started = Instant::now();
-    let runs = |check: &Check| check.id == DAEMON && check.status == CheckStatus::Pass;
+    let runs = |check: &Check| check.id.to_string() == DAEMON && check.status == CheckStatus::Pass;
     let home = match home {
         Ok(home) if report.checks.iter().any(runs) => home,
-        Err(err) => return Check::fail(SELF_TEST, err.to_string(), err.mend()),
+        Err(err) => return Check::fail(SELF_TEST, err.message(), err.mend()),
         Ok(_) => {
             let message = "there is no daemon to test that answers";
             return Check::fail(
@@ -53,28 +54,38 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Check {
     };
     let mut client = match Client::connect_within(&home.socket(), durations::HEALTH) {
         Ok((client, _)) => client,
-        Err(err) => return Check::fail(SELF_TEST, err.to_string(), "coven daemon status"),
+        Err(err) => return Check::fail(SELF_TEST, err.message(), "coven daemon status"),
     };
     match run(&mut client) {
         Ok(events) => Check::pass(
             SELF_TEST,
-            format!(
-                "hello ran, its {events} events came back byte for byte, and so did their replay; deleted ({} ms)",
+            message!(
+                "hello ran, its {} events came back byte for byte, and so did their replay; deleted ({} ms)",
+                events,
                 started.elapsed().as_millis()
             ),
         ),
         Err(Failure {
             session: None,
             reason,
-        }) => Check::fail(SELF_TEST, reason, "coven logs --level warn --since 5m"),
+        }) => Check::fail(
+            SELF_TEST,
+            Message::foreign(reason),
+            "coven logs --level warn --since 5m",
+        ),
         Err(Failure {
             session: Some(id),
             reason,
         }) => {
-            let hint = format!(
-                "coven events {id}; coven logs --session {id}; then coven sacrifice --yes {id}"
+            let id = || Message::name(&id);
+            let hint = message!(
+                "coven events {}; coven logs --session {}; then coven sacrifice --yes {}",
+                id(),
+                id(),
+                id()
             );
-            Check::fail(SELF_TEST, format!("session {id}: {reason}"), hint)
+            let message = message!("session {}: {}", id(), Message::foreign(reason));
+            Check::fail(SELF_TEST, message, hint)
         }
     }
 }

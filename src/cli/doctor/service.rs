@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::api::ENDS_SESSIONS;
 use crate::daemon::Home;
 use crate::daemon::supervisor::{self, Supervisor, Unit, UnitState};
+use crate::observe::{Message, message};
 
 /// Who starts the daemon of a home.
 #[derive(Debug, Default)]
@@ -38,44 +39,47 @@ impl Service {
     }
 
     /// The command that starts the daemon.
-    pub(super) fn start(&self) -> String {
+    pub(super) fn start(&self) -> Message {
         self.command("start")
     }
 
     /// The command that brings the daemon back, whatever it is doing.
-    pub(super) fn restart(&self) -> String {
+    pub(super) fn restart(&self) -> Message {
         self.command("restart")
     }
 
     /// The command that stops it.
-    pub(super) fn stop(&self) -> String {
+    pub(super) fn stop(&self) -> Message {
         self.command("stop")
     }
 
     /// The command that has it read its patterns and manifests again; its process is `pid`.
-    pub(super) fn reload(&self, pid: u32) -> String {
+    pub(super) fn reload(&self, pid: u32) -> Message {
         let by = self.in_charge();
         by.and_then(|by| by.command("reload"))
-            .unwrap_or_else(|| format!("kill -HUP {pid}"))
+            .map_or_else(|| message!("kill -HUP {}", pid), Message::name)
     }
 
-    fn command(&self, verb: &str) -> String {
+    fn command(&self, verb: &str) -> Message {
         let by = self.in_charge();
-        by.and_then(|by| by.command(verb))
-            .unwrap_or_else(|| supervisor::command_by_hand(verb))
+        let by_hand = || supervisor::command_by_hand(verb);
+        Message::name(by.and_then(|by| by.command(verb)).unwrap_or_else(by_hand))
     }
 
     /// How to start it again with `change`, as a unit writes it; `by_hand` where there is none.
-    pub(super) fn restart_with(&self, change: &str, by_hand: &str) -> String {
+    pub(super) fn restart_with(&self, change: Message, by_hand: Message) -> Message {
         match self.in_charge() {
             Some(Supervisor::Systemd(unit)) => {
-                let (edit, restart) = (unit.command("edit"), unit.command("restart"));
-                format!("{edit}, with {change} under [Service]; {restart}")
+                let command = |verb| Message::name(unit.command(verb));
+                let (edit, restart) = (command("edit"), command("restart"));
+                message!("{}, with {} under [Service]; {}", edit, change, restart)
             }
-            Some(Supervisor::Launchd { label }) => {
-                format!("set it in the plist of {label}, and load that again{ENDS_SESSIONS}")
-            }
-            _ => by_hand.to_owned(),
+            Some(Supervisor::Launchd { label }) => message!(
+                "set it in the plist of {}, and load that again{}",
+                Message::name(label),
+                ENDS_SESSIONS
+            ),
+            _ => by_hand,
         }
     }
 
@@ -95,11 +99,11 @@ impl Service {
         }
     }
 
-    pub(super) fn who(&self) -> String {
+    pub(super) fn who(&self) -> Message {
         match &self.runs {
             None => "no daemon runs".into(),
             Some(Supervisor::Nobody) => "the daemon was started by hand".into(),
-            Some(supervisor) => format!("the daemon is run by {supervisor}"),
+            Some(supervisor) => message!("the daemon is run by {}", supervisor),
         }
     }
 }

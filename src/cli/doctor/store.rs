@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
+use super::check::{Check, CheckStatus};
 use super::probe::Probe;
-use crate::api::{Check, CheckStatus, StorageHealth};
-use crate::cli::output::quoted;
+use crate::api::StorageHealth;
 use crate::daemon::Home;
+use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::store::{self, Inspection, Integrity, StoreError};
 use crate::sys;
@@ -28,9 +29,11 @@ pub(super) fn checks(home: &Home, probe: &Probe, deadline: Instant, checks: &mut
     checks.push(match damage.filter(|_| is_pass) {
         Some(damage) => Check::warn(
             STORE,
-            format!(
+            message!(
                 "{}, but at {} it was met damaged: {}",
-                database.message, damage.at, damage.what
+                database.message,
+                damage.at,
+                Message::foreign(damage.what)
             ),
             "coven vacuum, which checks all of it",
         ),
@@ -42,18 +45,17 @@ pub(super) fn checks(home: &Home, probe: &Probe, deadline: Instant, checks: &mut
 
 fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
     let path = home.database();
-    let shown = path.display();
     let meta = match path.metadata() {
         Ok(meta) => meta,
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             return missing(&path, probe);
         }
-        Err(err) => return Check::fail(STORE, format!("{shown}: {err}"), "look at its path"),
+        Err(err) => return Check::fail(STORE, message!("{}: {}", &path, &err), "look at its path"),
     };
     if meta.uid() != sys::euid() {
         // To read a database in WAL mode can leave files beside it, which its owner could then not use.
-        let message = format!("{shown} belongs to uid {}: not opened", meta.uid());
-        let hint = format!(
+        let message = message!("{} belongs to uid {}: not opened", &path, meta.uid());
+        let hint = message!(
             "run it as that user: sudo -u '#{}' coven doctor",
             meta.uid()
         );
@@ -67,8 +69,8 @@ fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
         // A daemon has started meanwhile: what was seen may be half of a change.
         result = store::inspect(&path, deadline, false);
     }
-    let size = format!("{}, its log {}", bytes(meta.len()), bytes(wal_bytes()));
-    verdict(&path, &size, result, &probe.service.stop())
+    let size = message!("{}, its log {}", bytes(meta.len()), bytes(wal_bytes()));
+    verdict(&path, size, result, probe.service.stop())
 }
 
 /// Whether nobody has the database open, and everything is in the file itself: what is not in the log is.
@@ -82,68 +84,92 @@ fn wal_bytes(path: &Path) -> u64 {
 }
 
 fn missing(path: &Path, probe: &Probe) -> Check {
-    let shown = path.display();
     if probe.health().is_none() {
         return Check::pass(
             STORE,
-            format!("{shown} is not there yet: the first start makes it"),
+            message!("{} is not there yet: the first start makes it", path),
         );
     }
-    let message = format!(
-        "{shown} is gone, and the daemon still writes to it: a restart begins an empty one"
+    let message = message!(
+        "{} is gone, and the daemon still writes to it: a restart begins an empty one",
+        path
     );
-    let hint = format!(
-        "the daemon saves it as {shown}.recovered-TIME, at its stop again: after that, coven restore the newest"
+    let hint = message!(
+        "the daemon saves it as {}.recovered-TIME, at its stop again: after that, coven restore the newest",
+        path
     );
     Check::fail(STORE, message, hint)
 }
 
-fn verdict(path: &Path, size: &str, result: Result<Inspection, StoreError>, stop: &str) -> Check {
-    let shown = path.display();
+fn verdict(
+    path: &Path,
+    size: Message,
+    result: Result<Inspection, StoreError>,
+    stop: Message,
+) -> Check {
     let found = match result {
         Ok(found) => found,
         Err(err @ StoreError::Newer { .. }) => {
             let hint = "use the newer coven that wrote it, or another COVEN_HOME";
-            return Check::fail(STORE, format!("{shown}: {err}"), hint);
+            return Check::fail(STORE, message!("{}: {}", path, err.message()), hint);
         }
         Err(err @ StoreError::Foreign) => {
-            let hint = format!("move it away: mv {0} {0}.old", quoted(path));
-            return Check::fail(STORE, format!("{shown}: {err}"), hint);
+            let hint = message!(
+                "move it away: mv {} {}.old",
+                Message::quoted(path),
+                Message::quoted(path)
+            );
+            return Check::fail(STORE, message!("{}: {}", path, err.message()), hint);
         }
-        Err(err) => return Check::fail(STORE, format!("{shown}: {err}"), rescue(path, stop)),
+        Err(err) => {
+            return Check::fail(
+                STORE,
+                message!("{}: {}", path, err.message()),
+                rescue(path, stop),
+            );
+        }
     };
     let schema = match found.schema == found.known_schema {
-        true => format!("schema {}", found.schema),
-        false => format!(
+        true => message!("schema {}", found.schema),
+        false => message!(
             "schema {} of {}, brought forward at the next start",
-            found.schema, found.known_schema
+            found.schema,
+            found.known_schema
         ),
     };
     match found.integrity {
-        Integrity::Whole => Check::pass(STORE, format!("{shown} is whole ({schema}, {size})")),
+        Integrity::Whole => {
+            Check::pass(STORE, message!("{} is whole ({}, {})", path, schema, size))
+        }
         Integrity::Damaged(what) => Check::fail(
             STORE,
-            format!("{shown} is damaged: {what}"),
+            message!("{} is damaged: {}", path, Message::name(what)),
             rescue(path, stop),
         ),
         Integrity::Unfinished => Check::warn(
             STORE,
-            format!(
-                "{shown} opens ({schema}, {size}), but is too large to be checked in a few seconds"
+            message!(
+                "{} opens ({}, {}), but is too large to be checked in a few seconds",
+                path,
+                schema,
+                size
             ),
-            format!(
+            message!(
                 "sqlite3 -readonly {} 'PRAGMA quick_check', which takes its time",
-                quoted(path)
+                Message::quoted(path)
             ),
         ),
     }
 }
 
-fn rescue(path: &Path, stop: &str) -> String {
-    format!(
-        "{stop}, then coven restore COPY, one that coven backup made; without it keep a copy of {0}*, and save what can \
-         be read: sqlite3 {0} .recover | sqlite3 {0}.new",
-        quoted(path)
+fn rescue(path: &Path, stop: Message) -> Message {
+    message!(
+        "{}, then coven restore COPY, one that coven backup made; without it keep a copy of {}*, and save what can \
+         be read: sqlite3 {} .recover | sqlite3 {}.new",
+        stop,
+        Message::quoted(path),
+        Message::quoted(path),
+        Message::quoted(path)
     )
 }
 
@@ -151,7 +177,7 @@ fn disk(home: &Home) -> Option<Check> {
     // A home that is not there yet will be on its parent's disk.
     let at = home.path().ancestors().find(|path| path.exists())?;
     let free = sys::free_bytes(at).ok()?;
-    let message = format!("{} free for {}", bytes(free), home.path().display());
+    let message = message!("{} free for {}", bytes(free), home.path());
     let hint = "make room, or coven sacrifice sessions that nobody needs";
     Some(if free < FREE_NONE {
         Check::fail(DISK, message, hint)
@@ -169,7 +195,7 @@ fn retention(storage: &StorageHealth) -> Check {
         .limit_bytes
         .filter(|&most| storage.used_bytes > most)
     {
-        let message = format!(
+        let message = message!(
             "the store takes {} of {}: what is left belongs to live sessions, or is no output",
             bytes(storage.used_bytes),
             bytes(most)
@@ -179,39 +205,43 @@ fn retention(storage: &StorageHealth) -> Check {
     }
     if let Some(clock) = storage.unconfirmed_clock {
         let hint = "look at the clock: date; if it is right, there is nothing to do";
-        return Check::warn(RETENTION, clock.to_string(), hint);
+        return Check::warn(RETENTION, clock, hint);
     }
     let days = match storage.retention_days {
-        Some(days) => format!("for {days} days"),
+        Some(days) => message!("for {} days", days),
         None => "for ever".into(),
     };
-    let kept = format!(
-        "output is kept {days}, {} in all, {} a session",
+    let kept = message!(
+        "output is kept {}, {} in all, {} a session",
+        days,
         limit(storage.limit_bytes),
         limit(storage.session_limit_bytes)
     );
     let gone = match storage.last_truncated_at {
-        Some(at) => format!(
-            "{} events ({}) have gone since the start, the last at {at}",
+        Some(at) => message!(
+            "{} events ({}) have gone since the start, the last at {}",
             storage.truncated_output_events,
-            bytes(storage.truncated_output_bytes)
+            bytes(storage.truncated_output_bytes),
+            at
         ),
         None => "none has gone since the start".into(),
     };
-    let set = storage.clock_set_by_ms.map_or(String::new(), |millis| {
-        format!(
-            "; the clock was set by {} s, and ages do not follow it",
-            millis / 1000
-        )
-    });
-    Check::pass(RETENTION, format!("{kept}; {gone}{set}"))
+    let set = storage
+        .clock_set_by_ms
+        .map_or(Message::default(), |millis| {
+            message!(
+                "; the clock was set by {} s, and ages do not follow it",
+                millis / 1000
+            )
+        });
+    Check::pass(RETENTION, message!("{}; {}{}", kept, gone, set))
 }
 
 /// A size as people read it: in the unit that leaves one to four digits.
-fn bytes(n: u64) -> String {
+fn bytes(n: u64) -> Message {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if n < 1000 {
-        return format!("{n} bytes");
+        return message!("{} bytes", n);
     }
     let mut value = n as f64 / 1000.0;
     let mut unit = 0;
@@ -219,13 +249,12 @@ fn bytes(n: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    format!("{value:.1} {}", UNITS[unit])
+    message!("{} {}", value, UNITS[unit])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::CheckStatus;
 
     #[test]
     fn a_database_that_is_too_large_to_check_is_no_failure() {
@@ -234,19 +263,30 @@ mod tests {
             known_schema: 2,
             integrity: Integrity::Unfinished,
         };
-        let check = verdict(Path::new("/my db"), "1.0 TB", Ok(found), "stop it");
+        let check = verdict(
+            Path::new("/my db"),
+            "1.0 TB".into(),
+            Ok(found),
+            "stop it".into(),
+        );
         assert_eq!(check.status, CheckStatus::Warn);
         for part in ["opens", "schema 1 of 2", "1.0 TB", "too large"] {
-            assert!(check.message.contains(part), "{check:?}");
+            assert!(check.message.to_string().contains(part), "{check:?}");
         }
-        assert!(check.hint.unwrap().contains("sqlite3 -readonly '/my db' "));
+        assert!(
+            check
+                .hint
+                .unwrap()
+                .to_string()
+                .contains("sqlite3 -readonly '/my db' ")
+        );
     }
 
     #[test]
     fn a_size_is_readable() {
-        assert_eq!(bytes(999), "999 bytes");
-        assert_eq!(bytes(4096), "4.1 kB");
-        assert_eq!(bytes(1_500_000_000), "1.5 GB");
-        assert_eq!(bytes(5_000_000_000_000_000), "5000.0 TB");
+        assert_eq!(bytes(999).to_string(), "999 bytes");
+        assert_eq!(bytes(4096).to_string(), "4.1 kB");
+        assert_eq!(bytes(1_500_000_000).to_string(), "1.5 GB");
+        assert_eq!(bytes(5_000_000_000_000_000).to_string(), "5000.0 TB");
     }
 }

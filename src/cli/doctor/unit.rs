@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::check::Check;
 use super::probe::Probe;
 use super::service::{Service, unit_home};
-use crate::api::Check;
-use crate::cli::output::quoted;
 use crate::daemon::Home;
 use crate::daemon::supervisor::{self, UNIT, Unit, UnitState};
+use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::sys;
 
@@ -18,61 +18,79 @@ const SERVICE: &str = "service";
 pub(super) fn check(home: &Home, probe: &Probe) -> Check {
     let service = &probe.service;
     let Some((unit, state)) = &service.unit else {
-        return Check::pass(SERVICE, format!("no unit {UNIT}; {}", service.who()));
+        return Check::pass(SERVICE, message!("no unit {}; {}", UNIT, service.who()));
     };
     if !service.is_ours {
         return another_home(home, service, unit, state);
     }
     if state.active == "failed" || state.sub == "auto-restart" {
-        let message = format!("{unit} is {} ({})", state.active, state.sub);
-        let (journal, restart) = (unit.journal(), unit.command("restart"));
-        let hint = format!("{journal} says why; then {restart}");
+        let message = message!(
+            "{} is {} ({})",
+            unit,
+            Message::name(&state.active),
+            Message::name(&state.sub)
+        );
+        let (journal, restart) = (
+            Message::name(unit.journal()),
+            Message::name(unit.command("restart")),
+        );
+        let hint = message!("{} says why; then {}", journal, restart);
         return Check::fail(SERVICE, message, hint);
     }
     match (probe.pid(), state.main_pid) {
         (Some(pid), Some(main)) if pid == main => running(unit, state),
         (Some(pid), _) => Check::warn(
             SERVICE,
-            format!(
-                "{unit} is {}, but the daemon (pid {pid}) was started by hand: nobody starts that one again",
-                state.active
+            message!(
+                "{} is {}, but the daemon (pid {}) was started by hand: nobody starts that one again",
+                unit,
+                Message::name(&state.active),
+                pid
             ),
-            format!(
+            message!(
                 "{}, then {}",
-                supervisor::command_by_hand("stop"),
-                unit.command("start")
+                Message::name(supervisor::command_by_hand("stop")),
+                Message::name(unit.command("start"))
             ),
         ),
         (None, _) if probe.is_awaited() => Check::pass(
             SERVICE,
-            format!(
-                "{unit} is {}, and {} starts it",
-                state.active, state.triggered_by
+            message!(
+                "{} is {}, and {} starts it",
+                unit,
+                Message::name(&state.active),
+                Message::name(&state.triggered_by)
             ),
         ),
         (None, _) => Check::warn(
             SERVICE,
-            format!("{unit} is {} ({})", state.active, state.sub),
-            unit.command("start"),
+            message!(
+                "{} is {} ({})",
+                unit,
+                Message::name(&state.active),
+                Message::name(&state.sub)
+            ),
+            Message::name(unit.command("start")),
         ),
     }
 }
 
 fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) -> Check {
     let other = unit_home(state).unwrap_or_default();
-    let message = format!(
-        "{unit} is for another home, {}; {}",
-        other.display(),
+    let message = message!(
+        "{} is for another home, {}; {}",
+        unit,
+        &other,
         service.who()
     );
     if state.main_pid.is_none() {
         return Check::pass(SERVICE, message);
     }
     // The usual mistake: the shell's COVEN_HOME is not the service's.
-    let hint = format!(
+    let hint = message!(
         "COVEN_HOME={} coven doctor, if that is the daemon that you mean, and not that of {}",
-        quoted(&other),
-        home.path().display()
+        Message::quoted(&other),
+        home.path()
     );
     Check::warn(SERVICE, message, hint)
 }
@@ -82,27 +100,26 @@ fn running(unit: &Unit, state: &UnitState) -> Check {
     let own = std::env::current_exe().unwrap_or_default();
     let executable = Path::new(&state.executable);
     if !state.executable.is_empty() && !sys::is_same_file(executable, &own) {
-        let message = format!(
-            "{unit} runs {}, this is {}",
-            state.executable,
-            own.display()
-        );
-        let hint = format!(
+        let message = message!("{} runs {}, this is {}", unit, executable, &own);
+        let hint = message!(
             "{}, with ExecStart= and ExecStart={} daemon serve; or use the other one",
-            unit.command("edit"),
-            quoted(&own)
+            Message::name(unit.command("edit")),
+            Message::quoted(&own)
         );
         return Check::warn(SERVICE, message, hint);
     }
     if state.enabled == "disabled" && state.triggered_by.is_empty() {
         let when = if unit.is_user { "login" } else { "boot" };
-        let message = format!("{unit} runs the daemon, but is not started at {when}");
-        return Check::warn(SERVICE, message, unit.command("enable"));
+        let message = message!("{} runs the daemon, but is not started at {}", unit, when);
+        return Check::warn(SERVICE, message, Message::name(unit.command("enable")));
     }
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     if unit.is_user && supervisor::lingers(sys::euid(), deadline) == Some(false) {
-        let message = format!("{unit} runs the daemon, which ends when you have logged out");
+        let message = message!(
+            "{} runs the daemon, which ends when you have logged out",
+            unit
+        );
         return Check::warn(SERVICE, message, "loginctl enable-linger");
     }
-    Check::pass(SERVICE, format!("{unit} runs the daemon"))
+    Check::pass(SERVICE, message!("{} runs the daemon", unit))
 }

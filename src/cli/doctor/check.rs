@@ -2,12 +2,13 @@
 //!
 //! Plain data; it knows nothing of how a check is made.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::words;
+use crate::api::words;
+use crate::observe::Message;
 
 /// Every check, in the order in which a person would make them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// No check has failed; there can be warnings.
     pub ok: bool,
@@ -16,16 +17,16 @@ pub struct Report {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// Its id: the same in every release.
-    pub id: String,
+    pub id: Message,
     /// How it went.
     pub status: CheckStatus,
     /// What was found, for a person.
-    pub message: String,
+    pub message: Message,
     /// What to do about it; null for a pass.
-    pub hint: Option<String>,
+    pub hint: Option<Message>,
 }
 
 words! {
@@ -62,15 +63,15 @@ impl Report {
 
 impl Check {
     /// As it should be.
-    pub fn pass(id: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn pass(id: impl Into<Message>, message: impl Into<Message>) -> Self {
         Self::new(id.into(), CheckStatus::Pass, message.into(), None)
     }
 
     /// It works, or will; the hint says what would change it.
     pub fn warn(
-        id: impl Into<String>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
+        id: impl Into<Message>,
+        message: impl Into<Message>,
+        hint: impl Into<Message>,
     ) -> Self {
         let hint = Some(hint.into());
         Self::new(id.into(), CheckStatus::Warn, message.into(), hint)
@@ -78,15 +79,15 @@ impl Check {
 
     /// Something is broken; the hint says what mends it.
     pub fn fail(
-        id: impl Into<String>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
+        id: impl Into<Message>,
+        message: impl Into<Message>,
+        hint: impl Into<Message>,
     ) -> Self {
         let hint = Some(hint.into());
         Self::new(id.into(), CheckStatus::Fail, message.into(), hint)
     }
 
-    fn new(id: String, status: CheckStatus, message: String, hint: Option<String>) -> Self {
+    fn new(id: Message, status: CheckStatus, message: Message, hint: Option<Message>) -> Self {
         Self {
             id,
             status,

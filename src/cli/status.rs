@@ -1,0 +1,271 @@
+//! What `coven daemon status` says of a daemon: each fact once, with its name for people and its key for programs.
+//!
+//! `coven diagnostics` shows the same facts without what is private in them.
+
+use serde_json::Value;
+
+use super::output::visible;
+use crate::api::{Code, DaemonInfo, Health, Word};
+use crate::daemon::Home;
+use crate::daemon::control::{self, Status};
+use crate::daemon::supervisor::{Supervisor, command_by_hand};
+use crate::observe::field::is_version;
+use crate::observe::{Message, message};
+
+/// A fact. Without a name it is not for people, without a key not for programs.
+pub(super) struct Fact {
+    pub name: &'static str,
+    pub key: &'static str,
+    pub said: Said,
+}
+
+/// What a fact says.
+pub(super) enum Said {
+    Message(Message),
+    /// Numbers and words of the daemon's; null is nothing.
+    Data(Value),
+}
+
+impl<T: Into<Message>> From<T> for Said {
+    fn from(message: T) -> Self {
+        Self::Message(message.into())
+    }
+}
+
+/// What is to be seen of the daemon of `home`.
+pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut say = |name, key, said: Said| facts.push(Fact { name, key, said });
+    say("state", "state", status.state().as_str().into());
+    let health = match status {
+        Status::Running(health) => Some(health),
+        _ => None,
+    };
+    let (reason, code, pid, next) = cause(home, status);
+    if health.is_none() {
+        let data = || Said::Data(Value::Null);
+        say("", "reason", reason.clone().map_or_else(data, Said::from));
+        match (reason, &code) {
+            (Some(reason), Some(code)) => {
+                say("reason", "", message!("{} ({})", reason, code).into())
+            }
+            (Some(reason), None) => say("reason", "", reason.into()),
+            (None, _) => {}
+        }
+    }
+    code.iter()
+        .for_each(|code| say("", "code", Message::from(code).into()));
+    say("pid", "pid", Said::Data(pid.into()));
+    let socket = health.map_or_else(
+        || home.socket(),
+        |health| health.daemon.socket.clone().into(),
+    );
+    say("socket", "socket", (&socket).into());
+    match status {
+        Status::Failed(failure) => {
+            let at = failure.at.map(Said::from);
+            say(
+                "failed at",
+                "failedAt",
+                at.unwrap_or(Said::Data(Value::Null)),
+            );
+        }
+        Status::Stale { locked, .. } => say("", "locked", Said::Data((*locked).into())),
+        _ => {}
+    }
+    match health {
+        Some(health) => running(health, &mut say),
+        None => {
+            let spoken = match status {
+                Status::Unsupported { found } => Message::word(found, is_version).into(),
+                _ => Said::Data(Value::Null),
+            };
+            say("", "apiVersion", spoken);
+            say("", "uptimeSeconds", Said::Data(Value::Null));
+        }
+    }
+    say("next", "next", next.into());
+    facts
+}
+
+/// What a daemon that answers says of itself.
+fn running(health: &Health, say: &mut impl FnMut(&'static str, &'static str, Said)) {
+    let daemon = &health.daemon;
+    say("run by", "", run_by(daemon).into());
+    say("", "supervisor", data(&daemon.supervisor));
+    say("uptime", "", uptime(daemon.uptime_seconds).into());
+    say("", "uptimeSeconds", data(&daemon.uptime_seconds));
+    say("", "startedAt", daemon.started_at.into());
+    let version = |text| Message::word(text, is_version).into();
+    say("api version", "apiVersion", version(&health.api_version));
+    say(
+        "coven version",
+        "covenVersion",
+        version(&health.coven_version),
+    );
+    let (live, total) = (health.sessions.live, health.sessions.total);
+    say(
+        "sessions",
+        "",
+        message!("{} live, {} in all", live, total).into(),
+    );
+    say("", "sessions", data(&health.sessions));
+    let (state, writer) = (health.event_writer.state.as_str(), &health.event_writer);
+    let writing = match &writer.last_error {
+        None => state.into(),
+        Some(err) => message!("{}: {}", state, Message::foreign(err)),
+    };
+    say("event writer", "", writing.into());
+    say("", "eventWriter", data(writer));
+    if let Some(damage) = &health.storage.damage {
+        let what = Message::foreign(&damage.what);
+        say(
+            "store",
+            "",
+            message!("damaged at {}: {}", damage.at, what).into(),
+        );
+    }
+    say("", "storage", data(&health.storage));
+}
+
+/// Why a daemon is as it is, the code of that, its process, and what to try next.
+fn cause(
+    home: &Home,
+    status: &Status,
+) -> (Option<Message>, Option<Word<Code>>, Option<i64>, Message) {
+    let pid = |pid: &Option<i32>| pid.map(i64::from);
+    match status {
+        Status::Running(health) => {
+            let next = match health.storage.damage {
+                Some(_) => "coven doctor",
+                None => "coven sessions",
+            };
+            (None, None, Some(health.daemon.pid.into()), next.into())
+        }
+        Status::Busy { reason, pid: of } => {
+            let next = "wait, or close some of its connections";
+            (Some(reason.clone()), None, pid(of), next.into())
+        }
+        Status::Stopped { is_awaited } => {
+            let reason = "the service manager listens, and starts it with the first client";
+            let next = "coven daemon start";
+            (is_awaited.then(|| reason.into()), None, None, next.into())
+        }
+        Status::Failed(failure) => {
+            let (reason, code) = (Message::foreign(&failure.reason), failure.code.clone());
+            (Some(reason), Some(code), None, "coven doctor".into())
+        }
+        Status::Stale {
+            reason,
+            pid: of,
+            locked,
+        } => {
+            let next = match locked {
+                true => control::held_next(home, *of),
+                false => "coven daemon start, which cleans up".into(),
+            };
+            (Some(reason.clone()), None, pid(of), next)
+        }
+        Status::Forwarded(err) => (
+            Some(err.message()),
+            Some(err.code().into()),
+            None,
+            err.mend(),
+        ),
+        Status::Unknown { reason } => {
+            let next = "coven doctor, which says whose home it is";
+            (Some(reason.clone()), None, None, next.into())
+        }
+        Status::Unsupported { found } => {
+            let reason = message!("it speaks {}", Message::word(found, is_version));
+            let code = Code::UnsupportedApiVersion.into();
+            (
+                Some(reason),
+                Some(code),
+                None,
+                Message::name(command_by_hand("restart")),
+            )
+        }
+    }
+}
+
+/// Who runs a daemon, as it sees it.
+fn run_by(daemon: &DaemonInfo) -> Message {
+    let supervisor = daemon.supervisor.as_ref().map(Supervisor::of_info);
+    match supervisor {
+        Some(Supervisor::Nobody) => "nobody: started by hand".into(),
+        Some(supervisor) => (&supervisor).into(),
+        None => "it does not say".into(),
+    }
+}
+
+/// So long as people say it.
+pub(super) fn uptime(seconds: u64) -> Message {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => message!("{} s", seconds),
+        (0, 0, _) => message!("{} min {} s", minutes, seconds % 60),
+        (0, _, _) => message!("{} h {} min", hours, minutes),
+        _ => message!("{} d {} h", days, hours),
+    }
+}
+
+/// A part of an answer as JSON.
+pub(super) fn data(value: &impl serde::Serialize) -> Said {
+    Said::Data(as_json(value))
+}
+
+/// What is written elsewhere, as JSON.
+pub(super) fn as_json(value: &impl serde::Serialize) -> Value {
+    // By way of its text: what writes that is there anyway, and a second serializer would be code for all it holds.
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// The facts for people, each by its name.
+pub(super) fn for_people(
+    facts: &[Fact],
+    write: impl Fn(&Message) -> String,
+) -> Vec<(&'static str, String)> {
+    let named = facts.iter().filter(|fact| !fact.name.is_empty());
+    let said = named.filter_map(|Fact { name, said, .. }| match said {
+        Said::Message(message) => Some((*name, visible(&write(message)))),
+        Said::Data(Value::Null) => None,
+        Said::Data(value) => Some((*name, value.to_string())),
+    });
+    said.collect()
+}
+
+/// The facts for programs, each by its key.
+pub(super) fn for_programs(
+    facts: &[Fact],
+    write: impl Fn(&Message) -> Value,
+    answer: impl Fn(&Value) -> Value,
+) -> Value {
+    let keyed = facts.iter().filter(|fact| !fact.key.is_empty());
+    let said = keyed.map(|Fact { key, said, .. }| {
+        let value = match said {
+            Said::Message(message) => write(message),
+            Said::Data(value) => answer(value),
+        };
+        ((*key).to_owned(), value)
+    });
+    Value::Object(said.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uptime_is_short() {
+        for (seconds, said) in [
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (7260, "2 h 1 min"),
+            (90_000, "1 d 1 h"),
+        ] {
+            assert_eq!(uptime(seconds).to_string(), said);
+        }
+    }
+}

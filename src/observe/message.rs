@@ -1,0 +1,258 @@
+//! A message for people that keeps what it quotes apart from our own words, so that a report can show it without what is
+//! private in it.
+//!
+//! Pure. It writes itself as it is; `coven diagnostics` decides what it shows of each part.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use crate::api::{Code, SessionId, Timestamp, UnconfirmedClock, Word};
+
+/// Our own words, numbers and times, and what they quote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message(Vec<Part>);
+
+/// A part of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// It says nothing of the user.
+    Ours(Ours),
+    /// A path.
+    Path(PathBuf),
+    /// A path as a shell takes it for one word.
+    Quoted(PathBuf),
+    /// A name of a program, a unit, a variable, a harness.
+    Name(String),
+    /// The login name of a user.
+    User(String),
+    /// Anybody's text.
+    Foreign(String),
+}
+
+/// Only [`Message`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ours(Cow<'static, str>);
+
+impl Ours {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A file's mode, which is written in octal.
+#[derive(Debug, Clone, Copy)]
+pub struct Mode(pub u32);
+
+/// `message!("{} is {} bytes long", path, length)`: only what has a conversion into a [`Message`] can stand for `{}`.
+macro_rules! message {
+    ($format:literal $(, $part:expr)* $(,)?) => {{
+        const { assert!($crate::observe::Message::holes($format) == <[&str]>::len(&[$(stringify!($part)),*])) };
+        $crate::observe::Message::fill($format, [$($crate::observe::Message::from($part)),*])
+    }};
+}
+pub(crate) use message;
+
+impl Message {
+    /// How many `{}` are in `format`.
+    pub const fn holes(format: &str) -> usize {
+        let (bytes, mut at, mut holes) = (format.as_bytes(), 0, 0);
+        while at + 1 < bytes.len() {
+            holes += (bytes[at] == b'{' && bytes[at + 1] == b'}') as usize;
+            at += 1;
+        }
+        holes
+    }
+
+    /// `format` with `parts` in the place of each `{}`.
+    pub fn fill<const N: usize>(format: &'static str, parts: [Self; N]) -> Self {
+        let mut parts = parts.into_iter();
+        let texts = format.split("{}").enumerate();
+        let pieces = texts.flat_map(|(at, text)| {
+            let part = if at > 0 { parts.next() } else { None };
+            [part.unwrap_or_default(), text.into()]
+        });
+        Self(pieces.flat_map(|piece| piece.0).collect())
+    }
+
+    /// `messages`, with `between` between each two.
+    pub fn join(messages: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
+        let all = messages.into_iter().enumerate();
+        let parts = all.flat_map(|(at, message)| {
+            let between = if at > 0 { between } else { "" };
+            [between.into(), message]
+                .into_iter()
+                .flat_map(|piece| piece.0)
+        });
+        Self(parts.collect())
+    }
+
+    /// `path` as a shell takes it for one word.
+    pub fn quoted(path: &Path) -> Self {
+        Self(vec![Part::Quoted(path.to_owned())])
+    }
+
+    /// The name of a program, a unit, a variable or a harness.
+    pub fn name(name: impl Into<String>) -> Self {
+        Self(vec![Part::Name(name.into())])
+    }
+
+    /// The login name of a user.
+    pub fn user(name: String) -> Self {
+        Self(vec![Part::User(name)])
+    }
+
+    /// Anybody's text.
+    pub fn foreign(text: impl Into<String>) -> Self {
+        Self(vec![Part::Foreign(text.into())])
+    }
+
+    /// A text from elsewhere that is one of ours if `is_ours` says so.
+    pub fn word(text: &str, is_ours: impl FnOnce(&str) -> bool) -> Self {
+        match is_ours(text) {
+            true => Self::ours(text.to_owned()),
+            false => Self::foreign(text),
+        }
+    }
+
+    /// As it is written, but with nobody's text in it.
+    pub fn without_foreign(&self) -> String {
+        let parts = self.0.iter().map(|part| match part {
+            Part::Foreign(_) => Self::from("…"),
+            part => Self(vec![part.clone()]),
+        });
+        Self::join(parts, "").to_string()
+    }
+
+    /// The parts, in their order.
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    fn ours(text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
+        Self(Vec::from_iter(
+            (!text.is_empty()).then_some(Part::Ours(Ours(text))),
+        ))
+    }
+}
+
+impl From<&'static str> for Message {
+    fn from(text: &'static str) -> Self {
+        Self::ours(text)
+    }
+}
+
+macro_rules! ours {
+    ($($type:ty)*) => {$(
+        impl From<$type> for Message {
+            fn from(value: $type) -> Self {
+                Self::ours(value.to_string())
+            }
+        }
+    )*};
+}
+
+ours! { SessionId u32 u64 usize i32 i64 u128 Code Timestamp UnconfirmedClock }
+
+impl From<Mode> for Message {
+    fn from(mode: Mode) -> Self {
+        Self::ours(format!("{:04o}", mode.0))
+    }
+}
+
+impl From<f64> for Message {
+    fn from(value: f64) -> Self {
+        Self::ours(format!("{value:.1}"))
+    }
+}
+
+impl From<&Path> for Message {
+    fn from(path: &Path) -> Self {
+        Self(vec![Part::Path(path.to_owned())])
+    }
+}
+
+impl From<&PathBuf> for Message {
+    fn from(path: &PathBuf) -> Self {
+        path.as_path().into()
+    }
+}
+
+impl From<&io::Error> for Message {
+    fn from(err: &io::Error) -> Self {
+        match err.get_ref() {
+            // Somebody's own text.
+            Some(_) => Self::foreign(err.to_string()),
+            None => Self::ours(err.to_string()),
+        }
+    }
+}
+
+impl<T: Copy + Into<Message>> From<&Word<T>> for Message {
+    fn from(word: &Word<T>) -> Self {
+        match word {
+            Word::Known(word) => (*word).into(),
+            Word::Other(text) => Self::foreign(text),
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Ours(text) => f.write_str(text.as_str()),
+            Part::Path(path) => write!(f, "{}", path.display()),
+            Part::Quoted(path) => f.write_str(&quoted(path)),
+            Part::Name(text) | Part::User(text) | Part::Foreign(text) => f.write_str(text),
+        })
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
+        output.collect_str(self)
+    }
+}
+
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_writes_itself_as_it_is_and_keeps_its_parts() {
+        let inner = message!("{} bytes", 7_u64);
+        let message = message!(
+            "{} has {}: {}",
+            Path::new("/a b"),
+            inner,
+            Message::foreign("no")
+        );
+        assert_eq!(message.to_string(), "/a b has 7 bytes: no");
+        let is_foreign = |part: &&Part| matches!(part, Part::Foreign(_) | Part::Path(_));
+        assert_eq!(message.parts().iter().filter(is_foreign).count(), 2);
+        let joined = Message::join(["a".into(), "b".into()], "; ");
+        assert_eq!(joined.to_string(), "a; b");
+    }
+
+    #[test]
+    fn a_path_is_one_word_to_a_shell() {
+        assert_eq!(quoted(Path::new("/a/b.c")), "/a/b.c");
+        assert_eq!(quoted(Path::new("/a b")), "'/a b'");
+        assert_eq!(quoted(Path::new("/it's;x")), "'/it'\\''s;x'");
+    }
+}
