@@ -1,13 +1,14 @@
-//! From a launch to the program that it runs: arguments, stdin and environment.
+//! From a launch to the program that it runs: its command line and its environment.
 //!
-//! Pure: it looks nothing up, and starts nothing.
+//! It looks no file up, and starts nothing.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Base;
-use super::{Adapter, Environment, PromptStyle, StdinMode, Telemetry};
-use crate::api::{LaunchOptions, SessionRecord, Variables};
+use super::{Adapter, Environment, PROMPT_SHOWN, StdinMode, Telemetry, Turn, Unsupported};
+use crate::api::{LaunchMode, Permission, SessionRecord, Variables, Word};
+use crate::sys;
 
 /// What a launch asks for, parsed and checked.
 #[derive(Debug)]
@@ -18,6 +19,10 @@ pub struct LaunchSpec {
     pub cwd: PathBuf,
     /// What the harness is asked to do.
     pub prompt: String,
+    /// What the harness may do.
+    pub permission: Permission,
+    /// Further arguments, as the client gave them: those of the record are redacted.
+    pub args: Vec<String>,
     /// Variables for this session alone.
     pub env: Variables,
     /// What ends it.
@@ -60,47 +65,90 @@ pub struct Program {
     pub limits: Limits,
 }
 
+impl LaunchSpec {
+    /// How its harness is run.
+    pub fn mode(&self) -> LaunchMode {
+        let mode = self.record.options.launch_mode.as_ref();
+        mode.and_then(Word::known).unwrap_or_default()
+    }
+
+    fn turn<'a>(&'a self, prompt: &'a str) -> Turn<'a> {
+        let options = &self.record.options;
+        Turn {
+            mode: self.mode(),
+            permission: self.permission,
+            conversation: None,
+            model: options.model.as_deref(),
+            dirs: &options.add_dirs,
+            args: &self.args,
+            prompt,
+        }
+    }
+}
+
 impl Adapter {
     /// The program of a launch. `path` is where its executable was found, `base` what every session gets.
-    pub fn program(&self, path: PathBuf, spec: &LaunchSpec, base: &Base) -> Program {
-        let argv = self.argv(&spec.prompt, &spec.record.options);
-        Program {
+    ///
+    /// # Errors
+    /// The adapter cannot do what the launch asks for.
+    pub fn program(
+        &self,
+        path: PathBuf,
+        spec: &LaunchSpec,
+        base: &Base,
+    ) -> Result<Program, Unsupported> {
+        let line = self.command_line(&spec.turn(&spec.prompt))?;
+        let mut env = spec.env.clone();
+        // Last: no other source may lift what the launch forbids.
+        for (name, value) in self
+            .policy_env(spec.permission)
+            .into_iter()
+            .flat_map(Variables::iter)
+        {
+            env.set(name, value);
+        }
+        let program = Program {
             path,
-            telemetry: self.telemetry(&argv),
-            argv,
-            env: base.session(&self.env, &spec.env, spec.record.id, &spec.cwd),
+            telemetry: self.telemetry(&line.argv),
+            argv: line.argv,
+            env: base.session(&self.env, &env, spec.record.id, &spec.cwd),
             cwd: spec.cwd.clone(),
             stdin: self.stdin,
-            prompt: self.stdin_prompt(&spec.prompt),
+            prompt: line.stdin,
             harness: self.id.clone(),
             harness_session_id: spec.record.harness_session_id.clone(),
             limits: spec.limits,
-        }
-    }
-
-    /// The arguments for one prompt, the name of the program first.
-    pub(super) fn argv(&self, prompt: &str, options: &LaunchOptions) -> Vec<String> {
-        let mut argv = vec![self.executable_name().to_owned()];
-        argv.extend(self.prefix_args.iter().cloned());
-        if let (Some(flag), Some(model)) = (&self.model_flag, &options.model) {
-            argv.extend([flag.clone(), model.clone()]);
-        }
-        match &self.prompt {
-            PromptStyle::AfterDashes => argv.extend(["--".to_owned(), prompt.to_owned()]),
-            PromptStyle::Flag(flag) => argv.push(format!("{flag}={prompt}")),
-            PromptStyle::Stdin => {}
-        }
-        argv
-    }
-
-    /// What is to be written to stdin for one prompt, first of all. Where input can follow it ends with a newline:
-    /// there is no end of file to tell where the prompt ends.
-    pub(super) fn stdin_prompt(&self, prompt: &str) -> Option<String> {
-        let end = match self.stdin {
-            StdinMode::Open if !prompt.ends_with('\n') => "\n",
-            StdinMode::Open | StdinMode::Closed => "",
         };
-        (self.prompt == PromptStyle::Stdin).then(|| format!("{prompt}{end}"))
+        match sys::euid() == 0 && self.refuses_root(spec.permission, &program.env) {
+            true => Err(Unsupported {
+                field: "launchPolicy.sandbox",
+                message: format!(
+                    "{} refuses permission {} to root, and the daemon runs as root: run the daemon as another user, or ask for less",
+                    self.id, spec.permission
+                ),
+            }),
+            false => Ok(program),
+        }
+    }
+
+    /// The command line of a launch as it is shown: not the prompt, which can be long.
+    ///
+    /// # Errors
+    /// As [`Adapter::program`].
+    pub fn shown_argv(&self, spec: &LaunchSpec) -> Result<Vec<String>, Unsupported> {
+        Ok(self.command_line(&spec.turn(PROMPT_SHOWN))?.argv)
+    }
+
+    /// Whether the harness would not start with `permission` as root, in the environment `env`.
+    fn refuses_root(&self, permission: Permission, env: &Environment) -> bool {
+        let Some(refused) = &self.refuses_root else {
+            return false;
+        };
+        let is_meant = refused
+            .unless_env
+            .as_ref()
+            .and_then(|name| env.get(&name.0));
+        refused.permissions.contains(&permission) && is_meant.is_none()
     }
 }
 
@@ -109,52 +157,47 @@ mod tests {
     use super::*;
     use std::ffi::OsStr;
 
-    use crate::adapters::{Executable, SESSION_VARIABLE};
+    use crate::adapters::{SESSION_VARIABLE, manifest};
     use crate::api::SessionId;
 
     #[test]
     fn a_launch_becomes_arguments_stdin_and_environment() {
-        let adapter = Adapter {
-            id: "x".into(),
-            label: "X".into(),
-            executable: Executable::OnPath("x".into()),
-            prefix_args: vec!["run".into()],
-            model_flag: Some("-m".into()),
-            prompt: PromptStyle::Stdin,
-            stdin: StdinMode::Open,
-            env: [("A", "adapter's"), ("B", "adapter's")]
-                .into_iter()
-                .collect(),
-            pass_env: Vec::new(),
-            telemetry: None,
-            install_hint: String::new(),
-            source: crate::api::AdapterSource::Bundled.into(),
-        };
+        let manifest = r#"{"adapters":[{"id":"x","executable":"x","non_interactive_prompt_prefix_args":["run"],
+            "model_flag":"-m","prompt":"stdin","stdin":"open","env":{"A":"adapter's","B":"adapter's","C":"adapter's"},
+            "sandbox":{"read_only_args":["--look"],"read_only_env":{"C":"policy's"},"full_args":[]}}]}"#;
+        let adapter = manifest::parse(manifest).unwrap().remove(0);
         let id = SessionId::random();
         let mut record = SessionRecord::new(id, "/p".into(), "x".into(), "t".into());
         record.options.model = Some("m".into());
-        let spec = LaunchSpec {
+        let mut spec = LaunchSpec {
             record,
             cwd: "/p/sub".into(),
             prompt: "do it".into(),
-            env: [("B", "launch's")].into_iter().collect(),
+            permission: Permission::Default,
+            args: vec!["-a".into()],
+            env: [("B", "launch's"), ("C", "launch's")].into_iter().collect(),
             limits: Limits::default(),
         };
         let base = Base::default();
-        let program = adapter.program("/bin/x".into(), &spec, &base);
-        assert_eq!(program.argv, ["x", "run", "-m", "m"]);
+        let program = adapter.program("/bin/x".into(), &spec, &base).unwrap();
+        assert_eq!(program.argv, ["x", "run", "-m", "m", "-a"]);
         assert_eq!(program.prompt.as_deref(), Some("do it\n"));
-        let env = |name| program.env.get(name).and_then(OsStr::to_str);
-        assert_eq!(env(SESSION_VARIABLE), Some(&*id.to_string()));
-        assert_eq!((env("A"), env("B")), (Some("adapter's"), Some("launch's")));
-        assert_eq!(env("PWD"), Some("/p/sub"));
-        assert_eq!(program.cwd, PathBuf::from("/p/sub"));
-        let argument = Adapter {
-            prompt: PromptStyle::Flag("-p".into()),
-            ..adapter
+        let env = |program: &Program, name| {
+            program
+                .env
+                .get(name)
+                .and_then(OsStr::to_str)
+                .map(str::to_owned)
         };
-        let program = argument.program("/bin/x".into(), &spec, &base);
-        assert_eq!(program.argv.last().unwrap(), "-p=do it");
-        assert_eq!(program.prompt, None);
+        assert_eq!(env(&program, SESSION_VARIABLE), Some(id.to_string()));
+        assert_eq!(env(&program, "A").as_deref(), Some("adapter's"));
+        assert_eq!(env(&program, "B").as_deref(), Some("launch's"));
+        assert_eq!(env(&program, "C").as_deref(), Some("launch's"));
+        assert_eq!(env(&program, "PWD").as_deref(), Some("/p/sub"));
+        assert_eq!(program.cwd, PathBuf::from("/p/sub"));
+        spec.permission = Permission::ReadOnly;
+        let program = adapter.program("/bin/x".into(), &spec, &base).unwrap();
+        assert_eq!(program.argv, ["x", "run", "--look", "-m", "m", "-a"]);
+        assert_eq!(env(&program, "C").as_deref(), Some("policy's"));
     }
 }

@@ -6,10 +6,10 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Adapter, Executable, PromptStyle, StdinMode, TelemetryFormat};
-use crate::api::{Variables, Word, check_name};
+use super::Adapter;
+use crate::api::{Word, fields};
 use crate::settings;
 use crate::sys;
 
@@ -68,60 +68,31 @@ impl ManifestSources {
     }
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    adapters: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    label: Option<String>,
-    executable: String,
-    #[serde(default)]
-    non_interactive_prompt_prefix_args: Vec<String>,
-    prompt_flag: Option<String>,
-    model_flag: Option<String>,
-    #[serde(default)]
-    install_hint: String,
-    #[serde(default)]
-    stdin: Stdin,
-    #[serde(default)]
-    prompt: Prompt,
-    #[serde(default)]
-    env: Variables,
-    #[serde(default, alias = "passEnv")]
-    pass_env: Vec<String>,
-    telemetry: Option<TelemetryFormat>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum Stdin {
-    #[default]
-    Closed,
-    Open,
-}
-
-#[derive(Deserialize, Default, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Prompt {
-    #[default]
-    Argument,
-    Stdin,
-}
-
 /// The adapters of the manifest at `path`; the error says for a person what is wrong with it.
 pub(super) fn read(path: &Path) -> Result<Vec<Adapter>, String> {
-    adapters(&read_trusted(path)?, path)
+    let mut adapters = parse(&read_trusted(path)?)?;
+    for adapter in &mut adapters {
+        adapter.source = Word::Other(path.display().to_string());
+    }
+    Ok(adapters)
 }
 
-fn adapters(text: &str, path: &Path) -> Result<Vec<Adapter>, String> {
-    let manifest: Manifest =
+/// The adapters that `text` declares; the error has the path to what is wrong.
+pub(super) fn parse(text: &str) -> Result<Vec<Adapter>, String> {
+    let manifest: Value =
         serde_json::from_str(text).map_err(|err| format!("not a manifest: {err}"))?;
-    let mut adapters: Vec<Adapter> = Vec::with_capacity(manifest.adapters.len());
-    for entry in manifest.adapters {
-        let adapter = adapter(entry, path)?;
+    let entries = manifest.get("adapters").and_then(Value::as_array);
+    let entries = entries.ok_or("not a manifest: it has no list `adapters`")?;
+    let mut adapters: Vec<Adapter> = Vec::with_capacity(entries.len());
+    for (at, entry) in entries.iter().enumerate() {
+        if !entry.is_object() {
+            return Err(format!("not a manifest: adapters[{at}] is no object"));
+        }
+        let adapter = fields::read_value::<Adapter>(entry).and_then(Adapter::checked);
+        let adapter = adapter.map_err(|wrong| match entry.get("id").and_then(Value::as_str) {
+            Some(id) => format!("adapter {id:?}: {wrong}"),
+            None => format!("adapters[{at}]: {wrong}"),
+        })?;
         if adapters.iter().any(|other| other.id == adapter.id) {
             return Err(format!("adapter {:?} stands in it twice", adapter.id));
         }
@@ -177,160 +148,181 @@ fn check_owner(meta: &Metadata, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn check(entry: &Entry) -> Result<(), String> {
-    let Entry { id, executable, .. } = entry;
-    let is_id =
-        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
-    if id.is_empty() || id.len() > 64 || !id.chars().all(is_id) {
-        return Err(format!(
-            "adapter id {id:?}: 1 to 64 of a-z, 0-9, '-', '_' and '.'"
-        ));
-    }
-    if executable.is_empty() || executable.contains(['/', '\0']) || executable.starts_with('.') {
-        return Err(format!(
-            "adapter {id}: executable {executable:?} is not a bare name"
-        ));
-    }
-    if entry.prompt == Prompt::Stdin && entry.prompt_flag.is_some() {
-        return Err(format!(
-            "adapter {id}: prompt_flag has no use where the prompt goes to stdin"
-        ));
-    }
-    let mut names = entry.pass_env.iter();
-    let pass_env = names.try_for_each(|name| check_name(name));
-    let variables = [("env", entry.env.check()), ("pass_env", pass_env)];
-    for (key, checked) in variables {
-        checked.map_err(|reason| format!("adapter {id}: {key} {reason}"))?;
-    }
-    let flags = [&entry.prompt_flag, &entry.model_flag];
-    let args = entry
-        .non_interactive_prompt_prefix_args
-        .iter()
-        .chain(flags.into_iter().flatten());
-    if args
-        .clone()
-        .any(|arg| arg.contains('\0') || arg.len() > 4096)
-    {
-        return Err(format!(
-            "adapter {id}: an argument holds a NUL byte, or is longer than 4096 bytes"
-        ));
-    }
-    Ok(())
-}
-
-fn adapter(entry: Entry, path: &Path) -> Result<Adapter, String> {
-    check(&entry)?;
-    Ok(Adapter {
-        label: entry.label.unwrap_or_else(|| entry.id.clone()),
-        executable: Executable::OnPath(entry.executable),
-        prefix_args: entry.non_interactive_prompt_prefix_args,
-        model_flag: entry.model_flag.filter(|flag| !flag.is_empty()),
-        prompt: match (entry.prompt, entry.prompt_flag) {
-            (Prompt::Stdin, _) => PromptStyle::Stdin,
-            (Prompt::Argument, Some(flag)) if !flag.is_empty() => PromptStyle::Flag(flag),
-            (Prompt::Argument, _) => PromptStyle::AfterDashes,
-        },
-        stdin: match entry.stdin {
-            Stdin::Closed => StdinMode::Closed,
-            Stdin::Open => StdinMode::Open,
-        },
-        env: entry.env,
-        pass_env: entry.pass_env,
-        telemetry: entry.telemetry,
-        install_hint: entry.install_hint,
-        source: Word::Other(path.display().to_string()),
-        id: entry.id,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::LaunchOptions;
+    use crate::adapters::Turn;
     use crate::random::{Random, rounds};
 
-    fn parse(json: &str) -> Result<Adapter, String> {
-        let entry: Entry = serde_json::from_str(json).map_err(|err| err.to_string())?;
-        adapter(entry, Path::new("/m.json"))
+    /// An adapter with every key.
+    const WHOLE: &str = r#"{"id":"a-1","label":"A","executable":"run","replaces":false,
+        "interactive_prompt_prefix_args":["tui"],"interactive_prompt_flag":"-i",
+        "non_interactive_prompt_prefix_args":["-q","é"],"prompt_flag":"-p","prompt":"argument","stdin":"open",
+        "model_flag":"-m","model_arg_template":"-m={model}","model_id_transform":"preserve",
+        "sandbox":{"flag":"-s","read_only":"r","workspace_write":"w","full":"f","read_only_args":["-r"],
+            "workspace_write_args":["-w"],"full_args":["-f"],"read_only_env":{"A_B":"1"}},
+        "permission_flags":["-y"],"default_permission":"full","default_can_write":true,
+        "refuses_root":{"permissions":["full"],"unless_env":"ROOT_IS_MEANT"},"add_dir_flag":"-d",
+        "capabilities":{"stream":true,"preassigned_session_id":true,"think":true,"speed":true},
+        "stream_args":{"prefix_args":["-x"],"session_id_flag":"-n","resume_flag":"-c"},
+        "continuity_args":{"init_prefix_args":["-x"],"resume_prefix_args":["-y"],"session_id_flag":"-n","resume_flag":"-c"},
+        "env":{"A_B":"1"},"pass_env":["C_D"],"telemetry":"codex","install_hint":"i","login_hint":"l","a_new_key":{"x":1}}"#;
+
+    fn one(entry: &str) -> Result<Adapter, String> {
+        let mut adapters = parse(&format!(r#"{{"adapters":[{entry}]}}"#))?;
+        Ok(adapters.remove(0))
     }
 
-    fn with_model() -> LaunchOptions {
-        LaunchOptions {
-            model: Some("m".into()),
-            ..LaunchOptions::default()
+    /// `value` with its keys in camelCase, but for those that are variables.
+    fn camel(value: &Value) -> Value {
+        let Value::Object(fields) = value else {
+            return value.clone();
+        };
+        let fields = fields.iter().map(|(key, value)| {
+            let mut words = key.split('_');
+            let first = words.next().unwrap_or_default().to_owned();
+            let name = words.fold(first, |name, word| {
+                name + &word[..1].to_uppercase() + &word[1..]
+            });
+            let value = if key.ends_with("env") {
+                value.clone()
+            } else {
+                camel(value)
+            };
+            (name, value)
+        });
+        fields.collect()
+    }
+
+    #[test]
+    fn keys_are_taken_in_snake_case_and_in_camel_case() {
+        let snake: Value = serde_json::from_str(WHOLE).unwrap();
+        let camel = camel(&snake);
+        assert!(camel["sandbox"]["workspaceWriteArgs"].is_array(), "{camel}");
+        let shown = |entry: &Value| format!("{:?}", one(&entry.to_string()).unwrap());
+        assert_eq!(shown(&camel), shown(&snake));
+        // No key is without effect.
+        let bare = one(r#"{"id":"a-1","executable":"run"}"#).unwrap();
+        let bare = format!("{bare:#?}");
+        let whole = format!("{:#?}", one(WHOLE).unwrap());
+        for key in snake.as_object().unwrap().keys().filter(|key| {
+            !matches!(
+                key.as_str(),
+                "id" | "executable" | "replaces" | "prompt" | "a_new_key"
+            )
+        }) {
+            let line = |text: &str| {
+                let at = text
+                    .find(&format!("\n    {key}: "))
+                    .unwrap_or_else(|| panic!("{key}"));
+                text[at + 1..].split(",\n    ").next().map(str::to_owned)
+            };
+            assert_ne!(line(&bare), line(&whole), "{key}");
         }
     }
 
     #[test]
-    fn the_contracts_example_is_an_adapter() {
-        let adapter = parse(
-            r#"{ "id": "example", "label": "Example", "executable": "example",
-                 "non_interactive_prompt_prefix_args": ["run", "--quiet"],
-                 "interactive_prompt_prefix_args": [], "prompt_flag": null, "model_flag": "--model",
-                 "install_hint": "Install Example …", "stdin": "closed", "a_new_key": 1 }"#,
-        )
-        .unwrap();
-        assert_eq!(
-            adapter.argv("p", &with_model()),
-            ["example", "run", "--quiet", "--model", "m", "--", "p"]
-        );
-        assert_eq!(adapter.stdin, StdinMode::Closed);
-    }
-
-    #[test]
-    fn a_prompt_for_stdin_is_no_argument() {
-        let adapter = parse(
-            r#"{ "id": "x", "executable": "x", "prompt": "stdin", "model_flag": "-m",
-                 "non_interactive_prompt_prefix_args": ["run"] }"#,
-        )
-        .unwrap();
-        assert_eq!(adapter.argv("p", &with_model()), ["x", "run", "-m", "m"]);
-        assert_eq!(adapter.stdin_prompt("p").as_deref(), Some("p"));
-        for bad in [r#""stdin", "prompt_flag": "-p""#, r#""file""#] {
-            let json = format!(r#"{{"id":"x","executable":"x","prompt":{bad}}}"#);
-            assert!(parse(&json).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn variables_and_the_names_that_are_passed_on_are_checked() {
-        for key in ["pass_env", "passEnv"] {
-            let json =
-                format!(r#"{{"id":"x","executable":"x","env":{{"A":"1"}},"{key}":["B","_c1"]}}"#);
-            let adapter = parse(&json).unwrap();
-            assert_eq!(adapter.env.get("A"), Some("1"));
-            assert_eq!(adapter.pass_env, ["B", "_c1"], "{key}");
-        }
-        for bad in [
-            r#""env":{"COVEN_LOG":"1"}"#,
-            r#""env":{"A B":"1"}"#,
-            r#""env":{"A":1}"#,
-            r#""env":{"A":null}"#,
-            r#""env":["A=1"]"#,
-            r#""pass_env":["COVEN_SESSION_ID"]"#,
-            r#""pass_env":["A*"]"#,
-            r#""pass_env":"A""#,
+    fn a_wrong_value_is_refused_with_its_path() {
+        for (keys, path) in [
+            (r#""id":"Bad""#, "id"),
+            (r#""id":7"#, "adapters[0]: id"),
+            (r#""executable":"/bin/sh""#, "executable"),
+            (r#""label":1"#, "label"),
+            (r#""replaces":"yes""#, "replaces"),
+            (r#""stdin":"maybe""#, "stdin"),
+            (r#""prompt":"file""#, "prompt"),
+            (r#""prompt_flag":["-p"]"#, "prompt_flag"),
+            (
+                r#""non_interactive_prompt_prefix_args":"run""#,
+                "non_interactive_prompt_prefix_args",
+            ),
+            (
+                r#""nonInteractivePromptPrefixArgs":["a\u0000"]"#,
+                "nonInteractivePromptPrefixArgs",
+            ),
+            (
+                r#""interactive_prompt_prefix_args":[1]"#,
+                "interactive_prompt_prefix_args",
+            ),
+            (r#""interactive_prompt_flag":1"#, "interactive_prompt_flag"),
+            (r#""model_flag":true"#, "model_flag"),
+            (r#""model_arg_template":"-m""#, "model_arg_template"),
+            (r#""model_id_transform":"upper""#, "model_id_transform"),
+            (r#""sandbox":true"#, "sandbox"),
+            (
+                r#""sandbox":{"flag":"-s","read_only":"r","full":1}"#,
+                "sandbox.full",
+            ),
+            (r#""sandbox":{"flag":"-s","read_only":"r"}"#, "sandbox.full"),
+            (
+                r#""sandbox":{"read_only":"r","full":"f"}"#,
+                "sandbox.read_only",
+            ),
+            (r#""sandbox":{"full_args":[]}"#, "sandbox.read_only"),
+            (
+                r#""sandbox":{"fullArgs":[],"readOnlyArgs":"r"}"#,
+                "sandbox.readOnlyArgs",
+            ),
+            (
+                r#""sandbox":{"full_args":[],"read_only_args":[],"read_only_env":{"COVEN_LOG":"1"}}"#,
+                "sandbox.read_only_env",
+            ),
+            (r#""permission_flags":"-y""#, "permission_flags"),
+            (r#""default_permission":"some""#, "default_permission"),
+            (r#""default_permission":"full""#, "default_permission"),
+            (r#""default_can_write":"no""#, "default_can_write"),
+            (
+                r#""refuses_root":{"permissions":["all"]}"#,
+                "refuses_root.permissions",
+            ),
+            (
+                r#""refuses_root":{"permissions":[],"unless_env":"A B"}"#,
+                "refuses_root.unless_env",
+            ),
+            (r#""add_dir_flag":7"#, "add_dir_flag"),
+            (r#""capabilities":{"think":"a lot"}"#, "capabilities.think"),
+            (r#""capabilities":{"stream":true}"#, "capabilities.stream"),
+            (r#""stream_args":{"prefix_args":[]}"#, "capabilities.stream"),
+            (r#""stream_args":{}"#, "stream_args.prefix_args"),
+            (
+                r#""continuity_args":{"init_prefix_args":[]}"#,
+                "continuity_args.resume_prefix_args",
+            ),
+            (
+                r#""continuity_args":{"init_prefix_args":[],"resume_prefix_args":[],"resume_flag":1}"#,
+                "continuity_args.resume_flag",
+            ),
+            (r#""env":{"COVEN_LOG":"1"}"#, "env"),
+            (r#""env":{"A B":"1"}"#, "env"),
+            (r#""env":{"A":1}"#, "env.A"),
+            (r#""env":{"A":null}"#, "env.A"),
+            (r#""env":["A=1"]"#, "env"),
+            (r#""pass_env":["COVEN_SESSION_ID"]"#, "pass_env"),
+            (r#""pass_env":["A*"]"#, "pass_env"),
+            (r#""passEnv":"A""#, "passEnv"),
+            (r#""telemetry":"none""#, "telemetry"),
+            (r#""install_hint":[]"#, "install_hint"),
+            (r#""login_hint":1"#, "login_hint"),
         ] {
-            let json = format!(r#"{{"id":"x","executable":"x",{bad}}}"#);
-            assert!(parse(&json).is_err(), "{bad}");
+            let mut entry: Value = serde_json::from_str(r#"{"id":"x","executable":"x"}"#).unwrap();
+            let wrong: Value = serde_json::from_str(&format!("{{{keys}}}")).unwrap();
+            let (entry_fields, wrong) =
+                (entry.as_object_mut().unwrap(), wrong.as_object().unwrap());
+            entry_fields.extend(wrong.clone());
+            let said = one(&entry.to_string()).expect_err(keys);
+            assert!(said.contains(&format!("{path}: ")), "{keys}: {said}");
         }
     }
 
     #[test]
-    fn an_executable_is_a_bare_name() {
+    fn an_executable_is_a_bare_name_and_an_id_lower_case() {
         for bad in ["/bin/sh", "./sh", "../sh", "a/b", "", "..", "a\\u0000b"] {
-            let json = format!(r#"{{"id":"x","executable":"{bad}"}}"#);
-            assert!(parse(&json).is_err(), "{bad}");
+            let said = one(&format!(r#"{{"id":"x","executable":"{bad}"}}"#));
+            assert!(said.is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn ids_are_lower_case() {
         for bad in ["Example", "", "a b", "é", "a/b"] {
-            assert!(
-                parse(&format!(r#"{{"id":"{bad}","executable":"x"}}"#)).is_err(),
-                "{bad}"
-            );
+            let said = one(&format!(r#"{{"id":"{bad}","executable":"x"}}"#));
+            assert!(said.is_err(), "{bad}");
         }
     }
 
@@ -352,24 +344,23 @@ mod tests {
                 }
             }
             let text: String = chars.into_iter().collect();
-            let Ok(found) = adapters(&text, Path::new("/m.json")) else {
+            let Ok(found) = parse(&text) else {
                 continue;
             };
             taken += 1;
             for adapter in found {
-                let Executable::OnPath(executable) = &adapter.executable else {
-                    panic!("{text}");
-                };
+                let executable = &adapter.executable;
                 assert!(
                     !executable.is_empty() && !executable.contains(['/', '\0']),
                     "{text}"
                 );
+                assert_eq!(adapter.own_executable, None, "{text}");
                 assert!((1..=64).contains(&adapter.id.len()), "{text}");
                 assert!(
                     !adapter.id.contains(|c: char| c.is_uppercase() || c == '/'),
                     "{text}"
                 );
-                let argv = adapter.argv("the prompt", &LaunchOptions::default());
+                let argv = adapter.command_line(&Turn::of("the prompt")).unwrap().argv;
                 assert!(argv.last().unwrap().ends_with("the prompt"), "{text}");
                 assert!(!argv.iter().any(|arg| arg.contains('\0')), "{text}");
             }

@@ -4,6 +4,8 @@
 //! nothing of live sessions or processes.
 
 mod bundled;
+mod command;
+mod declaration;
 pub mod environment;
 mod launch;
 mod lookup;
@@ -16,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use bundled::HELLO_VERB;
+pub use command::{CommandLine, PROMPT_SHOWN, Turn, Unsupported, stream_line};
+pub use declaration::{Adapter, StdinMode};
 pub use environment::{Environment, SESSION_VARIABLE};
 pub use launch::{LaunchSpec, Limits, Program};
 pub use lookup::find_on_path;
@@ -23,105 +27,26 @@ pub use manifest::ManifestSources;
 pub use startable::{Problem, problem, problem_of_env};
 pub use telemetry::{Telemetry, TelemetryFormat};
 
-use crate::api::{AdapterSource, AdapterStatus, RefusedManifest, Variables, Word};
+use crate::api::{
+    AdapterCommand, AdapterSource, AdapterStatus, LaunchMode, Permission, RefusedManifest, Word,
+};
 use crate::observe::say;
-use crate::sys;
-
-/// How a harness is called, and what it is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adapter {
-    /// Its id: lower case.
-    pub id: String,
-    /// For people.
-    pub label: String,
-    /// What is started.
-    pub executable: Executable,
-    /// The arguments before the model and the prompt.
-    pub prefix_args: Vec<String>,
-    /// The flag that takes the model as the next argument, where there is one.
-    pub model_flag: Option<String>,
-    /// How the prompt is given.
-    pub prompt: PromptStyle,
-    /// What the harness reads.
-    pub stdin: StdinMode,
-    /// Variables that its sessions always get.
-    pub env: Variables,
-    /// Names of variables that `coven run` takes from the shell in which it is typed.
-    pub pass_env: Vec<String>,
-    /// How it tells its session id and its use of a model, where it does.
-    pub telemetry: Option<TelemetryFormat>,
-    /// How to get it.
-    pub install_hint: String,
-    /// `bundled`, or the manifest's path.
-    pub source: Word<AdapterSource>,
-}
-
-/// What is started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Executable {
-    /// A bare name, looked up on the daemon's `PATH`.
-    OnPath(String),
-    /// This binary itself.
-    Own(PathBuf),
-}
-
-/// How the prompt is given: as one argument, the last, which every user of the machine can see; or on stdin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PromptStyle {
-    /// Behind `--`.
-    AfterDashes,
-    /// As `<flag>=<prompt>`.
-    Flag(String),
-    /// The first that there is to read on stdin.
-    Stdin,
-}
-
-/// What a harness reads from its stdin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StdinMode {
-    /// End of file.
-    Closed,
-    /// What clients send as input.
-    Open,
-}
 
 impl Adapter {
     /// The file to execute, if it is on `path` now.
     pub fn resolve(&self, path: Option<&OsStr>) -> Option<PathBuf> {
-        match &self.executable {
-            Executable::OnPath(name) => find_on_path(name, path),
-            Executable::Own(path) => Some(path.clone()),
+        match &self.own_executable {
+            Some(own) => Some(own.clone()),
+            None => find_on_path(&self.executable, path),
         }
     }
 
     /// Why what is on `path` under its name cannot be started; `None` if it can, or if there is nothing.
     pub fn problem(&self, path: Option<&OsStr>) -> Option<Problem> {
-        let file = match &self.executable {
-            Executable::OnPath(name) => {
-                find_on_path(name, path).or_else(|| lookup::find_any_on_path(name, path))?
-            }
-            Executable::Own(path) => path.clone(),
-        };
+        let found = self.resolve(path);
+        let file = found.or_else(|| lookup::find_any_on_path(&self.executable, path))?;
         let own_path = self.env.get("PATH").map(OsStr::new);
         problem(&file, own_path.or(path))
-    }
-
-    /// The name of the executable, for people and as the first argument.
-    pub fn executable_name(&self) -> &str {
-        match &self.executable {
-            Executable::OnPath(name) => name,
-            Executable::Own(_) => "coven",
-        }
-    }
-
-    /// The longest prompt, in bytes, that fits the argument it becomes a part of. On stdin it is the request that
-    /// bounds it.
-    pub fn prompt_max(&self) -> usize {
-        match &self.prompt {
-            PromptStyle::Stdin => usize::MAX,
-            PromptStyle::AfterDashes => sys::ARGUMENT_MAX,
-            PromptStyle::Flag(flag) => sys::ARGUMENT_MAX - flag.len() - 1,
-        }
     }
 
     /// What capabilities show of it, where harnesses are looked up on `path`.
@@ -131,14 +56,50 @@ impl Adapter {
         AdapterStatus {
             id: self.id.clone(),
             label: self.label.clone(),
-            executable: self.executable_name().to_owned(),
+            executable: self.executable.clone(),
             available: path.is_some() && problem.is_none(),
             problem: problem.map(|problem| problem.to_string()),
             path: path.map(|path| path.display().to_string()),
             source: self.source.clone(),
             install_hint: self.install_hint.clone(),
-            pass_env: self.pass_env.clone(),
+            login_hint: self.login_hint.clone(),
+            pass_env: self.pass_env.iter().map(|name| name.0.clone()).collect(),
+            modes: self.supported_modes().map(Word::Known).collect(),
+            permissions: self.permissions().map(Word::Known).collect(),
+            default_permission: self.default_permission.unwrap_or_default().into(),
+            capabilities: self.capabilities,
+            commands: self.commands(),
         }
+    }
+
+    fn supported_modes(&self) -> impl Iterator<Item = LaunchMode> {
+        self.modes()
+            .filter(|mode| LaunchMode::SUPPORTED.contains(mode))
+    }
+
+    /// Its command line for each mode and permission.
+    fn commands(&self) -> Vec<AdapterCommand> {
+        let command = |mode, permission| {
+            let turn = Turn {
+                mode,
+                permission,
+                ..Turn::of(PROMPT_SHOWN)
+            };
+            // One that it does not have is none of its commands.
+            let line = self.command_line(&turn).ok()?;
+            Some(AdapterCommand {
+                mode: Word::Known(mode),
+                permission: Word::Known(permission),
+                can_write: self.can_write(permission),
+                argv: line.argv,
+                reads_prompt: line.stdin.is_some(),
+            })
+        };
+        let of_mode = |mode| {
+            let permissions = Permission::ALL.into_iter();
+            permissions.filter_map(move |permission| command(mode, permission))
+        };
+        self.supported_modes().flat_map(of_mode).collect()
     }
 }
 
@@ -177,15 +138,28 @@ impl Registry {
 
     fn add_manifest(&mut self, path: &Path) -> Result<(), String> {
         let adapters = manifest::read(path)?;
-        for adapter in &adapters {
-            if let Some(known) = self.get(&adapter.id) {
-                return Err(format!(
-                    "adapter {:?} is already there ({})",
-                    adapter.id, known.source
-                ));
+        for Adapter { id, replaces, .. } in &adapters {
+            match self.get(id).map(|known| &known.source) {
+                Some(source) if *source == AdapterSource::Bundled && *replaces => {}
+                Some(source) if *source == AdapterSource::Bundled => {
+                    return Err(format!(
+                        "adapter {id:?} is bundled: add \"replaces\": true to put this one in its place"
+                    ));
+                }
+                Some(source) => return Err(format!("adapter {id:?} is already there ({source})")),
+                None => {}
             }
         }
-        self.adapters.extend(adapters);
+        for adapter in adapters {
+            match self
+                .adapters
+                .iter_mut()
+                .find(|known| known.id == adapter.id)
+            {
+                Some(bundled) => *bundled = adapter,
+                None => self.adapters.push(adapter),
+            }
+        }
         Ok(())
     }
 
@@ -210,23 +184,32 @@ impl Registry {
 pub struct Published {
     own_executable: PathBuf,
     sources: RwLock<ManifestSources>,
-    current: RwLock<Arc<Registry>>,
+    /// `None` until somebody needs it, where there is no manifest that could be refused: an idle daemon holds none.
+    current: RwLock<Option<Arc<Registry>>>,
 }
 
 impl Published {
     /// Loads for the first time.
     pub fn load(own_executable: PathBuf, sources: ManifestSources) -> Self {
-        let current = RwLock::new(Arc::new(Registry::load(&own_executable, &sources)));
-        Self {
+        let (files, refused) = sources.files();
+        let published = Self {
             own_executable,
             sources: RwLock::new(sources),
-            current,
+            current: RwLock::new(None),
+        };
+        if !files.is_empty() || !refused.is_empty() {
+            published.reload();
         }
+        published
     }
 
     /// The registry in force.
     pub fn current(&self) -> Arc<Registry> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = current.clone();
+        drop(current);
+        // There was no manifest at the start: those that came later wait to be asked for.
+        loaded.unwrap_or_else(|| self.put_in_force(&ManifestSources::default()))
     }
 
     /// Reads the manifests of other files and directories from now on.
@@ -238,8 +221,12 @@ impl Published {
     /// Reads the manifests again, and puts what comes of it into force.
     pub fn reload(&self) -> Arc<Registry> {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
-        let registry = Arc::new(Registry::load(&self.own_executable, &sources));
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&registry);
+        self.put_in_force(&sources)
+    }
+
+    fn put_in_force(&self, sources: &ManifestSources) -> Arc<Registry> {
+        let registry = Arc::new(Registry::load(&self.own_executable, sources));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&registry));
         registry
     }
 }

@@ -84,10 +84,11 @@ errors! {
         "cwd {cwd} is not inside the project root {project_root}",
         json!({ "projectRoot": project_root, "cwd": cwd });
     /// `daemon_path` is the daemon's `PATH`.
-    HarnessNotFound { harness: String, executable: String, install_hint: String, daemon_path: String } =>
+    HarnessNotFound { harness: String, executable: String, install_hint: String, login_hint: String, daemon_path: String } =>
         HarnessNotFound, "harness {harness}: {executable} is not on the daemon's PATH. {install_hint}",
         json!({
-            "harness": harness, "executable": executable, "installHint": install_hint, "daemonPath": daemon_path,
+            "harness": harness, "executable": executable, "installHint": install_hint,
+            "loginHint": login_hint, "daemonPath": daemon_path,
         });
     /// Something has its name on the daemon's `PATH`, and cannot be started.
     HarnessUnusable { harness: String, executable: String, problem: String } => HarnessNotFound,

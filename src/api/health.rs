@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Timestamp, UnconfirmedClock, Word, rules, words};
+use super::{LaunchMode, Permission, Timestamp, UnconfirmedClock, Word, rules, words};
 
 /// The answer to `GET /health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -474,9 +474,58 @@ pub struct AdapterStatus {
     pub source: Word<AdapterSource>,
     /// How to get it.
     pub install_hint: String,
+    /// How to log in to it.
+    #[serde(default)]
+    pub login_hint: String,
     /// Names of variables that `coven run` takes from the shell in which it is typed, and sends with the launch.
     #[serde(default)]
     pub pass_env: Vec<String>,
+    /// How this daemon can run it.
+    #[serde(default)]
+    pub modes: Vec<Word<LaunchMode>>,
+    /// What a launch can let it do, besides its own default.
+    #[serde(default)]
+    pub permissions: Vec<Word<Permission>>,
+    /// What it may do where a launch says nothing.
+    #[serde(default)]
+    pub default_permission: Word<Permission>,
+    /// What it can do besides.
+    #[serde(default)]
+    pub capabilities: AdapterAbilities,
+    /// Its command line for each mode and permission.
+    #[serde(default)]
+    pub commands: Vec<AdapterCommand>,
+}
+
+/// What an adapter says that its harness can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AdapterAbilities {
+    /// Talk in stream-json both ways.
+    pub stream: bool,
+    /// Begin a conversation under an id that it is given.
+    #[serde(alias = "preassigned_session_id")]
+    pub preassigned_session_id: bool,
+    /// Show how it thinks.
+    pub think: bool,
+    /// Work faster, or more thoroughly.
+    pub speed: bool,
+}
+
+/// A command line of a harness, with `<prompt>` for the prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdapterCommand {
+    /// How it is run.
+    pub mode: Word<LaunchMode>,
+    /// What it may do.
+    pub permission: Word<Permission>,
+    /// Whether it can write files then; null where that is not known.
+    pub can_write: Option<bool>,
+    /// The arguments, the name of the program first.
+    pub argv: Vec<String>,
+    /// Whether it reads its prompt from stdin.
+    pub reads_prompt: bool,
 }
 
 /// A manifest that was not taken.

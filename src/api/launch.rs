@@ -34,7 +34,63 @@ words! {
         /// With pipes: it gets its prompt once, works, and exits.
         #[default]
         NonInteractive = "nonInteractive",
+        /// On a terminal.
+        Interactive = "interactive",
+        /// With pipes: a conversation in stream-json both ways.
+        Stream = "stream",
     }
+}
+
+impl LaunchMode {
+    /// The modes that this daemon runs.
+    pub const SUPPORTED: &[Self] = &[Self::NonInteractive];
+}
+
+words! {
+    /// What a harness may do.
+    #[derive(Default)]
+    pub enum Permission {
+        /// What its own configuration says.
+        #[default]
+        Default = "default",
+        /// Read, and change nothing.
+        ReadOnly = "read-only",
+        /// Change what lies in its working directory, and in the directories that are added.
+        WorkspaceWrite = "workspace-write",
+        /// Everything that the daemon's user may do.
+        Full = "full",
+    }
+}
+
+impl Permission {
+    /// Those that a policy can set.
+    pub const SET: [Self; 3] = [Self::ReadOnly, Self::WorkspaceWrite, Self::Full];
+}
+
+words! {
+    /// When a harness asks before it does something.
+    pub enum Approval {
+        /// Never: there is nobody to ask.
+        Never = "never",
+    }
+}
+
+/// What a launch lets its harness do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchPolicy {
+    /// When it asks.
+    pub approval: Approval,
+    /// What it may do.
+    #[serde(deserialize_with = "rules::policy_permission")]
+    pub sandbox: Permission,
+    /// Absolute, existing directories besides the working directory.
+    #[serde(
+        default,
+        deserialize_with = "rules::directories",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub add_dirs: Vec<String>,
 }
 
 /// Words of a client's for a session, in the client's order.
@@ -54,6 +110,12 @@ macro_rules! options {
             $($(#[doc = $doc])+ pub $option: $type,)+
             /// The names of the variables that its launch has given it: their values are kept nowhere.
             pub env_names: Vec<String>,
+            /// What its harness may do; null for an external one, and where an older version launched it.
+            pub permission: Option<Word<Permission>>,
+            /// Whether its harness can write files; null where that is not known.
+            pub can_write: Option<bool>,
+            /// The command line that it was started with, redacted, with `<prompt>` for the prompt; null for an external one.
+            pub argv: Option<Vec<String>>,
         }
 
         /// The body of `POST /sessions`.
@@ -87,6 +149,9 @@ macro_rules! options {
             /// Variables for this session alone.
             #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
             pub env: Variables,
+            /// What its harness may do; the adapter's default, or the harness's own, if it is left out.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub launch_policy: Option<LaunchPolicy>,
             $($(#[doc = $doc])+ #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
         }
 
@@ -95,6 +160,9 @@ macro_rules! options {
             pub fn take_options(&mut self) -> LaunchOptions {
                 LaunchOptions {
                     env_names: self.env.names(),
+                    permission: None,
+                    can_write: None,
+                    argv: None,
                     $($option: std::mem::take(&mut self.$option),)+
                 }
             }
@@ -115,4 +183,8 @@ options! {
     launch_mode: Option<Word<LaunchMode>> = "rules::optional_word",
     /// The model that was asked for.
     model: Option<String> = "rules::text::<TITLE_MAX, _>",
+    /// Absolute, existing directories besides the working directory, those of `launchPolicy` included.
+    add_dirs: Vec<String> = "rules::directories",
+    /// Further arguments for the harness, before the prompt; redacted in a record.
+    args: Vec<String> = "rules::arguments",
 }

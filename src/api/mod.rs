@@ -10,6 +10,7 @@ mod cost;
 mod error;
 mod escape;
 mod event;
+pub mod fields;
 mod health;
 mod id;
 mod launch;
@@ -35,15 +36,16 @@ pub use event::{
     Stream, Truncation, output_length,
 };
 pub use health::{
-    ActionEvent, ActionRequest, ActionResult, ActionStatus, AdapterSource, AdapterStatus,
-    ApiVersion, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
-    DaemonInfo, DaemonProcess, EventWriterHealth, Health, Index, Manager, ManagerScope, REFRESH,
-    RefreshedCapabilities, RefusedManifest, ResourceLimit, SessionCounts, StorageHealth,
-    StorageStatus, StoreDamage, SupervisorInfo, Text, WriterState,
+    ActionEvent, ActionRequest, ActionResult, ActionStatus, AdapterAbilities, AdapterCommand,
+    AdapterSource, AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags,
+    CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess, EventWriterHealth, Health,
+    Index, Manager, ManagerScope, REFRESH, RefreshedCapabilities, RefusedManifest, ResourceLimit,
+    SessionCounts, StorageHealth, StorageStatus, StoreDamage, SupervisorInfo, Text, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use launch::{
-    Labels, LaunchMode, LaunchOptions, LaunchRequest, PATH_MAX, TITLE_MAX, Visibility,
+    Approval, Labels, LaunchMode, LaunchOptions, LaunchPolicy, LaunchRequest, PATH_MAX, Permission,
+    TITLE_MAX, Visibility,
 };
 pub use preview::{PreviewLevel, PreviewLine};
 pub use session::{

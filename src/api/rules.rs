@@ -4,11 +4,15 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Labels, Variables, Word, is_conversation_id};
+use super::{
+    Labels, PATH_MAX, Permission, VARIABLES_MAX, Variables, Word, is_conversation_id, must_be,
+};
 
 /// The most labels that a session has, and the longest of them, in bytes.
 const LABELS_MAX: usize = 32;
 const LABEL_MAX: usize = 128;
+/// The most directories beside a working directory.
+const DIRECTORIES_MAX: usize = 64;
 
 /// Text that is not empty.
 pub(super) fn filled<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
@@ -82,6 +86,51 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(input: D) -> Result<Variables
         .map_err(|_| D::Error::custom("must be an object whose values are strings"))?;
     variables.check().map_err(D::Error::custom)?;
     Ok(variables)
+}
+
+/// Arguments for a harness: they count as its variables do.
+pub(super) fn arguments<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+    let args = strings(input)?;
+    match args.iter().map(|arg| arg.len() + 1).sum::<usize>() > VARIABLES_MAX {
+        true => Err(D::Error::custom(format!(
+            "has more than {VARIABLES_MAX} bytes in all"
+        ))),
+        false => Ok(args),
+    }
+}
+
+/// Directories beside a working directory. Whether they are there is for others to see.
+pub(super) fn directories<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+    let dirs = strings(input)?;
+    if dirs.len() > DIRECTORIES_MAX {
+        return Err(D::Error::custom(format!(
+            "has more than {DIRECTORIES_MAX} directories"
+        )));
+    }
+    match dirs
+        .iter()
+        .all(|dir| dir.starts_with('/') && dir.len() < PATH_MAX)
+    {
+        true => Ok(dirs),
+        false => Err(D::Error::custom("must be a list of absolute paths")),
+    }
+}
+
+fn strings<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+    let strings = Vec::<String>::deserialize(input)
+        .map_err(|_| D::Error::custom("must be a list of strings"))?;
+    strings.into_iter().map(without_nul).collect()
+}
+
+/// A permission that a policy can set.
+pub(super) fn policy_permission<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Permission, D::Error> {
+    let word = String::deserialize(input)?;
+    let mut words = Permission::SET.into_iter();
+    words
+        .find(|permission| permission.as_str() == word)
+        .ok_or_else(|| D::Error::custom(must_be(&Permission::SET.map(Permission::as_str))))
 }
 
 /// A word that this build knows.

@@ -27,6 +27,7 @@ mod logs;
 mod man;
 mod metrics;
 mod output;
+mod permission;
 mod prune;
 mod restore;
 mod run;

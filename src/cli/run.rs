@@ -10,12 +10,13 @@ use argh::{ArgsInfo, FromArgs};
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::interrupt::Interrupt;
+use super::permission;
 use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
 use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, LaunchRequest, SessionRecord};
+use crate::api::{Code, LaunchRequest, Permission, SessionRecord};
 use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
 use crate::sys;
@@ -44,6 +45,15 @@ pub(super) struct Args {
     /// for harnesses that have a choice
     #[argh(option)]
     model: Option<String>,
+    /// what the harness may do: read-only, workspace-write or full (default: COVEN_PERMISSION, else as it is set up)
+    #[argh(option, arg_name = "permission")]
+    permission: Option<Permission>,
+    /// one more directory that the harness may use; repeatable
+    #[argh(option, arg_name = "dir")]
+    add_dir: Vec<PathBuf>,
+    /// one more argument for the harness, before the prompt, as --arg=-v; repeatable
+    #[argh(option, arg_name = "argument")]
+    arg: Vec<String>,
     /// kill it when it has run for that long: seconds, or 90s, 15m, 2h
     #[argh(option, from_str_fn(parse_duration))]
     timeout: Option<Duration>,
@@ -71,6 +81,9 @@ pub(super) struct Args {
     /// print events as JSON, a line each; with --detach, the record
     #[argh(switch)]
     json: bool,
+    /// say nothing on stderr of the session's id and of what the harness may do
+    #[argh(switch, short = 'q')]
+    quiet: bool,
     /// the harness, and what it is asked to do
     #[argh(positional, greedy, arg_name = "harness prompt")]
     command: Vec<String>,
@@ -82,17 +95,21 @@ pub(super) fn run(args: &Args) -> Outcome {
     let interrupt = Interrupt::watch(home.clone())?;
     let mut client = connect_or_start(&home)?;
     variables::pass(&mut client, &request.harness, &mut request.env)?;
+    let source = permission::choose(args.permission, &mut request)?;
     interrupt.launching();
     let record = launch(&mut client, &request)?;
     let id = record.id.to_string();
     interrupt.launched(id.clone());
     // Not earlier: who writes into the pipe has had time for it.
     remark_on_unread_input(args);
+    if !args.json && !args.quiet {
+        permission::remark(&record, source);
+    }
     if args.detach {
         let said = say_answer(args.json, &record, &id);
         return interrupt.outcome(&mut client, &id, said);
     }
-    if io::stderr().is_terminal() {
+    if io::stderr().is_terminal() && !args.quiet {
         remark(&format!("session {id}"));
     }
     let show = if args.json { Show::Json } else { Show::Output };
@@ -152,12 +169,19 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         title: args.title.clone(),
         model: args.model.clone(),
         sweep: args.sweep,
+        add_dirs: directories(&here, &args.add_dir)?,
+        args: args.arg.clone(),
         env: variables::given(&args.env, args.env_file.as_ref())?,
         timeout_ms: args.timeout.map(|timeout| timeout.as_millis() as u64),
         idle_timeout_ms: args.idle_timeout.map(|idle| idle.as_millis() as u64),
         max_tokens: args.max_tokens,
         ..LaunchRequest::default()
     })
+}
+
+/// The directories of `--add-dir`, absolute. Whether they are there the daemon says.
+fn directories(here: &Path, dirs: &[PathBuf]) -> Result<Vec<String>, CliError> {
+    dirs.iter().map(|dir| utf8(&here.join(dir))).collect()
 }
 
 fn prompt(file: Option<&Path>, words: &[String]) -> Result<String, CliError> {

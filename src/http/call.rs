@@ -9,10 +9,10 @@ use std::os::unix::net::UnixStream;
 use serde::Serialize;
 
 use super::Context;
-use super::fields;
 use super::paging::Paging;
 use super::request::Request;
 use super::response::Answer;
+use crate::api::fields;
 use crate::api::routes::{Endpoint, Route};
 use crate::api::{ApiError, SessionId};
 

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use super::call::Exchange;
-use super::fields;
 use super::in_flight::InFlight;
 use super::paging::Paging;
 use super::request::{Incoming, Request, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes;
 use crate::api::ApiError;
+use crate::api::fields;
 use crate::api::routes::{Route, UNKNOWN, UNREADABLE};
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;

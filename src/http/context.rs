@@ -8,7 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::budget::Budget;
 use crate::adapters::{self, environment};
-use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, TITLE_MAX, Timestamp};
+use crate::api::{ApiError, DaemonProcess, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{Command, Event, Reply};
@@ -110,10 +110,10 @@ impl Context {
         title
     }
 
-    /// `labels` as they may be stored.
-    pub(super) fn redacted_labels(&self, labels: Labels) -> Labels {
-        let redacted = labels.0.into_iter().map(|label| self.redacted(label));
-        Labels(redacted.collect())
+    /// Each of `texts` as it may be stored.
+    pub(super) fn all_redacted(&self, texts: Vec<String>) -> Vec<String> {
+        let redacted = texts.into_iter().map(|text| self.redacted(text));
+        redacted.collect()
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::call::Call;
-use super::fields;
 use super::response::Answer;
-use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry};
-use crate::api::{ApiError, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes};
+use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry, Unsupported};
+use crate::api::fields;
+use crate::api::{
+    ApiError, LaunchMode, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes,
+};
 use crate::state::{Command, Launch, Launched};
 use crate::store::{NewSession, Refused};
 use crate::sys;
@@ -73,15 +75,18 @@ fn parse_launch(
     let adapter = registry
         .get(&request.harness)
         .ok_or_else(|| unknown_harness(&request.harness, &registry))?;
-    check_prompt(&request.prompt, adapter)?;
-    check_model(request.model.as_deref(), adapter)?;
     let sweep = request.sweep;
-    let spec = parse_spec(call, request)?;
+    let mut spec = parse_spec(call, request, adapter)?;
+    check_mode(spec.mode())?;
+    check_prompt(&spec, adapter)?;
     let base = call.context.environment.current();
+    // What the adapter cannot do is said before what is missing on this machine.
+    let shown = adapter.shown_argv(&spec).map_err(unsupported)?;
+    spec.record.options.argv = Some(call.context.all_redacted(shown));
     let path = adapter
         .resolve(base.path())
         .ok_or_else(|| not_found(adapter, base.path()))?;
-    let program = adapter.program(path, &spec, &base);
+    let program = adapter.program(path, &spec, &base).map_err(unsupported)?;
     check_tokens(&program)?;
     Ok(Launch {
         program,
@@ -96,12 +101,24 @@ fn parse_launch(
 fn parse_spec(
     call: &Call<'_, routes::Launch>,
     mut request: LaunchRequest,
+    adapter: &Adapter,
 ) -> Result<LaunchSpec, ApiError> {
     let limits = parse_limits(&request)?;
     let (project_root, cwd) = parse_directories(&request)?;
     let mut options = request.take_options();
-    options.labels = call.context.redacted_labels(options.labels);
     options.launch_mode.get_or_insert_default();
+    let mut permission = adapter.default_permission.unwrap_or_default();
+    options.add_dirs = existing("addDirs", &options.add_dirs)?;
+    if let Some(policy) = request.launch_policy.take() {
+        permission = policy.sandbox;
+        let dirs = existing("launchPolicy.addDirs", &policy.add_dirs)?;
+        options.add_dirs.extend(dirs);
+    }
+    options.permission = Some(permission.into());
+    options.can_write = adapter.can_write(permission);
+    options.labels.0 = call.context.all_redacted(options.labels.0);
+    let args = options.args.clone();
+    options.args = call.context.all_redacted(options.args);
     let env = std::mem::take(&mut request.env);
     let title = match request.title {
         Some(title) => call.context.title(title),
@@ -116,6 +133,8 @@ fn parse_spec(
         record,
         cwd: cwd.into(),
         prompt: request.prompt,
+        permission,
+        args,
         env,
         limits,
     })
@@ -141,7 +160,7 @@ fn unknown_harness(harness: &str, registry: &Registry) -> ApiError {
 }
 
 fn not_found(adapter: &Adapter, path: Option<&OsStr>) -> ApiError {
-    let (harness, executable) = (adapter.id.clone(), adapter.executable_name().to_owned());
+    let (harness, executable) = (adapter.id.clone(), adapter.executable.clone());
     match adapter.problem(path) {
         Some(problem) => ApiError::HarnessUnusable {
             harness,
@@ -152,13 +171,44 @@ fn not_found(adapter: &Adapter, path: Option<&OsStr>) -> ApiError {
             harness,
             executable,
             install_hint: adapter.install_hint.clone(),
+            login_hint: adapter.login_hint.clone(),
             daemon_path: path.unwrap_or_default().to_string_lossy().into_owned(),
         },
     }
 }
 
-fn check_prompt(prompt: &str, adapter: &Adapter) -> Result<(), ApiError> {
-    let max = adapter.prompt_max();
+fn unsupported(Unsupported { field, message }: Unsupported) -> ApiError {
+    ApiError::invalid_field(field, message)
+}
+
+fn check_mode(mode: LaunchMode) -> Result<(), ApiError> {
+    match LaunchMode::SUPPORTED.contains(&mode) {
+        true => Ok(()),
+        false => Err(ApiError::invalid_field(
+            "launchMode",
+            format!("launchMode {mode} is not in this version"),
+        )),
+    }
+}
+
+/// The directories `dirs` of `field`, canonical.
+fn existing(field: &str, dirs: &[String]) -> Result<Vec<String>, ApiError> {
+    let existing = |dir: &String| {
+        let wrong = |why: &str| ApiError::invalid_field(field, format!("{field}: {dir} {why}"));
+        let found =
+            std::fs::canonicalize(dir).map_err(|err| wrong(&format!("cannot be used: {err}")))?;
+        if !found.is_dir() {
+            return Err(wrong("is not a directory"));
+        }
+        let text = found.to_str().map(str::to_owned);
+        text.ok_or_else(|| wrong("leads to a path that is not UTF-8"))
+    };
+    dirs.iter().map(existing).collect()
+}
+
+fn check_prompt(spec: &LaunchSpec, adapter: &Adapter) -> Result<(), ApiError> {
+    let prompt = &spec.prompt;
+    let max = adapter.prompt_max(spec.mode());
     if prompt.len() <= max {
         return Ok(());
     }
@@ -172,20 +222,6 @@ fn check_prompt(prompt: &str, adapter: &Adapter) -> Result<(), ApiError> {
         field: Some("prompt".into()),
         extra: Some(("maxBytes", json!(max))),
     })
-}
-
-/// What the adapter could only drop is refused: the client would believe that its model answers.
-fn check_model(model: Option<&str>, adapter: &Adapter) -> Result<(), ApiError> {
-    match (model, &adapter.model_flag) {
-        (Some(model), None) => Err(ApiError::invalid_field(
-            "model",
-            format!(
-                "harness {} takes no model: its adapter has no model_flag (asked for: {model:?})",
-                adapter.id
-            ),
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn first_line(prompt: &str) -> String {

@@ -12,7 +12,6 @@ pub mod client;
 mod connection;
 mod context;
 mod events;
-mod fields;
 mod in_flight;
 mod kill;
 mod launch;

@@ -11,8 +11,8 @@ use super::call::Call;
 use super::response::Answer;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    Accepted, ApiError, Deleted, LIST_BYTES_MAX, LaunchOptions, PATH_MAX, SessionId, SessionRecord,
-    SessionStatus, SessionsQuery, TITLE_MAX, is_session_id_prefix,
+    Accepted, ApiError, Deleted, LIST_BYTES_MAX, Labels, LaunchOptions, PATH_MAX, SessionId,
+    SessionRecord, SessionStatus, SessionsQuery, TITLE_MAX, is_session_id_prefix,
 };
 use crate::state::{Acceptance, Command};
 use crate::store::{Answer as Committed, Request, SessionList, SessionQuery};
@@ -233,7 +233,7 @@ pub(super) fn register_external(
         external: true,
         transcript_path: request.transcript_path,
         options: LaunchOptions {
-            labels: call.context.redacted_labels(request.labels),
+            labels: Labels(call.context.all_redacted(request.labels.0)),
             ..LaunchOptions::default()
         },
         ..SessionRecord::new(id, project_root, harness, title)

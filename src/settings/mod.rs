@@ -173,6 +173,10 @@ settings! {
     SESSION_MAX_BYTES: Limit = Limit(Number { default: 256 << 20, min: SESSION_MAX_MIN, max: u64::MAX });
     /// whether secrets are taken out of what is stored
     REDACT: Words<bool> = Words(&[("on", true), ("off", false)]);
+    /// what the harnesses of `coven run` may do, where its command line does not say
+    PERMISSION: Words<&'static str> = Words(&[
+        ("default", "default"), ("read-only", "read-only"), ("workspace-write", "workspace-write"), ("full", "full"),
+    ]);
     /// one more manifest
     HARNESS_ADAPTER_MANIFEST: OnePath = OnePath("");
     /// more directories of manifests

@@ -432,27 +432,68 @@ fn the_arguments_are_as_the_manifest_says() {
 }
 
 #[test]
-fn a_bundled_harness_gets_the_command_line_it_knows() {
+fn a_bundled_agent_gets_the_command_line_it_knows_and_its_prompt_on_stdin() {
     let coven = Coven::start();
     for id in &BUNDLED[1..] {
-        coven.program(id, ARGUMENTS);
+        coven.program(id, &format!("{ARGUMENTS}; printf '<%s>' \"$(cat)\""));
     }
-    for (id, before, prompt) in [
+    for (id, first, last) in [
         (
             "codex",
             "[exec]\n[--skip-git-repo-check]\n[--color]\n[never]\n",
-            "[--]\n[-x\ny]\n",
+            "[-]\n",
         ),
-        ("claude", "[--print]\n", "[--]\n[-x\ny]\n"),
-        ("copilot", "", "[--prompt=-x\ny]\n"),
-        ("opencode", "[run]\n", "[--]\n[-x\ny]\n"),
-        ("gemini", "", "[--prompt=-x\ny]\n"),
+        ("claude", "[--print]\n", ""),
+        ("copilot", "", ""),
+        ("opencode", "[run]\n", ""),
+        ("gemini", "[--skip-trust]\n", ""),
     ] {
         let got = arguments(&coven, id, "-x\ny", json!({}));
-        assert_eq!(got, format!("{before}{prompt}"), "{id}");
+        assert_eq!(got, format!("{first}{last}<-x\ny>"), "{id}");
         let got = arguments(&coven, id, "-x\ny", json!({ "model": "m" }));
-        assert_eq!(got, format!("{before}[--model]\n[m]\n{prompt}"), "{id}");
+        assert_eq!(got, format!("{first}[--model]\n[m]\n{last}<-x\ny>"), "{id}");
+        // Longer than an argument can be.
+        let long = "x".repeat(300_000);
+        let got = arguments(&coven, id, &long, json!({}));
+        assert!(
+            got == format!("{first}{last}<{long}>"),
+            "{id}: {}",
+            got.len()
+        );
     }
+}
+
+#[test]
+fn a_manifest_replaces_a_bundled_adapter_only_if_it_says_so() {
+    let coven = Coven::new();
+    let path = coven.home().join("adapters/mine.json");
+    write(&path, &manifest("codex"));
+    coven.program("codex", ARGUMENTS);
+    coven.start_daemon();
+    let refused = capabilities(&coven)["refusedManifests"][0]["reason"].clone();
+    assert!(
+        refused.as_str().unwrap().contains("\"replaces\": true"),
+        "{refused}"
+    );
+    assert_eq!(adapter(&coven, "codex").unwrap()["source"], "bundled");
+    let entry = json!({ "id": "codex", "executable": "codex", "replaces": true });
+    write(&path, &json!({ "adapters": [entry] }).to_string());
+    write(
+        &coven.home().join("adapters/second.json"),
+        &json!({ "adapters": [entry] }).to_string(),
+    );
+    refresh(&coven);
+    assert_eq!(adapter(&coven, "codex").unwrap()["source"], json!(path));
+    assert_refused(&coven, &coven.home().join("adapters/second.json"), &[]);
+    assert_eq!(arguments(&coven, "codex", "p", json!({})), "[--]\n[p]\n");
+    let ids = capabilities(&coven)["adapters"].clone();
+    let ids: Vec<&Value> = ids
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|adapter| &adapter["id"])
+        .collect();
+    assert_eq!(ids, BUNDLED, "it stands where the bundled one stood");
 }
 
 #[test]

@@ -163,12 +163,16 @@ fn a_working_directory_outside_the_root_is_a_violation() {
 #[test]
 fn a_harness_that_is_not_installed_says_how_to_get_it() {
     let coven = Coven::start();
-    coven.harness_with("away", "", json!({ "install_hint": "Install it so." }));
+    coven.harness_with(
+        "away",
+        "",
+        json!({ "install_hint": "Install it so.", "login_hint": "Log in so." }),
+    );
     std::fs::remove_file(coven.home().join("../bin/away")).unwrap();
     let answer = coven.try_launch("away", "x", json!({}));
     let details = answer.assert_error(422, "harness_not_found");
     let expected = json!({ "harness": "away", "executable": "away", "installHint": "Install it so.",
-            "daemonPath": format!("{}:/usr/local/bin:/usr/bin:/bin", coven.bin().display()) });
+            "loginHint": "Log in so.", "daemonPath": format!("{}:/usr/local/bin:/usr/bin:/bin", coven.bin().display()) });
     assert_eq!(details, expected);
     assert_no_session(&coven, &[answer]);
 }

@@ -19,7 +19,7 @@ const OURS: &[&str] = &[
     "the database is damaged", "cannot be bound", "cannot be opened", "cannot be read",
     "does not answer its own health request", "another process holds", "is already running", "the handler panicked",
     "not a manifest", "stands in it twice", "is already there", "it is a symbolic link", "it is not a regular file",
-    "it belongs to another user", "others can write it", "is not a bare name", "holds a NUL byte",
+    "it belongs to another user", "others can write it", "must be a bare name", "is bundled", "holds a NUL byte",
     "it is larger than", "is longer than", "is empty", "it matches nothing at all", "must be",
     "is a symbolic link", "is not a directory", "is open to others", "belongs to another user",
     "a process of the session does not end", "a process of an orphaned session does not end",

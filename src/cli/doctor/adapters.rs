@@ -65,7 +65,7 @@ fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) 
     let there = adapter.path.as_deref().map(Path::new);
     // By its own registry the shell knows where a built-in one is; any other name it looks up.
     let found = match here.get(&adapter.id) {
-        Some(own) if own.executable_name() == name => own.resolve(shell_path().as_deref()),
+        Some(own) if own.executable == *name => own.resolve(shell_path().as_deref()),
         _ => find_on_path(name, shell_path().as_deref()),
     };
     let is_own = adapter.id == "hello";
@@ -136,7 +136,7 @@ fn alone(adapter: &Adapter, here: &Registry, probe: &Probe) -> Check {
             problem.message()
         );
         let hint = mend(
-            adapter.executable_name(),
+            &adapter.executable,
             install_hint(&adapter.install_hint, here),
         );
         return Check::warn(id, message, hint);
@@ -145,7 +145,7 @@ fn alone(adapter: &Adapter, here: &Registry, probe: &Probe) -> Check {
         Some(found) => Check::pass(id, message!("shell: {}", &found)),
         None => nowhere(
             id,
-            adapter.executable_name(),
+            &adapter.executable,
             "this shell does not find",
             install_hint(&adapter.install_hint, here),
         ),

@@ -1,6 +1,7 @@
-//! Reading a request's body and query into its wire structure, so that the answer names the field that is wrong.
+//! Reading a request's body and query into its wire structure, and an adapter's declaration, so that the error names the
+//! field that is wrong.
 //!
-//! Runs on the connection's thread. serde_json's own errors do not know the field: this is a deserializer whose errors
+//! Pure. serde_json's own errors do not know the field: this is a deserializer whose errors
 //! do. A field that is null counts as absent, one that the structure does not have is ignored. In an object whose names are
 //! the client's own, each value counts.
 
@@ -14,10 +15,10 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
-use crate::api::{ApiError, must_be};
+use super::{ApiError, must_be};
 
 /// A body as the structure that its route takes.
-pub(super) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let body = parse(bytes)?;
     match &body {
         Value::Object(_) => Ok(T::deserialize(Input::Json(&body))?),
@@ -25,14 +26,25 @@ pub(super) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError
     }
 }
 
+/// `value` as a structure.
+///
+/// # Errors
+/// The path to the field that is wrong, and what it must be: `sandbox.full: must be a string`.
+pub fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
+    T::deserialize(Input::Json(value)).map_err(|wrong| {
+        let (field, what) = (wrong.field.as_deref(), &wrong.what);
+        format!("{}: {what}", field.unwrap_or("the entry"))
+    })
+}
+
 /// A body as JSON.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+pub fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes)
         .map_err(|err| ApiError::invalid(format!("the body is not JSON: {err}")))
 }
 
 /// A query as the structure that its route takes. What the contract puts into one needs no escaping: nothing is decoded.
-pub(super) fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+pub fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
     let mut pairs: Vec<(&str, Input<'_>)> = Vec::new();
     for (name, value) in parameters(query) {
         if pairs.iter().all(|(earlier, _)| *earlier != name) {
@@ -43,7 +55,7 @@ pub(super) fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError
 }
 
 /// The first value of a parameter.
-pub(super) fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+pub fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut parameters = parameters(query);
     parameters
         .find(|(key, _)| *key == name)
@@ -96,6 +108,15 @@ impl Wrong {
             None => outer.to_owned(),
         });
         Self { field, ..self }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Predicate(what) => f.write_str(what),
+            Self::OnlyWord(word) => write!(f, "must be {word}"),
+        }
     }
 }
 

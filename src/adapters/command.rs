@@ -1,0 +1,296 @@
+//! The command line of a launch: one function for every adapter, mode, permission and conversation.
+//!
+//! Pure: it looks nothing up, and starts nothing.
+
+use serde_json::json;
+
+use super::declaration::{Adapter, Argument, ModelIdTransform, PromptPlace, StdinMode};
+use crate::api::{Conversation, ConversationMode, LaunchMode, Permission};
+use crate::sys;
+
+/// What a command line is made of, besides its adapter.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    /// How the harness is run.
+    pub mode: LaunchMode,
+    /// What it may do.
+    pub permission: Permission,
+    /// The conversation of its own that it begins or goes on with.
+    pub conversation: Option<&'a Conversation>,
+    /// The model, perhaps with its provider.
+    pub model: Option<&'a str>,
+    /// Directories besides the working directory.
+    pub dirs: &'a [String],
+    /// The launch's own arguments.
+    pub args: &'a [String],
+    /// What it is asked to do.
+    pub prompt: &'a str,
+}
+
+/// What stands for the prompt where a command line is shown.
+pub const PROMPT_SHOWN: &str = "<prompt>";
+
+impl<'a> Turn<'a> {
+    /// A prompt alone.
+    pub fn of(prompt: &'a str) -> Self {
+        Self {
+            mode: LaunchMode::default(),
+            permission: Permission::default(),
+            conversation: None,
+            model: None,
+            dirs: &[],
+            args: &[],
+            prompt,
+        }
+    }
+}
+
+/// What a harness is started with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The arguments, the name of the program first.
+    pub argv: Vec<String>,
+    /// What it reads first; `None` where the prompt is an argument.
+    pub stdin: Option<String>,
+}
+
+/// What an adapter cannot do that a launch asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The field of the launch.
+    pub field: &'static str,
+    /// Why, for a person.
+    pub message: String,
+}
+
+impl Unsupported {
+    fn new(field: &'static str, message: String) -> Self {
+        Self { field, message }
+    }
+}
+
+/// A message as a harness in stream mode reads it from its stdin: a line of JSON.
+pub fn stream_line(text: &str) -> String {
+    let content = json!([{ "type": "text", "text": text }]);
+    let message = json!({ "type": "user", "message": { "role": "user", "content": content } });
+    format!("{message}\n")
+}
+
+impl Adapter {
+    /// The command line of `turn`.
+    ///
+    /// # Errors
+    /// The adapter cannot do what the turn asks for: nothing of it is left out in silence.
+    pub fn command_line(&self, turn: &Turn<'_>) -> Result<CommandLine, Unsupported> {
+        let mut argv = vec![self.executable.clone()];
+        let conversation = self.begin(turn, &mut argv)?;
+        argv.extend(self.policy_args(turn)?);
+        if let Some(model) = turn.model {
+            argv.extend(self.model_args(model)?);
+        }
+        argv.extend_from_slice(turn.args);
+        argv.extend(conversation);
+        let stdin = self.ask(turn, &mut argv);
+        Ok(CommandLine { argv, stdin })
+    }
+
+    /// The modes that it has.
+    pub fn modes(&self) -> impl Iterator<Item = LaunchMode> {
+        LaunchMode::ALL.into_iter().filter(|mode| match mode {
+            LaunchMode::NonInteractive => true,
+            LaunchMode::Interactive => self.interactive_prefix().is_some(),
+            LaunchMode::Stream => self.stream_args.is_some(),
+        })
+    }
+
+    /// The permissions that it can be given, besides its own default.
+    pub fn permissions(&self) -> impl Iterator<Item = Permission> {
+        let given = Permission::ALL.into_iter();
+        given.filter(|permission| {
+            *permission != Permission::Default && self.permission_args(*permission).is_some()
+        })
+    }
+
+    /// Whether a harness with `permission` can write files; `None` where that is not known.
+    pub fn can_write(&self, permission: Permission) -> Option<bool> {
+        match permission {
+            Permission::Default => self.default_can_write,
+            Permission::ReadOnly => Some(false),
+            Permission::WorkspaceWrite | Permission::Full => Some(true),
+        }
+    }
+
+    /// The longest prompt, in bytes, that fits the argument it becomes a part of. On stdin it is the request that
+    /// bounds it.
+    pub fn prompt_max(&self, mode: LaunchMode) -> usize {
+        match self.prompt_flag_in(mode) {
+            _ if self.reads_prompt(mode) => usize::MAX,
+            Some(flag) => sys::ARGUMENT_MAX - flag.len() - 1,
+            None => sys::ARGUMENT_MAX,
+        }
+    }
+
+    fn interactive_prefix(&self) -> Option<&[Argument]> {
+        let prefix = self.interactive_prompt_prefix_args.as_deref();
+        prefix.or(self.interactive_prompt_flag.as_ref().map(|_| &[][..]))
+    }
+
+    /// Adds the first arguments; gives those that name the conversation, which stand behind all other options.
+    fn begin(&self, turn: &Turn<'_>, argv: &mut Vec<String>) -> Result<Vec<String>, Unsupported> {
+        let (continuity, stream) = (self.continuity_args.as_ref(), self.stream_args.as_ref());
+        let wanted = turn.conversation.map(|conversation| conversation.mode);
+        let prefix = match (turn.mode, wanted, continuity) {
+            (LaunchMode::Stream, ..) => stream.map(|form| &*form.prefix_args),
+            (LaunchMode::Interactive, ..) => self.interactive_prefix(),
+            (_, Some(ConversationMode::Init), Some(form)) => Some(&*form.init_prefix_args),
+            (_, Some(ConversationMode::Resume), Some(form)) => Some(&*form.resume_prefix_args),
+            _ => Some(&*self.non_interactive_prompt_prefix_args),
+        };
+        let prefix = prefix.ok_or_else(|| {
+            let message = format!("harness {} has no {} form", self.id, turn.mode);
+            Unsupported::new("launchMode", message)
+        })?;
+        argv.extend(prefix.iter().map(|argument| argument.0.clone()));
+        let Some(Conversation { mode, id }) = turn.conversation else {
+            return Ok(Vec::new());
+        };
+        let flag = match (turn.mode, mode) {
+            (LaunchMode::Stream, ConversationMode::Init) => {
+                stream.and_then(|form| form.session_id_flag.as_ref())
+            }
+            (LaunchMode::Stream, ConversationMode::Resume) => {
+                stream.and_then(|form| form.resume_flag.as_ref())
+            }
+            (_, ConversationMode::Init) => {
+                continuity.and_then(|form| form.session_id_flag.as_ref())
+            }
+            (_, ConversationMode::Resume) => continuity.and_then(|form| form.resume_flag.as_ref()),
+        };
+        let id = id.clone();
+        match flag {
+            Some(flag) => Ok(vec![flag.0.clone(), id]),
+            None if turn.mode == LaunchMode::NonInteractive
+                && *mode == ConversationMode::Resume
+                && continuity.is_some() =>
+            {
+                argv.push(id);
+                Ok(Vec::new())
+            }
+            None => {
+                let what = match mode {
+                    ConversationMode::Init => "begin a conversation under an id that it is given",
+                    ConversationMode::Resume => "go on with a conversation",
+                };
+                let message = format!("harness {} cannot {what}", self.id);
+                Err(Unsupported::new("conversation.mode", message))
+            }
+        }
+    }
+
+    /// The arguments that say what the harness may do, and where.
+    fn policy_args(&self, turn: &Turn<'_>) -> Result<Vec<String>, Unsupported> {
+        let permission = turn.permission;
+        let mut args = self.permission_args(permission).ok_or_else(|| {
+            let known: Vec<&str> = self.permissions().map(Permission::as_str).collect();
+            let known = match known.is_empty() {
+                true => "none".to_owned(),
+                false => known.join(", "),
+            };
+            let message = format!(
+                "harness {} has no permission {permission}: it has {known}",
+                self.id
+            );
+            Unsupported::new("launchPolicy.sandbox", message)
+        })?;
+        if permission != Permission::Default
+            && let Some(arg) = turn.args.iter().find(|arg| self.sets_permission(arg))
+        {
+            let message =
+                format!("args has {arg:?}, which sets what launchPolicy has set to {permission}");
+            return Err(Unsupported::new("args", message));
+        }
+        match (&self.add_dir_flag, turn.dirs) {
+            (None, [_, ..]) => {
+                let message = format!("harness {} takes no further directories", self.id);
+                return Err(Unsupported::new("addDirs", message));
+            }
+            (Some(flag), dirs) => {
+                args.extend(dirs.iter().flat_map(|dir| [flag.0.clone(), dir.clone()]))
+            }
+            (None, []) => {}
+        }
+        Ok(args)
+    }
+
+    /// Whether `arg` begins with a flag by which the harness is told what it may do.
+    fn sets_permission(&self, arg: &str) -> bool {
+        let own = self
+            .permissions()
+            .filter_map(|permission| self.permission_args(permission));
+        let own = own.flatten().filter(|own| own.starts_with('-'));
+        let mut flags = own.chain(self.permission_flags.iter().map(|flag| flag.0.clone()));
+        flags.any(|flag| {
+            let is_short = flag.len() == 2;
+            let behind = arg.strip_prefix(&*flag);
+            behind.is_some_and(|rest| rest.is_empty() || rest.starts_with('=') || is_short)
+        })
+    }
+
+    fn model_args(&self, model: &str) -> Result<Vec<String>, Unsupported> {
+        let id = match (self.model_id_transform, model.split_once('/')) {
+            (ModelIdTransform::StripProvider, Some((_, id))) => id,
+            _ => model,
+        };
+        match (&self.model_arg_template, &self.model_flag) {
+            (Some(template), _) => Ok(vec![template.0.replace("{model}", id)]),
+            (None, Some(flag)) => Ok(vec![flag.0.clone(), id.to_owned()]),
+            (None, None) => {
+                let message = format!(
+                    "harness {} takes no model: its adapter has no model_flag (asked for: {model:?})",
+                    self.id
+                );
+                Err(Unsupported::new("model", message))
+            }
+        }
+    }
+
+    /// Adds the prompt where it is an argument, else what has the harness read it; gives what is written to stdin.
+    fn ask(&self, turn: &Turn<'_>, argv: &mut Vec<String>) -> Option<String> {
+        let flag = self.prompt_flag_in(turn.mode);
+        let prompt = turn.prompt;
+        if turn.mode == LaunchMode::Stream {
+            return Some(stream_line(prompt));
+        }
+        if self.reads_prompt(turn.mode) {
+            argv.extend(flag.map(str::to_owned));
+            // Where input can follow, no end of file tells where the prompt ends.
+            let needs_end = self.stdin == StdinMode::Open && !prompt.ends_with('\n');
+            return Some(format!("{prompt}{}", if needs_end { "\n" } else { "" }));
+        }
+        match flag {
+            Some(flag) => argv.push(format!("{flag}={prompt}")),
+            None => argv.extend(["--".to_owned(), prompt.to_owned()]),
+        }
+        None
+    }
+
+    fn prompt_flag_in(&self, mode: LaunchMode) -> Option<&str> {
+        let flag = match mode {
+            LaunchMode::Interactive => &self.interactive_prompt_flag,
+            LaunchMode::NonInteractive | LaunchMode::Stream => &self.prompt_flag,
+        };
+        flag.as_ref().map(|flag| flag.0.as_str())
+    }
+
+    fn reads_prompt(&self, mode: LaunchMode) -> bool {
+        match mode {
+            LaunchMode::NonInteractive => self.prompt == PromptPlace::Stdin,
+            LaunchMode::Stream => true,
+            LaunchMode::Interactive => false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;
