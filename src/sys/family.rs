@@ -291,8 +291,10 @@ impl Search {
         }
     }
 
-    fn meet(&mut self, pid: i32, family: usize, is_stopped: bool) {
-        if let Some(started) = started(pid) {
+    /// `begun` is the start that was read before `pid` was seen to be a member: should the pid have gone to another process
+    /// in between, that one is not met.
+    fn meet(&mut self, pid: i32, family: usize, begun: Option<u64>, is_stopped: bool) {
+        if let Some(started) = begun {
             let met = Met {
                 family,
                 started,
@@ -323,7 +325,10 @@ impl Search {
             let living = self.living().unwrap_or_default();
             // All are met before the first gets its signal: its children may be known by it alone.
             for &(pid, family) in &living {
-                self.meet(pid, family, false);
+                let begun = started(pid);
+                if self.is_member(pid, &mut HashMap::new()) {
+                    self.meet(pid, family, begun, false);
+                }
             }
             // The oldest first: who waits for a child, and would go on or exit at its end, knows why it ends.
             for &(pid, _) in living.iter().rev() {
@@ -367,9 +372,10 @@ impl Search {
             }
             if let Some(family) = self.family_of(pid, &mut known) {
                 pass.members.push(pid);
+                let begun = started(pid);
                 let is_stopped = self.met(pid).is_some_and(|met| met.is_stopped);
                 if !is_stopped && self.signal(pid, libc::SIGSTOP).is_some() {
-                    self.meet(pid, family, true);
+                    self.meet(pid, family, begun, true);
                     pass.is_new = true;
                 }
             } else {
