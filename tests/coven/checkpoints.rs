@@ -66,30 +66,39 @@ fn floods_wait_while_a_reader_keeps_the_log_from_beginning_anew_and_nothing_else
     assert_gapless(&id, &coven.events_to_end(&id));
 }
 
+/// Makes the log so long by another program's transaction, which the daemon cannot hold back.
+fn lengthen(coven: &Coven, mib: u64) {
+    let write = format!(
+        "PRAGMA wal_autocheckpoint = 0;
+         CREATE TABLE filler (x);
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT {mib})
+         INSERT INTO filler SELECT zeroblob(1048576) FROM n;
+         DROP TABLE filler"
+    );
+    coven.database().execute_batch(&write).unwrap();
+    assert!(log_bytes(coven) > mib * MIB);
+}
+
 #[test]
 fn a_long_log_is_cut_at_the_next_commit_request_or_sweep_after_its_reader_has_gone() {
     let coven = Coven::start();
     let id = coven.run("hello", "x")["id"].as_str().unwrap().to_owned();
     type Next = fn(&Coven, &str);
-    let nexts: [Next; 3] = [
-        |coven, id| assert_eq!(coven.cli(["archive", id]).code, 0),
-        |coven, _| assert_eq!(coven.cli(["logs", "prune"]).code, 0),
-        |coven, _| assert_eq!(coven.get("/api/v1/health").status, 200),
+    // From 64 MiB on a commit waits for the disk, however slow that is; nothing else does.
+    let nexts: [(u64, Next); 3] = [
+        (52, |coven, id| {
+            assert_eq!(coven.cli(["archive", id]).code, 0)
+        }),
+        (110, |coven, _| {
+            assert_eq!(coven.cli(["logs", "prune"]).code, 0)
+        }),
+        (110, |coven, _| {
+            assert_eq!(coven.get("/api/v1/health").status, 200)
+        }),
     ];
-    for (number, next) in nexts.into_iter().enumerate() {
+    for (number, (mib, next)) in nexts.into_iter().enumerate() {
         let reader = begin_to_read(&coven);
-        // Another program's transaction, which the daemon cannot hold back.
-        let writer = coven.database();
-        let write = format!(
-            "PRAGMA wal_autocheckpoint = 0;
-             CREATE TABLE filler{number} (x);
-             WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 110)
-             INSERT INTO filler{number} SELECT zeroblob(1048576) FROM n;
-             DROP TABLE filler{number}"
-        );
-        writer.execute_batch(&write).unwrap();
-        drop(writer);
-        assert!(log_bytes(&coven) > 100 * MIB, "{number}");
+        lengthen(&coven, mib);
         // The daemon meets it while it is held.
         coven.post_to(&id, "archive", &json!({}));
         health_until(&coven, |health| {
@@ -134,6 +143,37 @@ fn a_disk_that_fails_while_the_log_is_copied_is_in_health_and_in_the_log() {
     }
     assert_eq!(coven.kill_session(&id).status, 202);
     assert_gapless(&id, &coven.events_to_end(&id));
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_disk_that_hangs_while_a_long_log_is_copied_keeps_no_prune_and_no_read_waiting() {
+    let coven = Coven::new();
+    let hangs = coven.work().join("hangs");
+    let coven = coven.env("DISK_HANGS", hangs.to_str().unwrap());
+    let Some(shim) = Shim::compile(&coven, "disk", FAILING_DISK) else {
+        return;
+    };
+    let mut daemon = shim.serve(&coven);
+    let id = coven.run("hello", "x")["id"].as_str().unwrap().to_owned();
+    let reader = begin_to_read(&coven);
+    lengthen(&coven, 110);
+    coven.post_to(&id, "archive", &json!({}));
+    health_until(&coven, |health| {
+        health["eventWriter"]["lastError"].is_string()
+    });
+    fs::write(&hangs, "").unwrap();
+    reader.execute_batch("COMMIT").unwrap();
+    drop(reader);
+    for _ in 0..2 {
+        let pruned = coven.cli(["logs", "prune"]);
+        assert_eq!(pruned.code, 0, "{pruned:?}");
+        assert_gapless(&id, &coven.events(&id));
+    }
+    assert!(log_bytes(&coven) > 110 * MIB);
+    fs::remove_file(&hangs).unwrap();
+    eventually("it is cut", || log_bytes(&coven) < 33 * MIB);
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     assert!(daemon.wait().unwrap().success());
 }

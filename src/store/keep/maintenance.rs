@@ -118,14 +118,15 @@ impl Maintenance {
         self.is_vacuuming |= pages.free >= VACUUM_FROM;
     }
 
-    /// Does a little of what is to be done.
+    /// Does a little of what is to be done; whether the last free page has been given back, so that the file can become
+    /// shorter.
     pub(crate) fn step(
         &mut self,
         connection: &mut Connection,
         tails: &mut Tails,
         settle: &mut dyn FnMut(),
         status: &StoreStatus,
-    ) {
+    ) -> bool {
         if status.chores_over.load(Ordering::Relaxed) {
             // Whoever waits is told so by this end of the channel going away.
             self.vacuums.clear();
@@ -135,7 +136,8 @@ impl Maintenance {
             status.is_vacuuming.store(true, Ordering::Relaxed);
             let result = vacuum(connection);
             status.is_vacuuming.store(false, Ordering::Relaxed);
-            return done(result.map(Answer::Vacuumed).map_err(Refused::from));
+            done(result.map(Answer::Vacuumed).map_err(Refused::from));
+            return false;
         }
         if self.sweep.is_none()
             && (!self.prunes_next.is_empty() || self.next_sweep <= Instant::now())
@@ -145,17 +147,17 @@ impl Maintenance {
             let saved = self.clock.save(connection);
             self.sweep = Some(Sweep::new(self.retention, &self.clock));
             if let Err(err) = saved {
-                return self.swept(Err(err), connection, status);
+                self.swept(Err(err), connection, status);
+                return false;
             }
         }
-        match &mut self.sweep {
-            Some(sweep) => {
-                let step = sweep.step(connection, tails);
-                status.removed();
-                self.swept(step, connection, status);
-            }
-            None => self.vacuum_a_little(connection, settle),
-        }
+        let Some(sweep) = &mut self.sweep else {
+            return self.vacuum_a_little(connection);
+        };
+        let step = sweep.step(connection, tails);
+        status.removed();
+        self.swept(step, connection, status);
+        false
     }
 
     fn swept(
@@ -238,18 +240,12 @@ impl Maintenance {
         self.is_over_said = over;
     }
 
-    /// Gives some free pages back; the last step shortens the file.
-    fn vacuum_a_little(&mut self, connection: &Connection, settle: &mut dyn FnMut()) {
-        let is_done = incremental_vacuum(connection).and_then(|()| {
-            let left = pages(connection)?.free;
-            if left == 0 {
-                settle();
-                shorten(connection)?;
-            }
-            Ok(left == 0)
-        });
+    /// Gives some free pages back; whether these were the last.
+    fn vacuum_a_little(&mut self, connection: &Connection) -> bool {
+        let left = incremental_vacuum(connection).and_then(|()| Ok(pages(connection)?.free));
         // What fails now is tried again when pages are counted the next time.
-        self.is_vacuuming = !is_done.unwrap_or(true);
+        self.is_vacuuming = left.as_ref().is_ok_and(|left| *left > 0);
+        matches!(left, Ok(0))
     }
 }
 

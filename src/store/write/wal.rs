@@ -55,6 +55,8 @@ pub(crate) struct Wal {
     is_copied: bool,
     /// It has copied, and the log does not begin anew: somebody reads it, or copying fails.
     is_behind: bool,
+    /// It is to be cut, so that the database's file becomes shorter.
+    is_cut_due: bool,
     /// The length at which it is to, in pages.
     copy_at: u64,
     /// The length at the last look, in pages: a log that is shorter has begun anew.
@@ -96,6 +98,7 @@ impl Wal {
             is_copying: false,
             is_copied: false,
             is_behind: false,
+            is_cut_due: false,
             copy_at: COPY_FROM / page_bytes,
             seen: 0,
             failure: None,
@@ -114,11 +117,19 @@ impl Wal {
         self.is_behind |= self.is_copied && pages > self.seen;
         self.seen = pages;
         if self.is_copying {
-            if !self.copied.is_empty() || self.is_longer_than(FULL_FROM) {
+            if !self.copied.is_empty() {
                 self.finish(connection);
             }
         } else if pages >= self.copy_at || is_due && self.is_behind && self.is_longer_than(CUT_FROM)
         {
+            self.is_copying = self.asks.send(()).is_ok();
+        }
+    }
+
+    /// Has the log copied, and cut then: the database's file becomes as short as it can. The disk is waited for by the thread.
+    pub(crate) fn shorten(&mut self) {
+        self.is_cut_due = true;
+        if !self.is_copying {
             self.is_copying = self.asks.send(()).is_ok();
         }
     }
@@ -129,7 +140,8 @@ impl Wal {
         let rest = checkpoint(connection).map_err(|err| err.to_string());
         let is_whole = rest.as_ref().is_ok_and(|copied| *copied >= self.seen);
         // One that has just become long begins anew with the next commit, for less than it costs to make its file grow again.
-        let cut = match self.is_behind && self.is_longer_than(CUT_FROM) {
+        let is_cut_due = std::mem::take(&mut self.is_cut_due);
+        let cut = match is_cut_due || self.is_behind && self.is_longer_than(CUT_FROM) {
             // Not where a reader is in the way: it is tried again.
             true => cut(connection).map_err(|err| err.to_string()),
             false => Ok(false),

@@ -153,8 +153,10 @@ impl Thread {
                 let (connection, tails) = (&mut self.connection, &mut self.tails);
                 // What has failed is found again by the next look.
                 let settle = &mut || drop(self.wal.settle());
-                self.maintenance
-                    .step(connection, tails, settle, &self.status);
+                let maintenance = &mut self.maintenance;
+                if maintenance.step(connection, tails, settle, &self.status) {
+                    self.wal.shorten();
+                }
             }
         }
     }

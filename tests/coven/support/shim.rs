@@ -29,7 +29,7 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 }
 "#;
 
-/// Nothing reaches the disk while the file that `DISK_FAILS` names is there.
+/// Nothing reaches the disk while the file that `DISK_FAILS` names is there, and not yet while that of `DISK_HANGS` is.
 pub const FAILING_DISK: &str = r#"
 #define _GNU_SOURCE
 #include <errno.h>
@@ -38,7 +38,9 @@ pub const FAILING_DISK: &str = r#"
 #include <unistd.h>
 
 static int sync_file(long call, int file) {
-    const char *path = getenv("DISK_FAILS");
+    const char *path = getenv("DISK_HANGS");
+    while (path && access(path, F_OK) == 0) usleep(1000);
+    path = getenv("DISK_FAILS");
     if (path && access(path, F_OK) == 0) {
         errno = EIO;
         return -1;
