@@ -2,10 +2,8 @@
 //!
 //! Pure: it looks nothing up, and starts nothing.
 
-use serde_json::json;
-
 use super::declaration::{Adapter, Argument, ModelIdTransform, PromptPlace, StdinMode};
-use crate::api::{Conversation, ConversationMode, LaunchMode, Permission};
+use crate::api::{Conversation, ConversationMode, LaunchMode, Permission, StreamLine};
 use crate::sys;
 
 /// What a command line is made of, besides its adapter.
@@ -67,13 +65,6 @@ impl Unsupported {
     fn new(field: &'static str, message: String) -> Self {
         Self { field, message }
     }
-}
-
-/// A message as a harness in stream mode reads it from its stdin: a line of JSON.
-pub fn stream_line(text: &str) -> String {
-    let content = json!([{ "type": "text", "text": text }]);
-    let message = json!({ "type": "user", "message": { "role": "user", "content": content } });
-    format!("{message}\n")
 }
 
 impl Adapter {
@@ -154,24 +145,13 @@ impl Adapter {
         let Some(Conversation { mode, id }) = turn.conversation else {
             return Ok(Vec::new());
         };
-        let flag = match (turn.mode, mode) {
-            (LaunchMode::Stream, ConversationMode::Init) => {
-                stream.and_then(|form| form.session_id_flag.as_ref())
-            }
-            (LaunchMode::Stream, ConversationMode::Resume) => {
-                stream.and_then(|form| form.resume_flag.as_ref())
-            }
-            (_, ConversationMode::Init) => {
-                continuity.and_then(|form| form.session_id_flag.as_ref())
-            }
-            (_, ConversationMode::Resume) => continuity.and_then(|form| form.resume_flag.as_ref()),
-        };
+        let flag = self.conversation_flag(turn.mode, *mode);
         let id = id.clone();
         match flag {
-            Some(flag) => Ok(vec![flag.0.clone(), id]),
+            Some(flag) => Ok(vec![flag.to_owned(), id]),
             None if turn.mode == LaunchMode::NonInteractive
                 && *mode == ConversationMode::Resume
-                && continuity.is_some() =>
+                && self.continuity_args.is_some() =>
             {
                 argv.push(id);
                 Ok(Vec::new())
@@ -185,6 +165,41 @@ impl Adapter {
                 Err(Unsupported::new("conversation.mode", message))
             }
         }
+    }
+
+    /// The flag before the id of a conversation.
+    fn conversation_flag(&self, mode: LaunchMode, wanted: ConversationMode) -> Option<&str> {
+        let (init, resume) = match (mode, &self.stream_args, &self.continuity_args) {
+            (LaunchMode::Stream, Some(form), _) => (&form.session_id_flag, &form.resume_flag),
+            (LaunchMode::Stream, None, _) | (_, _, None) => return None,
+            (_, _, Some(form)) => (&form.session_id_flag, &form.resume_flag),
+        };
+        let flag = match wanted {
+            ConversationMode::Init => init,
+            ConversationMode::Resume => resume,
+        };
+        flag.as_ref().map(|flag| flag.0.as_str())
+    }
+
+    /// Whether a launch with `args` can be given the id of the conversation that it begins: not where they name one.
+    pub fn takes_session_id(&self, mode: LaunchMode, args: &[String]) -> bool {
+        let flags = [ConversationMode::Init, ConversationMode::Resume]
+            .map(|wanted| self.conversation_flag(mode, wanted));
+        // What agents call it besides.
+        let known = ["--continue", "--resume", "-c", "-r"].into_iter();
+        let known: Vec<&str> = known.chain(flags.into_iter().flatten()).collect();
+        let names_one = |arg: &String| {
+            let name = arg.split('=').next().unwrap_or(arg);
+            known.contains(&name)
+        };
+        self.capabilities.preassigned_session_id
+            && flags[0].is_some()
+            && !args.iter().any(names_one)
+    }
+
+    /// Whether it can go on with a conversation, a prompt at a time.
+    pub fn resumes(&self) -> bool {
+        self.continuity_args.is_some()
     }
 
     /// The arguments that say what the harness may do, and where.
@@ -259,7 +274,7 @@ impl Adapter {
         let flag = self.prompt_flag_in(turn.mode);
         let prompt = turn.prompt;
         if turn.mode == LaunchMode::Stream {
-            return Some(stream_line(prompt));
+            return Some(StreamLine::user(prompt));
         }
         if self.reads_prompt(turn.mode) {
             argv.extend(flag.map(str::to_owned));

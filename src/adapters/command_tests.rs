@@ -71,7 +71,7 @@ fn table(id: &str) -> Vec<String> {
 
 #[test]
 fn every_bundled_adapter_has_a_command_line_for_each_mode_and_conversation() {
-    let said = r#"< "{\"message\":{\"content\":[{\"text\":\"-p q\",\"type\":\"text\"}],\"role\":\"user\"},\"type\":\"user\"}\n""#;
+    let said = r#"< "{\"type\":\"user\",\"message\":{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"-p q\"}]}}\n""#;
     let claude_stream =
         "claude --print --input-format stream-json --output-format stream-json --verbose";
     let stream = |flag: &str| format!("{claude_stream}{flag} {said}");

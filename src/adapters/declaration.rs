@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::TelemetryFormat;
-use crate::api::{AdapterAbilities, AdapterSource, Permission, Variables, Word, check_name};
+use crate::api::{
+    AdapterAbilities, AdapterSource, Permission, TelemetryFormat, Variables, Word, check_name,
+};
 
 /// The longest argument of a declaration, in bytes.
 const ARGUMENT_MAX: usize = 4096;

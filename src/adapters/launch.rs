@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::environment::Base;
 use super::{Adapter, Environment, PROMPT_SHOWN, StdinMode, Telemetry, Turn, Unsupported};
-use crate::api::{LaunchMode, Permission, SessionRecord, Variables, Word};
+use crate::api::{Conversation, LaunchMode, Permission, SessionRecord, Usage, Variables, Word};
 use crate::sys;
 
 /// What a launch asks for, parsed and checked.
@@ -19,12 +19,16 @@ pub struct LaunchSpec {
     pub cwd: PathBuf,
     /// What the harness is asked to do.
     pub prompt: String,
+    /// The harness's own conversation.
+    pub conversation: Option<Conversation>,
     /// What the harness may do.
     pub permission: Permission,
     /// Further arguments, as the client gave them: those of the record are redacted.
     pub args: Vec<String>,
     /// Variables for this session alone.
     pub env: Variables,
+    /// What the sessions before it have used of the conversation's tokens.
+    pub told_before: Usage,
     /// What ends it.
     pub limits: Limits,
 }
@@ -61,6 +65,8 @@ pub struct Program {
     pub harness: String,
     /// The id of its conversation, as far as that is known before it runs.
     pub harness_session_id: Option<String>,
+    /// What the sessions before it have used of the conversation's tokens.
+    pub told_before: Usage,
     /// What ends it.
     pub limits: Limits,
 }
@@ -77,7 +83,7 @@ impl LaunchSpec {
         Turn {
             mode: self.mode(),
             permission: self.permission,
-            conversation: None,
+            conversation: self.conversation.as_ref(),
             model: options.model.as_deref(),
             dirs: &options.add_dirs,
             args: &self.args,
@@ -113,10 +119,14 @@ impl Adapter {
             argv: line.argv,
             env: base.session(&self.env, &env, spec.record.id, &spec.cwd),
             cwd: spec.cwd.clone(),
-            stdin: self.stdin,
+            stdin: match spec.mode() {
+                LaunchMode::Stream => StdinMode::Open,
+                LaunchMode::NonInteractive | LaunchMode::Interactive => self.stdin,
+            },
             prompt: line.stdin,
             harness: self.id.clone(),
             harness_session_id: spec.record.harness_session_id.clone(),
+            told_before: spec.told_before.clone(),
             limits: spec.limits,
         };
         match sys::euid() == 0 && self.refuses_root(spec.permission, &program.env) {
@@ -173,6 +183,8 @@ mod tests {
             record,
             cwd: "/p/sub".into(),
             prompt: "do it".into(),
+            conversation: None,
+            told_before: Usage::default(),
             permission: Permission::Default,
             args: vec!["-a".into()],
             env: [("B", "launch's"), ("C", "launch's")].into_iter().collect(),

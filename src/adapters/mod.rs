@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use bundled::HELLO_VERB;
-pub use command::{CommandLine, PROMPT_SHOWN, Turn, Unsupported, stream_line};
+pub use command::{CommandLine, PROMPT_SHOWN, Turn, Unsupported};
 pub use declaration::{Adapter, StdinMode};
 pub use environment::{Environment, SESSION_VARIABLE};
 pub use launch::{LaunchSpec, Limits, Program};
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
 pub use startable::{Problem, problem, problem_of_env};
-pub use telemetry::{Telemetry, TelemetryFormat};
+pub use telemetry::Telemetry;
 
 use crate::api::{
     AdapterCommand, AdapterSource, AdapterStatus, LaunchMode, Permission, RefusedManifest, Word,
@@ -68,6 +68,8 @@ impl Adapter {
             permissions: self.permissions().map(Word::Known).collect(),
             default_permission: self.default_permission.unwrap_or_default().into(),
             capabilities: self.capabilities,
+            telemetry: self.telemetry.map(Word::Known),
+            resumes: self.resumes(),
             commands: self.commands(),
         }
     }

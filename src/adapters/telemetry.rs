@@ -3,17 +3,7 @@
 //! Pure: a harness thread reads the output.
 
 use super::Adapter;
-use crate::api::words;
-
-words! {
-    /// Whose way of telling a harness has.
-    pub enum TelemetryFormat {
-        /// `claude --output-format json` and `stream-json`.
-        Claude = "claude",
-        /// `codex exec --json`; without that a header on stderr has the id.
-        Codex = "codex",
-    }
-}
+use crate::api::TelemetryFormat;
 
 /// What is read of a harness's output, whole lines of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,25 +19,25 @@ pub enum Telemetry {
 impl Adapter {
     /// What a program of its tells that is started with `argv`.
     pub(super) fn telemetry(&self, argv: &[String]) -> Option<Telemetry> {
-        self.telemetry?.of(argv)
+        told(self.telemetry?, argv)
     }
 }
 
-impl TelemetryFormat {
-    /// What a program tells that is started with these arguments.
-    fn of(self, args: &[String]) -> Option<Telemetry> {
-        let has = |word: &str| {
-            let is_word = |arg: &str| {
-                arg.strip_suffix(word)
-                    .is_some_and(|before| matches!(before, "" | "--output-format="))
-            };
-            args.iter().any(|arg| is_word(arg))
+/// What a program tells that is started with these arguments.
+fn told(format: TelemetryFormat, args: &[String]) -> Option<Telemetry> {
+    let has = |word: &str| {
+        let is_word = |arg: &str| {
+            let before = arg.strip_suffix(word);
+            before.is_some_and(|before| matches!(before, "" | "--output-format="))
         };
-        match self {
-            Self::Claude => (has("json") || has("stream-json")).then_some(Telemetry::ClaudeJson),
-            Self::Codex if has("--json") => Some(Telemetry::CodexJson),
-            Self::Codex => Some(Telemetry::CodexHeader),
+        args.iter().any(|arg| is_word(arg))
+    };
+    match format {
+        TelemetryFormat::Claude => {
+            (has("json") || has("stream-json")).then_some(Telemetry::ClaudeJson)
         }
+        TelemetryFormat::Codex if has("--json") => Some(Telemetry::CodexJson),
+        TelemetryFormat::Codex => Some(Telemetry::CodexHeader),
     }
 }
 

@@ -71,6 +71,22 @@ figures! {
     }
 }
 
+impl Usage {
+    /// Adds another's tokens.
+    pub fn add_tokens(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.input_tokens, other.input_tokens),
+            (&mut self.output_tokens, other.output_tokens),
+            (&mut self.cached_tokens, other.cached_tokens),
+        ] {
+            *sum = Some(
+                sum.unwrap_or_default()
+                    .saturating_add(more.unwrap_or_default()),
+            );
+        }
+    }
+}
+
 /// Writes a usage as event payloads do.
 pub(super) fn usage_in_payload<S: Serializer>(
     usage: &Option<&Usage>,

@@ -48,6 +48,10 @@ pub struct CapabilityFlags {
     pub execution_binding_contracts: Vec<String>,
     pub request_adoption_contracts: Vec<String>,
     pub event_wait: bool,
+    #[serde(default)]
+    pub stream_sessions: bool,
+    #[serde(default)]
+    pub conversations: bool,
 }
 
 impl Default for CapabilityFlags {
@@ -71,6 +75,8 @@ impl Default for CapabilityFlags {
             execution_binding_contracts: Vec::new(),
             request_adoption_contracts: Vec::new(),
             event_wait: true,
+            stream_sessions: true,
+            conversations: true,
         }
     }
 }
@@ -104,6 +110,26 @@ words! {
         Launchd = "launchd",
         /// Nothing: it was started by hand.
         Nobody = "none",
+    }
+}
+
+words! {
+    /// Whose way a harness has of telling its session id and its use of a model.
+    pub enum TelemetryFormat {
+        /// `claude --output-format json` and `stream-json`.
+        Claude = "claude",
+        /// `codex exec --json`; without that a header on stderr has the id.
+        Codex = "codex",
+    }
+}
+
+impl TelemetryFormat {
+    /// The arguments by which such a harness is asked for lines of JSON.
+    pub fn json_args(self) -> &'static [&'static str] {
+        match self {
+            Self::Claude => &["--output-format", "stream-json", "--verbose"],
+            Self::Codex => &["--json"],
+        }
     }
 }
 
@@ -492,6 +518,12 @@ pub struct AdapterStatus {
     /// What it can do besides.
     #[serde(default)]
     pub capabilities: AdapterAbilities,
+    /// Whose way it has of telling its session id and its use of a model.
+    #[serde(default)]
+    pub telemetry: Option<Word<TelemetryFormat>>,
+    /// Whether it can go on with a conversation, a prompt at a time.
+    #[serde(default)]
+    pub resumes: bool,
     /// Its command line for each mode and permission.
     #[serde(default)]
     pub commands: Vec<AdapterCommand>,

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::is_false;
-use super::{Variables, Word, rules, words};
+use super::{Conversation, Variables, Word, rules, words};
 
 /// The longest title, and the longest of the client's own words about a session, in bytes.
 pub const TITLE_MAX: usize = 1024;
@@ -43,7 +43,7 @@ words! {
 
 impl LaunchMode {
     /// The modes that this daemon runs.
-    pub const SUPPORTED: &[Self] = &[Self::NonInteractive];
+    pub const SUPPORTED: &[Self] = &[Self::NonInteractive, Self::Stream];
 }
 
 words! {
@@ -152,6 +152,9 @@ macro_rules! options {
             /// What its harness may do; the adapter's default, or the harness's own, if it is left out.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub launch_policy: Option<LaunchPolicy>,
+            /// The harness's own conversation, to be begun or gone on with.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub conversation: Option<Conversation>,
             $($(#[doc = $doc])+ #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
         }
 

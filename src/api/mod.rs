@@ -20,6 +20,7 @@ mod rules;
 mod session;
 mod stop;
 mod store;
+mod stream_line;
 mod time;
 mod variables;
 mod word;
@@ -40,7 +41,8 @@ pub use health::{
     AdapterSource, AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags,
     CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess, EventWriterHealth, Health,
     Index, Manager, ManagerScope, REFRESH, RefreshedCapabilities, RefusedManifest, ResourceLimit,
-    SessionCounts, StorageHealth, StorageStatus, StoreDamage, SupervisorInfo, Text, WriterState,
+    SessionCounts, StorageHealth, StorageStatus, StoreDamage, SupervisorInfo, TelemetryFormat,
+    Text, WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use launch::{
@@ -57,6 +59,7 @@ pub use stop::{StopReport, UnwrittenSession};
 pub use store::{
     BackedUp, BackupRequest, PruneRequest, Pruned, Restored, UnconfirmedClock, Vacuumed,
 };
+pub use stream_line::{StreamLine, StreamMessage};
 pub use time::Timestamp;
 pub use variables::{SETTING_PREFIX, VARIABLES_MAX, Variables, check_name, is_variable_name};
 pub use word::Word;

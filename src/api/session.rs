@@ -261,6 +261,10 @@ pub struct SessionsQuery {
     pub include_archived: Option<bool>,
     /// Only those whose id begins so.
     pub id_prefix: Option<String>,
+    /// Only those of this harness.
+    pub harness: Option<String>,
+    /// Only those of this conversation: `harness_session_id` or `conversation_id`.
+    pub conversation: Option<String>,
 }
 
 /// The body of `POST /sessions/external`.

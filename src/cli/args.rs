@@ -2,6 +2,7 @@
 //! a prompt or an input is left as it is.
 
 use super::CliError;
+use super::continued::is_id;
 use super::grammar::{Place, Word, value_of};
 use super::output::visible;
 
@@ -20,14 +21,19 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
             }
         }
     }
-    Ok(normalize(args))
+    Ok(normalize(args, is_id))
 }
 
-/// Takes `--name=value` apart where an option that takes a value can stand.
-fn normalize(args: Vec<String>) -> Vec<String> {
+/// The option whose value can be left out.
+const CONTINUE: &str = "--continue";
+
+/// Takes `--name=value` apart where an option that takes a value can stand, and gives `--continue` an empty one where the
+/// word behind it is not its id.
+fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     let mut place = Place::start();
     let mut out = Vec::with_capacity(args.len());
-    for arg in help_word_last(args) {
+    let mut args = help_word_last(args).into_iter().peekable();
+    while let Some(arg) = args.next() {
         let parts = arg.split_once('=').filter(|(name, _)| {
             let option = place.flag(name).filter(|_| name.starts_with("--"));
             place.can_be_option() && option.and_then(value_of).is_some()
@@ -35,8 +41,14 @@ fn normalize(args: Vec<String>) -> Vec<String> {
         if let Some((name, value)) = parts {
             out.extend([name.to_owned(), value.to_owned()]);
         } else {
-            place.take(&arg);
+            let is_option = place.take(&arg) == Word::Option;
+            let lacks_id =
+                is_option && arg == CONTINUE && !args.peek().is_some_and(|next| is_id(next));
             out.push(arg);
+            if lacks_id {
+                place.take("");
+                out.push(String::new());
+            }
         }
     }
     out
@@ -65,7 +77,35 @@ mod tests {
     use super::*;
 
     fn normalized(line: &str) -> Vec<String> {
-        normalize(line.split(' ').map(str::to_owned).collect())
+        let is_id = |word: &str| word == "0196f";
+        normalize(line.split(' ').map(str::to_owned).collect(), is_id)
+    }
+
+    #[test]
+    fn the_id_behind_continue_can_be_left_out() {
+        for (line, expected) in [
+            (
+                "run --continue 0196f codex fix",
+                "run --continue 0196f codex fix",
+            ),
+            (
+                "run --continue=any codex fix",
+                "run --continue any codex fix",
+            ),
+            ("run --continue codex fix", "run --continue  codex fix"),
+            (
+                "run --continue --json codex",
+                "run --continue  --json codex",
+            ),
+            ("run --continue", "run --continue "),
+            ("chat --continue codex", "chat --continue  codex"),
+            (
+                "run --title --continue codex",
+                "run --title --continue codex",
+            ),
+        ] {
+            assert_eq!(normalized(line).join(" "), expected);
+        }
     }
 
     #[test]

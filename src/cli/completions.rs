@@ -215,7 +215,7 @@ fn sessions(current: &str, archived: bool) -> Option<Candidates> {
         limit: Some(200),
         include_archived: Some(archived),
         id_prefix: Some(current.to_owned()).filter(|prefix| !prefix.is_empty()),
-        cursor: None,
+        ..SessionsQuery::default()
     };
     let page = client()?
         .call(routes::ListSessions.request().query(&query))

@@ -1,6 +1,7 @@
 //! Following a session: its output as it comes, to its end. What `run`, `attach` and `wait` have in common.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
@@ -50,12 +51,28 @@ pub(super) fn follow(
 pub(super) fn follow_until(
     client: &mut Client,
     id: &str,
-    mut after: u64,
+    after: u64,
     show: Show,
     deadline: Option<Instant>,
 ) -> Result<Option<u8>, CliError> {
-    client.allow_wait(durations::FOLLOW_WAIT)?;
     let mut screen = Screen::new(show);
+    let ending = follow_events(client, id, after, deadline, |event| {
+        screen.show(event)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(ending.map(|ending| concluded(&ending, show, id)))
+}
+
+/// Gives each event after event `after` to `take`, until the session has ended; `None` if it still runs at `deadline`, or
+/// when `take` breaks off.
+pub(super) fn follow_events(
+    client: &mut Client,
+    id: &str,
+    mut after: u64,
+    deadline: Option<Instant>,
+    mut take: impl FnMut(&Event) -> Result<ControlFlow<()>, CliError>,
+) -> Result<Option<Ending>, CliError> {
+    client.allow_wait(durations::FOLLOW_WAIT)?;
     let (mut kill, mut exit) = (None, None);
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -72,21 +89,22 @@ pub(super) fn follow_until(
         let end = page.events.iter().position(is_final_status);
         let (ended, through) = (end.is_some(), end.unwrap_or(page.events.len()));
         for event in page.events.iter().take(through + 1) {
-            screen.show(event)?;
+            if take(event)?.is_break() {
+                return Ok(None);
+            }
             after = event.seq;
             kill = payload(event, EventKind::Kill).or(kill);
             exit = payload(event, EventKind::Exit).or(exit);
         }
         if ended && let Some(exit) = exit {
             // Nothing more is asked: the daemon's own stop may have ended the session, and then it is gone.
-            let ending = Ending::of_events(&exit, kill.as_ref());
-            return Ok(Some(concluded(&ending, show, id)));
+            return Ok(Some(Ending::of_events(&exit, kill.as_ref())));
         }
         if ended || page.events.is_empty() {
             let record = client.call(routes::ShowSession.of(id))?;
             // An empty page is the end of a wait, or of a session that had ended before.
             if record.status.is_final() && (ended || record.last_seq <= after) {
-                return Ok(Some(concluded(&Ending::of_record(&record), show, id)));
+                return Ok(Some(Ending::of_record(&record)));
             }
         }
         if left.is_some_and(|left| left.is_zero()) {
@@ -133,25 +151,30 @@ impl Screen {
     }
 
     fn show_output(&mut self, event: &Event) -> Result<(), CliError> {
-        let wrong = |err: String| {
-            CliError::failed(
-                Code::DaemonUnreachable,
-                format!("event {}: {err}", event.seq),
-                None,
-            )
-        };
-        let payload: OutputPayload =
-            serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
-        let bytes = payload.bytes().map_err(|err| wrong(err.to_string()))?;
-        match payload.stream {
-            Stream::Stdout => Ok(self.out.bytes(&bytes)?),
-            Stream::Stderr => {
-                let mut err = io::stderr().lock();
-                err.write_all(&bytes)?;
-                Ok(err.flush()?)
-            }
+        match output_of(event)? {
+            (Stream::Stdout, bytes) => Ok(self.out.bytes(&bytes)?),
+            (Stream::Stderr, bytes) => Ok(show_stderr(&bytes)?),
         }
     }
+}
+
+/// What the harness wrote in an `output` event, and to which stream.
+pub(super) fn output_of(event: &Event) -> Result<(Stream, Vec<u8>), CliError> {
+    let wrong = |err: String| {
+        let message = format!("event {}: {err}", event.seq);
+        CliError::failed(Code::DaemonUnreachable, message, None)
+    };
+    let payload: OutputPayload =
+        serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
+    let bytes = payload.bytes().map_err(|err| wrong(err.to_string()))?;
+    Ok((payload.stream, bytes))
+}
+
+/// The harness's stderr, on this process's.
+pub(super) fn show_stderr(bytes: &[u8]) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    err.write_all(bytes)?;
+    err.flush()
 }
 
 /// A gap in what is shown must not look like the harness's own silence.

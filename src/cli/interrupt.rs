@@ -2,7 +2,7 @@
 //! session. One thread takes the signals. It knows nothing of what the session prints.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::daemon::remark;
 use super::follow::connect;
@@ -127,4 +127,39 @@ fn kill(home: &Home, id: &str) -> Result<bool, CliError> {
 fn exit_code(signal: i32) -> u8 {
     // Cannot fail: a signal's number is below 65 (signal(7)).
     128 + u8::try_from(signal).unwrap_or(0)
+}
+
+/// The session that a stop signal kills, if there is one.
+#[derive(Clone, Default)]
+pub(super) struct Current(Arc<Mutex<Option<String>>>);
+
+impl Current {
+    pub(super) fn set(&self, id: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Starts a thread that a stop signal has kill the session of the moment, and end this process. Called before any other
+/// thread is started.
+pub(super) fn kill_on_signal(home: Home) -> io::Result<Current> {
+    sys::block_signals(sys::STOP_SIGNALS);
+    let current = Current::default();
+    let watched = current.clone();
+    let wait = move || {
+        let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
+            return;
+        };
+        if let Some(Err(err)) = watched.take().map(|id| kill(&home, &id)) {
+            err.print();
+        }
+        std::process::exit(exit_code(signal).into());
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)?;
+    Ok(current)
 }

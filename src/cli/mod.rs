@@ -4,12 +4,15 @@
 //! Runs in processes of its own, and knows the daemon only by its API and its home.
 
 mod adapters;
+mod agent;
 mod archive;
 mod args;
 mod attach;
 mod backup;
+mod chat;
 mod completions;
 mod consent;
+mod continued;
 mod daemon;
 mod diagnostics;
 mod doctor;
@@ -37,6 +40,7 @@ mod sessions;
 mod show;
 mod status;
 mod store;
+mod stream_json;
 mod summon;
 mod text;
 mod time;
@@ -101,6 +105,7 @@ macro_rules! verbs {
 verbs! {
     Daemon(daemon),
     Run(run),
+    Chat(chat),
     Sessions(sessions),
     Show(show),
     Events(events),

@@ -7,22 +7,25 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::agent;
+use super::continued;
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::interrupt::Interrupt;
 use super::permission;
+use super::stream_json::{self, Form};
 use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
 use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, LaunchRequest, Permission, SessionRecord};
+use crate::api::{AdapterStatus, Code, LaunchRequest, Permission, SessionRecord};
 use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
 use crate::sys;
 
 /// Launch a session and show its output; everything after the harness is the prompt. Ctrl-C kills the session.
-#[derive(FromArgs, ArgsInfo)]
+#[derive(FromArgs, ArgsInfo, Default)]
 #[argh(
     subcommand,
     name = "run",
@@ -39,6 +42,10 @@ pub(super) struct Args {
     /// project root (default: the nearest directory upwards that holds .git, else the working directory)
     #[argh(option, arg_name = "dir")]
     root: Option<PathBuf>,
+    /// go on with the conversation of this session, or of this id of its harness's or yours; without one with the newest of
+    /// this project and harness that has ended
+    #[argh(option, long = "continue", arg_name = "id")]
+    continued: Option<String>,
     /// a line for people (default: the prompt's first line)
     #[argh(option)]
     title: Option<String>,
@@ -81,6 +88,12 @@ pub(super) struct Args {
     /// print events as JSON, a line each; with --detach, the record
     #[argh(switch)]
     json: bool,
+    /// print the session as stream-json, a JSON object a line
+    #[argh(switch)]
+    stream_json: bool,
+    /// read messages from stdin, a JSON object a line; with --stream-json
+    #[argh(switch)]
+    stream_json_input: bool,
     /// say nothing on stderr of the session's id and of what the harness may do
     #[argh(switch, short = 'q')]
     quiet: bool,
@@ -89,20 +102,39 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
+impl Args {
+    /// Those of a launch that says no more.
+    pub(super) fn new(harness: &str, cwd: Option<PathBuf>, model: Option<String>) -> Self {
+        Self {
+            cwd,
+            model,
+            command: vec![harness.to_owned()],
+            ..Self::default()
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Outcome {
-    let mut request = request(args)?;
+    check_output(args)?;
+    let mut request = request_for(args)?;
+    request.prompt = prompt(args)?;
     let home = super::home()?;
     let interrupt = Interrupt::watch(home.clone())?;
     let mut client = connect_or_start(&home)?;
-    variables::pass(&mut client, &request.harness, &mut request.env)?;
+    let adapter = variables::pass(&mut client, &request.harness, &mut request.env)?;
     let source = permission::choose(args.permission, &mut request)?;
+    if let Some(given) = &args.continued {
+        let has_directory = args.cwd.is_some() || args.root.is_some();
+        continued::go_on(&mut client, &mut request, given, has_directory)?;
+    }
+    let form = form(args, adapter.as_ref(), &mut request);
     interrupt.launching();
     let record = launch(&mut client, &request)?;
     let id = record.id.to_string();
     interrupt.launched(id.clone());
     // Not earlier: who writes into the pipe has had time for it.
-    remark_on_unread_input(args);
-    if !args.json && !args.quiet {
+    remark_on_unread_input(args, form);
+    if !args.json && !args.stream_json && !args.quiet {
         permission::remark(&record, source);
     }
     if args.detach {
@@ -112,8 +144,20 @@ pub(super) fn run(args: &Args) -> Outcome {
     if io::stderr().is_terminal() && !args.quiet {
         remark(&format!("session {id}"));
     }
-    let show = if args.json { Show::Json } else { Show::Output };
-    let followed = match follow(&mut client, &id, 0, show) {
+    let shown = match form {
+        Some(form) if args.stream_json => {
+            if form == Form::Stream && args.stream_json_input {
+                stream_json::send_messages(home, id.clone())?;
+            } else if form == Form::Stream {
+                stream_json::end_input(&home, &id)?;
+            }
+            stream_json::show(&mut client, &record, form, &request.prompt)
+        }
+        Some(form) if !args.json => agent::show(&mut client, &id, form),
+        _ if args.json => follow(&mut client, &id, 0, Show::Json),
+        _ => follow(&mut client, &id, 0, Show::Output),
+    };
+    let followed = match shown {
         Err(CliError::OutputClosed) => {
             if !interrupt.is_signalled() {
                 remark(&format!(
@@ -127,8 +171,35 @@ pub(super) fn run(args: &Args) -> Outcome {
     interrupt.outcome(&mut client, &id, followed)
 }
 
-fn request(args: &Args) -> Result<LaunchRequest, CliError> {
-    let Some((harness, words)) = args.command.split_first() else {
+/// What is printed is one of several.
+fn check_output(args: &Args) -> Result<(), CliError> {
+    let other = [(args.json, "--json"), (args.detach, "--detach")];
+    let other = other.into_iter().find(|(is_given, _)| *is_given);
+    match (args.stream_json, other) {
+        (true, Some((_, other))) => {
+            Err(CliError::usage(&format!("run: --stream-json and {other}")))
+        }
+        (false, _) if args.stream_json_input => Err(CliError::usage(
+            "run: --stream-json-input without --stream-json",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The form of the output that `request` asks for: as it is told, and where tokens are to be counted the one that tells them.
+fn form(args: &Args, adapter: Option<&AdapterStatus>, request: &mut LaunchRequest) -> Option<Form> {
+    match adapter {
+        Some(adapter) if args.stream_json => Some(Form::choose(adapter, request)),
+        Some(adapter) if args.max_tokens.is_some() => Form::choose_telling(adapter, request),
+        Some(_) => None,
+        // The launch says what is wrong with a harness that nobody knows.
+        None => None,
+    }
+}
+
+/// A launch as it is asked for, but for the prompt.
+pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
+    let Some(harness) = args.command.first() else {
         return Err(CliError::usage("run: which harness?"));
     };
     let here = std::env::current_dir().map_err(|err| {
@@ -165,7 +236,6 @@ fn request(args: &Args) -> Result<LaunchRequest, CliError> {
         project_root: utf8(&root)?,
         cwd: cwd.as_deref().map(utf8).transpose()?,
         harness: harness.clone(),
-        prompt: prompt(args.file.as_deref(), words)?,
         title: args.title.clone(),
         model: args.model.clone(),
         sweep: args.sweep,
@@ -184,8 +254,13 @@ fn directories(here: &Path, dirs: &[PathBuf]) -> Result<Vec<String>, CliError> {
     dirs.iter().map(|dir| utf8(&here.join(dir))).collect()
 }
 
-fn prompt(file: Option<&Path>, words: &[String]) -> Result<String, CliError> {
-    match (file, words) {
+fn prompt(args: &Args) -> Result<String, CliError> {
+    let words = args.command.get(1..).unwrap_or_default();
+    match (args.file.as_deref(), words) {
+        (None, []) if args.stream_json_input => match stream_json::next_message()? {
+            Some(text) => filled("the first message on stdin", text),
+            None => Err(CliError::usage("run: no prompt, and no message on stdin")),
+        },
         (Some(path), []) if path == Path::new("-") => filled("stdin", stdin_text()?),
         (Some(path), []) => filled(&path.display().to_string(), file_text(path)?),
         (Some(_), _) => Err(CliError::usage("run: a prompt and --file")),
@@ -217,7 +292,13 @@ fn appended(words: String, input: &str) -> String {
 }
 
 /// Says that nobody reads what was piped in: without a word it would look as if the harness had got it.
-fn remark_on_unread_input(args: &Args) {
+fn remark_on_unread_input(args: &Args, form: Option<Form>) {
+    if args.stream_json_input {
+        if form != Some(Form::Stream) {
+            remark("only the first message on stdin is read: the harness has no stream form");
+        }
+        return;
+    }
     let is_read = args.file.is_some() || args.command.last().is_some_and(|word| word == "-");
     if !is_read && has_unread_input() {
         remark("stdin is not read; end the prompt with - to append it");
@@ -260,7 +341,10 @@ fn utf8(path: &Path) -> Result<String, CliError> {
     path.to_str().map(str::to_owned).ok_or_else(not_utf8)
 }
 
-fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord, CliError> {
+pub(super) fn launch(
+    client: &mut Client,
+    request: &LaunchRequest,
+) -> Result<SessionRecord, CliError> {
     let answer = client.call(routes::Launch.request().body(request));
     answer.map_err(|err| match err {
         // The request may have arrived all the same.
@@ -273,7 +357,7 @@ fn launch(client: &mut Client, request: &LaunchRequest) -> Result<SessionRecord,
     })
 }
 
-fn connect_or_start(home: &Home) -> Result<Client, CliError> {
+pub(super) fn connect_or_start(home: &Home) -> Result<Client, CliError> {
     control::revive(home, &remark);
     match Client::connect(&home.socket()) {
         Err(ClientError::NotRunning { .. }) => {

@@ -52,7 +52,7 @@ impl SessionRef {
             limit: Some(2),
             include_archived: Some(true),
             id_prefix: Some(given.clone()),
-            cursor: None,
+            ..SessionsQuery::default()
         };
         let page = client.call(routes::ListSessions.request().query(&query))?;
         match page.sessions.as_slice() {

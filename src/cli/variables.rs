@@ -10,7 +10,7 @@ use super::CliError;
 use super::daemon::remark;
 use crate::adapters::environment::read_given;
 use crate::api::routes::{self, Endpoint};
-use crate::api::{ActionRequest, Code, Variables};
+use crate::api::{ActionRequest, AdapterStatus, Code, Variables};
 use crate::http::client::Client;
 
 /// `NAME=VALUE`, or `NAME` for the value that this shell has.
@@ -71,37 +71,37 @@ fn from_file(path: &Path) -> Result<Variables, CliError> {
     })
 }
 
-/// Adds those that the adapter of `harness` passes on from this shell, where `variables` does not have them.
+/// Adds those that the adapter of `harness` passes on from this shell, where `variables` does not have them; gives the
+/// adapter, if the daemon knows it.
 pub(super) fn pass(
     client: &mut Client,
     harness: &str,
     variables: &mut Variables,
-) -> Result<(), CliError> {
-    for name in pass_env(client, harness)? {
+) -> Result<Option<AdapterStatus>, CliError> {
+    let adapter = adapter(client, harness)?;
+    for name in adapter.iter().flat_map(|adapter| adapter.pass_env.clone()) {
         match shell_value(&name) {
             Some(Ok(value)) if variables.get(&name).is_none() => variables.set(name, value),
             Some(Err(())) => remark(&format!("{name} is not UTF-8, and not passed on")),
             _ => {}
         }
     }
-    Ok(())
+    Ok(adapter)
 }
 
-/// The names that the adapter of `harness` passes on. Where the daemon does not know it yet, it reads the manifests again:
+/// The adapter of `harness`. Where the daemon does not know it yet, it reads the manifests again:
 /// who has just written one expects it to work.
-fn pass_env(client: &mut Client, harness: &str) -> Result<Vec<String>, CliError> {
-    let find = |client: &mut Client| -> Result<Option<Vec<String>>, CliError> {
+fn adapter(client: &mut Client, harness: &str) -> Result<Option<AdapterStatus>, CliError> {
+    let find = |client: &mut Client| -> Result<Option<AdapterStatus>, CliError> {
         let adapters = client.call(routes::Capabilities.request())?.adapters;
-        let mut adapters = adapters.into_iter();
-        let adapter = adapters.find(|adapter| adapter.id == harness);
-        Ok(adapter.map(|adapter| adapter.pass_env))
+        Ok(adapters.into_iter().find(|adapter| adapter.id == harness))
     };
-    if let Some(names) = find(client)? {
-        return Ok(names);
+    if let Some(adapter) = find(client)? {
+        return Ok(Some(adapter));
     }
     client.call(routes::Act.request().body(&ActionRequest::refresh()))?;
     // The launch says what is wrong with a harness that nobody knows.
-    Ok(find(client)?.unwrap_or_default())
+    find(client)
 }
 
 /// The value that this shell has for `name`; the error is one that JSON cannot hold.

@@ -131,7 +131,8 @@ impl Prepared {
             place,
             input,
             telemetry: program.telemetry.map(|telemetry| {
-                Reader::new(telemetry, program.harness, program.harness_session_id)
+                let id = program.harness_session_id;
+                Reader::new(telemetry, program.harness, id, &program.told_before)
             }),
             limits: program.limits,
             oom: OomWatch::begin(),

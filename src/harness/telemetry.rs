@@ -34,6 +34,8 @@ pub(super) struct Reader {
     harness: String,
     lines: Lines,
     session_id: Option<String>,
+    /// What a thread's sum holds of sessions before this one.
+    before: Tokens,
     /// What the turns came to that are over.
     over: Tokens,
     /// Of the turn that is under way: its last message, and what those before it came to.
@@ -51,13 +53,27 @@ pub(super) struct Reader {
 /// Input, output, cached.
 type Tokens = [u64; 3];
 
+fn minus(a: Tokens, b: Tokens) -> Tokens {
+    std::array::from_fn(|kind| a[kind].saturating_sub(b[kind]))
+}
+
 fn plus(a: Tokens, b: Tokens) -> Tokens {
     std::array::from_fn(|kind| a[kind].saturating_add(b[kind]))
 }
 
 impl Reader {
-    /// `session_id` is on record already.
-    pub(super) fn new(telemetry: Telemetry, harness: String, session_id: Option<String>) -> Self {
+    /// `session_id` is on record already, `before` what was used of the conversation before.
+    pub(super) fn new(
+        telemetry: Telemetry,
+        harness: String,
+        session_id: Option<String>,
+        before: &Usage,
+    ) -> Self {
+        let before = [
+            before.input_tokens,
+            before.output_tokens,
+            before.cached_tokens,
+        ];
         let first = match telemetry {
             Telemetry::ClaudeJson | Telemetry::CodexJson => b'{',
             Telemetry::CodexHeader => HEADER_ID.as_bytes()[0],
@@ -67,6 +83,7 @@ impl Reader {
             harness,
             lines: Lines::new(first),
             session_id,
+            before: before.map(Option::unwrap_or_default),
             over: Tokens::default(),
             message_id: String::new(),
             message: Tokens::default(),
@@ -111,8 +128,7 @@ impl Reader {
     /// What has been told so far, and is counted now.
     pub(super) fn usage(&mut self) -> Option<Usage> {
         let tokens = self.tokens();
-        let new: Tokens =
-            std::array::from_fn(|kind| tokens[kind].saturating_sub(self.counted[kind]));
+        let new = minus(tokens, self.counted);
         metrics::used(&self.harness, new);
         self.counted = plus(self.counted, new);
         let is_told = tokens != Tokens::default() || self.told.num_turns.is_some();
@@ -189,9 +205,10 @@ impl Reader {
                 let Some(CodexTurn { usage }) = parse(line) else {
                     return;
                 };
-                // It is the sum of the thread's turns.
-                self.over = Tokens::default();
-                self.end_turn(usage.map(|usage| usage.tokens()), 1);
+                // It is the sum of the thread's turns, those of earlier sessions included.
+                let own = usage.map(|usage| minus(usage.tokens(), self.before));
+                self.over = own.map_or(self.over, |_| Tokens::default());
+                self.end_turn(own, 1);
                 note.usage = self.usage();
             }
             _ => {}
@@ -394,7 +411,15 @@ mod tests {
 
     /// What a record would have in the end, and how often it has changed.
     fn told(telemetry: Telemetry, parts: &[&[u8]]) -> (Option<String>, Option<Usage>, usize) {
-        let mut reader = Reader::new(telemetry, "test".into(), None);
+        told_after(&Usage::default(), telemetry, parts)
+    }
+
+    fn told_after(
+        before: &Usage,
+        telemetry: Telemetry,
+        parts: &[&[u8]],
+    ) -> (Option<String>, Option<Usage>, usize) {
+        let mut reader = Reader::new(telemetry, "test".into(), None, before);
         let redactor = Redactor::new("").0;
         let stream = match telemetry {
             Telemetry::CodexHeader => Stream::Stderr,
@@ -481,6 +506,12 @@ mod tests {
             told(Telemetry::CodexJson, &[CODEX.as_bytes()]),
             (Some(id.to_owned()), Some(expected), 1)
         );
+        let before = Usage {
+            input_tokens: Some(15),
+            ..Usage::default()
+        };
+        let (_, own, _) = told_after(&before, Telemetry::CodexJson, &[CODEX.as_bytes()]);
+        assert_eq!(own, Some(usage([5, 6, 4], None, 1, None)));
         let header = "OpenAI Codex v0.171.0\n--------\nmodel: gpt-5\nsession id: 01a218fb-c4cb\n--------\nuser\nsession id: no\n";
         let (id, usage, notes) = told(
             Telemetry::CodexHeader,

@@ -16,7 +16,8 @@ use super::response::Answer;
 use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry, Unsupported};
 use crate::api::fields;
 use crate::api::{
-    ApiError, LaunchMode, LaunchRequest, SessionId, SessionRecord, SessionStatus, routes,
+    ApiError, Conversation, ConversationMode, LaunchMode, LaunchRequest, SessionId, SessionRecord,
+    SessionStatus, Usage, Word, routes,
 };
 use crate::state::{Command, Launch, Launched};
 use crate::store::{NewSession, Refused};
@@ -24,6 +25,8 @@ use crate::sys;
 
 /// How much of a prompt's first line becomes the title, in characters.
 const TITLE_CHARACTERS: usize = 120;
+/// How many sessions of a conversation are looked at for what they have used.
+const CHAIN_MAX: usize = 1000;
 /// The longest `Idempotency-Key`, in bytes.
 const KEY_MAX: usize = 255;
 
@@ -114,6 +117,13 @@ fn parse_spec(
         let dirs = existing("launchPolicy.addDirs", &policy.add_dirs)?;
         options.add_dirs.extend(dirs);
     }
+    let (conversation, client_id) = (request.conversation.take(), &mut options.conversation_id);
+    if let Some(Conversation { id, .. }) = &conversation
+        && client_id.get_or_insert_with(|| id.clone()) != id
+    {
+        let message = "conversationId must be the id of conversation, or left out";
+        return Err(ApiError::invalid_field("conversationId", message));
+    }
     options.permission = Some(permission.into());
     options.can_write = adapter.can_write(permission);
     options.labels.0 = call.context.all_redacted(options.labels.0);
@@ -124,20 +134,65 @@ fn parse_spec(
         Some(title) => call.context.title(title),
         None => shortened(&call.context.redacted(first_line(&request.prompt))),
     };
-    let record = SessionRecord {
+    let mut record = SessionRecord {
         cwd: Some(cwd.clone()),
         options,
         ..SessionRecord::new(SessionId::random(), project_root, request.harness, title)
     };
+    let conversation = conversation.or_else(|| own_conversation(adapter, &record, &args));
+    record.harness_session_id = conversation.as_ref().map(|wanted| wanted.id.clone());
+    let (continued_from, told_before) = before(call, adapter, conversation.as_ref())?;
+    record.continued_from = continued_from;
     Ok(LaunchSpec {
         record,
         cwd: cwd.into(),
         prompt: request.prompt,
+        conversation,
+        told_before,
         permission,
         args,
         env,
         limits,
     })
+}
+
+/// The conversation of a launch that names none, where its harness can be given an id: so that it can be gone on with.
+fn own_conversation(
+    adapter: &Adapter,
+    record: &SessionRecord,
+    args: &[String],
+) -> Option<Conversation> {
+    let mode = record.options.launch_mode.as_ref().and_then(Word::known)?;
+    adapter.takes_session_id(mode, args).then(|| Conversation {
+        mode: ConversationMode::Init,
+        id: record.id.to_string(),
+    })
+}
+
+/// The session whose conversation a launch goes on with, and what that session and those before it have used of its tokens.
+fn before(
+    call: &Call<'_, routes::Launch>,
+    adapter: &Adapter,
+    conversation: Option<&Conversation>,
+) -> Result<(Option<SessionId>, Usage), ApiError> {
+    let reader = &call.context.reader;
+    let resumed = conversation.filter(|wanted| wanted.mode == ConversationMode::Resume);
+    let Some(Conversation { id, .. }) = resumed else {
+        return Ok((None, Usage::default()));
+    };
+    let from = reader.session_of(&adapter.id, id)?;
+    let mut used = Usage::default();
+    let mut next = from;
+    for _ in 0..CHAIN_MAX {
+        let Some(id) = next else { break };
+        // It can be deleted.
+        let Ok(record) = reader.session(id) else {
+            break;
+        };
+        next = record.continued_from;
+        used.add_tokens(&record.usage.unwrap_or_default());
+    }
+    Ok((from, used))
 }
 
 /// The adapters. Where `harness` is none of them they are read again: who has just written its manifest expects it to

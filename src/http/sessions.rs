@@ -12,7 +12,8 @@ use super::response::Answer;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     Accepted, ApiError, Deleted, LIST_BYTES_MAX, Labels, LaunchOptions, PATH_MAX, SessionId,
-    SessionRecord, SessionStatus, SessionsQuery, TITLE_MAX, is_session_id_prefix,
+    SessionRecord, SessionStatus, SessionsQuery, TITLE_MAX, is_conversation_id,
+    is_session_id_prefix,
 };
 use crate::state::{Acceptance, Command};
 use crate::store::{Answer as Committed, Request, SessionList, SessionQuery};
@@ -28,6 +29,8 @@ pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiE
         before: None,
         include_archived: false,
         id_prefix: String::new(),
+        harness: asked.harness.clone(),
+        conversation: None,
         bytes_max: LIST_BYTES_MAX,
     };
     if asked == SessionsQuery::default() {
@@ -54,6 +57,15 @@ pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiE
             ));
         }
         query.id_prefix = prefix;
+    }
+    if let Some(id) = asked.conversation {
+        if !is_conversation_id(&id) {
+            return Err(ApiError::invalid_field(
+                "conversation",
+                "conversation is not the id of one",
+            ));
+        }
+        query.conversation = Some(id);
     }
     read_list(call.context, &query, |mut list| {
         let cursor = |last| format!("\"{}\"", encode_cursor(last));

@@ -6,7 +6,7 @@ use super::life::{Input, Now};
 use super::perform::Means;
 use super::{Event, State};
 use crate::adapters::Program;
-use crate::api::{ApiError, SessionId, SessionRecord, StopReport};
+use crate::api::{ApiError, SessionId, SessionRecord, StopReport, StreamLine};
 use crate::store::{Answer, Chore, Done, NewSession, Request};
 
 /// Where a command's answer goes. One that nobody waits for any more is dropped.
@@ -148,6 +148,10 @@ impl State {
         }
         // Also where the database's files have gone: the session goes on, and what it does is saved.
         self.queue.check_writable()?;
+        let data = match session.is_stream && !data.is_empty() {
+            true => StreamLine::user(&data),
+            false => data,
+        };
         let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
         harness.reserve_input(data.len()).map_err(backlog_full)?;
         for effect in session.input(data, eof, shown, Now::read()) {

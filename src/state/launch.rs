@@ -7,7 +7,7 @@ use super::life::{Input, Phase};
 use super::session::{Session, Stdin};
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::{Program, StdinMode};
-use crate::api::{ApiError, LeftBehind, SessionId, Timestamp};
+use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId, Timestamp};
 use crate::harness::{Go, Harness, Shared};
 use crate::observe::field::CloseCause;
 use crate::settings::durations;
@@ -35,6 +35,7 @@ impl State {
         }
         let harness_id = record.harness.clone();
         let has_conversation = record.options.conversation_id.is_some();
+        let is_stream = record.options.launch_mode == Some(LaunchMode::Stream.into());
         let stdin = match program.stdin {
             StdinMode::Open => Stdin::Open,
             StdinMode::Closed => Stdin::None,
@@ -56,6 +57,7 @@ impl State {
             harness,
             harness_id,
             stdin,
+            is_stream,
             has_conversation,
             limits,
             timeout_at: None,

@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub(super) harness: Option<Harness>,
     pub(super) harness_id: String,
     pub(super) stdin: Stdin,
+    /// It reads messages, a line each, in place of bytes.
+    pub(super) is_stream: bool,
     /// Exit 0 then leaves it `idle`.
     pub(super) has_conversation: bool,
     pub(super) limits: Limits,

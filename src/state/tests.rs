@@ -33,6 +33,7 @@ fn created() -> Session {
         harness: None,
         harness_id: "hello".into(),
         stdin: Stdin::Open,
+        is_stream: false,
         has_conversation: false,
         limits: Limits {
             time: Some(durations::CHORE),

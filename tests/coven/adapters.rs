@@ -437,6 +437,18 @@ fn a_bundled_agent_gets_the_command_line_it_knows_and_its_prompt_on_stdin() {
     for id in &BUNDLED[1..] {
         coven.program(id, &format!("{ARGUMENTS}; printf '<%s>' \"$(cat)\""));
     }
+    // What each is given, but for the id of its session.
+    let given = |id: &str, prompt: &str, fields: Value| {
+        let got = arguments(&coven, id, prompt, fields);
+        let session = coven.sessions().remove(0);
+        let flag = format!("[--session-id]\n[{}]\n", session["id"].as_str().unwrap());
+        assert_eq!(
+            got.contains(&flag),
+            ["claude", "copilot", "gemini"].contains(&id),
+            "{got}"
+        );
+        got.replacen(&flag, "", 1)
+    };
     for (id, first, last) in [
         (
             "codex",
@@ -448,13 +460,13 @@ fn a_bundled_agent_gets_the_command_line_it_knows_and_its_prompt_on_stdin() {
         ("opencode", "[run]\n", ""),
         ("gemini", "[--skip-trust]\n", ""),
     ] {
-        let got = arguments(&coven, id, "-x\ny", json!({}));
+        let got = given(id, "-x\ny", json!({}));
         assert_eq!(got, format!("{first}{last}<-x\ny>"), "{id}");
-        let got = arguments(&coven, id, "-x\ny", json!({ "model": "m" }));
+        let got = given(id, "-x\ny", json!({ "model": "m" }));
         assert_eq!(got, format!("{first}[--model]\n[m]\n{last}<-x\ny>"), "{id}");
         // Longer than an argument can be.
         let long = "x".repeat(300_000);
-        let got = arguments(&coven, id, &long, json!({}));
+        let got = given(id, &long, json!({}));
         assert!(
             got == format!("{first}{last}<{long}>"),
             "{id}: {}",

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params, params_from_iter};
 
 use crate::api::{Event, EventId, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
@@ -30,22 +30,41 @@ const CONNECTIONS: usize = 4;
 /// Steps of SQLite's virtual machine after which a check looks whether it is to go on.
 const CHECK_STEPS: i32 = 10_000;
 
-/// The query for a list of sessions. Its `?1` is always the position to begin below, `?2` the limit.
-fn list_query(query: &SessionQuery) -> String {
-    let unarchived = if query.include_archived {
-        ""
-    } else {
-        "AND archived_at IS NULL"
-    };
+/// The query for a list of sessions, and its parameters.
+fn list_query(query: &SessionQuery) -> (String, Vec<Box<dyn ToSql>>) {
+    let mut conditions = vec!["num < ?"];
+    let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(query.before.unwrap_or(i64::MAX))];
+    if !query.include_archived {
+        conditions.push("archived_at IS NULL");
+    }
     // Only with a prefix is the ids' index of use; without one it would cost the order its own.
-    let prefix = if query.id_prefix.is_empty() {
-        ""
-    } else {
-        "AND id >= ?3 AND id < ?4"
-    };
-    select::<SessionRow>(&format!(
-        "num < ?1 {unarchived} {prefix} ORDER BY num DESC LIMIT ?2"
-    ))
+    if !query.id_prefix.is_empty() {
+        conditions.push("id >= ? AND id < ?");
+        // Every id is made of characters below `~`.
+        let end = format!("{}~", query.id_prefix);
+        values.extend([query.id_prefix.clone(), end].map(|id| Box::new(id) as _));
+    }
+    if let Some(harness) = &query.harness {
+        conditions.push("harness = ?");
+        values.push(Box::new(harness.clone()));
+    }
+    if let Some(id) = &query.conversation {
+        conditions.push(HAS_CONVERSATION);
+        values.extend([id.clone(), in_options(id)].map(|id| Box::new(id) as _));
+    }
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    values.push(Box::new(limit.saturating_add(1)));
+    let conditions = conditions.join(" AND ");
+    let sql = select::<SessionRow>(&format!("{conditions} ORDER BY num DESC LIMIT ?"));
+    (sql, values)
+}
+
+/// The condition for an id that is the harness's own of the conversation, or the client's.
+const HAS_CONVERSATION: &str = "(harness_session_id = ? OR instr(options, ?) > 0)";
+
+/// How a conversation's id stands among the options: nowhere else, since quotes are escaped inside a text.
+fn in_options(id: &str) -> String {
+    format!(r#""conversation_id":"{id}""#)
 }
 
 /// Which sessions to list.
@@ -59,6 +78,10 @@ pub struct SessionQuery {
     pub include_archived: bool,
     /// Only those whose id begins like this.
     pub id_prefix: String,
+    /// Only those of this harness.
+    pub harness: Option<String>,
+    /// Only those of this conversation, which is an id of one ([`is_conversation_id`](crate::api::is_conversation_id)).
+    pub conversation: Option<String>,
     /// What the list may have, in bytes.
     pub bytes_max: usize,
 }
@@ -220,19 +243,10 @@ impl Reader {
     /// # Errors
     /// [`Refused::Unavailable`] if they cannot be read.
     pub fn sessions(&self, query: &SessionQuery) -> Result<SessionList, Refused> {
-        // Every id is made of characters below `~`.
-        let id_end = format!("{}~", query.id_prefix);
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(&list_query(query))?;
-            let below = query.before.unwrap_or(i64::MAX);
-            let limit = i64::try_from(query.limit)
-                .unwrap_or(i64::MAX)
-                .saturating_add(1);
-            let mut rows = if query.id_prefix.is_empty() {
-                statement.query(params![below, limit])?
-            } else {
-                statement.query(params![below, limit, query.id_prefix, id_end])?
-            };
+            let (sql, values) = list_query(query);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(values))?;
             let mut json = Vec::new();
             let mut last = None;
             let mut count = 0;
@@ -257,6 +271,22 @@ impl Reader {
                 last: None,
                 is_cut: false,
             })
+        })
+    }
+
+    /// The newest session of a harness whose conversation is `id`: by the harness's own id, else by the client's.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] if they cannot be read.
+    pub fn session_of(&self, harness: &str, id: &str) -> Result<Option<SessionId>, Refused> {
+        let sql = format!(
+            "SELECT id FROM sessions WHERE {HAS_CONVERSATION} AND harness = ?
+             ORDER BY harness_session_id IS NOT ? , num DESC LIMIT 1"
+        );
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let values = params![id, in_options(id), harness, id];
+            statement.query_row(values, |row| row.get(0)).optional()
         })
     }
 

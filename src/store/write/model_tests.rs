@@ -379,6 +379,8 @@ impl Tried {
 
     fn list(&self) -> Vec<Value> {
         let list = self.reader.sessions(&SessionQuery {
+            harness: None,
+            conversation: None,
             limit: 1000,
             before: None,
             include_archived: true,

@@ -1,0 +1,255 @@
+//! What an agent says in its JSON form, for a person: the lines of claude's stream-json and of codex's `--json`.
+//!
+//! It shows the session's output; it knows nothing of how that was asked for.
+
+use std::ops::ControlFlow;
+
+use serde::Deserialize;
+
+use super::CliError;
+use super::daemon::remark;
+use super::follow::{follow_events, output_of, show_stderr};
+use super::output::Out;
+use super::stream_json::Form;
+use crate::api::{Event, EventKind, Stream};
+use crate::http::client::Client;
+
+/// What a line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// A finished message of the agent.
+    Message(String),
+    /// The turn is over; what went wrong in it.
+    TurnOver(Option<String>),
+    /// Nothing for a person.
+    Nothing,
+}
+
+/// Output as it comes, put together to lines.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    /// Adds output; gives the lines that are whole now, without their ends.
+    pub(super) fn push(&mut self, output: &[u8]) -> Vec<Vec<u8>> {
+        self.0.extend_from_slice(output);
+        let Some(end) = self.0.iter().rposition(|&b| b == b'\n') else {
+            return Vec::new();
+        };
+        let rest = self.0.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.0, rest);
+        let lines = whole[..end].split(|&b| b == b'\n');
+        lines.map(<[u8]>::to_vec).collect()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Line {
+    #[serde(rename = "assistant")]
+    Assistant { message: Message },
+    #[serde(rename = "result")]
+    Result {
+        #[serde(default)]
+        is_error: bool,
+        result: Option<String>,
+        subtype: Option<String>,
+    },
+    #[serde(rename = "item.completed")]
+    Item { item: Item },
+    #[serde(rename = "turn.completed")]
+    TurnCompleted,
+    #[serde(rename = "turn.failed")]
+    TurnFailed { error: Failure },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Part {
+    #[serde(rename = "text")]
+    Text { text: String },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Item {
+    #[serde(rename = "agent_message")]
+    Message { text: String },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    message: String,
+}
+
+/// What a line of output says; one that is none of an agent's says nothing.
+pub(super) fn said(line: &[u8]) -> Said {
+    match serde_json::from_slice(line) {
+        Ok(Line::Assistant { message }) => {
+            let texts = message.content.into_iter().filter_map(|part| match part {
+                Part::Text { text } => Some(text),
+                Part::Other => None,
+            });
+            let text = texts.collect::<Vec<_>>().join("\n");
+            match text.is_empty() {
+                true => Said::Nothing,
+                false => Said::Message(text),
+            }
+        }
+        Ok(Line::Item {
+            item: Item::Message { text },
+        }) => Said::Message(text),
+        Ok(
+            Line::Result {
+                is_error: false, ..
+            }
+            | Line::TurnCompleted,
+        ) => Said::TurnOver(None),
+        Ok(Line::Result {
+            result, subtype, ..
+        }) => {
+            let why = result.or(subtype).unwrap_or_else(|| "it failed".into());
+            Said::TurnOver(Some(why))
+        }
+        Ok(Line::TurnFailed { error }) => Said::TurnOver(Some(error.message)),
+        Ok(Line::Item { .. } | Line::Other) | Err(_) => Said::Nothing,
+    }
+}
+
+/// Where the answers are shown.
+pub(super) struct Screen {
+    form: Form,
+    out: Out,
+    lines: Lines,
+}
+
+impl Screen {
+    pub(super) fn new(form: Form) -> Self {
+        Self {
+            form,
+            out: Out::new(),
+            lines: Lines::default(),
+        }
+    }
+
+    /// Shows what `event` says; whether a turn is over with it.
+    pub(super) fn show(&mut self, event: &Event) -> Result<bool, CliError> {
+        if event.kind != EventKind::Output {
+            return Ok(false);
+        }
+        let (stream, bytes) = output_of(event)?;
+        match (stream, self.form) {
+            (Stream::Stderr, _) => show_stderr(&bytes)?,
+            (Stream::Stdout, Form::Pieces) => self.out.bytes(&bytes)?,
+            (Stream::Stdout, Form::Stream | Form::Own | Form::Messages) => {
+                let mut is_over = false;
+                for line in self.lines.push(&bytes) {
+                    match said(&line) {
+                        Said::Message(text) => self.out.line(&text)?,
+                        Said::TurnOver(why) => {
+                            why.iter().for_each(|why| remark(why));
+                            is_over = true;
+                        }
+                        Said::Nothing => {}
+                    }
+                }
+                return Ok(is_over);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Shows what the session says to a person, to its end; gives the exit code.
+pub(super) fn show(client: &mut Client, id: &str, form: Form) -> Result<u8, CliError> {
+    let mut screen = Screen::new(form);
+    let ending = follow_events(client, id, 0, None, |event| {
+        screen.show(event)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let ending = ending.unwrap_or_default();
+    ending.sentence(id).iter().for_each(|why| remark(why));
+    Ok(ending.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> Vec<Said> {
+        let said = text.lines().map(|line| said(line.as_bytes()));
+        said.filter(|said| *said != Said::Nothing).collect()
+    }
+
+    fn message(text: &str) -> Said {
+        Said::Message(text.into())
+    }
+
+    #[test]
+    fn the_messages_and_turns_of_recorded_agents_are_read() {
+        let claude = include_str!("../../tests/coven/recorded/claude-stream.jsonl");
+        let said = all(claude);
+        assert_eq!(said.len(), 6, "{said:?}");
+        assert_eq!(
+            said[2..4],
+            [message("echo 2 users: two"), Said::TurnOver(None)]
+        );
+        let codex = include_str!("../../tests/coven/recorded/codex-exec.jsonl");
+        assert_eq!(all(codex), [message("echo 2 users"), Said::TurnOver(None)]);
+    }
+
+    #[test]
+    fn a_failed_turn_says_why() {
+        for (line, why) in [
+            (
+                r#"{"type":"result","is_error":true,"subtype":"success","result":"no credit"}"#,
+                "no credit",
+            ),
+            (
+                r#"{"type":"result","is_error":true,"subtype":"error_max_turns"}"#,
+                "error_max_turns",
+            ),
+            (
+                r#"{"type":"turn.failed","error":{"message":"unreachable"}}"#,
+                "unreachable",
+            ),
+        ] {
+            assert_eq!(said(line.as_bytes()), Said::TurnOver(Some(why.into())));
+        }
+        for line in [
+            "",
+            "text",
+            "{}",
+            r#"{"type":"assistant"}"#,
+            r#"{"type":"assistant","message":{"content":[]}}"#,
+        ] {
+            assert_eq!(said(line.as_bytes()), Said::Nothing);
+        }
+    }
+
+    #[test]
+    fn lines_are_whole_wherever_the_output_is_split() {
+        let mut lines = Lines::default();
+        let parts = ["a", "b\n\nc", "\n", "d"].map(|part| lines.push(part.as_bytes()));
+        assert_eq!(
+            parts,
+            [
+                vec![],
+                vec![b"ab".to_vec(), b"".to_vec()],
+                vec![b"c".to_vec()],
+                vec![]
+            ]
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! `coven chat`: a conversation with an agent, a line and an answer at a time.
+//!
+//! With a harness that has a stream form it is one session; with another one that can go on with a conversation, a session
+//! a line.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::agent::Screen;
+use super::daemon::remark;
+use super::ending::Ending;
+use super::follow::follow_events;
+use super::interrupt::{Current, kill_on_signal};
+use super::permission::{self, Source};
+use super::stream_json::{Form, end_input};
+use super::{CliError, Home, Outcome, continued, run, variables};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{
+    AdapterStatus, Code, Conversation, ConversationMode, InputRequest, LaunchRequest, Permission,
+};
+use crate::http::client::Client;
+
+/// Hold a conversation with an agent: a line of yours, its answer as it comes, until Ctrl-D. Ctrl-C kills the session.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "chat",
+    help_triggers("-h", "--help"),
+    note = "Where stdin is no terminal, each of its lines is one of yours. Exits with the last session's own code."
+)]
+pub(super) struct Args {
+    /// working directory of the harness (default: this one)
+    #[argh(option, arg_name = "dir")]
+    cwd: Option<PathBuf>,
+    /// for harnesses that have a choice
+    #[argh(option)]
+    model: Option<String>,
+    /// what the harness may do: read-only, workspace-write or full (default: COVEN_PERMISSION, else as it is set up)
+    #[argh(option, arg_name = "permission")]
+    permission: Option<Permission>,
+    /// go on with the conversation of this session, or of this id of its harness's or yours; without one with the newest of
+    /// this project and harness that has ended
+    #[argh(option, long = "continue", arg_name = "id")]
+    continued: Option<String>,
+    /// the harness
+    #[argh(positional)]
+    harness: String,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let home = super::home()?;
+    let current = kill_on_signal(home.clone())?;
+    let launch = run::Args::new(&args.harness, args.cwd.clone(), args.model.clone());
+    let mut request = run::request_for(&launch)?;
+    let mut client = run::connect_or_start(&home)?;
+    let adapter = variables::pass(&mut client, &args.harness, &mut request.env)?;
+    let source = permission::choose(args.permission, &mut request)?;
+    let form = form(adapter.as_ref(), &mut request)?;
+    if let Some(given) = &args.continued {
+        continued::go_on(&mut client, &mut request, given, args.cwd.is_some())?;
+    }
+    let mut chat = Chat {
+        home,
+        client,
+        request,
+        form,
+        current,
+        session: None,
+        source,
+        screen: Screen::new(form),
+        code: 0,
+    };
+    while let Some(line) = next_line()? {
+        match chat.turn(line)? {
+            ControlFlow::Continue(()) => {}
+            ControlFlow::Break(()) => return Ok(chat.code),
+        }
+    }
+    chat.end()
+}
+
+/// How the harness talks, which `request` asks for.
+fn form(adapter: Option<&AdapterStatus>, request: &mut LaunchRequest) -> Result<Form, CliError> {
+    // The launch says what is wrong with a harness that nobody knows.
+    let Some(adapter) = adapter else {
+        return Ok(Form::Pieces);
+    };
+    let form = Form::choose(adapter, request);
+    if form != Form::Stream && !adapter.resumes {
+        let message = format!(
+            "{} holds no conversation: it has no stream form, and cannot be told to go on with a conversation",
+            adapter.id
+        );
+        return Err(CliError::new(Code::InvalidRequest, message));
+    }
+    Ok(form)
+}
+
+/// The next line that says something; `None` at the end of stdin.
+fn next_line() -> Result<Option<String>, CliError> {
+    let is_terminal = io::stdin().is_terminal();
+    loop {
+        if is_terminal {
+            let mut err = io::stderr().lock();
+            write!(err, "> ")?;
+            err.flush()?;
+        }
+        let mut line = String::new();
+        if io::stdin().lock().read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let line = line.trim_end_matches(['\n', '\r']);
+        if !line.trim().is_empty() {
+            return Ok(Some(line.to_owned()));
+        }
+    }
+}
+
+struct Chat {
+    home: Home,
+    client: Client,
+    /// What each session is launched with, but for the prompt.
+    request: LaunchRequest,
+    form: Form,
+    /// The session that a signal kills.
+    current: Current,
+    /// The one that runs, and the last of its events that has been shown.
+    session: Option<(String, u64)>,
+    screen: Screen,
+    /// Where its permission comes from.
+    source: Source,
+    /// What the last session has exited with.
+    code: u8,
+}
+
+impl Chat {
+    /// Says `line` to the agent, and shows its answer; breaks if there can be no other turn.
+    fn turn(&mut self, line: String) -> Result<ControlFlow<()>, CliError> {
+        let (id, after) = match self.session.take() {
+            Some((id, after)) => {
+                let input = InputRequest::data(line);
+                self.client.call(routes::Input.of(&id).body(&input))?;
+                (id, after)
+            }
+            None => {
+                let prompt = line;
+                let request = LaunchRequest {
+                    prompt,
+                    ..self.request.clone()
+                };
+                let record = run::launch(&mut self.client, &request)?;
+                if request.conversation.is_none() {
+                    permission::remark(&record, self.source);
+                }
+                (record.id.to_string(), 0)
+            }
+        };
+        self.current.set(Some(id.clone()));
+        let Some(ending) = self.answer(&id, after)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        self.current.set(None);
+        self.code = ending.code();
+        if let Some(why) = ending.sentence(&id) {
+            remark(&why);
+        }
+        if self.form == Form::Stream {
+            return Ok(ControlFlow::Break(()));
+        }
+        let record = self.client.call(routes::ShowSession.of(&id))?;
+        let Some(id) = record.harness_session_id else {
+            let harness = record.harness;
+            remark(&format!(
+                "{harness} has told no id of its conversation, which ends here"
+            ));
+            return Ok(ControlFlow::Break(()));
+        };
+        let mode = ConversationMode::Resume;
+        self.request.conversation = Some(Conversation { mode, id });
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Shows what the session does, to the end of the turn or to its own.
+    fn answer(&mut self, id: &str, after: u64) -> Result<Option<Ending>, CliError> {
+        let is_stream = self.form == Form::Stream;
+        let mut seen = after;
+        let screen = &mut self.screen;
+        let ending = follow_events(&mut self.client, id, after, None, |event| {
+            seen = event.seq;
+            let is_over = screen.show(event)?;
+            Ok(match is_over && is_stream {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
+        if ending.is_none() {
+            self.session = Some((id.to_owned(), seen));
+        }
+        Ok(ending)
+    }
+
+    /// No line is left: the session ends.
+    fn end(mut self) -> Outcome {
+        if let Some((id, after)) = self.session.take() {
+            end_input(&self.home, &id)?;
+            let screen = &mut self.screen;
+            let ending = follow_events(&mut self.client, &id, after, None, |event| {
+                screen.show(event)?;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            self.code = ending.unwrap_or_default().code();
+        }
+        Ok(self.code)
+    }
+}

@@ -1,0 +1,193 @@
+//! `--continue`: which session's conversation a run goes on with.
+//!
+//! It asks the daemon; whether the harness can go on with it, the launch finds out.
+
+use super::CliError;
+use super::run::connect_or_start;
+use crate::api::routes::{self, Endpoint};
+use crate::api::{
+    Code, Conversation, ConversationMode, LaunchRequest, SessionId, SessionRecord, SessionsQuery,
+    is_conversation_id, is_session_id_prefix,
+};
+use crate::http::client::Client;
+
+/// The shortest beginning of a session's id that a word behind `--continue` can be.
+const PREFIX_MIN: usize = 4;
+
+/// Whether `word`, which stands behind `--continue`, is its id: a UUID, a unique beginning of a session's id, or either id of
+/// a conversation; but not the name of a harness.
+pub(super) fn is_id(word: &str) -> bool {
+    if !is_conversation_id(word) {
+        return false;
+    }
+    // Without a daemon the verb says what is wrong.
+    word.parse::<SessionId>().is_ok() || is_known(word).unwrap_or(false)
+}
+
+fn is_known(word: &str) -> Result<bool, CliError> {
+    let mut client = connect_or_start(&super::home()?)?;
+    let adapters = client.call(routes::Capabilities.request())?.adapters;
+    if adapters.iter().any(|adapter| adapter.id == word) {
+        return Ok(false);
+    }
+    let is_begin = word.len() >= PREFIX_MIN && by_prefix(&mut client, word)?.len() == 1;
+    Ok(is_begin || !by_conversation(&mut client, word)?.is_empty())
+}
+
+/// The session that `harness` goes on with, whose id is `given`: a session's, the harness's own of a conversation, or the
+/// client's, in this order.
+pub(super) fn find(
+    client: &mut Client,
+    harness: &str,
+    given: &str,
+) -> Result<SessionRecord, CliError> {
+    let session = match by_prefix(client, given)?.as_mut_slice() {
+        [] => best(by_conversation(client, given)?, harness, given),
+        [session] => Some(session.clone()),
+        [one, other, ..] => {
+            let message = format!(
+                "{given} begins several ids, {} and {} among them",
+                one.id, other.id
+            );
+            return Err(CliError::new(Code::AmbiguousId, message));
+        }
+    };
+    let Some(session) = session else {
+        let message = format!("no session and no conversation {given}");
+        return Err(CliError::new(Code::SessionNotFound, message));
+    };
+    if session.harness != harness {
+        let message = format!(
+            "session {} is one of {}: {harness} cannot go on with its conversation",
+            session.id, session.harness
+        );
+        return Err(CliError::new(Code::InvalidRequest, message));
+    }
+    ended(session)
+}
+
+/// The newest session of `harness` in `project_root` that can be gone on with.
+pub(super) fn newest(
+    client: &mut Client,
+    harness: &str,
+    project_root: &str,
+) -> Result<SessionRecord, CliError> {
+    let mut query = SessionsQuery {
+        limit: Some(1000),
+        include_archived: Some(true),
+        harness: Some(harness.to_owned()),
+        ..SessionsQuery::default()
+    };
+    let mut live = None;
+    loop {
+        let page = client.call(routes::ListSessions.request().query(&query))?;
+        for session in page.sessions {
+            if session.project_root != project_root || session.harness_session_id.is_none() {
+                continue;
+            }
+            if session.status.is_final() {
+                return Ok(session);
+            }
+            live.get_or_insert(session);
+        }
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    match live {
+        Some(session) => ended(session),
+        None => {
+            let message =
+                format!("{harness} has no session in {project_root} that it can go on with");
+            Err(CliError::new(Code::SessionNotFound, message))
+        }
+    }
+}
+
+/// `session`, if its conversation can be gone on with now.
+fn ended(session: SessionRecord) -> Result<SessionRecord, CliError> {
+    let id = session.id;
+    if !session.status.is_final() {
+        let message = format!("session {id} is live: its conversation goes on there");
+        let next = format!("coven attach {id}");
+        return Err(CliError::failed(Code::SessionLive, message, Some(&next)));
+    }
+    if session.harness_session_id.is_none() {
+        let message = format!(
+            "{} has told no id of session {id}'s conversation",
+            session.harness
+        );
+        return Err(CliError::new(Code::InvalidRequest, message));
+    }
+    Ok(session)
+}
+
+/// Up to two of the sessions whose id begins with `prefix`.
+fn by_prefix(client: &mut Client, prefix: &str) -> Result<Vec<SessionRecord>, CliError> {
+    if !is_session_id_prefix(prefix) {
+        return Ok(Vec::new());
+    }
+    list(
+        client,
+        SessionsQuery {
+            limit: Some(2),
+            id_prefix: Some(prefix.to_owned()),
+            ..SessionsQuery::default()
+        },
+    )
+}
+
+/// The newest sessions of a conversation, by either of its ids.
+fn by_conversation(client: &mut Client, id: &str) -> Result<Vec<SessionRecord>, CliError> {
+    if !is_conversation_id(id) {
+        return Ok(Vec::new());
+    }
+    list(
+        client,
+        SessionsQuery {
+            conversation: Some(id.to_owned()),
+            ..SessionsQuery::default()
+        },
+    )
+}
+
+fn list(client: &mut Client, query: SessionsQuery) -> Result<Vec<SessionRecord>, CliError> {
+    let query = SessionsQuery {
+        include_archived: Some(true),
+        ..query
+    };
+    let page = client.call(routes::ListSessions.request().query(&query))?;
+    Ok(page.sessions)
+}
+
+/// The newest of this harness, if there is one: whose harness calls the conversation `id`, or else whose client does.
+fn best(sessions: Vec<SessionRecord>, harness: &str, id: &str) -> Option<SessionRecord> {
+    let is_own = |session: &SessionRecord| session.harness_session_id.as_deref() == Some(id);
+    sessions
+        .into_iter()
+        .min_by_key(|session| (session.harness != harness, !is_own(session)))
+}
+
+/// Has `request` go on with the conversation that `given` names, or with the newest where it is empty: in that session's
+/// directories, unless others were asked for, since agents keep their conversations by directory.
+pub(super) fn go_on(
+    client: &mut Client,
+    request: &mut LaunchRequest,
+    given: &str,
+    has_directory: bool,
+) -> Result<(), CliError> {
+    let session = match given {
+        "" => newest(client, &request.harness, &request.project_root)?,
+        given => find(client, &request.harness, given)?,
+    };
+    if !has_directory {
+        request.project_root = session.project_root;
+        request.cwd = session.cwd;
+    }
+    let mode = ConversationMode::Resume;
+    request.conversation = session
+        .harness_session_id
+        .map(|id| Conversation { mode, id });
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! `run --stream-json`: a session as lines of JSON on stdout, one object each; and `--stream-json-input`, messages on stdin.
+//!
+//! What a harness with a stream form writes is passed on as it comes; what others write is put into lines here.
+
+use std::io::{self, BufRead, Write};
+use std::ops::ControlFlow;
+
+use serde::Deserialize;
+
+use super::agent::{Lines, Said, said};
+use super::ending::Ending;
+use super::follow::{connect, follow_events, output_of, show_stderr};
+use super::output::Out;
+use super::{CliError, Home};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{
+    AdapterStatus, Code, Event, EventKind, InputRequest, LaunchMode, LaunchRequest, SessionRecord,
+    Stream, StreamLine, StreamMessage, TelemetryFormat, Word,
+};
+use crate::http::client::{Client, ClientError};
+
+/// How a harness's output becomes lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Its own lines, both ways.
+    Stream,
+    /// Its own lines.
+    Own,
+    /// Its finished messages.
+    Messages,
+    /// Each piece of output.
+    Pieces,
+}
+
+impl Form {
+    /// Chooses the form of `adapter`, and asks for it in `request`.
+    pub(super) fn choose(adapter: &AdapterStatus, request: &mut LaunchRequest) -> Self {
+        if adapter.modes.contains(&Word::Known(LaunchMode::Stream)) {
+            request.launch_mode = Some(LaunchMode::Stream.into());
+            return Self::Stream;
+        }
+        Self::choose_telling(adapter, request).unwrap_or(Self::Pieces)
+    }
+
+    /// The form in which `adapter` tells what it uses of a model; none where it does not.
+    pub(super) fn choose_telling(
+        adapter: &AdapterStatus,
+        request: &mut LaunchRequest,
+    ) -> Option<Self> {
+        let format = adapter.telemetry.as_ref().and_then(Word::known)?;
+        let args = format.json_args().iter().map(|&arg| arg.to_owned());
+        request.args.extend(args);
+        Some(match format {
+            TelemetryFormat::Claude => Self::Own,
+            TelemetryFormat::Codex => Self::Messages,
+        })
+    }
+}
+
+/// Prints the session `record` from its beginning to its end; gives the exit code.
+pub(super) fn show(
+    client: &mut Client,
+    record: &SessionRecord,
+    form: Form,
+    prompt: &str,
+) -> Result<u8, CliError> {
+    let mut printer = Printer {
+        out: Out::new(),
+        form,
+        id: record.id.to_string(),
+        lines: Lines::default(),
+        is_inside_line: false,
+    };
+    printer.out.json(&StreamLine::System {
+        subtype: "init",
+        cwd: record.cwd.as_deref(),
+        session_id: &printer.id,
+        tools: [],
+        agent_mode: None,
+        model: record.options.model.as_deref(),
+    })?;
+    if form == Form::Pieces {
+        printer.out.json(&StreamLine::User {
+            message: StreamMessage::new("user", prompt),
+            session_id: Some(&printer.id),
+        })?;
+    }
+    let id = printer.id.clone();
+    // Without a deadline there is an end.
+    let ending = follow_events(client, &id, 0, None, |event| {
+        printer.event(event)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let ending = ending.unwrap_or_default();
+    // The daemon's own stop may have ended the session, and then it is gone.
+    let record = client
+        .call(routes::ShowSession.of(&id))
+        .unwrap_or_else(|_| record.clone());
+    printer.end(&record, &ending)?;
+    Ok(ending.code())
+}
+
+struct Printer {
+    out: Out,
+    form: Form,
+    /// The session's.
+    id: String,
+    lines: Lines,
+    /// What was printed last has no newline yet.
+    is_inside_line: bool,
+}
+
+impl Printer {
+    fn event(&mut self, event: &Event) -> Result<(), CliError> {
+        if event.kind != EventKind::Output {
+            return Ok(());
+        }
+        let (stream, bytes) = output_of(event)?;
+        match (stream, self.form) {
+            (Stream::Stderr, _) => Ok(show_stderr(&bytes)?),
+            (Stream::Stdout, Form::Stream | Form::Own) => {
+                self.is_inside_line = !bytes.ends_with(b"\n");
+                Ok(self.out.bytes(&bytes)?)
+            }
+            (Stream::Stdout, Form::Messages) => {
+                let lines = self.lines.push(&bytes);
+                lines.iter().try_for_each(|line| self.said(said(line)))
+            }
+            (Stream::Stdout, Form::Pieces) => {
+                let text = String::from_utf8_lossy(&bytes);
+                let session_id = &self.id;
+                Ok(self.out.json(&StreamLine::Output {
+                    text: &text,
+                    session_id,
+                })?)
+            }
+        }
+    }
+
+    fn said(&mut self, said: Said) -> Result<(), CliError> {
+        if let Said::Message(text) = said {
+            self.out.json(&StreamLine::Assistant {
+                message: StreamMessage::new("assistant", &text),
+                session_id: &self.id,
+                stop_reason: "end_turn",
+            })?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, record: &SessionRecord, ending: &Ending) -> Result<(), CliError> {
+        if self.is_inside_line {
+            self.out.bytes(b"\n")?;
+        }
+        let is_error = ending.code() != 0;
+        let error = ending.sentence(&self.id).or_else(|| {
+            let code = ending.exit_code.filter(|&code| code != 0)?;
+            Some(format!("{} exited with {code}", record.harness))
+        });
+        let cost = &record.cost;
+        let duration = cost.started_at.zip(cost.ended_at);
+        let duration = duration.map(|(from, to)| to.as_millis() - from.as_millis());
+        let turns = record.usage.as_ref().and_then(|usage| usage.num_turns);
+        Ok(self.out.json(&StreamLine::Result {
+            subtype: if is_error {
+                "error_during_execution"
+            } else {
+                "success"
+            },
+            duration_ms: duration,
+            is_error,
+            num_turns: turns.unwrap_or(1),
+            session_id: &self.id,
+            harness_session_id: record.harness_session_id.as_deref(),
+            error: error.as_deref(),
+        })?)
+    }
+}
+
+/// A message on stdin: `{"role":"user","content":[{"type":"text","text":"…"}]}`, or with that as `message`, as claude reads
+/// it. The content can be one text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Given {
+    Wrapped { message: Message },
+    Bare(Message),
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+struct Part {
+    text: String,
+}
+
+/// The text of a message on stdin.
+///
+/// # Errors
+/// It is none.
+fn given(line: &str) -> Result<String, CliError> {
+    let message = match serde_json::from_str(line) {
+        Ok(Given::Wrapped { message } | Given::Bare(message)) => message,
+        Err(_) => {
+            let wanted = r#"{"role":"user","content":[{"type":"text","text":"…"}]}"#;
+            return Err(CliError::usage(&format!(
+                "run: a line of stdin is no message: it must be {wanted}"
+            )));
+        }
+    };
+    Ok(match message.content {
+        Content::Text(text) => text,
+        Content::Parts(parts) => {
+            let texts: Vec<String> = parts.into_iter().map(|part| part.text).collect();
+            texts.join("\n")
+        }
+    })
+}
+
+/// The next message on stdin; `None` at its end.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub(super) fn next_message() -> Result<Option<String>, CliError> {
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        if !line.trim().is_empty() {
+            return given(&line).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// A thread that sends the messages on stdin to the session, and then its end. It ends with the process.
+pub(super) fn send_messages(home: Home, id: String) -> io::Result<()> {
+    let send = move || {
+        let sent = loop {
+            match next_message() {
+                Ok(Some(text)) => match send(&home, &id, &InputRequest::data(text)) {
+                    Ok(()) => {}
+                    Err(err) => break Err(err),
+                },
+                Ok(None) => break end_input(&home, &id),
+                Err(err) => {
+                    err.print();
+                    break end_input(&home, &id);
+                }
+            }
+        };
+        if let Err(err) = sent {
+            err.print();
+            let _ = io::stderr().flush();
+        }
+    };
+    std::thread::Builder::new()
+        .name("input".into())
+        .spawn(send)
+        .map(drop)
+}
+
+/// Ends the session's stdin, if it has not ended by itself.
+pub(super) fn end_input(home: &Home, id: &str) -> Result<(), CliError> {
+    let end = InputRequest {
+        eof: true,
+        ..InputRequest::default()
+    };
+    send(home, id, &end)
+}
+
+fn send(home: &Home, id: &str, input: &InputRequest) -> Result<(), CliError> {
+    match connect(home)?.call(routes::Input.of(id).body(input)) {
+        Err(ClientError::Api { error, .. }) if error.code == Code::SessionNotLive => Ok(()),
+        sent => Ok(sent.map(drop)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_in_the_forms_of_the_agents() {
+        for line in [
+            r#"{"role":"user","content":[{"type":"text","text":"hi"}]}"#,
+            r#"{"role":"user","content":"hi"}"#,
+            r#"{"type":"user","message":{"role":"user","content":[{"type":"text","text":"hi"}]}}"#,
+        ] {
+            assert_eq!(given(line).unwrap(), "hi", "{line}");
+        }
+        for line in [
+            "",
+            "hi",
+            "{}",
+            "[]",
+            r#"{"content":[{"type":"image"}]}"#,
+            r#"{"content":7}"#,
+        ] {
+            assert!(given(line).is_err(), "{line}");
+        }
+    }
+}
