@@ -152,3 +152,21 @@ fn a_session_that_writes_nothing_for_its_idle_time_is_ended() {
     let record = coven.ended(record["id"].as_str().unwrap());
     assert_eq!(record["ended_by"], "exit");
 }
+
+#[test]
+fn a_run_with_a_limit_of_tokens_shows_the_messages_of_a_harness_that_tells_them() {
+    let coven = Coven::start();
+    std::fs::write(coven.work().join("out"), CODEX).unwrap();
+    coven.harness_with(
+        "coder",
+        "echo \"$*\" >&2; cat out",
+        json!({ "telemetry": "codex" }),
+    );
+    let ran = coven.cli(["run", "--max-tokens", "27", "coder", "hi"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "echo 2 users\n"),
+        "{ran:?}"
+    );
+    assert!(ran.err.starts_with("--json -- hi\n"), "{ran:?}");
+}
