@@ -95,6 +95,7 @@ impl Adapter {
                 can_write: self.can_write(permission),
                 argv: line.argv,
                 reads_prompt: line.stdin.is_some(),
+                env: self.policy_env(permission).cloned().unwrap_or_default(),
             })
         };
         let of_mode = |mode| {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LaunchMode, Permission, Timestamp, UnconfirmedClock, Word, rules, words};
+use super::{LaunchMode, Permission, Timestamp, UnconfirmedClock, Variables, Word, rules, words};
 
 /// The answer to `GET /health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct CapabilityFlags {
     pub executor_dispatch: bool,
     pub session_handoff: bool,
     pub session_launch_policy: bool,
+    #[serde(default)]
+    pub launch_args: bool,
     pub afs: bool,
     pub afs_mount: bool,
     pub afs_commit: bool,
@@ -67,7 +69,8 @@ impl Default for CapabilityFlags {
             hub: false,
             executor_dispatch: false,
             session_handoff: false,
-            session_launch_policy: false,
+            session_launch_policy: true,
+            launch_args: true,
             afs: false,
             afs_mount: false,
             afs_commit: false,
@@ -558,6 +561,9 @@ pub struct AdapterCommand {
     pub argv: Vec<String>,
     /// Whether it reads its prompt from stdin.
     pub reads_prompt: bool,
+    /// Variables that it needs besides.
+    #[serde(default)]
+    pub env: Variables,
 }
 
 /// A manifest that was not taken.

@@ -155,6 +155,12 @@ macro_rules! options {
             /// The harness's own conversation, to be begun or gone on with.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub conversation: Option<Conversation>,
+            /// Of other systems: refused.
+            #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
+            pub execution_binding: (),
+            /// Of other systems: refused.
+            #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
+            pub request_adoption: (),
             $($(#[doc = $doc])+ #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
         }
 

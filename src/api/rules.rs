@@ -88,6 +88,11 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(input: D) -> Result<Variables
     Ok(variables)
 }
 
+/// What this daemon cannot honour, whatever its value is.
+pub(super) fn unsupported<'de, D: Deserializer<'de>>(_: D) -> Result<(), D::Error> {
+    Err(D::Error::custom("is not supported"))
+}
+
 /// Arguments for a harness: they count as its variables do.
 pub(super) fn arguments<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     let args = strings(input)?;

@@ -1,11 +1,16 @@
-//! `coven adapters`: the harnesses that the daemon knows.
+//! `coven adapters`: the harnesses that the daemon knows; `coven adapters show`: what one is started with.
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use std::time::Instant;
+
 use super::follow::connect;
-use super::output::{Out, visible};
+use super::output::{Out, command_text, visible};
+use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
+use crate::api::{AdapterCommand, AdapterStatus, Code};
+use crate::daemon::tool_output;
+use crate::settings::durations;
 
 /// List the harnesses that the daemon knows, and where its PATH has them.
 #[derive(FromArgs, ArgsInfo)]
@@ -14,9 +19,32 @@ pub(super) struct Args {
     /// as JSON
     #[argh(switch)]
     json: bool,
+    #[argh(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+enum Verb {
+    Show(ShowArgs),
+}
+
+/// Show a harness's command line for each mode and permission, how to log in to it, and its version.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "show", help_triggers("-h", "--help"))]
+struct ShowArgs {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+    /// the harness
+    #[argh(positional, arg_name = "harness")]
+    id: String,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    if let Some(Verb::Show(args)) = &args.verb {
+        return show(args);
+    }
     let home = super::home()?;
     let capabilities = connect(&home)?.call(routes::Capabilities.request())?;
     let mut out = Out::new();
@@ -31,15 +59,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         .adapters
         .iter()
         .map(|adapter| {
-            let found = match (&adapter.path, &adapter.problem) {
-                (_, Some(problem)) => format!("cannot be started: {}", visible(problem)),
-                (Some(path), None) => visible(path),
-                (None, None) => format!("not found. {}", visible(&adapter.install_hint)),
-            };
             vec![
                 adapter.id.clone(),
                 visible(&adapter.source.to_string()),
-                found,
+                place(adapter),
             ]
         })
         .collect();
@@ -52,4 +75,91 @@ pub(super) fn run(args: &Args) -> Outcome {
         ))?;
     }
     Ok(0)
+}
+
+/// Where its program is, or what is wrong with it.
+fn place(adapter: &AdapterStatus) -> String {
+    match (&adapter.path, &adapter.problem) {
+        (_, Some(problem)) => format!("cannot be started: {}", visible(problem)),
+        (Some(path), None) => visible(path),
+        (None, None) => format!("not found. {}", visible(&adapter.install_hint)),
+    }
+}
+
+fn show(args: &ShowArgs) -> Outcome {
+    let home = super::home()?;
+    let capabilities = connect(&home)?.call(routes::Capabilities.request())?;
+    let mut adapters = capabilities.adapters.into_iter();
+    let Some(adapter) = adapters.find(|adapter| adapter.id == args.id) else {
+        let message = format!("no harness has the id {:?}", args.id);
+        return Err(CliError::failed(
+            Code::InvalidRequest,
+            message,
+            Some("coven adapters"),
+        ));
+    };
+    let version = version(&adapter);
+    let mut out = Out::new();
+    if args.json {
+        out.pretty_json(&serde_json::json!({ "adapter": adapter, "version": version }))?;
+        return Ok(0);
+    }
+    let facts = [
+        ("id", adapter.id.clone()),
+        ("label", visible(&adapter.label)),
+        ("source", visible(&adapter.source.to_string())),
+        ("program", place(&adapter)),
+        (
+            "version",
+            version.as_deref().map(visible).unwrap_or_default(),
+        ),
+        ("install", visible(&adapter.install_hint)),
+        ("log in", visible(&adapter.login_hint)),
+        ("variables", adapter.pass_env.join(", ")),
+        (
+            "permission",
+            format!("{}, where a launch gives none", adapter.default_permission),
+        ),
+    ];
+    let facts: Vec<(&str, String)> = facts
+        .into_iter()
+        .filter(|(_, fact)| !fact.is_empty())
+        .collect();
+    out.facts(&facts)?;
+    out.line("")?;
+    let rows: Vec<Vec<String>> = adapter.commands.iter().map(row).collect();
+    out.table(&["MODE", "PERMISSION", "CHANGES FILES", "COMMAND"], &rows)?;
+    Ok(0)
+}
+
+fn row(command: &AdapterCommand) -> Vec<String> {
+    let changes = match command.can_write {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not known",
+    };
+    let variables = command
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let words: Vec<String> = variables.chain(command.argv.iter().cloned()).collect();
+    let stdin = if command.reads_prompt {
+        " < prompt"
+    } else {
+        ""
+    };
+    vec![
+        command.mode.to_string(),
+        command.permission.to_string(),
+        changes.to_owned(),
+        command_text(&words) + stdin,
+    ]
+}
+
+/// What its program says of its version; `None` where it is not there, or does not say.
+fn version(adapter: &AdapterStatus) -> Option<String> {
+    let program = adapter.path.as_deref().filter(|_| adapter.available)?;
+    let deadline = Instant::now() + durations::HARNESS_VERSION;
+    let said = tool_output(program, &["--version"], deadline)?;
+    said.lines().next().map(str::to_owned)
 }

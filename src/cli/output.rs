@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
+use crate::adapters::PROMPT_SHOWN;
 use crate::observe::{is_invisible, visible_json};
 
 /// Standard output, buffered; what is left is written when it is dropped.
@@ -78,6 +79,17 @@ pub(super) fn visible(text: &str) -> String {
         }
     }
     out
+}
+
+/// A command line as a shell would take it, but for the mark that stands for the prompt.
+pub(super) fn command_text(argv: &[String]) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,@+%".contains(c);
+    let needs_none = |word: &str| word.replace(PROMPT_SHOWN, "").chars().all(is_plain);
+    let quoted = |word: &String| match !word.is_empty() && needs_none(word) {
+        true => word.clone(),
+        false => format!("'{}'", visible(word).replace('\'', r"'\''")),
+    };
+    argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// As [`visible`], but lines stay lines: for texts of our own that quote others.

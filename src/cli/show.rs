@@ -4,10 +4,10 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::ending::OOM_KILLED;
-use super::output::{Out, visible};
+use super::output::{Out, command_text, visible};
 use super::session::SessionRef;
 use crate::api::routes::{self, Endpoint};
-use crate::api::{STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
+use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
 
 /// Show one session's record.
 #[derive(FromArgs, ArgsInfo)]
@@ -38,6 +38,8 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
     let optional = [
         ("cwd", text(&record.cwd)),
         ("model", text(&record.options.model)),
+        ("permission", permission(&record.options)),
+        ("command", record.options.argv.as_deref().map(command_text)),
         ("pid", record.pid.map(|pid| pid.to_string())),
         ("stdout pipe", record.stdout_pipe_bytes.map(pipe)),
         ("exit code", record.exit_code.map(|code| code.to_string())),
@@ -92,6 +94,16 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
     facts.extend(record.usage.iter().flat_map(usage_facts));
     facts.extend(cost_facts(&record.cost));
     facts
+}
+
+/// What its harness may do, and whether that includes to change files.
+fn permission(options: &LaunchOptions) -> Option<String> {
+    let permission = options.permission.as_ref()?;
+    Some(match options.can_write {
+        Some(true) => format!("{permission}: it can change files"),
+        Some(false) => format!("{permission}: it changes no files"),
+        None => permission.to_string(),
+    })
 }
 
 /// What its stdout's pipe holds: one that is not large can be too small for a harness that exits as it writes.

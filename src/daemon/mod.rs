@@ -24,3 +24,4 @@ pub use home::{DaemonFile, Home, HomeError};
 pub use log_place::LogPlace;
 pub use serve::{ServeOptions, serve};
 pub use settings::{Settings, retention};
+pub use tool::tool_output;

@@ -13,7 +13,7 @@ use crate::sys::{self, Interest, Within};
 const TOOL_OUTPUT_MAX: u64 = 1 << 20;
 
 /// What `program` prints, if it is there, and succeeds before `deadline`; else it is ended.
-pub(super) fn tool_output(program: &str, args: &[&str], deadline: Instant) -> Option<String> {
+pub fn tool_output(program: &str, args: &[&str], deadline: Instant) -> Option<String> {
     let (succeeded, text) = run_tool(program, args, Say::Stdout, deadline)?;
     succeeded.then_some(text)
 }

@@ -52,6 +52,8 @@ pub const SLOW_EVENT: Duration = millis(50);
 
 /// How long a large answer waits for memory that others hold, whose clients do not read.
 pub const LARGE_ANSWER: Duration = seconds(1);
+/// For how long the program of a harness may say its version.
+pub const HARNESS_VERSION: Duration = seconds(10);
 
 // The store.
 
