@@ -43,30 +43,32 @@ fn setting() -> Result<Permission, CliError> {
     Ok(Permission::parse(word).unwrap_or_default())
 }
 
-/// Says which permission holds that was not asked for by its name, and whether it keeps the harness from its work.
-pub(super) fn remark(record: &SessionRecord, source: Source) {
-    let options = &record.options;
-    let (Some(permission), harness) = (&options.permission, &record.harness) else {
+/// Says before a launch which permission the setting gives it: the launch may fail for it.
+pub(super) fn remark_on_setting(request: &LaunchRequest, source: Source) {
+    if let (Source::Setting, Some(policy)) = (source, &request.launch_policy) {
+        let (permission, name) = (policy.sandbox, settings::PERMISSION.name);
+        daemon::remark(&format!(
+            "{} runs with permission {permission}, by {name}",
+            request.harness
+        ));
+    }
+}
+
+/// Says which permission a session has that its adapter gives it, or that its harness changes no files by itself.
+pub(super) fn remark_on_default(record: &SessionRecord, source: Source) {
+    let (options, harness) = (&record.options, &record.harness);
+    let (Source::Adapter, Some(permission)) = (source, &options.permission) else {
         return;
     };
-    let is_default = *permission == Permission::Default;
-    let said = match source {
-        Source::Option => return,
-        Source::Setting => format!(
-            "{harness} runs with permission {permission}, by {}",
-            settings::PERMISSION.name
-        ),
-        Source::Adapter if !is_default => {
-            format!(
-                "{harness} runs with permission {permission}, by default_permission of its adapter"
-            )
-        }
-        Source::Adapter if options.can_write == Some(false) => format!(
+    if *permission != Permission::Default {
+        daemon::remark(&format!(
+            "{harness} runs with permission {permission}, by default_permission of its adapter"
+        ));
+    } else if options.can_write == Some(false) {
+        daemon::remark(&format!(
             "{harness} changes no files unless it is set up to: --permission workspace-write lets it (coven adapters show {harness})"
-        ),
-        Source::Adapter => return,
-    };
-    daemon::remark(&said);
+        ));
+    }
 }
 
 #[cfg(test)]

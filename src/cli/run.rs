@@ -123,6 +123,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut client = connect_or_start(&home)?;
     let adapter = variables::pass(&mut client, &request.harness, &mut request.env)?;
     let source = permission::choose(args.permission, &mut request)?;
+    let is_talkative = !args.json && !args.stream_json && !args.quiet;
+    if is_talkative {
+        permission::remark_on_setting(&request, source);
+    }
     if let Some(given) = &args.continued {
         let has_directory = args.cwd.is_some() || args.root.is_some();
         continued::go_on(&mut client, &mut request, given, has_directory)?;
@@ -134,8 +138,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     interrupt.launched(id.clone());
     // Not earlier: who writes into the pipe has had time for it.
     remark_on_unread_input(args, form);
-    if !args.json && !args.stream_json && !args.quiet {
-        permission::remark(&record, source);
+    if is_talkative {
+        permission::remark_on_default(&record, source);
     }
     if args.detach {
         let said = say_answer(args.json, &record, &id);

@@ -44,6 +44,7 @@ mod orphans;
 mod output;
 mod package;
 mod paging;
+mod permission;
 mod pipes;
 mod preview;
 mod process;
