@@ -58,6 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut client = run::connect_or_start(&home)?;
     let adapter = variables::pass(&mut client, &args.harness, &mut request.env)?;
     let source = permission::choose(args.permission, &mut request)?;
+    permission::remark_on_setting(&request, source);
     let form = form(adapter.as_ref(), &mut request)?;
     if let Some(given) = &args.continued {
         continued::go_on(&mut client, &mut request, given, args.cwd.is_some())?;
@@ -153,7 +154,7 @@ impl Chat {
                 };
                 let record = run::launch(&mut self.client, &request)?;
                 if request.conversation.is_none() {
-                    permission::remark(&record, self.source);
+                    permission::remark_on_default(&record, self.source);
                 }
                 (record.id.to_string(), 0)
             }
