@@ -1,12 +1,13 @@
-//! The arguments, before argh sees them: `--name=value` is taken apart, which argh does not do, and what belongs to
-//! a prompt or an input is left as it is.
+//! The arguments, before argh sees them: `--name=value` is taken apart, and options stand before the arguments, which argh
+//! does not do. What belongs to a prompt or an input is left as it is.
 
 use super::CliError;
 use super::continued::is_id;
 use super::grammar::{Place, Word, value_of};
+use super::order::ordered;
 use super::output::visible;
 
-/// The process's arguments without its name.
+/// The process's arguments without its name, as they were given.
 pub(super) fn from_env() -> Result<Vec<String>, CliError> {
     let mut args = Vec::new();
     for arg in std::env::args_os().skip(1) {
@@ -21,7 +22,12 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
             }
         }
     }
-    Ok(normalize(args, is_id))
+    Ok(args)
+}
+
+/// `given` as argh takes it.
+pub(super) fn prepared(given: &[String]) -> Result<Vec<String>, CliError> {
+    ordered(normalize(given.to_vec(), is_id)).map_err(|message| CliError::usage(&message))
 }
 
 /// The option whose value can be left out.
@@ -36,7 +42,7 @@ fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     while let Some(arg) = args.next() {
         let parts = arg.split_once('=').filter(|(name, _)| {
             let option = place.flag(name).filter(|_| name.starts_with("--"));
-            place.can_be_option() && option.and_then(value_of).is_some()
+            place.reads_as_option(&arg) && option.and_then(value_of).is_some()
         });
         if let Some((name, value)) = parts {
             out.extend([name.to_owned(), value.to_owned()]);
@@ -88,6 +94,11 @@ mod tests {
                 "run --continue 0196f codex fix",
                 "run --continue 0196f codex fix",
             ),
+            (
+                "run codex --continue 0196f fix",
+                "run codex --continue 0196f fix",
+            ),
+            ("run codex --continue fix", "run codex --continue  fix"),
             (
                 "run --continue=any codex fix",
                 "run --continue any codex fix",
@@ -144,25 +155,21 @@ mod tests {
     #[test]
     fn a_prompt_is_left_as_it_is() {
         assert_eq!(
-            normalized("run --cwd /x --detach hello --title=x --json help"),
-            [
-                "run",
-                "--cwd",
-                "/x",
-                "--detach",
-                "hello",
-                "--title=x",
-                "--json",
-                "help"
-            ]
+            normalized("run hello --cwd=/x -- --title=x"),
+            ["run", "hello", "--cwd", "/x", "--", "--title=x"]
+        );
+        let quoted = ["run", "--title=a b", "hello", "--title=a b"].map(str::to_owned);
+        assert_eq!(
+            normalize(quoted.to_vec(), |_| false),
+            ["run", "--title", "a b", "hello", "--title=a b"]
         );
         assert_eq!(
             normalized("input -n 0196 --a=b"),
             ["input", "-n", "0196", "--a=b"]
         );
         assert_eq!(
-            normalized("run --title --cwd=x hello --a=b"),
-            ["run", "--title", "--cwd=x", "hello", "--a=b"]
+            normalized("run --title --cwd=x hello -- --a=b"),
+            ["run", "--title", "--cwd=x", "hello", "--", "--a=b"]
         );
     }
 }

@@ -151,12 +151,19 @@ fn candidates(before: &[String], current: &str) -> Candidates {
     for word in before.iter().filter(|word| *word != "=") {
         place.take(word);
     }
+    let over = || ("--".into(), "the prompt stands behind it".into());
     if place.can_be_option() && current.starts_with('-') {
         let about = |flag: &'static Flag| names(flag).map(|name| (name, flag.description.into()));
-        return options(&place.command).flat_map(about).collect();
+        let over = place.takes_prompt().then(over);
+        return options(&place.command)
+            .flat_map(about)
+            .chain(over)
+            .collect();
     }
-    if let Some(value) = place.value() {
-        return values(value, current);
+    match place.value() {
+        Some("prompt") if place.can_be_option() => return vec![over()],
+        Some(value) => return values(value, current),
+        None => {}
     }
     let verbs = place.command.commands.iter();
     let about = verbs.map(|verb| (verb.name.into(), verb.command.description.into()));
@@ -272,9 +279,13 @@ mod tests {
 
     #[test]
     fn a_prompt_is_not_completed() {
-        assert!(words("run hello --jso").is_empty());
+        assert!(words("run hello -- --jso").is_empty());
         assert!(words("run hello he").is_empty());
-        assert_eq!(words("run --detach --jso"), ["--json"]);
+        for before in ["run --detach", "run hello", "run hello hi"] {
+            assert_eq!(words(&format!("{before} --jso")), ["--json"]);
+        }
+        assert_eq!(words("run hello --").last().unwrap(), "--");
+        assert_eq!(words("run hello "), ["--"]);
     }
 
     #[test]
@@ -282,7 +293,8 @@ mod tests {
         for (verb, command) in verbs() {
             assert!(words(&verb).contains(&verb.rsplit(' ').next().unwrap().into()));
             let offered = words(&format!("{verb} -"));
-            let shown: Vec<String> = options(&command).flat_map(names).collect();
+            let mut shown: Vec<String> = options(&command).flat_map(names).collect();
+            shown.extend((verb == "run").then(|| "--".into()));
             assert_eq!(offered, shown, "{verb}");
             assert!(offered.contains(&"--help".into()), "{verb}");
         }

@@ -100,12 +100,9 @@ impl Place {
         }
     }
 
-    /// Goes on behind `word`, as argh does.
+    /// Goes on behind `word`.
     pub(super) fn take(&mut self, word: &str) -> Word {
-        if self.waiting.take().is_some() {
-            return Word::Value;
-        }
-        if self.can_be_option() && word.starts_with('-') {
+        if self.reads_as_option(word) {
             if word == "--" {
                 self.are_options_over = true;
                 return Word::Option;
@@ -115,6 +112,9 @@ impl Place {
             };
             self.waiting = value_of(flag).and(Some(flag));
             return Word::Option;
+        }
+        if self.waiting.take().is_some() {
+            return Word::Value;
         }
         let mut verbs = self.command.commands.iter();
         if let Some(verb) = verbs.find(|verb| verb.name == word) {
@@ -128,10 +128,23 @@ impl Place {
             return Word::UnknownVerb;
         }
         let argument = arguments.get(self.arguments).or(arguments.last());
-        self.are_options_over |=
-            argument.is_some_and(|argument| argument.optionality == Optionality::Greedy);
+        self.are_options_over |= !self.takes_prompt()
+            && argument.is_some_and(|argument| argument.optionality == Optionality::Greedy);
         self.arguments += 1;
         Word::Argument
+    }
+
+    /// Whether the verb takes a harness and its prompt, with options behind each of them: [`super::order`].
+    pub(super) fn takes_prompt(&self) -> bool {
+        let mut arguments = self.command.positionals.iter();
+        arguments.any(|argument| argument.name.contains(" -- "))
+    }
+
+    /// Whether `word` is an option of ours, or of nobody, if it is the next. One that contains white space has been quoted:
+    /// behind the harness it is a prompt.
+    pub(super) fn reads_as_option(&self, word: &str) -> bool {
+        let is_quoted = self.arguments > 0 && word.contains(char::is_whitespace);
+        self.can_be_option() && word.starts_with('-') && word != "-" && !is_quoted
     }
 
     /// Whether the next word can be an option.
@@ -154,8 +167,8 @@ impl Place {
         let last = arguments.last();
         let repeated = last.filter(|last| last.optionality == Optionality::Repeating);
         let all = arguments.iter().chain(repeated.into_iter().cycle());
-        // A greedy argument stands for several: `harness prompt`.
-        all.flat_map(|argument| argument.name.split(' '))
+        // A greedy argument stands for several: `harness -- prompt`.
+        all.flat_map(|argument| argument.name.split(' ').filter(|word| *word != "--"))
             .nth(self.arguments)
     }
 }
@@ -281,7 +294,7 @@ mod tests {
     #[test]
     fn what_can_be_a_prompt_or_a_value_is_not_unknown() {
         for line in [
-            "run hello --jsno",
+            "run hello -- --jsno",
             "run --title --tite hello",
             "show -- -x",
             "input id sesions -x",
@@ -329,7 +342,9 @@ mod tests {
     /// The names in `text` that begin with `--`.
     fn long_options(text: &str) -> Vec<&str> {
         let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
-        let mut options: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+        let mut options: Vec<&str> = words
+            .filter(|word| word.starts_with("--") && *word != "--")
+            .collect();
         options.sort_unstable();
         options.dedup();
         options

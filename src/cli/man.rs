@@ -66,7 +66,12 @@ fn entry(path: &str, command: &CommandInfoWithArgs) -> String {
         out += " Oo Ar options Oc";
     }
     for argument in command.positionals {
-        out += &format!(" Ar {}", argument.name.replace(' ', " Ar "));
+        for word in argument.name.split(' ') {
+            out += &match word {
+                "--" => " Fl \\-".to_owned(),
+                word => format!(" Ar {word}"),
+            };
+        }
         if matches!(
             argument.optionality,
             Optionality::Repeating | Optionality::Greedy
@@ -131,7 +136,7 @@ mod tests {
         assert!(!page.contains('@'), "{page}");
         for entry in [
             ".It Cm daemon start Oo Ar options Oc\nStart it in the background; a success if it runs already.\n",
-            ".It Cm run Oo Ar options Oc Ar harness Ar prompt ...\n",
+            ".It Cm run Oo Ar options Oc Ar harness Fl \\- Ar prompt ...\n",
             ".It Fl \\-cwd Ar dir\nWorking directory of the harness (default: this one).\n",
             ".It Fl n , Fl \\-lines Ar lines\nOnly the last so many lines.\n",
             ".It Cm wait Oo Ar options Oc Ar ids ...\n",

@@ -29,6 +29,7 @@ mod log;
 mod logs;
 mod man;
 mod metrics;
+mod order;
 mod output;
 mod permission;
 mod prune;
@@ -144,7 +145,10 @@ pub fn main() -> ExitCode {
             ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8)
         }
         [verb] if verb == man::VERB => finish(man::print(), &args),
-        args => finish(parse_and_run(args), args),
+        args => finish(
+            args::prepared(args).and_then(|args| parse_and_run(&args)),
+            args,
+        ),
     }
 }
 

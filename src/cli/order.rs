@@ -1,0 +1,177 @@
+//! The words of `coven run` in the order in which argh takes them. People put options before the harness, directly behind it,
+//! or behind the whole prompt; argh knows them before its first argument only.
+//!
+//! Pure: which words are options, and which of those take a value, the verb's own definitions say.
+
+use super::grammar::{Place, Word, unknown_word, value_of};
+
+/// What to do where a word could be an option or a part of the prompt.
+const ADVICE: &str = "quote the prompt, or put -- before it";
+
+/// `args` with the options of a verb that takes a prompt before its harness, and `--` between them. Other verbs keep their
+/// order.
+///
+/// # Errors
+/// It cannot be told what is the prompt: an option stands between its words, or one that the verb does not have behind the
+/// harness. The message says so.
+pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
+    let mut place = Place::start();
+    let (mut options, mut rest) = (Vec::new(), Vec::new());
+    let mut behind_prompt = None;
+    let mut doubtful = None;
+    for word in &args {
+        let has_prompt = rest.len() > 1;
+        let may_be_option = place.can_be_option();
+        match place.take(word) {
+            Word::Option if word == "--" => {}
+            Word::UnknownOption if place.takes_prompt() && !rest.is_empty() => {
+                let words: Vec<&str> = args.iter().map(String::as_str).collect();
+                let unknown = unknown_word(&words).unwrap_or_default();
+                return Err(format!("{ADVICE}: {unknown}"));
+            }
+            what @ (Word::Verb | Word::Option | Word::Value | Word::UnknownOption) => {
+                if has_prompt && what == Word::Option {
+                    behind_prompt.get_or_insert(word);
+                }
+                options.push(word.clone());
+            }
+            Word::Argument | Word::UnknownVerb => {
+                if may_be_option && is_option_with_value(&place, word) {
+                    doubtful.get_or_insert(word);
+                }
+                rest.push(word.clone());
+                if let Some(option) = behind_prompt {
+                    return Err(format!(
+                        "{ADVICE}: the option {option} stands between words of it"
+                    ));
+                }
+            }
+        }
+    }
+    if !place.takes_prompt() {
+        return Ok(args);
+    }
+    match doubtful {
+        Some(word) if rest.len() > 2 => Err(format!(
+            "{ADVICE}: '{word}' can be an option or a word of it"
+        )),
+        _ => Ok([options, vec!["--".to_owned()], rest].concat()),
+    }
+}
+
+/// Whether `word` is `--name=value` in the spelling of one of the verb's options.
+fn is_option_with_value(place: &Place, word: &str) -> bool {
+    let name = word.split_once('=').map(|(name, _)| name);
+    let flag = name.and_then(|name| place.flag(name));
+    flag.and_then(value_of).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of a line; `_` stands for a space inside of one.
+    fn words(line: &str) -> Vec<String> {
+        let words = line.split(' ').map(|word| word.replace('_', " "));
+        words.collect()
+    }
+
+    #[test]
+    fn an_option_stands_before_the_harness_behind_it_or_behind_the_prompt() {
+        for (line, expected) in [
+            ("run hello hi", "run -- hello hi"),
+            ("run --json hello hi", "run --json -- hello hi"),
+            ("run hello --json hi", "run --json -- hello hi"),
+            ("run hello hi --json", "run --json -- hello hi"),
+            ("run hello hi there --json", "run --json -- hello hi there"),
+            (
+                "run --json hello --cwd /x hi --title t",
+                "run --json --cwd /x --title t -- hello hi",
+            ),
+            (
+                "run hello hi -e A=b --detach",
+                "run -e A=b --detach -- hello hi",
+            ),
+            // A value is a value, whatever it looks like.
+            (
+                "run hello --title --json hi",
+                "run --title --json -- hello hi",
+            ),
+            ("run hello --title a_b hi", "run --title a_b -- hello hi"),
+            ("run hello --help", "run --help -- hello"),
+            ("run hello hi -h", "run -h -- hello hi"),
+            ("run hello help", "run -- hello help"),
+            // Behind `--` everything is prompt, further ones too.
+            ("run hello -- --json", "run -- hello --json"),
+            (
+                "run hello --json -- --cwd /x",
+                "run --json -- hello --cwd /x",
+            ),
+            ("run hello fix -- --json", "run -- hello fix --json"),
+            ("run hello -- -- x", "run -- hello -- x"),
+            ("run -- hello --json", "run -- hello --json"),
+            ("run hello --nonsense_x", "run -- hello --nonsense_x"),
+            ("run hello --json_is_wrong", "run -- hello --json_is_wrong"),
+            ("run hello --title=a_b", "run -- hello --title=a_b"),
+            ("run hello - ", "run -- hello - "),
+            ("run hello hi -", "run -- hello hi -"),
+            ("run hello -- hi -", "run -- hello hi -"),
+            ("run hello --json -", "run --json -- hello -"),
+            // argh says what is wrong with these.
+            ("run", "run --"),
+            ("run --json", "run --json --"),
+            ("run --nonsense hello", "run --nonsense -- hello"),
+            ("run hello hi --title", "run --title -- hello hi"),
+        ] {
+            assert_eq!(ordered(words(line)), Ok(words(expected)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_could_be_an_option_or_prompt_is_refused_with_advice() {
+        for (line, said) in [
+            (
+                "run hello fix --json it",
+                "the option --json stands between",
+            ),
+            (
+                "run hello fix --title t it",
+                "the option --title stands between",
+            ),
+            (
+                "run hello fix --json -- it",
+                "the option --json stands between",
+            ),
+            ("run hello fix --json -", "the option --json stands between"),
+            (
+                "run hello --jsno hi",
+                "unknown option '--jsno'; did you mean '--json'?",
+            ),
+            ("run hello hi --nonsense", "unknown option '--nonsense'"),
+            ("run hello hi -5", "unknown option '-5'"),
+            ("run hello --json=yes hi", "unknown option '--json=yes'"),
+            ("run hello --title=a_b hi", "'--title=a b' can be an option"),
+            (
+                "run hello --title=a_b -- hi",
+                "'--title=a b' can be an option",
+            ),
+        ] {
+            let err = ordered(words(line)).expect_err(line);
+            let why = err.strip_prefix(ADVICE).unwrap();
+            assert!(why[2..].starts_with(said), "{line}: {err}");
+        }
+    }
+
+    #[test]
+    fn other_verbs_keep_their_order() {
+        for line in [
+            "input id --eof x",
+            "logs -n 3 --json",
+            "events x --after 3",
+            "nonsense -x",
+            "",
+        ] {
+            assert_eq!(ordered(words(line)), Ok(words(line)));
+        }
+    }
+}
