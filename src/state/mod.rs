@@ -10,6 +10,8 @@ mod launch;
 mod life;
 mod perform;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod stop;
 #[cfg(test)]
 mod tests;

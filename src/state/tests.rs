@@ -24,7 +24,7 @@ fn now() -> Now {
     Now::read()
 }
 
-fn created() -> Session {
+pub(super) fn created() -> Session {
     Session {
         id: SessionId::random(),
         phase: Phase::Creating,
