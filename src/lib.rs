@@ -70,7 +70,7 @@
 //! | harness → writer | output | 8 MiB in all, and 24 KiB a session in any case ([`store::Share`]): reserved before the pipe is read |
 //! | writer → checkpoint | copy the log | one at a time; of the log: floods wait from 48 MiB on, all from 64 |
 //! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
-//! | state → harness | input, hurry, reap, close | 1 MiB of input a session |
+//! | state → harness | input, hurry, reap, close | 4 MiB of input a session |
 //! | writer → harness | the number of its row, on which it starts its program | one message |
 //! | connection → its next request | a page that is read ahead | 4 pages of 900 kB in all ([`store::PageAhead`]) |
 //! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |

@@ -77,5 +77,8 @@ pub const BASE_PATH: &str = "/api/v1";
 /// No body of a list passes this, in bytes: a known client refuses more than 1,000,000.
 pub const LIST_BYTES_MAX: usize = 900_000;
 
+/// The longest body of a request, in bytes.
+pub const BODY_MAX: usize = 4 * 1024 * 1024;
+
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -329,6 +329,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         connections_max: settings.connections_max,
         sweep_grace: durations::sweep_grace(settings.kill_grace),
         answers: http::Budget::default(),
+        bodies: http::Budget::default(),
         before_launch: look(&shared.lookout),
         awaiting_end: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),

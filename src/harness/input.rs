@@ -6,8 +6,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::api::BODY_MAX;
+
 /// Bytes that may wait for one harness, besides what its pipe holds: as much as one request can bring.
-const LIMIT: usize = 1024 * 1024;
+const LIMIT: usize = BODY_MAX;
 
 /// How many bytes wait, counted by the state thread that adds and the harness thread that takes.
 #[derive(Debug, Clone, Default)]

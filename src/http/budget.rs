@@ -1,7 +1,8 @@
-//! The memory that large answers share: what is built for clients who do not read it is bounded in the whole daemon.
+//! The memory that large answers share, and the memory that large request bodies share: what clients do not read, and what
+//! they send, is bounded in the whole daemon.
 //!
-//! Connection threads take their share before they build an answer, and give it back when it has been sent. Small answers
-//! take nothing and wait for nobody: health, kill and launch work whatever others do not read.
+//! Connection threads take their share before they build an answer or read a body, and give it back when the answer has been
+//! sent. Small ones take nothing and wait for nobody: health, kill and launch work whatever others do not read.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,10 +11,10 @@ use crate::api::{ApiError, LIST_BYTES_MAX};
 use crate::settings::durations;
 use crate::sys;
 
-/// What all large answers may take together, in bytes.
+/// What one budget gives out, in bytes.
 const TOTAL: usize = 64 * 1024 * 1024;
 
-/// A larger answer is large, in bytes.
+/// A larger answer or body is large, in bytes.
 pub(super) const SMALL_MAX: usize = 64 * 1024;
 
 /// The share of [`TOTAL`] below which a shortage is over.
@@ -27,7 +28,7 @@ struct Taken {
     was_short: bool,
 }
 
-/// The memory of all large answers.
+/// The memory of all large answers, or of all large bodies.
 #[derive(Debug, Clone, Default)]
 pub struct Budget(Arc<(Mutex<Taken>, Condvar)>);
 
@@ -65,17 +66,40 @@ impl Budget {
         }
     }
 
-    /// Takes `bytes` as soon as they are free.
+    /// Takes `bytes` for an answer as soon as they are free.
     ///
     /// # Errors
     /// [`ApiError::Busy`] if that is not before [`durations::LARGE_ANSWER`] has passed.
     fn take(&self, bytes: usize) -> Result<Lease, ApiError> {
         let deadline = Instant::now() + durations::LARGE_ANSWER;
+        self.take_until(deadline, bytes, "answers that clients have not read yet")
+    }
+
+    /// The share of a body of `bytes` that is to be read; none for a small one.
+    ///
+    /// # Errors
+    /// [`ApiError::Busy`] if it is not free before `deadline`.
+    pub(super) fn take_body(
+        &self,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Option<Lease>, ApiError> {
+        match bytes > SMALL_MAX {
+            true => self.take_until(deadline, bytes, "large requests").map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn take_until(
+        &self,
+        deadline: Instant,
+        bytes: usize,
+        what: &'static str,
+    ) -> Result<Lease, ApiError> {
         let mut taken = self.lock();
         while taken.bytes + bytes > TOTAL {
             taken.was_short = true;
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                let what = "answers that clients have not read yet";
                 return Err(ApiError::Busy { what });
             };
             let waited = self.0.1.wait_timeout(taken, left);
@@ -158,6 +182,7 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::BODY_MAX;
 
     fn bounded(length: usize) -> impl Fn(usize) -> Result<Bounded<usize>, ApiError> {
         move |most| {
@@ -190,6 +215,22 @@ mod tests {
         held.clear();
         let taken = budget.lock();
         assert_eq!((taken.bytes, taken.was_short), (0, false));
+    }
+
+    #[test]
+    fn a_large_body_waits_for_room_until_its_deadline() {
+        let budget = Budget::default();
+        let take = |bytes| budget.take_body(bytes, Instant::now());
+        let held: Vec<Lease> = (0..TOTAL / BODY_MAX)
+            .flat_map(|_| take(BODY_MAX).unwrap())
+            .collect();
+        assert!(
+            take(SMALL_MAX).unwrap().is_none(),
+            "a small one takes nothing"
+        );
+        assert!(matches!(take(SMALL_MAX + 1), Err(ApiError::Busy { .. })));
+        drop(held);
+        assert!(take(BODY_MAX).unwrap().is_some());
     }
 
     #[test]

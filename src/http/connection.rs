@@ -32,7 +32,7 @@ pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight
     if stream.set_nonblocking(true).is_err() {
         return;
     }
-    let mut incoming = Incoming::new(stream);
+    let mut incoming = Incoming::new(stream, &context.bodies);
     // Who follows a session is waited for between two requests, too: the stop of the daemon ends that session,
     // and its end is what they are here for.
     let mut _owed = None;

@@ -40,6 +40,8 @@ pub struct Context {
     pub sweep_grace: Duration,
     /// The memory of all large answers.
     pub answers: Budget,
+    /// The memory of all large request bodies.
+    pub bodies: Budget,
     /// Has whoever guards the home look at it for what the system does not tell of.
     pub before_launch: Box<dyn Fn() + Send + Sync>,
     /// Requests that wait for the end of the daemon.

@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use crate::api::ApiError;
+use super::budget::{Budget, Lease, SMALL_MAX};
+use crate::api::{ApiError, BODY_MAX};
 use crate::settings::durations;
 use crate::sys::Within;
 
@@ -14,10 +15,8 @@ use crate::sys::Within;
 pub(super) const HEAD_MAX: usize = 16 * 1024;
 /// The most headers that a head of that size is read with.
 const HEADERS_MAX: usize = 100;
-/// The longest request body, in bytes.
-pub(super) const BODY_MAX: usize = 1024 * 1024;
 /// The most bytes that the lines before the chunks of a body may have.
-const CHUNK_LINES_MAX: usize = 8 * BODY_MAX;
+const CHUNK_LINES_MAX: usize = 2 * BODY_MAX;
 /// What ends a line, and a chunk.
 const CRLF: &[u8] = b"\r\n";
 
@@ -29,6 +28,8 @@ pub(super) struct Request {
     pub query: String,
     pub idempotency_key: Option<String>,
     pub body: Vec<u8>,
+    /// The share of the memory of large bodies that it holds.
+    pub lease: Option<Lease>,
     /// HTTP/1.1, and the client has not asked to close.
     pub keep_alive: bool,
     /// The minor version of HTTP/1.
@@ -80,6 +81,8 @@ struct Head {
 /// The reading side of a connection, with what has come beyond the current request.
 pub(super) struct Incoming<'a> {
     stream: Within<'a, UnixStream>,
+    /// The memory of all large bodies.
+    bodies: &'a Budget,
     buffer: Vec<u8>,
     /// How much of `buffer` has been used up.
     used: usize,
@@ -88,9 +91,10 @@ pub(super) struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     /// `stream` is non-blocking.
-    pub(super) fn new(stream: &'a UnixStream) -> Self {
+    pub(super) fn new(stream: &'a UnixStream, bodies: &'a Budget) -> Self {
         Self {
             stream: Within::new(stream, Instant::now()),
+            bodies,
             buffer: Vec::new(),
             used: 0,
             has_asked: false,
@@ -154,46 +158,61 @@ impl<'a> Incoming<'a> {
         };
         self.consume(head.length);
         let mut request = head.request;
+        if let Framing::Length(length) = head.framing {
+            request.lease = self.take(length)?;
+        }
         if head.expects_continue && self.unread().is_empty() {
             answer_continue()?;
         }
-        request.body = match head.framing {
-            Framing::Length(length) => self.body(length)?,
-            Framing::Chunked => self.chunked_body()?,
-        };
+        match head.framing {
+            Framing::Length(length) => request.body = self.body(length)?,
+            Framing::Chunked => self.chunked_body(&mut request)?,
+        }
         Ok(request)
     }
 
-    fn body(&mut self, length: usize) -> Result<Vec<u8>, Unreadable> {
-        while self.unread().len() < length {
-            self.fill()?;
-        }
-        let body = self.unread()[..length].to_vec();
-        self.consume(length);
-        Ok(body)
+    /// The share of a body of `length` bytes, within the time that its delivery has.
+    fn take(&self, length: usize) -> Result<Option<Lease>, Unreadable> {
+        let lease = self.bodies.take_body(length, self.stream.deadline);
+        lease.map_err(Unreadable::Refused)
     }
 
-    fn chunked_body(&mut self) -> Result<Vec<u8>, Unreadable> {
-        let mut body = Vec::new();
+    fn body(&mut self, length: usize) -> Result<Vec<u8>, Unreadable> {
+        let there = length.min(self.unread().len());
+        let mut body = Vec::with_capacity(length);
+        body.extend_from_slice(&self.unread()[..there]);
+        self.consume(there);
+        // The rest is read into its place: a large body stands in memory once.
+        let mut rest = (&mut self.stream).take((length - there) as u64);
+        rest.read_to_end(&mut body)?;
+        match body.len() == length {
+            true => Ok(body),
+            false => Err(Unreadable::Ended),
+        }
+    }
+
+    fn chunked_body(&mut self, request: &mut Request) -> Result<(), Unreadable> {
         let mut line_bytes = 0;
         loop {
             let size = self.chunk_size()?;
             if size.length == 0 {
-                self.skip_trailers()?;
-                return Ok(body);
+                return self.skip_trailers();
             }
             // A body within its bound can still come in many chunks with long extensions.
             line_bytes += size.line;
-            if size.length > BODY_MAX - body.len() || line_bytes > CHUNK_LINES_MAX {
+            if size.length > BODY_MAX - request.body.len() || line_bytes > CHUNK_LINES_MAX {
                 return Err(Unreadable::Refused(ApiError::PayloadTooLarge {
                     max: BODY_MAX,
                 }));
+            }
+            if request.lease.is_none() && request.body.len() + size.length > SMALL_MAX {
+                request.lease = self.take(BODY_MAX)?;
             }
             let chunk = self.body(size.length + CRLF.len())?;
             let Some(data) = chunk.strip_suffix(CRLF) else {
                 return Err(malformed_chunks());
             };
-            body.extend_from_slice(data);
+            request.body.extend_from_slice(data);
         }
     }
 
@@ -270,6 +289,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
             query: query.to_owned(),
             idempotency_key: None,
             body: Vec::new(),
+            lease: None,
             keep_alive: minor == 1,
             minor,
         },
@@ -402,7 +422,7 @@ mod tests {
             let head = format!("POST / HTTP/1.1\r\nContent-Length: {bad}\r\n\r\n");
             assert_eq!(code(&head), Some(Code::InvalidRequest), "{bad}");
         }
-        for large in ["1048577", "1000000000000", "99999999999999999999999999"] {
+        for large in ["4194305", "1000000000000", "99999999999999999999999999"] {
             let head = format!("POST / HTTP/1.1\r\nContent-Length: {large}\r\n\r\n");
             assert_eq!(code(&head), Some(Code::PayloadTooLarge), "{large}");
         }
@@ -512,7 +532,8 @@ mod tests {
                     }
                     client.shutdown(std::net::Shutdown::Write).unwrap();
                 });
-                let mut incoming = Incoming::new(&server);
+                let bodies = Budget::default();
+                let mut incoming = Incoming::new(&server, &bodies);
                 for (_, expected) in &requests {
                     assert_eq!(&shown(&incoming.request(|| Ok(())).unwrap()), expected);
                 }

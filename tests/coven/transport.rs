@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use serde_json::json;
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::support::*;
 
 const REFRESH: &str = r#"{"action":"coven.capabilities.refresh"}"#;
-const BODY_MAX: usize = 1024 * 1024;
+const BODY_MAX: usize = 4 * 1024 * 1024;
 
 #[test]
 fn an_http_1_0_client_reads_to_the_end_of_the_connection() {
@@ -220,7 +221,8 @@ fn a_client_that_waits_for_continue_is_told_to() {
     assert_eq!(interim, "HTTP/1.1 100 Continue\r\n\r\n");
     write!(stream, "{REFRESH}").unwrap();
     assert_eq!(read_answer(&mut reader).status, 200);
-    write!(stream, "{head}Content-Length: 1048577\r\n\r\n").unwrap();
+    let length = BODY_MAX + 1;
+    write!(stream, "{head}Content-Length: {length}\r\n\r\n").unwrap();
     read_answer(&mut reader).assert_error(413, "payload_too_large");
 }
 
@@ -424,4 +426,48 @@ fn nothing_in_a_path_can_turn_the_logs_text_around() {
     });
     assert!(line.contains(r"abc\u{202e}def"), "{line:?}");
     assert!(!line.contains('\u{202e}'), "{line:?}");
+}
+
+#[test]
+fn large_requests_share_64_mib_and_small_ones_wait_for_nobody() {
+    let coven = Coven::start();
+    let head = |length: usize| {
+        format!(
+            "POST /api/v1/sessions HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    // Told to go on, a client knows that its body has its share.
+    let begin = || {
+        let mut stream = coven.connect();
+        let head = head(BODY_MAX).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let told = |mut stream: &UnixStream| {
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    };
+    let mut held: Vec<UnixStream> = (0..16).map(|_| begin()).collect();
+    held.iter().for_each(&told);
+    let waiting = begin();
+    assert_eq!(coven.run("hello", "x")["status"], "completed");
+    assert_eq!(coven.get("/api/v1/health").status, 200);
+    drop(held.pop());
+    told(&waiting);
+}
+
+#[test]
+fn a_prompt_of_4_mib_reaches_a_harness_that_reads_it() {
+    let coven = Coven::start();
+    coven.harness_with("count", "wc -c", json!({ "prompt": "stdin" }));
+    let prompt = "line of a long prompt\n".repeat(180_000);
+    let body = coven.launch_body("count", &prompt).to_string();
+    assert!(body.len() > BODY_MAX - 300_000 && body.len() <= BODY_MAX);
+    let id = coven.launch("count", &prompt);
+    let out = output(&coven.events_to_end(&id), "stdout");
+    assert_eq!(
+        String::from_utf8(out).unwrap().trim(),
+        prompt.len().to_string()
+    );
 }
