@@ -10,6 +10,8 @@ mod drain;
 mod hello;
 mod input;
 mod life;
+mod limits;
+mod lines;
 mod message;
 mod pipes;
 mod pump;

@@ -11,14 +11,14 @@ use std::time::Instant;
 use super::context::Context;
 use super::drain::Drain;
 use super::input::{End, Input};
+use super::limits::LimitWatch;
 use super::message::{HarnessExit, Order, Report};
 use super::pipes::Place;
 use super::source::Source;
 use super::start::{Started, family};
 use super::tally::{Exited, Tally};
 use super::telemetry::Reader;
-use crate::adapters::Limits;
-use crate::api::{Code, EndCause, SessionCost, Stream, Timestamp, Usage};
+use crate::api::{Code, SessionCost, Stream, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::observe::metrics;
 use crate::settings::durations;
@@ -65,9 +65,7 @@ pub(super) struct Pump {
     tally: Tally,
     /// Reads what the harness tells of itself, if it does.
     telemetry: Option<Reader>,
-    limits: Limits,
-    /// One of them is reached.
-    is_limit_reached: bool,
+    limits: LimitWatch,
     input: Option<Input>,
     /// What a read goes into.
     buffer: Vec<u8>,
@@ -77,8 +75,6 @@ pub(super) struct Pump {
     oom: Option<OomWatch>,
     /// The last read that gave something.
     read_at: Option<Instant>,
-    /// Since when nothing was read: not while the store had no room.
-    idle_since: Instant,
     /// Until when the pipes are left alone.
     rest_until: Option<Instant>,
     /// Since when the writer's queue has no room for this harness.
@@ -121,15 +117,13 @@ impl Pump {
             _place: place,
             tally: Tally::new(Timestamp::now()),
             telemetry,
-            limits,
-            is_limit_reached: false,
+            limits: LimitWatch::new(limits),
             input,
             buffer: vec![0; READ_FIRST],
             stage: Stage::Running,
             is_ending: false,
             read_at: None,
             oom,
-            idle_since: Instant::now(),
             rest_until: None,
             held_since: None,
         })
@@ -219,29 +213,18 @@ impl Pump {
 
     /// Tells once that the harness, which runs, has come to one of its limits.
     fn check_limits(&mut self, context: &Context) {
-        if self.is_limit_reached || !matches!(self.stage, Stage::Running) {
-            return;
-        }
         let tokens = self.telemetry.as_ref().map(Reader::limited_tokens);
-        let cause = if self.limits.tokens.is_some_and(|max| tokens >= Some(max)) {
-            EndCause::TokenLimit
-        } else if self.idle_until().is_some_and(|at| at <= Instant::now()) {
-            EndCause::Idle
-        } else {
-            return;
-        };
-        self.is_limit_reached = true;
-        (context.report)(Report::LimitReached(cause));
+        let is_running = matches!(self.stage, Stage::Running);
+        let is_held = self.held_since.is_some();
+        if let Some(cause) = self.limits.reached(is_running, is_held, tokens) {
+            (context.report)(Report::LimitReached(cause));
+        }
     }
 
     /// When it has been idle for as long as it may be.
     fn idle_until(&self) -> Option<Instant> {
-        let is_idle = matches!(self.stage, Stage::Running) && self.held_since.is_none();
-        let limit = self
-            .limits
-            .idle
-            .filter(|_| is_idle && !self.is_limit_reached);
-        limit.map(|limit| self.idle_since + limit)
+        let is_waiting = matches!(self.stage, Stage::Running) && self.held_since.is_none();
+        self.limits.idle_until().filter(|_| is_waiting)
     }
 
     /// From here on what comes is late, perhaps for days: memory that a flood has needed goes back.
@@ -381,7 +364,7 @@ impl Pump {
         context.wake.clear();
         let held_since = self.held_since.take();
         if held_since.is_some() {
-            self.idle_since = Instant::now();
+            self.limits.was_active(Instant::now());
         }
         if let (Some(since), Stage::Draining(drain)) = (held_since, &mut self.stage) {
             drain.was_held(since.elapsed(), Instant::now());
@@ -487,7 +470,7 @@ impl Pump {
         let redactor = &context.redactor;
         let data = &self.buffer[..n];
         let note = match &mut self.telemetry {
-            Some(reader) => reader.read(source.origin.stream, data, redactor),
+            Some(reader) => reader.read(source.origin.stream, data),
             None => None,
         };
         let events = match n {
@@ -529,7 +512,7 @@ impl Pump {
             self.rest_until = Some(now + durations::HARNESS_REST);
         }
         self.read_at = Some(now);
-        self.idle_since = now;
+        self.limits.was_active(now);
     }
 }
 

@@ -132,7 +132,14 @@ impl Prepared {
             input,
             telemetry: program.telemetry.map(|telemetry| {
                 let id = program.harness_session_id;
-                Reader::new(telemetry, program.harness, id, &program.told_before)
+                let redactor = Arc::clone(&shared.redactor);
+                Reader::new(
+                    telemetry,
+                    program.harness,
+                    id,
+                    &program.told_before,
+                    redactor,
+                )
             }),
             limits: program.limits,
             oom: OomWatch::begin(),

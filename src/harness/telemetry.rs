@@ -1,24 +1,19 @@
 //! What a harness tells of its conversation and of its use of a model, read from whole lines of its output.
 //!
-//! Runs on the harness thread. It changes no byte of the output. A line that cannot tell anything costs a look at its first
-//! byte and the search for its end.
+//! Runs on the harness thread. It changes no byte of the output.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::lines::Lines;
 use crate::adapters::Telemetry;
 use crate::api::{Stream, Usage, is_conversation_id};
 use crate::observe::metrics;
 use crate::redact::Redactor;
 use crate::store::Note;
-
-/// The longest line that is read, in bytes: the last message of an agent stands in one.
-const LINE_MAX: usize = 1024 * 1024;
-
-/// A line's buffer that is larger is given back behind the line.
-const LINE_KEPT: usize = 64 * 1024;
 
 /// How much of stderr can be a header, in bytes.
 const HEADER_MAX: usize = 64 * 1024;
@@ -27,11 +22,11 @@ const HEADER_MAX: usize = 64 * 1024;
 const MODEL_MAX: usize = 256;
 
 /// Reads the output of one harness.
-#[derive(Debug)]
 pub(super) struct Reader {
     telemetry: Telemetry,
     /// The adapter, for the metrics.
     harness: String,
+    redactor: Arc<Redactor>,
     lines: Lines,
     session_id: Option<String>,
     /// What a thread's sum holds of sessions before this one.
@@ -68,6 +63,7 @@ impl Reader {
         harness: String,
         session_id: Option<String>,
         before: &Usage,
+        redactor: Arc<Redactor>,
     ) -> Self {
         let before = [
             before.input_tokens,
@@ -81,6 +77,7 @@ impl Reader {
         Self {
             telemetry,
             harness,
+            redactor,
             lines: Lines::new(first),
             session_id,
             before: before.map(Option::unwrap_or_default),
@@ -95,12 +92,7 @@ impl Reader {
     }
 
     /// Reads `data` of `stream`, or with none its end; gives what is new in it for the record.
-    pub(super) fn read(
-        &mut self,
-        stream: Stream,
-        data: &[u8],
-        redactor: &Redactor,
-    ) -> Option<Note> {
+    pub(super) fn read(&mut self, stream: Stream, data: &[u8]) -> Option<Note> {
         let is_header = self.telemetry == Telemetry::CodexHeader;
         let told_on = if is_header {
             Stream::Stderr
@@ -119,9 +111,6 @@ impl Reader {
             Telemetry::CodexHeader => self.header(line, &mut note),
         });
         self.lines = lines;
-        if let Some(model) = note.usage.as_mut().and_then(|usage| usage.model.as_mut()) {
-            *model = redactor.redact_stored(std::mem::take(model));
-        }
         (note != Note::default()).then_some(note)
     }
 
@@ -129,7 +118,9 @@ impl Reader {
     pub(super) fn usage(&mut self) -> Option<Usage> {
         let tokens = self.tokens();
         let new = minus(tokens, self.counted);
-        metrics::used(&self.harness, new);
+        if new != Tokens::default() {
+            metrics::used(&self.harness, new);
+        }
         self.counted = plus(self.counted, new);
         let is_told = tokens != Tokens::default() || self.told.num_turns.is_some();
         let [input_tokens, output_tokens, cached_tokens] = tokens.map(Some);
@@ -245,7 +236,8 @@ impl Reader {
 
     fn note_model(&mut self, model: Option<Cow<'_, str>>) {
         if let Some(model) = model.filter(|model| model.len() <= MODEL_MAX) {
-            self.told.model = Some(model.into_owned());
+            let model = self.redactor.redact_stored(model.into_owned());
+            self.told.model = Some(model);
         }
     }
 }
@@ -260,7 +252,13 @@ fn kind(line: &[u8]) -> Option<Cow<'_, str>> {
         #[serde(borrow, rename = "type")]
         kind: Cow<'a, str>,
     }
-    parse::<Line<'_>>(line).map(|line| line.kind)
+    // Both agents write it first: a flood of other lines is not parsed.
+    let first = line.strip_prefix(br#"{"type":""#);
+    let first = first.and_then(|rest| Some(&rest[..memchr::memchr2(b'"', b'\\', rest)?]));
+    match first.and_then(|kind| str::from_utf8(kind).ok()) {
+        Some(kind) => Some(kind.into()),
+        None => parse::<Line<'_>>(line).map(|line| line.kind),
+    }
 }
 
 fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Option<T> {
@@ -354,56 +352,10 @@ impl CodexUsage {
     }
 }
 
-/// The lines of a stream that begin with one byte, and are not too long.
-#[derive(Debug, Default)]
-struct Lines {
-    first: u8,
-    /// The beginning of a line whose end is still to come.
-    held: Vec<u8>,
-    /// The rest of the line is not read.
-    is_skipping: bool,
-}
-
-impl Lines {
-    fn new(first: u8) -> Self {
-        Self {
-            first,
-            ..Self::default()
-        }
-    }
-
-    /// Calls `take` for each line that ends in `data`; without data the stream has ended, and its last line with it.
-    fn push(&mut self, data: &[u8], mut take: impl FnMut(&[u8])) {
-        let mut rest = if data.is_empty() { b"\n" } else { data };
-        while !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest);
-            let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
-            rest = after.get(1..).unwrap_or_default();
-            let begin = self.held.first().or(part.first());
-            let length = self.held.len() + part.len();
-            if begin.is_some_and(|&byte| byte != self.first) || length > LINE_MAX {
-                self.is_skipping = true;
-                self.held = Vec::new();
-            }
-            match (end, self.is_skipping) {
-                (None, true) => {}
-                (None, false) => self.held.extend_from_slice(part),
-                (Some(_), true) => self.is_skipping = false,
-                (Some(_), false) if self.held.is_empty() => take(part),
-                (Some(_), false) => {
-                    self.held.extend_from_slice(part);
-                    take(&self.held);
-                    self.held.clear();
-                    self.held.shrink_to(LINE_KEPT);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::harness::lines::LINE_MAX;
     use crate::random::{Random, rounds};
 
     const CLAUDE: &str = include_str!("../../tests/coven/recorded/claude-stream.jsonl");
@@ -419,15 +371,20 @@ mod tests {
         telemetry: Telemetry,
         parts: &[&[u8]],
     ) -> (Option<String>, Option<Usage>, usize) {
-        let mut reader = Reader::new(telemetry, "test".into(), None, before);
-        let redactor = Redactor::new("").0;
+        let mut reader = Reader::new(
+            telemetry,
+            "test".into(),
+            None,
+            before,
+            Arc::new(Redactor::new("").0),
+        );
         let stream = match telemetry {
             Telemetry::CodexHeader => Stream::Stderr,
             _ => Stream::Stdout,
         };
         let notes: Vec<Note> = parts
             .iter()
-            .filter_map(|part| reader.read(stream, part, &redactor))
+            .filter_map(|part| reader.read(stream, part))
             .collect();
         let id = notes
             .iter()
@@ -547,26 +504,5 @@ mod tests {
                 "{line:.40}"
             );
         }
-    }
-
-    #[test]
-    fn a_line_is_whole_or_skipped_whatever_its_length() {
-        let lines = |parts: &[&str]| {
-            let mut lines = Lines::new(b'{');
-            let mut taken = Vec::new();
-            parts
-                .iter()
-                .for_each(|part| lines.push(part.as_bytes(), |line| taken.push(line.to_vec())));
-            (taken, lines.held.len())
-        };
-        assert_eq!(
-            lines(&["{a", "b}\nx{\n", "\n{c}\n", "{d"]),
-            (vec![b"{ab}".to_vec(), b"".to_vec(), b"{c}".to_vec()], 2)
-        );
-        let long = "{".repeat(LINE_MAX);
-        assert_eq!(
-            lines(&[&long, "{", "{}\n{e}\n"]),
-            (vec![b"{e}".to_vec()], 0)
-        );
     }
 }

@@ -1,0 +1,93 @@
+//! The limits of a running harness that its thread sees: how long it may write nothing, and the tokens that it may use.
+//!
+//! It decides by the clock and by what it is told; it reads nothing itself.
+
+use std::time::Instant;
+
+use crate::adapters::Limits;
+use crate::api::EndCause;
+
+/// The limits of one harness, until one of them is reached.
+#[derive(Debug)]
+pub(super) struct LimitWatch {
+    limits: Limits,
+    /// Since when nothing was read: not while the store had no room.
+    idle_since: Instant,
+    is_reached: bool,
+}
+
+impl LimitWatch {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            idle_since: Instant::now(),
+            is_reached: false,
+        }
+    }
+
+    /// Something was read, or could not be.
+    pub(super) fn was_active(&mut self, now: Instant) {
+        self.idle_since = now;
+    }
+
+    /// When the harness has written nothing for as long as it may.
+    pub(super) fn idle_until(&self) -> Option<Instant> {
+        let limit = self.limits.idle.filter(|_| !self.is_reached);
+        limit.map(|limit| self.idle_since + limit)
+    }
+
+    /// The limit that is reached now, once: while the harness runs, and for idleness while its pipes are not held back.
+    pub(super) fn reached(
+        &mut self,
+        is_running: bool,
+        is_held: bool,
+        tokens: Option<u64>,
+    ) -> Option<EndCause> {
+        if self.is_reached || !is_running {
+            return None;
+        }
+        let is_idle = || !is_held && self.idle_until().is_some_and(|at| at <= Instant::now());
+        let cause = if self.limits.tokens.is_some_and(|max| tokens >= Some(max)) {
+            EndCause::TokenLimit
+        } else if is_idle() {
+            EndCause::Idle
+        } else {
+            return None;
+        };
+        self.is_reached = true;
+        Some(cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_once_and_only_of_a_harness_that_runs() {
+        let mut watch = LimitWatch::new(Limits {
+            tokens: Some(10),
+            ..Limits::default()
+        });
+        assert_eq!(watch.reached(true, false, Some(9)), None);
+        assert_eq!(watch.reached(false, false, Some(10)), None);
+        assert_eq!(
+            watch.reached(true, false, Some(10)),
+            Some(EndCause::TokenLimit)
+        );
+        assert_eq!(watch.reached(true, false, Some(11)), None);
+    }
+
+    #[test]
+    fn a_harness_that_is_held_back_is_not_idle() {
+        let mut watch = LimitWatch::new(Limits {
+            idle: Some(Duration::ZERO),
+            ..Limits::default()
+        });
+        assert_eq!(watch.reached(true, true, None), None);
+        assert_eq!(watch.reached(true, false, None), Some(EndCause::Idle));
+        assert_eq!(watch.idle_until(), None);
+    }
+}
