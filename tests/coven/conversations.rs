@@ -218,3 +218,59 @@ fn a_harness_that_has_told_no_id_cannot_be_continued() {
     let ran = coven.cli(["run", &format!("--continue={id}"), "plain", "x"]);
     assert!(ran.err.contains("plain has told no id"), "{ran:?}");
 }
+
+#[test]
+fn the_word_behind_continue_is_its_id_only_if_it_can_be_one() {
+    let coven = Coven::start();
+    coven.conversing("agent");
+    let named = coven.launch_in("agent", "init", "agent");
+    let begun = coven.launch_in("agent", "init", "talk");
+    let prefix = &named["id"].as_str().unwrap()[..8];
+    let uuid = begun["id"].as_str().unwrap();
+    for (words, expected) in [
+        // The newest, where no id follows: each run is then the newest of its conversation.
+        (&["--continue", "agent", "x"][..], "go --on talk -- x\n"),
+        (&["agent", "--continue", "--", "x"], "go --on talk -- x\n"),
+        (&["agent", "x", "--continue"], "go --on talk -- x\n"),
+        (
+            &["agent", "--continue", "fix", "it"],
+            "go --on talk -- fix it\n",
+        ),
+        (
+            &["agent", "--continue", "fix it"],
+            "go --on talk -- fix it\n",
+        ),
+        (
+            &["agent", "--continue", "abc", "x"],
+            "go --on talk -- abc x\n",
+        ),
+        // The name of a harness is none, but for `=`.
+        (&["--continue=agent", "agent", "x"], "go --on agent -- x\n"),
+        (&["--continue", "talk", "agent", "x"], "go --on talk -- x\n"),
+        (
+            &["agent", "--continue", prefix, "x"],
+            "go --on agent -- x\n",
+        ),
+        (
+            &["agent", "--continue", uuid, "--", "x"],
+            "go --on talk -- x\n",
+        ),
+    ] {
+        let ran = coven.cli([&["run"], words].concat());
+        assert_eq!(
+            (ran.code, ran.out.as_str()),
+            (0, expected),
+            "{words:?}: {ran:?}"
+        );
+    }
+    let ran = coven.cli_with_input(["chat", "agent", "--continue", "talk"], b"x\n");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "go --on talk -- x\n"),
+        "{ran:?}"
+    );
+    // A UUID is an id, whether or not there is such a session.
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    let ran = coven.cli(["run", "--continue", unknown, "agent", "x"]);
+    assert!(ran.err.contains("session_not_found"), "{ran:?}");
+}
