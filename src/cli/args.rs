@@ -2,6 +2,7 @@
 //! does not do. What belongs to a prompt or an input is left as it is.
 
 use super::CliError;
+use super::aliases::resolved;
 use super::continued::is_id;
 use super::grammar::{Place, Word, value_of};
 use super::order::ordered;
@@ -27,7 +28,8 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
 
 /// `given` as argh takes it.
 pub(super) fn prepared(given: &[String]) -> Result<Vec<String>, CliError> {
-    ordered(normalize(given.to_vec(), is_id)).map_err(|message| CliError::usage(&message))
+    let args = normalize(resolved(given.to_vec())?, is_id);
+    ordered(args).map_err(|message| CliError::usage(&message))
 }
 
 /// The option whose value can be left out.

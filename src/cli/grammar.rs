@@ -152,6 +152,11 @@ impl Place {
         self.waiting.is_none() && !self.are_options_over
     }
 
+    /// The option whose value comes next.
+    pub(super) fn waiting(&self) -> Option<&'static Flag> {
+        self.waiting
+    }
+
     /// The option by this name.
     pub(super) fn flag(&self, name: &str) -> Option<&'static Flag> {
         let mut flags = self.command.flags.iter();

@@ -5,6 +5,7 @@
 
 mod adapters;
 mod agent;
+mod aliases;
 mod archive;
 mod args;
 mod attach;

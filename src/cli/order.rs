@@ -13,7 +13,7 @@ const ADVICE: &str = "quote the prompt, or put -- before it";
 ///
 /// # Errors
 /// It cannot be told what is the prompt: an option stands between its words, or one that the verb does not have behind the
-/// harness. The message says so.
+/// harness. Or an option lacks its value. The message says so.
 pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
     let mut place = Place::start();
     let (mut options, mut rest) = (Vec::new(), Vec::new());
@@ -50,6 +50,10 @@ pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
     }
     if !place.takes_prompt() {
         return Ok(args);
+    }
+    // Else argh would take what follows for the value.
+    if let Some(option) = place.waiting() {
+        return Err(format!("no value provided for option '{}'", option.long));
     }
     match doubtful {
         Some(word) if rest.len() > 2 => Err(format!(
@@ -121,7 +125,6 @@ mod tests {
             ("run", "run --"),
             ("run --json", "run --json --"),
             ("run --nonsense hello", "run --nonsense -- hello"),
-            ("run hello hi --title", "run --title -- hello hi"),
         ] {
             assert_eq!(ordered(words(line)), Ok(words(expected)), "{line}");
         }
@@ -159,6 +162,14 @@ mod tests {
             let err = ordered(words(line)).expect_err(line);
             let why = err.strip_prefix(ADVICE).unwrap();
             assert!(why[2..].starts_with(said), "{line}: {err}");
+        }
+    }
+
+    #[test]
+    fn an_option_without_its_value_takes_nothing_else_for_it() {
+        for line in ["run --title", "run hello hi --title", "run hello --title"] {
+            let err = ordered(words(line)).expect_err(line);
+            assert_eq!(err, "no value provided for option '--title'");
         }
     }
 

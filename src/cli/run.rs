@@ -270,6 +270,9 @@ fn prompt(args: &Args) -> Result<String, CliError> {
         (Some(path), []) if path == Path::new("-") => filled("stdin", stdin_text()?),
         (Some(path), []) => filled(&path.display().to_string(), file_text(path)?),
         (Some(_), _) => Err(CliError::usage("run: a prompt and --file")),
+        (None, []) if io::stdin().is_terminal() && io::stdout().is_terminal() => Err(
+            CliError::usage("run: no prompt; a session on this terminal is not in this version"),
+        ),
         (None, []) => Err(CliError::usage("run: no prompt")),
         (None, [dash]) if dash == "-" => filled("stdin", stdin_text()?),
         (None, [words @ .., dash]) if dash == "-" => Ok(appended(words.join(" "), &stdin_text()?)),

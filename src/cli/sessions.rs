@@ -18,27 +18,40 @@ pub(super) struct Args {
     /// also the archived ones
     #[argh(switch)]
     all: bool,
-    /// as JSON, a record a line
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
+    /// with whole ids, for scripts
+    #[argh(switch)]
+    plain: bool,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let home = super::home()?;
     let mut client = connect(&home)?;
     let mut out = Out::new();
+    if args.json {
+        return print_document(&mut client, args.all, &mut out);
+    }
     let mut rows = Vec::new();
     each_session(&mut client, args.all, |session| {
-        if args.json {
-            out.json(&session)?;
-        } else {
-            rows.push(row(&session));
-        }
+        rows.push(row(&session, args.plain));
         Ok(ControlFlow::Continue(()))
     })?;
-    if !args.json {
-        out.table(&["ID", "STATUS", "HARNESS", "CREATED", "TITLE"], &rows)?;
-    }
+    out.table(&["ID", "STATUS", "HARNESS", "CREATED", "TITLE"], &rows)?;
+    Ok(0)
+}
+
+/// `{"sessions":[…]}`, with a record a line: as many as there are, and no more than a page in memory.
+fn print_document(client: &mut Client, with_archived: bool, out: &mut Out) -> Outcome {
+    let mut before: &[u8] = b"";
+    out.line(r#"{"sessions":["#)?;
+    each_session(client, with_archived, |session| {
+        out.bytes(std::mem::replace(&mut before, b","))?;
+        out.json(&session)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    out.line("]}")?;
     Ok(0)
 }
 
@@ -67,8 +80,11 @@ pub(super) fn each_session(
     }
 }
 
-fn row(session: &SessionRecord) -> Vec<String> {
-    let id = session.id.to_string();
+fn row(session: &SessionRecord, is_plain: bool) -> Vec<String> {
+    let mut id = session.id.to_string();
+    if !is_plain {
+        id.truncate(8);
+    }
     let archived = if session.archived_at.is_some() {
         " (archived)"
     } else {
@@ -77,7 +93,7 @@ fn row(session: &SessionRecord) -> Vec<String> {
     // Seconds are enough for eyes.
     let created = session.created_at.to_string().replace('T', " ")[..19].to_owned();
     vec![
-        id[..8].to_owned(),
+        id,
         format!("{}{archived}", session.status),
         visible(&session.harness),
         created,

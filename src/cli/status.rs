@@ -37,6 +37,10 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut say = |name, key, said: Said| facts.push(Fact { name, key, said });
     say("state", "state", status.state().as_str().into());
+    // As existing scripts call it.
+    say("", "status", status.state().as_str().into());
+    let is_running = matches!(status, Status::Running(_));
+    say("", "ok", Said::Data(is_running.into()));
     let health = match status {
         Status::Running(health) => Some(health),
         _ => None,
@@ -82,6 +86,7 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
             };
             say("", "apiVersion", spoken);
             say("", "uptimeSeconds", Said::Data(Value::Null));
+            say("", "started_at", Said::Data(Value::Null));
         }
     }
     say("next", "next", next.into());
@@ -95,7 +100,9 @@ fn running(health: &Health, say: &mut impl FnMut(&'static str, &'static str, Sai
     say("", "supervisor", data(&daemon.supervisor));
     say("uptime", "", uptime(daemon.uptime_seconds).into());
     say("", "uptimeSeconds", data(&daemon.uptime_seconds));
-    say("", "startedAt", daemon.started_at.into());
+    for key in ["startedAt", "started_at"] {
+        say("", key, daemon.started_at.into());
+    }
     let version = |text| Message::word(text, is_version).into();
     say("api version", "apiVersion", version(&health.api_version));
     say(

@@ -65,12 +65,17 @@ fn sessions_lists_the_newest_first_and_archived_ones_only_when_asked() {
     let all = out(&coven, &["sessions", "--all"]);
     assert_eq!(all.lines().count(), 3);
     assert!(all.contains("archived"), "{all}");
+    let listed = |verb: &[&str]| -> Value { serde_json::from_str(&out(&coven, verb)).unwrap() };
     assert_eq!(
-        json_lines(&out(&coven, &["sessions", "--json"])),
-        [coven.session(&new)]
+        listed(&["sessions", "--json"]),
+        json!({ "sessions": [coven.session(&new)] })
     );
-    let both = json_lines(&out(&coven, &["sessions", "--json", "--all"]));
-    assert_eq!(both, [coven.session(&new), coven.session(&old)]);
+    assert_eq!(
+        listed(&["session", "--json", "--all"]),
+        json!({ "sessions": [coven.session(&new), coven.session(&old)] })
+    );
+    let plain = out(&coven, &["sessions", "--plain"]);
+    assert!(plain.lines().nth(1).unwrap().starts_with(&new), "{plain}");
 
     assert_eq!(out(&coven, &["summon", &old]), format!("{old} summoned\n"));
     assert_eq!(out(&coven, &["sessions"]).lines().count(), 3);
@@ -80,7 +85,86 @@ fn sessions_lists_the_newest_first_and_archived_ones_only_when_asked() {
 fn sessions_without_a_session_is_a_table_of_none() {
     let coven = Coven::start();
     assert_eq!(out(&coven, &["sessions"]).lines().count(), 1);
-    assert_eq!(out(&coven, &["sessions", "--json"]), "");
+    let none: Value = serde_json::from_str(&out(&coven, &["sessions", "--json"])).unwrap();
+    assert_eq!(none, json!({ "sessions": [] }));
+}
+
+#[test]
+fn the_command_lines_of_existing_scripts_work() {
+    let coven = Coven::start();
+    let ran = coven.cli(["run", "hello", "first light", "--detach"]);
+    let id = ran.out.trim();
+    out(&coven, &["wait", id]);
+    for (alias, verb) in [
+        (
+            &["sessions", "show", id, "--json"][..],
+            &["show", "--json", id][..],
+        ),
+        (&["session", "log", id], &["log", id]),
+        (&["sessions", "events", id], &["events", id]),
+        (&["adapter", "list", "--json"], &["adapters", "--json"]),
+    ] {
+        assert_eq!(out(&coven, alias), out(&coven, verb), "{alias:?}");
+    }
+    let status: Value = serde_json::from_str(&out(&coven, &["status", "--json"])).unwrap();
+    assert_eq!(
+        (&status["ok"], &status["status"]),
+        (&json!(true), &json!("running"))
+    );
+    assert_eq!(status["pid"], coven.daemon_pid());
+    assert_eq!(status["started_at"], status["startedAt"]);
+    let hello: Value =
+        serde_json::from_str(&out(&coven, &["adapter", "doctor", "hello", "--json"])).unwrap();
+    assert_eq!(
+        (&hello["ok"], &hello["blocking"]),
+        (&json!(true), &json!([]))
+    );
+    assert_eq!(hello["checks"].as_array().unwrap().len(), 1);
+    let gemini = coven.cli(["adapter", "doctor", "gemini"]);
+    assert_eq!(gemini.code, 1, "{gemini:?}");
+    for later in [&["search", "x"][..], &["sessions", "search", "x", "--json"]] {
+        let ran = coven.cli(later);
+        assert_eq!(ran.code, 2);
+        assert!(ran.err.contains("not in this version"), "{ran:?}");
+    }
+    assert_eq!(out(&coven, &["archive", id]), format!("{id} archived\n"));
+    assert_eq!(out(&coven, &["summon", id]), format!("{id} summoned\n"));
+    assert_eq!(
+        out(&coven, &["sacrifice", id, "--yes"]),
+        format!("{id} deleted\n")
+    );
+}
+
+#[test]
+fn an_option_of_run_can_stand_behind_the_harness_and_behind_the_prompt() {
+    let coven = Coven::start();
+    for line in [
+        &["hello", "--title", "T", "--", "--json"][..],
+        &["hello", "--json", "--title=T"],
+    ] {
+        let args = [&["run"], line].concat();
+        let ran = coven.cli(&args);
+        assert_eq!(
+            ran.code,
+            if line.contains(&"--") { 0 } else { 2 },
+            "{ran:?}"
+        );
+    }
+    assert!(out(&coven, &["sessions"]).contains("T"));
+    let help = out(&coven, &["run", "hello", "--help"]);
+    assert_eq!(help, out(&coven, &["run", "--help"]));
+    for refused in [
+        &["run", "hello", "fix", "--json", "it"][..],
+        &["run", "hello", "--jsno", "hi"],
+    ] {
+        let ran = coven.cli(refused);
+        assert_eq!(ran.code, 2);
+        assert!(
+            ran.err.contains("quote the prompt, or put -- before it"),
+            "{ran:?}"
+        );
+    }
+    assert_eq!(out(&coven, &["sessions"]).lines().count(), 2);
 }
 
 #[test]

@@ -324,13 +324,14 @@ fn usage_errors_exit_2_and_say_what_is_wrong() {
 #[test]
 fn a_run_that_cannot_be_understood_names_what_is_wrong() {
     let coven = Coven::new();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["run"], "harness"),
         (&["run", "hello"], "prompt"),
         (&["run", "--timeout", "soon", "hello", "x"], "soon"),
         (&["run", "--timeout"], "--timeout"),
         (&["run", "--nonsense", "hello", "x"], "--nonsense"),
         (&["run", "--title"], "--title"),
+        (&["run", "hello", "x", "--title"], "--title"),
         (&["run", "--file", "f"], "harness"),
         (&["run", "--file", "f", "hello", "x"], "--file"),
     ];
@@ -352,8 +353,8 @@ fn a_mistyped_verb_or_option_is_answered_with_the_right_one() {
             "coven --help",
         ),
         (
-            &["status"],
-            "unknown command 'status'; did you mean 'daemon status'?",
+            &["statsu"],
+            "unknown command 'statsu'; did you mean 'daemon status'?",
             "coven --help",
         ),
         (

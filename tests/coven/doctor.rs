@@ -23,7 +23,7 @@ fn doctor(coven: &Coven) -> Value {
 fn examined(ran: Ran) -> Value {
     let report = ran.json();
     let names: Vec<_> = report.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["checks", "ok"], "{report}");
+    assert_eq!(names, ["blocking", "checks", "ok"], "{report}");
     let checks = report["checks"].as_array().unwrap();
     for check in checks {
         let names: Vec<_> = check.as_object().unwrap().keys().collect();
@@ -35,6 +35,9 @@ fn examined(ran: Ran) -> Value {
     }
     let is_ok = !checks.iter().any(|check| check["status"] == "fail");
     assert_eq!(report["ok"], is_ok, "{report}");
+    let failed = checks.iter().filter(|check| check["status"] == "fail");
+    let failed: Vec<_> = failed.map(|check| &check["message"]).collect();
+    assert_eq!(report["blocking"], json!(failed));
     assert_eq!(ran.code, i32::from(!is_ok), "{report}");
     report
 }

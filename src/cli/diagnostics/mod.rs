@@ -266,10 +266,7 @@ fn doctors(found: &Findings, a: &Anonymiser) -> Block {
             hint: hint.map(|hint| Message::name(a.text(&hint.to_string()))),
         }
     });
-    let found = Findings {
-        ok: found.ok,
-        checks: checks.collect(),
-    };
+    let found = Findings::new(checks.collect());
     Block::Printed(as_json(&found), doctor::lines(&found))
 }
 

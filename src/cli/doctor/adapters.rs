@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::check::Check;
+use super::check::{ADAPTER, Check};
 use super::probe::Probe;
 use crate::adapters::{
     Adapter, ManifestSources, Problem, Registry, environment, find_on_path, problem,
@@ -19,9 +19,6 @@ use crate::sys;
 const PATH: &str = "path";
 const MANIFESTS: &str = "manifests";
 const REDACTION: &str = "redaction";
-
-/// The id of the check of one adapter is this and the adapter's own.
-const ADAPTER: &str = "adapter.";
 
 pub(super) fn checks(home: &Home, probe: &Probe, checks: &mut Vec<Check>) {
     let own_executable = std::env::current_exe().unwrap_or_default();

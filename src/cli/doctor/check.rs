@@ -7,11 +7,16 @@ use serde::Serialize;
 use crate::api::words;
 use crate::observe::Message;
 
+/// The id of the check of one adapter is this and the adapter's own.
+pub(super) const ADAPTER: &str = "adapter.";
+
 /// Every check, in the order in which a person would make them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// No check has failed; there can be warnings.
     pub ok: bool,
+    /// What has failed, a message each; empty if `ok`.
+    pub blocking: Vec<Message>,
     /// What was looked at. A check that there is nothing for (a daemon's version, without a daemon) is left out.
     pub checks: Vec<Check>,
 }
@@ -44,14 +49,36 @@ words! {
 impl Report {
     /// The report that these checks make.
     pub fn new(checks: Vec<Check>) -> Self {
-        let ok = checks.iter().all(|check| check.status != CheckStatus::Fail);
-        Self { ok, checks }
+        let mut report = Self {
+            ok: true,
+            blocking: Vec::new(),
+            checks: Vec::new(),
+        };
+        checks.into_iter().for_each(|check| report.add(check));
+        report
     }
 
     /// With one check more.
     pub fn add(&mut self, check: Check) {
-        self.ok &= check.status != CheckStatus::Fail;
+        if check.status == CheckStatus::Fail {
+            self.ok = false;
+            self.blocking.push(check.message.clone());
+        }
         self.checks.push(check);
+    }
+
+    /// Only what is said of the harnesses, or of `harness` alone. Here one that cannot be started fails.
+    pub fn of_adapters(self, harness: Option<&str>) -> Self {
+        let mut checks = self.checks;
+        checks.retain_mut(|check| {
+            let id = check.id.to_string();
+            let adapter = id.strip_prefix(ADAPTER);
+            if check.status == CheckStatus::Warn {
+                check.status = CheckStatus::Fail;
+            }
+            adapter.is_some_and(|adapter| harness.is_none_or(|harness| adapter == harness))
+        });
+        Self::new(checks)
     }
 
     /// How many checks went like this.

@@ -20,9 +20,10 @@ use std::time::Instant;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
 use super::daemon::remark;
 use super::output::{Out, visible};
+use super::{CliError, Outcome};
+use crate::api::Code;
 use crate::daemon::control::{self, is_forwarded};
 use crate::daemon::{Home, HomeError};
 use crate::settings::durations;
@@ -40,6 +41,12 @@ pub(super) struct Args {
     /// also run a session of the hello harness through the daemon, compare what comes back, and delete it
     #[argh(switch)]
     self_test: bool,
+    /// only whether the harnesses can be started; exit 1 if one cannot
+    #[argh(switch)]
+    adapters: bool,
+    /// the harness
+    #[argh(positional)]
+    harness: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -51,6 +58,17 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut report = examine(home.as_ref(), Instant::now() + durations::DOCTOR);
     if args.self_test {
         report.add(self_test::check(home.as_ref(), &report));
+    }
+    if args.adapters || args.harness.is_some() {
+        report = report.of_adapters(args.harness.as_deref());
+    }
+    if let (Some(harness), []) = (&args.harness, report.checks.as_slice()) {
+        let message = format!("there is no harness {harness}");
+        return Err(CliError::failed(
+            Code::InvalidRequest,
+            message,
+            Some("coven adapters"),
+        ));
     }
     let mut out = Out::new();
     if args.json {
