@@ -6,14 +6,13 @@ use std::io::{self, Write};
 use argh::{ArgsInfo, FromArgs};
 
 use super::output::{Out, visible};
-use super::status::{as_json, facts, for_people, for_programs};
+use super::status::{facts, for_people, for_programs};
 use super::{CliError, Home, Outcome, consent, say};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{ServeOptions, failure, serve};
-use crate::observe::Message;
 use crate::sys;
 
 /// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
@@ -177,9 +176,9 @@ fn status(home: &Home, json: bool) -> Outcome {
     let mut out = Out::new();
     let facts = facts(home, &status);
     if json {
-        out.pretty_json(&for_programs(&facts, as_json, Clone::clone))?;
+        out.pretty_json(&for_programs(&facts))?;
     } else {
-        out.facts(&for_people(&facts, Message::to_string))?;
+        out.facts(&for_people(&facts))?;
     }
     Ok(match status.state() {
         DaemonState::Running => 0,

@@ -40,32 +40,42 @@ impl Out {
 
     /// Rows under a head, in columns as wide as their widest cell; the last is not padded.
     pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
-        let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-        for row in rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-        for row in std::iter::once(&head).chain(rows) {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, &width)| format!("{cell:width$}"))
-                .collect();
-            writeln!(self.0, "{}", cells.join("  ").trim_end())?;
-        }
-        self.0.flush()
+        let head = head.iter().map(|&cell| cell.to_owned()).collect();
+        self.line(&table(head, rows).join("\n"))
     }
 
     /// Names and values, a line each.
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
-        let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        for (name, value) in facts {
-            writeln!(self.0, "{name:width$}  {value}")?;
-        }
-        self.0.flush()
+        self.line(&aligned(facts).join("\n"))
     }
+}
+
+/// The lines of a table.
+pub(super) fn table(head: Vec<String>, rows: &[Vec<String>]) -> Vec<String> {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, &width)| format!("{cell:width$}"))
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&head).chain(rows).map(line).collect()
+}
+
+/// Names and values, a line each.
+pub(super) fn aligned<N: AsRef<str>>(facts: &[(N, String)]) -> Vec<String> {
+    let lengths = facts.iter().map(|(name, _)| name.as_ref().len());
+    let width = lengths.max().unwrap_or(0);
+    let lines = facts
+        .iter()
+        .map(|(name, value)| format!("{:width$}  {value}", name.as_ref()));
+    lines.collect()
 }
 
 /// `text` on one line, with control characters, and those that change the direction of others, made visible.

@@ -218,7 +218,7 @@ pub(super) fn uptime(seconds: u64) -> Message {
 }
 
 /// A part of an answer as JSON.
-pub(super) fn data(value: &impl serde::Serialize) -> Said {
+fn data(value: &impl serde::Serialize) -> Said {
     Said::Data(as_json(value))
 }
 
@@ -230,13 +230,10 @@ pub(super) fn as_json(value: &impl serde::Serialize) -> Value {
 }
 
 /// The facts for people, each by its name.
-pub(super) fn for_people(
-    facts: &[Fact],
-    write: impl Fn(&Message) -> String,
-) -> Vec<(&'static str, String)> {
+pub(super) fn for_people(facts: &[Fact]) -> Vec<(&'static str, String)> {
     let named = facts.iter().filter(|fact| !fact.name.is_empty());
     let said = named.filter_map(|Fact { name, said, .. }| match said {
-        Said::Message(message) => Some((*name, visible(&write(message)))),
+        Said::Message(message) => Some((*name, visible(&message.to_string()))),
         Said::Data(Value::Null) => None,
         Said::Data(value) => Some((*name, value.to_string())),
     });
@@ -244,16 +241,12 @@ pub(super) fn for_people(
 }
 
 /// The facts for programs, each by its key.
-pub(super) fn for_programs(
-    facts: &[Fact],
-    write: impl Fn(&Message) -> Value,
-    answer: impl Fn(&Value) -> Value,
-) -> Value {
+pub(super) fn for_programs(facts: &[Fact]) -> Value {
     let keyed = facts.iter().filter(|fact| !fact.key.is_empty());
     let said = keyed.map(|Fact { key, said, .. }| {
         let value = match said {
-            Said::Message(message) => write(message),
-            Said::Data(value) => answer(value),
+            Said::Message(message) => message.to_string().into(),
+            Said::Data(value) => value.clone(),
         };
         ((*key).to_owned(), value)
     });

@@ -119,15 +119,6 @@ impl Message {
         }
     }
 
-    /// As it is written, but with nobody's text in it.
-    pub fn without_foreign(&self) -> String {
-        let parts = self.0.iter().map(|part| match part {
-            Part::Foreign(_) => Self::from("…"),
-            part => Self(vec![part.clone()]),
-        });
-        Self::join(parts, "").to_string()
-    }
-
     /// The parts, in their order.
     pub fn parts(&self) -> &[Part] {
         &self.0

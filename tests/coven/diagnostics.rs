@@ -281,12 +281,8 @@ fn nothing_that_was_planted_is_in_it_with_the_daemon_running_hanging_stale_or_st
     assert_eq!(widget["source"], "<path>");
     let refused = report["adapters"]["refusedManifests"].as_array().unwrap();
     assert_eq!(refused.len(), 2, "{report:#}");
-    assert!(
-        refused
-            .iter()
-            .any(|manifest| manifest["reason"] == "not a manifest"),
-        "{report:#}"
-    );
+    let reasons = "reasons why a manifest was refused";
+    assert_eq!(times(&report, reasons), 2, "{report:#}");
     let harnesses = &report["store"]["sessionsByHarness"];
     assert_eq!(
         *harnesses,
@@ -343,6 +339,10 @@ fn a_forged_line_of_a_log_brings_nothing_into_it() {
         + &line("event=command_failed verb=\"run planted-n\" code=usage exit=2")
         + &line(
             "event=store_failed reason=\"planted-o database is locked planted-p\" path=/planted-q/x",
+        )
+        + &line("event=store_failed reason=\"database is locked\"")
+        + &line(
+            "event=log_not_reopened path=/planted-t reason=\"planted-u (os error 2) planted-v\"",
         );
     for file in [&mut log, &mut commands] {
         file.write_all(lines.as_bytes()).unwrap();
@@ -353,6 +353,7 @@ fn a_forged_line_of_a_log_brings_nothing_into_it() {
         let text = markdown(&coven, args);
         assert!(!text.contains("planted"), "{text}");
         assert!(text.contains("database is locked"), "{text}");
+        assert!(text.contains("No such file or directory"), "{text}");
     }
     let report = report(&coven, &[]);
     assert_eq!(
@@ -403,6 +404,50 @@ fn one_session_is_shown_without_its_text() {
     }
     let report = report(&coven, &[]);
     assert_eq!(report.get("session"), None);
+}
+
+#[test]
+fn the_install_path_is_shown_without_the_home_and_the_names_in_it() {
+    let coven = Coven::new();
+    let work = coven.work().canonicalize().unwrap();
+    let [home, box7, link] = ["home/coven", "box7", "link"].map(|name| work.join(name));
+    for (user, program, shown) in [
+        // The user's name is the program's, too.
+        ("coven", home.join(".cargo/bin/coven"), "~/.cargo/bin/coven"),
+        ("coven", home.join("src/coven/coven"), "~/src/coven/coven"),
+        (
+            "eve",
+            box7.join("eve/bin/coven"),
+            "/<host>/<user>/bin/coven",
+        ),
+        (
+            "eve",
+            box7.join("eve's tools/eve"),
+            "/<host>/<user>'s tools/eve",
+        ),
+        ("coven", work.join("coven/coven"), "/coven/coven"),
+        // A link leads to the one before.
+        ("coven", link.clone(), "/coven/coven"),
+    ] {
+        if program == link {
+            symlink(work.join("coven/coven"), &link).unwrap();
+        } else {
+            fs::create_dir_all(program.parent().unwrap()).unwrap();
+            fs::hard_link(env!("CARGO_BIN_EXE_coven"), &program)
+                .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_coven"), &program).map(drop))
+                .unwrap();
+        }
+        let ran = coven.shell(&format!(
+            "HOME='{}' USER={user} LOGNAME={user} HOSTNAME=box7 exec \"{}\" diagnostics --json",
+            home.display(),
+            program.display()
+        ));
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        let path = report["install"]["path"].as_str().unwrap();
+        assert!(path.ends_with(shown), "{path} and not {shown}");
+        let is_below_home = path.starts_with("~/");
+        assert_eq!(is_below_home, program.starts_with(&home), "{path}");
+    }
 }
 
 #[test]

@@ -1,98 +1,46 @@
 //! What the daemon says of itself, and what can be said of it from outside: status, health, capabilities, adapters,
 //! metrics.
 
-use std::borrow::Cow;
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::anonymise::Anonymiser;
-use super::reasons::known_reason;
-use super::report::{Block, aligned, as_json};
+use super::report::Block;
+use super::shown::{Privacy, Shown};
 use crate::adapters::{ManifestSources, Registry};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, Capabilities, RefusedManifest, Word};
 use crate::cli::doctor::Probe;
-use crate::cli::status::{facts, for_people, for_programs};
+use crate::cli::status::{Said, as_json, facts};
 use crate::daemon::Home;
-use crate::daemon::control::Status;
 use crate::http::client::Client;
-use crate::observe::field::is_version;
 use crate::observe::{Message, metrics};
 use crate::settings::durations;
 
 /// What manifests say for people.
-pub(super) const MANIFEST_TEXTS: &str = "labels and hints of manifests";
+const MANIFEST_TEXTS: &str = "labels and hints of manifests";
 
 /// `coven daemon status`.
-pub(super) fn status(home: &Home, probe: &Probe, a: &Anonymiser) -> Block {
+pub(super) fn status(home: &Home, probe: &Probe, privacy: &Privacy) -> Block {
     let facts = facts(home, &probe.status);
-    let text = |message: &Message| a.text(&message.to_string());
-    let json = for_programs(
-        &facts,
-        |message| text(message).into(),
-        |value| {
-            let mut value = value.clone();
-            anonymise(&mut value, a);
-            value
-        },
-    );
-    let facts = for_people(&facts, text).into_iter();
-    let facts = facts.map(|(name, value)| (name.to_owned(), value));
-    Block::Printed(json, aligned(&facts.collect::<Vec<_>>()))
+    let said = |key, said: &Said| match said {
+        Said::Message(message) => privacy.message(message),
+        Said::Data(value) => privacy.answer(key, value),
+    };
+    let keyed = facts.iter().filter(|fact| !fact.key.is_empty());
+    let json = Shown::object(keyed.map(|fact| (fact.key, said(fact.key, &fact.said))));
+    let named = facts.iter().filter(|fact| !fact.name.is_empty());
+    let named = named.filter(|fact| !matches!(fact.said, Said::Data(Value::Null)));
+    let named = named.map(|fact| (fact.name, said(fact.key, &fact.said)));
+    Block::Both(json, Box::new(Block::Facts(named.collect())))
 }
 
 /// `GET /health`.
-pub(super) fn health(probe: &Probe, a: &Anonymiser) -> Block {
-    let Some(health) = probe.health() else {
-        return Block::Missing("no daemon answers".into());
-    };
-    let mut json = as_json(health);
-    anonymise(&mut json, a);
-    Block::Json(json)
-}
-
-/// The texts of an answer, each by its name. Numbers and words of our own are most of it.
-fn anonymise(json: &mut Value, a: &Anonymiser) {
-    let Value::Object(object) = json else {
-        if let Value::String(text) = json {
-            *text = a.text(text);
-        }
-        if let Value::Array(values) = json {
-            values.iter_mut().for_each(|value| anonymise(value, a));
-        }
-        return;
-    };
-    for (name, value) in object {
-        match (name.as_str(), value) {
-            ("socket", Value::String(path)) => *path = a.path(path),
-            ("lastError", Value::String(reason)) => {
-                *reason = known_reason(reason).unwrap_or_else(|| "?".into());
-            }
-            ("covenVersion" | "apiVersion", Value::String(version)) if !is_version(version) => {
-                a.count("versions that are none", 1);
-                *version = "?".into();
-            }
-            (_, value) => anonymise(value, a),
-        }
+pub(super) fn health(probe: &Probe, privacy: &Privacy) -> Block {
+    match probe.health() {
+        Some(health) => Block::Json(privacy.answer("", &as_json(health))),
+        None => Block::Missing("no daemon answers".into()),
     }
-}
-
-/// What whoever listens on the socket, or the record of the last start, says in words of their own.
-pub(super) fn foreign_text(probe: &Probe) -> Option<String> {
-    match &probe.status {
-        Status::Busy { reason, .. } => Some(reason.to_string()),
-        // A file of the home has it, and whatever the reason quotes.
-        Status::Failed(failure) => Some(failure.reason.clone()),
-        Status::Unsupported { found } if !is_version(found) => Some(found.clone()),
-        _ => None,
-    }
-}
-
-/// The directories in which the daemon looks harnesses up.
-pub(super) fn path_of(probe: &Probe) -> Option<Vec<String>> {
-    let path = probe.process()?.path.as_ref()?;
-    let dirs = std::env::split_paths(path);
-    Some(dirs.map(|dir| dir.display().to_string()).collect())
 }
 
 /// What the daemon is set to and may use, but for its `PATH`.
@@ -110,45 +58,32 @@ pub(super) fn process(probe: &Probe) -> Block {
 }
 
 /// What clients can ask for.
-pub(super) fn capabilities(probe: &Probe, a: &Anonymiser) -> Block {
+pub(super) fn capabilities(probe: &Probe, privacy: &Privacy) -> Block {
     let Some(capabilities) = &probe.capabilities else {
         return Block::Missing("no daemon answers".into());
     };
     const COLUMNS: &[&str] = &["id", "status", "policy", "actions"];
     let rows = capabilities.capabilities.iter().map(|capability| {
-        [
-            &capability.id,
-            &capability.status.to_string(),
-            &capability.policy.to_string(),
-            &capability.actions.join(", "),
+        vec![
+            privacy.name(&capability.id),
+            capability.status.known().map(|word| word.as_str()).into(),
+            capability.policy.known().map(|word| word.as_str()).into(),
+            privacy.name(&capability.actions.join(", ")),
         ]
-        .map(|text| Value::from(a.text(text)))
-        .to_vec()
     });
     Block::Table(COLUMNS, rows.collect())
 }
 
 /// The harnesses that are known, and to whom.
-#[derive(Clone)]
 pub(super) struct Harnesses {
     known_to: &'static str,
     adapters: Vec<AdapterStatus>,
     refused: Vec<RefusedManifest>,
 }
 
-/// The daemon's, or, if it does not say, those that a daemon would have that is started from here.
-pub(super) fn harnesses<'a>(
-    probe: Option<&Probe>,
-    here: Option<&'a Harnesses>,
-) -> Option<Cow<'a, Harnesses>> {
-    let capabilities = probe.and_then(|probe| probe.capabilities.as_ref());
-    let daemons = capabilities.map(|said| Cow::Owned(Harnesses::of_daemon(said)));
-    daemons.or(here.map(Cow::Borrowed))
-}
-
 impl Harnesses {
     /// As the daemon has them.
-    fn of_daemon(capabilities: &Capabilities) -> Self {
+    pub(super) fn of_daemon(capabilities: &Capabilities) -> Self {
         Self {
             known_to: "the daemon, in its environment",
             adapters: capabilities.adapters.clone(),
@@ -171,37 +106,35 @@ impl Harnesses {
     }
 
     pub(super) fn ids(&self) -> Vec<String> {
-        self.adapters
-            .iter()
-            .map(|adapter| adapter.id.clone())
-            .collect()
+        let adapters = self.adapters.iter();
+        adapters.map(|adapter| adapter.id.clone()).collect()
     }
 
-    pub(super) fn block(&self, a: &Anonymiser) -> Block {
+    pub(super) fn block(&self, privacy: &Privacy) -> Block {
         const COLUMNS: &[&str] = &["id", "source", "executable", "available", "path"];
         const REFUSED: &[&str] = &["source", "reason"];
+        let place = |path: &String| privacy.place(Path::new(path));
         let adapters = self.adapters.iter().map(|adapter| {
             let source = match &adapter.source {
-                Word::Known(source) => source.to_string(),
+                Word::Known(source) => source.as_str().into(),
                 Word::Other(manifest) => {
-                    a.count(MANIFEST_TEXTS, 1);
-                    a.path(manifest)
+                    privacy.count(MANIFEST_TEXTS, 1);
+                    place(manifest)
                 }
             };
             vec![
-                a.text(&adapter.id).into(),
-                source.into(),
-                a.text(&adapter.executable).into(),
+                privacy.name(&adapter.id),
+                source,
+                privacy.name(&adapter.executable),
                 adapter.available.into(),
-                adapter.path.as_deref().map(|path| a.path(path)).into(),
+                adapter.path.as_ref().map(place).into(),
             ]
         });
         let refused = self.refused.iter().map(|refused| {
-            let reason = known_reason(&refused.reason);
-            if reason.is_none() {
-                a.count("reasons why a manifest was refused", 1);
-            }
-            vec![a.path(&refused.source).into(), reason.into()]
+            let reason = privacy.reason(&refused.reason);
+            let is_left_out = u64::from(reason.is_none());
+            privacy.count("reasons why a manifest was refused", is_left_out);
+            vec![place(&refused.source), reason.into()]
         });
         Block::Group(vec![
             (
@@ -215,19 +148,17 @@ impl Harnesses {
 }
 
 /// The daemon's metrics, as it sends them.
-pub(super) fn read_metrics(home: &Home) -> Result<String, String> {
+pub(super) fn read_metrics(home: &Home) -> Result<String, Message> {
     let result = Client::connect_within(&home.socket(), durations::DIAGNOSTICS_METRICS)
         .and_then(|(mut client, _)| client.fetch(&routes::Metrics.request()));
-    match result {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(err) => Err(err.to_string()),
-    }
+    let bytes = result.map_err(|err| err.message())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-pub(super) fn metrics(page: Option<&Result<String, String>>, a: &Anonymiser) -> Block {
+pub(super) fn metrics(page: Option<&Result<String, Message>>, privacy: &Privacy) -> Block {
     let page = match page {
         Some(Ok(page)) => page,
-        Some(Err(why)) => return Block::Missing(a.text(why)),
+        Some(Err(why)) => return Block::Missing(privacy.message(why)),
         None => return Block::Missing("no daemon answers".into()),
     };
     const COLUMNS: &[&str] = &["name", "value"];
@@ -235,10 +166,10 @@ pub(super) fn metrics(page: Option<&Result<String, String>>, a: &Anonymiser) -> 
         let (series, value) = line.rsplit_once(' ')?;
         let name = series.split('{').next()?;
         // Most are whole numbers, and stay such.
-        let value: Value = serde_json::from_str(value).ok()?;
+        let value: serde_json::Number = serde_json::from_str(value).ok()?;
         let mut declared = metrics::ALL.iter();
         let metric = declared.find(|metric| metric.family.name == name)?;
-        (metric.is_reported() && value.is_number()).then(|| vec![series.into(), value])
+        (metric.is_reported()).then(|| vec![privacy.name(series), value.into()])
     });
     Block::Table(COLUMNS, rows.collect())
 }

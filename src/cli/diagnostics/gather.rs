@@ -5,18 +5,17 @@ use std::time::Instant;
 
 use crossbeam_channel::{Sender, unbounded};
 
-use super::anonymise::Identity;
+use super::identity::Identity;
 use super::install::Install;
-use super::{daemon, identity, log, store};
-use crate::cli::doctor::Report as Findings;
-use crate::cli::doctor::{self, Probe};
+use super::{daemon, log, store};
+use crate::cli::doctor::{self, Probe, Report as Findings};
 use crate::daemon::Home;
+use crate::observe::Message;
 use crate::settings::durations;
 
 /// What was found; a part that has not come in time is not there.
 #[derive(Default)]
 pub(super) struct Gathered {
-    /// What has to be looked up of it.
     pub identity: Option<Identity>,
     /// The user's own patterns of secrets.
     pub patterns: Option<String>,
@@ -25,26 +24,14 @@ pub(super) struct Gathered {
     pub probe: Option<Probe>,
     /// The harnesses as this command has them; the daemon's own are in `probe`.
     pub harnesses: Option<daemon::Harnesses>,
-    pub metrics: Option<Result<String, String>>,
-    pub log: Option<Result<log::Tail, String>>,
-    pub commands: Option<Result<log::Tail, String>>,
+    pub metrics: Option<Result<String, Message>>,
+    pub log: Option<Result<log::Tail, Message>>,
+    pub commands: Option<Result<log::Tail, Message>>,
     pub store: Option<store::Found>,
 }
 
-/// One of them. They differ in size, and are few.
-#[allow(clippy::large_enum_variant, reason = "each is moved twice")]
-enum Found {
-    Identity(Identity),
-    Patterns(String),
-    Doctor(Findings),
-    Install(Install),
-    Probe(Probe),
-    Harnesses(daemon::Harnesses),
-    Metrics(Result<String, String>),
-    Log(Result<log::Tail, String>),
-    Commands(Result<log::Tail, String>),
-    Store(store::Found),
-}
+/// Puts what was found in its place.
+type Put = Box<dyn FnOnce(&mut Gathered) + Send>;
 
 /// Looks for everything, with what is there of a home.
 pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
@@ -56,85 +43,73 @@ pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
     let (give, finds) = unbounded();
     let own_home = home.cloned();
     start(&give, move || {
-        Found::Identity(identity::looked_up(own_home.as_ref()))
+        let identity = Identity::at_hand(own_home.as_ref()).look_up(own_home.as_ref());
+        Box::new(|all| all.identity = Some(identity))
     });
     start(&give, move || {
-        Found::Doctor(doctor::examine(Home::from_env().as_ref(), look))
+        let found = doctor::examine(Home::from_env().as_ref(), look);
+        Box::new(|all| all.doctor = Some(found))
     });
-    start(&give, || Found::Install(Install::look()));
+    start(&give, || {
+        let install = Install::look();
+        Box::new(|all| all.install = Some(install))
+    });
     if let Some(home) = home {
-        // A file that is not there has no patterns; doctor tells of one that cannot be read.
         start_with(&give, home, |home| {
-            Found::Patterns(std::fs::read_to_string(home.redact_file()).unwrap_or_default())
+            // A file that is not there has no patterns; doctor tells of one that cannot be read.
+            let patterns = std::fs::read_to_string(home.redact_file()).unwrap_or_default();
+            Box::new(|all| all.patterns = Some(patterns))
         });
-        start_with(&give, home, |home| Found::Probe(Probe::of(home)));
         start_with(&give, home, |home| {
-            Found::Harnesses(daemon::Harnesses::from_here(home))
+            let probe = Probe::of(home);
+            Box::new(|all| all.probe = Some(probe))
         });
-        start_with(&give, home, |home| Found::Log(log::daemon_tail(home)));
         start_with(&give, home, |home| {
-            Found::Commands(log::commands_tail(home))
+            let harnesses = daemon::Harnesses::from_here(home);
+            Box::new(|all| all.harnesses = Some(harnesses))
+        });
+        start_with(&give, home, |home| {
+            let tail = log::daemon_tail(home);
+            Box::new(|all| all.log = Some(tail))
+        });
+        start_with(&give, home, |home| {
+            let tail = log::commands_tail(home);
+            Box::new(|all| all.commands = Some(tail))
         });
     }
     let mut gathered = Gathered::default();
     // Who else looks for something needs to know how the daemon is; then nobody but the threads holds the channel, and
     // it closes with the last of them.
     let mut give = home.map(|_| give);
-    while let Ok(found) = finds.recv_deadline(end) {
-        if let (Found::Probe(probe), Some(home)) = (&found, home)
+    while let Ok(put) = finds.recv_deadline(end) {
+        put(&mut gathered);
+        if let (Some(probe), Some(home)) = (&gathered.probe, home)
             && let Some(give) = give.take()
         {
-            let is_stopped = probe.is_stopped();
-            let session = session.map(str::to_owned);
+            let (is_stopped, session) = (probe.is_stopped(), session.map(str::to_owned));
             start_with(&give, home, move |home| {
-                Found::Store(store::look(home, is_stopped, session.as_deref(), look))
+                let found = store::look(home, is_stopped, session.as_deref(), look);
+                Box::new(|all| all.store = Some(found))
             });
             if probe.health().is_some() {
                 start_with(&give, home, |home| {
-                    Found::Metrics(daemon::read_metrics(home))
+                    let page = daemon::read_metrics(home);
+                    Box::new(|all| all.metrics = Some(page))
                 });
             }
         }
-        gathered.add(found);
     }
     gathered
 }
 
-impl Gathered {
-    fn add(&mut self, found: Found) {
-        match found {
-            Found::Identity(identity) => self.identity = Some(identity),
-            Found::Patterns(patterns) => self.patterns = Some(patterns),
-            Found::Doctor(findings) => self.doctor = Some(findings),
-            Found::Install(install) => self.install = Some(install),
-            Found::Probe(probe) => self.probe = Some(probe),
-            Found::Harnesses(harnesses) => self.harnesses = Some(harnesses),
-            Found::Metrics(page) => self.metrics = Some(page),
-            Found::Log(tail) => self.log = Some(tail),
-            Found::Commands(tail) => self.commands = Some(tail),
-            Found::Store(found) => self.store = Some(found),
-        }
-    }
-}
-
-fn start_with(
-    give: &Sender<Found>,
-    home: &Home,
-    work: impl FnOnce(&Home) -> Found + Send + 'static,
-) {
+fn start_with(give: &Sender<Put>, home: &Home, work: impl FnOnce(&Home) -> Put + Send + 'static) {
     let home = home.clone();
     start(give, move || work(&home));
 }
 
-fn start(give: &Sender<Found>, work: impl FnOnce() -> Found + Send + 'static) {
-    start_boxed(give.clone(), Box::new(work));
-}
-
 /// Does `work` on a thread that nobody joins: it ends with this process at the latest.
-fn start_boxed(give: Sender<Found>, work: Box<dyn FnOnce() -> Found + Send>) {
-    // Without a thread its part is missing.
-    let _ = std::thread::Builder::new().spawn(move || {
-        // Nobody waits any more for what comes too late.
-        let _ = give.send(work());
-    });
+fn start(give: &Sender<Put>, work: impl FnOnce() -> Put + Send + 'static) {
+    let give = give.clone();
+    // Without a thread its part is missing, and nobody waits any more for what comes too late.
+    let _ = std::thread::Builder::new().spawn(move || give.send(work()));
 }

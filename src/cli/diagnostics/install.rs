@@ -1,16 +1,13 @@
 //! Which system this is, and how coven came to it.
 
-use std::ffi::CString;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::anonymise::Anonymiser;
 use super::report::Block;
+use super::shown::Privacy;
+use crate::daemon::tool_output;
 use crate::settings::durations;
-use crate::sys::{self, System, Within};
+use crate::sys::{self, System};
 
 /// The longest name of a package that is shown, in bytes.
 const PACKAGE_MAX: usize = 80;
@@ -43,30 +40,21 @@ impl Install {
         }
     }
 
-    pub(super) fn os(&self, a: &Anonymiser) -> Block {
-        let System {
-            name,
-            release,
-            machine,
-            ..
-        } = &self.system;
-        let distribution = self.distribution.as_deref().map(|name| a.any(name));
+    pub(super) fn os(&self, privacy: &Privacy) -> Block {
+        let name = |text: &String| privacy.name(text);
         Block::Facts(vec![
-            ("system", name.as_str().into()),
-            ("distribution", distribution.into()),
-            ("kernel", release.as_str().into()),
-            ("machine", machine.as_str().into()),
+            ("system", name(&self.system.name)),
+            ("distribution", self.distribution.as_ref().map(name).into()),
+            ("kernel", name(&self.system.release)),
+            ("machine", name(&self.system.machine)),
         ])
     }
 
-    pub(super) fn block(&self, a: &Anonymiser) -> Block {
-        let path = self
-            .executable
-            .as_ref()
-            .map(|path| a.path(&path.display().to_string()));
+    pub(super) fn block(&self, privacy: &Privacy) -> Block {
+        let path = self.executable.as_ref();
         Block::Facts(vec![
-            ("path", path.into()),
-            ("packageManager", self.manager.as_str().into()),
+            ("path", path.map(|path| privacy.install(path)).into()),
+            ("packageManager", privacy.name(&self.manager)),
         ])
     }
 }
@@ -111,49 +99,13 @@ fn manager_of(path: &Path) -> String {
 
 /// The Debian package that owns `path`; none where there is no dpkg.
 fn debian_package(path: &Path) -> Option<String> {
-    let program = Path::new("/usr/bin/dpkg-query");
-    if !program.exists() {
-        return None;
-    }
-    let argument = |text: &[u8]| CString::new(text).ok();
-    let path = argument(path.as_os_str().as_encoded_bytes())?;
-    let (output, child_stdout) = sys::pipe().ok()?;
-    let null = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .ok()?;
-    let pid = sys::spawn(
-        &sys::Program {
-            path: program,
-            argv: vec![
-                argument(b"dpkg-query")?,
-                argument(b"-S")?,
-                argument(b"--")?,
-                path,
-            ],
-            env: vec![argument(b"LC_ALL=C")?, argument(b"PATH=/usr/bin:/bin")?],
-            cwd: Path::new("/"),
-            family: None,
-        },
-        &sys::Stdio {
-            stdin: null.as_fd(),
-            stdout: child_stdout.as_fd(),
-            stderr: null.as_fd(),
-        },
-    )
-    .ok()?;
-    drop(child_stdout);
-    let (pipe, mut output) = (File::from(output), Vec::new());
-    let is_read = sys::set_nonblocking(&pipe).and_then(|()| {
-        Within::new(&pipe, Instant::now() + durations::DPKG).read_to_end(&mut output)
-    });
-    // Over by itself, or not wanted any more.
-    let _ = sys::kill_group(pid, libc::SIGKILL);
-    let _ = sys::reap(pid);
-    is_read.ok()?;
+    let deadline = Instant::now() + durations::DPKG;
+    let output = tool_output(
+        "/usr/bin/dpkg-query",
+        &["-S", "--", path.to_str()?],
+        deadline,
+    )?;
     // `coven: /usr/bin/coven`
-    let output = String::from_utf8_lossy(&output);
     let (package, _) = output.split_once(": ")?;
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"+-.:".contains(&b);
     (package.len() <= PACKAGE_MAX && package.bytes().all(is_name)).then(|| package.to_owned())

@@ -3,41 +3,36 @@
 //!
 //! What can take its time is gathered on threads ([`mod@gather`]); the main thread makes the report. It changes nothing.
 
-mod anonymise;
 mod daemon;
 mod gather;
 mod identity;
 mod install;
 mod log;
-mod names;
-mod paths;
-mod reasons;
+mod place;
 mod report;
-mod settings;
+mod shown;
 mod store;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::doctor;
 use super::output::{Out, visible};
 use super::{CliError, Outcome};
-use crate::adapters::{ManifestSources, Registry};
 use crate::api::{BUILD, CONTRACT, Code, Timestamp, VERSION};
-use crate::cli::doctor::{Check, Report as Findings};
 use crate::daemon::{Home, HomeError};
 use crate::observe::Message;
 use crate::redact::Redactor;
-use crate::settings as declared;
+use crate::settings::{self, ALL};
 use crate::sys;
-use anonymise::Anonymiser;
 use daemon::Harnesses;
 use gather::{Gathered, gather};
-use report::{Block, Part, Report, as_json};
+use identity::Identity;
+use report::{Block, Part, Report};
+use shown::Privacy;
 
 /// Make a report for somebody who helps, without what is private. Read it before you share it.
 #[derive(FromArgs, ArgsInfo)]
@@ -105,41 +100,51 @@ fn create(path: &PathBuf) -> Result<File, CliError> {
 fn make(session: Option<&str>) -> Report {
     let home = Home::from_env();
     let known = home.as_ref().ok();
-    let gathered = gather(known, session);
-    let anonymiser = anonymiser(known, &gathered);
-    let mut report = Report {
+    let mut gathered = gather(known, session);
+    // The daemon's, or, if it does not say, those that a daemon would have that is started from here.
+    let probe = gathered.probe.as_ref();
+    let capabilities = probe.and_then(|probe| probe.capabilities.as_ref());
+    let daemons = capabilities.map(Harnesses::of_daemon);
+    gathered.harnesses = daemons.or(gathered.harnesses.take());
+    let privacy = privacy(known, &mut gathered);
+    let mut parts = parts(&home, &gathered, session.is_some(), &privacy);
+    let counts = privacy.counts().into_iter();
+    let rows = counts.map(|(what, times)| vec![what, times.into()]);
+    parts.push(Part {
+        key: "leftOut",
+        title: "Left out or redacted",
+        block: Block::Table(&["what", "times"], rows.collect()),
+    });
+    Report {
         made_at: Timestamp::now(),
-        parts: parts(&home, &gathered, session.is_some(), &anonymiser),
-    };
-    report.anonymise(&anonymiser);
-    report.parts.push(left_out(&anonymiser));
-    report
+        parts,
+    }
 }
 
 /// Knows what was found of names, directories and patterns of secrets; what was not found in time, it says at the end.
-fn anonymiser(home: Option<&Home>, gathered: &Gathered) -> Anonymiser {
-    let mut identity = identity::at_hand(home);
-    if let Some(found) = &gathered.identity {
-        identity.add(found);
-    }
-    if let Some(probe) = &gathered.probe {
-        identity
-            .dirs
-            .extend(daemon::path_of(probe).into_iter().flatten());
-        identity.texts.extend(daemon::foreign_text(probe));
+fn privacy(home: Option<&Home>, gathered: &mut Gathered) -> Privacy {
+    let late = [
+        (
+            "NOT in time: names in the user database",
+            gathered.identity.is_none(),
+        ),
+        ("NOT in time: redact.txt", gathered.patterns.is_none()),
+    ];
+    let identity = gathered.identity.take();
+    let mut identity = identity.unwrap_or_else(|| Identity::at_hand(home));
+    let process = gathered.probe.as_ref().and_then(|probe| probe.process());
+    if let Some(path) = process.and_then(|process| process.path.as_ref()) {
+        let dirs: Vec<String> = path.split(':').map(str::to_owned).collect();
+        identity.add_owners(&dirs);
     }
     let patterns = gathered.patterns.as_deref().unwrap_or_default();
-    let anonymiser = Anonymiser::new(&identity, Redactor::new(patterns).0);
-    let is_late = |part: bool| u64::from(home.is_some() && !part);
-    anonymiser.count(
-        "NOT in time: names in the user database",
-        is_late(gathered.identity.is_some()),
-    );
-    anonymiser.count(
-        "NOT in time: redact.txt",
-        is_late(gathered.patterns.is_some()),
-    );
-    anonymiser
+    let harnesses = gathered.harnesses.as_ref().map(Harnesses::ids);
+    let redactor = Redactor::new(patterns).0;
+    let privacy = Privacy::new(&identity, redactor, harnesses.unwrap_or_default());
+    for (what, is_late) in late {
+        privacy.count(what, u64::from(home.is_some() && is_late));
+    }
+    privacy
 }
 
 /// The report's parts: first the seven things that a good report of a problem has, in this order.
@@ -147,28 +152,29 @@ fn parts(
     home: &Result<Home, HomeError>,
     gathered: &Gathered,
     is_session_wanted: bool,
-    a: &Anonymiser,
+    p: &Privacy,
 ) -> Vec<Part> {
     let probe = gathered.probe.as_ref();
     // Without a home, most has nothing to look at.
     let late = match home {
-        Ok(_) => "it took too long".to_owned(),
-        Err(err) => a.text(&err.to_string()),
+        Ok(_) => "it took too long".into(),
+        Err(err) => err.message(),
     };
-    let missing = || Block::Missing(late.clone());
-    let harnesses = daemon::harnesses(probe, gathered.harnesses.as_ref());
-    let ids = harnesses.as_deref().map(Harnesses::ids).unwrap_or_default();
-    let log = log::Logs {
-        anonymiser: a,
-        harnesses: &ids,
-        late: &late,
+    let missing = || Block::Missing(p.message(&late));
+    let tail = |tail: &Option<Result<log::Tail, Message>>,
+                show: fn(&log::Tail, &Privacy) -> Block| {
+        match tail {
+            Some(Ok(tail)) => show(tail, p),
+            Some(Err(why)) => Block::Missing(p.message(why)),
+            None => missing(),
+        }
     };
+    let install = gathered.install.as_ref();
+    let store = gathered.store.as_ref();
     let status = match (home, probe) {
-        (Ok(home), Some(probe)) => daemon::status(home, probe, a),
+        (Ok(home), Some(probe)) => daemon::status(home, probe, p),
         _ => missing(),
     };
-    let store = gathered.store.as_ref();
-    let install = gathered.install.as_ref();
     let version = vec![
         ("version", VERSION.into()),
         ("contract", CONTRACT.into()),
@@ -176,107 +182,106 @@ fn parts(
         ("buildDate", BUILD.date.into()),
     ];
     let failures = vec![
-        ("commands", log.commands(gathered.commands.as_ref())),
-        ("daemonLog", log.failures(gathered.log.as_ref())),
+        ("commands", tail(&gathered.commands, log::commands)),
+        ("daemonLog", tail(&gathered.log, log::failures)),
     ];
     let settings = vec![
         ("daemon", probe.map_or_else(missing, daemon::process)),
-        ("environmentHere", settings::block(a)),
+        ("environmentHere", environment(p)),
     ];
-    let mut parts = Vec::new();
-    let mut part = |key, title, block| parts.push(Part { key, title, block });
-    part("coven", "1. Coven version", Block::Facts(version));
-    let block = install.map_or_else(missing, |install| install.os(a));
-    part("os", "2. Operating system", block);
-    let block = install.map_or_else(missing, |install| install.block(a));
-    part("install", "3. Install path and package manager", block);
-    let block = home_facts(home, a);
-    part("home", "4. Whether COVEN_HOME is customized", block);
-    part("status", "5. coven daemon status", status);
-    let block = probe.map_or_else(missing, |probe| daemon::health(probe, a));
-    part("health", "6. Health", block);
-    let title = "7. Last failing commands and error codes";
-    part("failures", title, Block::Group(failures));
-    let findings = gathered.doctor.as_ref();
-    let block = findings.map_or_else(missing, |found| doctors(found, a));
-    part("doctor", "Doctor", block);
-    let block = probe.map_or_else(missing, |probe| daemon::capabilities(probe, a));
-    part("capabilities", "Capabilities", block);
-    let block = harnesses.map_or_else(missing, |harnesses| harnesses.block(a));
-    part("adapters", "Adapters", block);
-    part("settings", "Settings", Block::Group(settings));
-    let block = store.map_or_else(missing, |store| store::counts(&store.survey, &ids, a));
-    part("store", "Store", block);
-    part(
-        "metrics",
-        "Metrics",
-        daemon::metrics(gathered.metrics.as_ref(), a),
-    );
+    let findings = gathered.doctor.as_ref().map(|found| p.doctor(found));
+    let doctor = findings.map(|(json, lines)| Block::Both(json, Box::new(Block::Lines(lines))));
+    let harnesses = gathered.harnesses.as_ref();
+    let session = store.and_then(|store| store.session.as_ref());
+    let of_probe =
+        |show: fn(&_, &Privacy) -> Block| probe.map_or_else(missing, |probe| show(probe, p));
+    let title = "3. Install path and package manager";
+    let mut parts = vec![
+        ("coven", "1. Coven version", Block::Facts(version)),
+        (
+            "os",
+            "2. Operating system",
+            install.map_or_else(missing, |install| install.os(p)),
+        ),
+        (
+            "install",
+            title,
+            install.map_or_else(missing, |install| install.block(p)),
+        ),
+        (
+            "home",
+            "4. Whether COVEN_HOME is customized",
+            home_facts(home, p),
+        ),
+        ("status", "5. coven daemon status", status),
+        ("health", "6. Health", of_probe(daemon::health)),
+        (
+            "failures",
+            "7. Last failing commands and error codes",
+            Block::Group(failures),
+        ),
+        ("doctor", "Doctor", doctor.unwrap_or_else(missing)),
+        (
+            "capabilities",
+            "Capabilities",
+            of_probe(daemon::capabilities),
+        ),
+        (
+            "adapters",
+            "Adapters",
+            harnesses.map_or_else(missing, |found| found.block(p)),
+        ),
+        ("settings", "Settings", Block::Group(settings)),
+        (
+            "store",
+            "Store",
+            store.map_or_else(missing, |found| store::counts(&found.survey, p)),
+        ),
+        (
+            "metrics",
+            "Metrics",
+            daemon::metrics(gathered.metrics.as_ref(), p),
+        ),
+    ];
     if is_session_wanted {
-        let session = store.and_then(|store| store.session.as_ref());
-        let block = session.map_or_else(missing, |session| store::session(session, &ids, a));
-        part("session", "Session", block);
+        let block = session.map_or_else(missing, |found| store::session(found, p));
+        parts.push(("session", "Session", block));
     }
-    part(
-        "log",
-        "The daemon's log",
-        log.records(gathered.log.as_ref()),
-    );
-    parts
+    parts.push(("log", "The daemon's log", tail(&gathered.log, log::records)));
+    let part = |(key, title, block)| Part { key, title, block };
+    parts.into_iter().map(part).collect()
 }
 
-fn home_facts(home: &Result<Home, HomeError>, a: &Anonymiser) -> Block {
-    let is_set = declared::HOME.read().is_ok_and(|home| home.is_some());
-    let (path, usable) = match home {
-        Ok(home) => {
-            let usable = match home.check() {
-                Ok(()) => "yes".to_owned(),
-                Err(err) => a.text(&err.to_string()),
-            };
-            (Some(a.path(&home.path().display().to_string())), usable)
-        }
-        Err(err) => (None, a.text(&err.to_string())),
+fn home_facts(home: &Result<Home, HomeError>, p: &Privacy) -> Block {
+    let usable = match home.as_ref().map(Home::check) {
+        Ok(Ok(())) => "yes".into(),
+        Ok(Err(err)) => p.message(&err.message()),
+        Err(err) => p.message(&err.message()),
     };
+    let is_set = settings::HOME.read().is_ok_and(|home| home.is_some());
+    let path = home.as_ref().ok().map(|home| p.place(home.path()));
     Block::Facts(vec![
         ("customized", is_set.into()),
         ("path", path.into()),
-        ("usable", usable.into()),
+        ("usable", usable),
     ])
 }
 
-/// As `coven doctor` prints and writes it.
-fn doctors(found: &Findings, a: &Anonymiser) -> Block {
-    let bundled = Registry::load(Path::new("/"), &ManifestSources::default());
-    let is_manifests = |check: &Check| {
-        let id = check.id.to_string();
-        let id = id.strip_prefix("adapter.");
-        id.is_some_and(|id| bundled.get(id).is_none())
-    };
-    let checks = found.checks.iter().map(|check| {
-        // What to do to get a harness is the manifest's own text.
-        let hint = check.hint.as_ref().filter(|_| !is_manifests(check));
-        a.count(
-            daemon::MANIFEST_TEXTS,
-            u64::from(hint.is_none() && check.hint.is_some()),
-        );
-        Check {
-            id: Message::name(a.text(&check.id.to_string())),
-            status: check.status,
-            message: Message::name(a.text(&check.message.without_foreign())),
-            hint: hint.map(|hint| Message::name(a.text(&hint.to_string()))),
-        }
+/// What this command's environment sets. Values stay out, but for numbers and the few words that a setting can have.
+fn environment(p: &Privacy) -> Block {
+    let mut shown = 0;
+    let rows = ALL.iter().filter_map(|setting| {
+        let value = std::env::var_os(setting.name())?;
+        let value = value.to_str();
+        let value = value.and_then(|value| p.word(value, |value| setting.is_public(value)));
+        shown += u64::from(value.is_some());
+        let value = value.unwrap_or("set; value left out".into());
+        Some(vec![setting.name().into(), value])
     });
-    let found = Findings::new(checks.collect());
-    Block::Printed(as_json(&found), doctor::lines(&found))
-}
-
-fn left_out(a: &Anonymiser) -> Part {
-    const COLUMNS: &[&str] = &["what", "times"];
-    let counts = a.counts().into_iter();
-    let rows = counts.map(|(what, times)| vec![what.into(), times.into()]);
-    Part {
-        key: "leftOut",
-        title: "Left out or redacted",
-        block: Block::Table(COLUMNS, rows.collect()),
-    }
+    let rows = rows.collect();
+    p.count(
+        "environment values",
+        std::env::vars_os().count() as u64 - shown,
+    );
+    Block::Table(&["name", "value"], rows)
 }

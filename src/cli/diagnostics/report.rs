@@ -1,30 +1,31 @@
 //! The report: its parts in order, and how they are written, for people and for programs. Both are written from the same
 //! data, and know nothing of what it means.
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::anonymise::Anonymiser;
+use super::shown::{Shown, ShownRecord};
 use crate::api::Timestamp;
-use crate::cli::output::{visible, visible_text};
-use crate::observe::{LogRecord, visible_json};
+use crate::cli::output::{aligned, table, visible, visible_text};
+use crate::observe::visible_json;
 
 /// What a part says.
 pub(super) enum Block {
     /// Names and values.
-    Facts(Vec<(&'static str, Value)>),
+    Facts(Vec<(&'static str, Shown)>),
     /// Rows, a value for each column.
-    Table(&'static [&'static str], Vec<Vec<Value>>),
+    Table(&'static [&'static str], Vec<Vec<Shown>>),
     /// JSON, for people too.
-    Json(Value),
+    Json(Shown),
     /// Lines of a log.
-    Records(Vec<LogRecord>),
-    /// JSON, and the lines that another verb prints of the same.
-    Printed(Value, Vec<String>),
+    Records(Vec<ShownRecord>),
+    /// Lines as another verb prints them.
+    Lines(Vec<Shown>),
+    /// The same in two forms: JSON, and what people read.
+    Both(Shown, Box<Block>),
     /// Several, each with its name.
     Group(Vec<(&'static str, Block)>),
     /// It is not there; why.
-    Missing(String),
+    Missing(Shown),
 }
 
 /// A part of the report.
@@ -43,14 +44,6 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Anonymises every text in it, whatever was done to it before.
-    pub(super) fn anonymise(&mut self, anonymiser: &Anonymiser) {
-        for part in &mut self.parts {
-            part.block
-                .each_text(&mut |text| *text = anonymiser.any(text));
-        }
-    }
-
     /// For programs: JSON, the parts in their order.
     pub(super) fn json(&self) -> String {
         let mut out = format!("{{\n  \"madeAt\": \"{}\"", self.made_at);
@@ -79,97 +72,65 @@ impl Report {
 }
 
 impl Block {
-    pub(super) fn json(&self) -> Value {
+    fn json(&self) -> Value {
+        let row = |columns: &[&'static str], row: &[Shown]| {
+            object(columns.iter().copied().zip(row.iter().map(value)))
+        };
         match self {
-            Self::Facts(facts) => object(facts.iter().map(|(name, value)| (*name, value.clone()))),
-            Self::Table(columns, rows) => {
-                let row =
-                    |row: &Vec<Value>| object(columns.iter().copied().zip(row.iter().cloned()));
-                Value::Array(rows.iter().map(row).collect())
-            }
-            Self::Json(value) | Self::Printed(value, _) => value.clone(),
-            Self::Records(records) => records.iter().map(LogRecord::to_json).collect(),
+            Self::Facts(facts) => object(facts.iter().map(|(name, fact)| (*name, value(fact)))),
+            Self::Table(columns, rows) => rows.iter().map(|cells| row(columns, cells)).collect(),
+            Self::Json(json) | Self::Both(json, _) => value(json),
+            Self::Lines(lines) => lines.iter().map(value).collect(),
+            Self::Records(records) => records.iter().map(|one| one.record().to_json()).collect(),
             Self::Group(blocks) => object(blocks.iter().map(|(name, block)| (*name, block.json()))),
-            Self::Missing(why) => object([("unavailable", Value::from(why.as_str()))]),
+            Self::Missing(why) => object([("unavailable", value(why))]),
         }
     }
 
     fn markdown(&self, out: &mut String) {
         match self {
             Self::Facts(facts) => {
-                let facts: Vec<(String, String)> = facts
-                    .iter()
-                    .map(|(name, value)| (words(name), plain(value)))
+                let facts = facts.iter();
+                let facts: Vec<_> = facts
+                    .map(|(name, fact)| (words(name), plain(fact)))
                     .collect();
                 fence(out, "text", &aligned(&facts).join("\n"));
             }
             Self::Table(_, rows) if rows.is_empty() => out.push_str("\nNone.\n"),
-            Self::Table(columns, rows) => fence(out, "text", &table(columns, rows)),
-            Self::Json(value) => {
-                fence(out, "json", &visible_text(&format!("{value:#}")));
+            Self::Table(columns, rows) => {
+                let head = columns.iter().map(|column| words(column).to_uppercase());
+                let rows = rows.iter().map(|row| row.iter().map(plain).collect());
+                let rows: Vec<Vec<String>> = rows.collect();
+                fence(out, "text", &table(head.collect(), &rows).join("\n"));
+            }
+            Self::Json(json) => {
+                fence(out, "json", &visible_text(&format!("{:#}", json.json())));
             }
             Self::Records(records) if records.is_empty() => out.push_str("\nNone.\n"),
             Self::Records(records) => {
-                let lines: Vec<String> = records.iter().map(LogRecord::to_string).collect();
-                fence(out, "text", &lines.join("\n"));
+                let lines = records.iter().map(|one| one.record().to_string());
+                fence(out, "text", &lines.collect::<Vec<_>>().join("\n"));
             }
-            Self::Printed(_, lines) => {
-                let lines: Vec<String> = lines.iter().map(|line| visible(line)).collect();
-                fence(out, "text", &lines.join("\n"));
+            Self::Lines(lines) => {
+                let lines = lines.iter().map(plain);
+                fence(out, "text", &lines.collect::<Vec<_>>().join("\n"));
             }
+            Self::Both(_, block) => block.markdown(out),
             Self::Group(blocks) => {
                 for (name, block) in blocks {
                     out.push_str(&format!("\n### {}\n", capitalised(&words(name))));
                     block.markdown(out);
                 }
             }
-            Self::Missing(why) => out.push_str(&format!("\nNot available: `{}`\n", code(why))),
-        }
-    }
-
-    fn each_text(&mut self, change: &mut dyn FnMut(&mut String)) {
-        match self {
-            Self::Facts(facts) => facts
-                .iter_mut()
-                .for_each(|(_, value)| texts_in(value, change)),
-            Self::Table(_, rows) => {
-                let cells = rows.iter_mut().flatten();
-                cells.for_each(|value| texts_in(value, change));
+            Self::Missing(why) => {
+                out.push_str(&format!("\nNot available: `{}`\n", code(&plain(why))))
             }
-            Self::Json(value) => texts_in(value, change),
-            Self::Records(records) => {
-                let fields = records.iter_mut().flat_map(|record| &mut record.fields);
-                fields.for_each(|(_, value)| texts_in(value, change));
-            }
-            Self::Printed(value, lines) => {
-                texts_in(value, change);
-                lines.iter_mut().for_each(change);
-            }
-            Self::Group(blocks) => blocks
-                .iter_mut()
-                .for_each(|(_, block)| block.each_text(change)),
-            Self::Missing(why) => change(why),
         }
     }
 }
 
-/// What is written elsewhere, as JSON.
-pub(super) fn as_json(value: &impl Serialize) -> Value {
-    // By way of its text: what writes that is there anyway, and a second serializer would be code for all it holds.
-    let text = serde_json::to_vec(value).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// Gives every text in `value` to `change`; the names in objects are ours.
-pub(super) fn texts_in(value: &mut Value, change: &mut dyn FnMut(&mut String)) {
-    match value {
-        Value::String(text) => change(text),
-        Value::Array(values) => values.iter_mut().for_each(|value| texts_in(value, change)),
-        Value::Object(object) => object
-            .values_mut()
-            .for_each(|value| texts_in(value, change)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+fn value(shown: &Shown) -> Value {
+    shown.json().clone()
 }
 
 fn object<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
@@ -182,45 +143,14 @@ fn object<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
 }
 
 /// A value as a word or two.
-fn plain(value: &Value) -> String {
-    match value {
+fn plain(shown: &Shown) -> String {
+    match shown.json() {
         Value::Null => "-".into(),
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "no".into(),
         Value::String(text) => visible(text),
         other => visible(&other.to_string()),
     }
-}
-
-fn table(columns: &[&str], rows: &[Vec<Value>]) -> String {
-    let head = columns.iter().map(|column| words(column).to_uppercase());
-    let rows = rows.iter().map(|row| row.iter().map(plain).collect());
-    let rows: Vec<Vec<String>> = std::iter::once(head.collect()).chain(rows).collect();
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|at| {
-            rows.iter()
-                .map(|row| row[at].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, &width)| format!("{cell:width$}"))
-            .collect();
-        cells.join("  ").trim_end().to_owned()
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Names and values, a line each.
-pub(super) fn aligned(facts: &[(String, String)]) -> Vec<String> {
-    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines = facts
-        .iter()
-        .map(|(name, value)| format!("{name:width$}  {value}"));
-    lines.collect()
 }
 
 /// `text` as a block of code, between more backticks than it has in a row.
@@ -237,7 +167,7 @@ fn fence(out: &mut String, language: &str, text: &str) {
 
 /// `text` as it can stand between two backticks.
 fn code(text: &str) -> String {
-    visible(text).replace('`', "'")
+    text.replace('`', "'")
 }
 
 /// `camelCase` as people write it.

@@ -5,22 +5,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::Value;
-
-use super::anonymise::Anonymiser;
 use super::report::Block;
+use super::shown::{Privacy, Shown};
 use crate::api::{
     EventKind, SessionCost, SessionRecord, SessionStatus, Visibility, is_session_id_prefix,
 };
 use crate::daemon::Home;
+use crate::observe::{Message, message};
 use crate::store::{self, EventOutline, Group, SessionOutline, StoreError, Survey};
 use crate::sys;
 
 /// What was found in the database.
 pub(super) struct Found {
-    pub survey: Result<Survey, String>,
+    pub survey: Result<Survey, Message>,
     /// The session that was asked for.
-    pub session: Option<Result<SessionOutline, String>>,
+    pub session: Option<Result<SessionOutline, Message>>,
 }
 
 /// Looks into the database until `deadline`. With `is_stopped`, no daemon has it open.
@@ -41,14 +40,14 @@ pub(super) fn look(
     // What is not in its log is in the file itself: then it is read without a lock, and without a file beside it.
     let is_empty = wal.metadata().map_or(true, |meta| meta.len() == 0);
     let is_alone = is_stopped && is_empty;
-    let said = |err: StoreError| err.to_string();
+    let said = |err: StoreError| err.message();
     // The session first: it is what was asked for, and cheap.
     let session = session.map(|prefix| {
         if !is_session_id_prefix(prefix) {
-            return Err("no session's id begins like that".to_owned());
+            return Err("no session's id begins like that".into());
         }
         let found = store::outline(&path, deadline, is_alone, prefix).map_err(said)?;
-        found.ok_or_else(|| "not exactly one session's id begins like that".to_owned())
+        found.ok_or_else(|| "not exactly one session's id begins like that".into())
     });
     Found {
         survey: store::survey(&path, deadline, is_alone).map_err(said),
@@ -57,10 +56,10 @@ pub(super) fn look(
 }
 
 /// Whether the database can be read without leaving anything that its owner could not use.
-fn check(home: &Home, path: &Path) -> Result<(), String> {
+fn check(home: &Home, path: &Path) -> Result<(), Message> {
     let meta = path.symlink_metadata().map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound => "there is no database yet".to_owned(),
-        _ => format!("the database cannot be looked at: {err}"),
+        io::ErrorKind::NotFound => "there is no database yet".into(),
+        _ => message!("the database cannot be looked at: {}", &err),
     })?;
     let owners = [
         Ok(meta.uid()),
@@ -68,9 +67,10 @@ fn check(home: &Home, path: &Path) -> Result<(), String> {
     ];
     for owner in owners.into_iter().flatten() {
         if owner != sys::euid() {
-            return Err(format!(
-                "the database belongs to another user (uid {owner}): to read it could leave a -wal and a -shm that they \
-                 cannot use, so it was not opened; run coven diagnostics as that user"
+            return Err(message!(
+                "the database belongs to another user (uid {}): to read it could leave a -wal and a -shm that they cannot \
+                 use, so it was not opened; run coven diagnostics as that user",
+                owner
             ));
         }
     }
@@ -80,143 +80,112 @@ fn check(home: &Home, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn counts(
-    survey: &Result<Survey, String>,
-    harnesses: &[String],
-    a: &Anonymiser,
-) -> Block {
+const OTHER: &str = "<other>";
+
+pub(super) fn counts(survey: &Result<Survey, Message>, privacy: &Privacy) -> Block {
     let survey = match survey {
         Ok(survey) => survey,
-        Err(why) => return Block::Missing(a.text(why)),
+        Err(why) => return Block::Missing(privacy.message(why)),
     };
-    const COUNTS: &[&str] = &["name", "count"];
     let total: u64 = survey.sessions.iter().map(|group| group.count).sum();
-    a.count("titles", total);
-    a.count("project roots and working directories", total);
-    a.count("sessions' labels", survey.labelled);
     let events_of = survey.events.iter().flatten();
-    a.count("events' payloads", events_of.map(|group| group.count).sum());
-    let is_harness = |word: &str| harnesses.iter().any(|known| known == word);
-    let count = |group: &Group| vec![group.name.as_str().into(), group.count.into()];
-    let table = |groups: &[Group]| Block::Table(COUNTS, groups.iter().map(count).collect());
+    for (what, count) in [
+        ("titles", total),
+        ("project roots and working directories", total),
+        ("sessions' labels", survey.labelled),
+        ("events' payloads", events_of.map(|group| group.count).sum()),
+    ] {
+        privacy.count(what, count);
+    }
+    let facts = vec![
+        ("schema", survey.schema.into()),
+        ("bytes", (survey.pages * survey.page_bytes).into()),
+        ("freeBytes", (survey.free_pages * survey.page_bytes).into()),
+        ("sessions", total.into()),
+        ("eventsEver", survey.events_ever.into()),
+        ("external", survey.external.into()),
+        ("archived", survey.archived.into()),
+        ("withLabels", survey.labelled.into()),
+    ];
+    let count = |group: &Group| vec![group.count.into()];
+    let table = |groups, known: &dyn Fn(&str) -> Option<Shown>| {
+        Block::Table(&["name", "count"], rows(groups, known, count, privacy))
+    };
+    let status = |word: &str| privacy.word(word, |word| SessionStatus::parse(word).is_some());
+    let harness = |word: &str| privacy.harness(word);
     Block::Group(vec![
-        (
-            "file",
-            Block::Facts(vec![
-                ("schema", survey.schema.into()),
-                ("bytes", (survey.pages * survey.page_bytes).into()),
-                ("freeBytes", (survey.free_pages * survey.page_bytes).into()),
-                ("sessions", total.into()),
-                ("eventsEver", survey.events_ever.into()),
-                ("external", survey.external.into()),
-                ("archived", survey.archived.into()),
-                ("withLabels", survey.labelled.into()),
-            ]),
-        ),
-        (
-            "sessionsByStatus",
-            table(&known(
-                &survey.sessions,
-                |word| SessionStatus::parse(word).is_some(),
-                a,
-            )),
-        ),
-        (
-            "sessionsByHarness",
-            table(&known(&survey.harnesses, is_harness, a)),
-        ),
-        ("eventsByKind", events(survey.events.as_deref(), a)),
+        ("file", Block::Facts(facts)),
+        ("sessionsByStatus", table(&survey.sessions, &status)),
+        ("sessionsByHarness", table(&survey.harnesses, &harness)),
+        ("eventsByKind", events(survey.events.as_deref(), privacy)),
     ])
 }
 
-fn events(groups: Option<&[Group]>, a: &Anonymiser) -> Block {
-    const COLUMNS: &[&str] = &["kind", "count", "payloadBytes"];
+fn events(groups: Option<&[Group]>, privacy: &Privacy) -> Block {
     let Some(groups) = groups else {
         return Block::Missing("there are too many to be counted in time".into());
     };
-    let groups = known(groups, is_kind, a);
-    let row = |group: &Group| {
-        vec![
-            group.name.as_str().into(),
-            group.count.into(),
-            group.bytes.into(),
-        ]
-    };
-    Block::Table(COLUMNS, groups.iter().map(row).collect())
+    let figures = |group: &Group| vec![group.count.into(), group.bytes.into()];
+    let rows = rows(groups, &|word| kind(word, privacy), figures, privacy);
+    Block::Table(&["kind", "count", "payloadBytes"], rows)
 }
 
-fn is_kind(word: &str) -> bool {
-    EventKind::parse(word).is_some()
+fn kind(word: &str, privacy: &Privacy) -> Option<Shown> {
+    privacy.word(word, |word| EventKind::parse(word).is_some())
 }
 
-/// `groups` with those that have a name which is not ours put together.
-fn known(groups: &[Group], is_known: impl Fn(&str) -> bool, a: &Anonymiser) -> Vec<Group> {
-    let (mut kept, others): (Vec<Group>, Vec<Group>) = groups
-        .iter()
-        .cloned()
-        .partition(|group| is_known(&group.name));
+/// A row a group; those that have a name which is not ours are put together.
+fn rows(
+    groups: &[Group],
+    known: &dyn Fn(&str) -> Option<Shown>,
+    figures: impl Fn(&Group) -> Vec<Shown>,
+    privacy: &Privacy,
+) -> Vec<Vec<Shown>> {
+    let row = |name: Shown, group: &Group| [vec![name], figures(group)].concat();
+    let named = groups.iter().map(|group| (known(&group.name), group));
+    let (kept, others): (Vec<_>, Vec<_>) = named.partition(|(name, _)| name.is_some());
+    let kept = kept.into_iter();
+    let mut rows: Vec<Vec<Shown>> = kept
+        .filter_map(|(name, group)| Some(row(name?, group)))
+        .collect();
     if !others.is_empty() {
-        a.count("harnesses that no manifest names", others.len() as u64);
-        kept.push(Group {
+        privacy.count("harnesses that no manifest names", others.len() as u64);
+        let all = Group {
             name: OTHER.into(),
-            count: others.iter().map(|group| group.count).sum(),
-            bytes: others.iter().map(|group| group.bytes).sum(),
-        });
+            count: others.iter().map(|(_, group)| group.count).sum(),
+            bytes: others.iter().map(|(_, group)| group.bytes).sum(),
+        };
+        rows.push(row(OTHER.into(), &all));
     }
-    kept
+    rows
 }
-
-const OTHER: &str = "<other>";
 
 /// One session, without its text.
-pub(super) fn session(
-    found: &Result<SessionOutline, String>,
-    harnesses: &[String],
-    a: &Anonymiser,
-) -> Block {
+pub(super) fn session(found: &Result<SessionOutline, Message>, privacy: &Privacy) -> Block {
     const EVENTS: &[&str] = &["seq", "kind", "time", "payloadBytes"];
     let outline = match found {
         Ok(outline) => outline,
-        Err(why) => return Block::Missing(a.text(why)),
+        Err(why) => return Block::Missing(privacy.message(why)),
     };
     let event = |event: &EventOutline| {
-        let kind = if is_kind(&event.kind) {
-            &event.kind
-        } else {
-            OTHER
-        };
-        vec![
-            event.seq.into(),
-            kind.into(),
-            event.at.to_string().into(),
-            event.bytes.into(),
-        ]
+        let kind = kind(&event.kind, privacy).unwrap_or(OTHER.into());
+        vec![event.seq.into(), kind, event.at.into(), event.bytes.into()]
     };
+    let newest = outline.events.iter().map(event).collect();
     Block::Group(vec![
-        ("record", Block::Facts(record(&outline.record, harnesses))),
-        ("eventsByKind", events(Some(&outline.kinds), a)),
-        (
-            "newestEvents",
-            Block::Table(EVENTS, outline.events.iter().map(event).collect()),
-        ),
+        ("record", Block::Facts(record(&outline.record, privacy))),
+        ("eventsByKind", events(Some(&outline.kinds), privacy)),
+        ("newestEvents", Block::Table(EVENTS, newest)),
     ])
 }
 
-fn record(record: &SessionRecord, harnesses: &[String]) -> Vec<(&'static str, Value)> {
-    let at = |at: Option<crate::api::Timestamp>| Value::from(at.map(|at| at.to_string()));
-    let is_known = harnesses.contains(&record.harness);
-    let harness = if is_known {
-        record.harness.as_str()
-    } else {
-        OTHER
-    };
-    let cwd = record
-        .cwd
-        .as_ref()
-        .map(|cwd| match *cwd == record.project_root {
-            true => "<project>",
-            false => "<project>/<path>",
-        });
+fn record(record: &SessionRecord, privacy: &Privacy) -> Vec<(&'static str, Shown)> {
+    let cwd = record.cwd.as_ref();
+    let cwd = cwd.map(|cwd| match *cwd == record.project_root {
+        true => "<project>",
+        false => "<project>/<path>",
+    });
+    let harness = privacy.harness(&record.harness).unwrap_or(OTHER.into());
     let options = &record.options;
     let visibility = options.visibility.known();
     let SessionCost {
@@ -230,19 +199,19 @@ fn record(record: &SessionRecord, harnesses: &[String]) -> Vec<(&'static str, Va
         stderr_lines,
     } = record.cost;
     vec![
-        ("id", record.id.to_string().into()),
+        ("id", record.id.into()),
         ("status", record.status.as_str().into()),
-        ("harness", harness.into()),
+        ("harness", harness),
         ("external", record.external.into()),
         ("exitCode", record.exit_code.into()),
         ("signal", record.signal.into()),
         ("pid", record.pid.into()),
         ("stdoutPipeBytes", record.stdout_pipe_bytes.into()),
-        ("createdAt", at(Some(record.created_at))),
-        ("startedAt", at(started_at)),
-        ("endedAt", at(ended_at)),
-        ("updatedAt", at(Some(record.updated_at))),
-        ("archivedAt", at(record.archived_at)),
+        ("createdAt", record.created_at.into()),
+        ("startedAt", started_at.into()),
+        ("endedAt", ended_at.into()),
+        ("updatedAt", record.updated_at.into()),
+        ("archivedAt", record.archived_at.into()),
         ("lastSeq", record.last_seq.into()),
         ("visibility", visibility.map(Visibility::as_str).into()),
         ("projectRoot", "<project>".into()),

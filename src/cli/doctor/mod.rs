@@ -26,6 +26,7 @@ use super::{CliError, Outcome};
 use crate::api::Code;
 use crate::daemon::control::{self, is_forwarded};
 use crate::daemon::{Home, HomeError};
+use crate::observe::Message;
 use crate::settings::durations;
 use crate::sys;
 pub(super) use check::{Check, CheckStatus, Report};
@@ -74,7 +75,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         out.pretty_json(&report)?;
     } else {
-        out.line(&lines(&report).join("\n"))?;
+        out.line(&lines(&report, Message::to_string).join("\n"))?;
     }
     Ok(u8::from(!report.ok))
 }
@@ -119,19 +120,19 @@ fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Opti
 }
 
 /// A line a check, what to do about it on the line below, and the sum at the end.
-pub(super) fn lines(report: &Report) -> Vec<String> {
-    let ids = report.checks.iter().map(|check| check.id.to_string().len());
+pub(super) fn lines(report: &Report, write: impl Fn(&Message) -> String) -> Vec<String> {
+    let ids = report.checks.iter().map(|check| write(&check.id).len());
     let width = ids.max().unwrap_or(0);
     let mut lines = Vec::new();
     for check in &report.checks {
-        let (status, id) = (check.status.as_str(), check.id.to_string());
+        let (status, id) = (check.status.as_str(), write(&check.id));
         lines.push(format!(
             "{status}  {id:width$}  {}",
-            visible(&check.message.to_string())
+            visible(&write(&check.message))
         ));
         if let Some(hint) = &check.hint {
             let indent = "pass".len() + 2 + width + 2;
-            lines.push(format!("{:indent$}try: {}", "", visible(&hint.to_string())));
+            lines.push(format!("{:indent$}try: {}", "", visible(&write(hint))));
         }
     }
     let count = |status| report.count(status);
