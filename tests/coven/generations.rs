@@ -86,8 +86,11 @@ fn a_copy_in_the_place_of_a_crashed_database_is_used_without_the_log_of_the_old_
         };
         assert!(fs::read(aside).unwrap() == log, "{why}");
         assert_eq!(mode(aside), 0o600);
-        let said = fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
         let event = "event=log_orphaned";
+        let said = eventually_some("it is in the log", || {
+            let said = fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+            said.contains(event).then_some(said)
+        });
         assert_eq!(said.matches(event).count(), 1, "{why}: {said}");
         assert!(said.contains(aside.to_str().unwrap()), "{why}: {said}");
         // A crash of the daemon that serves the copy is a crash like any other.

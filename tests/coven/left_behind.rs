@@ -128,9 +128,10 @@ fn all_that_a_harness_leaves_is_on_record_and_ended_by_a_sweep() {
         told
     );
     let shown = coven.cli(["show", &id]).out;
-    let log = coven
-        .cli(["logs", "--event", "session_left_behind", "--session", &id])
-        .out;
+    let log = eventually_some("what is left is in the log", || {
+        let ran = coven.cli(["logs", "--event", "session_left_behind", "--session", &id]);
+        (!ran.out.is_empty()).then_some(ran.out)
+    });
     for pid in &left {
         assert!(shown.contains(&format!(" {pid} s")), "{shown}");
         assert!(log.contains(&format!("{pid} s")), "{log}");
@@ -327,10 +328,10 @@ fn a_launch_that_asks_for_it_is_final_when_nothing_is_left() {
     );
     assert_eq!(record["left_behind"], json!([]));
     assert_eq!(coven.processes_at_work(), [bystander.pid()]);
-    let log = coven
-        .cli(["logs", "--event", "session_swept", "--session", &id])
-        .out;
-    assert!(log.contains(&format!("processes={LEFT}")), "{log}");
+    eventually("the sweep is in the log", || {
+        let swept = ["logs", "--event", "session_swept", "--session", &id];
+        coven.cli(swept).out.contains(&format!("processes={LEFT}"))
+    });
     // Also where what is left holds a stream, and would write for ever.
     coven.harness(
         "holds",
