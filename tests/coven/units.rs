@@ -31,9 +31,8 @@ begin() {
     done
 }
 finish() {
-    is_alive || return 0
-    kill -TERM "$(pid)"
-    while is_alive; do sleep 0.05; done
+    [ -e pid ] || return 0
+    is_alive && kill -TERM "$(pid)"
     until [ -e code ]; do sleep 0.05; done
 }
 show() {

@@ -117,7 +117,7 @@ impl Wal {
         self.is_behind |= self.is_copied && pages > self.seen;
         self.seen = pages;
         if self.is_copying {
-            if !self.copied.is_empty() {
+            if !self.copied.is_empty() || self.is_longer_than(FULL_FROM) {
                 self.finish(connection);
             }
         } else if pages >= self.copy_at || is_due && self.is_behind && self.is_longer_than(CUT_FROM)
