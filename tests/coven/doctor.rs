@@ -499,7 +499,8 @@ fn each_adapter_is_looked_up_in_the_daemon_and_in_the_shell() {
     assert_check(&report, "adapter.gemini", "pass", &["daemon and shell"]);
     assert_check(&report, "adapter.hello", "pass", &["built in"]);
     // Nowhere: no failure, but how to get it.
-    assert_check(&report, "adapter.opencode", "warn", &["npm install"]);
+    let hints = ["npm install", "opencode auth login"];
+    assert_check(&report, "adapter.opencode", "warn", &hints);
     let (there, here) = (there.display().to_string(), here.display().to_string());
     assert_check(&report, "path", "pass", &[&there, &here]);
     assert_eq!(report["ok"], true, "{report}");

@@ -76,7 +76,10 @@ fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) 
                 home,
                 probe,
             ),
-            false => mend(name, install_hint(&adapter.install_hint, here)),
+            false => mend(
+                name,
+                get_hint(&adapter.install_hint, &adapter.login_hint, here),
+            ),
         };
         return Check::warn(id, message, hint);
     }
@@ -110,7 +113,7 @@ fn beside(adapter: &AdapterStatus, here: &Registry, home: &Home, probe: &Probe) 
             id,
             name,
             "neither the daemon nor this shell finds",
-            install_hint(&adapter.install_hint, here),
+            get_hint(&adapter.install_hint, &adapter.login_hint, here),
         ),
     }
 }
@@ -134,7 +137,7 @@ fn alone(adapter: &Adapter, here: &Registry, probe: &Probe) -> Check {
         );
         let hint = mend(
             &adapter.executable,
-            install_hint(&adapter.install_hint, here),
+            get_hint(&adapter.install_hint, &adapter.login_hint, here),
         );
         return Check::warn(id, message, hint);
     }
@@ -144,7 +147,7 @@ fn alone(adapter: &Adapter, here: &Registry, probe: &Probe) -> Check {
             id,
             &adapter.executable,
             "this shell does not find",
-            install_hint(&adapter.install_hint, here),
+            get_hint(&adapter.install_hint, &adapter.login_hint, here),
         ),
     }
 }
@@ -170,13 +173,18 @@ fn problem_there(adapter: &AdapterStatus, probe: &Probe) -> Option<Message> {
     Some(same.unwrap_or_else(|| Message::foreign(said)))
 }
 
-/// How to get a harness: the text is ours, or a manifest's.
-fn install_hint(text: &str, here: &Registry) -> Option<Message> {
-    let mut bundled = here.adapters().iter();
+/// How to get a harness, and how to log in to it: texts of ours, or a manifest's.
+fn get_hint(install: &str, login: &str, here: &Registry) -> Option<Message> {
+    let adapters = || here.adapters().iter();
     let is_ours = |text: &str| {
-        bundled.any(|own| own.source == AdapterSource::Bundled && own.install_hint == text)
+        let mut bundled = adapters().filter(|own| own.source == AdapterSource::Bundled);
+        bundled.any(|own| own.install_hint == text || own.login_hint == text)
     };
-    (!text.is_empty()).then(|| Message::word(text, is_ours))
+    let word = |text: &str| (!text.is_empty()).then(|| Message::word(text, is_ours));
+    match (word(install), word(login)) {
+        (Some(install), Some(login)) => Some(message!("{}. {}", install, login)),
+        (install, login) => install.or(login),
+    }
 }
 
 /// What to do about one that is there and cannot be started.
