@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::CliError;
 use super::daemon::remark;
@@ -43,87 +43,29 @@ impl Lines {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Line {
-    #[serde(rename = "assistant")]
-    Assistant { message: Message },
-    #[serde(rename = "result")]
-    Result {
-        #[serde(default)]
-        is_error: bool,
-        result: Option<String>,
-        subtype: Option<String>,
-    },
-    #[serde(rename = "item.completed")]
-    Item { item: Item },
-    #[serde(rename = "turn.completed")]
-    TurnCompleted,
-    #[serde(rename = "turn.failed")]
-    TurnFailed { error: Failure },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    content: Vec<Part>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Part {
-    #[serde(rename = "text")]
-    Text { text: String },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Item {
-    #[serde(rename = "agent_message")]
-    Message { text: String },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Failure {
-    message: String,
-}
-
 /// What a line of output says; one that is none of an agent's says nothing.
 pub(super) fn said(line: &[u8]) -> Said {
-    match serde_json::from_slice(line) {
-        Ok(Line::Assistant { message }) => {
-            let texts = message.content.into_iter().filter_map(|part| match part {
-                Part::Text { text } => Some(text),
-                Part::Other => None,
-            });
+    let line: Value = serde_json::from_slice(line).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    match line["type"].as_str() {
+        Some("assistant") => {
+            let parts = line["message"]["content"].as_array().into_iter().flatten();
+            let texts = parts.filter_map(|part| part["text"].as_str());
             let text = texts.collect::<Vec<_>>().join("\n");
             match text.is_empty() {
                 true => Said::Nothing,
                 false => Said::Message(text),
             }
         }
-        Ok(Line::Item {
-            item: Item::Message { text },
-        }) => Said::Message(text),
-        Ok(
-            Line::Result {
-                is_error: false, ..
-            }
-            | Line::TurnCompleted,
-        ) => Said::TurnOver(None),
-        Ok(Line::Result {
-            result, subtype, ..
-        }) => {
-            let why = result.or(subtype).unwrap_or_else(|| "it failed".into());
-            Said::TurnOver(Some(why))
+        Some("item.completed") if line["item"]["type"] == "agent_message" => {
+            text(&line["item"]["text"]).map_or(Said::Nothing, Said::Message)
         }
-        Ok(Line::TurnFailed { error }) => Said::TurnOver(Some(error.message)),
-        Ok(Line::Item { .. } | Line::Other) | Err(_) => Said::Nothing,
+        Some("result") if line["is_error"] == true => {
+            Said::TurnOver(text(&line["result"]).or(text(&line["subtype"])))
+        }
+        Some("turn.failed") => Said::TurnOver(text(&line["error"]["message"])),
+        Some("result" | "turn.completed") => Said::TurnOver(None),
+        _ => Said::Nothing,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, Write};
 use std::ops::ControlFlow;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::agent::{Lines, Said, said};
 use super::ending::Ending;
@@ -177,52 +177,27 @@ impl Printer {
     }
 }
 
-/// A message on stdin: `{"role":"user","content":[{"type":"text","text":"…"}]}`, or with that as `message`, as claude reads
-/// it. The content can be one text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Given {
-    Wrapped { message: Message },
-    Bare(Message),
-}
-
-#[derive(Deserialize)]
-struct Message {
-    content: Content,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    text: String,
-}
-
-/// The text of a message on stdin.
+/// The text of a message on stdin: `{"role":"user","content":[{"type":"text","text":"…"}]}`, or with that as `message`, as
+/// claude reads it. The content can be one text.
 ///
 /// # Errors
 /// It is none.
 fn given(line: &str) -> Result<String, CliError> {
-    let message = match serde_json::from_str(line) {
-        Ok(Given::Wrapped { message } | Given::Bare(message)) => message,
-        Err(_) => {
-            let wanted = r#"{"role":"user","content":[{"type":"text","text":"…"}]}"#;
-            return Err(CliError::usage(&format!(
-                "run: a line of stdin is no message: it must be {wanted}"
-            )));
+    let line: Value = serde_json::from_str(line).unwrap_or_default();
+    let content = &line.get("message").unwrap_or(&line)["content"];
+    let text = match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let texts: Option<Vec<&str>> = parts.iter().map(|part| part["text"].as_str()).collect();
+            texts.map(|texts| texts.join("\n"))
         }
+        _ => None,
     };
-    Ok(match message.content {
-        Content::Text(text) => text,
-        Content::Parts(parts) => {
-            let texts: Vec<String> = parts.into_iter().map(|part| part.text).collect();
-            texts.join("\n")
-        }
+    text.ok_or_else(|| {
+        let wanted = r#"{"role":"user","content":[{"type":"text","text":"…"}]}"#;
+        CliError::usage(&format!(
+            "run: a line of stdin is no message: it must be {wanted}"
+        ))
     })
 }
 

