@@ -50,10 +50,11 @@ pub use launch::{
     TITLE_MAX, Visibility,
 };
 pub use preview::{PreviewLevel, PreviewLine};
+pub(crate) use rules::LABELS_MAX;
 pub use session::{
-    Accepted, CompleteRequest, Deleted, EndCause, EndedBy, ExternalRequest, InputRequest,
-    KillRequest, LeftBehind, LeftProcess, STDOUT_PIPE_MAX, SessionPage, SessionRecord,
-    SessionStatus, SessionsQuery,
+    Accepted, CompleteRequest, Deleted, EditRequest, EndCause, EndedBy, ExternalRequest,
+    InputRequest, KillRequest, LeftBehind, LeftProcess, STDOUT_PIPE_MAX, SessionPage,
+    SessionRecord, SessionStatus, SessionsQuery,
 };
 pub use stop::{StopReport, UnwrittenSession};
 pub use store::{

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::{
     Accepted, ActionRequest, ActionResult, BackedUp, BackupRequest, CompleteRequest, Deleted,
-    EventPage, EventsQuery, ExternalRequest, InputRequest, KillRequest, LaunchRequest, PreviewLine,
-    PruneRequest, Pruned, SessionPage, SessionRecord, SessionsQuery, StopReport, Text, Vacuumed,
+    EditRequest, EventPage, EventsQuery, ExternalRequest, InputRequest, KillRequest, LaunchRequest,
+    PreviewLine, PruneRequest, Pruned, SessionPage, SessionRecord, SessionsQuery, StopReport, Text,
+    Vacuumed,
 };
 
 macro_rules! or_unit {
@@ -104,6 +105,8 @@ routes! {
     RegisterExternal: POST "/sessions/external" { body: ExternalRequest, answer: SessionRecord }
     /// one record
     ShowSession: GET "/sessions/:id" { answer: SessionRecord }
+    /// another title, and labels more and fewer
+    Edit: PATCH "/sessions/:id" { body: EditRequest, answer: SessionRecord }
     /// record and events, for good
     DeleteSession: DELETE "/sessions/:id" { answer: Deleted }
     /// as `GET /events`, of the session in the path

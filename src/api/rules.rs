@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The most labels that a session has, and the longest of them, in bytes.
-const LABELS_MAX: usize = 32;
+pub(crate) const LABELS_MAX: usize = 32;
 const LABEL_MAX: usize = 128;
 /// The most directories beside a working directory.
 const DIRECTORIES_MAX: usize = 64;
@@ -35,6 +35,13 @@ pub(super) fn prompt<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::E
         true => Err(D::Error::custom("is blank")),
         false => Ok(text),
     }
+}
+
+/// The same, where it can be left out.
+pub(super) fn optional_prompt<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<String>, D::Error> {
+    prompt(input).map(Some)
 }
 
 /// Text without NUL, of `MAX` bytes at most.
@@ -78,6 +85,15 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::E
                 "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} bytes"
             ))
         })
+}
+
+/// Labels that say something.
+pub(super) fn filled_labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::Error> {
+    let given = labels(input)?;
+    match given.0.iter().any(|label| label.trim().is_empty()) {
+        true => Err(D::Error::custom("has a blank label")),
+        false => Ok(given),
+    }
 }
 
 /// The variables of a session. The error is the whole field's, and has no value in it.

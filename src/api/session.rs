@@ -299,6 +299,24 @@ pub struct CompleteRequest {
     pub exit_code: Option<i32>,
 }
 
+/// The body of `PATCH /sessions/:id`: what changes in a record. What is left out stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EditRequest {
+    /// Cut to [`TITLE_MAX`](super::TITLE_MAX) where it is stored; not blank.
+    #[serde(
+        deserialize_with = "rules::optional_prompt",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub title: Option<String>,
+    /// Labels that it gets behind those that it has, unless it has them.
+    #[serde(deserialize_with = "rules::filled_labels")]
+    pub add_labels: Labels,
+    /// Labels that it has no longer, if it had them.
+    #[serde(deserialize_with = "rules::filled_labels")]
+    pub remove_labels: Labels,
+}
+
 /// The body of `POST /sessions/:id/input`: data, the end of file, or both.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,10 +1,9 @@
 //! What a stop of the daemon ends: its live sessions are named, and a person at a terminal is asked before it.
 
 use std::io::{self, IsTerminal, Write};
-use std::ops::ControlFlow;
 
 use super::output::{shortened, visible};
-use super::sessions::each_session;
+use super::sessions::live_sessions;
 use super::{CliError, Home};
 use crate::api::{Code, SessionRecord};
 use crate::daemon::control::{self, Status};
@@ -89,23 +88,7 @@ fn live(home: &Home) -> Result<Vec<SessionRecord>, String> {
             };
         }
     };
-    let mut live = Vec::new();
-    let is_all = |found: usize| found as u64 >= health.sessions.live;
-    if is_all(0) {
-        return Ok(live);
-    }
-    // They are among the newest, and not all that have ever been have to be read to find them.
-    let found = each_session(&mut client, true, |session| {
-        if !session.status.is_final() && !session.external {
-            live.push(session);
-        }
-        Ok(match is_all(live.len()) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })
-    });
-    found.map_err(|err| err.to_string())?;
-    Ok(live)
+    live_sessions(&mut client, health.sessions.live).map_err(|err| err.to_string())
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod input;
 mod interrupt;
 mod journal;
 mod kill;
+mod label;
 mod log;
 mod logs;
 mod man;
@@ -34,6 +35,7 @@ mod order;
 mod output;
 mod permission;
 mod prune;
+mod rename;
 mod restore;
 mod run;
 mod sacrifice;
@@ -115,6 +117,8 @@ verbs! {
     Wait(wait),
     Input(input),
     Kill(kill),
+    Rename(rename),
+    Label(label),
     Archive(archive),
     Summon(summon),
     Sacrifice(sacrifice),

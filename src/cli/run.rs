@@ -13,13 +13,16 @@ use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::interrupt::Interrupt;
 use super::permission;
+use super::sessions::live_sessions;
 use super::stream_json::{self, Form};
 use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
 use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{AdapterStatus, Code, LaunchRequest, Permission, SessionRecord};
+use crate::api::{
+    AdapterStatus, Code, Labels, LaunchRequest, Permission, SessionRecord, Visibility,
+};
 use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
 use crate::sys;
@@ -54,6 +57,12 @@ pub(super) struct Args {
     /// for harnesses that have a choice
     #[argh(option)]
     model: Option<String>,
+    /// words to find it by, as a,b
+    #[argh(option, arg_name = "labels")]
+    labels: Option<String>,
+    /// private, workspace or shared: kept for clients, the daemon acts on none of it
+    #[argh(option, arg_name = "visibility")]
+    visibility: Option<Visibility>,
     /// what the harness may do: read-only, workspace-write or full (default: COVEN_PERMISSION, else as it is set up)
     #[argh(option, arg_name = "permission")]
     permission: Option<Permission>,
@@ -142,6 +151,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     remark_on_unread_input(args, form);
     if is_talkative {
         permission::remark_on_default(&record, source);
+        // The session runs, whether the daemon tells this or not.
+        let _ = remark_on_neighbours(&mut client, &record);
     }
     if args.detach {
         let said = say_answer(args.json, &record, &id);
@@ -244,6 +255,8 @@ pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
         harness: harness.clone(),
         title: args.title.clone(),
         model: args.model.clone(),
+        labels: labels(args.labels.as_deref()),
+        visibility: args.visibility.unwrap_or_default().into(),
         sweep: args.sweep,
         add_dirs: directories(&here, &args.add_dir)?,
         args: args.arg.clone(),
@@ -253,6 +266,34 @@ pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
         max_tokens: args.max_tokens,
         ..LaunchRequest::default()
     })
+}
+
+/// The labels of `--labels`.
+fn labels(given: Option<&str>) -> Labels {
+    let labels = given.unwrap_or_default().split(',').map(str::trim);
+    let labels = labels.filter(|label| !label.is_empty());
+    Labels(labels.map(str::to_owned).collect())
+}
+
+/// Says that somebody else may change the same files meanwhile.
+fn remark_on_neighbours(client: &mut Client, record: &SessionRecord) -> Result<(), CliError> {
+    let count = client.call(routes::Health.request())?.sessions.live;
+    // The session itself is one.
+    if count < 2 {
+        return Ok(());
+    }
+    let live = live_sessions(client, count)?;
+    let writes_here = |other: &&SessionRecord| {
+        other.id != record.id && other.cwd == record.cwd && other.options.can_write != Some(false)
+    };
+    if let Some(other) = live.iter().find(writes_here) {
+        let harness = &other.harness;
+        remark(&format!(
+            "session {} of {harness} runs in the same directory, and may write there",
+            other.id
+        ));
+    }
+    Ok(())
 }
 
 /// The directories of `--add-dir`, absolute. Whether they are there the daemon says.

@@ -80,6 +80,27 @@ pub(super) fn each_session(
     }
 }
 
+/// The daemon's `count` live sessions. They are among the newest: not all that have ever been are read to find them.
+pub(super) fn live_sessions(
+    client: &mut Client,
+    count: u64,
+) -> Result<Vec<SessionRecord>, CliError> {
+    let mut live = Vec::new();
+    if count == 0 {
+        return Ok(live);
+    }
+    each_session(client, true, |session| {
+        if !session.status.is_final() && !session.external {
+            live.push(session);
+        }
+        Ok(match live.len() as u64 >= count {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    })?;
+    Ok(live)
+}
+
 fn row(session: &SessionRecord, is_plain: bool) -> Vec<String> {
     let mut id = session.id.to_string();
     if !is_plain {

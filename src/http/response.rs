@@ -7,7 +7,7 @@ use std::time::Instant;
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use super::budget::{Lease, SMALL_MAX};
-use crate::api::{ApiError, Timestamp};
+use crate::api::{ApiError, LABELS_MAX, Timestamp};
 use crate::settings::durations;
 use crate::store::Refused;
 use crate::sys::Within;
@@ -82,6 +82,10 @@ impl From<Refused> for ApiError {
             Refused::IdTaken { id } => Self::SessionIdConflict { id },
             Refused::NotExternal { id } => Self::NotExternalSession { id },
             Refused::Live { id } => Self::SessionLive { id },
+            Refused::TooManyLabels => Self::invalid_field(
+                "addLabels",
+                format!("addLabels: a session has at most {LABELS_MAX} labels"),
+            ),
             Refused::Unavailable { reason } => Self::StoreUnavailable { reason },
             Refused::Bug { reason } => Self::Internal { reason },
         }

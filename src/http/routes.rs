@@ -20,6 +20,7 @@ fn handle(routed: Routed<'_>) -> Result<Answer, ApiError> {
         Route::Launch => launch::launch(&routed.call()),
         Route::RegisterExternal => sessions::register_external(&routed.call()),
         Route::ShowSession => sessions::show(&routed.call()),
+        Route::Edit => sessions::edit(&routed.call()),
         Route::DeleteSession => sessions::delete(&routed.call()),
         Route::SessionEvents => events::of_session(&routed.call()),
         Route::PreviewLog => preview::log(&routed.call()),

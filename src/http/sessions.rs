@@ -16,7 +16,7 @@ use crate::api::{
     is_session_id_prefix,
 };
 use crate::state::{Acceptance, Command};
-use crate::store::{Answer as Committed, Request, SessionList, SessionQuery};
+use crate::store::{Answer as Committed, Edit, Request, SessionList, SessionQuery};
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1000;
@@ -205,6 +205,20 @@ fn set_archived(
 ) -> Result<Answer, ApiError> {
     let id = call.session()?;
     let answer = call.context.ask_store(Request::Archive { id, archived })?;
+    call.ok(&answer.record()?)
+}
+
+/// `PATCH /sessions/:id`
+pub(super) fn edit(call: &Call<'_, routes::Edit>) -> Result<Answer, ApiError> {
+    let id = call.session()?;
+    let request = call.body()?;
+    let labels = |labels: Labels| call.context.all_redacted(labels.0);
+    let edit = Edit {
+        title: request.title.map(|title| call.context.title(title)),
+        add_labels: labels(request.add_labels),
+        remove_labels: labels(request.remove_labels),
+    };
+    let answer = call.context.ask_store(Request::Edit { id, edit })?;
     call.ok(&answer.record()?)
 }
 

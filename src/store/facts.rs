@@ -70,8 +70,21 @@ pub enum Request {
     },
     /// Sets or clears `archived_at`. Answered with [`Answer::Record`].
     Archive { id: SessionId, archived: bool },
+    /// Changes what its record says. Answered with [`Answer::Record`].
+    Edit { id: SessionId, edit: Edit },
     /// Takes the record and its events away for good. Answered with [`Answer::Deleted`].
     Delete { id: SessionId },
+}
+
+/// What a client changes in a record, redacted.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    /// Its title from now on.
+    pub title: Option<String>,
+    /// Labels that it gets.
+    pub add_labels: Vec<String>,
+    /// Labels that it has no longer.
+    pub remove_labels: Vec<String>,
 }
 
 /// Something that has happened to a session of the daemon's own.
@@ -276,6 +289,8 @@ pub enum Refused {
     NotExternal { id: SessionId },
     /// The session has not ended.
     Live { id: SessionId },
+    /// The session would have more labels than one can have.
+    TooManyLabels,
     /// The database cannot be written, or read, now.
     Unavailable { reason: String },
     /// A bug.

@@ -25,8 +25,8 @@ mod schema;
 mod write;
 
 pub use facts::{
-    Answer, Chore, Done, Dropped, End, Fact, IdempotencyKey, NewEvent, NewSession, Note, Pruned,
-    Refused, Request,
+    Answer, Chore, Done, Dropped, Edit, End, Fact, IdempotencyKey, NewEvent, NewSession, Note,
+    Pruned, Refused, Request,
 };
 pub use files::OpenFiles;
 pub use keep::damage::read as damage;

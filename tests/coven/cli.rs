@@ -168,6 +168,77 @@ fn an_option_of_run_can_stand_behind_the_harness_and_behind_the_prompt() {
 }
 
 #[test]
+fn a_session_gets_another_title_and_other_labels() {
+    let coven = Coven::start();
+    let ran = coven.cli([
+        "run",
+        "hello",
+        "--detach",
+        "--labels",
+        "a, b,,c",
+        "--visibility",
+        "shared",
+        "--",
+        "hi",
+    ]);
+    let id = ran.out.trim();
+    let before = coven.session(id);
+    assert_eq!(
+        (&before["labels"], &before["visibility"]),
+        (&json!(["a", "b", "c"]), &json!("shared"))
+    );
+    assert_eq!(
+        out(&coven, &["rename", id, "another title"]),
+        format!("{id} renamed\n")
+    );
+    assert_eq!(
+        out(&coven, &["label", id, "-b", "+d", "+a"]),
+        format!("{id} labelled\n")
+    );
+    let after = coven.session(id);
+    assert_eq!(
+        (&after["title"], &after["labels"]),
+        (&json!("another title"), &json!(["a", "c", "d"]))
+    );
+    assert_eq!(coven.cli(["label", id, "x"]).code, 2);
+    let patch = |id: &str, body: Value| {
+        let path = format!("/api/v1/sessions/{id}");
+        coven.request("PATCH", &path, &[], body.to_string().as_bytes())
+    };
+    let too_many: Vec<String> = (0..32).map(|n| n.to_string()).collect();
+    for (body, field) in [
+        (json!({ "title": " " }), "title"),
+        (json!({ "title": 7 }), "title"),
+        (json!({ "addLabels": [""] }), "addLabels"),
+        (json!({ "addLabels": ["x".repeat(129)] }), "addLabels"),
+        (json!({ "addLabels": too_many }), "addLabels"),
+        (json!({ "removeLabels": "a" }), "removeLabels"),
+    ] {
+        let answer = patch(id, body.clone());
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.json()["error"]["details"]["field"], field, "{body}");
+    }
+    assert_eq!(coven.session(id)["labels"], json!(["a", "c", "d"]));
+    let answer = patch(&external_id(9), json!({ "title": "x" }));
+    assert_eq!(answer.status, 404);
+}
+
+#[test]
+fn a_run_beside_a_session_that_may_write_says_so() {
+    let coven = Coven::start();
+    coven.harness("writer", "exec sleep 600");
+    let first = coven.cli(["run", "writer", "--detach", "--", "x"]);
+    let id = first.out.trim();
+    assert_eq!(first.err, "");
+    let second = coven.cli(["run", "hello", "--", "hi"]);
+    let said = format!("session {id} of writer runs in the same directory, and may write there");
+    assert!(second.err.contains(&said), "{second:?}");
+    assert_eq!(coven.cli(["run", "hello", "-q", "--", "hi"]).err, "");
+    out(&coven, &["kill", id]);
+    assert_eq!(coven.cli(["run", "hello", "--", "hi"]).err, "");
+}
+
+#[test]
 fn show_prints_the_record() {
     let coven = Coven::start();
     let id = hello(&coven);

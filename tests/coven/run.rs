@@ -443,21 +443,24 @@ fn prompt_of(coven: &Coven, args: &[&str], input: &str) -> String {
 }
 
 #[test]
-fn everything_behind_the_harness_is_the_prompt() {
+fn the_words_that_are_no_options_are_the_prompt() {
     let coven = Coven::start();
     coven.harness("say", "[ \"$1\" = -- ] && [ $# = 2 ] && printf %s \"$2\"");
     let cases: [(&[&str], &str); 13] = [
         (&["two", "words"], "two words"),
         (&["two words"], "two words"),
-        (&["--json"], "--json"),
+        (&["--", "--json"], "--json"),
         (&["help"], "help"),
-        (&["--help"], "--help"),
-        (&["-h"], "-h"),
-        (&["-x", "--cwd", "/nonexistent"], "-x --cwd /nonexistent"),
-        (&["--title=x", "--a=b"], "--title=x --a=b"),
-        (&["--", "x"], "-- x"),
+        (&["--", "--help"], "--help"),
+        (&["--help me"], "--help me"),
+        (
+            &["--", "-x", "--cwd", "/nonexistent"],
+            "-x --cwd /nonexistent",
+        ),
+        (&["--", "--title=x", "--a=b"], "--title=x --a=b"),
+        (&["--", "--", "x"], "-- x"),
         (&["-", "x"], "- x"),
-        (&["x", "--"], "x --"),
+        (&["x", "--"], "x"),
         (
             &["line\nline\ttab $(id) `id` 'é' 🦀 \\"],
             "line\nline\ttab $(id) `id` 'é' 🦀 \\",

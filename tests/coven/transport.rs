@@ -260,7 +260,7 @@ fn a_wrong_method_is_told_the_right_ones() {
     for (method, path, allow) in [
         ("POST", "/health".to_owned(), "GET"),
         ("DELETE", "/sessions".to_owned(), "GET, POST"),
-        ("PUT", format!("/sessions/{id}"), "GET, DELETE"),
+        ("PUT", format!("/sessions/{id}"), "GET, PATCH, DELETE"),
         ("GET", format!("/sessions/{id}/kill"), "POST"),
         ("POST", "/events".to_owned(), "GET"),
         ("PATCH", "/api-version".to_owned(), "GET"),

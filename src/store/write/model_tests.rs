@@ -14,7 +14,7 @@ use crate::api::{
     SessionStatus, Truncation, output_length,
 };
 use crate::random::{Random, rounds};
-use crate::store::facts::{Answer, End, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::facts::{Answer, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::clock::Clock;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
@@ -95,6 +95,7 @@ impl Model {
             Request::Archive { id, archived } => self
                 .of_id(*id)
                 .is_some_and(|kept| !archived || kept.status.is_final()),
+            Request::Edit { id, .. } => self.of_id(*id).is_some(),
             Request::Delete { id } => self.of_id(*id).is_some_and(|kept| kept.status.is_final()),
         };
         assert_eq!(answer.is_ok(), is_done, "{request:?}: {answer:?}");
@@ -102,7 +103,7 @@ impl Model {
             return;
         }
         match request {
-            Request::Create(_) | Request::RegisterExternal(_) => {}
+            Request::Create(_) | Request::RegisterExternal(_) | Request::Edit { .. } => {}
             Request::Complete { id, exit_code } => {
                 let kept = self.of_id(*id).unwrap();
                 if !kept.status.is_final() {
@@ -202,6 +203,10 @@ fn work(random: &mut Random, model: &Model) -> Work {
     let exit_code = (!random.one_in(3)).then(|| random.below(2) as i32);
     match choice {
         1 if random.one_in(4) => Work::Request(Request::Delete { id }),
+        1 => Work::Request(Request::Edit {
+            id,
+            edit: Edit::default(),
+        }),
         2 => Work::Request(Request::Archive {
             id,
             archived: random.one_in(2),

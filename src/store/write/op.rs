@@ -6,10 +6,11 @@ use rusqlite::{Connection, params};
 
 use super::batch::{Batch, Outcome, not_found};
 use crate::api::{
-    EndedBy, LeftBehind, SessionCost, SessionId, SessionRecord, SessionStatus, Timestamp, Usage,
+    EndedBy, LABELS_MAX, Labels, LeftBehind, SessionCost, SessionId, SessionRecord, SessionStatus,
+    Timestamp, Usage,
 };
 use crate::store::columns::{Change, Columns, is_known};
-use crate::store::facts::{Answer, End, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::facts::{Answer, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session};
 use crate::store::schema::StoreError;
@@ -54,6 +55,7 @@ impl Batch<'_> {
             Request::RegisterExternal(session) => self.register_external(session),
             Request::Complete { id, exit_code } => self.complete(*id, *exit_code),
             Request::Archive { id, archived } => self.archive(*id, *archived),
+            Request::Edit { id, edit } => self.edit(*id, edit),
             Request::Delete { id } => self.delete(*id),
         }
     }
@@ -190,6 +192,26 @@ impl Batch<'_> {
             let at = archived.then(Timestamp::now);
             update_session(&self.transaction, num, &[("archived_at", &at)])?;
         }
+        Ok(Outcome::record(num, Some(id)))
+    }
+
+    fn edit(&mut self, id: SessionId, edit: &Edit) -> Result<Outcome, StoreError> {
+        let Some(SessionRow { num, mut record }) = SessionRow::by_id(&self.transaction, id)? else {
+            return Ok(Outcome::refused(not_found(Some(id))));
+        };
+        let Labels(labels) = &mut record.options.labels;
+        labels.retain(|label| !edit.remove_labels.contains(label));
+        for label in &edit.add_labels {
+            if !labels.contains(label) {
+                labels.push(label.clone());
+            }
+        }
+        if labels.len() > LABELS_MAX {
+            return Ok(Outcome::refused(Refused::TooManyLabels));
+        }
+        let title = edit.title.as_ref().unwrap_or(&record.title);
+        let changes: [Change<'_>; 2] = [("title", title), ("options", &record.options)];
+        update_session(&self.transaction, num, &changes)?;
         Ok(Outcome::record(num, Some(id)))
     }
 

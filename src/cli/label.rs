@@ -1,0 +1,69 @@
+//! `coven label`: adds and removes a session's labels.
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::rename::edit;
+use super::session::SessionRef;
+use super::{CliError, Outcome};
+use crate::api::EditRequest;
+
+/// Add and remove labels of a session: coven label ID +a -b
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "label",
+    help_triggers("-h", "--help"),
+    note = "+LABEL adds, -LABEL removes; all of them in one step, or none."
+)]
+pub(super) struct Args {
+    /// the session's id, or a unique beginning of it; and what changes
+    #[argh(positional, greedy, arg_name = "id change")]
+    command: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let Some((id, changes)) = args.command.split_first() else {
+        return Err(CliError::usage("label: which session?"));
+    };
+    if changes.is_empty() {
+        return Err(CliError::usage("label: +LABEL or -LABEL is missing"));
+    }
+    // Cannot fail: any text can name a session.
+    let session: SessionRef = id.parse().unwrap_or_else(|never| match never {});
+    edit(&session, &request(changes)?, "labelled")
+}
+
+fn request(changes: &[String]) -> Result<EditRequest, CliError> {
+    let mut request = EditRequest::default();
+    for change in changes {
+        let (labels, label) = if let Some(label) = change.strip_prefix('+') {
+            (&mut request.add_labels, label)
+        } else if let Some(label) = change.strip_prefix('-') {
+            (&mut request.remove_labels, label)
+        } else {
+            let message = format!("label: '{change}' must begin with + or -");
+            return Err(CliError::usage(&message));
+        };
+        labels.0.push(label.to_owned());
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_says_whether_a_label_is_added_or_removed() {
+        let parse = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            request(&words).map(|request| (request.add_labels.0, request.remove_labels.0))
+        };
+        let labels = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        assert_eq!(
+            parse(&["+a", "-b", "+-c", "-+d"]).unwrap(),
+            (labels(&["a", "-c"]), labels(&["b", "+d"]))
+        );
+        assert!(parse(&["+a", "b"]).is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! `coven rename`: another title for a session.
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::session::SessionRef;
+use super::{Outcome, say};
+use crate::api::EditRequest;
+use crate::api::routes::{self, Endpoint};
+
+/// Give a session another title.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "rename", help_triggers("-h", "--help"))]
+pub(super) struct Args {
+    /// the session's id, or a unique beginning of it
+    #[argh(positional)]
+    id: SessionRef,
+    /// the title
+    #[argh(positional)]
+    title: String,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    edit(
+        &args.id,
+        &EditRequest {
+            title: Some(args.title.clone()),
+            ..EditRequest::default()
+        },
+        "renamed",
+    )
+}
+
+/// Changes what a session's record says, and prints that it is done.
+pub(super) fn edit(session: &SessionRef, request: &EditRequest, done: &str) -> Outcome {
+    let (mut client, id) = session.connect()?;
+    client.call(routes::Edit.of(&id).body(request))?;
+    say(&format!("{id} {done}"))
+}
