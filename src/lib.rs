@@ -17,7 +17,7 @@
 //! | [`cli`] | the verbs, a file each |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
 //! | [`settings`] | what can be set, and every duration; knows no other room |
-//! | [`observe`] | the log, written and read back; the metrics: atomics that every thread bumps, and their page |
+//! | [`observe`] | the log, written and read back; the metrics: atomics that every thread bumps, and their page; messages, of whose parts a report tells which are private |
 //! | [`sys`] | what the kernel and the processor offer and std does not; the only `unsafe`, and the only `cfg(target_os)` |
 //!
 //! # Threads of a daemon

@@ -25,9 +25,6 @@ macro_rules! errors {
         // Neither a message nor the details name every field.
         #[allow(unused_variables)]
         impl ApiError {
-            /// Every message; what stands in braces is a value.
-            pub const MESSAGES: &[&str] = &[$($message),+];
-
             /// The contract's code.
             pub fn code(&self) -> Code {
                 match self {

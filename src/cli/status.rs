@@ -49,16 +49,17 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     if health.is_none() {
         let data = || Said::Data(Value::Null);
         say("", "reason", reason.clone().map_or_else(data, Said::from));
-        match (reason, &code) {
-            (Some(reason), Some(code)) => {
-                say("reason", "", message!("{} ({})", reason, code).into())
-            }
-            (Some(reason), None) => say("reason", "", reason.into()),
-            (None, _) => {}
+        let told = reason.map(|reason| match &code {
+            Some(code) => message!("{} ({})", reason, code),
+            None => reason,
+        });
+        if let Some(told) = told {
+            say("reason", "", told.into());
         }
     }
-    code.iter()
-        .for_each(|code| say("", "code", Message::from(code).into()));
+    if let Some(code) = &code {
+        say("", "code", Message::from(code).into());
+    }
     say("pid", "pid", Said::Data(pid.into()));
     let socket = health.map_or_else(
         || home.socket(),
@@ -67,12 +68,8 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     say("socket", "socket", (&socket).into());
     match status {
         Status::Failed(failure) => {
-            let at = failure.at.map(Said::from);
-            say(
-                "failed at",
-                "failedAt",
-                at.unwrap_or(Said::Data(Value::Null)),
-            );
+            let at = failure.at.map_or(Said::Data(Value::Null), Said::from);
+            say("failed at", "failedAt", at);
         }
         Status::Stale { locked, .. } => say("", "locked", Said::Data((*locked).into())),
         _ => {}
@@ -104,18 +101,12 @@ fn running(health: &Health, say: &mut impl FnMut(&'static str, &'static str, Sai
         say("", key, daemon.started_at.into());
     }
     let version = |text| Message::word(text, is_version).into();
-    say("api version", "apiVersion", version(&health.api_version));
-    say(
-        "coven version",
-        "covenVersion",
-        version(&health.coven_version),
-    );
+    let (api, coven) = (version(&health.api_version), version(&health.coven_version));
+    say("api version", "apiVersion", api);
+    say("coven version", "covenVersion", coven);
     let (live, total) = (health.sessions.live, health.sessions.total);
-    say(
-        "sessions",
-        "",
-        message!("{} live, {} in all", live, total).into(),
-    );
+    let sessions = message!("{} live, {} in all", live, total);
+    say("sessions", "", sessions.into());
     say("", "sessions", data(&health.sessions));
     let (state, writer) = (health.event_writer.state.as_str(), &health.event_writer);
     let writing = match &writer.last_error {

@@ -1,4 +1,4 @@
-//! What the daemon tells those who look after it: its log, written and read back, and its metrics.
+//! What the daemon tells those who look after it: its log, written and read back, its metrics, and messages.
 //!
 //! Threads hand lines to the log's own thread, and never wait for a terminal, a pipe or a disk.
 

@@ -44,7 +44,7 @@ pub(super) fn health(probe: &Probe, privacy: &Privacy) -> Block {
 }
 
 /// What the daemon is set to and may use, but for its `PATH`.
-pub(super) fn process(probe: &Probe) -> Block {
+pub(super) fn process(probe: &Probe, _: &Privacy) -> Block {
     let Some(process) = probe.process() else {
         return Block::Missing("no daemon says so".into());
     };
@@ -155,12 +155,7 @@ pub(super) fn read_metrics(home: &Home) -> Result<String, Message> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-pub(super) fn metrics(page: Option<&Result<String, Message>>, privacy: &Privacy) -> Block {
-    let page = match page {
-        Some(Ok(page)) => page,
-        Some(Err(why)) => return Block::Missing(privacy.message(why)),
-        None => return Block::Missing("no daemon answers".into()),
-    };
+pub(super) fn metrics(page: &str, privacy: &Privacy) -> Block {
     const COLUMNS: &[&str] = &["name", "value"];
     let rows = page.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;

@@ -12,6 +12,7 @@ use crate::cli::doctor::{self, Probe, Report as Findings};
 use crate::daemon::Home;
 use crate::observe::Message;
 use crate::settings::durations;
+use crate::store::{SessionOutline, Survey};
 
 /// What was found; a part that has not come in time is not there.
 #[derive(Default)]
@@ -24,11 +25,16 @@ pub(super) struct Gathered {
     pub probe: Option<Probe>,
     /// The harnesses as this command has them; the daemon's own are in `probe`.
     pub harnesses: Option<daemon::Harnesses>,
-    pub metrics: Option<Result<String, Message>>,
-    pub log: Option<Result<log::Tail, Message>>,
-    pub commands: Option<Result<log::Tail, Message>>,
-    pub store: Option<store::Found>,
+    pub metrics: Read<String>,
+    pub log: Read<log::Tail>,
+    pub commands: Read<log::Tail>,
+    pub survey: Read<Survey>,
+    /// The session that was asked for.
+    pub session: Read<SessionOutline>,
 }
+
+/// What can be there and not be readable.
+pub(super) type Read<T> = Option<Result<T, Message>>;
 
 /// Puts what was found in its place.
 type Put = Box<dyn FnOnce(&mut Gathered) + Send>;
@@ -88,8 +94,8 @@ pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
         {
             let (is_stopped, session) = (probe.is_stopped(), session.map(str::to_owned));
             start_with(&give, home, move |home| {
-                let found = store::look(home, is_stopped, session.as_deref(), look);
-                Box::new(|all| all.store = Some(found))
+                let (survey, session) = store::look(home, is_stopped, session.as_deref(), look);
+                Box::new(|all| (all.survey, all.session) = (Some(survey), session))
             });
             if probe.health().is_some() {
                 start_with(&give, home, |home| {

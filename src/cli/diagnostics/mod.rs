@@ -29,8 +29,9 @@ use crate::redact::Redactor;
 use crate::settings::{self, ALL};
 use crate::sys;
 use daemon::Harnesses;
-use gather::{Gathered, gather};
+use gather::{Gathered, Read, gather};
 use identity::Identity;
+use install::Install;
 use report::{Block, Part, Report};
 use shown::Privacy;
 
@@ -107,17 +108,24 @@ fn make(session: Option<&str>) -> Report {
     let daemons = capabilities.map(Harnesses::of_daemon);
     gathered.harnesses = daemons.or(gathered.harnesses.take());
     let privacy = privacy(known, &mut gathered);
-    let mut parts = parts(&home, &gathered, session.is_some(), &privacy);
+    let mut parts = Parts {
+        parts: Vec::new(),
+        // Without a home, most has nothing to look at.
+        late: match &home {
+            Ok(_) => "it took too long".into(),
+            Err(err) => err.message(),
+        },
+        privacy: &privacy,
+    };
+    parts.add_first(&home, &gathered);
+    parts.add_others(&gathered, session.is_some());
     let counts = privacy.counts().into_iter();
     let rows = counts.map(|(what, times)| vec![what, times.into()]);
-    parts.push(Part {
-        key: "leftOut",
-        title: "Left out or redacted",
-        block: Block::Table(&["what", "times"], rows.collect()),
-    });
+    let rows = Block::Table(&["what", "times"], rows.collect());
+    parts.add("leftOut", "Left out or redacted", rows);
     Report {
         made_at: Timestamp::now(),
-        parts,
+        parts: parts.parts,
     }
 }
 
@@ -147,109 +155,94 @@ fn privacy(home: Option<&Home>, gathered: &mut Gathered) -> Privacy {
     privacy
 }
 
-/// The report's parts: first the seven things that a good report of a problem has, in this order.
-fn parts(
-    home: &Result<Home, HomeError>,
-    gathered: &Gathered,
-    is_session_wanted: bool,
-    p: &Privacy,
-) -> Vec<Part> {
-    let probe = gathered.probe.as_ref();
-    // Without a home, most has nothing to look at.
-    let late = match home {
-        Ok(_) => "it took too long".into(),
-        Err(err) => err.message(),
-    };
-    let missing = || Block::Missing(p.message(&late));
-    let tail = |tail: &Option<Result<log::Tail, Message>>,
-                show: fn(&log::Tail, &Privacy) -> Block| {
-        match tail {
-            Some(Ok(tail)) => show(tail, p),
-            Some(Err(why)) => Block::Missing(p.message(why)),
-            None => missing(),
+/// The report's parts in the making.
+struct Parts<'a> {
+    parts: Vec<Part>,
+    /// Why there is none where none has come.
+    late: Message,
+    privacy: &'a Privacy,
+}
+
+impl Parts<'_> {
+    fn add(&mut self, key: &'static str, title: &'static str, block: Block) {
+        self.parts.push(Part { key, title, block });
+    }
+
+    fn of<T>(&self, found: &Option<T>, show: impl FnOnce(&T, &Privacy) -> Block) -> Block {
+        match found {
+            Some(found) => show(found, self.privacy),
+            None => Block::Missing(self.privacy.message(&self.late)),
         }
-    };
-    let install = gathered.install.as_ref();
-    let store = gathered.store.as_ref();
-    let status = match (home, probe) {
-        (Ok(home), Some(probe)) => daemon::status(home, probe, p),
-        _ => missing(),
-    };
-    let version = vec![
-        ("version", VERSION.into()),
-        ("contract", CONTRACT.into()),
-        ("commit", BUILD.commit.into()),
-        ("buildDate", BUILD.date.into()),
-    ];
-    let failures = vec![
-        ("commands", tail(&gathered.commands, log::commands)),
-        ("daemonLog", tail(&gathered.log, log::failures)),
-    ];
-    let settings = vec![
-        ("daemon", probe.map_or_else(missing, daemon::process)),
-        ("environmentHere", environment(p)),
-    ];
-    let findings = gathered.doctor.as_ref().map(|found| p.doctor(found));
-    let doctor = findings.map(|(json, lines)| Block::Both(json, Box::new(Block::Lines(lines))));
-    let harnesses = gathered.harnesses.as_ref();
-    let session = store.and_then(|store| store.session.as_ref());
-    let of_probe =
-        |show: fn(&_, &Privacy) -> Block| probe.map_or_else(missing, |probe| show(probe, p));
-    let title = "3. Install path and package manager";
-    let mut parts = vec![
-        ("coven", "1. Coven version", Block::Facts(version)),
-        (
-            "os",
-            "2. Operating system",
-            install.map_or_else(missing, |install| install.os(p)),
-        ),
-        (
-            "install",
-            title,
-            install.map_or_else(missing, |install| install.block(p)),
-        ),
-        (
-            "home",
-            "4. Whether COVEN_HOME is customized",
-            home_facts(home, p),
-        ),
-        ("status", "5. coven daemon status", status),
-        ("health", "6. Health", of_probe(daemon::health)),
-        (
+    }
+
+    /// Of what can be there and not be readable.
+    fn read<T>(&self, found: &Read<T>, show: impl FnOnce(&T, &Privacy) -> Block) -> Block {
+        self.of(found, |found, privacy| match found {
+            Ok(found) => show(found, privacy),
+            Err(why) => Block::Missing(privacy.message(why)),
+        })
+    }
+
+    /// The seven things that a good report of a problem has, in this order.
+    fn add_first(&mut self, home: &Result<Home, HomeError>, all: &Gathered) {
+        let version = vec![
+            ("version", VERSION.into()),
+            ("contract", CONTRACT.into()),
+            ("commit", BUILD.commit.into()),
+            ("buildDate", BUILD.date.into()),
+        ];
+        self.add("coven", "1. Coven version", Block::Facts(version));
+        let os = self.of(&all.install, Install::os);
+        self.add("os", "2. Operating system", os);
+        let install = self.of(&all.install, Install::block);
+        self.add("install", "3. Install path and package manager", install);
+        let facts = home_facts(home, self.privacy);
+        self.add("home", "4. Whether COVEN_HOME is customized", facts);
+        let both = home.as_ref().ok().zip(all.probe.as_ref());
+        let status = self.of(&both, |(home, probe), p| daemon::status(home, probe, p));
+        self.add("status", "5. coven daemon status", status);
+        let health = self.of(&all.probe, daemon::health);
+        self.add("health", "6. Health", health);
+        let failures = Block::Group(vec![
+            ("commands", self.read(&all.commands, log::commands)),
+            ("daemonLog", self.read(&all.log, log::failures)),
+        ]);
+        self.add(
             "failures",
             "7. Last failing commands and error codes",
-            Block::Group(failures),
-        ),
-        ("doctor", "Doctor", doctor.unwrap_or_else(missing)),
-        (
-            "capabilities",
-            "Capabilities",
-            of_probe(daemon::capabilities),
-        ),
-        (
-            "adapters",
-            "Adapters",
-            harnesses.map_or_else(missing, |found| found.block(p)),
-        ),
-        ("settings", "Settings", Block::Group(settings)),
-        (
-            "store",
-            "Store",
-            store.map_or_else(missing, |found| store::counts(&found.survey, p)),
-        ),
-        (
-            "metrics",
-            "Metrics",
-            daemon::metrics(gathered.metrics.as_ref(), p),
-        ),
-    ];
-    if is_session_wanted {
-        let block = session.map_or_else(missing, |found| store::session(found, p));
-        parts.push(("session", "Session", block));
+            failures,
+        );
     }
-    parts.push(("log", "The daemon's log", tail(&gathered.log, log::records)));
-    let part = |(key, title, block)| Part { key, title, block };
-    parts.into_iter().map(part).collect()
+
+    fn add_others(&mut self, all: &Gathered, is_session_wanted: bool) {
+        let doctor = self.of(&all.doctor, |found, p| {
+            let (json, lines) = p.doctor(found);
+            Block::Both(json, Box::new(Block::Lines(lines)))
+        });
+        self.add("doctor", "Doctor", doctor);
+        let capabilities = self.of(&all.probe, daemon::capabilities);
+        self.add("capabilities", "Capabilities", capabilities);
+        let adapters = self.of(&all.harnesses, Harnesses::block);
+        self.add("adapters", "Adapters", adapters);
+        let settings = Block::Group(vec![
+            ("daemon", self.of(&all.probe, daemon::process)),
+            ("environmentHere", environment(self.privacy)),
+        ]);
+        self.add("settings", "Settings", settings);
+        let survey = self.read(&all.survey, store::counts);
+        self.add("store", "Store", survey);
+        let metrics = match &all.metrics {
+            None => Block::Missing("no daemon answers".into()),
+            page => self.read(page, |page, p| daemon::metrics(page, p)),
+        };
+        self.add("metrics", "Metrics", metrics);
+        if is_session_wanted {
+            let session = self.read(&all.session, store::session);
+            self.add("session", "Session", session);
+        }
+        let records = self.read(&all.log, log::records);
+        self.add("log", "The daemon's log", records);
+    }
 }
 
 fn home_facts(home: &Result<Home, HomeError>, p: &Privacy) -> Block {

@@ -32,7 +32,7 @@ const BELOW_HOME: &[&str] = &[
 #[rustfmt::skip]
 const BELOW_COVEN_HOME: &[&str] = &[
     "coven.sock", "coven.sqlite3", "coven.sqlite3-wal", "coven.sqlite3-shm", "coven.sqlite3-generation", "daemon.json", "daemon.lock", "logs",
-    "logs/daemon.log", "logs/cli.log", "adapters", "redact.txt", "env",
+    "logs/daemon.log", "logs/cli.log", "logs/last-failure", "logs/place", "adapters", "redact.txt", "env",
 ];
 
 /// A user or host of such a name is nobody's secret: in a path or a command the word is what it always is.
@@ -176,14 +176,11 @@ impl Places {
     fn known<'p>(&self, path: &'p str) -> Option<(&'static str, &'p str)> {
         let mut dirs = self.dirs.iter();
         let (stands, below) = dirs.find_map(|(dir, stands)| Some((*stands, below(path, dir)?)))?;
-        self.count(
-            if stands == "<coven-home>" {
-                "COVEN_HOME, as <coven-home>"
-            } else {
-                HOME
-            },
-            1,
-        );
+        let what = match stands {
+            "<coven-home>" => "COVEN_HOME, as <coven-home>",
+            _ => HOME,
+        };
+        self.count(what, 1);
         Some((stands, below))
     }
 
@@ -257,7 +254,7 @@ mod tests {
         let list = |text: &str| vec![text.to_owned()];
         let identity = Identity {
             homes: list(home),
-            coven_homes: list("/srv/Ada's secret/coven"),
+            coven_homes: list("/srv/Ada's coven"),
             users: list(user),
             hosts: list(host),
         };
@@ -274,26 +271,21 @@ mod tests {
             ("/usr/binary", "<path>"),
             ("/usr/bin/../../srv/x", "<path>"),
             ("/opt/acme/bin/codex", "<path>"),
-            ("/home/eve/x", "<path>"),
             ("/home/ada", "~"),
             ("/home/adam", "<path>"),
             ("/home/ada/.cargo/bin/coven", "~/.cargo/bin/coven"),
             ("/home/ada/.cargo/bin/my plan", "~/<path>"),
             ("/home/ada/.cargo/bin/x/y", "~/<path>"),
-            ("/home/ada/projects/merger", "~/<path>"),
+            ("/srv/Ada's coven/coven.sock", "<coven-home>/coven.sock"),
             (
-                "/srv/Ada's secret/coven/coven.sock",
-                "<coven-home>/coven.sock",
-            ),
-            (
-                "/srv/Ada's secret/coven/logs/daemon.log.3",
+                "/srv/Ada's coven/logs/daemon.log.3",
                 "<coven-home>/logs/daemon.log.3",
             ),
             (
-                "/srv/Ada's secret/coven/adapters/acme.json",
+                "/srv/Ada's coven/adapters/x.json",
                 "<coven-home>/adapters/<file>",
             ),
-            ("/srv/Ada's secret/coven/plans.txt", "<coven-home>/<path>"),
+            ("/srv/Ada's coven/plans.txt", "<coven-home>/<path>"),
             ("/", "/"),
             ("relative/plan", "<path>"),
         ] {
@@ -303,73 +295,37 @@ mod tests {
 
     #[test]
     fn the_install_path_is_shown_without_home_user_and_host() {
-        let ada = ("ada", "engine", "/home/ada");
-        let coven = ("coven", "bin", "/home/coven");
-        for ((user, host, home), path, shown) in [
-            (ada, "/home/ada/.cargo/bin/coven", "~/.cargo/bin/coven"),
-            (
-                ada,
-                "/home/ada/src/coven/target/release/coven",
-                "~/src/coven/target/release/coven",
-            ),
-            (
-                ada,
-                "/home/eve/.cargo/bin/coven",
-                "/home/<user>/.cargo/bin/coven",
-            ),
-            (ada, "/Users/eve/bin/coven", "/Users/<user>/bin/coven"),
-            (
-                ada,
-                "/opt/engine/ada/bin/coven",
-                "/opt/<host>/<user>/bin/coven",
-            ),
-            (ada, "/opt/ENGINE-2/bin/coven", "/opt/<host>-2/bin/coven"),
-            (
-                ada,
-                "/data/coven/bin/coven (deleted)",
-                "/data/coven/bin/coven (deleted)",
-            ),
-            (ada, "/usr/local/bin/ada", "/usr/local/bin/ada"),
-            (ada, "/opt/tools/ada (deleted)", "/opt/tools/ada (deleted)"),
-            (coven, "/usr/local/bin/coven", "/usr/local/bin/coven"),
-            (coven, "/home/coven/.cargo/bin/coven", "~/.cargo/bin/coven"),
-            (coven, "/opt/coven/bin/coven", "/opt/coven/bin/coven"),
-            (
-                ("games", "sbin", "/"),
-                "/usr/games/coven",
-                "/usr/games/coven",
-            ),
-            (
-                ("coven", "x", "/var/lib/coven"),
-                "/home/coven/bin/coven",
-                "/home/<user>/bin/coven",
-            ),
-            (
-                ada,
-                "/home/linuxbrew/.linuxbrew/bin/coven",
-                "/home/linuxbrew/.linuxbrew/bin/coven",
-            ),
+        for case in [
+            "ada|engine|/home/ada|/home/ada/.cargo/bin/coven|~/.cargo/bin/coven",
+            "ada|engine|/home/ada|/home/ada/src/target/release/coven|~/src/target/release/coven",
+            "ada|engine|/home/ada|/home/eve/.cargo/bin/coven|/home/<user>/.cargo/bin/coven",
+            "ada|engine|/home/ada|/Users/eve/bin/coven|/Users/<user>/bin/coven",
+            "ada|engine|/home/ada|/opt/engine/ada/bin/coven|/opt/<host>/<user>/bin/coven",
+            "ada|engine|/home/ada|/opt/ENGINE-2/bin/coven|/opt/<host>-2/bin/coven",
+            "ada|engine|/home/ada|/data/bin/coven (deleted)|/data/bin/coven (deleted)",
+            "ada|engine|/home/ada|/usr/local/bin/ada|/usr/local/bin/ada",
+            "ada|engine|/home/ada|/opt/tools/ada (deleted)|/opt/tools/ada (deleted)",
+            "coven|bin|/home/coven|/usr/local/bin/coven|/usr/local/bin/coven",
+            "coven|bin|/home/coven|/home/coven/.cargo/bin/coven|~/.cargo/bin/coven",
+            "coven|bin|/home/coven|/opt/coven/bin/coven|/opt/coven/bin/coven",
+            "coven|x|/var/lib/coven|/home/coven/bin/coven|/home/<user>/bin/coven",
+            "games|sbin|/|/usr/games/coven|/usr/games/coven",
+            "ada|x|/|/home/linuxbrew/.linuxbrew/bin/coven|/home/linuxbrew/.linuxbrew/bin/coven",
         ] {
-            let places = places(user, host, home);
-            assert_eq!(
-                places.install(Path::new(path)),
-                shown,
-                "{user} {host} {path}"
-            );
+            let case: Vec<&str> = case.split('|').collect();
+            let shown = places(case[0], case[1], case[2]).install(Path::new(case[3]));
+            assert_eq!(shown, case[4], "{case:?}");
         }
     }
 
     #[test]
     fn a_name_is_replaced_as_a_word_of_its_own() {
         let places = places("ada", "in", "/home/ada");
+        let secret = "ghp_0123456789abcdefghijklmnopqrstuvwxyz";
         for (name, shown) in [
             ("ada-ADA_ada.log", "<user>-<user>_<user>.log"),
-            ("adapter canada", "adapter canada"),
-            ("\u{e9}ada", "\u{e9}ada"),
-            (
-                "ghp_0123456789abcdefghijklmnopqrstuvwxyz",
-                "[REDACTED:github]",
-            ),
+            ("adapter canada éada", "adapter canada éada"),
+            (secret, "[REDACTED:github]"),
         ] {
             assert_eq!(places.name(name), shown);
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
+use super::gather::Read;
 use super::report::Block;
 use super::shown::{Privacy, Shown};
 use crate::api::{
@@ -15,27 +16,19 @@ use crate::observe::{Message, message};
 use crate::store::{self, EventOutline, Group, SessionOutline, StoreError, Survey};
 use crate::sys;
 
-/// What was found in the database.
-pub(super) struct Found {
-    pub survey: Result<Survey, Message>,
-    /// The session that was asked for.
-    pub session: Option<Result<SessionOutline, Message>>,
-}
-
-/// Looks into the database until `deadline`. With `is_stopped`, no daemon has it open.
+/// Looks into the database until `deadline`, and for the session that is asked for. With `is_stopped`, no daemon has it
+/// open.
 pub(super) fn look(
     home: &Home,
     is_stopped: bool,
     session: Option<&str>,
     deadline: Instant,
-) -> Found {
+) -> (Result<Survey, Message>, Read<SessionOutline>) {
     let path = home.database();
     let wal = store::beside(&path, "-wal");
     if let Err(why) = check(home, &path) {
-        return Found {
-            session: session.map(|_| Err(why.clone())),
-            survey: Err(why),
-        };
+        let session = session.map(|_| Err(why.clone()));
+        return (Err(why), session);
     }
     // What is not in its log is in the file itself: then it is read without a lock, and without a file beside it.
     let is_empty = wal.metadata().map_or(true, |meta| meta.len() == 0);
@@ -49,10 +42,8 @@ pub(super) fn look(
         let found = store::outline(&path, deadline, is_alone, prefix).map_err(said)?;
         found.ok_or_else(|| "not exactly one session's id begins like that".into())
     });
-    Found {
-        survey: store::survey(&path, deadline, is_alone).map_err(said),
-        session,
-    }
+    let survey = store::survey(&path, deadline, is_alone).map_err(said);
+    (survey, session)
 }
 
 /// Whether the database can be read without leaving anything that its owner could not use.
@@ -82,11 +73,7 @@ fn check(home: &Home, path: &Path) -> Result<(), Message> {
 
 const OTHER: &str = "<other>";
 
-pub(super) fn counts(survey: &Result<Survey, Message>, privacy: &Privacy) -> Block {
-    let survey = match survey {
-        Ok(survey) => survey,
-        Err(why) => return Block::Missing(privacy.message(why)),
-    };
+pub(super) fn counts(survey: &Survey, privacy: &Privacy) -> Block {
     let total: u64 = survey.sessions.iter().map(|group| group.count).sum();
     let events_of = survey.events.iter().flatten();
     for (what, count) in [
@@ -161,12 +148,8 @@ fn rows(
 }
 
 /// One session, without its text.
-pub(super) fn session(found: &Result<SessionOutline, Message>, privacy: &Privacy) -> Block {
+pub(super) fn session(outline: &SessionOutline, privacy: &Privacy) -> Block {
     const EVENTS: &[&str] = &["seq", "kind", "time", "payloadBytes"];
-    let outline = match found {
-        Ok(outline) => outline,
-        Err(why) => return Block::Missing(privacy.message(why)),
-    };
     let event = |event: &EventOutline| {
         let kind = kind(&event.kind, privacy).unwrap_or(OTHER.into());
         vec![event.seq.into(), kind, event.at.into(), event.bytes.into()]
