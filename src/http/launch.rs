@@ -310,7 +310,8 @@ fn check_tokens(program: &Program) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!(
-        "harness {} does not tell what it uses of a model when it is started like this: maxTokens would have no effect",
+        "harness {} does not tell what it uses of a model when it is started like this: maxTokens would have no effect \
+         (claude and codex tell it in their JSON form, as with launchMode stream)",
         program.harness
     );
     Err(ApiError::invalid_field("maxTokens", message))
