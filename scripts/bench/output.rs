@@ -138,8 +138,9 @@ fn read(database: &Path) -> Vec<(i64, String, i64, String)> {
 }
 
 fn sacrifice_all(lab: &Lab) {
-    for line in lab.coven(&["sessions", "--all", "--json"]).lines() {
-        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+    let listed = lab.coven(&["sessions", "--all", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    for record in listed["sessions"].as_array().unwrap() {
         lab.coven(&["sacrifice", "--yes", record["id"].as_str().unwrap()]);
     }
 }
