@@ -12,7 +12,7 @@ use super::logs::levels;
 use super::output::{Out, shortened, visible};
 use super::{Home, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, SessionsQuery, is_session_id_prefix, words};
+use crate::api::{Code, Permission, SessionsQuery, is_session_id_prefix, words};
 use crate::http::client::Client;
 use crate::observe::LogEvent;
 use crate::settings::durations;
@@ -184,6 +184,7 @@ fn values(name: &str, current: &str) -> Candidates {
             .map(|event| event.name.into())
             .collect(),
         "code" => Code::ALL.map(|code| code.to_string()).into(),
+        "permission" => Permission::SET.map(|word| word.to_string()).into(),
         "shell" => Shell::ALL.map(|shell| shell.to_string()).into(),
         _ => Vec::new(),
     };
