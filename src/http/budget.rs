@@ -17,9 +17,6 @@ const TOTAL: usize = 64 * 1024 * 1024;
 /// A larger answer or body is large, in bytes.
 pub(super) const SMALL_MAX: usize = 64 * 1024;
 
-/// What has taken so much, in bytes, is given back to the system at once: a daemon gets such a request now and then.
-const HUGE: usize = 1024 * 1024;
-
 /// The share of [`TOTAL`] below which a shortage is over.
 const EASED: usize = TOTAL / 8;
 
@@ -169,7 +166,7 @@ impl Lease {
         }
         drop(taken);
         self.budget.0.1.notify_all();
-        if is_over || bytes >= HUGE {
+        if is_over {
             // The allocator keeps what lies between other things.
             sys::release_free_memory();
         }

@@ -332,6 +332,9 @@ pub fn keep_inherited_descriptors() {
 /// Lets all threads share four of the allocator's arenas: with one for each thread, as glibc has it, each keeps for itself
 /// what its session once needed (mallopt(3), M_ARENA_MAX). Elsewhere allocators share by themselves. Under a limit on address
 /// space there is one: another reserves 64 MiB, and a thread that cannot have that maps a page for each allocation.
+///
+/// What is larger than a page of events is a mapping of its own, which goes back when it is freed, whoever frees it. Without
+/// this glibc raises the size from which that is so (mallopt(3), M_MMAP_THRESHOLD), and keeps such memory.
 pub fn share_free_memory() {
     #[cfg(target_env = "gnu")]
     {
@@ -343,6 +346,7 @@ pub fn share_free_memory() {
         // SAFETY: mallopt takes integers; no other thread is there yet.
         unsafe {
             libc::mallopt(libc::M_ARENA_MAX, arenas);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, 2 << 20);
         }
     }
 }
