@@ -268,8 +268,12 @@ mod tests {
         let target = ListSessions.request().query(&query).target();
         assert_eq!(target, "/sessions?idPrefix=5b&includeArchived=true");
         assert_eq!(Capabilities.request().bytes(), b"");
-        let body = PruneRequest { dry_run: true };
-        assert_eq!(Prune.request().body(&body).bytes(), br#"{"dryRun":true}"#);
+        let body = PruneRequest {
+            dry_run: true,
+            days: Some(7),
+        };
+        let bytes = br#"{"dryRun":true,"days":7}"#;
+        assert_eq!(Prune.request().body(&body).bytes(), bytes);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::rules;
 pub struct PruneRequest {
     /// Only say what would go.
     pub dry_run: bool,
+    /// Keep the output of so many days, at least 1, where that is less than the daemon keeps.
+    pub days: Option<u32>,
 }
 
 /// The answer to `POST /store/prune`.

@@ -19,21 +19,29 @@ pub(super) struct Args {
     /// only say what would go
     #[argh(switch)]
     dry_run: bool,
+    /// keep the output of so many days, at least 1, where that is less than COVEN_LOG_RETENTION_DAYS
+    #[argh(option, arg_name = "n")]
+    event_days: Option<u32>,
+    /// taken for existing scripts: nothing is stored that has not been redacted
+    #[argh(option, hidden_help, long = "raw-days", arg_name = "n")]
+    _raw_days: Option<u32>,
     /// as JSON
     #[argh(switch)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    let (dry_run, days) = (args.dry_run, args.event_days);
     let pruned: Pruned = match access()? {
-        Access::Daemon(mut client) => {
-            let dry_run = args.dry_run;
-            client.call(routes::Prune.request().body(&PruneRequest { dry_run }))?
-        }
+        Access::Daemon(mut client) => client.call(
+            routes::Prune
+                .request()
+                .body(&PruneRequest { dry_run, days }),
+        )?,
         Access::Own(mut store, _lock) => {
-            let pruned = match args.dry_run {
-                true => store.preview_prune(),
-                false => store.prune(),
+            let pruned = match dry_run {
+                true => store.preview_prune(days),
+                false => store.prune(days),
             };
             let pruned = pruned.map_err(failed)?;
             pruned.into()

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use super::call::{Call, Exchange};
 use super::response::Answer;
-use crate::api::{ApiError, BackedUp, Pruned, Vacuumed, routes};
+use crate::api::{ApiError, BackedUp, PruneRequest, Pruned, Vacuumed, routes};
 use crate::settings::durations;
 use crate::state::Command;
 use crate::store::{Answer as Committed, Chore};
 
 /// `POST /store/prune`
 pub(super) fn prune(call: &Call<'_, routes::Prune>) -> Result<Answer, ApiError> {
-    let pruned = match call.body_or_default()?.dry_run {
-        true => call.context.reader.preview_prune()?,
-        false => match chore(call, Chore::Prune)? {
+    let PruneRequest { dry_run, days } = call.body_or_default()?;
+    let pruned = match dry_run {
+        true => call.context.reader.preview_prune(days)?,
+        false => match chore(call, Chore::Prune { days })? {
             Committed::Pruned(pruned) => pruned,
             other => return Err(other.unexpected().into()),
         },

@@ -194,8 +194,8 @@ impl Fact {
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chore {
-    /// A whole sweep. Answered with [`Answer::Pruned`].
-    Prune,
+    /// A whole sweep, which keeps so many days at most. Answered with [`Answer::Pruned`].
+    Prune { days: Option<u32> },
     /// The whole database written anew, without a gap. Answered with [`Answer::Vacuumed`].
     Vacuum,
 }

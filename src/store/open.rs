@@ -97,14 +97,15 @@ impl Store {
         owner::claim(&self.connection, &self.path)
     }
 
-    /// Takes away what retention does not keep.
+    /// Takes away what retention does not keep, and what is older than `days`.
     ///
     /// # Errors
     /// What SQLite says; what was taken until then is gone.
-    pub fn prune(&mut self) -> Result<Pruned, StoreError> {
+    pub fn prune(&mut self, days: Option<u32>) -> Result<Pruned, StoreError> {
+        let retention = self.retention.within(days);
         let mut clock = Clock::load_now(&self.connection)?;
         clock.save(&self.connection)?;
-        let mut sweep = Sweep::new(self.retention, &clock);
+        let mut sweep = Sweep::new(retention, &clock);
         let mut tails = HashMap::new();
         let pruned = loop {
             if let Some(pruned) = sweep.step(&mut self.connection, &mut tails)? {
@@ -112,7 +113,7 @@ impl Store {
             }
         };
         Ok(Pruned {
-            unconfirmed: sweep::unconfirmed(&self.connection, self.retention, &clock)?,
+            unconfirmed: sweep::unconfirmed(&self.connection, retention, &clock)?,
             ..pruned
         })
     }
@@ -121,9 +122,9 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn preview_prune(&self) -> Result<Pruned, StoreError> {
+    pub fn preview_prune(&self, days: Option<u32>) -> Result<Pruned, StoreError> {
         let clock = Clock::load_now(&self.connection)?;
-        sweep::preview(&self.connection, self.retention, &clock)
+        sweep::preview(&self.connection, self.retention.within(days), &clock)
     }
 
     /// Writes the whole database anew, if it is undamaged; how many bytes that has given back.

@@ -250,6 +250,41 @@ fn only_what_is_old_enough_goes_and_no_daemon_is_needed() {
 }
 
 #[test]
+fn a_request_can_keep_fewer_days_with_a_daemon_and_without() {
+    let coven = Coven::start();
+    coven.harness("numbered", NUMBERED);
+    let ids = [(); 2].map(|()| {
+        let id = coven.launch("numbered", "1000");
+        coven.events_to_end(&id);
+        id
+    });
+    for (id, days) in ids.iter().zip([10, 5]) {
+        let sql = "UPDATE sessions SET created_at = created_at - ?2, updated_at = updated_at - ?2, ended_at = ended_at - ?2
+            WHERE id = ?1";
+        let by = days * 24 * 60 * 60 * 1000_i64;
+        coven
+            .database()
+            .execute(sql, rusqlite::params![id, by])
+            .unwrap();
+    }
+    let sessions = |args: &[&str]| {
+        let ran = coven.cli([&["logs", "prune", "--json"], args].concat());
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+        ran.json()["sessions"].clone()
+    };
+    assert_eq!(sessions(&["--raw-days", "1"]), 0);
+    assert_eq!(sessions(&["--event-days", "20"]), 0);
+    assert_eq!(sessions(&["--event-days", "3", "--dry-run"]), 2);
+    assert_eq!(sessions(&["--raw-days", "7", "--event-days", "7"]), 1);
+    let gone = || ids.each_ref().map(|id| assert_accounted(&coven.events(id)));
+    assert_eq!(gone(), [100_000, 0]);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert_eq!(sessions(&["--event-days", "3"]), 1);
+    coven.start_daemon();
+    assert_eq!(gone(), [100_000, 100_000]);
+}
+
+#[test]
 fn a_sweep_ends_behind_a_session_that_is_older_than_its_output() {
     let coven = Coven::start();
     let id = coven.launch("hello", "x");

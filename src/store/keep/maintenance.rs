@@ -36,6 +36,9 @@ pub(crate) struct Maintenance {
     /// Who waits for the end of the next whole sweep, and of the one that runs.
     prunes_next: Vec<Done>,
     prunes: Vec<Done>,
+    /// How many days those two keep at most.
+    days_next: Option<u32>,
+    days: Option<u32>,
     vacuums: Vec<Done>,
     /// It has been said that the store is too large, and that nothing can be done about it.
     is_over_said: bool,
@@ -57,6 +60,8 @@ impl Maintenance {
             next_sweep: Instant::now(),
             prunes_next: Vec::new(),
             prunes: Vec::new(),
+            days_next: None,
+            days: None,
             vacuums: Vec::new(),
             is_over_said: false,
             on_sweep,
@@ -71,7 +76,10 @@ impl Maintenance {
     pub(crate) fn ask(&mut self, chore: Chore, done: Done) {
         match chore {
             // A sweep that runs may be past what has become old enough since.
-            Chore::Prune => self.prunes_next.push(done),
+            Chore::Prune { days } => {
+                self.prunes_next.push(done);
+                self.days_next = self.days_next.into_iter().chain(days).min();
+            }
             Chore::Vacuum => self.vacuums.push(done),
         }
     }
@@ -143,9 +151,10 @@ impl Maintenance {
             && (!self.prunes_next.is_empty() || self.next_sweep <= Instant::now())
         {
             self.prunes = std::mem::take(&mut self.prunes_next);
+            self.days = self.days_next.take();
             self.observe_clock(status);
             let saved = self.clock.save(connection);
-            self.sweep = Some(Sweep::new(self.retention, &self.clock));
+            self.sweep = Some(Sweep::new(self.retention.within(self.days), &self.clock));
             if let Err(err) = saved {
                 self.swept(Err(err), connection, status);
                 return false;
@@ -166,7 +175,8 @@ impl Maintenance {
         connection: &Connection,
         status: &StoreStatus,
     ) {
-        let is_kept = || sweep::unconfirmed(connection, self.retention, &self.clock);
+        let retention = self.retention.within(self.days);
+        let is_kept = || sweep::unconfirmed(connection, retention, &self.clock);
         let ended = step.and_then(|pruned| pruned.map(|sum| Ok((sum, is_kept()?))).transpose());
         let pruned = match ended {
             Ok(None) => return,

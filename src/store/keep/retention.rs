@@ -27,6 +27,15 @@ pub struct Retention {
 }
 
 impl Retention {
+    /// The same, keeping `days` at most, and one at least.
+    pub(crate) fn within(self, days: Option<u32>) -> Self {
+        let asked = days.map(|days| days.max(1));
+        Self {
+            days: self.days.into_iter().chain(asked).min(),
+            ..self
+        }
+    }
+
     /// What is older than it may become by `clock`.
     pub(super) fn aged(&self, clock: &Clock) -> Aged {
         let days = self
@@ -292,6 +301,25 @@ mod tests {
             through = Some(output.seq);
         }
         through.map(|through| (dropped, through))
+    }
+
+    #[test]
+    fn a_request_keeps_fewer_days_and_never_more() {
+        for (own, asked, kept) in [
+            (Some(30), Some(7), Some(7)),
+            (Some(7), Some(30), Some(7)),
+            (None, Some(7), Some(7)),
+            (Some(7), None, Some(7)),
+            (Some(7), Some(0), Some(1)),
+            (None, None, None),
+        ] {
+            let retention = Retention {
+                days: own,
+                store_max: None,
+                session_max: None,
+            };
+            assert_eq!(retention.within(asked).days, kept);
+        }
     }
 
     #[test]

@@ -305,13 +305,14 @@ impl Reader {
         })
     }
 
-    /// What a sweep would take now.
+    /// What a sweep would take now that keeps `days` at most.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if that cannot be read.
-    pub fn preview_prune(&self) -> Result<Pruned, Refused> {
+    pub fn preview_prune(&self, days: Option<u32>) -> Result<Pruned, Refused> {
+        let retention = self.retention.within(days);
         self.read_long(|connection| {
-            sweep::preview(connection, self.retention, &Clock::load_now(connection)?)
+            sweep::preview(connection, retention, &Clock::load_now(connection)?)
         })
     }
 
