@@ -132,7 +132,11 @@ impl Problem {
 
 /// As [`problem`], of what execve(2) itself does not report: it starts env(1), and no more.
 pub fn problem_of_env(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
-    problem(file, path).filter(Problem::is_met_by_env)
+    // Each launch waits for this, and most programs are no scripts.
+    let mut mark = [0; 2];
+    File::open(file).ok()?.read_exact(&mut mark).ok()?;
+    let problem = (&mark == b"#!").then(|| problem(file, path)).flatten();
+    problem.filter(Problem::is_met_by_env)
 }
 
 /// Why `file` cannot be started; `None` if it can, or nobody can tell before it is tried. `path` is the `PATH` that it is

@@ -4,6 +4,7 @@
 //! Reads files, on whichever thread asks. It knows no service manager.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::OnceLock;
@@ -76,8 +77,11 @@ impl ControlGroup {
             true => "memory.events",
             false => "memory.oom_control",
         };
-        let counts = fs::read_to_string(self.directory.join(file)).ok()?;
-        let mut counts = counts.lines();
+        // Some ten short lines. The kernel gives all of them to one read that has room for them.
+        let mut text = [0; 1024];
+        let mut opened = fs::File::open(self.directory.join(file)).ok()?;
+        let length = opened.read(&mut text).ok()?;
+        let mut counts = str::from_utf8(&text[..length]).ok()?.lines();
         counts.find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
     }
 }
@@ -96,7 +100,11 @@ pub struct OomWatch {
 impl OomWatch {
     /// Begins before the start: a process begins in the group of who starts it. `None` where the kernel does not count.
     pub fn begin() -> Option<Self> {
-        let group = ControlGroup::of(process::id(), "memory")?;
+        // Asked once: each launch waits for this. Should somebody move the daemon, its processes are as those that have
+        // been moved themselves.
+        static OWN: OnceLock<Option<ControlGroup>> = OnceLock::new();
+        let own = OWN.get_or_init(|| ControlGroup::of(process::id(), "memory"));
+        let group = own.clone()?;
         Some(Self {
             before: group.oom_kills()?,
             group,
