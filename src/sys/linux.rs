@@ -334,10 +334,13 @@ pub fn keep_inherited_descriptors() {
 /// space there is one: another reserves 64 MiB, and a thread that cannot have that maps a page for each allocation.
 ///
 /// What is larger than a page of events is a mapping of its own, which goes back when it is freed, whoever frees it. Without
-/// this glibc raises the size from which that is so (mallopt(3), M_MMAP_THRESHOLD), and keeps such memory.
+/// this glibc raises the size from which that is so (mallopt(3), M_MMAP_THRESHOLD), and keeps such memory. The end of a heap
+/// is kept up to twice that size, as glibc's own rule has it (M_TRIM_THRESHOLD): a page of events would else be mapped
+/// anew each time.
 pub fn share_free_memory() {
     #[cfg(target_env = "gnu")]
     {
+        const MAPPED_FROM: libc::c_int = 2 * 1024 * 1024;
         let limit = super::limits::limit(super::limits::Resource::AddressSpace);
         let arenas = match limit {
             Ok((Some(_), _)) => 1,
@@ -346,7 +349,8 @@ pub fn share_free_memory() {
         // SAFETY: mallopt takes integers; no other thread is there yet.
         unsafe {
             libc::mallopt(libc::M_ARENA_MAX, arenas);
-            libc::mallopt(libc::M_MMAP_THRESHOLD, 2 << 20);
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * MAPPED_FROM);
         }
     }
 }
