@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::CliError;
 use super::daemon::remark;
-use super::follow::{follow_events, output_of, show_stderr};
+use super::follow::{conclude, follow_events, output_of, show_stderr};
 use super::output::Out;
 use super::stream_json::Form;
 use crate::api::{Event, EventKind, Stream};
@@ -120,9 +120,8 @@ pub(super) fn show(client: &mut Client, id: &str, form: Form) -> Result<u8, CliE
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    let ending = ending.unwrap_or_default();
-    ending.sentence(id).iter().for_each(|why| remark(why));
-    Ok(ending.code())
+    // Without a deadline there is an end.
+    Ok(conclude(&ending.unwrap_or_default(), id))
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! `coven attach`: a session's output from its beginning, then as it comes; typed lines go to its stdin.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::follow::{Show, connect, follow};
+use super::input::{end_input, send_beside};
 use super::session::SessionRef;
 use super::{CliError, Home, Outcome};
+use crate::api::InputRequest;
 use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, InputRequest};
-use crate::http::client::ClientError;
 
 /// Show a session's output from the beginning, then follow it; what is typed goes to its stdin, Ctrl-D ends that. Ctrl-C detaches.
 #[derive(FromArgs, ArgsInfo)]
@@ -34,24 +34,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, id) = args.id.connect()?;
-    send_typed_lines(super::home()?, id.clone())?;
+    let (home, typed_to) = (super::home()?, id.clone());
+    // Until the session takes no more. Ctrl-C, whose default it is to end the process, is what detaches.
+    send_beside(move || send_stdin(&home, &typed_to))?;
     let show = if args.json { Show::Json } else { Show::Output };
     follow(&mut client, &id, args.after, show)
-}
-
-/// A thread that sends what is typed, until the session takes no more. It ends with the process: Ctrl-C, whose default it
-/// is to end that, is what detaches.
-fn send_typed_lines(home: Home, id: String) -> io::Result<()> {
-    let send = move || {
-        if let Err(err) = send_stdin(&home, &id) {
-            err.print();
-            let _ = io::stderr().flush();
-        }
-    };
-    std::thread::Builder::new()
-        .name("input".into())
-        .spawn(send)
-        .map(drop)
 }
 
 /// Sends each line of stdin, and its end: Ctrl-D of a terminal, or the end of what was piped in. Of a stdin that is empty
@@ -68,13 +55,6 @@ fn send_stdin(home: &Home, id: &str) -> Result<(), CliError> {
     if !is_meant {
         return Ok(());
     }
-    let end = InputRequest {
-        eof: true,
-        ..InputRequest::default()
-    };
-    match connect(home)?.call(routes::Input.of(id).body(&end)) {
-        // It has ended on one of the lines: its stdin has, too.
-        Err(ClientError::Api { error, .. }) if error.code == Code::SessionNotLive => Ok(()),
-        sent => Ok(sent.map(drop)?),
-    }
+    // It may have ended on one of the lines: its stdin has, too.
+    end_input(home, id)
 }

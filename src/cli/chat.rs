@@ -12,10 +12,11 @@ use argh::{ArgsInfo, FromArgs};
 use super::agent::Screen;
 use super::daemon::remark;
 use super::ending::Ending;
-use super::follow::follow_events;
+use super::follow::{conclude, follow_events};
+use super::input::end_input;
 use super::interrupt::{Current, kill_on_signal};
 use super::permission::{self, Source};
-use super::stream_json::{Form, end_input};
+use super::stream_json::Form;
 use super::{CliError, Home, Outcome, continued, run, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
@@ -164,10 +165,7 @@ impl Chat {
             return Ok(ControlFlow::Continue(()));
         };
         self.current.set(None);
-        self.code = ending.code();
-        if let Some(why) = ending.sentence(&id) {
-            remark(&why);
-        }
+        self.code = conclude(&ending, &id);
         if self.form == Form::Stream {
             return Ok(ControlFlow::Break(()));
         }

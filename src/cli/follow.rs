@@ -60,7 +60,10 @@ pub(super) fn follow_until(
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(ending.map(|ending| concluded(&ending, show, id)))
+    Ok(ending.map(|ending| match show {
+        Show::Json => ending.code(),
+        Show::Output | Show::Nothing => conclude(&ending, id),
+    }))
 }
 
 /// Gives each event after event `after` to `take`, until the session has ended; `None` if it still runs at `deadline`, or
@@ -191,9 +194,9 @@ fn show_truncation(event: &Event) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The exit code of an end, which is said where the harness has not said it itself.
-fn concluded(ending: &Ending, show: Show, id: &str) -> u8 {
-    if let (Show::Output | Show::Nothing, Some(sentence)) = (show, ending.sentence(id)) {
+/// Says how a session has ended, where its harness has not said it itself; gives the exit code.
+pub(super) fn conclude(ending: &Ending, id: &str) -> u8 {
+    if let Some(sentence) = ending.sentence(id) {
         remark(&sentence);
     }
     ending.code()

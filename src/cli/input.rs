@@ -1,12 +1,16 @@
-//! `coven input`: write to a session's stdin.
+//! `coven input`: write to a session's stdin; and what other verbs need to do that beside what they show.
+
+use std::io::{self, Write};
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::follow::connect;
 use super::session::SessionRef;
 use super::text::stdin_text;
-use super::{CliError, Outcome};
-use crate::api::InputRequest;
+use super::{CliError, Home, Outcome};
 use crate::api::routes::{self, Endpoint};
+use crate::api::{Code, InputRequest};
+use crate::http::client::ClientError;
 
 /// Write a line to a session's stdin, or end it.
 #[derive(FromArgs, ArgsInfo)]
@@ -53,4 +57,37 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     client.call(routes::Input.of(&id).body(&request))?;
     Ok(0)
+}
+
+/// Starts a thread that runs `send`, and prints what that fails with. It ends with the process.
+pub(super) fn send_beside(
+    send: impl FnOnce() -> Result<(), CliError> + Send + 'static,
+) -> io::Result<()> {
+    let send = move || {
+        if let Err(err) = send() {
+            err.print();
+            let _ = io::stderr().flush();
+        }
+    };
+    std::thread::Builder::new()
+        .name("input".into())
+        .spawn(send)
+        .map(drop)
+}
+
+/// Sends `input` to a session, if that has not ended by itself.
+pub(super) fn send_if_live(home: &Home, id: &str, input: &InputRequest) -> Result<(), CliError> {
+    match connect(home)?.call(routes::Input.of(id).body(input)) {
+        Err(ClientError::Api { error, .. }) if error.code == Code::SessionNotLive => Ok(()),
+        sent => Ok(sent.map(drop)?),
+    }
+}
+
+/// Ends a session's stdin, if that has not ended by itself.
+pub(super) fn end_input(home: &Home, id: &str) -> Result<(), CliError> {
+    let end = InputRequest {
+        eof: true,
+        ..InputRequest::default()
+    };
+    send_if_live(home, id, &end)
 }

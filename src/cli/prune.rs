@@ -2,6 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::daemon::remark;
 use super::store::{Access, access, failed};
 use super::{Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
@@ -53,7 +54,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         pruned.events, pruned.bytes, pruned.sessions
     );
     if let Some(clock) = pruned.unconfirmed_clock {
-        eprintln!("coven: {clock}");
+        remark(&clock.to_string());
     }
     say_answer(args.json, &pruned, &line)
 }

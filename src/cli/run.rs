@@ -11,6 +11,7 @@ use super::agent;
 use super::continued;
 use super::daemon::remark;
 use super::follow::{Show, connect, follow};
+use super::input::end_input;
 use super::interrupt::Interrupt;
 use super::permission;
 use super::sessions::live_sessions;
@@ -166,7 +167,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             if form == Form::Stream && args.stream_json_input {
                 stream_json::send_messages(home, id.clone())?;
             } else if form == Form::Stream {
-                stream_json::end_input(&home, &id)?;
+                end_input(&home, &id)?;
             }
             stream_json::show(&mut client, &record, form, &request.prompt)
         }
@@ -205,13 +206,13 @@ fn check_output(args: &Args) -> Result<(), CliError> {
 
 /// The form of the output that `request` asks for: as it is told, and where tokens are to be counted the one that tells them.
 fn form(args: &Args, adapter: Option<&AdapterStatus>, request: &mut LaunchRequest) -> Option<Form> {
-    match adapter {
-        Some(adapter) if args.stream_json => Some(Form::choose(adapter, request)),
-        Some(adapter) if args.max_tokens.is_some() => Form::choose_telling(adapter, request),
-        Some(_) => None,
-        // The launch says what is wrong with a harness that nobody knows.
-        None => None,
+    // The launch says what is wrong with a harness that nobody knows.
+    let adapter = adapter?;
+    if args.stream_json {
+        return Some(Form::choose(adapter, request));
     }
+    args.max_tokens?;
+    Form::choose_telling(adapter, request)
 }
 
 /// A launch as it is asked for, but for the prompt.

@@ -2,22 +2,23 @@
 //!
 //! What a harness with a stream form writes is passed on as it comes; what others write is put into lines here.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 
 use serde_json::Value;
 
 use super::agent::{Lines, Said, said};
 use super::ending::Ending;
-use super::follow::{connect, follow_events, output_of, show_stderr};
+use super::follow::{follow_events, output_of, show_stderr};
+use super::input::{end_input, send_beside, send_if_live};
 use super::output::Out;
 use super::{CliError, Home};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    AdapterStatus, Code, Event, EventKind, InputRequest, LaunchMode, LaunchRequest, SessionRecord,
+    AdapterStatus, Event, EventKind, InputRequest, LaunchMode, LaunchRequest, SessionRecord,
     Stream, StreamLine, StreamMessage, TelemetryFormat, Word,
 };
-use crate::http::client::{Client, ClientError};
+use crate::http::client::Client;
 
 /// How a harness's output becomes lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,47 +216,20 @@ pub(super) fn next_message() -> Result<Option<String>, CliError> {
     Ok(None)
 }
 
-/// A thread that sends the messages on stdin to the session, and then its end. It ends with the process.
+/// A thread that sends the messages on stdin to the session, and then its end.
 pub(super) fn send_messages(home: Home, id: String) -> io::Result<()> {
-    let send = move || {
-        let sent = loop {
+    send_beside(move || {
+        loop {
             match next_message() {
-                Ok(Some(text)) => match send(&home, &id, &InputRequest::data(text)) {
-                    Ok(()) => {}
-                    Err(err) => break Err(err),
-                },
-                Ok(None) => break end_input(&home, &id),
+                Ok(Some(text)) => send_if_live(&home, &id, &InputRequest::data(text))?,
+                Ok(None) => return end_input(&home, &id),
                 Err(err) => {
                     err.print();
-                    break end_input(&home, &id);
+                    return end_input(&home, &id);
                 }
             }
-        };
-        if let Err(err) = sent {
-            err.print();
-            let _ = io::stderr().flush();
         }
-    };
-    std::thread::Builder::new()
-        .name("input".into())
-        .spawn(send)
-        .map(drop)
-}
-
-/// Ends the session's stdin, if it has not ended by itself.
-pub(super) fn end_input(home: &Home, id: &str) -> Result<(), CliError> {
-    let end = InputRequest {
-        eof: true,
-        ..InputRequest::default()
-    };
-    send(home, id, &end)
-}
-
-fn send(home: &Home, id: &str, input: &InputRequest) -> Result<(), CliError> {
-    match connect(home)?.call(routes::Input.of(id).body(input)) {
-        Err(ClientError::Api { error, .. }) if error.code == Code::SessionNotLive => Ok(()),
-        sent => Ok(sent.map(drop)?),
-    }
+    })
 }
 
 #[cfg(test)]
