@@ -4,7 +4,7 @@
 //! state thread and the store know.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,17 +248,26 @@ fn check_mode(mode: LaunchMode) -> Result<(), ApiError> {
 
 /// The directories `dirs` of `field`, canonical.
 fn existing(field: &str, dirs: &[String]) -> Result<Vec<String>, ApiError> {
+    let wrong = |why: &str| ApiError::invalid_field(field, format!("{field}: {why}"));
     let existing = |dir: &String| {
-        let wrong = |why: &str| ApiError::invalid_field(field, format!("{field}: {dir} {why}"));
-        let found =
-            std::fs::canonicalize(dir).map_err(|err| wrong(&format!("cannot be used: {err}")))?;
-        if !found.is_dir() {
-            return Err(wrong("is not a directory"));
-        }
+        let found = directory(dir, wrong)?;
         let text = found.to_str().map(str::to_owned);
-        text.ok_or_else(|| wrong("leads to a path that is not UTF-8"))
+        text.ok_or_else(|| wrong(&format!("{dir} leads to a path that is not UTF-8")))
     };
     dirs.iter().map(existing).collect()
+}
+
+/// The directory `path`, canonical.
+///
+/// # Errors
+/// What `wrong` makes of why there is none.
+fn directory(path: &str, wrong: impl Fn(&str) -> ApiError) -> Result<PathBuf, ApiError> {
+    let found = std::fs::canonicalize(path)
+        .map_err(|err| wrong(&format!("{path} cannot be used: {err}")))?;
+    match found.is_dir() {
+        true => Ok(found),
+        false => Err(wrong(&format!("{path} is not a directory"))),
+    }
 }
 
 fn check_prompt(spec: &LaunchSpec, adapter: &Adapter) -> Result<(), ApiError> {
@@ -349,11 +358,7 @@ fn parse_directories(request: &LaunchRequest) -> Result<(String, String), ApiErr
     if !Path::new(root_field).is_absolute() {
         return Err(wrong_root("must be an absolute path"));
     }
-    let root = std::fs::canonicalize(root_field)
-        .map_err(|err| wrong_root(&format!("{root_field} cannot be used: {err}")))?;
-    if !root.is_dir() {
-        return Err(wrong_root(&format!("{root_field} is not a directory")));
-    }
+    let root = directory(root_field, wrong_root)?;
     let root_text = root
         .to_str()
         .ok_or_else(|| wrong_root("leads to a path that is not UTF-8"))?;
