@@ -2,9 +2,7 @@
 //!
 //! Written on the daemon's main thread at its start, read in the CLI's process. It does not know how a log is read.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
@@ -64,8 +62,7 @@ impl LogPlace {
             };
         }
         let path = sys::path_of(&io::stderr());
-        let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-        let meta = stderr.and_then(|stderr| stderr.metadata());
+        let meta = sys::metadata_of(&io::stderr());
         let kind = meta.as_ref().map(std::fs::Metadata::file_type);
         let id = meta.as_ref().ok().map(sys::file_id);
         let what = match (kind, path) {

@@ -3,7 +3,6 @@
 //! Written on the log's thread, read in the CLI's process. It knows journalctl's options and JSON, and not what a unit is:
 //! who asks gives the fields that entries are matched by.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -26,9 +25,7 @@ pub fn is_stderr() -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else {
         return false;
     };
-    let stderr = io::stderr().as_fd().try_clone_to_owned();
-    let meta = stderr.and_then(|stderr| File::from(stderr).metadata());
-    meta.is_ok_and(|meta| {
+    sys::metadata_of(&io::stderr()).is_ok_and(|meta| {
         let (device, inode) = sys::file_id(&meta);
         named == format!("{device}:{inode}")
     })

@@ -177,6 +177,15 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// What is open as `file` (fstat(2)).
+///
+/// # Errors
+/// It is closed, or no descriptor is left.
+pub fn metadata_of(file: &impl AsFd) -> io::Result<Metadata> {
+    let file = file.as_fd().try_clone_to_owned()?;
+    std::fs::File::from(file).metadata()
+}
+
 /// Which file it is, whatever leads to it, for as long as it is there: its device and inode (stat(2)).
 pub fn file_id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
