@@ -69,10 +69,10 @@ impl Batch<'_> {
         self.append(num, events)?;
         if has_ended {
             self.end(num);
-        }
-        if let (true, Some(last)) = (has_ended, events.last()) {
-            // Retention goes by the newest that an ended session has.
-            update_session(&self.transaction, num, &[("updated_at", &last.at)])?;
+            if let Some(last) = events.last() {
+                // Retention goes by the newest that an ended session has.
+                update_session(&self.transaction, num, &[("updated_at", &last.at)])?;
+            }
         }
         outcome.touched = Some(num);
         outcome.events = events.len() as u64;
