@@ -134,6 +134,11 @@ impl TelemetryFormat {
             Self::Codex => &["--json"],
         }
     }
+
+    /// Whether what it tells is the sum of a conversation, with what earlier sessions have used of it.
+    pub fn has_sums(self) -> bool {
+        self == Self::Codex
+    }
 }
 
 words! {

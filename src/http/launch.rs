@@ -17,7 +17,7 @@ use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry,
 use crate::api::fields;
 use crate::api::{
     ApiError, Conversation, ConversationMode, LaunchMode, LaunchRequest, SessionId, SessionRecord,
-    SessionStatus, Usage, Word, routes,
+    SessionStatus, TelemetryFormat, Usage, Word, routes,
 };
 use crate::state::{Command, Launch, Launched};
 use crate::store::{NewSession, Refused};
@@ -182,7 +182,9 @@ fn before(
     };
     let from = reader.session_of(&adapter.id, id)?;
     let mut used = Usage::default();
-    let mut next = from;
+    // Else each session tells what it has used by itself.
+    let has_sums = adapter.telemetry.is_some_and(TelemetryFormat::has_sums);
+    let mut next = from.filter(|_| has_sums);
     for _ in 0..CHAIN_MAX {
         let Some(id) = next else { break };
         // It can be deleted.
