@@ -13,7 +13,7 @@
 //! | [`harness`] | one thread per harness: spawn, pump, reap; and the `hello` harness itself |
 //! | [`store`] | SQLite: the schema, the writer thread, the readers, who waits for events |
 //! | [`adapters`] | which harnesses there are, and what the program of each is given for a launch |
-//! | [`daemon`] | the daemon's life: home, lock, serve, what vanishes meanwhile, and start/stop/status from outside; who supervises it |
+//! | [`daemon`] | the daemon's life: home, lock, serve, what vanishes meanwhile, and start/stop/status from outside; in [`daemon::service`] the service managers |
 //! | [`cli`] | the verbs, a file each |
 //! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
 //! | [`settings`] | what can be set, and every duration; knows no other room |

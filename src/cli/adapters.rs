@@ -9,7 +9,7 @@ use super::output::{Out, command_text, visible};
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterCommand, AdapterStatus, Code};
-use crate::daemon::tool_output;
+use crate::daemon::service::tool_output;
 use crate::settings::durations;
 
 /// List the harnesses that the daemon knows, and where its PATH has them.

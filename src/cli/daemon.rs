@@ -10,8 +10,8 @@ use super::status::{facts, for_people, for_programs};
 use super::{CliError, Home, Outcome, consent, say};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
+use crate::daemon::service::Supervisor;
 use crate::daemon::stop::{self, StopOutcome};
-use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{ServeOptions, failure, serve};
 use crate::sys;
 

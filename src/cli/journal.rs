@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::{CliError, Home};
 use crate::api::{Code, Timestamp};
-use crate::daemon::supervisor::Unit;
+use crate::daemon::service::Unit;
 use crate::observe::LogRecord;
 use crate::observe::journal::{Entry, Journal, Order};
 use crate::sys::{self, Interest};

@@ -8,7 +8,7 @@ use super::output::visible;
 use crate::api::{Code, DaemonInfo, Health, Word};
 use crate::daemon::Home;
 use crate::daemon::control::{self, Status};
-use crate::daemon::supervisor::{Supervisor, command_by_hand};
+use crate::daemon::service::{Supervisor, command_by_hand};
 use crate::observe::field::is_version;
 use crate::observe::{Message, message};
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::home::{Home, HomeError};
-use super::supervisor::{self, Unit};
+use super::service::{self, Unit};
 use crate::adapters::environment;
 use crate::api::{Code, Health, Word, words};
 use crate::http::client::{Client, ClientError};
@@ -260,10 +260,7 @@ pub fn is_forwarded(home: &Home) -> bool {
 pub fn is_awaited(home: &Home) -> bool {
     let socket = home.socket();
     // It is asked only where a socket is there, and no daemon.
-    socket.exists()
-        && daemon_pid(home).is_none()
-        && !is_locked(home)
-        && supervisor::listens(&socket)
+    socket.exists() && daemon_pid(home).is_none() && !is_locked(home) && service::listens(&socket)
 }
 
 fn is_locked(home: &Home) -> bool {
@@ -310,7 +307,7 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
 /// the sessions go on: no restart is advised, which would end them.
 pub fn held_next(home: &Home, pid: Option<i32>) -> Message {
     if home.socket().symlink_metadata().is_ok() {
-        return Message::name(supervisor::command_by_hand("restart"));
+        return Message::name(service::command_by_hand("restart"));
     }
     match pid {
         Some(pid) => message!(
@@ -334,7 +331,7 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
         return Ok(already);
     }
     home.check_own()?;
-    let unit = supervisor::unit_of_home(home.path()).map(|(unit, _)| unit);
+    let unit = service::unit_of_home(home.path()).map(|(unit, _)| unit);
     // The home of a unit is its user's, who may be another than this one.
     if unit.is_none() {
         home.prepare()?;
@@ -396,10 +393,10 @@ pub(super) fn start_unit(
     unit: &Unit,
     remark: Remark<'_>,
 ) -> Result<Option<Started>, ControlError> {
-    let systemctl = |verb| supervisor::systemctl(unit, &[verb], Instant::now() + durations::START);
+    let systemctl = |verb| service::systemctl(unit, &[verb], Instant::now() + durations::START);
     let state = || {
         let deadline = Instant::now() + durations::SERVICE_TOOL;
-        supervisor::unit_state(unit, deadline).unwrap_or_default()
+        service::unit_state(unit, deadline).unwrap_or_default()
     };
     // That many starts in a row are a loop if nobody asks for them, and are refused (systemd.unit(5),
     // `StartLimitBurst=`). Here somebody does.
@@ -508,7 +505,7 @@ fn read_report(pipe: OwnedFd) -> io::Result<StartReport> {
 /// The process that listens on the socket; the one on record where a service manager has handed the socket to it.
 pub(super) fn listener_pid(home: &Home) -> Option<i32> {
     let pid = listener(home)?.pid?;
-    if supervisor::is_manager(pid) {
+    if service::is_manager(pid) {
         daemon_pid(home)
     } else {
         Some(pid)

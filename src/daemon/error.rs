@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::home::{Home, HomeError};
-use super::supervisor;
+use super::service;
 use crate::api::{Code, StopReport};
 use crate::http::client::ClientError;
 use crate::settings::BadSetting;
@@ -67,7 +67,7 @@ impl ServeError {
     /// deleted: it would make the home anew.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::HomeDeleted { .. } if supervisor::is_systemds() => supervisor::STAY_DOWN,
+            Self::HomeDeleted { .. } if service::is_systemds() => service::STAY_DOWN,
             _ => 1,
         }
     }

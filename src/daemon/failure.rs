@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ServeError;
 use super::home::Home;
-use super::notify::Notifier;
-use super::supervisor::{self, Unit, UnitState};
+use super::service::notify::Notifier;
+use super::service::{self, Unit, UnitState};
 use crate::api::{Code, Timestamp, Word};
 use crate::redact::Redactor;
 
@@ -46,7 +46,7 @@ impl Failure {
 
     /// What systemd says of a unit that serves `home` and has failed, or waits to be started again.
     pub fn of_home(home: &Home) -> Option<Self> {
-        let (unit, state) = supervisor::unit_of_home(home.path())?;
+        let (unit, state) = service::unit_of_home(home.path())?;
         if !state.has_failed() {
             return None;
         }

@@ -7,12 +7,13 @@ use std::env;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use super::home::{DaemonFile, Home, HomeError};
-use super::listener;
 use super::log_place::{self, LogPlace};
 use crate::adapters::{self, ManifestSources};
 use crate::http::Rebinder;
@@ -241,7 +242,7 @@ impl Guard {
         if named_file_id(&socket).is_some_and(|id| Some(id) == self.socket) {
             return Ok(false);
         }
-        self.open.rebinder.rebind(&listener::bind(&socket)?)?;
+        self.open.rebinder.rebind(&bind(&socket)?)?;
         self.socket = named_file_id(&socket);
         self.is_socket_own = true;
         Ok(true)
@@ -402,4 +403,15 @@ fn system_error(err: HomeError) -> io::Error {
         HomeError::Io { err, .. } => err,
         err => io::Error::other(err.to_string()),
     }
+}
+
+/// A listening socket at `path`, mode 0600 from the moment that it has this name; it takes a dead daemon's place.
+pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
+    // The name is no longer than the socket's, which has been seen to fit.
+    let draft = path.with_file_name("new.sock");
+    let _ = std::fs::remove_file(&draft);
+    let listener = UnixListener::bind(&draft)?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&draft, path)?;
+    Ok(listener)
 }

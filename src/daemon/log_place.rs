@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Home;
-use super::supervisor::{self, Unit};
+use super::service::{self, Unit};
 use crate::observe::journal;
 use crate::observe::log::Destination;
 use crate::sys;
@@ -40,7 +40,7 @@ impl LogPlace {
         }
         // A unit whose daemon has not come to that point has said why in the journal.
         let unit = (!file.exists())
-            .then(|| supervisor::unit_of_home(home.path()))
+            .then(|| service::unit_of_home(home.path()))
             .flatten();
         unit.map_or(Self::File(file), |(unit, _)| Self::Journal {
             unit,
@@ -52,7 +52,7 @@ impl LogPlace {
     pub(super) fn of_stderr() -> Self {
         if journal::is_stderr() {
             let namespace = journal::namespace_of_stderr();
-            return match supervisor::own_unit() {
+            return match service::own_unit() {
                 Some(unit) => Self::Journal { unit, namespace },
                 // In no unit that would be known by its name: a desktop's scope.
                 None => {

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::error::{ServeError, io_error, store_error};
-use super::guard::{Guard, Opened, Rescue};
+use super::guard::{Guard, Opened, Rescue, bind};
 use super::home::{DaemonFile, Home};
 use super::log_place::{self, LogPlace};
-use super::notify::{Notifier, Teller};
+use super::service::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
-use super::{failure, listener, recover, supervisor};
+use super::{failure, recover, service};
 use crate::adapters::{self, ManifestSources, environment};
 use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
 use crate::http;
@@ -69,7 +69,8 @@ fn serve_locked(
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     sys::keep_inherited_descriptors();
-    let activated = listener::handed_over(&home.socket()).map_err(ServeError::Activation)?;
+    let activated =
+        service::activation::handed_over(&home.socket()).map_err(ServeError::Activation)?;
     if activated.is_none() {
         home.check_own()?;
     }
@@ -264,7 +265,7 @@ fn listen(home: &Home, activated: Option<UnixListener>) -> Result<UnixListener, 
     let socket = home.socket();
     let listener = match activated {
         Some(listener) => listener,
-        None => listener::bind(&socket).map_err(io_error("the socket cannot be bound"))?,
+        None => bind(&socket).map_err(io_error("the socket cannot be bound"))?,
     };
     say!(SocketBound, socket: socket.display());
     Ok(listener)
@@ -322,7 +323,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
             started_at: shared.file.started_at,
             started: shared.started,
             socket: Arc::clone(&shared.shown_socket),
-            supervisor: supervisor::own().info(),
+            supervisor: service::own().info(),
             stop_within: durations::stop_within(settings.kill_grace),
             process: settings.process(),
         },

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 
 use super::guard::{Guard, Look};
 use super::home::Home;
-use super::notify::Notifier;
+use super::service::notify::Notifier;
 use crate::adapters::{self, environment};
 use crate::api::Timestamp;
 use crate::observe::log::Reopener;

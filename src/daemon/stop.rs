@@ -13,7 +13,7 @@ use super::control::{
     ControlError, Remark, Started, Status, daemon_pid, listener_pid, start, start_unit, status,
 };
 use super::home::Home;
-use super::supervisor::{self, Supervisor, Unit};
+use super::service::{self, Supervisor, Unit};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, ENDS_SESSIONS, StopReport};
 use crate::http::client::{Client, ClientError};
@@ -53,7 +53,7 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
     let Some(unit) = unit else { return Ok(outcome) };
     // Joins what has been asked for, and waits for systemd to have seen the end.
     let deadline = Instant::now() + durations::STOP;
-    match supervisor::systemctl(&unit, &["stop"], deadline) {
+    match service::systemctl(&unit, &["stop"], deadline) {
         Ok(said) if said.is_empty() => {}
         Ok(said) | Err(said) => remark(&said),
     }
@@ -64,7 +64,7 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
         return Ok(outcome);
     };
     let deadline = Instant::now() + durations::SERVICE_TOOL;
-    match supervisor::unit_state(&unit, deadline) {
+    match service::unit_state(&unit, deadline) {
         // The daemon exits with 0 if everything is on disk.
         Some(state) if state.result == "success" => Ok(StopOutcome::Ended {
             pid,
@@ -214,15 +214,15 @@ fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, C
         next: by.command(verb).unwrap_or_default(),
     };
     if verb == "restart"
-        && let Some(by @ Supervisor::Launchd { .. }) = supervisor::of_process(pid)
+        && let Some(by @ Supervisor::Launchd { .. }) = service::of_process(pid)
     {
         return Err(supervised(by, ""));
     }
-    let Some(unit) = supervisor::unit_of_process(pid) else {
+    let Some(unit) = service::unit_of_process(pid) else {
         return Ok(None);
     };
     let deadline = Instant::now() + durations::HEALTH;
-    match supervisor::systemctl(&unit, &["--no-block", verb], deadline) {
+    match service::systemctl(&unit, &["--no-block", verb], deadline) {
         Ok(_) => Ok(Some(unit)),
         Err(reason) if verb == "restart" => {
             let why = format!(", and cannot be restarted from here: {reason}");

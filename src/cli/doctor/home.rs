@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::check::Check;
 use super::probe::owner;
 use crate::daemon::control::is_forwarded;
-use crate::daemon::supervisor::command_by_hand;
+use crate::daemon::service::command_by_hand;
 use crate::daemon::{Home, HomeError};
 use crate::observe::{Message, Mode, message};
 use crate::sys;

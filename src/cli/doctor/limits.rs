@@ -5,7 +5,7 @@ use super::check::Check;
 use super::probe::Probe;
 use crate::adapters::SESSION_VARIABLE;
 use crate::api::{DaemonProcess, ResourceLimit};
-use crate::daemon::{Settings, supervisor};
+use crate::daemon::{Settings, service};
 use crate::observe::{Message, message};
 use crate::settings::{ALL, BadSetting};
 
@@ -128,7 +128,7 @@ fn processes(process: &DaemonProcess, whose: &'static str, probe: Option<&Probe>
     let needed = process.max_sessions * PROCESSES_A_SESSION;
     let soft = process.processes.soft;
     // A unit's own bound (TasksMax=) counts what is in it; the user's counts all that is the user's.
-    let group = probe.and_then(Probe::pid).and_then(supervisor::tasks_max);
+    let group = probe.and_then(Probe::pid).and_then(service::tasks_max);
     let message = match group {
         Some(group) => message!(
             "{}'s user can have {} processes, its control group {}",

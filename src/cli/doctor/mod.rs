@@ -12,7 +12,6 @@ mod left_behind;
 mod limits;
 mod probe;
 mod self_test;
-mod service;
 mod store;
 mod unit;
 

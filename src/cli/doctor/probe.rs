@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
-use super::service::Service;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Capabilities, DaemonProcess, Health};
 use crate::daemon::control::{self, Status};
-use crate::daemon::supervisor::is_manager;
+use crate::daemon::service::Service;
+use crate::daemon::service::is_manager;
 use crate::daemon::{DaemonFile, Home};
 use crate::http::client::Client;
 use crate::settings::durations;

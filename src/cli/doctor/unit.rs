@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::check::Check;
 use super::probe::Probe;
-use super::service::{Service, unit_home};
 use crate::daemon::Home;
-use crate::daemon::supervisor::{self, UNIT, Unit, UnitState};
+use crate::daemon::service::{self, UNIT, Unit, UnitState};
+use crate::daemon::service::{Service, unit_home};
 use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::sys;
@@ -49,7 +49,7 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
             ),
             message!(
                 "{}, then {}",
-                Message::name(supervisor::command_by_hand("stop")),
+                Message::name(service::command_by_hand("stop")),
                 Message::name(unit.command("start"))
             ),
         ),
@@ -114,7 +114,7 @@ fn running(unit: &Unit, state: &UnitState) -> Check {
         return Check::warn(SERVICE, message, Message::name(unit.command("enable")));
     }
     let deadline = Instant::now() + durations::SERVICE_TOOL;
-    if unit.is_user && supervisor::lingers(sys::euid(), deadline) == Some(false) {
+    if unit.is_user && service::lingers(sys::euid(), deadline) == Some(false) {
         let message = message!(
             "{} runs the daemon, which ends when you have logged out",
             unit

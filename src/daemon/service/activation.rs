@@ -1,12 +1,10 @@
-//! The socket on which the daemon listens: its own, or one that the service manager has made and hands over with the first
-//! connection (sd_listen_fds(3)).
+//! The socket that the service manager has made, and hands over with the first connection (sd_listen_fds(3)).
 //!
-//! Runs on the main thread while the daemon starts, and on the signals thread where the socket's file has vanished. What
-//! is handed over is the manager's: the socket and its file outlive the daemon. It knows nothing of who connects.
+//! Runs on the main thread while the daemon starts. The socket and its file are the manager's, and outlive the daemon. It
+//! knows nothing of who connects.
 
 use std::env;
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -15,22 +13,11 @@ use crate::sys;
 /// The first descriptor that is handed over (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 
-/// A listening socket at `path`, mode 0600 from the moment that it has this name; it takes a dead daemon's place.
-pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
-    // The name is no longer than the socket's, which has been seen to fit.
-    let draft = path.with_file_name("new.sock");
-    let _ = std::fs::remove_file(&draft);
-    let listener = UnixListener::bind(&draft)?;
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&draft, path)?;
-    Ok(listener)
-}
-
 /// The listener that has been handed over to this process, which must be that of `socket`; `None` if there is none.
 ///
 /// # Errors
 /// What has been handed over cannot be served; why, and what of the unit is to be changed.
-pub(super) fn handed_over(socket: &Path) -> Result<Option<UnixListener>, String> {
+pub(in crate::daemon) fn handed_over(socket: &Path) -> Result<Option<UnixListener>, String> {
     let number = |name| env::var(name).ok()?.parse::<u32>().ok();
     // Variables can be those of a parent that did not take them away.
     if number("LISTEN_PID") != Some(std::process::id()) {

@@ -22,7 +22,7 @@ use crate::store::WriteQueue;
 use crate::sys;
 
 /// The socket of a service manager; or none, to which everything can be told.
-pub(super) struct Notifier {
+pub(in crate::daemon) struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
     has_failed: AtomicBool,
 }
@@ -35,23 +35,23 @@ enum Message {
 
 /// The way to the thread that tells the manager.
 #[derive(Clone)]
-pub(super) struct Teller(Sender<Message>);
+pub(in crate::daemon) struct Teller(Sender<Message>);
 
 impl Teller {
     /// The daemon serves.
-    pub(super) fn ready(&self) {
+    pub(in crate::daemon) fn ready(&self) {
         let _ = self.0.send(Message::Ready);
     }
 
     /// Something has changed. Does not block; without a manager nothing happens.
-    pub(super) fn tell(&self, change: Change) {
+    pub(in crate::daemon) fn tell(&self, change: Change) {
         let _ = self.0.send(Message::Changed(change));
     }
 }
 
 impl Notifier {
     /// The manager that `NOTIFY_SOCKET` names. One that cannot be reached is logged.
-    pub(super) fn from_env() -> Arc<Self> {
+    pub(in crate::daemon) fn from_env() -> Arc<Self> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let socket = name.and_then(|name| match connect(&name) {
             Ok(socket) => Some(socket),
@@ -67,7 +67,7 @@ impl Notifier {
     }
 
     /// Sends `state`, assignments a line.
-    pub(super) fn send(&self, state: fmt::Arguments<'_>) {
+    pub(in crate::daemon) fn send(&self, state: fmt::Arguments<'_>) {
         let Some((socket, address)) = &self.socket else {
             return;
         };
@@ -80,7 +80,7 @@ impl Notifier {
     }
 
     /// Has `reload` read the configuration again, and says when it begins and ends.
-    pub(super) fn reloading(&self, reload: impl FnOnce()) {
+    pub(in crate::daemon) fn reloading(&self, reload: impl FnOnce()) {
         let now = sys::monotonic_micros();
         self.send(format_args!("RELOADING=1\nMONOTONIC_USEC={now}"));
         reload();
@@ -91,7 +91,7 @@ impl Notifier {
     ///
     /// # Errors
     /// No thread is to be had.
-    pub(super) fn start(self: &Arc<Self>) -> io::Result<Teller> {
+    pub(in crate::daemon) fn start(self: &Arc<Self>) -> io::Result<Teller> {
         let (changes, inbox) = unbounded();
         if self.socket.is_some() {
             // Here, not on the thread: a start that fails at once has the last word.
@@ -162,7 +162,7 @@ impl Notifier {
     ///
     /// # Errors
     /// No thread is to be had.
-    pub(super) fn start_watchdog(
+    pub(in crate::daemon) fn start_watchdog(
         self: &Arc<Self>,
         state: Sender<Event>,
         writer: WriteQueue,

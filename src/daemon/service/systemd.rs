@@ -1,18 +1,14 @@
-//! Who runs a daemon: a systemd unit, a launchd job, or nobody who would start it again.
+//! systemd: its units, asked and ordered about through systemctl, and which of them a process is in.
 //!
-//! Runs in the CLI's process. It knows processes and service managers, and asks them for a bounded time: a manager
-//! that hangs, or is not there, is no failure.
+//! Runs in the CLI's process, but for what the daemon reads about itself at its start. A manager that hangs, or is not there,
+//! is no failure: each question has a deadline. It does not know what a daemon does.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
-use super::Home;
 use super::tool::{Say, run_tool, tool_output};
-use crate::api::{ENDS_SESSIONS, Manager, ManagerScope, SupervisorInfo};
-use crate::observe::{Message, message};
+use super::unit::{Supervisor, Unit};
+use crate::daemon::Home;
 use crate::settings::{self, durations};
 use crate::sys::{self, ControlGroup};
 
@@ -22,201 +18,17 @@ pub const UNIT: &str = "coven.service";
 /// The one that starts it with its first client.
 const SOCKET_UNIT: &str = "coven.socket";
 
-/// Who runs a daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Supervisor {
-    /// A unit of systemd's.
-    Systemd(Unit),
-    /// A job of launchd's.
-    Launchd {
-        /// Its label.
-        label: String,
-    },
-    /// Nobody: it was started by hand, and stays down when it ends.
-    Nobody,
-}
-
-/// A service unit of systemd's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Unit {
-    /// Its name, with `.service`.
-    pub name: String,
-    /// It belongs to a user's own manager, `systemctl --user`.
-    pub is_user: bool,
-}
-
-impl Unit {
-    /// The command that its manager listens to.
-    fn systemctl(&self) -> &'static str {
-        match self.is_user {
-            true => "systemctl --user",
-            false => "sudo systemctl",
-        }
-    }
-
-    /// The command with which its manager does `verb`, as a hint gives it.
-    pub fn command(&self, verb: &str) -> String {
-        hint(verb, format!("{} {verb} {}", self.systemctl(), self.name))
-    }
-
-    fn scope(&self) -> ManagerScope {
-        if self.is_user {
-            ManagerScope::User
-        } else {
-            ManagerScope::System
-        }
-    }
-
-    /// The command that shows what it has said last.
-    pub fn journal(&self) -> String {
-        let journalctl = self.systemctl().replace("systemctl", "journalctl");
-        format!("{journalctl} -u {} -n 20", self.name)
-    }
-
-    /// The fields (systemd.journal-fields(7)) of what it has written to stdout and stderr, and of what its manager has said
-    /// of it, as journalctl takes them. `uid` is whose manager a user's is: the command can be another's, as with sudo.
-    pub fn journal_matches(&self, uid: u32) -> Vec<String> {
-        let Self { name, is_user } = self;
-        let (stdout, uid) = ("_TRANSPORT=stdout".to_owned(), format!("_UID={uid}"));
-        // A word each: the name is from a file, and must give no option to a journalctl of root's.
-        if *is_user {
-            let (own, managers) = (
-                format!("_SYSTEMD_USER_UNIT={name}"),
-                format!("USER_UNIT={name}"),
-            );
-            return vec![stdout, own, uid.clone(), "+".into(), managers, uid];
-        }
-        let (own, managers) = (format!("_SYSTEMD_UNIT={name}"), format!("UNIT={name}"));
-        vec![stdout, own, "+".into(), managers, "_PID=1".into()]
-    }
-}
-
-/// The command that does `verb` to a daemon that was started by hand, as a hint gives it.
-pub fn command_by_hand(verb: &str) -> String {
-    hint(verb, format!("coven daemon {verb}"))
-}
-
-/// `command`, which does `verb`, with what whoever types it must know.
-fn hint(verb: &str, command: String) -> String {
-    match verb {
-        "stop" | "restart" => command + ENDS_SESSIONS,
-        _ => command,
-    }
-}
-
-impl From<&Supervisor> for Message {
-    fn from(supervisor: &Supervisor) -> Self {
-        match supervisor {
-            Supervisor::Systemd(unit) => message!("systemd unit {}", unit),
-            Supervisor::Launchd { label } => message!("launchd job {}", Message::name(label)),
-            Supervisor::Nobody => "started by hand".into(),
-        }
-    }
-}
-
-impl From<&Unit> for Message {
-    fn from(unit: &Unit) -> Self {
-        message!("{} ({})", Message::name(&unit.name), unit.scope().as_str())
-    }
-}
-
-impl fmt::Display for Supervisor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Message::from(self).fmt(f)
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Message::from(self).fmt(f)
-    }
-}
-
-impl Supervisor {
-    /// The command with which it does `verb`, as a hint gives it; `None` where it does not know that.
-    pub fn command(&self, verb: &str) -> Option<String> {
-        let (word, label) = match (self, verb) {
-            (Self::Systemd(unit), _) => return Some(unit.command(verb)),
-            (Self::Launchd { label }, "start") => ("kickstart", label),
-            (Self::Launchd { label }, "stop") => ("bootout", label),
-            (Self::Launchd { label }, "restart") => ("kickstart -k", label),
-            _ => return None,
-        };
-        let command = format!("launchctl {word} gui/{}/{label}", sys::euid());
-        Some(hint(verb, command))
-    }
-
-    /// As it goes over the wire.
-    pub fn info(&self) -> SupervisorInfo {
-        let of = |manager: Manager| SupervisorInfo {
-            kind: manager.into(),
-            unit: None,
-            scope: None,
-            label: None,
-        };
-        match self {
-            Self::Systemd(unit) => SupervisorInfo {
-                unit: Some(unit.name.clone()),
-                scope: Some(unit.scope().into()),
-                ..of(Manager::Systemd)
-            },
-            Self::Launchd { label } => SupervisorInfo {
-                label: Some(label.clone()),
-                ..of(Manager::Launchd)
-            },
-            Self::Nobody => of(Manager::Nobody),
-        }
-    }
-
-    /// From what came over the wire.
-    pub fn of_info(info: &SupervisorInfo) -> Self {
-        match (&info.unit, &info.label) {
-            (Some(name), _) => Self::Systemd(Unit {
-                name: name.clone(),
-                is_user: info
-                    .scope
-                    .as_ref()
-                    .is_some_and(|scope| *scope == ManagerScope::User),
-            }),
-            (None, Some(label)) => Self::Launchd {
-                label: label.clone(),
-            },
-            (None, None) => Self::Nobody,
-        }
-    }
-}
-
 /// The exit code with which a daemon asks systemd not to start it again: sysexits(3), `EX_NOINPUT`. It is in
 /// `RestartPreventExitStatus=` of the units in `scripts/service`.
 pub const STAY_DOWN: u8 = 66;
 
-/// Who runs this process.
-pub fn own() -> Supervisor {
-    let variable = |name: &str| std::env::var(name).ok();
-    of_environment(variable, &own_cgroup(), std::process::id())
-}
-
 /// The unit in whose control group this process is, whoever has started it: what it writes to the journal is that unit's.
-pub(super) fn own_unit() -> Option<Unit> {
+pub(in crate::daemon) fn own_unit() -> Option<Unit> {
     unit_of_cgroup(&own_cgroup())
 }
 
-fn own_cgroup() -> String {
+pub(super) fn own_cgroup() -> String {
     std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
-}
-
-/// What a manager's variables say of the process `pid`. A shell in a unit has passed on those of the unit, but systemd
-/// names the process that it means (systemd.exec(5), `SYSTEMD_EXEC_PID`).
-fn of_environment(variable: impl Fn(&str) -> Option<String>, cgroup: &str, pid: u32) -> Supervisor {
-    if is_meant(variable("SYSTEMD_EXEC_PID"), pid) {
-        let unit = unit_of_cgroup(cgroup).map(Supervisor::Systemd);
-        return unit.unwrap_or(Supervisor::Nobody);
-    }
-    // What a login or a terminal starts has `0`, or the application's.
-    let label = variable("XPC_SERVICE_NAME")
-        .filter(|label| label.contains('.') && !label.starts_with("application."));
-    label.map_or(Supervisor::Nobody, |label| Supervisor::Launchd { label })
 }
 
 /// Whether systemd has started this process, in whatever unit.
@@ -224,29 +36,15 @@ pub fn is_systemds() -> bool {
     is_meant(std::env::var("SYSTEMD_EXEC_PID").ok(), std::process::id())
 }
 
-fn is_meant(exec_pid: Option<String>, pid: u32) -> bool {
+/// Whether systemd, which names the process that it means in `SYSTEMD_EXEC_PID` (systemd.exec(5)), means `pid`.
+pub(super) fn is_meant(exec_pid: Option<String>, pid: u32) -> bool {
     exec_pid.is_some_and(|meant| meant.parse() == Ok(pid))
-}
-
-/// Who runs the process `pid`; `None` where that cannot be told.
-pub fn of_process(pid: i32) -> Option<Supervisor> {
-    if let Ok(cgroup) = std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
-        let unit = unit_of_cgroup(&cgroup).map(Supervisor::Systemd);
-        return Some(unit.unwrap_or(Supervisor::Nobody));
-    }
-    let jobs = tool_output(
-        "launchctl",
-        &["list"],
-        Instant::now() + durations::SERVICE_TOOL,
-    )?;
-    let label = label_of_pid(&jobs, pid).map(|label| Supervisor::Launchd { label });
-    Some(label.unwrap_or(Supervisor::Nobody))
 }
 
 /// The service unit whose control group a process is in (systemd puts each unit into one of its own, which children
 /// cannot leave): the innermost unit of its path. A login's or a terminal's is a scope: nobody starts what is in one
 /// again.
-fn unit_of_cgroup(cgroup: &str) -> Option<Unit> {
+pub(super) fn unit_of_cgroup(cgroup: &str) -> Option<Unit> {
     // One line a hierarchy (cgroups(7)): `0::<path>` in version 2, systemd's own by its name in version 1.
     let paths = cgroup.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -275,16 +73,6 @@ pub fn tasks_max(pid: i32) -> Option<u64> {
         .filter_map(|group| std::fs::read_to_string(group.join("pids.max")).ok());
     // No bound is `max`.
     bounds.filter_map(|bound| bound.trim().parse().ok()).min()
-}
-
-/// The job with this pid in what `launchctl list` says: pid, last status and label a line, behind a head.
-fn label_of_pid(jobs: &str, pid: i32) -> Option<String> {
-    let pid = pid.to_string();
-    jobs.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let found = fields.next()? == pid;
-        found.then(|| fields.nth(1).map(str::to_owned))?
-    })
 }
 
 /// What systemd says of a unit. Empty where it says nothing.
@@ -331,17 +119,6 @@ pub fn find_unit(runs: Option<&Supervisor>, pid: Option<i32>) -> Option<(Unit, U
         let state = unit_state(&unit, deadline)?;
         Some((unit, state))
     })
-}
-
-/// The unit that runs the process `pid`.
-pub fn unit_of_process(pid: i32) -> Option<Unit> {
-    let runs = of_process(pid);
-    match (find_unit(runs.as_ref(), Some(pid)), runs) {
-        (Some((unit, state)), _) => (state.main_pid == Some(pid)).then_some(unit),
-        // systemctl does not say; the control group does.
-        (None, Some(Supervisor::Systemd(unit))) => Some(unit),
-        (None, _) => None,
-    }
 }
 
 /// The unit by our name that serves `home` with this binary, and what systemd says of it.
@@ -477,8 +254,8 @@ mod tests {
     fn the_units_do_not_start_a_daemon_again_that_is_to_stay_down() {
         let line = format!("\nRestartPreventExitStatus={STAY_DOWN}\n");
         for unit in [
-            include_str!("../../scripts/service/coven.service"),
-            include_str!("../../scripts/service/coven-system.service"),
+            include_str!("../../../scripts/service/coven.service"),
+            include_str!("../../../scripts/service/coven-system.service"),
         ] {
             assert!(unit.contains(&line), "{unit}");
         }
@@ -511,36 +288,6 @@ mod tests {
         }
         let v1 = "9:name=systemd:/system.slice/coven.service\n8:pids:/x.service\n0::/\n";
         assert_eq!(unit_of_cgroup(v1), unit("coven.service", false));
-    }
-
-    #[test]
-    fn a_shell_inside_a_unit_passes_on_its_variables_but_not_its_supervisor() {
-        let cgroup = "0::/system.slice/coven.service\n";
-        let of = |name: &'static str, value: &'static str| {
-            let variable = move |asked: &str| (asked == name).then(|| value.to_owned());
-            of_environment(variable, cgroup, 42)
-        };
-        let own = of("SYSTEMD_EXEC_PID", "42");
-        assert_eq!(
-            own,
-            Supervisor::Systemd(unit("coven.service", false).unwrap())
-        );
-        assert_eq!(Supervisor::of_info(&own.info()), own);
-        assert_eq!(of("SYSTEMD_EXEC_PID", "41"), Supervisor::Nobody);
-        assert_eq!(of("INVOCATION_ID", "0123"), Supervisor::Nobody);
-        assert_eq!(of("XPC_SERVICE_NAME", "0"), Supervisor::Nobody);
-        let label = "dev.coven.daemon".to_owned();
-        assert_eq!(
-            of("XPC_SERVICE_NAME", "dev.coven.daemon"),
-            Supervisor::Launchd { label }
-        );
-    }
-
-    #[test]
-    fn a_job_is_found_by_its_pid() {
-        let jobs = "PID\tStatus\tLabel\n-\t0\tcom.apple.x\n4242\t0\tdev.coven.daemon\n";
-        assert_eq!(label_of_pid(jobs, 4242), Some("dev.coven.daemon".into()));
-        assert_eq!(label_of_pid(jobs, 424), None);
     }
 
     #[test]
