@@ -75,6 +75,16 @@ words! {
     }
 }
 
+words! {
+    /// What becomes of a session's record once it has ended `completed` or `idle`, and its followers have read that.
+    pub enum OnEnd {
+        /// It leaves the list.
+        Archive = "archive",
+        /// It is deleted, with its events.
+        Delete = "delete",
+    }
+}
+
 /// What a launch lets its harness do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -196,4 +206,6 @@ options! {
     add_dirs: Vec<String> = "rules::directories",
     /// Further arguments for the harness, before the prompt; redacted in a record.
     args: Vec<String> = "rules::arguments",
+    /// What becomes of the record after a `completed` or `idle` end; null: it stays.
+    on_end: Option<Word<OnEnd>> = "rules::optional_word",
 }

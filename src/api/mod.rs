@@ -46,8 +46,8 @@ pub use health::{
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use launch::{
-    Approval, Labels, LaunchMode, LaunchOptions, LaunchPolicy, LaunchRequest, PATH_MAX, Permission,
-    TITLE_MAX, Visibility,
+    Approval, Labels, LaunchMode, LaunchOptions, LaunchPolicy, LaunchRequest, OnEnd, PATH_MAX,
+    Permission, TITLE_MAX, Visibility,
 };
 pub use preview::{PreviewLevel, PreviewLine};
 pub(crate) use rules::LABELS_MAX;

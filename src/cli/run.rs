@@ -22,7 +22,7 @@ use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    AdapterStatus, Code, Labels, LaunchRequest, Permission, SessionRecord, Visibility,
+    AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, SessionRecord, Visibility, Word,
 };
 use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
@@ -82,6 +82,12 @@ pub(super) struct Args {
     /// kill it when it has used so many tokens; for harnesses that tell them
     #[argh(option, arg_name = "n")]
     max_tokens: Option<u64>,
+    /// when it has completed, archive it, 30 s later
+    #[argh(switch)]
+    archive: bool,
+    /// when it has completed, delete it, 30 s later; sacrifice does so at once
+    #[argh(switch)]
+    rm: bool,
     /// when it ends, end what it leaves running, too
     #[argh(switch)]
     sweep: bool,
@@ -259,6 +265,7 @@ pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
         labels: labels(args.labels.as_deref()),
         visibility: args.visibility.unwrap_or_default().into(),
         sweep: args.sweep,
+        on_end: on_end(args)?.map(Word::from),
         add_dirs: directories(&here, &args.add_dir)?,
         args: args.arg.clone(),
         env: variables::given(&args.env, args.env_file.as_ref())?,
@@ -267,6 +274,16 @@ pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
         max_tokens: args.max_tokens,
         ..LaunchRequest::default()
     })
+}
+
+/// What becomes of its record.
+fn on_end(args: &Args) -> Result<Option<OnEnd>, CliError> {
+    match (args.archive, args.rm) {
+        (true, true) => Err(CliError::usage("run: --archive and --rm")),
+        (true, false) => Ok(Some(OnEnd::Archive)),
+        (false, true) => Ok(Some(OnEnd::Delete)),
+        (false, false) => Ok(None),
+    }
 }
 
 /// The labels of `--labels`.

@@ -54,6 +54,10 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
             (!record.left_behind.0.is_empty()).then(|| visible(&record.left_behind.to_string())),
         ),
         ("archived", record.archived_at.map(|at| at.to_string())),
+        (
+            "on end",
+            record.options.on_end.as_ref().map(|what| what.to_string()),
+        ),
         ("conversation", text(&record.options.conversation_id)),
         ("harness session", text(&record.harness_session_id)),
         (

@@ -30,8 +30,8 @@ use crate::redact::Redactor;
 use crate::settings::{self, durations};
 use crate::state::{Event, Limits, Published, State, Stopped, Unfinished};
 use crate::store::{
-    Followers, IdempotencyKey, OpenFiles, Reader, Retention, Store, StoreError, StoreStatus,
-    Unwritten, WriteQueue, Writer,
+    Followers, IdempotencyKey, OnEndTimer, OpenFiles, Reader, Retention, Store, StoreError,
+    StoreStatus, Unwritten, WriteQueue, Writer,
 };
 use crate::sys;
 
@@ -209,7 +209,11 @@ fn run(
     let lookout = Lookout::new(events.clone());
     let followers = Arc::new(Followers::default());
     let (writer, reader, files) = store
-        .start(Arc::clone(&followers), look(&lookout))
+        .start(
+            Arc::clone(&followers),
+            on_end(settings.on_end, events.clone()),
+            look(&lookout),
+        )
         .map_err(store_error(home))?;
     let shared = Shared {
         started,
@@ -486,6 +490,15 @@ fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
     store.claim().map_err(store_error(home))?;
     Ok(store)
+}
+
+/// What carries out `onEnd`, which ends what the state thread still keeps of a session.
+fn on_end(delay: Duration, events: Sender<Event>) -> OnEndTimer {
+    let on_deleted = move |id| {
+        // A state thread that has ended keeps nothing.
+        let _ = events.send(Event::Deleted { id });
+    };
+    OnEndTimer::new(delay, Box::new(on_deleted))
 }
 
 /// Has the home looked at for what the system does not tell of.

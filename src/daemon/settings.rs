@@ -14,6 +14,8 @@ pub struct Settings {
     pub(super) connections_max: usize,
     pub(super) kill_grace: Duration,
     pub(super) drain_max: Duration,
+    /// From a closing status until its session's `onEnd` is carried out.
+    pub(super) on_end: Duration,
     /// Whether secrets are taken out of what is stored.
     pub(super) redact: bool,
     /// What is logged, in `env_logger`'s syntax.
@@ -31,6 +33,7 @@ impl Settings {
             connections_max: settings::MAX_CONNECTIONS.read()? as usize,
             kill_grace: Duration::from_millis(settings::KILL_GRACE_MS.read()?),
             drain_max: Duration::from_millis(settings::DRAIN_MAX_MS.read()?),
+            on_end: Duration::from_millis(settings::ON_END_MS.read()?),
             redact: settings::REDACT.read()?,
             log_filter: settings::LOG.read()?,
             log_format: settings::LOG_FORMAT.read()?,

@@ -9,7 +9,7 @@ use super::field::{
     CloseCause, Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request,
     Route, StateInput, StopCause, Text, Untouched, Verb, Version, WatchedThread,
 };
-use crate::api::{Code, SessionId, SessionStatus, Word};
+use crate::api::{Code, OnEnd, SessionId, SessionStatus, Word};
 use crate::sys::Exit;
 
 type Path<'a> = std::path::Display<'a>;
@@ -192,6 +192,10 @@ events! {
     StoreBack "store_back" Info { path: Path<'a> }
     /// Why does the store's log not get shorter: a failed disk, a reader?
     CheckpointFailed "checkpoint_failed" Warn code StoreUnavailable { reason: Reason<'a> }
+    /// Was a session archived or deleted because its launch had asked for that?
+    OnEndDone "on_end_done" Info { session: SessionId, action: OnEnd }
+    /// Why was a session not archived or deleted whose launch had asked for that? It is tried again.
+    OnEndFailed "on_end_failed" Warn code StoreUnavailable { session: Option<SessionId>, reason: Reason<'a> }
     /// How much output has retention taken away?
     OutputTruncated "output_truncated" Info { sessions: u64, events: u64, bytes: u64 }
     /// Which session writes more output than is kept?

@@ -7,7 +7,7 @@ use std::path;
 
 use log::kv::Value;
 
-use crate::api::{Code, EndCause, SessionId, SessionStatus, Word, words};
+use crate::api::{Code, EndCause, OnEnd, SessionId, SessionStatus, Word, words};
 use crate::sys::Exit;
 
 /// What a field holds, and what `coven diagnostics` shows of it. A log file can be forged: a value is shown only if it
@@ -82,7 +82,7 @@ macro_rules! displayed {
 }
 
 displayed! {
-    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus CloseCause StateInput StopCause Untouched WatchedThread;
+    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus OnEnd CloseCause StateInput StopCause Untouched WatchedThread;
     Kind::Word(is_code) => Code Word<Code>;
     Kind::Word(is_exit) => Exit;
     Kind::Path => path::Display<'_>;

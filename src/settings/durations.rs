@@ -77,6 +77,8 @@ pub const MEASURE_STALE: Duration = seconds(5);
 pub const RETENTION_EVERY: Duration = seconds(60 * 60);
 /// The pause after a sweep of retention's that has failed.
 pub const RETENTION_RETRY: Duration = seconds(60);
+/// The pause after an `onEnd` that could not be carried out.
+pub const ON_END_RETRY: Duration = seconds(60);
 /// How long an `Idempotency-Key` is remembered (the wire contract).
 pub const IDEMPOTENCY: Duration = seconds(24 * 60 * 60);
 

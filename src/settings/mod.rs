@@ -161,6 +161,8 @@ settings! {
     KILL_GRACE_MS: Number = Number { default: 5000, min: 0, max: 600_000 };
     /// milliseconds for which the end of a session waits at most while a process of its own still holds its output
     DRAIN_MAX_MS: Number = Number { default: 5000, min: 0, max: 600_000 };
+    /// milliseconds from a session's closing status until the `onEnd` of its launch is carried out
+    ON_END_MS: Number = Number { default: 30_000, min: 0, max: 86_400_000 };
     /// sessions that can be live at once
     MAX_SESSIONS: Number = Number { default: 256, min: 1, max: 10_000 };
     /// connections that can be open at once

@@ -74,6 +74,8 @@ pub enum Request {
     Edit { id: SessionId, edit: Edit },
     /// Takes the record and its events away for good. Answered with [`Answer::Deleted`].
     Delete { id: SessionId },
+    /// Does what its launch has asked to be done at its end; [`Answer::Done`] if that has been called off.
+    OnEnd { id: SessionId },
 }
 
 /// What a client changes in a record, redacted.

@@ -14,7 +14,7 @@ pub(super) enum Migration {
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
-pub(super) const MIGRATIONS: [Migration; 10] = [
+pub(super) const MIGRATIONS: [Migration; 11] = [
     Migration::Sql(
         "
 CREATE TABLE sessions (
@@ -124,6 +124,12 @@ ALTER TABLE sessions ADD COLUMN oom_killed INTEGER NOT NULL DEFAULT 0;
         "
 ALTER TABLE sessions ADD COLUMN left_behind TEXT;        -- a JSON array of processes: pid, name, mark
 CREATE INDEX sessions_left_behind ON sessions (num) WHERE left_behind IS NOT NULL;
+",
+    ),
+    Migration::Sql(
+        "
+ALTER TABLE sessions ADD COLUMN on_end_since INTEGER;    -- observed time of its end, until its onEnd is done
+CREATE INDEX sessions_on_end ON sessions (on_end_since) WHERE on_end_since IS NOT NULL;
 ",
     ),
 ];

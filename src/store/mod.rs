@@ -30,6 +30,7 @@ pub use facts::{
 };
 pub use files::OpenFiles;
 pub use keep::damage::read as damage;
+pub use keep::on_end::OnEndTimer;
 pub use keep::retention::Retention;
 pub use keep::status::{StoreStatus, Waiting};
 pub use keep::survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};

@@ -13,6 +13,7 @@ use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
 use super::files::OpenFiles;
 use super::keep::clock::Clock;
 use super::keep::maintenance::{self, Maintenance};
+use super::keep::on_end::OnEndTimer;
 use super::keep::retention::Retention;
 use super::keep::status::StoreStatus;
 use super::keep::sweep::{self, Sweep};
@@ -173,14 +174,15 @@ impl Store {
         live_idempotency_keys(&self.connection)
     }
 
-    /// Starts the writer thread and opens the readers; gives the files that these have open, too. The writer calls `on_sweep`
-    /// with each sweep of retention's, every hour at least.
+    /// Starts the writer thread and opens the readers; gives the files that these have open, too. The writer carries out what
+    /// launches have asked for with `on_end`, and calls `on_sweep` with each sweep of retention's, every hour at least.
     ///
     /// # Errors
     /// What SQLite or the system say.
     pub fn start(
         self,
         followers: Arc<Followers>,
+        on_end: OnEndTimer,
         on_sweep: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Writer, Reader, Arc<OpenFiles>), StoreError> {
         let connection = connect::open_for_reading(&self.path)?;
@@ -198,7 +200,7 @@ impl Store {
             self.connection,
             self.status,
             followers,
-            Maintenance::new(self.retention, clock, on_sweep),
+            Maintenance::new(self.retention, clock, on_end, on_sweep),
         )?;
         reader.check_if_damaged();
         Ok((writer, reader, files))
@@ -235,6 +237,7 @@ mod tests {
 
     use super::*;
     use crate::api::{Labels, SessionStatus};
+    use crate::store::keep::on_end::Awaiting;
     use crate::store::keep::tails::Tail;
     use crate::store::migrations::VERSION;
     use crate::store::rows::{EVENTS, EventRow, SessionRow};
@@ -295,7 +298,13 @@ mod tests {
 
     #[test]
     fn the_table_of_sessions_has_the_declared_columns_and_no_others() {
-        let declared = [SessionRow::names(), Tail::names(), Unfinished::names()].concat();
+        let declared = [
+            SessionRow::names(),
+            Tail::names(),
+            Unfinished::names(),
+            Awaiting::names(),
+        ]
+        .concat();
         let declared: BTreeSet<String> = declared.into_iter().map(Into::into).collect();
         assert_eq!(columns_of(&database_of(VERSION)), declared);
     }

@@ -309,6 +309,11 @@ impl Clock {
         self.spans.drain(..excess);
     }
 
+    /// How much time has been observed in all, in milliseconds.
+    pub(crate) fn observed(&self) -> i64 {
+        self.observed
+    }
+
     /// What is older than `age` milliseconds.
     pub(crate) fn older_than(&self, age: i64) -> Aged {
         self.aged(age, Gap::counted)

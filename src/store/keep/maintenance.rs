@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::clock::{Clock, Now};
+use super::on_end::OnEndTimer;
 use super::retention::Retention;
 use super::status::StoreStatus;
 use super::sweep::{self, Sweep};
@@ -17,7 +18,7 @@ use crate::api::UnconfirmedClock;
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::connect::{Pages, pages};
-use crate::store::facts::{Answer, Chore, Done, Pruned, Refused};
+use crate::store::facts::{Answer, Chore, Done, Pruned, Refused, Request};
 use crate::store::schema::StoreError;
 
 /// Pages that one step of the vacuum moves: about a millisecond.
@@ -42,6 +43,7 @@ pub(crate) struct Maintenance {
     vacuums: Vec<Done>,
     /// It has been said that the store is too large, and that nothing can be done about it.
     is_over_said: bool,
+    pub(crate) on_end: OnEndTimer,
     /// Called with each sweep, for what else is to be looked at so often.
     on_sweep: Box<dyn Fn() + Send + Sync>,
 }
@@ -50,6 +52,7 @@ impl Maintenance {
     pub(crate) fn new(
         retention: Retention,
         clock: Clock,
+        on_end: OnEndTimer,
         on_sweep: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
@@ -64,6 +67,7 @@ impl Maintenance {
             days: None,
             vacuums: Vec::new(),
             is_over_said: false,
+            on_end,
             on_sweep,
         }
     }
@@ -92,6 +96,7 @@ impl Maintenance {
             done(Err(Refused::Unavailable { reason }));
         }
         self.sweep = None;
+        self.on_end.put_off();
     }
 
     /// Whether there is something to do now.
@@ -105,7 +110,32 @@ impl Maintenance {
 
     /// When there will be, if nothing else happens.
     pub(crate) fn due(&self) -> Instant {
-        self.next_sweep
+        self.on_end
+            .look_at
+            .map_or(self.next_sweep, |at| at.min(self.next_sweep))
+    }
+
+    /// What a session's launch has asked to be done now, if there is such a session.
+    pub(crate) fn due_on_end(
+        &mut self,
+        connection: &Connection,
+        status: &StoreStatus,
+    ) -> Option<(Request, Done)> {
+        self.on_end.look_at.filter(|at| *at <= Instant::now())?;
+        self.observe_clock(status);
+        match self.on_end.due(connection, &self.clock) {
+            Ok(due) => due,
+            Err(err) => {
+                say!(OnEndFailed, session: None, reason: &err);
+                self.on_end.put_off();
+                None
+            }
+        }
+    }
+
+    /// The observed time, in milliseconds.
+    pub(crate) fn observed(&self) -> i64 {
+        self.clock.observed()
     }
 
     /// The pages have been counted: is there anything to sweep, or to give back?

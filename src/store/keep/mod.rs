@@ -5,6 +5,7 @@
 pub(super) mod clock;
 pub(super) mod damage;
 pub(super) mod maintenance;
+pub(super) mod on_end;
 pub(super) mod retention;
 pub(super) mod status;
 pub(super) mod survey;

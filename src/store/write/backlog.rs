@@ -34,6 +34,11 @@ impl Work {
         self.facts.iter().map(|pending| &pending.fact)
     }
 
+    /// Whether a session ends in it.
+    pub(crate) fn has_end(&self) -> bool {
+        self.facts().any(|fact| matches!(fact, Fact::Ended { .. }))
+    }
+
     /// Facts are kept; what somebody wishes is refused.
     pub(crate) fn refuse_requests(&mut self, reason: &str) {
         for (_, done) in self.requests.drain(..) {

@@ -25,6 +25,8 @@ pub(super) struct Batch<'a> {
     ended: HashSet<SessionNum>,
     /// Events added, by the number of their kind.
     added: [u64; EventKind::ALL.len()],
+    /// The observed time, in milliseconds.
+    pub(super) observed: i64,
     /// What one session's output may take on disk, in bytes.
     pub(super) session_max: Option<u64>,
     /// What has been taken away.
@@ -84,6 +86,7 @@ impl<'a> Batch<'a> {
     pub(super) fn begin(
         connection: &'a mut Connection,
         tails: &'a mut Tails,
+        observed: i64,
         session_max: Option<u64>,
     ) -> Result<Self, StoreError> {
         // IMMEDIATE: the lock is taken before anything is read, so that no later statement finds it gone.
@@ -94,6 +97,7 @@ impl<'a> Batch<'a> {
             moved: HashSet::new(),
             ended: HashSet::new(),
             added: [0; EventKind::ALL.len()],
+            observed,
             session_max,
             dropped: Dropped::default(),
             newly_capped: Vec::new(),

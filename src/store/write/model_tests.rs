@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::batch::Batch;
 use crate::api::{
-    Code, Event, EventKind, LeftBehind, Payload, SessionCost, SessionId, SessionRecord,
-    SessionStatus, Truncation, output_length,
+    Code, Event, EventKind, LaunchOptions, LeftBehind, OnEnd, Payload, SessionCost, SessionId,
+    SessionRecord, SessionStatus, Truncation, Word, output_length,
 };
 use crate::random::{Random, rounds};
 use crate::store::facts::{Answer, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
@@ -34,6 +34,9 @@ struct Kept {
     is_external: bool,
     status: SessionStatus,
     is_archived: bool,
+    on_end: Option<OnEnd>,
+    /// Whether that is still to be done.
+    awaits_on_end: bool,
     exit_code: Option<i32>,
     /// Every event, in the order of the seqs: its kind, and its payload unless the writer makes it.
     history: Vec<(EventKind, Option<String>)>,
@@ -80,6 +83,8 @@ impl Model {
             Fact::Noted { .. } => {}
             Fact::Ended { end, events, .. } => {
                 kept.status = end.status;
+                kept.awaits_on_end =
+                    kept.on_end.is_some() && end.status == SessionStatus::Completed;
                 kept.exit_code = end.exit_code;
                 kept.add_all(events);
                 kept.add(EventKind::Status, None);
@@ -90,7 +95,7 @@ impl Model {
     /// Whether the request is to be refused; what it changes otherwise.
     fn take_request(&mut self, request: &Request, answer: &Result<Answer, Refused>) {
         let is_done = match request {
-            Request::Create(_) | Request::RegisterExternal(_) => true,
+            Request::Create(_) | Request::RegisterExternal(_) | Request::OnEnd { .. } => true,
             Request::Complete { id, .. } => self.of_id(*id).is_some_and(|kept| kept.is_external),
             Request::Archive { id, archived } => self
                 .of_id(*id)
@@ -103,7 +108,13 @@ impl Model {
             return;
         }
         match request {
-            Request::Create(_) | Request::RegisterExternal(_) | Request::Edit { .. } => {}
+            Request::Create(new) => {
+                let continued = new.record.continued_from.and_then(|id| self.of_id(id));
+                if let Some(from) = continued.filter(|from| from.on_end == Some(OnEnd::Delete)) {
+                    from.awaits_on_end = false;
+                }
+            }
+            Request::RegisterExternal(_) | Request::Edit { .. } => {}
             Request::Complete { id, exit_code } => {
                 let kept = self.of_id(*id).unwrap();
                 if !kept.status.is_final() {
@@ -116,14 +127,28 @@ impl Model {
                 }
             }
             Request::Archive { id, archived } => {
-                self.of_id(*id).unwrap().is_archived = *archived;
+                let kept = self.of_id(*id).unwrap();
+                kept.is_archived = *archived;
+                kept.awaits_on_end = false;
             }
-            Request::Delete { id } => {
-                let at = self.sessions.iter().position(|kept| kept.id == *id);
-                let kept = self.sessions.remove(at.unwrap());
-                self.deleted.push((kept.num, kept.id));
+            Request::Delete { id } => self.delete(*id),
+            Request::OnEnd { id } => {
+                let Some(kept) = self.of_id(*id).filter(|kept| kept.awaits_on_end) else {
+                    return assert!(matches!(answer, Ok(Answer::Done)), "{answer:?}");
+                };
+                kept.awaits_on_end = false;
+                match kept.on_end {
+                    Some(OnEnd::Delete) => self.delete(*id),
+                    _ => kept.is_archived = true,
+                }
             }
         }
+    }
+
+    fn delete(&mut self, id: SessionId) {
+        let at = self.sessions.iter().position(|kept| kept.id == id);
+        let kept = self.sessions.remove(at.unwrap());
+        self.deleted.push((kept.num, kept.id));
     }
 
     fn add_session(&mut self, num: SessionNum, record: &SessionRecord) {
@@ -135,6 +160,8 @@ impl Model {
             is_external: record.external,
             status: record.status,
             is_archived: false,
+            on_end: record.options.on_end.as_ref().and_then(Word::known),
+            awaits_on_end: false,
             exit_code: None,
             history: vec![(EventKind::Status, None)],
         });
@@ -173,11 +200,19 @@ fn events(random: &mut Random) -> Vec<NewEvent> {
         .collect()
 }
 
-fn record(random: &mut Random) -> SessionRecord {
+fn record(random: &mut Random, model: &Model) -> SessionRecord {
     let text = |text: &str| text.to_owned();
+    let external = random.one_in(3);
+    let on_end = (!external && random.one_in(2)).then(|| *random.pick(&OnEnd::ALL));
+    let from = (!model.sessions.is_empty()).then(|| random.pick(&model.sessions).id);
     SessionRecord {
-        external: random.one_in(3),
+        external,
         status: SessionStatus::Created,
+        options: LaunchOptions {
+            on_end: on_end.map(Word::from),
+            ..LaunchOptions::default()
+        },
+        continued_from: from.filter(|_| random.one_in(2)),
         ..SessionRecord::new(SessionId::random(), text("/p"), text("hello"), text("t"))
     }
 }
@@ -188,7 +223,7 @@ fn work(random: &mut Random, model: &Model) -> Work {
     let choice = random.below(12);
     // Few, so that much is written to each.
     if model.sessions.is_empty() || (choice == 0 && model.sessions.len() < 4) {
-        let record = Box::new(record(random));
+        let record = Box::new(record(random, model));
         return Work::Request(match record.external {
             true => Request::RegisterExternal(record),
             false => Request::Create(Box::new(NewSession {
@@ -207,6 +242,7 @@ fn work(random: &mut Random, model: &Model) -> Work {
             id,
             edit: Edit::default(),
         }),
+        2 if random.one_in(2) => Work::Request(Request::OnEnd { id }),
         2 => Work::Request(Request::Archive {
             id,
             archived: random.one_in(2),
@@ -298,7 +334,7 @@ impl Tried {
     /// One transaction of the writer's; what it makes of `model`.
     fn transaction(&mut self, random: &mut Random, model: &Model) -> Result<Model, StoreError> {
         let mut model = model.clone();
-        let mut batch = Batch::begin(&mut self.connection, &mut self.tails, self.session_max)?;
+        let mut batch = Batch::begin(&mut self.connection, &mut self.tails, 7, self.session_max)?;
         let mut outcomes = Vec::new();
         for _ in 0..1 + random.below(8) {
             match work(random, &model) {
@@ -358,6 +394,7 @@ impl Tried {
             let record = self.reader.session(kept.id).unwrap();
             assert_eq!(record.status, kept.status);
             assert_eq!(record.archived_at.is_some(), kept.is_archived);
+            assert_eq!(self.awaits_on_end(kept.num), kept.awaits_on_end);
             assert_eq!(record.exit_code, kept.exit_code);
             assert_eq!(record.external, kept.is_external);
             assert_eq!(record.last_seq, kept.history.len() as u64);
@@ -380,6 +417,12 @@ impl Tried {
         for (num, tail) in &self.tails {
             assert_eq!(Tail::of(&self.connection, *num).unwrap(), *tail);
         }
+    }
+
+    fn awaits_on_end(&self, num: SessionNum) -> bool {
+        let query = "SELECT on_end_since IS NOT NULL FROM sessions WHERE num = ?1";
+        let found = self.connection.query_row(query, [num], |row| row.get(0));
+        found.unwrap()
     }
 
     fn list(&self) -> Vec<Value> {

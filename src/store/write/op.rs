@@ -2,12 +2,12 @@
 //!
 //! Runs on the writer thread. It knows what may be done to which session, and nothing of who asks.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::batch::{Batch, Outcome, not_found};
 use crate::api::{
-    EndedBy, LABELS_MAX, Labels, LeftBehind, SessionCost, SessionId, SessionRecord, SessionStatus,
-    Timestamp, Usage,
+    EndedBy, LABELS_MAX, Labels, LeftBehind, OnEnd, SessionCost, SessionId, SessionRecord,
+    SessionStatus, Timestamp, Usage, Word,
 };
 use crate::store::columns::{Change, Columns, is_known};
 use crate::store::facts::{Answer, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
@@ -57,6 +57,7 @@ impl Batch<'_> {
             Request::Archive { id, archived } => self.archive(*id, *archived),
             Request::Edit { id, edit } => self.edit(*id, edit),
             Request::Delete { id } => self.delete(*id),
+            Request::OnEnd { id } => self.on_end(*id),
         }
     }
 
@@ -109,6 +110,13 @@ impl Batch<'_> {
         // What is on record already, as when it was started, stays if it is not known here.
         let known = cost.changes().into_iter().chain([("usage", &usage as _)]);
         changes.extend(known.filter(is_known));
+        let is_good = matches!(end.status, SessionStatus::Completed | SessionStatus::Idle);
+        if is_good
+            && let Some(SessionRow { record, .. }) = SessionRow::by_num(&self.transaction, num)?
+            && record.options.on_end.is_some()
+        {
+            changes.push(("on_end_since", &self.observed));
+        }
         update_session(&self.transaction, num, &changes)?;
         self.end(num);
         Ok(Outcome {
@@ -128,6 +136,13 @@ impl Batch<'_> {
                      VALUES (?1, ?2, ?3, ?4)",
                 )?
                 .execute(params![key, fingerprint, num, record.created_at])?;
+        }
+        if let Some(id) = record.continued_from
+            && let Some(from) = SessionRow::by_id(&self.transaction, id)?
+            && from.record.options.on_end == Some(OnEnd::Delete.into())
+        {
+            // The new record refers to it, and what its conversation uses is summed over both.
+            self.forget_on_end(from.num)?;
         }
         self.set_tail(num, Tail::default());
         self.append_status(num, record.status, None)?;
@@ -192,7 +207,41 @@ impl Batch<'_> {
             let at = archived.then(Timestamp::now);
             update_session(&self.transaction, num, &[("archived_at", &at)])?;
         }
+        // Who says where it belongs has the last word.
+        self.forget_on_end(num)?;
         Ok(Outcome::record(num, Some(id)))
+    }
+
+    fn on_end(&mut self, id: SessionId) -> Result<Outcome, StoreError> {
+        // Another request of this batch can have called it off.
+        let awaiting = "SELECT on_end_since IS NOT NULL FROM sessions WHERE id = ?1";
+        let awaiting = self
+            .transaction
+            .query_row(awaiting, [id], |row| row.get(0))
+            .optional()?;
+        let row = match awaiting {
+            Some(true) => SessionRow::by_id(&self.transaction, id)?,
+            _ => None,
+        };
+        let Some(SessionRow { num, record }) = row else {
+            return Ok(Outcome::of(Ok(Answer::Done)));
+        };
+        match record.options.on_end.as_ref().and_then(Word::known) {
+            Some(OnEnd::Archive) => self.archive(id, true),
+            Some(OnEnd::Delete) => self.delete(id),
+            // A later version's.
+            None => {
+                self.forget_on_end(num)?;
+                Ok(Outcome::of(Ok(Answer::Done)))
+            }
+        }
+    }
+
+    /// What its launch has asked to be done at its end is done, or called off.
+    fn forget_on_end(&self, num: SessionNum) -> Result<(), StoreError> {
+        let none: Option<i64> = None;
+        update_session(&self.transaction, num, &[("on_end_since", &none)])?;
+        Ok(())
     }
 
     fn edit(&mut self, id: SessionId, edit: &Edit) -> Result<Outcome, StoreError> {
@@ -239,7 +288,7 @@ impl Batch<'_> {
 /// Commits `facts` without a writer thread.
 pub(crate) fn commit_now(connection: &mut Connection, facts: Vec<Fact>) -> Result<(), StoreError> {
     let mut tails = Tails::new();
-    let mut batch = Batch::begin(connection, &mut tails, None)?;
+    let mut batch = Batch::begin(connection, &mut tails, 0, None)?;
     for fact in &facts {
         batch.fact(fact)?;
     }

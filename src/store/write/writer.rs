@@ -133,6 +133,12 @@ impl Thread {
                 self.wait(is_late);
             }
             let has_come = self.take_queued();
+            if !self.stop
+                && let Some((request, done)) =
+                    self.maintenance.due_on_end(&self.connection, &self.status)
+            {
+                self.backlog.add_request(request, done);
+            }
             let mut work = Work::default();
             if is_late {
                 self.backlog.move_quiet_to(&mut work);
@@ -254,10 +260,10 @@ impl Thread {
     fn transaction(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
         // Before the rows: where the clock has been set, theirs are of the new time.
         let is_clock_due = self.maintenance.observe_clock(&self.status);
-        let has_ended = || work.facts().any(|fact| matches!(fact, Fact::Ended { .. }));
         let mut batch = Batch::begin(
             &mut self.connection,
             &mut self.tails,
+            self.maintenance.observed(),
             self.maintenance.session_max(),
         )?;
         for note in notes {
@@ -273,7 +279,7 @@ impl Thread {
         if outcomes.is_empty() {
             batch.probe()?;
         }
-        if is_clock_due && has_ended() {
+        if is_clock_due && work.has_end() {
             self.maintenance.save_clock(&batch.transaction)?;
         }
         let committed = batch.commit(&mut outcomes)?;
@@ -313,6 +319,9 @@ impl Thread {
         self.followers.wake(touched.into_iter());
         if has_deleted {
             self.maintenance.look(&self.connection);
+        }
+        if work.has_end() {
+            self.maintenance.on_end.look();
         }
         let facts = work.facts.into_iter().map(|pending| {
             drop(pending.reservation);
