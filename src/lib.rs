@@ -95,7 +95,7 @@
 //! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot. A page that was read before
 //!    it was asked for is shown only if reading it then would give the same.
 //! 9. Nothing runs on a timer but the watchdog, where a service manager asks for it: an idle daemon waits in `accept`,
-//!    `recv` and `poll`. What has a deadline (a grace, a timeout, a retry, the next sweep in an hour, the quarter of a
+//!    `recv` and `poll`. What has a deadline (a grace, a timeout, a retry, an `onEnd`, the next sweep in an hour, the quarter of a
 //!    millisecond in which a busy harness's pipes are let fill) is waited for with that deadline.
 //! 10. A stop is bounded, whatever the store and the harnesses do. What is not on disk then is said, by session: in the
 //!     log, on stderr, and in the daemon's last answer, to whoever asked it to stop.

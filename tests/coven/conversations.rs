@@ -6,7 +6,7 @@ use crate::support::*;
 
 impl Coven {
     /// A harness that can be given the id of its conversation, and shows its arguments.
-    fn conversing(&self, id: &str) {
+    pub fn conversing(&self, id: &str) {
         let keys = json!({
             "capabilities": { "preassigned_session_id": true },
             "continuity_args": {

@@ -95,6 +95,11 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
         ("maxTokens", json!(0)),
         ("maxTokens", json!(-1)),
         ("maxTokens", json!(1)),
+        ("onEnd", json!("remove")),
+        ("onEnd", json!("Delete")),
+        ("onEnd", json!("")),
+        ("onEnd", json!(true)),
+        ("onEnd", json!(["archive"])),
     ];
     let mut refused = Vec::new();
     for (field, value) in wrong {

@@ -39,6 +39,7 @@ mod logs;
 mod metrics;
 mod misbehaviour;
 mod old_kernels;
+mod on_end;
 mod oom;
 mod orphans;
 mod output;

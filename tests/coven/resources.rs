@@ -80,6 +80,8 @@ fn an_idle_daemon_with_a_quiet_session_never_wakes() {
     let coven = Coven::start();
     coven.harness("quiet", "echo ready; exec sleep 1000");
     coven.wait_for_output(&coven.launch("quiet", "x"), "ready");
+    // That it is to be archived is one wait of half a minute.
+    coven.cli(["run", "--archive", "hello", "x"]);
     let pid = coven.daemon_pid();
     // Something else to wait for, long enough for a timer of a few seconds to show.
     let stretch = || {

@@ -102,3 +102,90 @@ impl OnEndTimer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SessionRecord;
+    use crate::store::keep::clock::Now;
+    use crate::store::migrations::VERSION;
+    use crate::store::rows::insert_session;
+    use crate::store::schema::migrate;
+
+    const DELAY: i64 = 30_000;
+
+    /// A database of sessions that have ended so many milliseconds ago; `None` awaits nothing.
+    fn database(ages: &[Option<i64>]) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, 0..VERSION).unwrap();
+        for age in ages {
+            let text = String::new;
+            let record = SessionRecord::new(SessionId::random(), text(), text(), text());
+            let num = insert_session(&connection, &record).unwrap();
+            let update = "UPDATE sessions SET on_end_since = ?2 WHERE num = ?1";
+            let since = age.map(|age: i64| -age);
+            connection
+                .execute(update, rusqlite::params![num, since])
+                .unwrap();
+        }
+        connection
+    }
+
+    fn timer() -> OnEndTimer {
+        OnEndTimer::new(
+            Duration::from_millis(DELAY as u64),
+            Box::new(|_| unreachable!()),
+        )
+    }
+
+    fn is_due(timer: &mut OnEndTimer, ages: &[Option<i64>]) -> bool {
+        // A clock that has observed nothing yet.
+        let clock = Clock::begin(Now::read(), None);
+        timer.due(&database(ages), &clock).unwrap().is_some()
+    }
+
+    #[test]
+    fn a_session_is_due_when_its_delay_is_over_and_before_a_reboot_that_lost_the_time() {
+        for (ages, expected) in [
+            (&[][..], false),
+            (&[None], false),
+            (&[Some(0)], false),
+            (&[Some(DELAY - 1)], false),
+            (&[Some(DELAY)], true),
+            (&[Some(0), None, Some(2 * DELAY)], true),
+            (&[Some(-1)], true),
+            (&[Some(0), Some(-1)], true),
+        ] {
+            assert_eq!(is_due(&mut timer(), ages), expected, "{ages:?}");
+        }
+    }
+
+    #[test]
+    fn the_timer_waits_for_the_oldest_only_and_for_nothing_where_none_awaits() {
+        let mut timer = timer();
+        let before = Instant::now();
+        assert!(!is_due(&mut timer, &[Some(0), Some(10_000), None]));
+        let left = Duration::from_millis(20_000);
+        let wait = before + left..=Instant::now() + left;
+        assert!(timer.look_at.is_some_and(|at| wait.contains(&at)));
+        assert!(!is_due(&mut timer, &[None]));
+        assert_eq!(timer.look_at, None);
+        // What failed without it does not have it look.
+        timer.put_off();
+        assert_eq!(timer.look_at, None);
+    }
+
+    #[test]
+    fn what_the_store_refuses_is_tried_again_after_a_pause() {
+        let mut timer = timer();
+        assert!(is_due(&mut timer, &[Some(DELAY)]));
+        assert!(timer.look_at.is_some_and(|at| at <= Instant::now()));
+        let before = Instant::now();
+        timer.put_off();
+        assert!(
+            timer
+                .look_at
+                .is_some_and(|at| at >= before + durations::ON_END_RETRY)
+        );
+    }
+}
