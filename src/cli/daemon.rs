@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::status::{facts, for_people, for_programs};
 use super::{CliError, Home, Outcome, consent, say};
@@ -13,6 +14,7 @@ use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::service::Supervisor;
 use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::{ServeOptions, failure, serve};
+use crate::settings::durations;
 use crate::sys;
 
 /// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
@@ -172,7 +174,7 @@ fn restart(home: &Home, yes: bool) -> Outcome {
 }
 
 fn status(home: &Home, json: bool) -> Outcome {
-    let status = control::status(home);
+    let status = Observation::of(home, Depth::Status, durations::DOCTOR_PROBE).status;
     let mut out = Out::new();
     let facts = facts(home, &status);
     if json {

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 use super::{CliError, Home};
@@ -24,13 +23,12 @@ pub(super) struct UnitLog {
 impl UnitLog {
     /// The log of `unit`, which serves `home`, in a namespace of the journal.
     pub(super) fn new(home: &Home, unit: Unit, namespace: Option<&str>) -> Self {
-        let owner = home.path().metadata().map(|meta| meta.uid());
         // What systemd says of the unit is in no namespace: `+` asks for both.
         let mut matches: Vec<String> = namespace
             .map(|name| format!("--namespace=+{name}"))
             .into_iter()
             .collect();
-        matches.extend(unit.journal_matches(owner.unwrap_or_else(|_| sys::euid())));
+        matches.extend(unit.journal_matches(home.owner()));
         Self { unit, matches }
     }
 

@@ -31,6 +31,7 @@ mod log;
 mod logs;
 mod man;
 mod metrics;
+mod observation;
 mod order;
 mod output;
 mod permission;

@@ -39,12 +39,8 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     say("state", "state", status.state().as_str().into());
     // As existing scripts call it.
     say("", "status", status.state().as_str().into());
-    let is_running = matches!(status, Status::Running(_));
-    say("", "ok", Said::Data(is_running.into()));
-    let health = match status {
-        Status::Running(health) => Some(health),
-        _ => None,
-    };
+    say("", "ok", Said::Data(status.health().is_some().into()));
+    let health = status.health();
     let (reason, code, pid, next) = cause(home, status);
     if health.is_none() {
         let data = || Said::Data(Value::Null);

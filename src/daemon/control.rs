@@ -86,6 +86,14 @@ pub enum Status {
 }
 
 impl Status {
+    /// The daemon's health, if it answers.
+    pub fn health(&self) -> Option<&Health> {
+        match self {
+            Self::Running(health) => Some(health),
+            _ => None,
+        }
+    }
+
     /// The same in a word.
     pub fn state(&self) -> DaemonState {
         match self {

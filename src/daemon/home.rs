@@ -176,6 +176,12 @@ impl Home {
         Some(home.join(".coven"))
     }
 
+    /// Its owner (uid), and therefore the daemon's: of one that is not there yet, this user.
+    pub fn owner(&self) -> u32 {
+        let meta = self.path.symlink_metadata();
+        meta.map_or_else(|_| sys::euid(), |meta| meta.uid())
+    }
+
     /// Creates it (mode 0700) where there is none, checks that it is nobody else's, and closes the daemon's own files
     /// in it to others.
     ///

@@ -2,6 +2,7 @@
 //! metrics.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use super::shown::{Privacy, Shown};
 use crate::adapters::{ManifestSources, Registry};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, Capabilities, RefusedManifest, Word};
-use crate::cli::doctor::Probe;
+use crate::cli::observation::Observation;
 use crate::cli::status::{Said, as_json, facts};
 use crate::daemon::Home;
 use crate::http::client::Client;
@@ -21,8 +22,8 @@ use crate::settings::durations;
 const MANIFEST_TEXTS: &str = "labels and hints of manifests";
 
 /// `coven daemon status`.
-pub(super) fn status(home: &Home, probe: &Probe, privacy: &Privacy) -> Block {
-    let facts = facts(home, &probe.status);
+pub(super) fn status(home: &Home, seen: &Arc<Observation>, privacy: &Privacy) -> Block {
+    let facts = facts(home, &seen.status);
     let said = |key, said: &Said| match said {
         Said::Message(message) => privacy.message(message),
         Said::Data(value) => privacy.answer(key, value),
@@ -36,16 +37,16 @@ pub(super) fn status(home: &Home, probe: &Probe, privacy: &Privacy) -> Block {
 }
 
 /// `GET /health`.
-pub(super) fn health(probe: &Probe, privacy: &Privacy) -> Block {
-    match probe.health() {
+pub(super) fn health(seen: &Arc<Observation>, privacy: &Privacy) -> Block {
+    match seen.health() {
         Some(health) => Block::Json(privacy.answer("", &as_json(health))),
         None => Block::Missing("no daemon answers".into()),
     }
 }
 
 /// What the daemon is set to and may use, but for its `PATH`.
-pub(super) fn process(probe: &Probe, _: &Privacy) -> Block {
-    let Some(process) = probe.process() else {
+pub(super) fn process(seen: &Arc<Observation>, _: &Privacy) -> Block {
+    let Some(process) = seen.process() else {
         return Block::Missing("no daemon says so".into());
     };
     Block::Facts(vec![
@@ -58,8 +59,8 @@ pub(super) fn process(probe: &Probe, _: &Privacy) -> Block {
 }
 
 /// What clients can ask for.
-pub(super) fn capabilities(probe: &Probe, privacy: &Privacy) -> Block {
-    let Some(capabilities) = &probe.capabilities else {
+pub(super) fn capabilities(seen: &Arc<Observation>, privacy: &Privacy) -> Block {
+    let Some(capabilities) = &seen.capabilities else {
         return Block::Missing("no daemon answers".into());
     };
     const COLUMNS: &[&str] = &["id", "status", "policy", "actions"];

@@ -1,6 +1,7 @@
 //! Gathering: everything that can take its time, on a thread each, waited for until one deadline. Whatever hangs costs
 //! its own part only.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Sender, unbounded};
@@ -8,7 +9,8 @@ use crossbeam_channel::{Sender, unbounded};
 use super::identity::Identity;
 use super::install::Install;
 use super::{daemon, log, store};
-use crate::cli::doctor::{self, Probe, Report as Findings};
+use crate::cli::doctor::{self, Report as Findings};
+use crate::cli::observation::{Depth, Observation};
 use crate::daemon::Home;
 use crate::observe::Message;
 use crate::settings::durations;
@@ -22,8 +24,8 @@ pub(super) struct Gathered {
     pub patterns: Option<String>,
     pub doctor: Option<Findings>,
     pub install: Option<Install>,
-    pub probe: Option<Probe>,
-    /// The harnesses as this command has them; the daemon's own are in `probe`.
+    pub seen: Option<Arc<Observation>>,
+    /// The harnesses as this command has them; the daemon's own are in `seen`.
     pub harnesses: Option<daemon::Harnesses>,
     pub metrics: Read<String>,
     pub log: Read<log::Tail>,
@@ -52,10 +54,12 @@ pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
         let identity = Identity::at_hand(own_home.as_ref()).look_up(own_home.as_ref());
         Box::new(|all| all.identity = Some(identity))
     });
-    start(&give, move || {
-        let found = doctor::examine(Home::from_env().as_ref(), look);
-        Box::new(|all| all.doctor = Some(found))
-    });
+    if home.is_none() {
+        start(&give, || {
+            let found = doctor::examine(Home::from_env().as_ref(), None);
+            Box::new(|all| all.doctor = Some(found))
+        });
+    }
     start(&give, || {
         let install = Install::look();
         Box::new(|all| all.install = Some(install))
@@ -67,8 +71,8 @@ pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
             Box::new(|all| all.patterns = Some(patterns))
         });
         start_with(&give, home, |home| {
-            let probe = Probe::of(home);
-            Box::new(|all| all.probe = Some(probe))
+            let seen = Observation::of(home, Depth::All, durations::DIAGNOSTICS_STORE);
+            Box::new(|all| all.seen = Some(Arc::new(seen)))
         });
         start_with(&give, home, |home| {
             let harnesses = daemon::Harnesses::from_here(home);
@@ -89,15 +93,20 @@ pub(super) fn gather(home: Option<&Home>, session: Option<&str>) -> Gathered {
     let mut give = home.map(|_| give);
     while let Ok(put) = finds.recv_deadline(end) {
         put(&mut gathered);
-        if let (Some(probe), Some(home)) = (&gathered.probe, home)
+        if let (Some(seen), Some(home)) = (&gathered.seen, home)
             && let Some(give) = give.take()
         {
-            let (is_stopped, session) = (probe.is_stopped(), session.map(str::to_owned));
+            let examined = Arc::clone(seen);
+            start_with(&give, home, move |home| {
+                let found = doctor::examine(Ok(home), Some(&examined));
+                Box::new(|all| all.doctor = Some(found))
+            });
+            let (is_stopped, session) = (seen.is_stopped(), session.map(str::to_owned));
             start_with(&give, home, move |home| {
                 let (survey, session) = store::look(home, is_stopped, session.as_deref(), look);
                 Box::new(|all| (all.survey, all.session) = (Some(survey), session))
             });
-            if probe.health().is_some() {
+            if seen.health().is_some() {
                 start_with(&give, home, |home| {
                     let page = daemon::read_metrics(home);
                     Box::new(|all| all.metrics = Some(page))

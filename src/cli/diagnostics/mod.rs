@@ -103,8 +103,8 @@ fn make(session: Option<&str>) -> Report {
     let known = home.as_ref().ok();
     let mut gathered = gather(known, session);
     // The daemon's, or, if it does not say, those that a daemon would have that is started from here.
-    let probe = gathered.probe.as_ref();
-    let capabilities = probe.and_then(|probe| probe.capabilities.as_ref());
+    let seen = gathered.seen.as_ref();
+    let capabilities = seen.and_then(|seen| seen.capabilities.as_ref());
     let daemons = capabilities.map(Harnesses::of_daemon);
     gathered.harnesses = daemons.or(gathered.harnesses.take());
     let privacy = privacy(known, &mut gathered);
@@ -140,7 +140,7 @@ fn privacy(home: Option<&Home>, gathered: &mut Gathered) -> Privacy {
     ];
     let identity = gathered.identity.take();
     let mut identity = identity.unwrap_or_else(|| Identity::at_hand(home));
-    let process = gathered.probe.as_ref().and_then(|probe| probe.process());
+    let process = gathered.seen.as_ref().and_then(|seen| seen.process());
     if let Some(path) = process.and_then(|process| process.path.as_ref()) {
         let dirs: Vec<String> = path.split(':').map(str::to_owned).collect();
         identity.add_owners(&dirs);
@@ -198,10 +198,10 @@ impl Parts<'_> {
         self.add("install", "3. Install path and package manager", install);
         let facts = home_facts(home, self.privacy);
         self.add("home", "4. Whether COVEN_HOME is customized", facts);
-        let both = home.as_ref().ok().zip(all.probe.as_ref());
-        let status = self.of(&both, |(home, probe), p| daemon::status(home, probe, p));
+        let both = home.as_ref().ok().zip(all.seen.as_ref());
+        let status = self.of(&both, |(home, seen), p| daemon::status(home, seen, p));
         self.add("status", "5. coven daemon status", status);
-        let health = self.of(&all.probe, daemon::health);
+        let health = self.of(&all.seen, daemon::health);
         self.add("health", "6. Health", health);
         let failures = Block::Group(vec![
             ("commands", self.read(&all.commands, log::commands)),
@@ -220,12 +220,12 @@ impl Parts<'_> {
             Block::Both(json, Box::new(Block::Lines(lines)))
         });
         self.add("doctor", "Doctor", doctor);
-        let capabilities = self.of(&all.probe, daemon::capabilities);
+        let capabilities = self.of(&all.seen, daemon::capabilities);
         self.add("capabilities", "Capabilities", capabilities);
         let adapters = self.of(&all.harnesses, Harnesses::block);
         self.add("adapters", "Adapters", adapters);
         let settings = Block::Group(vec![
-            ("daemon", self.of(&all.probe, daemon::process)),
+            ("daemon", self.of(&all.seen, daemon::process)),
             ("environmentHere", environment(self.privacy)),
         ]);
         self.add("settings", "Settings", settings);

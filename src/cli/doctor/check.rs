@@ -88,38 +88,48 @@ impl Report {
     }
 }
 
-impl Check {
-    /// As it should be.
-    pub fn pass(id: impl Into<Message>, message: impl Into<Message>) -> Self {
-        Self::new(id.into(), CheckStatus::Pass, message.into(), None)
-    }
+/// What a check has found.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub status: CheckStatus,
+    pub message: Message,
+    pub hint: Option<Message>,
+}
 
-    /// It works, or will; the hint says what would change it.
-    pub fn warn(
-        id: impl Into<Message>,
-        message: impl Into<Message>,
-        hint: impl Into<Message>,
-    ) -> Self {
-        let hint = Some(hint.into());
-        Self::new(id.into(), CheckStatus::Warn, message.into(), hint)
-    }
-
-    /// Something is broken; the hint says what mends it.
-    pub fn fail(
-        id: impl Into<Message>,
-        message: impl Into<Message>,
-        hint: impl Into<Message>,
-    ) -> Self {
-        let hint = Some(hint.into());
-        Self::new(id.into(), CheckStatus::Fail, message.into(), hint)
-    }
-
-    fn new(id: Message, status: CheckStatus, message: Message, hint: Option<Message>) -> Self {
-        Self {
-            id,
-            status,
-            message,
-            hint,
+impl Verdict {
+    /// As the check with this id.
+    pub(super) fn of(self, id: impl Into<Message>) -> Check {
+        Check {
+            id: id.into(),
+            status: self.status,
+            message: self.message,
+            hint: self.hint,
         }
+    }
+}
+
+/// As it should be.
+pub(super) fn pass(message: impl Into<Message>) -> Verdict {
+    Verdict {
+        status: CheckStatus::Pass,
+        message: message.into(),
+        hint: None,
+    }
+}
+
+/// It works, or will; the hint says what would change it.
+pub(super) fn warn(message: impl Into<Message>, hint: impl Into<Message>) -> Verdict {
+    Verdict {
+        status: CheckStatus::Warn,
+        hint: Some(hint.into()),
+        ..pass(message)
+    }
+}
+
+/// Something is broken; the hint says what mends it.
+pub(super) fn fail(message: impl Into<Message>, hint: impl Into<Message>) -> Verdict {
+    Verdict {
+        status: CheckStatus::Fail,
+        ..warn(message, hint)
     }
 }

@@ -7,66 +7,49 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::check::Check;
-use super::probe::owner;
+use super::check::{Check, Verdict, fail, pass, warn};
+use super::{HOME, SOCKET};
 use crate::daemon::control::is_forwarded;
 use crate::daemon::service::command_by_hand;
 use crate::daemon::{Home, HomeError};
 use crate::observe::{Message, Mode, message};
 use crate::sys;
 
-const HOME: &str = "home";
-const PERMISSIONS: &str = "permissions";
-
 /// How many files a message names.
 const NAMED_MAX: usize = 5;
-
-/// What the home lets this user do.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Look at what is in it, if it is there.
-    Open,
-    /// Nothing.
-    Closed,
-}
 
 /// The check of a home that is not to be had at all.
 pub(super) fn unusable(err: &HomeError) -> Check {
     let id = match err {
-        HomeError::SocketTooLong { .. } => super::daemon::SOCKET,
+        HomeError::SocketTooLong { .. } => SOCKET,
         _ => HOME,
     };
-    Check::fail(id, err.message(), err.mend())
+    fail(err.message(), err.mend()).of(id)
 }
 
-pub(super) fn checks(home: &Home, checks: &mut Vec<Check>) -> Reach {
+/// Whether what is in the home can be looked at, if it is there.
+pub(super) fn is_readable(home: &Home) -> bool {
     let path = home.path();
-    let meta = match home.path().symlink_metadata() {
-        Ok(meta) => meta,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            let message = message!("{} is not there yet", path);
-            let hint = "coven daemon start, which makes it; or set COVEN_HOME, if it is elsewhere";
-            checks.push(Check::warn(HOME, message, hint));
-            return Reach::Open;
-        }
+    let is_missing = |err: io::Error| err.kind() == io::ErrorKind::NotFound;
+    path.symlink_metadata().is_err_and(is_missing) || path.read_dir().is_ok()
+}
+
+pub(super) fn home(home: &Home) -> Option<Verdict> {
+    let path = home.path();
+    Some(match path.symlink_metadata() {
+        Ok(meta) => home_check(home, &meta),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => warn(
+            message!("{} is not there yet", path),
+            "coven daemon start, which makes it; or set COVEN_HOME, if it is elsewhere",
+        ),
         Err(err) => {
             let hint = message!("look at {} and the directories that lead to it", path);
-            checks.push(Check::fail(HOME, message!("{}: {}", path, &err), hint));
-            return Reach::Closed;
+            fail(message!("{}: {}", path, &err), hint)
         }
-    };
-    checks.push(home_check(home, &meta));
-    match std::fs::read_dir(home.path()) {
-        Ok(_) => {
-            // Whoever made the connection to another machine has set the mode of its socket.
-            checks.extend((!is_forwarded(home)).then(|| permissions(home)));
-            Reach::Open
-        }
-        Err(_) => Reach::Closed,
-    }
+    })
 }
 
-fn home_check(home: &Home, meta: &Metadata) -> Check {
+fn home_check(home: &Home, meta: &Metadata) -> Verdict {
     let path = home.path();
     if meta.is_dir() && meta.uid() != sys::euid() {
         // A chown is not the first thing to try: whoever came here by sudo would take their own home from themselves.
@@ -84,22 +67,21 @@ fn home_check(home: &Home, meta: &Metadata) -> Check {
             own,
             Message::quoted(home.path())
         );
-        return Check::fail(HOME, message, hint);
+        return fail(message, hint);
     }
     if let Err(err) = home.check() {
-        return Check::fail(HOME, err.message(), err.mend());
+        return fail(err.message(), err.mend());
     }
     // Mode 0700 at most; without the owner's own bits nothing works either.
     if meta.mode() & 0o700 != 0o700 {
         let mode = meta.mode() & 0o7777;
         let message = message!("{} is closed to its owner (mode {})", path, Mode(mode));
-        return Check::fail(
-            HOME,
+        return fail(
             message,
             message!("chmod 700 {}", Message::quoted(home.path())),
         );
     }
-    Check::pass(HOME, message!("{} (mode 0700, yours)", path))
+    pass(message!("{} (mode 0700, yours)", path))
 }
 
 /// What a file must be.
@@ -153,7 +135,11 @@ impl Mend {
     }
 }
 
-fn permissions(home: &Home) -> Check {
+pub(super) fn permissions(home: &Home) -> Option<Verdict> {
+    // Whoever made the connection to another machine has set the mode of its socket.
+    if home.path().read_dir().is_err() || is_forwarded(home) {
+        return None;
+    }
     let mut files: Vec<(PathBuf, Rule)> = Vec::new();
     for path in entries(home.path()) {
         let rule = rule(home, &path);
@@ -165,19 +151,19 @@ fn permissions(home: &Home) -> Check {
     let manifests = entries(&home.adapters()).into_iter();
     let manifests = manifests.filter(|path| !path.is_symlink());
     files.extend(manifests.map(|path| (path, Rule::Unwritable)));
-    let owner = owner(home);
+    let owner = home.owner();
     let each = files.iter();
     let faults: Vec<Fault> = each
         .flat_map(|(path, rule)| faults(path, *rule, owner))
         .collect();
     if faults.is_empty() {
         let message = message!("{} files, none open to others", files.len());
-        return Check::pass(PERMISSIONS, message);
+        return Some(pass(message));
     }
-    verdict(&faults, owner)
+    Some(verdict(&faults, owner))
 }
 
-fn verdict(faults: &[Fault], owner: u32) -> Check {
+fn verdict(faults: &[Fault], owner: u32) -> Verdict {
     let named = faults.iter().take(NAMED_MAX);
     let more = faults.len().checked_sub(NAMED_MAX).filter(|&more| more > 0);
     let more = more.map(|more| message!("and {} more", more));
@@ -191,7 +177,7 @@ fn verdict(faults: &[Fault], owner: u32) -> Check {
         (!files.is_empty())
             .then(|| message!("{} {}", mend.command(owner), Message::join(files, " ")))
     });
-    Check::fail(PERMISSIONS, message, Message::join(mends, "; "))
+    fail(message, Message::join(mends, "; "))
 }
 
 /// Whether the daemon made it, and with which mode.

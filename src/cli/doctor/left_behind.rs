@@ -3,29 +3,26 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
-use super::check::Check;
-use super::probe::Probe;
+use super::check::{Verdict, pass, warn};
 use super::store::is_alone;
 use crate::api::LeftBehind;
-use crate::daemon::Home;
+use crate::cli::observation::Observation;
 use crate::harness;
 use crate::observe::{Message, message};
 use crate::store;
 use crate::sys::{self, Family, Process};
 
-const LEFT_BEHIND: &str = "left_behind";
-
 /// How many sessions are named.
 const NAMED_MAX: usize = 20;
 
 /// `None` where no session has left any, or the database cannot be read, which is another check's to say.
-pub(super) fn check(home: &Home, probe: &Probe) -> Option<Check> {
-    let path = home.database();
+pub(super) fn left_behind(seen: &Observation) -> Option<Verdict> {
+    let path = seen.home.database();
     // To read a database of another user can leave files beside it.
     if path.metadata().ok()?.uid() != sys::euid() {
         return None;
     }
-    let sessions = store::left_behind(&path, is_alone(&path, probe)).ok()?;
+    let sessions = store::left_behind(&path, is_alone(&path, seen)).ok()?;
     if sessions.is_empty() {
         return None;
     }
@@ -40,7 +37,7 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Option<Check> {
     }
     if found.is_empty() {
         let message = "nothing that ended sessions have left behind still runs";
-        return Some(Check::pass(LEFT_BEHIND, message));
+        return Some(pass(message));
     }
     let processes: usize = found.values().map(Vec::len).sum();
     let count = found.len();
@@ -54,8 +51,7 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Option<Check> {
             (id, named)
         })
         .unzip();
-    Some(Check::warn(
-        LEFT_BEHIND,
+    Some(warn(
         message!(
             "{} processes of {} ended sessions still run: {}",
             processes,

@@ -1,18 +1,13 @@
 //! What the environment sets, and how much the kernel lets a daemon use.
 
 use super::super::grammar::nearest;
-use super::check::Check;
-use super::probe::Probe;
+use super::check::{Verdict, fail, pass, warn};
 use crate::adapters::SESSION_VARIABLE;
 use crate::api::{DaemonProcess, ResourceLimit};
+use crate::cli::observation::Observation;
 use crate::daemon::{Settings, service};
 use crate::observe::{Message, message};
-use crate::settings::{ALL, BadSetting};
-
-const SETTINGS: &str = "settings";
-const FILES: &str = "limits.files";
-const PROCESSES: &str = "limits.processes";
-const NICENESS: &str = "limits.niceness";
+use crate::settings::ALL;
 
 /// Descriptors that a session costs the daemon: its three pipes, a pidfd, an eventfd, and the client that follows it.
 const FILES_A_SESSION: u64 = 6;
@@ -23,28 +18,8 @@ const FILES_AT_ALL: u64 = 64;
 /// Processes and threads that a session costs its user: an agent has a dozen threads, and starts tools.
 const PROCESSES_A_SESSION: u64 = 16;
 
-/// What the environment sets, and what the kernel allows: the daemon's, or with none the shell's, that would start it.
-pub(super) fn checks(probe: Option<&Probe>, checks: &mut Vec<Check>) {
-    let running = probe.and_then(Probe::process);
-    let here = Settings::from_env();
-    checks.push(settings(here.as_ref().err(), running.is_some()));
-    let here = here.ok().map(|settings| settings.process());
-    if let Some(process) = running.or(here.as_ref()) {
-        let whose = if running.is_some() {
-            "the daemon"
-        } else {
-            "this shell"
-        };
-        checks.push(open_files(process, whose, probe));
-        checks.push(processes(process, whose, probe));
-    }
-    if let Some(niceness) = running.and_then(|process| process.niceness) {
-        checks.push(check_niceness(niceness, probe));
-    }
-}
-
-fn settings(bad: Option<&BadSetting>, is_running: bool) -> Check {
-    if let Some(bad) = bad {
+pub(super) fn settings(seen: Option<&Observation>) -> Option<Verdict> {
+    if let Err(bad) = Settings::from_env() {
         let message = message!(
             "{}={} {}: no daemon starts from this shell",
             bad.name,
@@ -52,14 +27,13 @@ fn settings(bad: Option<&BadSetting>, is_running: bool) -> Check {
             Message::name(bad.rule())
         );
         let hint = Message::name(bad.mend());
-        return match is_running {
-            true => Check::warn(SETTINGS, message, hint),
-            false => Check::fail(SETTINGS, message, hint),
-        };
+        return Some(match seen.and_then(Observation::process) {
+            Some(_) => warn(message, hint),
+            None => fail(message, hint),
+        });
     }
-    match misspelt() {
-        Some((name, meant)) => Check::warn(
-            SETTINGS,
+    Some(match misspelt() {
+        Some((name, meant)) => warn(
             message!(
                 "{} is no setting; did you mean {}?",
                 name.clone(),
@@ -67,10 +41,15 @@ fn settings(bad: Option<&BadSetting>, is_running: bool) -> Check {
             ),
             message!("unset {}, and set {}", name, meant),
         ),
-        None => Check::pass(
-            SETTINGS,
-            "every COVEN_ variable of this shell has a value that it can have",
-        ),
+        None => pass("every COVEN_ variable of this shell has a value that it can have"),
+    })
+}
+
+/// What the daemon may use, or with none what this shell, that would start it; and which of them.
+fn process(seen: Option<&Observation>) -> Option<(DaemonProcess, &'static str)> {
+    match seen.and_then(Observation::process) {
+        Some(process) => Some((process.clone(), "the daemon")),
+        None => Some((Settings::from_env().ok()?.process(), "this shell")),
     }
 }
 
@@ -91,7 +70,8 @@ fn misspelt() -> Option<(Message, Message)> {
     })
 }
 
-fn open_files(process: &DaemonProcess, whose: &'static str, probe: Option<&Probe>) -> Check {
+pub(super) fn files(seen: Option<&Observation>) -> Option<Verdict> {
+    let (process, whose) = process(seen)?;
     let needed = process.max_sessions * FILES_A_SESSION + FILES_AT_ALL;
     let ResourceLimit { soft, hard } = process.open_files;
     let message = message!(
@@ -102,92 +82,85 @@ fn open_files(process: &DaemonProcess, whose: &'static str, probe: Option<&Probe
     );
     // A daemon raises its own at its start; one that runs has.
     let Some(most) = hard.filter(|&most| most < needed) else {
-        return Check::pass(FILES, message);
+        return Some(pass(message));
     };
     let room = most.saturating_sub(FILES_AT_ALL) / FILES_A_SESSION;
-    let sessions = process.max_sessions;
     let message = message!(
         "{}: enough for some {} sessions; COVEN_MAX_SESSIONS is {}",
         message,
         room,
-        sessions
+        process.max_sessions
     );
-    let by_hand = message!(
-        "ulimit -n {}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={}",
-        needed,
-        room
-    );
-    Check::warn(
-        FILES,
+    Some(warn(
         message,
-        restart_with(probe, message!("LimitNOFILE={}", needed), by_hand),
-    )
+        raise(seen, "n", needed, room, message!("LimitNOFILE={}", needed)),
+    ))
 }
 
-fn processes(process: &DaemonProcess, whose: &'static str, probe: Option<&Probe>) -> Check {
+pub(super) fn processes(seen: Option<&Observation>) -> Option<Verdict> {
+    let (process, whose) = process(seen)?;
     let needed = process.max_sessions * PROCESSES_A_SESSION;
     let soft = process.processes.soft;
     // A unit's own bound (TasksMax=) counts what is in it; the user's counts all that is the user's.
-    let group = probe.and_then(Probe::pid).and_then(service::tasks_max);
+    let group = seen.and_then(Observation::pid).and_then(service::tasks_max);
+    let message = message!("{}'s user can have {} processes", whose, shown(soft));
     let message = match group {
-        Some(group) => message!(
-            "{}'s user can have {} processes, its control group {}",
-            whose,
-            shown(soft),
-            group
-        ),
-        None => message!("{}'s user can have {} processes", whose, shown(soft)),
+        Some(group) => message!("{}, its control group {}", message, group),
+        None => message,
     };
     let limit = soft.into_iter().chain(group).min();
     let Some(limit) = limit.filter(|&limit| limit < needed) else {
-        return Check::pass(PROCESSES, message);
+        return Some(pass(message));
     };
     let room = limit / PROCESSES_A_SESSION;
-    let sessions = process.max_sessions;
     let message = message!(
         "{}: enough for some {} agents; COVEN_MAX_SESSIONS is {}",
         message,
         room,
-        sessions
+        process.max_sessions
     );
     let change = match group {
         Some(group) if group == limit => message!("TasksMax={}", needed),
         _ => message!("LimitNPROC={}", needed),
     };
-    let by_hand = message!(
-        "ulimit -u {}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={}",
-        needed,
-        room
-    );
-    Check::warn(PROCESSES, message, restart_with(probe, change, by_hand))
+    Some(warn(message, raise(seen, "u", needed, room, change)))
 }
 
-/// Whoever sets one in a unit has meant it.
-fn check_niceness(niceness: i32, probe: Option<&Probe>) -> Check {
-    let is_by_hand = probe.is_some_and(|probe| probe.service.is_by_hand());
+/// A daemon that was started by hand with a niceness above 0; whoever sets one in a unit has meant it.
+pub(super) fn niceness(seen: Option<&Observation>) -> Option<Verdict> {
+    let niceness = seen?.process()?.niceness?;
     let message = message!(
         "the daemon, and so each session, runs with niceness {}",
         niceness
     );
-    match niceness > 0 && is_by_hand {
-        true => {
-            let message = message!(
-                "{}: it was started with it, and RLIMIT_NICE does not let it go back to 0",
-                message
-            );
-            Check::warn(
-                NICENESS,
-                message,
-                "coven daemon restart (ends live sessions), from a shell that was not started with nice",
-            )
-        }
-        false => Check::pass(NICENESS, message),
+    if niceness <= 0 || !seen?.service().is_by_hand() {
+        return Some(pass(message));
     }
+    Some(warn(
+        message!(
+            "{}: it was started with it, and RLIMIT_NICE does not let it go back to 0",
+            message
+        ),
+        "coven daemon restart (ends live sessions), from a shell that was not started with nice",
+    ))
 }
 
-fn restart_with(probe: Option<&Probe>, change: Message, by_hand: Message) -> Message {
-    match probe {
-        Some(probe) => probe.service.restart_with(change, by_hand),
+/// How to raise the limit that ulimit calls `flag` to what is needed, in a unit by `change`; or how to do with `room`.
+fn raise(
+    seen: Option<&Observation>,
+    flag: &'static str,
+    needed: u64,
+    room: u64,
+    change: Message,
+) -> Message {
+    let by_hand = message!(
+        "ulimit -{} {}, then coven daemon restart (ends live sessions); or set COVEN_MAX_SESSIONS={}",
+        flag,
+        needed,
+        room
+    );
+    match seen {
+        Some(seen) => seen.service().restart_with(change, by_hand),
         None => by_hand,
     }
 }

@@ -1,7 +1,7 @@
 //! `coven doctor`: looks at everything that a daemon needs, says what is wrong, and what mends it.
 //!
 //! Changes nothing (the self-test deletes the session that it makes), and takes a few seconds at most, however the
-//! daemon is. A file a group of checks; none knows how another looks.
+//! daemon is. A check is a row of [`CHECKS`]; a file a group of checks, none of which knows how another looks.
 
 mod adapters;
 mod check;
@@ -10,16 +10,14 @@ mod environment;
 mod home;
 mod left_behind;
 mod limits;
-mod probe;
 mod self_test;
 mod store;
 mod unit;
 
-use std::time::Instant;
-
 use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
+use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::{CliError, Outcome};
 use crate::api::Code;
@@ -28,8 +26,12 @@ use crate::daemon::{Home, HomeError};
 use crate::observe::Message;
 use crate::settings::durations;
 use crate::sys;
-pub(super) use check::{Check, CheckStatus, Report};
-pub(super) use probe::Probe;
+pub(super) use check::Report;
+use check::{CheckStatus, Verdict};
+
+const HOME: &str = "home";
+const SOCKET: &str = "socket";
+const DAEMON: &str = "daemon";
 
 /// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
 #[derive(FromArgs, ArgsInfo)]
@@ -55,9 +57,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Ok(home) = &home {
         control::revive(home, &remark);
     }
-    let mut report = examine(home.as_ref(), Instant::now() + durations::DOCTOR);
+    let seen = home.as_ref().ok();
+    let seen = seen.map(|home| Observation::of(home, Depth::All, durations::DOCTOR));
+    let mut report = examine(home.as_ref(), seen.as_ref());
     if args.self_test {
-        report.add(self_test::check(home.as_ref(), &report));
+        report.add(self_test::check(home.as_ref(), &report).of("self_test"));
     }
     if args.adapters || args.harness.is_some() {
         report = report.of_adapters(args.harness.as_deref());
@@ -79,43 +83,65 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(u8::from(!report.ok))
 }
 
-/// Looks at everything, until `deadline` or a little longer. Without a usable home, at what needs none.
-pub(super) fn examine(home: Result<&Home, &HomeError>, deadline: Instant) -> Report {
-    let mut checks = Vec::new();
-    let probe = match home {
-        Ok(home) => examine_home(home, deadline, &mut checks),
-        Err(err) => {
-            checks.push(home::unusable(err));
-            None
-        }
-    };
-    // Limits and harnesses are those of the machine that the connection leads to.
-    if home.is_ok_and(is_forwarded) {
-        return Report::new(checks);
-    }
-    limits::checks(probe.as_ref(), &mut checks);
-    if let (Ok(home), Some(probe)) = (home, &probe) {
-        environment::checks(home, probe, &mut checks);
-        adapters::checks(home, probe, &mut checks);
-    }
-    Report::new(checks)
+/// What a check looks at, and by which function; `None` where there is nothing to look at.
+enum Look {
+    /// The home's files.
+    Home(fn(&Home) -> Option<Verdict>),
+    /// The daemon, also one on the machine that a connection leads to.
+    Daemon(fn(&Observation) -> Option<Verdict>),
+    /// What is here: the daemon, its store, its unit and its harnesses.
+    Here(fn(&Observation) -> Option<Verdict>),
+    /// What the environment and the kernel allow a daemon, or this shell that would start one.
+    Machine(fn(Option<&Observation>) -> Option<Verdict>),
 }
 
-/// What is in the home, and who serves it; `None` if it cannot be looked into.
-fn examine_home(home: &Home, deadline: Instant, checks: &mut Vec<Check>) -> Option<Probe> {
-    if home::checks(home, checks) == home::Reach::Closed {
-        return None;
+/// Every check but those of single adapters, in the order in which a person would make them.
+const CHECKS: &[(&str, Look)] = &[
+    (HOME, Look::Home(home::home)),
+    ("permissions", Look::Home(home::permissions)),
+    (SOCKET, Look::Daemon(daemon::socket)),
+    (DAEMON, Look::Daemon(daemon::daemon)),
+    ("contract", Look::Daemon(daemon::contract)),
+    ("version", Look::Daemon(daemon::version)),
+    ("writer", Look::Here(daemon::writer)),
+    ("store", Look::Here(store::store)),
+    ("disk", Look::Here(store::disk)),
+    ("retention", Look::Here(store::retention)),
+    ("left_behind", Look::Here(left_behind::left_behind)),
+    ("service", Look::Here(unit::service)),
+    ("settings", Look::Machine(limits::settings)),
+    ("limits.files", Look::Machine(limits::files)),
+    ("limits.processes", Look::Machine(limits::processes)),
+    ("limits.niceness", Look::Machine(limits::niceness)),
+    ("environment", Look::Here(environment::inherited)),
+    ("environment.file", Look::Here(environment::file)),
+    ("path", Look::Here(adapters::path)),
+    ("manifests", Look::Here(adapters::manifests)),
+    ("redaction", Look::Here(adapters::redaction)),
+];
+
+/// Makes every check of `home`, whose daemon is `seen`. Without a usable home, those that need none.
+pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation>) -> Report {
+    let is_forwarded = home.is_ok_and(is_forwarded);
+    let seen = seen.filter(|seen| home::is_readable(&seen.home));
+    let here = seen.filter(|_| !is_forwarded);
+    let mut checks = Vec::new();
+    if let Err(err) = home {
+        checks.push(home::unusable(err));
     }
-    let probe = Probe::of(home);
-    if is_forwarded(home) {
-        daemon::forwarded_checks(home, &probe, checks);
-        return None;
+    for (id, look) in CHECKS {
+        let verdict = match look {
+            Look::Home(check) => home.ok().and_then(check),
+            Look::Daemon(check) => seen.and_then(check),
+            Look::Here(check) => here.and_then(check),
+            // They are those of the machine that the connection leads to.
+            Look::Machine(_) if is_forwarded => None,
+            Look::Machine(check) => check(here),
+        };
+        checks.extend(verdict.map(|verdict| verdict.of(*id)));
     }
-    daemon::checks(home, &probe, checks);
-    store::checks(home, &probe, deadline, checks);
-    checks.extend(left_behind::check(home, &probe));
-    checks.push(unit::check(home, &probe));
-    Some(probe)
+    checks.extend(here.into_iter().flat_map(adapters::each));
+    Report::new(checks)
 }
 
 /// A line a check, what to do about it on the line below, and the sum at the end.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
-use super::check::{Check, CheckStatus, Report};
-use super::daemon::DAEMON;
+use super::DAEMON;
+use super::check::{Check, CheckStatus, Report, Verdict, fail, pass};
 use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{
     Event, EventKind, EventsQuery, LaunchRequest, OutputPayload, SessionStatus, Stream,
@@ -17,8 +17,6 @@ use crate::harness::hello_script;
 use crate::http::client::{Client, ClientError};
 use crate::observe::{Message, message};
 use crate::settings::durations;
-
-const SELF_TEST: &str = "self_test";
 
 /// Characters of every length in UTF-8, so that one that is split shows.
 const PROMPT: &str = "coven doctor --self-test: a, é, ✓, 🦀";
@@ -37,39 +35,31 @@ impl Failure {
 }
 
 /// With a daemon that `report` has found to be well; one that hangs could hold a connect for ever.
-pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Check {
+pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Verdict {
     let started = Instant::now();
     let runs = |check: &Check| check.id.to_string() == DAEMON && check.status == CheckStatus::Pass;
     let home = match home {
         Ok(home) if report.checks.iter().any(runs) => home,
-        Err(err) => return Check::fail(SELF_TEST, err.message(), err.mend()),
+        Err(err) => return fail(err.message(), err.mend()),
         Ok(_) => {
             let message = "there is no daemon to test that answers";
-            return Check::fail(
-                SELF_TEST,
-                message,
-                "coven daemon start, or what the check daemon says",
-            );
+            return fail(message, "coven daemon start, or what the check daemon says");
         }
     };
     let mut client = match Client::connect_within(&home.socket(), durations::HEALTH) {
         Ok((client, _)) => client,
-        Err(err) => return Check::fail(SELF_TEST, err.message(), "coven daemon status"),
+        Err(err) => return fail(err.message(), "coven daemon status"),
     };
     match run(&mut client) {
-        Ok(events) => Check::pass(
-            SELF_TEST,
-            message!(
-                "hello ran, its {} events came back byte for byte, and so did their replay; deleted ({} ms)",
-                events,
-                started.elapsed().as_millis()
-            ),
-        ),
+        Ok(events) => pass(message!(
+            "hello ran, its {} events came back byte for byte, and so did their replay; deleted ({} ms)",
+            events,
+            started.elapsed().as_millis()
+        )),
         Err(Failure {
             session: None,
             reason,
-        }) => Check::fail(
-            SELF_TEST,
+        }) => fail(
             Message::foreign(reason),
             "coven logs --level warn --since 5m",
         ),
@@ -85,7 +75,7 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Check {
                 id()
             );
             let message = message!("session {}: {}", id(), Message::foreign(reason));
-            Check::fail(SELF_TEST, message, hint)
+            fail(message, hint)
         }
     }
 }

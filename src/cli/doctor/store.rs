@@ -5,52 +5,45 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
-use super::check::{Check, CheckStatus};
-use super::probe::Probe;
+use super::check::{CheckStatus, Verdict, fail, pass, warn};
 use crate::api::StorageHealth;
-use crate::daemon::Home;
+use crate::cli::observation::Observation;
 use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::store::{self, Inspection, Integrity, StoreError};
 use crate::sys;
 
-const STORE: &str = "store";
-const DISK: &str = "disk";
-const RETENTION: &str = "retention";
-
 /// Below this, in bytes, a busy day may fill the disk; below the other, the next minute.
 const FREE_LOW: u64 = 1 << 30;
 const FREE_NONE: u64 = 64 << 20;
 
-pub(super) fn checks(home: &Home, probe: &Probe, deadline: Instant, checks: &mut Vec<Check>) {
-    let damage = store::damage(&home.database());
-    let database = database(home, probe, deadline);
-    let is_pass = database.status == CheckStatus::Pass;
-    checks.push(match damage.filter(|_| is_pass) {
-        Some(damage) => Check::warn(
-            STORE,
-            message!(
-                "{}, but at {} it was met damaged: {}",
-                database.message,
-                damage.at,
-                Message::foreign(damage.what)
+pub(super) fn store(seen: &Observation) -> Option<Verdict> {
+    let database = database(seen);
+    let damage = store::damage(&seen.home.database());
+    Some(
+        match damage.filter(|_| database.status == CheckStatus::Pass) {
+            Some(damage) => warn(
+                message!(
+                    "{}, but at {} it was met damaged: {}",
+                    database.message,
+                    damage.at,
+                    Message::foreign(damage.what)
+                ),
+                "coven vacuum, which checks all of it",
             ),
-            "coven vacuum, which checks all of it",
-        ),
-        None => database,
-    });
-    checks.extend(disk(home));
-    checks.extend(probe.health().map(|health| retention(&health.storage)));
+            None => database,
+        },
+    )
 }
 
-fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
-    let path = home.database();
+fn database(seen: &Observation) -> Verdict {
+    let path = seen.home.database();
     let meta = match path.metadata() {
         Ok(meta) => meta,
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            return missing(&path, probe);
+            return missing(&path, seen);
         }
-        Err(err) => return Check::fail(STORE, message!("{}: {}", &path, &err), "look at its path"),
+        Err(err) => return fail(message!("{}: {}", &path, &err), "look at its path"),
     };
     if meta.uid() != sys::euid() {
         // To read a database in WAL mode can leave files beside it, which its owner could then not use.
@@ -59,23 +52,25 @@ fn database(home: &Home, probe: &Probe, deadline: Instant) -> Check {
             "run it as that user: sudo -u '#{}' coven doctor",
             meta.uid()
         );
-        return Check::warn(STORE, message, hint);
+        return warn(message, hint);
     }
     let wal_bytes = || wal_bytes(&path);
-    let deadline = deadline.max(Instant::now() + durations::DOCTOR_DATABASE_MIN);
-    let is_alone = is_alone(&path, probe);
+    let deadline = seen
+        .until
+        .max(Instant::now() + durations::DOCTOR_DATABASE_MIN);
+    let is_alone = is_alone(&path, seen);
     let mut result = store::inspect(&path, deadline, is_alone);
     if is_alone && wal_bytes() > 0 {
         // A daemon has started meanwhile: what was seen may be half of a change.
         result = store::inspect(&path, deadline, false);
     }
     let size = message!("{}, its log {}", bytes(meta.len()), bytes(wal_bytes()));
-    verdict(&path, size, result, probe.service.stop())
+    verdict(&path, size, result, seen.service().stop())
 }
 
 /// Whether nobody has the database open, and everything is in the file itself: what is not in the log is.
-pub(super) fn is_alone(path: &Path, probe: &Probe) -> bool {
-    probe.is_stopped() && wal_bytes(path) == 0
+pub(super) fn is_alone(path: &Path, seen: &Observation) -> bool {
+    seen.is_stopped() && wal_bytes(path) == 0
 }
 
 fn wal_bytes(path: &Path) -> u64 {
@@ -83,12 +78,12 @@ fn wal_bytes(path: &Path) -> u64 {
     wal.map(|meta| meta.len()).unwrap_or(0)
 }
 
-fn missing(path: &Path, probe: &Probe) -> Check {
-    if probe.health().is_none() {
-        return Check::pass(
-            STORE,
-            message!("{} is not there yet: the first start makes it", path),
-        );
+fn missing(path: &Path, seen: &Observation) -> Verdict {
+    if seen.health().is_none() {
+        return pass(message!(
+            "{} is not there yet: the first start makes it",
+            path
+        ));
     }
     let message = message!(
         "{} is gone, and the daemon still writes to it: a restart begins an empty one",
@@ -98,7 +93,7 @@ fn missing(path: &Path, probe: &Probe) -> Check {
         "the daemon saves it as {}.recovered-TIME, at its stop again: after that, coven restore the newest",
         path
     );
-    Check::fail(STORE, message, hint)
+    fail(message, hint)
 }
 
 fn verdict(
@@ -106,12 +101,12 @@ fn verdict(
     size: Message,
     result: Result<Inspection, StoreError>,
     stop: Message,
-) -> Check {
+) -> Verdict {
     let found = match result {
         Ok(found) => found,
         Err(err @ StoreError::Newer { .. }) => {
             let hint = "use the newer coven that wrote it, or another COVEN_HOME";
-            return Check::fail(STORE, message!("{}: {}", path, err.message()), hint);
+            return fail(message!("{}: {}", path, err.message()), hint);
         }
         Err(err @ StoreError::Foreign) => {
             let hint = message!(
@@ -119,14 +114,10 @@ fn verdict(
                 Message::quoted(path),
                 Message::quoted(path)
             );
-            return Check::fail(STORE, message!("{}: {}", path, err.message()), hint);
+            return fail(message!("{}: {}", path, err.message()), hint);
         }
         Err(err) => {
-            return Check::fail(
-                STORE,
-                message!("{}: {}", path, err.message()),
-                rescue(path, stop),
-            );
+            return fail(message!("{}: {}", path, err.message()), rescue(path, stop));
         }
     };
     let schema = match found.schema == found.known_schema {
@@ -138,16 +129,12 @@ fn verdict(
         ),
     };
     match found.integrity {
-        Integrity::Whole => {
-            Check::pass(STORE, message!("{} is whole ({}, {})", path, schema, size))
-        }
-        Integrity::Damaged(what) => Check::fail(
-            STORE,
+        Integrity::Whole => pass(message!("{} is whole ({}, {})", path, schema, size)),
+        Integrity::Damaged(what) => fail(
             message!("{} is damaged: {}", path, Message::name(what)),
             rescue(path, stop),
         ),
-        Integrity::Unfinished => Check::warn(
-            STORE,
+        Integrity::Unfinished => warn(
             message!(
                 "{} opens ({}, {}), but is too large to be checked in a few seconds",
                 path,
@@ -173,23 +160,28 @@ fn rescue(path: &Path, stop: Message) -> Message {
     )
 }
 
-fn disk(home: &Home) -> Option<Check> {
+pub(super) fn disk(seen: &Observation) -> Option<Verdict> {
+    let home = &seen.home;
     // A home that is not there yet will be on its parent's disk.
     let at = home.path().ancestors().find(|path| path.exists())?;
     let free = sys::free_bytes(at).ok()?;
     let message = message!("{} free for {}", bytes(free), home.path());
     let hint = "make room, or coven sacrifice sessions that nobody needs";
     Some(if free < FREE_NONE {
-        Check::fail(DISK, message, hint)
+        fail(message, hint)
     } else if free < FREE_LOW {
-        Check::warn(DISK, message, hint)
+        warn(message, hint)
     } else {
-        Check::pass(DISK, message)
+        pass(message)
     })
 }
 
-/// What is kept, and what has gone: an empty replay must not be a riddle.
-fn retention(storage: &StorageHealth) -> Check {
+/// What is kept, and what has gone.
+pub(super) fn retention(seen: &Observation) -> Option<Verdict> {
+    Some(kept(&seen.health()?.storage))
+}
+
+fn kept(storage: &StorageHealth) -> Verdict {
     let limit = |limit: Option<u64>| limit.map_or("no limit".into(), bytes);
     if let Some(most) = storage
         .limit_bytes
@@ -201,11 +193,11 @@ fn retention(storage: &StorageHealth) -> Check {
             bytes(most)
         );
         let hint = "coven kill sessions that print much, or raise COVEN_STORE_MAX_BYTES";
-        return Check::warn(RETENTION, message, hint);
+        return warn(message, hint);
     }
     if let Some(clock) = storage.unconfirmed_clock {
         let hint = "look at the clock: date; if it is right, there is nothing to do";
-        return Check::warn(RETENTION, clock, hint);
+        return warn(clock, hint);
     }
     let days = match storage.retention_days {
         Some(days) => message!("for {} days", days),
@@ -234,7 +226,7 @@ fn retention(storage: &StorageHealth) -> Check {
                 millis / 1000
             )
         });
-    Check::pass(RETENTION, message!("{}; {}{}", kept, gone, set))
+    pass(message!("{}; {}{}", kept, gone, set))
 }
 
 /// A size as people read it: in the unit that leaves one to four digits.

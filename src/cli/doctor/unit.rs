@@ -3,27 +3,29 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::check::Check;
-use super::probe::Probe;
+use super::check::{Verdict, fail, pass, warn};
+use crate::cli::observation::Observation;
 use crate::daemon::Home;
-use crate::daemon::service::{self, UNIT, Unit, UnitState};
-use crate::daemon::service::{Service, unit_home};
+use crate::daemon::control::Status;
+use crate::daemon::service::{Service, UNIT, Unit, UnitState, command_by_hand, lingers, unit_home};
 use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::sys;
 
-const SERVICE: &str = "service";
-
 /// Who starts the daemon, and whether they start this one.
-pub(super) fn check(home: &Home, probe: &Probe) -> Check {
-    let service = &probe.service;
+pub(super) fn service(seen: &Observation) -> Option<Verdict> {
+    Some(verdict(seen))
+}
+
+fn verdict(seen: &Observation) -> Verdict {
+    let service = seen.service();
     let Some((unit, state)) = &service.unit else {
-        return Check::pass(SERVICE, message!("no unit {}; {}", UNIT, service.who()));
+        return pass(message!("no unit {}; {}", UNIT, service.who()));
     };
     if !service.is_ours {
-        return another_home(home, service, unit, state);
+        return another_home(&seen.home, service, unit, state);
     }
-    if state.active == "failed" || state.sub == "auto-restart" {
+    if state.has_failed() {
         let message = message!(
             "{} is {} ({})",
             unit,
@@ -35,12 +37,11 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
             Message::name(unit.command("restart")),
         );
         let hint = message!("{} says why; then {}", journal, restart);
-        return Check::fail(SERVICE, message, hint);
+        return fail(message, hint);
     }
-    match (probe.pid(), state.main_pid) {
+    match (seen.pid(), state.main_pid) {
         (Some(pid), Some(main)) if pid == main => running(unit, state),
-        (Some(pid), _) => Check::warn(
-            SERVICE,
+        (Some(pid), _) => warn(
             message!(
                 "{} is {}, but the daemon (pid {}) was started by hand: nobody starts that one again",
                 unit,
@@ -49,21 +50,17 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
             ),
             message!(
                 "{}, then {}",
-                Message::name(service::command_by_hand("stop")),
+                Message::name(command_by_hand("stop")),
                 Message::name(unit.command("start"))
             ),
         ),
-        (None, _) if probe.is_awaited() => Check::pass(
-            SERVICE,
-            message!(
-                "{} is {}, and {} starts it",
-                unit,
-                Message::name(&state.active),
-                Message::name(&state.triggered_by)
-            ),
-        ),
-        (None, _) => Check::warn(
-            SERVICE,
+        (None, _) if matches!(seen.status, Status::Stopped { is_awaited: true }) => pass(message!(
+            "{} is {}, and {} starts it",
+            unit,
+            Message::name(&state.active),
+            Message::name(&state.triggered_by)
+        )),
+        (None, _) => warn(
             message!(
                 "{} is {} ({})",
                 unit,
@@ -75,7 +72,7 @@ pub(super) fn check(home: &Home, probe: &Probe) -> Check {
     }
 }
 
-fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) -> Check {
+fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) -> Verdict {
     let other = unit_home(state).unwrap_or_default();
     let message = message!(
         "{} is for another home, {}; {}",
@@ -84,7 +81,7 @@ fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) 
         service.who()
     );
     if state.main_pid.is_none() {
-        return Check::pass(SERVICE, message);
+        return pass(message);
     }
     // The usual mistake: the shell's COVEN_HOME is not the service's.
     let hint = message!(
@@ -92,11 +89,11 @@ fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) 
         Message::quoted(&other),
         home.path()
     );
-    Check::warn(SERVICE, message, hint)
+    warn(message, hint)
 }
 
 /// The unit runs the daemon: whether it is this binary, and whether it will be there tomorrow.
-fn running(unit: &Unit, state: &UnitState) -> Check {
+fn running(unit: &Unit, state: &UnitState) -> Verdict {
     let own = std::env::current_exe().unwrap_or_default();
     let executable = Path::new(&state.executable);
     if !state.executable.is_empty() && !sys::is_same_file(executable, &own) {
@@ -106,20 +103,20 @@ fn running(unit: &Unit, state: &UnitState) -> Check {
             Message::name(unit.command("edit")),
             Message::quoted(&own)
         );
-        return Check::warn(SERVICE, message, hint);
+        return warn(message, hint);
     }
     if state.enabled == "disabled" && state.triggered_by.is_empty() {
         let when = if unit.is_user { "login" } else { "boot" };
         let message = message!("{} runs the daemon, but is not started at {}", unit, when);
-        return Check::warn(SERVICE, message, Message::name(unit.command("enable")));
+        return warn(message, Message::name(unit.command("enable")));
     }
     let deadline = Instant::now() + durations::SERVICE_TOOL;
-    if unit.is_user && service::lingers(sys::euid(), deadline) == Some(false) {
+    if unit.is_user && lingers(sys::euid(), deadline) == Some(false) {
         let message = message!(
             "{} runs the daemon, which ends when you have logged out",
             unit
         );
-        return Check::warn(SERVICE, message, "loginctl enable-linger");
+        return warn(message, "loginctl enable-linger");
     }
-    Check::pass(SERVICE, message!("{} runs the daemon", unit))
+    pass(message!("{} runs the daemon", unit))
 }
