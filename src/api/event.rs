@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::{PayloadCost, Usage, usage_in_payload};
 use super::escape::write_json_string;
+use super::prompt::PromptPayload;
 use super::{Code, EndedBy, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
 /// The most bytes that an event's payload has, unless it is an `output`.
@@ -25,7 +26,7 @@ words! {
         Status = "status",
         /// The harness wrote something.
         Output = "output",
-        /// A client wrote to the harness.
+        /// A client wrote to the harness; also the prompt that it was launched with.
         Input = "input",
         /// The session's end was asked for.
         Kill = "kill",
@@ -33,7 +34,7 @@ words! {
         Exit = "exit",
         /// Something went wrong.
         Error = "error",
-        /// Retention has taken output; this stands in the place of the last of it.
+        /// Retention has taken output, or the prompt; this stands in the place of the last of it.
         OutputTruncated = "output_truncated",
     }
 }
@@ -81,6 +82,8 @@ pub enum Payload<'a> {
         #[serde(skip_serializing_if = "is_false")]
         eof: bool,
     },
+    /// `input`: a part of the prompt.
+    Prompt(&'a PromptPayload<'a>),
     /// `kill`: the signal, and why it was asked for; of a limit what it is.
     #[serde(rename_all = "camelCase")]
     Kill {
@@ -118,7 +121,7 @@ impl Payload<'_> {
         match self {
             Self::Status { .. } => EventKind::Status,
             Self::Bytes { .. } => EventKind::Output,
-            Self::Input { .. } => EventKind::Input,
+            Self::Input { .. } | Self::Prompt(_) => EventKind::Input,
             Self::Kill { .. } => EventKind::Kill,
             Self::Exit { .. } => EventKind::Exit,
             Self::Error { .. } => EventKind::Error,
@@ -199,11 +202,11 @@ pub struct Truncation {
     pub through_seq: u64,
     /// Events that are gone, the last included.
     pub dropped_events: u64,
-    /// What the harness's output in them came to, in bytes.
+    /// What the output and the prompt in them came to, in bytes.
     pub dropped_bytes: u64,
 }
 
-/// How many bytes of output an `output` payload shows; `None` if it is none.
+/// How many bytes the payload of an `output` or of an `input` shows; `None` if it is none.
 pub fn output_length(payload_json: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Shown<'a> {

@@ -15,6 +15,7 @@ mod health;
 mod id;
 mod launch;
 mod preview;
+mod prompt;
 pub mod routes;
 mod rules;
 mod session;
@@ -50,6 +51,7 @@ pub use launch::{
     Permission, TITLE_MAX, Visibility,
 };
 pub use preview::{PreviewLevel, PreviewLine};
+pub use prompt::{InputOrigin, PROMPT_HEAD, PROMPT_KEPT_MAX, PromptPayload, is_prompt};
 pub(crate) use rules::LABELS_MAX;
 pub use session::{
     Accepted, CompleteRequest, Deleted, EditRequest, EndCause, EndedBy, ExternalRequest,

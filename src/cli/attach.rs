@@ -4,10 +4,11 @@ use std::io::{self, BufRead, IsTerminal};
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::input::{end_input, send_beside};
 use super::session::SessionRef;
-use super::{CliError, Home, Outcome};
+use super::{CliError, Home, Outcome, prompt};
 use crate::api::InputRequest;
 use crate::api::routes::{self, Endpoint};
 
@@ -37,6 +38,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (home, typed_to) = (super::home()?, id.clone());
     // Until the session takes no more. Ctrl-C, whose default it is to end the process, is what detaches.
     send_beside(move || send_stdin(&home, &typed_to))?;
+    if !args.json && args.after == 0 && io::stderr().is_terminal() {
+        let prompt = prompt::of(&mut client, &id)?;
+        prompt
+            .iter()
+            .for_each(|prompt| remark(&format!("prompt: {}", prompt.shown())));
+    }
     let show = if args.json { Show::Json } else { Show::Output };
     follow(&mut client, &id, args.after, show)
 }

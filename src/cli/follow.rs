@@ -117,7 +117,7 @@ pub(super) fn follow_events(
 }
 
 /// The payload of an event of `kind`.
-fn payload<T: DeserializeOwned>(event: &Event, kind: EventKind) -> Option<T> {
+pub(super) fn payload<T: DeserializeOwned>(event: &Event, kind: EventKind) -> Option<T> {
     (event.kind == kind)
         .then(|| serde_json::from_str(&event.payload_json).ok())
         .flatten()

@@ -35,6 +35,7 @@ mod observation;
 mod order;
 mod output;
 mod permission;
+mod prompt;
 mod prune;
 mod rename;
 mod restore;

@@ -1,15 +1,16 @@
-//! `coven show`: one record.
+//! `coven show`: one record, and the prompt.
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::ending::OOM_KILLED;
 use super::output::{Out, command_text, visible};
+use super::prompt;
 use super::session::SessionRef;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
 
-/// Show one session's record.
+/// Show one session's record, and what it was asked.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show", help_triggers("-h", "--help"))]
 pub(super) struct Args {
@@ -28,7 +29,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         out.pretty_json(&record)?
     } else {
-        out.facts(&facts(&record))?
+        let prompt = prompt::of(&mut client, &id)?;
+        let prompt = prompt.map(|prompt| ("prompt", prompt.shown()));
+        let mut facts = facts(&record);
+        facts.splice(2..2, prompt);
+        out.facts(&facts)?
     }
     Ok(0)
 }

@@ -20,7 +20,7 @@ use crate::api::{
     SessionStatus, TelemetryFormat, Usage, Word, routes,
 };
 use crate::state::{Command, Launch, Launched};
-use crate::store::{NewSession, Refused};
+use crate::store::{NewEvent, NewSession, Refused};
 use crate::sys;
 
 /// How much of a prompt's first line becomes the title, in characters.
@@ -91,10 +91,13 @@ fn parse_launch(
         .ok_or_else(|| not_found(adapter, base.path()))?;
     let program = adapter.program(path, &spec, &base).map_err(unsupported)?;
     check_tokens(&program)?;
+    let bytes = spec.prompt.len();
+    let prompt = call.context.redacted(spec.prompt);
     Ok(Launch {
         program,
         sweep,
         session: NewSession {
+            prompt: NewEvent::of_prompt(spec.record.created_at, &prompt, bytes),
             record: spec.record,
             idempotency,
         },

@@ -8,8 +8,8 @@ use std::ops::AddAssign;
 use super::columns::columns;
 use super::rows::SessionNum;
 use crate::api::{
-    self, Code, EndedBy, EventKind, LeftBehind, Payload, SessionCost, SessionId, SessionRecord,
-    SessionStatus, Timestamp, UnconfirmedClock, Usage,
+    self, Code, EndedBy, EventKind, LeftBehind, Payload, PromptPayload, SessionCost, SessionId,
+    SessionRecord, SessionStatus, Timestamp, UnconfirmedClock, Usage,
 };
 use crate::settings::durations;
 
@@ -37,6 +37,13 @@ impl NewEvent {
         Self::now(Payload::Error { code, message })
     }
 
+    /// The events of a prompt of `bytes` bytes that is `redacted` without its secrets.
+    pub fn of_prompt(at: Timestamp, redacted: &str, bytes: usize) -> Vec<Self> {
+        let parts = PromptPayload::all(redacted, bytes);
+        let events = parts.iter().map(|part| Self::at(at, Payload::Prompt(part)));
+        events.collect()
+    }
+
     /// An event that happened at `at`.
     pub fn at(at: Timestamp, payload: Payload<'_>) -> Self {
         Self {
@@ -52,6 +59,8 @@ impl NewEvent {
 pub struct NewSession {
     /// Its record at first.
     pub record: SessionRecord,
+    /// The events of its prompt.
+    pub prompt: Vec<NewEvent>,
     /// The client's `Idempotency-Key`, and the fingerprint of the body that it came with.
     pub idempotency: Option<(String, String)>,
 }
@@ -59,7 +68,7 @@ pub struct NewSession {
 /// A wish: refused with `store_unavailable` while the store cannot be written.
 #[derive(Debug)]
 pub enum Request {
-    /// The row of a launch, with its first event. Answered with [`Answer::Created`].
+    /// The row of a launch, with its first events. Answered with [`Answer::Created`].
     Create(Box<NewSession>),
     /// Answered with [`Answer::Record`], or [`Answer::Existing`] if it was there.
     RegisterExternal(Box<SessionRecord>),
@@ -205,9 +214,9 @@ pub enum Chore {
 /// What has been taken away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Output events.
+    /// Events of output and of prompts.
     pub events: u64,
-    /// What the harnesses had written in them, in bytes.
+    /// What these showed, in bytes.
     pub bytes: u64,
 }
 

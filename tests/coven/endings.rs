@@ -90,6 +90,7 @@ fn a_killed_session_is_killed_and_its_end_on_record() {
     wait_until_gone(pid);
     let ends = [
         "status:created",
+        "prompt",
         "status:running",
         "kill",
         "exit",
@@ -268,7 +269,12 @@ fn what_a_dead_daemon_ran_is_orphaned_and_ended() {
     let events = coven.events(&id);
     assert_gapless(&id, &events);
     assert_eq!(events[..shown.len()], shown);
-    let ends = ["status:created", "status:running", "status:orphaned"];
+    let ends = [
+        "status:created",
+        "prompt",
+        "status:running",
+        "status:orphaned",
+    ];
     assert_eq!(milestones(&events), ends, "and no exit, which nobody saw");
     assert_eq!(coven.session(&ended)["status"], "completed");
     let kill = coven.kill_session(&id);
@@ -290,7 +296,7 @@ fn a_grandchild_that_keeps_the_pipe_does_not_keep_the_session() {
         assert_eq!(coven.session(&id)["status"], "completed");
         assert_gapless(&id, &events);
         let told = milestones(&events);
-        assert_eq!(told[2..], ["exit", "status:completed"]);
+        assert_eq!(told[3..], ["exit", "status:completed"]);
         assert!(output(&events, "stdout").starts_with(b"done\n"));
     }
 }

@@ -199,10 +199,10 @@ fn a_spawn_that_fails_leaves_a_failed_session() {
         let events = coven.events(id);
         assert_eq!(
             milestones(&events),
-            ["status:created", "error", "status:failed"]
+            ["status:created", "prompt", "error", "status:failed"]
         );
-        assert_eq!(payload(&events[1])["code"], "launch_failed");
-        assert!(payload(&events[1])["message"].is_string());
+        assert_eq!(payload(&events[2])["code"], "launch_failed");
+        assert!(payload(&events[2])["message"].is_string());
         assert_eq!(coven.post_to(id, "archive", &json!({})).status, 200);
     }
 }
@@ -324,7 +324,7 @@ fn input_says_what_it_is_or_is_refused() {
     ] {
         assert_eq!(wrong_field(&coven.post_to(&id, "input", &body)), field);
     }
-    assert!(!kinds(&coven.events(&id)).contains(&"input"));
+    assert_eq!(typed(&coven.events(&id)), [] as [Value; 0]);
 }
 
 #[test]
@@ -345,11 +345,9 @@ fn input_for_a_harness_that_never_reads_reaches_a_bound() {
     full.assert_error(429, "input_backlog_full");
     assert_eq!(coven.kill_session(&id).status, 202, "nobody waits for it");
     assert_eq!(coven.ended(&id)["status"], "killed");
-    let recorded: usize = coven
-        .events(&id)
+    let recorded: usize = typed(&coven.events(&id))
         .iter()
-        .filter(|event| event["kind"] == "input")
-        .map(|event| payload(event)["data"].as_str().unwrap().len())
+        .map(|input| input["data"].as_str().unwrap().len())
         .sum();
     assert_eq!(recorded, accepted * data.len(), "nothing that was refused");
 }

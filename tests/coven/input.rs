@@ -60,11 +60,7 @@ fn the_end_of_input_is_on_record_behind_the_last_of_it() {
     let data = "é".repeat(40_000);
     coven.post_to(&id, "input", &json!({ "data": data, "eof": true }));
     let events = coven.events_to_end(&id);
-    let inputs: Vec<Value> = events
-        .iter()
-        .filter(|event| event["kind"] == "input")
-        .map(payload)
-        .collect();
+    let inputs = typed(&events);
     let ends: Vec<&Value> = inputs.iter().map(|input| &input["eof"]).collect();
     assert_eq!(ends, [&Value::Null, &json!(true)]);
     let ran = coven.cli(["log", &id]);

@@ -241,7 +241,7 @@ fn a_time_limit_does_not_run_while_a_holder_is_waited_for() {
         .id();
     assert_eq!(coven.ended(&id)["status"], "completed");
     let events = events_with(&coven, &id, "stdout", "last");
-    assert_eq!(milestones(&events)[2..], ["exit", "status:completed"]);
+    assert_eq!(milestones(&events)[3..], ["exit", "status:completed"]);
     let exit = events.iter().find(|event| event["kind"] == "exit").unwrap();
     let record = coven.session(&id);
     assert_eq!(

@@ -49,6 +49,7 @@ mod permission;
 mod pipes;
 mod preview;
 mod process;
+mod prompts;
 mod real;
 mod redaction;
 mod resources;

@@ -343,7 +343,7 @@ fn a_character_that_a_grandchild_could_have_finished_is_still_there() {
         let last = all.iter().rfind(|payload| payload["stream"] == stream);
         assert!(last.unwrap()["base64"].is_string(), "{last:?}");
     }
-    let ended = &milestones(&events)[2..];
+    let ended = &milestones(&events)[3..];
     assert_eq!(
         ended,
         ["exit", "status:completed"],

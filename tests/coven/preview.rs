@@ -47,6 +47,7 @@ fn a_preview_has_every_line_and_what_happened_in_the_order_of_its_events() {
         said,
         [
             "info status: created",
+            "info prompt: stderr",
             &running,
             "info hello: reading the prompt",
             "info hello: thinking",
@@ -88,7 +89,7 @@ fn lines_are_put_together_and_escape_sequences_left_out() {
     let record = coven.run("pretty", "x");
     let said = said(&preview(&coven, record["id"].as_str().unwrap()));
     assert_eq!(
-        said[2..],
+        said[3..],
         [
             "info one red line",
             "info bar 100%",
@@ -110,7 +111,7 @@ fn input_kills_and_failed_spawns_are_sentences() {
     assert_eq!(coven.kill_session(&id).status, 202);
     coven.ended(&id);
     assert_eq!(
-        said(&preview(&coven, &id))[2..],
+        said(&preview(&coven, &id))[3..],
         [
             "info input: a line",
             "info a line",
@@ -124,8 +125,8 @@ fn input_kills_and_failed_spawns_are_sentences() {
     let failed = coven.try_launch("broken", "x", json!({}));
     let id = failed.details()["sessionId"].as_str().unwrap().to_owned();
     let said = said(&preview(&coven, &id));
-    assert!(said[1].starts_with("error launch_failed: "), "{said:?}");
-    assert_eq!(said[2..], ["error status: failed"]);
+    assert!(said[2].starts_with("error launch_failed: "), "{said:?}");
+    assert_eq!(said[3..], ["error status: failed"]);
 }
 
 #[test]

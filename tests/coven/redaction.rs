@@ -158,11 +158,8 @@ fn input_titles_and_labels_are_redacted_and_the_harness_gets_the_original() {
     let id = record["id"].as_str().unwrap().to_owned();
     assert_eq!(coven.input(&id, &format!("{secret}\n")).status, 202);
     let events = coven.events_to_end(&id);
-    let input = events
-        .iter()
-        .find(|event| event["kind"] == "input")
-        .unwrap();
-    assert_eq!(payload(input)["data"], "[REDACTED:github]\n");
+    assert_eq!(payload(&events[1])["data"], "with [REDACTED:github]");
+    assert_eq!(typed(&events)[0]["data"], "[REDACTED:github]\n");
     assert_eq!(stdout(&events).trim(), (secret.len() + 1).to_string());
 }
 

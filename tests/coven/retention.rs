@@ -183,24 +183,22 @@ fn output_of_ended_sessions_goes_with_its_time_and_everything_else_stays() {
     assert_eq!(coven.input(&live, "hello\n").status, 202);
     coven.wait_for_output(&live, "hello");
 
-    let outputs = before
-        .iter()
-        .filter(|event| event["kind"] == "output")
-        .count();
+    // The prompt and all output.
+    let prunable = before.len() - 4;
     let preview = coven.cli(["logs", "prune", "--dry-run", "--json"]);
     assert_eq!(preview.code, 0, "{preview:?}");
-    let expected = json!({ "ok": true, "events": outputs, "bytes": 200_000, "sessions": 1 });
+    let expected = json!({ "ok": true, "events": prunable, "bytes": 200_004, "sessions": 1 });
     assert_eq!(preview.json(), expected);
     assert_eq!(coven.events(&ended), before, "a dry run changes nothing");
 
     let answer = coven.post("/api/v1/store/prune", &json!({}));
     assert_eq!((answer.status, answer.json()), (200, expected));
     let after = coven.events(&ended);
-    assert_eq!(assert_accounted(&after), 200_000);
+    assert_eq!(assert_accounted(&after), 200_004);
     let others = |events: &[Value]| -> Vec<Value> {
         let others = events.iter().filter(|event| {
             let kind = event["kind"].as_str().unwrap();
-            !kind.starts_with("output")
+            !kind.starts_with("output") && kind != "input"
         });
         others.cloned().collect()
     };
@@ -213,10 +211,10 @@ fn output_of_ended_sessions_goes_with_its_time_and_everything_else_stays() {
     let again = coven.cli(["logs", "prune"]);
     assert_eq!(again.out, "gone: 0 output events (0 bytes) of 0 sessions\n");
     let preview = coven.cli(["log", &ended]);
-    assert!(preview.out.contains("200000 bytes"), "{preview:?}");
+    assert!(preview.out.contains("200004 bytes"), "{preview:?}");
     let attached = coven.cli(["attach", &ended]);
     assert!(
-        attached.err.contains("(200000 bytes) are gone here"),
+        attached.err.contains("(200004 bytes) are gone here"),
         "{attached:?}"
     );
 }
@@ -242,10 +240,10 @@ fn only_what_is_old_enough_goes_and_no_daemon_is_needed() {
     assert!(preview.out.starts_with("would go: "), "{preview:?}");
     let pruned = coven.cli(["logs", "prune", "--json"]);
     assert_eq!(pruned.code, 0, "{pruned:?}");
-    assert_eq!(pruned.json()["bytes"], 100_000);
+    assert_eq!(pruned.json()["bytes"], 100_004);
     assert_eq!(pruned.json()["sessions"], 1);
     coven.start_daemon();
-    assert_eq!(assert_accounted(&coven.events(&old)), 100_000);
+    assert_eq!(assert_accounted(&coven.events(&old)), 100_004);
     assert_eq!(output(&coven.events(&new), "stdout"), numbered(1, 3000));
 }
 
@@ -277,11 +275,11 @@ fn a_request_can_keep_fewer_days_with_a_daemon_and_without() {
     assert_eq!(sessions(&["--event-days", "3", "--dry-run"]), 2);
     assert_eq!(sessions(&["--raw-days", "7", "--event-days", "7"]), 1);
     let gone = || ids.each_ref().map(|id| assert_accounted(&coven.events(id)));
-    assert_eq!(gone(), [100_000, 0]);
+    assert_eq!(gone(), [100_004, 0]);
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     assert_eq!(sessions(&["--event-days", "3"]), 1);
     coven.start_daemon();
-    assert_eq!(gone(), [100_000, 100_000]);
+    assert_eq!(gone(), [100_004, 100_004]);
 }
 
 #[test]
@@ -311,11 +309,11 @@ fn a_daemon_takes_old_output_away_by_itself() {
     eventually("it is gone", || {
         kinds(&coven.events(&id)).contains(&"output_truncated")
     });
-    assert_eq!(assert_accounted(&coven.events(&id)), 100_000);
+    assert_eq!(assert_accounted(&coven.events(&id)), 100_004);
     // The log's thread writes the line after the event can be read.
     eventually("it is in the log", || {
         let log = coven.cli(["logs", "--event", "output_truncated"]);
-        log.out.contains("bytes=100000")
+        log.out.contains("bytes=100004")
     });
 }
 
@@ -353,8 +351,8 @@ fn a_store_past_its_limit_loses_its_oldest_output_first_and_its_file_shrinks() {
         .map(|id| assert_accounted(&coven.events(id)))
         .collect();
     assert_eq!(
-        gone[0], 2_000_000,
-        "the oldest has lost all of it: {gone:?}"
+        gone[0], 2_000_005,
+        "the oldest has lost all of it, and its prompt: {gone:?}"
     );
     assert_eq!(gone[3], 0, "the newest nothing: {gone:?}");
     assert!(gone.is_sorted_by(|a, b| a >= b), "{gone:?}");

@@ -66,11 +66,7 @@ fn prompt_and_input_of_a_stream_session_are_lines_of_messages() {
     assert_eq!(record["harness_session_id"], "conv-1");
     // What was said is on record as it was sent.
     let events = coven.events(&id);
-    let inputs: Vec<Value> = events
-        .iter()
-        .filter(|event| event["kind"] == "input")
-        .map(payload)
-        .collect();
+    let inputs = typed(&events);
     assert!(
         inputs.iter().any(|input| input["data"] == "drei\nvier"),
         "{inputs:?}"

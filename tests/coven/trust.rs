@@ -280,6 +280,7 @@ fn a_prompt_can_go_to_stdin_where_no_other_user_sees_it() {
         milestones(&coven.events(&id)),
         [
             "status:created",
+            "prompt",
             "status:running",
             "exit",
             "status:completed"

@@ -73,13 +73,7 @@ fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
     let word = |name: &str| payload[name].as_str().unwrap_or("?");
     match event.kind.known() {
         Some(EventKind::Status) => status(payload, word("status")),
-        Some(EventKind::Input) => {
-            let end = match payload["eof"] == true {
-                true => " (end of file)",
-                false => "",
-            };
-            (PreviewLevel::Info, format!("input: {}{end}", word("data")))
-        }
+        Some(EventKind::Input) => (PreviewLevel::Info, input(payload, word("data"))),
         Some(EventKind::Kill) => {
             let signal = &payload["signal"];
             let cause = match payload["cause"].as_str() {
@@ -107,6 +101,17 @@ fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
             (PreviewLevel::Info, message)
         }
     }
+}
+
+/// What a client has typed, or what the launch has asked for.
+fn input(payload: &Value, data: &str) -> String {
+    let what = payload["origin"].as_str().unwrap_or("input");
+    let end = match (payload["eof"] == true, payload["bytes"].as_u64()) {
+        (true, _) => " (end of file)",
+        (false, Some(bytes)) => &format!("… ({bytes} bytes)"),
+        (false, None) => "",
+    };
+    format!("{what}: {data}{end}")
 }
 
 fn status(payload: &Value, word: &str) -> (PreviewLevel, String) {

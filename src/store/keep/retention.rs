@@ -1,5 +1,5 @@
 //! Which output goes, and when: by age, and by the size of the store; the oldest ended sessions first, and never a live
-//! one. Records and all other events stay.
+//! one. A prompt goes as output does; records and all other events stay.
 //!
 //! Pure: it is told what is found, taken and in use. [`super::sweep`] does what it says, or sums it for a preview.
 

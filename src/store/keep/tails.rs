@@ -1,5 +1,5 @@
 //! What the writer keeps in mind of a session's events, so that it need not look at them: the last seq, and how much
-//! output the session has on disk. A cache of the session's row.
+//! output the session has on disk, its prompt included. A cache of the session's row.
 //!
 //! Runs on the writer thread. It counts; what goes, [`super::truncation`] decides.
 
@@ -37,7 +37,7 @@ const ROW: u64 = 28;
 pub(crate) struct Tail {
     /// The last seq.
     pub last_seq: u64,
-    /// What its output takes on disk, in bytes.
+    /// What its output and its prompt take on disk, in bytes.
     pub stored_bytes: u64,
     /// The last seq of the output that is kept from the beginning; `None` while that may still grow.
     pub head_seq: Option<u64>,
@@ -68,7 +68,7 @@ impl Tail {
         update_session(connection, num, &self.changes())
     }
 
-    /// Counts an output event of `payload` bytes, whose seq is the last one. No more than half of `limit` is kept from
+    /// Counts an event of output or of a prompt, of `payload` bytes, whose seq is the last one. No more than half of `limit` is kept from
     /// the beginning.
     pub(crate) fn add_output(&mut self, payload: usize, limit: Option<u64>) {
         let head_max = limit.map_or(HEAD_BYTES, |limit| HEAD_BYTES.min(limit / 2));

@@ -1,13 +1,15 @@
-//! Taking output away: within a transaction of the writer's, the oldest output of a session goes, and one event in the
-//! place of the last says what is gone, so that a client can still prove that it has seen everything else.
+//! Taking output away, and the prompt like it: within a transaction of the writer's, the oldest of a session goes, and one
+//! event in the place of the last says what is gone, so that a client can still prove that it has seen everything else.
 //!
 //! Knows the events of one session; which session, and how much, [`super::retention`] decides.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Transaction, params};
 
 use super::clock::Aged;
 use super::tails::{Tail, disk_bytes};
-use crate::api::{EventKind, Payload, Timestamp, Truncation, output_length};
+use crate::api::{
+    EventKind, PROMPT_HEAD, Payload, Timestamp, Truncation, is_prompt, output_length,
+};
 use crate::store::facts::Dropped;
 use crate::store::rows::{EVENTS, EventRow, InsertEvent, SessionNum, unreadable};
 use crate::store::schema::StoreError;
@@ -57,6 +59,11 @@ pub(crate) struct Taken {
     pub through: u64,
 }
 
+/// Whether retention may take an event: all output, and the prompt.
+pub(crate) fn is_prunable(kind: &str, payload_json: &str) -> bool {
+    kind == EventKind::Output.as_str() || is_prompt(kind, payload_json)
+}
+
 /// Takes the oldest output of a session away, as far as `cut` says, and counts it in `tail`. Gives what went; `None` if
 /// there was nothing.
 pub(crate) fn truncate(
@@ -72,9 +79,14 @@ pub(crate) fn truncate(
     transaction
         .prepare_cached(
             "DELETE FROM events
-             WHERE key BETWEEN ?1 AND ?2 AND kind IN ('output', 'output_truncated')",
+             WHERE key BETWEEN ?1 AND ?2 AND (kind IN ('output', 'output_truncated')
+                 OR kind = 'input' AND substr(payload_json, 1, length(?3)) = ?3)",
         )?
-        .execute([num.key(range.first_row), num.key(through)])?;
+        .execute(params![
+            num.key(range.first_row),
+            num.key(through),
+            PROMPT_HEAD
+        ])?;
     let payload = Payload::Truncated(range.truncation);
     InsertEvent::prepare(transaction)?.execute(
         num.key(through),
@@ -142,7 +154,7 @@ fn range(
         if event.kind == EventKind::OutputTruncated.as_str() {
             let earlier = serde_json::from_str(payload).map_err(unreadable)?;
             extend(&mut range, seq, earlier, Dropped::default(), 0);
-        } else if event.kind == EventKind::Output.as_str() {
+        } else if is_prunable(event.kind, payload) {
             if cut.aged.is_some_and(|aged| !aged.is_old(event.at)) {
                 break;
             }

@@ -204,7 +204,7 @@ impl<'a> Batch<'a> {
         for event in events {
             tail.last_seq += 1;
             self.added[event.kind as usize] += 1;
-            if event.kind == EventKind::Output {
+            if truncation::is_prunable(event.kind.as_str(), &event.payload_json) {
                 tail.add_output(event.payload_json.len(), self.session_max);
             }
             let key = num.key(tail.last_seq);

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::batch::Batch;
 use crate::api::{
-    Code, Event, EventKind, LaunchOptions, LeftBehind, OnEnd, Payload, SessionCost, SessionId,
-    SessionRecord, SessionStatus, Truncation, Word, output_length,
+    Code, Event, EventKind, LaunchOptions, LeftBehind, OnEnd, PROMPT_HEAD, Payload, SessionCost,
+    SessionId, SessionRecord, SessionStatus, Timestamp, Truncation, Word, is_prompt, output_length,
 };
 use crate::random::{Random, rounds};
 use crate::store::facts::{Answer, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
@@ -151,10 +151,10 @@ impl Model {
         self.deleted.push((kept.num, kept.id));
     }
 
-    fn add_session(&mut self, num: SessionNum, record: &SessionRecord) {
+    fn add_session(&mut self, num: SessionNum, record: &SessionRecord, prompt: &[NewEvent]) {
         // A number can be that of the newest session, once that is deleted.
         self.deleted.retain(|(deleted, _)| *deleted != num);
-        self.sessions.push(Kept {
+        let mut kept = Kept {
             num,
             id: record.id,
             is_external: record.external,
@@ -164,7 +164,9 @@ impl Model {
             awaits_on_end: false,
             exit_code: None,
             history: vec![(EventKind::Status, None)],
-        });
+        };
+        kept.add_all(prompt);
+        self.sessions.push(kept);
     }
 }
 
@@ -183,7 +185,7 @@ fn output(random: &mut Random) -> NewEvent {
     NewEvent {
         kind: EventKind::Output,
         payload_json: format!(r#"{{"data":"{data}","stream":"stdout"}}"#),
-        at: crate::api::Timestamp::now(),
+        at: Timestamp::now(),
     }
 }
 
@@ -191,13 +193,20 @@ fn events(random: &mut Random) -> Vec<NewEvent> {
     (0..random.below(4))
         .map(|_| match random.below(6) {
             0 => NewEvent::error(Code::SendInputFailed, "a reason"),
+            // Typed, whatever it looks like.
             1 => NewEvent::now(Payload::Input {
-                data: "y",
+                data: PROMPT_HEAD,
                 eof: false,
             }),
             _ => output(random),
         })
         .collect()
+}
+
+/// None, one that fits one event, or one of several.
+fn prompt(random: &mut Random, at: Timestamp) -> Vec<NewEvent> {
+    let length = *random.pick(&[0, 20, 8_000, 70_000]);
+    NewEvent::of_prompt(at, &"p\n".repeat(length / 2), length)
 }
 
 fn record(random: &mut Random, model: &Model) -> SessionRecord {
@@ -227,6 +236,7 @@ fn work(random: &mut Random, model: &Model) -> Work {
         return Work::Request(match record.external {
             true => Request::RegisterExternal(record),
             false => Request::Create(Box::new(NewSession {
+                prompt: prompt(random, record.created_at),
                 record: *record,
                 idempotency: None,
             })),
@@ -254,7 +264,7 @@ fn work(random: &mut Random, model: &Model) -> Work {
                 pid: 7,
                 process_mark: None,
                 stdout_pipe_bytes: Some(65_536),
-                at: crate::api::Timestamp::now(),
+                at: Timestamp::now(),
             })
         }
         5 if kept.status == SessionStatus::Running => Work::Fact(Fact::Ended {
@@ -350,9 +360,11 @@ impl Tried {
                     };
                     model.take_request(&request, &outcome.answer);
                     match (&request, num) {
-                        (Request::Create(new), Some(num)) => model.add_session(num, &new.record),
+                        (Request::Create(new), Some(num)) => {
+                            model.add_session(num, &new.record, &new.prompt);
+                        }
                         (Request::RegisterExternal(record), Some(num)) => {
-                            model.add_session(num, record);
+                            model.add_session(num, record, &[]);
                         }
                         _ => {}
                     }
@@ -482,7 +494,7 @@ impl Tried {
                 // What is missing before it is output that it accounts for, as is that in whose place it stands.
                 for seq in next..=event.seq {
                     let (kind, payload) = &kept.history[seq as usize - 1];
-                    assert_eq!(*kind, EventKind::Output, "{seq}");
+                    assert!(may_go(*kind, payload.as_ref().unwrap()), "{seq}");
                     assert!(seq >= told.from_seq, "{seq}: {told:?}");
                     expected.0 += 1;
                     expected.1 += output_length(payload.as_ref().unwrap()).unwrap();
@@ -491,7 +503,7 @@ impl Tried {
                 // Events that are kept stand inside the range of a truncation that comes behind them.
                 for seq in next..event.seq {
                     let (kind, payload) = &kept.history[seq as usize - 1];
-                    assert_eq!(*kind, EventKind::Output, "{seq}");
+                    assert!(may_go(*kind, payload.as_ref().unwrap()), "{seq}");
                     expected.0 += 1;
                     expected.1 += output_length(payload.as_ref().unwrap()).unwrap();
                 }
@@ -500,7 +512,7 @@ impl Tried {
                 if let Some(payload) = payload {
                     assert!(event.payload_json == *payload, "{}", event.seq);
                 }
-                if event.kind == EventKind::Output {
+                if may_go(*kind, &event.payload_json) {
                     stored += disk_bytes(event.payload_json.len());
                 }
             }
@@ -520,6 +532,11 @@ impl Tried {
             assert!(stored <= limit, "{stored} of {limit}");
         }
     }
+}
+
+/// Output, and the prompt.
+fn may_go(kind: EventKind, payload: &str) -> bool {
+    kind == EventKind::Output || is_prompt(kind.as_str(), payload)
 }
 
 fn reader(path: &Path) -> Reader {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::batch::{Batch, Outcome, not_found};
 use crate::api::{
-    EndedBy, LABELS_MAX, Labels, LeftBehind, OnEnd, SessionCost, SessionId, SessionRecord,
+    EndedBy, LABELS_MAX, Labels, LeftBehind, OnEnd, Payload, SessionCost, SessionId, SessionRecord,
     SessionStatus, Timestamp, Usage, Word,
 };
 use crate::store::columns::{Change, Columns, is_known};
@@ -145,9 +145,14 @@ impl Batch<'_> {
             self.forget_on_end(from.num)?;
         }
         self.set_tail(num, Tail::default());
-        self.append_status(num, record.status, None)?;
+        let status = Payload::Status {
+            status: record.status,
+            pid: None,
+        };
+        self.append(num, &[NewEvent::at(record.created_at, status)])?;
+        self.append(num, &session.prompt)?;
         let mut outcome = Outcome::of(Ok(Answer::Created(num)));
-        outcome.events = 1;
+        outcome.events = 1 + session.prompt.len() as u64;
         outcome.sessions_added = 1;
         Ok(outcome)
     }

@@ -108,13 +108,21 @@ pub fn kinds(events: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-/// The last status that `events` tell of, and every kind but output, in order, as `kind` or `status:word`.
+/// What clients have typed: the payload of each input but the prompt's.
+pub fn typed(events: &[Value]) -> Vec<Value> {
+    let inputs = events.iter().filter(|event| event["kind"] == "input");
+    let payloads = inputs.map(payload);
+    payloads.filter(|input| input["origin"].is_null()).collect()
+}
+
+/// Every event but output, in order, as `kind`, `status:word` or `prompt`.
 pub fn milestones(events: &[Value]) -> Vec<String> {
     events
         .iter()
         .filter(|event| event["kind"] != "output")
         .map(|event| match event["kind"].as_str().unwrap() {
             "status" => format!("status:{}", payload(event)["status"].as_str().unwrap()),
+            "input" if payload(event)["origin"] == "prompt" => "prompt".to_owned(),
             kind => kind.to_owned(),
         })
         .collect()
