@@ -74,7 +74,10 @@ fn a_completed_session_is_archived_or_deleted_and_one_that_has_failed_stays() {
     eventually("an idle one, too", || coven.is_deleted(&idle));
     // As by the verbs: what is on record of an archived session stays.
     let kinds_of = |id: &str| kinds(&coven.events(id)).join(" ");
-    assert_eq!(kinds_of(&archived), "status status output exit status");
+    assert_eq!(
+        kinds_of(&archived),
+        "status input status output exit status"
+    );
     assert_eq!(
         coven
             .get(&format!("/api/v1/events?sessionId={deleted}"))
