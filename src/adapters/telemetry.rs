@@ -14,6 +14,8 @@ pub enum Telemetry {
     CodexJson,
     /// codex's header on stderr: `session id: …`.
     CodexHeader,
+    /// JSON lines of opencode's on stdout: `step_start`, `step_finish`, `error`.
+    OpencodeJson,
 }
 
 impl Adapter {
@@ -28,7 +30,7 @@ fn told(format: TelemetryFormat, args: &[String]) -> Option<Telemetry> {
     let has = |word: &str| {
         let is_word = |arg: &str| {
             let before = arg.strip_suffix(word);
-            before.is_some_and(|before| matches!(before, "" | "--output-format="))
+            before.is_some_and(|before| matches!(before, "" | "--output-format=" | "--format="))
         };
         args.iter().any(|arg| is_word(arg))
     };
@@ -38,6 +40,7 @@ fn told(format: TelemetryFormat, args: &[String]) -> Option<Telemetry> {
         }
         TelemetryFormat::Codex if has("--json") => Some(Telemetry::CodexJson),
         TelemetryFormat::Codex => Some(Telemetry::CodexHeader),
+        TelemetryFormat::Opencode => has("json").then_some(Telemetry::OpencodeJson),
     }
 }
 

@@ -123,6 +123,8 @@ words! {
         Claude = "claude",
         /// `codex exec --json`; without that a header on stderr has the id.
         Codex = "codex",
+        /// `opencode run --format json`; without that it tells nothing.
+        Opencode = "opencode",
     }
 }
 
@@ -132,7 +134,13 @@ impl TelemetryFormat {
         match self {
             Self::Claude => &["--output-format", "stream-json", "--verbose"],
             Self::Codex => &["--json"],
+            Self::Opencode => &["--format", "json"],
         }
+    }
+
+    /// Whether the harness's own id, by which a session is gone on with, is told in the JSON form alone.
+    pub fn has_id_in_json_only(self) -> bool {
+        self == Self::Opencode
     }
 
     /// Whether what it tells is the sum of a conversation, with what earlier sessions have used of it.

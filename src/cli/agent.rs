@@ -1,4 +1,5 @@
-//! What an agent says in its JSON form, for a person: the lines of claude's stream-json and of codex's `--json`.
+//! What an agent says in its JSON form, for a person: the lines of claude's stream-json, of codex's `--json` and of opencode's
+//! `--format json`.
 //!
 //! It shows the session's output; it knows nothing of how that was asked for.
 
@@ -19,6 +20,8 @@ use crate::http::client::Client;
 pub(super) enum Said {
     /// A finished message of the agent.
     Message(String),
+    /// A tool that it has used, and on what.
+    Tool(String),
     /// The turn is over; what went wrong in it.
     TurnOver(Option<String>),
     /// Nothing for a person.
@@ -60,6 +63,17 @@ pub(super) fn said(line: &[u8]) -> Said {
         Some("item.completed") if line["item"]["type"] == "agent_message" => {
             text(&line["item"]["text"]).map_or(Said::Nothing, Said::Message)
         }
+        Some("text") => text(&line["part"]["text"]).map_or(Said::Nothing, Said::Message),
+        Some("tool_use") => {
+            let state = &line["part"]["state"];
+            let parts = [&line["part"]["tool"], &state["title"], &state["error"]];
+            let parts = parts.into_iter().filter_map(Value::as_str);
+            Said::Tool(parts.collect::<Vec<_>>().join(" "))
+        }
+        Some("error") => {
+            let error = &line["error"];
+            Said::TurnOver(text(&error["data"]["message"]).or(text(&error["name"])))
+        }
         Some("result") if line["is_error"] == true => {
             Said::TurnOver(text(&line["result"]).or(text(&line["subtype"])))
         }
@@ -99,6 +113,7 @@ impl Screen {
                 for line in self.lines.push(&bytes) {
                     match said(&line) {
                         Said::Message(text) => self.out.line(&text)?,
+                        Said::Tool(text) => show_stderr(format!("{text}\n").as_bytes())?,
                         Said::TurnOver(why) => {
                             why.iter().for_each(|why| remark(why));
                             is_over = true;
@@ -148,6 +163,12 @@ mod tests {
         );
         let codex = include_str!("../../tests/coven/recorded/codex-exec.jsonl");
         assert_eq!(all(codex), [message("echo 2 users"), Said::TurnOver(None)]);
+        let opencode = include_str!("../../tests/coven/recorded/opencode-run.jsonl");
+        let answer = message("heard 1 turns, the last of 39 characters; cmd write");
+        assert_eq!(
+            all(opencode),
+            [Said::Tool("write repo/x.txt".into()), answer]
+        );
     }
 
     #[test]
@@ -164,6 +185,14 @@ mod tests {
             (
                 r#"{"type":"turn.failed","error":{"message":"unreachable"}}"#,
                 "unreachable",
+            ),
+            (
+                r#"{"type":"error","error":{"name":"APIError","data":{"message":"refused"}}}"#,
+                "refused",
+            ),
+            (
+                r#"{"type":"error","error":{"name":"APIError"}}"#,
+                "APIError",
             ),
         ] {
             assert_eq!(said(line.as_bytes()), Said::TurnOver(Some(why.into())));

@@ -22,7 +22,8 @@ use super::variables::{self, Given};
 use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, SessionRecord, Visibility, Word,
+    AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, SessionRecord, TelemetryFormat,
+    Visibility, Word,
 };
 use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
@@ -210,15 +211,20 @@ fn check_output(args: &Args) -> Result<(), CliError> {
     }
 }
 
-/// The form of the output that `request` asks for: as it is told, and where tokens are to be counted the one that tells them.
+/// The form of the output that `request` asks for: as it is told, and the one that tells tokens where they are to be counted,
+/// or an id where no other does: a session without one cannot be gone on with.
 fn form(args: &Args, adapter: Option<&AdapterStatus>, request: &mut LaunchRequest) -> Option<Form> {
     // The launch says what is wrong with a harness that nobody knows.
     let adapter = adapter?;
     if args.stream_json {
         return Some(Form::choose(adapter, request));
     }
-    args.max_tokens?;
-    Form::choose_telling(adapter, request)
+    let format = adapter.telemetry.as_ref().and_then(Word::known);
+    let has_id_so = format.is_some_and(TelemetryFormat::has_id_in_json_only);
+    match args.max_tokens.is_some() || has_id_so {
+        true => Form::choose_telling(adapter, request),
+        false => None,
+    }
 }
 
 /// A launch as it is asked for, but for the prompt.

@@ -43,17 +43,21 @@ impl Form {
         Self::choose_telling(adapter, request).unwrap_or(Self::Pieces)
     }
 
-    /// The form in which `adapter` tells what it uses of a model; none where it does not.
+    /// The form in which `adapter` tells what it uses of a model; none where it does not, or where the arguments name a form.
     pub(super) fn choose_telling(
         adapter: &AdapterStatus,
         request: &mut LaunchRequest,
     ) -> Option<Self> {
         let format = adapter.telemetry.as_ref().and_then(Word::known)?;
-        let args = format.json_args().iter().map(|&arg| arg.to_owned());
-        request.args.extend(args);
+        let args = format.json_args();
+        let names_form = |arg: &String| arg.split('=').next() == Some(args[0]);
+        if request.args.iter().any(names_form) {
+            return None;
+        }
+        request.args.extend(args.iter().map(|&arg| arg.to_owned()));
         Some(match format {
             TelemetryFormat::Claude => Self::Own,
-            TelemetryFormat::Codex => Self::Messages,
+            TelemetryFormat::Codex | TelemetryFormat::Opencode => Self::Messages,
         })
     }
 }

@@ -69,7 +69,7 @@ impl Reader {
             before.cached_tokens,
         ];
         let first = match telemetry {
-            Telemetry::ClaudeJson | Telemetry::CodexJson => b'{',
+            Telemetry::ClaudeJson | Telemetry::CodexJson | Telemetry::OpencodeJson => b'{',
             Telemetry::CodexHeader => HEADER_ID.as_bytes()[0],
         };
         Self {
@@ -107,6 +107,7 @@ impl Reader {
             Telemetry::ClaudeJson => self.claude(line, &mut note),
             Telemetry::CodexJson => self.codex(line, &mut note),
             Telemetry::CodexHeader => self.header(line, &mut note),
+            Telemetry::OpencodeJson => self.opencode(line, &mut note),
         });
         self.lines = lines;
         (note != Note::default()).then_some(note)
@@ -192,6 +193,30 @@ impl Reader {
         }
     }
 
+    fn opencode(&mut self, line: &[u8], note: &mut Note) {
+        let Some(line) = parse(line, &["step_", "error"]) else {
+            return;
+        };
+        self.note_session_id(line["sessionID"].as_str(), note);
+        if line["type"] == "step_finish" {
+            let (step, cost) = (&line["part"], line["part"]["cost"].as_f64());
+            let (tokens, cache) = (&step["tokens"], &step["tokens"]["cache"]);
+            let sum = |of: [(&Value, &str); 2]| {
+                let [one, other] = of.map(|(of, name)| count(of, name));
+                one.saturating_add(other)
+            };
+            let input = sum([(tokens, "input"), (cache, "write")]);
+            let output = sum([(tokens, "output"), (tokens, "reasoning")]);
+            let turns = (step["reason"] != "tool-calls").into();
+            self.end_turn(Some([input, output, count(cache, "read")]), turns);
+            let before = self.told.cost_usd;
+            self.told.cost_usd = cost
+                .map(|cost| cost + before.unwrap_or_default())
+                .or(before);
+            note.usage = self.usage();
+        }
+    }
+
     /// The first line that has an id: what follows can be a prompt's text.
     fn header(&mut self, line: &[u8], note: &mut Note) {
         let id = line.strip_prefix(HEADER_ID.as_bytes());
@@ -230,7 +255,7 @@ impl Reader {
 /// What stands before the id in codex's header.
 const HEADER_ID: &str = "session id: ";
 
-/// A JSON line that may be of one of these types. Both agents write the type first: a flood of others is not parsed.
+/// A JSON line that may be of a type that begins so. The agents write the type first: a flood of others is not parsed.
 fn parse(line: &[u8], types: &[&str]) -> Option<Value> {
     let begin = line.strip_prefix(br#"{"type":""#);
     let is_other = begin.is_some_and(|rest| {
@@ -264,6 +289,7 @@ mod tests {
 
     const CLAUDE: &str = include_str!("../../tests/coven/recorded/claude-stream.jsonl");
     const CODEX: &str = include_str!("../../tests/coven/recorded/codex-exec.jsonl");
+    const OPENCODE: &str = include_str!("../../tests/coven/recorded/opencode-run.jsonl");
 
     /// What a record would have in the end, and how often it has changed.
     fn told(telemetry: Telemetry, parts: &[&[u8]]) -> (Option<String>, Option<Usage>, usize) {
@@ -382,6 +408,22 @@ mod tests {
             (id.as_deref(), usage, notes),
             (Some("01a218fb-c4cb"), None, 1)
         );
+    }
+
+    #[test]
+    fn opencode_tells_its_session_and_the_tokens_of_each_step() {
+        let (id, used, notes) = told(Telemetry::OpencodeJson, &[OPENCODE.as_bytes()]);
+        assert_eq!(id.as_deref(), Some("ses_de60f10d8ffe4E6Le8yykXYpbE"));
+        assert_eq!(used, Some(usage([20, 10, 0], Some(0.0), 1, None)));
+        assert_eq!(notes, 1);
+        let steps = r#"{"type":"step_finish","part":{"reason":"stop","cost":0.5,"tokens":{"input":1,"output":2,"reasoning":4,"cache":{"write":8,"read":16}}}}"#;
+        let lines = format!("{steps}\n{steps}\n");
+        let (_, used, _) = told(Telemetry::OpencodeJson, &[lines.as_bytes()]);
+        assert_eq!(used, Some(usage([18, 12, 32], Some(1.0), 2, None)));
+        // One that fails has a session, too.
+        let error = r#"{"type":"error","sessionID":"ses_1","error":{"name":"APIError"}}"#;
+        let (id, used, _) = told(Telemetry::OpencodeJson, &[error.as_bytes(), b""]);
+        assert_eq!((id.as_deref(), used), (Some("ses_1"), None));
     }
 
     #[test]

@@ -325,7 +325,7 @@ fn check_tokens(program: &Program) -> Result<(), ApiError> {
     }
     let message = format!(
         "harness {} does not tell what it uses of a model when it is started like this: maxTokens would have no effect \
-         (claude and codex tell it in their JSON form, as with launchMode stream)",
+         (claude, codex and opencode tell it in their JSON form, as with launchMode stream)",
         program.harness
     );
     Err(ApiError::invalid_field("maxTokens", message))

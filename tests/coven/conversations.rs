@@ -195,6 +195,45 @@ fn continue_finds_a_session_by_each_of_its_ids() {
 }
 
 #[test]
+fn a_harness_that_tells_its_id_in_its_json_form_only_is_run_in_that_and_gone_on_with() {
+    let coven = Coven::start();
+    let recorded = include_str!("recorded/opencode-run.jsonl");
+    std::fs::write(coven.work().join("recorded"), recorded).unwrap();
+    let keys = json!({ "telemetry": "opencode", "continuity_args": {
+        "init_prefix_args": [], "resume_prefix_args": [], "resume_flag": "--session" } });
+    let script = r#"case "$*" in *json*) cat recorded;; *) echo plain;; esac"#;
+    coven.harness_with("opener", script, keys);
+    let id = "ses_de60f10d8ffe4E6Le8yykXYpbE";
+    let answer = "heard 1 turns, the last of 39 characters; cmd write\n";
+    let shown = (0, answer.to_owned(), "write repo/x.txt\n".to_owned());
+    let ran = coven.cli(["run", "opener", "--", "one"]);
+    assert_eq!((ran.code, ran.out, ran.err), shown);
+    let first = coven.newest();
+    assert_eq!(first["harness_session_id"], id);
+    assert_eq!(first["usage"]["input_tokens"], 20);
+    let ran = coven.cli(["run", "opener", "--continue", "--", "two"]);
+    assert_eq!((ran.code, ran.out, ran.err), shown);
+    let second = coven.newest();
+    assert_eq!(second["continued_from"], first["id"]);
+    let argv = [
+        "opener",
+        "--format",
+        "json",
+        "--session",
+        id,
+        "--",
+        "<prompt>",
+    ];
+    assert_eq!(second["argv"], json!(argv));
+    let ran = coven.cli_with_input(["chat", "opener"], b"one\ntwo\n");
+    assert_eq!((ran.code, ran.out), (0, answer.repeat(2)));
+    // Who names the form gets that.
+    let ran = coven.cli(["run", "--arg=--format=default", "opener", "x"]);
+    assert_eq!(ran.out, "plain\n", "{ran:?}");
+    assert_eq!(coven.newest()["harness_session_id"], Value::Null);
+}
+
+#[test]
 fn continue_of_a_session_that_runs_names_attach() {
     let coven = Coven::start();
     coven.conversing("agent");
