@@ -16,6 +16,7 @@ use crate::daemon::service::{Service, is_manager};
 use crate::daemon::{DaemonFile, Home};
 use crate::http::client::Client;
 use crate::settings::durations;
+use crate::store;
 use crate::sys::Peer;
 
 /// The daemon of a home, as it is seen from outside.
@@ -128,6 +129,18 @@ impl Observation {
     /// Nothing is there, nor was anything left behind.
     pub(super) fn is_stopped(&self) -> bool {
         matches!(self.status, Status::Stopped { .. } | Status::Failed(_))
+    }
+
+    /// Nobody has the database open, and what is not in its log is in the file itself: it is read without a lock, and
+    /// without a file beside it.
+    pub(super) fn is_store_alone(&self) -> bool {
+        self.is_stopped() && self.wal_bytes() == 0
+    }
+
+    /// The length of the database's log.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        let wal = store::beside(&self.home.database(), "-wal").metadata();
+        wal.map_or(0, |meta| meta.len())
     }
 
     /// Who starts the daemon.

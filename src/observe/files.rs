@@ -2,8 +2,9 @@
 //!
 //! Used by the CLI's own process; it knows the files' names, and nothing of what their lines say.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use super::rotate::{KEEP, numbered};
@@ -86,7 +87,10 @@ impl LogFiles {
                 0 => self.path.clone(),
                 age => numbered(&self.path, age),
             };
-            let file = match File::open(path) {
+            // A FIFO by this name must not hold us.
+            let mut options = OpenOptions::new();
+            let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+            let file = match options.open(path) {
                 Ok(file) => file,
                 // Between two renames there can be a gap.
                 Err(err) if err.kind() == io::ErrorKind::NotFound => continue,

@@ -72,8 +72,11 @@ fn it_begins_with_the_seven_things_of_a_good_report_in_the_guides_order() {
     );
     // As the verb prints it, but for the path.
     let status = coven.cli(["daemon", "status"]).out;
-    let pid = status.lines().find(|line| line.starts_with("pid")).unwrap();
-    assert!(part(&text, "coven daemon status").contains(pid), "{text}");
+    let pid = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("pid ")).unwrap();
+        line.split_once(' ').unwrap().1.trim().to_owned()
+    };
+    assert_eq!(pid(part(&text, "coven daemon status")), pid(&status));
     let report = report(&coven, &[]);
     assert_eq!(report["coven"]["contract"], "coven.daemon.v1");
     assert_eq!(report["health"]["ok"], true);
@@ -407,27 +410,19 @@ fn one_session_is_shown_without_its_text() {
 }
 
 #[test]
-fn the_install_path_is_shown_without_the_home_and_the_names_in_it() {
+fn of_the_install_path_only_known_places_are_shown() {
     let coven = Coven::new();
     let work = coven.work().canonicalize().unwrap();
     let [home, box7, link] = ["home/coven", "box7", "link"].map(|name| work.join(name));
     for (user, program, shown) in [
         // The user's name is the program's, too.
         ("coven", home.join(".cargo/bin/coven"), "~/.cargo/bin/coven"),
-        ("coven", home.join("src/coven/coven"), "~/src/coven/coven"),
-        (
-            "eve",
-            box7.join("eve/bin/coven"),
-            "/<host>/<user>/bin/coven",
-        ),
-        (
-            "eve",
-            box7.join("eve's tools/eve"),
-            "/<host>/<user>'s tools/eve",
-        ),
-        ("coven", work.join("coven/coven"), "/coven/coven"),
+        ("coven", home.join("src/coven/coven"), "~/<path>"),
+        ("eve", box7.join("eve/bin/coven"), "<path>"),
+        ("eve", home.join(".cargo/bin/eve"), "~/.cargo/bin/<user>"),
+        ("coven", work.join("coven/coven"), "<path>"),
         // A link leads to the one before.
-        ("coven", link.clone(), "/coven/coven"),
+        ("coven", link.clone(), "<path>"),
     ] {
         if program == link {
             symlink(work.join("coven/coven"), &link).unwrap();
@@ -443,10 +438,7 @@ fn the_install_path_is_shown_without_the_home_and_the_names_in_it() {
             program.display()
         ));
         let report: Value = serde_json::from_str(&ran.out).unwrap();
-        let path = report["install"]["path"].as_str().unwrap();
-        assert!(path.ends_with(shown), "{path} and not {shown}");
-        let is_below_home = path.starts_with("~/");
-        assert_eq!(is_below_home, program.starts_with(&home), "{path}");
+        assert_eq!(report["install"]["path"], shown, "{}", program.display());
     }
 }
 

@@ -1,10 +1,9 @@
-//! Which system this is, and how coven came to it.
+//! Which system this is, and how coven came to it. Looked up on a thread of its own: dpkg can take its time.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::report::Block;
-use super::shown::Privacy;
+use super::privacy::{Privacy, Shown, object};
 use crate::daemon::service::tool_output;
 use crate::settings::durations;
 use crate::sys::{self, System};
@@ -15,47 +14,38 @@ const PACKAGE_MAX: usize = 80;
 /// What was found of the system and the binary.
 pub(super) struct Install {
     system: System,
-    /// What the distribution calls itself.
     distribution: Option<String>,
     executable: Option<PathBuf>,
     manager: String,
 }
 
 impl Install {
-    /// Looks; where dpkg is asked, for as long as that takes.
     pub(super) fn look() -> Self {
         let executable = std::env::current_exe().ok();
         let real = executable
             .as_ref()
-            .and_then(|path| path.canonicalize().ok());
-        let manager = match real.as_deref().or(executable.as_deref()) {
-            Some(path) => manager_of(path),
-            None => "unknown".into(),
-        };
+            .map(|path| path.canonicalize().unwrap_or(path.clone()));
         Self {
             system: sys::system(),
             distribution: distribution(),
+            manager: real.map_or("unknown".into(), |path| manager_of(&path)),
             executable,
-            manager,
         }
     }
 
-    pub(super) fn os(&self, privacy: &Privacy) -> Block {
+    pub(super) fn os(&self, privacy: &Privacy) -> Shown {
         let name = |text: &String| privacy.name(text);
-        Block::Facts(vec![
-            ("system", name(&self.system.name)),
-            ("distribution", self.distribution.as_ref().map(name).into()),
-            ("kernel", name(&self.system.release)),
-            ("machine", name(&self.system.machine)),
-        ])
+        object! {
+            "system": name(&self.system.name),
+            "distribution": self.distribution.as_ref().map(name),
+            "kernel": name(&self.system.release),
+            "machine": name(&self.system.machine),
+        }
     }
 
-    pub(super) fn block(&self, privacy: &Privacy) -> Block {
-        let path = self.executable.as_ref();
-        Block::Facts(vec![
-            ("path", path.map(|path| privacy.install(path)).into()),
-            ("packageManager", privacy.name(&self.manager)),
-        ])
+    pub(super) fn show(&self, privacy: &Privacy) -> Shown {
+        let path = self.executable.as_ref().map(|path| privacy.place(path));
+        object! { "path": path, "packageManager": privacy.name(&self.manager) }
     }
 }
 
@@ -80,31 +70,27 @@ fn manager_of(path: &Path) -> String {
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let is_cargos = cargo_home.is_some_and(|home| path.starts_with(home.join("bin")))
         || path.parent().is_some_and(|dir| dir.ends_with(".cargo/bin"));
-    if path.starts_with("/nix/store") {
-        "nix".into()
-    } else if has("Cellar") || has(".linuxbrew") {
-        "brew".into()
-    } else if path.starts_with("/snap") {
-        "snap".into()
-    } else if is_cargos {
-        "cargo install".into()
-    } else if has("target") && (has("debug") || has("release")) {
-        "none: cargo build".into()
-    } else if let Some(package) = debian_package(path) {
-        format!("dpkg: {package}")
-    } else {
-        "none: by hand".into()
+    let known = [
+        ("nix", path.starts_with("/nix/store")),
+        ("brew", has("Cellar") || has(".linuxbrew")),
+        ("snap", path.starts_with("/snap")),
+        ("cargo install", is_cargos),
+        (
+            "none: cargo build",
+            has("target") && (has("debug") || has("release")),
+        ),
+    ];
+    if let Some((manager, _)) = known.iter().find(|(_, is_it)| *is_it) {
+        return (*manager).into();
     }
+    debian_package(path).map_or("none: by hand".into(), |package| format!("dpkg: {package}"))
 }
 
 /// The Debian package that owns `path`; none where there is no dpkg.
 fn debian_package(path: &Path) -> Option<String> {
     let deadline = Instant::now() + durations::DPKG;
-    let output = tool_output(
-        "/usr/bin/dpkg-query",
-        &["-S", "--", path.to_str()?],
-        deadline,
-    )?;
+    let args = ["-S", "--", path.to_str()?];
+    let output = tool_output("/usr/bin/dpkg-query", &args, deadline)?;
     // `coven: /usr/bin/coven`
     let (package, _) = output.split_once(": ")?;
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"+-.:".contains(&b);
@@ -117,26 +103,21 @@ mod tests {
 
     #[test]
     fn a_path_says_who_put_it_there() {
-        for (path, manager) in [
-            ("/nix/store/abc-coven-0.1.0/bin/coven", "nix"),
-            ("/opt/homebrew/Cellar/coven/0.1.0/bin/coven", "brew"),
-            ("/home/linuxbrew/.linuxbrew/bin/coven", "brew"),
-            ("/snap/coven/1/bin/coven", "snap"),
-            ("/home/ada/.cargo/bin/coven", "cargo install"),
-            ("/home/ada/coven/target/release/coven", "none: cargo build"),
-            ("/srv/tools/coven", "none: by hand"),
+        for case in [
+            "/nix/store/abc-coven-0.1.0/bin/coven|nix",
+            "/opt/homebrew/Cellar/coven/0.1.0/bin/coven|brew",
+            "/home/linuxbrew/.linuxbrew/bin/coven|brew",
+            "/snap/coven/1/bin/coven|snap",
+            "/home/ada/.cargo/bin/coven|cargo install",
+            "/home/ada/coven/target/release/coven|none: cargo build",
+            "/srv/tools/coven|none: by hand",
+            "/usr/bin/dpkg-query|dpkg: dpkg",
         ] {
-            assert_eq!(manager_of(Path::new(path)), manager, "{path}");
+            let (path, manager) = case.split_once('|').unwrap();
+            // Where there is no dpkg, it owns nothing.
+            if !manager.starts_with("dpkg") || Path::new(path).exists() {
+                assert_eq!(manager_of(Path::new(path)), manager, "{path}");
+            }
         }
-    }
-
-    #[test]
-    fn a_file_of_a_package_says_which() {
-        if !Path::new("/usr/bin/dpkg-query").exists() {
-            println!("skipped: there is no dpkg-query");
-            return;
-        }
-        let package = manager_of(Path::new("/usr/bin/dpkg-query"));
-        assert_eq!(package, "dpkg: dpkg");
     }
 }

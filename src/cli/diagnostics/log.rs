@@ -1,27 +1,24 @@
 //! The logs: the daemon's last records and failures, and the commands that failed. Of a record only fields go into the
 //! report that are known, and only values of the form that the field has; the rest is counted.
+//!
+//! Files and journal are read on a thread each.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
 use log::Level;
 use serde_json::Value;
 
-use super::report::Block;
-use super::shown::{HIDDEN, Privacy, Shown, ShownRecord};
+use super::privacy::{HIDDEN, Privacy, Shown};
 use crate::cli::journal::UnitLog;
 use crate::daemon::{Home, LogPlace};
-use crate::observe::{Declared, LogRecord, Message, message};
+use crate::observe::{Declared, LogFiles, LogRecord, Message, message};
 use crate::settings::durations;
 
-/// What is read of a file, its end, in bytes.
-const READ_MAX: u64 = 2 * 1024 * 1024;
-
-/// Records that are read of a unit's journal.
-const JOURNAL_READ: usize = 2000;
+/// Records that are looked at of each log.
+const READ: usize = 5000;
 
 /// Records that are shown of the daemon's log.
 const RECORDS_SHOWN: usize = 200;
@@ -42,8 +39,9 @@ pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
     let file = match LogPlace::of(home) {
         LogPlace::Journal { unit, namespace } => {
             let deadline = Instant::now() + durations::DIAGNOSTICS_STORE;
-            let mut records = UnitLog::new(home, unit, namespace.as_deref())
-                .tail(JOURNAL_READ, deadline)
+            let log = UnitLog::new(home, unit, namespace.as_deref());
+            let mut records = log
+                .tail(READ, deadline)
                 .map_err(|err| match err.to_string() {
                     // journalctl's own words, which can name a file.
                     text if text.contains('/') => "the journal cannot be read".into(),
@@ -56,90 +54,54 @@ pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
             return Ok(Tail { records, others });
         }
         LogPlace::File(file) => file,
-        LogPlace::Stderr(place) if !home.log_file().exists() => {
-            // A path, and who has started the daemon, if either is known.
-            let (what, by) = place.split_at(place.rfind(" (started by").unwrap_or(place.len()));
-            let (what, path) = what.split_at(what.find('/').unwrap_or(what.len()));
-            let [what, by] = [what, by].map(Message::name);
-            return Err(message!(
-                "the newest daemon logs to {}{}{}",
-                what,
-                Path::new(path),
-                by
-            ));
-        }
-        LogPlace::Stderr(_) => home.log_file(),
+        LogPlace::Stderr(_) if home.log_file().exists() => home.log_file(),
+        LogPlace::Stderr(_) => return Err("the newest daemon logs to its stderr".into()),
     };
     let name = || match file == home.log_file() {
         true => "logs/daemon.log".into(),
         false => Message::from(&file),
     };
-    match read(&file) {
-        Ok(Some(tail)) => Ok(tail),
-        Ok(None) => Err(message!("there is no {}", name())),
-        Err(err) => Err(message!("{} cannot be read: {}", name(), err)),
-    }
+    let tail = read(&file).map_err(|why| message!("{} cannot be read: {}", name(), why))?;
+    tail.ok_or_else(|| message!("there is no {}", name()))
 }
 
 /// The end of the record of failed commands.
 pub(super) fn commands_tail(home: &Home) -> Result<Tail, Message> {
-    let tail = read(&home.failures_file());
-    let tail = tail.map_err(|err| message!("logs/cli.log cannot be read: {}", err));
+    let tail =
+        read(&home.failures_file()).map_err(|why| message!("logs/cli.log cannot be read: {}", why));
     tail.map(Option::unwrap_or_default)
 }
 
 /// `None` where there is no such file.
 fn read(path: &Path) -> Result<Option<Tail>, Message> {
-    let Some(mut text) = read_end(path)? else {
-        return Ok(None);
-    };
-    // Just rotated: what is asked for is in the file before.
-    if text.lines().count() < RECORDS_SHOWN {
-        let older = read_end(&path.with_added_extension("1"));
-        text = older.ok().flatten().unwrap_or_default() + &text;
-    }
-    let mut tail = Tail::default();
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        match LogRecord::parse(line) {
-            Some(record) => tail.records.push(record),
-            None => tail.others += 1,
-        }
-    }
-    Ok(Some(tail))
-}
-
-/// The last whole lines of a regular file.
-fn read_end(path: &Path) -> Result<Option<String>, Message> {
-    // O_NONBLOCK: a FIFO by this name must not hold us.
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
-    let file = match opened {
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_file() => {}
+        Ok(_) => return Err("it is not a regular file".into()),
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(|err| Message::from(&err))?,
-    };
-    let meta = file.metadata().map_err(|err| Message::from(&err))?;
-    if !meta.is_file() {
-        return Err("it is not a regular file".into());
+        Err(err) => return Err((&err).into()),
     }
-    let (mut bytes, skipped) = (Vec::new(), meta.len().saturating_sub(READ_MAX));
-    let read = (&file).seek(SeekFrom::Start(skipped));
-    read.and_then(|_| file.take(READ_MAX).read_to_end(&mut bytes))
-        .map_err(|err| Message::from(&err))?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Some(match (skipped, text.split_once('\n')) {
-        (0, _) => text,
-        // The first line has lost its beginning.
-        (_, rest) => rest.map_or(String::new(), |(_, rest)| rest.to_owned()),
-    }))
+    let (mut files, mut lines) = (LogFiles::new(path.to_owned()), VecDeque::new());
+    let mut keep = |line: &str| {
+        lines.push_back(line.to_owned());
+        if lines.len() > READ {
+            lines.pop_front();
+        }
+        Ok::<_, io::Error>(())
+    };
+    let read = files.read(&mut keep).and_then(|()| files.finish(&mut keep));
+    read.map_err(|err| Message::from(&err))?;
+    let records: Vec<_> = lines
+        .iter()
+        .filter_map(|line| LogRecord::parse(line))
+        .collect();
+    let others = (lines.len() - records.len()) as u64;
+    Ok(Some(Tail { records, others }))
 }
 
 /// The last records of the daemon's log.
-pub(super) fn records(tail: &Tail, privacy: &Privacy) -> Block {
+pub(super) fn records(tail: &Tail, privacy: &Privacy) -> Shown {
     privacy.count("log lines that are no records", tail.others);
-    let skipped = tail.records.len().saturating_sub(RECORDS_SHOWN);
-    let records = tail.records[skipped..].iter().map(|record| {
+    let record = |record: &LogRecord| {
         let declared = Declared::of(&record.text("event"));
         let fields = record.fields.iter().filter_map(|(name, value)| {
             let shown = match (declared, name.as_str()) {
@@ -150,57 +112,68 @@ pub(super) fn records(tail: &Tail, privacy: &Privacy) -> Block {
             };
             shown.map_err(|what| privacy.count(what, 1)).ok()
         });
-        ShownRecord::new(record.at, record.level, fields.collect())
-    });
-    Block::Records(records.collect())
+        Shown::record(record.at, record.level, fields.collect())
+    };
+    last(&tail.records, RECORDS_SHOWN)
+        .iter()
+        .map(record)
+        .collect()
+}
+
+fn last<T>(all: &[T], count: usize) -> &[T] {
+    &all[all.len().saturating_sub(count)..]
 }
 
 /// The last failures that the daemon's log has.
-pub(super) fn failures(tail: &Tail, privacy: &Privacy) -> Block {
-    const COLUMNS: &[&str] = &[
+pub(super) fn failures(tail: &Tail, privacy: &Privacy) -> Shown {
+    let columns = [
         "time", "level", "event", "code", "route", "request", "session",
     ];
-    last(tail, COLUMNS, privacy, |record, _| {
+    table(tail, &columns, privacy, |record, _| {
         record.level <= Level::Warn
     })
 }
 
 /// The commands that failed last.
-pub(super) fn commands(tail: &Tail, privacy: &Privacy) -> Block {
-    const COLUMNS: &[&str] = &["time", "verb", "code", "exit"];
-    last(tail, COLUMNS, privacy, |_, declared| {
-        declared.is_some_and(|declared| declared.kind("verb").is_some())
-    })
+pub(super) fn commands(tail: &Tail, privacy: &Privacy) -> Shown {
+    let is_command = |_: &LogRecord, declared: Option<&Declared>| {
+        declared.is_some_and(|of| of.kind("verb").is_some())
+    };
+    table(tail, &["time", "verb", "code", "exit"], privacy, is_command)
 }
 
-fn last(
+/// A row for each of the last records that are wanted.
+fn table(
     tail: &Tail,
-    columns: &'static [&'static str],
+    columns: &[&'static str],
     privacy: &Privacy,
     is_wanted: fn(&LogRecord, Option<&Declared>) -> bool,
-) -> Block {
-    let records = tail.records.iter().rev();
+) -> Shown {
+    let records = tail.records.iter();
     let records = records.map(|record| (record, Declared::of(&record.text("event"))));
-    let wanted = records.filter(|(record, declared)| is_wanted(record, *declared));
-    let row = |(record, declared): (&LogRecord, Option<&Declared>)| {
-        let cell = |column: &&str| match *column {
-            "time" => record.at.into(),
-            "level" => record.level.as_str().into(),
-            "event" => declared.map(|declared| declared.name).into(),
+    let wanted: Vec<_> = records
+        .filter(|(record, declared)| is_wanted(record, *declared))
+        .collect();
+    let row = |(record, declared): &(&LogRecord, Option<&Declared>)| {
+        let cell = |name: &&'static str| match *name {
+            "time" => (*name, record.at.into()),
+            "level" => (*name, record.level.as_str().into()),
+            "event" => (*name, declared.map(|declared| declared.name).into()),
             // What is left out here is counted where the whole record is shown.
             name => {
                 let value = record.fields.iter().find(|(key, _)| key == name);
-                let shown = value.zip(declared).and_then(|((_, value), declared)| {
-                    Some(field(declared, name, value, privacy).ok()?.1)
-                });
-                shown.into()
+                let shown = value
+                    .zip(*declared)
+                    .map(|((_, value), of)| field(of, name, value, privacy));
+                (
+                    name,
+                    shown.and_then(Result::ok).map(|(_, shown)| shown).into(),
+                )
             }
         };
-        columns.iter().map(cell).collect()
+        Shown::object(columns.iter().map(cell))
     };
-    let mut rows: Vec<Vec<Shown>> = wanted.take(FAILURES_SHOWN).map(row).collect();
-    rows.reverse();
-    Block::Table(columns, rows)
+    last(&wanted, FAILURES_SHOWN).iter().map(row).collect()
 }
 
 /// A field by its declared name, or what is counted in its place.

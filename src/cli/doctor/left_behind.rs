@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 use super::check::{Verdict, pass, warn};
-use super::store::is_alone;
 use crate::api::LeftBehind;
 use crate::cli::observation::Observation;
 use crate::harness;
@@ -22,7 +21,7 @@ pub(super) fn left_behind(seen: &Observation) -> Option<Verdict> {
     if path.metadata().ok()?.uid() != sys::euid() {
         return None;
     }
-    let sessions = store::left_behind(&path, is_alone(&path, seen)).ok()?;
+    let sessions = store::left_behind(&path, seen.is_store_alone()).ok()?;
     if sessions.is_empty() {
         return None;
     }

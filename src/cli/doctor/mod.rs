@@ -23,7 +23,6 @@ use super::{CliError, Outcome};
 use crate::api::Code;
 use crate::daemon::control::{self, is_forwarded};
 use crate::daemon::{Home, HomeError};
-use crate::observe::Message;
 use crate::settings::durations;
 use crate::sys;
 pub(super) use check::Report;
@@ -78,7 +77,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         out.pretty_json(&report)?;
     } else {
-        out.line(&lines(&report, Message::to_string).join("\n"))?;
+        out.line(&lines(&report).join("\n"))?;
     }
     Ok(u8::from(!report.ok))
 }
@@ -145,29 +144,25 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation
 }
 
 /// A line a check, what to do about it on the line below, and the sum at the end.
-pub(super) fn lines(report: &Report, write: impl Fn(&Message) -> String) -> Vec<String> {
-    let ids = report.checks.iter().map(|check| write(&check.id).len());
+fn lines(report: &Report) -> Vec<String> {
+    let ids = report.checks.iter().map(|check| check.id.to_string().len());
     let width = ids.max().unwrap_or(0);
     let mut lines = Vec::new();
     for check in &report.checks {
-        let (status, id) = (check.status.as_str(), write(&check.id));
-        lines.push(format!(
-            "{status}  {id:width$}  {}",
-            visible(&write(&check.message))
-        ));
+        let (status, id) = (check.status.as_str(), check.id.to_string());
+        let message = visible(&check.message.to_string());
+        lines.push(format!("{status}  {id:width$}  {message}"));
         if let Some(hint) = &check.hint {
             let indent = "pass".len() + 2 + width + 2;
-            lines.push(format!("{:indent$}try: {}", "", visible(&write(hint))));
+            lines.push(format!("{:indent$}try: {}", "", visible(&hint.to_string())));
         }
     }
-    let count = |status| report.count(status);
-    let sum = format!(
-        "{} checks: {} pass, {} warn, {} fail",
-        report.checks.len(),
-        count(CheckStatus::Pass),
-        count(CheckStatus::Warn),
-        count(CheckStatus::Fail),
-    );
-    lines.extend([String::new(), sum]);
+    let [pass, warn, fail] = [CheckStatus::Pass, CheckStatus::Warn, CheckStatus::Fail]
+        .map(|status| report.count(status));
+    let all = report.checks.len();
+    lines.extend([
+        String::new(),
+        format!("{all} checks: {pass} pass, {warn} warn, {fail} fail"),
+    ]);
     lines
 }

@@ -54,28 +54,17 @@ fn database(seen: &Observation) -> Verdict {
         );
         return warn(message, hint);
     }
-    let wal_bytes = || wal_bytes(&path);
     let deadline = seen
         .until
         .max(Instant::now() + durations::DOCTOR_DATABASE_MIN);
-    let is_alone = is_alone(&path, seen);
+    let is_alone = seen.is_store_alone();
     let mut result = store::inspect(&path, deadline, is_alone);
-    if is_alone && wal_bytes() > 0 {
+    if is_alone && seen.wal_bytes() > 0 {
         // A daemon has started meanwhile: what was seen may be half of a change.
         result = store::inspect(&path, deadline, false);
     }
-    let size = message!("{}, its log {}", bytes(meta.len()), bytes(wal_bytes()));
+    let size = message!("{}, its log {}", bytes(meta.len()), bytes(seen.wal_bytes()));
     verdict(&path, size, result, seen.service().stop())
-}
-
-/// Whether nobody has the database open, and everything is in the file itself: what is not in the log is.
-pub(super) fn is_alone(path: &Path, seen: &Observation) -> bool {
-    seen.is_stopped() && wal_bytes(path) == 0
-}
-
-fn wal_bytes(path: &Path) -> u64 {
-    let wal = store::beside(path, "-wal").metadata();
-    wal.map(|meta| meta.len()).unwrap_or(0)
 }
 
 fn missing(path: &Path, seen: &Observation) -> Verdict {

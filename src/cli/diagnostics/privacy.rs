@@ -1,0 +1,553 @@
+//! What a report may show. Nothing is in a report but [`Shown`]: what is ours converts into it, and what others have said gets
+//! there only through [`Privacy`], whose functions are named after what a value is.
+//!
+//! Runs on the main thread; only [`Identity::look_up`] asks anybody, and has a thread of its own.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use log::Level;
+use serde_json::{Map, Number, Value};
+
+use super::gather::Read;
+use crate::api::routes::Route;
+use crate::api::{Manager, ManagerScope, SessionId, StorageStatus, Timestamp, WriterState};
+use crate::cli::grammar::is_verb;
+use crate::daemon::Home;
+use crate::observe::field::{Kind, is_version};
+use crate::observe::{LogRecord, Message, Part};
+use crate::redact::Redactor;
+use crate::sys;
+
+/// Directories of the system: a path below one says nothing about the user.
+#[rustfmt::skip]
+const SYSTEM: &[&str] = &[
+    "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/share", "/usr/local/bin",
+    "/usr/local/sbin", "/usr/local/lib", "/usr/games", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys", "/dev",
+    "/etc/systemd", "/etc/os-release", "/nix/store", "/nix/var/nix/profiles/default", "/run/current-system",
+    "/snap/bin", "/opt/homebrew/bin", "/opt/homebrew/Cellar", "/home/linuxbrew/.linuxbrew/bin",
+    "/home/linuxbrew/.linuxbrew/Cellar", "/System", "/Library/LaunchAgents", "/Library/LaunchDaemons",
+];
+
+/// Directories of a home in which programs and units are put. A file in one keeps its name.
+#[rustfmt::skip]
+const BELOW_HOME: &[&str] = &[
+    ".cargo/bin", ".local/bin", "bin", ".nix-profile/bin", ".bun/bin", ".deno/bin", ".npm-global/bin", ".volta/bin",
+    ".asdf/shims", ".local/share/mise/shims", ".config/systemd/user", "Library/LaunchAgents",
+];
+
+/// The files of a `COVEN_HOME`.
+#[rustfmt::skip]
+const BELOW_COVEN_HOME: &[&str] = &[
+    "coven.sock", "coven.sqlite3", "coven.sqlite3-wal", "coven.sqlite3-shm", "coven.sqlite3-generation", "daemon.json", "daemon.lock", "logs",
+    "logs/daemon.log", "logs/cli.log", "logs/last-failure", "logs/place", "adapters", "redact.txt", "env",
+];
+
+/// A login name that is also a word of ours, or everybody's, is no secret.
+#[rustfmt::skip]
+const ORDINARY: &[&str] = &[
+    "bin", "claude", "codex", "copilot", "coven", "gemini", "hello", "local", "opencode", "root", "service", "user",
+];
+
+/// SQLite's texts for its result codes.
+#[rustfmt::skip]
+const SQLITE: &[&str] = &[
+    "database disk image is malformed", "database is locked", "database or disk is full", "disk I/O error",
+    "attempt to write a readonly database", "unable to open database file", "file is not a database", "out of memory",
+];
+
+/// What stands in the place of something, and what is counted for it, unless that is empty.
+type StandIn = (&'static str, &'static str);
+
+const HOME: StandIn = ("~", "home directory, as ~");
+const COVEN_HOME: StandIn = ("<coven-home>", "COVEN_HOME, as <coven-home>");
+const USER: StandIn = ("<user>", "user name, as <user>");
+const PATH: StandIn = ("<path>", "paths, as <path>");
+const TEXTS: &str = "texts of others";
+/// What is counted for a value of a log that has not the form of its kind.
+pub(super) const HIDDEN: &str = "values in the log";
+
+/// A value that may be shown.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shown(Value);
+
+impl Shown {
+    /// As JSON.
+    pub(super) fn json(&self) -> &Value {
+        &self.0
+    }
+
+    /// An object of such values.
+    pub(super) fn object(entries: impl IntoIterator<Item = (&'static str, Self)>) -> Self {
+        let entries = entries.into_iter();
+        let object: Map<_, _> = entries
+            .map(|(key, value)| (key.to_owned(), value.0))
+            .collect();
+        Self(object.into())
+    }
+
+    /// A record of a log.
+    pub(super) fn record(at: Timestamp, level: Level, fields: Vec<(&'static str, Self)>) -> Self {
+        let fields = fields.into_iter();
+        let fields = fields
+            .map(|(name, value)| (name.to_owned(), value.0))
+            .collect();
+        Self(LogRecord { at, level, fields }.to_json())
+    }
+
+    fn text(text: impl Into<String>) -> Self {
+        Self(Value::String(text.into()))
+    }
+}
+
+macro_rules! ours {
+    ($($type:ty)*) => {$(
+        impl From<$type> for Shown {
+            fn from(value: $type) -> Self {
+                Self(Value::from(value))
+            }
+        }
+    )*};
+}
+
+ours! { Number bool u8 u32 i32 u64 i64 usize &'static str }
+
+impl From<Timestamp> for Shown {
+    fn from(at: Timestamp) -> Self {
+        Self::text(at.to_string())
+    }
+}
+
+impl From<SessionId> for Shown {
+    fn from(id: SessionId) -> Self {
+        Self::text(id.to_string())
+    }
+}
+
+/// `object! { "name": value }`: an object of what converts into a [`Shown`].
+macro_rules! object {
+    ($($name:literal: $value:expr),* $(,)?) => {
+        $crate::cli::diagnostics::privacy::Shown::object([$(($name, ($value).into())),*])
+    };
+}
+pub(super) use object;
+
+impl FromIterator<Shown> for Shown {
+    fn from_iter<I: IntoIterator<Item = Self>>(values: I) -> Self {
+        Self(values.into_iter().map(|value| value.0).collect())
+    }
+}
+
+impl<T: Into<Shown>> From<Option<T>> for Shown {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self(Value::Null), Into::into)
+    }
+}
+
+/// The directories and names of who runs this, and of the home's owner.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    homes: Vec<PathBuf>,
+    /// `COVEN_HOME`, under every name that it has.
+    coven_homes: Vec<PathBuf>,
+    users: Vec<String>,
+}
+
+impl Identity {
+    /// What the environment says.
+    pub(super) fn at_hand(home: Option<&Home>) -> Self {
+        let users = ["USER", "LOGNAME", "SUDO_USER", "DOAS_USER"].map(env::var);
+        Self {
+            homes: Vec::from_iter(env::var_os("HOME").map(PathBuf::from)),
+            coven_homes: Vec::from_iter(home.map(|home| home.path().to_owned())),
+            users: users.into_iter().flatten().collect(),
+        }
+    }
+
+    /// Also what the user database and the file system say, which can take their time.
+    pub(super) fn look_up(home: Option<&Home>) -> Self {
+        let mut found = Self::at_hand(home);
+        let sudo = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+        let uids = [Some(sys::euid()), home.map(Home::owner), sudo];
+        for user in uids.into_iter().flatten().filter_map(sys::user) {
+            found.users.push(user.name);
+            found.homes.push(user.home);
+        }
+        for dirs in [&mut found.homes, &mut found.coven_homes] {
+            let real: Vec<_> = dirs.iter().flat_map(|dir| dir.canonicalize()).collect();
+            dirs.extend(real);
+        }
+        found
+    }
+
+    /// The directories with what stands in their place, the longest first.
+    fn dirs(&self) -> Vec<(String, StandIn)> {
+        let defaults: Vec<_> = self.homes.iter().map(|home| home.join(".coven")).collect();
+        let coven_home = match self.coven_homes.iter().any(|dir| defaults.contains(dir)) {
+            true => ("~/.coven", HOME.1),
+            false => COVEN_HOME,
+        };
+        let text = |dir: &PathBuf| dir.to_string_lossy().trim_end_matches('/').to_owned();
+        let homes = self.homes.iter().map(|dir| (text(dir), HOME));
+        let coven_homes = self.coven_homes.iter().map(|dir| (text(dir), coven_home));
+        // Everything is below `/`: a user with such a home has none.
+        let mut dirs: Vec<_> = homes
+            .chain(coven_homes)
+            .filter(|(dir, _)| dir.starts_with('/'))
+            .collect();
+        dirs.sort_by_key(|(dir, _)| Reverse(dir.len()));
+        dirs
+    }
+}
+
+/// Shows of what others have said what is not private, and counts the rest.
+pub(super) struct Privacy {
+    redactor: Redactor,
+    dirs: Vec<(String, StandIn)>,
+    /// Login names in lower case.
+    users: Vec<String>,
+    /// The ids of the harnesses that a manifest names.
+    harnesses: Vec<String>,
+    counts: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl Privacy {
+    pub(super) fn new(identity: &Identity, redactor: Redactor, harnesses: Vec<String>) -> Self {
+        let users = identity.users.iter().map(|name| name.to_ascii_lowercase());
+        let is_name = |name: &String| !name.is_empty() && !ORDINARY.contains(&name.as_str());
+        Self {
+            redactor,
+            dirs: identity.dirs(),
+            users: users.filter(is_name).collect(),
+            harnesses,
+            counts: RefCell::default(),
+        }
+    }
+
+    /// Counts what was left out elsewhere.
+    pub(super) fn count(&self, what: &'static str, n: u64) {
+        if n > 0 {
+            *self.counts.borrow_mut().entry(what).or_default() += n;
+        }
+    }
+
+    /// Everything that was left out or replaced, and how often.
+    pub(super) fn counts(&self) -> Shown {
+        let counts = self.counts.borrow();
+        let counts = counts.iter().map(|(what, n)| ((*what).to_owned(), *n));
+        let secrets = self.redactor.counts().into_iter();
+        let secrets = secrets.map(|(kind, n)| (format!("secrets: {kind}"), n));
+        let all = counts.chain(secrets);
+        all.map(|(what, n)| object! { "what": Shown::text(what), "times": n })
+            .collect()
+    }
+
+    /// What was found, as `show` shows it, or why it is not there.
+    pub(super) fn read<T>(&self, found: &Read<T>, show: impl FnOnce(&T, &Self) -> Shown) -> Shown {
+        match found {
+            Ok(found) => show(found, self),
+            Err(why) => object! { "unavailable": self.message(why) },
+        }
+    }
+
+    /// A path: only what is known to say nothing of its owner.
+    pub(super) fn place(&self, path: &Path) -> Shown {
+        Shown::text(self.place_text(path))
+    }
+
+    fn place_text(&self, path: &Path) -> String {
+        let text = self.redactor.redact(&path.to_string_lossy()).into_owned();
+        if text.is_empty() || text == "/" {
+            return text;
+        }
+        let known = self
+            .dirs
+            .iter()
+            .find_map(|(dir, stands)| Some((*stands, below(&text, dir)?)));
+        let system = || {
+            SYSTEM
+                .iter()
+                .find_map(|dir| Some(((*dir, ""), below(&text, dir)?)))
+        };
+        let is_up = text.split('/').any(|part| part == "..");
+        let Some((root, below)) = known.or_else(system).filter(|_| !is_up) else {
+            return self.stand_in(PATH);
+        };
+        let below = match root {
+            (_, "") => below,
+            HOME => in_home(below),
+            _ => in_coven_home(below),
+        };
+        let separator = if below.is_empty() { "" } else { "/" };
+        format!(
+            "{}{separator}{}",
+            self.stand_in(root),
+            self.name_text(below)
+        )
+    }
+
+    fn stand_in(&self, (stands, what): StandIn) -> String {
+        self.count(what, u64::from(!what.is_empty()));
+        stands.to_owned()
+    }
+
+    /// The name of a harness, a program, a unit or a variable.
+    pub(super) fn name(&self, text: &str) -> Shown {
+        Shown::text(self.name_text(text))
+    }
+
+    /// `text` without secrets, and without login names where they are words of their own.
+    fn name_text(&self, text: &str) -> String {
+        let is_apart = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
+        let mut text = self.redactor.redact(text).into_owned();
+        for name in &self.users {
+            let mut from = 0;
+            while let Some(at) = text[from..].to_ascii_lowercase().find(name.as_str()) {
+                let (start, end) = (from + at, from + at + name.len());
+                let before = text[..start].chars().next_back();
+                from = end;
+                if is_apart(before) && is_apart(text[end..].chars().next()) {
+                    text.replace_range(start..end, &self.stand_in(USER));
+                    from = start + USER.0.len();
+                }
+            }
+        }
+        text
+    }
+
+    /// A word of somebody else's, which is shown if it is one of ours.
+    pub(super) fn word(&self, text: &str, is_one: impl FnOnce(&str) -> bool) -> Option<Shown> {
+        is_one(text).then(|| Shown::text(text))
+    }
+
+    /// The id of a harness in the store or the log: shown if a manifest names it.
+    pub(super) fn harness(&self, id: &str) -> Option<Shown> {
+        let is_known = self.harnesses.iter().any(|known| known == id);
+        is_known.then(|| self.name(id))
+    }
+
+    /// Why something failed: SQLite's text for a code, and the system's for the numbers of its errors.
+    pub(super) fn reason(&self, text: &str) -> Option<Shown> {
+        if SQLITE.contains(&text) {
+            return Some(Shown::text(text));
+        }
+        let numbers = text.split("(os error ").skip(1);
+        let numbers = numbers.filter_map(|rest| rest.split_once(')')?.0.parse().ok());
+        let errors: Vec<String> = numbers
+            .map(|number| io::Error::from_raw_os_error(number).to_string())
+            .collect();
+        (!errors.is_empty()).then(|| Shown::text(errors.join("; ")))
+    }
+
+    /// A message, each part as what it is.
+    pub(super) fn message(&self, message: &Message) -> Shown {
+        let part = |part: &Part| match part {
+            Part::Ours(text) => text.as_str().to_owned(),
+            Part::Path(path) | Part::Quoted(path) => self.place_text(path),
+            Part::Name(text) => self.name_text(text),
+            Part::User(_) => self.stand_in(USER),
+            Part::Foreign(text) => match self.reason(text) {
+                Some(Shown(Value::String(reason))) => reason,
+                _ => self.stand_in(("…", TEXTS)),
+            },
+        };
+        Shown::text(message.parts().iter().map(part).collect::<String>())
+    }
+
+    /// A part of a daemon's answer that was read into a type of ours, so that its keys are known.
+    pub(super) fn answer(&self, key: &str, value: &Value) -> Shown {
+        Shown(match value {
+            Value::Object(object) => {
+                let entries = object.iter();
+                let entries = entries.map(|(key, value)| (key.clone(), self.answer(key, value).0));
+                Value::Object(entries.collect())
+            }
+            Value::Array(values) => values
+                .iter()
+                .map(|value| self.answer(key, value).0)
+                .collect(),
+            Value::String(text) => match key {
+                "socket" => self.place(Path::new(text)).0,
+                "unit" | "label" => self.name(text).0,
+                _ => {
+                    let shown = self.word(text, is_answer).or_else(|| self.reason(text));
+                    shown.map_or_else(|| self.stand_in(("?", TEXTS)).into(), |shown| shown.0)
+                }
+            },
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        })
+    }
+
+    /// The value of a log's field of this kind, or what is counted in its place: anybody can write into a log.
+    pub(super) fn field(&self, kind: Kind, value: &Value) -> Result<Shown, &'static str> {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let is_shown = match kind {
+            Kind::Number => value.is_number(),
+            Kind::Flag => value.is_boolean(),
+            Kind::Word(is_one) => is_one(&text),
+            Kind::Route => Route::is_name(&text),
+            Kind::Verb => is_verb(&text),
+            Kind::Harness => {
+                return self
+                    .harness(&text)
+                    .ok_or("harnesses that no manifest names");
+            }
+            // The daemon logs no other.
+            Kind::Path if text.starts_with('/') => return Ok(self.place(Path::new(&text))),
+            Kind::Reason => return self.reason(&text).ok_or("reasons in the log"),
+            Kind::Path | Kind::Text => false,
+        };
+        is_shown.then(|| Shown(value.clone())).ok_or(HIDDEN)
+    }
+}
+
+/// What a daemon that is as we are can say: a time, a version, a word.
+fn is_answer(text: &str) -> bool {
+    text.parse::<Timestamp>().is_ok()
+        || is_version(text)
+        || text == "sequence"
+        || WriterState::parse(text).is_some()
+        || StorageStatus::parse(text).is_some()
+        || Manager::parse(text).is_some()
+        || ManagerScope::parse(text).is_some()
+}
+
+/// What is below the directory `dir` in `path`, if it is in there.
+fn below<'p>(path: &'p str, dir: &str) -> Option<&'p str> {
+    let below = path.strip_prefix(dir)?;
+    (below.is_empty() || below.starts_with('/')).then(|| below.trim_matches('/'))
+}
+
+fn in_coven_home(below: &str) -> &str {
+    let older = below.trim_end_matches(|c: char| c.is_ascii_digit());
+    let plain = older.strip_suffix('.').unwrap_or(below);
+    match below.is_empty() || BELOW_COVEN_HOME.contains(&plain) {
+        true => below,
+        false if below.starts_with("adapters/") => "adapters/<file>",
+        false => PATH.0,
+    }
+}
+
+fn in_home(below: &str) -> &str {
+    let (dir, file) = below.rsplit_once('/').unwrap_or(("", below));
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let is_program = BELOW_HOME.contains(&dir) && file.bytes().all(is_plain);
+    match below.is_empty() || BELOW_HOME.contains(&below) || is_program {
+        true => below,
+        false => PATH.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{LogEvent, message};
+
+    fn privacy() -> Privacy {
+        let identity = Identity {
+            homes: vec!["/home/ada".into()],
+            coven_homes: vec!["/srv/Ada's coven".into()],
+            users: vec!["ada".into()],
+        };
+        Privacy::new(&identity, Redactor::new("").0, vec!["codex".into()])
+    }
+
+    #[test]
+    fn of_a_path_only_what_is_known_to_be_harmless_stays() {
+        for case in [
+            "/usr/local/bin/codex|/usr/local/bin/codex",
+            "/usr/local/bin/ada-tool|/usr/local/bin/<user>-tool",
+            "/usr/bin|/usr/bin",
+            "/usr/binary|<path>",
+            "/usr/bin/../../srv/x|<path>",
+            "/opt/acme/bin/codex|<path>",
+            "/home/ada|~",
+            "/home/adam|<path>",
+            "/home/ada/.cargo/bin/coven|~/.cargo/bin/coven",
+            "/home/ada/.cargo/bin/my plan|~/<path>",
+            "/home/ada/.cargo/bin/x/y|~/<path>",
+            "/srv/Ada's coven/coven.sock|<coven-home>/coven.sock",
+            "/srv/Ada's coven/logs/daemon.log.3|<coven-home>/logs/daemon.log.3",
+            "/srv/Ada's coven/adapters/x.json|<coven-home>/adapters/<file>",
+            "/srv/Ada's coven/plans.txt|<coven-home>/<path>",
+            "/|/",
+            "relative/plan|<path>",
+        ] {
+            let (path, shown) = case.split_once('|').unwrap();
+            assert_eq!(privacy().place(Path::new(path)).json(), shown, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_replaced_as_a_word_of_its_own() {
+        let privacy = privacy();
+        let secret = "ghp_0123456789abcdefghijklmnopqrstuvwxyz";
+        for (name, shown) in [
+            ("ada-ADA_ada.log", "<user>-<user>_<user>.log"),
+            ("adapter canada éada", "adapter canada éada"),
+            (secret, "[REDACTED:github]"),
+        ] {
+            assert_eq!(privacy.name(name).json(), shown);
+        }
+        assert_eq!(privacy.counts.borrow()[USER.1], 3);
+    }
+
+    #[test]
+    fn a_message_keeps_what_is_ours() {
+        let gone = io::Error::from_raw_os_error(libc::ENOENT);
+        let plan = Path::new("/srv/plan");
+        let user = Message::user("eve".into());
+        for (message, shown) in [
+            (
+                message!("{}: {}", plan, &gone),
+                "<path>: No such file or directory (os error 2)",
+            ),
+            (
+                message!("mv {} away", Message::quoted(plan)),
+                "mv <path> away",
+            ),
+            (message!("uid {}, {}", 7_u32, user), "uid 7, <user>"),
+            (Message::foreign("database is locked"), "database is locked"),
+            (Message::foreign("the plan: database is locked"), "…"),
+            (message!("{}", &io::Error::other("my plan")), "…"),
+        ] {
+            assert_eq!(privacy().message(&message).json(), shown);
+        }
+    }
+
+    #[test]
+    fn of_an_answer_only_known_words_are_kept() {
+        let answer = serde_json::json!({ "socket": "/srv/x", "apiVersion": "coven.daemon.v1", "status": "plan", "label": "ada.job",
+            "lastError": "disk I/O error", "at": "2026-05-09T06:43:00.007Z", "list": ["plan", 1, null, true], "state": "healthy" });
+        let shown = serde_json::json!({ "socket": "<path>", "apiVersion": "coven.daemon.v1", "status": "?", "label": "<user>.job",
+            "lastError": "disk I/O error", "at": "2026-05-09T06:43:00.007Z", "list": ["?", 1, null, true], "state": "healthy" });
+        assert_eq!(*privacy().answer("", &answer).json(), shown);
+    }
+
+    #[test]
+    fn a_field_of_the_log_is_shown_as_its_kind_allows() {
+        let privacy = privacy();
+        // Anybody who can write into the file can write anything.
+        for declared in LogEvent::ALL {
+            for (name, kind) in declared.fields {
+                let shown = privacy.field(*kind, &"plan".into());
+                assert!(shown.is_err(), "{} {name}: {shown:?}", declared.name);
+            }
+        }
+        let field = |kind, value: Value| privacy.field(kind, &value).unwrap();
+        assert_eq!(
+            field(Kind::Reason, "database is locked".into()),
+            "database is locked".into()
+        );
+        assert_eq!(field(Kind::Path, "/srv/x".into()), "<path>".into());
+        assert_eq!(field(Kind::Harness, "codex".into()), "codex".into());
+        assert_eq!(field(Kind::Number, 7.into()), 7_u32.into());
+    }
+}
