@@ -237,17 +237,24 @@ impl Adapter {
         Ok(args)
     }
 
-    /// Whether `arg` begins with a flag by which the harness is told what it may do.
+    /// Whether `arg` has a flag, or the name of a setting, by which the harness is told what it may do.
     fn sets_permission(&self, arg: &str) -> bool {
         let own = self
             .permissions()
             .filter_map(|permission| self.permission_args(permission));
         let own = own.flatten().filter(|own| own.starts_with('-'));
         let mut flags = own.chain(self.permission_flags.iter().map(|flag| flag.0.clone()));
-        flags.any(|flag| {
-            let is_short = flag.len() == 2;
-            let behind = arg.strip_prefix(&*flag);
-            behind.is_some_and(|rest| rest.is_empty() || rest.starts_with('=') || is_short)
+        flags.any(|flag| match flag.starts_with('-') {
+            true => {
+                let behind = arg.strip_prefix(&*flag);
+                let is_short = flag.len() == 2;
+                behind.is_some_and(|rest| rest.is_empty() || rest.starts_with('=') || is_short)
+            }
+            // Behind `-c` as in `-cNAME=value` and `--config=NAME=value`, too.
+            false => arg.split('=').any(|part| {
+                let before = part.trim().strip_suffix(&*flag);
+                before.is_some_and(|before| before.is_empty() || before.starts_with('-'))
+            }),
         })
     }
 

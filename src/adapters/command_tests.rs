@@ -274,6 +274,12 @@ fn arguments_cannot_set_what_a_policy_has_set() {
         ("codex", "--sandbox=danger-full-access"),
         ("codex", "-sdanger-full-access"),
         ("codex", "sandbox_mode=\"danger-full-access\""),
+        ("codex", " sandbox_mode = \"danger-full-access\""),
+        ("codex", "-csandbox_mode=danger-full-access"),
+        ("codex", "-c=sandbox_mode=danger-full-access"),
+        ("codex", "--config=sandbox_mode=danger-full-access"),
+        ("codex", "default_permissions=\":danger-full-access\""),
+        ("codex", "--trust"),
         ("codex", "--dangerously-bypass-approvals-and-sandbox"),
         ("claude", "--permission-mode=plan"),
         ("claude", "--dangerously-skip-permissions"),
@@ -283,6 +289,7 @@ fn arguments_cannot_set_what_a_policy_has_set() {
         ("opencode", "--auto"),
         ("gemini", "-y"),
         ("gemini", "--approval-mode"),
+        ("gemini", "--approvalMode=yolo"),
     ] {
         let args = ["-v".to_owned(), bad.to_owned()];
         for permission in PERMISSIONS {
@@ -295,7 +302,13 @@ fn arguments_cannot_set_what_a_policy_has_set() {
             assert_eq!(refused, permission != Permission::Default, "{id} {bad}");
         }
     }
-    let args = ["--sandboxed".to_owned(), "--automatic".to_owned()];
+    let args = [
+        "--sandboxed",
+        "--automatic",
+        "sandbox_modes=1",
+        "my_sandbox_mode",
+    ];
+    let args = args.map(str::to_owned);
     for id in ["codex", "opencode"] {
         let turn = Turn {
             permission: Permission::Full,

@@ -151,6 +151,8 @@ fn check_owner(meta: &Metadata, path: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
     use crate::adapters::Turn;
     use crate::random::{Random, rounds};
 
@@ -218,6 +220,47 @@ mod tests {
                 text[at + 1..].split(",\n    ").next().map(str::to_owned)
             };
             assert_ne!(line(&bare), line(&whole), "{key}");
+        }
+    }
+
+    /// `whole` with a number in the place of each value, none of which can be one, and the path to it.
+    fn each_wrong(whole: &Value) -> Vec<(String, Value)> {
+        let below = |key: String, at: &dyn Fn(Value) -> Value, inner: &Value| {
+            let wrong = each_wrong(inner).into_iter();
+            let wrong = wrong.map(move |(path, value)| (format!("{key}{path}"), at(value)));
+            wrong.collect::<Vec<_>>()
+        };
+        let mut all = vec![(String::new(), json!(7))];
+        match whole {
+            Value::Object(fields) => {
+                for (key, inner) in fields.iter().filter(|(key, _)| *key != "a_new_key") {
+                    let at = |value| {
+                        let mut fields = fields.clone();
+                        fields.insert(key.clone(), value);
+                        Value::Object(fields)
+                    };
+                    all.extend(below(format!(".{key}"), &at, inner));
+                }
+            }
+            Value::Array(items) => {
+                all.extend(below(String::new(), &|value| json!([value]), &items[0]))
+            }
+            _ => {}
+        }
+        all
+    }
+
+    #[test]
+    fn every_key_with_a_value_of_another_type_is_refused_with_its_path() {
+        let whole: Value = serde_json::from_str(WHOLE).unwrap();
+        let wrong = each_wrong(&whole);
+        assert!(wrong.len() > 60, "{}", wrong.len());
+        for (path, entry) in &wrong[1..] {
+            let said = one(&entry.to_string()).expect_err(path);
+            assert!(
+                said.contains(&format!("{}: ", &path[1..])),
+                "{path}: {said}"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use super::follow::connect;
 use super::output::{Out, command_text, visible};
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{AdapterCommand, AdapterStatus, Code};
+use crate::api::{AdapterCommand, AdapterStatus, Code, Word};
 use crate::daemon::service::tool_output;
 use crate::settings::durations;
 
@@ -99,6 +99,9 @@ fn show(args: &ShowArgs) -> Outcome {
         ));
     };
     let version = version(&adapter);
+    let format = adapter.telemetry.as_ref().and_then(Word::known);
+    let added = format.filter(|format| format.has_id_in_json_only());
+    let added = added.map_or(String::new(), |format| format.json_args().join(" "));
     let mut out = Out::new();
     if args.json {
         out.pretty_json(&serde_json::json!({ "adapter": adapter, "version": version }))?;
@@ -120,6 +123,7 @@ fn show(args: &ShowArgs) -> Outcome {
             "permission",
             format!("{}, where a launch gives none", adapter.default_permission),
         ),
+        ("run adds", added),
     ];
     let facts: Vec<(&str, String)> = facts
         .into_iter()

@@ -87,6 +87,28 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
         ("labels", json!(vec!["l"; 33])),
         ("visibility", json!("secret")),
         ("launchMode", json!("interactive")),
+        ("launchMode", json!("stream")),
+        ("launchMode", json!("Stream")),
+        ("launchMode", json!(1)),
+        ("model", json!("gpt-5")),
+        ("model", json!("a\0b")),
+        ("conversation", json!("x")),
+        ("conversation.mode", json!({ "mode": "resume", "id": "x" })),
+        ("conversation.id", json!({ "mode": "init", "id": "--x" })),
+        ("launchPolicy", json!(true)),
+        ("addDirs", json!("/tmp")),
+        ("args", json!("-v")),
+        ("env", json!("A=1")),
+        ("env", json!({ "A": 1 })),
+        ("env", json!({ "A": null })),
+        ("env", json!({ "A=B": "1" })),
+        ("env", json!({ "": "1" })),
+        ("env", json!({ "A": "a\0b" })),
+        ("env", json!({ "A": "x".repeat(64 * 1024) })),
+        ("sweep", json!("yes")),
+        ("executionBinding", json!({})),
+        ("requestAdoption", json!(false)),
+        ("timeoutMs", json!(0)),
         ("timeoutMs", json!(-1)),
         ("timeoutMs", json!(1.5)),
         ("timeoutMs", json!("1")),
@@ -103,7 +125,8 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
     ];
     let mut refused = Vec::new();
     for (field, value) in wrong {
-        let answer = coven.try_launch("hello", "x", json!({ field: value }));
+        let name = field.split('.').next().unwrap();
+        let answer = coven.try_launch("hello", "x", json!({ name: value }));
         assert_eq!(wrong_field(&answer), field, "{value}");
         refused.push(answer);
     }

@@ -310,6 +310,10 @@ fn adapters_show_prints_each_command_line_and_the_version() {
     let opencode = coven.cli(["adapters", "show", "opencode"]);
     let denied = r#"'OPENCODE_PERMISSION={"edit":"deny","bash":"deny"}' opencode run < prompt"#;
     assert!(opencode.out.contains(denied), "{opencode:?}");
+    assert!(
+        opencode.out.contains("run adds") && opencode.out.contains("--format json"),
+        "{opencode:?}"
+    );
     let hello: Value =
         serde_json::from_str(&coven.cli(["adapters", "show", "--json", "hello"]).out).unwrap();
     let argv = &hello["adapter"]["commands"][0]["argv"];
