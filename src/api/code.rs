@@ -87,7 +87,7 @@ codes! {
     /// The kernel refused the signal.
     KillFailed = "kill_failed", Some(500), Some("coven show {sessionId}");
     /// A bug.
-    InternalError = "internal_error", Some(500), Some("coven logs --code internal_error --since 15m");
+    InternalError = "internal_error", Some(500), Some("coven daemon logs --code internal_error --since 15m");
     /// The event store cannot be written, or read, now.
     StoreUnavailable = "store_unavailable", Some(503), Some("coven daemon status, and df on COVEN_HOME");
     /// The daemon is stopping.

@@ -177,6 +177,9 @@ pub struct OutputPayload {
     pub stream: Stream,
     /// The exact bytes, where they are not UTF-8.
     pub base64: Option<String>,
+    /// It was written behind the end of the session.
+    #[serde(default)]
+    pub late: bool,
 }
 
 impl OutputPayload {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::CliError;
 use super::daemon::remark;
-use super::follow::{conclude, follow_events, output_of, show_stderr};
+use super::follow::{Output, conclude, follow_events, output_of, show_stderr};
 use super::output::Out;
 use super::stream_json::Form;
 use crate::api::{Event, EventKind, Stream};
@@ -104,7 +104,7 @@ impl Screen {
         if event.kind != EventKind::Output {
             return Ok(false);
         }
-        let (stream, bytes) = output_of(event)?;
+        let Output { stream, bytes, .. } = output_of(event)?;
         match (stream, self.form) {
             (Stream::Stderr, _) => show_stderr(&bytes)?,
             (Stream::Stdout, Form::Pieces) => self.out.bytes(&bytes)?,

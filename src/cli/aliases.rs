@@ -1,17 +1,31 @@
-//! Other names of verbs, which existing scripts call. Help, completions and man page have the verbs' own names only.
+//! Other names of verbs, as users of other tools and existing scripts type them. Completions and man page have the verbs' own
+//! names only.
 //!
 //! Pure: it puts words in the place of others, before anything reads them.
 
 use super::CliError;
+use super::args::normalize;
+use super::grammar::{Place, Word};
+use super::output::aligned;
 
 /// What is typed, and what that is here. Applied in this order, each once.
 const ALIASES: &[(&str, &str)] = &[
+    ("ps", "sessions"),
+    ("ls", "sessions"),
+    ("list", "sessions"),
     ("session", "sessions"),
-    ("adapter", "adapters"),
     ("sessions show", "show"),
-    ("sessions log", "log"),
+    ("sessions log", "logs -t --readable"),
     ("sessions events", "events"),
     ("sessions search", LATER),
+    ("inspect", "show"),
+    ("rm", "sacrifice"),
+    ("delete", "sacrifice"),
+    ("stop", "kill"),
+    ("start", "run"),
+    ("tail", "logs -f"),
+    ("log", "logs -t --readable"),
+    ("adapter", "adapters"),
     ("adapters list", "adapters"),
     ("adapters doctor", "doctor --adapters"),
     ("status", "daemon status"),
@@ -19,6 +33,24 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// A verb that there will be.
 const LATER: &str = "search";
+
+/// The aliases and their verbs, a pair each: for help and suggestions.
+pub(super) fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let aliases = ALIASES.iter().copied();
+    aliases.filter(|(_, verb)| *verb != LATER)
+}
+
+/// The aliases as lines of help: those of one verb, and the verb.
+pub(super) fn table() -> Vec<String> {
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for (alias, verb) in aliases() {
+        match rows.iter_mut().find(|(_, known)| known == verb) {
+            Some((aliases, _)) => *aliases += &format!(", {alias}"),
+            None => rows.push((alias.to_owned(), verb.to_owned())),
+        }
+    }
+    aligned(&rows)
+}
 
 /// `args` by the verbs' own names.
 ///
@@ -31,16 +63,37 @@ pub(super) fn resolved(mut args: Vec<String>) -> Result<Vec<String>, CliError> {
             args.splice(..words.len(), verb.split(' ').map(str::to_owned));
         }
     }
+    if let Some(of_daemon) = as_daemon_logs(&args) {
+        return Ok(of_daemon);
+    }
     match args.first() {
         Some(verb) if verb == LATER => Err(CliError::usage("search: not in this version")),
         _ => Ok(args),
     }
 }
 
+/// `args` as those of `daemon logs`, if they are of `logs`, name no session, and ask for nothing that only `logs` has.
+fn as_daemon_logs(args: &[String]) -> Option<Vec<String>> {
+    let options = args.strip_prefix(&["logs".to_owned()])?;
+    let words = [&["daemon", "logs", "--by-logs"].map(str::to_owned), options].concat();
+    let words = normalize(words, |_| false);
+    let mut place = Place::start();
+    let fits = words.iter().all(|word| {
+        let what = place.take(word);
+        matches!(what, Word::Verb | Word::Option | Word::Value) && word != "--help" && word != "-h"
+    });
+    fits.then_some(words)
+}
+
 #[cfg(test)]
 mod tests {
+    use argh::ArgsInfo;
+
     use super::*;
+    use crate::cli::Cli;
     use crate::cli::grammar::{unknown_word, verbs};
+
+    const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 
     fn words(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
@@ -52,7 +105,11 @@ mod tests {
             ("session", "sessions"),
             ("session --json", "sessions --json"),
             ("sessions show 0196 --json", "show 0196 --json"),
-            ("session log 0196", "log 0196"),
+            ("session log 0196", "logs -t --readable 0196"),
+            ("ps --all", "sessions --all"),
+            ("rm --yes 0196", "sacrifice --yes 0196"),
+            ("tail -n 3 0196", "logs -f -n 3 0196"),
+            ("log --json 0196", "logs -t --readable --json 0196"),
             ("session events 0196", "events 0196"),
             ("adapter", "adapters"),
             ("adapter list --json", "adapters --json"),
@@ -67,11 +124,61 @@ mod tests {
     }
 
     #[test]
+    fn logs_without_a_session_is_the_daemons_log() {
+        for (line, expected) in [
+            ("logs", "daemon logs --by-logs"),
+            (
+                "logs -n 3 --session x --json",
+                "daemon logs --by-logs -n 3 --session x --json",
+            ),
+            ("logs --pid=7 -f", "daemon logs --by-logs --pid 7 -f"),
+            ("logs --tail 5", "daemon logs --by-logs --lines 5"),
+            ("logs --level", "daemon logs --by-logs --level"),
+        ] {
+            assert_eq!(resolved(words(line)).unwrap(), words(expected));
+        }
+        for line in [
+            "logs 0196",
+            "logs -f 0196",
+            "logs 0196 --json",
+            "logs prune",
+            "logs prune --dry-run",
+            "logs --help",
+            "logs -h",
+            "logs help",
+            "logs --late",
+            "logs --session x 0196",
+        ] {
+            assert_eq!(resolved(words(line)).unwrap(), words(line));
+        }
+    }
+
+    #[test]
     fn an_alias_stands_for_words_that_are_known_and_is_no_verb_itself() {
-        for (alias, verb) in ALIASES.iter().filter(|(_, verb)| *verb != LATER) {
-            let verb = verb.split(' ').collect::<Vec<_>>();
+        for (alias, verb) in aliases() {
+            let verb = resolved(words(verb)).unwrap();
+            let verb: Vec<&str> = verb.iter().map(String::as_str).collect();
             assert_eq!(unknown_word(&verb), None);
             assert!(!verbs().iter().any(|(path, _)| path == alias), "{alias}");
+        }
+    }
+
+    #[test]
+    fn the_readme_has_the_other_names_and_what_shows_what_as_the_help_does() {
+        let help = Cli::get_args_info().notes[1].lines().skip(1);
+        let rows = help.map(|line| line.trim().to_owned()).chain(table());
+        let cell = |text: &str| format!("`{}`", text.trim().replace("ID", "<id>"));
+        for row in rows {
+            let (name, about) = row.split_once("  ").unwrap();
+            let shown = match name.contains("ID") || name == "daemon logs" {
+                true => format!("| {} | {} |", cell(name), about.trim()),
+                false => format!(
+                    "| {} | {} |",
+                    cell(&name.replace(", ", "`, `")),
+                    cell(about)
+                ),
+            };
+            assert!(README.contains(&shown), "{shown}");
         }
     }
 

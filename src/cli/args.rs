@@ -2,7 +2,6 @@
 //! does not do. What belongs to a prompt or an input is left as it is.
 
 use super::CliError;
-use super::aliases::resolved;
 use super::continued::is_id;
 use super::grammar::{Place, Word, value_of};
 use super::order::ordered;
@@ -26,40 +25,74 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
     Ok(args)
 }
 
-/// `given` as argh takes it.
-pub(super) fn prepared(given: &[String]) -> Result<Vec<String>, CliError> {
-    let args = normalize(resolved(given.to_vec())?, is_id);
+/// `args`, by the verbs' own names, as argh takes them.
+pub(super) fn prepared(args: &[String]) -> Result<Vec<String>, CliError> {
+    let args = normalize(args.to_vec(), is_id);
     ordered(args).map_err(|message| CliError::usage(&message))
 }
 
 /// The option whose value can be left out.
 const CONTINUE: &str = "--continue";
 
-/// Takes `--name=value` apart where an option that takes a value can stand, and gives `--continue` an empty one where the
-/// word behind it is not its id.
-fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
+/// Options of one meaning that have two names, as other tools have them: a verb has one of them.
+const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
+
+/// Takes `--name=value` and `-fn5` apart where options can stand, and gives `--continue` an empty value where the word behind it
+/// is not its id.
+pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     let mut place = Place::start();
     let mut out = Vec::with_capacity(args.len());
     let mut args = help_word_last(args).into_iter().peekable();
     while let Some(arg) = args.next() {
-        let parts = arg.split_once('=').filter(|(name, _)| {
-            let option = place.flag(name).filter(|_| name.starts_with("--"));
-            place.reads_as_option(&arg) && option.and_then(value_of).is_some()
-        });
-        if let Some((name, value)) = parts {
-            out.extend([name.to_owned(), value.to_owned()]);
-        } else {
-            let is_option = place.take(&arg) == Word::Option;
-            let lacks_id =
-                is_option && arg == CONTINUE && !args.peek().is_some_and(|next| is_id(next));
-            out.push(arg);
-            if lacks_id {
+        let parts = match place.reads_as_option(&arg) {
+            true => option_parts(&place, &arg),
+            false => None,
+        };
+        let parts = parts.unwrap_or_else(|| vec![arg]);
+        let is_one = parts.len() == 1;
+        for part in parts {
+            let is_option = place.take(&part) == Word::Option;
+            let can_lack_id = is_option && is_one && part == CONTINUE;
+            out.push(part);
+            if can_lack_id && !args.peek().is_some_and(|next| is_id(next)) {
                 place.take("");
                 out.push(String::new());
             }
         }
     }
     out
+}
+
+/// `word` as the options that it stands for, and the value of the last; `None` if it is one word of them, or of none.
+fn option_parts(place: &Place, word: &str) -> Option<Vec<String>> {
+    if word.starts_with("--") {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        let twins = SPELLINGS.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+        let twin = twins
+            .filter(|(twin, _)| *twin == name)
+            .map(|(_, name)| name);
+        let names = std::iter::once(name).chain(twin);
+        let flag = names.filter_map(|name| place.flag(name)).next()?;
+        return match value {
+            Some(value) => value_of(flag).map(|_| vec![flag.long.to_owned(), value.to_owned()]),
+            None => Some(vec![flag.long.to_owned()]),
+        };
+    }
+    let mut parts = Vec::new();
+    for (at, letter) in word.char_indices().skip(1) {
+        let name = format!("-{letter}");
+        let takes_value = value_of(place.flag(&name)?).is_some();
+        parts.push(name);
+        let rest = &word[at + letter.len_utf8()..];
+        if takes_value && !rest.is_empty() {
+            parts.push(rest.to_owned());
+            break;
+        }
+    }
+    Some(parts)
 }
 
 /// `coven help run` is `coven run --help`, and so is `coven daemon help`; behind that the word means itself.
@@ -132,9 +165,25 @@ mod tests {
             ["run", "--cwd", "/a=b", "hello", "hi"]
         );
         assert_eq!(
-            normalized("logs --code --a=b --pid=7"),
-            ["logs", "--code", "--a=b", "--pid", "7"]
+            normalized("daemon logs --code --a=b --pid=7"),
+            ["daemon", "logs", "--code", "--a=b", "--pid", "7"]
         );
+    }
+
+    #[test]
+    fn short_options_can_stand_in_one_word_with_a_value() {
+        for (line, expected) in [
+            ("logs -ft 0196", "logs -f -t 0196"),
+            ("logs -tn5 0196", "logs -t -n 5 0196"),
+            ("logs -n 5 0196", "logs -n 5 0196"),
+            ("logs -fx 0196", "logs -fx 0196"),
+            ("run -qe A=b hello", "run -q -e A=b hello"),
+            ("run hello -5", "run hello -5"),
+            ("logs --lines 5 0196", "logs --tail 5 0196"),
+            ("logs --lines=5 0196", "logs --tail 5 0196"),
+        ] {
+            assert_eq!(normalized(line).join(" "), expected);
+        }
     }
 
     #[test]

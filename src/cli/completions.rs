@@ -7,8 +7,9 @@ use std::sync::mpsc;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::aliases::resolved;
+use super::daemon_logs::levels;
 use super::grammar::{Flag, Place, names, options};
-use super::logs::levels;
 use super::output::{Out, shortened, visible};
 use super::{Home, Outcome};
 use crate::api::routes::{self, Endpoint};
@@ -127,6 +128,11 @@ pub(super) fn asked_for() -> Option<Vec<String>> {
 
 /// Prints what could stand in the place of the last of `words`: a line each, and what it is behind a tab.
 pub(super) fn complete(words: &[String]) -> Outcome {
+    // The word that is completed is no other verb's name yet. A verb that comes later has nothing to offer.
+    let words = match words.len() {
+        0 | 1 => words.to_vec(),
+        _ => resolved(words.to_vec()).unwrap_or_default(),
+    };
     let Some((current, before)) = words.split_last() else {
         return Ok(0);
     };
@@ -160,14 +166,16 @@ fn candidates(before: &[String], current: &str) -> Candidates {
             .chain(over)
             .collect();
     }
-    match place.value() {
-        Some("prompt") if place.can_be_option() => return vec![over()],
-        Some(value) => return values(value, current),
-        None => {}
+    let value = place.value();
+    if value == Some("prompt") && place.can_be_option() {
+        return vec![over()];
     }
-    let verbs = place.command.commands.iter();
-    let about = verbs.map(|verb| (verb.name.into(), verb.command.description.into()));
-    about.collect()
+    let mut found = value.map_or_else(Vec::new, |value| values(value, current));
+    if place.waiting().is_none() && (value.is_some() || place.command.positionals.is_empty()) {
+        let verbs = place.command.commands.iter();
+        found.extend(verbs.map(|verb| (verb.name.into(), verb.command.description.into())));
+    }
+    found
 }
 
 /// What a value or an argument can be, by its name: for one that is to be completed, use one of these.
@@ -269,13 +277,13 @@ mod tests {
         assert_eq!(words("se"), ["sessions"]);
         assert_eq!(words("daemon sta"), ["start", "status"]);
         assert_eq!(words("logs --fo"), ["--follow"]);
-        assert_eq!(words("logs -n 3 --level w"), ["warn"]);
+        assert_eq!(words("daemon logs -n 3 --level w"), ["warn"]);
         assert_eq!(words("run --cwd /t"), [":dirs"]);
         assert_eq!(words("run --file = /t"), [":files"]);
         assert_eq!(words("backup /t"), [":files"]);
         assert_eq!(words("diagnostics --output r"), [":files"]);
         assert_eq!(words("completions z"), ["zsh"]);
-        assert_eq!(words("logs --event session_k"), ["session_kill"]);
+        assert_eq!(words("daemon logs --event session_k"), ["session_kill"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `coven daemon`: start, stop, restart, status, serve.
+//! `coven daemon`: start, stop, restart, status, serve, logs.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::status::{facts, for_people, for_programs};
-use super::{CliError, Home, Outcome, consent, say};
+use super::{CliError, Home, Outcome, consent, daemon_logs, say};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
 use crate::daemon::service::Supervisor;
@@ -36,6 +36,7 @@ enum Verb {
     Restart(Restart),
     Status(StatusArgs),
     Serve(Serve),
+    Logs(daemon_logs::Args),
 }
 
 /// Start it in the background; a success if it runs already.
@@ -90,7 +91,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             failure::tell_manager(&err.to_string());
         }
     })?;
-    if !is_serve {
+    if !is_serve && !matches!(args.verb, Verb::Logs(_)) {
         control::revive(&home, &remark);
     }
     match &args.verb {
@@ -100,6 +101,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Verb::Status(args) => status(&home, args.json),
         Verb::Serve(args) if args.background => serve_in_background(&home),
         Verb::Serve(_) => serve_in_foreground(&home),
+        Verb::Logs(args) => daemon_logs::run(args),
     }
 }
 
@@ -145,7 +147,7 @@ fn stop(home: &Home, yes: bool) -> Outcome {
             pid, told: false, ..
         } => {
             format!(
-                "stopped (pid {pid}), by a signal: whether everything is on disk, coven logs says"
+                "stopped (pid {pid}), by a signal: whether everything is on disk, coven daemon logs says"
             )
         }
         StopOutcome::NotRunning => "not running".to_owned(),

@@ -1,13 +1,14 @@
 //! `coven events`: what is on record of a session.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
+use super::follow::each_event;
 use super::output::{Out, shortened};
 use super::session::SessionRef;
-use crate::api::routes::{self, Endpoint};
 use crate::api::{Event, EventsQuery};
 
 /// List a session's events.
@@ -30,24 +31,23 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, id) = args.id.connect()?;
-    let mut out = Out::new();
-    let (mut after, mut left) = (args.after, args.limit);
-    while left > 0 {
-        let query = EventsQuery {
-            after_seq: Some(after),
-            limit: Some(left.min(1000)),
-            ..EventsQuery::default()
-        };
-        let page = client.call(routes::SessionEvents.of(&id).query(&query))?;
-        for event in &page.events {
-            print(event, args.json, &mut out)?;
-            after = event.seq;
-        }
-        left -= page.events.len() as u64;
-        if !page.has_more {
-            break;
-        }
+    let (mut out, mut left) = (Out::new(), args.limit);
+    if left == 0 {
+        return Ok(0);
     }
+    let query = EventsQuery {
+        after_seq: Some(args.after),
+        limit: Some(left.min(1000)),
+        ..EventsQuery::default()
+    };
+    each_event(&mut client, &id, query, |event| {
+        print(event, args.json, &mut out)?;
+        left -= 1;
+        Ok(match left {
+            0 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+    })?;
     Ok(0)
 }
 

@@ -116,6 +116,35 @@ pub(super) fn follow_events(
     }
 }
 
+/// Gives each event that `query` asks for to `take`, page after page, until it breaks off. With `wait_ms`, until the session has
+/// ended.
+pub(super) fn each_event(
+    client: &mut Client,
+    id: &str,
+    mut query: EventsQuery,
+    mut take: impl FnMut(&Event) -> Result<ControlFlow<()>, CliError>,
+) -> Result<(), CliError> {
+    let mut has_ended = query.wait_ms.is_none();
+    loop {
+        let page = client.call(routes::SessionEvents.of(id).query(&query))?;
+        for event in &page.events {
+            if take(event)?.is_break() {
+                return Ok(());
+            }
+            query.after_seq = Some(event.seq);
+            has_ended |= is_final_status(event);
+        }
+        if page.events.is_empty() && !has_ended {
+            // The end of a wait, or of a session that had ended before.
+            let record = client.call(routes::ShowSession.of(id))?;
+            has_ended = record.status.is_final() && query.after_seq >= Some(record.last_seq);
+        }
+        if has_ended && !page.has_more {
+            return Ok(());
+        }
+    }
+}
+
 /// The payload of an event of `kind`.
 pub(super) fn payload<T: DeserializeOwned>(event: &Event, kind: EventKind) -> Option<T> {
     (event.kind == kind)
@@ -154,15 +183,24 @@ impl Screen {
     }
 
     fn show_output(&mut self, event: &Event) -> Result<(), CliError> {
-        match output_of(event)? {
-            (Stream::Stdout, bytes) => Ok(self.out.bytes(&bytes)?),
-            (Stream::Stderr, bytes) => Ok(show_stderr(&bytes)?),
+        let Output { stream, bytes, .. } = output_of(event)?;
+        match stream {
+            Stream::Stdout => Ok(self.out.bytes(&bytes)?),
+            Stream::Stderr => Ok(show_stderr(&bytes)?),
         }
     }
 }
 
-/// What the harness wrote in an `output` event, and to which stream.
-pub(super) fn output_of(event: &Event) -> Result<(Stream, Vec<u8>), CliError> {
+/// What the harness wrote in an `output` event.
+pub(super) struct Output {
+    pub stream: Stream,
+    pub bytes: Vec<u8>,
+    /// It was written behind the end of the session.
+    pub is_late: bool,
+}
+
+/// What the harness wrote in this `output` event.
+pub(super) fn output_of(event: &Event) -> Result<Output, CliError> {
     let wrong = |err: String| {
         let message = format!("event {}: {err}", event.seq);
         CliError::failed(Code::DaemonUnreachable, message, None)
@@ -170,7 +208,11 @@ pub(super) fn output_of(event: &Event) -> Result<(Stream, Vec<u8>), CliError> {
     let payload: OutputPayload =
         serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
     let bytes = payload.bytes().map_err(|err| wrong(err.to_string()))?;
-    Ok((payload.stream, bytes))
+    Ok(Output {
+        stream: payload.stream,
+        bytes,
+        is_late: payload.late,
+    })
 }
 
 /// The harness's stderr, on this process's.
@@ -181,7 +223,7 @@ pub(super) fn show_stderr(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A gap in what is shown must not look like the harness's own silence.
-fn show_truncation(event: &Event) -> Result<(), CliError> {
+pub(super) fn show_truncation(event: &Event) -> Result<(), CliError> {
     if let Ok(gone) = serde_json::from_str::<Truncation>(&event.payload_json) {
         let Truncation {
             dropped_events,

@@ -1,64 +1,59 @@
-//! `coven logs`: the daemon's log, over its rotated files or from systemd's journal, filtered. It needs no daemon.
+//! `coven logs`: the stored output of a session. Without a session it is the daemon's log: [`super::args`].
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
-use log::Level;
-use serde_json::json;
 
-use super::daemon::remark;
-use super::journal::UnitLog;
-use super::output::{Out, visible};
+use super::follow::{Output, each_event, output_of, show_stderr, show_truncation};
+use super::output::{Out, TerminalText, visible};
+use super::session::SessionRef;
 use super::time::parse_moment;
 use super::{CliError, Outcome, prune};
-use crate::api::{Code, Timestamp};
-use crate::daemon::LogPlace;
-use crate::observe::journal::{Journal, Order};
-use crate::observe::{LogFiles, LogRecord, visible_json};
-use crate::sys::{self, Interest, LogWatch};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{Event, EventKind, EventsQuery, Stream, Timestamp};
+use crate::http::client::Client;
+use crate::settings::durations;
 
-/// Show the daemon's log, oldest line first. It works without a daemon.
+/// Show a session's stored output: its stdout on stdout, its stderr on stderr.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "logs",
     help_triggers("-h", "--help"),
-    note = "Times are RFC 3339 (2026-05-09T06:43:00Z), or so long ago: 15m, 2h, 1d."
+    note = "Times are RFC 3339 (2026-05-09T06:43:00Z), or so long ago: 15m, 2h, 1d.\n\
+            A terminal is sent colours, tabs and newlines of the output; other control characters are made visible.\n\
+            Without a session, or with an option of coven daemon logs, it shows the daemon's log."
 )]
 pub(super) struct Args {
     #[argh(switch, short = 'f')]
-    /// go on as lines come, until Ctrl-C
+    /// go on as output comes, until the session ends or Ctrl-C
     follow: bool,
     /// only the last so many lines
-    #[argh(option, short = 'n')]
-    lines: Option<usize>,
+    #[argh(option, short = 'n', arg_name = "n")]
+    tail: Option<usize>,
+    /// only output from then on
+    #[argh(option, from_str_fn(parse_moment), arg_name = "time")]
+    since: Option<Timestamp>,
+    /// begin each line with its time
+    #[argh(switch, short = 't')]
+    timestamps: bool,
+    /// only this stream: stdout or stderr
+    #[argh(option)]
+    stream: Option<Stream>,
+    /// only what was written after the session's end, by processes that it has left behind
+    #[argh(switch)]
+    late: bool,
+    /// a preview, line by line, with what happened and without escape sequences: the newest 900 kB
+    #[argh(switch)]
+    readable: bool,
     /// as JSON, an object a line
     #[argh(switch)]
     json: bool,
-    /// only lines about this session: its id, or a beginning of it
-    #[argh(option, arg_name = "id")]
-    session: Option<String>,
-    /// only lines about this process
-    #[argh(option)]
-    pid: Option<u32>,
-    /// only lines with this structured error code
-    #[argh(option)]
-    code: Option<String>,
-    /// only lines of this event
-    #[argh(option)]
-    event: Option<String>,
-    /// only lines of this level or worse: error, warn, info, debug, trace
-    #[argh(option, from_str_fn(parse_level))]
-    level: Option<Level>,
-    /// only lines from then on
-    #[argh(option, from_str_fn(parse_moment))]
-    since: Option<Timestamp>,
-    /// only lines until then
-    #[argh(option, from_str_fn(parse_moment))]
-    until: Option<Timestamp>,
+    /// the session's id, or a unique beginning of it
+    #[argh(positional)]
+    id: Option<SessionRef>,
     #[argh(subcommand)]
     verb: Option<Verb>,
 }
@@ -73,307 +68,287 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(Verb::Prune(args)) = &args.verb {
         return prune::run(args);
     }
-    let home = super::home()?;
-    if args.follow && args.until.is_some() {
-        return Err(CliError::usage(
-            "--follow goes on from now, and --until is over: one of them",
-        ));
-    }
-    let file = match LogPlace::of(&home) {
-        LogPlace::Journal { unit, namespace } => {
-            return show_journal(args, &UnitLog::new(&home, unit, namespace.as_deref()));
-        }
-        LogPlace::File(file) => file,
-        LogPlace::Stderr(place) => {
-            let place = format!("the newest daemon logs to {place}");
-            let file = home.log_file();
-            if !file.exists() {
-                let next = "the log of who has started it, as docker logs; or let its stderr lead to a file, which coven logs reads";
-                return Err(CliError::failed(Code::LogNotFound, place, Some(next)));
-            }
-            remark(&format!("{place}; this is an older daemon's log"));
-            file
-        }
+    let Some(id) = &args.id else {
+        return Err(CliError::usage("logs: of which session?"));
     };
-    show_files(args, file)
-}
-
-/// Shows the log at `path` and its older files.
-fn show_files(args: &Args, path: PathBuf) -> Outcome {
-    let failed = cannot_read(&path);
-    // Before the first read: what is written after that is reported.
-    let watch = args
-        .follow
-        .then(|| LogWatch::new(path.parent().unwrap_or(&path)))
-        .transpose()
-        .map_err(&failed)?;
-    let mut files = LogFiles::new(path.clone());
-    let mut screen = Screen::new(args);
-    read(&mut files, &mut screen).map_err(|err| err.explained(&failed))?;
-    if files.current().is_none() && watch.is_none() {
-        return Err(failed(io::ErrorKind::NotFound.into()));
+    if args.readable && (args.follow || args.late || args.stream.is_some()) {
+        let message = "--readable goes with --tail, --since, --timestamps and --json only";
+        return Err(CliError::usage(message));
     }
-    if watch.is_none() {
-        files.finish(|line| screen.take(line))?;
-    }
-    screen.catch_up()?;
-    match watch {
-        Some(watch) => follow(&watch, &mut files, &mut screen, &failed),
-        None => Ok(screen.finish()),
+    let (mut client, id) = id.connect()?;
+    match args.readable {
+        true => show_preview(args, &mut client, &id),
+        false => show_output(args, &mut client, &id),
     }
 }
 
-/// Shows what a unit has in the journal.
-fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
-    let mut screen = Screen::new(args);
-    let newest = read_journal(args, log, &mut screen)?;
-    let missing = match newest {
-        None => log.why_empty(args.since)?,
-        Some(_) => None,
-    };
-    match missing {
-        Some(missing) if !args.follow => Err(missing),
-        None if !args.follow => Ok(screen.finish()),
-        missing => {
-            if let Some(missing) = missing {
-                remark(&missing.to_string());
-            }
-            let journal = log.open(Order::Following(newest.as_deref()), args.since)?;
-            follow_journal(journal, log, &mut screen)
+fn show_preview(args: &Args, client: &mut Client, id: &str) -> Outcome {
+    let mut lines = client.call(routes::PreviewLog.of(id))?;
+    lines.retain(|line| args.since.is_none_or(|since| line.ts >= since));
+    let skipped = args.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+    let mut out = Out::new();
+    for line in &lines[skipped..] {
+        if args.json {
+            out.json(line)?;
+            continue;
         }
+        let time = match args.timestamps {
+            true => format!("{}  ", line.ts),
+            false => String::new(),
+        };
+        let (level, message) = (line.level.as_str(), visible(&line.message));
+        out.line(format!("{time}{level:<5}  {message}").trim_end())?;
     }
+    Ok(0)
 }
 
-/// Shows the entries that are there, and gives the cursor of the newest. Where only the last lines are asked for, they are read
-/// from the newest on: a journal can be large.
-fn read_journal(
-    args: &Args,
-    log: &UnitLog,
-    screen: &mut Screen<'_>,
-) -> Result<Option<String>, CliError> {
-    let mut newest = None;
-    match args.lines {
-        None => log.read(Order::OldestFirst, args.since, |entry| {
-            newest = Some(entry.cursor);
-            screen.show_record(&entry.record)?;
+fn show_output(args: &Args, client: &mut Client, id: &str) -> Outcome {
+    let mut screen = Screen::new(args);
+    let mut after = 0;
+    if let Some(lines) = args.tail {
+        let (last, chunks) = tail(args, client, id, lines)?;
+        for chunk in chunks {
+            screen.show(&chunk)?;
+        }
+        after = last;
+    }
+    if args.follow {
+        client.allow_wait(durations::FOLLOW_WAIT)?;
+    }
+    if args.follow || args.tail.is_none() {
+        let query = EventsQuery {
+            after_seq: Some(after),
+            wait_ms: args
+                .follow
+                .then_some(durations::FOLLOW_WAIT.as_millis() as u64),
+            ..EventsQuery::default()
+        };
+        each_event(client, id, query, |event| {
+            match args.chunk(event)? {
+                Some(chunk) => screen.show(&chunk)?,
+                None if event.kind == EventKind::OutputTruncated => show_truncation(event)?,
+                None => {}
+            }
             Ok(ControlFlow::Continue(()))
-        })?,
-        Some(lines) => {
-            let mut kept = Vec::new();
-            log.read(Order::NewestFirst, args.since, |entry| {
-                newest.get_or_insert(entry.cursor);
-                if kept.len() < lines {
-                    kept.extend(args.shown(&entry.record));
-                }
-                Ok(match kept.len() < lines {
-                    true => ControlFlow::Continue(()),
-                    false => ControlFlow::Break(()),
-                })
-            })?;
-            screen.kept = Some(kept.into_iter().rev().collect());
-            screen.catch_up()?;
-        }
+        })?;
     }
-    Ok(newest)
+    screen.finish()?;
+    Ok(0)
 }
 
-/// Blocks until something is written to the journal, and shows it; ends when its reader does.
-fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut Screen<'_>) -> Outcome {
-    let stdout = io::stdout();
+/// The last `lines` lines of output, and the seq of the newest event. Read from the newest on, ever further
+/// back: a session can be large.
+fn tail(
+    args: &Args,
+    client: &mut Client,
+    id: &str,
+    lines: usize,
+) -> Result<(u64, VecDeque<Chunk>), CliError> {
+    let last = client.call(routes::ShowSession.of(id))?.last_seq;
+    let mut reach = if lines == 0 { 0 } else { 200 };
     loop {
-        let mut interests = [Interest::readable(&journal), Interest::hangup(&stdout)];
-        sys::poll(&mut interests, None)?;
-        if interests[1].is_ready() {
-            return Ok(0);
-        }
-        let Some(entries) = journal.read()? else {
-            let said = journal.finish()?.unwrap_or("journalctl has ended".into());
-            return Err(log.cannot_read(&said));
+        let after = last.saturating_sub(reach);
+        let mut kept = Kept {
+            lines,
+            chunks: VecDeque::new(),
+            newlines: 0,
         };
-        for entry in entries {
-            screen.show_record(&entry.record)?;
-        }
-    }
-}
-
-/// What reading can fail with, until it is known what the user should be told.
-enum ReadError {
-    Log(io::Error),
-    Output(CliError),
-}
-
-/// The log's levels, as they are written on a command line.
-pub(super) fn levels() -> Vec<String> {
-    let levels = Level::iter();
-    levels.map(|level| level.as_str().to_lowercase()).collect()
-}
-
-/// The log crate's own message does not say which levels there are.
-fn parse_level(text: &str) -> Result<Level, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not a level: {}", levels().join(", ")))
-}
-
-impl From<io::Error> for ReadError {
-    fn from(err: io::Error) -> Self {
-        Self::Log(err)
-    }
-}
-
-impl ReadError {
-    fn explained(self, failed: impl Fn(io::Error) -> CliError) -> CliError {
-        match self {
-            Self::Log(err) => failed(err),
-            Self::Output(err) => err,
-        }
-    }
-}
-
-fn read(files: &mut LogFiles, screen: &mut Screen<'_>) -> Result<(), ReadError> {
-    files.read(|line| screen.take(line).map_err(ReadError::Output))
-}
-
-/// Blocks until something happens to the log's directory, and shows what came of it; ends when its reader does.
-fn follow(
-    watch: &LogWatch,
-    files: &mut LogFiles,
-    screen: &mut Screen<'_>,
-    failed: impl Fn(io::Error) -> CliError,
-) -> Outcome {
-    let stdout = io::stdout();
-    loop {
-        if let Some(file) = files.current() {
-            watch.watch_file(file)?;
-        }
-        // Once more, before the wait: a file that is watched only now may have grown before.
-        read(files, screen).map_err(|err| err.explained(&failed))?;
-        let mut interests = [Interest::readable(watch), Interest::hangup(&stdout)];
-        sys::poll(&mut interests, None)?;
-        if interests[1].is_ready() {
-            return Ok(0);
-        }
-        watch.clear();
-        read(files, screen).map_err(|err| err.explained(&failed))?;
-    }
-}
-
-fn cannot_read(log: &Path) -> impl Fn(io::Error) -> CliError {
-    move |err| match err.kind() {
-        io::ErrorKind::NotFound => CliError::new(
-            Code::LogNotFound,
-            format!("there is no log {}", log.display()),
-        ),
-        _ => CliError::new(
-            Code::IoError,
-            format!("{} cannot be read: {err}", log.display()),
-        ),
-    }
-}
-
-/// Where lines are shown. Until it has caught up, `--lines` keeps back all but the last.
-struct Screen<'a> {
-    args: &'a Args,
-    out: Out,
-    kept: Option<VecDeque<String>>,
-    has_shown: bool,
-}
-
-impl<'a> Screen<'a> {
-    fn new(args: &'a Args) -> Self {
-        Self {
-            args,
-            out: Out::new(),
-            kept: args.lines.map(|_| VecDeque::new()),
-            has_shown: false,
-        }
-    }
-
-    fn take(&mut self, line: &str) -> Result<(), CliError> {
-        let Some(shown) = self.args.shown_line(line) else {
-            return Ok(());
+        let query = EventsQuery {
+            after_seq: Some(after),
+            ..EventsQuery::default()
         };
-        match (&mut self.kept, self.args.lines) {
-            (Some(kept), Some(lines)) => {
-                kept.push_back(shown);
-                if kept.len() > lines {
-                    kept.pop_front();
-                }
-                Ok(())
+        each_event(client, id, query, |event| {
+            if event.seq > last {
+                return Ok(ControlFlow::Break(()));
             }
-            _ => self.show(&shown),
+            if let Some(chunk) = args.chunk(event)? {
+                kept.push(chunk);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if after == 0 || reach == 0 || kept.is_full() {
+            return Ok((last, kept.cut()));
         }
+        reach *= 8;
     }
+}
 
-    fn show_record(&mut self, record: &LogRecord) -> Result<(), CliError> {
-        let shown = self.args.shown(record);
-        shown.map_or(Ok(()), |line| self.show(&line))
-    }
+/// What one event has of a session's output, as far as it is asked for.
+struct Chunk {
+    output: Output,
+    at: Timestamp,
+    /// The event, for `--json`.
+    event: Option<Event>,
+}
 
-    fn show(&mut self, line: &str) -> Result<(), CliError> {
-        self.has_shown = true;
-        Ok(self.out.line(line)?)
-    }
-
-    fn catch_up(&mut self) -> Result<(), CliError> {
-        for line in self.kept.take().into_iter().flatten() {
-            self.show(&line)?;
-        }
-        Ok(())
-    }
-
-    /// The exit code, after all that there is has been shown.
-    fn finish(&self) -> u8 {
-        if self.args.is_filtered() && !self.has_shown && self.args.lines != Some(0) {
-            remark("no line of the log is as asked for");
-        }
-        0
+impl Chunk {
+    fn newlines(&self) -> usize {
+        self.output.bytes.iter().filter(|&&b| b == b'\n').count()
     }
 }
 
 impl Args {
-    /// `line` as it is shown, if it is asked for.
-    fn shown_line(&self, line: &str) -> Option<String> {
-        let Some(record) = LogRecord::parse(line) else {
-            // Nothing can be said of it: it is left out where anything is asked for in particular.
-            return (!self.is_filtered()).then(|| match self.json {
-                true => visible_json(json!({ "line": line }).to_string()),
-                false => visible(line),
-            });
+    fn chunk(&self, event: &Event) -> Result<Option<Chunk>, CliError> {
+        let is_early = self.since.is_some_and(|since| event.created_at < since);
+        if event.kind != EventKind::Output || is_early {
+            return Ok(None);
+        }
+        let output = output_of(event)?;
+        let is_wanted = self.stream.is_none_or(|stream| output.stream == stream);
+        Ok(
+            (is_wanted && (output.is_late || !self.late)).then(|| Chunk {
+                output,
+                at: event.created_at,
+                event: self.json.then(|| event.clone()),
+            }),
+        )
+    }
+}
+
+/// The chunks that hold the last lines.
+struct Kept {
+    lines: usize,
+    chunks: VecDeque<Chunk>,
+    newlines: usize,
+}
+
+impl Kept {
+    fn push(&mut self, chunk: Chunk) {
+        self.newlines += chunk.newlines();
+        self.chunks.push_back(chunk);
+        while let Some(first) = self.chunks.front()
+            && self.newlines - first.newlines() > self.lines
+        {
+            self.newlines -= first.newlines();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Whether no line that is asked for begins before these chunks.
+    fn is_full(&self) -> bool {
+        self.newlines > self.lines
+    }
+
+    /// The chunks, without what stands before the last lines.
+    fn cut(mut self) -> VecDeque<Chunk> {
+        let ends_line = |chunk: &Chunk| chunk.output.bytes.ends_with(b"\n");
+        let kept = self.lines + usize::from(self.chunks.back().is_some_and(ends_line));
+        let mut above = (self.newlines + 1).saturating_sub(kept);
+        for chunk in &mut self.chunks {
+            let bytes = &mut chunk.output.bytes;
+            let ends = bytes.iter().enumerate().filter(|&(_, &b)| b == b'\n');
+            let ends: Vec<usize> = ends.map(|(at, _)| at + 1).collect();
+            let here = above.min(ends.len());
+            above -= here;
+            match here {
+                0 => break,
+                here if above == 0 => drop(bytes.drain(..ends[here - 1])),
+                _ => bytes.clear(),
+            }
+        }
+        self.chunks
+    }
+}
+
+/// Where output is shown, as each of the two streams has to be.
+struct Screen {
+    out: Out,
+    timestamps: bool,
+    /// What stdout and stderr hold back, where that is a terminal.
+    terminals: [Option<TerminalText>; 2],
+    /// Whether the next byte of stdout and of stderr begins a line.
+    begins_line: [bool; 2],
+}
+
+impl Screen {
+    fn new(args: &Args) -> Self {
+        let is_terminal = [io::stdout().is_terminal(), io::stderr().is_terminal()];
+        Self {
+            out: Out::new(),
+            timestamps: args.timestamps,
+            terminals: is_terminal.map(|is| is.then(TerminalText::default)),
+            begins_line: [true; 2],
+        }
+    }
+
+    fn show(&mut self, chunk: &Chunk) -> Result<(), CliError> {
+        if let Some(event) = &chunk.event {
+            return Ok(self.out.json(event)?);
+        }
+        let (stream, bytes) = (chunk.output.stream, &chunk.output.bytes);
+        let at = stream as usize;
+        let harmless = self.terminals[at]
+            .as_mut()
+            .map(|terminal| terminal.take(bytes));
+        let bytes = harmless.as_deref().map_or(bytes.as_slice(), str::as_bytes);
+        if !self.timestamps {
+            return self.write(stream, bytes);
+        }
+        let mut stamped = Vec::with_capacity(bytes.len() + 64);
+        for line in bytes.split_inclusive(|&b| b == b'\n') {
+            if std::mem::replace(&mut self.begins_line[at], line.ends_with(b"\n")) {
+                stamped.extend_from_slice(format!("{}  ", chunk.at).as_bytes());
+            }
+            stamped.extend_from_slice(line);
+        }
+        self.write(stream, &stamped)
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), CliError> {
+        match stream {
+            Stream::Stdout => Ok(self.out.bytes(bytes)?),
+            Stream::Stderr => Ok(show_stderr(bytes)?),
+        }
+    }
+
+    /// Shows what was held back.
+    fn finish(&mut self) -> Result<(), CliError> {
+        for stream in Stream::ALL {
+            if let Some(terminal) = self.terminals[stream as usize].take() {
+                self.write(stream, terminal.rest().as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_cut_out_of_the_chunks_that_hold_them() {
+        let last = |lines, chunks: &[&str]| {
+            let (chunks, texts) = (VecDeque::new(), chunks);
+            let mut kept = Kept {
+                lines,
+                chunks,
+                newlines: 0,
+            };
+            for text in texts {
+                let bytes = text.as_bytes().to_vec();
+                let output = Output {
+                    stream: Stream::Stdout,
+                    bytes,
+                    is_late: false,
+                };
+                let at = Timestamp::from_millis(0);
+                kept.push(Chunk {
+                    output,
+                    at,
+                    event: None,
+                });
+            }
+            let chunks = kept.cut().into_iter();
+            let bytes: Vec<u8> = chunks.flat_map(|chunk| chunk.output.bytes).collect();
+            String::from_utf8(bytes).unwrap()
         };
-        self.shown(&record)
-    }
-
-    fn shown(&self, record: &LogRecord) -> Option<String> {
-        self.wants(record).then(|| match self.json {
-            true => visible_json(record.to_json().to_string()),
-            false => visible(&record.to_string()),
-        })
-    }
-
-    fn is_filtered(&self) -> bool {
-        let words = [&self.session, &self.code, &self.event];
-        words.iter().any(|word| word.is_some())
-            || self.pid.is_some()
-            || self.level.is_some()
-            || self.since.is_some()
-            || self.until.is_some()
-    }
-
-    fn wants(&self, record: &LogRecord) -> bool {
-        let is = |wanted: &Option<String>, name| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| record.text(name) == *wanted)
-        };
-        is(&self.code, "code")
-            && is(&self.event, "event")
-            && is(&self.pid.map(|pid| pid.to_string()), "pid")
-            && self
-                .session
-                .as_ref()
-                .is_none_or(|id| record.text("session").starts_with(id))
-            && self.level.is_none_or(|level| record.level <= level)
-            && self.since.is_none_or(|since| record.at >= since)
-            && self.until.is_none_or(|until| record.at <= until)
+        assert_eq!(last(2, &["a\nb\nc\n"]), "b\nc\n");
+        assert_eq!(last(2, &["a\nb\nc"]), "b\nc");
+        assert_eq!(last(1, &["a\nb", "c", "d\n"]), "bcd\n");
+        assert_eq!(last(2, &["a\n", "b\n", "c\nd"]), "c\nd");
+        assert_eq!(last(3, &["a", "\nb\n"]), "a\nb\n");
+        assert_eq!(last(1, &["a\n", "\n"]), "\n");
+        assert_eq!(last(5, &[]), "");
     }
 }

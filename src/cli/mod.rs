@@ -15,6 +15,7 @@ mod completions;
 mod consent;
 mod continued;
 mod daemon;
+mod daemon_logs;
 mod diagnostics;
 mod doctor;
 mod ending;
@@ -27,7 +28,6 @@ mod interrupt;
 mod journal;
 mod kill;
 mod label;
-mod log;
 mod logs;
 mod man;
 mod metrics;
@@ -76,7 +76,12 @@ kill or the daemon's stop, 137 if that took SIGKILL; 124 after a limit of time o
 125 if the session was lost or coven itself has failed; 2 for usage. `run` that is interrupted kills its session, and exits with
 128 and that signal; a hangup of its terminal (SIGHUP) ends `run` alone, which a shell gives as 129: the session runs on.
 
-Everything is kept in COVEN_HOME (default: ~/.coven)."
+Everything is kept in COVEN_HOME (default: ~/.coven).",
+    note = "What shows what:
+  attach ID    joins a session: its output from the beginning, then as it comes; what is typed goes to its stdin
+  logs ID      its stored output, stdout to stdout and stderr to stderr; -f goes on as it comes
+  events ID    everything that is on record of it, in order: for programs
+  daemon logs  the daemon's own log: what it did, and what failed"
 )]
 struct Cli {
     /// print the version
@@ -131,7 +136,6 @@ verbs! {
     Archive(archive),
     Summon(summon),
     Sacrifice(sacrifice),
-    Log(log),
     Logs(logs),
     Adapters(adapters),
     Doctor(doctor),
@@ -149,7 +153,7 @@ pub fn main() -> ExitCode {
     if let Some(words) = completions::asked_for() {
         return ExitCode::from(completions::complete(&words).unwrap_or(1));
     }
-    let args = match args::from_env() {
+    let args = match args::from_env().and_then(aliases::resolved) {
         Ok(args) => args,
         Err(err) => return finish(Err(err), &[]),
     };
@@ -175,11 +179,29 @@ fn parse_and_run(args: &[String]) -> Outcome {
         }) => verb.run(),
         Ok(Cli { verb: None, .. }) => Err(CliError::usage("no verb given")),
         // Help that was asked for.
-        Err(early) if early.status.is_ok() => say(early.output.trim_end()),
+        Err(early) if early.status.is_ok() => say(&help(&args, early.output.trim_end())),
         Err(early) => {
             let unknown = grammar::unknown_word(&args);
             Err(CliError::usage(unknown.as_deref().unwrap_or(&early.output)))
         }
+    }
+}
+
+/// The help that was asked for: by `-h` without its notes; by `--help` whole, and coven's own with the other names of verbs.
+fn help(args: &[&str], whole: &str) -> String {
+    if !args.contains(&"--help") {
+        let short = whole.split("\n\nNotes:").next().unwrap_or(whole);
+        return match short == whole {
+            true => whole.to_owned(),
+            false => format!("{short}\n\n--help says more."),
+        };
+    }
+    match grammar::verb_of(args).is_empty() {
+        true => format!(
+            "{whole}\n\nOther names:\n  {}",
+            aliases::table().join("\n  ")
+        ),
+        false => whole.to_owned(),
     }
 }
 

@@ -82,13 +82,74 @@ pub(super) fn aligned<N: AsRef<str>>(facts: &[(N, String)]) -> Vec<String> {
 pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
+        push_visible(&mut out, c);
     }
     out
+}
+
+fn push_visible(out: &mut String, c: char) {
+    if c.is_control() || is_invisible(c) {
+        out.extend(c.escape_default());
+    } else {
+        out.push(c);
+    }
+}
+
+/// Output as a terminal may get it: colours (SGR sequences), tabs and the ends of lines stay, every other control character is
+/// made visible. What could become a sequence with the bytes that follow is held back.
+#[derive(Default)]
+pub(super) struct TerminalText {
+    held: String,
+}
+
+impl TerminalText {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> String {
+        let text = std::mem::take(&mut self.held) + &String::from_utf8_lossy(bytes);
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(c) = rest.chars().next() {
+            let mut length = c.len_utf8();
+            match c {
+                '\u{1b}' => match sgr_length(rest) {
+                    None => {
+                        self.held = rest.to_owned();
+                        break;
+                    }
+                    Some(0) => push_visible(&mut out, c),
+                    Some(whole) => {
+                        out += &rest[..whole];
+                        length = whole;
+                    }
+                },
+                '\r' if rest.len() == 1 => {
+                    self.held = rest.to_owned();
+                    break;
+                }
+                '\r' if rest[1..].starts_with('\n') => {}
+                '\n' | '\t' => out.push(c),
+                _ => push_visible(&mut out, c),
+            }
+            rest = &rest[length..];
+        }
+        out
+    }
+
+    /// What is still held back.
+    pub(super) fn rest(self) -> String {
+        visible(&self.held)
+    }
+}
+
+/// How long the SGR sequence is that `text` begins with: 0 if it is none, `None` if that depends on what follows.
+fn sgr_length(text: &str) -> Option<usize> {
+    let Some(parameters) = text[1..].strip_prefix('[') else {
+        return (text.len() > 1).then_some(0);
+    };
+    match parameters.find(|c: char| !c.is_ascii_digit() && c != ';' && c != ':') {
+        Some(at) if parameters[at..].starts_with('m') => Some(at + 3),
+        None if parameters.len() < 64 => None,
+        _ => Some(0),
+    }
 }
 
 /// A command line as a shell would take it, but for the mark that stands for the prompt.
@@ -128,6 +189,31 @@ mod tests {
         );
         assert_eq!(visible("é🦀"), "é🦀");
         assert_eq!(visible_text("a\nb\u{7}"), "a\nb\\u{7}");
+    }
+
+    #[test]
+    fn a_terminal_gets_colours_and_lines_and_no_other_control() {
+        let shown = |pieces: &[&str]| {
+            let mut terminal = TerminalText::default();
+            let mut out = String::new();
+            for piece in pieces {
+                out += &terminal.take(piece.as_bytes());
+            }
+            out + &terminal.rest()
+        };
+        let colours = "\u{1b}[1;38:5:9mred\u{1b}[m\tok\n";
+        assert_eq!(shown(&[colours]), colours);
+        for at in 1..colours.len() {
+            assert_eq!(shown(&[&colours[..at], &colours[at..]]), colours, "{at}");
+        }
+        assert_eq!(shown(&["a\r\nb\r", "\nc\rd\r"]), "a\nb\nc\\rd\\r");
+        assert_eq!(
+            shown(&["\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}1m\u{8}\u{1b}"]),
+            "\\u{1b}[2J\\u{1b}]0;t\\u{7}\\u{9b}1m\\u{8}\\u{1b}"
+        );
+        // A sequence that never ends is not held for ever.
+        let endless = format!("\u{1b}[{}", "1;".repeat(99));
+        assert_eq!(shown(&[&endless, "x"]).len(), endless.len() + 6);
     }
 
     #[test]

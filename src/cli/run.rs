@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[argh(option)]
     title: Option<String>,
     /// for harnesses that have a choice
-    #[argh(option)]
+    #[argh(option, short = 'm')]
     model: Option<String>,
     /// words to find it by, as a,b
     #[argh(option, arg_name = "labels")]
@@ -102,7 +102,7 @@ pub(super) struct Args {
     #[argh(option)]
     file: Option<PathBuf>,
     /// print the session's id, and leave it to itself
-    #[argh(switch)]
+    #[argh(switch, short = 'd')]
     detach: bool,
     /// print events as JSON, a line each; with --detach, the record
     #[argh(switch)]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::agent::{Lines, Said, said};
 use super::ending::Ending;
-use super::follow::{follow_events, output_of, show_stderr};
+use super::follow::{Output, follow_events, output_of, show_stderr};
 use super::input::{end_input, send_beside, send_if_live};
 use super::output::Out;
 use super::{CliError, Home};
@@ -120,7 +120,7 @@ impl Printer {
         if event.kind != EventKind::Output {
             return Ok(());
         }
-        let (stream, bytes) = output_of(event)?;
+        let Output { stream, bytes, .. } = output_of(event)?;
         match (stream, self.form) {
             (Stream::Stderr, _) => Ok(show_stderr(&bytes)?),
             (Stream::Stdout, Form::Stream | Form::Own) => {

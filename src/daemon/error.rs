@@ -91,7 +91,7 @@ impl ServeError {
             Self::Store { path, err } => err.advice(path),
             Self::Setting(bad) => bad.mend(),
             Self::NoHealth(_) | Self::Io { .. } | Self::Unwritten(_) | Self::Unsaved { .. } => {
-                "coven logs --lines 20".into()
+                "coven daemon logs --lines 20".into()
             }
         }
     }

@@ -168,7 +168,7 @@ fn end(
                 "the daemon (pid {pid}) has ended without a word on whether everything is on disk: \
                  was it killed?"
             ));
-            error.next = "coven logs --lines 20".into();
+            error.next = "coven daemon logs --lines 20".into();
             return Err(error);
         }
         asked => StopOutcome::Ended {

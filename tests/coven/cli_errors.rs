@@ -212,12 +212,12 @@ fn a_mistyped_value_is_named_with_what_it_must_be() {
         (
             &["logs", "--lines=1.5"],
             "'1.5': it must be a number",
-            "coven logs --help",
+            "coven daemon logs --help",
         ),
         (
             &["logs", "--pid=99999999999"],
             "it is too large",
-            "coven logs --help",
+            "coven daemon logs --help",
         ),
         (
             &["show", ""],
@@ -392,8 +392,9 @@ fn help_is_on_stdout_and_exits_0() {
     let listed = coven.cli(["__complete", ""]).out;
     let verbs = listed.lines().map(|line| line.split('\t').next().unwrap());
     let verbs: Vec<&str> = verbs.collect();
+    let mut needed = VERBS.iter().map(|verb| verb[0]);
     assert!(
-        VERBS.iter().all(|verb| verbs.contains(&verb[0])),
+        needed.all(|verb| verb == "log" || verbs.contains(&verb)),
         "{listed}"
     );
     let all = [
@@ -413,6 +414,11 @@ fn help_is_on_stdout_and_exits_0() {
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
         assert!(ran.out.contains("Usage: coven"), "{args:?}: {ran:?}");
         assert!(!ran.out.contains("__hello"), "{args:?}: {ran:?}");
+    }
+    for args in [&["-h"][..], &["logs", "-h"]] {
+        let ran = coven.cli(args);
+        assert!(!ran.out.contains("Notes:"), "{ran:?}");
+        assert!(ran.out.ends_with("\n\n--help says more.\n"), "{ran:?}");
     }
     let help = coven.cli(["--help"]).out;
     assert!(

@@ -103,7 +103,7 @@ fn bash_completes() {
         source <(coven completions bash)
         try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _coven; echo "${COMPREPLY[*]@Q}"; }
         try coven daemon sta
-        try coven logs --lev
+        try coven daemon logs --lev
         try coven run --cwd a
         try coven run --file b
         try coven run --file = b

@@ -1,232 +1,157 @@
-//! `coven logs`: what it finds, in which files, with and without a daemon.
-
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+//! `coven logs`: what a session has written, of the one that is named; without one, the daemon's log.
 
 use serde_json::{Value, json};
 
 use crate::support::*;
 
-const ONE: &str =
-    "2026-05-09T06:43:00.000Z INFO event=session_started session=aaaa1111 pid=7 harness=hello";
-const TWO: &str = "2026-05-09T06:44:00.000Z WARN event=session_not_live code=session_not_live request=1-2 session=bbbb2222 reason=\"it said \\\"no\\\"\"";
-const THREE: &str = r#"{"ts":"2026-05-09T06:45:00.000Z","level":"ERROR","event":"spawn_failed","code":"launch_failed","session":"aaaa3333","pid":8}"#;
-const THREE_AS_TEXT: &str =
-    "2026-05-09T06:45:00.000Z ERROR event=spawn_failed code=launch_failed pid=8 session=aaaa3333";
-const FOUR: &str = "2026-05-09T06:46:00.000Z DEBUG event=request request=1-3 pid=77";
-
-/// A home without a daemon whose log holds `files`, the newest first.
-fn with_log(files: &[&[&str]]) -> (Coven, PathBuf) {
-    let coven = Coven::new();
-    let dir = coven.home().join("logs");
-    fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
-    let log = dir.join("daemon.log");
-    for (age, lines) in files.iter().enumerate() {
-        let path = match age {
-            0 => log.clone(),
-            age => dir.join(format!("daemon.log.{age}")),
-        };
-        fs::write(
-            path,
-            lines
-                .iter()
-                .map(|line| format!("{line}\n"))
-                .collect::<String>(),
-        )
-        .unwrap();
-    }
-    (coven, log)
-}
-
-#[track_caller]
-fn shown(coven: &Coven, args: &[&str]) -> Vec<String> {
-    let ran = coven.cli([&["logs"], args].concat());
-    let said = match ran.out.is_empty() && !args.contains(&"0") {
-        true => "coven: no line of the log is as asked for\n",
-        false => "",
-    };
-    assert_eq!((ran.code, ran.err.as_str()), (0, said), "{ran:?}");
-    ran.out.lines().map(str::to_owned).collect()
+/// A session that has ended, whose harness has run `script`.
+fn ended(coven: &Coven, script: &str) -> String {
+    coven.harness("writer", script);
+    let ran = coven.cli(["run", "writer", "go", "--detach"]);
+    let id = ran.out.trim().to_owned();
+    coven.cli(["wait", &id]);
+    id
 }
 
 #[test]
-fn every_line_is_shown_oldest_first_over_rotated_files_without_a_daemon() {
-    let (coven, _) = with_log(&[&[FOUR], &[THREE], &[ONE, TWO]]);
-    assert_eq!(shown(&coven, &[]), [ONE, TWO, THREE_AS_TEXT, FOUR]);
-    assert_eq!(shown(&coven, &["--lines", "2"]), [THREE_AS_TEXT, FOUR]);
-    assert_eq!(shown(&coven, &["-n", "0"]), [] as [&str; 0]);
-    assert_eq!(coven.cli(["daemon", "status"]).code, 3, "none was started");
+fn a_sessions_output_comes_back_byte_for_byte_on_its_two_streams() {
+    let coven = Coven::start();
+    let id = ended(&coven, r"printf 'out\r\n\033[2J\377'; echo err >&2; exit 7");
+    let raw = coven.command(["logs", &id]).output().unwrap();
+    assert_eq!(raw.stdout, b"out\r\n\x1b[2J\xff");
+    assert_eq!(
+        (raw.stderr, raw.status.code()),
+        (b"err\n".to_vec(), Some(0))
+    );
+    let ran = coven.cli(["logs", "--stream=stderr", &id[..8]]);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", "err\n"));
+    let ran = coven.cli(["logs", &id, "--json", "--stream", "stderr"]);
+    assert_eq!(payload(&ran.json())["data"], "err\n");
 }
 
 #[test]
-fn lines_are_found_by_session_pid_code_event_level_and_time() {
-    let (coven, _) = with_log(&[&[ONE, TWO, THREE, FOUR]]);
-    let cases: [(&[&str], &[&str]); 14] = [
-        (&["--session", "bbbb2222"], &[TWO]),
-        (&["--session", "aaaa"], &[ONE, THREE_AS_TEXT]),
-        (&["--pid", "7"], &[ONE]),
-        (&["--code", "launch_failed"], &[THREE_AS_TEXT]),
-        (&["--event", "request"], &[FOUR]),
-        (&["--level", "error"], &[THREE_AS_TEXT]),
-        (&["--level", "WARN"], &[TWO, THREE_AS_TEXT]),
-        (&["--level=debug"], &[ONE, TWO, THREE_AS_TEXT, FOUR]),
-        (&["--since", "2026-05-09T06:45:00Z"], &[THREE_AS_TEXT, FOUR]),
-        (&["--until", "2026-05-09T08:44:00+02:00"], &[ONE, TWO]),
-        (&["--since", "9999d", "--lines", "1"], &[FOUR]),
-        (&["--until", "9999d"], &[]),
-        (&["--session", "aaaa", "--level", "warn"], &[THREE_AS_TEXT]),
-        (&["--code", "nonesuch"], &[]),
-    ];
-    for (args, lines) in cases {
-        assert_eq!(shown(&coven, args), lines, "{args:?}");
+fn the_last_lines_of_a_large_session_are_found_from_its_end() {
+    let coven = Coven::start();
+    // More events than one look at the end of a session reads.
+    let id = ended(
+        &coven,
+        "for i in $(seq 400); do echo $i; sleep 0.0005; done; printf last",
+    );
+    for (lines, expected) in [("1", "last"), ("3", "399\n400\nlast"), ("0", "")] {
+        let ran = coven.cli(["logs", "-n", lines, &id]);
+        assert_eq!((ran.out.as_str(), ran.code), (expected, 0));
     }
+    assert_eq!(coven.cli(["logs", "-n500", &id]).out.lines().count(), 401);
+    assert_eq!(coven.cli(["logs", "--lines=2", &id]).out, "400\nlast");
+}
+
+#[test]
+fn each_line_can_begin_with_its_time_and_only_new_ones_can_be_asked_for() {
+    let coven = Coven::start();
+    let id = ended(&coven, "printf a; sleep 0.05; echo b; echo c");
+    let ran = coven.cli(["logs", "-t", &id]);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(
+        lines[0].ends_with("Z  ab") && lines[1].ends_with("Z  c"),
+        "{ran:?}"
+    );
+    assert_eq!(lines.len(), 2);
+    let event = &coven.events(&id)[2];
+    assert!(lines[0].starts_with(event["created_at"].as_str().unwrap()));
+    assert_eq!(
+        coven
+            .cli(["logs", "--since", "2099-01-01T00:00:00Z", &id])
+            .out,
+        ""
+    );
+    assert_eq!(coven.cli(["logs", "--since", "1d", &id]).out, "ab\nc\n");
+}
+
+#[test]
+fn follow_shows_what_comes_until_the_session_ends() {
+    let coven = Coven::start();
+    let script = "echo ready; read -r line; echo \"got $line\"; exit 3";
+    coven.harness_with("answering", script, json!({ "stdin": "open" }));
+    let id = coven
+        .cli(["run", "answering", "go", "-d"])
+        .out
+        .trim()
+        .to_owned();
+    let mut child = coven.spawn(["tail", "-n", "5", &id]);
+    read_until(child.stdout.as_mut().unwrap(), "ready\n");
+    coven.cli(["input", &id, "x"]);
+    let ran = finish(child);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "got x\n"), "{ran:?}");
+    assert_eq!(coven.cli(["logs", "-f", &id]).out, "ready\ngot x\n");
+}
+
+#[test]
+fn what_was_written_after_the_end_can_be_told_apart() {
+    let coven = Coven::start_with_env("COVEN_DRAIN_MAX_MS", "0");
+    let go = coven.work().join("go");
+    let id = ended(
+        &coven,
+        "echo early; (while [ ! -e go ]; do sleep 0.02; done; echo behind) &",
+    );
+    std::fs::write(go, "").unwrap();
+    eventually("late output", || {
+        coven.cli(["logs", "--late", &id]).out == "behind\n"
+    });
+    assert_eq!(coven.cli(["logs", &id]).out, "early\nbehind\n");
+}
+
+#[test]
+fn a_terminal_is_sent_no_control_but_colours_and_lines() {
+    if !has_tools(&["script"]) {
+        return;
+    }
+    let coven = Coven::start();
+    let id = ended(
+        &coven,
+        r"printf '\033[31mred\033[0m\033[2J\033]0;t\007\r\n'",
+    );
+    let ran = coven.shell(&format!("script -qec \"$0 logs {id}\" /dev/null"));
+    let shown = "\x1b[31mred\x1b[0m\\u{1b}[2J\\u{1b}]0;t\\u{7}\r\n";
+    assert_eq!(ran.out, shown, "{ran:?}");
+}
+
+#[test]
+fn logs_without_a_session_is_the_daemons_log_and_says_so_at_a_terminal() {
+    let coven = Coven::start();
+    let of_daemon = coven
+        .cli(["daemon", "logs", "--event", "contract_served", "-n", "1"])
+        .out;
+    assert_eq!(of_daemon.lines().count(), 1, "{of_daemon}");
     for args in [
-        ["--since", "soon"],
-        ["--level", "loud"],
-        ["--pid", "x"],
-        ["--lines", "-1"],
+        &["logs", "--event=contract_served", "-n1"][..],
+        &["logs", "--tail", "1", "--event", "contract_served"],
     ] {
+        let ran = coven.cli(args);
         assert_eq!(
-            coven.cli([&["logs"], &args[..]].concat()).code,
-            2,
-            "{args:?}"
+            (ran.out.as_str(), ran.err.as_str()),
+            (of_daemon.as_str(), "")
         );
     }
-    assert_eq!(coven.cli(["logs", "--follow", "--until", "1d"]).code, 2);
-}
-
-#[test]
-fn json_is_an_object_a_line_whichever_format_the_log_has() {
-    let (coven, _) = with_log(&[&[TWO, THREE]]);
-    let lines = shown(&coven, &["--json"]);
-    let records: Vec<Value> = lines
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(
-        records[0],
-        json!({ "ts": "2026-05-09T06:44:00.000Z", "level": "WARN", "event": "session_not_live", "code": "session_not_live",
-            "request": "1-2", "session": "bbbb2222", "reason": "it said \"no\"" })
-    );
-    assert_eq!(records[1], serde_json::from_str::<Value>(THREE).unwrap());
-}
-
-#[test]
-fn what_is_no_record_is_shown_harmless_and_matches_no_filter() {
-    let broken = "not a record \u{1b}[2J\u{9b}\u{202e}";
-    let (coven, log) = with_log(&[&[ONE, broken, TWO]]);
-    let all = shown(&coven, &[]);
-    assert_eq!(all[1], "not a record \\u{1b}[2J\\u{9b}\\u{202e}");
-    assert_eq!(shown(&coven, &["--level", "trace"]), [ONE, TWO]);
-    let json = shown(&coven, &["--json"]);
-    assert_eq!(
-        serde_json::from_str::<Value>(&json[1]).unwrap()["line"],
-        broken
-    );
-    assert!(json[1].contains("\\u009b\\u202e"), "{}", json[1]);
-    // Cut off in the middle, by a crash: and bytes that are no text.
-    fs::write(log, b"\xff\xfe\n2026-05-09T06:43:00.000Z INFO event=\"cu").unwrap();
-    assert_eq!(shown(&coven, &[]).len(), 2);
-}
-
-#[test]
-fn a_running_daemons_log_leads_from_a_failed_command_to_its_line() {
-    let coven = Coven::start();
-    let id = coven.run("hello", "x")["id"].as_str().unwrap().to_owned();
-    assert_eq!(coven.cli(["kill", &id]).code, 1);
-    eventually("the line", || {
-        shown(&coven, &["--code", "session_not_live"]).len() == 1
-    });
-    let of_session = shown(&coven, &["--session", &id[..8]]);
-    let events: Vec<&str> = of_session
-        .iter()
-        .map(|line| {
-            line.split("event=")
-                .nth(1)
-                .unwrap()
-                .split(' ')
-                .next()
-                .unwrap()
-        })
-        .collect();
-    assert_eq!(
-        events,
-        ["session_started", "session_ended", "session_not_live"]
-    );
-    assert_eq!(shown(&coven, &["--session", &id, "--since", "1h"]).len(), 3);
-}
-
-#[test]
-fn follow_shows_every_line_while_the_log_is_rotated() {
-    let (coven, log) = with_log(&[&[ONE, TWO]]);
-    let mut child = coven.spawn(["logs", "--follow", "--lines", "1"]);
-    let mut out = child.stdout.take().unwrap();
-    assert_eq!(read_until(&mut out, "\n"), format!("{TWO}\n"));
-    let older = log.with_extension("log.1");
-    let mut file = fs::OpenOptions::new().append(true).open(&log).unwrap();
-    for round in 0..50 {
-        let line = |n| format!("2026-05-09T07:00:00.000Z INFO event=tick round={round} n={n}\n");
-        file.write_all(line(1).as_bytes()).unwrap();
-        // In two writes: half a line is none.
-        let (half, rest) = (&line(2)[..40], &line(2)[40..]);
-        file.write_all(half.as_bytes()).unwrap();
-        file.write_all(rest.as_bytes()).unwrap();
-        fs::rename(&log, &older).unwrap();
-        file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&log)
-            .unwrap();
-        file.write_all(line(3).as_bytes()).unwrap();
-        let seen = read_until(&mut out, "n=3\n");
-        assert_eq!(seen, format!("{}{}{}", line(1), line(2), line(3)));
+    if has_tools(&["script"]) {
+        let ran = coven.shell("script -qec \"$0 logs -n 1\" /dev/null");
+        assert!(
+            ran.out.starts_with("coven: this is the daemon's log"),
+            "{ran:?}"
+        );
     }
-    assert!(kill(child.id() as i32, libc::SIGINT));
-    assert_eq!(finish(child).code, 130);
+    // Whatever a session is called, this is the subcommand.
+    let pruned: Value = coven.cli(["logs", "prune", "--dry-run", "--json"]).json();
+    assert_eq!(pruned["events"], 0);
 }
 
 #[test]
-fn follow_begins_before_there_is_a_log_and_ends_with_its_reader() {
-    let (coven, log) = with_log(&[]);
-    let mut child = coven.spawn(["logs", "--follow", "--event", "wanted"]);
-    let mut out = child.stdout.take().unwrap();
-    fs::write(
-        &log,
-        format!("{ONE}\n2026-05-09T07:00:00.000Z INFO event=wanted\n"),
-    )
-    .unwrap();
-    assert!(read_until(&mut out, "\n").ends_with(" event=wanted\n"));
-    drop(out);
-    assert_eq!(finish(child).code, 0);
-}
-
-#[test]
-fn a_log_that_is_not_there_or_cannot_be_read_is_said_so() {
-    let coven = Coven::new();
-    for args in [&["logs"][..], &["logs", "--follow"]] {
-        let ran = coven.cli(args);
-        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
-        assert!(ran.err.contains("(log_not_found)\n  try: "), "{ran:?}");
-    }
-    let (coven, log) = with_log(&[]);
-    fs::create_dir(log).unwrap();
-    let ran = coven.cli(["logs"]);
-    assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(
-        ran.err.contains("logs/daemon.log cannot be read: "),
-        "{ran:?}"
-    );
-}
-
-#[test]
-fn a_level_that_is_none_is_refused_with_those_there_are() {
+fn a_preview_is_asked_for_by_log_and_is_cut_as_output_is() {
     let coven = Coven::start();
-    let ran = coven.cli(["logs", "--level", "loud"]);
-    assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(
-        ran.err.contains("error, warn, info, debug, trace"),
-        "{ran:?}"
-    );
+    let id = ended(&coven, "echo one; echo two");
+    let whole = coven.cli(["log", &id]);
+    assert!(whole.out.contains("info   one\n"), "{whole:?}");
+    assert_eq!(whole.out, coven.cli(["logs", "-t", "--readable", &id]).out);
+    let last = coven.cli(["logs", "--readable", "-n", "1", &id]).out;
+    assert!(whole.out.ends_with(&format!("  {last}")), "{last}");
+    assert_eq!(coven.cli(["logs", "--readable", "-f", &id]).code, 2);
 }

@@ -14,6 +14,7 @@ mod conversations;
 mod copies;
 mod costs;
 mod daemon;
+mod daemon_logs;
 mod damage;
 mod diagnostics;
 mod disk_full;

@@ -295,7 +295,7 @@ pub(super) fn writer(seen: &Observation) -> Option<Verdict> {
                     None => "it does not say why".into(),
                 }
             ),
-            "df on COVEN_HOME, and coven logs --code store_unavailable; it goes on by itself once it can write",
+            "df on COVEN_HOME, and coven daemon logs --code store_unavailable; it goes on by itself once it can write",
         ),
     })
 }

@@ -61,7 +61,7 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Verdict
             reason,
         }) => fail(
             Message::foreign(reason),
-            "coven logs --level warn --since 5m",
+            "coven daemon logs --level warn --since 5m",
         ),
         Err(Failure {
             session: Some(id),
@@ -69,7 +69,7 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Verdict
         }) => {
             let id = || Message::name(&id);
             let hint = message!(
-                "coven events {}; coven logs --session {}; then coven sacrifice --yes {}",
+                "coven events {}; coven daemon logs --session {}; then coven sacrifice --yes {}",
                 id(),
                 id(),
                 id()

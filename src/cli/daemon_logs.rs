@@ -1,0 +1,376 @@
+//! `coven daemon logs`: the daemon's log, over its rotated files or from systemd's journal, filtered. It needs no daemon.
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+use log::Level;
+use serde_json::json;
+
+use super::daemon::remark;
+use super::journal::UnitLog;
+use super::output::{Out, visible};
+use super::time::parse_moment;
+use super::{CliError, Outcome};
+use crate::api::{Code, Timestamp};
+use crate::daemon::LogPlace;
+use crate::observe::journal::{Journal, Order};
+use crate::observe::{LogFiles, LogRecord, visible_json};
+use crate::sys::{self, Interest, LogWatch};
+
+/// Show the daemon's log, oldest line first. It works without a daemon.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "logs",
+    help_triggers("-h", "--help"),
+    note = "Times are RFC 3339 (2026-05-09T06:43:00Z), or so long ago: 15m, 2h, 1d."
+)]
+pub(super) struct Args {
+    #[argh(switch, short = 'f')]
+    /// go on as lines come, until Ctrl-C
+    follow: bool,
+    /// only the last so many lines
+    #[argh(option, short = 'n')]
+    lines: Option<usize>,
+    /// as JSON, an object a line
+    #[argh(switch)]
+    json: bool,
+    /// only lines about this session: its id, or a beginning of it
+    #[argh(option, arg_name = "id")]
+    session: Option<String>,
+    /// only lines about this process
+    #[argh(option)]
+    pid: Option<u32>,
+    /// only lines with this structured error code
+    #[argh(option)]
+    code: Option<String>,
+    /// only lines of this event
+    #[argh(option)]
+    event: Option<String>,
+    /// only lines of this level or worse: error, warn, info, debug, trace
+    #[argh(option, from_str_fn(parse_level))]
+    level: Option<Level>,
+    /// only lines from then on
+    #[argh(option, from_str_fn(parse_moment))]
+    since: Option<Timestamp>,
+    /// only lines until then
+    #[argh(option, from_str_fn(parse_moment))]
+    until: Option<Timestamp>,
+    /// it was asked for as `coven logs`
+    #[argh(switch, hidden_help)]
+    by_logs: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    if args.by_logs && io::stderr().is_terminal() {
+        remark(
+            "this is the daemon's log (coven daemon logs); coven logs ID shows a session's output",
+        );
+    }
+    let home = super::home()?;
+    if args.follow && args.until.is_some() {
+        return Err(CliError::usage(
+            "--follow goes on from now, and --until is over: one of them",
+        ));
+    }
+    let file = match LogPlace::of(&home) {
+        LogPlace::Journal { unit, namespace } => {
+            return show_journal(args, &UnitLog::new(&home, unit, namespace.as_deref()));
+        }
+        LogPlace::File(file) => file,
+        LogPlace::Stderr(place) => {
+            let place = format!("the newest daemon logs to {place}");
+            let file = home.log_file();
+            if !file.exists() {
+                let next = "the log of who has started it, as docker logs; or let its stderr lead to a file, which coven daemon logs reads";
+                return Err(CliError::failed(Code::LogNotFound, place, Some(next)));
+            }
+            remark(&format!("{place}; this is an older daemon's log"));
+            file
+        }
+    };
+    show_files(args, file)
+}
+
+/// Shows the log at `path` and its older files.
+fn show_files(args: &Args, path: PathBuf) -> Outcome {
+    let failed = cannot_read(&path);
+    // Before the first read: what is written after that is reported.
+    let watch = args
+        .follow
+        .then(|| LogWatch::new(path.parent().unwrap_or(&path)))
+        .transpose()
+        .map_err(&failed)?;
+    let mut files = LogFiles::new(path.clone());
+    let mut screen = Screen::new(args);
+    read(&mut files, &mut screen).map_err(|err| err.explained(&failed))?;
+    if files.current().is_none() && watch.is_none() {
+        return Err(failed(io::ErrorKind::NotFound.into()));
+    }
+    if watch.is_none() {
+        files.finish(|line| screen.take(line))?;
+    }
+    screen.catch_up()?;
+    match watch {
+        Some(watch) => follow(&watch, &mut files, &mut screen, &failed),
+        None => Ok(screen.finish()),
+    }
+}
+
+/// Shows what a unit has in the journal.
+fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
+    let mut screen = Screen::new(args);
+    let newest = read_journal(args, log, &mut screen)?;
+    let missing = match newest {
+        None => log.why_empty(args.since)?,
+        Some(_) => None,
+    };
+    match missing {
+        Some(missing) if !args.follow => Err(missing),
+        None if !args.follow => Ok(screen.finish()),
+        missing => {
+            if let Some(missing) = missing {
+                remark(&missing.to_string());
+            }
+            let journal = log.open(Order::Following(newest.as_deref()), args.since)?;
+            follow_journal(journal, log, &mut screen)
+        }
+    }
+}
+
+/// Shows the entries that are there, and gives the cursor of the newest. Where only the last lines are asked for, they are read
+/// from the newest on: a journal can be large.
+fn read_journal(
+    args: &Args,
+    log: &UnitLog,
+    screen: &mut Screen<'_>,
+) -> Result<Option<String>, CliError> {
+    let mut newest = None;
+    match args.lines {
+        None => log.read(Order::OldestFirst, args.since, |entry| {
+            newest = Some(entry.cursor);
+            screen.show_record(&entry.record)?;
+            Ok(ControlFlow::Continue(()))
+        })?,
+        Some(lines) => {
+            let mut kept = Vec::new();
+            log.read(Order::NewestFirst, args.since, |entry| {
+                newest.get_or_insert(entry.cursor);
+                if kept.len() < lines {
+                    kept.extend(args.shown(&entry.record));
+                }
+                Ok(match kept.len() < lines {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                })
+            })?;
+            screen.kept = Some(kept.into_iter().rev().collect());
+            screen.catch_up()?;
+        }
+    }
+    Ok(newest)
+}
+
+/// Blocks until something is written to the journal, and shows it; ends when its reader does.
+fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut Screen<'_>) -> Outcome {
+    let stdout = io::stdout();
+    loop {
+        let mut interests = [Interest::readable(&journal), Interest::hangup(&stdout)];
+        sys::poll(&mut interests, None)?;
+        if interests[1].is_ready() {
+            return Ok(0);
+        }
+        let Some(entries) = journal.read()? else {
+            let said = journal.finish()?.unwrap_or("journalctl has ended".into());
+            return Err(log.cannot_read(&said));
+        };
+        for entry in entries {
+            screen.show_record(&entry.record)?;
+        }
+    }
+}
+
+/// What reading can fail with, until it is known what the user should be told.
+enum ReadError {
+    Log(io::Error),
+    Output(CliError),
+}
+
+/// The log's levels, as they are written on a command line.
+pub(super) fn levels() -> Vec<String> {
+    let levels = Level::iter();
+    levels.map(|level| level.as_str().to_lowercase()).collect()
+}
+
+/// The log crate's own message does not say which levels there are.
+fn parse_level(text: &str) -> Result<Level, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a level: {}", levels().join(", ")))
+}
+
+impl From<io::Error> for ReadError {
+    fn from(err: io::Error) -> Self {
+        Self::Log(err)
+    }
+}
+
+impl ReadError {
+    fn explained(self, failed: impl Fn(io::Error) -> CliError) -> CliError {
+        match self {
+            Self::Log(err) => failed(err),
+            Self::Output(err) => err,
+        }
+    }
+}
+
+fn read(files: &mut LogFiles, screen: &mut Screen<'_>) -> Result<(), ReadError> {
+    files.read(|line| screen.take(line).map_err(ReadError::Output))
+}
+
+/// Blocks until something happens to the log's directory, and shows what came of it; ends when its reader does.
+fn follow(
+    watch: &LogWatch,
+    files: &mut LogFiles,
+    screen: &mut Screen<'_>,
+    failed: impl Fn(io::Error) -> CliError,
+) -> Outcome {
+    let stdout = io::stdout();
+    loop {
+        if let Some(file) = files.current() {
+            watch.watch_file(file)?;
+        }
+        // Once more, before the wait: a file that is watched only now may have grown before.
+        read(files, screen).map_err(|err| err.explained(&failed))?;
+        let mut interests = [Interest::readable(watch), Interest::hangup(&stdout)];
+        sys::poll(&mut interests, None)?;
+        if interests[1].is_ready() {
+            return Ok(0);
+        }
+        watch.clear();
+        read(files, screen).map_err(|err| err.explained(&failed))?;
+    }
+}
+
+fn cannot_read(log: &Path) -> impl Fn(io::Error) -> CliError {
+    move |err| match err.kind() {
+        io::ErrorKind::NotFound => CliError::new(
+            Code::LogNotFound,
+            format!("there is no log {}", log.display()),
+        ),
+        _ => CliError::new(
+            Code::IoError,
+            format!("{} cannot be read: {err}", log.display()),
+        ),
+    }
+}
+
+/// Where lines are shown. Until it has caught up, `--lines` keeps back all but the last.
+struct Screen<'a> {
+    args: &'a Args,
+    out: Out,
+    kept: Option<VecDeque<String>>,
+    has_shown: bool,
+}
+
+impl<'a> Screen<'a> {
+    fn new(args: &'a Args) -> Self {
+        Self {
+            args,
+            out: Out::new(),
+            kept: args.lines.map(|_| VecDeque::new()),
+            has_shown: false,
+        }
+    }
+
+    fn take(&mut self, line: &str) -> Result<(), CliError> {
+        let Some(shown) = self.args.shown_line(line) else {
+            return Ok(());
+        };
+        match (&mut self.kept, self.args.lines) {
+            (Some(kept), Some(lines)) => {
+                kept.push_back(shown);
+                if kept.len() > lines {
+                    kept.pop_front();
+                }
+                Ok(())
+            }
+            _ => self.show(&shown),
+        }
+    }
+
+    fn show_record(&mut self, record: &LogRecord) -> Result<(), CliError> {
+        let shown = self.args.shown(record);
+        shown.map_or(Ok(()), |line| self.show(&line))
+    }
+
+    fn show(&mut self, line: &str) -> Result<(), CliError> {
+        self.has_shown = true;
+        Ok(self.out.line(line)?)
+    }
+
+    fn catch_up(&mut self) -> Result<(), CliError> {
+        for line in self.kept.take().into_iter().flatten() {
+            self.show(&line)?;
+        }
+        Ok(())
+    }
+
+    /// The exit code, after all that there is has been shown.
+    fn finish(&self) -> u8 {
+        if self.args.is_filtered() && !self.has_shown && self.args.lines != Some(0) {
+            remark("no line of the log is as asked for");
+        }
+        0
+    }
+}
+
+impl Args {
+    /// `line` as it is shown, if it is asked for.
+    fn shown_line(&self, line: &str) -> Option<String> {
+        let Some(record) = LogRecord::parse(line) else {
+            // Nothing can be said of it: it is left out where anything is asked for in particular.
+            return (!self.is_filtered()).then(|| match self.json {
+                true => visible_json(json!({ "line": line }).to_string()),
+                false => visible(line),
+            });
+        };
+        self.shown(&record)
+    }
+
+    fn shown(&self, record: &LogRecord) -> Option<String> {
+        self.wants(record).then(|| match self.json {
+            true => visible_json(record.to_json().to_string()),
+            false => visible(&record.to_string()),
+        })
+    }
+
+    fn is_filtered(&self) -> bool {
+        let words = [&self.session, &self.code, &self.event];
+        words.iter().any(|word| word.is_some())
+            || self.pid.is_some()
+            || self.level.is_some()
+            || self.since.is_some()
+            || self.until.is_some()
+    }
+
+    fn wants(&self, record: &LogRecord) -> bool {
+        let is = |wanted: &Option<String>, name| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| record.text(name) == *wanted)
+        };
+        is(&self.code, "code")
+            && is(&self.event, "event")
+            && is(&self.pid.map(|pid| pid.to_string()), "pid")
+            && self
+                .session
+                .as_ref()
+                .is_none_or(|id| record.text("session").starts_with(id))
+            && self.level.is_none_or(|level| record.level <= level)
+            && self.since.is_none_or(|since| record.at >= since)
+            && self.until.is_none_or(|until| record.at <= until)
+    }
+}
