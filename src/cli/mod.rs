@@ -97,6 +97,8 @@ type Outcome = Result<u8, CliError>;
 /// A line a verb: its variant, and the module of its `Args` and its `run`. The help lists them in this order.
 macro_rules! verbs {
     ($($verb:ident($module:ident),)*) => {
+        // A process has one of it.
+        #[allow(clippy::large_enum_variant)]
         #[derive(FromArgs, ArgsInfo)]
         #[argh(subcommand)]
         enum Verb {
