@@ -4,7 +4,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::is_false;
 use super::{Conversation, Variables, Word, rules, words};
 
 /// The longest title, and the longest of the client's own words about a session, in bytes.
@@ -147,15 +146,6 @@ macro_rules! options {
             /// Default: the prompt's first line. Cut to [`TITLE_MAX`] where it is stored.
             #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
             pub title: Option<String>,
-            /// Killed when it has run for that long, in milliseconds; at least 1.
-            pub timeout_ms: Option<u64>,
-            /// Killed when it has written nothing for that long, in milliseconds; at least 1.
-            pub idle_timeout_ms: Option<u64>,
-            /// Killed when it has used so many tokens, input and output; at least 1.
-            pub max_tokens: Option<u64>,
-            /// Whether what the harness leaves running is ended with it.
-            #[serde(default, skip_serializing_if = "is_false")]
-            pub sweep: bool,
             /// Variables for this session alone.
             #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
             pub env: Variables,
@@ -172,6 +162,16 @@ macro_rules! options {
             #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
             pub request_adoption: (),
             $($(#[doc = $doc])+ #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
+        }
+
+        impl LaunchOptions {
+            /// A launch with the same options, but for what the record only tells of them.
+            pub fn into_request(self) -> LaunchRequest {
+                LaunchRequest {
+                    $($option: self.$option,)+
+                    ..LaunchRequest::default()
+                }
+            }
         }
 
         impl LaunchRequest {
@@ -208,4 +208,12 @@ options! {
     args: Vec<String> = "rules::arguments",
     /// What becomes of the record after a `completed` or `idle` end; null: it stays.
     on_end: Option<Word<OnEnd>> = "rules::optional_word",
+    /// Killed when it has run for that long, in milliseconds; at least 1.
+    timeout_ms: Option<u64> = "Option::deserialize",
+    /// Killed when it has written nothing for that long, in milliseconds; at least 1.
+    idle_timeout_ms: Option<u64> = "Option::deserialize",
+    /// Killed when it has used so many tokens, input and output; at least 1.
+    max_tokens: Option<u64> = "Option::deserialize",
+    /// Whether what the harness leaves running is ended with it.
+    sweep: bool = "bool::deserialize",
 }

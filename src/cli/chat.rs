@@ -17,7 +17,7 @@ use super::input::end_input;
 use super::interrupt::{Current, kill_on_signal};
 use super::permission::{self, Source};
 use super::stream_json::Form;
-use super::{CliError, Home, Outcome, continued, run, variables};
+use super::{CliError, Home, Outcome, continued, launched, run, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     AdapterStatus, Code, Conversation, ConversationMode, InputRequest, LaunchRequest, Permission,
@@ -153,7 +153,7 @@ impl Chat {
                     prompt,
                     ..self.request.clone()
                 };
-                let record = run::launch(&mut self.client, &request)?;
+                let record = launched::launch(&mut self.client, &request)?;
                 if request.conversation.is_none() {
                     permission::remark_on_default(&record, self.source);
                 }

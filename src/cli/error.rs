@@ -87,7 +87,7 @@ impl CliError {
         match self.code().map(Word::known) {
             None => 0,
             Some(Some(Code::Usage)) => 2,
-            Some(_) if ["run", "chat", "attach", "wait"].contains(&verb) => FAILED,
+            Some(_) if ["run", "rerun", "chat", "attach", "wait"].contains(&verb) => FAILED,
             Some(Some(Code::DaemonNotRunning)) => 3,
             Some(_) => 1,
         }

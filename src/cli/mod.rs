@@ -28,6 +28,7 @@ mod interrupt;
 mod journal;
 mod kill;
 mod label;
+mod launched;
 mod logs;
 mod man;
 mod metrics;
@@ -38,6 +39,7 @@ mod permission;
 mod prompt;
 mod prune;
 mod rename;
+mod rerun;
 mod restore;
 mod run;
 mod sacrifice;
@@ -125,6 +127,7 @@ fn apart(verb: impl FnOnce() -> Outcome) -> Outcome {
 verbs! {
     Daemon(daemon),
     Run(run),
+    Rerun(rerun),
     Chat(chat),
     Sessions(sessions),
     Show(show),

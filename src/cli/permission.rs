@@ -8,7 +8,7 @@ use crate::settings;
 /// Where the permission of a launch comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// `--permission`.
+    /// `--permission`, or the session that is run again.
     Option,
     /// `COVEN_PERMISSION`.
     Setting,
@@ -25,15 +25,20 @@ pub(super) fn choose(
         Some(permission) => (permission, Source::Option),
         None => (setting()?, Source::Setting),
     };
+    Ok(set(permission, source, request))
+}
+
+/// Puts `permission`, which comes from `source`, into `request`; gives where it comes from then.
+pub(super) fn set(permission: Permission, source: Source, request: &mut LaunchRequest) -> Source {
     if permission == Permission::Default {
-        return Ok(Source::Adapter);
+        return Source::Adapter;
     }
     request.launch_policy = Some(LaunchPolicy {
         approval: Approval::Never,
         sandbox: permission,
         add_dirs: Vec::new(),
     });
-    Ok(source)
+    source
 }
 
 fn setting() -> Result<Permission, CliError> {

@@ -7,23 +7,20 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::agent;
 use super::continued;
 use super::daemon::remark;
-use super::follow::{Show, connect, follow};
-use super::input::end_input;
+use super::follow::connect;
 use super::interrupt::Interrupt;
+use super::launched::{Launched, Output};
 use super::permission;
-use super::sessions::live_sessions;
 use super::stream_json::{self, Form};
 use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
 use super::variables::{self, Given};
-use super::{CliError, Home, Outcome, say_answer};
-use crate::api::routes::{self, Endpoint};
+use super::{CliError, Home, Outcome};
 use crate::api::{
-    AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, SessionRecord, TelemetryFormat,
-    Visibility, Word,
+    AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, TelemetryFormat, Visibility,
+    Word,
 };
 use crate::daemon::control::{self, Started};
 use crate::http::client::{Client, ClientError};
@@ -142,8 +139,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut client = connect_or_start(&home)?;
     let adapter = variables::pass(&mut client, &request.harness, &mut request.env)?;
     let source = permission::choose(args.permission, &mut request)?;
-    let is_talkative = !args.json && !args.stream_json && !args.quiet;
-    if is_talkative {
+    let output = Output {
+        detach: args.detach,
+        json: args.json,
+        stream_json: args.stream_json,
+        stream_json_input: args.stream_json_input,
+        quiet: args.quiet,
+    };
+    if output.is_talkative() {
         permission::remark_on_setting(&request, source);
     }
     if let Some(given) = &args.continued {
@@ -151,49 +154,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         continued::go_on(&mut client, &mut request, given, has_directory)?;
     }
     let form = form(args, adapter.as_ref(), &mut request);
-    interrupt.launching();
-    let record = launch(&mut client, &request)?;
-    let id = record.id.to_string();
-    interrupt.launched(id.clone());
+    let launched = Launched::new(home, interrupt, client, &request)?;
     // Not earlier: who writes into the pipe has had time for it.
     remark_on_unread_input(args, form);
-    if is_talkative {
-        permission::remark_on_default(&record, source);
-        // The session runs, whether the daemon tells this or not.
-        let _ = remark_on_neighbours(&mut client, &record);
-    }
-    if args.detach {
-        let said = say_answer(args.json, &record, &id);
-        return interrupt.outcome(&mut client, &id, said);
-    }
-    if io::stderr().is_terminal() && !args.quiet {
-        remark(&format!("session {id}"));
-    }
-    let shown = match form {
-        Some(form) if args.stream_json => {
-            if form == Form::Stream && args.stream_json_input {
-                stream_json::send_messages(home, id.clone())?;
-            } else if form == Form::Stream {
-                end_input(&home, &id)?;
-            }
-            stream_json::show(&mut client, &record, form, &request.prompt)
-        }
-        Some(form) if !args.json => agent::show(&mut client, &id, form),
-        _ if args.json => follow(&mut client, &id, 0, Show::Json),
-        _ => follow(&mut client, &id, 0, Show::Output),
-    };
-    let followed = match shown {
-        Err(CliError::OutputClosed) => {
-            if !interrupt.is_signalled() {
-                remark(&format!(
-                    "nobody reads the output; the session runs on: coven attach {id}"
-                ));
-            }
-            Ok(0)
-        }
-        result => result,
-    };
-    interrupt.outcome(&mut client, &id, followed)
+    launched.show(output, form, source, &request.prompt)
 }
 
 /// What is printed is one of several.
@@ -299,27 +263,6 @@ fn labels(given: Option<&str>) -> Labels {
     Labels(labels.map(str::to_owned).collect())
 }
 
-/// Says that somebody else may change the same files meanwhile.
-fn remark_on_neighbours(client: &mut Client, record: &SessionRecord) -> Result<(), CliError> {
-    let count = client.call(routes::Health.request())?.sessions.live;
-    // The session itself is one.
-    if count < 2 {
-        return Ok(());
-    }
-    let live = live_sessions(client, count)?;
-    let writes_here = |other: &&SessionRecord| {
-        other.id != record.id && other.cwd == record.cwd && other.options.can_write != Some(false)
-    };
-    if let Some(other) = live.iter().find(writes_here) {
-        let harness = &other.harness;
-        remark(&format!(
-            "session {} of {harness} runs in the same directory, and may write there",
-            other.id
-        ));
-    }
-    Ok(())
-}
-
 /// The directories of `--add-dir`, absolute. Whether they are there the daemon says.
 fn directories(here: &Path, dirs: &[PathBuf]) -> Result<Vec<String>, CliError> {
     dirs.iter().map(|dir| utf8(&here.join(dir))).collect()
@@ -413,22 +356,6 @@ fn project_root(cwd: &Path) -> PathBuf {
 fn utf8(path: &Path) -> Result<String, CliError> {
     let not_utf8 = || CliError::usage(&format!("the path {} is not UTF-8", path.display()));
     path.to_str().map(str::to_owned).ok_or_else(not_utf8)
-}
-
-pub(super) fn launch(
-    client: &mut Client,
-    request: &LaunchRequest,
-) -> Result<SessionRecord, CliError> {
-    let answer = client.call(routes::Launch.request().body(request));
-    answer.map_err(|err| match err {
-        // The request may have arrived all the same.
-        ClientError::Io(_) | ClientError::Protocol(_) => CliError::failed(
-            Code::DaemonUnreachable,
-            format!("{err}; the session may run"),
-            Some("coven sessions, then coven kill <id>"),
-        ),
-        err => err.into(),
-    })
 }
 
 pub(super) fn connect_or_start(home: &Home) -> Result<Client, CliError> {

@@ -36,7 +36,8 @@ impl SessionRef {
         Ok((client, id))
     }
 
-    fn full_id(&self, client: &mut Client) -> Result<String, CliError> {
+    /// The session's full id.
+    pub(super) fn full_id(&self, client: &mut Client) -> Result<String, CliError> {
         let given = &self.0;
         if given.is_empty() {
             return Err(CliError::new(Code::Usage, "the session's id is empty"));

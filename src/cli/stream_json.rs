@@ -55,10 +55,33 @@ impl Form {
             return None;
         }
         request.args.extend(args.iter().map(|&arg| arg.to_owned()));
-        Some(match format {
+        Some(format.into())
+    }
+
+    /// The form that `request` asks for already; none where the output is for people.
+    pub(super) fn asked_for(
+        adapter: Option<&AdapterStatus>,
+        request: &LaunchRequest,
+    ) -> Option<Self> {
+        if request.launch_mode == Some(LaunchMode::Stream.into()) {
+            return Some(Self::Stream);
+        }
+        let format = adapter?.telemetry.as_ref().and_then(Word::known)?;
+        let is_given = |arg: &&str| request.args.iter().any(|given| given == arg);
+        format
+            .json_args()
+            .iter()
+            .all(is_given)
+            .then(|| format.into())
+    }
+}
+
+impl From<TelemetryFormat> for Form {
+    fn from(format: TelemetryFormat) -> Self {
+        match format {
             TelemetryFormat::Claude => Self::Own,
             TelemetryFormat::Codex | TelemetryFormat::Opencode => Self::Messages,
-        })
+        }
     }
 }
 

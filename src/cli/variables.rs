@@ -47,17 +47,7 @@ pub(super) fn given(options: &[Given], file: Option<&PathBuf>) -> Result<Variabl
         }
         let value = match value {
             Some(value) => value.clone(),
-            None => match shell_value(name) {
-                Some(Ok(value)) => value,
-                Some(Err(())) => {
-                    return Err(CliError::usage(&format!("run: {name} is not UTF-8")));
-                }
-                None => {
-                    return Err(CliError::usage(&format!(
-                        "run: --env {name}: it is not set in this shell"
-                    )));
-                }
-            },
+            None => own_value(name, &format!("run: --env {name}"))?,
         };
         variables.set(name, value);
     }
@@ -89,9 +79,22 @@ pub(super) fn pass(
     Ok(adapter)
 }
 
+/// The variables of these names, with the values that this shell has.
+pub(super) fn anew(names: &[String]) -> Result<Variables, CliError> {
+    let mut variables = Variables::default();
+    for name in names {
+        let needed = format!("rerun: the session had the variable {name}");
+        variables.set(name, own_value(name, &needed)?);
+    }
+    Ok(variables)
+}
+
 /// The adapter of `harness`. Where the daemon does not know it yet, it reads the manifests again:
 /// who has just written one expects it to work.
-fn adapter(client: &mut Client, harness: &str) -> Result<Option<AdapterStatus>, CliError> {
+pub(super) fn adapter(
+    client: &mut Client,
+    harness: &str,
+) -> Result<Option<AdapterStatus>, CliError> {
     let find = |client: &mut Client| -> Result<Option<AdapterStatus>, CliError> {
         let adapters = client.call(routes::Capabilities.request())?.adapters;
         Ok(adapters.into_iter().find(|adapter| adapter.id == harness))
@@ -102,6 +105,13 @@ fn adapter(client: &mut Client, harness: &str) -> Result<Option<AdapterStatus>, 
     client.call(routes::Act.request().body(&ActionRequest::refresh()))?;
     // The launch says what is wrong with a harness that nobody knows.
     find(client)
+}
+
+/// The value that this shell has for `name`, which is `needed`.
+fn own_value(name: &str, needed: &str) -> Result<String, CliError> {
+    let lacks = |why: &str| CliError::usage(&format!("{needed}: it is not {why}"));
+    let value = shell_value(name).ok_or_else(|| lacks("set in this shell"))?;
+    value.map_err(|()| lacks("UTF-8"))
 }
 
 /// The value that this shell has for `name`; the error is one that JSON cannot hold.

@@ -28,6 +28,9 @@ use value::Assignment;
 
 use crate::api::Timestamp;
 
+/// What begins the mark that stands in a secret's place, before its kind and `]`.
+pub const REDACTED: &str = "[REDACTED:";
+
 /// The words of one vectorised search (aho-corasick's Teddy takes 64). The more share its buckets, the more often it stops
 /// for nothing; the fewer, the more searches there are. `cargo bench -- redaction` tells.
 const SEARCHER_MAX: usize = 54;

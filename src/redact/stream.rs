@@ -10,7 +10,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::{Anchored, Input};
 
 use super::rules::{self, TOKENS};
-use super::{Caches, Open, RULES, Redactor, Secret};
+use super::{Caches, Open, REDACTED, RULES, Redactor, Secret};
 
 /// How much of a line is kept in view behind what has been passed on, in bytes.
 const CONTEXT_MAX: usize = 512;
@@ -160,7 +160,7 @@ impl Stream {
         if start > self.passed {
             out.extend_from_slice(&self.buffer[self.passed..start]);
         }
-        out.extend_from_slice(format!("[REDACTED:{}]", secret.kind).as_bytes());
+        out.extend_from_slice(format!("{REDACTED}{}]", secret.kind).as_bytes());
         redactor.count(secret.kind);
         self.passed = end;
         self.token.clear();

@@ -53,6 +53,7 @@ mod process;
 mod prompts;
 mod real;
 mod redaction;
+mod rerun;
 mod resources;
 mod retention;
 mod run;

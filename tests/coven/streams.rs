@@ -14,7 +14,8 @@ while read -r line; do
 done"#;
 
 impl Coven {
-    fn streaming(&self, id: &str) {
+    /// A harness with a stream form, which answers each line.
+    pub fn streaming(&self, id: &str) {
         let keys = json!({
             "telemetry": "claude",
             "capabilities": { "stream": true },

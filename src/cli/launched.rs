@@ -1,0 +1,152 @@
+//! A session that a command has launched, from the request to its end: what `run`, `rerun` and `chat` have in common.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+
+use super::agent;
+use super::daemon::remark;
+use super::follow::{Show, follow};
+use super::input::end_input;
+use super::interrupt::Interrupt;
+use super::permission::{self, Source};
+use super::sessions::live_sessions;
+use super::stream_json::{self, Form};
+use super::{CliError, Home, Outcome, say_answer};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{Code, LaunchRequest, SessionRecord};
+use crate::http::client::{Client, ClientError};
+
+/// What is shown of a session that has been launched.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Output {
+    pub detach: bool,
+    pub json: bool,
+    pub stream_json: bool,
+    pub stream_json_input: bool,
+    pub quiet: bool,
+}
+
+impl Output {
+    pub(super) fn is_talkative(self) -> bool {
+        !self.json && !self.stream_json && !self.quiet
+    }
+}
+
+/// A session that has been launched, which a stop signal kills.
+pub(super) struct Launched {
+    home: Home,
+    interrupt: Arc<Interrupt>,
+    client: Client,
+    record: SessionRecord,
+}
+
+impl Launched {
+    pub(super) fn new(
+        home: Home,
+        interrupt: Arc<Interrupt>,
+        mut client: Client,
+        request: &LaunchRequest,
+    ) -> Result<Self, CliError> {
+        interrupt.launching();
+        let record = launch(&mut client, request)?;
+        interrupt.launched(record.id.to_string());
+        Ok(Self {
+            home,
+            interrupt,
+            client,
+            record,
+        })
+    }
+
+    /// Shows it to its end, or says only what it is; gives the exit code.
+    pub(super) fn show(
+        mut self,
+        output: Output,
+        form: Option<Form>,
+        source: Source,
+        prompt: &str,
+    ) -> Outcome {
+        let id = self.record.id.to_string();
+        if output.is_talkative() {
+            permission::remark_on_default(&self.record, source);
+            // The session runs, whether the daemon tells this or not.
+            let _ = remark_on_neighbours(&mut self.client, &self.record);
+        }
+        let shown = match output.detach {
+            true => say_answer(output.json, &self.record, &id),
+            false => self.follow(output, form, prompt),
+        };
+        let said = match shown {
+            Err(CliError::OutputClosed) if !output.detach => {
+                if !self.interrupt.is_signalled() {
+                    remark(&format!(
+                        "nobody reads the output; the session runs on: coven attach {id}"
+                    ));
+                }
+                Ok(0)
+            }
+            result => result,
+        };
+        self.interrupt.outcome(&mut self.client, &id, said)
+    }
+
+    fn follow(&mut self, output: Output, form: Option<Form>, prompt: &str) -> Outcome {
+        let id = self.record.id.to_string();
+        if io::stderr().is_terminal() && !output.quiet {
+            remark(&format!("session {id}"));
+        }
+        match form {
+            Some(Form::Stream) if output.stream_json_input => {
+                stream_json::send_messages(self.home.clone(), id.clone())?;
+            }
+            Some(Form::Stream) => end_input(&self.home, &id)?,
+            _ => {}
+        }
+        let client = &mut self.client;
+        match form {
+            Some(form) if output.stream_json => {
+                stream_json::show(client, &self.record, form, prompt)
+            }
+            Some(form) if !output.json => agent::show(client, &id, form),
+            _ if output.json => follow(client, &id, 0, Show::Json),
+            _ => follow(client, &id, 0, Show::Output),
+        }
+    }
+}
+
+/// Says that somebody else may change the same files meanwhile.
+fn remark_on_neighbours(client: &mut Client, record: &SessionRecord) -> Result<(), CliError> {
+    let count = client.call(routes::Health.request())?.sessions.live;
+    // The session itself is one.
+    if count < 2 {
+        return Ok(());
+    }
+    let live = live_sessions(client, count)?;
+    let writes_here = |other: &&SessionRecord| {
+        other.id != record.id && other.cwd == record.cwd && other.options.can_write != Some(false)
+    };
+    if let Some(other) = live.iter().find(writes_here) {
+        let harness = &other.harness;
+        remark(&format!(
+            "session {} of {harness} runs in the same directory, and may write there",
+            other.id
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn launch(
+    client: &mut Client,
+    request: &LaunchRequest,
+) -> Result<SessionRecord, CliError> {
+    let answer = client.call(routes::Launch.request().body(request));
+    answer.map_err(|err| match err {
+        // The request may have arrived all the same.
+        ClientError::Io(_) | ClientError::Protocol(_) => CliError::failed(
+            Code::DaemonUnreachable,
+            format!("{err}; the session may run"),
+            Some("coven sessions, then coven kill <id>"),
+        ),
+        err => err.into(),
+    })
+}

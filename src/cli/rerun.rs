@@ -1,0 +1,121 @@
+//! `coven rerun`: launches what a session was launched with.
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::interrupt::Interrupt;
+use super::launched::{Launched, Output};
+use super::permission::{self, Source};
+use super::session::SessionRef;
+use super::stream_json::Form;
+use super::{CliError, Outcome, continued, prompt, run, variables};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{Code, LaunchRequest, SessionRecord, Word};
+use crate::http::client::Client;
+use crate::redact::REDACTED;
+
+/// Start a session again: its harness, prompt, directories and options, with this shell's values of its variables. Ctrl-C kills the session.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "rerun",
+    help_triggers("-h", "--help"),
+    note = "A session that went on with a conversation goes on with it again, as that is now; another one begins its own.\n\
+            What an agent said in its JSON form is shown as text. Exits as run does."
+)]
+pub(super) struct Args {
+    /// print the session's id, and leave it to itself
+    #[argh(switch)]
+    detach: bool,
+    /// print events as JSON, a line each; with --detach, the record
+    #[argh(switch)]
+    json: bool,
+    /// say nothing on stderr of the session's id and of what the harness may do
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+    /// the session's id, or a unique beginning of it
+    #[argh(positional)]
+    id: SessionRef,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let home = super::home()?;
+    let interrupt = Interrupt::watch(home.clone())?;
+    let mut client = run::connect_or_start(&home)?;
+    let id = args.id.full_id(&mut client)?;
+    let record = client.call(routes::ShowSession.of(&id))?;
+    let is_continued = record.continued_from.is_some();
+    let permission = record.options.permission.as_ref().and_then(Word::known);
+    let mut request = request(&mut client, record)?;
+    let source = permission::set(permission.unwrap_or_default(), Source::Option, &mut request);
+    if is_continued {
+        continued::go_on(&mut client, &mut request, &id, true)?;
+    }
+    let adapter = variables::adapter(&mut client, &request.harness)?;
+    let form = Form::asked_for(adapter.as_ref(), &request);
+    let output = Output {
+        detach: args.detach,
+        json: args.json,
+        quiet: args.quiet,
+        ..Output::default()
+    };
+    let launched = Launched::new(home, interrupt, client, &request)?;
+    launched.show(output, form, source, &request.prompt)
+}
+
+/// The launch of `record`, but for its permission and its conversation.
+fn request(client: &mut Client, record: SessionRecord) -> Result<LaunchRequest, CliError> {
+    let prompt = whole_prompt(client, &record)?;
+    let is_redacted = |text: &String| text.contains(REDACTED);
+    if is_redacted(&prompt) || record.options.args.iter().any(is_redacted) {
+        let why = "its prompt, or an argument, holds a secret, which is not on record";
+        return Err(incomplete(&record, why));
+    }
+    let mut options = record.options;
+    let env = variables::anew(&options.env_names)?;
+    // That of a conversation which was begun under it: there is one already.
+    if options.conversation_id == record.harness_session_id || record.continued_from.is_some() {
+        options.conversation_id = None;
+    }
+    Ok(LaunchRequest {
+        harness: record.harness,
+        prompt,
+        project_root: record.project_root,
+        cwd: record.cwd,
+        title: Some(record.title),
+        env,
+        ..options.into_request()
+    })
+}
+
+/// The prompt of `record`, of which nothing is missing.
+fn whole_prompt(client: &mut Client, record: &SessionRecord) -> Result<String, CliError> {
+    let Some(prompt) = prompt::of(client, &record.id.to_string())? else {
+        let why = match record.external {
+            true => "coven has not launched it",
+            false => "its prompt is gone by retention, or an older coven has launched it",
+        };
+        return Err(incomplete(record, why));
+    };
+    match prompt.bytes {
+        _ if prompt.is_whole => Ok(prompt.text),
+        Some(bytes) => {
+            let kept = prompt.text.len();
+            let why = format!("its prompt has {bytes} bytes, of which {kept} are on record");
+            Err(incomplete(record, &why))
+        }
+        None => Err(incomplete(
+            record,
+            "a part of its prompt is gone by retention",
+        )),
+    }
+}
+
+/// What a launch needs is not on record.
+fn incomplete(record: &SessionRecord, why: &str) -> CliError {
+    let message = format!("session {} cannot be run again as it was: {why}", record.id);
+    let next = format!(
+        "coven run {} --file FILE, with the prompt in FILE",
+        record.harness
+    );
+    CliError::failed(Code::InvalidRequest, message, Some(&next))
+}
