@@ -1,32 +1,36 @@
-//! `coven archive`: a session out of the list. [`super::summon`] brings it back.
+//! `coven archive`: sessions out of the list. [`super::summon`] brings them back.
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::session::SessionRef;
-use super::{Outcome, say};
+use super::Outcome;
+use super::output::Out;
+use super::session::{SessionRef, connect_to_all, for_each};
 use crate::api::SessionRecord;
 use crate::api::routes::{self, Endpoint};
 
-/// Take a session that has ended out of the list; nothing of it is lost.
+/// Take sessions that have ended out of the list; nothing of them is lost.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "archive", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// the session's id, or a unique beginning of it
+    /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
-    id: SessionRef,
+    ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    ask(&args.id, routes::Archive, "archived")
+    ask(&args.ids, || routes::Archive, "archived")
 }
 
-/// Calls a route of the session, and prints that it is done.
-pub(super) fn ask(
-    session: &SessionRef,
-    route: impl Endpoint<Answer = SessionRecord>,
+/// Calls a route of each session, and prints that it is done.
+pub(super) fn ask<E: Endpoint<Answer = SessionRecord>>(
+    sessions: &[SessionRef],
+    route: impl Fn() -> E,
     done: &str,
 ) -> Outcome {
-    let (mut client, id) = session.connect()?;
-    let record = client.call(route.of(&id))?;
-    say(&format!("{} {done}", record.id))
+    let (mut client, ids) = connect_to_all(sessions, "which session?")?;
+    let mut out = Out::new();
+    for_each(ids, |id| {
+        client.call(route().of(id))?;
+        Ok(out.line(&format!("{id} {done}"))?)
+    })
 }

@@ -6,6 +6,7 @@ use super::continued::is_id;
 use super::grammar::{Place, Word, value_of};
 use super::order::ordered;
 use super::output::visible;
+use super::session::LAST;
 
 /// The process's arguments without its name, as they were given.
 pub(super) fn from_env() -> Result<Vec<String>, CliError> {
@@ -38,12 +39,17 @@ const CONTINUE: &str = "--continue";
 const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
 
 /// Takes `--name=value` and `-fn5` apart where options can stand, and gives `--continue` an empty value where the word behind it
-/// is not its id.
+/// is not its id. `--last` in the place of an id becomes an argument.
 pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     let mut place = Place::start();
     let mut out = Vec::with_capacity(args.len());
     let mut args = help_word_last(args).into_iter().peekable();
     while let Some(arg) = args.next() {
+        if place.is_last(&arg) {
+            place.take(&arg);
+            out.push(LAST.to_owned());
+            continue;
+        }
         let parts = match place.reads_as_option(&arg) {
             true => option_parts(&place, &arg),
             false => None,
@@ -181,6 +187,23 @@ mod tests {
             ("run hello -5", "run hello -5"),
             ("logs --lines 5 0196", "logs --tail 5 0196"),
             ("logs --lines=5 0196", "logs --tail 5 0196"),
+        ] {
+            assert_eq!(normalized(line).join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn the_newest_session_can_stand_in_the_place_of_an_id() {
+        for (line, expected) in [
+            ("show --last", "show \0last"),
+            ("kill -l", "kill \0last"),
+            ("wait --timeout 3 -l 0196", "wait --timeout 3 \0last 0196"),
+            ("label -l +a", "label \0last +a"),
+            ("input --last -l", "input \0last -l"),
+            ("logs -l -f", "logs \0last -f"),
+            ("show -- -l", "show -- -l"),
+            ("sessions -l", "sessions -l"),
+            ("run hello -l", "run hello -l"),
         ] {
             assert_eq!(normalized(line).join(" "), expected);
         }

@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// events as JSON, a line each
     #[argh(switch)]
     json: bool,
-    /// the session's id, or a unique beginning of it
+    /// the session: its id, a unique beginning of it, its whole title, or --last for the newest
     #[argh(positional)]
     id: SessionRef,
 }

@@ -161,9 +161,12 @@ fn candidates(before: &[String], current: &str) -> Candidates {
     if place.can_be_option() && current.starts_with('-') {
         let about = |flag: &'static Flag| names(flag).map(|name| (name, flag.description.into()));
         let over = place.takes_prompt().then(over);
+        let last = place.is_last("--last");
+        let last = last.then(|| ("--last".into(), "the newest session".into()));
         return options(&place.command)
             .flat_map(about)
             .chain(over)
+            .chain(last)
             .collect();
     }
     let value = place.value();
@@ -182,7 +185,7 @@ fn candidates(before: &[String], current: &str) -> Candidates {
 fn values(name: &str, current: &str) -> Candidates {
     let words: Vec<String> = match name {
         "id" | "ids" => return bounded(sessions, current, false),
-        "archived-id" => return bounded(sessions, current, true),
+        "archived-ids" => return bounded(sessions, current, true),
         "harness" => return bounded(harnesses, current, false),
         "file" => vec![":files".into()],
         "dir" => vec![":dirs".into()],
@@ -304,6 +307,11 @@ mod tests {
             let offered = words(&format!("{verb} -"));
             let mut shown: Vec<String> = options(&command).flat_map(names).collect();
             shown.extend((verb == "run").then(|| "--".into()));
+            let names_session = command.positionals.first().is_some_and(|argument| {
+                let name = argument.name.trim_start_matches("archived-");
+                ["id", "ids"].contains(&name.split(' ').next().unwrap())
+            });
+            shown.extend(names_session.then(|| "--last".into()));
             assert_eq!(offered, shown, "{verb}");
             assert!(offered.contains(&"--help".into()), "{verb}");
         }

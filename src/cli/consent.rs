@@ -1,7 +1,8 @@
-//! What a stop of the daemon ends: its live sessions are named, and a person at a terminal is asked before it.
+//! Before sessions are ended or deleted: they are named, and a person at a terminal is asked.
 
 use std::io::{self, IsTerminal, Write};
 
+use super::daemon::remark;
 use super::output::{shortened, visible};
 use super::sessions::live_sessions;
 use super::{CliError, Home};
@@ -22,7 +23,10 @@ pub(super) fn ask(home: &Home, yes: bool) -> Result<(), CliError> {
     let mut err = io::stderr().lock();
     match live(home) {
         Ok(live) if live.is_empty() => return Ok(()),
-        Ok(live) => name(&live, &mut err)?,
+        Ok(live) => {
+            let count = counted(live.len()).replace(" ", " live ");
+            name("ends", &count, &live, &mut err)?;
+        }
         Err(reason) => {
             let reason = visible(&reason);
             writeln!(
@@ -31,33 +35,77 @@ pub(super) fn ask(home: &Home, yes: bool) -> Result<(), CliError> {
             )?;
         }
     }
-    if yes || !io::stdin().is_terminal() || !err.is_terminal() {
+    drop(err);
+    if yes || !can_ask() || is_confirmed()? {
         return Ok(());
     }
+    Err(CliError::failed(
+        Code::DaemonStopFailed,
+        "the daemon goes on: the answer was not yes".to_owned(),
+        Some("--yes, which does not ask"),
+    ))
+}
+
+/// Whether somebody can be asked: stdin and stderr are terminals.
+pub(super) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks whether to go on.
+fn is_confirmed() -> io::Result<bool> {
+    let mut err = io::stderr().lock();
     write!(err, "Go on? [y/N] ")?;
     err.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(CliError::failed(
-            Code::DaemonStopFailed,
-            "the daemon goes on: the answer was not yes".to_owned(),
-            Some("--yes, which does not ask"),
-        )),
-    }
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-fn name(live: &[SessionRecord], err: &mut impl Write) -> io::Result<()> {
-    let plural = if live.len() == 1 { "" } else { "s" };
-    writeln!(err, "coven: this ends {} live session{plural}:", live.len())?;
-    for session in live.iter().take(NAMED_MAX) {
+/// Says that `verb` (`deletes`, `ends`) is what happens to `sessions`, names them, and asks; not with `yes`. Gives whether to
+/// go on.
+///
+/// # Errors
+/// Nobody can be asked.
+pub(super) fn ask_about(
+    verb: &str,
+    sessions: &[SessionRecord],
+    yes: bool,
+) -> Result<bool, CliError> {
+    if yes || sessions.is_empty() {
+        return Ok(true);
+    }
+    let count = counted(sessions.len());
+    if !can_ask() {
+        let message = format!("this {verb} {count}: say --yes");
+        return Err(CliError::usage(&message));
+    }
+    name(verb, &count, sessions, &mut io::stderr().lock())?;
+    let is_confirmed = is_confirmed()?;
+    if !is_confirmed {
+        remark("nothing is done: the answer was not yes");
+    }
+    Ok(is_confirmed)
+}
+
+/// `1 session`, `2 sessions`.
+pub(super) fn counted(sessions: usize) -> String {
+    format!("{sessions} session{}", if sessions == 1 { "" } else { "s" })
+}
+
+fn name(
+    verb: &str,
+    count: &str,
+    sessions: &[SessionRecord],
+    err: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(err, "coven: this {verb} {count}:")?;
+    for session in sessions.iter().take(NAMED_MAX) {
         let id = session.id.to_string();
         let (harness, title) = (visible(&session.harness), shortened(&session.title, 60));
         writeln!(err, "  {}  {harness}  {title}", &id[..8])?;
     }
-    if live.len() > NAMED_MAX {
-        writeln!(err, "  and {} more", live.len() - NAMED_MAX)?;
+    if sessions.len() > NAMED_MAX {
+        writeln!(err, "  and {} more", sessions.len() - NAMED_MAX)?;
     }
     Ok(())
 }

@@ -145,7 +145,17 @@ impl Place {
     /// behind the harness it is a prompt.
     pub(super) fn reads_as_option(&self, word: &str) -> bool {
         let is_quoted = self.arguments > 0 && word.contains(char::is_whitespace);
-        self.can_be_option() && word.starts_with('-') && word != "-" && !is_quoted
+        self.can_be_option()
+            && word.starts_with('-')
+            && word != "-"
+            && !is_quoted
+            && !self.is_last(word)
+    }
+
+    /// Whether `word` stands for the newest session, in the place of an id.
+    pub(super) fn is_last(&self, word: &str) -> bool {
+        let is_id = matches!(self.value(), Some("id" | "ids" | "archived-ids"));
+        (word == "--last" || word == "-l") && self.can_be_option() && is_id
     }
 
     /// Whether the next word can be an option.
@@ -207,7 +217,7 @@ pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
     })
 }
 
-/// The one of `names` whose last word begins with `given`, or differs from it in at most a third of its characters.
+/// The one of `names` that, or whose last word, begins with `given`, or differs from it in at most a third of its characters.
 pub(super) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let length = given.chars().count();
     // No name is so long that it could be near to this one.
@@ -216,8 +226,8 @@ pub(super) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Optio
     }
     let rated = names.filter_map(|name| {
         let word = name.rsplit(' ').next().unwrap_or(&name);
-        let is_beginning = length > 2 && word.starts_with(given);
-        let edits = edits(given, word);
+        let is_beginning = length > 2 && (word.starts_with(given) || name.starts_with(given));
+        let edits = edits(given, word).min(edits(given, &name));
         (is_beginning || edits <= length / 3).then_some(((!is_beginning, edits), name))
     });
     rated

@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// close the harness's stdin, after the text if there is one: a filter reads end of file
     #[argh(switch)]
     eof: bool,
-    /// the session's id, or a unique beginning of it; and the text
+    /// the session: its id, a unique beginning of it, its whole title, or --last for the newest; and the text
     #[argh(positional, greedy, arg_name = "id text")]
     command: Vec<String>,
 }

@@ -2,37 +2,64 @@
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::follow::connect;
 use super::output::{Out, visible};
-use super::session::{SessionRef, connect_to_all};
-use super::{CliError, Outcome};
+use super::sacrifice::records;
+use super::session::{SessionRef, connect_with_care, for_each};
+use super::sessions::live_sessions;
+use super::{CliError, Outcome, consent};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{ErrorDetail, KillRequest, LeftBehind};
 use crate::http::client::{Client, ClientError};
 
 /// End sessions, and what an ended one has left running: SIGTERM, and SIGKILL after the grace.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "kill", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "kill",
+    help_triggers("-h", "--help"),
+    note = "--all asks at a terminal, and needs --yes elsewhere. Titles and --last are taken only where it can ask."
+)]
 pub(super) struct Args {
-    /// the sessions' ids, or unique beginnings of them
+    /// all that are live
+    #[argh(switch)]
+    all: bool,
+    /// do not ask
+    #[argh(switch, short = 'y')]
+    yes: bool,
+    /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let (mut client, ids) = connect_to_all(&args.ids, "kill: which session?")?;
-    let mut first = None;
-    for id in ids {
-        // One that cannot be killed must not save the others.
-        match kill(&mut client, &id) {
-            Ok(said) => Out::new().line(&format!("{id} {said}"))?,
-            Err(err) => {
-                if let Some(earlier) = first.replace(err) {
-                    earlier.print();
-                }
-            }
+    let (mut client, ids, may_go_on) = match (args.all, args.ids.is_empty()) {
+        (true, false) => return Err(CliError::usage("kill: --all, or sessions")),
+        (true, true) => {
+            let mut client = connect(&super::home()?)?;
+            let live = client.call(routes::Health.request())?.sessions.live;
+            let live = live_sessions(&mut client, live)?;
+            let may_go_on = consent::ask_about("ends", &live, args.yes)?;
+            let ids = live.iter().map(|session| session.id.to_string());
+            (client, ids.collect(), may_go_on)
         }
+        (false, _) => {
+            let (mut client, ids, is_loose) = connect_with_care(&args.ids, "kill: which session?")?;
+            let sessions = match is_loose {
+                true => records(&mut client, &ids)?,
+                false => Vec::new(),
+            };
+            let may_go_on = consent::ask_about("ends", &sessions, false)?;
+            (client, ids, may_go_on)
+        }
+    };
+    if !may_go_on {
+        return Ok(1);
     }
-    first.map_or(Ok(0), Err)
+    for_each(ids, |id| {
+        let said = kill(&mut client, id)?;
+        Ok(Out::new().line(&format!("{id} {said}"))?)
+    })
 }
 
 fn kill(client: &mut Client, id: &str) -> Result<String, CliError> {

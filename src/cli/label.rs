@@ -16,7 +16,7 @@ use crate::api::EditRequest;
     note = "+LABEL adds, -LABEL removes; all of them in one step, or none."
 )]
 pub(super) struct Args {
-    /// the session's id, or a unique beginning of it; and what changes
+    /// the session: its id, a unique beginning of it, its whole title, or --last for the newest; and what changes
     #[argh(positional, greedy, arg_name = "id change")]
     command: Vec<String>,
 }

@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// as JSON, an object a line
     #[argh(switch)]
     json: bool,
-    /// the session's id, or a unique beginning of it
+    /// the session: its id, a unique beginning of it, its whole title, or --last for the newest
     #[argh(positional)]
     id: Option<SessionRef>,
     #[argh(subcommand)]

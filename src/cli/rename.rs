@@ -11,7 +11,7 @@ use crate::api::routes::{self, Endpoint};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "rename", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// the session's id, or a unique beginning of it
+    /// the session: its id, a unique beginning of it, its whole title, or --last for the newest
     #[argh(positional)]
     id: SessionRef,
     /// the title

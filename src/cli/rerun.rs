@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// say nothing on stderr of the session's id and of what the harness may do
     #[argh(switch, short = 'q')]
     quiet: bool,
-    /// the session's id, or a unique beginning of it
+    /// the session: its id, a unique beginning of it, its whole title, or --last for the newest
     #[argh(positional)]
     id: SessionRef,
 }

@@ -1,32 +1,54 @@
-//! `coven sacrifice`: delete a session for good.
+//! `coven sacrifice`: delete sessions for good.
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::session::SessionRef;
-use super::{CliError, Outcome, say};
+use super::output::Out;
+use super::session::{SessionRef, connect_with_care, for_each};
+use super::{CliError, Outcome, consent};
+use crate::api::SessionRecord;
 use crate::api::routes::{self, Endpoint};
+use crate::http::client::Client;
 
-/// Delete a session that has ended, with all of its events, for good.
+/// Delete sessions that have ended, with all of their events, for good.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "sacrifice", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "sacrifice",
+    help_triggers("-h", "--help"),
+    note = "It asks at a terminal, and needs --yes elsewhere. Titles and --last are taken only where it can ask.\n\
+            coven prune deletes all sessions that have ended so long ago; coven logs prune takes output only."
+)]
 pub(super) struct Args {
-    /// yes, for good
-    #[argh(switch)]
+    /// do not ask
+    #[argh(switch, short = 'y')]
     yes: bool,
-    /// the session's id, or a unique beginning of it
+    /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
-    id: SessionRef,
+    ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    if !args.yes {
-        let message = format!(
-            "this deletes {} and all of its events for good: say --yes",
-            args.id
-        );
-        return Err(CliError::usage(&message));
+    let (mut client, ids, is_loose) = connect_with_care(&args.ids, "sacrifice: which session?")?;
+    if !args.yes || is_loose {
+        let sessions = records(&mut client, &ids)?;
+        if !consent::ask_about("deletes for good", &sessions, false)? {
+            return Ok(1);
+        }
     }
-    let (mut client, id) = args.id.connect()?;
-    client.call(routes::DeleteSession.of(&id))?;
-    say(&format!("{id} deleted"))
+    delete(&mut client, ids)
+}
+
+/// The record of each session.
+pub(super) fn records(client: &mut Client, ids: &[String]) -> Result<Vec<SessionRecord>, CliError> {
+    let records = ids.iter().map(|id| client.call(routes::ShowSession.of(id)));
+    Ok(records.collect::<Result<_, _>>()?)
+}
+
+/// Deletes each session, and says so.
+pub(super) fn delete(client: &mut Client, ids: Vec<String>) -> Outcome {
+    let mut out = Out::new();
+    for_each(ids, |id| {
+        client.call(routes::DeleteSession.of(id))?;
+        Ok(out.line(&format!("{id} deleted"))?)
+    })
 }

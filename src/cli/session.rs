@@ -2,16 +2,25 @@
 //! sessions gets their ids here.
 
 use std::convert::Infallible;
-use std::fmt;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 
-use super::CliError;
 use super::follow::connect;
+use super::grammar::nearest;
+use super::sessions::each_session;
+use super::{CliError, consent};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, SessionsQuery, is_session_id_prefix};
+use crate::api::{Code, SessionRecord, SessionsQuery, is_session_id_prefix};
 use crate::http::client::Client;
 
-/// A session's id, or a unique beginning of it. Only the daemon can tell whether there is such a session.
+/// What stands for `--last` where an id is parsed: no argument of a process can hold a NUL.
+pub(super) const LAST: &str = "\0last";
+
+/// The most titles that are looked at for one that is near to a title that no session has.
+const NEAR_MAX: usize = 1000;
+
+/// A session by its id, a unique beginning of it, its whole title, or `--last`: in this order. Only the daemon can tell whether
+/// there is such a session.
 pub(super) struct SessionRef(String);
 
 impl FromStr for SessionRef {
@@ -19,12 +28,6 @@ impl FromStr for SessionRef {
 
     fn from_str(given: &str) -> Result<Self, Infallible> {
         Ok(Self(given.to_owned()))
-    }
-}
-
-impl fmt::Display for SessionRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -42,32 +45,94 @@ impl SessionRef {
         if given.is_empty() {
             return Err(CliError::new(Code::Usage, "the session's id is empty"));
         }
-        let not_found = || CliError::new(Code::SessionNotFound, format!("no session {given}"));
-        if !is_session_id_prefix(given) {
-            return Err(not_found());
-        }
-        if given.len() == 36 {
+        if is_session_id_prefix(given) && given.len() == 36 {
             return Ok(given.clone());
         }
-        let query = SessionsQuery {
-            limit: Some(2),
-            include_archived: Some(true),
-            id_prefix: Some(given.clone()),
-            ..SessionsQuery::default()
+        let several = match given == LAST || is_session_id_prefix(given) {
+            true => {
+                let page = client.call(routes::ListSessions.request().query(&self.query()))?;
+                match page.sessions.as_slice() {
+                    [session] => return Ok(session.id.to_string()),
+                    several => several.to_owned(),
+                }
+            }
+            false => Vec::new(),
         };
-        let page = client.call(routes::ListSessions.request().query(&query))?;
-        match page.sessions.as_slice() {
-            [] => Err(not_found()),
-            [session] => Ok(session.id.to_string()),
-            [one, other, ..] => Err(CliError::new(
-                Code::AmbiguousId,
-                format!(
-                    "{given} begins several ids, {} and {} among them",
-                    one.id, other.id
-                ),
-            )),
+        if given == LAST {
+            return Err(CliError::new(Code::SessionNotFound, "there is no session"));
+        }
+        if let Some(id) = by_title(client, given)? {
+            return Ok(id);
+        }
+        Err(match several.as_slice() {
+            [one, other, ..] => ambiguous(given, "begins several ids", one, other),
+            _ => not_found(client, given),
+        })
+    }
+
+    /// What lists the newest session, or those whose ids begin so.
+    fn query(&self) -> SessionsQuery {
+        let is_last = self.0 == LAST;
+        SessionsQuery {
+            limit: Some(if is_last { 1 } else { 2 }),
+            include_archived: Some(!is_last),
+            id_prefix: (!is_last).then(|| self.0.clone()),
+            ..SessionsQuery::default()
         }
     }
+}
+
+/// The id of the one session that has this title.
+fn by_title(client: &mut Client, title: &str) -> Result<Option<String>, CliError> {
+    let mut found: Vec<SessionRecord> = Vec::new();
+    each_session(client, true, |session| {
+        if session.title == title {
+            found.push(session);
+        }
+        Ok(match found.len() {
+            0 | 1 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        })
+    })?;
+    match found.as_slice() {
+        [one, other, ..] => Err(ambiguous(
+            title,
+            "is the title of several sessions",
+            one,
+            other,
+        )),
+        found => Ok(found.first().map(|session| session.id.to_string())),
+    }
+}
+
+fn ambiguous(given: &str, what: &str, one: &SessionRecord, other: &SessionRecord) -> CliError {
+    let message = format!("{given} {what}, {} and {} among them", one.id, other.id);
+    CliError::new(Code::AmbiguousId, message)
+}
+
+/// There is no session `given`; perhaps one with nearly this id or title was meant.
+fn not_found(client: &mut Client, given: &str) -> CliError {
+    let mut names = Vec::new();
+    let is_id = is_session_id_prefix(given);
+    // Without the names there is no suggestion: that is all.
+    let _ = each_session(client, true, |session| {
+        let mut name = match is_id {
+            true => session.id.to_string(),
+            false => session.title,
+        };
+        if is_id {
+            name.truncate(given.len());
+        }
+        names.push(name);
+        Ok(match names.len() < NEAR_MAX {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        })
+    });
+    let meant = nearest(given, names.into_iter());
+    let hint = meant.map(|meant| format!("; did you mean '{meant}'?"));
+    let message = format!("no session {given}{}", hint.unwrap_or_default());
+    CliError::new(Code::SessionNotFound, message)
 }
 
 /// A connection to the daemon, and the full ids of `sessions`; `if_none` is the usage error for none at all. All are
@@ -85,4 +150,38 @@ pub(super) fn connect_to_all(
         .map(|session| session.full_id(&mut client))
         .collect();
     Ok((client, ids?))
+}
+
+/// As [`connect_to_all`], for a verb that ends or deletes them: a title and `--last` are taken where somebody can be asked.
+/// Says whether there was one.
+pub(super) fn connect_with_care(
+    sessions: &[SessionRef],
+    if_none: &str,
+) -> Result<(Client, Vec<String>, bool), CliError> {
+    let (client, ids) = connect_to_all(sessions, if_none)?;
+    let mut given = sessions.iter().zip(&ids);
+    let is_loose = given.any(|(session, id)| !id.starts_with(&session.0));
+    if is_loose && !consent::can_ask() {
+        let message =
+            "--last and titles are taken at a terminal only, where it can be asked: give the id";
+        return Err(CliError::usage(message));
+    }
+    Ok((client, ids, is_loose))
+}
+
+/// Does `act` to each session, and prints what it says: one that it fails for does not save the others. All failures are
+/// printed; the last is the verb's.
+pub(super) fn for_each(
+    ids: Vec<String>,
+    mut act: impl FnMut(&str) -> Result<(), CliError>,
+) -> super::Outcome {
+    let mut last: Option<CliError> = None;
+    for id in ids {
+        if let Err(err) = act(&id)
+            && let Some(earlier) = last.replace(err)
+        {
+            earlier.print();
+        }
+    }
+    last.map_or(Ok(0), Err)
 }

@@ -1,4 +1,4 @@
-//! `coven show`: one record, and the prompt.
+//! `coven show`: records, and the prompts.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -6,32 +6,40 @@ use super::Outcome;
 use super::ending::OOM_KILLED;
 use super::output::{Out, command_text, visible};
 use super::prompt;
-use super::session::SessionRef;
-use crate::api::routes::{self, Endpoint};
+use super::sacrifice::records;
+use super::session::{SessionRef, connect_to_all};
 use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
 
-/// Show one session's record, and what it was asked.
+/// Show sessions' records, and what they were asked.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// as JSON
+    /// as one JSON document: the record; of several sessions an array
     #[argh(switch)]
     json: bool,
-    /// the session's id, or a unique beginning of it
+    /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
-    id: SessionRef,
+    ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let (mut client, id) = args.id.connect()?;
-    let record = client.call(routes::ShowSession.of(&id))?;
+    let (mut client, ids) = connect_to_all(&args.ids, "show: which session?")?;
+    let records = records(&mut client, &ids)?;
     let mut out = Out::new();
     if args.json {
-        out.pretty_json(&record)?
-    } else {
-        let prompt = prompt::of(&mut client, &id)?;
+        match records.as_slice() {
+            [record] => out.pretty_json(record)?,
+            records => out.pretty_json(&records)?,
+        }
+        return Ok(0);
+    }
+    for (at, (record, id)) in records.iter().zip(&ids).enumerate() {
+        if at > 0 {
+            out.line("")?;
+        }
+        let prompt = prompt::of(&mut client, id)?;
         let prompt = prompt.map(|prompt| ("prompt", prompt.shown()));
-        let mut facts = facts(&record);
+        let mut facts = facts(record);
         facts.splice(2..2, prompt);
         out.facts(&facts)?
     }

@@ -1,4 +1,4 @@
-//! `coven summon`: an archived session back into the list.
+//! `coven summon`: archived sessions back into the list.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -7,15 +7,15 @@ use super::archive::ask;
 use super::session::SessionRef;
 use crate::api::routes;
 
-/// Bring an archived session back into the list.
+/// Bring archived sessions back into the list.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "summon", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// the session's id, or a unique beginning of it
-    #[argh(positional, arg_name = "archived-id")]
-    id: SessionRef,
+    /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
+    #[argh(positional, arg_name = "archived-ids")]
+    ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    ask(&args.id, routes::Summon, "summoned")
+    ask(&args.ids, || routes::Summon, "summoned")
 }

@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// give up after so long, with exit code 124: seconds, or 90s, 15m, 2h
     #[argh(option, from_str_fn(parse_duration))]
     timeout: Option<Duration>,
-    /// the sessions' ids, or unique beginnings of them
+    /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
 }

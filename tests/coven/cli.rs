@@ -503,3 +503,95 @@ fn nothing_in_a_title_can_move_the_terminals_cursor() {
     // Programs get it as it is.
     assert_eq!(coven.cli(["show", "--json", &id]).json()["title"], title);
 }
+
+#[test]
+fn a_session_is_named_by_its_id_its_beginning_its_title_or_as_the_last() {
+    let coven = Coven::start();
+    let first = hello(&coven);
+    out(&coven, &["rename", &first, "fix the tests"]);
+    let last = hello(&coven);
+    let shown =
+        |args: &[&str]| coven.cli([&["show", "--json"], args].concat()).json()["id"].clone();
+    assert_eq!(shown(&["fix the tests"]), first.as_str());
+    for args in [&["--last"][..], &["-l"], &[&last], &[&last[..8]]] {
+        assert_eq!(shown(args), last.as_str(), "{args:?}");
+    }
+    // A beginning of an id comes before a title, and a title before what begins several ids.
+    out(&coven, &["rename", &last, &first[..8]]);
+    assert_eq!(shown(&[&first[..8]]), first.as_str());
+    let ran = coven.cli(["log", "fix the test"]);
+    assert!(ran.err.contains("did you mean 'fix the tests'?"), "{ran:?}");
+    out(&coven, &["rename", &last, "fix the tests"]);
+    let ran = coven.cli(["wait", "fix the tests"]);
+    assert!(ran.err.contains("(ambiguous_id)"), "{ran:?}");
+    let both = coven.cli(["show", &first, "-l", "--json"]).json();
+    assert_eq!(
+        (&both[0]["id"], &both[1]["id"]),
+        (&json!(first), &json!(last))
+    );
+    out(&coven, &["archive", "--last", &first]);
+    let ran = coven.cli(["show", "--last"]);
+    assert!(
+        ran.err.contains("there is no session (session_not_found)"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn what_ends_or_deletes_sessions_takes_no_title_where_it_cannot_ask() {
+    let coven = Coven::start();
+    let id = hello(&coven);
+    for args in [
+        ["sacrifice", "--yes", "--last"],
+        ["sacrifice", "-y", "first light"],
+        ["kill", "--yes", "-l"],
+    ] {
+        let ran = coven.cli(args);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("at a terminal only"), "{ran:?}");
+    }
+    assert_eq!(coven.session(&id)["status"], "completed");
+}
+
+#[test]
+fn kill_all_ends_all_that_live_and_needs_a_yes() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    let ids = ["a", "b"].map(|prompt| coven.launch("quiet", prompt));
+    let ran = coven.cli(["kill", "--all"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.err.contains("this ends 2 sessions: say --yes"),
+        "{ran:?}"
+    );
+    let said = out(&coven, &["kill", "--all", "--yes"]);
+    for id in &ids {
+        assert!(said.contains(&format!("{id} killed\n")), "{said}");
+    }
+    assert_eq!(out(&coven, &["kill", "--all"]), "");
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked_before_a_deletion() {
+    if !has_tools(&["script"]) {
+        return;
+    }
+    let coven = Coven::start();
+    let id = hello(&coven);
+    let answer = |answer: &str| {
+        coven.shell(&format!(
+            "echo {answer} | script -qec \"$0 sacrifice -l\" /dev/null"
+        ))
+    };
+    let ran = answer("n");
+    assert!(
+        ran.out.contains("this deletes for good 1 session:") && ran.out.contains("nothing is done"),
+        "{ran:?}"
+    );
+    assert_eq!(
+        (ran.code, coven.session(&id)["status"].as_str()),
+        (1, Some("completed"))
+    );
+    let ran = answer("y");
+    assert!(ran.out.contains(&format!("{id} deleted")), "{ran:?}");
+}

@@ -298,7 +298,7 @@ fn usage_errors_exit_2_and_say_what_is_wrong() {
         &["daemon", "start", "extra"],
         &["sessions", "--nonsense"],
         &["show"],
-        &["show", "a", "b"],
+        &["events", "a", "b"],
         &["events", "--after", "x", "a"],
         &["events", "--limit"],
         &["wait"],
