@@ -3,7 +3,9 @@
 //! Shared by the daemon, the CLI and the tests; no thread of its own. It knows JSON, and nothing of HTTP
 //! framing, SQLite or processes.
 
+mod adapter;
 mod build;
+mod capabilities;
 mod code;
 mod conversation;
 mod cost;
@@ -26,7 +28,16 @@ mod time;
 mod variables;
 mod word;
 
+pub use adapter::{
+    AdapterAbilities, AdapterCommand, AdapterSource, AdapterStatus, RefusedManifest,
+    TelemetryFormat,
+};
 pub use build::{BUILD, Build};
+pub use capabilities::{
+    ActionEvent, ActionRequest, ActionResult, ActionStatus, Capabilities, Capability,
+    CapabilityPolicy, CapabilityStatus, DaemonProcess, REFRESH, RefreshedCapabilities,
+    ResourceLimit,
+};
 pub use code::{Code, ENDS_SESSIONS, LOOK_AT_DAEMON};
 pub use conversation::{Conversation, ConversationMode, is_conversation_id};
 pub use cost::{SessionCost, Usage};
@@ -38,12 +49,9 @@ pub use event::{
     Stream, Truncation, output_length,
 };
 pub use health::{
-    ActionEvent, ActionRequest, ActionResult, ActionStatus, AdapterAbilities, AdapterCommand,
-    AdapterSource, AdapterStatus, ApiVersion, Capabilities, Capability, CapabilityFlags,
-    CapabilityPolicy, CapabilityStatus, DaemonInfo, DaemonProcess, EventWriterHealth, Health,
-    Index, Manager, ManagerScope, REFRESH, RefreshedCapabilities, RefusedManifest, ResourceLimit,
-    SessionCounts, StorageHealth, StorageStatus, StoreDamage, SupervisorInfo, TelemetryFormat,
-    Text, WriterState,
+    ApiVersion, CapabilityFlags, DaemonInfo, EventWriterHealth, Health, Index, Manager,
+    ManagerScope, SessionCounts, StorageHealth, StorageStatus, StoreDamage, SupervisorInfo, Text,
+    WriterState,
 };
 pub use id::{SessionId, is_session_id_prefix};
 pub use launch::{

@@ -373,66 +373,6 @@ impl Home {
         &self.path
     }
 
-    /// The socket.
-    pub fn socket(&self) -> PathBuf {
-        self.path.join("coven.sock")
-    }
-
-    /// The database.
-    pub fn database(&self) -> PathBuf {
-        self.path.join("coven.sqlite3")
-    }
-
-    /// What the running daemon says about itself.
-    pub fn daemon_file(&self) -> PathBuf {
-        self.path.join("daemon.json")
-    }
-
-    /// Held by flock(2) while a daemon lives.
-    pub fn lock_file(&self) -> PathBuf {
-        self.path.join("daemon.lock")
-    }
-
-    /// Where the log and its older files are.
-    pub fn logs(&self) -> PathBuf {
-        self.path.join("logs")
-    }
-
-    /// The log of a daemon in the background.
-    pub fn log_file(&self) -> PathBuf {
-        self.logs().join("daemon.log")
-    }
-
-    /// The commands that failed.
-    pub fn failures_file(&self) -> PathBuf {
-        self.logs().join("cli.log")
-    }
-
-    /// Why the last start failed, until one serves.
-    pub fn last_failure_file(&self) -> PathBuf {
-        self.logs().join("last-failure")
-    }
-
-    /// Where the newest daemon logs to, if not to [`Home::log_file`].
-    pub fn log_place_file(&self) -> PathBuf {
-        self.logs().join("place")
-    }
-
-    /// The user's own patterns for redaction, one a line.
-    pub fn redact_file(&self) -> PathBuf {
-        self.path.join("redact.txt")
-    }
-
-    /// Variables of the sessions, and what sets the daemon.
-    pub fn env_file(&self) -> PathBuf {
-        self.path.join("env")
-    }
-
-    /// Manifests of harnesses.
-    pub fn adapters(&self) -> PathBuf {
-        self.path.join("adapters")
-    }
-
     /// Opens the lock's file.
     ///
     /// # Errors
@@ -507,6 +447,47 @@ impl Home {
         }
         written
     }
+}
+
+/// Where each file of a home is.
+macro_rules! files {
+    ($(#[doc = $doc:literal] $file:ident: $name:literal;)*) => {
+        impl Home {
+            /// The names of its files, below its path.
+            pub const FILES: &[&str] = &[$($name),*];
+
+            $(#[doc = $doc] pub fn $file(&self) -> PathBuf {
+                self.path.join($name)
+            })*
+        }
+    };
+}
+
+files! {
+    /// The socket.
+    socket: "coven.sock";
+    /// The database.
+    database: "coven.sqlite3";
+    /// What the running daemon says about itself.
+    daemon_file: "daemon.json";
+    /// Held by flock(2) while a daemon lives.
+    lock_file: "daemon.lock";
+    /// Where the log and its older files are.
+    logs: "logs";
+    /// The log of a daemon in the background.
+    log_file: "logs/daemon.log";
+    /// The commands that failed.
+    failures_file: "logs/cli.log";
+    /// Why the last start failed, until one serves.
+    last_failure_file: "logs/last-failure";
+    /// Where the newest daemon logs to, if not to [`Home::log_file`].
+    log_place_file: "logs/place";
+    /// The user's own patterns for redaction, one a line.
+    redact_file: "redact.txt";
+    /// Variables of the sessions, and what sets the daemon.
+    env_file: "env";
+    /// Manifests of harnesses.
+    adapters: "adapters";
 }
 
 /// Another user, for a message.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-use super::privacy::{Privacy, Shown, object};
+use super::privacy::Privacy;
+use super::shown::{Shown, object};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, RefusedManifest, Word};
 use crate::cli::doctor::Report as Findings;

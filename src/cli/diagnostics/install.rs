@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::privacy::{Privacy, Shown, object};
+use super::privacy::Privacy;
+use super::shown::{Shown, object};
 use crate::daemon::service::tool_output;
 use crate::settings::durations;
 use crate::sys::{self, System};

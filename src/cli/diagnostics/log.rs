@@ -11,7 +11,8 @@ use std::time::Instant;
 use log::Level;
 use serde_json::Value;
 
-use super::privacy::{HIDDEN, Privacy, Shown};
+use super::privacy::{HIDDEN, Privacy};
+use super::shown::Shown;
 use crate::cli::journal::UnitLog;
 use crate::daemon::{Home, LogPlace};
 use crate::observe::{Declared, LogFiles, LogRecord, Message, message};

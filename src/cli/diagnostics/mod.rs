@@ -9,6 +9,7 @@ mod install;
 mod log;
 mod privacy;
 mod report;
+mod shown;
 mod store;
 
 use std::fs::{File, OpenOptions};
@@ -28,8 +29,9 @@ use crate::sys;
 use daemon::Harnesses;
 use gather::{Gathered, gather};
 use install::Install;
-use privacy::{Identity, Privacy, Shown, object};
+use privacy::{Identity, Privacy};
 use report::Report;
+use shown::{Shown, object};
 
 /// Make a report for somebody who helps, without what is private. Read it before you share it.
 #[derive(FromArgs, ArgsInfo)]

@@ -1,5 +1,4 @@
-//! What a report may show. Nothing is in a report but [`Shown`]: what is ours converts into it, and what others have said gets
-//! there only through [`Privacy`], whose functions are named after what a value is.
+//! What a report may show of what others have said: each function is named after what a value is.
 //!
 //! Runs on the main thread; only [`Identity::look_up`] asks anybody, and has a thread of its own.
 
@@ -10,16 +9,16 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use log::Level;
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
 use super::gather::Read;
+use super::shown::{Shown, object};
 use crate::api::routes::Route;
-use crate::api::{Manager, ManagerScope, SessionId, StorageStatus, Timestamp, WriterState};
+use crate::api::{Manager, ManagerScope, StorageStatus, Timestamp, WriterState};
 use crate::cli::grammar::is_verb;
 use crate::daemon::Home;
 use crate::observe::field::{Kind, is_version};
-use crate::observe::{LogRecord, Message, Part};
+use crate::observe::{Message, Part};
 use crate::redact::Redactor;
 use crate::sys;
 
@@ -38,13 +37,6 @@ const SYSTEM: &[&str] = &[
 const BELOW_HOME: &[&str] = &[
     ".cargo/bin", ".local/bin", "bin", ".nix-profile/bin", ".bun/bin", ".deno/bin", ".npm-global/bin", ".volta/bin",
     ".asdf/shims", ".local/share/mise/shims", ".config/systemd/user", "Library/LaunchAgents",
-];
-
-/// The files of a `COVEN_HOME`.
-#[rustfmt::skip]
-const BELOW_COVEN_HOME: &[&str] = &[
-    "coven.sock", "coven.sqlite3", "coven.sqlite3-wal", "coven.sqlite3-shm", "coven.sqlite3-generation", "daemon.json", "daemon.lock", "logs",
-    "logs/daemon.log", "logs/cli.log", "logs/last-failure", "logs/place", "adapters", "redact.txt", "env",
 ];
 
 /// A login name that is also a word of ours, or everybody's, is no secret.
@@ -70,83 +62,6 @@ const PATH: StandIn = ("<path>", "paths, as <path>");
 const TEXTS: &str = "texts of others";
 /// What is counted for a value of a log that has not the form of its kind.
 pub(super) const HIDDEN: &str = "values in the log";
-
-/// A value that may be shown.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shown(Value);
-
-impl Shown {
-    /// As JSON.
-    pub(super) fn json(&self) -> &Value {
-        &self.0
-    }
-
-    /// An object of such values.
-    pub(super) fn object(entries: impl IntoIterator<Item = (&'static str, Self)>) -> Self {
-        let entries = entries.into_iter();
-        let object: Map<_, _> = entries
-            .map(|(key, value)| (key.to_owned(), value.0))
-            .collect();
-        Self(object.into())
-    }
-
-    /// A record of a log.
-    pub(super) fn record(at: Timestamp, level: Level, fields: Vec<(&'static str, Self)>) -> Self {
-        let fields = fields.into_iter();
-        let fields = fields
-            .map(|(name, value)| (name.to_owned(), value.0))
-            .collect();
-        Self(LogRecord { at, level, fields }.to_json())
-    }
-
-    fn text(text: impl Into<String>) -> Self {
-        Self(Value::String(text.into()))
-    }
-}
-
-macro_rules! ours {
-    ($($type:ty)*) => {$(
-        impl From<$type> for Shown {
-            fn from(value: $type) -> Self {
-                Self(Value::from(value))
-            }
-        }
-    )*};
-}
-
-ours! { Number bool u8 u32 i32 u64 i64 usize &'static str }
-
-impl From<Timestamp> for Shown {
-    fn from(at: Timestamp) -> Self {
-        Self::text(at.to_string())
-    }
-}
-
-impl From<SessionId> for Shown {
-    fn from(id: SessionId) -> Self {
-        Self::text(id.to_string())
-    }
-}
-
-/// `object! { "name": value }`: an object of what converts into a [`Shown`].
-macro_rules! object {
-    ($($name:literal: $value:expr),* $(,)?) => {
-        $crate::cli::diagnostics::privacy::Shown::object([$(($name, ($value).into())),*])
-    };
-}
-pub(super) use object;
-
-impl FromIterator<Shown> for Shown {
-    fn from_iter<I: IntoIterator<Item = Self>>(values: I) -> Self {
-        Self(values.into_iter().map(|value| value.0).collect())
-    }
-}
-
-impl<T: Into<Shown>> From<Option<T>> for Shown {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self(Value::Null), Into::into)
-    }
-}
 
 /// The directories and names of who runs this, and of the home's owner.
 #[derive(Debug, Default)]
@@ -426,9 +341,12 @@ fn below<'p>(path: &'p str, dir: &str) -> Option<&'p str> {
 }
 
 fn in_coven_home(below: &str) -> &str {
+    // Behind a file's name: that of a rotated log, and what SQLite and the daemon keep beside the database.
     let older = below.trim_end_matches(|c: char| c.is_ascii_digit());
-    let plain = older.strip_suffix('.').unwrap_or(below);
-    match below.is_empty() || BELOW_COVEN_HOME.contains(&plain) {
+    let ends = [".", "-wal", "-shm", "-generation"];
+    let beside = ends.iter().find_map(|end| older.strip_suffix(end));
+    let is_file = |name| Home::FILES.contains(&name);
+    match below.is_empty() || is_file(below) || beside.is_some_and(is_file) {
         true => below,
         false if below.starts_with("adapters/") => "adapters/<file>",
         false => PATH.0,

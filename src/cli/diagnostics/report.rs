@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::privacy::Shown;
+use super::shown::Shown;
 use crate::api::Timestamp;
 use crate::cli::output::{aligned, table, visible};
 use crate::observe::{LogRecord, visible_json};
@@ -144,7 +144,7 @@ fn words(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::privacy::object;
+    use super::super::shown::object;
     use super::*;
 
     #[test]

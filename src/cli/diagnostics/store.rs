@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::gather::Read;
-use super::privacy::{Privacy, Shown, object};
+use super::privacy::Privacy;
+use super::shown::{Shown, object};
 use crate::api::{EventKind, SessionRecord, SessionStatus, is_session_id_prefix};
 use crate::cli::observation::Observation;
 use crate::daemon::Home;

@@ -1,0 +1,85 @@
+//! A value that a report may show. Nothing else is in one: what is ours converts into it, and what others have said gets there
+//! through [`super::privacy::Privacy`] only. Pure.
+
+use log::Level;
+use serde_json::{Map, Number, Value};
+
+use crate::api::{SessionId, Timestamp};
+use crate::observe::LogRecord;
+
+/// A value that may be shown.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shown(pub(super) Value);
+
+impl Shown {
+    /// As JSON.
+    pub(super) fn json(&self) -> &Value {
+        &self.0
+    }
+
+    /// An object of such values.
+    pub(super) fn object(entries: impl IntoIterator<Item = (&'static str, Self)>) -> Self {
+        let entries = entries.into_iter();
+        let object: Map<_, _> = entries
+            .map(|(key, value)| (key.to_owned(), value.0))
+            .collect();
+        Self(object.into())
+    }
+
+    /// A record of a log.
+    pub(super) fn record(at: Timestamp, level: Level, fields: Vec<(&'static str, Self)>) -> Self {
+        let fields = fields.into_iter();
+        let fields = fields
+            .map(|(name, value)| (name.to_owned(), value.0))
+            .collect();
+        Self(LogRecord { at, level, fields }.to_json())
+    }
+
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self(Value::String(text.into()))
+    }
+}
+
+macro_rules! ours {
+    ($($type:ty)*) => {$(
+        impl From<$type> for Shown {
+            fn from(value: $type) -> Self {
+                Self(Value::from(value))
+            }
+        }
+    )*};
+}
+
+ours! { Number bool u8 u32 i32 u64 i64 usize &'static str }
+
+impl From<Timestamp> for Shown {
+    fn from(at: Timestamp) -> Self {
+        Self::text(at.to_string())
+    }
+}
+
+impl From<SessionId> for Shown {
+    fn from(id: SessionId) -> Self {
+        Self::text(id.to_string())
+    }
+}
+
+/// `object! { "name": value }`: an object of what converts into a [`Shown`].
+macro_rules! object {
+    ($($name:literal: $value:expr),* $(,)?) => {
+        $crate::cli::diagnostics::shown::Shown::object([$(($name, ($value).into())),*])
+    };
+}
+pub(super) use object;
+
+impl FromIterator<Shown> for Shown {
+    fn from_iter<I: IntoIterator<Item = Self>>(values: I) -> Self {
+        Self(values.into_iter().map(|value| value.0).collect())
+    }
+}
+
+impl<T: Into<Shown>> From<Option<T>> for Shown {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self(Value::Null), Into::into)
+    }
+}
