@@ -7,7 +7,7 @@ use super::output::{shortened, visible};
 use super::sessions::live_sessions;
 use super::{CliError, Home};
 use crate::api::{Code, SessionRecord};
-use crate::daemon::control::{self, Status};
+use crate::daemon::status::{Status, is_awaited};
 use crate::http::client::Client;
 use crate::settings::durations;
 
@@ -116,14 +116,14 @@ fn name(
 /// Why they are not known.
 fn live(home: &Home) -> Result<Vec<SessionRecord>, String> {
     // To connect would be to start it.
-    if control::is_awaited(home) {
+    if is_awaited(home) {
         return Ok(Vec::new());
     }
     let connected = Client::connect_within(&home.socket(), durations::HEALTH);
     let (mut client, health) = match connected {
         Ok(connected) => connected,
         Err(err) => {
-            return match control::status(home) {
+            return match Status::of(home) {
                 Status::Stopped { .. }
                 | Status::Failed(_)
                 | Status::Stale { pid: None, .. }

@@ -10,8 +10,9 @@ use super::output::{Out, visible};
 use super::status::{facts, for_people, for_programs};
 use super::{CliError, Home, Outcome, consent, daemon_logs, say};
 use crate::api::{Code, StopReport};
-use crate::daemon::control::{self, DaemonState, StartReport, Started, Status};
+use crate::daemon::control::{self, StartReport, Started};
 use crate::daemon::service::Supervisor;
+use crate::daemon::status::{DaemonState, Status};
 use crate::daemon::stop::{self, StopOutcome};
 use crate::daemon::{ServeOptions, failure, serve};
 use crate::settings::durations;
@@ -106,7 +107,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 fn start(home: &Home, here: bool) -> Outcome {
-    let is_unanswered = || matches!(control::status(home), Status::Forwarded(_));
+    let is_unanswered = || matches!(Status::of(home), Status::Forwarded(_));
     if here && is_unanswered() {
         std::fs::remove_file(home.socket())?;
     }

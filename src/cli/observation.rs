@@ -11,8 +11,8 @@ use crossbeam_channel::bounded;
 use crate::adapters::{ManifestSources, Registry};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Capabilities, DaemonProcess, Health};
-use crate::daemon::control::{self, Status};
 use crate::daemon::service::{Service, is_manager};
+use crate::daemon::status::{self, Status};
 use crate::daemon::{DaemonFile, Home};
 use crate::http::client::Client;
 use crate::settings::durations;
@@ -66,10 +66,10 @@ impl Observation {
         // It ends with this process at the latest.
         std::thread::spawn(move || {
             // A connect would have systemd start it.
-            if depth == Depth::All && !control::is_awaited(&thread_home) {
-                let _ = found.send(Find::Listener(control::listener(&thread_home)));
+            if depth == Depth::All && !status::is_awaited(&thread_home) {
+                let _ = found.send(Find::Listener(status::listener(&thread_home)));
             }
-            let status = control::status(&thread_home);
+            let status = Status::of(&thread_home);
             let is_running = matches!(status, Status::Running(_));
             let _ = found.send(Find::Status(status));
             if depth == Depth::All
@@ -92,7 +92,7 @@ impl Observation {
             is_deaf: true,
             file: home.read_daemon_file(),
             capabilities: None,
-            recorded: control::daemon_pid(home),
+            recorded: status::daemon_pid(home),
             until: begun + within,
             service: OnceLock::new(),
             registry: OnceLock::new(),

@@ -48,49 +48,8 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
     let text = |value: &Option<String>| value.as_deref().map(visible);
-    let optional = [
-        ("cwd", text(&record.cwd)),
-        ("model", text(&record.options.model)),
-        ("permission", permission(&record.options)),
-        ("command", record.options.argv.as_deref().map(command_text)),
-        ("pid", record.pid.map(|pid| pid.to_string())),
-        ("stdout pipe", record.stdout_pipe_bytes.map(pipe)),
-        ("exit code", record.exit_code.map(|code| code.to_string())),
-        ("signal", record.signal.map(|signal| signal.to_string())),
-        (
-            "ended by",
-            record.ended_by.as_ref().map(|by| by.to_string()),
-        ),
-        ("memory", record.oom_killed.then(|| OOM_KILLED.to_owned())),
-        (
-            "left behind",
-            (!record.left_behind.0.is_empty()).then(|| visible(&record.left_behind.to_string())),
-        ),
-        ("archived", record.archived_at.map(|at| at.to_string())),
-        (
-            "on end",
-            record.options.on_end.as_ref().map(|what| what.to_string()),
-        ),
-        ("conversation", text(&record.options.conversation_id)),
-        ("harness session", text(&record.harness_session_id)),
-        (
-            "continued from",
-            record.continued_from.map(|id| id.to_string()),
-        ),
-        ("familiar", text(&record.options.familiar_id)),
-        ("transcript", text(&record.transcript_path)),
-        (
-            "labels",
-            (!record.options.labels.0.is_empty())
-                .then(|| visible(&record.options.labels.0.join(", "))),
-        ),
-        (
-            "variables",
-            (!record.options.env_names.is_empty())
-                .then(|| visible(&record.options.env_names.join(", "))),
-        ),
-        ("external", record.external.then(|| "yes".to_owned())),
-    ];
+    let list = |list: String| (!list.is_empty()).then(|| visible(&list));
+    let options = &record.options;
     let mut facts = vec![
         ("id", record.id.to_string()),
         ("title", visible(&record.title)),
@@ -98,19 +57,41 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("harness", visible(&record.harness)),
         ("project root", visible(&record.project_root)),
     ];
-    facts.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    facts.extend([
-        ("created", record.created_at.to_string()),
-        ("updated", record.updated_at.to_string()),
-        ("events", record.last_seq.to_string()),
-    ]);
+    let optional = [
+        ("cwd", text(&record.cwd)),
+        ("model", text(&options.model)),
+        ("permission", permission(options)),
+        ("command", options.argv.as_deref().map(command_text)),
+        ("pid", shown(record.pid)),
+        ("stdout pipe", record.stdout_pipe_bytes.map(pipe)),
+        ("exit code", shown(record.exit_code)),
+        ("signal", shown(record.signal)),
+        ("ended by", shown(record.ended_by.as_ref())),
+        ("memory", record.oom_killed.then(|| OOM_KILLED.to_owned())),
+        ("left behind", list(record.left_behind.to_string())),
+        ("archived", shown(record.archived_at)),
+        ("on end", shown(options.on_end.as_ref())),
+        ("conversation", text(&options.conversation_id)),
+        ("harness session", text(&record.harness_session_id)),
+        ("continued from", shown(record.continued_from)),
+        ("familiar", text(&options.familiar_id)),
+        ("transcript", text(&record.transcript_path)),
+        ("labels", list(options.labels.0.join(", "))),
+        ("variables", list(options.env_names.join(", "))),
+        ("external", record.external.then(|| "yes".to_owned())),
+        ("created", Some(record.created_at.to_string())),
+        ("updated", Some(record.updated_at.to_string())),
+        ("events", Some(record.last_seq.to_string())),
+    ];
+    let optional = optional.into_iter();
+    facts.extend(optional.filter_map(|(name, value)| Some((name, value?))));
     facts.extend(record.usage.iter().flat_map(usage_facts));
     facts.extend(cost_facts(&record.cost));
     facts
+}
+
+fn shown(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
 }
 
 /// What its harness may do, and whether that includes to change files.

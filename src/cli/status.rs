@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::output::visible;
 use crate::api::{Code, DaemonInfo, Health, Word};
 use crate::daemon::Home;
-use crate::daemon::control::{self, Status};
 use crate::daemon::service::{Supervisor, command_by_hand};
+use crate::daemon::status::{Status, held_next};
 use crate::observe::field::is_version;
 use crate::observe::{Message, message};
 
@@ -155,7 +155,7 @@ fn cause(
             locked,
         } => {
             let next = match locked {
-                true => control::held_next(home, *of),
+                true => held_next(home, *of),
                 false => "coven daemon start, which cleans up".into(),
             };
             (Some(reason.clone()), None, pid(of), next)

@@ -9,11 +9,10 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::control::{
-    ControlError, Remark, Started, Status, daemon_pid, listener_pid, start, start_unit, status,
-};
+use super::control::{ControlError, Remark, Started, start, start_unit};
 use super::home::Home;
 use super::service::{self, Supervisor, Unit};
+use super::status::{Status, daemon_pid, listener_pid};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, ENDS_SESSIONS, StopReport};
 use crate::http::client::{Client, ClientError};
@@ -71,14 +70,11 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
             told: true,
             recovered: None,
         }),
-        Some(state) if !state.result.is_empty() => {
-            let mut error = ControlError::stop(format!(
-                "the daemon (pid {pid}) has ended, but not well: {unit} is {} ({})",
-                state.active, state.result
-            ));
-            error.next = unit.journal();
-            Err(error)
-        }
+        Some(state) if !state.result.is_empty() => Err(ControlError::stop(format!(
+            "the daemon (pid {pid}) has ended, but not well: {unit} is {} ({})",
+            state.active, state.result
+        ))
+        .try_next(unit.journal())),
         _ => Ok(outcome),
     }
 }
@@ -120,14 +116,8 @@ fn end(
     let Some(pid) = running_pid(home)? else {
         return Ok(NOT_RUNNING);
     };
-    // Before the signal: the descriptor names this process, whatever its pid becomes.
-    let watch = match sys::exit_watch(pid) {
-        Ok(watch) => watch,
-        Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(NOT_RUNNING),
-        Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => {
-            lock_watch(home).map_err(ControlError::stop)?
-        }
-        Err(err) => return Err(ControlError::stop(err)),
+    let Some(watch) = exit_watch(home, pid)? else {
+        return Ok(NOT_RUNNING);
     };
     // Before it begins to stop: who connects later may find nobody.
     let client = Client::connect_within(&home.socket(), durations::HEALTH);
@@ -155,32 +145,45 @@ fn end(
     }
     if !sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).map_err(ControlError::stop)? {
         let seconds = patience.as_secs();
-        let mut error = ControlError::stop(format!(
+        return Err(ControlError::stop(format!(
             "the daemon (pid {pid}) has not ended within {seconds} s"
-        ));
-        error.next = format!("kill -9 {pid}{ENDS_SESSIONS}");
-        return Err(error);
+        ))
+        .try_next(format!("kill -9 {pid}{ENDS_SESSIONS}")));
     }
-    let outcome = match asked {
-        Asked::Answered(report) if !report.clean => StopOutcome::Unclean { pid, report },
-        Asked::CutOff if unit.is_none() => {
-            let mut error = ControlError::stop(format!(
-                "the daemon (pid {pid}) has ended without a word on whether everything is on disk: \
-                 was it killed?"
-            ));
-            error.next = "coven daemon logs --lines 20".into();
-            return Err(error);
+    outcome(pid, asked, unit.as_ref()).map(|outcome| (outcome, unit))
+}
+
+/// What came of stopping the daemon `pid`, which has ended.
+fn outcome(pid: i32, asked: Asked, unit: Option<&Unit>) -> Result<StopOutcome, ControlError> {
+    let (told, recovered) = match asked {
+        Asked::Answered(report) if !report.clean => {
+            return Ok(StopOutcome::Unclean { pid, report });
         }
-        asked => StopOutcome::Ended {
-            pid,
-            told: matches!(asked, Asked::Answered(_)),
-            recovered: match asked {
-                Asked::Answered(report) => report.recovered,
-                _ => None,
-            },
-        },
+        Asked::Answered(report) => (true, report.recovered),
+        Asked::CutOff if unit.is_none() => {
+            let message = format!(
+                "the daemon (pid {pid}) has ended without a word on whether everything is on disk: was it killed?"
+            );
+            return Err(ControlError::stop(message).try_next("coven daemon logs --lines 20"));
+        }
+        _ => (false, None),
     };
-    Ok((outcome, unit))
+    Ok(StopOutcome::Ended {
+        pid,
+        told,
+        recovered,
+    })
+}
+
+/// A descriptor that becomes readable when the process has ended, whatever its pid becomes; `None` if it has.
+fn exit_watch(home: &Home, pid: i32) -> Result<Option<OwnedFd>, ControlError> {
+    match sys::exit_watch(pid) {
+        Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(err) if err.raw_os_error() == Some(libc::ENOSYS) => lock_watch(home),
+        watch => watch,
+    }
+    .map(Some)
+    .map_err(ControlError::stop)
 }
 
 /// How long to wait for the end of a daemon that has told that its stop takes so many milliseconds at most.
@@ -268,7 +271,7 @@ fn settled_status(home: &Home) -> Status {
     let deadline = Instant::now() + durations::SETTLE;
     let watch = sys::LogWatch::new(home.path());
     loop {
-        let status = status(home);
+        let status = Status::of(home);
         let is_starting = matches!(
             status,
             Status::Stale {
@@ -301,10 +304,11 @@ fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
         Status::Stale {
             reason, pid: None, ..
         } => {
-            let mut error = ControlError::stop(reason);
             let lock = home.lock_file();
-            error.next = format!("fuser -v {}, to see which process that is", lock.display());
-            return Err(error);
+            return Err(ControlError::stop(reason).try_next(format!(
+                "fuser -v {}, to see which process that is",
+                lock.display()
+            )));
         }
         Status::Unknown { reason } => return Err(ControlError::stop(reason)),
         Status::Unsupported { .. } => listener_pid(home),
@@ -313,15 +317,12 @@ fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
         Some(pid) if daemon_pid(home) == Some(pid) || listener_pid(home) == Some(pid) => {
             Ok(Some(pid))
         }
-        _ => {
-            let mut error = ControlError::stop(
-                "the daemon answers, but which process it is cannot be told from here",
-            );
-            error.next = format!(
-                "stop it where it was started, in its container, or by its supervisor{ENDS_SESSIONS}"
-            );
-            Err(error)
-        }
+        _ => Err(ControlError::stop(
+            "the daemon answers, but which process it is cannot be told from here",
+        )
+        .try_next(format!(
+            "stop it where it was started, in its container, or by its supervisor{ENDS_SESSIONS}"
+        ))),
     }
 }
 

@@ -9,10 +9,10 @@ use super::check::{Verdict, fail, pass, warn};
 use crate::api::{CONTRACT, Code, VERSION, WriterState};
 use crate::cli::observation::Observation;
 use crate::cli::status::uptime;
-use crate::daemon::control::{Status, held_next, is_forwarded};
+use crate::daemon::status::{Status, held_next, is_forwarded};
 use crate::observe::field::is_version;
 use crate::observe::{Message, message};
-use crate::sys;
+use crate::sys::{self, Peer};
 
 /// The socket of a home that is the end of a connection to another machine's daemon: nothing that could be advised here would
 /// be done on that machine.
@@ -79,13 +79,19 @@ fn own_socket(seen: &Observation) -> Verdict {
         );
         return pass(message);
     }
-    let Some(listener) = seen.listener else {
-        let message = match seen.is_deaf {
-            true => message!("who listens on {} takes no more connections", &path),
-            false => message!("nobody listens on {}", &path),
-        };
-        return fail(message, restart);
-    };
+    match (seen.listener, seen.is_deaf) {
+        (Some(listener), _) => listening(seen, listener),
+        (None, true) => fail(
+            message!("who listens on {} takes no more connections", &path),
+            restart,
+        ),
+        (None, false) => fail(message!("nobody listens on {}", &path), restart),
+    }
+}
+
+/// A socket with a process behind it.
+fn listening(seen: &Observation, listener: Peer) -> Verdict {
+    let path = seen.home.socket();
     if let (true, Some(pid)) = (seen.is_handed_over, seen.recorded) {
         let message = message!(
             "systemd listens on {}, and has handed it to pid {}",
@@ -100,7 +106,7 @@ fn own_socket(seen: &Observation) -> Verdict {
             listener.uid,
             &path
         );
-        let hint = message!("rm {}; {}", Message::quoted(&path), restart);
+        let hint = message!("rm {}; {}", Message::quoted(&path), restart(seen));
         return fail(message, hint);
     }
     let recorded = seen.file.as_ref().map(|file| file.pid);

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::check::{Check, Verdict, fail, pass, warn};
 use super::{HOME, SOCKET};
-use crate::daemon::control::is_forwarded;
 use crate::daemon::service::command_by_hand;
+use crate::daemon::status::is_forwarded;
 use crate::daemon::{Home, HomeError};
 use crate::observe::{Message, Mode, message};
 use crate::sys;
