@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::checked;
+
 /// Something that the kernel limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
@@ -143,8 +145,5 @@ fn own(resource: Resource) -> io::Result<libc::rlimit> {
         rlim_max: 0,
     };
     // SAFETY: getrlimit fills the struct, which outlives the call.
-    match unsafe { libc::getrlimit(resource, &raw mut limit) } {
-        0 => Ok(limit),
-        _ => Err(io::Error::last_os_error()),
-    }
+    checked(unsafe { libc::getrlimit(resource, &raw mut limit) }).map(|_| limit)
 }

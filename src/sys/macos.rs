@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Arrival, Ended, Family, OwnUsage, Peer, Process, Usage};
+use super::{Arrival, Ended, Family, OwnUsage, Peer, Process, Usage, checked, owned};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
@@ -105,14 +105,12 @@ impl LogWatch {
         let dir = File::open(dir)?;
         // SAFETY: kqueue takes nothing, and its descriptor is new and ours alone; fcntl takes integers.
         let queue = unsafe {
-            let fd = libc::kqueue();
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let queue = OwnedFd::from_raw_fd(fd);
-            if libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
-                return Err(io::Error::last_os_error());
-            }
+            let queue = owned(libc::kqueue())?;
+            checked(libc::fcntl(
+                queue.as_raw_fd(),
+                libc::F_SETFD,
+                libc::FD_CLOEXEC,
+            ))?;
             queue
         };
         let watch = Self { queue, _dir: dir };
@@ -242,14 +240,12 @@ pub(super) fn offer_to_oom_killer(_pid: i32) {}
 pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket and fcntl take integers, and the descriptor is new and ours alone.
     unsafe {
-        let fd = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let socket = OwnedFd::from_raw_fd(fd);
-        if libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let socket = owned(libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0))?;
+        checked(libc::fcntl(
+            socket.as_raw_fd(),
+            libc::F_SETFD,
+            libc::FD_CLOEXEC,
+        ))?;
         Ok(socket)
     }
 }

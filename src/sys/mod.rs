@@ -7,13 +7,14 @@ mod block;
 mod cgroup;
 mod limits;
 mod memory;
+mod poll;
 mod process;
 mod signal;
 mod spawn;
 mod within;
 
 #[cfg(target_os = "linux")]
-#[path = "linux.rs"]
+#[path = "linux/mod.rs"]
 mod os;
 #[cfg(target_os = "macos")]
 #[path = "macos.rs"]
@@ -22,13 +23,11 @@ mod os;
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use block::{BLOCK, unplain_in};
 pub use cgroup::{ControlGroup, OomWatch};
@@ -44,6 +43,7 @@ pub use os::{
     pipe, pipe_bytes_max, pipe_size, prefer_latency, process_mark, reap_adopted,
     release_free_memory, set_pipe_size, share_free_memory, signal_watched, since_boot,
 };
+pub use poll::{Interest, connect_within, poll, set_nonblocking};
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
 pub use signal::{
     CHILD_SIGNAL, DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals,
@@ -229,139 +229,6 @@ pub enum Arrival {
     Deadline,
 }
 
-/// One descriptor to wait for, and what came of it.
-pub struct Interest<'a> {
-    fd: BorrowedFd<'a>,
-    events: i16,
-    ready: i16,
-}
-
-impl<'a> Interest<'a> {
-    /// Wait until a read would not block: data, end of file, or an error.
-    pub fn readable(fd: &'a impl AsFd) -> Self {
-        Self {
-            fd: fd.as_fd(),
-            events: libc::POLLIN,
-            ready: 0,
-        }
-    }
-
-    /// Wait until a write would not block.
-    pub fn writable(fd: &'a impl AsFd) -> Self {
-        Self {
-            fd: fd.as_fd(),
-            events: libc::POLLOUT,
-            ready: 0,
-        }
-    }
-
-    /// Wait only for the peer's full close: poll(2) always reports POLLHUP and POLLERR. A peer that has
-    /// merely shut down its writing side, as `nc -N` does, is still waiting for its answer.
-    pub fn hangup(fd: &'a impl AsFd) -> Self {
-        Self {
-            fd: fd.as_fd(),
-            events: 0,
-            ready: 0,
-        }
-    }
-
-    /// Whether the last [`poll`] found anything on this descriptor.
-    pub fn is_ready(&self) -> bool {
-        self.ready != 0
-    }
-}
-
-/// Blocks until one of `interests` is ready or `deadline` has passed; `false` means the deadline.
-///
-/// # Errors
-/// What poll(2) reports, but EINTR, which is retried with what is left of the time.
-pub fn poll(interests: &mut [Interest<'_>], deadline: Option<Instant>) -> io::Result<bool> {
-    let mut fds: Vec<libc::pollfd> = interests
-        .iter()
-        .map(|i| libc::pollfd {
-            fd: i.fd.as_raw_fd(),
-            events: i.events,
-            revents: 0,
-        })
-        .collect();
-    loop {
-        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let n = os::poll(&mut fds, timeout);
-        if n < 0 {
-            let err = io::Error::last_os_error();
-            if err.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            return Err(err);
-        }
-        for (interest, fd) in interests.iter_mut().zip(&fds) {
-            interest.ready = fd.revents;
-        }
-        return Ok(n > 0);
-    }
-}
-
-/// Connects to the Unix socket at `path`, for `patience` at most: connect(2) waits where the listener's queue is full, for
-/// as long as a write would (socket(7), SO_SNDTIMEO). Writes on the stream keep that bound.
-///
-/// # Errors
-/// What socket(2) and connect(2) report; `WouldBlock` when the time is up.
-pub fn connect_within(path: &Path, patience: Duration) -> io::Result<UnixStream> {
-    let mut address = libc::sockaddr_un {
-        sun_family: libc::AF_UNIX as libc::sa_family_t,
-        // SAFETY: all-zero is a valid sockaddr_un.
-        ..unsafe { std::mem::zeroed() }
-    };
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.len() > SUN_PATH_MAX {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = *from as libc::c_char;
-    }
-    let stream = UnixStream::from(os::unix_socket()?);
-    stream.set_write_timeout(Some(patience))?;
-    loop {
-        // SAFETY: the address is initialised, its path ends with a NUL, and it outlives the call.
-        let result = unsafe {
-            libc::connect(
-                stream.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_un>() as libc::socklen_t,
-            )
-        };
-        if result == 0 {
-            return Ok(stream);
-        }
-        let err = io::Error::last_os_error();
-        if err.kind() != io::ErrorKind::Interrupted {
-            return Err(err);
-        }
-    }
-}
-
-/// Makes reads and writes of `fd` fail with `WouldBlock` instead of waiting.
-///
-/// # Errors
-/// What fcntl(2) reports.
-pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
-    let raw = fd.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is borrowed for both calls; F_GETFL and F_SETFL take and give integers.
-    let result = unsafe {
-        let flags = libc::fcntl(raw, libc::F_GETFL);
-        if flags < 0 {
-            flags
-        } else {
-            libc::fcntl(raw, libc::F_SETFL, flags | libc::O_NONBLOCK)
-        }
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
 /// How many bytes a read of `fd`, a pipe, socket or file, would find now; 0 of anything else.
 pub fn bytes_waiting(fd: &impl AsFd) -> usize {
     let mut n: libc::c_int = 0;
@@ -381,10 +248,8 @@ pub fn bytes_waiting(fd: &impl AsFd) -> usize {
 pub fn check_executable(file: &Path) -> io::Result<()> {
     let file = spawn::c_string(file.as_os_str())?;
     // SAFETY: `file` is NUL-terminated, and outlives the call.
-    match unsafe { libc::faccessat(libc::AT_FDCWD, file.as_ptr(), libc::X_OK, libc::AT_EACCESS) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    checked(unsafe { libc::faccessat(libc::AT_FDCWD, file.as_ptr(), libc::X_OK, libc::AT_EACCESS) })
+        .map(drop)
 }
 
 /// Microseconds of the monotonic clock, as other processes read it, too (clock_gettime(2)).
@@ -404,38 +269,62 @@ pub fn monotonic_micros() -> u64 {
 /// There is no such descriptor, or it is no stream socket that listens (unix(7), `SO_ACCEPTCONN`).
 pub fn inherited_listener(number: i32) -> io::Result<UnixListener> {
     // SAFETY: fcntl takes integers.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: the descriptor is open, as has just been seen, and was opened for this process to own: nothing else in
     // it knows of it.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
-    if socket_option(&fd, libc::SO_TYPE)? != libc::SOCK_STREAM {
+    // SAFETY: both options are an int.
+    let [kind, listens]: [libc::c_int; 2] = unsafe {
+        [
+            socket_option(&fd, libc::SO_TYPE)?,
+            socket_option(&fd, libc::SO_ACCEPTCONN)?,
+        ]
+    };
+    if kind != libc::SOCK_STREAM {
         return Err(io::Error::other("it is no stream socket"));
     }
-    if socket_option(&fd, libc::SO_ACCEPTCONN)? == 0 {
+    if listens == 0 {
         return Err(io::Error::other("it does not listen"));
     }
     Ok(fd.into())
 }
 
-fn socket_option(fd: &impl AsFd, option: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: both pointers outlive the call, and `length` is the size of `value`.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.as_fd().as_raw_fd(),
+/// The option of a socket, as `SOL_SOCKET` has it.
+///
+/// # Safety
+/// The kernel writes a `T` for it, and all-zero is a valid one.
+unsafe fn socket_option<T>(fd: &impl AsFd, option: libc::c_int) -> io::Result<T> {
+    // SAFETY: as the caller says; both pointers outlive the call, and `length` is the size of `value`.
+    unsafe {
+        let mut value: T = std::mem::zeroed();
+        let mut length = size_of::<T>() as libc::socklen_t;
+        let (fd, to) = (fd.as_fd().as_raw_fd(), (&raw mut value).cast());
+        checked(libc::getsockopt(
+            fd,
             libc::SOL_SOCKET,
             option,
-            (&raw mut value).cast(),
+            to,
             &raw mut length,
-        )
-    };
-    match result {
-        0 => Ok(value),
-        _ => Err(io::Error::last_os_error()),
+        ))?;
+        Ok(value)
     }
+}
+
+/// What a system call gives, which tells an error by -1 and errno.
+fn checked<T: From<i8> + PartialEq>(result: T) -> io::Result<T> {
+    match result == T::from(-1) {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(result),
+    }
+}
+
+/// The descriptor that a system call gives.
+///
+/// # Safety
+/// It is new and the caller's alone, or -1.
+unsafe fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: as the caller says.
+    checked(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The bytes that an unprivileged user can still write on the file system that holds `path`.
@@ -447,9 +336,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `path` is NUL-terminated, and statvfs fills the struct whenever it returns 0.
     let stat = unsafe {
-        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        checked(libc::statvfs(path.as_ptr(), stat.as_mut_ptr()))?;
         stat.assume_init()
     };
     #[allow(
@@ -464,8 +351,6 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 pub struct User {
     /// The login name.
     pub name: String,
-    /// The full name, as far as it is on record (the first field of GECOS).
-    pub full_name: String,
     /// The home directory.
     pub home: std::path::PathBuf,
 }
@@ -479,7 +364,7 @@ pub fn user(uid: u32) -> Option<User> {
     let mut found = std::ptr::null_mut();
     // SAFETY: getpwuid_r fills `entry`, whose strings point into `buffer`; both outlive the use, and
     // `found` is null unless the entry was filled.
-    let [name, gecos, home] = unsafe {
+    let [name, home] = unsafe {
         let status = libc::getpwuid_r(
             uid,
             entry.as_mut_ptr(),
@@ -492,15 +377,13 @@ pub fn user(uid: u32) -> Option<User> {
         }
         let entry = *found;
         // A C library can leave out what the database does not have.
-        [entry.pw_name, entry.pw_gecos, entry.pw_dir].map(|text| match text.is_null() {
+        [entry.pw_name, entry.pw_dir].map(|text| match text.is_null() {
             true => Vec::new(),
             false => CStr::from_ptr(text).to_bytes().to_vec(),
         })
     };
-    let gecos = String::from_utf8_lossy(&gecos);
     Some(User {
         name: String::from_utf8_lossy(&name).into_owned(),
-        full_name: gecos.split(',').next().unwrap_or_default().to_owned(),
         home: OsStr::from_bytes(&home).into(),
     })
 }
@@ -519,14 +402,12 @@ pub struct System {
     pub release: String,
     /// The kind of machine, as `x86_64`.
     pub machine: String,
-    /// The host's name.
-    pub host: String,
 }
 
 /// The system that this runs on.
 pub fn system() -> System {
     let mut names = std::mem::MaybeUninit::<libc::utsname>::zeroed();
-    // SAFETY: uname(2) fills the struct; should it fail, it is all zeros, which are four empty strings.
+    // SAFETY: uname(2) fills the struct; should it fail, it is all zeros, which are empty strings.
     let names = unsafe {
         libc::uname(names.as_mut_ptr());
         names.assume_init()
@@ -544,7 +425,6 @@ pub fn system() -> System {
         name: text(&names.sysname),
         release: text(&names.release),
         machine: text(&names.machine),
-        host: text(&names.nodename),
     }
 }
 
@@ -558,9 +438,7 @@ pub fn replace_listener(old: &UnixListener, listener: &UnixListener) -> io::Resu
     let number = old.as_raw_fd();
     // SAFETY: both descriptors are open for the call, and dup2 replaces in one step; fcntl and shutdown take integers.
     unsafe {
-        if libc::dup2(listener.as_raw_fd(), number) < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        checked(libc::dup2(listener.as_raw_fd(), number))?;
         libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
         libc::shutdown(before.as_raw_fd(), libc::SHUT_RDWR);
     }
@@ -573,8 +451,5 @@ pub fn replace_listener(old: &UnixListener, listener: &UnixListener) -> io::Resu
 /// What dup2(2) reports.
 pub fn replace_stdout(file: &impl AsFd) -> io::Result<()> {
     // SAFETY: both descriptors are open; std never closes 1, nor counts on what it leads to.
-    if unsafe { libc::dup2(file.as_fd().as_raw_fd(), 1) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    checked(unsafe { libc::dup2(file.as_fd().as_raw_fd(), 1) }).map(drop)
 }

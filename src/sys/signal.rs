@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 
 use libc::c_int;
 
+use super::checked;
+
 /// A set of signals, as sigsetops(3) build it.
 pub struct SignalSet(libc::sigset_t);
 
@@ -118,9 +120,5 @@ pub fn set_daemon_dispositions() {
 /// What kill(2) reports: ESRCH, EPERM.
 pub fn send_signal(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill takes two integers.
-    if unsafe { libc::kill(pid, signal) } != 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    checked(unsafe { libc::kill(pid, signal) }).map(drop)
 }

@@ -1,240 +1,31 @@
 //! What Linux does its own way: eventfd, pidfd, inotify, `SO_PEERCRED`, `/proc`.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::ffi::OsStr;
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-#[path = "family.rs"]
 mod family;
+mod watch;
 
 pub(super) use family::Marking;
 pub use family::{
     adopt_orphans, end_families, is_held, leave_family, left_behind, members, reap_adopted,
 };
 
+pub use watch::{Arrivals, LogWatch, Wake};
+
 use super::memory::own_status;
-use super::signal::SignalSet;
-use super::spawn::c_string;
-use super::{Arrival, Interest, OwnUsage, Peer, Usage};
+use super::{Interest, OwnUsage, Peer, Usage, checked, owned, socket_option};
 
 /// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
-
-/// A descriptor that one thread waits on and another makes readable: an eventfd.
-#[derive(Debug)]
-pub struct Wake(File);
-
-impl Wake {
-    /// # Errors
-    /// What eventfd(2) reports: no descriptors or memory left.
-    pub fn new() -> io::Result<Self> {
-        // SAFETY: eventfd takes two integers; on success the descriptor is new and ours alone.
-        unsafe {
-            let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            Ok(Self(File::from(OwnedFd::from_raw_fd(fd))))
-        }
-    }
-
-    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks, and can be repeated.
-    pub fn wake(&self) {
-        // EAGAIN means that the counter is at its end, so that the descriptor is readable anyway.
-        let _ = (&self.0).write(&1u64.to_ne_bytes());
-    }
-
-    /// Takes back every wake so far.
-    pub fn clear(&self) {
-        // EAGAIN means that there was none.
-        let _ = (&self.0).read(&mut [0; 8]);
-    }
-}
-
-impl AsFd for Wake {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-/// A descriptor that becomes readable when a file in a directory is written, made or renamed: an inotify instance.
-#[derive(Debug)]
-pub struct LogWatch(File);
-
-impl LogWatch {
-    /// Watches the directory `dir` and the files in it.
-    ///
-    /// # Errors
-    /// What inotify_init1(2) or inotify_add_watch(2) report: no such directory, or too many watches.
-    pub fn new(dir: &Path) -> io::Result<Self> {
-        let dir = c_string(dir.as_os_str())?;
-        let events = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_ONLYDIR;
-        // SAFETY: inotify_init1 takes an integer, and its descriptor is new and ours alone; `dir` is
-        // NUL-terminated and outlives the call.
-        unsafe {
-            let fd = libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let watch = Self(File::from(OwnedFd::from_raw_fd(fd)));
-            if libc::inotify_add_watch(fd, dir.as_ptr(), events) < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            Ok(watch)
-        }
-    }
-
-    /// Also reports what is written to `file`, which is in the directory: inotify does so anyway.
-    ///
-    /// # Errors
-    /// None.
-    pub fn watch_file(&self, _file: &File) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Takes back what has been reported so far.
-    pub fn clear(&self) {
-        // EAGAIN means that nothing is left; a queue that ran over has reported that, too.
-        let mut sink = [0; 16 * 1024];
-        while matches!((&self.0).read(&mut sink), Ok(n) if n > 0) {}
-    }
-}
-
-impl AsFd for LogWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-/// What the thread waits for that takes the daemon's signals: a signal (signalfd(2)), or a change of the names in a few
-/// directories (inotify(7)). What is written to their files wakes nobody.
-pub struct Arrivals {
-    signals: File,
-    names: Option<File>,
-}
-
-impl Arrivals {
-    /// Takes `signals`, which [`super::block_signals`] has blocked.
-    ///
-    /// # Errors
-    /// What signalfd(2) reports: no descriptors or memory left.
-    pub fn of_signals(signals: &[libc::c_int]) -> io::Result<Self> {
-        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-        let set = SignalSet::of(signals);
-        // SAFETY: the set is initialised and outlives the call; the descriptor is new and ours alone.
-        let signals = unsafe {
-            let fd = libc::signalfd(-1, set.as_ptr(), flags);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            File::from(OwnedFd::from_raw_fd(fd))
-        };
-        Ok(Self {
-            signals,
-            names: None,
-        })
-    }
-
-    /// Also watches the names in the directory `dir`. Can be repeated.
-    ///
-    /// # Errors
-    /// What inotify_init1(2) or inotify_add_watch(2) report: no such directory, or too many watches.
-    pub fn watch_names(&mut self, dir: &Path) -> io::Result<()> {
-        let dir = c_string(dir.as_os_str())?;
-        let changes = libc::IN_CREATE | libc::IN_DELETE | libc::IN_MOVE;
-        let own = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF;
-        let fd = match &self.names {
-            Some(names) => names.as_raw_fd(),
-            None => {
-                // SAFETY: inotify_init1 takes an integer, and its descriptor is new and ours alone.
-                let names = unsafe {
-                    let fd = libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK);
-                    if fd < 0 {
-                        return Err(io::Error::last_os_error());
-                    }
-                    File::from(OwnedFd::from_raw_fd(fd))
-                };
-                self.names.insert(names).as_raw_fd()
-            }
-        };
-        // SAFETY: `dir` is NUL-terminated and outlives the call.
-        let watch =
-            unsafe { libc::inotify_add_watch(fd, dir.as_ptr(), changes | own | libc::IN_ONLYDIR) };
-        match watch {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Blocks until something arrives, or `deadline` has passed.
-    ///
-    /// # Errors
-    /// What poll(2) or read(2) report.
-    pub fn wait(&self, deadline: Option<Instant>) -> io::Result<Arrival> {
-        loop {
-            let mut interests = vec![Interest::readable(&self.signals)];
-            interests.extend(self.names.as_ref().map(Interest::readable));
-            if !super::poll(&mut interests, deadline)? {
-                return Ok(Arrival::Deadline);
-            }
-            if let Some(signal) = self.next_signal()? {
-                return Ok(Arrival::Signal(signal));
-            }
-            let names = self.changed_names();
-            if !names.is_empty() {
-                return Ok(Arrival::Names(names));
-            }
-        }
-    }
-
-    fn next_signal(&self) -> io::Result<Option<i32>> {
-        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
-        match (&self.signals).read(&mut info) {
-            // The number is the first field (signalfd(2)).
-            Ok(_) => Ok(Some(i32::from_ne_bytes([
-                info[0], info[1], info[2], info[3],
-            ]))),
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(err) => Err(err),
-        }
-    }
-
-    /// The names that have changed; an empty one stands for a directory itself, or for what was too much to tell.
-    fn changed_names(&self) -> Vec<OsString> {
-        const HEAD: usize = size_of::<libc::inotify_event>();
-        let mut names = Vec::new();
-        let mut buffer = [0; 16 * 1024];
-        let Some(mut file) = self.names.as_ref() else {
-            return names;
-        };
-        while let Ok(n @ 1..) = file.read(&mut buffer) {
-            let mut rest = &buffer[..n];
-            // The last field of the head is the length of the name, which NULs fill up (inotify(7)).
-            while let Some((head, behind)) = rest.split_at_checked(HEAD) {
-                let length = [
-                    head[HEAD - 4],
-                    head[HEAD - 3],
-                    head[HEAD - 2],
-                    head[HEAD - 1],
-                ];
-                let length = u32::from_ne_bytes(length) as usize;
-                let (name, next) = behind.split_at(length.min(behind.len()));
-                let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-                names.push(OsStr::from_bytes(name).to_owned());
-                rest = next;
-            }
-        }
-        names
-    }
-}
 
 /// A Unix stream socket, close-on-exec from the start.
 ///
@@ -243,11 +34,11 @@ impl Arrivals {
 pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket takes three integers, and its descriptor is new and ours alone.
     unsafe {
-        let fd = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(fd))
+        owned(libc::socket(
+            libc::AF_UNIX,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
+            0,
+        ))
     }
 }
 
@@ -272,9 +63,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
     // SAFETY: pipe2 fills both ints on success, and the descriptors are new and ours alone.
     unsafe {
-        if libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        checked(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC))?;
         Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
     }
 }
@@ -285,8 +74,8 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// What fcntl(2) reports.
 pub fn pipe_size(fd: &impl AsFd) -> io::Result<usize> {
     // SAFETY: fcntl takes integers, and the descriptor is borrowed.
-    let size = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETPIPE_SZ) };
-    usize::try_from(size).map_err(|_| io::Error::last_os_error())
+    let size = checked(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETPIPE_SZ) });
+    size.map(|size| size as usize)
 }
 
 /// Makes the pipe `fd` hold `bytes`. What is in it stays.
@@ -297,10 +86,7 @@ pub fn pipe_size(fd: &impl AsFd) -> io::Result<usize> {
 pub fn set_pipe_size(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     // SAFETY: fcntl takes integers, and the descriptor is borrowed.
-    match unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, bytes) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    checked(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, bytes) }).map(drop)
 }
 
 /// What all pipes of a user may hold, in bytes, before the kernel makes each new one tiny (pipe(7),
@@ -423,13 +209,7 @@ pub fn own_usage() -> Option<OwnUsage> {
 /// and in sandboxes that refuse the call.
 pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers, and its descriptor is new, ours alone, and close-on-exec.
-    let opened = unsafe {
-        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
-            fd if fd < 0 => Err(io::Error::last_os_error()),
-            fd => Ok(OwnedFd::from_raw_fd(fd as i32)),
-        }
-    };
-    match opened {
+    match unsafe { owned(libc::syscall(libc::SYS_pidfd_open, pid, 0) as libc::c_int) } {
         Err(err) if is_missing_call(&err) => exit_watch_by_thread(pid),
         result => result,
     }
@@ -473,17 +253,15 @@ pub(super) fn waitid(
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the call fills both structs when it returns 0, and they outlive it; all-zero is a valid rusage.
     let usage = unsafe {
-        let result = libc::syscall(
+        let (info, used) = (info.as_mut_ptr(), usage.as_mut_ptr());
+        checked(libc::syscall(
             libc::SYS_waitid,
             libc::P_PID,
             pid,
-            info.as_mut_ptr(),
+            info,
             options,
-            usage.as_mut_ptr(),
-        );
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
+            used,
+        ))?;
         usage.assume_init()
     };
     Ok(Some(Usage {
@@ -503,25 +281,8 @@ fn duration(time: libc::timeval) -> Duration {
 /// # Errors
 /// What getsockopt(2) reports.
 pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
-    let mut cred = libc::ucred {
-        pid: 0,
-        uid: 0,
-        gid: 0,
-    };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: SO_PEERCRED writes one ucred of `len` bytes, which outlives the call.
-    let result = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut cred).cast(),
-            &raw mut len,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: SO_PEERCRED writes one ucred, for which all-zero is a value.
+    let cred: libc::ucred = unsafe { socket_option(stream, libc::SO_PEERCRED) }?;
     Ok(Peer {
         uid: cred.uid,
         pid: (cred.pid > 0).then_some(cred.pid),
@@ -615,20 +376,11 @@ pub fn signal_watched(watch: &OwnedFd, pid: i32, signal: i32) -> io::Result<()> 
 fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is borrowed; a null siginfo means the one that kill(2) would send.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            process.as_raw_fd(),
-            signal,
-            info,
-            0,
-        )
+    let sent = unsafe {
+        let process = process.as_raw_fd();
+        libc::syscall(libc::SYS_pidfd_send_signal, process, signal, info, 0)
     };
-    if result != 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    checked(sent).map(drop)
 }
 
 /// The C libraries do not agree on its sign.
@@ -670,8 +422,6 @@ pub(super) fn prlimit(
     };
     let new_limit = new.map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: prlimit reads the new limit unless it is null, and fills the old one; both outlive the call.
-    if unsafe { libc::prlimit(pid, resource, new_limit, &raw mut before) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    checked(unsafe { libc::prlimit(pid, resource, new_limit, &raw mut before) })?;
     Ok(new.copied().unwrap_or(before))
 }
