@@ -128,10 +128,10 @@ impl Screen {
     }
 }
 
-/// Shows what the session says to a person, to its end; gives the exit code.
-pub(super) fn show(client: &mut Client, id: &str, form: Form) -> Result<u8, CliError> {
+/// Shows what the session says to a person after event `after`, to its end; gives the exit code.
+pub(super) fn show(client: &mut Client, id: &str, after: u64, form: Form) -> Result<u8, CliError> {
     let mut screen = Screen::new(form);
-    let ending = follow_events(client, id, 0, None, |event| {
+    let ending = follow_events(client, id, after, None, |event| {
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;

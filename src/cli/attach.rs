@@ -8,7 +8,8 @@ use super::daemon::remark;
 use super::follow::{Show, connect, follow};
 use super::input::{end_input, send_beside};
 use super::session::SessionRef;
-use super::{CliError, Home, Outcome, prompt};
+use super::stream_json::Form;
+use super::{CliError, Home, Outcome, agent, prompt, variables};
 use crate::api::InputRequest;
 use crate::api::routes::{self, Endpoint};
 
@@ -19,6 +20,7 @@ use crate::api::routes::{self, Endpoint};
     name = "attach",
     help_triggers("-h", "--help"),
     note = "Where stdin is no terminal, its end ends the session's after at least one line.\n\
+            What codex or opencode said in its JSON form is shown as text.\n\
             Exits as run does when the session ends. Exit codes: coven --help."
 )]
 pub(super) struct Args {
@@ -44,8 +46,20 @@ pub(super) fn run(args: &Args) -> Outcome {
             .iter()
             .for_each(|prompt| remark(&format!("prompt: {}", prompt.shown())));
     }
-    let show = if args.json { Show::Json } else { Show::Output };
-    follow(&mut client, &id, args.after, show)
+    if args.json {
+        return follow(&mut client, &id, args.after, Show::Json);
+    }
+    let record = client.call(routes::ShowSession.of(&id))?;
+    let adapter = variables::adapter(&mut client, &record.harness)?;
+    let options = &record.options;
+    match Form::asked_for(
+        adapter.as_ref(),
+        options.launch_mode.as_ref(),
+        &options.args,
+    ) {
+        Some(form @ Form::Messages) => agent::show(&mut client, &id, args.after, form),
+        _ => follow(&mut client, &id, args.after, Show::Output),
+    }
 }
 
 /// Sends each line of stdin, and its end: Ctrl-D of a terminal, or the end of what was piped in. Of a stdin that is empty

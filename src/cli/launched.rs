@@ -107,7 +107,7 @@ impl Launched {
             Some(form) if output.stream_json => {
                 stream_json::show(client, &self.record, form, prompt)
             }
-            Some(form) if !output.json => agent::show(client, &id, form),
+            Some(form) if !output.json => agent::show(client, &id, 0, form),
             _ if output.json => follow(client, &id, 0, Show::Json),
             _ => follow(client, &id, 0, Show::Output),
         }

@@ -51,7 +51,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         continued::go_on(&mut client, &mut request, &id, true)?;
     }
     let adapter = variables::adapter(&mut client, &request.harness)?;
-    let form = Form::asked_for(adapter.as_ref(), &request);
+    let form = Form::asked_for(
+        adapter.as_ref(),
+        request.launch_mode.as_ref(),
+        &request.args,
+    );
     let output = Output {
         detach: args.detach,
         json: args.json,

@@ -58,16 +58,17 @@ impl Form {
         Some(format.into())
     }
 
-    /// The form that `request` asks for already; none where the output is for people.
+    /// The form that a launch asks for already; none where the output is for people.
     pub(super) fn asked_for(
         adapter: Option<&AdapterStatus>,
-        request: &LaunchRequest,
+        mode: Option<&Word<LaunchMode>>,
+        args: &[String],
     ) -> Option<Self> {
-        if request.launch_mode == Some(LaunchMode::Stream.into()) {
+        if mode == Some(&LaunchMode::Stream.into()) {
             return Some(Self::Stream);
         }
         let format = adapter?.telemetry.as_ref().and_then(Word::known)?;
-        let is_given = |arg: &&str| request.args.iter().any(|given| given == arg);
+        let is_given = |arg: &&str| args.iter().any(|given| given == arg);
         format
             .json_args()
             .iter()

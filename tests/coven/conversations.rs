@@ -227,6 +227,9 @@ fn a_harness_that_tells_its_id_in_its_json_form_only_is_run_in_that_and_gone_on_
     assert_eq!(second["argv"], json!(argv));
     let ran = coven.cli_with_input(["chat", "opener"], b"one\ntwo\n");
     assert_eq!((ran.code, ran.out), (0, answer.repeat(2)));
+    let id = coven.cli(["run", "--detach", "opener", "x"]).out;
+    let ran = coven.cli(["attach", id.trim()]);
+    assert_eq!((ran.code, ran.out, ran.err), shown);
     // Who names the form gets that.
     let ran = coven.cli(["run", "--arg=--format=default", "opener", "x"]);
     assert_eq!(ran.out, "plain\n", "{ran:?}");
