@@ -63,7 +63,7 @@ pub use prompt::{InputOrigin, PROMPT_HEAD, PROMPT_KEPT_MAX, PromptPayload, is_pr
 pub(crate) use rules::LABELS_MAX;
 pub use session::{
     Accepted, CompleteRequest, Deleted, EditRequest, EndCause, EndedBy, ExternalRequest,
-    InputRequest, KillRequest, LeftBehind, LeftProcess, STDOUT_PIPE_MAX, SessionPage,
+    InputRequest, KillRequest, KillSignal, LeftBehind, LeftProcess, STDOUT_PIPE_MAX, SessionPage,
     SessionRecord, SessionStatus, SessionsQuery,
 };
 pub use stop::{StopReport, UnwrittenSession};

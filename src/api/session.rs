@@ -357,10 +357,45 @@ impl InputRequest {
     }
 }
 
+words! {
+    /// What a client has sent to a session's process group. The first two end the session; the others are only delivered.
+    #[derive(Default)]
+    pub enum KillSignal {
+        /// With SIGKILL after the grace period.
+        #[default]
+        Term = "TERM",
+        /// At once.
+        Kill = "KILL",
+        /// As Ctrl-C of a terminal.
+        Int = "INT",
+        /// As the end of a terminal.
+        Hup = "HUP",
+        /// What the harness makes of it.
+        Usr1 = "USR1",
+        /// What the harness makes of it.
+        Usr2 = "USR2",
+        /// Stops its processes.
+        Stop = "STOP",
+        /// Lets them go on.
+        Cont = "CONT",
+        /// As a new size of a terminal.
+        Winch = "WINCH",
+    }
+}
+
+impl KillSignal {
+    /// Whether the session is ended.
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Term | Self::Kill)
+    }
+}
+
 /// The body of `POST /sessions/:id/kill`, which may be left out.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KillRequest {
+    /// What is sent.
+    pub signal: KillSignal,
     /// Whether what the session has left running is ended, too, also of one that has ended.
     pub sweep: bool,
 }

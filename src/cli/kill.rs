@@ -9,7 +9,7 @@ use super::session::{SessionRef, connect_with_care, for_each};
 use super::sessions::live_sessions;
 use super::{CliError, Outcome, consent};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{ErrorDetail, KillRequest, LeftBehind};
+use crate::api::{ErrorDetail, KillRequest, KillSignal, LeftBehind};
 use crate::http::client::{Client, ClientError};
 
 /// End sessions, and what an ended one has left running: SIGTERM, and SIGKILL after the grace.
@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// all that are live
     #[argh(switch)]
     all: bool,
+    /// TERM (the default) or KILL, which end a session; INT, HUP, USR1, USR2, STOP, CONT or WINCH, which are only sent
+    #[argh(option, short = 's', default = "KillSignal::default()")]
+    signal: KillSignal,
     /// do not ask
     #[argh(switch, short = 'y')]
     yes: bool,
@@ -57,15 +60,23 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(1);
     }
     for_each(ids, |id| {
-        let said = kill(&mut client, id)?;
+        let said = kill(&mut client, id, args.signal)?;
         Ok(Out::new().line(&format!("{id} {said}"))?)
     })
 }
 
-fn kill(client: &mut Client, id: &str) -> Result<String, CliError> {
-    match client.call(routes::Kill.of(id)) {
+fn kill(client: &mut Client, id: &str, signal: KillSignal) -> Result<String, CliError> {
+    let request = KillRequest {
+        signal,
+        ..KillRequest::default()
+    };
+    match client.call(routes::Kill.of(id).body(&request)) {
+        Ok(_) if !signal.ends() => return Ok(format!("was sent {signal}")),
         Ok(_) => {}
-        Err(ClientError::Api { error, .. }) if let Some(left) = left_behind(&error) => {
+        Err(ClientError::Api { error, .. })
+            if signal.ends()
+                && let Some(left) = left_behind(&error) =>
+        {
             return sweep(client, id, &left);
         }
         Err(err) => return Err(err.into()),
@@ -87,7 +98,10 @@ fn left_behind(error: &ErrorDetail) -> Option<LeftBehind> {
 fn sweep(client: &mut Client, id: &str, left: &LeftBehind) -> Result<String, CliError> {
     let left = visible(&left.to_string());
     Out::new().line(&format!("{id} has ended; it has left behind: {left}"))?;
-    let request = KillRequest { sweep: true };
+    let request = KillRequest {
+        sweep: true,
+        ..KillRequest::default()
+    };
     let answer = client.call(routes::Kill.of(id).body(&request))?;
     Ok(format!("processes ended: {}", answer.swept.unwrap_or(0)))
 }

@@ -10,17 +10,20 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::call::Call;
 use super::response::Answer;
 use super::sessions::{accepted, not_live};
-use crate::api::{ApiError, LeftBehind, SessionId, SessionRecord, routes};
+use crate::api::{ApiError, KillRequest, KillSignal, LeftBehind, SessionId, SessionRecord, routes};
 use crate::harness;
 use crate::observe::say;
 use crate::settings::durations;
-use crate::state::{Command, Event, Killed};
+use crate::state::{Acceptance, Command, Event, Killed};
 use crate::sys::{self, Family};
 
 /// `POST /sessions/:id/kill`
 pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     let id = call.session()?;
-    let sweep = call.body_or_default()?.sweep;
+    let KillRequest { signal, sweep } = call.body_or_default()?;
+    if let Some(signal) = delivered(signal) {
+        return deliver(call, id, signal, sweep);
+    }
     // A sweep is over before it is answered, if that is possible in time.
     let patience = match sweep {
         true => durations::STATE_ANSWER,
@@ -28,10 +31,9 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     };
     let (reply, answer) = bounded(1);
     // A state thread that has ended drops the reply, which is the answer.
-    let _ = call
-        .context
-        .state
-        .send(Event::Command(Command::Kill { id, reply }));
+    let at_once = signal == KillSignal::Kill;
+    let kill = Command::Kill { id, at_once, reply };
+    let _ = call.context.state.send(Event::Command(kill));
     let refusal = match answer.recv_timeout(patience) {
         Ok(Ok(Killed::Ended { swept })) => return accepted(call, sweep.then_some(swept)),
         // It was asked for; that the harness takes its time to die is no failure.
@@ -42,13 +44,57 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     };
     match refusal {
         ApiError::SessionNotLive { .. } if sweep => sweep_ended(call, id),
-        ApiError::SessionNotLive { id, status, .. } => Err(ApiError::SessionNotLive {
+        refusal => refuse(call, refusal),
+    }
+}
+
+/// The number of a signal that is only delivered; none for one that ends the session.
+fn delivered(signal: KillSignal) -> Option<i32> {
+    Some(match signal {
+        KillSignal::Term | KillSignal::Kill => return None,
+        KillSignal::Int => libc::SIGINT,
+        KillSignal::Hup => libc::SIGHUP,
+        KillSignal::Usr1 => libc::SIGUSR1,
+        KillSignal::Usr2 => libc::SIGUSR2,
+        KillSignal::Stop => libc::SIGSTOP,
+        KillSignal::Cont => libc::SIGCONT,
+        KillSignal::Winch => libc::SIGWINCH,
+    })
+}
+
+fn deliver(
+    call: &Call<'_, routes::Kill>,
+    id: SessionId,
+    signal: i32,
+    sweep: bool,
+) -> Result<Answer, ApiError> {
+    if sweep {
+        let message = "sweep goes with a signal that ends the session, TERM or KILL";
+        return Err(ApiError::invalid_field("sweep", message));
+    }
+    match call
+        .context
+        .ask(|reply| Command::Signal { id, signal, reply })
+    {
+        Ok(Acceptance::Accepted) => accepted(call, None),
+        Ok(Acceptance::NotLive) => refuse(
+            call,
+            not_live(call, id, ApiError::ExternalSessionNotKillable { id })?,
+        ),
+        Err(refusal) => refuse(call, refusal),
+    }
+}
+
+/// What refuses a signal, with what an ended session has left running.
+fn refuse(call: &Call<'_, routes::Kill>, refusal: ApiError) -> Result<Answer, ApiError> {
+    Err(match refusal {
+        ApiError::SessionNotLive { id, status, .. } => ApiError::SessionNotLive {
             id,
             status,
             left_behind: Some(look(&left_of(call, id)?.1)),
-        }),
-        refusal => Err(refusal),
-    }
+        },
+        refusal => refusal,
+    })
 }
 
 /// Ends what the session has left running.

@@ -147,6 +147,8 @@ events! {
     SessionKill "session_kill" Info or Warn if (*why == KillCause::GraceOver) {
         session: SessionId, pid: i32, why: KillCause,
     }
+    /// Which signal did a client have delivered to a session's processes, which is not to end it?
+    SessionSignalled "session_signalled" Info { session: SessionId, pid: i32, signal: i32 }
     /// How many processes that outlived a session's harness were ended, with it or later?
     SessionSwept "session_swept" Info { session: SessionId, pid: Option<i32>, processes: usize }
     /// Which processes has a session left running at its end? `names` has pids and names, of the first hundred.

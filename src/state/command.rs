@@ -2,12 +2,14 @@
 
 use crossbeam_channel::Sender;
 
-use super::life::{Input, Now};
+use super::life::{Input, Now, Phase};
 use super::perform::Means;
 use super::{Event, State};
 use crate::adapters::Program;
 use crate::api::{ApiError, SessionId, SessionRecord, StopReport, StreamLine};
+use crate::observe::say;
 use crate::store::{Answer, Chore, Done, NewSession, Request};
+use crate::sys;
 
 /// Where a command's answer goes. One that nobody waits for any more is dropped.
 pub type Reply<T> = Sender<Result<T, ApiError>>;
@@ -35,8 +37,18 @@ pub enum Command {
         shown: String,
         reply: Reply<Acceptance>,
     },
-    /// End a running harness. Answered when its exit is on disk.
-    Kill { id: SessionId, reply: Reply<Killed> },
+    /// End a running harness, at once or with a grace period. Answered when its exit is on disk.
+    Kill {
+        id: SessionId,
+        at_once: bool,
+        reply: Reply<Killed>,
+    },
+    /// Deliver a signal that is not to end it.
+    Signal {
+        id: SessionId,
+        signal: i32,
+        reply: Reply<Acceptance>,
+    },
     /// What concerns no live session, and is the store's alone to refuse.
     Store(Request, Reply<Answer>),
     /// What the store does between other things.
@@ -74,7 +86,7 @@ pub enum Killed {
     NotLive,
 }
 
-/// What came of input.
+/// What came of input, or of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
     /// It is done.
@@ -104,11 +116,14 @@ impl State {
                 let answer = self.input(id, data, eof, &shown);
                 let _ = reply.send(answer);
             }
-            Command::Kill { id, reply } if self.sessions.contains_key(&id) => {
-                self.happen(id, Input::Kill(reply));
+            Command::Kill { id, at_once, reply } if self.sessions.contains_key(&id) => {
+                self.happen(id, Input::Kill(reply, at_once));
             }
             Command::Kill { reply, .. } => {
                 let _ = reply.send(Ok(Killed::NotLive));
+            }
+            Command::Signal { id, signal, reply } => {
+                let _ = reply.send(self.deliver(id, signal));
             }
             Command::Store(request, reply) => {
                 if let Some(done) = self.done(reply) {
@@ -162,6 +177,22 @@ impl State {
             };
             effect.execute(session, means);
         }
+        Ok(Acceptance::Accepted)
+    }
+
+    /// Delivers a signal that is not to end the session.
+    fn deliver(&self, id: SessionId, signal: i32) -> Result<Acceptance, ApiError> {
+        let Some(session) = self.sessions.get(&id) else {
+            return Ok(Acceptance::NotLive);
+        };
+        let (Phase::Running, Some(pid)) = (session.phase, session.pid) else {
+            return Err(session.not_live());
+        };
+        sys::kill_group(pid, signal).map_err(|err| ApiError::KillFailed {
+            id,
+            reason: err.to_string(),
+        })?;
+        say!(SessionSignalled, session: id, pid, signal);
         Ok(Acceptance::Accepted)
     }
 

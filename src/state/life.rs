@@ -40,8 +40,8 @@ pub(super) enum Input {
     NotCreated(ApiError),
     /// Its harness thread has something to tell.
     Report(Report),
-    /// A client asks for its end.
-    Kill(Reply<Killed>),
+    /// A client asks for its end; with true without a grace period.
+    Kill(Reply<Killed>, bool),
     /// Its end is asked for by nobody who waits for it.
     End(EndCause),
     /// SIGTERM has been sent, or why it has not.
@@ -87,7 +87,7 @@ impl Phase {
         match (self, input) {
             (Gone, _) => &[],
             // An end can be asked for at any time, and changes no phase: what comes of it does.
-            (_, Input::Kill(_) | Input::End(_) | Input::EndGrace) => self.itself(),
+            (_, Input::Kill(..) | Input::End(_) | Input::EndGrace) => self.itself(),
             (Creating, Input::Created(_)) => &[Starting, Ended],
             (Creating, Input::NotCreated(_)) => &[Gone],
             (Running | Exited, Input::Deadline) => self.itself(),
@@ -140,7 +140,7 @@ impl Input {
             Self::Report(Report::Lost { .. }) => "lost",
             Self::Report(Report::Swept { .. }) => "swept",
             Self::Report(Report::LateEnded) => "late_ended",
-            Self::Kill(_) => "kill",
+            Self::Kill(..) => "kill",
             Self::End(_) => "end",
             Self::Terminated(_) => "terminated",
             Self::Deadline => "deadline",

@@ -82,6 +82,8 @@ pub(super) enum Stdin {
 pub(super) struct Ending {
     /// Of all causes the first.
     pub(super) cause: EndCause,
+    /// What was asked to be sent.
+    pub(super) signal: i32,
     /// When SIGKILL follows; `None` once it has been sent.
     pub(super) kill_at: Option<Instant>,
 }
@@ -122,7 +124,7 @@ impl Session {
     }
 
     /// What a client is told that asks something of it which only a running session can do.
-    fn not_live(&self) -> ApiError {
+    pub(super) fn not_live(&self) -> ApiError {
         ApiError::SessionNotLive {
             id: self.id,
             status: self.status(),
@@ -158,7 +160,7 @@ impl Session {
             }
             Input::NotCreated(error) => self.not_created(&error, effects),
             Input::Report(report) => self.take_report(report, now, effects),
-            Input::Kill(reply) => self.kill(reply, now, effects),
+            Input::Kill(reply, at_once) => self.kill(reply, at_once, now, effects),
             Input::End(cause) => self.end(cause, now, effects),
             Input::Terminated(Ok(())) => self.terminated(now, effects),
             Input::Terminated(Err(reason)) => self.not_terminated(reason, effects),
@@ -245,13 +247,20 @@ impl Session {
         }
     }
 
-    fn kill(&mut self, reply: Reply<Killed>, now: Now, effects: &mut Vec<Effect>) {
+    fn kill(&mut self, reply: Reply<Killed>, at_once: bool, now: Now, effects: &mut Vec<Effect>) {
         // A repeat while it dies is no failure, however near the end is.
         if self.phase == Phase::Ended && self.ending.is_none() {
             return effects.push(Effect::AnswerKill(reply, Err(self.not_live())));
         }
         self.kills.push(reply);
+        let is_first = self.ending.is_none();
         self.end(EndCause::Kill, now, effects);
+        if at_once {
+            if let Some(ending) = self.ending.as_mut().filter(|_| is_first) {
+                ending.signal = libc::SIGKILL;
+            }
+            self.end_grace(now, effects);
+        }
     }
 
     /// Its end is asked for, once: a repeat changes and records nothing.
@@ -266,7 +275,11 @@ impl Session {
             return effects.extend(self.pid.map(Effect::Kill));
         }
         let kill_at = Some(now.instant + self.grace);
-        self.ending = Some(Ending { cause, kill_at });
+        self.ending = Some(Ending {
+            cause,
+            signal: libc::SIGTERM,
+            kill_at,
+        });
         // Without a pid, it is signalled when it is reported as started: its thread may be at it already.
         effects.extend(self.pid.map(Effect::Terminate));
     }
@@ -274,7 +287,7 @@ impl Session {
     fn terminated(&mut self, now: Now, effects: &mut Vec<Effect>) {
         effects.push(Effect::Hurry);
         // There are both in this phase.
-        let (Some(Ending { cause, .. }), Some(pid)) = (self.ending, self.pid) else {
+        let (Some(Ending { cause, signal, .. }), Some(pid)) = (self.ending, self.pid) else {
             return;
         };
         let line = Line::Signalled(pid, KillCause::Asked(cause));
@@ -287,7 +300,7 @@ impl Session {
         let limit_tokens = self.limits.tokens.filter(|_| cause == EndCause::TokenLimit);
         let asked = Payload::Kill {
             status: SessionStatus::Killed,
-            signal: libc::SIGTERM,
+            signal,
             cause: cause.into(),
             limit_ms: limit.map(|limit| limit.as_millis() as u64),
             limit_tokens,

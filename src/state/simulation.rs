@@ -129,7 +129,7 @@ impl World {
                 _ => {
                     let (kill, killed) = bounded(1);
                     self.kills.push(killed);
-                    Input::Kill(kill)
+                    Input::Kill(kill, self.random.one_in(4))
                 }
             };
             self.come(at, input);
@@ -320,7 +320,7 @@ impl World {
     /// What `input` asks for, if it is an end that is still to be had.
     fn ask(&mut self, input: &Input) {
         let cause = match input {
-            Input::Kill(_) => EndCause::Kill,
+            Input::Kill(..) => EndCause::Kill,
             Input::End(cause) | Input::Report(Report::LimitReached(cause)) => *cause,
             Input::Deadline => EndCause::Timeout,
             _ => return,
@@ -388,7 +388,7 @@ impl World {
     fn check(&mut self) {
         // A kill that comes behind the end is answered from the record.
         let late: Vec<Input> = std::mem::take(&mut self.coming).into_values().collect();
-        let late = late.iter().filter(|input| matches!(input, Input::Kill(_)));
+        let late = late.iter().filter(|input| matches!(input, Input::Kill(..)));
         let unheard = late.count();
         let answered = self.kills.iter().filter(|kill| kill.try_recv().is_ok());
         assert_eq!(answered.count() + unheard, self.kills.len());

@@ -103,7 +103,7 @@ fn lost() -> Input {
 }
 
 fn killed() -> Input {
-    Input::Kill(bounded(1).0)
+    Input::Kill(bounded(1).0, false)
 }
 
 fn refused() -> Input {
@@ -162,7 +162,7 @@ fn step(session: &mut Session, input: Input) -> Vec<Effect> {
     let (before, name) = (session.phase, input.name());
     let fits = !before.after(&input).is_empty();
     let is_launched = matches!(input, Input::Report(Report::Started { .. })) && fits;
-    let replies = waiting(session) + usize::from(matches!(input, Input::Kill(_)))
+    let replies = waiting(session) + usize::from(matches!(input, Input::Kill(..)))
         // The writer answers the launch itself, once it is on record that the harness runs.
         - usize::from(is_launched && session.launch.is_some());
     let effects = session.step(input, now());

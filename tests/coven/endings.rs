@@ -51,6 +51,67 @@ fn the_exit_code_decides_what_a_session_ends_as() {
 }
 
 #[test]
+fn a_signal_that_is_not_to_end_a_session_is_only_sent() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    let names = ["INT", "HUP", "USR1", "USR2", "CONT", "WINCH"];
+    let traps = names.map(|name| format!("trap 'echo got {name}' {name}; "));
+    let script = format!("{}echo ready; while :; do sleep 0.05; done", traps.concat());
+    let id = running(&coven, &script);
+    for name in names {
+        let answer = coven.post_to(&id, "kill", &json!({ "signal": name }));
+        assert_eq!(
+            (answer.status, answer.json()),
+            (202, json!({ "ok": true, "accepted": true }))
+        );
+        coven.wait_for_output(&id, &format!("got {name}\n"));
+    }
+    let pid = pid_of(&coven, &id);
+    let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    assert_eq!(
+        coven.cli(["kill", "-s", "STOP", &id]).out,
+        format!("{id} was sent STOP\n")
+    );
+    eventually("it is stopped", || {
+        !cfg!(target_os = "linux") || state().contains(") T ")
+    });
+    assert_eq!(coven.session(&id)["status"], "running");
+    for (body, field) in [
+        (json!({ "signal": "FOO" }), "signal"),
+        (json!({ "signal": 9 }), "signal"),
+        (json!({ "signal": "INT", "sweep": true }), "sweep"),
+    ] {
+        let details = coven
+            .post_to(&id, "kill", &body)
+            .assert_error(400, "invalid_request");
+        assert_eq!(details["field"], field);
+    }
+    // The stopped processes end on KILL, without a grace period, which is ten minutes here.
+    assert_eq!(
+        coven.cli(["kill", "-s", "KILL", &id]).out,
+        format!("{id} killed\n")
+    );
+    let kill = json!({ "status": "killed", "signal": 9, "cause": "kill" });
+    assert_eq!(only(&coven, &id, "kill"), kill);
+    assert_eq!(only(&coven, &id, "exit")["signal"], 9);
+    let ended = coven.post_to(&id, "kill", &json!({ "signal": "INT" }));
+    let details = ended.assert_error(409, "session_not_live");
+    assert_eq!(details["leftBehind"], json!([]));
+}
+
+#[test]
+fn a_kill_at_once_ends_the_grace_period_of_one_that_is_under_way() {
+    let coven = Coven::new().env("COVEN_KILL_GRACE_MS", "600000");
+    coven.start_daemon();
+    let id = running(&coven, STUBBORN);
+    assert_eq!(coven.kill_session(&id).status, 202);
+    let answer = coven.post_to(&id, "kill", &json!({ "signal": "KILL" }));
+    assert_eq!(answer.status, 202);
+    assert_eq!(coven.ended(&id)["status"], "killed");
+    assert_eq!(only(&coven, &id, "kill")["signal"], 15);
+}
+
+#[test]
 fn hello_fails_when_asked_to() {
     let coven = Coven::start();
     let record = coven.run("hello", "fail");
