@@ -24,7 +24,7 @@ use crate::redact::REDACTED;
 )]
 pub(super) struct Args {
     /// print the session's id, and leave it to itself
-    #[argh(switch, short = 'd')]
+    #[argh(switch)]
     detach: bool,
     /// print events as JSON, a line each; with --detach, the record
     #[argh(switch)]

@@ -109,14 +109,7 @@ pub(super) fn adapter(
 
 /// The value that this shell has for `name`, which is `needed`.
 fn own_value(name: &str, needed: &str) -> Result<String, CliError> {
-    let lacks = |why: &str| {
-        let next = format!("export {name}");
-        CliError::failed(
-            Code::Usage,
-            format!("{needed}: it is not {why}"),
-            Some(&next),
-        )
-    };
+    let lacks = |why: &str| CliError::usage(&format!("{needed}: it is not {why}"));
     let value = shell_value(name).ok_or_else(|| lacks("set in this shell"))?;
     value.map_err(|()| lacks("UTF-8"))
 }

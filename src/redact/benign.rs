@@ -33,6 +33,8 @@ const TEXTS: &[&str] = &[
 /// that pauses are only between lines.
 const ASSIGNING: &[&str] = &[
     "   Compiling regex-automata v0.4.19\nwarning: unused variable: `token`\n  --> src/auth.rs:12:9\n   |\n12 |     let token = next_token();\n   |         ^^^^^ help: prefix it with an underscore: `_token`\n",
+    "t.CommaToken = module$contents$third_party$css$tokens$comma1;\nvar key = $jscomp$key$1866876209$17$key.value;\n",
+    "PYPIRC_NOPASSWORD = \"\"\"\\\n[distutils]\nproxy=\"socks5h://<username>:<password>@proxy-host\"\n",
     "let token = lexer.next();\nfn password(&self) -> &str { &self.password }\nlet secret: Option<Secret> = None;\nConfig { api_key: api_key.clone(), token }\n",
     "password = getpass.getpass()\ntoken = os.environ[\"API_TOKEN\"]\ndef login(user, password=None, token: str = \"\"):\n    self.secret_key = secret_key\n",
     "const token = await getToken(user);\nif (password !== confirmPassword) throw new Error('password: no match');\nconst { apiKey } = process.env;\nheaders.Authorization = `Bearer ${token}`;\n",

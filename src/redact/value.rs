@@ -1,257 +1,371 @@
 //! Whether what is assigned to a name that says secret is one: `API_KEY=8f14e45f…` is, `token = lexer.next()` is not.
 //!
-//! Pure: a value and its surroundings in, a verdict out.
+//! Pure: a value and its surroundings in, a verdict out. All that is guessed about values is guessed here.
 
-/// An assignment that a rule has found.
-pub(super) struct Assignment<'a> {
-    /// The name's word, the separator and the space around it.
-    pub lead: &'a [u8],
-    /// The value, with its quotes if it has some.
-    pub value: &'a [u8],
-    /// What follows it; `None` at the end of what is known.
-    pub next: Option<u8>,
+/// How much the name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Name {
+    /// `key`, `auth`, the name of a service: the value must be random.
+    Weak,
+    /// `api_key`, `token`: the value must not be a word.
+    Secret,
+    /// `password`: people choose those.
+    Password,
 }
+
+/// A value that a form has found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Value<'a> {
+    pub(super) name: Name,
+    /// Without its quotes.
+    pub(super) text: &'a [u8],
+    pub(super) is_quoted: bool,
+    /// Space stands in front of it, as in code.
+    pub(super) is_spaced: bool,
+    /// It stands where a shell, a file of settings or a query has one: `NAME=value`.
+    pub(super) is_setting: bool,
+    /// What follows it.
+    pub(super) next: u8,
+}
+
+/// The shortest value that is a secret by its shape alone, in bytes; and the shortest password.
+const SECRET_MIN: usize = 8;
+const PASSWORD_MIN: usize = 4;
+
+/// The shortest value that a weak name makes a secret, in bytes.
+const WEAK_MIN: usize = 14;
+
+/// Random text changes between upper case, lower case and digits at about 0.45 of its characters, hexadecimal digits at 0.47;
+/// names in code (`ClientV1CredentialRecord`, `sha256_digest`) at less than 0.2. In bytes for each change.
+const BYTES_A_CHANGE: usize = 5;
+
+/// Bits a character (Shannon): random text of 16 characters has 3.4 or more, English words of that length less than 3.2.
+const ENTROPY_MIN: f64 = 2.9;
 
 /// Words that stand where a value would.
+#[rustfmt::skip]
 const PLACEHOLDERS: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "none",
-    "nil",
-    "undefined",
-    "string",
-    "required",
-    "optional",
-    "changeme",
-    "example",
-    "redacted",
-    "hidden",
-    "masked",
-    "secret",
-    "password",
-    "token",
-    "unset",
-    "empty",
-    "missing",
-    "invalid",
-    "expired",
-    "aws4-hmac-sha256",
+    "true", "false", "null", "none", "nil", "undefined", "string", "required", "optional", "changeme", "example",
+    "redacted", "hidden", "masked", "secret", "password", "token", "unset", "empty", "missing", "invalid", "expired",
+    "aws4-hmac-sha256", "passwd", "value", "default", "disabled", "enabled", "prompt", "yes", "no", "anonymous",
+    "guest",
 ];
 
-/// Whether `assignment` gives a secret away.
-pub(super) fn is_secret(assignment: &Assignment<'_>) -> bool {
-    let (value, quoted) = unquoted(assignment.value);
-    if is_placeholder(value) || is_place(value) {
+/// Words in a value that say that it is none.
+#[rustfmt::skip]
+const TELLING: &[&str] = &[
+    "your", "example", "placeholder", "changeme", "change-me", "change_me", "dummy", "xxxx", "****", "....",
+    "redacted", "<", "${", "{{", "$(", "%(", "insert", "replace", "%s",
+];
+
+/// Whether `value` is a secret.
+pub(super) fn is_secret(value: &Value<'_>) -> bool {
+    let text = value.text;
+    if text.len() < PASSWORD_MIN
+        || is_placeholder(text)
+        || is_place(text)
+        || is_json_gap(text)
+        || text.starts_with(b"-----")
+        || text.contains(&b'\n')
+        || text.contains(&b'&') && text.contains(&b'=')
+        || text.contains(&b'{') && text.contains(&b'}')
+    {
         return false;
     }
-    let kind = Shape::of(value);
-    let password = is_password(assignment.lead);
-    if quoted {
-        is_secret_quoted(&kind, password)
-    } else {
-        is_secret_bare(assignment, &kind, password)
+    match (value.is_quoted, value.name) {
+        (true, Name::Password) => is_quoted_password(text),
+        (true, Name::Secret) => is_mixed(text) && !has_space(text),
+        (false, name) if name >= Name::Secret => is_bare_secret(value),
+        _ => text.len() >= WEAK_MIN && is_random(text) && !is_bare_code(value) && !is_digest(text),
     }
 }
 
-fn is_secret_quoted(shape: &Shape, password: bool) -> bool {
-    match (password, shape.spaces) {
-        (true, 0) => shape.length >= 4,
-        // A sentence about passwords has no digit, or many words.
-        (true, spaces) => spaces <= 6 && shape.digits > 0 && shape.length >= 8 && shape.symbols > 0,
-        (false, 0) => {
-            shape.length >= 8 && (shape.digits > 0 && shape.letters > 0 || shape.length >= 24)
+/// A passphrase has several words, and a sentence about passwords more, or none that is odd.
+fn is_quoted_password(text: &[u8]) -> bool {
+    let spaces = text.iter().filter(|byte| **byte == b' ').count();
+    let words = text.split(|byte| *byte == b' ').count();
+    match spaces {
+        0 => {
+            !is_code(text)
+                && (count(text, u8::is_ascii_digit) > 0
+                    || text.len() >= SECRET_MIN && !has_common_part(text)
+                    || has_symbol(text))
         }
-        (false, _) => false,
+        _ => {
+            let is_sentence = words > 8
+                || text.ends_with(b".")
+                || text.ends_with(b":")
+                || text.ends_with(b"?")
+                || text[0].is_ascii_uppercase();
+            let is_odd = count(text, u8::is_ascii_digit) > 0 || has_symbol(text) || words >= 4;
+            text.len() >= 12
+                && text.trim_ascii().len() == text.len()
+                && is_odd
+                && !is_sentence
+                && !has_common_word(text)
+        }
     }
 }
 
-fn is_secret_bare(assignment: &Assignment<'_>, shape: &Shape, password: bool) -> bool {
-    let spaced = assignment
-        .lead
-        .last()
-        .is_some_and(|b| matches!(b, b' ' | b'\t'));
-    // A call, an index, an argument of a call, the end of a statement: code.
-    let in_code = matches!(
-        assignment.next,
-        Some(b'(' | b'[' | b')' | b'{' | b']' | b'<')
-    ) || (spaced && matches!(assignment.next, Some(b';' | b',')));
-    if in_code || shape.is_dotted_name {
+/// Letters with digits in them, or long and random.
+fn is_mixed(text: &[u8]) -> bool {
+    let digits = count(text, u8::is_ascii_digit);
+    let letters = count(text, u8::is_ascii_alphabetic);
+    text.len() >= SECRET_MIN
+        && !is_code(text)
+        && digits > 0
+        && letters > 0
+        && (is_random(text)
+            || digits >= 3 && text.len() <= 24
+            || text.iter().all(u8::is_ascii_hexdigit))
+        || text.len() >= 24 && is_random_letters(text)
+}
+
+fn is_bare_secret(value: &Value<'_>) -> bool {
+    let text = value.text;
+    if is_bare_code(value) {
         return false;
     }
-    if shape.digits > 0 && shape.letters > 0 {
-        let long = shape.length >= 20 && shape.is_mixed_case;
-        let enough = if spaced && !password && !long { 2 } else { 1 };
-        return shape.length >= if password { 6 } else { 8 } && shape.digits >= enough;
+    let is_password = value.name == Name::Password;
+    let digits = count(text, u8::is_ascii_digit);
+    if digits > 0 && digits < text.len() {
+        let is_long_enough = text.len() >= if is_password { 6 } else { SECRET_MIN };
+        return is_long_enough
+            && (is_mixed(text)
+                || is_password && value.is_setting
+                || is_password && has_symbol(text));
     }
-    if shape.digits > 0 || spaced {
+    // Letters alone: in settings, where nothing else stands.
+    let is_alone =
+        value.is_setting && !value.is_spaced && !matches!(value.next, b',' | b';' | b')');
+    is_alone && is_password && text.len() >= 6 && !has_common_part(text)
+        || text.len() >= 24 && is_random_letters(text)
+}
+
+/// A call, an index, an argument, the end of a statement.
+fn is_bare_code(value: &Value<'_>) -> bool {
+    if value.is_quoted {
         return false;
     }
-    // Letters alone, behind a `=` without spaces: in an environment or a query, not in a call.
-    let shouted = assignment.lead.iter().any(u8::is_ascii_uppercase)
-        && !assignment.lead.iter().any(u8::is_ascii_lowercase);
-    let by_equals = assignment.lead.contains(&b'=');
-    by_equals
-        && !matches!(assignment.next, Some(b','))
-        && shape.length >= 8
-        && (password || shouted)
+    let is_call = matches!(value.next, b'(' | b'[' | b'{')
+        || value.next == b'<' && !is_random(value.text)
+        || value.text.iter().any(|byte| b"([{".contains(byte));
+    let is_argument = value.next == b')'
+        || value.is_spaced && !value.is_setting && matches!(value.next, b';' | b',');
+    is_call || is_argument && !is_random(value.text) || is_code(value.text)
 }
 
-fn is_password(lead: &[u8]) -> bool {
-    let lead = lead.to_ascii_lowercase();
-    [b"pass".as_slice(), b"pwd"]
-        .iter()
-        .any(|word| lead.windows(word.len()).any(|window| window == *word))
-}
-
-/// What is inside a value's quotes, and whether it has some. In a string in a string they are escaped.
-pub(super) fn unquoted(value: &[u8]) -> (&[u8], bool) {
-    let value = value.strip_prefix(b"\\").unwrap_or(value);
-    let Some((&quote, rest)) = value
-        .split_first()
-        .filter(|(first, _)| matches!(first, b'"' | b'\''))
-    else {
-        return (value, false);
+/// A name in code: words joined by points, underscores or a change of case, with few digits.
+fn is_code(text: &[u8]) -> bool {
+    // `module$contents$of$it`, as compilers of JavaScript join names.
+    let parts = || text.split(|byte| *byte == b'$');
+    if parts().count() > 2
+        && parts().all(|part| {
+            part.iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'.')
+        })
+    {
+        return true;
+    }
+    let is_name = |part: &[u8]| {
+        part.first()
+            .is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
+            && part.iter().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'-' | b'!' | b'?')
+            })
+            && count(part, u8::is_ascii_digit) <= 2
+            && !(part.len() >= 12 && is_random(part))
     };
-    let inner = rest.strip_suffix(&[quote]).unwrap_or(rest);
-    (inner.strip_suffix(b"\\").unwrap_or(inner), true)
+    let is_path = text.contains(&b'.') && count(text, u8::is_ascii_digit) < 4;
+    if text.len() >= 20 && !is_path && is_random(text) {
+        return false;
+    }
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    let text = &text[..text.len() - padding];
+    let mut parts = text.split(|byte| matches!(byte, b'.' | b':' | b'/'));
+    let joined = text.iter().any(|byte| matches!(byte, b'.' | b':' | b'/'));
+    joined && parts.all(|part| part.is_empty() || is_name(part))
+        || text.starts_with(b"(")
+        || text.starts_with(b"[")
+        || text.starts_with(b"&")
+        || text.starts_with(b"!")
+        || text.windows(2).any(|pair| {
+            matches!(
+                pair,
+                b"->" | b"()" | b"::" | b"=>" | b"||" | b"&&" | b"==" | b"[\"" | b"['"
+            )
+        })
 }
 
-fn is_placeholder(value: &[u8]) -> bool {
-    let starts = [
-        b"$".as_slice(),
-        b"<",
-        b"%",
-        b"{",
-        b"@",
-        b"process.env",
-        b"os.environ",
-        b"env.",
-        b"ENV[",
-        b"[REDACTED",
-    ];
-    let word = value.to_ascii_lowercase();
-    starts.iter().any(|start| value.starts_with(start))
-        || PLACEHOLDERS
+/// Whether `text` looks drawn at random: digits among letters, many changes between the classes, many different characters.
+pub(super) fn is_random(text: &[u8]) -> bool {
+    let digits = count(text, u8::is_ascii_digit);
+    let letters = count(text, u8::is_ascii_alphabetic);
+    let is_mixed =
+        changes(text) * BYTES_A_CHANGE >= text.len() || text.len() >= 15 && has_consonants(text);
+    digits > 0
+        && letters > 0
+        && is_mixed
+        && text.len() >= SECRET_MIN
+        && entropy(text) >= ENTROPY_MIN.min((text.len() as f64).log2() * 0.75)
+}
+
+/// Whether so many consonants stand in a row that it can be no word.
+fn has_consonants(text: &[u8]) -> bool {
+    let is_consonant = |byte: &u8| byte.is_ascii_alphabetic() && !b"aeiouyAEIOUY".contains(byte);
+    text.split(|byte| !is_consonant(byte))
+        .any(|run| run.len() >= 5)
+}
+
+/// Of both cases, as no word is.
+fn is_random_letters(text: &[u8]) -> bool {
+    changes(text) * BYTES_A_CHANGE >= text.len()
+        && entropy(text) >= 3.8
+        && text
             .iter()
-            .any(|placeholder| word == placeholder.as_bytes())
-        || value
-            .iter()
-            .all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#'))
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+}
+
+/// How often the class of the characters changes; a capital begins a word, and what joins words is passed over.
+fn changes(text: &[u8]) -> usize {
+    let class = |byte: &u8| match byte {
+        b'0'..=b'9' => Some(0),
+        b'a'..=b'z' => Some(1),
+        b'A'..=b'Z' => Some(2),
+        b'_' | b'-' | b'.' | b'/' | b':' | b' ' => None,
+        _ => Some(3),
+    };
+    let mut last = None;
+    let mut changes = 0;
+    for now in text.iter().filter_map(class) {
+        let is_change = last.is_some_and(|last| last != now && (last, now) != (2, 1));
+        changes += usize::from(is_change);
+        last = Some(now);
+    }
+    changes
+}
+
+/// Bits a character.
+fn entropy(text: &[u8]) -> f64 {
+    let mut counts = [0_u32; 256];
+    for byte in text {
+        counts[usize::from(*byte)] += 1;
+    }
+    let length = text.len() as f64;
+    let share = |count: &u32| f64::from(*count) / length;
+    -counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| share(count) * share(count).log2())
+        .sum::<f64>()
+}
+
+/// A hash or a UUID: what a weak name has is as likely a checksum.
+fn is_digest(text: &[u8]) -> bool {
+    let is_hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
+    text.iter().all(is_hex) || text.starts_with(b"sha") || text.starts_with(b"md5")
+}
+
+pub(super) fn is_placeholder(text: &[u8]) -> bool {
+    let word = text.trim_ascii().to_ascii_lowercase();
+    let holds = |part: &&str| memchr::memmem::find(&word, part.as_bytes()).is_some();
+    let is_variable = |rest: &[u8]| {
+        !rest.is_empty()
+            && rest
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte))
+            && !is_random(rest)
+    };
+    PLACEHOLDERS
+        .iter()
+        .any(|placeholder| word == placeholder.as_bytes())
+        || !(text.len() >= 24 && is_random(text)) && TELLING.iter().any(holds)
+        || matches!(word.first(), Some(b'$' | b'@' | b'%')) && is_variable(&word[1..])
+        || word.starts_with(b"%") && word.len() <= 4
+        || word.starts_with(b"process.env")
+        || word.starts_with(b"os.environ")
+        || word.starts_with(b"env.")
+        || word.starts_with(b"env[")
+        || text.iter().all(|byte| {
+            matches!(
+                byte,
+                b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'0' | b'\xff'
+            )
+        })
+        || !text.iter().any(u8::is_ascii_alphanumeric)
 }
 
 /// A path or a URL says where a secret is, and is none. A slash alone makes no path: one base64 value in 64 begins with one.
-fn is_place(value: &[u8]) -> bool {
-    let starts = [b"./".as_slice(), b"../", b"~/", b"file:", b"arn:"];
-    starts.iter().any(|start| value.starts_with(start))
-        || value.windows(3).any(|window| window == b"://")
-        || (value.starts_with(b"/") && !value.split(|&b| b == b'/').any(is_random))
+pub(super) fn is_place(text: &[u8]) -> bool {
+    let starts = [
+        b"./".as_slice(),
+        b"../",
+        b"~/",
+        b"file:",
+        b"arn:",
+        b"vault:",
+        b"C:\\",
+    ];
+    starts.iter().any(|start| text.starts_with(start))
+        || memchr::memmem::find(text, b"://").is_some()
+        || text.starts_with(b"/")
+            && !text
+                .split(|byte| *byte == b'/')
+                .any(|part| part.len() >= 12 && is_random(part))
 }
 
-/// Long, of both cases, and with digits, as no name of a directory is.
-fn is_random(segment: &[u8]) -> bool {
-    let has = |is: fn(&u8) -> bool| segment.iter().any(is);
-    segment.len() >= 16
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_lowercase)
-        && segment.iter().filter(|b| b.is_ascii_digit()).count() >= 2
-        && segment
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'='))
+/// What stands between two strings in JSON, where a form takes the end of one for the beginning of a value.
+fn is_json_gap(text: &[u8]) -> bool {
+    let inner = text.trim_ascii();
+    matches!(inner.first(), Some(b',' | b':' | b'}' | b']'))
+        && (inner.len() <= 2
+            || inner[1..]
+                .iter()
+                .all(|byte| b",:{}[] \t0123456789.eE+-truefalsn".contains(byte)))
 }
 
-/// What a value is made of.
-struct Shape {
-    length: usize,
-    letters: usize,
-    digits: usize,
-    spaces: usize,
-    symbols: usize,
-    is_mixed_case: bool,
-    /// `self.token`, `lexer.next`, `sha256.digest`: a name in code.
-    is_dotted_name: bool,
+fn has_space(text: &[u8]) -> bool {
+    text.iter().any(u8::is_ascii_whitespace)
 }
 
-impl Shape {
-    fn of(value: &[u8]) -> Self {
-        let count = |is: fn(&u8) -> bool| value.iter().filter(|b| is(b)).count();
-        let letters = count(u8::is_ascii_alphabetic);
-        let digits = count(u8::is_ascii_digit);
-        let spaces = count(|b| matches!(b, b' ' | b'\t'));
-        let segments = || value.split(|&b| b == b'.');
-        let is_name = |segment: &[u8]| {
-            let few_digits = segment.iter().filter(|b| b.is_ascii_digit()).count() <= 3;
-            segment
-                .first()
-                .is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
-                && segment
-                    .iter()
-                    .all(|b| b.is_ascii_alphanumeric() || *b == b'_')
-                && few_digits
-        };
-        Self {
-            length: value.len(),
-            letters,
-            digits,
-            spaces,
-            symbols: value.len() - letters - digits - spaces,
-            is_mixed_case: value.iter().any(u8::is_ascii_uppercase)
-                && value.iter().any(u8::is_ascii_lowercase),
-            is_dotted_name: segments().count() > 1 && segments().all(is_name),
-        }
-    }
+fn has_symbol(text: &[u8]) -> bool {
+    text.iter().any(|byte| {
+        byte.is_ascii_punctuation()
+            && !matches!(
+                byte,
+                b'_' | b'-' | b'.' | b'/' | b',' | b'\'' | b':' | b'(' | b')'
+            )
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn verdict(lead: &str, value: &str, next: Option<u8>) -> bool {
-        is_secret(&Assignment {
-            lead: lead.as_bytes(),
-            value: value.as_bytes(),
-            next,
+/// Words that sentences about passwords have, and passphrases do not.
+fn has_common_word(text: &[u8]) -> bool {
+    const WORDS: &[&str] = &[
+        "the", "is", "are", "to", "for", "of", "must", "be", "not", "your", "password", "enter",
+        "with", "this", "and", "or", "at", "no", "if", "has", "have", "you", "please", "wrong",
+        "an",
+    ];
+    text.split(|byte| !byte.is_ascii_alphanumeric())
+        .any(|part| {
+            WORDS
+                .iter()
+                .any(|word| part.eq_ignore_ascii_case(word.as_bytes()))
         })
-    }
+}
 
-    #[test]
-    fn a_value_that_looks_made_up_is_a_secret() {
-        assert!(verdict("API_KEY=", "8f14e45fceea167a", Some(b'\n')));
-        assert!(verdict("token: ", "8f14e45fceea167a", Some(b'\n')));
-        assert!(verdict("token\": ", "\"8f14e45fceea167a\"", Some(b',')));
-        assert!(verdict("PASSWORD=", "correcthorse", Some(b'\n')));
-        assert!(verdict(
-            "API_KEY=",
-            "\"/GIPM8Xq2LkV0aZ7bTnR5cYw\"",
-            Some(b'\n')
-        ));
-        assert!(verdict("password=", "hunter2", Some(b'&')));
-        assert!(verdict("password: ", "\"correcthorse\"", None));
-        assert!(verdict("secret = ", "'aGVsbG8gd29ybGQh1'", None));
-    }
+/// Letters alone that say what they are for: `challengePassword`.
+fn has_common_part(text: &[u8]) -> bool {
+    const PARTS: &[&str] = &[
+        "pass", "word", "token", "secret", "key", "name", "user", "valid", "correct", "requir",
+        "login", "auth",
+    ];
+    let word = text.to_ascii_lowercase();
+    PARTS
+        .iter()
+        .any(|part| memchr::memmem::find(&word, part.as_bytes()).is_some())
+        || text.iter().any(u8::is_ascii_uppercase) && changes(text) == 0
+}
 
-    #[test]
-    fn code_and_prose_are_not() {
-        assert!(!verdict("token = ", "lexer.next", Some(b'(')));
-        assert!(!verdict("token=", "token", Some(b',')));
-        assert!(!verdict("password=", "password", Some(b')')));
-        assert!(!verdict("token = ", "self.token", Some(b'\n')));
-        assert!(!verdict("token: ", "expected", Some(b' ')));
-        assert!(!verdict("token: ", "4096", Some(b'\n')));
-        assert!(!verdict("PWD=", "/home/u/src2", Some(b'\n')));
-        assert!(!verdict(
-            "token=",
-            "/var/run/secrets/kubernetes.io/serviceaccount/token2",
-            None
-        ));
-        assert!(!verdict(
-            "password: ",
-            "\"must be at least 8 characters\"",
-            None
-        ));
-        assert!(!verdict("API_KEY=", "$OPENAI_API_KEY", None));
-        assert!(!verdict("API_KEY=", "<your-api-key-1>", None));
-        assert!(!verdict("secret: ", "********", None));
-        assert!(!verdict("token = ", "next_token_v2", Some(b';')));
-    }
+fn count(text: &[u8], is: fn(&u8) -> bool) -> usize {
+    text.iter().filter(|byte| is(byte)).count()
 }

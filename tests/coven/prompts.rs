@@ -58,11 +58,6 @@ fn a_prompt_is_on_record_and_no_typed_input() {
         (attached.out.as_str(), attached.err.as_str()),
         ("typed\n", "")
     );
-    if has_tools(&["script"]) {
-        let ran = coven.shell(&format!("script -qec \"$0 attach {id}\" /dev/null"));
-        let said = "coven: prompt: fix \"it\"\\nand é\\nthen this …\r\ntyped\r\n";
-        assert_eq!(ran.out, said);
-    }
 }
 
 #[test]

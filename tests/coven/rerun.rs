@@ -100,8 +100,7 @@ fn a_variable_that_this_shell_lacks_is_a_usage_error_and_starts_nothing() {
     let ran = Ran::of(rerun.env("GIVEN", "1").output().unwrap());
     assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
     assert!(
-        ran.err
-            .contains("LACKING: it is not set in this shell (usage)\n  try: export LACKING"),
+        ran.err.contains("LACKING: it is not set in this shell"),
         "{ran:?}"
     );
     assert_eq!(coven.sessions().len(), 1);
@@ -169,7 +168,7 @@ fn rerun_prints_what_run_prints() {
         (again.code, again.out, again.err),
         (0, first.out, first.err)
     );
-    let detached = coven.cli(["rerun", "-d", &id]).out;
+    let detached = coven.cli(["rerun", "--detach", &id]).out;
     assert_eq!(detached.trim(), newest(&coven)["id"]);
     let record = coven.cli(["rerun", "--detach", "--json", &id]).json();
     assert_eq!(record["id"], newest(&coven)["id"]);

@@ -1,0 +1,262 @@
+//! The outermost layer: takes escape sequences of terminals out of a stream, and puts them back where they stood.
+//!
+//! Runs where the stream does. Plain data between two writes; it must not know what a secret looks like.
+
+use memchr::{memchr, memmem, memrchr};
+
+/// The longest escape sequence, in bytes: what is longer is text.
+const SEQUENCE_MAX: usize = 128;
+
+const ESCAPE: u8 = 0x1b;
+
+/// How an escape character is written in strings.
+const WRITTEN: [&[u8]; 5] = [b"u001b", b"u001B", b"x1b", b"033", b"e"];
+
+/// Text without the escape sequences in it, which are kept aside.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Layer {
+    pub(super) text: Vec<u8>,
+    /// Where in `text` a sequence stood, and where in `sequences` it ends.
+    marks: Vec<(usize, usize)>,
+    sequences: Vec<u8>,
+    /// How many of `marks` have been written out.
+    written: usize,
+    /// The beginning of a sequence whose end has not come.
+    tail: Vec<u8>,
+}
+
+/// What an escape sequence is.
+enum Sequence {
+    /// So many bytes.
+    Whole(usize),
+    /// It can become one.
+    Partial,
+    None,
+}
+
+impl Layer {
+    /// Whether the beginning of a sequence is kept that is in neither `text` nor the marks yet.
+    pub(super) fn has_tail(&self) -> bool {
+        !self.tail.is_empty()
+    }
+
+    /// Where the next sequence stood, from `at` on.
+    pub(super) fn next_mark(&self, at: usize) -> usize {
+        let next = self.marks.partition_point(|mark| mark.0 < at);
+        self.marks.get(next).map_or(usize::MAX, |mark| mark.0)
+    }
+
+    /// Whether a sequence stood in front of the byte at `at`.
+    pub(super) fn is_marked(&self, at: usize) -> bool {
+        !self.marks.is_empty() && self.marks.binary_search_by_key(&at, |mark| mark.0).is_ok()
+    }
+
+    /// The time is up: what may be the beginning of a sequence that is written out is text. A bare escape character waits.
+    pub(super) fn expire(&mut self) {
+        if self.tail.first() == Some(&b'\\') {
+            self.push(b"", true);
+        }
+    }
+
+    /// Takes `data` apart; `is_last` if nothing follows it soon.
+    pub(super) fn push(&mut self, data: &[u8], is_last: bool) {
+        if self.tail.is_empty() {
+            return self.split(data, is_last);
+        }
+        let mut joined = std::mem::take(&mut self.tail);
+        joined.extend_from_slice(data);
+        self.split(&joined, is_last);
+    }
+
+    fn split(&mut self, data: &[u8], is_last: bool) {
+        let is_written_somewhere = has_written(data);
+        let mut from = 0;
+        let mut search = 0;
+        while let Some(at) = next_start(data, search, is_written_somewhere) {
+            match sequence(&data[at..]) {
+                Sequence::Whole(length) => {
+                    self.text.extend_from_slice(&data[from..at]);
+                    let moves = matches!(
+                        data[at + length - 1],
+                        b'A'..=b'H' | b'd' | b'f' | b'\\' | b']'
+                    );
+                    // What stands elsewhere on the screen is another word.
+                    let kept = usize::from(moves && data[at] == ESCAPE);
+                    self.text.extend_from_slice(&data[at..at + kept]);
+                    self.sequences
+                        .extend_from_slice(&data[at + kept..at + length]);
+                    self.marks.push((self.text.len(), self.sequences.len()));
+                    from = at + length;
+                    search = from;
+                }
+                Sequence::Partial if !is_last => {
+                    self.text.extend_from_slice(&data[from..at]);
+                    self.tail.extend_from_slice(&data[at..]);
+                    return;
+                }
+                Sequence::Partial | Sequence::None => search = at + 1,
+            }
+        }
+        self.text.extend_from_slice(&data[from..]);
+    }
+
+    /// Adds to `out` the text of a range with the sequences in it; only those if the text is to be `dropped`.
+    pub(super) fn write(&mut self, from: usize, until: usize, dropped: bool, out: &mut Vec<u8>) {
+        let mut at = from;
+        // One in front of a secret stays in front of it.
+        let reach = until + usize::from(!dropped);
+        while let Some(&(mark, end)) = self.marks.get(self.written).filter(|mark| mark.0 < reach) {
+            if !dropped {
+                out.extend_from_slice(&self.text[at..mark.max(at)]);
+            }
+            let begin = self
+                .written
+                .checked_sub(1)
+                .map_or(0, |before| self.marks[before].1);
+            out.extend_from_slice(&self.sequences[begin..end]);
+            self.written += 1;
+            at = mark.max(at);
+        }
+        if !dropped {
+            out.extend_from_slice(&self.text[at..until]);
+        }
+    }
+
+    /// Forgets the text before `until`, which has been written.
+    pub(super) fn forget(&mut self, until: usize) {
+        self.text.drain(..until);
+        let gone = self
+            .marks
+            .partition_point(|mark| mark.0 < until)
+            .min(self.written);
+        let cut = gone.checked_sub(1).map_or(0, |last| self.marks[last].1);
+        self.marks.drain(..gone);
+        self.sequences.drain(..cut);
+        for (at, end) in &mut self.marks {
+            *at = at.saturating_sub(until);
+            *end -= cut;
+        }
+        self.written -= gone;
+    }
+
+    /// The memory that a burst has needed goes back.
+    pub(super) fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.marks.shrink_to_fit();
+        self.sequences.shrink_to_fit();
+        self.tail.shrink_to_fit();
+    }
+}
+
+/// Whether `data` can hold a sequence whose escape character is written out, also one that is cut off at the end.
+fn has_written(data: &[u8]) -> bool {
+    let end = &data[data.len().saturating_sub(SEQUENCE_MAX)..];
+    memrchr(b'\\', end).is_some()
+        || [b"1b[".as_slice(), b"1B[", b"33[", b"\\e["]
+            .iter()
+            .any(|end| memmem::find(data, end).is_some())
+}
+
+/// Where the next sequence may begin.
+fn next_start(data: &[u8], from: usize, is_written_somewhere: bool) -> Option<usize> {
+    let rest = data.get(from..)?;
+    let found = match is_written_somewhere {
+        true => memchr::memchr2(ESCAPE, b'\\', rest),
+        false => memchr(ESCAPE, rest),
+    };
+    found.map(|at| from + at)
+}
+
+/// What the sequence at the beginning of `data` is (ECMA-48, 5.3 to 5.6).
+fn sequence(data: &[u8]) -> Sequence {
+    if data[0] == b'\\' {
+        return written_sequence(data);
+    }
+    match data.get(1) {
+        None => Sequence::Partial,
+        Some(b'[') => control_sequence(data, 2),
+        // The text of an operating system command, a link or a title, is read as text.
+        Some(b']') => Sequence::Whole(2),
+        Some(0x20..=0x2f) => match data.get(2) {
+            None => Sequence::Partial,
+            Some(0x30..=0x7e) => Sequence::Whole(3),
+            Some(_) => Sequence::None,
+        },
+        Some(0x30..=0x7e) => Sequence::Whole(2),
+        Some(_) => Sequence::None,
+    }
+}
+
+/// From the parameters on, which begin at `at`.
+fn control_sequence(data: &[u8], at: usize) -> Sequence {
+    let known = &data[..data.len().min(SEQUENCE_MAX)];
+    match known[at..]
+        .iter()
+        .position(|byte| !(0x20..=0x3f).contains(byte))
+    {
+        Some(length) if (0x40..=0x7e).contains(&known[at + length]) => {
+            Sequence::Whole(at + length + 1)
+        }
+        None if known.len() < SEQUENCE_MAX => Sequence::Partial,
+        _ => Sequence::None,
+    }
+}
+
+/// A colour whose escape character is written out, as in JSON.
+fn written_sequence(data: &[u8]) -> Sequence {
+    let run = data
+        .iter()
+        .position(|byte| *byte != b'\\')
+        .unwrap_or(data.len());
+    if run == data.len() && run < 16 {
+        return Sequence::Partial;
+    }
+    let rest = &data[run..];
+    for name in WRITTEN {
+        let known = rest.len().min(name.len());
+        if rest[..known] != name[..known] {
+            continue;
+        }
+        match rest.get(name.len()) {
+            None => return Sequence::Partial,
+            Some(b'[') => return control_sequence(data, run + name.len() + 1),
+            Some(_) => {}
+        }
+    }
+    Sequence::None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Random, rounds};
+
+    #[test]
+    fn sequences_come_back_where_they_stood_wherever_a_write_ends() {
+        #[rustfmt::skip]
+        const PIECES: [&str; 12] = [
+            "\x1b[1;31m", "\x1b[0m", "\\u001b[1m", "\\\\x1b[32m", "\\033[m", "\x1b]8;;", "\x1b\\", "\\n", "\\",
+            "text", "\x1b", "[",
+        ];
+        let mut random = Random::new(5);
+        for _ in 0..rounds(2000) {
+            let text: String = (0..random.below(9))
+                .map(|_| *random.pick(&PIECES))
+                .collect();
+            let split = |cut: usize| {
+                let mut layer = Layer::default();
+                layer.push(&text.as_bytes()[..cut], false);
+                layer.push(&text.as_bytes()[cut..], false);
+                layer.push(b"", true);
+                let mut out = Vec::new();
+                layer.write(0, layer.text.len(), false, &mut out);
+                (layer.text, out)
+            };
+            let whole = split(0);
+            assert_eq!(whole.1, text.as_bytes(), "{text:?}");
+            for cut in 0..=text.len() {
+                assert_eq!(split(cut), whole, "{text:?} at {cut}");
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Names that say that their value is secret: the words, the headers and the services.
+//!
+//! Pure. One table of each kind; what stands around a name is [`super::forms`]'.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
+use super::value::Name;
+
+/// The longest name that is looked at, in bytes: of a longer one, its end.
+pub(super) const NAME_MAX: usize = 64;
+
+/// How a header's value is made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Header {
+    /// A scheme and credentials (RFC 9110, 11.6.2).
+    Credentials,
+    /// Names and values, to the end of the line (RFC 6265).
+    Pairs,
+    /// One value.
+    Opaque,
+}
+
+#[rustfmt::skip]
+pub(super) const HEADERS: &[(&str, Header)] = &[
+    ("authorization", Header::Credentials), ("proxy-authorization", Header::Credentials), ("x-authorization", Header::Credentials),
+    ("cookie", Header::Pairs), ("set-cookie", Header::Pairs),
+    ("x-api-key", Header::Opaque), ("api-key", Header::Opaque), ("apikey", Header::Opaque), ("x-auth-token", Header::Opaque),
+    ("x-access-token", Header::Opaque), ("private-token", Header::Opaque), ("x-vault-token", Header::Opaque),
+    ("x-goog-api-key", Header::Opaque), ("x-amz-security-token", Header::Opaque), ("ocp-apim-subscription-key", Header::Opaque),
+    ("x-functions-key", Header::Opaque), ("x-auth-key", Header::Opaque), ("x-rapidapi-key", Header::Opaque),
+    ("dd-api-key", Header::Opaque), ("circle-token", Header::Opaque), ("job-token", Header::Opaque), ("x-shopify-access-token", Header::Opaque),
+];
+
+/// The header of that name, in any case.
+pub(super) fn header(name: &[u8]) -> Option<Header> {
+    HEADERS
+        .iter()
+        .find(|(header, _)| name.eq_ignore_ascii_case(header.as_bytes()))
+        .map(|(_, header)| *header)
+}
+
+#[rustfmt::skip]
+const PASSWORDS: &[&str] = &[
+    "pass", "passwd", "password", "passphrase", "passcode", "pwd", "passwort", "passw",
+];
+
+/// What a word that ends in one of these is, too: `dbpassword`.
+#[rustfmt::skip]
+const ENDINGS: &[(&str, Name)] = &[
+    ("password", Name::Password), ("passwd", Name::Password), ("passphrase", Name::Password), ("pwd", Name::Password),
+    ("secret", Name::Secret), ("token", Name::Secret), ("apikey", Name::Secret), ("secretkey", Name::Secret),
+    ("accesskey", Name::Secret), ("privatekey", Name::Secret), ("authkey", Name::Secret),
+    ("signingkey", Name::Secret), ("encryptionkey", Name::Secret), ("sharedkey", Name::Secret),
+    ("masterkey", Name::Secret), ("accountkey", Name::Secret), ("credential", Name::Secret),
+    ("credentials", Name::Secret), ("creds", Name::Secret), ("authorization", Name::Secret),
+    ("dbpass", Name::Password), ("userpass", Name::Password), ("mypass", Name::Password),
+    ("adminpass", Name::Password), ("rootpass", Name::Password), ("key", Name::Weak), ("auth", Name::Weak),
+];
+
+/// What makes a key a secret one.
+#[rustfmt::skip]
+const KEYS: &[&str] = &[
+    "api", "access", "secret", "private", "account", "auth", "encryption", "encrypt", "signing", "sign", "shared",
+    "master", "service", "subscription", "license", "deploy", "admin", "storage", "app", "application", "client",
+    "consumer", "security", "jwt", "hmac", "aes", "webhook", "integration", "ingest", "write", "rest", "vault",
+    "functions",
+];
+
+/// What makes a token or a key something else, in front of it.
+#[rustfmt::skip]
+const HARMLESS_BEFORE: &[&str] = &[
+    "public", "pub", "foreign", "primary", "partition", "sort", "cache", "map", "next", "page", "continuation",
+    "sync", "progress", "cancel", "cancellation", "end", "eos", "bos", "pad", "sep", "mask", "max", "min", "num",
+    "prompt", "completion", "syntax", "cursor", "pagination", "change", "sequence", "concurrency", "hot", "natural",
+    "index", "host", "csrf", "xsrf", "antiforgery", "lookahead", "request", "output", "input", "stop", "start",
+    "special", "unk", "cls", "current", "design",
+];
+
+/// What makes a name say something about a secret, behind it.
+#[rustfmt::skip]
+const HARMLESS_BEHIND: &[&str] = &[
+    "id", "ids", "name", "names", "path", "paths", "file", "files", "filename", "url", "uri", "urls", "type", "types",
+    "kind", "count", "size", "length", "len", "endpoint", "expiry", "expires", "expiration", "expire", "ttl", "age",
+    "policy", "field", "label", "header", "prefix", "suffix", "format", "version", "provider", "manager", "store",
+    "ref", "refs", "alias", "index", "hint", "placeholder", "error", "input", "min", "max", "limit", "regex",
+    "pattern", "algorithm", "alg", "location", "dir", "arn", "status", "valid", "validator", "required", "enabled",
+    "code", "codes", "board", "frame", "frames", "press", "pair", "pairs", "stone", "word", "words", "up", "down",
+    "map", "class", "usage", "strength", "hash", "digest", "fingerprint", "thumbprint", "checksum", "model", "set",
+    "list", "cache", "generator", "factory", "service", "handler", "stream", "source", "position", "offset", "env",
+    "var", "mode", "method", "scope", "issuer", "audience", "owner", "title", "description", "text", "message", "msg",
+    "selector",
+];
+
+/// Behind a secret's name, these change nothing.
+#[rustfmt::skip]
+const KEEPING: &[&str] = &[
+    "key", "value", "val", "base", "base64", "b64", "raw", "plain", "plaintext", "prod", "production", "dev",
+    "development", "test", "testing", "staging", "live", "default", "primary", "secondary", "main", "new", "old",
+    "current", "backup", "data", "string", "str", "encoded", "root", "admin", "user", "db", "app", "api", "in",
+    "secure", "ro", "rw", "readonly", "write", "read", "global", "local",
+];
+
+/// The words of a name, in lower case: it is split where case or a joint says so.
+struct Words {
+    text: [u8; 2 * NAME_MAX],
+    length: usize,
+}
+
+impl Words {
+    fn new(name: &[u8]) -> Self {
+        let name = &name[name.len().saturating_sub(NAME_MAX)..];
+        let mut words = Self {
+            text: [b' '; 2 * NAME_MAX],
+            length: 0,
+        };
+        for (at, byte) in name.iter().enumerate() {
+            let before = at.checked_sub(1).map(|at| name[at]);
+            let next_is_lower = name.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+            let begins = byte.is_ascii_uppercase()
+                && before.is_some_and(|before| {
+                    before.is_ascii_lowercase()
+                        || before.is_ascii_digit()
+                        || before.is_ascii_uppercase() && next_is_lower
+                });
+            words.length += usize::from(begins);
+            if byte.is_ascii_alphanumeric() {
+                words.text[words.length] = byte.to_ascii_lowercase();
+            }
+            words.length += 1;
+        }
+        words
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &str> {
+        // ASCII alone has been written.
+        let text = str::from_utf8(&self.text[..self.length]).unwrap_or_default();
+        text.split(' ')
+            .map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()))
+            .filter(|word| !word.is_empty())
+    }
+}
+
+/// How much `name` says.
+pub(super) fn strength(name: &[u8]) -> Option<Name> {
+    let words = Words::new(name);
+    let all: usize = words.iter().count();
+    let (mut is_kept, mut is_harmless) = (true, false);
+    for (behind, word) in words.iter().rev().enumerate() {
+        let before = all
+            .checked_sub(behind + 2)
+            .and_then(|at| words.iter().nth(at));
+        if let Some(found) = word_strength(word, before) {
+            if is_harmless
+                || found != Name::Password
+                    && before.is_some_and(|before| HARMLESS_BEFORE.contains(&before))
+            {
+                return None;
+            }
+            return Some(if is_kept { found } else { Name::Weak });
+        }
+        is_harmless |= HARMLESS_BEHIND.contains(&word);
+        is_kept &= KEEPING.contains(&word);
+    }
+    None
+}
+
+fn word_strength(word: &str, before: Option<&str>) -> Option<Name> {
+    if PASSWORDS.contains(&word) {
+        return Some(Name::Password);
+    }
+    if word == "key" {
+        let is_secret =
+            before.is_some_and(|before| KEYS.contains(&before) || names_service(before.as_bytes()));
+        return Some(if is_secret { Name::Secret } else { Name::Weak });
+    }
+    let ending = ENDINGS.iter().find(|(ending, _)| word.ends_with(ending))?;
+    // `monkey`, `hockey`: a key is a word of its own.
+    (ending.1 != Name::Weak || word == ending.0).then_some(ending.1)
+}
+
+/// Services whose name is enough for a random value to be a secret, as are words that are too common to be searched for.
+#[rustfmt::skip]
+const SERVICES: &[&str] = &[
+    "access", "adafruit", "adobe", "airtable", "algolia", "alibaba", "api", "asana", "atlassian", "auth", "beamer", "bitbucket", "bittrex",
+    "bintray", "codecov", "cohere", "coinbase", "confluence", "confluent", "contentful", "contribsys", "cloudflare", "datadog",
+    "discord", "droneci", "dropbox", "etsy", "facebook", "fastly", "finicity", "finnhub", "flickr", "freshbooks", "gitter", "gocardless", "heroku", "hubspot",
+    "intercom", "jfrog", "artifactory", "jira", "kraken", "kucoin", "launchdarkly", "linear", "linkedin", "linked_in", "linked-in", "lob", "mailchimp",
+    "mailgun", "mapbox", "mattermost", "meraki", "messagebird", "message_bird", "message-bird", "netlify", "newrelic", "new_relic", "new-relic", "nytimes",
+    "newyorktimes", "okta", "plaid", "private_ai", "privateai", "rapidapi", "sendbird", "sentry", "snyk", "sonar", "squarespace", "sumo",
+    "telegr", "travis", "twitch", "twitter", "typeform", "xray", "yandex", "gitlab_session", "zendesk",
+];
+
+static SERVICE: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    // The patterns are constants, and the tests build them.
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(SERVICES)
+        .expect("the names of services are patterns")
+});
+
+/// Whether a service's name is in `name`.
+pub(super) fn names_service(name: &[u8]) -> bool {
+    SERVICE.is_match(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_secret_by_its_words() {
+        for (name, expected) in [
+            ("API_KEY", Some(Name::Secret)),
+            ("openaiApiKey", Some(Name::Secret)),
+            ("DB_PASS", Some(Name::Password)),
+            ("dbPassword2", Some(Name::Password)),
+            ("spring.datasource.password", Some(Name::Password)),
+            ("AWS_SECRET_ACCESS_KEY", Some(Name::Secret)),
+            ("SECRET_KEY_BASE", Some(Name::Secret)),
+            ("client-secret", Some(Name::Secret)),
+            ("key", Some(Name::Weak)),
+            ("next_page_token", None),
+            ("ProgressToken", None),
+            ("token_count", None),
+            ("public_key", None),
+            ("monkey", None),
+            ("compass", None),
+            ("author", None),
+            ("tokens", None),
+        ] {
+            assert_eq!(strength(name.as_bytes()), expected, "{name}");
+        }
+    }
+}

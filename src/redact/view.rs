@@ -1,0 +1,336 @@
+//! The view: what a reader sees in the bytes, one [`Glyph`] at a time, each with the bytes that it stands for.
+//!
+//! Pure. Knows escapes and quotes; it must not know what a secret looks like.
+
+/// One byte of the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Glyph {
+    pub(super) byte: u8,
+    /// Where the text behind it begins.
+    pub(super) end: usize,
+    /// How many layers of escapes it stands in: 0 as it is written, 1 for `\"`, 2 for `\\\"`, more for other layers. A
+    /// quote of a lower depth ends the string that a deeper one began.
+    pub(super) depth: u8,
+}
+
+/// The text ends before it is decided what stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct More;
+
+/// The depth of a quote that shell quoting, HTML or percent encoding wraps.
+const SHELL: u8 = 24;
+const HTML: u8 = 40;
+const PERCENT: u8 = 56;
+
+/// The longest run of backslashes that is one escape, in bytes: JSON in JSON, five deep.
+const BACKSLASHES_MAX: usize = 31;
+
+/// What a glyph outside ASCII is shown as: no rule asks which one it is.
+const OTHER: u8 = 0xff;
+
+/// Text as it is read through its layers.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) text: &'a [u8],
+    /// Nothing follows the text. Its end reads as a newline that takes no bytes.
+    pub(super) is_last: bool,
+}
+
+impl View<'_> {
+    /// The glyph that begins at `at`.
+    ///
+    /// # Errors
+    /// [`More`] where the text ends before the glyph does.
+    #[inline]
+    pub(super) fn glyph(&self, at: usize) -> Result<Glyph, More> {
+        match self.text.get(at) {
+            Some(&byte) if !matches!(byte, b'\\' | b'%' | b'&' | b'\'') => {
+                Ok(glyph(byte, at + 1, 0))
+            }
+            _ => self.escaped(at),
+        }
+    }
+
+    fn escaped(&self, at: usize) -> Result<Glyph, More> {
+        let Some(byte) = self.byte(at)? else {
+            return Ok(glyph(b'\n', at, 0));
+        };
+        let escaped = match byte {
+            b'\\' => return self.backslashes(at),
+            b'%' => self.percent(at)?,
+            b'&' => self.entity(at)?,
+            b'\'' => self.shell_quote(at)?,
+            _ => None,
+        };
+        Ok(escaped.unwrap_or(glyph(byte, at + 1, 0)))
+    }
+
+    /// The byte at `at`; `None` behind the last one.
+    fn byte(&self, at: usize) -> Result<Option<u8>, More> {
+        match self.text.get(at) {
+            Some(byte) => Ok(Some(*byte)),
+            None if self.is_last => Ok(None),
+            None => Err(More),
+        }
+    }
+
+    /// A run of backslashes and what it escapes, in strings in strings: two double with each layer.
+    fn backslashes(&self, at: usize) -> Result<Glyph, More> {
+        let mut run = 1;
+        while run < BACKSLASHES_MAX && self.byte(at + run)? == Some(b'\\') {
+            run += 1;
+        }
+        let behind = at + run + 1;
+        let depth = run.ilog2() as u8 + 1;
+        Ok(match self.byte(at + run)? {
+            // Only the last ones escape the quote: of `\\"` the string ends, and a backslash is its last character.
+            Some(quote @ (b'"' | b'\'' | b'`')) => {
+                let layers = run.trailing_ones();
+                let escaping = (1 << layers) - 1;
+                match run - escaping {
+                    0 => glyph(quote, behind, layers as u8),
+                    literal => glyph(b'\\', at + literal, 0),
+                }
+            }
+            Some(b'n') => glyph(b'\n', behind, depth),
+            Some(b'r') => glyph(b'\r', behind, depth),
+            Some(b't') => glyph(b'\t', behind, depth),
+            Some(b'u') => self
+                .hex(behind, 4, depth)?
+                .unwrap_or(glyph(b'\\', at + run, 0)),
+            Some(b'x') => self
+                .hex(behind, 2, depth)?
+                .unwrap_or(glyph(b'\\', at + run, 0)),
+            // A line that goes on.
+            Some(b'\n') => glyph(b' ', behind, depth),
+            Some(other) if other.is_ascii_punctuation() && other != b'\\' => {
+                glyph(other, behind, depth)
+            }
+            _ => glyph(b'\\', at + run, 0),
+        })
+    }
+
+    /// The character that `digits` hexadecimal digits at `at` give.
+    fn hex(&self, at: usize, digits: usize, depth: u8) -> Result<Option<Glyph>, More> {
+        let mut value = 0;
+        for at in at..at + digits {
+            let digit = self
+                .byte(at)?
+                .and_then(|byte| char::from(byte).to_digit(16));
+            let Some(digit) = digit else { return Ok(None) };
+            value = value * 16 + digit;
+        }
+        let byte = u8::try_from(value)
+            .ok()
+            .filter(u8::is_ascii)
+            .unwrap_or(OTHER);
+        Ok(Some(glyph(byte, at + digits, depth)))
+    }
+
+    /// A byte in percent encoding, also of one that is encoded itself.
+    fn percent(&self, at: usize) -> Result<Option<Glyph>, More> {
+        let mut layers = 0;
+        let mut digits = at + 1;
+        loop {
+            let Some(found) = self.hex(digits, 2, PERCENT + layers)? else {
+                return Ok(None);
+            };
+            let is_text = !found.byte.is_ascii_control() || found.byte.is_ascii_whitespace();
+            match found.byte {
+                b'%' if layers < 4 && self.hex(found.end, 2, 0)?.is_some() => {
+                    (layers, digits) = (layers + 1, found.end);
+                }
+                _ => return Ok(is_text.then_some(found)),
+            }
+        }
+    }
+
+    /// A character reference of HTML.
+    fn entity(&self, at: usize) -> Result<Option<Glyph>, More> {
+        #[rustfmt::skip]
+        const NAMES: [(&[u8], u8); 8] = [
+            (b"quot;", b'"'), (b"apos;", b'\''), (b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"nbsp;", b' '),
+            (b"equals;", b'='), (b"colon;", b':'),
+        ];
+        if self.byte(at + 1)? == Some(b'#') {
+            return self.numeric_entity(at + 2);
+        }
+        for (name, byte) in NAMES {
+            if self.has(at + 1, name)? {
+                return Ok(Some(glyph(byte, at + 1 + name.len(), HTML)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn numeric_entity(&self, at: usize) -> Result<Option<Glyph>, More> {
+        let is_hex = matches!(self.byte(at)?, Some(b'x' | b'X'));
+        let (digits, radix) = if is_hex { (at + 1, 16) } else { (at, 10) };
+        let mut value = 0;
+        for at in digits..digits + 6 {
+            let byte = self.byte(at)?;
+            match byte.and_then(|byte| char::from(byte).to_digit(radix)) {
+                Some(digit) => value = value * radix + digit,
+                None if byte == Some(b';') && at > digits => {
+                    let byte = u8::try_from(value)
+                        .ok()
+                        .filter(u8::is_ascii)
+                        .unwrap_or(OTHER);
+                    return Ok(Some(glyph(byte, at + 1, HTML)));
+                }
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// A quote in a shell's single quotes: `'\''` or `'"'"'`, themselves perhaps in a string.
+    fn shell_quote(&self, at: usize) -> Result<Option<Glyph>, More> {
+        let skip = |mut at| -> Result<usize, More> {
+            while self.byte(at)? == Some(b'\\') {
+                at += 1;
+            }
+            Ok(at)
+        };
+        let first = skip(at + 1)?;
+        if first > at + 1 && self.has(first, b"''")? {
+            return Ok(Some(glyph(b'\'', first + 2, SHELL)));
+        }
+        if self.has(first, b"\"'")? {
+            let second = skip(first + 2)?;
+            if self.has(second, b"\"'")? {
+                return Ok(Some(glyph(b'\'', second + 2, SHELL)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the bytes at `at` are `wanted`.
+    pub(super) fn has(&self, at: usize, wanted: &[u8]) -> Result<bool, More> {
+        let there = self.text.get(at..).unwrap_or_default();
+        let known = there.len().min(wanted.len());
+        match there[..known] == wanted[..known] {
+            true if known < wanted.len() && !self.is_last => Err(More),
+            is_same => Ok(is_same && known == wanted.len()),
+        }
+    }
+
+    /// As [`Self::skip`], to the end of what is known at most.
+    pub(super) fn skip_glyphs(&self, at: usize, belongs: impl Fn(Glyph) -> bool) -> usize {
+        let mut end = at;
+        while let Ok(glyph) = self.glyph(end)
+            && glyph.end > end
+            && belongs(glyph)
+        {
+            end = glyph.end;
+        }
+        end
+    }
+
+    /// Where the glyphs end that are known, from `at` on.
+    pub(super) fn known_end(&self, at: usize) -> usize {
+        self.skip_glyphs(at, |_| true)
+    }
+
+    /// Where the glyphs end, from `at` on, that `belongs` holds for.
+    pub(super) fn skip(&self, mut at: usize, belongs: impl Fn(u8) -> bool) -> Result<usize, More> {
+        loop {
+            let glyph = self.glyph(at)?;
+            if glyph.end == at || !belongs(glyph.byte) {
+                return Ok(at);
+            }
+            at = glyph.end;
+        }
+    }
+
+    /// Where `wanted` ends if the view shows it at `at`, in any case of letters.
+    pub(super) fn expect(&self, mut at: usize, wanted: &str) -> Result<Option<usize>, More> {
+        for byte in wanted.bytes() {
+            let glyph = self.glyph(at)?;
+            if glyph.end == at || !glyph.byte.eq_ignore_ascii_case(&byte) {
+                return Ok(None);
+            }
+            at = glyph.end;
+        }
+        Ok(Some(at))
+    }
+}
+
+fn glyph(byte: u8, end: usize, depth: u8) -> Glyph {
+    Glyph { byte, end, depth }
+}
+
+/// Whether the text in front of `at` ends in an escape whose last characters could be a word's.
+pub(super) fn is_behind_escape(text: &[u8], at: usize) -> bool {
+    let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    match &text[..at] {
+        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., b'%', a, b] | [.., b'\\', b'x', a, b] => hex(&[*a, *b]),
+        [.., b'\\', b'u', a, b, c, d] => hex(&[*a, *b, *c, *d]),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> String {
+        let view = View {
+            text: text.as_bytes(),
+            is_last: true,
+        };
+        let (mut at, mut out) = (0, String::new());
+        while at < text.len() {
+            let glyph = view.glyph(at).unwrap();
+            out.push(char::from(glyph.byte));
+            at = glyph.end;
+        }
+        out
+    }
+
+    #[test]
+    fn escapes_of_every_layer_are_read() {
+        for (text, seen) in [
+            (r#"a=\"b\\n\\\"c\u0041\x42"#, "a=\"b\n\"cAB"),
+            ("a%3Db%253Dc%0A%zz %s", "a=b=c\n%zz %s"),
+            ("&quot;x&#39;&#x3d;&amp;&more&", "\"x'=&&more&"),
+            (
+                r#"'it'\''s' 'it'\\''s' 'it'\"'\"'s'"#,
+                "'it's' 'it's' 'it's'",
+            ),
+            (r"C:\dir \d+ \\", r"C:\dir \d+ \"),
+        ] {
+            assert_eq!(read(text), seen, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_string_ends_where_the_backslashes_say_so() {
+        let depth = |text: &str| {
+            let view = View {
+                text: text.as_bytes(),
+                is_last: true,
+            };
+            let glyph = view.glyph(0).unwrap();
+            (glyph.byte, glyph.end, glyph.depth)
+        };
+        assert_eq!(depth(r#"\""#), (b'"', 2, 1));
+        assert_eq!(depth(r#"\\\""#), (b'"', 4, 2));
+        assert_eq!(depth(r#"\\""#), (b'\\', 2, 0));
+        assert_eq!(depth(r#"\\\\\""#), (b'\\', 4, 0));
+    }
+
+    #[test]
+    fn what_could_go_on_is_not_decided() {
+        for text in [
+            "\\", "\\u004", "%", "%4", "&", "&quo", "&#3", "'", "'\\", "'\"'\"",
+        ] {
+            let view = View {
+                text: text.as_bytes(),
+                is_last: false,
+            };
+            assert_eq!(view.glyph(0), Err(More), "{text}");
+        }
+    }
+}
