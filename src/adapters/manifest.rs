@@ -1,9 +1,9 @@
 //! Manifests: JSON files that add adapters. A manifest names a program to run, so that one which others could
 //! have written is refused.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -103,15 +103,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Adapter>, String> {
 
 fn read_trusted(path: &Path) -> Result<String, String> {
     let unreadable = |err| format!("cannot be read: {err}");
-    // O_NONBLOCK: a FIFO by this name must not hold the daemon's start.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|err| match err.raw_os_error() {
-            Some(libc::ELOOP) => "it is a symbolic link".to_owned(),
-            _ => unreadable(err),
-        })?;
+    let file = sys::open_own(path).map_err(|err| match err.raw_os_error() {
+        Some(libc::ELOOP) => "it is a symbolic link".to_owned(),
+        _ => unreadable(err),
+    })?;
     check_trust(&file, path)?;
     let mut text = String::new();
     file.take(SIZE_MAX + 1)

@@ -10,7 +10,7 @@ use super::output::{Out, visible};
 use super::status::{facts, for_people, for_programs};
 use super::{CliError, Home, Outcome, consent, daemon_logs, say};
 use crate::api::{Code, StopReport};
-use crate::daemon::control::{self, StartReport, Started};
+use crate::daemon::control::{self, ControlError, StartReport, Started};
 use crate::daemon::service::Supervisor;
 use crate::daemon::status::{DaemonState, Status};
 use crate::daemon::stop::{self, StopOutcome};
@@ -222,27 +222,22 @@ fn serve_in_background(home: &Home) -> Outcome {
     let mut served = false;
     let ready = || {
         served = true;
-        let ok = StartReport {
-            ok: true,
-            pid: Some(std::process::id()),
-            code: None,
-            message: String::new(),
-            next: String::new(),
-        };
+        let (pid, error) = (Some(std::process::id()), None);
         // Whoever started it may have gone; it serves all the same.
-        let _ = report(&ok);
+        let _ = report(&StartReport { pid, error });
     };
     match serve(home, ServeOptions { log_to_file: true }, ready) {
         Ok(()) => Ok(0),
         Err(err) => {
             if !served {
-                let _ = report(&StartReport {
-                    ok: false,
-                    pid: err.running_pid(),
-                    code: Some(err.code().into()),
-                    message: err.to_string(),
-                    next: err.next(),
+                let (code, message, next) = (err.code().into(), err.to_string(), err.next());
+                let error = Some(ControlError {
+                    code,
+                    message,
+                    next,
                 });
+                let pid = err.running_pid();
+                let _ = report(&StartReport { pid, error });
             }
             // The log has it, and stderr is the log's file here.
             Ok(err.exit_code())

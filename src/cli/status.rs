@@ -173,12 +173,7 @@ fn cause(
         Status::Unsupported { found } => {
             let reason = message!("it speaks {}", Message::word(found, is_version));
             let code = Code::UnsupportedApiVersion.into();
-            (
-                Some(reason),
-                Some(code),
-                None,
-                Message::name(command_by_hand("restart")),
-            )
+            (Some(reason), Some(code), None, command_by_hand("restart"))
         }
     }
 }

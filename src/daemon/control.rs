@@ -4,11 +4,10 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +37,7 @@ pub enum Started {
 pub type Remark<'a> = &'a dyn Fn(&str);
 
 /// Why a start or stop failed, with the code and the next command that the CLI prints.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ControlError {
     /// The CLI's code; one that the daemon has reported can be unknown.
     pub code: Word<Code>,
@@ -106,22 +105,11 @@ impl ControlError {
 
 /// The one line that a daemon in the background says to who started it.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct StartReport {
-    /// It serves.
-    pub ok: bool,
-    /// Which process does: this one, or the one that was there before.
-    #[serde(default)]
+    /// Which process serves: this one, or the one that was there before.
     pub pid: Option<u32>,
-    /// Why not.
-    #[serde(default)]
-    pub code: Option<Word<Code>>,
-    /// Why not, for a person.
-    #[serde(default)]
-    pub message: String,
-    /// What to try next.
-    #[serde(default)]
-    pub next: String,
+    /// Why this one does not.
+    pub error: Option<ControlError>,
 }
 
 /// Where a daemon holds the lock and its socket has gone, asks it by SIGHUP to make that anew, and waits until it has; says
@@ -183,35 +171,20 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
     }
     let log = home.log_file();
     // Where the runtime's last words go, should the daemon abort.
-    let stderr = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&log)
-        .map_err(|err| home.io(&log, err))?;
-    let report = spawn_daemon(home, &stderr).map_err(ControlError::start)?;
-    let report = read_report(report).map_err(ControlError::start)?;
-    match report {
+    let stderr = sys::append_own(&log, 0).map_err(|err| home.io(&log, err))?;
+    let report = spawn_daemon(home, &stderr).and_then(read_report);
+    match report.map_err(ControlError::start)? {
         StartReport {
-            ok: true,
             pid: Some(pid),
-            ..
+            error: None,
         } => Ok(Started::New(pid)),
         StartReport {
             pid,
-            code: Some(Word::Known(Code::DaemonAlreadyRunning)),
-            ..
-        } => Ok(Started::Already(pid)),
-        StartReport {
-            code,
-            message,
-            next,
-            ..
-        } => Err(ControlError {
-            code: code.unwrap_or(Code::DaemonStartFailed.into()),
-            message,
-            next,
-        }),
+            error: Some(error),
+        } if error.code == Code::DaemonAlreadyRunning => Ok(Started::Already(pid)),
+        StartReport { error, .. } => {
+            Err(error.unwrap_or_else(|| ControlError::start("the daemon does not say why")))
+        }
     }
 }
 

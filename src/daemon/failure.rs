@@ -3,9 +3,7 @@
 //! Written on the daemon's main thread before it exits, and read in the CLI's process. It knows no cause in particular: a
 //! reason is a text, which the error gives.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +13,7 @@ use super::service::notify::Notifier;
 use super::service::{self, Unit, UnitState};
 use crate::api::{Code, Timestamp, Word};
 use crate::redact::Redactor;
+use crate::sys;
 
 /// What a file system gives to a file at least, in bytes.
 const BLOCK_BYTES: usize = 4096;
@@ -113,9 +112,7 @@ pub fn tell_manager(reason: &str) {
 pub(super) fn forget(home: &Home) {
     let _ = std::fs::remove_file(home.last_failure_file());
     let draft = Home::draft(&home.last_failure_file());
-    let mut options = OpenOptions::new();
-    let made = options.write(true).create_new(true).mode(0o600).open(draft);
-    let _ = made.and_then(|mut file| file.write_all(&[b' '; BLOCK_BYTES]));
+    let _ = sys::create_own(&draft).and_then(|mut file| file.write_all(&[b' '; BLOCK_BYTES]));
 }
 
 /// Writes the record into a home that this user may use as such; into another, nothing is written.

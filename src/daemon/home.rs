@@ -2,10 +2,10 @@
 //! refused.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -271,25 +271,9 @@ impl Home {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(err) => return Err(self.io(path, err)),
         };
-        let refused = |what: Message, mend: Message| Err(HomeError::Refused { what, mend });
-        if meta.is_symlink() {
-            return refused(
-                message!("{} is a symbolic link", path),
-                message!("move what it leads to here: rm {}, then mv", path),
-            );
-        }
-        if is_dir && !meta.is_dir() {
-            return refused(
-                message!("{} is not a directory", path),
-                message!("move it away: mv {} {}.old", path, path),
-            );
-        }
-        if meta.uid() != sys::euid() {
-            return refused(
-                message!("{} belongs to another user (uid {})", path, meta.uid()),
-                message!("chown {} {}", sys::euid(), path),
-            );
-        }
+        let by_owner = message!("chown {} {}", sys::euid(), path);
+        let by_link = message!("move what it leads to here: rm {}, then mv", path);
+        refuse(path, &meta, is_dir, by_link, by_owner)?;
         if meta.mode() & 0o077 == 0 {
             return Ok(());
         }
@@ -336,34 +320,14 @@ impl Home {
     pub fn check(&self) -> Result<(), HomeError> {
         let path = &self.path;
         let meta = std::fs::symlink_metadata(path).map_err(|err| self.io(path, err))?;
-        let refused = |what: Message, mend: Message| Err(HomeError::Refused { what, mend });
-        if meta.is_symlink() {
-            return refused(
-                message!("{} is a symbolic link", path),
-                "set COVEN_HOME to the directory that it leads to".into(),
-            );
-        }
-        if !meta.is_dir() {
-            return refused(
-                message!("{} is not a directory", path),
-                message!("move it away: mv {} {}.old", path, path),
-            );
-        }
-        if meta.uid() != sys::euid() {
-            return refused(
-                message!("{} belongs to {}", path, named(meta.uid())),
-                as_owner(meta.uid()),
-            );
-        }
-        if meta.mode() & 0o077 != 0 {
-            return refused(
-                message!(
-                    "{} is open to others (mode {})",
-                    path,
-                    Mode(meta.mode() & 0o7777)
-                ),
-                message!("chmod 700 {}", path),
-            );
+        let by_link = "set COVEN_HOME to the directory that it leads to".into();
+        refuse(path, &meta, true, by_link, as_owner(meta.uid()))?;
+        let mode = meta.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(HomeError::Refused {
+                what: message!("{} is open to others (mode {})", path, Mode(mode)),
+                mend: message!("chmod 700 {}", path),
+            });
         }
         Ok(())
     }
@@ -379,13 +343,7 @@ impl Home {
     /// What open(2) reports.
     pub fn open_lock(&self) -> Result<File, HomeError> {
         let lock = self.lock_file();
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&lock)
-            .map_err(|err| self.io(&lock, err))
+        sys::append_own(&lock, libc::O_NOFOLLOW).map_err(|err| self.io(&lock, err))
     }
 
     /// Whether `lock` is what [`Home::open_lock`] would open.
@@ -401,12 +359,7 @@ impl Home {
 
     /// Reads what [`Home::write_json`] has written; `None` if there is nothing readable.
     pub(super) fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
-        // O_NONBLOCK: a FIFO by this name must not hold us.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)
-            .ok()?;
+        let file = sys::open_own(path).ok()?;
         let mut bytes = Vec::new();
         file.take(RECORD_MAX).read_to_end(&mut bytes).ok()?;
         serde_json::from_slice(&bytes).ok()
@@ -433,11 +386,7 @@ impl Home {
         let draft = Self::draft(target);
         // Whoever left it there is dead: we hold the lock.
         let _ = std::fs::remove_file(&draft);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
+        let mut file = sys::create_own(&draft)?;
         let written = serde_json::to_writer(&mut file, value)
             .map_err(io::Error::from)
             .and_then(|()| file.write_all(b"\n"))
@@ -488,6 +437,31 @@ files! {
     env_file: "env";
     /// Manifests of harnesses.
     adapters: "adapters";
+}
+
+/// Refuses a link, what is no directory where one must be, and what belongs to another user; `by_link` and `by_owner` say
+/// what mends the first and the last.
+fn refuse(
+    path: &Path,
+    meta: &Metadata,
+    is_dir: bool,
+    by_link: Message,
+    by_owner: Message,
+) -> Result<(), HomeError> {
+    let (what, mend) = if meta.is_symlink() {
+        (message!("{} is a symbolic link", path), by_link)
+    } else if is_dir && !meta.is_dir() {
+        let mend = message!("move it away: mv {} {}.old", path, path);
+        (message!("{} is not a directory", path), mend)
+    } else if meta.uid() != sys::euid() {
+        (
+            message!("{} belongs to {}", path, named(meta.uid())),
+            by_owner,
+        )
+    } else {
+        return Ok(());
+    };
+    Err(HomeError::Refused { what, mend })
 }
 
 /// Another user, for a message.

@@ -187,7 +187,7 @@ pub fn daemon_pid(home: &Home) -> Option<i32> {
 /// the sessions go on: no restart is advised, which would end them.
 pub fn held_next(home: &Home, pid: Option<i32>) -> Message {
     if home.socket().symlink_metadata().is_ok() {
-        return Message::name(service::command_by_hand("restart"));
+        return service::command_by_hand("restart");
     }
     match pid {
         Some(pid) => message!(

@@ -214,7 +214,7 @@ fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, C
     let supervised = |by: Supervisor, why: &str| ControlError {
         code: Code::DaemonSupervised.into(),
         message: format!("the daemon is run by {by}{why}"),
-        next: by.command(verb).unwrap_or_default(),
+        next: by.command(verb).unwrap_or_default().to_string(),
     };
     if verb == "restart"
         && let Some(by @ Supervisor::Launchd { .. }) = service::of_process(pid)

@@ -97,32 +97,17 @@ impl Prepared {
         };
         let (stdout, child_stdout) = output_pipe(Stream::Stdout)?;
         let (stderr, child_stderr) = output_pipe(Stream::Stderr)?;
-        let (input, child_stdin) = match (program.stdin, program.prompt) {
-            (StdinMode::Closed, None) => (None, OwnedFd::from(File::open("/dev/null")?)),
-            (mode, prompt) => {
-                let (reader, writer) = sys::pipe()?;
-                sys::set_nonblocking(&writer)?;
-                let end = match mode {
-                    StdinMode::Closed => End::AfterPrompt,
-                    StdinMode::Open => End::Open,
-                };
-                let input = Input::new(writer.into(), backlog.clone(), prompt, end);
-                (Some(input), reader)
-            }
-        };
+        let (input, child_stdin) = stdin(program.stdin, program.prompt, backlog)?;
         // The last that was opened: a launch leaves some for whoever asks how the sessions are, and ends them.
         if sys::is_scarce(&child_stdin, sys::Use::Launch) {
             return Err(sys::too_many_open_files());
         }
+        let argv = program.argv.into_iter().map(CString::new);
         Ok(Self {
             id,
             path: program.path,
             cwd: program.cwd,
-            argv: program
-                .argv
-                .into_iter()
-                .map(CString::new)
-                .collect::<Result<_, _>>()?,
+            argv: argv.collect::<Result<_, _>>()?,
             env: environment(&program.env),
             search,
             child: [child_stdin, child_stdout, child_stderr],
@@ -206,6 +191,23 @@ fn pipe_shrunk(num: SessionNum) -> Fact {
         num,
         note: Box::new(note),
     }
+}
+
+/// The child's stdin, and our end of it if it is a pipe: for the prompt, for what clients send, or for both.
+fn stdin(
+    mode: StdinMode,
+    prompt: Option<String>,
+    backlog: &Backlog,
+) -> io::Result<(Option<Input>, OwnedFd)> {
+    let end = match (mode, &prompt) {
+        (StdinMode::Closed, None) => return Ok((None, File::open("/dev/null")?.into())),
+        (StdinMode::Closed, Some(_)) => End::AfterPrompt,
+        (StdinMode::Open, _) => End::Open,
+    };
+    let (reader, writer) = sys::pipe()?;
+    sys::set_nonblocking(&writer)?;
+    let input = Input::new(writer.into(), backlog.clone(), prompt, end);
+    Ok((Some(input), reader))
 }
 
 /// `environment` as execve(2) takes it.

@@ -3,9 +3,8 @@
 //! Several processes can append to one file: a record is one write. What two that find it full at once cost is one file
 //! more that is renamed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys;
@@ -76,13 +75,8 @@ impl Write for RotatingFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        // O_NONBLOCK: a FIFO by this name must hold nobody.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
+    // O_NONBLOCK: a FIFO by this name must hold nobody.
+    sys::append_own(path, libc::O_NOFOLLOW | libc::O_NONBLOCK)
 }
 
 pub(super) fn numbered(path: &Path, age: u32) -> PathBuf {

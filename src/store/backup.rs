@@ -4,13 +4,13 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::generation;
 use super::schema::{StoreError, beside};
+use crate::sys;
 
 /// Whether every page of the database is as it must be.
 ///
@@ -43,12 +43,7 @@ fn check(connection: &Connection, pragma: &str) -> Result<(), StoreError> {
 /// The file is there already, or cannot be written; then nothing is left of it.
 pub(super) fn backup(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
     let partial = copy.with_added_extension("partial");
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&partial)
-        .map_err(|err| not_copied(&partial, &err))?;
+    sys::create_own(&partial).map_err(|err| not_copied(&partial, &err))?;
     let written = copy_into(connection, &partial)
         .map_err(|err| not_copied(&partial, &err))
         // Unlike rename(2), link(2) takes nobody's place.
@@ -76,11 +71,7 @@ pub(super) fn save(connection: &Connection, copy: &Path) -> Result<u64, StoreErr
 /// As [`copy_into`], to `file`, which is new and of mode 0600: what a dead process has left by its name is removed.
 pub(super) fn draft(connection: &Connection, file: &Path) -> Result<u64, StoreError> {
     let _ = std::fs::remove_file(file);
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)?;
+    sys::create_own(file)?;
     copy_into(connection, file)
 }
 

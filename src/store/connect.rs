@@ -2,9 +2,7 @@
 //!
 //! Runs on the thread that opens one. It knows how a connection is set up, and nothing of what is done with it.
 
-use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,16 +13,13 @@ use super::migrations::VERSION;
 use super::owner::{self, Heritage};
 use super::schema::{PAGE_BYTES, StoreError, known_version, migrate};
 use crate::settings::durations;
+use crate::sys;
 
 /// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version; and what its last
 /// owner means. That of a daemon that lives is left as it is.
 pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), StoreError> {
     // SQLite would create the file with mode 0644; the -wal and -shm take their mode from it.
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)?;
+    sys::append_own(path, 0)?;
     let mut connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,

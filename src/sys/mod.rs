@@ -5,6 +5,7 @@
 
 mod block;
 mod cgroup;
+mod files;
 mod limits;
 mod memory;
 mod poll;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use block::{BLOCK, unplain_in};
 pub use cgroup::{ControlGroup, OomWatch};
+pub use files::{append_own, create_own, open_own};
 pub use limits::{
     Resource, Use, explain, is_scarce, limit, niceness, raise_open_files, reset_niceness,
     too_many_open_files,

@@ -3,9 +3,9 @@
 //!
 //! Runs on whichever thread reads one. What it says of a line never holds its value.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::api::{Variables, is_variable_name};
@@ -30,12 +30,7 @@ pub struct Ignored {
 /// The variables of the file `env` of a home, and what is not taken of it. One that others can read is not taken at all;
 /// one that is not there sets nothing.
 pub fn read_own(path: &Path) -> (Variables, Vec<Ignored>) {
-    let opened = OpenOptions::new()
-        .read(true)
-        // O_NONBLOCK: a FIFO by this name must not hold the daemon's start.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
-    let text = match opened {
+    let text = match sys::open_own(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Default::default(),
         Err(err) if err.raw_os_error() == Some(libc::ELOOP) => Err("is a symbolic link".into()),
         Err(err) => Err(message!("cannot be read: {}", &err)),

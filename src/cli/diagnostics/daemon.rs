@@ -153,9 +153,7 @@ pub(super) fn read_metrics(seen: &Arc<Observation>) -> Result<String, Message> {
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
 
-// `&String`: it is shown as it is found.
-#[allow(clippy::ptr_arg)]
-pub(super) fn metrics(page: &String, privacy: &Privacy) -> Shown {
+pub(super) fn metrics(page: &str, privacy: &Privacy) -> Shown {
     let row = |line: &str| {
         let (series, value) = line.rsplit_once(' ')?;
         let name = series.split('{').next()?;

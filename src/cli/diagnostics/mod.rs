@@ -12,10 +12,9 @@ mod report;
 mod shown;
 mod store;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -59,7 +58,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
     // First: nobody waits five seconds to be told that the name is taken.
-    let file = args.output.as_ref().map(create).transpose()?;
+    let file = args.output.as_deref().map(create).transpose()?;
     let report = make(args.session.as_deref());
     let text = match args.json {
         true => report.json(),
@@ -80,11 +79,8 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// The file for the report: new, and for its owner alone.
-fn create(path: &PathBuf) -> Result<File, CliError> {
-    // O_EXCL: also a link by this name is something that is there (open(2)).
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    file.map_err(|err| {
+fn create(path: &Path) -> Result<File, CliError> {
+    sys::create_own(path).map_err(|err| {
         let shown = path.display();
         match err.kind() {
             io::ErrorKind::AlreadyExists => {
@@ -140,7 +136,7 @@ fn make(session: Option<&str>) -> Report {
             "environmentHere": environment(&privacy),
         },
         "store" => privacy.read(&all.survey, store::counts),
-        "metrics" => privacy.read(&all.metrics, daemon::metrics),
+        "metrics" => privacy.read(&all.metrics, |page, p| daemon::metrics(page, p)),
         "session" => privacy.read(&all.session, store::session),
         "log" => privacy.read(&all.log, log::records),
         _ => privacy.counts(),

@@ -129,7 +129,7 @@ impl Mend {
             Self::Chown => message!("chown {}", owner),
             Self::ReplaceLink => message!(
                 "{}, and move the file itself to where its link is:",
-                Message::name(command_by_hand("stop"))
+                command_by_hand("stop")
             ),
         }
     }

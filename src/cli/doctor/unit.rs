@@ -25,50 +25,33 @@ fn verdict(seen: &Observation) -> Verdict {
     if !service.is_ours {
         return another_home(&seen.home, service, unit, state);
     }
+    let [active, sub] = [&state.active, &state.sub].map(Message::name);
+    let is = message!("{} is {}", unit, active);
     if state.has_failed() {
-        let message = message!(
-            "{} is {} ({})",
-            unit,
-            Message::name(&state.active),
-            Message::name(&state.sub)
-        );
-        let (journal, restart) = (
-            Message::name(unit.journal()),
-            Message::name(unit.command("restart")),
-        );
+        let (journal, restart) = (Message::name(unit.journal()), unit.command("restart"));
         let hint = message!("{} says why; then {}", journal, restart);
-        return fail(message, hint);
+        return fail(message!("{} ({})", is, sub), hint);
     }
     match (seen.pid(), state.main_pid) {
         (Some(pid), Some(main)) if pid == main => running(unit, state),
         (Some(pid), _) => warn(
             message!(
-                "{} is {}, but the daemon (pid {}) was started by hand: nobody starts that one again",
-                unit,
-                Message::name(&state.active),
+                "{}, but the daemon (pid {}) was started by hand: nobody starts that one again",
+                is,
                 pid
             ),
             message!(
                 "{}, then {}",
-                Message::name(command_by_hand("stop")),
-                Message::name(unit.command("start"))
+                command_by_hand("stop"),
+                unit.command("start")
             ),
         ),
         (None, _) if matches!(seen.status, Status::Stopped { is_awaited: true }) => pass(message!(
-            "{} is {}, and {} starts it",
-            unit,
-            Message::name(&state.active),
+            "{}, and {} starts it",
+            is,
             Message::name(&state.triggered_by)
         )),
-        (None, _) => warn(
-            message!(
-                "{} is {} ({})",
-                unit,
-                Message::name(&state.active),
-                Message::name(&state.sub)
-            ),
-            Message::name(unit.command("start")),
-        ),
+        (None, _) => warn(message!("{} ({})", is, sub), unit.command("start")),
     }
 }
 
@@ -100,7 +83,7 @@ fn running(unit: &Unit, state: &UnitState) -> Verdict {
         let message = message!("{} runs {}, this is {}", unit, executable, &own);
         let hint = message!(
             "{}, with ExecStart= and ExecStart={} daemon serve; or use the other one",
-            Message::name(unit.command("edit")),
+            unit.command("edit"),
             Message::quoted(&own)
         );
         return warn(message, hint);
@@ -108,7 +91,7 @@ fn running(unit: &Unit, state: &UnitState) -> Verdict {
     if state.enabled == "disabled" && state.triggered_by.is_empty() {
         let when = if unit.is_user { "login" } else { "boot" };
         let message = message!("{} runs the daemon, but is not started at {}", unit, when);
-        return warn(message, Message::name(unit.command("enable")));
+        return warn(message, unit.command("enable"));
     }
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     if unit.is_user && lingers(sys::euid(), deadline) == Some(false) {

@@ -61,21 +61,20 @@ impl Service {
     pub fn reload(&self, pid: u32) -> Message {
         let by = self.in_charge();
         by.and_then(|by| by.command("reload"))
-            .map_or_else(|| message!("kill -HUP {}", pid), Message::name)
+            .unwrap_or_else(|| message!("kill -HUP {}", pid))
     }
 
     fn command(&self, verb: &str) -> Message {
         let by = self.in_charge();
-        let by_hand = || command_by_hand(verb);
-        Message::name(by.and_then(|by| by.command(verb)).unwrap_or_else(by_hand))
+        by.and_then(|by| by.command(verb))
+            .unwrap_or_else(|| command_by_hand(verb))
     }
 
     /// How to start it again with `change`, as a unit writes it; `by_hand` where there is none.
     pub fn restart_with(&self, change: Message, by_hand: Message) -> Message {
         match self.in_charge() {
             Some(Supervisor::Systemd(unit)) => {
-                let command = |verb| Message::name(unit.command(verb));
-                let (edit, restart) = (command("edit"), command("restart"));
+                let (edit, restart) = (unit.command("edit"), unit.command("restart"));
                 message!("{}, with {} under [Service]; {}", edit, change, restart)
             }
             Some(Supervisor::Launchd { label }) => message!(

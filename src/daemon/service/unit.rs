@@ -44,7 +44,7 @@ impl Unit {
     }
 
     /// The command with which its manager does `verb`, as a hint gives it.
-    pub fn command(&self, verb: &str) -> String {
+    pub fn command(&self, verb: &str) -> Message {
         hint(verb, format!("{} {verb} {}", self.systemctl(), self.name))
     }
 
@@ -81,16 +81,16 @@ impl Unit {
 }
 
 /// The command that does `verb` to a daemon that was started by hand, as a hint gives it.
-pub fn command_by_hand(verb: &str) -> String {
+pub fn command_by_hand(verb: &str) -> Message {
     hint(verb, format!("coven daemon {verb}"))
 }
 
 /// `command`, which does `verb`, with what whoever types it must know.
-fn hint(verb: &str, command: String) -> String {
-    match verb {
+fn hint(verb: &str, command: String) -> Message {
+    Message::name(match verb {
         "stop" | "restart" => command + ENDS_SESSIONS,
         _ => command,
-    }
+    })
 }
 
 impl From<&Supervisor> for Message {
@@ -123,7 +123,7 @@ impl fmt::Display for Unit {
 
 impl Supervisor {
     /// The command with which it does `verb`, as a hint gives it; `None` where it does not know that.
-    pub fn command(&self, verb: &str) -> Option<String> {
+    pub fn command(&self, verb: &str) -> Option<Message> {
         let (word, label) = match (self, verb) {
             (Self::Systemd(unit), _) => return Some(unit.command(verb)),
             (Self::Launchd { label }, "start") => ("kickstart", label),
