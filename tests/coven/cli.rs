@@ -127,6 +127,12 @@ fn the_command_lines_of_existing_scripts_work() {
         assert_eq!(ran.code, 2);
         assert!(ran.err.contains("not in this version"), "{ran:?}");
     }
+    if has_tools(&["script"]) {
+        let ran = coven.shell("script -qec \"$0 run hello\" /dev/null");
+        assert_eq!(ran.code, 2);
+        assert!(ran.out.contains("not in this version"), "{ran:?}");
+    }
+    assert!(!out(&coven, &["--help"]).contains("search"));
     assert_eq!(out(&coven, &["archive", id]), format!("{id} archived\n"));
     assert_eq!(out(&coven, &["summon", id]), format!("{id} summoned\n"));
     assert_eq!(
