@@ -13,8 +13,9 @@ use crate::sys::Exit;
 /// One thing that is to be done.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Send SIGTERM to the process group of this pid; [`Input::Terminated`](super::life::Input::Terminated) says what came of it.
-    Terminate(i32),
+    /// Send this signal, SIGTERM or SIGKILL, to the process group of this pid; [`Input::Terminated`](super::life::Input::Terminated)
+    /// says what came of it.
+    Terminate(i32, i32),
     /// Send SIGKILL to it.
     Kill(i32),
     /// Have the harness thread write this to the harness's stdin, and then close that where `eof` says so.

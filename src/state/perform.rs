@@ -54,7 +54,9 @@ impl Effect {
             late,
         } = means;
         match self {
-            Self::Terminate(pid) => return Some(Input::Terminated(terminate(pid))),
+            Self::Terminate(pid, signal) => {
+                return Some(Input::Terminated(terminate(pid, signal)));
+            }
             Self::Kill(pid) => match sys::kill_group(pid, libc::SIGKILL) {
                 Err(err) if !session.phase.has_exited() => {
                     Line::KillFailed(err.to_string()).log(session);
@@ -105,8 +107,8 @@ impl Effect {
 }
 
 /// Sends SIGTERM to the process group of `pid`.
-fn terminate(pid: i32) -> Result<(), String> {
-    sys::kill_group(pid, libc::SIGTERM).map_err(|err| err.to_string())?;
+fn terminate(pid: i32, signal: i32) -> Result<(), String> {
+    sys::kill_group(pid, signal).map_err(|err| err.to_string())?;
     // A stopped process is woken, so that it can act on it.
     let _ = sys::kill_group(pid, libc::SIGCONT);
     Ok(())

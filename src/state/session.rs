@@ -161,12 +161,12 @@ impl Session {
             Input::NotCreated(error) => self.not_created(&error, effects),
             Input::Report(report) => self.take_report(report, now, effects),
             Input::Kill(reply, at_once) => self.kill(reply, at_once, now, effects),
-            Input::End(cause) => self.end(cause, now, effects),
+            Input::End(cause) => self.end(cause, libc::SIGTERM, now, effects),
             Input::Terminated(Ok(())) => self.terminated(now, effects),
             Input::Terminated(Err(reason)) => self.not_terminated(reason, effects),
             Input::Deadline if self.ending.is_none() => {
                 self.timeout_at = None;
-                self.end(EndCause::Timeout, now, effects);
+                self.end(EndCause::Timeout, libc::SIGTERM, now, effects);
             }
             Input::Deadline | Input::EndGrace => self.end_grace(now, effects),
             Input::Closed => self.closed(effects),
@@ -191,7 +191,7 @@ impl Session {
                     effects.push(Effect::Hurry);
                 }
             }
-            Report::LimitReached(cause) => self.end(cause, now, effects),
+            Report::LimitReached(cause) => self.end(cause, libc::SIGTERM, now, effects),
             Report::Drained {
                 cost,
                 usage,
@@ -242,8 +242,8 @@ impl Session {
         self.launch = None;
         effects.push(Effect::Log(Line::Started(pid)));
         self.answer_repeats(effects);
-        if self.ending.is_some() {
-            effects.push(Effect::Terminate(pid));
+        if let Some(ending) = self.ending {
+            effects.push(Effect::Terminate(pid, ending.signal));
         }
     }
 
@@ -253,18 +253,15 @@ impl Session {
             return effects.push(Effect::AnswerKill(reply, Err(self.not_live())));
         }
         self.kills.push(reply);
-        let is_first = self.ending.is_none();
-        self.end(EndCause::Kill, now, effects);
-        if at_once {
-            if let Some(ending) = self.ending.as_mut().filter(|_| is_first) {
-                ending.signal = libc::SIGKILL;
-            }
-            self.end_grace(now, effects);
+        match (at_once, self.ending) {
+            (false, _) => self.end(EndCause::Kill, libc::SIGTERM, now, effects),
+            (true, None) => self.end(EndCause::Kill, libc::SIGKILL, now, effects),
+            (true, Some(_)) => self.end_grace(now, effects),
         }
     }
 
     /// Its end is asked for, once: a repeat changes and records nothing.
-    fn end(&mut self, cause: EndCause, now: Now, effects: &mut Vec<Effect>) {
+    fn end(&mut self, cause: EndCause, signal: i32, now: Now, effects: &mut Vec<Effect>) {
         if self.ending.is_some() || self.phase.is_drained() {
             return;
         }
@@ -277,11 +274,11 @@ impl Session {
         let kill_at = Some(now.instant + self.grace);
         self.ending = Some(Ending {
             cause,
-            signal: libc::SIGTERM,
+            signal,
             kill_at,
         });
         // Without a pid, it is signalled when it is reported as started: its thread may be at it already.
-        effects.extend(self.pid.map(Effect::Terminate));
+        effects.extend(self.pid.map(|pid| Effect::Terminate(pid, signal)));
     }
 
     fn terminated(&mut self, now: Now, effects: &mut Vec<Effect>) {

@@ -241,16 +241,18 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Terminate(pid) => {
+            Effect::Terminate(pid, signal) => {
                 self.signal(pid);
                 let is_refused = self.is_out_of_reach || self.random.one_in(20);
                 if self.process == Process::Alive && is_refused {
                     self.asked = None;
                     return Some(Input::Terminated(Err("not permitted".into())));
                 }
-                if self.process == Process::Alive && !self.is_deaf {
+                let is_killed = signal == libc::SIGKILL;
+                if self.process == Process::Alive && (is_killed || !self.is_deaf) {
                     let at = self.after(300);
-                    let exit = *self.random.pick(&[Exit::Signal(15), Exit::Code(0)]);
+                    let own = *self.random.pick(&[Exit::Signal(15), Exit::Code(0)]);
+                    let exit = if is_killed { Exit::Signal(9) } else { own };
                     self.exit(at, exit);
                 }
                 return Some(Input::Terminated(Ok(())));

@@ -203,15 +203,15 @@ fn waiting(session: &Session) -> usize {
 }
 
 fn is_signal(effect: &Effect) -> bool {
-    matches!(effect, Effect::Terminate(_) | Effect::Kill(_))
+    matches!(effect, Effect::Terminate(..) | Effect::Kill(_))
 }
 
 /// What is done, in order, without answers and details.
 fn outline(effects: &[Effect]) -> Vec<&'static str> {
     let name = |effect: &Effect| match effect {
-        Effect::Terminate(PID) => "SIGTERM",
+        Effect::Terminate(PID, libc::SIGTERM) => "SIGTERM",
         Effect::Kill(PID) => "SIGKILL",
-        Effect::Terminate(_) | Effect::Kill(_) => "a signal to somebody else",
+        Effect::Terminate(..) | Effect::Kill(_) => "a signal to somebody else",
         Effect::Input { .. } => "input",
         Effect::Reap {
             sweep: Some(Duration::ZERO),
