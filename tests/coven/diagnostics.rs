@@ -518,7 +518,7 @@ fn a_part_that_fails_says_why_and_the_rest_is_there() {
     let report = report(&coven, &[]);
     assert_eq!(
         report["log"]["unavailable"],
-        "logs/daemon.log cannot be read: it is not a regular file"
+        "<coven-home>/logs/daemon.log is not a regular file"
     );
     assert_eq!(
         report["store"]["unavailable"],

@@ -58,28 +58,22 @@ pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
         LogPlace::Stderr(_) if home.log_file().exists() => home.log_file(),
         LogPlace::Stderr(_) => return Err("the newest daemon logs to its stderr".into()),
     };
-    let name = || match file == home.log_file() {
-        true => "logs/daemon.log".into(),
-        false => Message::from(&file),
-    };
-    let tail = read(&file).map_err(|why| message!("{} cannot be read: {}", name(), why))?;
-    tail.ok_or_else(|| message!("there is no {}", name()))
+    read(&file)?.ok_or_else(|| message!("there is no {}", &file))
 }
 
 /// The end of the record of failed commands.
 pub(super) fn commands_tail(home: &Home) -> Result<Tail, Message> {
-    let tail =
-        read(&home.failures_file()).map_err(|why| message!("logs/cli.log cannot be read: {}", why));
-    tail.map(Option::unwrap_or_default)
+    read(&home.failures_file()).map(Option::unwrap_or_default)
 }
 
 /// `None` where there is no such file.
 fn read(path: &Path) -> Result<Option<Tail>, Message> {
+    let unread = |err: &io::Error| message!("{} cannot be read: {}", path, err);
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => {}
-        Ok(_) => return Err("it is not a regular file".into()),
+        Ok(_) => return Err(message!("{} is not a regular file", path)),
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(err) => return Err((&err).into()),
+        Err(err) => return Err(unread(&err)),
     }
     let (mut files, mut lines) = (LogFiles::new(path.to_owned()), VecDeque::new());
     let mut keep = |line: &str| {
@@ -90,7 +84,7 @@ fn read(path: &Path) -> Result<Option<Tail>, Message> {
         Ok::<_, io::Error>(())
     };
     let read = files.read(&mut keep).and_then(|()| files.finish(&mut keep));
-    read.map_err(|err| Message::from(&err))?;
+    read.map_err(|err| unread(&err))?;
     let records: Vec<_> = lines
         .iter()
         .filter_map(|line| LogRecord::parse(line))

@@ -31,6 +31,7 @@ use check::{CheckStatus, Verdict};
 const HOME: &str = "home";
 const SOCKET: &str = "socket";
 const DAEMON: &str = "daemon";
+const SELF_TEST: &str = "self_test";
 
 /// Check the home, the daemon, the store, the harnesses and the system; exit 1 if something is broken.
 #[derive(FromArgs, ArgsInfo)]
@@ -60,7 +61,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let seen = seen.map(|home| Observation::of(home, Depth::All, durations::DOCTOR));
     let mut report = examine(home.as_ref(), seen.as_ref());
     if args.self_test {
-        report.add(self_test::check(home.as_ref(), &report).of("self_test"));
+        report.add(self_test::check(home.as_ref(), &report).of(SELF_TEST));
     }
     if args.adapters || args.harness.is_some() {
         report = report.of_adapters(args.harness.as_deref());
@@ -165,4 +166,27 @@ fn lines(report: &Report) -> Vec<String> {
         format!("{all} checks: {pass} pass, {warn} warn, {fail} fail"),
     ]);
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readmes_table_has_every_check_in_order() {
+        let readme = include_str!("../../../README.md");
+        let table = readme
+            .split("| check | looks at |\n| --- | --- |\n")
+            .nth(1)
+            .unwrap();
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        let cells = rows.map(|row| row.split('|').nth(1).unwrap());
+        let listed: Vec<&str> = cells
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect();
+        let adapters = format!("{}<id>", check::ADAPTER);
+        let declared = CHECKS.iter().map(|(id, _)| *id);
+        let declared: Vec<&str> = declared.chain([adapters.as_str(), SELF_TEST]).collect();
+        assert_eq!(listed, declared);
+    }
 }
