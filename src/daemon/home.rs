@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -383,6 +384,9 @@ impl Home {
     /// # Errors
     /// What open(2), write(2) or rename(2) report.
     pub(super) fn write_json(&self, target: &Path, value: &impl Serialize) -> io::Result<()> {
+        // The main thread writes `daemon.json` when it serves, and the signals thread where it has gone.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let draft = Self::draft(target);
         // Whoever left it there is dead: we hold the lock.
         let _ = std::fs::remove_file(&draft);
@@ -482,4 +486,25 @@ fn as_owner(uid: u32) -> Message {
         "sudo -u {} coven …, which acts as its owner; or set COVEN_HOME to a directory of your own",
         user
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_threads_can_write_the_same_file() {
+        let path = std::env::temp_dir().join(format!("coven-home-{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path).unwrap();
+        let home = Home::of_socket(&path.join("coven.sock"));
+        let write = || (0..200).all(|n| home.write_json(&home.log_place_file(), &n).is_ok());
+        home.create_logs().unwrap();
+        let written = std::thread::scope(|threads| {
+            [(); 2]
+                .map(|()| threads.spawn(write))
+                .map(|one| one.join().unwrap())
+        });
+        std::fs::remove_dir_all(path).unwrap();
+        assert_eq!(written, [true, true]);
+    }
 }
