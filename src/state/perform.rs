@@ -106,7 +106,7 @@ impl Effect {
     }
 }
 
-/// Sends SIGTERM to the process group of `pid`.
+/// Sends `signal` to the process group of `pid`.
 fn terminate(pid: i32, signal: i32) -> Result<(), String> {
     sys::kill_group(pid, signal).map_err(|err| err.to_string())?;
     // A stopped process is woken, so that it can act on it.
