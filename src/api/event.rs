@@ -284,7 +284,7 @@ impl FromStr for EventId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (session, seq) = text.split_once('.').ok_or("not an event id")?;
+        let (session, seq) = text.rsplit_once('.').ok_or("not an event id")?;
         let id = Self {
             session: session.parse()?,
             seq: seq.parse().map_err(|_| "not an event id".to_owned())?,

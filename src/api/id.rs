@@ -1,38 +1,88 @@
-//! Session ids: UUIDs in lower case, random, so that a few characters name one.
+//! Session ids: UUIDs in lower case, random, so that a few characters name one; of external sessions what their registrar gives.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The id of a session. Parsing takes exactly the form that it is printed in.
+/// The id of a session: a UUID, or what its registrar has named an external one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct SessionId(Uuid);
+pub struct SessionId(Id);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Id {
+    Own(Uuid),
+    Given(&'static str),
+}
+
+/// The names of external sessions that this process has met. They stay, so that an id is copied like a number: as many as
+/// the database has, and have been registered meanwhile.
+static GIVEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+/// The longest name of an external session, in characters.
+const GIVEN_MAX: usize = 200;
 
 impl SessionId {
     /// A new random id (UUID version 4, RFC 9562).
     pub fn random() -> Self {
-        Self(Uuid::new_v4())
+        Self(Id::Own(Uuid::new_v4()))
     }
 
-    /// Its last 62 bits, all of them random.
+    /// The last 62 bits of a UUID, all of them random.
     pub fn random_bits(&self) -> u64 {
-        self.0.as_u64_pair().1 & (u64::MAX >> 2)
+        match self.0 {
+            Id::Own(id) => id.as_u64_pair().1 & (u64::MAX >> 2),
+            Id::Given(_) => 0,
+        }
+    }
+
+    /// The id `text`, which a registrar gives, or which is on record.
+    ///
+    /// # Errors
+    /// It can be none.
+    pub fn given(text: &str) -> Result<Self, String> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let is_apart = |c: char| c.is_control() || matches!(c, '/' | '?' | '#');
+        if !(1..=GIVEN_MAX).contains(&text.chars().count())
+            || text.contains(is_apart)
+            || text.trim() != text
+        {
+            return Err(format!(
+                "must have 1 to {GIVEN_MAX} characters, without control characters, /, ?, # and white space at its ends"
+            ));
+        }
+        let name: &'static str = String::leak(text.to_owned());
+        GIVEN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name);
+        Ok(Self(Id::Given(name)))
+    }
+
+    /// Whether it is a UUID: those of the daemon's own sessions are.
+    pub fn is_uuid(&self) -> bool {
+        matches!(self.0, Id::Own(_))
     }
 }
 
+/// A UUID in the form that it is printed in, or a name that this process has met: what a client asks for costs no memory.
 impl FromStr for SessionId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Uuid::try_parse(text)
-            .ok()
-            .map(Self)
-            // Uuid also takes upper case, braces and URNs; as a key of a path, an id has one form.
-            .filter(|id| id.to_string() == text)
-            .ok_or_else(|| "a session id is a UUID in lower case".to_owned())
+        let uuid = Uuid::try_parse(text).ok().map(|id| Self(Id::Own(id)));
+        // Uuid also takes upper case, braces and URNs; as a key of a path, an id has one form.
+        let id = uuid.filter(|id| id.to_string() == text).or_else(|| {
+            let given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+            given.get(text).map(|name| Self(Id::Given(name)))
+        });
+        id.ok_or_else(|| "a session id is a UUID in lower case".to_owned())
     }
 }
 
@@ -40,7 +90,7 @@ impl TryFrom<String> for SessionId {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+        Self::given(&text)
     }
 }
 
@@ -52,7 +102,10 @@ impl From<SessionId> for String {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_hyphenated().fmt(f)
+        match self.0 {
+            Id::Own(id) => id.as_hyphenated().fmt(f),
+            Id::Given(name) => f.pad(name),
+        }
     }
 }
 
@@ -73,6 +126,28 @@ mod tests {
     fn an_id_reads_back_as_it_is_printed() {
         let id = SessionId::random();
         assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn a_registrars_name_is_an_id_once_it_has_been_met() {
+        for name in ["run 7", "é.1", &"x".repeat(200), "ABCD"] {
+            assert!(name.parse::<SessionId>().is_err());
+            let id = SessionId::given(name).unwrap();
+            assert_eq!((name.parse(), id.to_string()), (Ok(id), name.to_owned()));
+        }
+        for name in [
+            "",
+            " x",
+            "x ",
+            "a/b",
+            "a?",
+            "#1",
+            "a\nb",
+            "\u{85}",
+            &"x".repeat(201),
+        ] {
+            assert!(SessionId::given(name).is_err(), "{name}");
+        }
     }
 
     #[test]

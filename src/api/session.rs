@@ -271,7 +271,7 @@ pub struct SessionsQuery {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalRequest {
-    /// The registrar's id for it, a UUID in lower case.
+    /// The registrar's id for it: [`SessionId::given`](super::SessionId::given).
     #[serde(deserialize_with = "rules::filled")]
     pub id: String,
     /// As the registrar sees it: absolute.

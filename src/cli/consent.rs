@@ -100,9 +100,12 @@ fn name(
 ) -> io::Result<()> {
     writeln!(err, "coven: this {verb} {count}:")?;
     for session in sessions.iter().take(NAMED_MAX) {
-        let id = session.id.to_string();
+        let mut id = visible(&session.id.to_string());
+        if session.id.is_uuid() {
+            id.truncate(8);
+        }
         let (harness, title) = (visible(&session.harness), shortened(&session.title, 60));
-        writeln!(err, "  {}  {harness}  {title}", &id[..8])?;
+        writeln!(err, "  {id}  {harness}  {title}")?;
     }
     if sessions.len() > NAMED_MAX {
         writeln!(err, "  and {} more", sessions.len() - NAMED_MAX)?;

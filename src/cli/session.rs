@@ -82,10 +82,14 @@ impl SessionRef {
     }
 }
 
-/// The id of the one session that has this title.
+/// The id of the one session that has this title, or whose registrar has named it so.
 fn by_title(client: &mut Client, title: &str) -> Result<Option<String>, CliError> {
     let mut found: Vec<SessionRecord> = Vec::new();
     each_session(client, true, |session| {
+        if session.id.to_string() == title {
+            found = vec![session];
+            return Ok(ControlFlow::Break(()));
+        }
         if session.title == title {
             found.push(session);
         }

@@ -102,8 +102,8 @@ pub(super) fn live_sessions(
 }
 
 fn row(session: &SessionRecord, is_plain: bool) -> Vec<String> {
-    let mut id = session.id.to_string();
-    if !is_plain {
+    let mut id = visible(&session.id.to_string());
+    if !is_plain && session.id.is_uuid() {
         id.truncate(8);
     }
     let archived = if session.archived_at.is_some() {

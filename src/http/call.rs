@@ -63,7 +63,16 @@ impl<'a, E> Deref for Call<'a, E> {
 impl<E: Endpoint> Call<'_, E> {
     /// The session in the path: one that cannot be an id is an id that no session has.
     pub(super) fn session(&self) -> Result<SessionId, ApiError> {
-        session_id(self.routed.id)
+        self.session_of(self.routed.id)
+    }
+
+    /// The session of this id, as it came.
+    pub(super) fn session_of(&self, raw: &str) -> Result<SessionId, ApiError> {
+        let known = match raw.parse() {
+            Ok(id) => Some(id),
+            Err(_) => self.context.reader.given_id(raw)?,
+        };
+        known.ok_or_else(|| ApiError::SessionNotFound { id: raw.to_owned() })
     }
 
     /// The query.
@@ -102,10 +111,4 @@ impl<E: Endpoint> Call<'_, E> {
     {
         Answer::of(status, answer)
     }
-}
-
-/// A session id, as it came.
-pub(super) fn session_id(raw: &str) -> Result<SessionId, ApiError> {
-    raw.parse()
-        .map_err(|_| ApiError::SessionNotFound { id: raw.to_owned() })
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::budget::Lease;
-use super::call::{Call, Exchange, session_id};
+use super::call::{Call, Exchange};
 use super::paging;
 use super::response::Answer;
 use crate::api::{ApiError, EventId, EventsQuery, LIST_BYTES_MAX, SessionId, routes};
@@ -18,7 +18,7 @@ const WAIT_MAX_MS: u64 = durations::EVENTS_WAIT_MAX.as_millis() as u64;
 pub(super) fn list(call: &Call<'_, routes::Events>) -> Result<Answer, ApiError> {
     let query = call.query()?;
     match query.session_id.as_deref() {
-        Some(id) if !id.is_empty() => page(call, session_id(id)?, &query),
+        Some(id) if !id.is_empty() => page(call, call.session_of(id)?, &query),
         _ => Err(ApiError::invalid_field("sessionId", "sessionId is missing")),
     }
 }

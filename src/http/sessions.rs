@@ -234,10 +234,6 @@ pub(super) fn register_external(
     call: &Call<'_, routes::RegisterExternal>,
 ) -> Result<Answer, ApiError> {
     let request = call.body()?;
-    let id: SessionId = request
-        .id
-        .parse()
-        .map_err(|err| ApiError::invalid_field("id", format!("id: {err}")))?;
     let (project_root, harness) = (request.project_root, request.harness);
     if !Path::new(&project_root).is_absolute() || project_root.len() >= PATH_MAX {
         return Err(ApiError::invalid_field(
@@ -254,6 +250,9 @@ pub(super) fn register_external(
     let title = call
         .context
         .title(request.title.unwrap_or_else(|| harness.clone()));
+    // Last: a name that is given stays.
+    let id = SessionId::given(&request.id)
+        .map_err(|err| ApiError::invalid_field("id", format!("id {err}")))?;
     let session = SessionRecord {
         status: SessionStatus::Running,
         external: true,

@@ -82,7 +82,9 @@ macro_rules! displayed {
 }
 
 displayed! {
-    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionId SessionStatus OnEnd CloseCause StateInput StopCause Untouched WatchedThread;
+    Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionStatus OnEnd CloseCause StateInput StopCause Untouched WatchedThread;
+    // A registrar's own names say who knows what.
+    Kind::Word(|text| text.parse().is_ok_and(|id: SessionId| id.is_uuid())) => SessionId;
     Kind::Word(is_code) => Code Word<Code>;
     Kind::Word(is_exit) => Exit;
     Kind::Path => path::Display<'_>;

@@ -100,7 +100,7 @@ impl ToSql for Timestamp {
 
 impl FromSql for SessionId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_str()?.parse().map_err(unreadable)
+        Self::given(value.as_str()?).map_err(unreadable)
     }
 }
 

@@ -407,11 +407,14 @@ fn a_registration_names_its_wrong_field() {
     let coven = Coven::start();
     for (field, value) in [
         ("id", Value::Null),
-        ("id", json!("x")),
-        (
-            "id",
-            json!(external_id(1).replace("0000-4000", "ABCD-4000")),
-        ),
+        ("id", json!("")),
+        ("id", json!("a/b")),
+        ("id", json!(" x")),
+        ("id", json!("x\n")),
+        ("id", json!("x?")),
+        ("id", json!("x#1")),
+        ("id", json!("x".repeat(201))),
+        ("id", json!(7)),
         ("projectRoot", json!("relative")),
         ("projectRoot", Value::Null),
         ("projectRoot", json!("/some\0where")),

@@ -328,6 +328,51 @@ fn a_session_that_somebody_else_runs_is_registered_once() {
 }
 
 #[test]
+fn an_external_session_has_the_id_that_its_registrar_gives_it() {
+    let coven = Coven::start();
+    let id = "Run-7.x_é:1";
+    assert_eq!(coven.register(id, json!({})).json()["id"], id);
+    assert_eq!(coven.register(id, json!({})).status, 200);
+    coven.register("run 8", json!({}));
+    // Names are read from the disk again.
+    coven.crash();
+    coven.start_daemon();
+    let ids: Vec<Value> = coven
+        .sessions()
+        .iter()
+        .map(|record| record["id"].clone())
+        .collect();
+    assert_eq!(ids, ["run 8", id]);
+    let shown = coven.cli(["sessions"]).out;
+    assert!(shown.contains("run 8 ") && shown.contains(id), "{shown}");
+
+    let id = "run-9.x";
+    coven.register(id, json!({ "title": "T" }));
+    assert_eq!(coven.session(id)["title"], "T");
+    let events = coven.events(id);
+    assert_eq!(events[0]["session_id"], id);
+    assert_eq!(events[0]["id"], "run-9.x.1");
+    let after = format!("/api/v1/events?sessionId={id}&afterEventId=run-9.x.1");
+    assert_eq!(coven.get(&after).json()["events"], json!([]));
+    coven
+        .kill_session(id)
+        .assert_error(422, "external_session_not_killable");
+    assert_eq!(coven.post_to(id, "complete", &json!({})).status, 200);
+    assert_eq!(coven.post_to(id, "archive", &json!({})).json()["id"], id);
+    let page = coven
+        .get("/api/v1/sessions?includeArchived=true&limit=1")
+        .json();
+    assert_eq!(page["sessions"][0]["id"], id);
+    assert!(coven.cli(["show", id]).out.contains(id));
+    assert_eq!(
+        coven.cli(["sacrifice", "--yes", id]).out,
+        format!("{id} deleted\n")
+    );
+    let gone = coven.get(&format!("/api/v1/sessions/{id}"));
+    assert_eq!(gone.assert_error(404, "session_not_found")["sessionId"], id);
+}
+
+#[test]
 fn an_external_session_ends_as_its_registrar_says() {
     let coven = Coven::start();
     for (number, body, status) in [

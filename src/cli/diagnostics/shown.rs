@@ -60,7 +60,11 @@ impl From<Timestamp> for Shown {
 
 impl From<SessionId> for Shown {
     fn from(id: SessionId) -> Self {
-        Self::text(id.to_string())
+        Self::text(if id.is_uuid() {
+            id.to_string()
+        } else {
+            "<session>".into()
+        })
     }
 }
 

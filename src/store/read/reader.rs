@@ -220,6 +220,19 @@ impl Reader {
             .ok_or_else(|| Refused::NotFound { id: id.to_string() })
     }
 
+    /// The id of the session that its registrar has named `text`; `None` where there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn given_id(&self, text: &str) -> Result<Option<SessionId>, Refused> {
+        self.read(|connection| {
+            let query = "SELECT id FROM sessions WHERE id = ?1";
+            connection
+                .query_row(query, [text], |row| row.get(0))
+                .optional()
+        })
+    }
+
     /// One session's record, and what tells its harness from a later process with its pid.
     ///
     /// # Errors
