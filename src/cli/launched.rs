@@ -1,6 +1,7 @@
 //! A session that a command has launched, from the request to its end: what `run`, `rerun` and `chat` have in common.
 
 use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::agent;
@@ -9,7 +10,7 @@ use super::follow::{Show, follow};
 use super::input::end_input;
 use super::interrupt::Interrupt;
 use super::permission::{self, Source};
-use super::sessions::live_sessions;
+use super::sessions::each_session;
 use super::stream_json::{self, Form};
 use super::{CliError, Home, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
@@ -38,6 +39,8 @@ pub(super) struct Launched {
     interrupt: Arc<Interrupt>,
     client: Client,
     record: SessionRecord,
+    /// How many sessions were live before it: it can have ended when that is asked for later.
+    others: u64,
 }
 
 impl Launched {
@@ -47,6 +50,8 @@ impl Launched {
         mut client: Client,
         request: &LaunchRequest,
     ) -> Result<Self, CliError> {
+        let health = client.call(routes::Health.request());
+        let others = health.map_or(0, |health| health.sessions.live);
         interrupt.launching();
         let record = launch(&mut client, request)?;
         interrupt.launched(record.id.to_string());
@@ -55,6 +60,7 @@ impl Launched {
             interrupt,
             client,
             record,
+            others,
         })
     }
 
@@ -70,7 +76,7 @@ impl Launched {
         if output.is_talkative() {
             permission::remark_on_default(&self.record, source);
             // The session runs, whether the daemon tells this or not.
-            let _ = remark_on_neighbours(&mut self.client, &self.record);
+            let _ = remark_on_neighbours(&mut self.client, &self.record, self.others);
         }
         let shown = match output.detach {
             true => say_answer(output.json, &self.record, &id),
@@ -114,25 +120,32 @@ impl Launched {
     }
 }
 
-/// Says that somebody else may change the same files meanwhile.
-fn remark_on_neighbours(client: &mut Client, record: &SessionRecord) -> Result<(), CliError> {
-    let count = client.call(routes::Health.request())?.sessions.live;
-    // The session itself is one.
-    if count < 2 {
+/// Says that somebody else may change the same files meanwhile: one of the `others` that were live before the launch.
+fn remark_on_neighbours(
+    client: &mut Client,
+    record: &SessionRecord,
+    mut others: u64,
+) -> Result<(), CliError> {
+    if others == 0 {
         return Ok(());
     }
-    let live = live_sessions(client, count)?;
-    let writes_here = |other: &&SessionRecord| {
-        other.id != record.id && other.cwd == record.cwd && other.options.can_write != Some(false)
-    };
-    if let Some(other) = live.iter().find(writes_here) {
-        let harness = &other.harness;
-        remark(&format!(
-            "session {} of {harness} runs in the same directory, and may write there",
-            other.id
-        ));
-    }
-    Ok(())
+    each_session(client, true, |other| {
+        if other.status.is_final() || other.external || other.id == record.id {
+            return Ok(ControlFlow::Continue(()));
+        }
+        others -= 1;
+        let writes_here = other.cwd == record.cwd && other.options.can_write != Some(false);
+        if writes_here {
+            remark(&format!(
+                "session {} of {} runs in the same directory, and may write there",
+                other.id, other.harness
+            ));
+        }
+        Ok(match writes_here || others == 0 {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    })
 }
 
 pub(super) fn launch(

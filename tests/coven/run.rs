@@ -181,6 +181,7 @@ fn a_signal_while_the_launch_is_unanswered_still_sends_the_kill() {
         let (mut client, _) = listener.accept().unwrap();
         answer_next(&mut client, "GET /api/v1/health", &health);
         answer_next(&mut client, "GET /api/v1/capabilities", &capabilities);
+        answer_next(&mut client, "GET /api/v1/health", &health);
         let launch = read_until(&mut client, "\r\n\r\n");
         assert!(launch.starts_with("POST "), "{launch}");
         assert!(kill(pid, libc::SIGINT));
