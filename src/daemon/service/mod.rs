@@ -1,6 +1,6 @@
 //! The service managers: who runs a daemon, what it is told, and the socket that it hands over.
 //!
-//! [`notify`] and [`activation`] run in the daemon's process; the others run in the CLI's, and ask for a bounded time. Nothing
+//! `notify` and `activation` run in the daemon's process; the others run in the CLI's, and ask for a bounded time. Nothing
 //! in here knows how a daemon is started or stopped by hand, or what a session is.
 
 pub(super) mod activation;

@@ -92,7 +92,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// Takes `signals`, which [`super::block_signals`] has blocked.
+    /// Takes `signals`, which [`crate::sys::block_signals`] has blocked.
     ///
     /// # Errors
     /// What signalfd(2) reports: no descriptors or memory left.
