@@ -4,10 +4,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::check::{ADAPTER, Check, Verdict, fail, pass, warn};
 use crate::adapters::{Adapter, Problem, Registry, environment, find_on_path, problem};
-use crate::api::{AdapterSource, AdapterStatus, Word};
+use crate::api::{AdapterSource, AdapterStatus, Timestamp, Word};
 use crate::cli::observation::Observation;
 use crate::observe::{Message, message};
 use crate::redact::Redactor;
@@ -43,6 +44,7 @@ fn beside(adapter: &AdapterStatus, here: &Registry, seen: &Observation) -> Verdi
         Some(own) if own.executable == *name => own.resolve(shell_path().as_deref()),
         _ => find_on_path(name, shell_path().as_deref()),
     };
+    let get = || get_hint(&adapter.install_hint, &adapter.login_hint, here);
     let is_own = adapter.id == "hello";
     if let Some(problem) = problem_there(adapter, seen).filter(|_| !is_own) {
         let message = message!("the daemon finds what cannot be started: {}", problem);
@@ -53,10 +55,7 @@ fn beside(adapter: &AdapterStatus, here: &Registry, seen: &Observation) -> Verdi
                 "coven daemon restart (ends live sessions) from this shell gives the daemon this shell's PATH",
                 seen,
             ),
-            false => mend(
-                name,
-                get_hint(&adapter.install_hint, &adapter.login_hint, here),
-            ),
+            false => mend(name, get()),
         };
         return warn(message, hint);
     }
@@ -84,11 +83,7 @@ fn beside(adapter: &AdapterStatus, here: &Registry, seen: &Observation) -> Verdi
             let change = message!("PATH=… with {} in it", dir);
             warn(message, path_hint(change, hint, seen))
         }
-        (None, None) => nowhere(
-            name,
-            "neither the daemon nor this shell finds",
-            get_hint(&adapter.install_hint, &adapter.login_hint, here),
-        ),
+        (None, None) => nowhere(name, "neither the daemon nor this shell finds", get()),
     }
 }
 
@@ -102,25 +97,19 @@ fn alone(adapter: &Adapter, here: &Registry, seen: &Observation) -> Verdict {
         let message = message!("known from {}, but not to the daemon", source);
         return warn(message, reload(seen));
     }
-    let path = shell_path();
-    if let Some(problem) = adapter.problem(path.as_deref()) {
-        let message = message!(
-            "this shell finds what cannot be started: {}",
-            problem.message()
-        );
-        let hint = mend(
-            &adapter.executable,
-            get_hint(&adapter.install_hint, &adapter.login_hint, here),
-        );
-        return warn(message, hint);
-    }
-    match adapter.resolve(path.as_deref()) {
-        Some(found) => pass(message!("shell: {}", &found)),
-        None => nowhere(
-            &adapter.executable,
-            "this shell does not find",
-            get_hint(&adapter.install_hint, &adapter.login_hint, here),
-        ),
+    let (path, name) = (shell_path(), &adapter.executable);
+    let get = || get_hint(&adapter.install_hint, &adapter.login_hint, here);
+    let problem = adapter.problem(path.as_deref());
+    match (problem, adapter.resolve(path.as_deref())) {
+        (Some(problem), _) => {
+            let why = problem.message();
+            warn(
+                message!("this shell finds what cannot be started: {}", why),
+                mend(name, get()),
+            )
+        }
+        (None, Some(found)) => pass(message!("shell: {}", &found)),
+        (None, None) => nowhere(name, "this shell does not find", get()),
     }
 }
 
@@ -272,9 +261,6 @@ pub(super) fn manifests(seen: &Observation) -> Option<Verdict> {
 pub(super) fn redaction(seen: &Observation) -> Option<Verdict> {
     let file = seen.home.redact_file();
     let (_, bad) = Redactor::load(&file);
-    let reload = seen
-        .health()
-        .map(|health| seen.service().reload(health.daemon.pid));
     if !bad.is_empty() {
         let each = bad.iter().map(|bad| match bad.line {
             // The file itself.
@@ -290,36 +276,45 @@ pub(super) fn redaction(seen: &Observation) -> Option<Verdict> {
             }
         });
         let message = message!("not in force in {}: {}", &file, Message::join(each, "; "));
-        let hint = match reload {
-            Some(reload) => message!("mend the pattern, then {}", reload),
-            None => "mend the pattern".into(),
-        };
-        return Some(fail(message, hint));
+        return Some(fail(message, then_reload("mend the pattern", seen)));
     }
     if seen.process().is_some_and(|process| !process.redact) {
         let message = "COVEN_REDACT=off: secrets are stored as they come";
         let restart = seen.service().restart();
         return Some(warn(message, message!("unset COVEN_REDACT; {}", restart)));
     }
-    let changed = file.metadata().and_then(|meta| meta.modified());
     let read_at = seen.process().and_then(|process| process.patterns_read_at);
     let read_at = read_at.or(seen.health().map(|health| health.daemon.started_at));
-    Some(match (changed, read_at, reload) {
-        (Ok(changed), Some(read_at), Some(reload))
-            if since_epoch(changed) > read_at.as_millis() =>
-        {
-            let message = message!("{} has changed since the daemon read it", &file);
-            warn(message, reload)
-        }
-        (Ok(_), ..) => pass(message!("every pattern of {} can be used", &file)),
-        (Err(_), ..) => pass("on, with the built-in patterns"),
-    })
+    Some(
+        unread(&file, read_at, seen).unwrap_or_else(|| match file.exists() {
+            true => pass(message!("every pattern of {} can be used", &file)),
+            false => pass("on, with the built-in patterns"),
+        }),
+    )
 }
 
-/// In milliseconds.
-pub(super) fn since_epoch(time: std::time::SystemTime) -> i64 {
-    let since = time
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// `mend`, and how the daemon, if it runs, is told of it.
+pub(super) fn then_reload(mend: &'static str, seen: &Observation) -> Message {
+    match seen.health() {
+        Some(health) => message!(
+            "{}, then {}",
+            mend,
+            seen.service().reload(health.daemon.pid)
+        ),
+        None => mend.into(),
+    }
+}
+
+/// The verdict on a `file` that has changed since the daemon read it.
+pub(super) fn unread(
+    file: &Path,
+    read_at: Option<Timestamp>,
+    seen: &Observation,
+) -> Option<Verdict> {
+    let changed = file.metadata().and_then(|meta| meta.modified()).ok()?;
+    let since = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let pid = seen.health()?.daemon.pid;
+    let is_newer = i64::try_from(since.as_millis()).ok()? > read_at?.as_millis();
+    let message = message!("{} has changed since the daemon read it", file);
+    is_newer.then(|| warn(message, seen.service().reload(pid)))
 }

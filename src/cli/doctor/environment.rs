@@ -1,6 +1,6 @@
 //! What sessions inherit from the daemon, what is kept from them, and what the home's file `env` gives them.
 
-use super::adapters::since_epoch;
+use super::adapters::{then_reload, unread};
 use super::check::{Verdict, pass, warn};
 use crate::adapters::environment::{FILTERED, read_own};
 use crate::cli::observation::Observation;
@@ -22,8 +22,6 @@ pub(super) fn inherited(seen: &Observation) -> Option<Verdict> {
 pub(super) fn file(seen: &Observation) -> Option<Verdict> {
     let file = seen.home.env_file();
     let (variables, ignored) = read_own(&file);
-    let running = seen.health();
-    let reload = running.map(|health| seen.service().reload(health.daemon.pid));
     if !ignored.is_empty() {
         let each = ignored.into_iter().map(|ignored| match ignored.line {
             // The file itself.
@@ -31,22 +29,14 @@ pub(super) fn file(seen: &Observation) -> Option<Verdict> {
             line => message!("line {}: {}", line, ignored.reason),
         });
         let message = message!("ignored in {}: {}", &file, Message::join(each, "; "));
-        let hint = match reload {
-            Some(reload) => message!("mend it, then {}", reload),
-            None => "mend it".into(),
-        };
-        return Some(warn(message, hint));
+        return Some(warn(message, then_reload("mend it", seen)));
     }
-    let Ok(changed) = file.metadata().and_then(|meta| meta.modified()) else {
-        return Some(pass(message!("there is no {}", &file)));
-    };
     let read_at = seen.process().and_then(|process| process.env_read_at);
-    if let (Some(read_at), Some(reload)) = (read_at, reload)
-        && since_epoch(changed) > read_at.as_millis()
-    {
-        let message = message!("{} has changed since the daemon read it", &file);
-        return Some(warn(message, reload));
-    }
     let count = variables.iter().count();
-    Some(pass(message!("{} sets {} variables", &file, count)))
+    Some(
+        unread(&file, read_at, seen).unwrap_or_else(|| match file.exists() {
+            true => pass(message!("{} sets {} variables", &file, count)),
+            false => pass(message!("there is no {}", &file)),
+        }),
+    )
 }
