@@ -6,7 +6,7 @@
 use super::CliError;
 use super::args::normalize;
 use super::grammar::{Place, Word};
-use super::output::aligned;
+use super::table::aligned;
 
 /// What is typed, and what that is here. Applied in this order, each once.
 const ALIASES: &[(&str, &str)] = &[

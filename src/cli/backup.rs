@@ -6,6 +6,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::output::visible;
 use super::store::{Access, access, failed};
+use super::table::amount;
 use super::{CliError, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{BackedUp, BackupRequest};
@@ -37,6 +38,6 @@ pub(super) fn run(args: &Args) -> Outcome {
             bytes: store.backup(&file).map_err(failed)?,
         },
     };
-    let line = format!("{} ({} bytes)", visible(path), backed_up.bytes);
+    let line = format!("{} ({})", visible(path), amount(backed_up.bytes));
     say_answer(args.json, &backed_up, &line)
 }

@@ -3,8 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::daemon::remark;
-use super::output::{shortened, visible};
+use super::output::visible;
 use super::sessions::live_sessions;
+use super::table::shortened;
 use super::{CliError, Home};
 use crate::api::{Code, SessionRecord};
 use crate::daemon::status::{Status, is_awaited};

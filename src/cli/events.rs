@@ -7,8 +7,9 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::follow::each_event;
-use super::output::{Out, shortened};
+use super::output::Out;
 use super::session::SessionRef;
+use super::table::shortened;
 use crate::api::{Event, EventsQuery};
 
 /// List a session's events.

@@ -50,6 +50,7 @@ mod status;
 mod store;
 mod stream_json;
 mod summon;
+mod table;
 mod text;
 mod time;
 mod vacuum;

@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
+use super::table::{aligned, table};
 use crate::adapters::PROMPT_SHOWN;
 use crate::observe::{is_invisible, visible_json};
 
@@ -48,34 +49,6 @@ impl Out {
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
         self.line(&aligned(facts).join("\n"))
     }
-}
-
-/// The lines of a table.
-pub(super) fn table(head: Vec<String>, rows: &[Vec<String>]) -> Vec<String> {
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, &width)| format!("{cell:width$}"))
-            .collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    std::iter::once(&head).chain(rows).map(line).collect()
-}
-
-/// Names and values, a line each.
-pub(super) fn aligned<N: AsRef<str>>(facts: &[(N, String)]) -> Vec<String> {
-    let lengths = facts.iter().map(|(name, _)| name.as_ref().len());
-    let width = lengths.max().unwrap_or(0);
-    let lines = facts
-        .iter()
-        .map(|(name, value)| format!("{:width$}  {value}", name.as_ref()));
-    lines.collect()
 }
 
 /// `text` on one line, with control characters, and those that change the direction of others, made visible.
@@ -141,7 +114,7 @@ impl TerminalText {
 }
 
 /// How long the SGR sequence is that `text` begins with: 0 if it is none, `None` if that depends on what follows.
-fn sgr_length(text: &str) -> Option<usize> {
+pub(super) fn sgr_length(text: &str) -> Option<usize> {
     let Some(parameters) = text[1..].strip_prefix('[') else {
         return (text.len() > 1).then_some(0);
     };
@@ -166,15 +139,6 @@ pub(super) fn command_text(argv: &[String]) -> String {
 /// As [`visible`], but lines stay lines: for texts of our own that quote others.
 pub(super) fn visible_text(text: &str) -> String {
     text.lines().map(visible).collect::<Vec<_>>().join("\n")
-}
-
-/// `text`, visible, cut to `width` characters.
-pub(super) fn shortened(text: &str, width: usize) -> String {
-    let text = visible(text);
-    match text.char_indices().nth(width) {
-        None => text,
-        Some(_) => text.chars().take(width - 1).chain(['…']).collect(),
-    }
 }
 
 #[cfg(test)]
@@ -214,11 +178,5 @@ mod tests {
         // A sequence that never ends is not held for ever.
         let endless = format!("\u{1b}[{}", "1;".repeat(99));
         assert_eq!(shown(&[&endless, "x"]).len(), endless.len() + 6);
-    }
-
-    #[test]
-    fn a_long_text_is_shortened() {
-        assert_eq!(shortened("abc", 3), "abc");
-        assert_eq!(shortened("abcd", 3), "ab…");
     }
 }

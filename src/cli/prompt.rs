@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::follow::payload;
-use super::output::shortened;
+use super::table::shortened;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{EventKind, EventsQuery, PromptPayload};
 use crate::http::client::Client;

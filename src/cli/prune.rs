@@ -4,6 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
 use super::store::{Access, access, failed};
+use super::table::amount;
 use super::{Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{PruneRequest, Pruned};
@@ -50,8 +51,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let done = if args.dry_run { "would go" } else { "gone" };
     let line = format!(
-        "{done}: {} output events ({} bytes) of {} sessions",
-        pruned.events, pruned.bytes, pruned.sessions
+        "{done}: {} output events ({}) of {} sessions",
+        pruned.events,
+        amount(pruned.bytes),
+        pruned.sessions
     );
     if let Some(clock) = pruned.unconfirmed_clock {
         remark(&clock.to_string());

@@ -125,7 +125,7 @@ fn not_found(client: &mut Client, given: &str) -> CliError {
             false => session.title,
         };
         if is_id {
-            name.truncate(given.len());
+            name = name.chars().take(given.len()).collect();
         }
         names.push(name);
         Ok(match names.len() < NEAR_MAX {

@@ -1,52 +1,253 @@
 //! `coven sessions`: the list.
 
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::daemon::remark;
 use super::follow::connect;
-use super::output::{Out, shortened, visible};
+use super::output::{Out, visible};
+use super::table::{Color, age, between, duration, fit, local, shortened, table};
+use super::time::parse_moment;
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{SessionRecord, SessionsQuery};
+use crate::api::{
+    EndedBy, EventsQuery, SessionRecord, SessionStatus, SessionsQuery, Timestamp, Word, words,
+};
 use crate::http::client::Client;
+use crate::settings::durations;
+use crate::sys::{self, Interest};
+
+/// How many are shown at a terminal, unless told otherwise.
+const SHOWN: usize = 50;
+
+/// A terminal of so many columns has room for the time of creation.
+const WIDE: usize = 120;
 
 /// List sessions, newest first.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "sessions", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "sessions",
+    help_triggers("-h", "--help"),
+    note = "At a terminal it shows the newest 50, and cuts titles to its width.\n\
+            Fields: id, status, harness, created, age, duration, end (exit code or cause), labels, model, cwd, title.\n\
+            Colours: NO_COLOR turns them off. Times are RFC 3339, or so long ago: 15m, 2h, 1d."
+)]
 pub(super) struct Args {
-    /// also the archived ones
-    #[argh(switch)]
+    /// all, also the archived ones
+    #[argh(switch, short = 'a')]
     all: bool,
-    /// as one JSON document
+    /// only the ids
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+    /// only the newest so many
+    #[argh(option, short = 'n', arg_name = "n")]
+    limit: Option<usize>,
+    /// only those of this status, as running or failed; repeatable
+    #[argh(option, arg_name = "status")]
+    status: Vec<SessionStatus>,
+    /// only those of this harness
+    #[argh(option, arg_name = "harness")]
+    harness: Option<String>,
+    /// only those with this label; repeatable: with all of them
+    #[argh(option)]
+    label: Vec<String>,
+    /// only those launched from then on
+    #[argh(option, from_str_fn(parse_moment), arg_name = "time")]
+    since: Option<Timestamp>,
+    /// these fields alone, a tab between them and no head, as id,title
+    #[argh(option, from_str_fn(parse_columns), arg_name = "fields")]
+    format: Option<Columns>,
+    /// whole ids and titles
     #[argh(switch)]
-    json: bool,
+    no_trunc: bool,
     /// with whole ids, for scripts
     #[argh(switch)]
     plain: bool,
+    /// show it anew every two seconds, until Ctrl-C
+    #[argh(switch)]
+    watch: bool,
+    /// colours: auto, always or never
+    #[argh(option, default = "Color::Auto", arg_name = "when")]
+    color: Color,
+    /// as one JSON document
+    #[argh(switch)]
+    json: bool,
+}
+
+words! {
+    /// What can be told of a session in a table.
+    pub(super) enum Column {
+        Id = "id",
+        Status = "status",
+        Harness = "harness",
+        Created = "created",
+        Age = "age",
+        Duration = "duration",
+        End = "end",
+        Labels = "labels",
+        Model = "model",
+        Cwd = "cwd",
+        Title = "title",
+    }
+}
+
+type Columns = Vec<Column>;
+
+fn parse_columns(text: &str) -> Result<Columns, String> {
+    let fields = text.split(',').map(|field| field.trim().parse());
+    fields
+        .collect::<Result<_, _>>()
+        .map_err(|must| format!("each {must}"))
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let home = super::home()?;
-    let mut client = connect(&home)?;
+    if args.watch && (args.json || !io::stdout().is_terminal()) {
+        return Err(CliError::usage(
+            "--watch needs a terminal, and shows no JSON",
+        ));
+    }
+    let mut client = connect(&super::home()?)?;
     let mut out = Out::new();
     if args.json {
-        return print_document(&mut client, args.all, &mut out);
+        return print_document(&mut client, args, &mut out);
     }
-    let mut rows = Vec::new();
-    each_session(&mut client, args.all, |session| {
-        rows.push(row(&session, args.plain));
-        Ok(ControlFlow::Continue(()))
+    loop {
+        let lines = lines(&mut client, args)?;
+        if args.watch {
+            // The cursor to the upper left corner, and nothing below it.
+            out.bytes(b"\x1b[H\x1b[J")?;
+        }
+        if !lines.is_empty() {
+            out.line(&lines.join("\n"))?;
+        }
+        let again = Instant::now() + durations::WATCH;
+        if !args.watch || sys::poll(&mut [Interest::hangup(&io::stdout())], Some(again))? {
+            return Ok(0);
+        }
+    }
+}
+
+/// The table, as this terminal or pipe has it.
+fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
+    let mut look = Look::new(args)?;
+    let columns = args.columns(look.width);
+    let at_most = args.at_most(look.width);
+    let (mut rows, mut more) = (Vec::new(), 0);
+    each_wanted(client, args, |session| {
+        if rows.len() < at_most {
+            let cell = |column: &Column| look.cell(*column, &session);
+            rows.push(columns.iter().map(cell).collect());
+            return Ok(ControlFlow::Continue(()));
+        }
+        more += 1;
+        Ok(match args.limit.is_some() || !args.is_filtered() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
     })?;
-    out.table(&["ID", "STATUS", "HARNESS", "CREATED", "TITLE"], &rows)?;
-    Ok(0)
+    if rows.is_empty() {
+        let said = match args.is_filtered() {
+            true => "no session is as asked for",
+            false => "no session yet; to start one: coven run hello \"first light\"",
+        };
+        remark(said);
+    }
+    if args.quiet || args.format.is_some() {
+        return Ok(rows
+            .iter()
+            .map(|row: &Vec<String>| row.join("\t"))
+            .collect());
+    }
+    if more > 0 && !args.is_filtered() {
+        // What --all adds are the archived ones, too.
+        let total = client.call(routes::Health.request())?.sessions.total;
+        more = (total as usize).saturating_sub(at_most);
+    }
+    let head: Vec<String> = columns
+        .iter()
+        .map(|column| column.as_str().to_uppercase())
+        .collect();
+    if let Some(width) = look.width.filter(|_| !args.no_trunc) {
+        fit(&head, &mut rows, width);
+    }
+    let mut lines = table(head, &rows);
+    if more > 0 && args.limit.is_none() {
+        lines.push(format!("{more} more: -a"));
+    }
+    Ok(lines)
+}
+
+impl Args {
+    /// What is shown of each session.
+    fn columns(&self, width: Option<usize>) -> Columns {
+        use Column::*;
+        match &self.format {
+            _ if self.quiet => vec![Id],
+            Some(format) => format.clone(),
+            None if width.is_some_and(|width| width < WIDE) => {
+                vec![Id, Status, Harness, Age, Duration, End, Title]
+            }
+            None => vec![Id, Status, Harness, Created, Age, Duration, End, Title],
+        }
+    }
+
+    fn at_most(&self, width: Option<usize>) -> usize {
+        match (self.limit, width) {
+            (Some(limit), _) => limit,
+            (None, Some(_)) if !self.all && !self.quiet && self.format.is_none() => SHOWN,
+            (None, _) => usize::MAX,
+        }
+    }
+
+    fn is_filtered(&self) -> bool {
+        !self.status.is_empty()
+            || self.harness.is_some()
+            || !self.label.is_empty()
+            || self.since.is_some()
+    }
+
+    fn wants(&self, session: &SessionRecord) -> bool {
+        let labels = &session.options.labels.0;
+        (self.status.is_empty() || self.status.contains(&session.status))
+            && self
+                .harness
+                .as_ref()
+                .is_none_or(|harness| *harness == session.harness)
+            && self.label.iter().all(|label| labels.contains(label))
+    }
+}
+
+/// Calls `visit` with each session that is asked for, newest first, until it has seen enough.
+fn each_wanted(
+    client: &mut Client,
+    args: &Args,
+    mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
+) -> Result<(), CliError> {
+    each_session(client, args.all, |session| {
+        if args.since.is_some_and(|since| session.created_at < since) {
+            return Ok(ControlFlow::Break(()));
+        }
+        match args.wants(&session) {
+            true => visit(session),
+            false => Ok(ControlFlow::Continue(())),
+        }
+    })
 }
 
 /// `{"sessions":[…]}`, with a record a line: as many as there are, and no more than a page in memory.
-fn print_document(client: &mut Client, with_archived: bool, out: &mut Out) -> Outcome {
+fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> Outcome {
     let mut before: &[u8] = b"";
+    let mut left = args.limit.unwrap_or(usize::MAX);
     out.line(r#"{"sessions":["#)?;
-    each_session(client, with_archived, |session| {
+    each_wanted(client, args, |session| {
+        if left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        left -= 1;
         out.bytes(std::mem::replace(&mut before, b","))?;
         out.json(&session)?;
         Ok(ControlFlow::Continue(()))
@@ -101,23 +302,137 @@ pub(super) fn live_sessions(
     Ok(live)
 }
 
-fn row(session: &SessionRecord, is_plain: bool) -> Vec<String> {
-    let mut id = visible(&session.id.to_string());
-    if !is_plain && session.id.is_uuid() {
-        id.truncate(8);
+/// How sessions are shown.
+struct Look {
+    /// The terminal's columns; none for a pipe.
+    width: Option<usize>,
+    has_colors: bool,
+    has_whole_ids: bool,
+    has_whole_titles: bool,
+    /// For programs: whole times, and no word for what is not there.
+    is_plain: bool,
+    /// Tells what the newest event of a live session is.
+    client: Client,
+}
+
+impl Look {
+    fn new(args: &Args) -> Result<Self, CliError> {
+        let is_plain = args.format.is_some() || args.quiet;
+        let width = match io::stdout().is_terminal() {
+            true => Some(sys::terminal_columns(&io::stdout()).unwrap_or(80)),
+            false => None,
+        };
+        Ok(Self {
+            width,
+            has_colors: args.color.is_on() && !is_plain,
+            has_whole_ids: args.plain || args.no_trunc || is_plain,
+            // A terminal cuts them to what there is room for.
+            has_whole_titles: args.no_trunc || is_plain || width.is_some(),
+            is_plain,
+            client: connect(&super::home()?)?,
+        })
     }
-    let archived = if session.archived_at.is_some() {
-        " (archived)"
-    } else {
-        ""
-    };
-    // Seconds are enough for eyes.
-    let created = session.created_at.to_string().replace('T', " ")[..19].to_owned();
-    vec![
-        id,
-        format!("{}{archived}", session.status),
-        visible(&session.harness),
-        created,
-        shortened(&session.title, 60),
-    ]
+
+    fn cell(&mut self, column: Column, session: &SessionRecord) -> String {
+        let text = |text: &Option<String>| text.as_deref().map(visible).unwrap_or_default();
+        match column {
+            Column::Id => {
+                let mut id = visible(&session.id.to_string());
+                if !self.has_whole_ids && session.id.is_uuid() {
+                    id.truncate(8);
+                }
+                id
+            }
+            Column::Status => self.status(session),
+            Column::Harness => visible(&session.harness),
+            Column::Created if self.is_plain => session.created_at.to_string(),
+            Column::Created => local(session.created_at),
+            Column::Age => format!("{} ago", age(session.created_at)),
+            Column::Duration => took(session).map(duration).unwrap_or_default(),
+            Column::End => self.end(session),
+            Column::Labels => visible(&session.options.labels.0.join(",")),
+            Column::Model => text(&session.options.model),
+            Column::Cwd => text(&session.cwd),
+            Column::Title if self.has_whole_titles => visible(&session.title),
+            Column::Title => shortened(&session.title, 60),
+        }
+    }
+
+    fn status(&self, session: &SessionRecord) -> String {
+        let status = session.status;
+        let colour = match status {
+            _ if !self.has_colors => None,
+            SessionStatus::Created | SessionStatus::Running => Some(32),
+            SessionStatus::Failed | SessionStatus::Killed | SessionStatus::Orphaned => Some(31),
+            SessionStatus::Idle | SessionStatus::Completed => None,
+        };
+        let status = match colour {
+            Some(colour) => format!("\x1b[{colour}m{status}\x1b[m"),
+            None => status.to_string(),
+        };
+        match session.archived_at.is_some() && !self.is_plain {
+            true => status + " (archived)",
+            false => status,
+        }
+    }
+
+    /// The exit code or what else it ended by; of a live one how long it is silent.
+    fn end(&mut self, session: &SessionRecord) -> String {
+        let by = session.ended_by.as_ref().and_then(Word::known);
+        match (by, session.exit_code, session.signal) {
+            _ if !session.status.is_final() && !session.external => {
+                let silent = self.newest_event(session).map(age);
+                silent.map_or_else(String::new, |silent| format!("silent {silent}"))
+            }
+            _ if session.oom_killed => "memory".into(),
+            (Some(EndedBy::Exit) | None, Some(code), _) => code.to_string(),
+            (Some(EndedBy::Signal) | None, None, Some(signal)) => format!("signal {signal}"),
+            (Some(by), ..) => by.to_string(),
+            (None, None, None) => String::new(),
+        }
+    }
+
+    /// When the newest event was written. Without it there is no word of the silence: it may just have been deleted.
+    fn newest_event(&mut self, session: &SessionRecord) -> Option<Timestamp> {
+        let query = EventsQuery {
+            after_seq: Some(session.last_seq.saturating_sub(1)),
+            limit: Some(1),
+            ..EventsQuery::default()
+        };
+        let id = session.id.to_string();
+        let page = self
+            .client
+            .call(routes::SessionEvents.of(&id).query(&query));
+        Some(page.ok()?.events.first()?.created_at)
+    }
+}
+
+/// How long it has run.
+pub(super) fn took(session: &SessionRecord) -> Option<std::time::Duration> {
+    let now = (!session.status.is_final()).then(Timestamp::now);
+    let from = session.cost.started_at.unwrap_or(session.created_at);
+    Some(between(from, session.cost.ended_at.or(now)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_has_each_field() {
+        let notes = Args::get_args_info().notes.join(" ");
+        let (_, fields) = notes.split_once("Fields: ").unwrap();
+        let fields = fields.split_once("cwd, title.").unwrap().0.to_owned() + "cwd, title";
+        let fields: Vec<_> = fields
+            .split(", ")
+            .map(|field| field.split(' ').next().unwrap())
+            .collect();
+        assert_eq!(fields, Column::ALL.map(Column::as_str));
+        assert!(parse_columns("id, title").is_ok());
+        assert!(
+            parse_columns("id,titel")
+                .unwrap_err()
+                .contains("each must be id, status")
+        );
+    }
 }

@@ -8,6 +8,8 @@ use super::output::{Out, command_text, visible};
 use super::prompt;
 use super::sacrifice::records;
 use super::session::{SessionRef, connect_to_all};
+use super::sessions::took;
+use super::table::{amount, duration, moment};
 use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
 
 /// Show sessions' records, and what they were asked.
@@ -69,7 +71,7 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("ended by", shown(record.ended_by.as_ref())),
         ("memory", record.oom_killed.then(|| OOM_KILLED.to_owned())),
         ("left behind", list(record.left_behind.to_string())),
-        ("archived", shown(record.archived_at)),
+        ("archived", record.archived_at.map(moment)),
         ("on end", shown(options.on_end.as_ref())),
         ("conversation", text(&options.conversation_id)),
         ("harness session", text(&record.harness_session_id)),
@@ -79,13 +81,14 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("labels", list(options.labels.0.join(", "))),
         ("variables", list(options.env_names.join(", "))),
         ("external", record.external.then(|| "yes".to_owned())),
-        ("created", Some(record.created_at.to_string())),
-        ("updated", Some(record.updated_at.to_string())),
+        ("created", Some(moment(record.created_at))),
+        ("updated", Some(moment(record.updated_at))),
         ("events", Some(record.last_seq.to_string())),
     ];
     let optional = optional.into_iter();
     facts.extend(optional.filter_map(|(name, value)| Some((name, value?))));
     facts.extend(record.usage.iter().flat_map(usage_facts));
+    facts.extend(took(record).map(|time| ("duration", duration(time))));
     facts.extend(cost_facts(&record.cost));
     facts
 }
@@ -110,7 +113,7 @@ fn pipe(bytes: u64) -> String {
         true => " only",
         false => "",
     };
-    format!("{bytes} bytes{only}")
+    format!("{}{only}", amount(bytes))
 }
 
 /// What it used of a model, as far as that is told.
@@ -138,16 +141,13 @@ fn usage_facts(usage: &Usage) -> impl Iterator<Item = (&'static str, String)> + 
 /// What it cost, as far as that is known.
 fn cost_facts(cost: &SessionCost) -> impl Iterator<Item = (&'static str, String)> {
     let written = |bytes: Option<u64>, lines: Option<u64>| {
-        Some(format!("{} bytes, {} lines", bytes?, lines?))
+        Some(format!("{}, {} lines", amount(bytes?), lines?))
     };
     let facts = [
-        ("started", cost.started_at.map(|at| at.to_string())),
-        ("ended", cost.ended_at.map(|at| at.to_string())),
+        ("started", cost.started_at.map(moment)),
+        ("ended", cost.ended_at.map(moment)),
         ("cpu time", cost.cpu_ms.map(|ms| format!("{ms} ms"))),
-        (
-            "peak memory",
-            cost.peak_rss_bytes.map(|bytes| format!("{bytes} bytes")),
-        ),
+        ("peak memory", cost.peak_rss_bytes.map(amount)),
         ("stdout", written(cost.stdout_bytes, cost.stdout_lines)),
         ("stderr", written(cost.stderr_bytes, cost.stderr_lines)),
     ];

@@ -3,6 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::store::{Access, access, failed};
+use super::table::amount;
 use super::{Outcome, say_answer};
 use crate::api::Vacuumed;
 use crate::api::routes::{self, Endpoint};
@@ -21,6 +22,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         Access::Daemon(mut client) => client.call(routes::Vacuum.request())?,
         Access::Own(store, _lock) => Vacuumed::undamaged(store.vacuum().map_err(failed)?),
     };
-    let line = format!("undamaged; {} bytes given back", vacuumed.bytes_freed);
+    let line = format!("undamaged; {} given back", amount(vacuumed.bytes_freed));
     say_answer(args.json, &vacuumed, &line)
 }

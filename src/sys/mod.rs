@@ -12,6 +12,7 @@ mod poll;
 mod process;
 mod signal;
 mod spawn;
+mod terminal;
 mod within;
 
 #[cfg(target_os = "linux")]
@@ -52,6 +53,7 @@ pub use signal::{
     send_signal, set_daemon_dispositions, unblock_all, wait_signal,
 };
 pub use spawn::{Program, Stdio, spawn};
+pub use terminal::{local_time, terminal_columns};
 pub use within::Within;
 
 /// The longest single argument that `execve` takes, in bytes without its terminating NUL.

@@ -82,11 +82,127 @@ fn sessions_lists_the_newest_first_and_archived_ones_only_when_asked() {
 }
 
 #[test]
-fn sessions_without_a_session_is_a_table_of_none() {
+fn sessions_without_a_session_say_what_to_type() {
     let coven = Coven::start();
-    assert_eq!(out(&coven, &["sessions"]).lines().count(), 1);
+    for (args, said) in [
+        (&["sessions"][..], "to start one: coven run hello"),
+        (&["ps", "--status", "failed"], "no session is as asked for"),
+    ] {
+        let ran = coven.cli(args);
+        assert_eq!((ran.code, ran.out.lines().count()), (0, 1));
+        assert!(ran.err.contains(said), "{ran:?}");
+    }
     let none: Value = serde_json::from_str(&out(&coven, &["sessions", "--json"])).unwrap();
     assert_eq!(none, json!({ "sessions": [] }));
+}
+
+#[test]
+fn sessions_are_chosen_by_status_harness_label_age_and_number() {
+    let coven = Coven::start();
+    coven.harness("broken", "exit 3");
+    let good = coven.launch("hello", "first light");
+    let labelled = merged(
+        coven.launch_body("broken", "x"),
+        json!({ "labels": ["a", "b"] }),
+    );
+    let bad = coven.post("/api/v1/sessions", &labelled).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for id in [&good, &bad] {
+        coven.ended(id);
+    }
+    for (args, ids) in [
+        (&["-q"][..], vec![&bad, &good]),
+        (&["-qn1"], vec![&bad]),
+        (&["-q", "--status", "failed"], vec![&bad]),
+        (
+            &["-q", "--status=failed", "--status", "completed"],
+            vec![&bad, &good],
+        ),
+        (&["-q", "--harness", "hello"], vec![&good]),
+        (&["-q", "--label", "a", "--label", "b"], vec![&bad]),
+        (&["-q", "--since", "1h", "-n", "1"], vec![&bad]),
+    ] {
+        let ids: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        assert_eq!(out(&coven, &[&["ps"], args].concat()), ids, "{args:?}");
+        let json = coven.cli([&["ps", "--json"], args].concat()).json();
+        assert_eq!(
+            json["sessions"].as_array().unwrap().len(),
+            ids.lines().count()
+        );
+    }
+    let format = ["ls", "--format", "id,end,status,labels"];
+    let lines = format!("{bad}\t3\tfailed\ta,b\n{good}\t0\tcompleted\t\n");
+    assert_eq!(out(&coven, &format), lines);
+    let ran = coven.cli(["ls", "--format", "id,nonsense"]);
+    assert!(
+        ran.code == 2 && ran.err.contains("each must be id"),
+        "{ran:?}"
+    );
+    assert_eq!(coven.cli(["ps", "--watch"]).code, 2);
+}
+
+#[test]
+fn a_table_fits_its_terminal_and_shows_the_newest() {
+    if !has_tools(&["script"]) {
+        return;
+    }
+    let coven = Coven::start();
+    for number in 0..53 {
+        coven.register(
+            &external_id(number),
+            json!({ "title": "修复🦀".repeat(30) }),
+        );
+    }
+    coven.harness("broken", "exit 3");
+    coven.ended(&coven.launch("broken", "x"));
+    let at = |columns: u32, before: &str, args: &str| {
+        let script =
+            format!("script -qec \"stty cols {columns}; {before} $0 sessions {args}\" /dev/null");
+        let ran = coven.shell(&script);
+        ran.out.replace('\r', "")
+    };
+    let narrow = at(80, "TERM=xterm", "");
+    let lines: Vec<&str> = narrow.lines().collect();
+    assert_eq!(lines.len(), 1 + 50 + 1, "{narrow}");
+    assert_eq!(lines[51], "4 more: -a");
+    assert!(lines[1].contains("\x1b[31mfailed\x1b[m"), "{narrow}");
+    assert!(
+        lines[2].ends_with('…') && lines[2].contains(" ago "),
+        "{narrow}"
+    );
+    // 修, 复 and 🦀 take two columns each.
+    let wide = |line: &str| {
+        line.chars()
+            .map(|c| if c.is_ascii() || c == '…' { 1 } else { 2 })
+            .sum::<usize>()
+    };
+    let colours = "\x1b[32m\x1b[m".len();
+    assert!(
+        lines[2..51]
+            .iter()
+            .all(|line| (79..=80).contains(&(wide(line) - colours))),
+        "{narrow}"
+    );
+    assert!(!lines[0].contains("CREATED") && at(200, "", "").contains("CREATED"));
+    assert!(!at(80, "NO_COLOR=1", "").contains('\x1b'));
+    assert_eq!(at(80, "", "-a").lines().count(), 1 + 54);
+    let coloured = out(&coven, &["sessions", "--color", "always"]);
+    assert!(coloured.contains("\x1b[31mfailed"), "{coloured}");
+}
+
+#[test]
+fn times_are_those_of_the_users_clock() {
+    let coven = Coven::start();
+    let id = hello(&coven);
+    let created = coven.session(&id)["created_at"]
+        .as_str()
+        .unwrap()
+        .replace('T', " ");
+    let shown = |zone: &str| coven.shell(&format!("TZ={zone} $0 show {id}")).out;
+    assert!(shown("UTC").contains(&created[..19]), "{created}");
+    assert!(!shown("XXX-05:17").contains(&created[..19]));
 }
 
 #[test]

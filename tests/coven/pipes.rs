@@ -117,7 +117,7 @@ fn the_session_that_has_been_quiet_longest_gives_its_large_pipe_to_a_new_one() {
             .enumerate()
             .all(|(at, id)| bytes(id) == expected(at))
     });
-    for (id, line) in [(&ids[0], "65536 bytes only"), (&ids[2], "1048576 bytes")] {
+    for (id, line) in [(&ids[0], "64 KiB only"), (&ids[2], "1 MiB")] {
         let shown = coven.cli(["show", id]).out;
         let pipe = shown.lines().find(|line| line.starts_with("stdout pipe"));
         assert!(pipe.unwrap().ends_with(line), "{shown}");

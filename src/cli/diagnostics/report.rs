@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::shown::Shown;
 use crate::api::Timestamp;
-use crate::cli::output::{aligned, table, visible};
+use crate::cli::output::visible;
+use crate::cli::table::{aligned, table};
 use crate::observe::{LogRecord, visible_json};
 
 /// The columns that people look for first, in this order.
