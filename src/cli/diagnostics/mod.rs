@@ -159,19 +159,10 @@ fn privacy(home: Option<&Home>, all: &Gathered) -> Privacy {
     let harnesses = all.harnesses.as_ref().map(Harnesses::ids);
     let redactor = Redactor::new(all.patterns.as_deref().unwrap_or_default()).0;
     let privacy = Privacy::new(identity, redactor, harnesses.unwrap_or_default());
-    let late = [
-        (
-            "NOT in time: names in the user database",
-            all.identity.is_err(),
-        ),
-        ("NOT in time: redact.txt", all.patterns.is_err()),
-    ];
-    for (what, _) in late
-        .iter()
-        .filter(|(_, is_late)| *is_late && home.is_some())
-    {
-        privacy.count(what, 1);
-    }
+    let late = |is_late: bool| u64::from(is_late && home.is_some());
+    let (users, patterns) = (late(all.identity.is_err()), late(all.patterns.is_err()));
+    privacy.count("NOT in time: names in the user database", users);
+    privacy.count("NOT in time: redact.txt", patterns);
     privacy
 }
 
