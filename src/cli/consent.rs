@@ -26,7 +26,7 @@ pub(super) fn ask(home: &Home, yes: bool) -> Result<(), CliError> {
         Ok(live) if live.is_empty() => return Ok(()),
         Ok(live) => {
             let count = counted(live.len()).replace(" ", " live ");
-            name("ends", &count, &live, &mut err)?;
+            name(&format!("ends {count}"), &live, &mut err)?;
         }
         Err(reason) => {
             let reason = visible(&reason);
@@ -62,25 +62,23 @@ fn is_confirmed() -> io::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// Says that `verb` (`deletes`, `ends`) is what happens to `sessions`, names them, and asks; not with `yes`. Gives whether to
-/// go on.
+/// Says what happens to `sessions`, as `ends 2 sessions`, names them, and asks; not with `yes`. Gives whether to go on.
 ///
 /// # Errors
 /// Nobody can be asked.
 pub(super) fn ask_about(
-    verb: &str,
+    what: &str,
     sessions: &[SessionRecord],
     yes: bool,
 ) -> Result<bool, CliError> {
     if yes || sessions.is_empty() {
         return Ok(true);
     }
-    let count = counted(sessions.len());
     if !can_ask() {
-        let message = format!("this {verb} {count}: say --yes");
+        let message = format!("this {what}: say --yes");
         return Err(CliError::usage(&message));
     }
-    name(verb, &count, sessions, &mut io::stderr().lock())?;
+    name(what, sessions, &mut io::stderr().lock())?;
     let is_confirmed = is_confirmed()?;
     if !is_confirmed {
         remark("nothing is done: the answer was not yes");
@@ -93,13 +91,8 @@ pub(super) fn counted(sessions: usize) -> String {
     format!("{sessions} session{}", if sessions == 1 { "" } else { "s" })
 }
 
-fn name(
-    verb: &str,
-    count: &str,
-    sessions: &[SessionRecord],
-    err: &mut impl Write,
-) -> io::Result<()> {
-    writeln!(err, "coven: this {verb} {count}:")?;
+fn name(what: &str, sessions: &[SessionRecord], err: &mut impl Write) -> io::Result<()> {
+    writeln!(err, "coven: this {what}:")?;
     for session in sessions.iter().take(NAMED_MAX) {
         let mut id = visible(&session.id.to_string());
         if session.id.is_uuid() {

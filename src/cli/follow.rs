@@ -26,8 +26,6 @@ pub(super) enum Show {
     Output,
     /// Every event, a line of JSON each.
     Json,
-    /// Nothing.
-    Nothing,
 }
 
 /// A connection to the daemon of `home`.
@@ -43,26 +41,15 @@ pub(super) fn follow(
     after: u64,
     show: Show,
 ) -> Result<u8, CliError> {
-    // Without a deadline there is an end.
-    follow_until(client, id, after, show, None).map(|code| code.unwrap_or(FAILED))
-}
-
-/// As [`follow`], until `deadline`; `None` if the session still runs then.
-pub(super) fn follow_until(
-    client: &mut Client,
-    id: &str,
-    after: u64,
-    show: Show,
-    deadline: Option<Instant>,
-) -> Result<Option<u8>, CliError> {
     let mut screen = Screen::new(show);
-    let ending = follow_events(client, id, after, deadline, |event| {
+    let ending = follow_events(client, id, after, None, |event| {
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(ending.map(|ending| match show {
+    // Without a deadline there is an end.
+    Ok(ending.map_or(FAILED, |ending| match show {
         Show::Json => ending.code(),
-        Show::Output | Show::Nothing => conclude(&ending, id),
+        Show::Output => conclude(&ending, id),
     }))
 }
 
@@ -174,7 +161,6 @@ impl Screen {
 
     fn show(&mut self, event: &Event) -> Result<(), CliError> {
         match self.show {
-            Show::Nothing => Ok(()),
             Show::Json => Ok(self.out.json(event)?),
             Show::Output if event.kind == EventKind::Output => self.show_output(event),
             Show::Output if event.kind == EventKind::OutputTruncated => show_truncation(event),

@@ -9,7 +9,7 @@ use super::session::{SessionRef, connect_with_care, for_each};
 use super::sessions::live_sessions;
 use super::{CliError, Outcome, consent};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{ErrorDetail, KillRequest, KillSignal, LeftBehind};
+use crate::api::{ErrorDetail, KillRequest, KillSignal, LeftBehind, SessionRecord};
 use crate::http::client::{Client, ClientError};
 
 /// End sessions, and what an ended one has left running: SIGTERM, and SIGKILL after the grace.
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             let mut client = connect(&super::home()?)?;
             let live = client.call(routes::Health.request())?.sessions.live;
             let live = live_sessions(&mut client, live)?;
-            let may_go_on = consent::ask_about("ends", &live, args.yes)?;
+            let may_go_on = consent::ask_about(&ends(&live), &live, args.yes)?;
             let ids = live.iter().map(|session| session.id.to_string());
             (client, ids.collect(), may_go_on)
         }
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> Outcome {
                 true => records(&mut client, &ids)?,
                 false => Vec::new(),
             };
-            let may_go_on = consent::ask_about("ends", &sessions, false)?;
+            let may_go_on = consent::ask_about(&ends(&sessions), &sessions, false)?;
             (client, ids, may_go_on)
         }
     };
@@ -63,6 +63,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         let said = kill(&mut client, id, args.signal)?;
         Ok(Out::new().line(&format!("{id} {said}"))?)
     })
+}
+
+fn ends(sessions: &[SessionRecord]) -> String {
+    format!("ends {}", consent::counted(sessions.len()))
 }
 
 fn kill(client: &mut Client, id: &str, signal: KillSignal) -> Result<String, CliError> {

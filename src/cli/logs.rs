@@ -10,7 +10,7 @@ use super::follow::{Output, each_event, output_of, show_stderr, show_truncation}
 use super::output::{Out, TerminalText, visible};
 use super::session::SessionRef;
 use super::time::parse_moment;
-use super::{CliError, Outcome, prune};
+use super::{CliError, Outcome, logs_prune};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Event, EventKind, EventsQuery, Stream, Timestamp};
 use crate::http::client::Client;
@@ -61,12 +61,12 @@ pub(super) struct Args {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Verb {
-    Prune(prune::Args),
+    Prune(logs_prune::Args),
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     if let Some(Verb::Prune(args)) = &args.verb {
-        return prune::run(args);
+        return logs_prune::run(args);
     }
     let Some(id) = &args.id else {
         return Err(CliError::usage("logs: of which session?"));

@@ -30,6 +30,7 @@ mod kill;
 mod label;
 mod launched;
 mod logs;
+mod logs_prune;
 mod man;
 mod metrics;
 mod observation;
@@ -142,6 +143,7 @@ verbs! {
     Archive(archive),
     Summon(summon),
     Sacrifice(sacrifice),
+    Prune(prune),
     Logs(logs),
     Adapters(adapters),
     Doctor(doctor),

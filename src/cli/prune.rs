@@ -1,63 +1,85 @@
-//! `coven logs prune`: retention's sweep, now.
+//! `coven prune`: delete sessions that have ended.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::daemon::remark;
-use super::store::{Access, access, failed};
-use super::table::amount;
-use super::{Outcome, say_answer};
-use crate::api::routes::{self, Endpoint};
-use crate::api::{PruneRequest, Pruned};
+use super::follow::connect;
+use super::sacrifice::delete;
+use super::sessions::each_session;
+use super::table::{amount, between};
+use super::time::parse_duration;
+use super::{CliError, Outcome, consent, say};
+use crate::api::{SessionRecord, SessionStatus, Timestamp};
 
-/// Take away output that is older than it is to be kept, of ended sessions, and say how much.
+/// Delete sessions that have ended, also archived ones, with all of their events, for good.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "prune",
     help_triggers("-h", "--help"),
-    note = "Kept are COVEN_LOG_RETENTION_DAYS days, and COVEN_STORE_MAX_BYTES in all, as the daemon is set; records and all other events stay. The daemon does the same by itself, every hour."
+    note = "It needs --older-than or --status. It says how many there are and what they have written, asks at a terminal, and needs --yes\n\
+            elsewhere. coven logs prune takes output only, and keeps the records; coven sacrifice deletes single sessions."
 )]
 pub(super) struct Args {
+    /// only those that have ended so long ago: seconds, or 90s, 15m, 2h, 30d
+    #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
+    older_than: Option<Duration>,
+    /// only those of this status, as failed; repeatable
+    #[argh(option, arg_name = "status")]
+    status: Vec<SessionStatus>,
     /// only say what would go
     #[argh(switch)]
     dry_run: bool,
-    /// keep the output of so many days, at least 1, where that is less than COVEN_LOG_RETENTION_DAYS
-    #[argh(option, arg_name = "n")]
-    event_days: Option<u32>,
-    /// taken for existing scripts: nothing is stored that has not been redacted
-    #[argh(option, hidden_help, long = "raw-days", arg_name = "n")]
-    _raw_days: Option<u32>,
-    /// as JSON
-    #[argh(switch)]
-    json: bool,
+    /// do not ask
+    #[argh(switch, short = 'y')]
+    yes: bool,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let (dry_run, days) = (args.dry_run, args.event_days);
-    let pruned: Pruned = match access()? {
-        Access::Daemon(mut client) => client.call(
-            routes::Prune
-                .request()
-                .body(&PruneRequest { dry_run, days }),
-        )?,
-        Access::Own(mut store, _lock) => {
-            let pruned = match dry_run {
-                true => store.preview_prune(days),
-                false => store.prune(days),
-            };
-            let pruned = pruned.map_err(failed)?;
-            pruned.into()
-        }
-    };
-    let done = if args.dry_run { "would go" } else { "gone" };
-    let line = format!(
-        "{done}: {} output events ({}) of {} sessions",
-        pruned.events,
-        amount(pruned.bytes),
-        pruned.sessions
-    );
-    if let Some(clock) = pruned.unconfirmed_clock {
-        remark(&clock.to_string());
+    if args.older_than.is_none() && args.status.is_empty() {
+        return Err(CliError::usage(
+            "prune: --older-than or --status is missing",
+        ));
     }
-    say_answer(args.json, &pruned, &line)
+    if let Some(live) = args.status.iter().find(|status| !status.is_final()) {
+        let message = format!("prune: a session that is {live} has not ended");
+        return Err(CliError::usage(&message));
+    }
+    let mut client = connect(&super::home()?)?;
+    let mut sessions = Vec::new();
+    each_session(&mut client, true, |session| {
+        if args.wants(&session) {
+            sessions.push(session);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let cost = sessions.iter().map(|session| &session.cost);
+    let written = cost.filter_map(|cost| Some(cost.stdout_bytes? + cost.stderr_bytes?));
+    let what = format!(
+        "{}, with {} of output",
+        consent::counted(sessions.len()),
+        amount(written.sum())
+    );
+    if args.dry_run || sessions.is_empty() {
+        return say(&format!("would go: {what}"));
+    }
+    if !consent::ask_about(&format!("deletes for good {what}"), &sessions, args.yes)? {
+        return Ok(1);
+    }
+    let ids = sessions.iter().map(|session| session.id.to_string());
+    let code = delete(&mut client, ids.collect())?;
+    say(&format!("gone: {what}"))?;
+    Ok(code)
+}
+
+impl Args {
+    fn wants(&self, session: &SessionRecord) -> bool {
+        let ended = session.cost.ended_at.unwrap_or(session.updated_at);
+        let is_old = |time| between(ended, Timestamp::now()) >= time;
+        session.status.is_final()
+            && (self.status.is_empty() || self.status.contains(&session.status))
+            && self.older_than.is_none_or(is_old)
+    }
 }

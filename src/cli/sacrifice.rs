@@ -31,7 +31,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, ids, is_loose) = connect_with_care(&args.ids, "sacrifice: which session?")?;
     if !args.yes || is_loose {
         let sessions = records(&mut client, &ids)?;
-        if !consent::ask_about("deletes for good", &sessions, false)? {
+        let what = format!("deletes {} for good", consent::counted(sessions.len()));
+        if !consent::ask_about(&what, &sessions, false)? {
             return Ok(1);
         }
     }

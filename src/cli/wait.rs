@@ -1,16 +1,19 @@
 //! `coven wait`: until sessions have ended.
 
+use std::ops::ControlFlow;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
 use super::daemon::remark;
 use super::ending::TIMED_OUT;
-use super::follow::{Show, follow_until};
+use super::follow::{conclude, connect, follow_events};
 use super::session::{SessionRef, connect_to_all};
 use super::time::parse_duration;
+use super::{CliError, Outcome, say};
 use crate::api::routes::{self, Endpoint};
+use crate::http::client::Client;
 
 /// Wait until sessions have ended; exits with the first code, in their order, that is not 0, as run does.
 #[derive(FromArgs, ArgsInfo)]
@@ -19,6 +22,9 @@ pub(super) struct Args {
     /// give up after so long, with exit code 124: seconds, or 90s, 15m, 2h
     #[argh(option, from_str_fn(parse_duration))]
     timeout: Option<Duration>,
+    /// only until the first of them ends: prints its id, and exits with its code
+    #[argh(switch)]
+    any: bool,
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
@@ -27,12 +33,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, ids) = connect_to_all(&args.ids, "wait: for which session?")?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    if args.any {
+        return wait_for_any(ids, deadline);
+    }
     let mut code = 0;
     for id in ids {
-        // Output is not asked for again: what has been printed is behind the newest event.
-        let record = client.call(routes::ShowSession.of(&id))?;
-        let ended = follow_until(&mut client, &id, record.last_seq, Show::Nothing, deadline)?;
-        let Some(ended) = ended else {
+        let Some(ended) = wait_for(&mut client, &id, deadline)? else {
             remark(&format!("session {id} is still running"));
             return Ok(TIMED_OUT);
         };
@@ -41,4 +47,39 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     Ok(code)
+}
+
+/// The exit code of the session; `None` if it still runs at `deadline`.
+fn wait_for(
+    client: &mut Client,
+    id: &str,
+    deadline: Option<Instant>,
+) -> Result<Option<u8>, CliError> {
+    // Output is not asked for again: what has been printed is behind the newest event.
+    let record = client.call(routes::ShowSession.of(id))?;
+    let ending = follow_events(client, id, record.last_seq, deadline, |_| {
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(ending.map(|ending| conclude(&ending, id)))
+}
+
+/// Waits for each session on a connection of its own. The others end with the process.
+fn wait_for_any(ids: Vec<String>, deadline: Option<Instant>) -> Outcome {
+    let home = super::home()?;
+    let (sender, receiver) = mpsc::channel();
+    for id in ids {
+        let (home, sender) = (home.clone(), sender.clone());
+        std::thread::spawn(move || {
+            let ended = connect(&home).and_then(|mut client| wait_for(&mut client, &id, deadline));
+            sender.send((id, ended))
+        });
+    }
+    if let Ok((id, ended)) = receiver.recv()
+        && let Some(code) = ended?
+    {
+        say(&id)?;
+        return Ok(code);
+    }
+    remark("all of the sessions are still running");
+    Ok(TIMED_OUT)
 }

@@ -707,7 +707,7 @@ fn a_person_at_a_terminal_is_asked_before_a_deletion() {
     };
     let ran = answer("n");
     assert!(
-        ran.out.contains("this deletes for good 1 session:") && ran.out.contains("nothing is done"),
+        ran.out.contains("this deletes 1 session for good:") && ran.out.contains("nothing is done"),
         "{ran:?}"
     );
     assert_eq!(
@@ -716,4 +716,48 @@ fn a_person_at_a_terminal_is_asked_before_a_deletion() {
     );
     let ran = answer("y");
     assert!(ran.out.contains(&format!("{id} deleted")), "{ran:?}");
+}
+
+#[test]
+fn prune_deletes_what_has_ended_and_says_how_much() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    coven.harness("broken", "echo why; exit 3");
+    let (good, live) = (hello(&coven), coven.launch("quiet", "x"));
+    let bad = coven.launch("broken", "x");
+    coven.ended(&bad);
+    out(&coven, &["archive", &good]);
+    for args in [
+        &["prune"][..],
+        &["prune", "--status", "running"],
+        &["prune", "--status", "failed"],
+    ] {
+        let ran = coven.cli(args);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    }
+    let told = "1 session, with 4 bytes of output\n";
+    assert_eq!(
+        out(&coven, &["prune", "--status=failed", "--dry-run"]),
+        format!("would go: {told}")
+    );
+    let said = out(&coven, &["prune", "--status", "failed", "--yes"]);
+    assert_eq!(said, format!("{bad} deleted\ngone: {told}"));
+    assert!(
+        out(&coven, &["prune", "--older-than", "1h", "--yes"]).starts_with("would go: 0 sessions")
+    );
+    assert!(out(&coven, &["prune", "--status", "completed", "-y"]).starts_with(&good));
+    assert_eq!(out(&coven, &["sessions", "-aq"]), format!("{live}\n"));
+}
+
+#[test]
+fn wait_for_any_ends_with_the_first_and_names_it() {
+    let coven = Coven::start();
+    coven.harness("quiet", "exec sleep 1000");
+    coven.harness("broken", "exit 3");
+    let live = coven.launch("quiet", "x");
+    let bad = coven.launch("broken", "x");
+    let ran = coven.cli(["wait", "--any", &live, &bad]);
+    assert_eq!((ran.code, ran.out), (3, format!("{bad}\n")));
+    let ran = coven.cli(["wait", "--any", "--timeout", "1", &live]);
+    assert_eq!((ran.code, ran.out.as_str()), (124, ""));
 }
