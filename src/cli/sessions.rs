@@ -262,6 +262,16 @@ pub(super) fn each_session(
     with_archived: bool,
     mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<(), CliError> {
+    read_pages(client, with_archived, &mut visit)
+}
+
+/// Once in the binary, whoever visits.
+#[inline(never)]
+fn read_pages(
+    client: &mut Client,
+    with_archived: bool,
+    visit: &mut dyn FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
+) -> Result<(), CliError> {
     let mut query = SessionsQuery {
         limit: Some(1000),
         include_archived: Some(with_archived),
