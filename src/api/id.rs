@@ -65,6 +65,15 @@ impl SessionId {
         Ok(Self(Id::Given(name)))
     }
 
+    /// As a table has it: the first eight characters of a UUID, which nearly always begin no other; a name as it is.
+    pub fn short(&self) -> String {
+        let mut id = self.to_string();
+        if self.is_uuid() {
+            id.truncate(8);
+        }
+        id
+    }
+
     /// Whether it is a UUID: those of the daemon's own sessions are.
     pub fn is_uuid(&self) -> bool {
         matches!(self.0, Id::Own(_))

@@ -94,10 +94,7 @@ pub(super) fn counted(sessions: usize) -> String {
 fn name(what: &str, sessions: &[SessionRecord], err: &mut impl Write) -> io::Result<()> {
     writeln!(err, "coven: this {what}:")?;
     for session in sessions.iter().take(NAMED_MAX) {
-        let mut id = visible(&session.id.to_string());
-        if session.id.is_uuid() {
-            id.truncate(8);
-        }
+        let id = visible(&session.id.short());
         let (harness, title) = (visible(&session.harness), shortened(&session.title, 60));
         writeln!(err, "  {id}  {harness}  {title}")?;
     }

@@ -129,7 +129,7 @@ fn remark_on_neighbours(
     if others == 0 {
         return Ok(());
     }
-    each_session(client, true, |other| {
+    each_session(client, true, &mut |other| {
         if other.status.is_final() || other.external || other.id == record.id {
             return Ok(ControlFlow::Continue(()));
         }

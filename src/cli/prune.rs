@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut client = connect(&super::home()?)?;
     let mut sessions = Vec::new();
-    each_session(&mut client, true, |session| {
+    each_session(&mut client, true, &mut |session| {
         if args.wants(&session) {
             sessions.push(session);
         }

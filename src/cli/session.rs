@@ -85,7 +85,7 @@ impl SessionRef {
 /// The id of the one session that has this title, or whose registrar has named it so.
 fn by_title(client: &mut Client, title: &str) -> Result<Option<String>, CliError> {
     let mut found: Vec<SessionRecord> = Vec::new();
-    each_session(client, true, |session| {
+    each_session(client, true, &mut |session| {
         if session.id.to_string() == title {
             found = vec![session];
             return Ok(ControlFlow::Break(()));
@@ -119,7 +119,7 @@ fn not_found(client: &mut Client, given: &str) -> CliError {
     let mut names = Vec::new();
     let is_id = is_session_id_prefix(given);
     // Without the names there is no suggestion: that is all.
-    let _ = each_session(client, true, |session| {
+    let _ = each_session(client, true, &mut |session| {
         let mut name = match is_id {
             true => session.id.to_string(),
             false => session.title,

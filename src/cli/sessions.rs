@@ -227,7 +227,7 @@ fn each_wanted(
     args: &Args,
     mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<(), CliError> {
-    each_session(client, args.all, |session| {
+    each_session(client, args.all, &mut |session| {
         if args.since.is_some_and(|since| session.created_at < since) {
             return Ok(ControlFlow::Break(()));
         }
@@ -256,18 +256,9 @@ fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> Outcome {
     Ok(0)
 }
 
-/// Calls `visit` with each session, newest first, until it has seen enough.
+/// Calls `visit` with each session, newest first, until it has seen enough. Not generic: the reading of pages is in the program
+/// once, whoever visits.
 pub(super) fn each_session(
-    client: &mut Client,
-    with_archived: bool,
-    mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
-) -> Result<(), CliError> {
-    read_pages(client, with_archived, &mut visit)
-}
-
-/// Once in the binary, whoever visits.
-#[inline(never)]
-fn read_pages(
     client: &mut Client,
     with_archived: bool,
     visit: &mut dyn FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
@@ -300,7 +291,7 @@ pub(super) fn live_sessions(
     if count == 0 {
         return Ok(live);
     }
-    each_session(client, true, |session| {
+    each_session(client, true, &mut |session| {
         if !session.status.is_final() && !session.external {
             live.push(session);
         }
@@ -347,11 +338,11 @@ impl Look {
         let text = |text: &Option<String>| text.as_deref().map(visible).unwrap_or_default();
         match column {
             Column::Id => {
-                let mut id = visible(&session.id.to_string());
-                if !self.has_whole_ids && session.id.is_uuid() {
-                    id.truncate(8);
-                }
-                id
+                let id = match self.has_whole_ids {
+                    true => session.id.to_string(),
+                    false => session.id.short(),
+                };
+                visible(&id)
             }
             Column::Status => self.status(session),
             Column::Harness => visible(&session.harness),

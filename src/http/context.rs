@@ -8,7 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::budget::Budget;
 use crate::adapters::{self, environment};
-use crate::api::{ApiError, DaemonProcess, SupervisorInfo, TITLE_MAX, Timestamp};
+use crate::api::{ApiError, DaemonProcess, PROMPT_KEPT_MAX, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{Command, Event, Reply};
@@ -110,6 +110,12 @@ impl Context {
         let mut title = self.redacted(title);
         title.truncate(title.floor_char_boundary(TITLE_MAX));
         title
+    }
+
+    /// The beginning of `prompt` as it may be stored: of a long one no more than is kept is read for it.
+    pub(super) fn prompt(&self, prompt: &str) -> String {
+        self.redactor
+            .redact_stored_beginning(prompt, PROMPT_KEPT_MAX)
     }
 
     /// Each of `texts` as it may be stored.

@@ -92,7 +92,7 @@ fn parse_launch(
     let program = adapter.program(path, &spec, &base).map_err(unsupported)?;
     check_tokens(&program)?;
     let bytes = spec.prompt.len();
-    let prompt = call.context.redacted(spec.prompt);
+    let prompt = call.context.prompt(&spec.prompt);
     Ok(Launch {
         program,
         sweep,

@@ -149,18 +149,12 @@ impl<'a> Form<'a> {
             && text
                 .iter()
                 .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
-        if is_number
-            || !(value::is_secret(&value)
-                || operator != Operator::Comma
-                    && is_basic(&self.view.text[self.start..self.end], &text))
-        {
+        let is_basic = is_basic(&self.view.text[self.start..self.end], &text);
+        let is_secret = value::is_secret(&value) || operator != Operator::Comma && is_basic;
+        if is_number || !is_secret {
             return Ok(None);
         }
-        let kind = if is_basic(&self.view.text[self.start..self.end], &text) {
-            "basic-auth"
-        } else {
-            "assignment"
-        };
+        let kind = if is_basic { "basic-auth" } else { "assignment" };
         Ok(Some(Secret {
             kind,
             range: found.start..found.end,

@@ -533,7 +533,9 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
     let is_token = |at: usize| text.get(at).is_some_and(|byte| is_in(*byte, TOKEN));
     let is_wanted = |at: usize| {
         is_token(at + BEGIN_MIN - 1)
-            && (rows_at(text, at) != 0 || may_be_value(text, at) || may_be_marked(text, at))
+            && (rows_at(text, at) != 0
+                || operator_before(&text[..at]).is_some()
+                || may_be_marked(text, at))
             && is_begin(text, at, layer)
             && (at..at + BEGIN_MIN).all(is_token)
     };
@@ -634,14 +636,12 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
         || word[6] == b'_' && word.iter().filter(|byte| is_word(**byte)).count() == word.len()
 }
 
-/// Whether an operator can stand in front of the word at `at`.
-fn may_be_value(text: &[u8], at: usize) -> bool {
+/// Where the operator stands that `before` ends with, or the last byte of an escape that can be one: quotes and blanks may
+/// follow it.
+pub(super) fn operator_before(before: &[u8]) -> Option<usize> {
     let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(');
-    let before = text[..at].iter().rev().find(|byte| !is_between(byte));
-    matches!(
-        before,
-        None | Some(b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A')
-    )
+    let last = before.iter().rposition(|byte| !is_between(byte))?;
+    matches!(before[last], b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A').then_some(last)
 }
 
 /// Whether a word begins at `at`: behind what is none, an escape, or an escape sequence.

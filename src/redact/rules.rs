@@ -30,7 +30,7 @@ enum Rule {
     Signature,
     /// The path of a URL that whoever knows it can post to.
     Webhook,
-    /// A bot's token.
+    /// A token with a mark inside.
     Marked,
     /// A command that takes a password.
     Command,
@@ -221,14 +221,7 @@ fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usi
         .iter()
         .find_map(|quote| lead.strip_suffix(quote.as_bytes()))
         .unwrap_or(lead);
-    let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(');
-    let operator = lead.iter().rposition(|byte| !is_between(byte))?;
-    if !matches!(
-        lead[operator],
-        b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A'
-    ) {
-        return None;
-    }
+    let operator = issuers::operator_before(lead)?;
     // Between, an operator, quotes, and escapes of them: `%3D`, `&quot;`.
     let is_joint = |byte: &u8| b" \t\"'`\\=:>?|+.]%DA3&quot;".contains(byte);
     let last = lead[..operator].iter().rposition(|byte| !is_joint(byte))?;
@@ -311,7 +304,7 @@ fn header(view: View<'_>, name_end: usize, header: Header, begun: &mut Begun) ->
     };
     let (end, is_cut) = line(view, at, quote);
     let text = forms::seen(view, at, end);
-    let credentials = Credentials::read(&text, header);
+    let credentials = credentials_length(&text, header);
     let open = match (quote, header) {
         (Some((byte, depth)), _) => Open::Quote { byte, depth },
         (None, Header::Pairs) => Open::Line,
@@ -372,65 +365,61 @@ fn line(view: View<'_>, from: usize, quote: Option<(u8, u8)>) -> (usize, bool) {
 /// Schemes whose credentials are a list (RFC 7616, RFC 5849, Signature Version 4).
 const LISTS: &[&str] = &["digest", "aws4-hmac-sha256", "oauth", "hawk", "signature"];
 
-struct Credentials;
-
-impl Credentials {
-    /// How many glyphs of a header's value are secret.
-    fn read(text: &[u8], header: Header) -> Option<usize> {
-        /// Schemes with one token.
+/// How many glyphs of a header's value are secret.
+fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
+    /// Schemes with one token.
         #[rustfmt::skip]
         const SCHEMES: &[&str] = &[
             "bearer", "basic", "token", "negotiate", "apikey", "api-key", "key", "ntlm", "dpop", "sso-key", "splunk",
             "genie-key", "gssapi", "jwt", "vapid", "hawk", "hoba", "mutual", "scram-sha-256", "sharedkey",
             "sharedkeylite", "sharedaccesssignature",
         ];
-        let first = text
-            .iter()
-            .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-            .unwrap_or(text.len());
-        let word = text[..first].to_ascii_lowercase();
-        match header {
-            Header::Pairs => {
-                let length = text
-                    .iter()
-                    .position(|byte| is_quote(*byte))
-                    .unwrap_or(text.len());
-                let is_pair = text[..first]
-                    .iter()
-                    .position(|byte| *byte == b'=')
-                    .is_some_and(|at| {
-                        at > 0 && !text[..at].iter().any(|byte| b";:(){}".contains(byte))
-                    });
-                (is_pair && length >= 4 && !text.starts_with(b"$")).then_some(length)
-            }
-            Header::Opaque => is_credential(&text[..first]).then_some(first),
-            Header::Credentials if LISTS.iter().any(|list| list.as_bytes() == word) => {
-                (text.len() >= first + 8).then_some(text.trim_ascii_end().len())
-            }
-            Header::Credentials if SCHEMES.iter().any(|scheme| scheme.as_bytes() == word) => {
-                let from = text[first..]
-                    .iter()
-                    .position(|byte| *byte != b' ')
-                    .map(|at| first + at)?;
-                let length = text[from..]
-                    .iter()
-                    .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-                    .unwrap_or(text.len() - from);
-                is_credential(&text[from..from + length]).then_some(from + length)
-            }
-            // Of a scheme that is not known.
-            Header::Credentials => {
-                let rest = text[first..].trim_ascii_start();
-                let last = rest
-                    .iter()
-                    .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-                    .unwrap_or(rest.len());
-                let is_one = is_credential(&text[..first]) && value::is_random(&text[..first]);
-                let is_two = is_credential(&rest[..last]) && value::is_random(&rest[..last]);
-                is_one
-                    .then_some(first)
-                    .or(is_two.then_some(text.len() - rest.len() + last))
-            }
+    let first = text
+        .iter()
+        .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
+        .unwrap_or(text.len());
+    let word = text[..first].to_ascii_lowercase();
+    match header {
+        Header::Pairs => {
+            let length = text
+                .iter()
+                .position(|byte| is_quote(*byte))
+                .unwrap_or(text.len());
+            let is_pair = text[..first]
+                .iter()
+                .position(|byte| *byte == b'=')
+                .is_some_and(|at| {
+                    at > 0 && !text[..at].iter().any(|byte| b";:(){}".contains(byte))
+                });
+            (is_pair && length >= 4 && !text.starts_with(b"$")).then_some(length)
+        }
+        Header::Opaque => is_credential(&text[..first]).then_some(first),
+        Header::Credentials if LISTS.iter().any(|list| list.as_bytes() == word) => {
+            (text.len() >= first + 8).then_some(text.trim_ascii_end().len())
+        }
+        Header::Credentials if SCHEMES.iter().any(|scheme| scheme.as_bytes() == word) => {
+            let from = text[first..]
+                .iter()
+                .position(|byte| *byte != b' ')
+                .map(|at| first + at)?;
+            let length = text[from..]
+                .iter()
+                .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
+                .unwrap_or(text.len() - from);
+            is_credential(&text[from..from + length]).then_some(from + length)
+        }
+        // Of a scheme that is not known.
+        Header::Credentials => {
+            let rest = text[first..].trim_ascii_start();
+            let last = rest
+                .iter()
+                .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
+                .unwrap_or(rest.len());
+            let is_one = is_credential(&text[..first]) && value::is_random(&text[..first]);
+            let is_two = is_credential(&rest[..last]) && value::is_random(&rest[..last]);
+            is_one
+                .then_some(first)
+                .or(is_two.then_some(text.len() - rest.len() + last))
         }
     }
 }

@@ -11,7 +11,7 @@ use super::view::View;
 use super::{Open, REDACTED, Redactor, Secret};
 
 /// How much of a write is looked at at once, in bytes: the most that a stream's memory grows to, with what is held back.
-const PIECE_MAX: usize = 16 * 1024;
+pub(super) const PIECE_MAX: usize = 16 * 1024;
 
 /// How much text is kept as context behind what has been passed on, in bytes: more than any rule looks back.
 const CONTEXT_MAX: usize = 256;

@@ -256,6 +256,29 @@ fn what_is_stored_keeps_its_secrets_only_if_that_is_turned_on_and_the_log_never_
     }
 }
 
+#[test]
+fn the_beginning_of_a_text_is_redacted_as_the_whole_is() {
+    let redactor = redactor();
+    for unit in [
+        "API_KEY=8f14e45fceea167a5a36 é\n",
+        "plain text 🦀\n",
+        "\u{1b}[32mok\u{1b}[m ",
+    ] {
+        let text = unit.repeat(100_000 / unit.len());
+        let whole = redactor.redact_stored(text.clone());
+        for length in [0, 1, 20_000, 65_536, whole.len(), text.len()] {
+            let beginning = redactor.redact_stored_beginning(&text, length);
+            let kept = &beginning[..beginning.floor_char_boundary(length)];
+            assert!(whole.starts_with(kept), "{unit:?} {length}");
+            assert_eq!(
+                beginning.len() > length,
+                whole.len() > length,
+                "{unit:?} {length}"
+            );
+        }
+    }
+}
+
 /// The samples of the issuers' tables: what is taken out, what is not, and what is left of the former.
 fn samples() -> impl Iterator<Item = (&'static str, &'static str)> {
     ISSUERS
