@@ -7,12 +7,14 @@
 //! 3. `rules` finds a reason to look: a word of `names`, of a URL or a command, by a vectorised search; or, by
 //!    `issuers`, a long word, as tokens are. Ordinary text has few, and passes at memory speed.
 //! 4. There the `view` is read: the text without the escapes of JSON, shells, HTML and percent encoding.
-//! 5. `issuers` knows tokens by their beginning; `forms` reads what is assigned to a name; `value` says whether that
-//!    is a secret.
+//! 5. `issuers` knows tokens by their beginning, `headers` and `commands` what they carry; `forms` reads what is
+//!    assigned to a name; `value` says whether that is a secret.
 //! 6. The secret's own bytes are replaced; one that goes on is swallowed as it comes.
 //! 7. `own` takes the user's patterns out of what is left, line by line.
 
+mod commands;
 mod forms;
+mod headers;
 mod issuers;
 mod layer;
 mod names;

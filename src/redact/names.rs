@@ -1,4 +1,4 @@
-//! Names that say that their value is secret: the words, the headers and the services.
+//! Names that say that their value is secret: the words and the services.
 //!
 //! Pure. One table of each kind; what stands around a name is [`super::forms`]'.
 
@@ -10,36 +10,6 @@ use super::value::Name;
 
 /// The longest name that is looked at, in bytes: of a longer one, its end.
 pub(super) const NAME_MAX: usize = 64;
-
-/// How a header's value is made up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Header {
-    /// A scheme and credentials (RFC 9110, 11.6.2).
-    Credentials,
-    /// Names and values, to the end of the line (RFC 6265).
-    Pairs,
-    /// One value.
-    Opaque,
-}
-
-#[rustfmt::skip]
-pub(super) const HEADERS: &[(&str, Header)] = &[
-    ("authorization", Header::Credentials), ("proxy-authorization", Header::Credentials), ("x-authorization", Header::Credentials),
-    ("cookie", Header::Pairs), ("set-cookie", Header::Pairs),
-    ("x-api-key", Header::Opaque), ("api-key", Header::Opaque), ("apikey", Header::Opaque), ("x-auth-token", Header::Opaque),
-    ("x-access-token", Header::Opaque), ("private-token", Header::Opaque), ("x-vault-token", Header::Opaque),
-    ("x-goog-api-key", Header::Opaque), ("x-amz-security-token", Header::Opaque), ("ocp-apim-subscription-key", Header::Opaque),
-    ("x-functions-key", Header::Opaque), ("x-auth-key", Header::Opaque), ("x-rapidapi-key", Header::Opaque),
-    ("dd-api-key", Header::Opaque), ("circle-token", Header::Opaque), ("job-token", Header::Opaque), ("x-shopify-access-token", Header::Opaque),
-];
-
-/// The header of that name, in any case.
-pub(super) fn header(name: &[u8]) -> Option<Header> {
-    HEADERS
-        .iter()
-        .find(|(header, _)| name.eq_ignore_ascii_case(header.as_bytes()))
-        .map(|(_, header)| *header)
-}
 
 #[rustfmt::skip]
 const PASSWORDS: &[&str] = &[

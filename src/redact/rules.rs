@@ -7,11 +7,13 @@ use std::sync::LazyLock;
 use aho_corasick::Span;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
-use super::forms::{self, Form, is_blank, is_quote};
+use super::commands;
+use super::forms::{self, Form, is_blank};
+use super::headers;
 use super::issuers::{self, is_word};
 use super::layer::Layer;
-use super::names::{self, Header};
-use super::value::{self, Name};
+use super::names;
+use super::value::Name;
 use super::view::{More, View};
 use super::{Begun, Open, Secret};
 
@@ -49,13 +51,6 @@ const WORDS: &[(&str, Rule)] = &[
     (".atlasv1.", Rule::Marked), ("0Q~", Rule::Marked), ("1Q~", Rule::Marked), ("2Q~", Rule::Marked), ("3Q~", Rule::Marked), ("4Q~", Rule::Marked),
     ("5Q~", Rule::Marked), ("6Q~", Rule::Marked), ("7Q~", Rule::Marked), ("8Q~", Rule::Marked), ("9Q~", Rule::Marked),
     ("curl ", Rule::Command), ("wget ", Rule::Command), ("http ", Rule::Command), ("docker login", Rule::Command), ("mysql", Rule::Command),
-];
-
-/// A command, its option, whether a user stands in front of the password, and whether space may.
-#[rustfmt::skip]
-const COMMANDS: &[(&str, &str, bool, bool)] = &[
-    ("curl ", "-u", true, true), ("curl ", "--user", true, true), ("curl ", "--proxy-user", true, true), ("wget ", "--user", true, true),
-    ("http ", "-a", true, true), ("http ", "--auth", true, true), ("docker login", "-p", false, true), ("mysql", "-p", false, false),
 ];
 
 static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
@@ -196,7 +191,7 @@ fn next_word(text: &[u8], from: usize) -> Option<(usize, usize)> {
     }
 }
 
-type Looked = Result<Option<Secret>, More>;
+pub(super) type Looked = Result<Option<Secret>, More>;
 
 /// A word of at least [`issuers::BEGIN_MIN`] bytes: a token, or the value of a service's name.
 fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer, begun: &mut Begun) -> Looked {
@@ -242,7 +237,7 @@ fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usi
     (start < end
         && !lead[..start].ends_with(b"::")
         && names::names_service(&lead[start..end])
-        && names::header(&lead[start..end]).is_none())
+        && headers::named(&lead[start..end]).is_none())
     .then_some((offset + start, offset + end))
 }
 
@@ -266,7 +261,7 @@ fn look(
         Rule::Marked => {
             issuers::around_mark(view, at + usize::from(word.ends_with('~')), layer, begun)
         }
-        Rule::Command => command(view, floor, at, word, begun),
+        Rule::Command => commands::secret(view, floor, at, word, begun),
     }
 }
 
@@ -276,163 +271,12 @@ fn name(view: View<'_>, floor: usize, at: usize, begun: &mut Begun) -> Looked {
     if view.text[..start].ends_with(b"::") {
         return Ok(None);
     }
-    if let Some(header) = names::header(&view.text[start..end])
-        && let Some(found) = self::header(view, end, header, begun)?
+    if let Some(header) = headers::named(&view.text[start..end])
+        && let Some(found) = headers::secret(view, end, header, begun)?
     {
         return Ok(Some(found));
     }
     Form::new(view, start, end).secret(None, begun)
-}
-
-/// The value of a header.
-fn header(view: View<'_>, name_end: usize, header: Header, begun: &mut Begun) -> Looked {
-    let mut at = view.skip(name_end, |byte| is_quote(byte) || is_blank(byte))?;
-    let colon = view.glyph(at)?;
-    if !matches!(colon.byte, b':' | b'=') || header == Header::Pairs && colon.byte == b'=' {
-        return Ok(None);
-    }
-    at = view.skip(colon.end, |byte| is_blank(byte) || byte == b'[')?;
-    let mut quote = None;
-    let glyph = view.glyph(at)?;
-    if is_quote(glyph.byte) {
-        (quote, at) = (Some((glyph.byte, glyph.depth)), glyph.end);
-    }
-    let kind = if header == Header::Pairs {
-        "cookie"
-    } else {
-        "authorization"
-    };
-    let (end, is_cut) = line(view, at, quote);
-    let text = forms::seen(view, at, end);
-    let credentials = credentials_length(&text, header);
-    let open = match (quote, header) {
-        (Some((byte, depth)), _) => Open::Quote { byte, depth },
-        (None, Header::Pairs) => Open::Line,
-        (None, _)
-            if LISTS.iter().any(|list| {
-                text.len() > list.len() && text[..list.len()].eq_ignore_ascii_case(list.as_bytes())
-            }) =>
-        {
-            Open::Rest
-        }
-        (None, _) => Open::Bare,
-    };
-    let mut length = at;
-    for _ in 0..credentials.unwrap_or_default() {
-        length = View {
-            is_last: true,
-            ..view
-        }
-        .glyph(length)?
-        .end;
-    }
-    let open = if length < end && open != Open::Rest {
-        Open::No
-    } else {
-        open
-    };
-    let secret = credentials.map(|_| Secret {
-        kind,
-        range: at..length,
-        open,
-    });
-    if is_cut {
-        // A word alone may be a scheme.
-        *begun = secret.filter(|_| header != Header::Credentials || text.contains(&b' '));
-        return Err(More);
-    }
-    Ok(secret)
-}
-
-/// Where the line, or the string that began with `quote`, ends; and whether the text ends before.
-fn line(view: View<'_>, from: usize, quote: Option<(u8, u8)>) -> (usize, bool) {
-    let mut at = from;
-    loop {
-        let Ok(glyph) = view.glyph(at) else {
-            return (at, true);
-        };
-        let ends = match quote {
-            Some(quote) => forms::closes(quote, glyph),
-            None => matches!(glyph.byte, b'\n' | b'\r' | b'<'),
-        };
-        if ends || glyph.end == at {
-            return (at, false);
-        }
-        at = glyph.end;
-    }
-}
-
-/// Schemes whose credentials are a list (RFC 7616, RFC 5849, Signature Version 4).
-const LISTS: &[&str] = &["digest", "aws4-hmac-sha256", "oauth", "hawk", "signature"];
-
-/// How many glyphs of a header's value are secret.
-fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
-    /// Schemes with one token.
-        #[rustfmt::skip]
-        const SCHEMES: &[&str] = &[
-            "bearer", "basic", "token", "negotiate", "apikey", "api-key", "key", "ntlm", "dpop", "sso-key", "splunk",
-            "genie-key", "gssapi", "jwt", "vapid", "hawk", "hoba", "mutual", "scram-sha-256", "sharedkey",
-            "sharedkeylite", "sharedaccesssignature",
-        ];
-    let first = text
-        .iter()
-        .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-        .unwrap_or(text.len());
-    let word = text[..first].to_ascii_lowercase();
-    match header {
-        Header::Pairs => {
-            let length = text
-                .iter()
-                .position(|byte| is_quote(*byte))
-                .unwrap_or(text.len());
-            let is_pair = text[..first]
-                .iter()
-                .position(|byte| *byte == b'=')
-                .is_some_and(|at| {
-                    at > 0 && !text[..at].iter().any(|byte| b";:(){}".contains(byte))
-                });
-            (is_pair && length >= 4 && !text.starts_with(b"$")).then_some(length)
-        }
-        Header::Opaque => is_credential(&text[..first]).then_some(first),
-        Header::Credentials if LISTS.iter().any(|list| list.as_bytes() == word) => {
-            (text.len() >= first + 8).then_some(text.trim_ascii_end().len())
-        }
-        Header::Credentials if SCHEMES.iter().any(|scheme| scheme.as_bytes() == word) => {
-            let from = text[first..]
-                .iter()
-                .position(|byte| *byte != b' ')
-                .map(|at| first + at)?;
-            let length = text[from..]
-                .iter()
-                .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-                .unwrap_or(text.len() - from);
-            is_credential(&text[from..from + length]).then_some(from + length)
-        }
-        // Of a scheme that is not known.
-        Header::Credentials => {
-            let rest = text[first..].trim_ascii_start();
-            let last = rest
-                .iter()
-                .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-                .unwrap_or(rest.len());
-            let is_one = is_credential(&text[..first]) && value::is_random(&text[..first]);
-            let is_two = is_credential(&rest[..last]) && value::is_random(&rest[..last]);
-            is_one
-                .then_some(first)
-                .or(is_two.then_some(text.len() - rest.len() + last))
-        }
-    }
-}
-
-/// Whether a word in a header is no placeholder.
-fn is_credential(word: &[u8]) -> bool {
-    let has = |is: fn(&u8) -> bool| word.iter().any(is);
-    let is_odd = word
-        .iter()
-        .any(|byte| byte.is_ascii_digit() || b".-_+/=~!#^*".contains(byte))
-        || has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
-        || word.len() >= 20;
-    word.len() >= 4 && is_odd && !value::is_placeholder(word) && !value::is_place(word)
 }
 
 /// A URL's password: `scheme://user:password@`.
@@ -589,90 +433,4 @@ fn run(
             Err(more)
         }
     }
-}
-
-/// A password on a command's line.
-fn command(view: View<'_>, floor: usize, at: usize, word: &str, begun: &mut Begun) -> Looked {
-    if view.text[floor..at]
-        .last()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-        && word != "mysql"
-    {
-        return Ok(None);
-    }
-    let rest = &view.text[at..];
-    if memchr::memchr(b'\n', rest)
-        .is_some_and(|end| memchr::memmem::find(&rest[..end], b" -").is_none())
-    {
-        return Ok(None);
-    }
-    let mut position = at + word.len();
-    if !word.ends_with(' ') {
-        position = view.skip(position, |byte| !byte.is_ascii_whitespace())?;
-    }
-    for _ in 0..64 {
-        position = view.skip(position, is_blank)?;
-        let glyph = view.glyph(position)?;
-        if glyph.end == position || matches!(glyph.byte, b'\n' | b'|' | b';') {
-            return Ok(None);
-        }
-        for (_, option, has_user, may_be_apart) in COMMANDS.iter().filter(|row| row.0 == word) {
-            let Some(end) = view.expect(position, option)? else {
-                continue;
-            };
-            let behind = view.skip(end, |byte| byte == b'=' || *may_be_apart && is_blank(byte))?;
-            let starts = behind > end || option.len() == 2;
-            if starts && let Some(secret) = argument(view, behind, *has_user, begun)? {
-                return Ok(Some(secret));
-            }
-        }
-        position = view.skip(position, |byte| !byte.is_ascii_whitespace())?;
-    }
-    Ok(None)
-}
-
-/// The password in an argument at `at`, behind a user's name if that `has_user`.
-fn argument(view: View<'_>, at: usize, has_user: bool, begun: &mut Begun) -> Looked {
-    let glyph = view.glyph(at)?;
-    let quote = is_quote(glyph.byte).then_some((glyph.byte, glyph.depth));
-    let mut start = if quote.is_some() { glyph.end } else { at };
-    if has_user {
-        let user = view.skip(start, |byte| {
-            !byte.is_ascii_whitespace() && !is_quote(byte) && byte != b':'
-        })?;
-        let colon = view.glyph(user)?;
-        if colon.byte != b':' {
-            return Ok(None);
-        }
-        start = colon.end;
-    }
-    let open = quote.map_or(Open::Bare, |(byte, depth)| Open::Quote { byte, depth });
-    let mut end = start;
-    loop {
-        let Ok(glyph) = view.glyph(end) else {
-            *begun = (end > start).then_some(Secret {
-                kind: "basic-auth",
-                range: start..end,
-                open,
-            });
-            return Err(More);
-        };
-        let ends = quote.map_or(
-            glyph.byte.is_ascii_whitespace() || is_quote(glyph.byte),
-            |quote| forms::closes(quote, glyph),
-        );
-        if ends || glyph.end == end {
-            break;
-        }
-        end = glyph.end;
-    }
-    let text = &view.text[start..end];
-    let is_secret =
-        text.len() >= 4 && !b"$<{%*".contains(&text[0]) && text.iter().any(u8::is_ascii_digit)
-            || text.len() >= 6 && is_credential(text);
-    Ok(is_secret.then_some(Secret {
-        kind: "basic-auth",
-        range: start..end,
-        open,
-    }))
 }
