@@ -227,14 +227,21 @@ issuers! {
     ("jwt", ["ZXlK"], BASE64 | WORD, 60, ENDLESS, Random, "ZXlKaGJHY2lPaUpJVXpJMU5pSXNJblI1Y0NJNklrcFhWQ0o5LmV5SnpkV0lpT2lJeE1qTTBOVFkzT0Rrd0luMC5k", "ZXlKaGJHY2lPaUpJ"),
 }
 
-/// The rows of [`ISSUERS`] that have a prefix with that byte at `at`, a bit each.
+/// The rows of [`ISSUERS`] that have a prefix with that byte at `at`, or none there, a bit each.
 const fn rows_by(at: usize) -> [u128; 256] {
     let mut rows = [0; 256];
     let mut row = 0;
     while row < ISSUERS.len() {
         let mut prefix = 0;
         while prefix < ISSUERS[row].prefixes.len() {
-            rows[ISSUERS[row].prefixes[prefix].as_bytes()[at] as usize] |= 1 << row;
+            let known = ISSUERS[row].prefixes[prefix].as_bytes();
+            let mut byte = 0;
+            while byte < rows.len() {
+                if at >= known.len() || known[at] as usize == byte {
+                    rows[byte] |= 1 << row;
+                }
+                byte += 1;
+            }
             prefix += 1;
         }
         row += 1;
@@ -242,18 +249,16 @@ const fn rows_by(at: usize) -> [u128; 256] {
     rows
 }
 
-static BY_FIRST: [u128; 256] = rows_by(0);
-static BY_SECOND: [u128; 256] = rows_by(1);
+static BY_BYTE: [[u128; 256]; 3] = [rows_by(0), rows_by(1), rows_by(2)];
 
-/// The rows that the word at `at` can belong to, by its first two bytes: none for nearly all words.
+/// The rows that the word at `at` can belong to, by its first three bytes: none for nearly all words.
+#[inline(always)]
 fn rows_at(text: &[u8], at: usize) -> u128 {
-    match text.get(at..) {
-        Some([first, second, ..]) => {
-            BY_FIRST[usize::from(*first)] & BY_SECOND[usize::from(*second)]
-        }
-        Some([first]) => BY_FIRST[usize::from(*first)],
-        _ => 0,
-    }
+    let first = text.iter().skip(at);
+    let rows = first
+        .zip(&BY_BYTE)
+        .map(|(byte, rows)| rows[usize::from(*byte)]);
+    rows.fold(u128::MAX, |all, rows| all & rows)
 }
 
 /// Tokens that are known by a mark inside: what follows it is taken out. What stands before could be any word.
@@ -539,24 +544,23 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
             && is_begin(text, at, layer)
             && (at..at + BEGIN_MIN).all(is_token)
     };
-    let may_be_block = |at: usize| {
-        text[at..]
-            .first_chunk()
-            .is_some_and(|block| may_be_token(u64::from_ne_bytes(*block)))
-    };
-    let mut block = from;
+    let from = from.min(text.len());
+    let (blocks, _) = text[from..].as_chunks::<8>();
+    let mut block = 0;
     // Eight bytes in each word of that length stand in one block, wherever the blocks begin.
-    while block + 8 <= text.len() {
-        if !may_be_block(block) {
-            block += 8;
+    while let Some(bytes) = blocks.get(block) {
+        block += 1;
+        if !may_be_token(bytes) {
             continue;
         }
-        let mut at = block;
+        let mut at = from + 8 * (block - 1);
         while at > from && is_token(at - 1) {
             at -= 1;
         }
-        block += 8;
-        if !may_be_block(at + BEGIN_MIN - 8) {
+        let Some(rest) = text.get(at + BEGIN_MIN - 8..).and_then(<[u8]>::first_chunk) else {
+            continue;
+        };
+        if !may_be_token(rest) {
             continue;
         }
         // Within a word, another one can begin behind an escape, which is what the word begins with, or a sequence.
@@ -578,15 +582,17 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
                 at += usize::from(at < mark && is_token(at));
             }
         }
-        block = block.max(at + 1);
+        block = block.max((at + 1 - from).div_ceil(8));
     }
     None
 }
 
 /// Whether all of eight bytes can be a token's: a search for those that cannot takes three operations.
-fn may_be_token(block: u64) -> bool {
+#[inline(always)]
+fn may_be_token(block: &[u8; 8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
+    let block = u64::from_ne_bytes(*block);
     let below_plus = block.wrapping_sub(ONES * 0x2b) & !block;
     (below_plus | block) & HIGH == 0
 }
@@ -628,6 +634,7 @@ fn words_of(block: &[u8; 8]) -> usize {
 
 /// Whether the token at `at` can be a marked one that nothing else tells: its mark, or an escape in place of that, stands
 /// where one can.
+#[inline(always)]
 pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
     let Some(word) = text[at..].first_chunk::<17>() else {
         return true;
@@ -638,6 +645,7 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
 
 /// Where the operator stands that `before` ends with, or the last byte of an escape that can be one: quotes and blanks may
 /// follow it.
+#[inline(always)]
 pub(super) fn operator_before(before: &[u8]) -> Option<usize> {
     let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(');
     let last = before.iter().rposition(|byte| !is_between(byte))?;

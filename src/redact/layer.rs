@@ -2,7 +2,7 @@
 //!
 //! Runs where the stream does. Plain data between two writes; it must not know what a secret looks like.
 
-use memchr::{memchr, memmem, memrchr};
+use memchr::{memchr, memrchr};
 
 /// The longest escape sequence, in bytes: what is longer is text.
 const SEQUENCE_MAX: usize = 128;
@@ -82,7 +82,9 @@ impl Layer {
                     );
                     // What stands elsewhere on the screen is another word.
                     let kept = usize::from(moves && data[at] == ESCAPE);
-                    self.text.extend_from_slice(&data[at..at + kept]);
+                    if kept == 1 {
+                        self.text.push(ESCAPE);
+                    }
                     self.sequences
                         .extend_from_slice(&data[at + kept..at + length]);
                     self.marks.push((self.text.len(), self.sequences.len()));
@@ -152,9 +154,12 @@ impl Layer {
 fn has_written(data: &[u8]) -> bool {
     let end = &data[data.len().saturating_sub(SEQUENCE_MAX)..];
     memrchr(b'\\', end).is_some()
-        || [b"1b[".as_slice(), b"1B[", b"33[", b"\\e["]
-            .iter()
-            .any(|end| memmem::find(data, end).is_some())
+        || memchr::memchr_iter(b'[', data).any(|at| {
+            matches!(
+                &data[..at],
+                [.., b'1', b'b' | b'B'] | [.., b'3', b'3'] | [.., b'\\', b'e']
+            )
+        })
 }
 
 /// Where the next sequence may begin.

@@ -212,7 +212,11 @@ fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer, begun: &mut Beg
 /// The name in front of the value at `at`, if it is a service's.
 fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usize)> {
     let lead = &view.text[floor.max(at.saturating_sub(96))..at];
-    let lead = ["&quot;", "&#x27;", "&#39;", "&#34;"]
+    let quotes: &[&str] = match lead {
+        [.., b';'] => &["&quot;", "&#x27;", "&#39;", "&#34;"],
+        _ => &[],
+    };
+    let lead = quotes
         .iter()
         .find_map(|quote| lead.strip_suffix(quote.as_bytes()))
         .unwrap_or(lead);
