@@ -6,7 +6,6 @@
 use super::CliError;
 use super::args::normalize;
 use super::grammar::{Place, Word};
-use super::table::aligned;
 
 /// What is typed, and what that is here. Applied in this order, each once.
 const ALIASES: &[(&str, &str)] = &[
@@ -40,8 +39,8 @@ pub(super) fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
     aliases.filter(|(_, verb)| *verb != LATER)
 }
 
-/// The aliases as lines of help: those of one verb, and the verb.
-pub(super) fn table() -> Vec<String> {
+/// The aliases as rows of help: those of one verb, and the verb.
+pub(super) fn table() -> Vec<(String, String)> {
     let mut rows: Vec<(String, String)> = Vec::new();
     for (alias, verb) in aliases() {
         match rows.iter_mut().find(|(_, known)| known == verb) {
@@ -49,7 +48,7 @@ pub(super) fn table() -> Vec<String> {
             None => rows.push((alias.to_owned(), verb.to_owned())),
         }
     }
-    aligned(&rows)
+    rows
 }
 
 /// `args` by the verbs' own names.
@@ -92,6 +91,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
     use crate::cli::grammar::{unknown_word, verbs};
+    use crate::cli::help::{Part, parts};
 
     const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 
@@ -165,20 +165,23 @@ mod tests {
 
     #[test]
     fn the_readme_has_the_other_names_and_what_shows_what_as_the_help_does() {
-        let help = Cli::get_args_info().notes[1].lines().skip(1);
-        let rows = help.map(|line| line.trim().to_owned()).chain(table());
-        let cell = |text: &str| format!("`{}`", text.trim().replace("ID", "<id>"));
-        for row in rows {
-            let (name, about) = row.split_once("  ").unwrap();
-            let shown = match name.contains("ID") || name == "daemon logs" {
-                true => format!("| {} | {} |", cell(name), about.trim()),
-                false => format!(
-                    "| {} | {} |",
-                    cell(&name.replace(", ", "`, `")),
-                    cell(about)
-                ),
-            };
-            assert!(README.contains(&shown), "{shown}");
+        let shows = parts(Cli::get_args_info().notes[1]).into_iter();
+        let shows = shows.filter_map(|part| match part {
+            Part::Row(name, about) => Some((format!("`{}`", name.replace("ID", "<id>")), about)),
+            Part::Paragraph(_) => None,
+        });
+        let aliases = table().into_iter();
+        let aliases = aliases.map(|(names, verb)| {
+            (
+                format!("`{}`", names.replace(", ", "`, `")),
+                format!("`{verb}`"),
+            )
+        });
+        let rows: Vec<_> = shows.chain(aliases).collect();
+        assert!(rows.len() > 10, "{rows:?}");
+        for (name, about) in rows {
+            let row = format!("| {name} | {about} |");
+            assert!(README.contains(&row), "{row}");
         }
     }
 

@@ -25,7 +25,7 @@ use crate::api::routes::{self, Endpoint};
 )]
 pub(super) struct Args {
     /// only what comes after this event
-    #[argh(option, default = "0")]
+    #[argh(option, default = "0", arg_name = "seq")]
     after: u64,
     /// events as JSON, a line each
     #[argh(switch)]

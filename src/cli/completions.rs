@@ -11,13 +11,29 @@ use super::aliases::resolved;
 use super::daemon_logs::levels;
 use super::grammar::{Flag, Place, names, options};
 use super::output::{Out, visible};
-use super::table::shortened;
+use super::sessions::{Column, live_sessions};
+use super::table::{Color, age, shortened};
 use super::{Home, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{Code, Permission, SessionsQuery, is_session_id_prefix, words};
+use crate::api::{
+    Code, Health, KillSignal, Permission, SessionRecord, SessionStatus, SessionsQuery, Stream,
+    Visibility, is_session_id_prefix, words,
+};
 use crate::http::client::Client;
 use crate::observe::LogEvent;
 use crate::settings::durations;
+
+/// The verbs that act on live sessions only.
+const LIVE_ONLY: [&str; 4] = ["attach", "input", "kill", "wait"];
+
+/// The verbs that act on sessions that have ended only.
+const ENDED_ONLY: [&str; 2] = ["archive", "sacrifice"];
+
+/// The verbs that act on archived sessions only.
+const ARCHIVED_ONLY: [&str; 1] = ["summon"];
+
+/// How many sessions are offered at most, of those that are not live.
+const OFFERED: u64 = 200;
 
 /// What the scripts call, with the words of the line up to the cursor.
 const COMPLETE_VERB: &str = "__complete";
@@ -28,9 +44,9 @@ const COMPLETE_VERB: &str = "__complete";
     subcommand,
     name = "completions",
     help_triggers("-h", "--help"),
-    note = "bash: source <(coven completions bash)",
-    note = "zsh: coven completions zsh > DIR-IN-FPATH/_coven",
-    note = "fish: coven completions fish > ~/.config/fish/completions/coven.fish"
+    note = "  bash  source <(coven completions bash)
+  zsh   coven completions zsh > DIR-IN-FPATH/_coven
+  fish  coven completions fish > ~/.config/fish/completions/coven.fish"
 )]
 pub(super) struct Args {
     /// bash, zsh or fish
@@ -174,7 +190,12 @@ fn candidates(before: &[String], current: &str) -> Candidates {
     if value == Some("prompt") && place.can_be_option() {
         return vec![over()];
     }
-    let mut found = value.map_or_else(Vec::new, |value| values(value, current));
+    let mut found = match value {
+        Some("id" | "ids") => sessions(place.path.join(" "), current.to_owned()),
+        Some("harness") => bounded(harnesses),
+        Some(value) => values(value, current),
+        None => Vec::new(),
+    };
     if place.waiting().is_none() && (value.is_some() || place.command.positionals.is_empty()) {
         let verbs = place.command.commands.iter();
         found.extend(verbs.map(|verb| (verb.name.into(), verb.command.description.into())));
@@ -182,22 +203,28 @@ fn candidates(before: &[String], current: &str) -> Candidates {
     found
 }
 
-/// What a value or an argument can be, by its name: for one that is to be completed, use one of these.
+/// What a value or an argument can be, by its name, as far as this binary knows it.
 fn values(name: &str, current: &str) -> Candidates {
-    let words: Vec<String> = match name {
-        "id" | "ids" => return bounded(sessions, current, false),
-        "archived-ids" => return bounded(sessions, current, true),
-        "harness" => return bounded(harnesses, current, false),
-        "file" => vec![":files".into()],
+    fn all<T: ToString>(words: impl IntoIterator<Item = T>) -> Vec<String> {
+        words.into_iter().map(|word| word.to_string()).collect()
+    }
+    let words = match name {
+        "file" | "copy" => vec![":files".into()],
         "dir" => vec![":dirs".into()],
         "level" => levels(),
-        "event" => LogEvent::ALL
-            .iter()
-            .map(|event| event.name.into())
-            .collect(),
-        "code" => Code::ALL.map(|code| code.to_string()).into(),
-        "permission" => Permission::SET.map(|word| word.to_string()).into(),
-        "shell" => Shell::ALL.map(|shell| shell.to_string()).into(),
+        "event" => all(LogEvent::ALL.iter().map(|event| event.name)),
+        "code" => all(Code::ALL),
+        "permission" => all(Permission::SET),
+        "shell" => all(Shell::ALL),
+        "signal" => all(KillSignal::ALL),
+        "status" => all(SessionStatus::ALL),
+        "stream" => all(Stream::ALL),
+        "visibility" => all(Visibility::ALL),
+        "when" => all(Color::ALL),
+        "fields" => {
+            let before = current.rfind(',').map_or("", |comma| &current[..=comma]);
+            all(Column::ALL.map(|column| format!("{before}{column}")))
+        }
         _ => Vec::new(),
     };
     words
@@ -207,10 +234,9 @@ fn values(name: &str, current: &str) -> Candidates {
 }
 
 /// Asks the daemon in a thread that is left behind when it does not answer in time.
-fn bounded(ask: fn(&str, bool) -> Option<Candidates>, current: &str, archived: bool) -> Candidates {
+fn bounded(ask: impl FnOnce() -> Option<Candidates> + Send + 'static) -> Candidates {
     let (sender, receiver) = mpsc::channel();
-    let current = current.to_owned();
-    std::thread::spawn(move || sender.send(ask(&current, archived)));
+    std::thread::spawn(move || sender.send(ask()));
     receiver
         .recv_timeout(durations::COMPLETION)
         .ok()
@@ -218,40 +244,50 @@ fn bounded(ask: fn(&str, bool) -> Option<Candidates>, current: &str, archived: b
         .unwrap_or_default()
 }
 
-fn client() -> Option<Client> {
+fn connect() -> Option<(Client, Health)> {
     let home = Home::from_env().ok()?;
-    Some(
-        Client::connect_within(&home.socket(), durations::COMPLETION)
-            .ok()?
-            .0,
-    )
+    Client::connect_within(&home.socket(), durations::COMPLETION).ok()
 }
 
-fn sessions(current: &str, archived: bool) -> Option<Candidates> {
-    if !current.is_empty() && !is_session_id_prefix(current) {
-        return None;
+/// The ids of the sessions that `verb` acts on and that begin with `current`, the newest first.
+fn sessions(verb: String, current: String) -> Candidates {
+    if !current.is_empty() && !is_session_id_prefix(&current) {
+        return Vec::new();
     }
-    let query = SessionsQuery {
-        limit: Some(200),
-        include_archived: Some(archived),
-        id_prefix: Some(current.to_owned()).filter(|prefix| !prefix.is_empty()),
-        ..SessionsQuery::default()
-    };
-    let page = client()?
-        .call(routes::ListSessions.request().query(&query))
-        .ok()?;
-    let sessions = page.sessions.iter();
-    let sessions = sessions.filter(|session| !archived || session.archived_at.is_some());
-    let about = sessions.map(|session| {
-        let title = shortened(&session.title, 40);
-        let about = format!("{} {}: {title}", session.status, visible(&session.harness));
-        (session.id.to_string(), about)
-    });
-    Some(about.collect())
+    bounded(move || {
+        let (mut client, health) = connect()?;
+        if LIVE_ONLY.contains(&verb.as_str()) {
+            let live = live_sessions(&mut client, health.sessions.live).ok()?;
+            return Some(live.iter().map(candidate).collect());
+        }
+        let is_archived = ARCHIVED_ONLY.contains(&verb.as_str());
+        let query = SessionsQuery {
+            limit: Some(OFFERED),
+            include_archived: Some(is_archived),
+            id_prefix: Some(current).filter(|prefix| !prefix.is_empty()),
+            ..SessionsQuery::default()
+        };
+        let page = client
+            .call(routes::ListSessions.request().query(&query))
+            .ok()?;
+        let sessions = page.sessions.iter();
+        let sessions = sessions
+            .filter(|session| !is_archived || session.archived_at.is_some())
+            .filter(|session| session.status.is_final() || !ENDED_ONLY.contains(&verb.as_str()));
+        Some(sessions.map(candidate).collect())
+    })
 }
 
-fn harnesses(_: &str, _: bool) -> Option<Candidates> {
-    let capabilities = client()?.call(routes::Capabilities.request()).ok()?;
+/// A session's id, and what tells people which it is.
+fn candidate(session: &SessionRecord) -> (String, String) {
+    let (harness, age) = (visible(&session.harness), age(session.created_at));
+    let title = shortened(&session.title, 40);
+    let about = format!("{} {harness}, {age} ago: {title}", session.status);
+    (session.id.to_string(), about)
+}
+
+fn harnesses() -> Option<Candidates> {
+    let capabilities = connect()?.0.call(routes::Capabilities.request()).ok()?;
     let adapters = capabilities.adapters.iter();
     Some(
         adapters
@@ -263,7 +299,7 @@ fn harnesses(_: &str, _: bool) -> Option<Candidates> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::grammar::verbs;
+    use crate::cli::grammar::{value_of, verbs};
 
     fn words(line: &str) -> Vec<String> {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
@@ -309,13 +345,54 @@ mod tests {
             let mut shown: Vec<String> = options(&command).flat_map(names).collect();
             shown.extend((verb == "run").then(|| "--".into()));
             let names_session = command.positionals.first().is_some_and(|argument| {
-                let name = argument.name.trim_start_matches("archived-");
-                ["id", "ids"].contains(&name.split(' ').next().unwrap())
+                ["id", "ids"].contains(&argument.name.split(' ').next().unwrap())
             });
             shown.extend(names_session.then(|| "--last".into()));
             assert_eq!(offered, shown, "{verb}");
             assert!(offered.contains(&"--help".into()), "{verb}");
         }
         assert!(!words("daemon serve -").contains(&"--background".into()));
+        for verb in LIVE_ONLY.iter().chain(&ENDED_ONLY).chain(&ARCHIVED_ONLY) {
+            assert!(verbs().iter().any(|(path, _)| path == verb), "{verb}");
+        }
+    }
+
+    /// What only its user, or the daemon, knows.
+    const FREE: [&str; 16] = [
+        "id",
+        "ids",
+        "harness",
+        "prompt",
+        "text",
+        "change",
+        "title",
+        "model",
+        "label",
+        "labels",
+        "n",
+        "time",
+        "seq",
+        "pid",
+        "argument",
+        "name[=value]",
+    ];
+
+    #[test]
+    fn every_option_and_argument_completes_or_is_free_text() {
+        let mut free = Vec::new();
+        for (verb, command) in verbs() {
+            let options = options(&command).filter_map(value_of);
+            let arguments = command.positionals.iter();
+            let arguments = arguments.flat_map(|argument| argument.name.split(' '));
+            for name in options.chain(arguments).filter(|name| *name != "--") {
+                let is_free = FREE.contains(&name);
+                assert_eq!(is_free, values(name, "").is_empty(), "{verb} {name}");
+                free.extend(is_free.then_some(name));
+            }
+        }
+        assert!(FREE.iter().all(|name| free.contains(name)), "{free:?}");
+        assert_eq!(words("kill -s K"), ["KILL"]);
+        assert_eq!(words("sessions --format id,ti"), ["id,title"]);
+        assert_eq!(words("sessions --status ru"), ["running"]);
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Args {
     /// go on as lines come, until Ctrl-C
     follow: bool,
     /// only the last so many lines
-    #[argh(option, short = 'n')]
+    #[argh(option, short = 'n', arg_name = "n")]
     lines: Option<usize>,
     /// as JSON, an object a line
     #[argh(switch)]
@@ -54,10 +54,10 @@ pub(super) struct Args {
     #[argh(option, from_str_fn(parse_level))]
     level: Option<Level>,
     /// only lines from then on
-    #[argh(option, from_str_fn(parse_moment))]
+    #[argh(option, from_str_fn(parse_moment), arg_name = "time")]
     since: Option<Timestamp>,
     /// only lines until then
-    #[argh(option, from_str_fn(parse_moment))]
+    #[argh(option, from_str_fn(parse_moment), arg_name = "time")]
     until: Option<Timestamp>,
     /// it was asked for as `coven logs`
     #[argh(switch, hidden_help)]

@@ -17,10 +17,10 @@ use crate::api::{Event, EventsQuery};
 #[argh(subcommand, name = "events", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// only those after this seq
-    #[argh(option, default = "0")]
+    #[argh(option, default = "0", arg_name = "seq")]
     after: u64,
     /// at most so many (default: all)
-    #[argh(option, default = "u64::MAX")]
+    #[argh(option, default = "u64::MAX", arg_name = "n")]
     limit: u64,
     /// as JSON, an event a line
     #[argh(switch)]

@@ -154,7 +154,7 @@ impl Place {
 
     /// Whether `word` stands for the newest session, in the place of an id.
     pub(super) fn is_last(&self, word: &str) -> bool {
-        let is_id = matches!(self.value(), Some("id" | "ids" | "archived-ids"));
+        let is_id = matches!(self.value(), Some("id" | "ids"));
         (word == "--last" || word == "-l") && self.can_be_option() && is_id
     }
 
@@ -257,8 +257,6 @@ fn edits(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use argh::FromArgs;
-
     use super::*;
     use crate::api::Code;
 
@@ -346,9 +344,8 @@ mod tests {
         let mut known = std::collections::HashMap::new();
         for (verb, command) in verbs() {
             for argument in command.positionals {
-                let name = argument.name.trim_start_matches("archived-");
-                let about = *known.entry(name).or_insert(argument.description);
-                assert_eq!(argument.description, about, "{verb} {name}");
+                let about = *known.entry(argument.name).or_insert(argument.description);
+                assert_eq!(argument.description, about, "{verb} {}", argument.name);
             }
         }
         assert!(known.contains_key("id") && known.contains_key("ids"));
@@ -392,12 +389,9 @@ mod tests {
             let words = text.replace("**", "");
             words.split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        let help = Cli::from_args(&["coven"], &["--help"])
-            .err()
-            .unwrap()
-            .output;
-        let codes = help.split("Exit codes: ").nth(1).unwrap();
-        let codes = codes.split("\n  \n").next().unwrap();
+        let notes = Cli::get_args_info().notes[0];
+        let codes = notes.strip_prefix("Exit codes: ").unwrap();
+        let codes = codes.split("\n\n").next().unwrap();
         assert!(codes.contains("125"), "{codes}");
         assert!(joined(README).contains(&joined(codes)), "{codes}");
     }

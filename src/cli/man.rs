@@ -6,8 +6,9 @@
 use argh::{ArgsInfo, CommandInfoWithArgs, Optionality};
 
 use super::grammar::{Flag, is_group, names, options, value_of, verbs};
+use super::help::{Part, parts};
 use super::output::Out;
-use super::{Cli, Outcome};
+use super::{Cli, Outcome, aliases};
 use crate::settings::{self, Declared};
 
 /// What prints the page; no verb that the help has.
@@ -32,11 +33,12 @@ fn page() -> String {
         .collect();
     let settings: String = settings::ALL.iter().copied().map(setting).collect();
     // The help's notes begin with the exit codes.
-    let codes = Cli::get_args_info()
-        .notes
-        .first()
-        .and_then(|note| note.split("\n\n").next());
+    let notes = Cli::get_args_info().notes;
+    let codes = notes.first().and_then(|note| note.split("\n\n").next());
+    let shows: String = notes.iter().skip(1).copied().map(note).collect();
     PAGE.replace("@VERBS@\n", &entries)
+        .replace("@SHOWS@\n", &shows)
+        .replace("@ALIASES@\n", &list(&aliases::table()))
         .replace("@SETTINGS@\n", &settings)
         .replace("@EXIT_STATUS@\n", &text(codes.unwrap_or_default()))
 }
@@ -93,11 +95,34 @@ fn entry(path: &str, command: &CommandInfoWithArgs) -> String {
         }
         out += ".El\n";
     }
-    for paragraph in command.notes.iter().flat_map(|note| note.split("\n\n")) {
-        out += ".Pp\n";
-        out += &text(paragraph);
-    }
+    out += &command.notes.iter().copied().map(note).collect::<String>();
     out
+}
+
+/// A note as the help has it.
+fn note(note: &str) -> String {
+    let (mut out, mut rows) = (String::new(), Vec::new());
+    for part in parts(note) {
+        match part {
+            Part::Paragraph(paragraph) => out += &format!(".Pp\n{}", text(&paragraph)),
+            Part::Row(name, about) => rows.push((name, about)),
+        }
+    }
+    match rows.as_slice() {
+        [] => out,
+        rows => out + &list(rows),
+    }
+}
+
+/// Rows of the help: names that are typed, and what they do.
+fn list(rows: &[(String, String)]) -> String {
+    let rows = rows
+        .iter()
+        .map(|(name, about)| format!(".It Ic {name}\n{}", text(about)));
+    format!(
+        ".Bl -tag -width 4n -compact\n{}.El\n",
+        rows.collect::<String>()
+    )
 }
 
 /// A description that is no whole sentence: an option's, or a setting's.
@@ -138,7 +163,7 @@ mod tests {
             ".It Cm daemon start Oo Ar options Oc\nStart it in the background; a success if it runs already.\n",
             ".It Cm run Oo Ar options Oc Ar harness Fl \\- Ar prompt ...\n",
             ".It Fl \\-cwd Ar dir\nWorking directory of the harness (default: this one).\n",
-            ".It Fl n , Fl \\-lines Ar lines\nOnly the last so many lines.\n",
+            ".It Fl n , Fl \\-lines Ar n\nOnly the last so many lines.\n",
             ".It Cm wait Oo Ar options Oc Ar ids ...\n",
             ".It Cm logs prune Oo Ar options Oc\n",
             ".It Ev COVEN_KILL_GRACE_MS\nMilliseconds between SIGTERM and SIGKILL.\nValues: 0 to 600000.\nThe default is 5000.\n",

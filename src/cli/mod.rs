@@ -23,6 +23,7 @@ mod error;
 mod events;
 mod follow;
 mod grammar;
+mod help;
 mod input;
 mod interrupt;
 mod journal;
@@ -98,24 +99,27 @@ struct Cli {
 /// What a verb ends with: the exit code, or why it failed.
 type Outcome = Result<u8, CliError>;
 
-/// A line a verb: its variant, and the module of its `Args` and its `run`. The help lists them in this order.
+/// A line a verb: its variant, and the module of its `Args` and its `run`. The help lists them in this order, in these groups.
 macro_rules! verbs {
-    ($($verb:ident($module:ident),)*) => {
+    ($($group:literal: { $($verb:ident($module:ident),)* })*) => {
         // A process has one of it.
         #[allow(clippy::large_enum_variant)]
         #[derive(FromArgs, ArgsInfo)]
         #[argh(subcommand)]
         enum Verb {
-            $($verb($module::Args),)*
+            $($($verb($module::Args),)*)*
         }
 
         impl Verb {
             fn run(&self) -> Outcome {
                 match self {
-                    $(Self::$verb(args) => apart(|| $module::run(args)),)*
+                    $($(Self::$verb(args) => apart(|| $module::run(args)),)*)*
                 }
             }
         }
+
+        /// The groups of verbs, and how many each has.
+        const GROUPS: &[(&str, usize)] = &[$(($group, [$(stringify!($verb)),*].len())),*];
     };
 }
 
@@ -127,33 +131,41 @@ fn apart(verb: impl FnOnce() -> Outcome) -> Outcome {
 }
 
 verbs! {
-    Daemon(daemon),
-    Run(run),
-    Rerun(rerun),
-    Chat(chat),
-    Sessions(sessions),
-    Show(show),
-    Events(events),
-    Attach(attach),
-    Wait(wait),
-    Input(input),
-    Kill(kill),
-    Rename(rename),
-    Label(label),
-    Archive(archive),
-    Summon(summon),
-    Sacrifice(sacrifice),
-    Prune(prune),
-    Logs(logs),
-    Adapters(adapters),
-    Doctor(doctor),
-    Diagnostics(diagnostics),
-    Metrics(metrics),
-    Vacuum(vacuum),
-    Backup(backup),
-    Restore(restore),
-    Completions(completions),
-    Version(version),
+    "Run and look": {
+        Run(run),
+        Rerun(rerun),
+        Chat(chat),
+        Attach(attach),
+        Sessions(sessions),
+        Show(show),
+        Logs(logs),
+        Events(events),
+        Wait(wait),
+    }
+    "Sessions": {
+        Input(input),
+        Kill(kill),
+        Rename(rename),
+        Label(label),
+        Archive(archive),
+        Summon(summon),
+        Sacrifice(sacrifice),
+        Prune(prune),
+    }
+    "Daemon and setup": {
+        Daemon(daemon),
+        Adapters(adapters),
+        Metrics(metrics),
+        Backup(backup),
+        Restore(restore),
+        Vacuum(vacuum),
+        Completions(completions),
+    }
+    "When something is wrong": {
+        Doctor(doctor),
+        Diagnostics(diagnostics),
+        Version(version),
+    }
 }
 
 /// The whole program.
@@ -179,6 +191,9 @@ pub fn main() -> ExitCode {
 }
 
 fn parse_and_run(args: &[String]) -> Outcome {
+    if let Some(help) = help::asked_for(args) {
+        return say(&help);
+    }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match Cli::from_args(&["coven"], &args) {
         Ok(Cli { version: true, .. }) => version::run(&version::Args { json: false }),
@@ -186,30 +201,10 @@ fn parse_and_run(args: &[String]) -> Outcome {
             verb: Some(verb), ..
         }) => verb.run(),
         Ok(Cli { verb: None, .. }) => Err(CliError::usage("no verb given")),
-        // Help that was asked for.
-        Err(early) if early.status.is_ok() => say(&help(&args, early.output.trim_end())),
         Err(early) => {
             let unknown = grammar::unknown_word(&args);
             Err(CliError::usage(unknown.as_deref().unwrap_or(&early.output)))
         }
-    }
-}
-
-/// The help that was asked for: by `-h` without its notes; by `--help` whole, and coven's own with the other names of verbs.
-fn help(args: &[&str], whole: &str) -> String {
-    if !args.contains(&"--help") {
-        let short = whole.split("\n\nNotes:").next().unwrap_or(whole);
-        return match short == whole {
-            true => whole.to_owned(),
-            false => format!("{short}\n\n--help says more."),
-        };
-    }
-    match grammar::verb_of(args).is_empty() {
-        true => format!(
-            "{whole}\n\nOther names:\n  {}",
-            aliases::table().join("\n  ")
-        ),
-        false => whole.to_owned(),
     }
 }
 

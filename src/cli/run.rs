@@ -72,10 +72,10 @@ pub(super) struct Args {
     #[argh(option, arg_name = "argument")]
     arg: Vec<String>,
     /// kill it when it has run for that long: seconds, or 90s, 15m, 2h
-    #[argh(option, from_str_fn(parse_duration))]
+    #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
     timeout: Option<Duration>,
     /// kill it when it has written nothing for that long
-    #[argh(option, from_str_fn(parse_duration))]
+    #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
     idle_timeout: Option<Duration>,
     /// kill it when it has used so many tokens; for harnesses that tell them
     #[argh(option, arg_name = "n")]

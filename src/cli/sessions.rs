@@ -9,7 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::daemon::remark;
 use super::follow::connect;
 use super::output::{Out, visible};
-use super::table::{Color, age, between, duration, fit, local, shortened, table};
+use super::table::{Color, age, between, duration, fit, local, shortened, table, terminal_width};
 use super::time::parse_moment;
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
@@ -319,10 +319,7 @@ struct Look {
 impl Look {
     fn new(args: &Args) -> Result<Self, CliError> {
         let is_plain = args.format.is_some() || args.quiet;
-        let width = match io::stdout().is_terminal() {
-            true => Some(sys::terminal_columns(&io::stdout()).unwrap_or(80)),
-            false => None,
-        };
+        let width = terminal_width();
         Ok(Self {
             width,
             has_colors: args.color.is_on() && !is_plain,

@@ -12,7 +12,7 @@ use crate::api::routes;
 #[argh(subcommand, name = "summon", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
-    #[argh(positional, arg_name = "archived-ids")]
+    #[argh(positional)]
     ids: Vec<SessionRef>,
 }
 

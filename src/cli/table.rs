@@ -1,6 +1,6 @@
 //! Tables, and what stands in them for people: widths as a terminal counts them, ages, durations, amounts of bytes, colours.
 //!
-//! Pure but for the clock and `NO_COLOR`; it does not know what is told.
+//! Pure but for the clock, the terminal and `NO_COLOR`; it does not know what is told.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -30,6 +30,13 @@ impl Color {
             Self::Never => false,
         }
     }
+}
+
+/// The columns of the terminal that stdout is; `None` for a pipe or a file.
+pub(super) fn terminal_width() -> Option<usize> {
+    let stdout = io::stdout();
+    let is_terminal = stdout.is_terminal();
+    is_terminal.then(|| sys::terminal_columns(&stdout).unwrap_or(80))
 }
 
 /// The lines of a table: columns as wide as their widest cell.
@@ -94,7 +101,7 @@ fn cut(text: &str, columns: usize) -> String {
 }
 
 /// How many columns `text` takes. Colours take none.
-fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     let (mut columns, mut rest) = (0, text);
     while let Some(c) = rest.chars().next() {
         let colour = if c == '\u{1b}' {

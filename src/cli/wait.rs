@@ -20,7 +20,7 @@ use crate::http::client::Client;
 #[argh(subcommand, name = "wait", help_triggers("-h", "--help"))]
 pub(super) struct Args {
     /// give up after so long, with exit code 124: seconds, or 90s, 15m, 2h
-    #[argh(option, from_str_fn(parse_duration))]
+    #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
     timeout: Option<Duration>,
     /// only until the first of them ends: prints its id, and exits with its code
     #[argh(switch)]

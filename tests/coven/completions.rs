@@ -38,9 +38,9 @@ fn sessions_and_harnesses_complete_and_nothing_starts_a_daemon() {
     coven.events_to_end(&id);
     for line in [
         &["show", ""][..],
-        &["kill", "some", &id[..4]],
+        &["sacrifice", "some", &id[..4]],
         &["logs", "--session", ""],
-        &["input", ""],
+        &["rename", ""],
     ] {
         assert_eq!(words(&coven, line), [id.as_str()], "{line:?}");
     }
@@ -48,6 +48,27 @@ fn sessions_and_harnesses_complete_and_nothing_starts_a_daemon() {
     coven.cli(["archive", &id]);
     assert_eq!(words(&coven, &["summon", ""]), [id.as_str()]);
     assert_eq!(words(&coven, &["run", "--detach", "hel"]), ["hello"]);
+}
+
+#[test]
+fn a_verb_for_live_sessions_is_offered_live_ones_with_title_and_age() {
+    let coven = Coven::start();
+    coven.harness("waits", "echo up; exec sleep 1000");
+    let ended = coven.launch("hello", "first light");
+    coven.ended(&ended);
+    let live = coven.launch("waits", "second light");
+    coven.wait_for_output(&live, "up");
+    for verb in ["attach", "input", "kill", "wait"] {
+        assert_eq!(words(&coven, &[verb, ""]), [live.as_str()], "{verb}");
+    }
+    for verb in ["archive", "sacrifice"] {
+        assert_eq!(words(&coven, &[verb, ""]), [ended.as_str()], "{verb}");
+    }
+    assert_eq!(words(&coven, &["show", ""]), [live.as_str(), &ended]);
+    let offered = coven.cli(["__complete", "kill", ""]).out;
+    let (_, about) = offered.split_once('\t').unwrap();
+    assert!(about.starts_with("running waits, "), "{offered}");
+    assert!(about.ends_with(" ago: second light\n"), "{offered}");
 }
 
 #[test]

@@ -1,0 +1,320 @@
+//! The help of the program and of each verb, from the definitions of [`super::grammar`].
+//!
+//! Pure but for the width of the terminal.
+
+use argh::{CommandInfoWithArgs, Optionality};
+
+use super::grammar::{Flag, Place, Word, is_group, names, options, value_of};
+use super::table::{terminal_width, width};
+use super::{GROUPS, aliases};
+
+/// The width of the help where it does not go to a terminal.
+const WIDTH: usize = 80;
+
+/// Longer lines are hard to read, however wide the terminal is.
+const WIDTH_MAX: usize = 120;
+
+/// A name longer than this has its text below it.
+const NAME_MAX: usize = 26;
+
+/// The help that `args` ask for with `-h` or `--help`: of the verb that they name, for this terminal.
+pub(super) fn asked_for(args: &[String]) -> Option<String> {
+    let mut place = Place::start();
+    let mut asked = None;
+    for word in args {
+        let what = place.take(word);
+        if what == Word::Option && ["-h", "--help"].contains(&word.as_str()) {
+            asked = Some(word == "--help" || asked == Some(true));
+        }
+    }
+    let width = terminal_width().unwrap_or(WIDTH).min(WIDTH_MAX);
+    let page = Page {
+        out: String::new(),
+        width,
+    };
+    Some(page.of(&place.path, &place.command, asked?))
+}
+
+/// A part of a note.
+pub(super) enum Part {
+    Paragraph(String),
+    /// A name and what it does: a line that begins with two spaces, and has two behind the name.
+    Row(String, String),
+}
+
+/// The parts of a note: its lines are joined to paragraphs.
+pub(super) fn parts(note: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for paragraph in note.split("\n\n") {
+        let mut begins = true;
+        for line in paragraph.lines() {
+            match line.strip_prefix("  ").and_then(|row| row.split_once("  ")) {
+                Some((name, text)) => parts.push(Part::Row(name.into(), text.trim().into())),
+                None => match parts.last_mut() {
+                    Some(Part::Paragraph(text)) if !begins => *text += &format!(" {line}"),
+                    _ => parts.push(Part::Paragraph(line.to_owned())),
+                },
+            }
+            begins = false;
+        }
+    }
+    parts
+}
+
+/// How the arguments of a verb are given, as `<ID>...`.
+pub(super) fn argument(name: &str, optionality: &Optionality) -> String {
+    let words = name.split(' ').map(|word| match word {
+        "--" => word.to_owned(),
+        word => format!("<{}>", singular(word, optionality).to_uppercase()),
+    });
+    let words = words.collect::<Vec<_>>().join(" ");
+    match optionality {
+        Optionality::Repeating | Optionality::Greedy => words + "...",
+        Optionality::Optional => format!("[{words}]"),
+        Optionality::Required => words,
+    }
+}
+
+fn singular<'a>(word: &'a str, optionality: &Optionality) -> &'a str {
+    match optionality {
+        Optionality::Repeating => word.strip_suffix('s').unwrap_or(word),
+        _ => word,
+    }
+}
+
+/// The help as it is written.
+struct Page {
+    out: String,
+    width: usize,
+}
+
+impl Page {
+    /// The help of `command`, whose verb is `path`; if not `whole`, without its notes.
+    fn of(mut self, path: &[&str], command: &CommandInfoWithArgs, whole: bool) -> String {
+        self.paragraph(&usage(path, command));
+        self.out.push('\n');
+        self.paragraph(command.description);
+        self.arguments(command);
+        self.verbs(path, command);
+        self.options(command);
+        let is_program = path.is_empty();
+        if !whole {
+            if is_program || !command.notes.is_empty() {
+                self.out += "\n--help says more.\n";
+            }
+            return self.out.trim_end().to_owned();
+        }
+        for note in command.notes {
+            self.note(note);
+        }
+        if is_program {
+            self.section("Other names:", &aliases::table());
+        }
+        self.out.trim_end().to_owned()
+    }
+
+    fn arguments(&mut self, command: &CommandInfoWithArgs) {
+        let arguments = command.positionals.iter().map(|argument| {
+            let name = self::argument(argument.name, &argument.optionality);
+            let name = name.trim_matches(['[', ']']).to_owned();
+            (name, argument.description.to_owned())
+        });
+        self.section("Arguments:", &arguments.collect::<Vec<_>>());
+    }
+
+    fn verbs(&mut self, path: &[&str], command: &CommandInfoWithArgs) {
+        let verbs = command.commands.iter();
+        let verbs = verbs.map(|verb| (verb.name.to_owned(), verb.command.description.to_owned()));
+        let mut verbs: Vec<_> = verbs.collect();
+        if !path.is_empty() {
+            return self.section("Verbs:", &verbs);
+        }
+        for (head, count) in GROUPS {
+            let rest = verbs.split_off(*count);
+            self.section(&format!("{head}:"), &verbs);
+            verbs = rest;
+        }
+    }
+
+    fn options(&mut self, command: &CommandInfoWithArgs) {
+        let (help, others): (Vec<_>, Vec<_>) =
+            options(command).partition(|flag| flag.long == "--help");
+        let rows = others.into_iter().chain(help);
+        let rows = rows.map(|flag| (option(flag), flag.description.to_owned()));
+        self.section("Options:", &rows.collect::<Vec<_>>());
+    }
+
+    fn note(&mut self, note: &str) {
+        let mut rows = Vec::new();
+        for part in parts(note) {
+            match part {
+                Part::Row(name, text) => rows.push((name, text)),
+                Part::Paragraph(text) => {
+                    self.out.push('\n');
+                    self.paragraph(&text);
+                }
+            }
+        }
+        if note.starts_with("  ") {
+            self.out.push('\n');
+        }
+        self.rows(&rows);
+    }
+
+    fn section(&mut self, head: &str, rows: &[(String, String)]) {
+        if !rows.is_empty() {
+            self.out += &format!("\n{head}\n");
+            self.rows(rows);
+        }
+    }
+
+    /// Names and texts in two columns.
+    fn rows(&mut self, rows: &[(String, String)]) {
+        let names = rows.iter().map(|(name, _)| width(name));
+        let column = names.filter(|&wide| wide <= NAME_MAX).max().unwrap_or(0) + 4;
+        for (name, text) in rows {
+            let mut line = format!("  {name}");
+            if width(name) > NAME_MAX {
+                self.out += &format!("{line}\n");
+                line.clear();
+            }
+            self.wrapped(line, text, column);
+        }
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.wrapped(String::new(), text, 0);
+    }
+
+    /// `text` behind `line`, from `column` on.
+    fn wrapped(&mut self, mut line: String, text: &str, column: usize) {
+        let mut begins = true;
+        for word in text.split_whitespace() {
+            if !begins && width(&line) + 1 + width(word) > self.width {
+                self.out += &format!("{line}\n");
+                line.clear();
+                begins = true;
+            }
+            match begins {
+                true => line = format!("{line:column$}"),
+                false => line.push(' '),
+            }
+            line += word;
+            begins = false;
+        }
+        self.out += &format!("{line}\n");
+    }
+}
+
+fn usage(path: &[&str], command: &CommandInfoWithArgs) -> String {
+    let mut words = vec!["Usage: coven".to_owned()];
+    words.extend(path.iter().map(|&word| word.to_owned()));
+    if path.is_empty() || is_group(command) {
+        words.push("<VERB>".into());
+    }
+    if options(command).any(|flag| flag.long != "--help") {
+        words.push("[OPTIONS]".into());
+    }
+    let arguments = command.positionals.iter();
+    words.extend(arguments.map(|given| argument(given.name, &given.optionality)));
+    if path.is_empty() {
+        words.push("[ARGUMENTS]".into());
+    }
+    words.join(" ")
+}
+
+/// An option as `-n, --limit <N>`; one without a short name stands below the long ones.
+fn option(flag: &'static Flag) -> String {
+    let names: Vec<String> = names(flag).collect();
+    let indent = if names.len() == 1 { "    " } else { "" };
+    let value = value_of(flag).map(|value| format!(" <{}>", value.to_uppercase()));
+    format!("{indent}{}{}", names.join(", "), value.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use argh::ArgsInfo;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::cli::grammar::verbs;
+
+    fn page(path: &str, command: &CommandInfoWithArgs, width: usize) -> String {
+        let out = String::new();
+        let path: Vec<&str> = path.split_whitespace().collect();
+        Page { out, width }.of(&path, command, true)
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let program = ("".to_owned(), Cli::get_args_info());
+        for (path, command) in verbs().into_iter().chain([program]) {
+            for columns in [60, 80, 120] {
+                for line in page(&path, &command, columns).lines() {
+                    // A word that is too long for a line stands alone.
+                    let is_one_word = line.split_whitespace().nth(1).is_none();
+                    assert!(width(line) <= columns || is_one_word, "{path}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_verb_stands_in_one_group() {
+        let counts = GROUPS.iter().map(|(_, count)| count);
+        let all = Cli::get_args_info().commands.len();
+        assert_eq!(counts.sum::<usize>(), all);
+        let help = page("", &Cli::get_args_info(), 80);
+        for (head, _) in GROUPS {
+            assert!(help.contains(&format!("\n\n{head}:\n  ")), "{help}");
+        }
+    }
+
+    #[test]
+    fn an_option_is_shown_with_its_names_and_its_value() {
+        let help = |verb: &str| {
+            let verbs = verbs();
+            let (path, command) = verbs.iter().find(|(path, _)| path == verb).unwrap();
+            page(path, command, 80)
+        };
+        for (verb, shown) in [
+            (
+                "run",
+                "Usage: coven run [OPTIONS] <HARNESS> -- <PROMPT>...\n",
+            ),
+            ("run", "\n  -m, --model <MODEL>        for harnesses"),
+            ("run", "\n      --cwd <DIR>            working directory"),
+            (
+                "run",
+                "\n      --visibility <VISIBILITY>\n                             private, ",
+            ),
+            ("show", "Usage: coven show [OPTIONS] <ID>...\n"),
+            ("logs", "Usage: coven logs [OPTIONS] [<ID>]\n"),
+            ("logs", "\nVerbs:\n  prune  "),
+            ("daemon", "Usage: coven daemon <VERB>\n"),
+            ("completions", "\n\n  bash  source <("),
+        ] {
+            assert!(help(verb).contains(shown), "{shown}\n{}", help(verb));
+        }
+    }
+
+    #[test]
+    fn help_is_asked_for_where_an_option_can_stand() {
+        let asked = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            asked_for(&words).map(|help| help.lines().next().unwrap().to_owned())
+        };
+        for line in ["show -h", "-h show", "show x --help", "show --nonsense -h"] {
+            let usage = "Usage: coven show [OPTIONS] <ID>...";
+            assert_eq!(asked(line).as_deref(), Some(usage), "{line}");
+        }
+        for line in [
+            "show",
+            "run hello -- -h",
+            "input x -h",
+            "run --title -h hello",
+        ] {
+            assert_eq!(asked(line), None, "{line}");
+        }
+    }
+}
