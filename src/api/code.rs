@@ -141,7 +141,7 @@ codes! {
     /// Several ids begin with these characters.
     AmbiguousId = "ambiguous_id", None, Some("more characters of the id");
     /// The file for the output is there already.
-    OutputExists = "output_exists", None, Some("coven diagnostics --output, with another name");
+    OutputExists = "output_exists", None, Some("--output, with another name");
     /// Reading or writing failed.
     IoError = "io_error", None, None;
 }

@@ -21,6 +21,7 @@ mod doctor;
 mod ending;
 mod error;
 mod events;
+mod export;
 mod follow;
 mod grammar;
 mod help;
@@ -149,6 +150,7 @@ verbs! {
         Label(label),
         Archive(archive),
         Summon(summon),
+        Export(export),
         Sacrifice(sacrifice),
         Prune(prune),
     }

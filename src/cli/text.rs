@@ -1,5 +1,5 @@
-//! Texts that a command line names, this process's stdin among them: whatever goes to the daemon goes as JSON, and must be
-//! UTF-8.
+//! Texts and files that a command line names, this process's stdin among them: whatever goes to the daemon goes as JSON, and
+//! must be UTF-8.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -33,6 +33,22 @@ fn read_text(name: &str, mut source: impl Read) -> Result<String, CliError> {
 
 fn failed(message: String) -> CliError {
     CliError::new(Code::IoError, message)
+}
+
+/// Makes the new file `path` for output, for its owner alone (mode 0600).
+pub(super) fn create_new(path: &Path) -> Result<File, CliError> {
+    sys::create_own(path).map_err(|err| not_created(path, &err))
+}
+
+/// Why there is no new file `path`.
+pub(super) fn not_created(path: &Path, err: &io::Error) -> CliError {
+    let shown = path.display();
+    match err.kind() {
+        io::ErrorKind::AlreadyExists => {
+            CliError::new(Code::OutputExists, format!("{shown} is there already"))
+        }
+        _ => failed(format!("{shown}: {err}")),
+    }
 }
 
 /// Whether stdin is a pipe, socket or file that has something to read right now. Nothing is read, and nothing waited for.

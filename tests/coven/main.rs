@@ -23,6 +23,7 @@ mod endings;
 mod environment;
 mod errors;
 mod events;
+mod export;
 mod failed_start;
 mod failures;
 mod forwarded;

@@ -12,15 +12,15 @@ mod report;
 mod shown;
 mod store;
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::Outcome;
 use super::output::{Out, visible};
-use super::{CliError, Outcome};
-use crate::api::{BUILD, CONTRACT, Code, Timestamp, VERSION};
+use super::text::create_new;
+use crate::api::{BUILD, CONTRACT, Timestamp, VERSION};
 use crate::daemon::{Home, HomeError};
 use crate::redact::Redactor;
 use crate::settings::{self, ALL};
@@ -58,7 +58,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
     // First: nobody waits five seconds to be told that the name is taken.
-    let file = args.output.as_deref().map(create).transpose()?;
+    let file = args.output.as_deref().map(create_new).transpose()?;
     let report = make(args.session.as_deref());
     let text = match args.json {
         true => report.json(),
@@ -76,19 +76,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         _ => Out::new().bytes(text.as_bytes())?,
     }
     Ok(0)
-}
-
-/// The file for the report: new, and for its owner alone.
-fn create(path: &Path) -> Result<File, CliError> {
-    sys::create_own(path).map_err(|err| {
-        let shown = path.display();
-        match err.kind() {
-            io::ErrorKind::AlreadyExists => {
-                CliError::new(Code::OutputExists, format!("{shown} is there already"))
-            }
-            _ => CliError::new(Code::IoError, format!("{shown}: {err}")),
-        }
-    })
 }
 
 /// What programs call each part, and what people do: first the seven things that a good report of a problem has.
