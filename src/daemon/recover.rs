@@ -9,7 +9,7 @@ use crate::harness;
 use crate::observe::field::Untouched;
 use crate::observe::say;
 use crate::settings::durations;
-use crate::store::{End, Fact, Heritage, Store, StoreError, Unfinished};
+use crate::store::{End, Fact, LastOwner, Store, StoreError, Unfinished};
 use crate::sys::{self, Ended, Family};
 
 /// Ends what is left of the processes of unfinished sessions, if they are proven to be a dead daemon's, and puts the
@@ -22,12 +22,12 @@ pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
     if unfinished.is_empty() {
         return Ok(());
     }
-    match store.heritage() {
-        Heritage::Dead => end_processes(&unfinished),
-        heritage => {
-            let (why, owner) = match heritage {
-                Heritage::Copy { pid } => (Untouched::Copy, Some(pid)),
-                Heritage::Elsewhere => (Untouched::Elsewhere, None),
+    match store.last_owner() {
+        LastOwner::Dead => end_processes(&unfinished),
+        last_owner => {
+            let (why, owner) = match last_owner {
+                LastOwner::Copy { pid } => (Untouched::Copy, Some(pid)),
+                LastOwner::Elsewhere => (Untouched::Elsewhere, None),
                 _ => (Untouched::Unknown, None),
             };
             say!(OrphansUntouched, why, owner, sessions: unfinished.len());

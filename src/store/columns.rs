@@ -1,7 +1,7 @@
-//! A struct's fields as the columns of a table: declared once, from which SELECT, INSERT, UPDATE and decoding come; and
-//! how the contract's types stand in a column.
+//! Maps a struct's fields to table columns: one declaration yields SELECT, INSERT, UPDATE and decoding. Also converts
+//! the wire contract's types to and from columns.
 //!
-//! Runs on any thread, on whatever connection it has. It knows no table.
+//! Runs on any thread, on the caller's connection. It knows no table.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -14,32 +14,31 @@ use crate::api::{
     Timestamp, Usage, Word,
 };
 
-/// What has a column for each field, of the field's name. [`columns!`] implements it.
+/// A struct with one column for each field, named like the field. [`columns!`] implements it.
 pub(super) trait Columns: Sized {
-    /// The columns' names, in one order.
+    /// The columns' names, in declaration order.
     fn names() -> Vec<&'static str>;
 
-    /// Decodes `row` from column `at` on, and moves `at` behind what it has decoded.
+    /// Decodes `row` from column `at` on, and advances `at` past the decoded columns.
     fn read(row: &Row<'_>, at: &mut usize) -> rusqlite::Result<Self>;
 
     /// The columns' values, in the order of their names.
     fn values(&self) -> Vec<&dyn ToSql>;
 
-    /// Decodes a row of a query that selects the columns in that order.
+    /// Decodes a row of a query that selects exactly these columns.
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Self::read(row, &mut 0)
     }
 
-    /// The columns' names and values.
     fn changes(&self) -> Vec<Change<'_>> {
         Self::names().into_iter().zip(self.values()).collect()
     }
 }
 
-/// A column's name, and the value that it gets.
+/// A column's name and its new value.
 pub(super) type Change<'a> = (&'static str, &'a dyn ToSql);
 
-/// Whether the value is other than null.
+/// True if the value is not NULL.
 pub(super) fn is_known((_, value): &Change<'_>) -> bool {
     let is_null = |value: ToSqlOutput<'_>| {
         matches!(
@@ -50,9 +49,9 @@ pub(super) fn is_known((_, value): &Change<'_>) -> bool {
     !value.to_sql().is_ok_and(is_null)
 }
 
-/// Declares which of a struct's fields are columns. A field that is not mentioned does not compile.
+/// Declares which fields of a struct are columns. A forgotten field is a compile error.
 ///
-/// `..group: Type` is a field whose own fields are columns, `no absent: value` one that has no column.
+/// `..group: Type` flattens the columns of a nested struct; `no absent: value` is a field without a column.
 macro_rules! columns {
     ($type:ident { $($field:ident),+ $(,)? $(; ..$group:ident: $columns:ident)? $(; no $absent:ident: $value:expr)? }) => {
         impl $crate::store::columns::Columns for $type {
@@ -80,7 +79,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The value of column `at`, which moves on.
+/// Reads column `at`, and advances `at`.
 pub(super) fn next<T: FromSql>(row: &Row<'_>, at: &mut usize) -> rusqlite::Result<T> {
     *at += 1;
     row.get(*at - 1)
@@ -134,7 +133,7 @@ impl<T: Display> ToSql for Word<T> {
     }
 }
 
-/// Structures that stand in one column, as JSON.
+/// Stores a structure as JSON in one column.
 macro_rules! json_column {
     ($($type:ty),+) => {$(
         impl FromSql for $type {
@@ -154,7 +153,7 @@ macro_rules! json_column {
 }
 json_column!(LaunchOptions, Usage);
 
-/// A process with its mark, which the contract does not show.
+/// A left process with its mark; the wire contract does not show the mark.
 type LeftRow = (i32, String, String);
 
 impl FromSql for LeftBehind {
@@ -182,7 +181,7 @@ impl ToSql for LeftBehind {
     }
 }
 
-/// Words that are written as they are declared.
+/// Stores a word under its declared name.
 macro_rules! word_to_sql {
     ($($type:ty),+) => {
         $(impl ToSql for $type {

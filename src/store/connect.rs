@@ -1,6 +1,6 @@
-//! Connections to the database: one that writes, others that read, copy the log, or look from outside.
+//! Opens SQLite connections: for the writer, for readers, for checkpoints, for copies and for inspection.
 //!
-//! Runs on the thread that opens one. It knows how a connection is set up, and nothing of what is done with it.
+//! Runs on the thread that needs the connection. It sets pragmas, flags and timeouts, and runs no query of a session.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,14 +10,14 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::migrations::VERSION;
-use super::owner::{self, Heritage};
+use super::owner::{self, LastOwner};
 use super::schema::{PAGE_BYTES, StoreError, known_version, migrate};
 use crate::settings::durations;
 use crate::sys;
 
-/// The writing connection: file created with mode 0600 where there is none, WAL, migrated to this version; and what its last
-/// owner means. That of a daemon that lives is left as it is.
-pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), StoreError> {
+/// Opens the writing connection: creates the file with mode 0600, sets WAL mode, migrates the schema. Also returns the
+/// state of the last owner. The database of a live daemon is left unchanged.
+pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, LastOwner), StoreError> {
     // SQLite would create the file with mode 0644; the -wal and -shm take their mode from it.
     sys::append_own(path, 0)?;
     let mut connection = Connection::open_with_flags(
@@ -25,18 +25,18 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), St
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     let version = known_version(&connection)?;
-    let heritage = owner::look(&connection, path)?;
-    if let Heritage::Alive { pid } = heritage {
+    let last_owner = owner::last_owner(&connection, path)?;
+    if let LastOwner::Alive { pid } = last_owner {
         return Err(StoreError::Owned { pid });
     }
     if version == 0 {
-        // Only before the first table has this an effect (SQLite, PRAGMA page_size and auto_vacuum).
+        // These pragmas work only before the first table exists (SQLite, PRAGMA page_size and auto_vacuum).
         connection.execute_batch(&format!(
             "PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL"
         ))?;
     }
-    // In WAL mode NORMAL syncs at checkpoints only: a commit survives the death of this process, since its
-    // bytes are the kernel's; a power loss can cost the last commits, never the database's integrity.
+    // In WAL mode NORMAL syncs at checkpoints only. A commit survives the death of this process, since the kernel has
+    // its bytes. A power loss can lose the last commits, but never the database's integrity.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = NORMAL;
@@ -50,10 +50,10 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Heritage), St
         &mut connection,
         usize::try_from(version).unwrap_or(0)..VERSION,
     )?;
-    Ok((connection, heritage))
+    Ok((connection, last_owner))
 }
 
-/// A connection that can only read, and sees the last commit of whoever writes.
+/// Opens a read-only connection, which sees the last commit of the writer.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(
         path,
@@ -65,7 +65,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// A connection that copies the log into the database.
+/// Opens a connection that copies the log into the database.
 pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -74,12 +74,12 @@ pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError
     Ok(connection)
 }
 
-/// Has SQLite open the log and its index now, not with the first use: their names can have gone by then.
+/// Makes SQLite open the log and its index now instead of at the first use, when their names may be gone.
 fn open_files(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
-/// A connection for one long read, without the readers' bounds.
+/// Opens a read-only connection for one long read, without the readers' memory limits.
 pub(super) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -87,7 +87,7 @@ pub(super) fn open_for_copying(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// A connection to look with.
+/// Opens a connection for inspection from outside; `is_alone` says that no daemon has the database open.
 pub(super) fn open_to_look(path: &Path, is_alone: bool) -> Result<Connection, StoreError> {
     let connection = match is_alone {
         true => open_immutable(path)?,
@@ -115,15 +115,15 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(uri, flags)
 }
 
-/// Does `work` with `connection`, whose statements are interrupted from `deadline` on.
+/// Runs `work`, and interrupts the statements of `connection` from `deadline` on.
 pub(super) fn until<T>(connection: &Connection, deadline: Instant, work: impl FnOnce() -> T) -> T {
     let (done, is_done) = bounded::<()>(0);
     let interrupt = connection.get_interrupt_handle();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut next = deadline;
-            // A disconnect is the end of the work. An interrupt that comes before the statement has begun is lost
-            // (SQLite, sqlite3_interrupt): it is sent again.
+            // A disconnect means that `work` has returned. SQLite ignores an interrupt that arrives before the
+            // statement starts (sqlite3_interrupt), so it is sent again.
             while is_done.recv_deadline(next) == Err(RecvTimeoutError::Timeout) {
                 interrupt.interrupt();
                 next = Instant::now() + durations::INTERRUPT_AGAIN;
@@ -135,17 +135,17 @@ pub(super) fn until<T>(connection: &Connection, deadline: Instant, work: impl Fn
     })
 }
 
-/// Whether a statement was ended by [`until`].
+/// True if [`until`] interrupted the statement.
 pub(super) fn is_interrupt(err: &rusqlite::Error) -> bool {
     err.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
-/// The pages of the database, in bytes.
+/// Size of the database's pages, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pages {
-    /// All of the file's.
+    /// All pages of the file.
     pub all: u64,
-    /// Those that hold nothing.
+    /// Pages on the free list.
     pub free: u64,
 }
 
@@ -155,7 +155,7 @@ impl Pages {
     }
 }
 
-/// As this connection's last transaction left them.
+/// The page sizes after the last transaction that this connection sees.
 pub(super) fn pages(connection: &Connection) -> Result<Pages, StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     let size = pragma("page_size")?;

@@ -1,7 +1,7 @@
-//! What is told to the writer and asked of it, and what it answers. Plain data, for every thread.
+//! The messages to the writer thread and its answers. Plain data, for every thread.
 //!
-//! A [`Request`] is somebody's wish: while the store cannot be written it is refused at once. A [`Fact`] has
-//! happened already: it is kept, in order, until it is on disk.
+//! A [`Request`] is a client's wish: it is refused at once while the store cannot be written. A [`Fact`] has already
+//! happened: it is kept, in order, until it is on disk.
 
 use std::ops::AddAssign;
 
@@ -15,36 +15,35 @@ use crate::settings::durations;
 
 pub(super) const IDEMPOTENCY_MILLIS: i64 = durations::IDEMPOTENCY.as_millis() as i64;
 
-/// An event that has no seq yet: the writer gives it one when it stores it.
+/// An event without a seq: the writer assigns it when it stores the event.
 #[derive(Debug)]
 pub struct NewEvent {
-    /// Its kind.
     pub kind: EventKind,
-    /// Its payload, as JSON.
+    /// The payload, as JSON.
     pub payload_json: String,
-    /// When the daemon saw it happen.
+    /// When the daemon observed the event.
     pub at: Timestamp,
 }
 
 impl NewEvent {
-    /// An event that happens now.
+    /// An event of this moment.
     pub fn now(payload: Payload<'_>) -> Self {
         Self::at(Timestamp::now(), payload)
     }
 
-    /// An `error` that happens now.
+    /// An `error` event of this moment.
     pub fn error(code: Code, message: &str) -> Self {
         Self::now(Payload::Error { code, message })
     }
 
-    /// The events of a prompt of `bytes` bytes that is `redacted` without its secrets.
+    /// The events of a prompt: its text, already `redacted`, and its original size in bytes.
     pub fn of_prompt(at: Timestamp, redacted: &str, bytes: usize) -> Vec<Self> {
         let parts = PromptPayload::all(redacted, bytes);
         let events = parts.iter().map(|part| Self::at(at, Payload::Prompt(part)));
         events.collect()
     }
 
-    /// An event that happened at `at`.
+    /// An event of the time `at`.
     pub fn at(at: Timestamp, payload: Payload<'_>) -> Self {
         Self {
             kind: payload.kind(),
@@ -54,23 +53,24 @@ impl NewEvent {
     }
 }
 
-/// A session to be launched, validated.
+/// A validated launch.
 #[derive(Debug)]
 pub struct NewSession {
-    /// Its record at first.
+    /// The record that is inserted.
     pub record: SessionRecord,
-    /// The events of its prompt.
+    /// The events of the prompt.
     pub prompt: Vec<NewEvent>,
-    /// The client's `Idempotency-Key`, and the fingerprint of the body that it came with.
+    /// The client's `Idempotency-Key`, and the fingerprint of the launch's body.
     pub idempotency: Option<(String, String)>,
 }
 
-/// A wish: refused with `store_unavailable` while the store cannot be written.
+/// A client's wish: refused with `store_unavailable` while the store cannot be written.
 #[derive(Debug)]
 pub enum Request {
-    /// The row of a launch, with its first events. Answered with [`Answer::Created`].
+    /// Inserts the row and the first events of a launch. Answered with [`Answer::Created`].
     Create(Box<NewSession>),
-    /// Answered with [`Answer::Record`], or [`Answer::Existing`] if it was there.
+    /// Registers an external session. Answered with [`Answer::Record`], or [`Answer::Existing`] if the id is registered
+    /// already.
     RegisterExternal(Box<SessionRecord>),
     /// Ends an external session. Answered with [`Answer::Record`].
     Complete {
@@ -79,50 +79,50 @@ pub enum Request {
     },
     /// Sets or clears `archived_at`. Answered with [`Answer::Record`].
     Archive { id: SessionId, archived: bool },
-    /// Changes what its record says. Answered with [`Answer::Record`].
+    /// Changes the title or the labels. Answered with [`Answer::Record`].
     Edit { id: SessionId, edit: Edit },
-    /// Takes the record and its events away for good. Answered with [`Answer::Deleted`].
+    /// Deletes the record and its events. Answered with [`Answer::Deleted`].
     Delete { id: SessionId },
-    /// Does what its launch has asked to be done at its end; [`Answer::Done`] if that has been called off.
+    /// Carries out the session's `onEnd`. Answered with [`Answer::Done`] if it has been cancelled.
     OnEnd { id: SessionId },
 }
 
-/// What a client changes in a record, redacted.
+/// A client's change of a record, redacted.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
-    /// Its title from now on.
+    /// The new title.
     pub title: Option<String>,
-    /// Labels that it gets.
+    /// Labels to add.
     pub add_labels: Vec<String>,
-    /// Labels that it has no longer.
+    /// Labels to remove.
     pub remove_labels: Vec<String>,
 }
 
-/// Something that has happened to a session of the daemon's own.
+/// Something that has happened to a session that this daemon manages.
 #[derive(Debug)]
 pub enum Fact {
-    /// Events that change nothing in the record.
+    /// Events that leave the record unchanged.
     Events {
         num: SessionNum,
         events: Vec<NewEvent>,
     },
-    /// The harness runs. Answered with [`Answer::Record`].
+    /// The harness has been spawned. Answered with [`Answer::Record`].
     Started {
         num: SessionNum,
         pid: i32,
         process_mark: Option<String>,
-        /// What the pipe of its stdout holds, if that is told.
+        /// Capacity of stdout's pipe in bytes, if it could be read.
         stdout_pipe_bytes: Option<u64>,
-        /// When it was started.
+        /// Time of the spawn.
         at: Timestamp,
     },
-    /// Something of its record is known, or has changed.
+    /// New or changed fields of the record.
     Noted { num: SessionNum, note: Box<Note> },
-    /// The session has ended: its closing facts and events, all in one transaction.
+    /// The session has ended: the final status, the cost and the last events, in one transaction.
     Ended {
         num: SessionNum,
         end: Box<End>,
-        /// As far as it is known; when it was started is on record already.
+        /// The known part of the cost; `started_at` is on record already.
         cost: SessionCost,
         usage: Option<Box<Usage>>,
         events: Vec<NewEvent>,
@@ -140,14 +140,14 @@ pub struct End {
     pub left_behind: LeftBehind,
 }
 
-/// What becomes known of a session that runs; the rest stays as it is on record.
+/// Fields that become known while a session runs; `None` leaves the stored value unchanged.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Note {
-    /// What the pipe of its stdout holds, in bytes.
+    /// Capacity of stdout's pipe, in bytes.
     pub stdout_pipe_bytes: Option<u64>,
-    /// The harness's own id of its conversation.
+    /// The harness's own id of the conversation.
     pub harness_session_id: Option<String>,
-    /// What it has used so far.
+    /// Tokens and cost used so far.
     pub usage: Option<Usage>,
 }
 
@@ -185,7 +185,7 @@ impl Fact {
         }
     }
 
-    /// Its events' payloads, in bytes.
+    /// Size of the events' payloads, in bytes.
     pub(super) fn payload_bytes(&self) -> usize {
         match self {
             Self::Started { .. } | Self::Noted { .. } => 0,
@@ -195,28 +195,28 @@ impl Fact {
         }
     }
 
-    /// What the queue counts it as, in bytes.
+    /// Size that the queue charges for it, in bytes.
     pub(super) fn bytes(&self) -> usize {
         const ROW: usize = 64;
         self.payload_bytes() + self.events() * ROW
     }
 }
 
-/// What somebody waits for.
+/// Long work that a client waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chore {
-    /// A whole sweep, which keeps so many days at most. Answered with [`Answer::Pruned`].
+    /// A complete retention sweep that keeps at most `days` days. Answered with [`Answer::Pruned`].
     Prune { days: Option<u32> },
-    /// The whole database written anew, without a gap. Answered with [`Answer::Vacuumed`].
+    /// Rewrites the database without free pages. Answered with [`Answer::Vacuumed`].
     Vacuum,
 }
 
-/// What has been taken away.
+/// Output that retention deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Events of output and of prompts.
+    /// Number of output and prompt events.
     pub events: u64,
-    /// What these showed, in bytes.
+    /// Bytes of output that these events showed.
     pub bytes: u64,
 }
 
@@ -227,14 +227,14 @@ impl AddAssign for Dropped {
     }
 }
 
-/// What a sweep took.
+/// Result of a retention sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Sessions that have lost output.
+    /// Number of sessions that lost output.
     pub sessions: u64,
-    /// The output.
+    /// The deleted output.
     pub dropped: Dropped,
-    /// Why output that looks old enough is kept, if some is.
+    /// Why old output is kept: the clock's jump is not confirmed yet.
     pub unconfirmed: Option<UnconfirmedClock>,
 }
 
@@ -250,30 +250,30 @@ impl From<Pruned> for api::Pruned {
     }
 }
 
-/// What was committed.
+/// The writer's answer after a commit.
 #[derive(Debug)]
 pub enum Answer {
-    /// The session's row is on disk, under this number.
+    /// The session's row is on disk under this number.
     Created(SessionNum),
-    /// The session, as it is now on disk.
+    /// The session's record after the commit.
     Record(Box<SessionRecord>),
-    /// The external session was there before, and is unchanged.
+    /// The external session was registered before and is unchanged.
     Existing(Box<SessionRecord>),
-    /// This session is gone.
+    /// The session with this id is deleted.
     Deleted(SessionId),
-    /// A sweep is over, and this is what it took.
+    /// The sweep is complete.
     Pruned(Pruned),
-    /// The database is written anew, so many bytes shorter.
+    /// The database has been rewritten; this many bytes were freed.
     Vacuumed(u64),
-    /// It is on disk.
+    /// The fact is on disk; it has no other answer.
     Done,
 }
 
 impl Answer {
-    /// The session that it holds.
+    /// The record in the answer.
     ///
     /// # Errors
-    /// It is the answer to another request.
+    /// [`Refused::Bug`] if the answer belongs to another request.
     pub fn record(self) -> Result<SessionRecord, Refused> {
         match self {
             Self::Record(record) => Ok(*record),
@@ -281,7 +281,7 @@ impl Answer {
         }
     }
 
-    /// What to answer where this answers another request than the one that was made.
+    /// The error for an answer that does not fit its request.
     pub fn unexpected(&self) -> Refused {
         Refused::Bug {
             reason: format!("the store answered {self:?}"),
@@ -289,44 +289,44 @@ impl Answer {
     }
 }
 
-/// Why the store does not do what it is asked for.
+/// Why the store refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// No session has this id; empty where nobody named one.
+    /// No session has this id; empty where the request named none.
     NotFound { id: String },
-    /// The id is that of a session which the daemon manages.
+    /// The id belongs to a session that the daemon manages.
     IdTaken { id: SessionId },
-    /// The session is not an external one.
+    /// The session is not external.
     NotExternal { id: SessionId },
-    /// The session has not ended.
+    /// The session is live.
     Live { id: SessionId },
-    /// The session would have more labels than one can have.
+    /// The session would have more labels than [`api::LABELS_MAX`].
     TooManyLabels,
-    /// The database cannot be written, or read, now.
+    /// The database cannot be written or read now.
     Unavailable { reason: String },
-    /// A bug.
+    /// The code has a bug.
     Bug { reason: String },
 }
 
-/// What is told to whom once the commit is on disk, or once it is clear that there will be none. Runs on the
-/// writer's thread, so that it only sends on a channel.
+/// Callback that gets the answer after the commit, or the refusal. It runs on the writer thread, so it only sends on a
+/// channel.
 pub type Done = Box<dyn FnOnce(Result<Answer, Refused>) + Send>;
 
-/// A launch's `Idempotency-Key` that still holds.
+/// A launch's `Idempotency-Key` that has not expired.
 #[derive(Debug)]
 pub struct IdempotencyKey {
     /// The client's key.
     pub key: String,
-    /// Of the body that it came with.
+    /// Fingerprint of the launch's body.
     pub fingerprint: String,
-    /// The session that came of it.
+    /// The session that the launch created.
     pub session: SessionId,
-    /// Until when it holds.
+    /// Time at which it expires.
     pub expires_at: Timestamp,
 }
 
 impl IdempotencyKey {
-    /// A key that begins to hold now.
+    /// A key whose lifetime starts now.
     pub fn new(key: String, fingerprint: String, session: SessionId) -> Self {
         let expires_at = Timestamp::from_millis(Timestamp::now().as_millis() + IDEMPOTENCY_MILLIS);
         Self {

@@ -1,24 +1,24 @@
-//! The database's files by their names, and whether these still lead to the files that are open.
+//! Checks by name whether the database's open files are still in place.
 //!
-//! Runs on whichever thread looks. It only asks for names: opening and closing such a file would give up the locks that
-//! SQLite has on it (fcntl(2), "Record locking").
+//! Runs on any thread. It only calls stat(2): opening and closing such a file would release the locks that SQLite has
+//! on it (fcntl(2), "Record locking").
 
 use std::path::{Path, PathBuf};
 
 use super::schema::beside;
 use crate::sys::named_file_id;
 
-/// The suffixes of the names of the database, its log, and the log's index (SQLite, "WAL-mode File Format").
+/// Suffixes of the database, its log, and the log's index (SQLite, "WAL-mode File Format").
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// The files that the store has open.
+/// Identities (device, inode) of the files that the store has open.
 pub struct OpenFiles {
     path: PathBuf,
     ids: [Option<(u64, u64)>; 3],
 }
 
 impl OpenFiles {
-    /// Those of the database at `path`, which has just been opened.
+    /// The files of the database at `path`, which has just been opened.
     pub(super) fn of(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -26,8 +26,8 @@ impl OpenFiles {
         }
     }
 
-    /// Where the database's name leads elsewhere, takes the names of its log and the log's index away: SQLite would apply them
-    /// to whatever has the database's name by then. They stay open, and [`OpenFiles::put_back`] undoes it.
+    /// If the database's name leads to another file, renames the log and its index: SQLite would apply them to that
+    /// file. The open descriptors stay valid; [`OpenFiles::put_back`] undoes the renames.
     pub fn set_aside(&self) {
         self.for_log_of_another(|name, is_ours| {
             if is_ours {
@@ -36,7 +36,7 @@ impl OpenFiles {
         });
     }
 
-    /// Once everything is saved elsewhere: nobody needs what was set aside.
+    /// Removes the renamed files, once their content is saved elsewhere.
     pub fn remove_log(&self) {
         self.for_log_of_another(|name, is_ours| {
             let _ = std::fs::remove_file(aside(name));
@@ -46,7 +46,7 @@ impl OpenFiles {
         });
     }
 
-    /// Gives the log and its index their names again where the database has its own.
+    /// Renames the log and its index back, if the database's name leads to the open file again.
     pub fn put_back(&self) {
         let [(database, known), log @ ..] = self.all();
         if named_file_id(&database) != known {
@@ -74,12 +74,12 @@ impl OpenFiles {
         self.names().map(|name| (name, ids.next().flatten()))
     }
 
-    /// Their names.
+    /// Names of the database, its log and the log's index.
     pub fn names(&self) -> [PathBuf; 3] {
         SUFFIXES.map(|suffix| beside(&self.path, suffix))
     }
 
-    /// The first whose name has gone, or leads to another file by now; `None` while all are in place.
+    /// The first name that is gone or leads to another file; `None` while all three are in place.
     pub fn lost(&self) -> Option<PathBuf> {
         let mut files = self.all().into_iter();
         files.find_map(|(name, known)| (named_file_id(&name) != known).then_some(name))

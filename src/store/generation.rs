@@ -1,8 +1,9 @@
-//! Which log belongs to which database: SQLite applies a `-wal` to whatever file has the database's name, also to a copy
-//! that was put there after a crash. So each start, and each copy, writes a new random generation into the database, and
-//! each start notes it in a file beside it. A log is set aside where the two differ.
+//! Decides which log (`-wal`) belongs to the database. SQLite applies a `-wal` to any file with the database's name,
+//! also to a copy that was put there after a crash. Each start and each copy therefore writes a new random generation
+//! into the database. Each start also notes it in a file beside the database. A log is set aside where the two differ.
 //!
-//! Runs on the main thread at start, or in the CLI's process, before the database is opened. It knows no other content.
+//! Runs on the main thread at start, or in the CLI's process, before the database is opened. It reads no session or
+//! event.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,37 +18,38 @@ use super::meta;
 use super::schema::{StoreError, beside, pragma, with_time};
 use crate::api::SessionId;
 
-/// The name of the record in the table `meta`.
+/// Name of the record in the table `meta`.
 const NAME: &str = "generation";
 
-/// The suffix of the file beside the database: a move or a copy of `coven.sqlite3*` takes it along.
+/// Suffix of the file beside the database: moving or copying `coven.sqlite3*` includes it.
 const SUFFIX: &str = "-generation";
 
-/// What is in the file beside the database.
+/// Content of the file beside the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Beside {
-    /// Those that the database can have: two from before the new one is written until it is on disk.
+    /// The possible generations of the database: two while a new one is being written to disk, one afterwards.
     generations: Vec<Option<String>>,
-    /// SQLite's schema cookie at that time. It never gets smaller in one file, but begins anew in the copies of `.backup`,
-    /// `.dump` and `.recover`, which have the generation of their original.
+    /// SQLite's schema cookie at that time. Within one file it only grows. The copies of `.backup`, `.dump` and
+    /// `.recover` start again at a low value but keep the generation of their original.
     schema_cookie: u32,
 }
 
-/// What the database's file says by itself, without its log.
+/// Content of the database's file alone, without its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
-    /// It has no content.
+    /// The file is empty or missing.
     Empty,
-    /// It has a header. A generation that cannot be read says nothing: the process may have died while the log was copied.
+    /// The file has a SQLite header. A generation that cannot be read proves nothing: the process may have died during
+    /// a checkpoint.
     Database {
         schema_cookie: u32,
         generation: Option<String>,
     },
-    /// It is no SQLite database, or its header cannot be read.
+    /// Not a SQLite database, or the header cannot be read.
     Unknown,
 }
 
-/// Whether the log beside a database belongs to another one.
+/// True if the log beside the database provably belongs to another one.
 fn is_foreign(found: &Found, beside: &Beside) -> bool {
     match found {
         Found::Empty => true,
@@ -62,8 +64,8 @@ fn is_foreign(found: &Found, beside: &Beside) -> bool {
     }
 }
 
-/// Sets the log of the database at `path` aside if it belongs to another one; where it is then. Without a generation on
-/// record, as in a home of an older coven, it is taken as it is.
+/// Renames the log of the database at `path` if it belongs to another one, and returns its new name. A database without
+/// a recorded generation (from an older coven) keeps its log.
 ///
 /// # Errors
 /// The log cannot be renamed.
@@ -73,22 +75,22 @@ pub(super) fn set_foreign_log_aside(path: &Path) -> io::Result<Option<PathBuf>> 
     let Some(known) = read_beside(path).filter(|_| has_log) else {
         return Ok(None);
     };
-    if !is_foreign(&look(path), &known) {
+    if !is_foreign(&read_header(path), &known) {
         return Ok(None);
     }
     let aside = with_time(&wal, "orphaned");
     std::fs::rename(&wal, &aside)?;
-    // The index of that log is of no use for another one.
+    // Best effort: the index of a log is useless for another log, and SQLite rebuilds it.
     let _ = std::fs::remove_file(beside(path, "-shm"));
     Ok(Some(aside))
 }
 
-/// Gives the database at `path` a new generation. The file beside it names the old one, too, until the new one is in the
-/// database's own file: a process that dies in between leaves a log that is taken. A database whose log another process keeps
-/// from being copied keeps the generation that it has.
+/// Gives the database at `path` a new generation. The file beside it names both the old and the new one until the new
+/// one has been checkpointed into the database's file. A process that dies in between leaves a log that is still
+/// accepted. If another process blocks the checkpoint, the old generation stays.
 ///
 /// # Errors
-/// What SQLite or the system say. The log is still taken then.
+/// Returns SQLite's or the system's error. The log is still accepted then.
 pub(super) fn renew(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     if !checkpoint(connection)? {
         return Ok(());
@@ -114,15 +116,15 @@ pub(super) fn renew(connection: &Connection, path: &Path) -> Result<(), StoreErr
 /// Gives the new copy at `path` a generation of its own.
 ///
 /// # Errors
-/// What SQLite says.
+/// Returns SQLite's error.
 pub(super) fn mark_copy(path: &Path) -> Result<(), StoreError> {
     let connection = Connection::open(path)?;
-    // Nobody needs a copy that is half written: without a journal nothing is left beside it.
+    // A half-written copy is discarded: without a journal no second file is left beside it.
     connection.execute_batch("PRAGMA journal_mode = MEMORY")?;
     meta::write(&connection, NAME, &random())
 }
 
-/// Removes what is on record beside the database at `path`: for a copy that takes its place.
+/// Removes the generation file of the database at `path`, before a copy takes its place.
 pub(super) fn forget(path: &Path) {
     let _ = std::fs::remove_file(beside(path, SUFFIX));
 }
@@ -131,13 +133,14 @@ fn random() -> String {
     format!("{:016x}", SessionId::random().random_bits())
 }
 
-/// Copies the whole log into the database and empties it, without waiting for a reader; whether that was possible.
+/// Copies the log into the database and truncates it, without waiting for readers; false if a reader blocks it.
 fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     let query = "PRAGMA wal_checkpoint(TRUNCATE)";
     connection.query_row(query, [], |row| row.get::<_, i64>(0).map(|busy| busy == 0))
 }
 
-fn look(path: &Path) -> Found {
+/// Reads the header of the database at `path`, and its generation.
+fn read_header(path: &Path) -> Found {
     // SQLite, "Database File Format": the magic string, and the schema cookie at offset 40.
     let mut header = [0; 44];
     let read_header = File::open(path).and_then(|mut file| match file.metadata()?.len() {
@@ -152,7 +155,7 @@ fn look(path: &Path) -> Found {
                 .and_then(|connection| meta::read(&connection, NAME))
                 .unwrap_or_default(),
         },
-        // A database that was removed leaves a log of no other one.
+        // A log without its database belongs to no database that could come.
         Err(err) if err.kind() == io::ErrorKind::NotFound => Found::Empty,
         _ => Found::Unknown,
     }
@@ -162,7 +165,7 @@ fn read_beside(path: &Path) -> Option<Beside> {
     serde_json::from_slice(&std::fs::read(beside(path, SUFFIX)).ok()?).ok()
 }
 
-/// On disk when it returns, also after a power loss: the database may then have the new generation.
+/// Replaces the file and syncs it: after a power loss it must not be older than the database.
 fn write_beside(path: &Path, content: &Beside) -> io::Result<()> {
     let name = beside(path, SUFFIX);
     let draft = name.with_added_extension("partial");
@@ -207,16 +210,16 @@ mod tests {
         };
         for (found, beside, expected) in [
             (database(20, generation("b")), &one, false),
-            // A vacuum counts the cookie up.
+            // VACUUM increments the cookie.
             (database(21, generation("b")), &one, false),
             (database(20, generation("a")), &one, true),
-            // Between the two writes.
+            // Between the two writes of `renew`.
             (database(20, generation("a")), &two, false),
             (database(20, generation("b")), &two, false),
             (database(20, generation("c")), &two, true),
             (database(20, None), &first, false),
             (database(20, None), &one, false),
-            // A copy that `.backup` made; a database of an older schema.
+            // A copy made by `.backup`; a database of an older schema.
             (database(1, generation("b")), &one, true),
             (database(19, None), &two, true),
             (Found::Empty, &one, true),

@@ -1,6 +1,6 @@
-//! The table `meta`: what is known of the database itself, a JSON record a name.
+//! The table `meta`: one JSON record for each name, about the database itself.
 //!
-//! Runs on any thread, on whatever connection it has. It knows no record's content.
+//! Runs on any thread, on the caller's connection. It does not know the records' content.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::schema::StoreError;
 
-/// The record `name`; `None` if there is none, or one that another version wrote and this one cannot read.
+/// Reads the record `name`; `None` if it is absent, or if another version wrote a form that this one cannot parse.
 pub(super) fn read<T: DeserializeOwned>(
     connection: &Connection,
     name: &str,
@@ -23,7 +23,7 @@ pub(super) fn read<T: DeserializeOwned>(
 /// Writes the record `name`.
 ///
 /// # Errors
-/// What SQLite says.
+/// Returns SQLite's error.
 pub(super) fn write(
     connection: &Connection,
     name: &str,
@@ -41,7 +41,7 @@ pub(super) fn write(
 /// Removes the record `name`.
 ///
 /// # Errors
-/// What SQLite says.
+/// Returns SQLite's error.
 pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), StoreError> {
     connection.execute("DELETE FROM meta WHERE name = ?1", [name])?;
     Ok(())

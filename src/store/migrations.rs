@@ -1,7 +1,7 @@
-//! The database's schema: the steps from one version to the next.
+//! The database schema, as steps from one version to the next.
 //!
-//! An event's key is its session's number and its seq in one integer, so that the table itself is sorted by
-//! session and seq: a page is one range of one B-tree, whatever the table holds, and there is no index to keep.
+//! An event's key combines the session's number and the seq in one integer, so the table is sorted by session and seq.
+//! A page is one range of one B-tree, however large the table is, and needs no index.
 
 use rusqlite::Connection;
 use serde_json::json;
@@ -9,11 +9,11 @@ use serde_json::json;
 /// A step from one schema version to the next.
 pub(super) enum Migration {
     Sql(&'static str),
-    /// What SQL alone cannot do: this SQLite is built without JSON.
+    /// A step that needs Rust: this SQLite is built without JSON functions.
     Code(fn(&Connection) -> rusqlite::Result<()>),
 }
 
-/// Step `i` leads from schema version `i` to `i + 1`. A step that has been released never changes.
+/// Step `i` leads from schema version `i` to `i + 1`. A released step never changes.
 pub(super) const MIGRATIONS: [Migration; 11] = [
     Migration::Sql(
         "
@@ -137,7 +137,7 @@ CREATE INDEX sessions_on_end ON sessions (on_end_since) WHERE on_end_since IS NO
 /// The schema version that this build reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
 
-/// The options of each launch, from a column each into one JSON object.
+/// Moves the launch options from one column each into one JSON object.
 fn gather_options(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .execute_batch("ALTER TABLE sessions ADD COLUMN options TEXT NOT NULL DEFAULT '{}'")?;
@@ -146,7 +146,7 @@ fn gather_options(connection: &Connection) -> rusqlite::Result<()> {
     )?;
     let options = select.query_map([], |row| {
         let text = |column: usize| row.get::<_, Option<String>>(column);
-        // A list that cannot be read does not keep the daemon from starting.
+        // An unreadable list becomes an empty one: it must not keep the daemon from starting.
         let labels: Option<Vec<String>> = serde_json::from_str(&row.get::<_, String>(1)?).ok();
         let options = json!({
             "labels": labels.unwrap_or_default(), "conversation_id": text(2)?, "familiar_id": text(3)?,
@@ -173,7 +173,7 @@ fn gather_options(connection: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use crate::api::SessionStatus;
 
-    /// SQLite uses a partial index only for a query that has its condition word by word.
+    /// SQLite uses a partial index only for a query that repeats the index's condition literally.
     #[test]
     fn the_indexes_and_their_queries_name_every_status_that_is_not_final() {
         let unfinished = SessionStatus::ALL

@@ -1,11 +1,11 @@
-//! The event store: one SQLite database, one writer, a few readers.
+//! The event store: one SQLite database, one writer thread, a few read connections.
 //!
-//! Three kinds of threads come here. The writer thread owns the only connection that writes ([`Writer`]);
-//! HTTP threads read through [`Reader`]; everybody hands the writer its work through [`WriteQueue`]. The store
-//! knows sessions and events as rows, and nothing of processes or HTTP.
+//! The writer thread ([`Writer`]) owns the only connection that writes. Connection threads read through [`Reader`];
+//! every thread hands its writes to [`WriteQueue`]. The store knows sessions and events as rows; it knows neither
+//! processes nor HTTP.
 //!
-//! Nothing points back: `schema`, `rows` and `facts` know no other file of the store but each other, `keep` knows these,
-//! `read` and `write` know `keep`, `write` wakes the followers of `read`, and `open` puts all of it together.
+//! Dependencies run one way: `schema`, `rows` and `facts` use no other file of the store but each other, `keep` uses
+//! these, `read` and `write` use `keep`, `write` wakes the followers of `read`, and `open` assembles all of them.
 
 mod backup;
 mod columns;
@@ -35,7 +35,7 @@ pub use keep::retention::Retention;
 pub use keep::status::{StoreStatus, Waiting};
 pub use keep::survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};
 pub use open::{Store, Unfinished};
-pub use owner::Heritage;
+pub use owner::LastOwner;
 pub use read::followers::{Followers, Following};
 pub use read::inspect::{Inspection, Integrity, inspect, left_behind};
 pub use read::page::{EventQuery, EventRead, PageAhead};

@@ -1,6 +1,6 @@
-//! The store at the start: opened, and read and written before any thread of its own runs.
+//! Opens the store at the start of the daemon and prepares it before its threads run.
 //!
-//! Runs on the main thread, or in the CLI's process while no daemon runs. It knows nothing of what the sessions are.
+//! Runs on the main thread, or in the CLI's process while no daemon runs. It knows no live session.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::keep::on_end::OnEndTimer;
 use super::keep::retention::Retention;
 use super::keep::status::StoreStatus;
 use super::keep::sweep::{self, Sweep};
-use super::owner::{self, Heritage};
+use super::owner::{self, LastOwner};
 use super::read::followers::Followers;
 use super::read::reader::Reader;
 use super::rows::{SessionNum, select};
@@ -27,26 +27,25 @@ use super::write::writer::Writer;
 use super::{backup, connect, generation};
 use crate::api::{SessionId, Timestamp};
 
-/// An opened store, before anything of it runs in a thread.
+/// An opened store whose writer thread and readers do not run yet.
 pub struct Store {
     path: PathBuf,
     connection: Connection,
     status: Arc<StoreStatus>,
     retention: Retention,
-    heritage: Heritage,
+    last_owner: LastOwner,
     foreign_log: Option<PathBuf>,
 }
 
-/// A session that the last daemon left unfinished.
+/// A session that the last daemon left without a final status.
 #[derive(Debug)]
 pub struct Unfinished {
-    /// Its number.
+    /// Its row's number.
     pub num: SessionNum,
-    /// Its id.
     pub id: SessionId,
-    /// Its process, if the spawn was recorded.
+    /// Pid of its harness, if the spawn was recorded.
     pub pid: Option<i32>,
-    /// What tells that process from a later one with the same pid.
+    /// Tells the harness from a later process with the same pid.
     pub process_mark: Option<String>,
 }
 
@@ -58,13 +57,14 @@ columns!(Unfinished {
 });
 
 impl Store {
-    /// Opens the database at `path`, creating it (mode 0600) or migrating it forward.
+    /// Opens the database at `path`; creates it with mode 0600, or migrates it to this build's schema.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] for the database of a newer coven, [`StoreError::Owned`] for that of a daemon that lives; otherwise what SQLite or the system say.
+    /// [`StoreError::Newer`] for a newer coven's database, [`StoreError::Owned`] for the database of a live daemon;
+    /// otherwise SQLite's or the system's error.
     pub fn open(path: &Path, retention: Retention) -> Result<Self, StoreError> {
         let foreign_log = generation::set_foreign_log_aside(path)?;
-        let (connection, heritage) = connect::open_for_writing(path)?;
+        let (connection, last_owner) = connect::open_for_writing(path)?;
         generation::renew(&connection, path)?;
         let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
         let status = Arc::new(StoreStatus::new(path, total, &retention));
@@ -74,34 +74,34 @@ impl Store {
             connection,
             status,
             retention,
-            heritage,
+            last_owner,
             foreign_log,
         })
     }
 
-    /// Where the log is that lay beside the database and belongs to another one, if there was one.
+    /// Where a log of another database, found beside this one, has been moved; `None` without one.
     pub fn foreign_log(&self) -> Option<&Path> {
         self.foreign_log.as_deref()
     }
 
-    /// What the daemon that served it last means for this process.
-    pub fn heritage(&self) -> Heritage {
-        self.heritage
+    /// State of the daemon that served the database last, as seen from this process.
+    pub fn last_owner(&self) -> LastOwner {
+        self.last_owner
     }
 
-    /// Puts this process on record as the daemon that serves it: once nothing is left to do of what the last one left, so
-    /// that a start that is cut off is met again.
+    /// Records this process as the daemon that serves the database. The caller does so after recovery: a start that is
+    /// interrupted before is recovered again by the next one.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub fn claim(&self) -> Result<(), StoreError> {
         owner::claim(&self.connection, &self.path)
     }
 
-    /// Takes away what retention does not keep, and what is older than `days`.
+    /// Deletes the output that retention does not keep, and output older than `days` days.
     ///
     /// # Errors
-    /// What SQLite says; what was taken until then is gone.
+    /// Returns SQLite's error. Output deleted before the error stays deleted.
     pub fn prune(&mut self, days: Option<u32>) -> Result<Pruned, StoreError> {
         let retention = self.retention.within(days);
         let mut clock = Clock::load_now(&self.connection)?;
@@ -119,29 +119,29 @@ impl Store {
         })
     }
 
-    /// What [`Store::prune`] would take.
+    /// Counts what [`Store::prune`] would delete.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub fn preview_prune(&self, days: Option<u32>) -> Result<Pruned, StoreError> {
         let clock = Clock::load_now(&self.connection)?;
         sweep::preview(&self.connection, self.retention.within(days), &clock)
     }
 
-    /// Writes the whole database anew, if it is undamaged; how many bytes that has given back.
+    /// Checks the database and rewrites it without free pages; returns the number of bytes freed.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], or what SQLite says.
+    /// [`StoreError::Damaged`], or SQLite's error.
     pub fn vacuum(&self) -> Result<u64, StoreError> {
         backup::check_integrity(&self.connection)?;
         self.status.whole();
         maintenance::vacuum(&self.connection)
     }
 
-    /// Writes a copy of the database to the new file `copy`; its size in bytes.
+    /// Copies the database to the new file `copy`; returns the copy's size in bytes.
     ///
     /// # Errors
-    /// The file is there already, or what SQLite or the system say.
+    /// The file exists already, or SQLite's or the system's error.
     pub fn backup(&self, copy: &Path) -> Result<u64, StoreError> {
         backup::backup(&connect::open_for_copying(&self.path)?, copy)
     }
@@ -149,7 +149,7 @@ impl Store {
     /// The sessions that were live when the last daemon died.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
         let query =
             select::<Unfinished>("status IN ('created', 'running') AND external = 0 ORDER BY num");
@@ -158,27 +158,27 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Commits `facts` at once, before there is a writer thread.
+    /// Commits `facts` without a writer thread.
     ///
     /// # Errors
-    /// What SQLite says; nothing is committed then.
+    /// Returns SQLite's error; then nothing is committed.
     pub fn record(&mut self, facts: Vec<Fact>) -> Result<(), StoreError> {
         op::commit_now(&mut self.connection, facts)
     }
 
-    /// The idempotency keys that still hold.
+    /// The idempotency keys that have not expired.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub fn idempotency_keys(&self) -> Result<Vec<IdempotencyKey>, StoreError> {
         live_idempotency_keys(&self.connection)
     }
 
-    /// Starts the writer thread and opens the readers; gives the files that these have open, too. The writer carries out what
-    /// launches have asked for with `on_end`, and calls `on_sweep` with each sweep of retention's, every hour at least.
+    /// Starts the writer thread and opens the readers; also returns the identities of the open files. The writer
+    /// carries out the `onEnd` of ended sessions. It calls `on_sweep` with each retention sweep, at least once an hour.
     ///
     /// # Errors
-    /// What SQLite or the system say.
+    /// Returns SQLite's or the system's error.
     pub fn start(
         self,
         followers: Arc<Followers>,
@@ -206,13 +206,13 @@ impl Store {
         Ok((writer, reader, files))
     }
 
-    /// What health shows of the store.
+    /// The store's figures for `GET /health` and `GET /metrics`.
     pub fn status(&self) -> Arc<StoreStatus> {
         Arc::clone(&self.status)
     }
 }
 
-/// Drops the keys that hold no longer, and gives the others.
+/// Deletes the expired keys and returns the others.
 fn live_idempotency_keys(connection: &Connection) -> Result<Vec<IdempotencyKey>, StoreError> {
     let oldest = Timestamp::now().as_millis() - IDEMPOTENCY_MILLIS;
     connection.execute("DELETE FROM idempotency WHERE created_at < ?1", [oldest])?;
@@ -251,7 +251,7 @@ mod tests {
         names.map(Result::unwrap).collect()
     }
 
-    /// A database as the coven of that schema version left it, with a session and its output.
+    /// A database of schema version `version`, with one session and one output event.
     fn database_of(version: usize) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, 0..version).unwrap();

@@ -1,8 +1,6 @@
-//! Whose the database is: the daemon that has opened it for serving is on record in it, and a copy tells by that that it
-//! is one.
+//! Records which daemon serves the database, and in which file. A copy recognises by that record that it is a copy.
 //!
-//! Runs on the main thread at start, or in the CLI's process. Pure but for [`Owner::here`] and the look at a process; it
-//! signals nobody.
+//! Runs on the main thread at start, or in the CLI's process. It reads the process table and signals no process.
 
 use std::path::Path;
 
@@ -13,40 +11,34 @@ use super::meta;
 use super::schema::StoreError;
 use crate::sys;
 
-/// The name of the record in the table `meta`.
+/// Name of the record in the table `meta`.
 const NAME: &str = "owner";
 
 /// A daemon, and the file that it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
     pid: i32,
-    /// What tells the process from a later one with its pid.
+    /// Tells the daemon from a later process with the same pid.
     process_mark: String,
-    /// A pid means nothing in another boot, or in another namespace.
+    /// A pid is meaningful only within one boot and one PID namespace.
     boot: String,
     pid_namespace: Option<String>,
     /// Device and inode of the database's file: a copy has others.
     file: (u64, u64),
 }
 
-/// What the last owner means for whoever opens the database now.
+/// State of the last owner, as seen from the process that opens the database now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heritage {
-    /// Nobody has served it, or the system does not tell processes apart.
+pub enum LastOwner {
+    /// No owner is on record, or this system cannot identify processes.
     Unknown,
-    /// Its owner is proven dead, in this boot and namespace: what it has left behind can be ended.
+    /// The owner is dead, proven in the same boot and namespace: its leftover processes may be killed.
     Dead,
-    /// Its owner lives and serves it.
-    Alive {
-        /// That daemon.
-        pid: i32,
-    },
-    /// Its owner lives and serves another file: this one is a copy, and the processes in it are the owner's.
-    Copy {
-        /// That daemon.
-        pid: i32,
-    },
-    /// Its owner lived in another boot or in another PID namespace: its pids say nothing here.
+    /// The owner lives and serves this file.
+    Alive { pid: i32 },
+    /// The owner lives and serves another file: this one is a copy, and the processes recorded in it are the owner's.
+    Copy { pid: i32 },
+    /// The owner ran in another boot or PID namespace: its pids mean nothing here.
     Elsewhere,
 }
 
@@ -64,27 +56,27 @@ impl Owner {
     }
 }
 
-/// What the `last` owner means for `now`, which opens the database; `is_alive` says whether the last one's process lives.
-fn heritage(last: Option<&Owner>, now: Option<&Owner>, is_alive: bool) -> Heritage {
+/// Compares the `last` owner with `now`, the process that opens the database; `is_alive`: the last owner's process
+/// lives.
+fn compare(last: Option<&Owner>, now: Option<&Owner>, is_alive: bool) -> LastOwner {
     let (Some(last), Some(now)) = (last, now) else {
-        return Heritage::Unknown;
+        return LastOwner::Unknown;
     };
     let is_here = last.boot == now.boot && last.pid_namespace == now.pid_namespace;
     let is_self = last.pid == now.pid && last.process_mark == now.process_mark;
     match (is_here, is_alive && !is_self) {
-        (false, _) => Heritage::Elsewhere,
-        (true, false) => Heritage::Dead,
-        (true, true) if last.file == now.file => Heritage::Alive { pid: last.pid },
-        (true, true) => Heritage::Copy { pid: last.pid },
+        (false, _) => LastOwner::Elsewhere,
+        (true, false) => LastOwner::Dead,
+        (true, true) if last.file == now.file => LastOwner::Alive { pid: last.pid },
+        (true, true) => LastOwner::Copy { pid: last.pid },
     }
 }
 
-/// What the owner on record means for this process, which has opened the database at `path`. One of an older schema has
-/// none.
+/// State of the recorded owner, for the process that opens the database at `path`. An older schema has no record.
 ///
 /// # Errors
-/// What SQLite says.
-pub(super) fn look(connection: &Connection, path: &Path) -> Result<Heritage, StoreError> {
+/// Returns SQLite's error.
+pub(super) fn last_owner(connection: &Connection, path: &Path) -> Result<LastOwner, StoreError> {
     let query = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'";
     let has_meta: bool = connection.query_row(query, [], |row| row.get(0))?;
     let last = match has_meta {
@@ -94,19 +86,15 @@ pub(super) fn look(connection: &Connection, path: &Path) -> Result<Heritage, Sto
     let is_alive = last
         .as_ref()
         .is_some_and(|last| last.pid > 1 && sys::is_running(last.pid, &last.process_mark));
-    Ok(heritage(
-        last.as_ref(),
-        Owner::here(path).as_ref(),
-        is_alive,
-    ))
+    Ok(compare(last.as_ref(), Owner::here(path).as_ref(), is_alive))
 }
 
-/// Puts this process on record as the owner.
+/// Records this process as the owner.
 ///
 /// # Errors
-/// What SQLite says.
+/// Returns SQLite's error.
 pub(super) fn claim(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    // Without a way to tell processes apart nobody is on record, and nobody is proven dead later.
+    // If this system cannot identify processes, no owner is recorded and none can be proven dead later.
     match Owner::here(path) {
         Some(owner) => meta::write(connection, NAME, &owner),
         None => meta::remove(connection, NAME),
@@ -151,27 +139,32 @@ mod tests {
             ..owner(10)
         };
         for (last, now, is_alive, expected) in [
-            (None, Some(&now), false, Heritage::Unknown),
-            (Some(&last), None, true, Heritage::Unknown),
-            (Some(&last), Some(&now), false, Heritage::Dead),
-            (Some(&last), Some(&now), true, Heritage::Alive { pid: 10 }),
-            (Some(&last), Some(&copy), true, Heritage::Copy { pid: 10 }),
-            (Some(&last), Some(&copy), false, Heritage::Dead),
-            (Some(&last), Some(&other_boot), true, Heritage::Elsewhere),
-            (Some(&last), Some(&other_boot), false, Heritage::Elsewhere),
+            (None, Some(&now), false, LastOwner::Unknown),
+            (Some(&last), None, true, LastOwner::Unknown),
+            (Some(&last), Some(&now), false, LastOwner::Dead),
+            (Some(&last), Some(&now), true, LastOwner::Alive { pid: 10 }),
+            (Some(&last), Some(&copy), true, LastOwner::Copy { pid: 10 }),
+            (Some(&last), Some(&copy), false, LastOwner::Dead),
+            (Some(&last), Some(&other_boot), true, LastOwner::Elsewhere),
+            (Some(&last), Some(&other_boot), false, LastOwner::Elsewhere),
             (
                 Some(&last),
                 Some(&other_namespace),
                 true,
-                Heritage::Elsewhere,
+                LastOwner::Elsewhere,
             ),
-            (Some(&last), Some(&no_namespace), false, Heritage::Elsewhere),
-            // A process that has replaced its program is itself; one that got the pid later is not.
-            (Some(&last), Some(&last), true, Heritage::Dead),
-            (Some(&last), Some(&same_pid), false, Heritage::Dead),
+            (
+                Some(&last),
+                Some(&no_namespace),
+                false,
+                LastOwner::Elsewhere,
+            ),
+            // After exec(2) a process is still itself; a later process with the same pid is not.
+            (Some(&last), Some(&last), true, LastOwner::Dead),
+            (Some(&last), Some(&same_pid), false, LastOwner::Dead),
         ] {
             assert_eq!(
-                heritage(last, now, is_alive),
+                compare(last, now, is_alive),
                 expected,
                 "{last:?} {now:?} {is_alive}"
             );

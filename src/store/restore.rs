@@ -1,4 +1,4 @@
-//! A copy of the database in the place of the one that is there, which is kept.
+//! Replaces the database by a copy, and keeps the replaced one.
 //!
 //! Runs in the CLI's process, which holds the daemon's lock meanwhile. It knows neither sessions nor events.
 
@@ -6,29 +6,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::generation;
-use super::owner::{self, Heritage};
+use super::owner::{self, LastOwner};
 use super::schema::{StoreError, beside, known_version, with_time};
 use super::{backup, connect};
 
-/// What has been done.
+/// Result of a restore.
 #[derive(Debug)]
 pub struct Restored {
     /// The size of the database, in bytes.
     pub bytes: u64,
-    /// Where the database that was there is now; its log has the same name and `-wal`.
+    /// New name of the replaced database; its log has the same name and `-wal`.
     pub replaced: Option<PathBuf>,
 }
 
-/// Puts a copy of the database in `file` in the place of the one at `path`, after a check of every page. What is there is
-/// renamed to `.replaced-TIME`, with its log. A process that dies meanwhile leaves the old database or the new one, whole.
+/// Checks every page of the database in `file`, and puts a copy of it at `path`. The database that was there is renamed
+/// to `.replaced-TIME`, together with its log. A process that dies meanwhile leaves either the old or the new database,
+/// complete.
 ///
 /// # Errors
-/// `file` is no undamaged database of coven's, a daemon that lives serves the one at `path`, or what SQLite or the system say.
-/// The database at `path` is as it was then.
+/// `file` is not an undamaged database of coven's, a live daemon serves the database at `path`, or SQLite's or the
+/// system's error. The database at `path` is unchanged then.
 pub fn restore(file: &Path, path: &Path) -> Result<Restored, StoreError> {
     check_unserved(path)?;
     file.metadata()?;
-    // Without a log nothing is to be written beside it: its directory may be read-only.
+    // Without a log the source is opened immutable: its directory may be read-only.
     let source = match beside(file, "-wal").symlink_metadata() {
         Ok(_) => connect::open_for_copying(file)?,
         Err(_) => connect::open_immutable(file)?,
@@ -45,16 +46,17 @@ pub fn restore(file: &Path, path: &Path) -> Result<Restored, StoreError> {
     Ok(Restored { bytes, replaced })
 }
 
-/// Refuses where a daemon that lives serves the database although its lock is free. One that is damaged does not say.
+/// Fails if a live daemon serves the database although its lock is free. A damaged database cannot be asked; it passes.
 fn check_unserved(path: &Path) -> Result<(), StoreError> {
-    let heritage = connect::open_immutable(path).map(|connection| owner::look(&connection, path));
-    match heritage {
-        Ok(Ok(Heritage::Alive { pid })) => Err(StoreError::Owned { pid }),
+    let last_owner =
+        connect::open_immutable(path).map(|connection| owner::last_owner(&connection, path));
+    match last_owner {
+        Ok(Ok(LastOwner::Alive { pid })) => Err(StoreError::Owned { pid }),
         _ => Ok(()),
     }
 }
 
-/// Gives `copy` the name `path`; where the database that had it is now.
+/// Renames `copy` to `path`; returns the new name of the replaced database.
 fn take_place(copy: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
     let replaced = with_time(path, "replaced");
     let is_kept = match std::fs::hard_link(path, &replaced) {
@@ -62,7 +64,7 @@ fn take_place(copy: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => false,
         Err(err) => return Err(err),
     };
-    // From here on the log is another database's: a start after a crash sets it aside.
+    // From here on the log belongs to the replaced database: a start after a crash sets it aside.
     if let Err(err) = std::fs::rename(copy, path) {
         let _ = std::fs::remove_file(&replaced);
         return Err(err);

@@ -1,6 +1,6 @@
-//! Sessions and events as rows: their keys, their columns, and how a row is read, added and changed.
+//! Sessions and events as rows: keys, columns, and the statements that read, insert and update them.
 //!
-//! Runs on any thread, on whatever connection it has. It knows nothing of who reads or writes.
+//! Runs on any thread, on the caller's connection. It does not know who reads or writes.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -13,16 +13,14 @@ use rusqlite::{
 use super::columns::{Change, Columns, columns};
 use crate::api::{EventKind, SessionCost, SessionId, SessionRecord, Timestamp};
 
-/// A session's number: its row's key, and the upper half of its events' keys.
+/// A session's number: the key of its row, and the upper half of its events' keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionNum(pub(super) i64);
 
 impl SessionNum {
-    /// The first session's.
     #[cfg(test)]
     pub(crate) const FIRST: Self = Self(1);
 
-    /// That of the session behind it.
     #[cfg(test)]
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
@@ -33,7 +31,7 @@ impl SessionNum {
         (self.0 << 32) | seq.min(u64::from(u32::MAX)) as i64
     }
 
-    /// The seq in an event's key, whosever it is.
+    /// The seq in an event's key.
     pub(super) fn seq_in(key: i64) -> u64 {
         key as u64 & u64::from(u32::MAX)
     }
@@ -96,7 +94,7 @@ columns!(SessionCost {
     stderr_lines,
 });
 
-/// A session's row, as far as the contract knows it.
+/// A session's row, without the columns that only the store uses.
 pub(super) struct SessionRow {
     pub num: SessionNum,
     pub record: SessionRecord,
@@ -105,14 +103,12 @@ pub(super) struct SessionRow {
 columns!(SessionRow { num; ..record: SessionRecord });
 
 impl SessionRow {
-    /// The session of an id.
     pub(super) fn by_id(connection: &Connection, id: SessionId) -> rusqlite::Result<Option<Self>> {
         static QUERY: LazyLock<String> = LazyLock::new(|| select::<SessionRow>("id = ?1"));
         let mut statement = connection.prepare_cached(&QUERY)?;
         statement.query_row([id], Self::from_row).optional()
     }
 
-    /// The session of a number.
     pub(super) fn by_num(
         connection: &Connection,
         num: SessionNum,
@@ -123,13 +119,13 @@ impl SessionRow {
     }
 }
 
-/// The query for these columns of the sessions for which `condition` holds.
+/// The query for the columns of `T` of the sessions that meet `condition`.
 pub(super) fn select<T: Columns>(condition: &str) -> String {
     let names = T::names().join(", ");
     format!("SELECT {names} FROM sessions WHERE {condition}")
 }
 
-/// Adds a session.
+/// Inserts a session's row.
 pub(super) fn insert_session(
     connection: &Connection,
     record: &SessionRecord,
@@ -146,7 +142,7 @@ pub(super) fn insert_session(
         .map(SessionNum)
 }
 
-/// Changes columns of a session.
+/// Updates some columns of a session's row.
 pub(super) fn update_session(
     connection: &Connection,
     num: SessionNum,
@@ -172,11 +168,11 @@ macro_rules! event_query {
     };
 }
 
-/// The events with keys above `?1`, and up to `?2`: oldest first, and newest first.
+/// The events with keys above `?1` and up to `?2`: oldest first, and newest first.
 pub(super) const EVENTS: &str = event_query!("key");
 pub(super) const NEWEST_EVENTS: &str = event_query!("key DESC");
 
-/// An event's row. Its text stays where SQLite has it.
+/// An event's row. Its texts borrow SQLite's memory.
 pub(super) struct EventRow<'a> {
     pub seq: u64,
     pub kind: &'a str,
@@ -185,7 +181,7 @@ pub(super) struct EventRow<'a> {
 }
 
 impl<'a> EventRow<'a> {
-    /// Decodes a row of [`EVENTS`].
+    /// Decodes a row of [`EVENTS`] or [`NEWEST_EVENTS`].
     pub(super) fn of(row: &'a Row<'_>) -> rusqlite::Result<Self> {
         let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
         Ok(Self {
@@ -197,7 +193,7 @@ impl<'a> EventRow<'a> {
     }
 }
 
-/// Adds events.
+/// Prepared statement that inserts events.
 pub(super) struct InsertEvent<'a>(CachedStatement<'a>);
 
 impl<'a> InsertEvent<'a> {
@@ -219,7 +215,7 @@ impl<'a> InsertEvent<'a> {
     }
 }
 
-/// A column's text is not what it stands for.
+/// Error for a text column that cannot be decoded.
 pub(super) fn unreadable(
     err: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> rusqlite::Error {

@@ -1,6 +1,6 @@
-//! What tells coven's database from another, its schema's version, and why it cannot be opened.
+//! Recognises coven's database and its schema version, and explains why a database cannot be opened.
 //!
-//! Runs on the thread that opens a connection. It knows nothing of what the tables hold.
+//! Runs on the thread that opens a connection. It knows no table's content.
 
 use std::fmt;
 use std::io;
@@ -14,12 +14,12 @@ use super::migrations::{MIGRATIONS, Migration, VERSION};
 use crate::api::{Code, Timestamp};
 use crate::observe::{Message, message};
 
-/// `PRAGMA application_id`, by which `file(1)` and we tell our database from another: "Covn".
+/// `PRAGMA application_id` of coven's databases: "Covn". `file(1)` shows it, too.
 const APPLICATION_ID: i32 = 0x436f_766e;
 
-/// A page of a new database, in bytes; one that is there keeps its own. Output comes in rows of many kilobytes, and each
-/// page costs two writes on its way into the log and two more on its way out of it; the few rows of a launch are spread over
-/// many pages, each of which is written whole.
+/// Page size of a new database, in bytes; an existing one keeps its size. Output comes in rows of many kilobytes, and
+/// each page costs two writes into the log and two out of it. The few rows of a launch touch many pages, each of which
+/// is written whole.
 pub(super) const PAGE_BYTES: i64 = 8 * 1024;
 
 /// Why the store cannot be opened or written.
@@ -30,26 +30,26 @@ pub enum StoreError {
         /// Its schema version.
         found: i64,
     },
-    /// The file is a SQLite database of something else.
+    /// The file is another program's SQLite database.
     Foreign,
-    /// A daemon that lives has it open, although nobody holds the lock: its file has been removed or replaced.
+    /// A live daemon has the database open without the lock: the lock's file was removed or replaced.
     Owned {
-        /// That daemon.
+        /// Pid of that daemon.
         pid: i32,
     },
-    /// The log is as long as it may become, and cannot begin anew.
+    /// The log has reached its limit and cannot be reset.
     LogFull {
-        /// What is in the way.
+        /// The reason, if known.
         why: Option<String>,
     },
-    /// A page is not what it must be.
+    /// SQLite's integrity check failed.
     Damaged {
-        /// The first thing that SQLite finds.
+        /// Its first finding.
         found: String,
     },
-    /// What SQLite says.
+    /// Any other error of SQLite.
     Sqlite(rusqlite::Error),
-    /// What the system says.
+    /// Any other error of the system.
     Io(io::Error),
 }
 
@@ -62,7 +62,6 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl StoreError {
-    /// What it is.
     pub fn message(&self) -> Message {
         match self {
             Self::Newer { found } => message!(
@@ -85,7 +84,7 @@ impl StoreError {
         }
     }
 
-    /// The code of a command that cannot open the store.
+    /// The error code of a command that cannot open the store.
     pub fn code(&self) -> Code {
         match self {
             Self::Owned { .. } => Code::DaemonLocked,
@@ -93,8 +92,8 @@ impl StoreError {
         }
     }
 
-    /// What to do about it where it keeps the database at `path` from being opened. Nothing of the file has been
-    /// changed then.
+    /// What the user can do if the error keeps the database at `path` from being opened. The file has not been changed
+    /// then.
     pub fn advice(&self, path: &Path) -> String {
         let path = path.display();
         let code = match self {
@@ -153,24 +152,24 @@ impl From<io::Error> for StoreError {
     }
 }
 
-/// The file that SQLite keeps beside `database` under its name and `suffix`: `-wal`, `-shm`, `-journal`.
+/// Name of SQLite's file beside `database`: its name and `suffix` (`-wal`, `-shm` or `-journal`).
 pub fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// The name under which `path` is kept from now on: `<path>.<what>-TIME`, a time in UTC.
+/// The name `<path>.<what>-TIME`, with the current time in UTC.
 pub fn with_time(path: &Path, what: &str) -> PathBuf {
     let now = Timestamp::now().to_string();
     let time: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
     path.with_added_extension(format!("{what}-{time}"))
 }
 
-/// The database's schema version; 0 for one that is empty.
+/// Schema version of the database; 0 if it is empty.
 ///
 /// # Errors
-/// [`StoreError::Foreign`], [`StoreError::Newer`], or what SQLite says.
+/// [`StoreError::Foreign`], [`StoreError::Newer`], or SQLite's error.
 pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> {
     let version: i64 = pragma(connection, "user_version")?;
     let application: i32 = pragma(connection, "application_id")?;
@@ -185,7 +184,7 @@ pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> 
     Ok(version)
 }
 
-/// Takes these steps of the schema, each in a transaction of its own.
+/// Runs these migrations, each in its own transaction.
 pub(super) fn migrate(connection: &mut Connection, steps: Range<usize>) -> Result<(), StoreError> {
     for step in steps {
         let transaction = connection.transaction()?;

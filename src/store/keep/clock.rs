@@ -1,8 +1,8 @@
-//! How old what the store holds is. Rows carry the wall clock's time, which NTP and administrators set; the age is counted by
-//! the clock since boot, and by the wall clock only across what no daemon has observed.
+//! Measures the age of rows. Rows carry wall-clock times, which NTP and administrators change. Age is counted by the
+//! clock since boot, and by the wall clock only across time that no daemon has observed.
 //!
-//! Runs on the writer thread, or in the CLI's process while no daemon runs. A pure planner but for [`Now::read`] and the
-//! record in the table `meta`; it knows nothing of sessions.
+//! Runs on the writer thread, or in the CLI's process while no daemon runs. Pure but for [`Now::read`] and the record
+//! in the table `meta`; it knows no session.
 
 use std::sync::LazyLock;
 
@@ -15,28 +15,28 @@ use crate::store::meta;
 use crate::store::schema::StoreError;
 use crate::sys;
 
-/// The name of the record in the table `meta`.
+/// Name of the record in the table `meta`.
 const NAME: &str = "clock";
 
 pub(super) const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// By how much the wall clock may part from the clock since boot and still count as not set: NTP slews less.
+/// Milliseconds by which the wall clock may drift from the clock since boot without counting as set: NTP slews less.
 const STEP: i64 = 60 * 1000;
 
-/// A longer difference of the wall clock's that nobody has observed has to be confirmed, for as long as this.
+/// A longer unobserved jump of the wall clock counts only after being confirmed for `CONFIRMATION`. In milliseconds.
 const UNOBSERVED_MAX: i64 = DAY;
 const CONFIRMATION: i64 = DAY;
 
-/// The record is written once so much has passed since: a crash costs no more of what was observed.
+/// Milliseconds between two saves of the record: a crash loses at most this much observed time.
 const SAVE_EVERY: i64 = 60 * 1000;
 
-/// How often the wall clock can have been set, before the oldest of these is forgotten.
+/// Most clock changes to remember; older ones are dropped.
 const SPANS_MAX: usize = 100;
 
-/// No clock shows more, in milliseconds: sums of a few such times do not overflow.
+/// Upper bound of all times, in milliseconds: sums of a few such times do not overflow.
 const TIME_MAX: u64 = 1 << 53;
 
-/// What the system's clocks show, in milliseconds.
+/// Readings of the system's clocks, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     boot: &'static str,
@@ -46,7 +46,7 @@ pub(crate) struct Now {
 
 impl Now {
     pub(crate) fn read() -> Self {
-        // Where the system does not tell, only this process is known to be in the same boot.
+        // Without a boot id, only this process is known to run in the same boot.
         static PROCESS: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
         let since_boot = sys::since_boot().as_millis();
         Self {
@@ -57,12 +57,12 @@ impl Now {
     }
 }
 
-/// A difference of the wall clock's over a time that nobody has observed.
+/// A jump of the wall clock across unobserved time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Gap {
-    /// Negative where the wall clock was behind what it had shown before.
+    /// Length in milliseconds; negative if the wall clock went back.
     millis: i64,
-    /// The observed time at which it was found, or changed.
+    /// Observed time at which the gap was found or last changed.
     found: i64,
 }
 
@@ -71,7 +71,7 @@ impl Gap {
         self.millis > UNOBSERVED_MAX
     }
 
-    /// What of it counts before it is confirmed.
+    /// The part that counts before it is confirmed.
     fn counted(self) -> i64 {
         if self.is_long() {
             0
@@ -81,15 +81,15 @@ impl Gap {
     }
 }
 
-/// A span in which the wall clock went as the clock since boot did.
+/// A span in which the wall clock and the clock since boot advanced together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Span {
-    /// The wall clock at its beginning.
+    /// The wall clock at the span's start.
     wall: i64,
-    /// The observed time at its beginning and at its end.
+    /// The observed time at the span's start and end.
     begin: i64,
     end: i64,
-    /// What lies between the last span and this, until it is confirmed and counted in the spans before.
+    /// Gap between the previous span and this one, until it is settled.
     gap: Option<Gap>,
 }
 
@@ -105,27 +105,27 @@ impl Span {
     }
 }
 
-/// What has been observed of the clocks; kept in the database.
+/// The observed history of the clocks; stored in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Clock {
-    /// What the clocks showed when they were looked at last.
+    /// The clocks' readings at the last observation.
     boot: String,
     since_boot: i64,
     wall: i64,
-    /// How much time has been observed in all.
+    /// Total observed time, in milliseconds.
     observed: i64,
-    /// In the order in which they came to pass; the last one goes on. Never empty.
+    /// Oldest first; the last span is still open. Never empty.
     spans: Vec<Span>,
-    /// The observed time at which the record was written last.
+    /// Observed time of the last save.
     #[serde(skip)]
     saved: Option<i64>,
 }
 
 impl Clock {
-    /// The record in the database. Where there is none, one that begins now.
+    /// Loads the record of the database; without one, starts a new one.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub(crate) fn load(connection: &Connection) -> Result<Self, StoreError> {
         let record = meta::read::<Self>(connection, NAME)?;
         if let Some(clock) = record.filter(Self::is_sane) {
@@ -136,17 +136,17 @@ impl Clock {
         Ok(Self::begin(Now::read(), newest.map(Timestamp::from_millis)))
     }
 
-    /// The record in the database, brought up to now.
+    /// Loads the record and observes the clocks once.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub(crate) fn load_now(connection: &Connection) -> Result<Self, StoreError> {
         let mut clock = Self::load(connection)?;
         clock.observe(Now::read());
         Ok(clock)
     }
 
-    /// A record that begins now, of a store whose newest row is of the time `newest`.
+    /// A new record for a store whose newest row has the time `newest`.
     pub(super) fn begin(now: Now, newest: Option<Timestamp>) -> Self {
         let from = |boot: &str, since_boot, wall| Self {
             boot: boot.to_owned(),
@@ -164,7 +164,7 @@ impl Clock {
         match newest {
             None => from(now.boot, now.since_boot, now.wall),
             Some(newest) => {
-                // Nobody has observed what lies between the two.
+                // No daemon has observed the time since then.
                 let mut clock = from("", 0, newest.as_millis());
                 clock.observe(now);
                 clock
@@ -172,7 +172,7 @@ impl Clock {
         }
     }
 
-    /// Whether it can have been written by this program.
+    /// True if this program can have written the record.
     fn is_sane(&self) -> bool {
         let times = [self.since_boot, self.wall, self.observed];
         !self.spans.is_empty()
@@ -180,7 +180,8 @@ impl Clock {
             && self.spans.iter().all(Span::is_sane)
     }
 
-    /// Takes note of what the clocks show; by how much the wall clock has been set since the last time, if it was.
+    /// Records the clocks' readings; returns the milliseconds by which the wall clock was set since the last call, if
+    /// it was.
     pub(crate) fn observe(&mut self, now: Now) -> Option<i64> {
         let is_observed = now.boot == self.boot && now.since_boot >= self.since_boot;
         let step = if is_observed {
@@ -197,7 +198,7 @@ impl Clock {
         step
     }
 
-    /// The same boot: the clock since boot says how much time has passed.
+    /// Same boot: the clock since boot measures the time that passed.
     fn go_on(&mut self, now: Now) -> Option<i64> {
         let passed = now.since_boot - self.since_boot;
         let before = self.observed;
@@ -208,7 +209,7 @@ impl Clock {
         if step.abs() <= STEP {
             return None;
         }
-        // It was set at some time since the last look: both spans reach over all of that.
+        // The wall clock was set at an unknown moment since the last call: both spans cover all of that time.
         self.spans.push(Span {
             wall: now.wall - passed,
             begin: before,
@@ -219,15 +220,14 @@ impl Clock {
         Some(step)
     }
 
-    /// The wall clock has been set while a gap before it is not confirmed: that gap was measured by the clock as it was.
+    /// Corrects unconfirmed gaps after the wall clock was set: they were measured by the old setting.
     fn correct_gaps(&mut self, step: i64) {
         let observed = self.observed;
         if step < 0 {
             self.take_from_gaps(-step);
             return;
         }
-        // A clock that was behind what it had shown before was wrong at the boot. Any other is right as far as is known,
-        // and ages do not follow it when it is set.
+        // A clock that went back was wrong at boot. Any other is taken as right, and its gaps do not follow a change.
         let gaps = self.spans.iter_mut().filter_map(|span| span.gap.as_mut());
         if let Some(gap) = gaps.last().filter(|gap| gap.millis < 0) {
             gap.millis += step;
@@ -235,7 +235,7 @@ impl Clock {
         }
     }
 
-    /// Time that the wall clock takes back was not in the newest gaps. What is left of it.
+    /// Shortens the newest gaps by the time that the wall clock went back; returns what is left.
     fn take_from_gaps(&mut self, mut millis: i64) -> i64 {
         let gaps = self.spans.iter_mut().filter_map(|span| span.gap.as_mut());
         for gap in gaps.rev().filter(|gap| gap.millis > 0) {
@@ -246,11 +246,11 @@ impl Clock {
         millis
     }
 
-    /// Another boot, or another machine: the wall clock is all that tells how much time has passed.
+    /// Another boot or machine: only the wall clock tells how much time has passed.
     fn meet_gap(&mut self, now: Now) {
         let mut millis = now.wall - self.wall;
         let newest = self.spans.iter_mut().rev().find(|span| span.gap.is_some());
-        // What the last boot's clock was behind is in this difference.
+        // The difference includes what the last boot's clock was behind.
         if let Some(span) = newest
             && let Some(behind) = span.gap.take_if(|gap| gap.millis < 0)
         {
@@ -259,7 +259,7 @@ impl Clock {
         if millis < 0 {
             millis = -self.take_from_gaps(-millis);
         }
-        // A short one counts already, and is not corrected from now on.
+        // A short gap counts already; it is not corrected any more.
         for at in 0..self.spans.len() {
             if self.spans[at].gap.is_some_and(|gap| !gap.is_long()) {
                 self.settle(at);
@@ -276,7 +276,7 @@ impl Clock {
         });
     }
 
-    /// Counts the gaps that have been confirmed.
+    /// Settles the gaps that have been confirmed.
     fn confirm(&mut self) {
         for at in 0..self.spans.len() {
             let is_confirmed = |gap: Gap| self.observed - gap.found >= CONFIRMATION;
@@ -286,7 +286,7 @@ impl Clock {
         }
     }
 
-    /// What is before a gap becomes older by it.
+    /// Adds a gap to the age of everything before it.
     fn settle(&mut self, at: usize) {
         let gap = self.spans[at].gap.take();
         let millis = gap.map_or(0, |gap| gap.millis.max(0));
@@ -296,7 +296,7 @@ impl Clock {
         }
     }
 
-    /// Joins spans between which the wall clock was not set, and keeps their number within its bound.
+    /// Joins spans between which the wall clock was not set, and drops the oldest beyond [`SPANS_MAX`].
     fn tidy(&mut self) {
         self.spans.dedup_by(|later, earlier| {
             let is_one = later.gap.is_none() && (later.offset() - earlier.offset()).abs() <= STEP;
@@ -309,17 +309,17 @@ impl Clock {
         self.spans.drain(..excess);
     }
 
-    /// How much time has been observed in all, in milliseconds.
+    /// Total observed time, in milliseconds.
     pub(crate) fn observed(&self) -> i64 {
         self.observed
     }
 
-    /// What is older than `age` milliseconds.
+    /// Recognises rows older than `age` milliseconds.
     pub(crate) fn older_than(&self, age: i64) -> Aged {
         self.aged(age, Gap::counted)
     }
 
-    /// The same if everything that is unconfirmed were confirmed.
+    /// As [`Clock::older_than`], as if all gaps were confirmed.
     pub(crate) fn maybe_older_than(&self, age: i64) -> Aged {
         self.aged(age, |gap| gap.millis.max(0))
     }
@@ -336,13 +336,13 @@ impl Clock {
             oldest_kept += span.gap.map_or(0, &counted);
         }
         Aged {
-            // There is no age to measure.
+            // Age 0: everything is old.
             is_all: age == 0,
             eras,
         }
     }
 
-    /// Which differences are not confirmed yet, if any.
+    /// The unconfirmed gaps, if any.
     pub(crate) fn unconfirmed(&self) -> Option<UnconfirmedClock> {
         let gaps = self.spans.iter().filter_map(|span| span.gap);
         let long: Vec<Gap> = gaps.filter(|gap| gap.is_long()).collect();
@@ -353,7 +353,7 @@ impl Clock {
         })
     }
 
-    /// Whether the record in the database is older than it may be.
+    /// True if the stored record is older than [`SAVE_EVERY`].
     pub(crate) fn is_due(&self) -> bool {
         let is_old = |saved| self.observed - saved >= SAVE_EVERY;
         self.saved.is_none_or(is_old)
@@ -362,7 +362,7 @@ impl Clock {
     /// Writes the record.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub(crate) fn save(&mut self, connection: &Connection) -> Result<(), StoreError> {
         meta::write(connection, NAME, self)?;
         self.saved = Some(self.observed);
@@ -370,16 +370,16 @@ impl Clock {
     }
 }
 
-/// A span, as the wall clock showed it.
+/// A span in wall-clock times, with its age limit.
 #[derive(Debug, Clone, Copy)]
 struct Era {
     from: i64,
     until: i64,
-    /// What is of an earlier time in it, or of a time before it, is old.
+    /// Times before this, within the span or earlier, are old.
     old_before: i64,
 }
 
-/// Tells by a row's time whether it is older than some age.
+/// Tells by a row's wall-clock time whether the row is old.
 #[derive(Debug, Clone)]
 pub(crate) struct Aged {
     is_all: bool,
@@ -387,7 +387,7 @@ pub(crate) struct Aged {
 }
 
 impl Aged {
-    /// What is of an earlier time than this is.
+    /// Treats all times before `at` as old.
     #[cfg(test)]
     pub(super) fn before(at: Timestamp) -> Self {
         let era = Era {
@@ -401,7 +401,7 @@ impl Aged {
         }
     }
 
-    /// Nothing is.
+    /// Treats nothing as old.
     pub(crate) fn nothing() -> Self {
         Self {
             is_all: false,
@@ -409,8 +409,8 @@ impl Aged {
         }
     }
 
-    /// Whether a row of this time is. Where the wall clock has shown it more than once, the youngest counts; where no span
-    /// has it, it is taken to be before those that show later times.
+    /// True if a row of this time is old. If several spans show the time, the youngest counts. If none does, it counts
+    /// as earlier than the spans that show later times.
     pub(crate) fn is_old(&self, at: Timestamp) -> bool {
         let at = at.as_millis();
         let later = || self.eras.iter().filter(|era| at <= era.until);
@@ -419,7 +419,7 @@ impl Aged {
         self.is_all || possible.peek().is_some() && possible.all(|era| at < era.old_before)
     }
 
-    /// Nothing of this time or later is.
+    /// No time from here on is old.
     pub(crate) fn end(&self) -> Timestamp {
         let end = self
             .eras

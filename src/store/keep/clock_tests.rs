@@ -1,4 +1,4 @@
-//! The ages of rows, against a plain model that knows the true time.
+//! Compares the ages of rows with a plain model that knows the true time.
 
 use super::*;
 use crate::random::Random;
@@ -6,21 +6,20 @@ use crate::random::Random;
 const HOUR: i64 = DAY / 24;
 const MONTH: i64 = 30 * DAY;
 
-/// 2026 or so, in milliseconds.
+/// About 2026, in milliseconds.
 const TODAY: i64 = 1_790_000_000_000;
 
-/// No ages.
 const NONE: [i64; 0] = [];
 
-/// A machine: what its clocks show, and the true time, which no program sees.
+/// A machine's clocks, and the true time, which no program sees.
 struct Machine {
     truth: i64,
-    /// By how much the wall clock is wrong.
+    /// Error of the wall clock, in milliseconds.
     error: i64,
     boot: &'static str,
     since_boot: i64,
     clock: Clock,
-    /// The true time and the wall clock's of each row.
+    /// True time and wall-clock time of each row.
     rows: Vec<(i64, i64)>,
 }
 
@@ -54,13 +53,13 @@ impl Machine {
         assert!(self.clock.is_sane() && self.clock.spans.len() <= SPANS_MAX);
     }
 
-    /// Time goes by, also in a suspend, and also with no daemon.
+    /// Time passes, also during a suspend or without a daemon.
     fn pass(&mut self, millis: i64) {
         self.truth += millis;
         self.since_boot += millis;
     }
 
-    /// A daemon runs: it looks each hour.
+    /// A daemon runs and observes the clocks once an hour.
     fn run(&mut self, millis: i64) {
         for _ in 0..millis / HOUR {
             self.pass(HOUR);
@@ -72,7 +71,7 @@ impl Machine {
         self.error = error;
     }
 
-    /// The machine is off for a while, and its clock is then wrong by `error`.
+    /// The machine is off for `off` milliseconds; afterwards its clock is wrong by `error`.
     fn reboot(&mut self, off: i64, error: i64) {
         self.truth += off;
         self.since_boot = 5000;
@@ -88,7 +87,7 @@ impl Machine {
         self.rows.push((self.truth, self.wall()));
     }
 
-    /// The true ages of the rows that are older than `age`.
+    /// True ages of the rows that count as older than `age`.
     fn old(&self, age: i64) -> Vec<i64> {
         let aged = self.clock.older_than(age);
         let old = self.rows.iter().filter(|(_, wall)| {
@@ -101,7 +100,7 @@ impl Machine {
     }
 }
 
-/// 1971, 40 days ahead, ten years back, before 1970, and an hour.
+/// Clock errors: 1971, 40 days ahead, ten years back, before 1970, and an hour.
 const ERRORS: [i64; 6] = [
     -TODAY + 365 * DAY,
     40 * DAY,
@@ -159,7 +158,7 @@ fn a_day_that_nobody_has_observed_counts_at_once_and_more_once_it_is_confirmed()
         assert_eq!(machine.clock.unconfirmed().is_some(), !expected, "{off}");
         machine.pass(DAY - 1);
         machine.look();
-        // It is an hour short without what was unobserved, and 23 hours have been observed since.
+        // The row lacks an hour without the unobserved time, and 23 hours have been observed since.
         assert_eq!(machine.old(MONTH).len(), 1, "{off}");
         assert_eq!(machine.clock.unconfirmed().is_some(), !expected, "{off}");
         machine.pass(1);
@@ -269,14 +268,14 @@ fn whatever_the_clocks_do_in_a_boot_nothing_goes_before_its_time_and_everything_
                 _ => machine.write(),
             }
             for age in machine.old(5 * DAY) {
-                // Small steps are not told from a clock that is merely slewed.
+                // A small step cannot be told from slewing.
                 assert!(age >= 5 * DAY - 4 * STEP, "{seed}: {age}");
             }
         }
         machine.set(0);
         machine.run(11 * DAY);
         let (all, old) = (machine.rows.len(), machine.old(5 * DAY).len());
-        // What the wall clock shows a second time is younger until that has become old, too.
+        // A time that the wall clock shows twice counts as young until its second occurrence is old.
         assert!(old > 0 && old >= all / 2, "{seed}: {old} of {all}");
     }
 }
@@ -298,7 +297,7 @@ fn whatever_the_clock_shows_after_a_boot_for_less_than_a_day_nothing_goes_before
             machine.run(random.below(20) as i64 * HOUR);
             machine.set(0);
             for age in machine.old(MONTH) {
-                // An unobserved difference of a day counts, right or wrong.
+                // An unobserved day counts, right or wrong.
                 assert!(age >= MONTH - boots * DAY, "{seed}: {age}");
             }
         }

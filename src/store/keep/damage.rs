@@ -1,6 +1,7 @@
-//! That a page of the database was not what it must be, and when: kept beside the database, which may not be writable then.
+//! Remembers in a file beside the database that SQLite found it damaged, and when. The database itself may not be
+//! writable then.
 //!
-//! Runs on the thread that meets it, or in the CLI's process. It knows nothing of what is in the pages.
+//! Runs on the thread that finds the damage, or in the CLI's process. It knows nothing of the pages' content.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -14,13 +15,13 @@ fn file(database: &Path) -> PathBuf {
     beside(database, ".damaged")
 }
 
-/// What has been met in the database at `path` and not been found whole since.
+/// The recorded damage of the database at `path`, unless a later check found it intact.
 pub fn read(database: &Path) -> Option<StoreDamage> {
     let bytes = std::fs::read(file(database)).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Keeps it for the next start.
+/// Records the damage for the next start.
 pub(super) fn write(database: &Path, damage: &StoreDamage) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .create(true)
@@ -31,8 +32,8 @@ pub(super) fn write(database: &Path, damage: &StoreDamage) -> io::Result<()> {
     file.write_all(&serde_json::to_vec(damage)?)
 }
 
-/// The database is whole.
+/// Forgets the damage: the database is intact.
 pub(crate) fn forget(database: &Path) {
-    // Usually there is none.
+    // Usually the file does not exist.
     let _ = std::fs::remove_file(file(database));
 }

@@ -1,7 +1,8 @@
-//! The store's own housekeeping: sweeps, and giving back the space that they leave; all of it in small steps, between
-//! which the writer does what it is there for. With it, what is only done when somebody asks: a whole vacuum.
+//! The store's housekeeping: retention sweeps, `onEnd`, and returning free pages, in small steps between two batches.
+//! Also runs a whole vacuum on request.
 //!
-//! Runs on the writer thread. How the log is kept from copying meanwhile is the caller's to know: it passes `settle`.
+//! Runs on the writer thread. It does not know the log: the caller passes `settle`, which waits for a running
+//! checkpoint.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -21,30 +22,30 @@ use crate::store::connect::{Pages, pages};
 use crate::store::facts::{Answer, Chore, Done, Pruned, Refused, Request};
 use crate::store::schema::StoreError;
 
-/// Pages that one step of the vacuum moves: about a millisecond.
+/// Pages that one step of the incremental vacuum moves: about a millisecond.
 const VACUUM_PAGES: u32 = 64;
 
-/// Free pages are given back once there are so many, in bytes: fewer are soon used again.
+/// Bytes of free pages from which they are returned: fewer are soon reused.
 const VACUUM_FROM: u64 = 1024 * 1024;
 
-/// What is being done of it.
+/// State of all housekeeping work.
 pub(crate) struct Maintenance {
     retention: Retention,
     clock: Clock,
     sweep: Option<Sweep>,
     is_vacuuming: bool,
     next_sweep: Instant,
-    /// Who waits for the end of the next whole sweep, and of the one that runs.
+    /// Callbacks of clients that wait for the next sweep, and for the running one.
     prunes_next: Vec<Done>,
     prunes: Vec<Done>,
-    /// How many days those two keep at most.
+    /// Most days that those two sweeps keep.
     days_next: Option<u32>,
     days: Option<u32>,
     vacuums: Vec<Done>,
-    /// It has been said that the store is too large, and that nothing can be done about it.
+    /// The log already says that the store is too large and no output can be deleted.
     is_over_said: bool,
     pub(crate) on_end: OnEndTimer,
-    /// Called with each sweep, for what else is to be looked at so often.
+    /// Called with each sweep, for other hourly checks.
     on_sweep: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -76,10 +77,10 @@ impl Maintenance {
         self.retention.session_max
     }
 
-    /// Remembers who asks.
+    /// Queues a chore with its callback.
     pub(crate) fn ask(&mut self, chore: Chore, done: Done) {
         match chore {
-            // A sweep that runs may be past what has become old enough since.
+            // A running sweep may have passed output that has become old since.
             Chore::Prune { days } => {
                 self.prunes_next.push(done);
                 self.days_next = self.days_next.into_iter().chain(days).min();
@@ -88,7 +89,7 @@ impl Maintenance {
         }
     }
 
-    /// Tells all who wait that the store cannot be written.
+    /// Refuses all waiting chores: the store cannot be written.
     pub(crate) fn refuse(&mut self, reason: &str) {
         let waiting = [&mut self.prunes, &mut self.prunes_next, &mut self.vacuums];
         for done in waiting.into_iter().flat_map(std::mem::take) {
@@ -99,7 +100,7 @@ impl Maintenance {
         self.on_end.put_off();
     }
 
-    /// Whether there is something to do now.
+    /// True if a step can run now.
     pub(crate) fn is_busy(&self) -> bool {
         self.sweep.is_some()
             || self.is_vacuuming
@@ -108,20 +109,20 @@ impl Maintenance {
             || self.next_sweep <= Instant::now()
     }
 
-    /// When there will be, if nothing else happens.
+    /// Time of the next scheduled step.
     pub(crate) fn due(&self) -> Instant {
         self.on_end
-            .look_at
+            .check_at
             .map_or(self.next_sweep, |at| at.min(self.next_sweep))
     }
 
-    /// What a session's launch has asked to be done now, if there is such a session.
+    /// The next `onEnd` request that is due.
     pub(crate) fn due_on_end(
         &mut self,
         connection: &Connection,
         status: &StoreStatus,
     ) -> Option<(Request, Done)> {
-        self.on_end.look_at.filter(|at| *at <= Instant::now())?;
+        self.on_end.check_at.filter(|at| *at <= Instant::now())?;
         self.observe_clock(status);
         match self.on_end.due(connection, &self.clock) {
             Ok(due) => due,
@@ -133,13 +134,13 @@ impl Maintenance {
         }
     }
 
-    /// The observed time, in milliseconds.
+    /// Observed time, in milliseconds.
     pub(crate) fn observed(&self) -> i64 {
         self.clock.observed()
     }
 
-    /// The pages have been counted: is there anything to sweep, or to give back?
-    pub(crate) fn look(&mut self, connection: &Connection) {
+    /// Starts a sweep if the store is over its limit, and a vacuum if enough pages are free.
+    pub(crate) fn check_size(&mut self, connection: &Connection) {
         let Ok(pages) = pages(connection) else {
             return;
         };
@@ -156,8 +157,7 @@ impl Maintenance {
         self.is_vacuuming |= pages.free >= VACUUM_FROM;
     }
 
-    /// Does a little of what is to be done; whether the last free page has been given back, so that the file can become
-    /// shorter.
+    /// Runs one step; true if it returned the last free page, so that the file can be truncated.
     pub(crate) fn step(
         &mut self,
         connection: &mut Connection,
@@ -166,7 +166,7 @@ impl Maintenance {
         status: &StoreStatus,
     ) -> bool {
         if status.chores_over.load(Ordering::Relaxed) {
-            // Whoever waits is told so by this end of the channel going away.
+            // Dropping the callbacks answers those who wait: their channel disconnects.
             self.vacuums.clear();
         }
         if let Some(done) = self.vacuums.pop() {
@@ -234,7 +234,7 @@ impl Maintenance {
             status.truncated(pruned.dropped);
         }
         self.say_if_unconfirmed(pruned.unconfirmed, status);
-        // No new sweep, however large the store still is: what this one has left, the next would leave, too.
+        // Starts no new sweep even if the store is still too large: it would find nothing more.
         if let Ok(pages) = pages(connection) {
             self.say_if_over(pages);
             self.plan_vacuum(pages);
@@ -244,7 +244,7 @@ impl Maintenance {
         }
     }
 
-    /// Looks at the clocks; whether the record of them is to be written before the next sweep does so.
+    /// Observes the clocks; true if the record should be saved before the next sweep saves it.
     pub(crate) fn observe_clock(&mut self, status: &StoreStatus) -> bool {
         let step = self.clock.observe(Now::read());
         if let Some(millis) = step {
@@ -254,12 +254,12 @@ impl Maintenance {
         self.clock.is_due()
     }
 
-    /// Writes the record of the clocks.
+    /// Saves the record of the clocks.
     pub(crate) fn save_clock(&mut self, connection: &Connection) -> Result<(), StoreError> {
         self.clock.save(connection)
     }
 
-    /// Once: it looks too old, and stays.
+    /// Logs once that output looks too old but is kept.
     fn say_if_unconfirmed(&self, unconfirmed: Option<UnconfirmedClock>, status: &StoreStatus) {
         if let Some(clock) = unconfirmed
             && !status.is_unconfirmed()
@@ -270,7 +270,7 @@ impl Maintenance {
         status.set_unconfirmed(unconfirmed);
     }
 
-    /// Once: what is left belongs to live sessions, or is no output.
+    /// Logs once that the store is over its limit, although only live sessions and records are left.
     fn say_if_over(&mut self, pages: Pages) {
         let over = self.retention.is_over(pages.used());
         if over && !self.is_over_said {
@@ -280,16 +280,16 @@ impl Maintenance {
         self.is_over_said = over;
     }
 
-    /// Gives some free pages back; whether these were the last.
+    /// Returns some free pages to the file system; true if they were the last.
     fn vacuum_a_little(&mut self, connection: &Connection) -> bool {
         let left = incremental_vacuum(connection).and_then(|()| Ok(pages(connection)?.free));
-        // What fails now is tried again when pages are counted the next time.
+        // A failure is retried after the next measurement.
         self.is_vacuuming = left.as_ref().is_ok_and(|left| *left > 0);
         matches!(left, Ok(0))
     }
 }
 
-/// The pragma gives a row for each page, and does its work while they are read (SQLite, PRAGMA incremental_vacuum).
+/// The pragma returns one row for each page, and frees a page per row read (SQLite, PRAGMA incremental_vacuum).
 fn incremental_vacuum(connection: &Connection) -> Result<(), StoreError> {
     let mut statement =
         connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
@@ -298,8 +298,8 @@ fn incremental_vacuum(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Brings the log into the database, whose file becomes as short as it can. Whoever reads an old state keeps it from
-/// that; then a later checkpoint does it.
+/// Checkpoints and truncates the log, so that the file shrinks. A reader of an old snapshot blocks it; a later
+/// checkpoint then does it.
 fn shorten(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(Duration::ZERO)?;
     let result = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -307,10 +307,10 @@ fn shorten(connection: &Connection) -> Result<(), StoreError> {
     Ok(result?)
 }
 
-/// Writes the whole database anew; how many bytes that has given back.
+/// Rewrites the whole database; returns the number of bytes freed.
 ///
 /// # Errors
-/// What SQLite says: there must be room for a second database.
+/// Returns SQLite's error; the disk must have room for a second copy.
 pub(crate) fn vacuum(connection: &Connection) -> Result<u64, StoreError> {
     let before = pages(connection)?;
     connection.execute_batch("VACUUM")?;

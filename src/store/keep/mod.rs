@@ -1,6 +1,7 @@
-//! What the store keeps, and what it has: retention, the space that it gives back, counts and figures.
-//! Runs on the writer thread, between two batches; [`survey`] in the CLI's process; [`status`] is read by all threads.
-//! It must not know the writer's queue and batches, nor who reads: it is given a connection.
+//! Retention, freed space, and the store's figures.
+//!
+//! Runs on the writer thread between two batches; [`survey`] in the CLI's process; [`status`] is read by all threads.
+//! It gets a connection, and knows neither the writer's queue and batches nor the readers.
 
 pub(super) mod clock;
 pub(super) mod damage;

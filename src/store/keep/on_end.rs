@@ -1,7 +1,6 @@
-//! What launches have asked to be done with their sessions' records after the end (`onEnd`): whose time has come, and when
-//! to look for the next.
+//! Finds the ended sessions whose `onEnd` is due, and the time of the next one.
 //!
-//! Runs on the writer thread. It only reads: [`Request::OnEnd`] does it, and sees whether it still holds.
+//! Runs on the writer thread. It only reads: [`Request::OnEnd`] executes it, and checks that it is still wanted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,53 +16,53 @@ use crate::store::facts::{Answer, Done, Refused, Request};
 use crate::store::rows::select;
 use crate::store::schema::StoreError;
 
-/// A session whose `onEnd` is still to be carried out.
+/// A session whose `onEnd` is pending.
 #[derive(Debug)]
 pub(crate) struct Awaiting {
     id: SessionId,
-    /// When its closing status was stored, in the time that [`Clock`] has observed.
+    /// When its final status was stored, in the observed time of [`Clock`].
     on_end_since: i64,
 }
 
 columns!(Awaiting { id, on_end_since });
 
-/// When `onEnd` is carried out.
+/// Schedule of pending `onEnd` actions.
 pub struct OnEndTimer {
-    /// How long after the closing status, in milliseconds.
+    /// Delay after the final status, in milliseconds.
     delay: i64,
-    /// `None` while no session awaits it.
-    pub(crate) look_at: Option<Instant>,
-    /// Called with each session that it deletes. Must not block.
+    /// Time of the next check; `None` while no session is pending.
+    pub(crate) check_at: Option<Instant>,
+    /// Called for each session that it deletes. Must not block.
     on_deleted: Arc<dyn Fn(SessionId) + Send + Sync>,
 }
 
 impl OnEndTimer {
-    /// One that looks at once: sessions can await it since before this start.
+    /// A timer that checks at once: sessions may be pending from before this start.
     pub fn new(delay: Duration, on_deleted: Box<dyn Fn(SessionId) + Send + Sync>) -> Self {
         Self {
             delay: delay.as_millis() as i64,
-            look_at: Some(Instant::now()),
+            check_at: Some(Instant::now()),
             on_deleted: on_deleted.into(),
         }
     }
 
-    /// Has it look now: a session has ended.
-    pub(crate) fn look(&mut self) {
-        self.look_at = Some(Instant::now());
+    /// Checks at once: a session has ended.
+    pub(crate) fn check_now(&mut self) {
+        self.check_at = Some(Instant::now());
     }
 
-    /// What was to be done cannot be, for now.
+    /// Retries after [`durations::ON_END_RETRY`]: the store refused it.
     pub(crate) fn put_off(&mut self) {
-        if self.look_at.is_some() {
-            self.look_at = Some(Instant::now() + durations::ON_END_RETRY);
+        if self.check_at.is_some() {
+            self.check_at = Some(Instant::now() + durations::ON_END_RETRY);
         }
     }
 
-    /// A request whose time has come by `clock`. It looks again behind that; where there is none, when the next is due.
-    /// A time that is not observed yet is from before a reboot, which has cost the clock's last minute: nobody follows then.
+    /// The first request that is due by `clock`; the next check follows it. Without one, the next check is when the
+    /// next session is due. A time in the future is from before a reboot that lost the clock's last minute; it is due.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns SQLite's error.
     pub(crate) fn due(
         &mut self,
         connection: &Connection,
@@ -81,11 +80,11 @@ impl OnEndTimer {
             }
             least.get_or_insert(self.delay - age);
         }
-        self.look_at = least.map(|millis| Instant::now() + Duration::from_millis(millis as u64));
+        self.check_at = least.map(|millis| Instant::now() + Duration::from_millis(millis as u64));
         Ok(None)
     }
 
-    /// Says what came of it.
+    /// Callback that logs the result.
     fn done(&self, session: SessionId) -> Done {
         let on_deleted = Arc::clone(&self.on_deleted);
         Box::new(move |answer| match answer {
@@ -97,7 +96,7 @@ impl OnEndTimer {
             Err(Refused::Unavailable { reason }) => {
                 say!(OnEndFailed, session: Some(session), reason: &reason);
             }
-            // It has been called off.
+            // It was cancelled.
             _ => {}
         })
     }
@@ -114,7 +113,7 @@ mod tests {
 
     const DELAY: i64 = 30_000;
 
-    /// A database of sessions that have ended so many milliseconds ago; `None` awaits nothing.
+    /// A database of sessions that ended `ages` milliseconds ago; `None` has no pending `onEnd`.
     fn database(ages: &[Option<i64>]) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, 0..VERSION).unwrap();
@@ -139,7 +138,7 @@ mod tests {
     }
 
     fn is_due(timer: &mut OnEndTimer, ages: &[Option<i64>]) -> bool {
-        // A clock that has observed nothing yet.
+        // A clock whose observed time is 0.
         let clock = Clock::begin(Now::read(), None);
         timer.due(&database(ages), &clock).unwrap().is_some()
     }
@@ -167,24 +166,24 @@ mod tests {
         assert!(!is_due(&mut timer, &[Some(0), Some(10_000), None]));
         let left = Duration::from_millis(20_000);
         let wait = before + left..=Instant::now() + left;
-        assert!(timer.look_at.is_some_and(|at| wait.contains(&at)));
+        assert!(timer.check_at.is_some_and(|at| wait.contains(&at)));
         assert!(!is_due(&mut timer, &[None]));
-        assert_eq!(timer.look_at, None);
-        // What failed without it does not have it look.
+        assert_eq!(timer.check_at, None);
+        // An unrelated failure starts no timer.
         timer.put_off();
-        assert_eq!(timer.look_at, None);
+        assert_eq!(timer.check_at, None);
     }
 
     #[test]
     fn what_the_store_refuses_is_tried_again_after_a_pause() {
         let mut timer = timer();
         assert!(is_due(&mut timer, &[Some(DELAY)]));
-        assert!(timer.look_at.is_some_and(|at| at <= Instant::now()));
+        assert!(timer.check_at.is_some_and(|at| at <= Instant::now()));
         let before = Instant::now();
         timer.put_off();
         assert!(
             timer
-                .look_at
+                .check_at
                 .is_some_and(|at| at >= before + durations::ON_END_RETRY)
         );
     }

@@ -1,7 +1,8 @@
-//! Which output goes, and when: by age, and by the size of the store; the oldest ended sessions first, and never a live
-//! one. A prompt goes as output does; records and all other events stay.
+//! Decides which output is deleted, by age and by the store's size: the oldest ended sessions first, never a live one.
+//! A prompt counts as output; records and all other events stay.
 //!
-//! Pure: it is told what is found, taken and in use. [`super::sweep`] does what it says, or sums it for a preview.
+//! Pure: the caller reports what it found, deleted, and what is in use. [`super::sweep`] executes the plan, or sums it
+//! for a preview.
 
 use std::collections::HashMap;
 
@@ -11,23 +12,23 @@ use crate::api::Timestamp;
 use crate::store::facts::{Dropped, Pruned};
 use crate::store::rows::SessionNum;
 
-/// What one step takes at most, in bytes on disk and in events: some milliseconds.
+/// Most that one step deletes, in bytes on disk and in events: some milliseconds.
 const STEP_BYTES: u64 = 2 * 1024 * 1024;
 const STEP_EVENTS: u64 = 5000;
 
-/// How much is kept; `None` means all of it.
+/// Retention limits; `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Days for which an ended session's output is kept.
+    /// Days for which output of an ended session is kept.
     pub days: Option<u32>,
-    /// What the store may take on disk, in bytes.
+    /// Bytes on disk that the store may use.
     pub store_max: Option<u64>,
-    /// What the output of one session may take on disk, in bytes.
+    /// Bytes on disk that one session's output may use.
     pub session_max: Option<u64>,
 }
 
 impl Retention {
-    /// The same, keeping `days` at most, and one at least.
+    /// The same limits with at most `days` days, and at least one.
     pub(crate) fn within(self, days: Option<u32>) -> Self {
         let asked = days.map(|days| days.max(1));
         Self {
@@ -36,7 +37,7 @@ impl Retention {
         }
     }
 
-    /// What is older than it may become by `clock`.
+    /// Recognises rows that are too old by `clock`.
     pub(super) fn aged(&self, clock: &Clock) -> Aged {
         let days = self
             .days
@@ -44,7 +45,7 @@ impl Retention {
         days.unwrap_or(Aged::nothing())
     }
 
-    /// The same, with what of the clock is not confirmed.
+    /// As [`Retention::aged`], as if all gaps of the clock were confirmed.
     pub(super) fn maybe_aged(&self, clock: &Clock) -> Aged {
         let days = self
             .days
@@ -52,48 +53,45 @@ impl Retention {
         days.unwrap_or(Aged::nothing())
     }
 
-    /// Whether a store of which `used` bytes are in use is larger than it may be.
+    /// True if a store with `used` bytes in use exceeds its limit.
     pub(crate) fn is_over(&self, used: u64) -> bool {
         self.store_max.is_some_and(|limit| used > limit)
     }
 
-    /// By how many bytes it is larger than it should become: a sixteenth below its limit, so that not every batch meets
-    /// that again. 0 as long as it is within.
+    /// Bytes to free from a store over its limit: down to a sixteenth below the limit, so that the next batch does not
+    /// exceed it again.
     fn excess(&self, used: u64) -> u64 {
         let goal = self.store_max.map(|limit| limit - limit / 16);
         goal.map_or(0, |goal| used.saturating_sub(goal))
     }
 }
 
-/// An ended session that has output.
+/// An ended session with output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub num: SessionNum,
-    /// Its place in the order of sweeps: when its record was last changed, which is when it ended, or when something that
-    /// its harness has left behind wrote last.
+    /// Its position in the sweep's order: when it ended, or when a process that its harness left behind last wrote.
     pub updated_at: i64,
 }
 
-/// What is to be done next.
+/// The planner's next step.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Next<'a> {
-    /// Find the first candidate behind `last`, and with `before` one that has begun before that; tell [`Planner::found`].
+    /// Find the first candidate after `last` that started before `before`; report it to [`Planner::found`].
     Find {
         last: Option<Candidate>,
         before: Option<Timestamp>,
     },
-    /// Take `cut` of a session's output, and tell [`Planner::took`].
+    /// Delete `cut` of a session's output; report it to [`Planner::took`].
     Take { num: SessionNum, cut: Cut<'a> },
-    /// Nothing: this is what it came to.
+    /// The sweep is complete, with these totals.
     Done(Pruned),
 }
 
-/// Why output goes.
+/// Why output is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// It is old.
     Age,
-    /// The store is larger than it may be.
     Size,
 }
 
@@ -105,15 +103,14 @@ enum At {
     End,
 }
 
-/// One pass over the ended sessions: first by age, then, if the store is too large, by size.
+/// One pass over the ended sessions: first by age, then by size if the store is over its limit.
 #[derive(Debug)]
 pub(super) struct Planner {
     retention: Retention,
-    /// What is old.
     aged: Aged,
     why: Why,
     at: At,
-    /// Behind which seq to go on, of each session that has lost output.
+    /// Seq after which to go on, for each session that lost output.
     taken: HashMap<SessionNum, u64>,
     dropped: Dropped,
 }
@@ -152,7 +149,7 @@ impl Planner {
                 cut: Cut {
                     after: self.taken.get(&candidate.num).copied().unwrap_or(0),
                     until: u64::MAX,
-                    // All output of a session whose last is old is as old.
+                    // If a session's last output is old, all of it is.
                     aged: aged
                         .filter(|aged| !aged.is_old(Timestamp::from_millis(candidate.updated_at))),
                     bytes_max: room.min(STEP_BYTES),
@@ -163,12 +160,12 @@ impl Planner {
         }
     }
 
-    /// The candidate that was to be found.
+    /// Reports the candidate that was searched.
     pub(super) fn found(&mut self, candidate: Option<Candidate>) {
         self.at = candidate.map_or(At::End, At::Session);
     }
 
-    /// What of the session's output was taken, and the seq behind which the rest begins; `None` if nothing was left.
+    /// Reports the deleted output and the seq after which to go on; `None` if nothing was left to delete.
     pub(super) fn took(&mut self, taken: Option<(Dropped, u64)>) {
         let At::Session(candidate) = self.at else {
             return;
@@ -203,7 +200,7 @@ mod tests {
         bytes: u64,
     }
 
-    /// Ended sessions in the order in which they ended, and their output.
+    /// Ended sessions in the order of their ends, with their output.
     type Model = Vec<(Candidate, Vec<Output>)>;
 
     const NOW: i64 = 100 * DAY;
@@ -232,7 +229,7 @@ mod tests {
         .collect()
     }
 
-    /// What the rules say, event by event: how many are gone.
+    /// Applies the rules event by event; returns how many events are deleted.
     fn keep(model: &mut Model, retention: Retention) -> u64 {
         let before = model
             .iter()
@@ -258,7 +255,7 @@ mod tests {
         (before - after) as u64
     }
 
-    /// Does what the planner says.
+    /// Executes the planner's steps.
     fn sweep(model: &mut Model, retention: Retention) -> Pruned {
         let cutoff = |days| Timestamp::from_millis(NOW - i64::from(days) * DAY);
         let aged = retention

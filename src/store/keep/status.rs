@@ -1,6 +1,7 @@
-//! What the writer publishes of itself, for health to read without waiting for it.
+//! Figures that the writer thread publishes, so that health requests need not wait for it.
 //!
-//! Counters are atomics; what is more than a number is behind locks that are held for a copy, never over I/O.
+//! Written by the writer thread, read by all. Counters are atomics; other values are behind locks that are held for a
+//! copy, never during I/O.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,24 +20,24 @@ use crate::store::rows::SessionNum;
 use crate::store::schema;
 use crate::sys;
 
-/// What of one session waits for a commit.
+/// Uncommitted events of one session.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Waiting {
-    /// Events.
+    /// Number of events.
     pub events: u64,
-    /// Their payloads, in bytes.
+    /// Size of their payloads, in bytes.
     pub bytes: u64,
 }
 
-/// What is wrong with the log.
+/// A problem of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogTrouble {
-    /// Copying it fails; otherwise somebody keeps it from beginning anew.
+    /// True if copying fails; false if a reader keeps the log from restarting.
     pub is_failed: bool,
     pub reason: String,
 }
 
-/// The store as of the writer's last word.
+/// The store's published figures.
 #[derive(Debug)]
 pub struct StoreStatus {
     path: PathBuf,
@@ -49,17 +50,17 @@ pub struct StoreStatus {
     truncated_events: AtomicU64,
     truncated_bytes: AtomicU64,
     removals: AtomicU64,
-    /// The daemon stops: nobody waits for a chore any more.
+    /// The daemon stops: chores are not run any more.
     pub(crate) chores_over: AtomicBool,
-    /// A whole vacuum runs, which can be broken off at any time.
+    /// A whole vacuum runs, which may be interrupted.
     pub(crate) is_vacuuming: AtomicBool,
-    /// Set while a measurement has been asked for, so that a burst of health requests asks once.
+    /// A measurement is requested: a burst of health requests sends one request.
     pub(crate) measuring: AtomicBool,
     waiting: Mutex<HashMap<SessionNum, Waiting>>,
     failure: Mutex<Option<String>>,
-    /// What is wrong with the log while writing goes well.
+    /// The log's problem while writes succeed.
     log_trouble: Mutex<Option<LogTrouble>>,
-    /// Why what is written reaches nobody: the database's files are not those that are open.
+    /// Why nobody can read what is written: the database's names lead to other files.
     lost: Mutex<Option<String>>,
     storage: Mutex<StorageHealth>,
 }
@@ -104,37 +105,37 @@ impl StoreStatus {
         }
     }
 
-    /// Transactions committed since the start.
+    /// Number of transactions committed since the start.
     pub fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
     }
 
-    /// Events committed since the start.
+    /// Number of events committed since the start.
     pub fn committed_events(&self) -> u64 {
         self.committed_events.load(Ordering::Relaxed)
     }
 
-    /// Events that wait for a commit.
+    /// Number of events that wait for a commit.
     pub fn queued_events(&self) -> u64 {
         self.queued_events.load(Ordering::Relaxed)
     }
 
-    /// Sessions that have a record.
+    /// Number of sessions with a record.
     pub fn sessions(&self) -> u64 {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// A commit has taken events away. It counts before anybody is told of the commit.
+    /// Counts a commit that deleted events, before any thread learns of the commit.
     pub(crate) fn removed(&self) {
         self.removals.fetch_add(1, Ordering::Release);
     }
 
-    /// How often commits have taken events away.
+    /// Number of commits that deleted events.
     pub(crate) fn removals(&self) -> u64 {
         self.removals.load(Ordering::Acquire)
     }
 
-    /// Output has been taken away.
+    /// Adds deleted output to the totals.
     pub(crate) fn truncated(&self, dropped: Dropped) {
         self.truncated_events
             .fetch_add(dropped.events, Ordering::Relaxed);
@@ -143,7 +144,7 @@ impl StoreStatus {
         lock(&self.storage).last_truncated_at = Some(Timestamp::now());
     }
 
-    /// Output that retention has taken since the start.
+    /// Output deleted by retention since the start.
     pub fn dropped(&self) -> Dropped {
         Dropped {
             events: self.truncated_events.load(Ordering::Relaxed),
@@ -151,7 +152,7 @@ impl StoreStatus {
         }
     }
 
-    /// Takes note of a fact that is on its way to the writer.
+    /// Counts a fact that is sent to the writer.
     pub(crate) fn queued(&self, fact: &Fact) {
         let events = fact.events() as u64;
         self.queued_events.fetch_add(events, Ordering::Relaxed);
@@ -161,7 +162,7 @@ impl StoreStatus {
         waiting.bytes += fact.payload_bytes() as u64;
     }
 
-    /// Takes note of facts that are on disk.
+    /// Uncounts facts that are on disk.
     pub(crate) fn written<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
         let mut all = lock(&self.waiting);
         for fact in facts {
@@ -177,27 +178,27 @@ impl StoreStatus {
         }
     }
 
-    /// What waits for a commit, by session.
+    /// Uncommitted events, by session.
     pub(crate) fn waiting(&self) -> HashMap<SessionNum, Waiting> {
         lock(&self.waiting).clone()
     }
 
-    /// Why the store cannot be used now: its files are gone, or what the last attempt to write failed with.
+    /// Why the store cannot be used now: its files are gone, or the last write failed.
     pub fn failure(&self) -> Option<String> {
         self.lost().or_else(|| self.write_failure())
     }
 
-    /// What the last attempt to write failed with; `None` while writing goes well.
+    /// Error of the last write; `None` while writes succeed.
     pub(crate) fn write_failure(&self) -> Option<String> {
         lock(&self.failure).clone()
     }
 
-    /// What is wrong with the log, while writing goes well.
+    /// The log's problem, while writes succeed.
     pub(crate) fn log_trouble(&self) -> Option<LogTrouble> {
         lock(&self.log_trouble).clone()
     }
 
-    /// Takes note of what is wrong with the log; the reason, if it is a new one.
+    /// Sets the log's problem; returns the reason if it is new.
     pub(crate) fn set_log_trouble(&self, trouble: Option<LogTrouble>) -> Option<String> {
         let mut known = lock(&self.log_trouble);
         let is_new = *known != trouble;
@@ -209,17 +210,17 @@ impl StoreStatus {
         *lock(&self.failure) = failure;
     }
 
-    /// Why what is written reaches nobody, if so.
+    /// Why nobody can read what is written, if so.
     pub fn lost(&self) -> Option<String> {
         lock(&self.lost).clone()
     }
 
-    /// The database's files are not those that are open, for this reason; or they are again.
+    /// Sets or clears the reason why the database's names lead to other files.
     pub fn set_lost(&self, reason: Option<String>) {
         *lock(&self.lost) = reason;
     }
 
-    /// The last measurement of the disk.
+    /// The last disk figures.
     pub fn storage(&self) -> StorageHealth {
         let dropped = self.dropped();
         let log = self.log_trouble().map(|trouble| trouble.reason);
@@ -236,7 +237,7 @@ impl StoreStatus {
         }
     }
 
-    /// A page was met that is not what it must be, if `err` is that. The first is kept until the database is found whole.
+    /// Records damage if `err` reports it. The first finding is kept until a check finds the database intact.
     pub(crate) fn met(&self, err: &rusqlite::Error) {
         let is_damage = matches!(
             err.sqlite_error_code(),
@@ -247,7 +248,7 @@ impl StoreStatus {
         }
     }
 
-    /// The database is damaged: SQLite has said `what`.
+    /// Records the damage that SQLite reported as `what`.
     pub(crate) fn damaged(&self, what: &str) {
         let damage = StoreDamage {
             at: Timestamp::now(),
@@ -270,7 +271,7 @@ impl StoreStatus {
         lock(&self.storage).damage.is_some()
     }
 
-    /// All of the database has been found whole.
+    /// Clears the damage: a complete check found the database intact.
     pub(crate) fn whole(&self) {
         let known = lock(&self.storage).damage.take();
         if let Some(known) = known {
@@ -279,12 +280,12 @@ impl StoreStatus {
         }
     }
 
-    /// The wall clock has been set.
+    /// Records that the wall clock was set.
     pub(crate) fn clock_set(&self, by_ms: i64) {
         lock(&self.storage).clock_set_by_ms = Some(by_ms);
     }
 
-    /// Why the last sweep has kept output that looks too old, if it has.
+    /// Sets why the last sweep kept output that looks too old.
     pub(crate) fn set_unconfirmed(&self, unconfirmed: Option<UnconfirmedClock>) {
         lock(&self.storage).unconfirmed_clock = unconfirmed;
     }
@@ -293,7 +294,7 @@ impl StoreStatus {
         lock(&self.storage).unconfirmed_clock.is_some()
     }
 
-    /// Takes the disk's figures anew. A figure that cannot be had stays as it was.
+    /// Refreshes the disk figures; keeps the old value of one that cannot be read.
     pub(crate) fn measure(&self, connection: &Connection) {
         let file_bytes = |suffix: &str| {
             std::fs::metadata(schema::beside(&self.path, suffix)).map(|meta| meta.len())
@@ -301,7 +302,7 @@ impl StoreStatus {
         let database = file_bytes("");
         let wal = file_bytes("-wal").unwrap_or(0);
         let free = sys::free_bytes(&self.path);
-        // Keys grow within a session only; the table's first row is the oldest session's first event.
+        // The first key belongs to the oldest session's first event.
         let oldest = connection
             .query_row(
                 "SELECT created_at FROM events ORDER BY key LIMIT 1",
@@ -322,6 +323,6 @@ impl StoreStatus {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A copy is assigned whole or not at all: a panic elsewhere leaves nothing half-done.
+    // Poisoning is harmless: each value is assigned whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
-//! Counting what a database holds, from outside: how many sessions and events, of which kinds and sizes, and never
-//! their text.
+//! Counts a database's sessions and events by kind and size, without reading their text.
 //!
-//! Runs in the CLI's process, with a daemon beside it or without one. It only reads, and for a bounded time.
+//! Runs in the CLI's process, with or without a running daemon. It only reads, until a deadline.
 
 use std::path::Path;
 use std::time::Instant;
@@ -13,78 +12,76 @@ use crate::store::connect::{is_interrupt, open_to_look, until};
 use crate::store::rows::{SessionNum, SessionRow};
 use crate::store::schema::{StoreError, pragma};
 
-/// Events of one session that are listed, the newest ones.
+/// Most events listed for one session: the newest.
 const EVENTS_LISTED: usize = 500;
 
-/// Groups that are listed: harnesses are named by whoever registers a session.
+/// Most groups listed: clients choose the harness names of external sessions.
 const GROUPS_LISTED: usize = 50;
 
-/// So many of something.
+/// The rows with one value of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Of what: a status, a harness, a kind of event.
+    /// The value: a status, a harness, a kind of event.
     pub name: String,
-    /// How many.
+    /// Number of rows.
     pub count: u64,
-    /// What their payloads come to, in bytes; 0 for what has none.
+    /// Total size of their payloads in bytes; 0 for sessions.
     pub bytes: u64,
 }
 
-/// What a database holds.
+/// Counts of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// Its schema version.
+    /// The schema version.
     pub schema: i64,
-    /// Its size, in pages.
+    /// Size of the database, in pages.
     pub pages: u64,
-    /// Of those, the unused ones.
+    /// Pages on the free list.
     pub free_pages: u64,
-    /// A page's size, in bytes.
+    /// Size of one page, in bytes.
     pub page_bytes: u64,
-    /// Events that sessions have had, also those that are gone.
+    /// Number of events ever stored, including deleted ones.
     pub events_ever: u64,
     /// Sessions by status.
     pub sessions: Vec<Group>,
     /// Sessions by harness.
     pub harnesses: Vec<Group>,
-    /// Sessions that somebody else runs.
+    /// Number of external sessions.
     pub external: u64,
-    /// Sessions that are archived.
+    /// Number of archived sessions.
     pub archived: u64,
-    /// Sessions that have labels.
+    /// Number of sessions with labels.
     pub labelled: u64,
-    /// Events by kind; `None` if they are too many to be counted in time.
+    /// Events by kind; `None` if counting them exceeded the deadline.
     pub events: Option<Vec<Group>>,
 }
 
-/// An event without its text.
+/// An event without its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventOutline {
-    /// Its seq.
     pub seq: u64,
-    /// Its kind.
     pub kind: String,
-    /// When.
+    /// When it was stored.
     pub at: Timestamp,
-    /// Its payload's length, in bytes.
+    /// Size of the payload, in bytes.
     pub bytes: u64,
 }
 
-/// A session, and its events without their text.
+/// A session and its events without their payloads.
 #[derive(Debug)]
 pub struct SessionOutline {
-    /// Its record.
+    /// The session's record.
     pub record: SessionRecord,
     /// All of its events, by kind.
     pub kinds: Vec<Group>,
-    /// The newest of them, oldest first.
+    /// Its newest events, oldest first; at most 500.
     pub events: Vec<EventOutline>,
 }
 
-/// Counts what the database at `path` holds, until `deadline`. For `is_alone` see [`crate::store::inspect()`].
+/// Counts the content of the database at `path`, until `deadline`. For `is_alone` see [`crate::store::inspect()`].
 ///
 /// # Errors
-/// What SQLite says.
+/// Returns SQLite's error.
 pub fn survey(path: &Path, deadline: Instant, is_alone: bool) -> Result<Survey, StoreError> {
     let connection = open_to_look(path, is_alone)?;
     let (survey, events) = until(&connection, deadline, || {
@@ -116,10 +113,10 @@ fn count_sessions(connection: &Connection) -> Result<Survey, StoreError> {
         groups(connection, &query, [])
     };
     let schema = pragma(connection, "user_version")?;
-    // A database that no daemon of this build has opened yet is looked at, too.
+    // Supports databases that no daemon of this build has migrated yet.
     let labelled = match schema {
         ..4 => "labels <> '[]'",
-        // This SQLite has no JSON. Inside a text a quote is escaped: the pattern is found nowhere else.
+        // This SQLite has no JSON functions. Quotes inside a text are escaped, so the pattern occurs nowhere else.
         _ => r#"instr(options, '"labels":[]') = 0"#,
     };
     Ok(Survey {
@@ -141,10 +138,10 @@ fn count_sessions(connection: &Connection) -> Result<Survey, StoreError> {
     })
 }
 
-/// The session whose id begins with `prefix`, until `deadline`; `None` unless there is exactly one.
+/// The session whose id starts with `prefix`, read until `deadline`; `None` unless exactly one matches.
 ///
 /// # Errors
-/// What SQLite says, also that it was interrupted.
+/// Returns SQLite's error, also if the deadline interrupted it.
 pub fn outline(
     path: &Path,
     deadline: Instant,
@@ -153,7 +150,7 @@ pub fn outline(
 ) -> Result<Option<SessionOutline>, StoreError> {
     let connection = open_to_look(path, is_alone)?;
     until(&connection, deadline, || {
-        // Every id is made of characters below `~`.
+        // All characters of an id sort before `~`.
         let range = params![prefix, format!("{prefix}~")];
         let query = "SELECT min(num), count(*) FROM sessions WHERE id >= ?1 AND id < ?2";
         let (num, count): (Option<SessionNum>, i64) =
@@ -215,7 +212,7 @@ mod tests {
     use super::*;
     use crate::store::connect::open_for_writing;
 
-    /// A database with two sessions, the first of which has so many events; it looks at it, and removes it.
+    /// Creates a database with two sessions and `events` events of the first, calls `look`, and removes the database.
     fn with_database<T>(name: &str, events: u64, look: impl FnOnce(&Path) -> T) -> T {
         let dir = std::env::temp_dir().join(format!("coven-{name}-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
@@ -261,13 +258,13 @@ mod tests {
     #[test]
     fn what_takes_too_long_is_ended_and_the_rest_is_there() {
         let survey = with_database("survey-late", 1_000_000, |path| {
-            // Long enough to count two sessions; a million events take SQLite several times as long on any machine.
+            // Enough to count two sessions; SQLite needs several times as long for a million events on any machine.
             let deadline = Instant::now() + std::time::Duration::from_millis(10);
             survey(path, deadline, false)
         });
         match survey {
             Ok(survey) => assert_eq!((survey.sessions.len(), survey.events), (2, None)),
-            // A busy machine has not even counted those.
+            // On a busy machine the deadline can also interrupt the counting of sessions.
             Err(StoreError::Sqlite(err)) => assert!(is_interrupt(&err), "{err}"),
             Err(err) => panic!("{err}"),
         }

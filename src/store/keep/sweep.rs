@@ -1,7 +1,7 @@
-//! Doing what retention's planner says: a sweep, which takes output away, and the preview of one, which only sums it.
+//! Executes the retention planner's steps: a sweep deletes output, a preview only sums it.
 //!
-//! A sweep runs on the writer thread in small steps between two batches, or in the CLI's process while no daemon runs. A
-//! step is a transaction of its own; what it takes away, [`super::truncation`] does.
+//! A sweep runs on the writer thread in small steps between two batches, or in the CLI's process while no daemon runs.
+//! Each step is one transaction; [`super::truncation`] deletes.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -14,7 +14,7 @@ use crate::store::connect::pages;
 use crate::store::facts::Pruned;
 use crate::store::schema::StoreError;
 
-/// A sweep that is under way.
+/// A running sweep.
 #[derive(Debug)]
 pub(crate) struct Sweep(Planner);
 
@@ -23,7 +23,7 @@ impl Sweep {
         Self(Planner::new(retention, retention.aged(clock)))
     }
 
-    /// Takes a little away; what it came to in all, once there is nothing more to do.
+    /// Runs one step; returns the totals when the sweep is complete.
     pub(crate) fn step(
         &mut self,
         connection: &mut Connection,
@@ -41,7 +41,7 @@ impl Sweep {
                     transaction.commit()?;
                     tails.remove(&num);
                 }
-                // The event that says what is gone is the first of the next range.
+                // The `output_truncated` event becomes the first row of the next range.
                 self.0
                     .took(taken.map(|taken| (taken.dropped, taken.through - 1)));
             }
@@ -51,7 +51,7 @@ impl Sweep {
     }
 }
 
-/// What a sweep would take, without taking it.
+/// Sums what a sweep would delete.
 pub(crate) fn preview(
     connection: &Connection,
     retention: Retention,
@@ -79,7 +79,7 @@ pub(crate) fn preview(
     }
 }
 
-/// Why output that looks too old is kept, if some is: the wall clock says so of a time that nobody has observed.
+/// The reason why old output is kept, if any: by the wall clock it is too old, but no daemon has observed that time pass.
 pub(crate) fn unconfirmed(
     connection: &Connection,
     retention: Retention,
@@ -105,7 +105,7 @@ pub(crate) fn unconfirmed(
     Ok(None)
 }
 
-/// The first session behind `last`, in the order in which they ended, that may have output to lose.
+/// The first ended session after `last`, in the order of their ends, that may have output to delete.
 fn candidate_after(
     connection: &Connection,
     last: Option<Candidate>,
@@ -141,7 +141,7 @@ mod tests {
 
     const DAY: i64 = 24 * 60 * 60 * 1000;
 
-    /// A database of sessions that have ended in the last hundred days.
+    /// A database of sessions that ended in the last hundred days.
     fn database(random: &mut Random) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         connection
@@ -149,7 +149,7 @@ mod tests {
             .unwrap();
         migrate(&mut connection, 0..VERSION).unwrap();
         for _ in 0..8 {
-            // Half a day from each limit: time goes on during the test.
+            // Half a day away from each limit: time passes during the test.
             let ended = Timestamp::now().as_millis() - DAY / 2 - random.below(100) as i64 * DAY;
             let text = String::new;
             let record = SessionRecord {
@@ -210,7 +210,7 @@ mod tests {
                 Pruned::default(),
                 "{seed}"
             );
-            // All that has ended goes.
+            // Deletes the output of all ended sessions.
             let by_size = Retention {
                 days: None,
                 store_max: Some(1),

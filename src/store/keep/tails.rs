@@ -1,7 +1,7 @@
-//! What the writer keeps in mind of a session's events, so that it need not look at them: the last seq, and how much
-//! output the session has on disk, its prompt included. A cache of the session's row.
+//! Caches per session the last seq and the size of its output on disk, prompt included, so that the writer need not
+//! read them.
 //!
-//! Runs on the writer thread. It counts; what goes, [`super::truncation`] decides.
+//! Runs on the writer thread. It counts; [`super::truncation`] deletes.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,36 +12,35 @@ use crate::store::columns::{Columns, columns};
 use crate::store::rows::{SessionNum, select, update_session};
 use crate::store::schema::PAGE_BYTES;
 
-/// The output that a session may always keep from its beginning, in bytes on disk.
+/// Bytes on disk that a session always keeps from the start of its output.
 const HEAD_BYTES: u64 = 1024 * 1024;
 
-/// SQLite's page, in bytes; a database of an older coven can have smaller ones.
+/// SQLite's page size, in bytes; a database of an older coven can have smaller pages.
 const PAGE: u64 = PAGE_BYTES as u64;
 
-/// What of a page rows can have, without its header and a share of the auto-vacuum's own pages, in bytes.
+/// Bytes of a page that rows can use: without its header and a share of the auto-vacuum's pointer pages.
 const PAGE_USABLE: u64 = PAGE - 16;
 
-/// The longest row that is kept whole in a page of the table, and the least of a longer one that is: its other bytes have
-/// pages of their own (SQLite, Database File Format, 1.6).
+/// Largest row that a table page holds completely, and the least that it holds of a larger row; the rest goes to
+/// overflow pages (SQLite, Database File Format, 1.6). In bytes.
 const LOCAL_MAX: u64 = PAGE - 35;
 const LOCAL_MIN: u64 = (PAGE - 12) * 32 / 255 - 23;
 
-/// What one of these other pages holds: all but the number of the next.
+/// Payload bytes of an overflow page: all but the number of the next page.
 const OVERFLOW: u64 = PAGE - 4;
 
-/// What a row of an event takes besides its payload: cell pointer, sizes, key, header, kind and time, in bytes.
+/// Bytes of an event's row besides its payload: cell pointer, sizes, key, header, kind and time.
 const ROW: u64 = 28;
 
-/// A session's events, as the writer keeps them in mind.
+/// The cached end of a session's events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// The last seq.
     pub last_seq: u64,
-    /// What its output and its prompt take on disk, in bytes.
+    /// Bytes on disk of its output and its prompt.
     pub stored_bytes: u64,
-    /// The last seq of the output that is kept from the beginning; `None` while that may still grow.
+    /// Last seq of the output that is kept from the start; `None` while that can still grow.
     pub head_seq: Option<u64>,
-    /// Where the last `output_truncated` event stands; 0 if there is none.
+    /// Seq of the last `output_truncated` event; 0 if there is none.
     pub cut_seq: u64,
 }
 
@@ -52,24 +51,24 @@ columns!(Tail {
     cut_seq
 });
 
-/// The ends of sessions that had events lately: a cache of their rows.
+/// Cache of the rows of recently active sessions.
 pub(crate) type Tails = HashMap<SessionNum, Tail>;
 
 impl Tail {
-    /// As a session's row has it.
+    /// Reads a session's row.
     pub(crate) fn of(connection: &Connection, num: SessionNum) -> rusqlite::Result<Self> {
         static QUERY: LazyLock<String> = LazyLock::new(|| select::<Tail>("num = ?1"));
         let mut statement = connection.prepare_cached(&QUERY)?;
         statement.query_row([num], Self::from_row)
     }
 
-    /// Brings a session's row up to it.
+    /// Writes it to a session's row.
     pub(crate) fn write(&self, connection: &Connection, num: SessionNum) -> rusqlite::Result<()> {
         update_session(connection, num, &self.changes())
     }
 
-    /// Counts an event of output or of a prompt, of `payload` bytes, whose seq is the last one. No more than half of `limit` is kept from
-    /// the beginning.
+    /// Counts the event `last_seq`, output or prompt, with a payload of `payload` bytes. At most half of `limit` is
+    /// kept from the start.
     pub(crate) fn add_output(&mut self, payload: usize, limit: Option<u64>) {
         let head_max = limit.map_or(HEAD_BYTES, |limit| HEAD_BYTES.min(limit / 2));
         self.stored_bytes += disk_bytes(payload);
@@ -79,15 +78,15 @@ impl Tail {
     }
 }
 
-/// What an event with a payload of so many bytes takes on disk, its share of a page's unused end included. Within a
-/// twentieth of the pages that SQLite really uses.
+/// Bytes on disk of an event with `payload` bytes, including its share of unused page ends. Within 5 % of the pages
+/// that SQLite really uses.
 pub(crate) fn disk_bytes(payload: usize) -> u64 {
     let row = payload as u64 + ROW;
     let share_of_page = |bytes: u64| PAGE / (PAGE_USABLE / bytes);
     if row <= LOCAL_MAX {
         return share_of_page(row);
     }
-    // As much is kept as fills the other pages to their ends, if that can be.
+    // SQLite keeps as much in the table page as fills the overflow pages completely, if that fits.
     let filling = LOCAL_MIN + (row - LOCAL_MIN) % OVERFLOW;
     let local = if filling <= LOCAL_MAX {
         filling
@@ -103,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// The pages that `rows` events of `payload` bytes really take, in bytes.
+    /// Bytes of the pages that `rows` events of `payload` bytes really take.
     fn really(rows: usize, payload: usize) -> u64 {
         let connection = Connection::open_in_memory().unwrap();
         connection

@@ -1,7 +1,8 @@
-//! Taking output away, and the prompt like it: within a transaction of the writer's, the oldest of a session goes, and one
-//! event in the place of the last says what is gone, so that a client can still prove that it has seen everything else.
+//! Deletes the oldest output of a session, and its prompt, within a transaction. An `output_truncated` event replaces
+//! the last deleted row and counts what is gone, so a client can prove that it has seen all other events.
 //!
-//! Knows the events of one session; which session, and how much, [`super::retention`] decides.
+//! Runs on the writer thread, or in the CLI's process. It knows the events of one session; [`super::retention`] decides
+//! which session loses how much.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -14,28 +15,28 @@ use crate::store::facts::Dropped;
 use crate::store::rows::{EVENTS, EventRow, InsertEvent, SessionNum, unreadable};
 use crate::store::schema::StoreError;
 
-/// How much of a session's output is to go: the oldest first.
+/// Which output of a session is deleted: the oldest first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut<'a> {
-    /// Only what comes after this seq.
+    /// Only events after this seq.
     pub after: u64,
-    /// Only what comes before this one.
+    /// Only events before this seq.
     pub until: u64,
-    /// Only what is old by this.
+    /// Only events older than this.
     pub aged: Option<&'a Aged>,
-    /// No more than is needed to make so many bytes on disk free; the last event passes it.
+    /// Stops once so many bytes on disk are freed; the last event may exceed it.
     pub bytes_max: u64,
-    /// No more events than this.
+    /// Most events to delete.
     pub events_max: u64,
 }
 
-/// The range that is being put together.
+/// The range of rows to delete, while it is collected.
 struct Range {
     truncation: Truncation,
-    /// The first row that goes; an earlier truncation begins before its row.
+    /// Seq of the first deleted row; an earlier truncation covers seqs before its own row.
     first_row: u64,
     dropped: Dropped,
-    /// What becomes free on disk.
+    /// Bytes freed on disk.
     freed: u64,
 }
 
@@ -49,23 +50,22 @@ impl Range {
     }
 }
 
-/// What goes of a session's output.
+/// Result of a truncation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub dropped: Dropped,
-    /// What becomes free on disk, in bytes.
+    /// Bytes freed on disk.
     pub freed: u64,
-    /// The seq of the last.
+    /// Seq of the last deleted row.
     pub through: u64,
 }
 
-/// Whether retention may take an event: all output, and the prompt.
+/// True if retention may delete the event: all output, and the prompt.
 pub(crate) fn is_prunable(kind: &str, payload_json: &str) -> bool {
     kind == EventKind::Output.as_str() || is_prompt(kind, payload_json)
 }
 
-/// Takes the oldest output of a session away, as far as `cut` says, and counts it in `tail`. Gives what went; `None` if
-/// there was nothing.
+/// Deletes the oldest output of a session as `cut` says, and updates `tail`. `None` if there was none to delete.
 pub(crate) fn truncate(
     transaction: &Transaction<'_>,
     num: SessionNum,
@@ -99,7 +99,7 @@ pub(crate) fn truncate(
     Ok(Some(range.taken()))
 }
 
-/// Keeps a session below `limit`, what one may have on disk: what came after its beginning goes, oldest first.
+/// Deletes the oldest output after the session's head until the session is within `limit` bytes on disk.
 pub(crate) fn enforce_cap(
     transaction: &Transaction<'_>,
     num: SessionNum,
@@ -115,7 +115,7 @@ pub(crate) fn enforce_cap(
     let cut = Cut {
         // The row of the last truncation is the first of the next.
         after: head.max(tail.cut_seq.saturating_sub(1)),
-        // The newest is kept, whatever its size.
+        // The newest event is kept, whatever its size.
         until: tail.last_seq,
         aged: None,
         bytes_max: tail.stored_bytes - limit,
@@ -125,7 +125,7 @@ pub(crate) fn enforce_cap(
     Ok(taken.map_or_else(Dropped::default, |taken| taken.dropped))
 }
 
-/// What `cut` would take of a session.
+/// Computes what `cut` would delete.
 pub(crate) fn measure(
     connection: &Connection,
     num: SessionNum,
@@ -169,7 +169,7 @@ fn range(
             extend(&mut range, seq, one, dropped, disk_bytes(payload.len()));
         }
     }
-    // An earlier truncation alone is nothing new.
+    // An earlier truncation alone needs no new one.
     Ok(range.filter(|range| range.dropped.events > 0))
 }
 

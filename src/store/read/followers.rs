@@ -1,6 +1,7 @@
-//! Who waits for a session's next event. HTTP threads register; the writer wakes them after each commit.
+//! Long polls and streams that wait for a session's next event. Connection threads register; the writer wakes them
+//! after each commit.
 //!
-//! Only a list of descriptors to wake: what there is to read, a follower reads for itself.
+//! Holds only descriptors to wake: a follower reads the events itself.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,8 +15,8 @@ use crate::sys::Wake;
 pub struct Followers(Mutex<HashMap<SessionNum, Vec<Arc<Wake>>>>);
 
 impl Followers {
-    /// Registers a follower of `num`. Whoever registers reads once more before waiting: a commit in between
-    /// woke nobody.
+    /// Registers a follower of `num`. The caller must read once more before it waits: a commit before the registration
+    /// wakes no one.
     ///
     /// # Errors
     /// No descriptor is left for the wake-up.
@@ -29,7 +30,7 @@ impl Followers {
         })
     }
 
-    /// Wakes those who follow one of `nums`.
+    /// Wakes the followers of `nums`.
     pub(crate) fn wake(&self, nums: impl Iterator<Item = SessionNum>) {
         let followers = self.lock();
         if followers.is_empty() {
@@ -44,18 +45,18 @@ impl Followers {
         }
     }
 
-    /// Wakes everybody: the daemon is about to go.
+    /// Wakes all followers: the daemon stops.
     pub fn wake_all(&self) {
         self.lock().values().flatten().for_each(|wake| wake.wake());
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionNum, Vec<Arc<Wake>>>> {
-        // The map is whole after a panic elsewhere: nothing in here can panic halfway.
+        // Poisoning is harmless: no code in this file panics while it changes the map.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A registration, until it is dropped.
+/// A registration; dropping it ends it.
 #[derive(Debug)]
 pub struct Following {
     followers: Arc<Followers>,
@@ -64,7 +65,7 @@ pub struct Following {
 }
 
 impl Following {
-    /// What becomes readable at the session's next commit.
+    /// Becomes readable at the session's next commit.
     pub fn wake(&self) -> &Wake {
         &self.wake
     }

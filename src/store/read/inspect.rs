@@ -1,7 +1,6 @@
-//! Looking at a database from outside: is it ours, which schema has it, is it whole.
+//! Inspects a database from outside: application, schema version, integrity.
 //!
-//! Runs in the CLI's process, with a daemon beside it or without one. It only reads, for a bounded time, and knows
-//! nothing of who asks.
+//! Runs in the CLI's process, with or without a running daemon. It only reads, until a deadline.
 
 use std::path::Path;
 use std::time::Instant;
@@ -13,33 +12,31 @@ use crate::store::connect::{is_interrupt, open_to_look, until};
 use crate::store::migrations::VERSION;
 use crate::store::schema::{StoreError, known_version};
 
-/// What was found in a database.
+/// Result of an inspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// Its schema version.
     pub schema: i64,
     /// The schema version that this build reads and writes.
     pub known_schema: i64,
-    /// What `quick_check` says.
+    /// Result of `quick_check`.
     pub integrity: Integrity,
 }
 
-/// What SQLite's `quick_check` says.
+/// Result of SQLite's `quick_check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Integrity {
-    /// It has found nothing.
     Whole,
-    /// The first thing that it found.
+    /// The first finding.
     Damaged(String),
-    /// It was ended before it was through.
+    /// The deadline ended the check.
     Unfinished,
 }
 
-/// Looks at the database at `path` until `deadline`. With `is_alone`, nobody else has it open, and everything is in
-/// the file itself: it is read without a lock, and without a `-wal` or `-shm` beside it.
+/// Inspects the database at `path` until `deadline`. `is_alone` says that no process has it open: then it is read
+/// without locks, and without a `-wal` or `-shm`.
 ///
 /// # Errors
-/// [`StoreError::Foreign`], [`StoreError::Newer`], or what SQLite says.
+/// [`StoreError::Foreign`], [`StoreError::Newer`], or SQLite's error.
 pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspection, StoreError> {
     let connection = open_to_look(path, is_alone)?;
     let schema = known_version(&connection)?;
@@ -50,7 +47,7 @@ pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspect
     })
 }
 
-/// The sessions in the database at `path` that have left processes behind at their end, and those. `is_alone` as for
+/// The sessions in the database at `path` that left processes behind, and these processes. `is_alone` as for
 /// [`inspect`].
 ///
 /// # Errors
@@ -66,7 +63,7 @@ pub fn left_behind(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What `quick_check` says by `deadline`. It ends with the first thing that it finds.
+/// Runs `quick_check` until `deadline`. It stops at the first finding.
 fn quick_check(connection: &Connection, deadline: Instant) -> rusqlite::Result<Integrity> {
     let found = until(connection, deadline, || {
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
@@ -86,7 +83,7 @@ mod tests {
     use crate::settings::durations;
     use crate::store::connect::open_for_writing;
 
-    /// A database of our own in a directory of the test's, with so many events in it; it looks at it, and removes it.
+    /// Inspects a new database with `events` events, and removes it.
     fn inspected(name: &str, events: u64, deadline: Instant, is_alone: bool) -> Integrity {
         let dir = std::env::temp_dir().join(format!("coven-{name} ?#%-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
@@ -103,7 +100,7 @@ mod tests {
         let found = inspect(&path, deadline, is_alone);
         let files = std::fs::read_dir(&dir).unwrap().count();
         std::fs::remove_dir_all(&dir).unwrap();
-        // The look leaves none of its own: no -wal or -shm of a database that nobody writes.
+        // The inspection must leave no -wal or -shm beside an unused database.
         assert_eq!(files, if is_alone { 1 } else { 3 });
         found.unwrap().integrity
     }

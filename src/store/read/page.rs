@@ -1,7 +1,7 @@
-//! A page of a session's events: read when it is asked for, or before.
+//! Reads a page of a session's events, on request or ahead of it.
 //!
-//! Runs on the connections' threads, on a reader's connection. A page is built straight from SQLite's rows; who asks for
-//! it, and how it is sent, is not known here.
+//! Runs on the connection threads, on a reader's connection. It builds the page's JSON from SQLite's rows; it does not
+//! know who asks or how the page is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,54 +13,49 @@ use crate::api::{EventWriter, SessionId, SessionStatus};
 use crate::store::facts::Refused;
 use crate::store::rows::{EVENTS, EventRow, SessionNum};
 
-/// What follows a page's events in its body takes less than that, in bytes.
+/// Upper bound of the JSON after a page's events, in bytes.
 const PAGE_END: usize = 100;
 
-/// Pages that are kept for clients who have not asked for them yet, in the whole daemon: as many as can be read at once,
-/// and few megabytes.
+/// Most pages read ahead in the whole daemon: as many as can be read at once, and a few megabytes.
 const AHEAD_MAX: usize = 4;
 
-/// Which events to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventQuery {
-    /// Whose.
     pub session: SessionId,
-    /// Only those after this seq.
+    /// Only events after this seq.
     pub after: u64,
-    /// At most so many.
+    /// Most events of the page.
     pub limit: usize,
-    /// What the page's body may have, in bytes. An event alone always fits.
+    /// Most bytes of the page's body. A single event always fits.
     pub bytes_max: usize,
 }
 
-/// A page of events, ready to be sent, and what a waiter needs to know.
+/// A page of events as JSON, and what a long poll needs to know.
 #[derive(Debug)]
 pub struct EventRead {
-    /// The page's JSON.
     pub body: Vec<u8>,
-    /// How many events are in it.
+    /// Number of events in it.
     pub count: usize,
-    /// The seq of the last of them; without any, what was asked for.
+    /// Seq of the last event; without any, the requested `after`.
     pub last: u64,
-    /// Whether more are there already.
+    /// More events are stored already.
     pub has_more: bool,
-    /// Whose they are.
     pub num: SessionNum,
     /// The session's status, read before the events.
     pub status: SessionStatus,
 }
 
-/// A page that nobody has asked for yet.
+/// A page that was read before a client asked for it.
 #[derive(Debug)]
 pub struct PageAhead {
     query: EventQuery,
     read: EventRead,
-    /// How often events had been taken away before it was read.
+    /// Number of removals before it was read.
     removals: u64,
     _place: Place,
 }
 
-/// One of the places for pages that are read ahead, until this is dropped.
+/// Permission to hold one page ahead; dropping it frees the place.
 #[derive(Debug)]
 struct Place(Arc<AtomicUsize>);
 
@@ -81,7 +76,7 @@ impl Drop for Place {
 }
 
 impl Reader {
-    /// A page of a session's events.
+    /// Reads a page of a session's events.
     ///
     /// # Errors
     /// [`Refused::NotFound`], or [`Refused::Unavailable`] if they cannot be read.
@@ -100,11 +95,11 @@ impl Reader {
         })
     }
 
-    /// The page of `query`, before it is asked for. `None` if it is not full: it may then change at any moment; or if
-    /// enough are kept already, or it cannot be read, which whoever asks for it will be told.
+    /// Reads the page of `query` ahead. `None` if it is not full and so may change, if too many are held, or if it
+    /// cannot be read; the client's own request then reports the error.
     pub fn read_ahead(&self, query: EventQuery) -> Option<PageAhead> {
         let place = Place::take(&self.ahead)?;
-        // Before the read: what is taken away after it makes another number of this.
+        // Counted before the read: a later removal then invalidates the page.
         let removals = self.status.removals();
         let read = self.events(query).ok()?;
         read.has_more.then_some(PageAhead {
@@ -115,15 +110,15 @@ impl Reader {
         })
     }
 
-    /// `ahead`, if it is what [`Reader::events`] would read for `query` now: events are only ever added behind a full
-    /// page, or taken away.
+    /// Returns `ahead` if [`Reader::events`] would read the same for `query` now. Events are only appended after a full
+    /// page, or removed.
     pub fn confirm(&self, ahead: PageAhead, query: EventQuery) -> Option<EventRead> {
         let holds = ahead.query == query && ahead.removals == self.status.removals();
         holds.then_some(ahead.read)
     }
 }
 
-/// What does not fit a page is not read: at the end of a page of large events that would be a good part of the work.
+/// Checks the next event's size before reading it: rereading large events at a page's end would cost much of the time.
 fn read_page(
     connection: &Connection,
     num: SessionNum,
@@ -150,7 +145,7 @@ fn read_page(
             body.push(b',');
         }
         writer.write(&mut body, seq, kind, payload_json, at);
-        // One event alone always fits: its payload has at most 400,000 bytes (`PAYLOAD_MAX`), at most doubled by escaping.
+        // A single event fits: its payload has at most 400,000 bytes (`PAYLOAD_MAX`), and escaping at most doubles it.
         if count > 0 && body.len() > page_max {
             body.truncate(before);
             has_more = true;
@@ -185,8 +180,7 @@ fn read_page(
     })
 }
 
-/// How many bytes the payload of a session's first event after `seq` has, if there is one. Of the event only the head of
-/// its row is read.
+/// Payload size in bytes of a session's first event after `seq`, if any. SQLite reads only the head of the row.
 fn next_length(
     connection: &Connection,
     num: SessionNum,

@@ -1,5 +1,5 @@
-//! Reading: a few read-only connections, shared by the HTTP threads. A read sees the last commit, waits for
-//! neither the writer nor the state thread, and is over before its answer is sent.
+//! Reads sessions and events through a few read-only connections, shared by the connection threads. A read sees the
+//! last commit, waits for neither the writer nor the state thread, and ends before its answer is sent.
 
 use std::io;
 use std::path::Path;
@@ -23,24 +23,23 @@ use crate::store::rows::{EventRow, NEWEST_EVENTS, SessionNum, SessionRow, select
 use crate::store::schema::StoreError;
 use crate::store::{backup, connect};
 
-/// Connections that read at the same time. A read takes well under a millisecond, and the machines that this
-/// runs on have a few cores.
+/// Most concurrent read connections. A read takes well under a millisecond, and the usual machine has a few cores.
 const CONNECTIONS: usize = 4;
 
-/// Steps of SQLite's virtual machine after which a check looks whether it is to go on.
+/// Steps of SQLite's virtual machine between two checks whether the integrity check must stop.
 const CHECK_STEPS: i32 = 10_000;
 
-/// The query for a list of sessions, and its parameters.
+/// Builds the query for a list of sessions, and its parameters.
 fn list_query(query: &SessionQuery) -> (String, Vec<Box<dyn ToSql>>) {
     let mut conditions = vec!["num < ?"];
     let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(query.before.unwrap_or(i64::MAX))];
     if !query.include_archived {
         conditions.push("archived_at IS NULL");
     }
-    // Only with a prefix is the ids' index of use; without one it would cost the order its own.
+    // Only with a prefix: otherwise SQLite would use the ids' index, and sort by itself.
     if !query.id_prefix.is_empty() {
         conditions.push("id >= ? AND id < ?");
-        // Every id is made of characters below `~`.
+        // All characters of an id sort before `~`.
         let end = format!("{}~", query.id_prefix);
         values.extend([query.id_prefix.clone(), end].map(|id| Box::new(id) as _));
     }
@@ -59,45 +58,45 @@ fn list_query(query: &SessionQuery) -> (String, Vec<Box<dyn ToSql>>) {
     (sql, values)
 }
 
-/// The condition for an id that is the harness's own of the conversation, or the client's.
+/// Condition that matches the harness's own conversation id, or the client's.
 const HAS_CONVERSATION: &str = "(harness_session_id = ? OR instr(options, ?) > 0)";
 
-/// How a conversation's id stands among the options: nowhere else, since quotes are escaped inside a text.
+/// The client's conversation id within the options' JSON. Quotes inside a text are escaped, so it matches nothing else.
 fn in_options(id: &str) -> String {
     format!(r#""conversation_id":"{id}""#)
 }
 
-/// Which sessions to list.
 #[derive(Debug, Clone)]
 pub struct SessionQuery {
-    /// At most so many.
+    /// Most sessions of the list.
     pub limit: usize,
-    /// Only those that are older than this one.
+    /// Only sessions with a smaller row number than this.
     pub before: Option<i64>,
-    /// Also the archived ones.
+    /// Includes archived sessions.
     pub include_archived: bool,
-    /// Only those whose id begins like this.
+    /// Only sessions whose id starts with this.
     pub id_prefix: String,
-    /// Only those of this harness.
+    /// Only sessions of this harness.
     pub harness: Option<String>,
-    /// Only those of this conversation, which is an id of one ([`is_conversation_id`](crate::api::is_conversation_id)).
+    /// Only sessions of this conversation; must be a conversation id
+    /// ([`is_conversation_id`](crate::api::is_conversation_id)).
     pub conversation: Option<String>,
-    /// What the list may have, in bytes.
+    /// Most bytes of the list's JSON.
     pub bytes_max: usize,
 }
 
-/// Sessions, newest first.
+/// A list of sessions, newest first.
 #[derive(Debug)]
 pub struct SessionList {
-    /// The JSON of an array's inside.
+    /// The elements of a JSON array, without brackets.
     pub json: Vec<u8>,
-    /// The position of the last one shown, if there are more.
+    /// Row number of the last session listed, if more follow.
     pub last: Option<i64>,
-    /// The list has ended before its limit, at its bound in bytes.
+    /// The list ended before `limit`, at `bytes_max`.
     pub is_cut: bool,
 }
 
-/// The pool of reading connections. One is opened at the start; the others when they are needed for the first time.
+/// The pool of read connections. One is opened at the start, the others at their first use.
 #[derive(Clone)]
 pub struct Reader {
     take: Receiver<Connection>,
@@ -106,13 +105,13 @@ pub struct Reader {
     path: Arc<Path>,
     files: Arc<OpenFiles>,
     retention: Retention,
-    /// What the writer says of itself.
+    /// The writer's published figures.
     pub(crate) status: Arc<StoreStatus>,
-    /// Pages that have been read ahead.
+    /// Number of pages held ahead.
     pub(crate) ahead: Arc<AtomicUsize>,
 }
 
-/// A connection on loan; it goes back also when the reading thread panics.
+/// A borrowed connection; returned also if the reading thread panics.
 struct Loan<'a> {
     pool: &'a Reader,
     connection: Option<Connection>,
@@ -121,7 +120,7 @@ struct Loan<'a> {
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            // The pool has room for all that were ever taken from it.
+            // Cannot fail: the pool has room for every connection taken from it.
             let _ = self.pool.give.send(connection);
         }
     }
@@ -136,7 +135,7 @@ impl Reader {
         status: Arc<StoreStatus>,
     ) -> Self {
         let (give, take) = bounded(CONNECTIONS);
-        // Cannot fail: the channel has room for all, and its receiver is at hand.
+        // Cannot fail: the channel has room for all connections, and its receiver exists.
         let _ = give.send(connection);
         Self {
             take,
@@ -150,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// Another connection to the same database: by its name, which can lead to another file by now.
+    /// Opens another connection by the database's name; fails if the name leads to another file now.
     fn open_another(
         &self,
         open: fn(&Path) -> Result<Connection, StoreError>,
@@ -191,7 +190,7 @@ impl Reader {
         loan.connection.as_ref().map(work)
     }
 
-    /// A connection that is free, or a new one, or the next that becomes free.
+    /// A free connection, a new one, or the next that becomes free.
     fn connection(&self) -> Option<Connection> {
         if let Ok(connection) = self.take.try_recv() {
             return Some(connection);
@@ -203,7 +202,7 @@ impl Reader {
         if counted.is_ok() {
             match self.open_another(connect::open_for_reading) {
                 Ok(connection) => return Some(connection),
-                // No descriptor is left, perhaps: those that are open go on.
+                // Opening can fail for lack of descriptors: wait for an open connection instead.
                 Err(_) => self.opened.fetch_sub(1, Ordering::Relaxed),
             };
         }
@@ -220,10 +219,10 @@ impl Reader {
             .ok_or_else(|| Refused::NotFound { id: id.to_string() })
     }
 
-    /// The id of the session that its registrar has named `text`; `None` where there is none.
+    /// The session with the registered id `text`; `None` without one.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// [`Refused::Unavailable`] if it cannot be read.
     pub fn given_id(&self, text: &str) -> Result<Option<SessionId>, Refused> {
         self.read(|connection| {
             let query = "SELECT id FROM sessions WHERE id = ?1";
@@ -233,7 +232,7 @@ impl Reader {
         })
     }
 
-    /// One session's record, and what tells its harness from a later process with its pid.
+    /// One session's record, and the mark that tells its harness from a later process with the same pid.
     ///
     /// # Errors
     /// As [`Reader::session`].
@@ -251,7 +250,7 @@ impl Reader {
         Ok((record, mark.flatten()))
     }
 
-    /// The sessions of `query`, ending before the list passes its bounds.
+    /// The sessions of `query`, within its limits.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if they cannot be read.
@@ -287,7 +286,7 @@ impl Reader {
         })
     }
 
-    /// The newest session of a harness whose conversation is `id`: by the harness's own id, else by the client's.
+    /// The newest session of a harness with conversation `id`: the harness's own id first, then the client's.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if they cannot be read.
@@ -303,7 +302,7 @@ impl Reader {
         })
     }
 
-    /// How many sessions there are, by status and harness.
+    /// Number of sessions by status and harness.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if they cannot be read.
@@ -318,10 +317,10 @@ impl Reader {
         })
     }
 
-    /// What a sweep would take now that keeps `days` at most.
+    /// Counts what a sweep that keeps at most `days` days would delete now.
     ///
     /// # Errors
-    /// [`Refused::Unavailable`] if that cannot be read.
+    /// [`Refused::Unavailable`] if it cannot be read.
     pub fn preview_prune(&self, days: Option<u32>) -> Result<Pruned, Refused> {
         let retention = self.retention.within(days);
         self.read_long(|connection| {
@@ -329,33 +328,33 @@ impl Reader {
         })
     }
 
-    /// Whether every page of the database is as it must be. Reads all of it.
+    /// Checks every page of the database.
     ///
     /// # Errors
-    /// [`Refused::Unavailable`] with the first thing that is wrong.
+    /// [`Refused::Unavailable`] with the first finding.
     pub fn check_integrity(&self) -> Result<(), Refused> {
         self.read_long(backup::check_integrity)?;
         self.status.whole();
         Ok(())
     }
 
-    /// Writes a copy of the database, as it is at this moment, to the new file `copy`; its size in bytes.
+    /// Copies the database, in its current state, to the new file `copy`; returns the size in bytes.
     ///
     /// # Errors
-    /// [`Refused::Unavailable`] if it cannot be read, or the copy not be written.
+    /// [`Refused::Unavailable`] if the database cannot be read or the copy cannot be written.
     pub fn backup(&self, copy: &Path) -> Result<u64, Refused> {
         self.read_long(|connection| backup::backup(connection, copy))
     }
 
-    /// Writes the database that is open, wherever its file is now, to `copy`, in the place of an earlier copy; its size in
+    /// Copies the open database to `copy`, even if its name is gone, replacing an earlier copy; returns the size in
     /// bytes.
     ///
     /// # Errors
-    /// What SQLite or the system say.
+    /// Returns SQLite's or the system's error.
     pub fn save(&self, copy: &Path) -> Result<u64, StoreError> {
         let query_only = |on: bool| format!("PRAGMA query_only = {on}");
         let saved = self.lend(|connection| {
-            // It keeps a connection from writing other files, too.
+            // `query_only` also forbids VACUUM INTO.
             connection.execute_batch(&query_only(false))?;
             let saved = backup::save(connection, copy);
             connection.execute_batch(&query_only(true))?;
@@ -364,7 +363,7 @@ impl Reader {
         saved.unwrap_or_else(|| Err(io::Error::other("no connection to read with").into()))
     }
 
-    /// A read that can take long has a connection of its own: the pool's are for those that do not.
+    /// Runs a long read on a connection of its own, so that it does not occupy the pool.
     fn read_long<T>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
@@ -376,7 +375,7 @@ impl Reader {
         })
     }
 
-    /// Takes note of damage, if `err` is that.
+    /// Records the damage that `err` reports, if it does.
     fn met(&self, err: &StoreError) {
         match err {
             StoreError::Sqlite(err) => self.status.met(err),
@@ -385,8 +384,8 @@ impl Reader {
         }
     }
 
-    /// Checks all of a database that was met damaged, on a thread of its own. It ends early, for the next start to do it, when
-    /// the daemon stops, or when the log cannot begin anew, which its snapshot can be in the way of.
+    /// Checks a database with recorded damage on a thread of its own. The check stops early when the daemon stops or
+    /// the log cannot restart, which its snapshot may cause; the next start repeats it.
     pub(crate) fn check_if_damaged(&self) {
         if !self.status.is_damaged() {
             return;
@@ -397,7 +396,7 @@ impl Reader {
                 reader.status.whole();
             }
         };
-        // Without a thread it stays unchecked until the next start.
+        // Without a thread, the check waits for the next start.
         let _ = thread::Builder::new().name("check".into()).spawn(check);
     }
 
@@ -410,8 +409,8 @@ impl Reader {
         backup::check_quickly(&connection)
     }
 
-    /// What `show` makes of a session's newest events, oldest first, of `bytes_max` in all; it is told whether they are
-    /// all that there are. It runs while a connection is on loan: so few of them are in memory at a time.
+    /// Passes a session's newest events, oldest first and at most `bytes_max` bytes, to `show`, with true if these are
+    /// all. `show` runs while the connection is borrowed: this bounds the events in memory.
     ///
     /// # Errors
     /// [`Refused::NotFound`], or [`Refused::Unavailable`] if they cannot be read.
@@ -436,7 +435,7 @@ impl Reader {
     }
 }
 
-/// The newest of a session's events, oldest first, and whether they are all.
+/// A session's newest events, oldest first, and true if these are all.
 fn newest(
     connection: &Connection,
     session: SessionId,
@@ -450,7 +449,7 @@ fn newest(
     let mut is_all = true;
     while let Some(row) = rows.next()? {
         let event = EventRow::of(row)?;
-        // A small event costs more than its payload.
+        // A small event needs more memory than its payload.
         bytes += event.payload_json.len() + size_of::<Event>();
         if bytes > bytes_max && !events.is_empty() {
             is_all = false;

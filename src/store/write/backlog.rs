@@ -1,7 +1,7 @@
-//! What waits for the writer's next transactions: a lane for each session, served in turn, so that the line of a quiet
-//! session does not wait behind the flood of another.
+//! Facts and requests that wait for a transaction. Each session has a lane, and lanes are served in turn: a quiet
+//! session does not wait behind another's flood.
 //!
-//! Runs on the writer thread. It knows whose facts are whose and how large they are, not what they say.
+//! Runs on the writer thread. It knows the session and the size of each fact, not its meaning.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,11 +13,11 @@ use crate::store::rows::SessionNum;
 pub(crate) struct Pending {
     pub fact: Fact,
     pub done: Option<Done>,
-    /// Gives its bytes back to the harnesses when the fact is on disk.
+    /// Its bytes are released when the fact is on disk.
     pub reservation: Reservation,
 }
 
-/// What goes into one transaction, in this order: a request that follows on a session's facts finds them there.
+/// The content of one transaction. Facts come first: a request must see the facts of its session that came before it.
 #[derive(Default)]
 pub(crate) struct Work {
     pub facts: Vec<Pending>,
@@ -34,12 +34,12 @@ impl Work {
         self.facts.iter().map(|pending| &pending.fact)
     }
 
-    /// Whether a session ends in it.
+    /// True if a session ends in this transaction.
     pub(crate) fn has_end(&self) -> bool {
         self.facts().any(|fact| matches!(fact, Fact::Ended { .. }))
     }
 
-    /// Facts are kept; what somebody wishes is refused.
+    /// Refuses the requests; the facts are kept.
     pub(crate) fn refuse_requests(&mut self, reason: &str) {
         for (_, done) in self.requests.drain(..) {
             done(Err(Refused::Unavailable {
@@ -49,12 +49,12 @@ impl Work {
     }
 }
 
-/// What is in no transaction yet.
+/// Everything that waits for a later transaction.
 #[derive(Default)]
 pub(crate) struct Backlog {
     requests: Vec<(Request, Done)>,
     lanes: HashMap<SessionNum, VecDeque<Pending>>,
-    /// The sessions that have a lane, the next first.
+    /// The sessions that have a lane, in the order of their turns.
     turns: VecDeque<SessionNum>,
 }
 
@@ -77,7 +77,7 @@ impl Backlog {
         lane.push_back(pending);
     }
 
-    /// Moves all requests to `work`, and facts, one of each session in turn, until it holds `most` bytes of them.
+    /// Moves all requests to `work`, and one fact of each session in turn until `work` holds `most` bytes.
     pub(crate) fn move_to(&mut self, work: &mut Work, most: usize) {
         while work.bytes < most
             && let Some(num) = self.turns.pop_front()
@@ -98,7 +98,7 @@ impl Backlog {
         work.requests.append(&mut self.requests);
     }
 
-    /// Moves all requests to `work`, and the facts of sessions that say little.
+    /// Moves all requests to `work`, and the facts of sessions with at most [`Share::LEAST`] bytes waiting.
     pub(crate) fn move_quiet_to(&mut self, work: &mut Work) {
         let lanes = &mut self.lanes;
         self.turns.retain(|num| {
@@ -138,7 +138,7 @@ mod tests {
         });
     }
 
-    /// The sessions whose facts are moved, in order.
+    /// Numbers of the sessions whose facts are moved, in order.
     fn moved(backlog: &mut Backlog, most: usize) -> Vec<i64> {
         let mut work = Work::default();
         backlog.move_to(&mut work, most);
@@ -153,7 +153,7 @@ mod tests {
         }
         add(&mut backlog, 2, "a line");
         assert_eq!(moved(&mut backlog, 1500), [1, 2, 1]);
-        // The turns go on where they were.
+        // The turns continue where they stopped.
         add(&mut backlog, 3, "another");
         assert_eq!(moved(&mut backlog, usize::MAX), [1, 3, 1, 1]);
         assert!(backlog.is_empty());

@@ -1,6 +1,6 @@
-//! One transaction of the writer: what all that is done in it has in common.
+//! One transaction of the writer thread: assigns the seqs, and keeps the caches that all its operations share.
 //!
-//! Here events get their seq: the writer is the only one who knows what is already on disk.
+//! Seqs are assigned here because only the writer knows which events are on disk.
 
 use std::collections::HashSet;
 
@@ -14,49 +14,49 @@ use crate::store::keep::truncation;
 use crate::store::rows::{InsertEvent, SessionNum, SessionRow};
 use crate::store::schema::StoreError;
 
-/// A transaction that is being filled; dropped without [`Batch::commit`], nothing of it has happened.
+/// An open transaction. Dropping it without [`Batch::commit`] rolls it back.
 pub(super) struct Batch<'a> {
     pub(super) transaction: Transaction<'a>,
-    /// The end of each session that has been looked at, in this transaction's view.
+    /// Cached ends of the sessions' events, as this transaction sees them.
     tails: &'a mut Tails,
-    /// Sessions whose tail is ahead of their row.
+    /// Sessions whose row has to be updated from their tail.
     moved: HashSet<SessionNum>,
-    /// Sessions that have ended: their tail is not kept behind the batch.
+    /// Ended sessions: their tails are removed from the cache after the commit.
     ended: HashSet<SessionNum>,
-    /// Events added, by the number of their kind.
+    /// Number of events added, indexed by kind.
     added: [u64; EventKind::ALL.len()],
-    /// The observed time, in milliseconds.
+    /// Observed time of [`Clock`](crate::store::keep::clock::Clock), in milliseconds.
     pub(super) observed: i64,
-    /// What one session's output may take on disk, in bytes.
+    /// Limit of one session's output on disk, in bytes.
     pub(super) session_max: Option<u64>,
-    /// What has been taken away.
+    /// Output deleted by the session limit.
     pub(super) dropped: Dropped,
-    /// The ids of sessions of which output is taken away for the first time, since they have passed that.
+    /// Ids of sessions whose output exceeds the limit for the first time.
     pub(super) newly_capped: Vec<String>,
 }
 
-/// What a transaction did besides what it was asked for.
+/// Side effects of a committed transaction.
 #[derive(Debug, Default)]
 pub(super) struct Committed {
-    /// Output that has been taken away.
+    /// Output deleted by the session limit.
     pub dropped: Dropped,
-    /// Sessions of which output is taken away for the first time.
+    /// Ids of sessions whose output exceeded the limit for the first time.
     pub newly_capped: Vec<String>,
 }
 
-/// What one request or fact did, to be told once it is on disk.
-pub(super) struct Outcome {
+/// Result of one request or fact, delivered after the commit.
+pub(super) struct Applied {
     pub answer: Result<Answer, Refused>,
-    /// The session whose followers have something to read.
+    /// The session whose followers are to be woken.
     pub touched: Option<SessionNum>,
     pub events: u64,
     pub sessions_added: u64,
     pub sessions_removed: u64,
-    /// The answer is this session's record, as it is when the whole batch is applied.
+    /// The answer becomes this session's record as it is after the whole batch.
     pub(super) record_of: Option<(SessionNum, Option<SessionId>)>,
 }
 
-impl Outcome {
+impl Applied {
     pub(super) fn of(answer: Result<Answer, Refused>) -> Self {
         Self {
             answer,
@@ -72,7 +72,7 @@ impl Outcome {
         Self::of(Err(error))
     }
 
-    /// `id` where the answer goes to a client.
+    /// Answers with the session's record; `id` names the session in a client's error.
     pub(super) fn record(num: SessionNum, id: Option<SessionId>) -> Self {
         Self {
             record_of: Some((num, id)),
@@ -89,7 +89,7 @@ impl<'a> Batch<'a> {
         observed: i64,
         session_max: Option<u64>,
     ) -> Result<Self, StoreError> {
-        // IMMEDIATE: the lock is taken before anything is read, so that no later statement finds it gone.
+        // IMMEDIATE takes the write lock before the first read, so no later statement can fail with SQLITE_BUSY.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         Ok(Self {
             transaction,
@@ -104,15 +104,15 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Makes all of it durable against the death of this process, and fills in the records of `outcomes`.
-    pub(super) fn commit(mut self, outcomes: &mut [Outcome]) -> Result<Committed, StoreError> {
+    /// Commits, and fills in the records of `results`. A commit survives the death of this process.
+    pub(super) fn commit(mut self, results: &mut [Applied]) -> Result<Committed, StoreError> {
         for num in std::mem::take(&mut self.moved) {
             self.settle(num)?;
         }
-        for outcome in outcomes {
-            if let Some((num, id)) = outcome.record_of {
-                // A later request of the same batch can have deleted it.
-                outcome.answer = match SessionRow::by_num(&self.transaction, num)? {
+        for result in results {
+            if let Some((num, id)) = result.record_of {
+                // A later request of the same batch can have deleted the session.
+                result.answer = match SessionRow::by_num(&self.transaction, num)? {
                     Some(row) => Ok(Answer::Record(Box::new(row.record))),
                     None => Err(not_found(id)),
                 };
@@ -131,7 +131,6 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// The end of a session's events.
     pub(super) fn tail(&self, num: SessionNum) -> Result<Tail, StoreError> {
         if let Some(tail) = self.tails.get(&num) {
             return Ok(*tail);
@@ -139,7 +138,7 @@ impl<'a> Batch<'a> {
         Ok(Tail::of(&self.transaction, num)?)
     }
 
-    /// Brings a session's row up to its tail, once it is below what one session may have on disk.
+    /// Applies the session limit to a session's output, and writes its tail to its row.
     fn settle(&mut self, num: SessionNum) -> Result<(), StoreError> {
         let mut tail = self.tail(num)?;
         let was_cut = tail.cut_seq > 0;
@@ -160,12 +159,12 @@ impl<'a> Batch<'a> {
         self.moved.insert(num);
     }
 
-    /// The session has ended; events can follow that are late.
+    /// Marks the session as ended. Late output can still follow.
     pub(super) fn end(&mut self, num: SessionNum) {
         self.ended.insert(num);
     }
 
-    /// Whether the session has ended; `None` if it is deleted.
+    /// True if the session has ended; `None` if it is deleted.
     pub(super) fn has_ended(&self, num: SessionNum) -> Result<Option<bool>, StoreError> {
         if self.ended.contains(&num) || self.tails.contains_key(&num) {
             return Ok(Some(self.ended.contains(&num)));
@@ -176,14 +175,14 @@ impl<'a> Batch<'a> {
         Ok(status.map(SessionStatus::is_final))
     }
 
-    /// The session is deleted.
+    /// Drops the caches of a deleted session.
     pub(super) fn forget(&mut self, num: SessionNum) {
         self.tails.remove(&num);
         self.moved.remove(&num);
         self.ended.remove(&num);
     }
 
-    /// Writes a page that says what it said, to learn whether writing works again.
+    /// Rewrites a page with unchanged content, to test whether writing works again.
     pub(super) fn probe(&mut self) -> Result<(), StoreError> {
         let version: i64 = self
             .transaction
@@ -193,7 +192,7 @@ impl<'a> Batch<'a> {
             .pragma_update(None, "user_version", version)?)
     }
 
-    /// Adds events behind a session's last, and gives them their seqs.
+    /// Appends events to a session, and assigns their seqs.
     pub(super) fn append(
         &mut self,
         num: SessionNum,
@@ -215,7 +214,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Adds the event of a status; when that was.
+    /// Appends a status event; returns its time.
     pub(super) fn append_status(
         &mut self,
         num: SessionNum,

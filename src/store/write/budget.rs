@@ -1,17 +1,16 @@
-//! How many bytes may wait for the writer. Harness threads reserve before they read, and stop reading their
-//! pipe when nothing is left: the pipe fills, and the kernel holds the harness back.
+//! Bounds the bytes that wait for the writer. Harness threads reserve before they read. Without room they stop reading:
+//! the pipe fills, and the kernel blocks the harness.
 //!
-//! A harness of which nothing waits gets a little in any case: what is quiet is not held back by what floods.
+//! A harness with nothing waiting always gets [`Share::LEAST`] bytes: a flood does not block a quiet session.
 //!
-//! A counter shared by all threads, with a list of those to wake when there is room again. No thread ever
-//! blocks in here.
+//! A counter shared by all threads, with a list of threads to wake when there is room again. No call blocks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sys::Wake;
 
-/// The bytes that wait for the writer, and the bound on them.
+/// The bytes that wait for the writer, and their bound.
 #[derive(Debug)]
 pub struct Budget {
     capacity: usize,
@@ -39,12 +38,12 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How many harness threads wait for room.
+    /// Number of harness threads that wait for room.
     pub(crate) fn held_back(&self) -> usize {
         self.held_count.load(Ordering::Relaxed)
     }
 
-    /// The share of one harness, which is woken by `waiter`.
+    /// The share of one harness; `waiter` wakes its thread.
     pub(crate) fn share(self: &Arc<Self>, waiter: Arc<Wake>) -> Share {
         Share {
             budget: Arc::clone(self),
@@ -60,7 +59,7 @@ impl Budget {
     }
 
     fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
-        // An empty queue takes anything: a single item larger than the budget must not wait for ever.
+        // An empty queue accepts any size: an item larger than the budget must not wait for ever.
         let fits =
             |used: usize| (used == 0 || used + bytes <= self.capacity).then_some(used + bytes);
         self.used
@@ -73,7 +72,7 @@ impl Budget {
         })
     }
 
-    /// Reserves `bytes` whatever is in use: for what is small and has happened already.
+    /// Reserves `bytes` even beyond the bound: for small facts that have already happened.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
         self.used.fetch_add(bytes, Ordering::SeqCst);
         Reservation {
@@ -85,7 +84,7 @@ impl Budget {
 
     fn release(&self, bytes: usize) {
         let used = self.used.fetch_sub(bytes, Ordering::SeqCst) - bytes;
-        // Half empty, not just below the brim: one wake-up then pays for many reads.
+        // At half, not just below the bound: one wake-up then serves many reads.
         if used <= self.capacity / 2 && self.held_count.load(Ordering::SeqCst) > 0 {
             let waiters = {
                 let mut held = self.lock_held();
@@ -97,34 +96,34 @@ impl Budget {
     }
 
     fn lock_held(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Wake>>> {
-        // The list is whole after a panic elsewhere: nothing in here can panic halfway.
+        // Poisoning is harmless: no code in this file panics while it changes the list.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one harness may have waiting for the writer.
+/// One harness's share of the budget.
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
     waiter: Arc<Wake>,
-    /// Its reservations hold clones of it.
+    /// Its reservations hold clones: a count of one means that nothing waits.
     holder: Arc<()>,
 }
 
 impl Share {
-    /// What it gets in any case while nothing of it waits, in bytes: one small read. All shares together pass the bound
-    /// by that much each.
+    /// Bytes that a harness gets in any case while nothing of it waits: one small read. Each share can exceed the
+    /// budget by this much.
     pub const LEAST: usize = 24 * 1024;
 
-    /// Reserves `bytes`, or what it gets in any case. `None` where there is no room for either: its thread is woken when
-    /// there is some.
+    /// Reserves `bytes`, or up to [`Share::LEAST`]. `None` if neither is possible; then its thread is woken when there
+    /// is room.
     pub fn reserve_or_wake(&self, bytes: usize) -> Option<Reservation> {
         if let Some(reservation) = self.try_reserve(bytes) {
             return Some(reservation);
         }
         self.budget.remember(&self.waiter);
-        // A release between the failed attempt and that would wake nobody: try once more. The wake that may still come
-        // then finds nothing to do.
+        // A release between the failed attempt and the registration would wake no thread: try again. A wake-up that
+        // still comes finds nothing to do.
         self.try_reserve(bytes)
     }
 
@@ -138,7 +137,7 @@ impl Share {
     }
 }
 
-/// Bytes that are spoken for until this is dropped.
+/// Reserved bytes; dropping it releases them.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
@@ -147,13 +146,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// How many bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Makes it `bytes`, once it is known how many they are: more than was reserved is taken in any case, so
-    /// that each holder can pass the bound by one item.
+    /// Changes the size to `bytes`, once the exact size is known. Growing always succeeds: each holder can exceed the
+    /// bound by one item.
     pub fn resize(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.budget
@@ -227,7 +225,7 @@ mod tests {
         let all = flood.reserve_or_wake(CAPACITY).unwrap();
         let line = quiet.reserve_or_wake(CAPACITY).unwrap();
         assert_eq!(line.bytes(), Share::LEAST);
-        // Once: a second flood waits as the first does.
+        // Only once: a second read waits like the flood.
         assert!(quiet.reserve_or_wake(1).is_none());
         drop(line);
         assert!(quiet.reserve_or_wake(1).is_some());

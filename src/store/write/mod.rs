@@ -1,6 +1,7 @@
-//! Writing: the queue to the writer thread, and how it commits in groups what waits there.
-//! Runs on the writer thread, and on the checkpoint thread beside it; the queue and its budget on every thread that sends.
-//! It must not know which output retention takes, nor how events are read; it only wakes those who wait for them.
+//! The write path: the queue to the writer thread, and the transactions in which that thread commits.
+//!
+//! Runs on the writer thread and the checkpoint thread; the queue and its byte budget on every thread that sends. It
+//! knows neither retention's rules nor how events are read; it only wakes the followers.
 
 pub(super) mod budget;
 pub(super) mod op;

@@ -1,5 +1,5 @@
-//! The writer's transactions against a plain list of what they were told: seqs without a gap, exact sums of what retention
-//! took, one answer from every way to read, and nothing at all of a transaction that was broken off at any row.
+//! Compares the writer's transactions with a plain model: gapless seqs, exact sums of what retention deleted, the same
+//! result from every read, and nothing of a transaction that was interrupted at any row.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::store::rows::SessionNum;
 use crate::store::schema::StoreError;
 use crate::store::{OpenFiles, connect};
 
-/// What has happened to one session.
+/// The expected content of one session.
 #[derive(Debug, Clone)]
 struct Kept {
     num: SessionNum,
@@ -35,10 +35,10 @@ struct Kept {
     status: SessionStatus,
     is_archived: bool,
     on_end: Option<OnEnd>,
-    /// Whether that is still to be done.
+    /// Its `onEnd` is pending.
     awaits_on_end: bool,
     exit_code: Option<i32>,
-    /// Every event, in the order of the seqs: its kind, and its payload unless the writer makes it.
+    /// All events in seq order: the kind, and the payload unless the writer creates it.
     history: Vec<(EventKind, Option<String>)>,
 }
 
@@ -54,7 +54,7 @@ impl Kept {
     }
 }
 
-/// All sessions, and the ids of those that are gone.
+/// The expected sessions, and the ids of deleted ones.
 #[derive(Debug, Clone, Default)]
 struct Model {
     sessions: Vec<Kept>,
@@ -92,7 +92,7 @@ impl Model {
         }
     }
 
-    /// Whether the request is to be refused; what it changes otherwise.
+    /// Applies a request to the model, or expects its refusal.
     fn take_request(&mut self, request: &Request, answer: &Result<Answer, Refused>) {
         let is_done = match request {
             Request::Create(_) | Request::RegisterExternal(_) | Request::OnEnd { .. } => true,
@@ -152,7 +152,7 @@ impl Model {
     }
 
     fn add_session(&mut self, num: SessionNum, record: &SessionRecord, prompt: &[NewEvent]) {
-        // A number can be that of the newest session, once that is deleted.
+        // The newest session's number can occur again once that session is deleted.
         self.deleted.retain(|(deleted, _)| *deleted != num);
         let mut kept = Kept {
             num,
@@ -193,7 +193,7 @@ fn events(random: &mut Random) -> Vec<NewEvent> {
     (0..random.below(4))
         .map(|_| match random.below(6) {
             0 => NewEvent::error(Code::SendInputFailed, "a reason"),
-            // Typed, whatever it looks like.
+            // A typed input that looks like a prompt's event.
             1 => NewEvent::now(Payload::Input {
                 data: PROMPT_HEAD,
                 eof: false,
@@ -203,7 +203,7 @@ fn events(random: &mut Random) -> Vec<NewEvent> {
         .collect()
 }
 
-/// None, one that fits one event, or one of several.
+/// No prompt, one of one event, or one of several.
 fn prompt(random: &mut Random, at: Timestamp) -> Vec<NewEvent> {
     let length = *random.pick(&[0, 20, 8_000, 70_000]);
     NewEvent::of_prompt(at, &"p\n".repeat(length / 2), length)
@@ -226,11 +226,11 @@ fn record(random: &mut Random, model: &Model) -> SessionRecord {
     }
 }
 
-/// Something that can be told to the writer now.
+/// A random fact or request that is legal in this state.
 fn work(random: &mut Random, model: &Model) -> Work {
     let missing = SessionId::random();
     let choice = random.below(12);
-    // Few, so that much is written to each.
+    // Few sessions, so that each gets many writes.
     if model.sessions.is_empty() || (choice == 0 && model.sessions.len() < 4) {
         let record = Box::new(record(random, model));
         return Work::Request(match record.external {
@@ -281,7 +281,7 @@ fn work(random: &mut Random, model: &Model) -> Work {
             usage: None,
             events: events(random),
         }),
-        // Also of a session that has gone: what it has left behind still writes.
+        // Also for a deleted session: a process that its harness left behind still writes.
         6 => Work::Fact(Fact::Events {
             num: model.deleted.last().map_or(num, |(num, _)| *num),
             events: events(random),
@@ -293,14 +293,14 @@ fn work(random: &mut Random, model: &Model) -> Work {
     }
 }
 
-/// A database in a directory of its own, whose statements can be broken off.
+/// A database in a directory of its own, whose statements can be interrupted.
 struct Tried {
     dir: PathBuf,
     connection: Connection,
     reader: Reader,
     tails: Tails,
     session_max: Option<u64>,
-    /// Steps of SQLite's virtual machine until the statement is broken off; 0 is never.
+    /// Steps of SQLite's virtual machine until the statement is interrupted; 0: never.
     steps_left: Arc<AtomicU64>,
 }
 
@@ -327,8 +327,8 @@ impl Tried {
         };
         connection.progress_handler(1, Some(one_step)).unwrap();
         let steps = Arc::clone(&steps_left);
-        // SQLite can call the progress handler once more behind a commit that is done. One that is to be broken off
-        // within its last steps fails as a whole.
+        // SQLite can call the progress handler once more after a completed commit. A statement that is interrupted in
+        // its last steps fails as a whole.
         let refuse = move || (1..20).contains(&steps.swap(0, Ordering::Relaxed));
         connection.commit_hook(Some(refuse)).unwrap();
         Self {
@@ -341,24 +341,24 @@ impl Tried {
         }
     }
 
-    /// One transaction of the writer's; what it makes of `model`.
+    /// Runs one transaction of the writer; returns the changed model.
     fn transaction(&mut self, random: &mut Random, model: &Model) -> Result<Model, StoreError> {
         let mut model = model.clone();
         let mut batch = Batch::begin(&mut self.connection, &mut self.tails, 7, self.session_max)?;
-        let mut outcomes = Vec::new();
+        let mut results = Vec::new();
         for _ in 0..1 + random.below(8) {
             match work(random, &model) {
                 Work::Fact(fact) => {
-                    outcomes.push(batch.fact(&fact)?);
+                    results.push(batch.fact(&fact)?);
                     model.take_fact(&fact);
                 }
                 Work::Request(request) => {
-                    let outcome = batch.request(&request)?;
-                    let num = match (&outcome.answer, &outcome.record_of) {
+                    let result = batch.request(&request)?;
+                    let num = match (&result.answer, &result.record_of) {
                         (Ok(Answer::Created(num)), _) | (_, Some((num, _))) => Some(*num),
                         _ => None,
                     };
-                    model.take_request(&request, &outcome.answer);
+                    model.take_request(&request, &result.answer);
                     match (&request, num) {
                         (Request::Create(new), Some(num)) => {
                             model.add_session(num, &new.record, &new.prompt);
@@ -368,13 +368,13 @@ impl Tried {
                         }
                         _ => {}
                     }
-                    outcomes.push(outcome);
+                    results.push(result);
                 }
             }
         }
-        batch.commit(&mut outcomes)?;
-        for outcome in &outcomes {
-            if let Ok(Answer::Record(record)) = &outcome.answer {
+        batch.commit(&mut results)?;
+        for result in &results {
+            if let Ok(Answer::Record(record)) = &result.answer {
                 let kept = model.of_id(record.id).unwrap();
                 assert_eq!(record.status, kept.status);
             }
@@ -382,7 +382,7 @@ impl Tried {
         Ok(model)
     }
 
-    /// Takes output away, as retention by size does.
+    /// Deletes output as retention by size does.
     fn sweep(&mut self, random: &mut Random) -> Result<(), StoreError> {
         let used = connect::pages(&self.connection)?.used();
         let retention = Retention {
@@ -451,7 +451,7 @@ impl Tried {
         serde_json::from_slice(&json).unwrap()
     }
 
-    /// A session's events, as a client reads them in pages.
+    /// A session's events as a client reads them, page by page.
     fn events(&self, id: SessionId) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
@@ -473,7 +473,7 @@ impl Tried {
     fn check_events(&self, kept: &Kept) {
         let events = self.events(kept.id);
         if kept.status.is_final() {
-            // Retention goes by it.
+            // Retention uses this time.
             let record = self.reader.session(kept.id).unwrap();
             let mut own = events
                 .iter()
@@ -491,7 +491,7 @@ impl Tried {
                 assert!(told.from_seq <= event.seq);
                 dropped.0 += told.dropped_events;
                 dropped.1 += told.dropped_bytes;
-                // What is missing before it is output that it accounts for, as is that in whose place it stands.
+                // The missing events before it, and the one that it replaced, must be output that it counts.
                 for seq in next..=event.seq {
                     let (kind, payload) = &kept.history[seq as usize - 1];
                     assert!(may_go(*kind, payload.as_ref().unwrap()), "{seq}");
@@ -500,7 +500,7 @@ impl Tried {
                     expected.1 += output_length(payload.as_ref().unwrap()).unwrap();
                 }
             } else {
-                // Events that are kept stand inside the range of a truncation that comes behind them.
+                // Kept events can lie within the range of a later truncation.
                 for seq in next..event.seq {
                     let (kind, payload) = &kept.history[seq as usize - 1];
                     assert!(may_go(*kind, payload.as_ref().unwrap()), "{seq}");
@@ -524,7 +524,7 @@ impl Tried {
             "the last are missing"
         );
         assert_eq!(dropped, expected);
-        // One of retention from the beginning, one of the session's limit behind what is kept from the beginning.
+        // At most one of retention from the start, and one of the session's limit after the head.
         assert!(truncations <= 2, "{truncations}");
         let tail = Tail::of(&self.connection, kept.num).unwrap();
         assert_eq!(tail.stored_bytes, stored);
@@ -534,7 +534,7 @@ impl Tried {
     }
 }
 
-/// Output, and the prompt.
+/// True for output and prompts.
 fn may_go(kind: EventKind, payload: &str) -> bool {
     kind == EventKind::Output || is_prompt(kind.as_str(), payload)
 }
@@ -559,7 +559,7 @@ fn what_is_read_is_what_was_committed_and_nothing_of_what_was_broken_off() {
     let (mut committed, mut broken_off, mut swept) = (0, 0, 0);
     for seed in 0..rounds(8) {
         let mut random = Random::new(seed as u64);
-        // Twice as much as the largest output takes, so that what is kept of each is within it.
+        // Twice the size of the largest output, so that the head of each session is within the limit.
         let session_max = random.one_in(2).then_some(200_000);
         let mut tried = Tried::new(session_max);
         let mut model = Model::default();
@@ -578,7 +578,7 @@ fn what_is_read_is_what_was_committed_and_nothing_of_what_was_broken_off() {
             };
             tried.steps_left.store(0, Ordering::Relaxed);
             if !tried.connection.is_autocommit() {
-                // The statement that was broken off was the rollback.
+                // The interrupted statement was the rollback.
                 tried.connection.execute_batch("ROLLBACK").unwrap();
             }
             match result {
@@ -588,7 +588,7 @@ fn what_is_read_is_what_was_committed_and_nothing_of_what_was_broken_off() {
                 }
                 Err(err) => {
                     assert!(steps > 0, "seed {seed}, round {round}: {err}");
-                    // As the writer does: the next transaction reads the real ones.
+                    // As the writer does: the next transaction reads the seqs from the rows.
                     tried.tails.clear();
                     broken_off += 1;
                 }

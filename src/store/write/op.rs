@@ -1,10 +1,10 @@
-//! What each request and each fact does to the tables, within a transaction.
+//! Executes each request and each fact as statements of a transaction.
 //!
-//! Runs on the writer thread. It knows what may be done to which session, and nothing of who asks.
+//! Runs on the writer thread. It checks which change a session's state allows; it does not know the client.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::batch::{Batch, Outcome, not_found};
+use super::batch::{Applied, Batch, not_found};
 use crate::api::{
     EndedBy, LABELS_MAX, Labels, LeftBehind, OnEnd, Payload, SessionCost, SessionId, SessionRecord,
     SessionStatus, Timestamp, Usage, Word,
@@ -16,7 +16,7 @@ use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session}
 use crate::store::schema::StoreError;
 
 impl Batch<'_> {
-    pub(crate) fn fact(&mut self, fact: &Fact) -> Result<Outcome, StoreError> {
+    pub(crate) fn fact(&mut self, fact: &Fact) -> Result<Applied, StoreError> {
         match fact {
             Fact::Events { num, events } => self.events(*num, events),
             Fact::Started {
@@ -37,7 +37,7 @@ impl Batch<'_> {
             Fact::Noted { num, note } => {
                 let changes: Vec<_> = note.changes().into_iter().filter(is_known).collect();
                 update_session(&self.transaction, *num, &changes)?;
-                Ok(Outcome::of(Ok(Answer::Done)))
+                Ok(Applied::of(Ok(Answer::Done)))
             }
             Fact::Ended {
                 num,
@@ -49,7 +49,7 @@ impl Batch<'_> {
         }
     }
 
-    pub(crate) fn request(&mut self, request: &Request) -> Result<Outcome, StoreError> {
+    pub(crate) fn request(&mut self, request: &Request) -> Result<Applied, StoreError> {
         match request {
             Request::Create(session) => self.create(session),
             Request::RegisterExternal(session) => self.register_external(session),
@@ -61,23 +61,23 @@ impl Batch<'_> {
         }
     }
 
-    fn events(&mut self, num: SessionNum, events: &[NewEvent]) -> Result<Outcome, StoreError> {
-        let mut outcome = Outcome::of(Ok(Answer::Done));
+    fn events(&mut self, num: SessionNum, events: &[NewEvent]) -> Result<Applied, StoreError> {
+        let mut result = Applied::of(Ok(Answer::Done));
         let Some(has_ended) = self.has_ended(num)? else {
-            // What the harness has left behind still wrote when its session was deleted.
-            return Ok(outcome);
+            // A process that the harness left behind still wrote after the session was deleted.
+            return Ok(result);
         };
         self.append(num, events)?;
         if has_ended {
             self.end(num);
             if let Some(last) = events.last() {
-                // Retention goes by the newest that an ended session has.
+                // Retention uses the time of an ended session's newest event.
                 update_session(&self.transaction, num, &[("updated_at", &last.at)])?;
             }
         }
-        outcome.touched = Some(num);
-        outcome.events = events.len() as u64;
-        Ok(outcome)
+        result.touched = Some(num);
+        result.events = events.len() as u64;
+        Ok(result)
     }
 
     fn started(
@@ -85,13 +85,13 @@ impl Batch<'_> {
         num: SessionNum,
         pid: i32,
         process: &[Change<'_>],
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Applied, StoreError> {
         let now = self.append_status(num, SessionStatus::Running, Some(pid))?;
         let status: [Change<'_>; 2] = [("status", &SessionStatus::Running), ("updated_at", &now)];
         update_session(&self.transaction, num, &[&status, process].concat())?;
-        Ok(Outcome {
+        Ok(Applied {
             events: 1,
-            ..Outcome::record(num, None)
+            ..Applied::record(num, None)
         })
     }
 
@@ -102,12 +102,12 @@ impl Batch<'_> {
         cost: &SessionCost,
         usage: Option<&Usage>,
         events: &[NewEvent],
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Applied, StoreError> {
         self.append(num, events)?;
         let now = self.append_status(num, end.status, None)?;
         let mut changes = end.changes();
         changes.push(("updated_at", &now));
-        // What is on record already, as when it was started, stays if it is not known here.
+        // Unknown values keep what is on record, such as the time of the start.
         let known = cost.changes().into_iter().chain([("usage", &usage as _)]);
         changes.extend(known.filter(is_known));
         let is_good = matches!(end.status, SessionStatus::Completed | SessionStatus::Idle);
@@ -119,17 +119,17 @@ impl Batch<'_> {
         }
         update_session(&self.transaction, num, &changes)?;
         self.end(num);
-        Ok(Outcome {
+        Ok(Applied {
             events: events.len() as u64 + 1,
-            ..Outcome::record(num, None)
+            ..Applied::record(num, None)
         })
     }
 
-    fn create(&mut self, session: &NewSession) -> Result<Outcome, StoreError> {
+    fn create(&mut self, session: &NewSession) -> Result<Applied, StoreError> {
         let record = &session.record;
         let num = insert_session(&self.transaction, record)?;
         if let Some((key, fingerprint)) = &session.idempotency {
-            // A key that no longer holds can still be there: the state thread has checked that it may go.
+            // An expired key can still have a row: the state thread has checked that it may be replaced.
             self.transaction
                 .prepare_cached(
                     "INSERT OR REPLACE INTO idempotency (key, fingerprint, session, created_at)
@@ -141,7 +141,7 @@ impl Batch<'_> {
             && let Some(from) = SessionRow::by_id(&self.transaction, id)?
             && from.record.options.on_end == Some(OnEnd::Delete.into())
         {
-            // The new record refers to it, and what its conversation uses is summed over both.
+            // The new record refers to the old one, and sums the usage of both: keep it.
             self.forget_on_end(from.num)?;
         }
         self.set_tail(num, Tail::default());
@@ -151,40 +151,40 @@ impl Batch<'_> {
         };
         self.append(num, &[NewEvent::at(record.created_at, status)])?;
         self.append(num, &session.prompt)?;
-        let mut outcome = Outcome::of(Ok(Answer::Created(num)));
-        outcome.events = 1 + session.prompt.len() as u64;
-        outcome.sessions_added = 1;
-        Ok(outcome)
+        let mut result = Applied::of(Ok(Answer::Created(num)));
+        result.events = 1 + session.prompt.len() as u64;
+        result.sessions_added = 1;
+        Ok(result)
     }
 
-    fn register_external(&mut self, session: &SessionRecord) -> Result<Outcome, StoreError> {
+    fn register_external(&mut self, session: &SessionRecord) -> Result<Applied, StoreError> {
         if let Some(SessionRow { record, .. }) = SessionRow::by_id(&self.transaction, session.id)? {
             return Ok(if record.external {
-                Outcome::of(Ok(Answer::Existing(Box::new(record))))
+                Applied::of(Ok(Answer::Existing(Box::new(record))))
             } else {
-                Outcome::refused(Refused::IdTaken { id: session.id })
+                Applied::refused(Refused::IdTaken { id: session.id })
             });
         }
         let num = insert_session(&self.transaction, session)?;
         self.set_tail(num, Tail::default());
         self.append_status(num, session.status, None)?;
-        Ok(Outcome {
+        Ok(Applied {
             events: 1,
             sessions_added: 1,
-            ..Outcome::record(num, Some(session.id))
+            ..Applied::record(num, Some(session.id))
         })
     }
 
-    fn complete(&mut self, id: SessionId, exit_code: Option<i32>) -> Result<Outcome, StoreError> {
+    fn complete(&mut self, id: SessionId, exit_code: Option<i32>) -> Result<Applied, StoreError> {
         let Some(SessionRow { num, record }) = SessionRow::by_id(&self.transaction, id)? else {
-            return Ok(Outcome::refused(not_found(Some(id))));
+            return Ok(Applied::refused(not_found(Some(id))));
         };
         if !record.external {
-            return Ok(Outcome::refused(Refused::NotExternal { id }));
+            return Ok(Applied::refused(Refused::NotExternal { id }));
         }
         if record.status.is_final() {
-            // Completed again: what was said first stands.
-            return Ok(Outcome::record(num, Some(id)));
+            // Completed twice: the first result stands.
+            return Ok(Applied::record(num, Some(id)));
         }
         let status = match exit_code {
             None | Some(0) => SessionStatus::Completed,
@@ -201,24 +201,24 @@ impl Batch<'_> {
         self.ended(num, &end, &SessionCost::default(), None, &[])
     }
 
-    fn archive(&mut self, id: SessionId, archived: bool) -> Result<Outcome, StoreError> {
+    fn archive(&mut self, id: SessionId, archived: bool) -> Result<Applied, StoreError> {
         let Some(SessionRow { num, record }) = SessionRow::by_id(&self.transaction, id)? else {
-            return Ok(Outcome::refused(not_found(Some(id))));
+            return Ok(Applied::refused(not_found(Some(id))));
         };
         if archived && !record.status.is_final() {
-            return Ok(Outcome::refused(Refused::Live { id }));
+            return Ok(Applied::refused(Refused::Live { id }));
         }
         if record.archived_at.is_some() != archived {
             let at = archived.then(Timestamp::now);
             update_session(&self.transaction, num, &[("archived_at", &at)])?;
         }
-        // Who says where it belongs has the last word.
+        // A client that archives or unarchives a session overrides its `onEnd`.
         self.forget_on_end(num)?;
-        Ok(Outcome::record(num, Some(id)))
+        Ok(Applied::record(num, Some(id)))
     }
 
-    fn on_end(&mut self, id: SessionId) -> Result<Outcome, StoreError> {
-        // Another request of this batch can have called it off.
+    fn on_end(&mut self, id: SessionId) -> Result<Applied, StoreError> {
+        // Another request of this batch can have cancelled it.
         let awaiting = "SELECT on_end_since IS NOT NULL FROM sessions WHERE id = ?1";
         let awaiting = self
             .transaction
@@ -229,29 +229,29 @@ impl Batch<'_> {
             _ => None,
         };
         let Some(SessionRow { num, record }) = row else {
-            return Ok(Outcome::of(Ok(Answer::Done)));
+            return Ok(Applied::of(Ok(Answer::Done)));
         };
         match record.options.on_end.as_ref().and_then(Word::known) {
             Some(OnEnd::Archive) => self.archive(id, true),
             Some(OnEnd::Delete) => self.delete(id),
-            // A later version's.
+            // A value of a later version: ignore it.
             None => {
                 self.forget_on_end(num)?;
-                Ok(Outcome::of(Ok(Answer::Done)))
+                Ok(Applied::of(Ok(Answer::Done)))
             }
         }
     }
 
-    /// What its launch has asked to be done at its end is done, or called off.
+    /// Clears the pending `onEnd`: it is done, or cancelled.
     fn forget_on_end(&self, num: SessionNum) -> Result<(), StoreError> {
         let none: Option<i64> = None;
         update_session(&self.transaction, num, &[("on_end_since", &none)])?;
         Ok(())
     }
 
-    fn edit(&mut self, id: SessionId, edit: &Edit) -> Result<Outcome, StoreError> {
+    fn edit(&mut self, id: SessionId, edit: &Edit) -> Result<Applied, StoreError> {
         let Some(SessionRow { num, mut record }) = SessionRow::by_id(&self.transaction, id)? else {
-            return Ok(Outcome::refused(not_found(Some(id))));
+            return Ok(Applied::refused(not_found(Some(id))));
         };
         let Labels(labels) = &mut record.options.labels;
         labels.retain(|label| !edit.remove_labels.contains(label));
@@ -261,20 +261,20 @@ impl Batch<'_> {
             }
         }
         if labels.len() > LABELS_MAX {
-            return Ok(Outcome::refused(Refused::TooManyLabels));
+            return Ok(Applied::refused(Refused::TooManyLabels));
         }
         let title = edit.title.as_ref().unwrap_or(&record.title);
         let changes: [Change<'_>; 2] = [("title", title), ("options", &record.options)];
         update_session(&self.transaction, num, &changes)?;
-        Ok(Outcome::record(num, Some(id)))
+        Ok(Applied::record(num, Some(id)))
     }
 
-    fn delete(&mut self, id: SessionId) -> Result<Outcome, StoreError> {
+    fn delete(&mut self, id: SessionId) -> Result<Applied, StoreError> {
         let Some(SessionRow { num, record }) = SessionRow::by_id(&self.transaction, id)? else {
-            return Ok(Outcome::refused(not_found(Some(id))));
+            return Ok(Applied::refused(not_found(Some(id))));
         };
         if !record.status.is_final() {
-            return Ok(Outcome::refused(Refused::Live { id }));
+            return Ok(Applied::refused(Refused::Live { id }));
         }
         self.transaction
             .prepare_cached("DELETE FROM events WHERE key BETWEEN ?1 AND ?2")?
@@ -283,10 +283,10 @@ impl Batch<'_> {
             .prepare_cached("DELETE FROM sessions WHERE num = ?1")?
             .execute([num.0])?;
         self.forget(num);
-        let mut outcome = Outcome::of(Ok(Answer::Deleted(id)));
-        outcome.touched = Some(num);
-        outcome.sessions_removed = 1;
-        Ok(outcome)
+        let mut result = Applied::of(Ok(Answer::Deleted(id)));
+        result.touched = Some(num);
+        result.sessions_removed = 1;
+        Ok(result)
     }
 }
 

@@ -1,7 +1,7 @@
-//! The way to the writer: a channel that is bounded in bytes, not in messages.
+//! The channel to the writer thread, bounded in bytes instead of messages.
 //!
-//! Sending never blocks. Output is read from a pipe only with a [`Reservation`]; requests are bounded by the
-//! connections that wait for them; other facts are a handful per session.
+//! Sending never blocks. Output is read from a pipe only with a [`Reservation`]. Requests are bounded by the
+//! connections that wait for them; each session sends only a few other facts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,35 +18,35 @@ use crate::store::keep::status::{StoreStatus, Waiting};
 use crate::store::rows::SessionNum;
 use crate::sys::Wake;
 
-/// Bytes that may wait for the writer before harnesses are held back.
+/// Bytes that may wait for the writer before it stops the harness threads' reads: 8 MiB.
 const CAPACITY: usize = 8 * 1024 * 1024;
 
-/// One thing for the writer to do.
+/// A message to the writer thread.
 pub(crate) enum Item {
-    /// Somebody waits for it.
+    /// A request; the callback gets the answer.
     Request(Request, Done),
-    /// It has happened.
+    /// A fact.
     Fact(Pending),
-    /// Somebody waits for it, and it takes long.
+    /// Long work; the callback gets the answer.
     Chore(Chore, Done),
-    /// Take the disk's figures.
+    /// Measures the disk.
     Measure,
-    /// Answer, to show that the thread goes on.
+    /// Answers, to prove that the writer thread makes progress.
     Ping(Sender<()>),
-    /// Commit what is queued, and end.
+    /// Commits everything queued, then ends the thread.
     Stop,
 }
 
-/// What a writer that could not end in time still held.
+/// The uncommitted events of a writer that did not stop in time.
 #[derive(Debug)]
 pub struct Unwritten {
-    /// By session.
+    /// Number and bytes of events by session.
     pub sessions: HashMap<SessionNum, Waiting>,
-    /// What the last attempt failed with, if it failed rather than hung.
+    /// Error of the last attempt, if it failed; `None` if it hangs.
     pub reason: Option<String>,
 }
 
-/// The writer's queue; every thread that has something to store holds a clone.
+/// The writer's queue; every thread that writes to the store holds a clone.
 #[derive(Clone)]
 pub struct WriteQueue {
     items: Sender<Item>,
@@ -63,19 +63,19 @@ impl WriteQueue {
         }
     }
 
-    /// One harness's share of the room for output; `waiter` is woken when there may be some again.
+    /// A harness's share of the budget; `waiter` is woken when there may be room again.
     pub fn share(&self, waiter: Arc<Wake>) -> Share {
         self.budget.share(waiter)
     }
 
-    /// Hands over output that was read under `reservation`.
+    /// Sends output that was read under `reservation`.
     pub fn output(&self, num: SessionNum, events: Vec<NewEvent>, mut reservation: Reservation) {
         let fact = Fact::Events { num, events };
         reservation.resize(fact.bytes());
         self.send_fact(fact, None, reservation);
     }
 
-    /// Hands over what has happened; `done` is told when it is on disk.
+    /// Sends a fact; `done` is called after the commit.
     pub fn fact(&self, fact: Fact, done: Option<Done>) {
         let reservation = self.budget.reserve(fact.bytes());
         self.send_fact(fact, done, reservation);
@@ -90,7 +90,7 @@ impl WriteQueue {
         }));
     }
 
-    /// Asks for `request`; `done` is told what came of it.
+    /// Sends `request`; `done` gets the answer, or the refusal.
     pub fn request(&self, request: Request, done: Done) {
         if let Err(refused) = available_unless(self.status.lost()) {
             return done(Err(refused));
@@ -98,7 +98,7 @@ impl WriteQueue {
         self.send(Item::Request(request, done));
     }
 
-    /// Asks for `chore`, which is done between other things; `done` is told what came of it.
+    /// Sends `chore`, which runs between transactions; `done` gets the answer, or the refusal.
     pub fn chore(&self, chore: Chore, done: Done) {
         if let Err(refused) = available_unless(self.status.lost()) {
             return done(Err(refused));
@@ -106,17 +106,17 @@ impl WriteQueue {
         self.send(Item::Chore(chore, done));
     }
 
-    /// Has the writer answer `reply` between two things that it does, also while the store cannot be written.
+    /// Makes the writer thread answer `reply` between two steps, also while the store cannot be written.
     pub fn ping(&self, reply: Sender<()>) {
         self.send(Item::Ping(reply));
     }
 
-    /// Grows while SQLite works on one statement for long: a vacuum, for one.
+    /// A counter that grows while SQLite executes one long statement, such as a vacuum.
     pub fn progress(&self) -> u64 {
         self.status.progress.load(Ordering::Relaxed)
     }
 
-    /// Whether the store could be written when last tried, and its files are in place.
+    /// Checks that the last write succeeded, and that the database's files are in place.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] with the reason, if not.
@@ -124,15 +124,15 @@ impl WriteQueue {
         available_unless(self.status.failure())
     }
 
-    /// As [`WriteQueue::check_available`], wherever the files are.
+    /// As [`WriteQueue::check_available`], but ignores missing files.
     ///
     /// # Errors
-    /// [`Refused::Unavailable`] with the reason, if not.
+    /// [`Refused::Unavailable`] with the reason, if the last write failed.
     pub fn check_writable(&self) -> Result<(), Refused> {
         available_unless(self.status.write_failure())
     }
 
-    /// Breaks off the chore that runs, and refuses those that wait: what has happened is to be written now.
+    /// Interrupts a running vacuum and drops waiting ones: at a stop, facts must be written first.
     pub fn end_chores(&self) {
         self.status.chores_over.store(true, Ordering::Relaxed);
     }
@@ -142,11 +142,11 @@ impl WriteQueue {
     }
 
     fn send(&self, item: Item) {
-        // The receiver is gone only after `Stop`, when whoever still sends has nobody left to tell.
+        // The receiver is gone only after `Stop`; then no client waits any more.
         let _ = self.items.send(item);
     }
 
-    /// How the writing of events goes.
+    /// State of the writer for `GET /health`.
     pub fn health(&self) -> EventWriterHealth {
         let failure = self.status.failure();
         let log = self.status.log_trouble();
@@ -172,7 +172,7 @@ impl WriteQueue {
         }
     }
 
-    /// What waits for a commit, and why it does.
+    /// The uncommitted events by session, and the reason.
     pub(crate) fn unwritten(&self) -> Unwritten {
         Unwritten {
             sessions: self.status.waiting(),
@@ -180,7 +180,7 @@ impl WriteQueue {
         }
     }
 
-    /// The last figures of the disk. Old ones are shown as they are, and new ones asked for.
+    /// The last disk figures. If they are stale, requests new ones for the next call.
     pub fn storage(&self) -> StorageHealth {
         let storage = self.status.storage();
         let age = Timestamp::now().as_millis() - storage.measured_at.as_millis();
@@ -192,7 +192,7 @@ impl WriteQueue {
         storage
     }
 
-    /// Sessions that have a record.
+    /// Number of sessions with a record.
     pub fn sessions(&self) -> u64 {
         self.status.sessions()
     }

@@ -1,12 +1,13 @@
-//! The database's log (SQLite, "Write-Ahead Logging"), and how what is in it comes into the database: by a thread of its
-//! own, while the writer goes on.
+//! Copies the write-ahead log into the database (SQLite, "Write-Ahead Logging") on the checkpoint thread, while the
+//! writer goes on.
 //!
-//! SQLite itself copies the log in the commit that makes it too long. That commit, and all that waits behind it, then waits
-//! for the disk, twice: under load that is a third of the writer's time. Another connection can copy while the writer
-//! appends, but only a log that has been copied to its end begins anew. So the thread copies in rounds, each what was
-//! appended during the one before, and the writer the little that is left then.
+//! SQLite by itself checkpoints within the commit that makes the log too long. That commit, and all that wait behind
+//! it, then wait twice for the disk: a third of the writer's time under load. Another connection can copy while the
+//! writer appends, but the log restarts only if it is copied completely. So the thread copies in rounds, each covering
+//! what was appended during the last, and the writer copies the small rest.
 //!
-//! [`Wal`] is the writer thread's, the rest runs on the checkpoint thread. Neither knows what is in the pages.
+//! [`Wal`] belongs to the writer thread; the rest runs on the checkpoint thread. Neither knows the content of the
+//! pages.
 
 use std::fs::File;
 use std::io;
@@ -26,55 +27,57 @@ use crate::store::keep::status::LogTrouble;
 use crate::store::schema::{StoreError, beside, pragma};
 use crate::sys;
 
-/// From here on the log is copied, in bytes.
+/// Log length from which a checkpoint starts, in bytes.
 const COPY_FROM: u64 = 16 * 1024 * 1024;
 
-/// From here on a log that is copied is cut to nothing, in bytes: it begins anew by itself, and its file stays as long.
+/// Log length from which a checkpoint also truncates the file, in bytes. A shorter log restarts by itself and keeps its
+/// length.
 const CUT_FROM: u64 = 32 * 1024 * 1024;
 
-/// Where floods are held back, and where everybody is: the log is bounded on a disk that is slower than what comes in, too,
-/// and where it cannot be copied.
+/// Log lengths from which floods wait, and from which all writes wait, in bytes. They bound the log when the disk is
+/// slower than the input, or when the log cannot be copied.
 const LATE_FROM: u64 = 48 * 1024 * 1024;
 const FULL_FROM: u64 = 64 * 1024 * 1024;
 
-/// What may be left to the writer, in bytes, and after how many rounds it may be more.
+/// Most that the thread leaves to the writer, in bytes; after this many rounds it may leave more.
 const REST_MAX: u64 = 1024 * 1024;
 const ROUNDS_MAX: usize = 6;
 
-/// The log, to the writer.
+/// The writer thread's view of the log.
 pub(crate) struct Wal {
-    /// Of the log, as of the last commit.
+    /// Length of the log after the last commit, in pages.
     pages: Arc<AtomicU64>,
     page_bytes: u64,
     asks: Sender<()>,
-    /// Told when the thread has done what it was asked for, and whether that went well. Disconnected when the thread has ended.
+    /// Receives the thread's result after each request. Disconnected when the thread has ended.
     copied: Receiver<Result<(), String>>,
-    /// The thread copies.
+    /// The checkpoint thread is copying.
     is_copying: bool,
-    /// All of it is copied: the next commit begins it anew, unless somebody reads it.
+    /// The log is copied completely: the next commit restarts it, unless a reader uses it.
     is_copied: bool,
-    /// It has copied, and the log does not begin anew: somebody reads it, or copying fails.
+    /// The log was copied but did not restart: a reader uses it, or copying fails.
     is_behind: bool,
-    /// It is to be cut, so that the database's file becomes shorter.
+    /// The next checkpoint also truncates the log, so that the database file can shrink.
     is_cut_due: bool,
-    /// The length at which it is to, in pages.
+    /// Log length at which the next checkpoint starts, in pages.
     copy_at: u64,
-    /// The length at the last look, in pages: a log that is shorter has begun anew.
+    /// Log length at the last check, in pages: a shorter log has restarted.
     seen: u64,
-    /// What copying failed with the last time.
+    /// Error of the last checkpoint.
     failure: Option<String>,
     index: LogIndex,
 }
 
 impl Wal {
-    /// Takes the copying over from `connection`, the writer's, to the database at `path`.
+    /// Replaces SQLite's automatic checkpoints of `connection`, the writer's, by a checkpoint thread for the database at
+    /// `path`.
     ///
     /// # Errors
-    /// What SQLite says, or no thread is to be had.
-    pub(crate) fn tend(connection: &mut Connection, path: &Path) -> Result<Self, StoreError> {
+    /// Returns SQLite's error, or fails if no thread can be created.
+    pub(crate) fn start(connection: &mut Connection, path: &Path) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicU64::new(0));
         let length = Arc::clone(&pages);
-        // In the place of SQLite's own hook, which is what copies there (SQLite, PRAGMA wal_autocheckpoint).
+        // Replaces SQLite's own hook, which runs the automatic checkpoint (SQLite, PRAGMA wal_autocheckpoint).
         connection.wal_hook(Some(move |_: &mut _, pages| {
             length.store(u64::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
@@ -106,14 +109,14 @@ impl Wal {
         })
     }
 
-    /// Has the thread begin, or does the rest. Called after each commit, and when the thread has done its part; with
-    /// `is_due` a log that has been copied in vain is tried again.
-    pub(crate) fn look(&mut self, connection: &Connection, is_due: bool) {
+    /// Starts a checkpoint, or finishes one. Called after each commit, and when the thread is done. `is_due` retries a
+    /// log that did not restart after the last checkpoint.
+    pub(crate) fn advance(&mut self, connection: &Connection, is_due: bool) {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.seen {
             self.begun_anew();
         }
-        // A commit behind a whole copy has not begun it anew.
+        // A commit after a complete copy has not restarted the log.
         self.is_behind |= self.is_copied && pages > self.seen;
         self.seen = pages;
         if self.is_copying {
@@ -126,7 +129,8 @@ impl Wal {
         }
     }
 
-    /// Has the log copied, and cut then: the database's file becomes as short as it can. The disk is waited for by the thread.
+    /// Requests a checkpoint that also truncates the log, so that the database file shrinks. The checkpoint thread
+    /// waits for the disk.
     pub(crate) fn shorten(&mut self) {
         self.is_cut_due = true;
         if !self.is_copying {
@@ -134,15 +138,15 @@ impl Wal {
         }
     }
 
-    /// Copies what the thread has left, and cuts the log where it has become too long.
+    /// Copies the rest that the thread left, and truncates the log if it is too long.
     fn finish(&mut self, connection: &Connection) {
         let by_thread = self.settle();
         let rest = checkpoint(connection).map_err(|err| err.to_string());
         let is_whole = rest.as_ref().is_ok_and(|copied| *copied >= self.seen);
-        // One that has just become long begins anew with the next commit, for less than it costs to make its file grow again.
+        // A log that has just become long restarts with the next commit: cheaper than growing its file again.
         let is_cut_due = std::mem::take(&mut self.is_cut_due);
         let cut = match is_cut_due || self.is_behind && self.is_longer_than(CUT_FROM) {
-            // Not where a reader is in the way: it is tried again.
+            // Fails without an error while a reader uses the log: it is retried.
             true => cut(connection).map_err(|err| err.to_string()),
             false => Ok(false),
         };
@@ -176,7 +180,7 @@ impl Wal {
         self.failure = failure;
     }
 
-    /// Tries once more, and waits for it; whether there is room for a transaction now.
+    /// Retries the checkpoint and waits for it; true if the log has room for a transaction.
     pub(crate) fn make_room(&mut self, connection: &Connection) -> bool {
         if self.is_longer_than(FULL_FROM) {
             self.finish(connection);
@@ -184,17 +188,16 @@ impl Wal {
         !self.is_longer_than(FULL_FROM)
     }
 
-    /// Whether more comes in than the disk takes, or the log does not begin anew.
+    /// True if writes come in faster than the disk takes them, or if the log does not restart.
     pub(crate) fn is_late(&self) -> bool {
         (self.is_copying || self.is_behind) && self.is_longer_than(LATE_FROM)
     }
 
-    /// Whether the thread copies.
     pub(crate) fn is_copying(&self) -> bool {
         self.is_copying
     }
 
-    /// What is wrong with it: copying fails, or the log is long and cannot begin anew.
+    /// Problem of the log, if any: copying fails, or the log is long and a reader keeps it from restarting.
     pub(crate) fn trouble(&self) -> Option<LogTrouble> {
         if let Some(reason) = &self.failure {
             return Some(LogTrouble {
@@ -209,7 +212,7 @@ impl Wal {
         })
     }
 
-    /// Readable when the thread has done its part.
+    /// Becomes ready when the thread is done.
     pub(crate) fn copied(&self) -> &Receiver<Result<(), String>> {
         &self.copied
     }
@@ -222,7 +225,7 @@ impl Wal {
         bytes / self.page_bytes
     }
 
-    /// Waits until the thread copies nothing: only one can at a time, and SQLite lets nobody wait for that.
+    /// Waits until the thread copies nothing. SQLite allows one checkpoint at a time and cannot wait for another.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
         match std::mem::take(&mut self.is_copying) {
             true => self.copied.recv().unwrap_or(Ok(())),
@@ -230,21 +233,21 @@ impl Wal {
         }
     }
 
-    /// Ends the thread, when it has finished what it does.
+    /// Waits for the running checkpoint, then ends the thread.
     pub(crate) fn end(mut self) {
-        // The writer's last checkpoint fails in the same way.
+        // The writer's last checkpoint reports the same error.
         let _ = self.settle();
         drop(self.asks);
-        // Nothing is sent any more: the thread's end disconnects.
+        // The thread's end disconnects the channel.
         let _ = self.copied.recv();
     }
 }
 
-/// The checkpoint thread.
+/// State of the checkpoint thread.
 struct Copier {
     connection: Connection,
-    /// Closed by the end of the process only: to close a file gives up all locks that a process has on it, and SQLite's
-    /// are such (fcntl(2), "Record locking").
+    /// Never closed before the process ends: closing a file releases all fcntl(2) locks that the process has on it,
+    /// including SQLite's ("Record locking").
     database: ManuallyDrop<File>,
     pages: Arc<AtomicU64>,
     rest_max: u64,
@@ -257,11 +260,12 @@ impl Copier {
         }
     }
 
-    /// Copies until little is left.
+    /// Copies in rounds until at most [`REST_MAX`] bytes are left.
     fn copy(&self) -> Result<(), String> {
         for _ in 0..ROUNDS_MAX {
             let copied = checkpoint(&self.connection).map_err(|err| err.to_string())?;
-            // SQLite waits for the disk when the last page is copied: that is the writer's part, which is then short.
+            // SQLite syncs the file when it copies the last page. Syncing here keeps that sync, on the writer thread,
+            // short.
             self.database.sync_data().map_err(|err| err.to_string())?;
             if self.pages.load(Ordering::Relaxed) <= copied + self.rest_max {
                 break;
@@ -271,14 +275,14 @@ impl Copier {
     }
 }
 
-/// Copies what no reader needs in the log into the database, waiting for nobody; how many pages have been by now.
+/// Copies the part of the log that no reader needs, without waiting; returns the number of copied pages.
 fn checkpoint(connection: &Connection) -> rusqlite::Result<u64> {
     let copied: i64 =
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))?;
     Ok(copied.max(0).unsigned_abs())
 }
 
-/// Copies what is left of the log, and makes its file empty; `false` where a reader is in the way, which nobody waits for.
+/// Copies the rest of the log and truncates it; returns false if a reader blocks it.
 fn cut(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(Duration::ZERO)?;
     let query = "PRAGMA wal_checkpoint(TRUNCATE)";
@@ -287,15 +291,15 @@ fn cut(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(!busy?)
 }
 
-/// The log's index (SQLite, "WAL-mode File Format", 2.3), on which readers hold their locks. Never closed, as the database.
+/// The log's index (SQLite, "WAL-mode File Format", 2.3), which readers lock. Never closed, like the database.
 struct LogIndex(ManuallyDrop<File>);
 
 impl LogIndex {
-    /// The locks of readers: `WAL_READ_LOCK(0)` to `WAL_READ_LOCK(4)`.
+    /// Bytes of the reader locks `WAL_READ_LOCK(0)` to `WAL_READ_LOCK(4)`.
     const READ_LOCKS: Range<i64> = 123..128;
 
     fn open(database: &Path) -> io::Result<Self> {
-        // The kernel tells of locks in the way of one for writing only to who may write.
+        // fcntl(F_GETLK) reports conflicts with a write lock only on a writable descriptor.
         let index = File::options()
             .read(true)
             .write(true)
@@ -303,7 +307,7 @@ impl LogIndex {
         Ok(Self(ManuallyDrop::new(index)))
     }
 
-    /// Who reads an old state, as far as the kernel tells: it does not tell of this process.
+    /// Names the process that reads an old snapshot. The kernel does not report locks of this process.
     fn holder(&self) -> String {
         match sys::lock_holder(&*self.0, Self::READ_LOCKS) {
             Some(pid) if pid > 0 => {

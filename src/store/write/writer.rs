@@ -1,8 +1,8 @@
-//! The writer thread: the only connection that writes, committing in groups. Whatever has queued while the
-//! last commit ran goes into the next.
+//! The writer thread: owns the only connection that writes, and commits in groups. Everything queued during a commit
+//! goes into the next one.
 //!
-//! While the store cannot be written, facts are kept in order and tried again, and requests are refused. It
-//! knows rows and transactions; the processes behind them are none of its business.
+//! While the store cannot be written, it keeps facts in order, retries them, and refuses requests. It knows rows and
+//! transactions, and no process.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError, bounde
 use rusqlite::Connection;
 
 use super::backlog::{Backlog, Work};
-use super::batch::{Batch, Outcome};
+use super::batch::{Applied, Batch};
 use super::queue::{Item, Unwritten, WriteQueue};
 use super::wal::Wal;
 use crate::api::Code;
@@ -28,14 +28,14 @@ use crate::store::read::followers::Followers;
 use crate::store::schema::StoreError;
 use crate::sys;
 
-/// Bytes of events that one transaction takes at most: enough that its fixed cost is small, and little enough that what
-/// comes meanwhile does not wait long for the next.
+/// Most bytes of events in one transaction: enough to make its fixed cost small, and few enough that later events do
+/// not wait long.
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// Steps of SQLite's virtual machine between two signs of progress: some hundred rows.
+/// Steps of SQLite's virtual machine between two progress callbacks: some hundred rows.
 const PROGRESS_STEPS: i32 = 1000;
 
-/// The running writer, for the thread that ends it.
+/// Handle of the running writer, for the thread that stops it.
 pub struct Writer {
     queue: WriteQueue,
     stopped: Receiver<()>,
@@ -52,12 +52,12 @@ impl Writer {
         let progress = Arc::clone(&status);
         let count = move || {
             progress.progress.fetch_add(1, Ordering::Relaxed);
-            // Only a vacuum is broken off: SQLite then undoes it, and nothing else is under way.
+            // Only a vacuum may be interrupted: SQLite rolls it back, and no other statement runs.
             progress.is_vacuuming.load(Ordering::Relaxed)
                 && progress.chores_over.load(Ordering::Relaxed)
         };
         connection.progress_handler(PROGRESS_STEPS, Some(count))?;
-        let wal = Wal::tend(&mut connection, path)?;
+        let wal = Wal::start(&mut connection, path)?;
         let (items, inbox) = unbounded();
         let (stopping, stopped) = bounded(0);
         let queue = WriteQueue::new(items, Arc::clone(&status));
@@ -80,8 +80,8 @@ impl Writer {
                 connection, wal, ..
             } = writer;
             wal.end();
-            // Closing the last connection would do this by itself, but the readers are still open. If it
-            // fails, the next start reads the log.
+            // Closing the last connection would checkpoint, but the readers are still open. If it fails, the next start
+            // reads the log.
             let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
             let _ = connection.query_row(checkpoint, [], |_| Ok(()));
             drop(connection);
@@ -90,18 +90,17 @@ impl Writer {
         Ok(Self { queue, stopped })
     }
 
-    /// The way to it.
     pub fn queue(&self) -> WriteQueue {
         self.queue.clone()
     }
 
-    /// Commits what is queued, closes the database, and ends the thread.
+    /// Commits everything queued, closes the database, and ends the thread.
     ///
     /// # Errors
-    /// What is still unwritten after `timeout`.
+    /// The events that are still uncommitted after `timeout`.
     pub fn stop(self, timeout: Duration) -> Result<(), Unwritten> {
         self.queue.stop();
-        // Nothing is ever sent: the thread's end disconnects.
+        // The thread's end disconnects the channel.
         match self.stopped.recv_timeout(timeout) {
             Err(RecvTimeoutError::Disconnected) => Ok(()),
             Ok(()) | Err(RecvTimeoutError::Timeout) => Err(self.queue.unwritten()),
@@ -119,7 +118,7 @@ struct Thread {
     tails: Tails,
     maintenance: Maintenance,
     measured: Instant,
-    /// Something has been written since.
+    /// Something was written since the last measurement.
     is_unmeasured: bool,
     stop: bool,
 }
@@ -127,7 +126,7 @@ struct Thread {
 impl Thread {
     fn run(&mut self) {
         while !self.stop || !self.backlog.is_empty() {
-            // Where the disk does not keep up, floods wait for it, and nobody else does.
+            // If the disk is too slow, only floods wait for it.
             let is_late = self.wal.is_late() && !self.stop;
             if (self.backlog.is_empty() || is_late) && !self.maintenance.is_busy() {
                 self.wait(is_late);
@@ -149,15 +148,14 @@ impl Thread {
                 self.commit(work);
             }
             let is_due = has_come || is_late || self.maintenance.is_busy();
-            self.wal.look(&self.connection, is_due);
+            self.wal.advance(&self.connection, is_due);
             self.say_log_trouble();
             if self.is_unmeasured && self.measured.elapsed() >= durations::MEASURE_EVERY {
                 self.measure();
             }
-            // Also when there is always more to write: it is then that the store grows.
+            // Also under constant load: that is when the store grows.
             if self.maintenance.is_busy() {
                 let (connection, tails) = (&mut self.connection, &mut self.tails);
-                // What has failed is found again by the next look.
                 let settle = &mut || drop(self.wal.settle());
                 let maintenance = &mut self.maintenance;
                 if maintenance.step(connection, tails, settle, &self.status) {
@@ -167,7 +165,7 @@ impl Thread {
         }
     }
 
-    /// Waits until something has come in, or is due.
+    /// Waits for a message, a finished checkpoint, or the next deadline.
     fn wait(&self, is_late: bool) {
         let due = self.maintenance.due();
         let measure_at = self
@@ -176,14 +174,14 @@ impl Thread {
         let mut select = Select::new();
         select.recv(&self.inbox);
         select.recv(self.wal.copied());
-        // Nobody tells when a reader has gone for which floods are held back.
+        // No event reports that a reader has released the log, so check again after [`durations::LOG_RETRY`].
         let look_at =
             (is_late && !self.wal.is_copying()).then(|| Instant::now() + durations::LOG_RETRY);
         let due = [Some(due), measure_at, look_at].into_iter().flatten().min();
         let _ = select.ready_deadline(due.unwrap_or_else(Instant::now));
     }
 
-    /// Takes all that has come in, so that everybody gets a turn; whether something has.
+    /// Takes all waiting messages, so that each session gets its turn; true if there were any.
     fn take_queued(&mut self) -> bool {
         let mut has_come = false;
         loop {
@@ -199,7 +197,7 @@ impl Thread {
         }
     }
 
-    /// Publishes what is wrong with the log, and says it once.
+    /// Publishes the log's problem, and logs it once.
     fn say_log_trouble(&self) {
         let trouble = self.wal.trouble();
         if let Some(reason) = self.status.set_log_trouble(trouble) {
@@ -224,21 +222,21 @@ impl Thread {
         self.measured = Instant::now();
         self.is_unmeasured = false;
         self.status.measure(&self.connection);
-        self.maintenance.look(&self.connection);
+        self.maintenance.check_size(&self.connection);
     }
 
     fn commit(&mut self, work: Work) {
         match self.attempt(&[], &work) {
-            Ok(outcomes) => self.finish(work, outcomes),
+            Ok(results) => self.finish(work, results),
             Err(err) => self.retry_until_written(work, err),
         }
         self.is_unmeasured = true;
     }
 
-    /// One transaction with `notes` and all of `work`; on an error nothing of it has happened.
-    fn attempt(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
+    /// Runs one transaction with `notes` and all of `work`; after an error nothing of it is stored.
+    fn attempt(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Applied>, StoreError> {
         let begun = Instant::now();
-        // A stop writes all that it can.
+        // At a stop, the log's limit is ignored to write as much as possible.
         let result = match self.stop || self.wal.make_room(&self.connection) {
             true => self.transaction(notes, work),
             false => Err(StoreError::LogFull {
@@ -248,7 +246,7 @@ impl Thread {
         if result.is_ok() {
             metrics::COMMITS.observe(begun.elapsed());
         } else {
-            // The seqs of a transaction that is not there: the next attempt reads the real ones.
+            // The cached seqs belong to the failed transaction: the next attempt reads them from the rows.
             self.tails.clear();
         }
         if let Err(StoreError::Sqlite(err)) = &result {
@@ -257,8 +255,8 @@ impl Thread {
         result
     }
 
-    fn transaction(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Outcome>, StoreError> {
-        // Before the rows: where the clock has been set, theirs are of the new time.
+    fn transaction(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Applied>, StoreError> {
+        // The clock is checked before the rows are written: their times come from it.
         let is_clock_due = self.maintenance.observe_clock(&self.status);
         let mut batch = Batch::begin(
             &mut self.connection,
@@ -269,20 +267,20 @@ impl Thread {
         for note in notes {
             batch.fact(note)?;
         }
-        let mut outcomes = Vec::with_capacity(work.facts.len() + work.requests.len());
+        let mut results = Vec::with_capacity(work.facts.len() + work.requests.len());
         for fact in work.facts() {
-            outcomes.push(batch.fact(fact)?);
+            results.push(batch.fact(fact)?);
         }
         for (request, _) in &work.requests {
-            outcomes.push(batch.request(request)?);
+            results.push(batch.request(request)?);
         }
-        if outcomes.is_empty() {
+        if results.is_empty() {
             batch.probe()?;
         }
         if is_clock_due && work.has_end() {
             self.maintenance.save_clock(&batch.transaction)?;
         }
-        let committed = batch.commit(&mut outcomes)?;
+        let committed = batch.commit(&mut results)?;
         if committed.dropped.events > 0 {
             self.status.removed();
             self.status.truncated(committed.dropped);
@@ -291,51 +289,51 @@ impl Thread {
             let limit_bytes = self.maintenance.session_max().unwrap_or(0);
             say!(SessionOutputCapped, session: field::NamedSession(&id), limit_bytes);
         }
-        Ok(outcomes)
+        Ok(results)
     }
 
-    /// Tells everybody what is on disk now.
-    fn finish(&mut self, work: Work, outcomes: Vec<Outcome>) {
+    /// Publishes the commit: counters, followers, `onEnd`, callbacks.
+    fn finish(&mut self, work: Work, results: Vec<Applied>) {
         let status = &self.status;
         let mut touched = HashSet::new();
         let mut events = 0;
-        for outcome in &outcomes {
-            events += outcome.events;
-            touched.extend(outcome.touched);
+        for result in &results {
+            events += result.events;
+            touched.extend(result.touched);
             status
                 .sessions
-                .fetch_add(outcome.sessions_added, Ordering::Relaxed);
+                .fetch_add(result.sessions_added, Ordering::Relaxed);
             status
                 .sessions
-                .fetch_sub(outcome.sessions_removed, Ordering::Relaxed);
+                .fetch_sub(result.sessions_removed, Ordering::Relaxed);
         }
         status.written(work.facts());
         status.transactions.fetch_add(1, Ordering::Relaxed);
         status.committed_events.fetch_add(events, Ordering::Relaxed);
-        let has_deleted = outcomes.iter().any(|outcome| outcome.sessions_removed > 0);
+        let has_deleted = results.iter().any(|result| result.sessions_removed > 0);
         if has_deleted {
             status.removed();
         }
         self.followers.wake(touched.into_iter());
         if has_deleted {
-            self.maintenance.look(&self.connection);
+            self.maintenance.check_size(&self.connection);
         }
         if work.has_end() {
-            self.maintenance.on_end.look();
+            self.maintenance.on_end.check_now();
         }
         let facts = work.facts.into_iter().map(|pending| {
             drop(pending.reservation);
             pending.done
         });
         let requests = work.requests.into_iter().map(|(_, done)| Some(done));
-        for (done, outcome) in facts.chain(requests).zip(outcomes) {
+        for (done, result) in facts.chain(requests).zip(results) {
             if let Some(done) = done {
-                done(outcome.answer);
+                done(result.answer);
             }
         }
     }
 
-    /// Keeps the facts of `work`, and those that come in the meantime, until a transaction takes them.
+    /// Retries until a transaction succeeds; keeps the facts of `work` and those that arrive meanwhile.
     fn retry_until_written(&mut self, mut work: Work, err: StoreError) {
         let failed_at = Instant::now();
         let mut reason = err.to_string();
@@ -344,18 +342,18 @@ impl Thread {
             self.fail(&reason, &mut work);
             self.hold_out(pause, &reason, &mut work);
             if self.stop && work.is_empty() {
-                // Only wishes have failed, and they are refused: nothing is lost.
+                // Only requests failed, and they are refused: nothing is lost.
                 return;
             }
             pause = (pause * 2).min(durations::WRITE_RETRY_MAX);
             let notes = survival_notes(&work, failed_at.elapsed(), &reason);
             match self.attempt(&notes, &work) {
-                Ok(outcomes) => {
+                Ok(results) => {
                     self.status
                         .committed_events
                         .fetch_add(notes.len() as u64, Ordering::Relaxed);
                     self.status.set_write_failure(None);
-                    self.finish(work, outcomes);
+                    self.finish(work, results);
                     break;
                 }
                 Err(err) => reason = err.to_string(),
@@ -370,27 +368,27 @@ impl Thread {
             say!(StoreFailed, reason: &reason);
         }
         self.status.set_write_failure(Some(reason.to_owned()));
-        self.refuse_wishes(reason, work);
+        self.refuse_requests(reason, work);
     }
 
-    /// All facts that wait are kept for the next attempt; what somebody wishes is refused.
-    fn refuse_wishes(&mut self, reason: &str, work: &mut Work) {
+    /// Keeps all waiting facts for the next attempt, and refuses all requests.
+    fn refuse_requests(&mut self, reason: &str, work: &mut Work) {
         self.maintenance.refuse(reason);
         self.backlog.move_to(work, usize::MAX);
         work.refuse_requests(reason);
     }
 
-    /// Waits for `pause`, keeping facts and refusing requests that come in.
+    /// Waits for `pause`; keeps facts and refuses requests that arrive.
     fn hold_out(&mut self, pause: Duration, reason: &str, work: &mut Work) {
         let until = Instant::now() + pause;
         while let Ok(item) = self.inbox.recv_deadline(until) {
             self.take(item);
-            self.refuse_wishes(reason, work);
+            self.refuse_requests(reason, work);
         }
     }
 }
 
-/// One event for each session of `work`, to stand before what has waited: a store fault was survived.
+/// One event for each session of `work`, stored before the delayed facts: the store failed and recovered.
 fn survival_notes(work: &Work, outage: Duration, reason: &str) -> Vec<Fact> {
     let seconds = outage.as_secs_f32();
     let message = format!(
