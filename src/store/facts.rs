@@ -300,7 +300,7 @@ pub enum Refused {
     NotExternal { id: SessionId },
     /// The session is live.
     Live { id: SessionId },
-    /// The session would have more labels than [`api::LABELS_MAX`].
+    /// The session would have too many labels.
     TooManyLabels,
     /// The database cannot be written or read now.
     Unavailable { reason: String },

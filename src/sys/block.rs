@@ -1,15 +1,15 @@
-//! A block of 64 bytes looked at at once, with the processor's own means where we know them.
+//! Scans blocks of 64 bytes for characters that JSON must escape, with SSE2 where available.
 //!
-//! Pure, called by every thread. It knows no more of JSON than which bytes are looked for.
+//! Pure, called by every thread. It knows nothing else of JSON.
 
-/// How many bytes are looked at at once: as many as there are bits in the answer.
+/// Bytes in a block: as many as the result has bits.
 pub const BLOCK: usize = 64;
 
-/// Bit `i` is set where byte `i` of `block` is a control character, a quote or a backslash: what cannot stand in a JSON
-/// string as it is (RFC 8259, 7).
+/// Sets bit `i` where byte `i` of `block` is a control character, a quote or a backslash: the characters that a JSON
+/// string must escape (RFC 8259, 7).
 pub fn unplain_in(block: &[u8; BLOCK]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE2 is part of x86-64 itself (System V ABI for AMD64, 1.1): there is no processor of that kind without it.
+    // SAFETY: every x86-64 processor has SSE2 (System V ABI for AMD64, 1.1).
     unsafe {
         sse2::unplain_in(block)
     }
@@ -36,7 +36,7 @@ mod sse2 {
     #[target_feature(enable = "sse2")]
     fn load(bytes: &[u8; 16]) -> __m128i {
         let (words, _) = bytes.as_chunks::<8>();
-        // One load in what becomes of it.
+        // The compiler turns this into one load.
         _mm_set_epi64x(i64::from_le_bytes(words[1]), i64::from_le_bytes(words[0]))
     }
 
@@ -45,12 +45,12 @@ mod sse2 {
         let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
         let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
         let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-        // The upper half of the 32 bits is zero: a bit for each of 16 bytes.
+        // The upper half of the 32 bits is zero: one bit for each of 16 bytes.
         _mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash))) as u16
     }
 }
 
-/// The same for every other processor, eight bytes a word.
+/// The same for all other processors, eight bytes at a time.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod words {
     use super::BLOCK;
@@ -67,7 +67,7 @@ mod words {
         bits.rev().fold(0, |all, bits| all << 8 | bits)
     }
 
-    /// The high bit of each byte that is looked for. No sum carries into the next byte: both its parts are below 0x80.
+    /// Sets the high bit of each matching byte. No addition carries into the next byte: both operands are below 0x80.
     fn unplain(word: u64) -> u64 {
         let below =
             |word: u64, n: u8| !(((word & LOWS) + ONES * u64::from(0x80 - n)) | word) & HIGHS;
@@ -75,7 +75,7 @@ mod words {
         below(word, 0x20) | equal(b'"') | equal(b'\\')
     }
 
-    /// The high bits of eight bytes as eight bits: each is multiplied to its own place in the highest byte.
+    /// Gathers the high bits of eight bytes into one byte: the multiplication moves each to its place in the top byte.
     fn gather(highs: u64) -> u64 {
         (highs >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
     }

@@ -1,7 +1,6 @@
-//! Control groups of both versions (cgroups(7)): where a process's is mounted, and whether the kernel has killed a process in
-//! it because memory ran out.
+//! Control groups of versions 1 and 2 (cgroups(7)): finds a process's group, and detects kills by the OOM killer in it.
 //!
-//! Reads files, on whichever thread asks. It knows no service manager.
+//! Reads files, on the caller's thread. It knows no service manager.
 
 use std::fs;
 use std::io::Read;
@@ -10,17 +9,17 @@ use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A control group, as it is mounted here.
+/// A mounted control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlGroup {
     directory: PathBuf,
-    /// Where its hierarchy is mounted.
+    /// Mount point of its hierarchy.
     mount: PathBuf,
     is_v2: bool,
 }
 
 impl ControlGroup {
-    /// The group in which `controller` holds the process `pid`.
+    /// The group of process `pid` for `controller`.
     pub fn of(pid: u32, controller: &str) -> Option<Self> {
         static MOUNTS: OnceLock<String> = OnceLock::new();
         let mounts = MOUNTS.get_or_init(|| {
@@ -32,8 +31,8 @@ impl ControlGroup {
         Self::find(&groups, mounts, controller)
     }
 
-    /// `groups` is a process's `/proc/PID/cgroup`, `mounts` a `/proc/PID/mountinfo` (proc(5)). A controller is in one
-    /// hierarchy of version 1, or in that of version 2.
+    /// Parses a process's `/proc/PID/cgroup` and `/proc/PID/mountinfo` (proc(5)). A controller belongs to one hierarchy
+    /// of version 1, or to that of version 2.
     fn find(groups: &str, mounts: &str, controller: &str) -> Option<Self> {
         let has = |list: &str| list.split(',').any(|word| word == controller);
         let hierarchy = |is_it: &dyn Fn(&str) -> bool| {
@@ -56,7 +55,7 @@ impl ControlGroup {
             let mut place = place.split(' ').skip(3);
             is_it.then_some((place.next()?, place.next()?))
         })?;
-        // A container's mount can begin further down in the hierarchy.
+        // In a container the mount's root can be a subdirectory of the hierarchy.
         let inside = Path::new(path).strip_prefix(root).ok()?;
         Some(Self {
             directory: Path::new(mount).join(inside),
@@ -65,19 +64,19 @@ impl ControlGroup {
         })
     }
 
-    /// Its directory, and those of the groups that it is in.
+    /// Its directory, and its parents' up to the mount point.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
         let all = self.directory.ancestors();
         all.take_while(|directory| directory.starts_with(&self.mount))
     }
 
-    /// How many of its processes the kernel has killed because memory ran out.
+    /// Number of its processes that the OOM killer has killed.
     fn oom_kills(&self) -> Option<u64> {
         let file = match self.is_v2 {
             true => "memory.events",
             false => "memory.oom_control",
         };
-        // Some ten short lines. The kernel gives all of them to one read that has room for them.
+        // About ten short lines, which one sufficiently large read returns completely.
         let mut text = [0; 1024];
         let mut opened = fs::File::open(self.directory.join(file)).ok()?;
         let length = opened.read(&mut text).ok()?;
@@ -86,22 +85,22 @@ impl ControlGroup {
     }
 }
 
-/// Tells whether the OOM killer has ended a process that this one starts. The kernel counts a kill before it sends the
-/// signal, so that whoever sees the exit sees the count.
+/// Detects whether the OOM killer killed a child process. The kernel increments the counter before it sends the signal:
+/// an observed exit implies an up-to-date counter.
 #[derive(Debug)]
 pub struct OomWatch {
     group: ControlGroup,
-    /// Its count when the process came into it.
+    /// The group's counter when the process joined it.
     before: u64,
-    /// It is the group of this process, which its others share.
+    /// The group is the daemon's own, shared with its other children.
     is_shared: bool,
 }
 
 impl OomWatch {
-    /// Begins before the start: a process begins in the group of who starts it. `None` where the kernel does not count.
+    /// Starts before the spawn: a process starts in its parent's group. `None` if the kernel does not count kills.
     pub fn begin() -> Option<Self> {
-        // Asked once: each launch waits for this. Should somebody move the daemon, its processes are as those that have
-        // been moved themselves.
+        // Read once, since each launch waits for it. If the daemon is moved to another group later, its children count
+        // as moved.
         static OWN: OnceLock<Option<ControlGroup>> = OnceLock::new();
         let own = OWN.get_or_init(|| ControlGroup::of(process::id(), "memory"));
         let group = own.clone()?;
@@ -112,8 +111,8 @@ impl OomWatch {
         })
     }
 
-    /// Looks whether `pid` has been moved to another group, as `systemd-run --scope` does. To be called while it runs:
-    /// version 1 does not tell the group of a zombie.
+    /// Checks whether `pid` was moved to another group, as `systemd-run --scope` does. Must be called while it runs:
+    /// version 1 does not report a zombie's group.
     pub fn follow(&mut self, pid: i32) {
         let now = ControlGroup::of(pid.unsigned_abs(), "memory");
         let Some(group) = now.filter(|now| *now != self.group) else {
@@ -129,10 +128,10 @@ impl OomWatch {
         }
     }
 
-    /// Whether the kernel has killed `pid`, whose zombie is there and was ended by SIGKILL: a kill is counted in its group
-    /// that no other process of ours has been told.
+    /// True if the OOM killer killed `pid`, a zombie that died of SIGKILL: its group counts a kill that no other of our
+    /// processes has claimed.
     pub fn has_killed(&mut self, pid: i32) -> bool {
-        // Where the kernel tells it, the last group counts: one that was made for the process has counted nothing before.
+        // If the kernel reports a zombie's group, the last group counts: a new group starts at 0.
         let moved = ControlGroup::of(pid.unsigned_abs(), "memory")
             .filter(|now| now.is_v2 && *now != self.group);
         if let Some(group) = moved {
@@ -148,10 +147,10 @@ impl OomWatch {
     }
 }
 
-/// How many kills in the group of this process are told.
+/// Number of kills in the daemon's own group that are already claimed.
 static CLAIMED: AtomicU64 = AtomicU64::new(0);
 
-/// Takes one of the `kills` in a group, the first `before` of which are of no concern; `false` where each is another's.
+/// Claims one of the group's `kills`, ignoring the first `before`; false if each is claimed already.
 fn claim(claimed: &AtomicU64, before: u64, kills: u64) -> bool {
     let take = |claimed: u64| {
         let next = claimed.max(before) + 1;
@@ -186,7 +185,7 @@ mod tests {
     fn a_group_is_found_where_its_hierarchy_is_mounted() {
         assert_found(V1, V1_MOUNTS, "memory", &["/sys/fs/cgroup/memory"]);
         assert_found(V1, V1_MOUNTS, "cpuacct", &["/sys/fs/cgroup/cpu,cpuacct"]);
-        // No hierarchy of version 1 has it.
+        // No hierarchy of version 1 has the controller.
         let unified = ["/sys/fs/cgroup/unified/x", "/sys/fs/cgroup/unified"];
         assert_found(V1, V1_MOUNTS, "pids", &unified);
         let slice = "/sys/fs/cgroup/system.slice";

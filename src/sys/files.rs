@@ -1,32 +1,32 @@
-//! Opening files that are the daemon's own: closed to others from the moment that they are there. Called from every thread.
+//! Opens the daemon's own files so that other users never have access. Called from every thread.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Opens `path` to read it. A link is refused (ELOOP), and a FIFO by this name holds nobody.
+/// Opens `path` for reading. Fails on a symbolic link (ELOOP), and does not block on a FIFO.
 ///
 /// # Errors
-/// What open(2) reports.
+/// The error of open(2).
 pub fn open_own(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Makes the new file `path`, mode 0600.
+/// Creates the new file `path` with mode 0600.
 ///
 /// # Errors
-/// What open(2) reports: EEXIST also for a link.
+/// The error of open(2): EEXIST also for a symbolic link.
 pub fn create_own(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Opens `path` to append to it, with `flags` of open(2); makes it, mode 0600, where it is not there.
+/// Opens `path` for appending, with `flags` of open(2); creates it with mode 0600 if it does not exist.
 ///
 /// # Errors
-/// What open(2) reports.
+/// The error of open(2).
 pub fn append_own(path: &Path, flags: libc::c_int) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.create(true).append(true).mode(0o600);

@@ -1,4 +1,4 @@
-//! What the kernel limits a process to (setrlimit(2)), and how near this one is to it.
+//! Kernel limits of this process (setrlimit(2)), and how close it is to them.
 //!
 //! Called from every thread.
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checked;
 
-/// Something that the kernel limits.
+/// A limited resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// Descriptors of this process.
@@ -19,26 +19,26 @@ pub enum Resource {
     AddressSpace,
 }
 
-/// The soft and the hard limit of this process; `None` is no limit.
+/// Soft and hard limit of this process; `None` is unlimited.
 ///
 /// # Errors
-/// What getrlimit(2) reports.
+/// The error of getrlimit(2).
 pub fn limit(resource: Resource) -> io::Result<(Option<u64>, Option<u64>)> {
     let limit = own(resource)?;
     let finite = |n| (n != libc::RLIM_INFINITY).then_some(n);
     Ok((finite(limit.rlim_cur), finite(limit.rlim_max)))
 }
 
-/// The soft limit on open files that this process was started with, once it has been raised.
+/// Soft limit on open files that this process inherited, once it has been raised.
 static OPEN_FILES_BEFORE: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Raises the soft limit on open files to the hard one, which needs no privilege: the soft one is low for the sake of
-/// programs that use select(2). What this process starts gets the old one back (`give_back`).
+/// Raises the soft limit on open files to the hard limit, which needs no privilege: the soft one is low for programs
+/// that use select(2). Children get the old limit back (`give_back`).
 pub fn raise_open_files() {
     let Ok(mut limit) = own(Resource::OpenFiles) else {
         return;
     };
-    // Where nobody can be given the old limit back, nothing is raised.
+    // Without prlimit(2) children could not get the old limit back, so nothing is raised.
     if !cfg!(target_os = "linux") || limit.rlim_cur >= limit.rlim_max {
         return;
     }
@@ -50,11 +50,10 @@ pub fn raise_open_files() {
     }
 }
 
-/// Gives the child `pid` the soft limit on open files that this process was started with.
+/// Restores the inherited soft limit on open files for the child `pid`.
 ///
-/// posix_spawn(3) has no attribute for it, so that for an instant after `execve` the child has the higher one: less
-/// than it takes a program to be loaded, on a machine that is not overloaded. Nothing is below the lower one then but
-/// its three descriptors.
+/// posix_spawn(3) has no attribute for it, so the child has the higher limit for a moment after `execve`. That is
+/// shorter than loading a program, and the child has only three descriptors then.
 pub(super) fn give_back(pid: i32) {
     let before = OPEN_FILES_BEFORE.load(Ordering::Relaxed);
     #[cfg(target_os = "linux")]
@@ -62,38 +61,38 @@ pub(super) fn give_back(pid: i32) {
         && let Ok(mut limit) = super::os::prlimit(pid, libc::RLIMIT_NOFILE, None)
     {
         limit.rlim_cur = before.min(limit.rlim_max);
-        // It may have ended, or be another user's by now: then it needs nothing, or is out of reach.
+        // It may have ended, or have changed its user: then the limit is irrelevant or cannot be set.
         let _ = super::os::prlimit(pid, libc::RLIMIT_NOFILE, Some(&limit));
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (pid, before);
 }
 
-/// The niceness of the calling thread (setpriority(2)), which what it starts inherits.
+/// Nice value of the calling thread (setpriority(2)), which its children inherit.
 pub fn niceness() -> i32 {
     // SAFETY: getpriority takes two integers; it cannot fail for the caller itself.
     unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
-/// Sets it to 0, where RLIMIT_NICE or the privilege allow that. To be called before any other thread is started.
+/// Sets the nice value to 0 if RLIMIT_NICE or a privilege allows it. Must be called before other threads start.
 pub fn reset_niceness() {
     if niceness() != 0 {
-        // SAFETY: setpriority takes three integers. Where it is refused the niceness stays, and doctor says so.
+        // SAFETY: setpriority takes three integers. If it fails the nice value stays, and doctor reports it.
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
     }
 }
 
-/// Who may use a descriptor when there are few.
+/// Purpose of a descriptor, which decides how many must stay free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// A launch: leaves some for clients.
+    /// A launch: keeps some free for clients.
     Launch,
-    /// A client: leaves some for the store, the log, and for ending sessions.
+    /// A client: keeps some free for the store, the log, and ending sessions.
     Client,
 }
 
-/// Whether `fd`, just opened, is one of the last that there are, which are not for this use. The kernel gives the lowest
-/// number that is free (open(2)): all below it are taken.
+/// True if `fd`, just opened, is one of the last descriptors, reserved for more important uses. The kernel assigns the
+/// lowest free number (open(2)): all numbers below `fd` are in use.
 pub fn is_scarce(fd: &impl AsFd, for_what: Use) -> bool {
     let Ok((Some(most), _)) = limit(Resource::OpenFiles) else {
         return false;
@@ -106,12 +105,12 @@ pub fn is_scarce(fd: &impl AsFd, for_what: Use) -> bool {
     number + kept >= most
 }
 
-/// The error of a launch that would take one of the last descriptors.
+/// The error of a launch that would need one of the reserved descriptors.
 pub fn too_many_open_files() -> io::Error {
     io::Error::from_raw_os_error(libc::EMFILE)
 }
 
-/// What `err` says, and which limit it is that has been reached, if it is one.
+/// Text of `err`, with the name of the limit that was reached, if any.
 pub fn explain(err: &io::Error) -> String {
     let (resource, what) = match err.raw_os_error() {
         Some(libc::EMFILE) => (

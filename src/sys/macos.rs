@@ -1,4 +1,4 @@
-//! What macOS does its own way: kqueue for exits, `getpeereid`, no eventfd, no `pipe2`.
+//! macOS's own means: kqueue for exits, `getpeereid`; no eventfd, no `pipe2`.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::{Arrival, Ended, Family, OwnUsage, Peer, Process, Usage, checked, owned};
 
-/// The longest path a Unix socket can have, in bytes: `sun_path` is 104 with its NUL.
+/// Longest path of a Unix socket, in bytes: `sun_path` has 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
 
-/// A descriptor that one thread waits on and another makes readable: a pipe to oneself.
+/// A descriptor that one thread waits on and another makes readable: a pipe.
 #[derive(Debug)]
 pub struct Wake {
     reader: File,
@@ -23,7 +23,7 @@ pub struct Wake {
 
 impl Wake {
     /// # Errors
-    /// What pipe(2) or fcntl(2) report.
+    /// The error of pipe(2) or fcntl(2).
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = pipe()?;
         super::set_nonblocking(&reader)?;
@@ -34,13 +34,13 @@ impl Wake {
         })
     }
 
-    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks, and can be repeated.
+    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks; may be repeated.
     pub fn wake(&self) {
         // A full pipe is readable anyway.
         let _ = (&self.writer).write(&[1]);
     }
 
-    /// Takes back every wake so far.
+    /// Undoes all wakes so far.
     pub fn clear(&self) {
         let mut sink = [0; 256];
         while matches!((&self.reader).read(&mut sink), Ok(n) if n == sink.len()) {}
@@ -53,24 +53,23 @@ impl AsFd for Wake {
     }
 }
 
-/// What the thread waits for that takes the daemon's signals. Names in directories are not watched here: whoever asks
-/// for something looks at them.
+/// Input of the signals thread. Names in directories are not watched on macOS: each request checks them.
 pub struct Arrivals {
     signals: Vec<libc::c_int>,
 }
 
 impl Arrivals {
-    /// Takes `signals`, which [`super::block_signals`] has blocked.
+    /// Receives `signals`, which [`super::block_signals`] has blocked.
     ///
     /// # Errors
-    /// None.
+    /// Never.
     pub fn of_signals(signals: &[libc::c_int]) -> io::Result<Self> {
         Ok(Self {
             signals: signals.to_vec(),
         })
     }
 
-    /// Not here.
+    /// Not supported on macOS.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`]
@@ -81,26 +80,25 @@ impl Arrivals {
     /// Blocks until a signal arrives: sigwait(3) knows no deadline.
     ///
     /// # Errors
-    /// What sigwait(3) reports.
+    /// The error of sigwait(3).
     pub fn wait(&self, _deadline: Option<Instant>) -> io::Result<Arrival> {
         super::wait_signal(&self.signals).map(Arrival::Signal)
     }
 }
 
-/// A descriptor that becomes readable when entries of a directory change, or a file in it is written: a kqueue with
-/// `EVFILT_VNODE`.
+/// Becomes readable when entries of a directory change, or a watched file is written: a kqueue with `EVFILT_VNODE`.
 #[derive(Debug)]
 pub struct LogWatch {
     queue: OwnedFd,
-    /// Held open: a kqueue forgets what is closed.
+    /// Held open: closing it removes it from the kqueue.
     _dir: File,
 }
 
 impl LogWatch {
-    /// Watches the directory `dir`; what is written to its files, only for [`LogWatch::watch_file`].
+    /// Watches the directory `dir`; writes to its files only after [`LogWatch::watch_file`].
     ///
     /// # Errors
-    /// What open(2), kqueue(2), fcntl(2) or kevent(2) report.
+    /// The error of open(2), kqueue(2), fcntl(2) or kevent(2).
     pub fn new(dir: &Path) -> io::Result<Self> {
         let dir = File::open(dir)?;
         // SAFETY: kqueue takes nothing, and its descriptor is new and ours alone; fcntl takes integers.
@@ -118,10 +116,10 @@ impl LogWatch {
         Ok(watch)
     }
 
-    /// Also reports what is written to `file`, until that is closed. Can be repeated.
+    /// Also reports writes to `file`, until it is closed. May be repeated.
     ///
     /// # Errors
-    /// What kevent(2) reports.
+    /// The error of kevent(2).
     pub fn watch_file(&self, file: &File) -> io::Result<()> {
         let change = libc::kevent {
             ident: file.as_raw_fd() as usize,
@@ -149,7 +147,7 @@ impl LogWatch {
         Ok(())
     }
 
-    /// Takes back what has been reported so far.
+    /// Discards all reports so far.
     pub fn clear(&self) {
         let now = libc::timespec {
             tv_sec: 0,
@@ -176,7 +174,7 @@ impl AsFd for LogWatch {
     }
 }
 
-/// What the pipe `_fd` can hold: not told here.
+/// Capacity of the pipe `_fd`: macOS does not report it.
 ///
 /// # Errors
 /// Always.
@@ -184,7 +182,7 @@ pub fn pipe_size(_fd: &impl AsFd) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Makes the pipe `_fd` hold `_bytes`: the kernel does that by itself here, up to 64 KiB.
+/// Sets the capacity of the pipe `_fd`: macOS manages it itself, up to 64 KiB.
 ///
 /// # Errors
 /// Always.
@@ -192,15 +190,15 @@ pub fn set_pipe_size(_fd: &impl AsFd, _bytes: usize) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// What all pipes of a user may hold: nothing is to be divided here.
+/// Total capacity of a user's pipes: macOS has no such limit.
 pub fn pipe_bytes_max() -> usize {
     0
 }
 
-/// Nothing to do: `POSIX_SPAWN_CLOEXEC_DEFAULT` keeps every descriptor from harnesses.
+/// Does nothing: `POSIX_SPAWN_CLOEXEC_DEFAULT` hides every descriptor from harnesses.
 pub fn keep_inherited_descriptors() {}
 
-/// The address of the socket that `NOTIFY_SOCKET` names: a path. There is no abstract namespace here.
+/// The socket address in `NOTIFY_SOCKET`: a path. macOS has no abstract namespace.
 ///
 /// # Errors
 /// It is too long for an address, or no path.
@@ -208,11 +206,11 @@ pub fn notify_address(name: &std::ffi::OsStr) -> io::Result<std::os::unix::net::
     std::os::unix::net::SocketAddr::from_pathname(name)
 }
 
-/// A pipe, both ends close-on-exec. The instant between pipe(2) and fcntl(2) is covered by
-/// `POSIX_SPAWN_CLOEXEC_DEFAULT`, which the spawn sets on macOS.
+/// Creates a pipe with both ends close-on-exec. `POSIX_SPAWN_CLOEXEC_DEFAULT`, which the spawn sets, covers the moment
+/// between pipe(2) and fcntl(2).
 ///
 /// # Errors
-/// What pipe(2) or fcntl(2) report.
+/// The error of pipe(2) or fcntl(2).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
     // SAFETY: pipe fills both ints on success, and the descriptors are new and ours alone.
@@ -230,13 +228,13 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// There is nothing like Linux's `oom_score_adj`.
+/// Does nothing: macOS has no `oom_score_adj`.
 pub(super) fn offer_to_oom_killer(_pid: i32) {}
 
-/// A Unix stream socket, close-on-exec.
+/// Creates a Unix stream socket, close-on-exec.
 ///
 /// # Errors
-/// What socket(2) and fcntl(2) report.
+/// The error of socket(2) or fcntl(2).
 pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket and fcntl take integers, and the descriptor is new and ours alone.
     unsafe {
@@ -250,7 +248,7 @@ pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     }
 }
 
-/// poll(2), for `timeout`; for ever without one. There is no ppoll(2).
+/// poll(2) with `timeout`; without one it waits for ever. macOS has no ppoll(2).
 pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc::c_int {
     let timeout = timeout.map_or(-1, |timeout| {
         // Rounded up: a timeout cut to whole milliseconds would spin through the last one.
@@ -261,16 +259,16 @@ pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc:
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) }
 }
 
-/// Nothing to do here: a thread has no slice of its own to ask for.
+/// Does nothing: macOS threads have no scheduling slice to request.
 pub fn prefer_latency() {}
 
-/// Nothing to do here: the allocator has a few arenas for all threads.
+/// Does nothing: the allocator shares a few arenas already.
 pub fn share_free_memory() {}
 
-/// Nothing to do here: the allocator gives free memory back by itself.
+/// Does nothing: the allocator returns free memory by itself.
 pub fn release_free_memory() {}
 
-/// Not told here: there is no `/proc`.
+/// Not available: macOS has no `/proc`.
 pub fn own_usage() -> Option<OwnUsage> {
     None
 }
@@ -278,9 +276,9 @@ pub fn own_usage() -> Option<OwnUsage> {
 /// A descriptor that becomes readable when the child `pid` exits: a kqueue with one `EVFILT_PROC`.
 ///
 /// # Errors
-/// What kqueue(2) or kevent(2) report.
+/// The error of kqueue(2) or kevent(2).
 pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: kqueue gives a new descriptor; kevent reads the one change, which outlives the call.
+    // SAFETY: kqueue returns a new descriptor; kevent reads the one change, which outlives the call.
     unsafe {
         let fd = libc::kqueue();
         if fd < 0 {
@@ -304,13 +302,11 @@ pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
             return Err(err);
         }
     }
-    // ESRCH is what a child that is already a zombie gives: the read end of a pipe without a writer is
-    // readable at once, which is what the watch of a dead process should be.
+    // ESRCH means that the child is a zombie already: the read end of a pipe without a writer is readable at once.
     pipe().map(|(reader, _)| reader)
 }
 
-/// waitid(2) for the child `pid`. What it has used only wait4(2) tells here, which takes the zombie away: too late
-/// for whoever must not reap yet.
+/// waitid(2) for the child `pid`. Only wait4(2) reports its usage on macOS, but it reaps the zombie too early.
 pub(super) fn waitid(
     pid: i32,
     info: &mut MaybeUninit<libc::siginfo_t>,
@@ -325,10 +321,10 @@ pub(super) fn waitid(
     Ok(None)
 }
 
-/// Who connected to this socket, or who listens on it.
+/// Identity of the process that connected to this socket or listens on it.
 ///
 /// # Errors
-/// What getpeereid(3) reports.
+/// The error of getpeereid(3).
 pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     let (mut uid, mut gid) = (0, 0);
     // SAFETY: getpeereid writes the two ids, which outlive the call.
@@ -338,13 +334,13 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     Ok(Peer { uid, pid: None })
 }
 
-/// This boot of the system (`kern.bootsessionuuid`). `None` where the kernel does not tell.
+/// Id of this boot (`kern.bootsessionuuid`). `None` if the kernel does not tell.
 pub fn boot_id() -> Option<&'static str> {
     static BOOT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     let read = || {
         let mut value = [0u8; 64];
         let mut length = value.len();
-        // SAFETY: sysctlbyname writes `length` bytes at most into `value`, and both outlive the call.
+        // SAFETY: sysctlbyname writes at most `length` bytes into `value`, and both outlive the call.
         let result = unsafe {
             libc::sysctlbyname(
                 c"kern.bootsessionuuid".as_ptr(),
@@ -360,45 +356,45 @@ pub fn boot_id() -> Option<&'static str> {
     BOOT.get_or_init(read).as_deref()
 }
 
-/// The time since the system was started, with the time in which it slept (clock_gettime(3), CLOCK_MONOTONIC).
+/// Time since boot, including sleep (clock_gettime(3), CLOCK_MONOTONIC).
 pub fn since_boot() -> Duration {
     super::clock(libc::CLOCK_MONOTONIC)
 }
 
-/// The PID namespace of this process: there is one only.
+/// macOS has one PID namespace only.
 pub fn pid_namespace() -> Option<String> {
     None
 }
 
-/// What tells the process `pid` from any later one with the same number: when it started, in microseconds
-/// since the epoch. `None` if there is no such process.
+/// Mark that tells the process `pid` from any later one with the same pid: its start in microseconds since the epoch.
+/// `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {
     let info = process_info(pid)?;
     Some((info.pbi_start_tvsec * 1_000_000 + info.pbi_start_tvusec).to_string())
 }
 
-/// Whether `mark` is that of the process `pid`, and that still runs: a zombie keeps its number and its mark.
+/// True if `mark` belongs to the process `pid`, and it still runs: a zombie keeps its pid and its mark.
 pub fn is_running(pid: i32, mark: &str) -> bool {
     process_mark(pid).as_deref() == Some(mark)
         && process_info(pid).is_some_and(|info| info.pbi_status != libc::SZOMB)
 }
 
-/// Whether a signal has stopped the process `pid`.
+/// True if a signal has stopped the process `pid`.
 pub fn is_stopped(pid: i32) -> bool {
     process_info(pid).is_some_and(|info| info.pbi_status == libc::SSTOP)
 }
 
-/// The file that the process `pid` executes. `None` for another user's process, or none.
+/// Executable of the process `pid`. `None` for another user's process, or no process.
 pub fn executable(pid: i32) -> Option<PathBuf> {
     let mut path = vec![0u8; libc::PROC_PIDPATHINFO_MAXSIZE as usize];
-    // SAFETY: proc_pidpath writes at most `path.len()` bytes, and returns how many, or 0 or less for an error.
+    // SAFETY: proc_pidpath writes at most `path.len()` bytes; it returns their number, or 0 or less after an error.
     let length = unsafe { libc::proc_pidpath(pid, path.as_mut_ptr().cast(), path.len() as u32) };
     let length = usize::try_from(length).ok().filter(|&n| n > 0)?;
     path.truncate(length);
     Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
-/// The path of an open file; `None` for what has none.
+/// Path of an open file; `None` without one.
 pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
     let mut path = vec![0_u8; libc::PATH_MAX as usize];
     let fd = file.as_fd().as_raw_fd();
@@ -411,7 +407,7 @@ pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
-/// What the process `pid` calls itself: asked for systemd's sake alone, which is not here.
+/// Name of the process `pid`: needed only for systemd, which macOS does not have.
 pub fn command_name(_pid: i32) -> Option<String> {
     None
 }
@@ -435,16 +431,16 @@ fn process_info(pid: i32) -> Option<libc::proc_bsdinfo> {
     }
 }
 
-/// There is no subreaper here: orphans are launchd's.
+/// Does nothing: macOS has no subreaper, and launchd adopts orphans.
 pub fn adopt_orphans() {}
 
-/// None are adopted.
+/// Does nothing: no orphans are adopted.
 pub fn reap_adopted() {}
 
-/// Nothing marks a process here.
+/// Does nothing: macOS has no marks.
 pub fn leave_family() {}
 
-/// Nothing that a process cannot shed is passed on to what it starts.
+/// Does nothing: macOS has no attribute that a process cannot remove.
 pub(super) struct Marking;
 
 impl Marking {
@@ -453,7 +449,7 @@ impl Marking {
     }
 }
 
-/// macOS shows no other process's environment: who belongs to a family is not told.
+/// macOS does not show other processes' environments: members cannot be found.
 pub fn members(_families: &[Family]) -> Vec<(usize, Process)> {
     Vec::new()
 }
@@ -463,11 +459,12 @@ pub fn left_behind(_family: &Family) -> Vec<Process> {
     Vec::new()
 }
 
-/// The process groups of the families' leaders have to do, where they are given a grace; without one they have had theirs.
+/// Signals the process groups of the families' leaders: SIGTERM, and SIGKILL after `grace`. Without a grace the caller
+/// has signalled them already.
 pub fn end_families(families: &[Family], grace: Duration, _patience: Duration) -> Ended {
     if !grace.is_zero() {
         let leaders = || families.iter().filter_map(|family| family.leader);
-        // Who is in a group is not told, nor when the last of them ends.
+        // The group's members and their exits cannot be observed, so it waits for the whole grace.
         leaders().for_each(|leader| drop(super::kill_group(leader, libc::SIGTERM)));
         let _ = super::poll(&mut [], Some(Instant::now() + grace));
         leaders().for_each(|leader| drop(super::kill_group(leader, libc::SIGKILL)));
@@ -478,15 +475,15 @@ pub fn end_families(families: &[Family], grace: Duration, _patience: Duration) -
     }
 }
 
-/// Whether a process of `_family` has one of `_pipes` open to write: not told here.
+/// True if a process of `_family` has one of `_pipes` open for writing: macOS does not tell.
 pub fn is_held(_family: &Family, _pipes: &[impl AsFd]) -> bool {
     false
 }
 
-/// Sends `signal` to the process that `watch` was made for. A kqueue can only watch: the pid has to do.
+/// Sends `signal` to the process that `watch` was created for. A kqueue can only watch, so the pid is used.
 ///
 /// # Errors
-/// What kill(2) reports: ESRCH if it has ended.
+/// The error of kill(2): ESRCH if it has ended.
 pub fn signal_watched(_watch: &OwnedFd, pid: i32, signal: i32) -> io::Result<()> {
     super::send_signal(pid, signal)
 }

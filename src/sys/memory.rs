@@ -1,6 +1,6 @@
-//! Memory that runs out: a reserve for what cannot fail, and a question before what can.
+//! Survives an exhausted memory: a reserve for allocations that must not fail, and a check before those that may.
 //!
-//! Runs on whichever thread allocates. It knows nothing of who does.
+//! Runs on the allocating thread, and knows nothing of it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::limits::{Resource, limit};
 
-/// What is given back when an allocation fails, in bytes: large enough for the allocator to be a mapping of its own.
+/// Size of the reserve, in bytes: large enough for the allocator to map it separately.
 const RESERVE_BYTES: usize = 512 * 1024;
 
 static RESERVE: AtomicPtr<u8> = AtomicPtr::new(null_mut());
 
-/// The system's allocator. When it has nothing more, the reserve is given back to it once: most of Rust's allocations end
-/// the process when they fail (`std::alloc::handle_alloc_error`).
+/// The system's allocator, which frees the reserve once when it has no memory left. Most failed allocations of Rust
+/// abort the process (`std::alloc::handle_alloc_error`).
 pub struct Reserved;
 
 #[global_allocator]
 static ALLOCATOR: Reserved = Reserved;
 
-// SAFETY: each call is passed on to the system's allocator as it is, and again with the same arguments if it gave nothing.
+// SAFETY: each call is forwarded unchanged to the system's allocator, and repeated with the same arguments if it fails.
 unsafe impl GlobalAlloc for Reserved {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those of the system's allocator.
@@ -34,7 +34,7 @@ unsafe impl GlobalAlloc for Reserved {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as above; a block that could not be resized is as it was.
+        // SAFETY: as above; a failed realloc leaves the block unchanged.
         again(|| unsafe { System.realloc(block, layout, size) })
     }
 
@@ -56,18 +56,18 @@ fn reserve_layout() -> Option<Layout> {
     Layout::from_size_align(RESERVE_BYTES, 16).ok()
 }
 
-/// Gives the reserve back; whether there was one.
+/// Frees the reserve; false if there was none.
 fn give_back() -> bool {
     let reserve = RESERVE.swap(null_mut(), Ordering::AcqRel);
     if let Some(layout) = reserve_layout().filter(|_| !reserve.is_null()) {
-        // SAFETY: whoever swaps it out is the only one to have it; it was allocated with this layout.
+        // SAFETY: only the thread that swapped the pointer out has it; the block was allocated with this layout.
         unsafe { System.dealloc(reserve, layout) };
         return true;
     }
     false
 }
 
-/// Takes the reserve, if it is not there.
+/// Allocates the reserve unless it exists.
 ///
 /// # Errors
 /// ENOMEM: there is no memory for it.
@@ -85,25 +85,25 @@ pub fn keep_reserve() -> io::Result<()> {
     }
     let kept = RESERVE.compare_exchange(null_mut(), block, Ordering::AcqRel, Ordering::Acquire);
     if kept.is_err() {
-        // SAFETY: another thread's is kept, and nobody has seen this one.
+        // SAFETY: another thread was first; this block has not been published.
         unsafe { System.dealloc(block, layout) };
     }
     Ok(())
 }
 
-/// The most threads that this process has been seen with.
+/// Largest number of threads seen in this process.
 static MOST_THREADS: AtomicU64 = AtomicU64::new(0);
 
-/// What an ended thread leaves for the next one, in bytes: the C library keeps up to 40 MiB of stacks mapped (glibc,
-/// `glibc.pthread.stack_cache_size`), and most of this process's are as large as this.
+/// Stack bytes that an ended thread leaves for the next: glibc caches up to 40 MiB of stacks
+/// (`glibc.pthread.stack_cache_size`), and most of this process's have this size.
 const KEPT_STACK_BYTES: u64 = 256 * 1024;
 
-/// Sees that `bytes` of address space are left below the limit of this process (setrlimit(2), RLIMIT_AS), beside the reserve.
-/// To map them for a moment would take them from the other threads. The stacks of ended threads count as room, up to half of
-/// `bytes`: else nothing would be launched again where many sessions have been, however few are left.
+/// Checks that `bytes` of address space are left below RLIMIT_AS (setrlimit(2)), besides the reserve. A trial mapping
+/// would take them from other threads for a moment. Cached stacks count as free, up to half of `bytes`: otherwise no
+/// launch would succeed after many sessions have run.
 ///
 /// # Errors
-/// ENOMEM: they are not.
+/// ENOMEM: they are not left.
 pub fn check_room(bytes: u64) -> io::Result<()> {
     keep_reserve()?;
     let Ok((Some(most), _)) = limit(Resource::AddressSpace) else {
@@ -124,8 +124,8 @@ pub fn check_room(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The numbers of this process now, by the name before them (proc(5), `status`; its kB are kibibytes); `None` where there
-/// is no `/proc`.
+/// Reads a number of this process by its name in `/proc/self/status`; its kB are kibibytes (proc(5)). `None` without
+/// `/proc`.
 pub(super) fn own_status() -> Option<impl Fn(&str) -> Option<u64>> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     Some(move |name: &str| {

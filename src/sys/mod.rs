@@ -1,7 +1,7 @@
-//! Everything the daemon asks of the kernel and the processor that std does not offer: signals, poll, spawn, peers.
+//! System calls and processor features that std does not offer: signals, poll, spawn, peers.
 //!
-//! Called from every thread. The only module with `unsafe`, and the only one that knows which system
-//! this is; it knows nothing of sessions, HTTP or SQLite.
+//! Called from every thread. The only room with `unsafe` and with `cfg(target_os)`. It knows nothing of sessions, HTTP
+//! or SQLite.
 
 mod block;
 mod cgroup;
@@ -62,8 +62,8 @@ pub use within::Within;
 /// one argument, only for all of them; the same number keeps the contract one.
 pub const ARGUMENT_MAX: usize = 131_071;
 
-/// What a service manager tells a process of itself (sd_notify(3), sd_listen_fds(3), systemd.exec(5)): for that one, and
-/// not for what it starts, which would speak in its name.
+/// Variables that a service manager sets for the process that it starts (sd_notify(3), sd_listen_fds(3),
+/// systemd.exec(5)). Children must not inherit them: they would speak in the daemon's name.
 pub const SERVICE_VARIABLES: &[&str] = &[
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -85,7 +85,7 @@ pub const SERVICE_VARIABLES: &[&str] = &[
     "XPC_SERVICE_NAME",
 ];
 
-/// A process whose lock on some of `bytes` of `file` is in the way of one for writing (fcntl(2), F_GETLK): never this one.
+/// Pid of another process whose lock on `bytes` of `file` conflicts with a write lock (fcntl(2), F_GETLK).
 pub fn lock_holder(file: &impl AsFd, bytes: std::ops::Range<i64>) -> Option<i32> {
     // SAFETY: a flock is integers, for which zero is a value.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
@@ -98,7 +98,7 @@ pub fn lock_holder(file: &impl AsFd, bytes: std::ops::Range<i64>) -> Option<i32>
     (result == 0 && lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid)
 }
 
-/// What a clock of the kernel's that begins at its start shows.
+/// Reads the clock `id`, which starts at 0 (clock_gettime(2)).
 fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -110,62 +110,59 @@ fn clock(id: libc::clockid_t) -> Duration {
     Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
 }
 
-/// Whether the variable `name` is one of [`SERVICE_VARIABLES`].
+/// True if `name` is one of [`SERVICE_VARIABLES`].
 pub fn is_service_variable(name: &std::ffi::OsStr) -> bool {
     SERVICE_VARIABLES.iter().any(|&known| name == known)
 }
 
-/// Who is at the other end of a Unix socket.
+/// The other end of a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// The effective user id at the time of `connect`.
+    /// Effective user id at the time of `connect`.
     pub uid: u32,
-    /// The process that connected or listened; `None` where the system does not say.
+    /// Pid of the process that connected or listened; `None` if the system does not tell.
     pub pid: Option<i32>,
 }
 
-/// A process and all that it starts, as far as that goes: a session's.
+/// The processes of one session: its first process, and all that it starts, as far as they can be recognised.
 #[derive(Debug, Clone)]
 pub struct Family {
-    /// What they have in their environment, as `NAME=value`, unless they take it out.
+    /// Variable in their environment, as `NAME=value`; a process can remove it.
     pub variable: Vec<u8>,
-    /// Random, and the family's alone: 62 bits of it are what they cannot take out.
+    /// Random number of the family. 62 bits of it form the mark that a process cannot remove.
     pub number: u64,
-    /// The first of them, who leads their session, while its number cannot be another's: it lives, or its zombie has
-    /// not been reaped.
+    /// Pid of the first process, which leads their session, while that pid cannot be reused: the process lives, or its
+    /// zombie is not reaped.
     pub leader: Option<i32>,
-    /// Others of them that were met before, each with its [`process_mark`]: members whatever they have shed since.
+    /// Members recorded earlier, each with its [`process_mark`]; they stay members even without variable and mark.
     pub known: Vec<(i32, String)>,
 }
 
-/// A process as it is told to people, and what tells it from a later one with its pid.
+/// A process, with the mark that tells it from a later one with the same pid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
     pub pid: i32,
-    /// What it calls itself: any 15 bytes.
+    /// The name that it gives itself: at most 15 arbitrary bytes.
     pub name: String,
     /// Its [`process_mark`].
     pub mark: String,
 }
 
-/// What came of ending a family.
+/// Result of ending a family.
 #[derive(Debug)]
 pub struct Ended {
-    /// Who was ended.
+    /// Pids that were signalled.
     pub pids: Vec<i32>,
-    /// Nobody is left.
+    /// No member is left.
     pub is_complete: bool,
 }
 
-/// What this process uses now.
+/// Resources that this process uses now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnUsage {
     /// Resident memory, in bytes.
     pub resident_bytes: u64,
-    /// Open descriptors.
     pub open_files: u64,
-    /// Threads.
     pub threads: u64,
 }
 
@@ -175,41 +172,41 @@ pub fn euid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Whether two paths lead to one file.
+/// True if both paths lead to the same file.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| path.metadata().map(|meta| file_id(&meta));
     matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// What is open as `file` (fstat(2)).
+/// Metadata of the open file `file` (fstat(2)).
 ///
 /// # Errors
-/// It is closed, or no descriptor is left.
+/// The descriptor is closed, or no descriptor is left for its copy.
 pub fn metadata_of(file: &impl AsFd) -> io::Result<Metadata> {
     let file = file.as_fd().try_clone_to_owned()?;
     std::fs::File::from(file).metadata()
 }
 
-/// Which file it is, whatever leads to it, for as long as it is there: its device and inode (stat(2)).
+/// Identity of a file: its device and inode (stat(2)). Valid while the file exists.
 pub fn file_id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// The file that the name `path` leads to now, itself and not what a link leads to; `None` if there is none.
+/// Identity of the file that `path` names, without following a link; `None` if there is none.
 pub fn named_file_id(path: &Path) -> Option<(u64, u64)> {
     path.symlink_metadata().ok().map(|meta| file_id(&meta))
 }
 
-/// Whether `err` means that this process (EMFILE) or the machine (ENFILE) has no descriptor left.
+/// True if this process (EMFILE) or the machine (ENFILE) has no descriptor left.
 pub fn is_out_of_descriptors(err: &io::Error) -> bool {
     matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Starts a thread without which the daemon is not one: if it panics, the process ends, and whoever supervises it
-/// starts it again. A daemon that went on without its writer would look alive and answer nothing.
+/// Starts a thread without which the daemon must not run. If it panics, the process aborts, and its supervisor can
+/// restart it: a daemon without its writer would accept requests and answer none.
 ///
 /// # Errors
-/// No thread is to be had.
+/// No thread can be created.
 pub fn spawn_essential(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let guarded = move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
@@ -222,18 +219,17 @@ pub fn spawn_essential(name: &str, run: impl FnOnce() + Send + 'static) -> io::R
         .map(drop)
 }
 
-/// What has come for the thread that takes the daemon's signals.
+/// What woke the signals thread.
 #[derive(Debug)]
 pub enum Arrival {
-    /// A signal.
     Signal(i32),
-    /// Names in the watched directories have been made, deleted or moved; an empty one stands for a directory itself.
+    /// Names in the watched directories were created, deleted or moved; an empty name stands for a directory itself.
     Names(Vec<OsString>),
-    /// Nothing, until the deadline.
+    /// The deadline passed.
     Deadline,
 }
 
-/// How many bytes a read of `fd`, a pipe, socket or file, would find now; 0 of anything else.
+/// Bytes that a read of `fd`, a pipe, socket or file, would return now; 0 for other descriptors.
 pub fn bytes_waiting(fd: &impl AsFd) -> usize {
     let mut n: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int through the pointer, which outlives the call.
@@ -245,10 +241,10 @@ pub fn bytes_waiting(fd: &impl AsFd) -> usize {
     }
 }
 
-/// Whether this process may execute `file`, as far as its mode, its access list and its file system's mount say.
+/// Checks that this process may execute `file`, by its mode, its access list and its mount.
 ///
 /// # Errors
-/// What faccessat(2) reports.
+/// The error of faccessat(2).
 pub fn check_executable(file: &Path) -> io::Result<()> {
     let file = spawn::c_string(file.as_os_str())?;
     // SAFETY: `file` is NUL-terminated, and outlives the call.
@@ -256,26 +252,26 @@ pub fn check_executable(file: &Path) -> io::Result<()> {
         .map(drop)
 }
 
-/// Microseconds of the monotonic clock, as other processes read it, too (clock_gettime(2)).
+/// Microseconds of CLOCK_MONOTONIC, which all processes share (clock_gettime(2)).
 pub fn monotonic_micros() -> u64 {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the struct outlives the call; the clock is there on every system that this is built for.
+    // SAFETY: the struct outlives the call; every supported system has this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
 }
 
-/// Takes over the listening socket that whoever started this process has left as descriptor `number`.
+/// Takes over the listening socket that the parent process passed as descriptor `number`.
 ///
 /// # Errors
-/// There is no such descriptor, or it is no stream socket that listens (unix(7), `SO_ACCEPTCONN`).
+/// There is no such descriptor, or it is not a listening stream socket (unix(7), `SO_ACCEPTCONN`).
 pub fn inherited_listener(number: i32) -> io::Result<UnixListener> {
     // SAFETY: fcntl takes integers.
     checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: the descriptor is open, as has just been seen, and was opened for this process to own: nothing else in
-    // it knows of it.
+    // SAFETY: fcntl has just proven that the descriptor is open. It was passed to this process, and no other code uses
+    // it.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     // SAFETY: both options are an int.
     let [kind, listens]: [libc::c_int; 2] = unsafe {
@@ -293,12 +289,12 @@ pub fn inherited_listener(number: i32) -> io::Result<UnixListener> {
     Ok(fd.into())
 }
 
-/// The option of a socket, as `SOL_SOCKET` has it.
+/// Reads an option of the level `SOL_SOCKET`.
 ///
 /// # Safety
-/// The kernel writes a `T` for it, and all-zero is a valid one.
+/// The option's type must be `T`, for which all zeros is a valid value.
 unsafe fn socket_option<T>(fd: &impl AsFd, option: libc::c_int) -> io::Result<T> {
-    // SAFETY: as the caller says; both pointers outlive the call, and `length` is the size of `value`.
+    // SAFETY: by the caller's promise; both pointers outlive the call, and `length` is the size of `value`.
     unsafe {
         let mut value: T = std::mem::zeroed();
         let mut length = size_of::<T>() as libc::socklen_t;
@@ -314,7 +310,7 @@ unsafe fn socket_option<T>(fd: &impl AsFd, option: libc::c_int) -> io::Result<T>
     }
 }
 
-/// What a system call gives, which tells an error by -1 and errno.
+/// Turns a system call's result of -1 into the error in errno.
 fn checked<T: From<i8> + PartialEq>(result: T) -> io::Result<T> {
     match result == T::from(-1) {
         true => Err(io::Error::last_os_error()),
@@ -322,19 +318,19 @@ fn checked<T: From<i8> + PartialEq>(result: T) -> io::Result<T> {
     }
 }
 
-/// The descriptor that a system call gives.
+/// Takes ownership of the descriptor that a system call returned.
 ///
 /// # Safety
-/// It is new and the caller's alone, or -1.
+/// `fd` is new and owned by the caller alone, or -1.
 unsafe fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
-    // SAFETY: as the caller says.
+    // SAFETY: by the caller's promise.
     checked(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The bytes that an unprivileged user can still write on the file system that holds `path`.
+/// Bytes that an unprivileged user can still write to the file system of `path`.
 ///
 /// # Errors
-/// What statvfs(3) reports.
+/// The error of statvfs(3).
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = spawn::c_string(path.as_os_str())?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
@@ -350,16 +346,14 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail as u64 * stat.f_frsize as u64)
 }
 
-/// What the user database has of a user.
+/// An entry of the user database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// The login name.
     pub name: String,
-    /// The home directory.
     pub home: std::path::PathBuf,
 }
 
-/// The user `uid`, as the user database has it; the look-up can ask a directory server, and take its time.
+/// Looks up the user `uid`. The user database can be a directory server: the call may take seconds.
 pub fn user(uid: u32) -> Option<User> {
     use std::ffi::{CStr, OsStr};
     use std::os::unix::ffi::OsStrExt;
@@ -380,7 +374,7 @@ pub fn user(uid: u32) -> Option<User> {
             return None;
         }
         let entry = *found;
-        // A C library can leave out what the database does not have.
+        // A C library may leave these pointers null.
         [entry.pw_name, entry.pw_dir].map(|text| match text.is_null() {
             true => Vec::new(),
             false => CStr::from_ptr(text).to_bytes().to_vec(),
@@ -392,23 +386,22 @@ pub fn user(uid: u32) -> Option<User> {
     })
 }
 
-/// The home directory that the user database has for this user, for when `HOME` is not set.
+/// This user's home directory in the user database, for when `HOME` is not set.
 pub fn home_from_passwd() -> Option<std::path::PathBuf> {
     Some(user(euid())?.home)
 }
 
-/// What uname(2) says of the system.
+/// The system, as uname(2) describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct System {
     /// `Linux` or `Darwin`.
     pub name: String,
-    /// The kernel's release.
+    /// The kernel's release, such as `6.12.0`.
     pub release: String,
-    /// The kind of machine, as `x86_64`.
+    /// The machine's architecture, such as `x86_64`.
     pub machine: String,
 }
 
-/// The system that this runs on.
 pub fn system() -> System {
     let mut names = std::mem::MaybeUninit::<libc::utsname>::zeroed();
     // SAFETY: uname(2) fills the struct; should it fail, it is all zeros, which are empty strings.
@@ -420,7 +413,7 @@ pub fn system() -> System {
         let bytes: Vec<u8> = field
             .iter()
             .take_while(|&&c| c != 0)
-            // Signed on some machines, unsigned on others.
+            // `c_char` is signed on some machines, unsigned on others.
             .map(|&c| c.to_ne_bytes()[0])
             .collect();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -432,11 +425,11 @@ pub fn system() -> System {
     }
 }
 
-/// Puts `listener` in the place of the socket `old`, whose descriptor keeps its number; gives what `old` was. Who waits in
-/// accept(2) on that one comes back, once the connections that it has are taken.
+/// Replaces the socket behind the descriptor `old` by `listener`; returns the old socket under a new descriptor. A
+/// thread that waits in accept(2) on `old` returns once its pending connections are taken.
 ///
 /// # Errors
-/// What dup(2) or dup2(2) report.
+/// The error of dup(2) or dup2(2).
 pub fn replace_listener(old: &UnixListener, listener: &UnixListener) -> io::Result<UnixListener> {
     let before = old.try_clone()?;
     let number = old.as_raw_fd();
@@ -449,11 +442,11 @@ pub fn replace_listener(old: &UnixListener, listener: &UnixListener) -> io::Resu
     Ok(before)
 }
 
-/// Makes descriptor 1 another name of `file`.
+/// Redirects descriptor 1 to `file`.
 ///
 /// # Errors
-/// What dup2(2) reports.
+/// The error of dup2(2).
 pub fn replace_stdout(file: &impl AsFd) -> io::Result<()> {
-    // SAFETY: both descriptors are open; std never closes 1, nor counts on what it leads to.
+    // SAFETY: both descriptors are open; std never closes descriptor 1, nor relies on its target.
     checked(unsafe { libc::dup2(file.as_fd().as_raw_fd(), 1) }).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Waiting for descriptors, and connecting, with a deadline. Called from every thread.
+//! Waits for descriptors, and connects, with a deadline. Called from every thread.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{SUN_PATH_MAX, checked, os};
 
-/// One descriptor to wait for, and what came of it.
+/// A descriptor to wait for, and the result.
 pub struct Interest<'a> {
     fd: BorrowedFd<'a>,
     events: i16,
@@ -25,32 +25,32 @@ impl<'a> Interest<'a> {
         }
     }
 
-    /// Wait until a read would not block: data, end of file, or an error.
+    /// Waits until a read would not block: data, end of file, or an error.
     pub fn readable(fd: &'a impl AsFd) -> Self {
         Self::of(fd, libc::POLLIN)
     }
 
-    /// Wait until a write would not block.
+    /// Waits until a write would not block.
     pub fn writable(fd: &'a impl AsFd) -> Self {
         Self::of(fd, libc::POLLOUT)
     }
 
-    /// Wait only for the peer's full close: poll(2) always reports POLLHUP and POLLERR. A peer that has
-    /// merely shut down its writing side, as `nc -N` does, is still waiting for its answer.
+    /// Waits only for the peer's full close: poll(2) always reports POLLHUP and POLLERR. A peer that only shut down its
+    /// writing side, as `nc -N` does, still expects the answer.
     pub fn hangup(fd: &'a impl AsFd) -> Self {
         Self::of(fd, 0)
     }
 
-    /// Whether the last [`poll`] found anything on this descriptor.
+    /// True if the last [`poll`] found this descriptor ready.
     pub fn is_ready(&self) -> bool {
         self.ready != 0
     }
 }
 
-/// Blocks until one of `interests` is ready or `deadline` has passed; `false` means the deadline.
+/// Blocks until one of `interests` is ready (true) or `deadline` has passed (false).
 ///
 /// # Errors
-/// What poll(2) reports, but EINTR, which is retried with what is left of the time.
+/// The error of poll(2), except EINTR: then it waits for the remaining time.
 pub fn poll(interests: &mut [Interest<'_>], deadline: Option<Instant>) -> io::Result<bool> {
     let mut fds: Vec<libc::pollfd> = interests
         .iter()
@@ -73,11 +73,11 @@ pub fn poll(interests: &mut [Interest<'_>], deadline: Option<Instant>) -> io::Re
     }
 }
 
-/// Connects to the Unix socket at `path`, for `patience` at most: connect(2) waits where the listener's queue is full, for
-/// as long as a write would (socket(7), SO_SNDTIMEO). Writes on the stream keep that bound.
+/// Connects to the Unix socket at `path` within `patience`. connect(2) waits while the listener's queue is full, as
+/// long as SO_SNDTIMEO allows (socket(7)). Writes on the stream keep that timeout.
 ///
 /// # Errors
-/// What socket(2) and connect(2) report; `WouldBlock` when the time is up.
+/// The error of socket(2) or connect(2); `WouldBlock` after `patience`.
 pub fn connect_within(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let mut address = libc::sockaddr_un {
         sun_family: libc::AF_UNIX as libc::sa_family_t,
@@ -106,10 +106,10 @@ pub fn connect_within(path: &Path, patience: Duration) -> io::Result<UnixStream>
     }
 }
 
-/// Makes reads and writes of `fd` fail with `WouldBlock` instead of waiting.
+/// Makes reads and writes of `fd` fail with `WouldBlock` instead of blocking.
 ///
 /// # Errors
-/// What fcntl(2) reports.
+/// The error of fcntl(2).
 pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     let raw = fd.as_fd().as_raw_fd();
     // SAFETY: the descriptor is borrowed for both calls; F_GETFL and F_SETFL take and give integers.

@@ -1,7 +1,7 @@
-//! Children and their groups: how they ended, and how to end them.
+//! Waits for children, reaps them, and signals process groups.
 //!
-//! A child is watched with `WNOWAIT` and reaped only when nobody will signal it any more: while the zombie
-//! is there, neither its pid nor its process group can be given to another (credentials(7)).
+//! A child is waited for with `WNOWAIT`, and reaped only when it will not be signalled any more. While the zombie
+//! exists, neither its pid nor its process group id can be reused (credentials(7)).
 
 use std::fmt;
 use std::io;
@@ -11,18 +11,18 @@ use std::time::Duration;
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited, with this code (0–255).
+    /// Exit code, 0 to 255.
     Code(i32),
-    /// This signal ended it.
+    /// Signal that terminated it.
     Signal(i32),
 }
 
-/// What a process and the children that it has waited for have used.
+/// Resources used by a process and the children that it has waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// User and system time.
     pub cpu: Duration,
-    /// The most that one of them had resident, in bytes.
+    /// Largest resident set of any one of them, in bytes.
     pub peak_rss: u64,
 }
 
@@ -35,19 +35,19 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Waits for the child `pid` to exit and says how, and what it has used where the system tells that of a zombie;
-/// leaves the zombie in place.
+/// Waits for the child `pid` to exit; returns its exit status, and its usage if the system reports that for a zombie.
+/// Leaves the zombie in place.
 ///
 /// # Errors
-/// What waitid(2) reports: ECHILD if it is not ours.
+/// The error of waitid(2): ECHILD if it is not our child.
 pub fn wait_exit(pid: i32) -> io::Result<(Exit, Option<Usage>)> {
     wait(pid, libc::WEXITED | libc::WNOWAIT)
 }
 
-/// Takes the zombie of the child `pid` away: from here on its pid can belong to another process.
+/// Reaps the zombie of the child `pid`: from here on its pid can be reused.
 ///
 /// # Errors
-/// What waitid(2) reports: ECHILD if it is not ours.
+/// The error of waitid(2): ECHILD if it is not our child.
 pub fn reap(pid: i32) -> io::Result<Exit> {
     wait(pid, libc::WEXITED).map(|(exit, _)| exit)
 }
@@ -76,7 +76,7 @@ fn wait(pid: i32, options: libc::c_int) -> io::Result<(Exit, Option<Usage>)> {
 /// Sends `signal` to every process of the group `pgid`.
 ///
 /// # Errors
-/// What kill(2) reports: ESRCH if the group has no member left.
+/// The error of kill(2): ESRCH if the group has no member.
 pub fn kill_group(pgid: i32, signal: i32) -> io::Result<()> {
     assert!(
         pgid > 1,

@@ -1,5 +1,5 @@
-//! Signal masks and dispositions. The daemon takes its signals in one thread, by `sigwait`: a handler
-//! could do almost nothing safely (signal-safety(7)).
+//! Signal masks and dispositions. One thread receives the daemon's signals synchronously: a signal handler could do
+//! almost nothing safely (signal-safety(7)).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,11 +8,10 @@ use libc::c_int;
 
 use super::checked;
 
-/// A set of signals, as sigsetops(3) build it.
+/// A set of signals (sigsetops(3)).
 pub struct SignalSet(libc::sigset_t);
 
 impl SignalSet {
-    /// No signal at all.
     pub fn empty() -> Self {
         let mut set = MaybeUninit::uninit();
         // SAFETY: sigemptyset initialises the set, and cannot fail for a valid pointer.
@@ -22,7 +21,7 @@ impl SignalSet {
         }
     }
 
-    /// Every signal there is.
+    /// The set of all signals.
     pub fn full() -> Self {
         let mut set = MaybeUninit::uninit();
         // SAFETY: sigfillset initialises the set, and cannot fail for a valid pointer.
@@ -46,21 +45,21 @@ impl SignalSet {
     }
 }
 
-/// What asks a process to end.
+/// Signals that ask a process to end.
 pub const STOP_SIGNALS: &[c_int] = &[libc::SIGTERM, libc::SIGINT];
 
-/// What a daemon takes: to end, to read its configuration again, and that a child has ended. A signal that is blocked
-/// is kept also where its default is to be ignored (sigaction(2), kernel/signal.c).
+/// Signals that a daemon handles: stop, reload, and the end of a child. A blocked signal stays pending even if its
+/// default action is to be ignored (sigaction(2), kernel/signal.c).
 pub const DAEMON_SIGNALS: &[c_int] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
 
-/// The signal that says that a child has ended.
+/// The signal for the end of a child.
 pub const CHILD_SIGNAL: c_int = libc::SIGCHLD;
 
-/// The signal that asks a daemon to read its configuration again.
+/// The signal that makes a daemon reload its configuration.
 pub const RELOAD_SIGNAL: c_int = libc::SIGHUP;
 
-/// Blocks `signals` in this thread and in every thread that it starts from now on, so that [`wait_signal`] can take
-/// them. Called before the first thread is started.
+/// Blocks `signals` in this thread and in all threads that it starts later, so that [`wait_signal`] can receive them.
+/// Must be called before the first thread starts.
 pub fn block_signals(signals: &[c_int]) {
     // SAFETY: the set is initialised; a null old set is allowed (pthread_sigmask(3)).
     unsafe {
@@ -72,8 +71,7 @@ pub fn block_signals(signals: &[c_int]) {
     }
 }
 
-/// Unblocks every signal in this thread: a mask outlives `execve`, and whoever started this process may
-/// have left one behind.
+/// Unblocks every signal in this thread: a mask survives `execve`, so the parent process may have left one.
 pub fn unblock_all() {
     // SAFETY: as in `block_signals`.
     unsafe {
@@ -85,10 +83,10 @@ pub fn unblock_all() {
     }
 }
 
-/// Blocks until one of `signals`, which [`block_signals`] has blocked, arrives; returns its number.
+/// Blocks until one of `signals`, blocked by [`block_signals`], arrives; returns its number.
 ///
 /// # Errors
-/// What sigwait(3) reports; it has no error that can happen with a valid set.
+/// The error of sigwait(3), which cannot occur with a valid set.
 pub fn wait_signal(signals: &[c_int]) -> io::Result<i32> {
     let set = SignalSet::of(signals);
     let mut signal = 0;
@@ -99,9 +97,9 @@ pub fn wait_signal(signals: &[c_int]) -> io::Result<i32> {
     }
 }
 
-/// Sets the dispositions that a daemon needs, whatever it was started with: the signals of a failed write become its
-/// error (EPIPE, EFBIG), and children stay zombies until they are reaped. Under an ignored SIGCHLD the kernel would
-/// take them away at once, and give their numbers to others (sigaction(2)).
+/// Sets the dispositions that a daemon needs, independent of the inherited ones. Failed writes return EPIPE or EFBIG
+/// instead of a signal. Children stay zombies until they are reaped: with SIGCHLD ignored the kernel would reap them at
+/// once and could reuse their pids (sigaction(2)).
 pub fn set_daemon_dispositions() {
     let dispositions = [
         (libc::SIGPIPE, libc::SIG_IGN),
@@ -109,7 +107,7 @@ pub fn set_daemon_dispositions() {
         (libc::SIGCHLD, libc::SIG_DFL),
     ];
     for (signal, disposition) in dispositions {
-        // SAFETY: neither disposition is a handler: nothing runs in signal context.
+        // SAFETY: neither disposition is a handler: no code runs in signal context.
         unsafe { libc::signal(signal, disposition) };
     }
 }
@@ -117,7 +115,7 @@ pub fn set_daemon_dispositions() {
 /// Sends `signal` to the process `pid`.
 ///
 /// # Errors
-/// What kill(2) reports: ESRCH, EPERM.
+/// The error of kill(2): ESRCH, EPERM.
 pub fn send_signal(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill takes two integers.
     checked(unsafe { libc::kill(pid, signal) }).map(drop)

@@ -1,5 +1,5 @@
-//! Starting a program by `posix_spawn`: unlike fork, its cost does not grow with the daemon's memory and
-//! threads, since the child borrows the address space until it execs.
+//! Starts programs by `posix_spawn`. Its cost does not grow with the daemon's memory and threads, unlike fork's: the
+//! child borrows the address space until it execs.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -12,31 +12,27 @@ use super::Family;
 use super::os::Marking;
 use super::signal::SignalSet;
 
-/// A program to start, in a session and process group of its own (setsid(2)).
+/// A program to start in its own session and process group (setsid(2)).
 pub struct Program<'a> {
-    /// The file to execute: a path, never looked up.
+    /// Path of the executable; no search in PATH.
     pub path: &'a Path,
-    /// The arguments, with the name of the program first.
+    /// Arguments, starting with the program's name.
     pub argv: Vec<CString>,
-    /// The environment, as `NAME=value`.
+    /// Environment, as `NAME=value`.
     pub env: Vec<CString>,
-    /// The working directory.
     pub cwd: &'a Path,
-    /// What it and all that it starts are to be known by.
+    /// Family by which the program and its descendants are recognised.
     pub family: Option<&'a Family>,
 }
 
-/// The three descriptors that the program gets. It gets no other: all of ours are close-on-exec.
+/// The program's three descriptors. It inherits no other: all of the daemon's are close-on-exec.
 pub struct Stdio<'a> {
-    /// Descriptor 0.
     pub stdin: BorrowedFd<'a>,
-    /// Descriptor 1.
     pub stdout: BorrowedFd<'a>,
-    /// Descriptor 2.
     pub stderr: BorrowedFd<'a>,
 }
 
-/// `text` as C wants it.
+/// Converts `text` to a C string.
 ///
 /// # Errors
 /// `InvalidInput` if it holds a NUL.
@@ -49,11 +45,11 @@ pub fn c_string(text: &OsStr) -> io::Result<CString> {
     })
 }
 
-/// Starts `program` with default signal dispositions and an empty signal mask; returns its pid, which is
-/// also its process group and session.
+/// Starts `program` with default signal dispositions and an empty signal mask; returns its pid, which is also its
+/// process group and its session.
 ///
 /// # Errors
-/// What posix_spawn(3) reports, the failures of `chdir` and `execve` in the child included.
+/// The error of posix_spawn(3), including those of `chdir` and `execve` in the child.
 pub fn spawn(program: &Program<'_>, stdio: &Stdio<'_>) -> io::Result<i32> {
     let path = c_string(program.path.as_os_str())?;
     let cwd = c_string(program.cwd.as_os_str())?;
@@ -95,7 +91,7 @@ fn pointers(strings: &[CString]) -> Vec<*mut libc::c_char> {
         .collect()
 }
 
-/// posix_spawn's family returns the error number instead of setting errno.
+/// The posix_spawn functions return the error number instead of setting errno.
 fn check(errno: libc::c_int) -> io::Result<()> {
     if errno == 0 {
         Ok(())

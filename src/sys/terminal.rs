@@ -1,23 +1,24 @@
-//! What a terminal and its user's clock are like. For the CLI's processes only: it knows nothing of what is shown.
+//! The terminal's width and the user's time zone, for the CLI's processes. It knows nothing of what is printed.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// How many columns the terminal has; `None` if this is none, or does not say.
+/// Number of columns; `None` if `terminal` is not a terminal or does not tell.
 pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();
     let fd = terminal.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as it is borrowed, and the structure outlives the call.
     let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, size.as_mut_ptr()) };
-    // SAFETY: zeros are a size, and all that the call may have left.
+    // SAFETY: all zeros is a valid size, and the only content if the call fails.
     let columns = unsafe { size.assume_init() }.ws_col;
     (result == 0 && columns > 0).then_some(columns.into())
 }
 
-/// Year, month, day, hour, minute and second of `seconds` since the epoch, as `TZ` has them; `None` for a year that has no number.
+/// Year, month, day, hour, minute and second of `seconds` since the epoch, in the time zone `TZ`; `None` if the year
+/// overflows.
 pub fn local_time(seconds: i64) -> Option<[i32; 6]> {
     let mut time = MaybeUninit::<libc::tm>::zeroed();
-    // SAFETY: both outlive the call, and the CLI sets no variable that it reads meanwhile.
+    // SAFETY: both pointers outlive the call, and the CLI changes no environment variable meanwhile.
     let time = unsafe {
         (!libc::localtime_r(&seconds, time.as_mut_ptr()).is_null()).then(|| time.assume_init())?
     };

@@ -1,6 +1,6 @@
-//! Reading and writing until a deadline, for who must not wait for ever for the other end.
+//! Reads and writes until a deadline, for callers that must not wait for ever for the other end.
 //!
-//! Runs on whichever thread asks, and blocks in poll(2) only.
+//! Runs on the caller's thread, and blocks in poll(2) only.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -8,20 +8,20 @@ use std::time::Instant;
 
 use super::{Interest, poll};
 
-/// A descriptor that is read and written until a deadline; after that, what would block fails with `TimedOut`.
+/// A descriptor with a deadline: afterwards a read or write that would block fails with `TimedOut`.
 pub struct Within<'a, F> {
     file: &'a F,
-    /// Until when it may block.
+    /// Time until which it may block.
     pub deadline: Instant,
 }
 
 impl<'a, F: AsFd> Within<'a, F> {
-    /// `file` is non-blocking ([`super::set_nonblocking`]).
+    /// `file` must be non-blocking ([`super::set_nonblocking`]).
     pub fn new(file: &'a F, deadline: Instant) -> Self {
         Self { file, deadline }
     }
 
-    /// Does `work` until it does not block; waits for `interest` in between.
+    /// Repeats `work` until it does not block; waits for `interest` in between.
     fn until_done(
         &self,
         interest: fn(&'a F) -> Interest<'a>,
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(read, b"line\nrest");
 
-        // Who writes more than the other end takes fails in time, too.
+        // A write that exceeds the socket's buffer also fails in time.
         let result = Within::new(&ours, Instant::now()).write_all(&vec![0; 4 << 20]);
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }

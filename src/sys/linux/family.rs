@@ -1,12 +1,11 @@
-//! A session's processes on Linux: how each is recognised whatever it did to hide, how all are ended, and how those
-//! are reaped whose parents have gone.
+//! A session's processes on Linux: recognises them even if they try to hide, ends them all, and reaps orphans.
 //!
-//! A limit is what a process passes on to all that it starts, through `fork`, `execve`, `setsid` and an empty
-//! environment. The soft value of `RLIMIT_LOCKS`, which the kernel has not used since Linux 2.4.25 (setrlimit(2)), is
-//! made the session's mark. Who has set it anew is found by its parents.
+//! A process passes its limits on to all that it starts, through `fork`, `execve`, `setsid` and an empty environment.
+//! The soft value of `RLIMIT_LOCKS`, unused by the kernel since Linux 2.4.25 (setrlimit(2)), carries the session's
+//! mark. A process that changed it is found by its parents.
 //!
-//! Called by harness threads, which mark and end, by the main thread, which reaps, and at start. Of sessions it knows
-//! their marks.
+//! Harness threads mark and end families, the main thread reaps, and recovery ends leftovers at start. It knows the
+//! marks of sessions, and nothing else of them.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,37 +23,36 @@ use super::{
 use crate::settings::durations;
 use crate::sys::{Ended, Family, Interest, Process, poll, send_signal};
 
-/// How often a holder of a pipe is looked for: one that starts another and ends is missed when the walk has passed the one
-/// and not reached the other.
+/// Passes over all processes when searching for a holder of a pipe. A process that starts another and exits can hide it
+/// from one pass.
 const HOLDER_PASSES: usize = 2;
 
-/// Set in every mark, and in no limit that anybody means.
+/// Bit of every mark; no meaningful limit has it.
 const MARK: u64 = 1 << 62;
 
-/// How often SIGTERM is sent to what is there: what is started on it gets its own, and what goes on with that is killed.
+/// Rounds of SIGTERM: a process started by the handler of one gets the next; survivors are killed.
 const TERMINATE_ROUNDS: usize = 3;
 
-/// The mark of what has left its family, and of what that starts.
+/// Mark of processes that have left their family, and of their descendants.
 const LEFT: u64 = MARK;
 
-/// How many passes in a row find nobody alive, where each leaves a doubt, until there is nobody.
+/// Consecutive passes without a living member, each with a doubt, after which the search ends.
 const VAIN_MAX: usize = 8;
 
-/// From here on, processes whose parents have ended become this process's children (prctl(2)): what a harness leaves
-/// behind can be reaped here, and a tree never leads out of the daemon.
+/// Makes this process the parent of orphaned descendants (prctl(2)). They can then be reaped here, and every
+/// descendant's chain of parents leads to the daemon.
 pub fn adopt_orphans() {
-    // SAFETY: prctl takes integers. A kernel without it (before Linux 3.4) gives orphans to init, as ever.
+    // SAFETY: prctl takes integers. A kernel without it (before Linux 3.4) gives orphans to init.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
 }
 
-/// Takes the zombies away of the children that this thread has adopted. Called on the main thread: the kernel gives
-/// orphans to the first thread that lives, and `__WNOTHREAD` leaves alone what other threads have started, which
-/// each harness thread does for itself.
+/// Reaps the orphans that this thread has adopted. Runs on the main thread: the kernel gives orphans to the first
+/// living thread. `__WNOTHREAD` skips the children of other threads: each harness thread reaps its own.
 pub fn reap_adopted() {
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         let options = libc::WEXITED | libc::WNOHANG | libc::__WNOTHREAD;
-        // SAFETY: waitid fills the struct when it returns 0, and all-zero, which WNOHANG leaves, is valid, too.
+        // SAFETY: waitid fills the struct when it returns 0; all zeros, which WNOHANG leaves, is valid, too.
         let pid = unsafe {
             match libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) {
                 0 => info.assume_init_ref().si_pid(),
@@ -67,15 +65,15 @@ pub fn reap_adopted() {
     }
 }
 
-/// This process and what it starts are of no session any more.
+/// Removes the family's mark from this process, and so from its future children.
 pub fn leave_family() {
     if locks(0, None).is_ok_and(|limit| is_mark(limit.rlim_cur)) {
         let _ = locks(0, Some(LEFT));
     }
 }
 
-/// While it lives, what this process starts has a family's mark from its first moment. One spawn at a time: limits
-/// belong to the whole process.
+/// While this value lives, processes that are started here carry a family's mark from their first instruction. One
+/// spawn at a time: limits belong to the whole process.
 pub(in crate::sys) struct Marking {
     restored: Option<u64>,
     _turn: MutexGuard<'static, ()>,
@@ -85,7 +83,7 @@ impl Marking {
     pub(in crate::sys) fn begin(family: &Family) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // A hard limit below the mark makes this fail: then environment and session have to do.
+        // Fails if the hard limit is below the mark: then only environment and session identify the process.
         let before = locks(0, None).map(|limit| limit.rlim_cur);
         let restored = before.ok().filter(|_| locks(0, Some(mark(family))).is_ok());
         Self {
@@ -111,7 +109,7 @@ fn is_mark(soft: u64) -> bool {
     soft != libc::RLIM_INFINITY && soft & MARK != 0
 }
 
-/// The limit of the process `pid`, 0 being this one, after its soft value was set, if `soft` is given.
+/// Sets the soft limit of the process `pid` (0: this one), if `soft` is given; returns the limit.
 fn locks(pid: i32, soft: Option<u64>) -> io::Result<libc::rlimit> {
     let mut limit = prlimit(pid, libc::RLIMIT_LOCKS, None)?;
     if let Some(soft) = soft {
@@ -121,13 +119,13 @@ fn locks(pid: i32, soft: Option<u64>) -> io::Result<libc::rlimit> {
     Ok(limit)
 }
 
-/// The processes of `families` that live, this one aside, each with the index of its family.
+/// The living processes of `families` except this one, each with the index of its family.
 pub fn members(families: &[Family]) -> Vec<(usize, Process)> {
     let search = Search::new(families);
     let living = search.living().unwrap_or_default().into_iter();
     let process = |(pid, family)| {
         let mark = process_mark(pid)?;
-        // It may have ended, and its pid be another's since it was found.
+        // The process may have ended, and its pid have been reused, since it was found.
         search.family_of(pid, &mut HashMap::new())?;
         let name = command_name(pid)?;
         Some((family, Process { pid, name, mark }))
@@ -137,8 +135,8 @@ pub fn members(families: &[Family]) -> Vec<(usize, Process)> {
     found
 }
 
-/// As [`members`], for a family whose first process has exited. What it has left behind has lost its parents up to this
-/// process, which adopts orphans: where it has adopted none of the family, every other process is left unread.
+/// As [`members`], for a family whose first process has exited. Its orphans are adopted by this process: if none of its
+/// adopted children belongs to the family, no other process needs to be read.
 pub fn left_behind(family: &Family) -> Vec<Process> {
     let families = std::slice::from_ref(family);
     let has_adopted = || {
@@ -148,7 +146,7 @@ pub fn left_behind(family: &Family) -> Vec<Process> {
     };
     match has_adopted() {
         Some(false) => Vec::new(),
-        // A kernel without that list (CONFIG_PROC_CHILDREN) leaves the look at all of them.
+        // A kernel without that file (CONFIG_PROC_CHILDREN) requires reading all processes.
         _ => members(families)
             .into_iter()
             .map(|(_, left)| left)
@@ -156,8 +154,8 @@ pub fn left_behind(family: &Family) -> Vec<Process> {
     }
 }
 
-/// The children of this process's first thread, to which the kernel gives orphans; a thread that starts a child keeps that
-/// as its own (proc(5), children). Which child the file misses while another is reaped is found at the next search.
+/// The children of this process's main thread, to which the kernel gives orphans; other threads' children are not
+/// listed (proc(5), children). The file can miss a child while another is reaped; the next search finds it.
 fn adopted() -> Option<Vec<i32>> {
     let own = std::process::id();
     let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
@@ -165,11 +163,11 @@ fn adopted() -> Option<Vec<i32>> {
     Some(pids.filter_map(|pid| pid.parse().ok()).collect())
 }
 
-/// Ends every process of `families` but this one: by SIGTERM where there is a `grace`, and by SIGKILL behind it, until there
-/// is none, or for `patience` at most.
+/// Ends every process of `families` except this one: by SIGTERM if `grace` is not zero, then by SIGKILL, until none is
+/// left or `patience` is over.
 ///
-/// All are stopped before the first is killed: what forks faster than it can be looked for would otherwise get the room
-/// of the ended ones. A stopped process keeps its place among those that `RLIMIT_NPROC` allows.
+/// All are stopped before the first is killed: a process that forks faster than the search would otherwise reuse the
+/// places of killed ones. A stopped process still counts for `RLIMIT_NPROC`.
 pub fn end_families(families: &[Family], grace: Duration, patience: Duration) -> Ended {
     let mut search = Search::new(families);
     let mut pids = match grace.is_zero() {
@@ -180,7 +178,7 @@ pub fn end_families(families: &[Family], grace: Duration, patience: Duration) ->
     let mut vain = 0;
     loop {
         let Ok(pass) = search.stop_all() else {
-            // No descriptor to look with: others are about to be closed.
+            // No descriptor is left for the search: retry, since others will be closed.
             if Instant::now() >= deadline {
                 let is_complete = false;
                 return Ended { pids, is_complete };
@@ -206,61 +204,60 @@ pub fn end_families(families: &[Family], grace: Duration, patience: Duration) ->
             return Ended { pids, is_complete };
         }
         if let Some(process) = last {
-            // One that does not die in time is met again in the next pass.
+            // A process that does not die in time is found again by the next pass.
             let until = deadline.min(Instant::now() + durations::FAMILY_PASS);
             let _ = poll(&mut [Interest::readable(&process)], Some(until));
         }
     }
 }
 
-/// Whether a process of `family`, this one aside, has one of `pipes` open to write. Where it cannot be looked at, as one of
-/// another user, it has not.
+/// True if a process of `family`, except this one, has one of `pipes` open for writing. Processes that cannot be read,
+/// such as another user's, are ignored.
 pub fn is_held(family: &Family, pipes: &[impl AsFd]) -> bool {
-    // `pipe:[INODE]`, whoever has it open (proc(5), fd).
+    // The link's target is `pipe:[INODE]` in every process (proc(5), fd).
     let own = |pipe: &_| link(std::process::id() as i32, AsFd::as_fd(pipe).as_raw_fd());
     let names: Vec<PathBuf> = pipes.iter().filter_map(own).collect();
     let search = Search::new(std::slice::from_ref(family));
     (0..HOLDER_PASSES).any(|_| search.finds_writer(&names))
 }
 
-/// Where the descriptor `fd` of the process `pid` leads.
+/// Target of the descriptor `fd` of the process `pid`.
 fn link(pid: i32, fd: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()
 }
 
-/// What a look at every process came to.
+/// Result of one pass over all processes.
 #[derive(Default)]
 struct Pass {
-    /// Zombies perhaps among them.
+    /// May include zombies.
     members: Vec<i32>,
-    /// One was met for the first time.
+    /// A member was found that earlier passes had not found.
     is_new: bool,
-    /// A process ended while it was looked at: it may have been a member, and have started another behind the search's
-    /// back.
+    /// A process ended while it was read: it may have been a member, and have started another that the pass missed.
     has_doubt: bool,
 }
 
 impl Pass {
-    /// There is no doubt that nobody is left.
+    /// True if no member is left, without doubt.
     fn is_certain(&self) -> bool {
         self.members.is_empty() && !self.has_doubt
     }
 }
 
-/// A member that was met, and stays one when its parents have been ended.
+/// A recorded member; it stays one when its parents have ended.
 struct Met {
     family: usize,
     started: u64,
-    /// By this search.
+    /// Stopped by this search.
     is_stopped: bool,
 }
 
-/// What is looked for. Families go by their index.
+/// State of a search; families are identified by their index.
 struct Search {
     own: i32,
     marks: HashMap<u64, usize>,
     variables: HashMap<Vec<u8>, usize>,
-    /// Each leads a session of its own (setsid(2)).
+    /// Pids of the session leaders (setsid(2)), with their families.
     leaders: HashMap<i32, usize>,
     met: HashMap<i32, Met>,
 }
@@ -275,7 +272,7 @@ impl Search {
                 started: started(*pid)?,
                 is_stopped: false,
             };
-            // The mark is looked at last: it is that of the process whose start was read.
+            // The mark is checked last: then it belongs to the process whose start was read.
             is_running(*pid, mark).then_some((*pid, met))
         });
         Self {
@@ -291,8 +288,8 @@ impl Search {
         }
     }
 
-    /// `begun` is the start that was read before `pid` was seen to be a member: should the pid have gone to another process
-    /// in between, that one is not met.
+    /// Records a member. `begun` was read before `pid` was recognised as a member: if the pid has been reused in
+    /// between, the new process is not recorded.
     fn meet(&mut self, pid: i32, family: usize, begun: Option<u64>, is_stopped: bool) {
         if let Some(started) = begun {
             let met = Met {
@@ -309,7 +306,7 @@ impl Search {
         (started(pid) == Some(met.started)).then_some(met)
     }
 
-    /// The members that have not ended, each with its family.
+    /// The living members, each with its family.
     fn living(&self) -> io::Result<Vec<(i32, usize)>> {
         let mut known = HashMap::new();
         let others = newest_first()?.into_iter().filter(|pid| *pid != self.own);
@@ -317,24 +314,24 @@ impl Search {
         Ok(members.filter(|(pid, _)| !has_ended(*pid)).collect())
     }
 
-    /// Sends SIGTERM to all, and once they have ended to those that are there then; until there is none, or until
-    /// `deadline`. Gives those that it was sent to.
+    /// Sends SIGTERM to all members, and after their end to new ones, until none is left or `deadline`. Returns the
+    /// pids signalled.
     fn terminate_all(&mut self, deadline: Instant) -> Vec<i32> {
         let mut asked = Vec::new();
         for _ in 0..TERMINATE_ROUNDS {
             let living = self.living().unwrap_or_default();
-            // All are met before the first gets its signal: its children may be known by it alone.
+            // All members are recorded before the first signal: some children can be recognised only by their parent.
             for &(pid, family) in &living {
                 let begun = started(pid);
                 if self.is_member(pid, &mut HashMap::new()) {
                     self.meet(pid, family, begun, false);
                 }
             }
-            // The oldest first: who waits for a child, and would go on or exit at its end, knows why it ends.
+            // Oldest first: a parent that waits for a child then already knows why the child ends.
             for &(pid, _) in living.iter().rev() {
                 if self.signal(pid, libc::SIGTERM).is_some() {
                     asked.push(pid);
-                    // One that is stopped is woken, so that it can act on it.
+                    // SIGCONT wakes a stopped process, so that it can handle the signal.
                     self.signal(pid, libc::SIGCONT);
                 }
             }
@@ -352,7 +349,7 @@ impl Search {
         while self.met(pid).is_some() && !has_ended(pid) && Instant::now() < deadline {
             let _ = match exit_watch(pid) {
                 Ok(process) => poll(&mut [Interest::readable(&process)], Some(deadline)),
-                // It has ended, or nothing tells of its end.
+                // The process has ended, or its exit cannot be watched.
                 Err(_) => {
                     let pass = Instant::now() + durations::FAMILY_PASS;
                     poll(&mut [], Some(deadline.min(pass)))
@@ -361,12 +358,12 @@ impl Search {
         }
     }
 
-    /// Looks at every process once, and stops the members that were not met before.
+    /// Reads every process once, and stops the members that are new.
     fn stop_all(&mut self) -> io::Result<Pass> {
         let mut pass = Pass::default();
         let mut known = HashMap::new();
         for pid in newest_first()? {
-            // A leader's zombie is kept on purpose, and all that it can have started is looked for by itself.
+            // A leader's zombie is kept on purpose, and its descendants are found by themselves.
             if pid == self.own || self.leaders.contains_key(&pid) && has_ended(pid) {
                 continue;
             }
@@ -386,7 +383,7 @@ impl Search {
         Ok(pass)
     }
 
-    /// Whether a member has a file open to write whose name is one of `names`.
+    /// True if a member has one of `names` open for writing.
     fn finds_writer(&self, names: &[PathBuf]) -> bool {
         let mut known = HashMap::new();
         let pids = newest_first().unwrap_or_default();
@@ -399,12 +396,12 @@ impl Search {
         self.family_of(pid, known).is_some()
     }
 
-    /// Whose member `pid` is by what it carries, or by whom it comes from. Fills in what becomes `known` on the way up.
+    /// The family of `pid`, by its own mark, variable or session, or by its parents. Caches the results in `known`.
     fn family_of(&self, pid: i32, known: &mut HashMap<i32, Option<usize>>) -> Option<usize> {
         if let Some(&family) = known.get(&pid) {
             return family;
         }
-        // Pids that are given anew during the walk can make a circle of it.
+        // Pids reused during the walk can form a circle.
         known.insert(pid, None);
         let mark = locks(pid, None).map_or(0, |limit| limit.rlim_cur);
         let family = self
@@ -419,7 +416,7 @@ impl Search {
         family
     }
 
-    /// The family of the member that has started `pid`, if that lives: else its parent is this process, by adoption.
+    /// The family of `pid`'s parent, if that is a living member; an orphan's parent is this process.
     fn of_parent(&self, pid: i32, known: &mut HashMap<i32, Option<usize>>) -> Option<usize> {
         stat_field(pid, 4)
             .and_then(|parent| parent.parse().ok())
@@ -427,7 +424,7 @@ impl Search {
             .and_then(|parent| self.family_of(parent, known))
     }
 
-    /// The environment that a process was started with can be read by its own user (proc(5)); a zombie has none.
+    /// Only the same user can read a process's initial environment (proc(5)); a zombie has none.
     fn of_variable(&self, pid: i32) -> Option<usize> {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
         let mut variables = environ.split(|&b| b == 0);
@@ -435,14 +432,14 @@ impl Search {
     }
 
     fn of_session(&self, pid: i32) -> Option<usize> {
-        // SAFETY: getsid takes an integer, and gives -1 where there is no such process.
+        // SAFETY: getsid takes an integer, and returns -1 if there is no such process.
         self.leaders.get(&unsafe { libc::getsid(pid) }).copied()
     }
 
-    /// Sends `signal` to `pid` if that is still a member, and no zombie; gives what becomes readable when it has ended.
+    /// Sends `signal` to `pid` if it is still a living member; returns a descriptor that becomes readable at its exit.
     fn signal(&self, pid: i32, signal: i32) -> Option<OwnedFd> {
-        // The descriptor comes first: should the pid go to another process while that one is looked at, the signal
-        // misses it.
+        // The descriptor is opened first: if the pid is reused during the check, the signal does not reach the new
+        // process.
         let process = match exit_watch(pid) {
             Ok(process) => process,
             Err(err) if is_missing_call(&err) => return self.signal_by_number(pid, signal),
@@ -454,38 +451,38 @@ impl Search {
         }
         match send_pidfd_signal(&process, signal) {
             Ok(()) => Some(process),
-            // The descriptor may be no pidfd.
+            // The descriptor may be a pipe instead of a pidfd.
             Err(_) => self.signal_by_number(pid, signal).map(|_| process),
         }
     }
 
-    /// As [`Search::signal`], where the kernel has no descriptors for processes (before Linux 5.3): the pid could go to
-    /// another process between the look at its start and the signal, if all numbers were given out in that moment.
+    /// As [`Search::signal`], on a kernel without pidfds (before Linux 5.3). The pid could be reused between the check
+    /// and the signal only if all pids were used up in that moment.
     fn signal_by_number(&self, pid: i32, signal: i32) -> Option<OwnedFd> {
         let begun = started(pid)?;
         if has_ended(pid) || !self.is_member(pid, &mut HashMap::new()) || started(pid)? != begun {
             return None;
         }
         send_signal(pid, signal).ok()?;
-        // Nothing tells of its end: the next pass looks again when the time of this one is over.
+        // The exit cannot be watched: the next pass checks again after its timeout.
         Some(Wake::new().ok()?.0.into())
     }
 }
 
-/// Whether the process `pid` has a file open to write whose name is one of `names`. The links' names are read, and the files
-/// left alone: one can be on a disk that does not answer.
+/// True if the process `pid` has one of `names` open for writing. Only the links are read, not the files: a file can be
+/// on a disk that does not answer.
 fn has_open_to_write(pid: i32, names: &[PathBuf]) -> bool {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
     entries.into_iter().flatten().flatten().any(|entry| {
         let is_named = std::fs::read_link(entry.path()).is_ok_and(|name| names.contains(&name));
-        // The link has the mode in which the file is open (proc(5), fd).
+        // The link's mode is the mode in which the file is open (proc(5), fd).
         let mode = || entry.metadata().map(|link| link.permissions().mode());
         is_named && mode().is_ok_and(|mode| mode & 0o200 != 0)
     })
 }
 
-/// Every process, the youngest first: what lives for a moment only is looked at in that moment. The kernel numbers
-/// processes upwards, begins anew at the end, and tells the last number that it gave (proc(5), loadavg).
+/// Every process, youngest first: short-lived processes are read while they exist. The kernel assigns ascending pids,
+/// wraps around, and reports the last one (proc(5), loadavg).
 fn newest_first() -> io::Result<Vec<i32>> {
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let last: i32 = load
@@ -500,12 +497,12 @@ fn newest_first() -> io::Result<Vec<i32>> {
     Ok(pids)
 }
 
-/// When the process `pid` was started, in clock ticks since the boot (proc(5)).
+/// Start of the process `pid`, in clock ticks since boot (proc(5)).
 fn started(pid: i32) -> Option<u64> {
     stat_field(pid, 22)?.parse().ok()
 }
 
-/// Whether `pid` is a zombie: it has ended, and nobody has reaped it.
+/// True if `pid` is a zombie.
 fn has_ended(pid: i32) -> bool {
     stat_field(pid, 3).is_some_and(|state| state == "Z")
 }

@@ -1,4 +1,4 @@
-//! What Linux does its own way: eventfd, pidfd, inotify, `SO_PEERCRED`, `/proc`.
+//! Linux's own means: eventfd, pidfd, inotify, `SO_PEERCRED`, `/proc`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,13 +24,13 @@ pub use watch::{Arrivals, LogWatch, Wake};
 use super::memory::own_status;
 use super::{Interest, OwnUsage, Peer, Usage, checked, owned, socket_option};
 
-/// The longest path a Unix socket can have, in bytes: `sun_path` is 108 with its NUL (unix(7)).
+/// Longest path of a Unix socket, in bytes: `sun_path` has 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
 
-/// A Unix stream socket, close-on-exec from the start.
+/// Creates a Unix stream socket that is close-on-exec from the start.
 ///
 /// # Errors
-/// What socket(2) reports.
+/// The error of socket(2).
 pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket takes three integers, and its descriptor is new and ours alone.
     unsafe {
@@ -42,11 +42,10 @@ pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     }
 }
 
-/// The address of the socket that `NOTIFY_SOCKET` names: a path, or behind an `@` a name in the abstract namespace
-/// (sd_notify(3)).
+/// The socket address in `NOTIFY_SOCKET`: a path, or after an `@` a name in the abstract namespace (sd_notify(3)).
 ///
 /// # Errors
-/// It is too long for an address, or neither of the two.
+/// It is too long for an address, or neither form.
 pub fn notify_address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest),
@@ -55,10 +54,10 @@ pub fn notify_address(name: &OsStr) -> io::Result<SocketAddr> {
     }
 }
 
-/// A pipe, both ends close-on-exec from the start, so that no concurrent spawn inherits them.
+/// Creates a pipe. Both ends are close-on-exec from the start, so that no concurrent spawn inherits them.
 ///
 /// # Errors
-/// What pipe2(2) reports.
+/// The error of pipe2(2).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
     // SAFETY: pipe2 fills both ints on success, and the descriptors are new and ours alone.
@@ -68,29 +67,29 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// What the pipe `fd` can hold, in bytes.
+/// Capacity of the pipe `fd`, in bytes.
 ///
 /// # Errors
-/// What fcntl(2) reports.
+/// The error of fcntl(2).
 pub fn pipe_size(fd: &impl AsFd) -> io::Result<usize> {
     // SAFETY: fcntl takes integers, and the descriptor is borrowed.
     let size = checked(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETPIPE_SZ) });
     size.map(|size| size as usize)
 }
 
-/// Makes the pipe `fd` hold `bytes`. What is in it stays.
+/// Sets the capacity of the pipe `fd` to `bytes`; its content stays.
 ///
 /// # Errors
-/// EPERM: over what one pipe (`pipe-max-size`) or all of this user's (`pipe-user-pages-soft`) may hold (pipe(7)); EBUSY:
-/// more is in it.
+/// EPERM: beyond the limit of one pipe (`pipe-max-size`) or of all pipes of this user (`pipe-user-pages-soft`,
+/// pipe(7)). EBUSY: it holds more data.
 pub fn set_pipe_size(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     // SAFETY: fcntl takes integers, and the descriptor is borrowed.
     checked(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, bytes) }).map(drop)
 }
 
-/// What all pipes of a user may hold, in bytes, before the kernel makes each new one tiny (pipe(7),
-/// `pipe-user-pages-soft`). Where it is not told, or there is no limit: the kernel's default.
+/// Total capacity of a user's pipes, in bytes, beyond which the kernel makes new pipes tiny (`pipe-user-pages-soft`,
+/// pipe(7)). The kernel's default if it cannot be read or is unlimited.
 pub fn pipe_bytes_max() -> usize {
     const DEFAULT_PAGES: usize = 16_384;
     let told = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft");
@@ -101,8 +100,8 @@ pub fn pipe_bytes_max() -> usize {
         * usize::try_from(page).unwrap_or(4096)
 }
 
-/// Makes every descriptor but 0, 1 and 2 close-on-exec: whoever started this process may have left it some, and
-/// they are not for harnesses.
+/// Makes every descriptor except 0, 1 and 2 close-on-exec: harnesses must not inherit descriptors that the parent
+/// process left open.
 pub fn keep_inherited_descriptors() {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
     let numbers = entries.flatten().filter_map(|entry| {
@@ -110,19 +109,19 @@ pub fn keep_inherited_descriptors() {
         (number > 2).then_some(number)
     });
     for number in numbers {
-        // SAFETY: fcntl takes integers; one that names no descriptor any more fails with EBADF.
+        // SAFETY: fcntl takes integers; a number that was closed meanwhile fails with EBADF.
         unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-/// Lets all threads share four of the allocator's arenas: with one for each thread, as glibc has it, each keeps for itself
-/// what its session once needed (mallopt(3), M_ARENA_MAX). Elsewhere allocators share by themselves. Under a limit on address
-/// space there is one: another reserves 64 MiB, and a thread that cannot have that maps a page for each allocation.
+/// Limits the allocator to four arenas shared by all threads. With glibc's one arena for each thread, each keeps the
+/// memory that its session once needed (mallopt(3), M_ARENA_MAX). Under a limit on address space there is one arena:
+/// another reserves 64 MiB, and a thread that cannot get it maps a page for each allocation.
 ///
-/// What is larger than a page of events is a mapping of its own, which goes back when it is freed, whoever frees it. Without
-/// this glibc raises the size from which that is so (mallopt(3), M_MMAP_THRESHOLD), and keeps such memory. The end of a heap
-/// is kept up to twice that size, as glibc's own rule has it (M_TRIM_THRESHOLD): a page of events would else be mapped
-/// anew each time.
+/// Fixes the size from which an allocation is mapped separately, just above a page of events. Such memory returns to
+/// the system when it is freed. By default glibc raises that size (M_MMAP_THRESHOLD) and keeps the memory. The heap's
+/// end is kept up to twice that size, as by glibc's own rule (M_TRIM_THRESHOLD): otherwise a page of events would be
+/// mapped anew each time.
 pub fn share_free_memory() {
     #[cfg(target_env = "gnu")]
     {
@@ -132,7 +131,7 @@ pub fn share_free_memory() {
             Ok((Some(_), _)) => 1,
             _ => 4,
         };
-        // SAFETY: mallopt takes integers; no other thread is there yet.
+        // SAFETY: mallopt takes integers; no other thread runs yet.
         unsafe {
             libc::mallopt(libc::M_ARENA_MAX, arenas);
             libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
@@ -141,7 +140,7 @@ pub fn share_free_memory() {
     }
 }
 
-/// poll(2), for `timeout` to the nanosecond; for ever without one.
+/// poll(2) with a timeout in nanoseconds; without `timeout` it waits for ever.
 pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc::c_int {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
@@ -150,8 +149,8 @@ pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc:
     let timeout = timeout
         .as_ref()
         .map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `fds` is a live array of `fds.len()` pollfd structs, and the timeout, if any, outlives the call; without a
-    // signal mask it is poll.
+    // SAFETY: `fds` is a live array of `fds.len()` pollfd structs, and the timeout, if any, outlives the call. Without
+    // a signal mask ppoll is poll.
     unsafe {
         libc::ppoll(
             fds.as_mut_ptr(),
@@ -162,25 +161,25 @@ pub(super) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> libc:
     }
 }
 
-/// Asks for the processor soon after each wake-up, and for less of it at a time, for the calling thread and those that it
-/// starts: a tenth of a millisecond, the least that there is. A policy and a nice value that the daemon was given stay.
-/// Kernels older than 6.12 have the same slice for all (sched_setattr(2); Documentation/scheduler/sched-eevdf.rst).
+/// Requests a scheduling slice of 0.1 ms, the minimum, for the calling thread and those that it starts: it runs sooner
+/// after a wake-up, for less time. Keeps an inherited policy and nice value. Kernels older than 6.12 have one slice for
+/// all (sched_setattr(2); Documentation/scheduler/sched-eevdf.rst).
 pub fn prefer_latency() {
     const SLICE_NANOS: u64 = 100_000;
     // SAFETY: all-zero is a valid sched_attr.
     let mut attr: libc::sched_attr = unsafe { MaybeUninit::zeroed().assume_init() };
     let size = size_of::<libc::sched_attr>();
-    // SAFETY: the kernel writes `size` bytes at most into the struct, which outlives the call; 0 is the calling thread.
+    // SAFETY: the kernel writes at most `size` bytes into the struct, which outlives the call; 0 is the calling thread.
     let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size, 0) };
     if got == 0 && attr.sched_policy == libc::SCHED_OTHER as u32 {
         attr.sched_runtime = SLICE_NANOS;
-        // SAFETY: the struct outlives the call, which reads as much of it as it says itself.
+        // SAFETY: the struct outlives the call, which reads as many bytes as its `size` field says.
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
     }
 }
 
-/// Gives memory that is free, but still the allocator's, back to the system: glibc keeps what lies between other
-/// things (malloc_trim(3)). Elsewhere allocators do it by themselves.
+/// Returns the allocator's free memory to the system: glibc keeps free memory between used blocks (malloc_trim(3)).
+/// Other allocators return it by themselves.
 pub fn release_free_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim takes an integer, and may be called at any time from any thread.
@@ -189,24 +188,24 @@ pub fn release_free_memory() {
     }
 }
 
-/// What this process uses now, from proc(5); `None` where that is not mounted.
+/// Resources that this process uses now (proc(5)); `None` without `/proc`.
 pub fn own_usage() -> Option<OwnUsage> {
     let number = own_status()?;
     let entries = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
     Some(OwnUsage {
         resident_bytes: number("VmRSS:")? * 1024,
-        // The descriptor that the directory is read by is among them.
+        // The descriptor that reads the directory is among them.
         open_files: entries.saturating_sub(1),
         threads: number("Threads:")?,
     })
 }
 
-/// A descriptor that becomes readable when the process `pid` exits: a pidfd, or, for a child on a kernel without
-/// pidfd_open(2), a pipe that a thread closes.
+/// A descriptor that becomes readable when the process `pid` exits: a pidfd. For a child on a kernel without
+/// pidfd_open(2) it is a pipe that a thread closes.
 ///
 /// # Errors
-/// What pidfd_open(2) reports: ESRCH for no such process, EMFILE; ENOSYS for a process that is no child, before Linux 5.3
-/// and in sandboxes that refuse the call.
+/// The error of pidfd_open(2): ESRCH for no such process, EMFILE. ENOSYS for a process that is no child, before Linux
+/// 5.3 and in sandboxes that refuse the call.
 pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers, and its descriptor is new, ours alone, and close-on-exec.
     match unsafe { owned(libc::syscall(libc::SYS_pidfd_open, pid, 0) as libc::c_int) } {
@@ -215,13 +214,13 @@ pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether `err` means that there is no such system call: the kernel's ENOSYS, or the EPERM of a sandbox's filter
-/// (seccomp(2)), which none of the calls asked about here gives by itself for a process of our own.
+/// True if `err` means that the system call is missing: ENOSYS from the kernel, or EPERM from a sandbox's filter
+/// (seccomp(2)). None of the calls checked here returns EPERM for our own processes.
 fn is_missing_call(err: &io::Error) -> bool {
     matches!(err.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
-/// The stack of a thread that only waits for a child, in bytes.
+/// Stack of a thread that only waits for a child, in bytes.
 const WAITER_STACK_BYTES: usize = 64 * 1024;
 
 fn exit_watch_by_thread(pid: i32) -> io::Result<OwnedFd> {
@@ -229,29 +228,29 @@ fn exit_watch_by_thread(pid: i32) -> io::Result<OwnedFd> {
         let mut info = MaybeUninit::zeroed();
         waitid(pid, &mut info, libc::WEXITED | libc::WNOWAIT | options).map(drop)
     };
-    // Only its parent can wait for a process.
+    // Only the parent can wait for a process.
     wait(libc::WNOHANG).map_err(|_| io::Error::from_raw_os_error(libc::ENOSYS))?;
     let (reader, writer) = pipe()?;
     std::thread::Builder::new()
         .name("exit-watch".into())
         .stack_size(WAITER_STACK_BYTES)
         .spawn(move || {
-            // WNOWAIT: the zombie stays for the thread that reaps it.
+            // WNOWAIT leaves the zombie to the thread that reaps it.
             while wait(0).is_err_and(|err| err.kind() == io::ErrorKind::Interrupted) {}
             drop(writer);
         })?;
     Ok(reader)
 }
 
-/// waitid(2) for the child `pid`, and what it has used: the system call has a fifth argument for that, which the C
-/// library's function hides, and gives it for a zombie that stays (`WNOWAIT`), too.
+/// waitid(2) for the child `pid`, with its resource usage. The raw system call has a fifth argument for that, which the
+/// C library hides. It works for a zombie that stays (`WNOWAIT`), too.
 pub(super) fn waitid(
     pid: i32,
     info: &mut MaybeUninit<libc::siginfo_t>,
     options: libc::c_int,
 ) -> io::Result<Option<Usage>> {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the call fills both structs when it returns 0, and they outlive it; all-zero is a valid rusage.
+    // SAFETY: the call fills both structs when it returns 0, and they outlive it; all zeros is a valid rusage.
     let usage = unsafe {
         let (info, used) = (info.as_mut_ptr(), usage.as_mut_ptr());
         checked(libc::syscall(
@@ -276,12 +275,12 @@ fn duration(time: libc::timeval) -> Duration {
     Duration::from_secs(part(time.tv_sec)) + Duration::from_micros(part(time.tv_usec))
 }
 
-/// Who connected to this socket, or who listens on it: fixed by the kernel at that time (unix(7)).
+/// Identity of the process that connected to this socket or listens on it, fixed by the kernel at that time (unix(7)).
 ///
 /// # Errors
-/// What getsockopt(2) reports.
+/// The error of getsockopt(2).
 pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
-    // SAFETY: SO_PEERCRED writes one ucred, for which all-zero is a value.
+    // SAFETY: SO_PEERCRED writes one ucred, for which all zeros is a valid value.
     let cred: libc::ucred = unsafe { socket_option(stream, libc::SO_PEERCRED) }?;
     Ok(Peer {
         uid: cred.uid,
@@ -289,76 +288,77 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     })
 }
 
-/// This boot of the system (random(4), boot_id). `None` where `/proc` is not mounted.
+/// Random id of this boot (random(4), boot_id). `None` without `/proc`.
 pub fn boot_id() -> Option<&'static str> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();
     let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     BOOT.get_or_init(read).as_deref().map(str::trim_end)
 }
 
-/// The time since the system was started, with the time in which it was suspended (clock_gettime(2), CLOCK_BOOTTIME).
+/// Time since boot, including suspends (clock_gettime(2), CLOCK_BOOTTIME).
 pub fn since_boot() -> Duration {
     super::clock(libc::CLOCK_BOOTTIME)
 }
 
-/// The PID namespace of this process (pid_namespaces(7)), in which alone its pids mean something.
+/// PID namespace of this process (pid_namespaces(7)): pids are meaningful only within it.
 pub fn pid_namespace() -> Option<String> {
     let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
     Some(link.display().to_string())
 }
 
-/// What tells the process `pid` from any later one with the same number: the boot and the clock tick in it at which the
+/// Mark that tells the process `pid` from any later one with the same pid: the boot, and the clock tick at which the
 /// process started (proc(5), field 22). `None` if there is no such process.
 pub fn process_mark(pid: i32) -> Option<String> {
     let started = stat_field(pid, 22)?;
     Some(format!("{}/{started}", boot_id()?))
 }
 
-/// Whether `mark` is that of the process `pid`, and that still runs: a zombie keeps its number and its mark.
+/// True if `mark` belongs to the process `pid`, and it still runs: a zombie keeps its pid and its mark.
 pub fn is_running(pid: i32, mark: &str) -> bool {
     process_mark(pid).as_deref() == Some(mark)
         && stat_field(pid, 3).is_some_and(|state| state != "Z" && state != "X")
 }
 
-/// Whether a signal has stopped the process `pid` (proc(5), field 3 of its `stat`).
+/// True if a signal has stopped the process `pid` (proc(5), field 3 of its `stat`).
 pub fn is_stopped(pid: i32) -> bool {
     stat_field(pid, 3).is_some_and(|state| state == "T" || state == "t")
 }
 
-/// A field of `/proc/PID/stat`, counted from 1 as proc(5) does, from the third on. `None` if there is no such process.
+/// Field `number` of `/proc/PID/stat`, counted from 1 as in proc(5); from the third on. `None` if there is no such
+/// process.
 fn stat_field(pid: i32, number: usize) -> Option<String> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    // The second field is the command in parentheses and can hold anything: also `)`, and half a character.
+    // The second field is the command in parentheses. It can contain any bytes: also `)`, and incomplete characters.
     let after_command = &stat[stat.rfind(')')? + 1..];
     let field = after_command.split_whitespace().nth(number - 3)?;
     Some(field.to_owned())
 }
 
-/// The file that the process `pid` executes, with ` (deleted)` behind it once that file is no more (proc(5), `exe`).
-/// `None` for another user's process, or none.
+/// Executable of the process `pid`; ends in ` (deleted)` once the file is gone (proc(5), `exe`). `None` for another
+/// user's process, or no process.
 pub fn executable(pid: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
-/// The path of an open file, and of what has none a word in its place, as `pipe:[7]` (proc(5), `fd`).
+/// Path of an open file; a word such as `pipe:[7]` for a descriptor without a path (proc(5), `fd`).
 pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
     let number = file.as_fd().as_raw_fd();
     std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
 
-/// What the process `pid` calls itself (proc(5), `comm`), also another user's.
+/// Name that the process `pid` gives itself (proc(5), `comm`); works also for another user's process.
 pub fn command_name(pid: i32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
-    // Its end at 15 bytes can lie within a character.
+    // Cut at 15 bytes, possibly within a character.
     Some(String::from_utf8_lossy(&name).trim_end().to_owned())
 }
 
-/// Sends `signal` to the process `pid`, which `watch` was made for, and to no later one with its pid. Where the kernel
-/// has no descriptors for processes, one whose end `watch` has not told is taken for it.
+/// Sends `signal` to the process `pid`, for which `watch` was created, and to no later one with the same pid. On a
+/// kernel without pidfds, a process whose exit `watch` has not reported is assumed to be the same.
 ///
 /// # Errors
-/// What pidfd_send_signal(2) or kill(2) report: ESRCH if it has ended.
+/// The error of pidfd_send_signal(2) or kill(2): ESRCH if it has ended.
 pub fn signal_watched(watch: &OwnedFd, pid: i32, signal: i32) -> io::Result<()> {
     let sent = send_pidfd_signal(watch, signal);
     match &sent {
@@ -375,7 +375,7 @@ pub fn signal_watched(watch: &OwnedFd, pid: i32, signal: i32) -> io::Result<()> 
 
 fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     let info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: the descriptor is borrowed; a null siginfo means the one that kill(2) would send.
+    // SAFETY: the descriptor is borrowed; a null siginfo means that of kill(2).
     let sent = unsafe {
         let process = process.as_raw_fd();
         libc::syscall(libc::SYS_pidfd_send_signal, process, signal, info, 0)
@@ -383,17 +383,17 @@ fn send_pidfd_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
     checked(sent).map(drop)
 }
 
-/// The C libraries do not agree on its sign.
+/// glibc and musl disagree on its sign.
 #[cfg(target_env = "musl")]
 type ResourceNumber = libc::c_int;
 #[cfg(not(target_env = "musl"))]
 type ResourceNumber = libc::__rlimit_resource_t;
 
-/// By how much the kernel's OOM killer prefers a harness to the daemon (proc(5), `oom_score_adj`): of 1000.
+/// Added to a harness's `oom_score_adj` (proc(5), of 1000), so that the OOM killer prefers it to the daemon.
 const OOM_SCORE_MORE: i32 = 500;
 
-/// Has the OOM killer take the child `pid`, and what it starts from now on, before this process. Raising it needs no
-/// privilege. One that has set its own by now keeps that.
+/// Makes the OOM killer prefer the child `pid` and its future children to this process. Raising the score needs no
+/// privilege. A child that has set its own score keeps it.
 pub(super) fn offer_to_oom_killer(pid: i32) {
     let score = |file: &str| {
         std::fs::read_to_string(file)
@@ -405,12 +405,12 @@ pub(super) fn offer_to_oom_killer(pid: i32) {
     let childs = format!("/proc/{pid}/oom_score_adj");
     let inherited = score("/proc/self/oom_score_adj");
     if let Some(before) = inherited.filter(|_| score(&childs) == inherited) {
-        // It may have ended, or be another user's by now.
+        // It may have ended, or have changed its user.
         let _ = std::fs::write(childs, (before + OOM_SCORE_MORE).min(1000).to_string());
     }
 }
 
-/// What limits the process `pid`, 0 being this one, after `new` was put into force, if it is given.
+/// Sets the limit `resource` of the process `pid` (0: this one) to `new`, if given; returns the limit in force.
 pub(super) fn prlimit(
     pid: i32,
     resource: ResourceNumber,

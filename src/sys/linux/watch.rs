@@ -1,6 +1,6 @@
-//! Descriptors that a thread waits on: what another thread, a signal, or a change of files makes readable.
+//! Descriptors for a waiting thread: woken by another thread, a signal, or a change of files.
 //!
-//! Each belongs to the thread that waits; a [`Wake`] is shared. It does not know what is waited for.
+//! Each belongs to the thread that waits; a [`Wake`] is shared. They do not know the reason of the wait.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -20,20 +20,20 @@ pub struct Wake(pub(super) File);
 
 impl Wake {
     /// # Errors
-    /// What eventfd(2) reports: no descriptors or memory left.
+    /// The error of eventfd(2): no descriptor or memory is left.
     pub fn new() -> io::Result<Self> {
         // SAFETY: eventfd takes two integers; on success the descriptor is new and ours alone.
         let fd = unsafe { owned(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) };
         Ok(Self(fd?.into()))
     }
 
-    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks, and can be repeated.
+    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks; may be repeated.
     pub fn wake(&self) {
-        // EAGAIN means that the counter is at its end, so that the descriptor is readable anyway.
+        // EAGAIN means that the counter is full: the descriptor is readable anyway.
         let _ = (&self.0).write(&1u64.to_ne_bytes());
     }
 
-    /// Takes back every wake so far.
+    /// Undoes all wakes so far.
     pub fn clear(&self) {
         // EAGAIN means that there was none.
         let _ = (&self.0).read(&mut [0; 8]);
@@ -46,7 +46,7 @@ impl AsFd for Wake {
     }
 }
 
-/// A descriptor that becomes readable when a file in a directory is written, made or renamed: an inotify instance.
+/// Becomes readable when a file in a directory is written, created or renamed: an inotify instance.
 #[derive(Debug)]
 pub struct LogWatch(File);
 
@@ -54,7 +54,7 @@ impl LogWatch {
     /// Watches the directory `dir` and the files in it.
     ///
     /// # Errors
-    /// What inotify_init1(2) or inotify_add_watch(2) report: no such directory, or too many watches.
+    /// The error of inotify_init1(2) or inotify_add_watch(2): no such directory, or too many watches.
     pub fn new(dir: &Path) -> io::Result<Self> {
         let events = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_TO;
         let file = inotify()?;
@@ -62,17 +62,17 @@ impl LogWatch {
         Ok(Self(file))
     }
 
-    /// Also reports what is written to `file`, which is in the directory: inotify does so anyway.
+    /// Also reports writes to `file`, which is in the directory: inotify does so anyway.
     ///
     /// # Errors
-    /// None.
+    /// Never.
     pub fn watch_file(&self, _file: &File) -> io::Result<()> {
         Ok(())
     }
 
-    /// Takes back what has been reported so far.
+    /// Discards all reports so far.
     pub fn clear(&self) {
-        // EAGAIN means that nothing is left; a queue that ran over has reported that, too.
+        // EAGAIN means that nothing is left; an overflowed queue has reported that as well.
         let mut sink = [0; 16 * 1024];
         while matches!((&self.0).read(&mut sink), Ok(n) if n > 0) {}
     }
@@ -84,18 +84,18 @@ impl AsFd for LogWatch {
     }
 }
 
-/// What the thread waits for that takes the daemon's signals: a signal (signalfd(2)), or a change of the names in a few
-/// directories (inotify(7)). What is written to their files wakes nobody.
+/// Input of the signals thread: signals (signalfd(2)), and changes of names in a few directories (inotify(7)). Writes
+/// to files are not reported.
 pub struct Arrivals {
     signals: File,
     names: Option<File>,
 }
 
 impl Arrivals {
-    /// Takes `signals`, which [`crate::sys::block_signals`] has blocked.
+    /// Receives `signals`, which [`crate::sys::block_signals`] has blocked.
     ///
     /// # Errors
-    /// What signalfd(2) reports: no descriptors or memory left.
+    /// The error of signalfd(2): no descriptor or memory is left.
     pub fn of_signals(signals: &[libc::c_int]) -> io::Result<Self> {
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         let set = SignalSet::of(signals);
@@ -107,10 +107,10 @@ impl Arrivals {
         })
     }
 
-    /// Also watches the names in the directory `dir`. Can be repeated.
+    /// Also watches the names in the directory `dir`. May be repeated.
     ///
     /// # Errors
-    /// What inotify_init1(2) or inotify_add_watch(2) report: no such directory, or too many watches.
+    /// The error of inotify_init1(2) or inotify_add_watch(2): no such directory, or too many watches.
     pub fn watch_names(&mut self, dir: &Path) -> io::Result<()> {
         let changes = libc::IN_CREATE | libc::IN_DELETE | libc::IN_MOVE;
         let own = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF;
@@ -124,7 +124,7 @@ impl Arrivals {
     /// Blocks until something arrives, or `deadline` has passed.
     ///
     /// # Errors
-    /// What poll(2) or read(2) report.
+    /// The error of poll(2) or read(2).
     pub fn wait(&self, deadline: Option<Instant>) -> io::Result<Arrival> {
         loop {
             let mut interests = vec![Interest::readable(&self.signals)];
@@ -145,7 +145,7 @@ impl Arrivals {
     fn next_signal(&self) -> io::Result<Option<i32>> {
         let mut info = [0; size_of::<libc::signalfd_siginfo>()];
         match (&self.signals).read(&mut info) {
-            // The number is the first field (signalfd(2)).
+            // The signal's number is the first field (signalfd(2)).
             Ok(_) => Ok(Some(i32::from_ne_bytes([
                 info[0], info[1], info[2], info[3],
             ]))),
@@ -154,7 +154,7 @@ impl Arrivals {
         }
     }
 
-    /// The names that have changed; an empty one stands for a directory itself, or for what was too much to tell.
+    /// The changed names; an empty name stands for a directory itself, or for an overflowed queue.
     fn changed_names(&self) -> Vec<OsString> {
         const HEAD: usize = size_of::<libc::inotify_event>();
         let mut names = Vec::new();
@@ -164,7 +164,7 @@ impl Arrivals {
         };
         while let Ok(n @ 1..) = file.read(&mut buffer) {
             let mut rest = &buffer[..n];
-            // The last field of the head is the length of the name, which NULs fill up (inotify(7)).
+            // The header's last field is the length of the name, padded with NULs (inotify(7)).
             while let Some((head, behind)) = rest.split_at_checked(HEAD) {
                 let length = head.last_chunk().copied().map_or(0, u32::from_ne_bytes) as usize;
                 let (name, next) = behind.split_at(length.min(behind.len()));
@@ -177,13 +177,13 @@ impl Arrivals {
     }
 }
 
-/// A descriptor that reports changes of files.
+/// A descriptor that reports file changes.
 fn inotify() -> io::Result<File> {
     // SAFETY: inotify_init1 takes an integer, and its descriptor is new and ours alone.
     unsafe { owned(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK)) }.map(File::from)
 }
 
-/// Has `file` report `events` in the directory `dir`.
+/// Makes `file` report `events` of the directory `dir`.
 fn add_watch(file: &File, dir: &Path, events: u32) -> io::Result<()> {
     let (dir, events) = (c_string(dir.as_os_str())?, events | libc::IN_ONLYDIR);
     // SAFETY: `dir` is NUL-terminated and outlives the call; the descriptor is borrowed.
