@@ -70,7 +70,7 @@
 //! | harness → writer | output | 8 MiB in all, and 24 KiB a session in any case ([`store::Share`]): reserved before the pipe is read |
 //! | writer → checkpoint | copy the log | one at a time; of the log: floods wait from 48 MiB on, all from 64 |
 //! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
-//! | state → harness | input, hurry, reap, close | 4 MiB of input a session |
+//! | state → harness | input and its end, hurry, reap, close | 4 MiB of input a session |
 //! | writer → harness | the number of its row, on which it starts its program | one message |
 //! | connection → its next request | a page that is read ahead | 4 pages of 900 kB in all ([`store::PageAhead`]) |
 //! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |
@@ -89,7 +89,8 @@
 //!    event in its place.
 //! 5. A client is shown only what has been committed; a commit survives the death of the process.
 //! 6. A session is not live any more before its closing facts are handed to the writer. Whoever reads it as
-//!    ended can archive it at once. Only late output comes behind its closing facts.
+//!    ended can archive it at once. Only late output comes behind its closing facts: a harness thread is not drained before
+//!    it has been told that no input follows.
 //! 7. A session that was killed is final when none of its processes is left: its thread looks for them. Until then it
 //!    is unfinished on disk, so that the next daemon goes on where this one dies.
 //! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot. A page that was read before

@@ -13,10 +13,10 @@ use super::escape::write_json_string;
 use super::prompt::PromptPayload;
 use super::{Code, EndedBy, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
-/// The most bytes that an event's payload has, unless it is an `output`.
+/// The most bytes that an event's payload has; an `output`, and an `input` of this version, has fewer.
 pub const PAYLOAD_MAX: usize = 400_000;
 
-/// The most bytes that the payload of an `output` has.
+/// The most bytes that the payload of an `output` or an `input` has.
 pub const OUTPUT_PAYLOAD_MAX: usize = 60_000;
 
 words! {

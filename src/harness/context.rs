@@ -20,7 +20,7 @@ pub(super) struct Context {
     pub(super) orders: Receiver<Order>,
     pub(super) wake: Arc<Wake>,
     pub(super) report: Box<dyn Fn(Report) + Send>,
-    /// Takes secrets out of the output.
+    /// Takes secrets out of output and input.
     pub(super) redactor: Arc<Redactor>,
     /// The longest that a drain takes while a process of the session holds a stream.
     pub(super) drain_max: Duration,

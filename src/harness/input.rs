@@ -1,12 +1,21 @@
-//! What waits for a harness's stdin: bounded, so that a harness that never reads costs nobody anything.
+//! What clients send to a harness: put on record without its secrets, then written to its stdin, for which it waits within a
+//! bound: a harness that never reads costs nobody anything.
+//!
+//! Runs on the harness thread, but for the count of what waits.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use crate::api::BODY_MAX;
+use super::decode::Piece;
+use super::message::ClientInput;
+use super::redacted::Redacted;
+use crate::api::{BODY_MAX, Payload, Timestamp};
+use crate::redact::Redactor;
+use crate::store::NewEvent;
 
 /// Bytes that may wait for one harness, besides what its pipe holds: as much as one request can bring.
 const LIMIT: usize = BODY_MAX;
@@ -78,10 +87,15 @@ impl Input {
         &self.pipe
     }
 
+    /// What is written first: the prompt, if that is read here.
+    pub(super) fn prompt(&self) -> &[u8] {
+        self.waiting.front().map_or(&[], Vec::as_slice)
+    }
+
     /// Adds what a client has sent; with `eof` nothing follows it.
-    pub(super) fn push(&mut self, data: Vec<u8>, eof: bool) {
+    pub(super) fn push(&mut self, data: String, eof: bool) {
         if !data.is_empty() {
-            self.waiting.push_back(data);
+            self.waiting.push_back(data.into_bytes());
         }
         if eof {
             self.end = End::AfterInput;
@@ -110,5 +124,149 @@ impl Input {
             }
         }
         Ok(())
+    }
+}
+
+/// What clients send, on its way into `input` events. It is one stream, whatever the requests: a secret can begin in one and
+/// go on in the next.
+pub(super) struct InputRecord(Redacted);
+
+impl InputRecord {
+    /// The record of what follows on `prompt`, which is on record already.
+    pub(super) fn behind(prompt: &[u8], redactor: &Redactor) -> Self {
+        Self(Redacted::behind(prompt, redactor))
+    }
+
+    /// What comes of `input`; of a message, and of what nothing follows, all.
+    pub(super) fn take(&mut self, input: &ClientInput, redactor: &Redactor) -> Vec<NewEvent> {
+        let text = input.message.as_ref().unwrap_or(&input.data);
+        self.0.take(text.as_bytes(), redactor);
+        let is_whole = input.message.is_some() || input.eof;
+        if is_whole {
+            self.0.finish(redactor);
+        }
+        self.events(is_whole, input.eof)
+    }
+
+    /// When what is held back has been held for long enough.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+
+    /// What comes of what has been held back for long enough.
+    pub(super) fn expire(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
+        self.0.expire(redactor);
+        self.events(false, false)
+    }
+
+    /// What comes of all that is still held back: nothing more will come.
+    pub(super) fn finish(mut self, redactor: &Redactor) -> Vec<NewEvent> {
+        self.0.finish(redactor);
+        self.events(true, false)
+    }
+
+    /// An event of each piece, the last with `eof`; of that there is always one.
+    fn events(&mut self, is_whole: bool, eof: bool) -> Vec<NewEvent> {
+        let text = |piece: &Piece<'_>| match piece {
+            Piece::Text(text) => (*text).to_owned(),
+            // A user's pattern has cut a character in two.
+            Piece::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        };
+        let mut texts = self.0.pieces(is_whole, &text);
+        self.0.shrink();
+        if eof && texts.is_empty() {
+            texts.push(String::new());
+        }
+        let (at, last) = (Timestamp::now(), texts.len().saturating_sub(1));
+        let event = |(n, data): (usize, &String)| {
+            let eof = eof && n == last;
+            NewEvent::at(at, Payload::Input { data, eof })
+        };
+        texts.iter().enumerate().map(event).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The data of `events`, and whether the end of file stands with it.
+    fn shown(events: &[NewEvent]) -> Vec<(String, bool)> {
+        let payload = |event: &NewEvent| serde_json::from_str(&event.payload_json).unwrap();
+        let payloads = events.iter().map(payload);
+        payloads
+            .map(|payload: serde_json::Value| {
+                let data = payload["data"].as_str().unwrap().to_owned();
+                (data, payload["eof"] == true)
+            })
+            .collect()
+    }
+
+    fn input(data: &str, message: Option<&str>, eof: bool) -> ClientInput {
+        ClientInput {
+            data: data.into(),
+            message: message.map(Into::into),
+            eof,
+        }
+    }
+
+    fn shown_one(data: &str, eof: bool) -> Vec<(String, bool)> {
+        vec![(data.to_owned(), eof)]
+    }
+
+    #[test]
+    fn a_large_input_is_cut_between_characters_and_the_end_of_file_stands_with_its_last_part() {
+        let redactor = Redactor::new("").0;
+        let mut record = InputRecord::behind(b"", &redactor);
+        let data = "é\0".repeat(20_000);
+        let events = record.take(&input(&data, None, true), &redactor);
+        assert!(
+            events
+                .iter()
+                .all(|event| event.payload_json.len() <= crate::api::OUTPUT_PAYLOAD_MAX)
+        );
+        let shown = shown(&events);
+        let all: String = shown.iter().map(|(data, _)| data.as_str()).collect();
+        assert!(all == data && shown.len() > 2);
+        let ends = shown.iter().filter(|(_, eof)| *eof);
+        assert!(ends.count() == 1 && shown.last().unwrap().1);
+    }
+
+    #[test]
+    fn the_end_of_file_is_on_record_also_where_nothing_is_left_to_show() {
+        let redactor = Redactor::new("").0;
+        let mut record = InputRecord::behind(b"", &redactor);
+        let events = record.take(&input("ghp_", None, false), &redactor);
+        assert_eq!(shown(&events), []);
+        let events = record.take(&input("", None, true), &redactor);
+        assert_eq!(shown(&events), shown_one("ghp_", true));
+        assert_eq!(shown(&record.finish(&redactor)), []);
+    }
+
+    #[test]
+    fn a_message_is_shown_at_once_and_by_itself() {
+        let redactor = Redactor::new("").0;
+        let mut record = InputRecord::behind(b"{\"type\":\"user\"}\n", &redactor);
+        for message in ["ghp_", "0123", "", "password:", "one two"] {
+            let events = record.take(&input("a line\n", Some(message), false), &redactor);
+            let expected: Vec<_> = match message {
+                "" => Vec::new(),
+                _ => shown_one(message, false),
+            };
+            assert_eq!(shown(&events), expected);
+            assert_eq!(record.deadline(), None);
+        }
+    }
+
+    #[test]
+    fn a_key_that_the_prompt_has_begun_goes_on_in_the_input() {
+        let redactor = Redactor::new("").0;
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+        let prompt = format!("use\n-----BEGIN PRIVATE KEY-----\n{line}\n");
+        let mut record = InputRecord::behind(prompt.as_bytes(), &redactor);
+        let rest = format!("{line}\n-----END PRIVATE KEY-----\nnow\n");
+        let events = record.take(&input(&rest, None, true), &redactor);
+        let shown = shown(&events);
+        assert_eq!(shown[0].0.trim_start(), "now\n", "{shown:?}");
     }
 }

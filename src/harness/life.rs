@@ -15,7 +15,9 @@ use crate::sys;
 /// The thread's life from the start of its program on, if that could be started.
 pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
     let report = &context.report;
-    let (pid, mut pump) = match started.and_then(|started| Ok((started.pid, Pump::new(started)?))) {
+    let (pid, mut pump) = match started
+        .and_then(|started| Ok((started.pid, Pump::new(started, &context.redactor)?)))
+    {
         Ok(spawned) => spawned,
         Err(err) => {
             return report(Report::SpawnFailed {
@@ -41,20 +43,14 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         }
         Err(err) => report(lost(&err)),
     });
-    // A disconnected channel means that the daemon is gone: then this process is about to be, too.
-    while let Ok(order) = context.orders.recv() {
-        if let Order::Reap { sweep: grace } = order {
-            if let Some(grace) = grace {
-                let ended = sweep(pid, grace, context);
-                // Whoever held the streams has been ended with the session.
-                let rest = match std::mem::take(&mut is_late) {
-                    true => pump.finish(context),
-                    false => Ok(()),
-                };
-                report(rest.map_or_else(|err| lost(&err), |()| Report::Swept { ended }));
-            }
-            break;
-        }
+    if let Some(grace) = await_reap(&mut pump, context) {
+        let ended = sweep(pid, grace, context);
+        // Whoever held the streams has been ended with the session.
+        let rest = match std::mem::take(&mut is_late) {
+            true => pump.finish(context),
+            false => Ok(()),
+        };
+        report(rest.map_or_else(|err| lost(&err), |()| Report::Swept { ended }));
     }
     if let Err(err) = sys::reap(pid) {
         say!(ReapFailed, session: context.id, pid, reason: &err);
@@ -72,6 +68,24 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         );
         report(Report::LateEnded);
     }
+}
+
+/// Waits for the order to reap; gives the grace of the sweep that is to come before that. Of a pump that has failed, the input
+/// that is still handed over is put on record here.
+fn await_reap(pump: &mut Pump, context: &Context) -> Option<Duration> {
+    // A disconnected channel means that the daemon is gone: then this process is about to be, too.
+    while let Ok(order) = context.orders.recv() {
+        let reap = match order {
+            Order::Reap { sweep } => Some(sweep),
+            _ => None,
+        };
+        // The panic hook has logged it, and nothing else is to be done.
+        reporting_panics(|_| (), || pump.take(order, context));
+        if let Some(sweep) = reap {
+            return sweep;
+        }
+    }
+    None
 }
 
 fn lost(err: &io::Error) -> Report {

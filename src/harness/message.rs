@@ -20,7 +20,7 @@ pub enum Report {
     LimitReached(EndCause),
     /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
     Exited(HarnessExit),
-    /// All of its output is in the writer's queue, and this is what it cost and used. If `is_late`, something that it has
+    /// All of its output and input is in the writer's queue, and this is what it cost and used. If `is_late`, something that it has
     /// left behind still holds a stream, which is read on.
     Drained {
         cost: SessionCost,
@@ -50,11 +50,24 @@ pub struct HarnessExit {
     pub oom_killed: bool,
 }
 
+/// What a client has sent.
+#[derive(Debug)]
+pub struct ClientInput {
+    /// What the harness reads.
+    pub data: String,
+    /// What of it is put on record, where that is a message by itself: its text. All of it otherwise.
+    pub message: Option<String>,
+    /// Whether stdin is closed after it.
+    pub eof: bool,
+}
+
 /// What the state thread tells a harness thread.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Write this to the harness's stdin, and then close that where `eof` says so.
-    Input { data: Vec<u8>, eof: bool },
+    /// Put this on record, and write it to the harness's stdin.
+    Input(ClientInput),
+    /// No input follows: the harness's exit is known. What of it is held back is put on record.
+    InputOver,
     /// Its end is asked for: wait for nobody who holds its streams behind its exit.
     End,
     /// Close its late streams, once what they hold is read.

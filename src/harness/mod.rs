@@ -15,6 +15,7 @@ mod lines;
 mod message;
 mod pipes;
 mod pump;
+mod redacted;
 mod source;
 mod start;
 mod tally;
@@ -28,7 +29,7 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::Backlog;
-pub use message::{HarnessExit, Report};
+pub use message::{ClientInput, HarnessExit, Report};
 pub use pipes::Pipes;
 pub use start::family;
 
@@ -69,7 +70,7 @@ pub struct Shared {
     pub queue: WriteQueue,
     /// The large pipes.
     pub pipes: Arc<Pipes>,
-    /// Takes secrets out of the output.
+    /// Takes secrets out of output and input.
     pub redactor: Arc<Redactor>,
     /// The longest that a drain takes while a process of the session holds a stream.
     pub drain_max: Duration,
@@ -138,9 +139,14 @@ impl Harness {
         self.backlog.add(bytes)
     }
 
-    /// Hands `data`, for which room is kept, to the harness's stdin; with `eof` that is closed after it.
-    pub fn input(&self, data: Vec<u8>, eof: bool) {
-        self.order(Order::Input { data, eof });
+    /// Hands over what a client has sent, for which room is kept.
+    pub fn input(&self, input: ClientInput) {
+        self.order(Order::Input(input));
+    }
+
+    /// No input follows: the thread does not report that it is drained before it has been told so.
+    pub fn end_input(&self) {
+        self.order(Order::InputOver);
     }
 
     /// Lets the thread wait for nobody who holds the harness's streams behind its exit: whoever does is about to be ended.

@@ -10,17 +10,18 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::drain::Drain;
-use super::input::{End, Input};
+use super::input::{End, Input, InputRecord};
 use super::limits::LimitWatch;
-use super::message::{HarnessExit, Order, Report};
+use super::message::{ClientInput, HarnessExit, Order, Report};
 use super::pipes::Place;
 use super::source::Source;
 use super::start::{Started, family};
 use super::tally::{Exited, Tally};
 use super::telemetry::Reader;
-use crate::api::{Code, SessionCost, Stream, Timestamp, Usage};
+use crate::api::{SessionCost, Stream, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::observe::metrics;
+use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{self, Exit, Interest, OomWatch};
@@ -67,6 +68,8 @@ pub(super) struct Pump {
     telemetry: Option<Reader>,
     limits: LimitWatch,
     input: Option<Input>,
+    /// As long as clients can still have sent something.
+    record: Option<InputRecord>,
     /// What a read goes into.
     buffer: Vec<u8>,
     stage: Stage,
@@ -92,7 +95,7 @@ struct Ready {
 impl Pump {
     /// # Errors
     /// The harness's exit cannot be watched; it is killed then, since nobody would ever learn of it.
-    pub(super) fn new(started: Started) -> io::Result<Self> {
+    pub(super) fn new(started: Started, redactor: &Redactor) -> io::Result<Self> {
         let Started {
             pid,
             stdout,
@@ -107,6 +110,7 @@ impl Pump {
             let _ = sys::kill_group(pid, libc::SIGKILL);
             let _ = sys::reap(pid);
         })?;
+        let open = input.as_ref().filter(|input| input.end() == End::Open);
         Ok(Self {
             pid,
             exit_watch: Some(exit_watch),
@@ -118,6 +122,7 @@ impl Pump {
             tally: Tally::new(Timestamp::now()),
             telemetry,
             limits: LimitWatch::new(limits),
+            record: open.map(|input| InputRecord::behind(input.prompt(), redactor)),
             input,
             buffer: vec![0; READ_FIRST],
             stage: Stage::Running,
@@ -157,6 +162,12 @@ impl Pump {
             }
             self.go_on(context)?;
         };
+        // The state thread has input to hand over until it knows of the exit: that stands before the closing facts.
+        while self.record.is_some()
+            && let Ok(order) = context.orders.recv()
+        {
+            self.take(order, context);
+        }
         let cost = self.tally.cost(exited);
         let is_late = match &self.stage {
             Stage::Draining(drain) if drain.is_held() && !self.sources.is_empty() => {
@@ -164,7 +175,7 @@ impl Pump {
                 true
             }
             _ => {
-                self.let_go(context);
+                self.close_sources(None, context);
                 false
             }
         };
@@ -186,7 +197,7 @@ impl Pump {
             self.go_on(context)?;
         }
         if let Stage::Late(Some(why)) = self.stage {
-            self.close_late(why, context);
+            self.close_sources(Some(why), context);
         }
         Ok(())
     }
@@ -236,16 +247,10 @@ impl Pump {
         }
     }
 
-    /// Closes the pipes that are still open: what is held back of them is not completed any more. What they still hold is
-    /// lost, and an event says so.
-    fn let_go(&mut self, context: &Context) {
-        for mut source in self.sources.drain(..) {
-            let mut events = source.finish(&context.redactor);
-            let unread = sys::bytes_waiting(&source.pipe);
-            if unread > 0 {
-                events.push(output_dropped(source.origin.stream, unread));
-            }
-            store(events, context);
+    /// Closes the pipes that are still open; `why`, where they are late.
+    fn close_sources(&mut self, why: Option<CloseCause>, context: &Context) {
+        for source in self.sources.drain(..) {
+            store(source.close(why, &context.redactor), context);
         }
     }
 
@@ -258,24 +263,17 @@ impl Pump {
         while !self.is_paid() && !self.sources.is_empty() {
             self.go_on(context)?;
         }
-        self.let_go(context);
+        self.close_sources(None, context);
         Ok(())
-    }
-
-    /// Closes the late pipes: an event says that, and what is lost.
-    fn close_late(&mut self, why: CloseCause, context: &Context) {
-        for mut source in self.sources.drain(..) {
-            let mut events = source.finish(&context.redactor);
-            let unread = sys::bytes_waiting(&source.pipe);
-            events.push(late_stream_closed(source.origin.stream, why, unread));
-            store(events, context);
-        }
     }
 
     /// What has been held back for as long as it may be.
     fn expire_held(&mut self, context: &Context) {
         for source in &mut self.sources {
             store(source.expire(&context.redactor), context);
+        }
+        if let Some(record) = &mut self.record {
+            store(record.expire(&context.redactor), context);
         }
     }
 
@@ -335,7 +333,14 @@ impl Pump {
         };
         let is_awaited = interests.len() > sources_at;
         let held_until = self.sources.iter().filter_map(Source::deadline).min();
-        let times = [drained_at, held_until, self.rest_until, self.idle_until()];
+        let input_until = self.record.as_ref().and_then(InputRecord::deadline);
+        let times = [
+            drained_at,
+            held_until,
+            input_until,
+            self.rest_until,
+            self.idle_until(),
+        ];
         let deadline = times.into_iter().flatten().min();
         let timed_out = !sys::poll(&mut interests, deadline)?;
         let ready_at = |at: Option<usize>| at.is_some_and(|at| interests[at].is_ready());
@@ -370,18 +375,15 @@ impl Pump {
             drain.was_held(since.elapsed(), Instant::now());
         }
         while let Ok(order) = context.orders.try_recv() {
-            self.take(order);
+            self.take(order, context);
         }
         self.write_input(context);
     }
 
-    fn take(&mut self, order: Order) {
+    pub(super) fn take(&mut self, order: Order, context: &Context) {
         match (order, &mut self.stage) {
-            (Order::Input { data, eof }, _) => {
-                if let Some(input) = &mut self.input {
-                    input.push(data, eof);
-                }
-            }
+            (Order::Input(input), _) => self.take_input(input, context),
+            (Order::InputOver | Order::Reap { .. }, _) => self.end_record(context),
             (Order::End, stage) => {
                 self.is_ending = true;
                 if let Stage::Draining(drain) = stage {
@@ -392,8 +394,27 @@ impl Pump {
                 *closing = Some(why);
                 self.owe();
             }
-            // Reaping and closing are for a session whose pipes are drained.
-            (Order::Reap { .. } | Order::Close(_), _) => {}
+            // Closing is for a session whose pipes are drained.
+            (Order::Close(_), _) => {}
+        }
+    }
+
+    /// It is on record first, so that no answer of the harness's can stand before it.
+    fn take_input(&mut self, taken: ClientInput, context: &Context) {
+        // Not there while it may panic: whoever ends it then would panic again.
+        if let Some(mut record) = self.record.take() {
+            store(record.take(&taken, &context.redactor), context);
+            self.record = Some(record);
+        }
+        if let Some(input) = &mut self.input {
+            input.push(taken.data, taken.eof);
+        }
+    }
+
+    /// Nothing follows of the input.
+    fn end_record(&mut self, context: &Context) {
+        if let Some(record) = self.record.take() {
+            store(record.finish(&context.redactor), context);
         }
     }
 
@@ -522,23 +543,4 @@ fn store(events: Vec<NewEvent>, context: &Context) {
         let num = context.num;
         context.queue.fact(Fact::Events { num, events }, None);
     }
-}
-
-fn output_dropped(stream: Stream, unread: usize) -> NewEvent {
-    let message = format!(
-        "{stream} was still written when it was closed behind the harness's exit: {unread} bytes in it were not read"
-    );
-    NewEvent::error(Code::OutputDropped, &message)
-}
-
-fn late_stream_closed(stream: Stream, why: CloseCause, unread: usize) -> NewEvent {
-    let why = match why {
-        CloseCause::Room => "a new session takes its place",
-        CloseCause::Stop => "the daemon stops",
-        CloseCause::Deleted => "the session is deleted",
-    };
-    let message = format!(
-        "{stream} was closed while something that the harness has left behind held it: {why}; {unread} bytes in it were not read"
-    );
-    NewEvent::error(Code::LateStreamClosed, &message)
 }

@@ -1,7 +1,6 @@
 //! One of a harness's two streams: from the bytes that its pipe gives to events, secrets taken out on the way.
 //!
-//! Runs on the harness thread. Holds back what cannot be decided yet: the beginning of what may be a secret, for a
-//! short time, and the beginning of a character, until its rest comes.
+//! Runs on the harness thread.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,12 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::decode::{Piece, split};
+use super::decode::Piece;
 use super::pipes::{Lease, SMALL};
+use super::redacted::Redacted;
 use super::start::OutputPipe;
-use crate::api::{EventKind, Origin, Payload, Stream, Timestamp};
-use crate::redact::{self, Redactor};
-use crate::settings::durations;
+use crate::api::{Code, EventKind, Origin, Payload, Stream, Timestamp};
+use crate::observe::field::CloseCause;
+use crate::redact::Redactor;
 use crate::store::{NewEvent, SessionNum};
 use crate::sys;
 
@@ -23,11 +23,7 @@ pub(super) struct Source {
     pub(super) pipe: Arc<File>,
     lease: Option<Lease>,
     pub(super) origin: Origin,
-    redaction: redact::Stream,
-    /// Since when the redaction holds something back.
-    held_since: Option<Instant>,
-    /// Redacted bytes; between two reads, the beginning of a character.
-    clean: Vec<u8>,
+    redacted: Redacted,
     /// What the pipe held when the harness exited, and has not been read yet, in bytes.
     pub(super) owed: usize,
 }
@@ -41,9 +37,7 @@ impl Source {
                 stream,
                 is_late: false,
             },
-            redaction: redact::Stream::default(),
-            held_since: None,
-            clean: Vec::new(),
+            redacted: Redacted::default(),
             owed: 0,
         }
     }
@@ -60,7 +54,7 @@ impl Source {
             // One that holds more stays large: it is read on at once.
             let _ = sys::set_pipe_size(&self.pipe, SMALL);
         }
-        self.clean.shrink_to_fit();
+        self.redacted.shrink();
         events
     }
 
@@ -85,43 +79,44 @@ impl Source {
     /// What comes of `data`, which the pipe gave.
     pub(super) fn take(&mut self, data: &[u8], redactor: &Redactor) -> Vec<NewEvent> {
         self.owed = self.owed.saturating_sub(data.len());
-        self.redaction.push_stored(redactor, data, &mut self.clean);
-        let since = self.held_since.unwrap_or_else(Instant::now);
-        self.held_since = self.redaction.is_holding().then_some(since);
+        self.redacted.take(data, redactor);
         self.events(false)
     }
 
     /// When what is held back has been held for long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.held_since.map(|since| since + durations::SECRET_HOLD)
+        self.redacted.deadline()
     }
 
     /// What comes of what has been held back for long enough.
     pub(super) fn expire(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
-        if self.deadline().is_none_or(|at| at > Instant::now()) {
-            return Vec::new();
-        }
-        self.redaction.expire(redactor, &mut self.clean);
-        self.held_since = None;
+        self.redacted.expire(redactor);
         self.events(false)
     }
 
     /// What comes of all that is still held back: nothing more will come.
     pub(super) fn finish(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
-        self.redaction.finish(redactor, &mut self.clean);
-        self.held_since = None;
+        self.redacted.finish(redactor);
         self.events(true)
     }
 
-    fn events(&mut self, last: bool) -> Vec<NewEvent> {
-        let at = Timestamp::now();
-        let (pieces, held) = split(&self.clean, last);
-        let events = pieces
-            .iter()
-            .map(|piece| output_event(piece, self.origin, at))
-            .collect();
-        self.clean.drain(..self.clean.len() - held);
+    /// As [`Source::finish`], of a pipe that is closed: what it still holds is lost, and an event says so. Of a late one
+    /// it says `why`, in any case.
+    pub(super) fn close(mut self, why: Option<CloseCause>, redactor: &Redactor) -> Vec<NewEvent> {
+        let mut events = self.finish(redactor);
+        let (stream, unread) = (self.origin.stream, sys::bytes_waiting(&self.pipe));
+        events.extend(match why {
+            Some(why) => Some(late_stream_closed(stream, why, unread)),
+            None if unread > 0 => Some(output_dropped(stream, unread)),
+            None => None,
+        });
         events
+    }
+
+    fn events(&mut self, last: bool) -> Vec<NewEvent> {
+        let (at, origin) = (Timestamp::now(), self.origin);
+        let event = |piece: &Piece<'_>| output_event(piece, origin, at);
+        self.redacted.pieces(last, &event)
     }
 }
 
@@ -141,4 +136,23 @@ fn output_event(piece: &Piece<'_>, origin: Origin, at: Timestamp) -> NewEvent {
         payload_json,
         at,
     }
+}
+
+fn output_dropped(stream: Stream, unread: usize) -> NewEvent {
+    let message = format!(
+        "{stream} was still written when it was closed behind the harness's exit: {unread} bytes in it were not read"
+    );
+    NewEvent::error(Code::OutputDropped, &message)
+}
+
+fn late_stream_closed(stream: Stream, why: CloseCause, unread: usize) -> NewEvent {
+    let why = match why {
+        CloseCause::Room => "a new session takes its place",
+        CloseCause::Stop => "the daemon stops",
+        CloseCause::Deleted => "the session is deleted",
+    };
+    let message = format!(
+        "{stream} was closed while something that the harness has left behind held it: {why}; {unread} bytes in it were not read"
+    );
+    NewEvent::error(Code::LateStreamClosed, &message)
 }

@@ -132,12 +132,10 @@ pub(super) fn input(call: &Call<'_, routes::Input>) -> Result<Answer, ApiError> 
     let request = call.body().map_err(if_live)?;
     let eof = request.eof;
     let data = request.into_data().map_err(if_live)?;
-    let shown = call.context.redacted(data.clone());
     let input = |reply| Command::Input {
         id,
         data,
         eof,
-        shown,
         reply,
     };
     match call.context.ask(input)? {

@@ -2,11 +2,12 @@
 
 use crossbeam_channel::Sender;
 
-use super::life::{Input, Now, Phase};
-use super::perform::Means;
+use super::life::{Input, Phase};
+use super::session::Stdin;
 use super::{Event, State};
 use crate::adapters::Program;
 use crate::api::{ApiError, SessionId, SessionRecord, StopReport, StreamLine};
+use crate::harness::ClientInput;
 use crate::observe::say;
 use crate::store::{Answer, Chore, Done, NewSession, Request};
 use crate::sys;
@@ -33,8 +34,6 @@ pub enum Command {
         data: String,
         /// Whether stdin is closed after the data.
         eof: bool,
-        /// As it is put on record.
-        shown: String,
         reply: Reply<Acceptance>,
     },
     /// End a running harness, at once or with a grace period. Answered when its exit is on disk.
@@ -110,12 +109,16 @@ impl State {
                 id,
                 data,
                 eof,
-                shown,
                 reply,
-            } => {
-                let answer = self.input(id, data, eof, &shown);
-                let _ = reply.send(answer);
-            }
+            } => match self.sessions.get_mut(&id) {
+                // Whoever launched it may have been told that it runs before this thread has been.
+                Some(session) if session.phase == Phase::Starting => {
+                    session.early_input.push((data, eof, reply));
+                }
+                _ => {
+                    let _ = reply.send(self.input(id, data, eof));
+                }
+            },
             Command::Kill { id, at_once, reply } if self.sessions.contains_key(&id) => {
                 self.happen(id, Input::Kill(reply, at_once));
             }
@@ -142,12 +145,12 @@ impl State {
         }
     }
 
-    fn input(
+    /// Hands a client's `data` to the harness; with `eof` nothing follows it.
+    pub(super) fn input(
         &mut self,
         id: SessionId,
         data: String,
         eof: bool,
-        shown: &str,
     ) -> Result<Acceptance, ApiError> {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Ok(Acceptance::NotLive);
@@ -156,26 +159,24 @@ impl State {
             // A repeat.
             return Ok(Acceptance::Accepted);
         }
-        let harness = session.reader()?;
+        session.check_reads()?;
         if data.is_empty() && !eof {
             // Nothing would count towards the bound on what waits.
             return Ok(Acceptance::Accepted);
         }
         // Also where the database's files have gone: the session goes on, and what it does is saved.
         self.queue.check_writable()?;
-        let data = match session.is_stream && !data.is_empty() {
-            true => StreamLine::user(&data),
-            false => data,
+        let (data, message) = match session.is_stream && !data.is_empty() {
+            true => (StreamLine::user(&data), Some(data)),
+            false => (data, None),
         };
-        let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
-        harness.reserve_input(data.len()).map_err(backlog_full)?;
-        for effect in session.input(data, eof, shown, Now::read()) {
-            let means = Means {
-                queue: &self.queue,
-                events: &self.events,
-                late: &mut self.late,
-            };
-            effect.execute(session, means);
+        if let Some(harness) = &session.harness {
+            let backlog_full = |limit| ApiError::InputBacklogFull { id, limit };
+            harness.reserve_input(data.len()).map_err(backlog_full)?;
+            harness.input(ClientInput { data, message, eof });
+        }
+        if eof {
+            session.stdin = Stdin::Ended;
         }
         Ok(Acceptance::Accepted)
     }

@@ -18,11 +18,8 @@ pub(super) enum Effect {
     Terminate(i32, i32),
     /// Send SIGKILL to it.
     Kill(i32),
-    /// Have the harness thread write this to the harness's stdin, and then close that where `eof` says so.
-    Input {
-        data: Vec<u8>,
-        eof: bool,
-    },
+    /// Tell the harness thread that no input follows.
+    EndInput,
     /// Have it take the zombie away and end, after whatever the harness has started where there is a sweep, which is its
     /// grace.
     Reap {

@@ -73,6 +73,7 @@ impl State {
             launch: Some(reply),
             repeats: Vec::new(),
             kills: Vec::new(),
+            early_input: Vec::new(),
         };
         self.sessions.insert(id, session);
     }

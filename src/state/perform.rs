@@ -38,7 +38,15 @@ impl State {
                 };
                 next = effect.execute(session, means).or(next);
             }
-            if session.phase == Phase::Gone {
+            let is_gone = session.phase == Phase::Gone;
+            let early_input = match session.phase {
+                Phase::Starting => Vec::new(),
+                _ => std::mem::take(&mut session.early_input),
+            };
+            for (data, eof, reply) in early_input {
+                let _ = reply.send(self.input(id, data, eof));
+            }
+            if is_gone {
                 self.sessions.remove(&id);
             }
         }
@@ -64,9 +72,9 @@ impl Effect {
                 // Once the harness has exited there may be nobody else in its group.
                 _ => {}
             },
-            Self::Input { data, eof } => {
+            Self::EndInput => {
                 if let Some(harness) = &session.harness {
-                    harness.input(data, eof);
+                    harness.end_input();
                 }
             }
             Self::Reap { sweep } => {

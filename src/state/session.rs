@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
-use super::{Killed, Launched, Reply};
+use super::{Acceptance, Killed, Launched, Reply};
 use crate::adapters::Limits;
 use crate::api::{
     ApiError, Code, EndCause, EndedBy, LeftBehind, Payload, SessionCost, SessionId, SessionStatus,
@@ -17,9 +17,6 @@ use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::store::{End, Fact, NewEvent, SessionNum};
 use crate::sys::{Exit, Process};
-
-/// The most of a client's input that one event shows, in bytes: escaping can make six of one.
-const INPUT_EVENT_MAX: usize = 64 * 1024;
 
 /// A session from its launch until its closing facts are on disk.
 pub(super) struct Session {
@@ -62,6 +59,8 @@ pub(super) struct Session {
     pub(super) launch: Option<Reply<Launched>>,
     pub(super) repeats: Vec<Reply<Launched>>,
     pub(super) kills: Vec<Reply<Killed>>,
+    /// What clients have sent while nobody knew whether it runs, and whether stdin is closed after that.
+    pub(super) early_input: Vec<(String, bool, Reply<Acceptance>)>,
 }
 
 /// What the harness's stdin takes.
@@ -187,6 +186,9 @@ impl Session {
             Report::Exited(exited) => {
                 self.phase = Phase::Exited;
                 self.exit = Some(exited);
+                if self.stdin != Stdin::None {
+                    effects.push(Effect::EndInput);
+                }
                 if self.sweep.is_some() {
                     effects.push(Effect::Hurry);
                 }
@@ -437,18 +439,17 @@ impl Session {
         effects.extend(kills.map(|reply| Effect::AnswerKill(reply, answer.clone())));
     }
 
-    /// The hold on a harness that takes input now.
+    /// Whether its harness takes input now.
     ///
     /// # Errors
     /// Why it takes none.
-    pub(super) fn reader(&self) -> Result<&Harness, ApiError> {
+    pub(super) fn check_reads(&self) -> Result<(), ApiError> {
         let id = self.id;
-        // Whoever launched it may have been told that it runs before the state thread has been.
-        let (Phase::Starting | Phase::Running, Some(harness)) = (self.phase, &self.harness) else {
+        if self.phase != Phase::Running {
             return Err(self.not_live());
-        };
+        }
         match self.stdin {
-            Stdin::Open => Ok(harness),
+            Stdin::Open => Ok(()),
             Stdin::None => Err(ApiError::InputNotAccepted { id }),
             Stdin::Closed => {
                 let reason = "the harness has closed its stdin".into();
@@ -463,34 +464,7 @@ impl Session {
 
     /// Whether it runs, and a client has ended its stdin.
     pub(super) fn is_at_eof(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running) && self.stdin == Stdin::Ended
-    }
-
-    /// Hands a client's `data`, for which there is room, to the harness; with `eof` nothing follows it. It is on record
-    /// first, as `shown`, so that no answer of the harness's can stand before it.
-    pub(super) fn input(
-        &mut self,
-        data: String,
-        eof: bool,
-        mut shown: &str,
-        now: Now,
-    ) -> Vec<Effect> {
-        let mut events = Vec::new();
-        loop {
-            let (part, rest) = shown.split_at(shown.floor_char_boundary(INPUT_EVENT_MAX));
-            let eof = eof && rest.is_empty();
-            events.push(NewEvent::at(now.at, Payload::Input { data: part, eof }));
-            if rest.is_empty() {
-                break;
-            }
-            shown = rest;
-        }
-        if eof {
-            self.stdin = Stdin::Ended;
-        }
-        let data = data.into_bytes();
-        let input = Effect::Input { data, eof };
-        self.record(events).into_iter().chain([input]).collect()
+        self.phase == Phase::Running && self.stdin == Stdin::Ended
     }
 
     fn record(&self, events: Vec<NewEvent>) -> Option<Effect> {

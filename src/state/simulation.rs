@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::effect::Effect;
 use super::life::{Input, Now, Phase};
-use super::session::Session;
+use super::session::{Session, Stdin};
 use super::tests::created;
 use super::{Killed, Launched};
 use crate::api::{ApiError, EndCause, EndedBy, EventKind, SessionCost, SessionStatus, Timestamp};
@@ -49,7 +49,10 @@ struct World {
     thread_at: u64,
     is_lost: bool,
     is_hurried: bool,
+    is_input_over: bool,
     has_order: bool,
+    /// When the pipes are drained, of a process that has exited.
+    drained_at: u64,
     writer_at: u64,
     /// The first end that was asked for while nobody knew of an exit, and when.
     asked: Option<(EndCause, u64)>,
@@ -70,6 +73,7 @@ impl World {
         session.grace = Duration::from_millis(GRACE);
         session.limits.time = random.one_in(3).then(|| Duration::from_millis(2_000));
         session.has_conversation = random.one_in(4);
+        session.stdin = *random.pick(&[Stdin::None, Stdin::Open]);
         session.launch_sweep = random.one_in(4).then(|| Duration::from_millis(GRACE));
         session.sweep = session.launch_sweep;
         let mut world = Self {
@@ -85,7 +89,9 @@ impl World {
             thread_at: 0,
             is_lost: false,
             is_hurried: false,
+            is_input_over: false,
             has_order: false,
+            drained_at: 0,
             writer_at: 0,
             asked: None,
             has_started: false,
@@ -158,7 +164,7 @@ impl World {
     /// What the harness does by itself, once it is known to run.
     fn live(&mut self) {
         self.has_started = true;
-        if self.random.one_in(4) {
+        if self.session.stdin != Stdin::None && self.random.one_in(4) {
             let at = self.after(1_500);
             self.report(at, Report::InputClosed);
         }
@@ -208,14 +214,20 @@ impl World {
         };
         self.report(at, Report::Exited(seen));
         let drain = if self.is_hurried { 20 } else { 3_000 };
-        let drained_at = at + self.random.below(drain) as u64;
+        self.drained_at = at + self.random.below(drain) as u64;
+        if self.session.stdin == Stdin::None {
+            self.drained();
+        }
+    }
+
+    fn drained(&mut self) {
         let drained = Report::Drained {
             cost: SessionCost::default(),
             usage: None,
             is_late: !self.is_hurried && self.random.one_in(4),
             left: Vec::new(),
         };
-        self.report(drained_at, drained);
+        self.report(self.drained_at, drained);
     }
 
     fn time(&self, at: u64) -> Timestamp {
@@ -280,7 +292,11 @@ impl World {
                 assert!(!self.is_hurried, "who is to be ended is not read on");
                 self.reap();
             }
-            Effect::Input { .. } => unreachable!("no client sends any"),
+            Effect::EndInput => {
+                assert!(!self.is_input_over && !self.has_order);
+                self.is_input_over = true;
+                self.drained();
+            }
             Effect::Record(fact) => {
                 assert!(self.closed.is_none(), "a fact behind the end: {fact:?}");
                 self.record(&fact);
@@ -349,6 +365,10 @@ impl World {
             for effect in self.session.step(input, now) {
                 next = self.carry_out(effect).or(next);
             }
+            assert!(
+                !(self.is_input_over || self.has_order) || self.session.check_reads().is_err(),
+                "input is taken that may come on record behind the end"
+            );
         }
         if is_start {
             self.live();

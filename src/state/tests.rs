@@ -9,13 +9,13 @@ use super::life::{Input, Now, Phase};
 use super::session::{Session, Stdin};
 use crate::adapters::Limits;
 use crate::api::{
-    ApiError, EndCause, LeftBehind, Payload, SessionCost, SessionId, SessionStatus, Timestamp,
+    ApiError, EndCause, LeftBehind, SessionCost, SessionId, SessionStatus, Timestamp,
 };
 use crate::harness::{HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::random::{Random, rounds};
 use crate::settings::durations;
-use crate::store::{Fact, NewEvent, SessionNum};
+use crate::store::{Fact, SessionNum};
 use crate::sys::{Exit, Process};
 
 const PID: i32 = 4711;
@@ -53,6 +53,7 @@ pub(super) fn created() -> Session {
         launch: Some(bounded(1).0),
         repeats: vec![bounded(1).0],
         kills: Vec::new(),
+        early_input: Vec::new(),
     }
 }
 
@@ -212,7 +213,7 @@ fn outline(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Terminate(PID, libc::SIGTERM) => "SIGTERM",
         Effect::Kill(PID) => "SIGKILL",
         Effect::Terminate(..) | Effect::Kill(_) => "a signal to somebody else",
-        Effect::Input { .. } => "input",
+        Effect::EndInput => "end input",
         Effect::Reap {
             sweep: Some(Duration::ZERO),
         } => "sweep and reap",
@@ -382,7 +383,7 @@ fn what_a_harness_leaves_behind_is_on_record_unless_it_is_ended_with_the_session
     let mut session = at(Phase::Running);
     (session.launch_sweep, session.sweep) = (grace, grace);
     let effects = step(&mut session, exited(Exit::Code(0)));
-    assert_eq!(outline(&effects), ["hurry"]);
+    assert_eq!(outline(&effects), ["end input", "hurry"]);
     let effects = step(&mut session, drained_and(true));
     assert_eq!(outline(&effects), ["log", "sweep with a grace and reap"]);
     let effects = step(&mut session, swept());
@@ -557,22 +558,18 @@ fn a_row_that_cannot_be_written_answers_everybody_who_waits() {
 }
 
 #[test]
-fn input_is_on_record_before_the_harness_gets_it_cut_between_characters() {
-    let data = "é".repeat(40_000);
-    let effects = at(Phase::Running).input(data.clone(), true, &data, now());
-    let [
-        Effect::Record(Fact::Events { events, .. }),
-        Effect::Input {
-            data: bytes,
-            eof: true,
-        },
-    ] = &effects[..]
-    else {
-        panic!("{effects:?}");
-    };
-    assert_eq!(bytes, data.as_bytes());
-    let parts = [(&data[..65_536], false), (&data[65_536..], true)];
-    let expected =
-        parts.map(|(data, eof)| NewEvent::now(Payload::Input { data, eof }).payload_json);
-    assert!(events.iter().map(|event| &event.payload_json).eq(&expected));
+fn the_thread_is_told_at_the_exit_that_no_input_follows_and_nobody_is_let_send_any() {
+    for (stdin, expected) in [
+        (Stdin::None, &[][..]),
+        (Stdin::Open, &["end input"]),
+        (Stdin::Closed, &["end input"]),
+        (Stdin::Ended, &["end input"]),
+    ] {
+        let mut session = at(Phase::Running);
+        session.stdin = stdin;
+        assert_eq!(session.check_reads().is_ok(), stdin == Stdin::Open);
+        let effects = step(&mut session, exited(Exit::Code(0)));
+        assert_eq!(outline(&effects), expected, "{stdin:?}");
+        assert!(session.check_reads().is_err());
+    }
 }

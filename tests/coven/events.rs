@@ -389,7 +389,7 @@ fn input_is_on_record_as_it_was_accepted() {
     assert!(
         inputs
             .iter()
-            .all(|e| e["payload_json"].as_str().unwrap().len() < 400_000)
+            .all(|e| e["payload_json"].as_str().unwrap().len() <= 60_000)
     );
     let recorded: String = inputs
         .iter()

@@ -173,3 +173,50 @@ fn an_attach_without_any_input_ends_nobodys() {
     assert_eq!(finish(null).out, "got typed\n");
     assert_eq!(finish(closed).out, "got typed\n");
 }
+
+/// What is on record of the input of a session that has ended; nothing of it stands behind the closing status.
+fn recorded(coven: &Coven, id: &str) -> String {
+    coven.events_to_end(id);
+    let events = coven.events(id);
+    assert_eq!(events.last().unwrap()["kind"], "status", "{events:?}");
+    let inputs = typed(&events).into_iter();
+    inputs
+        .map(|input| input["data"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_is_accepted_right_before_a_kill_is_on_record_before_the_end() {
+    let coven = Coven::start();
+    coven.harness_with("deaf", "exec sleep 600", json!({ "stdin": "open" }));
+    for _ in 0..10 {
+        let id = coven.launch("deaf", "x");
+        // What may be the beginning of a token is held back.
+        assert_eq!(coven.input(&id, "last words: gh").status, 202);
+        assert_eq!(coven.kill_session(&id).status, 202);
+        assert_eq!(recorded(&coven, &id), "last words: gh");
+    }
+}
+
+#[test]
+fn what_is_accepted_while_a_harness_exits_is_on_record_before_the_end() {
+    let coven = Coven::start();
+    coven.harness_with("brief", "read -r line", json!({ "stdin": "open" }));
+    for _ in 0..20 {
+        let id = coven.launch("brief", "x");
+        assert_eq!(coven.input(&id, "go\n").status, 202);
+        let mut accepted = "go\n".to_owned();
+        loop {
+            let answer = coven.input(&id, "gh");
+            if answer.status != 202 {
+                let code = answer.json()["error"]["code"].clone();
+                assert!(
+                    ["session_not_live", "send_input_failed"].contains(&code.as_str().unwrap())
+                );
+                break;
+            }
+            accepted += "gh";
+        }
+        assert_eq!(recorded(&coven, &id), accepted);
+    }
+}

@@ -163,6 +163,130 @@ fn input_titles_and_labels_are_redacted_and_the_harness_gets_the_original() {
     assert_eq!(stdout(&events).trim(), (secret.len() + 1).to_string());
 }
 
+/// What clients have sent to the session, as it is on record.
+fn typed_text(events: &[Value]) -> String {
+    let parts = typed(events).into_iter();
+    parts
+        .map(|input| input["data"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn is_redacted(event: &Value) -> bool {
+    typed_text(std::slice::from_ref(event)).contains("[REDACTED:")
+}
+
+/// A session whose harness keeps what it reads, and ends with its stdin.
+fn keeping(coven: &Coven) -> String {
+    coven.harness_with("keeps", "exec cat > read", json!({ "stdin": "open" }));
+    coven.launch("keeps", "x")
+}
+
+/// Ends the input of a session that [`keeping`] has launched; gives what is on record of it. The harness has read `sent`.
+fn kept(coven: &Coven, id: &str, sent: &str) -> String {
+    let end = json!({ "eof": true });
+    assert_eq!(coven.post_to(id, "input", &end).status, 202);
+    let events = coven.events_to_end(id);
+    assert_eq!(coven.work_file("read"), sent);
+    typed_text(&events)
+}
+
+#[test]
+fn a_secret_that_is_sent_in_two_inputs_is_not_on_record() {
+    let coven = Coven::start();
+    let id = keeping(&coven);
+    let mut sent = String::new();
+    for secret in SECRETS {
+        for at in (1..secret.len()).step_by(9) {
+            let parts = ["use ", &secret[..at], &secret[at..], "\nend\n"];
+            for part in parts {
+                assert_eq!(coven.input(&id, part).status, 202);
+                sent += part;
+            }
+        }
+    }
+    let text = kept(&coven, &id, &sent);
+    for hidden in HIDDEN {
+        assert!(!text.contains(hidden), "{text}");
+    }
+    let secrets = sent.matches("use ").count();
+    assert_eq!(text.matches("\nend\n").count(), secrets, "{text}");
+    assert_eq!(text.matches("[REDACTED:").count(), secrets, "{text}");
+}
+
+#[test]
+fn a_private_key_that_is_typed_line_by_line_is_not_on_record() {
+    let coven = Coven::start();
+    let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\n";
+    let begin = "-----BEGIN PRIVATE KEY-----\n";
+    let end = "abcd==\n-----END PRIVATE KEY-----\n";
+    let sent = format!("before\n{begin}{line}{line}{end}after\n");
+    let expected = "before\n[REDACTED:private-key]\nafter\n";
+
+    let id = keeping(&coven);
+    let ran = coven.cli_with_input(["attach", &id], sent.as_bytes());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(typed_text(&coven.events(&id)), expected);
+    assert_eq!(coven.work_file("read"), sent);
+
+    // With a pause that is longer than anything is held back: what was held back is on record first.
+    let id = keeping(&coven);
+    coven.input(&id, &format!("before\n{begin}{line}"));
+    coven.events_until(&id, is_redacted);
+    for part in sent.split_inclusive('\n').skip(3) {
+        assert_eq!(coven.input(&id, part).status, 202);
+    }
+    assert_eq!(kept(&coven, &id, &sent), expected);
+}
+
+#[test]
+fn a_header_goes_on_in_the_next_input_also_behind_a_pause() {
+    let coven = Coven::start();
+    let id = keeping(&coven);
+    let begun = "see\nAuthorization: Bearer c2VjcmV0LWlu";
+    let rest = "LWEtaGVhZGVy\nnext\n";
+    coven.input(&id, begun);
+    coven.events_until(&id, is_redacted);
+    coven.input(&id, rest);
+    let text = kept(&coven, &id, &(begun.to_owned() + rest));
+    assert_eq!(text, "see\nAuthorization: [REDACTED:authorization]\nnext\n");
+}
+
+#[test]
+fn what_may_become_a_secret_is_on_record_soon_also_if_nothing_follows() {
+    let coven = Coven::start();
+    let id = keeping(&coven);
+    coven.input(&id, "a line\ngh");
+    let seen = std::cell::RefCell::new(String::new());
+    coven.events_until(&id, |event| {
+        let text = typed_text(std::slice::from_ref(event));
+        seen.borrow_mut().push_str(&text);
+        seen.borrow().ends_with("gh")
+    });
+    assert_eq!(kept(&coven, &id, "a line\ngh"), "a line\ngh");
+}
+
+#[test]
+fn input_without_a_secret_is_on_record_as_it_was_sent_however_it_is_cut() {
+    let text = "words é🦀 \u{1b}[31mred\u{1b}[0m {\"a\":\"b\\n\"}\n\t\0gh sk is\n";
+    let mut random = Random::new(7);
+    for redact in ["on", "off"] {
+        let coven = Coven::new().env("COVEN_REDACT", redact);
+        coven.start_daemon();
+        let id = keeping(&coven);
+        let mut sent = String::new();
+        for _ in 0..8 {
+            let mut rest = text;
+            while !rest.is_empty() {
+                let at = rest.ceil_char_boundary(1 + random.below(rest.len()));
+                let (part, behind) = rest.split_at(at);
+                assert_eq!(coven.input(&id, part).status, 202);
+                (sent, rest) = (sent + part, behind);
+            }
+        }
+        assert_eq!(kept(&coven, &id, &sent), sent, "{redact}");
+    }
+}
+
 #[test]
 fn a_title_is_redacted_before_it_is_cut() {
     let coven = Coven::start();

@@ -24,10 +24,6 @@ impl Coven {
         });
         self.harness_with(id, AGENT, keys);
     }
-
-    fn work_file(&self, name: &str) -> String {
-        std::fs::read_to_string(self.work().join(name)).unwrap()
-    }
 }
 
 /// A message as the harness reads it.

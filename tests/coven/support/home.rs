@@ -77,6 +77,11 @@ impl Coven {
         self.root.join("work")
     }
 
+    /// What a session has left in its directory.
+    pub fn work_file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.work().join(name)).unwrap()
+    }
+
     pub fn home(&self) -> PathBuf {
         self.root.join("home")
     }
