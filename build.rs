@@ -1,5 +1,5 @@
 //! Tells `api::BUILD` the git commit and the day. Only in a release build: in a debug build each commit would compile
-//! the library and all tests again.
+//! the library and all tests again. And asks the linker for relocations in a bit map, where the system can load them.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,6 +26,27 @@ fn main() {
     println!("cargo:rustc-env=COVEN_BUILD_COMMIT={commit}");
     let date = if is_release { day() } else { "unknown".into() };
     println!("cargo:rustc-env=COVEN_BUILD_DATE={date}");
+    // They take 160 kB less. A linker that does not know the option warns and goes on.
+    if loads_relr() {
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Whether the machine that builds can load `DT_RELR`: from glibc 2.36 on. The program needs the glibc that it was built
+/// with in any case. Another machine is not asked.
+fn loads_relr() -> bool {
+    let is_native = std::env::var("HOST") == std::env::var("TARGET");
+    let getconf = || Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+    let version = getconf()
+        .ok()
+        .filter(|output| is_native && output.status.success());
+    let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let minor = text
+        .as_deref()
+        .and_then(|text| text.trim().strip_prefix("glibc 2."));
+    minor
+        .and_then(|minor| minor.parse().ok())
+        .is_some_and(|minor: u32| minor >= 36)
 }
 
 fn is_hex(commit: &str) -> bool {
