@@ -23,6 +23,8 @@ pub struct LaunchSpec {
     pub conversation: Option<Conversation>,
     /// What the harness may do.
     pub permission: Permission,
+    /// The model, as the client gave it: that of the record is redacted.
+    pub model: Option<String>,
     /// Further arguments, as the client gave them: those of the record are redacted.
     pub args: Vec<String>,
     /// Variables for this session alone.
@@ -84,7 +86,7 @@ impl LaunchSpec {
             mode: self.mode(),
             permission: self.permission,
             conversation: self.conversation.as_ref(),
-            model: options.model.as_deref(),
+            model: self.model.as_deref(),
             dirs: &options.add_dirs,
             args: &self.args,
             prompt,
@@ -177,8 +179,7 @@ mod tests {
             "sandbox":{"read_only_args":["--look"],"read_only_env":{"C":"policy's"},"full_args":[]}}]}"#;
         let adapter = manifest::parse(manifest).unwrap().remove(0);
         let id = SessionId::random();
-        let mut record = SessionRecord::new(id, "/p".into(), "x".into(), "t".into());
-        record.options.model = Some("m".into());
+        let record = SessionRecord::new(id, "/p".into(), "x".into(), "t".into());
         let mut spec = LaunchSpec {
             record,
             cwd: "/p/sub".into(),
@@ -186,6 +187,7 @@ mod tests {
             conversation: None,
             told_before: Usage::default(),
             permission: Permission::Default,
+            model: Some("m".into()),
             args: vec!["-a".into()],
             env: [("B", "launch's"), ("C", "launch's")].into_iter().collect(),
             limits: Limits::default(),

@@ -192,7 +192,7 @@ macro_rules! options {
 options! {
     /// Metadata of the client's.
     conversation_id: Option<String> = "rules::text::<TITLE_MAX, _>",
-    /// Metadata of the client's.
+    /// Metadata of the client's; redacted in a record.
     familiar_id: Option<String> = "rules::text::<TITLE_MAX, _>",
     /// Words of the client's.
     labels: Labels = "rules::labels",
@@ -200,7 +200,7 @@ options! {
     visibility: Word<Visibility> = "rules::word",
     /// How its harness is run; null for an external one.
     launch_mode: Option<Word<LaunchMode>> = "rules::optional_word",
-    /// The model that was asked for.
+    /// The model that was asked for; redacted in a record.
     model: Option<String> = "rules::text::<TITLE_MAX, _>",
     /// Absolute, existing directories besides the working directory, those of `launchPolicy` included.
     add_dirs: Vec<String> = "rules::directories",

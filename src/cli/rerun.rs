@@ -70,8 +70,9 @@ pub(super) fn run(args: &Args) -> Outcome {
 fn request(client: &mut Client, record: SessionRecord) -> Result<LaunchRequest, CliError> {
     let prompt = whole_prompt(client, &record)?;
     let is_redacted = |text: &String| text.contains(REDACTED);
-    if is_redacted(&prompt) || record.options.args.iter().any(is_redacted) {
-        let why = "its prompt, or an argument, holds a secret, which is not on record";
+    let (args, model) = (&record.options.args, &record.options.model);
+    if is_redacted(&prompt) || args.iter().chain(model).any(is_redacted) {
+        let why = "its prompt, its model, or an argument holds a secret, which is not on record";
         return Err(incomplete(&record, why));
     }
     let mut options = record.options;

@@ -237,7 +237,12 @@ impl Reader {
     }
 
     fn note_session_id(&mut self, id: Option<&str>, note: &mut Note) {
-        let is_new = |id: &&str| is_conversation_id(id) && self.session_id.as_deref() != Some(*id);
+        // The record keeps an id as it is: one that holds a token is left out of it.
+        let is_new = |id: &&str| {
+            is_conversation_id(id)
+                && self.session_id.as_deref() != Some(*id)
+                && !self.redactor.holds_token(id)
+        };
         if let Some(id) = id.filter(is_new) {
             self.session_id = Some(id.to_owned());
             note.harness_session_id.clone_from(&self.session_id);

@@ -105,6 +105,16 @@ impl Context {
         self.redactor.redact_stored(text)
     }
 
+    /// Refuses a token in `texts`, the paths, ids or names in `field`, which are stored unchanged.
+    pub(super) fn check_kept(&self, field: &str, texts: &[String]) -> Result<(), ApiError> {
+        if !texts.iter().any(|text| self.redactor.holds_token(text)) {
+            return Ok(());
+        }
+        let message =
+            format!("{field} is stored unchanged, and holds a secret token: remove the token");
+        Err(ApiError::invalid_field(field, message))
+    }
+
     /// `title` as it may be stored. Secrets are taken out before it is cut: a part of one would not be recognised.
     pub(super) fn title(&self, title: String) -> String {
         let mut title = self.redacted(title);

@@ -5,12 +5,14 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::Context;
 use super::call::Call;
 use super::response::Answer;
 use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry, Unsupported};
@@ -85,7 +87,15 @@ fn parse_launch(
     let base = call.context.environment.current();
     // What the adapter cannot do is said before what is missing on this machine.
     let shown = adapter.shown_argv(&spec).map_err(unsupported)?;
-    spec.record.options.argv = Some(call.context.all_redacted(shown));
+    let argv = call.context.redactor.redact_arguments(&shown);
+    // The args as they stand in it: the words in front of them can tell a secret, too.
+    let count = spec.args.len();
+    let begin = shown
+        .windows(count.max(1))
+        .position(|words| words == spec.args);
+    spec.record.options.args =
+        begin.map_or(Vec::new(), |begin| argv[begin..begin + count].to_vec());
+    spec.record.options.argv = Some(argv);
     let path = adapter
         .resolve(base.path())
         .ok_or_else(|| not_found(adapter, base.path()))?;
@@ -110,14 +120,15 @@ fn parse_spec(
     adapter: &Adapter,
 ) -> Result<LaunchSpec, ApiError> {
     let limits = parse_limits(&request)?;
-    let (project_root, cwd) = parse_directories(&request)?;
+    check_unchanged(call.context, &request)?;
+    let (project_root, cwd) = parse_directories(call.context, &request)?;
     let mut options = request.take_options();
     options.launch_mode.get_or_insert_default();
     let mut permission = adapter.default_permission.unwrap_or_default();
-    options.add_dirs = existing("addDirs", &options.add_dirs)?;
+    options.add_dirs = existing(call.context, "addDirs", &options.add_dirs)?;
     if let Some(policy) = request.launch_policy.take() {
         permission = policy.sandbox;
-        let dirs = existing("launchPolicy.addDirs", &policy.add_dirs)?;
+        let dirs = existing(call.context, "launchPolicy.addDirs", &policy.add_dirs)?;
         options.add_dirs.extend(dirs);
     }
     let (conversation, client_id) = (request.conversation.take(), &mut options.conversation_id);
@@ -130,8 +141,10 @@ fn parse_spec(
     options.permission = Some(permission.into());
     options.can_write = adapter.can_write(permission);
     options.labels.0 = call.context.all_redacted(options.labels.0);
-    let args = options.args.clone();
-    options.args = call.context.all_redacted(options.args);
+    options.familiar_id = options.familiar_id.map(|id| call.context.redacted(id));
+    let model = options.model.clone();
+    options.model = options.model.map(|model| call.context.redacted(model));
+    let args = std::mem::take(&mut options.args);
     let env = std::mem::take(&mut request.env);
     let title = match request.title {
         Some(title) => call.context.title(title),
@@ -153,10 +166,32 @@ fn parse_spec(
         conversation,
         told_before,
         permission,
+        model,
         args,
         env,
         limits,
     })
+}
+
+/// The paths, ids and names of a launch that are stored unchanged hold no token.
+fn check_unchanged(context: &Context, request: &LaunchRequest) -> Result<(), ApiError> {
+    let conversation = request.conversation.as_ref().map(|wanted| &wanted.id);
+    let policy = request.launch_policy.as_ref();
+    for (field, texts) in [
+        ("projectRoot", slice::from_ref(&request.project_root)),
+        ("cwd", request.cwd.as_slice()),
+        ("addDirs", &request.add_dirs),
+        (
+            "launchPolicy.addDirs",
+            policy.map_or(&[], |policy| &policy.add_dirs),
+        ),
+        ("conversationId", request.conversation_id.as_slice()),
+        ("conversation.id", conversation.map_or(&[], slice::from_ref)),
+        ("env", &request.env.names()),
+    ] {
+        context.check_kept(field, texts)?;
+    }
+    Ok(())
 }
 
 /// The conversation of a launch that names none, where its harness can be given an id: so that it can be gone on with.
@@ -252,14 +287,16 @@ fn check_mode(mode: LaunchMode) -> Result<(), ApiError> {
 }
 
 /// The directories `dirs` of `field`, canonical.
-fn existing(field: &str, dirs: &[String]) -> Result<Vec<String>, ApiError> {
+fn existing(context: &Context, field: &str, dirs: &[String]) -> Result<Vec<String>, ApiError> {
     let wrong = |why: &str| ApiError::invalid_field(field, format!("{field}: {why}"));
     let existing = |dir: &String| {
         let found = directory(dir, wrong)?;
         let text = found.to_str().map(str::to_owned);
         text.ok_or_else(|| wrong(&format!("{dir} leads to a path that is not UTF-8")))
     };
-    dirs.iter().map(existing).collect()
+    let dirs: Vec<_> = dirs.iter().map(existing).collect::<Result<_, _>>()?;
+    context.check_kept(field, &dirs)?;
+    Ok(dirs)
 }
 
 /// The directory `path`, canonical.
@@ -345,6 +382,8 @@ fn parse_idempotency(
             format!("Idempotency-Key must have 1 to {KEY_MAX} bytes"),
         ));
     }
+    call.context
+        .check_kept("Idempotency-Key", slice::from_ref(key))?;
     let mut body = fields::parse(&call.request.body)?;
     if let Some(variables) = body.get_mut("env").and_then(Value::as_object_mut) {
         variables
@@ -356,7 +395,10 @@ fn parse_idempotency(
 }
 
 /// The canonical project root and working directory.
-fn parse_directories(request: &LaunchRequest) -> Result<(String, String), ApiError> {
+fn parse_directories(
+    context: &Context,
+    request: &LaunchRequest,
+) -> Result<(String, String), ApiError> {
     let root_field = &request.project_root;
     let wrong_root =
         |why: &str| ApiError::invalid_field("projectRoot", format!("projectRoot {why}"));
@@ -366,25 +408,26 @@ fn parse_directories(request: &LaunchRequest) -> Result<(String, String), ApiErr
     let root = directory(root_field, wrong_root)?;
     let root_text = root
         .to_str()
-        .ok_or_else(|| wrong_root("leads to a path that is not UTF-8"))?;
+        .ok_or_else(|| wrong_root("leads to a path that is not UTF-8"))?
+        .to_owned();
+    context.check_kept("projectRoot", slice::from_ref(&root_text))?;
     let Some(cwd_field) = request.cwd.as_deref().filter(|cwd| !cwd.is_empty()) else {
         check_entry("projectRoot", &root)?;
-        return Ok((root_text.to_owned(), root_text.to_owned()));
+        return Ok((root_text.clone(), root_text));
     };
     // `join` of an absolute path is that path.
     let cwd = std::fs::canonicalize(root.join(cwd_field))
         .ok()
         .filter(|cwd| cwd.starts_with(&root) && cwd.is_dir());
-    match cwd.as_deref().and_then(Path::to_str) {
-        Some(cwd) => {
-            check_entry("cwd", Path::new(cwd))?;
-            Ok((root_text.to_owned(), cwd.to_owned()))
-        }
-        None => Err(ApiError::ProjectRootViolation {
-            project_root: root_text.to_owned(),
+    let Some(cwd) = cwd.and_then(|cwd| cwd.into_os_string().into_string().ok()) else {
+        return Err(ApiError::ProjectRootViolation {
+            project_root: root_text,
             cwd: cwd_field.to_owned(),
-        }),
-    }
+        });
+    };
+    context.check_kept("cwd", slice::from_ref(&cwd))?;
+    check_entry("cwd", Path::new(&cwd))?;
+    Ok((root_text, cwd))
 }
 
 /// The harness is started in `directory`, as the daemon's user: chdir(2) needs search permission on the directory itself.

@@ -1,6 +1,7 @@
 //! The session routes: each parses its request into one command, and says what came of it.
 
 use std::path::Path;
+use std::slice;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -244,6 +245,14 @@ pub(super) fn register_external(
             "harness",
             format!("harness is longer than {TITLE_MAX} bytes"),
         ));
+    }
+    for (field, text) in [
+        ("id", slice::from_ref(&request.id)),
+        ("projectRoot", slice::from_ref(&project_root)),
+        ("harness", slice::from_ref(&harness)),
+        ("transcriptPath", request.transcript_path.as_slice()),
+    ] {
+        call.context.check_kept(field, text)?;
     }
     let title = call
         .context

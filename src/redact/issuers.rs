@@ -218,7 +218,8 @@ issuers! {
     ("yandex", ["AQVN"], WORD, 35, 38, Any, "AQVNa1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8", "AQVN0123456789"),
     ("plaid", ["access-sandbox-", "access-development-", "access-production-"], HEX_DASH, 36, 36, Any, "access-sandbox-01234567-89ab-cdef-0123-456789abcdef", "access-sandbox-name"),
     ("typeform", ["tfp_"], ANY, 40, ENDLESS, Any, "tfp_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW", "tfp_name"),
-    ("lob", ["live_pub_", "test_pub_", "live_", "test_"], HEX, 31, 35, Any, "live_0123456789abcdef0123456789abcdef012", "test_decode_cafe_face"),
+    ("lob", ["live_pub_", "test_pub_"], HEX, 31, 31, Any, "test_pub_0123456789abcdef0123456789abcde", "live_pub_0123"),
+    ("lob", ["live_", "test_"], HEX, 35, 35, Any, "live_0123456789abcdef0123456789abcdef012", "test_0123456789abcdef0123456789abcdef"),
     ("dropbox", ["sl."], ANY, 130, ENDLESS, Random, "sl.A1b2C3d4E5f6G7h8A1b2C3d4E5f6G7h8A1b2C3d4E5f6G7h8A1b2C3d4E5f6G7h8A1b2C3d4E5f6G7h8A1b2C3d4E5f6G7h8A1b2C3d4E5f6G7h8A1b2C3d4E5f6G7h8A1b2C3d4E5f", "sl.name"),
     ("defined", ["dnkey-"], PADDED, 79, 79, Any, "dnkey-0123456789abcdefghijklmnop-0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdef", "dnkey-0123"),
     ("mapbox", ["sk.eyJ", "pk.eyJ", "tk.eyJ"], DOTTED, 60, ENDLESS, Any, "sk.eyJ1Ijoibm9ib2R5IiwiYSI6ImNrMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwIn0.0123456789abcdefghijkl", "sk.eyJ1"),
@@ -375,6 +376,22 @@ impl Issuer {
         };
         Ok((run.fits(self.min, self.max) && looks).then(|| secret(run.end)))
     }
+}
+
+/// Whether one of their tokens stands in `text`.
+pub(super) fn is_token_in(text: &str) -> bool {
+    let mut layer = Layer::default();
+    layer.push(text.as_bytes(), true);
+    let view = View {
+        text: &layer.text,
+        is_last: true,
+    };
+    (0..layer.text.len()).any(|at| {
+        let found = |found| matches!(found, Ok(Some(_)));
+        is_begin(view.text, at, &layer)
+            && (found(token(view, at, &layer, &mut None))
+                || found(marked(view, at, &layer, &mut None)))
+    })
 }
 
 /// A token that is known by a mark in it, and whose first bytes begin at `at`.

@@ -12,6 +12,7 @@
 //! 6. The secret's own bytes are replaced; one that goes on is swallowed as it comes.
 //! 7. `own` takes the user's patterns out of what is left, line by line.
 
+mod arguments;
 mod commands;
 mod forms;
 mod headers;
@@ -124,6 +125,12 @@ impl Redactor {
             Cow::Owned(redacted) => redacted,
             Cow::Borrowed(_) => text,
         }
+    }
+
+    /// Whether `text` cannot be stored as it is: an issuer's token stands in it, in whatever layer. Other secrets are guessed
+    /// by their surroundings, which a path or an id does not have.
+    pub fn holds_token(&self, text: &str) -> bool {
+        !self.stores_secrets && issuers::is_token_in(text)
     }
 
     /// As [`Redactor::redact_stored`], of a text's beginning: all of it, or more than `length` bytes. No more is read than that

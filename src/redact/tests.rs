@@ -458,3 +458,35 @@ fn a_json_line_stays_one_with_its_keys_and_its_other_values() {
         }
     }
 }
+
+#[test]
+fn a_path_or_an_id_that_holds_a_token_is_told_from_one_that_only_looks_odd() {
+    let redactor = redactor();
+    for (yes, no) in samples() {
+        assert!(redactor.holds_token(&format!("/srv/{yes}/x")), "{yes}");
+        assert!(!redactor.holds_token(&format!("/srv/{no}/x")), "{no}");
+    }
+    let mut random = Random::new(17);
+    let alphabets: [&[u8]; 3] = [
+        b"0123456789abcdef",
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
+    ];
+    for _ in 0..rounds(5000) {
+        let alphabet = random.pick(&alphabets).to_vec();
+        let mut name = |length| -> String {
+            (0..length)
+                .map(|_| char::from(*random.pick(&alphabet)))
+                .collect()
+        };
+        let path = format!("/tmp/{}/test_{}/{}", name(22), name(32), name(64));
+        assert!(!redactor.holds_token(&path), "{path}");
+    }
+    let secrets = "/home/u/password=hunter2horse/token: 8f14e45fceea167a5a36";
+    assert!(!redactor.holds_token(secrets));
+    assert!(
+        !self::redactor()
+            .storing_secrets(true)
+            .holds_token("AKIAIOSFODNN7EXAMPLE")
+    );
+}

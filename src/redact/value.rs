@@ -80,6 +80,23 @@ pub(super) fn is_secret(value: &Value<'_>) -> bool {
     }
 }
 
+/// Whether an argument of a program is a secret under that name. There is no code among arguments.
+pub(super) fn is_secret_argument(name: Name, text: &[u8]) -> bool {
+    let is_password = name == Name::Password
+        && text.len() >= PASSWORD_MIN
+        && !is_placeholder(text)
+        && !is_place(text);
+    let value = Value {
+        name,
+        text,
+        is_quoted: has_space(text),
+        is_spaced: false,
+        is_setting: true,
+        next: b'\n',
+    };
+    is_password || is_secret(&value)
+}
+
 /// A passphrase has several words, and a sentence about passwords more, or none that is odd.
 fn is_quoted_password(text: &[u8]) -> bool {
     let spaces = text.iter().filter(|byte| **byte == b' ').count();

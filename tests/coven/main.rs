@@ -53,6 +53,7 @@ mod preview;
 mod process;
 mod prompts;
 mod real;
+mod redacted_fields;
 mod redaction;
 mod rerun;
 mod resources;

@@ -27,7 +27,7 @@ fn stdout(events: &[Value]) -> String {
 }
 
 /// Everything that the home holds, as bytes.
-fn home_bytes(coven: &Coven) -> Vec<u8> {
+pub fn home_bytes(coven: &Coven) -> Vec<u8> {
     let mut bytes = Vec::new();
     for dir in [coven.home(), coven.home().join("logs")] {
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -37,7 +37,7 @@ fn home_bytes(coven: &Coven) -> Vec<u8> {
     bytes
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+pub fn holds(bytes: &[u8], text: &str) -> bool {
     bytes
         .windows(text.len())
         .any(|window| window == text.as_bytes())
