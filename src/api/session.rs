@@ -201,9 +201,20 @@ pub struct SessionRecord {
     /// What it had left running at its end.
     #[serde(default)]
     pub left_behind: LeftBehind,
-    /// What it cost.
+    /// What it cost; while it runs, what it has cost so far.
     #[serde(flatten)]
     pub cost: SessionCost,
+    /// While it runs, the processor time of all its processes that live, and of the children that they have waited for, in
+    /// milliseconds; at most a second old. Null where the system does not tell.
+    #[serde(default)]
+    pub family_cpu_ms: Option<u64>,
+    /// While it runs, the memory that all its processes have resident, in bytes; what several share counts for each.
+    /// At most a second old. Null where the system does not tell.
+    #[serde(default)]
+    pub family_rss_bytes: Option<u64>,
+    /// While it runs, when it last wrote; null before its first output.
+    #[serde(default)]
+    pub last_output_at: Option<Timestamp>,
 }
 
 impl SessionRecord {
@@ -236,6 +247,9 @@ impl SessionRecord {
             usage: None,
             left_behind: LeftBehind::default(),
             cost: SessionCost::default(),
+            family_cpu_ms: None,
+            family_rss_bytes: None,
+            last_output_at: None,
         }
     }
 }

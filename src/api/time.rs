@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,12 @@ impl Timestamp {
     /// Milliseconds since the epoch.
     pub fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// The time from this one to the `other`; none where the clock was put back.
+    pub fn until(self, other: Self) -> Duration {
+        let millis = u64::try_from(other.0.saturating_sub(self.0));
+        Duration::from_millis(millis.unwrap_or(0))
     }
 }
 
@@ -66,6 +73,13 @@ impl From<Timestamp> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_passes_where_the_clock_was_put_back() {
+        let at = Timestamp::from_millis;
+        assert_eq!(at(1000).until(at(5500)), Duration::from_millis(4500));
+        assert_eq!(at(5000).until(at(1000)), Duration::ZERO);
+    }
 
     #[test]
     fn times_are_rfc_3339_in_utc_with_milliseconds() {

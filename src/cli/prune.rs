@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::follow::connect;
 use super::sacrifice::delete;
 use super::sessions::each_session;
-use super::table::{amount, between};
+use super::table::amount;
 use super::time::parse_duration;
 use super::{CliError, Outcome, consent, say};
 use crate::api::{SessionRecord, SessionStatus, Timestamp};
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 impl Args {
     fn wants(&self, session: &SessionRecord) -> bool {
         let ended = session.cost.ended_at.unwrap_or(session.updated_at);
-        let is_old = |time| between(ended, Timestamp::now()) >= time;
+        let is_old = |time| ended.until(Timestamp::now()) >= time;
         session.status.is_final()
             && (self.status.is_empty() || self.status.contains(&session.status))
             && self.older_than.is_none_or(is_old)

@@ -9,13 +9,11 @@ use argh::{ArgsInfo, FromArgs};
 use super::daemon::remark;
 use super::follow::connect;
 use super::output::{Out, visible};
-use super::table::{Color, age, between, duration, fit, local, shortened, table, terminal_width};
+use super::table::{Color, age, duration, fit, local, shortened, table, terminal_width};
 use super::time::parse_moment;
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{
-    EndedBy, EventsQuery, SessionRecord, SessionStatus, SessionsQuery, Timestamp, Word, words,
-};
+use crate::api::{EndedBy, SessionRecord, SessionStatus, SessionsQuery, Timestamp, Word, words};
 use crate::http::client::Client;
 use crate::settings::durations;
 use crate::sys::{self, Interest};
@@ -133,7 +131,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// The table, as this terminal or pipe has it.
 fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
-    let mut look = Look::new(args)?;
+    let look = Look::new(args);
     let columns = args.columns(look.width);
     let at_most = args.at_most(look.width);
     let (mut rows, mut more) = (Vec::new(), 0);
@@ -312,26 +310,23 @@ struct Look {
     has_whole_titles: bool,
     /// For programs: whole times, and no word for what is not there.
     is_plain: bool,
-    /// Tells what the newest event of a live session is.
-    client: Client,
 }
 
 impl Look {
-    fn new(args: &Args) -> Result<Self, CliError> {
+    fn new(args: &Args) -> Self {
         let is_plain = args.format.is_some() || args.quiet;
         let width = terminal_width();
-        Ok(Self {
+        Self {
             width,
             has_colors: args.color.is_on() && !is_plain,
             has_whole_ids: args.plain || args.no_trunc || is_plain,
             // A terminal cuts them to what there is room for.
             has_whole_titles: args.no_trunc || is_plain || width.is_some(),
             is_plain,
-            client: connect(&super::home()?)?,
-        })
+        }
     }
 
-    fn cell(&mut self, column: Column, session: &SessionRecord) -> String {
+    fn cell(&self, column: Column, session: &SessionRecord) -> String {
         let text = |text: &Option<String>| text.as_deref().map(visible).unwrap_or_default();
         match column {
             Column::Id => {
@@ -375,12 +370,12 @@ impl Look {
     }
 
     /// The exit code or what else it ended by; of a live one how long it is silent.
-    fn end(&mut self, session: &SessionRecord) -> String {
+    fn end(&self, session: &SessionRecord) -> String {
         let by = session.ended_by.as_ref().and_then(Word::known);
         match (by, session.exit_code, session.signal) {
             _ if !session.status.is_final() && !session.external => {
-                let silent = self.newest_event(session).map(age);
-                silent.map_or_else(String::new, |silent| format!("silent {silent}"))
+                let since = session.last_output_at.or(session.cost.started_at);
+                since.map_or_else(String::new, |since| format!("silent {}", age(since)))
             }
             _ if session.oom_killed => "memory".into(),
             (Some(EndedBy::Exit) | None, Some(code), _) => code.to_string(),
@@ -389,27 +384,13 @@ impl Look {
             (None, None, None) => String::new(),
         }
     }
-
-    /// When the newest event was written. Without it there is no word of the silence: it may just have been deleted.
-    fn newest_event(&mut self, session: &SessionRecord) -> Option<Timestamp> {
-        let query = EventsQuery {
-            after_seq: Some(session.last_seq.saturating_sub(1)),
-            limit: Some(1),
-            ..EventsQuery::default()
-        };
-        let id = session.id.to_string();
-        let page = self
-            .client
-            .call(routes::SessionEvents.of(&id).query(&query));
-        Some(page.ok()?.events.first()?.created_at)
-    }
 }
 
 /// How long it has run.
 pub(super) fn took(session: &SessionRecord) -> Option<std::time::Duration> {
     let now = (!session.status.is_final()).then(Timestamp::now);
     let from = session.cost.started_at.unwrap_or(session.created_at);
-    Some(between(from, session.cost.ended_at.or(now)?))
+    Some(from.until(session.cost.ended_at.or(now)?))
 }
 
 #[cfg(test)]

@@ -320,6 +320,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         redactor: Arc::clone(&shared.redactor),
         queue: shared.queue.clone(),
         live: Arc::clone(&shared.live),
+        last_pass: http::LastPass::default(),
         adapters: Arc::clone(&shared.adapters),
         environment: Arc::clone(&shared.environment),
         daemon: http::Daemon {

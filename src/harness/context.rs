@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::message::{Order, Report};
+use super::tally::Tally;
 use crate::api::SessionId;
 use crate::redact::Redactor;
 use crate::store::{SessionNum, Share, WriteQueue};
@@ -20,6 +21,8 @@ pub(super) struct Context {
     pub(super) orders: Receiver<Order>,
     pub(super) wake: Arc<Wake>,
     pub(super) report: Box<dyn Fn(Report) + Send>,
+    /// Counts the output.
+    pub(super) tally: Arc<Tally>,
     /// Takes secrets out of output and input.
     pub(super) redactor: Arc<Redactor>,
     /// The longest that a drain takes while a process of the session holds a stream.

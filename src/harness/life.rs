@@ -25,6 +25,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
             });
         }
     };
+    context.tally.start();
     announce(pid, &pump, on_record, context);
     let mut is_late = false;
     reporting_panics(report, || match pump.run(context) {
@@ -120,7 +121,7 @@ fn announce(pid: i32, pump: &Pump, started: Done, context: &Context) {
         pid,
         process_mark: sys::process_mark(pid),
         stdout_pipe_bytes: pump.stdout_pipe_bytes(),
-        at: pump.started_at(),
+        at: context.tally.started_at(),
     };
     context.queue.fact(fact, Some(started));
     pump.start(context.num);

@@ -32,6 +32,7 @@ pub use input::Backlog;
 pub use message::{ClientInput, HarnessExit, Report};
 pub use pipes::Pipes;
 pub use start::family;
+pub use tally::Tally;
 
 use context::Context;
 use message::{Order, reporting_panics};
@@ -57,6 +58,7 @@ pub struct Harness {
     orders: Sender<Order>,
     wake: Arc<Wake>,
     backlog: Backlog,
+    tally: Arc<Tally>,
 }
 
 /// What a harness thread waits for before it starts its program: that the session's row is on disk, under this number.
@@ -95,10 +97,12 @@ impl Harness {
         let (orders, inbox) = unbounded();
         let wake = Arc::new(Wake::new()?);
         let backlog = Backlog::default();
+        let tally = Arc::<Tally>::default();
         let harness = Self {
             orders,
             wake: Arc::clone(&wake),
             backlog: backlog.clone(),
+            tally: Arc::clone(&tally),
         };
         std::thread::Builder::new()
             .name("harness".into())
@@ -122,6 +126,7 @@ impl Harness {
                         orders: inbox,
                         wake,
                         report: Box::new(report),
+                        tally,
                         drain_max,
                         redactor,
                     };
@@ -129,6 +134,11 @@ impl Harness {
                 });
             })?;
         Ok((harness, go))
+    }
+
+    /// What it has written so far.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
     }
 
     /// Keeps room for `bytes` more of input.

@@ -16,7 +16,7 @@ use super::message::{ClientInput, HarnessExit, Order, Report};
 use super::pipes::Place;
 use super::source::Source;
 use super::start::{Started, family};
-use super::tally::{Exited, Tally};
+use super::tally::Exited;
 use super::telemetry::Reader;
 use crate::api::{SessionCost, Stream, Timestamp, Usage};
 use crate::observe::field::CloseCause;
@@ -63,7 +63,6 @@ pub(super) struct Pump {
     /// The streams that are still open.
     sources: Vec<Source>,
     _place: Place,
-    tally: Tally,
     /// Reads what the harness tells of itself, if it does.
     telemetry: Option<Reader>,
     limits: LimitWatch,
@@ -119,7 +118,6 @@ impl Pump {
                 Source::new(stderr, Stream::Stderr),
             ],
             _place: place,
-            tally: Tally::new(Timestamp::now()),
             telemetry,
             limits: LimitWatch::new(limits),
             record: open.map(|input| InputRecord::behind(input.prompt(), redactor)),
@@ -132,10 +130,6 @@ impl Pump {
             rest_until: None,
             held_since: None,
         })
-    }
-
-    pub(super) fn started_at(&self) -> Timestamp {
-        self.tally.started_at()
     }
 
     /// The session's end is asked for.
@@ -168,7 +162,7 @@ impl Pump {
         {
             self.take(order, context);
         }
-        let cost = self.tally.cost(exited);
+        let cost = context.tally.cost(exited);
         let is_late = match &self.stage {
             Stage::Draining(drain) if drain.is_held() && !self.sources.is_empty() => {
                 self.become_late(drain.is_quiet(), context);
@@ -501,7 +495,7 @@ impl Pump {
                     oom.follow(self.pid);
                 }
                 metrics::OUTPUT_BYTES[source.origin.stream as usize].add(n as u64);
-                self.tally.add(source.origin.stream, data);
+                context.tally.add(source.origin.stream, data);
                 source.take(data, redactor)
             }
         };

@@ -1,10 +1,13 @@
-//! What a harness has written and used, counted on its thread while it is pumped: the raw bytes, before anything is
-//! taken out of them or held back.
+//! Counts the bytes and lines that a harness writes, before redaction.
+//!
+//! The harness thread counts; any thread reads. It knows nothing of sessions.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crate::api::{SessionCost, Stream, Timestamp};
 use crate::sys::Usage;
 
-/// A harness's exit, as its thread keeps it until the pipes are drained.
+/// The exit of a harness, kept until its pipes are drained.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Exited {
     pub(super) at: Timestamp,
@@ -12,67 +15,94 @@ pub(super) struct Exited {
 }
 
 /// Bytes and lines of one stream.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Written {
-    bytes: u64,
-    newlines: u64,
-    /// The last line has no newline yet.
-    is_inside_line: bool,
+    bytes: AtomicU64,
+    newlines: AtomicU64,
+    /// The last line has no newline.
+    is_inside_line: AtomicBool,
 }
 
 impl Written {
-    fn add(&mut self, data: &[u8]) {
-        self.bytes += data.len() as u64;
-        self.newlines += memchr::memchr_iter(b'\n', data).count() as u64;
-        self.is_inside_line = data
-            .last()
-            .map_or(self.is_inside_line, |&byte| byte != b'\n');
-    }
-
-    fn lines(self) -> u64 {
-        self.newlines + u64::from(self.is_inside_line)
-    }
-}
-
-/// What a harness has written so far.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tally {
-    started_at: Timestamp,
-    stdout: Written,
-    stderr: Written,
-}
-
-impl Tally {
-    pub(super) fn new(started_at: Timestamp) -> Self {
-        Self {
-            started_at,
-            stdout: Written::default(),
-            stderr: Written::default(),
+    fn add(&self, data: &[u8]) {
+        self.bytes.fetch_add(data.len() as u64, Relaxed);
+        let newlines = memchr::memchr_iter(b'\n', data).count() as u64;
+        self.newlines.fetch_add(newlines, Relaxed);
+        if let Some(last) = data.last() {
+            self.is_inside_line.store(*last != b'\n', Relaxed);
         }
     }
 
-    pub(super) fn started_at(&self) -> Timestamp {
-        self.started_at
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
     }
 
-    pub(super) fn add(&mut self, stream: Stream, data: &[u8]) {
+    fn lines(&self) -> u64 {
+        self.newlines.load(Relaxed) + u64::from(self.is_inside_line.load(Relaxed))
+    }
+}
+
+/// Bytes and lines of a harness. Each figure is read by itself: two of them can be of different moments.
+#[derive(Debug, Default)]
+pub struct Tally {
+    stdout: Written,
+    stderr: Written,
+    /// Milliseconds since the Unix epoch.
+    started_at: AtomicI64,
+    /// Milliseconds since the Unix epoch; 0 without output.
+    last_output_at: AtomicI64,
+}
+
+impl Tally {
+    /// Records the start of the harness.
+    pub(super) fn start(&self) {
+        let now = Timestamp::now().as_millis();
+        self.started_at.store(now, Relaxed);
+    }
+
+    pub(super) fn started_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.started_at.load(Relaxed))
+    }
+
+    pub(super) fn add(&self, stream: Stream, data: &[u8]) {
         match stream {
             Stream::Stdout => self.stdout.add(data),
             Stream::Stderr => self.stderr.add(data),
         }
+        let now = Timestamp::now().as_millis();
+        self.last_output_at.store(now, Relaxed);
     }
 
-    /// The whole bill of a harness that has exited like this.
+    /// The time of the last output; `None` without output.
+    pub fn last_output_at(&self) -> Option<Timestamp> {
+        let at = self.last_output_at.load(Relaxed);
+        (at > 0).then(|| Timestamp::from_millis(at))
+    }
+
+    /// The time of the last output; without output, of the start.
+    pub fn silent_since(&self) -> Timestamp {
+        self.last_output_at().unwrap_or(self.started_at())
+    }
+
+    /// Bytes and lines so far; the other figures are `None`.
+    pub fn written(&self) -> SessionCost {
+        SessionCost {
+            stdout_bytes: Some(self.stdout.bytes()),
+            stdout_lines: Some(self.stdout.lines()),
+            stderr_bytes: Some(self.stderr.bytes()),
+            stderr_lines: Some(self.stderr.lines()),
+            ..SessionCost::default()
+        }
+    }
+
+    /// All figures of a harness that has exited.
     pub(super) fn cost(&self, exited: Exited) -> SessionCost {
         SessionCost {
-            started_at: Some(self.started_at),
+            started_at: Some(self.started_at()),
             ended_at: Some(exited.at),
             cpu_ms: exited.usage.map(|usage| usage.cpu.as_millis() as u64),
             peak_rss_bytes: exited.usage.map(|usage| usage.peak_rss),
-            stdout_bytes: Some(self.stdout.bytes),
-            stdout_lines: Some(self.stdout.lines()),
-            stderr_bytes: Some(self.stderr.bytes),
-            stderr_lines: Some(self.stderr.lines()),
+            ..self.written()
         }
     }
 }
@@ -85,11 +115,11 @@ mod tests {
     fn lines_are_counted_wherever_the_reads_are() {
         for (text, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2)] {
             for at in 0..=text.len() {
-                let mut written = Written::default();
+                let written = Written::default();
                 written.add(&text.as_bytes()[..at]);
                 written.add(&text.as_bytes()[at..]);
                 assert_eq!(written.lines(), lines, "{text:?} split at {at}");
-                assert_eq!(written.bytes, text.len() as u64);
+                assert_eq!(written.bytes(), text.len() as u64);
             }
         }
     }

@@ -60,6 +60,7 @@ pub(super) fn metrics(call: &Call<'_, routes::Metrics>) -> Result<Answer, ApiErr
         uptime: context.daemon.started.elapsed(),
         // A store that cannot be read is no reason to show nothing: it is when the rest is wanted.
         sessions: context.reader.session_tally().ok(),
+        silence: metrics::longest_silence(context.silences()),
         writer: context.queue.health(),
         storage: context.queue.storage(),
         redactions: context.redactor.counts(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::budget::Budget;
+use super::live::LastPass;
 use crate::adapters::{self, environment};
 use crate::api::{ApiError, DaemonProcess, PROMPT_KEPT_MAX, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
@@ -28,6 +29,8 @@ pub struct Context {
     pub queue: WriteQueue,
     /// Live sessions, as the state thread publishes them.
     pub live: Arc<AtomicU64>,
+    /// The last live figures.
+    pub last_pass: LastPass,
     /// The harnesses.
     pub adapters: Arc<adapters::Published>,
     /// What every session's environment begins with.

@@ -86,11 +86,16 @@ fn read_list(
     query: &SessionQuery,
     body: impl Fn(SessionList) -> Vec<u8>,
 ) -> Result<Answer, ApiError> {
+    // Before the read: it would hold a connection of the store during the pass over all processes.
+    let figures = context.figures();
     let (body, lease) = context.answers.read(|most| {
-        let list = context.reader.sessions(&SessionQuery {
+        let query = SessionQuery {
             bytes_max: most - LIST_FRAME,
             ..query.clone()
-        })?;
+        };
+        let list = context
+            .reader
+            .sessions(&query, &|record| figures.complete(record))?;
         let is_cut = list.is_cut;
         let content = body(list);
         let length = content.len();
@@ -123,7 +128,11 @@ fn decode_cursor(cursor: &str) -> Result<i64, ApiError> {
 
 /// `GET /sessions/:id`
 pub(super) fn show(call: &Call<'_, routes::ShowSession>) -> Result<Answer, ApiError> {
-    call.ok(&call.context.reader.session(call.session()?)?)
+    let mut record = call.context.reader.session(call.session()?)?;
+    if record.status == SessionStatus::Running {
+        call.context.figures().complete(&mut record);
+    }
+    call.ok(&record)
 }
 
 /// `POST /sessions/:id/input`

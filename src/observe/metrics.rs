@@ -79,6 +79,9 @@ pub const ALL: &[Metric] = &[
         |_, out| out.labelled([([VERSION, CONTRACT], 1)])),
     gauge("coven_sessions", &["status", HARNESS], "Sessions that have a record, by status and harness.",
         |now, out| out.labelled(bounded(now.sessions.as_ref()?))),
+    gauge("coven_session_silence_seconds", &[HARNESS],
+        "Time since the last output, or the start, of the running session that is silent the longest, by harness.",
+        |now, out| out.labelled(now.silence.iter().map(|(harness, silence)| ([harness], silence.as_secs_f64())))),
     counter("coven_launches_total", &[], "Harnesses started.",
         |_, out| out.value(LAUNCHES.get())),
     counter("coven_launch_failures_total", &["code"], "Launches refused or failed, by error code.",
@@ -148,6 +151,8 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// The sessions that have a record; `None` if they cannot be read.
     pub sessions: Option<SessionTally>,
+    /// The longest silence of a running session, by harness.
+    pub silence: BTreeMap<String, Duration>,
     /// The event writer.
     pub writer: EventWriterHealth,
     /// The disk.
@@ -268,6 +273,20 @@ fn bounded(sessions: &SessionTally) -> BTreeMap<[&str; 2], u64> {
         *tally.entry([status.as_str(), harness]).or_default() += count;
     }
     tally
+}
+
+/// The longest silence of each harness. Harnesses beyond the limit of labels are `other`.
+pub fn longest_silence(
+    silences: impl Iterator<Item = (String, Duration)>,
+) -> BTreeMap<String, Duration> {
+    let mut longest: BTreeMap<String, Duration> = BTreeMap::new();
+    for (harness, silence) in silences {
+        let is_named = longest.len() < HARNESSES_MAX || longest.contains_key(&harness);
+        let harness = if is_named { harness } else { "other".into() };
+        let known = longest.entry(harness).or_default();
+        *known = silence.max(*known);
+    }
+    longest
 }
 
 fn is_name(harness: &str) -> bool {

@@ -52,6 +52,8 @@ pub const SLOW_EVENT: Duration = millis(50);
 
 /// How long a large answer waits for memory that others hold, whose clients do not read.
 pub const LARGE_ANSWER: Duration = seconds(1);
+/// The greatest age of the live figures, and the wait for the state thread to list the running sessions.
+pub const LIVE_FIGURES: Duration = seconds(1);
 /// For how long the program of a harness may say its version.
 pub const HARNESS_VERSION: Duration = seconds(10);
 

@@ -1,13 +1,15 @@
 //! What clients can ask of the state thread: one enum, each with a channel for its answer.
 
+use std::sync::Arc;
+
 use crossbeam_channel::Sender;
 
 use super::life::{Input, Phase};
-use super::session::Stdin;
+use super::session::{Session, Stdin};
 use super::{Event, State};
 use crate::adapters::Program;
 use crate::api::{ApiError, SessionId, SessionRecord, StopReport, StreamLine};
-use crate::harness::ClientInput;
+use crate::harness::{ClientInput, Tally};
 use crate::observe::say;
 use crate::store::{Answer, Chore, Done, NewSession, Request};
 use crate::sys;
@@ -48,6 +50,8 @@ pub enum Command {
         signal: i32,
         reply: Reply<Acceptance>,
     },
+    /// List the running sessions.
+    ListRunning(Reply<Vec<Running>>),
     /// What concerns no live session, and is the store's alone to refuse.
     Store(Request, Reply<Answer>),
     /// What the store does between other things.
@@ -74,6 +78,19 @@ pub enum Launched {
     New(Box<SessionRecord>),
     /// The same `Idempotency-Key` and body have launched this one before.
     Repeat(SessionId),
+}
+
+/// A session whose harness runs.
+#[derive(Debug)]
+pub struct Running {
+    /// The session.
+    pub id: SessionId,
+    /// The process of the harness.
+    pub pid: i32,
+    /// The adapter's id.
+    pub harness: String,
+    /// Counts its output.
+    pub tally: Arc<Tally>,
 }
 
 /// What came of a kill.
@@ -127,6 +144,10 @@ impl State {
             }
             Command::Signal { id, signal, reply } => {
                 let _ = reply.send(self.deliver(id, signal));
+            }
+            Command::ListRunning(reply) => {
+                let running = self.sessions.values().filter_map(Session::running);
+                let _ = reply.send(Ok(running.collect()));
             }
             Command::Store(request, reply) => {
                 if let Some(done) = self.done(reply) {

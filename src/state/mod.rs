@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply};
+pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply, Running};
 use late::Late;
 use life::Input;
 use session::Session;

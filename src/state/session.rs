@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::effect::{Effect, Line};
 use super::life::{Input, Now, Phase};
-use super::{Acceptance, Killed, Launched, Reply};
+use super::{Acceptance, Killed, Launched, Reply, Running};
 use crate::adapters::Limits;
 use crate::api::{
     ApiError, Code, EndCause, EndedBy, LeftBehind, Payload, SessionCost, SessionId, SessionStatus,
@@ -120,6 +120,17 @@ impl Session {
             (_, Some(Exit::Code(0))) => SessionStatus::Completed,
             _ => SessionStatus::Failed,
         }
+    }
+
+    /// This session, if its harness runs.
+    pub(super) fn running(&self) -> Option<Running> {
+        let harness = self.harness.as_ref()?;
+        (self.phase == Phase::Running).then_some(Running {
+            id: self.id,
+            pid: self.pid?,
+            harness: self.harness_id.clone(),
+            tally: harness.tally(),
+        })
     }
 
     /// What a client is told that asks something of it which only a running session can do.

@@ -51,9 +51,9 @@ pub(super) fn is_known((_, value): &Change<'_>) -> bool {
 
 /// Declares which fields of a struct are columns. A forgotten field is a compile error.
 ///
-/// `..group: Type` flattens the columns of a nested struct; `no absent: value` is a field without a column.
+/// `..group: Type` flattens the columns of a nested struct; `no absent` is a field without a column, which is `None`.
 macro_rules! columns {
-    ($type:ident { $($field:ident),+ $(,)? $(; ..$group:ident: $columns:ident)? $(; no $absent:ident: $value:expr)? }) => {
+    ($type:ident { $($field:ident),+ $(,)? $(; ..$group:ident: $columns:ident)? $(; no $($absent:ident),+)? }) => {
         impl $crate::store::columns::Columns for $type {
             fn names() -> Vec<&'static str> {
                 let names = vec![$(stringify!($field)),+];
@@ -65,7 +65,7 @@ macro_rules! columns {
                 Ok(Self {
                     $($field: $crate::store::columns::next(row, at)?,)+
                     $($group: $columns::read(row, at)?,)?
-                    $($absent: $value,)?
+                    $($($absent: None,)+)?
                 })
             }
 

@@ -80,7 +80,7 @@ columns!(SessionRecord {
     usage,
     last_seq;
     ..cost: SessionCost;
-    no execution_binding: None
+    no execution_binding, family_cpu_ms, family_rss_bytes, last_output_at
 });
 
 columns!(SessionCost {

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Arrival, Ended, Family, OwnUsage, Peer, Process, Usage, checked, owned};
+use super::{Arrival, Ended, Family, FamilyUse, OwnUsage, Peer, Process, Usage, checked, owned};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` has 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
@@ -452,6 +452,16 @@ impl Marking {
 /// macOS does not show other processes' environments: members cannot be found.
 pub fn members(_families: &[Family]) -> Vec<(usize, Process)> {
     Vec::new()
+}
+
+/// As [`members`].
+pub fn family_uses(_families: &[Family]) -> Vec<FamilyUse> {
+    Vec::new()
+}
+
+/// Not told here.
+pub fn leader_use(_leader: i32) -> Option<FamilyUse> {
+    None
 }
 
 /// As [`members`].

@@ -41,10 +41,11 @@ pub use limits::{
 pub use memory::{check_room, keep_reserve};
 pub use os::{
     Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families,
-    executable, exit_watch, is_held, is_running, is_stopped, keep_inherited_descriptors,
-    leave_family, left_behind, members, notify_address, own_usage, path_of, peer, pid_namespace,
-    pipe, pipe_bytes_max, pipe_size, prefer_latency, process_mark, reap_adopted,
-    release_free_memory, set_pipe_size, share_free_memory, signal_watched, since_boot,
+    executable, exit_watch, family_uses, is_held, is_running, is_stopped,
+    keep_inherited_descriptors, leader_use, leave_family, left_behind, members, notify_address,
+    own_usage, path_of, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size, prefer_latency,
+    process_mark, reap_adopted, release_free_memory, set_pipe_size, share_free_memory,
+    signal_watched, since_boot,
 };
 pub use poll::{Interest, connect_within, poll, set_nonblocking};
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};
@@ -136,6 +137,17 @@ pub struct Family {
     pub leader: Option<i32>,
     /// Members recorded earlier, each with its [`process_mark`]; they stay members even without variable and mark.
     pub known: Vec<(i32, String)>,
+}
+
+/// CPU time and memory of the processes of a family, including zombies.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FamilyUse {
+    /// CPU time of the leader and of the children that it has waited for, in milliseconds.
+    pub leader_cpu_ms: u64,
+    /// The same, of all processes.
+    pub cpu_ms: u64,
+    /// Resident memory. A page that several processes share counts for each.
+    pub rss_bytes: u64,
 }
 
 /// A process, with the mark that tells it from a later one with the same pid.

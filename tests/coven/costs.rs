@@ -80,14 +80,53 @@ fn what_is_redacted_counts_as_it_was_written() {
     assert_eq!(coven.session(&id)["stdout_bytes"], raw.len());
 }
 
+/// What a record has while its session runs, besides what it has cost so far.
+const LIVE_NAMES: [&str; 3] = ["family_cpu_ms", "family_rss_bytes", "last_output_at"];
+
 #[test]
-fn a_running_session_has_its_start_and_no_bill_yet() {
+fn a_running_session_has_what_all_its_processes_have_used_and_written_so_far() {
     let coven = Coven::start();
-    coven.harness("waiting", "echo ready; exec sleep 1000");
-    let id = coven.launch("waiting", "x");
-    assert_null_but(&coven.session(&id), &["started_at"]);
+    // What has left the harness's process group and session is of its family all the same.
+    coven.harness(
+        "parent",
+        r"printf 'one\ntwo'; printf '!\n' >&2
+setsid sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo ready; exec sleep 1000' & exec sleep 1000",
+    );
+    let id = coven.launch("parent", "x");
+    coven.wait_for_output(&id, "ready");
+    let record = coven.session(&id);
+    let written = NAMES[4..].iter().map(|(name, _)| *name);
+    let known: Vec<_> = written.chain(["started_at", "cpu_ms"]).collect();
+    assert_null_but(&record, &known);
+    assert_eq!(record["stdout_bytes"], 13);
+    assert_eq!(record["stdout_lines"], 2);
+    assert_eq!(record["stderr_bytes"], 2);
+    assert_eq!(record["stderr_lines"], 1);
+    let number = |name: &str| record[name].as_u64().unwrap();
+    assert!(number("family_cpu_ms") >= number("cpu_ms") + 20, "{record}");
+    let rss = number("family_rss_bytes");
+    assert!((1_000_000..500_000_000).contains(&rss), "{record}");
+    let times = ["started_at", "last_output_at"].map(|name| record[name].as_str().unwrap());
+    assert!(times[0] <= times[1], "{record}");
+
+    // The list has them, too, also of a session that has begun since they were taken, and has written nothing.
+    coven.harness("mute", "exec sleep 1000");
+    let mute = coven.launch("mute", "x");
+    for listed in coven.sessions() {
+        assert!(listed["family_rss_bytes"].as_u64().unwrap() > 0, "{listed}");
+        let has_written = listed["id"] != *mute;
+        assert_eq!(listed["last_output_at"] != Value::Null, has_written);
+        assert_eq!(listed["stdout_bytes"] != 0, has_written, "{listed}");
+    }
+    let shown = coven.cli(["sessions"]).out;
+    assert_eq!(shown.matches("silent ").count(), 2, "{shown}");
+
     assert_eq!(coven.kill_session(&id).status, 202);
-    assert_null_but(&coven.session(&id), &NAMES.map(|(name, _)| name));
+    let record = coven.session(&id);
+    assert_null_but(&record, &NAMES.map(|(name, _)| name));
+    for name in LIVE_NAMES {
+        assert_eq!(record.get(name), Some(&Value::Null), "{name}: {record}");
+    }
 }
 
 #[test]

@@ -229,6 +229,25 @@ fn counters_move_with_a_launch_a_failed_launch_and_a_request() {
 }
 
 #[test]
+fn the_longest_silence_of_each_harness_is_shown_while_a_session_of_it_runs() {
+    let coven = Coven::start();
+    coven.harness("quiet", "echo ready; exec sleep 1000");
+    let ids = ["x", "y"].map(|prompt| coven.launch("quiet", prompt));
+    for id in &ids {
+        coven.wait_for_output(id, "ready");
+    }
+    let page = Page::of(&coven);
+    let silence = page.value("coven_session_silence_seconds", &[("harness", "quiet")]);
+    let uptime = page.value("coven_uptime_seconds", &[]);
+    assert!((0.0..=uptime).contains(&silence), "{silence} of {uptime}");
+    for id in &ids {
+        assert_eq!(coven.kill_session(id).status, 202);
+    }
+    let page = Page::of(&coven);
+    assert!(!page.text.contains("coven_session_silence_seconds{"));
+}
+
+#[test]
 fn nothing_of_a_prompt_a_path_or_a_session_is_in_the_metrics() {
     let coven = Coven::start();
     let id = coven.launch("hello", "an unmistakable prompt");

@@ -250,11 +250,15 @@ impl Reader {
         Ok((record, mark.flatten()))
     }
 
-    /// The sessions of `query`, within its limits.
+    /// The sessions of `query`, within its limits. `complete` fills in what the store does not have.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if they cannot be read.
-    pub fn sessions(&self, query: &SessionQuery) -> Result<SessionList, Refused> {
+    pub fn sessions(
+        &self,
+        query: &SessionQuery,
+        complete: &dyn Fn(&mut SessionRecord),
+    ) -> Result<SessionList, Refused> {
         self.read(|connection| {
             let (sql, values) = list_query(query);
             let mut statement = connection.prepare_cached(&sql)?;
@@ -263,7 +267,8 @@ impl Reader {
             let mut last = None;
             let mut count = 0;
             while let Some(row) = rows.next()? {
-                let SessionRow { num, record } = SessionRow::from_row(row)?;
+                let SessionRow { num, mut record } = SessionRow::from_row(row)?;
+                complete(&mut record);
                 let before = json.len();
                 if count > 0 {
                     json.push(b',');

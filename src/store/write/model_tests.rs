@@ -438,7 +438,7 @@ impl Tried {
     }
 
     fn list(&self) -> Vec<Value> {
-        let list = self.reader.sessions(&SessionQuery {
+        let query = SessionQuery {
             harness: None,
             conversation: None,
             limit: 1000,
@@ -446,7 +446,8 @@ impl Tried {
             include_archived: true,
             id_prefix: String::new(),
             bytes_max: usize::MAX,
-        });
+        };
+        let list = self.reader.sessions(&query, &|_| {});
         let json = [&b"["[..], &list.unwrap().json, b"]"].concat();
         serde_json::from_slice(&json).unwrap()
     }

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use super::{
     Wake, command_name, exit_watch, is_missing_call, is_running, prlimit, process_mark,
-    send_pidfd_signal, stat_field,
+    send_pidfd_signal, stat, stat_field, system_amount,
 };
 use crate::settings::durations;
-use crate::sys::{Ended, Family, Interest, Process, poll, send_signal};
+use crate::sys::{Ended, Family, FamilyUse, Interest, Process, poll, send_signal};
 
 /// Passes over all processes when searching for a holder of a pipe. A process that starts another and exits can hide it
 /// from one pass.
@@ -133,6 +133,40 @@ pub fn members(families: &[Family]) -> Vec<(usize, Process)> {
     let mut found: Vec<_> = living.filter_map(process).collect();
     found.sort_unstable_by_key(|(_, process)| process.pid);
     found
+}
+
+/// CPU time and memory of each of `families`, in one pass over all processes.
+pub fn family_uses(families: &[Family]) -> Vec<FamilyUse> {
+    let search = Search::new(families);
+    let mut uses = vec![FamilyUse::default(); families.len()];
+    let mut known = HashMap::new();
+    for pid in newest_first().unwrap_or_default() {
+        let family = (pid != search.own).then(|| search.family_of(pid, &mut known));
+        let (Some(family), Some(one)) = (family.flatten(), leader_use(pid)) else {
+            continue;
+        };
+        let usage = &mut uses[family];
+        usage.cpu_ms += one.cpu_ms;
+        usage.rss_bytes += one.rss_bytes;
+        if families[family].leader == Some(pid) {
+            usage.leader_cpu_ms = one.leader_cpu_ms;
+        }
+    }
+    uses
+}
+
+/// CPU time and memory of the family of `leader` as if it had no other process. `None` if there is no such process.
+pub fn leader_use(leader: i32) -> Option<FamilyUse> {
+    let stat = stat(leader)?;
+    let number = |field: usize| stat.split_whitespace().nth(field - 3)?.parse::<u64>().ok();
+    // Clock ticks of the process, and of the children that it has waited for (proc(5)).
+    let ticks: u64 = [14, 15, 16, 17].into_iter().filter_map(number).sum();
+    let cpu_ms = ticks * 1000 / system_amount(libc::_SC_CLK_TCK, 100);
+    Some(FamilyUse {
+        leader_cpu_ms: cpu_ms,
+        cpu_ms,
+        rss_bytes: number(24)? * system_amount(libc::_SC_PAGESIZE, 4096),
+    })
 }
 
 /// As [`members`], for a family whose first process has exited. Its orphans are adopted by this process: if none of its

@@ -16,7 +16,8 @@ mod watch;
 
 pub(super) use family::Marking;
 pub use family::{
-    adopt_orphans, end_families, is_held, leave_family, left_behind, members, reap_adopted,
+    adopt_orphans, end_families, family_uses, is_held, leader_use, leave_family, left_behind,
+    members, reap_adopted,
 };
 
 pub use watch::{Arrivals, LogWatch, Wake};
@@ -94,10 +95,8 @@ pub fn pipe_bytes_max() -> usize {
     const DEFAULT_PAGES: usize = 16_384;
     let told = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft");
     let pages = told.ok().and_then(|text| text.trim().parse().ok());
-    // SAFETY: sysconf takes an integer.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    pages.filter(|pages| *pages > 0).unwrap_or(DEFAULT_PAGES)
-        * usize::try_from(page).unwrap_or(4096)
+    let page = system_amount(libc::_SC_PAGESIZE, 4096) as usize;
+    pages.filter(|pages| *pages > 0).unwrap_or(DEFAULT_PAGES) * page
 }
 
 /// Makes every descriptor except 0, 1 and 2 close-on-exec: harnesses must not inherit descriptors that the parent
@@ -327,12 +326,24 @@ pub fn is_stopped(pid: i32) -> bool {
 /// Field `number` of `/proc/PID/stat`, counted from 1 as in proc(5); from the third on. `None` if there is no such
 /// process.
 fn stat_field(pid: i32, number: usize) -> Option<String> {
+    let stat = stat(pid)?;
+    let field = stat.split_whitespace().nth(number - 3)?;
+    Some(field.to_owned())
+}
+
+/// `/proc/PID/stat` from its third field on (proc(5)). `None` if there is no such process.
+fn stat(pid: i32) -> Option<String> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     // The second field is the command in parentheses. It can contain any bytes: also `)`, and incomplete characters.
-    let after_command = &stat[stat.rfind(')')? + 1..];
-    let field = after_command.split_whitespace().nth(number - 3)?;
-    Some(field.to_owned())
+    Some(stat[stat.rfind(')')? + 1..].to_owned())
+}
+
+/// A constant of the system (sysconf(3)): the bytes of a page, or the clock ticks of a second.
+fn system_amount(name: libc::c_int, default: u64) -> u64 {
+    // SAFETY: sysconf takes an integer.
+    let amount = u64::try_from(unsafe { libc::sysconf(name) });
+    amount.ok().filter(|amount| *amount > 0).unwrap_or(default)
 }
 
 /// Executable of the process `pid`; ends in ` (deleted)` once the file is gone (proc(5), `exe`). `None` for another
