@@ -18,6 +18,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("sessions events", "events"),
     ("sessions search", LATER),
     ("inspect", "show"),
+    ("top", "stats"),
     ("rm", "sacrifice"),
     ("delete", "sacrifice"),
     ("stop", "kill"),

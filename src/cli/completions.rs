@@ -8,10 +8,11 @@ use std::sync::mpsc;
 use argh::{ArgsInfo, FromArgs};
 
 use super::aliases::resolved;
+use super::columns::Column;
 use super::daemon_logs::levels;
 use super::grammar::{Flag, Place, names, options};
 use super::output::{Out, visible};
-use super::sessions::{Column, live_sessions};
+use super::sessions::live_sessions;
 use super::table::{Color, age, shortened};
 use super::{Home, Outcome};
 use crate::api::routes::{self, Endpoint};

@@ -17,7 +17,7 @@ use crate::http::client::Client;
 use crate::settings::durations;
 
 /// Show a session's stored output: its stdout on stdout, its stderr on stderr.
-#[derive(FromArgs, ArgsInfo)]
+#[derive(FromArgs, ArgsInfo, Default)]
 #[argh(
     subcommand,
     name = "logs",
@@ -171,6 +171,22 @@ fn tail(
         }
         reach *= 8;
     }
+}
+
+/// The last `lines` lines of output, both streams, as a terminal may get them.
+pub(super) fn last_lines(client: &mut Client, id: &str, lines: usize) -> Result<String, CliError> {
+    let (_, chunks) = tail(&Args::default(), client, id, lines)?;
+    let mut terminal = TerminalText::default();
+    let shown = chunks
+        .iter()
+        .map(|chunk| terminal.take(&chunk.output.bytes));
+    let shown = shown.collect::<String>() + &terminal.rest();
+    let reset = if shown.contains('\u{1b}') {
+        "\u{1b}[m"
+    } else {
+        ""
+    };
+    Ok(shown.trim_end().to_owned() + reset)
 }
 
 /// What one event has of a session's output, as far as it is asked for.

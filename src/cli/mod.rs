@@ -11,6 +11,7 @@ mod args;
 mod attach;
 mod backup;
 mod chat;
+mod columns;
 mod completions;
 mod consent;
 mod continued;
@@ -49,6 +50,7 @@ mod sacrifice;
 mod session;
 mod sessions;
 mod show;
+mod stats;
 mod status;
 mod store;
 mod stream_json;
@@ -138,6 +140,7 @@ verbs! {
         Chat(chat),
         Attach(attach),
         Sessions(sessions),
+        Stats(stats),
         Show(show),
         Logs(logs),
         Events(events),

@@ -1,12 +1,16 @@
 //! What is printed: for eyes a table, for programs JSON, and nothing in either that could move a terminal's cursor.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::table::{aligned, table};
+use super::{CliError, Outcome};
 use crate::adapters::PROMPT_SHOWN;
 use crate::observe::{is_invisible, visible_json};
+use crate::settings::durations;
+use crate::sys::{self, Interest};
 
 /// Standard output, buffered; what is left is written when it is dropped.
 pub(super) struct Out(BufWriter<StdoutLock<'static>>);
@@ -48,6 +52,43 @@ impl Out {
     /// Names and values, a line each.
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
         self.line(&aligned(facts).join("\n"))
+    }
+}
+
+/// The usage error of a `--watch` that cannot be.
+pub(super) fn check_watch(is_watched: bool, is_json: bool) -> Result<(), CliError> {
+    match is_watched && (is_json || !io::stdout().is_terminal()) {
+        true => Err(CliError::usage(
+            "--watch needs a terminal, and shows no JSON",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Prints `lines`; with `is_watched` again and again, in place, until the terminal is closed.
+pub(super) fn watch(
+    is_watched: bool,
+    out: &mut Out,
+    lines: &mut dyn FnMut() -> Result<Vec<String>, CliError>,
+) -> Outcome {
+    loop {
+        let mut lines = lines()?;
+        if !is_watched {
+            if !lines.is_empty() {
+                out.line(&lines.join("\n"))?;
+            }
+            return Ok(0);
+        }
+        if let Some((_, rows @ 1..)) = sys::terminal_size(&io::stdout()) {
+            lines.truncate(rows - 1);
+        }
+        // From the upper left corner on; clears the rest of each line, and what is below the last.
+        let lines = lines.join("\x1b[K\n");
+        out.bytes(format!("\x1b[H{lines}\x1b[K\n\x1b[J").as_bytes())?;
+        let again = Instant::now() + durations::WATCH;
+        if sys::poll(&mut [Interest::hangup(&io::stdout())], Some(again))? {
+            return Ok(0);
+        }
     }
 }
 

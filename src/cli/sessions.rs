@@ -1,22 +1,19 @@
 //! `coven sessions`: the list.
 
-use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::columns::{Column, Look};
 use super::daemon::remark;
 use super::follow::connect;
-use super::output::{Out, visible};
-use super::table::{Color, age, duration, fit, local, shortened, table, terminal_width};
+use super::output::{Out, check_watch, watch};
+use super::table::{Color, fit, table, terminal_width};
 use super::time::parse_moment;
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
-use crate::api::{EndedBy, SessionRecord, SessionStatus, SessionsQuery, Timestamp, Word, words};
+use crate::api::{SessionRecord, SessionStatus, SessionsQuery, Timestamp};
 use crate::http::client::Client;
-use crate::settings::durations;
-use crate::sys::{self, Interest};
 
 /// How many are shown at a terminal, unless told otherwise.
 const SHOWN: usize = 50;
@@ -31,7 +28,7 @@ const WIDE: usize = 120;
     name = "sessions",
     help_triggers("-h", "--help"),
     note = "At a terminal it shows the newest 50, and cuts titles to its width.\n\
-            Fields: id, status, harness, created, age, duration, end (exit code or cause), labels, model, cwd, title.\n\
+            Fields: id, status, harness, created, age, duration, end (exit code or cause), cpu, memory, output, silent, labels, model, cwd, title.\n\
             Colours: NO_COLOR turns them off. Times are RFC 3339, or so long ago: 15m, 2h, 1d."
 )]
 pub(super) struct Args {
@@ -76,23 +73,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-words! {
-    /// What can be told of a session in a table.
-    pub(super) enum Column {
-        Id = "id",
-        Status = "status",
-        Harness = "harness",
-        Created = "created",
-        Age = "age",
-        Duration = "duration",
-        End = "end",
-        Labels = "labels",
-        Model = "model",
-        Cwd = "cwd",
-        Title = "title",
-    }
-}
-
 type Columns = Vec<Column>;
 
 fn parse_columns(text: &str) -> Result<Columns, String> {
@@ -103,37 +83,21 @@ fn parse_columns(text: &str) -> Result<Columns, String> {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    if args.watch && (args.json || !io::stdout().is_terminal()) {
-        return Err(CliError::usage(
-            "--watch needs a terminal, and shows no JSON",
-        ));
-    }
+    check_watch(args.watch, args.json)?;
     let mut client = connect(&super::home()?)?;
     let mut out = Out::new();
     if args.json {
         return print_document(&mut client, args, &mut out);
     }
-    loop {
-        let lines = lines(&mut client, args)?;
-        if args.watch {
-            // The cursor to the upper left corner, and nothing below it.
-            out.bytes(b"\x1b[H\x1b[J")?;
-        }
-        if !lines.is_empty() {
-            out.line(&lines.join("\n"))?;
-        }
-        let again = Instant::now() + durations::WATCH;
-        if !args.watch || sys::poll(&mut [Interest::hangup(&io::stdout())], Some(again))? {
-            return Ok(0);
-        }
-    }
+    watch(args.watch, &mut out, &mut || lines(&mut client, args))
 }
 
 /// The table, as this terminal or pipe has it.
 fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
-    let look = Look::new(args);
-    let columns = args.columns(look.width);
-    let at_most = args.at_most(look.width);
+    let width = terminal_width();
+    let look = args.look(width);
+    let columns = args.columns(width);
+    let at_most = args.at_most(width);
     let (mut rows, mut more) = (Vec::new(), 0);
     each_wanted(client, args, |session| {
         if rows.len() < at_most {
@@ -165,11 +129,8 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
         let total = client.call(routes::Health.request())?.sessions.total;
         more = (total as usize).saturating_sub(at_most);
     }
-    let head: Vec<String> = columns
-        .iter()
-        .map(|column| column.as_str().to_uppercase())
-        .collect();
-    if let Some(width) = look.width.filter(|_| !args.no_trunc) {
+    let head: Vec<String> = columns.iter().map(|column| column.head()).collect();
+    if let Some(width) = width.filter(|_| !args.no_trunc) {
         fit(&head, &mut rows, width);
     }
     let mut lines = table(head, &rows);
@@ -190,6 +151,18 @@ impl Args {
                 vec![Id, Status, Harness, Age, Duration, End, Title]
             }
             None => vec![Id, Status, Harness, Created, Age, Duration, End, Title],
+        }
+    }
+
+    fn look(&self, width: Option<usize>) -> Look {
+        let is_plain = self.format.is_some() || self.quiet;
+        Look {
+            has_colors: self.color.is_on() && !is_plain,
+            has_whole_ids: self.plain || self.no_trunc || is_plain,
+            // A terminal cuts them to what there is room for.
+            has_whole_titles: self.no_trunc || is_plain || width.is_some(),
+            is_plain,
+            ..Look::default()
         }
     }
 
@@ -299,98 +272,6 @@ pub(super) fn live_sessions(
         })
     })?;
     Ok(live)
-}
-
-/// How sessions are shown.
-struct Look {
-    /// The terminal's columns; none for a pipe.
-    width: Option<usize>,
-    has_colors: bool,
-    has_whole_ids: bool,
-    has_whole_titles: bool,
-    /// For programs: whole times, and no word for what is not there.
-    is_plain: bool,
-}
-
-impl Look {
-    fn new(args: &Args) -> Self {
-        let is_plain = args.format.is_some() || args.quiet;
-        let width = terminal_width();
-        Self {
-            width,
-            has_colors: args.color.is_on() && !is_plain,
-            has_whole_ids: args.plain || args.no_trunc || is_plain,
-            // A terminal cuts them to what there is room for.
-            has_whole_titles: args.no_trunc || is_plain || width.is_some(),
-            is_plain,
-        }
-    }
-
-    fn cell(&self, column: Column, session: &SessionRecord) -> String {
-        let text = |text: &Option<String>| text.as_deref().map(visible).unwrap_or_default();
-        match column {
-            Column::Id => {
-                let id = match self.has_whole_ids {
-                    true => session.id.to_string(),
-                    false => session.id.short(),
-                };
-                visible(&id)
-            }
-            Column::Status => self.status(session),
-            Column::Harness => visible(&session.harness),
-            Column::Created if self.is_plain => session.created_at.to_string(),
-            Column::Created => local(session.created_at),
-            Column::Age => format!("{} ago", age(session.created_at)),
-            Column::Duration => took(session).map(duration).unwrap_or_default(),
-            Column::End => self.end(session),
-            Column::Labels => visible(&session.options.labels.0.join(",")),
-            Column::Model => text(&session.options.model),
-            Column::Cwd => text(&session.cwd),
-            Column::Title if self.has_whole_titles => visible(&session.title),
-            Column::Title => shortened(&session.title, 60),
-        }
-    }
-
-    fn status(&self, session: &SessionRecord) -> String {
-        let status = session.status;
-        let colour = match status {
-            _ if !self.has_colors => None,
-            SessionStatus::Created | SessionStatus::Running => Some(32),
-            SessionStatus::Failed | SessionStatus::Killed | SessionStatus::Orphaned => Some(31),
-            SessionStatus::Idle | SessionStatus::Completed => None,
-        };
-        let status = match colour {
-            Some(colour) => format!("\x1b[{colour}m{status}\x1b[m"),
-            None => status.to_string(),
-        };
-        match session.archived_at.is_some() && !self.is_plain {
-            true => status + " (archived)",
-            false => status,
-        }
-    }
-
-    /// The exit code or what else it ended by; of a live one how long it is silent.
-    fn end(&self, session: &SessionRecord) -> String {
-        let by = session.ended_by.as_ref().and_then(Word::known);
-        match (by, session.exit_code, session.signal) {
-            _ if !session.status.is_final() && !session.external => {
-                let since = session.last_output_at.or(session.cost.started_at);
-                since.map_or_else(String::new, |since| format!("silent {}", age(since)))
-            }
-            _ if session.oom_killed => "memory".into(),
-            (Some(EndedBy::Exit) | None, Some(code), _) => code.to_string(),
-            (Some(EndedBy::Signal) | None, None, Some(signal)) => format!("signal {signal}"),
-            (Some(by), ..) => by.to_string(),
-            (None, None, None) => String::new(),
-        }
-    }
-}
-
-/// How long it has run.
-pub(super) fn took(session: &SessionRecord) -> Option<std::time::Duration> {
-    let now = (!session.status.is_final()).then(Timestamp::now);
-    let from = session.cost.started_at.unwrap_or(session.created_at);
-    Some(from.until(session.cost.ended_at.or(now)?))
 }
 
 #[cfg(test)]

@@ -3,16 +3,20 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
+use super::columns::{silence, took};
 use super::ending::OOM_KILLED;
+use super::logs::last_lines;
 use super::output::{Out, command_text, visible};
 use super::prompt;
 use super::sacrifice::records;
 use super::session::{SessionRef, connect_to_all};
-use super::sessions::took;
 use super::table::{amount, duration, moment};
 use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
 
-/// Show sessions' records, and what they were asked.
+/// Lines of output that are shown.
+const LINES: usize = 10;
+
+/// Show sessions' records, what they were asked, and the last lines of their output.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show", help_triggers("-h", "--help"))]
 pub(super) struct Args {
@@ -43,7 +47,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         let prompt = prompt.map(|prompt| ("prompt", prompt.shown()));
         let mut facts = facts(record);
         facts.splice(2..2, prompt);
-        out.facts(&facts)?
+        out.facts(&facts)?;
+        let lines = last_lines(&mut client, id, LINES)?;
+        if !lines.is_empty() {
+            out.line(&format!("\nlast lines\n{lines}"))?;
+        }
     }
     Ok(0)
 }
@@ -90,6 +98,16 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
     facts.extend(record.usage.iter().flat_map(usage_facts));
     facts.extend(took(record).map(|time| ("duration", duration(time))));
     facts.extend(cost_facts(&record.cost));
+    let live = [
+        (
+            "family cpu",
+            record.family_cpu_ms.map(|ms| format!("{ms} ms")),
+        ),
+        ("family memory", record.family_rss_bytes.map(amount)),
+        ("silent for", silence(record).map(duration)),
+    ];
+    let live = live.into_iter();
+    facts.extend(live.filter_map(|(name, value)| Some((name, value?))));
     facts
 }
 

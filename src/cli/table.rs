@@ -36,7 +36,7 @@ impl Color {
 pub(super) fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
-    is_terminal.then(|| sys::terminal_columns(&stdout).unwrap_or(80))
+    is_terminal.then(|| sys::terminal_size(&stdout).map_or(80, |(columns, _)| columns))
 }
 
 /// The lines of a table: columns as wide as their widest cell.
@@ -141,7 +141,7 @@ fn char_width(c: char) -> usize {
 }
 
 /// `12 s`, `3 min`, `2 h`, `5 d`: the largest unit that there is one of.
-fn rough(time: Duration) -> String {
+pub(super) fn rough(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),

@@ -179,7 +179,7 @@ pub const HEALTH: Duration = seconds(2);
 pub const SERVICE_TOOL: Duration = seconds(1);
 /// How long `daemon stop` waits for a daemon that has begun to start to answer.
 pub const SETTLE: Duration = seconds(2);
-/// How often `sessions --watch` looks anew: ages are told in seconds at first.
+/// How often `--watch` of `sessions` and `stats` looks anew: ages are told in seconds at first.
 pub const WATCH: Duration = seconds(2);
 /// How long a Tab may take: what a daemon that hangs would say is not worth more.
 pub const COMPLETION: Duration = seconds(1);

@@ -54,7 +54,7 @@ pub use signal::{
     send_signal, set_daemon_dispositions, unblock_all, wait_signal,
 };
 pub use spawn::{Program, Stdio, spawn};
-pub use terminal::{local_time, terminal_columns};
+pub use terminal::{local_time, terminal_size};
 pub use within::Within;
 
 /// The longest single argument that `execve` takes, in bytes without its terminating NUL.

@@ -3,15 +3,16 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Number of columns; `None` if `terminal` is not a terminal or does not tell.
-pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {
+/// Columns and rows; `None` if `terminal` is not a terminal or does not tell. Rows are 0 where only they are not known.
+pub fn terminal_size(terminal: &impl AsFd) -> Option<(usize, usize)> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();
     let fd = terminal.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as it is borrowed, and the structure outlives the call.
     let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, size.as_mut_ptr()) };
-    // SAFETY: all zeros is a valid size, and the only content if the call fails.
-    let columns = unsafe { size.assume_init() }.ws_col;
-    (result == 0 && columns > 0).then_some(columns.into())
+    // SAFETY: all-zero is a valid size, which a failed call leaves.
+    let size = unsafe { size.assume_init() };
+    let is_known = result == 0 && size.ws_col > 0;
+    is_known.then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 /// Year, month, day, hour, minute and second of `seconds` since the epoch, in the time zone `TZ`; `None` if the year

@@ -36,6 +36,7 @@ mod journal;
 mod late;
 mod left_behind;
 mod limits;
+mod live;
 mod log;
 mod logs;
 mod metrics;

@@ -1,0 +1,124 @@
+//! `coven stats`: what the live sessions use.
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use super::columns::{Column, Look, Rates, Sample, silence, took};
+use super::daemon::remark;
+use super::follow::connect;
+use super::output::{Out, check_watch, watch};
+use super::sessions::live_sessions;
+use super::table::{fit, table, terminal_width};
+use super::{CliError, Outcome};
+use crate::api::routes::{self, Endpoint};
+use crate::api::{SessionId, SessionRecord};
+use crate::http::client::Client;
+
+/// Show what the live sessions use: CPU, memory, output, and how long each has been silent.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "stats",
+    help_triggers("-h", "--help"),
+    note = "CPU is in percent of one processor. CPU and memory are those of all processes of a session.\n\
+            CPU and output are averages since the start of the session; with --watch, since the table before."
+)]
+pub(super) struct Args {
+    /// show it anew every two seconds, until Ctrl-C
+    #[argh(switch)]
+    watch: bool,
+    /// as one JSON document
+    #[argh(switch)]
+    json: bool,
+}
+
+const COLUMNS: [Column; 8] = [
+    Column::Id,
+    Column::Harness,
+    Column::Duration,
+    Column::Cpu,
+    Column::Memory,
+    Column::Output,
+    Column::Silent,
+    Column::Title,
+];
+
+pub(super) fn run(args: &Args) -> Outcome {
+    check_watch(args.watch, args.json)?;
+    let mut client = connect(&super::home()?)?;
+    let mut out = Out::new();
+    if args.json {
+        let sessions = live(&mut client)?;
+        let sessions = sessions.iter().map(Stats::of).collect();
+        out.pretty_json(&Document { sessions })?;
+        return Ok(0);
+    }
+    let mut look = Look {
+        has_whole_titles: terminal_width().is_some(),
+        ..Look::default()
+    };
+    watch(args.watch, &mut out, &mut || lines(&mut client, &mut look))
+}
+
+fn live(client: &mut Client) -> Result<Vec<SessionRecord>, CliError> {
+    let count = client.call(routes::Health.request())?.sessions.live;
+    live_sessions(client, count)
+}
+
+fn lines(client: &mut Client, look: &mut Look) -> Result<Vec<String>, CliError> {
+    let sessions = live(client)?;
+    if sessions.is_empty() {
+        remark("no session is live");
+    }
+    let row = |session| COLUMNS.map(|column| look.cell(column, session)).to_vec();
+    let mut rows: Vec<Vec<String>> = sessions.iter().map(row).collect();
+    let samples = sessions.iter().map(|one| Some((one.id, Sample::of(one)?)));
+    look.before = samples.flatten().collect();
+    let head = COLUMNS.map(Column::head).to_vec();
+    if let Some(width) = terminal_width() {
+        fit(&head, &mut rows, width);
+    }
+    Ok(table(head, &rows))
+}
+
+/// The output of `--json`.
+#[derive(Serialize)]
+struct Document {
+    sessions: Vec<Stats>,
+}
+
+/// A live session. Figures are null before its harness runs.
+#[derive(Serialize)]
+struct Stats {
+    id: SessionId,
+    harness: String,
+    title: String,
+    duration_ms: Option<u64>,
+    family_cpu_ms: Option<u64>,
+    cpu_percent: Option<u64>,
+    family_rss_bytes: Option<u64>,
+    stdout_bytes: Option<u64>,
+    stderr_bytes: Option<u64>,
+    output_bytes_per_second: Option<u64>,
+    silent_ms: Option<u64>,
+}
+
+impl Stats {
+    fn of(session: &SessionRecord) -> Self {
+        let rates = Rates::of(session, None);
+        let cost = &session.cost;
+        Self {
+            id: session.id,
+            harness: session.harness.clone(),
+            title: session.title.clone(),
+            duration_ms: took(session).map(|time| time.as_millis() as u64),
+            family_cpu_ms: session.family_cpu_ms,
+            cpu_percent: rates.as_ref().and_then(|rates| rates.cpu_percent),
+            family_rss_bytes: session.family_rss_bytes,
+            stdout_bytes: cost.stdout_bytes,
+            stderr_bytes: cost.stderr_bytes,
+            output_bytes_per_second: rates.map(|rates| rates.output_bytes_per_second),
+            silent_ms: silence(session).map(|time| time.as_millis() as u64),
+        }
+    }
+}
