@@ -58,14 +58,14 @@ impl Redactor {
             }));
             line.text.push(b' ');
         }
-        let mut from = 0;
-        while let Found::Secret(secret) = rules::find(&line, 0, from, Ending::Last) {
+        let mut floor = 0;
+        while let Found::Secret(secret) = rules::find(&line, floor, 0, Ending::Last) {
             let at = begins.partition_point(|begin| *begin <= secret.range.start) - 1;
-            from = from.max(secret.range.start) + 1;
-            if secret.kind == "basic-auth" {
+            floor = secret.range.end;
+            if matches!(secret.kind, "basic-auth" | "cookie") {
                 let (begin, end) = (secret.range.start - begins[at], words[at].len());
-                self.take_out("basic-auth", &mut words[at], begin, end);
-                from = from.max(begins.get(at + 1).copied().unwrap_or(line.text.len()));
+                self.take_out(secret.kind, &mut words[at], begin, end);
+                floor = floor.max(begins.get(at + 1).copied().unwrap_or(line.text.len()));
             }
         }
     }

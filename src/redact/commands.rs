@@ -2,57 +2,78 @@
 //!
 //! Pure. What finds the command is [`super::rules`].
 
-use super::forms::{self, is_blank, is_quote};
+use super::extent::closes;
 use super::headers::is_credential;
+use super::issuers::is_word;
 use super::rules::Looked;
-use super::view::{More, View};
+use super::view::{More, View, is_behind_escape, is_blank, is_quote};
 use super::{Begun, Open, Secret};
 
-/// A command, its option, whether a user stands in front of the password, and whether space may.
-#[rustfmt::skip]
-const COMMANDS: &[(&str, &str, bool, bool)] = &[
-    ("curl ", "-u", true, true), ("curl ", "--user", true, true), ("curl ", "--proxy-user", true, true), ("wget ", "--user", true, true),
-    ("http ", "-a", true, true), ("http ", "--auth", true, true), ("docker login", "-p", false, true), ("mysql", "-p", false, false),
-];
+/// A row of [`COMMANDS`].
+pub(super) type Command = (
+    &'static [&'static str],
+    &'static str,
+    &'static [(&'static str, Option<u8>)],
+    bool,
+);
 
-/// A password on a command's line.
+const USER: Option<u8> = Some(b':');
+const COOKIE: Option<u8> = Some(b'=');
+
+#[rustfmt::skip]
+table! {
+    /// What the commands' names begin with; their subcommand; their options, each with what stands in front of the secret in
+    /// the argument; and whether the argument can be the next word.
+    pub(super) COMMANDS, SAMPLES: Command =
+    (&["curl"], "", &[("-u", USER), ("--user", USER), ("--proxy-user", USER), ("-b", COOKIE), ("--cookie", COOKIE)], true;
+        "curl -su admin:«hunter2horse» https://x", "curl -u admin https://x -b jar.txt"),
+    (&["http ", "http%20"], "", &[("-a", USER), ("--auth", USER)], true;
+        "http -a u:«hunter2horse» GET x", "http --auth-type basic x"),
+    (&["sshpass"], "", &[("-p", None)], true; "sshpass -p '«hunter2horse»' ssh root@x", "sshpass -P assword2 -f file1 ssh x"),
+    (&["docker", "podman"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
+    (&["mysql", "mariadb"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
+    (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2horse» ping", "redis-cli -a $PASS1 ping"),
+    (&["IDENTIFIED", "identified"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;
+        "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
+}
+
+/// The most arguments of a command that are read.
+const ARGUMENTS_MAX: usize = 64;
+
+/// The password on the line of the `command` whose name begins at `at`, to `end` at least.
 pub(super) fn secret(
     view: View<'_>,
-    floor: usize,
     at: usize,
-    word: &str,
+    end: usize,
+    command: &Command,
     begun: &mut Begun,
 ) -> Looked {
-    if view.text[floor..at]
-        .last()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-        && word != "mysql"
-    {
+    let is_inside = |byte: &u8| is_word(*byte) || *byte == b'-';
+    if view.text[..at].last().is_some_and(is_inside) && !is_behind_escape(view.text, at) {
         return Ok(None);
     }
-    let rest = &view.text[at..];
-    if memchr::memchr(b'\n', rest)
-        .is_some_and(|end| memchr::memmem::find(&rest[..end], b" -").is_none())
-    {
-        return Ok(None);
-    }
-    let mut position = at + word.len();
-    if !word.ends_with(' ') {
-        position = view.skip(position, |byte| !byte.is_ascii_whitespace())?;
-    }
-    for _ in 0..64 {
+    let (_, subcommand, options, may_be_apart) = *command;
+    let mut position = match subcommand {
+        "" if view.seen(at, end).ends_with(b" ") => end,
+        "" => view.skip(end, |byte| !byte.is_ascii_whitespace())?,
+        _ => match view.expect(view.skip(end, is_blank)?, subcommand)? {
+            Some(end) => end,
+            None => return Ok(None),
+        },
+    };
+    for _ in 0..ARGUMENTS_MAX {
         position = view.skip(position, is_blank)?;
         let glyph = view.glyph(position)?;
         if glyph.end == position || matches!(glyph.byte, b'\n' | b'|' | b';') {
             return Ok(None);
         }
-        for (_, option, has_user, may_be_apart) in COMMANDS.iter().filter(|row| row.0 == word) {
-            let Some(end) = view.expect(position, option)? else {
+        for (option, before) in options {
+            let Some(end) = option_end(view, position, option)? else {
                 continue;
             };
-            let behind = view.skip(end, |byte| byte == b'=' || *may_be_apart && is_blank(byte))?;
-            let starts = behind > end || option.len() == 2;
-            if starts && let Some(secret) = argument(view, behind, *has_user, begun)? {
+            let behind = view.skip(end, |byte| byte == b'=' || may_be_apart && is_blank(byte))?;
+            let starts = behind > end || !option.starts_with("--");
+            if starts && let Some(secret) = argument(view, behind, *before, begun)? {
                 return Ok(Some(secret));
             }
         }
@@ -61,48 +82,69 @@ pub(super) fn secret(
     Ok(None)
 }
 
-/// The password in an argument at `at`, behind a user's name if that `has_user`.
-fn argument(view: View<'_>, at: usize, has_user: bool, begun: &mut Begun) -> Looked {
+/// Where `option` ends if it stands at `at`; one of a letter can be the last of several, `-su`.
+fn option_end(view: View<'_>, at: usize, option: &str) -> Result<Option<usize>, More> {
+    let [b'-', letter] = *option.as_bytes() else {
+        let end = view.expect(at, option)?;
+        return Ok(end.filter(|end| view.seen(at, *end) == option.as_bytes()));
+    };
+    let dash = view.glyph(at)?;
+    let first = view.glyph(dash.end)?;
+    if dash.byte != b'-' || first.byte == letter {
+        return Ok((dash.byte == b'-').then_some(first.end));
+    }
+    let end = view.skip(dash.end, |byte| byte.is_ascii_alphabetic())?;
+    let is_last = view.seen(dash.end, end).last() == Some(&letter);
+    Ok((is_last && is_blank(view.glyph(end)?.byte)).then_some(end))
+}
+
+/// The secret in an argument at `at`, behind the first `before` in it if one is given.
+fn argument(view: View<'_>, at: usize, before: Option<u8>, begun: &mut Begun) -> Looked {
     let glyph = view.glyph(at)?;
     let quote = is_quote(glyph.byte).then_some((glyph.byte, glyph.depth));
     let mut start = if quote.is_some() { glyph.end } else { at };
-    if has_user {
+    if let Some(before) = before {
         let user = view.skip(start, |byte| {
-            !byte.is_ascii_whitespace() && !is_quote(byte) && byte != b':'
+            !byte.is_ascii_whitespace() && !is_quote(byte) && byte != before
         })?;
-        let colon = view.glyph(user)?;
-        if colon.byte != b':' {
+        let glyph = view.glyph(user)?;
+        if glyph.byte != before {
             return Ok(None);
         }
-        start = colon.end;
+        start = glyph.end;
     }
-    let open = quote.map_or(Open::Bare, |(byte, depth)| Open::Quote { byte, depth });
-    let mut end = start;
+    let mut secret = Secret {
+        kind: if before == COOKIE {
+            "cookie"
+        } else {
+            "basic-auth"
+        },
+        range: start..start,
+        open: quote.map_or(Open::Bare, |(byte, depth)| Open::Quote { byte, depth }),
+    };
     loop {
+        let end = secret.range.end;
         let Ok(glyph) = view.glyph(end) else {
-            *begun = (end > start).then_some(Secret {
-                kind: "basic-auth",
-                range: start..end,
-                open,
-            });
+            *begun = (end > start).then_some(secret);
             return Err(More);
         };
-        let ends = quote.map_or(
-            glyph.byte.is_ascii_whitespace() || is_quote(glyph.byte),
-            |quote| forms::closes(quote, glyph),
-        );
+        let ends = match quote {
+            Some(quote) => closes(quote, glyph),
+            None => glyph.byte.is_ascii_whitespace() || is_quote(glyph.byte),
+        };
         if ends || glyph.end == end {
             break;
         }
-        end = glyph.end;
+        secret.range.end = glyph.end;
     }
-    let text = &view.text[start..end];
-    let is_secret =
-        text.len() >= 4 && !b"$<{%*".contains(&text[0]) && text.iter().any(u8::is_ascii_digit)
-            || text.len() >= 6 && is_credential(text);
-    Ok(is_secret.then_some(Secret {
-        kind: "basic-auth",
-        range: start..end,
-        open,
-    }))
+    let text = view.seen(start, secret.range.end);
+    let is_number = text
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || *byte == b':');
+    let is_secret = match text.len() {
+        0..4 => false,
+        4..6 => text.iter().any(u8::is_ascii_digit) && !is_number && !b"$<{%*".contains(&text[0]),
+        _ => is_credential(&text),
+    };
+    Ok(is_secret.then_some(secret))
 }

@@ -1,36 +1,71 @@
-//! The forms in which a value is assigned to a name, in the languages and files that have such.
+//! The forms in which a value is assigned to a name, in the languages and files that have such: one table.
 //!
-//! Pure. What follows a name is read here, to where its value ends; whether that is a secret is [`super::value`]'s to say.
+//! Pure. What follows a name is read here, to where its value begins; [`super::extent`] says where that ends, and
+//! [`super::value`] whether it is a secret.
 
+use super::extent::{self, Extent};
 use super::names;
-use super::value::{self, Name, Value};
-use super::view::{Glyph, More, View, is_behind_escape};
-use super::{Open, Secret};
+use super::value::{self, Name, Value, is_random};
+use super::view::{Glyph, More, View, is_behind_escape, is_blank, is_quote};
+use super::{Begun, REDACTED, Secret};
 
-/// What stands between a name and its value.
+/// What joins a name and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operator {
+enum Joint {
     /// `=` and its like.
     Equals,
     Colon,
-    /// An argument behind the name's: `setProperty("name", "value")`.
+    /// An argument behind the name's, which is a string.
     Comma,
-    /// `<name>value</name>`
+    /// The text of an element that is called so, or has an attribute of that value.
     Element,
-    /// `name: NAME`, then `value: …`
+    /// The string that a function is called with.
+    Call,
+    /// The name is the value of a name, and the value that of the word that is written.
     Pair,
-    /// `--name value`
+    /// White space, where the instruction that is written takes a name and a value: it stands in front of the name, a
+    /// word may be between.
     Space,
+    /// White space in front of a string.
+    Beside,
 }
 
-/// The operators, as written.
 #[rustfmt::skip]
-const OPERATORS: &[(&str, Operator)] = &[
-    ("=", Operator::Equals), (":", Operator::Colon), (":=", Operator::Equals), ("::=", Operator::Equals),
-    (":::=", Operator::Equals), ("?=", Operator::Equals), ("+=", Operator::Equals), (".=", Operator::Equals),
-    ("=>", Operator::Equals), ("==", Operator::Equals), ("===", Operator::Equals), ("?:", Operator::Colon),
-    ("||=", Operator::Equals), ("??=", Operator::Equals),
-];
+table! {
+    /// The joints, as written between a name and its value; each with a text with a secret, and one without.
+    FORMS, SAMPLES: (&str, Joint) =
+    ("=", Joint::Equals; "export OPENAI_API_KEY=«8f14e45fceea167a5a36»", "token = lexer.next()"),
+    (":", Joint::Colon; "db_password: «Winter4821!x»", "credential: ClientV1CredentialRecord"),
+    (":=", Joint::Equals; "token := `«q7Hs2kLm9Zx4vBn1»`", "token := r.Header.Get(\"Authorization\")"),
+    ("::=", Joint::Equals; "API_KEY ::= «q7Hs2kLm9Zx4vBn1»", "TOKEN ::= IDENT | NUMBER"),
+    (":::=", Joint::Equals; "API_KEY :::= «q7Hs2kLm9Zx4vBn1»", "API_KEY :::= $(OTHER)"),
+    ("?=", Joint::Equals; "API_KEY ?= «q7Hs2kLm9Zx4vBn1»", "API_KEY ?= changeme"),
+    ("+=", Joint::Equals; "secret += '«q7Hs2kLm9Zx4vBn1»'", "token += next"),
+    (".=", Joint::Equals; "$password .= \"«Winter4821!x»\";", "$token .= $char;"),
+    ("=>", Joint::Equals; "'password' => '«Winter4821!x»',", "'token' => 'required|string',"),
+    ("==", Joint::Equals; "if token == \"«q7Hs2kLm9Zx4vBn1»\" {", "if token == TOKEN_END {"),
+    ("===", Joint::Equals; "apiKey === '«q7Hs2kLm9Zx4vBn1»'", "if (token === null) {"),
+    ("?:", Joint::Colon; "apiKey?: string = '«q7Hs2kLm9Zx4vBn1»'", "interface A { token?: string }"),
+    ("||=", Joint::Equals; "api_key ||= \"«q7Hs2kLm9Zx4vBn1»\"", "token ||= params[:token]"),
+    ("??=", Joint::Equals; "apiKey ??= '«q7Hs2kLm9Zx4vBn1»'", "token ??= getToken()"),
+    ("<-", Joint::Equals; "api_key <- \"«q7Hs2kLm9Zx4vBn1»\"", "token <- lexer.next"),
+    ("|", Joint::Colon; "| db_password | «Winter4821!x» |", "| token | string | required |"),
+    ("||", Joint::Colon; "apiKey || '«q7Hs2kLm9Zx4vBn1»'", "token || next_token"),
+    (",", Joint::Comma; "System.setProperty(\"db.password\", \"«x7!winter4821»\");", "check(\"password\", \"token\")"),
+    (">", Joint::Element; "<password>«hunter2horse»</password>", "<password>${db.password}</password>"),
+    ("(", Joint::Call; "builder.api_key(\"«q7Hs2kLm9Zx4vBn1»\")", "get_token(\"github\")"),
+    ("{", Joint::Call; "std::string token{\"«q7Hs2kLm9Zx4vBn1»\"};", "{token:\"keyword.other\"}"),
+    ("value", Joint::Pair; "- name: DB_PASSWORD\n  value: «Winter4821!x»", "- name: DB_PASSWORD\n  valueFrom:"),
+    ("-", Joint::Space; "tool --client-secret «q7Hs2kLm9Zx4vBn1» run", "tool --token-file /run/token run"),
+    ("ENV", Joint::Space; "ENV API_TOKEN «q7Hs2kLm9Zx4vBn1»", "ENV TOKEN_PATH /run/token"),
+    ("SetEnv", Joint::Space; "SetEnv API_TOKEN «q7Hs2kLm9Zx4vBn1»", "setenv TOKEN $1"),
+    ("setx", Joint::Space; "setx API_KEY «q7Hs2kLm9Zx4vBn1» /M", "setx API_KEY %1"),
+    ("set", Joint::Space; "set -gx API_TOKEN «q7Hs2kLm9Zx4vBn1»", "set the token to null"),
+    ("add", Joint::Space; "vercel env add API_TOKEN «q7Hs2kLm9Zx4vBn1»", "git add token parser.rs"),
+    ("login", Joint::Space; "machine api.test login bob password «q7Hs2kLm9Zx4»", "login and password required"),
+    (LINE, Joint::Space; "client\n  password «q7Hs2kLm9Zx4»\nend", "the\npassword field1\nis"),
+    ("", Joint::Beside; "CREATE ROLE app PASSWORD '«Winter4821!x»';", "the token \"identifier\" is"),
+}
 
 /// Functions and types that hand their one argument on.
 #[rustfmt::skip]
@@ -40,11 +75,17 @@ const WRAPPERS: &[&str] = &[
     "convert_to_secure", "secretbytes", "value",
 ];
 
-/// How the beginning of `<` can be written.
-const OPENING: &[&str] = &["<", "&lt;", "%3C", "%3c", "\\u003c", "\\u003C"];
+/// The setter of a name that begins a line, which ends behind the value.
+const LINE: &str = "\n";
 
 /// The longest type that stands between a name and its value, in glyphs.
 const TYPE_MAX: usize = 48;
+
+/// The shortest value that is one behind a comma, and without quotes, in bytes.
+const VAGUE_MIN: usize = 16;
+
+/// How far what stands in front of a name is read, in bytes.
+const LEAD_MAX: usize = 64;
 
 /// Where the name around `at` stands in `text`, which is known from `from` on.
 pub(super) fn name_around(view: View<'_>, from: usize, at: usize) -> Result<(usize, usize), More> {
@@ -77,63 +118,58 @@ pub(super) fn name_around(view: View<'_>, from: usize, at: usize) -> Result<(usi
     Ok((start, end))
 }
 
-/// A value as a form has it.
-struct Found {
-    start: usize,
-    end: usize,
-    quote: Option<Glyph>,
-    next: u8,
-}
-
-/// A name and what is to be read behind it.
+/// A name and what is to be read around it.
 pub(super) struct Form<'a> {
     view: View<'a>,
     /// Where the name stands.
     start: usize,
     end: usize,
+    /// What the view shows in front of it.
+    lead: Vec<u8>,
     /// Where the value begins, once that is known.
     value_at: Option<usize>,
 }
 
-impl<'a> Form<'a> {
-    pub(super) fn new(view: View<'a>, start: usize, end: usize) -> Self {
-        Self {
-            view,
-            start,
-            end,
-            value_at: None,
-        }
+/// The secret that is assigned to the name between `start` and `end`, in front of which the text is known from `floor`
+/// on. A name that says nothing is as strong as `weakest`. Where the secret may go on beyond the text, `begun` says what
+/// of it is known.
+///
+/// # Errors
+/// [`More`] if what follows decides.
+pub(super) fn secret(
+    view: View<'_>,
+    floor: usize,
+    (start, end): (usize, usize),
+    weakest: Option<Name>,
+    begun: &mut Begun,
+) -> Result<Option<Secret>, More> {
+    let Some(name) = names::strength(&view.text[start..end]).or(weakest) else {
+        return Ok(None);
+    };
+    let mut form = Form {
+        view,
+        start,
+        end,
+        lead: view.seen(floor.max(start.saturating_sub(LEAD_MAX)), start),
+        value_at: None,
+    };
+    let read = form.read();
+    if read.is_err() && name > Name::Weak {
+        *begun = form
+            .value_at
+            .and_then(|at| extent::begun(view, at, "assignment"));
     }
+    let read = read?;
+    Ok(read.and_then(|(joint, is_spaced, found)| form.judge(name, joint, is_spaced, &found)))
+}
 
-    /// The secret that is assigned to the name, which says as much as `strength` if that is given. Where it may go on
-    /// beyond the text, `begun` says what of it is known.
-    ///
-    /// # Errors
-    /// [`More`] if what follows decides.
-    pub(super) fn secret(
-        mut self,
-        weakest: Option<Name>,
-        begun: &mut Option<Secret>,
-    ) -> Result<Option<Secret>, More> {
-        let name = names::strength(&self.view.text[self.start..self.end]).or(weakest);
-        let Some(name) = name else { return Ok(None) };
-        let read = self.read();
-        let (operator, is_spaced, found) = match read {
-            Ok(Some(read)) => read,
-            Ok(None) => return Ok(None),
-            Err(more) => {
-                if name > Name::Weak {
-                    *begun = self.value_at.and_then(|at| self.begun(at));
-                }
-                return Err(more);
-            }
-        };
-        let is_setting =
-            operator == Operator::Equals && !is_spaced || operator == Operator::Element;
-        let text = seen(self.view, found.start, found.end);
+impl Form<'_> {
+    fn judge(&self, name: Name, joint: Joint, is_spaced: bool, found: &Extent) -> Option<Secret> {
+        let text = self.view.seen(found.start, found.end);
+        let is_vague = matches!(joint, Joint::Comma | Joint::Call | Joint::Beside);
         let value = Value {
-            // Among arguments stand names, too.
-            name: if operator == Operator::Comma {
+            // Among arguments and words stand names, too.
+            name: if is_vague {
                 name.min(Name::Secret)
             } else {
                 name
@@ -141,218 +177,233 @@ impl<'a> Form<'a> {
             text: &text,
             is_quoted: found.quote.is_some(),
             is_spaced,
-            is_setting,
+            is_setting: joint == Joint::Equals && !is_spaced || joint == Joint::Element,
             next: found.next,
         };
-        let is_number = self.is_quoted()
+        let is_number = is_quote(self.before())
             && found.quote.is_none()
             && text
                 .iter()
                 .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
         let is_basic = is_basic(&self.view.text[self.start..self.end], &text);
-        let is_secret = value::is_secret(&value) || operator != Operator::Comma && is_basic;
-        if is_number || !is_secret {
-            return Ok(None);
-        }
+        let is_clear = !is_vague || value.is_quoted || text.len() >= VAGUE_MIN && is_random(&text);
+        let is_secret = is_clear && value::is_secret(&value) || joint != Joint::Comma && is_basic;
         let kind = if is_basic { "basic-auth" } else { "assignment" };
-        Ok(Some(Secret {
-            kind,
-            range: found.start..found.end,
-            open: open(found.quote),
-        }))
+        (is_secret && !is_number).then(|| found.secret(kind))
     }
 
-    /// The operator, whether space stands in front of the value, and the value.
-    fn read(&mut self) -> Result<Option<(Operator, bool, Found)>, More> {
-        let Some((mut operator, mut at)) = self.operator()? else {
+    /// What joins name and value, whether space stands in front of the value, and the value.
+    fn read(&mut self) -> Result<Option<(Joint, bool, Extent)>, More> {
+        let view = self.view;
+        let Some((mut joint, behind)) = self.joint()? else {
             return Ok(None);
         };
-        self.value_at = Some(at);
-        let behind = at;
-        at = match operator {
-            Operator::Element => self.view.skip(at, |byte| byte.is_ascii_whitespace())?,
-            _ => self.view.skip(at, is_blank)?,
+        let known = |at| (joint != Joint::Comma).then_some(at);
+        self.value_at = known(behind);
+        let mut at = match joint {
+            Joint::Element | Joint::Call => view.skip(behind, |byte| byte.is_ascii_whitespace())?,
+            _ => view.skip(behind, is_blank)?,
         };
+        if view.has(at, REDACTED.as_bytes())? {
+            return Ok(None);
+        }
         let mut is_spaced = at > behind
-            || self
-                .view
+            || view
                 .text
                 .get(behind.wrapping_sub(2))
                 .is_some_and(|byte| is_blank(*byte));
-        self.value_at = Some(at);
-        if operator == Operator::Colon {
+        self.value_at = known(at);
+        if joint == Joint::Colon {
             if let Some(behind) = self.type_end(at)? {
-                (operator, is_spaced) = (Operator::Equals, true);
-                at = self.view.skip(behind, is_blank)?;
+                (joint, is_spaced) = (Joint::Equals, true);
+                at = view.skip(behind, is_blank)?;
             }
             at = self.block_scalar(at)?;
         }
+        if joint == Joint::Element {
+            return Ok(Some((joint, is_spaced, extent::element(view, at)?)));
+        }
         at = self.wrapper_end(at)?;
-        self.value_at = Some(at);
-        let found = self.value(operator, at)?;
-        let is_read = found.quote.is_some() || operator != Operator::Comma;
-        Ok(is_read.then_some((operator, is_spaced, found)))
+        let is_string = is_quote(view.glyph(at)?.byte);
+        self.value_at = (is_string || joint != Joint::Comma).then_some(at);
+        let is_alone =
+            self.before().is_ascii_whitespace() || is_quote(self.before()) || joint == Joint::Space;
+        let found = Extent::read(view, at, is_alone)?;
+        let is_read = match joint {
+            Joint::Call | Joint::Beside => is_string,
+            Joint::Space if self.setter() == Some(LINE) => {
+                is_quote(found.next) || matches!(found.next, b'\n' | b'\r')
+            }
+            _ => true,
+        };
+        Ok(is_read.then_some((joint, is_spaced, found)))
     }
 
-    /// Whether the name stands in quotes.
-    fn is_quoted(&self) -> bool {
-        matches!(
-            self.view.text.get(self.start.wrapping_sub(1)),
-            Some(b'"' | b'\'' | b';')
-        )
+    /// What stands in front of the name.
+    fn before(&self) -> u8 {
+        self.lead.last().copied().unwrap_or(b'\n')
     }
 
-    /// What follows the name, and where the value may begin.
-    fn operator(&self) -> Result<Option<(Operator, usize)>, More> {
+    /// What joins the name and its value, and where the value may begin.
+    fn joint(&self) -> Result<Option<(Joint, usize)>, More> {
         let view = self.view;
-        let mut glyph = view.glyph(self.end)?;
-        let mut at = self.end;
-        let is_quoted = is_quote(glyph.byte) && glyph.end > at;
+        let mut behind = self.end;
+        let glyph = view.glyph(behind)?;
+        let is_quoted = is_quote(glyph.byte) && glyph.end > behind;
         if is_quoted {
-            at = glyph.end;
-            glyph = view.glyph(at)?;
+            behind = glyph.end;
         }
-        // `os.environ["NAME"] =`, `defaults('name')`
-        if matches!(glyph.byte, b']') {
-            at = glyph.end;
-        }
-        let behind = at;
-        at = view.skip(at, is_blank)?;
-        glyph = view.glyph(at)?;
-        match glyph.byte {
-            b'=' | b':' | b'?' | b'+' | b'.' | b'|' => self.written_operator(at),
-            b',' if is_quoted => Ok(Some((Operator::Comma, glyph.end))),
-            b'>' if at == behind && (is_quoted || self.is_element()) => {
-                Ok(Some((Operator::Element, glyph.end)))
+        behind = self.index_end(behind)?;
+        let at = view.skip(behind, is_blank)?;
+        let (written, length, end) = self.symbol(at)?;
+        let joint = FORMS
+            .iter()
+            .find(|(form, _)| !form.is_empty() && form.as_bytes() == &written[..length])
+            .map(|(_, joint)| *joint);
+        let is_string = is_quote(view.glyph(at)?.byte);
+        let is_element = at == behind && (is_quoted || self.lead.ends_with(b"<"));
+        match joint {
+            None | Some(Joint::Comma) if self.is_named() => self.pair_end(behind),
+            None if at == behind || self.is_verb() => Ok(None),
+            None if self
+                .setter()
+                .is_some_and(|setter| setter != LINE || !is_string) =>
+            {
+                Ok(Some((Joint::Space, at)))
             }
-            _ if self.is_named() => self.pair_end(behind),
-            _ if at > behind && self.is_option() => Ok(Some((Operator::Space, at))),
-            _ if at > behind && !is_quoted => {
-                Ok(self.go_type(at)?.map(|at| (Operator::Equals, at)))
-            }
-            _ => Ok(None),
+            None if is_quoted => Ok(None),
+            None if is_string => Ok(Some((Joint::Beside, at))),
+            None => Ok(self.go_type(at)?.map(|at| (Joint::Equals, at))),
+            Some(Joint::Call) if is_quoted || at > behind || self.is_verb() => Ok(None),
+            Some(Joint::Element) if !is_element => Ok(Some((Joint::Comma, end))),
+            Some(joint) => Ok(Some((joint, end))),
         }
     }
 
-    fn written_operator(&self, from: usize) -> Result<Option<(Operator, usize)>, More> {
-        let (mut at, mut written) = (from, [0; 4]);
-        let mut length = 0;
-        while length < 4 {
-            let glyph = self.view.glyph(at)?;
-            let goes_on = b"=:?+.|".contains(&glyph.byte)
-                || glyph.byte == b'>' && length == 1 && written[0] == b'=';
-            if !goes_on || glyph.end == at {
+    /// Whether the name only says to pass something: `pass "x"`, `shouldPass("x")`.
+    fn is_verb(&self) -> bool {
+        let name = &self.view.text[self.start..self.end];
+        let mut words = ["ass", "assw", "assp", "assc"].into_iter();
+        words
+            .next()
+            .is_some_and(|verb| memchr::memmem::find(name, verb.as_bytes()).is_some())
+            && words.all(|noun| memchr::memmem::find(name, noun.as_bytes()).is_none())
+    }
+
+    /// Behind the name in an index, or a length: `["name"]`, `{name}`, `name[64]`.
+    fn index_end(&self, from: usize) -> Result<usize, More> {
+        let glyph = self.view.glyph(from)?;
+        match glyph.byte {
+            b']' | b'}' => Ok(glyph.end),
+            b'[' => {
+                let end = self.view.skip(glyph.end, |byte| byte.is_ascii_digit())?;
+                let last = self.view.glyph(end)?;
+                Ok(if last.byte == b']' { last.end } else { from })
+            }
+            _ => Ok(from),
+        }
+    }
+
+    /// The characters at `from` that can be a joint, how many they are, and where they end.
+    fn symbol(&self, from: usize) -> Result<([u8; 4], usize, usize), More> {
+        let (mut written, mut length, mut end) = ([0; 4], 0, from);
+        while length < written.len() {
+            let glyph = self.view.glyph(end)?;
+            let goes_on = match written[..length] {
+                [] => b"=:?+.|<,>({".contains(&glyph.byte),
+                [b'<'] => glyph.byte == b'-',
+                [b'='] if glyph.byte == b'>' => true,
+                [b'>' | b',' | b'(' | b'{'] => false,
+                _ => b"=:?+.|".contains(&glyph.byte),
+            };
+            if !goes_on || glyph.end == end {
                 break;
             }
             written[length] = glyph.byte;
-            (at, length) = (glyph.end, length + 1);
+            (length, end) = (length + 1, glyph.end);
         }
-        let found = OPERATORS
-            .iter()
-            .find(|(operator, _)| operator.as_bytes() == &written[..length]);
-        Ok(found.map(|(_, operator)| (*operator, at)))
-    }
-
-    /// Whether the name is a tag's: `<name>`.
-    fn is_element(&self) -> bool {
-        let before = &self.view.text[..self.start];
-        OPENING
-            .iter()
-            .any(|opening| before.ends_with(opening.as_bytes()))
+        Ok((written, length, end))
     }
 
     /// Whether the name is itself the value of a name: `name: NAME`, `key="NAME"`.
     fn is_named(&self) -> bool {
-        let before = &self.view.text[self.start.saturating_sub(24)..self.start];
-        let before = before.trim_ascii_end();
-        let Some(last) = before
-            .iter()
-            .rposition(|byte| !b"\"'\\ \t&quot;".contains(byte))
-        else {
+        let is_between = |byte: &u8| is_blank(*byte) || is_quote(*byte);
+        let end = |text: &[u8]| text.iter().rposition(|byte| !is_between(byte));
+        let Some(joint) = end(&self.lead).filter(|at| matches!(self.lead[*at], b':' | b'=')) else {
             return false;
         };
-        let Some(name) = before[..=last]
-            .strip_suffix(b":")
-            .or(before[..=last].strip_suffix(b"="))
-        else {
-            return false;
-        };
-        let end = name
-            .iter()
-            .rposition(u8::is_ascii_alphabetic)
-            .map_or(0, |at| at + 1);
-        let name = name[..end].to_ascii_lowercase();
+        let name = end(&self.lead[..joint]).map_or(&[][..], |last| &self.lead[..=last]);
+        let name = name.to_ascii_lowercase();
         [b"name".as_slice(), b"key", b"variable"]
             .iter()
             .any(|word| name.ends_with(word))
     }
 
     /// Behind `name: NAME`: where the value of `value:` begins.
-    fn pair_end(&self, from: usize) -> Result<Option<(Operator, usize)>, More> {
-        let mut at = self.view.skip(from, |byte| {
+    fn pair_end(&self, from: usize) -> Result<Option<(Joint, usize)>, More> {
+        let view = self.view;
+        let at = view.skip(from, |byte| {
             byte.is_ascii_whitespace() || byte == b',' || is_quote(byte)
         })?;
-        let glyph = self.view.glyph(at)?;
-        if !matches!(glyph.byte, b'v' | b'V') {
-            return Ok(None);
+        for (word, joint) in FORMS.iter().filter(|row| row.1 == Joint::Pair) {
+            if let Some(end) = view.expect(at, word)? {
+                let at = view.skip(end, |byte| is_quote(byte) || is_blank(byte))?;
+                let glyph = view.glyph(at)?;
+                return Ok(matches!(glyph.byte, b':' | b'=').then_some((*joint, glyph.end)));
+            }
         }
-        let Some(end) = self.view.expect(at, "value")? else {
-            return Ok(None);
-        };
-        at = self
-            .view
-            .skip(end, |byte| is_quote(byte) || is_blank(byte))?;
-        let glyph = self.view.glyph(at)?;
-        Ok(matches!(glyph.byte, b':' | b'=').then_some((Operator::Pair, glyph.end)))
+        Ok(None)
     }
 
-    /// Whether the value follows behind a space: an option's, or an instruction's that takes a name and a value.
-    fn is_option(&self) -> bool {
-        let text = self.view.text;
-        let before = text[self.start.saturating_sub(48)..self.start].trim_ascii_end();
-        let mut words = before.rsplit(|byte| byte.is_ascii_whitespace());
-        let last = words.next().unwrap_or_default();
-        text[self.start] == b'-'
-            || matches!(
-                last,
-                b"ENV" | b"setx" | b"ARG" | b"SetEnv" | b"-gx" | b"putenv" | b"setenv"
-            )
-            || words.next() == Some(b"login")
+    /// The instruction that takes the name and a value: its row in [`FORMS`].
+    fn setter(&self) -> Option<&'static str> {
+        let line = self.lead.rsplit(|byte| b"\n\r>".contains(byte)).next()?;
+        let mut words = line
+            .split(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
+            .filter(|word| !word.is_empty() && !word.starts_with(b"-"))
+            .rev();
+        let words = match self.view.text[self.start] {
+            b'-' => [Some(&b"-"[..]), None],
+            _ if self.before() > b' ' => return None,
+            _ => [words.next().or(Some(LINE.as_bytes())), words.next()],
+        };
+        let mut rows = FORMS.iter().filter(|row| row.1 == Joint::Space);
+        rows.find(|row| {
+            let is_word = |word: &&[u8]| word.eq_ignore_ascii_case(row.0.as_bytes());
+            words.iter().flatten().any(is_word)
+        })
+        .map(|row| row.0)
     }
 
     /// Where the `=` ends behind a type: `name: &str = …`.
     fn type_end(&self, from: usize) -> Result<Option<usize>, More> {
-        let (mut at, mut was_blank) = (from, false);
+        let (mut at, mut before) = (from, 0);
         for _ in 0..TYPE_MAX {
             let glyph = self.view.glyph(at)?;
-            let is_type =
-                glyph.byte.is_ascii_alphanumeric() || b"_&'<>[]|?.:* ".contains(&glyph.byte);
-            if glyph.byte == b'=' && was_blank {
+            if glyph.byte == b'=' && before == b' ' {
                 let next = self.view.glyph(glyph.end)?;
                 return Ok((!matches!(next.byte, b'=' | b'>')).then_some(glyph.end));
             }
-            if !is_type || glyph.end == at || glyph.depth > 0 {
+            let is_type = match glyph.byte {
+                // A lifetime.
+                b'\'' => matches!(before, b'&' | b'<'),
+                byte => byte.is_ascii_alphanumeric() || b"_&<>[]|?.:* ".contains(&byte),
+            };
+            if !is_type || glyph.end == at {
                 return Ok(None);
             }
-            (at, was_blank) = (glyph.end, glyph.byte == b' ');
+            (at, before) = (glyph.end, glyph.byte);
         }
         Ok(None)
     }
 
     /// As [`Self::type_end`], where nothing stands between name and type: a string must follow.
     fn go_type(&self, from: usize) -> Result<Option<usize>, More> {
-        if !self
-            .view
-            .text
-            .get(from)
-            .is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'[' | b'*'))
-        {
+        let first = self.view.glyph(from)?.byte;
+        if !first.is_ascii_alphabetic() && !matches!(first, b'[' | b'*') {
             return Ok(None);
         }
-        let name = self.view.skip(from, |byte| {
-            byte.is_ascii_alphanumeric() || b"_[]*.".contains(&byte)
-        })?;
-        let Some(end) = self.type_end(name)? else {
+        let Some(end) = self.type_end(from)? else {
             return Ok(None);
         };
         let at = self.view.skip(end, is_blank)?;
@@ -361,116 +412,54 @@ impl<'a> Form<'a> {
 
     /// Behind `name: |` the value is the next line.
     fn block_scalar(&self, from: usize) -> Result<usize, More> {
-        if !matches!(self.view.text.get(from), Some(b'|' | b'>')) {
-            return Ok(from);
-        }
-        let at = self.view.skip(from, |byte| {
-            matches!(byte, b'|' | b'>' | b'-' | b'+') || is_blank(byte)
-        })?;
-        let glyph = self.view.glyph(at)?;
-        match glyph.byte {
-            b'\n' | b'\r' => self.view.skip(at, |byte| byte.is_ascii_whitespace()),
-            _ => Ok(from),
+        let at = self.view.skip(from, |byte| b"|>-+ \t".contains(&byte))?;
+        let is_scalar = matches!(self.view.glyph(from)?.byte, b'|' | b'>')
+            && matches!(self.view.glyph(at)?.byte, b'\n' | b'\r');
+        match is_scalar {
+            true => self.view.skip(at, |byte| byte.is_ascii_whitespace()),
+            false => Ok(from),
         }
     }
 
     /// Where the string begins in what wraps it: `Some("…")`, `b"…"`.
     fn wrapper_end(&self, from: usize) -> Result<usize, More> {
-        let is_path = |byte: u8| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'.' | b'$' | b'@' | b' ')
+        let view = self.view;
+        let is_path = |glyph: Glyph, count| {
+            glyph.byte.is_ascii_alphanumeric()
+                || b"_:.$@".contains(&glyph.byte)
+                || count > 0 && matches!(glyph.byte, b' ' | b'-')
         };
-        if !self
-            .view
-            .text
-            .get(from)
-            .is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'$' | b'@'))
-        {
-            return Ok(from);
+        let (mut at, mut path) = (from, Vec::new());
+        let mut glyph = view.glyph(at)?;
+        while path.len() < TYPE_MAX && is_path(glyph, path.len()) && glyph.end > at {
+            path.push(glyph.byte);
+            at = glyph.end;
+            glyph = view.glyph(at)?;
         }
-        let (mut at, mut count) = (from, 0);
-        while count < TYPE_MAX {
-            let glyph = self.view.glyph(at)?;
-            if !is_path(glyph.byte) || glyph.end == at {
-                break;
-            }
-            (at, count) = (glyph.end, count + 1);
-        }
-        let glyph = self.view.glyph(at)?;
-        let path = &self.view.text[from..at];
-        if is_quote(glyph.byte) && path.len() <= 2 && !path.contains(&b' ') {
-            return Ok(at);
+        let is_spaced = path.ends_with(b" ");
+        if is_quote(glyph.byte) && !is_spaced {
+            return Ok(if path.len() <= 2 { at } else { from });
         }
         let last = path
+            .trim_ascii_end()
             .rsplit(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
             .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        if glyph.byte != b'(' || !WRAPPERS.iter().any(|wrapper| wrapper.as_bytes() == last) {
-            return Ok(from);
-        }
-        let inside = self
-            .view
-            .skip(glyph.end, |byte| byte.is_ascii_whitespace())?;
-        let inside = self.wrapper_end(inside)?;
-        Ok(if is_quote(self.view.glyph(inside)?.byte) {
+            .unwrap_or_default();
+        let is_wrapper = WRAPPERS
+            .iter()
+            .any(|wrapper| last.eq_ignore_ascii_case(wrapper.as_bytes()));
+        let inside = match glyph.byte {
+            _ if !is_wrapper => return Ok(from),
+            b'(' => {
+                let inside = view.skip(glyph.end, |byte| byte.is_ascii_whitespace())?;
+                self.wrapper_end(inside)?
+            }
+            _ => at,
+        };
+        Ok(if is_quote(view.glyph(inside)?.byte) {
             inside
         } else {
             from
-        })
-    }
-
-    fn value(&self, operator: Operator, at: usize) -> Result<Found, More> {
-        let quote = self.view.glyph(at)?;
-        if operator == Operator::Element {
-            return element(self.view, at);
-        }
-        if is_quote(quote.byte) {
-            return quoted(self.view, quote);
-        }
-        let before = self
-            .view
-            .text
-            .get(self.start.wrapping_sub(1))
-            .copied()
-            .unwrap_or(b'\n');
-        let is_alone = before.is_ascii_whitespace()
-            || is_quote(before)
-            || before == b'n'
-            || operator == Operator::Space;
-        bare(self.view, at, is_alone)
-    }
-
-    /// What a pause takes out of a value that begins at `at` and has not ended.
-    fn begun(&self, at: usize) -> Option<Secret> {
-        let view = View {
-            is_last: true,
-            ..self.view
-        };
-        let (mut start, mut quote) = (at, None);
-        if let Ok(glyph) = view.glyph(at)
-            && is_quote(glyph.byte)
-        {
-            (start, quote) = (glyph.end, Some(glyph));
-        }
-        let known_end = self.view.known_end(start);
-        let end = match quote {
-            Some(quote) => self
-                .view
-                .skip_glyphs(start, |glyph| !closes((quote.byte, quote.depth), glyph)),
-            None => self.view.skip_glyphs(start, |glyph| is_bare(glyph, false)),
-        };
-        let known = &view.text[start.min(end)..end];
-        let is_telling = known.iter().any(u8::is_ascii_alphanumeric)
-            && !known.starts_with(b"[REDACTED")
-            && !matches!(known[0], b'$' | b'<' | b'{' | b'[' | b'%' | b'(');
-        is_telling.then(|| Secret {
-            kind: "assignment",
-            range: start..end,
-            open: if end < known_end {
-                Open::No
-            } else {
-                open(quote)
-            },
         })
     }
 }
@@ -487,146 +476,4 @@ fn is_basic(name: &[u8], text: &[u8]) -> bool {
         && base64::prelude::BASE64_STANDARD
             .decode(text)
             .is_ok_and(|plain| plain.is_ascii() && plain.contains(&b':'))
-}
-
-fn open(quote: Option<Glyph>) -> Open {
-    quote.map_or(Open::Bare, |quote| Open::Quote {
-        byte: quote.byte,
-        depth: quote.depth,
-    })
-}
-
-pub(super) fn is_quote(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\'' | b'`')
-}
-
-pub(super) fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-/// The glyphs of a range.
-pub(super) fn seen(view: View<'_>, start: usize, end: usize) -> Vec<u8> {
-    let view = View {
-        is_last: true,
-        ..view
-    };
-    let (mut at, mut seen) = (start, Vec::with_capacity(end - start));
-    while at < end
-        && let Ok(glyph) = view.glyph(at)
-    {
-        seen.push(glyph.byte);
-        at = glyph.end;
-    }
-    seen
-}
-
-/// Whether a string that `quote` began ends with `glyph`.
-pub(super) fn closes(quote: (u8, u8), glyph: Glyph) -> bool {
-    let (byte, depth) = quote;
-    let is_outer = matches!(glyph.byte, b'"' | b'\'') && glyph.depth < depth;
-    let is_line_end =
-        matches!(glyph.byte, b'\n' | b'\r') && (glyph.depth == 0 || glyph.depth < depth);
-    glyph.byte == byte && glyph.depth == depth || is_outer || is_line_end
-}
-
-/// The value in a string that `quote` begins.
-fn quoted(view: View<'_>, quote: Glyph) -> Result<Found, More> {
-    let mut start = quote.end;
-    let is_same = |glyph: Glyph| glyph.byte == quote.byte && glyph.depth == quote.depth;
-    let second = view.glyph(start)?;
-    if is_same(second) && second.end > start {
-        let third = view.glyph(second.end)?;
-        if !is_same(third) {
-            return Ok(Found {
-                start,
-                end: start,
-                quote: Some(quote),
-                next: second.byte,
-            });
-        }
-        // Three quotes.
-        start = third.end;
-    }
-    let mut at = start;
-    loop {
-        let glyph = view.glyph(at)?;
-        if glyph.end == at
-            || closes((quote.byte, quote.depth), glyph)
-            || quote.byte != b'"' && ends_json(view, glyph)?
-        {
-            return Ok(Found {
-                start,
-                end: at,
-                quote: Some(quote),
-                next: glyph.byte,
-            });
-        }
-        at = glyph.end;
-    }
-}
-
-/// Whether `glyph` is the end of a JSON string around what stands in other quotes: structure follows it.
-fn ends_json(view: View<'_>, glyph: Glyph) -> Result<bool, More> {
-    if glyph.byte != b'"' || glyph.depth > 0 {
-        return Ok(false);
-    }
-    Ok(matches!(
-        view.glyph(glyph.end)?.byte,
-        b',' | b'}' | b']' | b':' | b'\n' | b'\r'
-    ))
-}
-
-/// The text of an element.
-fn element(view: View<'_>, start: usize) -> Result<Found, More> {
-    let mut at = start;
-    let mut end = start;
-    loop {
-        let glyph = view.glyph(at)?;
-        if glyph.byte == b'<' || glyph.end == at || is_quote(glyph.byte) || glyph.byte == b'\n' {
-            return Ok(Found {
-                start,
-                end,
-                quote: None,
-                next: b'\n',
-            });
-        }
-        at = glyph.end;
-        if !glyph.byte.is_ascii_whitespace() {
-            end = at;
-        }
-    }
-}
-
-/// A value without quotes: a word, which if nothing else stands beside it can hold anything but space.
-fn bare(view: View<'_>, start: usize, is_alone: bool) -> Result<Found, More> {
-    let mut at = start;
-    let next = loop {
-        let glyph = view.glyph(at)?;
-        if glyph.end == at || !is_bare(glyph, is_alone) {
-            break glyph.byte;
-        }
-        at = glyph.end;
-    };
-    // What ends a statement or a list is no part of a value.
-    let word = &view.text[start..at];
-    let end = word
-        .iter()
-        .rposition(|byte| !b";,)}]|&:".contains(byte))
-        .map_or(0, |last| last + 1);
-    Ok(Found {
-        start,
-        end: start + end,
-        quote: None,
-        next: word.get(end).copied().unwrap_or(next),
-    })
-}
-
-/// Whether a value without quotes goes on with `glyph`.
-pub(super) fn is_bare(glyph: Glyph, is_alone: bool) -> bool {
-    let ends = glyph.byte.is_ascii_whitespace()
-        || matches!(
-            glyph.byte,
-            b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' | 0..=0x1f
-        );
-    !ends && (is_alone || !b",;&|(){}[]".contains(&glyph.byte))
 }

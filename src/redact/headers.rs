@@ -2,10 +2,10 @@
 //!
 //! Pure. What finds the name is [`super::rules`].
 
-use super::forms::{self, is_blank, is_quote};
+use super::extent::closes;
 use super::rules::Looked;
 use super::value;
-use super::view::{More, View};
+use super::view::{More, View, is_blank, is_quote};
 use super::{Begun, Open, Secret};
 
 /// How a header's value is made up.
@@ -20,15 +20,31 @@ pub(super) enum Header {
 }
 
 #[rustfmt::skip]
-const HEADERS: &[(&str, Header)] = &[
-    ("authorization", Header::Credentials), ("proxy-authorization", Header::Credentials), ("x-authorization", Header::Credentials),
-    ("cookie", Header::Pairs), ("set-cookie", Header::Pairs),
-    ("x-api-key", Header::Opaque), ("api-key", Header::Opaque), ("apikey", Header::Opaque), ("x-auth-token", Header::Opaque),
-    ("x-access-token", Header::Opaque), ("private-token", Header::Opaque), ("x-vault-token", Header::Opaque),
-    ("x-goog-api-key", Header::Opaque), ("x-amz-security-token", Header::Opaque), ("ocp-apim-subscription-key", Header::Opaque),
-    ("x-functions-key", Header::Opaque), ("x-auth-key", Header::Opaque), ("x-rapidapi-key", Header::Opaque),
-    ("dd-api-key", Header::Opaque), ("circle-token", Header::Opaque), ("job-token", Header::Opaque), ("x-shopify-access-token", Header::Opaque),
-];
+table! {
+    HEADERS, SAMPLES: (&str, Header) =
+    ("authorization", Header::Credentials; "Authorization: «Bearer abc.def-ghi»", "Authorization: Bearer <token>"),
+    ("proxy-authorization", Header::Credentials; "Proxy-Authorization: «Basic dXNlcjpwYXNz»", "proxy-authorization: none"),
+    ("x-authorization", Header::Credentials; "x-authorization: «8f14e45fceea167a5a36»", "X-Authorization: the token"),
+    ("cookie", Header::Pairs; "Cookie: «session=abc123; theme=dark»", "Cookie: see below."),
+    ("set-cookie", Header::Pairs; "Set-Cookie: «sid=\"a b1c2\"; Path=/»", "set-cookie: the session"),
+    ("x-api-key", Header::Opaque; "X-Api-Key: «q7Hs2kLm9Zx4»", "x-api-key: required"),
+    ("api-key", Header::Opaque; "curl -H 'api-key: «q7Hs2kLm9Zx4»' x", "api-key: ${KEY}"),
+    ("apikey", Header::Opaque; "apikey: «q7Hs2kLm9Zx4»", "apikey: missing"),
+    ("x-auth-token", Header::Opaque; "X-Auth-Token: «8f14e45fceea167a»", "X-Auth-Token: $TOKEN"),
+    ("x-access-token", Header::Opaque; "x-access-token: «8f14e45fceea167a»", "x-access-token: <token>"),
+    ("private-token", Header::Opaque; "PRIVATE-TOKEN: «q7Hs2kLm9Zx4»", "private-token: yours"),
+    ("x-vault-token", Header::Opaque; "X-Vault-Token: «q7Hs2kLm9Zx4»", "X-Vault-Token: root"),
+    ("x-goog-api-key", Header::Opaque; "x-goog-api-key: «q7Hs2kLm9Zx4»", "x-goog-api-key: {key}"),
+    ("x-amz-security-token", Header::Opaque; "X-Amz-Security-Token: «IQoJb3JpZ2luX2VjEJ7»", "x-amz-security-token: none"),
+    ("ocp-apim-subscription-key", Header::Opaque; "Ocp-Apim-Subscription-Key: «cd99c09d6d055fd8»", "ocp-apim-subscription-key: key"),
+    ("x-functions-key", Header::Opaque; "x-functions-key: «q7Hs2kLm9Zx4»", "x-functions-key: null"),
+    ("x-auth-key", Header::Opaque; "X-Auth-Key: «8f14e45fceea167a»", "X-Auth-Key: secret"),
+    ("x-rapidapi-key", Header::Opaque; "X-RapidAPI-Key: «8f14e45fceea167a»", "X-RapidAPI-Key: %s"),
+    ("dd-api-key", Header::Opaque; "DD-API-KEY: «8f14e45fceea167a»", "DD-API-KEY: hidden"),
+    ("circle-token", Header::Opaque; "Circle-Token: «8f14e45fceea167a»", "Circle-Token: token"),
+    ("job-token", Header::Opaque; "JOB-TOKEN: «q7Hs2kLm9Zx4»", "JOB-TOKEN: $CI_JOB_TOKEN"),
+    ("x-shopify-access-token", Header::Opaque; "X-Shopify-Access-Token: «8f14e45fceea167a»", "X-Shopify-Access-Token: ****"),
+}
 
 /// The header of that name, in any case.
 pub(super) fn named(name: &[u8]) -> Option<Header> {
@@ -37,6 +53,9 @@ pub(super) fn named(name: &[u8]) -> Option<Header> {
         .find(|(header, _)| name.eq_ignore_ascii_case(header.as_bytes()))
         .map(|(_, header)| *header)
 }
+
+/// What stands in text that has been redacted, also behind a `[` that is passed over.
+const MARK: &[u8] = b"REDACTED:";
 
 /// The value of a header.
 pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mut Begun) -> Looked {
@@ -50,6 +69,9 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mu
     let glyph = view.glyph(at)?;
     if is_quote(glyph.byte) {
         (quote, at) = (Some((glyph.byte, glyph.depth)), glyph.end);
+    } else if is_quote(view.glyph(name_end)?.byte) {
+        // Of a name in quotes, what stands without is a number, or code.
+        return Ok(None);
     }
     let kind = if header == Header::Pairs {
         "cookie"
@@ -57,8 +79,9 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mu
         "authorization"
     };
     let (end, is_cut) = line(view, at, quote);
-    let text = forms::seen(view, at, end);
-    let credentials = credentials_length(&text, header);
+    let text = view.seen(at, end);
+    let is_new = |length: &usize| memchr::memmem::find(&text[..*length], MARK).is_none();
+    let credentials = credentials_length(&text, header).filter(is_new);
     let open = match (quote, header) {
         (Some((byte, depth)), _) => Open::Quote { byte, depth },
         (None, Header::Pairs) => Open::Line,
@@ -106,7 +129,7 @@ fn line(view: View<'_>, from: usize, quote: Option<(u8, u8)>) -> (usize, bool) {
             return (at, true);
         };
         let ends = match quote {
-            Some(quote) => forms::closes(quote, glyph),
+            Some(quote) => closes(quote, glyph),
             None => matches!(glyph.byte, b'\n' | b'\r' | b'<'),
         };
         if ends || glyph.end == at {
@@ -135,10 +158,7 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
     let word = text[..first].to_ascii_lowercase();
     match header {
         Header::Pairs => {
-            let length = text
-                .iter()
-                .position(|byte| is_quote(*byte))
-                .unwrap_or(text.len());
+            let length = pairs_length(text);
             let is_pair = text[..first]
                 .iter()
                 .position(|byte| *byte == b'=')
@@ -176,6 +196,24 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
                 .or(is_two.then_some(text.len() - rest.len() + last))
         }
     }
+}
+
+/// Where names and values end: at a quote that does not begin a value (RFC 6265, 4.1.1).
+fn pairs_length(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        if is_quote(byte) {
+            let rest = &text[at + 1..];
+            let close = rest.iter().position(|other| *other == byte);
+            let close = close.filter(|end| matches!(rest.get(end + 1), None | Some(b';' | b' ')));
+            match close.filter(|_| text[..at].ends_with(b"=")) {
+                Some(length) => at += length + 1,
+                None => return at,
+            }
+        }
+        at += 1;
+    }
+    at
 }
 
 /// Whether a word in a header is no placeholder.

@@ -187,7 +187,7 @@ issuers! {
     ("duffel", ["duffel_test_", "duffel_live_"], PADDED, 43, 43, Any, "duffel_live_0123456789abcdefghijklmnopqrstuvwxyz0123456", "duffel_live_0123"),
     ("dynatrace", ["dt0c01."], ALNUM | DOT, 89, 89, Any, "dt0c01.0123456789ABCDEFGHIJKLMN.0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF", "dt0c01.0123456789"),
     ("easypost", ["EZAK", "EZTK"], ALNUM, 54, 54, Any, "EZAK0123456789abcdef0123456789abcdef0123456789abcdef012345", "EZAK0123456789"),
-    ("facebook", ["EAAC", "EAAM"], ALNUM, 100, ENDLESS, Any, "EAAC0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz", "EAACgIBAAKCAQEA"),
+    ("facebook", ["EAAC", "EAAM"], ALNUM, 100, ENDLESS, Random, "EAAC0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz", "EAACgIBAAKCAQEA"),
     ("square", ["EAAA"], WORD, 22, 60, Random, "EAAAEa1B2c3D4e5F6g7H8i9J0k1L2m3N4", "EAAAEaEEEEEEEEEE"),
     ("square", ["sq0atp-", "sq0csp-", "sq0idp-"], WORD, 22, ENDLESS, Any, "sq0atp-0123456789abcdefghijkl", "sq0atp-0123"),
     ("figma", ["figd_"], WORD, 38, ENDLESS, Any, "figd_0123456789abcdefghijklmnopqrstuvwxyzABCD", "figd_name"),
@@ -296,14 +296,14 @@ macro_rules! marked {
 
 #[rustfmt::skip]
 marked! {
-    ("azure", 4, "Q~", DOTTED | TILDE, 31, 34, "", "abc8Q~0123456789abcdefghijklmnopqrstuv", "abcdQ~0123456789abcdefghijklmnopqrstuv"),
-    ("terraform", 14, ".atlasv1.", PADDED, 40, 80, "", "0123456789abcd.atlasv1.0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr", "0123456789abcd.atlasv1.0123"),
-    ("maxmind", 6, "_", ALNUM | UNDERSCORE, 33, 33, "_mmk", "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", "a1B2c3_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O_mml"),
-    ("facebook", 15, "|", WORD, 27, 40, "", "012345678901234|0123456789abcdefghijklmnopq", "012345678901234|0123"),
-    ("facebook", 16, "|", WORD, 27, 40, "", "0123456789012345|0123456789abcdefghijklmnopq", "0123456789012345|0123"),
-    ("telegram", 8, ":AA", WORD, 33, 33, "", "12345678:AAF0123456789abcdefghijklmnopqrstuv", "12345678:AAF0123"),
-    ("telegram", 9, ":AA", WORD, 33, 33, "", "123456789:AAF0123456789abcdefghijklmnopqrstuv", "123456789:AAF0123"),
-    ("telegram", 10, ":AA", WORD, 33, 33, "", "1234567890:AAF0123456789abcdefghijklmnopqrstuv", "1234567890:AAF0123"),
+    ("azure", 4, "Q~", DOTTED | TILDE, 31, 34, "", "abc8Q~«0123456789abcdefghijklmnopqrstuv»", "abcdQ~0123456789abcdefghijklmnopqrstuv"),
+    ("terraform", 14, ".atlasv1.", PADDED, 40, 80, "", "0123456789abcd.atlasv1.«0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr»", "0123456789abcd.atlasv1.0123"),
+    ("maxmind", 6, "_", ALNUM | UNDERSCORE, 33, 33, "_mmk", "a1B2c3_«A1b2C3d4E5f6G7h8I9j0K1l2M3n4O_mmk»", "a1B2c3_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O_mml"),
+    ("facebook", 15, "|", WORD, 27, 40, "", "012345678901234|«0123456789abcdefghijklmnopq»", "012345678901234|0123"),
+    ("facebook", 16, "|", WORD, 27, 40, "", "0123456789012345|«0123456789abcdefghijklmnopq»", "0123456789012345|0123"),
+    ("telegram", 8, ":AA", WORD, 33, 33, "", "12345678:AA«F0123456789abcdefghijklmnopqrstuv»", "12345678:AAF0123"),
+    ("telegram", 9, ":AA", WORD, 33, 33, "", "123456789:AA«F0123456789abcdefghijklmnopqrstuv»", "123456789:AAF0123"),
+    ("telegram", 10, ":AA", WORD, 33, 33, "", "1234567890:AA«F0123456789abcdefghijklmnopqrstuv»", "1234567890:AAF0123"),
 }
 
 /// The issuer's token that begins at `at`. Where it may go on beyond the text, `begun` says what of it is known.
@@ -371,7 +371,8 @@ impl Issuer {
         let body = &view.text[from..run.end];
         let looks = match self.looks {
             Looks::Any => true,
-            Looks::Random => value::is_random(body),
+            // Other base64 goes on.
+            Looks::Random => value::is_random(body) && !b"+=".contains(&view.glyph(run.end)?.byte),
             Looks::Jwt => is_jwt(&view.text[at..run.end]),
         };
         Ok((run.fits(self.min, self.max) && looks).then(|| secret(run.end)))
@@ -657,6 +658,7 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
         return true;
     };
     matches!((word[15], word[16]), (b'|' | b'%', _) | (_, b'|' | b'%'))
+        || word[4..6] == *b"Q~"
         || word[6] == b'_' && word.iter().filter(|byte| is_word(**byte)).count() == word.len()
 }
 

@@ -12,8 +12,20 @@
 //! 6. The secret's own bytes are replaced; one that goes on is swallowed as it comes.
 //! 7. `own` takes the user's patterns out of what is left, line by line.
 
+/// A table, and what its rows carry for the tests: a text with a secret, which stands in `«»`, and one without.
+macro_rules! table {
+    ($(#[$doc:meta])* $visible:vis $name:ident, $samples:ident: $row:ty =
+     $(($($field:expr),+; $yes:literal, $no:literal)),* $(,)?) => {
+        $(#[$doc])*
+        $visible const $name: &[$row] = &[$(($($field),+)),*];
+        #[cfg(test)]
+        pub(super) const $samples: &[(&str, &str)] = &[$(($yes, $no)),*];
+    };
+}
+
 mod arguments;
 mod commands;
+mod extent;
 mod forms;
 mod headers;
 mod issuers;
@@ -176,5 +188,7 @@ impl Redactor {
 
 #[cfg(test)]
 mod benign;
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod tests;

@@ -7,18 +7,18 @@ use std::sync::LazyLock;
 use aho_corasick::Span;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
-use super::commands;
-use super::forms::{self, Form, is_blank};
+use super::commands::{self, COMMANDS, Command};
+use super::forms;
 use super::headers;
 use super::issuers::{self, is_word};
 use super::layer::Layer;
 use super::names;
 use super::value::Name;
-use super::view::{More, View};
-use super::{Begun, Open, Secret};
+use super::view::{More, View, is_blank};
+use super::{Begun, Open, REDACTED, Secret};
 
 /// What a word is a reason to look for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Rule {
     /// A name that says secret.
     Name,
@@ -35,31 +35,49 @@ enum Rule {
     /// A token with a mark inside.
     Marked,
     /// A command that takes a password.
-    Command,
+    Command(&'static Command),
 }
 
-/// The words, none of which holds another: that would be searched for twice.
 #[rustfmt::skip]
-const WORDS: &[(&str, Rule)] = &[
-    ("pass", Rule::Name), ("Pass", Rule::Name), ("PASS", Rule::Name), ("pwd", Rule::Name), ("PWD", Rule::Name), ("Pwd", Rule::Name),
-    ("ecret", Rule::Name), ("ECRET", Rule::Name), ("oken", Rule::Name), ("OKEN", Rule::Name), ("key", Rule::Name), ("Key", Rule::Name),
-    ("KEY", Rule::Name), ("cred", Rule::Name), ("Cred", Rule::Name), ("CRED", Rule::Name), ("uth", Rule::Name), ("UTH", Rule::Name),
-    ("ookie", Rule::Name), ("OOKIE", Rule::Name),
-    ("://", Rule::Url), (":\\/\\/", Rule::Url), ("%3A%2F%2F", Rule::Url), ("%3a%2f%2f", Rule::Url),
-    ("-----BEGIN", Rule::Key), ("earer ", Rule::Bearer), ("sig=", Rule::Signature), ("ature=", Rule::Signature),
-    ("hooks.slack.com/", Rule::Webhook), ("/api/webhooks/", Rule::Webhook), ("/IncomingWebhook/", Rule::Webhook), (":AA", Rule::Marked), ("%3AAA", Rule::Marked),
-    (".atlasv1.", Rule::Marked), ("0Q~", Rule::Marked), ("1Q~", Rule::Marked), ("2Q~", Rule::Marked), ("3Q~", Rule::Marked), ("4Q~", Rule::Marked),
-    ("5Q~", Rule::Marked), ("6Q~", Rule::Marked), ("7Q~", Rule::Marked), ("8Q~", Rule::Marked), ("9Q~", Rule::Marked),
-    ("curl ", Rule::Command), ("wget ", Rule::Command), ("http ", Rule::Command), ("docker login", Rule::Command), ("mysql", Rule::Command),
-];
+table! {
+    /// The rules and their words, none of which holds another: that would be searched for twice.
+    RULES, SAMPLES: (Rule, &[&str]) =
+    (Rule::Name, &[
+        "pass", "Pass", "PASS", "pwd", "PWD", "Pwd", "ecret", "ECRET", "oken", "OKEN", "key", "Key", "KEY", "cred",
+        "Cred", "CRED", "uth", "UTH", "ookie", "OOKIE",
+    ]; "DB_PASS=«hunter2horse»", "PWD=/home/u/work"),
+    (Rule::Url, &["://", ":\\/\\/", "%3A%2F%2F", "%3a%2f%2f", "%3A//", "%3a//"];
+        "postgres://user:«hunter2»@db:5432/x", "see https://example.com:8080/@user/path"),
+    (Rule::Key, &["-----BEGIN"];
+        "«-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\n-----END PRIVATE KEY-----»\n", "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIU"),
+    (Rule::Bearer, &["earer"]; "sends Bearer «q7Hs2kLm9Zx4vBn1q7Hs2kLm» now", "a bearer of good news, and of bad ones, too"),
+    (Rule::Signature, &["sig=", "ature=", "sig%3D", "ature%3D"]; "GET /b?se=1&sig=«q7Hs2kLm9Zx4vBn1q7Hs2kLm»&x=1", "sig=SIGTERM"),
+    (Rule::Webhook, &["hooks.slack.com", "/api/webhooks/", "IncomingWebhook"];
+        "https://hooks.slack.com/«services/T0123ABCD/B0123ABCD/q7Hs2kLm9Zx4vBn1»", "https://hooks.slack.com/docs"),
+    (Rule::Marked, &[":AA", "%3AAA", ".atlasv1."];
+        "bot 123456789:AA«F0123456789abcdefghijklmnopqrstuv» polls", "a:AAAA"),
+}
 
-static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
-    let words = WORDS.iter().map(|(word, _)| word);
-    Config::new()
+/// What is searched for: each word with its rule, and their searcher where the processor can.
+struct Words {
+    all: Vec<(&'static str, Rule)>,
+    searcher: Option<Searcher>,
+}
+
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let rules = RULES
+        .iter()
+        .flat_map(|(rule, words)| words.iter().map(|word| (*word, *rule)));
+    let commands = COMMANDS
+        .iter()
+        .flat_map(|row| row.0.iter().map(|name| (*name, Rule::Command(row))));
+    let all: Vec<_> = rules.chain(commands).collect();
+    let searcher = Config::new()
         .match_kind(MatchKind::LeftmostFirst)
         .builder()
-        .extend(words)
-        .build()
+        .extend(all.iter().map(|word| word.0))
+        .build();
+    Words { all, searcher }
 });
 
 /// The longest word, in bytes.
@@ -90,17 +108,20 @@ pub(super) enum Found {
     },
 }
 
-/// Searches `layer`'s text from `from` on; nothing in front of `floor` is of use.
+/// Searches `layer`'s text from `from` on; nothing in front of `floor` is of use, but commands with arguments behind it.
 pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> Found {
     let text = &layer.text[..];
     let is_last = ending == Ending::Last;
-    let mut waiting = None;
+    let (mut waiting, mut first) = (None, None::<Secret>);
     let mut word = next_word(text, from);
-    let mut begin = issuers::next_begin(text, from, layer);
+    let mut begin = issuers::next_begin(text, from.max(floor), layer);
     loop {
         let word_at = word.map_or(text.len(), |(at, _)| at);
         let begin_at = begin.unwrap_or(text.len());
         let at = word_at.min(begin_at);
+        if let Some(secret) = first.take_if(|secret| secret.range.start <= at) {
+            return Found::Secret(secret);
+        }
         if at >= text.len() {
             let at = text
                 .len()
@@ -117,13 +138,17 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
         let mut begun = None;
         let found = match word {
             Some((at, index)) if word_at <= begin_at => {
-                look(view, floor, at, index, layer, &mut begun)
+                look(view, floor, at, WORDS.all[index], layer, &mut begun)
             }
             _ => token(view, floor, at, layer, &mut begun),
         };
         match found {
+            // An argument of a command can be far behind its name: another secret can stand between.
             Ok(Some(secret)) if !secret.range.is_empty() && secret.range.end > floor => {
-                return Found::Secret(secret);
+                let is_first = |first: &Secret| secret.range.start < first.range.start;
+                if first.as_ref().is_none_or(is_first) {
+                    first = Some(secret);
+                }
             }
             Ok(_) => {}
             Err(More) => {
@@ -173,12 +198,13 @@ fn next_word(text: &[u8], from: usize) -> Option<(usize, usize)> {
         start: from.min(text.len()),
         end: text.len(),
     };
-    match &*SEARCHER {
+    match &WORDS.searcher {
         Some(searcher) => searcher
             .find_in(text, span)
             .map(|found| (found.start(), found.pattern().as_usize())),
         // Where the processor cannot, each word is looked for.
         None => WORDS
+            .all
             .iter()
             .enumerate()
             .filter_map(|(index, (word, _))| {
@@ -203,10 +229,10 @@ fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer, begun: &mut Beg
     {
         return Ok(Some(secret));
     }
-    let Some((start, end)) = service_before(view, floor, at) else {
+    let Some(span) = service_before(view, floor, at) else {
         return Ok(None);
     };
-    Form::new(view, start, end).secret(Some(Name::Weak), begun)
+    forms::secret(view, floor, span, Some(Name::Weak), begun)
 }
 
 /// The name in front of the value at `at`, if it is a service's.
@@ -249,30 +275,29 @@ fn look(
     view: View<'_>,
     floor: usize,
     at: usize,
-    index: usize,
+    (word, rule): (&str, Rule),
     layer: &Layer,
     begun: &mut Begun,
 ) -> Looked {
-    let (word, rule) = WORDS[index];
     let end = at + word.len();
     match rule {
+        Rule::Command(command) => commands::secret(view, at, end, command, begun),
+        _ if at < floor => Ok(None),
         Rule::Name => name(view, floor, at, begun),
         Rule::Url => url(view, floor, at, end, begun),
         Rule::Key => key(view, at, begun),
         Rule::Bearer => bearer(view, end, begun),
         Rule::Signature => signature(view, floor, at, end, begun),
         Rule::Webhook => webhook(view, end, begun),
-        Rule::Marked => {
-            issuers::around_mark(view, at + usize::from(word.ends_with('~')), layer, begun)
-        }
-        Rule::Command => commands::secret(view, floor, at, word, begun),
+        Rule::Marked => issuers::around_mark(view, at, layer, begun),
     }
 }
 
 fn name(view: View<'_>, floor: usize, at: usize, begun: &mut Begun) -> Looked {
     let (start, end) = forms::name_around(view, floor, at)?;
-    // `AWS::Config::AggregationAuthorization` is a type's name.
-    if view.text[..start].ends_with(b"::") {
+    // `AWS::Config::AggregationAuthorization` is a type's name, and a mark's kind is none.
+    let before = &view.text[..start];
+    if before.ends_with(b"::") || before.ends_with(REDACTED.as_bytes()) {
         return Ok(None);
     }
     if let Some(header) = headers::named(&view.text[start..end])
@@ -280,62 +305,26 @@ fn name(view: View<'_>, floor: usize, at: usize, begun: &mut Begun) -> Looked {
     {
         return Ok(Some(found));
     }
-    Form::new(view, start, end).secret(None, begun)
+    forms::secret(view, floor, (start, end), None, begun)
 }
 
 /// A URL's password: `scheme://user:password@`.
 fn url(view: View<'_>, floor: usize, at: usize, end: usize, begun: &mut Begun) -> Looked {
     let depth = view.glyph(at)?.depth;
-    if !view.text[floor..at]
-        .last()
-        .is_some_and(u8::is_ascii_alphanumeric)
-    {
-        return Ok(None);
-    }
     let host = view.text[end..]
         .iter()
-        .find(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'-' | b'_'));
-    if matches!(
-        host,
-        Some(b'/' | b' ' | b'\n' | b'?' | b'#' | b')' | b'>' | b',' | b';')
-    ) {
+        .find(|byte| !byte.is_ascii_alphanumeric() && !b".-_".contains(byte));
+    let is_scheme = view.text[floor..at]
+        .last()
+        .is_some_and(u8::is_ascii_alphanumeric);
+    if !is_scheme || host.is_some_and(|byte| b"/ \n?#)>,;".contains(byte)) {
         return Ok(None);
     }
-    let is_at_depth = |own: u8| own <= depth || own < 24;
-    let (mut position, mut colon, mut last) = (end, None, None);
-    loop {
-        let glyph = match view.glyph(position) {
-            Ok(glyph) => glyph,
-            Err(more) => {
-                let port = |text: &[u8]| text.len() <= 5 && text.iter().all(u8::is_ascii_digit);
-                if let Some(colon) = colon.filter(|&colon: &usize| !port(&view.text[colon..])) {
-                    let open = if last.is_some() { Open::No } else { Open::Url };
-                    *begun = Some(Secret {
-                        kind: "url-password",
-                        range: colon..last.unwrap_or(position),
-                        open,
-                    });
-                }
-                return Err(more);
-            }
-        };
-        let is_end = glyph.byte.is_ascii_whitespace()
-            || glyph.byte < 0x20
-            || b"/\"'`<>?#(){};,".contains(&glyph.byte) && is_at_depth(glyph.depth);
-        if is_end || glyph.end == position {
-            break;
-        }
-        match glyph.byte {
-            b':' if colon.is_none() && is_at_depth(glyph.depth) => colon = Some(glyph.end),
-            b'@' if is_at_depth(glyph.depth) => last = Some(position),
-            _ => {}
-        }
-        position = glyph.end;
-    }
-    let (Some(from), Some(until)) = (colon, last) else {
+    let (colon, last) = url_marks(view, end, depth, begun)?;
+    let (Some(from), Some(until)) = (colon, last.filter(|last| Some(*last) >= colon)) else {
         return Ok(None);
     };
-    let password = &view.text[from.min(until)..until];
+    let password = &view.text[from..until];
     const PLACEHOLDERS: [&[u8]; 6] = [b"pass", b"password", b"passwd", b"secret", b"token", b"pw"];
     let is_placeholder = password.len() < 3
         || PLACEHOLDERS.contains(&password)
@@ -345,6 +334,42 @@ fn url(view: View<'_>, floor: usize, at: usize, end: usize, begun: &mut Begun) -
         range: from..until,
         open: Open::No,
     }))
+}
+
+/// Behind the first colon and at the last `@` of a URL's authority, which begins at `from`.
+fn url_marks(
+    view: View<'_>,
+    from: usize,
+    depth: u8,
+    begun: &mut Begun,
+) -> Result<(Option<usize>, Option<usize>), More> {
+    let is_at_depth = |own: u8| own <= depth || own < 24;
+    let (mut position, mut colon, mut last) = (from, None, None);
+    loop {
+        let Ok(glyph) = view.glyph(position) else {
+            let port = |text: &[u8]| text.len() <= 5 && text.iter().all(u8::is_ascii_digit);
+            *begun = colon
+                .filter(|&colon: &usize| !port(&view.text[colon..]))
+                .map(|colon| Secret {
+                    kind: "url-password",
+                    range: colon..last.unwrap_or(position),
+                    open: if last.is_some() { Open::No } else { Open::Url },
+                });
+            return Err(More);
+        };
+        let is_end = glyph.byte.is_ascii_whitespace()
+            || glyph.byte < 0x20
+            || b"/\"'`<>?#(){};,".contains(&glyph.byte) && is_at_depth(glyph.depth);
+        if is_end || glyph.end == position {
+            return Ok((colon, last));
+        }
+        match glyph.byte {
+            b':' if colon.is_none() && is_at_depth(glyph.depth) => colon = Some(glyph.end),
+            b'@' if is_at_depth(glyph.depth) => last = Some(position),
+            _ => {}
+        }
+        position = glyph.end;
+    }
 }
 
 /// Where a private key begins (RFC 7468, 2, and OpenPGP's armor).
@@ -359,8 +384,8 @@ fn key(view: View<'_>, at: usize, begun: &mut Begun) -> Looked {
         let label = view.skip(at + 10, |byte| {
             byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' '
         })?;
-        let is_private = memchr::memmem::find(&view.text[at..label], b"PRIVATE KEY").is_some();
-        if !is_private || label - at > 100 {
+        let text = view.seen(at, label);
+        if memchr::memmem::find(&text, b"PRIVATE KEY").is_none() || text.len() > 100 {
             return Ok(None);
         }
         view.expect(label, "-----")
@@ -375,47 +400,41 @@ fn key(view: View<'_>, at: usize, begun: &mut Begun) -> Looked {
     }
 }
 
-fn bearer(view: View<'_>, from: usize, begun: &mut Begun) -> Looked {
-    let from = view.skip(from, is_blank)?;
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_.~-".contains(&byte);
-    run(view, "authorization", from, 20, is_part, begun)
-}
-
-fn webhook(view: View<'_>, from: usize, begun: &mut Begun) -> Looked {
-    run(
-        view,
-        "webhook",
-        from,
-        20,
-        |byte| byte.is_ascii_alphanumeric() || b"+/_-".contains(&byte),
-        begun,
-    )
-}
-
-fn signature(view: View<'_>, floor: usize, at: usize, from: usize, begun: &mut Begun) -> Looked {
-    let name = view.text[floor..at]
-        .iter()
-        .rposition(|byte| !byte.is_ascii_alphabetic() && *byte != b'-');
-    if !name.is_some_and(|last| matches!(view.text[floor + last], b'?' | b'&' | b';')) {
+/// `Bearer`, which ends at `end`, and a token.
+fn bearer(view: View<'_>, end: usize, begun: &mut Begun) -> Looked {
+    let from = view.skip(end, |byte| is_blank(byte) || byte == b'+')?;
+    if from == end {
         return Ok(None);
     }
-    run(
-        view,
-        "url-signature",
-        from,
-        20,
-        |byte| byte.is_ascii_alphanumeric() || b"%+/=_-".contains(&byte),
-        begun,
-    )
+    run(view, "authorization", from, b"+/=_.~-", begun)
 }
 
-/// At least `min` glyphs that belong to a secret.
+/// What follows a webhook's address, which ends at `end`, perhaps in front of a slash.
+fn webhook(view: View<'_>, end: usize, begun: &mut Begun) -> Looked {
+    let from = view.skip(end, |byte| byte == b'/')?;
+    run(view, "webhook", from, b"+/_-", begun)
+}
+
+/// The value of a parameter of a URL's query whose name ends between `at` and `from`.
+fn signature(view: View<'_>, floor: usize, at: usize, from: usize, begun: &mut Begun) -> Looked {
+    let lead = view.seen(floor.max(at.saturating_sub(32)), at);
+    let is_name = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
+    let before = lead.iter().rfind(|byte| !is_name(byte));
+    if !before.is_some_and(|byte| b"?&;".contains(byte)) {
+        return Ok(None);
+    }
+    run(view, "url-signature", from, b"%+/=_-", begun)
+}
+
+/// The shortest token that is known by what stands in front of it, in bytes.
+const RUN_MIN: usize = 20;
+
+/// Letters, digits, of which there is one at least, and `others`.
 fn run(
     view: View<'_>,
     kind: &'static str,
     from: usize,
-    min: usize,
-    belongs: fn(u8) -> bool,
+    others: &[u8],
     begun: &mut Begun,
 ) -> Looked {
     let secret = |end| Secret {
@@ -423,18 +442,15 @@ fn run(
         range: from..end,
         open: Open::Bare,
     };
-    match view.skip(from, belongs) {
-        Ok(mut end) => {
-            while end > from && view.text[end - 1] == b'.' {
-                end -= 1;
-            }
-            let is_secret =
-                end - from >= min && view.text[from..end].iter().any(u8::is_ascii_digit);
-            Ok(is_secret.then(|| secret(end)))
-        }
-        Err(more) => {
-            *begun = Some(secret(view.known_end(from)));
-            Err(more)
-        }
+    let Ok(mut end) = view.skip(from, |byte| {
+        byte.is_ascii_alphanumeric() || others.contains(&byte)
+    }) else {
+        *begun = Some(secret(view.known_end(from)));
+        return Err(More);
+    };
+    while end > from && view.text[end - 1] == b'.' {
+        end -= 1;
     }
+    let is_secret = end - from >= RUN_MIN && view.text[from..end].iter().any(u8::is_ascii_digit);
+    Ok(is_secret.then(|| secret(end)))
 }

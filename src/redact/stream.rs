@@ -2,7 +2,7 @@
 //!
 //! Between two writes it is plain data: some text as context and what is held back, and which secret is being swallowed.
 
-use super::forms;
+use super::extent;
 use super::issuers;
 use super::layer::Layer;
 use super::own::Line;
@@ -129,7 +129,8 @@ impl Stream {
         ) {
             Found::Secret(secret) => {
                 let goes_on = secret.open == Open::Key
-                    || secret.range.end - self.at.min(secret.range.end) >= rules::REACH;
+                    || secret.range.end - self.at.max(self.floor).min(secret.range.end)
+                        >= rules::REACH;
                 self.replace(redactor, &secret, goes_on, out);
                 true
             }
@@ -168,7 +169,9 @@ impl Stream {
         let from = self.passed.min(until);
         self.layer.write(from, until, true, out);
         self.passed = self.passed.max(until);
-        (self.at, self.floor) = (self.passed, self.passed);
+        // A command in front of the secret can have another one behind it.
+        self.at = self.at.max(self.passed.saturating_sub(CONTEXT_MAX));
+        self.floor = self.passed;
     }
 
     /// Drops what belongs to the secret; `true` when its end has been found.
@@ -298,8 +301,8 @@ impl Open {
         match self {
             Self::No | Self::Key => false,
             Self::Word(alphabet) => issuers::is_in(glyph.byte, alphabet),
-            Self::Bare => forms::is_bare(glyph, false),
-            Self::Quote { byte, depth } => !forms::closes((byte, depth), glyph),
+            Self::Bare => extent::is_bare(glyph, false),
+            Self::Quote { byte, depth } => !extent::closes((byte, depth), glyph),
             Self::Rest => !matches!(glyph.byte, b'\n' | b'\r'),
             Self::Line => !matches!(glyph.byte, b'\n' | b'\r' | b'"' | b'\''),
             Self::Url => {

@@ -1,6 +1,5 @@
 //! The rules and the stream together: what is found, what is left alone, and that no split matters.
 
-use super::issuers::{ISSUERS, MARKED};
 use super::*;
 use crate::random::{Random, rounds};
 
@@ -30,12 +29,14 @@ fn no_part_of_a_secret_gets_out_wherever_and_however_long_the_writes_are_apart()
         for planted in secrets::planted(&mut random) {
             count += 1;
             let text = planted.text();
+            let whole = redactor.redact(&text);
             let failed = (0..=text.len()).find_map(|at| {
                 [false, true].into_iter().find_map(|paused| {
                     let out = in_two_writes(&redactor, &text, at, paused);
                     let seen = planted.seen_in(&out);
                     let stays = out.starts_with(&planted.before) && out.ends_with(&planted.after);
-                    (seen.is_some() || !stays)
+                    let is_same = paused || out == whole;
+                    (seen.is_some() || !stays || !is_same)
                         .then(|| format!("split at {at}, paused {paused}: {text:?}\n   -> {out:?}"))
                 })
             });
@@ -51,13 +52,9 @@ pub(super) fn redactor() -> Redactor {
 }
 
 #[test]
-fn a_secret_is_known_by_what_stands_before_it() {
+fn a_registrys_login_is_told_from_other_values_of_that_name() {
     let redactor = redactor();
     for (text, expected) in [
-        (
-            "Authorization: Bearer abc.def-ghi",
-            "Authorization: [REDACTED:authorization]",
-        ),
         (
             "{\"auths\":{\"ghcr.io\":{\"auth\":\"dXNlcjpwYXNzd29yZA==\"}}}",
             "{\"auths\":{\"ghcr.io\":{\"auth\":\"[REDACTED:basic-auth]\"}}}",
@@ -66,54 +63,7 @@ fn a_secret_is_known_by_what_stands_before_it() {
             "_auth = dXNlcjpwYXNzd29yZA==",
             "_auth = [REDACTED:basic-auth]",
         ),
-        (
-            "AWS_SECRET_ACCESS_KEY=0123456789abcdef0123456789abcdef0123456789abcdef",
-            "AWS_SECRET_ACCESS_KEY=[REDACTED:assignment]",
-        ),
-        (
-            "Ocp-Apim-Subscription-Key: cd99c09d6d055fd85b825fdbf6f31ad6",
-            "Ocp-Apim-Subscription-Key: [REDACTED:authorization]",
-        ),
-        (
-            "curl -H \"Authorization: Basic dXNlcjpwYXNz\" https://x",
-            "curl -H \"Authorization: [REDACTED:authorization]\" https://x",
-        ),
-        (
-            "secret abc8Q~0123456789abcdefghijklmnopqrstuv",
-            "secret abc8Q~[REDACTED:azure]",
-        ),
-        (
-            "123456789:AAF0123456789abcdefghijklmnopqrstuv",
-            "123456789:AA[REDACTED:telegram]",
-        ),
-        (
-            "authorization: 8f14e45fceea167a5a36dedd4bea2543",
-            "authorization: [REDACTED:authorization]",
-        ),
-        (
-            "Cookie: session=abc123; theme=dark",
-            "Cookie: [REDACTED:cookie]",
-        ),
-        (
-            "postgres://user:hunter2@db:5432/x",
-            "postgres://user:[REDACTED:url-password]@db:5432/x",
-        ),
-        (
-            "export OPENAI_API_KEY=8f14e45fceea167a5a36",
-            "export OPENAI_API_KEY=[REDACTED:assignment]",
-        ),
-        (
-            "{\"password\": \"correct horse 1!\"}",
-            "{\"password\": \"[REDACTED:assignment]\"}",
-        ),
-        (
-            "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            "aws_secret_access_key = [REDACTED:assignment]",
-        ),
-        (
-            "https://x/y?token=8f14e45fceea167a&z=1",
-            "https://x/y?token=[REDACTED:assignment]&z=1",
-        ),
+        ("auth = \"cmVxdWlyZWQ=\"", "auth = \"cmVxdWlyZWQ=\""),
     ] {
         assert_eq!(redactor.redact(text), expected);
     }
@@ -279,190 +229,11 @@ fn the_beginning_of_a_text_is_redacted_as_the_whole_is() {
     }
 }
 
-/// The samples of the issuers' tables: what is taken out, what is not, and what is left of the former.
-fn samples() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ISSUERS
-        .iter()
-        .map(|row| row.samples)
-        .chain(MARKED.iter().map(|row| row.samples))
-}
-
-/// A layer's name, and what wraps a text in it as other programs do.
-type Wrap = (&'static str, fn(&str) -> String);
-
-const LAYERS: &[Wrap] = &[
-    ("plain", |text| format!("see {text} there\n")),
-    ("colours around", |text| {
-        format!("see \x1b[32m{text}\x1b[0m there\n")
-    }),
-    ("colours inside", |text| {
-        let (left, right) = text.split_at(text.len() / 2);
-        format!("see {left}\x1b[1;31m{right}\x1b[0m there\n")
-    }),
-    ("JSON", |text| {
-        serde_json::json!({ "text": format!("a\n{text}\nb") }).to_string() + "\n"
-    }),
-    ("JSON in JSON", |text| {
-        let inner = serde_json::json!({ "text": format!("a\n{text}\nb") }).to_string();
-        serde_json::json!({ "inner": inner, "n": 1 }).to_string() + "\n"
-    }),
-    ("percent", |text| {
-        let encode = |byte: u8| match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'.' | b'-' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        };
-        format!(
-            "GET /?q=a%0A{}%0Ab\n",
-            text.bytes().map(encode).collect::<String>()
-        )
-    }),
-    ("HTML", |text| {
-        format!(
-            "<b>&quot;{}&quot;</b>\n",
-            text.replace('&', "&amp;")
-                .replace('"', "&quot;")
-                .replace('\'', "&#39;")
-        )
-    }),
-    ("shell", |text| {
-        format!("echo '{}'\n", text.replace('\'', "'\\''"))
-    }),
-];
-
-#[test]
-fn the_tables_samples_are_told_apart_in_every_layer() {
-    let redactor = redactor();
-    let mut wrong = Vec::new();
-    for (yes, no) in samples() {
-        for (layer, wrap) in LAYERS {
-            let whole = redactor.redact(&wrap(yes)).into_owned();
-            let hidden = &yes[yes.len() - 8..];
-            if !whole.contains("[REDACTED:") || whole.contains(hidden) {
-                wrong.push(format!("{layer}: {yes} stays: {whole}"));
-            }
-            if redactor.redact(&wrap(no)) != wrap(no) {
-                wrong.push(format!(
-                    "{layer}: {no} is taken out: {}",
-                    redactor.redact(&wrap(no))
-                ));
-            }
-            if redactor.redact(&whole) != whole {
-                wrong.push(format!(
-                    "{layer}: {whole} is redacted again: {}",
-                    redactor.redact(&whole)
-                ));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn the_stored_text_is_the_same_wherever_a_write_ends() {
-    let redactor = redactor();
-    let mut random = Random::new(11);
-    let mut texts: Vec<String> = Vec::new();
-    for (yes, _) in samples() {
-        texts.extend(LAYERS.iter().map(|(_, wrap)| wrap(yes)));
-    }
-    for planted in secrets::planted(&mut random) {
-        texts.push(planted.text());
-    }
-    let mut wrong = Vec::new();
-    for text in &texts {
-        let whole = redactor.redact(text);
-        let differs =
-            (1..text.len()).find(|&at| in_two_writes(&redactor, text, at, false) != whole);
-        if let Some(at) = differs {
-            wrong.push(format!(
-                "{at}: {text:?}\n  -> {:?}\n  not {whole:?}",
-                in_two_writes(&redactor, text, at, false)
-            ));
-        }
-    }
-    assert!(
-        wrong.is_empty(),
-        "{} of {}:\n{}",
-        wrong.len(),
-        texts.len(),
-        wrong.join("\n")
-    );
-}
-
-#[test]
-fn a_json_line_stays_one_with_its_keys_and_its_other_values() {
-    use serde_json::{Value, json};
-    let redactor = redactor();
-    let mut random = Random::new(3);
-    let samples: Vec<&str> = samples().map(|sample| sample.0).collect();
-    let names = [
-        "token",
-        "password",
-        "api_key",
-        "text",
-        "key",
-        "Authorization",
-        "cookie",
-        "note",
-    ];
-    let texts = [
-        "token=",
-        "password: \"a b\"",
-        "export DB_PASS='x1y2z3w4' \\",
-        "Authorization: Bearer ",
-        "a\nkey: ",
-        "C:\\token\\",
-        "it's",
-        "{\"secret\":\"",
-        "postgres://u:p4ssw0rd@h/x",
-        "hunter2horse!",
-        "\u{1b}[32m",
-        "%20",
-        "&quot;",
-    ];
-    for _ in 0..rounds(10_000) {
-        let mut line = serde_json::Map::new();
-        for _ in 0..1 + random.below(4) {
-            let mut text = String::new();
-            for _ in 0..random.below(4) {
-                text += *random.pick(&texts);
-                if random.one_in(3) {
-                    text += *random.pick(&samples);
-                }
-            }
-            let value = match random.below(6) {
-                0 => json!(random.below(1_000_000_000)),
-                1 => json!(random.one_in(2)),
-                2 => Value::Null,
-                3 => json!([text, json!({ "password": text }).to_string()]),
-                4 => json!(json!({ "inner": json!({ "token": text }).to_string() }).to_string()),
-                _ => json!(text),
-            };
-            line.insert((*random.pick(&names)).to_owned(), value);
-        }
-        let before = Value::Object(line);
-        let text = before.to_string();
-        let redacted = redactor.redact(&text);
-        let after: Value = serde_json::from_str(&redacted)
-            .unwrap_or_else(|err| panic!("{err}:\n{text}\n{redacted}"));
-        let (before, after) = (before.as_object().unwrap(), after.as_object().unwrap());
-        assert!(before.keys().eq(after.keys()), "{text}\n{redacted}");
-        for (key, value) in before {
-            let is_same = value == &after[key] || value.is_string() || value.is_array();
-            assert!(
-                is_same && std::mem::discriminant(value) == std::mem::discriminant(&after[key]),
-                "{text}\n{redacted}"
-            );
-        }
-    }
-}
-
 #[test]
 fn a_path_or_an_id_that_holds_a_token_is_told_from_one_that_only_looks_odd() {
     let redactor = redactor();
-    for (yes, no) in samples() {
+    for (yes, no) in super::matrix::tokens() {
+        let yes = yes.text();
         assert!(redactor.holds_token(&format!("/srv/{yes}/x")), "{yes}");
         assert!(!redactor.holds_token(&format!("/srv/{no}/x")), "{no}");
     }

@@ -2,6 +2,8 @@
 //!
 //! Pure: a value and its surroundings in, a verdict out. All that is guessed about values is guessed here.
 
+use super::REDACTED;
+
 /// How much the name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Name {
@@ -66,6 +68,7 @@ pub(super) fn is_secret(value: &Value<'_>) -> bool {
         || is_place(text)
         || is_json_gap(text)
         || text.starts_with(b"-----")
+        || memchr::memmem::find(text, REDACTED.as_bytes()).is_some()
         || text.contains(&b'\n')
         || text.contains(&b'&') && text.contains(&b'=')
         || text.contains(&b'{') && text.contains(&b'}')
@@ -323,7 +326,12 @@ pub(super) fn is_place(text: &[u8]) -> bool {
         b"vault:",
         b"C:\\",
     ];
+    // `SOFTWARE\Microsoft\Windows`
+    let parts = text
+        .windows(2)
+        .filter(|pair| pair[0] == b'\\' && pair[1].is_ascii_uppercase());
     starts.iter().any(|start| text.starts_with(start))
+        || parts.count() > 1
         || memchr::memmem::find(text, b"://").is_some()
         || text.starts_with(b"/")
             && !text

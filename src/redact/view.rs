@@ -215,6 +215,22 @@ impl View<'_> {
         }
     }
 
+    /// What the view shows of a range; of a glyph that reaches beyond, nothing.
+    pub(super) fn seen(&self, start: usize, end: usize) -> Vec<u8> {
+        let view = View {
+            text: &self.text[..end],
+            is_last: true,
+        };
+        let (mut at, mut seen) = (start, Vec::with_capacity(end - start));
+        while at < end
+            && let Ok(glyph) = view.glyph(at)
+        {
+            seen.push(glyph.byte);
+            at = glyph.end;
+        }
+        seen
+    }
+
     /// As [`Self::skip`], to the end of what is known at most.
     pub(super) fn skip_glyphs(&self, at: usize, belongs: impl Fn(Glyph) -> bool) -> usize {
         let mut end = at;
@@ -254,6 +270,14 @@ impl View<'_> {
         }
         Ok(Some(at))
     }
+}
+
+pub(super) fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'`')
+}
+
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 fn glyph(byte: u8, end: usize, depth: u8) -> Glyph {

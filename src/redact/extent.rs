@@ -1,0 +1,170 @@
+//! Where a value ends: at its quote, at what separates it, or where the string ends that it stands in.
+//!
+//! Pure. It must not know what a secret looks like.
+
+use super::view::{Glyph, More, View, is_quote};
+use super::{Open, Secret};
+
+/// A value's place.
+pub(super) struct Extent {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) quote: Option<Glyph>,
+    /// What follows it.
+    pub(super) next: u8,
+}
+
+impl Extent {
+    /// Of the value that begins at `at`, in quotes or without; one that stands `alone` can hold what separates others.
+    pub(super) fn read(view: View<'_>, at: usize, is_alone: bool) -> Result<Self, More> {
+        let first = view.glyph(at)?;
+        match is_quote(first.byte) {
+            true => quoted(view, first),
+            false => bare(view, at, is_alone),
+        }
+    }
+
+    pub(super) fn secret(&self, kind: &'static str) -> Secret {
+        Secret {
+            kind,
+            range: self.start..self.end,
+            open: open(self.quote),
+        }
+    }
+}
+
+/// What a pause takes out of a value that begins at `at` and has not ended.
+pub(super) fn begun(view: View<'_>, at: usize, kind: &'static str) -> Option<Secret> {
+    let quote = view.glyph(at).ok().filter(|glyph| is_quote(glyph.byte));
+    let start = quote.map_or(at, |quote| quote.end);
+    let end = view.skip_glyphs(start, |glyph| match quote {
+        Some(quote) => !closes((quote.byte, quote.depth), glyph),
+        None => is_bare(glyph, false),
+    });
+    let known = &view.text[start.min(end)..end];
+    let is_telling = known.iter().any(u8::is_ascii_alphanumeric)
+        && !known.starts_with(b"[REDACTED")
+        && !b"$<{[%(".contains(&known[0]);
+    is_telling.then(|| Secret {
+        kind,
+        range: start..end,
+        open: if end < view.known_end(end) {
+            Open::No
+        } else {
+            open(quote)
+        },
+    })
+}
+
+fn open(quote: Option<Glyph>) -> Open {
+    quote.map_or(Open::Bare, |quote| Open::Quote {
+        byte: quote.byte,
+        depth: quote.depth,
+    })
+}
+
+/// Whether a string that `quote` began ends with `glyph`.
+pub(super) fn closes(quote: (u8, u8), glyph: Glyph) -> bool {
+    let (byte, depth) = quote;
+    let is_outer = matches!(glyph.byte, b'"' | b'\'') && glyph.depth < depth;
+    let is_line_end =
+        matches!(glyph.byte, b'\n' | b'\r') && (glyph.depth == 0 || glyph.depth < depth);
+    glyph.byte == byte && glyph.depth == depth || is_outer || is_line_end
+}
+
+/// The value in a string that `quote` begins.
+fn quoted(view: View<'_>, quote: Glyph) -> Result<Extent, More> {
+    let mut start = quote.end;
+    let is_same = |glyph: Glyph| glyph.byte == quote.byte && glyph.depth == quote.depth;
+    let second = view.glyph(start)?;
+    if is_same(second) && second.end > start {
+        let third = view.glyph(second.end)?;
+        // Three quotes, or nothing between two.
+        start = if is_same(third) { third.end } else { start };
+    }
+    let mut at = start;
+    loop {
+        let glyph = view.glyph(at)?;
+        if glyph.end == at
+            || closes((quote.byte, quote.depth), glyph)
+            || quote.byte != b'"' && ends_json(view, glyph)?
+        {
+            return Ok(Extent {
+                start,
+                end: at,
+                quote: Some(quote),
+                next: glyph.byte,
+            });
+        }
+        at = glyph.end;
+    }
+}
+
+/// Whether `glyph` is the end of a JSON string around what stands in other quotes: structure follows it.
+fn ends_json(view: View<'_>, glyph: Glyph) -> Result<bool, More> {
+    if glyph.byte != b'"' || glyph.depth > 0 {
+        return Ok(false);
+    }
+    Ok(b",}]:\n\r".contains(&view.glyph(glyph.end)?.byte))
+}
+
+/// The text of an element.
+pub(super) fn element(view: View<'_>, start: usize) -> Result<Extent, More> {
+    let (mut at, mut end) = (start, start);
+    loop {
+        let glyph = view.glyph(at)?;
+        if glyph.end == at || is_quote(glyph.byte) || matches!(glyph.byte, b'<' | b'\n') {
+            return Ok(Extent {
+                start,
+                end,
+                quote: None,
+                next: b'\n',
+            });
+        }
+        at = glyph.end;
+        if !glyph.byte.is_ascii_whitespace() {
+            end = at;
+        }
+    }
+}
+
+/// A value without quotes: a word. What ends a statement or a list is no part of it, nor is the next pair of a query.
+fn bare(view: View<'_>, start: usize, is_alone: bool) -> Result<Extent, More> {
+    let (mut at, mut end, mut next, mut ampersand) = (start, start, None, None);
+    loop {
+        let glyph = view.glyph(at)?;
+        let is_next_pair = glyph.byte == b'=' && ampersand.is_some();
+        if glyph.end == at || !is_bare(glyph, is_alone) || is_next_pair {
+            // An element ends, which is no type's argument.
+            let is_tag = glyph.byte == b'<' && view.glyph(glyph.end)?.byte == b'/';
+            let last = if is_tag { b'\n' } else { glyph.byte };
+            let (end, next) = match ampersand.filter(|_| is_next_pair) {
+                Some(end) => (end, b'&'),
+                None => (end, next.unwrap_or(last)),
+            };
+            return Ok(Extent {
+                start,
+                end,
+                quote: None,
+                next,
+            });
+        }
+        if glyph.byte == b'&' {
+            ampersand = Some(end);
+        }
+        if b";,)}]|&:".contains(&glyph.byte) {
+            next = next.or(Some(glyph.byte));
+        } else {
+            (end, next) = (glyph.end, None);
+        }
+        at = glyph.end;
+    }
+}
+
+/// Whether a value without quotes goes on with `glyph`.
+pub(super) fn is_bare(glyph: Glyph, is_alone: bool) -> bool {
+    let ends = glyph.byte.is_ascii_whitespace()
+        || is_quote(glyph.byte)
+        || matches!(glyph.byte, b'<' | b'>' | b'\\' | 0..=0x1f);
+    !ends && (is_alone || !b",;&|(){}[]".contains(&glyph.byte))
+}

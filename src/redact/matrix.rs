@@ -1,0 +1,302 @@
+//! The samples of all tables, in every layer, however the writes are cut: what is stored is the same, byte for byte.
+
+use serde_json::{Value, json};
+
+use super::issuers::{ISSUERS, MARKED};
+use super::tests::redactor;
+use super::*;
+use crate::random::{Random, rounds};
+
+/// A row's text with a secret, and the one without.
+type Sample = (Planted, &'static str);
+
+fn samples() -> Vec<Sample> {
+    let others = [
+        commands::SAMPLES,
+        forms::SAMPLES,
+        headers::SAMPLES,
+        rules::SAMPLES,
+    ];
+    let others = others.into_iter().flatten();
+    tokens()
+        .chain(others.map(|(yes, no)| (Planted::new(yes), *no)))
+        .collect()
+}
+
+/// Those of the issuers.
+pub(super) fn tokens() -> impl Iterator<Item = Sample> {
+    let issuers = ISSUERS.iter().map(|row| row.samples);
+    let all = issuers.chain(MARKED.iter().map(|row| row.samples));
+    all.map(|(yes, no)| (Planted::new(yes), no))
+}
+
+/// A secret and what stands around it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Planted {
+    before: &'static str,
+    secret: &'static str,
+    after: &'static str,
+}
+
+impl Planted {
+    /// Of a text with the secret in `«»`, or one that is a secret.
+    fn new(text: &'static str) -> Self {
+        let Some((before, rest)) = text.split_once('«') else {
+            return Self {
+                before: "",
+                secret: text,
+                after: "",
+            };
+        };
+        let (secret, after) = rest.split_once('»').unwrap();
+        Self {
+            before,
+            secret,
+            after,
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.with(self.secret)
+    }
+
+    fn with(&self, secret: &str) -> String {
+        format!("{}{secret}{}", self.before, self.after)
+    }
+}
+
+/// What wraps a text as other programs do.
+type Wrap = fn(&str) -> String;
+
+/// `depth` JSON strings in one another.
+fn json(depth: usize, text: &str) -> String {
+    let inner = match depth {
+        1 => text.to_owned(),
+        _ => json(depth - 1, text),
+    };
+    serde_json::json!({ "text": inner, "n": 1 }).to_string()
+}
+
+fn percent(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'.' | b'-' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+fn html(text: &str) -> String {
+    let pairs = [
+        ('&', "&amp;"),
+        ('"', "&quot;"),
+        ('\'', "&#39;"),
+        ('<', "&lt;"),
+        ('>', "&gt;"),
+    ];
+    let escape = |text: String, (char, entity)| text.replace(char, entity);
+    pairs.into_iter().fold(text.to_owned(), escape)
+}
+
+macro_rules! layers {
+    ($($name:ident: $colour:literal, $wrap:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            check($wrap, $colour);
+        })*
+    };
+}
+
+layers! {
+    plain: "", |text| text.to_owned();
+    in_colours: "", |text| format!("\x1b[32m{text}\x1b[0m");
+    with_a_colour_inside: "\x1b[1;31m", |text| format!("{text}\x1b[0m");
+    with_a_written_colour_inside: "\\u001b[1;31m", |text| text.to_owned();
+    in_json: "", |text| json(1, text);
+    in_json_in_json: "", |text| json(2, text);
+    in_json_three_deep: "", |text| json(3, text);
+    in_percent_encoding: "", |text| format!("GET /?q={}&n=1", percent(text));
+    in_html: "", |text| format!("<b>{}</b>", html(text));
+    in_a_shells_quotes: "", |text| format!("echo '{}'", text.replace('\'', "'\\''"));
+}
+
+/// Every sample on a line of its own in a text that `wrap` wraps, with `colour` in the middle of the secret.
+fn check(wrap: Wrap, colour: &str) {
+    /// Stands for the secret's mark, which the layers would escape.
+    const MARK: &str = "zqMARKqz";
+    let redactor = redactor();
+    let mut random = Random::new(7);
+    let mut wrong = Vec::new();
+    for (index, (yes, no)) in samples().into_iter().enumerate() {
+        let plain = redactor.redact(&yes.text()).into_owned();
+        let mark = plain
+            .split_once(REDACTED)
+            .and_then(|(_, rest)| rest.split_once(']'));
+        let Some((kind, _)) = mark else {
+            wrong.push(format!("{yes:?} stays: {plain:?}"));
+            continue;
+        };
+        let on_a_line = |text: &str| wrap(&format!("a\n{text}\nb")) + "\n";
+        let (left, right) = yes.secret.split_at(yes.secret.len() / 2);
+        let text = on_a_line(&yes.with(&format!("{left}{colour}{right}")));
+        let expected = on_a_line(&yes.with(&format!("{MARK}{colour}")));
+        let expected = expected.replace(MARK, &format!("{REDACTED}{kind}]"));
+        let no = on_a_line(no);
+        let subset = (index % 8 == 0).then_some(&mut random);
+        wrong.extend(differs(&redactor, &text, &expected, 1, subset));
+        wrong.extend(differs(&redactor, &expected, &expected, 7, None));
+        wrong.extend(differs(&redactor, &no, &no, 3, None));
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// How `text` is stored if that is not as `expected`: cut in two at every `step`th place, and, with a source of random
+/// numbers, in three and into single bytes.
+fn differs(
+    redactor: &Redactor,
+    text: &str,
+    expected: &str,
+    step: usize,
+    random: Option<&mut Random>,
+) -> Option<String> {
+    let in_writes = |cuts: &[usize]| {
+        let (mut stream, mut out, mut from) = (Stream::default(), Vec::new(), 0);
+        for &cut in cuts.iter().chain([&text.len()]) {
+            stream.push(redactor, &text.as_bytes()[from..cut], &mut out);
+            from = cut;
+        }
+        stream.finish(redactor, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    let mut ways: Vec<Vec<usize>> = (0..text.len()).step_by(step).map(|at| vec![at]).collect();
+    if let Some(random) = random {
+        ways.push((0..text.len()).collect());
+        for _ in 0..rounds(40) {
+            let first = random.below(text.len());
+            let second = first + random.below(text.len() - first);
+            ways.push(vec![first, second]);
+        }
+    }
+    let mut outs = ways.iter().map(|cuts| (cuts, in_writes(cuts)));
+    let (cuts, out) = outs.find(|(_, out)| out != expected)?;
+    let cuts = &cuts[..cuts.len().min(2)];
+    Some(format!(
+        "{text:?} at {cuts:?}\n  -> {out:?}\n not {expected:?}"
+    ))
+}
+
+/// Whether `redacted` is `text` with marks in place of some of it.
+fn is_redaction(redacted: &str, text: &str) -> bool {
+    let mut pieces = redacted.split(REDACTED);
+    let first = pieces.next().unwrap_or_default();
+    let behind: Option<Vec<&str>> = pieces.map(|piece| Some(piece.split_once(']')?.1)).collect();
+    let Some((behind, mut rest)) = behind.zip(text.strip_prefix(first)) else {
+        return false;
+    };
+    let Some((last, between)) = behind.split_last() else {
+        return rest.is_empty();
+    };
+    for piece in between {
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// `text` without the colour of the texts below, which stays where a secret is taken out.
+fn without_colours(text: &str) -> String {
+    let text = text.replace("\u{1b}[32m", "");
+    let mut pieces: Vec<&str> = text.split("u001b[32m").collect();
+    let last = pieces.pop().unwrap_or_default();
+    let pieces = pieces.iter().map(|piece| piece.trim_end_matches('\\'));
+    pieces.collect::<String>() + last
+}
+
+/// Whether `after` is `before` with marks in strings.
+fn is_json_redaction(after: &Value, before: &Value) -> bool {
+    match (after, before) {
+        (Value::String(after), Value::String(before)) => {
+            is_redaction(&without_colours(after), &without_colours(before))
+        }
+        (Value::Array(after), Value::Array(before)) => {
+            let mut pairs = after.iter().zip(before);
+            after.len() == before.len()
+                && pairs.all(|(after, before)| is_json_redaction(after, before))
+        }
+        _ => after == before,
+    }
+}
+
+/// A value of JSON made of `texts`, with the `name` of a member of an object in a string.
+fn any_json(random: &mut Random, name: &str, texts: &[&str]) -> Value {
+    let mut text = String::new();
+    for _ in 0..random.below(5) {
+        text += *random.pick(texts);
+    }
+    match random.below(7) {
+        0 => json!(random.next() as i64),
+        1 => json!(random.below(1_000_000) as f64 / 1000.0),
+        2 => [json!(true), json!(false), Value::Null][random.below(3)].clone(),
+        3 => json!([text, json!({ name: text }).to_string(), 12_345_678]),
+        4 => json!(json!({ "inner": json!({ name: text, "n": 1 }).to_string() }).to_string()),
+        _ => json!(text),
+    }
+}
+
+#[test]
+fn a_json_line_stays_one_with_its_keys_and_its_other_values() {
+    #[rustfmt::skip]
+    const NAMES: &[&str] = &[
+        "token", "password", "api_key", "key", "Authorization", "cookie", "X-Api-Key", "name", "value", "env",
+    ];
+    #[rustfmt::skip]
+    const TEXTS: &[&str] = &[
+        "token=", "password: \"a b\"", "export DB_PASS='x1y2z3w4' \\", "Authorization: Bearer ", "a\nkey: ", "secret",
+        "{\"secret\":\"", "postgres://u:p4ssw0rd@h/x", "hunter2horse!", "curl -u a:", "-----BEGIN PRIVATE KEY-----\n", "'", "\"",
+        "Set-Cookie: a=\"", "<password>", "</password>", "\\", "name: API_KEY\n  value: ", "q7Hs2kLm9Zx4vBn1",
+    ];
+    /// None of them is a part of a secret, whatever they are put together to.
+    #[rustfmt::skip]
+    const HARMLESS: &[&str] = &[
+        "a sentence, with a comma. ", "C:\\dir\\file ", "it's ", "%20", "&quot;", " \u{1b}[32m", "{\"a\":[1,2]} ", "x=1&y=2 ",
+        "1234567890 ", "\n", "\t", "é🦀", "`", "/usr/lib/a.so ",
+    ];
+    let redactor = redactor();
+    let mut random = Random::new(3);
+    // Two tokens without anything between are one word.
+    let samples = samples();
+    let samples: Vec<_> = samples
+        .iter()
+        .map(|(yes, _)| format!(" {} ", yes.text()))
+        .collect();
+    let mut texts = TEXTS.to_vec();
+    texts.extend(HARMLESS);
+    for _ in 0..rounds(10_000) {
+        let sample = random.pick(&samples).as_str();
+        let texts: Vec<&str> = texts.iter().copied().chain([sample; 5]).collect();
+        let mut line = serde_json::Map::new();
+        for _ in 0..1 + random.below(4) {
+            let name = *random.pick(NAMES);
+            line.insert(name.to_owned(), any_json(&mut random, name, &texts));
+            let harmless = any_json(&mut random, "note", HARMLESS);
+            line.insert(format!("note {}", random.below(9)), harmless);
+        }
+        let text = Value::Object(line).to_string();
+        let redacted = redactor.redact(&text);
+        let before: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
+        let after: serde_json::Map<String, Value> = serde_json::from_str(&redacted)
+            .unwrap_or_else(|err| panic!("{err}:\n{text}\n{redacted}"));
+        assert!(after.keys().eq(before.keys()), "{text}\n{redacted}");
+        for (key, value) in &before {
+            let is_right = match key.starts_with("note") {
+                true => &after[key] == value,
+                false => is_json_redaction(&after[key], value),
+            };
+            assert!(is_right, "{key}:\n{text}\n{redacted}");
+        }
+        assert_eq!(redactor.redact(&redacted), redacted, "of {text}");
+    }
+}
