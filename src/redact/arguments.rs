@@ -5,7 +5,7 @@
 use super::layer::Layer;
 use super::rules::{self, Ending, Found};
 use super::value::{self, Name};
-use super::{REDACTED, Redactor, issuers, names};
+use super::{REDACTED, Redactor, names, tokens};
 
 /// What an option begins with that takes no value: `--ask-pass`, `--no-password`.
 #[rustfmt::skip]
@@ -104,7 +104,7 @@ fn is_secret(name: &str, value: &str) -> bool {
     let strength = names::strength(name.as_bytes())
         .or_else(|| names::names_service(name.as_bytes()).then_some(Name::Weak));
     strength.is_some_and(|name| value::is_secret_argument(name, value.as_bytes()))
-        && !issuers::is_token_in(value)
+        && !tokens::is_token_in(value)
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ enum Joint {
     /// White space, where the instruction that is written takes a name and a value: it stands in front of the name, a
     /// word may be between.
     Space,
-    /// White space in front of a string.
+    /// The verb of a sentence.
+    Is,
+    /// White space alone.
     Beside,
 }
 
@@ -64,6 +66,7 @@ table! {
     ("add", Joint::Space; "vercel env add API_TOKEN «q7Hs2kLm9Zx4vBn1»", "git add token parser.rs"),
     ("login", Joint::Space; "machine api.test login bob password «q7Hs2kLm9Zx4»", "login and password required"),
     (LINE, Joint::Space; "client\n  password «q7Hs2kLm9Zx4»\nend", "the\npassword field1\nis"),
+    ("is", Joint::Is; "Your password is: «Winter4821!x»", "the password is base64-encoded"),
     ("", Joint::Beside; "CREATE ROLE app PASSWORD '«Winter4821!x»';", "the token \"identifier\" is"),
 }
 
@@ -185,11 +188,15 @@ impl Form<'_> {
             && text
                 .iter()
                 .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
-        let is_basic = is_basic(&self.view.text[self.start..self.end], &text);
-        let is_clear = !is_vague || value.is_quoted || text.len() >= VAGUE_MIN && is_random(&text);
+        let own_name = &self.view.text[self.start..self.end];
+        let is_basic = is_basic(own_name, &text);
+        let is_clear = !is_vague
+            || value.is_quoted
+            || name > Name::Weak && text.len() >= VAGUE_MIN && is_random(&text);
         let is_secret = is_clear && value::is_secret(&value) || joint != Joint::Comma && is_basic;
         let kind = if is_basic { "basic-auth" } else { "assignment" };
-        (is_secret && !is_number).then(|| found.secret(kind))
+        let is_itself = text.eq_ignore_ascii_case(own_name);
+        (is_secret && !is_number && !is_itself).then(|| found.secret(kind))
     }
 
     /// What joins name and value, whether space stands in front of the value, and the value.
@@ -198,7 +205,7 @@ impl Form<'_> {
         let Some((mut joint, behind)) = self.joint()? else {
             return Ok(None);
         };
-        let known = |at| (joint != Joint::Comma).then_some(at);
+        let known = |at| (!matches!(joint, Joint::Comma | Joint::Beside)).then_some(at);
         self.value_at = known(behind);
         let mut at = match joint {
             Joint::Element | Joint::Call => view.skip(behind, |byte| byte.is_ascii_whitespace())?,
@@ -225,12 +232,13 @@ impl Form<'_> {
         }
         at = self.wrapper_end(at)?;
         let is_string = is_quote(view.glyph(at)?.byte);
-        self.value_at = (is_string || joint != Joint::Comma).then_some(at);
+        let is_certain = is_string || !matches!(joint, Joint::Comma | Joint::Beside);
+        self.value_at = is_certain.then_some(at);
         let is_alone =
             self.before().is_ascii_whitespace() || is_quote(self.before()) || joint == Joint::Space;
         let found = Extent::read(view, at, is_alone)?;
         let is_read = match joint {
-            Joint::Call | Joint::Beside => is_string,
+            Joint::Call => is_string,
             Joint::Space if self.setter() == Some(LINE) => {
                 is_quote(found.next) || matches!(found.next, b'\n' | b'\r')
             }
@@ -273,8 +281,14 @@ impl Form<'_> {
             }
             None if is_quoted => Ok(None),
             None if is_string => Ok(Some((Joint::Beside, at))),
-            None => Ok(self.go_type(at)?.map(|at| (Joint::Equals, at))),
-            Some(Joint::Call) if is_quoted || at > behind || self.is_verb() => Ok(None),
+            None => match (self.verb_end(at)?, self.go_type(at)?) {
+                (Some(at), _) => Ok(Some((Joint::Is, at))),
+                (_, Some(at)) => Ok(Some((Joint::Equals, at))),
+                _ => Ok(Some((Joint::Beside, at))),
+            },
+            Some(Joint::Call) if is_quoted || at > behind || self.is_verb() => {
+                Ok(self.go_type(at)?.map(|at| (Joint::Equals, at)))
+            }
             Some(Joint::Element) if !is_element => Ok(Some((Joint::Comma, end))),
             Some(joint) => Ok(Some((joint, end))),
         }
@@ -364,7 +378,7 @@ impl Form<'_> {
             .rev();
         let words = match self.view.text[self.start] {
             b'-' => [Some(&b"-"[..]), None],
-            _ if self.before() > b' ' => return None,
+            _ if self.before() > b' ' && self.before() != b'>' => return None,
             _ => [words.next().or(Some(LINE.as_bytes())), words.next()],
         };
         let mut rows = FORMS.iter().filter(|row| row.1 == Joint::Space);
@@ -387,7 +401,7 @@ impl Form<'_> {
             let is_type = match glyph.byte {
                 // A lifetime.
                 b'\'' => matches!(before, b'&' | b'<'),
-                byte => byte.is_ascii_alphanumeric() || b"_&<>[]|?.:* ".contains(&byte),
+                byte => byte.is_ascii_alphanumeric() || b"_&<>[]|?.:*{}; ".contains(&byte),
             };
             if !is_type || glyph.end == at {
                 return Ok(None);
@@ -397,10 +411,21 @@ impl Form<'_> {
         Ok(None)
     }
 
+    /// Where the verb ends that begins at `from`, a colon included.
+    fn verb_end(&self, from: usize) -> Result<Option<usize>, More> {
+        let mut rows = FORMS.iter().filter(|row| row.1 == Joint::Is);
+        let Some(end) = rows.find_map(|row| self.view.expect(from, row.0).transpose()) else {
+            return Ok(None);
+        };
+        let end = end?;
+        let at = self.view.skip(end, |byte| byte == b':' || is_blank(byte))?;
+        Ok((at > end).then_some(at))
+    }
+
     /// As [`Self::type_end`], where nothing stands between name and type: a string must follow.
     fn go_type(&self, from: usize) -> Result<Option<usize>, More> {
         let first = self.view.glyph(from)?.byte;
-        if !first.is_ascii_alphabetic() && !matches!(first, b'[' | b'*') {
+        if !first.is_ascii_alphabetic() && !matches!(first, b'[' | b'*' | b'{') {
             return Ok(None);
         }
         let Some(end) = self.type_end(from)? else {

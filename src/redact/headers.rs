@@ -189,7 +189,9 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
                 .iter()
                 .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
                 .unwrap_or(rest.len());
-            let is_one = is_credential(&text[..first]) && value::is_random(&text[..first]);
+            let is_code = text[..first].iter().any(|byte| b"([{".contains(byte));
+            let is_one =
+                is_credential(&text[..first]) && !is_code && value::is_random(&text[..first]);
             let is_two = is_credential(&rest[..last]) && value::is_random(&rest[..last]);
             is_one
                 .then_some(first)

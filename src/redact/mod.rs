@@ -5,10 +5,11 @@
 //! 1. `stream` takes it, in writes that can be cut anywhere, and passes it on as soon as it is decided.
 //! 2. `layer` sets escape sequences aside, and puts them back where they stood.
 //! 3. `rules` finds a reason to look: a word of `names`, of a URL or a command, by a vectorised search; or, by
-//!    `issuers`, a long word, as tokens are. Ordinary text has few, and passes at memory speed.
+//!    `tokens`, a long word, as those are. Ordinary text has few, and passes at memory speed.
 //! 4. There the `view` is read: the text without the escapes of JSON, shells, HTML and percent encoding.
-//! 5. `issuers` knows tokens by their beginning, `headers` and `commands` what they carry; `forms` reads what is
-//!    assigned to a name; `value` says whether that is a secret.
+//! 5. Tables tell what a secret is: `issuers` by the token's beginning, `headers`, `commands` and `forms`, in which
+//!    a value is assigned to a name, by what stands around it. `extent` finds its end; `value` judges what was chosen by
+//!    somebody.
 //! 6. The secret's own bytes are replaced; one that goes on is swallowed as it comes.
 //! 7. `own` takes the user's patterns out of what is left, line by line.
 
@@ -34,6 +35,7 @@ mod names;
 mod own;
 mod rules;
 mod stream;
+mod tokens;
 mod value;
 mod view;
 
@@ -142,7 +144,7 @@ impl Redactor {
     /// Whether `text` cannot be stored as it is: an issuer's token stands in it, in whatever layer. Other secrets are guessed
     /// by their surroundings, which a path or an id does not have.
     pub fn holds_token(&self, text: &str) -> bool {
-        !self.stores_secrets && issuers::is_token_in(text)
+        !self.stores_secrets && tokens::is_token_in(text)
     }
 
     /// As [`Redactor::redact_stored`], of a text's beginning: all of it, or more than `length` bytes. No more is read than that

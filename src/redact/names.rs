@@ -26,7 +26,8 @@ const ENDINGS: &[(&str, Name)] = &[
     ("masterkey", Name::Secret), ("accountkey", Name::Secret), ("credential", Name::Secret),
     ("credentials", Name::Secret), ("creds", Name::Secret), ("authorization", Name::Secret),
     ("dbpass", Name::Password), ("userpass", Name::Password), ("mypass", Name::Password),
-    ("adminpass", Name::Password), ("rootpass", Name::Password), ("key", Name::Weak), ("auth", Name::Weak),
+    ("adminpass", Name::Password), ("requirepass", Name::Password), ("storepass", Name::Password), ("keypass", Name::Password),
+    ("bindpw", Name::Password), ("rootpass", Name::Password), ("key", Name::Weak), ("auth", Name::Weak),
 ];
 
 /// What makes a key a secret one.

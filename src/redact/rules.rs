@@ -10,9 +10,10 @@ use aho_corasick::packed::{Config, MatchKind, Searcher};
 use super::commands::{self, COMMANDS, Command};
 use super::forms;
 use super::headers;
-use super::issuers::{self, is_word};
+use super::issuers::is_word;
 use super::layer::Layer;
 use super::names;
+use super::tokens;
 use super::value::Name;
 use super::view::{More, View, is_blank};
 use super::{Begun, Open, REDACTED, Secret};
@@ -114,7 +115,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
     let is_last = ending == Ending::Last;
     let (mut waiting, mut first) = (None, None::<Secret>);
     let mut word = next_word(text, from);
-    let mut begin = issuers::next_begin(text, from.max(floor), layer);
+    let mut begin = tokens::next_begin(text, from.max(floor), layer);
     loop {
         let word_at = word.map_or(text.len(), |(at, _)| at);
         let begin_at = begin.unwrap_or(text.len());
@@ -164,7 +165,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
         if word_at <= begin_at {
             word = next_word(text, at + 1);
         } else {
-            begin = issuers::next_begin(text, at + 1, layer);
+            begin = tokens::next_begin(text, at + 1, layer);
         }
     }
 }
@@ -175,9 +176,9 @@ fn wait(layer: &Layer, at: usize, hold: usize, begun: Begun, is_last: bool) -> F
     let view = View { text, is_last };
     let mut word = None;
     let mut can_begin = |at: usize| {
-        issuers::is_begin(text, at, layer)
-            && (issuers::token(view, at, layer, &mut word).is_err()
-                || issuers::marked(view, at, layer, &mut word).is_err()
+        tokens::is_begin(text, at, layer)
+            && (tokens::token(view, at, layer, &mut word).is_err()
+                || tokens::marked(view, at, layer, &mut word).is_err()
                 || b"-----BEGIN".starts_with(&text[at..]))
     };
     // A word that begins between is not passed on, either.
@@ -219,13 +220,13 @@ fn next_word(text: &[u8], from: usize) -> Option<(usize, usize)> {
 
 pub(super) type Looked = Result<Option<Secret>, More>;
 
-/// A word of at least [`issuers::BEGIN_MIN`] bytes: a token, or the value of a service's name.
+/// A word of at least [`tokens::BEGIN_MIN`] bytes: a token, or the value of a service's name.
 fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer, begun: &mut Begun) -> Looked {
-    if let Some(secret) = issuers::token(view, at, layer, begun)? {
+    if let Some(secret) = tokens::token(view, at, layer, begun)? {
         return Ok(Some(secret));
     }
-    if issuers::may_be_marked(view.text, at)
-        && let Some(secret) = issuers::marked(view, at, layer, begun)?
+    if tokens::may_be_marked(view.text, at)
+        && let Some(secret) = tokens::marked(view, at, layer, begun)?
     {
         return Ok(Some(secret));
     }
@@ -246,7 +247,7 @@ fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usi
         .iter()
         .find_map(|quote| lead.strip_suffix(quote.as_bytes()))
         .unwrap_or(lead);
-    let operator = issuers::operator_before(lead)?;
+    let operator = tokens::operator_before(lead)?;
     // Between, an operator, quotes, and escapes of them: `%3D`, `&quot;`.
     let is_joint = |byte: &u8| b" \t\"'`\\=:>?|+.]%DA3&quot;".contains(byte);
     let last = lead[..operator].iter().rposition(|byte| !is_joint(byte))?;
@@ -289,7 +290,7 @@ fn look(
         Rule::Bearer => bearer(view, end, begun),
         Rule::Signature => signature(view, floor, at, end, begun),
         Rule::Webhook => webhook(view, end, begun),
-        Rule::Marked => issuers::around_mark(view, at, layer, begun),
+        Rule::Marked => tokens::around_mark(view, at, layer, begun),
     }
 }
 

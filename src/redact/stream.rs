@@ -208,73 +208,46 @@ impl Stream {
             text: &self.layer.text,
             is_last,
         };
-        let (mut at, mut line, mut newline) = (self.passed, Vec::new(), None);
-        let mut is_closed = false;
-        while let Ok(glyph) = view.glyph(at) {
-            if glyph.end == at || glyph.byte == b'\n' {
-                newline = (glyph.end > at).then_some(glyph.end);
-                break;
-            }
-            // The string ends in which it stands.
-            if glyph.byte == b'"'
-                && glyph.depth == 0
-                && view
-                    .text
-                    .get(glyph.end)
-                    .is_some_and(|byte| b",}]".contains(byte))
-            {
-                is_closed = true;
-                break;
-            }
-            line.push(glyph.byte);
-            at = glyph.end;
-            if line.ends_with(b"-----")
-                && memchr::memmem::find(&line, b"-----END ")
-                    .is_some_and(|begin| line.len() > begin + 14)
-            {
-                return self.end_key(at, out);
-            }
-        }
-        let is_whole = newline.is_some() || is_closed || is_last;
-        let text: &[u8] = line.trim_ascii();
-        let text = text.trim_ascii_start();
+        let (line, at, end) = key_line(view, self.passed);
+        let text = line.trim_ascii();
         // A mention of a key's first line is followed by the end of a string.
         let is_mention = swallowing.left == SWALLOW_MAX
             && text.first().is_some_and(|byte| b"\"'`,)".contains(byte));
-        let is_key = is_key_line(text)
-            && !is_mention
-            && !(swallowing.is_short
-                && is_whole
-                && !text.is_empty()
-                && !text.starts_with(b"=")
-                && !text.starts_with(b"-----END"));
-        if !is_key || swallowing.left == 0 {
+        let may_be_last =
+            text.is_empty() || text.starts_with(b"=") || text.starts_with(b"-----END");
+        let is_over = swallowing.is_short && (end.is_some() || is_last) && !may_be_last;
+        if end == Some(KeyLine::Last) {
+            return self.end_key(at, out);
+        }
+        if !is_key_line(text) || is_mention || is_over || swallowing.left == 0 {
             return self.end_key(self.passed, out);
         }
-        if is_closed || is_last {
+        if end == Some(KeyLine::Closed) || end.is_none() && is_last {
             return self.end_key(at, out);
         }
         let left = swallowing.left.saturating_sub(at - self.passed);
-        let Some(newline) = newline else {
-            // A block in one line is as long as it likes: only its end is of use.
-            if line.len() > 2 * KEY_LINE_MAX {
-                let until = at - KEY_LINE_MAX;
-                self.swallowing = Some(Swallowing { left, ..swallowing });
-                self.drop_until(until, out);
-            }
-            return false;
-        };
+        let is_ended = end.is_some();
         let is_data = !text.is_empty()
             && !text.contains(&b':')
             && !text.ends_with(b"-")
             && !text.starts_with(b"\"");
+        let is_short = match is_ended {
+            true => is_data && text.len() < 60,
+            false => swallowing.is_short,
+        };
+        let until = match is_ended {
+            true => at,
+            // A block in one line is as long as it likes: only its end is of use.
+            false if line.len() > 2 * KEY_LINE_MAX => at - KEY_LINE_MAX,
+            false => return false,
+        };
         self.swallowing = Some(Swallowing {
             left,
-            is_short: is_data && text.len() < 60,
+            is_short,
             ..swallowing
         });
-        self.drop_until(newline, out);
-        true
+        self.drop_until(until, out);
+        is_ended
     }
 
     fn end_key(&mut self, until: usize, out: &mut Vec<u8>) -> bool {
@@ -311,6 +284,41 @@ impl Open {
             }
         }
     }
+}
+
+/// How a line of a private key ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyLine {
+    Newline,
+    /// With the string in which it stands.
+    Closed,
+    /// With the block.
+    Last,
+}
+
+/// The line at `from`, where it ends, a newline included, and how, if that is known.
+fn key_line(view: View<'_>, from: usize) -> (Vec<u8>, usize, Option<KeyLine>) {
+    let (mut at, mut line) = (from, Vec::new());
+    while let Ok(glyph) = view.glyph(at)
+        && glyph.end > at
+    {
+        let next = view.text.get(glyph.end);
+        if glyph.byte == b'\n' {
+            return (line, glyph.end, Some(KeyLine::Newline));
+        }
+        if glyph.byte == b'"' && glyph.depth == 0 && next.is_some_and(|byte| b",}]".contains(byte))
+        {
+            return (line, at, Some(KeyLine::Closed));
+        }
+        line.push(glyph.byte);
+        at = glyph.end;
+        if line.ends_with(b"-----")
+            && memchr::memmem::find(&line, b"-----END ").is_some_and(|at| line.len() > at + 14)
+        {
+            return (line, at, Some(KeyLine::Last));
+        }
+    }
+    (line, at, None)
 }
 
 /// Whether `line`, perhaps incomplete, can be a part of a block.
