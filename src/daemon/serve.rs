@@ -240,8 +240,8 @@ fn run(
     announce(home, &shared.file)?;
     ready();
     teller.ready();
-    // What the rules' compilation needed, a megabyte.
-    sys::release_free_memory();
+    // What only the start needed.
+    sys::release_idle_memory();
     // Dropped, it ends the watchdog.
     let (_watching, end) = bounded(0);
     notifier

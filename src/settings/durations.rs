@@ -45,6 +45,8 @@ pub const FAMILY_PASS: Duration = millis(50);
 pub const HARNESS_BUSY: Duration = millis(1);
 /// See [`HARNESS_BUSY`].
 pub const HARNESS_REST: Duration = Duration::from_micros(250);
+/// How long no session is live until memory that sessions needed is released.
+pub const REST: Duration = seconds(1);
 /// An event of the state thread whose handling takes longer is logged: everybody else has waited for it.
 pub const SLOW_EVENT: Duration = millis(50);
 

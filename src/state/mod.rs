@@ -115,6 +115,8 @@ pub struct State {
     late: Late,
     idempotency: HashMap<String, IdempotencyKey>,
     published: Published,
+    /// When memory is released: once after the start, and after each end of the last live session.
+    rest_at: Option<Instant>,
     stopping: Option<stop::Stopping>,
     /// Those who wait for the end of the stop.
     stop_replies: Vec<Reply<StopReport>>,
@@ -146,6 +148,7 @@ impl State {
             late: Late::default(),
             idempotency,
             published,
+            rest_at: Some(Instant::now() + durations::REST),
             stopping: None,
             stop_replies: Vec::new(),
         }
@@ -212,6 +215,7 @@ impl State {
         let sessions = self.sessions.values().filter_map(Session::deadline);
         sessions
             .chain(self.stopping.as_ref().map(|stopping| stopping.give_up_at))
+            .chain(self.rest_at)
             .min()
     }
 
@@ -225,6 +229,9 @@ impl State {
             .collect();
         for id in due {
             self.happen(id, Input::Deadline);
+        }
+        if self.rest_at.take_if(|at| *at <= now).is_some() && self.sessions.is_empty() {
+            sys::release_idle_memory();
         }
     }
 }

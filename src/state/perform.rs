@@ -2,6 +2,8 @@
 //!
 //! Runs on the state thread; no other file of it sends signals. It decides nothing: [`Session::step`] does.
 
+use std::time::Instant;
+
 use crossbeam_channel::Sender;
 
 use super::effect::{Effect, Line};
@@ -11,6 +13,7 @@ use super::session::Session;
 use super::{Event, State};
 use crate::api::{SessionId, SessionStatus};
 use crate::observe::{field, say};
+use crate::settings::durations;
 use crate::store::WriteQueue;
 use crate::sys;
 
@@ -48,6 +51,7 @@ impl State {
             }
             if is_gone {
                 self.sessions.remove(&id);
+                self.rest_at = Some(Instant::now() + durations::REST);
             }
         }
     }

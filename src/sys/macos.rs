@@ -268,6 +268,9 @@ pub fn share_free_memory() {}
 /// Does nothing: the allocator returns free memory by itself.
 pub fn release_free_memory() {}
 
+/// Does nothing: the system takes back what is not used for long.
+pub fn release_idle_memory() {}
+
 /// Not available: macOS has no `/proc`.
 pub fn own_usage() -> Option<OwnUsage> {
     None

@@ -44,8 +44,8 @@ pub use os::{
     executable, exit_watch, family_uses, is_held, is_running, is_stopped,
     keep_inherited_descriptors, leader_use, leave_family, left_behind, members, notify_address,
     own_usage, path_of, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size, prefer_latency,
-    process_mark, reap_adopted, release_free_memory, set_pipe_size, share_free_memory,
-    signal_watched, since_boot,
+    process_mark, reap_adopted, release_free_memory, release_idle_memory, set_pipe_size,
+    share_free_memory, signal_watched, since_boot,
 };
 pub use poll::{Interest, connect_within, poll, set_nonblocking};
 pub use process::{Exit, Usage, kill_group, reap, wait_exit};

@@ -62,6 +62,20 @@ fn launches_that_fail_leave_no_descriptor() {
     eventually("fd", || entries(pid, "fd") <= before + KEPT);
 }
 
+#[test]
+fn an_idle_daemon_keeps_less_than_6_mib_resident_also_after_sessions() {
+    let coven = Coven::start();
+    let pid = coven.daemon_pid();
+    let is_small = || resident_kib(pid) < 6 * 1024;
+    eventually("the memory of the start is released", is_small);
+    for _ in 0..3 {
+        coven.cli(["run", "hello", "x"]);
+    }
+    eventually("the memory of the sessions is released", is_small);
+    // What is mapped again is as it was.
+    assert_eq!(coven.cli(["run", "hello", "x"]).code, 0);
+}
+
 /// How often the threads of `pid` have gone to sleep: each wake-up is followed by one more.
 fn sleeps(pid: i32) -> u64 {
     let mut sum = 0;
