@@ -1,6 +1,6 @@
 //! What the metrics are counted with: atomics that any thread bumps, in tables of a fixed size.
 //!
-//! No thread waits for another in here, and counting allocates nothing. It knows no metric.
+//! No thread waits for another in here, and counting allocates only where a label is new. It knows no metric.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use super::exposition::Distribution;
 const OTHER: &str = "other";
 
 /// A number that only rises.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
@@ -35,34 +35,39 @@ impl Counter {
 /// each takes its place when it is first met, and what is met when all places are taken shares the last.
 #[derive(Debug)]
 pub struct Labelled<T, const N: usize> {
-    places: [(OnceLock<Cow<'static, str>>, T); N],
+    places: [OnceLock<Box<Place<T>>>; N],
 }
 
-impl<T, const N: usize> Labelled<T, N> {
-    /// A table of `places`, none taken.
-    pub(super) const fn new(places: [(OnceLock<Cow<'static, str>>, T); N]) -> Self {
-        Self { places }
+/// A label that has been met, and what is kept for it.
+type Place<T> = (Cow<'static, str>, T);
+
+impl<T: Default, const N: usize> Labelled<T, N> {
+    /// A table without a label.
+    pub(super) const fn new() -> Self {
+        Self {
+            places: [const { OnceLock::new() }; N],
+        }
     }
 
     /// What is kept for `label`.
     pub fn of(&self, label: impl Into<Cow<'static, str>>) -> &T {
         let label = label.into();
+        let take = |label: &Cow<'static, str>| Box::new((label.clone(), T::default()));
         let (last, places) = self.places.split_last().expect("a table has a place");
-        let place = places
+        let mut places = places
             .iter()
-            .find(|(name, _)| *name.get_or_init(|| label.clone()) == label);
-        let (_, kept) = place.unwrap_or_else(|| {
-            last.0.get_or_init(|| OTHER.into());
-            last
-        });
-        kept
+            .map(|place| place.get_or_init(|| take(&label)));
+        let place = places.find(|place| place.0 == label);
+        &place
+            .unwrap_or_else(|| last.get_or_init(|| take(&OTHER.into())))
+            .1
     }
 
     /// The labels that have been met, and what is kept for them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.places
             .iter()
-            .filter_map(|(name, kept)| Some((&**name.get()?, kept)))
+            .filter_map(|place| place.get().map(|place| (&*place.0, &place.1)))
     }
 }
 
@@ -73,7 +78,7 @@ const BOUNDS: [f64; 16] = [
 ];
 
 /// A histogram of durations.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Durations {
     buckets: [Counter; BOUNDS.len() + 1],
     micros: Counter,
@@ -111,8 +116,7 @@ mod tests {
 
     #[test]
     fn a_full_table_keeps_the_rest_together() {
-        let table: Labelled<Counter, 3> =
-            Labelled::new([const { (OnceLock::new(), Counter::new()) }; 3]);
+        let table: Labelled<Counter, 3> = Labelled::new();
         for label in ["a", "b", "c", "d", "a"] {
             table.of(label).add(1);
         }

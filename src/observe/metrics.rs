@@ -4,7 +4,6 @@
 //! process's. Nothing of a prompt, a path or a session's id ever comes here.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,12 +31,10 @@ const CODES_MAX: usize = 32;
 pub(crate) static LAUNCHES: Counter = Counter::new();
 
 /// Launches that were refused, or have failed, by error code.
-pub(crate) static LAUNCH_FAILURES: Labelled<Counter, CODES_MAX> =
-    Labelled::new([const { (OnceLock::new(), Counter::new()) }; CODES_MAX]);
+pub(crate) static LAUNCH_FAILURES: Labelled<Counter, CODES_MAX> = Labelled::new();
 
 /// Requests that have been answered, by route: the route's pattern.
-static REQUESTS: Labelled<Requests, ROUTES_MAX> =
-    Labelled::new([const { (OnceLock::new(), Requests::new()) }; ROUTES_MAX]);
+static REQUESTS: Labelled<Requests, ROUTES_MAX> = Labelled::new();
 
 /// Events that are on disk, by [`EventKind`].
 pub(crate) static EVENTS_WRITTEN: [Counter; EventKind::ALL.len()] =
@@ -48,14 +45,7 @@ pub(crate) static OUTPUT_BYTES: [Counter; Stream::ALL.len()] =
     [const { Counter::new() }; Stream::ALL.len()];
 
 /// Tokens that harnesses have told of, by harness, each by its kind in [`TOKEN_KINDS`].
-static TOKENS: Labelled<[Counter; TOKEN_KINDS.len()], HARNESSES_MAX> = Labelled::new(
-    [const {
-        (
-            OnceLock::new(),
-            [const { Counter::new() }; TOKEN_KINDS.len()],
-        )
-    }; HARNESSES_MAX],
-);
+static TOKENS: Labelled<[Counter; TOKEN_KINDS.len()], HARNESSES_MAX> = Labelled::new();
 
 const TOKEN_KINDS: [&str; 3] = ["input", "output", "cached"];
 
@@ -217,7 +207,7 @@ types! {
 }
 
 /// The requests of one route.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Requests {
     /// Status and count; a place whose status is 0 is not taken.
     by_status: [(AtomicU64, Counter); STATUSES_MAX],
@@ -225,13 +215,6 @@ struct Requests {
 }
 
 impl Requests {
-    const fn new() -> Self {
-        Self {
-            by_status: [const { (AtomicU64::new(0), Counter::new()) }; STATUSES_MAX],
-            durations: Durations::new(),
-        }
-    }
-
     fn count(&self, status: u16) {
         let status = u64::from(status);
         let place = self.by_status.iter().find(|(taken_by, _)| {

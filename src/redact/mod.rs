@@ -45,9 +45,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use regex_automata::meta::Regex;
-
 pub use own::BadPattern;
+use own::Patterns;
 pub use stream::Stream;
 
 /// What begins the mark that stands in a secret's place, before its kind and `]`.
@@ -63,7 +62,7 @@ const KINDS: &[&str] = &[
 /// The rules in force.
 pub struct Redactor {
     /// The user's own patterns.
-    own: RwLock<Option<Arc<Regex>>>,
+    own: RwLock<Option<Arc<Patterns>>>,
     /// When they were read last, in milliseconds since the epoch.
     own_read_at: AtomicI64,
     kinds: Vec<&'static str>,
@@ -109,7 +108,7 @@ enum Open {
 }
 
 impl Redactor {
-    fn with_own(own: Option<Regex>) -> Self {
+    fn with_own(own: Option<Patterns>) -> Self {
         let mut kinds: Vec<_> = issuers::kinds().chain(KINDS.iter().copied()).collect();
         kinds.sort_unstable();
         kinds.dedup();

@@ -4,7 +4,9 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::Input;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::nfa::contiguous::NFA;
 
 use super::value::Name;
 
@@ -163,9 +165,9 @@ const SERVICES: &[&str] = &[
     "telegr", "travis", "twitch", "twitter", "typeform", "xray", "yandex", "gitlab_session", "zendesk",
 ];
 
-static SERVICE: LazyLock<AhoCorasick> = LazyLock::new(|| {
+static SERVICE: LazyLock<NFA> = LazyLock::new(|| {
     // The patterns are constants, and the tests build them.
-    AhoCorasick::builder()
+    NFA::builder()
         .ascii_case_insensitive(true)
         .build(SERVICES)
         .expect("the names of services are patterns")
@@ -173,7 +175,9 @@ static SERVICE: LazyLock<AhoCorasick> = LazyLock::new(|| {
 
 /// Whether a service's name is in `name`.
 pub(super) fn names_service(name: &[u8]) -> bool {
-    SERVICE.is_match(name)
+    // An automaton that may begin anywhere takes every input.
+    let input = Input::new(name).earliest(true);
+    SERVICE.try_find(&input).is_ok_and(|found| found.is_some())
 }
 
 #[cfg(test)]

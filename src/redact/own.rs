@@ -2,13 +2,16 @@
 //!
 //! Runs where the stream does; the patterns can be read again while streams go on.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use regex_automata::Input;
-use regex_automata::meta::Regex;
-use regex_automata::util::syntax;
+use regex_automata::hybrid::dfa;
+use regex_automata::hybrid::regex::{Cache, Regex};
+use regex_automata::nfa::thompson;
+use regex_automata::util::{pool::Pool, syntax};
 
 use super::Redactor;
 use crate::api::Timestamp;
@@ -18,6 +21,12 @@ const COMPILED_MAX: usize = 8 * 1024 * 1024;
 
 /// How much of an unfinished line is held back, in bytes.
 const LINE_MAX: usize = 4096;
+
+/// The user's patterns as one, and for each thread that searches what it has built of their automaton.
+pub(super) struct Patterns {
+    regex: Arc<Regex>,
+    caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
+}
 
 /// A pattern of the user's that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +93,7 @@ impl Redactor {
     }
 
     /// The user's patterns in force.
-    fn own(&self) -> Option<Arc<Regex>> {
+    fn own(&self) -> Option<Arc<Patterns>> {
         self.own
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -126,8 +135,10 @@ impl Redactor {
             line.is_swallowing = line.passed == line.text.len() && !rest.is_empty();
         }
         if let Some(own) = self.own() {
+            let mut cache = own.caches.get();
             for found in own
-                .find_iter(Input::new(&line.text))
+                .regex
+                .find_iter(&mut cache, Input::new(&line.text))
                 .filter(|found| !found.is_empty())
             {
                 if found.end() <= line.passed {
@@ -148,7 +159,7 @@ impl Redactor {
 }
 
 /// The user's patterns, one a line, as one; and those that do not compile.
-fn compile_own(patterns: &str) -> (Option<Regex>, Vec<BadPattern>) {
+fn compile_own(patterns: &str) -> (Option<Patterns>, Vec<BadPattern>) {
     let mut bad = Vec::new();
     let (mut own, mut lines) = (Vec::new(), Vec::new());
     for (at, line) in patterns.lines().enumerate() {
@@ -157,7 +168,9 @@ fn compile_own(patterns: &str) -> (Option<Regex>, Vec<BadPattern>) {
             continue;
         }
         let reason = match compile(&[pattern.to_owned()]) {
-            Ok(regex) if regex.is_match("") => "it matches nothing at all, everywhere".into(),
+            Ok(regex) if regex.is_match(&mut regex.create_cache(), "") => {
+                "it matches nothing at all, everywhere".into()
+            }
             Ok(_) => {
                 own.push(pattern.to_owned());
                 lines.push(at + 1);
@@ -171,7 +184,12 @@ fn compile_own(patterns: &str) -> (Option<Regex>, Vec<BadPattern>) {
     // Each by itself can be small enough, and all together too large: the first ones hold.
     while let Some(line) = lines.pop() {
         match compile(&own) {
-            Ok(regex) => return (Some(regex), bad),
+            Ok(regex) => {
+                let regex = Arc::new(regex);
+                let searched = Arc::clone(&regex);
+                let caches = Pool::new(Box::new(move || searched.create_cache()) as _);
+                return (Some(Patterns { regex, caches }), bad);
+            }
             Err(reason) => bad.push(BadPattern {
                 line,
                 reason: format!("with those before it, {reason}"),
@@ -194,24 +212,30 @@ fn read_own(file: &Path) -> (Option<String>, Option<BadPattern>) {
     }
 }
 
+/// Compiles `patterns` as one. Its searches cannot fail: no byte ends them, and a cache that is full begins anew.
 fn compile(patterns: &[String]) -> Result<Regex, String> {
+    let syntax = syntax::Config::new().unicode(false).utf8(false);
+    let limits = thompson::Config::new()
+        .utf8(false)
+        .nfa_size_limit(Some(COMPILED_MAX));
+    for pattern in patterns {
+        syntax::parse_with(pattern, &syntax).map_err(|err| err.to_string())?;
+    }
     Regex::builder()
-        .syntax(syntax_config())
-        .configure(
-            Regex::config()
-                .utf8_empty(false)
-                .nfa_size_limit(Some(COMPILED_MAX)),
-        )
+        .syntax(syntax)
+        .thompson(limits)
+        .dfa(dfa::Config::new().skip_cache_capacity_check(true))
         .build_many(patterns)
-        .map_err(|err| match err.syntax_error() {
-            Some(syntax) => syntax.to_string(),
-            None if err.size_limit().is_some() => {
-                format!("it is too large: compiled it takes more than {COMPILED_MAX} bytes")
+        .map_err(|err| {
+            let reason = err
+                .source()
+                .and_then(|err| err.downcast_ref::<thompson::BuildError>());
+            match reason.map(|reason| (reason.size_limit(), reason)) {
+                Some((Some(_), _)) => {
+                    format!("it is too large: compiled it takes more than {COMPILED_MAX} bytes")
+                }
+                Some((None, reason)) => reason.to_string(),
+                None => err.to_string(),
             }
-            None => err.to_string(),
         })
-}
-
-fn syntax_config() -> syntax::Config {
-    syntax::Config::new().unicode(false).utf8(false)
 }
