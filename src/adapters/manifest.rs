@@ -61,7 +61,7 @@ impl ManifestSources {
                         .is_some_and(|extension| extension == "json")
                 })
                 .collect();
-            found.sort();
+            found.sort_unstable();
             files.extend(found);
         }
         (files, refused)
@@ -80,7 +80,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Adapter>, String> {
 /// The adapters that `text` declares; the error has the path to what is wrong.
 pub(super) fn parse(text: &str) -> Result<Vec<Adapter>, String> {
     let manifest: Value =
-        serde_json::from_str(text).map_err(|err| format!("not a manifest: {err}"))?;
+        crate::api::from_json(text).map_err(|err| format!("not a manifest: {err}"))?;
     let entries = manifest.get("adapters").and_then(Value::as_array);
     let entries = entries.ok_or("not a manifest: it has no list `adapters`")?;
     let mut adapters: Vec<Adapter> = Vec::with_capacity(entries.len());

@@ -125,13 +125,9 @@ errors! {
 fn of_field(field: Option<&str>, extra: Option<&(&'static str, Value)>) -> Value {
     let field = field.map(|field| ("field".to_owned(), field.into()));
     let extra = extra.map(|(name, value)| ((*name).to_owned(), value.clone()));
-    match field
-        .into_iter()
-        .chain(extra)
-        .collect::<serde_json::Map<_, _>>()
-    {
-        details if details.is_empty() => Value::Null,
-        details => Value::Object(details),
+    match field.is_none() && extra.is_none() {
+        true => Value::Null,
+        false => super::object(field.into_iter().chain(extra)),
     }
 }
 

@@ -217,7 +217,7 @@ pub fn output_length(payload_json: &str) -> Option<u64> {
         data: Cow<'a, str>,
         base64: Option<Cow<'a, str>>,
     }
-    let shown: Shown<'_> = serde_json::from_str(payload_json).ok()?;
+    let shown: Shown<'_> = super::from_json(payload_json).ok()?;
     let length = match shown.base64 {
         None => shown.data.len(),
         // Four characters for three bytes, less one for each `=` at the end (RFC 4648, 4).

@@ -48,6 +48,7 @@ pub use event::{
     KillPayload, OUTPUT_PAYLOAD_MAX, Origin, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload,
     Stream, Truncation, output_length,
 };
+pub use fields::{from_json, object};
 pub use health::{
     ApiVersion, CapabilityFlags, DaemonInfo, EventWriterHealth, Health, Index, Manager,
     ManagerScope, SessionCounts, StorageHealth, StorageStatus, StoreDamage, SupervisorInfo, Text,

@@ -135,7 +135,7 @@ pub(super) fn each_event(
 /// The payload of an event of `kind`.
 pub(super) fn payload<T: DeserializeOwned>(event: &Event, kind: EventKind) -> Option<T> {
     (event.kind == kind)
-        .then(|| serde_json::from_str(&event.payload_json).ok())
+        .then(|| crate::api::from_json(&event.payload_json).ok())
         .flatten()
 }
 
@@ -192,7 +192,7 @@ pub(super) fn output_of(event: &Event) -> Result<Output, CliError> {
         CliError::failed(Code::DaemonUnreachable, message, None)
     };
     let payload: OutputPayload =
-        serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
+        crate::api::from_json(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
     let bytes = payload.bytes().map_err(|err| wrong(err.to_string()))?;
     Ok(Output {
         stream: payload.stream,
@@ -210,7 +210,7 @@ pub(super) fn show_stderr(bytes: &[u8]) -> io::Result<()> {
 
 /// A gap in what is shown must not look like the harness's own silence.
 pub(super) fn show_truncation(event: &Event) -> Result<(), CliError> {
-    if let Ok(gone) = serde_json::from_str::<Truncation>(&event.payload_json) {
+    if let Ok(gone) = crate::api::from_json::<Truncation>(&event.payload_json) {
         let Truncation {
             dropped_events,
             dropped_bytes,

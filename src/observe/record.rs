@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::event::LogEvent;
 use super::visible::Quoted;
-use crate::api::Timestamp;
+use crate::api::{self, Timestamp};
 
 /// What one line says.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,11 +73,11 @@ impl LogRecord {
             ("ts".to_owned(), Value::from(self.at.to_string())),
             ("level".to_owned(), Value::from(self.level.as_str())),
         ];
-        Value::Object(self.fields.iter().cloned().chain(ends).collect())
+        api::object(self.fields.iter().cloned().chain(ends))
     }
 
     fn from_json(line: &str) -> Option<Self> {
-        let mut object: Map<String, Value> = serde_json::from_str(line).ok()?;
+        let mut object: Map<String, Value> = api::from_json(line).ok()?;
         let at = object.remove("ts")?.as_str()?.parse().ok()?;
         let level = object.remove("level")?.as_str()?.parse().ok()?;
         let mut fields: Vec<(String, Value)> = object.into_iter().collect();

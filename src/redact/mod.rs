@@ -177,7 +177,9 @@ impl Redactor {
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.kinds.iter().zip(&self.counts);
         let counts = counts.map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)));
-        counts.filter(|(_, count)| *count > 0).collect()
+        let mut found = BTreeMap::new();
+        found.extend(counts.filter(|(_, count)| *count > 0));
+        found
     }
 
     fn count(&self, kind: &str) {

@@ -138,7 +138,7 @@ macro_rules! json_column {
     ($($type:ty),+) => {$(
         impl FromSql for $type {
             fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                serde_json::from_str(value.as_str()?).map_err(|err| unreadable(err.to_string()))
+                crate::api::from_json(value.as_str()?).map_err(|err| unreadable(err.to_string()))
             }
         }
 
@@ -162,7 +162,7 @@ impl FromSql for LeftBehind {
             return Ok(Self::default());
         };
         let rows: Vec<LeftRow> =
-            serde_json::from_str(text).map_err(|err| unreadable(err.to_string()))?;
+            crate::api::from_json(text).map_err(|err| unreadable(err.to_string()))?;
         let process = |(pid, name, mark)| LeftProcess { pid, name, mark };
         Ok(Self(rows.into_iter().map(process).collect()))
     }

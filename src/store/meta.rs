@@ -17,7 +17,7 @@ pub(super) fn read<T: DeserializeOwned>(
     let value: Option<String> = connection
         .query_row(query, [name], |row| row.get(0))
         .optional()?;
-    Ok(value.and_then(|value| serde_json::from_str(&value).ok()))
+    Ok(value.and_then(|value| crate::api::from_json(&value).ok()))
 }
 
 /// Writes the record `name`.

@@ -147,7 +147,7 @@ fn gather_options(connection: &Connection) -> rusqlite::Result<()> {
     let options = select.query_map([], |row| {
         let text = |column: usize| row.get::<_, Option<String>>(column);
         // An unreadable list becomes an empty one: it must not keep the daemon from starting.
-        let labels: Option<Vec<String>> = serde_json::from_str(&row.get::<_, String>(1)?).ok();
+        let labels: Option<Vec<String>> = crate::api::from_json(&row.get::<_, String>(1)?).ok();
         let options = json!({
             "labels": labels.unwrap_or_default(), "conversation_id": text(2)?, "familiar_id": text(3)?,
             "visibility": text(4)?, "launch_mode": text(5)?, "model": text(6)?,

@@ -158,7 +158,7 @@ pub(super) fn metrics(page: &str, privacy: &Privacy) -> Shown {
         let (series, value) = line.rsplit_once(' ')?;
         let name = series.split('{').next()?;
         // Most are whole numbers, and stay such.
-        let value: Number = serde_json::from_str(value).ok()?;
+        let value: Number = crate::api::from_json(value).ok()?;
         let metric = metrics::ALL
             .iter()
             .find(|metric| metric.family.name == name)?;

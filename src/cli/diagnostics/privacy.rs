@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::gather::Read;
 use super::shown::{Shown, object};
 use crate::api::routes::Route;
-use crate::api::{Manager, ManagerScope, StorageStatus, Timestamp, WriterState};
+use crate::api::{self, Manager, ManagerScope, StorageStatus, Timestamp, WriterState};
 use crate::cli::grammar::is_verb;
 use crate::daemon::Home;
 use crate::observe::field::{Kind, is_version};
@@ -278,8 +278,7 @@ impl Privacy {
         Shown(match value {
             Value::Object(object) => {
                 let entries = object.iter();
-                let entries = entries.map(|(key, value)| (key.clone(), self.answer(key, value).0));
-                Value::Object(entries.collect())
+                api::object(entries.map(|(key, value)| (key.clone(), self.answer(key, value).0)))
             }
             Value::Array(values) => values
                 .iter()

@@ -2,9 +2,9 @@
 //! through [`super::privacy::Privacy`] only. Pure.
 
 use log::Level;
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
-use crate::api::{SessionId, Timestamp};
+use crate::api::{self, SessionId, Timestamp};
 use crate::observe::LogRecord;
 
 /// A value that may be shown.
@@ -20,10 +20,9 @@ impl Shown {
     /// An object of such values.
     pub(super) fn object(entries: impl IntoIterator<Item = (&'static str, Self)>) -> Self {
         let entries = entries.into_iter();
-        let object: Map<_, _> = entries
-            .map(|(key, value)| (key.to_owned(), value.0))
-            .collect();
-        Self(object.into())
+        Self(api::object(
+            entries.map(|(key, value)| (key.to_owned(), value.0)),
+        ))
     }
 
     /// A record of a log.
@@ -71,7 +70,7 @@ impl From<SessionId> for Shown {
 /// `object! { "name": value }`: an object of what converts into a [`Shown`].
 macro_rules! object {
     ($($name:literal: $value:expr),* $(,)?) => {
-        $crate::cli::diagnostics::shown::Shown::object([$(($name, ($value).into())),*])
+        $crate::cli::diagnostics::shown::Shown::object(vec![$(($name, ($value).into())),*])
     };
 }
 pub(super) use object;

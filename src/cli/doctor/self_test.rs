@@ -174,7 +174,7 @@ fn output(events: &[Event], stream: Stream) -> Result<Vec<u8>, String> {
     {
         let wrong = |err: String| format!("event {}: {err}", event.seq);
         let payload: OutputPayload =
-            serde_json::from_str(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
+            crate::api::from_json(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
         if payload.stream == stream {
             bytes.extend(payload.bytes().map_err(|err| wrong(err.to_string()))?);
         }

@@ -33,14 +33,14 @@ impl Entries {
             self.now = self.now.max(event.created_at);
         }
         if event.kind == EventKind::Output
-            && let Ok(output) = serde_json::from_str::<OutputPayload>(&event.payload_json)
+            && let Ok(output) = crate::api::from_json::<OutputPayload>(&event.payload_json)
         {
             return self.output(&output);
         }
         if event.kind == EventKind::Exit {
             self.end_lines();
         }
-        let payload = serde_json::from_str(&event.payload_json).unwrap_or_default();
+        let payload = crate::api::from_json(&event.payload_json).unwrap_or_default();
         let (level, message) = sentence(event, &payload);
         lines(&message, |line| self.tail.push(self.now, level, line));
     }

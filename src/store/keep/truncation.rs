@@ -152,7 +152,7 @@ fn range(
         let event = EventRow::of(row)?;
         let (seq, payload) = (event.seq, event.payload_json);
         if event.kind == EventKind::OutputTruncated.as_str() {
-            let earlier = serde_json::from_str(payload).map_err(unreadable)?;
+            let earlier = crate::api::from_json(payload).map_err(unreadable)?;
             extend(&mut range, seq, earlier, Dropped::default(), 0);
         } else if is_prunable(event.kind, payload) {
             if cut.aged.is_some_and(|aged| !aged.is_old(event.at)) {
