@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::CliError;
 use super::daemon::remark;
-use super::follow::{Output, conclude, follow_events, output_of, show_stderr};
+use super::follow::{Output, Wait, conclude, follow_events, output_of, show_stderr};
 use super::output::Out;
 use super::stream_json::Form;
 use crate::api::{Event, EventKind, Stream};
@@ -129,9 +129,15 @@ impl Screen {
 }
 
 /// Shows what the session says to a person after event `after`, to its end; gives the exit code.
-pub(super) fn show(client: &mut Client, id: &str, after: u64, form: Form) -> Result<u8, CliError> {
+pub(super) fn show(
+    client: &mut Client,
+    id: &str,
+    after: u64,
+    form: Form,
+    wait: Wait,
+) -> Result<u8, CliError> {
     let mut screen = Screen::new(form);
-    let ending = follow_events(client, id, after, None, |event| {
+    let ending = follow_events(client, id, after, wait, &mut |event| {
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;

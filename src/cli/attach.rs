@@ -5,7 +5,8 @@ use std::io::{self, BufRead, IsTerminal};
 use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
-use super::follow::{Show, connect, follow};
+use super::follow::{Show, Wait, connect, follow};
+use super::hint::Hint;
 use super::input::{end_input, send_beside};
 use super::session::SessionRef;
 use super::stream_json::Form;
@@ -38,6 +39,13 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, id) = args.id.connect()?;
     let (home, typed_to) = (super::home()?, id.clone());
+    let wait = match args.json {
+        true => Wait::ToTheEnd,
+        false => Wait::on_terminal("Ctrl-C detaches"),
+    };
+    if matches!(wait, Wait::WithHint(_)) {
+        Hint::erase_on_signal()?;
+    }
     // Until the session takes no more. Ctrl-C, whose default it is to end the process, is what detaches.
     send_beside(move || send_stdin(&home, &typed_to))?;
     if !args.json && args.after == 0 && io::stderr().is_terminal() {
@@ -47,7 +55,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             .for_each(|prompt| remark(&format!("prompt: {}", prompt.shown())));
     }
     if args.json {
-        return follow(&mut client, &id, args.after, Show::Json);
+        return follow(&mut client, &id, args.after, Show::Json, wait);
     }
     let record = client.call(routes::ShowSession.of(&id))?;
     let adapter = variables::adapter(&mut client, &record.harness)?;
@@ -57,8 +65,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         options.launch_mode.as_ref(),
         &options.args,
     ) {
-        Some(form @ Form::Messages) => agent::show(&mut client, &id, args.after, form),
-        _ => follow(&mut client, &id, args.after, Show::Output),
+        Some(form @ Form::Messages) => agent::show(&mut client, &id, args.after, form, wait),
+        _ => follow(&mut client, &id, args.after, Show::Output, wait),
     }
 }
 

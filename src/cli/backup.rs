@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use argh::{ArgsInfo, FromArgs};
 
 use super::output::visible;
+use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
 use super::{CliError, Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{BackedUp, BackupRequest};
+use crate::store::partial_name;
 
 /// Write a copy of the database, consistent also while sessions run.
 #[derive(FromArgs, ArgsInfo)]
@@ -28,6 +30,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let path = file
         .to_str()
         .ok_or_else(|| CliError::usage("the file's path is not UTF-8"))?;
+    let partial = partial_name(&file);
+    let progress = Progress::begin("backup", move || {
+        Some(amount(partial.metadata().ok()?.len()))
+    });
     let backed_up: BackedUp = match access()? {
         Access::Daemon(mut client) => {
             let path = path.to_owned();
@@ -38,6 +44,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             bytes: store.backup(&file).map_err(failed)?,
         },
     };
+    drop(progress);
     let line = format!("{} ({})", visible(path), amount(backed_up.bytes));
     say_answer(args.json, &backed_up, &line)
 }

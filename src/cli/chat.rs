@@ -12,7 +12,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::agent::Screen;
 use super::daemon::remark;
 use super::ending::Ending;
-use super::follow::{conclude, follow_events};
+use super::follow::{Wait, conclude, follow_events};
 use super::input::end_input;
 use super::interrupt::{Current, kill_on_signal};
 use super::permission::{self, Source};
@@ -187,7 +187,7 @@ impl Chat {
         let is_stream = self.form == Form::Stream;
         let mut seen = after;
         let screen = &mut self.screen;
-        let ending = follow_events(&mut self.client, id, after, None, |event| {
+        let ending = follow_events(&mut self.client, id, after, Wait::ToTheEnd, &mut |event| {
             seen = event.seq;
             let is_over = screen.show(event)?;
             Ok(match is_over && is_stream {
@@ -206,10 +206,11 @@ impl Chat {
         if let Some((id, after)) = self.session.take() {
             end_input(&self.home, &id)?;
             let screen = &mut self.screen;
-            let ending = follow_events(&mut self.client, &id, after, None, |event| {
-                screen.show(event)?;
-                Ok(ControlFlow::Continue(()))
-            })?;
+            let ending =
+                follow_events(&mut self.client, &id, after, Wait::ToTheEnd, &mut |event| {
+                    screen.show(event)?;
+                    Ok(ControlFlow::Continue(()))
+                })?;
             self.code = ending.unwrap_or_default().code();
         }
         Ok(self.code)

@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::status::{facts, for_people, for_programs};
-use super::{CliError, Home, Outcome, consent, daemon_logs, say};
+use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, StartReport, Started};
 use crate::daemon::service::Supervisor;
@@ -127,6 +127,7 @@ fn say_started(home: &Home, started: Started) -> Outcome {
 
 /// What went another way than it should have, and is no failure.
 pub(super) fn remark(text: &str) {
+    hint::erase();
     let _ = writeln!(io::stderr(), "coven: {}", visible(text));
 }
 

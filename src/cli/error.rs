@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use log::Level;
 
 use super::ending::FAILED;
+use super::hint;
 use super::output::{visible, visible_text};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
 use crate::daemon::control::ControlError;
@@ -115,6 +116,7 @@ impl CliError {
             true => journal::prefix(Level::Error),
             false => "",
         };
+        hint::erase();
         let mut err = io::stderr().lock();
         // A closed stderr leaves nobody to tell.
         let _ = writeln!(err, "{priority}coven: {} ({code})", visible_text(message));

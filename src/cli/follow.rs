@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -16,6 +16,7 @@ use crate::settings::durations;
 
 use super::daemon::remark;
 use super::ending::{Ending, FAILED};
+use super::hint::Hint;
 use super::output::Out;
 use super::{CliError, Home};
 
@@ -26,6 +27,30 @@ pub(super) enum Show {
     Output,
     /// Every event, a line of JSON each.
     Json,
+}
+
+/// How long a session is followed, and what is done while it is silent.
+pub(super) enum Wait {
+    ToTheEnd,
+    Until(Instant),
+    /// To the end, with a hint when it is silent.
+    WithHint(Hint),
+}
+
+impl Wait {
+    /// For a terminal with a hint, in which `way_out` says how to leave the session.
+    pub(super) fn on_terminal(way_out: &'static str) -> Self {
+        Hint::new(way_out).map_or(Self::ToTheEnd, Self::WithHint)
+    }
+
+    /// When it is to be looked at, should nothing happen until then.
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Self::ToTheEnd => None,
+            Self::Until(deadline) => Some(*deadline),
+            Self::WithHint(hint) => Some(hint.due()),
+        }
+    }
 }
 
 /// A connection to the daemon of `home`.
@@ -40,9 +65,10 @@ pub(super) fn follow(
     id: &str,
     after: u64,
     show: Show,
+    wait: Wait,
 ) -> Result<u8, CliError> {
     let mut screen = Screen::new(show);
-    let ending = follow_events(client, id, after, None, |event| {
+    let ending = follow_events(client, id, after, wait, &mut |event| {
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;
@@ -53,28 +79,32 @@ pub(super) fn follow(
     }))
 }
 
-/// Gives each event after event `after` to `take`, until the session has ended; `None` if it still runs at `deadline`, or
-/// when `take` breaks off.
+/// Gives each event after event `after` to `take`, until the session has ended; `None` if it still runs at the end of the
+/// `wait`, or when `take` breaks off.
 pub(super) fn follow_events(
     client: &mut Client,
     id: &str,
     mut after: u64,
-    deadline: Option<Instant>,
-    mut take: impl FnMut(&Event) -> Result<ControlFlow<()>, CliError>,
+    mut wait: Wait,
+    take: &mut dyn FnMut(&Event) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<Option<Ending>, CliError> {
     client.allow_wait(durations::FOLLOW_WAIT)?;
     let (mut kill, mut exit) = (None, None);
     loop {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = left.map_or(durations::FOLLOW_WAIT, |left| {
+        let due = wait.due();
+        let left = due.map(|at| at.saturating_duration_since(Instant::now()));
+        let at_most = left.map_or(durations::FOLLOW_WAIT, |left| {
             left.min(durations::FOLLOW_WAIT)
         });
         let query = EventsQuery {
             after_seq: Some(after),
-            wait_ms: Some(wait.as_millis() as u64),
+            wait_ms: Some(at_most.as_millis() as u64),
             ..EventsQuery::default()
         };
         let page = client.call(routes::SessionEvents.of(id).query(&query))?;
+        if let (Wait::WithHint(hint), false) = (&mut wait, page.events.is_empty()) {
+            hint.restart();
+        }
         // What follows on the end is late.
         let end = page.events.iter().position(is_final_status);
         let (ended, through) = (end.is_some(), end.unwrap_or(page.events.len()));
@@ -96,8 +126,11 @@ pub(super) fn follow_events(
             if record.status.is_final() && (ended || record.last_seq <= after) {
                 return Ok(Some(Ending::of_record(&record)));
             }
+            if let (Wait::WithHint(hint), false) = (&mut wait, ended) {
+                hint.look(&record);
+            }
         }
-        if left.is_some_and(|left| left.is_zero()) {
+        if let (Wait::Until(_), Some(Duration::ZERO)) = (&wait, left) {
             return Ok(None);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::agent;
 use super::daemon::remark;
-use super::follow::{Show, follow};
+use super::follow::{Show, Wait, follow};
 use super::input::end_input;
 use super::interrupt::Interrupt;
 use super::permission::{self, Source};
@@ -109,13 +109,17 @@ impl Launched {
             _ => {}
         }
         let client = &mut self.client;
+        let wait = || match output.quiet {
+            true => Wait::ToTheEnd,
+            false => Wait::on_terminal("Ctrl-C kills the session"),
+        };
         match form {
             Some(form) if output.stream_json => {
                 stream_json::show(client, &self.record, form, prompt)
             }
-            Some(form) if !output.json => agent::show(client, &id, 0, form),
-            _ if output.json => follow(client, &id, 0, Show::Json),
-            _ => follow(client, &id, 0, Show::Output),
+            Some(form) if !output.json => agent::show(client, &id, 0, form, wait()),
+            _ if output.json => follow(client, &id, 0, Show::Json, Wait::ToTheEnd),
+            _ => follow(client, &id, 0, Show::Output, wait()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
+use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
 use super::{Outcome, say_answer};
@@ -34,6 +35,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (dry_run, days) = (args.dry_run, args.event_days);
+    let progress = Progress::begin("prune", || None);
     let pruned: Pruned = match access()? {
         Access::Daemon(mut client) => client.call(
             routes::Prune
@@ -49,6 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             pruned.into()
         }
     };
+    drop(progress);
     let done = if args.dry_run { "would go" } else { "gone" };
     let line = format!(
         "{done}: {} output events ({}) of {} sessions",

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::agent::{Lines, Said, said};
 use super::ending::Ending;
-use super::follow::{Output, follow_events, output_of, show_stderr};
+use super::follow::{Output, Wait, follow_events, output_of, show_stderr};
 use super::input::{end_input, send_beside, send_if_live};
 use super::output::Out;
 use super::{CliError, Home};
@@ -116,7 +116,7 @@ pub(super) fn show(
     }
     let id = printer.id.clone();
     // Without a deadline there is an end.
-    let ending = follow_events(client, &id, 0, None, |event| {
+    let ending = follow_events(client, &id, 0, Wait::ToTheEnd, &mut |event| {
         printer.event(event)?;
         Ok(ControlFlow::Continue(()))
     })?;

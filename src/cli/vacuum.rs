@@ -2,6 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
 use super::{Outcome, say_answer};
@@ -18,10 +19,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    let progress = Progress::begin("vacuum", || None);
     let vacuumed: Vacuumed = match access()? {
         Access::Daemon(mut client) => client.call(routes::Vacuum.request())?,
         Access::Own(store, _lock) => Vacuumed::undamaged(store.vacuum().map_err(failed)?),
     };
+    drop(progress);
     let line = format!("undamaged; {} given back", amount(vacuumed.bytes_freed));
     say_answer(args.json, &vacuumed, &line)
 }

@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
 use super::ending::TIMED_OUT;
-use super::follow::{conclude, connect, follow_events};
+use super::follow::{Wait, conclude, connect, follow_events};
 use super::session::{SessionRef, connect_to_all};
 use super::time::parse_duration;
 use super::{CliError, Outcome, say};
@@ -57,7 +57,8 @@ fn wait_for(
 ) -> Result<Option<u8>, CliError> {
     // Output is not asked for again: what has been printed is behind the newest event.
     let record = client.call(routes::ShowSession.of(id))?;
-    let ending = follow_events(client, id, record.last_seq, deadline, |_| {
+    let wait = deadline.map_or(Wait::ToTheEnd, Wait::Until);
+    let ending = follow_events(client, id, record.last_seq, wait, &mut |_| {
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(ending.map(|ending| conclude(&ending, id)))

@@ -183,6 +183,14 @@ pub const SERVICE_TOOL: Duration = seconds(1);
 pub const SETTLE: Duration = seconds(2);
 /// How often `--watch` of `sessions` and `stats` looks anew: ages are told in seconds at first.
 pub const WATCH: Duration = seconds(2);
+/// The silence of a session after which `run` and `attach` say at a terminal that it runs …
+pub const HINT: Duration = seconds(15);
+/// … the time before that over which its CPU use is measured …
+pub const HINT_CPU: Duration = seconds(5);
+/// … and the time until they say it again.
+pub const HINT_AGAIN: Duration = seconds(60);
+/// From when on, and how often, a terminal is shown how far a long operation is.
+pub const PROGRESS: Duration = seconds(1);
 /// How long a Tab may take: what a daemon that hangs would say is not worth more.
 pub const COMPLETION: Duration = seconds(1);
 /// How long `doctor` may take, without the self-test.

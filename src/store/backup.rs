@@ -4,7 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -36,13 +36,18 @@ fn check(connection: &Connection, pragma: &str) -> Result<(), StoreError> {
     }
 }
 
+/// The name of `copy` until it is complete.
+pub fn partial_name(copy: &Path) -> PathBuf {
+    copy.with_added_extension("partial")
+}
+
 /// Copies the database of `connection`, in its current state, to a new file of mode 0600; returns the size in bytes.
-/// The copy is written as `<name>.partial` and gets its name when it is complete.
+/// The copy has the name [`partial_name`] until it is complete.
 ///
 /// # Errors
 /// The file exists already, or cannot be written; then nothing of it is left.
 pub(super) fn backup(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
-    let partial = copy.with_added_extension("partial");
+    let partial = partial_name(copy);
     sys::create_own(&partial).map_err(|err| not_copied(&partial, &err))?;
     let written = copy_into(connection, &partial)
         .map_err(|err| not_copied(&partial, &err))
@@ -61,7 +66,7 @@ pub(super) fn backup(connection: &Connection, copy: &Path) -> Result<u64, StoreE
 /// # Errors
 /// Returns SQLite's or the system's error; then nothing of it is left, and an earlier copy is unchanged.
 pub(super) fn save(connection: &Connection, copy: &Path) -> Result<u64, StoreError> {
-    let partial = copy.with_added_extension("partial");
+    let partial = partial_name(copy);
     let written = draft(connection, &partial)
         .and_then(|bytes| Ok(std::fs::rename(&partial, copy).map(|()| bytes)?));
     remove_draft(&partial);

@@ -24,6 +24,7 @@ mod rows;
 mod schema;
 mod write;
 
+pub use backup::partial_name;
 pub use facts::{
     Answer, Chore, Done, Dropped, Edit, End, Fact, IdempotencyKey, NewEvent, NewSession, Note,
     Pruned, Refused, Request,

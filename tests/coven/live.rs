@@ -1,5 +1,6 @@
-//! What is shown of sessions while they run: `stats`, and the last lines of `show`.
+//! What is shown of sessions while they run: `stats`, the last lines of `show`, and the hint that one is silent.
 
+use std::fs::File;
 use std::io::Read;
 
 use serde_json::{Value, json};
@@ -15,6 +16,16 @@ fn with_a_quiet_session() -> (Coven, String) {
     coven.run("hello", "x");
     coven.register(&external_id(1), json!({}));
     (coven, id)
+}
+
+/// Reads what is drawn on a terminal until it is as `is_all` says.
+fn read_until(screen: &mut File, is_all: impl Fn(&str) -> bool) -> String {
+    let (mut shown, mut buffer) = (String::new(), [0; 4096]);
+    while !is_all(&shown) {
+        let n = screen.read(&mut buffer).unwrap();
+        shown.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+    }
+    shown
 }
 
 #[test]
@@ -64,12 +75,7 @@ fn stats_are_drawn_in_place_until_the_terminal_is_closed() {
         .stdout(stdout)
         .spawn()
         .unwrap();
-    let mut shown = String::new();
-    let mut buffer = [0; 4096];
-    while shown.matches("\x1b[J").count() < 2 {
-        let n = screen.read(&mut buffer).unwrap();
-        shown.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
-    }
+    let shown = read_until(&mut screen, |shown| shown.matches("\x1b[J").count() == 2);
     drop(screen);
     assert!(child.wait().unwrap().success());
     assert!(shown.starts_with("\x1b[HID "), "{shown:?}");
@@ -93,4 +99,40 @@ fn show_has_the_last_ten_lines_and_the_figures_so_far() {
     let mute = coven.launch("mute", "x");
     let shown = coven.cli(["show", &mute]).out;
     assert!(!shown.contains("last lines"), "{shown}");
+}
+
+#[test]
+fn a_terminal_is_told_of_a_silent_session_until_its_next_output() {
+    let coven = Coven::start();
+    let script = "echo begun; read -r line; echo \"got $line\"";
+    coven.harness_with("reader", script, json!({ "stdin": "open" }));
+    let id = coven.launch("reader", "x");
+    let (mut screen, terminal) = terminal();
+    let mut child = coven
+        .command_after("exec 2>&1", &["attach", &id])
+        .env("TERM", "xterm")
+        .stdout(terminal)
+        .spawn()
+        .unwrap();
+    let hint = read_until(&mut screen, |shown| shown.contains("\x1b8"));
+    for part in [
+        "coven: running ",
+        ", silent ",
+        ", cpu 0 %",
+        "Ctrl-C detaches",
+    ] {
+        assert!(hint.contains(part), "{part}: {hint:?}");
+    }
+    assert!(
+        hint.contains(&format!("coven show {}", &id[..8])),
+        "{hint:?}"
+    );
+    let input = coven.post(
+        &format!("/api/v1/sessions/{id}/input"),
+        &json!({ "data": "it\n" }),
+    );
+    assert_eq!(input.status, 202);
+    let rest = read_until(&mut screen, |shown| shown.contains("got it"));
+    assert!(rest.starts_with("\x1b[J"), "{rest:?}");
+    assert!(child.wait().unwrap().success());
 }

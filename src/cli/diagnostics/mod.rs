@@ -19,6 +19,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::Outcome;
 use super::output::{Out, visible};
+use super::progress::Progress;
 use super::text::create_new;
 use crate::api::{BUILD, CONTRACT, Timestamp, VERSION};
 use crate::daemon::{Home, HomeError};
@@ -59,7 +60,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
     // First: nobody waits five seconds to be told that the name is taken.
     let file = args.output.as_deref().map(create_new).transpose()?;
+    let progress = Progress::begin("diagnostics", || None);
     let report = make(args.session.as_deref());
+    drop(progress);
     let text = match args.json {
         true => report.json(),
         false => report.markdown(),
