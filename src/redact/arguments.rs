@@ -59,7 +59,7 @@ impl Redactor {
             line.text.push(b' ');
         }
         let mut floor = 0;
-        while let Found::Secret(secret) = rules::find(&line, floor, 0, Ending::Last) {
+        while let Found::Secret(secret) = rules::find(&line, floor, floor, Ending::Last) {
             let at = begins.partition_point(|begin| *begin <= secret.range.start) - 1;
             floor = secret.range.end;
             if matches!(secret.kind, "basic-auth" | "cookie") {

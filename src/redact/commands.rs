@@ -40,9 +40,10 @@ table! {
 /// The most arguments of a command that are read.
 const ARGUMENTS_MAX: usize = 64;
 
-/// The password on the line of the `command` whose name begins at `at`, to `end` at least.
+/// The first password behind `floor` on the line of the `command` whose name begins at `at`, to `end` at least.
 pub(super) fn secret(
     view: View<'_>,
+    floor: usize,
     at: usize,
     end: usize,
     command: &Command,
@@ -73,7 +74,10 @@ pub(super) fn secret(
             };
             let behind = view.skip(end, |byte| byte == b'=' || may_be_apart && is_blank(byte))?;
             let starts = behind > end || !option.starts_with("--");
-            if starts && let Some(secret) = argument(view, behind, *before, begun)? {
+            if starts
+                && let Some(secret) = argument(view, behind, *before, begun)?
+                && secret.range.end > floor
+            {
                 return Ok(Some(secret));
             }
         }

@@ -13,6 +13,7 @@ use super::headers;
 use super::issuers::is_word;
 use super::layer::Layer;
 use super::names;
+use super::stream::CONTEXT_MAX;
 use super::tokens;
 use super::value::Name;
 use super::view::{More, View, is_blank};
@@ -109,27 +110,72 @@ pub(super) enum Found {
     },
 }
 
-/// Searches `layer`'s text from `from` on; nothing in front of `floor` is of use, but commands with arguments behind it.
+/// What a search has met so far. An argument of a command can be far behind its name: another secret can stand between.
+#[derive(Default)]
+struct Met {
+    /// The secret that begins first.
+    first: Option<Secret>,
+    /// The reason to look whose secret what follows decides, where that begins, and what of it is known.
+    open: Option<(usize, usize, Begun)>,
+    /// The first reason of which nothing is known, at a pause.
+    waiting: Option<usize>,
+}
+
+impl Met {
+    /// Takes note of what has been found at `at`.
+    fn note(&mut self, at: usize, floor: usize, found: Looked, begun: Begun, ending: Ending) {
+        match found {
+            Ok(Some(secret)) if !secret.range.is_empty() && secret.range.end > floor => {
+                let is_first = |first: &Secret| secret.range.start < first.range.start;
+                if self.first.as_ref().is_none_or(is_first) {
+                    self.first = Some(secret);
+                }
+            }
+            Ok(_) => {}
+            Err(More) if begun.is_some() || ending != Ending::Pause => {
+                let hold = begun.as_ref().map_or(at, |begun| begun.range.start);
+                let later = self.open.take_if(|open| open.1 > hold);
+                let reason = later.map_or(at, |open| open.0);
+                self.open.get_or_insert((reason, hold, begun));
+            }
+            Err(More) => self.waiting = self.waiting.or(Some(at)),
+        }
+    }
+
+    /// What begins in front of `at`, up to which all has been looked at.
+    fn before(&mut self, layer: &Layer, floor: usize, at: usize, is_last: bool) -> Option<Found> {
+        let open_at = self.open.as_ref().map_or(at, |open| open.1);
+        let until = at.min(open_at);
+        if let Some(secret) = self.first.take_if(|first| first.range.start <= until) {
+            return Some(Found::Secret(secret));
+        }
+        let (reason, hold, begun) = self.open.take_if(|open| open.1 <= at)?;
+        let reason = self.waiting.unwrap_or(reason).max(floor);
+        Some(wait(layer, reason, hold, begun, is_last))
+    }
+}
+
+/// Searches `layer`'s text from `from` on; nothing in front of `floor` is of use. Right behind a secret, which ends at
+/// `floor`, it searches for an argument of a command in front of it, too.
 pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> Found {
     let text = &layer.text[..];
     let is_last = ending == Ending::Last;
-    let (mut waiting, mut first) = (None, None::<Secret>);
-    let mut word = next_word(text, from);
-    let mut begin = tokens::next_begin(text, from.max(floor), layer);
+    let mut met = Met::default();
+    let back = if from == floor { CONTEXT_MAX } else { 0 };
+    let mut word = next_word(text, from.saturating_sub(back));
+    let mut begin = tokens::next_begin(text, from, layer);
     loop {
         let word_at = word.map_or(text.len(), |(at, _)| at);
         let begin_at = begin.unwrap_or(text.len());
         let at = word_at.min(begin_at);
-        if let Some(secret) = first.take_if(|secret| secret.range.start <= at) {
-            return Found::Secret(secret);
+        if let Some(found) = met.before(layer, floor, at, is_last) {
+            return found;
         }
         if at >= text.len() {
-            let at = text
-                .len()
-                .saturating_sub(WORD_MAX - 1)
-                .max(from.min(text.len()))
-                .max(floor);
-            return wait(layer, waiting.unwrap_or(at), text.len(), None, is_last);
+            let at = text.len().saturating_sub(WORD_MAX - 1);
+            let at = at.max(from.min(text.len()));
+            let at = met.waiting.unwrap_or(at).max(floor);
+            return wait(layer, at, text.len(), None, is_last);
         }
         let end = text.len().min(at + REACH);
         let view = View {
@@ -143,25 +189,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
             }
             _ => token(view, floor, at, layer, &mut begun),
         };
-        match found {
-            // An argument of a command can be far behind its name: another secret can stand between.
-            Ok(Some(secret)) if !secret.range.is_empty() && secret.range.end > floor => {
-                let is_first = |first: &Secret| secret.range.start < first.range.start;
-                if first.as_ref().is_none_or(is_first) {
-                    first = Some(secret);
-                }
-            }
-            Ok(_) => {}
-            Err(More) => {
-                if begun.is_some() || ending != Ending::Pause {
-                    let hold = begun
-                        .as_ref()
-                        .map_or(at, |begun: &Secret| begun.range.start);
-                    return wait(layer, waiting.unwrap_or(at), hold, begun, is_last);
-                }
-                waiting = waiting.or(Some(at));
-            }
-        }
+        met.note(at, floor, found, begun, ending);
         if word_at <= begin_at {
             word = next_word(text, at + 1);
         } else {
@@ -282,7 +310,7 @@ fn look(
 ) -> Looked {
     let end = at + word.len();
     match rule {
-        Rule::Command(command) => commands::secret(view, at, end, command, begun),
+        Rule::Command(command) => commands::secret(view, floor, at, end, command, begun),
         _ if at < floor => Ok(None),
         Rule::Name => name(view, floor, at, begun),
         Rule::Url => url(view, floor, at, end, begun),

@@ -13,8 +13,9 @@ use super::{Open, REDACTED, Redactor, Secret};
 /// How much of a write is looked at at once, in bytes: the most that a stream's memory grows to, with what is held back.
 pub(super) const PIECE_MAX: usize = 16 * 1024;
 
-/// How much text is kept as context behind what has been passed on, in bytes: more than any rule looks back.
-const CONTEXT_MAX: usize = 256;
+/// How much text is kept as context behind what has been passed on, in bytes: as far as the rules look back at
+/// most.
+pub(super) const CONTEXT_MAX: usize = 256;
 
 /// How much of a secret without an end is swallowed, in bytes.
 const SWALLOW_MAX: usize = 64 * 1024;
@@ -129,8 +130,7 @@ impl Stream {
         ) {
             Found::Secret(secret) => {
                 let goes_on = secret.open == Open::Key
-                    || secret.range.end - self.at.max(self.floor).min(secret.range.end)
-                        >= rules::REACH;
+                    || secret.range.end - self.at.min(secret.range.end) >= rules::REACH;
                 self.replace(redactor, &secret, goes_on, out);
                 true
             }
@@ -169,9 +169,7 @@ impl Stream {
         let from = self.passed.min(until);
         self.layer.write(from, until, true, out);
         self.passed = self.passed.max(until);
-        // A command in front of the secret can have another one behind it.
-        self.at = self.at.max(self.passed.saturating_sub(CONTEXT_MAX));
-        self.floor = self.passed;
+        (self.at, self.floor) = (self.passed, self.passed);
     }
 
     /// Drops what belongs to the secret; `true` when its end has been found.

@@ -96,6 +96,25 @@ fn what_is_no_secret_stays_as_it_is() {
 }
 
 #[test]
+fn a_command_line_with_three_secrets_loses_all_wherever_a_write_ends() {
+    let redactor = redactor();
+    let text = "curl -H 'X-Api-Key: q7Hs2kLm9Zx4' -u a:hunter2horse -b sid=x1y2z3w4 https://x\n";
+    let expected = "curl -H 'X-Api-Key: [REDACTED:authorization]' -u a:[REDACTED:basic-auth] \
+        -b sid=[REDACTED:cookie] https://x\n";
+    for at in 0..text.len() {
+        let out = in_two_writes(&redactor, text, at, false);
+        assert_eq!(out, expected, "split at {at}");
+    }
+    let words = text.replace('\'', "");
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    let redacted = redactor.redact_arguments(&words).join(" ");
+    assert!(
+        !redacted.contains("hunter2horse") && !redacted.contains("x1y2z3w4"),
+        "{redacted}"
+    );
+}
+
+#[test]
 fn a_private_key_is_taken_out_as_a_block() {
     let redactor = redactor();
     let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
