@@ -2,10 +2,11 @@
 //!
 //! Pure. A word by itself is text as any other; here is what only the words together tell.
 
-use super::layer::Layer;
-use super::rules::{self, Ending, Found};
+use std::ops::Range;
+
+use super::commands::{ARGUMENTS_MAX, COMMANDS, COOKIE};
 use super::value::{self, Name};
-use super::{REDACTED, Redactor, names, tokens};
+use super::{REDACTED, Redactor, names};
 
 /// What an option begins with that takes no value: `--ask-pass`, `--no-password`.
 #[rustfmt::skip]
@@ -20,25 +21,16 @@ impl Redactor {
             return words.to_vec();
         }
         let mut redacted = words.to_vec();
-        for (at, word) in words.iter().enumerate() {
-            match word.split_once('=').filter(|(name, _)| is_name(name)) {
-                Some((name, value)) => {
-                    let begin = name.len() + 1;
-                    let end = begin + value_length(value);
-                    if is_secret(name, &word[begin..end]) {
-                        self.take_out("assignment", &mut redacted[at], begin, end);
-                    }
-                }
-                None if takes_value(word) => {
-                    let value = redacted.get_mut(at + 1);
-                    if let Some(value) = value.filter(|value| is_secret(word, value)) {
-                        self.take_out("assignment", value, 0, value.len());
-                    }
-                }
-                None => {}
+        for (at, word) in redacted.iter_mut().enumerate() {
+            let found = self
+                .named(words, at)
+                .map(|range| ("assignment", range))
+                .or_else(|| login(words, at));
+            if let Some((kind, range)) = found {
+                word.replace_range(range, &format!("{REDACTED}{kind}]"));
+                self.count(kind);
             }
         }
-        self.redact_logins(&mut redacted);
         let redact = |word: String| match word.strip_prefix("-H") {
             Some(header) => format!("-H{}", self.redact(header)),
             None => self.redact(&word).into_owned(),
@@ -46,34 +38,102 @@ impl Redactor {
         redacted.into_iter().map(redact).collect()
     }
 
-    /// Takes out what the options of some commands hold: `docker login -p PASSWORD`.
-    fn redact_logins(&self, words: &mut [String]) {
-        let (mut line, mut begins) = (Layer::default(), Vec::new());
-        for word in &*words {
-            begins.push(line.text.len());
-            line.text.extend(word.bytes().map(|byte| match byte {
-                // None of these ends a value that stands in a word.
-                0..=b' ' | b'"' | b'\'' | b'`' | b'\\' => b'\xff',
-                byte => byte,
-            }));
-            line.text.push(b' ');
-        }
-        let mut floor = 0;
-        while let Found::Secret(secret) = rules::find(&line, floor, floor, Ending::Last) {
-            let at = begins.partition_point(|begin| *begin <= secret.range.start) - 1;
-            floor = secret.range.end;
-            if matches!(secret.kind, "basic-auth" | "cookie") {
-                let (begin, end) = (secret.range.start - begins[at], words[at].len());
-                self.take_out(secret.kind, &mut words[at], begin, end);
-                floor = floor.max(begins.get(at + 1).copied().unwrap_or(line.text.len()));
-            }
-        }
+    /// The secret in the word at `at` that an option in front of it names, or a name in it.
+    fn named(&self, words: &[String], at: usize) -> Option<Range<usize>> {
+        let word = &words[at];
+        let option = at.checked_sub(1).map(|before| &words[before]);
+        let behind = option
+            .filter(|option| takes_value(option, word))
+            .map(|option| (option.as_str(), 0..word.len()));
+        let inside = word
+            .split_once('=')
+            .filter(|(name, _)| is_name(name))
+            .map(|(name, value)| (name, name.len() + 1..name.len() + 1 + value_length(value)));
+        let mut values = behind.into_iter().chain(inside);
+        let found = values.find(|(name, range)| self.is_secret(name, &word[range.clone()]));
+        found.map(|(_, range)| range)
     }
 
-    fn take_out(&self, kind: &str, word: &mut String, begin: usize, end: usize) {
-        word.replace_range(begin..end, &format!("{REDACTED}{kind}]"));
-        self.count(kind);
+    /// Whether `value` is a secret that `name` tells, and not a token, which tells itself.
+    fn is_secret(&self, name: &str, value: &str) -> bool {
+        let name = name.as_bytes();
+        let strength = names::strength(name)
+            .or_else(|| names::names_service(name).then_some(Name::Weak))
+            .filter(|strength| value::is_secret_argument(*strength, value.as_bytes()));
+        strength.is_some() && !value.contains(REDACTED) && {
+            let alone = self.redact(value);
+            !alone.starts_with(REDACTED) || !alone.ends_with(']')
+        }
     }
+}
+
+/// The secret in the word at `at` that is an argument of a command, as of `docker login -p PASSWORD`; and its kind.
+fn login(words: &[String], at: usize) -> Option<(&'static str, Range<usize>)> {
+    let (before, word) = (&words[at.saturating_sub(ARGUMENTS_MAX)..at], &words[at]);
+    let rows = COMMANDS
+        .iter()
+        .flat_map(|(names, subcommand, options, may_be_apart)| {
+            let options = options.iter();
+            options.map(move |(option, lead)| (names, subcommand, option, *lead, *may_be_apart))
+        });
+    let mut found = rows.filter_map(|(names, subcommand, option, lead, may_be_apart)| {
+        let last = before.last().filter(|_| may_be_apart);
+        let begin = argument_begin(word, option, last)?;
+        let user = lead.map_or(Some(0), |lead| {
+            Some(word[begin..].find(char::from(lead))? + 1)
+        })?;
+        let kind = if lead == COOKIE {
+            "cookie"
+        } else {
+            "basic-auth"
+        };
+        let range = begin + user..word.len();
+        let value = word[range.clone()].as_bytes();
+        // A port, and what it leads to.
+        let is_number = value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b':'));
+        let is_secret = !is_number && value::is_secret_argument(Name::Password, value);
+        (is_secret && runs(before, names, subcommand)).then_some((kind, range))
+    });
+    found.next().filter(|_| !word.contains(REDACTED))
+}
+
+/// Where in `word` the argument of `option` begins, which can be the `last` word before it, or several letters with it.
+fn argument_begin(word: &str, option: &str, last: Option<&String>) -> Option<usize> {
+    let is_short = option.len() == 2;
+    let takes = |last: &String| {
+        let letters = last.strip_prefix('-').unwrap_or_default();
+        let is_several = is_short && letters.bytes().all(|byte| byte.is_ascii_alphabetic());
+        last == option || is_several && letters.ends_with(&option[1..])
+    };
+    if last.is_some_and(takes) {
+        return Some(0);
+    }
+    let argument = word.strip_prefix(option)?;
+    let is_joined = argument.starts_with('=');
+    (is_joined || is_short).then_some(option.len() + usize::from(is_joined))
+}
+
+/// Whether a command of one of `names` stands in `words`, with nothing but options between it and its subcommand.
+fn runs(words: &[String], names: &[&str], subcommand: &str) -> bool {
+    let is_named = |word: &str| {
+        let program = word.rsplit('/').next().unwrap_or(word);
+        let mut names = names.iter();
+        names.any(|name| match name.strip_suffix(' ') {
+            Some(name) => program == name,
+            None => program.starts_with(name),
+        })
+    };
+    let is_of_option =
+        |at: usize| words[at].starts_with('-') || at > 0 && words[at - 1].starts_with('-');
+    let command = words.iter().rposition(|word| is_named(word));
+    let Some(command) = command.filter(|command| !is_of_option(*command)) else {
+        return false;
+    };
+    let mut behind = command + 1..words.len();
+    subcommand.is_empty()
+        || behind
+            .find(|at| words[*at] == subcommand)
+            .is_some_and(|at| (command + 1..at).all(is_of_option))
 }
 
 /// Whether `text` can be the name in `NAME=VALUE`, or an option.
@@ -82,11 +142,13 @@ fn is_name(text: &str) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
-/// Whether `word` is an option whose value is the next word.
-fn takes_value(word: &str) -> bool {
-    let name = word.trim_start_matches('-');
+/// Whether `option` is one, and `word` behind it its value. A value that begins as an option does is random.
+fn takes_value(option: &str, word: &str) -> bool {
+    let name = option.trim_start_matches('-');
     let first = name.split(['-', '_']).next().unwrap_or_default();
-    word.starts_with('-') && is_name(name) && !SWITCHES.contains(&first)
+    let is_option =
+        word.starts_with("--") || word.starts_with('-') && !value::is_random(word.as_bytes());
+    option.starts_with('-') && is_name(name) && !SWITCHES.contains(&first) && !is_option
 }
 
 /// How long the value is at the beginning of `text`: `NAME=VALUE` can follow it, as in a query and in settings.
@@ -99,17 +161,10 @@ fn value_length(text: &str) -> usize {
     next.map_or(text.len(), |(at, _)| at)
 }
 
-/// Whether `value` is a secret that `name` tells, and not a token, which tells itself.
-fn is_secret(name: &str, value: &str) -> bool {
-    let strength = names::strength(name.as_bytes())
-        .or_else(|| names::names_service(name.as_bytes()).then_some(Name::Weak));
-    strength.is_some_and(|name| value::is_secret_argument(name, value.as_bytes()))
-        && !tokens::is_token_in(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::redactor;
+    use crate::random::{Random, rounds};
 
     fn redacted(line: &[&str]) -> Vec<String> {
         let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
@@ -126,6 +181,8 @@ mod tests {
             (&["--api-key=8f14e45fceea167a", "-v"], &["--api-key=[REDACTED:assignment]", "-v"]),
             (&["--password", "my secret words", "--x"], &["--password", "[REDACTED:assignment]", "--x"]),
             (&["--password=my \"own\" words)"], &["--password=[REDACTED:assignment]"]),
+            (&["--password", "-8f14e45fceea167a"], &["--password", "[REDACTED:assignment]"]),
+            (&["--password", "--password=hunter2"], &["--password", "--password=[REDACTED:assignment]"]),
             (&["-password", "supersecret"], &["-password", "[REDACTED:assignment]"]),
             (&["-e", "DB_PASS=hunter2 horse", "img"], &["-e", "DB_PASS=[REDACTED:assignment]", "img"]),
             (&["--set", "db.password=hunter2,image.tag=v1"], &["--set", "db.password=[REDACTED:assignment],image.tag=v1"]),
@@ -136,13 +193,22 @@ mod tests {
             (&["-HAuthorization: Basic dXNlcjpwYXNz"], &["-HAuthorization: [REDACTED:authorization]"]),
             (&["--token", "glpat-0123456789abcdefghij"], &["--token", "[REDACTED:gitlab]"]),
             (&["docker", "login", "-u", "joe", "-p", "s3cretive", "host"], &["docker", "login", "-u", "joe", "-p", "[REDACTED:basic-auth]", "host"]),
+            (&["docker", "--config", "d", "login", "-pswordfish"], &["docker", "--config", "d", "login", "-p[REDACTED:basic-auth]"]),
+            (&["sshpass", "-p", "swordfish", "ssh", "-p", "2222"], &["sshpass", "-p", "[REDACTED:basic-auth]", "ssh", "-p", "2222"]),
+            (&["curl", "-su", "joe:swordfish", "-bid=abc123", "x"], &["curl", "-su", "joe:[REDACTED:basic-auth]", "-bid=[REDACTED:cookie]", "x"]),
             (&["/usr/bin/curl", "-u", "joe:pa55 word", "x"], &["/usr/bin/curl", "-u", "joe:[REDACTED:basic-auth]", "x"]),
+            (&["curl", "-u", "joe:pa55word", "--proxy-user", "ann:pa55word", "x"],
+                &["curl", "-u", "joe:[REDACTED:basic-auth]", "--proxy-user", "ann:[REDACTED:basic-auth]", "x"]),
             (&["mysql", "-ps3cretive", "db"], &["mysql", "-p[REDACTED:basic-auth]", "db"]),
             (&["{\"password\":\"hunter2horse\",\"n\":12345678}"], &["{\"password\":\"[REDACTED:assignment]\",\"n\":12345678}"]),
         ];
         for (line, expected) in rows {
             assert_eq!(redacted(line), *expected);
         }
+        // Longer than what is read of a value.
+        let long = "é1x".repeat(1500);
+        let expected = ["docker", "login", "-p", "[REDACTED:basic-auth]"];
+        assert_eq!(redacted(&["docker", "login", "-p", &long]), expected);
     }
 
     #[test]
@@ -151,8 +217,11 @@ mod tests {
         let lines: &[&[&str]] = &[
             &["--token-limit", "4096", "--max-tokens", "10", "--token", "4096"],
             &["run", "-p", "8080:80", "-e", "NODE_ENV=production", "img"],
+            &["docker", "run", "-p", "8080:80", "img", "login", "-p", "9090:90"],
+            &["--engine", "mysql", "-port=3306", "mysql", "-p", "shop", "curl", "-b", "jar.txt", "-u", "joe"],
             &["--password-file", "secrets/db1.txt", "--key-id", "x1y2z3w4v5u6t7s8"],
             &["--key", "certs/server.pem", "--token", "--verbose", "--token=$TOKEN", "--password", "<password>"],
+            &["--password", "--verbose", "--passphrase", "-v"],
             &["--ask-pass", "playbook.yml", "--no-password", "database"],
             &["login", "--password-stdin", "registry.example.com"],
             &["--secret", "id=npmrc,src=.npmrc", "--auth", "basic"],
@@ -161,6 +230,30 @@ mod tests {
         ];
         for line in lines {
             assert_eq!(redacted(line), *line);
+        }
+    }
+
+    #[test]
+    fn any_arguments_stay_as_many_and_are_not_redacted_again() {
+        #[rustfmt::skip]
+        const PIECES: [&str; 24] = [
+            "--token", "--password", "-p", "-u", "-H", "docker", "login", "mysql", "curl", "=", "-", " ", "\"", "'", "\\", "\n", "\u{1b}[1m",
+            "é", "joe:pa55word", "8f14e45fceea167a", "glpat-0123456789abcdefghij", "Authorization: Bearer ", "%41", "&x=",
+        ];
+        let mut random = Random::new(23);
+        for _ in 0..rounds(3000) {
+            let mut word = || -> String {
+                let mut pieces = (0..random.below(4))
+                    .map(|_| *random.pick(&PIECES))
+                    .collect::<String>();
+                if random.one_in(20) {
+                    pieces += &"é1x".repeat(random.below(100));
+                }
+                pieces
+            };
+            let words: Vec<String> = (0..6).map(|_| word()).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert_eq!(redacted(&words).len(), words.len());
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) type Command = (
 );
 
 const USER: Option<u8> = Some(b':');
-const COOKIE: Option<u8> = Some(b'=');
+pub(super) const COOKIE: Option<u8> = Some(b'=');
 
 #[rustfmt::skip]
 table! {
@@ -38,7 +38,7 @@ table! {
 }
 
 /// The most arguments of a command that are read.
-const ARGUMENTS_MAX: usize = 64;
+pub(super) const ARGUMENTS_MAX: usize = 64;
 
 /// The first password behind `floor` on the line of the `command` whose name begins at `at`, to `end` at least.
 pub(super) fn secret(
