@@ -1,6 +1,6 @@
 //! Starts the daemon from outside. Runs in the CLI's process.
 //!
-//! Where systemd has a unit for it, systemd is asked to start it: a daemon that was started by hand is nobody's.
+//! If systemd has a unit for it, systemd starts it: no supervisor would restart a daemon that was started by hand.
 
 use std::ffi::CString;
 use std::fmt;
@@ -22,28 +22,27 @@ use crate::http::client::{Client, ClientError};
 use crate::settings::{self, durations};
 use crate::sys::{self, Within};
 
-/// What came of a start.
+/// Result of a start.
 #[derive(Debug)]
 pub enum Started {
-    /// A new daemon, with this pid.
+    /// A new daemon with this pid.
     New(u32),
-    /// systemd has started its unit, whose daemon has this pid, if that could be learned.
+    /// systemd has started its unit; with the daemon's pid, if known.
     ByUnit(Option<u32>, Unit),
-    /// It was running, with this pid, if that could be learned.
+    /// It was running already; with its pid, if known.
     Already(Option<u32>),
 }
 
-/// Who is told what went another way than it should have.
+/// Receives remarks about steps that went differently than expected.
 pub type Remark<'a> = &'a dyn Fn(&str);
 
-/// Why a start or stop failed, with the code and the next command that the CLI prints.
+/// Why a start or stop failed, with the error code and the next command to try.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ControlError {
-    /// The CLI's code; one that the daemon has reported can be unknown.
+    /// The error code; one that a daemon reported may be unknown to this build.
     pub code: Word<Code>,
-    /// What happened.
     pub message: String,
-    /// What to try next.
+    /// The next command to try.
     pub next: String,
 }
 
@@ -76,7 +75,7 @@ impl ControlError {
         Self::new(Code::DaemonStartFailed, message)
     }
 
-    /// That `unit` has not started: why its daemon has failed, or else what systemd says of it.
+    /// `unit` has not started: with its daemon's failure, or else systemctl's message.
     fn failed_unit(unit: &Unit, failure: Option<Failure>, said: &str) -> Self {
         let (code, reason, next) = match failure {
             Some(failure) => (failure.code, failure.reason, failure.next),
@@ -96,24 +95,24 @@ impl ControlError {
         Self::new(Code::DaemonStopFailed, message)
     }
 
-    /// With another command to try.
+    /// Sets another command to try.
     pub(super) fn try_next(self, next: impl Into<String>) -> Self {
         let next = next.into();
         Self { next, ..self }
     }
 }
 
-/// The one line that a daemon in the background says to who started it.
+/// The one line that a background daemon reports to the process that started it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartReport {
-    /// Which process serves: this one, or the one that was there before.
+    /// Pid of the daemon that serves: this one, or one that ran before.
     pub pid: Option<u32>,
-    /// Why this one does not.
+    /// Why this one does not serve.
     pub error: Option<ControlError>,
 }
 
-/// Where a daemon holds the lock and its socket has gone, asks it by SIGHUP to make that anew, and waits until it has; says
-/// so by `remark`. What is no daemon's, or a daemon's that cannot be told for certain, is left alone.
+/// If a daemon holds the lock but its socket is gone, sends SIGHUP so that it binds the socket again, and waits for
+/// that; reports it by `remark`. A process that is not certainly a daemon is left alone.
 pub fn revive(home: &Home, remark: Remark<'_>) {
     let has_socket = || home.socket().symlink_metadata().is_ok();
     if has_socket() || !is_locked(home) {
@@ -137,10 +136,11 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
     ));
 }
 
-/// Starts the daemon of `home` in the background, unless it runs; returns when health has answered. systemd starts it if
-/// it has a unit for it, and can.
+/// Starts the daemon of `home` in the background, unless it runs; returns once it serves. systemd starts it, if it has
+/// a unit for it.
 ///
 /// # Errors
+/// [`ControlError`]
 /// [`ControlError`]
 pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
     if let Some(already) = running(home)? {
@@ -148,11 +148,11 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
     }
     home.check_own()?;
     let unit = service::unit_of_home(home.path()).map(|(unit, _)| unit);
-    // The home of a unit is its user's, who may be another than this one.
+    // A unit's home belongs to the unit's user, perhaps another than this one.
     if unit.is_none() {
         home.prepare()?;
     }
-    // Starters take their turn on the home itself: all but the first find a daemon that answers.
+    // Concurrent starters lock the home's directory in turn: all but the first find a running daemon.
     let turn = match File::open(home.path()) {
         Err(err) if unit.is_none() => return Err(ControlError::start(err)),
         turn => turn.ok(),
@@ -170,7 +170,7 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
         home.prepare()?;
     }
     let log = home.log_file();
-    // Where the runtime's last words go, should the daemon abort.
+    // If the daemon aborts, the runtime writes its last message here.
     let stderr = sys::append_own(&log, 0).map_err(|err| home.io(&log, err))?;
     let report = spawn_daemon(home, &stderr).and_then(read_report);
     match report.map_err(ControlError::start)? {
@@ -188,7 +188,7 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
     }
 }
 
-/// Has systemd start `unit`; `None` if it cannot be asked to.
+/// Starts `unit` by systemd; `None` if systemd cannot be asked.
 pub(super) fn start_unit(
     home: &Home,
     unit: &Unit,
@@ -199,8 +199,8 @@ pub(super) fn start_unit(
         let deadline = Instant::now() + durations::SERVICE_TOOL;
         service::unit_state(unit, deadline).unwrap_or_default()
     };
-    // That many starts in a row are a loop if nobody asks for them, and are refused (systemd.unit(5),
-    // `StartLimitBurst=`). Here somebody does.
+    // systemd refuses frequent starts as a loop (systemd.unit(5), `StartLimitBurst=`). A user's explicit start resets
+    // that.
     if state().active == "failed" {
         let _ = systemctl("reset-failed");
     }
@@ -211,17 +211,17 @@ pub(super) fn start_unit(
         started = systemctl("start");
     }
     let Err(reason) = started else {
-        // A unit that tells when it is ready (`Type=notify`) has started when the daemon serves.
+        // A `Type=notify` unit has started once the daemon serves.
         return Ok(match running(home)? {
             Some(Started::Already(pid)) => Some(Started::ByUnit(pid, unit.clone())),
-            // It does not tell, or serves another home.
+            // The unit does not notify, or serves another home.
             _ => None,
         });
     };
-    // It has tried, or still does: one that is started by hand would get in its way.
+    // systemd has tried, or still tries: a daemon started by hand would get in its way.
     let now = state();
     if ["failed", "activating"].contains(&now.active.as_str()) {
-        // A start that could not even say why leaves the record of one before.
+        // A start that failed before it could record the reason leaves the older record.
         let recorded = Failure::recorded(home).filter(|now| failed_before.as_ref() != Some(now));
         let failure = recorded.or_else(|| Failure::of_unit(unit, &now));
         return Err(ControlError::failed_unit(unit, failure, &reason));
@@ -232,7 +232,7 @@ pub(super) fn start_unit(
     Ok(None)
 }
 
-/// Whether a daemon answers; one that speaks another contract is an error, since it holds the socket.
+/// Checks whether a daemon answers. One of another contract is an error, since it holds the socket.
 fn running(home: &Home) -> Result<Option<Started>, ControlError> {
     match Client::connect_within(&home.socket(), durations::HEALTH) {
         Ok((_, health)) => Ok(Some(Started::Already(Some(health.daemon.pid)))),
@@ -246,10 +246,10 @@ fn running(home: &Home) -> Result<Option<Started>, ControlError> {
     }
 }
 
-/// Starts this binary as the daemon, in a session of its own; returns what it reports on.
+/// Starts this executable as the daemon, in its own session; returns the pipe of its report.
 fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
     sys::keep_inherited_descriptors();
-    // A daemon that is started inside a session is no part of it.
+    // A daemon that is started from within a session does not belong to the session.
     sys::leave_family();
     let executable = std::env::current_exe()?;
     let (report, child_stdout) = sys::pipe()?;

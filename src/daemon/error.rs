@@ -1,6 +1,6 @@
-//! Why a daemon does not serve, or how its end is not clean: with the code, the exit code, and what to try next.
+//! Why a daemon does not serve, or why its end is not clean; with error code, exit code, and the next command.
 //!
-//! Made on the main thread of the daemon's process, and shown by the CLI. It changes nothing.
+//! Created on the daemon's main thread, and printed by the CLI. It changes nothing.
 
 use std::fmt;
 use std::io;
@@ -13,42 +13,47 @@ use crate::http::client::ClientError;
 use crate::settings::BadSetting;
 use crate::store::StoreError;
 
-/// Why a daemon does not serve.
 #[derive(Debug)]
 pub enum ServeError {
-    /// The home cannot be used.
     Home(HomeError),
-    /// Another daemon serves this home.
     AlreadyRunning {
-        /// Its process, if that could be learned.
+        /// Pid of that daemon, if known.
         pid: Option<u32>,
     },
-    /// Another process holds the lock, and does not answer.
-    Locked { lock: PathBuf },
-    /// The store cannot be opened.
-    Store { path: PathBuf, err: StoreError },
-    /// An environment variable has a value that it cannot have.
+    /// Another process holds the lock and does not answer.
+    Locked {
+        lock: PathBuf,
+    },
+    Store {
+        path: PathBuf,
+        err: StoreError,
+    },
+    /// An environment variable has an invalid value.
     Setting(BadSetting),
-    /// The daemon does not answer its own request.
+    /// The daemon does not answer its own health request.
     NoHealth(ClientError),
-    /// The socket that the service manager has handed over cannot be served.
+    /// The socket that the service manager passed cannot be served.
     Activation(String),
-    /// What the system says.
-    Io { what: &'static str, err: io::Error },
-    /// The daemon has stopped, and this is not on disk.
+    /// A system call has failed.
+    Io {
+        what: &'static str,
+        err: io::Error,
+    },
+    /// The daemon has stopped, and some data is not on disk.
     Unwritten(StopReport),
-    /// The database's files had gone while the daemon ran, and what it had open could not be saved.
-    Unsaved { reason: String },
-    /// The home was deleted while the daemon ran.
+    /// The database's files vanished while the daemon ran, and the open database could not be saved.
+    Unsaved {
+        reason: String,
+    },
     HomeDeleted {
         home: PathBuf,
-        /// The copy of the database, or why there is none.
+        /// Path of the database's copy, or why there is none.
         saved: Result<PathBuf, String>,
     },
 }
 
 impl ServeError {
-    /// The CLI's code for it.
+    /// The error code.
     pub fn code(&self) -> Code {
         match self {
             Self::Home(err) => err.code(),
@@ -63,8 +68,8 @@ impl ServeError {
         }
     }
 
-    /// The exit code of a daemon that ends with it. A service manager does not start a daemon again whose home somebody has
-    /// deleted: it would make the home anew.
+    /// Exit code of the daemon. If its home was deleted, a service manager must not restart it: the restart would
+    /// create the home again.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::HomeDeleted { .. } if service::is_systemds() => service::STAY_DOWN,
@@ -72,7 +77,7 @@ impl ServeError {
         }
     }
 
-    /// The daemon that was there before, where that is why.
+    /// Pid of the daemon that ran before, if that is the reason.
     pub fn running_pid(&self) -> Option<u32> {
         match self {
             Self::AlreadyRunning { pid } => *pid,
@@ -80,7 +85,7 @@ impl ServeError {
         }
     }
 
-    /// What to try next.
+    /// The next command to try.
     pub fn next(&self) -> String {
         match self {
             Self::Home(err) => err.mend().to_string(),
@@ -150,12 +155,12 @@ impl From<HomeError> for ServeError {
     }
 }
 
-/// That `what` has failed.
+/// Error of the failed step `what`.
 pub(super) fn io_error(what: &'static str) -> impl Fn(io::Error) -> ServeError {
     move |err| ServeError::Io { what, err }
 }
 
-/// That the store of `home` cannot be opened.
+/// Error of opening the store of `home`.
 pub(super) fn store_error(home: &Home) -> impl Fn(StoreError) -> ServeError {
     let path = home.database();
     move |err| ServeError::Store {

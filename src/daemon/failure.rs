@@ -1,7 +1,7 @@
-//! Why the last start of a daemon failed: `logs/last-failure`, one record, and the status text of the service manager.
+//! The reason of the last failed start: one record in `logs/last-failure`, and the status text for the service manager.
 //!
-//! Written on the daemon's main thread before it exits, and read in the CLI's process. It knows no cause in particular: a
-//! reason is a text, which the error gives.
+//! Written on the daemon's main thread before it exits; read in the CLI's process. It knows no particular cause: the
+//! error provides the text.
 
 use std::io::{self, Write};
 
@@ -15,35 +15,35 @@ use crate::api::{Code, Timestamp, Word};
 use crate::redact::Redactor;
 use crate::sys;
 
-/// What a file system gives to a file at least, in bytes.
+/// Smallest allocation unit of a file system, in bytes.
 const BLOCK_BYTES: usize = 4096;
 
-/// Before the reason, in the status text of the service manager.
+/// Prefix of the reason in the service manager's status text.
 const FAILED: &str = "failed: ";
 
-/// Why a start failed.
+/// A failed start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// When; not known of what only the service manager says.
+    /// Time of the failure; `None` if only the service manager reported it.
     pub at: Option<Timestamp>,
-    /// The process that failed.
+    /// Pid of the failed daemon.
     pub pid: Option<u32>,
-    /// The code of the error.
     pub code: Word<Code>,
-    /// The error, for a person.
+    /// The error's message.
     pub reason: String,
-    /// What to try next.
+    /// The next command to try.
     pub next: String,
 }
 
 impl Failure {
-    /// The record in `home`, which the next start that serves removes; `None` where there is none that can be read.
+    /// Reads the record in `home`; `None` if there is none, or if it is unreadable. The next start that serves removes
+    /// it.
     pub fn recorded(home: &Home) -> Option<Self> {
         home.read_json(&home.last_failure_file())
     }
 
-    /// What systemd says of a unit that serves `home` and has failed, or waits to be started again.
+    /// Failure of a systemd unit that serves `home`, and has failed or waits for its restart.
     pub fn of_home(home: &Home) -> Option<Self> {
         let (unit, state) = service::unit_of_home(home.path())?;
         if !state.has_failed() {
@@ -55,7 +55,7 @@ impl Failure {
         }))
     }
 
-    /// The reason that the daemon of `unit` has left in its status text; `None` where there is none.
+    /// The reason in the status text of `unit`'s daemon; `None` if there is none.
     pub(super) fn of_unit(unit: &Unit, state: &UnitState) -> Option<Self> {
         let reason = state.status.strip_prefix(FAILED)?;
         Some(Self::without_record(unit, reason.to_owned()))
@@ -72,12 +72,12 @@ impl Failure {
     }
 }
 
-/// Tells why the daemon ends: the service manager, and the next `daemon status` if it has not served.
+/// Reports why the daemon ends: to the service manager, and for the next `daemon status` if it never served.
 pub(super) fn tell(home: &Home, err: &ServeError, has_served: bool) {
     let redactor = Redactor::load(&home.redact_file()).0;
     let reason = redactor.redact(&err.to_string()).into_owned();
     tell_manager(&reason);
-    // Another daemon serves the home, or may: this start says nothing of that one.
+    // Another daemon serves the home, or may: this start's failure says nothing about that daemon.
     let is_anothers = matches!(
         err,
         ServeError::AlreadyRunning { .. } | ServeError::Locked { .. }
@@ -92,14 +92,14 @@ pub(super) fn tell(home: &Home, err: &ServeError, has_served: bool) {
         reason,
         next: err.next(),
     };
-    // An older reason would be taken for this start's, and on a full disk this one needs its block.
+    // An older reason would be mistaken for this start's, and on a full disk the new record needs its block.
     let _ = std::fs::remove_file(home.last_failure_file());
     let _ = record(home, &failure);
 }
 
-/// Gives the service manager, if there is one, the reason in its status text.
+/// Sends the reason to the service manager, if there is one, as status text.
 pub fn tell_manager(reason: &str) {
-    // Assignments are a line each.
+    // sd_notify(3): one assignment per line.
     let line: String = reason
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -107,15 +107,15 @@ pub fn tell_manager(reason: &str) {
     Notifier::from_env().send(format_args!("STATUS={FAILED}{line}"));
 }
 
-/// Removes the record: a daemon serves, or has ended as it should. Its draft keeps a block for the next one, which a full
-/// disk would not have.
+/// Removes the record once a daemon serves or has stopped cleanly. Keeps the draft's file, whose block the next record
+/// can use on a full disk.
 pub(super) fn forget(home: &Home) {
     let _ = std::fs::remove_file(home.last_failure_file());
     let draft = Home::draft(&home.last_failure_file());
     let _ = sys::create_own(&draft).and_then(|mut file| file.write_all(&[b' '; BLOCK_BYTES]));
 }
 
-/// Writes the record into a home that this user may use as such; into another, nothing is written.
+/// Writes the record, if the home belongs to this user and is private.
 fn record(home: &Home, failure: &Failure) -> io::Result<()> {
     let is_own = home.check_own().and_then(|()| home.check());
     is_own
@@ -154,7 +154,7 @@ mod tests {
         fs::remove_file(&file).unwrap();
         symlink("/dev/zero", &file).unwrap();
         assert_eq!(Failure::recorded(&home), None);
-        // A link is replaced, not followed.
+        // A symbolic link is replaced, not followed.
         record(&home, &failure).unwrap();
         assert_eq!(Failure::recorded(&home), Some(failure));
         forget(&home);

@@ -1,7 +1,7 @@
-//! What vanishes under a daemon that runs: its home, and the files in it. What can be is made anew; the database is saved.
+//! Guards a running daemon's home and the files in it: recreates files that vanish, and saves the database.
 //!
-//! Looks on the signals thread, and once more on the main thread at the end. The working directory is the home: names
-//! lead into it wherever it is moved. It knows names and inodes, and nothing of sessions.
+//! Runs on the signals thread, and once on the main thread at the end. The working directory is the home: relative
+//! names lead into it wherever it is moved. It knows names and inodes, and nothing of sessions.
 
 use std::env;
 use std::fs::{DirBuilder, File};
@@ -22,28 +22,28 @@ use crate::observe::say;
 use crate::store::{OpenFiles, Reader, StoreStatus, with_time};
 use crate::sys::{self, named_file_id};
 
-/// How often a lock that another process holds is tried again before the next change in the home.
+/// Retries of a lock that another process holds, before the next change in the home.
 const LOCK_TRIES: u32 = 5;
 
-/// What a copy is called that is made of what is open.
+/// Name of a copy made from the open database.
 const RECOVERED: &str = "recovered";
 
-/// What the daemon has of its home.
+/// The daemon's view of its home.
 pub(super) struct Guard {
-    /// Where it was last seen, to be shown.
+    /// The home's last known path, for messages.
     home: Home,
-    /// The same as names in the working directory.
+    /// The home as names relative to the working directory.
     inside: Home,
-    /// The path of the socket, for health.
+    /// Path of the socket, for health.
     shown_socket: Arc<RwLock<String>>,
     lock: File,
     lock_tries: u32,
     socket: Option<(u64, u64)>,
-    /// The socket's file is the daemon's to remove: no service manager has made it.
+    /// The daemon created the socket's file, not a service manager, so the daemon removes it.
     is_socket_own: bool,
     daemon_file: DaemonFile,
     open: Opened,
-    /// What the last look could not make anew.
+    /// Files that the last check could not recreate.
     unrestored: Vec<PathBuf>,
     copy: Option<PathBuf>,
     saving: Option<JoinHandle<()>>,
@@ -51,11 +51,11 @@ pub(super) struct Guard {
     is_over: bool,
 }
 
-/// What the daemon has open in its home, and who can open it anew.
+/// The daemon's open files, and the means to open them again.
 pub(super) struct Opened {
     pub(super) rebinder: Rebinder,
     pub(super) log: Reopener,
-    /// Where the log goes, if not to the home's file.
+    /// Location of the log, if it is not the home's file.
     pub(super) log_place: Option<LogPlace>,
     pub(super) adapters: Arc<adapters::Published>,
     pub(super) files: Arc<OpenFiles>,
@@ -63,30 +63,29 @@ pub(super) struct Opened {
     pub(super) status: Arc<StoreStatus>,
 }
 
-/// What is to be done after a look.
+/// Result of a check of the home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Nothing, until something changes.
+    /// Everything is in place.
     Done,
-    /// Look again in a moment.
+    /// Check again after a short delay.
     Again,
-    /// The home is deleted: the daemon is to stop.
+    /// The home is deleted: the daemon must stop.
     Deleted,
 }
 
-/// What has become of the database at the end.
+/// State of the database at the daemon's end.
 #[derive(Debug)]
 pub(super) enum Rescue {
-    /// Its files are in place.
     NotNeeded,
-    /// Its files had gone, and this copy holds everything.
+    /// Its files were gone; this copy holds everything.
     Saved(PathBuf),
-    /// Its files had gone, and it could not be saved.
+    /// Its files were gone, and it could not be saved.
     Failed(String),
 }
 
 impl Guard {
-    /// Guards `home`, which is the working directory, and whose `lock` this process holds.
+    /// Guards `home`, which is the working directory; this process holds its `lock`.
     pub(super) fn new(
         home: Home,
         lock: File,
@@ -114,12 +113,12 @@ impl Guard {
         }
     }
 
-    /// Where the home is.
+    /// Current path of the home.
     pub(super) fn home(&self) -> &Home {
         &self.home
     }
 
-    /// Whether a change of `name` in the home or its `logs/` is worth a look.
+    /// True if a change of `name` in the home or its `logs/` requires a check.
     pub(super) fn is_own(&self, name: &Path) -> bool {
         let inside = &self.inside;
         let own = [
@@ -135,13 +134,13 @@ impl Guard {
             || self.open.files.names().iter().any(|own| name == own)
     }
 
-    /// Whether neither the database nor the lock is there: whoever deletes a home deletes both.
+    /// True if both the database and the lock are gone: deleting a home deletes both.
     pub(super) fn is_emptied(&self) -> bool {
         let files = [self.inside.database(), self.inside.lock_file()];
         files.iter().all(|file| named_file_id(file).is_none())
     }
 
-    /// Looks at what is there, and makes anew what can be.
+    /// Checks the home, and recreates missing files.
     pub(super) fn look(&mut self) -> Look {
         if self.is_over || self.is_deleted {
             return Look::Done;
@@ -166,7 +165,7 @@ impl Guard {
                 Ok(false) => {}
                 Ok(true) => say!(HomeFileRestored, path: path.display()),
                 Err(err) => {
-                    // Who only looks at a lock holds it for an instant.
+                    // A process that only inspects the lock holds it for an instant.
                     let is_instant =
                         err.kind() == io::ErrorKind::WouldBlock && self.lock_tries == 0;
                     if !self.unrestored.contains(&name) && !is_instant {
@@ -187,7 +186,7 @@ impl Guard {
         }
     }
 
-    /// A directory that has no name any more is not found by the kernel either (getcwd(2)).
+    /// The kernel does not find a deleted directory either (getcwd(2)).
     fn has_been_deleted(&mut self) -> bool {
         let is_gone =
             matches!(env::current_dir(), Err(err) if err.kind() == io::ErrorKind::NotFound);
@@ -201,12 +200,12 @@ impl Guard {
         self.is_deleted
     }
 
-    /// Whether the home is elsewhere than where it was last seen. What leads to it can be moved without a change in it.
+    /// True if the home has moved. Its parent can be renamed without an event in the home.
     pub(super) fn is_elsewhere(&self) -> bool {
         !sys::is_same_file(self.home.path(), Path::new("."))
     }
 
-    /// Takes note of where the home is now.
+    /// Updates the home's path.
     fn follow_home(&mut self) {
         if !self.is_elsewhere() {
             return;
@@ -280,13 +279,13 @@ impl Guard {
                 say!(StoreBack, path: database.display());
             }
             (Some(file), None) => self.lose_database(&file),
-            // It can be the log first, and the database itself later.
+            // The log can vanish first, and the database later.
             (Some(_), Some(_)) => self.open.files.set_aside(),
             (None, None) => {}
         }
     }
 
-    /// Refuses launches from now on, and has a thread save what is open: signals do not wait for that.
+    /// Refuses launches from now on, and saves the open database on a thread of its own: signals must not wait for it.
     fn lose_database(&mut self, file: &Path) {
         let copy = self
             .home
@@ -307,19 +306,19 @@ impl Guard {
         self.open.files.set_aside();
         let (reader, target) = (self.open.reader.clone(), copy.clone());
         let save = move || {
-            // Both outcomes are in the log.
+            // Both results are logged.
             let _ = save(&reader, &target);
         };
         self.saving = thread::Builder::new().name("save".into()).spawn(save).ok();
         self.copy = Some(copy);
     }
 
-    /// Ends the looking. The files may go from now on: whoever ends the daemon removes some.
+    /// Ends all checks: files may vanish from now on, since the stop removes some.
     pub(super) fn end(&mut self) {
         self.is_over = true;
     }
 
-    /// Saves the database once more where its files have gone, with all that was written until now.
+    /// Saves the database once more if its files are gone, including all later writes.
     pub(super) fn rescue(&mut self) -> Rescue {
         if let Some(saving) = self.saving.take() {
             let _ = saving.join();
@@ -345,7 +344,7 @@ impl Guard {
         }
     }
 
-    /// Saves the database of a home that is deleted in a directory beside it, or in that for temporary files.
+    /// Saves the database of a deleted home to a directory beside it, or to the directory for temporary files.
     fn rescue_beside(&self) -> Rescue {
         let home = self.home.path();
         let name = with_time(Path::new(home.file_name().unwrap_or_default()), RECOVERED);
@@ -361,18 +360,18 @@ impl Guard {
                 Ok(()) => return Rescue::Saved(copy),
                 Err(reason) => failed = format!("{}: {reason}", copy.display()),
             }
-            // Empty, if anything.
+            // At most an empty directory is left.
             let _ = std::fs::remove_dir(&dir);
         }
         Rescue::Failed(failed)
     }
 
-    /// Where the home was that has been deleted.
+    /// The last path of a deleted home.
     pub(super) fn deleted_home(&self) -> Option<&Path> {
         self.is_deleted.then(|| self.home.path())
     }
 
-    /// Takes away what only a running daemon has: nobody finds a socket on which nobody answers.
+    /// Removes the files that only a running daemon has: a client must not find a socket without a daemon.
     pub(super) fn leave(&self) {
         if !self.inside.is_locked_by(&self.lock) {
             return;
@@ -405,9 +404,9 @@ fn system_error(err: HomeError) -> io::Error {
     }
 }
 
-/// A listening socket at `path`, mode 0600 from the moment that it has this name; it takes a dead daemon's place.
+/// Binds a listening socket of mode 0600 at `path`, atomically replacing a dead daemon's.
 pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
-    // The name is no longer than the socket's, which has been seen to fit.
+    // The draft's name is no longer than the socket's, whose length has been checked.
     let draft = path.with_file_name("new.sock");
     let _ = std::fs::remove_file(&draft);
     let listener = UnixListener::bind(&draft)?;

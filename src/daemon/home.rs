@@ -1,5 +1,5 @@
-//! `COVEN_HOME`: where everything of a daemon's is. Trust is the file system: a home that others could reach into is
-//! refused.
+//! `COVEN_HOME`: the directory of all of a daemon's files. Access is controlled by the file system: a home that is open
+//! to other users is refused.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, Metadata, Permissions};
@@ -17,7 +17,7 @@ use crate::observe::{Message, Mode, message};
 use crate::settings;
 use crate::sys;
 
-/// What is read of a file of JSON at most, in bytes: each has a few hundred.
+/// Most bytes read of a JSON file; each has a few hundred.
 const RECORD_MAX: u64 = 64 * 1024;
 
 /// The home of one daemon: an absolute path.
@@ -26,25 +26,25 @@ pub struct Home {
     path: PathBuf,
 }
 
-/// Why a home cannot be used, with what mends it.
+/// Why a home cannot be used, and the command that repairs it.
 #[derive(Debug)]
 pub enum HomeError {
     /// Neither `COVEN_HOME` nor a home directory is known.
     Unknown,
-    /// It is not what a home must be.
+    /// Type, owner or mode of the home or of a file in it is wrong.
     Refused { what: Message, mend: Message },
-    /// A variable names a directory that is another one in each working directory.
+    /// The variable contains a relative path, which depends on the working directory.
     Relative { name: &'static str, path: PathBuf },
-    /// It holds only the end of a connection to another machine's daemon, and nobody answers there.
+    /// The home contains only a socket that forwards to another machine, where no daemon answers.
     Forwarded { path: PathBuf },
-    /// The socket's path would not fit `sun_path`.
+    /// The socket's path does not fit into `sun_path`.
     SocketTooLong { socket: PathBuf, length: usize },
-    /// What the system says.
+    /// A system call has failed.
     Io { path: PathBuf, err: io::Error },
 }
 
 impl HomeError {
-    /// The CLI's code for it.
+    /// The error code.
     pub fn code(&self) -> Code {
         match self {
             Self::SocketTooLong { .. } => Code::SocketPathTooLong,
@@ -53,7 +53,7 @@ impl HomeError {
         }
     }
 
-    /// What to do about it.
+    /// What the user can do.
     pub fn mend(&self) -> Message {
         match self {
             Self::Unknown => "set COVEN_HOME to a directory of your own".into(),
@@ -75,7 +75,6 @@ impl HomeError {
         }
     }
 
-    /// What it is.
     pub fn message(&self) -> Message {
         match self {
             Self::Unknown => "neither COVEN_HOME nor HOME is set".into(),
@@ -105,29 +104,27 @@ impl fmt::Display for HomeError {
     }
 }
 
-/// What a daemon writes about itself: `daemon.json`.
+/// Content of `daemon.json`, which the daemon writes about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonFile {
-    /// Its process.
     pub pid: i32,
-    /// When it started.
+    /// Time of its start.
     pub started_at: Timestamp,
-    /// The path of its socket.
     pub socket: String,
-    /// What tells its process from a later one with the same pid.
+    /// Tells the daemon from a later process with the same pid.
     #[serde(default)]
     pub process_mark: Option<String>,
-    /// The longest that its stop takes, in milliseconds: for who stops it while it answers nobody.
+    /// Longest duration of its stop in milliseconds, for a client that stops it while it does not answer.
     #[serde(default)]
     pub stop_within_ms: Option<u64>,
 }
 
 impl Home {
-    /// The home that the environment names: `COVEN_HOME`, or `~/.coven`.
+    /// The home by `COVEN_HOME`, or `~/.coven`.
     ///
     /// # Errors
-    /// No home directory is known, the path is relative, or it is too long for the socket.
+    /// No home directory is known, the path is relative, or too long for the socket.
     pub fn from_env() -> Result<Self, HomeError> {
         let (name, path) = match settings::HOME.read().unwrap_or_default() {
             Some(path) => (settings::HOME.name, path),
@@ -140,7 +137,7 @@ impl Home {
             };
             return Err(HomeError::Relative { name, path });
         }
-        // Without `.`, and slashes that are too many.
+        // Removes `.` and repeated slashes.
         let path = std::path::absolute(&path).map_err(|err| HomeError::Io { path, err })?;
         let home = Self { path };
         let socket = home.socket();
@@ -151,40 +148,40 @@ impl Home {
         Ok(home)
     }
 
-    /// The home whose socket is at `socket`.
+    /// The home whose socket is `socket`.
     pub fn of_socket(socket: &Path) -> Self {
         Self {
             path: socket.parent().unwrap_or(socket).to_owned(),
         }
     }
 
-    /// The home at `path`, to which it has been moved.
+    /// The home at its new path.
     pub(super) fn moved_to(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// The home as the names in this process's working directory, which it is: they hold wherever it is moved.
+    /// The home as names relative to the working directory, which is the home: they stay valid wherever it is moved.
     pub(super) fn entered() -> Self {
         Self {
             path: PathBuf::new(),
         }
     }
 
-    /// The home where `COVEN_HOME` names none: `~/.coven`.
+    /// The default home, `~/.coven`, for when `COVEN_HOME` is not set.
     pub fn default_path() -> Option<PathBuf> {
         let set = std::env::var_os("HOME").filter(|home| !home.is_empty());
         let home = set.map(PathBuf::from).or_else(sys::home_from_passwd)?;
         Some(home.join(".coven"))
     }
 
-    /// Its owner (uid), and therefore the daemon's: of one that is not there yet, this user.
+    /// Owner (uid) of the home, and therefore of the daemon; this user if the home does not exist yet.
     pub fn owner(&self) -> u32 {
         let meta = self.path.symlink_metadata();
         meta.map_or_else(|_| sys::euid(), |meta| meta.uid())
     }
 
-    /// Creates it (mode 0700) where there is none, checks that it is nobody else's, and closes the daemon's own files
-    /// in it to others.
+    /// Creates the home (mode 0700) if it does not exist, checks its owner, and removes other users' access to the
+    /// daemon's files.
     ///
     /// # Errors
     /// It is a symbolic link, belongs to another user, is open to others, or cannot be created; or one of the daemon's
@@ -201,8 +198,8 @@ impl Home {
         self.close_files(&self.logs())
     }
 
-    /// Checks that a home which is not there yet would not lie in a directory of another user's, whom it would lock out: as
-    /// where `su` or `sudo` keep that user's `HOME`.
+    /// Checks that a new home would not be created in another user's directory, such as the `HOME` that `su` or `sudo`
+    /// kept: that user could not access it.
     fn check_place(&self) -> Result<(), HomeError> {
         let mut places = self.path.ancestors();
         let Some((place, meta)) =
@@ -210,7 +207,7 @@ impl Home {
         else {
             return Ok(());
         };
-        // What root has made is for all.
+        // A directory of root's is for all users.
         if place == self.path || meta.uid() == sys::euid() || meta.uid() == 0 {
             return Ok(());
         }
@@ -226,8 +223,8 @@ impl Home {
         })
     }
 
-    /// Whether it holds only the end of a connection to another machine's daemon, as `ssh -L` makes one: a daemon's own
-    /// socket is made behind its lock and its database.
+    /// True if the home contains only a socket that forwards to another machine, as `ssh -L` creates it: a daemon
+    /// creates its lock and database before its socket.
     pub fn is_forwarded(&self) -> bool {
         let socket = self.socket().symlink_metadata();
         socket.is_ok_and(|meta| meta.file_type().is_socket())
@@ -236,7 +233,7 @@ impl Home {
                 .all(|file| file.symlink_metadata().is_err())
     }
 
-    /// Refuses to start a daemon where one would take the place of a connection to another machine's.
+    /// Checks that a daemon would not replace a socket that forwards to another machine.
     ///
     /// # Errors
     /// [`HomeError::Forwarded`].
@@ -249,14 +246,14 @@ impl Home {
         }
     }
 
-    /// Closes to others what is the daemon's own of the files in `dir`. What was there before it can be open: copied
-    /// back from somewhere, or made under another umask.
+    /// Removes other users' access to the daemon's files in `dir`. Existing files can be open: restored from a copy, or
+    /// created under another umask.
     fn close_files(&self, dir: &Path) -> Result<(), HomeError> {
         let entries = std::fs::read_dir(dir).map_err(|err| self.io(dir, err))?;
         for path in entries.flatten().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().as_bytes();
             let is_own = name.starts_with(b"coven.") || name.starts_with(b"daemon.");
-            // A socket is made anew, whatever is in its place.
+            // The socket is always bound anew.
             if (is_own || dir != self.path) && path != self.socket() {
                 self.close(&path, false)?;
             }
@@ -264,11 +261,11 @@ impl Home {
         Ok(())
     }
 
-    /// Closes one of our own to others; a link, or what belongs to another user, is refused.
+    /// Removes other users' access to one file; fails for a link or another user's file.
     fn close(&self, path: &Path, is_dir: bool) -> Result<(), HomeError> {
         let meta = match std::fs::symlink_metadata(path) {
             Ok(meta) => meta,
-            // A daemon that is on its way out has taken it away.
+            // A daemon that stops has removed it.
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(err) => return Err(self.io(path, err)),
         };
@@ -285,10 +282,10 @@ impl Home {
         }
     }
 
-    /// Creates the directory of the log where there is none.
+    /// Creates the log's directory if it does not exist.
     ///
     /// # Errors
-    /// What mkdir(2) reports.
+    /// The error of mkdir(2).
     pub(super) fn create_logs(&self) -> Result<(), HomeError> {
         self.create_dir(&self.logs())
     }
@@ -296,7 +293,7 @@ impl Home {
     fn create_dir(&self, path: &Path) -> Result<(), HomeError> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound && path == self.path => {
-                // Only the home itself is private; what leads to it has the user's own umask.
+                // Only the home itself is private; its parents get the user's umask.
                 let parent = path.parent().unwrap_or(path);
                 std::fs::create_dir_all(parent).map_err(|err| self.io(parent, err))?;
                 self.create_dir(path)
@@ -306,7 +303,7 @@ impl Home {
         }
     }
 
-    /// What becomes of an `err` with the file `path` of this home.
+    /// Error `err` of the file `path` in this home.
     pub fn io(&self, path: &Path, err: io::Error) -> HomeError {
         HomeError::Io {
             path: path.to_owned(),
@@ -314,10 +311,10 @@ impl Home {
         }
     }
 
-    /// Checks that the home is a directory of this user's, and closed to others.
+    /// Checks that the home is a directory of this user, and closed to others.
     ///
     /// # Errors
-    /// It is not; the message says what mends it.
+    /// It is not; the message names the repair.
     pub fn check(&self) -> Result<(), HomeError> {
         let path = &self.path;
         let meta = std::fs::symlink_metadata(path).map_err(|err| self.io(path, err))?;
@@ -333,7 +330,6 @@ impl Home {
         Ok(())
     }
 
-    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -341,24 +337,24 @@ impl Home {
     /// Opens the lock's file.
     ///
     /// # Errors
-    /// What open(2) reports.
+    /// The error of open(2).
     pub fn open_lock(&self) -> Result<File, HomeError> {
         let lock = self.lock_file();
         sys::append_own(&lock, libc::O_NOFOLLOW).map_err(|err| self.io(&lock, err))
     }
 
-    /// Whether `lock` is what [`Home::open_lock`] would open.
+    /// True if `lock` is the file that [`Home::open_lock`] would open.
     pub fn is_locked_by(&self, lock: &File) -> bool {
         let files = (lock.metadata(), self.lock_file().metadata());
         matches!(files, (Ok(one), Ok(other)) if sys::file_id(&one) == sys::file_id(&other))
     }
 
-    /// What the daemon wrote about itself; `None` if there is nothing readable.
+    /// Reads `daemon.json`; `None` if it is missing or unreadable.
     pub fn read_daemon_file(&self) -> Option<DaemonFile> {
         self.read_json(&self.daemon_file())
     }
 
-    /// Reads what [`Home::write_json`] has written; `None` if there is nothing readable.
+    /// Reads a file that [`Home::write_json`] wrote; `None` if it is missing or unreadable.
     pub(super) fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
         let file = sys::open_own(path).ok()?;
         let mut bytes = Vec::new();
@@ -366,29 +362,29 @@ impl Home {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Writes `daemon.json`, whole or not at all.
+    /// Replaces `daemon.json` atomically.
     ///
     /// # Errors
-    /// What open(2), write(2) or rename(2) report.
+    /// The error of open(2), write(2) or rename(2).
     pub fn write_daemon_file(&self, daemon: &DaemonFile) -> io::Result<()> {
         self.write_json(&self.daemon_file(), daemon)
     }
 
-    /// What [`Home::write_json`] writes before it has the name `target`.
+    /// Name of the draft of `target`.
     pub(super) fn draft(target: &Path) -> PathBuf {
         target.with_added_extension("new")
     }
 
-    /// Writes `value` to `target` as a line of JSON, whole or not at all.
+    /// Replaces `target` atomically by one line of JSON.
     ///
     /// # Errors
-    /// What open(2), write(2) or rename(2) report.
+    /// The error of open(2), write(2) or rename(2).
     pub(super) fn write_json(&self, target: &Path, value: &impl Serialize) -> io::Result<()> {
-        // The main thread writes `daemon.json` when it serves, and the signals thread where it has gone.
+        // The main thread writes `daemon.json` at the start, and the signals thread if it vanishes.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let draft = Self::draft(target);
-        // Whoever left it there is dead: we hold the lock.
+        // The process that left the draft is dead: this one holds the lock.
         let _ = std::fs::remove_file(&draft);
         let mut file = sys::create_own(&draft)?;
         let written = serde_json::to_writer(&mut file, value)
@@ -402,11 +398,11 @@ impl Home {
     }
 }
 
-/// Where each file of a home is.
+/// Declares the files of a home.
 macro_rules! files {
     ($(#[doc = $doc:literal] $file:ident: $name:literal;)*) => {
         impl Home {
-            /// The names of its files, below its path.
+            /// Names of all files, relative to the home.
             pub const FILES: &[&str] = &[$($name),*];
 
             $(#[doc = $doc] pub fn $file(&self) -> PathBuf {
@@ -421,30 +417,29 @@ files! {
     socket: "coven.sock";
     /// The database.
     database: "coven.sqlite3";
-    /// What the running daemon says about itself.
+    /// Record of the running daemon about itself.
     daemon_file: "daemon.json";
     /// Held by flock(2) while a daemon lives.
     lock_file: "daemon.lock";
-    /// Where the log and its older files are.
+    /// Directory of the log and its rotated files.
     logs: "logs";
-    /// The log of a daemon in the background.
+    /// Log of a background daemon.
     log_file: "logs/daemon.log";
-    /// The commands that failed.
+    /// Log of failed commands.
     failures_file: "logs/cli.log";
-    /// Why the last start failed, until one serves.
+    /// Reason of the last failed start, until one serves.
     last_failure_file: "logs/last-failure";
-    /// Where the newest daemon logs to, if not to [`Home::log_file`].
+    /// Location of the newest daemon's log, if it is not [`Home::log_file`].
     log_place_file: "logs/place";
-    /// The user's own patterns for redaction, one a line.
+    /// The user's own redaction patterns, one per line.
     redact_file: "redact.txt";
-    /// Variables of the sessions, and what sets the daemon.
+    /// Variables of the sessions, and settings of the daemon.
     env_file: "env";
     /// Manifests of harnesses.
     adapters: "adapters";
 }
 
-/// Refuses a link, what is no directory where one must be, and what belongs to another user; `by_link` and `by_owner` say
-/// what mends the first and the last.
+/// Checks type and owner of a path; `by_link` and `by_owner` name the repair for a link and for another user's file.
 fn refuse(
     path: &Path,
     meta: &Metadata,
@@ -476,7 +471,7 @@ fn named(uid: u32) -> Message {
     }
 }
 
-/// The two ways out for who has come to the home of the user `uid`.
+/// The two remedies for a user in the home of the user `uid`.
 fn as_owner(uid: u32) -> Message {
     let user = match sys::user(uid) {
         Some(user) => Message::user(user.name),

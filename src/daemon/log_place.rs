@@ -1,4 +1,5 @@
-//! Where the newest daemon of a home logs to: `logs/place`, so that it can be read when that daemon has ended, too.
+//! Records where the newest daemon of a home writes its log (`logs/place`), so that the log can be found after the
+//! daemon's end.
 //!
 //! Written on the daemon's main thread at its start, read in the CLI's process. It does not know how a log is read.
 
@@ -14,31 +15,30 @@ use crate::observe::journal;
 use crate::observe::log::Destination;
 use crate::sys;
 
-/// Where a log is.
+/// Location of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LogPlace {
-    /// In a file, and older ones beside it.
+    /// A file; rotated files are beside it.
     File(PathBuf),
-    /// In systemd's journal, as what `unit` has said.
+    /// systemd's journal, as messages of `unit`.
     Journal {
-        /// The unit.
         unit: Unit,
-        /// The journal's namespace, where the unit has one of its own (systemd.exec(5), `LogNamespace=`).
+        /// The journal's namespace, if the unit has one (systemd.exec(5), `LogNamespace=`).
         namespace: Option<String>,
     },
-    /// Nowhere that can be read. For a message: what the daemon's stderr is, and who has started it, and so may read it.
+    /// A place that cannot be read. The text names the daemon's stderr, and the process that started it.
     Stderr(String),
 }
 
 impl LogPlace {
-    /// Where the log of `home` is: the one of its newest daemon, as far as that has left word of it.
+    /// Location of the log of `home`'s newest daemon, as far as it is recorded.
     pub fn of(home: &Home) -> Self {
         let file = home.log_file();
         if let Some(place) = home.read_json(&home.log_place_file()) {
             return place;
         }
-        // A unit whose daemon has not come to that point has said why in the journal.
+        // A unit whose daemon failed before it opened the log file has written to the journal.
         let unit = (!file.exists())
             .then(|| service::unit_of_home(home.path()))
             .flatten();
@@ -48,13 +48,13 @@ impl LogPlace {
         })
     }
 
-    /// That of this process, which logs to its stderr.
+    /// Location of this process's stderr log.
     pub(super) fn of_stderr() -> Self {
         if journal::is_stderr() {
             let namespace = journal::namespace_of_stderr();
             return match service::own_unit() {
                 Some(unit) => Self::Journal { unit, namespace },
-                // In no unit that would be known by its name: a desktop's scope.
+                // In a scope without a known name, such as a desktop's.
                 None => {
                     let pid = std::process::id();
                     Self::Stderr(format!("the journal (journalctl _PID={pid})"))
@@ -81,18 +81,18 @@ impl LogPlace {
     }
 }
 
-/// Leaves word in `home`, whose lock this process holds, that it logs to `place`; `None` is the home's own file, wherever that is
-/// moved.
+/// Records `place` in `home`, whose lock this process holds; `None` is the home's own log file, which moves with the
+/// home.
 ///
 /// # Errors
-/// What open(2), write(2) or rename(2) report. No word is left then: that of an older daemon would lead to its log.
+/// The error of open(2), write(2) or rename(2). Then no record is left: an older daemon's would be misleading.
 pub(super) fn record(home: &Home, place: Option<&LogPlace>) -> io::Result<()> {
     let record = home.log_place_file();
     let _ = std::fs::remove_file(&record);
     place.map_or(Ok(()), |place| home.write_json(&record, place))
 }
 
-/// Where the records of this process go, which leaves word of `place`.
+/// The destination of this process's log records for `place`.
 pub(super) fn destination(place: Option<&LogPlace>) -> Destination {
     match place {
         None => Destination::File(Home::entered().log_file()),

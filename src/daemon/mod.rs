@@ -1,13 +1,16 @@
-//! The daemon's life: its home, its lock, how it is started, serves, and stops.
+//! The daemon's life: home, lock, start, service, stop.
 //!
-//! [`serve()`] runs in the daemon's process and puts its threads together; [`control`], [`stop`], [`status`] and [`service`] run
-//! in the CLI's: they start, stop and look at it from outside, and tell who else does. None of them knows what a session is.
+//! [`serve()`] runs in the daemon's process and assembles its threads. [`control`], [`stop`], [`status`] and
+//! [`service`] run in the CLI's process: they start, stop and inspect the daemon from outside, also through a service
+//! manager. None of them knows what a session is.
 
+mod conclude;
 pub mod control;
 mod error;
 pub mod failure;
 mod guard;
 mod home;
+mod lock;
 mod log_place;
 mod recover;
 mod serve;

@@ -1,4 +1,4 @@
-//! What a daemon that died has left behind: sessions on record as running, and perhaps their processes.
+//! Recovers from a dead daemon: sessions recorded as running, and their processes.
 //!
 //! Runs once, on the main thread, before the first session.
 
@@ -12,8 +12,8 @@ use crate::settings::durations;
 use crate::store::{End, Fact, LastOwner, Store, StoreError, Unfinished};
 use crate::sys::{self, Ended, Family};
 
-/// Ends what is left of the processes of unfinished sessions, if they are proven to be a dead daemon's, and puts the
-/// sessions on record as orphaned.
+/// Ends the remaining processes of unfinished sessions if they provably belong to a dead daemon, and records the
+/// sessions as orphaned.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -59,7 +59,7 @@ fn end_processes(unfinished: &[Unfinished]) {
         .map(|session| harness::family(session.id, living_leader(session)))
         .collect();
     let ended = sys::end_families(&families, Duration::ZERO, durations::ORPHANS_END);
-    // Who is ended by its parents is found while these live: groups come after families.
+    // Families first: descendants are found by their living parents, which killing the groups would end.
     for session in unfinished {
         end_group(session, &ended);
     }
@@ -73,7 +73,7 @@ fn end_processes(unfinished: &[Unfinished]) {
     }
 }
 
-/// The leader of a session, if it still lives: its mark proves that the pid is still its own, and then its group is, too.
+/// The leader of a session, if it still lives. Its mark proves that the pid, and so the group, is its own.
 fn living_leader(session: &Unfinished) -> Option<i32> {
     let mark = session.process_mark.as_ref()?;
     session
@@ -81,7 +81,7 @@ fn living_leader(session: &Unfinished) -> Option<i32> {
         .filter(|pid| *pid > 1 && sys::process_mark(*pid).as_ref() == Some(mark))
 }
 
-/// Ends the process group of a session whose leader still lives: all that can be done where families cannot be told.
+/// Kills the process group of a session whose leader lives: the only means on systems that cannot find families.
 fn end_group(session: &Unfinished, ended: &Ended) {
     if let Some(pid) = living_leader(session)
         && !ended.pids.contains(&pid)

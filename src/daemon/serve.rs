@@ -1,51 +1,51 @@
-//! The daemon's process: everything is opened, the threads are started, and the main thread becomes the state
-//! thread until the daemon is to stop.
+//! The daemon's process: opens everything, starts the threads, and runs the state thread on the main thread until a
+//! stop.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, RwLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::conclude::conclude;
 use super::error::{ServeError, io_error, store_error};
-use super::guard::{Guard, Opened, Rescue, bind};
+use super::guard::{Guard, Opened, bind};
 use super::home::{DaemonFile, Home};
+use super::lock::take_lock;
 use super::log_place::{self, LogPlace};
 use super::service::notify::{Notifier, Teller};
 use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
 use super::{failure, recover, service};
 use crate::adapters::{self, ManifestSources, environment};
-use crate::api::{CONTRACT, StopReport, Timestamp, UnwrittenSession, VERSION};
+use crate::api::{CONTRACT, Timestamp, VERSION};
 use crate::http;
-use crate::http::client::{Client, ClientError};
+use crate::http::client::Client;
 use crate::observe::log::Log;
 use crate::observe::{field, say};
 use crate::redact::Redactor;
 use crate::settings::{self, durations};
-use crate::state::{Event, Limits, Published, State, Stopped, Unfinished};
+use crate::state::{Event, Limits, Publisher, State};
 use crate::store::{
     Followers, IdempotencyKey, OnEndTimer, OpenFiles, Reader, Retention, Store, StoreError,
-    StoreStatus, Unwritten, WriteQueue, Writer,
+    StoreStatus, WriteQueue,
 };
 use crate::sys;
 
-/// How a daemon is to serve.
+/// Options of a daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct ServeOptions {
-    /// Log to the home's file rather than to stderr.
+    /// Log to the home's file instead of stderr.
     pub log_to_file: bool,
 }
 
-/// Serves `home` until SIGTERM or SIGINT; `ready` is called once health has answered.
+/// Serves `home` until SIGTERM, SIGINT or a client's stop; calls `ready` once its own health request has been answered.
 ///
 /// # Errors
-/// [`ServeError`]: why it could not begin, or what is not on disk at its end.
+/// [`ServeError`]: why it could not start, or what is not on disk at its end.
 pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
     let has_served = Cell::new(false);
     let is_ready = || {
@@ -55,7 +55,7 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     };
     let served = serve_locked(home, options, is_ready);
     match &served {
-        // A start that failed beside it is of no interest any more.
+        // A concurrent start's failure is obsolete.
         Ok(()) => failure::forget(home),
         Err(err) => failure::tell(home, err, has_served.get()),
     }
@@ -77,9 +77,9 @@ fn serve_locked(
     home.prepare()?;
     let lock = take_lock(home)?;
     let log_place = (!options.log_to_file).then(LogPlace::of_stderr);
-    // Without it the log is only not found.
+    // Best effort: without the record only finding the log fails.
     let _ = log_place::record(home, log_place.as_ref());
-    // From here on names in it lead there wherever it is moved.
+    // From here on relative names lead into the home wherever it is moved.
     std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
     let is_activated = activated.is_some();
     let (base, ignored) = read_environment(home);
@@ -103,17 +103,9 @@ fn serve_locked(
         log_place,
     };
     let served = run(home, configured, activated, &lock, &log, ready);
-    // What a running daemon has is its guard's to remove. One that has not come to that point leaves nothing, either; but
-    // what is there is another's where that one serves the store without this lock.
-    let is_anothers = matches!(
-        &served,
-        Err(ServeError::Store {
-            err: StoreError::Owned { .. },
-            ..
-        })
-    );
-    if home.is_locked_by(&lock) && !is_anothers {
-        // On the service manager's socket somebody answers: it starts the daemon again.
+    // The guard removes a running daemon's files; a start that failed earlier removes its own here.
+    if home.is_locked_by(&lock) && !is_served_by_another(&served) {
+        // A client can connect to the service manager's socket: the manager then starts the daemon again.
         if !is_activated {
             let _ = std::fs::remove_file(home.socket());
         }
@@ -126,8 +118,16 @@ fn serve_locked(
     served
 }
 
-/// What sessions are given of the process's environment and of the file `env`, which sets the daemon from here on too; and
-/// what is not taken of the file.
+/// True if another daemon serves the store without the lock, and so owns the home's files.
+fn is_served_by_another(served: &Result<(), ServeError>) -> bool {
+    let Err(ServeError::Store { err, .. }) = served else {
+        return false;
+    };
+    matches!(err, StoreError::Owned { .. })
+}
+
+/// Reads the sessions' environment from the process and from the file `env`, whose settings also apply to the daemon.
+/// Also returns the ignored lines of the file.
 fn read_environment(home: &Home) -> (environment::Base, Vec<environment::Ignored>) {
     let read_at = Timestamp::now();
     let (file, ignored) = environment::read_own(&home.env_file());
@@ -136,23 +136,23 @@ fn read_environment(home: &Home) -> (environment::Base, Vec<environment::Ignored
     (base, ignored)
 }
 
-/// Sets what the kernel keeps of a daemon's process. To be called before the first thread: each inherits the signal mask,
-/// and the signals wait for the thread that takes them.
+/// Sets the process attributes of a daemon. Must be called before the first thread: each thread inherits the signal
+/// mask, and the signals wait for the signals thread.
 fn prepare_process(options: ServeOptions) {
     sys::set_daemon_dispositions();
     sys::adopt_orphans();
     sys::raise_open_files();
     if options.log_to_file {
-        // One that a command has started runs for weeks; a service manager knows what it has set.
+        // Only for a daemon that a command started, which runs for weeks; a service manager sets its own value.
         sys::reset_niceness();
     }
     sys::share_free_memory();
-    // Each launch tries again, and is refused without it.
+    // Best effort: each launch retries, and is refused without the reserve.
     let _ = sys::keep_reserve();
     sys::block_signals(sys::DAEMON_SIGNALS);
 }
 
-/// What is configured, as it was read at the start.
+/// The configuration, as read at the start.
 struct Configured {
     settings: Settings,
     base: environment::Base,
@@ -160,32 +160,28 @@ struct Configured {
     log_place: Option<LogPlace>,
 }
 
-/// What the daemon's threads share.
+/// State and channels that the daemon's threads share.
 struct Shared {
     started: Instant,
     file: DaemonFile,
-    /// The path of the socket, which follows the home where that is moved.
+    /// Path of the socket, which follows a moved home.
     shown_socket: Arc<RwLock<String>>,
-    /// To the state thread.
     events: Sender<Event>,
-    /// To the writer.
     queue: WriteQueue,
     reader: Reader,
-    /// The database's files.
     files: Arc<OpenFiles>,
     status: Arc<StoreStatus>,
     followers: Arc<Followers>,
-    /// Sessions that are live.
     live: Arc<AtomicU64>,
     adapters: Arc<adapters::Published>,
     environment: Arc<environment::Published>,
     redactor: Arc<Redactor>,
-    /// Where the log goes, if not to the home's file.
+    /// Location of the log, if it is not the home's file.
     log_place: Option<LogPlace>,
     lookout: Arc<Lookout>,
 }
 
-/// Opens the store and the socket, starts the threads in the order of what they need, and serves.
+/// Opens the store and the socket, starts the threads in the order of their dependencies, and serves.
 fn run(
     home: &Home,
     configured: Configured,
@@ -240,18 +236,23 @@ fn run(
     announce(home, &shared.file)?;
     ready();
     teller.ready();
-    // What only the start needed.
+    // Memory that only the start needed.
     sys::release_idle_memory();
-    // Dropped, it ends the watchdog.
-    let (_watching, end) = bounded(0);
-    notifier
-        .start_watchdog(shared.events, shared.queue, end)
-        .map_err(io_error("no thread for the watchdog"))?;
+    let _watching = start_watchdog(&notifier, &shared)?;
     let stopped = state.run();
-    finish(stopped, &server, writer, &shared.lookout)
+    conclude(stopped, &server, writer, &shared.lookout)
 }
 
-/// What `daemon.json` says of this process.
+/// Starts the watchdog, which ends when the returned sender is dropped.
+fn start_watchdog(notifier: &Arc<Notifier>, shared: &Shared) -> Result<Sender<()>, ServeError> {
+    let (watching, end) = bounded(0);
+    notifier
+        .start_watchdog(shared.events.clone(), shared.queue.clone(), end)
+        .map_err(io_error("no thread for the watchdog"))?;
+    Ok(watching)
+}
+
+/// Content of `daemon.json` for this process.
 fn daemon_file(home: &Home, settings: &Settings) -> DaemonFile {
     let pid = std::process::id() as i32;
     let stop_within = durations::stop_within(settings.kill_grace);
@@ -264,7 +265,7 @@ fn daemon_file(home: &Home, settings: &Settings) -> DaemonFile {
     }
 }
 
-/// The socket that was handed over, or the home's own.
+/// The socket passed by the service manager, or a new one.
 fn listen(home: &Home, activated: Option<UnixListener>) -> Result<UnixListener, ServeError> {
     let socket = home.socket();
     let listener = match activated {
@@ -282,7 +283,7 @@ fn load_adapters(home: &Home) -> Result<Arc<adapters::Published>, ServeError> {
     Ok(Arc::new(adapters))
 }
 
-/// What the main thread becomes once all the others run.
+/// The state thread's state.
 fn state(
     inbox: Receiver<Event>,
     idempotency: Vec<IdempotencyKey>,
@@ -296,7 +297,7 @@ fn state(
         drain_max: settings.drain_max,
     };
     let teller = teller.clone();
-    let published = Published {
+    let publisher = Publisher {
         live: Arc::clone(&shared.live),
         tell: Box::new(move |change| teller.tell(change)),
     };
@@ -307,11 +308,11 @@ fn state(
         Arc::clone(&shared.redactor),
         limits,
         idempotency,
-        published,
+        publisher,
     )
 }
 
-/// What the connections' threads have at hand.
+/// The connection threads' context.
 fn context(settings: &Settings, shared: &Shared) -> http::Context {
     http::Context {
         state: shared.events.clone(),
@@ -342,7 +343,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
     }
 }
 
-/// Has what is open in the home guarded from now on.
+/// Starts guarding the home's open files.
 fn start_guard(
     home: &Home,
     lock: &File,
@@ -385,102 +386,6 @@ fn start_signals(notifier: &Arc<Notifier>, log: &Log, shared: &Shared) -> Result
     signals.start().map_err(io_error("no thread for signals"))
 }
 
-/// Ends what still runs once no session is live, and says how the daemon has ended: to who asked for that, and to who
-/// started it.
-fn finish(
-    stopped: Stopped,
-    server: &http::Server,
-    writer: Writer,
-    lookout: &Lookout,
-) -> Result<(), ServeError> {
-    if let Some(mut guard) = lookout.guard() {
-        guard.end();
-    }
-    server.finish(durations::STOP_ANSWERS);
-    // Who has given up on the store has waited for it already.
-    let patience = match stopped.unfinished.is_empty() {
-        true => durations::STOP_WRITER,
-        false => Duration::ZERO,
-    };
-    let written = writer.stop(patience);
-    let mut report = conclude(&stopped.unfinished, written.err());
-    let mut guard = lookout.guard();
-    let rescue = guard
-        .as_mut()
-        .map_or(Rescue::NotNeeded, |guard| guard.rescue());
-    match &rescue {
-        Rescue::NotNeeded => {}
-        Rescue::Saved(copy) => report.recovered = Some(copy.display().to_string()),
-        Rescue::Failed(reason) => report.lose_store(reason),
-    }
-    say!(DaemonStopped, clean: report.clean);
-    for reply in &stopped.replies {
-        let _ = reply.send(Ok(report.clone()));
-    }
-    server.finish_all(durations::STOP_ANSWERS);
-    let deleted = guard.and_then(|guard| {
-        guard.leave();
-        guard.deleted_home().map(Path::to_owned)
-    });
-    ended(report, deleted, rescue)
-}
-
-/// How the daemon has ended, as its exit code and stderr say it.
-fn ended(report: StopReport, deleted: Option<PathBuf>, rescue: Rescue) -> Result<(), ServeError> {
-    match (deleted, rescue) {
-        (Some(home), Rescue::Failed(reason)) => Err(ServeError::HomeDeleted {
-            home,
-            saved: Err(reason),
-        }),
-        (Some(home), Rescue::Saved(copy)) => Err(ServeError::HomeDeleted {
-            home,
-            saved: Ok(copy),
-        }),
-        (_, Rescue::Failed(reason)) => Err(ServeError::Unsaved { reason }),
-        _ if report.clean => Ok(()),
-        _ => Err(ServeError::Unwritten(report)),
-    }
-}
-
-/// One daemon a home: who holds the lock.
-fn take_lock(home: &Home) -> Result<File, ServeError> {
-    let lock = home.open_lock()?;
-    if lock.try_lock().is_ok() {
-        return Ok(lock);
-    }
-    already_running(home)?;
-    // flock(2) has no time limit: a thread waits in it, and this one waits for the thread.
-    let (taken, result) = bounded(1);
-    let spawned = thread::Builder::new().name("lock".into()).spawn(move || {
-        if lock.lock().is_ok() {
-            let _ = taken.send(lock);
-        }
-    });
-    spawned.map_err(io_error("no thread to wait for the lock"))?;
-    match result.recv_timeout(durations::LOCK) {
-        Ok(lock) => Ok(lock),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            already_running(home)?;
-            Err(ServeError::Locked {
-                lock: home.lock_file(),
-            })
-        }
-    }
-}
-
-/// The lock alone proves nothing: a daemon is believed to run if it answers.
-fn already_running(home: &Home) -> Result<(), ServeError> {
-    match Client::connect_within(&home.socket(), durations::OWN_HEALTH) {
-        Ok((_, health)) => {
-            let pid = Some(health.daemon.pid);
-            Err(ServeError::AlreadyRunning { pid })
-        }
-        // One that answers that it is full is one that runs.
-        Err(ClientError::Api { .. }) => Err(ServeError::AlreadyRunning { pid: None }),
-        Err(_) => Ok(()),
-    }
-}
-
 fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     let mut store =
         Store::open(&Home::entered().database(), retention).map_err(store_error(home))?;
@@ -493,22 +398,22 @@ fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
     Ok(store)
 }
 
-/// What carries out `onEnd`, which ends what the state thread still keeps of a session.
+/// The timer for `onEnd`; after a deletion the state thread drops its own records of the session.
 fn on_end(delay: Duration, events: Sender<Event>) -> OnEndTimer {
     let on_deleted = move |id| {
-        // A state thread that has ended keeps nothing.
+        // A state thread that has ended keeps no records.
         let _ = events.send(Event::Deleted { id });
     };
     OnEndTimer::new(delay, Box::new(on_deleted))
 }
 
-/// Has the home looked at for what the system does not tell of.
+/// Checks the home for changes that the system does not report.
 fn look(lookout: &Arc<Lookout>) -> Box<dyn Fn() + Send + Sync> {
     let lookout = Arc::clone(lookout);
     Box::new(move || lookout.look_at_untold())
 }
 
-/// Sees that the daemon answers, and says so: in `daemon.json`, then in the log. Who reads the line finds the file.
+/// Checks that the daemon answers, then writes `daemon.json` and the log line: a reader of the line finds the file.
 fn announce(home: &Home, file: &DaemonFile) -> Result<(), ServeError> {
     let socket = home.socket();
     let (_, health) =
@@ -519,36 +424,4 @@ fn announce(home: &Home, file: &DaemonFile) -> Result<(), ServeError> {
         expected: field::Version(CONTRACT), version: field::Version(VERSION), pid: health.daemon.pid,
         socket: socket.display());
     Ok(())
-}
-
-/// What is not on disk of the sessions that were given up: each has its line in the log.
-fn conclude(given_up: &[Unfinished], unwritten: Option<Unwritten>) -> StopReport {
-    let (waiting, reason) = match unwritten {
-        Some(Unwritten { sessions, reason }) => (sessions, reason),
-        None => Default::default(),
-    };
-    let lost = given_up.iter().filter_map(|session| {
-        let waiting = session.num.and_then(|num| waiting.get(&num));
-        // The store may have taken it after all, at the last moment.
-        (!session.closed || waiting.is_some()).then(|| UnwrittenSession {
-            session_id: session.id,
-            events: waiting.map_or(0, |waiting| waiting.events),
-            bytes: waiting.map_or(0, |waiting| waiting.bytes),
-            exited: session.exited,
-            unread_bytes: session.unread,
-        })
-    });
-    let lost: Vec<UnwrittenSession> = lost.collect();
-    for session in &lost {
-        say!(SessionUnwritten, session: session.session_id, events: session.events, bytes: session.bytes,
-            unread_bytes: session.unread_bytes, exited: session.exited);
-    }
-    if lost.is_empty() {
-        return StopReport::clean();
-    }
-    let reason = reason.unwrap_or_else(|| match lost.iter().all(|session| session.exited) {
-        true => "the store does not answer".into(),
-        false => "a process cannot be ended".into(),
-    });
-    StopReport::unclean(reason, lost)
 }

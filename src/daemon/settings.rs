@@ -1,4 +1,4 @@
-//! What the environment sets for a daemon: read once, at start, before anything else is done.
+//! Settings of a daemon, read from its environment once, at its start.
 
 use std::time::Duration;
 
@@ -7,18 +7,17 @@ use crate::settings::{self, BadSetting, LogFormat};
 use crate::store::Retention;
 use crate::sys;
 
-/// What a daemon is set to.
 #[derive(Debug)]
 pub struct Settings {
     pub(super) sessions_max: usize,
     pub(super) connections_max: usize,
     pub(super) kill_grace: Duration,
     pub(super) drain_max: Duration,
-    /// From a closing status until its session's `onEnd` is carried out.
+    /// Delay between a session's final status and its `onEnd`.
     pub(super) on_end: Duration,
-    /// Whether secrets are taken out of what is stored.
+    /// Removes secrets from stored data.
     pub(super) redact: bool,
-    /// What is logged, in `env_logger`'s syntax.
+    /// Log filter, in `env_logger`'s syntax.
     pub(super) log_filter: String,
     pub(super) log_format: LogFormat,
     pub(super) retention: Retention,
@@ -26,7 +25,7 @@ pub struct Settings {
 
 impl Settings {
     /// # Errors
-    /// The first variable that has a value which it cannot have.
+    /// The first variable with an invalid value.
     pub fn from_env() -> Result<Self, BadSetting> {
         Ok(Self {
             sessions_max: settings::MAX_SESSIONS.read()? as usize,
@@ -41,10 +40,10 @@ impl Settings {
         })
     }
 
-    /// What a daemon that is started in this process's environment has to work with.
+    /// Limits of a daemon that starts in this process's environment.
     pub fn process(&self) -> DaemonProcess {
         let limit = |resource| {
-            // A kernel without such a limit does not limit.
+            // A kernel that does not know the limit sets none.
             let (soft, hard) = sys::limit(resource).unwrap_or((None, None));
             ResourceLimit { soft, hard }
         };
@@ -63,10 +62,10 @@ impl Settings {
     }
 }
 
-/// How much of ended sessions' output is kept.
+/// The limits of retention.
 ///
 /// # Errors
-/// The first variable that has a value which it cannot have.
+/// The first variable with an invalid value.
 pub fn retention() -> Result<Retention, BadSetting> {
     let days = settings::LOG_RETENTION_DAYS.read()?;
     Ok(Retention {

@@ -1,7 +1,6 @@
-//! The thread that takes the daemon's signals, and notices what changes in its home.
+//! The signals thread: receives the daemon's signals, and notices changes in its home.
 //!
-//! It blocks until one of the two comes. It decides nothing about sessions: what concerns them is an event of the state
-//! thread's.
+//! Blocks until either arrives. It decides nothing about sessions: it sends events to the state thread.
 
 use std::io;
 use std::path::Path;
@@ -23,7 +22,7 @@ use crate::settings::durations;
 use crate::state::Event;
 use crate::sys::{self, Arrival, Arrivals};
 
-/// What can change while the daemon serves.
+/// Everything that a reload reads again.
 pub(super) struct Reload {
     pub(super) adapters: Arc<adapters::Published>,
     pub(super) environment: Arc<environment::Published>,
@@ -33,7 +32,7 @@ pub(super) struct Reload {
 
 impl Reload {
     fn run(&self, home: &Home) {
-        // First: what is said of the rest is for the new file.
+        // The log first: later messages belong to the new file.
         if let Err(err) = self.log.reopen() {
             say!(LogNotReopened, path: home.log_file().display(), reason: &err);
         }
@@ -48,16 +47,16 @@ impl Reload {
     }
 }
 
-/// Who has the home looked at.
+/// Schedules the checks of the home.
 pub(super) struct Lookout {
     guard: OnceLock<Mutex<Guard>>,
-    /// The system tells when names in the home change.
+    /// The system reports changes of names in the home.
     is_watched: AtomicBool,
     events: Sender<Event>,
 }
 
 impl Lookout {
-    /// One without anything to look at, until there is a guard.
+    /// A lookout without a guard, for the start of the daemon.
     pub(super) fn new(events: Sender<Event>) -> Arc<Self> {
         Arc::new(Self {
             guard: OnceLock::new(),
@@ -66,19 +65,19 @@ impl Lookout {
         })
     }
 
-    /// Looks by `guard` from now on.
+    /// Sets the guard.
     pub(super) fn set(&self, guard: Guard) {
-        // There is one daemon a process.
+        // Set once: a process runs one daemon.
         let _ = self.guard.set(Mutex::new(guard));
     }
 
-    /// The guard, whatever became of a thread that had it; `None` while the daemon starts.
+    /// The guard, even if a thread panicked with it; `None` while the daemon starts.
     pub(super) fn guard(&self) -> Option<MutexGuard<'_, Guard>> {
         let guard = self.guard.get()?;
         Some(guard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks now if something can have changed that nothing tells of: before a launch, and with each sweep of retention's.
+    /// Checks the home for changes that the system does not report: before a launch, and with each retention sweep.
     pub(super) fn look_at_untold(&self) {
         let is_watched = self.is_watched.load(Ordering::Relaxed);
         if !is_watched || self.guard().is_some_and(|guard| guard.is_elsewhere()) {
@@ -95,7 +94,7 @@ impl Lookout {
     }
 }
 
-/// The thread that takes the signals, and looks at the home when names in it have changed.
+/// State of the signals thread.
 pub(super) struct Signals {
     pub(super) events: Sender<Event>,
     pub(super) notifier: Arc<Notifier>,
@@ -105,12 +104,12 @@ pub(super) struct Signals {
 
 impl Signals {
     /// # Errors
-    /// No descriptor or thread is to be had.
+    /// No descriptor or thread can be created.
     pub(super) fn start(self) -> io::Result<()> {
         let mut arrivals = Arrivals::of_signals(sys::DAEMON_SIGNALS)?;
         if let Err(err) = watch(&mut arrivals) {
             self.lookout.is_watched.store(false, Ordering::Relaxed);
-            // Where no system of this kind tells of names, nothing has failed.
+            // Unsupported systems report no names; that is no failure.
             if err.kind() != io::ErrorKind::Unsupported {
                 say!(HomeUnwatched, reason: &err);
             }
@@ -149,8 +148,7 @@ impl Signals {
         }
     }
 
-    /// SIGTERM, SIGINT and SIGCHLD are events of the state thread's; SIGHUP has the home looked at, and the configuration
-    /// read again.
+    /// Passes SIGTERM, SIGINT and SIGCHLD to the state thread. SIGHUP checks the home and reloads the configuration.
     fn signal(&self, signal: i32, quiet: &mut Quiet, arrivals: &mut Arrivals) -> Option<Event> {
         if signal == sys::CHILD_SIGNAL {
             return Some(Event::ChildEnded);
@@ -169,7 +167,7 @@ impl Signals {
     fn look(&self, quiet: &mut Quiet, arrivals: &mut Arrivals) {
         let look = self.lookout.look();
         *quiet = Quiet::default();
-        // A directory that was made anew is another one. Where this fails, the start has said so.
+        // A directory that was created again needs a new watch. The start has logged it if watching fails.
         let _ = watch(arrivals);
         if look == Look::Again {
             quiet.look_again();
@@ -183,7 +181,7 @@ fn watch(arrivals: &mut Arrivals) -> io::Result<()> {
     arrivals.watch_names(&Home::entered().logs())
 }
 
-/// When to look at the home: once its names have been quiet for a while.
+/// Delays a check of the home until its names have not changed for a while.
 #[derive(Default)]
 struct Quiet {
     since: Option<Instant>,
@@ -197,7 +195,7 @@ impl Quiet {
         self.due = Some((now + durations::HOME_QUIET).min(since + durations::HOME_QUIET_MAX));
     }
 
-    /// Waits as long as a deletion of the whole home may take; `false` when that time is over.
+    /// Waits as long as deleting the whole home may take; false when that time is over.
     fn wait_for_deletion(&mut self) -> bool {
         let until = self.since.map(|since| since + durations::HOME_EMPTIED);
         let is_waiting = until.is_some_and(|until| Instant::now() < until);

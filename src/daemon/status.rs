@@ -1,6 +1,6 @@
-//! How the daemon of a home is, from outside: it answers, is stopped, has failed, was left behind. Runs in the CLI's process.
+//! The state of a home's daemon, seen from outside: running, stopped, failed, stale. Runs in the CLI's process.
 //!
-//! Looking changes nothing, and starts nothing. It knows no check, and not how it is shown.
+//! Inspecting changes and starts nothing. It knows no doctor check, and not how it is printed.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -16,69 +16,67 @@ use crate::settings::durations;
 use crate::sys::{self, Peer};
 
 words! {
-    /// What is to be seen of a daemon, in a word.
+    /// State of a daemon, as one word.
     pub enum DaemonState {
         /// It answers.
         Running = "running",
-        /// Nothing is there.
+        /// No daemon runs.
         Stopped = "stopped",
-        /// Nothing is there, and the last start has failed.
+        /// No daemon runs, and the last start failed.
         Failed = "failed",
-        /// Something is there that does not answer, or was left behind.
+        /// A process or file of a daemon exists, but no daemon answers.
         Stale = "stale",
-        /// It cannot be told.
+        /// Its state cannot be determined.
         Unknown = "unknown",
-        /// It speaks another contract.
+        /// It answers with another contract.
         Unsupported = "unsupported",
-        /// The home is the end of a connection to another machine, on which nobody answers.
+        /// The home's socket forwards to another machine, where no daemon answers.
         Forwarded = "forwarded",
     }
 }
 
-/// What is to be seen of a daemon.
+/// State of a daemon, with details.
 #[derive(Debug)]
 pub enum Status {
-    /// It answers.
     Running(Box<Health>),
-    /// It answers, but not to us: it has all the connections that it takes.
+    /// It answers that all its connections are in use.
     Busy {
-        /// What it said.
+        /// Its answer.
         reason: Message,
-        /// Its process, as it has put itself on record.
+        /// Its recorded pid.
         pid: Option<i32>,
     },
-    /// Nothing is there.
+    /// No daemon runs.
     Stopped {
-        /// But a service manager listens on the socket, and starts it with the first client.
+        /// A service manager listens on the socket, and starts the daemon at the first connection.
         is_awaited: bool,
     },
-    /// Nothing is there, and the last start has failed.
+    /// No daemon runs, and the last start failed.
     Failed(Failure),
-    /// Something is there that does not answer, or was left behind.
+    /// A process or file of a daemon exists, but no daemon answers.
     Stale {
-        /// What was found.
+        /// The finding.
         reason: Message,
-        /// The process that `daemon.json` names, if it is still that process.
+        /// Pid in `daemon.json`, if it is still that process.
         pid: Option<i32>,
-        /// Whether a process holds the lock.
+        /// A process holds the lock.
         locked: bool,
     },
-    /// It cannot be told: the socket is out of our reach, as in a home of another user.
+    /// Its state cannot be determined: the socket is inaccessible, as in another user's home.
     Unknown {
-        /// Why.
         reason: Message,
     },
-    /// Something answers that speaks another contract.
+    /// It answers with another contract.
     Unsupported {
-        /// What it speaks.
+        /// The daemon's contract.
         found: String,
     },
-    /// The home is the end of a connection to another machine, on which nobody answers.
+    /// The home's socket forwards to another machine, where no daemon answers.
     Forwarded(HomeError),
 }
 
 impl Status {
-    /// Looks at the daemon of `home`, changing nothing.
+    /// Inspects the daemon of `home` without changing anything.
     pub fn of(home: &Home) -> Self {
         if is_awaited(home) {
             return match Failure::recorded(home) {
@@ -93,7 +91,7 @@ impl Status {
                 let (reason, pid) = (Message::foreign(error.message), daemon_pid(home));
                 return Self::Busy { reason, pid };
             }
-            // The lock and the files are out of reach too, and a daemon may well run.
+            // Lock and files are inaccessible, too; a daemon may run.
             Err(ClientError::Io(err)) if err.kind() == io::ErrorKind::PermissionDenied => {
                 let reason = message!("{} cannot be reached: {}", &home.socket(), &err);
                 return Self::Unknown { reason };
@@ -106,7 +104,7 @@ impl Status {
         let left = [home.socket(), home.daemon_file()]
             .iter()
             .any(|file| file.symlink_metadata().is_ok());
-        // Looking at the lock takes it for an instant, which a starting daemon could meet: only if there is a reason.
+        // Checking the lock takes it for an instant, which could disturb a starting daemon: only if there is a reason.
         let locked = is_locked(home);
         let pid = daemon_pid(home);
         if locked {
@@ -125,7 +123,7 @@ impl Status {
                 locked,
             }
         } else {
-            // In a home that the daemon may not use it leaves no record; systemd has what it has said.
+            // A daemon that may not use the home leaves no record in it; systemd has its status text.
             match Failure::of_home(home) {
                 Some(failure) => Self::Failed(failure),
                 None => Self::Stopped { is_awaited: false },
@@ -141,7 +139,7 @@ impl Status {
         }
     }
 
-    /// The same in a word.
+    /// The state as one word.
     pub fn state(&self) -> DaemonState {
         match self {
             Self::Running(_) | Self::Busy { .. } => DaemonState::Running,
@@ -155,36 +153,36 @@ impl Status {
     }
 }
 
-/// Whether `home` is the end of a connection to another machine's daemon, and not the socket of a unit that waits for its
-/// first client.
+/// True if the home's socket forwards to another machine's daemon. A unit's socket that waits for its first client is
+/// none.
 pub fn is_forwarded(home: &Home) -> bool {
     home.is_forwarded() && !is_awaited(home)
 }
 
-/// Whether systemd listens on the socket, and starts the daemon with the first client: to connect would be to start it.
+/// True if systemd listens on the socket: then a connection would start the daemon.
 pub fn is_awaited(home: &Home) -> bool {
     let socket = home.socket();
-    // It is asked only where a socket is there, and no daemon.
+    // systemctl is asked only if there is a socket and no daemon.
     socket.exists() && daemon_pid(home).is_none() && !is_locked(home) && service::listens(&socket)
 }
 
 pub(super) fn is_locked(home: &Home) -> bool {
-    // Opened without creating it: looking changes nothing.
+    // Opened without creating the file: an inspection changes nothing.
     let Ok(file) = File::open(home.lock_file()) else {
         return false;
     };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// The daemon's process as it has put itself on record, if its pid has not gone to another process since.
+/// Pid that the daemon recorded, if that process still runs.
 pub fn daemon_pid(home: &Home) -> Option<i32> {
     let daemon = home.read_daemon_file()?;
     let mark = sys::process_mark(daemon.pid)?;
     (daemon.pid > 1 && daemon.process_mark.as_ref() == Some(&mark)).then_some(daemon.pid)
 }
 
-/// What to try where a process, `pid` if that is known, holds the lock and nobody answers. Where only the socket has gone,
-/// the sessions go on: no restart is advised, which would end them.
+/// Next command when a process (`pid`, if known) holds the lock without answering. If only the socket is gone, the
+/// sessions go on: it does not advise a restart, which would end them.
 pub fn held_next(home: &Home, pid: Option<i32>) -> Message {
     if home.socket().symlink_metadata().is_ok() {
         return service::command_by_hand("restart");
@@ -201,7 +199,7 @@ pub fn held_next(home: &Home, pid: Option<i32>) -> Message {
     }
 }
 
-/// The process that listens on the socket; the one on record where a service manager has handed the socket to it.
+/// Pid of the process that listens on the socket; the recorded pid if a service manager passed the socket to it.
 pub(super) fn listener_pid(home: &Home) -> Option<i32> {
     let pid = listener(home)?.pid?;
     if service::is_manager(pid) {
@@ -211,7 +209,7 @@ pub(super) fn listener_pid(home: &Home) -> Option<i32> {
     }
 }
 
-/// The process that listens on the socket, as the kernel has it; `None` where nobody does.
+/// The process that listens on the socket, as the kernel reports it; `None` if no process does.
 pub fn listener(home: &Home) -> Option<Peer> {
     let stream = UnixStream::connect(home.socket()).ok()?;
     sys::peer(&stream).ok()

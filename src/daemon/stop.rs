@@ -1,7 +1,7 @@
-//! The daemon's end from outside. Runs in the CLI's process.
+//! Stops the daemon from outside. Runs in the CLI's process.
 //!
-//! The daemon of a unit of systemd's is stopped by systemd, so that it knows that it is to stay down; the daemon is asked
-//! as well, since only it can say what is not on disk.
+//! systemd stops the daemon of its unit, so that it stays down. The daemon is asked as well: only its answer tells what
+//! is not on disk.
 
 use std::fs::File;
 use std::io;
@@ -19,38 +19,37 @@ use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
 
-/// What came of a stop.
+/// Result of a stop.
 #[derive(Debug)]
 pub enum StopOutcome {
-    /// It ran, and has ended.
+    /// The daemon ran, and has ended.
     Ended {
-        /// Its process.
         pid: i32,
-        /// It has said that everything is on disk. One that takes no connection is ended by a signal, and says nothing.
+        /// The daemon answered that everything is on disk. One that accepts no connection is stopped by a signal, and
+        /// does not answer.
         told: bool,
-        /// The copy that everything is in, where the database's files had gone.
+        /// The copy that holds everything, if the database's files were gone.
         recovered: Option<String>,
     },
-    /// It ran, and has ended, but not everything is on disk.
+    /// The daemon ran and has ended, but not everything is on disk.
     Unclean {
-        /// Its process.
         pid: i32,
-        /// What is not.
+        /// The data that is not on disk.
         report: StopReport,
     },
-    /// It did not run.
+    /// The daemon did not run.
     NotRunning,
 }
 
-/// Stops the daemon of `home`, if it runs; returns when its process has ended. A daemon that systemd runs is stopped by
-/// systemd, if it can.
+/// Stops the daemon of `home`, if it runs; returns when its process has ended. systemd stops a daemon that it runs, if
+/// possible.
 ///
 /// # Errors
-/// [`ControlError`]; [`StopOutcome::Unclean`] is none.
+/// [`ControlError`]; [`StopOutcome::Unclean`] is not an error.
 pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError> {
     let (outcome, unit) = end(home, "stop", remark)?;
     let Some(unit) = unit else { return Ok(outcome) };
-    // Joins what has been asked for, and waits for systemd to have seen the end.
+    // Joins the running stop job, and waits until systemd has seen the end.
     let deadline = Instant::now() + durations::STOP;
     match service::systemctl(&unit, &["stop"], deadline) {
         Ok(said) if said.is_empty() => {}
@@ -79,8 +78,8 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
     }
 }
 
-/// Stops the daemon of `home`, if it runs, and starts it again, by systemd if that runs it or has a unit for it; what
-/// came of both.
+/// Stops the daemon of `home`, if it runs, and starts it again, by systemd if that runs it or has a unit for it.
+/// Returns both results.
 ///
 /// # Errors
 /// [`ControlError`]: it has not been stopped.
@@ -90,7 +89,7 @@ pub fn restart(
 ) -> Result<(StopOutcome, Result<Started, ControlError>), ControlError> {
     let (outcome, unit) = end(home, "restart", remark)?;
     let started = match unit {
-        // Joins the restart that is under way.
+        // Joins the running restart job.
         Some(unit) => start_unit(home, &unit, remark),
         None => Ok(None),
     };
@@ -101,15 +100,15 @@ pub fn restart(
     Ok((outcome, started))
 }
 
-/// Ends the daemon of `home`, if it runs, and waits until its process has ended; gives the unit that systemd does `verb`
-/// (`stop` or `restart`) with.
+/// Ends the daemon of `home`, if it runs, and waits for its exit. Returns the unit with which systemd does `verb`
+/// (`stop` or `restart`).
 fn end(
     home: &Home,
     verb: &str,
     remark: Remark<'_>,
 ) -> Result<(StopOutcome, Option<Unit>), ControlError> {
     const NOT_RUNNING: (StopOutcome, Option<Unit>) = (StopOutcome::NotRunning, None);
-    // A start that is under way comes first: what it starts cannot be asked yet. Without a home there is none.
+    // Waits for a start in progress, whose daemon cannot be asked yet. Without a home there is none.
     if let Ok(turn) = File::open(home.path()) {
         turn.lock().map_err(ControlError::stop)?;
     }
@@ -119,7 +118,7 @@ fn end(
     let Some(watch) = exit_watch(home, pid)? else {
         return Ok(NOT_RUNNING);
     };
-    // Before it begins to stop: who connects later may find nobody.
+    // Connects before the stop begins: later the daemon may not accept any more.
     let client = Client::connect_within(&home.socket(), durations::HEALTH);
     let told = match &client {
         Ok((_, health)) => health.daemon.stop_within_ms,
@@ -153,7 +152,7 @@ fn end(
     outcome(pid, asked, unit.as_ref()).map(|outcome| (outcome, unit))
 }
 
-/// What came of stopping the daemon `pid`, which has ended.
+/// Result of stopping the daemon `pid`, which has ended.
 fn outcome(pid: i32, asked: Asked, unit: Option<&Unit>) -> Result<StopOutcome, ControlError> {
     let (told, recovered) = match asked {
         Asked::Answered(report) if !report.clean => {
@@ -175,7 +174,8 @@ fn outcome(pid: i32, asked: Asked, unit: Option<&Unit>) -> Result<StopOutcome, C
     })
 }
 
-/// A descriptor that becomes readable when the process has ended, whatever its pid becomes; `None` if it has.
+/// A descriptor that becomes readable when the process has ended, even if its pid is reused; `None` if it has ended
+/// already.
 fn exit_watch(home: &Home, pid: i32) -> Result<Option<OwnedFd>, ControlError> {
     match sys::exit_watch(pid) {
         Err(err) if err.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
@@ -186,14 +186,14 @@ fn exit_watch(home: &Home, pid: i32) -> Result<Option<OwnedFd>, ControlError> {
     .map_err(ControlError::stop)
 }
 
-/// How long to wait for the end of a daemon that has told that its stop takes so many milliseconds at most.
+/// How long to wait for a daemon that announced that its stop takes at most `told` milliseconds.
 fn patience(told: Option<u64>) -> Duration {
     let told = told.map_or(Duration::ZERO, Duration::from_millis);
     durations::STOP.max(told.min(durations::STOP_MAX) + durations::STOP_SPARE)
 }
 
-/// A descriptor that becomes readable when nobody holds the daemon's lock any more, which the kernel takes away from a
-/// process that ends (flock(2)): for kernels that have no descriptors for processes (before Linux 5.3).
+/// A descriptor that becomes readable when the daemon's lock is free, which the kernel releases at exit (flock(2)). For
+/// kernels without pidfds (before Linux 5.3).
 fn lock_watch(home: &Home) -> io::Result<OwnedFd> {
     let lock = File::open(home.lock_file())?;
     let (reader, writer) = sys::pipe()?;
@@ -205,11 +205,11 @@ fn lock_watch(home: &Home) -> io::Result<OwnedFd> {
     Ok(reader)
 }
 
-/// Has systemd do `verb` with the unit that runs the process `pid`, without waiting for it, and gives the unit; `None`
-/// where the daemon is to be asked alone.
+/// Makes systemd do `verb` with the unit of the process `pid`, without waiting for it; returns the unit. `None` if only
+/// the daemon is to be asked.
 ///
 /// # Errors
-/// A restart that its supervisor cannot be asked for: a daemon that would be started by hand would be nobody's.
+/// A restart that the supervisor cannot be asked for: no supervisor would run a daemon that is started by hand instead.
 fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, ControlError> {
     let supervised = |by: Supervisor, why: &str| ControlError {
         code: Code::DaemonSupervised.into(),
@@ -240,20 +240,20 @@ fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, C
     }
 }
 
-/// What came of asking the daemon to stop.
+/// Answer of a daemon that was asked to stop.
 enum Asked {
-    /// It has, and said how it went.
+    /// It has stopped, and reported the result.
     Answered(StopReport),
-    /// It has not been asked: it takes no connection, or does not know the route.
+    /// It was not asked: it accepts no connection, or does not know the route.
     Unheard,
-    /// It has been asked, and the connection broke.
+    /// It was asked, and the connection broke.
     CutOff,
-    /// It has been asked, and is not done.
+    /// It was asked, and did not finish in time.
     TimedOut,
 }
 
-/// Asks the daemon to stop, over its socket: the answer, its last, says what is not on disk. A signal says nothing, and
-/// an exit code is only for a parent to see (wait(2)).
+/// Asks the daemon to stop, over its socket: its last answer tells what is not on disk. A signal has no answer, and
+/// only a parent sees the exit code (wait(2)).
 fn ask_to_stop(mut client: Client, patience: Duration) -> Asked {
     if client.set_patience(patience).is_err() {
         return Asked::Unheard;
@@ -266,7 +266,7 @@ fn ask_to_stop(mut client: Client, patience: Duration) -> Asked {
     }
 }
 
-/// The status, once a daemon that holds the lock and does not answer yet has had the time to.
+/// The status, after a daemon that holds the lock without answering has had time to start.
 fn settled_status(home: &Home) -> Status {
     let deadline = Instant::now() + durations::SETTLE;
     let watch = sys::LogWatch::new(home.path());
@@ -280,7 +280,7 @@ fn settled_status(home: &Home) -> Status {
                 ..
             }
         );
-        // Its socket and daemon.json are new in the home.
+        // A starting daemon creates its socket and daemon.json in the home.
         let Ok(watch) = &watch else { return status };
         if !is_starting || Instant::now() >= deadline {
             return status;
@@ -290,8 +290,8 @@ fn settled_status(home: &Home) -> Status {
     }
 }
 
-/// Who is to be stopped. A pid that a daemon gives is its own only in its own PID namespace: it is believed if the
-/// kernel says the same, or if the process on record is still that process.
+/// Pid of the daemon to stop. A pid in a daemon's answer belongs to the daemon's PID namespace: it is used only if the
+/// kernel confirms it, or if the recorded process is still that process.
 fn running_pid(home: &Home) -> Result<Option<i32>, ControlError> {
     let claimed = match settled_status(home) {
         Status::Running(health) => i32::try_from(health.daemon.pid).ok(),

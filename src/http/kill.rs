@@ -31,8 +31,7 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     };
     let (reply, answer) = bounded(1);
     // A state thread that has ended drops the reply, which is the answer.
-    let at_once = signal == KillSignal::Kill;
-    let kill = Command::Kill { id, at_once, reply };
+    let kill = Command::Kill { id, signal, reply };
     let _ = call.context.state.send(Event::Command(kill));
     let refusal = match answer.recv_timeout(patience) {
         Ok(Ok(Killed::Ended { swept })) => return accepted(call, sweep.then_some(swept)),

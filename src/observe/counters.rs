@@ -1,6 +1,6 @@
-//! What the metrics are counted with: atomics that any thread bumps, in tables of a fixed size.
+//! Counters and histograms of the metrics: atomics in tables of fixed size.
 //!
-//! No thread waits for another in here, and counting allocates only where a label is new. It knows no metric.
+//! Any thread increments them; counting never blocks, and allocates only for a new label. It knows no particular metric.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::exposition::Distribution;
 
-/// What stands in a label's place when its table is full.
+/// Label of the last place, which is shared when the table is full.
 const OTHER: &str = "other";
 
-/// A number that only rises.
+/// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -21,7 +21,6 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
@@ -31,25 +30,25 @@ impl Counter {
     }
 }
 
-/// Things kept for each value of a label. The values are the program's own words or adapters' ids, never somebody's text;
-/// each takes its place when it is first met, and what is met when all places are taken shares the last.
+/// A value for each value of a label. Labels are the program's own words or adapters' ids, never user text. Each label
+/// takes a place when it first occurs; once the table is full, further labels share the last place.
 #[derive(Debug)]
 pub struct Labelled<T, const N: usize> {
     places: [OnceLock<Box<Place<T>>>; N],
 }
 
-/// A label that has been met, and what is kept for it.
+/// A label that has occurred, with its value.
 type Place<T> = (Cow<'static, str>, T);
 
 impl<T: Default, const N: usize> Labelled<T, N> {
-    /// A table without a label.
+    /// An empty table.
     pub(super) const fn new() -> Self {
         Self {
             places: [const { OnceLock::new() }; N],
         }
     }
 
-    /// What is kept for `label`.
+    /// The value for `label`.
     pub fn of(&self, label: impl Into<Cow<'static, str>>) -> &T {
         let label = label.into();
         let take = |label: &Cow<'static, str>| Box::new((label.clone(), T::default()));
@@ -63,7 +62,7 @@ impl<T: Default, const N: usize> Labelled<T, N> {
             .1
     }
 
-    /// The labels that have been met, and what is kept for them.
+    /// The labels that have occurred, with their values.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.places
             .iter()
@@ -71,13 +70,12 @@ impl<T: Default, const N: usize> Labelled<T, N> {
     }
 }
 
-/// How long something took, in buckets: from what a look at memory takes to the longest that a client may wait.
+/// Upper bounds of the buckets in seconds: from a read of memory to the longest wait of a client.
 const BOUNDS: [f64; 16] = [
     0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
     60.0,
 ];
 
-/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Durations {
     buckets: [Counter; BOUNDS.len() + 1],
@@ -92,7 +90,6 @@ impl Durations {
         }
     }
 
-    /// Adds a duration.
     pub fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let at = BOUNDS.partition_point(|&bound| bound < seconds);
@@ -100,7 +97,7 @@ impl Durations {
         self.micros.add(took.as_micros() as u64);
     }
 
-    /// The figures as they are now.
+    /// The current figures.
     pub(super) fn get(&self) -> Distribution {
         Distribution {
             bounds: &BOUNDS,

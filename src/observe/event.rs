@@ -1,6 +1,6 @@
-//! Every event of the log, declared once: name, level, fields, and the question that it answers.
+//! Declares every log event once: name, level, fields, and the question that it answers.
 //!
-//! Runs on the thread that logs. The README's table and what a report shows of a record follow from here.
+//! Runs on the thread that logs. The README's table and the diagnostics report are generated from here.
 
 use log::kv::{self, Key, Source, Value, VisitSource};
 use log::{Level, Record};
@@ -14,31 +14,30 @@ use crate::sys::Exit;
 
 type Path<'a> = std::path::Display<'a>;
 
-/// What is declared of an event.
+/// Declaration of an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
-    /// The record's `event`.
     pub name: &'static str,
-    /// The question that a record of it answers.
+    /// The question that the event answers.
     pub answers: &'static str,
-    /// The levels that a record of it can have.
+    /// The levels at which it is logged.
     pub levels: &'static [Level],
-    /// The fields, in the line's order. One without a value is left out of the line.
+    /// The fields in the order of the line. A field without a value is omitted.
     pub fields: &'static [(&'static str, Kind)],
 }
 
-/// `Variant "name" Level { fields }`, with the question above it. `or Level if (condition)` is a second level;
-/// `code X` is a field of every record of the event, before the others.
+/// Syntax: `Variant "name" Level { fields }`, with the question as doc comment. `or Level if (condition)` declares a
+/// second level; `code X` adds a constant first field.
 macro_rules! events {
     ($($(#[doc = $answers:literal])+ $variant:ident $name:literal $level:ident $(or $worse:ident if ($is_worse:expr))?
         $(code $code:ident)? { $($field:ident: $type:ty),* $(,)? })*) => {
-        /// An event of the log, with the values of its fields. `'a` is what it borrows until it is written.
+        /// A log event with its fields; `'a` is the lifetime of borrowed values.
         pub(crate) enum LogEvent<'a> {
             $($(#[doc = $answers])+ #[allow(missing_docs)] $variant { $($field: $type),* },)*
         }
 
         impl<'a> LogEvent<'a> {
-            /// All that are declared, in the order of the README's table.
+            /// All events, in the order of the README's table.
             pub const ALL: &'static [Declared] = &[$(Declared {
                 name: $name,
                 answers: concat!($($answers),+),
@@ -49,12 +48,10 @@ macro_rules! events {
                 ],
             }),*];
 
-            /// The record's `event`.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant { .. } => $name),* }
             }
 
-            /// The record's level.
             #[allow(unused_variables)]
             pub fn level(&self) -> Level {
                 match self {
@@ -107,7 +104,7 @@ events! {
         code: Code, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
         took_ms: u64, reason: Reason<'a>,
     }
-    /// Why was any other request refused? An error from status 500 on.
+    /// Why was another request refused? An error from status 500 on.
     RequestFailed "request_failed" Warn or Error if (*status >= 500) {
         code: Code, request: Request<'a>, route: Route<'a>, status: u16, session: Option<NamedSession<'a>>,
         took_ms: u64, reason: Reason<'a>,
@@ -128,17 +125,17 @@ events! {
     ConnectionRefused "connection_refused" Warn code TooManyConnections {
         request: Request<'a>, route: Route<'a>, status: u16, limit: usize,
     }
-    /// Could a connection get no thread?
+    /// Why did a connection get no thread?
     ThreadFailed "thread_failed" Warn code TooManyConnections { reason: Reason<'a> }
-    /// Could a connection not be accepted?
+    /// Why was a connection not accepted?
     AcceptFailed "accept_failed" Error code InternalError { reason: Reason<'a> }
     /// Were there too many open files for a connection?
     OutOfDescriptors "out_of_descriptors" Warn code TooManyConnections { reason: Reason<'a> }
     /// Did another user try to connect?
     PeerRefused "peer_refused" Warn { uid: Option<u32>, reason: Option<Reason<'a>> }
-    /// Which process is a session?
+    /// Which process runs a session?
     SessionStarted "session_started" Info { session: SessionId, pid: i32, harness: Harness<'a> }
-    /// How did a session end? `oom_killed`: the kernel killed it, since memory ran out. Without a process it has `code` and `reason`.
+    /// How did a session end? `oom_killed`: the OOM killer killed it. Without a process it has `code` and `reason`.
     SessionEnded "session_ended" Info {
         session: SessionId, pid: Option<i32>, status: SessionStatus, exit: Option<Exit>, oom_killed: Option<bool>,
         code: Option<Code>, reason: Option<Reason<'a>>,
@@ -147,100 +144,100 @@ events! {
     SessionKill "session_kill" Info or Warn if (*why == KillCause::GraceOver) {
         session: SessionId, pid: i32, why: KillCause,
     }
-    /// Which signal did a client have delivered to a session's processes, which is not to end it?
+    /// Which signal did a client send to a session's processes, other than to end it?
     SessionSignalled "session_signalled" Info { session: SessionId, pid: i32, signal: i32 }
-    /// How many processes that outlived a session's harness were ended, with it or later?
+    /// How many processes that outlived a session's harness were ended?
     SessionSwept "session_swept" Info { session: SessionId, pid: Option<i32>, processes: usize }
-    /// Which processes has a session left running at its end? `names` has pids and names, of the first hundred.
+    /// Which processes did a session leave running at its end? `names` has pids and names of the first hundred.
     SessionLeftBehind "session_left_behind" Info { session: SessionId, processes: usize, names: Text<'a> }
-    /// Which session's output is still held by what its harness has left behind, and read on behind its end?
+    /// Which session's output is still read after its end, since a left process holds it?
     SessionLate "session_late" Info { session: SessionId }
-    /// Why is a late stream closed although something still holds it?
+    /// Why was a late stream closed while a process still held it?
     LateStreamClosed "late_stream_closed" Info { session: SessionId, why: CloseCause }
-    /// Which sessions did a daemon that died leave behind?
+    /// Which sessions did a dead daemon leave behind?
     SessionOrphaned "session_orphaned" Info { session: SessionId }
     /// Why were the processes of orphaned sessions left alone? The store is a copy of one that the daemon `owner` serves, comes
     /// from another boot or PID namespace, or tells no owner.
     OrphansUntouched "orphans_untouched" Warn { why: Untouched, owner: Option<i32>, sessions: usize }
-    /// Which processes did a daemon that died leave behind?
+    /// Which processes did a dead daemon leave behind?
     OrphanKilled "orphan_killed" Warn { session: Option<SessionId>, pid: i32 }
     /// Why does a process not end?
     KillFailed "kill_failed" Error code KillFailed { session: Option<SessionId>, reason: Reason<'a> }
-    /// Why is a process that has ended still in the process table?
+    /// Why could an ended process not be reaped?
     ReapFailed "reap_failed" Error { session: SessionId, pid: i32, reason: Reason<'a> }
     /// Did the thread of a session meet a bug?
     HarnessLost "harness_lost" Error code InternalError { session: SessionId, reason: Reason<'a> }
-    /// What happened to a session that cannot happen in that phase of its life? It was ignored; it is a bug.
+    /// Which input did not fit a session's phase? It was ignored; it is a bug.
     SessionUnexpected "session_unexpected" Error code InternalError {
         session: SessionId, input: Text<'a>, phase: Text<'a>,
     }
     /// Was the disk full?
     StoreFailed "store_failed" Error code StoreUnavailable { reason: Reason<'a> }
-    /// Which page of the database is not what it must be?
+    /// Which page of the database is damaged?
     StoreDamaged "store_damaged" Error code StoreUnavailable { reason: Reason<'a> }
-    /// Is the database whole again that was damaged?
+    /// Has a check found a damaged database intact again?
     StoreWhole "store_whole" Info { reason: Reason<'a> }
     /// For how long could the store not be written?
     StoreRecovered "store_recovered" Info { outage_ms: u64 }
-    /// Which file of the database has gone from under the daemon, or is another file now? What is open is saved as `copy`.
+    /// Which file of the database was removed or replaced while the daemon ran? The open database is saved as `copy`.
     StoreLost "store_lost" Error code StoreUnavailable { path: Path<'a>, copy: Path<'a> }
-    /// Where is the database saved whose file has gone?
+    /// Where was a database saved whose file was removed?
     StoreSaved "store_saved" Warn { path: Path<'a>, bytes: u64 }
-    /// Why is the database whose file has gone not saved?
+    /// Why was a database whose file was removed not saved?
     StoreSaveFailed "store_save_failed" Error code StoreUnavailable { path: Path<'a>, reason: Reason<'a> }
-    /// Which log was set aside, since it belongs to another database than the one that has its name now? It is kept as `aside`.
+    /// Which write-ahead log belongs to another database? It is kept as `aside`.
     LogOrphaned "log_orphaned" Warn { path: Path<'a>, aside: Path<'a> }
-    /// Are the database's files in their place again?
+    /// Are the database's files in place again?
     StoreBack "store_back" Info { path: Path<'a> }
-    /// Why does the store's log not get shorter: a failed disk, a reader?
+    /// Why can the store's write-ahead log not be reset: a failed disk, a reader?
     CheckpointFailed "checkpoint_failed" Warn code StoreUnavailable { reason: Reason<'a> }
-    /// Was a session archived or deleted because its launch had asked for that?
+    /// Was a session archived or deleted by its launch's `onEnd`?
     OnEndDone "on_end_done" Info { session: SessionId, action: OnEnd }
-    /// Why was a session not archived or deleted whose launch had asked for that? It is tried again.
+    /// Why did a session's `onEnd` fail? It is retried.
     OnEndFailed "on_end_failed" Warn code StoreUnavailable { session: Option<SessionId>, reason: Reason<'a> }
-    /// How much output has retention taken away?
+    /// How much output did retention delete?
     OutputTruncated "output_truncated" Info { sessions: u64, events: u64, bytes: u64 }
-    /// Which session writes more output than is kept?
+    /// Which session's output exceeds its limit?
     SessionOutputCapped "session_output_capped" Warn { session: NamedSession<'a>, limit_bytes: u64 }
     /// Why is the store larger than its limit?
     StoreOverLimit "store_over_limit" Warn { limit_bytes: u64 }
     /// By how much was the wall clock set? Ages do not follow it.
     ClockSet "clock_set" Warn { seconds: i64 }
-    /// Why is output kept that looks too old? The wall clock has moved while no daemon observed it.
+    /// Why is old output kept? The wall clock was set while no daemon ran.
     RetentionWaits "retention_waits" Warn { difference_seconds: i64, left_seconds: i64 }
-    /// Why does retention take nothing away?
+    /// Why did a retention sweep fail?
     RetentionFailed "retention_failed" Warn code StoreUnavailable { reason: Reason<'a> }
-    /// Which file of the home had gone, and was made anew?
+    /// Which file of the home was removed, and created again?
     HomeFileRestored "home_file_restored" Warn { path: Path<'a> }
-    /// Which file of the home has gone, and why can it not be made anew?
+    /// Which file of the home was removed, and why can it not be created again?
     HomeFileLost "home_file_lost" Error { path: Path<'a>, reason: Reason<'a> }
     /// Where was the home moved to while the daemon ran?
     HomeMoved "home_moved" Warn { path: Path<'a> }
     /// Which home was deleted while the daemon ran, so that it stops?
     HomeGone "home_deleted" Error code HomeDeleted { path: Path<'a> }
-    /// Why does the daemon not notice at once when files of its home go? It looks before launches, with each sweep, and on SIGHUP.
+    /// Why does the daemon not notice removed files at once? It checks before launches, with each sweep, and on SIGHUP.
     HomeUnwatched "home_unwatched" Warn { reason: Reason<'a> }
-    /// Which manifest was not taken?
+    /// Which manifest was rejected?
     ManifestRefused "manifest_refused" Error { path: Path<'a>, reason: Reason<'a> }
-    /// Which pattern for redaction was not taken?
+    /// Which redaction pattern was rejected?
     RedactPatternRefused "redact_pattern_refused" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
-    /// What is not taken of the file `env`? Line 0 is the file itself.
+    /// Which line of the file `env` was ignored? Line 0 is the file itself.
     EnvIgnored "env_ignored" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
-    /// Was the configuration read again?
+    /// Was the configuration reloaded?
     Reloaded "reloaded" Info { pid: u32 }
-    /// Why does the log go on in its old file?
+    /// Why could the log's file not be reopened?
     LogNotReopened "log_not_reopened" Warn { path: Path<'a>, reason: Reason<'a> }
-    /// Why does the service manager not hear from the daemon?
+    /// Why could the service manager not be notified?
     NotifyFailed "notify_failed" Warn { socket: Option<Path<'a>>, reason: Reason<'a> }
-    /// Does the service manager watch the daemon, and with which period?
+    /// Which watchdog period does the service manager expect?
     WatchdogStarted "watchdog_started" Info { period_ms: u64 }
-    /// Which thread hangs, so that the service manager restarts the daemon?
+    /// Which thread hangs, so that the watchdog restarts the daemon?
     WatchdogWithheld "watchdog_withheld" Warn code InternalError { thread: WatchedThread }
     /// Which signal did the daemon get?
     Signal "signal" Info { signal: i32 }
     /// Does the daemon stop, and with how many sessions? A warning where a second signal ends the grace period.
     DaemonStopping "daemon_stopping" Info or Warn if (why.is_some()) { sessions: usize, why: Option<StopCause> }
-    /// What is lost, when the daemon had to stop before the store could be written?
+    /// What was lost when the daemon stopped before the store could be written?
     SessionUnwritten "session_unwritten" Error code StoreUnavailable {
         session: SessionId, events: u64, bytes: u64, unread_bytes: u64, exited: bool,
     }
@@ -248,28 +245,28 @@ events! {
     DaemonStopped "daemon_stopped" Info { clean: bool }
     /// Why did the daemon not start, or not stop cleanly?
     DaemonFailed "daemon_failed" Error { code: Code, reason: Reason<'a> }
-    /// What kept the state thread from its other work?
+    /// Which event blocked the state thread?
     StateSlow "state_slow" Warn { what: StateInput, took_ms: u64 }
-    /// How many lines of the log are missing here?
+    /// How many log lines were dropped here?
     LogLinesLost "log_lines_lost" Warn { lines: u64 }
-    /// Where in the source did the daemon meet a bug?
+    /// Where did the program panic? It is a bug.
     Panic "panic" Error code InternalError { thread: Text<'a>, at: Place<'a>, message: Text<'a> }
 }
 
 impl Declared {
-    /// What is declared of the event `name`.
+    /// The declaration of the event `name`.
     pub fn of(name: &str) -> Option<&'static Self> {
         LogEvent::ALL.iter().find(|declared| declared.name == name)
     }
 
-    /// What the field `name` holds.
+    /// The kind of the field `name`.
     pub fn kind(&self, name: &str) -> Option<Kind> {
         let field = self.fields.iter().find(|(field, _)| *field == name);
         field.map(|(_, kind)| *kind)
     }
 }
 
-/// Logs a [`LogEvent`] as this module's: `say!(Variant, field: value, field)`.
+/// Logs a [`LogEvent`] of the calling module: `say!(Variant, field: value, field)`.
 macro_rules! say {
     ($event:ident, $($field:ident $(: $value:expr)?),+ $(,)?) => {
         $crate::observe::log_event(
@@ -280,7 +277,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Logs `event` as `module`'s: `COVEN_LOG` filters by module. Called by [`say!`].
+/// Logs `event` for `module`, by which `COVEN_LOG` filters. Called by [`say!`].
 pub(crate) fn log_event(module: &str, event: &LogEvent<'_>) {
     let level = event.level();
     if level <= log::max_level() {
@@ -294,7 +291,7 @@ pub(crate) fn log_event(module: &str, event: &LogEvent<'_>) {
 mod tests {
     use super::*;
 
-    /// The questions that the observability guide has for a daemon's log.
+    /// The questions of the observability guide about a daemon's log.
     const GUIDE: [&str; 6] = [
         "Did the daemon bind the expected socket?",
         "Did the store open?",

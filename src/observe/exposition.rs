@@ -1,6 +1,6 @@
-//! Prometheus' text format, version 0.0.4: families of samples, each with its help and type.
+//! Writes Prometheus' text format, version 0.0.4: metric families with help, type and samples.
 //!
-//! Pure: names and numbers in, text out. It knows no metric.
+//! Pure: names and numbers in, text out. It knows no particular metric.
 
 use std::fmt::{Display, Write};
 
@@ -10,53 +10,52 @@ use crate::api::words;
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 words! {
-    /// What the samples of a family are.
+    /// Type of a family's samples.
     pub enum MetricType {
-        /// A number that only rises while the daemon runs.
+        /// A number that only grows while the daemon runs.
         Counter = "counter",
-        /// A number as it is now.
+        /// A current value.
         Gauge = "gauge",
         /// Counts of durations, by bucket.
         Histogram = "histogram",
     }
 }
 
-/// What is declared of a family.
+/// Declaration of a family.
 #[derive(Debug)]
 pub struct Family {
-    /// What its samples are.
     pub metric_type: MetricType,
-    /// The name; a counter's ends with `_total`.
+    /// The name; a counter's ends in `_total`.
     pub name: &'static str,
-    /// The labels of each sample; a histogram's buckets have `le` besides.
+    /// The labels of each sample; a histogram's buckets also have `le`.
     pub labels: &'static [&'static str],
-    /// What it says, in a sentence.
+    /// Its meaning, in one sentence.
     pub help: &'static str,
 }
 
-/// The text, as far as it is written.
+/// The text written so far.
 #[derive(Debug, Default)]
 pub(super) struct Exposition(String);
 
-/// The samples of a family that is being written.
+/// The samples of the family that is being written.
 pub(super) struct Samples<'a> {
     text: &'a mut String,
     family: &'a Family,
 }
 
-/// The figures of a histogram at one moment.
+/// Figures of a histogram at one moment.
 #[derive(Debug)]
 pub(super) struct Distribution {
-    /// The buckets' upper bounds, in seconds, rising.
+    /// Upper bounds of the buckets in seconds, ascending.
     pub bounds: &'static [f64],
-    /// How many values are in each bucket and not in one before it; one more for those above all bounds.
+    /// Number of values in each bucket, without earlier ones; the last is for values above all bounds.
     pub counts: Vec<u64>,
-    /// The sum of all values, in seconds.
+    /// Sum of all values, in seconds.
     pub sum: f64,
 }
 
 impl Exposition {
-    /// Writes a family with the samples that `show` writes; leaves it out if `show` has no figures.
+    /// Writes a family with the samples that `show` writes; omits it if `show` returns `None`.
     pub(super) fn family(
         &mut self,
         family: &Family,
@@ -65,7 +64,7 @@ impl Exposition {
         let text = &mut self.0;
         let begin = text.len();
         let (name, help, metric_type) = (family.name, family.help, family.metric_type);
-        // A String takes every write.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {metric_type}");
         if show(&mut Samples { text, family }).is_none() {
             self.0.truncate(begin);
@@ -78,12 +77,12 @@ impl Exposition {
 }
 
 impl Samples<'_> {
-    /// The only sample of a family without labels.
+    /// Writes the only sample of a family without labels.
     pub(super) fn value(&mut self, value: impl Display) -> Option<()> {
         self.labelled([(&[] as &[&str], value)])
     }
 
-    /// A sample for each of the values of the labels.
+    /// Writes one sample for each value of the labels.
     pub(super) fn labelled<L: AsRef<str>>(
         &mut self,
         samples: impl IntoIterator<Item = (impl AsRef<[L]>, impl Display)>,
@@ -94,7 +93,7 @@ impl Samples<'_> {
         Some(())
     }
 
-    /// A histogram for each of the values of the labels.
+    /// Writes one histogram for each value of the labels.
     pub(super) fn distributions<L: AsRef<str>>(
         &mut self,
         samples: impl IntoIterator<Item = (impl AsRef<[L]>, Distribution)>,

@@ -1,7 +1,7 @@
-//! The commands that failed: a record each in `logs/cli.log`, in the log's own text format.
+//! Records failed commands in `logs/cli.log`, in the log's text format.
 //!
-//! Runs in the CLI's process, at its end. A record has the verb, the code and the exit code, and nothing of what was
-//! typed or printed: a message can hold a path or a prompt.
+//! Runs in the CLI's process, at its end. A record has the verb, the error code and the exit code. It never contains
+//! arguments or output, which may include a path or a prompt.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,25 +12,23 @@ use super::record::LogRecord;
 use super::rotate::RotatingFile;
 use crate::api::{Code, Word};
 
-/// A file is renamed when it would pass this many bytes: some two thousand records.
+/// Size in bytes at which the file is rotated: some two thousand records.
 const SIZE_MAX: u64 = 256 * 1024;
 
-/// A command that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct FailedCommand<'a> {
-    /// The verb, as `kill` or `daemon start`; empty for a command line without one.
+    /// The verb, such as `kill` or `daemon start`; empty if the command line has none.
     pub verb: &'a str,
-    /// The structured error code.
     pub code: &'a Word<Code>,
-    /// What the process exits with.
+    /// The exit code of the process.
     pub exit: u8,
 }
 
 impl FailedCommand<'_> {
-    /// Appends its record to the file at `path`, which is made (mode 0600) where its directory is. One write, so that
-    /// commands that fail at the same time do not mix their lines.
+    /// Appends the record to the file at `path`; creates the file with mode 0600 if its directory exists. It is one
+    /// write, so that concurrent commands do not mix their lines.
     ///
-    /// Best effort: a record that cannot be written has nobody to be told to.
+    /// Best effort: a failed write cannot be reported anywhere.
     pub fn append_to(&self, path: &Path) {
         let line = format!("{}\n", self.record());
         if let Ok(mut file) = RotatingFile::open(path.to_owned(), SIZE_MAX) {
@@ -39,7 +37,7 @@ impl FailedCommand<'_> {
     }
 
     fn record(&self) -> LogRecord {
-        // A code can come from whoever listens on the socket.
+        // Any process that listens on the socket can send a code.
         let is_word = |code: &str| {
             code.len() <= 64 && code.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
         };

@@ -1,4 +1,4 @@
-//! The kinds of fields that a log record can have. The kind of a field decides what a report may show of it.
+//! The kinds of log fields. A field's kind decides how much of it a diagnostics report shows.
 //!
 //! Pure; runs on the thread that logs, and in the CLI's process. It knows no event.
 
@@ -10,35 +10,35 @@ use log::kv::Value;
 use crate::api::{Code, EndCause, OnEnd, SessionId, SessionStatus, Word, words};
 use crate::sys::Exit;
 
-/// What a field holds, and what `coven diagnostics` shows of it. A log file can be forged: a value is shown only if it
+/// Content of a field, and what `coven diagnostics` shows of it. A log file can be forged: a value is shown only if it
 /// has the form of its kind.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// A whole number: shown.
     Number,
-    /// Yes or no: shown.
+    /// A boolean: shown.
     Flag,
-    /// A word or a form of the program's own: shown if the function knows it.
+    /// A word or form of the program's own: shown if the function accepts it.
     Word(fn(&str) -> bool),
-    /// The pattern of a route: shown if there is such a route.
+    /// A route's pattern: shown if the route exists.
     Route,
-    /// A verb of the CLI: shown if there is such a verb.
+    /// A verb of the CLI: shown if the verb exists.
     Verb,
-    /// The id of a harness: shown if a manifest names it.
+    /// A harness id: shown if a manifest declares it.
     Harness,
     /// A path: shown without its private part.
     Path,
-    /// Why something failed: only its known phrases and the system's errors are shown.
+    /// A reason of a failure: only known phrases and the system's errors are shown.
     Reason,
-    /// Anybody's text: never shown.
+    /// Any text: never shown.
     Text,
 }
 
-/// A value that a log record can have.
+/// A type of a log field.
 pub(super) trait Field {
     const KIND: Kind;
 
-    /// The value as it is written; `None` leaves the field out.
+    /// The value to write; `None` omits the field.
     fn value(&self) -> Option<Value<'_>>;
 }
 
@@ -50,7 +50,7 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// Types whose values are written as they are.
+/// Types whose values are written directly.
 macro_rules! plain {
     ($($kind:ident: $($type:ty)*;)*) => {$($(
         impl Field for $type {
@@ -68,7 +68,7 @@ plain! {
     Flag: bool;
 }
 
-/// Types that are written as text.
+/// Types whose values are written by Display.
 macro_rules! displayed {
     ($($kind:expr => $($type:ty)*;)*) => {$($(
         impl Field for $type {
@@ -83,7 +83,7 @@ macro_rules! displayed {
 
 displayed! {
     Kind::Word(|text| text.parse::<Self>().is_ok()) => SessionStatus OnEnd CloseCause StateInput StopCause Untouched WatchedThread;
-    // A registrar's own names say who knows what.
+    // An id chosen by a client can contain anything.
     Kind::Word(|text| text.parse().is_ok_and(|id: SessionId| id.is_uuid())) => SessionId;
     Kind::Word(is_code) => Code Word<Code>;
     Kind::Word(is_exit) => Exit;
@@ -91,7 +91,7 @@ displayed! {
     Kind::Reason => Reason<'_>;
 }
 
-/// Text of one kind.
+/// Declares text types of one kind.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident: $kind:expr;)*) => {$(
         $(#[$doc])*
@@ -109,43 +109,39 @@ macro_rules! texts {
 }
 
 texts! {
-    /// The pattern of a route.
     Route: Kind::Route;
-    /// A verb of the CLI.
     Verb: Kind::Verb;
-    /// The id of a harness.
     Harness: Kind::Harness;
-    /// A session as a client names it: any text.
+    /// A session as a client named it: any text.
     NamedSession: SessionId::KIND;
-    /// The id of a request.
     Request: Kind::Word(is_request);
-    /// An HTTP method as a client sends it.
+    /// An HTTP method as the client sent it.
     Method: Kind::Word(is_method);
-    /// A version or a contract.
+    /// A version, or a contract's name.
     Version: Kind::Word(is_version);
-    /// A place in our source.
+    /// A place in this program's source.
     Place: Kind::Word(is_source_place);
-    /// Anybody's text.
+    /// Any text.
     Text: Kind::Text;
 }
 
-/// Why something failed, in the system's words, SQLite's or ours.
+/// Reason of a failure, in the words of the system, of SQLite, or of this program.
 pub type Reason<'a> = &'a dyn Display;
 
 words! {
-    /// Why the processes of orphaned sessions are left alone.
+    /// Why processes of orphaned sessions are left alone.
     pub enum Untouched {
-        /// The store is a copy: they are those of the daemon that serves the other file.
+        /// The store is a copy: the processes belong to the daemon that serves the original.
         Copy = "copy",
-        /// The store was served in another boot, or in another PID namespace.
+        /// The store was served in another boot or PID namespace.
         Elsewhere = "elsewhere",
-        /// Nobody is on record as having served the store.
+        /// No owner of the store is on record.
         Unknown = "unknown",
     }
 }
 
 words! {
-    /// Why a stop does not wait for the grace period.
+    /// Why a stop ends the grace period.
     pub enum StopCause {
         /// A second signal.
         AskedAgain = "asked_again",
@@ -153,9 +149,9 @@ words! {
 }
 
 words! {
-    /// Why a late stream is closed while something holds it.
+    /// Why a late stream is closed while a process still holds it.
     pub enum CloseCause {
-        /// A new session takes the place.
+        /// A new session needs its place.
         Room = "room",
         /// The daemon stops.
         Stop = "stop",
@@ -165,31 +161,31 @@ words! {
 }
 
 words! {
-    /// What the state thread handles.
+    /// Kinds of inputs of the state thread, for the log.
     pub enum StateInput {
         /// A client's command.
         Command = "command",
-        /// A session's row is on disk.
+        /// A launch's row is on disk.
         Created = "created",
-        /// A harness thread reports.
+        /// A report of a harness thread.
         Harness = "harness",
         /// A session's closing facts are on disk.
         Ended = "ended",
         /// A session is deleted.
         Deleted = "deleted",
-        /// A child of the daemon has ended.
+        /// A child of the daemon has exited.
         ChildEnded = "child_ended",
-        /// The watchdog asks for an answer.
+        /// A request of the watchdog.
         Ping = "ping",
-        /// The daemon is to stop.
+        /// A stop signal.
         Stop = "stop",
-        /// A deadline is over.
+        /// A deadline has passed.
         Deadline = "deadline",
     }
 }
 
 words! {
-    /// A thread that the watchdog asks.
+    /// A thread that the watchdog checks.
     pub enum WatchedThread {
         /// The state thread.
         State = "state",
@@ -201,7 +197,7 @@ words! {
 /// Why a session is signalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KillCause {
-    /// Its end has been asked for.
+    /// Its end was requested.
     Asked(EndCause),
     /// It did not end within the grace period.
     GraceOver,
@@ -223,14 +219,14 @@ impl Field for KillCause {
     }
 }
 
-/// What stands for a code that has not the form of one.
+/// Written instead of an error code of invalid form.
 pub const UNKNOWN_CODE: &str = "unknown";
 
 fn is_code(text: &str) -> bool {
     Code::parse(text).is_some() || text == UNKNOWN_CODE
 }
 
-/// Whether `text` can be a version or a contract, as `0.1.0` or `coven.daemon.v1`.
+/// True if `text` has the form of a version or a contract's name, such as `0.1.0` or `coven.daemon.v1`.
 pub fn is_version(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
     let is_contract = text
@@ -240,7 +236,7 @@ pub fn is_version(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(plain) && (is_contract || is_number)
 }
 
-/// Whether `text` is a request's id: two numbers in hexadecimal.
+/// True if `text` has the form of a request id: two hexadecimal numbers.
 fn is_request(text: &str) -> bool {
     let is_hex = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
     text.len() <= 33
@@ -258,7 +254,7 @@ fn is_source_place(text: &str) -> bool {
     text.len() <= 80 && text.starts_with("src/") && text.contains(".rs:") && text.bytes().all(plain)
 }
 
-/// Whether `text` says how a harness ended, as [`Exit`] is written.
+/// True if `text` has the form of an [`Exit`].
 fn is_exit(text: &str) -> bool {
     let number = text.strip_prefix("signal:").unwrap_or(text);
     number.len() <= 4 && number.bytes().all(|b| b.is_ascii_digit() || b == b'-')

@@ -1,6 +1,6 @@
-//! The log's files, read oldest first and to the end, also while the daemon renames them.
+//! Reads a log's files from the oldest to the newest, also while the daemon rotates them.
 //!
-//! Used by the CLI's own process; it knows the files' names, and nothing of what their lines say.
+//! Used in the CLI's process. It knows the files' names, and nothing of their lines.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::rotate::{KEEP, numbered};
 
-/// A log and its older files. The file that is read is held open: so its inode is nobody else's.
+/// A log and its rotated files. The file being read stays open, so that its inode is not reused.
 pub struct LogFiles {
     path: PathBuf,
     current: Option<Current>,
@@ -18,12 +18,12 @@ pub struct LogFiles {
 struct Current {
     reader: BufReader<File>,
     id: (u64, u64),
-    /// The beginning of a line whose end is not there yet.
+    /// The start of an incomplete line.
     line: Vec<u8>,
 }
 
 impl LogFiles {
-    /// The log at `path`, none of which has been read.
+    /// The log at `path`, with all of it unread.
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -31,17 +31,17 @@ impl LogFiles {
         }
     }
 
-    /// The file that is read now, to be watched.
+    /// The file being read, for a watch.
     pub fn current(&self) -> Option<&File> {
         self.current
             .as_ref()
             .map(|current| current.reader.get_ref())
     }
 
-    /// Gives every line that is there and has not been read to `line`, without its end.
+    /// Passes every complete unread line to `line`, without its end.
     ///
     /// # Errors
-    /// What open(2) and read(2) report, and what `line` fails with.
+    /// The error of open(2) or read(2), or of `line`.
     pub fn read<E: From<io::Error>>(
         &mut self,
         mut line: impl FnMut(&str) -> Result<(), E>,
@@ -55,7 +55,7 @@ impl LogFiles {
                 return Ok(());
             }
             for next in newer {
-                // A newer file means that nothing more is written to this one; but it may have been until then.
+                // A newer file means that writing to this one has ended; it may have grown since the last read.
                 if let Some(mut last) = self.current.replace(next) {
                     last.read(&mut line)?;
                     last.finish(&mut line)?;
@@ -67,18 +67,18 @@ impl LogFiles {
         }
     }
 
-    /// Gives what is left of a last line without an end.
+    /// Passes the rest of an incomplete last line to `line`.
     ///
     /// # Errors
-    /// What `line` fails with.
+    /// The error of `line`.
     pub fn finish<E>(&mut self, mut line: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
         self.current
             .as_mut()
             .map_or(Ok(()), |current| current.finish(&mut line))
     }
 
-    /// The files that are newer than the one that is read, oldest first. They are opened from the newest on: one
-    /// that is renamed meanwhile is met again under its next name, and none is missed.
+    /// Opens the files newer than the current one, and returns them oldest first. Opening starts with the newest: a
+    /// file that is renamed meanwhile appears again under its next name, and none is missed.
     fn newer(&self) -> io::Result<Vec<Current>> {
         let known = self.current.as_ref().map(|current| current.id);
         let mut newer: Vec<Current> = Vec::new();
@@ -87,12 +87,12 @@ impl LogFiles {
                 0 => self.path.clone(),
                 age => numbered(&self.path, age),
             };
-            // A FIFO by this name must not hold us.
+            // O_NONBLOCK: a FIFO of this name must not block.
             let mut options = OpenOptions::new();
             let options = options.read(true).custom_flags(libc::O_NONBLOCK);
             let file = match options.open(path) {
                 Ok(file) => file,
-                // Between two renames there can be a gap.
+                // Between two renames a name can be missing.
                 Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
                 Err(err) => return Err(err),
             };
@@ -191,7 +191,7 @@ mod tests {
         fs::write(&path, "1\n").unwrap();
         let mut files = LogFiles::new(path.clone());
         assert_eq!(read(&mut files), ["1"]);
-        // More is written to the file that was read, and two more come and go before the next read.
+        // The read file grows, and two more files come and go before the next read.
         fs::write(&path, "1\n2\n").unwrap();
         rotate(&path);
         assert_eq!(read(&mut files), ["2"], "while there is no new one yet");

@@ -1,7 +1,7 @@
-//! systemd's journal as a log: what a line is written with for it, and its entries, read through journalctl(1).
+//! systemd's journal as the log: prefixes for lines written to it, and entries read through journalctl(1).
 //!
-//! Written on the log's thread, read in the CLI's process. It knows journalctl's options and JSON, and not what a unit is:
-//! who asks gives the fields that entries are matched by.
+//! Lines are written on the log thread, entries read in the CLI's process. It knows journalctl's options and JSON, but
+//! no units: the caller provides the matches.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,11 +16,11 @@ use super::record::LogRecord;
 use crate::api::Timestamp;
 use crate::sys;
 
-/// What is read of journalctl's output at once, in bytes.
+/// Size of one read of journalctl's output, in bytes.
 const READ: usize = 64 * 1024;
 
-/// Whether stderr is a stream of the journal's: the one that systemd has named to this process, or to one before it. Who has
-/// inherited the variable can have another stderr (systemd.exec(5), `JOURNAL_STREAM`).
+/// True if stderr is the journal stream that systemd named to this process or an ancestor. An inherited variable can
+/// belong to another stderr (systemd.exec(5), `JOURNAL_STREAM`).
 pub fn is_stderr() -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else {
         return false;
@@ -31,16 +31,16 @@ pub fn is_stderr() -> bool {
     })
 }
 
-/// The namespace of the journal that stderr is a stream of; `None` for the journal of most units, which has none.
+/// Namespace of stderr's journal; `None` for the default journal.
 pub fn namespace_of_stderr() -> Option<String> {
     let stderr = io::stderr().as_fd().try_clone_to_owned().ok()?;
     let journald = UnixStream::from(stderr).peer_addr().ok()?;
-    // `/run/systemd/journal.NAMESPACE/stdout` (systemd-journald.service(8)).
+    // The path is `/run/systemd/journal.NAMESPACE/stdout` (systemd-journald.service(8)).
     let dir = journald.as_pathname()?.parent()?.file_name()?.to_str()?;
     dir.strip_prefix("journal.").map(str::to_owned)
 }
 
-/// What a line begins with for the journal, which takes it off and keeps it as the entry's priority (sd-daemon(3)).
+/// Priority prefix of a line, which the journal removes and stores with the entry (sd-daemon(3)).
 pub fn prefix(level: Level) -> &'static str {
     match level {
         Level::Error => "<3>",
@@ -50,45 +50,41 @@ pub fn prefix(level: Level) -> &'static str {
     }
 }
 
-/// The level of an entry by its priority, of syslog(3).
+/// Level of an entry by its syslog(3) priority.
 fn level(priority: &str) -> Level {
     match priority {
         "0" | "1" | "2" | "3" => Level::Error,
         "4" => Level::Warn,
         "7" => Level::Debug,
-        // A line without a prefix has the unit's, by default 6.
+        // A line without prefix has the unit's default priority, usually 6.
         _ => Level::Info,
     }
 }
 
-/// In which order entries are read, and where that ends.
+/// Order and end of reading.
 #[derive(Debug, Clone, Copy)]
 pub enum Order<'a> {
-    /// From the oldest to the newest.
     OldestFirst,
-    /// From the newest to the oldest.
     NewestFirst,
-    /// From behind the entry with this cursor, or from the oldest, and on as they come.
+    /// From after the entry with this cursor, or from the oldest, and on as entries arrive.
     Following(Option<&'a str>),
 }
 
-/// An entry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// What it says.
     pub record: LogRecord,
-    /// Its place in the journal.
+    /// Its position in the journal.
     pub cursor: String,
 }
 
 impl Entry {
-    /// From a line of `journalctl --output=json` (systemd.journal-fields(7)); `None` for a line that is no entry.
+    /// Parses a line of `journalctl --output=json` (systemd.journal-fields(7)); `None` if it is no entry.
     fn parse(line: &[u8]) -> Option<Self> {
         let fields: Value = serde_json::from_slice(line).ok()?;
         let micros: i64 = fields["__REALTIME_TIMESTAMP"].as_str()?.parse().ok()?;
         let at = Timestamp::from_millis(micros / 1000);
         let (text, priority) = (text(&fields["MESSAGE"]), fields["PRIORITY"].as_str());
-        // It is still there with `SyslogLevelPrefix=no` (systemd.exec(5)).
+        // `SyslogLevelPrefix=no` keeps the prefix in the text (systemd.exec(5)).
         let prefixed = text.strip_prefix('<').and_then(|rest| rest.split_once('>'));
         let (priority, text) = match prefixed {
             Some((digit, rest)) if matches!(digit.as_bytes(), [b'0'..=b'7']) => (digit, rest),
@@ -101,7 +97,7 @@ impl Entry {
     }
 }
 
-/// A field's text: a string, an array of bytes if it does not print, and an array of these if the entry has it twice.
+/// A field's text: a string, an array of bytes if it is not printable, and an array of these if the field occurs twice.
 fn text(field: &Value) -> String {
     match field {
         Value::String(text) => text.clone(),
@@ -117,28 +113,28 @@ fn text(field: &Value) -> String {
     }
 }
 
-/// A journalctl that runs. Dropped, it is ended.
+/// A running journalctl; dropping it kills it.
 pub struct Journal {
     child: Child,
     stdout: ChildStdout,
-    /// What it says on stderr, read beside its output, so that neither holds it.
+    /// Its stderr, read by a thread: neither stream may block the other.
     said: Option<JoinHandle<String>>,
-    /// The beginning of a line whose end has not come yet.
+    /// The start of an incomplete line.
     line: Vec<u8>,
 }
 
 impl Journal {
-    /// Asks for the entries that `matches` (journalctl(1)) and are not older than `since`.
+    /// Starts journalctl for the entries that meet `matches` (journalctl(1)) and are not older than `since`.
     ///
     /// # Errors
-    /// There is no journalctl, or it cannot be started.
+    /// journalctl does not exist, or cannot be started.
     pub fn open(
         matches: &[String],
         order: Order<'_>,
         since: Option<Timestamp>,
     ) -> io::Result<Self> {
         let mut command = Command::new("journalctl");
-        // Fields of 4 KiB and more have a value only with `--all`.
+        // Without `--all` journalctl omits fields of 4 KiB and more.
         command.args(["-o", "json", "--all", "--quiet", "--no-pager"]);
         command.arg("--output-fields=MESSAGE,PRIORITY");
         match order {
@@ -167,7 +163,7 @@ impl Journal {
         };
         let said = std::thread::spawn(move || {
             let mut said = Vec::new();
-            // What has come until then is all that there is to say.
+            // On a read error the text read so far is used.
             let _ = stderr.read_to_end(&mut said);
             String::from_utf8_lossy(&said).into_owned()
         });
@@ -179,10 +175,10 @@ impl Journal {
         })
     }
 
-    /// The entries that come next, once some output is there; `None` at the end.
+    /// Waits for output and returns its entries; `None` at the end.
     ///
     /// # Errors
-    /// What read(2) reports.
+    /// The error of read(2).
     pub fn read(&mut self) -> io::Result<Option<Vec<Entry>>> {
         let start = self.line.len();
         self.line.resize(start + READ, 0);
@@ -201,10 +197,10 @@ impl Journal {
         Ok(Some(entries.collect()))
     }
 
-    /// Waits for its end. Gives what it has said if it has failed, on one line.
+    /// Waits for its exit. If it failed, returns its stderr as one line.
     ///
     /// # Errors
-    /// What wait(2) reports.
+    /// The error of wait(2).
     pub fn finish(&mut self) -> io::Result<Option<String>> {
         let status = self.child.wait()?;
         let said = self.said.take().map(JoinHandle::join);
@@ -224,7 +220,7 @@ impl AsFd for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        // A kill that fails finds it gone.
+        // The kill fails only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -251,7 +247,7 @@ mod tests {
             r#""WARN event=x pid=7 reason=\"a b\"""#,
             r#""<4>WARN event=x pid=7 reason=\"a b\"""#,
             r#""{\"level\":\"WARN\",\"event\":\"x\",\"pid\":7,\"reason\":\"a b\"}""#,
-            // With a time of its own, which is the line's.
+            // The journal's line has a time of its own.
             r#""2026-05-09T06:43:00.007Z WARN event=x pid=7 reason=\"a b\"""#,
             r#"["WARN event=x pid=7 reason=\"a b\"","another"]"#,
             r#"[87,65,82,78,32,101,118,101,110,116,61,120,32,112,105,100,61,55,32,114,101,97,115,111,110,61,34,97,32,98,34]"#,

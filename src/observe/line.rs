@@ -1,7 +1,7 @@
-//! A record of the log as one line: `key=value` for people, a JSON object for programs.
+//! Formats a log record as one line: `key=value` text, or a JSON object.
 //!
-//! Runs on the thread that logs. Secrets are taken out of each value before it is written, so that neither format's
-//! quotes can hide one, nor a redaction cut a quote.
+//! Runs on the thread that logs. Secrets are redacted in each value before it is quoted: quotes cannot hide a secret,
+//! and redaction cannot break quotes.
 
 use std::fmt::{Display, Write as _};
 
@@ -15,20 +15,20 @@ use crate::api::Timestamp;
 use crate::redact::Redactor;
 use crate::settings::LogFormat;
 
-/// What stands before a record's level and fields.
+/// First part of a line, before level and fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stamp {
     /// The time.
     Time,
-    /// The priority, for the journal, which adds the time itself.
+    /// The syslog priority; the journal adds the time itself.
     Priority,
 }
 
 impl LogFormat {
-    /// `record` as a line, without its end.
+    /// Formats `record` as a line without newline.
     pub(super) fn line(self, stamp: Stamp, record: &Record<'_>, redactor: &Redactor) -> String {
         let mut line = Line::begin(self, stamp, record.level(), redactor);
-        // Neither a source nor a String refuses a write.
+        // Neither the source nor the String can fail.
         let _ = record.key_values().visit(&mut line);
         let text = record.args().to_string();
         if !text.is_empty() {
@@ -37,7 +37,7 @@ impl LogFormat {
         line.end()
     }
 
-    /// The line that tells of lines which did not fit.
+    /// The line that counts the lines that were dropped.
     pub(super) fn lost(self, stamp: Stamp, lines: u64, redactor: &Redactor) -> String {
         let event = LogEvent::LogLinesLost { lines };
         let mut record = Record::builder();
@@ -46,7 +46,7 @@ impl LogFormat {
     }
 }
 
-/// A line in the making.
+/// A line under construction.
 struct Line<'a> {
     format: LogFormat,
     redactor: &'a Redactor,
@@ -84,9 +84,9 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A value that both formats write as it is.
+    /// Adds a value that both formats write without quotes.
     fn bare(&mut self, key: &str, value: impl Display) {
-        // A String takes every write.
+        // Writing to a String cannot fail.
         let _ = match self.format {
             LogFormat::Text => write!(self.line, " {key}={value}"),
             LogFormat::Json => write!(self.line, ",{}:{value}", json_string(key)),
@@ -103,7 +103,7 @@ impl<'kvs> VisitSource<'kvs> for Line<'_> {
     }
 }
 
-/// A value on its way into the line, as what it is.
+/// Adds one value to the line, by its type.
 struct Field<'l, 'a, 'k> {
     line: &'l mut Line<'a>,
     key: &'k str,
@@ -115,7 +115,7 @@ impl<'v> VisitValue<'v> for Field<'_, '_, '_> {
         Ok(())
     }
 
-    /// What is not there has no field.
+    /// An absent value has no field.
     fn visit_null(&mut self) -> Result<(), kv::Error> {
         Ok(())
     }
@@ -136,8 +136,8 @@ impl<'v> VisitValue<'v> for Field<'_, '_, '_> {
     }
 }
 
-/// `text` as a JSON string in which, as in [`Quoted`], nothing moves a terminal's cursor: JSON itself would let
-/// through what stands above U+001F.
+/// `text` as a JSON string without characters that control a terminal, as in [`Quoted`]: JSON itself permits those
+/// above U+001F.
 fn json_string(text: &str) -> String {
     visible_json(serde_json::Value::from(text).to_string())
 }

@@ -1,8 +1,8 @@
-//! The log: one record a line, UTC time (for the journal the priority), level, then its fields. Nothing from outside can
-//! forge a line.
+//! The log: one record per line with UTC time (for the journal: priority), level and fields. External text cannot forge
+//! a line.
 //!
-//! `env_logger` filters the records by level and module; a thread of its own writes them, since a full pipe or
-//! a dead disk behind the log must not hold the state thread.
+//! `env_logger` filters the records by level and module on the logging thread. The log thread writes them: a full pipe
+//! or a dead disk must not block the state thread.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,52 +19,51 @@ use super::rotate::RotatingFile;
 use crate::redact::Redactor;
 use crate::settings::{LogFormat, durations};
 
-/// Lines that may wait for the log's thread; more are counted, and the count is logged.
+/// Most lines that wait for the log thread; further ones are dropped and counted, and the count is logged.
 const LINES_MAX: usize = 1024;
 
-/// The log's file is renamed when it would pass this many bytes.
+/// Size in bytes at which the log's file is rotated.
 const FILE_MAX: u64 = 10 * 1024 * 1024;
 
-/// Where the log goes.
 #[derive(Debug)]
 pub enum Destination {
-    /// To stderr, and so to whoever has started the daemon.
+    /// stderr, which the daemon has inherited.
     Stderr,
-    /// To stderr, which is a stream of systemd's journal.
+    /// stderr, which is a stream of systemd's journal.
     Journal,
-    /// To this file, rotated.
+    /// A file, rotated.
     File(PathBuf),
 }
 
-/// The running log; dropped, it writes what is still queued.
+/// The running log; dropping it writes all queued lines.
 pub struct Log {
     lines: Sender<Message>,
 }
 
 enum Message {
     Line(Vec<u8>),
-    /// Answer when everything before this is written.
+    /// Answers when all earlier lines are written.
     Flush(Sender<()>),
-    /// Open the file anew, and answer.
+    /// Opens the file again, and answers.
     Reopen(Sender<io::Result<()>>),
-    /// The same if the file's name has gone, or is another's; answer whether that was so.
+    /// Opens the file again if its name is gone or leads to another file; answers whether it was.
     Restore(Sender<io::Result<bool>>),
 }
 
-/// Asks the log's thread to open its file anew, from any thread.
+/// Asks the log thread, from any thread, to open its file again.
 #[derive(Clone)]
 pub struct Reopener(Sender<Message>);
 
 impl Reopener {
-    /// Goes on in the file that has the log's path by now; a log on stderr goes on there.
+    /// Opens the file at the log's path again; a log on stderr stays there.
     ///
     /// # Errors
-    /// What open(2) reports; the log goes on in the file that it has.
+    /// The error of open(2); then the log stays in its current file.
     pub fn reopen(&self) -> io::Result<()> {
         self.ask(Message::Reopen)
     }
 
-    /// Makes the log's file anew where its name has gone, or leads to another file; gives whether that was so.
+    /// Creates the log's file again if its name is gone or leads to another file; true if it was.
     ///
     /// # Errors
     /// As [`Reopener::reopen`].
@@ -81,10 +80,11 @@ impl Reopener {
 }
 
 impl Log {
-    /// Installs the process's logger, which logs what `filter` lets through (`env_logger`'s syntax), takes secrets out of its lines, and starts its thread.
+    /// Installs the process's logger and starts the log thread. It logs what `filter` admits (`env_logger`'s syntax),
+    /// with secrets redacted.
     ///
     /// # Errors
-    /// The file cannot be opened, or no thread is to be had.
+    /// The file cannot be opened, or no thread can be created.
     pub fn start(
         destination: Destination,
         filter: &str,
@@ -121,7 +121,6 @@ impl Log {
         Ok(Self { lines })
     }
 
-    /// For who is to have the file opened anew.
     pub fn reopener(&self) -> Reopener {
         Reopener(self.lines.clone())
     }
@@ -141,7 +140,7 @@ impl Drop for Log {
     }
 }
 
-/// A panic is a bug: its place goes to the log, and first to stderr, since the process may be about to abort.
+/// Logs a panic's place, after printing it to stderr: the process may be about to abort.
 fn log_panics() {
     let to_stderr = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -156,7 +155,7 @@ fn log_panics() {
     }));
 }
 
-/// What env_logger writes to: each write is one line.
+/// env_logger's target: each write is one line.
 struct Pipe {
     lines: Sender<Message>,
     lost: Arc<AtomicU64>,
@@ -212,7 +211,7 @@ fn write_lines(
     for message in inbox {
         match message {
             Message::Line(line) => {
-                // A log that cannot be written has nobody to tell.
+                // A failed write of the log cannot be reported anywhere.
                 let _ = out.writer().write_all(&line);
                 let lost = lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {

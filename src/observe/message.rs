@@ -1,7 +1,7 @@
-//! A message for people that keeps what it quotes apart from our own words, so that a report can show it without what is
-//! private in it.
+//! A message for people that keeps quoted values apart from the program's own words, so that a diagnostics report can
+//! omit private parts.
 //!
-//! Pure. It writes itself as it is; `coven diagnostics` decides what it shows of each part.
+//! Pure. Display prints all of it; `coven diagnostics` decides what it shows of each part.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,43 +12,41 @@ use serde::{Serialize, Serializer};
 
 use crate::api::{Code, SessionId, Timestamp, UnconfirmedClock, Word};
 
-/// Our own words, numbers and times, and what they quote.
+/// The program's own words, numbers and times, and quoted values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message(Vec<Part>);
 
-/// A part of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// It says nothing of the user.
+    /// Text without any user data.
     Ours(Ours),
     /// A path.
     Path(PathBuf),
-    /// A path as a shell takes it for one word.
+    /// A path quoted for a shell.
     Quoted(PathBuf),
-    /// A name of a program, a unit, a variable, a harness.
+    /// Name of a program, a unit, a variable or a harness.
     Name(String),
-    /// The login name of a user.
+    /// Login name of a user.
     User(String),
-    /// Anybody's text.
+    /// Any other text.
     Foreign(String),
 }
 
-/// Only [`Message`] makes one.
+/// Text that only [`Message`] can create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ours(Cow<'static, str>);
 
 impl Ours {
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A file's mode, which is written in octal.
+/// A file mode, printed in octal.
 #[derive(Debug, Clone, Copy)]
 pub struct Mode(pub u32);
 
-/// `message!("{} is {} bytes long", path, length)`: only what has a conversion into a [`Message`] can stand for `{}`.
+/// Formats a message: `message!("{} is {} bytes long", path, length)`. Each value needs a conversion into [`Message`].
 macro_rules! message {
     ($format:literal $(, $part:expr)* $(,)?) => {{
         const { assert!($crate::observe::Message::holes($format) == <[&str]>::len(&[$(stringify!($part)),*])) };
@@ -58,7 +56,7 @@ macro_rules! message {
 pub(crate) use message;
 
 impl Message {
-    /// How many `{}` are in `format`.
+    /// Number of `{}` in `format`.
     pub const fn holes(format: &str) -> usize {
         let (bytes, mut at, mut holes) = (format.as_bytes(), 0, 0);
         while at + 1 < bytes.len() {
@@ -68,7 +66,7 @@ impl Message {
         holes
     }
 
-    /// `format` with `parts` in the place of each `{}`.
+    /// Replaces each `{}` of `format` by a part.
     pub fn fill<const N: usize>(format: &'static str, parts: [Self; N]) -> Self {
         let mut parts = parts.into_iter();
         let texts = format.split("{}").enumerate();
@@ -79,7 +77,7 @@ impl Message {
         Self(pieces.flat_map(|piece| piece.0).collect())
     }
 
-    /// `messages`, with `between` between each two.
+    /// Joins `messages`, separated by `between`.
     pub fn join(messages: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let all = messages.into_iter().enumerate();
         let parts = all.flat_map(|(at, message)| {
@@ -91,27 +89,27 @@ impl Message {
         Self(parts.collect())
     }
 
-    /// `path` as a shell takes it for one word.
+    /// `path`, quoted for a shell.
     pub fn quoted(path: &Path) -> Self {
         Self(vec![Part::Quoted(path.to_owned())])
     }
 
-    /// The name of a program, a unit, a variable or a harness.
+    /// Name of a program, a unit, a variable or a harness.
     pub fn name(name: impl Into<String>) -> Self {
         Self(vec![Part::Name(name.into())])
     }
 
-    /// The login name of a user.
+    /// Login name of a user.
     pub fn user(name: String) -> Self {
         Self(vec![Part::User(name)])
     }
 
-    /// Anybody's text.
+    /// Any other text.
     pub fn foreign(text: impl Into<String>) -> Self {
         Self(vec![Part::Foreign(text.into())])
     }
 
-    /// A text from elsewhere that is one of ours if `is_ours` says so.
+    /// `text` as the program's own word if `is_ours` accepts it, otherwise as other text.
     pub fn word(text: &str, is_ours: impl FnOnce(&str) -> bool) -> Self {
         match is_ours(text) {
             true => Self::ours(text.to_owned()),
@@ -119,7 +117,6 @@ impl Message {
         }
     }
 
-    /// The parts, in their order.
     pub fn parts(&self) -> &[Part] {
         &self.0
     }
@@ -177,7 +174,7 @@ impl From<&PathBuf> for Message {
 impl From<&io::Error> for Message {
     fn from(err: &io::Error) -> Self {
         match err.get_ref() {
-            // Somebody's own text.
+            // The error was created with a custom text.
             Some(_) => Self::foreign(err.to_string()),
             None => Self::ours(err.to_string()),
         }

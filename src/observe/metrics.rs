@@ -1,7 +1,7 @@
-//! The daemon's metrics, each declared once: its name, type, labels and help, and where its figures come from.
+//! Declares each metric once: name, type, labels, help, and source of its figures.
 //!
-//! Any thread counts; the page is made on the connection's thread. A process is one daemon, so that the counters are the
-//! process's. Nothing of a prompt, a path or a session's id ever comes here.
+//! Any thread counts; a connection thread renders the page. The counters belong to the process, which is one daemon.
+//! Metrics never contain prompts, paths or session ids.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,51 +16,50 @@ use crate::sys::OwnUsage;
 
 pub use super::exposition::CONTENT_TYPE;
 
-/// Harnesses that the page names; the sessions of all others are shown together.
+/// Most harnesses with their own label; sessions of the others are summed.
 const HARNESSES_MAX: usize = 50;
 
-/// The longest harness id that can be a label.
+/// Longest harness id that can be a label, in bytes.
 const HARNESS_BYTES_MAX: usize = 64;
 
-/// The most statuses, routes and codes that are counted apart; what comes after them is `other`, or not counted.
+/// Most statuses, routes and codes that are counted separately; others are counted as `other`, or not at all.
 const STATUSES_MAX: usize = 24;
 const ROUTES_MAX: usize = 64;
 const CODES_MAX: usize = 32;
 
-/// Harnesses that have been started.
+/// Number of started harnesses.
 pub(crate) static LAUNCHES: Counter = Counter::new();
 
-/// Launches that were refused, or have failed, by error code.
+/// Refused or failed launches, by error code.
 pub(crate) static LAUNCH_FAILURES: Labelled<Counter, CODES_MAX> = Labelled::new();
 
-/// Requests that have been answered, by route: the route's pattern.
+/// Answered requests, by the route's pattern.
 static REQUESTS: Labelled<Requests, ROUTES_MAX> = Labelled::new();
 
-/// Events that are on disk, by [`EventKind`].
+/// Committed events, by [`EventKind`].
 pub(crate) static EVENTS_WRITTEN: [Counter; EventKind::ALL.len()] =
     [const { Counter::new() }; EventKind::ALL.len()];
 
-/// Bytes that harnesses have written, by [`Stream`].
+/// Bytes that harnesses wrote, by [`Stream`].
 pub(crate) static OUTPUT_BYTES: [Counter; Stream::ALL.len()] =
     [const { Counter::new() }; Stream::ALL.len()];
 
-/// Tokens that harnesses have told of, by harness, each by its kind in [`TOKEN_KINDS`].
+/// Tokens that harnesses reported, by harness; kinds as in [`TOKEN_KINDS`].
 static TOKENS: Labelled<[Counter; TOKEN_KINDS.len()], HARNESSES_MAX> = Labelled::new();
 
 const TOKEN_KINDS: [&str; 3] = ["input", "output", "cached"];
 
-/// How long the transactions took that are on disk.
+/// Durations of committed transactions.
 pub(crate) static COMMITS: Durations = Durations::new();
 
-/// A family of the page, and where its figures come from.
+/// A family of the page, with the function that writes its samples.
 pub struct Metric {
-    /// What is declared of it.
     pub family: Family,
-    /// Writes its samples; `None` leaves the family out.
+    /// Writes its samples; `None` omits the family.
     show: Show,
 }
 
-/// Every metric, in the page's order.
+/// All metrics, in the order of the page.
 #[rustfmt::skip]
 pub const ALL: &[Metric] = &[
     gauge("coven_uptime_seconds", &[], "Time since the daemon started.",
@@ -114,8 +113,8 @@ pub const ALL: &[Metric] = &[
         |now, out| out.value(now.storage.truncated_output_bytes)),
     gauge("coven_store_free_disk_bytes", &[], "Free space on the file system that holds the database.",
         |now, out| out.value(now.storage.free_disk_bytes)),
-    // Not under Prometheus' own `process_` names: node_exporter has those of itself already, and refuses a file that
-    // brings them again.
+    // Not Prometheus' own `process_` names: node_exporter exports those about itself, and rejects a text file that
+    // repeats them.
     gauge("coven_process_resident_memory_bytes", &[], "Memory that the daemon has resident.",
         |now, out| out.value(now.process?.resident_bytes)),
     gauge("coven_process_open_fds", &[], "Descriptors that the daemon has open.",
@@ -124,44 +123,41 @@ pub const ALL: &[Metric] = &[
         |now, out| out.value(now.process?.threads)),
 ];
 
-/// The only label whose values are not the program's own words.
+/// The only label with values that are not the program's own words.
 const HARNESS: &str = "harness";
 
 const NO_LABELS: &[&str] = &[];
 
 type Show = fn(&Snapshot, &mut Samples<'_>) -> Option<()>;
 
-/// Sessions by the words of their status and their harness.
+/// Number of sessions by status and harness.
 pub type SessionTally = Vec<(SessionStatus, String, u64)>;
 
-/// What the page shows besides the counters: others keep it, at this moment.
+/// Figures of the page that are not counters, read when the page is rendered.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// How long the daemon has been running.
     pub uptime: Duration,
-    /// The sessions that have a record; `None` if they cannot be read.
+    /// Sessions with a record; `None` if they cannot be read.
     pub sessions: Option<SessionTally>,
     /// The longest silence of a running session, by harness.
     pub silence: BTreeMap<String, Duration>,
-    /// The event writer.
     pub writer: EventWriterHealth,
-    /// The disk.
     pub storage: StorageHealth,
-    /// Secrets that were taken out, by kind.
+    /// Redacted secrets, by kind.
     pub redactions: BTreeMap<&'static str, u64>,
-    /// What the process uses, where the system tells.
+    /// Resources that the process uses; `None` if the system does not tell.
     pub process: Option<OwnUsage>,
 }
 
 impl Metric {
-    /// Whether a report shows it: it has no buckets, which are many, and no label that can be anybody's text.
+    /// True if a diagnostics report shows it: histograms have too many buckets, and the harness label may be user text.
     pub fn is_reported(&self) -> bool {
         let family = &self.family;
         family.metric_type != MetricType::Histogram && !family.labels.contains(&HARNESS)
     }
 }
 
-/// The page, in Prometheus' text format.
+/// Renders the page in Prometheus' text format.
 pub fn page(now: &Snapshot) -> Vec<u8> {
     let mut page = Exposition::default();
     for metric in ALL {
@@ -170,14 +166,14 @@ pub fn page(now: &Snapshot) -> Vec<u8> {
     page.into_bytes()
 }
 
-/// A request has been answered: `route` is its pattern.
+/// Counts an answered request; `route` is the route's pattern.
 pub fn answered(route: &'static str, status: u16, took: Duration) {
     let requests = REQUESTS.of(route);
     requests.durations.observe(took);
     requests.count(status);
 }
 
-/// A harness has told of these tokens: input, output, cached.
+/// Counts tokens that a harness reported: input, output, cached.
 pub fn used(harness: &str, tokens: [u64; TOKEN_KINDS.len()]) {
     let counts = TOKENS.of(harness.to_owned());
     counts
@@ -206,10 +202,9 @@ types! {
     histogram: Histogram;
 }
 
-/// The requests of one route.
 #[derive(Debug, Default)]
 struct Requests {
-    /// Status and count; a place whose status is 0 is not taken.
+    /// Status and count; a free place has status 0.
     by_status: [(AtomicU64, Counter); STATUSES_MAX],
     durations: Durations,
 }
@@ -236,8 +231,8 @@ impl Requests {
     }
 }
 
-/// The tally with its harnesses bounded: those with most sessions keep their name, if it looks like one, since
-/// whoever registers an external session can write anything there.
+/// The tally with a bounded number of harnesses: those with the most sessions keep their name if it is valid. A client
+/// that registers an external session can send any text as harness.
 fn bounded(sessions: &SessionTally) -> BTreeMap<[&str; 2], u64> {
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
     for (_, harness, count) in sessions {

@@ -1,6 +1,6 @@
-//! What the daemon tells those who look after it: its log, written and read back, its metrics, and messages.
+//! The daemon's output for its operators: the log, written and read back, the metrics, and messages.
 //!
-//! Threads hand lines to the log's own thread, and never wait for a terminal, a pipe or a disk.
+//! Threads pass lines to the log thread, and never wait for a terminal, a pipe or a disk.
 
 mod counters;
 mod event;

@@ -1,6 +1,6 @@
-//! A line of the log, read back: time, level and fields, whichever format it was written in.
+//! Parses a log line of either format into time, level and fields.
 //!
-//! Used by the CLI's own process, on files that may be cut off or not of this version: what is no record is `None`.
+//! Used in the CLI's process. The files may be truncated or of another version: an invalid line is `None`.
 
 use std::fmt::{self, Write as _};
 
@@ -12,22 +12,20 @@ use super::event::LogEvent;
 use super::visible::Quoted;
 use crate::api::{self, Timestamp};
 
-/// What one line says.
+/// A parsed log line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogRecord {
-    /// When.
     pub at: Timestamp,
-    /// How bad.
     pub level: Level,
-    /// The rest, in the line's order where it was text.
+    /// The fields, in the line's order for the text format.
     pub fields: Vec<(String, Value)>,
 }
 
 impl LogRecord {
-    /// The record of `event`, now.
+    /// The record of `event` at this moment.
     pub(super) fn of(event: &LogEvent<'_>) -> Self {
         let mut fields = Fields(Vec::new());
-        // Neither a source nor a Vec refuses a write.
+        // Neither the source nor the Vec can fail.
         let _ = event.visit(&mut fields);
         Self {
             at: Timestamp::now(),
@@ -36,7 +34,7 @@ impl LogRecord {
         }
     }
 
-    /// Reads a line without its end.
+    /// Parses a line without its newline.
     pub fn parse(line: &str) -> Option<Self> {
         if line.starts_with('{') {
             Self::from_json(line)
@@ -45,7 +43,8 @@ impl LogRecord {
         }
     }
 
-    /// What a line says that was taken with its time and level by another, as the journal. Text of any other form is `msg`.
+    /// Parses a line whose time and level come from elsewhere, such as the journal. Text of any other form becomes
+    /// `msg`.
     pub(super) fn of_entry(at: Timestamp, level: Level, line: &str) -> Self {
         let stamped = match line.strip_prefix('{') {
             Some(rest) => format!(r#"{{"ts":"{at}",{rest}"#),
@@ -59,7 +58,7 @@ impl LogRecord {
         })
     }
 
-    /// A field's value as text; empty if there is none.
+    /// A field's value as text; empty if the field is absent.
     pub fn text(&self, name: &str) -> String {
         match self.fields.iter().find(|(key, _)| key == name) {
             None => String::new(),
@@ -67,7 +66,7 @@ impl LogRecord {
         }
     }
 
-    /// The record as a JSON object, as the JSON format has it.
+    /// The record in the JSON format.
     pub fn to_json(&self) -> Value {
         let ends = [
             ("ts".to_owned(), Value::from(self.at.to_string())),
@@ -81,7 +80,7 @@ impl LogRecord {
         let at = object.remove("ts")?.as_str()?.parse().ok()?;
         let level = object.remove("level")?.as_str()?.parse().ok()?;
         let mut fields: Vec<(String, Value)> = object.into_iter().collect();
-        // The event is what a reader looks for first.
+        // `event` first, for people.
         fields.sort_by_key(|(key, _)| key != "event");
         Some(Self { at, level, fields })
     }
@@ -119,7 +118,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     }
 }
 
-/// The line in the text format.
+/// Prints the line in the text format.
 impl fmt::Display for LogRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.at, self.level)?;
@@ -137,8 +136,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// A word without quotes, and what is behind it. Text does not tell a number from its digits: whole numbers are
-/// taken for numbers.
+/// Splits a word without quotes from the rest. The text format does not mark types: whole numbers are read as numbers.
 fn bare(text: &str) -> (Value, &str) {
     let (word, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
     let value = match word {
@@ -153,7 +151,7 @@ fn bare(text: &str) -> (Value, &str) {
     (value, rest)
 }
 
-/// What [`Quoted`] has put in quotes, from behind the first to the last, and what is behind that.
+/// Parses a value written by [`Quoted`], starting after the opening quote; returns it and the rest.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut out = String::new();
     let mut rest = text.chars();
@@ -272,7 +270,7 @@ mod tests {
         ];
         for round in 0..rounds(20_000) {
             let mut chars: Vec<char> = random.pick(&lines).chars().collect();
-            // As they are, too.
+            // Characters without escapes, too.
             for _ in 0..random.below(5).min(round) {
                 let at = random.below(chars.len());
                 match random.below(3) {

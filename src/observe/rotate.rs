@@ -1,7 +1,7 @@
-//! A log file that is renamed when it is full: `daemon.log`, `daemon.log.1`, … the higher the older.
+//! A log file that is rotated when it is full: `daemon.log`, `daemon.log.1` and so on; higher is older.
 //!
-//! Several processes can append to one file: a record is one write. What two that find it full at once cost is one file
-//! more that is renamed.
+//! Several processes can append to one file, since each record is one write. If two find it full at once, it is rotated
+//! twice.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys;
 
-/// Renamed files that are kept.
+/// Number of rotated files that are kept.
 pub(super) const KEEP: u32 = 5;
 
 pub(super) struct RotatingFile {
@@ -20,7 +20,7 @@ pub(super) struct RotatingFile {
 }
 
 impl RotatingFile {
-    /// The file at `path`, made where it is not there, and renamed when it would pass `size_max` bytes.
+    /// Opens or creates the file at `path`; it is rotated before it exceeds `size_max` bytes.
     pub(super) fn open(path: PathBuf, size_max: u64) -> io::Result<Self> {
         let file = open(&path)?;
         let size = file.metadata()?.len();
@@ -32,7 +32,7 @@ impl RotatingFile {
         })
     }
 
-    /// Goes on in the file that has the path by now, made where there is none: another may have been renamed.
+    /// Opens or creates the file at the path again: another process may have renamed the old one.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         let file = open(&self.path)?;
         self.size = file.metadata()?.len();
@@ -40,7 +40,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Whether the path still leads to the file that is written.
+    /// True if the path still leads to the open file.
     pub(super) fn has_its_name(&self) -> bool {
         let files = (self.file.metadata(), self.path.symlink_metadata());
         matches!(files, (Ok(one), Ok(other)) if sys::file_id(&one) == sys::file_id(&other))
@@ -48,7 +48,7 @@ impl RotatingFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         for age in (1..KEEP).rev() {
-            // Missing ones are no failure: there are fewer than KEEP at first.
+            // Missing files are no failure: at first there are fewer than KEEP.
             let _ = std::fs::rename(numbered(&self.path, age), numbered(&self.path, age + 1));
         }
         std::fs::rename(&self.path, numbered(&self.path, 1))?;
@@ -61,7 +61,7 @@ impl RotatingFile {
 impl Write for RotatingFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.size > 0 && self.size + line.len() as u64 > self.size_max {
-            // Where it cannot be renamed, too long a log is better than none.
+            // If the rename fails, an oversized log is better than none.
             let _ = self.rotate();
         }
         let n = self.file.write(line)?;
@@ -75,7 +75,7 @@ impl Write for RotatingFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // O_NONBLOCK: a FIFO by this name must hold nobody.
+    // O_NONBLOCK: a FIFO of this name must not block.
     sys::append_own(path, libc::O_NOFOLLOW | libc::O_NONBLOCK)
 }
 

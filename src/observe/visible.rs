@@ -1,11 +1,11 @@
-//! Text that moves no terminal's cursor and begins no line, in both formats of the log and in what the CLI prints.
+//! Escapes characters that control a terminal or start a line, for the log's formats and the CLI's output.
 //!
 //! Pure: text in, text out.
 
 use std::fmt::{self, Write as _};
 
-/// A value as one word: quoted where it must be, and control characters always escaped, so that no value can
-/// begin a line, end its quotes, or move a terminal's cursor.
+/// A value as one word: quoted if necessary, with control characters always escaped. It can neither start a line, nor
+/// end its quotes, nor move a terminal's cursor.
 pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -34,8 +34,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// `json` with everything escaped that could move a terminal's cursor: JSON itself lets through what stands above
-/// U+001F, C1 controls among it. Such characters stand in its strings only, but for the newlines between its lines.
+/// Escapes all characters in `json` that control a terminal: JSON permits those above U+001F, such as C1 controls. They
+/// occur only within strings, except the newlines between lines.
 pub fn visible_json(json: String) -> String {
     let is_unseen = |c: char| (c.is_control() && c != '\n') || is_invisible(c);
     if !json.chars().any(is_unseen) {
@@ -44,7 +44,7 @@ pub fn visible_json(json: String) -> String {
     let mut out = String::with_capacity(json.len() + 16);
     for c in json.chars() {
         if is_unseen(c) {
-            // All of them lie in the first plane: four digits.
+            // All of them need at most four hexadecimal digits.
             out.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             out.push(c);
@@ -53,7 +53,7 @@ pub fn visible_json(json: String) -> String {
     out
 }
 
-/// Characters that change how others are shown: bidirectional controls, line separators (Unicode TR 36).
+/// True for characters that change how others are displayed: bidirectional controls, line separators (Unicode TR 36).
 pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -1,4 +1,4 @@
-//! Every duration that the program waits, and the sums that follow from them.
+//! All durations that the program waits, and sums of them.
 //!
 //! Constants only. A name says what is waited for; a duration that depends on another is computed from it.
 
@@ -18,72 +18,72 @@ const fn sum(a: Duration, b: Duration) -> Duration {
 
 // A session.
 
-/// How long what may be the beginning of a secret is held back from the store: a writer's pause in the middle of a token
-/// is shorter, and a reader does not notice it.
+/// How long a possible start of a secret is held back from the store: longer than a writer's pause within a token, and
+/// too short for a reader to notice.
 pub const SECRET_HOLD: Duration = millis(100);
-/// After the exit, the pipes count as drained when they have been quiet this long.
+/// After the exit, the pipes count as drained once they have been quiet this long.
 pub const DRAIN_QUIET: Duration = millis(100);
-/// After the exit, the longest that draining takes: who keeps a pipe open can write for ever.
+/// Longest drain after the exit: a process that keeps a pipe open can write for ever.
 pub const DRAIN_MAX: Duration = seconds(1);
-/// The first of the two while a process of the session holds a pipe; the second is a setting then (`COVEN_DRAIN_MAX_MS`).
+/// [`DRAIN_QUIET`] while a process of the session holds a pipe; [`DRAIN_MAX`] is then a setting (`COVEN_DRAIN_MAX_MS`).
 pub const DRAIN_HELD_QUIET: Duration = seconds(2);
-/// How long the processes of a killed session may take to end after their SIGKILL.
+/// How long the processes of a killed session may take to end after SIGKILL.
 pub const FAMILY_END: Duration = seconds(2);
-/// The same for the sessions of a dead daemon: the start of the next one waits for it.
+/// [`FAMILY_END`] for the sessions of a dead daemon: the next daemon's start waits for it.
 pub const ORPHANS_END: Duration = millis(900);
-/// The longest between SIGTERM and SIGKILL for what a session has left behind: who asks for its end waits for the answer.
+/// Longest grace period for processes that a session left behind: the client that ends the session waits for it.
 pub const SWEEP_GRACE_MAX: Duration = seconds(5);
-/// The same where `kill_grace` is set.
+/// The sweep's grace period for a given `kill_grace`.
 pub fn sweep_grace(kill_grace: Duration) -> Duration {
     kill_grace.min(SWEEP_GRACE_MAX)
 }
-/// How long one pass over a session's processes waits for those that it has signalled, before it looks for new ones.
+/// How long one pass over a session's processes waits for those that it signalled, before it searches for new ones.
 pub const FAMILY_PASS: Duration = millis(50);
-/// A harness that has written twice within this time is busy: after a small read its pipes are left alone for
-/// [`HARNESS_REST`], and fill. Read at once, each of its lines would be an event and two wake-ups, and the harness,
-/// which waits for a processor like everybody, would run at a third of its speed.
+/// A harness that writes twice within this time is busy: after a small read its pipes may fill for [`HARNESS_REST`].
+/// Read at once, each of its lines would be an event and two wake-ups. The harness, which competes for the processor,
+/// would run at a third of its speed.
 pub const HARNESS_BUSY: Duration = millis(1);
 /// See [`HARNESS_BUSY`].
 pub const HARNESS_REST: Duration = Duration::from_micros(250);
-/// How long no session is live until memory that sessions needed is released.
+/// Time without a live session after which the memory that sessions needed is released.
 pub const REST: Duration = seconds(1);
-/// An event of the state thread whose handling takes longer is logged: everybody else has waited for it.
+/// Longest handling of an event by the state thread that is not logged: all clients wait for it.
 pub const SLOW_EVENT: Duration = millis(50);
 
 // Answers.
 
-/// How long a large answer waits for memory that others hold, whose clients do not read.
+/// How long a large answer waits for memory that is held by answers whose clients do not read.
 pub const LARGE_ANSWER: Duration = seconds(1);
-/// The greatest age of the live figures, and the wait for the state thread to list the running sessions.
+/// Greatest age of the live figures, and longest wait for the state thread's list of running sessions.
 pub const LIVE_FIGURES: Duration = seconds(1);
-/// For how long the program of a harness may say its version.
+/// How long a harness's program may take to print its version.
 pub const HARNESS_VERSION: Duration = seconds(10);
 
 // The store.
 
 /// How long a connection waits for another's lock (SQLite's busy timeout).
 pub const STORE_LOCK: Duration = seconds(5);
-/// The same for who only looks at the database: a daemon that starts replays the log under one.
+/// [`STORE_LOCK`] for an inspection: a starting daemon replays the log under a lock.
 pub const INSPECT_LOCK: Duration = millis(500);
-/// How long until an interrupt of a statement is sent again: one that comes before its statement is lost.
+/// Interval between interrupts of a statement: one that arrives before the statement starts is lost.
 pub const INTERRUPT_AGAIN: Duration = millis(5);
-/// The first pause after a failed attempt to write; each further one is twice as long.
+/// First pause after a failed write; each further pause is twice as long.
 pub const WRITE_RETRY_FIRST: Duration = millis(50);
-/// The pause after an attempt to have the log begin anew, while floods wait for that.
+/// Pause between attempts to restart the log, while floods wait for it.
 pub const LOG_RETRY: Duration = millis(250);
-/// The longest pause between two attempts to write.
+/// Longest pause between two attempts to write.
 pub const WRITE_RETRY_MAX: Duration = seconds(2);
-/// The disk's figures are taken so often while something is written, and once after that.
+/// Interval of the disk's measurements while data is written; one follows after the last write.
 pub const MEASURE_EVERY: Duration = seconds(1);
-/// Disk figures that are older are taken anew when somebody asks for health.
+/// Age of the disk's figures from which a health request measures again.
 pub const MEASURE_STALE: Duration = seconds(5);
-/// How often retention looks through the ended sessions although nothing has happened.
+/// Interval of retention sweeps.
 pub const RETENTION_EVERY: Duration = seconds(60 * 60);
-/// The pause after a sweep of retention's that has failed.
+/// Pause after a failed retention sweep.
 pub const RETENTION_RETRY: Duration = seconds(60);
-/// The pause after an `onEnd` that could not be carried out.
+/// Pause after an `onEnd` that failed.
 pub const ON_END_RETRY: Duration = seconds(60);
-/// How long an `Idempotency-Key` is remembered (the wire contract).
+/// Lifetime of an `Idempotency-Key` (the wire contract).
 pub const IDEMPOTENCY: Duration = seconds(24 * 60 * 60);
 
 // The API.
@@ -94,59 +94,58 @@ pub const REQUEST_IDLE: Duration = seconds(60);
 pub const REQUEST_DELIVERY: Duration = seconds(10);
 /// How long a client may take to read an answer.
 pub const RESPONSE_DELIVERY: Duration = seconds(30);
-/// After an answer to a request that was not read to its end, how long to go on reading: unread bytes cause a reset,
-/// which would take the answer from the client.
+/// How long to read on after answering a request that was not read completely: unread bytes would reset the connection,
+/// and the client would lose the answer.
 pub const LINGER: Duration = seconds(1);
-/// The pause after an accept(2) that failed for want of memory or descriptors: without it the thread would spin, since the
-/// connection that could not be accepted stays in the queue.
+/// Pause after an accept(2) that failed for lack of memory or descriptors: the connection stays in the queue, and the
+/// thread would spin.
 pub const ACCEPT_PAUSE: Duration = millis(20);
-/// How long a request waits for the state thread's answer. Only a store that hangs takes as long.
+/// How long a request waits for the state thread's answer. Only a hanging store takes that long.
 pub const STATE_ANSWER: Duration = seconds(15);
-/// How long a prune or a vacuum may take: a vacuum copies the whole database, twice.
+/// Longest prune or vacuum: a vacuum copies the whole database twice.
 pub const CHORE: Duration = seconds(15 * 60);
-/// How long a kill waits for the exit to be committed, before it answers that it has signalled.
+/// How long a kill waits for the exit to be committed before it answers that it has signalled.
 pub const KILL_WAIT: Duration = seconds(2);
 /// The longest `waitMs` of a request for events.
 pub const EVENTS_WAIT_MAX: Duration = seconds(60);
-/// How long one of the CLI's requests waits for the next event.
+/// How long one request of the CLI waits for the next event.
 pub const FOLLOW_WAIT: Duration = seconds(30);
-/// How long an answer may take, as the client sees it: what the daemon may wait, and its way. Waits come on top.
+/// Longest answer as the client sees it: the daemon's limit and the transfer. A request's own wait is added.
 pub const CLIENT_ANSWER: Duration = sum(STATE_ANSWER, seconds(5));
 
 // A start.
 
-/// How long a start waits for the lock: another daemon may be on its way out, and `status` looks at the lock by taking
-/// it for an instant.
+/// How long a start waits for the lock: another daemon may be stopping, and `status` takes the lock for an instant.
 pub const LOCK: Duration = seconds(2);
-/// How long the daemon's own request for its health may take.
+/// Longest answer to the daemon's own health request.
 pub const OWN_HEALTH: Duration = seconds(5);
 /// How long `daemon start` waits: opening a large store after a crash replays its log.
 pub const START: Duration = seconds(60);
-/// A slow start asks the service manager for more time so often …
+/// Interval at which a slow start asks the service manager for more time …
 pub const START_EXTEND_EVERY: Duration = seconds(10);
-/// … each time for so long, which outlives two requests that are late …
+/// … by how much each time: longer than two late requests …
 pub const START_EXTENSION: Duration = START_EXTEND_EVERY.saturating_mul(3);
-/// … and no longer in all: a log to recover can be large, and a disk can be dead.
+/// … and in total: a log to replay can be large, and a disk can be dead.
 pub const START_EXTEND_MAX: Duration = seconds(15 * 60);
-/// How long a message to the service manager may wait for one that does not read.
+/// How long a message to the service manager may block.
 pub const NOTIFY_SEND: Duration = seconds(1);
-/// The service manager is told of live sessions no more often.
+/// Shortest interval between two reports of live sessions to the service manager.
 pub const NOTIFY_STATUS: Duration = seconds(1);
-/// How long who asks the log's thread for something waits: a log that is stuck must hold nobody.
+/// How long a request to the log thread waits: a blocked log must not block others.
 pub const LOG_ANSWER: Duration = seconds(1);
 
 // The home, while the daemon runs.
 
-/// How long the names in the home must be quiet before the daemon looks at what has gone: who deletes one deletes more, and
-/// who replaces one puts another in its place …
+/// How long the home's names must be unchanged before the daemon checks for missing files: deletions come in groups,
+/// and a replacement takes two steps …
 pub const HOME_QUIET: Duration = millis(200);
-/// … and the longest that it waits for that.
+/// … and the longest wait for that.
 pub const HOME_QUIET_MAX: Duration = millis(700);
-/// The same where the home is being emptied: it may be about to be deleted, which a file that is made anew would prevent.
+/// [`HOME_QUIET_MAX`] while the home is being emptied: a recreated file would prevent its deletion.
 pub const HOME_EMPTIED: Duration = millis(850);
-/// How long until the daemon tries again to take a lock that another process holds by now: one that starts, and is refused.
+/// Pause before the daemon tries again to lock a file that another process holds: one that starts and will be refused.
 pub const HOME_LOCK_AGAIN: Duration = seconds(1);
-/// How long the CLI waits for a daemon to make its socket anew.
+/// How long the CLI waits for a daemon to bind its socket again.
 pub const SOCKET_BACK: Duration = seconds(3);
 
 // A stop.
@@ -155,59 +154,59 @@ pub const SOCKET_BACK: Duration = seconds(3);
 pub const STOP_STORE: Duration = seconds(10);
 /// How long a stop waits for the writer to commit its last batch and close the database.
 pub const STOP_WRITER: Duration = seconds(10);
-/// How long the answers that are on their way may take once every session has ended; and again those of who has asked
-/// for the stop.
+/// How long running answers may take once every session has ended, and then the answers to the clients that asked for
+/// the stop.
 pub const STOP_ANSWERS: Duration = seconds(2);
-/// The longest that a stop takes in all with `grace` between SIGTERM and SIGKILL, whatever harnesses, store and clients
-/// do. The store's time begins anew once every harness has exited; the log's last lines are waited for at the end.
-/// `TimeoutStopSec=` and `ExitTimeOut` of the units in `scripts/service` are no shorter with the default grace.
+/// Longest stop in total with `grace` between SIGTERM and SIGKILL, whatever harnesses, store and clients do. The
+/// store's time starts again once every harness has exited; the log is flushed last. `TimeoutStopSec=` and
+/// `ExitTimeOut` of the units in `scripts/service` are at least as long for the default grace.
 pub const fn stop_within(grace: Duration) -> Duration {
     let sessions = sum(grace, STOP_STORE.saturating_mul(2));
     let answers = sum(STOP_ANSWERS, LOG_ANSWER).saturating_mul(2);
     sum(sessions, sum(STOP_WRITER, answers))
 }
-/// What `daemon stop` allows beyond [`stop_within`]: processors can be busy.
+/// Added by `daemon stop` to [`stop_within`]: processors can be busy.
 pub const STOP_SPARE: Duration = seconds(15);
-/// How long `daemon stop` waits at least, and for a daemon that does not say how long its stop may take.
+/// Shortest wait of `daemon stop`, and its wait for a daemon that does not announce the duration of its stop.
 pub const STOP: Duration = seconds(90);
-/// More than a daemon can be set to: a longer stop is not believed.
+/// Longest announced stop that is believed: more than a daemon can be set to.
 pub const STOP_MAX: Duration = seconds(60 * 60);
 
 // The CLI.
 
-/// How long health may take before the daemon counts as one that does not answer.
+/// How long a health request may take before the daemon counts as unresponsive.
 pub const HEALTH: Duration = seconds(2);
-/// How long a service manager's own tool may take.
+/// Longest run of a service manager's tool.
 pub const SERVICE_TOOL: Duration = seconds(1);
-/// How long `daemon stop` waits for a daemon that has begun to start to answer.
+/// How long `daemon stop` waits for a starting daemon to answer.
 pub const SETTLE: Duration = seconds(2);
-/// How often `--watch` of `sessions` and `stats` looks anew: ages are told in seconds at first.
+/// Interval of `--watch` of `sessions` and `stats`: young sessions show their age in seconds.
 pub const WATCH: Duration = seconds(2);
 /// The silence of a session after which `run` and `attach` say at a terminal that it runs …
 pub const HINT: Duration = seconds(15);
 /// … the time before that over which its CPU use is measured …
 pub const HINT_CPU: Duration = seconds(5);
-/// … and the time until they say it again.
+/// … and the interval at which they repeat it.
 pub const HINT_AGAIN: Duration = seconds(60);
-/// From when on, and how often, a terminal is shown how far a long operation is.
+/// Interval at which a terminal shows the progress of a long operation.
 pub const PROGRESS: Duration = seconds(1);
-/// How long a Tab may take: what a daemon that hangs would say is not worth more.
+/// Longest completion of a Tab key: an unresponsive daemon is not worth a longer wait.
 pub const COMPLETION: Duration = seconds(1);
-/// How long `doctor` may take, without the self-test.
+/// Longest run of `doctor`, without the self-test.
 pub const DOCTOR: Duration = seconds(6);
-/// How long `doctor` gives the daemon to show itself: what its status takes, and a little more.
+/// How long `doctor` waits for the daemon: the time of a status request, and a little more.
 pub const DOCTOR_PROBE: Duration = sum(HEALTH, millis(500));
-/// What `doctor`'s check of the database may take at least, whatever the rest has taken.
+/// Shortest time for `doctor`'s check of the database, whatever the other checks took.
 pub const DOCTOR_DATABASE_MIN: Duration = millis(300);
-/// How long `doctor`'s self-test gives its session, which does nothing that takes time.
+/// Longest run of the session of `doctor`'s self-test, which does nothing slow.
 pub const SELF_TEST_SESSION: Duration = seconds(10);
-/// How long `diagnostics` may take. What is left of five seconds is for a slow machine.
+/// Longest run of `diagnostics`; the rest of five seconds is for a slow machine.
 pub const DIAGNOSTICS: Duration = millis(4500);
-/// From when on `diagnostics` interrupts what looks into the database, so that it can still say how far it has come.
+/// Time at which `diagnostics` interrupts its database queries, to report what it has.
 pub const DIAGNOSTICS_STORE: Duration = DIAGNOSTICS.saturating_sub(millis(500));
 /// How long the daemon may take for the metrics that `diagnostics` shows.
 pub const DIAGNOSTICS_METRICS: Duration = seconds(1);
-/// How long dpkg may take to look for the binary in its lists.
+/// How long dpkg may take to find the package of the executable.
 pub const DPKG: Duration = millis(1500);
 
 #[cfg(test)]

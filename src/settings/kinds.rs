@@ -1,4 +1,4 @@
-//! What a setting can be: the values that it takes, how they read, and which of them may be shown to others.
+//! Kinds of settings: their values, how they are parsed, and which values are public.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -6,28 +6,28 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-/// The values that a setting can have.
+/// A kind of setting.
 pub trait Kind {
-    /// What a value becomes.
+    /// Type of the parsed value.
     type Value;
 
-    /// The value that `text` stands for; `None` if it is refused. `text` is not empty.
+    /// Parses `text`, which is not empty; `None` if it is invalid.
     fn parse(&self, text: &OsStr) -> Option<Self::Value>;
 
-    /// The value of a variable that is not set, or empty.
+    /// Value of a variable that is unset or empty.
     fn default(&self) -> Self::Value;
 
-    /// The default for people; empty where there is none.
+    /// The default, for people; empty without one.
     fn default_text(&self) -> String;
 
-    /// The values for people.
+    /// The valid values, for people.
     fn values(&self) -> String;
 
-    /// Whether a value names nothing of its user's, so that diagnostics may show it.
+    /// True if `text` reveals nothing about the user, so that diagnostics may show it.
     fn is_public(&self, text: &str) -> bool;
 }
 
-/// One path, with the default that people are told. The owner decides what it means.
+/// One path, with its default for people. The caller decides its meaning.
 pub struct OnePath(pub &'static str);
 
 impl Kind for OnePath {
@@ -54,7 +54,7 @@ impl Kind for OnePath {
     }
 }
 
-/// Paths with `:` between them; those that are not absolute are passed over.
+/// Paths separated by `:`; relative ones are ignored.
 pub struct Paths;
 
 impl Kind for Paths {
@@ -82,7 +82,7 @@ impl Kind for Paths {
     }
 }
 
-/// A filter of the log in `env_logger`'s syntax. A word that is neither a level nor a module of ours is refused:
+/// A log filter in `env_logger`'s syntax. Words that are neither a level nor a module of this program are rejected:
 /// `env_logger` would take a misspelt level for a module, and log nothing.
 pub struct Filter(pub LevelFilter);
 
@@ -120,7 +120,7 @@ impl Kind for Filter {
     }
 }
 
-/// One of some words; the first is the default.
+/// One of several words; the first is the default.
 pub struct Words<T: 'static>(pub &'static [(&'static str, T)]);
 
 impl<T: Copy> Kind for Words<T> {
@@ -149,7 +149,6 @@ impl<T: Copy> Kind for Words<T> {
     }
 }
 
-/// A whole number.
 pub struct Number {
     pub default: u64,
     pub min: u64,
@@ -180,13 +179,13 @@ impl Kind for Number {
         }
     }
 
-    /// Also one that is refused: it is what is wrong.
+    /// Also an invalid number: it shows what is wrong.
     fn is_public(&self, text: &str) -> bool {
         text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit())
     }
 }
 
-/// A number, or `off`, which sets no limit.
+/// A number, or `off` for no limit.
 pub struct Limit(pub Number);
 
 impl Kind for Limit {
@@ -216,7 +215,7 @@ impl Kind for Limit {
     }
 }
 
-/// A number as people read it: one of bytes in the largest unit that divides it.
+/// A number for people: bytes in the largest unit that divides it.
 struct Amount(u64);
 
 impl fmt::Display for Amount {

@@ -1,6 +1,6 @@
-//! What the program can be set to, and how long it waits for what: declared here once, for code, pages and checks.
+//! All settings of the program, and all durations: declared once for code, pages and checks.
 //!
-//! Constants and their parsing; runs on whichever thread asks. Knows no other room.
+//! Constants and their parsing, on any thread. It knows no other room.
 
 pub mod durations;
 mod kinds;
@@ -14,7 +14,7 @@ use log::LevelFilter;
 
 use kinds::{Filter, Kind, Limit, Number, OnePath, Paths, Words};
 
-/// How lines of the log are written.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Time, level, then `key=value`.
@@ -23,22 +23,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// A variable of the environment that sets something.
+/// An environment variable that is a setting.
 pub struct Setting<K> {
-    /// The variable.
     pub name: &'static str,
     doc: &'static str,
     kind: K,
 }
 
-/// What the file `env` of the home sets for this process, which goes before its environment.
+/// Settings of the home's file `env`, which take precedence over the process's environment.
 static FROM_FILE: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 
-/// Takes what the file `env` sets, for the life of the process. Called by the daemon, before a setting is read.
+/// Stores the settings of the file `env` for the life of the process. The daemon calls it before it reads any setting.
 pub fn set_from_file<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) {
     let settings = variables.filter(|(name, _)| ALL.iter().any(|setting| setting.name() == *name));
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    // A second call, as a daemon never makes, changes nothing.
+    // A second call, which the daemon never makes, changes nothing.
     let _ = FROM_FILE.set(settings.map(owned).collect());
 }
 
@@ -46,24 +45,22 @@ fn from_file(name: &str) -> Option<OsString> {
     FROM_FILE.get()?.get(name).map(OsString::from)
 }
 
-/// A variable that has a value which it cannot have.
+/// A setting with an invalid value.
 #[derive(Debug)]
 pub struct BadSetting {
-    /// The variable.
     pub name: &'static str,
-    /// Its value.
     pub value: String,
-    /// The values that it can have.
+    /// The valid values.
     pub values: String,
 }
 
 impl BadSetting {
-    /// What speaks against its value.
+    /// Why its value is invalid.
     pub fn rule(&self) -> String {
         format!("is not a value that it can have ({})", self.values)
     }
 
-    /// What to do about it.
+    /// What the user can do.
     pub fn mend(&self) -> String {
         match from_file(self.name) {
             Some(_) => format!("change {} in the file env of COVEN_HOME", self.name),
@@ -79,10 +76,10 @@ impl fmt::Display for BadSetting {
 }
 
 impl<K: Kind> Setting<K> {
-    /// What the file `env` or the environment sets; the default if the variable is not set, or empty.
+    /// The value in the file `env` or the environment; the default if unset or empty.
     ///
     /// # Errors
-    /// The variable has a value that it cannot have.
+    /// The value is invalid.
     pub fn read(&self) -> Result<K::Value, BadSetting> {
         let text = from_file(self.name).or_else(|| std::env::var_os(self.name));
         match text.filter(|text| !text.is_empty()) {
@@ -100,17 +97,17 @@ impl<K: Kind> Setting<K> {
     }
 }
 
-/// A setting of any kind, for who shows it.
+/// A setting of any kind, for listings.
 pub trait Declared {
-    /// The variable.
+    /// The variable's name.
     fn name(&self) -> &'static str;
-    /// What it sets: a phrase.
+    /// Its meaning, as a phrase.
     fn doc(&self) -> &'static str;
-    /// The values that it can have.
+    /// The valid values.
     fn values(&self) -> String;
-    /// The default; empty where there is none.
+    /// The default; empty without one.
     fn default_text(&self) -> String;
-    /// Whether a value names nothing of its user's.
+    /// True if a value reveals nothing about the user.
     fn is_public(&self, value: &str) -> bool;
 }
 
@@ -136,7 +133,7 @@ impl<K: Kind> Declared for Setting<K> {
     }
 }
 
-/// Declares the settings: `/// what it sets`, `COVEN_` and its name, its kind.
+/// Declares the settings: a doc comment with the meaning, the name without `COVEN_`, the kind.
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $value:expr;)+) => {
         $($(#[doc = $doc])+ pub const $name: Setting<$kind> = Setting {
@@ -145,23 +142,22 @@ macro_rules! settings {
             kind: $value,
         };)+
 
-        /// Every setting.
         pub const ALL: &[&dyn Declared] = &[$(&$name),+];
     };
 }
 
 settings! {
-    /// where everything is
+    /// directory of all of coven's files
     HOME: OnePath = OnePath("~/.coven");
-    /// what is logged
+    /// filter of the log
     LOG: Filter = Filter(LevelFilter::Info);
-    /// how the log's lines are written: as key=value, or as a JSON object each
+    /// format of log lines: key=value, or one JSON object each
     LOG_FORMAT: Words<LogFormat> = Words(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     /// milliseconds between SIGTERM and SIGKILL
     KILL_GRACE_MS: Number = Number { default: 5000, min: 0, max: 600_000 };
-    /// milliseconds for which the end of a session waits at most while a process of its own still holds its output
+    /// most milliseconds that a session's end waits while a process of the session holds its output
     DRAIN_MAX_MS: Number = Number { default: 5000, min: 0, max: 600_000 };
-    /// milliseconds from a session's closing status until the `onEnd` of its launch is carried out
+    /// milliseconds between a session's final status and the `onEnd` of its launch
     ON_END_MS: Number = Number { default: 30_000, min: 0, max: 86_400_000 };
     /// sessions that can be live at once
     MAX_SESSIONS: Number = Number { default: 256, min: 1, max: 10_000 };
@@ -169,23 +165,23 @@ settings! {
     MAX_CONNECTIONS: Number = Number { default: 512, min: 1, max: 10_000 };
     /// days for which an ended session's output is kept; 0 keeps none
     LOG_RETENTION_DAYS: Limit = Limit(Number { default: 30, min: 0, max: 36_500 });
-    /// bytes that the store may take on disk before the output of ended sessions goes, the oldest first
+    /// bytes on disk from which the store deletes output of ended sessions, oldest first
     STORE_MAX_BYTES: Limit = Limit(Number { default: 4 << 30, min: 0, max: u64::MAX });
     /// bytes that one session's output may take on disk
     SESSION_MAX_BYTES: Limit = Limit(Number { default: 256 << 20, min: SESSION_MAX_MIN, max: u64::MAX });
-    /// whether secrets are taken out of what is stored
+    /// redaction of secrets in stored data
     REDACT: Words<bool> = Words(&[("on", true), ("off", false)]);
-    /// what the harnesses of `coven run` may do, where its command line does not say
+    /// default permission of the harnesses of `coven run`
     PERMISSION: Words<&'static str> = Words(&[
         ("default", "default"), ("read-only", "read-only"), ("workspace-write", "workspace-write"), ("full", "full"),
     ]);
-    /// one more manifest
+    /// path of an additional manifest
     HARNESS_ADAPTER_MANIFEST: OnePath = OnePath("");
-    /// more directories of manifests
+    /// additional directories of manifests
     HARNESS_ADAPTER_DIRS: Paths = Paths;
 }
 
-/// The least that one session's output may be limited to, in bytes: about what one read of a pipe makes.
+/// Lowest limit of one session's output, in bytes: about the events of one pipe read.
 const SESSION_MAX_MIN: u64 = 64 * 1024;
 
 #[cfg(test)]
@@ -195,7 +191,7 @@ mod tests {
     use super::*;
     use crate::checkout::{checkout, each_file};
 
-    /// What begins with `COVEN_` and is no setting: what a harness is told, what a build and the tests are.
+    /// Names that start with `COVEN_` but are no settings: variables for harnesses, builds and tests.
     const OTHERS: &[&str] = &[
         "COVEN_",
         "COVEN_SESSION_ID",

@@ -1,113 +1,112 @@
-//! What clients can ask of the state thread: one enum, each with a channel for its answer.
+//! Commands of clients to the state thread: one enum, each variant with a channel for its answer.
 
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
 use super::life::{Input, Phase};
-use super::session::{Session, Stdin};
+use super::session::Session;
+use super::stdin::Stdin;
+use super::stop::StopSource;
 use super::{Event, State};
 use crate::adapters::Program;
-use crate::api::{ApiError, SessionId, SessionRecord, StopReport, StreamLine};
+use crate::api::{ApiError, KillSignal, SessionId, SessionRecord, StopReport, StreamLine};
 use crate::harness::{ClientInput, Tally};
 use crate::observe::say;
 use crate::store::{Answer, Chore, Done, NewSession, Request};
 use crate::sys;
 
-/// Where a command's answer goes. One that nobody waits for any more is dropped.
+/// Channel for a command's answer. An answer that no one receives any more is dropped.
 pub type Reply<T> = Sender<Result<T, ApiError>>;
 
-/// Everything that a client can ask for that changes something. Validated: what only the live sessions or the
-/// store can know is all that can still be refused.
+/// A validated command that changes something. It can still be refused for reasons that only the live sessions or the
+/// store know.
 #[derive(Debug)]
 pub enum Command {
-    /// Start a harness. Answered when it is on disk that it runs, or why it does not.
+    /// Starts a harness. Answered when its start, or the reason why it failed, is on disk.
     Launch(Box<Launch>, Reply<Launched>),
-    /// The session that an `Idempotency-Key` and body have launched before, if they have. Asked before a launch is
-    /// validated: a repeat gets its session whatever has become of the project since.
+    /// Finds the session that an `Idempotency-Key` and body have launched before. Sent before a launch is validated: a
+    /// repeat gets its session even if the project has changed.
     FindRepeat {
         key: String,
         fingerprint: String,
         reply: Reply<Option<SessionId>>,
     },
-    /// Write to a running harness's stdin.
+    /// Writes to a running harness's stdin.
     Input {
         id: SessionId,
         data: String,
-        /// Whether stdin is closed after the data.
+        /// Closes stdin after the data.
         eof: bool,
         reply: Reply<Acceptance>,
     },
-    /// End a running harness, at once or with a grace period. Answered when its exit is on disk.
+    /// Ends a running harness, at once or with a grace period. Answered when its exit is on disk.
     Kill {
         id: SessionId,
-        at_once: bool,
+        signal: KillSignal,
         reply: Reply<Killed>,
     },
-    /// Deliver a signal that is not to end it.
+    /// Sends a signal that does not end the session by itself.
     Signal {
         id: SessionId,
         signal: i32,
         reply: Reply<Acceptance>,
     },
-    /// List the running sessions.
+    /// Lists the running sessions.
     ListRunning(Reply<Vec<Running>>),
-    /// What concerns no live session, and is the store's alone to refuse.
+    /// A request that concerns no live session: only the store can refuse it.
     Store(Request, Reply<Answer>),
-    /// What the store does between other things.
+    /// Long work of the store.
     Chore(Chore, Reply<Answer>),
-    /// End the daemon, as a signal does. Answered by whoever ends it, when everything is over.
+    /// Stops the daemon, as a signal does. Answered when the stop is complete.
     Stop(Reply<StopReport>),
 }
 
-/// A launch, validated.
+/// A validated launch.
 #[derive(Debug)]
 pub struct Launch {
-    /// The row.
     pub session: NewSession,
-    /// The process.
+    /// The program that is spawned.
     pub program: Program,
-    /// Whether what the harness leaves behind is ended with it.
+    /// Ends the processes that the harness leaves behind.
     pub sweep: bool,
 }
 
-/// What came of a launch.
+/// Result of a launch.
 #[derive(Debug)]
 pub enum Launched {
-    /// A new session, running.
+    /// A new session, which runs.
     New(Box<SessionRecord>),
-    /// The same `Idempotency-Key` and body have launched this one before.
+    /// The session that the same `Idempotency-Key` and body have launched before.
     Repeat(SessionId),
 }
 
 /// A session whose harness runs.
 #[derive(Debug)]
 pub struct Running {
-    /// The session.
     pub id: SessionId,
-    /// The process of the harness.
+    /// Pid of the harness.
     pub pid: i32,
-    /// The adapter's id.
+    /// Id of the adapter.
     pub harness: String,
-    /// Counts its output.
+    /// Counters of its output.
     pub tally: Arc<Tally>,
 }
 
-/// What came of a kill.
+/// Result of a kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Killed {
-    /// The session has ended, and with it so many processes that outlived the harness.
+    /// The session has ended; `swept` processes that outlived the harness were ended as well.
     Ended { swept: usize },
-    /// No live session has this id: what it is, the store knows.
+    /// No live session has this id; the store may know it.
     NotLive,
 }
 
-/// What came of input, or of a signal.
+/// Result of sending input or a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
-    /// It is done.
     Accepted,
-    /// No live session has this id: what it is, the store knows.
+    /// No live session has this id; the store may know it.
     NotLive,
 }
 
@@ -128,7 +127,7 @@ impl State {
                 eof,
                 reply,
             } => match self.sessions.get_mut(&id) {
-                // Whoever launched it may have been told that it runs before this thread has been.
+                // A client may know that the session runs before the state thread does.
                 Some(session) if session.phase == Phase::Starting => {
                     session.early_input.push((data, eof, reply));
                 }
@@ -136,8 +135,8 @@ impl State {
                     let _ = reply.send(self.input(id, data, eof));
                 }
             },
-            Command::Kill { id, at_once, reply } if self.sessions.contains_key(&id) => {
-                self.happen(id, Input::Kill(reply, at_once));
+            Command::Kill { id, signal, reply } if self.sessions.contains_key(&id) => {
+                self.apply(id, Input::Kill(reply, signal));
             }
             Command::Kill { reply, .. } => {
                 let _ = reply.send(Ok(Killed::NotLive));
@@ -161,12 +160,12 @@ impl State {
             }
             Command::Stop(reply) => {
                 self.stop_replies.push(reply);
-                self.stop(false);
+                self.stop(StopSource::Client);
             }
         }
     }
 
-    /// Hands a client's `data` to the harness; with `eof` nothing follows it.
+    /// Passes a client's `data` to the harness thread; `eof` ends the harness's stdin.
     pub(super) fn input(
         &mut self,
         id: SessionId,
@@ -177,15 +176,15 @@ impl State {
             return Ok(Acceptance::NotLive);
         };
         if data.is_empty() && session.is_at_eof() {
-            // A repeat.
+            // A repeated end of file.
             return Ok(Acceptance::Accepted);
         }
         session.check_reads()?;
         if data.is_empty() && !eof {
-            // Nothing would count towards the bound on what waits.
+            // An empty input would not count towards the limit on waiting input.
             return Ok(Acceptance::Accepted);
         }
-        // Also where the database's files have gone: the session goes on, and what it does is saved.
+        // Also if the database's files are gone: the session goes on, and its events are saved.
         self.queue.check_writable()?;
         let (data, message) = match session.is_stream && !data.is_empty() {
             true => (StreamLine::user(&data), Some(data)),
@@ -202,7 +201,7 @@ impl State {
         Ok(Acceptance::Accepted)
     }
 
-    /// Delivers a signal that is not to end the session.
+    /// Sends a signal that does not end the session by itself.
     fn deliver(&self, id: SessionId, signal: i32) -> Result<Acceptance, ApiError> {
         let Some(session) = self.sessions.get(&id) else {
             return Ok(Acceptance::NotLive);
@@ -218,7 +217,8 @@ impl State {
         Ok(Acceptance::Accepted)
     }
 
-    /// What answers `reply`; `None` if it is answered: while it cannot write, the writer may also be unable to say so.
+    /// The callback that answers `reply`; `None` if it is answered already. Checked here because a writer that hangs
+    /// cannot refuse the request itself.
     fn done(&self, reply: Reply<Answer>) -> Option<Done> {
         if let Err(err) = self.queue.check_available() {
             let _ = reply.send(Err(err.into()));

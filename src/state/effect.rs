@@ -1,6 +1,6 @@
-//! What follows when something happens to a session: plain values, which [`super::perform`] carries out.
+//! Effects that follow a session's input: plain values, which [`super::perform`] executes.
 //!
-//! Made on the state thread. It must not know the session, the log or any system call.
+//! Created on the state thread. It knows neither the session, nor the log, nor any system call.
 
 use std::time::Duration;
 
@@ -10,50 +10,50 @@ use crate::observe::field::KillCause;
 use crate::store::Fact;
 use crate::sys::Exit;
 
-/// One thing that is to be done.
+/// One effect.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Send this signal, SIGTERM or SIGKILL, to the process group of this pid; [`Input::Terminated`](super::life::Input::Terminated)
-    /// says what came of it.
+    /// Sends this signal, SIGTERM or SIGKILL, to the process group of this pid.
+    /// [`Input::Terminated`](super::life::Input::Terminated) reports the result.
     Terminate(i32, i32),
-    /// Send SIGKILL to it.
+    /// Sends SIGKILL to the process group of this pid.
     Kill(i32),
-    /// Tell the harness thread that no input follows.
+    /// Tells the harness thread that no input follows.
     EndInput,
-    /// Have it take the zombie away and end, after whatever the harness has started where there is a sweep, which is its
-    /// grace.
+    /// Makes the harness thread reap the zombie and end. With `sweep`, a grace period, it first ends all processes of
+    /// the session.
     Reap {
         sweep: Option<Duration>,
     },
-    /// Have it wait for nobody who still holds the harness's streams.
+    /// Makes the harness thread drain without waiting for processes that hold the streams.
     Hurry,
-    /// Have it take the zombie away, and read the late streams on.
+    /// Makes the harness thread reap the zombie, and read late output.
     ReadOn,
-    /// Have this written.
+    /// Stores a fact.
     Record(Fact),
-    /// Have the closing facts written; [`Input::Closed`](super::life::Input::Closed) follows.
+    /// Stores the closing facts; [`Input::Closed`](super::life::Input::Closed) follows.
     Close(Fact),
     AnswerLaunch(Reply<Launched>, Result<Launched, ApiError>),
     AnswerKill(Reply<Killed>, Result<Killed, ApiError>),
-    Log(Line),
+    Log(LogLine),
 }
 
-/// A line of the log about a session.
+/// A log line about a session.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(super) enum LogLine {
     Started(i32),
     Ended {
         status: SessionStatus,
         exit: Exit,
         oom_killed: bool,
     },
-    /// Why it never had a process.
+    /// The reason why it never had a process.
     NotStarted(ApiError),
     Signalled(i32, KillCause),
-    /// What it has left behind, and how many processes that are.
+    /// The processes left behind, and their number.
     LeftBehind(LeftBehind, usize),
     KillFailed(String),
     HarnessLost(String),
-    /// The name of an input that does not fit.
+    /// Name of an input that does not fit the phase.
     Unexpected(&'static str),
 }

@@ -1,46 +1,45 @@
-//! The sessions that have ended while something that their harness has left behind still holds a stream: the harness thread
-//! reads on.
+//! Ended sessions whose streams are still held by a process that the harness left behind: the harness thread reads on.
 //!
-//! Runs on the state thread. They are not live: what is kept of one is the hold on its thread.
+//! Runs on the state thread. They are not live; only the handle of their thread is kept.
 
 use crate::api::SessionId;
 use crate::harness::Harness;
 use crate::observe::field::CloseCause;
 use crate::observe::say;
 
-/// A session whose streams are read behind its end.
-struct Entry {
+/// An ended session with open streams.
+struct LateSession {
     id: SessionId,
     harness: Harness,
     /// Its streams are being closed.
     is_closing: bool,
 }
 
-/// Those sessions, in the order in which they ended.
+/// These sessions, in the order of their ends.
 #[derive(Default)]
-pub(super) struct Late(Vec<Entry>);
+pub(super) struct Late(Vec<LateSession>);
 
 impl Late {
     pub(super) fn add(&mut self, id: SessionId, harness: Harness) {
         say!(SessionLate, session: id);
-        self.0.push(Entry {
+        self.0.push(LateSession {
             id,
             harness,
             is_closing: false,
         });
     }
 
-    /// Its thread has ended.
+    /// Removes a session whose thread has ended.
     pub(super) fn forget(&mut self, id: SessionId) {
         self.0.retain(|entry| entry.id != id);
     }
 
-    /// Whether no thread of such a session is left.
+    /// True if no such thread is left.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Has the streams of the session `id` closed, if it is one of these.
+    /// Closes the streams of the session `id`, if it is in the list.
     pub(super) fn close(&mut self, id: SessionId, why: CloseCause) {
         let mut entries = self.0.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.id == id) {
@@ -48,7 +47,7 @@ impl Late {
         }
     }
 
-    /// Has the streams of the oldest closed, until fewer than `room` are left open.
+    /// Closes the streams of the oldest sessions until fewer than `room` are open.
     pub(super) fn leave_below(&mut self, room: usize, why: CloseCause) {
         let open = self.0.iter().filter(|entry| !entry.is_closing).count();
         let excess = (open + 1).saturating_sub(room);
@@ -57,7 +56,7 @@ impl Late {
     }
 }
 
-impl Entry {
+impl LateSession {
     fn close(&mut self, why: CloseCause) {
         if !std::mem::replace(&mut self.is_closing, true) {
             say!(LateStreamClosed, session: self.id, why);

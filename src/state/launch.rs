@@ -1,10 +1,13 @@
-//! A launch, from the command to the running harness: the row first, then the process. The thread that is to start it
-//! gets ready meanwhile.
+//! A launch, from the command to the running harness: first the row, then the process. The harness thread prepares the
+//! start meanwhile.
+//!
+//! Runs on the state thread.
 
 use std::sync::Arc;
 
 use super::life::{Input, Phase};
-use super::session::{Session, Stdin};
+use super::session::Session;
+use super::stdin::Stdin;
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::{Program, StdinMode};
 use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId, Timestamp};
@@ -41,7 +44,7 @@ impl State {
             StdinMode::Closed => Stdin::None,
         };
         let limits = program.limits;
-        // First, so that another core prepares the start while the writer, which may get this one, commits.
+        // Started first, so that another core prepares the spawn while the writer commits.
         let prepared = self.prepare_harness(id, program, reply.clone());
         let (harness, go, failure) = match prepared {
             Ok((harness, go)) => (Some(harness), Some(go), None),
@@ -78,8 +81,8 @@ impl State {
         self.sessions.insert(id, session);
     }
 
-    /// Has the session's row written. Once that is on disk the harness starts, without waiting for this thread, which
-    /// hears of the row before it can hear of the harness.
+    /// Stores the session's row. After the commit the harness starts without waiting for the state thread, which gets
+    /// `Created` before any report of the harness.
     fn create(&self, session: NewSession, go: Option<Go>) {
         let id = session.record.id;
         let events = self.events.clone();
@@ -90,7 +93,7 @@ impl State {
             });
             let result = result.map_err(ApiError::from);
             let num = result.as_ref().ok().copied();
-            // The state thread outlives every session that it waits for; after that nobody listens.
+            // The send fails only after the state thread has ended, which outlives every session that it waits for.
             let _ = events.send(Event::Created { id, result });
             if let (Some(num), Some(go)) = (num, go) {
                 let _ = go.send(num);
@@ -99,7 +102,7 @@ impl State {
         self.queue.request(Request::Create(Box::new(session)), done);
     }
 
-    /// Whether there is to be a new session. `Err(None)` is a repeat, which is answered otherwise.
+    /// Checks whether a new session may start. `Err(None)` is a repeat, which has been answered.
     fn check_launch(
         &mut self,
         launch: &Launch,
@@ -122,13 +125,13 @@ impl State {
         self.queue
             .check_available()
             .map_err(|err| Some(err.into()))?;
-        // Their threads and descriptors count towards the limit, and they go first.
+        // Late sessions use threads and descriptors of the limit; they make room for live ones.
         let room = self.limits.sessions - self.live_sessions();
         self.late.leave_below(room, CloseCause::Room);
         Ok(())
     }
 
-    /// The session that this key has launched; an error if that was with another body.
+    /// The session that this key has launched; an error if the body was another one.
     pub(super) fn find_repeat(
         &mut self,
         key: &str,
@@ -143,7 +146,7 @@ impl State {
         }
     }
 
-    /// A repeat gets the first session: once it runs, if it does not yet.
+    /// Answers a repeat with the first session, once that runs.
     fn answer_repeat(&mut self, first: SessionId, reply: &Reply<Launched>) {
         match self.sessions.get_mut(&first) {
             Some(session) if session.launch.is_some() => session.repeats.push(reply.clone()),
@@ -161,7 +164,7 @@ impl State {
                 Input::NotCreated(err)
             }
         };
-        self.happen(id, input);
+        self.apply(id, input);
     }
 
     fn prepare_harness(
@@ -172,7 +175,7 @@ impl State {
     ) -> std::io::Result<(Harness, Go)> {
         let events = self.events.clone();
         let report = move |report| {
-            // Nobody listens only when the daemon has given up waiting for this harness.
+            // The send fails only after the daemon has given up waiting for this harness.
             let _ = events.send(Event::Harness { id, report });
         };
         let started: Done = Box::new(move |answer| {

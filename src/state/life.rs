@@ -1,60 +1,58 @@
-//! A session's life: its phases, what can happen to it, and one table of what may follow what. The model is the action
-//! table of s6-supervise.
+//! A session's phases, its inputs, and the table of allowed transitions. Modelled on the action table of s6-supervise.
 //!
-//! Pure; used by the state thread. It knows neither the session nor what is done when something happens to it.
+//! Pure; used by the state thread. It knows neither the session nor the effects.
 
 use std::slice;
 use std::time::Instant;
 
 use super::{Killed, Reply};
-use crate::api::{ApiError, EndCause, Timestamp};
+use crate::api::{ApiError, EndCause, KillSignal, Timestamp};
 use crate::harness::Report;
 use crate::store::SessionNum;
 
-/// Where a session is in its life.
+/// Phase of a session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The writer has its row, and the harness thread waits for that to be on disk.
+    /// The row is with the writer; the harness thread waits for its commit.
     Creating,
-    /// The harness thread spawns its program.
+    /// The harness thread spawns the program.
     Starting,
-    /// The harness runs.
     Running,
-    /// The harness has exited; its thread reads what the pipes still hold.
+    /// The harness has exited; its thread drains the pipes.
     Exited,
-    /// The output is read, and the thread ends what the harness has left behind. Nothing is signalled any more.
+    /// The output is read; the thread ends the processes that the harness left behind. No signal is sent from here on.
     Sweeping,
-    /// The writer has its closing facts. Such a session is no longer live: whoever reads it as ended can
+    /// The closing facts are with the writer. The session is no longer live: a client that reads it as ended can
     /// archive it at once.
     Ended,
-    /// Its closing facts are on disk, or it never had a row.
+    /// The closing facts are on disk, or there never was a row.
     Gone,
 }
 
-/// What can happen to a session.
+/// An input of a session.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// Its row is on disk.
+    /// The row is on disk.
     Created(SessionNum),
-    /// Its row cannot be written.
+    /// The row could not be written.
     NotCreated(ApiError),
-    /// Its harness thread has something to tell.
+    /// A report of the harness thread.
     Report(Report),
-    /// A client asks for its end; with true without a grace period.
-    Kill(Reply<Killed>, bool),
-    /// Its end is asked for by nobody who waits for it.
+    /// A client ends it: SIGKILL skips the grace period.
+    Kill(Reply<Killed>, KillSignal),
+    /// Ends the session for a cause other than a client's kill.
     End(EndCause),
-    /// SIGTERM has been sent, or why it has not.
+    /// The result of sending SIGTERM.
     Terminated(Result<(), String>),
-    /// Its deadline has passed: the time limit, or the end of the grace period.
+    /// The deadline has passed: the time limit, or the end of the grace period.
     Deadline,
-    /// The daemon was asked to stop a second time: the grace period is over.
+    /// A second stop signal: ends the grace period.
     EndGrace,
-    /// Its closing facts are on disk.
+    /// The closing facts are on disk.
     Closed,
 }
 
-/// The moment at which something happens.
+/// The time of an input, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) instant: Instant,
@@ -81,12 +79,12 @@ impl Phase {
         Self::Gone,
     ];
 
-    /// The table: the phases that `input` can lead to from this one. There is none where it does not fit, which is a bug.
+    /// The table: the phases to which `input` can lead from this one. Empty if the input does not fit, which is a bug.
     pub(super) fn after(self, input: &Input) -> &'static [Self] {
         use Phase::*;
         match (self, input) {
             (Gone, _) => &[],
-            // An end can be asked for at any time, and changes no phase: what comes of it does.
+            // An end can be requested at any time; only its results change the phase.
             (_, Input::Kill(..) | Input::End(_) | Input::EndGrace) => self.itself(),
             (Creating, Input::Created(_)) => &[Starting, Ended],
             (Creating, Input::NotCreated(_)) => &[Gone],
@@ -100,7 +98,7 @@ impl Phase {
                 (Running, Report::Exited { .. }) => &[Exited],
                 (Exited, Report::Drained { .. }) => &[Sweeping, Ended],
                 (Sweeping, Report::Swept { .. }) => &[Ended],
-                // Nobody follows the process any more: it never starts, or is ended.
+                // No thread can follow the process any more: it never starts, or it is ended.
                 (Creating, Report::Lost { .. }) => &[Creating],
                 (Starting | Sweeping, Report::Lost { .. }) => &[Ended],
                 (Running | Exited, Report::Lost { .. }) => &[Sweeping],
@@ -114,19 +112,19 @@ impl Phase {
         slice::from_ref(&Self::ALL[self as usize])
     }
 
-    /// Whether the process, as far as there was one, has exited.
+    /// True if the process has exited, or never started.
     pub(super) fn has_exited(self) -> bool {
         matches!(self, Self::Exited) || self.is_drained()
     }
 
-    /// Whether all that the harness wrote has been read.
+    /// True if all output of the harness has been read.
     pub(super) fn is_drained(self) -> bool {
         matches!(self, Self::Sweeping | Self::Ended | Self::Gone)
     }
 }
 
 impl Input {
-    /// Its name, for the log.
+    /// The input's name in the log.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Created(_) => "created",

@@ -1,7 +1,7 @@
-//! The state thread: it owns every live session, and nobody else does.
+//! The state thread: the only owner of the live sessions.
 //!
-//! It runs on the process's main thread. Everything that can happen to it is an [`Event`]; it never waits for
-//! the writer, the disk or a harness, but only for the next event or the next deadline. It never sees HTTP.
+//! Runs on the process's main thread. All its input is one enum, [`Event`]. It waits only for the next event or
+//! deadline, and never for the writer, the disk or a harness. It knows no HTTP.
 
 mod command;
 mod effect;
@@ -12,6 +12,7 @@ mod perform;
 mod session;
 #[cfg(test)]
 mod simulation;
+mod stdin;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply, Running}
 use late::Late;
 use life::Input;
 use session::Session;
-pub use stop::{Stopped, Unfinished};
+use stop::StopSource;
+pub use stop::{Abandoned, Stopped};
 
 use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness::{self, Pipes, Report};
@@ -38,62 +40,62 @@ use crate::settings::durations;
 use crate::store::{IdempotencyKey, SessionNum, WriteQueue};
 use crate::sys;
 
-/// Everything that can happen to the state thread.
+/// An input of the state thread.
 #[derive(Debug)]
 pub enum Event {
-    /// A client asks for something.
+    /// A client's command.
     Command(Command),
-    /// A launch's row is on disk, or cannot be.
+    /// A launch's row is on disk, or could not be written.
     Created {
         id: SessionId,
         result: Result<SessionNum, ApiError>,
     },
-    /// A harness thread has something to tell.
+    /// A report of a harness thread.
     Harness {
         id: SessionId,
         report: harness::Report,
     },
     /// A session's closing facts are on disk.
     Ended { id: SessionId },
-    /// A session's record is gone.
+    /// A session's record has been deleted.
     Deleted { id: SessionId },
-    /// A child of this process has ended, perhaps one that it has adopted.
+    /// A child of this process has exited: a harness, or an adopted orphan.
     ChildEnded,
-    /// Answer, to show that this thread goes on.
+    /// Answers, to prove that the state thread makes progress.
     Ping(Sender<()>),
-    /// The daemon is to stop: end all sessions, then this thread. A second one does not wait for the grace.
+    /// A stop signal: ends all sessions, then the state thread. A second one ends the grace period.
     Stop,
 }
 
-/// What the state thread is started with.
+/// Limits that the state thread enforces.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Sessions that can be live at once.
+    /// Most live sessions.
     pub sessions: usize,
-    /// Between SIGTERM and SIGKILL.
+    /// Time between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
-    /// The longest that a drain takes while a process of the session holds a stream.
+    /// Longest drain while a process of the session holds a stream.
     pub drain_max: Duration,
 }
 
-/// What others learn of this thread.
-pub struct Published {
-    /// Sessions that are live, for health.
+/// Figures and notices that the state thread publishes.
+pub struct Publisher {
+    /// Number of live sessions, for health and metrics.
     pub live: Arc<AtomicU64>,
-    /// For whoever supervises the daemon. Must not block.
+    /// Called for each [`Change`], for the service manager. Must not block.
     pub tell: Box<dyn Fn(Change) + Send>,
 }
 
-/// What a supervisor is told of.
+/// A change that the service manager is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// So many sessions are live.
+    /// The number of live sessions.
     Live(u64),
-    /// The sessions are being ended, which takes so long at most.
+    /// The sessions are being ended; this takes at most `within`.
     Stopping { within: Duration },
 }
 
-impl Published {
+impl Publisher {
     fn set_live(&self, live: u64) {
         if self.live.swap(live, Ordering::Relaxed) != live {
             (self.tell)(Change::Live(live));
@@ -101,29 +103,29 @@ impl Published {
     }
 }
 
-/// The live sessions, and all that is decided about them.
+/// The live sessions, and all decisions about them.
 pub struct State {
     inbox: Receiver<Event>,
-    /// For those who report back: harness threads, and the writer's answers.
+    /// Cloned for harness threads and the writer's callbacks.
     events: Sender<Event>,
     queue: WriteQueue,
-    /// For the harness threads.
+    /// Shared with the harness threads, like `pipes`.
     redactor: Arc<Redactor>,
     pipes: Arc<Pipes>,
     limits: Limits,
     sessions: HashMap<SessionId, Session>,
     late: Late,
     idempotency: HashMap<String, IdempotencyKey>,
-    published: Published,
-    /// When memory is released: once after the start, and after each end of the last live session.
+    publisher: Publisher,
+    /// Time at which memory is released: once after the start, and after each end of the last live session.
     rest_at: Option<Instant>,
     stopping: Option<stop::Stopping>,
-    /// Those who wait for the end of the stop.
+    /// Clients that wait for the end of the stop.
     stop_replies: Vec<Reply<StopReport>>,
 }
 
 impl State {
-    /// The state before the first session.
+    /// A state without sessions.
     pub fn new(
         inbox: Receiver<Event>,
         events: Sender<Event>,
@@ -131,7 +133,7 @@ impl State {
         redactor: Arc<Redactor>,
         limits: Limits,
         idempotency: Vec<IdempotencyKey>,
-        published: Published,
+        publisher: Publisher,
     ) -> Self {
         let idempotency = idempotency
             .into_iter()
@@ -147,14 +149,14 @@ impl State {
             sessions: HashMap::new(),
             late: Late::default(),
             idempotency,
-            published,
+            publisher,
             rest_at: Some(Instant::now() + durations::REST),
             stopping: None,
             stop_replies: Vec::new(),
         }
     }
 
-    /// Handles events until the daemon is to stop and every session has ended.
+    /// Handles events until a stop was requested and every session has ended.
     pub fn run(mut self) -> Stopped {
         loop {
             let event = match self.next_deadline() {
@@ -171,7 +173,7 @@ impl State {
                 Err(_) => StateInput::Deadline,
             };
             self.act_on_deadlines();
-            self.published.set_live(self.live_sessions() as u64);
+            self.publisher.set_live(self.live_sessions() as u64);
             if begun.elapsed() > durations::SLOW_EVENT {
                 let took_ms = begun.elapsed().as_millis() as u64;
                 say!(StateSlow, what, took_ms);
@@ -182,7 +184,7 @@ impl State {
         }
     }
 
-    /// Sessions that count towards the limit, and that health shows as live.
+    /// Number of sessions that count towards the limit and are shown as live.
     fn live_sessions(&self) -> usize {
         let sessions = self.sessions.values();
         sessions.filter(|session| !session.has_ended()).count()
@@ -196,8 +198,8 @@ impl State {
                 id,
                 report: Report::LateEnded,
             } => self.late.forget(id),
-            Event::Harness { id, report } => self.happen(id, Input::Report(report)),
-            Event::Ended { id } => self.happen(id, Input::Closed),
+            Event::Harness { id, report } => self.apply(id, Input::Report(report)),
+            Event::Ended { id } => self.apply(id, Input::Closed),
             Event::Deleted { id } => {
                 self.idempotency.retain(|_, key| key.session != id);
                 self.late.close(id, CloseCause::Deleted);
@@ -206,11 +208,11 @@ impl State {
             Event::Ping(reply) => {
                 let _ = reply.send(());
             }
-            Event::Stop => self.stop(true),
+            Event::Stop => self.stop(StopSource::Signal),
         }
     }
 
-    /// The next moment at which something is to be done without anybody asking.
+    /// The next moment at which something must be done without an event.
     fn next_deadline(&self) -> Option<Instant> {
         let sessions = self.sessions.values().filter_map(Session::deadline);
         sessions
@@ -228,7 +230,7 @@ impl State {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            self.happen(id, Input::Deadline);
+            self.apply(id, Input::Deadline);
         }
         if self.rest_at.take_if(|at| *at <= now).is_some() && self.sessions.is_empty() {
             sys::release_idle_memory();

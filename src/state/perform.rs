@@ -1,12 +1,14 @@
-//! Steps a session, and carries out the effects: signals, orders to the harness thread, facts, answers and log lines.
+//! Steps a session and executes the resulting effects: signals, orders to the harness thread, facts, answers, log
+//! lines.
 //!
-//! Runs on the state thread; no other file of it sends signals. It decides nothing: [`Session::step`] does.
+//! Runs on the state thread; no other file of this room sends a signal to end a session. [`Session::step`] decides,
+//! this file does not.
 
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::effect::{Effect, Line};
+use super::effect::{Effect, LogLine};
 use super::late::Late;
 use super::life::{Input, Now, Phase};
 use super::session::Session;
@@ -17,17 +19,17 @@ use crate::settings::durations;
 use crate::store::WriteQueue;
 use crate::sys;
 
-/// What an effect is carried out with, besides its session.
+/// Targets of the effects, besides the session.
 pub(super) struct Means<'a> {
     pub(super) queue: &'a WriteQueue,
-    /// For what follows on a commit.
+    /// For inputs that follow a commit.
     pub(super) events: &'a Sender<Event>,
     pub(super) late: &'a mut Late,
 }
 
 impl State {
-    /// Lets `input` happen to the session `id`, and carries out what follows.
-    pub(super) fn happen(&mut self, id: SessionId, input: Input) {
+    /// Passes `input` to the session `id`, and executes the effects.
+    pub(super) fn apply(&mut self, id: SessionId, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let Some(session) = self.sessions.get_mut(&id) else {
@@ -58,7 +60,7 @@ impl State {
 }
 
 impl Effect {
-    /// Carries it out; gives what happens to the session by that.
+    /// Executes the effect; returns the input that results from it, if any.
     pub(super) fn execute(self, session: &mut Session, means: Means<'_>) -> Option<Input> {
         let Means {
             queue,
@@ -71,9 +73,9 @@ impl Effect {
             }
             Self::Kill(pid) => match sys::kill_group(pid, libc::SIGKILL) {
                 Err(err) if !session.phase.has_exited() => {
-                    Line::KillFailed(err.to_string()).log(session);
+                    LogLine::KillFailed(err.to_string()).log(session);
                 }
-                // Once the harness has exited there may be nobody else in its group.
+                // After the harness's exit its group may be empty.
                 _ => {}
             },
             Self::EndInput => {
@@ -101,7 +103,8 @@ impl Effect {
             Self::Close(fact) => {
                 let (id, events) = (session.id, events.clone());
                 let done = move |_| {
-                    // The state thread outlives every session that it waits for; after that nobody listens.
+                    // The send fails only after the state thread has ended, which outlives every session that it waits
+                    // for.
                     let _ = events.send(Event::Ended { id });
                 };
                 queue.fact(fact, Some(Box::new(done)));
@@ -121,12 +124,12 @@ impl Effect {
 /// Sends `signal` to the process group of `pid`.
 fn terminate(pid: i32, signal: i32) -> Result<(), String> {
     sys::kill_group(pid, signal).map_err(|err| err.to_string())?;
-    // A stopped process is woken, so that it can act on it.
+    // SIGCONT wakes a stopped process, so that it can handle the signal.
     let _ = sys::kill_group(pid, libc::SIGCONT);
     Ok(())
 }
 
-impl Line {
+impl LogLine {
     fn log(self, session: &Session) {
         let (id, pid) = (session.id, session.pid);
         match self {

@@ -1,17 +1,18 @@
-//! A live session, and what follows from all that can happen to it: [`Session::step`], which reads and changes nothing else.
+//! A live session, and its reaction to each input: [`Session::step`], which has no side effect.
 //!
-//! Runs on the state thread. Signals are sent only while the harness's zombie cannot have been reaped: its thread reaps
-//! when it is told to, and after that order no signal follows.
+//! Runs on the state thread. Signals are sent only while the harness's zombie cannot have been reaped. Its thread reaps
+//! only when ordered to, and no signal follows that order.
 
 use std::time::{Duration, Instant};
 
-use super::effect::{Effect, Line};
+use super::effect::{Effect, LogLine};
 use super::life::{Input, Now, Phase};
+use super::stdin::Stdin;
 use super::{Acceptance, Killed, Launched, Reply, Running};
 use crate::adapters::Limits;
 use crate::api::{
-    ApiError, Code, EndCause, EndedBy, LeftBehind, Payload, SessionCost, SessionId, SessionStatus,
-    Usage,
+    ApiError, Code, EndCause, EndedBy, KillSignal, LeftBehind, Payload, SessionCost, SessionId,
+    SessionStatus, Usage,
 };
 use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
@@ -22,78 +23,65 @@ use crate::sys::{Exit, Process};
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) phase: Phase,
-    /// Once its row is on disk.
+    /// Number of its row, once that is on disk.
     pub(super) num: Option<SessionNum>,
-    /// Once it runs: the number of its process group, too.
+    /// Pid of the harness once it runs; also the number of its process group.
     pub(super) pid: Option<i32>,
-    /// The hold on its thread, until that is told to reap; `None` if there is no thread.
+    /// Handle of its thread, until the thread is ordered to reap; `None` without a thread.
     pub(super) harness: Option<Harness>,
     pub(super) harness_id: String,
     pub(super) stdin: Stdin,
-    /// It reads messages, a line each, in place of bytes.
+    /// Its stdin takes stream-json messages, one per line, instead of raw bytes.
     pub(super) is_stream: bool,
-    /// Exit 0 then leaves it `idle`.
+    /// It belongs to a conversation: exit 0 leaves it `idle`.
     pub(super) has_conversation: bool,
     pub(super) limits: Limits,
     pub(super) timeout_at: Option<Instant>,
-    /// Between SIGTERM and SIGKILL.
+    /// Time between SIGTERM and SIGKILL.
     pub(super) grace: Duration,
-    /// Set once its end has been asked for.
+    /// Set once its end has been requested.
     pub(super) ending: Option<Ending>,
-    /// Whether its end is that of everything that it has started, in its process group or not, and after which grace. What
-    /// a harness that ends by itself leaves behind lives on, unless its launch has asked for the sweep.
+    /// Grace period after which all processes of the session are ended with it, in its process group or not. `None`:
+    /// processes that the harness leaves behind live on.
     pub(super) sweep: Option<Duration>,
-    /// What its launch has asked for.
+    /// The sweep that the launch requested.
     pub(super) launch_sweep: Option<Duration>,
-    /// How many processes that sweep has ended.
+    /// Number of processes that the sweep ended.
     pub(super) swept: usize,
-    /// What lives on.
+    /// Processes that live on.
     pub(super) left: LeftBehind,
-    /// Once its harness has exited, and its thread has seen it.
+    /// Set once the harness thread has seen the exit.
     pub(super) exit: Option<HarnessExit>,
-    /// Why it cannot be started.
+    /// The reason why it cannot be started.
     pub(super) failure: Option<String>,
-    /// For the writer, once all that the harness has left behind is ended.
+    /// Closing facts, stored once all processes left behind are ended.
     pub(super) closing: Option<Fact>,
-    /// The launch that still waits for its answer, and repeats of it.
+    /// The launch that waits for its answer, and repeats of it.
     pub(super) launch: Option<Reply<Launched>>,
     pub(super) repeats: Vec<Reply<Launched>>,
     pub(super) kills: Vec<Reply<Killed>>,
-    /// What clients have sent while nobody knew whether it runs, and whether stdin is closed after that.
+    /// Input that arrived while the start was unconfirmed: data, end of file, and the waiting client.
     pub(super) early_input: Vec<(String, bool, Reply<Acceptance>)>,
 }
 
-/// What the harness's stdin takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stdin {
-    /// It was given none.
-    None,
-    /// What clients send.
-    Open,
-    /// The harness has closed it.
-    Closed,
-    /// A client has ended it.
-    Ended,
-}
-
-/// An end that has been asked for.
+/// A requested end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
-    /// Of all causes the first.
+    /// The first cause of all.
     pub(super) cause: EndCause,
-    /// What was asked to be sent.
+    /// The requested signal: SIGTERM or SIGKILL.
     pub(super) signal: i32,
-    /// When SIGKILL follows; `None` once it has been sent.
+    /// Time of SIGKILL; `None` once it has been sent.
     pub(super) kill_at: Option<Instant>,
 }
 
 impl Session {
-    /// Whether its closing facts are with the writer.
+    /// True if its closing facts are with the writer.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended | Phase::Gone)
     }
 
-    /// What its pipes may still hold, in bytes.
+    /// Bytes that its pipes may still hold.
     pub(super) fn unread(&self) -> usize {
         match self.exit {
             Some(exited) if !self.phase.is_drained() => exited.unread,
@@ -103,14 +91,14 @@ impl Session {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (self.phase, &self.ending) {
-            // The harness may be gone, and others of its group not: its zombie still keeps the group's number.
+            // After the harness's exit others of its group may live: its zombie keeps the group's number reserved.
             (Phase::Running | Phase::Exited, Some(ending)) => ending.kill_at,
             (Phase::Running, None) => self.timeout_at,
             _ => None,
         }
     }
 
-    /// Its status, as clients are told it.
+    /// The status that clients see.
     fn status(&self) -> SessionStatus {
         match (self.phase, self.exit.map(|exited| exited.exit)) {
             (Phase::Creating | Phase::Starting, _) => SessionStatus::Created,
@@ -122,7 +110,7 @@ impl Session {
         }
     }
 
-    /// This session, if its harness runs.
+    /// The session for a list of running ones; `None` if its harness does not run.
     pub(super) fn running(&self) -> Option<Running> {
         let harness = self.harness.as_ref()?;
         (self.phase == Phase::Running).then_some(Running {
@@ -133,7 +121,7 @@ impl Session {
         })
     }
 
-    /// What a client is told that asks something of it which only a running session can do.
+    /// The error for a client whose request needs a running session.
     pub(super) fn not_live(&self) -> ApiError {
         ApiError::SessionNotLive {
             id: self.id,
@@ -142,12 +130,12 @@ impl Session {
         }
     }
 
-    /// Lets `input` happen to it; gives what is to be done then, in order. What does not fit the phase changes nothing.
+    /// Applies `input`; returns the effects in order. An input that does not fit the phase changes nothing.
     pub(super) fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
         let (phase, name) = (self.phase, input.name());
         let allowed = phase.after(&input);
         if allowed.is_empty() {
-            return vec![Effect::Log(Line::Unexpected(name))];
+            return vec![Effect::Log(LogLine::Unexpected(name))];
         }
         let mut effects = Vec::new();
         self.take(input, now, &mut effects);
@@ -170,7 +158,7 @@ impl Session {
             }
             Input::NotCreated(error) => self.not_created(&error, effects),
             Input::Report(report) => self.take_report(report, now, effects),
-            Input::Kill(reply, at_once) => self.kill(reply, at_once, now, effects),
+            Input::Kill(reply, signal) => self.kill(reply, signal, now, effects),
             Input::End(cause) => self.end(cause, libc::SIGTERM, now, effects),
             Input::Terminated(Ok(())) => self.terminated(now, effects),
             Input::Terminated(Err(reason)) => self.not_terminated(reason, effects),
@@ -216,7 +204,7 @@ impl Session {
                 self.swept = ended;
                 self.swept(effects);
             }
-            // Its session is not kept any more.
+            // Its session is no longer in the table.
             Report::LateEnded => {}
         }
     }
@@ -229,11 +217,13 @@ impl Session {
         self.answer_kills(Err(ApiError::SessionNotFound { id }), effects);
     }
 
-    /// It never had a process. Its launcher is told once that is on disk.
+    /// The harness never had a process. The launch is answered once that is on disk.
     fn not_started(&mut self, reason: String, now: Now, effects: &mut Vec<Effect>) {
         self.phase = Phase::Ended;
-        // The launcher's own answer is logged with its request; this line is there also if nobody waits for it.
-        effects.push(Effect::Log(Line::NotStarted(self.launch_failed(&reason))));
+        // The request's own log line exists only if a client waits for the answer; this one always does.
+        effects.push(Effect::Log(LogLine::NotStarted(
+            self.launch_failed(&reason),
+        )));
         let error = error_event(Code::LaunchFailed, &reason, now);
         let closing = self.closing(SessionCost::default(), None, error);
         effects.extend(closing.map(Effect::Close));
@@ -251,36 +241,42 @@ impl Session {
         self.phase = Phase::Running;
         self.pid = Some(pid);
         self.timeout_at = self.limits.time.map(|limit| now.instant + limit);
-        // The writer answers it, with the record.
+        // The writer answers the launch with the record.
         self.launch = None;
-        effects.push(Effect::Log(Line::Started(pid)));
+        effects.push(Effect::Log(LogLine::Started(pid)));
         self.answer_repeats(effects);
         if let Some(ending) = self.ending {
             effects.push(Effect::Terminate(pid, ending.signal));
         }
     }
 
-    fn kill(&mut self, reply: Reply<Killed>, at_once: bool, now: Now, effects: &mut Vec<Effect>) {
-        // A repeat while it dies is no failure, however near the end is.
+    fn kill(
+        &mut self,
+        reply: Reply<Killed>,
+        signal: KillSignal,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        // Killing a dying session again is no error, however close its end is.
         if self.phase == Phase::Ended && self.ending.is_none() {
             return effects.push(Effect::AnswerKill(reply, Err(self.not_live())));
         }
         self.kills.push(reply);
-        match (at_once, self.ending) {
+        match (signal == KillSignal::Kill, self.ending) {
             (false, _) => self.end(EndCause::Kill, libc::SIGTERM, now, effects),
             (true, None) => self.end(EndCause::Kill, libc::SIGKILL, now, effects),
             (true, Some(_)) => self.end_grace(now, effects),
         }
     }
 
-    /// Its end is asked for, once: a repeat changes and records nothing.
+    /// Requests its end. Only the first request counts: a repeat changes and records nothing.
     fn end(&mut self, cause: EndCause, signal: i32, now: Now, effects: &mut Vec<Effect>) {
         if self.ending.is_some() || self.phase.is_drained() {
             return;
         }
         self.sweep = Some(Duration::ZERO);
         if self.phase == Phase::Exited {
-            // It has ended by itself; what it has left behind is ended, too.
+            // It has ended by itself; the processes that it left behind are ended, too.
             effects.push(Effect::Hurry);
             return effects.extend(self.pid.map(Effect::Kill));
         }
@@ -290,17 +286,17 @@ impl Session {
             signal,
             kill_at,
         });
-        // Without a pid, it is signalled when it is reported as started: its thread may be at it already.
+        // Without a pid it is signalled when its start is reported: its thread may be spawning it already.
         effects.extend(self.pid.map(|pid| Effect::Terminate(pid, signal)));
     }
 
     fn terminated(&mut self, now: Now, effects: &mut Vec<Effect>) {
         effects.push(Effect::Hurry);
-        // There are both in this phase.
+        // Both are set in this phase.
         let (Some(Ending { cause, signal, .. }), Some(pid)) = (self.ending, self.pid) else {
             return;
         };
-        let line = Line::Signalled(pid, KillCause::Asked(cause));
+        let line = LogLine::Signalled(pid, KillCause::Asked(cause));
         effects.push(Effect::Log(line));
         let limit = match cause {
             EndCause::Timeout => self.limits.time,
@@ -318,16 +314,17 @@ impl Session {
         effects.extend(self.record(vec![NewEvent::at(now.at, asked)]));
     }
 
-    /// The kernel refuses the signal: it lives on as if nobody had asked.
+    /// The kernel refused the signal: the session goes on as if its end had not been requested.
     fn not_terminated(&mut self, reason: String, effects: &mut Vec<Effect>) {
         self.ending = None;
         self.sweep = self.launch_sweep;
-        effects.push(Effect::Log(Line::KillFailed(reason.clone())));
+        effects.push(Effect::Log(LogLine::KillFailed(reason.clone())));
         let id = self.id;
         self.answer_kills(Err(ApiError::KillFailed { id, reason }), effects);
     }
 
-    /// SIGKILL, if its end has been asked for. What is not reported as started yet gets it right after SIGTERM.
+    /// Sends SIGKILL if its end has been requested. A session whose start is not reported yet gets it right after
+    /// SIGTERM.
     fn end_grace(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(ending) = &mut self.ending else {
             return;
@@ -335,7 +332,7 @@ impl Session {
         ending.kill_at = Some(now.instant);
         if let (Phase::Running | Phase::Exited, Some(pid)) = (self.phase, self.pid) {
             ending.kill_at = None;
-            let line = Line::Signalled(pid, KillCause::GraceOver);
+            let line = LogLine::Signalled(pid, KillCause::GraceOver);
             effects.extend([Effect::Log(line), Effect::Kill(pid)]);
         }
     }
@@ -348,7 +345,7 @@ impl Session {
         left: Vec<Process>,
         effects: &mut Vec<Effect>,
     ) {
-        // There is one in this phase.
+        // It is set in this phase.
         let Some(HarnessExit { exit, at, .. }) = self.exit else {
             return;
         };
@@ -356,15 +353,15 @@ impl Session {
         if self.sweep.is_none() {
             self.left = LeftBehind::new(left);
         }
-        let end = self.how_it_ended();
+        let end = self.end_record();
         let (status, oom_killed) = (end.status, end.oom_killed);
-        effects.push(Effect::Log(Line::Ended {
+        effects.push(Effect::Log(LogLine::Ended {
             status,
             exit,
             oom_killed,
         }));
         if !self.left.0.is_empty() {
-            let line = Line::LeftBehind(self.left.clone(), processes);
+            let line = LogLine::LeftBehind(self.left.clone(), processes);
             effects.push(Effect::Log(line));
         }
         let event = Payload::Exit {
@@ -381,15 +378,15 @@ impl Session {
         if is_late && self.sweep.is_none() {
             self.closing = closing;
             self.swept(effects);
-            // Late output comes behind the closing facts.
+            // Late output follows the closing facts.
             return effects.push(Effect::ReadOn);
         }
         self.finish(closing, effects);
     }
 
-    /// The thread that read the harness has failed: nobody can follow the process any more, so it is ended.
+    /// The harness thread has failed: no thread can follow the process any more, so it is ended.
     fn lost(&mut self, reason: String, now: Now, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Log(Line::HarnessLost(reason.clone())));
+        effects.push(Effect::Log(LogLine::HarnessLost(reason.clone())));
         match self.phase {
             Phase::Creating => self.failure = Some(reason),
             Phase::Starting => self.not_started(reason, now, effects),
@@ -405,7 +402,7 @@ impl Session {
         }
     }
 
-    /// Its output is read. It ends at once, or after what it has left behind is ended, for which its thread has to look.
+    /// All output is read. Ends the session, after its thread has ended the processes left behind if a sweep is due.
     fn finish(&mut self, closing: Option<Fact>, effects: &mut Vec<Effect>) {
         self.closing = closing;
         let sweep = self.sweep;
@@ -413,7 +410,7 @@ impl Session {
             self.phase = Phase::Sweeping;
         }
         if sweep.is_some_and(|grace| grace.is_zero()) {
-            // Those of the group who have outlived both SIGTERM and the harness have nobody to end for.
+            // Members of the group that survived SIGTERM and the harness get SIGKILL.
             effects.extend(self.pid.map(Effect::Kill));
         }
         effects.push(Effect::Reap { sweep });
@@ -450,34 +447,6 @@ impl Session {
         effects.extend(kills.map(|reply| Effect::AnswerKill(reply, answer.clone())));
     }
 
-    /// Whether its harness takes input now.
-    ///
-    /// # Errors
-    /// Why it takes none.
-    pub(super) fn check_reads(&self) -> Result<(), ApiError> {
-        let id = self.id;
-        if self.phase != Phase::Running {
-            return Err(self.not_live());
-        }
-        match self.stdin {
-            Stdin::Open => Ok(()),
-            Stdin::None => Err(ApiError::InputNotAccepted { id }),
-            Stdin::Closed => {
-                let reason = "the harness has closed its stdin".into();
-                Err(ApiError::SendInputFailed { id, reason })
-            }
-            Stdin::Ended => {
-                let reason = "the end of its stdin has been sent already".into();
-                Err(ApiError::SendInputFailed { id, reason })
-            }
-        }
-    }
-
-    /// Whether it runs, and a client has ended its stdin.
-    pub(super) fn is_at_eof(&self) -> bool {
-        self.phase == Phase::Running && self.stdin == Stdin::Ended
-    }
-
     fn record(&self, events: Vec<NewEvent>) -> Option<Effect> {
         let num = self.num?;
         Some(Effect::Record(Fact::Events { num, events }))
@@ -492,14 +461,14 @@ impl Session {
     ) -> Option<Fact> {
         Some(Fact::Ended {
             num: self.num?,
-            end: Box::new(self.how_it_ended()),
+            end: Box::new(self.end_record()),
             cost,
             usage,
             events: vec![event],
         })
     }
 
-    fn how_it_ended(&self) -> End {
+    fn end_record(&self) -> End {
         let exit = self.exit.map(|exited| exited.exit);
         let (exit_code, signal) = match exit {
             Some(Exit::Code(code)) => (Some(code), None),
@@ -510,7 +479,7 @@ impl Session {
             (Some(_), Some(ending)) => Some(ending.cause.into()),
             (Some(Exit::Code(_)), None) => Some(EndedBy::Exit),
             (Some(Exit::Signal(_)), None) => Some(EndedBy::Signal),
-            // Without a pid it has never started.
+            // Without a pid it never started.
             (None, _) => self.pid.map(|_| EndedBy::Lost),
         };
         End {

@@ -1,5 +1,5 @@
-//! Sessions in a simulated world: a process, its harness thread, the writer, clients and a clock, whose delays and faults
-//! come from a seed. What a session does must keep what `lib.rs` promises, whatever the order.
+//! Simulates sessions: a process, its harness thread, the writer, clients and a clock, with delays and faults from a
+//! seed. In any order, a session must keep the invariants of `lib.rs`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,10 +8,13 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::effect::Effect;
 use super::life::{Input, Now, Phase};
-use super::session::{Session, Stdin};
+use super::session::Session;
+use super::stdin::Stdin;
 use super::tests::created;
 use super::{Killed, Launched};
-use crate::api::{ApiError, EndCause, EndedBy, EventKind, SessionCost, SessionStatus, Timestamp};
+use crate::api::{
+    ApiError, EndCause, EndedBy, EventKind, KillSignal, SessionCost, SessionStatus, Timestamp,
+};
 use crate::harness::{HarnessExit, Report};
 use crate::random::{Random, rounds};
 use crate::store::{End, Fact, SessionNum};
@@ -19,10 +22,10 @@ use crate::sys::Exit;
 
 const PID: i32 = 4711;
 const GRACE: u64 = 1_000;
-/// More than any simulated life takes, in milliseconds.
+/// Longer than any simulated life, in milliseconds.
 const END_OF_TIME: u64 = 100_000;
 
-/// The harness's process.
+/// State of the harness's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Process {
     None,
@@ -31,21 +34,21 @@ enum Process {
     Reaped,
 }
 
-/// A session, and all that it deals with. Times are milliseconds.
+/// A session and its environment. Times are in milliseconds.
 struct World {
     random: Random,
     begun: Instant,
     now: u64,
     session: Session,
-    /// What will happen, by its time; what comes from one thread keeps its order.
+    /// Future inputs by their time; inputs of one thread keep their order.
     coming: BTreeMap<(u64, u64), Input>,
     sent: u64,
     process: Process,
     exited_at: Option<u64>,
     is_deaf: bool,
-    /// The kernel refuses SIGTERM: always, or now and then.
+    /// The kernel refuses SIGTERM, always or sometimes.
     is_out_of_reach: bool,
-    /// When the harness thread has sent its last report, and whether it still sends any.
+    /// Time of the harness thread's last report; `is_lost`: it sends no more.
     thread_at: u64,
     is_lost: bool,
     is_hurried: bool,
@@ -54,7 +57,7 @@ struct World {
     /// When the pipes are drained, of a process that has exited.
     drained_at: u64,
     writer_at: u64,
-    /// The first end that was asked for while nobody knew of an exit, and when.
+    /// The first end requested before the exit was known, and its time.
     asked: Option<(EndCause, u64)>,
     has_started: bool,
     closed: Option<End>,
@@ -114,13 +117,13 @@ impl World {
         self.coming.insert((at, self.sent), input);
     }
 
-    /// The harness thread's next report, behind all that it has sent.
+    /// Schedules the harness thread's next report after all earlier ones.
     fn report(&mut self, at: u64, report: Report) {
         self.thread_at = self.thread_at.max(at) + 1;
         self.come(self.thread_at, Input::Report(report));
     }
 
-    /// The writer's next answer.
+    /// Schedules the writer's next answer.
     fn written(&mut self, input: Input) {
         self.writer_at = self.writer_at.max(self.after(50));
         self.come(self.writer_at, input);
@@ -135,7 +138,13 @@ impl World {
                 _ => {
                     let (kill, killed) = bounded(1);
                     self.kills.push(killed);
-                    Input::Kill(kill, self.random.one_in(4))
+                    let signals = [
+                        KillSignal::Term,
+                        KillSignal::Term,
+                        KillSignal::Term,
+                        KillSignal::Kill,
+                    ];
+                    Input::Kill(kill, *self.random.pick(&signals))
                 }
             };
             self.come(at, input);
@@ -161,7 +170,7 @@ impl World {
         self.report(started_at, Report::Started { pid: PID });
     }
 
-    /// What the harness does by itself, once it is known to run.
+    /// Actions of the harness by itself, once it runs.
     fn live(&mut self) {
         self.has_started = true;
         if self.session.stdin != Stdin::None && self.random.one_in(4) {
@@ -192,14 +201,14 @@ impl World {
         }
     }
 
-    /// The process ends: its thread sees that, and then reads what the pipes still hold.
+    /// The process exits: its thread sees the exit, and then drains the pipes.
     fn exit(&mut self, at: u64, exit: Exit) {
         let earlier = self.exited_at.is_some_and(|earlier| earlier <= at);
         if self.is_lost || earlier {
             return;
         }
         self.exited_at = Some(at);
-        // An end that was to come later does not come any more.
+        // A later exit no longer happens.
         self.coming.retain(|_, input| {
             !matches!(
                 input,
@@ -234,7 +243,7 @@ impl World {
         Timestamp::from_millis(1_800_000_000_000 + at as i64)
     }
 
-    /// Whether the process has ended by now.
+    /// Applies an exit whose time has come.
     fn look_at_process(&mut self) {
         let has_exited = self.exited_at.is_some_and(|at| at <= self.now);
         if self.process == Process::Alive && has_exited {
@@ -335,7 +344,7 @@ impl World {
         }
     }
 
-    /// What `input` asks for, if it is an end that is still to be had.
+    /// Notes the end that `input` requests, if it can still have an effect.
     fn ask(&mut self, input: &Input) {
         let cause = match input {
             Input::Kill(..) => EndCause::Kill,
@@ -375,7 +384,7 @@ impl World {
         }
     }
 
-    /// Lets everything happen that comes, in the order of its time.
+    /// Processes all scheduled inputs in the order of their times.
     fn run(&mut self) {
         let mut deadlines = 0;
         while self.session.phase != Phase::Gone {
@@ -396,7 +405,7 @@ impl World {
                     let input = self.coming.remove(&key).unwrap();
                     self.happen(input);
                 }
-                // It runs for as long as nobody ends it.
+                // A session without an end runs until it is ended.
                 (_, None) => self.come(self.now + 1, Input::End(EndCause::DaemonStop)),
             }
             assert!(
@@ -408,7 +417,7 @@ impl World {
     }
 
     fn check(&mut self) {
-        // A kill that comes behind the end is answered from the record.
+        // A kill after the end is answered from the record.
         let late: Vec<Input> = std::mem::take(&mut self.coming).into_values().collect();
         let late = late.iter().filter(|input| matches!(input, Input::Kill(..)));
         let unheard = late.count();
@@ -436,7 +445,7 @@ impl World {
         };
         assert_eq!(end.status, status);
         if let (Some((cause, at)), Some(exited_at)) = (self.asked, self.exited_at) {
-            // Not before it is known to run, which takes 100 ms at most here.
+            // Its start becomes known after at most 100 ms here.
             assert!(exited_at <= at.max(100) + GRACE + 1, "{exited_at} {at}");
             if exit.is_some() {
                 let told = self.kill_causes.last().map(String::as_str);
@@ -457,6 +466,6 @@ fn whatever_the_order_of_events_a_session_ends_once_with_the_cause_that_was_aske
         let by = world.closed.as_ref().and_then(|end| end.ended_by);
         *ends.entry(by.map_or("none", EndedBy::as_str)).or_default() += 1;
     }
-    // Every end has come about.
+    // Every kind of end has occurred.
     assert_eq!(ends.len(), EndedBy::ALL.len() + 1, "{ends:?}");
 }

@@ -1,5 +1,7 @@
-//! How the daemon stops: no new launches, every harness gets SIGTERM and then SIGKILL, and their last output
-//! and closing facts go to disk, for which there is a bound.
+//! Stops the daemon: no more launches, SIGTERM and later SIGKILL for every harness, and a bounded time to store the
+//! last output and the closing facts.
+//!
+//! Runs on the state thread.
 
 use std::time::Instant;
 
@@ -12,51 +14,60 @@ use crate::observe::say;
 use crate::settings::durations;
 use crate::store::SessionNum;
 
-/// A stop that is under way.
+/// A stop in progress.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stopping {
     pub(super) give_up_at: Instant,
     all_exited: bool,
-    /// A signal has asked for it, and not only clients.
+    /// A signal has requested it, not only clients.
     is_signalled: bool,
 }
 
-/// How it ended.
+/// Who requests a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopSource {
+    /// SIGTERM, SIGINT, or the deletion of the home.
+    Signal,
+    /// `POST /daemon/stop`.
+    Client,
+}
+
+/// Result of a stop.
 #[derive(Debug)]
 pub struct Stopped {
-    /// The sessions whose closing facts are not on disk: their harness did not die, or the store did not take them.
-    pub unfinished: Vec<Unfinished>,
-    /// Those who wait to be told.
+    /// The sessions whose closing facts are not on disk: their harness did not die, or the store did not accept them.
+    pub abandoned: Vec<Abandoned>,
+    /// Clients that wait for the end of the stop.
     pub replies: Vec<Reply<StopReport>>,
 }
 
-/// A session that was given up.
+/// A session that was given up at the end of a stop.
 #[derive(Debug)]
-pub struct Unfinished {
-    /// Its id.
+pub struct Abandoned {
     pub id: SessionId,
-    /// Its number, if it has a row.
+    /// Its row's number, if it has a row.
     pub num: Option<SessionNum>,
-    /// Its process has ended.
+    /// Its process has exited.
     pub exited: bool,
-    /// What its pipes may still hold, in bytes: a harness that is held back leaves that much behind.
+    /// Bytes that its pipes may still hold. A harness that was blocked by a full pipe leaves that many behind.
     pub unread: u64,
     /// Its closing facts are with the writer.
     pub closed: bool,
 }
 
 impl State {
-    /// Begins to stop. Clients that ask, and a signal, belong to one stop: a service manager signals while its client
-    /// waits for the answer. Only who signals a second time does not want to wait for the grace.
-    pub(super) fn stop(&mut self, is_signal: bool) {
+    /// Starts the stop. Clients and one signal belong to the same stop: a service manager signals while its client
+    /// waits for the answer. Only a second signal ends the grace period.
+    pub(super) fn stop(&mut self, source: StopSource) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         if let Some(stopping) = &mut self.stopping {
-            if !is_signal || !std::mem::replace(&mut stopping.is_signalled, true) {
+            if source == StopSource::Client || !std::mem::replace(&mut stopping.is_signalled, true)
+            {
                 return;
             }
             say!(DaemonStopping, sessions: ids.len(), why: Some(StopCause::AskedAgain));
             ids.into_iter()
-                .for_each(|id| self.happen(id, Input::EndGrace));
+                .for_each(|id| self.apply(id, Input::EndGrace));
             return;
         }
         say!(DaemonStopping, sessions: ids.len(), why: None);
@@ -64,19 +75,19 @@ impl State {
         self.queue.end_chores();
         let give_up_at = Instant::now() + self.limits.kill_grace + durations::STOP_STORE;
         let within = durations::stop_within(self.limits.kill_grace);
-        (self.published.tell)(super::Change::Stopping { within });
+        (self.publisher.tell)(super::Change::Stopping { within });
         self.stopping = Some(Stopping {
             give_up_at,
             all_exited: false,
-            is_signalled: is_signal,
+            is_signalled: source == StopSource::Signal,
         });
         self.late.leave_below(1, CloseCause::Stop);
         for id in ids {
-            self.happen(id, Input::End(EndCause::DaemonStop));
+            self.apply(id, Input::End(EndCause::DaemonStop));
         }
     }
 
-    /// Whether the stop is over.
+    /// The result, once the stop is complete.
     pub(super) fn stopped(&mut self) -> Option<Stopped> {
         let stopping = self.stopping.as_mut()?;
         let now = Instant::now();
@@ -91,7 +102,7 @@ impl State {
             stopping.all_exited = true;
             stopping.give_up_at = now + durations::STOP_STORE;
         }
-        let unfinished = |(id, session): (&SessionId, &super::Session)| Unfinished {
+        let abandoned = |(id, session): (&SessionId, &super::Session)| Abandoned {
             id: *id,
             num: session.num,
             exited: session.phase.has_exited(),
@@ -99,7 +110,7 @@ impl State {
             closed: session.has_ended(),
         };
         (is_over || now >= stopping.give_up_at).then(|| Stopped {
-            unfinished: self.sessions.iter().map(unfinished).collect(),
+            abandoned: self.sessions.iter().map(abandoned).collect(),
             replies: std::mem::take(&mut self.stop_replies),
         })
     }

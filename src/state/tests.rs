@@ -1,15 +1,17 @@
-//! A session's life, without a process, a store or a clock: every phase, every input, and many orders of them.
+//! Unit tests of a session's steps, without process, store or clock: every phase, every input, and random orders of
+//! them.
 
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
-use super::effect::{Effect, Line};
+use super::effect::{Effect, LogLine};
 use super::life::{Input, Now, Phase};
-use super::session::{Session, Stdin};
+use super::session::Session;
+use super::stdin::Stdin;
 use crate::adapters::Limits;
 use crate::api::{
-    ApiError, EndCause, LeftBehind, SessionCost, SessionId, SessionStatus, Timestamp,
+    ApiError, EndCause, KillSignal, LeftBehind, SessionCost, SessionId, SessionStatus, Timestamp,
 };
 use crate::harness::{HarnessExit, Report};
 use crate::observe::field::KillCause;
@@ -70,7 +72,7 @@ fn exited(exit: Exit) -> Input {
     }))
 }
 
-/// As it is reported of a harness that has left a process behind.
+/// The `Drained` report of a harness that left a process behind.
 fn drained_and(is_late: bool) -> Input {
     let (name, mark) = ("node".into(), "boot/1".into());
     let pid = PID + 1;
@@ -104,14 +106,14 @@ fn lost() -> Input {
 }
 
 fn killed() -> Input {
-    Input::Kill(bounded(1).0, false)
+    Input::Kill(bounded(1).0, KillSignal::Term)
 }
 
 fn refused() -> Input {
     Input::Terminated(Err("Operation not permitted".into()))
 }
 
-/// Each input once; the number of an input says which.
+/// Each input once; an index selects one.
 const INPUTS: [fn() -> Input; 19] = [
     || Input::Created(SessionNum::FIRST),
     || Input::NotCreated(ApiError::ShuttingDown),
@@ -138,7 +140,7 @@ const INPUTS: [fn() -> Input; 19] = [
     || Input::Closed,
 ];
 
-/// A session that has come to `phase` by itself; of its own, one is swept only if its thread was lost.
+/// A session that reached `phase` by itself. It is in `Sweeping` only because its thread was lost.
 fn at(phase: Phase) -> Session {
     let mut session = created();
     let to_sweeping = [lost()];
@@ -158,13 +160,13 @@ fn at(phase: Phase) -> Session {
     session
 }
 
-/// Lets `input` happen; checks what holds for every step.
+/// Applies `input`, and checks the invariants of every step.
 fn step(session: &mut Session, input: Input) -> Vec<Effect> {
     let (before, name) = (session.phase, input.name());
     let fits = !before.after(&input).is_empty();
     let is_launched = matches!(input, Input::Report(Report::Started { .. })) && fits;
     let replies = waiting(session) + usize::from(matches!(input, Input::Kill(..)))
-        // The writer answers the launch itself, once it is on record that the harness runs.
+        // The writer answers the launch, once the harness's start is on disk.
         - usize::from(is_launched && session.launch.is_some());
     let effects = session.step(input, now());
     let answered = count(&effects, |effect| {
@@ -178,7 +180,7 @@ fn step(session: &mut Session, input: Input) -> Vec<Effect> {
     if !fits {
         assert_eq!(session.phase, before, "{name}");
         assert!(
-            matches!(effects[..], [Effect::Log(Line::Unexpected(input))] if input == name),
+            matches!(effects[..], [Effect::Log(LogLine::Unexpected(input))] if input == name),
             "{name} in {before:?}: {effects:?}"
         );
     }
@@ -207,7 +209,7 @@ fn is_signal(effect: &Effect) -> bool {
     matches!(effect, Effect::Terminate(..) | Effect::Kill(_))
 }
 
-/// What is done, in order, without answers and details.
+/// The kinds of the effects in order, without answers.
 fn outline(effects: &[Effect]) -> Vec<&'static str> {
     let name = |effect: &Effect| match effect {
         Effect::Terminate(PID, libc::SIGTERM) => "SIGTERM",
@@ -219,7 +221,7 @@ fn outline(effects: &[Effect]) -> Vec<&'static str> {
         } => "sweep and reap",
         Effect::Reap { sweep: Some(_) } => "sweep with a grace and reap",
         Effect::Reap { sweep: None } => "reap",
-        Effect::Log(Line::LeftBehind(_, 1)) => "left behind",
+        Effect::Log(LogLine::LeftBehind(_, 1)) => "left behind",
         Effect::Hurry => "hurry",
         Effect::ReadOn => "read on",
         Effect::Record(_) => "record",
@@ -228,25 +230,25 @@ fn outline(effects: &[Effect]) -> Vec<&'static str> {
         Effect::AnswerLaunch(_, Err(_)) => "launch failed",
         Effect::AnswerKill(_, Ok(_)) => "killed",
         Effect::AnswerKill(_, Err(_)) => "kill failed",
-        Effect::Log(Line::Unexpected(_)) => "unexpected",
+        Effect::Log(LogLine::Unexpected(_)) => "unexpected",
         Effect::Log(_) => "log",
     };
     effects.iter().map(name).collect()
 }
 
-/// The cause that SIGTERM is logged with.
+/// The cause in the log line of SIGTERM.
 fn cause(effects: &[Effect]) -> Option<EndCause> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Log(Line::Signalled(PID, KillCause::Asked(cause))) => Some(*cause),
+        Effect::Log(LogLine::Signalled(PID, KillCause::Asked(cause))) => Some(*cause),
         _ => None,
     })
 }
 
-/// The status with which a session is closed.
+/// The status in the closing facts.
 fn closing_status(effects: &[Effect]) -> Option<SessionStatus> {
     effects.iter().find_map(|effect| match effect {
         Effect::Close(Fact::Ended { end, .. }) => {
-            // The kernel has killed it on its own; a kill that was asked for stays one.
+            // Killed by the OOM killer; a requested kill keeps its own cause.
             assert!(!end.oom_killed || end.status != SessionStatus::Killed);
             Some(end.status)
         }
@@ -260,7 +262,7 @@ fn every_input_in_every_phase_keeps_or_answers_every_reply() {
         for input in INPUTS {
             let mut session = at(phase);
             step(&mut session, input());
-            // The same with an end that has been asked for.
+            // The same with a requested end.
             let mut session = at(phase);
             step(&mut session, killed());
             step(&mut session, input());

@@ -1,7 +1,7 @@
-//! The socket that the service manager has made, and hands over with the first connection (sd_listen_fds(3)).
+//! Takes over the listening socket from the service manager (sd_listen_fds(3)).
 //!
-//! Runs on the main thread while the daemon starts. The socket and its file are the manager's, and outlive the daemon. It
-//! knows nothing of who connects.
+//! Runs on the main thread while the daemon starts. The manager owns the socket and its file, which outlive the daemon.
+//! It knows no client.
 
 use std::env;
 use std::os::unix::fs::MetadataExt;
@@ -10,16 +10,16 @@ use std::path::Path;
 
 use crate::sys;
 
-/// The first descriptor that is handed over (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
+/// Number of the first passed descriptor (sd_listen_fds(3), `SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
 
-/// The listener that has been handed over to this process, which must be that of `socket`; `None` if there is none.
+/// The listener passed to this process, which must listen on `socket`; `None` if there is none.
 ///
 /// # Errors
-/// What has been handed over cannot be served; why, and what of the unit is to be changed.
+/// The passed descriptors cannot be served; the text names the change that the unit needs.
 pub(in crate::daemon) fn handed_over(socket: &Path) -> Result<Option<UnixListener>, String> {
     let number = |name| env::var(name).ok()?.parse::<u32>().ok();
-    // Variables can be those of a parent that did not take them away.
+    // The variables may have been inherited from a parent that did not unset them.
     if number("LISTEN_PID") != Some(std::process::id()) {
         return Ok(None);
     }
@@ -51,13 +51,13 @@ pub(in crate::daemon) fn handed_over(socket: &Path) -> Result<Option<UnixListene
         ));
     }
     check_file(socket)?;
-    // A manager's sockets can be non-blocking, and accept(2) is waited in.
+    // The manager's socket may be non-blocking; accept(2) must block.
     let blocking = listener.set_nonblocking(false);
     blocking.map_err(|err| format!("{shown}: {err}"))?;
     Ok(Some(listener))
 }
 
-/// Who can connect is decided by the file's owner and mode (unix(7)).
+/// The file's owner and mode decide who can connect (unix(7)).
 fn check_file(socket: &Path) -> Result<(), String> {
     let shown = socket.display();
     let meta = socket.symlink_metadata();

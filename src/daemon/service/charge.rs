@@ -1,6 +1,6 @@
-//! Who starts the daemon of a home, and so which commands do: a service manager, or the user.
+//! Finds who starts and stops the daemon of a home, a service manager or the user, and the commands for it.
 //!
-//! Runs in the CLI's process. It knows a home's path, and not what is in it.
+//! Runs in the CLI's process. It knows a home's path, and not its content.
 
 use std::path::PathBuf;
 
@@ -11,21 +11,21 @@ use crate::api::ENDS_SESSIONS;
 use crate::daemon::Home;
 use crate::observe::{Message, message};
 
-/// Who starts the daemon of a home.
+/// The service that is in charge of a home's daemon.
 #[derive(Debug, Default)]
 pub struct Service {
-    /// Who runs the one that runs.
+    /// Supervisor of the running daemon.
     pub runs: Option<Supervisor>,
-    /// systemd's unit: the one that runs it, or one by our name.
+    /// systemd's unit: the one that runs the daemon, or one of our name.
     pub unit: Option<(Unit, UnitState)>,
-    /// The unit is for this home.
+    /// The unit serves this home.
     pub is_ours: bool,
-    /// The unit runs this daemon, or nothing hinders it.
+    /// The unit runs this daemon, or could.
     pub is_in_charge: bool,
 }
 
 impl Service {
-    /// Who starts the daemon of `home`, whose process is `pid` if it runs.
+    /// Finds the service for `home`, whose daemon has the pid `pid` if it runs.
     pub fn of(home: &Home, pid: Option<i32>) -> Self {
         let runs = pid.and_then(of_process);
         let unit = find_unit(runs.as_ref(), pid);
@@ -42,22 +42,20 @@ impl Service {
         }
     }
 
-    /// The command that starts the daemon.
     pub fn start(&self) -> Message {
         self.command("start")
     }
 
-    /// The command that brings the daemon back, whatever it is doing.
+    /// The command that restarts the daemon in any state.
     pub fn restart(&self) -> Message {
         self.command("restart")
     }
 
-    /// The command that stops it.
     pub fn stop(&self) -> Message {
         self.command("stop")
     }
 
-    /// The command that has it read its patterns and manifests again; its process is `pid`.
+    /// The command that reloads patterns and manifests; `pid` is the daemon's.
     pub fn reload(&self, pid: u32) -> Message {
         let by = self.in_charge();
         by.and_then(|by| by.command("reload"))
@@ -70,7 +68,7 @@ impl Service {
             .unwrap_or_else(|| command_by_hand(verb))
     }
 
-    /// How to start it again with `change`, as a unit writes it; `by_hand` where there is none.
+    /// The command that restarts the daemon with the variable `change` in its unit; `by_hand` without a unit.
     pub fn restart_with(&self, change: Message, by_hand: Message) -> Message {
         match self.in_charge() {
             Some(Supervisor::Systemd(unit)) => {
@@ -86,16 +84,15 @@ impl Service {
         }
     }
 
-    /// Whether no service manager has it: who types its command starts it.
+    /// True if no service manager is in charge: the user starts the daemon.
     pub fn is_by_hand(&self) -> bool {
         self.in_charge().is_none()
     }
 
-    /// The service manager that starts and stops it.
     fn in_charge(&self) -> Option<Supervisor> {
         match (&self.unit, &self.runs) {
             (Some((unit, _)), _) if self.is_in_charge => Some(Supervisor::Systemd(unit.clone())),
-            // systemctl does not say; the control group does.
+            // systemctl does not answer; the control group names the unit.
             (None, Some(Supervisor::Systemd(unit))) => Some(Supervisor::Systemd(unit.clone())),
             (_, Some(launchd @ Supervisor::Launchd { .. })) => Some(launchd.clone()),
             _ => None,
@@ -111,7 +108,7 @@ impl Service {
     }
 }
 
-/// The home that a unit serves: the one that it sets, or the default, as its user is most likely this one.
+/// The home that a unit serves: the one that it sets, or the default home, since the unit's user is probably this one.
 pub fn unit_home(state: &UnitState) -> Option<PathBuf> {
     match &state.home {
         Some(home) => Some(home.clone()),
@@ -119,13 +116,13 @@ pub fn unit_home(state: &UnitState) -> Option<PathBuf> {
     }
 }
 
-/// Who runs this process.
+/// Supervisor of this process.
 pub fn own() -> Supervisor {
     let variable = |name: &str| std::env::var(name).ok();
     of_environment(variable, &own_cgroup(), std::process::id())
 }
 
-/// What a manager's variables say of the process `pid`. A shell in a unit has passed on those of the unit.
+/// Supervisor of the process `pid` by its environment. A shell in a unit inherits the unit's variables.
 fn of_environment(variable: impl Fn(&str) -> Option<String>, cgroup: &str, pid: u32) -> Supervisor {
     if is_meant(variable("SYSTEMD_EXEC_PID"), pid) {
         let unit = unit_of_cgroup(cgroup).map(Supervisor::Systemd);
@@ -135,7 +132,7 @@ fn of_environment(variable: impl Fn(&str) -> Option<String>, cgroup: &str, pid: 
     label.map_or(Supervisor::Nobody, |label| Supervisor::Launchd { label })
 }
 
-/// Who runs the process `pid`; `None` where that cannot be told.
+/// Supervisor of the process `pid`; `None` if unknown.
 pub fn of_process(pid: i32) -> Option<Supervisor> {
     let by = match std::fs::read_to_string(format!("/proc/{pid}/cgroup")) {
         Ok(cgroup) => unit_of_cgroup(&cgroup).map(Supervisor::Systemd),
@@ -149,7 +146,7 @@ pub fn unit_of_process(pid: i32) -> Option<Unit> {
     let runs = of_process(pid);
     match (find_unit(runs.as_ref(), Some(pid)), runs) {
         (Some((unit, state)), _) => (state.main_pid == Some(pid)).then_some(unit),
-        // systemctl does not say; the control group does.
+        // systemctl does not answer; the control group names the unit.
         (None, Some(Supervisor::Systemd(unit))) => Some(unit),
         (None, _) => None,
     }

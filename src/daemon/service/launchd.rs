@@ -1,4 +1,4 @@
-//! launchd: which of its jobs a process is.
+//! launchd: finds the job of a process.
 //!
 //! Runs in the CLI's process, and at the daemon's start. It does not know what a daemon does.
 
@@ -7,12 +7,12 @@ use std::time::Instant;
 use super::tool::tool_output;
 use crate::settings::durations;
 
-/// Whether `XPC_SERVICE_NAME` names a job: in a login or a terminal it is `0`, or the application's.
+/// True if `XPC_SERVICE_NAME` names a job: in a login or a terminal it is `0`, or names the application.
 pub(super) fn is_job(label: &str) -> bool {
     label.contains('.') && !label.starts_with("application.")
 }
 
-/// The label of the job that the process `pid` is, if it is one; `None` if launchctl does not say.
+/// Label of the job that runs as the process `pid`, if any; `None` if launchctl does not answer.
 pub(super) fn job_of_process(pid: i32) -> Option<Option<String>> {
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     Some(label_of_pid(
@@ -21,7 +21,8 @@ pub(super) fn job_of_process(pid: i32) -> Option<Option<String>> {
     ))
 }
 
-/// The job with this pid in what `launchctl list` says: pid, last status and label a line, behind a head.
+/// The job with this pid in the output of `launchctl list`: after a header, one line of pid, last status and label
+/// each.
 fn label_of_pid(jobs: &str, pid: i32) -> Option<String> {
     let pid = pid.to_string();
     jobs.lines().find_map(|line| {

@@ -1,7 +1,7 @@
-//! The service managers: who runs a daemon, what it is told, and the socket that it hands over.
+//! Service managers: which one runs the daemon, the notifications to it, and the socket that it passes.
 //!
-//! `notify` and `activation` run in the daemon's process; the others run in the CLI's, and ask for a bounded time. Nothing
-//! in here knows how a daemon is started or stopped by hand, or what a session is.
+//! `notify` and `activation` run in the daemon's process. The others run in the CLI's process, with deadlines. This
+//! folder knows neither a start or stop by hand, nor sessions.
 
 pub(super) mod activation;
 mod charge;

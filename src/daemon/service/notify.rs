@@ -1,7 +1,7 @@
-//! What the service manager that runs the daemon is told: ready, how many sessions, stopping, alive (sd_notify(3)).
+//! Notifies the service manager: ready, number of sessions, stopping, alive (sd_notify(3)).
 //!
-//! A thread tells what changes, another asks the state thread and the writer whether they go on, and only where a manager
-//! has asked for it. A manager that cannot be told is no failure. Nothing in here knows what a session is.
+//! One thread sends changes; another checks the state thread and the writer for the watchdog. Both run only if a
+//! manager asked for them. A failed notification is ignored. It knows no session.
 
 use std::env;
 use std::fmt;
@@ -21,36 +21,36 @@ use crate::state::{Change, Event};
 use crate::store::WriteQueue;
 use crate::sys;
 
-/// The socket of a service manager; or none, to which everything can be told.
+/// Socket of the service manager; without one, notifications are dropped.
 pub(in crate::daemon) struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
     has_failed: AtomicBool,
 }
 
-/// What the thread that tells is told.
+/// A message to the notify thread.
 enum Message {
     Ready,
     Changed(Change),
 }
 
-/// The way to the thread that tells the manager.
+/// Sender to the notify thread.
 #[derive(Clone)]
 pub(in crate::daemon) struct Teller(Sender<Message>);
 
 impl Teller {
-    /// The daemon serves.
+    /// Reports that the daemon serves.
     pub(in crate::daemon) fn ready(&self) {
         let _ = self.0.send(Message::Ready);
     }
 
-    /// Something has changed. Does not block; without a manager nothing happens.
+    /// Reports a change. Does not block; without a manager it does nothing.
     pub(in crate::daemon) fn tell(&self, change: Change) {
         let _ = self.0.send(Message::Changed(change));
     }
 }
 
 impl Notifier {
-    /// The manager that `NOTIFY_SOCKET` names. One that cannot be reached is logged.
+    /// Connects to the manager named by `NOTIFY_SOCKET`. A failure is logged.
     pub(in crate::daemon) fn from_env() -> Arc<Self> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let socket = name.and_then(|name| match connect(&name) {
@@ -66,7 +66,7 @@ impl Notifier {
         })
     }
 
-    /// Sends `state`, assignments a line.
+    /// Sends `state`: one assignment per line.
     pub(in crate::daemon) fn send(&self, state: fmt::Arguments<'_>) {
         let Some((socket, address)) = &self.socket else {
             return;
@@ -79,7 +79,7 @@ impl Notifier {
         }
     }
 
-    /// Has `reload` read the configuration again, and says when it begins and ends.
+    /// Runs `reload`, and reports its start and end.
     pub(in crate::daemon) fn reloading(&self, reload: impl FnOnce()) {
         let now = sys::monotonic_micros();
         self.send(format_args!("RELOADING=1\nMONOTONIC_USEC={now}"));
@@ -87,14 +87,14 @@ impl Notifier {
         self.send(format_args!("READY=1"));
     }
 
-    /// Starts the thread that tells the manager what changes, if there is one.
+    /// Starts the notify thread, if there is a manager.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// The thread cannot be created.
     pub(in crate::daemon) fn start(self: &Arc<Self>) -> io::Result<Teller> {
         let (changes, inbox) = unbounded();
         if self.socket.is_some() {
-            // Here, not on the thread: a start that fails at once has the last word.
+            // Sent here, not on the thread: a start that fails at once must send its status last.
             self.send(format_args!("STATUS=opening the store"));
             let notifier = Arc::clone(self);
             let run = move || {
@@ -109,7 +109,7 @@ impl Notifier {
         Ok(Teller(changes))
     }
 
-    /// Asks for more time until the daemon serves; `false` if it does not get there.
+    /// Extends the start timeout until the daemon serves; false if it never does.
     fn wait_until_ready(&self, inbox: &Receiver<Message>) -> bool {
         let begun = Instant::now();
         let extension = durations::START_EXTENSION.as_micros();
@@ -118,7 +118,7 @@ impl Notifier {
             match inbox.recv_timeout(durations::START_EXTEND_EVERY) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Ready) => return true,
-                // Nothing changes before it serves.
+                // No session changes before the daemon serves.
                 Ok(Message::Changed(_)) => {}
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
@@ -157,11 +157,11 @@ impl Notifier {
         }
     }
 
-    /// Tells the manager that the daemon is alive, for as long as the state thread and the writer answer, if the manager
-    /// has asked for it (sd_watchdog_enabled(3)). Ends with them, or with `end`.
+    /// Sends keep-alive notifications while the state thread and the writer answer, if the manager asked for them
+    /// (sd_watchdog_enabled(3)). Ends with those threads, or with `end`.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// The thread cannot be created.
     pub(in crate::daemon) fn start_watchdog(
         self: &Arc<Self>,
         state: Sender<Event>,
@@ -200,14 +200,14 @@ impl Notifier {
     }
 }
 
-/// The threads that do not answer before `deadline`; `None` if one has ended, as it does when the daemon stops.
+/// The threads that do not answer before `deadline`; `None` if one has ended, as at a stop.
 fn find_stuck(
     state: &Sender<Event>,
     writer: &WriteQueue,
     deadline: Instant,
 ) -> Option<Vec<WatchedThread>> {
     let progress = writer.progress();
-    // Room for the answer: who is asked does not wait for who asks.
+    // Buffered: the thread that answers does not wait for this one.
     let ((ask_state, of_state), (ask_writer, of_writer)) = (bounded(1), bounded(1));
     state.send(Event::Ping(ask_state)).ok()?;
     writer.ping(ask_writer);
@@ -219,7 +219,7 @@ fn find_stuck(
         match answer.recv_deadline(deadline) {
             Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => return None,
-            // One long statement, a vacuum, is no reason to be killed in it.
+            // A long statement such as a vacuum still makes progress, and must not be killed.
             Err(RecvTimeoutError::Timeout)
                 if thread == WatchedThread::Writer && writer.progress() != progress => {}
             Err(RecvTimeoutError::Timeout) => stuck.push(thread),
@@ -235,7 +235,7 @@ fn connect(name: &std::ffi::OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((socket, address))
 }
 
-/// How often the manager wants to hear from the process `pid`; `None` if it does not, or another one is meant.
+/// Interval at which the manager expects keep-alives of the process `pid`; `None` if it expects none.
 fn watchdog_period(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Option<Duration> {
     if variable("WATCHDOG_PID").is_some_and(|meant| meant.parse() != Ok(pid)) {
         return None;
@@ -244,7 +244,7 @@ fn watchdog_period(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Optio
     (micros > 0).then(|| Duration::from_micros(micros))
 }
 
-/// So many live sessions, in words.
+/// The number of live sessions, as text.
 struct Sessions(u64);
 
 impl fmt::Display for Sessions {

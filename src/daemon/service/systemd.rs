@@ -1,7 +1,7 @@
-//! systemd: its units, asked and ordered about through systemctl, and which of them a process is in.
+//! systemd: queries and commands its units through systemctl, and finds the unit of a process.
 //!
-//! Runs in the CLI's process, but for what the daemon reads about itself at its start. A manager that hangs, or is not there,
-//! is no failure: each question has a deadline. It does not know what a daemon does.
+//! Runs in the CLI's process; the daemon reads its own unit at its start. Each call has a deadline: a manager that
+//! hangs or is absent is no failure. It does not know what a daemon does.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,17 +12,17 @@ use crate::daemon::Home;
 use crate::settings::{self, durations};
 use crate::sys::{self, ControlGroup};
 
-/// The name that our own unit has.
+/// Name of coven's unit.
 pub const UNIT: &str = "coven.service";
 
-/// The one that starts it with its first client.
+/// The socket unit that starts it at the first connection.
 const SOCKET_UNIT: &str = "coven.socket";
 
-/// The exit code with which a daemon asks systemd not to start it again: sysexits(3), `EX_NOINPUT`. It is in
-/// `RestartPreventExitStatus=` of the units in `scripts/service`.
+/// Exit code with which a daemon asks systemd not to restart it: sysexits(3), `EX_NOINPUT`. The units in
+/// `scripts/service` list it in `RestartPreventExitStatus=`.
 pub const STAY_DOWN: u8 = 66;
 
-/// The unit in whose control group this process is, whoever has started it: what it writes to the journal is that unit's.
+/// The unit of this process's control group: journald assigns its output to that unit.
 pub(in crate::daemon) fn own_unit() -> Option<Unit> {
     unit_of_cgroup(&own_cgroup())
 }
@@ -31,21 +31,20 @@ pub(super) fn own_cgroup() -> String {
     std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
 }
 
-/// Whether systemd has started this process, in whatever unit.
+/// True if systemd started this process, in any unit.
 pub fn is_systemds() -> bool {
     is_meant(std::env::var("SYSTEMD_EXEC_PID").ok(), std::process::id())
 }
 
-/// Whether systemd, which names the process that it means in `SYSTEMD_EXEC_PID` (systemd.exec(5)), means `pid`.
+/// True if `SYSTEMD_EXEC_PID`, set by systemd for the process that it starts (systemd.exec(5)), is `pid`.
 pub(super) fn is_meant(exec_pid: Option<String>, pid: u32) -> bool {
     exec_pid.is_some_and(|meant| meant.parse() == Ok(pid))
 }
 
-/// The service unit whose control group a process is in (systemd puts each unit into one of its own, which children
-/// cannot leave): the innermost unit of its path. A login's or a terminal's is a scope: nobody starts what is in one
-/// again.
+/// The innermost service unit in the path of a control group: systemd puts each unit into its own, which children
+/// cannot leave. A login or a terminal is in a scope, which systemd does not restart.
 pub(super) fn unit_of_cgroup(cgroup: &str) -> Option<Unit> {
-    // One line a hierarchy (cgroups(7)): `0::<path>` in version 2, systemd's own by its name in version 1.
+    // One line for each hierarchy (cgroups(7)): `0::<path>` in version 2; in version 1 systemd's has its name.
     let paths = cgroup.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -57,7 +56,7 @@ pub(super) fn unit_of_cgroup(cgroup: &str) -> Option<Unit> {
 fn unit_of_path(path: &str) -> Option<Unit> {
     let is_unit = |name: &&str| name.ends_with(".service") || name.ends_with(".scope");
     let name = path.split('/').rev().find(is_unit)?;
-    // `user@1000.service` is a user's manager: what is in it, and in no unit of its own, nobody looks after.
+    // `user@1000.service` is a user's manager: systemd does not supervise a process directly in it.
     let is_service = name.ends_with(".service") && !name.starts_with("user@");
     is_service.then(|| Unit {
         name: name.to_owned(),
@@ -65,52 +64,51 @@ fn unit_of_path(path: &str) -> Option<Unit> {
     })
 }
 
-/// The processes and threads that the control groups of `pid` allow, the narrowest of them; `None` for no bound.
+/// The lowest limit on processes and threads of `pid`'s control groups; `None` if unlimited.
 pub fn tasks_max(pid: i32) -> Option<u64> {
     let group = ControlGroup::of(pid.unsigned_abs(), "pids")?;
     let bounds = group
         .directories()
         .filter_map(|group| std::fs::read_to_string(group.join("pids.max")).ok());
-    // No bound is `max`.
+    // `max` means unlimited.
     bounds.filter_map(|bound| bound.trim().parse().ok()).min()
 }
 
-/// What systemd says of a unit. Empty where it says nothing.
+/// A unit's properties in systemctl's output; empty if unset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnitState {
     /// `active`, `inactive`, `failed`, `activating`, …
     pub active: String,
-    /// What that is, closer: `running`, `dead`, `auto-restart`, …
+    /// The detailed state: `running`, `dead`, `auto-restart`, …
     pub sub: String,
-    /// Whether it is started at boot or login: `enabled`, `disabled`, …
+    /// Whether it starts at boot or login: `enabled`, `disabled`, …
     pub enabled: String,
-    /// Its process.
     pub main_pid: Option<i32>,
-    /// The file that it runs.
+    /// Path of the executable.
     pub executable: String,
-    /// The home that its `COVEN_HOME` or `HOME` makes, if it sets one.
+    /// The home by its `COVEN_HOME` or `HOME`, if it sets one.
     pub home: Option<PathBuf>,
-    /// How it ended the last time: `success`, `exit-code`, `timeout`, `watchdog`, …
+    /// Result of its last run: `success`, `exit-code`, `timeout`, `watchdog`, …
     pub result: String,
-    /// What starts it when it is needed: a socket's unit.
+    /// The socket unit that starts it.
     pub triggered_by: String,
-    /// What its process has said of itself last, `STATUS=` (sd_notify(3)).
+    /// The last `STATUS=` of its process (sd_notify(3)).
     pub status: String,
 }
 
 impl UnitState {
-    /// Its last start or run has failed: it stays down, or waits to be started again.
+    /// Its last start or run failed: it stays down, or waits for its restart.
     pub fn has_failed(&self) -> bool {
         self.active == "failed" || self.sub == "auto-restart"
     }
 }
 
-/// The unit that runs the process `pid`, which `runs` says of it, if one does; else one by our name.
+/// The unit in `runs` that runs the process `pid`, if any; else a unit of our name.
 pub fn find_unit(runs: Option<&Supervisor>, pid: Option<i32>) -> Option<(Unit, UnitState)> {
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     if let Some(Supervisor::Systemd(unit)) = runs
         && let Some(state) = unit_state(unit, deadline)
-        // What a job of cron's has started is in its unit, and not run by it.
+        // A process started by a cron job is in cron's unit, but the unit does not run it.
         && (state.main_pid == pid || unit.name == UNIT)
     {
         return Some((unit.clone(), state));
@@ -121,13 +119,13 @@ pub fn find_unit(runs: Option<&Supervisor>, pid: Option<i32>) -> Option<(Unit, U
     })
 }
 
-/// The unit by our name that serves `home` with this binary, and what systemd says of it.
+/// The unit of our name that serves `home` with this executable, and its properties.
 pub fn unit_of_home(home: &Path) -> Option<(Unit, UnitState)> {
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     let own = std::env::current_exe().ok()?;
     our_units().find_map(|unit| {
         let state = unit_state(&unit, deadline)?;
-        // A user's unit has the user's own; whose a system's is, is not known here.
+        // A user unit's default home is the user's; a system unit's user is unknown here.
         let default = || Home::default_path().filter(|_| unit.is_user);
         let serves = state.home.clone().or_else(default)?;
         let is_it = (serves == home || sys::is_same_file(&serves, home))
@@ -136,13 +134,13 @@ pub fn unit_of_home(home: &Path) -> Option<(Unit, UnitState)> {
     })
 }
 
-/// Whether the process `pid` is a service manager. Such a one is who listens on a socket that it has handed over: the kernel
-/// keeps who called listen(2).
+/// True if the process `pid` is a service manager. It appears as the listener of a socket that it passed: the kernel
+/// records the process that called listen(2).
 pub fn is_manager(pid: i32) -> bool {
     sys::command_name(pid).is_some_and(|name| name == "systemd")
 }
 
-/// Whether systemd waits on `socket` for the first client of our unit.
+/// True if systemd waits on `socket` for the first client of coven's unit.
 pub fn listens(socket: &Path) -> bool {
     let deadline = Instant::now() + durations::SERVICE_TOOL;
     let listen = format!("Listen={} (Stream)", socket.display());
@@ -150,7 +148,7 @@ pub fn listens(socket: &Path) -> bool {
         let mut args = vec!["show", SOCKET_UNIT, "--property=SubState,Listen"];
         args.extend(unit.is_user.then_some("--user"));
         let shown = tool_output("systemctl", &args, deadline).unwrap_or_default();
-        // It is `running` while the daemon is.
+        // The state is `running` while the daemon runs.
         let has = |wanted: &str| shown.lines().any(|line| line == wanted);
         has("SubState=listening") && has(&listen)
     })
@@ -163,10 +161,10 @@ fn our_units() -> impl Iterator<Item = Unit> {
     })
 }
 
-/// Has systemd do `words` (`start`, `stop`, `restart`, with options) with `unit`, and gives what systemctl remarks on it.
+/// Runs systemctl with `words` (`start`, `stop`, `restart`, and options) for `unit`; returns its messages.
 ///
 /// # Errors
-/// What systemctl says, which may not be there, not be allowed to, or not be done before `deadline`.
+/// systemctl's error: absent, not allowed, or not done before `deadline`.
 pub fn systemctl(unit: &Unit, words: &[&str], deadline: Instant) -> Result<String, String> {
     let mut args = vec!["--no-ask-password"];
     args.extend(unit.is_user.then_some("--user"));
@@ -179,12 +177,12 @@ pub fn systemctl(unit: &Unit, words: &[&str], deadline: Instant) -> Result<Strin
         let words: Vec<&str> = said.split_whitespace().collect();
         return Ok(words.join(" "));
     }
-    // What follows is where to read more.
+    // The other lines tell where to read more.
     let reason = said.lines().next().unwrap_or_default();
     Err(reason.trim_end_matches('.').to_owned())
 }
 
-/// Asks systemd for `unit`; `None` if it is not there, or systemd does not answer before `deadline`.
+/// Queries `unit`; `None` if it does not exist, or if systemd does not answer before `deadline`.
 pub fn unit_state(unit: &Unit, deadline: Instant) -> Option<UnitState> {
     let mut args = vec!["show", &unit.name];
     if unit.is_user {
@@ -196,7 +194,7 @@ pub fn unit_state(unit: &Unit, deadline: Instant) -> Option<UnitState> {
     parse_unit_state(&tool_output("systemctl", &args, deadline)?)
 }
 
-/// Whether the units of `uid` live on when that user has logged out; `None` if logind does not say before `deadline`.
+/// True if units of `uid` survive the user's logout; `None` if logind does not answer before `deadline`.
 pub fn lingers(uid: u32, deadline: Instant) -> Option<bool> {
     let uid = uid.to_string();
     let shown = tool_output(
@@ -219,7 +217,7 @@ fn parse_unit_state(shown: &str) -> Option<UnitState> {
     // `{ path=/usr/bin/coven ; argv[]=… ; … }`
     let path = value("ExecStart").and_then(|exec| exec.split_once("path="));
     let path = path.and_then(|(_, rest)| rest.split(" ;").next());
-    // Assignments with a space between; one that holds a space is quoted as a whole.
+    // Assignments are separated by spaces; one that contains a space is quoted as a whole.
     let all = format!(" {}", value("Environment").unwrap_or_default());
     let variable = |name: &str| {
         let quoted = all.split_once(&format!(" \"{name}="));

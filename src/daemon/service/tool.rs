@@ -1,6 +1,6 @@
-//! A tool of the system's, as systemctl, that is run for a bounded time.
+//! Runs a system tool such as systemctl within a deadline.
 //!
-//! Runs in the CLI's process, on the thread that asks. It does not know what the tool is for.
+//! Runs in the CLI's process, on the caller's thread. It does not know the tool's purpose.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,22 +9,22 @@ use std::time::Instant;
 
 use crate::sys::{self, Interest, Within};
 
-/// What a tool may say, in bytes.
+/// Most bytes read of a tool's output.
 const TOOL_OUTPUT_MAX: u64 = 1 << 20;
 
-/// What `program` prints, if it is there, and succeeds before `deadline`; else it is ended.
+/// Output of `program`, if it exists and succeeds before `deadline`; otherwise it is killed.
 pub fn tool_output(program: &str, args: &[&str], deadline: Instant) -> Option<String> {
     let (succeeded, text) = run_tool(program, args, Say::Stdout, deadline)?;
     succeeded.then_some(text)
 }
 
-/// Which of a tool's streams is read.
+/// The stream of a tool that is read.
 pub(super) enum Say {
     Stdout,
     Stderr,
 }
 
-/// Whether `program` has succeeded, and what it has said, if it is there, and ends before `deadline`; else it is ended.
+/// Success and output of `program`, if it exists and ends before `deadline`; otherwise it is killed.
 pub(super) fn run_tool(
     program: &str,
     args: &[&str],
@@ -37,13 +37,13 @@ pub(super) fn run_tool(
         Say::Stderr => (Stdio::null(), writer.into()),
     };
     let mut command = Command::new(program);
-    // cron, su and the like do not set it: pam_systemd(8) does, always to this.
+    // cron, su and others do not set it; pam_systemd(8) always sets it to this path.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", sys::euid()));
     }
     command.args(args).stdin(Stdio::null());
     let spawned = command.stdout(stdout).stderr(stderr).spawn();
-    // It holds the pipe's other end.
+    // `command` holds the pipe's write end.
     drop(command);
     let mut child = spawned.ok()?;
     let text = read_until(&File::from(reader), deadline);
@@ -52,7 +52,7 @@ pub(super) fn run_tool(
         sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).ok()
     };
     if text.is_none() || has_ended() != Some(true) {
-        // A kill that fails finds it gone.
+        // The kill fails only if the process has ended.
         let _ = child.kill();
     }
     let succeeded = child.wait().is_ok_and(|status| status.success());

@@ -1,6 +1,6 @@
-//! Who runs a daemon: a systemd unit, a launchd job, or nobody who would start it again; and the commands for each.
+//! Supervisors of a daemon: a systemd unit, a launchd job, or none; and their commands.
 //!
-//! Plain data, without a thread of its own: it asks no manager.
+//! Plain data on any thread: it calls no manager.
 
 use std::fmt;
 
@@ -10,32 +10,29 @@ use crate::api::{ENDS_SESSIONS, Manager, ManagerScope, SupervisorInfo};
 use crate::observe::{Message, message};
 use crate::sys;
 
-/// Who runs a daemon.
+/// The supervisor of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Supervisor {
-    /// A unit of systemd's.
+    /// A systemd unit.
     Systemd(Unit),
-    /// A job of launchd's.
-    Launchd {
-        /// Its label.
-        label: String,
-    },
-    /// Nobody: it was started by hand, and stays down when it ends.
+    /// A launchd job.
+    Launchd { label: String },
+    /// None: it was started by hand, and stays down when it ends.
     Nobody,
 }
 
-/// A service unit of systemd's.
+/// A systemd service unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unit {
-    /// Its name, with `.service`.
+    /// Name, including `.service`.
     pub name: String,
-    /// It belongs to a user's own manager, `systemctl --user`.
+    /// It belongs to a user's manager (`systemctl --user`).
     pub is_user: bool,
 }
 
 impl Unit {
-    /// The command that its manager listens to.
+    /// The systemctl command of its manager.
     fn systemctl(&self) -> &'static str {
         match self.is_user {
             true => "systemctl --user",
@@ -43,7 +40,7 @@ impl Unit {
         }
     }
 
-    /// The command with which its manager does `verb`, as a hint gives it.
+    /// The command for `verb`, as a hint for the user.
     pub fn command(&self, verb: &str) -> Message {
         hint(verb, format!("{} {verb} {}", self.systemctl(), self.name))
     }
@@ -56,18 +53,18 @@ impl Unit {
         }
     }
 
-    /// The command that shows what it has said last.
+    /// The command that shows its last messages.
     pub fn journal(&self) -> String {
         let journalctl = self.systemctl().replace("systemctl", "journalctl");
         format!("{journalctl} -u {} -n 20", self.name)
     }
 
-    /// The fields (systemd.journal-fields(7)) of what it has written to stdout and stderr, and of what its manager has said
-    /// of it, as journalctl takes them. `uid` is whose manager a user's is: the command can be another's, as with sudo.
+    /// journalctl's matches (systemd.journal-fields(7)) for its output and its manager's messages about it. `uid` is
+    /// the user of a user's manager; the command may run as another, as with sudo.
     pub fn journal_matches(&self, uid: u32) -> Vec<String> {
         let Self { name, is_user } = self;
         let (stdout, uid) = ("_TRANSPORT=stdout".to_owned(), format!("_UID={uid}"));
-        // A word each: the name is from a file, and must give no option to a journalctl of root's.
+        // One argument each: the name comes from a file, and must not inject an option into root's journalctl.
         if *is_user {
             let (own, managers) = (
                 format!("_SYSTEMD_USER_UNIT={name}"),
@@ -80,12 +77,12 @@ impl Unit {
     }
 }
 
-/// The command that does `verb` to a daemon that was started by hand, as a hint gives it.
+/// The command for `verb` of a daemon that was started by hand, as a hint for the user.
 pub fn command_by_hand(verb: &str) -> Message {
     hint(verb, format!("coven daemon {verb}"))
 }
 
-/// `command`, which does `verb`, with what whoever types it must know.
+/// `command` with the remark that its user needs.
 fn hint(verb: &str, command: String) -> Message {
     Message::name(match verb {
         "stop" | "restart" => command + ENDS_SESSIONS,
@@ -122,7 +119,7 @@ impl fmt::Display for Unit {
 }
 
 impl Supervisor {
-    /// The command with which it does `verb`, as a hint gives it; `None` where it does not know that.
+    /// The command for `verb`, as a hint for the user; `None` if the supervisor has none.
     pub fn command(&self, verb: &str) -> Option<Message> {
         let (word, label) = match (self, verb) {
             (Self::Systemd(unit), _) => return Some(unit.command(verb)),
@@ -135,7 +132,7 @@ impl Supervisor {
         Some(hint(verb, command))
     }
 
-    /// As it goes over the wire.
+    /// Converts it to its wire structure.
     pub fn info(&self) -> SupervisorInfo {
         let of = |manager: Manager| SupervisorInfo {
             kind: manager.into(),
@@ -157,7 +154,7 @@ impl Supervisor {
         }
     }
 
-    /// From what came over the wire.
+    /// Converts it from its wire structure.
     pub fn of_info(info: &SupervisorInfo) -> Self {
         match (&info.unit, &info.label) {
             (Some(name), _) => Self::Systemd(Unit {
