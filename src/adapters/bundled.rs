@@ -1,18 +1,18 @@
-//! The adapters that come with coven: a manifest that is a part of the program, and read as any other.
+//! The bundled adapters: a manifest embedded in the program, parsed like any other.
 
 use std::path::Path;
 
 use super::{Adapter, manifest};
 
-/// The hidden verb under which this binary is the `hello` harness.
+/// Hidden verb under which this executable is the `hello` harness.
 pub const HELLO_VERB: &str = "__hello";
 
-/// The harness that is this binary itself.
+/// Id of the harness that is this executable itself.
 const HELLO: &str = "hello";
 
 pub(super) fn adapters(own_executable: &Path) -> Vec<Adapter> {
     let adapters = manifest::parse(include_str!("bundled.json"));
-    // Cannot fail: a test reads it.
+    // Cannot fail: a test parses it.
     let mut adapters = adapters.expect("the bundled adapters are a manifest");
     for adapter in adapters.iter_mut().filter(|adapter| adapter.id == HELLO) {
         adapter.own_executable = Some(own_executable.to_owned());

@@ -1,35 +1,32 @@
-//! The command line of a launch: one function for every adapter, mode, permission and conversation.
+//! Builds the command line of a launch: one function for all adapters, modes, permissions and conversations.
 //!
-//! Pure: it looks nothing up, and starts nothing.
+//! Pure: it reads no file and starts nothing.
 
 use super::declaration::{Adapter, Argument, ModelIdTransform, PromptPlace, StdinMode};
 use crate::api::{Conversation, ConversationMode, LaunchMode, Permission, StreamLine};
 use crate::sys;
 
-/// What a command line is made of, besides its adapter.
+/// The input of a command line, besides the adapter.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn<'a> {
-    /// How the harness is run.
     pub mode: LaunchMode,
-    /// What it may do.
     pub permission: Permission,
-    /// The conversation of its own that it begins or goes on with.
+    /// The harness's conversation that it starts or continues.
     pub conversation: Option<&'a Conversation>,
-    /// The model, perhaps with its provider.
+    /// The model, optionally with its provider.
     pub model: Option<&'a str>,
-    /// Directories besides the working directory.
+    /// Additional directories besides the working directory.
     pub dirs: &'a [String],
-    /// The launch's own arguments.
+    /// Additional arguments of the launch.
     pub args: &'a [String],
-    /// What it is asked to do.
     pub prompt: &'a str,
 }
 
-/// What stands for the prompt where a command line is shown.
+/// Placeholder of the prompt in a displayed command line.
 pub const PROMPT_SHOWN: &str = "<prompt>";
 
 impl<'a> Turn<'a> {
-    /// A prompt alone.
+    /// A turn with a prompt and defaults.
     pub fn of(prompt: &'a str) -> Self {
         Self {
             mode: LaunchMode::default(),
@@ -43,21 +40,21 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// What a harness is started with.
+/// Arguments and first input of a harness.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CommandLine {
-    /// The arguments, the name of the program first.
+    /// The arguments, starting with the program's name.
     pub argv: Vec<String>,
-    /// What it reads first; `None` where the prompt is an argument.
+    /// The prompt, if it is written to stdin; `None` if it is an argument.
     pub stdin: Option<String>,
 }
 
-/// What an adapter cannot do that a launch asks for.
+/// A field of a launch that the adapter does not support.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The field of the launch.
+    /// The launch's field.
     pub field: &'static str,
-    /// Why, for a person.
+    /// The reason, for people.
     pub message: String,
 }
 
@@ -68,10 +65,10 @@ impl Unsupported {
 }
 
 impl Adapter {
-    /// The command line of `turn`.
+    /// Builds the command line of `turn`.
     ///
     /// # Errors
-    /// The adapter cannot do what the turn asks for: nothing of it is left out in silence.
+    /// The adapter does not support a field of the turn: no field is silently ignored.
     pub fn command_line(&self, turn: &Turn<'_>) -> Result<CommandLine, Unsupported> {
         let mut argv = vec![self.executable.clone()];
         let conversation = self.begin(turn, &mut argv)?;
@@ -85,7 +82,7 @@ impl Adapter {
         Ok(CommandLine { argv, stdin })
     }
 
-    /// The modes that it has.
+    /// The supported modes.
     pub fn modes(&self) -> impl Iterator<Item = LaunchMode> {
         LaunchMode::ALL.into_iter().filter(|mode| match mode {
             LaunchMode::NonInteractive => true,
@@ -94,7 +91,7 @@ impl Adapter {
         })
     }
 
-    /// The permissions that it can be given, besides its own default.
+    /// The supported permissions, besides the harness's own default.
     pub fn permissions(&self) -> impl Iterator<Item = Permission> {
         let given = Permission::ALL.into_iter();
         given.filter(|permission| {
@@ -102,7 +99,7 @@ impl Adapter {
         })
     }
 
-    /// Whether a harness with `permission` can write files; `None` where that is not known.
+    /// True if a harness with `permission` can write files; `None` if unknown.
     pub fn can_write(&self, permission: Permission) -> Option<bool> {
         match permission {
             Permission::Default => self.default_can_write,
@@ -111,8 +108,7 @@ impl Adapter {
         }
     }
 
-    /// The longest prompt, in bytes, that fits the argument it becomes a part of. On stdin it is the request that
-    /// bounds it.
+    /// Longest prompt in bytes that fits into one argument. On stdin only the request's size limits it.
     pub fn prompt_max(&self, mode: LaunchMode) -> usize {
         match self.prompt_flag_in(mode) {
             _ if self.reads_prompt(mode) => usize::MAX,
@@ -126,7 +122,7 @@ impl Adapter {
         prefix.or(self.interactive_prompt_flag.as_ref().map(|_| &[][..]))
     }
 
-    /// Adds the first arguments; gives those that name the conversation, which stand behind all other options.
+    /// Adds the first arguments; returns those that name the conversation, which must follow all other options.
     fn begin(&self, turn: &Turn<'_>, argv: &mut Vec<String>) -> Result<Vec<String>, Unsupported> {
         let (continuity, stream) = (self.continuity_args.as_ref(), self.stream_args.as_ref());
         let wanted = turn.conversation.map(|conversation| conversation.mode);
@@ -167,7 +163,7 @@ impl Adapter {
         }
     }
 
-    /// The flag before the id of a conversation.
+    /// The flag for the id of a conversation.
     fn conversation_flag(&self, mode: LaunchMode, wanted: ConversationMode) -> Option<&str> {
         let (init, resume) = match (mode, &self.stream_args, &self.continuity_args) {
             (LaunchMode::Stream, Some(form), _) => (&form.session_id_flag, &form.resume_flag),
@@ -181,11 +177,11 @@ impl Adapter {
         flag.as_ref().map(|flag| flag.0.as_str())
     }
 
-    /// Whether a launch with `args` can be given the id of the conversation that it begins: not where they name one.
+    /// True if a launch with `args` can get the id of a new conversation: not if `args` name a conversation.
     pub fn takes_session_id(&self, mode: LaunchMode, args: &[String]) -> bool {
         let flags = [ConversationMode::Init, ConversationMode::Resume]
             .map(|wanted| self.conversation_flag(mode, wanted));
-        // What agents call it besides.
+        // Common names of these flags among agents.
         let known = ["--continue", "--resume", "-c", "-r"].into_iter();
         let known: Vec<&str> = known.chain(flags.into_iter().flatten()).collect();
         let names_one = |arg: &String| {
@@ -197,12 +193,12 @@ impl Adapter {
             && !args.iter().any(names_one)
     }
 
-    /// Whether it can go on with a conversation, a prompt at a time.
+    /// True if it can continue a conversation with another prompt.
     pub fn resumes(&self) -> bool {
         self.continuity_args.is_some()
     }
 
-    /// The arguments that say what the harness may do, and where.
+    /// The arguments for permission and directories.
     fn policy_args(&self, turn: &Turn<'_>) -> Result<Vec<String>, Unsupported> {
         let permission = turn.permission;
         let mut args = self.permission_args(permission).ok_or_else(|| {
@@ -237,7 +233,7 @@ impl Adapter {
         Ok(args)
     }
 
-    /// Whether `arg` has a flag, or the name of a setting, by which the harness is told what it may do.
+    /// True if `arg` is a flag or a setting that changes the harness's permission.
     fn sets_permission(&self, arg: &str) -> bool {
         let own = self
             .permissions()
@@ -250,7 +246,7 @@ impl Adapter {
                 let is_short = flag.len() == 2;
                 behind.is_some_and(|rest| rest.is_empty() || rest.starts_with('=') || is_short)
             }
-            // Behind `-c` as in `-cNAME=value` and `--config=NAME=value`, too.
+            // Also matches within `-cNAME=value` and `--config=NAME=value`.
             false => arg.split('=').any(|part| {
                 let before = part.trim().strip_suffix(&*flag);
                 before.is_some_and(|before| before.is_empty() || before.starts_with('-'))
@@ -276,7 +272,7 @@ impl Adapter {
         }
     }
 
-    /// Adds the prompt where it is an argument, else what has the harness read it; gives what is written to stdin.
+    /// Adds the prompt as an argument, or the arguments that make the harness read it; returns the text for stdin.
     fn ask(&self, turn: &Turn<'_>, argv: &mut Vec<String>) -> Option<String> {
         let flag = self.prompt_flag_in(turn.mode);
         let prompt = turn.prompt;
@@ -285,7 +281,7 @@ impl Adapter {
         }
         if self.reads_prompt(turn.mode) {
             argv.extend(flag.map(str::to_owned));
-            // Where input can follow, no end of file tells where the prompt ends.
+            // If input can follow, no end of file marks the end of the prompt.
             let needs_end = self.stdin == StdinMode::Open && !prompt.ends_with('\n');
             return Some(format!("{prompt}{}", if needs_end { "\n" } else { "" }));
         }

@@ -1,4 +1,4 @@
-//! The command line of every bundled adapter, in every mode, with every permission and conversation.
+//! The command lines of all bundled adapters, in every mode, with every permission and conversation.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn declared(entry: &str) -> Adapter {
     manifest::parse(&manifest).unwrap().remove(0)
 }
 
-/// The command line as one text, arguments with white space in quotes; or the field that cannot be honoured.
+/// The command line as text, with quotes around arguments that contain white space; or the unsupported field.
 fn line(adapter: &Adapter, turn: &Turn<'_>) -> String {
     let quoted = |arg: &String| match arg.contains([' ', '\n']) || arg.is_empty() {
         true => format!("{arg:?}"),

@@ -1,6 +1,6 @@
-//! How an adapter is declared, bundled or in a manifest: its keys, in snake_case or camelCase, and their rules.
+//! The declaration of an adapter, bundled or in a manifest: keys in snake_case or camelCase, and their rules.
 //!
-//! Plain data, parsed once. It knows no files, and no launch.
+//! Plain data, parsed once. It knows neither files nor launches.
 
 use std::path::PathBuf;
 
@@ -11,95 +11,94 @@ use crate::api::{
     AdapterAbilities, AdapterSource, Permission, TelemetryFormat, Variables, Word, check_name,
 };
 
-/// The longest argument of a declaration, in bytes.
+/// Longest argument of a declaration, in bytes.
 const ARGUMENT_MAX: usize = 4096;
 
-/// How a harness is called, and what it is given.
+/// How a harness is invoked.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Adapter {
-    /// Its id: lower case.
+    /// Id, in lower case.
     #[serde(deserialize_with = "id")]
     pub id: String,
-    /// For people.
+    /// Name for people.
     #[serde(default)]
     pub label: String,
-    /// A bare name, looked up on the daemon's `PATH`.
+    /// Name of the program, looked up on the daemon's `PATH`.
     #[serde(deserialize_with = "bare_name")]
     pub executable: String,
-    /// Whether it is to stand in place of the bundled adapter of its id.
+    /// Replaces the bundled adapter with the same id.
     #[serde(default)]
     pub replaces: bool,
-    /// The first arguments of the interactive form.
+    /// First arguments of the interactive mode.
     #[serde(default, alias = "interactivePromptPrefixArgs")]
     pub interactive_prompt_prefix_args: Option<Vec<Argument>>,
-    /// The prompt's flag in the interactive form; without it the prompt stands behind `--`.
+    /// Flag of the prompt in interactive mode; without it the prompt follows `--`.
     #[serde(default, alias = "interactivePromptFlag")]
     pub interactive_prompt_flag: Option<Argument>,
-    /// The first arguments of the form that works on one prompt and exits.
+    /// First arguments of the mode that handles one prompt and exits.
     #[serde(default, alias = "nonInteractivePromptPrefixArgs")]
     pub non_interactive_prompt_prefix_args: Vec<Argument>,
-    /// The prompt's flag, as `<flag>=<prompt>`; without it the prompt stands behind `--`. Where the prompt goes to stdin,
-    /// the last argument.
+    /// Flag of the prompt, as `<flag>=<prompt>`; without it the prompt follows `--`. If the prompt goes to stdin, this
+    /// is the last argument.
     #[serde(default, alias = "promptFlag")]
     pub prompt_flag: Option<Argument>,
-    /// Where the prompt goes.
     #[serde(default)]
     pub prompt: PromptPlace,
-    /// What the harness reads besides the prompt.
+    /// Input besides the prompt.
     #[serde(default)]
     pub stdin: StdinMode,
-    /// The flag that takes the model as the next argument.
+    /// Flag that takes the model as its next argument.
     #[serde(default, alias = "modelFlag")]
     pub model_flag: Option<Argument>,
-    /// The one argument that gives the model, where `{model}` stands for it. It goes before `model_flag`.
+    /// Single argument for the model, with the placeholder `{model}`. Takes precedence over `model_flag`.
     #[serde(default, alias = "modelArgTemplate")]
     pub model_arg_template: Option<Argument>,
-    /// What becomes of the provider in `provider/model`.
+    /// Handling of the provider in `provider/model`.
     #[serde(default, alias = "modelIdTransform")]
     pub model_id_transform: ModelIdTransform,
-    /// How each permission is given.
+    /// Arguments for each permission.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
-    /// Further flags by which arguments set a permission: a launch with a policy may not have them.
+    /// Additional flags that set a permission: a launch with a permission may not contain them.
     #[serde(default, alias = "permissionFlags")]
     pub permission_flags: Vec<Argument>,
-    /// The permission of a launch that says none.
+    /// Permission of launches without one.
     #[serde(default, alias = "defaultPermission")]
     pub default_permission: Option<Permission>,
-    /// Whether the harness, as it is installed, writes files when it is told no permission.
+    /// Whether an installed harness without a permission writes files.
     #[serde(default, alias = "defaultCanWrite")]
     pub default_can_write: Option<bool>,
-    /// The permissions that the harness refuses to root.
+    /// Permissions that the harness refuses to root.
     #[serde(default, alias = "refusesRoot")]
     pub refuses_root: Option<RefusesRoot>,
-    /// The flag before each further directory.
+    /// Flag before each additional directory.
     #[serde(default, alias = "addDirFlag")]
     pub add_dir_flag: Option<Argument>,
-    /// What it can do besides.
+    /// Additional capabilities.
     #[serde(default)]
     pub capabilities: AdapterAbilities,
-    /// The form that talks stream-json both ways.
+    /// The mode that exchanges stream-json in both directions.
     #[serde(default, alias = "streamArgs")]
     pub stream_args: Option<StreamArgs>,
-    /// How its own conversations are begun and gone on with.
+    /// Arguments that start or continue the harness's conversations.
     #[serde(default, alias = "continuityArgs")]
     pub continuity_args: Option<ContinuityArgs>,
     /// Variables that its sessions always get.
     #[serde(default, deserialize_with = "variables")]
     pub env: Variables,
-    /// Names of variables that `coven run` takes from the shell in which it is typed.
+    /// Variables that `coven run` passes on from its shell.
     #[serde(default, alias = "passEnv")]
     pub pass_env: Vec<VariableName>,
-    /// How it tells its session id and its use of a model, where it does.
+    /// Format in which it reports its session id and its usage, if any.
     #[serde(default)]
     pub telemetry: Option<TelemetryFormat>,
-    /// How to get it.
+    /// How to install it.
     #[serde(default, alias = "installHint")]
     pub install_hint: String,
-    /// How to log in to it.
+    /// How to log in.
     #[serde(default, alias = "loginHint")]
     pub login_hint: String,
-    /// Where it is, if it is this binary itself.
+    /// Path of this executable, for the `hello` harness.
     #[serde(skip)]
     pub own_executable: Option<PathBuf>,
     /// `bundled`, or the manifest's path.
@@ -115,36 +114,35 @@ fn bundled() -> Word<AdapterSource> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptPlace {
-    /// Into an argument, the last, which every user of the machine can see.
+    /// The last argument, which every user of the machine can see.
     #[default]
     Argument,
-    /// The first that there is to read on stdin.
+    /// The first data on stdin.
     Stdin,
 }
 
-/// What a harness reads from its stdin, besides a prompt.
+/// Input of a harness besides the prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StdinMode {
-    /// End of file.
     #[default]
     Closed,
-    /// What clients send as input.
+    /// Input that clients send.
     Open,
 }
 
-/// What becomes of the provider in `provider/model`.
+/// Handling of the provider in `provider/model`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelIdTransform {
-    /// It is left out.
+    /// Removed.
     #[default]
     StripProvider,
-    /// It stays.
+    /// Kept.
     Preserve,
 }
 
-/// How each permission is given: by its own arguments, or as a value of one flag.
+/// Arguments of each permission: a list of its own, or a value of one flag.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Sandbox {
@@ -166,7 +164,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The arguments that give `permission`; `None` where it cannot be given.
+    /// The arguments for `permission`; `None` if it is not supported.
     pub(super) fn args(&self, permission: Permission) -> Option<Vec<String>> {
         let (args, value) = match permission {
             Permission::Default => return Some(Vec::new()),
@@ -198,48 +196,46 @@ impl Sandbox {
     }
 }
 
-/// The permissions that a harness refuses to root, unless a variable is set.
+/// Permissions that a harness refuses to root, unless a variable is set.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RefusesRoot {
-    /// Those permissions.
     pub permissions: Vec<Permission>,
-    /// The variable by which its user says that root is meant.
+    /// Variable by which the user confirms that root is intended.
     #[serde(default, alias = "unlessEnv")]
     pub unless_env: Option<VariableName>,
 }
 
-/// The form that talks stream-json both ways.
+/// The mode that exchanges stream-json in both directions.
 #[derive(Debug, Clone, Deserialize)]
 pub struct StreamArgs {
-    /// Its first arguments.
     #[serde(alias = "prefixArgs")]
     pub prefix_args: Vec<Argument>,
-    /// The flag of the id under which a conversation begins.
+    /// Flag of the id of a new conversation.
     #[serde(default, alias = "sessionIdFlag")]
     pub session_id_flag: Option<Argument>,
-    /// The flag of the id of the conversation that goes on.
+    /// Flag of the id of a continued conversation.
     #[serde(default, alias = "resumeFlag")]
     pub resume_flag: Option<Argument>,
 }
 
-/// How a harness's own conversations are begun and gone on with, a prompt at a time.
+/// Arguments that start or continue a harness's conversations, one prompt at a time.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ContinuityArgs {
-    /// The first arguments where one begins.
+    /// First arguments of a new conversation.
     #[serde(alias = "initPrefixArgs")]
     pub init_prefix_args: Vec<Argument>,
-    /// The first arguments where one goes on.
+    /// First arguments of a continued conversation.
     #[serde(alias = "resumePrefixArgs")]
     pub resume_prefix_args: Vec<Argument>,
-    /// The flag of the id under which it begins.
+    /// Flag of the id of a new conversation.
     #[serde(default, alias = "sessionIdFlag")]
     pub session_id_flag: Option<Argument>,
-    /// What stands before the id of the one that goes on; without it the id stands behind the first arguments.
+    /// Flag of the id of a continued conversation; without it the id follows the first arguments.
     #[serde(default, alias = "resumeFlag")]
     pub resume_flag: Option<Argument>,
 }
 
-/// An argument of a declaration: without NUL, and bounded.
+/// An argument of a declaration: without NUL, of bounded length.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Argument(pub String);
@@ -257,7 +253,7 @@ impl TryFrom<String> for Argument {
     }
 }
 
-/// A name that a session's variable can have.
+/// A valid name of an environment variable.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct VariableName(pub String);
@@ -300,10 +296,10 @@ fn variables<'de, D: Deserializer<'de>>(input: D) -> Result<Variables, D::Error>
 }
 
 impl Adapter {
-    /// What no key can say of itself; a flag that is empty counts as absent.
+    /// Checks the rules that involve several keys; an empty flag counts as absent.
     ///
     /// # Errors
-    /// The path to the key that is wrong, and what it must be.
+    /// The path of the invalid key, and the rule.
     pub(super) fn checked(mut self) -> Result<Self, String> {
         for flag in [
             &mut self.interactive_prompt_flag,
@@ -338,7 +334,7 @@ impl Adapter {
         }
     }
 
-    /// The arguments that give `permission`; `None` where it cannot be given.
+    /// The arguments for `permission`; `None` if it is not supported.
     pub(super) fn permission_args(&self, permission: Permission) -> Option<Vec<String>> {
         match (&self.sandbox, permission) {
             (_, Permission::Default) => Some(Vec::new()),
@@ -347,7 +343,7 @@ impl Adapter {
         }
     }
 
-    /// The variables that `permission` needs besides its arguments.
+    /// Variables that `permission` needs besides its arguments.
     pub(super) fn policy_env(&self, permission: Permission) -> Option<&Variables> {
         let sandbox = self.sandbox.as_ref()?;
         (permission == Permission::ReadOnly).then_some(&sandbox.read_only_env)

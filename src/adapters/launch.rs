@@ -1,6 +1,6 @@
-//! From a launch to the program that it runs: its command line and its environment.
+//! Turns a launch into a program to start: command line and environment.
 //!
-//! It looks no file up, and starts nothing.
+//! Pure: it reads no file and starts nothing.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,71 +10,66 @@ use super::{Adapter, Environment, PROMPT_SHOWN, StdinMode, Telemetry, Turn, Unsu
 use crate::api::{Conversation, LaunchMode, Permission, SessionRecord, Usage, Variables, Word};
 use crate::sys;
 
-/// What a launch asks for, parsed and checked.
+/// A validated launch request.
 #[derive(Debug)]
 pub struct LaunchSpec {
-    /// The session to be, with its options.
+    /// The new session's record, with its options.
     pub record: SessionRecord,
     /// The canonical working directory.
     pub cwd: PathBuf,
-    /// What the harness is asked to do.
     pub prompt: String,
     /// The harness's own conversation.
     pub conversation: Option<Conversation>,
-    /// What the harness may do.
     pub permission: Permission,
-    /// The model, as the client gave it: that of the record is redacted.
+    /// The model as the client sent it; the one in the record is redacted.
     pub model: Option<String>,
-    /// Further arguments, as the client gave them: those of the record are redacted.
+    /// Additional arguments as the client sent them; those in the record are redacted.
     pub args: Vec<String>,
-    /// Variables for this session alone.
+    /// Variables of this session only.
     pub env: Variables,
-    /// What the sessions before it have used of the conversation's tokens.
+    /// Tokens that earlier sessions of the conversation have used.
     pub told_before: Usage,
-    /// What ends it.
     pub limits: Limits,
 }
 
-/// What ends a session that does not end by itself before.
+/// Limits that end a session.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
-    /// It has run for that long.
+    /// Longest run time.
     pub time: Option<Duration>,
-    /// It has written nothing for that long.
+    /// Longest time without output.
     pub idle: Option<Duration>,
-    /// It has used so many tokens, input and output.
+    /// Most tokens, input and output together.
     pub tokens: Option<u64>,
 }
 
-/// What to start.
+/// A program to start.
 #[derive(Debug)]
 pub struct Program {
-    /// The file to execute.
+    /// Path of the executable.
     pub path: PathBuf,
-    /// The arguments, the name of the program first. None holds a NUL.
+    /// The arguments, starting with the program's name. None contains a NUL.
     pub argv: Vec<String>,
-    /// All of its variables.
+    /// The complete environment.
     pub env: Environment,
-    /// The working directory.
     pub cwd: PathBuf,
-    /// What it reads.
+    /// Input besides the prompt.
     pub stdin: StdinMode,
-    /// What it reads first, whether or not anything follows.
+    /// The text that is written to stdin first.
     pub prompt: Option<String>,
-    /// What is read of its output.
+    /// The telemetry in its output.
     pub telemetry: Option<Telemetry>,
-    /// The adapter.
+    /// Id of the adapter.
     pub harness: String,
-    /// The id of its conversation, as far as that is known before it runs.
+    /// Id of its conversation, if known before the start.
     pub harness_session_id: Option<String>,
-    /// What the sessions before it have used of the conversation's tokens.
+    /// Tokens that earlier sessions of the conversation have used.
     pub told_before: Usage,
-    /// What ends it.
     pub limits: Limits,
 }
 
 impl LaunchSpec {
-    /// How its harness is run.
+    /// The launch mode.
     pub fn mode(&self) -> LaunchMode {
         let mode = self.record.options.launch_mode.as_ref();
         mode.and_then(Word::known).unwrap_or_default()
@@ -95,10 +90,10 @@ impl LaunchSpec {
 }
 
 impl Adapter {
-    /// The program of a launch. `path` is where its executable was found, `base` what every session gets.
+    /// The program of a launch. `path` is its executable, `base` the environment of all sessions.
     ///
     /// # Errors
-    /// The adapter cannot do what the launch asks for.
+    /// The adapter does not support a field of the launch.
     pub fn program(
         &self,
         path: PathBuf,
@@ -107,7 +102,7 @@ impl Adapter {
     ) -> Result<Program, Unsupported> {
         let line = self.command_line(&spec.turn(&spec.prompt))?;
         let mut env = spec.env.clone();
-        // Last: no other source may lift what the launch forbids.
+        // Last: no other source may undo the launch's restrictions.
         for (name, value) in self
             .policy_env(spec.permission)
             .into_iter()
@@ -143,7 +138,7 @@ impl Adapter {
         }
     }
 
-    /// The command line of a launch as it is shown: not the prompt, which can be long.
+    /// The command line of a launch for display, without the prompt, which can be long.
     ///
     /// # Errors
     /// As [`Adapter::program`].
@@ -151,7 +146,7 @@ impl Adapter {
         Ok(self.command_line(&spec.turn(PROMPT_SHOWN))?.argv)
     }
 
-    /// Whether the harness would not start with `permission` as root, in the environment `env`.
+    /// True if the harness refuses to start as root with `permission` in the environment `env`.
     fn refuses_root(&self, permission: Permission, env: &Environment) -> bool {
         let Some(refused) = &self.refuses_root else {
             return false;

@@ -1,16 +1,16 @@
-//! Looking a bare name up on a `PATH`, as execvp(3) would, but for one thing: entries that are relative or
-//! empty are passed over, since they would mean another directory in each session.
+//! Looks up a program name on a `PATH` as execvp(3) does, except that relative and empty entries are skipped: they
+//! would mean another directory in each session.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The first executable file called `name` in the absolute directories of `path`.
+/// The first executable file `name` in the absolute directories of `path`.
 pub fn find_on_path(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
     places(name, path?).find(|file| is_executable(file))
 }
 
-/// The first of that name that is no such file: a link to nothing, or one that must not be executed.
+/// The first entry `name` in these directories of any type: perhaps a dangling link, or not executable.
 pub(super) fn find_any_on_path(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {
     places(name, path?).find(|file| file.symlink_metadata().is_ok())
 }
@@ -22,7 +22,7 @@ fn places(name: &str, path: &OsStr) -> impl Iterator<Item = PathBuf> {
 }
 
 fn is_executable(file: &Path) -> bool {
-    // Any of the three bits: which of them is ours is for execve to say.
+    // Any of the three bits: execve(2) decides which one applies to this user.
     std::fs::metadata(file)
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

@@ -1,5 +1,5 @@
-//! Manifests: JSON files that add adapters. A manifest names a program to run, so that one which others could
-//! have written is refused.
+//! Manifests: JSON files that add adapters. A manifest names a program to run, so one that other users can write is
+//! rejected.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -13,10 +13,10 @@ use crate::api::{Word, fields};
 use crate::settings;
 use crate::sys;
 
-/// No manifest is larger than this, in bytes.
+/// Largest size of a manifest, in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
 
-/// Where manifests are looked for.
+/// Locations of manifests.
 #[derive(Debug, Clone, Default)]
 pub struct ManifestSources {
     /// One file: `COVEN_HARNESS_ADAPTER_MANIFEST`.
@@ -26,9 +26,9 @@ pub struct ManifestSources {
 }
 
 impl ManifestSources {
-    /// As the environment and the home say.
+    /// The locations by environment and home.
     pub fn from_env(home_adapters: PathBuf) -> Self {
-        // No path is refused.
+        // Cannot fail: every path is valid.
         let mut dirs = settings::HARNESS_ADAPTER_DIRS.read().unwrap_or_default();
         dirs.push(home_adapters);
         Self {
@@ -39,13 +39,12 @@ impl ManifestSources {
         }
     }
 
-    /// The files, each directory's in the order of their names; and the directories that cannot be trusted, each with
-    /// the reason.
+    /// The files, sorted by name within each directory; and the directories that are not trusted, with reasons.
     pub(super) fn files(&self) -> (Vec<PathBuf>, Vec<(PathBuf, String)>) {
         let mut files: Vec<PathBuf> = self.file.iter().cloned().collect();
         let mut refused = Vec::new();
         for dir in &self.dirs {
-            // One that is not there holds nothing.
+            // A missing directory has no manifests.
             let Ok(meta) = dir.metadata() else { continue };
             if let Err(reason) = check_owner(&meta, dir) {
                 refused.push((dir.clone(), reason));
@@ -68,7 +67,7 @@ impl ManifestSources {
     }
 }
 
-/// The adapters of the manifest at `path`; the error says for a person what is wrong with it.
+/// Reads the adapters of the manifest at `path`; the error is for people.
 pub(super) fn read(path: &Path) -> Result<Vec<Adapter>, String> {
     let mut adapters = parse(&read_trusted(path)?)?;
     for adapter in &mut adapters {
@@ -77,7 +76,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Adapter>, String> {
     Ok(adapters)
 }
 
-/// The adapters that `text` declares; the error has the path to what is wrong.
+/// Parses the adapters in `text`; the error has the path of the invalid key.
 pub(super) fn parse(text: &str) -> Result<Vec<Adapter>, String> {
     let manifest: Value =
         crate::api::from_json(text).map_err(|err| format!("not a manifest: {err}"))?;
@@ -128,7 +127,7 @@ fn check_trust(file: &File, path: &Path) -> Result<(), String> {
     check_owner(&meta, path)
 }
 
-/// Whether nobody but this user and root can have written what is at `path`.
+/// Checks that only this user and root can have written the file or directory at `path`.
 fn check_owner(meta: &Metadata, path: &Path) -> Result<(), String> {
     if meta.uid() != sys::euid() && meta.uid() != 0 {
         return Err(format!("it belongs to another user (uid {})", meta.uid()));
@@ -170,7 +169,7 @@ mod tests {
         Ok(adapters.remove(0))
     }
 
-    /// `value` with its keys in camelCase, but for those that are variables.
+    /// `value` with keys in camelCase, except names of variables.
     fn camel(value: &Value) -> Value {
         let Value::Object(fields) = value else {
             return value.clone();
@@ -198,7 +197,7 @@ mod tests {
         assert!(camel["sandbox"]["workspaceWriteArgs"].is_array(), "{camel}");
         let shown = |entry: &Value| format!("{:?}", one(&entry.to_string()).unwrap());
         assert_eq!(shown(&camel), shown(&snake));
-        // No key is without effect.
+        // Every key must have an effect.
         let bare = one(r#"{"id":"a-1","executable":"run"}"#).unwrap();
         let bare = format!("{bare:#?}");
         let whole = format!("{:#?}", one(WHOLE).unwrap());
@@ -218,7 +217,7 @@ mod tests {
         }
     }
 
-    /// `whole` with a number in the place of each value, none of which can be one, and the path to it.
+    /// `whole` with each value in turn replaced by a number, which no key accepts; with the path of that key.
     fn each_wrong(whole: &Value) -> Vec<(String, Value)> {
         let below = |key: String, at: &dyn Fn(Value) -> Value, inner: &Value| {
             let wrong = each_wrong(inner).into_iter();

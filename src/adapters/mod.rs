@@ -1,7 +1,7 @@
-//! Adapters: which harnesses there are, and what each one's program is given for a launch.
+//! Adapters: the known harnesses, and the command line and environment of each launch.
 //!
-//! HTTP threads read a published [`Registry`]; nobody changes one. It knows command lines and manifests, and
-//! nothing of live sessions or processes.
+//! Connection threads read a shared, immutable [`Registry`]. This room knows command lines and manifests; it knows
+//! neither live sessions nor processes.
 
 mod bundled;
 mod command;
@@ -33,7 +33,7 @@ use crate::api::{
 use crate::observe::say;
 
 impl Adapter {
-    /// The file to execute, if it is on `path` now.
+    /// The executable, if it is on `path` now.
     pub fn resolve(&self, path: Option<&OsStr>) -> Option<PathBuf> {
         match &self.own_executable {
             Some(own) => Some(own.clone()),
@@ -41,7 +41,7 @@ impl Adapter {
         }
     }
 
-    /// Why what is on `path` under its name cannot be started; `None` if it can, or if there is nothing.
+    /// Why the executable on `path` cannot be started; `None` if it can, or if there is none.
     pub fn problem(&self, path: Option<&OsStr>) -> Option<Problem> {
         let found = self.resolve(path);
         let file = found.or_else(|| lookup::find_any_on_path(&self.executable, path))?;
@@ -49,7 +49,7 @@ impl Adapter {
         problem(&file, own_path.or(path))
     }
 
-    /// What capabilities show of it, where harnesses are looked up on `path`.
+    /// The adapter's entry in the capabilities, with harnesses looked up on `path`.
     pub fn status(&self, path: Option<&OsStr>) -> AdapterStatus {
         let problem = self.problem(path);
         let path = self.resolve(path);
@@ -79,7 +79,7 @@ impl Adapter {
             .filter(|mode| LaunchMode::SUPPORTED.contains(mode))
     }
 
-    /// Its command line for each mode and permission.
+    /// The command line for each mode and permission.
     fn commands(&self) -> Vec<AdapterCommand> {
         let command = |mode, permission| {
             let turn = Turn {
@@ -87,7 +87,7 @@ impl Adapter {
                 permission,
                 ..Turn::of(PROMPT_SHOWN)
             };
-            // One that it does not have is none of its commands.
+            // A permission that the adapter does not have has no command.
             let line = self.command_line(&turn).ok()?;
             Some(AdapterCommand {
                 mode: Word::Known(mode),
@@ -106,7 +106,7 @@ impl Adapter {
     }
 }
 
-/// All adapters that the daemon knows, and the manifests that it refused.
+/// All known adapters, and the rejected manifests.
 #[derive(Debug)]
 pub struct Registry {
     adapters: Vec<Adapter>,
@@ -114,8 +114,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The bundled adapters, and those of the manifests in `sources`. A manifest that cannot be taken is
-    /// logged and remembered, and costs the others nothing.
+    /// Loads the bundled adapters and the manifests of `sources`. An invalid manifest is logged and recorded; it does
+    /// not affect the others.
     pub fn load(own_executable: &Path, sources: &ManifestSources) -> Self {
         let mut registry = Self {
             adapters: bundled::adapters(own_executable),
@@ -166,33 +166,33 @@ impl Registry {
         Ok(())
     }
 
-    /// The adapter with this id.
+    /// The adapter with the id `id`.
     pub fn get(&self, id: &str) -> Option<&Adapter> {
         self.adapters.iter().find(|adapter| adapter.id == id)
     }
 
-    /// All of them, the bundled ones first.
+    /// All adapters, the bundled ones first.
     pub fn adapters(&self) -> &[Adapter] {
         &self.adapters
     }
 
-    /// The manifests that were refused.
+    /// The rejected manifests.
     pub fn refused(&self) -> &[RefusedManifest] {
         &self.refused
     }
 }
 
-/// The registry that is in force, replaced as a whole when it is loaded again.
+/// The current registry, replaced as a whole by a reload.
 #[derive(Debug)]
-pub struct Published {
+pub struct SharedRegistry {
     own_executable: PathBuf,
     sources: RwLock<ManifestSources>,
-    /// `None` until somebody needs it, where there is no manifest that could be refused: an idle daemon holds none.
+    /// `None` until first used, if no manifest existed at the start: an idle daemon keeps no registry in memory.
     current: RwLock<Option<Arc<Registry>>>,
 }
 
-impl Published {
-    /// Loads for the first time.
+impl SharedRegistry {
+    /// Loads the manifests for the first time.
     pub fn load(own_executable: PathBuf, sources: ManifestSources) -> Self {
         let (files, refused) = sources.files();
         let published = Self {
@@ -206,22 +206,22 @@ impl Published {
         published
     }
 
-    /// The registry in force.
+    /// The current registry.
     pub fn current(&self) -> Arc<Registry> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let loaded = current.clone();
         drop(current);
-        // There was no manifest at the start: those that came later wait to be asked for.
+        // No manifest existed at the start: later ones are read when first needed.
         loaded.unwrap_or_else(|| self.put_in_force(&ManifestSources::default()))
     }
 
-    /// Reads the manifests of other files and directories from now on.
+    /// Reads manifests from `sources` from now on.
     pub fn set_sources(&self, sources: ManifestSources) {
         *self.sources.write().unwrap_or_else(PoisonError::into_inner) = sources;
         self.reload();
     }
 
-    /// Reads the manifests again, and puts what comes of it into force.
+    /// Reads the manifests again, and makes the result current.
     pub fn reload(&self) -> Arc<Registry> {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
         self.put_in_force(&sources)

@@ -1,7 +1,7 @@
-//! Why a file that was found cannot be started. execve(2) says only "No such file or directory" where the interpreter of a
-//! script is missing, and names neither of the two files.
+//! Explains why an existing file cannot be started. If a script's interpreter is missing, execve(2) reports only "No
+//! such file or directory", and names neither file.
 //!
-//! Reads the beginning of files, on the thread of whoever asks; starts nothing.
+//! Reads the start of files on the caller's thread; it starts nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,14 +14,14 @@ use super::lookup::find_on_path;
 use crate::observe::{Message, message};
 use crate::sys;
 
-/// How much of a file is read, in bytes: the headers of a program, with the name of its loader.
+/// Bytes read of a file: a program's headers, with the name of its loader.
 const HEAD: usize = 4096;
-/// How much of its first line the kernel reads, in bytes (BINPRM_BUF_SIZE).
+/// Bytes of the first line that the kernel reads (BINPRM_BUF_SIZE).
 const LINE: usize = 256;
-/// How many interpreters may be scripts themselves (execve(2)).
+/// Most interpreters that are scripts themselves (execve(2)).
 const DEPTH: usize = 4;
 
-/// A file, and why it cannot be started.
+/// A file that cannot be started, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     file: PathBuf,
@@ -31,38 +31,37 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Obstacle {
     Missing,
-    /// It is a link that leads to nothing.
+    /// A symbolic link to a missing file.
     Dangling(PathBuf),
     NoFile,
     Unreachable(Message),
     NotExecutable,
-    /// Its mode lets everybody start it, and the kernel does not.
+    /// Its mode permits execution, but the kernel does not.
     Forbidden,
     Empty,
     UnknownFormat,
-    /// It is a program for this processor.
+    /// A program for this processor.
     Foreign(&'static str),
-    /// The dynamic loader that a program names.
+    /// The dynamic loader of a program.
     Loader(PathBuf),
-    /// The first line ends with CR LF, and the CR is taken for a part of this word.
+    /// The first line ends with CR LF; the CR becomes part of this word.
     CarriageReturn {
         word: OsString,
-        /// It is what env(1) is told to look up.
+        /// env(1) looks the word up.
         is_envs: bool,
     },
-    /// Nothing stands behind `#!`.
+    /// No word follows `#!`.
     NoInterpreter,
     Relative(PathBuf),
     Interpreter(Box<Problem>),
-    /// The program that env(1) is told to start.
+    /// The program that env(1) would start.
     Target(Box<Problem>),
-    /// What env(1) is told to look up.
+    /// The name that env(1) looks up.
     NotOnPath(OsString),
     TooDeep,
 }
 
 impl Problem {
-    /// What it is.
     pub fn message(&self) -> Message {
         let file = &self.file;
         match &self.obstacle {
@@ -119,7 +118,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// Whether the kernel starts the file all the same, and env(1) then fails with 126 or 127.
+    /// True if the kernel starts the file, and env(1) then fails with 126 or 127.
     fn is_met_by_env(&self) -> bool {
         match &self.obstacle {
             Obstacle::Target(_) | Obstacle::NotOnPath(_) => true,
@@ -130,7 +129,7 @@ impl Problem {
     }
 }
 
-/// As [`problem`], of what execve(2) itself does not report: it starts env(1), and no more.
+/// As [`problem`], but only failures that execve(2) does not report, since it successfully starts env(1).
 pub fn problem_of_env(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
     // Each launch waits for this, and most programs are no scripts.
     let mut mark = [0; 2];
@@ -139,8 +138,7 @@ pub fn problem_of_env(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
     problem.filter(Problem::is_met_by_env)
 }
 
-/// Why `file` cannot be started; `None` if it can, or nobody can tell before it is tried. `path` is the `PATH` that it is
-/// started with.
+/// Why `file` cannot be started; `None` if it can, or if only execve(2) can tell. `path` is the new process's `PATH`.
 pub fn problem(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
     problem_at(file, path, 0)
 }
@@ -175,7 +173,7 @@ fn obstacle(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Obstacle>
             _ => Obstacle::NotExecutable,
         });
     }
-    // A program can be started without being read.
+    // A program can be executable without being readable.
     let mut head = Vec::with_capacity(HEAD);
     let opened = File::open(file).ok()?;
     opened.take(HEAD as u64).read_to_end(&mut head).ok()?;
@@ -186,7 +184,7 @@ fn obstacle(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Obstacle>
     }
 }
 
-/// `line` begins behind `#!`.
+/// Parses a first line after `#!`.
 fn of_script(line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
     let line = &line[..line.len().min(LINE - 2)];
@@ -222,8 +220,8 @@ fn of_script(line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle
     }
 }
 
-/// What env(1) makes of its one `argument`: the name of a program, which with `-S` may stand behind variables and before
-/// the program's own arguments. Other options, quotes and a `PATH` of its own are env's to understand.
+/// Checks env(1)'s one `argument`: a program's name; with `-S` it may follow variables and precede arguments. Other
+/// options, quotes, and a `PATH` assignment are left to env.
 fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
     let split = argument.strip_prefix(b"-S");
     let words: Vec<&[u8]> = match split.or(argument.strip_prefix(b"--split-string=")) {
@@ -244,7 +242,7 @@ fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacl
         false => find_on_path(&name.to_string_lossy(), path),
     };
     let Some(program) = program else {
-        // env also looks into relative directories, and has a PATH of its own where there is none.
+        // env also searches relative directories, and has a default PATH.
         let is_sure = std::env::split_paths(path?).all(|dir| dir.is_absolute());
         return is_sure.then(|| Obstacle::NotOnPath(name.to_owned()));
     };
@@ -252,7 +250,7 @@ fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacl
         return None;
     }
     match problem_at(&program, path, depth + 1)? {
-        // execvp(3), by which env starts it, hands such a file to the shell.
+        // execvp(3), which env uses, passes such a file to the shell.
         Problem {
             obstacle: Obstacle::Empty | Obstacle::UnknownFormat,
             ..
@@ -264,7 +262,7 @@ fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacl
 fn of_program(head: &[u8]) -> Option<Obstacle> {
     let is_macos = std::env::consts::OS == "macos";
     match head {
-        // Mach-O of 32 and 64 bits in both byte orders, and several in one.
+        // Mach-O of 32 and 64 bits in both byte orders, and universal binaries.
         [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..]
         | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..]
         | [0xca, 0xfe, 0xba, 0xbe | 0xbf, ..]
@@ -277,7 +275,7 @@ fn of_program(head: &[u8]) -> Option<Obstacle> {
     }
 }
 
-/// The processors by their number in a program's header (elf(5)), and which others' programs each of them runs.
+/// Machine numbers in a program's header (elf(5)), with the other machine whose programs each one also runs.
 const PROCESSORS: [(u64, &str, &str); 7] = [
     (62, "x86_64", "x86"),
     (183, "aarch64", "arm"),
@@ -331,7 +329,7 @@ impl<'a> Elf<'a> {
         (!loader.exists()).then_some(Obstacle::Loader(loader))
     }
 
-    /// What its header PT_INTERP names.
+    /// The path in its PT_INTERP header.
     fn loader(&self) -> Option<PathBuf> {
         const PT_INTERP: u64 = 3;
         let (word, table, sizes) = if self.is_wide {
@@ -352,7 +350,7 @@ impl<'a> Elf<'a> {
     }
 }
 
-/// Whether this system starts files of more formats than its own (binfmt_misc): then nothing can be said of those.
+/// True if this system starts additional formats (binfmt_misc): then an unknown format proves nothing.
 fn has_other_formats() -> bool {
     let Ok(entries) = std::fs::read_dir("/proc/sys/fs/binfmt_misc") else {
         return false;
@@ -385,7 +383,7 @@ mod tests {
             "/usr/bin/env -S A=1 sh -e\n",
             "/usr/bin/env -i sh",
             "/usr/bin/env /bin/sh",
-            // What env makes of these is not followed.
+            // env(1)'s handling of these is not checked.
             "/usr/bin/env",
             "/usr/bin/env -i coven-none",
             "/usr/bin/env A=1 coven-none",
@@ -394,7 +392,7 @@ mod tests {
             "/usr/bin/env -S \"coven-none\" x",
             "/usr/bin/env -S ${NONE}",
             "/usr/bin/env ./coven-none",
-            // It is handed to the shell.
+            // env passes it to the shell.
             "/usr/bin/env /etc/hostname",
         ] {
             assert_eq!(script(good), None, "{good:?}");
@@ -415,7 +413,7 @@ mod tests {
                 "/usr/bin/env coven-none",
                 "its interpreter coven-none is not on the PATH",
             ),
-            // All behind the interpreter is one argument.
+            // The kernel passes everything after the interpreter as one argument.
             (
                 "/usr/bin/env sh -e\n",
                 "its interpreter sh -e is not on the PATH",
@@ -469,7 +467,7 @@ mod tests {
         ] {
             assert_eq!(of_program(text.as_bytes()), Some(Obstacle::UnknownFormat));
         }
-        // Whatever is cut off or spoilt, nothing panics.
+        // A truncated or damaged header must not cause a panic.
         for length in 0..head.len() {
             of_program(&head[..length]);
             let mut spoilt = head.clone();

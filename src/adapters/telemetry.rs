@@ -1,11 +1,11 @@
-//! What a harness tells in its output of its conversation and of its use of a model, and where its command line asks for it.
+//! What a harness reports about its conversation and its usage, depending on its command line.
 //!
 //! Pure: a harness thread reads the output.
 
 use super::Adapter;
 use crate::api::TelemetryFormat;
 
-/// What is read of a harness's output, whole lines of it.
+/// Format of a harness's telemetry; each record is a complete line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Telemetry {
     /// JSON lines of claude's on stdout: `system`, `assistant`, `result`.
@@ -19,14 +19,14 @@ pub enum Telemetry {
 }
 
 impl Adapter {
-    /// What a program of its tells that is started with `argv`.
+    /// Telemetry of a program that is started with `argv`.
     pub(super) fn telemetry(&self, argv: &[String]) -> Option<Telemetry> {
-        told(self.telemetry?, argv)
+        telemetry_of(self.telemetry?, argv)
     }
 }
 
-/// What a program tells that is started with these arguments.
-fn told(format: TelemetryFormat, args: &[String]) -> Option<Telemetry> {
+/// Telemetry of a program that is started with `args`.
+fn telemetry_of(format: TelemetryFormat, args: &[String]) -> Option<Telemetry> {
     let has = |word: &str| {
         let is_word = |arg: &str| {
             let before = arg.strip_suffix(word);
@@ -45,7 +45,7 @@ fn told(format: TelemetryFormat, args: &[String]) -> Option<Telemetry> {
 }
 
 impl Telemetry {
-    /// Whether it tells what is used of a model.
+    /// True if it includes token usage.
     pub fn has_usage(self) -> bool {
         self != Self::CodexHeader
     }

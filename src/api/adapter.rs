@@ -1,79 +1,78 @@
-//! A harness as the daemon knows it: where its program is, and what its adapter can do.
+//! Harnesses as the daemon knows them: the program's place, and the adapter's abilities.
 
 use serde::{Deserialize, Serialize};
 
 use super::{LaunchMode, Permission, Variables, Word, words};
 
 words! {
-    /// Where an adapter is declared that no manifest declares.
+    /// Source of an adapter that no manifest declares.
     pub enum AdapterSource {
-        /// In the program.
+        /// The program itself.
         Bundled = "bundled",
     }
 }
 
-/// A harness that the daemon knows.
+/// A known harness.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdapterStatus {
-    /// Its id.
     pub id: String,
-    /// For people.
+    /// Name for people.
     pub label: String,
-    /// The bare name that is looked up.
+    /// Program name that is looked up.
     pub executable: String,
-    /// Whether the look-up finds it now, and nothing speaks against a start.
+    /// The program is found now, and nothing prevents its start.
     pub available: bool,
-    /// What the daemon's `PATH` resolves it to now.
+    /// The program's path on the daemon's `PATH` now.
     pub path: Option<String>,
-    /// Why what has its name on the daemon's `PATH` cannot be started.
+    /// Why the program on the daemon's `PATH` cannot be started.
     #[serde(default)]
     pub problem: Option<String>,
-    /// Where it is declared: `bundled`, or the manifest's path.
+    /// `bundled`, or the manifest's path.
     pub source: Word<AdapterSource>,
-    /// How to get it.
+    /// How to install it.
     pub install_hint: String,
-    /// How to log in to it.
+    /// How to log in.
     #[serde(default)]
     pub login_hint: String,
-    /// Names of variables that `coven run` takes from the shell in which it is typed, and sends with the launch.
+    /// Variables that `coven run` takes from its shell and sends with the launch.
     #[serde(default)]
     pub pass_env: Vec<String>,
-    /// How this daemon can run it.
+    /// Modes in which this daemon can run it.
     #[serde(default)]
     pub modes: Vec<Word<LaunchMode>>,
-    /// What a launch can let it do, besides its own default.
+    /// Permissions that a launch can set, besides the harness's own default.
     #[serde(default)]
     pub permissions: Vec<Word<Permission>>,
-    /// What it may do where a launch says nothing.
+    /// Permission of a launch without one.
     #[serde(default)]
     pub default_permission: Word<Permission>,
-    /// What it can do besides.
+    /// Additional abilities.
     #[serde(default)]
     pub capabilities: AdapterAbilities,
-    /// Whose way it has of telling its session id and its use of a model.
+    /// Format in which it reports its session id and its usage.
     #[serde(default)]
     pub telemetry: Option<Word<TelemetryFormat>>,
-    /// Whether it can go on with a conversation, a prompt at a time.
+    /// True if it can continue a conversation with another prompt.
     #[serde(default)]
     pub resumes: bool,
-    /// Its command line for each mode and permission.
+    /// The command line for each mode and permission.
     #[serde(default)]
     pub commands: Vec<AdapterCommand>,
 }
 
-/// What an adapter says that its harness can do.
+/// Abilities of a harness, as its adapter declares them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AdapterAbilities {
-    /// Talk in stream-json both ways.
+    /// Exchanges stream-json in both directions.
     pub stream: bool,
-    /// Begin a conversation under an id that it is given.
+    /// Starts a conversation under a given id.
     #[serde(alias = "preassigned_session_id")]
     pub preassigned_session_id: bool,
-    /// Show how it thinks.
+    /// Shows its reasoning.
     pub think: bool,
-    /// Work faster, or more thoroughly.
+    /// Can work faster, or more thoroughly.
     pub speed: bool,
 }
 
@@ -81,44 +80,41 @@ pub struct AdapterAbilities {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdapterCommand {
-    /// How it is run.
     pub mode: Word<LaunchMode>,
-    /// What it may do.
     pub permission: Word<Permission>,
-    /// Whether it can write files then; null where that is not known.
+    /// True if the harness can then write files; null if unknown.
     pub can_write: Option<bool>,
-    /// The arguments, the name of the program first.
+    /// The arguments, starting with the program's name.
     pub argv: Vec<String>,
-    /// Whether it reads its prompt from stdin.
+    /// True if it reads its prompt from stdin.
     pub reads_prompt: bool,
-    /// Variables that it needs besides.
+    /// Variables that it needs besides the arguments.
     #[serde(default)]
     pub env: Variables,
 }
 
-/// A manifest that was not taken.
+/// A rejected manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RefusedManifest {
-    /// Its path.
     pub source: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 words! {
-    /// Whose way a harness has of telling its session id and its use of a model.
+    /// Format in which a harness reports its session id and its usage.
     pub enum TelemetryFormat {
         /// `claude --output-format json` and `stream-json`.
         Claude = "claude",
-        /// `codex exec --json`; without that a header on stderr has the id.
+        /// `codex exec --json`; without `--json` a header on stderr has the id.
         Codex = "codex",
-        /// `opencode run --format json`; without that it tells nothing.
+        /// `opencode run --format json`; without it the harness reports nothing.
         Opencode = "opencode",
     }
 }
 
 impl TelemetryFormat {
-    /// The arguments by which such a harness is asked for lines of JSON.
+    /// The arguments that make such a harness print JSON lines.
     pub fn json_args(self) -> &'static [&'static str] {
         match self {
             Self::Claude => &["--output-format", "stream-json", "--verbose"],
@@ -127,12 +123,12 @@ impl TelemetryFormat {
         }
     }
 
-    /// Whether the harness's own id, by which a session is gone on with, is told in the JSON form alone.
+    /// True if only the JSON format includes the harness's own session id, which a continuation needs.
     pub fn has_id_in_json_only(self) -> bool {
         self == Self::Opencode
     }
 
-    /// Whether what it tells is the sum of a conversation, with what earlier sessions have used of it.
+    /// True if the reported usage is the sum of the conversation, including earlier sessions.
     pub fn has_sums(self) -> bool {
         self == Self::Codex
     }

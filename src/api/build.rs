@@ -1,13 +1,12 @@
-//! What this binary was built from: known in a release build, which the build script tells.
+//! Commit and date of this build, set by the build script for release builds.
 
 use std::fmt;
 
-/// What a build was made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Build {
-    /// The git commit, as 12 hexadecimal digits, or `unknown`: in a debug build, and outside of a checkout.
+    /// The git commit as 12 hexadecimal digits; `unknown` in a debug build, and outside of a checkout.
     pub commit: &'static str,
-    /// The day in UTC, or `SOURCE_DATE_EPOCH`'s, as `2026-05-09`; `unknown` in a debug build.
+    /// The build day in UTC, or that of `SOURCE_DATE_EPOCH`, as `2026-05-09`; `unknown` in a debug build.
     pub date: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What clients can ask of the daemon: capabilities, and the actions among them; and what its process has to work with.
+//! The daemon's capabilities and actions, and the environment and limits of its process.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,20 +9,19 @@ use super::{AdapterStatus, RefusedManifest, Timestamp, Word, rules, words};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionRequest {
-    /// What to do: one of the actions of a [`Capability`].
+    /// One of the actions of a [`Capability`].
     #[serde(deserialize_with = "rules::filled")]
     pub action: String,
-    /// Anything of the client's: it comes back in the event.
+    /// Any value of the client's; the event returns it.
     pub origin: Option<Value>,
-    /// As `origin`.
+    /// Any value of the client's; the event returns it.
     pub intent_id: Option<Value>,
 }
 
-/// The action that has the daemon read its manifests again.
+/// The action that makes the daemon read its manifests again.
 pub const REFRESH: &str = "coven.capabilities.refresh";
 
 impl ActionRequest {
-    /// Has the daemon read its manifests again.
     pub fn refresh() -> Self {
         Self {
             action: REFRESH.into(),
@@ -33,56 +32,52 @@ impl ActionRequest {
 }
 
 words! {
-    /// How an action went.
+    /// Result of an action.
     pub enum ActionStatus {
-        /// It is done.
         Completed = "completed",
-        /// There is no such action.
+        /// The action does not exist.
         Rejected = "rejected",
     }
 }
 
-/// The answer to `POST /actions`; with status 400 if the action is rejected.
+/// The answer to `POST /actions`; has status 400 if the action is rejected.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ActionResult {
-    /// Whether it is done.
+    /// The action is done.
     pub ok: bool,
-    /// The same.
+    /// Same as `ok`.
     pub accepted: bool,
-    /// What was asked for.
+    /// The requested action.
     pub action: String,
-    /// How it went.
     pub status: Word<ActionStatus>,
     /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What came of it.
+    /// The result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<ActionEvent>,
 }
 
-/// What came of an action.
+/// The result of an action.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionEvent {
     /// `capabilities.refreshed`
     pub kind: String,
-    /// What was asked for.
+    /// The requested action.
     pub action: String,
-    /// As the request has it.
+    /// The request's value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Value>,
-    /// As the request has it.
+    /// The request's value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<Value>,
-    /// The figures.
     pub payload: RefreshedCapabilities,
 }
 
-/// How many capabilities there are after a refresh.
+/// Number of capabilities after a refresh.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct RefreshedCapabilities {
-    /// The number of them.
     pub capabilities: usize,
 }
 
@@ -90,61 +85,59 @@ pub struct RefreshedCapabilities {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
-    /// What clients can ask for.
+    /// Everything that clients can request.
     pub capabilities: Vec<Capability>,
-    /// The harnesses that this daemon knows.
     pub adapters: Vec<AdapterStatus>,
-    /// Manifests that were not taken, and why.
+    /// Rejected manifests.
     #[serde(default)]
     pub refused_manifests: Vec<RefusedManifest>,
-    /// What the daemon's process has to work with; an older daemon does not say.
+    /// The daemon's process; missing for an older daemon.
     #[serde(default)]
     pub process: Option<DaemonProcess>,
 }
 
-/// What the daemon's process has to work with: its environment and limits, not those of whoever asks.
+/// The daemon's environment and limits, not those of the client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonProcess {
-    /// The `PATH` on which it looks harnesses up; null if it has none.
+    /// The `PATH` on which harnesses are looked up; null if not set.
     pub path: Option<String>,
-    /// The names of the variables that it was started with, and that its sessions do not inherit.
+    /// Names of the variables in its environment that sessions do not inherit.
     #[serde(default)]
     pub filtered: Vec<String>,
-    /// When the file `env` of the home was read last; an older daemon does not say.
+    /// When the home's file `env` was last read; missing for an older daemon.
     #[serde(default)]
     pub env_read_at: Option<Timestamp>,
-    /// Its niceness (setpriority(2)); an older daemon does not say.
+    /// Its nice value (setpriority(2)); missing for an older daemon.
     #[serde(default)]
     pub niceness: Option<i32>,
-    /// Secrets are taken out of what is stored.
+    /// Secrets are redacted in stored data.
     pub redact: bool,
-    /// When the user's own patterns were read last; an older daemon does not say.
+    /// When the user's own redaction patterns were last read; missing for an older daemon.
     #[serde(default)]
     pub patterns_read_at: Option<Timestamp>,
-    /// Sessions that can be live at once.
+    /// Most live sessions.
     pub max_sessions: u64,
-    /// Connections that can be open at once.
+    /// Most open connections.
     pub max_connections: u64,
-    /// Descriptors that it can have open (getrlimit(2), `RLIMIT_NOFILE`).
+    /// Most open descriptors (getrlimit(2), `RLIMIT_NOFILE`).
     pub open_files: ResourceLimit,
-    /// Processes and threads that its user can have (`RLIMIT_NPROC`).
+    /// Most processes and threads of its user (`RLIMIT_NPROC`).
     pub processes: ResourceLimit,
 }
 
-/// A limit of the kernel's; null is no limit.
+/// A kernel limit; null is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceLimit {
-    /// What holds.
+    /// The limit in force.
     pub soft: Option<u64>,
-    /// How far it can be raised.
+    /// The value up to which it can be raised.
     pub hard: Option<u64>,
 }
 
 words! {
-    /// Whether a capability is there.
+    /// Availability of a capability.
     pub enum CapabilityStatus {
-        /// It can be used.
         Available = "available",
         /// A later release will have it.
         Planned = "planned",
@@ -152,28 +145,25 @@ words! {
 }
 
 words! {
-    /// Whether a client may use a capability unasked.
+    /// Whether a client may use a capability without asking.
     pub enum CapabilityPolicy {
         /// It may.
         Allow = "allow",
-        /// A person has to agree.
+        /// A person must approve.
         RequiresApproval = "requiresApproval",
     }
 }
 
-/// One thing that clients can ask for.
+/// Something that clients can request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Capability {
-    /// Its id.
     pub id: String,
-    /// For people.
+    /// Name for people.
     pub label: String,
-    /// What serves it.
+    /// The component that serves it.
     pub adapter: String,
-    /// Whether it is there.
     pub status: Word<CapabilityStatus>,
-    /// Whether a client may use it unasked.
     pub policy: Word<CapabilityPolicy>,
-    /// The actions that it takes.
+    /// Its actions.
     pub actions: Vec<String>,
 }

@@ -1,20 +1,19 @@
-//! A harness's own conversation, by its id: what a launch begins or goes on with.
+//! A harness's own conversation, by its id, which a launch starts or continues.
 //!
-//! Plain data, for every thread. Which harness can do it, the adapters know.
+//! Plain data, for every thread. The adapters know which harnesses support it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{rules, words};
 
-/// The longest id of a conversation, in bytes.
+/// Longest conversation id, in bytes.
 const ID_MAX: usize = 128;
 
 /// The field `conversation` of a launch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
-    /// Whether there is one yet.
     pub mode: ConversationMode,
-    /// Its id, in the harness's own words.
+    /// The harness's own id of it.
     #[serde(deserialize_with = "rules::conversation_id")]
     pub id: String,
 }
@@ -22,14 +21,14 @@ pub struct Conversation {
 words! {
     /// What a launch does with a conversation.
     pub enum ConversationMode {
-        /// Begins it under this id.
+        /// Starts it under this id.
         Init = "init",
-        /// Goes on with it.
+        /// Continues it.
         Resume = "resume",
     }
 }
 
-/// Whether `text` can be a conversation's id. One that begins with `-` would be an option of the harness.
+/// True if `text` is a valid conversation id. One that starts with `-` would be an option of the harness.
 pub fn is_conversation_id(text: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     text.len() <= ID_MAX

@@ -1,12 +1,12 @@
-//! What a session cost and used: parts of its record and of its `exit` event, which write the same names in two ways.
+//! Cost and usage of a session, in its record and in its `exit` event, which write the same fields in different styles.
 //!
-//! Plain data, for every thread; it knows nothing of how the figures are taken.
+//! Plain data, for every thread. It does not know how the figures are measured.
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Timestamp;
 
-/// Declares figures, for a record and for an event's payload.
+/// Declares figures for a record and for an event's payload.
 macro_rules! figures {
     (
         $(#[$meta:meta])+
@@ -30,23 +30,23 @@ macro_rules! figures {
 }
 
 figures! {
-    /// What a session cost. A figure is null where nobody has taken it: while the session runs, for one that never
-    /// ran or that the daemon lost, and for one that somebody else runs.
+    /// Cost of a session. A figure is null if unknown: while the session runs, if it never ran, if the daemon lost it,
+    /// or if it is external.
     #[derive(Copy, Eq)]
     pub struct SessionCost, in payloads PayloadCost, "SessionCost" {
-        /// When its harness was started.
+        /// Start of the harness.
         started_at: Timestamp,
-        /// When its harness exited.
+        /// Exit of the harness.
         ended_at: Timestamp,
         /// CPU time of the harness and the children that it has waited for, user and system, in milliseconds.
         cpu_ms: u64,
-        /// The most memory that one of those processes had resident, in bytes.
+        /// Largest resident set of any one of those processes, in bytes.
         peak_rss_bytes: u64,
-        /// Bytes of stdout, as the harness wrote them.
+        /// Bytes that the harness wrote to stdout.
         stdout_bytes: u64,
-        /// Lines of stdout; a last one without a newline counts.
+        /// Lines of stdout; a last line without a newline counts.
         stdout_lines: u64,
-        /// Bytes of stderr.
+        /// Bytes that the harness wrote to stderr.
         stderr_bytes: u64,
         /// Lines of stderr.
         stderr_lines: u64,
@@ -54,25 +54,25 @@ figures! {
 }
 
 figures! {
-    /// What a session used of a model, as its harness has told it. A figure is null where the harness does not tell it.
+    /// Model usage of a session, as its harness reported it. A figure is null if the harness does not report it.
     pub struct Usage, in payloads PayloadUsage, "Usage" {
-        /// Tokens that the model read. codex counts those from its cache in; claude does not.
+        /// Tokens that the model read. codex includes those read from its cache; claude does not.
         input_tokens: u64,
         /// Tokens that the model wrote.
         output_tokens: u64,
-        /// Tokens that the model read from its cache.
+        /// Tokens read from the model's cache.
         cached_tokens: u64,
-        /// The price, in US dollars.
+        /// Price in US dollars.
         cost_usd: f64,
         /// Turns of the conversation.
         num_turns: u64,
-        /// The model.
+        /// Name of the model.
         model: String,
     }
 }
 
 impl Usage {
-    /// Adds another's tokens.
+    /// Adds the tokens of another usage.
     pub fn add_tokens(&mut self, other: &Self) {
         for (sum, more) in [
             (&mut self.input_tokens, other.input_tokens),
@@ -87,7 +87,7 @@ impl Usage {
     }
 }
 
-/// Writes a usage as event payloads do.
+/// Serializes a usage for event payloads.
 pub(super) fn usage_in_payload<S: Serializer>(
     usage: &Option<&Usage>,
     serializer: S,

@@ -1,11 +1,11 @@
-//! Every way in which a request can fail, each declared once: its fields, code, message and details.
+//! Declares every error of a request once: fields, code, message and details.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{API_VERSION, Code, LeftBehind, SessionId, SessionStatus, Word};
 
-/// A row each: the variant with its fields, its code, its message for a person, and its details for a program.
+/// One row each: the variant with its fields, its code, its message for people, and its details for programs.
 macro_rules! errors {
     (@details) => { Value::Null };
     (@details $details:expr) => { $details };
@@ -13,33 +13,32 @@ macro_rules! errors {
         $(#[$doc:meta])*
         $variant:ident $({ $($field:ident: $type:ty),+ })? => $code:ident, $message:literal $(, $details:expr)?;
     )+) => {
-        /// What a request failed with. Clients branch on [`ApiError::code`].
+        /// Error of a request. Clients branch on [`ApiError::code`].
         #[derive(Debug, Clone, PartialEq)]
         pub enum ApiError {
             $($(#[$doc])* $variant $({ $($field: $type),+ })?,)+
         }
 
-        // An answer has a status.
+        // Every answer needs a status.
         const _: () = { $(assert!(Code::$code.status().is_some());)+ };
 
-        // Neither a message nor the details name every field.
+        // Some fields occur in neither the message nor the details.
         #[allow(unused_variables)]
         impl ApiError {
-            /// The contract's code.
             pub fn code(&self) -> Code {
                 match self {
                     $(Self::$variant { .. } => Code::$code,)+
                 }
             }
 
-            /// What happened, for a person.
+            /// The message for people.
             pub fn message(&self) -> String {
                 match self {
                     $(Self::$variant $({ $($field),+ })? => format!($message),)+
                 }
             }
 
-            /// Facts for a program; null where there are none.
+            /// Details for programs; null if there are none.
             fn details(&self) -> Value {
                 match self {
                     $(Self::$variant $({ $($field),+ })? => errors!(@details $($details)?),)+
@@ -50,7 +49,7 @@ macro_rules! errors {
 }
 
 errors! {
-    /// About a field where there is one; `extra` is one more fact.
+    /// `field` is the invalid field, if any; `extra` is one more detail.
     InvalidRequest { message: String, field: Option<String>, extra: Option<(&'static str, Value)> } => InvalidRequest,
         "{message}", of_field(field.as_deref(), extra.as_ref());
     UnsupportedVersion { requested: String } => InvalidRequest,
@@ -58,19 +57,19 @@ errors! {
         json!({ "apiVersion": requested, "supportedApiVersions": [API_VERSION] });
     RouteNotFound => NotFound, "no such route";
     MethodNotAllowed { allow: String } => MethodNotAllowed, "method not allowed; this route takes {allow}";
-    /// In bytes.
+    /// `max` is in bytes.
     PayloadTooLarge { max: usize } => PayloadTooLarge,
         "the request body passes {max} bytes", json!({ "maxBytes": max });
-    /// In bytes.
+    /// `max` is in bytes.
     RequestTooLarge { max: usize } => RequestTooLarge,
         "the request head passes {max} bytes", json!({ "maxBytes": max });
-    /// `what` has no room for more.
+    /// No room is left for `what`.
     Busy { what: &'static str } => Busy, "there is no room for more {what}: try again";
     TooManyConnections { limit: usize } => TooManyConnections,
         "no more connections can be taken now; the limit is {limit}", json!({ "limit": limit });
-    /// The id is raw, since it came from a path.
+    /// The id is unparsed text from a path.
     SessionNotFound { id: String } => SessionNotFound, "no session has this id", json!({ "sessionId": id });
-    /// With what it has left running, where that was asked for.
+    /// `left_behind`: the processes that still run, if requested.
     SessionNotLive { id: SessionId, status: SessionStatus, left_behind: Option<LeftBehind> } => SessionNotLive,
         "the session is not running: {status}", of_ended(id, *status, left_behind.as_ref());
     SessionLive { id: SessionId } => SessionLive,
@@ -87,7 +86,7 @@ errors! {
             "harness": harness, "executable": executable, "installHint": install_hint,
             "loginHint": login_hint, "daemonPath": daemon_path,
         });
-    /// Something has its name on the daemon's `PATH`, and cannot be started.
+    /// An executable of this name is on the daemon's `PATH`, but cannot be started.
     HarnessUnusable { harness: String, executable: String, problem: String } => HarnessNotFound,
         "harness {harness}: {problem}",
         json!({ "harness": harness, "executable": executable, "problem": problem });
@@ -97,7 +96,7 @@ errors! {
         "the input was not delivered: {reason}", json!({ "sessionId": id, "reason": reason });
     KillFailed { id: SessionId, reason: String } => KillFailed,
         "the harness could not be signalled: {reason}", json!({ "sessionId": id, "reason": reason });
-    /// Of what an ended session had left running, this still runs.
+    /// `left_behind`: processes of an ended session that still run.
     SweepFailed { id: SessionId, left_behind: LeftBehind } => KillFailed,
         "a process that the session has left behind does not end", json!({ "sessionId": id, "leftBehind": left_behind });
     SessionIdConflict { id: SessionId } => SessionIdConflict,
@@ -107,7 +106,7 @@ errors! {
         "the session is not an external one", json!({ "sessionId": id });
     ExternalSessionNotKillable { id: SessionId } => ExternalSessionNotKillable,
         "the session is run by somebody else; the daemon holds no process of it", json!({ "sessionId": id });
-    /// The limit is in bytes.
+    /// `limit` is in bytes.
     InputBacklogFull { id: SessionId, limit: usize } => InputBacklogFull,
         "the harness does not read its stdin: {limit} bytes can wait for it",
         json!({ "sessionId": id, "maxBytes": limit });
@@ -116,12 +115,12 @@ errors! {
     StoreUnavailable { reason: String } => StoreUnavailable,
         "the event store is not available: {reason}", json!({ "reason": reason });
     ShuttingDown => ShuttingDown, "the daemon is stopping";
-    /// The reason is for the log only.
+    /// The reason appears only in the log.
     Internal { reason: String } => InternalError,
         "internal error; the daemon's log has it under this request id";
 }
 
-/// The details of an `invalid_request`.
+/// Details of an `invalid_request`.
 fn of_field(field: Option<&str>, extra: Option<&(&'static str, Value)>) -> Value {
     let field = field.map(|field| ("field".to_owned(), field.into()));
     let extra = extra.map(|(name, value)| ((*name).to_owned(), value.clone()));
@@ -131,7 +130,7 @@ fn of_field(field: Option<&str>, extra: Option<&(&'static str, Value)>) -> Value
     }
 }
 
-/// The details of a session that has ended.
+/// Details of an ended session.
 fn of_ended(id: &SessionId, status: SessionStatus, left_behind: Option<&LeftBehind>) -> Value {
     let mut details = json!({ "sessionId": id, "status": status });
     if let Some(left_behind) = left_behind {
@@ -159,21 +158,19 @@ impl ApiError {
         }
     }
 
-    /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
         match self {
             Self::UnsupportedVersion { .. } => 404,
-            // Asserted above: there is one.
+            // Cannot be absent: asserted above.
             _ => self.code().status().unwrap_or(500),
         }
     }
 
-    /// The session that it is about, where that is known.
+    /// The session in the details, if any.
     pub fn session(&self) -> Option<String> {
         self.details()["sessionId"].as_str().map(str::to_owned)
     }
 
-    /// The body of the answer.
     pub fn body(&self) -> ErrorBody {
         ErrorBody {
             error: ErrorDetail {
@@ -185,21 +182,20 @@ impl ApiError {
     }
 }
 
-/// An error's body, as a client reads it.
+/// Body of an error answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// The one member.
     pub error: ErrorDetail,
 }
 
-/// What an error's body holds.
+/// Content of an error answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorDetail {
-    /// The code to branch on; a client can meet one that it does not know.
+    /// The code to branch on; may be unknown to an older client.
     pub code: Word<Code>,
-    /// What happened, for a person.
+    /// The message for people.
     pub message: String,
-    /// Facts, where they help.
+    /// Details for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
 }

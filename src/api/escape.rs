@@ -1,10 +1,11 @@
-//! JSON strings, written at memory speed: every byte of output goes through here on its way in, and again on its way out.
+//! Writes JSON strings at memory speed: every byte of output is escaped once when it is stored, and again when it is
+//! read.
 //!
-//! Pure. A block is looked at at once, for where its special characters are; what stands between two of them is copied whole.
+//! Pure. It scans blocks for special characters, and copies everything between them.
 
 use crate::sys::{BLOCK, unplain_in};
 
-/// Adds `text` to `out` as a JSON string (RFC 8259, 7), with its quotes.
+/// Appends `text` to `out` as a JSON string with quotes (RFC 8259, 7).
 pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     out.push(b'"');
@@ -26,8 +27,8 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// How many bytes at the beginning of `text` make at most `most` bytes of a JSON string, its quotes not counted. Every byte
-/// above ASCII is taken as it is, so that the place may be inside a character.
+/// Length of the longest prefix of `text` that needs at most `most` bytes in a JSON string, without quotes. Bytes above
+/// ASCII count as one: the prefix may end within a character.
 pub fn escaped_prefix(text: &[u8], most: usize) -> usize {
     let mut room = most;
     let (blocks, _) = text.as_chunks::<BLOCK>();
@@ -55,7 +56,7 @@ pub fn escaped_prefix(text: &[u8], most: usize) -> usize {
     fitting
 }
 
-/// How many bytes of a JSON string are made of `byte`.
+/// Number of bytes that `byte` needs in a JSON string.
 pub fn escaped_length(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,

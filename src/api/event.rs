@@ -1,4 +1,4 @@
-//! Events: their kinds and payloads, their ids, and the page that carries them.
+//! Events: kinds, payloads, ids, and pages.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,14 +13,14 @@ use super::escape::write_json_string;
 use super::prompt::PromptPayload;
 use super::{Code, EndedBy, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
-/// The most bytes that an event's payload has; an `output`, and an `input` of this version, has fewer.
+/// Largest payload of an event, in bytes; `output`, and `input` of this version, are smaller.
 pub const PAYLOAD_MAX: usize = 400_000;
 
-/// The most bytes that the payload of an `output` or an `input` has.
+/// Largest payload of an `output` or an `input`, in bytes.
 pub const OUTPUT_PAYLOAD_MAX: usize = 60_000;
 
 words! {
-    /// What an event is about.
+    /// Kind of an event.
     pub enum EventKind {
         /// The session's status changed.
         Status = "status",
@@ -28,37 +28,34 @@ words! {
         Output = "output",
         /// A client wrote to the harness; also the prompt that it was launched with.
         Input = "input",
-        /// The session's end was asked for.
+        /// The session's end was requested.
         Kill = "kill",
-        /// The harness ended.
+        /// The harness has exited.
         Exit = "exit",
-        /// Something went wrong.
+        /// An error occurred.
         Error = "error",
-        /// Retention has taken output, or the prompt; this stands in the place of the last of it.
+        /// Retention deleted output or the prompt; replaces the last deleted event.
         OutputTruncated = "output_truncated",
     }
 }
 
 words! {
-    /// Which of its two streams a harness wrote to.
+    /// Output stream of a harness.
     pub enum Stream {
-        /// Descriptor 1.
         Stdout = "stdout",
-        /// Descriptor 2.
         Stderr = "stderr",
     }
 }
 
-/// Where output comes from.
+/// Origin of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// What it was written to.
     pub stream: Stream,
-    /// It was written behind the end of the session, by what the harness has left behind.
+    /// A process that the harness left behind wrote it after the session's end.
     pub is_late: bool,
 }
 
-/// What an event says, ready to be written as its payload.
+/// Content of an event, to be serialized as its payload.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub enum Payload<'a> {
@@ -68,7 +65,7 @@ pub enum Payload<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         pid: Option<i32>,
     },
-    /// `output`: bytes that are not UTF-8, with their likeness as text.
+    /// `output`: bytes that are not UTF-8, and their lossy conversion to text.
     Bytes {
         data: &'a str,
         stream: Stream,
@@ -76,7 +73,7 @@ pub enum Payload<'a> {
         #[serde(skip_serializing_if = "is_false")]
         late: bool,
     },
-    /// `input`; with `eof` stdin is closed after the data.
+    /// `input`; `eof` closes stdin after the data.
     Input {
         data: &'a str,
         #[serde(skip_serializing_if = "is_false")]
@@ -84,7 +81,7 @@ pub enum Payload<'a> {
     },
     /// `input`: a part of the prompt.
     Prompt(&'a PromptPayload<'a>),
-    /// `kill`: the signal, and why it was asked for; of a limit what it is.
+    /// `kill`: the signal and its cause, with the limit if a limit is the cause.
     #[serde(rename_all = "camelCase")]
     Kill {
         status: SessionStatus,
@@ -116,7 +113,7 @@ pub enum Payload<'a> {
 }
 
 impl Payload<'_> {
-    /// The kind of event that carries this.
+    /// The kind of the event with this payload.
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Status { .. } => EventKind::Status,
@@ -131,11 +128,11 @@ impl Payload<'_> {
 
     /// The JSON that is stored and shown.
     pub fn to_json(&self) -> String {
-        // Cannot fail: a payload holds strings and numbers, and a String takes every write.
+        // Cannot fail: a payload holds strings and numbers, and writing to a String cannot fail.
         serde_json::to_string(self).expect("a payload is plain data")
     }
 
-    /// An `output` of text.
+    /// Payload of an `output` of text.
     pub fn text_to_json(data: &str, origin: Origin) -> String {
         let end = match origin.is_late {
             false => r#""}"#,
@@ -147,11 +144,11 @@ impl Payload<'_> {
         for part in [r#","stream":""#, origin.stream.as_str(), end] {
             json.extend_from_slice(part.as_bytes());
         }
-        // Cannot fail: `data` is UTF-8, and what is put between its characters is ASCII.
+        // Cannot fail: `data` is UTF-8, and only ASCII is inserted between characters.
         String::from_utf8(json).expect("text is UTF-8")
     }
 
-    /// An `output` of bytes that are not UTF-8.
+    /// Payload of an `output` of bytes that are not UTF-8.
     pub fn bytes_to_json(bytes: &[u8], origin: Origin) -> String {
         let data = String::from_utf8_lossy(bytes);
         Payload::Bytes {
@@ -168,16 +165,15 @@ pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// An `output` payload, as a client reads it.
+/// An `output` payload, parsed by a client.
 #[derive(Debug, Clone, Deserialize)]
 pub struct OutputPayload {
-    /// The text, or a likeness of the bytes.
+    /// The text, or a lossy conversion of the bytes.
     pub data: String,
-    /// Where the harness wrote it.
     pub stream: Stream,
-    /// The exact bytes, where they are not UTF-8.
+    /// The exact bytes, if they are not UTF-8.
     pub base64: Option<String>,
-    /// It was written behind the end of the session.
+    /// Written after the session's end.
     #[serde(default)]
     pub late: bool,
 }
@@ -186,7 +182,7 @@ impl OutputPayload {
     /// The bytes that the harness wrote.
     ///
     /// # Errors
-    /// If `base64` is not base64.
+    /// `base64` is invalid.
     pub fn bytes(&self) -> Result<Vec<u8>, base64::DecodeError> {
         match &self.base64 {
             Some(encoded) => STANDARD.decode(encoded),
@@ -195,21 +191,22 @@ impl OutputPayload {
     }
 }
 
-/// An `output_truncated` payload: what retention has taken in a range of seqs. Events of other kinds in it stay.
+/// An `output_truncated` payload: the events that retention deleted in a range of seqs. Events of other kinds in the
+/// range are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Truncation {
-    /// The first seq that is gone.
+    /// The first deleted seq.
     pub from_seq: u64,
-    /// The last, in whose place this stands.
+    /// The last deleted seq, which is this event's own.
     pub through_seq: u64,
-    /// Events that are gone, the last included.
+    /// Number of deleted events, including the replaced one.
     pub dropped_events: u64,
-    /// What the output and the prompt in them came to, in bytes.
+    /// Bytes of output and prompt that the deleted events showed.
     pub dropped_bytes: u64,
 }
 
-/// How many bytes the payload of an `output` or of an `input` shows; `None` if it is none.
+/// Number of bytes that an `output` or `input` payload shows; `None` for other payloads.
 pub fn output_length(payload_json: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Shown<'a> {
@@ -220,7 +217,7 @@ pub fn output_length(payload_json: &str) -> Option<u64> {
     let shown: Shown<'_> = super::from_json(payload_json).ok()?;
     let length = match shown.base64 {
         None => shown.data.len(),
-        // Four characters for three bytes, less one for each `=` at the end (RFC 4648, 4).
+        // Four characters encode three bytes; each `=` at the end subtracts one (RFC 4648, 4).
         Some(text) => {
             let padding = text.bytes().rev().take_while(|&b| b == b'=').count();
             text.len() / 4 * 3 - padding.min(2)
@@ -229,48 +226,45 @@ pub fn output_length(payload_json: &str) -> Option<u64> {
     Some(length as u64)
 }
 
-/// A `status` payload, as a client reads it.
+/// A `status` payload, parsed by a client.
 #[derive(Debug, Clone, Deserialize)]
 pub struct StatusPayload {
-    /// What the session became.
     pub status: SessionStatus,
 }
 
-/// An `exit` payload, as a client reads it.
+/// An `exit` payload, parsed by a client.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExitPayload {
-    /// What the harness exited with, if it did.
+    /// The harness's exit code, if it exited.
     pub exit_code: Option<i32>,
-    /// What ended it otherwise.
+    /// The signal that terminated it, if any.
     pub signal: Option<i32>,
-    /// What ended the session; unknown in an event of an older version.
+    /// The cause of the session's end; missing in an event of an older version.
     #[serde(default)]
     pub ended_by: Option<Word<EndedBy>>,
-    /// The kernel has killed the harness because memory ran out.
+    /// The OOM killer killed the harness.
     #[serde(default)]
     pub oom_killed: bool,
 }
 
-/// A `kill` payload, as a client reads it.
+/// A `kill` payload, parsed by a client.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KillPayload {
-    /// The session's time limit, where that is why, in milliseconds.
+    /// The session's time limit in milliseconds, if that is the cause.
     #[serde(default)]
     pub limit_ms: Option<u64>,
-    /// Its limit of tokens, where that is why.
+    /// The session's token limit, if that is the cause.
     #[serde(default)]
     pub limit_tokens: Option<u64>,
 }
 
-/// An event's id: the session's and the seq, so that a cursor made of it needs no look-up. Every character
-/// of it can stand in a query unescaped (RFC 3986, 2.3).
+/// An event's id: session id and seq, so that a cursor made of it needs no look-up. It consists of characters that a
+/// query need not escape (RFC 3986, 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventId {
-    /// Whose event.
     pub session: SessionId,
-    /// Which of them.
     pub seq: u64,
 }
 
@@ -298,20 +292,19 @@ impl FromStr for EventId {
     }
 }
 
-/// An event, as a client reads it.
+/// An event, as clients see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its place in the session, from 1.
+    /// Its position in the session, from 1.
     pub seq: u64,
     /// An [`EventId`].
     pub id: String,
-    /// Whose event.
     pub session_id: SessionId,
-    /// What it is about; a client can meet a kind that it does not know.
+    /// The kind; may be unknown to an older client.
     pub kind: Word<EventKind>,
     /// A JSON object.
     pub payload_json: String,
-    /// When the daemon saw it happen.
+    /// When the daemon observed it.
     pub created_at: Timestamp,
 }
 
@@ -319,47 +312,46 @@ pub struct Event {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventsQuery {
-    /// Whose events, where the path does not say so.
+    /// The session, if the path does not contain it.
     pub session_id: Option<String>,
-    /// Only those after this seq.
+    /// Only events after this seq.
     pub after_seq: Option<u64>,
-    /// Only those after the event with this id; `afterSeq` goes before it.
+    /// Only events after the event with this id; `afterSeq` takes precedence.
     pub after_event_id: Option<String>,
-    /// How many at most, 1 to 1000; 1000 if it is left out.
+    /// Most events, 1 to 1000; default 1000.
     pub limit: Option<u64>,
-    /// How long to wait for the first, in milliseconds, 60,000 at most.
+    /// Longest wait for the first event, in milliseconds, up to 60,000.
     pub wait_ms: Option<u64>,
 }
 
-/// Where a client has read to.
+/// Position of a client in a session's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventCursor {
-    /// The seq of the last event read.
+    /// Seq of the last event read.
     pub after_seq: u64,
 }
 
-/// A page of events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventPage {
     /// In the order of their seq.
     pub events: Vec<Event>,
-    /// Null only where the page is empty.
+    /// Null only if the page is empty.
     pub next_cursor: Option<EventCursor>,
-    /// Whether more is there already.
+    /// More events are stored already.
     pub has_more: bool,
 }
 
-/// Writes the events of one session's page, each as [`Event`] would be, straight from what the store holds.
+/// Writes the events of one session's page as JSON of [`Event`], directly from the store's rows.
 pub struct EventWriter {
     session: String,
-    /// The last event's time, which many share, and how it is written.
+    /// The last event's time with its text, since many events share one.
     at: Option<(Timestamp, String)>,
 }
 
 impl EventWriter {
-    /// For events of `session`.
+    /// A writer for events of `session`.
     pub fn new(session: SessionId) -> Self {
         Self {
             session: session.to_string(),
@@ -367,7 +359,7 @@ impl EventWriter {
         }
     }
 
-    /// Adds an event to `out`.
+    /// Appends an event to `out`.
     pub fn write(
         &mut self,
         out: &mut Vec<u8>,

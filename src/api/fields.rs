@@ -1,9 +1,7 @@
-//! Reading a request's body and query into its wire structure, and an adapter's declaration, so that the error names the
-//! field that is wrong.
+//! Deserializes a request's body and query, or an adapter's declaration, with errors that name the invalid field.
 //!
-//! Pure. serde_json's own errors do not know the field: this is a deserializer whose errors
-//! do. A field that is null counts as absent, one that the structure does not have is ignored. In an object whose names are
-//! the client's own, each value counts.
+//! Pure. serde_json's errors do not name the field, so this is a deserializer of its own. A null field counts as
+//! absent, an unknown field is ignored. In an object whose names the client chooses, each value counts.
 
 use std::fmt;
 
@@ -18,7 +16,7 @@ use serde_json::Value;
 
 use super::{ApiError, must_be};
 
-/// `json` as a structure. All JSON is read as bytes: `serde_json::from_str` would compile each structure's reader once more.
+/// Parses `json`. All JSON is read as bytes: `serde_json::from_str` would compile each structure's reader again.
 ///
 /// # Errors
 /// It is not JSON, or not of this structure.
@@ -26,14 +24,14 @@ pub fn from_json<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::Result<T>
     serde_json::from_slice(json.as_bytes())
 }
 
-/// An object of `entries`. `collect` would sort them first, by a copy of std's sort for each kind of iterator.
+/// An object of `entries`. `collect` would first sort them, with a copy of std's sort for each type of iterator.
 pub fn object(entries: impl IntoIterator<Item = (String, Value)>) -> Value {
     let mut object = serde_json::Map::new();
     object.extend(entries);
     Value::Object(object)
 }
 
-/// A body as the structure that its route takes.
+/// Parses a body into its route's structure.
 pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let body = parse(bytes)?;
     match &body {
@@ -42,10 +40,10 @@ pub fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     }
 }
 
-/// `value` as a structure.
+/// Deserializes `value`.
 ///
 /// # Errors
-/// The path to the field that is wrong, and what it must be: `sandbox.full: must be a string`.
+/// The path of the invalid field, and the rule: `sandbox.full: must be a string`.
 pub fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     T::deserialize(Input::Json(value)).map_err(|wrong| {
         let (field, what) = (wrong.field.as_deref(), &wrong.what);
@@ -53,13 +51,13 @@ pub fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     })
 }
 
-/// A body as JSON.
+/// Parses a body as JSON.
 pub fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes)
         .map_err(|err| ApiError::invalid(format!("the body is not JSON: {err}")))
 }
 
-/// A query as the structure that its route takes. What the contract puts into one needs no escaping: nothing is decoded.
+/// Parses a query into its route's structure. The contract's values need no escaping, so nothing is decoded.
 pub fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
     let mut pairs: Vec<(&str, Input<'_>)> = Vec::new();
     for (name, value) in parameters(query) {
@@ -83,19 +81,19 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// What is wrong, and where.
+/// An error and its place.
 #[derive(Debug)]
 struct Wrong {
-    /// The path to it, where it is in a field.
+    /// Path of the field, if the error is within one.
     field: Option<String>,
     what: What,
 }
 
 #[derive(Debug)]
 enum What {
-    /// The field's name begins this sentence.
+    /// A sentence that starts with the field's name.
     Predicate(String),
-    /// It can only be this word.
+    /// The field accepts only this word.
     OnlyWord(&'static str),
 }
 
@@ -108,7 +106,7 @@ impl Wrong {
     }
 
     fn must_be(expected: &dyn Expected) -> Self {
-        // serde's words for a type, and a client's.
+        // Replaces serde's type names by those of JSON.
         let expected = expected.to_string();
         Self::new(match expected.as_str() {
             "u64" => "must be a whole number, and not negative".to_owned(),
@@ -189,9 +187,9 @@ impl From<Wrong> for ApiError {
 /// A value of a request.
 #[derive(Clone, Copy)]
 enum Input<'a> {
-    /// In a body.
+    /// From a body.
     Json(&'a Value),
-    /// In a query, where everything is text.
+    /// From a query: text.
     Text(&'a str),
 }
 
@@ -230,7 +228,7 @@ impl<'de> Deserializer<'de> for Input<'de> {
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Wrong::new("must be an integer"));
         }
-        // Bounds clamp: what is negative counts as 0, and digits that no number holds are more than any bound.
+        // Numbers are clamped: a negative one counts as 0, and one with too many digits as the maximum.
         visitor.visit_u64(match text.len() == digits.len() {
             true => digits.parse().unwrap_or(u64::MAX),
             false => 0,
@@ -284,7 +282,7 @@ impl<'de> Deserializer<'de> for Input<'de> {
     }
 }
 
-/// The items of a list.
+/// The elements of a list.
 struct Items<'a>(std::slice::Iter<'a, Value>);
 
 impl<'de> SeqAccess<'de> for Items<'de> {
@@ -508,7 +506,7 @@ mod tests {
             for name in ["limit", "waitMs", "x", "none"] {
                 assert_eq!(query_value(&text, name), first(name), "{text:?}");
             }
-            // A plus sign is no digit, and i128 takes one.
+            // i128 accepts a plus sign; a query does not.
             let number = |name: &str| match first(name).filter(|text| !text.starts_with('+')) {
                 None => first(name).map_or(Ok(None), |_| Err(())),
                 Some(text) => text.parse().map(Some).map_err(drop),

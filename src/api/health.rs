@@ -1,4 +1,4 @@
-//! What the daemon says of itself: its health.
+//! The daemon's health, and the answers that identify it.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,25 +8,20 @@ use super::{Timestamp, UnconfirmedClock, Word, words};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
-    /// The daemon answers.
+    /// True: the daemon answers.
     pub ok: bool,
     /// [`super::CONTRACT`].
     pub api_version: String,
-    /// The daemon's version.
     pub coven_version: String,
-    /// What it can do.
+    /// Supported features.
     pub capabilities: CapabilityFlags,
-    /// Who it is.
     pub daemon: DaemonInfo,
-    /// How much it has to do.
     pub sessions: SessionCounts,
-    /// How the writing of events goes.
     pub event_writer: EventWriterHealth,
-    /// How the store stands on its disk.
     pub storage: StorageHealth,
 }
 
-/// A capability that is false today turns true with the feature, and never before.
+/// A feature that is false today becomes true only when it exists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapabilityFlags {
@@ -56,7 +51,7 @@ pub struct CapabilityFlags {
 }
 
 impl Default for CapabilityFlags {
-    /// What this build can do.
+    /// The features of this build.
     fn default() -> Self {
         Self {
             sessions: true,
@@ -83,175 +78,171 @@ impl Default for CapabilityFlags {
     }
 }
 
-/// Which daemon answers.
+/// The answering daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DaemonInfo {
-    /// Its process.
     pub pid: u32,
-    /// When it started.
+    /// Time of its start.
     pub started_at: Timestamp,
-    /// Whole seconds since then, by the monotonic clock.
+    /// Whole seconds since its start, by the monotonic clock.
     pub uptime_seconds: u64,
-    /// The path of its socket.
     pub socket: String,
-    /// Who runs it, as it sees it; older daemons do not say.
+    /// Its supervisor, as far as it knows; missing for older daemons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<SupervisorInfo>,
-    /// The longest that its stop takes, in milliseconds; older daemons do not say.
+    /// Longest duration of its stop, in milliseconds; missing for older daemons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_within_ms: Option<u64>,
 }
 
 words! {
-    /// What runs a daemon.
+    /// Kind of a daemon's supervisor.
     pub enum Manager {
         /// A systemd unit.
         Systemd = "systemd",
         /// A launchd job.
         Launchd = "launchd",
-        /// Nothing: it was started by hand.
+        /// None: it was started by hand.
         Nobody = "none",
     }
 }
 
 words! {
-    /// Whose manager runs a systemd unit.
+    /// Which manager runs a systemd unit.
     pub enum ManagerScope {
-        /// The user's.
+        /// The user's manager.
         User = "user",
-        /// The system's.
+        /// The system manager.
         System = "system",
     }
 }
 
-/// Who runs a daemon.
+/// Supervisor of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorInfo {
-    /// What runs it.
     pub kind: Word<Manager>,
-    /// systemd's unit.
+    /// Name of the systemd unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// Whose manager that is.
+    /// Manager of the unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Word<ManagerScope>>,
-    /// launchd's job.
+    /// Label of the launchd job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
 }
 
-/// How many sessions there are.
+/// Number of sessions.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct SessionCounts {
-    /// Those that a process backs.
+    /// Sessions that have not ended.
     pub live: u64,
-    /// All that have a record.
+    /// Sessions with a record.
     pub total: u64,
 }
 
 words! {
-    /// Whether events reach the disk.
+    /// State of the event writer.
     pub enum WriterState {
-        /// Nothing waits.
+        /// No harness waits.
         Healthy = "healthy",
-        /// Harnesses are being held back.
+        /// Harnesses are blocked until the writer catches up.
         Pressured = "pressured",
-        /// The last attempt to write failed; it is tried again.
+        /// The last write failed; it is retried.
         Failed = "failed",
     }
 }
 
-/// How the writing of events goes.
+/// Figures of the event writer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventWriterHealth {
-    /// Whether events reach the disk.
     pub state: WriterState,
-    /// What has been read from harnesses and is not committed yet.
+    /// Events read from harnesses but not committed yet.
     pub queued_events: u64,
-    /// The same, in bytes.
+    /// Their size in bytes.
     pub queued_bytes: u64,
-    /// Where harnesses begin to be held back, in bytes.
+    /// Size of the queue from which harnesses are blocked, in bytes.
     pub capacity_bytes: u64,
-    /// Always 0: a harness is held back instead.
+    /// Always 0: harnesses are blocked instead.
     pub dropped_output_events: u64,
     /// Always 0.
     pub dropped_output_bytes: u64,
-    /// Transactions committed since the daemon started.
+    /// Number of transactions committed since the daemon started.
     pub transactions: u64,
-    /// Events committed since the daemon started.
+    /// Number of events committed since the daemon started.
     pub committed_events: u64,
-    /// What the last failed attempt to write failed with, while the state is `failed`; where it is `pressured` because the
-    /// log cannot begin anew, who is in the way.
+    /// Error of the last write, while the state is `failed`; the process that blocks the write-ahead log's reset, while
+    /// it is `pressured` for that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
 
-/// A page of the database that was not what it must be.
+/// Damage of the database that SQLite found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreDamage {
-    /// When it was met.
+    /// When it was found.
     pub at: Timestamp,
-    /// What SQLite said.
+    /// SQLite's message.
     pub what: String,
 }
 
 words! {
-    /// Whether the store can be written.
+    /// State of the store.
     pub enum StorageStatus {
-        /// The last attempt to write went well.
+        /// The last write succeeded.
         Ok = "ok",
-        /// So did it, but a page of the database is not what it must be.
+        /// The last write succeeded, but the database is damaged.
         Damaged = "damaged",
     }
 }
 
-/// How the store stands on its disk, as of `measured_at`.
+/// The store's figures, as of `measured_at`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageHealth {
-    /// `ok`, `damaged`, or what the last attempt to write failed with.
+    /// `ok`, `damaged`, or the error of the last write.
     pub status: Word<StorageStatus>,
-    /// Size of the database file.
+    /// Size of the database file, in bytes.
     pub database_bytes: u64,
-    /// Size of its write-ahead log.
+    /// Size of its write-ahead log, in bytes.
     pub wal_bytes: u64,
-    /// What the file system still has for this user.
+    /// Free bytes on its file system for this user.
     pub free_disk_bytes: u64,
-    /// The time of the oldest event that is kept.
+    /// Time of the oldest stored event.
     pub oldest_retained_event_at: Option<Timestamp>,
-    /// When these figures were taken.
+    /// When these figures were measured.
     pub measured_at: Timestamp,
-    /// What of the database file is in use; the rest is given back, or used again.
+    /// Used bytes of the database file; the others are returned to the file system, or reused.
     #[serde(default)]
     pub used_bytes: u64,
-    /// What may be in use before the output of ended sessions goes, the oldest first; null for no limit.
+    /// Used bytes from which output of ended sessions is deleted, oldest first; null: no limit.
     #[serde(default)]
     pub limit_bytes: Option<u64>,
-    /// What one session's output may take before its oldest goes; null for no limit.
+    /// Bytes of one session's output from which its oldest is deleted; null: no limit.
     #[serde(default)]
     pub session_limit_bytes: Option<u64>,
-    /// For how many days an ended session's output is kept; null for ever.
+    /// Days for which an ended session's output is kept; null: for ever.
     #[serde(default)]
     pub retention_days: Option<u32>,
-    /// Output events that retention has taken since the daemon started.
+    /// Output events that retention deleted since the daemon started.
     #[serde(default)]
     pub truncated_output_events: u64,
-    /// What the harnesses had written in them, in bytes.
+    /// Bytes of output in those events.
     #[serde(default)]
     pub truncated_output_bytes: u64,
-    /// When that was done last.
+    /// When retention last deleted output.
     #[serde(default)]
     pub last_truncated_at: Option<Timestamp>,
-    /// What of the database was met damaged, until a vacuum or the check after a start has found all of it whole.
+    /// Damage of the database, until a vacuum or a start's check finds it intact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<StoreDamage>,
-    /// Why output that looks old enough is kept, if some is.
+    /// Why old output is kept: the clock's jump is not confirmed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed_clock: Option<UnconfirmedClock>,
-    /// By how much the wall clock was set last since the daemon started, or before that in the same boot, in milliseconds:
-    /// ages do not follow.
+    /// Milliseconds by which the wall clock was last set since the daemon started, or earlier in the same boot. Ages do
+    /// not follow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_set_by_ms: Option<i64>,
 }
@@ -262,7 +253,7 @@ pub struct StorageHealth {
 pub struct ApiVersion {
     /// The version in the path.
     pub api_version: String,
-    /// All that this daemon speaks.
+    /// All versions that this daemon speaks.
     pub supported_api_versions: Vec<String>,
 }
 
@@ -272,10 +263,10 @@ pub struct ApiVersion {
 pub struct Index {
     /// [`super::CONTRACT`].
     pub api_version: String,
-    /// The path of the daemon's health.
+    /// Path of the health route.
     pub health: String,
 }
 
-/// An answer that is no JSON, but text.
+/// An answer of plain text instead of JSON.
 #[derive(Debug, Clone, Copy)]
 pub struct Text;

@@ -1,4 +1,4 @@
-//! Session ids: UUIDs in lower case, random, so that a few characters name one; of external sessions what their registrar gives.
+//! Session ids: random UUIDs in lower case; an external session's id is the text that its client chose.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The id of a session: a UUID, or what its registrar has named an external one.
+/// A session's id: a UUID, or the text that a client chose for an external session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SessionId(Id);
@@ -19,11 +19,11 @@ enum Id {
     Given(&'static str),
 }
 
-/// The names of external sessions that this process has met. They stay, so that an id is copied like a number: as many as
-/// the database has, and have been registered meanwhile.
+/// Chosen ids that this process has seen. They are never freed, so that an id can be copied like a number; their number
+/// is bounded by the database and later registrations.
 static GIVEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
-/// The longest name of an external session, in characters.
+/// Longest chosen id, in characters.
 const GIVEN_MAX: usize = 200;
 
 impl SessionId {
@@ -40,10 +40,10 @@ impl SessionId {
         }
     }
 
-    /// The id `text`, which a registrar gives, or which is on record.
+    /// The id `text`, from a registration or from the database.
     ///
     /// # Errors
-    /// It can be none.
+    /// It is invalid.
     pub fn given(text: &str) -> Result<Self, String> {
         if let Ok(id) = text.parse() {
             return Ok(id);
@@ -65,7 +65,8 @@ impl SessionId {
         Ok(Self(Id::Given(name)))
     }
 
-    /// As a table has it: the first eight characters of a UUID, which nearly always begin no other; a name as it is.
+    /// The short form for tables: the first eight characters of a UUID, which are nearly always unique; a chosen id as
+    /// it is.
     pub fn short(&self) -> String {
         let mut id = self.to_string();
         if self.is_uuid() {
@@ -74,19 +75,20 @@ impl SessionId {
         id
     }
 
-    /// Whether it is a UUID: those of the daemon's own sessions are.
+    /// True if it is a UUID, as all ids of the daemon's own sessions are.
     pub fn is_uuid(&self) -> bool {
         matches!(self.0, Id::Own(_))
     }
 }
 
-/// A UUID in the form that it is printed in, or a name that this process has met: what a client asks for costs no memory.
+/// Parses a UUID in its printed form, or a chosen id that this process has seen: a client's request allocates no
+/// memory.
 impl FromStr for SessionId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let uuid = Uuid::try_parse(text).ok().map(|id| Self(Id::Own(id)));
-        // Uuid also takes upper case, braces and URNs; as a key of a path, an id has one form.
+        // Uuid also accepts upper case, braces and URNs; an id in a path has one form.
         let id = uuid.filter(|id| id.to_string() == text).or_else(|| {
             let given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
             given.get(text).map(|name| Self(Id::Given(name)))
@@ -118,7 +120,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Whether `text` can be the beginning of a session id.
+/// True if `text` can be the start of a session id.
 pub fn is_session_id_prefix(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 36

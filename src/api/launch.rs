@@ -1,25 +1,24 @@
-//! A launch: the body that asks for one, and what of it stays with the session as its options.
+//! Launch requests, and the options that stay with the session.
 //!
-//! Plain data, for every thread. It knows the fields' types and bounds; what an adapter can honour, the adapters know.
+//! Plain data, for every thread. It knows the fields' types and bounds; adapters know what they support.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Conversation, Variables, Word, rules, words};
 
-/// The longest title, and the longest of the client's own words about a session, in bytes.
+/// Longest title, and longest text of the client's about a session, in bytes.
 pub const TITLE_MAX: usize = 1024;
 
-/// The longest path that the system takes, in bytes, with its NUL (PATH_MAX).
+/// Longest path of the system in bytes, with its NUL (PATH_MAX).
 pub const PATH_MAX: usize = 4096;
 
 words! {
-    /// Who may see a session. The daemon keeps it for its clients and acts on none of it.
+    /// Who may see a session. The daemon stores it for its clients, and does not enforce it.
     #[derive(Default)]
     pub enum Visibility {
-        /// The default.
         #[default]
         Private = "private",
-        /// Those of the workspace.
+        /// Members of the workspace.
         Workspace = "workspace",
         /// Everybody.
         Shared = "shared",
@@ -27,7 +26,7 @@ words! {
 }
 
 words! {
-    /// How a harness is run.
+    /// Launch mode of a harness.
     #[derive(Default)]
     pub enum LaunchMode {
         /// With pipes: it gets its prompt once, works, and exits.
@@ -35,62 +34,60 @@ words! {
         NonInteractive = "nonInteractive",
         /// On a terminal.
         Interactive = "interactive",
-        /// With pipes: a conversation in stream-json both ways.
+        /// With pipes: a conversation in stream-json in both directions.
         Stream = "stream",
     }
 }
 
 impl LaunchMode {
-    /// The modes that this daemon runs.
+    /// The modes that this daemon supports.
     pub const SUPPORTED: &[Self] = &[Self::NonInteractive, Self::Stream];
 }
 
 words! {
-    /// What a harness may do.
+    /// Permission of a harness.
     #[derive(Default)]
     pub enum Permission {
-        /// What its own configuration says.
+        /// As its own configuration says.
         #[default]
         Default = "default",
-        /// Read, and change nothing.
+        /// Reads, and changes nothing.
         ReadOnly = "read-only",
-        /// Change what lies in its working directory, and in the directories that are added.
+        /// Changes files in its working directory, and in the added directories.
         WorkspaceWrite = "workspace-write",
-        /// Everything that the daemon's user may do.
+        /// Does everything that the daemon's user may do.
         Full = "full",
     }
 }
 
 impl Permission {
-    /// Those that a policy can set.
+    /// The permissions that a policy can set.
     pub const SET: [Self; 3] = [Self::ReadOnly, Self::WorkspaceWrite, Self::Full];
 }
 
 words! {
-    /// When a harness asks before it does something.
+    /// When a harness asks for approval.
     pub enum Approval {
-        /// Never: there is nobody to ask.
+        /// Never: no person is present.
         Never = "never",
     }
 }
 
 words! {
-    /// What becomes of a session's record once it has ended `completed` or `idle`, and its followers have read that.
+    /// Action on a session's record after a `completed` or `idle` end, once followers had time to read it.
     pub enum OnEnd {
-        /// It leaves the list.
+        /// Archives it.
         Archive = "archive",
-        /// It is deleted, with its events.
+        /// Deletes it with its events.
         Delete = "delete",
     }
 }
 
-/// What a launch lets its harness do.
+/// Permissions that a launch gives its harness.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchPolicy {
-    /// When it asks.
     pub approval: Approval,
-    /// What it may do.
     #[serde(deserialize_with = "rules::policy_permission")]
     pub sandbox: Permission,
     /// Absolute, existing directories besides the working directory.
@@ -102,28 +99,28 @@ pub struct LaunchPolicy {
     pub add_dirs: Vec<String>,
 }
 
-/// Words of a client's for a session, in the client's order.
+/// A client's labels for a session, in the client's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Labels(pub Vec<String>);
 
-/// Declares the options of a launch: each is a field of the request, of the record and of what the store keeps.
+/// Declares the options of a launch: each is a field of the request, of the record, and of the stored row.
 ///
-/// The string is the function that reads the field of a request and checks it.
+/// The string names the function that parses and checks the request's field.
 macro_rules! options {
-    ($($(#[doc = $doc:literal])+ $option:ident: $type:ty = $rule:literal,)+) => {
-        /// What a client has said about a session when it launched or registered it, as a record shows it.
+    ($($(#[doc = $doc:literal])* $option:ident: $type:ty = $rule:literal,)+) => {
+        /// A client's options of a session, as its record shows them.
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct LaunchOptions {
-            $($(#[doc = $doc])+ pub $option: $type,)+
-            /// The names of the variables that its launch has given it: their values are kept nowhere.
+            $($(#[doc = $doc])* pub $option: $type,)+
+            /// Names of the launch's variables; their values are not stored.
             pub env_names: Vec<String>,
-            /// What its harness may do; null for an external one, and where an older version launched it.
+            /// Permission of the harness; null for an external session, and for one that an older version launched.
             pub permission: Option<Word<Permission>>,
-            /// Whether its harness can write files; null where that is not known.
+            /// True if the harness can write files; null if unknown.
             pub can_write: Option<bool>,
-            /// The command line that it was started with, redacted, with `<prompt>` for the prompt; null for an external one.
+            /// The harness's command line, redacted, with `<prompt>` for the prompt; null for an external session.
             pub argv: Option<Vec<String>>,
         }
 
@@ -131,41 +128,39 @@ macro_rules! options {
         #[derive(Debug, Clone, Default, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase")]
         pub struct LaunchRequest {
-            /// The adapter's id.
             #[serde(deserialize_with = "rules::filled")]
             pub harness: String,
-            /// What the harness is asked to do.
             #[serde(deserialize_with = "rules::prompt")]
             pub prompt: String,
-            /// Absolute, an existing directory.
+            /// An absolute path of an existing directory.
             #[serde(deserialize_with = "rules::argument")]
             pub project_root: String,
-            /// Relative to the root, or absolute inside it; the root if it is left out or empty.
+            /// Relative to the root, or absolute within it; default: the root.
             #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
             pub cwd: Option<String>,
-            /// Default: the prompt's first line. Cut to [`TITLE_MAX`] where it is stored.
+            /// Default: the prompt's first line. Stored up to [`TITLE_MAX`] bytes.
             #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
             pub title: Option<String>,
-            /// Variables for this session alone.
+            /// Variables of this session only.
             #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
             pub env: Variables,
-            /// What its harness may do; the adapter's default, or the harness's own, if it is left out.
+            /// Permission of the harness; default: the adapter's, or the harness's own.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub launch_policy: Option<LaunchPolicy>,
-            /// The harness's own conversation, to be begun or gone on with.
+            /// The harness's own conversation to start or continue.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub conversation: Option<Conversation>,
-            /// Of other systems: refused.
+            /// Not supported: rejected.
             #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
             pub execution_binding: (),
-            /// Of other systems: refused.
+            /// Not supported: rejected.
             #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
             pub request_adoption: (),
-            $($(#[doc = $doc])+ #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
+            $($(#[doc = $doc])* #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
         }
 
         impl LaunchOptions {
-            /// A launch with the same options, but for what the record only tells of them.
+            /// A launch with the same options, except those that only a record has.
             pub fn into_request(self) -> LaunchRequest {
                 LaunchRequest {
                     $($option: self.$option,)+
@@ -175,7 +170,7 @@ macro_rules! options {
         }
 
         impl LaunchRequest {
-            /// Takes the options out of it.
+            /// Moves the options out of the request.
             pub fn take_options(&mut self) -> LaunchOptions {
                 LaunchOptions {
                     env_names: self.env.names(),
@@ -190,30 +185,29 @@ macro_rules! options {
 }
 
 options! {
-    /// Metadata of the client's.
+    /// The client's metadata.
     conversation_id: Option<String> = "rules::text::<TITLE_MAX, _>",
-    /// Metadata of the client's; redacted in a record.
+    /// The client's metadata; redacted in a record.
     familiar_id: Option<String> = "rules::text::<TITLE_MAX, _>",
-    /// Words of the client's.
+    /// The client's labels.
     labels: Labels = "rules::labels",
-    /// Who may see it.
     visibility: Word<Visibility> = "rules::word",
-    /// How its harness is run; null for an external one.
+    /// Launch mode; null for an external session.
     launch_mode: Option<Word<LaunchMode>> = "rules::optional_word",
-    /// The model that was asked for; redacted in a record.
+    /// The requested model; redacted in a record.
     model: Option<String> = "rules::text::<TITLE_MAX, _>",
-    /// Absolute, existing directories besides the working directory, those of `launchPolicy` included.
+    /// Absolute, existing directories besides the working directory, including those of `launchPolicy`.
     add_dirs: Vec<String> = "rules::directories",
-    /// Further arguments for the harness, before the prompt; redacted in a record.
+    /// Additional arguments for the harness, before the prompt; redacted in a record.
     args: Vec<String> = "rules::arguments",
-    /// What becomes of the record after a `completed` or `idle` end; null: it stays.
+    /// Action on the record after a `completed` or `idle` end; null: none.
     on_end: Option<Word<OnEnd>> = "rules::optional_word",
-    /// Killed when it has run for that long, in milliseconds; at least 1.
+    /// Longest run time in milliseconds, at least 1; then it is killed.
     timeout_ms: Option<u64> = "Option::deserialize",
-    /// Killed when it has written nothing for that long, in milliseconds; at least 1.
+    /// Longest time without output in milliseconds, at least 1; then it is killed.
     idle_timeout_ms: Option<u64> = "Option::deserialize",
-    /// Killed when it has used so many tokens, input and output; at least 1.
+    /// Most tokens, input and output together, at least 1; then it is killed.
     max_tokens: Option<u64> = "Option::deserialize",
-    /// Whether what the harness leaves running is ended with it.
+    /// Ends the processes that the harness leaves behind.
     sweep: bool = "bool::deserialize",
 }

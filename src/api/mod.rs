@@ -1,7 +1,7 @@
-//! The wire contract, `coven.daemon.v1`: every structure that crosses the socket, once.
+//! The wire contract, `coven.daemon.v1`: every structure that crosses the socket, declared once.
 //!
-//! Shared by the daemon, the CLI and the tests; no thread of its own. It knows JSON, and nothing of HTTP
-//! framing, SQLite or processes.
+//! Shared by the daemon, the CLI and the tests; it has no thread. It knows JSON, and neither HTTP framing, SQLite nor
+//! processes.
 
 mod adapter;
 mod build;
@@ -77,20 +77,19 @@ pub use variables::{SETTING_PREFIX, VARIABLES_MAX, Variables, check_name, is_var
 pub use word::Word;
 pub(crate) use word::{must_be, words};
 
-/// The contract that this build speaks, as health names it.
+/// Name of the contract of this build, as in health.
 pub const CONTRACT: &str = "coven.daemon.v1";
 
-/// The version segment of this contract's paths.
+/// Version segment of this contract's paths.
 pub const API_VERSION: &str = "v1";
 
-/// Where the versioned routes live.
+/// Prefix of the versioned routes.
 pub const BASE_PATH: &str = "/api/v1";
 
-/// No body of a list passes this, in bytes: a known client refuses more than 1,000,000.
+/// Largest body of a list, in bytes: a known client rejects more than 1,000,000.
 pub const LIST_BYTES_MAX: usize = 900_000;
 
-/// The longest body of a request, in bytes.
+/// Largest body of a request, in bytes.
 pub const BODY_MAX: usize = 4 * 1024 * 1024;
 
-/// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! A session's preview: what happened in it, line by line, for eyes.
+//! A session's preview: its events as lines of text, for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,20 +9,19 @@ use super::{Timestamp, words};
 pub struct PreviewLine {
     /// When the line was complete.
     pub ts: Timestamp,
-    /// How much it matters.
     pub level: PreviewLevel,
-    /// What it says, without control characters.
+    /// The text, without control characters.
     pub message: String,
 }
 
 words! {
-    /// How much a line matters.
+    /// Severity of a line.
     pub enum PreviewLevel {
-        /// Stdout, and what goes as it should.
+        /// Stdout, and normal events.
         Info = "info",
-        /// Stderr, and ends that somebody asked for.
+        /// Stderr, and requested ends.
         Warn = "warn",
-        /// What failed.
+        /// Failures.
         Error = "error",
     }
 }

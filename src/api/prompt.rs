@@ -1,6 +1,6 @@
-//! The prompt of a launch as events: `input` of origin `prompt`, directly behind the first status.
+//! The prompt of a launch as events: `input` of origin `prompt`, directly after the first status.
 //!
-//! Pure. The store tells them from what clients type by [`PROMPT_HEAD`]; what goes of them, and when, it decides itself.
+//! Pure. The store distinguishes prompts from clients' input by [`PROMPT_HEAD`]; retention is the store's own decision.
 
 use std::borrow::Cow;
 
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::event::is_false;
 use super::{EventKind, OUTPUT_PAYLOAD_MAX, escaped_prefix, words};
 
-/// How much of a prompt is kept, in bytes.
+/// Most bytes of a prompt that are stored.
 pub const PROMPT_KEPT_MAX: usize = 64 * 1024;
 
-/// What the payload of a prompt begins with, and that of no other input: in JSON, no data has a bare quote.
+/// Start of a prompt's payload, and of no other input's: in JSON, data contains no unescaped quote.
 pub const PROMPT_HEAD: &str = r#"{"origin":"prompt""#;
 
-/// What a payload has for its data, in bytes of JSON: the rest is for the names around it.
+/// Most JSON bytes of a payload's data; the rest is for the names around it.
 const ROOM: usize = OUTPUT_PAYLOAD_MAX - 100;
 
 words! {
-    /// Where an input comes from that no client has sent to the running session.
+    /// Origin of input that no client sent to the running session.
     pub enum InputOrigin {
         /// The launch.
         Prompt = "prompt",
@@ -29,20 +29,20 @@ words! {
 /// A part of a prompt: the payload of one `input`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PromptPayload<'a> {
-    /// First: see [`PROMPT_HEAD`].
+    /// First field: see [`PROMPT_HEAD`].
     pub origin: InputOrigin,
     /// The text, redacted.
     pub data: Cow<'a, str>,
-    /// The prompt goes on behind this, its last part that is kept.
+    /// The prompt was longer; this is its last stored part.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// How long the whole prompt was then, in bytes.
+    /// Size of the whole prompt in bytes, if it was longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }
 
 impl<'a> PromptPayload<'a> {
-    /// The payloads of a prompt of `bytes` bytes that is `redacted` without its secrets.
+    /// The payloads of a prompt: its `redacted` text, and its original size in bytes.
     pub fn all(redacted: &'a str, bytes: usize) -> Vec<Self> {
         let mut rest = &redacted[..redacted.floor_char_boundary(PROMPT_KEPT_MAX)];
         let truncated = rest.len() < redacted.len();
@@ -63,7 +63,7 @@ impl<'a> PromptPayload<'a> {
     }
 }
 
-/// Whether an event is a part of a prompt.
+/// True if an event is a part of a prompt.
 pub fn is_prompt(kind: &str, payload_json: &str) -> bool {
     kind == EventKind::Input.as_str() && payload_json.starts_with(PROMPT_HEAD)
 }
@@ -104,7 +104,7 @@ mod tests {
                     prompt.len()
                 };
                 assert!((least..=PROMPT_KEPT_MAX).contains(&kept.len()));
-                // None but the last is small: there are no more than it takes.
+                // All payloads but the last are full: there are no more than necessary.
                 let small = payloads[..others.len()]
                     .iter()
                     .find(|json| json.len() < ROOM);

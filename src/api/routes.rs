@@ -1,7 +1,7 @@
-//! Every route of the API, declared once: method, pattern, summary, and the types of its query, body and answer.
+//! Declares every route of the API once: method, pattern, summary, and the types of query, body and answer.
 //!
-//! The server maps each [`Route`] to its handler, the client sends a [`Request`] of an [`Endpoint`], and a test compares
-//! the README's table. Runs on no thread of its own; it knows paths and wire types, not sockets or handlers.
+//! The server maps each [`Route`] to its handler, the client sends a [`Request`] of an [`Endpoint`], and a test
+//! compares the README's table. It has no thread. It knows paths and wire types, and neither sockets nor handlers.
 
 use std::marker::PhantomData;
 
@@ -25,31 +25,30 @@ macro_rules! or_unit {
     };
 }
 
-/// Declares the routes. The documentation comment of a route is its summary in the README.
+/// Declares the routes. A route's doc comment is its summary in the README.
 macro_rules! routes {
     ($(
         $(#[doc = $summary:literal])+
         $name:ident: $method:ident $pattern:literal
             { $(query: $query:ty,)? $(body: $body:ty,)? answer: $answer:ty }
     )+) => {
-        /// A route of the API.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Route {
             $($(#[doc = $summary])+ $name,)+
         }
 
         impl Route {
-            /// Every route. Where two patterns match a path, the first decides: fixed words stand before `:id`.
+            /// Every route. If two patterns match a path, the first one wins: fixed words come before `:id`.
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// `METHOD /pattern`: what the log and the metrics call it.
+            /// `METHOD /pattern`: its name in the log and the metrics.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!(stringify!($method), " ", $pattern),)+
                 }
             }
 
-            /// What it does, in a line for people.
+            /// Its purpose, in one line for people.
             pub fn summary(self) -> &'static str {
                 let text = match self {
                     $(Self::$name => concat!($($summary),+),)+
@@ -57,7 +56,7 @@ macro_rules! routes {
                 text.trim_start()
             }
 
-            /// The names of what its query and its body can have.
+            /// The names of its query's and its body's fields.
             #[cfg(test)]
             fn fields(self) -> Vec<&'static str> {
                 match self {
@@ -135,20 +134,19 @@ routes! {
     Index: GET "/" { answer: super::Index }
 }
 
-/// In the log and the metrics, what stands for the route of a request to no route of ours.
+/// Name for a request without a matching route, in the log and the metrics.
 pub const UNKNOWN: &str = "unknown";
-/// What stands for the route of a request that could not be read.
+/// Name for a request that could not be parsed.
 pub const UNREADABLE: &str = "unreadable";
-/// What stands for the route of a connection that was refused before it was read.
+/// Name for a connection that was refused before it was read.
 pub const UNREAD: &str = "unread";
 
 impl Route {
-    /// The method, in capitals.
     pub fn method(self) -> &'static str {
         self.parts().0
     }
 
-    /// The path below the version, with `:id` for a session's id.
+    /// The path after the version, with `:id` for a session's id.
     pub fn pattern(self) -> &'static str {
         self.parts().1
     }
@@ -157,8 +155,8 @@ impl Route {
         self.name().split_once(' ').unwrap_or((self.name(), ""))
     }
 
-    /// Whether `name` is what the log calls a route: a pattern, with its method or, for a method that the route does not
-    /// take, without; or what stands for one.
+    /// True if `name` is a route's name in the log: a pattern with its method, or without it for a method that the
+    /// route does not accept; or one of the substitutes.
     pub fn is_name(name: &str) -> bool {
         [UNKNOWN, UNREADABLE, UNREAD].contains(&name)
             || Self::ALL
@@ -167,18 +165,17 @@ impl Route {
     }
 }
 
-/// A route as a type, which knows the types of what is sent and answered.
+/// A route as a type, with the types of its requests and answers.
 pub trait Endpoint: Sized {
-    /// Which route.
     const ROUTE: Route;
     /// Its query; `()` if it has none.
     type Query: Serialize + DeserializeOwned;
     /// Its body; `()` if it has none.
     type Body: Serialize + DeserializeOwned;
-    /// What it answers.
+    /// Its answer.
     type Answer;
 
-    /// A request to a route without a session, or with the id still to come.
+    /// A request to a route without a session.
     fn request(self) -> Request<Self> {
         Request {
             id: String::new(),
@@ -208,9 +205,9 @@ pub struct Request<E: Endpoint> {
 }
 
 impl<E: Endpoint> Request<E> {
-    /// With this query; what is null in it is left out. What the contract puts into one needs no escaping.
+    /// Adds a query without its null fields. The contract's values need no escaping.
     pub fn query(mut self, query: &E::Query) -> Self {
-        // Cannot fail: a query is a structure of strings, numbers and truth values.
+        // Cannot fail: a query is a structure of strings, numbers and booleans.
         let fields = serde_json::to_value(query).expect("a query is plain data");
         for (name, value) in fields.as_object().into_iter().flatten() {
             let separator = if self.query.is_empty() { '?' } else { '&' };
@@ -223,14 +220,14 @@ impl<E: Endpoint> Request<E> {
         self
     }
 
-    /// With this body.
+    /// Adds a body.
     pub fn body(mut self, body: &E::Body) -> Self {
-        // Cannot fail: a body is strings, numbers and lists of them, and a Vec takes every write.
+        // Cannot fail: a body is strings, numbers and lists of them, and writing to a Vec cannot fail.
         self.body = serde_json::to_vec(body).expect("a body is plain data");
         self
     }
 
-    /// The path below the version, with its query.
+    /// The path after the version, with the query.
     pub fn target(&self) -> String {
         E::ROUTE.pattern().replace(":id", &self.id) + &self.query
     }
@@ -291,7 +288,7 @@ mod tests {
         }
     }
 
-    /// Asks a structure for the names of its fields, and gives it nothing.
+    /// Collects the names of a structure's fields without deserializing it.
     struct Names<'a>(&'a mut &'static [&'static str]);
 
     impl<'de> Deserializer<'de> for Names<'_> {
@@ -331,7 +328,7 @@ mod tests {
         assert!(Route::Health.fields().is_empty());
     }
 
-    /// The rows of the README's table under the head `| route | does |`.
+    /// The rows of the README's table with the header `| route | does |`.
     fn readme() -> Vec<(&'static str, &'static str)> {
         let readme = include_str!("../../README.md");
         let (_, table) = readme
@@ -351,7 +348,7 @@ mod tests {
         assert_eq!(named, declared);
         for (route, (name, does)) in Route::ALL.iter().zip(&rows) {
             assert!(does.starts_with(route.summary()), "{name}: {does}");
-            // A row that begins with the name of another route goes on with what that one says.
+            // A row that refers to another route continues with that route's text.
             let other = does
                 .strip_prefix("as `")
                 .and_then(|does| does.split('`').next());

@@ -1,6 +1,6 @@
-//! What a field of a request must be like beyond its type, for `#[serde(deserialize_with)]`.
+//! Rules for request fields beyond their type, for `#[serde(deserialize_with)]`.
 //!
-//! Pure. An error follows the field's name, which the reader of the request knows: `is empty`.
+//! Pure. An error follows the field's name, which the deserializer adds: `is empty`.
 
 use serde::de::{Deserialize, Deserializer, Error};
 
@@ -8,10 +8,10 @@ use super::{
     Labels, PATH_MAX, Permission, VARIABLES_MAX, Variables, Word, is_conversation_id, must_be,
 };
 
-/// The most labels that a session has, and the longest of them, in bytes.
+/// Most labels of a session, and the longest label in bytes.
 pub(crate) const LABELS_MAX: usize = 32;
 const LABEL_MAX: usize = 128;
-/// The most directories beside a working directory.
+/// Most directories besides the working directory.
 const DIRECTORIES_MAX: usize = 64;
 
 /// Text that is not empty.
@@ -23,12 +23,12 @@ pub(super) fn filled<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::E
     }
 }
 
-/// Text that is not empty, and can be an argument or a path: neither can hold a NUL.
+/// Text that is not empty and has no NUL, as arguments and paths require.
 pub(super) fn argument<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     without_nul(filled(input)?)
 }
 
-/// A prompt: an [`argument`] that says something.
+/// A prompt: an [`argument`] that is not blank.
 pub(super) fn prompt<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let text = argument(input)?;
     match text.trim().is_empty() {
@@ -37,14 +37,14 @@ pub(super) fn prompt<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::E
     }
 }
 
-/// The same, where it can be left out.
+/// As [`prompt`], for an optional field.
 pub(super) fn optional_prompt<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<String>, D::Error> {
     prompt(input).map(Some)
 }
 
-/// Text without NUL, of `MAX` bytes at most.
+/// Text without NUL, of at most `MAX` bytes.
 pub(super) fn text<'de, const MAX: usize, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<String>, D::Error> {
@@ -62,7 +62,6 @@ fn without_nul<E: Error>(text: String) -> Result<String, E> {
     }
 }
 
-/// The id of a conversation.
 pub(super) fn conversation_id<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let text = String::deserialize(input)?;
     match is_conversation_id(&text) {
@@ -73,7 +72,6 @@ pub(super) fn conversation_id<'de, D: Deserializer<'de>>(input: D) -> Result<Str
     }
 }
 
-/// The labels of a session.
 pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::Error> {
     Labels::deserialize(input)
         .ok()
@@ -87,7 +85,7 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::E
         })
 }
 
-/// Labels that say something.
+/// Labels that are not blank.
 pub(super) fn filled_labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::Error> {
     let given = labels(input)?;
     match given.0.iter().any(|label| label.trim().is_empty()) {
@@ -96,7 +94,7 @@ pub(super) fn filled_labels<'de, D: Deserializer<'de>>(input: D) -> Result<Label
     }
 }
 
-/// The variables of a session. The error is the whole field's, and has no value in it.
+/// A session's variables. The error names the whole field, and no value.
 pub(super) fn variables<'de, D: Deserializer<'de>>(input: D) -> Result<Variables, D::Error> {
     let variables = Variables::deserialize(input)
         .map_err(|_| D::Error::custom("must be an object whose values are strings"))?;
@@ -104,12 +102,12 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(input: D) -> Result<Variables
     Ok(variables)
 }
 
-/// What this daemon cannot honour, whatever its value is.
+/// A field that this daemon does not support, whatever its value.
 pub(super) fn unsupported<'de, D: Deserializer<'de>>(_: D) -> Result<(), D::Error> {
     Err(D::Error::custom("is not supported"))
 }
 
-/// Arguments for a harness: they count as its variables do.
+/// Arguments for a harness: their size counts like that of variables.
 pub(super) fn arguments<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     let args = strings(input)?;
     match args.iter().map(|arg| arg.len() + 1).sum::<usize>() > VARIABLES_MAX {
@@ -120,7 +118,7 @@ pub(super) fn arguments<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Strin
     }
 }
 
-/// Directories beside a working directory. Whether they are there is for others to see.
+/// Directories besides the working directory. Their existence is checked elsewhere.
 pub(super) fn directories<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     let dirs = strings(input)?;
     if dirs.len() > DIRECTORIES_MAX {
@@ -161,7 +159,7 @@ pub(super) fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(input).map(Word::Known)
 }
 
-/// As [`word`], for a field that can be absent.
+/// As [`word`], for an optional field.
 pub(super) fn optional_word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<Word<T>>, D::Error> {

@@ -1,4 +1,4 @@
-//! Session records, and the bodies of the requests about them.
+//! Session records, and the bodies of requests about sessions.
 
 use std::fmt;
 
@@ -13,27 +13,27 @@ use super::{
 use crate::sys::Process;
 
 words! {
-    /// Where a session is in its life.
+    /// Status of a session.
     pub enum SessionStatus {
-        /// The row is on disk, the harness is not started yet.
+        /// The row is on disk; the harness has not started.
         Created = "created",
         /// The harness runs.
         Running = "running",
-        /// Exit 0, with a conversation to come back to.
+        /// Exit 0 of a session with a conversation, which can be continued.
         Idle = "idle",
         /// Exit 0.
         Completed = "completed",
-        /// Another exit code, a signal that nobody asked for, or a failed launch.
+        /// Another exit code, a signal that the daemon did not send, or a failed launch.
         Failed = "failed",
-        /// A requested kill, a timeout, or the daemon's stop ended it.
+        /// Ended by a client's kill, a limit, or the daemon's stop.
         Killed = "killed",
-        /// The daemon that ran it died.
+        /// The daemon that ran it has died.
         Orphaned = "orphaned",
     }
 }
 
 impl SessionStatus {
-    /// Whether no more will happen in this session by itself.
+    /// True if the session has ended.
     pub fn is_final(self) -> bool {
         match self {
             Self::Created | Self::Running => false,
@@ -43,39 +43,39 @@ impl SessionStatus {
 }
 
 words! {
-    /// Why a session is ended that has not ended by itself.
+    /// Cause of an end that the daemon brings about.
     pub enum EndCause {
-        /// A client asked for it.
+        /// A client's kill.
         Kill = "kill",
-        /// Its time limit, `timeoutMs`, has passed.
+        /// The time limit `timeoutMs`.
         Timeout = "timeout",
-        /// It has written nothing for `idleTimeoutMs`.
+        /// No output for `idleTimeoutMs`.
         Idle = "idle",
-        /// It has used `maxTokens`.
+        /// The token limit `maxTokens`.
         TokenLimit = "token_limit",
-        /// The daemon stops.
+        /// The daemon's stop.
         DaemonStop = "stop",
     }
 }
 
 words! {
-    /// What a session has ended by.
+    /// Cause of a session's end.
     pub enum EndedBy {
-        /// The harness has exited by itself.
+        /// The harness exited by itself.
         Exit = "exit",
-        /// A signal that the daemon has not sent.
+        /// A signal that the daemon did not send.
         Signal = "signal",
-        /// A client asked for it.
+        /// A client's kill.
         Kill = "kill",
-        /// Its time limit, `timeoutMs`, has passed.
+        /// The time limit `timeoutMs`.
         Timeout = "timeout",
-        /// It had written nothing for `idleTimeoutMs`.
+        /// No output for `idleTimeoutMs`.
         Idle = "idle",
-        /// It had used `maxTokens`.
+        /// The token limit `maxTokens`.
         TokenLimit = "token_limit",
-        /// The daemon stopped.
+        /// The daemon's stop.
         DaemonStop = "daemon_stop",
-        /// The daemon that ran it, or its thread for it, died.
+        /// The daemon, or the session's thread, died.
         Lost = "lost",
     }
 }
@@ -92,39 +92,37 @@ impl From<EndCause> for EndedBy {
     }
 }
 
-/// What the pipe of a harness's stdout holds at most, in bytes: as much as an unprivileged user can ask for (pipe(7),
-/// `pipe-max-size`).
+/// Largest capacity of a stdout pipe, in bytes: as much as an unprivileged user can set (pipe(7), `pipe-max-size`).
 pub const STDOUT_PIPE_MAX: usize = 1024 * 1024;
 
-/// How many processes are on record of those that a session has left behind.
+/// Most processes that are recorded as left behind.
 const LEFT_BEHIND_MAX: usize = 100;
 
 /// A process that has outlived its session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftProcess {
-    /// Its number.
     pub pid: i32,
-    /// What it calls itself.
+    /// Name that it gives itself.
     pub name: String,
-    /// What tells it from a later process with its pid. Not shown: it names the boot.
+    /// Tells it from a later process with the same pid. Not shown to clients: it names the boot.
     #[serde(skip)]
     pub mark: String,
 }
 
-/// The processes that have outlived their session, by pid: the first hundred.
+/// The processes that have outlived their session, by pid; at most one hundred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LeftBehind(pub Vec<LeftProcess>);
 
 impl LeftBehind {
-    /// These, as far as they are put on record.
+    /// Keeps the first hundred of `processes`.
     pub fn new(processes: Vec<Process>) -> Self {
         let processes = processes.into_iter().take(LEFT_BEHIND_MAX);
         let left = |Process { pid, name, mark }| LeftProcess { pid, name, mark };
         Self(processes.map(left).collect())
     }
 
-    /// Each pid with what tells its process from a later one.
+    /// Each pid with its process mark.
     pub fn known(&self) -> Vec<(i32, String)> {
         let known = self.0.iter().map(|left| (left.pid, left.mark.clone()));
         known.collect()
@@ -144,81 +142,76 @@ impl fmt::Display for LeftBehind {
 /// A session, as every route shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
-    /// Its id.
     pub id: SessionId,
     /// The canonical project root.
     pub project_root: String,
-    /// The adapter's id.
     pub harness: String,
-    /// A line for people.
+    /// Title for people.
     pub title: String,
-    /// Where it is in its life.
     pub status: SessionStatus,
-    /// The exit code; null while it runs, and when a signal ended it.
+    /// The exit code; null while it runs, or if a signal terminated it.
     pub exit_code: Option<i32>,
-    /// When it was archived.
     pub archived_at: Option<Timestamp>,
     /// When it was launched or registered.
     pub created_at: Timestamp,
-    /// When its status last changed, or late output came last.
+    /// When its status last changed, or late output last arrived.
     pub updated_at: Timestamp,
-    /// What the client has said about it, and how it was launched.
+    /// The client's options, and how it was launched.
     #[serde(flatten)]
     pub options: LaunchOptions,
     /// Always null in this contract.
     pub execution_binding: Option<Value>,
-    /// Whether somebody else runs it.
+    /// True for a session that the daemon does not run.
     pub external: bool,
-    /// Where an external session keeps its transcript.
+    /// Path of an external session's transcript.
     pub transcript_path: Option<String>,
-    /// The canonical working directory; null for an external one.
+    /// The canonical working directory; null for an external session.
     pub cwd: Option<String>,
-    /// The harness's process, which is also its process group; null before the spawn.
+    /// Pid of the harness, which is also its process group; null before the spawn.
     pub pid: Option<i32>,
-    /// What the pipe of its stdout holds, in bytes; null before it runs, and where that is not known.
+    /// Capacity of its stdout pipe, in bytes; null before it runs, or if unknown.
     #[serde(default)]
     pub stdout_pipe_bytes: Option<u64>,
-    /// The seq of its newest event.
     pub last_seq: u64,
-    /// The signal that ended the harness.
+    /// The signal that terminated the harness.
     #[serde(default)]
     pub signal: Option<i32>,
-    /// What it ended by; null while it lives, for a launch that failed, and where an older version saw the end.
+    /// Cause of its end; null while it lives, for a failed launch, and if an older version recorded the end.
     #[serde(default)]
     pub ended_by: Option<Word<EndedBy>>,
-    /// Whether the kernel has killed the harness, or a process that it has waited for, because memory ran out.
+    /// True if the OOM killer killed the harness, or a process that the harness waited for.
     #[serde(default)]
     pub oom_killed: bool,
-    /// The harness's own id of its conversation: what it was given, or what it has told. It can be gone on with.
+    /// The harness's own id of its conversation, given or reported. It can be continued.
     #[serde(default)]
     pub harness_session_id: Option<String>,
-    /// The session whose conversation it goes on with.
+    /// The session whose conversation it continues.
     #[serde(default)]
     pub continued_from: Option<SessionId>,
-    /// What it used of a model; null where its harness has told nothing.
+    /// Model usage; null if its harness reported none.
     #[serde(default)]
     pub usage: Option<Usage>,
-    /// What it had left running at its end.
+    /// Processes that it left running at its end.
     #[serde(default)]
     pub left_behind: LeftBehind,
-    /// What it cost; while it runs, what it has cost so far.
+    /// Its cost; while it runs, the cost so far.
     #[serde(flatten)]
     pub cost: SessionCost,
-    /// While it runs, the processor time of all its processes that live, and of the children that they have waited for, in
-    /// milliseconds; at most a second old. Null where the system does not tell.
+    /// While it runs, the CPU time of all its living processes and the children that they have waited for, in
+    /// milliseconds; at most a second old. Null if the system does not tell.
     #[serde(default)]
     pub family_cpu_ms: Option<u64>,
-    /// While it runs, the memory that all its processes have resident, in bytes; what several share counts for each.
-    /// At most a second old. Null where the system does not tell.
+    /// While it runs, the resident memory of all its processes, in bytes; shared pages count for each. At most a second
+    /// old. Null if the system does not tell.
     #[serde(default)]
     pub family_rss_bytes: Option<u64>,
-    /// While it runs, when it last wrote; null before its first output.
+    /// While it runs, the time of its last output; null before the first.
     #[serde(default)]
     pub last_output_at: Option<Timestamp>,
 }
 
 impl SessionRecord {
-    /// A session to be, as of now: what is not given here is unknown, or the default.
+    /// A new session's record, created now, with defaults for all other fields.
     pub fn new(id: SessionId, project_root: String, harness: String, title: String) -> Self {
         let now = Timestamp::now();
         Self {
@@ -254,30 +247,28 @@ impl SessionRecord {
     }
 }
 
-/// A page of sessions, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionPage {
-    /// The page.
     pub sessions: Vec<SessionRecord>,
-    /// Where the next page begins; null on the last.
+    /// Cursor of the next page; null on the last.
     pub next_cursor: Option<String>,
 }
 
-/// The query of `GET /sessions`. One that asks for nothing is answered with an array instead of a page.
+/// The query of `GET /sessions`. Without any parameter the answer is an array instead of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SessionsQuery {
-    /// How many a page holds, 1 to 1000; 100 if it is left out.
+    /// Sessions of a page, 1 to 1000; default 100.
     pub limit: Option<u64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// With those that are archived.
+    /// Includes archived sessions.
     pub include_archived: Option<bool>,
-    /// Only those whose id begins so.
+    /// Only sessions whose id starts with this.
     pub id_prefix: Option<String>,
-    /// Only those of this harness.
+    /// Only sessions of this harness.
     pub harness: Option<String>,
-    /// Only those of this conversation: `harness_session_id` or `conversation_id`.
+    /// Only sessions of this conversation, by `harness_session_id` or `conversation_id`.
     pub conversation: Option<String>,
 }
 
@@ -285,72 +276,72 @@ pub struct SessionsQuery {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalRequest {
-    /// The registrar's id for it: [`SessionId::given`](super::SessionId::given).
+    /// The client's id for it: see [`SessionId::given`](super::SessionId::given).
     #[serde(deserialize_with = "rules::filled")]
     pub id: String,
-    /// As the registrar sees it: absolute.
+    /// An absolute path, as the client sees it.
     #[serde(deserialize_with = "rules::argument")]
     pub project_root: String,
-    /// What runs it.
+    /// Name of the program that runs it.
     #[serde(deserialize_with = "rules::argument")]
     pub harness: String,
-    /// Default: the harness. Cut to [`TITLE_MAX`](super::TITLE_MAX) where it is stored.
+    /// Default: the harness. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
     #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
     pub title: Option<String>,
-    /// Where it keeps its transcript.
+    /// Path of its transcript.
     #[serde(default, deserialize_with = "rules::text::<{ PATH_MAX - 1 }, _>")]
     pub transcript_path: Option<String>,
-    /// Words of the client's.
+    /// The client's labels.
     #[serde(default, deserialize_with = "rules::labels")]
     pub labels: Labels,
 }
 
-/// The body of `POST /sessions/:id/complete`, which may be left out.
+/// The optional body of `POST /sessions/:id/complete`.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompleteRequest {
-    /// What it exited with; nothing and 0 are success.
+    /// Its exit code; null and 0 mean success.
     pub exit_code: Option<i32>,
 }
 
-/// The body of `PATCH /sessions/:id`: what changes in a record. What is left out stays.
+/// The body of `PATCH /sessions/:id`: changes of a record. Absent fields stay unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EditRequest {
-    /// Cut to [`TITLE_MAX`](super::TITLE_MAX) where it is stored; not blank.
+    /// The new title, not blank. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
     #[serde(
         deserialize_with = "rules::optional_prompt",
         skip_serializing_if = "Option::is_none"
     )]
     pub title: Option<String>,
-    /// Labels that it gets behind those that it has, unless it has them.
+    /// Labels to append, unless present.
     #[serde(deserialize_with = "rules::filled_labels")]
     pub add_labels: Labels,
-    /// Labels that it has no longer, if it had them.
+    /// Labels to remove, if present.
     #[serde(deserialize_with = "rules::filled_labels")]
     pub remove_labels: Labels,
 }
 
-/// The body of `POST /sessions/:id/input`: data, the end of file, or both.
+/// The body of `POST /sessions/:id/input`: data, end of file, or both.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputRequest {
-    /// What the harness reads from its stdin, byte for byte.
+    /// Data for the harness's stdin, byte for byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// `data` as some clients call it.
+    /// `data` under another client's name.
     #[serde(skip_serializing)]
     pub input: Option<String>,
-    /// `data` as other clients call it.
+    /// `data` under another client's name.
     #[serde(skip_serializing)]
     pub text: Option<String>,
-    /// Whether stdin is closed after the data.
+    /// Closes stdin after the data.
     #[serde(skip_serializing_if = "is_false")]
     pub eof: bool,
 }
 
 impl InputRequest {
-    /// Data without the end of file.
+    /// Data without end of file.
     pub fn data(data: impl Into<String>) -> Self {
         Self {
             data: Some(data.into()),
@@ -358,10 +349,10 @@ impl InputRequest {
         }
     }
 
-    /// The data, under whichever name it came; none where only the end of file is sent.
+    /// The data, under any of its names; empty for an end of file alone.
     ///
     /// # Errors
-    /// There is neither data nor the end of file.
+    /// There is neither data nor end of file.
     pub fn into_data(self) -> Result<String, ApiError> {
         match self.data.or(self.input).or(self.text) {
             Some(data) => Ok(data),
@@ -372,56 +363,55 @@ impl InputRequest {
 }
 
 words! {
-    /// What a client has sent to a session's process group. The first two end the session; the others are only delivered.
+    /// A signal for a session's process group. The first two end the session; the others are only delivered.
     #[derive(Default)]
     pub enum KillSignal {
-        /// With SIGKILL after the grace period.
+        /// Ends it, with SIGKILL after the grace period.
         #[default]
         Term = "TERM",
-        /// At once.
+        /// Ends it at once.
         Kill = "KILL",
-        /// As Ctrl-C of a terminal.
+        /// As Ctrl-C on a terminal.
         Int = "INT",
-        /// As the end of a terminal.
+        /// As the hangup of a terminal.
         Hup = "HUP",
-        /// What the harness makes of it.
+        /// Defined by the harness.
         Usr1 = "USR1",
-        /// What the harness makes of it.
+        /// Defined by the harness.
         Usr2 = "USR2",
-        /// Stops its processes.
+        /// Stops the processes.
         Stop = "STOP",
-        /// Lets them go on.
+        /// Continues the processes.
         Cont = "CONT",
-        /// As a new size of a terminal.
+        /// As a terminal's new window size.
         Winch = "WINCH",
     }
 }
 
 impl KillSignal {
-    /// Whether the session is ended.
+    /// True if it ends the session.
     pub fn ends(self) -> bool {
         matches!(self, Self::Term | Self::Kill)
     }
 }
 
-/// The body of `POST /sessions/:id/kill`, which may be left out.
+/// The optional body of `POST /sessions/:id/kill`.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KillRequest {
-    /// What is sent.
     pub signal: KillSignal,
-    /// Whether what the session has left running is ended, too, also of one that has ended.
+    /// Also ends the processes that the session left running, even if it has ended already.
     pub sweep: bool,
 }
 
 /// The answer to input and kill.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Accepted {
-    /// True.
+    /// Always true.
     pub ok: bool,
-    /// True.
+    /// Always true.
     pub accepted: bool,
-    /// How many processes that outlived the harness were ended, where a kill has asked for that.
+    /// Number of processes that outlived the harness and were ended, if the kill requested a sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept: Option<usize>,
 }
@@ -429,6 +419,6 @@ pub struct Accepted {
 /// The answer to a delete.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Deleted {
-    /// True.
+    /// Always true.
     pub ok: bool,
 }

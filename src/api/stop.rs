@@ -1,4 +1,4 @@
-//! What a stop of the daemon has left undone.
+//! The result of the daemon's stop.
 
 use std::fmt;
 
@@ -6,38 +6,37 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionId;
 
-/// The answer to `POST /daemon/stop`: given when everything is over, as the daemon's last.
+/// The answer to `POST /daemon/stop`, the daemon's last: sent when the stop is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopReport {
-    /// Every session's end is on disk.
+    /// All data of every session is on disk.
     pub clean: bool,
-    /// Where it is not clean, why not.
+    /// The reason, if it is not clean.
     pub reason: Option<String>,
-    /// The sessions whose end is not on disk.
+    /// Sessions with data that is not on disk.
     pub unwritten: Vec<UnwrittenSession>,
-    /// The copy that everything is in, where the database's file had been removed or replaced under the daemon.
+    /// The copy that holds everything, if the database's file was removed or replaced while the daemon ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<String>,
 }
 
-/// What of a session is not on disk.
+/// Data of a session that is not on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnwrittenSession {
-    /// Which.
     pub session_id: SessionId,
-    /// Events that were not written.
+    /// Number of events that were not written.
     pub events: u64,
-    /// Their payloads, in bytes.
+    /// Size of their payloads, in bytes.
     pub bytes: u64,
-    /// Whether its process has ended.
+    /// Its process has exited.
     pub exited: bool,
-    /// What its pipes held when it ended and may not have been read, in bytes.
+    /// Bytes that its pipes held at its exit and that may not have been read.
     pub unread_bytes: u64,
 }
 
 impl StopReport {
-    /// Nothing is left undone.
+    /// Everything is on disk.
     pub fn clean() -> Self {
         Self {
             clean: true,
@@ -47,13 +46,13 @@ impl StopReport {
         }
     }
 
-    /// The database's files have gone, and everything with them, for this reason.
+    /// Everything is lost with the database's files, for this reason.
     pub fn lose_store(&mut self, reason: &str) {
         self.clean = false;
         self.reason = Some(format!("the database could not be saved: {reason}"));
     }
 
-    /// This is.
+    /// Some data is not on disk.
     pub fn unclean(reason: String, unwritten: Vec<UnwrittenSession>) -> Self {
         Self {
             clean: false,

@@ -1,4 +1,4 @@
-//! What the store's own routes take and answer.
+//! Requests and answers of the store's routes.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::rules;
 
-/// The body of `POST /store/prune`, which may be left out.
+/// The optional body of `POST /store/prune`.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PruneRequest {
-    /// Only say what would go.
+    /// Only count what would be deleted.
     pub dry_run: bool,
-    /// Keep the output of so many days, at least 1, where that is less than the daemon keeps.
+    /// Keep output of this many days, at least 1, if that is less than the daemon's limit.
     pub days: Option<u32>,
 }
 
@@ -21,27 +21,26 @@ pub struct PruneRequest {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pruned {
-    /// True.
+    /// Always true.
     pub ok: bool,
-    /// Output events that are gone, or would be.
+    /// Output events deleted, or to be deleted.
     pub events: u64,
-    /// What the harnesses had written in them, in bytes.
+    /// Bytes of output in those events.
     pub bytes: u64,
-    /// Sessions that have lost output.
+    /// Number of sessions that lost output.
     pub sessions: u64,
-    /// Why output that looks old enough is kept, if some is.
+    /// Why old output is kept: the clock's jump is not confirmed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed_clock: Option<UnconfirmedClock>,
 }
 
-/// How much older than observed the wall clock makes the store's content, until that is confirmed.
+/// An unconfirmed jump of the wall clock: by it the stored data looks older than observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnconfirmedClock {
-    /// By how much the wall clock has moved over times that no daemon has observed, in milliseconds: only what is longer
-    /// than a day.
+    /// Milliseconds by which the wall clock jumped over times that no daemon observed, in jumps of more than a day.
     pub difference_ms: i64,
-    /// How much time has to be observed before it counts, in milliseconds.
+    /// Time to be observed before the jump counts, in milliseconds.
     pub left_ms: i64,
 }
 
@@ -65,16 +64,16 @@ impl fmt::Display for UnconfirmedClock {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Vacuumed {
-    /// True.
+    /// Always true.
     pub ok: bool,
-    /// `ok`: a database that is damaged is not written anew.
+    /// `ok`: a damaged database is not rewritten.
     pub integrity_check: String,
-    /// By how much the database has become smaller.
+    /// Bytes by which the database has shrunk.
     pub bytes_freed: u64,
 }
 
 impl Vacuumed {
-    /// The answer of a vacuum that went well: one of a damaged database fails.
+    /// The answer of a successful vacuum; that of a damaged database fails.
     pub fn undamaged(bytes_freed: u64) -> Self {
         Self {
             ok: true,
@@ -87,7 +86,7 @@ impl Vacuumed {
 /// The body of `POST /store/backup`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BackupRequest {
-    /// The copy: absolute, a new file in an existing directory.
+    /// Absolute path of the copy: a new file in an existing directory.
     #[serde(deserialize_with = "rules::argument")]
     pub path: String,
 }
@@ -95,19 +94,19 @@ pub struct BackupRequest {
 /// The answer to `POST /store/backup`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct BackedUp {
-    /// True.
+    /// Always true.
     pub ok: bool,
-    /// The size of the copy.
+    /// Size of the copy, in bytes.
     pub bytes: u64,
 }
 
-/// What `coven restore --json` prints.
+/// Output of `coven restore --json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Restored {
-    /// True.
+    /// Always true.
     pub ok: bool,
-    /// The size of the database, in bytes.
+    /// Size of the database, in bytes.
     pub bytes: u64,
-    /// Where the database that was there is now.
+    /// New path of the replaced database.
     pub replaced: Option<String>,
 }

@@ -1,14 +1,14 @@
-//! The lines of stream-json: what `run --stream-json` prints, and how a message is written to a harness in stream mode.
+//! The lines of stream-json: output of `run --stream-json`, and messages to a harness in stream mode.
 //!
-//! Plain data. The lines that the harnesses write themselves are passed on, and not declared here.
+//! Plain data. Lines that harnesses write themselves are passed through, and not declared here.
 
 use serde::Serialize;
 
-/// A line, without its end. The members are written in this order.
+/// A line without newline. Its members are written in this order.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StreamLine<'a> {
-    /// The session begins.
+    /// The session starts.
     System {
         subtype: &'static str,
         cwd: Option<&'a str>,
@@ -18,19 +18,19 @@ pub enum StreamLine<'a> {
         agent_mode: Option<&'a str>,
         model: Option<&'a str>,
     },
-    /// What a person says.
+    /// A message of the user's.
     User {
         message: StreamMessage<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         session_id: Option<&'a str>,
     },
-    /// What the agent says.
+    /// A message of the agent's.
     Assistant {
         message: StreamMessage<'a>,
         session_id: &'a str,
         stop_reason: &'static str,
     },
-    /// A piece of the output of a harness that writes no messages.
+    /// Output of a harness that writes no messages.
     Output { text: &'a str, session_id: &'a str },
     /// The session has ended.
     Result {
@@ -44,7 +44,7 @@ pub enum StreamLine<'a> {
     },
 }
 
-/// What somebody says.
+/// A message of a conversation.
 #[derive(Debug, Serialize)]
 pub struct StreamMessage<'a> {
     role: &'static str,
@@ -59,7 +59,7 @@ struct TextPart<'a> {
 }
 
 impl<'a> StreamMessage<'a> {
-    /// A message of `role`.
+    /// A text message of `role`.
     pub fn new(role: &'static str, text: &'a str) -> Self {
         let kind = "text";
         Self {
@@ -70,7 +70,7 @@ impl<'a> StreamMessage<'a> {
 }
 
 impl StreamLine<'_> {
-    /// What a harness in stream mode reads for `text`, with the line's end.
+    /// The line that a harness in stream mode reads for `text`, with newline.
     pub fn user(text: &str) -> String {
         let line = StreamLine::User {
             message: StreamMessage::new("user", text),

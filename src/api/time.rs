@@ -1,4 +1,4 @@
-//! Points in time, as the contract writes them: RFC 3339, UTC, milliseconds.
+//! Points in time in the contract's form: RFC 3339, UTC, milliseconds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,19 +12,18 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The system's clock.
+    /// The current time of the system's clock.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_millisecond())
     }
 
-    /// From milliseconds since the epoch; what lies outside years −9999 to 9999 is pulled to their ends.
+    /// Converts milliseconds since the epoch; clamps to the years −9999 to 9999.
     pub fn from_millis(millis: i64) -> Self {
-        // jiff cannot print the last instants of its range: rounding would carry them out of it.
+        // jiff cannot print the last instants of its range: rounding would exceed it.
         let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
         Self(millis.clamp(first.as_millisecond() + 1000, last.as_millisecond() - 1000))
     }
 
-    /// Milliseconds since the epoch.
     pub fn as_millis(self) -> i64 {
         self.0
     }
@@ -40,7 +39,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{time:.3}"),
-            // Unreachable: every constructor keeps within jiff's range.
+            // Unreachable: every constructor stays within jiff's range.
             Err(_) => Err(fmt::Error),
         }
     }

@@ -1,40 +1,39 @@
-//! Variables of an environment, as a launch, an adapter and a file give them.
+//! Environment variables of launches, adapters and files.
 //!
-//! Plain data. It knows the rules of names and the bound on all; who may set which variable, others know.
+//! Plain data. It knows the rules for names and the total size; others decide who may set which variable.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How large a launch's variables can be, in bytes: names and values together.
+/// Largest total size of a launch's variables, names and values, in bytes.
 pub const VARIABLES_MAX: usize = 64 * 1024;
 
-/// What the names of settings begin with. They set the daemon: no launch and no adapter can set one for a session.
+/// Prefix of the daemon's settings, which no launch or adapter can set for a session.
 pub const SETTING_PREFIX: &str = "COVEN_";
 
-/// Variables by name. `Debug` shows names alone: a value can be a secret.
+/// Variables by name. `Debug` prints only names: a value can be a secret.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Sets `name`, in place of what it was before.
+    /// Sets `name`, replacing an earlier value.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.0.insert(name.into(), value.into());
     }
 
-    /// Takes `name` out; whether it was there.
+    /// Removes `name`; false if it was not set.
     pub fn unset(&mut self, name: &str) -> bool {
         self.0.remove(name).is_some()
     }
 
-    /// The names and values, sorted by name.
+    /// Names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
@@ -44,15 +43,15 @@ impl Variables {
         self.0.keys().cloned().collect()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is wrong with them as the variables of a session; it follows `env` in a sentence. No value is in it.
+    /// Checks them as the variables of a session; the error continues a sentence that starts with `env`, and contains
+    /// no value.
     ///
     /// # Errors
-    /// A name that [`check_name`] refuses, a value with a NUL, or more than [`VARIABLES_MAX`] bytes.
+    /// A name that [`check_name`] rejects, a value with a NUL, or more than [`VARIABLES_MAX`] bytes.
     pub fn check(&self) -> Result<(), String> {
         for (name, value) in self.iter() {
             check_name(name)?;
@@ -71,19 +70,19 @@ impl Variables {
     }
 }
 
-/// Whether `name` is one that every shell takes: letters, digits and `_`, no digit first.
+/// True if every shell accepts `name`: letters, digits and `_`, with no digit first.
 pub fn is_variable_name(name: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.chars().all(is_word) && name.starts_with(|c: char| !c.is_ascii_digit())
 }
 
-/// What is wrong with `name` as that of a session's variable; it follows `env` in a sentence.
+/// Checks `name` as the name of a session's variable; the error continues a sentence that starts with `env`.
 ///
 /// # Errors
-/// It is not a name, or a setting's.
+/// It is no name, or a setting's.
 pub fn check_name(name: &str) -> Result<(), String> {
     if !is_variable_name(name) {
-        // Not shown: it can be a key that somebody has put in the wrong place.
+        // Not shown: a key may have been entered as a name by mistake.
         return Err("has a name that is not letters, digits and _, or begins with a digit".into());
     }
     match name.starts_with(SETTING_PREFIX) {

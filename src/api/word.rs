@@ -1,7 +1,7 @@
-//! How an enum of words is declared: each variant with its word and its doc, once.
+//! Declares enums of words: each variant once, with its word and its doc.
 //!
-//! Pure; it knows nothing of what a word stands for. [`words!`] gives such an enum `ALL`, `as_str`, `parse`, `Display`,
-//! `FromStr` and serde; [`Word`] holds a word that may come from another release.
+//! Pure; it knows no word's meaning. [`words!`] gives such an enum `ALL`, `as_str`, `parse`, `Display`, `FromStr` and
+//! serde. [`Word`] holds a word that may come from another release.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Declares an enum whose variants are words of the wire, the store, the log or the CLI.
 ///
-/// The word is a literal, so that no rule of spelling stands between the declaration and a search for the word.
+/// Each word is a literal, so that a search for the word finds its declaration.
 macro_rules! words {
     (
         $(#[$meta:meta])*
@@ -25,17 +25,16 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every variant, in the order of the declaration.
+            /// All variants, in declaration order.
             pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
 
-            /// The variant's word.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
                 }
             }
 
-            /// The variant of `word`; `None` for a word that is not declared.
+            /// The variant of `word`; `None` if it is not declared.
             pub fn parse(word: &str) -> Option<Self> {
                 match word {
                     $($word => Some(Self::$variant),)+
@@ -51,7 +50,7 @@ macro_rules! words {
         }
 
         impl std::str::FromStr for $name {
-            /// What the word must be, as `must be private, workspace or shared`.
+            /// The rule, such as `must be private, workspace or shared`.
             type Err = String;
 
             fn from_str(word: &str) -> Result<Self, String> {
@@ -62,7 +61,7 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// `must be a, b or c`.
+/// The text `must be a, b or c`.
 pub(crate) fn must_be(words: &[&str]) -> String {
     match words {
         [first @ .., last] if !first.is_empty() => {
@@ -72,18 +71,17 @@ pub(crate) fn must_be(words: &[&str]) -> String {
     }
 }
 
-/// A word from another process or another release: one of `T`, or one that this build does not know.
+/// A word from another process or release: one of `T`, or unknown to this build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Word<T> {
-    /// A word of `T`.
     Known(T),
-    /// Any other text, as it came.
+    /// Any other text, unchanged.
     Other(String),
 }
 
 impl<T: Copy> Word<T> {
-    /// The variant; `None` where this build does not know the word.
+    /// The variant; `None` if this build does not know the word.
     pub fn known(&self) -> Option<T> {
         match self {
             Self::Known(word) => Some(*word),
@@ -117,7 +115,7 @@ impl<'de, T: FromStr> Deserialize<'de> for Word<T> {
 }
 
 impl<T: FromStr> Word<T> {
-    /// `text` as one of `T` where it is one.
+    /// Parses `text` as a word of `T`, or keeps it.
     pub fn read(text: String) -> Self {
         text.parse().map_or(Self::Other(text), Self::Known)
     }

@@ -57,7 +57,7 @@ pub(super) struct Opened {
     pub(super) log: Reopener,
     /// Location of the log, if it is not the home's file.
     pub(super) log_place: Option<LogPlace>,
-    pub(super) adapters: Arc<adapters::Published>,
+    pub(super) adapters: Arc<adapters::SharedRegistry>,
     pub(super) files: Arc<OpenFiles>,
     pub(super) reader: Reader,
     pub(super) status: Arc<StoreStatus>,

@@ -173,8 +173,8 @@ struct Shared {
     status: Arc<StoreStatus>,
     followers: Arc<Followers>,
     live: Arc<AtomicU64>,
-    adapters: Arc<adapters::Published>,
-    environment: Arc<environment::Published>,
+    adapters: Arc<adapters::SharedRegistry>,
+    environment: Arc<environment::SharedBase>,
     redactor: Arc<Redactor>,
     /// Location of the log, if it is not the home's file.
     log_place: Option<LogPlace>,
@@ -223,7 +223,7 @@ fn run(
         followers,
         live: Arc::default(),
         adapters: load_adapters(home)?,
-        environment: Arc::new(environment::Published::new(configured.base)),
+        environment: Arc::new(environment::SharedBase::new(configured.base)),
         redactor: configured.redactor,
         log_place: configured.log_place,
         lookout,
@@ -276,10 +276,10 @@ fn listen(home: &Home, activated: Option<UnixListener>) -> Result<UnixListener, 
     Ok(listener)
 }
 
-fn load_adapters(home: &Home) -> Result<Arc<adapters::Published>, ServeError> {
+fn load_adapters(home: &Home) -> Result<Arc<adapters::SharedRegistry>, ServeError> {
     let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
     let sources = ManifestSources::from_env(home.adapters());
-    let adapters = adapters::Published::load(own_executable, sources);
+    let adapters = adapters::SharedRegistry::load(own_executable, sources);
     Ok(Arc::new(adapters))
 }
 

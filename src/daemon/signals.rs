@@ -24,8 +24,8 @@ use crate::sys::{self, Arrival, Arrivals};
 
 /// Everything that a reload reads again.
 pub(super) struct Reload {
-    pub(super) adapters: Arc<adapters::Published>,
-    pub(super) environment: Arc<environment::Published>,
+    pub(super) adapters: Arc<adapters::SharedRegistry>,
+    pub(super) environment: Arc<environment::SharedBase>,
     pub(super) redactor: Arc<Redactor>,
     pub(super) log: Reopener,
 }

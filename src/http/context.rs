@@ -32,9 +32,9 @@ pub struct Context {
     /// The last live figures.
     pub last_pass: LastPass,
     /// The harnesses.
-    pub adapters: Arc<adapters::Published>,
+    pub adapters: Arc<adapters::SharedRegistry>,
     /// What every session's environment begins with.
-    pub environment: Arc<environment::Published>,
+    pub environment: Arc<environment::SharedBase>,
     /// Who this daemon is.
     pub daemon: Daemon,
     /// Connections that can be open at once.

@@ -1,7 +1,7 @@
-//! Files of variables, in the quoting of systemd's `EnvironmentFile=` (systemd.exec(5)): `env` in a home, and what
-//! `coven run --env-file` is given.
+//! Parses files of variables in the syntax of systemd's `EnvironmentFile=` (systemd.exec(5)): `env` in a home, and
+//! those of `coven run --env-file`.
 //!
-//! Runs on whichever thread reads one. What it says of a line never holds its value.
+//! Runs on the caller's thread. A message about a line never contains its value.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -15,20 +15,19 @@ use crate::sys;
 
 use super::SESSION_VARIABLE;
 
-/// No such file is larger than this, in bytes.
+/// Largest size of such a file, in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
 
-/// What is not taken of a file.
+/// A part of a file that was ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
-    /// The line where it begins; 0 is the file itself.
+    /// The first line; 0 means the file itself.
     pub line: usize,
-    /// Why.
     pub reason: Message,
 }
 
-/// The variables of the file `env` of a home, and what is not taken of it. One that others can read is not taken at all;
-/// one that is not there sets nothing.
+/// Reads the variables of a home's file `env`, and the ignored parts. A file that other users can read is ignored
+/// completely; a missing file sets nothing.
 pub fn read_own(path: &Path) -> (Variables, Vec<Ignored>) {
     let text = match sys::open_own(path) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Default::default(),
@@ -52,10 +51,10 @@ pub fn read_own(path: &Path) -> (Variables, Vec<Ignored>) {
     (variables, ignored)
 }
 
-/// The variables of a file that a launch names; it can be a pipe.
+/// Reads the variables of a file that a launch names; it can be a pipe.
 ///
 /// # Errors
-/// Others can read it, or a line of it is not taken.
+/// Other users can read it, or one of its lines is invalid.
 pub fn read_given(path: &Path) -> Result<Variables, Message> {
     let file = File::open(path).map_err(|err| message!("cannot be read: {}", &err))?;
     let text = read(file, |meta| check_private(meta, 0o044, path))?;
@@ -81,7 +80,7 @@ fn read(file: File, check: impl Fn(&Metadata) -> Result<(), Message>) -> Result<
     String::from_utf8(bytes).map_err(|_| "is not UTF-8".into())
 }
 
-/// Whether nobody but this user can read what is at `path`: it holds keys. `others` are the bits that it must not have.
+/// Checks that only this user can read the file: it contains keys. `others` are forbidden mode bits.
 fn check_private(meta: &Metadata, others: u32, path: &Path) -> Result<(), Message> {
     if meta.is_dir() {
         return Err("is a directory".into());
@@ -105,7 +104,7 @@ fn check_private(meta: &Metadata, others: u32, path: &Path) -> Result<(), Messag
     }
 }
 
-/// The variables that `text` sets, a later line in place of an earlier one, and what is not taken of it.
+/// The variables that `text` sets, later lines replacing earlier ones; and the ignored parts.
 pub(super) fn parse(text: &str) -> (Variables, Vec<Ignored>) {
     let mut parser = Parser::default();
     for c in text.chars() {
@@ -115,16 +114,16 @@ pub(super) fn parse(text: &str) -> (Variables, Vec<Ignored>) {
     (parser.variables, parser.ignored)
 }
 
-/// Where in a line the parser is.
+/// State of the parser within a line.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Place {
     #[default]
     Start,
     Comment,
     Name,
-    /// Behind `=`, or behind a closing quote: more can follow.
+    /// After `=`, or after a closing quote: more text can follow.
     BeforeValue,
-    /// Quotes have no meaning any more.
+    /// Within an unquoted value: quotes are literal.
     Value,
     ValueEscape,
     SingleQuotes,
@@ -136,11 +135,11 @@ enum Place {
 struct Parser {
     place: Place,
     newlines: usize,
-    /// The line where the assignment begins.
+    /// First line of the assignment.
     begun: usize,
     name: String,
     value: String,
-    /// How much of the value stays when white space at its end goes.
+    /// Length of the value without trailing white space.
     kept: usize,
     variables: Variables,
     ignored: Vec<Ignored>,
@@ -177,7 +176,7 @@ impl Parser {
             Place::Value => self.push(c, !is_blank),
             Place::ValueEscape => {
                 self.place = Place::Value;
-                // A line that goes on.
+                // Line continuation.
                 if !is_newline {
                     self.push(c, true);
                 }
@@ -204,12 +203,12 @@ impl Parser {
         }
     }
 
-    /// Behind a backslash in double quotes: as in a shell, it escapes only what has a meaning there.
+    /// After a backslash in double quotes: as in a shell, only special characters are unescaped.
     fn unescape(&mut self, c: char) {
         self.place = Place::DoubleQuotes;
         match c {
             '"' | '\\' | '`' | '$' => self.push(c, true),
-            // A line that goes on.
+            // Line continuation.
             '\n' => {}
             _ => {
                 self.push('\\', true);
@@ -228,7 +227,7 @@ impl Parser {
     fn assign(&mut self) {
         self.value.truncate(self.kept);
         let name = self.name.trim_end();
-        // Not shown: it can be a part of a key that stands on more than one line.
+        // The name is not shown: it may be part of a key with several lines.
         if !is_variable_name(name) {
             self.ignore(match name.starts_with("export ") {
                 true => "it begins with `export`".into(),
@@ -255,7 +254,7 @@ impl Parser {
         self.kept = 0;
     }
 
-    /// At the end of the file: quotes that are open are closed by it.
+    /// End of the file: closes open quotes.
     fn end(&mut self) {
         match self.place {
             Place::Start | Place::Comment => {}
@@ -277,8 +276,7 @@ mod tests {
         pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
     }
 
-    /// Each is what `load_env_file` of systemd 252 makes of the same file, but for the comment behind which a line goes on:
-    /// there it is 254's.
+    /// Expected values are the results of systemd 252's `load_env_file`; for a continued comment those of 254.
     #[test]
     fn values_are_quoted_as_in_an_environment_file_of_systemd() {
         for (text, value) in [

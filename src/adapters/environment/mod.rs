@@ -1,6 +1,6 @@
-//! The environment of a session: where its variables come from, and which source goes before which.
+//! A session's environment: the sources of its variables, and their precedence.
 //!
-//! A launch builds it on the connection's thread; the signals thread reads the file `env` again. It knows no process.
+//! A launch builds it on its connection thread; the signals thread reads the file `env` again. It knows no process.
 
 mod file;
 mod variables;
@@ -16,20 +16,18 @@ pub use variables::{FILTERED, is_filtered, is_started_with};
 
 use crate::api::{SessionId, Timestamp, Variables};
 
-/// The variable by which a process knows, and is known by, its session.
+/// Variable that identifies a process's session.
 pub const SESSION_VARIABLE: &str = "COVEN_SESSION_ID";
 
-/// An environment, by name. `Debug` shows names alone: a value can be a secret.
+/// Variables by name. `Debug` prints only names: a value can be a secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// The names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
@@ -51,21 +49,21 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// What every session of a daemon gets, whichever its adapter is.
+/// The environment that all sessions of a daemon share.
 #[derive(Debug, Clone, Default)]
 pub struct Base {
-    /// What the daemon was started with, without what is kept from sessions.
+    /// The daemon's inherited environment, without filtered variables.
     inherited: Environment,
-    /// The names of what is kept from sessions, of those that the daemon was started with.
+    /// Names of the filtered variables in the daemon's environment.
     filtered: Vec<String>,
-    /// What the file `env` of the home sets.
+    /// Variables of the home's file `env`.
     file: Variables,
-    /// When the file was read.
+    /// Time at which the file was read.
     file_read_at: Option<Timestamp>,
 }
 
 impl Base {
-    /// Takes `variables` as what the daemon was started with.
+    /// Uses `variables` as the daemon's inherited environment.
     pub fn inherit(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let (filtered, inherited): (BTreeMap<_, _>, BTreeMap<_, _>) =
             variables.partition(|(name, _)| is_filtered(name));
@@ -80,7 +78,7 @@ impl Base {
         }
     }
 
-    /// The same, with another content of the file `env`, which was read at `read_at`.
+    /// Replaces the content of the file `env`, read at `read_at`.
     pub fn with_file(&self, file: Variables, read_at: Timestamp) -> Self {
         Self {
             file,
@@ -95,18 +93,18 @@ impl Base {
         file.or_else(|| self.inherited.get("PATH"))
     }
 
-    /// The names of what is kept from sessions, of those that the daemon was started with.
+    /// Names of the filtered variables in the daemon's environment.
     pub fn filtered(&self) -> &[String] {
         &self.filtered
     }
 
-    /// When the file `env` was read: one that is newer is not in force.
+    /// Time at which the file `env` was read: later changes are not in effect.
     pub fn file_read_at(&self) -> Option<Timestamp> {
         self.file_read_at
     }
 
-    /// The environment of the session `id` in `cwd`: a later source replaces an earlier one, in the order of inherited,
-    /// file, adapter, launch. `PWD` is the session's in any case: programs trust it more than getcwd(3).
+    /// The environment of the session `id` in `cwd`. Later sources replace earlier ones: inherited, file, adapter,
+    /// launch. `PWD` is always the session's: programs trust it more than getcwd(3).
     pub fn session(
         &self,
         adapter: &Variables,
@@ -124,22 +122,20 @@ impl Base {
     }
 }
 
-/// The base in force, replaced as a whole when the file `env` is read again.
+/// The current base, replaced as a whole when the file `env` is read again.
 #[derive(Debug)]
-pub struct Published(RwLock<Arc<Base>>);
+pub struct SharedBase(RwLock<Arc<Base>>);
 
-impl Published {
-    /// With `base` in force.
+impl SharedBase {
     pub fn new(base: Base) -> Self {
         Self(RwLock::new(Arc::new(base)))
     }
 
-    /// The base in force.
     pub fn current(&self) -> Arc<Base> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts another content of the file `env` into force, which was read at `read_at`.
+    /// Replaces the content of the file `env`, read at `read_at`.
     pub fn set_file(&self, file: Variables, read_at: Timestamp) {
         let base = Arc::new(self.current().with_file(file, read_at));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = base;
@@ -163,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_later_source_replaces_an_earlier_one() {
-        // Whether the variable is inherited, in the file, the adapter's, the launch's: which one the session gets.
+        // Bits: the variable is in the inherited environment, the file, the adapter, the launch.
         for sources in 1_u8..16 {
             let names = ["inherited", "file", "adapter", "launch"];
             let of = |bit: usize| match sources & (1 << bit) {

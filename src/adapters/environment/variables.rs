@@ -1,4 +1,4 @@
-//! Which variables are kept from sessions, and which ones a daemon that `coven` starts is given: each declared here once.
+//! Variables that sessions do not inherit, and variables that a started daemon keeps: each declared here once.
 //!
 //! Constants and their matching; pure. It knows no process.
 
@@ -7,11 +7,11 @@ use std::ffi::OsStr;
 use super::SESSION_VARIABLE;
 use crate::sys;
 
-/// Variables that a session does not inherit from its daemon: they tell of the terminal, the login and the agent in which
-/// the daemon was started, and mislead what runs elsewhere. A `*` stands for any part of a name. What is given on purpose
-/// (the file `env`, an adapter, a launch) is not held against this list.
+/// Variables that a session does not inherit from its daemon. They describe the terminal, the login and the agent in
+/// which the daemon was started, and mislead programs that run elsewhere. A `*` matches any part of a name. The filter
+/// does not apply to explicit sources (the file `env`, an adapter, a launch).
 pub const FILTERED: &[&str] = &[
-    // Claude Code sets them for what it starts, and refuses to start inside itself.
+    // Set by Claude Code for its children; it refuses to start inside itself.
     "CLAUDECODE",
     "CLAUDE_CODE_ENTRYPOINT",
     "CLAUDE_CODE_SSE_PORT",
@@ -58,12 +58,12 @@ pub const FILTERED: &[&str] = &[
     "SHLVL",
     "OLDPWD",
     "PS1",
-    // another session's
+    // Of another session.
     SESSION_VARIABLE,
 ];
 
-/// What a daemon keeps of the environment of the command that starts it. It runs for weeks: the rest, a key for example,
-/// belongs to one shell.
+/// Variables that a daemon keeps of the starting command's environment. The daemon runs for weeks; other variables,
+/// such as keys, belong to one shell.
 const STARTED_WITH: &[&str] = &[
     "PATH",
     "HOME",
@@ -93,12 +93,12 @@ const STARTED_WITH: &[&str] = &[
     "COVEN_*",
 ];
 
-/// Whether a session does not inherit `name`.
+/// True if a session does not inherit `name`.
 pub fn is_filtered(name: &OsStr) -> bool {
     matches(FILTERED, name) || sys::is_service_variable(name)
 }
 
-/// Whether a daemon that a command starts is given `name` of the command's environment.
+/// True if a daemon that a command starts keeps the command's variable `name`.
 pub fn is_started_with(name: &OsStr) -> bool {
     matches(STARTED_WITH, name) && !is_filtered(name)
 }
