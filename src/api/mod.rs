@@ -12,6 +12,7 @@ mod cost;
 mod error;
 mod escape;
 mod event;
+mod event_page;
 pub mod fields;
 mod health;
 mod id;
@@ -44,10 +45,10 @@ pub use cost::{SessionCost, Usage};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use escape::{escaped_length, escaped_prefix};
 pub use event::{
-    Event, EventCursor, EventId, EventKind, EventPage, EventWriter, EventsQuery, ExitPayload,
-    KillPayload, OUTPUT_PAYLOAD_MAX, Origin, OutputPayload, PAYLOAD_MAX, Payload, StatusPayload,
-    Stream, Truncation, output_length,
+    Event, EventId, EventKind, ExitPayload, KillPayload, OUTPUT_PAYLOAD_MAX, Origin, OutputPayload,
+    PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation, output_length,
 };
+pub use event_page::{EventCursor, EventPage, EventWriter, EventsQuery};
 pub use fields::{from_json, object};
 pub use health::{
     ApiVersion, CapabilityFlags, DaemonInfo, EventWriterHealth, Health, Index, Manager,

@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::HomeError;
 use super::failure::Failure;
-use super::home::{Home, HomeError};
+use super::home::Home;
 use super::service::{self, Unit};
 use super::status::{daemon_pid, is_locked};
 use crate::adapters::environment;

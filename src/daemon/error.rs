@@ -6,12 +6,14 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::home::{Home, HomeError};
+use super::home::Home;
 use super::service;
 use crate::api::{Code, StopReport};
 use crate::http::client::ClientError;
+use crate::observe::{Message, message};
 use crate::settings::BadSetting;
 use crate::store::StoreError;
+use crate::sys;
 
 #[derive(Debug)]
 pub enum ServeError {
@@ -152,6 +154,84 @@ impl From<BadSetting> for ServeError {
 impl From<HomeError> for ServeError {
     fn from(err: HomeError) -> Self {
         Self::Home(err)
+    }
+}
+
+/// Why a home cannot be used, and the command that repairs it.
+#[derive(Debug)]
+pub enum HomeError {
+    /// Neither `COVEN_HOME` nor a home directory is known.
+    Unknown,
+    /// Type, owner or mode of the home or of a file in it is wrong.
+    Refused { what: Message, mend: Message },
+    /// The variable contains a relative path, which depends on the working directory.
+    Relative { name: &'static str, path: PathBuf },
+    /// The home contains only a socket that forwards to another machine, where no daemon answers.
+    Forwarded { path: PathBuf },
+    /// The socket's path does not fit into `sun_path`.
+    SocketTooLong { socket: PathBuf, length: usize },
+    /// A system call has failed.
+    Io { path: PathBuf, err: io::Error },
+}
+
+impl HomeError {
+    /// The error code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::SocketTooLong { .. } => Code::SocketPathTooLong,
+            Self::Forwarded { .. } => Code::HomeForwarded,
+            _ => Code::HomeRefused,
+        }
+    }
+
+    /// What the user can do.
+    pub fn mend(&self) -> Message {
+        match self {
+            Self::Unknown => "set COVEN_HOME to a directory of your own".into(),
+            Self::Refused { mend, .. } => mend.clone(),
+            Self::Relative { name, path } => {
+                let path = std::path::absolute(path).unwrap_or(path.clone());
+                message!("set {} to an absolute path, as {}", *name, &path)
+            }
+            Self::Forwarded { .. } | Self::SocketTooLong { .. } => {
+                self.code().next().unwrap_or_default().into()
+            }
+            Self::Io { path, err } => match err.kind() {
+                io::ErrorKind::StorageFull => message!("make room on the disk of {}", path),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                    message!("make {} writable, or set COVEN_HOME", path)
+                }
+                _ => message!("look at {}, or set COVEN_HOME", path),
+            },
+        }
+    }
+
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Unknown => "neither COVEN_HOME nor HOME is set".into(),
+            Self::Refused { what, .. } => what.clone(),
+            Self::Relative { name, path } => {
+                message!("{} is not an absolute path: {}", *name, path)
+            }
+            Self::Forwarded { path } => message!(
+                "{} holds a socket, but neither a lock nor a database: the end of a connection to another machine's \
+                 daemon, on which nobody answers",
+                path
+            ),
+            Self::SocketTooLong { socket, length } => message!(
+                "the socket's path is {} bytes long, and a Unix socket's can have {}: {}",
+                *length,
+                sys::SUN_PATH_MAX,
+                socket
+            ),
+            Self::Io { path, err } => message!("{}: {}", path, err),
+        }
+    }
+}
+
+impl fmt::Display for HomeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
     }
 }
 

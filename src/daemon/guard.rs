@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
-use super::home::{DaemonFile, Home, HomeError};
+use super::error::HomeError;
+use super::home::{DaemonFile, Home};
 use super::log_place::{self, LogPlace};
 use crate::adapters::{self, ManifestSources};
 use crate::http::Rebinder;

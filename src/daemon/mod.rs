@@ -20,8 +20,8 @@ mod signals;
 pub mod status;
 pub mod stop;
 
-pub use error::ServeError;
-pub use home::{DaemonFile, Home, HomeError};
+pub use error::{HomeError, ServeError};
+pub use home::{DaemonFile, Home};
 pub use log_place::LogPlace;
 pub use serve::{ServeOptions, serve};
 pub use settings::{Settings, retention};

@@ -6,8 +6,9 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixStream;
 
+use super::error::HomeError;
 use super::failure::Failure;
-use super::home::{Home, HomeError};
+use super::home::Home;
 use super::service;
 use crate::api::{Health, words};
 use crate::http::client::{Client, ClientError};

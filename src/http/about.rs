@@ -1,6 +1,6 @@
-//! What the daemon says of itself: health, metrics, version, capabilities, and the action that refreshes them.
+//! Routes about the daemon: health, metrics, version, capabilities and their refresh, stop.
 //!
-//! Health is made of what others have published: it waits for nobody.
+//! Runs on the connection thread. Health consists of published figures: it never waits for another thread.
 
 use crossbeam_channel::bounded;
 
@@ -58,7 +58,7 @@ pub(super) fn metrics(call: &Call<'_, routes::Metrics>) -> Result<Answer, ApiErr
     let context = call.context;
     let snapshot = Snapshot {
         uptime: context.daemon.started.elapsed(),
-        // A store that cannot be read is no reason to show nothing: it is when the rest is wanted.
+        // An unreadable store must not hide the other figures: then they are needed most.
         sessions: context.reader.session_tally().ok(),
         silence: metrics::longest_silence(context.silences()),
         writer: context.queue.health(),
@@ -76,12 +76,12 @@ pub(super) fn api_version(call: &Call<'_, routes::ApiVersion>) -> Result<Answer,
     })
 }
 
-/// `POST /daemon/stop`: ends the daemon as SIGTERM does, and is answered when everything is over.
+/// `POST /daemon/stop`: stops the daemon as SIGTERM does; answered when the stop is complete.
 pub(super) fn stop(call: &Call<'_, routes::StopDaemon>) -> Result<Answer, ApiError> {
     let (reply, answer) = bounded(1);
     let waiting = &call.context.awaiting_end;
     waiting.fetch_add(1, Ordering::SeqCst);
-    // Without a bound of its own: the stop has one, and a state thread that has ended drops the reply.
+    // Without a timeout: the stop has one, and a state thread that has ended drops the reply.
     let _ = call
         .context
         .state
@@ -91,7 +91,7 @@ pub(super) fn stop(call: &Call<'_, routes::StopDaemon>) -> Result<Answer, ApiErr
     call.ok(&report?)
 }
 
-/// For whoever tries the socket by hand: where to go from here.
+/// For a user who tries the socket by hand.
 pub(super) fn index(call: &Call<'_, routes::Index>) -> Result<Answer, ApiError> {
     call.ok(&Index {
         api_version: CONTRACT.into(),

@@ -1,7 +1,7 @@
-//! Accepting: a few threads wait in accept(2), and the one that gets a connection serves it to its end. There is
-//! no hand-over to another thread; the kernel wakes one waiter a connection.
+//! Accepts connections: a few threads wait in accept(2), and each serves the connection that it accepts. There is no
+//! hand-over between threads; the kernel wakes one waiter for each connection.
 //!
-//! Runs on the connection threads. Knows who may connect and how many at once, and nothing of requests.
+//! Runs on the connection threads. It knows who may connect and how many, and nothing of requests.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,20 +19,19 @@ use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::sys;
 
-/// Threads that wait for the next connection: one must, more spare the creation of a thread, or make up for it.
+/// Most threads that wait in accept(2): one suffices, others save or replace the creation of a thread.
 const IDLE_MAX: usize = 8;
 
-/// A connection thread's stack: SQLite and JSON need a few tens of kilobytes.
+/// Stack of a connection thread, in bytes: SQLite and JSON need a few tens of kilobytes.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// The address space that one more connection leaves to whoever is there.
+/// Address space that a new connection must leave for the others, in bytes.
 const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Clients beyond the limit that are given the time to read that they are refused: closing a socket on what its
-/// client has just sent would reset it.
+/// Most clients beyond the limit that get time to read their refusal: closing a socket with unread data would reset the
+/// connection.
 const LINGERERS_MAX: usize = 16;
 
-/// The running server.
 pub struct Server {
     shared: Arc<Shared>,
 }
@@ -40,19 +39,19 @@ pub struct Server {
 struct Shared {
     listener: UnixListener,
     context: Context,
-    /// Threads in accept(2), or on the way to it.
+    /// Threads in accept(2), or about to call it.
     idle: AtomicUsize,
     connections: AtomicUsize,
     in_flight: InFlight,
-    /// A descriptor to give up when there is none left, so that a client can be told so.
+    /// A spare descriptor: closed when none is left, so that a client can be told so.
     reserve: Mutex<Option<File>>,
 }
 
 impl Server {
-    /// Begins to accept.
+    /// Starts accepting.
     ///
     /// # Errors
-    /// No thread or descriptor is to be had.
+    /// No thread or descriptor can be created.
     pub fn start(listener: UnixListener, context: Context) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             listener,
@@ -62,20 +61,19 @@ impl Server {
             in_flight: InFlight::default(),
             reserve: Mutex::new(Some(File::open("/dev/null")?)),
         });
-        // All at once: when no thread is to be had any more, these still answer.
+        // All at once: they still answer when no more threads can be created.
         for _ in 0..IDLE_MAX {
             shared.add_thread()?;
         }
         Ok(Self { shared })
     }
 
-    /// Whoever has it can give the server another socket.
     pub fn rebinder(&self) -> Rebinder {
         Rebinder(Arc::clone(&self.shared))
     }
 
-    /// Lets the requests that are being answered come to their end, for `patience` at most. Nobody waits for an
-    /// event any more; who connects from now on is told that the daemon is stopping, or finds nobody.
+    /// Waits for the running requests, for at most `patience`. Long polls end, and new clients are told that the daemon
+    /// stops, or find no listener.
     pub fn finish(&self, patience: Duration) {
         let context = &self.shared.context;
         context.stopping.store(true, Ordering::SeqCst);
@@ -84,20 +82,20 @@ impl Server {
         in_flight.wait_for(patience, || context.awaiting_end.load(Ordering::SeqCst));
     }
 
-    /// As [`Server::finish`], also for the requests that have waited for the end and have been told of it.
+    /// As [`Server::finish`], including the requests that waited for the stop.
     pub fn finish_all(&self, patience: Duration) {
         self.shared.in_flight.wait_for(patience, || 0);
     }
 }
 
-/// Gives a running server another socket.
+/// Handle that replaces the socket of a running server.
 pub struct Rebinder(Arc<Shared>);
 
 impl Rebinder {
-    /// Goes on with `listener`. The connections that wait on the socket before it are served, too.
+    /// Continues with `listener`. Connections queued on the old socket are served, too.
     ///
     /// # Errors
-    /// No descriptor is to be had.
+    /// No descriptor can be created.
     pub fn rebind(&self, listener: &UnixListener) -> io::Result<()> {
         let shared = &self.0;
         let before = sys::replace_listener(&shared.listener, listener)?;
@@ -114,10 +112,10 @@ impl Rebinder {
     }
 }
 
-/// A place among the connections, given back when it is dropped: also when its thread panics.
+/// A connection's place; dropping it frees the place, also when its thread panics.
 struct Slot<'a> {
     connections: &'a AtomicUsize,
-    /// How many connections there are with this one.
+    /// Number of connections including this one.
     number: usize,
 }
 
@@ -146,7 +144,7 @@ impl Shared {
             .name("connection".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                // How a flood goes can be asked while it has the processors.
+                // Health requests must be answered while a flood uses the processors.
                 sys::prefer_latency();
                 shared.accept_and_serve();
             });
@@ -164,16 +162,16 @@ impl Shared {
             };
             let last_idle = self.idle.fetch_sub(1, Ordering::SeqCst) == 1;
             if last_idle && let Err(err) = self.add_thread() {
-                // Somebody must go on accepting, and no other thread is there to do it.
+                // One thread must go on accepting, and no other could be created.
                 self.idle.fetch_add(1, Ordering::SeqCst);
                 say!(ThreadFailed, reason: &err);
                 self.refuse(&stream);
                 continue;
             }
             self.serve(&stream);
-            // Not before it has stopped counting: who sees it closed can open the next.
+            // Dropped after the count: a client that sees the close can connect at once.
             drop(stream);
-            // One thread too many is no harm; what matters is that there is one.
+            // One thread too many does no harm; one must remain.
             if self.idle.fetch_add(1, Ordering::SeqCst) >= IDLE_MAX {
                 self.idle.fetch_sub(1, Ordering::SeqCst);
                 return;
@@ -189,7 +187,7 @@ impl Shared {
             }
             Ok((stream, _)) => Some(stream),
             Err(err) if sys::is_out_of_descriptors(&err) => self.accept_with_reserve(&err),
-            // The client has gone, a signal came, or the server has another socket now: the next one is waiting.
+            // The client has gone, a signal arrived, or the socket was replaced: accept again.
             Err(err)
                 if matches!(
                     err.kind(),
@@ -208,13 +206,12 @@ impl Shared {
         }
     }
 
-    /// No descriptor is left: the one in reserve is given up for the moment that it takes to say so.
+    /// No descriptor is left: closes the spare one to accept a client and refuse it.
     fn accept_with_reserve(&self, err: &io::Error) -> Option<UnixStream> {
         let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
         drop(reserve.take());
         let accepted = self.listener.accept();
-        // accept(2) wants its descriptor before there is anybody to accept: by the time that somebody comes, the
-        // need may be over.
+        // accept(2) needs a descriptor before a client exists: by the time one arrives, the shortage may be over.
         *reserve = File::open("/dev/null").ok();
         match accepted {
             Ok((stream, _)) if reserve.is_some() => return Some(stream),
@@ -224,7 +221,7 @@ impl Shared {
                 drop(stream);
                 *reserve = File::open("/dev/null").ok();
             }
-            // Another thread was faster with the descriptor.
+            // Another thread took the descriptor first.
             Err(_) => thread::sleep(durations::ACCEPT_PAUSE),
         }
         None
@@ -235,7 +232,7 @@ impl Shared {
         let count = slot.number;
         if count > self.context.connections_max {
             self.refuse(stream);
-            // Few at a time: who is refused must not take up what the limit is there to keep.
+            // Only a few at a time: refused clients must not use what the limit protects.
             if count <= self.context.connections_max + LINGERERS_MAX {
                 connection::linger(stream);
             }
@@ -244,14 +241,14 @@ impl Shared {
                 Ok(peer) if peer.uid == sys::euid() || peer.uid == 0 => {
                     connection::serve(stream, &self.context, &self.in_flight);
                 }
-                // The socket's mode keeps others out; whoever comes all the same gets no answer.
+                // The socket's mode excludes other users; one that connects nevertheless gets no answer.
                 Ok(peer) => say!(PeerRefused, uid: Some(peer.uid), reason: None),
                 Err(err) => say!(PeerRefused, uid: None, reason: Some(&err)),
             }
         }
     }
 
-    /// Answers before anything was asked, without ever waiting for the client.
+    /// Answers before a request has arrived, without waiting for the client.
     fn refuse(&self, mut stream: &UnixStream) {
         let error = ApiError::TooManyConnections {
             limit: self.context.connections_max,
@@ -260,7 +257,7 @@ impl Shared {
         say!(ConnectionRefused, request: field::Request(&id), route: field::Route(routes::UNREAD),
             status: error.status(), limit: self.context.connections_max);
         if stream.set_nonblocking(true).is_ok() {
-            // An answer of this size fits the empty buffer of a new socket.
+            // This answer fits into the empty buffer of a new socket.
             let _ = stream.write_all(&response::refusal(&error, &id));
         }
     }

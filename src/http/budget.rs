@@ -1,8 +1,8 @@
-//! The memory that large answers share, and the memory that large request bodies share: what clients do not read, and what
-//! they send, is bounded in the whole daemon.
+//! Memory budgets of large answers and of large request bodies: they bound what unread answers and incoming bodies use
+//! in the whole daemon.
 //!
-//! Connection threads take their share before they build an answer or read a body, and give it back when the answer has been
-//! sent. Small ones take nothing and wait for nobody: health, kill and launch work whatever others do not read.
+//! Connection threads reserve memory before they build an answer or read a body, and release it after sending. Small
+//! ones reserve nothing: health, kill and launch work even if other clients do not read.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,20 +11,19 @@ use crate::api::{ApiError, LIST_BYTES_MAX};
 use crate::settings::durations;
 use crate::sys;
 
-/// What one budget gives out, in bytes.
+/// Size of one budget, in bytes.
 const TOTAL: usize = 64 * 1024 * 1024;
 
-/// A larger answer or body is large, in bytes.
+/// Size from which an answer or body is large, in bytes.
 pub(super) const SMALL_MAX: usize = 64 * 1024;
 
-/// The share of [`TOTAL`] below which a shortage is over.
+/// Usage below which a shortage is over, in bytes.
 const EASED: usize = TOTAL / 8;
 
-/// How much is taken.
 #[derive(Debug, Default)]
 struct Taken {
     bytes: usize,
-    /// Somebody has had to wait since the memory was given back to the system.
+    /// A request has waited since memory was last returned to the system.
     was_short: bool,
 }
 
@@ -32,19 +31,19 @@ struct Taken {
 #[derive(Debug, Clone, Default)]
 pub struct Budget(Arc<(Mutex<Taken>, Condvar)>);
 
-/// A share of it, until this is dropped.
+/// A reserved share of a budget; dropping it releases it.
 #[derive(Debug)]
 pub(super) struct Lease {
     budget: Budget,
     bytes: usize,
 }
 
-/// An answer's content that has been read within a bound.
+/// Content of an answer that was read within a bound.
 pub(super) struct Bounded<T> {
     pub content: T,
-    /// Its length, in bytes.
+    /// Its size, in bytes.
     pub length: usize,
-    /// The bound has cut it short.
+    /// True if the bound cut it short.
     pub is_cut: bool,
 }
 
@@ -66,19 +65,19 @@ impl Budget {
         }
     }
 
-    /// Takes `bytes` for an answer as soon as they are free.
+    /// Reserves `bytes` for an answer, waiting if necessary.
     ///
     /// # Errors
-    /// [`ApiError::Busy`] if that is not before [`durations::LARGE_ANSWER`] has passed.
+    /// [`ApiError::Busy`] after [`durations::LARGE_ANSWER`].
     fn take(&self, bytes: usize) -> Result<Lease, ApiError> {
         let deadline = Instant::now() + durations::LARGE_ANSWER;
         self.take_until(deadline, bytes, "answers that clients have not read yet")
     }
 
-    /// The share of a body of `bytes` that is to be read; none for a small one.
+    /// Reserves memory for a body of `bytes`; `None` for a small one.
     ///
     /// # Errors
-    /// [`ApiError::Busy`] if it is not free before `deadline`.
+    /// [`ApiError::Busy`] after `deadline`.
     pub(super) fn take_body(
         &self,
         bytes: usize,
@@ -108,11 +107,11 @@ impl Budget {
         Ok(self.lease(&mut taken, bytes))
     }
 
-    /// What `read` gives, which is told how many bytes its content may have, with the share that it takes. It is called
-    /// again where only a small answer could be built at once, and that is not enough: nothing is held meanwhile.
+    /// Calls `read` with the allowed size of its content; returns its result with the reserved memory. If at first only
+    /// a small answer fits, and that does not suffice, it waits and calls `read` again; nothing is held meanwhile.
     ///
     /// # Errors
-    /// [`ApiError::Busy`], or what `read` fails with.
+    /// [`ApiError::Busy`], or the error of `read`.
     pub(super) fn read<T>(
         &self,
         read: impl Fn(usize) -> Result<Bounded<T>, ApiError>,
@@ -134,7 +133,7 @@ impl Budget {
         Ok((content, lease.shrunk(length)))
     }
 
-    /// The share of an answer of `length` bytes that is there already; none for a small one.
+    /// Reserves memory for an existing answer of `length` bytes; `None` for a small one.
     ///
     /// # Errors
     /// [`ApiError::Busy`].
@@ -147,7 +146,7 @@ impl Budget {
 }
 
 impl Lease {
-    /// What an answer of `length` bytes needs of it; nothing for a small one.
+    /// Reduces the share to `length` bytes; `None` for a small answer.
     fn shrunk(mut self, length: usize) -> Option<Self> {
         if length <= SMALL_MAX {
             return None;
@@ -167,7 +166,7 @@ impl Lease {
         drop(taken);
         self.budget.0.1.notify_all();
         if is_over {
-            // The allocator keeps what lies between other things.
+            // The allocator keeps free memory between used blocks.
             sys::release_free_memory();
         }
     }

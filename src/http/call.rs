@@ -1,6 +1,6 @@
-//! A request on its way to its handler.
+//! A request with its context, on the way to its handler.
 //!
-//! Runs on the connection's thread. It knows the route's types, and nothing of what a handler does.
+//! Runs on the connection thread. It knows the route's types, and not the handler's work.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -16,27 +16,27 @@ use crate::api::fields;
 use crate::api::routes::{Endpoint, Route};
 use crate::api::{ApiError, SessionId};
 
-/// A request with what it is answered from.
+/// A request, and everything that is needed to answer it.
 pub(super) struct Exchange<'a> {
     pub request: &'a Request,
-    /// To notice that a client which waits has gone.
+    /// Shows whether a waiting client has gone.
     pub stream: &'a UnixStream,
     pub context: &'a Context,
-    /// The pages that its connection has been asked for.
+    /// The pages that this connection's client has requested.
     pub paging: &'a Paging,
 }
 
-/// An [`Exchange`] whose route has been found.
+/// An [`Exchange`] with its route.
 #[derive(Clone, Copy)]
 pub(super) struct Routed<'a> {
     pub exchange: &'a Exchange<'a>,
     pub route: Route,
-    /// The session id in the path, as it came; empty for a route without one.
+    /// The raw session id in the path; empty for a route without one.
     pub id: &'a str,
 }
 
 impl<'a> Routed<'a> {
-    /// With the types of its route, which the handler names.
+    /// The call with its route's types, which the handler names.
     pub(super) fn call<E: Endpoint>(self) -> Call<'a, E> {
         debug_assert_eq!(self.route, E::ROUTE, "the handler is another route's");
         Call {
@@ -46,7 +46,6 @@ impl<'a> Routed<'a> {
     }
 }
 
-/// A call of the endpoint `E`.
 pub(super) struct Call<'a, E> {
     routed: Routed<'a>,
     endpoint: PhantomData<E>,
@@ -61,12 +60,12 @@ impl<'a, E> Deref for Call<'a, E> {
 }
 
 impl<E: Endpoint> Call<'_, E> {
-    /// The session in the path: one that cannot be an id is an id that no session has.
+    /// The session in the path. Text that is no id counts as an unknown id.
     pub(super) fn session(&self) -> Result<SessionId, ApiError> {
         self.session_of(self.routed.id)
     }
 
-    /// The session of this id, as it came.
+    /// The session with the raw id `raw`.
     pub(super) fn session_of(&self, raw: &str) -> Result<SessionId, ApiError> {
         let known = match raw.parse() {
             Ok(id) => Some(id),
@@ -75,17 +74,15 @@ impl<E: Endpoint> Call<'_, E> {
         known.ok_or_else(|| ApiError::SessionNotFound { id: raw.to_owned() })
     }
 
-    /// The query.
     pub(super) fn query(&self) -> Result<E::Query, ApiError> {
         fields::read_query(&self.request.query)
     }
 
-    /// The body.
     pub(super) fn body(&self) -> Result<E::Body, ApiError> {
         fields::read_body(&self.request.body)
     }
 
-    /// The body; its default if there is none, or a null, as some clients send it for none.
+    /// The body; the default if it is missing, or null, as some clients send.
     pub(super) fn body_or_default(&self) -> Result<E::Body, ApiError>
     where
         E::Body: Default,
@@ -96,7 +93,6 @@ impl<E: Endpoint> Call<'_, E> {
         }
     }
 
-    /// An answer with status 200.
     pub(super) fn ok(&self, answer: &E::Answer) -> Result<Answer, ApiError>
     where
         E::Answer: Serialize,
@@ -104,7 +100,7 @@ impl<E: Endpoint> Call<'_, E> {
         self.answer(200, answer)
     }
 
-    /// An answer with another status of success.
+    /// An answer with another success status.
     pub(super) fn answer(&self, status: u16, answer: &E::Answer) -> Result<Answer, ApiError>
     where
         E::Answer: Serialize,

@@ -1,7 +1,7 @@
 //! A blocking client of the daemon's API: one connection, one request at a time.
 //!
-//! Used by the CLI's verbs, and by a starting daemon to see that it answers. It knows the contract, and nothing
-//! of the server in this room.
+//! Used by the CLI's verbs, and by a starting daemon to check itself. It knows the contract, and not the server in this
+//! room.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -19,21 +19,28 @@ use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::sys;
 
-/// The longest answer that is read, in bytes: the contract's lists stay below a quarter of it.
+/// Largest answer that is read, in bytes: the contract's lists stay below a quarter of it.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nobody listens on the socket.
-    NotRunning { socket: PathBuf, reason: io::Error },
-    /// Somebody listens who does not speak the contract.
-    UnsupportedVersion { found: String },
-    /// The daemon answered with an error.
-    Api { status: u16, error: ErrorDetail },
-    /// The connection broke, or timed out.
+    /// No process listens on the socket.
+    NotRunning {
+        socket: PathBuf,
+        reason: io::Error,
+    },
+    /// The server speaks another contract.
+    UnsupportedVersion {
+        found: String,
+    },
+    Api {
+        status: u16,
+        error: ErrorDetail,
+    },
+    /// The connection broke or timed out.
     Io(io::Error),
-    /// The answer is not one.
+    /// The answer is not valid HTTP or JSON.
     Protocol(String),
 }
 
@@ -44,7 +51,6 @@ impl fmt::Display for ClientError {
 }
 
 impl ClientError {
-    /// What it is.
     pub fn message(&self) -> Message {
         match self {
             Self::NotRunning { socket, reason } => {
@@ -67,7 +73,7 @@ impl ClientError {
         }
     }
 
-    /// Whether the answer has not come in time.
+    /// True if the answer did not arrive in time.
     pub fn is_timeout(&self) -> bool {
         let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
         matches!(self, Self::Io(err) if kinds.contains(&err.kind()))
@@ -80,13 +86,12 @@ impl From<io::Error> for ClientError {
     }
 }
 
-/// A connection to a daemon.
 pub struct Client {
     socket: PathBuf,
     stream: UnixStream,
 }
 
-/// The versions of the contract that a daemon speaks which refuses this one's paths.
+/// The versions that a daemon supports which rejects this contract's paths.
 fn other_versions(error: &ErrorDetail) -> Option<String> {
     let versions = error.details.as_ref()?.get("supportedApiVersions")?;
     let versions = versions.as_array()?.iter().filter_map(Value::as_str);
@@ -95,15 +100,15 @@ fn other_versions(error: &ErrorDetail) -> Option<String> {
 }
 
 impl Client {
-    /// Connects, and sees that the daemon speaks the contract.
+    /// Connects, and checks that the daemon speaks the contract.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`], [`ClientError::UnsupportedVersion`], or what went wrong on the way.
+    /// [`ClientError::NotRunning`], [`ClientError::UnsupportedVersion`], or a failed exchange.
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
         Self::connect_within(socket, durations::CLIENT_ANSWER).map(|(client, _)| client)
     }
 
-    /// As [`Client::connect`], with a bound on the time, and the health that was seen.
+    /// As [`Client::connect`] within a time limit; also returns the daemon's health.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -151,7 +156,7 @@ impl Client {
         parse(&self.fetch(&request)?)
     }
 
-    /// As [`Client::call`], with the answer's body as it comes.
+    /// As [`Client::call`], but returns the answer's raw body.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -166,10 +171,10 @@ impl Client {
         body: &[u8],
     ) -> Result<Vec<u8>, ClientError> {
         match self.exchange(method, target, body) {
-            // The daemon closes a connection that has been idle for a minute; a GET can be asked again.
+            // The daemon closes a connection that has been idle for a minute; a GET can be repeated.
             Err(ClientError::Io(err)) if method == "GET" && is_closed(&err) => {
                 self.reconnect()?;
-                // A daemon that dies can still take a connection into its queue, and break it.
+                // A dying daemon can still accept a connection into its queue, and break it.
                 self.exchange(method, target, body)
                     .map_err(|err| match err {
                         ClientError::Io(reason) if is_closed(&reason) => ClientError::NotRunning {
@@ -183,18 +188,18 @@ impl Client {
         }
     }
 
-    /// Allows the next answers `wait` more than usual.
+    /// Allows `wait` more than usual for the next answers.
     ///
     /// # Errors
-    /// What setsockopt(2) reports.
+    /// The error of setsockopt(2).
     pub fn allow_wait(&self, wait: Duration) -> io::Result<()> {
         self.set_patience(durations::CLIENT_ANSWER + wait)
     }
 
-    /// Allows the next answers this long.
+    /// Sets the time limit of the next answers.
     ///
     /// # Errors
-    /// What setsockopt(2) reports.
+    /// The error of setsockopt(2).
     pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(patience))
     }
@@ -206,7 +211,7 @@ impl Client {
         Ok(())
     }
 
-    /// One request and its answer's body; an error answer is an error.
+    /// Sends a request, and returns the answer's body; an error status becomes an error.
     fn exchange(
         &mut self,
         method: &str,
@@ -286,7 +291,7 @@ fn is_closed(err: &io::Error) -> bool {
     )
 }
 
-/// Status, length of the head, and length of the body; `None` if the head is not complete yet.
+/// Status, length of the head, and length of the body; `None` if the head is incomplete.
 fn parse_head(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>, ClientError> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);

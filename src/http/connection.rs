@@ -1,6 +1,6 @@
-//! One connection: request, answer, and again, until one side has had enough.
+//! One connection: requests and answers in turn, until one side ends it.
 //!
-//! Runs on the connection's own thread. What a client sends, or fails to send or to read, ends here.
+//! Runs on the connection's own thread. Faults of the client's end here.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -24,18 +24,18 @@ use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::sys::Within;
 
-/// The most bytes that are read and dropped while a connection lingers (see [`durations::LINGER`]).
+/// Most bytes that are read and dropped while a connection lingers (see [`durations::LINGER`]).
 const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Serves `stream` to its end.
+/// Serves `stream` until its end.
 pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight) {
     if stream.set_nonblocking(true).is_err() {
         return;
     }
     let mut incoming = Incoming::new(stream, &context.bodies);
-    // Who follows a session is waited for between two requests, too: the stop of the daemon ends that session,
-    // and its end is what they are here for.
-    let mut _owed = None;
+    // A client that follows a session counts as in flight between two requests, too: the daemon's stop ends that
+    // session, and the client must still receive its end.
+    let mut _followed = None;
     let paging = Paging::default();
     loop {
         match incoming.request(|| response::send_continue(stream)) {
@@ -51,8 +51,8 @@ pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight
                 if !sent.is_kept {
                     return;
                 }
-                _owed = sent.is_followed.then_some(busy);
-                // As for a handler: a panic costs the page, which is read again when it is asked for.
+                _followed = sent.is_followed.then_some(busy);
+                // As for a handler: a panic loses only this page, which is read again on request.
                 let reader = &context.reader;
                 let _ = catch_unwind(AssertUnwindSafe(|| paging.read_ahead(reader)));
             }
@@ -75,7 +75,7 @@ pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight
     }
 }
 
-/// What becomes of a connection after an answer.
+/// State of the connection after an answer.
 struct Sent {
     is_kept: bool,
     is_followed: bool,
@@ -117,7 +117,7 @@ fn answer(exchange: &Exchange<'_>) -> Sent {
     }
 }
 
-/// `answer`, with its share of the memory of large answers.
+/// Reserves memory for a large `answer`.
 fn covered(context: &Context, answer: Answer) -> Result<Answer, ApiError> {
     let lease = match answer.lease {
         None => context.answers.cover(answer.body.len())?,
@@ -126,7 +126,7 @@ fn covered(context: &Context, answer: Answer) -> Result<Answer, ApiError> {
     Ok(Answer { lease, ..answer })
 }
 
-/// A handler's panic is a bug that costs its own request, and nobody else anything.
+/// A handler's panic is a bug: only its own request fails.
 fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer, ApiError>) {
     let panicked = || {
         (
@@ -139,13 +139,13 @@ fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer, ApiError>)
     catch_unwind(AssertUnwindSafe(|| routes::dispatch(exchange))).unwrap_or_else(|_| panicked())
 }
 
-/// The session that a request names, in its path or its query.
+/// The session that a request names in its path or its query.
 fn session_of(request: &Request) -> Option<&str> {
     let in_path = routes::session_in(&request.path);
     in_path.or_else(|| fields::query_value(&request.query, "sessionId"))
 }
 
-/// One line for each failure, with what one would search it by.
+/// Logs each failure in one line, with fields to search for.
 fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, begun: Instant) {
     let reason = match error {
         ApiError::Internal { reason } => reason.clone(),
@@ -169,14 +169,14 @@ fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, b
     }
 }
 
-/// Reads and forgets what the client still sends, within bounds.
+/// Reads and drops what the client still sends, within [`durations::LINGER`] and [`LINGER_BYTES`].
 pub(super) fn linger(stream: &UnixStream) {
     let _ = stream.shutdown(Shutdown::Write);
     let incoming = Within::new(stream, Instant::now() + durations::LINGER);
     let _ = io::copy(&mut incoming.take(LINGER_BYTES), &mut io::sink());
 }
 
-/// What a request is called in its answer and in the log: unique among all that this daemon ever answers.
+/// Id of a request in its answer and in the log: unique among all requests of this daemon.
 pub(super) struct RequestId {
     daemon: u32,
     number: u64,

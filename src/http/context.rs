@@ -1,4 +1,5 @@
-//! What every connection's thread has at hand: the way to the state thread, the store's readers, and who this daemon is.
+//! The state that all connection threads share: channel to the state thread, the store's readers, and the daemon's
+//! identity.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
@@ -13,61 +14,55 @@ use crate::api::{ApiError, DaemonProcess, PROMPT_KEPT_MAX, SupervisorInfo, TITLE
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{Command, Event, Reply};
-use crate::store::{Answer, Followers, Reader, Request, WriteQueue};
+use crate::store::{Committed, Followers, Reader, Request, WriteQueue};
 
-/// What every connection's thread has at hand.
+/// State shared by all connection threads.
 pub struct Context {
-    /// The way to the state thread.
+    /// Channel to the state thread.
     pub state: Sender<Event>,
-    /// The store, to read.
     pub reader: Reader,
-    /// To wait for a session's next event.
+    /// Wakes long polls at a session's next commit.
     pub followers: Arc<Followers>,
-    /// Takes secrets out of what is stored, and counts them.
+    /// Redacts secrets in stored data, and counts them.
     pub redactor: Arc<Redactor>,
-    /// The writer's figures, for health.
+    /// The writer's queue, whose figures health shows.
     pub queue: WriteQueue,
-    /// Live sessions, as the state thread publishes them.
+    /// Number of live sessions, published by the state thread.
     pub live: Arc<AtomicU64>,
     /// The last live figures.
     pub last_pass: LastPass,
-    /// The harnesses.
     pub adapters: Arc<adapters::SharedRegistry>,
-    /// What every session's environment begins with.
+    /// The environment that all sessions share.
     pub environment: Arc<environment::SharedBase>,
-    /// Who this daemon is.
     pub daemon: Daemon,
-    /// Connections that can be open at once.
+    /// Most open connections.
     pub connections_max: usize,
-    /// Between SIGTERM and SIGKILL for what an ended session has left running.
+    /// Time between SIGTERM and SIGKILL for processes that an ended session left running.
     pub sweep_grace: Duration,
-    /// The memory of all large answers.
+    /// Memory budget of all large answers.
     pub answers: Budget,
-    /// The memory of all large request bodies.
+    /// Memory budget of all large request bodies.
     pub bodies: Budget,
-    /// Has whoever guards the home look at it for what the system does not tell of.
+    /// Checks the home for changes that the system does not report.
     pub before_launch: Box<dyn Fn() + Send + Sync>,
-    /// Requests that wait for the end of the daemon.
+    /// Number of requests that wait for the daemon's end.
     pub awaiting_end: AtomicUsize,
-    /// Set when the daemon is about to go: connections close after their answer, and nobody waits.
+    /// Set when the daemon stops: connections close after their answer, and long polls end.
     pub stopping: AtomicBool,
 }
 
-/// Who this daemon is.
+/// Identity of this daemon.
 pub struct Daemon {
-    /// Its process.
     pub pid: u32,
-    /// When it started.
     pub started_at: Timestamp,
-    /// The same, by a clock that nobody sets.
+    /// The same time by the monotonic clock.
     pub started: Instant,
-    /// The path of its socket, as whoever guards the home publishes it.
+    /// Path of the socket, updated by the guard of the home.
     pub socket: Arc<RwLock<String>>,
-    /// Who runs it.
     pub supervisor: SupervisorInfo,
-    /// The longest that its stop takes.
+    /// Longest duration of its stop.
     pub stop_within: Duration,
-    /// What it has to work with.
+    /// Environment and limits of its process.
     pub process: DaemonProcess,
 }
 
@@ -77,19 +72,19 @@ impl Context {
         self.ask_within(durations::STATE_ANSWER, command)
     }
 
-    /// Has the store do `request`, by way of the state thread.
-    pub(super) fn ask_store(&self, request: Request) -> Result<Answer, ApiError> {
+    /// Sends `request` to the store through the state thread.
+    pub(super) fn ask_store(&self, request: Request) -> Result<Committed, ApiError> {
         self.ask(|reply| Command::Store(request, reply))
     }
 
-    /// As [`Context::ask`], with another bound on the wait.
+    /// As [`Context::ask`] with another timeout.
     pub(super) fn ask_within<T>(
         &self,
         patience: Duration,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, ApiError> {
         let (reply, answer) = bounded(1);
-        // A state thread that has ended drops the reply, which is the answer.
+        // A state thread that has ended drops the reply, which disconnects the channel.
         let _ = self.state.send(Event::Command(command(reply)));
         match answer.recv_timeout(patience) {
             Ok(answer) => answer,
@@ -103,12 +98,12 @@ impl Context {
         }
     }
 
-    /// `text` as it may be stored.
+    /// `text` with its secrets redacted, for storage.
     pub(super) fn redacted(&self, text: String) -> String {
         self.redactor.redact_stored(text)
     }
 
-    /// Refuses a token in `texts`, the paths, ids or names in `field`, which are stored unchanged.
+    /// Rejects a token in `texts`, the paths, ids or names in `field`, which are stored unchanged.
     pub(super) fn check_kept(&self, field: &str, texts: &[String]) -> Result<(), ApiError> {
         if !texts.iter().any(|text| self.redactor.holds_token(text)) {
             return Ok(());
@@ -118,20 +113,20 @@ impl Context {
         Err(ApiError::invalid_field(field, message))
     }
 
-    /// `title` as it may be stored. Secrets are taken out before it is cut: a part of one would not be recognised.
+    /// `title` redacted and shortened for storage. Redaction comes first: it would not recognise a part of a secret.
     pub(super) fn title(&self, title: String) -> String {
         let mut title = self.redacted(title);
         title.truncate(title.floor_char_boundary(TITLE_MAX));
         title
     }
 
-    /// The beginning of `prompt` as it may be stored: of a long one no more than is kept is read for it.
+    /// The redacted start of `prompt` for storage; only the part that is stored is processed.
     pub(super) fn prompt(&self, prompt: &str) -> String {
         self.redactor
             .redact_stored_beginning(prompt, PROMPT_KEPT_MAX)
     }
 
-    /// Each of `texts` as it may be stored.
+    /// Each of `texts` with its secrets redacted.
     pub(super) fn all_redacted(&self, texts: Vec<String>) -> Vec<String> {
         let redacted = texts.into_iter().map(|text| self.redacted(text));
         redacted.collect()

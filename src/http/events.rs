@@ -1,4 +1,4 @@
-//! Reading events: pages, and waiting for the next one.
+//! Reads events: pages, and long polls for the next event. Runs on the connection thread.
 
 use std::time::{Duration, Instant};
 
@@ -67,8 +67,8 @@ fn seq_of(event: &str, session: SessionId) -> Result<u64, ApiError> {
     }
 }
 
-/// Holds an empty page back until there is an event, the session has ended, the time is up, the client has
-/// gone, or the daemon is about to.
+/// Holds an empty page until there is an event, the session has ended, the time is up, the client has gone, or the
+/// daemon stops.
 fn wait_for_events(
     call: &Exchange<'_>,
     query: EventQuery,
@@ -78,7 +78,7 @@ fn wait_for_events(
     let deadline = Instant::now() + wait;
     let following = call.context.followers.follow(num).map_err(cannot_wait)?;
     loop {
-        // Before the read: what is committed after it wakes again.
+        // Cleared before the read: a commit after the read wakes it again.
         following.wake().clear();
         let (read, lease) = paging::read(call.context, query)?;
         if read.count > 0 || read.status.is_final() || call.context.is_stopping() {

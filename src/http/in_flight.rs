@@ -1,18 +1,17 @@
-//! The requests that are being answered: how many, and waiting until they are few.
+//! Counts the requests that are being answered, and waits until they are few.
 //!
-//! Connection threads count theirs; the main thread waits for them when the daemon stops.
+//! Connection threads count their requests; the main thread waits for them when the daemon stops.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The count.
 #[derive(Default)]
 pub(super) struct InFlight {
     count: Mutex<usize>,
     less: Condvar,
 }
 
-/// A request that is being answered, until this is dropped.
+/// A counted request; dropping it ends the count.
 pub(super) struct Busy<'a>(&'a InFlight);
 
 impl Drop for Busy<'_> {
@@ -27,13 +26,13 @@ impl InFlight {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more.
+    /// Counts a request.
     pub(super) fn begin(&self) -> Busy<'_> {
         *self.lock() += 1;
         Busy(self)
     }
 
-    /// Waits until no more than `most` requests are being answered, for `patience` at most.
+    /// Waits until at most `most` requests are being answered, or until `patience` is over.
     pub(super) fn wait_for(&self, patience: Duration, most: impl Fn() -> usize) {
         let deadline = Instant::now() + patience;
         let mut count = self.lock();

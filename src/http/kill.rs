@@ -1,7 +1,7 @@
-//! `POST /sessions/:id/kill`: the end of a live session, and of what one that has ended has left running.
+//! `POST /sessions/:id/kill`: ends a live session, or the processes that an ended one left running.
 //!
-//! Runs on the connection's thread. A live session is the state thread's to end; of an ended one nobody holds the processes
-//! any more, and they are looked for here.
+//! Runs on the connection thread. The state thread ends live sessions; an ended session has no owner, so its processes
+//! are searched for here.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,18 +24,18 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     if let Some(signal) = delivered(signal) {
         return deliver(call, id, signal, sweep);
     }
-    // A sweep is over before it is answered, if that is possible in time.
+    // A sweep is normally complete before it is answered.
     let patience = match sweep {
         true => durations::STATE_ANSWER,
         false => durations::KILL_WAIT,
     };
     let (reply, answer) = bounded(1);
-    // A state thread that has ended drops the reply, which is the answer.
+    // A state thread that has ended drops the reply, which disconnects the channel.
     let kill = Command::Kill { id, signal, reply };
     let _ = call.context.state.send(Event::Command(kill));
     let refusal = match answer.recv_timeout(patience) {
         Ok(Ok(Killed::Ended { swept })) => return accepted(call, sweep.then_some(swept)),
-        // It was asked for; that the harness takes its time to die is no failure.
+        // The kill is accepted; a harness that needs time to die is no failure.
         Err(RecvTimeoutError::Timeout) => return accepted(call, sweep.then_some(0)),
         Ok(Ok(Killed::NotLive)) => not_live(call, id, ApiError::ExternalSessionNotKillable { id })?,
         Ok(Err(err)) => err,
@@ -47,7 +47,7 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     }
 }
 
-/// The number of a signal that is only delivered; none for one that ends the session.
+/// The number of a signal that is only delivered; `None` for one that ends the session.
 fn delivered(signal: KillSignal) -> Option<i32> {
     Some(match signal {
         KillSignal::Term | KillSignal::Kill => return None,
@@ -84,21 +84,21 @@ fn deliver(
     }
 }
 
-/// What refuses a signal, with what an ended session has left running.
+/// Adds the processes that an ended session left running to the error.
 fn refuse(call: &Call<'_, routes::Kill>, refusal: ApiError) -> Result<Answer, ApiError> {
     Err(match refusal {
         ApiError::SessionNotLive { id, status, .. } => ApiError::SessionNotLive {
             id,
             status,
-            left_behind: Some(look(&left_of(call, id)?.1)),
+            left_behind: Some(running(&left_of(call, id)?.1)),
         },
         refusal => refusal,
     })
 }
 
-/// Ends what the session has left running.
+/// Ends the processes that the session left running.
 fn sweep_ended(call: &Call<'_, routes::Kill>, id: SessionId) -> Result<Answer, ApiError> {
-    /// One of a session at a time: two would both count what they have ended together. Sessions share a few locks.
+    /// One sweep of a session at a time: two would both count the same processes. Sessions share a few locks.
     static TURNS: [Mutex<()>; 16] = [const { Mutex::new(()) }; 16];
     let turn = &TURNS[id.random_bits() as usize % TURNS.len()];
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,14 +108,14 @@ fn sweep_ended(call: &Call<'_, routes::Kill>, id: SessionId) -> Result<Answer, A
     if swept > 0 {
         say!(SessionSwept, session: id, pid: record.pid, processes: swept);
     }
-    match look(&families) {
+    match running(&families) {
         left_behind if left_behind.0.is_empty() => accepted(call, Some(swept)),
         left_behind => Err(ApiError::SweepFailed { id, left_behind }),
     }
 }
 
-/// The session, and what its processes are known by; no family where its harness itself still runs: then another daemon has
-/// it, whose database this one is a copy of.
+/// The session's record and the identity of its processes. `None` if its harness still runs: then another daemon owns
+/// it, and this database is a copy of that daemon's.
 fn left_of(
     call: &Call<'_, routes::Kill>,
     id: SessionId,
@@ -132,8 +132,8 @@ fn left_of(
     Ok((record, family.into_iter().collect()))
 }
 
-/// Their processes that run now.
-fn look(families: &[Family]) -> LeftBehind {
+/// The running processes of `families`.
+fn running(families: &[Family]) -> LeftBehind {
     let processes = sys::members(families).into_iter();
     LeftBehind::new(processes.map(|(_, process)| process).collect())
 }

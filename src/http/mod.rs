@@ -1,8 +1,8 @@
-//! HTTP on the Unix socket. The server has a thread per connection, bounded, one request after the other; the client,
-//! which the verbs use, knows the contract only.
+//! HTTP on the Unix socket: the server, with one thread for each connection, and the blocking client of the CLI.
 //!
-//! A request is parsed into types, answered from the store's readers or by the state thread, and forgotten. No
-//! HTTP thread touches a session's state or writes to the store; nothing behind the channel ever sees HTTP.
+//! The server parses each request into types, and answers it from the store's readers or through the state thread. No
+//! connection thread touches a session's state or writes to the store; no other room sees HTTP. The client knows only
+//! the contract.
 
 mod about;
 mod accept;

@@ -1,7 +1,7 @@
-//! A client that goes from page to page of a session: its next page is read while it still takes in the last.
+//! Reads the next page of a session ahead, while the client still processes the last one.
 //!
-//! Runs on the connection's thread, between an answer and the next request. It guesses what will be asked for; whether a
-//! page still is what would be read now, the store knows.
+//! Runs on the connection thread, between an answer and the next request. It predicts the next query; the store decides
+//! whether the page is still valid.
 
 use std::cell::Cell;
 
@@ -10,7 +10,7 @@ use super::budget::{Bounded, Lease};
 use crate::api::ApiError;
 use crate::store::{EventQuery, EventRead, PageAhead, Reader};
 
-/// Reads the page of `query`, with its share of the memory of large answers.
+/// Reads the page of `query`, with its reserved memory.
 ///
 /// # Errors
 /// As [`Reader::events`], and [`ApiError::Busy`].
@@ -30,18 +30,18 @@ pub(super) fn read(
     })
 }
 
-/// What a connection's thread remembers of the pages that its client has asked for.
+/// The last pages that a connection's client requested.
 #[derive(Default)]
 pub(super) struct Paging {
-    /// What a client would ask for that goes on from the last page.
+    /// The query that would continue after the last page.
     next: Cell<Option<EventQuery>>,
-    /// The last page went on from the one before, and nothing was read ahead since.
+    /// The last page continued the one before, and no page was read ahead since.
     goes_on: Cell<bool>,
     ahead: Cell<Option<PageAhead>>,
 }
 
 impl Paging {
-    /// The page of `query`, with its share of the memory of large answers.
+    /// The page of `query`, with its reserved memory.
     ///
     /// # Errors
     /// As [`Reader::events`], and [`ApiError::Busy`].
@@ -68,7 +68,7 @@ impl Paging {
         Ok((read, lease))
     }
 
-    /// Reads the next page, if the client has gone on from one page to the next, and so may again.
+    /// Reads the next page, if the client has gone from one page to the next.
     pub(super) fn read_ahead(&self, reader: &Reader) {
         if let (true, Some(query)) = (self.goes_on.take(), self.next.get()) {
             self.ahead.set(reader.read_ahead(query));

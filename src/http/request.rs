@@ -1,6 +1,7 @@
-//! A request, read from a connection within its bounds: head, body, and the time for both.
+//! Reads a request from a connection within limits of size and time.
 //!
-//! The head is parsed by httparse; what frames the body, and what the daemon acts on, is taken out of it here.
+//! Runs on the connection thread. httparse parses the head; this file extracts the body's framing and the fields that
+//! the daemon uses.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -11,16 +12,16 @@ use crate::api::{ApiError, BODY_MAX};
 use crate::settings::durations;
 use crate::sys::Within;
 
-/// The longest request head, in bytes.
+/// Largest request head, in bytes.
 pub(super) const HEAD_MAX: usize = 16 * 1024;
-/// The most headers that a head of that size is read with.
+/// Most headers of a head.
 const HEADERS_MAX: usize = 100;
-/// The most bytes that the lines before the chunks of a body may have.
+/// Most bytes of all chunk-size lines of a body.
 const CHUNK_LINES_MAX: usize = 2 * BODY_MAX;
-/// What ends a line, and a chunk.
+/// End of a line, and of a chunk.
 const CRLF: &[u8] = b"\r\n";
 
-/// A request as it came.
+/// A complete request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub method: String,
@@ -28,22 +29,22 @@ pub(super) struct Request {
     pub query: String,
     pub idempotency_key: Option<String>,
     pub body: Vec<u8>,
-    /// The share of the memory of large bodies that it holds.
+    /// Reserved memory of a large body.
     pub lease: Option<Lease>,
-    /// HTTP/1.1, and the client has not asked to close.
+    /// HTTP/1.1, and the client did not ask to close the connection.
     pub keep_alive: bool,
-    /// The minor version of HTTP/1.
+    /// Minor version of HTTP/1.
     pub minor: u8,
 }
 
 /// Why there is no request.
 #[derive(Debug)]
 pub(super) enum Unreadable {
-    /// The client has gone, or has said nothing for too long: there is nobody to answer.
+    /// The client has gone, or was silent for too long: no answer is sent.
     Gone,
-    /// The client sends no more.
+    /// The client has shut down its writing side.
     Ended,
-    /// The answer that it gets before the connection is closed.
+    /// The error to answer before the connection is closed.
     Refused(ApiError),
 }
 
@@ -56,21 +57,21 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// What frames a request's body.
+/// Framing of a request's body.
 enum Framing {
     Length(usize),
     Chunked,
 }
 
-/// The line that begins a chunk.
+/// A chunk-size line.
 struct ChunkSize {
-    /// The length of the line itself, extensions and line end included, in bytes.
+    /// Length of the line in bytes, including extensions and line end.
     line: usize,
-    /// The length of the data that follows, in bytes.
+    /// Length of the chunk's data, in bytes.
     length: usize,
 }
 
-/// What is read of a head.
+/// The parsed fields of a head.
 struct Head {
     request: Request,
     framing: Framing,
@@ -78,19 +79,19 @@ struct Head {
     length: usize,
 }
 
-/// The reading side of a connection, with what has come beyond the current request.
+/// The reading side of a connection, with data beyond the current request.
 pub(super) struct Incoming<'a> {
     stream: Within<'a, UnixStream>,
-    /// The memory of all large bodies.
+    /// Memory budget of all large bodies.
     bodies: &'a Budget,
     buffer: Vec<u8>,
-    /// How much of `buffer` has been used up.
+    /// Number of consumed bytes in `buffer`.
     used: usize,
     has_asked: bool,
 }
 
 impl<'a> Incoming<'a> {
-    /// `stream` is non-blocking.
+    /// `stream` must be non-blocking.
     pub(super) fn new(stream: &'a UnixStream, bodies: &'a Budget) -> Self {
         Self {
             stream: Within::new(stream, Instant::now()),
@@ -113,13 +114,13 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// The next request. `answer_continue` is called if the client waits to be told to send its body.
+    /// Reads the next request. Calls `answer_continue` if the client waits before it sends the body.
     pub(super) fn request(
         &mut self,
         answer_continue: impl FnOnce() -> io::Result<()>,
     ) -> Result<Request, Unreadable> {
         if self.unread().is_empty() {
-            // Between two requests a client may be silent; the first it has come to send.
+            // A client may be silent between two requests; the first one must arrive at once.
             let patience = if self.has_asked {
                 durations::REQUEST_IDLE
             } else {
@@ -131,7 +132,7 @@ impl<'a> Incoming<'a> {
         self.has_asked = true;
         self.stream.deadline = Instant::now() + durations::REQUEST_DELIVERY;
         self.delivered(answer_continue).map_err(|err| match err {
-            // It has shut down its writing side in the middle, and may still read.
+            // The client shut down its writing side within a request, and may still read.
             Unreadable::Ended => {
                 Unreadable::Refused(ApiError::invalid("the request ends before its end"))
             }
@@ -139,7 +140,7 @@ impl<'a> Incoming<'a> {
         })
     }
 
-    /// The request whose first bytes are there.
+    /// Reads a request whose first bytes have arrived.
     fn delivered(
         &mut self,
         answer_continue: impl FnOnce() -> io::Result<()>,
@@ -171,7 +172,7 @@ impl<'a> Incoming<'a> {
         Ok(request)
     }
 
-    /// The share of a body of `length` bytes, within the time that its delivery has.
+    /// Reserves memory for a body of `length` bytes, within the time for its delivery.
     fn take(&self, length: usize) -> Result<Option<Lease>, Unreadable> {
         let lease = self.bodies.take_body(length, self.stream.deadline);
         lease.map_err(Unreadable::Refused)
@@ -182,7 +183,7 @@ impl<'a> Incoming<'a> {
         let mut body = Vec::with_capacity(length);
         body.extend_from_slice(&self.unread()[..there]);
         self.consume(there);
-        // The rest is read into its place: a large body stands in memory once.
+        // Read directly into the body: a large body is in memory once.
         let mut rest = (&mut self.stream).take((length - there) as u64);
         rest.read_to_end(&mut body)?;
         match body.len() == length {
@@ -198,7 +199,7 @@ impl<'a> Incoming<'a> {
             if size.length == 0 {
                 return self.skip_trailers();
             }
-            // A body within its bound can still come in many chunks with long extensions.
+            // A small body can come in many chunks with long extensions.
             line_bytes += size.line;
             if size.length > BODY_MAX - request.body.len() || line_bytes > CHUNK_LINES_MAX {
                 return Err(Unreadable::Refused(ApiError::PayloadTooLarge {
@@ -216,7 +217,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Reads the line that begins a chunk.
+    /// Reads a chunk-size line.
     fn chunk_size(&mut self) -> Result<ChunkSize, Unreadable> {
         loop {
             match httparse::parse_chunk_size(self.unread()) {
@@ -231,7 +232,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Reads the trailer fields behind the last chunk, and ignores them (RFC 9112, 7.1.2).
+    /// Reads and ignores the trailer fields after the last chunk (RFC 9112, 7.1.2).
     fn skip_trailers(&mut self) -> Result<(), Unreadable> {
         let too_large = Err(Unreadable::Refused(ApiError::RequestTooLarge {
             max: HEAD_MAX,
@@ -250,9 +251,9 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Waits for more, and adds it to the buffer.
+    /// Waits for data, and appends it to the buffer.
     fn fill(&mut self) -> io::Result<()> {
-        // A client that is always a part of a request ahead must not make us keep all that it ever sent.
+        // A client that always sends a part of the next request must not make the buffer grow for ever.
         self.buffer.drain(..self.used);
         self.used = 0;
         let mut chunk = [0; 16 * 1024];
@@ -265,7 +266,7 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// The head at the beginning of `bytes`; `None` if it is not complete yet.
+/// Parses the head at the start of `bytes`; `None` if it is incomplete.
 fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -302,7 +303,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
         head.take_header(header.name, header.value, &mut content_length)?;
     }
     match (&head.framing, content_length) {
-        // One of the two could have been smuggled past somebody (RFC 9112, 6.1).
+        // Two framings allow request smuggling (RFC 9112, 6.1).
         (Framing::Chunked, Some(_)) => Err(ApiError::invalid(
             "both Content-Length and Transfer-Encoding",
         )),
@@ -358,8 +359,7 @@ fn malformed_chunks() -> Unreadable {
     Unreadable::Refused(ApiError::invalid("the chunked body is malformed"))
 }
 
-/// A Content-Length within the bound: digits only (RFC 9110, 8.6), of which a client can send more than any
-/// number holds.
+/// A Content-Length within the limit: digits only (RFC 9110, 8.6), possibly more than a number can hold.
 fn parse_length(text: &str) -> Result<usize, ApiError> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(ApiError::invalid("Content-Length is not a number"));
@@ -370,7 +370,7 @@ fn parse_length(text: &str) -> Result<usize, ApiError> {
     }
 }
 
-/// The path and the query of a request target, in origin form or, as to a proxy, in absolute form.
+/// Path and query of a request target, in origin form or in absolute form, as for a proxy.
 fn split_target(target: &str) -> (&str, &str) {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
@@ -382,206 +382,5 @@ fn split_target(target: &str) -> (&str, &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::Code;
-    use crate::random::{Random, rounds};
-    use std::io::Write;
-
-    fn parse(head: &str) -> Result<Option<Head>, ApiError> {
-        parse_head(head.as_bytes())
-    }
-
-    fn code(head: &str) -> Option<Code> {
-        parse(head).err().map(|error| error.code())
-    }
-
-    #[test]
-    fn a_target_is_split_into_path_and_query() {
-        assert_eq!(split_target("/a?b=c?d"), ("/a", "b=c?d"));
-        assert_eq!(split_target("http://localhost/a?b"), ("/a", "b"));
-        assert_eq!(split_target("http://localhost"), ("/", ""));
-        assert_eq!(split_target("/a://b"), ("/a://b", ""));
-    }
-
-    #[test]
-    fn a_body_is_framed_in_one_way_only() {
-        assert_eq!(
-            code("POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n"),
-            None
-        );
-        assert_eq!(
-            code("POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"),
-            Some(Code::InvalidRequest)
-        );
-        assert_eq!(
-            code("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            Some(Code::InvalidRequest)
-        );
-        for bad in ["-1", "+1", "1 2", "", "0x10"] {
-            let head = format!("POST / HTTP/1.1\r\nContent-Length: {bad}\r\n\r\n");
-            assert_eq!(code(&head), Some(Code::InvalidRequest), "{bad}");
-        }
-        for large in ["4194305", "1000000000000", "99999999999999999999999999"] {
-            let head = format!("POST / HTTP/1.1\r\nContent-Length: {large}\r\n\r\n");
-            assert_eq!(code(&head), Some(Code::PayloadTooLarge), "{large}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_http_1_is_refused() {
-        for bad in [
-            "GET /\r\n\r\n",
-            "PRI * HTTP/2.0\r\n\r\n",
-            "\u{1}\u{2}\r\n\r\n",
-            "GET / HTTP/1.1\r\na b: c\r\n\r\n",
-        ] {
-            assert_eq!(code(bad), Some(Code::InvalidRequest), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_connection_is_kept_as_the_client_asks() {
-        let keeps = |head| parse(head).unwrap().unwrap().request.keep_alive;
-        assert!(keeps("GET / HTTP/1.1\r\n\r\n"));
-        assert!(!keeps("GET / HTTP/1.1\r\nConnection: foo, Close\r\n\r\n"));
-        assert!(!keeps("GET / HTTP/1.0\r\n\r\n"));
-        assert!(!keeps("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
-    }
-
-    /// A request that is as it should be, as bytes and as what is to be read of it.
-    fn good_request(random: &mut Random) -> (Vec<u8>, String) {
-        let method = *random.pick(&["GET", "POST", "DELETE", "X-Own!"]);
-        let path = *random.pick(&["/", "/api/v1/sessions", "/a/%2e%2e/b", "/x://y"]);
-        let query = *random.pick(&["", "a=b", "a=b&c", "?x=/y?"]);
-        let body = match random.below(3) {
-            0 => Vec::new(),
-            _ => {
-                let length = random.below(300);
-                random.bytes(length)
-            }
-        };
-        let minor = random.below(2);
-        let mut head = format!("{method} {path}?{query} HTTP/1.{minor}\r\n");
-        for _ in 0..random.below(20) {
-            let value = "v".repeat(random.below(30));
-            head.push_str(&format!("X-{}: {value}\r\n", random.below(1000)));
-        }
-        let framed = match random.one_in(2) {
-            true => {
-                head.push_str("Transfer-Encoding: chunked\r\n\r\n");
-                let mut chunks = Vec::new();
-                for chunk in body.chunks(1 + random.below(100)) {
-                    chunks.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
-                    chunks.extend_from_slice(chunk);
-                    chunks.extend_from_slice(b"\r\n");
-                }
-                chunks.extend_from_slice(b"0\r\n");
-                for _ in 0..random.below(4) {
-                    chunks.extend_from_slice(b"X-Trailer: x\r\n");
-                }
-                chunks.extend_from_slice(b"\r\n");
-                chunks
-            }
-            false => {
-                head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-                body.clone()
-            }
-        };
-        let read = format!("{method} {path} {query} {minor} {body:?}");
-        ([head.into_bytes(), framed].concat(), read)
-    }
-
-    fn shown(request: &Request) -> String {
-        let Request {
-            method,
-            path,
-            query,
-            minor,
-            body,
-            ..
-        } = request;
-        format!("{method} {path} {query} {minor} {body:?}")
-    }
-
-    #[test]
-    fn requests_are_read_the_same_whichever_way_they_arrive() {
-        let mut random = Random::new(1);
-        for _ in 0..rounds(300) {
-            let requests: Vec<_> = (0..1 + random.below(4))
-                .map(|_| good_request(&mut random))
-                .collect();
-            let bytes: Vec<u8> = requests
-                .iter()
-                .flat_map(|(bytes, _)| bytes.clone())
-                .collect();
-            let (client, server) = UnixStream::pair().unwrap();
-            server.set_nonblocking(true).unwrap();
-            let mut cuts: Vec<usize> = (0..random.below(30))
-                .map(|_| random.below(bytes.len()))
-                .collect();
-            cuts.push(bytes.len());
-            cuts.sort_unstable();
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    let mut begun = 0;
-                    for cut in cuts {
-                        (&client).write_all(&bytes[begun..cut]).unwrap();
-                        begun = cut;
-                        std::thread::yield_now();
-                    }
-                    client.shutdown(std::net::Shutdown::Write).unwrap();
-                });
-                let bodies = Budget::default();
-                let mut incoming = Incoming::new(&server, &bodies);
-                for (_, expected) in &requests {
-                    assert_eq!(&shown(&incoming.request(|| Ok(())).unwrap()), expected);
-                }
-                let end = incoming.request(|| Ok(()));
-                assert!(matches!(end, Err(Unreadable::Ended)), "{end:?}");
-            });
-        }
-    }
-
-    #[test]
-    fn a_head_is_complete_at_its_last_byte_and_not_before() {
-        let mut random = Random::new(2);
-        for _ in 0..rounds(300) {
-            let (bytes, _) = good_request(&mut random);
-            let end = bytes
-                .windows(4)
-                .position(|four| four == b"\r\n\r\n")
-                .unwrap()
-                + 4;
-            for length in 0..end {
-                assert!(matches!(parse_head(&bytes[..length]), Ok(None)), "{length}");
-            }
-            assert_eq!(parse_head(&bytes).unwrap().unwrap().length, end);
-        }
-    }
-
-    #[test]
-    fn no_head_makes_the_parser_panic_or_ask_for_more_than_the_bound() {
-        let mut random = Random::new(3);
-        for _ in 0..rounds(20_000) {
-            let (mut bytes, _) = good_request(&mut random);
-            for _ in 0..random.below(6) {
-                let at = random.below(bytes.len());
-                match random.below(3) {
-                    0 => bytes[at] = random.next() as u8,
-                    1 => bytes.insert(at, random.next() as u8),
-                    _ => bytes.truncate(at + 1),
-                }
-            }
-            let Ok(Some(head)) = parse_head(&bytes) else {
-                continue;
-            };
-            assert!((1..=bytes.len()).contains(&head.length));
-            assert!(matches!(
-                head.framing,
-                Framing::Length(0..=BODY_MAX) | Framing::Chunked
-            ));
-            assert!(!head.request.method.is_empty() && !head.request.path.contains('?'));
-        }
-    }
-}
+#[path = "request_tests.rs"]
+mod tests;

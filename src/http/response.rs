@@ -1,4 +1,4 @@
-//! An answer, as bytes on the socket: tiny_http writes the head, always with a Content-Length.
+//! Writes an answer to the socket: tiny_http formats the head, always with a Content-Length.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -12,25 +12,25 @@ use crate::settings::durations;
 use crate::store::Refused;
 use crate::sys::Within;
 
-/// What every answer is but the metrics.
+/// Media type of every answer except the metrics.
 const JSON: &str = "application/json";
 
-/// What a handler answers with.
+/// A handler's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub status: u16,
     pub content_type: &'static str,
     pub body: Vec<u8>,
-    /// One more header.
+    /// An additional header.
     pub header: Option<(&'static str, String)>,
-    /// Whether the client follows a session whose end it has not been shown: it is about to ask again.
+    /// The client follows a session whose end it has not received: it will ask again.
     pub is_followed: bool,
-    /// The share of the memory of large answers that it holds until it is sent.
+    /// Reserved memory of a large answer, released after sending.
     pub lease: Option<Lease>,
 }
 
 impl Answer {
-    /// JSON that is already written.
+    /// An answer of serialized JSON.
     pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
         Self {
             status,
@@ -42,7 +42,7 @@ impl Answer {
         }
     }
 
-    /// Text of another type than JSON.
+    /// An answer of another text type.
     pub(super) fn text(content_type: &'static str, body: Vec<u8>) -> Self {
         Self {
             content_type,
@@ -50,7 +50,7 @@ impl Answer {
         }
     }
 
-    /// `value` as JSON.
+    /// Serializes `value` as the answer.
     pub(super) fn of(status: u16, value: &impl serde::Serialize) -> Result<Self, ApiError> {
         let body = serde_json::to_vec(value).map_err(|err| ApiError::Internal {
             reason: err.to_string(),
@@ -58,7 +58,7 @@ impl Answer {
         Ok(Self::json(status, body))
     }
 
-    /// The answer to a request that failed.
+    /// The answer of a failed request.
     pub(super) fn error(error: &ApiError) -> Self {
         // Cannot fail: an error's body is strings and JSON values.
         let body = serde_json::to_vec(&error.body()).unwrap_or_default();
@@ -74,7 +74,7 @@ impl Answer {
     }
 }
 
-/// The store's own errors become the contract's here.
+/// Maps the store's errors to those of the contract.
 impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -92,22 +92,22 @@ impl From<Refused> for ApiError {
     }
 }
 
-/// What the answer's head says besides its status.
+/// Options of an answer's head.
 pub(super) struct HeadOptions<'a> {
     pub request_id: &'a str,
     pub minor: u8,
     pub close: bool,
 }
 
-/// The head of `answer`. tiny_http would chunk or close as it sees fit: it is given no request headers, a known
-/// length, and no body to write.
+/// The head of `answer`. tiny_http would choose chunked encoding or closing by itself, so it gets no request headers, a
+/// known length, and no body.
 pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
     let headers = [
         header("Content-Type", answer.content_type),
         header("X-Request-Id", options.request_id),
         header("Server", "coven"),
     ];
-    // tiny_http panics where it has to write the date of a clock that is before 1970.
+    // tiny_http panics when it formats a date before 1970.
     let is_before_epoch = Timestamp::now().as_millis() < 0;
     let date = is_before_epoch.then(|| header("Date", "Thu, 01 Jan 1970 00:00:00 GMT"));
     let headers = headers.into_iter().chain(date).chain(
@@ -125,7 +125,7 @@ pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
     )
     .with_chunked_threshold(usize::MAX);
     let mut head = Vec::with_capacity(256 + answer.body.len().min(SMALL_MAX));
-    // A Vec takes every write.
+    // Writing to a Vec cannot fail.
     let _ = response.raw_print(&mut head, HTTPVersion(1, options.minor), &[], true, None);
     if options.close {
         close_connection(&mut head);
@@ -133,18 +133,18 @@ pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
     head
 }
 
-/// Adds `Connection: close`, which tiny_http's `Response` does not let through, to a complete head.
+/// Adds `Connection: close` to a complete head; tiny_http's `Response` filters it out.
 fn close_connection(head: &mut Vec<u8>) {
     let end = head.len().saturating_sub(2);
     head.splice(end..end, *b"Connection: close\r\n");
 }
 
 fn header(name: &str, value: &str) -> Option<Header> {
-    // Our own names, and values of ASCII: none is ever left out.
+    // Names and values are ASCII: the conversion cannot fail.
     Header::from_bytes(name, value).ok()
 }
 
-/// A whole answer to a connection that is closed before it has asked.
+/// A complete answer for a connection that is closed before its request.
 pub(super) fn refusal(error: &ApiError, request_id: &str) -> Vec<u8> {
     let answer = Answer::error(error);
     let options = HeadOptions {
@@ -157,10 +157,10 @@ pub(super) fn refusal(error: &ApiError, request_id: &str) -> Vec<u8> {
     bytes
 }
 
-/// Sends `answer` within the time that a client has to take it.
+/// Sends `answer` within [`durations::RESPONSE_DELIVERY`].
 ///
 /// # Errors
-/// The client has gone, or has not read it in time.
+/// The client has gone, or did not read in time.
 pub(super) fn send(
     stream: &UnixStream,
     answer: &Answer,
@@ -172,7 +172,7 @@ pub(super) fn send(
     if !with_body {
         return client.write_all(&bytes);
     }
-    // One write for both.
+    // One write for head and body.
     if answer.body.len() <= SMALL_MAX {
         bytes.extend_from_slice(&answer.body);
         return client.write_all(&bytes);
@@ -181,7 +181,7 @@ pub(super) fn send(
     client.write_all(&answer.body)
 }
 
-/// The interim answer to a client that waits before it sends its body (RFC 9110, 10.1.1).
+/// The interim answer for a client that waits before it sends its body (RFC 9110, 10.1.1).
 pub(super) fn send_continue(stream: &UnixStream) -> io::Result<()> {
     Within::new(stream, Instant::now() + durations::RESPONSE_DELIVERY)
         .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -1,6 +1,6 @@
-//! From a request to its handler. To add a route is to declare it in [`crate::api::routes`], and to write its handler.
+//! Dispatches a request to its handler. To add a route, declare it in [`crate::api::routes`] and write its handler.
 //!
-//! Runs on the connection's thread; it knows paths and methods, and nothing of what a handler does.
+//! Runs on the connection thread. It knows paths and methods, and not the handlers' work.
 
 use super::call::{Exchange, Routed};
 use super::response::Answer;
@@ -37,7 +37,7 @@ fn handle(routed: Routed<'_>) -> Result<Answer, ApiError> {
     }
 }
 
-/// Finds the handler for a request and calls it; also gives the route's name, for the log.
+/// Finds and calls the handler of a request; also returns the route's name for the log.
 pub(super) fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer, ApiError>) {
     let method = exchange.request.method.as_str();
     let path = match unversioned(&exchange.request.path) {
@@ -72,13 +72,13 @@ pub(super) fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer,
     }
 }
 
-/// The first route whose pattern matches `path`, whatever its method.
+/// The first route whose pattern matches `path`, for any method.
 fn find(path: &str) -> Option<Route> {
     let mut routes = Route::ALL.iter().copied();
     routes.find(|route| matches(route.pattern(), path))
 }
 
-/// The path without its version: `/api/v1/health` and `/health` are the same.
+/// The path without its version: `/api/v1/health` and `/health` are equal.
 fn unversioned(path: &str) -> Result<&str, ApiError> {
     let Some(rest) = path.strip_prefix("/api/") else {
         return Ok(path);
@@ -109,7 +109,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     all && segments.next().is_none()
 }
 
-/// The session id in a path, where its route has one.
+/// The session id in a path, if its route has one.
 pub(super) fn session_in(path: &str) -> Option<&str> {
     let path = unversioned(path).ok()?;
     let mut segments = find(path)?.pattern().split('/').zip(path.split('/'));

@@ -17,7 +17,7 @@ use crate::api::{
     is_session_id_prefix,
 };
 use crate::state::{Acceptance, Command};
-use crate::store::{Answer as Committed, Edit, Request, SessionList, SessionQuery};
+use crate::store::{Committed, Edit, Request, SessionList, SessionQuery};
 
 const LIMIT_DEFAULT: u64 = 100;
 const LIMIT_MAX: u64 = 1000;

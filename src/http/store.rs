@@ -1,4 +1,5 @@
-//! The store's own routes: prune, vacuum, backup. They can take long, and hold nobody else.
+//! The store's routes: prune, vacuum, backup. They can take long, and block no other request. Runs on the connection
+//! thread.
 
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use super::response::Answer;
 use crate::api::{ApiError, BackedUp, PruneRequest, Pruned, Vacuumed, routes};
 use crate::settings::durations;
 use crate::state::Command;
-use crate::store::{Answer as Committed, Chore};
+use crate::store::{Chore, Committed};
 
 /// `POST /store/prune`
 pub(super) fn prune(call: &Call<'_, routes::Prune>) -> Result<Answer, ApiError> {
@@ -22,7 +23,7 @@ pub(super) fn prune(call: &Call<'_, routes::Prune>) -> Result<Answer, ApiError> 
     call.ok(&Pruned::from(pruned))
 }
 
-/// `POST /store/vacuum`. A damaged database is left as it is.
+/// `POST /store/vacuum`. A damaged database is not changed.
 pub(super) fn vacuum(call: &Call<'_, routes::Vacuum>) -> Result<Answer, ApiError> {
     call.context.reader.check_integrity()?;
     let bytes_freed = match chore(call, Chore::Vacuum)? {

@@ -13,7 +13,7 @@ use crate::adapters::Program;
 use crate::api::{ApiError, KillSignal, SessionId, SessionRecord, StopReport, StreamLine};
 use crate::harness::{ClientInput, Tally};
 use crate::observe::say;
-use crate::store::{Answer, Chore, Done, NewSession, Request};
+use crate::store::{Chore, Committed, Done, NewSession, Request};
 use crate::sys;
 
 /// Channel for a command's answer. An answer that no one receives any more is dropped.
@@ -55,9 +55,9 @@ pub enum Command {
     /// Lists the running sessions.
     ListRunning(Reply<Vec<Running>>),
     /// A request that concerns no live session: only the store can refuse it.
-    Store(Request, Reply<Answer>),
+    Store(Request, Reply<Committed>),
     /// Long work of the store.
-    Chore(Chore, Reply<Answer>),
+    Chore(Chore, Reply<Committed>),
     /// Stops the daemon, as a signal does. Answered when the stop is complete.
     Stop(Reply<StopReport>),
 }
@@ -219,14 +219,14 @@ impl State {
 
     /// The callback that answers `reply`; `None` if it is answered already. Checked here because a writer that hangs
     /// cannot refuse the request itself.
-    fn done(&self, reply: Reply<Answer>) -> Option<Done> {
+    fn done(&self, reply: Reply<Committed>) -> Option<Done> {
         if let Err(err) = self.queue.check_available() {
             let _ = reply.send(Err(err.into()));
             return None;
         }
         let events = self.events.clone();
         Some(Box::new(move |answer| {
-            if let Ok(Answer::Deleted(id)) = answer {
+            if let Ok(Committed::Deleted(id)) = answer {
                 let _ = events.send(Event::Deleted { id });
             }
             let _ = reply.send(answer.map_err(ApiError::from));

@@ -14,7 +14,7 @@ use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId, Timestamp};
 use crate::harness::{Go, Harness, Shared};
 use crate::observe::field::CloseCause;
 use crate::settings::durations;
-use crate::store::{Answer, Done, IdempotencyKey, NewSession, Request, SessionNum};
+use crate::store::{Committed, Done, IdempotencyKey, NewSession, Request, SessionNum};
 use crate::sys;
 
 impl State {
@@ -88,7 +88,7 @@ impl State {
         let events = self.events.clone();
         let done: Done = Box::new(move |answer| {
             let result = answer.and_then(|answer| match answer {
-                Answer::Created(num) => Ok(num),
+                Committed::Created(num) => Ok(num),
                 other => Err(other.unexpected()),
             });
             let result = result.map_err(ApiError::from);
@@ -180,7 +180,7 @@ impl State {
         };
         let started: Done = Box::new(move |answer| {
             let answer = answer.and_then(|answer| match answer {
-                Answer::Record(record) => Ok(Launched::New(record)),
+                Committed::Record(record) => Ok(Launched::New(record)),
                 other => Err(other.unexpected()),
             });
             let _ = reply.send(answer.map_err(ApiError::from));

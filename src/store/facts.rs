@@ -67,23 +67,23 @@ pub struct NewSession {
 /// A client's wish: refused with `store_unavailable` while the store cannot be written.
 #[derive(Debug)]
 pub enum Request {
-    /// Inserts the row and the first events of a launch. Answered with [`Answer::Created`].
+    /// Inserts the row and the first events of a launch. Answered with [`Committed::Created`].
     Create(Box<NewSession>),
-    /// Registers an external session. Answered with [`Answer::Record`], or [`Answer::Existing`] if the id is registered
+    /// Registers an external session. Answered with [`Committed::Record`], or [`Committed::Existing`] if the id is registered
     /// already.
     RegisterExternal(Box<SessionRecord>),
-    /// Ends an external session. Answered with [`Answer::Record`].
+    /// Ends an external session. Answered with [`Committed::Record`].
     Complete {
         id: SessionId,
         exit_code: Option<i32>,
     },
-    /// Sets or clears `archived_at`. Answered with [`Answer::Record`].
+    /// Sets or clears `archived_at`. Answered with [`Committed::Record`].
     Archive { id: SessionId, archived: bool },
-    /// Changes the title or the labels. Answered with [`Answer::Record`].
+    /// Changes the title or the labels. Answered with [`Committed::Record`].
     Edit { id: SessionId, edit: Edit },
-    /// Deletes the record and its events. Answered with [`Answer::Deleted`].
+    /// Deletes the record and its events. Answered with [`Committed::Deleted`].
     Delete { id: SessionId },
-    /// Carries out the session's `onEnd`. Answered with [`Answer::Done`] if it has been cancelled.
+    /// Carries out the session's `onEnd`. Answered with [`Committed::Done`] if it has been cancelled.
     OnEnd { id: SessionId },
 }
 
@@ -106,7 +106,7 @@ pub enum Fact {
         num: SessionNum,
         events: Vec<NewEvent>,
     },
-    /// The harness has been spawned. Answered with [`Answer::Record`].
+    /// The harness has been spawned. Answered with [`Committed::Record`].
     Started {
         num: SessionNum,
         pid: i32,
@@ -205,9 +205,9 @@ impl Fact {
 /// Long work that a client waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chore {
-    /// A complete retention sweep that keeps at most `days` days. Answered with [`Answer::Pruned`].
+    /// A complete retention sweep that keeps at most `days` days. Answered with [`Committed::Pruned`].
     Prune { days: Option<u32> },
-    /// Rewrites the database without free pages. Answered with [`Answer::Vacuumed`].
+    /// Rewrites the database without free pages. Answered with [`Committed::Vacuumed`].
     Vacuum,
 }
 
@@ -252,7 +252,7 @@ impl From<Pruned> for api::Pruned {
 
 /// The writer's answer after a commit.
 #[derive(Debug)]
-pub enum Answer {
+pub enum Committed {
     /// The session's row is on disk under this number.
     Created(SessionNum),
     /// The session's record after the commit.
@@ -269,7 +269,7 @@ pub enum Answer {
     Done,
 }
 
-impl Answer {
+impl Committed {
     /// The record in the answer.
     ///
     /// # Errors
@@ -310,7 +310,7 @@ pub enum Refused {
 
 /// Callback that gets the answer after the commit, or the refusal. It runs on the writer thread, so it only sends on a
 /// channel.
-pub type Done = Box<dyn FnOnce(Result<Answer, Refused>) + Send>;
+pub type Done = Box<dyn FnOnce(Result<Committed, Refused>) + Send>;
 
 /// A launch's `Idempotency-Key` that has not expired.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ mod write;
 
 pub use backup::partial_name;
 pub use facts::{
-    Answer, Chore, Done, Dropped, Edit, End, Fact, IdempotencyKey, NewEvent, NewSession, Note,
+    Chore, Committed, Done, Dropped, Edit, End, Fact, IdempotencyKey, NewEvent, NewSession, Note,
     Pruned, Refused, Request,
 };
 pub use files::OpenFiles;

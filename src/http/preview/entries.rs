@@ -1,6 +1,6 @@
-//! Events as lines for eyes: output put together to lines, everything else as a sentence.
+//! Converts events to preview lines: output is joined to lines, other events become sentences.
 //!
-//! Knows the contract's payloads; one that it cannot read is shown as it is.
+//! Runs on the connection thread. It knows the contract's payloads; an unreadable payload is shown as it is.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub(super) struct Entries {
     tail: Tail,
     stdout: PlainText,
     stderr: PlainText,
-    /// When the last event was: no line is older than one before it.
+    /// Time of the last event: lines are sorted by time.
     now: Timestamp,
 }
 
@@ -28,7 +28,7 @@ impl Entries {
     }
 
     pub(super) fn add(&mut self, event: &Event) {
-        // What says that output is gone is younger than what comes after it.
+        // The `output_truncated` event is younger than the events after it.
         if event.kind != EventKind::OutputTruncated {
             self.now = self.now.max(event.created_at);
         }
@@ -45,7 +45,7 @@ impl Entries {
         lines(&message, |line| self.tail.push(self.now, level, line));
     }
 
-    /// What is there of lines that have not ended comes last.
+    /// Appends incomplete lines at the end.
     pub(super) fn finish(mut self) -> Tail {
         self.end_lines();
         self.tail
@@ -68,7 +68,7 @@ impl Entries {
     }
 }
 
-/// What an event other than output says.
+/// The sentence for an event other than output.
 fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
     let word = |name: &str| payload[name].as_str().unwrap_or("?");
     match event.kind.known() {
@@ -95,7 +95,7 @@ fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
             let message = format!("output is gone after its time: {events} events, {bytes} bytes");
             (PreviewLevel::Warn, message)
         }
-        // An output whose payload cannot be read, too.
+        // Also an output whose payload is unreadable.
         Some(EventKind::Output) | None => {
             let message = format!("{}: {}", event.kind, event.payload_json);
             (PreviewLevel::Info, message)
@@ -103,7 +103,7 @@ fn sentence(event: &Event, payload: &Value) -> (PreviewLevel, String) {
     }
 }
 
-/// What a client has typed, or what the launch has asked for.
+/// A client's input, or the launch's prompt.
 fn input(payload: &Value, data: &str) -> String {
     let what = payload["origin"].as_str().unwrap_or("input");
     let end = match (payload["eof"] == true, payload["bytes"].as_u64()) {

@@ -1,6 +1,6 @@
-//! `GET /sessions/:id/log`: a readable preview of a session, made of its newest events.
+//! `GET /sessions/:id/log`: a readable preview of a session's newest events.
 //!
-//! Runs on the connection's thread, while that holds one of the store's readers: so only a few are made at once.
+//! Runs on the connection thread while it holds one of the store's readers: few previews are built at once.
 
 mod entries;
 mod plain;
@@ -13,8 +13,7 @@ use super::response::Answer;
 use crate::api::{ApiError, Event, PreviewLevel, Timestamp, routes};
 use entries::Entries;
 
-/// How much of a session is read, in bytes of payload: more than the answer can hold, since escape sequences
-/// are left out of that.
+/// Most payload bytes read of a session: more than the answer can hold, since escape sequences are removed.
 const READ_MAX: usize = 4 * 1024 * 1024;
 
 /// `GET /sessions/:id/log`
@@ -45,7 +44,7 @@ pub(super) fn log(call: &Call<'_, routes::PreviewLog>) -> Result<Answer, ApiErro
     })
 }
 
-/// The newest lines that an answer can hold, each as its JSON.
+/// The newest lines that fit into an answer, as JSON.
 struct Tail {
     lines: VecDeque<(Timestamp, String)>,
     bytes: usize,
@@ -53,7 +52,7 @@ struct Tail {
     is_cut: bool,
 }
 
-/// What is kept free for brackets, and for the line that says that lines are missing.
+/// Bytes reserved for brackets, and for the line that reports missing lines.
 const RESERVE: usize = 200;
 
 impl Tail {

@@ -1,42 +1,42 @@
-//! Terminal output as plain lines: escape sequences and control characters out, overwritten text gone.
+//! Converts terminal output to plain lines: removes escape sequences, control characters, and overwritten text.
 //!
-//! A state machine that takes text in pieces, since a line, or a sequence, can be split over events (ECMA-48, 5.4, 5.6).
+//! A state machine for text in pieces: a line or a sequence can be split over events (ECMA-48, 5.4, 5.6).
 
 use crate::observe::is_invisible;
 
-/// A longer line is taken for several, so that one always fits an answer: escaped it is twice as long at most.
+/// Length in bytes at which a line is split, so that each part fits into an answer: escaping at most doubles it.
 const LINE_MAX: usize = 200_000;
 
-/// What the next character belongs to.
+/// State of the parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
     #[default]
     Text,
-    /// Behind ESC.
+    /// After ESC.
     Escape,
-    /// Behind ESC [: parameters, up to a letter.
+    /// After ESC [: parameters, up to a letter.
     Control,
-    /// Behind ESC ] and its like: a string, up to BEL or ESC \.
+    /// After ESC ] and similar: a string, up to BEL or ESC \.
     String,
-    /// Behind an ESC in such a string.
+    /// After ESC within such a string.
     StringEscape,
 }
 
-/// One stream on its way to lines.
+/// Conversion state of one stream.
 #[derive(Debug, Default)]
 pub(super) struct PlainText {
     state: State,
     line: String,
-    /// Behind a carriage return, which the next character shows to be no part of a line's end.
+    /// After a carriage return that is not part of a line's end.
     is_returned: bool,
 }
 
 impl PlainText {
-    /// Takes `text`, and gives each line that it ends to `line`.
+    /// Processes `text`, and passes each complete line to `line`.
     pub(super) fn feed(&mut self, text: &str, mut line: impl FnMut(&str)) {
         for c in text.chars() {
             if c == '\n' {
-                // Also ends a sequence that never came to its end: it would swallow everything.
+                // Also ends an incomplete sequence, which would swallow all further text.
                 self.state = State::Text;
                 self.end(&mut line);
             } else if let Some(c) = self.step(c) {
@@ -45,7 +45,7 @@ impl PlainText {
         }
     }
 
-    /// Gives what there is of a line without an end.
+    /// Passes the rest of an incomplete line to `line`.
     pub(super) fn finish(&mut self, mut line: impl FnMut(&str)) {
         if !self.line.is_empty() {
             self.end(&mut line);
@@ -59,7 +59,7 @@ impl PlainText {
         self.is_returned = false;
     }
 
-    /// Moves on by one character, and gives it back if it is text.
+    /// Processes one character, and returns it if it is text.
     fn step(&mut self, c: char) -> Option<char> {
         let (state, text) = match (self.state, c) {
             (State::String, '\u{7}' | '\u{9c}') => (State::Text, None),
@@ -103,7 +103,7 @@ impl PlainText {
             c if c.is_control() || is_invisible(c) => return,
             c => c.encode_utf8(&mut buffer),
         };
-        // A progress bar: what comes next is written over the line.
+        // A progress bar: the next text overwrites the line.
         if std::mem::take(&mut self.is_returned) {
             self.line.clear();
         }
@@ -114,7 +114,7 @@ impl PlainText {
     }
 }
 
-/// The lines of a text that is whole.
+/// Passes the lines of a complete text to `line`.
 pub(super) fn lines(text: &str, mut line: impl FnMut(&str)) {
     let mut plain = PlainText::default();
     plain.feed(text, &mut line);

@@ -19,7 +19,7 @@ use crate::api::UnconfirmedClock;
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::connect::{Pages, pages};
-use crate::store::facts::{Answer, Chore, Done, Pruned, Refused, Request};
+use crate::store::facts::{Chore, Committed, Done, Pruned, Refused, Request};
 use crate::store::schema::StoreError;
 
 /// Pages that one step of the incremental vacuum moves: about a millisecond.
@@ -174,7 +174,7 @@ impl Maintenance {
             status.is_vacuuming.store(true, Ordering::Relaxed);
             let result = vacuum(connection);
             status.is_vacuuming.store(false, Ordering::Relaxed);
-            done(result.map(Answer::Vacuumed).map_err(Refused::from));
+            done(result.map(Committed::Vacuumed).map_err(Refused::from));
             return false;
         }
         if self.sweep.is_none()
@@ -240,7 +240,7 @@ impl Maintenance {
             self.plan_vacuum(pages);
         }
         for done in self.prunes.drain(..) {
-            done(Ok(Answer::Pruned(pruned)));
+            done(Ok(Committed::Pruned(pruned)));
         }
     }
 

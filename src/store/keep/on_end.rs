@@ -12,7 +12,7 @@ use crate::api::{OnEnd, SessionId};
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::columns::{Columns, columns};
-use crate::store::facts::{Answer, Done, Refused, Request};
+use crate::store::facts::{Committed, Done, Refused, Request};
 use crate::store::rows::select;
 use crate::store::schema::StoreError;
 
@@ -88,11 +88,11 @@ impl OnEndTimer {
     fn done(&self, session: SessionId) -> Done {
         let on_deleted = Arc::clone(&self.on_deleted);
         Box::new(move |answer| match answer {
-            Ok(Answer::Deleted(id)) => {
+            Ok(Committed::Deleted(id)) => {
                 say!(OnEndDone, session, action: OnEnd::Delete);
                 on_deleted(id);
             }
-            Ok(Answer::Record(_)) => say!(OnEndDone, session, action: OnEnd::Archive),
+            Ok(Committed::Record(_)) => say!(OnEndDone, session, action: OnEnd::Archive),
             Err(Refused::Unavailable { reason }) => {
                 say!(OnEndFailed, session: Some(session), reason: &reason);
             }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::api::{EventKind, Payload, SessionId, SessionStatus, Timestamp};
 use crate::observe::metrics;
-use crate::store::facts::{Answer, Dropped, NewEvent, Refused};
+use crate::store::facts::{Committed, Dropped, NewEvent, Refused};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::keep::truncation;
 use crate::store::rows::{InsertEvent, SessionNum, SessionRow};
@@ -37,7 +37,7 @@ pub(super) struct Batch<'a> {
 
 /// Side effects of a committed transaction.
 #[derive(Debug, Default)]
-pub(super) struct Committed {
+pub(super) struct SideEffects {
     /// Output deleted by the session limit.
     pub dropped: Dropped,
     /// Ids of sessions whose output exceeded the limit for the first time.
@@ -46,7 +46,7 @@ pub(super) struct Committed {
 
 /// Result of one request or fact, delivered after the commit.
 pub(super) struct Applied {
-    pub answer: Result<Answer, Refused>,
+    pub answer: Result<Committed, Refused>,
     /// The session whose followers are to be woken.
     pub touched: Option<SessionNum>,
     pub events: u64,
@@ -57,7 +57,7 @@ pub(super) struct Applied {
 }
 
 impl Applied {
-    pub(super) fn of(answer: Result<Answer, Refused>) -> Self {
+    pub(super) fn of(answer: Result<Committed, Refused>) -> Self {
         Self {
             answer,
             touched: None,
@@ -77,7 +77,7 @@ impl Applied {
         Self {
             record_of: Some((num, id)),
             touched: Some(num),
-            ..Self::of(Ok(Answer::Done))
+            ..Self::of(Ok(Committed::Done))
         }
     }
 }
@@ -105,7 +105,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Commits, and fills in the records of `results`. A commit survives the death of this process.
-    pub(super) fn commit(mut self, results: &mut [Applied]) -> Result<Committed, StoreError> {
+    pub(super) fn commit(mut self, results: &mut [Applied]) -> Result<SideEffects, StoreError> {
         for num in std::mem::take(&mut self.moved) {
             self.settle(num)?;
         }
@@ -113,7 +113,7 @@ impl<'a> Batch<'a> {
             if let Some((num, id)) = result.record_of {
                 // A later request of the same batch can have deleted the session.
                 result.answer = match SessionRow::by_num(&self.transaction, num)? {
-                    Some(row) => Ok(Answer::Record(Box::new(row.record))),
+                    Some(row) => Ok(Committed::Record(Box::new(row.record))),
                     None => Err(not_found(id)),
                 };
             }
@@ -125,7 +125,7 @@ impl<'a> Batch<'a> {
         for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
             metrics::EVENTS_WRITTEN[kind as usize].add(count);
         }
-        Ok(Committed {
+        Ok(SideEffects {
             dropped: self.dropped,
             newly_capped: self.newly_capped,
         })

@@ -14,7 +14,7 @@ use crate::api::{
     SessionId, SessionRecord, SessionStatus, Timestamp, Truncation, Word, is_prompt, output_length,
 };
 use crate::random::{Random, rounds};
-use crate::store::facts::{Answer, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::facts::{Committed, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::clock::Clock;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
@@ -93,7 +93,7 @@ impl Model {
     }
 
     /// Applies a request to the model, or expects its refusal.
-    fn take_request(&mut self, request: &Request, answer: &Result<Answer, Refused>) {
+    fn take_request(&mut self, request: &Request, answer: &Result<Committed, Refused>) {
         let is_done = match request {
             Request::Create(_) | Request::RegisterExternal(_) | Request::OnEnd { .. } => true,
             Request::Complete { id, .. } => self.of_id(*id).is_some_and(|kept| kept.is_external),
@@ -134,7 +134,7 @@ impl Model {
             Request::Delete { id } => self.delete(*id),
             Request::OnEnd { id } => {
                 let Some(kept) = self.of_id(*id).filter(|kept| kept.awaits_on_end) else {
-                    return assert!(matches!(answer, Ok(Answer::Done)), "{answer:?}");
+                    return assert!(matches!(answer, Ok(Committed::Done)), "{answer:?}");
                 };
                 kept.awaits_on_end = false;
                 match kept.on_end {
@@ -355,7 +355,7 @@ impl Tried {
                 Work::Request(request) => {
                     let result = batch.request(&request)?;
                     let num = match (&result.answer, &result.record_of) {
-                        (Ok(Answer::Created(num)), _) | (_, Some((num, _))) => Some(*num),
+                        (Ok(Committed::Created(num)), _) | (_, Some((num, _))) => Some(*num),
                         _ => None,
                     };
                     model.take_request(&request, &result.answer);
@@ -374,7 +374,7 @@ impl Tried {
         }
         batch.commit(&mut results)?;
         for result in &results {
-            if let Ok(Answer::Record(record)) = &result.answer {
+            if let Ok(Committed::Record(record)) = &result.answer {
                 let kept = model.of_id(record.id).unwrap();
                 assert_eq!(record.status, kept.status);
             }

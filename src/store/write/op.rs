@@ -10,7 +10,7 @@ use crate::api::{
     SessionStatus, Timestamp, Usage, Word,
 };
 use crate::store::columns::{Change, Columns, is_known};
-use crate::store::facts::{Answer, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::facts::{Committed, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session};
 use crate::store::schema::StoreError;
@@ -37,7 +37,7 @@ impl Batch<'_> {
             Fact::Noted { num, note } => {
                 let changes: Vec<_> = note.changes().into_iter().filter(is_known).collect();
                 update_session(&self.transaction, *num, &changes)?;
-                Ok(Applied::of(Ok(Answer::Done)))
+                Ok(Applied::of(Ok(Committed::Done)))
             }
             Fact::Ended {
                 num,
@@ -62,7 +62,7 @@ impl Batch<'_> {
     }
 
     fn events(&mut self, num: SessionNum, events: &[NewEvent]) -> Result<Applied, StoreError> {
-        let mut result = Applied::of(Ok(Answer::Done));
+        let mut result = Applied::of(Ok(Committed::Done));
         let Some(has_ended) = self.has_ended(num)? else {
             // A process that the harness left behind still wrote after the session was deleted.
             return Ok(result);
@@ -151,7 +151,7 @@ impl Batch<'_> {
         };
         self.append(num, &[NewEvent::at(record.created_at, status)])?;
         self.append(num, &session.prompt)?;
-        let mut result = Applied::of(Ok(Answer::Created(num)));
+        let mut result = Applied::of(Ok(Committed::Created(num)));
         result.events = 1 + session.prompt.len() as u64;
         result.sessions_added = 1;
         Ok(result)
@@ -160,7 +160,7 @@ impl Batch<'_> {
     fn register_external(&mut self, session: &SessionRecord) -> Result<Applied, StoreError> {
         if let Some(SessionRow { record, .. }) = SessionRow::by_id(&self.transaction, session.id)? {
             return Ok(if record.external {
-                Applied::of(Ok(Answer::Existing(Box::new(record))))
+                Applied::of(Ok(Committed::Existing(Box::new(record))))
             } else {
                 Applied::refused(Refused::IdTaken { id: session.id })
             });
@@ -229,7 +229,7 @@ impl Batch<'_> {
             _ => None,
         };
         let Some(SessionRow { num, record }) = row else {
-            return Ok(Applied::of(Ok(Answer::Done)));
+            return Ok(Applied::of(Ok(Committed::Done)));
         };
         match record.options.on_end.as_ref().and_then(Word::known) {
             Some(OnEnd::Archive) => self.archive(id, true),
@@ -237,7 +237,7 @@ impl Batch<'_> {
             // A value of a later version: ignore it.
             None => {
                 self.forget_on_end(num)?;
-                Ok(Applied::of(Ok(Answer::Done)))
+                Ok(Applied::of(Ok(Committed::Done)))
             }
         }
     }
@@ -283,7 +283,7 @@ impl Batch<'_> {
             .prepare_cached("DELETE FROM sessions WHERE num = ?1")?
             .execute([num.0])?;
         self.forget(num);
-        let mut result = Applied::of(Ok(Answer::Deleted(id)));
+        let mut result = Applied::of(Ok(Committed::Deleted(id)));
         result.touched = Some(num);
         result.sessions_removed = 1;
         Ok(result)

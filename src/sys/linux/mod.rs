@@ -473,3 +473,29 @@ pub(super) fn prlimit(
     checked(unsafe { libc::prlimit(pid, resource, new_limit, &raw mut before) })?;
     Ok(new.copied().unwrap_or(before))
 }
+
+/// Every process, youngest first: short-lived processes are read while they exist. The kernel assigns ascending pids,
+/// wraps around, and reports the last one (proc(5), loadavg).
+fn newest_first() -> io::Result<Vec<i32>> {
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let last: i32 = load
+        .split_whitespace()
+        .last()
+        .and_then(|pid| pid.parse().ok())
+        .unwrap_or(i32::MAX);
+    let entries = std::fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut pids: Vec<i32> = pids.collect();
+    pids.sort_unstable_by_key(|pid| last.wrapping_sub(*pid) as u32);
+    Ok(pids)
+}
+
+/// Start of the process `pid`, in clock ticks since boot (proc(5)).
+fn started(pid: i32) -> Option<u64> {
+    stat_field(pid, 22)?.parse().ok()
+}
+
+/// True if `pid` is a zombie.
+fn has_ended(pid: i32) -> bool {
+    stat_field(pid, 3).is_some_and(|state| state == "Z")
+}
