@@ -66,7 +66,7 @@ pub(super) struct Opened {
 
 /// Result of a check of the home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum HomeCheck {
     /// Everything is in place.
     Done,
     /// Check again after a short delay.
@@ -142,12 +142,12 @@ impl Guard {
     }
 
     /// Checks the home, and recreates missing files.
-    pub(super) fn look(&mut self) -> Look {
+    pub(super) fn check(&mut self) -> HomeCheck {
         if self.is_over || self.is_deleted {
-            return Look::Done;
+            return HomeCheck::Done;
         }
         if self.has_been_deleted() {
-            return Look::Deleted;
+            return HomeCheck::Deleted;
         }
         self.follow_home();
         let mut unrestored = Vec::new();
@@ -179,11 +179,11 @@ impl Guard {
             }
         }
         self.unrestored = unrestored;
-        self.look_at_database();
+        self.check_database();
         self.lock_tries = if is_locked { 0 } else { self.lock_tries + 1 };
         match (1..LOCK_TRIES).contains(&self.lock_tries) {
-            true => Look::Again,
-            false => Look::Done,
+            true => HomeCheck::Again,
+            false => HomeCheck::Done,
         }
     }
 
@@ -270,7 +270,7 @@ impl Guard {
             .map(|()| true)
     }
 
-    fn look_at_database(&mut self) {
+    fn check_database(&mut self) {
         let database = self.home.database();
         self.open.files.put_back();
         match (self.open.files.lost(), &self.copy) {

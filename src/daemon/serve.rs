@@ -208,7 +208,7 @@ fn run(
         .start(
             Arc::clone(&followers),
             on_end(settings.on_end, events.clone()),
-            look(&lookout),
+            check_home(&lookout),
         )
         .map_err(store_error(home))?;
     let shared = Shared {
@@ -337,7 +337,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         sweep_grace: durations::sweep_grace(settings.kill_grace),
         answers: http::Budget::default(),
         bodies: http::Budget::default(),
-        before_launch: look(&shared.lookout),
+        before_launch: check_home(&shared.lookout),
         awaiting_end: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
     }
@@ -408,9 +408,9 @@ fn on_end(delay: Duration, events: Sender<Event>) -> OnEndTimer {
 }
 
 /// Checks the home for changes that the system does not report.
-fn look(lookout: &Arc<Lookout>) -> Box<dyn Fn() + Send + Sync> {
+fn check_home(lookout: &Arc<Lookout>) -> Box<dyn Fn() + Send + Sync> {
     let lookout = Arc::clone(lookout);
-    Box::new(move || lookout.look_at_untold())
+    Box::new(move || lookout.check_unwatched())
 }
 
 /// Checks that the daemon answers, then writes `daemon.json` and the log line: a reader of the line finds the file.

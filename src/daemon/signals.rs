@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::guard::{Guard, Look};
+use super::guard::{Guard, HomeCheck};
 use super::home::Home;
 use super::service::notify::Notifier;
 use crate::adapters::{self, environment};
@@ -78,19 +78,21 @@ impl Lookout {
     }
 
     /// Checks the home for changes that the system does not report: before a launch, and with each retention sweep.
-    pub(super) fn look_at_untold(&self) {
+    pub(super) fn check_unwatched(&self) {
         let is_watched = self.is_watched.load(Ordering::Relaxed);
         if !is_watched || self.guard().is_some_and(|guard| guard.is_elsewhere()) {
-            self.look();
+            self.check();
         }
     }
 
-    fn look(&self) -> Look {
-        let look = self.guard().map_or(Look::Done, |mut guard| guard.look());
-        if look == Look::Deleted {
+    fn check(&self) -> HomeCheck {
+        let found = self
+            .guard()
+            .map_or(HomeCheck::Done, |mut guard| guard.check());
+        if found == HomeCheck::Deleted {
             let _ = self.events.send(Event::Stop);
         }
-        look
+        found
     }
 }
 
@@ -136,7 +138,7 @@ impl Signals {
                     let guard = self.lookout.guard();
                     let is_emptied = guard.is_some_and(|guard| guard.is_emptied());
                     if !is_emptied || !quiet.wait_for_deletion() {
-                        self.look(&mut quiet, &mut arrivals);
+                        self.check_home(&mut quiet, &mut arrivals);
                     }
                     None
                 }
@@ -157,19 +159,19 @@ impl Signals {
         if signal != sys::RELOAD_SIGNAL {
             return Some(Event::Stop);
         }
-        self.look(quiet, arrivals);
+        self.check_home(quiet, arrivals);
         if let Some(home) = self.lookout.guard().map(|guard| guard.home().clone()) {
             self.notifier.reloading(|| self.reload.run(&home));
         }
         None
     }
 
-    fn look(&self, quiet: &mut Quiet, arrivals: &mut Arrivals) {
-        let look = self.lookout.look();
+    fn check_home(&self, quiet: &mut Quiet, arrivals: &mut Arrivals) {
+        let found = self.lookout.check();
         *quiet = Quiet::default();
         // A directory that was created again needs a new watch. The start has logged it if watching fails.
         let _ = watch(arrivals);
-        if look == Look::Again {
+        if found == HomeCheck::Again {
             quiet.look_again();
         }
     }

@@ -1,5 +1,7 @@
-//! What the daemon says of itself, and what can be said of it from outside: status, health, doctor's checks, capabilities,
-//! adapters, metrics. Runs on the main thread, but for what is asked of the daemon.
+//! The daemon's own figures and its state from outside: status, health, doctor's checks, capabilities, adapters,
+//! metrics.
+//!
+//! Runs on the main thread, except for requests to the daemon.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,14 +12,14 @@ use super::privacy::Privacy;
 use super::shown::{Shown, object};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, RefusedManifest, Word};
-use crate::cli::doctor::Report as Findings;
+use crate::cli::doctor::Findings;
 use crate::cli::observation::Observation;
 use crate::cli::status::{Said, as_json, facts};
 use crate::http::client::Client;
 use crate::observe::{Message, metrics};
 use crate::settings::durations;
 
-/// `coven daemon status`, but for what health has in full.
+/// `coven daemon status`, without the parts that health shows.
 pub(super) fn status(seen: &Arc<Observation>, privacy: &Privacy) -> Shown {
     let facts = facts(&seen.home, &seen.status).into_iter();
     let is_whole = |said: &Said| matches!(said, Said::Data(Value::Object(_)));
@@ -45,7 +47,7 @@ pub(super) fn doctor(found: &Findings, privacy: &Privacy) -> Shown {
     object! { "ok": found.ok, "checks": checks.collect::<Shown>() }
 }
 
-/// What the daemon is set to and may use, but for its `PATH`.
+/// Settings and limits of the daemon, without its `PATH`.
 pub(super) fn process(seen: &Arc<Observation>, _: &Privacy) -> Shown {
     match seen.process() {
         None => object! { "unavailable": "no daemon says so" },
@@ -59,7 +61,6 @@ pub(super) fn process(seen: &Arc<Observation>, _: &Privacy) -> Shown {
     }
 }
 
-/// What clients can ask for.
 pub(super) fn capabilities(seen: &Arc<Observation>, privacy: &Privacy) -> Shown {
     let Some(capabilities) = &seen.capabilities else {
         return object! { "unavailable": "no daemon answers" };
@@ -75,8 +76,7 @@ pub(super) fn capabilities(seen: &Arc<Observation>, privacy: &Privacy) -> Shown 
     capabilities.capabilities.iter().map(row).collect()
 }
 
-/// The harnesses that are known, and to whom: as the daemon has them, or, if it does not say, as one would that is started
-/// from here.
+/// The known harnesses, by the daemon's registry or, if it does not answer, by that of a daemon started from here.
 pub(super) struct Harnesses {
     known_to: &'static str,
     adapters: Vec<AdapterStatus>,
@@ -142,7 +142,7 @@ impl Harnesses {
     }
 }
 
-/// The daemon's metrics, as it sends them.
+/// The daemon's metrics page.
 pub(super) fn read_metrics(seen: &Arc<Observation>) -> Result<String, Message> {
     if seen.health().is_none() {
         return Err("no daemon answers".into());
@@ -157,7 +157,7 @@ pub(super) fn metrics(page: &str, privacy: &Privacy) -> Shown {
     let row = |line: &str| {
         let (series, value) = line.rsplit_once(' ')?;
         let name = series.split('{').next()?;
-        // Most are whole numbers, and stay such.
+        // Whole numbers stay whole.
         let value: Number = crate::api::from_json(value).ok()?;
         let metric = metrics::ALL
             .iter()

@@ -1,5 +1,5 @@
-//! Gathering: everything that can take its time, on a thread each, waited for until one deadline. What hangs costs its own
-//! part only.
+//! Gathers the slow parts of the report, each on its own thread, until one deadline. A part that hangs is missing from
+//! the report; the others are not affected.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,20 +10,20 @@ use super::daemon::{Harnesses, read_metrics};
 use super::install::Install;
 use super::privacy::Identity;
 use super::{log, store};
-use crate::cli::doctor::{self, Report as Findings};
+use crate::cli::doctor::{self, Findings};
 use crate::cli::observation::{Depth, Observation};
 use crate::daemon::{Home, HomeError};
 use crate::observe::Message;
 use crate::settings::durations;
 use crate::store::{SessionOutline, Survey};
 
-/// What was found, or why it was not.
+/// A finding, or the reason why it is missing.
 pub(super) type Read<T> = Result<T, Message>;
 
-/// What was found of everything.
+/// All findings.
 pub(super) struct Gathered {
     pub identity: Read<Identity>,
-    /// The user's own patterns of secrets.
+    /// The user's own redaction patterns.
     pub patterns: Read<String>,
     pub doctor: Read<Findings>,
     pub install: Read<Install>,
@@ -36,10 +36,10 @@ pub(super) struct Gathered {
     pub session: Read<SessionOutline>,
 }
 
-/// Puts what was found in its place.
+/// Stores a finding in its field.
 type Put = Box<dyn FnOnce(&mut Gathered) + Send>;
 
-/// Looks for everything, with what is there of a home.
+/// Gathers everything, with the home as far as it exists.
 pub(super) fn gather(home: Result<&Home, &HomeError>, session: Option<&str>) -> Gathered {
     let end = Instant::now() + durations::DIAGNOSTICS;
     let (give, finds) = unbounded();
@@ -53,7 +53,7 @@ pub(super) fn gather(home: Result<&Home, &HomeError>, session: Option<&str>) -> 
     start(
         &give,
         &(),
-        |()| Install::look(),
+        |()| Install::find(),
         |all, found| all.install = Ok(found),
     );
     match home {
@@ -62,21 +62,23 @@ pub(super) fn gather(home: Result<&Home, &HomeError>, session: Option<&str>) -> 
             start(&give, &(), examine, |all, found| all.doctor = Ok(found));
         }
         Ok(home) => {
-            // A file that is not there has no patterns; doctor tells of one that cannot be read.
+            // A missing file has no patterns; doctor reports an unreadable one.
             let patterns =
                 |home: &Home| std::fs::read_to_string(home.redact_file()).unwrap_or_default();
-            let look =
+            let observe =
                 |home: &Home| Observation::of(home, Depth::All, durations::DIAGNOSTICS_STORE);
             start(&give, home, patterns, |all, found| all.patterns = Ok(found));
-            start(&give, home, look, |all, seen| all.seen = Ok(Arc::new(seen)));
+            start(&give, home, observe, |all, seen| {
+                all.seen = Ok(Arc::new(seen))
+            });
             start(&give, home, log::daemon_tail, |all, found| all.log = found);
             start(&give, home, log::commands_tail, |all, found| {
                 all.commands = found
             });
         }
     }
-    // The rest needs to know how the daemon is; then nobody but the threads holds the channel, and it closes with the last
-    // of them.
+    // The other parts need the observation first. Then only the threads hold the sender: the channel closes when the
+    // last one ends.
     let mut give = home.ok().map(|_| give);
     while let Ok(put) = finds.recv_deadline(end) {
         put(&mut all);
@@ -84,9 +86,9 @@ pub(super) fn gather(home: Result<&Home, &HomeError>, session: Option<&str>) -> 
             && let Some(give) = give.take()
         {
             let session = session.map(str::to_owned);
-            let look = move |seen: &Arc<Observation>| store::look(seen, session.as_deref());
+            let survey = move |seen: &Arc<Observation>| store::survey(seen, session.as_deref());
             let examine = |seen: &Arc<Observation>| doctor::examine(Ok(&seen.home), Some(seen));
-            start(&give, seen, look, |all, found| {
+            start(&give, seen, survey, |all, found| {
                 (all.survey, all.session) = found
             });
             start(&give, seen, examine, |all, found| all.doctor = Ok(found));
@@ -99,7 +101,7 @@ pub(super) fn gather(home: Result<&Home, &HomeError>, session: Option<&str>) -> 
     all
 }
 
-/// Nothing, and why.
+/// All findings missing, for the reason `why`.
 fn missing(why: Message) -> Gathered {
     macro_rules! missing {
         ($($part:ident)*) => { Gathered { $($part: Err(why.clone())),* } };
@@ -107,7 +109,7 @@ fn missing(why: Message) -> Gathered {
     missing! { identity patterns doctor install seen harnesses metrics log commands survey session }
 }
 
-/// Does `work` with `context` on a thread that nobody joins: it ends with this process at the latest.
+/// Runs `work` with `context` on a detached thread, which ends with the process at the latest.
 fn start<C: Clone + Send + 'static, T: Send + 'static>(
     give: &Sender<Put>,
     context: &C,
@@ -119,6 +121,6 @@ fn start<C: Clone + Send + 'static, T: Send + 'static>(
         let found = work(&context);
         let _ = give.send(Box::new(move |all| put(all, found)));
     };
-    // Without a thread its part is missing, and nobody waits any more for what comes too late.
+    // Without a thread the part is missing; a late finding has no receiver.
     let _ = std::thread::Builder::new().spawn(find);
 }

@@ -1,4 +1,4 @@
-//! Which system this is, and how coven came to it. Looked up on a thread of its own: dpkg can take its time.
+//! Operating system and installation of coven. Looked up on a thread of its own: dpkg can be slow.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,10 +9,10 @@ use crate::daemon::service::tool_output;
 use crate::settings::durations;
 use crate::sys::{self, System};
 
-/// The longest name of a package that is shown, in bytes.
+/// Longest package name that is shown, in bytes.
 const PACKAGE_MAX: usize = 80;
 
-/// What was found of the system and the binary.
+/// System and executable.
 pub(super) struct Install {
     system: System,
     distribution: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Install {
 }
 
 impl Install {
-    pub(super) fn look() -> Self {
+    pub(super) fn find() -> Self {
         let executable = std::env::current_exe().ok();
         let real = executable
             .as_ref()
@@ -50,7 +50,7 @@ impl Install {
     }
 }
 
-/// The name in os-release(5); macOS has none there.
+/// The name in os-release(5); macOS has no such file.
 fn distribution() -> Option<String> {
     let files = ["/etc/os-release", "/usr/lib/os-release"];
     let text = files
@@ -62,7 +62,7 @@ fn distribution() -> Option<String> {
     Some(name.trim_matches('"').to_owned())
 }
 
-/// Who put the binary where it is, as far as its path or dpkg's lists say.
+/// The package manager that installed the executable, by its path or by dpkg's lists.
 fn manager_of(path: &Path) -> String {
     let has = |part: &str| {
         path.components()
@@ -87,12 +87,12 @@ fn manager_of(path: &Path) -> String {
     debian_package(path).map_or("none: by hand".into(), |package| format!("dpkg: {package}"))
 }
 
-/// The Debian package that owns `path`; none where there is no dpkg.
+/// The Debian package that owns `path`; `None` without dpkg.
 fn debian_package(path: &Path) -> Option<String> {
     let deadline = Instant::now() + durations::DPKG;
     let args = ["-S", "--", path.to_str()?];
     let output = tool_output("/usr/bin/dpkg-query", &args, deadline)?;
-    // `coven: /usr/bin/coven`
+    // The output is `coven: /usr/bin/coven`.
     let (package, _) = output.split_once(": ")?;
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"+-.:".contains(&b);
     (package.len() <= PACKAGE_MAX && package.bytes().all(is_name)).then(|| package.to_owned())
@@ -115,7 +115,7 @@ mod tests {
             "/usr/bin/dpkg-query|dpkg: dpkg",
         ] {
             let (path, manager) = case.split_once('|').unwrap();
-            // Where there is no dpkg, it owns nothing.
+            // Without dpkg no package owns it.
             if !manager.starts_with("dpkg") || Path::new(path).exists() {
                 assert_eq!(manager_of(Path::new(path)), manager, "{path}");
             }

@@ -1,7 +1,7 @@
-//! The logs: the daemon's last records and failures, and the commands that failed. Of a record only fields go into the
-//! report that are known, and only values of the form that the field has; the rest is counted.
+//! The logs: last records and failures of the daemon, and failed commands. The report includes only known fields whose
+//! values have the form of their kind; it counts the others.
 //!
-//! Files and journal are read on a thread each.
+//! Files and journal are read on one thread each.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,24 +18,24 @@ use crate::daemon::{Home, LogPlace};
 use crate::observe::{Declared, LogFiles, LogRecord, Message, message};
 use crate::settings::durations;
 
-/// Records that are looked at of each log.
+/// Most records read of each log.
 const READ: usize = 5000;
 
-/// Records that are shown of the daemon's log.
+/// Most records shown of the daemon's log.
 const RECORDS_SHOWN: usize = 200;
 
-/// Failures that are shown of each log.
+/// Most failures shown of each log.
 const FAILURES_SHOWN: usize = 20;
 
-/// What the end of a log has.
+/// The end of a log.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     records: Vec<LogRecord>,
-    /// Lines that are no records.
+    /// Number of lines that are no records.
     others: u64,
 }
 
-/// The end of the daemon's log, wherever that is.
+/// The end of the daemon's log, in a file or the journal.
 pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
     let file = match LogPlace::of(home) {
         LogPlace::Journal { unit, namespace } => {
@@ -44,12 +44,12 @@ pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
             let mut records = log
                 .tail(READ, deadline)
                 .map_err(|err| match err.to_string() {
-                    // journalctl's own words, which can name a file.
+                    // journalctl's error message, which can contain a file name.
                     text if text.contains('/') => "the journal cannot be read".into(),
                     text => Message::name(text),
                 })?;
             let read = records.len();
-            // Text, of the daemon's or of systemd's.
+            // Other messages of the daemon or of systemd.
             records.retain(|record| !record.text("event").is_empty());
             let others = (read - records.len()) as u64;
             return Ok(Tail { records, others });
@@ -61,12 +61,12 @@ pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
     read(&file)?.ok_or_else(|| message!("there is no {}", &file))
 }
 
-/// The end of the record of failed commands.
+/// The end of the log of failed commands.
 pub(super) fn commands_tail(home: &Home) -> Result<Tail, Message> {
     read(&home.failures_file()).map(Option::unwrap_or_default)
 }
 
-/// `None` where there is no such file.
+/// `None` if the file does not exist.
 fn read(path: &Path) -> Result<Option<Tail>, Message> {
     let unread = |err: &io::Error| message!("{} cannot be read: {}", path, err);
     match path.symlink_metadata() {
@@ -102,7 +102,7 @@ pub(super) fn records(tail: &Tail, privacy: &Privacy) -> Shown {
             let shown = match (declared, name.as_str()) {
                 (Some(declared), "event") => Ok(("event", declared.name.into())),
                 (Some(declared), name) => field(declared, name, value, privacy),
-                // Of an undeclared event, nothing is.
+                // An undeclared event shows nothing.
                 (None, _) => Err(HIDDEN),
             };
             shown.map_err(|what| privacy.count(what, 1)).ok()
@@ -119,7 +119,7 @@ fn last<T>(all: &[T], count: usize) -> &[T] {
     &all[all.len().saturating_sub(count)..]
 }
 
-/// The last failures that the daemon's log has.
+/// The last failures in the daemon's log.
 pub(super) fn failures(tail: &Tail, privacy: &Privacy) -> Shown {
     let columns = [
         "time", "level", "event", "code", "route", "request", "session",
@@ -129,7 +129,7 @@ pub(super) fn failures(tail: &Tail, privacy: &Privacy) -> Shown {
     })
 }
 
-/// The commands that failed last.
+/// The last failed commands.
 pub(super) fn commands(tail: &Tail, privacy: &Privacy) -> Shown {
     let is_command = |_: &LogRecord, declared: Option<&Declared>| {
         declared.is_some_and(|of| of.kind("verb").is_some())
@@ -137,7 +137,7 @@ pub(super) fn commands(tail: &Tail, privacy: &Privacy) -> Shown {
     table(tail, &["time", "verb", "code", "exit"], privacy, is_command)
 }
 
-/// A row for each of the last records that are wanted.
+/// One row for each of the last wanted records.
 fn table(
     tail: &Tail,
     columns: &[&'static str],
@@ -154,7 +154,7 @@ fn table(
             "time" => (*name, record.at.into()),
             "level" => (*name, record.level.as_str().into()),
             "event" => (*name, declared.map(|declared| declared.name).into()),
-            // What is left out here is counted where the whole record is shown.
+            // Omitted values are counted in the table of whole records.
             name => {
                 let value = record.fields.iter().find(|(key, _)| key == name);
                 let shown = value
@@ -171,7 +171,7 @@ fn table(
     last(&wanted, FAILURES_SHOWN).iter().map(row).collect()
 }
 
-/// A field by its declared name, or what is counted in its place.
+/// A field by its declared name, or the kind of omission to count.
 fn field(
     declared: &Declared,
     name: &str,

@@ -1,7 +1,7 @@
-//! `coven diagnostics`: one report of everything that somebody who helps would ask for, and nothing of what the user
-//! does. It goes from most to least asked for, and ends with what was left out.
+//! `coven diagnostics`: a report for helpers, without private data. It starts with the most useful parts, and ends with
+//! a list of omissions.
 //!
-//! What can take its time is gathered on threads ([`mod@gather`]); the main thread makes the report. It changes nothing.
+//! Slow parts are gathered on threads ([`mod@gather`]); the main thread builds the report. It changes nothing.
 
 mod daemon;
 mod gather;
@@ -58,7 +58,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
-    // First: nobody waits five seconds to be told that the name is taken.
+    // Created first: the user need not wait five seconds to learn that the name is taken.
     let file = args.output.as_deref().map(create_new).transpose()?;
     let progress = Progress::begin("diagnostics", || None);
     let report = make(args.session.as_deref());
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     match (file, &args.output) {
         (Some(mut file), Some(path)) => {
             if let Err(err) = file.write_all(text.as_bytes()) {
-                // Half a report is none.
+                // An incomplete report is removed.
                 let _ = std::fs::remove_file(path);
                 return Err(err.into());
             }
@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(0)
 }
 
-/// What programs call each part, and what people do: first the seven things that a good report of a problem has.
+/// Keys for programs and titles for people: first the seven items of a good problem report.
 const PARTS: [(&str, &str); 16] = [
     ("coven", "1. Coven version"),
     ("os", "2. Operating system"),
@@ -142,7 +142,7 @@ fn make(session: Option<&str>) -> Report {
     }
 }
 
-/// Knows what was found of names, directories and patterns of secrets, and counts what was not found in time.
+/// Collects the names, directories and secret patterns to omit; counts sources that were not found in time.
 fn privacy(home: Option<&Home>, all: &Gathered) -> Privacy {
     let at_hand = Identity::at_hand(home);
     let identity = all.identity.as_ref().unwrap_or(&at_hand);
@@ -168,7 +168,7 @@ fn home_facts(home: Result<&Home, &HomeError>, privacy: &Privacy) -> Shown {
     }
 }
 
-/// What this command's environment sets. Values stay out, but for numbers and the few words that a setting can have.
+/// Variables of this command's environment. Values are omitted, except numbers and the words of settings.
 fn environment(privacy: &Privacy) -> Shown {
     let mut hidden = std::env::vars_os().count();
     let rows = ALL.iter().filter_map(|setting| {

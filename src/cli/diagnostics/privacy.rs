@@ -1,6 +1,6 @@
-//! What a report may show of what others have said: each function is named after what a value is.
+//! Decides which foreign values a report shows: one function for each type of value.
 //!
-//! Runs on the main thread; only [`Identity::look_up`] asks anybody, and has a thread of its own.
+//! Runs on the main thread; only [`Identity::look_up`] makes slow calls, on a thread of its own.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -22,7 +22,7 @@ use crate::observe::{Message, Part};
 use crate::redact::Redactor;
 use crate::sys;
 
-/// Directories of the system: a path below one says nothing about the user.
+/// Directories of the system: paths in them reveal nothing about the user.
 #[rustfmt::skip]
 const SYSTEM: &[&str] = &[
     "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/share", "/usr/local/bin",
@@ -32,14 +32,14 @@ const SYSTEM: &[&str] = &[
     "/home/linuxbrew/.linuxbrew/Cellar", "/System", "/Library/LaunchAgents", "/Library/LaunchDaemons",
 ];
 
-/// Directories of a home in which programs and units are put. A file in one keeps its name.
+/// Usual directories of programs and units in a home. A file in one keeps its name.
 #[rustfmt::skip]
 const BELOW_HOME: &[&str] = &[
     ".cargo/bin", ".local/bin", "bin", ".nix-profile/bin", ".bun/bin", ".deno/bin", ".npm-global/bin", ".volta/bin",
     ".asdf/shims", ".local/share/mise/shims", ".config/systemd/user", "Library/LaunchAgents",
 ];
 
-/// A login name that is also a word of ours, or everybody's, is no secret.
+/// Login names that are ordinary words are not secret.
 #[rustfmt::skip]
 const ORDINARY: &[&str] = &[
     "bin", "claude", "codex", "copilot", "coven", "gemini", "hello", "local", "opencode", "root", "service", "user",
@@ -52,7 +52,7 @@ const SQLITE: &[&str] = &[
     "attempt to write a readonly database", "unable to open database file", "file is not a database", "out of memory",
 ];
 
-/// What stands in the place of something, and what is counted for it, unless that is empty.
+/// A placeholder, and the kind of omission to count, unless that is empty.
 type StandIn = (&'static str, &'static str);
 
 const HOME: StandIn = ("~", "home directory, as ~");
@@ -60,20 +60,20 @@ const COVEN_HOME: StandIn = ("<coven-home>", "COVEN_HOME, as <coven-home>");
 const USER: StandIn = ("<user>", "user name, as <user>");
 const PATH: StandIn = ("<path>", "paths, as <path>");
 const TEXTS: &str = "texts of others";
-/// What is counted for a value of a log that has not the form of its kind.
+/// Kind of omission: a log value without the form of its kind.
 pub(super) const HIDDEN: &str = "values in the log";
 
-/// The directories and names of who runs this, and of the home's owner.
+/// Directories and login names of the user, and of the home's owner.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     homes: Vec<PathBuf>,
-    /// `COVEN_HOME`, under every name that it has.
+    /// `COVEN_HOME`, under all of its names.
     coven_homes: Vec<PathBuf>,
     users: Vec<String>,
 }
 
 impl Identity {
-    /// What the environment says.
+    /// From the environment.
     pub(super) fn at_hand(home: Option<&Home>) -> Self {
         let users = ["USER", "LOGNAME", "SUDO_USER", "DOAS_USER"].map(env::var);
         Self {
@@ -83,7 +83,7 @@ impl Identity {
         }
     }
 
-    /// Also what the user database and the file system say, which can take their time.
+    /// Also from the user database and the file system, which may be slow.
     pub(super) fn look_up(home: Option<&Home>) -> Self {
         let mut found = Self::at_hand(home);
         let sudo = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
@@ -99,7 +99,7 @@ impl Identity {
         found
     }
 
-    /// The directories with what stands in their place, the longest first.
+    /// The directories with their placeholders, the longest first.
     fn dirs(&self) -> Vec<(String, StandIn)> {
         let defaults: Vec<_> = self.homes.iter().map(|home| home.join(".coven")).collect();
         let coven_home = match self.coven_homes.iter().any(|dir| defaults.contains(dir)) {
@@ -109,7 +109,7 @@ impl Identity {
         let text = |dir: &PathBuf| dir.to_string_lossy().trim_end_matches('/').to_owned();
         let homes = self.homes.iter().map(|dir| (text(dir), HOME));
         let coven_homes = self.coven_homes.iter().map(|dir| (text(dir), coven_home));
-        // Everything is below `/`: a user with such a home has none.
+        // All paths are below `/`: a user with that home has no private directory.
         let mut dirs: Vec<_> = homes
             .chain(coven_homes)
             .filter(|(dir, _)| dir.starts_with('/'))
@@ -119,13 +119,13 @@ impl Identity {
     }
 }
 
-/// Shows of what others have said what is not private, and counts the rest.
+/// Shows the public parts of foreign values, and counts the others.
 pub(super) struct Privacy {
     redactor: Redactor,
     dirs: Vec<(String, StandIn)>,
-    /// Login names in lower case.
+    /// Login names, in lower case.
     users: Vec<String>,
-    /// The ids of the harnesses that a manifest names.
+    /// Ids of the harnesses that manifests declare.
     harnesses: Vec<String>,
     counts: RefCell<BTreeMap<&'static str, u64>>,
 }
@@ -143,14 +143,14 @@ impl Privacy {
         }
     }
 
-    /// Counts what was left out elsewhere.
+    /// Counts omissions made elsewhere.
     pub(super) fn count(&self, what: &'static str, n: u64) {
         if n > 0 {
             *self.counts.borrow_mut().entry(what).or_default() += n;
         }
     }
 
-    /// Everything that was left out or replaced, and how often.
+    /// All kinds of omissions, with their numbers.
     pub(super) fn counts(&self) -> Shown {
         let counts = self.counts.borrow();
         let counts = counts.iter().map(|(what, n)| ((*what).to_owned(), *n));
@@ -161,7 +161,7 @@ impl Privacy {
             .collect()
     }
 
-    /// What was found, as `show` shows it, or why it is not there.
+    /// A finding, converted by `show`, or the reason why it is missing.
     pub(super) fn read<T>(&self, found: &Read<T>, show: impl FnOnce(&T, &Self) -> Shown) -> Shown {
         match found {
             Ok(found) => show(found, self),
@@ -169,7 +169,7 @@ impl Privacy {
         }
     }
 
-    /// A path: only what is known to say nothing of its owner.
+    /// A path: only parts that reveal nothing about the user.
     pub(super) fn place(&self, path: &Path) -> Shown {
         Shown::text(self.place_text(path))
     }
@@ -210,12 +210,12 @@ impl Privacy {
         stands.to_owned()
     }
 
-    /// The name of a harness, a program, a unit or a variable.
+    /// Name of a harness, a program, a unit or a variable.
     pub(super) fn name(&self, text: &str) -> Shown {
         Shown::text(self.name_text(text))
     }
 
-    /// `text` without secrets, and without login names where they are words of their own.
+    /// `text` without secrets, and without login names as separate words.
     fn name_text(&self, text: &str) -> String {
         let is_apart = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
         let mut text = self.redactor.redact(text).into_owned();
@@ -234,18 +234,18 @@ impl Privacy {
         text
     }
 
-    /// A word of somebody else's, which is shown if it is one of ours.
+    /// A foreign word, shown if `is_one` accepts it.
     pub(super) fn word(&self, text: &str, is_one: impl FnOnce(&str) -> bool) -> Option<Shown> {
         is_one(text).then(|| Shown::text(text))
     }
 
-    /// The id of a harness in the store or the log: shown if a manifest names it.
+    /// A harness id from the store or the log: shown if a manifest declares it.
     pub(super) fn harness(&self, id: &str) -> Option<Shown> {
         let is_known = self.harnesses.iter().any(|known| known == id);
         is_known.then(|| self.name(id))
     }
 
-    /// Why something failed: SQLite's text for a code, and the system's for the numbers of its errors.
+    /// A reason of a failure: only SQLite's texts, and the system's for its error numbers.
     pub(super) fn reason(&self, text: &str) -> Option<Shown> {
         if SQLITE.contains(&text) {
             return Some(Shown::text(text));
@@ -258,7 +258,7 @@ impl Privacy {
         (!errors.is_empty()).then(|| Shown::text(errors.join("; ")))
     }
 
-    /// A message, each part as what it is.
+    /// A message, part by part.
     pub(super) fn message(&self, message: &Message) -> Shown {
         let part = |part: &Part| match part {
             Part::Ours(text) => text.as_str().to_owned(),
@@ -273,7 +273,7 @@ impl Privacy {
         Shown::text(message.parts().iter().map(part).collect::<String>())
     }
 
-    /// A part of a daemon's answer that was read into a type of ours, so that its keys are known.
+    /// A part of a daemon's answer, parsed into a known type, so that its keys are known.
     pub(super) fn answer(&self, key: &str, value: &Value) -> Shown {
         Shown(match value {
             Value::Object(object) => {
@@ -296,7 +296,7 @@ impl Privacy {
         })
     }
 
-    /// The value of a log's field of this kind, or what is counted in its place: anybody can write into a log.
+    /// The value of a log field of this kind, or the kind of omission: any process of the user can write to a log.
     pub(super) fn field(&self, kind: Kind, value: &Value) -> Result<Shown, &'static str> {
         let text = match value {
             Value::String(text) => text.clone(),
@@ -313,7 +313,7 @@ impl Privacy {
                     .harness(&text)
                     .ok_or("harnesses that no manifest names");
             }
-            // The daemon logs no other.
+            // The daemon logs only absolute paths.
             Kind::Path if text.starts_with('/') => return Ok(self.place(Path::new(&text))),
             Kind::Reason => return self.reason(&text).ok_or("reasons in the log"),
             Kind::Path | Kind::Text => false,
@@ -322,7 +322,7 @@ impl Privacy {
     }
 }
 
-/// What a daemon that is as we are can say: a time, a version, a word.
+/// True for values of a normal daemon: times, versions, known words.
 fn is_answer(text: &str) -> bool {
     text.parse::<Timestamp>().is_ok()
         || is_version(text)
@@ -333,14 +333,14 @@ fn is_answer(text: &str) -> bool {
         || ManagerScope::parse(text).is_some()
 }
 
-/// What is below the directory `dir` in `path`, if it is in there.
+/// The part of `path` below the directory `dir`, if it is inside.
 fn below<'p>(path: &'p str, dir: &str) -> Option<&'p str> {
     let below = path.strip_prefix(dir)?;
     (below.is_empty() || below.starts_with('/')).then(|| below.trim_matches('/'))
 }
 
 fn in_coven_home(below: &str) -> &str {
-    // Behind a file's name: that of a rotated log, and what SQLite and the daemon keep beside the database.
+    // Suffixes of a file's name: of a rotated log, and of files beside the database.
     let older = below.trim_end_matches(|c: char| c.is_ascii_digit());
     let ends = [".", "-wal", "-shm", "-generation"];
     let beside = ends.iter().find_map(|end| older.strip_suffix(end));
@@ -451,7 +451,7 @@ mod tests {
     #[test]
     fn a_field_of_the_log_is_shown_as_its_kind_allows() {
         let privacy = privacy();
-        // Anybody who can write into the file can write anything.
+        // Any process of the user can write arbitrary text into the file.
         for declared in LogEvent::ALL {
             for (name, kind) in declared.fields {
                 let shown = privacy.field(*kind, &"plan".into());

@@ -1,5 +1,5 @@
-//! The report: its parts in order, and how they are written, for people and for programs. Both are written from the same
-//! values, and know nothing of what these mean.
+//! The report: its parts in order, written for people and for programs from the same values. It does not know their
+//! meaning.
 
 use serde_json::{Map, Value};
 
@@ -9,30 +9,30 @@ use crate::cli::output::visible;
 use crate::cli::table::{aligned, table};
 use crate::observe::{LogRecord, visible_json};
 
-/// The columns that people look for first, in this order.
+/// Columns that come first, in this order.
 const COLUMNS: &[&str] = &[
     "what", "time", "seq", "id", "name", "kind", "status", "verb", "level", "event",
 ];
 
 pub(super) struct Report {
     pub made_at: Timestamp,
-    /// What programs call each part, what people do, and what it says.
+    /// Key for programs, title for people, and value of each part.
     pub parts: Vec<(&'static str, &'static str, Shown)>,
 }
 
 impl Report {
-    /// For programs: JSON, the parts in their order.
+    /// The report as JSON, with the parts in order.
     pub(super) fn json(&self) -> String {
         let mut out = format!("{{\n  \"madeAt\": \"{}\"", self.made_at);
         for (key, _, shown) in &self.parts {
-            // No text of JSON's holds a newline as it is.
+            // JSON strings contain no literal newline.
             let value = format!("{:#}", shown.json()).replace('\n', "\n  ");
             out.push_str(&format!(",\n  \"{key}\": {value}"));
         }
         visible_json(out + "\n}\n")
     }
 
-    /// For people: Markdown, in which nothing of what it shows is markup.
+    /// The report as Markdown, in which no value is markup.
     pub(super) fn markdown(&self) -> String {
         let mut out = format!(
             "# coven diagnostics\n\nMade at {}. Prompts, titles, session output and environment values are not in it; secrets, \
@@ -48,7 +48,7 @@ impl Report {
     }
 }
 
-/// Writes `value`, which has this name in its part: names and values, rows, or several of these.
+/// Writes the value `name` of a part: names with values, rows, or several of these.
 fn write(out: &mut String, name: &str, value: &Value) {
     let lines = match value {
         Value::Object(object) if object.contains_key("unavailable") => {
@@ -90,7 +90,7 @@ fn is_several(value: &Value) -> bool {
     value.is_object() || value.is_array()
 }
 
-/// The records of a log as its lines; all else as a table.
+/// Log records become lines, other rows a table.
 fn lines(rows: &[Value]) -> Vec<String> {
     let Some(Value::Object(first)) = rows.first() else {
         return vec!["none".into()];
@@ -123,7 +123,7 @@ fn lines(rows: &[Value]) -> Vec<String> {
     )
 }
 
-/// A value as a word or two, without what would end a block of code.
+/// A value as plain text that cannot end a code block.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
@@ -134,7 +134,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// `camelCase` as people write it.
+/// Splits `camelCase` into words.
 fn words(name: &str) -> String {
     let word = |c: char| match c.is_ascii_uppercase() {
         true => format!(" {}", c.to_ascii_lowercase()),

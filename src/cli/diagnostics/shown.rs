@@ -1,5 +1,5 @@
-//! A value that a report may show. Nothing else is in one: what is ours converts into it, and what others have said gets there
-//! through [`super::privacy::Privacy`] only. Pure.
+//! A value that a report may show, and the only kind of value in it. The program's own values convert into it; foreign
+//! values only through [`super::privacy::Privacy`]. Pure.
 
 use log::Level;
 use serde_json::{Number, Value};
@@ -7,17 +7,14 @@ use serde_json::{Number, Value};
 use crate::api::{self, SessionId, Timestamp};
 use crate::observe::LogRecord;
 
-/// A value that may be shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Shown(pub(super) Value);
 
 impl Shown {
-    /// As JSON.
     pub(super) fn json(&self) -> &Value {
         &self.0
     }
 
-    /// An object of such values.
     pub(super) fn object(entries: impl IntoIterator<Item = (&'static str, Self)>) -> Self {
         let entries = entries.into_iter();
         Self(api::object(
@@ -25,7 +22,7 @@ impl Shown {
         ))
     }
 
-    /// A record of a log.
+    /// A log record.
     pub(super) fn record(at: Timestamp, level: Level, fields: Vec<(&'static str, Self)>) -> Self {
         let fields = fields.into_iter();
         let fields = fields
@@ -67,7 +64,7 @@ impl From<SessionId> for Shown {
     }
 }
 
-/// `object! { "name": value }`: an object of what converts into a [`Shown`].
+/// An object of values that convert into [`Shown`]: `object! { "name": value }`.
 macro_rules! object {
     ($($name:literal: $value:expr),* $(,)?) => {
         $crate::cli::diagnostics::shown::Shown::object(vec![$(($name, ($value).into())),*])

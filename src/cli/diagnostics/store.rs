@@ -1,4 +1,4 @@
-//! What the database holds, in numbers; and one session, without its text. Read on a thread of its own.
+//! Counts of the database, and one session without its text. Read on a thread of its own.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,8 +14,8 @@ use crate::observe::{Message, message};
 use crate::store::{self, EventOutline, Group, SessionOutline, StoreError, Survey};
 use crate::sys;
 
-/// What the database holds, and the session that is asked for.
-pub(super) fn look(
+/// Counts the database's content, and outlines the requested session.
+pub(super) fn survey(
     seen: &Observation,
     session: Option<&str>,
 ) -> (Read<Survey>, Read<SessionOutline>) {
@@ -25,7 +25,7 @@ pub(super) fn look(
     }
     let (until, is_alone) = (seen.until, seen.is_store_alone());
     let said = |err: StoreError| err.message();
-    // The session first: it is what was asked for, and cheap.
+    // The session first: it was requested, and is cheap.
     let session = match session {
         Some(prefix) if is_session_id_prefix(prefix) => {
             store::outline(&path, until, is_alone, prefix)
@@ -39,7 +39,7 @@ pub(super) fn look(
     (store::survey(&path, until, is_alone).map_err(said), session)
 }
 
-/// Whether the database can be read without leaving anything that its owner could not use.
+/// Checks that reading the database leaves no files that its owner could not use.
 fn check(home: &Home, path: &Path) -> Result<(), Message> {
     let meta = path.symlink_metadata().map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => "there is no database yet".into(),
@@ -103,7 +103,7 @@ fn kind(word: &str, privacy: &Privacy) -> Option<Shown> {
     privacy.word(word, |word| EventKind::parse(word).is_some())
 }
 
-/// A row a group; those that have a name which is not ours are put together.
+/// One row for each group; groups with unknown names are summed.
 fn rows(
     groups: &[Group],
     known: &dyn Fn(&str) -> Option<Shown>,
@@ -124,7 +124,7 @@ fn rows(
         .collect()
 }
 
-/// One session, without its text.
+/// One session without its text.
 pub(super) fn session(outline: &SessionOutline, privacy: &Privacy) -> Shown {
     let event = |event: &EventOutline| {
         let kind = kind(&event.kind, privacy).unwrap_or(OTHER.into());

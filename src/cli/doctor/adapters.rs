@@ -1,6 +1,6 @@
-//! The harnesses, as the daemon finds them and as this shell does; the manifests and patterns that were refused.
+//! Checks of the harnesses as the daemon and this shell find them, and of rejected manifests and patterns.
 //!
-//! The daemon's environment is what counts, and under a service manager it is not the shell's: both are shown.
+//! The daemon's environment decides, and differs from the shell's under a service manager: both are shown.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::observe::{Message, message};
 use crate::redact::Redactor;
 use crate::sys;
 
-/// A check for each adapter that the daemon or this shell knows.
+/// One check for each adapter that the daemon or this shell knows.
 pub(super) fn each(seen: &Observation) -> Vec<Check> {
     let here = seen.registry();
     let known: &[AdapterStatus] = match &seen.capabilities {
@@ -35,11 +35,11 @@ pub(super) fn each(seen: &Observation) -> Vec<Check> {
         .collect()
 }
 
-/// An adapter that the daemon knows: where each side finds its executable.
+/// The verdict on an adapter that the daemon knows: its executable on both sides.
 fn beside(adapter: &AdapterStatus, here: &Registry, seen: &Observation) -> Verdict {
     let name = &adapter.executable;
     let there = adapter.path.as_deref().map(Path::new);
-    // By its own registry the shell knows where a built-in one is; any other name it looks up.
+    // For a built-in adapter the shell's registry has the path; other names are looked up.
     let found = match here.get(&adapter.id) {
         Some(own) if own.executable == *name => own.resolve(shell_path().as_deref()),
         _ => find_on_path(name, shell_path().as_deref()),
@@ -87,7 +87,7 @@ fn beside(adapter: &AdapterStatus, here: &Registry, seen: &Observation) -> Verdi
     }
 }
 
-/// An adapter that only this shell knows: no daemon answers, or its manifest is not the daemon's.
+/// The verdict on an adapter that only this shell knows: no daemon answers, or the daemon lacks its manifest.
 fn alone(adapter: &Adapter, here: &Registry, seen: &Observation) -> Verdict {
     if seen.capabilities.is_some() {
         let source = match &adapter.source {
@@ -113,7 +113,6 @@ fn alone(adapter: &Adapter, here: &Registry, seen: &Observation) -> Verdict {
     }
 }
 
-/// This shell's `PATH`.
 fn shell_path() -> Option<OsString> {
     std::env::var_os("PATH")
 }
@@ -123,7 +122,7 @@ fn problem_here(file: &Path) -> Option<Problem> {
     problem(file, shell_path().as_deref())
 }
 
-/// Why the daemon cannot start what it finds, in its words, which are ours if the same comes out here.
+/// Why the daemon cannot start its executable: the shell's own finding if it is the same, otherwise the daemon's text.
 fn problem_there(adapter: &AdapterStatus, seen: &Observation) -> Option<Message> {
     let said = adapter.problem.as_ref()?;
     let path = seen.process().and_then(|process| process.path.as_deref());
@@ -134,7 +133,7 @@ fn problem_there(adapter: &AdapterStatus, seen: &Observation) -> Option<Message>
     Some(same.unwrap_or_else(|| Message::foreign(said)))
 }
 
-/// How to get a harness, and how to log in to it: texts of ours, or a manifest's.
+/// How to install a harness and log in; the texts come from coven or from a manifest.
 fn get_hint(install: &str, login: &str, here: &Registry) -> Option<Message> {
     let adapters = || here.adapters().iter();
     let is_ours = |text: &str| {
@@ -148,7 +147,7 @@ fn get_hint(install: &str, login: &str, here: &Registry) -> Option<Message> {
     }
 }
 
-/// What to do about one that is there and cannot be started.
+/// How to repair an executable that cannot be started.
 fn mend(name: &str, install_hint: Option<Message>) -> Message {
     match install_hint {
         None => message!("mend it, or install {} anew", Message::name(name)),
@@ -156,14 +155,14 @@ fn mend(name: &str, install_hint: Option<Message>) -> Message {
     }
 }
 
-/// One that is not installed: who does not use it misses nothing.
+/// The verdict on a harness that is not installed: a warning, since the user may not need it.
 fn nowhere(name: &str, who: &'static str, install_hint: Option<Message>) -> Verdict {
     let install = || message!("install {}, if you use it", Message::name(name));
     let hint = install_hint.unwrap_or_else(install);
     warn(message!("{} {}", who, Message::name(name)), hint)
 }
 
-/// How the daemon reads the manifests again.
+/// The command that makes the daemon read the manifests again.
 fn reload(seen: &Observation) -> Message {
     match seen.pid() {
         Some(pid) => message!(
@@ -174,8 +173,8 @@ fn reload(seen: &Observation) -> Message {
     }
 }
 
-/// How to give the daemon another `PATH`. One that the file `env` sets goes before the one that the daemon is started with,
-/// and a service manager's daemon has none of a shell.
+/// How to change the daemon's `PATH`. The file `env` takes precedence over the inherited `PATH`, and a service
+/// manager's daemon inherits none from a shell.
 fn path_hint(change: Message, by_hand: &'static str, seen: &Observation) -> Message {
     let file = seen.home.env_file();
     let (variables, _) = environment::read_own(&file);
@@ -221,13 +220,13 @@ pub(super) fn path(seen: &Observation) -> Option<Verdict> {
             )
         }
     };
-    // Where that makes a difference, the adapter's own check warns.
+    // If the difference matters, the adapter's own check warns.
     Some(pass(message))
 }
 
 pub(super) fn manifests(seen: &Observation) -> Option<Verdict> {
     let here = seen.registry();
-    // What the daemon refused, and what it would refuse if it read the files again.
+    // The manifests that the daemon rejected, and those that it would reject now.
     let mut refused = match &seen.capabilities {
         Some(capabilities) => capabilities.refused_manifests.clone(),
         None => Vec::new(),
@@ -263,9 +262,9 @@ pub(super) fn redaction(seen: &Observation) -> Option<Verdict> {
     let (_, bad) = Redactor::load(&file);
     if !bad.is_empty() {
         let each = bad.iter().map(|bad| match bad.line {
-            // The file itself.
+            // Line 0 is the file itself.
             0 => Message::foreign(&bad.reason),
-            // A syntax error draws the pattern first.
+            // The first lines of a syntax error draw the pattern.
             line => {
                 let reason = bad.reason.lines().last().unwrap_or_default();
                 message!(
@@ -293,7 +292,7 @@ pub(super) fn redaction(seen: &Observation) -> Option<Verdict> {
     )
 }
 
-/// `mend`, and how the daemon, if it runs, is told of it.
+/// `mend`, followed by the reload of a running daemon.
 pub(super) fn then_reload(mend: &'static str, seen: &Observation) -> Message {
     match seen.health() {
         Some(health) => message!(
@@ -305,7 +304,7 @@ pub(super) fn then_reload(mend: &'static str, seen: &Observation) -> Message {
     }
 }
 
-/// The verdict on a `file` that has changed since the daemon read it.
+/// The verdict on `file` if it has changed since the daemon read it.
 pub(super) fn unread(
     file: &Path,
     read_at: Option<Timestamp>,

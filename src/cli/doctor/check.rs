@@ -1,53 +1,49 @@
-//! What `coven doctor` finds: the shape of its `--json`, which a diagnostics bundle embeds.
+//! The result of `coven doctor`: the structure of its `--json`, which a diagnostics bundle includes.
 //!
-//! Plain data; it knows nothing of how a check is made.
+//! Plain data; it does not know how a check works.
 
 use serde::Serialize;
 
 use crate::api::words;
 use crate::observe::Message;
 
-/// The id of the check of one adapter is this and the adapter's own.
+/// Prefix of the id of an adapter's check.
 pub(super) const ADAPTER: &str = "adapter.";
 
-/// Every check, in the order in which a person would make them.
+/// All checks, in the order in which a person would make them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// No check has failed; there can be warnings.
+pub struct Findings {
+    /// No check has failed; there may be warnings.
     pub ok: bool,
-    /// What has failed, a message each; empty if `ok`.
+    /// Messages of the failed checks; empty if `ok`.
     pub blocking: Vec<Message>,
-    /// What was looked at. A check that there is nothing for (a daemon's version, without a daemon) is left out.
+    /// The checks made. One without a subject (the daemon's version, without a daemon) is omitted.
     pub checks: Vec<Check>,
 }
 
-/// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Its id: the same in every release.
+    /// Its id, which is the same in every release.
     pub id: Message,
-    /// How it went.
     pub status: CheckStatus,
-    /// What was found, for a person.
+    /// The finding, for people.
     pub message: Message,
-    /// What to do about it; null for a pass.
+    /// What the user can do; null for a pass.
     pub hint: Option<Message>,
 }
 
 words! {
-    /// How a check went.
+    /// Result of a check.
     pub enum CheckStatus {
-        /// As it should be.
         Pass = "pass",
-        /// It works, or will: somebody should know.
+        /// It works, or will, but the user should know.
         Warn = "warn",
-        /// Something is broken.
         Fail = "fail",
     }
 }
 
-impl Report {
-    /// The report that these checks make.
+impl Findings {
+    /// The report of these checks.
     pub fn new(checks: Vec<Check>) -> Self {
         let mut report = Self {
             ok: true,
@@ -58,7 +54,7 @@ impl Report {
         report
     }
 
-    /// With one check more.
+    /// Adds a check.
     pub fn add(&mut self, check: Check) {
         if check.status == CheckStatus::Fail {
             self.ok = false;
@@ -67,7 +63,7 @@ impl Report {
         self.checks.push(check);
     }
 
-    /// Only what is said of the harnesses, or of `harness` alone. Here one that cannot be started fails.
+    /// Only the checks of the harnesses, or of `harness`. Here a harness that cannot be started fails.
     pub fn of_adapters(self, harness: Option<&str>) -> Self {
         let mut checks = self.checks;
         checks.retain_mut(|check| {
@@ -81,14 +77,13 @@ impl Report {
         Self::new(checks)
     }
 
-    /// How many checks went like this.
+    /// Number of checks with this result.
     pub fn count(&self, status: CheckStatus) -> usize {
         let checks = self.checks.iter();
         checks.filter(|check| check.status == status).count()
     }
 }
 
-/// What a check has found.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub status: CheckStatus,
@@ -97,7 +92,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// As the check with this id.
+    /// The check with this id and verdict.
     pub(super) fn of(self, id: impl Into<Message>) -> Check {
         Check {
             id: id.into(),
@@ -108,7 +103,7 @@ impl Verdict {
     }
 }
 
-/// As it should be.
+/// A passed check.
 pub(super) fn pass(message: impl Into<Message>) -> Verdict {
     Verdict {
         status: CheckStatus::Pass,
@@ -117,7 +112,7 @@ pub(super) fn pass(message: impl Into<Message>) -> Verdict {
     }
 }
 
-/// It works, or will; the hint says what would change it.
+/// A warning; the hint says what would change it.
 pub(super) fn warn(message: impl Into<Message>, hint: impl Into<Message>) -> Verdict {
     Verdict {
         status: CheckStatus::Warn,
@@ -126,7 +121,7 @@ pub(super) fn warn(message: impl Into<Message>, hint: impl Into<Message>) -> Ver
     }
 }
 
-/// Something is broken; the hint says what mends it.
+/// A failure; the hint says how to repair it.
 pub(super) fn fail(message: impl Into<Message>, hint: impl Into<Message>) -> Verdict {
     Verdict {
         status: CheckStatus::Fail,

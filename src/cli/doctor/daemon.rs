@@ -1,4 +1,4 @@
-//! The daemon from outside: its socket, its life, its contract and version, and its event writer.
+//! Checks of the daemon from outside: socket, state, contract, version, event writer.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,8 +14,7 @@ use crate::observe::field::is_version;
 use crate::observe::{Message, message};
 use crate::sys::{self, Peer};
 
-/// The socket of a home that is the end of a connection to another machine's daemon: nothing that could be advised here would
-/// be done on that machine.
+/// The verdict on a socket that forwards to another machine's daemon: no local command would help.
 fn forwarded_socket(seen: &Observation) -> Option<Verdict> {
     let path = seen.home.socket();
     match &seen.status {
@@ -89,7 +88,7 @@ fn own_socket(seen: &Observation) -> Verdict {
     }
 }
 
-/// A socket with a process behind it.
+/// The verdict on a socket that a process listens on.
 fn listening(seen: &Observation, listener: Peer) -> Verdict {
     let path = seen.home.socket();
     if let (true, Some(pid)) = (seen.is_handed_over, seen.recorded) {
@@ -137,7 +136,7 @@ fn listening(seen: &Observation, listener: Peer) -> Verdict {
     }
 }
 
-/// What brings a daemon back that is not as it should be.
+/// The command that restarts a faulty daemon.
 fn restart(seen: &Observation) -> Message {
     match &seen.status {
         Status::Stopped { .. } | Status::Failed(_) | Status::Stale { locked: false, .. } => {
@@ -258,7 +257,7 @@ pub(super) fn version(seen: &Observation) -> Option<Verdict> {
             false => warn(message, seen.service().restart()),
         });
     }
-    // What Linux puts behind the name of a file that is no more (proc(5), /proc/pid/exe).
+    // Suffix of a deleted executable on Linux (proc(5), /proc/pid/exe).
     let executable = seen.pid().and_then(sys::executable);
     let deleted = executable
         .as_deref()

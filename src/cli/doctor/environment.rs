@@ -1,4 +1,4 @@
-//! What sessions inherit from the daemon, what is kept from them, and what the home's file `env` gives them.
+//! Checks of the sessions' environment: inherited and filtered variables, and the home's file `env`.
 
 use super::adapters::{then_reload, unread};
 use super::check::{Verdict, pass, warn};
@@ -24,7 +24,7 @@ pub(super) fn file(seen: &Observation) -> Option<Verdict> {
     let (variables, ignored) = read_own(&file);
     if !ignored.is_empty() {
         let each = ignored.into_iter().map(|ignored| match ignored.line {
-            // The file itself.
+            // Line 0 is the file itself.
             0 => ignored.reason,
             line => message!("line {}: {}", line, ignored.reason),
         });

@@ -1,6 +1,7 @@
-//! The home and what is in it: who owns it, and who else could reach into it.
+//! Checks of the home and its files: owners and modes.
 //!
-//! Trust is the file system (the contract): home 0700, the daemon's own files 0600, all of them this user's.
+//! Access is controlled by the file system (the contract): the home has mode 0700, the daemon's files 0600, and all
+//! belong to this user.
 
 use std::fs::Metadata;
 use std::io;
@@ -15,10 +16,10 @@ use crate::daemon::{Home, HomeError};
 use crate::observe::{Message, Mode, message};
 use crate::sys;
 
-/// How many files a message names.
+/// Most files named in a message.
 const NAMED_MAX: usize = 5;
 
-/// The check of a home that is not to be had at all.
+/// The check of a home that cannot be used.
 pub(super) fn unusable(err: &HomeError) -> Check {
     let id = match err {
         HomeError::SocketTooLong { .. } => SOCKET,
@@ -27,7 +28,7 @@ pub(super) fn unusable(err: &HomeError) -> Check {
     fail(err.message(), err.mend()).of(id)
 }
 
-/// Whether what is in the home can be looked at, if it is there.
+/// True if the home's files can be inspected, or if there is no home.
 pub(super) fn is_readable(home: &Home) -> bool {
     let path = home.path();
     let is_missing = |err: io::Error| err.kind() == io::ErrorKind::NotFound;
@@ -52,7 +53,7 @@ pub(super) fn home(home: &Home) -> Option<Verdict> {
 fn home_check(home: &Home, meta: &Metadata) -> Verdict {
     let path = home.path();
     if meta.is_dir() && meta.uid() != sys::euid() {
-        // A chown is not the first thing to try: whoever came here by sudo would take their own home from themselves.
+        // No chown as first advice: a user of sudo would lose their own home.
         let (owner, own) = (meta.uid(), sys::euid());
         let message = message!(
             "{} belongs to another user (uid {}; this is uid {}): its daemon serves that user only",
@@ -72,7 +73,7 @@ fn home_check(home: &Home, meta: &Metadata) -> Verdict {
     if let Err(err) = home.check() {
         return fail(err.message(), err.mend());
     }
-    // Mode 0700 at most; without the owner's own bits nothing works either.
+    // At most mode 0700; the owner's bits are required.
     if meta.mode() & 0o700 != 0o700 {
         let mode = meta.mode() & 0o7777;
         let message = message!("{} is closed to its owner (mode {})", path, Mode(mode));
@@ -84,30 +85,29 @@ fn home_check(home: &Home, meta: &Metadata) -> Verdict {
     pass(message!("{} (mode 0700, yours)", path))
 }
 
-/// What a file must be.
+/// Required access of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// The daemon's own: nobody else's to read or write.
+    /// A file of the daemon's: no access for others.
     Private,
-    /// The user's: others may read it, and root may have put it there.
+    /// A file of the user's: others may read it, and root may own it.
     Unwritable,
 }
 
-/// What is wrong with a file.
 struct Fault {
     what: Message,
     mend: Mend,
     path: PathBuf,
 }
 
-/// What mends it.
+/// Kind of repair.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mend {
     CloseDir,
     CloseFile,
     DenyWriting,
     Chown,
-    /// No daemon starts: where it leads to is not looked at.
+    /// Repairs a link on which no daemon starts; its target is not inspected.
     ReplaceLink,
 }
 
@@ -120,7 +120,7 @@ impl Mend {
         Self::ReplaceLink,
     ];
 
-    /// The command, to which the files are added.
+    /// The command; the files are appended.
     fn command(self, owner: u32) -> Message {
         match self {
             Self::CloseDir => "chmod 700".into(),
@@ -136,7 +136,7 @@ impl Mend {
 }
 
 pub(super) fn permissions(home: &Home) -> Option<Verdict> {
-    // Whoever made the connection to another machine has set the mode of its socket.
+    // The user who made the connection has set the mode of the forwarded socket.
     if home.path().read_dir().is_err() || is_forwarded(home) {
         return None;
     }
@@ -147,7 +147,7 @@ pub(super) fn permissions(home: &Home) -> Option<Verdict> {
     }
     let logs = entries(&home.logs()).into_iter();
     files.extend(logs.map(|path| (path, Rule::Private)));
-    // A link there is a manifest that is refused: its own check says so.
+    // A link is a rejected manifest, which has its own check.
     let manifests = entries(&home.adapters()).into_iter();
     let manifests = manifests.filter(|path| !path.is_symlink());
     files.extend(manifests.map(|path| (path, Rule::Unwritable)));
@@ -180,7 +180,7 @@ fn verdict(faults: &[Fault], owner: u32) -> Verdict {
     fail(message, Message::join(mends, "; "))
 }
 
-/// Whether the daemon made it, and with which mode.
+/// The rule for a file, by its name.
 fn rule(home: &Home, path: &Path) -> Rule {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_own = name.starts_with("coven.") || name.starts_with("daemon.");
@@ -197,9 +197,9 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// What is wrong with the file at `path`, which should be `owner`'s.
+/// The faults of the file at `path`, which should belong to `owner`.
 fn faults(path: &Path, rule: Rule, owner: u32) -> Vec<Fault> {
-    // What is gone by now is no fault.
+    // A file that has vanished has no fault.
     let Ok(meta) = path.symlink_metadata() else {
         return Vec::new();
     };

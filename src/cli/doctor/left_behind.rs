@@ -1,4 +1,4 @@
-//! The processes that have outlived their sessions.
+//! Checks for processes that outlived their sessions.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -11,13 +11,13 @@ use crate::observe::{Message, message};
 use crate::store;
 use crate::sys::{self, Family, Process};
 
-/// How many sessions are named.
+/// Most sessions named.
 const NAMED_MAX: usize = 20;
 
-/// `None` where no session has left any, or the database cannot be read, which is another check's to say.
+/// `None` if no session left any, or if the database is unreadable, which another check reports.
 pub(super) fn left_behind(seen: &Observation) -> Option<Verdict> {
     let path = seen.home.database();
-    // To read a database of another user can leave files beside it.
+    // Reading another user's database can leave files beside it.
     if path.metadata().ok()?.uid() != sys::euid() {
         return None;
     }

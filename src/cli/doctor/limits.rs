@@ -1,4 +1,4 @@
-//! What the environment sets, and how much the kernel lets a daemon use.
+//! Checks of settings and kernel limits.
 
 use super::super::grammar::nearest;
 use super::check::{Verdict, fail, pass, warn};
@@ -9,13 +9,13 @@ use crate::daemon::{Settings, service};
 use crate::observe::{Message, message};
 use crate::settings::ALL;
 
-/// Descriptors that a session costs the daemon: its three pipes, a pidfd, an eventfd, and the client that follows it.
+/// Descriptors of a session in the daemon: three pipes, a pidfd, an eventfd, and the client that follows it.
 const FILES_A_SESSION: u64 = 6;
 
-/// Descriptors that a daemon has anyway: database, log, socket, and some room.
+/// Descriptors that a daemon always needs: database, log, socket, and a reserve.
 const FILES_AT_ALL: u64 = 64;
 
-/// Processes and threads that a session costs its user: an agent has a dozen threads, and starts tools.
+/// Processes and threads of a session: an agent has about a dozen threads, and starts tools.
 const PROCESSES_A_SESSION: u64 = 16;
 
 pub(super) fn settings(seen: Option<&Observation>) -> Option<Verdict> {
@@ -45,7 +45,7 @@ pub(super) fn settings(seen: Option<&Observation>) -> Option<Verdict> {
     })
 }
 
-/// What the daemon may use, or with none what this shell, that would start it; and which of them.
+/// Limits of the daemon, or without one those of this shell; and whose they are.
 fn process(seen: Option<&Observation>) -> Option<(DaemonProcess, &'static str)> {
     match seen.and_then(Observation::process) {
         Some(process) => Some((process.clone(), "the daemon")),
@@ -53,14 +53,14 @@ fn process(seen: Option<&Observation>) -> Option<(DaemonProcess, &'static str)> 
     }
 }
 
-/// A variable of the environment that sets nothing, and the setting whose name is near to its own.
+/// An unknown variable of the environment that resembles a setting, and that setting.
 fn misspelt() -> Option<(Message, Message)> {
     const PREFIX: &str = "COVEN_";
     let names = || ALL.iter().map(|setting| setting.name());
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut unknown = set.filter(|set| set != SESSION_VARIABLE && !names().any(|name| name == set));
     unknown.find_map(|set| {
-        // What all have in common would make all near to each other.
+        // The common prefix would make all names similar.
         let names = names().map(|name| name.trim_start_matches(PREFIX).to_owned());
         let meant = nearest(set.strip_prefix(PREFIX)?, names)?;
         Some((
@@ -80,7 +80,7 @@ pub(super) fn files(seen: Option<&Observation>) -> Option<Verdict> {
         shown(soft),
         shown(hard)
     );
-    // A daemon raises its own at its start; one that runs has.
+    // A daemon raises its limit at its start.
     let Some(most) = hard.filter(|&most| most < needed) else {
         return Some(pass(message));
     };
@@ -101,7 +101,7 @@ pub(super) fn processes(seen: Option<&Observation>) -> Option<Verdict> {
     let (process, whose) = process(seen)?;
     let needed = process.max_sessions * PROCESSES_A_SESSION;
     let soft = process.processes.soft;
-    // A unit's own bound (TasksMax=) counts what is in it; the user's counts all that is the user's.
+    // A unit's limit (TasksMax=) counts the unit's processes; the user's limit counts all of the user's.
     let group = seen.and_then(Observation::pid).and_then(service::tasks_max);
     let message = message!("{}'s user can have {} processes", whose, shown(soft));
     let message = match group {
@@ -126,7 +126,7 @@ pub(super) fn processes(seen: Option<&Observation>) -> Option<Verdict> {
     Some(warn(message, raise(seen, "u", needed, room, change)))
 }
 
-/// A daemon that was started by hand with a niceness above 0; whoever sets one in a unit has meant it.
+/// Warns about a daemon that was started by hand with a positive nice value; a unit sets one on purpose.
 pub(super) fn niceness(seen: Option<&Observation>) -> Option<Verdict> {
     let niceness = seen?.process()?.niceness?;
     let message = message!(
@@ -145,7 +145,7 @@ pub(super) fn niceness(seen: Option<&Observation>) -> Option<Verdict> {
     ))
 }
 
-/// How to raise the limit that ulimit calls `flag` to what is needed, in a unit by `change`; or how to do with `room`.
+/// How to raise the limit that ulimit calls `flag`, in a unit by `change`; or how to work with `room`.
 fn raise(
     seen: Option<&Observation>,
     flag: &'static str,

@@ -1,7 +1,7 @@
-//! `coven doctor`: looks at everything that a daemon needs, says what is wrong, and what mends it.
+//! `coven doctor`: checks everything that a daemon needs, and says how to repair it.
 //!
-//! Changes nothing (the self-test deletes the session that it makes), and takes a few seconds at most, however the
-//! daemon is. A check is a row of [`CHECKS`]; a file a group of checks, none of which knows how another looks.
+//! Changes nothing (the self-test deletes its session), and takes a few seconds at most in any state of the daemon.
+//! Each check is a row of [`CHECKS`]; each file holds a group of checks, which are independent of each other.
 
 mod adapters;
 mod check;
@@ -25,7 +25,7 @@ use crate::daemon::status::is_forwarded;
 use crate::daemon::{Home, HomeError, control};
 use crate::settings::durations;
 use crate::sys;
-pub(super) use check::Report;
+pub(super) use check::Findings;
 use check::{CheckStatus, Verdict};
 
 const HOME: &str = "home";
@@ -83,45 +83,45 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(u8::from(!report.ok))
 }
 
-/// What a check looks at, and by which function; `None` where there is nothing to look at.
-enum Look {
-    /// The home's files.
+/// Subject of a check, with its function, which returns `None` without a subject.
+enum Subject {
+    /// Files of the home.
     Home(fn(&Home) -> Option<Verdict>),
-    /// The daemon, also one on the machine that a connection leads to.
+    /// The daemon, even on another machine.
     Daemon(fn(&Observation) -> Option<Verdict>),
-    /// What is here: the daemon, its store, its unit and its harnesses.
+    /// The local daemon, its store, its unit and its harnesses.
     Here(fn(&Observation) -> Option<Verdict>),
-    /// What the environment and the kernel allow a daemon, or this shell that would start one.
+    /// Limits of the daemon's environment and kernel, or of this shell.
     Machine(fn(Option<&Observation>) -> Option<Verdict>),
 }
 
-/// Every check but those of single adapters, in the order in which a person would make them.
-const CHECKS: &[(&str, Look)] = &[
-    (HOME, Look::Home(home::home)),
-    ("permissions", Look::Home(home::permissions)),
-    (SOCKET, Look::Daemon(daemon::socket)),
-    (DAEMON, Look::Daemon(daemon::daemon)),
-    ("contract", Look::Daemon(daemon::contract)),
-    ("version", Look::Daemon(daemon::version)),
-    ("writer", Look::Here(daemon::writer)),
-    ("store", Look::Here(store::store)),
-    ("disk", Look::Here(store::disk)),
-    ("retention", Look::Here(store::retention)),
-    ("left_behind", Look::Here(left_behind::left_behind)),
-    ("service", Look::Here(unit::service)),
-    ("settings", Look::Machine(limits::settings)),
-    ("limits.files", Look::Machine(limits::files)),
-    ("limits.processes", Look::Machine(limits::processes)),
-    ("limits.niceness", Look::Machine(limits::niceness)),
-    ("environment", Look::Here(environment::inherited)),
-    ("environment.file", Look::Here(environment::file)),
-    ("path", Look::Here(adapters::path)),
-    ("manifests", Look::Here(adapters::manifests)),
-    ("redaction", Look::Here(adapters::redaction)),
+/// All checks except those of single adapters, in the order in which a person would make them.
+const CHECKS: &[(&str, Subject)] = &[
+    (HOME, Subject::Home(home::home)),
+    ("permissions", Subject::Home(home::permissions)),
+    (SOCKET, Subject::Daemon(daemon::socket)),
+    (DAEMON, Subject::Daemon(daemon::daemon)),
+    ("contract", Subject::Daemon(daemon::contract)),
+    ("version", Subject::Daemon(daemon::version)),
+    ("writer", Subject::Here(daemon::writer)),
+    ("store", Subject::Here(store::store)),
+    ("disk", Subject::Here(store::disk)),
+    ("retention", Subject::Here(store::retention)),
+    ("left_behind", Subject::Here(left_behind::left_behind)),
+    ("service", Subject::Here(unit::service)),
+    ("settings", Subject::Machine(limits::settings)),
+    ("limits.files", Subject::Machine(limits::files)),
+    ("limits.processes", Subject::Machine(limits::processes)),
+    ("limits.niceness", Subject::Machine(limits::niceness)),
+    ("environment", Subject::Here(environment::inherited)),
+    ("environment.file", Subject::Here(environment::file)),
+    ("path", Subject::Here(adapters::path)),
+    ("manifests", Subject::Here(adapters::manifests)),
+    ("redaction", Subject::Here(adapters::redaction)),
 ];
 
-/// Makes every check of `home`, whose daemon is `seen`. Without a usable home, those that need none.
-pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation>) -> Report {
+/// Makes all checks of `home`, whose daemon is `seen`; without a usable home only those that need none.
+pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation>) -> Findings {
     let is_forwarded = home.is_ok_and(is_forwarded);
     let seen = seen.filter(|seen| home::is_readable(&seen.home));
     let here = seen.filter(|_| !is_forwarded);
@@ -131,21 +131,21 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation
     }
     for (id, look) in CHECKS {
         let verdict = match look {
-            Look::Home(check) => home.ok().and_then(check),
-            Look::Daemon(check) => seen.and_then(check),
-            Look::Here(check) => here.and_then(check),
-            // They are those of the machine that the connection leads to.
-            Look::Machine(_) if is_forwarded => None,
-            Look::Machine(check) => check(here),
+            Subject::Home(check) => home.ok().and_then(check),
+            Subject::Daemon(check) => seen.and_then(check),
+            Subject::Here(check) => here.and_then(check),
+            // The limits belong to the other machine.
+            Subject::Machine(_) if is_forwarded => None,
+            Subject::Machine(check) => check(here),
         };
         checks.extend(verdict.map(|verdict| verdict.of(*id)));
     }
     checks.extend(here.into_iter().flat_map(adapters::each));
-    Report::new(checks)
+    Findings::new(checks)
 }
 
-/// A line a check, what to do about it on the line below, and the sum at the end.
-fn lines(report: &Report) -> Vec<String> {
+/// One line for each check, with its hint on the next line, and a summary at the end.
+fn lines(report: &Findings) -> Vec<String> {
     let ids = report.checks.iter().map(|check| check.id.to_string().len());
     let width = ids.max().unwrap_or(0);
     let mut lines = Vec::new();

@@ -1,12 +1,12 @@
-//! The self-test: a session of the `hello` harness through the running daemon, from its launch to the replay of its
-//! events, compared byte for byte with what the harness says.
+//! The self-test: runs a session of the `hello` harness through the daemon, and compares its replayed events byte for
+//! byte with the expected output.
 
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
 use super::DAEMON;
-use super::check::{Check, CheckStatus, Report, Verdict, fail, pass};
+use super::check::{Check, CheckStatus, Findings, Verdict, fail, pass};
 use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{
     Event, EventKind, EventsQuery, LaunchRequest, OutputPayload, SessionStatus, Stream,
@@ -18,10 +18,10 @@ use crate::http::client::{Client, ClientError};
 use crate::observe::{Message, message};
 use crate::settings::durations;
 
-/// Characters of every length in UTF-8, so that one that is split shows.
+/// Characters of every UTF-8 length, to detect splits.
 const PROMPT: &str = "coven doctor --self-test: a, é, ✓, 🦀";
 
-/// Why a session is not what it should be, and which it is, if it got that far.
+/// Reason of a failure, and the session's id if there is one.
 struct Failure {
     session: Option<String>,
     reason: String,
@@ -34,8 +34,8 @@ impl Failure {
     }
 }
 
-/// With a daemon that `report` has found to be well; one that hangs could hold a connect for ever.
-pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Verdict {
+/// Runs only with a daemon that `report` found healthy: a hanging one could block the connect for ever.
+pub(super) fn check(home: Result<&Home, &HomeError>, report: &Findings) -> Verdict {
     let started = Instant::now();
     let runs = |check: &Check| check.id.to_string() == DAEMON && check.status == CheckStatus::Pass;
     let home = match home {
@@ -80,15 +80,15 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Report) -> Verdict
     }
 }
 
-/// The whole path; gives the number of events that came back. The session stays where something is wrong with it.
+/// The whole test; returns the number of replayed events. A faulty session is not deleted.
 fn run(client: &mut Client) -> Result<usize, Failure> {
     let launch = LaunchRequest {
-        // A directory that every daemon has.
+        // A directory that exists everywhere.
         project_root: "/".into(),
         harness: "hello".into(),
         prompt: PROMPT.into(),
         title: Some("coven doctor --self-test".into()),
-        // Should nobody be there any more to end it.
+        // Ends the session if this command dies.
         timeout_ms: Some(durations::SELF_TEST_SESSION.as_millis() as u64),
         ..LaunchRequest::default()
     };
@@ -144,7 +144,7 @@ fn compare(client: &mut Client, id: &str) -> Result<usize, String> {
     Ok(events.len())
 }
 
-/// Its events, as they come, to its end.
+/// The session's events until its end.
 fn follow(client: &mut Client, id: &str) -> Result<Vec<Event>, String> {
     let deadline = Instant::now() + durations::SELF_TEST_SESSION;
     let mut events: Vec<Event> = Vec::new();

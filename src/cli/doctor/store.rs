@@ -1,4 +1,4 @@
-//! The database and the disk that it is on.
+//! Checks of the database and its disk.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ use crate::settings::durations;
 use crate::store::{self, Inspection, Integrity, StoreError};
 use crate::sys;
 
-/// Below this, in bytes, a busy day may fill the disk; below the other, the next minute.
+/// Free bytes below which a busy day may fill the disk, and below which the next minute may.
 const FREE_LOW: u64 = 1 << 30;
 const FREE_NONE: u64 = 64 << 20;
 
@@ -46,7 +46,7 @@ fn database(seen: &Observation) -> Verdict {
         Err(err) => return fail(message!("{}: {}", &path, &err), "look at its path"),
     };
     if meta.uid() != sys::euid() {
-        // To read a database in WAL mode can leave files beside it, which its owner could then not use.
+        // Reading a database in WAL mode can leave files beside it, which its owner could not use.
         let message = message!("{} belongs to uid {}: not opened", &path, meta.uid());
         let hint = message!(
             "run it as that user: sudo -u '#{}' coven doctor",
@@ -60,7 +60,7 @@ fn database(seen: &Observation) -> Verdict {
     let is_alone = seen.is_store_alone();
     let mut result = store::inspect(&path, deadline, is_alone);
     if is_alone && seen.wal_bytes() > 0 {
-        // A daemon has started meanwhile: what was seen may be half of a change.
+        // A daemon has started meanwhile: the first result may be of a half-made change.
         result = store::inspect(&path, deadline, false);
     }
     let size = message!("{}, its log {}", bytes(meta.len()), bytes(seen.wal_bytes()));
@@ -151,7 +151,7 @@ fn rescue(path: &Path, stop: Message) -> Message {
 
 pub(super) fn disk(seen: &Observation) -> Option<Verdict> {
     let home = &seen.home;
-    // A home that is not there yet will be on its parent's disk.
+    // A new home will be on its parent's disk.
     let at = home.path().ancestors().find(|path| path.exists())?;
     let free = sys::free_bytes(at).ok()?;
     let message = message!("{} free for {}", bytes(free), home.path());
@@ -165,7 +165,7 @@ pub(super) fn disk(seen: &Observation) -> Option<Verdict> {
     })
 }
 
-/// What is kept, and what has gone.
+/// The retention settings, and the output deleted so far.
 pub(super) fn retention(seen: &Observation) -> Option<Verdict> {
     Some(kept(&seen.health()?.storage))
 }
@@ -218,7 +218,7 @@ fn kept(storage: &StorageHealth) -> Verdict {
     pass(message!("{}; {}{}", kept, gone, set))
 }
 
-/// A size as people read it: in the unit that leaves one to four digits.
+/// A size with one to four digits and its unit.
 fn bytes(n: u64) -> Message {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if n < 1000 {

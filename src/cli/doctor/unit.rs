@@ -1,4 +1,4 @@
-//! The unit of the service manager: whether it starts this daemon, this binary, and again tomorrow.
+//! Check of the service manager's unit: whether it starts this daemon with this executable, also after a reboot.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,7 +12,6 @@ use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::sys;
 
-/// Who starts the daemon, and whether they start this one.
 pub(super) fn service(seen: &Observation) -> Option<Verdict> {
     Some(verdict(seen))
 }
@@ -66,7 +65,7 @@ fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) 
     if state.main_pid.is_none() {
         return pass(message);
     }
-    // The usual mistake: the shell's COVEN_HOME is not the service's.
+    // Usually the shell's COVEN_HOME differs from the service's.
     let hint = message!(
         "COVEN_HOME={} coven doctor, if that is the daemon that you mean, and not that of {}",
         Message::quoted(&other),
@@ -75,7 +74,7 @@ fn another_home(home: &Home, service: &Service, unit: &Unit, state: &UnitState) 
     warn(message, hint)
 }
 
-/// The unit runs the daemon: whether it is this binary, and whether it will be there tomorrow.
+/// The verdict on a unit that runs the daemon: its executable, and its start at boot or login.
 fn running(unit: &Unit, state: &UnitState) -> Verdict {
     let own = std::env::current_exe().unwrap_or_default();
     let executable = Path::new(&state.executable);
