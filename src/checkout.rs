@@ -1,14 +1,14 @@
-//! The files of the checkout, for the tests that hold the code against them.
+//! The checkout's files, for tests that compare the code with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where `path` of the checkout is.
+/// Path of a file of the checkout.
 pub(crate) fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Calls `visit` with every file below `path` that is text.
+/// Calls `visit` for every text file below `path`.
 pub(crate) fn each_file(path: &Path, visit: &mut impl FnMut(&Path, &str)) {
     if path.is_dir() {
         for entry in fs::read_dir(path).unwrap() {

@@ -1,4 +1,4 @@
-//! `coven adapters`: the harnesses that the daemon knows; `coven adapters show`: what one is started with.
+//! `coven adapters`: lists the known harnesses; `coven adapters show`: shows the command lines of one.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(0)
 }
 
-/// Where its program is, or what is wrong with it.
+/// The program's path, or its problem.
 fn place(adapter: &AdapterStatus) -> String {
     match (&adapter.path, &adapter.problem) {
         (_, Some(problem)) => format!("cannot be started: {}", visible(problem)),
@@ -160,7 +160,7 @@ fn row(command: &AdapterCommand) -> Vec<String> {
     ]
 }
 
-/// What its program says of its version; `None` where it is not there, or does not say.
+/// The version that its program prints; `None` if it is absent, or prints none.
 fn version(adapter: &AdapterStatus) -> Option<String> {
     let program = adapter.path.as_deref().filter(|_| adapter.available)?;
     let deadline = Instant::now() + durations::HARNESS_VERSION;

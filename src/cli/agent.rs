@@ -1,7 +1,6 @@
-//! What an agent says in its JSON form, for a person: the lines of claude's stream-json, of codex's `--json` and of opencode's
-//! `--format json`.
+//! Shows an agent's JSON output to a person: claude's stream-json, codex's `--json`, opencode's `--format json`.
 //!
-//! It shows the session's output; it knows nothing of how that was asked for.
+//! It knows the session's output, and not how it was requested.
 
 use std::ops::ControlFlow;
 
@@ -15,25 +14,25 @@ use super::stream_json::Form;
 use crate::api::{Event, EventKind, Stream};
 use crate::http::client::Client;
 
-/// What a line says.
+/// Content of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// A finished message of the agent.
     Message(String),
-    /// A tool that it has used, and on what.
+    /// A tool call, with its subject.
     Tool(String),
-    /// The turn is over; what went wrong in it.
+    /// The turn has ended; with its error, if any.
     TurnOver(Option<String>),
-    /// Nothing for a person.
+    /// No content for people.
     Nothing,
 }
 
-/// Output as it comes, put together to lines.
+/// Joins output to lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Adds output; gives the lines that are whole now, without their ends.
+    /// Appends output; returns the complete lines without their ends.
     pub(super) fn push(&mut self, output: &[u8]) -> Vec<Vec<u8>> {
         self.0.extend_from_slice(output);
         let Some(end) = self.0.iter().rposition(|&b| b == b'\n') else {
@@ -46,7 +45,7 @@ impl Lines {
     }
 }
 
-/// What a line of output says; one that is none of an agent's says nothing.
+/// Parses a line of output; a line of no known agent has no content.
 pub(super) fn said(line: &[u8]) -> Said {
     let line: Value = serde_json::from_slice(line).unwrap_or_default();
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -83,7 +82,7 @@ pub(super) fn said(line: &[u8]) -> Said {
     }
 }
 
-/// Where the answers are shown.
+/// Destination of the agent's messages.
 pub(super) struct Screen {
     form: Form,
     out: Out,
@@ -99,7 +98,7 @@ impl Screen {
         }
     }
 
-    /// Shows what `event` says; whether a turn is over with it.
+    /// Shows an event; returns true if it ended a turn.
     pub(super) fn show(&mut self, event: &Event) -> Result<bool, CliError> {
         if event.kind != EventKind::Output {
             return Ok(false);
@@ -128,7 +127,7 @@ impl Screen {
     }
 }
 
-/// Shows what the session says to a person after event `after`, to its end; gives the exit code.
+/// Shows the agent's messages after event `after` until the session's end; returns the exit code.
 pub(super) fn show(
     client: &mut Client,
     id: &str,
@@ -141,7 +140,7 @@ pub(super) fn show(
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    // Without a deadline there is an end.
+    // Without a deadline the result is always an ending.
     Ok(conclude(&ending.unwrap_or_default(), id))
 }
 

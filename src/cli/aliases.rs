@@ -1,13 +1,13 @@
-//! Other names of verbs, as users of other tools and existing scripts type them. Completions and man page have the verbs' own
-//! names only.
+//! Aliases of verbs, for users of other tools and for existing scripts. Completions and the man page list only the
+//! verbs' own names.
 //!
-//! Pure: it puts words in the place of others, before anything reads them.
+//! Pure: it replaces words before they are parsed.
 
 use super::CliError;
 use super::args::normalize;
 use super::grammar::{Place, Word};
 
-/// What is typed, and what that is here. Applied in this order, each once.
+/// Typed words and their replacements, applied once each in this order.
 const ALIASES: &[(&str, &str)] = &[
     ("ps", "sessions"),
     ("ls", "sessions"),
@@ -31,16 +31,16 @@ const ALIASES: &[(&str, &str)] = &[
     ("status", "daemon status"),
 ];
 
-/// A verb that there will be.
+/// A verb of a later version.
 const LATER: &str = "search";
 
-/// The aliases and their verbs, a pair each: for help and suggestions.
+/// Pairs of alias and verb, for help and suggestions.
 pub(super) fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
     let aliases = ALIASES.iter().copied();
     aliases.filter(|(_, verb)| *verb != LATER)
 }
 
-/// The aliases as rows of help: those of one verb, and the verb.
+/// Rows of the help: the aliases of each verb.
 pub(super) fn table() -> Vec<(String, String)> {
     let mut rows: Vec<(String, String)> = Vec::new();
     for (alias, verb) in aliases() {
@@ -52,10 +52,10 @@ pub(super) fn table() -> Vec<(String, String)> {
     rows
 }
 
-/// `args` by the verbs' own names.
+/// Replaces aliases in `args`.
 ///
 /// # Errors
-/// The verb comes in a later version.
+/// The verb belongs to a later version.
 pub(super) fn resolved(mut args: Vec<String>) -> Result<Vec<String>, CliError> {
     for (alias, verb) in ALIASES {
         let words: Vec<&str> = alias.split(' ').collect();
@@ -72,7 +72,7 @@ pub(super) fn resolved(mut args: Vec<String>) -> Result<Vec<String>, CliError> {
     }
 }
 
-/// `args` as those of `daemon logs`, if they are of `logs`, name no session, and ask for nothing that only `logs` has.
+/// The equivalent `daemon logs` command of a `logs` without a session and without options of its own.
 fn as_daemon_logs(args: &[String]) -> Option<Vec<String>> {
     let options = args.strip_prefix(&["logs".to_owned()])?;
     let words = [&["daemon", "logs", "--by-logs"].map(str::to_owned), options].concat();

@@ -1,4 +1,4 @@
-//! `coven archive`: sessions out of the list. [`super::summon`] brings them back.
+//! `coven archive`: removes sessions from the list. [`super::summon`] restores them.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -21,7 +21,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     ask(&args.ids, || routes::Archive, "archived")
 }
 
-/// Calls a route of each session, and prints that it is done.
+/// Calls a route for each session, and prints the result.
 pub(super) fn ask<E: Endpoint<Answer = SessionRecord>>(
     sessions: &[SessionRef],
     route: impl Fn() -> E,

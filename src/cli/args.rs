@@ -1,5 +1,5 @@
-//! The arguments, before argh sees them: `--name=value` is taken apart, and options stand before the arguments, which argh
-//! does not do. What belongs to a prompt or an input is left as it is.
+//! Prepares the arguments for argh: splits `--name=value`, and moves options before the arguments. The words of a
+//! prompt or an input stay unchanged.
 
 use super::CliError;
 use super::continued::is_id;
@@ -8,7 +8,7 @@ use super::order::ordered;
 use super::output::visible;
 use super::session::LAST;
 
-/// The process's arguments without its name, as they were given.
+/// The process's arguments without its name.
 pub(super) fn from_env() -> Result<Vec<String>, CliError> {
     let mut args = Vec::new();
     for arg in std::env::args_os().skip(1) {
@@ -26,20 +26,20 @@ pub(super) fn from_env() -> Result<Vec<String>, CliError> {
     Ok(args)
 }
 
-/// `args`, by the verbs' own names, as argh takes them.
+/// `args` with aliases resolved, prepared for argh.
 pub(super) fn prepared(args: &[String]) -> Result<Vec<String>, CliError> {
     let args = normalize(args.to_vec(), is_id);
     ordered(args).map_err(|message| CliError::usage(&message))
 }
 
-/// The option whose value can be left out.
+/// The option with an optional value.
 const CONTINUE: &str = "--continue";
 
-/// Options of one meaning that have two names, as other tools have them: a verb has one of them.
+/// Options with two names in other tools: a verb has one of them.
 const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
 
-/// Takes `--name=value` and `-fn5` apart where options can stand, and gives `--continue` an empty value where the word behind it
-/// is not its id. `--last` in the place of an id becomes an argument.
+/// Splits `--name=value` and `-fn5` at places of options. Gives `--continue` an empty value if the next word is not its
+/// id. Turns `--last` at the place of an id into an argument.
 pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     let mut place = Place::start();
     let mut out = Vec::with_capacity(args.len());
@@ -69,7 +69,7 @@ pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<
     out
 }
 
-/// `word` as the options that it stands for, and the value of the last; `None` if it is one word of them, or of none.
+/// Splits `word` into its options and the value of the last; `None` if it is a single option or none.
 fn option_parts(place: &Place, word: &str) -> Option<Vec<String>> {
     if word.starts_with("--") {
         let (name, value) = match word.split_once('=') {
@@ -101,7 +101,7 @@ fn option_parts(place: &Place, word: &str) -> Option<Vec<String>> {
     Some(parts)
 }
 
-/// `coven help run` is `coven run --help`, and so is `coven daemon help`; behind that the word means itself.
+/// Turns `coven help run` into `coven run --help`, and `coven daemon help` likewise; later words are unchanged.
 fn help_word_last(mut args: Vec<String>) -> Vec<String> {
     match args.as_mut_slice() {
         [first, ..] if first == "help" => {

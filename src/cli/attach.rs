@@ -1,4 +1,4 @@
-//! `coven attach`: a session's output from its beginning, then as it comes; typed lines go to its stdin.
+//! `coven attach`: shows a session's output from the start and follows it; typed lines go to its stdin.
 
 use std::io::{self, BufRead, IsTerminal};
 
@@ -25,10 +25,10 @@ use crate::api::routes::{self, Endpoint};
             Exits as run does when the session ends. Exit codes: coven --help."
 )]
 pub(super) struct Args {
-    /// only what comes after this event
+    /// only events after this seq
     #[argh(option, default = "0", arg_name = "seq")]
     after: u64,
-    /// events as JSON, a line each
+    /// events as JSON, one per line
     #[argh(switch)]
     json: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if matches!(wait, Wait::WithHint(_)) {
         Hint::erase_on_signal()?;
     }
-    // Until the session takes no more. Ctrl-C, whose default it is to end the process, is what detaches.
+    // Until the session accepts no more. Ctrl-C, with its default action, ends the process and so detaches.
     send_beside(move || send_stdin(&home, &typed_to))?;
     if !args.json && args.after == 0 && io::stderr().is_terminal() {
         let prompt = prompt::of(&mut client, &id)?;
@@ -70,12 +70,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-/// Sends each line of stdin, and its end: Ctrl-D of a terminal, or the end of what was piped in. Of a stdin that is empty
-/// from the beginning, like /dev/null, nobody has meant the end.
+/// Sends each line of stdin, and its end: Ctrl-D on a terminal, or the end of a pipe. A stdin that is empty from the
+/// start, such as /dev/null, is not an intended end.
 fn send_stdin(home: &Home, id: &str) -> Result<(), CliError> {
     let mut is_meant = io::stdin().is_terminal();
     for line in io::stdin().lock().lines() {
-        // What cannot be read or is no text ends nothing.
+        // Unreadable input or invalid text ends nothing.
         let Ok(line) = line else { return Ok(()) };
         let request = InputRequest::data(line + "\n");
         connect(home)?.call(routes::Input.of(id).body(&request))?;
@@ -84,6 +84,6 @@ fn send_stdin(home: &Home, id: &str) -> Result<(), CliError> {
     if !is_meant {
         return Ok(());
     }
-    // It may have ended on one of the lines: its stdin has, too.
+    // The session may have ended on one of the lines; its stdin has then ended, too.
     end_input(home, id)
 }

@@ -1,4 +1,4 @@
-//! `coven backup`: a copy of the database.
+//! `coven backup`: copies the database.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
-//! `coven chat`: a conversation with an agent, a line and an answer at a time.
+//! `coven chat`: a conversation with an agent, line by line.
 //!
-//! With a harness that has a stream form it is one session; with another one that can go on with a conversation, a session
-//! a line.
+//! A harness with a stream mode runs in one session. Any other harness that can continue a conversation gets one
+//! session for each line.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -36,14 +36,14 @@ pub(super) struct Args {
     /// working directory of the harness (default: this one)
     #[argh(option, arg_name = "dir")]
     cwd: Option<PathBuf>,
-    /// for harnesses that have a choice
+    /// the model, for harnesses that offer a choice
     #[argh(option)]
     model: Option<String>,
     /// what the harness may do: read-only, workspace-write or full (default: COVEN_PERMISSION, else as it is set up)
     #[argh(option, arg_name = "permission")]
     permission: Option<Permission>,
-    /// go on with the conversation of this session, or of this id of its harness's or yours; without one with the newest of
-    /// this project and harness that has ended
+    /// continue the conversation of this session, or of this conversation id; without an id that of the newest ended
+    /// session of this project and harness
     #[argh(option, long = "continue", arg_name = "id")]
     continued: Option<String>,
     /// the harness
@@ -84,9 +84,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     chat.end()
 }
 
-/// How the harness talks, which `request` asks for.
+/// Chooses the form of the harness's output, and requests it in `request`.
 fn form(adapter: Option<&AdapterStatus>, request: &mut LaunchRequest) -> Result<Form, CliError> {
-    // The launch says what is wrong with a harness that nobody knows.
+    // The launch reports an unknown harness.
     let Some(adapter) = adapter else {
         return Ok(Form::Pieces);
     };
@@ -101,7 +101,7 @@ fn form(adapter: Option<&AdapterStatus>, request: &mut LaunchRequest) -> Result<
     Ok(form)
 }
 
-/// The next line that says something; `None` at the end of stdin.
+/// The next line that is not blank; `None` at the end of stdin.
 fn next_line() -> Result<Option<String>, CliError> {
     let is_terminal = io::stdin().is_terminal();
     loop {
@@ -124,22 +124,22 @@ fn next_line() -> Result<Option<String>, CliError> {
 struct Chat {
     home: Home,
     client: Client,
-    /// What each session is launched with, but for the prompt.
+    /// Launch of each session, without the prompt.
     request: LaunchRequest,
     form: Form,
     /// The session that a signal kills.
     current: Current,
-    /// The one that runs, and the last of its events that has been shown.
+    /// The running session, and the seq of the last event shown.
     session: Option<(String, u64)>,
     screen: Screen,
-    /// Where its permission comes from.
+    /// Source of the permission.
     source: Source,
-    /// What the last session has exited with.
+    /// Exit code of the last session.
     code: u8,
 }
 
 impl Chat {
-    /// Says `line` to the agent, and shows its answer; breaks if there can be no other turn.
+    /// Sends `line` to the agent, and shows its answer; breaks if no further turn is possible.
     fn turn(&mut self, line: String) -> Result<ControlFlow<()>, CliError> {
         let (id, after) = match self.session.take() {
             Some((id, after)) => {
@@ -182,7 +182,7 @@ impl Chat {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Shows what the session does, to the end of the turn or to its own.
+    /// Shows the session's output until the end of the turn or of the session.
     fn answer(&mut self, id: &str, after: u64) -> Result<Option<Ending>, CliError> {
         let is_stream = self.form == Form::Stream;
         let mut seen = after;
@@ -201,7 +201,7 @@ impl Chat {
         Ok(ending)
     }
 
-    /// No line is left: the session ends.
+    /// Ends the session after the last line.
     fn end(mut self) -> Outcome {
         if let Some((id, after)) = self.session.take() {
             end_input(&self.home, &id)?;

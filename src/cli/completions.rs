@@ -1,7 +1,7 @@
-//! `coven completions`: what a shell needs to complete a command line.
+//! `coven completions`: completion of command lines in shells.
 //!
-//! The scripts know nothing: at each Tab they ask this binary, which has its verbs and options as data. It never starts
-//! a daemon, and waits for one no longer than [`durations::COMPLETION`].
+//! The scripts call this executable at each Tab, which knows its verbs and options. It never starts a daemon, and waits
+//! at most [`durations::COMPLETION`] for one.
 
 use std::sync::mpsc;
 
@@ -24,19 +24,19 @@ use crate::http::client::Client;
 use crate::observe::LogEvent;
 use crate::settings::durations;
 
-/// The verbs that act on live sessions only.
+/// Verbs for live sessions only.
 const LIVE_ONLY: [&str; 4] = ["attach", "input", "kill", "wait"];
 
-/// The verbs that act on sessions that have ended only.
+/// Verbs for ended sessions only.
 const ENDED_ONLY: [&str; 2] = ["archive", "sacrifice"];
 
-/// The verbs that act on archived sessions only.
+/// Verbs for archived sessions only.
 const ARCHIVED_ONLY: [&str; 1] = ["summon"];
 
-/// How many sessions are offered at most, of those that are not live.
+/// Most candidates among sessions that are not live.
 const OFFERED: u64 = 200;
 
-/// What the scripts call, with the words of the line up to the cursor.
+/// Hidden verb of the scripts; its arguments are the words up to the cursor.
 const COMPLETE_VERB: &str = "__complete";
 
 /// Print a shell's completion script: bash, zsh or fish.
@@ -135,7 +135,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(0)
 }
 
-/// The words of the line that a script asks for, as they stand there: `--name=value` too.
+/// The words that a script passes, unchanged, including `--name=value`.
 pub(super) fn asked_for() -> Option<Vec<String>> {
     let args = std::env::args_os().skip(1);
     let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
@@ -144,9 +144,9 @@ pub(super) fn asked_for() -> Option<Vec<String>> {
     Some(args.collect())
 }
 
-/// Prints what could stand in the place of the last of `words`: a line each, and what it is behind a tab.
+/// Prints the candidates for the last of `words`, one per line, each with a description after a tab.
 pub(super) fn complete(words: &[String]) -> Outcome {
-    // The word that is completed is no other verb's name yet. A verb that comes later has nothing to offer.
+    // The completed word is not a verb's name yet. A verb of a later version has no candidates.
     let words = match words.len() {
         0 | 1 => words.to_vec(),
         _ => resolved(words.to_vec()).unwrap_or_default(),
@@ -154,11 +154,11 @@ pub(super) fn complete(words: &[String]) -> Outcome {
     let Some((current, before)) = words.split_last() else {
         return Ok(0);
     };
-    // bash takes `--cwd=x` for three words.
+    // bash splits `--cwd=x` into three words.
     let current = if current == "=" { "" } else { current };
     let mut out = Out::new();
     for (word, about) in candidates(before, current) {
-        // The shell lists files itself.
+        // The shell itself completes file names.
         if word.starts_with(':') {
             out.line(&word)?;
         } else if word.starts_with(current) {
@@ -204,7 +204,7 @@ fn candidates(before: &[String], current: &str) -> Candidates {
     found
 }
 
-/// What a value or an argument can be, by its name, as far as this binary knows it.
+/// The known candidates for a value or an argument, by its name.
 fn values(name: &str, current: &str) -> Candidates {
     fn all<T: ToString>(words: impl IntoIterator<Item = T>) -> Vec<String> {
         words.into_iter().map(|word| word.to_string()).collect()
@@ -234,7 +234,7 @@ fn values(name: &str, current: &str) -> Candidates {
         .collect()
 }
 
-/// Asks the daemon in a thread that is left behind when it does not answer in time.
+/// Asks the daemon on a thread that is abandoned after the timeout.
 fn bounded(ask: impl FnOnce() -> Option<Candidates> + Send + 'static) -> Candidates {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(ask()));
@@ -250,7 +250,7 @@ fn connect() -> Option<(Client, Health)> {
     Client::connect_within(&home.socket(), durations::COMPLETION).ok()
 }
 
-/// The ids of the sessions that `verb` acts on and that begin with `current`, the newest first.
+/// Ids of the sessions on which `verb` can act and which start with `current`, newest first.
 fn sessions(verb: String, current: String) -> Candidates {
     if !current.is_empty() && !is_session_id_prefix(&current) {
         return Vec::new();
@@ -279,7 +279,7 @@ fn sessions(verb: String, current: String) -> Candidates {
     })
 }
 
-/// A session's id, and what tells people which it is.
+/// A session's id, with a description for people.
 fn candidate(session: &SessionRecord) -> (String, String) {
     let (harness, age) = (visible(&session.harness), age(session.created_at));
     let title = shortened(&session.title, 40);
@@ -358,7 +358,7 @@ mod tests {
         }
     }
 
-    /// What only its user, or the daemon, knows.
+    /// Values that only the user or the daemon knows.
     const FREE: [&str; 16] = [
         "id",
         "ids",

@@ -1,4 +1,4 @@
-//! Before sessions are ended or deleted: they are named, and a person at a terminal is asked.
+//! Names the sessions that a command ends or deletes, and asks for confirmation on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -12,14 +12,14 @@ use crate::daemon::status::{Status, is_awaited};
 use crate::http::client::Client;
 use crate::settings::durations;
 
-/// The most sessions that are named.
+/// Most sessions named.
 const NAMED_MAX: usize = 20;
 
-/// Names the sessions that end with the daemon, on stderr, or says that they are not known. If `yes` is not given, and stdin
-/// and stderr are terminals, asks whether to go on. A daemon that does not answer is no reason not to stop it.
+/// Names on stderr the sessions that end with the daemon. Asks for confirmation on a terminal unless `yes`. An
+/// unresponsive daemon can be stopped without names.
 ///
 /// # Errors
-/// The answer was another than yes.
+/// The user did not confirm.
 pub(super) fn ask(home: &Home, yes: bool) -> Result<(), CliError> {
     let mut err = io::stderr().lock();
     match live(home) {
@@ -47,12 +47,11 @@ pub(super) fn ask(home: &Home, yes: bool) -> Result<(), CliError> {
     ))
 }
 
-/// Whether somebody can be asked: stdin and stderr are terminals.
+/// True if stdin and stderr are terminals.
 pub(super) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks whether to go on.
 fn is_confirmed() -> io::Result<bool> {
     let mut err = io::stderr().lock();
     write!(err, "Go on? [y/N] ")?;
@@ -62,10 +61,11 @@ fn is_confirmed() -> io::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// Says what happens to `sessions`, as `ends 2 sessions`, names them, and asks; not with `yes`. Gives whether to go on.
+/// Names `sessions` after the verb `what`, as in `ends 2 sessions`, and asks for confirmation unless `yes`. False if
+/// the user declines.
 ///
 /// # Errors
-/// Nobody can be asked.
+/// There is no terminal to ask on.
 pub(super) fn ask_about(
     what: &str,
     sessions: &[SessionRecord],
@@ -104,12 +104,12 @@ fn name(what: &str, sessions: &[SessionRecord], err: &mut impl Write) -> io::Res
     Ok(())
 }
 
-/// The sessions that end with the daemon: none where a stop ends no process.
+/// The sessions that end with the daemon: none if the stop ends no process.
 ///
 /// # Errors
-/// Why they are not known.
+/// The reason why they are unknown.
 fn live(home: &Home) -> Result<Vec<SessionRecord>, String> {
-    // To connect would be to start it.
+    // A connection would start the daemon.
     if is_awaited(home) {
         return Ok(Vec::new());
     }
@@ -138,7 +138,7 @@ mod tests {
     use crate::api::ENDS_SESSIONS;
     use crate::checkout::{checkout, each_file};
 
-    /// The commands that end a daemon, as a text gives them.
+    /// The commands that end a daemon, as texts spell them.
     const COMMANDS: [&str; 14] = [
         "coven daemon stop",
         "coven daemon restart",
@@ -165,7 +165,7 @@ mod tests {
                 for line in text.lines().map(str::trim_start) {
                     let is_advice = match place {
                         "src" => !line.starts_with("//"),
-                        // The other lines run a command.
+                        // Other lines of scripts run a command.
                         "scripts" => ["say ", "echo ", "die "]
                             .iter()
                             .any(|word| line.contains(word)),

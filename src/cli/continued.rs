@@ -1,6 +1,6 @@
-//! `--continue`: which session's conversation a run goes on with.
+//! `--continue`: finds the session whose conversation is continued.
 //!
-//! It asks the daemon; whether the harness can go on with it, the launch finds out.
+//! It asks the daemon; the launch checks whether the harness supports it.
 
 use super::CliError;
 use super::run::connect_or_start;
@@ -11,16 +11,16 @@ use crate::api::{
 };
 use crate::http::client::Client;
 
-/// The shortest beginning of a session's id that a word behind `--continue` can be.
+/// Shortest session id prefix that `--continue` accepts.
 const PREFIX_MIN: usize = 4;
 
-/// Whether `word`, which stands behind `--continue`, is its id: a UUID, a unique beginning of a session's id, or either id of
-/// a conversation; but not the name of a harness.
+/// True if `word`, which follows `--continue`, is its id: a UUID, a unique prefix of a session id, or a conversation
+/// id; but no harness name.
 pub(super) fn is_id(word: &str) -> bool {
     if !is_conversation_id(word) {
         return false;
     }
-    // Without a daemon the verb says what is wrong.
+    // Without a daemon the verb itself reports the error.
     word.parse::<SessionId>().is_ok() || is_known(word).unwrap_or(false)
 }
 
@@ -34,7 +34,7 @@ fn is_known(word: &str) -> Result<bool, CliError> {
     Ok(is_begin || !by_conversation(&mut client, word)?.is_empty())
 }
 
-/// The session that `harness` goes on with, whose id is `given`: a session's, the harness's own of a conversation, or the
+/// The session of `harness` to continue by the id `given`: a session id, the harness's own conversation id, or the
 /// client's, in this order.
 pub(super) fn find(
     client: &mut Client,
@@ -66,7 +66,7 @@ pub(super) fn find(
     ended(session)
 }
 
-/// The newest session of `harness` in `project_root` that can be gone on with.
+/// The newest session of `harness` in `project_root` that can be continued.
 pub(super) fn newest(
     client: &mut Client,
     harness: &str,
@@ -105,7 +105,7 @@ pub(super) fn newest(
     }
 }
 
-/// `session`, if its conversation can be gone on with now.
+/// `session`, if its conversation can be continued now.
 fn ended(session: SessionRecord) -> Result<SessionRecord, CliError> {
     let id = session.id;
     if !session.status.is_final() {
@@ -123,7 +123,7 @@ fn ended(session: SessionRecord) -> Result<SessionRecord, CliError> {
     Ok(session)
 }
 
-/// Up to two of the sessions whose id begins with `prefix`.
+/// At most two sessions whose id starts with `prefix`.
 fn by_prefix(client: &mut Client, prefix: &str) -> Result<Vec<SessionRecord>, CliError> {
     if !is_session_id_prefix(prefix) {
         return Ok(Vec::new());
@@ -161,7 +161,7 @@ fn list(client: &mut Client, query: SessionsQuery) -> Result<Vec<SessionRecord>,
     Ok(page.sessions)
 }
 
-/// The newest of this harness, if there is one: whose harness calls the conversation `id`, or else whose client does.
+/// The newest session of this harness: by the harness's own conversation id first, then by the client's.
 fn best(sessions: Vec<SessionRecord>, harness: &str, id: &str) -> Option<SessionRecord> {
     let is_own = |session: &SessionRecord| session.harness_session_id.as_deref() == Some(id);
     sessions
@@ -169,8 +169,8 @@ fn best(sessions: Vec<SessionRecord>, harness: &str, id: &str) -> Option<Session
         .min_by_key(|session| (session.harness != harness, !is_own(session)))
 }
 
-/// Has `request` go on with the conversation that `given` names, or with the newest where it is empty: in that session's
-/// directories, unless others were asked for, since agents keep their conversations by directory.
+/// Makes `request` continue the conversation that `given` names, or the newest if it is empty. Uses that session's
+/// directories unless others are given, since agents store conversations by directory.
 pub(super) fn go_on(
     client: &mut Client,
     request: &mut LaunchRequest,

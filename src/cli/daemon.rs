@@ -18,7 +18,7 @@ use crate::daemon::{ServeOptions, failure, serve};
 use crate::settings::durations;
 use crate::sys;
 
-/// Exit code of `status` for a daemon that is stopped, as service tools expect it (LSB).
+/// Exit code of `status` for a stopped daemon, as service tools expect it (LSB).
 const STOPPED: u8 = 3;
 
 /// Start, stop and look at the daemon.
@@ -44,7 +44,7 @@ enum Verb {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "start", help_triggers("-h", "--help"))]
 struct Start {
-    /// also where the home holds only a connection to another machine's daemon, which is taken away
+    /// also if the home's socket forwards to another machine, whose socket is replaced
     #[argh(switch)]
     here: bool,
 }
@@ -125,7 +125,7 @@ fn say_started(home: &Home, started: Started) -> Outcome {
     say(&format!("{} ({pid}socket {socket})", visible(&what)))
 }
 
-/// What went another way than it should have, and is no failure.
+/// A remark about a step that went differently than expected, but did not fail.
 pub(super) fn remark(text: &str) {
     hint::erase();
     let _ = writeln!(io::stderr(), "coven: {}", visible(text));
@@ -158,7 +158,7 @@ fn stop(home: &Home, yes: bool) -> Outcome {
     say(&said)
 }
 
-/// A daemon that has stopped, and could not write everything.
+/// Error of a stop after which some data is not on disk.
 fn unclean(pid: i32, report: &StopReport) -> CliError {
     let message = format!("stopped (pid {pid}), but {}", visible(&report.to_string()));
     CliError::failed(Code::StoreUnavailable, message, Some("coven doctor"))
@@ -171,7 +171,7 @@ fn restart(home: &Home, yes: bool) -> Outcome {
         .map_err(CliError::from)
         .and_then(|started| say_started(home, started));
     match stopped {
-        // What is lost comes before why it does not start again: the next start says that.
+        // The loss is reported first: the next start reports why it fails.
         StopOutcome::Unclean { pid, report } => Err(unclean(pid, &report)),
         StopOutcome::Ended { .. } | StopOutcome::NotRunning => started,
     }
@@ -210,7 +210,7 @@ fn serve_in_foreground(home: &Home) -> Outcome {
     }
 }
 
-/// As `start` runs it: one line on stdout says how it went, and then there is no stdout any more.
+/// Serves as `start` runs it: reports the result in one line on stdout, and closes stdout.
 fn serve_in_background(home: &Home) -> Outcome {
     let report = |report: &StartReport| -> io::Result<()> {
         let mut out = io::stdout().lock();
@@ -224,7 +224,7 @@ fn serve_in_background(home: &Home) -> Outcome {
     let ready = || {
         served = true;
         let (pid, error) = (Some(std::process::id()), None);
-        // Whoever started it may have gone; it serves all the same.
+        // Best effort: the parent may be gone, and the daemon serves nevertheless.
         let _ = report(&StartReport { pid, error });
     };
     match serve(home, ServeOptions { log_to_file: true }, ready) {
@@ -240,7 +240,7 @@ fn serve_in_background(home: &Home) -> Outcome {
                 let pid = err.running_pid();
                 let _ = report(&StartReport { pid, error });
             }
-            // The log has it, and stderr is the log's file here.
+            // The log has the error; stderr is the log's file here.
             Ok(err.exit_code())
         }
     }

@@ -1,4 +1,5 @@
-//! `coven daemon logs`: the daemon's log, over its rotated files or from systemd's journal, filtered. It needs no daemon.
+//! `coven daemon logs`: shows the daemon's log from its rotated files or systemd's journal, filtered. Works without a
+//! daemon.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
@@ -30,12 +31,12 @@ use crate::sys::{self, Interest, LogWatch};
 )]
 pub(super) struct Args {
     #[argh(switch, short = 'f')]
-    /// go on as lines come, until Ctrl-C
+    /// follow new lines until Ctrl-C
     follow: bool,
-    /// only the last so many lines
+    /// only the last lines, this many
     #[argh(option, short = 'n', arg_name = "n")]
     lines: Option<usize>,
-    /// as JSON, an object a line
+    /// as JSON, one object per line
     #[argh(switch)]
     json: bool,
     /// only lines about this session: its id, or a beginning of it
@@ -53,10 +54,10 @@ pub(super) struct Args {
     /// only lines of this level or worse: error, warn, info, debug, trace
     #[argh(option, from_str_fn(parse_level))]
     level: Option<Level>,
-    /// only lines from then on
+    /// only lines from this time on
     #[argh(option, from_str_fn(parse_moment), arg_name = "time")]
     since: Option<Timestamp>,
-    /// only lines until then
+    /// only lines until this time
     #[argh(option, from_str_fn(parse_moment), arg_name = "time")]
     until: Option<Timestamp>,
     /// it was asked for as `coven logs`
@@ -95,10 +96,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     show_files(args, file)
 }
 
-/// Shows the log at `path` and its older files.
+/// Shows the log at `path` and its rotated files.
 fn show_files(args: &Args, path: PathBuf) -> Outcome {
     let failed = cannot_read(&path);
-    // Before the first read: what is written after that is reported.
+    // Created before the first read: it then reports all later writes.
     let watch = args
         .follow
         .then(|| LogWatch::new(path.parent().unwrap_or(&path)))
@@ -120,7 +121,7 @@ fn show_files(args: &Args, path: PathBuf) -> Outcome {
     }
 }
 
-/// Shows what a unit has in the journal.
+/// Shows a unit's log in the journal.
 fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
     let mut screen = Screen::new(args);
     let newest = read_journal(args, log, &mut screen)?;
@@ -141,8 +142,8 @@ fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
     }
 }
 
-/// Shows the entries that are there, and gives the cursor of the newest. Where only the last lines are asked for, they are read
-/// from the newest on: a journal can be large.
+/// Shows the existing entries; returns the newest one's cursor. `--lines` reads from the newest entry on: a journal can
+/// be large.
 fn read_journal(
     args: &Args,
     log: &UnitLog,
@@ -174,7 +175,7 @@ fn read_journal(
     Ok(newest)
 }
 
-/// Blocks until something is written to the journal, and shows it; ends when its reader does.
+/// Waits for journal entries and shows them, until the output's reader closes it.
 fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut Screen<'_>) -> Outcome {
     let stdout = io::stdout();
     loop {
@@ -193,19 +194,19 @@ fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut Screen<'_>) 
     }
 }
 
-/// What reading can fail with, until it is known what the user should be told.
+/// An error of reading, before it gets its message.
 enum ReadError {
     Log(io::Error),
     Output(CliError),
 }
 
-/// The log's levels, as they are written on a command line.
+/// The log's levels as words.
 pub(super) fn levels() -> Vec<String> {
     let levels = Level::iter();
     levels.map(|level| level.as_str().to_lowercase()).collect()
 }
 
-/// The log crate's own message does not say which levels there are.
+/// The log crate's own message does not list the levels.
 fn parse_level(text: &str) -> Result<Level, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not a level: {}", levels().join(", ")))
@@ -230,7 +231,7 @@ fn read(files: &mut LogFiles, screen: &mut Screen<'_>) -> Result<(), ReadError> 
     files.read(|line| screen.take(line).map_err(ReadError::Output))
 }
 
-/// Blocks until something happens to the log's directory, and shows what came of it; ends when its reader does.
+/// Waits for changes in the log's directory and shows new lines, until the output's reader closes it.
 fn follow(
     watch: &LogWatch,
     files: &mut LogFiles,
@@ -242,7 +243,7 @@ fn follow(
         if let Some(file) = files.current() {
             watch.watch_file(file)?;
         }
-        // Once more, before the wait: a file that is watched only now may have grown before.
+        // Read again before the wait: a newly watched file may have grown before.
         read(files, screen).map_err(|err| err.explained(&failed))?;
         let mut interests = [Interest::readable(watch), Interest::hangup(&stdout)];
         sys::poll(&mut interests, None)?;
@@ -267,7 +268,7 @@ fn cannot_read(log: &Path) -> impl Fn(io::Error) -> CliError {
     }
 }
 
-/// Where lines are shown. Until it has caught up, `--lines` keeps back all but the last.
+/// Destination of log lines. `--lines` keeps only the last lines until all existing ones are read.
 struct Screen<'a> {
     args: &'a Args,
     out: Out,
@@ -318,7 +319,7 @@ impl<'a> Screen<'a> {
         Ok(())
     }
 
-    /// The exit code, after all that there is has been shown.
+    /// The exit code, after all lines have been shown.
     fn finish(&self) -> u8 {
         if self.args.is_filtered() && !self.has_shown && self.args.lines != Some(0) {
             remark("no line of the log is as asked for");
@@ -328,10 +329,10 @@ impl<'a> Screen<'a> {
 }
 
 impl Args {
-    /// `line` as it is shown, if it is asked for.
+    /// `line` as it is printed, if the filters select it.
     fn shown_line(&self, line: &str) -> Option<String> {
         let Some(record) = LogRecord::parse(line) else {
-            // Nothing can be said of it: it is left out where anything is asked for in particular.
+            // An unparsable line is shown only without filters.
             return (!self.is_filtered()).then(|| match self.json {
                 true => visible_json(json!({ "line": line }).to_string()),
                 false => visible(line),

@@ -1,4 +1,4 @@
-//! How a session has ended, for whoever waited for it: the exit code of `run`, `attach` and `wait`, and a sentence.
+//! How a session ended, for `run`, `attach` and `wait`: the exit code and a sentence.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use libc::SIGKILL;
 
 use crate::api::{EndedBy, ExitPayload, KillPayload, SessionRecord, SessionStatus, Word};
 
-/// A time limit has passed, as timeout(1) has it; also that of `wait` itself.
+/// Exit code after a time limit, as of timeout(1); also of `wait`'s own.
 pub(super) const TIMED_OUT: u8 = 124;
 
-/// coven itself has failed, or has lost the session.
+/// Exit code if coven itself failed or lost the session.
 pub(super) const FAILED: u8 = 125;
 
-/// SIGTERM's, as a shell has it.
+/// A shell's exit code for SIGTERM.
 const TERMINATED: u8 = 143;
 
-/// SIGKILL's.
+/// A shell's exit code for SIGKILL.
 const KILLED: u8 = 137;
 
-/// What the kernel's OOM killer has done to a session.
+/// Text for a session that the OOM killer ended.
 pub(super) const OOM_KILLED: &str = "killed by the kernel for memory";
 
-/// What is known of a session's end.
+/// Facts about a session's end.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
-    /// An older daemon does not say.
+    /// Missing for an older daemon.
     pub ended_by: Option<EndedBy>,
-    /// The kernel has killed it, since memory ran out.
+    /// The OOM killer killed it.
     oom_killed: bool,
     status: Option<SessionStatus>,
-    /// The limit that has ended it, where that is known.
+    /// The limit that ended it, if known.
     limit: Option<String>,
 }
 
 impl Ending {
-    /// Of a session whose `exit` event has been seen, and perhaps its `kill` event.
+    /// The end by a session's `exit` event, and its `kill` event, if any.
     pub(super) fn of_events(exit: &ExitPayload, kill: Option<&KillPayload>) -> Self {
         Self {
             exit_code: exit.exit_code,
@@ -59,7 +59,7 @@ impl Ending {
         }
     }
 
-    /// The exit code of whoever waited for it. The help's note has this table.
+    /// Exit code of the waiting command. A note of the help has this table.
     pub(super) fn code(&self) -> u8 {
         match self.ended_by {
             // The grace period was over.
@@ -71,7 +71,7 @@ impl Ending {
         }
     }
 
-    /// The harness's own, as a shell would give it.
+    /// The harness's own exit code, as a shell reports it.
     fn own_code(&self) -> u8 {
         match (self.exit_code, self.signal, self.status) {
             (Some(code), _, _) => u8::try_from(code).unwrap_or(1),
@@ -82,7 +82,7 @@ impl Ending {
         }
     }
 
-    /// What to say of an end that the harness did not come to by itself: it has said nothing then.
+    /// A sentence for an end other than the harness's own exit.
     pub(super) fn sentence(&self, id: &str) -> Option<String> {
         let how = match (self.ended_by, self.signal) {
             (Some(EndedBy::Timeout), _) => self.with_limit("was ended by its time limit"),
@@ -110,13 +110,13 @@ impl Ending {
     }
 }
 
-/// The limit that a `kill` event names.
+/// The limit in a `kill` event.
 fn limit(kill: &KillPayload) -> Option<String> {
     let time = kill.limit_ms.map(Duration::from_millis).map(seconds);
     time.or_else(|| Some(format!("{} tokens", kill.limit_tokens?)))
 }
 
-/// A time limit as people write it: in seconds, with what is left of one.
+/// A time limit in seconds, with fraction if any.
 fn seconds(limit: Duration) -> String {
     match limit.subsec_millis() {
         0 => format!("{} s", limit.as_secs()),
@@ -147,7 +147,7 @@ mod tests {
             (Some(Exit), Some(255), None, 255),
             (Some(Signal), None, Some(9), 137),
             (Some(Signal), None, Some(11), 139),
-            // gemini returns 0 on SIGTERM.
+            // gemini exits with 0 on SIGTERM.
             (Some(Kill), Some(0), None, 143),
             (Some(Kill), Some(7), None, 143),
             (Some(Kill), None, Some(15), 143),

@@ -1,4 +1,4 @@
-//! What a verb fails with, as it is printed: `coven: <message> (<code>)`, then the next command to try.
+//! The error of a verb, printed as `coven: <message> (<code>)`, followed by the next command to try.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -15,33 +15,32 @@ use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
 use crate::observe::journal;
 
-/// What std's parser of integers says of a text that is none, and of one that is too large.
+/// Messages of std's integer parser for invalid and for too large numbers.
 const NO_NUMBER: [&str; 2] = [
     "invalid digit found in string",
     "cannot parse integer from empty string",
 ];
 const TOO_LARGE: &str = "number too large to fit in target type";
 
-/// Why a verb failed.
 #[derive(Debug)]
 pub(super) enum CliError {
     Failed {
         code: Word<Code>,
         message: String,
-        /// What to try next.
+        /// The next command to try.
         next: Option<String>,
     },
-    /// Who read the output has gone, as `head` does: no failure.
+    /// The output's reader has closed it, as `head` does: no failure.
     OutputClosed,
 }
 
 impl CliError {
-    /// A failure with what its code says to try next.
+    /// A failure with the next command of its code.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         Self::failed(code, message, code.next())
     }
 
-    /// A failure with something else to try next, or nothing.
+    /// A failure with another next command, or none.
     pub(super) fn failed(
         code: impl Into<Word<Code>>,
         message: impl Into<String>,
@@ -55,13 +54,13 @@ impl CliError {
     }
 
     pub(super) fn usage(message: &str) -> Self {
-        // argh spreads what is missing over lines, and counts the word for help as a verb.
+        // argh lists missing arguments on several lines, and counts the help word as a verb.
         let lines = message
             .lines()
             .map(str::trim)
             .filter(|&line| line != "help");
         let message = lines.collect::<Vec<_>>().join(" ");
-        // The parser of numbers says what it found, not what it wants.
+        // The number parser reports what it found, not what it expects.
         let message = match message.split_once(": ") {
             Some((which, why)) if NO_NUMBER.contains(&why) => {
                 format!("{which}: it must be a number, 0 or more")
@@ -72,7 +71,7 @@ impl CliError {
         Self::new(Code::Usage, message)
     }
 
-    /// The same, for a command line that began with `verb`, if it is one: its help says more.
+    /// Adds the help of `verb` as next command, if the command line started with a verb.
     pub(super) fn of_verb(mut self, verb: &str) -> Self {
         if let Self::Failed { next, .. } = &mut self
             && next.as_deref() == Code::Usage.next()
@@ -83,7 +82,7 @@ impl CliError {
         self
     }
 
-    /// The exit code of `verb`. Those that end with a session's own code keep to one that no harness uses.
+    /// Exit code of `verb`. Verbs that return a session's exit code use one that no harness uses.
     pub(super) fn exit_code(&self, verb: &str) -> u8 {
         match self.code().map(Word::known) {
             None => 0,
@@ -94,7 +93,7 @@ impl CliError {
         }
     }
 
-    /// The structured code; none where nothing failed.
+    /// The error code; `None` if nothing failed.
     pub(super) fn code(&self) -> Option<&Word<Code>> {
         match self {
             Self::OutputClosed => None,
@@ -111,14 +110,14 @@ impl CliError {
         else {
             return;
         };
-        // As a daemon's log says it. A unit that runs another verb has its errors told apart, too.
+        // With the journal's priority, like the daemon's log: a unit can run other verbs, too.
         let priority = match journal::is_stderr() {
             true => journal::prefix(Level::Error),
             false => "",
         };
         hint::erase();
         let mut err = io::stderr().lock();
-        // A closed stderr leaves nobody to tell.
+        // A closed stderr has no reader.
         let _ = writeln!(err, "{priority}coven: {} ({code})", visible_text(message));
         if let Some(next) = next {
             let _ = writeln!(err, "  try: {}", visible(next));
@@ -199,7 +198,7 @@ fn detail<'a>(error: &'a ErrorDetail, name: &str) -> Option<&'a str> {
     error.details.as_ref()?.get(name)?.as_str()
 }
 
-/// What the status of a session that is not live says about its process.
+/// The process's end, by the status in the error of a session that is not live.
 fn how_it_ended(error: &ErrorDetail) -> &'static str {
     if error.code != Code::SessionNotLive {
         return "";
@@ -219,7 +218,7 @@ fn how_it_ended(error: &ErrorDetail) -> &'static str {
     }
 }
 
-/// What the error's code says to try next, with the error's own details in it.
+/// The next command of the error's code, with the error's details inserted.
 fn next_for(error: &ErrorDetail) -> String {
     let code = error.code.known();
     if code == Some(Code::InvalidRequest) && detail(error, "field") == Some("harness") {
@@ -228,7 +227,7 @@ fn next_for(error: &ErrorDetail) -> String {
     if code == Some(Code::HarnessNotFound) && detail(error, "problem").is_some() {
         return "coven doctor".to_owned();
     }
-    // What is put in last is not looked through for names.
+    // Inserted texts are not searched for names.
     [
         ("sessionId", "<id>"),
         ("executable", "the harness"),

@@ -1,4 +1,4 @@
-//! `coven events`: what is on record of a session.
+//! `coven events`: lists a session's events.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -19,10 +19,10 @@ pub(super) struct Args {
     /// only those after this seq
     #[argh(option, default = "0", arg_name = "seq")]
     after: u64,
-    /// at most so many (default: all)
+    /// at most this many (default: all)
     #[argh(option, default = "u64::MAX", arg_name = "n")]
     limit: u64,
-    /// as JSON, an event a line
+    /// as JSON, one event per line
     #[argh(switch)]
     json: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest

@@ -1,4 +1,4 @@
-//! Following a session: its output as it comes, to its end. What `run`, `attach` and `wait` have in common.
+//! Follows a session's output until its end: the common part of `run`, `attach` and `wait`.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -20,30 +20,30 @@ use super::hint::Hint;
 use super::output::Out;
 use super::{CliError, Home};
 
-/// How output is shown.
+/// How events are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Show {
     /// The harness's stdout on stdout, its stderr on stderr, byte for byte.
     Output,
-    /// Every event, a line of JSON each.
+    /// Every event as a line of JSON.
     Json,
 }
 
-/// How long a session is followed, and what is done while it is silent.
+/// How long a session is followed, and the reaction to its silence.
 pub(super) enum Wait {
     ToTheEnd,
     Until(Instant),
-    /// To the end, with a hint when it is silent.
+    /// Until its end, with a hint while it is silent.
     WithHint(Hint),
 }
 
 impl Wait {
-    /// For a terminal with a hint, in which `way_out` says how to leave the session.
+    /// For a terminal, with a hint that names `way_out`, the way to leave the session.
     pub(super) fn on_terminal(way_out: &'static str) -> Self {
         Hint::new(way_out).map_or(Self::ToTheEnd, Self::WithHint)
     }
 
-    /// When it is to be looked at, should nothing happen until then.
+    /// Time of the next action if no event arrives.
     fn due(&self) -> Option<Instant> {
         match self {
             Self::ToTheEnd => None,
@@ -53,13 +53,12 @@ impl Wait {
     }
 }
 
-/// A connection to the daemon of `home`.
 pub(super) fn connect(home: &Home) -> Result<Client, CliError> {
     control::revive(home, &remark);
     Ok(Client::connect(&home.socket())?)
 }
 
-/// Shows what the session does after event `after`, until it has ended; returns the exit code ([`Ending::code`]).
+/// Shows the session's events after event `after` until its end; returns the exit code ([`Ending::code`]).
 pub(super) fn follow(
     client: &mut Client,
     id: &str,
@@ -72,15 +71,15 @@ pub(super) fn follow(
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    // Without a deadline there is an end.
+    // Without a deadline the result is always an ending.
     Ok(ending.map_or(FAILED, |ending| match show {
         Show::Json => ending.code(),
         Show::Output => conclude(&ending, id),
     }))
 }
 
-/// Gives each event after event `after` to `take`, until the session has ended; `None` if it still runs at the end of the
-/// `wait`, or when `take` breaks off.
+/// Passes each event after event `after` to `take` until the session's end. `None` if it still runs at `deadline`, or
+/// if `take` breaks.
 pub(super) fn follow_events(
     client: &mut Client,
     id: &str,
@@ -105,7 +104,7 @@ pub(super) fn follow_events(
         if let (Wait::WithHint(hint), false) = (&mut wait, page.events.is_empty()) {
             hint.restart();
         }
-        // What follows on the end is late.
+        // Output after the end is late.
         let end = page.events.iter().position(is_final_status);
         let (ended, through) = (end.is_some(), end.unwrap_or(page.events.len()));
         for event in page.events.iter().take(through + 1) {
@@ -117,12 +116,12 @@ pub(super) fn follow_events(
             exit = payload(event, EventKind::Exit).or(exit);
         }
         if ended && let Some(exit) = exit {
-            // Nothing more is asked: the daemon's own stop may have ended the session, and then it is gone.
+            // No further request: the daemon's stop may have ended the session; then the daemon is gone.
             return Ok(Some(Ending::of_events(&exit, kill.as_ref())));
         }
         if ended || page.events.is_empty() {
             let record = client.call(routes::ShowSession.of(id))?;
-            // An empty page is the end of a wait, or of a session that had ended before.
+            // An empty page: the wait is over, or the session had ended before.
             if record.status.is_final() && (ended || record.last_seq <= after) {
                 return Ok(Some(Ending::of_record(&record)));
             }
@@ -136,8 +135,7 @@ pub(super) fn follow_events(
     }
 }
 
-/// Gives each event that `query` asks for to `take`, page after page, until it breaks off. With `wait_ms`, until the session has
-/// ended.
+/// Passes each event of `query` to `take`, page by page, until it breaks. With `wait_ms`, until the session's end.
 pub(super) fn each_event(
     client: &mut Client,
     id: &str,
@@ -155,7 +153,7 @@ pub(super) fn each_event(
             has_ended |= is_final_status(event);
         }
         if page.events.is_empty() && !has_ended {
-            // The end of a wait, or of a session that had ended before.
+            // The wait is over, or the session had ended before.
             let record = client.call(routes::ShowSession.of(id))?;
             has_ended = record.status.is_final() && query.after_seq >= Some(record.last_seq);
         }
@@ -165,20 +163,20 @@ pub(super) fn each_event(
     }
 }
 
-/// The payload of an event of `kind`.
+/// The payload of `event`, if it is of `kind`.
 pub(super) fn payload<T: DeserializeOwned>(event: &Event, kind: EventKind) -> Option<T> {
     (event.kind == kind)
         .then(|| crate::api::from_json(&event.payload_json).ok())
         .flatten()
 }
 
-/// Whether a session has ended with this.
+/// True if the event is a final status.
 pub(super) fn is_final_status(event: &Event) -> bool {
     payload::<StatusPayload>(event, EventKind::Status)
         .is_some_and(|payload| payload.status.is_final())
 }
 
-/// Where events are shown.
+/// Destination of shown events.
 struct Screen {
     show: Show,
     out: Out,
@@ -210,15 +208,15 @@ impl Screen {
     }
 }
 
-/// What the harness wrote in an `output` event.
+/// Output of an `output` event.
 pub(super) struct Output {
     pub stream: Stream,
     pub bytes: Vec<u8>,
-    /// It was written behind the end of the session.
+    /// Written after the session's end.
     pub is_late: bool,
 }
 
-/// What the harness wrote in this `output` event.
+/// Parses the output of an `output` event.
 pub(super) fn output_of(event: &Event) -> Result<Output, CliError> {
     let wrong = |err: String| {
         let message = format!("event {}: {err}", event.seq);
@@ -234,14 +232,14 @@ pub(super) fn output_of(event: &Event) -> Result<Output, CliError> {
     })
 }
 
-/// The harness's stderr, on this process's.
+/// Writes the harness's stderr to this process's.
 pub(super) fn show_stderr(bytes: &[u8]) -> io::Result<()> {
     let mut err = io::stderr().lock();
     err.write_all(bytes)?;
     err.flush()
 }
 
-/// A gap in what is shown must not look like the harness's own silence.
+/// Reports deleted output: a gap must not look like silence of the harness.
 pub(super) fn show_truncation(event: &Event) -> Result<(), CliError> {
     if let Ok(gone) = crate::api::from_json::<Truncation>(&event.payload_json) {
         let Truncation {
@@ -255,7 +253,7 @@ pub(super) fn show_truncation(event: &Event) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Says how a session has ended, where its harness has not said it itself; gives the exit code.
+/// Prints how a session ended, unless its harness exited by itself; returns the exit code.
 pub(super) fn conclude(ending: &Ending, id: &str) -> u8 {
     if let Some(sentence) = ending.sentence(id) {
         remark(&sentence);

@@ -1,5 +1,5 @@
-//! The command line as data: the verbs, their options and arguments, from argh's own definitions. Arguments before argh,
-//! completions, man page, suggestions and the records of failed commands take them from here.
+//! The command line as data: verbs, options and arguments, from argh's definitions. Argument preparation, completions,
+//! man page, suggestions and failure records use it.
 //!
 //! Pure: it knows neither the daemon nor the terminal.
 
@@ -10,7 +10,7 @@ use super::aliases::aliases;
 
 pub(super) type Flag = FlagInfo<'static>;
 
-/// Every verb by its words, as `daemon start`, in the order of the help. One with verbs below it stands before them.
+/// Every verb by its words, such as `daemon start`, in the help's order. A verb with subcommands comes before them.
 pub(super) fn verbs() -> Vec<(String, CommandInfoWithArgs)> {
     below("", Cli::get_args_info())
 }
@@ -25,12 +25,12 @@ fn below(path: &str, command: CommandInfoWithArgs) -> Vec<(String, CommandInfoWi
     verbs
 }
 
-/// Whether `text` is what [`verb_of`] gives for some command line.
+/// True if [`verb_of`] can return `text`.
 pub(super) fn is_verb(text: &str) -> bool {
     text.is_empty() || verbs().iter().any(|(path, _)| path == text)
 }
 
-/// The verb that `args` begin with, as far as there is one: nothing that could be a prompt.
+/// The verb at the start of `args`, without anything that could be a prompt.
 pub(super) fn verb_of<T: AsRef<str>>(args: &[T]) -> String {
     let mut place = Place::start();
     let mut words = args.iter();
@@ -38,15 +38,15 @@ pub(super) fn verb_of<T: AsRef<str>>(args: &[T]) -> String {
     place.path.join(" ")
 }
 
-/// The option's names: the short one, if it has one, and the long one.
+/// The option's names: the short one, if any, and the long one.
 pub(super) fn names(flag: &Flag) -> impl Iterator<Item = String> {
-    // argh does not list the short name of its own option; every verb has it among its `help_triggers`.
+    // argh omits the short name of its own help option, which every verb has in `help_triggers`.
     let short = flag.short.or((flag.long == "--help").then_some('h'));
     let short = short.map(|short| format!("-{short}"));
     short.into_iter().chain([flag.long.to_owned()])
 }
 
-/// The name of the option's value, if it takes one.
+/// Name of the option's value, if it takes one.
 pub(super) fn value_of(flag: &Flag) -> Option<&'static str> {
     match flag.kind {
         FlagInfoKind::Option { arg_name } => Some(arg_name),
@@ -54,37 +54,37 @@ pub(super) fn value_of(flag: &Flag) -> Option<&'static str> {
     }
 }
 
-/// The options of `command` that are shown.
+/// The visible options of `command`.
 pub(super) fn options(
     command: &CommandInfoWithArgs,
 ) -> impl Iterator<Item = &'static Flag> + use<> {
     command.flags.iter().filter(|flag| !flag.hidden)
 }
 
-/// Whether `command` only has other verbs below it, and does nothing by itself.
+/// True if `command` has only subcommands, and no action of its own.
 pub(super) fn is_group(command: &CommandInfoWithArgs) -> bool {
     !command.commands.is_empty() && command.flags.iter().all(|flag| flag.long == "--help")
 }
 
-/// What a word is, at its place.
+/// Kind of a word at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     Verb,
     /// An option, or `--`.
     Option,
-    /// The value of the option before it.
+    /// The value of the previous option.
     Value,
     Argument,
     UnknownOption,
     UnknownVerb,
 }
 
-/// The place behind the words of a command line that have been taken: what can come next.
+/// The place after the parsed words of a command line.
 pub(super) struct Place {
     /// The words of the verb so far.
     pub(super) path: Vec<&'static str>,
     pub(super) command: CommandInfoWithArgs,
-    /// The option whose value comes next.
+    /// The option that waits for its value.
     waiting: Option<&'static Flag>,
     arguments: usize,
     are_options_over: bool,
@@ -101,7 +101,7 @@ impl Place {
         }
     }
 
-    /// Goes on behind `word`.
+    /// Advances past `word`.
     pub(super) fn take(&mut self, word: &str) -> Word {
         if self.reads_as_option(word) {
             if word == "--" {
@@ -135,14 +135,14 @@ impl Place {
         Word::Argument
     }
 
-    /// Whether the verb takes a harness and its prompt, with options behind each of them: [`super::order`].
+    /// True if the verb takes a harness and a prompt, with options after each of them: see [`super::order`].
     pub(super) fn takes_prompt(&self) -> bool {
         let mut arguments = self.command.positionals.iter();
         arguments.any(|argument| argument.name.contains(" -- "))
     }
 
-    /// Whether `word` is an option of ours, or of nobody, if it is the next. One that contains white space has been quoted:
-    /// behind the harness it is a prompt.
+    /// True if `word` would be read as an option here. A word with white space was quoted: after the harness it is a
+    /// prompt.
     pub(super) fn reads_as_option(&self, word: &str) -> bool {
         let is_quoted = self.arguments > 0 && word.contains(char::is_whitespace);
         self.can_be_option()
@@ -152,29 +152,29 @@ impl Place {
             && !self.is_last(word)
     }
 
-    /// Whether `word` stands for the newest session, in the place of an id.
+    /// True if `word` stands for the newest session at the place of an id.
     pub(super) fn is_last(&self, word: &str) -> bool {
         let is_id = matches!(self.value(), Some("id" | "ids"));
         (word == "--last" || word == "-l") && self.can_be_option() && is_id
     }
 
-    /// Whether the next word can be an option.
+    /// True if the next word can be an option.
     pub(super) fn can_be_option(&self) -> bool {
         self.waiting.is_none() && !self.are_options_over
     }
 
-    /// The option whose value comes next.
+    /// The option that waits for its value.
     pub(super) fn waiting(&self) -> Option<&'static Flag> {
         self.waiting
     }
 
-    /// The option by this name.
+    /// The option `name`.
     pub(super) fn flag(&self, name: &str) -> Option<&'static Flag> {
         let mut flags = self.command.flags.iter();
         flags.find(|flag| names(flag).any(|known| known == name))
     }
 
-    /// The name of the value or argument that the next word would be.
+    /// Name of the value or argument that the next word would be.
     pub(super) fn value(&self) -> Option<&'static str> {
         if let Some(flag) = self.waiting {
             return value_of(flag);
@@ -189,8 +189,7 @@ impl Place {
     }
 }
 
-/// What is wrong with the first of `args` that is neither a verb nor an option where it has to be, and which of them it
-/// could have meant.
+/// Error for the first of `args` that is neither a verb nor an option at its place, with a suggestion.
 pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
     let mut place = Place::start();
     args.iter().find_map(|word| {
@@ -217,10 +216,11 @@ pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
     })
 }
 
-/// The one of `names` that, or whose last word, begins with `given`, or differs from it in at most a third of its characters.
+/// The one of `names` that starts with `given`, or differs from it in at most a third of its characters; by its last
+/// word, too.
 pub(super) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let length = given.chars().count();
-    // No name is so long that it could be near to this one.
+    // All names are shorter: none can be similar.
     if length > 40 {
         return None;
     }
@@ -235,7 +235,7 @@ pub(super) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Optio
         .map(|(_, name)| name)
 }
 
-/// How many characters must be inserted, deleted, replaced or swapped with their neighbour to make `b` of `a`.
+/// Edit distance of `a` and `b`: inserted, deleted, replaced and swapped characters.
 fn edits(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut counts = vec![vec![0; b.len() + 1]; a.len() + 1];
@@ -296,7 +296,7 @@ mod tests {
                 "unknown option '--json=yes'; did you mean '--json'?",
             ),
             ("show -x id", "unknown option '-x'"),
-            // Not an option that the help does not show.
+            // Hidden options are not suggested.
             ("daemon serve --backgroun", "unknown option '--backgroun'"),
         ] {
             assert_eq!(said(line).as_deref(), Some(expected), "{line}");
@@ -338,7 +338,7 @@ mod tests {
         }
     }
 
-    /// argh wants each text beside its field; that they are one is held here.
+    /// argh needs each text at its field; this test keeps them equal.
     #[test]
     fn arguments_of_one_name_are_described_alike() {
         let mut known = std::collections::HashMap::new();
@@ -351,7 +351,7 @@ mod tests {
         assert!(known.contains_key("id") && known.contains_key("ids"));
     }
 
-    /// The names in `text` that begin with `--`.
+    /// The names in `text` that start with `--`.
     fn long_options(text: &str) -> Vec<&str> {
         let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
         let mut options: Vec<&str> = words
@@ -364,7 +364,7 @@ mod tests {
 
     const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 
-    /// What is unknown in a command line, by the verbs' own names.
+    /// The error for a command line with aliases resolved.
     fn unknown(command: &str) -> Option<String> {
         let words = command.split_whitespace().map(str::to_owned).collect();
         let words = crate::cli::aliases::resolved(words).unwrap();

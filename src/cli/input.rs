@@ -1,4 +1,4 @@
-//! `coven input`: write to a session's stdin; and what other verbs need to do that beside what they show.
+//! `coven input`: writes to a session's stdin; also used by other verbs.
 
 use std::io::{self, Write};
 
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let Some((given, text)) = args.command.split_first() else {
         return Err(CliError::usage("input: to which session?"));
     };
-    // The parser takes every word behind the id for text, and it is there that people write the option.
+    // argh takes all words after the id as text, including a final `--eof`.
     let (text, eof) = match text {
         [text @ .., last] if last == "--eof" => (text, true),
         text => (text, args.eof),
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(0)
 }
 
-/// Starts a thread that runs `send`, and prints what that fails with. It ends with the process.
+/// Starts a thread that runs `send`, and prints its error. The thread ends with the process.
 pub(super) fn send_beside(
     send: impl FnOnce() -> Result<(), CliError> + Send + 'static,
 ) -> io::Result<()> {
@@ -75,7 +75,7 @@ pub(super) fn send_beside(
         .map(drop)
 }
 
-/// Sends `input` to a session, if that has not ended by itself.
+/// Sends `input` to a session, unless it has ended.
 pub(super) fn send_if_live(home: &Home, id: &str, input: &InputRequest) -> Result<(), CliError> {
     match connect(home)?.call(routes::Input.of(id).body(input)) {
         Err(ClientError::Api { error, .. }) if error.code == Code::SessionNotLive => Ok(()),
@@ -83,7 +83,7 @@ pub(super) fn send_if_live(home: &Home, id: &str, input: &InputRequest) -> Resul
     }
 }
 
-/// Ends a session's stdin, if that has not ended by itself.
+/// Ends a session's stdin, unless it has ended.
 pub(super) fn end_input(home: &Home, id: &str) -> Result<(), CliError> {
     let end = InputRequest {
         eof: true,

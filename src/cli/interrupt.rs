@@ -1,5 +1,5 @@
-//! What SIGINT and SIGTERM do to `coven run`: before the launch is requested they end it, from then on they kill the
-//! session. One thread takes the signals. It knows nothing of what the session prints.
+//! SIGINT and SIGTERM during `coven run`: before the launch request they end the command, afterwards they kill the
+//! session. One thread receives the signals. It knows nothing of the session's output.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,27 +12,27 @@ use crate::api::{Code, SessionStatus};
 use crate::http::client::Client;
 use crate::sys;
 
-/// What came first: the launch request or a stop signal.
+/// Which came first: the launch request or a stop signal.
 enum First {
     Launch,
     Signal,
 }
 
-/// What the thread of the signals and the one of the session tell each other. Each fact is set once.
+/// Facts shared by the signal thread and the session's thread, each set once.
 #[derive(Default)]
 pub(super) struct Interrupt {
     first: OnceLock<First>,
-    /// The session's id, when the launch has been answered.
+    /// The session's id, once the launch has been answered.
     id: OnceLock<String>,
-    /// The signal that asked for the session's end; `None` where the command was over before one came.
+    /// The signal that requested the session's end; `None` if the command ended first.
     signal: OnceLock<Option<i32>>,
     /// The kill request has been answered or refused.
     kill_is_answered: OnceLock<()>,
 }
 
 impl Interrupt {
-    /// Starts the thread that takes the signals. Called before any other thread is started, so that none but this one
-    /// takes them.
+    /// Starts the signal thread. Must be called before any other thread starts, so that only this one receives the
+    /// signals.
     pub(super) fn watch(home: Home) -> io::Result<Arc<Self>> {
         sys::block_signals(sys::STOP_SIGNALS);
         let interrupt = Arc::new(Self::default());
@@ -43,28 +43,28 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Called before the launch request is written: from here on a stop signal has a session to kill.
+    /// Must be called before the launch request is sent: from here on a stop signal has a session to kill.
     pub(super) fn launching(&self) {
         if self.first.set(First::Launch).is_err() {
-            // The thread of the signals ends the process.
+            // The signal thread ends the process.
             loop {
                 std::thread::park();
             }
         }
     }
 
-    /// Called with the session's id when the launch has been answered.
+    /// Must be called with the session's id when the launch has been answered.
     pub(super) fn launched(&self, id: String) {
         let _ = self.id.set(id);
     }
 
-    /// Whether a stop signal has asked for the session's end.
+    /// True if a stop signal has requested the session's end.
     pub(super) fn is_signalled(&self) -> bool {
         self.signal.get().is_some_and(Option::is_some)
     }
 
-    /// What `run` ends with: after a stop signal not before the kill request is answered, and with 128 and the signal if
-    /// it was that which ended the session. From here on a signal kills no session: one that is detached runs on.
+    /// The result of `run`. After a stop signal it waits for the answer to the kill, and is 128 plus the signal if that
+    /// ended the session. From here on no signal kills the session: a detached one runs on.
     pub(super) fn outcome(&self, client: &mut Client, id: &str, outcome: Outcome) -> Outcome {
         let Some(signal) = self.signal.get_or_init(|| None) else {
             return outcome;
@@ -79,7 +79,7 @@ impl Interrupt {
         }
     }
 
-    /// A second signal stays pending until the kill request is answered: GNU timeout sends two at once.
+    /// A second signal stays pending until the kill is answered: GNU timeout sends two at once.
     fn take_signals(&self, home: &Home) {
         let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
             return;
@@ -90,7 +90,7 @@ impl Interrupt {
         if self.signal.set(Some(signal)).is_err() {
             return;
         }
-        // A launch that fails, or is not answered in time, ends the process.
+        // A launch that fails, or times out, ends the process.
         let id = self.id.wait();
         let is_over = kill(home, id).unwrap_or_else(|err| {
             err.print();
@@ -98,7 +98,7 @@ impl Interrupt {
         });
         let _ = self.kill_is_answered.set(());
         if is_over {
-            // Nothing is left to wait for but output, which the signal that came with the first must not cut.
+            // Only output is left, which the second signal must not cut.
             let _ = sys::wait_signal(sys::STOP_SIGNALS);
         }
         let _ = sys::wait_signal(sys::STOP_SIGNALS);
@@ -111,7 +111,7 @@ impl Interrupt {
     }
 }
 
-/// Kills the session; returns whether it has ended.
+/// Kills the session; returns true if it has ended.
 fn kill(home: &Home, id: &str) -> Result<bool, CliError> {
     let mut client = connect(home)?;
     match client.call(routes::Kill.of(id)).map_err(CliError::from) {
@@ -123,13 +123,13 @@ fn kill(home: &Home, id: &str) -> Result<bool, CliError> {
     }
 }
 
-/// What a shell gives for a command that `signal` has ended.
+/// A shell's exit code for a command that `signal` ended.
 fn exit_code(signal: i32) -> u8 {
-    // Cannot fail: a signal's number is below 65 (signal(7)).
+    // Cannot fail: signal numbers are below 65 (signal(7)).
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
-/// The session that a stop signal kills, if there is one.
+/// The session that a stop signal kills, if any.
 #[derive(Clone, Default)]
 pub(super) struct Current(Arc<Mutex<Option<String>>>);
 
@@ -143,8 +143,8 @@ impl Current {
     }
 }
 
-/// Starts a thread that a stop signal has kill the session of the moment, and end this process. Called before any other
-/// thread is started.
+/// Starts a thread that kills the current session at a stop signal, and ends this process. Must be called before any
+/// other thread starts.
 pub(super) fn kill_on_signal(home: Home) -> io::Result<Current> {
     sys::block_signals(sys::STOP_SIGNALS);
     let current = Current::default();

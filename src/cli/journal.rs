@@ -1,6 +1,6 @@
-//! The log of a daemon that runs as a unit of systemd's, in the journal: for the verbs that show a log.
+//! The log of a daemon that runs as a systemd unit, in the journal.
 //!
-//! Runs in the CLI's process. It does not know how a record is shown.
+//! Runs in the CLI's process. It does not know how a record is printed.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -13,17 +13,17 @@ use crate::observe::LogRecord;
 use crate::observe::journal::{Entry, Journal, Order};
 use crate::sys::{self, Interest};
 
-/// What a unit has in the journal.
+/// A unit's log in the journal.
 pub(super) struct UnitLog {
     unit: Unit,
-    /// What journalctl is asked for: the namespace, and the fields of the entries.
+    /// journalctl's arguments: the namespace, and the matches.
     matches: Vec<String>,
 }
 
 impl UnitLog {
     /// The log of `unit`, which serves `home`, in a namespace of the journal.
     pub(super) fn new(home: &Home, unit: Unit, namespace: Option<&str>) -> Self {
-        // What systemd says of the unit is in no namespace: `+` asks for both.
+        // systemd's own messages about the unit are in no namespace: `+` includes both.
         let mut matches: Vec<String> = namespace
             .map(|name| format!("--namespace=+{name}"))
             .into_iter()
@@ -43,7 +43,7 @@ impl UnitLog {
         })
     }
 
-    /// Gives the entries to `take` until it has enough, or there are no more.
+    /// Passes the entries to `take` until it breaks, or until the end.
     pub(super) fn read(
         &self,
         order: Order<'_>,
@@ -63,7 +63,7 @@ impl UnitLog {
             .map_or(Ok(()), |said| Err(self.cannot_read(&said)))
     }
 
-    /// The last `count` records, oldest first: those that have come at `deadline`.
+    /// The last `count` records, oldest first: those read before `deadline`.
     pub(super) fn tail(&self, count: usize, deadline: Instant) -> Result<Vec<LogRecord>, CliError> {
         let mut journal = self.open(Order::NewestFirst, None)?;
         let mut records = Vec::new();
@@ -90,7 +90,7 @@ impl UnitLog {
         Ok(records)
     }
 
-    /// Why there is nothing to show where no entry has come; `None` where `since` is why.
+    /// Why no entry exists; `None` if `since` is the reason.
     pub(super) fn why_empty(&self, since: Option<Timestamp>) -> Result<Option<CliError>, CliError> {
         let mut is_empty = true;
         if since.is_some() {
@@ -103,7 +103,7 @@ impl UnitLog {
     }
 
     fn is_empty(&self) -> CliError {
-        // journalctl passes over what it may not read, and does not always say so.
+        // journalctl silently omits entries that this user may not read.
         let message = match sys::euid() {
             0 => format!("the journal has nothing of {}", self.unit),
             _ => format!(
@@ -123,9 +123,9 @@ impl UnitLog {
         CliError::failed(Code::IoError, message, Some(&self.command()))
     }
 
-    /// The command that reads it in any case.
+    /// The command that shows the log with root's permission.
     fn command(&self) -> String {
-        // root's `--user-unit` is a unit of root's.
+        // For root, `--user-unit` means a unit of root's.
         match self.unit.is_user || self.matches[0].starts_with("--") {
             true => format!("sudo journalctl {}", self.matches.join(" ")),
             false => format!("sudo journalctl -u {}", self.unit.name),

@@ -1,4 +1,4 @@
-//! `coven kill`: end sessions.
+//! `coven kill`: ends sessions.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -92,7 +92,7 @@ fn kill(client: &mut Client, id: &str, signal: KillSignal) -> Result<String, Cli
     })
 }
 
-/// What the session has left running that is not live any more; `None` for nothing.
+/// The processes that an ended session left running; `None` if there are none.
 fn left_behind(error: &ErrorDetail) -> Option<LeftBehind> {
     let left = error.details.as_ref()?.get("leftBehind")?;
     let left: LeftBehind = serde_json::from_value(left.clone()).ok()?;

@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if changes.is_empty() {
         return Err(CliError::usage("label: +LABEL or -LABEL is missing"));
     }
-    // Cannot fail: any text can name a session.
+    // Cannot fail: any text can be a session reference.
     let session: SessionRef = id.parse().unwrap_or_else(|never| match never {});
     edit(&session, &request(changes)?, "labelled")
 }

@@ -1,4 +1,4 @@
-//! A session that a command has launched, from the request to its end: what `run`, `rerun` and `chat` have in common.
+//! A launched session, from the request to its end: the common part of `run`, `rerun` and `chat`.
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord};
 use crate::http::client::{Client, ClientError};
 
-/// What is shown of a session that has been launched.
+/// What is printed about a launched session.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Output {
     pub detach: bool,
@@ -33,13 +33,13 @@ impl Output {
     }
 }
 
-/// A session that has been launched, which a stop signal kills.
+/// A launched session, which a stop signal kills.
 pub(super) struct Launched {
     home: Home,
     interrupt: Arc<Interrupt>,
     client: Client,
     record: SessionRecord,
-    /// How many sessions were live before it: it can have ended when that is asked for later.
+    /// Number of sessions that were live before it. Read before the launch, since the session can end at once.
     others: u64,
 }
 
@@ -64,7 +64,7 @@ impl Launched {
         })
     }
 
-    /// Shows it to its end, or says only what it is; gives the exit code.
+    /// Shows the session to its end, or prints only its id; returns the exit code.
     pub(super) fn show(
         mut self,
         output: Output,
@@ -75,7 +75,7 @@ impl Launched {
         let id = self.record.id.to_string();
         if output.is_talkative() {
             permission::remark_on_default(&self.record, source);
-            // The session runs, whether the daemon tells this or not.
+            // Best effort: the session runs in any case.
             let _ = remark_on_neighbours(&mut self.client, &self.record, self.others);
         }
         let shown = match output.detach {
@@ -124,7 +124,7 @@ impl Launched {
     }
 }
 
-/// Says that somebody else may change the same files meanwhile: one of the `others` that were live before the launch.
+/// Warns that another live session may change the same files; `others` were live before the launch.
 fn remark_on_neighbours(
     client: &mut Client,
     record: &SessionRecord,
@@ -158,7 +158,7 @@ pub(super) fn launch(
 ) -> Result<SessionRecord, CliError> {
     let answer = client.call(routes::Launch.request().body(request));
     answer.map_err(|err| match err {
-        // The request may have arrived all the same.
+        // The request may have arrived nevertheless.
         ClientError::Io(_) | ClientError::Protocol(_) => CliError::failed(
             Code::DaemonUnreachable,
             format!("{err}; the session may run"),

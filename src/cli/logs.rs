@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[argh(switch, short = 'f')]
     /// go on as output comes, until the session ends or Ctrl-C
     follow: bool,
-    /// only the last so many lines
+    /// only the last lines, this many
     #[argh(option, short = 'n', arg_name = "n")]
     tail: Option<usize>,
     /// only output from then on
@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// a preview, line by line, with what happened and without escape sequences: the newest 900 kB
     #[argh(switch)]
     readable: bool,
-    /// as JSON, an object a line
+    /// as JSON, one object per line
     #[argh(switch)]
     json: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest

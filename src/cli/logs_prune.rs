@@ -1,4 +1,4 @@
-//! `coven logs prune`: retention's sweep, now.
+//! `coven logs prune`: runs a retention sweep now.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -19,10 +19,10 @@ use crate::api::{PruneRequest, Pruned};
     note = "Kept are COVEN_LOG_RETENTION_DAYS days, and COVEN_STORE_MAX_BYTES in all, as the daemon is set; records and all other events stay: coven prune and coven sacrifice delete those. The daemon does the same by itself, every hour."
 )]
 pub(super) struct Args {
-    /// only say what would go
+    /// only report what would be deleted
     #[argh(switch)]
     dry_run: bool,
-    /// keep the output of so many days, at least 1, where that is less than COVEN_LOG_RETENTION_DAYS
+    /// keep the output of this many days, at least 1, if that is less than COVEN_LOG_RETENTION_DAYS
     #[argh(option, arg_name = "n")]
     event_days: Option<u32>,
     /// taken for existing scripts: nothing is stored that has not been redacted

@@ -1,7 +1,7 @@
-//! The man page, coven(1): a template, with the verbs, options and settings of this binary. What installs the binary has
-//! it print the page.
+//! Generates the man page coven(1) from a template and this executable's verbs, options and settings. Installers run it
+//! to create the page.
 //!
-//! Pure but for the printing.
+//! Pure except for the printing.
 
 use argh::{ArgsInfo, CommandInfoWithArgs, Optionality};
 
@@ -11,13 +11,13 @@ use super::output::Out;
 use super::{Cli, Outcome, aliases};
 use crate::settings::{self, Declared};
 
-/// What prints the page; no verb that the help has.
+/// Hidden verb that prints the page.
 pub(super) const VERB: &str = "__man";
 
-/// The page in mdoc(7).
+/// Template of the page, in mdoc(7).
 const PAGE: &str = include_str!("coven.1");
 
-/// Where lines of text are broken: `mandoc -T lint` wants them below 80 bytes.
+/// Width in bytes of text lines: `mandoc -T lint` requires less than 80.
 const WIDTH: usize = 76;
 
 pub(super) fn print() -> Outcome {
@@ -32,7 +32,7 @@ fn page() -> String {
         .map(|(path, command)| entry(&path, &command))
         .collect();
     let settings: String = settings::ALL.iter().copied().map(setting).collect();
-    // The help's notes begin with the exit codes.
+    // The first note of the help has the exit codes.
     let notes = Cli::get_args_info().notes;
     let codes = notes.first().and_then(|note| note.split("\n\n").next());
     let shows: String = notes.iter().skip(1).copied().map(note).collect();
@@ -43,7 +43,7 @@ fn page() -> String {
         .replace("@EXIT_STATUS@\n", &text(codes.unwrap_or_default()))
 }
 
-/// A setting: what it sets, its values, and its default.
+/// Entry of a setting: meaning, values, default.
 fn setting(setting: &dyn Declared) -> String {
     let name = setting.name();
     let values = format!("Values: {}.", setting.values());
@@ -58,7 +58,7 @@ fn setting(setting: &dyn Declared) -> String {
     )
 }
 
-/// A verb: how it is called, what it does, its options, and what its help notes.
+/// Entry of a verb: usage, meaning, options, notes.
 fn entry(path: &str, command: &CommandInfoWithArgs) -> String {
     let mut out = format!(".It Cm {path}");
     let flags: Vec<&Flag> = options(command)
@@ -99,7 +99,7 @@ fn entry(path: &str, command: &CommandInfoWithArgs) -> String {
     out
 }
 
-/// A note as the help has it.
+/// Formats a note of the help.
 fn note(note: &str) -> String {
     let (mut out, mut rows) = (String::new(), Vec::new());
     for part in parts(note) {
@@ -114,7 +114,7 @@ fn note(note: &str) -> String {
     }
 }
 
-/// Rows of the help: names that are typed, and what they do.
+/// Formats rows of the help: words to type, and their meanings.
 fn list(rows: &[(String, String)]) -> String {
     let rows = rows
         .iter()
@@ -125,13 +125,13 @@ fn list(rows: &[(String, String)]) -> String {
     )
 }
 
-/// A description that is no whole sentence: an option's, or a setting's.
+/// Turns the phrase of an option or setting into a sentence.
 fn sentence(description: &str) -> String {
     let (first, rest) = description.split_at(description.chars().next().map_or(0, char::len_utf8));
     text(&format!("{}{rest}.", first.to_uppercase()))
 }
 
-/// `text` with each sentence on lines of its own, as roff wants them.
+/// Puts each sentence of `text` on lines of its own, as roff requires.
 fn text(text: &str) -> String {
     let mut out = String::new();
     let mut line = String::new();
@@ -143,7 +143,7 @@ fn text(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         } else if word.starts_with(['.', '\'']) {
-            // Else it would be a request.
+            // Otherwise roff takes the line as a request.
             line += "\\&";
         }
         line += &word.replace('\\', "\\e").replace("--", "\\-\\-");

@@ -1,4 +1,4 @@
-//! `coven metrics`: the daemon's metrics, for Prometheus.
+//! `coven metrics`: prints the daemon's metrics for Prometheus.
 
 use argh::{ArgsInfo, FromArgs};
 

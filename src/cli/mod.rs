@@ -1,5 +1,5 @@
-//! The command line: one file a verb, with its `Args` and its `run`. To add a verb is to add its file
-//! (and the `mod` of it), and its line in `verbs!`.
+//! The command line: one file for each verb, with its `Args` and its `run`. To add a verb, add its file, its `mod`, and
+//! its line in `verbs!`.
 //!
 //! Runs in processes of its own, and knows the daemon only by its API and its home.
 
@@ -101,13 +101,14 @@ struct Cli {
     verb: Option<Verb>,
 }
 
-/// What a verb ends with: the exit code, or why it failed.
+/// Result of a verb: the exit code, or the error.
 type Outcome = Result<u8, CliError>;
 
-/// A line a verb: its variant, and the module of its `Args` and its `run`. The help lists them in this order, in these groups.
+/// One line for each verb: its variant, and the module of its `Args` and `run`. The help has this order and these
+/// groups.
 macro_rules! verbs {
     ($($group:literal: { $($verb:ident($module:ident),)* })*) => {
-        // A process has one of it.
+        // A process has one value of it.
         #[allow(clippy::large_enum_variant)]
         #[derive(FromArgs, ArgsInfo)]
         #[argh(subcommand)]
@@ -123,12 +124,12 @@ macro_rules! verbs {
             }
         }
 
-        /// The groups of verbs, and how many each has.
+        /// The groups of verbs, with the number of verbs in each.
         const GROUPS: &[(&str, usize)] = &[$(($group, [$(stringify!($verb)),*].len())),*];
     };
 }
 
-/// Runs a verb. Cold, so that what is inlined in it is compiled for size alone: that is 65 kB of the binary.
+/// Runs a verb. Cold, so that inlined code is compiled for size: this saves 65 kB of the executable.
 #[cold]
 #[inline(never)]
 fn apart(verb: impl FnOnce() -> Outcome) -> Outcome {
@@ -175,7 +176,7 @@ verbs! {
     }
 }
 
-/// The whole program.
+/// Entry point of the program.
 pub fn main() -> ExitCode {
     if let Some(words) = completions::asked_for() {
         return ExitCode::from(completions::complete(&words).unwrap_or(1));
@@ -185,7 +186,7 @@ pub fn main() -> ExitCode {
         Err(err) => return finish(Err(err), &[]),
     };
     match args.as_slice() {
-        // A harness like any other: its reader may go away at any time.
+        // A harness like any other: its output's reader may close at any time.
         [verb, .., prompt] if verb == HELLO_VERB => {
             ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8)
         }
@@ -228,7 +229,7 @@ fn finish(outcome: Outcome, args: &[String]) -> ExitCode {
     }
 }
 
-/// Puts a failure on record, in a home that is there and ours: diagnostics tell of it later.
+/// Records a failed command in this user's home, for diagnostics.
 fn record(err: &CliError, verb: &str) {
     let (Some(code), Ok(home)) = (err.code(), Home::from_env()) else {
         return;
@@ -248,13 +249,13 @@ fn record(err: &CliError, verb: &str) {
     command.append_to(&home.failures_file());
 }
 
-/// A verb's whole output: `line`.
+/// Prints `line` as the verb's whole output.
 fn say(line: &str) -> Outcome {
     output::Out::new().line(line)?;
     Ok(0)
 }
 
-/// A verb's whole output: `answer` as JSON where that was asked for, else `line`.
+/// Prints `answer` as JSON if `json`, otherwise `line`, as the verb's whole output.
 fn say_answer(json: bool, answer: &impl Serialize, line: &str) -> Outcome {
     if !json {
         return say(line);
@@ -263,7 +264,7 @@ fn say_answer(json: bool, answer: &impl Serialize, line: &str) -> Outcome {
     Ok(0)
 }
 
-/// The home, for every verb.
+/// The home of the command; called by every verb.
 fn home() -> Result<Home, CliError> {
     sys::unblock_all();
     Ok(Home::from_env()?)

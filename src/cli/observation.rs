@@ -1,7 +1,7 @@
-//! What is to be seen of the daemon of a home: gathered once, for `daemon status`, `doctor` and `diagnostics`.
+//! A daemon's state seen from outside: gathered once for `daemon status`, `doctor` and `diagnostics`.
 //!
-//! A thread asks the daemon, since one that hangs can hold it for ever; service managers and manifests are looked at when
-//! they are asked for. It knows no check, and not how it is shown.
+//! A thread asks the daemon, since a hanging daemon can block it for ever. Service managers and manifests are read at
+//! first use. It knows no check, and not how it is printed.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -19,34 +19,34 @@ use crate::settings::durations;
 use crate::store;
 use crate::sys::Peer;
 
-/// The daemon of a home, as it is seen from outside.
+/// State of a home's daemon, seen from outside.
 pub(super) struct Observation {
     pub home: Home,
     pub status: Status,
-    /// The process that listens on the socket, as the kernel has it.
+    /// The process that listens on the socket, as the kernel reports it.
     pub listener: Option<Peer>,
-    /// systemd listens, and has handed the socket to the daemon.
+    /// systemd listens, and has passed the socket to the daemon.
     pub is_handed_over: bool,
-    /// No connection has been taken.
+    /// No connection was accepted.
     pub is_deaf: bool,
-    /// The daemon's own record of itself.
+    /// Content of `daemon.json`.
     pub file: Option<DaemonFile>,
-    /// The answer to `GET /capabilities`, if it came in time.
+    /// The answer to `GET /capabilities`, if it arrived in time.
     pub capabilities: Option<Capabilities>,
-    /// The process that is on record, if its pid has not gone to another.
+    /// The recorded pid, if that process still runs.
     pub recorded: Option<i32>,
-    /// Until when may be looked at the store.
+    /// Deadline for database queries.
     pub until: Instant,
     service: OnceLock<Service>,
     registry: OnceLock<Registry>,
 }
 
-/// How much is looked at.
+/// How much is gathered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Whether it runs.
+    /// Only the state.
     Status,
-    /// Also who listens, and what the daemon can do.
+    /// Also the listener, and the daemon's capabilities.
     All,
 }
 
@@ -57,15 +57,15 @@ enum Find {
 }
 
 impl Observation {
-    /// Looks at the daemon of `home`, for [`durations::DOCTOR_PROBE`] at most: a connect waits for ever where a daemon that hangs has its queue
-    /// full. What renders it has `within` for what it looks at besides.
+    /// Inspects the daemon of `home` for at most [`durations::DOCTOR_PROBE`]: a connect can block for ever if a hanging
+    /// daemon's queue is full. The caller has `within` in total for other queries.
     pub(super) fn of(home: &Home, depth: Depth, within: Duration) -> Self {
         let begun = Instant::now();
         let (found, finds) = bounded(3);
         let thread_home = home.clone();
-        // It ends with this process at the latest.
+        // The thread ends with the process at the latest.
         std::thread::spawn(move || {
-            // A connect would have systemd start it.
+            // A connection would make systemd start the daemon.
             if depth == Depth::All && !status::is_awaited(&thread_home) {
                 let _ = found.send(Find::Listener(status::listener(&thread_home)));
             }
@@ -115,41 +115,40 @@ impl Observation {
         self.status.health()
     }
 
-    /// Its process, if it can be told from here: what it says itself is a pid of its own namespace.
+    /// Pid of the daemon, if known here: its own answer has the pid of its own namespace.
     pub(super) fn pid(&self) -> Option<i32> {
         let listener = self.listener.filter(|_| !self.is_handed_over);
         listener.and_then(|listener| listener.pid).or(self.recorded)
     }
 
-    /// What its process has to work with, if it says so.
+    /// Environment and limits of the daemon's process, if it reports them.
     pub(super) fn process(&self) -> Option<&DaemonProcess> {
         self.capabilities.as_ref()?.process.as_ref()
     }
 
-    /// Nothing is there, nor was anything left behind.
+    /// No daemon runs, and none has left anything behind.
     pub(super) fn is_stopped(&self) -> bool {
         matches!(self.status, Status::Stopped { .. } | Status::Failed(_))
     }
 
-    /// Nobody has the database open, and what is not in its log is in the file itself: it is read without a lock, and
-    /// without a file beside it.
+    /// No process has the database open, and its log is empty: it is read without locks and without files beside it.
     pub(super) fn is_store_alone(&self) -> bool {
         self.is_stopped() && self.wal_bytes() == 0
     }
 
-    /// The length of the database's log.
+    /// Size of the database's log, in bytes.
     pub(super) fn wal_bytes(&self) -> u64 {
         let wal = store::beside(&self.home.database(), "-wal").metadata();
         wal.map_or(0, |meta| meta.len())
     }
 
-    /// Who starts the daemon.
+    /// The service that starts the daemon.
     pub(super) fn service(&self) -> &Service {
         self.service
             .get_or_init(|| Service::of(&self.home, self.pid()))
     }
 
-    /// The adapters as a daemon would have them that is started from here.
+    /// The registry of a daemon that is started from here.
     pub(super) fn registry(&self) -> &Registry {
         self.registry.get_or_init(|| {
             let executable = std::env::current_exe().unwrap_or_default();

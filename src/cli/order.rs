@@ -1,19 +1,18 @@
-//! The words of `coven run` in the order in which argh takes them. People put options before the harness, directly behind it,
-//! or behind the whole prompt; argh knows them before its first argument only.
+//! Reorders the words of `coven run` for argh. Users put options before the harness, after it, or after the prompt;
+//! argh accepts them only before its first argument.
 //!
-//! Pure: which words are options, and which of those take a value, the verb's own definitions say.
+//! Pure: the verb's definition says which words are options, and which take a value.
 
 use super::grammar::{Place, Word, unknown_word, value_of};
 
-/// What to do where a word could be an option or a part of the prompt.
+/// Advice for a word that could be an option or a part of the prompt.
 const ADVICE: &str = "quote the prompt, or put -- before it";
 
-/// `args` with the options of a verb that takes a prompt before its harness, and `--` between them. Other verbs keep their
-/// order.
+/// Moves the options of a verb with a prompt before its harness, and inserts `--`. Other verbs are unchanged.
 ///
 /// # Errors
-/// It cannot be told what is the prompt: an option stands between its words, or one that the verb does not have behind the
-/// harness. Or an option lacks its value. The message says so.
+/// The prompt is ambiguous: an option is between its words, or an unknown option follows the harness. Or an option
+/// lacks its value.
 pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
     let mut place = Place::start();
     let (mut options, mut rest) = (Vec::new(), Vec::new());
@@ -51,7 +50,7 @@ pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
     if !place.takes_prompt() {
         return Ok(args);
     }
-    // Else argh would take what follows for the value.
+    // Otherwise argh would take the next word as the value.
     if let Some(option) = place.waiting() {
         return Err(format!("no value provided for option '{}'", option.long));
     }
@@ -63,7 +62,7 @@ pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
     }
 }
 
-/// Whether `word` is `--name=value` in the spelling of one of the verb's options.
+/// True if `word` is `--name=value` of one of the verb's options.
 fn is_option_with_value(place: &Place, word: &str) -> bool {
     let name = word.split_once('=').map(|(name, _)| name);
     let flag = name.and_then(|name| place.flag(name));
@@ -74,7 +73,7 @@ fn is_option_with_value(place: &Place, word: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The words of a line; `_` stands for a space inside of one.
+    /// The words of a line; `_` stands for a space within a word.
     fn words(line: &str) -> Vec<String> {
         let words = line.split(' ').map(|word| word.replace('_', " "));
         words.collect()
@@ -96,7 +95,7 @@ mod tests {
                 "run hello hi -e A=b --detach",
                 "run -e A=b --detach -- hello hi",
             ),
-            // A value is a value, whatever it looks like.
+            // A value may look like an option.
             (
                 "run hello --title --json hi",
                 "run --title --json -- hello hi",
@@ -105,7 +104,7 @@ mod tests {
             ("run hello --help", "run --help -- hello"),
             ("run hello hi -h", "run -h -- hello hi"),
             ("run hello help", "run -- hello help"),
-            // Behind `--` everything is prompt, further ones too.
+            // Everything after `--` is prompt, including further `--`.
             ("run hello -- --json", "run -- hello --json"),
             (
                 "run hello --json -- --cwd /x",
@@ -121,7 +120,7 @@ mod tests {
             ("run hello hi -", "run -- hello hi -"),
             ("run hello -- hi -", "run -- hello hi -"),
             ("run hello --json -", "run --json -- hello -"),
-            // argh says what is wrong with these.
+            // argh reports the errors of these.
             ("run", "run --"),
             ("run --json", "run --json --"),
             ("run --nonsense hello", "run --nonsense -- hello"),

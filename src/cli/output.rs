@@ -1,4 +1,4 @@
-//! What is printed: for eyes a table, for programs JSON, and nothing in either that could move a terminal's cursor.
+//! Output of the CLI: tables for people, JSON for programs. Neither contains characters that control a terminal.
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::observe::{is_invisible, visible_json};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
 
-/// Standard output, buffered; what is left is written when it is dropped.
+/// Buffered standard output; dropping it flushes.
 pub(super) struct Out(BufWriter<StdoutLock<'static>>);
 
 impl Out {
@@ -25,37 +25,37 @@ impl Out {
         self.0.flush()
     }
 
-    /// `bytes` as they are, at once.
+    /// Writes `bytes` unchanged, and flushes.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)?;
         self.0.flush()
     }
 
-    /// `value` as JSON on one line.
+    /// Writes `value` as one line of JSON.
     pub(super) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string(value)?;
         self.line(&visible_json(text))
     }
 
-    /// `value` as JSON for people who pipe it nowhere.
+    /// Writes `value` as indented JSON.
     pub(super) fn pretty_json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;
         self.line(&visible_json(text))
     }
 
-    /// Rows under a head, in columns as wide as their widest cell; the last is not padded.
+    /// Writes rows under a header, in columns as wide as their widest cell; the last column is not padded.
     pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
         let head = head.iter().map(|&cell| cell.to_owned()).collect();
         self.line(&table(head, rows).join("\n"))
     }
 
-    /// Names and values, a line each.
+    /// Writes names and values, one per line.
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
         self.line(&aligned(facts).join("\n"))
     }
 }
 
-/// The usage error of a `--watch` that cannot be.
+/// Checks that `--watch` has a terminal, and is not combined with JSON.
 pub(super) fn check_watch(is_watched: bool, is_json: bool) -> Result<(), CliError> {
     match is_watched && (is_json || !io::stdout().is_terminal()) {
         true => Err(CliError::usage(
@@ -65,7 +65,7 @@ pub(super) fn check_watch(is_watched: bool, is_json: bool) -> Result<(), CliErro
     }
 }
 
-/// Prints `lines`; with `is_watched` again and again, in place, until the terminal is closed.
+/// Prints `lines`; with `is_watched` repeatedly in place, until the terminal is closed.
 pub(super) fn watch(
     is_watched: bool,
     out: &mut Out,
@@ -82,7 +82,7 @@ pub(super) fn watch(
         if let Some((_, rows @ 1..)) = sys::terminal_size(&io::stdout()) {
             lines.truncate(rows - 1);
         }
-        // From the upper left corner on; clears the rest of each line, and what is below the last.
+        // Starts in the upper left corner; clears the rest of each line, and everything below the last.
         let lines = lines.join("\x1b[K\n");
         out.bytes(format!("\x1b[H{lines}\x1b[K\n\x1b[J").as_bytes())?;
         let again = Instant::now() + durations::WATCH;
@@ -92,7 +92,7 @@ pub(super) fn watch(
     }
 }
 
-/// `text` on one line, with control characters, and those that change the direction of others, made visible.
+/// `text` as one line, with control characters and direction marks escaped.
 pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -109,8 +109,8 @@ fn push_visible(out: &mut String, c: char) {
     }
 }
 
-/// Output as a terminal may get it: colours (SGR sequences), tabs and the ends of lines stay, every other control character is
-/// made visible. What could become a sequence with the bytes that follow is held back.
+/// Filters output for a terminal: keeps colours (SGR sequences), tabs and line ends, and escapes all other control
+/// characters. Holds an incomplete sequence until its rest arrives.
 #[derive(Default)]
 pub(super) struct TerminalText {
     held: String,
@@ -148,13 +148,13 @@ impl TerminalText {
         out
     }
 
-    /// What is still held back.
+    /// The text still held.
     pub(super) fn rest(self) -> String {
         visible(&self.held)
     }
 }
 
-/// How long the SGR sequence is that `text` begins with: 0 if it is none, `None` if that depends on what follows.
+/// Length of the SGR sequence at the start of `text`: 0 if it is none, `None` if the following text decides.
 pub(super) fn sgr_length(text: &str) -> Option<usize> {
     let Some(parameters) = text[1..].strip_prefix('[') else {
         return (text.len() > 1).then_some(0);
@@ -166,7 +166,7 @@ pub(super) fn sgr_length(text: &str) -> Option<usize> {
     }
 }
 
-/// A command line as a shell would take it, but for the mark that stands for the prompt.
+/// A command line quoted for a shell, except for the prompt's placeholder.
 pub(super) fn command_text(argv: &[String]) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,@+%".contains(c);
     let needs_none = |word: &str| word.replace(PROMPT_SHOWN, "").chars().all(is_plain);
@@ -177,7 +177,7 @@ pub(super) fn command_text(argv: &[String]) -> String {
     argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// As [`visible`], but lines stay lines: for texts of our own that quote others.
+/// As [`visible`], but keeps line ends: for our own texts that quote others.
 pub(super) fn visible_text(text: &str) -> String {
     text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
@@ -216,7 +216,7 @@ mod tests {
             shown(&["\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}1m\u{8}\u{1b}"]),
             "\\u{1b}[2J\\u{1b}]0;t\\u{7}\\u{9b}1m\\u{8}\\u{1b}"
         );
-        // A sequence that never ends is not held for ever.
+        // An endless sequence is not held for ever.
         let endless = format!("\u{1b}[{}", "1;".repeat(99));
         assert_eq!(shown(&[&endless, "x"]).len(), endless.len() + 6);
     }

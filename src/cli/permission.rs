@@ -1,22 +1,22 @@
-//! What the harness of `coven run` may do: by which word it is set, and what is said of it.
+//! The permission of a launch by `coven run`: its source, and remarks about it.
 
 use super::CliError;
 use super::daemon;
 use crate::api::{Approval, Code, LaunchPolicy, LaunchRequest, Permission, SessionRecord};
 use crate::settings;
 
-/// Where the permission of a launch comes from.
+/// Source of a launch's permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// `--permission`, or the session that is run again.
+    /// `--permission`, or the session that is repeated.
     Option,
     /// `COVEN_PERMISSION`.
     Setting,
-    /// Neither of them: the adapter, or the harness itself.
+    /// The adapter, or the harness's own configuration.
     Adapter,
 }
 
-/// Puts into `request` what the option says, or else the setting.
+/// Sets the permission of `request` by the option, or else by the setting.
 pub(super) fn choose(
     option: Option<Permission>,
     request: &mut LaunchRequest,
@@ -28,7 +28,7 @@ pub(super) fn choose(
     Ok(set(permission, source, request))
 }
 
-/// Puts `permission`, which comes from `source`, into `request`; gives where it comes from then.
+/// Sets `permission`, which comes from `source`, in `request`; returns its effective source.
 pub(super) fn set(permission: Permission, source: Source, request: &mut LaunchRequest) -> Source {
     if permission == Permission::Default {
         return Source::Adapter;
@@ -48,7 +48,7 @@ fn setting() -> Result<Permission, CliError> {
     Ok(Permission::parse(word).unwrap_or_default())
 }
 
-/// Says before a launch which permission the setting gives it: the launch may fail for it.
+/// Reports a permission that comes from the setting, before the launch: the launch may fail because of it.
 pub(super) fn remark_on_setting(request: &LaunchRequest, source: Source) {
     if let (Source::Setting, Some(policy)) = (source, &request.launch_policy) {
         let (permission, name) = (policy.sandbox, settings::PERMISSION.name);
@@ -59,7 +59,7 @@ pub(super) fn remark_on_setting(request: &LaunchRequest, source: Source) {
     }
 }
 
-/// Says which permission a session has that its adapter gives it, or that its harness changes no files by itself.
+/// Reports the permission of a session that comes from its adapter, or that its harness changes no files by default.
 pub(super) fn remark_on_default(record: &SessionRecord, source: Source) {
     let (options, harness) = (&record.options, &record.harness);
     let (Source::Adapter, Some(permission)) = (source, &options.permission) else {

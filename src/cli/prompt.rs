@@ -1,4 +1,4 @@
-//! What a session was asked: its prompt, as its events have it.
+//! A session's prompt, read from its events.
 
 use super::CliError;
 use super::follow::payload;
@@ -7,27 +7,27 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{EventKind, EventsQuery, PromptPayload};
 use crate::http::client::Client;
 
-/// How much of a prompt is shown where it stands beside other things, in lines and in characters.
+/// Most lines and characters of a prompt in a summary.
 const SHOWN_LINES: usize = 3;
 const SHOWN_CHARACTERS: usize = 300;
 
-/// More events than there are of a prompt, and one behind them.
+/// More events than a prompt has, and one after them.
 const EVENTS: u64 = 10;
 
-/// What is kept of a session's prompt.
+/// The stored part of a session's prompt.
 pub(super) struct Prompt {
-    /// Redacted.
+    /// The redacted text.
     pub text: String,
-    /// It is all there is: neither was it too long, nor has retention taken a part.
+    /// Nothing is missing: it was not too long, and retention deleted no part.
     pub is_whole: bool,
-    /// How long the whole is, in bytes, if it was too long.
+    /// Size of the whole prompt in bytes, if it was too long.
     pub bytes: Option<u64>,
 }
 
-/// The prompt of session `id`; `None` if nothing of one is kept.
+/// The prompt of session `id`; `None` if nothing of it is stored.
 pub(super) fn of(client: &mut Client, id: &str) -> Result<Option<Prompt>, CliError> {
     let query = EventsQuery {
-        // Behind the first status.
+        // The events after the first status.
         after_seq: Some(1),
         limit: Some(EVENTS),
         ..EventsQuery::default()
@@ -41,7 +41,7 @@ pub(super) fn of(client: &mut Client, id: &str) -> Result<Option<Prompt>, CliErr
     for (event, seq) in page.events.iter().zip(2..) {
         let part = payload::<PromptPayload<'_>>(event, EventKind::Input);
         let Some(part) = part.filter(|_| event.seq == seq) else {
-            // Retention leaves a gap, and its event in the place of the last that is gone.
+            // Retention leaves a gap of seqs, and an event in place of the last deleted one.
             let is_gone = event.seq != seq || event.kind == EventKind::OutputTruncated;
             prompt.is_whole &= !is_gone;
             break;
@@ -54,7 +54,7 @@ pub(super) fn of(client: &mut Client, id: &str) -> Result<Option<Prompt>, CliErr
 }
 
 impl Prompt {
-    /// Its first lines, on one: a line ends with `\n`.
+    /// Its first lines as one line, with `\n` for line ends.
     pub(super) fn shown(&self) -> String {
         let lines: Vec<&str> = self.text.lines().take(SHOWN_LINES).collect();
         let is_all = self.text.lines().nth(SHOWN_LINES).is_none() && self.is_whole;

@@ -1,4 +1,4 @@
-//! `coven prune`: delete sessions that have ended.
+//! `coven prune`: deletes ended sessions.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::api::{SessionRecord, SessionStatus, Timestamp};
             elsewhere. coven logs prune takes output only, and keeps the records; coven sacrifice deletes single sessions."
 )]
 pub(super) struct Args {
-    /// only those that have ended so long ago: seconds, or 90s, 15m, 2h, 30d
+    /// only sessions that ended at least this long ago: seconds, or 90s, 15m, 2h, 30d
     #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
     older_than: Option<Duration>,
-    /// only those of this status, as failed; repeatable
+    /// only sessions with this status, such as failed; repeatable
     #[argh(option, arg_name = "status")]
     status: Vec<SessionStatus>,
-    /// only say what would go
+    /// only report what would be deleted
     #[argh(switch)]
     dry_run: bool,
     /// do not ask

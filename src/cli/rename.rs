@@ -1,4 +1,4 @@
-//! `coven rename`: another title for a session.
+//! `coven rename`: changes a session's title.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     )
 }
 
-/// Changes what a session's record says, and prints that it is done.
+/// Changes a session's record, and prints the result.
 pub(super) fn edit(session: &SessionRef, request: &EditRequest, done: &str) -> Outcome {
     let (mut client, id) = session.connect()?;
     client.call(routes::Edit.of(&id).body(request))?;

@@ -1,4 +1,4 @@
-//! `coven rerun`: launches what a session was launched with.
+//! `coven rerun`: repeats the launch of a session.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -23,13 +23,13 @@ use crate::redact::REDACTED;
             What an agent said in its JSON form is shown as text. Exits as run does."
 )]
 pub(super) struct Args {
-    /// print the session's id, and leave it to itself
+    /// print the session's id, and return while it runs
     #[argh(switch)]
     detach: bool,
-    /// print events as JSON, a line each; with --detach, the record
+    /// print events as JSON, one per line; with --detach the record
     #[argh(switch)]
     json: bool,
-    /// say nothing on stderr of the session's id and of what the harness may do
+    /// do not print the session's id and permission on stderr
     #[argh(switch, short = 'q')]
     quiet: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     launched.show(output, form, source, &request.prompt)
 }
 
-/// The launch of `record`, but for its permission and its conversation.
+/// The launch of `record`, without its permission and its conversation.
 fn request(client: &mut Client, record: SessionRecord) -> Result<LaunchRequest, CliError> {
     let prompt = whole_prompt(client, &record)?;
     let is_redacted = |text: &String| text.contains(REDACTED);
@@ -77,7 +77,7 @@ fn request(client: &mut Client, record: SessionRecord) -> Result<LaunchRequest, 
     }
     let mut options = record.options;
     let env = variables::anew(&options.env_names)?;
-    // That of a conversation which was begun under it: there is one already.
+    // The id of a conversation that the session started: it exists already.
     if options.conversation_id == record.harness_session_id || record.continued_from.is_some() {
         options.conversation_id = None;
     }
@@ -92,7 +92,7 @@ fn request(client: &mut Client, record: SessionRecord) -> Result<LaunchRequest, 
     })
 }
 
-/// The prompt of `record`, of which nothing is missing.
+/// The complete prompt of `record`.
 fn whole_prompt(client: &mut Client, record: &SessionRecord) -> Result<String, CliError> {
     let Some(prompt) = prompt::of(client, &record.id.to_string())? else {
         let why = match record.external {
@@ -115,7 +115,7 @@ fn whole_prompt(client: &mut Client, record: &SessionRecord) -> Result<String, C
     }
 }
 
-/// What a launch needs is not on record.
+/// Error: the record lacks something that the launch needs.
 fn incomplete(record: &SessionRecord, why: &str) -> CliError {
     let message = format!("session {} cannot be run again as it was: {why}", record.id);
     let next = format!(

@@ -1,4 +1,4 @@
-//! `coven restore`: a copy of the database in its place.
+//! `coven restore`: replaces the database by a copy.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `coven run`: launch a session, and show it to its end.
+//! `coven run`: launches a session, and shows it to its end.
 
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
@@ -46,14 +46,14 @@ pub(super) struct Args {
     /// project root (default: the nearest directory upwards that holds .git, else the working directory)
     #[argh(option, arg_name = "dir")]
     root: Option<PathBuf>,
-    /// go on with the conversation of this session, or of this id of its harness's or yours; without one with the newest of
-    /// this project and harness that has ended
+    /// continue the conversation of this session, or of this conversation id; without an id that of the newest ended
+    /// session of this project and harness
     #[argh(option, long = "continue", arg_name = "id")]
     continued: Option<String>,
     /// a line for people (default: the prompt's first line)
     #[argh(option)]
     title: Option<String>,
-    /// for harnesses that have a choice
+    /// the model, for harnesses that offer a choice
     #[argh(option, short = 'm')]
     model: Option<String>,
     /// words to find it by, as a,b
@@ -71,13 +71,13 @@ pub(super) struct Args {
     /// one more argument for the harness, before the prompt, as --arg=-v; repeatable
     #[argh(option, arg_name = "argument")]
     arg: Vec<String>,
-    /// kill it when it has run for that long: seconds, or 90s, 15m, 2h
+    /// kill it after this time: seconds, or 90s, 15m, 2h
     #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
     timeout: Option<Duration>,
-    /// kill it when it has written nothing for that long
+    /// kill it after this time without output
     #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
     idle_timeout: Option<Duration>,
-    /// kill it when it has used so many tokens; for harnesses that tell them
+    /// kill it after this many tokens; for harnesses that report them
     #[argh(option, arg_name = "n")]
     max_tokens: Option<u64>,
     /// when it has completed, archive it, 30 s later
@@ -86,7 +86,7 @@ pub(super) struct Args {
     /// when it has completed, delete it, 30 s later; sacrifice does so at once
     #[argh(switch)]
     rm: bool,
-    /// when it ends, end what it leaves running, too
+    /// at its end, also end the processes that it leaves running
     #[argh(switch)]
     sweep: bool,
     /// a variable for this session: its value shows in `ps`; NAME alone has this shell's value, and shows none
@@ -98,10 +98,10 @@ pub(super) struct Args {
     /// read the prompt from this file; - is stdin
     #[argh(option)]
     file: Option<PathBuf>,
-    /// print the session's id, and leave it to itself
+    /// print the session's id, and return while it runs
     #[argh(switch, short = 'd')]
     detach: bool,
-    /// print events as JSON, a line each; with --detach, the record
+    /// print events as JSON, one per line; with --detach the record
     #[argh(switch)]
     json: bool,
     /// print the session as stream-json, a JSON object a line
@@ -110,7 +110,7 @@ pub(super) struct Args {
     /// read messages from stdin, a JSON object a line; with --stream-json
     #[argh(switch)]
     stream_json_input: bool,
-    /// say nothing on stderr of the session's id and of what the harness may do
+    /// do not print the session's id and permission on stderr
     #[argh(switch, short = 'q')]
     quiet: bool,
     /// the harness, and what it is asked to do
@@ -119,7 +119,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Those of a launch that says no more.
+    /// Arguments of a launch with defaults for everything else.
     pub(super) fn new(harness: &str, cwd: Option<PathBuf>, model: Option<String>) -> Self {
         Self {
             cwd,
@@ -155,12 +155,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let form = form(args, adapter.as_ref(), &mut request);
     let launched = Launched::new(home, interrupt, client, &request)?;
-    // Not earlier: who writes into the pipe has had time for it.
+    // Checked now: a process that writes into the pipe has had time to start.
     remark_on_unread_input(args, form);
     launched.show(output, form, source, &request.prompt)
 }
 
-/// What is printed is one of several.
+/// Checks that at most one kind of output is requested.
 fn check_output(args: &Args) -> Result<(), CliError> {
     let other = [(args.json, "--json"), (args.detach, "--detach")];
     let other = other.into_iter().find(|(is_given, _)| *is_given);
@@ -175,10 +175,10 @@ fn check_output(args: &Args) -> Result<(), CliError> {
     }
 }
 
-/// The form of the output that `request` asks for: as it is told, and the one that tells tokens where they are to be counted,
-/// or an id where no other does: a session without one cannot be gone on with.
+/// The form of the output: the requested one; a form that reports tokens, if they are limited; or one that reports the
+/// conversation id, if no other form does, so that the session can be continued.
 fn form(args: &Args, adapter: Option<&AdapterStatus>, request: &mut LaunchRequest) -> Option<Form> {
-    // The launch says what is wrong with a harness that nobody knows.
+    // The launch reports an unknown harness.
     let adapter = adapter?;
     if args.stream_json {
         return Some(Form::choose(adapter, request));
@@ -191,7 +191,7 @@ fn form(args: &Args, adapter: Option<&AdapterStatus>, request: &mut LaunchReques
     }
 }
 
-/// A launch as it is asked for, but for the prompt.
+/// The launch request without its prompt.
 pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
     let Some(harness) = args.command.first() else {
         return Err(CliError::usage("run: which harness?"));
@@ -216,15 +216,14 @@ pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
             return Err(wrong("is not a directory".into()));
         }
     }
-    // Canonical where it exists: in a path that still holds `..`, neither what lies above nor what lies inside
-    // could be told.
+    // Canonical if the path exists: a path with `..` could hide whether it is inside the root.
     let canonical = |path: &Path| here.join(path).canonicalize().unwrap_or(here.join(path));
     let cwd = canonical(args.cwd.as_deref().unwrap_or(&here));
     let root = match &args.root {
         Some(root) => canonical(root),
         None => project_root(&cwd),
     };
-    // A root elsewhere, and no word on where in it: then the root itself.
+    // With a root elsewhere and no directory given, the root itself is used.
     let cwd = (args.cwd.is_some() || cwd.starts_with(&root)).then_some(cwd);
     Ok(LaunchRequest {
         project_root: utf8(&root)?,
@@ -246,7 +245,7 @@ pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
     })
 }
 
-/// What becomes of its record.
+/// The action on the session's record after its end.
 fn on_end(args: &Args) -> Result<Option<OnEnd>, CliError> {
     match (args.archive, args.rm) {
         (true, true) => Err(CliError::usage("run: --archive and --rm")),
@@ -256,14 +255,13 @@ fn on_end(args: &Args) -> Result<Option<OnEnd>, CliError> {
     }
 }
 
-/// The labels of `--labels`.
 fn labels(given: Option<&str>) -> Labels {
     let labels = given.unwrap_or_default().split(',').map(str::trim);
     let labels = labels.filter(|label| !label.is_empty());
     Labels(labels.map(str::to_owned).collect())
 }
 
-/// The directories of `--add-dir`, absolute. Whether they are there the daemon says.
+/// Absolute directories of `--add-dir`. The daemon checks that they exist.
 fn directories(here: &Path, dirs: &[PathBuf]) -> Result<Vec<String>, CliError> {
     dirs.iter().map(|dir| utf8(&here.join(dir))).collect()
 }
@@ -288,7 +286,7 @@ fn prompt(args: &Args) -> Result<String, CliError> {
     }
 }
 
-/// The prompt that was read from `source`, without a byte order mark.
+/// The prompt read from `source`, without a byte order mark.
 fn filled(source: &str, text: String) -> Result<String, CliError> {
     let text = without_mark(text);
     match text.trim().is_empty() {
@@ -308,7 +306,7 @@ fn appended(words: String, input: &str) -> String {
     format!("{words}\n\n{input}")
 }
 
-/// Says that nobody reads what was piped in: without a word it would look as if the harness had got it.
+/// Warns that piped input is ignored: otherwise the harness would seem to get it.
 fn remark_on_unread_input(args: &Args, form: Option<Form>) {
     if args.stream_json_input {
         if form != Some(Form::Stream) {
@@ -322,7 +320,7 @@ fn remark_on_unread_input(args: &Args, form: Option<Form>) {
     }
 }
 
-/// `text` without the byte order mark that some editors begin a UTF-8 file with (RFC 3629, 6).
+/// Removes the byte order mark with which some editors start a UTF-8 file (RFC 3629, 6).
 fn without_mark(mut text: String) -> String {
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
@@ -330,8 +328,8 @@ fn without_mark(mut text: String) -> String {
     text
 }
 
-/// The nearest directory from `cwd` upwards that holds a `.git` of this user's or root's; else `cwd`. Anybody can make
-/// one in a directory like `/tmp`, and so the root of all that lies below.
+/// The nearest directory upwards from `cwd` with a `.git` of this user's or root's; else `cwd`. Another user could
+/// create one in `/tmp`, and so become the root of everything below.
 fn project_root(cwd: &Path) -> PathBuf {
     let mut foreign = None;
     for dir in cwd.ancestors() {

@@ -1,4 +1,4 @@
-//! `coven sacrifice`: delete sessions for good.
+//! `coven sacrifice`: deletes sessions permanently.
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -45,7 +45,7 @@ pub(super) fn records(client: &mut Client, ids: &[String]) -> Result<Vec<Session
     Ok(records.collect::<Result<_, _>>()?)
 }
 
-/// Deletes each session, and says so.
+/// Deletes each session, and prints the result.
 pub(super) fn delete(client: &mut Client, ids: Vec<String>) -> Outcome {
     let mut out = Out::new();
     for_each(ids, |id| {

@@ -1,5 +1,5 @@
-//! A session as a command line names it, and the connection to the daemon that knows it. Every verb that acts on
-//! sessions gets their ids here.
+//! A session as a command line names it, and the connection to its daemon. Every verb that acts on sessions gets their
+//! ids here.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -13,14 +13,14 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionRecord, SessionsQuery, is_session_id_prefix};
 use crate::http::client::Client;
 
-/// What stands for `--last` where an id is parsed: no argument of a process can hold a NUL.
+/// Stands for `--last` as an id: no process argument can contain a NUL.
 pub(super) const LAST: &str = "\0last";
 
-/// The most titles that are looked at for one that is near to a title that no session has.
+/// Most titles searched for a similar one.
 const NEAR_MAX: usize = 1000;
 
-/// A session by its id, a unique beginning of it, its whole title, or `--last`: in this order. Only the daemon can tell whether
-/// there is such a session.
+/// A session by its id, a unique prefix of it, its whole title, or `--last`, in this order. Only the daemon knows
+/// whether it exists.
 pub(super) struct SessionRef(String);
 
 impl FromStr for SessionRef {
@@ -32,14 +32,13 @@ impl FromStr for SessionRef {
 }
 
 impl SessionRef {
-    /// A connection to the daemon, and the session's full id.
+    /// Connects to the daemon, and returns the session's full id.
     pub(super) fn connect(&self) -> Result<(Client, String), CliError> {
         let mut client = connect(&super::home()?)?;
         let id = self.full_id(&mut client)?;
         Ok((client, id))
     }
 
-    /// The session's full id.
     pub(super) fn full_id(&self, client: &mut Client) -> Result<String, CliError> {
         let given = &self.0;
         if given.is_empty() {
@@ -70,7 +69,7 @@ impl SessionRef {
         })
     }
 
-    /// What lists the newest session, or those whose ids begin so.
+    /// The query for the newest session, or for ids with this prefix.
     fn query(&self) -> SessionsQuery {
         let is_last = self.0 == LAST;
         SessionsQuery {
@@ -82,7 +81,7 @@ impl SessionRef {
     }
 }
 
-/// The id of the one session that has this title, or whose registrar has named it so.
+/// The id of the only session with this title or chosen id.
 fn by_title(client: &mut Client, title: &str) -> Result<Option<String>, CliError> {
     let mut found: Vec<SessionRecord> = Vec::new();
     each_session(client, true, &mut |session| {
@@ -114,11 +113,11 @@ fn ambiguous(given: &str, what: &str, one: &SessionRecord, other: &SessionRecord
     CliError::new(Code::AmbiguousId, message)
 }
 
-/// There is no session `given`; perhaps one with nearly this id or title was meant.
+/// Error: no session `given`; suggests a similar id or title.
 fn not_found(client: &mut Client, given: &str) -> CliError {
     let mut names = Vec::new();
     let is_id = is_session_id_prefix(given);
-    // Without the names there is no suggestion: that is all.
+    // Best effort: without the names there is no suggestion.
     let _ = each_session(client, true, &mut |session| {
         let mut name = match is_id {
             true => session.id.to_string(),
@@ -139,8 +138,8 @@ fn not_found(client: &mut Client, given: &str) -> CliError {
     CliError::new(Code::SessionNotFound, message)
 }
 
-/// A connection to the daemon, and the full ids of `sessions`; `if_none` is the usage error for none at all. All are
-/// looked up before anything is done: a wrong id is reported at once.
+/// Connects, and returns the full ids of `sessions`; `if_none` is the usage error for an empty list. All are resolved
+/// before any action: a wrong id fails at once.
 pub(super) fn connect_to_all(
     sessions: &[SessionRef],
     if_none: &str,
@@ -156,8 +155,8 @@ pub(super) fn connect_to_all(
     Ok((client, ids?))
 }
 
-/// As [`connect_to_all`], for a verb that ends or deletes them: a title and `--last` are taken where somebody can be asked.
-/// Says whether there was one.
+/// As [`connect_to_all`], for verbs that end or delete sessions: a title or `--last` requires a terminal for
+/// confirmation. Also returns whether one was used.
 pub(super) fn connect_with_care(
     sessions: &[SessionRef],
     if_none: &str,
@@ -173,8 +172,8 @@ pub(super) fn connect_with_care(
     Ok((client, ids, is_loose))
 }
 
-/// Does `act` to each session, and prints what it says: one that it fails for does not save the others. All failures are
-/// printed; the last is the verb's.
+/// Calls `act` for each session, and prints its result; a failure does not stop the others. Prints all failures; the
+/// last one is the verb's error.
 pub(super) fn for_each(
     ids: Vec<String>,
     mut act: impl FnMut(&str) -> Result<(), CliError>,

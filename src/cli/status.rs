@@ -1,6 +1,6 @@
-//! What `coven daemon status` says of a daemon: each fact once, with its name for people and its key for programs.
+//! The facts of `coven daemon status`, each once, with a name for people and a key for programs.
 //!
-//! `coven diagnostics` shows the same facts without what is private in them.
+//! `coven diagnostics` shows the same facts without private data.
 
 use serde_json::Value;
 
@@ -19,10 +19,10 @@ pub(super) struct Fact {
     pub said: Said,
 }
 
-/// What a fact says.
+/// Value of a fact.
 pub(super) enum Said {
     Message(Message),
-    /// Numbers and words of the daemon's; null is nothing.
+    /// Numbers and words from the daemon; null is absent.
     Data(Value),
 }
 
@@ -32,12 +32,12 @@ impl<T: Into<Message>> From<T> for Said {
     }
 }
 
-/// What is to be seen of the daemon of `home`.
+/// The facts about the daemon of `home`.
 pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut say = |name, key, said: Said| facts.push(Fact { name, key, said });
     say("state", "state", status.state().as_str().into());
-    // As existing scripts call it.
+    // The key that existing scripts use.
     say("", "status", status.state().as_str().into());
     say("", "ok", Said::Data(status.health().is_some().into()));
     let health = status.health();
@@ -86,7 +86,7 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     facts
 }
 
-/// What a daemon that answers says of itself.
+/// The facts that a running daemon reports.
 fn running(health: &Health, say: &mut impl FnMut(&'static str, &'static str, Said)) {
     let daemon = &health.daemon;
     say("run by", "", run_by(daemon).into());
@@ -122,7 +122,7 @@ fn running(health: &Health, say: &mut impl FnMut(&'static str, &'static str, Sai
     say("", "storage", data(&health.storage));
 }
 
-/// Why a daemon is as it is, the code of that, its process, and what to try next.
+/// Reason of a daemon's state, its code, its pid, and the next command.
 fn cause(
     home: &Home,
     status: &Status,
@@ -178,7 +178,7 @@ fn cause(
     }
 }
 
-/// Who runs a daemon, as it sees it.
+/// The daemon's supervisor, as it reports it.
 fn run_by(daemon: &DaemonInfo) -> Message {
     let supervisor = daemon.supervisor.as_ref().map(Supervisor::of_info);
     match supervisor {
@@ -188,7 +188,7 @@ fn run_by(daemon: &DaemonInfo) -> Message {
     }
 }
 
-/// So long as people say it.
+/// An uptime for people.
 pub(super) fn uptime(seconds: u64) -> Message {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -204,14 +204,14 @@ fn data(value: &impl serde::Serialize) -> Said {
     Said::Data(as_json(value))
 }
 
-/// What is written elsewhere, as JSON.
+/// `value` as JSON.
 pub(super) fn as_json(value: &impl serde::Serialize) -> Value {
-    // By way of its text: what writes that is there anyway, and a second serializer would be code for all it holds.
+    // Converted through text: its serializer exists already, and a second one would enlarge the program.
     let text = serde_json::to_vec(value).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// The facts for people, each by its name.
+/// The facts for people, by name.
 pub(super) fn for_people(facts: &[Fact]) -> Vec<(&'static str, String)> {
     let named = facts.iter().filter(|fact| !fact.name.is_empty());
     let said = named.filter_map(|Fact { name, said, .. }| match said {
@@ -222,7 +222,7 @@ pub(super) fn for_people(facts: &[Fact]) -> Vec<(&'static str, String)> {
     said.collect()
 }
 
-/// The facts for programs, each by its key.
+/// The facts for programs, by key.
 pub(super) fn for_programs(facts: &[Fact]) -> Value {
     let keyed = facts.iter().filter(|fact| !fact.key.is_empty());
     let said = keyed.map(|Fact { key, said, .. }| {

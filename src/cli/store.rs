@@ -1,5 +1,5 @@
-//! Who does the work of `vacuum`, `backup` and `logs prune`: the daemon while one runs; else this process, which holds
-//! the daemon's lock meanwhile.
+//! Access to the store for `vacuum`, `backup` and `logs prune`: through a running daemon, or directly while this
+//! process holds the daemon's lock.
 
 use std::fs::File;
 
@@ -11,14 +11,13 @@ use crate::http::client::{Client, ClientError};
 use crate::settings::durations;
 use crate::store::{Store, StoreError};
 
-/// Who does the work.
 pub(super) enum Access {
     Daemon(Client),
-    /// Nobody else, as long as the lock is held.
+    /// Direct access; the lock keeps daemons away.
     Own(Box<Store>, File),
 }
 
-/// Who has the store of this home.
+/// Opens this home's store.
 pub(super) fn access() -> Result<Access, CliError> {
     let home = super::home()?;
     control::revive(&home, &remark);
@@ -58,7 +57,7 @@ pub(super) fn access() -> Result<Access, CliError> {
     Ok(Access::Own(Box::new(store), lock))
 }
 
-/// Takes the daemon's lock, while no daemon answers.
+/// Takes the daemon's lock, if no daemon answers.
 pub(super) fn lock(home: &Home) -> Result<File, CliError> {
     let lock = home.open_lock()?;
     match lock.try_lock() {

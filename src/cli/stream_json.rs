@@ -1,6 +1,6 @@
-//! `run --stream-json`: a session as lines of JSON on stdout, one object each; and `--stream-json-input`, messages on stdin.
+//! `run --stream-json`: prints a session as JSON lines; `--stream-json-input`: reads messages from stdin.
 //!
-//! What a harness with a stream form writes is passed on as it comes; what others write is put into lines here.
+//! The lines of a harness with a stream mode are passed through; other output is converted to lines here.
 
 use std::io::{self, BufRead};
 use std::ops::ControlFlow;
@@ -23,18 +23,18 @@ use crate::http::client::Client;
 /// How a harness's output becomes lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Its own lines, both ways.
+    /// Its own lines, in both directions.
     Stream,
     /// Its own lines.
     Own,
     /// Its finished messages.
     Messages,
-    /// Each piece of output.
+    /// One line for each piece of output.
     Pieces,
 }
 
 impl Form {
-    /// Chooses the form of `adapter`, and asks for it in `request`.
+    /// Chooses the form for `adapter`, and requests it in `request`.
     pub(super) fn choose(adapter: &AdapterStatus, request: &mut LaunchRequest) -> Self {
         if adapter.modes.contains(&Word::Known(LaunchMode::Stream)) {
             request.launch_mode = Some(LaunchMode::Stream.into());
@@ -43,7 +43,7 @@ impl Form {
         Self::choose_telling(adapter, request).unwrap_or(Self::Pieces)
     }
 
-    /// The form in which `adapter` tells what it uses of a model; none where it does not, or where the arguments name a form.
+    /// The form in which `adapter` reports model usage; `None` if it does not, or if the arguments choose a form.
     pub(super) fn choose_telling(
         adapter: &AdapterStatus,
         request: &mut LaunchRequest,
@@ -58,7 +58,7 @@ impl Form {
         Some(format.into())
     }
 
-    /// The form that a launch asks for already; none where the output is for people.
+    /// The form that a launch has requested already; `None` if the output is for people.
     pub(super) fn asked_for(
         adapter: Option<&AdapterStatus>,
         mode: Option<&Word<LaunchMode>>,
@@ -86,7 +86,7 @@ impl From<TelemetryFormat> for Form {
     }
 }
 
-/// Prints the session `record` from its beginning to its end; gives the exit code.
+/// Prints the session `record` from start to end; returns the exit code.
 pub(super) fn show(
     client: &mut Client,
     record: &SessionRecord,
@@ -115,13 +115,13 @@ pub(super) fn show(
         })?;
     }
     let id = printer.id.clone();
-    // Without a deadline there is an end.
+    // Without a deadline the result is always an ending.
     let ending = follow_events(client, &id, 0, Wait::ToTheEnd, &mut |event| {
         printer.event(event)?;
         Ok(ControlFlow::Continue(()))
     })?;
     let ending = ending.unwrap_or_default();
-    // The daemon's own stop may have ended the session, and then it is gone.
+    // The daemon's stop may have ended the session; then the daemon is gone.
     let record = client
         .call(routes::ShowSession.of(&id))
         .unwrap_or_else(|_| record.clone());
@@ -132,10 +132,10 @@ pub(super) fn show(
 struct Printer {
     out: Out,
     form: Form,
-    /// The session's.
+    /// Id of the session.
     id: String,
     lines: Lines,
-    /// What was printed last has no newline yet.
+    /// The last output had no newline yet.
     is_inside_line: bool,
 }
 
@@ -206,11 +206,11 @@ impl Printer {
     }
 }
 
-/// The text of a message on stdin: `{"role":"user","content":[{"type":"text","text":"…"}]}`, or with that as `message`, as
-/// claude reads it. The content can be one text.
+/// The text of a message on stdin: `{"role":"user","content":[{"type":"text","text":"…"}]}`, or with that object as
+/// `message`, as claude reads it. The content can also be a string.
 ///
 /// # Errors
-/// It is none.
+/// The line is no message.
 fn given(line: &str) -> Result<String, CliError> {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
     let content = &line.get("message").unwrap_or(&line)["content"];
@@ -233,7 +233,7 @@ fn given(line: &str) -> Result<String, CliError> {
 /// The next message on stdin; `None` at its end.
 ///
 /// # Errors
-/// It cannot be read, or is none.
+/// Reading fails, or the line is no message.
 pub(super) fn next_message() -> Result<Option<String>, CliError> {
     for line in io::stdin().lock().lines() {
         let line = line?;
@@ -244,7 +244,7 @@ pub(super) fn next_message() -> Result<Option<String>, CliError> {
     Ok(None)
 }
 
-/// A thread that sends the messages on stdin to the session, and then its end.
+/// Starts a thread that sends the messages on stdin to the session, and then the end of input.
 pub(super) fn send_messages(home: Home, id: String) -> io::Result<()> {
     send_beside(move || {
         loop {

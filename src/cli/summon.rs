@@ -1,4 +1,4 @@
-//! `coven summon`: archived sessions back into the list.
+//! `coven summon`: restores archived sessions to the list.
 
 use argh::{ArgsInfo, FromArgs};
 

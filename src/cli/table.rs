@@ -1,6 +1,6 @@
-//! Tables, and what stands in them for people: widths as a terminal counts them, ages, durations, amounts of bytes, colours.
+//! Tables and their cells for people: terminal widths, ages, durations, sizes, colours.
 //!
-//! Pure but for the clock, the terminal and `NO_COLOR`; it does not know what is told.
+//! Pure except for the clock, the terminal and `NO_COLOR`; it does not know the content.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::api::{Timestamp, words};
 use crate::sys;
 
 words! {
-    /// When colours are sent.
+    /// When colours are used.
     pub(super) enum Color {
-        /// To a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+        /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
         Auto = "auto",
         Always = "always",
         Never = "never",
@@ -20,7 +20,7 @@ words! {
 }
 
 impl Color {
-    /// Whether stdout gets colours.
+    /// True if stdout gets colours.
     pub(super) fn is_on(self) -> bool {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -32,14 +32,14 @@ impl Color {
     }
 }
 
-/// The columns of the terminal that stdout is; `None` for a pipe or a file.
+/// Columns of stdout's terminal; `None` for a pipe or a file.
 pub(super) fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
     is_terminal.then(|| sys::terminal_size(&stdout).map_or(80, |(columns, _)| columns))
 }
 
-/// The lines of a table: columns as wide as their widest cell.
+/// The lines of a table, with columns as wide as their widest cell.
 pub(super) fn table(head: Vec<String>, rows: &[Vec<String>]) -> Vec<String> {
     let widths = widths(&head, rows);
     let line = |row: &Vec<String>| {
@@ -63,7 +63,7 @@ fn widths(head: &[String], rows: &[Vec<String>]) -> Vec<usize> {
     widths
 }
 
-/// Cuts the last cell of each row, so that none is wider than `columns`; ten columns are left to it in any case.
+/// Cuts the last cell of each row so that no row exceeds `columns`; at least ten columns are left for it.
 pub(super) fn fit(head: &[String], rows: &mut [Vec<String>], columns: usize) {
     let widths = widths(head, rows);
     let others: usize = widths.iter().rev().skip(1).map(|wide| wide + 2).sum();
@@ -72,7 +72,7 @@ pub(super) fn fit(head: &[String], rows: &mut [Vec<String>], columns: usize) {
     }
 }
 
-/// Names and values, a line each.
+/// Names and values, one per line.
 pub(super) fn aligned<N: AsRef<str>>(facts: &[(N, String)]) -> Vec<String> {
     let lengths = facts.iter().map(|(name, _)| name.as_ref().len());
     let width = lengths.max().unwrap_or(0);
@@ -82,7 +82,7 @@ pub(super) fn aligned<N: AsRef<str>>(facts: &[(N, String)]) -> Vec<String> {
     lines.collect()
 }
 
-/// `text`, visible, cut to `columns`.
+/// `text`, escaped, and cut to `columns`.
 pub(super) fn shortened(text: &str, columns: usize) -> String {
     cut(&visible(text), columns)
 }
@@ -100,7 +100,7 @@ fn cut(text: &str, columns: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// How many columns `text` takes. Colours take none.
+/// Number of terminal columns of `text`, without colour sequences.
 pub(super) fn width(text: &str) -> usize {
     let (mut columns, mut rest) = (0, text);
     while let Some(c) = rest.chars().next() {
@@ -120,8 +120,8 @@ pub(super) fn width(text: &str) -> usize {
     columns
 }
 
-/// Columns of a character in a terminal: none for one that is drawn over the one before, two for the wide ones of East Asia and
-/// emoji (Unicode 16, UAX #11), one for all others.
+/// Columns of a character in a terminal: zero for combining characters, two for wide East Asian characters and emoji
+/// (Unicode 16, UAX #11), one for all others.
 fn char_width(c: char) -> usize {
     match u32::from(c) {
         0x300..=0x36f | 0x483..=0x489 | 0x591..=0x5bd | 0x610..=0x61a | 0x64b..=0x65f => 0,
@@ -140,7 +140,7 @@ fn char_width(c: char) -> usize {
     }
 }
 
-/// `12 s`, `3 min`, `2 h`, `5 d`: the largest unit that there is one of.
+/// The duration in its largest unit: `12 s`, `3 min`, `2 h`, `5 d`.
 pub(super) fn rough(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -151,7 +151,7 @@ pub(super) fn rough(time: Duration) -> String {
     }
 }
 
-/// How long ago that was, as `3 min`.
+/// The time since then, as `3 min`.
 pub(super) fn age(at: Timestamp) -> String {
     rough(at.until(Timestamp::now()))
 }
@@ -171,12 +171,12 @@ pub(super) fn duration(time: Duration) -> String {
     }
 }
 
-/// A point in time by this user's clock, and how long ago that was.
+/// A moment in local time, with its age.
 pub(super) fn moment(at: Timestamp) -> String {
     format!("{} ({} ago)", local(at), age(at))
 }
 
-/// A point in time by this user's clock, to the second.
+/// A moment in local time, to the second.
 pub(super) fn local(at: Timestamp) -> String {
     match sys::local_time(at.as_millis().div_euclid(1000)) {
         Some([year, month, day, hour, minute, second]) => {
@@ -186,7 +186,7 @@ pub(super) fn local(at: Timestamp) -> String {
     }
 }
 
-/// An amount of bytes in the unit that makes it short, as `1.5 MiB`.
+/// A size in bytes with a short unit, as `1.5 MiB`.
 pub(super) fn amount(bytes: u64) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
         let tenths = (u128::from(bytes) * 10) >> shift;

@@ -1,5 +1,4 @@
-//! Texts and files that a command line names, this process's stdin among them: whatever goes to the daemon goes as JSON, and
-//! must be UTF-8.
+//! Reads texts from files and stdin for a command line. They are sent to the daemon as JSON, so they must be UTF-8.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -9,12 +8,12 @@ use super::CliError;
 use crate::api::Code;
 use crate::sys;
 
-/// All of this process's stdin, read to its end.
+/// Reads stdin to its end.
 pub(super) fn stdin_text() -> Result<String, CliError> {
     read_text("stdin", io::stdin())
 }
 
-/// All of the file `path`.
+/// Reads the file `path`.
 pub(super) fn file_text(path: &Path) -> Result<String, CliError> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|err| failed(format!("{name}: {err}")))?;
@@ -35,12 +34,12 @@ fn failed(message: String) -> CliError {
     CliError::new(Code::IoError, message)
 }
 
-/// Makes the new file `path` for output, for its owner alone (mode 0600).
+/// Creates the new output file `path` with mode 0600.
 pub(super) fn create_new(path: &Path) -> Result<File, CliError> {
     sys::create_own(path).map_err(|err| not_created(path, &err))
 }
 
-/// Why there is no new file `path`.
+/// Error: the file `path` could not be created.
 pub(super) fn not_created(path: &Path, err: &io::Error) -> CliError {
     let shown = path.display();
     match err.kind() {
@@ -51,7 +50,7 @@ pub(super) fn not_created(path: &Path, err: &io::Error) -> CliError {
     }
 }
 
-/// Whether stdin is a pipe, socket or file that has something to read right now. Nothing is read, and nothing waited for.
+/// True if stdin is a pipe, socket or file with data to read. Neither reads nor waits.
 pub(super) fn has_unread_input() -> bool {
     !io::stdin().is_terminal() && sys::bytes_waiting(&io::stdin()) > 0
 }

@@ -1,10 +1,10 @@
-//! Durations and points in time, as people write them on a command line.
+//! Parses durations and moments of a command line.
 
 use std::time::Duration;
 
 use crate::api::Timestamp;
 
-/// A duration: seconds, or with `s`, `m`, `h`, `d`.
+/// A duration: seconds, or a number with `s`, `m`, `h`, `d`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
@@ -25,7 +25,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
-/// A point in time: RFC 3339, or so long ago.
+/// A moment: RFC 3339, or a duration before now.
 pub(super) fn parse_moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse() {
         return Ok(at);
@@ -58,12 +58,12 @@ mod tests {
     fn a_moment_is_a_time_or_so_long_ago() {
         let moment = parse_moment("2026-05-09T08:43:00+02:00").map(|at| at.to_string());
         assert_eq!(moment, Ok("2026-05-09T06:43:00.000Z".into()));
-        // Now is read after the moment's own now.
+        // The current time is read after the moment's.
         let moment = parse_moment("15m").unwrap();
         let ago = Timestamp::now().as_millis() - moment.as_millis();
         assert!((900_000..1_000_000).contains(&ago), "{ago}");
         assert!(parse_moment("yesterday").is_err());
-        // Longer ago than there was time.
+        // Before the start of time.
         assert!(parse_moment("9999999999999d").is_ok());
     }
 

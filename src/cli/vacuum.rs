@@ -1,4 +1,4 @@
-//! `coven vacuum`: the database written anew, without gaps.
+//! `coven vacuum`: rewrites the database without free pages.
 
 use argh::{ArgsInfo, FromArgs};
 

@@ -1,6 +1,6 @@
-//! The variables of a launch, as `coven run` is given them: on the command line, in a file, and by the shell.
+//! The variables of a `coven run`: from the command line, a file, and the shell.
 //!
-//! Values go into the launch and nowhere else: no message holds one.
+//! Values are only sent with the launch: no message contains one.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{ActionRequest, AdapterStatus, Code, Variables};
 use crate::http::client::Client;
 
-/// `NAME=VALUE`, or `NAME` for the value that this shell has.
+/// `NAME=VALUE`, or `NAME` for this shell's value.
 pub(super) struct Given {
     name: String,
     value: Option<String>,
 }
 
 impl FromStr for Given {
-    /// A wrong name is the launch's to refuse: argh would print the value with it.
+    /// The launch rejects an invalid name: argh would print the value with it.
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
@@ -35,7 +35,7 @@ impl FromStr for Given {
     }
 }
 
-/// What the command line gives: `--env` in place of a file's, a later one in place of an earlier one.
+/// Variables of the command line: `--env` overrides the file, and later options override earlier ones.
 pub(super) fn given(options: &[Given], file: Option<&PathBuf>) -> Result<Variables, CliError> {
     let mut variables = match file {
         Some(path) => from_file(path)?,
@@ -61,7 +61,7 @@ fn from_file(path: &Path) -> Result<Variables, CliError> {
     })
 }
 
-/// Adds those that the adapter of `harness` passes on from this shell, where `variables` does not have them; gives the
+/// Adds the variables that the adapter of `harness` passes on from this shell, unless `variables` has them. Returns the
 /// adapter, if the daemon knows it.
 pub(super) fn pass(
     client: &mut Client,
@@ -79,7 +79,7 @@ pub(super) fn pass(
     Ok(adapter)
 }
 
-/// The variables of these names, with the values that this shell has.
+/// The variables `names` with this shell's values.
 pub(super) fn anew(names: &[String]) -> Result<Variables, CliError> {
     let mut variables = Variables::default();
     for name in names {
@@ -89,8 +89,8 @@ pub(super) fn anew(names: &[String]) -> Result<Variables, CliError> {
     Ok(variables)
 }
 
-/// The adapter of `harness`. Where the daemon does not know it yet, it reads the manifests again:
-/// who has just written one expects it to work.
+/// The adapter of `harness`. If the daemon does not know it, the manifests are reloaded: the user may have just written
+/// one.
 pub(super) fn adapter(
     client: &mut Client,
     harness: &str,
@@ -103,18 +103,18 @@ pub(super) fn adapter(
         return Ok(Some(adapter));
     }
     client.call(routes::Act.request().body(&ActionRequest::refresh()))?;
-    // The launch says what is wrong with a harness that nobody knows.
+    // The launch reports an unknown harness.
     find(client)
 }
 
-/// The value that this shell has for `name`, which is `needed`.
+/// This shell's value of `name`, which is `needed`.
 fn own_value(name: &str, needed: &str) -> Result<String, CliError> {
     let lacks = |why: &str| CliError::usage(&format!("{needed}: it is not {why}"));
     let value = shell_value(name).ok_or_else(|| lacks("set in this shell"))?;
     value.map_err(|()| lacks("UTF-8"))
 }
 
-/// The value that this shell has for `name`; the error is one that JSON cannot hold.
+/// This shell's value of `name`; an error if it is not UTF-8.
 fn shell_value(name: &str) -> Option<Result<String, ()>> {
     let value = std::env::var_os(name)?;
     Some(value.into_string().map_err(drop))

@@ -1,4 +1,4 @@
-//! `coven wait`: until sessions have ended.
+//! `coven wait`: waits for the end of sessions.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ use crate::http::client::Client;
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "wait", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// give up after so long, with exit code 124: seconds, or 90s, 15m, 2h
+    /// give up after this time, with exit code 124: seconds, or 90s, 15m, 2h
     #[argh(option, from_str_fn(parse_duration), arg_name = "time")]
     timeout: Option<Duration>,
     /// only until the first of them ends: prints its id, and exits with its code
@@ -55,7 +55,7 @@ fn wait_for(
     id: &str,
     deadline: Option<Instant>,
 ) -> Result<Option<u8>, CliError> {
-    // Output is not asked for again: what has been printed is behind the newest event.
+    // Earlier output is not read again: it starts after the newest event.
     let record = client.call(routes::ShowSession.of(id))?;
     let wait = deadline.map_or(Wait::ToTheEnd, Wait::Until);
     let ending = follow_events(client, id, record.last_seq, wait, &mut |_| {
@@ -64,7 +64,7 @@ fn wait_for(
     Ok(ending.map(|ending| conclude(&ending, id)))
 }
 
-/// Waits for each session on a connection of its own. The others end with the process.
+/// Waits for each session on its own connection. The other threads end with the process.
 fn wait_for_any(ids: Vec<String>, deadline: Option<Instant>) -> Outcome {
     let home = super::home()?;
     let (sender, receiver) = mpsc::channel();

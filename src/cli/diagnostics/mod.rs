@@ -45,7 +45,7 @@ values. Secrets, names and private paths are taken out, and counted at its end.
 It works with the daemon running, stopped or hanging, changes nothing, and takes 5 s at most."
 )]
 pub(super) struct Args {
-    /// write it to this new file, for you alone to read, and print its name
+    /// write it to this new file, which only you can read, and print its name
     #[argh(option, arg_name = "file")]
     output: Option<PathBuf>,
     /// as JSON

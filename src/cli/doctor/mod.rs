@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// also run a session of the hello harness through the daemon, compare what comes back, and delete it
     #[argh(switch)]
     self_test: bool,
-    /// only whether the harnesses can be started; exit 1 if one cannot
+    /// only check whether the harnesses can be started; exit 1 if one cannot
     #[argh(switch)]
     adapters: bool,
     /// the harness
