@@ -65,8 +65,10 @@ impl Problem {
     pub fn message(&self) -> Message {
         let file = &self.file;
         match &self.obstacle {
-            Obstacle::Missing => message!("{} is not there", file),
-            Obstacle::Dangling(to) => message!("{} is a link to {}, which is not there", file, to),
+            Obstacle::Missing => message!("{} does not exist", file),
+            Obstacle::Dangling(to) => {
+                message!("{} is a link to {}, which does not exist", file, to)
+            }
             Obstacle::NoFile => message!("{} is not a file", file),
             Obstacle::Unreachable(why) => message!("{}: {}", file, why.clone()),
             Obstacle::NotExecutable => message!("{} is not executable (chmod +x)", file),
@@ -83,7 +85,7 @@ impl Problem {
             }
             Obstacle::Foreign(processor) => message!("{} is a program for {}", file, *processor),
             Obstacle::Loader(loader) => {
-                message!("{} needs the loader {}, which is not there", file, loader)
+                message!("{} needs the loader {}, which does not exist", file, loader)
             }
             Obstacle::CarriageReturn { word, .. } => message!(
                 "{}: its first line ends with CR LF, so that {} is looked for; it must end with LF alone",
@@ -403,7 +405,7 @@ mod tests {
             ("\r\n", "names no interpreter"),
             (
                 "/nonexistent/node\n",
-                "its interpreter /nonexistent/node is not there",
+                "its interpreter /nonexistent/node does not exist",
             ),
             ("/bin\n", "its interpreter /bin is not a file"),
             ("bin/sh\n", "its interpreter bin/sh is no absolute path"),
@@ -428,7 +430,7 @@ mod tests {
             ),
             (
                 "/usr/bin/env /nonexistent/x",
-                "its interpreter /nonexistent/x is not there",
+                "its interpreter /nonexistent/x does not exist",
             ),
         ] {
             let problem = script(bad).unwrap_or_else(|| panic!("{bad:?} can be started"));

@@ -105,7 +105,7 @@ errors! {
     NotExternalSession { id: SessionId } => NotExternalSession,
         "the session is not an external one", json!({ "sessionId": id });
     ExternalSessionNotKillable { id: SessionId } => ExternalSessionNotKillable,
-        "the session is run by somebody else; the daemon holds no process of it", json!({ "sessionId": id });
+        "the session is external; the daemon has no process of it", json!({ "sessionId": id });
     /// `limit` is in bytes.
     InputBacklogFull { id: SessionId, limit: usize } => InputBacklogFull,
         "the harness does not read its stdin: {limit} bytes can wait for it",

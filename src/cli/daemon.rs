@@ -139,7 +139,7 @@ fn stop(home: &Home, yes: bool) -> Outcome {
             recovered: Some(copy),
             ..
         } => format!(
-            "stopped (pid {pid}); the database's files had gone, and everything is saved as {}",
+            "stopped (pid {pid}); the database's files were gone; everything is saved as {}",
             visible(&copy)
         ),
         StopOutcome::Ended {

@@ -282,7 +282,7 @@ mod tests {
                 "run",
                 "Usage: coven run [OPTIONS] <HARNESS> -- <PROMPT>...\n",
             ),
-            ("run", "\n  -m, --model <MODEL>        for harnesses"),
+            ("run", "\n  -m, --model <MODEL>        the model, for"),
             ("run", "\n      --cwd <DIR>            working directory"),
             (
                 "run",

@@ -86,7 +86,7 @@ impl Launched {
             Err(CliError::OutputClosed) if !output.detach => {
                 if !self.interrupt.is_signalled() {
                     remark(&format!(
-                        "nobody reads the output; the session runs on: coven attach {id}"
+                        "the output's reader has closed it; the session runs on: coven attach {id}"
                     ));
                 }
                 Ok(0)

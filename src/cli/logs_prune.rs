@@ -52,7 +52,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     };
     drop(progress);
-    let done = if args.dry_run { "would go" } else { "gone" };
+    let done = if args.dry_run {
+        "would delete"
+    } else {
+        "deleted"
+    };
     let line = format!(
         "{done}: {} output events ({}) of {} sessions",
         pruned.events,

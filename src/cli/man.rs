@@ -163,7 +163,7 @@ mod tests {
             ".It Cm daemon start Oo Ar options Oc\nStart it in the background; a success if it runs already.\n",
             ".It Cm run Oo Ar options Oc Ar harness Fl \\- Ar prompt ...\n",
             ".It Fl \\-cwd Ar dir\nWorking directory of the harness (default: this one).\n",
-            ".It Fl n , Fl \\-lines Ar n\nOnly the last so many lines.\n",
+            ".It Fl n , Fl \\-lines Ar n\nOnly the last lines, this many.\n",
             ".It Cm wait Oo Ar options Oc Ar ids ...\n",
             ".It Cm logs prune Oo Ar options Oc\n",
             ".It Ev COVEN_KILL_GRACE_MS\nMilliseconds between SIGTERM and SIGKILL.\nValues: 0 to 600000.\nThe default is 5000.\n",

@@ -63,14 +63,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         amount(written.sum())
     );
     if args.dry_run || sessions.is_empty() {
-        return say(&format!("would go: {what}"));
+        return say(&format!("would delete: {what}"));
     }
     if !consent::ask_about(&format!("deletes for good {what}"), &sessions, args.yes)? {
         return Ok(1);
     }
     let ids = sessions.iter().map(|session| session.id.to_string());
     let code = delete(&mut client, ids.collect())?;
-    say(&format!("gone: {what}"))?;
+    say(&format!("deleted: {what}"))?;
     Ok(code)
 }
 

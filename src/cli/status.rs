@@ -182,7 +182,7 @@ fn cause(
 fn run_by(daemon: &DaemonInfo) -> Message {
     let supervisor = daemon.supervisor.as_ref().map(Supervisor::of_info);
     match supervisor {
-        Some(Supervisor::Nobody) => "nobody: started by hand".into(),
+        Some(Supervisor::Nobody) => "no supervisor: started by hand".into(),
         Some(supervisor) => (&supervisor).into(),
         None => "it does not say".into(),
     }

@@ -133,7 +133,7 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
         }
     }
     remark(&format!(
-        "the socket had gone; the daemon (pid {pid}) was asked to make it anew, and has"
+        "the socket was missing; the daemon (pid {pid}) has bound it again"
     ));
 }
 

@@ -132,7 +132,7 @@ impl fmt::Display for ServeError {
             Self::Unwritten(report) => write!(f, "stopped, but {report}"),
             Self::Unsaved { reason } => write!(
                 f,
-                "stopped, but the database's files had gone, and what was open could not be saved: {reason}"
+                "stopped, but the database's files were gone, and the open database could not be saved: {reason}"
             ),
             Self::HomeDeleted { home, saved } => {
                 write!(f, "{} was deleted while the daemon ran; ", home.display())?;
@@ -214,8 +214,8 @@ impl HomeError {
                 message!("{} is not an absolute path: {}", *name, path)
             }
             Self::Forwarded { path } => message!(
-                "{} holds a socket, but neither a lock nor a database: the end of a connection to another machine's \
-                 daemon, on which nobody answers",
+                "{} holds a socket, but neither a lock nor a database: it forwards to another machine, \
+                 where no daemon answers",
                 path
             ),
             Self::SocketTooLong { socket, length } => message!(

@@ -190,7 +190,7 @@ pub fn held_next(home: &Home, pid: Option<i32>) -> Message {
     }
     match pid {
         Some(pid) => message!(
-            "kill -HUP {}, which has the daemon make its socket anew",
+            "kill -HUP {}, which makes the daemon bind its socket again",
             pid
         ),
         None => message!(

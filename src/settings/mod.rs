@@ -57,7 +57,7 @@ pub struct BadSetting {
 impl BadSetting {
     /// Why its value is invalid.
     pub fn rule(&self) -> String {
-        format!("is not a value that it can have ({})", self.values)
+        format!("is not a valid value ({})", self.values)
     }
 
     /// What the user can do.

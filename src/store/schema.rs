@@ -101,7 +101,7 @@ impl StoreError {
             Self::Foreign => return format!("move it away: mv {path} {path}.old"),
             Self::Owned { pid } => {
                 return format!(
-                    "kill -HUP {pid}, which has that daemon take its lock and socket anew"
+                    "kill -HUP {pid}, which makes that daemon take its lock and socket again"
                 );
             }
             Self::LogFull { .. } => None,

@@ -738,12 +738,13 @@ fn prune_deletes_what_has_ended_and_says_how_much() {
     let told = "1 session, with 4 bytes of output\n";
     assert_eq!(
         out(&coven, &["prune", "--status=failed", "--dry-run"]),
-        format!("would go: {told}")
+        format!("would delete: {told}")
     );
     let said = out(&coven, &["prune", "--status", "failed", "--yes"]);
-    assert_eq!(said, format!("{bad} deleted\ngone: {told}"));
+    assert_eq!(said, format!("{bad} deleted\ndeleted: {told}"));
     assert!(
-        out(&coven, &["prune", "--older-than", "1h", "--yes"]).starts_with("would go: 0 sessions")
+        out(&coven, &["prune", "--older-than", "1h", "--yes"])
+            .starts_with("would delete: 0 sessions")
     );
     assert!(out(&coven, &["prune", "--status", "completed", "-y"]).starts_with(&good));
     assert_eq!(out(&coven, &["sessions", "-aq"]), format!("{live}\n"));

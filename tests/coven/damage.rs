@@ -440,7 +440,7 @@ fn a_home_that_cannot_be_written_is_no_home_for_a_daemon_and_can_still_be_looked
     assert!(mount(&["-o", "remount,ro"], &coven));
     assert_does_not_start(&coven, "Read-only file system", "writable");
     let doctor = coven.cli(["doctor"]);
-    assert!(doctor.out.contains("is whole"), "{doctor:?}");
+    assert!(doctor.out.contains("is intact"), "{doctor:?}");
     assert!(mount(&["-o", "remount,rw"], &coven));
     coven.start_daemon();
     drop(disk);

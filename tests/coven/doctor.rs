@@ -72,7 +72,7 @@ fn a_daemon_that_is_well_passes() {
         ("contract", "coven.daemon.v1"),
         ("version", env!("CARGO_PKG_VERSION")),
         ("writer", "reach the disk"),
-        ("store", "is whole"),
+        ("store", "is intact"),
     ] {
         assert_check(&report, id, "pass", &[part]);
     }
@@ -114,8 +114,8 @@ fn a_stopped_daemon_is_a_warning_with_the_command_that_starts_it() {
         assert_check(&report, "daemon", "warn", &["stopped"]),
         "coven daemon start"
     );
-    assert_check(&report, "socket", "pass", &["not there", "107"]);
-    assert_check(&report, "store", "pass", &["is whole"]);
+    assert_check(&report, "socket", "pass", &["does not exist", "107"]);
+    assert_check(&report, "store", "pass", &["is intact"]);
     for absent in ["contract", "version", "writer"] {
         assert_eq!(find(&report, absent), None, "there is nobody to ask");
     }
@@ -129,8 +129,8 @@ fn what_a_crash_leaves_fails_until_the_command_of_the_hint() {
     let report = doctor(&coven);
     let hint = assert_check(&report, "daemon", "fail", &["left over"]);
     assert!(hint.starts_with("coven daemon start"), "{hint}");
-    assert_check(&report, "socket", "fail", &["nobody listens"]);
-    assert_check(&report, "store", "pass", &["is whole"]);
+    assert_check(&report, "socket", "fail", &["no process listens"]);
+    assert_check(&report, "store", "pass", &["is intact"]);
     coven.start_daemon();
     assert_eq!(doctor(&coven)["ok"], true);
 }
@@ -144,7 +144,7 @@ fn a_daemon_that_hangs_is_told_from_one_that_is_gone() {
     let hint = assert_check(&report, "daemon", "fail", &["stopped by a signal"]);
     assert_eq!(hint, format!("kill -CONT {pid}"));
     assert_check(&report, "socket", "pass", &[&pid.to_string()]);
-    assert_check(&report, "store", "pass", &["is whole"]);
+    assert_check(&report, "store", "pass", &["is intact"]);
     assert_eq!(coven.shell(&hint).code, 0);
     assert_eq!(doctor(&coven)["ok"], true);
 }
@@ -180,7 +180,7 @@ fn looking_changes_nothing() {
     let report = examined(Ran::of(
         command.env("COVEN_HOME", &nowhere).output().unwrap(),
     ));
-    assert_check(&report, "home", "warn", &["not there yet"]);
+    assert_check(&report, "home", "warn", &["does not exist yet"]);
     assert_check(&report, "store", "pass", &["the first start makes it"]);
     assert!(!nowhere.exists());
     coven.start_daemon();
@@ -772,7 +772,7 @@ fn a_daemon_that_takes_no_connection_costs_a_few_seconds_at_most() {
         "fail",
         &["does not even take a connection"],
     );
-    assert_check(&report, "socket", "fail", &["takes no more connections"]);
+    assert_check(&report, "socket", "fail", &["accepts no more connections"]);
     assert_check(&report, "self_test", "fail", &["no daemon to test"]);
 }
 
@@ -913,7 +913,12 @@ fn a_daemon_that_has_all_the_connections_it_takes_is_no_failure() {
         answer.ends_with(b" 200").then_some(stream)
     });
     let report = doctor(&coven);
-    assert_check(&report, "daemon", "warn", &[&pid, "turns this away"]);
+    assert_check(
+        &report,
+        "daemon",
+        "warn",
+        &[&pid, "rejects this connection"],
+    );
     assert_check(&report, "socket", "pass", &[&pid]);
     holds.flush().unwrap();
 }

@@ -123,5 +123,8 @@ fn where_names_cannot_be_watched_a_launch_notices_that_the_database_is_gone() {
     std::fs::remove_file(coven.socket()).unwrap();
     let sessions = coven.cli(["sessions"]);
     assert_eq!(sessions.code, 0, "{sessions:?}");
-    assert!(sessions.err.contains("the socket had gone"), "{sessions:?}");
+    assert!(
+        sessions.err.contains("the socket was missing"),
+        "{sessions:?}"
+    );
 }

@@ -209,7 +209,10 @@ fn output_of_ended_sessions_goes_with_its_time_and_everything_else_stays() {
         "never a live one"
     );
     let again = coven.cli(["logs", "prune"]);
-    assert_eq!(again.out, "gone: 0 output events (0 bytes) of 0 sessions\n");
+    assert_eq!(
+        again.out,
+        "deleted: 0 output events (0 bytes) of 0 sessions\n"
+    );
     let preview = coven.cli(["log", &ended]);
     assert!(preview.out.contains("200004 bytes"), "{preview:?}");
     let attached = coven.cli(["attach", &ended]);
@@ -237,7 +240,7 @@ fn only_what_is_old_enough_goes_and_no_daemon_is_needed() {
         .execute(sql, rusqlite::params![old, month])
         .unwrap();
     let preview = coven.cli(["logs", "prune", "--dry-run"]);
-    assert!(preview.out.starts_with("would go: "), "{preview:?}");
+    assert!(preview.out.starts_with("would delete: "), "{preview:?}");
     let pruned = coven.cli(["logs", "prune", "--json"]);
     assert_eq!(pruned.code, 0, "{pruned:?}");
     assert_eq!(pruned.json()["bytes"], 100_004);
@@ -573,6 +576,9 @@ fn a_store_that_a_live_session_keeps_past_its_limit_is_left_in_peace() {
     });
     let prune = coven.spawn(["logs", "prune"]);
     let ran = finish(prune);
-    assert_eq!(ran.out, "gone: 0 output events (0 bytes) of 0 sessions\n");
+    assert_eq!(
+        ran.out,
+        "deleted: 0 output events (0 bytes) of 0 sessions\n"
+    );
     assert_eq!(assert_accounted(&coven.events(&live)), 0);
 }

@@ -81,7 +81,7 @@ fn a_value_that_a_setting_cannot_have_is_refused_by_name() {
     ] {
         let ran = Coven::new().env(name, value).cli(["daemon", "start"]);
         assert_eq!(ran.code, 1, "{ran:?}");
-        let said = format!("{name}={value:?} is not a value that it can have");
+        let said = format!("{name}={value:?} is not a valid value");
         assert!(ran.err.contains(&said), "{ran:?}");
         assert!(ran.err.contains("(invalid_setting)"), "{ran:?}");
         assert!(ran.err.contains(&format!("  try: unset {name}")), "{ran:?}");

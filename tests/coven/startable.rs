@@ -73,11 +73,11 @@ fn what_cannot_be_started_is_said_with_its_file_and_interpreter() {
     let cases: [(&[u8], &str); 12] = [
         (
             b"#!/opt/gone/node\n",
-            "interpreter /opt/gone/node is not there",
+            "interpreter /opt/gone/node does not exist",
         ),
         (
             b"#! /opt/gone/python3 -u\n",
-            "interpreter /opt/gone/python3 is not there",
+            "interpreter /opt/gone/python3 does not exist",
         ),
         (b"#!/bin/sh\r\necho\r\n", "\"/bin/sh\\r\""),
         (b"#!/bin/sh -e\r\n", "\"-e\\r\""),
@@ -150,11 +150,11 @@ fn a_program_that_env_is_told_to_find_is_looked_up_on_the_daemons_path() {
     assert_launch_fails(
         &coven,
         &file_of(&coven),
-        "its interpreter /opt/gone/sh is not there",
+        "its interpreter /opt/gone/sh does not exist",
     );
     let problem = adapter(&coven)["problem"].as_str().unwrap().to_owned();
     assert!(
-        problem.ends_with("/bin/coven-node: its interpreter /opt/gone/sh is not there"),
+        problem.ends_with("/bin/coven-node: its interpreter /opt/gone/sh does not exist"),
         "{problem}"
     );
 }
@@ -167,7 +167,7 @@ fn what_has_the_name_and_is_no_executable_file_is_said_before_a_session_is_there
         (&|| {}, "is not executable (chmod +x)"),
         (
             &|| symlink("/opt/gone/bad", &file).unwrap(),
-            "is a link to /opt/gone/bad, which is not there",
+            "is a link to /opt/gone/bad, which does not exist",
         ),
         (&|| fs::create_dir(&file).unwrap(), "is not a file"),
     ];
@@ -198,6 +198,6 @@ fn doctor_says_without_a_daemon_what_cannot_be_started() {
     let coven = Coven::new();
     let file = put(&coven, b"#!/opt/gone/node\n", 0o755);
     let ran = coven.cli(["doctor"]);
-    let said = format!("{file}: its interpreter /opt/gone/node is not there");
+    let said = format!("{file}: its interpreter /opt/gone/node does not exist");
     assert!(ran.out.contains(&said), "{ran:?}");
 }

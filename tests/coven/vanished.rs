@@ -167,7 +167,7 @@ fn the_cli_has_a_daemon_that_has_not_noticed_yet_make_its_socket_anew() {
     assert!(kill(pid, libc::SIGCONT));
     let ran = finish(child);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.err.contains("the socket had gone"), "{ran:?}");
+    assert!(ran.err.contains("the socket was missing"), "{ran:?}");
     answers(&coven, &id);
 }
 

@@ -47,7 +47,10 @@ fn beside(adapter: &AdapterStatus, here: &Registry, seen: &Observation) -> Verdi
     let get = || get_hint(&adapter.install_hint, &adapter.login_hint, here);
     let is_own = adapter.id == "hello";
     if let Some(problem) = problem_there(adapter, seen).filter(|_| !is_own) {
-        let message = message!("the daemon finds what cannot be started: {}", problem);
+        let message = message!(
+            "the daemon finds a program that cannot be started: {}",
+            problem
+        );
         let is_fine_here = found.is_some_and(|found| problem_here(&found).is_none());
         let hint = match is_fine_here {
             true => path_hint(
@@ -104,7 +107,7 @@ fn alone(adapter: &Adapter, here: &Registry, seen: &Observation) -> Verdict {
         (Some(problem), _) => {
             let why = problem.message();
             warn(
-                message!("this shell finds what cannot be started: {}", why),
+                message!("this shell finds a program that cannot be started: {}", why),
                 mend(name, get()),
             )
         }
@@ -150,8 +153,8 @@ fn get_hint(install: &str, login: &str, here: &Registry) -> Option<Message> {
 /// How to repair an executable that cannot be started.
 fn mend(name: &str, install_hint: Option<Message>) -> Message {
     match install_hint {
-        None => message!("mend it, or install {} anew", Message::name(name)),
-        Some(hint) => message!("mend it. {}", hint),
+        None => message!("repair it, or reinstall {}", Message::name(name)),
+        Some(hint) => message!("repair it. {}", hint),
     }
 }
 
@@ -254,7 +257,7 @@ pub(super) fn manifests(seen: &Observation) -> Option<Verdict> {
         )
     });
     let message = message!("refused: {}", Message::join(each, "; "));
-    Some(fail(message, message!("mend it; {}", reload(seen))))
+    Some(fail(message, message!("repair it; {}", reload(seen))))
 }
 
 pub(super) fn redaction(seen: &Observation) -> Option<Verdict> {

@@ -25,7 +25,7 @@ fn forwarded_socket(seen: &Observation) -> Option<Verdict> {
         ))),
         _ => Some(fail(
             message!(
-                "nobody answers on {}, which leads to another machine",
+                "no daemon answers on {}, which forwards to another machine",
                 &path
             ),
             Code::HomeForwarded.next().unwrap_or_default(),
@@ -49,7 +49,7 @@ fn own_socket(seen: &Observation) -> Verdict {
         Err(err) if err.kind() == io::ErrorKind::NotFound && seen.is_stopped() => {
             let max = sys::SUN_PATH_MAX;
             let message = message!(
-                "{} is not there, as no daemon runs ({} bytes of {})",
+                "{} does not exist, as no daemon runs ({} bytes of {})",
                 &path,
                 length,
                 max
@@ -81,10 +81,13 @@ fn own_socket(seen: &Observation) -> Verdict {
     match (seen.listener, seen.is_deaf) {
         (Some(listener), _) => listening(seen, listener),
         (None, true) => fail(
-            message!("who listens on {} takes no more connections", &path),
+            message!(
+                "the process that listens on {} accepts no more connections",
+                &path
+            ),
             restart,
         ),
-        (None, false) => fail(message!("nobody listens on {}", &path), restart),
+        (None, false) => fail(message!("no process listens on {}", &path), restart),
     }
 }
 
@@ -122,17 +125,17 @@ fn listening(seen: &Observation, listener: Peer) -> Verdict {
         }
         (Some(pid), None) => {
             let message = message!(
-                "pid {} listens on {}, but daemon.json is not there or not readable",
+                "pid {} listens on {}, but daemon.json is missing or unreadable",
                 pid,
                 &path
             );
             warn(
                 message,
-                message!("kill -HUP {}, which has the daemon write it again", pid),
+                message!("kill -HUP {}, which makes the daemon write it again", pid),
             )
         }
         (Some(pid), Some(_)) => pass(message!("pid {} listens on {}", pid, &path)),
-        (None, _) => pass(message!("{} takes connections", &path)),
+        (None, _) => pass(message!("{} accepts connections", &path)),
     }
 }
 
@@ -169,7 +172,11 @@ fn life(seen: &Observation) -> Verdict {
             ))
         }
         Status::Busy { reason, .. } => warn(
-            message!("running{}, but it turns this away: {}", pid, reason.clone()),
+            message!(
+                "running{}, but it rejects this connection: {}",
+                pid,
+                reason.clone()
+            ),
             "wait, or close some of its connections: ss -xp | grep coven.sock shows whose they are",
         ),
         Status::Unsupported { .. } => pass(message!("running{}", pid)),

@@ -29,7 +29,7 @@ pub(super) fn file(seen: &Observation) -> Option<Verdict> {
             line => message!("line {}: {}", line, ignored.reason),
         });
         let message = message!("ignored in {}: {}", &file, Message::join(each, "; "));
-        return Some(warn(message, then_reload("mend it", seen)));
+        return Some(warn(message, then_reload("repair it", seen)));
     }
     let read_at = seen.process().and_then(|process| process.env_read_at);
     let count = variables.iter().count();

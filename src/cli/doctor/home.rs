@@ -40,7 +40,7 @@ pub(super) fn home(home: &Home) -> Option<Verdict> {
     Some(match path.symlink_metadata() {
         Ok(meta) => home_check(home, &meta),
         Err(err) if err.kind() == io::ErrorKind::NotFound => warn(
-            message!("{} is not there yet", path),
+            message!("{} does not exist yet", path),
             "coven daemon start, which makes it; or set COVEN_HOME, if it is elsewhere",
         ),
         Err(err) => {

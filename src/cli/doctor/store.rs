@@ -70,7 +70,7 @@ fn database(seen: &Observation) -> Verdict {
 fn missing(path: &Path, seen: &Observation) -> Verdict {
     if seen.health().is_none() {
         return pass(message!(
-            "{} is not there yet: the first start makes it",
+            "{} does not exist yet: the first start creates it",
             path
         ));
     }
@@ -118,7 +118,7 @@ fn verdict(
         ),
     };
     match found.integrity {
-        Integrity::Whole => pass(message!("{} is whole ({}, {})", path, schema, size)),
+        Integrity::Whole => pass(message!("{} is intact ({}, {})", path, schema, size)),
         Integrity::Damaged(what) => fail(
             message!("{} is damaged: {}", path, Message::name(what)),
             rescue(path, stop),
@@ -155,7 +155,7 @@ pub(super) fn disk(seen: &Observation) -> Option<Verdict> {
     let at = home.path().ancestors().find(|path| path.exists())?;
     let free = sys::free_bytes(at).ok()?;
     let message = message!("{} free for {}", bytes(free), home.path());
-    let hint = "make room, or coven sacrifice sessions that nobody needs";
+    let hint = "make room, or delete sessions: coven sacrifice";
     Some(if free < FREE_NONE {
         fail(message, hint)
     } else if free < FREE_LOW {

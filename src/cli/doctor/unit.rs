@@ -35,7 +35,7 @@ fn verdict(seen: &Observation) -> Verdict {
         (Some(pid), Some(main)) if pid == main => running(unit, state),
         (Some(pid), _) => warn(
             message!(
-                "{}, but the daemon (pid {}) was started by hand: nobody starts that one again",
+                "{}, but the daemon (pid {}) was started by hand: no service manager restarts it",
                 is,
                 pid
             ),

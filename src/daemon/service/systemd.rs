@@ -171,7 +171,7 @@ pub fn systemctl(unit: &Unit, words: &[&str], deadline: Instant) -> Result<Strin
     args.extend(words);
     args.push(&unit.name);
     let Some((succeeded, said)) = run_tool("systemctl", &args, Say::Stderr, deadline) else {
-        return Err("systemctl is not there, or does not answer in time".into());
+        return Err("systemctl does not exist, or does not answer in time".into());
     };
     if succeeded {
         let words: Vec<&str> = said.split_whitespace().collect();

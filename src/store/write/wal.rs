@@ -208,7 +208,7 @@ impl Wal {
         let is_held = self.is_behind && self.is_longer_than(LATE_FROM);
         is_held.then(|| LogTrouble {
             is_failed: false,
-            reason: format!("its log cannot begin anew: {}", self.index.holder()),
+            reason: format!("its log cannot be reset: {}", self.index.holder()),
         })
     }
 
