@@ -18,3 +18,24 @@ pub(crate) fn each_file(path: &Path, visit: &mut impl FnMut(&Path, &str)) {
         visit(path, &text);
     }
 }
+
+/// The map names tests by `module::name`: both must be right, or a reader searches in vain.
+#[test]
+fn each_invariant_of_the_map_names_tests_that_exist() {
+    let map = fs::read_to_string(checkout("src/lib.rs")).unwrap();
+    let (_, invariants) = map.split_once("//! # Invariants").unwrap();
+    let names: Vec<&str> = invariants
+        .split('`')
+        .filter(|word| word.contains("::") && word.matches('_').count() > 2)
+        .collect();
+    assert!(names.len() > 12, "{names:?}");
+    for name in names {
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let file = format!("{}.rs", module.replace("::", "/"));
+        let is_there = ["src", "tests/coven"].iter().any(|dir| {
+            let text = fs::read_to_string(checkout(dir).join(&file)).unwrap_or_default();
+            text.contains(&format!("fn {test}()"))
+        });
+        assert!(is_there, "{name}");
+    }
+}

@@ -1,24 +1,24 @@
-//! `coven` runs coding-agent command lines ("harnesses") as supervised sessions, keeps every byte of their output
-//! in an append-only SQLite event table, and answers clients over a Unix socket.
+//! `coven` runs coding-agent command lines ("harnesses") as supervised sessions, keeps every byte of their output in an
+//! append-only SQLite event table, and answers clients over a Unix socket.
 //!
-//! This page is the map: the rooms, the threads, the channels between them, and what always holds.
+//! This page is the map: the rooms, the threads, the channels and the shared memory between them, and the invariants.
 //!
 //! # Rooms
 //!
 //! | room | what lives there |
 //! | --- | --- |
-//! | [`api`] | the wire contract: every structure that crosses the socket, once |
-//! | [`http`] | the socket: the server, which accepts, parses, routes and answers; the blocking client that the verbs use |
-//! | [`state`] | the state thread: the commands, the live sessions, the stop |
-//! | [`harness`] | one thread per harness: spawn, pump, reap; and the `hello` harness itself |
-//! | [`store`] | SQLite: the schema, the writer thread, the readers, who waits for events |
-//! | [`adapters`] | which harnesses there are, and what the program of each is given for a launch |
-//! | [`daemon`] | the daemon's life: home, lock, serve, what vanishes meanwhile, and start/stop/status from outside; in [`daemon::service`] the service managers |
-//! | [`cli`] | the verbs, a file each |
-//! | [`redact`] | secrets out of events and the log, also where a stream's writes split them |
-//! | [`settings`] | what can be set, and every duration; knows no other room |
-//! | [`observe`] | the log, written and read back; the metrics: atomics that every thread bumps, and their page; messages, of whose parts a report tells which are private |
-//! | [`sys`] | what the kernel and the processor offer and std does not; the only `unsafe`, and the only `cfg(target_os)` |
+//! | [`api`] | the wire contract: every structure that crosses the socket, declared once |
+//! | [`http`] | the server, which accepts, parses, routes and answers; the blocking client of the verbs |
+//! | [`state`] | the state thread: commands, live sessions, the stop |
+//! | [`harness`] | one thread per harness: spawn, pump, reap; also the `hello` harness itself |
+//! | [`store`] | SQLite: schema, writer thread, readers, followers |
+//! | [`adapters`] | the known harnesses, and the command line and environment of a launch |
+//! | [`daemon`] | the daemon's life: home, lock, serve, guard; start, stop and status from outside; [`daemon::service`] for service managers |
+//! | [`cli`] | the verbs, one file each |
+//! | [`redact`] | redaction of secrets in events and the log, also where writes split them |
+//! | [`settings`] | all settings and all durations; knows no other room |
+//! | [`observe`] | the log, written and read back; the metrics and their page; messages that mark private parts |
+//! | [`sys`] | kernel and processor features that std does not offer; the only `unsafe`, and the only `cfg(target_os)` |
 //!
 //! # Threads of a daemon
 //!
@@ -47,18 +47,17 @@
 //!     signals thread: signals, names in the home ─▶ Stop, ChildEnded     log thread: lines ─▶ file or stderr
 //! ```
 //!
-//! * A **connection thread** waits in `accept`, serves the connection that it gets to its end, and parses each
-//!   request into one [`state::Command`]. Reading needs no command: it goes to the store's readers.
-//! * The **state thread** is the main thread. Everything that can happen to it is one [`state::Event`]. What a session
-//!   does on each of them is decided without a side effect, by one table of its phases (`state::life`); the effects that
-//!   follow are values, which are carried out in one place (`state::perform`).
-//! * A **harness thread** lives as long as its session, and on while something that the harness has left behind holds a
-//!   stream: at most as many as sessions can be live. It prepares the start of its program while the session's row is on its
-//!   way to the disk; from then on it blocks in `poll` only.
-//! * The **writer thread** owns the only connection that writes, and gives events their seq. It serves sessions in turn, so
-//!   that a line does not wait behind a flood. Between two batches it takes away, in small steps, what retention does not
-//!   keep, and gives the space back.
-//! * The **checkpoint thread** waits for the disk in the writer's place.
+//! * A **connection thread** waits in `accept`, and serves the connection that it gets until its end. It parses each
+//!   request into one [`state::Command`]; a read goes to the store's readers instead.
+//! * The **state thread** is the main thread. Each of its inputs is one [`state::Event`]. A session's reaction is decided
+//!   without side effects, by one table of phases (`state::life`); the resulting effects are values, executed in one
+//!   place (`state::perform`).
+//! * A **harness thread** lives as long as its session, and longer while a process that the harness left behind holds a
+//!   stream: there are at most as many as live sessions are allowed. It prepares the spawn while the session's row is
+//!   written; afterwards it blocks only in `poll`.
+//! * The **writer thread** owns the only connection that writes, and assigns the seqs. It serves sessions in turn, so that a
+//!   line does not wait behind a flood. Between two batches it runs small steps of retention and vacuum.
+//! * The **checkpoint thread** copies the write-ahead log into the database, and waits for the disk in the writer's place.
 //!
 //! # Channels and their bounds
 //!
@@ -66,50 +65,81 @@
 //! | --- | --- | --- |
 //! | connection → state | `Event::Command` | connections: each waits for its answer before it sends another |
 //! | state → connection | `Reply` | one message |
-//! | harness → state | `Event::Harness` | a handful of reports a session |
-//! | harness → writer | output | 8 MiB in all, and 24 KiB a session in any case ([`store::Share`]): reserved before the pipe is read |
-//! | writer → checkpoint | copy the log | one at a time; of the log: floods wait from 48 MiB on, all from 64 |
-//! | state → writer | requests, facts | requests by connections; facts by what clients may send and sessions may do |
-//! | state → harness | input and its end, hurry, reap, close | 4 MiB of input a session |
-//! | writer → harness | the number of its row, on which it starts its program | one message |
-//! | connection → its next request | a page that is read ahead | 4 pages of 900 kB in all ([`store::PageAhead`]) |
-//! | any → log | lines | 1024; lines that do not fit are counted, and the count is logged |
+//! | harness → state | `Event::Harness` | a few reports per session |
+//! | harness → writer | output | 8 MiB in total, and 24 KiB per session in any case ([`store::Share`]); reserved before the pipe is read |
+//! | writer → checkpoint | copy the log | one request; the log itself: floods wait from 48 MiB on, all writes from 64 MiB |
+//! | state → writer | requests, facts | requests by connections; facts by the number of sessions |
+//! | state → harness | input and its end, hurry, reap, close | 4 MiB of input per session |
+//! | writer → harness | the row's number, on which the harness is spawned | one message |
+//! | connection → its next request | a page that is read ahead | 4 pages of 900 kB in total ([`store::PageAhead`]) |
+//! | any → log | lines | 1024 lines; further ones are dropped and counted, and the count is logged |
 //!
-//! # What always holds
+//! # Shared memory
 //!
-//! 1. Only the state thread decides about a session, and signals a running one. It never waits for the writer, the
-//!    disk or a harness: a kill works whatever those do.
-//! 2. A harness is signalled only while its zombie cannot have been reaped: the thread that would reap it waits
-//!    to be told to, and that order is the last that happens to the process. So no signal ever reaches a process that merely got the same pid. Orphans that the daemon adopts
-//!    are children of the main thread, and it reaps its own only.
-//! 3. What has happened (a *fact*) is kept until it is on disk, in order. What somebody wishes (a *request*) is
-//!    refused while the store cannot be written.
-//! 4. No output is dropped without an event that says how much: a harness is held back by its pipe when the writer's queue
-//!    is full, and what its pipes hold at its exit is read in any case. What retention takes later is accounted for by an
-//!    event in its place.
-//! 5. A client is shown only what has been committed; a commit survives the death of the process.
-//! 6. A session is not live any more before its closing facts are handed to the writer. Whoever reads it as
-//!    ended can archive it at once. Only late output comes behind its closing facts: a harness thread is not drained before
-//!    it has been told that no input follows.
-//! 7. A session that was killed is final when none of its processes is left: its thread looks for them. Until then it
-//!    is unfinished on disk, so that the next daemon goes on where this one dies.
-//! 8. A read is over before the first byte of its answer is sent: no client holds a snapshot. A page that was read before
-//!    it was asked for is shown only if reading it then would give the same.
-//! 9. Nothing runs on a timer but the watchdog, where a service manager asks for it: an idle daemon waits in `accept`,
-//!    `recv` and `poll`. What has a deadline (a grace, a timeout, a retry, an `onEnd`, the next sweep in an hour, the quarter of a
-//!    millisecond in which a busy harness's pipes are let fill) is waited for with that deadline.
-//! 10. A stop is bounded, whatever the store and the harnesses do. What is not on disk then is said, by session: in the
-//!     log, on stderr, and in the daemon's last answer, to whoever asked it to stop.
-//! 11. The last descriptors are not for launches, and the very last not for clients ([`sys::is_scarce`]): how sessions
-//!     are can be asked, and they can be ended, when nothing more can be started.
-//! 12. The daemon's working directory is its home, and names in it are relative: they hold wherever it is moved. What of it
-//!     vanishes is noticed by its name ([`daemon`], `guard`), and the database is saved from its open descriptors.
+//! | memory | written by | read by | why it is no channel |
+//! | --- | --- | --- | --- |
+//! | writer's figures and failures ([`store::StoreStatus`]) | writer; senders count what they queue; the guard marks lost files | health, metrics, each launch | health must answer while the writer hangs |
+//! | byte budget of the queue (`store::write::budget`) | harness threads, writer | the same, health | check and reservation must be one atomic step |
+//! | wake-ups of followers ([`store::Followers`]) | connection threads | writer | a follower polls its client's socket and its wake-up together |
+//! | number of live sessions ([`state::Publisher`]) | state thread | health, metrics | only the latest value matters |
+//! | output counters of a harness (`harness::Tally`) | its harness thread | connection threads | read at any time without disturbing the pump |
+//! | waiting input of a harness (`harness::input`) | state thread, harness thread | the same | the refusal must be immediate |
+//! | capacity of all pipes (`harness::Pipes`) | harness threads | the same | the kernel's limit is one for all pipes of a user |
+//! | registry, environment, redaction patterns | signals thread at a reload; `POST /actions` | connection and harness threads | replaced as a whole: a launch uses one version |
+//! | guard of the home, with the shown socket path | signals thread; before a launch, a connection thread; with a sweep, the writer; at the end, main | health | files that vanish must be replaced before the next step |
+//! | memory budgets, requests in flight, free accept threads (`http`) | connection threads | the same; main at the stop | waits need a condition, not a message |
+//! | last live figures (`http::live`) | the connection thread that measures | connection threads | one measurement serves all clients of that second |
+//! | metrics ([`observe::metrics`]) | every thread | the metrics page | counting must neither block nor allocate |
+//! | allocator's reserve, claimed OOM kills, chosen session ids, turn of spawns (`static`) | every thread | every thread | each belongs to the process, as the kernel's object does |
 //!
-//! # Room for what comes
+//! # Invariants
 //!
-//! A daemon that replaces itself by `exec` would hand over per session: where it is in its life (`state::session`, plain
-//! data but for its thread and those who wait), its process mark (`sessions` table), the descriptors and what is held
-//! undecoded (`harness::pump`), and the next seq (`sessions.last_seq`). Each of these facts stands in one place.
+//! Each one names the tests that hold it, in `tests/coven` or in this crate.
+//!
+//! 1. Only the state thread decides about a session and signals a running one. It never waits for the writer, the disk or
+//!    a harness: a kill works in any state of those. `state::simulation::whatever_the_order_of_events_a_session_ends_once_with_the_cause_that_was_asked`,
+//!    `store::a_harness_that_fills_the_disk_can_be_killed`
+//! 2. A harness is signalled only while its zombie cannot have been reaped: its thread reaps only when ordered to, and no
+//!    signal follows that order. So no signal reaches a process that got the same pid later. The main thread reaps only
+//!    the orphans that it adopted. `state::tests::in_any_order_of_inputs_a_session_is_closed_and_reaped_once_at_most`
+//! 3. A *fact* has happened: it is kept, in order, until it is on disk. A *request* is refused while the store cannot be
+//!    written. `store::write::model_tests::what_is_read_is_what_was_committed_and_nothing_of_what_was_broken_off`,
+//!    `disk_full::sessions_on_a_full_disk_wait_for_room_and_lose_nothing`
+//! 4. No output is dropped without an event that counts it. A full queue blocks the harness through its pipe, and the
+//!    pipes are drained after the exit. An event replaces the output that retention deletes.
+//!    `stop::a_stop_under_load_loses_no_byte_that_was_written_before_the_signal`,
+//!    `store::keep::retention::what_goes_in_steps_is_what_the_rules_say_event_by_event`
+//! 5. Clients see only committed events; a commit survives the death of the process.
+//!    `orphans::what_followers_were_shown_is_there_after_a_kill_at_any_moment`
+//! 6. A session stops being live before its closing facts go to the writer: a client that reads it as ended can archive it
+//!    at once. Only late output follows the closing facts, since a harness thread is drained only after it was told that
+//!    no input follows. `endings::a_session_that_reads_as_ended_can_be_archived_and_deleted_at_once`,
+//!    `input::what_is_accepted_while_a_harness_exits_is_on_record_before_the_end`
+//! 7. A killed session is final only when none of its processes is left. Until then it is unfinished on disk, and the next
+//!    daemon continues. `endings::a_killed_session_leaves_no_process`,
+//!    `misbehaviour::a_kill_that_a_crash_interrupts_is_finished_by_the_next_daemon`
+//! 8. A read ends before the first byte of its answer is sent: no client holds a snapshot. A page read ahead is shown only
+//!    if a read now would return the same. `hostile::followers_that_never_read_hold_no_session_back`,
+//!    `paging::no_output_is_shown_that_retention_has_taken_meanwhile`
+//! 9. No thread polls on a timer, except the watchdog of a service manager: an idle daemon waits in `accept`, `recv` and
+//!    `poll`. Every deadline (grace, timeout, retry, `onEnd`, the hourly sweep, a busy harness's quarter of a millisecond)
+//!    is the timeout of such a wait. `resources::an_idle_daemon_with_a_quiet_session_never_wakes`
+//! 10. A stop is bounded in any state of the store and the harnesses. Data that is not on disk by then is reported by
+//!     session: in the log, on stderr, and in the last answer to the clients that asked for the stop.
+//!     `disk_full::a_stop_that_cannot_write_says_what_is_lost_to_all_who_ask`
+//! 11. The last descriptors are not for launches, and the very last not for clients ([`sys::is_scarce`]): sessions can be
+//!     inspected and ended when none can be started.
+//!     `limits::when_descriptors_run_out_launches_fail_and_say_why_and_clients_are_still_answered`
+//! 12. The daemon's working directory is its home, and its file names are relative: they stay valid when the home is moved.
+//!     Vanished files are noticed by name (`daemon::guard`), and the database is saved from its open descriptors.
+//!     `vanished::a_home_that_is_moved_is_followed`,
+//!     `vanished::a_home_that_is_deleted_ends_the_daemon_which_saves_the_database_beside_it`
+//!
+//! # Replacing a running daemon
+//!
+//! A daemon that replaces itself by `exec` would hand over per session: its phase (`state::session`, plain data except for
+//! its thread and waiting clients), its process mark (`sessions` table), the descriptors and undecoded bytes
+//! (`harness::pump`), and the next seq (`sessions.last_seq`). Each of these facts has one place.
 
 pub mod adapters;
 pub mod api;
@@ -127,7 +157,7 @@ pub mod sys;
 #[cfg(test)]
 mod checkout;
 
-/// The chance of the unit tests is that of the tests beside the crate.
+/// Random values for unit tests; shared with the integration tests.
 #[cfg(test)]
 #[path = "../tests/coven/support/random.rs"]
 mod random;

@@ -181,7 +181,7 @@ fn looking_changes_nothing() {
         command.env("COVEN_HOME", &nowhere).output().unwrap(),
     ));
     assert_check(&report, "home", "warn", &["does not exist yet"]);
-    assert_check(&report, "store", "pass", &["the first start makes it"]);
+    assert_check(&report, "store", "pass", &["the first start creates it"]);
     assert!(!nowhere.exists());
     coven.start_daemon();
     coven.run("hello", "x");
