@@ -7,6 +7,17 @@ use memchr::{memchr, memrchr};
 /// The longest escape sequence, in bytes: what is longer is text.
 const SEQUENCE_MAX: usize = 128;
 
+/// The most backslashes of a sequence whose escape character is written out: JSON in JSON, five deep.
+const BACKSLASHES_MAX: usize = 16;
+
+/// What a sequence that is set aside takes besides its own bytes.
+const MARK_BYTES: usize = size_of::<(usize, usize)>();
+
+/// How many bytes of sequences each byte of text lets be set aside, and how many can be saved up: two 24-bit colours a
+/// character. So what is set aside is bounded as the text is that is held.
+const ASIDE_EACH: usize = 64;
+const ASIDE_MAX: usize = 4096;
+
 const ESCAPE: u8 = 0x1b;
 
 /// How an escape character is written in strings.
@@ -23,6 +34,8 @@ pub(super) struct Layer {
     written: usize,
     /// The beginning of a sequence whose end has not come.
     tail: Vec<u8>,
+    /// How many bytes have been set aside that no text has made up for.
+    aside: usize,
 }
 
 /// What an escape sequence is.
@@ -75,31 +88,43 @@ impl Layer {
         while let Some(at) = next_start(data, search, is_written_somewhere) {
             match sequence(&data[at..]) {
                 Sequence::Whole(length) => {
-                    self.text.extend_from_slice(&data[from..at]);
-                    let moves = matches!(
-                        data[at + length - 1],
-                        b'A'..=b'H' | b'd' | b'f' | b'\\' | b']'
-                    );
-                    // What stands elsewhere on the screen is another word.
-                    let kept = usize::from(moves && data[at] == ESCAPE);
-                    if kept == 1 {
-                        self.text.push(ESCAPE);
+                    self.add_text(&data[from..at]);
+                    from = at;
+                    search = at + length;
+                    let aside = self.aside + length + MARK_BYTES;
+                    self.aside = aside.min(ASIDE_MAX);
+                    let is_too_much = aside > ASIDE_MAX;
+                    if data[at] == ESCAPE {
+                        let moves = matches!(
+                            data[at + length - 1],
+                            b'A'..=b'H' | b'd' | b'f' | b'\\' | b']'
+                        );
+                        // What stands elsewhere on the screen is another word; so is what follows on a sequence too many.
+                        if moves || is_too_much {
+                            self.add_text(&[ESCAPE]);
+                            from += 1;
+                        }
+                    } else if is_too_much {
+                        continue;
                     }
-                    self.sequences
-                        .extend_from_slice(&data[at + kept..at + length]);
+                    self.sequences.extend_from_slice(&data[from..search]);
                     self.marks.push((self.text.len(), self.sequences.len()));
-                    from = at + length;
-                    search = from;
+                    from = search;
                 }
                 Sequence::Partial if !is_last => {
-                    self.text.extend_from_slice(&data[from..at]);
+                    self.add_text(&data[from..at]);
                     self.tail.extend_from_slice(&data[at..]);
                     return;
                 }
                 Sequence::Partial | Sequence::None => search = at + 1,
             }
         }
-        self.text.extend_from_slice(&data[from..]);
+        self.add_text(&data[from..]);
+    }
+
+    fn add_text(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
+        self.aside = self.aside.saturating_sub(text.len() * ASIDE_EACH);
     }
 
     /// Adds to `out` the text of a range with the sequences in it; only those if the text is to be `dropped`.
@@ -139,6 +164,11 @@ impl Layer {
             *end -= cut;
         }
         self.written -= gone;
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.text.len() + self.sequences.len() + self.tail.len() + self.marks.len() * MARK_BYTES
     }
 
     /// The memory that a burst has needed goes back.
@@ -209,13 +239,13 @@ fn control_sequence(data: &[u8], at: usize) -> Sequence {
 
 /// A colour whose escape character is written out, as in JSON.
 fn written_sequence(data: &[u8]) -> Sequence {
-    let run = data
-        .iter()
-        .position(|byte| *byte != b'\\')
-        .unwrap_or(data.len());
-    if run == data.len() && run < 16 {
-        return Sequence::Partial;
-    }
+    let known = &data[..data.len().min(BACKSLASHES_MAX + 1)];
+    let Some(run) = known.iter().position(|byte| *byte != b'\\') else {
+        return match known.len() <= BACKSLASHES_MAX {
+            true => Sequence::Partial,
+            false => Sequence::None,
+        };
+    };
     let rest = &data[run..];
     for name in WRITTEN {
         let known = rest.len().min(name.len());
@@ -236,6 +266,34 @@ mod tests {
     use super::*;
     use crate::random::{Random, rounds};
 
+    /// The text, and what is written out, of `text` in two writes.
+    fn in_two_writes(text: &str, cut: usize) -> (Vec<u8>, Vec<u8>) {
+        let mut layer = Layer::default();
+        layer.push(&text.as_bytes()[..cut], false);
+        layer.push(&text.as_bytes()[cut..], false);
+        layer.push(b"", true);
+        let mut out = Vec::new();
+        layer.write(0, layer.text.len(), false, &mut out);
+        (layer.text, out)
+    }
+
+    #[test]
+    fn too_many_sequences_in_a_row_are_words_of_their_own_wherever_a_write_ends() {
+        let rows = [
+            "\x1b[0m".repeat(300),
+            "\\".repeat(50) + "u001b[0m",
+            "\\u001b[0m".repeat(300),
+        ];
+        let text = rows.join("text");
+        let whole = in_two_writes(&text, 0);
+        assert_eq!(whole.1, text.as_bytes());
+        let escapes = whole.0.iter().filter(|byte| **byte == ESCAPE).count();
+        assert!((1..300).contains(&escapes), "{escapes}");
+        for cut in 0..=text.len() {
+            assert_eq!(in_two_writes(&text, cut), whole, "at {cut}");
+        }
+    }
+
     #[test]
     fn sequences_come_back_where_they_stood_wherever_a_write_ends() {
         #[rustfmt::skip]
@@ -248,19 +306,10 @@ mod tests {
             let text: String = (0..random.below(9))
                 .map(|_| *random.pick(&PIECES))
                 .collect();
-            let split = |cut: usize| {
-                let mut layer = Layer::default();
-                layer.push(&text.as_bytes()[..cut], false);
-                layer.push(&text.as_bytes()[cut..], false);
-                layer.push(b"", true);
-                let mut out = Vec::new();
-                layer.write(0, layer.text.len(), false, &mut out);
-                (layer.text, out)
-            };
-            let whole = split(0);
+            let whole = in_two_writes(&text, 0);
             assert_eq!(whole.1, text.as_bytes(), "{text:?}");
             for cut in 0..=text.len() {
-                assert_eq!(split(cut), whole, "{text:?} at {cut}");
+                assert_eq!(in_two_writes(&text, cut), whole, "{text:?} at {cut}");
             }
         }
     }

@@ -52,6 +52,11 @@ impl Line {
         self.passed < self.text.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     pub(super) fn is_begun(&self) -> bool {
         !self.text.is_empty() || self.is_swallowing
     }

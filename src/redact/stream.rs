@@ -20,10 +20,12 @@ pub(super) const CONTEXT_MAX: usize = 256;
 /// How much of a secret without an end is swallowed, in bytes.
 const SWALLOW_MAX: usize = 64 * 1024;
 
-/// The longest line of a private key, in bytes; RFC 7468 has 64, OpenPGP and wrapped ones a few more.
-const KEY_LINE_MAX: usize = 256;
+/// How much of a line of a private key is held, in bytes. Half of that holds the end of a block that is in one line, also in
+/// the deepest layer (35 characters of 36 bytes).
+const KEY_HELD_MAX: usize = 2560;
 
-/// One stream's state.
+/// One stream's state. Between two writes it holds less than 3 KiB of text, whatever comes: context, and as far as a rule
+/// reads, or a line of a key. The escape sequences in that text are bounded by it: 384 KiB with the longest ones at each byte.
 #[derive(Debug, Default, Clone)]
 pub struct Stream {
     /// Context, then what is held back.
@@ -52,6 +54,11 @@ impl Stream {
     /// Whether something is held back.
     pub fn is_holding(&self) -> bool {
         self.passed < self.layer.text.len() || self.layer.has_tail() || self.line.is_holding()
+    }
+
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        self.layer.held_bytes() + self.line.held_bytes()
     }
 
     /// Takes `data`, and adds to `out` what of it can be passed on.
@@ -223,7 +230,6 @@ impl Stream {
         if end == Some(KeyLine::Closed) || end.is_none() && is_last {
             return self.end_key(at, out);
         }
-        let left = swallowing.left.saturating_sub(at - self.passed);
         let is_ended = end.is_some();
         let is_data = !text.is_empty()
             && !text.contains(&b':')
@@ -236,16 +242,18 @@ impl Stream {
         let until = match is_ended {
             true => at,
             // A block in one line is as long as it likes: only its end is of use.
-            false if line.len() > 2 * KEY_LINE_MAX => at - KEY_LINE_MAX,
+            false if at - self.passed > KEY_HELD_MAX => {
+                view.boundary(self.passed, KEY_HELD_MAX / 2)
+            }
             false => return false,
         };
         self.swallowing = Some(Swallowing {
-            left,
+            left: swallowing.left.saturating_sub(until - self.passed),
             is_short,
             ..swallowing
         });
         self.drop_until(until, out);
-        is_ended
+        true
     }
 
     fn end_key(&mut self, until: usize, out: &mut Vec<u8>) -> bool {
@@ -346,4 +354,76 @@ fn is_key_line(line: &[u8]) -> bool {
         || line[..data]
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT_MAX: usize = 3 * 1024;
+    const HELD_MAX: usize = 384 * 1024;
+
+    /// Secrets that begin and wait for their end, each rule's.
+    #[rustfmt::skip]
+    const BEGUN: &[&str] = &[
+        "", "gh", "ghp_", "-----BEGIN PRIVATE KEY-----", "password=", "{\"password\":\"", "<password>", "Cookie: a=",
+        "postgres://user:hun", "curl -u ", "https://hooks.slack.com/", "123456789:AA", "name: TOKEN\nvalue: ",
+    ];
+
+    /// What goes on for ever: text, in the layers of JSON, percent encoding, HTML and shells; and escape sequences.
+    #[rustfmt::skip]
+    const ENDLESS: &[&str] = &[
+        "A", " ", "\n", "=", ".", "\\", "%", "&", "'", "\"", "A\n", "\\u0041", "\\\\\\\\u0041", "\\n", "\\\"", "%41", "%25252541",
+        "&#65;", "&amp;quot;", "'\\''", "\u{1b}", "\u{1b}[0m", "A\u{1b}[0m", "\u{1b}[1;", "\\u001b[0m",
+    ];
+
+    #[test]
+    fn what_is_held_between_two_writes_is_bounded_whatever_comes() {
+        let redactor = Redactor::new("own-\\d+").0;
+        let longest = format!("\u{1b}[{}m", "1".repeat(120));
+        for begun in BEGUN {
+            for endless in ENDLESS.iter().copied().chain([&*longest]) {
+                let (mut stream, mut out) = (Stream::default(), Vec::new());
+                stream.push(&redactor, begun.as_bytes(), &mut out);
+                // More than the bound, if all of it were held: a sequence takes its place beside its bytes.
+                let most = match endless.contains("[0m") {
+                    true => HELD_MAX / 20,
+                    false => TEXT_MAX,
+                };
+                let block = endless.repeat(most / endless.len());
+                for _ in 0..5 {
+                    stream.push(&redactor, block.as_bytes(), &mut out);
+                    let (text, all) = (stream.layer.text.len(), stream.held_bytes());
+                    assert!(text <= TEXT_MAX, "{text}: {begun:?} {endless:?}");
+                    assert!(all <= HELD_MAX, "{all}: {begun:?} {endless:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_in_one_line_is_swallowed_in_every_layer() {
+        let redactor = Redactor::new("").0;
+        for letter in [
+            "A",
+            "\\u0041",
+            "\\\\\\\\u0041",
+            "%41",
+            "%2541",
+            "&#65;",
+            "&#x41;",
+        ] {
+            let body = letter.repeat(9_000 / letter.len());
+            let text = format!("a -----BEGIN PRIVATE KEY-----{body}-----END PRIVATE KEY----- z");
+            for write in [7, 700, text.len()] {
+                let (mut stream, mut out) = (Stream::default(), Vec::new());
+                for part in text.as_bytes().chunks(write) {
+                    stream.push(&redactor, part, &mut out);
+                }
+                stream.finish(&redactor, &mut out);
+                let out = String::from_utf8(out).unwrap();
+                assert_eq!(out, "a [REDACTED:private-key] z", "{letter} {write}");
+            }
+        }
+    }
 }

@@ -51,6 +51,18 @@ impl View<'_> {
         }
     }
 
+    /// The end of the last glyph that is within `length` bytes from `from` on.
+    pub(super) fn boundary(&self, from: usize, length: usize) -> usize {
+        let mut at = from;
+        while let Ok(glyph) = self.glyph(at)
+            && glyph.end > at
+            && glyph.end <= from + length
+        {
+            at = glyph.end;
+        }
+        at
+    }
+
     fn escaped(&self, at: usize) -> Result<Glyph, More> {
         let Some(byte) = self.byte(at)? else {
             return Ok(glyph(b'\n', at, 0));
