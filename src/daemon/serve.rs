@@ -305,7 +305,6 @@ fn state(
         inbox,
         shared.events.clone(),
         shared.queue.clone(),
-        Arc::clone(&shared.redactor),
         limits,
         idempotency,
         publisher,

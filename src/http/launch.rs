@@ -81,10 +81,11 @@ fn parse_launch(
         .get(&request.harness)
         .ok_or_else(|| unknown_harness(&request.harness, &registry))?;
     let sweep = request.sweep;
+    let base = call.context.environment.current();
+    let redactor = call.context.redactor.for_session(base.given(&request.env));
     let mut spec = parse_spec(call, request, adapter)?;
     check_mode(spec.mode())?;
     check_prompt(&spec, adapter)?;
-    let base = call.context.environment.current();
     // What the adapter cannot do is said before what is missing on this machine.
     let shown = adapter.shown_argv(&spec).map_err(unsupported)?;
     let argv = call.context.redactor.redact_arguments(&shown);
@@ -105,6 +106,7 @@ fn parse_launch(
     let prompt = call.context.prompt(&spec.prompt);
     Ok(Launch {
         program,
+        redactor,
         sweep,
         session: NewSession {
             prompt: NewEvent::of_prompt(spec.record.created_at, &prompt, bytes),

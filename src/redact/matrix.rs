@@ -66,10 +66,10 @@ impl Planted {
 }
 
 /// What wraps a text as other programs do.
-type Wrap = fn(&str) -> String;
+pub(super) type Wrap = fn(&str) -> String;
 
 /// `depth` JSON strings in one another.
-fn json(depth: usize, text: &str) -> String {
+pub(super) fn json(depth: usize, text: &str) -> String {
     let inner = match depth {
         1 => text.to_owned(),
         _ => json(depth - 1, text),
@@ -77,7 +77,7 @@ fn json(depth: usize, text: &str) -> String {
     serde_json::json!({ "text": inner, "n": 1 }).to_string()
 }
 
-fn percent(text: &str) -> String {
+pub(super) fn percent(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'.' | b'-' | b'~' => {
             char::from(byte).to_string()
@@ -87,7 +87,7 @@ fn percent(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-fn html(text: &str) -> String {
+pub(super) fn html(text: &str) -> String {
     let pairs = [
         ('&', "&amp;"),
         ('"', "&quot;"),

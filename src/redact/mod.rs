@@ -11,7 +11,8 @@
 //!    a value is assigned to a name, by what stands around it. `extent` finds its end; `value` judges what was chosen by
 //!    somebody.
 //! 6. The secret's own bytes are replaced; one that goes on is swallowed as it comes.
-//! 7. `own` takes the user's patterns out of what is left, line by line.
+//! 7. `known` has the values that the session was given in its environment, and goes before the rules where one stands.
+//! 8. `own` takes the user's patterns out of what is left, line by line.
 
 /// A table, and what its rows carry for the tests: a text with a secret, which stands in `«»`, and one without.
 macro_rules! table {
@@ -30,6 +31,7 @@ mod extent;
 mod forms;
 mod headers;
 mod issuers;
+mod known;
 mod layer;
 mod names;
 mod own;
@@ -41,10 +43,12 @@ mod view;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use known::Known;
 pub use own::BadPattern;
 use own::Patterns;
 pub use stream::Stream;
@@ -55,20 +59,27 @@ pub const REDACTED: &str = "[REDACTED:";
 /// The kinds of secrets that are known by what stands around them.
 #[rustfmt::skip]
 const KINDS: &[&str] = &[
-    "assignment", "authorization", "basic-auth", "cookie", "custom", "private-key", "url-password", "url-signature",
-    "webhook",
+    "assignment", "authorization", "basic-auth", "cookie", "custom", known::KIND, "private-key", "url-password",
+    "url-signature", "webhook",
 ];
 
-/// The rules in force.
+/// The rules in force; those of a session know the values of its environment, too.
 pub struct Redactor {
+    shared: Arc<Shared>,
+    /// The session's.
+    known: Option<Known>,
+    /// What is stored keeps its secrets; the log never does.
+    stores_secrets: bool,
+}
+
+/// What is the same for all sessions.
+struct Shared {
     /// The user's own patterns.
     own: RwLock<Option<Arc<Patterns>>>,
     /// When they were read last, in milliseconds since the epoch.
     own_read_at: AtomicI64,
     kinds: Vec<&'static str>,
     counts: Vec<AtomicU64>,
-    /// What is stored keeps its secrets; the log never does.
-    stores_secrets: bool,
 }
 
 /// A secret that has been found.
@@ -105,6 +116,18 @@ enum Open {
     Url,
     /// To the end of the block.
     Key,
+    /// To the end of a known value, of which so many characters have been.
+    Known {
+        needle: usize,
+        matched: usize,
+    },
+}
+
+/// Shows nothing: a value can be a secret.
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redactor")
+    }
 }
 
 impl Redactor {
@@ -113,11 +136,29 @@ impl Redactor {
         kinds.sort_unstable();
         kinds.dedup();
         Self {
-            own: RwLock::new(own.map(Arc::new)),
-            own_read_at: AtomicI64::new(0),
-            counts: kinds.iter().map(|_| AtomicU64::new(0)).collect(),
-            kinds,
+            shared: Arc::new(Shared {
+                own: RwLock::new(own.map(Arc::new)),
+                own_read_at: AtomicI64::new(0),
+                counts: kinds.iter().map(|_| AtomicU64::new(0)).collect(),
+                kinds,
+            }),
+            known: None,
             stores_secrets: false,
+        }
+    }
+
+    /// The same for a session that is `given` these variables, names and values, on purpose: their values are secrets of it.
+    pub fn for_session<'a>(
+        self: &Arc<Self>,
+        given: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Arc<Self> {
+        match Known::new(given) {
+            Some(known) if !self.stores_secrets => Arc::new(Self {
+                shared: Arc::clone(&self.shared),
+                known: Some(known),
+                stores_secrets: false,
+            }),
+            _ => Arc::clone(self),
         }
     }
 
@@ -175,7 +216,7 @@ impl Redactor {
 
     /// How many secrets of each kind have been taken out.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        let counts = self.kinds.iter().zip(&self.counts);
+        let counts = self.shared.kinds.iter().zip(&self.shared.counts);
         let counts = counts.map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)));
         let mut found = BTreeMap::new();
         found.extend(counts.filter(|(_, count)| *count > 0));
@@ -183,8 +224,8 @@ impl Redactor {
     }
 
     fn count(&self, kind: &str) {
-        if let Ok(at) = self.kinds.binary_search(&kind) {
-            self.counts[at].fetch_add(1, Ordering::Relaxed);
+        if let Ok(at) = self.shared.kinds.binary_search(&kind) {
+            self.shared.counts[at].fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -60,6 +60,14 @@ const HARMLESS_BEHIND: &[&str] = &[
     "selector",
 ];
 
+/// What the name of a setting ends with, whose value other text is full of.
+#[rustfmt::skip]
+const SETTINGS: &[&str] = &[
+    "branch", "cluster", "color", "colors", "email", "flags", "host", "hostname", "id", "image", "lang", "language", "locale",
+    "location", "model", "name", "namespace", "options", "opts", "organization", "pager", "platform", "profile", "project",
+    "region", "repository", "term", "timezone", "uri", "url", "user", "username", "version", "zone",
+];
+
 /// Behind a secret's name, these change nothing.
 #[rustfmt::skip]
 const KEEPING: &[&str] = &[
@@ -131,6 +139,15 @@ pub(super) fn strength(name: &[u8]) -> Option<Name> {
         is_kept &= KEEPING.contains(&word);
     }
     None
+}
+
+/// Whether `name` is a setting's.
+pub(super) fn is_setting(name: &[u8]) -> bool {
+    let words = Words::new(name);
+    words
+        .iter()
+        .next_back()
+        .is_some_and(|word| SETTINGS.contains(&word))
 }
 
 fn word_strength(word: &str, before: Option<&str>) -> Option<Name> {

@@ -73,8 +73,8 @@ impl Redactor {
     pub fn load(file: &Path) -> (Self, Vec<BadPattern>) {
         let begun = Timestamp::now();
         let (text, unread) = read_own(file);
-        let (mut redactor, bad) = Self::new(&text.unwrap_or_default());
-        *redactor.own_read_at.get_mut() = begun.as_millis();
+        let (redactor, bad) = Self::new(&text.unwrap_or_default());
+        redactor.set_read_at(begun);
         (redactor, unread.into_iter().chain(bad).collect())
     }
 
@@ -87,19 +87,30 @@ impl Redactor {
             return unread.into_iter().collect();
         };
         let (own, bad) = compile_own(&text);
-        *self.own.write().unwrap_or_else(PoisonError::into_inner) = own.map(Arc::new);
-        self.own_read_at.store(begun.as_millis(), Ordering::Relaxed);
+        *self
+            .shared
+            .own
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = own.map(Arc::new);
+        self.set_read_at(begun);
         bad
+    }
+
+    fn set_read_at(&self, at: Timestamp) {
+        self.shared
+            .own_read_at
+            .store(at.as_millis(), Ordering::Relaxed);
     }
 
     /// When the user's patterns in force were read: a file that is newer than that is not in force.
     pub fn own_read_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.own_read_at.load(Ordering::Relaxed))
+        Timestamp::from_millis(self.shared.own_read_at.load(Ordering::Relaxed))
     }
 
     /// The user's patterns in force.
     fn own(&self) -> Option<Arc<Patterns>> {
-        self.own
+        self.shared
+            .own
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()

@@ -223,24 +223,27 @@ fn wait(layer: &Layer, at: usize, hold: usize, begun: Begun, is_last: bool) -> F
 }
 
 fn next_word(text: &[u8], from: usize) -> Option<(usize, usize)> {
-    let span = Span {
-        start: from.min(text.len()),
-        end: text.len(),
-    };
-    match &WORDS.searcher {
+    let words = WORDS.all.iter().map(|(word, _)| word.as_bytes());
+    next_of(WORDS.searcher.as_ref(), words, text, from)
+}
+
+/// Where in `text`, from `from` on, the first of `words` stands, which `searcher` looks for, and which of them it is.
+pub(super) fn next_of<'w>(
+    searcher: Option<&Searcher>,
+    words: impl Iterator<Item = &'w [u8]>,
+    text: &[u8],
+    from: usize,
+) -> Option<(usize, usize)> {
+    let (start, end) = (from.min(text.len()), text.len());
+    match searcher {
         Some(searcher) => searcher
-            .find_in(text, span)
+            .find_in(text, Span { start, end })
             .map(|found| (found.start(), found.pattern().as_usize())),
         // Where the processor cannot, each word is looked for.
-        None => WORDS
-            .all
-            .iter()
+        None => words
             .enumerate()
-            .filter_map(|(index, (word, _))| {
-                Some((
-                    from + memchr::memmem::find(&text[span.start..], word.as_bytes())?,
-                    index,
-                ))
+            .filter_map(|(index, word)| {
+                Some((start + memchr::memmem::find(&text[start..], word)?, index))
             })
             .min(),
     }

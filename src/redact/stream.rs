@@ -4,6 +4,7 @@
 
 use super::extent;
 use super::issuers;
+use super::known;
 use super::layer::Layer;
 use super::own::Line;
 use super::rules::{self, Ending, Found};
@@ -82,7 +83,7 @@ impl Stream {
         let mut passed = Vec::new();
         self.layer.expire();
         while self.swallowing.is_none() {
-            match rules::find(&self.layer, self.floor, self.at, Ending::Pause) {
+            match self.find(redactor, Ending::Pause) {
                 Found::Secret(secret) => {
                     self.replace(redactor, &secret, secret.open == Open::Key, &mut passed)
                 }
@@ -127,14 +128,10 @@ impl Stream {
     /// Handles a part of what is held; `true` if there may be more to do.
     fn step(&mut self, redactor: &Redactor, is_last: bool, out: &mut Vec<u8>) -> bool {
         if let Some(swallowing) = self.swallowing {
-            return self.swallow(swallowing, is_last, out);
+            return self.swallow(redactor, swallowing, is_last, out);
         }
-        match rules::find(
-            &self.layer,
-            self.floor,
-            self.at,
-            if is_last { Ending::Last } else { Ending::Open },
-        ) {
+        let ending = if is_last { Ending::Last } else { Ending::Open };
+        match self.find(redactor, ending) {
             Found::Secret(secret) => {
                 let goes_on = secret.open == Open::Key
                     || secret.range.end - self.at.min(secret.range.end) >= rules::REACH;
@@ -148,6 +145,11 @@ impl Stream {
                 false
             }
         }
+    }
+
+    fn find(&self, redactor: &Redactor, ending: Ending) -> Found {
+        let known = redactor.known.as_ref();
+        known::find(known, &self.layer, self.floor, self.at, ending)
     }
 
     /// Passes on the text before `until`.
@@ -180,7 +182,13 @@ impl Stream {
     }
 
     /// Drops what belongs to the secret; `true` when its end has been found.
-    fn swallow(&mut self, swallowing: Swallowing, is_last: bool, out: &mut Vec<u8>) -> bool {
+    fn swallow(
+        &mut self,
+        redactor: &Redactor,
+        swallowing: Swallowing,
+        is_last: bool,
+        out: &mut Vec<u8>,
+    ) -> bool {
         if swallowing.open == Open::Key {
             return self.swallow_key(swallowing, is_last, out);
         }
@@ -188,17 +196,25 @@ impl Stream {
             text: &self.layer.text,
             is_last,
         };
-        let (mut at, mut left, mut is_over) =
-            (self.passed, swallowing.left, swallowing.open == Open::No);
-        while !is_over {
+        let (mut at, mut left) = (self.passed, swallowing.left);
+        let mut open = swallowing.open;
+        if let (Open::Known { .. }, Some(known)) = (open, &redactor.known) {
+            (at, open) = known.go_on(view, at, open);
+        }
+        let mut is_over = open == Open::No;
+        while !is_over && !matches!(open, Open::Known { .. }) {
             let Ok(glyph) = view.glyph(at) else { break };
-            is_over = glyph.end == at || left == 0 || !swallowing.open.goes_on(glyph);
+            is_over = glyph.end == at || left == 0 || !open.goes_on(glyph);
             if !is_over {
                 left -= 1;
                 at = glyph.end;
             }
         }
-        self.swallowing = (!is_over).then_some(Swallowing { left, ..swallowing });
+        self.swallowing = (!is_over).then_some(Swallowing {
+            open,
+            left,
+            ..swallowing
+        });
         self.drop_until(at, out);
         is_over && self.is_holding_text()
     }
@@ -278,7 +294,7 @@ impl Open {
     /// Whether a secret goes on with `glyph`.
     fn goes_on(self, glyph: super::view::Glyph) -> bool {
         match self {
-            Self::No | Self::Key => false,
+            Self::No | Self::Key | Self::Known { .. } => false,
             Self::Word(alphabet) => issuers::is_in(glyph.byte, alphabet),
             Self::Bare => extent::is_bare(glyph, false),
             Self::Quote { byte, depth } => !extent::closes((byte, depth), glyph),

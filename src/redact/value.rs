@@ -281,7 +281,7 @@ fn entropy(text: &[u8]) -> f64 {
 }
 
 /// A hash or a UUID: what a weak name has is as likely a checksum.
-fn is_digest(text: &[u8]) -> bool {
+pub(super) fn is_digest(text: &[u8]) -> bool {
     let is_hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
     text.iter().all(is_hex) || text.starts_with(b"sha") || text.starts_with(b"md5")
 }
@@ -309,7 +309,7 @@ pub(super) fn is_placeholder(text: &[u8]) -> bool {
         || text.iter().all(|byte| {
             matches!(
                 byte,
-                b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'0' | b'\xff'
+                b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'0' | 0x80..
             )
         })
         || !text.iter().any(u8::is_ascii_alphanumeric)

@@ -25,8 +25,13 @@ const PERCENT: u8 = 56;
 /// The longest run of backslashes that is one escape, in bytes: JSON in JSON, five deep.
 const BACKSLASHES_MAX: usize = 31;
 
-/// What a glyph outside ASCII is shown as: no rule asks which one it is.
-const OTHER: u8 = 0xff;
+/// What a code unit is shown as; of one outside ASCII no rule asks more than whether it is the same.
+pub(super) fn shown(unit: u16) -> u8 {
+    match u8::try_from(unit) {
+        Ok(byte @ 0..0x80) => byte,
+        _ => 0x80 | unit as u8,
+    }
+}
 
 /// Text as it is read through its layers.
 #[derive(Clone, Copy)]
@@ -132,11 +137,7 @@ impl View<'_> {
             let Some(digit) = digit else { return Ok(None) };
             value = value * 16 + digit;
         }
-        let byte = u8::try_from(value)
-            .ok()
-            .filter(u8::is_ascii)
-            .unwrap_or(OTHER);
-        Ok(Some(glyph(byte, at + digits, depth)))
+        Ok(Some(glyph(shown(value as u16), at + digits, depth)))
     }
 
     /// A byte in percent encoding, also of one that is encoded itself.
@@ -184,11 +185,8 @@ impl View<'_> {
             match byte.and_then(|byte| char::from(byte).to_digit(radix)) {
                 Some(digit) => value = value * radix + digit,
                 None if byte == Some(b';') && at > digits => {
-                    let byte = u8::try_from(value)
-                        .ok()
-                        .filter(u8::is_ascii)
-                        .unwrap_or(OTHER);
-                    return Ok(Some(glyph(byte, at + 1, HTML)));
+                    let unit = u16::try_from(value).unwrap_or(u16::MAX);
+                    return Ok(Some(glyph(shown(unit), at + 1, HTML)));
                 }
                 None => break,
             }

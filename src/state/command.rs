@@ -13,6 +13,7 @@ use crate::adapters::Program;
 use crate::api::{ApiError, KillSignal, SessionId, SessionRecord, StopReport, StreamLine};
 use crate::harness::{ClientInput, Tally};
 use crate::observe::say;
+use crate::redact::Redactor;
 use crate::store::{Chore, Committed, Done, NewSession, Request};
 use crate::sys;
 
@@ -68,6 +69,8 @@ pub struct Launch {
     pub session: NewSession,
     /// The program that is spawned.
     pub program: Program,
+    /// Takes secrets out of what the session stores.
+    pub redactor: Arc<Redactor>,
     /// Ends the processes that the harness leaves behind.
     pub sweep: bool,
 }

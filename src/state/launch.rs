@@ -13,6 +13,7 @@ use crate::adapters::{Program, StdinMode};
 use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId, Timestamp};
 use crate::harness::{Go, Harness, Shared};
 use crate::observe::field::CloseCause;
+use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Committed, Done, IdempotencyKey, NewSession, Request, SessionNum};
 use crate::sys;
@@ -28,6 +29,7 @@ impl State {
         let Launch {
             session,
             program,
+            redactor,
             sweep,
         } = launch;
         let NewSession { record, .. } = &session;
@@ -45,7 +47,7 @@ impl State {
         };
         let limits = program.limits;
         // Started first, so that another core prepares the spawn while the writer commits.
-        let prepared = self.prepare_harness(id, program, reply.clone());
+        let prepared = self.prepare_harness(id, program, redactor, reply.clone());
         let (harness, go, failure) = match prepared {
             Ok((harness, go)) => (Some(harness), Some(go), None),
             Err(err) => (None, None, Some(sys::explain(&err))),
@@ -171,6 +173,7 @@ impl State {
         &self,
         id: SessionId,
         program: Program,
+        redactor: Arc<Redactor>,
         reply: Reply<Launched>,
     ) -> std::io::Result<(Harness, Go)> {
         let events = self.events.clone();
@@ -188,7 +191,7 @@ impl State {
         let shared = Shared {
             queue: self.queue.clone(),
             pipes: Arc::clone(&self.pipes),
-            redactor: self.redactor.clone(),
+            redactor,
             drain_max: self.limits.drain_max,
         };
         Harness::prepare(id, program, shared, report, started)

@@ -35,7 +35,6 @@ use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness::{self, Pipes, Report};
 use crate::observe::field::{CloseCause, StateInput};
 use crate::observe::say;
-use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{IdempotencyKey, SessionNum, WriteQueue};
 use crate::sys;
@@ -109,8 +108,6 @@ pub struct State {
     /// Cloned for harness threads and the writer's callbacks.
     events: Sender<Event>,
     queue: WriteQueue,
-    /// Shared with the harness threads, like `pipes`.
-    redactor: Arc<Redactor>,
     pipes: Arc<Pipes>,
     limits: Limits,
     sessions: HashMap<SessionId, Session>,
@@ -130,7 +127,6 @@ impl State {
         inbox: Receiver<Event>,
         events: Sender<Event>,
         queue: WriteQueue,
-        redactor: Arc<Redactor>,
         limits: Limits,
         idempotency: Vec<IdempotencyKey>,
         publisher: Publisher,
@@ -143,7 +139,6 @@ impl State {
             inbox,
             events,
             queue,
-            redactor,
             pipes: Pipes::new(),
             limits,
             sessions: HashMap::new(),

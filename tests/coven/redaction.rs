@@ -1,5 +1,9 @@
 //! Secrets never reach the disk, however a harness's writes split them; what is no secret stays as it is.
 
+use std::os::unix::fs::PermissionsExt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -320,6 +324,54 @@ max_tokens: 4096, PWD=/home/u/work, https://example.com:8080/@user
     coven.harness("echo", "printf '%s' \"$2\"");
     let id = coven.launch("echo", text);
     assert_eq!(stdout(&coven.events_to_end(&id)), text);
+}
+
+#[test]
+fn a_value_that_the_session_was_given_is_in_no_file_of_the_home_but_env() {
+    const GIVEN: [(&str, &str); 3] = [
+        ("FROM_FILE", "tulip tractor & seventeen"),
+        ("FROM_OPTION", "quiet\"otter'marmalade"),
+        ("FROM_SHELL", "plain/looking+value=of it"),
+    ];
+    let coven = Coven::new().env("FROM_SHELL", GIVEN[2].1);
+    let file = coven.home().join("env");
+    std::fs::write(&file, format!("FROM_FILE='{}'\n", GIVEN[0].1)).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    coven.start_daemon();
+    // As it is, in base64, and in two writes, with and without a pause.
+    coven.harness_with(
+        "tells",
+        r#"for name in FROM_FILE FROM_OPTION FROM_SHELL; do
+    eval "value=\$$name"
+    printf '%s\n' "$value"
+    for before in '' a bc; do printf '%s' "$before$value" | base64 -w 20; done
+    printf '%.9s' "$value"; sleep 0.2; printf '%s\n' "$value" | tail -c +10
+    for at in 3 9 14; do printf "%.${at}s" "$value"; printf '%s\n' "$value" | tail -c +$((at + 1)); done
+done
+env | grep '^FROM_' >&2"#,
+        json!({ "pass_env": ["FROM_SHELL"] }),
+    );
+    let option = format!("{}={}", GIVEN[1].0, GIVEN[1].1);
+    let ran = coven.cli(["run", "tells", "-e", &option, "x"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let marks = "[REDACTED:environment]";
+    assert_eq!(
+        ran.out.matches(marks).count(),
+        3 * (1 + 3 + 1 + 3),
+        "{}",
+        ran.out
+    );
+    assert_eq!(ran.err.matches(marks).count(), 3, "{}", ran.err);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    std::fs::remove_file(file).unwrap();
+    let bytes = home_bytes(&coven);
+    for (_, value) in GIVEN {
+        let base64 = STANDARD.encode(value);
+        let json = serde_json::to_string(value).unwrap();
+        for part in [value, &json[1..json.len() - 1], &base64[..12]] {
+            assert!(!holds(&bytes, part), "{part} is in the home");
+        }
+    }
 }
 
 #[test]

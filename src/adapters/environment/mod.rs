@@ -103,6 +103,15 @@ impl Base {
         self.file_read_at
     }
 
+    /// What a session is given on purpose, by the file and by its `launch`: names and values, without those that every login
+    /// has.
+    pub fn given<'a>(&'a self, launch: &'a Variables) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let file = self.file.iter();
+        let file = file.filter(|(name, _)| launch.get(name).is_none());
+        let all = launch.iter().chain(file);
+        all.filter(|(name, _)| !is_started_with(OsStr::new(name)))
+    }
+
     /// The environment of the session `id` in `cwd`. Later sources replace earlier ones: inherited, file, adapter,
     /// launch. `PWD` is always the session's: programs trust it more than getcwd(3).
     pub fn session(
