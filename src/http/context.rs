@@ -10,7 +10,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use super::budget::Budget;
 use super::live::LastPass;
 use crate::adapters::{self, environment};
-use crate::api::{ApiError, DaemonProcess, PROMPT_KEPT_MAX, SupervisorInfo, TITLE_MAX, Timestamp};
+use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{Command, Event, Reply};
@@ -98,11 +98,6 @@ impl Context {
         }
     }
 
-    /// `text` with its secrets redacted, for storage.
-    pub(super) fn redacted(&self, text: String) -> String {
-        self.redactor.redact_stored(text)
-    }
-
     /// Rejects a token in `texts`, the paths, ids or names in `field`, which are stored unchanged.
     pub(super) fn check_kept(&self, field: &str, texts: &[String]) -> Result<(), ApiError> {
         if !texts.iter().any(|text| self.redactor.holds_token(text)) {
@@ -113,26 +108,24 @@ impl Context {
         Err(ApiError::invalid_field(field, message))
     }
 
-    /// `title` redacted and shortened for storage. Redaction comes first: it would not recognise a part of a secret.
-    pub(super) fn title(&self, title: String) -> String {
-        let mut title = self.redacted(title);
-        title.truncate(title.floor_char_boundary(TITLE_MAX));
-        title
-    }
-
-    /// The redacted start of `prompt` for storage; only the part that is stored is processed.
-    pub(super) fn prompt(&self, prompt: &str) -> String {
-        self.redactor
-            .redact_stored_beginning(prompt, PROMPT_KEPT_MAX)
-    }
-
-    /// Each of `texts` with its secrets redacted.
-    pub(super) fn all_redacted(&self, texts: Vec<String>) -> Vec<String> {
-        let redacted = texts.into_iter().map(|text| self.redacted(text));
-        redacted.collect()
-    }
-
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
+}
+
+/// `title` redacted and shortened for storage. Redaction comes first: it would not recognise a part of a secret.
+pub(super) fn title(redactor: &Redactor, title: String) -> String {
+    let mut title = redactor.redact_stored(title);
+    title.truncate(title.floor_char_boundary(TITLE_MAX));
+    title
+}
+
+/// Each of `labels` with its secrets redacted.
+pub(super) fn labels(redactor: &Redactor, labels: Labels) -> Labels {
+    let redacted = labels.0.into_iter();
+    Labels(
+        redacted
+            .map(|label| redactor.redact_stored(label))
+            .collect(),
+    )
 }

@@ -12,15 +12,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Context;
 use super::call::Call;
+use super::context::{self, Context};
 use super::response::Answer;
 use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry, Unsupported};
 use crate::api::fields;
 use crate::api::{
-    ApiError, Conversation, ConversationMode, LaunchMode, LaunchRequest, SessionId, SessionRecord,
-    SessionStatus, TelemetryFormat, Usage, Word, routes,
+    ApiError, Conversation, ConversationMode, LaunchMode, LaunchRequest, PROMPT_KEPT_MAX,
+    SessionId, SessionRecord, SessionStatus, TelemetryFormat, Usage, Word, routes,
 };
+use crate::redact::Redactor;
 use crate::state::{Command, Launch, Launched};
 use crate::store::{NewEvent, NewSession, Refused};
 use crate::sys;
@@ -83,12 +84,12 @@ fn parse_launch(
     let sweep = request.sweep;
     let base = call.context.environment.current();
     let redactor = call.context.redactor.for_session(base.given(&request.env));
-    let mut spec = parse_spec(call, request, adapter)?;
+    let mut spec = parse_spec(call, request, adapter, &redactor)?;
     check_mode(spec.mode())?;
     check_prompt(&spec, adapter)?;
     // What the adapter cannot do is said before what is missing on this machine.
     let shown = adapter.shown_argv(&spec).map_err(unsupported)?;
-    let argv = call.context.redactor.redact_arguments(&shown);
+    let argv = redactor.redact_arguments(&shown);
     // The args as they stand in it: the words in front of them can tell a secret, too.
     let count = spec.args.len();
     let begin = shown
@@ -103,7 +104,7 @@ fn parse_launch(
     let program = adapter.program(path, &spec, &base).map_err(unsupported)?;
     check_tokens(&program)?;
     let bytes = spec.prompt.len();
-    let prompt = call.context.prompt(&spec.prompt);
+    let prompt = redactor.redact_stored_beginning(&spec.prompt, PROMPT_KEPT_MAX);
     Ok(Launch {
         program,
         redactor,
@@ -120,6 +121,7 @@ fn parse_spec(
     call: &Call<'_, routes::Launch>,
     mut request: LaunchRequest,
     adapter: &Adapter,
+    redactor: &Redactor,
 ) -> Result<LaunchSpec, ApiError> {
     let limits = parse_limits(&request)?;
     check_unchanged(call.context, &request)?;
@@ -142,15 +144,15 @@ fn parse_spec(
     }
     options.permission = Some(permission.into());
     options.can_write = adapter.can_write(permission);
-    options.labels.0 = call.context.all_redacted(options.labels.0);
-    options.familiar_id = options.familiar_id.map(|id| call.context.redacted(id));
+    options.labels = context::labels(redactor, options.labels);
+    options.familiar_id = options.familiar_id.map(|id| redactor.redact_stored(id));
     let model = options.model.clone();
-    options.model = options.model.map(|model| call.context.redacted(model));
+    options.model = options.model.map(|model| redactor.redact_stored(model));
     let args = std::mem::take(&mut options.args);
     let env = std::mem::take(&mut request.env);
     let title = match request.title {
-        Some(title) => call.context.title(title),
-        None => shortened(&call.context.redacted(first_line(&request.prompt))),
+        Some(title) => context::title(redactor, title),
+        None => shortened(&redactor.redact_stored(first_line(&request.prompt))),
     };
     let mut record = SessionRecord {
         cwd: Some(cwd.clone()),

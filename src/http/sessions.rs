@@ -6,15 +6,14 @@ use std::slice;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Context;
 use super::budget::Bounded;
 use super::call::Call;
+use super::context::{self, Context};
 use super::response::Answer;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
-    Accepted, ApiError, Deleted, LIST_BYTES_MAX, Labels, LaunchOptions, PATH_MAX, SessionId,
-    SessionRecord, SessionStatus, SessionsQuery, TITLE_MAX, is_conversation_id,
-    is_session_id_prefix,
+    Accepted, ApiError, Deleted, LIST_BYTES_MAX, LaunchOptions, PATH_MAX, SessionId, SessionRecord,
+    SessionStatus, SessionsQuery, TITLE_MAX, is_conversation_id, is_session_id_prefix,
 };
 use crate::state::{Acceptance, Command};
 use crate::store::{Committed, Edit, Request, SessionList, SessionQuery};
@@ -220,11 +219,12 @@ fn set_archived(
 pub(super) fn edit(call: &Call<'_, routes::Edit>) -> Result<Answer, ApiError> {
     let id = call.session()?;
     let request = call.body()?;
-    let labels = |labels: Labels| call.context.all_redacted(labels.0);
+    let own = call.context.ask(|reply| Command::Redactor { id, reply })?;
+    let redactor = own.as_ref().unwrap_or(&call.context.redactor);
     let edit = Edit {
-        title: request.title.map(|title| call.context.title(title)),
-        add_labels: labels(request.add_labels),
-        remove_labels: labels(request.remove_labels),
+        title: request.title.map(|title| context::title(redactor, title)),
+        add_labels: context::labels(redactor, request.add_labels).0,
+        remove_labels: context::labels(redactor, request.remove_labels).0,
     };
     let answer = call.context.ask_store(Request::Edit { id, edit })?;
     call.ok(&answer.record()?)
@@ -263,9 +263,8 @@ pub(super) fn register_external(
     ] {
         call.context.check_kept(field, text)?;
     }
-    let title = call
-        .context
-        .title(request.title.unwrap_or_else(|| harness.clone()));
+    let redactor = &call.context.redactor;
+    let title = context::title(redactor, request.title.unwrap_or_else(|| harness.clone()));
     // Last: a name that is given stays.
     let id = SessionId::given(&request.id)
         .map_err(|err| ApiError::invalid_field("id", format!("id {err}")))?;
@@ -274,7 +273,7 @@ pub(super) fn register_external(
         external: true,
         transcript_path: request.transcript_path,
         options: LaunchOptions {
-            labels: Labels(call.context.all_redacted(request.labels.0)),
+            labels: context::labels(redactor, request.labels),
             ..LaunchOptions::default()
         },
         ..SessionRecord::new(id, project_root, harness, title)

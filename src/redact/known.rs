@@ -604,7 +604,7 @@ mod tests {
                         .map(|out| (expected.clone(), out)),
                 );
                 let again = redactor.redact(&expected).into_owned();
-                wrong.extend((again != expected).then(|| (expected, again)));
+                wrong.extend((again != expected).then_some((expected, again)));
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");

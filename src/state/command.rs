@@ -55,6 +55,11 @@ pub enum Command {
     },
     /// Lists the running sessions.
     ListRunning(Reply<Vec<Running>>),
+    /// Finds the redactor of a live session; `None` if the session is not live.
+    Redactor {
+        id: SessionId,
+        reply: Reply<Option<Arc<Redactor>>>,
+    },
     /// A request that concerns no live session: only the store can refuse it.
     Store(Request, Reply<Committed>),
     /// Long work of the store.
@@ -150,6 +155,10 @@ impl State {
             Command::ListRunning(reply) => {
                 let running = self.sessions.values().filter_map(Session::running);
                 let _ = reply.send(Ok(running.collect()));
+            }
+            Command::Redactor { id, reply } => {
+                let session = self.sessions.get(&id);
+                let _ = reply.send(Ok(session.map(|session| Arc::clone(&session.redactor))));
             }
             Command::Store(request, reply) => {
                 if let Some(done) = self.done(reply) {

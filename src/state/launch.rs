@@ -47,7 +47,7 @@ impl State {
         };
         let limits = program.limits;
         // Started first, so that another core prepares the spawn while the writer commits.
-        let prepared = self.prepare_harness(id, program, redactor, reply.clone());
+        let prepared = self.prepare_harness(id, program, Arc::clone(&redactor), reply.clone());
         let (harness, go, failure) = match prepared {
             Ok((harness, go)) => (Some(harness), Some(go), None),
             Err(err) => (None, None, Some(sys::explain(&err))),
@@ -64,6 +64,7 @@ impl State {
             stdin,
             is_stream,
             has_conversation,
+            redactor,
             limits,
             timeout_at: None,
             grace: self.limits.kill_grace,

@@ -3,6 +3,7 @@
 //! Runs on the state thread. Signals are sent only while the harness's zombie cannot have been reaped. Its thread reaps
 //! only when ordered to, and no signal follows that order.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::effect::{Effect, LogLine};
@@ -16,6 +17,7 @@ use crate::api::{
 };
 use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
+use crate::redact::Redactor;
 use crate::store::{End, Fact, NewEvent, SessionNum};
 use crate::sys::{Exit, Process};
 
@@ -35,6 +37,8 @@ pub(super) struct Session {
     pub(super) is_stream: bool,
     /// It belongs to a conversation: exit 0 leaves it `idle`.
     pub(super) has_conversation: bool,
+    /// Takes secrets out of what it stores.
+    pub(super) redactor: Arc<Redactor>,
     pub(super) limits: Limits,
     pub(super) timeout_at: Option<Instant>,
     /// Time between SIGTERM and SIGKILL.

@@ -1,6 +1,7 @@
 //! Unit tests of a session's steps, without process, store or clock: every phase, every input, and random orders of
 //! them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
@@ -16,6 +17,7 @@ use crate::api::{
 use crate::harness::{HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::random::{Random, rounds};
+use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Fact, SessionNum};
 use crate::sys::{Exit, Process};
@@ -37,6 +39,7 @@ pub(super) fn created() -> Session {
         stdin: Stdin::Open,
         is_stream: false,
         has_conversation: false,
+        redactor: Arc::new(Redactor::new("").0),
         limits: Limits {
             time: Some(durations::CHORE),
             ..Limits::default()

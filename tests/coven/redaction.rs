@@ -375,6 +375,44 @@ env | grep '^FROM_' >&2"#,
 }
 
 #[test]
+fn a_given_value_is_in_no_field_of_its_session_also_of_one_that_is_edited_while_it_runs() {
+    let coven = Coven::start();
+    coven.harness_with(
+        "read",
+        "head -n 2",
+        json!({ "stdin": "open", "model_flag": "-m" }),
+    );
+    let value = "tulip tractor & seventeen";
+    let fields = json!({
+        "env": { "GIVEN": value }, "title": format!("use {value}"), "labels": [value], "model": value,
+        "familiarId": value, "args": ["--with", value, format!("--and={value}")],
+    });
+    let record = coven
+        .try_launch("read", &format!("say {value}"), fields)
+        .json();
+    assert_eq!(record["model"], "[REDACTED:environment]", "{record}");
+    assert!(!record.to_string().contains("tractor"), "{record}");
+    let id = record["id"].as_str().unwrap();
+    let edit = json!({ "title": format!("and {value}"), "addLabels": [format!("{value}!")] });
+    let body = edit.to_string();
+    let edited = coven.request("PATCH", &format!("/sessions/{id}"), &[], body.as_bytes());
+    let edited = edited.json();
+    assert_eq!(edited["title"], "and [REDACTED:environment]");
+    assert!(!edited.to_string().contains("tractor"), "{edited}");
+    for part in [&value[..7], &value[7..], "\n\n"] {
+        assert_eq!(coven.input(id, part).status, 202);
+    }
+    let events = coven.events_to_end(id);
+    assert_eq!(payload(&events[1])["data"], "say [REDACTED:environment]");
+    let shown = typed(&events);
+    let shown = shown.iter().map(|event| event["data"].as_str().unwrap());
+    assert_eq!(shown.collect::<String>(), "[REDACTED:environment]\n\n");
+    assert_eq!(stdout(&events), "[REDACTED:environment]\n\n");
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    assert!(!holds(&home_bytes(&coven), "tractor"));
+}
+
+#[test]
 fn redaction_can_be_turned_off_for_events() {
     let coven = Coven::new().env("COVEN_REDACT", "off");
     coven.start_daemon();
