@@ -54,6 +54,15 @@ pub(super) fn secret(
         return Ok(None);
     }
     let (_, subcommand, options, may_be_apart) = *command;
+    // Most lines with the name of a command are none.
+    let rest = &view.text[at..];
+    let is_option = |at| !is_word(rest[at - 1]) || is_behind_escape(rest, at);
+    if let Some(end) = memchr::memchr(b'\n', rest)
+        && options[0].0.starts_with('-')
+        && !memchr::memchr_iter(b'-', &rest[..end]).any(is_option)
+    {
+        return Ok(None);
+    }
     let mut position = match subcommand {
         "" if view.seen(at, end).ends_with(b" ") => end,
         "" => view.skip(end, |byte| !byte.is_ascii_whitespace())?,

@@ -84,7 +84,7 @@ const LINE: &str = "\n";
 /// The longest type that stands between a name and its value, in glyphs.
 const TYPE_MAX: usize = 48;
 
-/// The shortest value that is one behind a comma, and without quotes, in bytes.
+/// The shortest value that is one behind a comma or a space alone, in bytes.
 const VAGUE_MIN: usize = 16;
 
 /// How far what stands in front of a name is read, in bytes.
@@ -189,10 +189,19 @@ impl Form<'_> {
                 .iter()
                 .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
         let own_name = &self.view.text[self.start..self.end];
-        let is_basic = is_basic(own_name, &text);
-        let is_clear = !is_vague
-            || value.is_quoted
-            || name > Name::Weak && text.len() >= VAGUE_MIN && is_random(&text);
+        let is_basic = value::is_basic(own_name, &text);
+        // No version, type or call.
+        let is_token = text.len() >= VAGUE_MIN
+            && is_random(&text)
+            && text.iter().filter(|byte| byte.is_ascii_digit()).count() > 2
+            && !text.iter().any(|byte| b".:+,=(".contains(byte));
+        let is_clear = match joint {
+            Joint::Call => !text.contains(&b':'),
+            Joint::Beside if value.is_quoted => name > Name::Weak,
+            Joint::Beside => name == Name::Secret && is_token,
+            Joint::Comma => is_token || value.is_quoted && is_quote(self.before()),
+            _ => true,
+        };
         let is_secret = is_clear && value::is_secret(&value) || joint != Joint::Comma && is_basic;
         let kind = if is_basic { "basic-auth" } else { "assignment" };
         let is_itself = text.eq_ignore_ascii_case(own_name);
@@ -237,13 +246,11 @@ impl Form<'_> {
         let is_alone =
             self.before().is_ascii_whitespace() || is_quote(self.before()) || joint == Joint::Space;
         let found = Extent::read(view, at, is_alone)?;
-        let is_read = match joint {
-            Joint::Call => is_string,
-            Joint::Space if self.setter() == Some(LINE) => {
-                is_quote(found.next) || matches!(found.next, b'\n' | b'\r')
-            }
-            _ => true,
-        };
+        let ends_line = is_quote(found.next) || matches!(found.next, b'\n' | b'\r');
+        if joint == Joint::Space && !ends_line && self.setter() == Some(LINE) {
+            joint = Joint::Beside;
+        }
+        let is_read = is_string || joint != Joint::Call;
         Ok(is_read.then_some((joint, is_spaced, found)))
     }
 
@@ -286,6 +293,8 @@ impl Form<'_> {
                 (_, Some(at)) => Ok(Some((Joint::Equals, at))),
                 _ => Ok(Some((Joint::Beside, at))),
             },
+            // `A|B` is a type.
+            Some(_) if at == behind && written[..length] == *b"|" => Ok(None),
             Some(Joint::Call) if is_quoted || at > behind || self.is_verb() => {
                 Ok(self.go_type(at)?.map(|at| (Joint::Equals, at)))
             }
@@ -487,18 +496,4 @@ impl Form<'_> {
             from
         })
     }
-}
-
-/// A registry's user and password in base64, under a name that is no more than `auth`.
-fn is_basic(name: &[u8], text: &[u8]) -> bool {
-    use base64::Engine;
-    let name = name
-        .rsplit(|byte| !byte.is_ascii_alphanumeric())
-        .next()
-        .unwrap_or_default();
-    name.eq_ignore_ascii_case(b"auth")
-        && text.len() >= 12
-        && base64::prelude::BASE64_STANDARD
-            .decode(text)
-            .is_ok_and(|plain| plain.is_ascii() && plain.contains(&b':'))
 }

@@ -363,7 +363,11 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
 pub(super) fn operator_before(before: &[u8]) -> Option<usize> {
     let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(');
     let last = before.iter().rposition(|byte| !is_between(byte))?;
-    matches!(before[last], b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A').then_some(last)
+    matches!(
+        before[last],
+        b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A' | b'|'
+    )
+    .then_some(last)
 }
 
 /// Whether a word begins at `at`: behind what is none, an escape, or an escape sequence.

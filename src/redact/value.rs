@@ -100,6 +100,20 @@ pub(super) fn is_secret_argument(name: Name, text: &[u8]) -> bool {
     is_password || is_secret(&value)
 }
 
+/// A registry's user and password in base64, under a name that is no more than `auth`.
+pub(super) fn is_basic(name: &[u8], text: &[u8]) -> bool {
+    use base64::Engine;
+    let name = name
+        .rsplit(|byte| !byte.is_ascii_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    name.eq_ignore_ascii_case(b"auth")
+        && text.len() >= 12
+        && base64::prelude::BASE64_STANDARD
+            .decode(text)
+            .is_ok_and(|plain| plain.is_ascii() && plain.contains(&b':'))
+}
+
 /// A passphrase has several words, and a sentence about passwords more, or none that is odd.
 fn is_quoted_password(text: &[u8]) -> bool {
     let spaces = text.iter().filter(|byte| **byte == b' ').count();
