@@ -10,7 +10,7 @@ use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterCommand, AdapterStatus, Code, Word};
 use crate::daemon::service::tool_output;
-use crate::settings::durations;
+use crate::settings::{did_you_mean, durations};
 
 /// List the harnesses that the daemon knows, and where its PATH has them.
 #[derive(FromArgs, ArgsInfo)]
@@ -89,16 +89,12 @@ fn place(adapter: &AdapterStatus) -> String {
 fn show(args: &ShowArgs) -> Outcome {
     let home = super::home()?;
     let capabilities = connect(&home)?.call(routes::Capabilities.request())?;
-    let mut adapters = capabilities.adapters.into_iter();
-    let Some(adapter) = adapters.find(|adapter| adapter.id == args.id) else {
-        let message = format!("no harness has the id {:?}", args.id);
-        return Err(CliError::failed(
-            Code::InvalidRequest,
-            message,
-            Some("coven adapters"),
-        ));
+    let adapters = capabilities.adapters;
+    let Some(adapter) = adapters.iter().find(|adapter| adapter.id == args.id) else {
+        let mut known = adapters.iter().map(|adapter| adapter.id.clone());
+        return Err(unknown_harness(&args.id, &mut known));
     };
-    let version = version(&adapter);
+    let version = version(adapter);
     let format = adapter.telemetry.as_ref().and_then(Word::known);
     let added = format.filter(|format| format.has_id_in_json_only());
     let added = added.map_or(String::new(), |format| format.json_args().join(" "));
@@ -111,7 +107,7 @@ fn show(args: &ShowArgs) -> Outcome {
         ("id", adapter.id.clone()),
         ("label", visible(&adapter.label)),
         ("source", visible(&adapter.source.to_string())),
-        ("program", place(&adapter)),
+        ("program", place(adapter)),
         (
             "version",
             version.as_deref().map(visible).unwrap_or_default(),
@@ -134,6 +130,12 @@ fn show(args: &ShowArgs) -> Outcome {
     let rows: Vec<Vec<String>> = adapter.commands.iter().map(row).collect();
     out.table(&["MODE", "PERMISSION", "CHANGES FILES", "COMMAND"], &rows)?;
     Ok(0)
+}
+
+/// No harness has the id `given`.
+pub(super) fn unknown_harness(given: &str, known: &mut dyn Iterator<Item = String>) -> CliError {
+    let message = format!("unknown harness {given:?}{}", did_you_mean(given, known));
+    CliError::failed(Code::InvalidRequest, message, Some("coven adapters"))
 }
 
 fn row(command: &AdapterCommand) -> Vec<String> {

@@ -7,6 +7,7 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
 use super::Cli;
 use super::aliases::aliases;
+use crate::settings::did_you_mean;
 
 pub(super) type Flag = FlagInfo<'static>;
 
@@ -193,66 +194,23 @@ impl Place {
 pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
     let mut place = Place::start();
     args.iter().find_map(|word| {
-        let (what, meant) = match place.take(word) {
+        let (what, hint) = match place.take(word) {
             Word::UnknownOption => {
                 let name = word.split('=').next().unwrap_or(word);
-                let flags = options(&place.command);
-                ("option", nearest(name, flags.map(|flag| flag.long.into())))
+                let mut flags = options(&place.command).map(|flag| flag.long.into());
+                ("option", did_you_mean(name, &mut flags))
             }
             Word::UnknownVerb => {
                 let verbs = below(&place.path.join(" "), place.command.clone()).into_iter();
                 let verbs = verbs.map(|(path, _)| path);
                 let aliases = aliases().map(|(alias, _)| alias.to_owned());
                 let aliases = aliases.filter(|_| place.path.is_empty());
-                ("command", nearest(word, verbs.chain(aliases)))
+                ("command", did_you_mean(word, &mut verbs.chain(aliases)))
             }
             _ => return None,
         };
-        let hint = meant.map(|meant| format!("; did you mean '{meant}'?"));
-        Some(format!(
-            "unknown {what} '{word}'{}",
-            hint.unwrap_or_default()
-        ))
+        Some(format!("unknown {what} '{word}'{hint}"))
     })
-}
-
-/// The one of `names` that starts with `given`, or differs from it in at most a third of its characters; by its last
-/// word, too.
-pub(super) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
-    let length = given.chars().count();
-    // All names are shorter: none can be similar.
-    if length > 40 {
-        return None;
-    }
-    let rated = names.filter_map(|name| {
-        let word = name.rsplit(' ').next().unwrap_or(&name);
-        let is_beginning = length > 2 && (word.starts_with(given) || name.starts_with(given));
-        let edits = edits(given, word).min(edits(given, &name));
-        (is_beginning || edits <= length / 3).then_some(((!is_beginning, edits), name))
-    });
-    rated
-        .min_by_key(|(rating, _)| *rating)
-        .map(|(_, name)| name)
-}
-
-/// Edit distance of `a` and `b`: inserted, deleted, replaced and swapped characters.
-fn edits(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut counts = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            if i == 0 || j == 0 {
-                counts[i][j] = i + j;
-                continue;
-            }
-            let replaced = counts[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let least = replaced.min(counts[i - 1][j] + 1).min(counts[i][j - 1] + 1);
-            let is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            let swapped = is_swap.then(|| counts[i - 2][j - 2] + 1);
-            counts[i][j] = swapped.unwrap_or(least).min(least);
-        }
-    }
-    counts[a.len()][b.len()]
 }
 
 #[cfg(test)]

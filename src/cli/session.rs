@@ -6,18 +6,18 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 
 use super::follow::connect;
-use super::grammar::nearest;
 use super::sessions::each_session;
 use super::{CliError, consent};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionRecord, SessionsQuery, is_session_id_prefix};
 use crate::http::client::Client;
+use crate::settings::did_you_mean;
 
 /// Stands for `--last` as an id: no process argument can contain a NUL.
 pub(super) const LAST: &str = "\0last";
 
-/// Most titles searched for a similar one.
-const NEAR_MAX: usize = 1000;
+/// Most titles and ids searched for a similar one.
+const NEAR_MAX: usize = 2000;
 
 /// A session by its id, a unique prefix of it, its whole title, or `--last`, in this order. Only the daemon knows
 /// whether it exists.
@@ -60,13 +60,16 @@ impl SessionRef {
         if given == LAST {
             return Err(CliError::new(Code::SessionNotFound, "there is no session"));
         }
-        if let Some(id) = by_title(client, given)? {
+        let mut near = Vec::new();
+        if let Some(id) = by_title(client, given, &mut near)? {
             return Ok(id);
         }
-        Err(match several.as_slice() {
-            [one, other, ..] => ambiguous(given, "begins several ids", one, other),
-            _ => not_found(client, given),
-        })
+        if let [one, other, ..] = several.as_slice() {
+            return Err(ambiguous(given, "begins several ids", one, other));
+        }
+        let hint = did_you_mean(given, &mut near.into_iter());
+        let message = format!("no session {given}{hint}");
+        Err(CliError::new(Code::SessionNotFound, message))
     }
 
     /// The query for the newest session, or for ids with this prefix.
@@ -81,15 +84,25 @@ impl SessionRef {
     }
 }
 
-/// The id of the only session with this title or chosen id.
-fn by_title(client: &mut Client, title: &str) -> Result<Option<String>, CliError> {
+/// The id of the only session with this title or chosen id. Adds to `seen` what a mistyped name could mean: titles, and ids
+/// cut to its length.
+fn by_title(
+    client: &mut Client,
+    given: &str,
+    seen: &mut Vec<String>,
+) -> Result<Option<String>, CliError> {
     let mut found: Vec<SessionRecord> = Vec::new();
+    let length = given.chars().count();
     each_session(client, true, &mut |session| {
-        if session.id.to_string() == title {
+        let id = session.id.to_string();
+        if id == given {
             found = vec![session];
             return Ok(ControlFlow::Break(()));
         }
-        if session.title == title {
+        if seen.len() < NEAR_MAX {
+            seen.extend([session.title.clone(), id.chars().take(length).collect()]);
+        }
+        if session.title == given {
             found.push(session);
         }
         Ok(match found.len() {
@@ -99,7 +112,7 @@ fn by_title(client: &mut Client, title: &str) -> Result<Option<String>, CliError
     })?;
     match found.as_slice() {
         [one, other, ..] => Err(ambiguous(
-            title,
+            given,
             "is the title of several sessions",
             one,
             other,
@@ -113,33 +126,6 @@ fn ambiguous(given: &str, what: &str, one: &SessionRecord, other: &SessionRecord
     CliError::new(Code::AmbiguousId, message)
 }
 
-/// Error: no session `given`; suggests a similar id or title.
-fn not_found(client: &mut Client, given: &str) -> CliError {
-    let mut names = Vec::new();
-    let is_id = is_session_id_prefix(given);
-    // Best effort: without the names there is no suggestion.
-    let _ = each_session(client, true, &mut |session| {
-        let mut name = match is_id {
-            true => session.id.to_string(),
-            false => session.title,
-        };
-        if is_id {
-            name = name.chars().take(given.len()).collect();
-        }
-        names.push(name);
-        Ok(match names.len() < NEAR_MAX {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        })
-    });
-    let meant = nearest(given, names.into_iter());
-    let hint = meant.map(|meant| format!("; did you mean '{meant}'?"));
-    let message = format!("no session {given}{}", hint.unwrap_or_default());
-    CliError::new(Code::SessionNotFound, message)
-}
-
-/// Connects, and returns the full ids of `sessions`; `if_none` is the usage error for an empty list. All are resolved
-/// before any action: a wrong id fails at once.
 pub(super) fn connect_to_all(
     sessions: &[SessionRef],
     if_none: &str,

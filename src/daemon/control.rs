@@ -16,6 +16,7 @@ use super::error::HomeError;
 use super::failure::Failure;
 use super::home::Home;
 use super::service::{self, Unit};
+use super::settings::misspelt;
 use super::status::{daemon_pid, is_locked};
 use crate::adapters::environment;
 use crate::api::{Code, Word};
@@ -169,6 +170,9 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
             return Ok(started);
         }
         home.prepare()?;
+    }
+    for (name, meant) in misspelt(&environment::read_own(&home.env_file()).0) {
+        remark(&format!("{name} is no setting; did you mean {meant}?"));
     }
     let log = home.log_file();
     // If the daemon aborts, the runtime writes its last message here.

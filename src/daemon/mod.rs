@@ -24,4 +24,4 @@ pub use error::{HomeError, ServeError};
 pub use home::{DaemonFile, Home};
 pub use log_place::LogPlace;
 pub use serve::{ServeOptions, serve};
-pub use settings::{Settings, retention};
+pub use settings::{Settings, misspelt, retention};

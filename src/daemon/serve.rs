@@ -17,7 +17,7 @@ use super::home::{DaemonFile, Home};
 use super::lock::take_lock;
 use super::log_place::{self, LogPlace};
 use super::service::notify::{Notifier, Teller};
-use super::settings::Settings;
+use super::settings::{Settings, misspelt};
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
 use super::{failure, recover, service};
 use crate::adapters::{self, ManifestSources, environment};
@@ -82,7 +82,7 @@ fn serve_locked(
     // From here on relative names lead into the home wherever it is moved.
     std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
     let is_activated = activated.is_some();
-    let (base, ignored) = read_environment(home);
+    let (base, ignored, misspelt) = read_environment(home);
     let settings = Settings::from_env()?;
     prepare_process(options);
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
@@ -96,6 +96,9 @@ fn serve_locked(
     let log = log.map_err(|err| home.io(&home.log_file(), err))?;
     log_bad_patterns(home, &bad_patterns);
     log_ignored(home, &ignored);
+    for (name, meant) in &misspelt {
+        say!(SettingMisspelt, name: field::Text(name), meant: field::Text(meant));
+    }
     let configured = Configured {
         settings,
         base,
@@ -127,13 +130,20 @@ fn is_served_by_another(served: &Result<(), ServeError>) -> bool {
 }
 
 /// Reads the sessions' environment from the process and from the file `env`, whose settings also apply to the daemon.
-/// Also returns the ignored lines of the file.
-fn read_environment(home: &Home) -> (environment::Base, Vec<environment::Ignored>) {
+/// Also returns the ignored lines of the file, and the misspelt settings.
+fn read_environment(
+    home: &Home,
+) -> (
+    environment::Base,
+    Vec<environment::Ignored>,
+    Vec<(String, String)>,
+) {
     let read_at = Timestamp::now();
     let (file, ignored) = environment::read_own(&home.env_file());
     settings::set_from_file(file.iter());
+    let misspelt = misspelt(&file);
     let base = environment::Base::inherit(std::env::vars_os()).with_file(file, read_at);
-    (base, ignored)
+    (base, ignored, misspelt)
 }
 
 /// Sets the process attributes of a daemon. Must be called before the first thread: each thread inherits the signal

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{DaemonProcess, ResourceLimit};
+use crate::api::{DaemonProcess, ResourceLimit, Variables};
 use crate::settings::{self, BadSetting, LogFormat};
 use crate::store::Retention;
 use crate::sys;
@@ -60,6 +60,14 @@ impl Settings {
             processes: limit(sys::Resource::Processes),
         }
     }
+}
+
+/// The unknown variables of this process and of the home's file `env` that resemble a setting, each with that setting.
+pub fn misspelt(file: &Variables) -> Vec<(String, String)> {
+    let own = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let names = own.chain(file.iter().map(|(name, _)| name.to_owned()));
+    let found = names.filter_map(|name| settings::misspelt(&name).map(|meant| (name, meant)));
+    found.collect()
 }
 
 /// The limits of retention.

@@ -22,6 +22,7 @@ use crate::api::{
     SessionId, SessionRecord, SessionStatus, TelemetryFormat, Usage, Word, routes,
 };
 use crate::redact::Redactor;
+use crate::settings::did_you_mean;
 use crate::state::{Command, Launch, Launched};
 use crate::store::{NewEvent, NewSession, Refused};
 use crate::sys;
@@ -251,8 +252,9 @@ fn registry_with(call: &Call<'_, routes::Launch>, harness: &str) -> Arc<Registry
 
 fn unknown_harness(harness: &str, registry: &Registry) -> ApiError {
     let known: Vec<&str> = registry.adapters().iter().map(|a| a.id.as_str()).collect();
+    let hint = did_you_mean(harness, &mut known.iter().map(|&id| id.to_owned()));
     ApiError::InvalidRequest {
-        message: format!("unknown harness {harness:?}"),
+        message: format!("unknown harness {harness:?}{hint}"),
         field: Some("harness".into()),
         extra: Some(("known", json!(known))),
     }

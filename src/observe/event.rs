@@ -223,6 +223,8 @@ events! {
     RedactPatternRefused "redact_pattern_refused" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
     /// Which line of the file `env` was ignored? Line 0 is the file itself.
     EnvIgnored "env_ignored" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
+    /// Which unknown variable resembles the name of a setting?
+    SettingMisspelt "setting_misspelt" Warn { name: Text<'a>, meant: Text<'a> }
     /// Was the configuration reloaded?
     Reloaded "reloaded" Info { pid: u32 }
     /// Why could the log's file not be reopened?

@@ -4,6 +4,7 @@
 
 pub mod durations;
 mod kinds;
+mod nearest;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,6 +12,8 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use log::LevelFilter;
+
+pub use nearest::{did_you_mean, nearest};
 
 use kinds::{Filter, Kind, Limit, Number, OnePath, Paths, Words};
 
@@ -44,6 +47,21 @@ pub fn set_from_file<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) {
 fn from_file(name: &str) -> Option<OsString> {
     FROM_FILE.get()?.get(name).map(OsString::from)
 }
+
+/// The setting that the unknown variable `name` resembles, if its prefix is that of the settings.
+pub fn misspelt(name: &str) -> Option<String> {
+    // The common prefix would make all names similar.
+    let given = name.strip_prefix(PREFIX)?;
+    let mut known = ALL
+        .iter()
+        .map(|setting| setting.name()[PREFIX.len()..].to_owned());
+    let is_none = !ALL.iter().any(|setting| setting.name() == name);
+    let meant = is_none.then(|| nearest(given, &mut known))?;
+    meant.map(|meant| format!("{PREFIX}{meant}"))
+}
+
+/// The common prefix of the settings.
+const PREFIX: &str = "COVEN_";
 
 /// A setting with an invalid value.
 #[derive(Debug)]
@@ -220,6 +238,23 @@ mod tests {
                     );
                 }
             });
+        }
+    }
+
+    #[test]
+    fn a_variable_whose_name_is_near_to_a_settings_is_misspelt() {
+        for (name, meant) in [
+            ("COVEN_REDCAT", Some("COVEN_REDACT")),
+            ("COVEN_MAX_SESSION", Some("COVEN_MAX_SESSIONS")),
+            ("COVEN_STORE_MAX", Some("COVEN_STORE_MAX_BYTES")),
+            ("COVEN_OF_CATS", None),
+            ("REDCAT", None),
+        ] {
+            assert_eq!(misspelt(name).as_deref(), meant, "{name}");
+        }
+        let known = ALL.iter().map(|setting| setting.name());
+        for name in known.chain(OTHERS.iter().copied()) {
+            assert_eq!(misspelt(name), None, "{name}");
         }
     }
 

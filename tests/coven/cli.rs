@@ -643,6 +643,13 @@ fn a_session_is_named_by_its_id_its_beginning_its_title_or_as_the_last() {
     assert_eq!(shown(&[&first[..8]]), first.as_str());
     let ran = coven.cli(["log", "fix the test"]);
     assert!(ran.err.contains("did you mean 'fix the tests'?"), "{ran:?}");
+    // Two digits of an id the wrong way round.
+    let mut swapped: Vec<char> = first[..8].chars().collect();
+    let at = (0..7).find(|&at| swapped[at] != swapped[at + 1]).unwrap();
+    swapped.swap(at, at + 1);
+    let ran = coven.cli(["show", &String::from_iter(swapped)]);
+    let meant = format!("did you mean '{}'?", &first[..8]);
+    assert!(ran.err.contains(&meant), "{ran:?}");
     out(&coven, &["rename", &last, "fix the tests"]);
     let ran = coven.cli(["wait", "fix the tests"]);
     assert!(ran.err.contains("(ambiguous_id)"), "{ran:?}");

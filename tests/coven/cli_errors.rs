@@ -373,6 +373,68 @@ fn a_mistyped_verb_or_option_is_answered_with_the_right_one() {
 }
 
 #[test]
+fn a_mistyped_harness_is_answered_with_the_right_one() {
+    let coven = Coven::start();
+    coven.harness("scribe", "echo");
+    for (args, given, meant) in [
+        (&["run", "helo", "hi"][..], "helo", "hello"),
+        (&["run", "codx", "hi"], "codx", "codex"),
+        (&["run", "scribble", "hi"], "scribble", "scribe"),
+        (&["adapters", "show", "sribe"], "sribe", "scribe"),
+        (&["doctor", "cladue"], "cladue", "claude"),
+    ] {
+        let ran = coven.cli(args);
+        let hint = format!("unknown harness {given:?}; did you mean '{meant}'? (invalid_request)");
+        assert_eq!(
+            ran.err,
+            format!("coven: {hint}\n  try: coven adapters\n"),
+            "{args:?}"
+        );
+    }
+    let ran = coven.cli(["run", "nonsense", "hi"]);
+    assert!(!ran.err.contains("did you mean"), "{ran:?}");
+    // Programs read it, too.
+    let answer = coven.post("/api/v1/sessions", &coven.launch_body("helo", "x"));
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("did you mean 'hello'?"), "{message}");
+}
+
+#[test]
+fn a_mistyped_setting_is_named_at_the_start_of_the_daemon_and_in_its_log() {
+    let coven = Coven::new().env("COVEN_REDCAT", "off");
+    let file = coven.home().join("env");
+    std::fs::write(
+        &file,
+        "COVEN_MAX_SESSION=3\nCOVEN_OF_CATS=9\nCOVEN_HOMES=/x\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let ran = coven.cli(["run", "hello", "hi"]);
+    assert_eq!((ran.code, ran.out.contains("hi")), (0, true), "{ran:?}");
+    let log = coven
+        .cli(["daemon", "logs", "--event", "setting_misspelt"])
+        .out;
+    for (name, meant) in [
+        ("COVEN_REDCAT", "COVEN_REDACT"),
+        ("COVEN_MAX_SESSION", "COVEN_MAX_SESSIONS"),
+        ("COVEN_HOMES", "COVEN_HOME"),
+    ] {
+        let said = format!("coven: {name} is no setting; did you mean {meant}?\n");
+        assert!(ran.err.contains(&said), "{ran:?}");
+        let logged = log
+            .lines()
+            .filter(|line| line.contains(&format!("name={name} ")));
+        assert_eq!(logged.count(), 1, "{log}");
+    }
+    assert_eq!(log.lines().count(), 3, "{log}");
+    // Nothing is said again, and sessions have the variables all the same.
+    coven.harness("shows", "env");
+    let ran = coven.cli(["run", "shows", "x"]);
+    assert!(ran.out.contains("COVEN_MAX_SESSION=3\n"), "{ran:?}");
+    assert!(!ran.err.contains("no setting"), "{ran:?}");
+}
+
+#[test]
 fn an_argument_that_is_not_utf8_is_a_usage_error() {
     let coven = Coven::new();
     let bad = OsStr::from_bytes(b"a\xffb");

@@ -572,6 +572,15 @@ fn a_setting_that_no_daemon_takes_fails() {
     let coven = Coven::new().env("COVEN_MAX_SESSION", "1");
     let meant = ["COVEN_MAX_SESSION is no setting; did you mean COVEN_MAX_SESSIONS?"];
     assert_check(&doctor(&coven), "settings", "warn", &meant);
+    let coven = Coven::new().env("COVEN_REDCAT", "off");
+    fs::write(coven.home().join("env"), "COVEN_LOGS=debug\n").unwrap();
+    fs::set_permissions(coven.home().join("env"), fs::Permissions::from_mode(0o600)).unwrap();
+    let both = ["did you mean COVEN_REDACT?", "did you mean COVEN_LOG?"];
+    let hint = assert_check(&doctor(&coven), "settings", "warn", &both);
+    assert!(
+        hint.contains("unset COVEN_LOGS, and set COVEN_LOG"),
+        "{hint}"
+    );
     let coven = Coven::new()
         .env("COVEN_COMMIT", "1")
         .env("COVEN_OF_CATS", "x");

@@ -63,6 +63,13 @@ impl Findings {
         self.checks.push(check);
     }
 
+    /// The ids of the checked harnesses.
+    pub fn adapters(&self) -> Vec<String> {
+        let ids = self.checks.iter().map(|check| check.id.to_string());
+        ids.filter_map(|id| Some(id.strip_prefix(ADAPTER)?.to_owned()))
+            .collect()
+    }
+
     /// Only the checks of the harnesses, or of `harness`. Here a harness that cannot be started fails.
     pub fn of_adapters(self, harness: Option<&str>) -> Self {
         let mut checks = self.checks;

@@ -1,13 +1,11 @@
 //! Checks of settings and kernel limits.
 
-use super::super::grammar::nearest;
 use super::check::{Verdict, fail, pass, warn};
-use crate::adapters::SESSION_VARIABLE;
+use crate::adapters::environment::read_own;
 use crate::api::{DaemonProcess, ResourceLimit};
 use crate::cli::observation::Observation;
-use crate::daemon::{Settings, service};
+use crate::daemon::{Settings, misspelt, service};
 use crate::observe::{Message, message};
-use crate::settings::ALL;
 
 /// Descriptors of a session in the daemon: three pipes, a pidfd, an eventfd, and the client that follows it.
 const FILES_A_SESSION: u64 = 6;
@@ -32,16 +30,22 @@ pub(super) fn settings(seen: Option<&Observation>) -> Option<Verdict> {
             None => fail(message, hint),
         });
     }
-    Some(match misspelt() {
-        Some((name, meant)) => warn(
-            message!(
+    let file = seen.map(|seen| read_own(&seen.home.env_file()).0);
+    let misspelt = misspelt(&file.unwrap_or_default()).into_iter();
+    let misspelt = misspelt.map(|(name, meant)| (Message::name(name), Message::name(meant)));
+    let (said, done): (Vec<_>, Vec<_>) = misspelt
+        .map(|(name, meant)| {
+            let said = message!(
                 "{} is no setting; did you mean {}?",
                 name.clone(),
                 meant.clone()
-            ),
-            message!("unset {}, and set {}", name, meant),
-        ),
-        None => pass("every COVEN_ variable of this shell has a value that it can have"),
+            );
+            (said, message!("unset {}, and set {}", name, meant))
+        })
+        .unzip();
+    Some(match said.is_empty() {
+        false => warn(Message::join(said, " "), Message::join(done, "; ")),
+        true => pass("every COVEN_ variable of this shell has a value that it can have"),
     })
 }
 
@@ -51,23 +55,6 @@ fn process(seen: Option<&Observation>) -> Option<(DaemonProcess, &'static str)> 
         Some(process) => Some((process.clone(), "the daemon")),
         None => Some((Settings::from_env().ok()?.process(), "this shell")),
     }
-}
-
-/// An unknown variable of the environment that resembles a setting, and that setting.
-fn misspelt() -> Option<(Message, Message)> {
-    const PREFIX: &str = "COVEN_";
-    let names = || ALL.iter().map(|setting| setting.name());
-    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let mut unknown = set.filter(|set| set != SESSION_VARIABLE && !names().any(|name| name == set));
-    unknown.find_map(|set| {
-        // The common prefix would make all names similar.
-        let names = names().map(|name| name.trim_start_matches(PREFIX).to_owned());
-        let meant = nearest(set.strip_prefix(PREFIX)?, names)?;
-        Some((
-            Message::name(set),
-            Message::name(format!("{PREFIX}{meant}")),
-        ))
-    })
 }
 
 pub(super) fn files(seen: Option<&Observation>) -> Option<Verdict> {

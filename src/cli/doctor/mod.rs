@@ -16,11 +16,11 @@ mod unit;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::Outcome;
+use super::adapters::unknown_harness;
 use super::daemon::remark;
 use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
-use super::{CliError, Outcome};
-use crate::api::Code;
 use crate::daemon::status::is_forwarded;
 use crate::daemon::{Home, HomeError, control};
 use crate::settings::durations;
@@ -64,15 +64,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         report.add(self_test::check(home.as_ref(), &report).of(SELF_TEST));
     }
     if args.adapters || args.harness.is_some() {
+        let known = report.adapters();
         report = report.of_adapters(args.harness.as_deref());
-    }
-    if let (Some(harness), []) = (&args.harness, report.checks.as_slice()) {
-        let message = format!("there is no harness {harness}");
-        return Err(CliError::failed(
-            Code::InvalidRequest,
-            message,
-            Some("coven adapters"),
-        ));
+        if let (Some(harness), []) = (&args.harness, report.checks.as_slice()) {
+            return Err(unknown_harness(harness, &mut known.into_iter()));
+        }
     }
     let mut out = Out::new();
     if args.json {
