@@ -16,7 +16,7 @@ use crate::settings::{did_you_mean, durations};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "adapters", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
     #[argh(subcommand)]
@@ -33,7 +33,7 @@ enum Verb {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show", help_triggers("-h", "--help"))]
 struct ShowArgs {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
     /// the harness

@@ -12,13 +12,16 @@ use crate::api::routes::{self, Endpoint};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "archive", help_triggers("-h", "--help"))]
 pub(super) struct Args {
+    /// as JSON, one object per line: the record of each
+    #[argh(switch)]
+    json: bool,
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    ask(&args.ids, || routes::Archive, "archived")
+    ask(&args.ids, || routes::Archive, "archived", args.json)
 }
 
 /// Calls a route for each session, and prints the result.
@@ -26,11 +29,12 @@ pub(super) fn ask<E: Endpoint<Answer = SessionRecord>>(
     sessions: &[SessionRef],
     route: impl Fn() -> E,
     done: &str,
+    json: bool,
 ) -> Outcome {
     let (mut client, ids) = connect_to_all(sessions, "which session?")?;
     let mut out = Out::new();
     for_each(ids, |id| {
-        client.call(route().of(id))?;
-        Ok(out.line(&format!("{id} {done}"))?)
+        let record = client.call(route().of(id))?;
+        Ok(out.line_or_json(json, &format!("{id} {done}"), &record)?)
     })
 }

@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// only events after this seq
     #[argh(option, default = "0", arg_name = "seq")]
     after: u64,
-    /// events as JSON, one per line
+    /// as JSON, one object per line: the events
     #[argh(switch)]
     json: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest

@@ -17,7 +17,7 @@ use crate::store::partial_name;
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "backup", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
     /// the new file; it must not be there

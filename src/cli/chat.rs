@@ -30,7 +30,8 @@ use crate::http::client::Client;
     subcommand,
     name = "chat",
     help_triggers("-h", "--help"),
-    note = "Where stdin is no terminal, each of its lines is one of yours. Exits with the last session's own code."
+    note = "Where stdin is no terminal, each of its lines is one of yours. Exits with the last session's own code.\n\
+            There is no --json: coven run --continue --json is for programs."
 )]
 pub(super) struct Args {
     /// working directory of the harness (default: this one)

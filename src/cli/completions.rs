@@ -45,6 +45,7 @@ const COMPLETE_VERB: &str = "__complete";
     subcommand,
     name = "completions",
     help_triggers("-h", "--help"),
+    note = "There is no --json: it prints a script.",
     note = "  bash  source <(coven completions bash)
   zsh   coven completions zsh > DIR-IN-FPATH/_coven
   fish  coven completions fish > ~/.config/fish/completions/coven.fish"

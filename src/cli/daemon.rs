@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use argh::{ArgsInfo, FromArgs};
+use serde_json::json;
 
 use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::status::{facts, for_people, for_programs};
-use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say};
+use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say_answer};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, StartReport, Started};
 use crate::daemon::service::Supervisor;
@@ -47,6 +48,9 @@ struct Start {
     /// also if the home's socket forwards to another machine, whose socket is replaced
     #[argh(switch)]
     here: bool,
+    /// as one JSON document
+    #[argh(switch)]
+    json: bool,
 }
 
 /// Stop it, and with it all sessions; a success if it does not run.
@@ -56,6 +60,9 @@ struct Stop {
     /// do not ask whether the live sessions may end
     #[argh(switch)]
     yes: bool,
+    /// as one JSON document
+    #[argh(switch)]
+    json: bool,
 }
 
 /// Stop it, and with it all sessions, and start it again.
@@ -65,20 +72,28 @@ struct Restart {
     /// do not ask whether the live sessions may end
     #[argh(switch)]
     yes: bool,
+    /// as one JSON document
+    #[argh(switch)]
+    json: bool,
 }
 
 /// Say whether it runs: exit 0 running, 3 stopped or failed to start, 1 stale.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
 struct StatusArgs {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
 }
 
 /// Serve in the foreground, for supervisors; the log goes to stderr.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "serve", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "serve",
+    help_triggers("-h", "--help"),
+    note = "There is no --json: it prints only its log, as COVEN_LOG_FORMAT says."
+)]
 struct Serve {
     /// log to the home's file, and report on stdout when serving: what `start` does
     #[argh(switch, hidden_help)]
@@ -96,9 +111,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         control::revive(&home, &remark);
     }
     match &args.verb {
-        Verb::Start(args) => start(&home, args.here),
-        Verb::Stop(args) => stop(&home, args.yes),
-        Verb::Restart(args) => restart(&home, args.yes),
+        Verb::Start(args) => start(&home, args),
+        Verb::Stop(args) => stop(&home, args),
+        Verb::Restart(args) => restart(&home, args),
         Verb::Status(args) => status(&home, args.json),
         Verb::Serve(args) if args.background => serve_in_background(&home),
         Verb::Serve(_) => serve_in_foreground(&home),
@@ -106,23 +121,28 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn start(home: &Home, here: bool) -> Outcome {
+fn start(home: &Home, args: &Start) -> Outcome {
     let is_unanswered = || matches!(Status::of(home), Status::Forwarded(_));
-    if here && is_unanswered() {
+    if args.here && is_unanswered() {
         std::fs::remove_file(home.socket())?;
     }
-    say_started(home, control::start(home, &remark)?)
+    say_started(home, control::start(home, &remark)?, args.json)
 }
 
-fn say_started(home: &Home, started: Started) -> Outcome {
-    let (what, pid) = match started {
-        Started::New(pid) => ("started".into(), Some(pid)),
-        Started::ByUnit(pid, unit) => (format!("started by {}", Supervisor::Systemd(unit)), pid),
-        Started::Already(pid) => ("already running".into(), pid),
+fn say_started(home: &Home, started: Started, json: bool) -> Outcome {
+    let (done, what, pid) = match started {
+        Started::New(pid) => ("started", "started".into(), Some(pid)),
+        Started::ByUnit(pid, unit) => {
+            let by = format!("started by {}", Supervisor::Systemd(unit));
+            ("started", by, pid)
+        }
+        Started::Already(pid) => ("already_running", "already running".into(), pid),
     };
+    let socket = home.socket().display().to_string();
+    let answer = json!({ "result": done, "pid": pid, "socket": socket });
     let pid = pid.map(|pid| format!("pid {pid}, ")).unwrap_or_default();
-    let socket = visible(&home.socket().display().to_string());
-    say(&format!("{} ({pid}socket {socket})", visible(&what)))
+    let line = format!("{} ({pid}socket {})", visible(&what), visible(&socket));
+    say_answer(json, &answer, &line)
 }
 
 /// A remark about a step that went differently than expected, but did not fail.
@@ -131,31 +151,35 @@ pub(super) fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "coven: {}", visible(text));
 }
 
-fn stop(home: &Home, yes: bool) -> Outcome {
-    consent::ask(home, yes)?;
-    let said = match stop::stop(home, &remark)? {
+fn stop(home: &Home, args: &Stop) -> Outcome {
+    consent::ask(home, args.yes)?;
+    let (pid, told, recovered) = match stop::stop(home, &remark)? {
         StopOutcome::Ended {
             pid,
-            recovered: Some(copy),
-            ..
-        } => format!(
-            "stopped (pid {pid}); the database's files were gone; everything is saved as {}",
-            visible(&copy)
-        ),
-        StopOutcome::Ended {
-            pid, told: true, ..
-        } => format!("stopped (pid {pid})"),
-        StopOutcome::Ended {
-            pid, told: false, ..
-        } => {
-            format!(
-                "stopped (pid {pid}), by a signal: whether everything is on disk, coven daemon logs says"
-            )
+            told,
+            recovered,
+        } => (pid, told, recovered),
+        StopOutcome::NotRunning => {
+            return say_answer(
+                args.json,
+                &json!({ "result": "not_running" }),
+                "not running",
+            );
         }
-        StopOutcome::NotRunning => "not running".to_owned(),
         StopOutcome::Unclean { pid, report } => return Err(unclean(pid, &report)),
     };
-    say(&said)
+    let how = match (&recovered, told) {
+        (Some(copy), _) => format!(
+            "; the database's files were gone; everything is saved as {}",
+            visible(copy)
+        ),
+        (None, true) => String::new(),
+        (None, false) => {
+            ", by a signal: whether everything is on disk, coven daemon logs says".into()
+        }
+    };
+    let answer = json!({ "result": "stopped", "pid": pid, "clean": told.then_some(true), "recovered": recovered });
+    say_answer(args.json, &answer, &format!("stopped (pid {pid}){how}"))
 }
 
 /// Error of a stop after which some data is not on disk.
@@ -164,12 +188,12 @@ fn unclean(pid: i32, report: &StopReport) -> CliError {
     CliError::failed(Code::StoreUnavailable, message, Some("coven doctor"))
 }
 
-fn restart(home: &Home, yes: bool) -> Outcome {
-    consent::ask(home, yes)?;
+fn restart(home: &Home, args: &Restart) -> Outcome {
+    consent::ask(home, args.yes)?;
     let (stopped, started) = stop::restart(home, &remark)?;
     let started = started
         .map_err(CliError::from)
-        .and_then(|started| say_started(home, started));
+        .and_then(|started| say_started(home, started, args.json));
     match stopped {
         // The loss is reported first: the next start reports why it fails.
         StopOutcome::Unclean { pid, report } => Err(unclean(pid, &report)),

@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// at most this many (default: all)
     #[argh(option, default = "u64::MAX", arg_name = "n")]
     limit: u64,
-    /// as JSON, one event per line
+    /// as JSON, one object per line: the events
     #[argh(switch)]
     json: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest

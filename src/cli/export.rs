@@ -25,7 +25,7 @@ use crate::observe::visible_json;
     subcommand,
     name = "export",
     help_triggers("-h", "--help"),
-    note = "Of each session: a line with its record, as show --json has it; a line an event, as events --json has it; and a line
+    note = "There is no --json: the form is always JSON Lines. Of each session: a line with its record, as show --json has it; a line an event, as events --json has it; and a line
 {\"summary\":{\"session_id\",\"events\",\"last_seq\",\"live\",\"exported_at\"}}. Without its summary a session is incomplete.
 
 A live session is written up to the newest event of its record. The file has mode 0600, and its name when it is complete;

@@ -19,7 +19,7 @@ use crate::http::client::ClientError;
     name = "input",
     help_triggers("-h", "--help"),
     note = "The text `-` is read from stdin, byte for byte; any other gets a newline at its end.\n\
-            --eof can also be the last word: coven input ID --eof"
+            --eof can also be the last word: coven input ID --eof. There is no --json: it prints nothing."
 )]
 pub(super) struct Args {
     /// without the newline at the end

@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// do not ask
     #[argh(switch, short = 'y')]
     yes: bool,
+    /// as JSON, one object per line: the record of each
+    #[argh(switch)]
+    json: bool,
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
@@ -60,8 +63,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(1);
     }
     for_each(ids, |id| {
-        let said = kill(&mut client, id, args.signal)?;
-        Ok(Out::new().line(&format!("{id} {said}"))?)
+        let said = kill(&mut client, id, args)?;
+        let record = client.call(routes::ShowSession.of(id))?;
+        let said = said.unwrap_or_else(|| match record.status.is_final() {
+            true => record.status.to_string(),
+            false => "asked to end; it takes its time".into(),
+        });
+        Ok(Out::new().line_or_json(args.json, &format!("{id} {said}"), &record)?)
     })
 }
 
@@ -69,27 +77,23 @@ fn ends(sessions: &[SessionRecord]) -> String {
     format!("ends {}", consent::counted(sessions.len()))
 }
 
-fn kill(client: &mut Client, id: &str, signal: KillSignal) -> Result<String, CliError> {
+/// Ends the session, or signals it; gives what was done, unless its record says that.
+fn kill(client: &mut Client, id: &str, args: &Args) -> Result<Option<String>, CliError> {
+    let signal = args.signal;
     let request = KillRequest {
         signal,
         ..KillRequest::default()
     };
     match client.call(routes::Kill.of(id).body(&request)) {
-        Ok(_) if !signal.ends() => return Ok(format!("was sent {signal}")),
-        Ok(_) => {}
+        Ok(_) => Ok((!signal.ends()).then(|| format!("was sent {signal}"))),
         Err(ClientError::Api { error, .. })
             if signal.ends()
                 && let Some(left) = left_behind(&error) =>
         {
-            return sweep(client, id, &left);
+            sweep(client, id, &left, args.json).map(Some)
         }
-        Err(err) => return Err(err.into()),
+        Err(err) => Err(err.into()),
     }
-    let record = client.call(routes::ShowSession.of(id))?;
-    Ok(match record.status.is_final() {
-        true => record.status.to_string(),
-        false => "asked to end; it takes its time".into(),
-    })
 }
 
 /// The processes that an ended session left running; `None` if there are none.
@@ -99,9 +103,11 @@ fn left_behind(error: &ErrorDetail) -> Option<LeftBehind> {
     (!left.0.is_empty()).then_some(left)
 }
 
-fn sweep(client: &mut Client, id: &str, left: &LeftBehind) -> Result<String, CliError> {
-    let left = visible(&left.to_string());
-    Out::new().line(&format!("{id} has ended; it has left behind: {left}"))?;
+fn sweep(client: &mut Client, id: &str, left: &LeftBehind, json: bool) -> Result<String, CliError> {
+    if !json {
+        let left = visible(&left.to_string());
+        Out::new().line(&format!("{id} has ended; it has left behind: {left}"))?;
+    }
     let request = KillRequest {
         sweep: true,
         ..KillRequest::default()

@@ -16,6 +16,9 @@ use crate::api::EditRequest;
     note = "+LABEL adds, -LABEL removes; all of them in one step, or none."
 )]
 pub(super) struct Args {
+    /// as one JSON document: the record
+    #[argh(switch)]
+    json: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest; and what changes
     #[argh(positional, greedy, arg_name = "id change")]
     command: Vec<String>,
@@ -25,12 +28,17 @@ pub(super) fn run(args: &Args) -> Outcome {
     let Some((id, changes)) = args.command.split_first() else {
         return Err(CliError::usage("label: which session?"));
     };
+    // The parser takes every word behind the id for a change, and it is there that people write the option.
+    let (changes, json) = match changes {
+        [changes @ .., last] if last == "--json" => (changes, true),
+        changes => (changes, args.json),
+    };
     if changes.is_empty() {
         return Err(CliError::usage("label: +LABEL or -LABEL is missing"));
     }
     // Cannot fail: any text can be a session reference.
     let session: SessionRef = id.parse().unwrap_or_else(|never| match never {});
-    edit(&session, &request(changes)?, "labelled")
+    edit(&session, &request(changes)?, "labelled", json)
 }
 
 fn request(changes: &[String]) -> Result<EditRequest, CliError> {

@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// taken for existing scripts: nothing is stored that has not been redacted
     #[argh(option, hidden_help, long = "raw-days", arg_name = "n")]
     _raw_days: Option<u32>,
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
 }

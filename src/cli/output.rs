@@ -37,6 +37,19 @@ impl Out {
         self.line(&visible_json(text))
     }
 
+    /// Writes `value` as JSON on one line if `json`, else `line`.
+    pub(super) fn line_or_json(
+        &mut self,
+        json: bool,
+        line: &str,
+        value: &impl Serialize,
+    ) -> io::Result<()> {
+        match json {
+            true => self.json(value),
+            false => self.line(line),
+        }
+    }
+
     /// Writes `value` as indented JSON.
     pub(super) fn pretty_json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;

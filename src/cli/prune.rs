@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
+use serde_json::json;
 
 use super::follow::connect;
+use super::output::Out;
 use super::sacrifice::delete;
 use super::sessions::each_session;
 use super::table::amount;
@@ -35,6 +37,9 @@ pub(super) struct Args {
     /// do not ask
     #[argh(switch, short = 'y')]
     yes: bool,
+    /// as JSON, one object per line: the id of each, and deleted, which is false with --dry-run
+    #[argh(switch)]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -62,15 +67,27 @@ pub(super) fn run(args: &Args) -> Outcome {
         consent::counted(sessions.len()),
         amount(written.sum())
     );
+    let ids: Vec<String> = sessions
+        .iter()
+        .map(|session| session.id.to_string())
+        .collect();
     if args.dry_run || sessions.is_empty() {
-        return say(&format!("would delete: {what}"));
+        if !args.json {
+            return say(&format!("would delete: {what}"));
+        }
+        let mut out = Out::new();
+        for id in ids {
+            out.json(&json!({ "id": id, "deleted": false }))?;
+        }
+        return Ok(0);
     }
     if !consent::ask_about(&format!("deletes for good {what}"), &sessions, args.yes)? {
         return Ok(1);
     }
-    let ids = sessions.iter().map(|session| session.id.to_string());
-    let code = delete(&mut client, ids.collect())?;
-    say(&format!("deleted: {what}"))?;
+    let code = delete(&mut client, ids, args.json)?;
+    if !args.json {
+        say(&format!("deleted: {what}"))?;
+    }
     Ok(code)
 }
 

@@ -3,7 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::session::SessionRef;
-use super::{Outcome, say};
+use super::{Outcome, say_answer};
 use crate::api::EditRequest;
 use crate::api::routes::{self, Endpoint};
 
@@ -11,6 +11,9 @@ use crate::api::routes::{self, Endpoint};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "rename", help_triggers("-h", "--help"))]
 pub(super) struct Args {
+    /// as one JSON document: the record
+    #[argh(switch)]
+    json: bool,
     /// the session: its id, a unique beginning of it, its whole title, or --last for the newest
     #[argh(positional)]
     id: SessionRef,
@@ -27,12 +30,13 @@ pub(super) fn run(args: &Args) -> Outcome {
             ..EditRequest::default()
         },
         "renamed",
+        args.json,
     )
 }
 
 /// Changes a session's record, and prints the result.
-pub(super) fn edit(session: &SessionRef, request: &EditRequest, done: &str) -> Outcome {
+pub(super) fn edit(session: &SessionRef, request: &EditRequest, done: &str, json: bool) -> Outcome {
     let (mut client, id) = session.connect()?;
-    client.call(routes::Edit.of(&id).body(request))?;
-    say(&format!("{id} {done}"))
+    let record = client.call(routes::Edit.of(&id).body(request))?;
+    say_answer(json, &record, &format!("{id} {done}"))
 }

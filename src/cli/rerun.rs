@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// print the session's id, and return while it runs
     #[argh(switch)]
     detach: bool,
-    /// print events as JSON, one per line; with --detach the record
+    /// as JSON, one object per line: the events; with --detach as one JSON document: the record
     #[argh(switch)]
     json: bool,
     /// do not print the session's id and permission on stderr

@@ -15,7 +15,7 @@ use crate::store::{self, StoreError};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "restore", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
     /// the copy, as coven backup makes it; it stays where it is

@@ -101,10 +101,10 @@ pub(super) struct Args {
     /// print the session's id, and return while it runs
     #[argh(switch, short = 'd')]
     detach: bool,
-    /// print events as JSON, one per line; with --detach the record
+    /// as JSON, one object per line: the events; with --detach as one JSON document: the record
     #[argh(switch)]
     json: bool,
-    /// print the session as stream-json, a JSON object a line
+    /// as stream-json, one object per line: the session
     #[argh(switch)]
     stream_json: bool,
     /// read messages from stdin, a JSON object a line; with --stream-json

@@ -1,6 +1,7 @@
 //! `coven sacrifice`: deletes sessions permanently.
 
 use argh::{ArgsInfo, FromArgs};
+use serde_json::json;
 
 use super::output::Out;
 use super::session::{SessionRef, connect_with_care, for_each};
@@ -22,6 +23,9 @@ pub(super) struct Args {
     /// do not ask
     #[argh(switch, short = 'y')]
     yes: bool,
+    /// as JSON, one object per line: its id, and deleted
+    #[argh(switch)]
+    json: bool,
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
@@ -36,7 +40,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             return Ok(1);
         }
     }
-    delete(&mut client, ids)
+    delete(&mut client, ids, args.json)
 }
 
 /// The record of each session.
@@ -46,10 +50,11 @@ pub(super) fn records(client: &mut Client, ids: &[String]) -> Result<Vec<Session
 }
 
 /// Deletes each session, and prints the result.
-pub(super) fn delete(client: &mut Client, ids: Vec<String>) -> Outcome {
+pub(super) fn delete(client: &mut Client, ids: Vec<String>, json: bool) -> Outcome {
     let mut out = Out::new();
     for_each(ids, |id| {
         client.call(routes::DeleteSession.of(id))?;
-        Ok(out.line(&format!("{id} deleted"))?)
+        let done = json!({ "id": id, "deleted": true });
+        Ok(out.line_or_json(json, &format!("{id} deleted"), &done)?)
     })
 }

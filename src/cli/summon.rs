@@ -11,11 +11,14 @@ use crate::api::routes;
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "summon", help_triggers("-h", "--help"))]
 pub(super) struct Args {
+    /// as JSON, one object per line: the record of each
+    #[argh(switch)]
+    json: bool,
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    ask(&args.ids, || routes::Summon, "summoned")
+    ask(&args.ids, || routes::Summon, "summoned", args.json)
 }

@@ -13,7 +13,7 @@ use crate::api::routes::{self, Endpoint};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "vacuum", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
 }

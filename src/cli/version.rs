@@ -9,7 +9,7 @@ use crate::api::{BUILD, CONTRACT, VERSION};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "version", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     pub(super) json: bool,
 }

@@ -9,9 +9,10 @@ use argh::{ArgsInfo, FromArgs};
 use super::daemon::remark;
 use super::ending::TIMED_OUT;
 use super::follow::{Wait, conclude, connect, follow_events};
+use super::output::Out;
 use super::session::{SessionRef, connect_to_all};
 use super::time::parse_duration;
-use super::{CliError, Outcome, say};
+use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::http::client::Client;
 
@@ -25,6 +26,9 @@ pub(super) struct Args {
     /// only until the first of them ends: prints its id, and exits with its code
     #[argh(switch)]
     any: bool,
+    /// as JSON, one object per line: the record of each
+    #[argh(switch)]
+    json: bool,
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
@@ -34,14 +38,17 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, ids) = connect_to_all(&args.ids, "wait: for which session?")?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     if args.any {
-        return wait_for_any(ids, deadline);
+        return wait_for_any(&mut client, ids, deadline, args.json);
     }
-    let mut code = 0;
+    let (mut code, mut out) = (0, Out::new());
     for id in ids {
         let Some(ended) = wait_for(&mut client, &id, deadline)? else {
             remark(&format!("session {id} is still running"));
             return Ok(TIMED_OUT);
         };
+        if args.json {
+            out.json(&client.call(routes::ShowSession.of(&id))?)?;
+        }
         if code == 0 {
             code = ended;
         }
@@ -65,7 +72,12 @@ fn wait_for(
 }
 
 /// Waits for each session on its own connection. The other threads end with the process.
-fn wait_for_any(ids: Vec<String>, deadline: Option<Instant>) -> Outcome {
+fn wait_for_any(
+    client: &mut Client,
+    ids: Vec<String>,
+    deadline: Option<Instant>,
+    json: bool,
+) -> Outcome {
     let home = super::home()?;
     let (sender, receiver) = mpsc::channel();
     for id in ids {
@@ -78,7 +90,10 @@ fn wait_for_any(ids: Vec<String>, deadline: Option<Instant>) -> Outcome {
     if let Ok((id, ended)) = receiver.recv()
         && let Some(code) = ended?
     {
-        say(&id)?;
+        match json {
+            true => Out::new().json(&client.call(routes::ShowSession.of(&id))?)?,
+            false => Out::new().line(&id)?,
+        }
         return Ok(code);
     }
     remark("all of the sessions are still running");

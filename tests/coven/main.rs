@@ -33,6 +33,7 @@ mod hostile;
 mod input;
 mod install;
 mod journal;
+mod json;
 mod late;
 mod left_behind;
 mod limits;

@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// write it to this new file, which only you can read, and print its name
     #[argh(option, arg_name = "file")]
     output: Option<PathBuf>,
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
     /// add this session's record, and its events' kinds, sizes and times: its id, or a beginning of it

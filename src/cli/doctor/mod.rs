@@ -37,7 +37,7 @@ const SELF_TEST: &str = "self_test";
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
 pub(super) struct Args {
-    /// as JSON
+    /// as one JSON document
     #[argh(switch)]
     json: bool,
     /// also run a session of the hello harness through the daemon, compare what comes back, and delete it
