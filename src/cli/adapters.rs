@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::follow::connect;
 use super::output::{Out, command_text, visible};
+use super::table::{Color, RED, painted, terminal_width};
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterCommand, AdapterStatus, Code, Word};
@@ -16,6 +17,9 @@ use crate::settings::{did_you_mean, durations};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "adapters", help_triggers("-h", "--help"))]
 pub(super) struct Args {
+    /// colours: auto, always or never
+    #[argh(option, default = "Color::Auto", arg_name = "when")]
+    color: Color,
     /// as one JSON document
     #[argh(switch)]
     json: bool,
@@ -61,8 +65,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         .map(|adapter| {
             vec![
                 adapter.id.clone(),
-                visible(&adapter.source.to_string()),
-                place(adapter),
+                source(adapter),
+                match &adapter.problem {
+                    Some(_) => painted(args.color.is_on(), RED, &place(adapter)),
+                    None => place(adapter),
+                },
             ]
         })
         .collect();
@@ -75,6 +82,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         ))?;
     }
     Ok(0)
+}
+
+/// The manifest's name on a terminal, its path elsewhere: `adapters show` has the path.
+fn source(adapter: &AdapterStatus) -> String {
+    let source = adapter.source.to_string();
+    match terminal_width() {
+        Some(_) => visible(source.rsplit('/').next().unwrap_or(&source)),
+        None => visible(&source),
+    }
 }
 
 /// The program's path, or its problem.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::output::visible;
-use super::table::{age, amount, duration, local, rough, shortened};
+use super::table::{GREEN, RED, age, amount, duration, local, painted, rough, shortened};
 use crate::api::{EndedBy, SessionId, SessionRecord, SessionStatus, Timestamp, Word, words};
 
 words! {
@@ -137,15 +137,15 @@ impl Look {
 
     fn status(&self, session: &SessionRecord) -> String {
         let status = session.status;
-        let colour = match status {
-            _ if !self.has_colors => None,
-            SessionStatus::Created | SessionStatus::Running => Some(32),
-            SessionStatus::Failed | SessionStatus::Killed | SessionStatus::Orphaned => Some(31),
-            SessionStatus::Idle | SessionStatus::Completed => None,
-        };
-        let status = match colour {
-            Some(colour) => format!("\x1b[{colour}m{status}\x1b[m"),
-            None => status.to_string(),
+        let text = status.as_str();
+        let status = match status {
+            SessionStatus::Created | SessionStatus::Running => {
+                painted(self.has_colors, GREEN, text)
+            }
+            SessionStatus::Failed | SessionStatus::Killed | SessionStatus::Orphaned => {
+                painted(self.has_colors, RED, text)
+            }
+            SessionStatus::Idle | SessionStatus::Completed => text.to_owned(),
         };
         match session.archived_at.is_some() && !self.is_plain {
             true => status + " (archived)",

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
-use super::status::{facts, for_people, for_programs};
+use super::status::{STATE, facts, for_people, for_programs};
+use super::table::{Color, GREEN, RED, painted};
 use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say_answer};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, StartReport, Started};
@@ -81,6 +82,9 @@ struct Restart {
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
 struct StatusArgs {
+    /// colours: auto, always or never
+    #[argh(option, default = "Color::Auto", arg_name = "when")]
+    color: Color,
     /// as one JSON document
     #[argh(switch)]
     json: bool,
@@ -114,7 +118,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Verb::Start(args) => start(&home, args),
         Verb::Stop(args) => stop(&home, args),
         Verb::Restart(args) => restart(&home, args),
-        Verb::Status(args) => status(&home, args.json),
+        Verb::Status(args) => status(&home, args),
         Verb::Serve(args) if args.background => serve_in_background(&home),
         Verb::Serve(_) => serve_in_foreground(&home),
         Verb::Logs(args) => daemon_logs::run(args),
@@ -201,14 +205,25 @@ fn restart(home: &Home, args: &Restart) -> Outcome {
     }
 }
 
-fn status(home: &Home, json: bool) -> Outcome {
+fn status(home: &Home, args: &StatusArgs) -> Outcome {
     let status = Observation::of(home, Depth::Status, durations::DOCTOR_PROBE).status;
     let mut out = Out::new();
     let facts = facts(home, &status);
-    if json {
+    if args.json {
         out.pretty_json(&for_programs(&facts))?;
     } else {
-        out.facts(&for_people(&facts))?;
+        let mut facts = for_people(&facts);
+        let color = match status.state() {
+            DaemonState::Running => Some(GREEN),
+            DaemonState::Stopped => None,
+            _ => Some(RED),
+        };
+        for (_, state) in facts.iter_mut().filter(|(name, _)| *name == STATE) {
+            if let Some(color) = color {
+                *state = painted(args.color.is_on(), color, state);
+            }
+        }
+        out.facts(&facts)?;
     }
     Ok(match status.state() {
         DaemonState::Running => 0,

@@ -5,7 +5,7 @@
 use argh::{CommandInfoWithArgs, Optionality};
 
 use super::grammar::{Flag, Place, Word, is_group, names, options, value_of};
-use super::table::{terminal_width, width};
+use super::table::{terminal_width, width, wrapped};
 use super::{GROUPS, aliases};
 
 /// The width of the help where it does not go to a terminal.
@@ -23,6 +23,9 @@ pub(super) fn asked_for(args: &[String]) -> Option<String> {
     let mut asked = None;
     for word in args {
         let what = place.take(word);
+        if what == Word::UnknownVerb {
+            return None;
+        }
         if what == Word::Option && ["-h", "--help"].contains(&word.as_str()) {
             asked = Some(word == "--help" || asked == Some(true));
         }
@@ -173,35 +176,24 @@ impl Page {
         let names = rows.iter().map(|(name, _)| width(name));
         let column = names.filter(|&wide| wide <= NAME_MAX).max().unwrap_or(0) + 4;
         for (name, text) in rows {
-            let mut line = format!("  {name}");
             if width(name) > NAME_MAX {
-                self.out += &format!("{line}\n");
-                line.clear();
+                self.line(&format!("  {name}"));
+                self.line(&wrapped(" ".repeat(column), text, self.width));
+            } else {
+                self.line(&wrapped(
+                    format!("{:column$}", format!("  {name}")),
+                    text,
+                    self.width,
+                ));
             }
-            self.wrapped(line, text, column);
         }
     }
 
     fn paragraph(&mut self, text: &str) {
-        self.wrapped(String::new(), text, 0);
+        self.line(&wrapped(String::new(), text, self.width));
     }
 
-    /// `text` behind `line`, from `column` on.
-    fn wrapped(&mut self, mut line: String, text: &str, column: usize) {
-        let mut begins = true;
-        for word in text.split_whitespace() {
-            if !begins && width(&line) + 1 + width(word) > self.width {
-                self.out += &format!("{line}\n");
-                line.clear();
-                begins = true;
-            }
-            match begins {
-                true => line = format!("{line:column$}"),
-                false => line.push(' '),
-            }
-            line += word;
-            begins = false;
-        }
+    fn line(&mut self, line: &str) {
         self.out += &format!("{line}\n");
     }
 }
@@ -313,6 +305,7 @@ mod tests {
             "run hello -- -h",
             "input x -h",
             "run --title -h hello",
+            "sesions -h",
         ] {
             assert_eq!(asked(line), None, "{line}");
         }

@@ -2,6 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::daemon::remark;
 use super::follow::connect;
 use super::output::{Out, visible};
 use super::sacrifice::records;
@@ -45,6 +46,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             let mut client = connect(&super::home()?)?;
             let live = client.call(routes::Health.request())?.sessions.live;
             let live = live_sessions(&mut client, live)?;
+            if live.is_empty() {
+                remark("no session is live");
+            }
             let may_go_on = consent::ask_about(&ends(&live), &live, args.yes)?;
             let ids = live.iter().map(|session| session.id.to_string());
             (client, ids.collect(), may_go_on)

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::daemon::remark;
 use super::follow::{Output, each_event, output_of, show_stderr, show_truncation};
 use super::output::{Out, TerminalText, visible};
 use super::session::SessionRef;
@@ -133,6 +134,11 @@ fn show_output(args: &Args, client: &mut Client, id: &str) -> Outcome {
         })?;
     }
     screen.finish()?;
+    if screen.is_empty && io::stderr().is_terminal() {
+        remark(&format!(
+            "no output is stored that is as asked for; to see how it is: coven show {id}"
+        ));
+    }
     Ok(0)
 }
 
@@ -269,6 +275,8 @@ impl Kept {
 /// Where output is shown, as each of the two streams has to be.
 struct Screen {
     out: Out,
+    /// Nothing has been shown.
+    is_empty: bool,
     timestamps: bool,
     /// What stdout and stderr hold back, where that is a terminal.
     terminals: [Option<TerminalText>; 2],
@@ -281,6 +289,7 @@ impl Screen {
         let is_terminal = [io::stdout().is_terminal(), io::stderr().is_terminal()];
         Self {
             out: Out::new(),
+            is_empty: true,
             timestamps: args.timestamps,
             terminals: is_terminal.map(|is| is.then(TerminalText::default)),
             begins_line: [true; 2],
@@ -288,6 +297,7 @@ impl Screen {
     }
 
     fn show(&mut self, chunk: &Chunk) -> Result<(), CliError> {
+        self.is_empty = false;
         if let Some(event) = &chunk.event {
             return Ok(self.out.json(event)?);
         }

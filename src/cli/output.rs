@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::table::{aligned, table};
+use super::table::{aligned, table, terminal_width};
 use super::{CliError, Outcome};
 use crate::adapters::PROMPT_SHOWN;
 use crate::observe::{is_invisible, visible_json};
@@ -56,15 +56,15 @@ impl Out {
         self.line(&visible_json(text))
     }
 
-    /// Writes rows under a header, in columns as wide as their widest cell; the last column is not padded.
+    /// Writes rows under a header, in columns as wide as their widest cell; the last column is wrapped at the terminal width.
     pub(super) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
         let head = head.iter().map(|&cell| cell.to_owned()).collect();
-        self.line(&table(head, rows).join("\n"))
+        self.line(&table(head, rows, columns()).join("\n"))
     }
 
     /// Writes names and values, one per line.
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
-        self.line(&aligned(facts).join("\n"))
+        self.line(&aligned(facts, columns()).join("\n"))
     }
 }
 
@@ -103,6 +103,11 @@ pub(super) fn watch(
             return Ok(0);
         }
     }
+}
+
+/// Maximum width of a line: that of the terminal, if there is one.
+pub(super) fn columns() -> usize {
+    terminal_width().unwrap_or(usize::MAX)
 }
 
 /// `text` as one line, with control characters and direction marks escaped.

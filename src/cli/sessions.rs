@@ -133,7 +133,7 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
     if let Some(width) = width.filter(|_| !args.no_trunc) {
         fit(&head, &mut rows, width);
     }
-    let mut lines = table(head, &rows);
+    let mut lines = table(head, &rows, usize::MAX);
     if more > 0 && args.limit.is_none() {
         lines.push(format!("{more} more: -a"));
     }

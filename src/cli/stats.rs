@@ -78,7 +78,7 @@ fn lines(client: &mut Client, look: &mut Look) -> Result<Vec<String>, CliError> 
     if let Some(width) = terminal_width() {
         fit(&head, &mut rows, width);
     }
-    Ok(table(head, &rows))
+    Ok(table(head, &rows, usize::MAX))
 }
 
 /// The output of `--json`.

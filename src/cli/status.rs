@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::output::visible;
+use super::table::told;
 use crate::api::{Code, DaemonInfo, Health, Word};
 use crate::daemon::Home;
 use crate::daemon::service::{Supervisor, command_by_hand};
@@ -18,6 +18,9 @@ pub(super) struct Fact {
     pub key: &'static str,
     pub said: Said,
 }
+
+/// Name of the fact about the daemon's state.
+pub(super) const STATE: &str = "state";
 
 /// Value of a fact.
 pub(super) enum Said {
@@ -36,7 +39,7 @@ impl<T: Into<Message>> From<T> for Said {
 pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut say = |name, key, said: Said| facts.push(Fact { name, key, said });
-    say("state", "state", status.state().as_str().into());
+    say(STATE, "state", status.state().as_str().into());
     // The key that existing scripts use.
     say("", "status", status.state().as_str().into());
     say("", "ok", Said::Data(status.health().is_some().into()));
@@ -215,7 +218,7 @@ pub(super) fn as_json(value: &impl serde::Serialize) -> Value {
 pub(super) fn for_people(facts: &[Fact]) -> Vec<(&'static str, String)> {
     let named = facts.iter().filter(|fact| !fact.name.is_empty());
     let said = named.filter_map(|Fact { name, said, .. }| match said {
-        Said::Message(message) => Some((*name, visible(&message.to_string()))),
+        Said::Message(message) => Some((*name, told(message))),
         Said::Data(Value::Null) => None,
         Said::Data(value) => Some((*name, value.to_string())),
     });

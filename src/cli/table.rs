@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::output::{sgr_length, visible};
 use crate::api::{Timestamp, words};
+use crate::observe::Message;
 use crate::sys;
 
 words! {
@@ -18,6 +19,11 @@ words! {
         Never = "never",
     }
 }
+
+/// Terminal colours (SGR, ECMA-48) of failures, of what runs or passes, and of warnings.
+pub(super) const RED: u8 = 31;
+pub(super) const GREEN: u8 = 32;
+pub(super) const YELLOW: u8 = 33;
 
 impl Color {
     /// True if stdout gets colours.
@@ -32,6 +38,14 @@ impl Color {
     }
 }
 
+/// `text` in a colour, if `is_on`.
+pub(super) fn painted(is_on: bool, color: u8, text: &str) -> String {
+    match is_on {
+        true => format!("\x1b[{color}m{text}\x1b[m"),
+        false => text.to_owned(),
+    }
+}
+
 /// Columns of stdout's terminal; `None` for a pipe or a file.
 pub(super) fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
@@ -39,18 +53,42 @@ pub(super) fn terminal_width() -> Option<usize> {
     is_terminal.then(|| sys::terminal_size(&stdout).map_or(80, |(columns, _)| columns))
 }
 
-/// The lines of a table, with columns as wide as their widest cell.
-pub(super) fn table(head: Vec<String>, rows: &[Vec<String>]) -> Vec<String> {
+/// The lines of a table, with columns as wide as their widest cell. Wraps the last column at `columns`.
+pub(super) fn table(head: Vec<String>, rows: &[Vec<String>], columns: usize) -> Vec<String> {
     let widths = widths(&head, rows);
     let line = |row: &Vec<String>| {
+        let Some((last, others)) = row.split_last() else {
+            return String::new();
+        };
         let mut line = String::new();
-        for (cell, wide) in row.iter().zip(&widths) {
+        for (cell, wide) in others.iter().zip(&widths) {
             line += cell;
             line.extend(std::iter::repeat_n(' ', wide + 2 - width(cell)));
         }
-        line.trim_end().to_owned()
+        wrapped(line, last, columns).trim_end().to_owned()
     };
     std::iter::once(&head).chain(rows).map(line).collect()
+}
+
+/// `line` followed by `text`, wrapped at `columns` with a hanging indent. At least 20 columns are left for the text.
+pub(super) fn wrapped(mut line: String, text: &str, columns: usize) -> String {
+    let indent = width(&line);
+    let columns = columns.max(indent + 20);
+    if indent + width(text) <= columns {
+        return line + text;
+    }
+    let (mut lines, mut begins) = (String::new(), true);
+    for word in text.split_whitespace() {
+        if !begins && width(&line) + 1 + width(word) > columns {
+            lines += &line;
+            line = format!("\n{:indent$}", "");
+            begins = true;
+        }
+        line += if begins { "" } else { " " };
+        line += word;
+        begins = false;
+    }
+    lines + &line
 }
 
 fn widths(head: &[String], rows: &[Vec<String>]) -> Vec<usize> {
@@ -72,14 +110,15 @@ pub(super) fn fit(head: &[String], rows: &mut [Vec<String>], columns: usize) {
     }
 }
 
-/// Names and values, one per line.
-pub(super) fn aligned<N: AsRef<str>>(facts: &[(N, String)]) -> Vec<String> {
+/// Names and values, one per line, wrapped at `columns`.
+pub(super) fn aligned<N: AsRef<str>>(facts: &[(N, String)], columns: usize) -> Vec<String> {
     let lengths = facts.iter().map(|(name, _)| name.as_ref().len());
-    let width = lengths.max().unwrap_or(0);
-    let lines = facts
-        .iter()
-        .map(|(name, value)| format!("{:width$}  {value}", name.as_ref()));
-    lines.collect()
+    let wide = lengths.max().unwrap_or(0);
+    let line = |(name, value): &(N, String)| {
+        let name = format!("{:wide$}  ", name.as_ref());
+        wrapped(name, value, columns)
+    };
+    facts.iter().map(line).collect()
 }
 
 /// `text`, escaped, and cut to `columns`.
@@ -149,6 +188,11 @@ pub(super) fn rough(time: Duration) -> String {
         3600..86_400 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
+}
+
+/// A message as one line, with local times and their age.
+pub(super) fn told(message: &Message) -> String {
+    visible(&message.with_times(moment))
 }
 
 /// The time since then, as `3 min`.
@@ -222,7 +266,7 @@ mod tests {
             ["\u{1b}[31mred\u{1b}[m", "z"],
         ];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
-        let lines = table(vec!["A".into(), "B".into()], &rows);
+        let lines = table(vec!["A".into(), "B".into()], &rows, 80);
         assert_eq!(
             lines,
             [
@@ -235,7 +279,28 @@ mod tests {
         let (head, mut rows) = (["A".into(), "B".into()], rows.to_vec());
         rows[0][1] = "修".repeat(20);
         fit(&head, &mut rows, 20);
-        assert_eq!(width(&table(head.to_vec(), &rows)[1]), 19);
+        assert_eq!(width(&table(head.to_vec(), &rows, 20)[1]), 19);
+    }
+
+    #[test]
+    fn a_long_text_goes_on_below_its_beginning() {
+        let line = || "name  ".to_owned();
+        assert_eq!(
+            wrapped(line(), "a  text that fits", 80),
+            "name  a  text that fits"
+        );
+        let text = "修复 words that do not fit";
+        assert_eq!(
+            wrapped(line(), text, 28),
+            "name  修复 words that do not\n      fit"
+        );
+        // A word is never cut, and a narrow terminal not obeyed.
+        let long = "x".repeat(50);
+        assert_eq!(wrapped(line(), &long, 30), format!("name  {long}"));
+        assert_eq!(wrapped(line(), text, 0), wrapped(line(), text, 26));
+        let facts = aligned(&[("a", "b".into()), ("long", text.into())], 28);
+        assert_eq!(facts[1], wrapped("long  ".into(), text, 28));
+        assert_eq!(facts[0], "a     b");
     }
 
     #[test]

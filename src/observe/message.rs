@@ -30,6 +30,8 @@ pub enum Part {
     User(String),
     /// Any other text.
     Foreign(String),
+    /// A point in time.
+    Time(Timestamp),
 }
 
 /// Text that only [`Message`] can create.
@@ -117,6 +119,15 @@ impl Message {
         }
     }
 
+    /// The text, with times formatted by `time`.
+    pub fn with_times(&self, time: fn(Timestamp) -> String) -> String {
+        let parts = self.0.iter().map(|part| match part {
+            Part::Time(at) => time(*at),
+            part => part.to_string(),
+        });
+        parts.collect()
+    }
+
     pub fn parts(&self) -> &[Part] {
         &self.0
     }
@@ -145,11 +156,17 @@ macro_rules! ours {
     )*};
 }
 
-ours! { SessionId u32 u64 usize i32 i64 u128 Code Timestamp UnconfirmedClock }
+ours! { SessionId u32 u64 usize i32 i64 u128 Code UnconfirmedClock }
 
 impl From<Mode> for Message {
     fn from(mode: Mode) -> Self {
         Self::ours(format!("{:04o}", mode.0))
+    }
+}
+
+impl From<Timestamp> for Message {
+    fn from(at: Timestamp) -> Self {
+        Self(vec![Part::Time(at)])
     }
 }
 
@@ -192,12 +209,19 @@ impl<T: Copy + Into<Message>> From<&Word<T>> for Message {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|part| match part {
-            Part::Ours(text) => f.write_str(text.as_str()),
-            Part::Path(path) => write!(f, "{}", path.display()),
-            Part::Quoted(path) => f.write_str(&quoted(path)),
-            Part::Name(text) | Part::User(text) | Part::Foreign(text) => f.write_str(text),
-        })
+        self.0.iter().try_for_each(|part| part.fmt(f))
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours(text) => f.write_str(text.as_str()),
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Quoted(path) => f.write_str(&quoted(path)),
+            Self::Name(text) | Self::User(text) | Self::Foreign(text) => f.write_str(text),
+            Self::Time(at) => at.fmt(f),
+        }
     }
 }
 
@@ -233,6 +257,9 @@ mod tests {
         assert_eq!(message.to_string(), "/a b has 7 bytes: no");
         let is_foreign = |part: &&Part| matches!(part, Part::Foreign(_) | Part::Path(_));
         assert_eq!(message.parts().iter().filter(is_foreign).count(), 2);
+        let at = message!("at {}", Timestamp::from_millis(0));
+        assert_eq!(at.to_string(), "at 1970-01-01T00:00:00.000Z");
+        assert_eq!(at.with_times(|_| "noon".into()), "at noon");
         let joined = Message::join(["a".into(), "b".into()], "; ");
         assert_eq!(joined.to_string(), "a; b");
     }

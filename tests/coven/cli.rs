@@ -697,7 +697,9 @@ fn kill_all_ends_all_that_live_and_needs_a_yes() {
     for id in &ids {
         assert!(said.contains(&format!("{id} killed\n")), "{said}");
     }
-    assert_eq!(out(&coven, &["kill", "--all"]), "");
+    let none = coven.cli(["kill", "--all"]);
+    let said = (none.code, none.out.as_str(), none.err.as_str());
+    assert_eq!(said, (0, "", "coven: no session is live\n"));
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn cases<'a>(ended: &'a str, live: &'a str) -> Vec<(&'a str, Vec<&'a str>, Form)
         ("logs", vec!["--readable", ended], Lines),
         ("wait", vec![ended], Lines),
         ("wait", vec!["--any", ended, live], Lines),
+        ("stats", vec![], Document),
         ("run", vec!["hello", "hi"], Lines),
         ("run", vec!["-d", "hello", "hi"], Document),
         ("rerun", vec![ended], Lines),

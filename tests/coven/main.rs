@@ -69,6 +69,7 @@ mod store;
 mod streams;
 mod supervised;
 mod symptoms;
+mod tables;
 mod transport;
 mod trust;
 mod units;

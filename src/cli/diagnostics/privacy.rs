@@ -261,7 +261,7 @@ impl Privacy {
     /// A message, part by part.
     pub(super) fn message(&self, message: &Message) -> Shown {
         let part = |part: &Part| match part {
-            Part::Ours(text) => text.as_str().to_owned(),
+            Part::Ours(_) | Part::Time(_) => part.to_string(),
             Part::Path(path) | Part::Quoted(path) => self.place_text(path),
             Part::Name(text) => self.name_text(text),
             Part::User(_) => self.stand_in(USER),

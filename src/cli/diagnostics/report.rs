@@ -64,6 +64,7 @@ fn write(out: &mut String, name: &str, value: &Value) {
                 &facts
                     .map(|(name, value)| (words(name), plain(value)))
                     .collect::<Vec<_>>(),
+                usize::MAX,
             )
         }
         _ => vec![plain(value)],
@@ -120,6 +121,7 @@ fn lines(rows: &[Value]) -> Vec<String> {
             .filter_map(Value::as_object)
             .map(cells)
             .collect::<Vec<_>>(),
+        usize::MAX,
     )
 }
 

@@ -20,7 +20,8 @@ use super::Outcome;
 use super::adapters::unknown_harness;
 use super::daemon::remark;
 use super::observation::{Depth, Observation};
-use super::output::{Out, visible};
+use super::output::{Out, columns};
+use super::table::{Color, GREEN, RED, YELLOW, painted, told, width, wrapped};
 use crate::daemon::status::is_forwarded;
 use crate::daemon::{Home, HomeError, control};
 use crate::settings::durations;
@@ -37,6 +38,9 @@ const SELF_TEST: &str = "self_test";
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
 pub(super) struct Args {
+    /// colours: auto, always or never
+    #[argh(option, default = "Color::Auto", arg_name = "when")]
+    color: Color,
     /// as one JSON document
     #[argh(switch)]
     json: bool,
@@ -74,7 +78,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         out.pretty_json(&report)?;
     } else {
-        out.line(&lines(&report).join("\n"))?;
+        out.line(&lines(&report, args.color.is_on()).join("\n"))?;
     }
     Ok(u8::from(!report.ok))
 }
@@ -141,17 +145,23 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation
 }
 
 /// One line for each check, with its hint on the next line, and a summary at the end.
-fn lines(report: &Findings) -> Vec<String> {
+fn lines(report: &Findings, has_colors: bool) -> Vec<String> {
     let ids = report.checks.iter().map(|check| check.id.to_string().len());
-    let width = ids.max().unwrap_or(0);
+    let wide = ids.max().unwrap_or(0);
     let mut lines = Vec::new();
     for check in &report.checks {
-        let (status, id) = (check.status.as_str(), check.id.to_string());
-        let message = visible(&check.message.to_string());
-        lines.push(format!("{status}  {id:width$}  {message}"));
+        let color = match check.status {
+            CheckStatus::Pass => GREEN,
+            CheckStatus::Warn => YELLOW,
+            CheckStatus::Fail => RED,
+        };
+        let status = painted(has_colors, color, check.status.as_str());
+        let head = format!("{status}  {:wide$}  ", check.id.to_string());
+        let indent = width(&head);
+        lines.push(wrapped(head, &told(&check.message), columns()));
         if let Some(hint) = &check.hint {
-            let indent = "pass".len() + 2 + width + 2;
-            lines.push(format!("{:indent$}try: {}", "", visible(&hint.to_string())));
+            // Not wrapped: a command is copied in one piece.
+            lines.push(format!("{:indent$}try: {}", "", told(hint)));
         }
     }
     let [pass, warn, fail] = [CheckStatus::Pass, CheckStatus::Warn, CheckStatus::Fail]

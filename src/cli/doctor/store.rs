@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::check::{CheckStatus, Verdict, fail, pass, warn};
 use crate::api::StorageHealth;
 use crate::cli::observation::Observation;
+use crate::cli::table::amount;
 use crate::observe::{Message, message};
 use crate::settings::durations;
 use crate::store::{self, Inspection, Integrity, StoreError};
@@ -218,19 +219,8 @@ fn kept(storage: &StorageHealth) -> Verdict {
     pass(message!("{}; {}{}", kept, gone, set))
 }
 
-/// A size with one to four digits and its unit.
 fn bytes(n: u64) -> Message {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if n < 1000 {
-        return message!("{} bytes", n);
-    }
-    let mut value = n as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    message!("{} {}", value, UNITS[unit])
+    Message::word(&amount(n), |_| true)
 }
 
 #[cfg(test)]
@@ -261,13 +251,5 @@ mod tests {
                 .to_string()
                 .contains("sqlite3 -readonly '/my db' ")
         );
-    }
-
-    #[test]
-    fn a_size_is_readable() {
-        assert_eq!(bytes(999).to_string(), "999 bytes");
-        assert_eq!(bytes(4096).to_string(), "4.1 kB");
-        assert_eq!(bytes(1_500_000_000).to_string(), "1.5 GB");
-        assert_eq!(bytes(5_000_000_000_000_000).to_string(), "5000.0 TB");
     }
 }
