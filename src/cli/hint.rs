@@ -1,6 +1,6 @@
-//! The hint that `run` and `attach` show at a terminal while their session is silent: what it does, and how to leave or look.
+//! The hint of `run` and `attach` at a terminal: their session runs, but writes nothing.
 //!
-//! It stands below the cursor, and the next output erases it. It knows nothing of how output is shown.
+//! Drawn below the cursor, and erased by the next output. It does not know how output is shown.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,31 +12,31 @@ use crate::api::{SessionId, SessionRecord};
 use crate::settings::durations;
 use crate::sys;
 
-/// A hint is on the terminal: of one session, the only one that this process shows.
+/// Whether the terminal shows a hint. One process follows one session.
 static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// Erases the hint, if it is on the terminal. Called before anything else is written to stderr.
+/// Erases the hint. Called before anything else is written to stderr.
 pub(super) fn erase() {
     if IS_SHOWN.swap(false, Ordering::Relaxed) {
-        // What stands below the cursor.
+        // Clears from the cursor to the end of the screen.
         write("\x1b[J");
     }
 }
 
 /// The silence of one session.
 pub(super) struct Hint {
-    /// How to leave the session.
+    /// What to type to leave the session.
     way_out: &'static str,
-    /// The last event, or the begin of the wait.
+    /// Time of the last event, or of the start.
     since: Instant,
-    /// How often the session was looked at since.
+    /// Number of looks since then.
     looks: u32,
-    /// The figures of the last look: the hint has the CPU time since then.
+    /// Figures of the last look: the hint shows the CPU use since then.
     before: Option<Sample>,
 }
 
 impl Hint {
-    /// `None` unless the output goes to a terminal that can erase.
+    /// `None` unless stdout and stderr are a terminal that can erase.
     pub(super) fn new(way_out: &'static str) -> Option<Self> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let can_erase = io::stdout().is_terminal() && io::stderr().is_terminal() && !is_dumb;
@@ -48,19 +48,19 @@ impl Hint {
         })
     }
 
-    /// When the session is to be looked at again.
+    /// Time of the next look at the session.
     pub(super) fn due(&self) -> Instant {
         self.since + wait_for_look(self.looks)
     }
 
-    /// An event has come.
+    /// Begins a new silence: an event has arrived.
     pub(super) fn restart(&mut self) {
         erase();
         self.since = Instant::now();
         self.looks = 0;
     }
 
-    /// Nothing has come: shows the hint when it is due. The first look only takes the figures.
+    /// Shows the hint if it is due. The first look only stores the figures.
     pub(super) fn look(&mut self, record: &SessionRecord) {
         if Instant::now() < self.due() {
             return;
@@ -78,13 +78,13 @@ impl Hint {
         }
     }
 
-    /// Has a stop signal erase the hint before it ends this process. Called before any other thread is started.
+    /// Erases the hint before SIGINT or SIGTERM ends this process. Called before any other thread is started.
     pub(super) fn erase_on_signal() -> io::Result<()> {
         sys::block_signals(sys::STOP_SIGNALS);
         let wait = || {
             if let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) {
                 erase();
-                // As if it had never been blocked: a shell tells that from an exit.
+                // The process dies by the signal: shells tell that from an exit with 130.
                 sys::unblock_all();
                 let _ = sys::send_signal(std::process::id() as i32, signal);
             }
@@ -100,7 +100,7 @@ impl Drop for Hint {
     }
 }
 
-/// The time from the last event to a look, after so many others.
+/// The time from the last event to the next look, after `looks` others.
 fn wait_for_look(looks: u32) -> Duration {
     match looks {
         0 => durations::HINT - durations::HINT_CPU,
@@ -126,8 +126,8 @@ fn lines(
     ]
 }
 
-/// What draws `lines` below the cursor and leaves that where it is, wherever in its line. It first moves down and up again: at
-/// the last line of the terminal that makes room.
+/// The sequence that draws `lines` below the cursor and restores its position. First it moves down and up again (IND, CUU):
+/// at the bottom of the screen that scrolls, and makes room.
 fn drawn(lines: &[String; 2], width: usize) -> String {
     let [first, second] = lines.each_ref().map(|line| shortened(line, width - 1));
     format!("\x1bD\x1bD\x1b[2A\x1b7\x1b[m\r\n{first}\r\n{second}\x1b8")

@@ -1,6 +1,6 @@
-//! The line that a verb shows at a terminal while it does what takes long.
+//! The progress line of a long operation, at a terminal.
 //!
-//! It runs on a thread of its own, and knows nothing of the work.
+//! Runs on its own thread. It does not know the operation.
 
 use std::io::{self, IsTerminal, Write};
 use std::thread::JoinHandle;
@@ -11,11 +11,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::table::duration;
 use crate::settings::durations;
 
-/// The line, from the first second on, until this is dropped.
+/// Shows the line from the first second on, until it is dropped.
 pub(super) struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Progress {
-    /// Begins to show `what` is done, and how far that is, if stderr is a terminal.
+    /// Shows the name of the operation, its time, and `how_far` it is, if stderr is a terminal.
     pub(super) fn begin(
         what: &'static str,
         how_far: impl Fn() -> Option<String> + Send + 'static,

@@ -1,4 +1,4 @@
-//! `coven stats`: what the live sessions use.
+//! `coven stats`: CPU, memory, output and silence of the live sessions.
 
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
