@@ -7,7 +7,7 @@ use super::headers::is_credential;
 use super::issuers::is_word;
 use super::rules::Looked;
 use super::view::{More, View, is_behind_escape, is_blank, is_quote};
-use super::{Begun, Open, Secret};
+use super::{Begun, Open, REDACTED, Secret};
 
 /// A row of [`COMMANDS`].
 pub(super) type Command = (
@@ -125,6 +125,10 @@ fn argument(view: View<'_>, at: usize, before: Option<u8>, begun: &mut Begun) ->
             return Ok(None);
         }
         start = glyph.end;
+        // The colon of a mark stands behind no user.
+        if view.text[..start].ends_with(REDACTED.as_bytes()) {
+            return Ok(None);
+        }
     }
     let mut secret = Secret {
         kind: if before == COOKIE {

@@ -5,6 +5,7 @@
 
 use super::extent::{self, Extent};
 use super::names;
+use super::tokens;
 use super::value::{self, Name, Value, is_random};
 use super::view::{Glyph, More, View, is_behind_escape, is_blank, is_quote};
 use super::{Begun, REDACTED, Secret};
@@ -203,9 +204,12 @@ impl Form<'_> {
             _ => true,
         };
         let is_secret = is_clear && value::is_secret(&value) || joint != Joint::Comma && is_basic;
-        let kind = if is_basic { "basic-auth" } else { "assignment" };
         let is_itself = text.eq_ignore_ascii_case(own_name);
-        (is_secret && !is_number && !is_itself).then(|| found.secret(kind))
+        let kind = || match is_basic {
+            true => "basic-auth",
+            false => tokens::kind(&text).unwrap_or("assignment"),
+        };
+        (is_secret && !is_number && !is_itself).then(|| found.secret(kind()))
     }
 
     /// What joins name and value, whether space stands in front of the value, and the value.

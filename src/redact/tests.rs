@@ -70,6 +70,31 @@ fn a_registrys_login_is_told_from_other_values_of_that_name() {
 }
 
 #[test]
+fn a_token_says_its_issuer_under_any_name_and_a_mark_is_no_login() {
+    let redactor = redactor();
+    for (text, expected) in [
+        (
+            "token=ghp_0123456789abcdefghijklmnopqrstuvwxyz, x",
+            "token=[REDACTED:github], x",
+        ),
+        (
+            "export NPM_TOKEN='npm_0123456789abcdefghijklmnopqrstuvwxyz'",
+            "export NPM_TOKEN='[REDACTED:npm]'",
+        ),
+        (
+            "password: x-ghp_0123456789abcdefghijklmnopqrstuvwxyz",
+            "password: [REDACTED:assignment]",
+        ),
+        (
+            "curl -u [REDACTED:1password] x",
+            "curl -u [REDACTED:1password] x",
+        ),
+    ] {
+        assert_eq!(redactor.redact(text), expected);
+    }
+}
+
+#[test]
 fn what_is_no_secret_stays_as_it_is() {
     let redactor = redactor();
     for text in [

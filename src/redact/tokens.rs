@@ -86,6 +86,18 @@ impl Issuer {
     }
 }
 
+/// The kind of the token that `text` is, if it is one.
+pub(super) fn kind(text: &[u8]) -> Option<&'static str> {
+    let view = View {
+        text,
+        is_last: true,
+    };
+    let token = token(view, 0, &Layer::default(), &mut None)
+        .ok()
+        .flatten()?;
+    (token.range.end == text.len()).then_some(token.kind)
+}
+
 /// Whether one of their tokens stands in `text`.
 pub(super) fn is_token_in(text: &str) -> bool {
     let mut layer = Layer::default();
