@@ -25,6 +25,7 @@ const TEXTS: &[&str] = &[
     "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEVs/o5+uQbTjL3chynL4wXgUg2R9\n-----END PUBLIC KEY-----\n",
     // Configuration and documentation
     "env:\n- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef:\n      name: db\n      key: password\n",
+    "Your password is wrong, and the token is unknown: set the token first, then add a password field.\n  password required\n",
     "for (machine, login, password) in entries { check(machine, login, password) }\n",
     "/home/u/.secrets/token.json /etc/ssl/private/key.pem C:\\Users\\u\\token.txt https://example.com:8080/@user/a?page=2\n",
 ];

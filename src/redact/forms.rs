@@ -7,7 +7,7 @@ use super::extent::{self, Extent};
 use super::names;
 use super::tokens;
 use super::value::{self, Name, Value, is_random};
-use super::view::{Glyph, More, View, is_behind_escape, is_blank, is_quote};
+use super::view::{Glyph, More, View, is_blank, is_quote};
 use super::{Begun, REDACTED, Secret};
 
 /// What joins a name and its value.
@@ -27,6 +27,8 @@ enum Joint {
     /// White space, where the instruction that is written takes a name and a value: it stands in front of the name, a
     /// word may be between.
     Space,
+    /// The same, of a word that can be a sentence's.
+    Loose,
     /// The verb of a sentence.
     Is,
     /// White space alone.
@@ -63,10 +65,10 @@ table! {
     ("ENV", Joint::Space; "ENV API_TOKEN «q7Hs2kLm9Zx4vBn1»", "ENV TOKEN_PATH /run/token"),
     ("SetEnv", Joint::Space; "SetEnv API_TOKEN «q7Hs2kLm9Zx4vBn1»", "setenv TOKEN $1"),
     ("setx", Joint::Space; "setx API_KEY «q7Hs2kLm9Zx4vBn1» /M", "setx API_KEY %1"),
-    ("set", Joint::Space; "set -gx API_TOKEN «q7Hs2kLm9Zx4vBn1»", "set the token to null"),
-    ("add", Joint::Space; "vercel env add API_TOKEN «q7Hs2kLm9Zx4vBn1»", "git add token parser.rs"),
+    ("set", Joint::Loose; "set -gx API_TOKEN «q7Hs2kLm9Zx4vBn1»", "set the token to null"),
+    ("add", Joint::Loose; "vercel env add API_TOKEN «q7Hs2kLm9Zx4vBn1»", "git add token parser.rs"),
     ("login", Joint::Space; "machine api.test login bob password «q7Hs2kLm9Zx4»", "login and password required"),
-    (LINE, Joint::Space; "client\n  password «q7Hs2kLm9Zx4»\nend", "the\npassword field1\nis"),
+    (LINE, Joint::Loose; "client\n  password «q7Hs2kLm9Zx4»\nend", "the\npassword field1\nis"),
     ("is", Joint::Is; "Your password is: «Winter4821!x»", "the password is base64-encoded"),
     ("", Joint::Beside; "CREATE ROLE app PASSWORD '«Winter4821!x»';", "the token \"identifier\" is"),
 }
@@ -91,37 +93,6 @@ const VAGUE_MIN: usize = 16;
 /// How far what stands in front of a name is read, in bytes.
 const LEAD_MAX: usize = 64;
 
-/// Where the name around `at` stands in `text`, which is known from `from` on.
-pub(super) fn name_around(view: View<'_>, from: usize, at: usize) -> Result<(usize, usize), More> {
-    let text = view.text;
-    let from = from.max(at.saturating_sub(names::NAME_MAX));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let mut start = at;
-    while start > from && is_name(text[start - 1]) {
-        start -= 1;
-    }
-    // What is left of an escape in front of it is no part of it.
-    start = [5, 3, 2, 1]
-        .into_iter()
-        .map(|length| start + length)
-        .find(|&begin| begin <= at && is_behind_escape(text, begin))
-        .unwrap_or(start);
-    let mut end = at;
-    loop {
-        match text.get(end) {
-            Some(byte) if is_name(*byte) && end - at < names::NAME_MAX => end += 1,
-            // `API\_KEY`
-            Some(b'\\') if text.get(end + 1) == Some(&b'_') => end += 2,
-            None if !view.is_last => return Err(More),
-            _ => break,
-        }
-    }
-    while end > at && matches!(text[end - 1], b'.' | b'-') {
-        end -= 1;
-    }
-    Ok((start, end))
-}
-
 /// A name and what is to be read around it.
 pub(super) struct Form<'a> {
     view: View<'a>,
@@ -130,8 +101,8 @@ pub(super) struct Form<'a> {
     end: usize,
     /// What the view shows in front of it.
     lead: Vec<u8>,
-    /// Where the value begins, once that is known.
-    value_at: Option<usize>,
+    /// Where the value begins, behind what, once that is known.
+    value_at: Option<(usize, Joint)>,
 }
 
 /// The secret that is assigned to the name between `start` and `end`, in front of which the text is known from `floor`
@@ -159,15 +130,36 @@ pub(super) fn secret(
     };
     let read = form.read();
     if read.is_err() && name > Name::Weak {
-        *begun = form
-            .value_at
-            .and_then(|at| extent::begun(view, at, "assignment"));
+        *begun = form.begun(name);
     }
     let read = read?;
     Ok(read.and_then(|(joint, is_spaced, found)| form.judge(name, joint, is_spaced, &found)))
 }
 
 impl Form<'_> {
+    /// What a pause takes out: by its name alone a value that stands where nothing else can, another if it is a secret by
+    /// now.
+    fn begun(&self, name: Name) -> Begun {
+        let (at, joint) = self.value_at?;
+        let begun = extent::begun(self.view, at, "assignment")?;
+        let known = Extent {
+            start: begun.range.start,
+            end: begun.range.end,
+            quote: self
+                .view
+                .glyph(at)
+                .ok()
+                .filter(|glyph| is_quote(glyph.byte)),
+            next: b'\n',
+        };
+        let is_certain = match joint {
+            Joint::Equals | Joint::Colon | Joint::Element | Joint::Pair | Joint::Space => true,
+            Joint::Comma => is_quote(self.before()) && known.quote.is_some(),
+            Joint::Call | Joint::Loose | Joint::Is | Joint::Beside => false,
+        };
+        (is_certain || self.judge(name, joint, true, &known).is_some()).then_some(begun)
+    }
+
     fn judge(&self, name: Name, joint: Joint, is_spaced: bool, found: &Extent) -> Option<Secret> {
         let text = self.view.seen(found.start, found.end);
         let is_vague = matches!(joint, Joint::Comma | Joint::Call | Joint::Beside);
@@ -218,8 +210,7 @@ impl Form<'_> {
         let Some((mut joint, behind)) = self.joint()? else {
             return Ok(None);
         };
-        let known = |at| (!matches!(joint, Joint::Comma | Joint::Beside)).then_some(at);
-        self.value_at = known(behind);
+        self.value_at = Some((behind, joint));
         let mut at = match joint {
             Joint::Element | Joint::Call => view.skip(behind, |byte| byte.is_ascii_whitespace())?,
             _ => view.skip(behind, is_blank)?,
@@ -232,7 +223,7 @@ impl Form<'_> {
                 .text
                 .get(behind.wrapping_sub(2))
                 .is_some_and(|byte| is_blank(*byte));
-        self.value_at = known(at);
+        self.value_at = Some((at, joint));
         if joint == Joint::Colon {
             if let Some(behind) = self.type_end(at)? {
                 (joint, is_spaced) = (Joint::Equals, true);
@@ -245,13 +236,13 @@ impl Form<'_> {
         }
         at = self.wrapper_end(at)?;
         let is_string = is_quote(view.glyph(at)?.byte);
-        let is_certain = is_string || !matches!(joint, Joint::Comma | Joint::Beside);
-        self.value_at = is_certain.then_some(at);
-        let is_alone =
-            self.before().is_ascii_whitespace() || is_quote(self.before()) || joint == Joint::Space;
+        self.value_at = Some((at, joint));
+        let is_alone = self.before().is_ascii_whitespace()
+            || is_quote(self.before())
+            || matches!(joint, Joint::Space | Joint::Loose);
         let found = Extent::read(view, at, is_alone)?;
         let ends_line = is_quote(found.next) || matches!(found.next, b'\n' | b'\r');
-        if joint == Joint::Space && !ends_line && self.setter() == Some(LINE) {
+        if joint == Joint::Loose && !ends_line && self.setter().is_some_and(|row| row.0 == LINE) {
             joint = Joint::Beside;
         }
         let is_read = is_string || joint != Joint::Call;
@@ -279,24 +270,11 @@ impl Form<'_> {
             .iter()
             .find(|(form, _)| !form.is_empty() && form.as_bytes() == &written[..length])
             .map(|(_, joint)| *joint);
-        let is_string = is_quote(view.glyph(at)?.byte);
         let is_element = at == behind && (is_quoted || self.lead.ends_with(b"<"));
         match joint {
             None | Some(Joint::Comma) if self.is_named() => self.pair_end(behind),
             None if at == behind || self.is_verb() => Ok(None),
-            None if self
-                .setter()
-                .is_some_and(|setter| setter != LINE || !is_string) =>
-            {
-                Ok(Some((Joint::Space, at)))
-            }
-            None if is_quoted => Ok(None),
-            None if is_string => Ok(Some((Joint::Beside, at))),
-            None => match (self.verb_end(at)?, self.go_type(at)?) {
-                (Some(at), _) => Ok(Some((Joint::Is, at))),
-                (_, Some(at)) => Ok(Some((Joint::Equals, at))),
-                _ => Ok(Some((Joint::Beside, at))),
-            },
+            None => self.behind_space(at, is_quoted),
             // `A|B` is a type.
             Some(_) if at == behind && written[..length] == *b"|" => Ok(None),
             Some(Joint::Call) if is_quoted || at > behind || self.is_verb() => {
@@ -305,6 +283,26 @@ impl Form<'_> {
             Some(Joint::Element) if !is_element => Ok(Some((Joint::Comma, end))),
             Some(joint) => Ok(Some((joint, end))),
         }
+    }
+
+    /// As [`Self::joint`], where white space alone joins, up to `at`.
+    fn behind_space(&self, at: usize, is_quoted: bool) -> Result<Option<(Joint, usize)>, More> {
+        let is_string = is_quote(self.view.glyph(at)?.byte);
+        if let Some((word, joint)) = self.setter()
+            && !(word == LINE && is_string)
+        {
+            return Ok(Some((joint, at)));
+        }
+        if is_quoted || is_string {
+            return Ok((!is_quoted).then_some((Joint::Beside, at)));
+        }
+        if let Some(at) = self.verb_end(at)? {
+            return Ok(Some((Joint::Is, at)));
+        }
+        Ok(Some(match self.go_type(at)? {
+            Some(at) => (Joint::Equals, at),
+            None => (Joint::Beside, at),
+        }))
     }
 
     /// Whether the name only says to pass something: `pass "x"`, `shouldPass("x")`.
@@ -383,7 +381,7 @@ impl Form<'_> {
     }
 
     /// The instruction that takes the name and a value: its row in [`FORMS`].
-    fn setter(&self) -> Option<&'static str> {
+    fn setter(&self) -> Option<(&'static str, Joint)> {
         let line = self.lead.rsplit(|byte| b"\n\r>".contains(byte)).next()?;
         let mut words = line
             .split(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
@@ -394,12 +392,14 @@ impl Form<'_> {
             _ if self.before() > b' ' && self.before() != b'>' => return None,
             _ => [words.next().or(Some(LINE.as_bytes())), words.next()],
         };
-        let mut rows = FORMS.iter().filter(|row| row.1 == Joint::Space);
-        rows.find(|row| {
+        let mut rows = FORMS
+            .iter()
+            .filter(|row| matches!(row.1, Joint::Space | Joint::Loose));
+        let found = rows.find(|row| {
             let is_word = |word: &&[u8]| word.eq_ignore_ascii_case(row.0.as_bytes());
             words.iter().flatten().any(is_word)
-        })
-        .map(|row| row.0)
+        });
+        found.copied()
     }
 
     /// Where the `=` ends behind a type: `name: &str = …`.

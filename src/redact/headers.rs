@@ -73,52 +73,47 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mu
         // Of a name in quotes, what stands without is a number, or code.
         return Ok(None);
     }
-    let kind = if header == Header::Pairs {
-        "cookie"
-    } else {
-        "authorization"
-    };
     let (end, is_cut) = line(view, at, quote);
     let text = view.seen(at, end);
     let is_new = |length: &usize| memchr::memmem::find(&text[..*length], MARK).is_none();
-    let credentials = credentials_length(&text, header).filter(is_new);
-    let open = match (quote, header) {
-        (Some((byte, depth)), _) => Open::Quote { byte, depth },
-        (None, Header::Pairs) => Open::Line,
-        (None, _)
-            if LISTS.iter().any(|list| {
-                text.len() > list.len() && text[..list.len()].eq_ignore_ascii_case(list.as_bytes())
-            }) =>
-        {
-            Open::Rest
-        }
-        (None, _) => Open::Bare,
+    let Some(length) = credentials_length(&text, header).filter(is_new) else {
+        return if is_cut { Err(More) } else { Ok(None) };
     };
-    let mut length = at;
-    for _ in 0..credentials.unwrap_or_default() {
-        length = View {
-            is_last: true,
-            ..view
-        }
-        .glyph(length)?
-        .end;
+    let view = View {
+        is_last: true,
+        ..view
+    };
+    let mut until = at;
+    for _ in 0..length {
+        until = view.glyph(until)?.end;
     }
-    let open = if length < end && open != Open::Rest {
-        Open::No
-    } else {
-        open
+    let first = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let secret = Secret {
+        kind: match header {
+            Header::Pairs => "cookie",
+            _ => "authorization",
+        },
+        range: at..until,
+        open: match quote {
+            None if header != Header::Pairs && is_one_of(LISTS, first) => Open::Rest,
+            _ if until < end => Open::No,
+            Some((byte, depth)) => Open::Quote { byte, depth },
+            None if header == Header::Pairs => Open::Line,
+            None => Open::Bare,
+        },
     };
-    let secret = credentials.map(|_| Secret {
-        kind,
-        range: at..length,
-        open,
-    });
     if is_cut {
         // A word alone may be a scheme.
-        *begun = secret.filter(|_| header != Header::Credentials || text.contains(&b' '));
+        let is_known = header != Header::Credentials || text.contains(&b' ');
+        *begun = is_known.then_some(secret);
         return Err(More);
     }
-    Ok(secret)
+    Ok(Some(secret))
+}
+
+fn is_one_of(schemes: &[&str], word: &[u8]) -> bool {
+    let is = |scheme: &&str| scheme.as_bytes().eq_ignore_ascii_case(word);
+    schemes.iter().any(is)
 }
 
 /// Where the line, or the string that began with `quote`, ends; and whether the text ends before.
@@ -151,51 +146,36 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
             "genie-key", "gssapi", "jwt", "vapid", "hawk", "hoba", "mutual", "scram-sha-256", "sharedkey",
             "sharedkeylite", "sharedaccesssignature",
         ];
-    let first = text
-        .iter()
-        .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-        .unwrap_or(text.len());
-    let word = text[..first].to_ascii_lowercase();
+    let word = |text: &[u8]| {
+        let end = |byte: &u8| byte.is_ascii_whitespace() || is_quote(*byte);
+        text.iter().position(end).unwrap_or(text.len())
+    };
+    let first = word(text);
+    let rest = text[first..].trim_ascii_start();
+    let (scheme, second) = (&text[..first], &rest[..word(rest)]);
+    let both = text.len() - rest.len() + second.len();
     match header {
         Header::Pairs => {
             let length = pairs_length(text);
-            let is_pair = text[..first]
-                .iter()
-                .position(|byte| *byte == b'=')
-                .is_some_and(|at| {
-                    at > 0 && !text[..at].iter().any(|byte| b";:(){}".contains(byte))
-                });
+            let name = scheme.iter().position(|byte| *byte == b'=');
+            let is_pair = name.is_some_and(|at| {
+                at > 0 && !text[..at].iter().any(|byte| b";:(){}".contains(byte))
+            });
             (is_pair && length >= 4 && !text.starts_with(b"$")).then_some(length)
         }
-        Header::Opaque => is_credential(&text[..first]).then_some(first),
-        Header::Credentials if LISTS.iter().any(|list| list.as_bytes() == word) => {
+        Header::Opaque => is_credential(scheme).then_some(first),
+        Header::Credentials if is_one_of(LISTS, scheme) => {
             (text.len() >= first + 8).then_some(text.trim_ascii_end().len())
         }
-        Header::Credentials if SCHEMES.iter().any(|scheme| scheme.as_bytes() == word) => {
-            let from = text[first..]
-                .iter()
-                .position(|byte| *byte != b' ')
-                .map(|at| first + at)?;
-            let length = text[from..]
-                .iter()
-                .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-                .unwrap_or(text.len() - from);
-            is_credential(&text[from..from + length]).then_some(from + length)
-        }
+        Header::Credentials if is_one_of(SCHEMES, scheme) => is_credential(second).then_some(both),
         // Of a scheme that is not known.
         Header::Credentials => {
-            let rest = text[first..].trim_ascii_start();
-            let last = rest
-                .iter()
-                .position(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
-                .unwrap_or(rest.len());
-            let is_code = text[..first].iter().any(|byte| b"([{".contains(byte));
-            let is_one =
-                is_credential(&text[..first]) && !is_code && value::is_random(&text[..first]);
-            let is_two = is_credential(&rest[..last]) && value::is_random(&rest[..last]);
+            let is_secret = |word: &[u8]| is_credential(word) && value::is_random(word);
+            let is_code = scheme.iter().any(|byte| b"([{".contains(byte));
+            let is_one = is_secret(scheme) && !is_code;
             is_one
                 .then_some(first)
-                .or(is_two.then_some(text.len() - rest.len() + last))
+                .or(is_secret(second).then_some(both))
         }
     }
 }

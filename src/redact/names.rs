@@ -3,9 +3,41 @@
 //! Pure. One table of each kind; what stands around a name is [`super::forms`]'.
 
 use super::value::Name;
+use super::view::{More, View, is_behind_escape};
 
 /// The longest name that is looked at, in bytes: of a longer one, its end.
-pub(super) const NAME_MAX: usize = 64;
+const NAME_MAX: usize = 64;
+
+/// Where the name around `at` stands in `text`, which is known from `from` on.
+pub(super) fn around(view: View<'_>, from: usize, at: usize) -> Result<(usize, usize), More> {
+    let text = view.text;
+    let from = from.max(at.saturating_sub(NAME_MAX));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let mut start = at;
+    while start > from && is_name(text[start - 1]) {
+        start -= 1;
+    }
+    // What is left of an escape in front of it is no part of it.
+    start = [5, 3, 2, 1]
+        .into_iter()
+        .map(|length| start + length)
+        .find(|&begin| begin <= at && is_behind_escape(text, begin))
+        .unwrap_or(start);
+    let mut end = at;
+    loop {
+        match text.get(end) {
+            Some(byte) if is_name(*byte) && end - at < NAME_MAX => end += 1,
+            // `API\_KEY`
+            Some(b'\\') if text.get(end + 1) == Some(&b'_') => end += 2,
+            None if !view.is_last => return Err(More),
+            _ => break,
+        }
+    }
+    while end > at && matches!(text[end - 1], b'.' | b'-') {
+        end -= 1;
+    }
+    Ok((start, end))
+}
 
 #[rustfmt::skip]
 const PASSWORDS: &[&str] = &[

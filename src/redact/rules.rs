@@ -326,7 +326,7 @@ fn look(
 }
 
 fn name(view: View<'_>, floor: usize, at: usize, begun: &mut Begun) -> Looked {
-    let (start, end) = forms::name_around(view, floor, at)?;
+    let (start, end) = names::around(view, floor, at)?;
     // `AWS::Config::AggregationAuthorization` is a type's name, and a mark's kind is none.
     let before = &view.text[..start];
     if before.ends_with(b"::") || before.ends_with(REDACTED.as_bytes()) {
