@@ -63,10 +63,12 @@ fn launches_that_fail_leave_no_descriptor() {
 }
 
 #[test]
-fn an_idle_daemon_keeps_less_than_6_mib_resident_also_after_sessions() {
+fn an_idle_daemon_has_less_than_6_mib_resident_also_after_sessions() {
+    // Unoptimised code is larger.
+    let max_mib = if cfg!(debug_assertions) { 8 } else { 6 };
     let coven = Coven::start();
     let pid = coven.daemon_pid();
-    let is_small = || resident_kib(pid) < 6 * 1024;
+    let is_small = || resident_kib(pid) < max_mib * 1024;
     eventually("the memory of the start is released", is_small);
     for _ in 0..3 {
         coven.cli(["run", "hello", "x"]);

@@ -188,8 +188,8 @@ pub fn release_free_memory() {
 }
 
 /// Releases what a busy daemon needs and an idle one does not: the allocator's free memory, and the pages of code and
-/// constants that are mapped. These stay in the page cache, and the next access maps them again, 16 at once. The pages
-/// are private ones of a file that are never written, which lose nothing (madvise(2), `MADV_DONTNEED`).
+/// constants that are mapped. These stay in the page cache; an access maps 16 of them again, or a folio. The pages are
+/// private ones of a file that are never written, which lose nothing (madvise(2), `MADV_DONTNEED`).
 pub fn release_idle_memory() {
     release_free_memory();
     // SAFETY: the callback fits the object lists of dl_iterate_phdr(3), and does not panic.
