@@ -1,4 +1,4 @@
-//! What a harness thread has at hand: its session, the ways to the writer and to the state thread, and its orders.
+//! Context of a harness thread: its session, channels to the writer and the state thread, and its orders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::redact::Redactor;
 use crate::store::{SessionNum, Share, WriteQueue};
 use crate::sys::Wake;
 
-/// What a harness thread works with once its program runs.
+/// State of a harness thread after the spawn.
 pub(super) struct Context {
     pub(super) id: SessionId,
     pub(super) num: SessionNum,
@@ -21,10 +21,9 @@ pub(super) struct Context {
     pub(super) orders: Receiver<Order>,
     pub(super) wake: Arc<Wake>,
     pub(super) report: Box<dyn Fn(Report) + Send>,
-    /// Counts the output.
     pub(super) tally: Arc<Tally>,
-    /// Takes secrets out of output and input.
+    /// Redacts output and input.
     pub(super) redactor: Arc<Redactor>,
-    /// The longest that a drain takes while a process of the session holds a stream.
+    /// Longest drain while a process of the session holds a stream.
     pub(super) drain_max: Duration,
 }

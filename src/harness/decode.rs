@@ -1,30 +1,28 @@
-//! From a stream's bytes to output payloads: valid UTF-8 as text, never split inside a character; whatever is
-//! not UTF-8 exact, as base64.
+//! Splits a stream's bytes into output payloads: valid UTF-8 as text, never split within a character; everything else
+//! exactly, as base64.
 //!
 //! Pure: bytes in, pieces out.
 
 use crate::api::{OUTPUT_PAYLOAD_MAX, escaped_length, escaped_prefix};
 
-/// What an event's payload has for its data, in bytes of JSON: the rest is for the names around it, its stream, and the
-/// end of a base64 text.
+/// Most JSON bytes of a payload's data; the rest is for the names around it, the stream, and the end of a base64 text.
 const ROOM: usize = OUTPUT_PAYLOAD_MAX - 64;
 
-/// What one output event shows.
+/// Content of one output event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     /// Valid UTF-8.
     Text(&'a str),
-    /// Anything else.
     Bytes(&'a [u8]),
 }
 
-/// Splits `bytes` into pieces; returns them, and how many bytes at the end are the beginning of a character
-/// whose rest is still to come. At the end of the stream (`last`) nothing more is to come.
+/// Splits `bytes` into pieces; also returns the number of bytes at the end that start an incomplete character. At the
+/// stream's end (`last`) that number is 0.
 pub(super) fn split(bytes: &[u8], last: bool) -> (Vec<Piece<'_>>, usize) {
     let held = if last { 0 } else { incomplete_tail(bytes) };
     let mut rest = &bytes[..bytes.len() - held];
     let mut pieces = Vec::new();
-    // One look at all of it: a stream that holds one wrong byte now is likely not text at all.
+    // One check of all bytes: a stream with an invalid byte is probably no text at all.
     let is_text = str::from_utf8(rest).is_ok();
     while !rest.is_empty() {
         let max = if is_text {
@@ -42,13 +40,13 @@ pub(super) fn split(bytes: &[u8], last: bool) -> (Vec<Piece<'_>>, usize) {
     (pieces, held)
 }
 
-/// How many bytes at the beginning of `bytes` an event has room for, as a likeness in text and as base64.
+/// Length of the prefix of `bytes` that fits into an event, as lossy text and as base64.
 fn bytes_prefix(bytes: &[u8]) -> usize {
-    // In thirds of a byte of JSON, since base64 makes four of three.
+    // Counted in thirds of a JSON byte, since base64 turns three bytes into four.
     let mut room = ROOM * 3;
     let does_not_fit = |byte: &u8| {
         let likeness = match byte {
-            // A replacement character (U+FFFD) for it, at most.
+            // At most a replacement character (U+FFFD).
             0x80.. => 3,
             _ => escaped_length(*byte),
         };
@@ -59,14 +57,14 @@ fn bytes_prefix(bytes: &[u8]) -> usize {
     bytes.iter().position(does_not_fit).unwrap_or(bytes.len())
 }
 
-/// How many bytes at the end of `bytes` (0 to 3) begin a character that they do not complete.
+/// Number of bytes (0 to 3) at the end of `bytes` that start an incomplete character.
 fn incomplete_tail(bytes: &[u8]) -> usize {
     for length in 1..=bytes.len().min(3) {
         let tail = &bytes[bytes.len() - length..];
         if is_continuation(tail[0]) {
             continue;
         }
-        // `error_len` is None exactly when more bytes could make it a character.
+        // `error_len` is None exactly if more bytes could complete the character.
         let begins = str::from_utf8(tail)
             .is_err_and(|err| err.valid_up_to() == 0 && err.error_len().is_none());
         return if begins { length } else { 0 };
@@ -74,12 +72,12 @@ fn incomplete_tail(bytes: &[u8]) -> usize {
     0
 }
 
-/// The largest position up to `max` that is not inside a character.
+/// The largest position up to `max` that is not within a character.
 fn character_boundary(bytes: &[u8], max: usize) -> usize {
     if bytes.len() <= max {
         return bytes.len();
     }
-    // A character has at most three continuation bytes; more in a row are not UTF-8 and can be split anywhere.
+    // A character has at most three continuation bytes; a longer run is not UTF-8 and can be split anywhere.
     (0..=3)
         .map(|back| max - back)
         .find(|&at| !is_continuation(bytes[at]))
@@ -96,7 +94,7 @@ mod tests {
     use crate::api::{Origin, Payload, Stream};
     use crate::random::{Random, rounds};
 
-    /// What comes of `bytes` when they arrive in two reads, split at `at`.
+    /// The output for `bytes` that arrive in two reads, split at `at`.
     fn through(bytes: &[u8], at: usize) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
         let mut all_text = true;
@@ -167,7 +165,7 @@ mod tests {
         }
     }
 
-    /// The payload of each piece of `bytes`, in bytes.
+    /// Payload size of each piece of `bytes`.
     fn payloads(bytes: &[u8]) -> Vec<usize> {
         let (pieces, _) = split(bytes, true);
         let origin = Origin {
@@ -244,14 +242,14 @@ mod tests {
         }
     }
 
-    /// Text and junk, in pieces that meet inside characters.
+    /// Text and invalid bytes, in pieces that meet within characters.
     fn mixture(random: &mut Random, has_junk: bool) -> Vec<u8> {
         let mut bytes = Vec::new();
         for _ in 0..random.below(12) {
             let length = random.below(9);
             match random.below(4) {
                 0 if has_junk => bytes.extend(random.bytes(length)),
-                // A character's first bytes, and nothing of the rest.
+                // The first bytes of a character, without the rest.
                 1 if has_junk => bytes.extend(&"🦀".as_bytes()[..random.below(4)]),
                 _ => bytes.extend(random.text(length).into_bytes()),
             }

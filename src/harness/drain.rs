@@ -1,41 +1,40 @@
-//! The time between a harness's exit and the end of its session: what its pipes still hold is read, and what those still
-//! write who hold them, for a while.
+//! The drain between a harness's exit and its session's end: the content of the pipes is read, and for a limited time
+//! also the output of processes that hold them.
 //!
-//! Runs on the harness thread. It decides by the clock and by what it is told; it reads nothing itself.
+//! Runs on the harness thread. It decides by the clock and by reported reads; it reads nothing itself.
 
 use std::time::{Duration, Instant};
 
 use super::tally::Exited;
 use crate::settings::durations;
 
-/// Who keeps a pipe open behind the harness's exit.
+/// The holder of a pipe after the harness's exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holder {
-    /// Most harnesses end with their pipes: then nobody asks.
+    /// Not checked yet: most pipes close with their harness.
     Unknown,
-    /// Nobody of the session, as far as can be told; or somebody who is about to be ended.
+    /// No process of the session, as far as known, or one that is about to be ended.
     Nobody,
-    /// A process of the session.
     Family,
 }
 
-/// A drain that is under way.
+/// A running drain.
 #[derive(Debug)]
 pub(super) struct Drain {
     pub(super) exited: Exited,
     begun: Instant,
-    /// The longest that it takes while a process of the session holds a pipe.
+    /// Longest duration while a process of the session holds a pipe.
     most: Duration,
-    /// How long the store has had no room: that time is not the harness's.
+    /// Time without room in the store, which does not count.
     held: Duration,
-    /// The last read that gave something, or the begin.
+    /// Time of the last read with data, or of the start.
     quiet_since: Instant,
     holder: Holder,
     is_over: bool,
 }
 
 impl Drain {
-    /// A drain that begins at `now`. If the session is ended on request, it waits for nobody.
+    /// A drain that starts at `now`. If the session is ended on request, it waits for no holder.
     pub(super) fn new(exited: Exited, now: Instant, most: Duration, is_ending: bool) -> Self {
         let holder = match is_ending {
             true => Holder::Nobody,
@@ -52,7 +51,7 @@ impl Drain {
         }
     }
 
-    /// When it is over if nothing is read until then.
+    /// Time at which it is over if nothing is read until then.
     pub(super) fn deadline(&self) -> Instant {
         self.end().min(self.quiet_until())
     }
@@ -73,35 +72,34 @@ impl Drain {
         self.quiet_since + quiet
     }
 
-    /// Something was read.
+    /// Records a read with data.
     pub(super) fn was_read(&mut self, now: Instant) {
         self.quiet_since = now;
     }
 
-    /// The store has had no room for `held`: what the pipes held at the exit is read in any case.
+    /// Records that the store had no room for `held`: the pipes' content at the exit is read in any case.
     pub(super) fn was_held(&mut self, held: Duration, now: Instant) {
         self.held += held;
         self.quiet_since = now;
     }
 
-    /// The session's end is asked for: whoever holds a pipe is about to be ended, too.
+    /// The session's end was requested: holders are about to be ended, too.
     pub(super) fn hurry(&mut self) {
         self.holder = Holder::Nobody;
     }
 
-    /// Looks at the clock after a wait: `is_idle` if nothing came in it although the pipes were waited for, and not just
-    /// because this thread was not run in time; `is_paid` if all is read that the pipes held at the exit. `asks` whether a
-    /// process of the session holds a pipe.
-    pub(super) fn look(
+    /// Checks the clock after a wait. `is_idle`: the pipes were waited for and had no data, so the thread was not just late.
+    /// `has_read_rest`: the pipes' content at the exit has been read. `asks` checks whether a process of the session holds a pipe.
+    pub(super) fn check(
         &mut self,
         now: Instant,
         is_idle: bool,
-        is_paid: bool,
+        has_read_rest: bool,
         asks: impl FnOnce() -> bool,
     ) {
         let is_quiet = is_idle && now >= self.quiet_until();
-        // A writer that never stops is not waited for; what the harness itself wrote came before.
-        let is_late = is_paid && now >= self.end();
+        // A process that writes for ever is not waited for; the harness's own output came before.
+        let is_late = has_read_rest && now >= self.end();
         if !is_quiet && !is_late {
             return;
         }
@@ -120,12 +118,12 @@ impl Drain {
         self.is_over
     }
 
-    /// Whether nothing has come lately.
+    /// True if no data has arrived recently.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet_since.elapsed() >= durations::DRAIN_QUIET
     }
 
-    /// Whether a process of the session is known to hold a pipe.
+    /// True if a process of the session is known to hold a pipe.
     pub(super) fn is_held(&self) -> bool {
         self.holder == Holder::Family
     }
@@ -144,7 +142,7 @@ mod tests {
         Drain::new(exited, begun, Duration::from_secs(5), is_ending)
     }
 
-    /// The time after `begun` at which a drain is over in which `reads` give something, in milliseconds.
+    /// Milliseconds after the start at which a drain is over, if data arrives at the times `reads`.
     fn over_after(mut drain: Drain, reads: &[u64], is_held: bool) -> u64 {
         let begun = drain.begun;
         let mut reads = reads.iter().map(|ms| begun + Duration::from_millis(*ms));
@@ -155,7 +153,7 @@ mod tests {
                 Some(at) if at < deadline => (at, false),
                 _ => (deadline, true),
             };
-            drain.look(now, is_idle, true, || is_held);
+            drain.check(now, is_idle, true, || is_held);
             if drain.is_over() {
                 return (now - begun).as_millis() as u64;
             }
@@ -191,7 +189,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(over_after(drain(now, true), &[], true), 100);
         let mut later = drain(now, false);
-        later.look(now + durations::DRAIN_QUIET, true, true, || true);
+        later.check(now + durations::DRAIN_QUIET, true, true, || true);
         assert!(later.is_held() && !later.is_over());
         later.hurry();
         assert_eq!(over_after(later, &[], true), 100);
@@ -211,9 +209,9 @@ mod tests {
     fn what_the_pipes_held_at_the_exit_is_read_in_any_case() {
         let now = Instant::now();
         let mut drain = drain(now, false);
-        drain.look(now + Duration::from_secs(60), false, false, || false);
+        drain.check(now + Duration::from_secs(60), false, false, || false);
         assert!(!drain.is_over());
-        drain.look(now + Duration::from_secs(60), false, true, || false);
+        drain.check(now + Duration::from_secs(60), false, true, || false);
         assert!(drain.is_over());
     }
 }

@@ -1,6 +1,6 @@
-//! The `hello` harness: this binary, behaving like an agent, so that every machine has one harness.
+//! The `hello` harness: this executable, acting as an agent, so that every machine has a harness.
 //!
-//! Runs in a process of its own, under a daemon like any other harness; it knows nothing of one.
+//! Runs in a process of its own, started by a daemon like any other harness.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,15 +8,15 @@ use std::os::fd::AsFd;
 
 use crate::api::Stream;
 
-/// Works on `prompt`; returns the exit code. The prompt `fail` is one that it cannot do, and `stderr` one that it also
-/// says something about on stderr.
+/// Answers `prompt`; returns the exit code. The prompt `fail` fails; `stderr` also writes to stderr.
 ///
 /// # Errors
+/// Its output cannot be written.
 /// Its output cannot be written.
 pub fn run(prompt: &str) -> io::Result<i32> {
     let (lines, code) = script(prompt);
     for (stream, line) in lines {
-        // One write a line, without a buffer: output arrives in the steps of an agent's work.
+        // One write per line, without a buffer: output arrives step by step, as an agent's.
         let line = format!("{line}\n");
         let descriptor = match stream {
             Stream::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
@@ -27,8 +27,8 @@ pub fn run(prompt: &str) -> io::Result<i32> {
     Ok(code)
 }
 
-/// The lines that it says about `prompt`, and what it exits with. All are for stdout, but for the note that the prompt
-/// `stderr` asks for: nothing orders what comes over two pipes.
+/// The output lines for `prompt`, and the exit code. All lines go to stdout except the note of the prompt `stderr`:
+/// output over two pipes has no order.
 pub fn script(prompt: &str) -> (Vec<(Stream, String)>, i32) {
     let out = |text: &str| (Stream::Stdout, format!("hello: {text}"));
     let mut lines = vec![out("reading the prompt"), out("thinking")];

@@ -1,7 +1,7 @@
-//! What clients send to a harness: put on record without its secrets, then written to its stdin, for which it waits within a
-//! bound: a harness that never reads costs nobody anything.
+//! A client's input: recorded without secrets, then written to the harness's stdin. It waits within a bound, so a
+//! harness that never reads does no harm.
 //!
-//! Runs on the harness thread, but for the count of what waits.
+//! Runs on the harness thread, except the counter of waiting bytes.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,18 +17,18 @@ use crate::api::{BODY_MAX, Payload, Timestamp};
 use crate::redact::Redactor;
 use crate::store::NewEvent;
 
-/// Bytes that may wait for one harness, besides what its pipe holds: as much as one request can bring.
+/// Most bytes that may wait for a harness, besides its pipe: as much as one request can carry.
 const LIMIT: usize = BODY_MAX;
 
-/// How many bytes wait, counted by the state thread that adds and the harness thread that takes.
+/// Number of waiting bytes: the state thread adds, the harness thread subtracts.
 #[derive(Debug, Clone, Default)]
-pub struct Backlog(Arc<AtomicUsize>);
+pub struct WaitingInput(Arc<AtomicUsize>);
 
-impl Backlog {
-    /// Counts `bytes` more. Only the state thread adds, so that nothing comes between check and add.
+impl WaitingInput {
+    /// Adds `bytes`. Only the state thread adds, so the check and the addition need not be atomic.
     ///
     /// # Errors
-    /// The bound, in bytes, if not so many can wait.
+    /// The limit in bytes, if it would be exceeded.
     pub(super) fn add(&self, bytes: usize) -> Result<(), usize> {
         if self.0.load(Ordering::Relaxed) + bytes > LIMIT {
             return Err(LIMIT);
@@ -42,30 +42,29 @@ impl Backlog {
     }
 }
 
-/// The writing side of a harness's stdin, and what waits for it.
+/// The writing side of a harness's stdin, with its waiting input.
 pub(super) struct Input {
     pipe: File,
     waiting: VecDeque<Vec<u8>>,
-    /// How much of the first of `waiting` the pipe has taken.
+    /// Bytes of the first of `waiting` that the pipe has taken.
     written: usize,
-    backlog: Backlog,
+    backlog: WaitingInput,
     end: End,
 }
 
-/// Whether more can follow what waits.
+/// Whether more input can follow the waiting one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// It can.
     Open,
-    /// Nothing follows the prompt, which the harness need not read.
+    /// The prompt was all; the harness need not read it.
     AfterPrompt,
-    /// A client has ended it.
+    /// A client has ended the input.
     AfterInput,
 }
 
 impl Input {
-    /// `first` is written before all else, and counts towards what waits.
-    pub(super) fn new(pipe: File, backlog: Backlog, first: Option<String>, end: End) -> Self {
+    /// `first` is written first, and counts as waiting.
+    pub(super) fn new(pipe: File, backlog: WaitingInput, first: Option<String>, end: End) -> Self {
         let waiting: VecDeque<Vec<u8>> = first.into_iter().map(String::into_bytes).collect();
         let bytes = waiting.iter().map(Vec::len).sum();
         backlog.0.fetch_add(bytes, Ordering::Relaxed);
@@ -78,7 +77,7 @@ impl Input {
         }
     }
 
-    /// Whether the pipe is to be closed once nothing waits.
+    /// The state after which the pipe is closed, once nothing waits.
     pub(super) fn end(&self) -> End {
         self.end
     }
@@ -87,12 +86,12 @@ impl Input {
         &self.pipe
     }
 
-    /// What is written first: the prompt, if that is read here.
+    /// The text to write first: the prompt, if the harness reads it from stdin.
     pub(super) fn prompt(&self) -> &[u8] {
         self.waiting.front().map_or(&[], Vec::as_slice)
     }
 
-    /// Adds what a client has sent; with `eof` nothing follows it.
+    /// Appends a client's input; `eof` ends it.
     pub(super) fn push(&mut self, data: String, eof: bool) {
         if !data.is_empty() {
             self.waiting.push_back(data.into_bytes());
@@ -106,7 +105,7 @@ impl Input {
         !self.waiting.is_empty()
     }
 
-    /// Writes what the pipe takes now. An error means that nobody reads it any more.
+    /// Writes what the pipe takes now. An error means that its reader has closed it.
     pub(super) fn write(&mut self) -> io::Result<()> {
         while let Some(data) = self.waiting.front() {
             match self.pipe.write(&data[self.written..]) {
@@ -127,17 +126,17 @@ impl Input {
     }
 }
 
-/// What clients send, on its way into `input` events. It is one stream, whatever the requests: a secret can begin in one and
-/// go on in the next.
+/// Turns clients' input into `input` events. It is one stream across requests: a secret can start in one and continue
+/// in the next.
 pub(super) struct InputRecord(Redacted);
 
 impl InputRecord {
-    /// The record of what follows on `prompt`, which is on record already.
+    /// The record of the input after `prompt`, which is recorded already.
     pub(super) fn behind(prompt: &[u8], redactor: &Redactor) -> Self {
         Self(Redacted::behind(prompt, redactor))
     }
 
-    /// What comes of `input`; of a message, and of what nothing follows, all.
+    /// The events of `input`; a message, or the end of input, leaves nothing held.
     pub(super) fn take(&mut self, input: &ClientInput, redactor: &Redactor) -> Vec<NewEvent> {
         let text = input.message.as_ref().unwrap_or(&input.data);
         self.0.take(text.as_bytes(), redactor);
@@ -148,28 +147,28 @@ impl InputRecord {
         self.events(is_whole, input.eof)
     }
 
-    /// When what is held back has been held for long enough.
+    /// Time at which held bytes are released.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.deadline()
     }
 
-    /// What comes of what has been held back for long enough.
+    /// The events of bytes whose hold has expired.
     pub(super) fn expire(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.0.expire(redactor);
         self.events(false, false)
     }
 
-    /// What comes of all that is still held back: nothing more will come.
+    /// The events of all held bytes: no input follows.
     pub(super) fn finish(mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.0.finish(redactor);
         self.events(true, false)
     }
 
-    /// An event of each piece, the last with `eof`; of that there is always one.
+    /// One event for each piece, the last with `eof`; at least one if `eof`.
     fn events(&mut self, is_whole: bool, eof: bool) -> Vec<NewEvent> {
         let text = |piece: &Piece<'_>| match piece {
             Piece::Text(text) => (*text).to_owned(),
-            // A user's pattern has cut a character in two.
+            // A user's pattern has cut a character.
             Piece::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         };
         let mut texts = self.0.pieces(is_whole, &text);
@@ -190,7 +189,7 @@ impl InputRecord {
 mod tests {
     use super::*;
 
-    /// The data of `events`, and whether the end of file stands with it.
+    /// The data of `events`, and whether it includes the end of file.
     fn shown(events: &[NewEvent]) -> Vec<(String, bool)> {
         let payload = |event: &NewEvent| serde_json::from_str(&event.payload_json).unwrap();
         let payloads = events.iter().map(payload);

@@ -1,4 +1,4 @@
-//! The life of a harness thread once its program runs: pump, wait for the exit, drain, reap; and what a late stream brings.
+//! A harness thread after the spawn: pump, wait for the exit, drain, reap, late streams.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::settings::durations;
 use crate::store::{Done, Fact};
 use crate::sys;
 
-/// The thread's life from the start of its program on, if that could be started.
+/// Runs the thread after the spawn, if that succeeded.
 pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
     let report = &context.report;
     let (pid, mut pump) = match started
@@ -46,7 +46,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
     });
     if let Some(grace) = await_reap(&mut pump, context) {
         let ended = sweep(pid, grace, context);
-        // Whoever held the streams has been ended with the session.
+        // The holders of the streams have been ended with the session.
         let rest = match std::mem::take(&mut is_late) {
             true => pump.finish(context),
             false => Ok(()),
@@ -58,7 +58,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
     }
     if is_late {
         let say_lost = |reason: &str| say!(HarnessLost, session: context.id, reason: &reason);
-        // The session has ended: there is nobody to report it to.
+        // The session has ended: a panic is only logged.
         reporting_panics(
             |_| say_lost("the harness thread panicked"),
             || {
@@ -71,16 +71,16 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
     }
 }
 
-/// Waits for the order to reap; gives the grace of the sweep that is to come before that. Of a pump that has failed, the input
-/// that is still handed over is put on record here.
+/// Waits for the order to reap; returns the grace of the sweep before it. Records input that is still passed to a
+/// failed pump.
 fn await_reap(pump: &mut Pump, context: &Context) -> Option<Duration> {
-    // A disconnected channel means that the daemon is gone: then this process is about to be, too.
+    // A disconnected channel means that the daemon is ending.
     while let Ok(order) = context.orders.recv() {
         let reap = match order {
             Order::Reap { sweep } => Some(sweep),
             _ => None,
         };
-        // The panic hook has logged it, and nothing else is to be done.
+        // The panic hook has logged it; nothing else is to be done.
         reporting_panics(|_| (), || pump.take(order, context));
         if let Some(sweep) = reap {
             return sweep;
@@ -95,8 +95,8 @@ fn lost(err: &io::Error) -> Report {
     }
 }
 
-/// Ends what the harness has left behind, before the session is final: a daemon that dies meanwhile leaves an unfinished
-/// session, and the next one goes on here. Gives how many processes were ended.
+/// Ends the processes that the harness left behind, before the session is final: if the daemon dies meanwhile, the
+/// session is unfinished, and the next daemon continues. Returns the number of ended processes.
 fn sweep(pid: i32, grace: Duration, context: &Context) -> usize {
     let ended = sys::end_families(
         &[family(context.id, Some(pid))],
@@ -113,7 +113,7 @@ fn sweep(pid: i32, grace: Duration, context: &Context) -> usize {
     ended.pids.len()
 }
 
-/// Puts on record that the harness runs, before the first of its output can be.
+/// Records that the harness runs, before any of its output is recorded.
 fn announce(pid: i32, pump: &Pump, started: Done, context: &Context) {
     metrics::LAUNCHES.add(1);
     let fact = Fact::Started {

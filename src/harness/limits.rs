@@ -1,17 +1,17 @@
-//! The limits of a running harness that its thread sees: how long it may write nothing, and the tokens that it may use.
+//! Limits that a harness thread checks: the longest time without output, and the number of tokens.
 //!
-//! It decides by the clock and by what it is told; it reads nothing itself.
+//! It decides by the clock and by reported reads; it reads nothing itself.
 
 use std::time::Instant;
 
 use crate::adapters::Limits;
 use crate::api::EndCause;
 
-/// The limits of one harness, until one of them is reached.
+/// The limits of one harness, until one is reached.
 #[derive(Debug)]
 pub(super) struct LimitWatch {
     limits: Limits,
-    /// Since when nothing was read: not while the store had no room.
+    /// Time since the last read, not counting times without room in the store.
     idle_since: Instant,
     is_reached: bool,
 }
@@ -25,18 +25,19 @@ impl LimitWatch {
         }
     }
 
-    /// Something was read, or could not be.
+    /// Records a read, or that none was possible.
     pub(super) fn was_active(&mut self, now: Instant) {
         self.idle_since = now;
     }
 
-    /// When the harness has written nothing for as long as it may.
+    /// Time at which the harness exceeds its idle limit.
     pub(super) fn idle_until(&self) -> Option<Instant> {
         let limit = self.limits.idle.filter(|_| !self.is_reached);
         limit.map(|limit| self.idle_since + limit)
     }
 
-    /// The limit that is reached now, once: while the harness runs, and for idleness while its pipes are not held back.
+    /// The limit that is reached now, reported once: only while the harness runs; for idleness only while its pipes are
+    /// read.
     pub(super) fn reached(
         &mut self,
         is_running: bool,

@@ -1,20 +1,20 @@
-//! Whole lines out of the pieces in which a stream is read: those that can be of interest, and are not too long.
+//! Extracts whole lines from a stream's pieces: those of interest, up to a maximum length.
 //!
-//! Pure: bytes in, lines out. A line that is not of interest costs a look at its first byte and the search for its end.
+//! Pure: bytes in, lines out. Other lines cost only a check of the first byte and the search for the end.
 
-/// The longest line that is read, in bytes: the last message of an agent stands in one.
+/// Longest line that is read, in bytes: an agent's last message is one line.
 pub(super) const LINE_MAX: usize = 1024 * 1024;
 
-/// A line's buffer that is larger is given back behind the line.
+/// Larger line buffers are freed after the line.
 const LINE_KEPT: usize = 64 * 1024;
 
-/// The lines of a stream that begin with one byte, and are not too long.
+/// The lines of a stream that start with a given byte.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     first: u8,
-    /// The beginning of a line whose end is still to come.
+    /// The start of an incomplete line.
     held: Vec<u8>,
-    /// The rest of the line is not read.
+    /// The rest of the line is skipped.
     is_skipping: bool,
 }
 
@@ -26,7 +26,7 @@ impl Lines {
         }
     }
 
-    /// Calls `take` for each line that ends in `data`; without data the stream has ended, and its last line with it.
+    /// Calls `take` for each line that ends in `data`; empty data ends the stream, and its last line.
     pub(super) fn push(&mut self, data: &[u8], mut take: impl FnMut(&[u8])) {
         let mut rest = if data.is_empty() { b"\n" } else { data };
         while !rest.is_empty() {

@@ -1,4 +1,4 @@
-//! What a harness thread and the state thread tell each other.
+//! Messages between a harness thread and the state thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -7,75 +7,72 @@ use crate::api::{EndCause, SessionCost, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::sys::{Exit, Process};
 
-/// What a harness thread tells the state thread, in this order, each at most once but for the input's.
+/// Reports of a harness thread to the state thread, in this order, each at most once except `InputClosed`.
 #[derive(Debug)]
 pub enum Report {
-    /// It runs, in a process group with this number.
+    /// The harness runs; its pid is also its process group.
     Started { pid: i32 },
-    /// It could not be started; the thread has ended.
+    /// It could not be spawned; the thread has ended.
     SpawnFailed { reason: String },
-    /// It no longer reads its stdin.
+    /// It has closed its stdin.
     InputClosed,
-    /// It has come to one of its limits, and is to be ended.
+    /// It has reached a limit, and must be ended.
     LimitReached(EndCause),
-    /// It has exited; its pipes may still hold output. The zombie stays until the thread is told to reap.
+    /// It has exited; its pipes may still hold output. The zombie stays until the thread is ordered to reap.
     Exited(HarnessExit),
-    /// All of its output and input is in the writer's queue, and this is what it cost and used. If `is_late`, something that it has
-    /// left behind still holds a stream, which is read on.
+    /// All of its output and input is in the writer's queue; with its cost and usage. `is_late`: a process that it left
+    /// behind still holds a stream, which is read on.
     Drained {
         cost: SessionCost,
         usage: Option<Box<Usage>>,
         is_late: bool,
-        /// What it has left behind; none where its end was asked for, which is that of all.
+        /// Processes that it left behind; empty if its end was requested, since that ends them all.
         left: Vec<Process>,
     },
-    /// The thread has failed, and reads no more. The process may still run.
+    /// The thread has failed and reads no more. The process may still run.
     Lost { reason: String },
-    /// Nothing is left of what the harness has started, or it does not end. So many processes were ended.
+    /// `ended` processes of the session were ended; none is left, or the rest does not end.
     Swept { ended: usize },
-    /// Nothing holds its streams any more, or they are closed; the thread has ended. Not reported if none was late.
+    /// No process holds its late streams, or they are closed; the thread has ended. Not reported without late streams.
     LateEnded,
 }
 
-/// A harness's exit.
 #[derive(Debug, Clone, Copy)]
 pub struct HarnessExit {
-    /// How it ended.
     pub exit: Exit,
-    /// When that was seen.
+    /// When the thread saw it.
     pub at: Timestamp,
-    /// What its pipes held then, in bytes.
+    /// Bytes in its pipes at that time.
     pub unread: usize,
-    /// The kernel has killed it, or one that it has waited for, because memory ran out.
+    /// The OOM killer killed it, or a child that it waited for.
     pub oom_killed: bool,
 }
 
-/// What a client has sent.
+/// A client's input.
 #[derive(Debug)]
 pub struct ClientInput {
-    /// What the harness reads.
+    /// Text for the harness's stdin.
     pub data: String,
-    /// What of it is put on record, where that is a message by itself: its text. All of it otherwise.
+    /// Text of a message, which is recorded instead of `data`; `None` records `data`.
     pub message: Option<String>,
-    /// Whether stdin is closed after it.
+    /// Closes stdin afterwards.
     pub eof: bool,
 }
 
-/// What the state thread tells a harness thread.
+/// Orders of the state thread to a harness thread.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Put this on record, and write it to the harness's stdin.
+    /// Record this input, and write it to the harness's stdin.
     Input(ClientInput),
-    /// No input follows: the harness's exit is known. What of it is held back is put on record.
+    /// No input follows, since the exit is known: record the held rest.
     InputOver,
-    /// Its end is asked for: wait for nobody who holds its streams behind its exit.
+    /// The session's end was requested: wait for no holder of the streams after the exit.
     End,
-    /// Close its late streams, once what they hold is read.
+    /// Read what the late streams hold, and close them.
     Close(CloseCause),
-    /// Nobody will signal the process any more. End whatever the harness has started, in its group or not, where there is
-    /// a `sweep`, which is the grace between SIGTERM and SIGKILL; then take the zombie away, read late streams on, and end. One order, since no signal can fall between the
-    /// two: until the zombie is taken away its pid is no other process's, and the search for what it has started knows it
-    /// by that.
+    /// No signal will be sent to the process any more. With `sweep`, the grace between SIGTERM and SIGKILL, first end
+    /// all processes of the session. Then reap the zombie, read late streams on, and end. It is one order, so that no
+    /// signal can come between: the search identifies the session's processes by the zombie's pid.
     Reap { sweep: Option<Duration> },
 }
 

@@ -1,8 +1,8 @@
-//! One OS thread per harness: it spawns the process, pumps its output into the store, hands it its input,
-//! sees it exit, and reaps it when the state thread says so.
+//! One thread per harness: spawns the process, pumps its output into the store, writes its input, sees its exit, and
+//! reaps it when ordered to.
 //!
-//! While it pumps, the thread blocks in poll(2) only. It decides nothing about a session: what happens it reports to the state
-//! thread, which alone sends signals. It knows nothing of HTTP, or of other sessions.
+//! While it pumps, the thread blocks only in poll(2). It decides nothing about a session: it reports to the state
+//! thread, which alone sends signals to end a session. It knows neither HTTP nor other sessions.
 
 mod context;
 mod decode;
@@ -28,7 +28,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded, unbounded};
 
 pub use hello::{run as run_hello, script as hello_script};
-pub use input::Backlog;
+pub use input::WaitingInput;
 pub use message::{ClientInput, HarnessExit, Report};
 pub use pipes::Pipes;
 pub use start::family;
@@ -45,45 +45,44 @@ use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, WriteQueue};
 use crate::sys::{self, Wake};
 
-/// A harness thread's stack. Its buffers are on the heap; the pump needs a few kilobytes.
+/// Stack of a harness thread, in bytes. Its buffers are on the heap; the pump needs a few kilobytes.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// The address space that a launch leaves to whoever is there: its own stack and buffers, and what the sessions and clients
-/// that are there may still need.
+/// Address space that a launch must leave: for its own stack and buffers, and for running sessions and clients. In
+/// bytes.
 const ROOM_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The state thread's hold on a harness thread. Nothing in here blocks.
+/// The state thread's handle of a harness thread. No call blocks.
 #[derive(Debug)]
 pub struct Harness {
     orders: Sender<Order>,
     wake: Arc<Wake>,
-    backlog: Backlog,
+    backlog: WaitingInput,
     tally: Arc<Tally>,
 }
 
-/// What a harness thread waits for before it starts its program: that the session's row is on disk, under this number.
-/// One that is dropped ends the thread.
+/// Signals a harness thread that the session's row is on disk, under this number; the thread then spawns the program.
+/// Dropping it ends the thread.
 pub type Go = Sender<SessionNum>;
 
-/// What all harness threads work with.
+/// State shared by all harness threads.
 #[derive(Clone)]
 pub struct Shared {
-    /// Where output goes.
+    /// Destination of the output.
     pub queue: WriteQueue,
-    /// The large pipes.
     pub pipes: Arc<Pipes>,
-    /// Takes secrets out of output and input.
+    /// Redacts output and input.
     pub redactor: Arc<Redactor>,
-    /// The longest that a drain takes while a process of the session holds a stream.
+    /// Longest drain while a process of the session holds a stream.
     pub drain_max: Duration,
 }
 
 impl Harness {
-    /// Starts the thread that prepares the start of `program` as the session `id`, and starts it on [`Go`]. It tells
-    /// `report` what happens, and `started` when it is on disk that the harness runs.
+    /// Starts the thread that prepares the spawn of `program` as session `id`, and spawns it on [`Go`]. It calls
+    /// `report` for each report, and `started` once the start is on disk.
     ///
     /// # Errors
-    /// No descriptor, thread or memory is to be had.
+    /// No descriptor, thread or memory is available.
     pub fn prepare(
         id: SessionId,
         program: Program,
@@ -91,12 +90,12 @@ impl Harness {
         report: impl Fn(Report) + Clone + Send + 'static,
         started: Done,
     ) -> io::Result<(Self, Go)> {
-        // Most allocations cannot fail without ending the daemon: a launch that would come near to that is refused.
+        // Most failed allocations abort the daemon: a launch that comes close to that is refused.
         sys::check_room(ROOM_BYTES)?;
         let (go, start) = bounded(1);
         let (orders, inbox) = unbounded();
         let wake = Arc::new(Wake::new()?);
-        let backlog = Backlog::default();
+        let backlog = WaitingInput::default();
         let tally = Arc::<Tally>::default();
         let harness = Self {
             orders,
@@ -136,48 +135,48 @@ impl Harness {
         Ok((harness, go))
     }
 
-    /// What it has written so far.
+    /// The counters of its output.
     pub fn tally(&self) -> Arc<Tally> {
         Arc::clone(&self.tally)
     }
 
-    /// Keeps room for `bytes` more of input.
+    /// Reserves room for `bytes` of input.
     ///
     /// # Errors
-    /// The bound, in bytes, if what waits already leaves no room.
+    /// The limit in bytes, if it would be exceeded.
     pub fn reserve_input(&self, bytes: usize) -> Result<(), usize> {
         self.backlog.add(bytes)
     }
 
-    /// Hands over what a client has sent, for which room is kept.
+    /// Passes a client's input, for which room is reserved.
     pub fn input(&self, input: ClientInput) {
         self.order(Order::Input(input));
     }
 
-    /// No input follows: the thread does not report that it is drained before it has been told so.
+    /// Announces that no input follows: the thread reports its drain only after this.
     pub fn end_input(&self) {
         self.order(Order::InputOver);
     }
 
-    /// Lets the thread wait for nobody who holds the harness's streams behind its exit: whoever does is about to be ended.
+    /// Tells the thread to wait for no holder of the streams after the exit: they are about to be ended.
     pub fn hurry(&self) {
         self.order(Order::End);
     }
 
-    /// Lets the thread close the harness's late streams and end.
+    /// Makes the thread close the late streams and end.
     pub fn close(&self, why: CloseCause) {
         self.order(Order::Close(why));
     }
 
-    /// Lets the thread, once it has read all output or failed to, take the zombie away and end; with a `sweep`, after it
-    /// has ended whatever the harness has started, and has reported that. The sweep is the grace between SIGTERM and
-    /// SIGKILL; zero sends SIGKILL alone. No signal may be sent after this.
+    /// Makes the thread reap the zombie and end, once all output is read or the pump has failed. With `sweep`, the
+    /// grace between SIGTERM and SIGKILL, it first ends all processes of the session, and reports that; zero sends only
+    /// SIGKILL. No signal may be sent after this.
     pub fn reap(&self, sweep: Option<Duration>) {
         self.order(Order::Reap { sweep });
     }
 
     fn order(&self, order: Order) {
-        // The thread takes orders until it is told to reap, or is lost.
+        // The thread receives orders until it is ordered to reap, or has failed.
         let _ = self.orders.send(order);
         self.wake.wake();
     }

@@ -1,9 +1,9 @@
-//! Which harnesses have a large pipe: one that exits as soon as it has written, as node programs do, loses what does not fit,
-//! and so does one that gives up when its reader is slow for some seconds.
+//! Assigns large pipes to harnesses. A program that exits right after writing, as node programs do, loses what its pipe
+//! cannot hold; so does one that gives up when its reader is slow for some seconds.
 //!
-//! Shared by the harness threads; nobody waits in here. The kernel lets a user have only so many pages in pipes (pipe(7),
-//! `pipe-user-pages-soft`), and gives all pipes past that a hundredth of a large one. So there is a budget, well below it;
-//! when it is used up, the session that has been quiet longest gives its large pipe back to a new one.
+//! Shared by the harness threads; no call blocks. The kernel limits the pipe pages of a user (pipe(7),
+//! `pipe-user-pages-soft`), and gives further pipes a hundredth of a large one. So there is a budget well below the
+//! limit; when it is used up, a new session takes the large pipe of the one that has been quiet longest.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,16 +13,15 @@ use crate::api::{STDOUT_PIPE_MAX, Stream};
 use crate::store::SessionNum;
 use crate::sys;
 
-/// What a pipe holds by default, in bytes (pipe(7)).
+/// Default capacity of a pipe, in bytes (pipe(7)).
 pub(super) const SMALL: usize = 64 * 1024;
 
-/// The pipes of a session: stdin, stdout and stderr.
+/// Pipes of a session: stdin, stdout and stderr.
 const PIPES: usize = 3;
 
-/// The large pipes of all harnesses.
 #[derive(Debug)]
 pub struct Pipes {
-    /// What all pipes of the user may hold before the kernel makes new ones tiny, in bytes.
+    /// Bytes in all pipes of the user, from which the kernel makes new ones tiny.
     user_max: usize,
     held: Mutex<Held>,
     clock: AtomicU64,
@@ -34,22 +33,22 @@ struct Held {
     large: Vec<Arc<Member>>,
 }
 
-/// A pipe that is large.
+/// A large pipe.
 #[derive(Debug)]
 struct Member {
     pipe: Arc<File>,
     stream: Stream,
-    /// Once its session runs: what has not been started cannot be quiet.
+    /// Set once its session runs: only then can it count as quiet.
     num: OnceLock<SessionNum>,
-    /// The tick of the last read.
+    /// Tick of the last read.
     read_at: AtomicU64,
 }
 
-/// A session's pipes count, until this is dropped.
+/// A session whose pipes are counted; dropping it uncounts them.
 #[derive(Debug)]
 pub(super) struct Place(Arc<Pipes>);
 
-/// A large pipe, until this is dropped or another session has taken it.
+/// A large pipe; dropping it frees the place, unless another session has taken it.
 #[derive(Debug)]
 pub(super) struct Lease {
     pipes: Arc<Pipes>,
@@ -57,7 +56,7 @@ pub(super) struct Lease {
 }
 
 impl Pipes {
-    /// With the user's limit that is in force now.
+    /// A budget by the user's current limit.
     pub fn new() -> Arc<Self> {
         Self::within(sys::pipe_bytes_max())
     }
@@ -70,39 +69,39 @@ impl Pipes {
         })
     }
 
-    /// How many large pipes there can be beside so many sessions: half of what the user may have, and no more than leaves a
-    /// quarter of it to the user's other programs when all other pipes of ours are counted.
+    /// Most large pipes with so many sessions: half of the user's limit, and leaving a quarter of it to the user's
+    /// other programs after all small pipes are counted.
     fn most(&self, sessions: usize) -> usize {
         let others = sessions * PIPES * SMALL;
         let rest = (self.user_max / 4 * 3).saturating_sub(others);
         rest.min(self.user_max / 2) / STDOUT_PIPE_MAX
     }
 
-    /// Counts a session. `told` learns which other sessions have lost their stdout's large pipe by that.
-    pub(super) fn enter(self: &Arc<Self>, told: impl Fn(SessionNum)) -> Place {
+    /// Counts a session. Calls `on_shrunk` for each session whose stdout loses its large pipe.
+    pub(super) fn enter(self: &Arc<Self>, on_shrunk: impl Fn(SessionNum)) -> Place {
         let mut held = self.lock();
         held.sessions += 1;
         let most = self.most(held.sessions);
-        while held.large.len() > most && held.take_back(&told) {}
+        while held.large.len() > most && held.take_back(&on_shrunk) {}
         drop(held);
         Place(Arc::clone(self))
     }
 
-    /// Makes `pipe` large, if there is room or, for a stdout, another one gives its place: `told` learns of that.
+    /// Makes `pipe` large, if there is room; a stdout may take another session's place, which `on_shrunk` reports.
     pub(super) fn widen(
         self: &Arc<Self>,
         pipe: &Arc<File>,
         stream: Stream,
-        told: impl Fn(SessionNum),
+        on_shrunk: impl Fn(SessionNum),
     ) -> Option<Lease> {
         let mut held = self.lock();
         let most = self.most(held.sessions);
         let has_room = held.large.len() < most
-            || most > 0 && stream == Stream::Stdout && held.take_back(&told);
+            || most > 0 && stream == Stream::Stdout && held.take_back(&on_shrunk);
         if !has_room {
             return None;
         }
-        // A limit that others have used up, or one that is lower: the pipe stays as it is.
+        // The limit may be used up by others, or lower than expected: the pipe stays small.
         sys::set_pipe_size(pipe, STDOUT_PIPE_MAX).ok()?;
         let member = Arc::new(Member {
             pipe: Arc::clone(pipe),
@@ -117,21 +116,21 @@ impl Pipes {
         })
     }
 
-    /// Reads are put in their order by it.
+    /// Orders the reads.
     fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        // It is whole after a panic elsewhere: nothing in here can panic halfway.
+        // Poisoning is harmless: no code in this file panics while it changes the list.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Held {
-    /// Makes one pipe small whose session runs: a stderr before a stdout, then the one that has been quiet longest. One that
-    /// holds more than a small one can stays large.
-    fn take_back(&mut self, told: impl Fn(SessionNum)) -> bool {
+    /// Makes one pipe of a running session small: a stderr before a stdout, then the one quiet for longest. A pipe with
+    /// more data than a small one can hold stays large.
+    fn take_back(&mut self, on_shrunk: impl Fn(SessionNum)) -> bool {
         self.large.sort_by_key(|member| {
             let read_at = member.read_at.load(Ordering::Relaxed);
             (member.stream == Stream::Stdout, read_at)
@@ -143,20 +142,20 @@ impl Held {
             return false;
         };
         if let (Stream::Stdout, Some(num)) = (member.stream, member.num.get()) {
-            told(*num);
+            on_shrunk(*num);
         }
         true
     }
 }
 
 impl Lease {
-    /// Its session runs, under this number.
+    /// The session runs under this number.
     pub(super) fn start(&self, num: SessionNum) {
-        // Once a session.
+        // Set once per session.
         let _ = self.member.num.set(num);
     }
 
-    /// Its pipe was read.
+    /// Records a read of its pipe.
     pub(super) fn was_read(&self) {
         self.member
             .read_at
@@ -194,12 +193,12 @@ mod tests {
         sys::pipe_size(pipe).unwrap()
     }
 
-    /// A budget of so many large pipes.
+    /// A budget of `large` large pipes.
     fn budget(large: usize) -> Arc<Pipes> {
         Pipes::within(large * 2 * STDOUT_PIPE_MAX)
     }
 
-    /// A session's stdout, which has been started.
+    /// The stdout of a running session.
     fn session(pipes: &Arc<Pipes>, number: usize) -> (Arc<File>, File, Option<Lease>) {
         let (ours, childs) = pipe();
         let lease = pipes.widen(&ours, Stream::Stdout, |_| {});
@@ -251,7 +250,7 @@ mod tests {
             [size(&full), size(&other), size(&third)],
             [STDOUT_PIPE_MAX, SMALL, STDOUT_PIPE_MAX]
         );
-        // All are full, or not started: the next has a small one.
+        // All are full, or not running: the next gets a small one.
         let mut all = vec![0; 3 * SMALL];
         let (fourth, _) = pipe();
         let waits = pipes.widen(&fourth, Stream::Stdout, |_| {});

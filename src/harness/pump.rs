@@ -1,8 +1,8 @@
-//! A harness's pipes, read from the start of its program on: while it runs, while they drain behind its exit, and for as
-//! long as something that it has left behind holds one.
+//! Pumps a harness's pipes from its start: while it runs, during the drain after its exit, and as long as a process
+//! that it left behind holds one.
 //!
-//! Runs on the harness thread. Output is read only when the writer's queue has room, so that the pipe holds a fast harness
-//! back.
+//! Runs on the harness thread. Output is read only when the writer's queue has room, so that the pipe blocks a fast
+//! harness.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,64 +26,63 @@ use crate::settings::durations;
 use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{self, Exit, Interest, OomWatch};
 
-/// The size of a read, in bytes: what a quiet harness needs, and what a pipe holds (pipe(7)).
+/// Sizes of a read, in bytes: enough for a quiet harness, and the capacity of a pipe (pipe(7)).
 const READ_FIRST: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
 
-/// A read of as many bytes is of a flood, which would fill its pipe before the rest is over, and wait.
+/// Size in bytes from which a read belongs to a flood, which would fill its pipe during a rest.
 const MUCH: usize = 16 * 1024;
 
-/// How many bytes of JSON one byte of output can become: `\u0000`.
+/// Most JSON bytes of one output byte: `\u0000`.
 const ESCAPED_MAX: usize = 6;
 
-/// What came of the pipes behind the exit.
+/// Result of a drain.
 #[derive(Debug)]
 pub(super) struct Drained {
     pub(super) cost: SessionCost,
     pub(super) usage: Option<Box<Usage>>,
-    /// A process of the session still holds one: what it writes is late.
+    /// A process of the session still holds a pipe: its further output is late.
     pub(super) is_late: bool,
 }
 
-/// What is being done with the pipes.
+/// Phase of the pump.
 #[derive(Debug)]
 enum Stage {
-    /// The harness runs.
     Running,
-    /// It has exited.
+    /// The harness has exited.
     Draining(Drain),
-    /// Its session has ended. They are closed for a reason, once what they held then is read.
+    /// The session has ended. With a reason, the pipes are closed once their content is read.
     Late(Option<CloseCause>),
 }
 
 pub(super) struct Pump {
     pid: i32,
-    /// Readable when the harness has exited; gone once that is known.
+    /// Readable when the harness has exited; `None` once that is known.
     exit_watch: Option<OwnedFd>,
-    /// The streams that are still open.
+    /// The open streams.
     sources: Vec<Source>,
     _place: Place,
-    /// Reads what the harness tells of itself, if it does.
+    /// Reads the harness's telemetry, if it has any.
     telemetry: Option<Reader>,
     limits: LimitWatch,
     input: Option<Input>,
-    /// As long as clients can still have sent something.
+    /// `None` once no client can send input any more.
     record: Option<InputRecord>,
-    /// What a read goes into.
+    /// Buffer of a read.
     buffer: Vec<u8>,
     stage: Stage,
-    /// The session's end is asked for: nothing that it has left behind is waited for.
+    /// The session's end was requested: the drain waits for no holder.
     is_ending: bool,
     oom: Option<OomWatch>,
-    /// The last read that gave something.
+    /// Time of the last read with data.
     read_at: Option<Instant>,
-    /// Until when the pipes are left alone.
+    /// Time until which the pipes are not polled.
     rest_until: Option<Instant>,
-    /// Since when the writer's queue has no room for this harness.
+    /// Time since which the writer's queue has no room for this harness.
     held_since: Option<Instant>,
 }
 
-/// What poll(2) found.
+/// Result of poll(2).
 struct Ready {
     orders: bool,
     exit: bool,
@@ -93,7 +92,7 @@ struct Ready {
 
 impl Pump {
     /// # Errors
-    /// The harness's exit cannot be watched; it is killed then, since nobody would ever learn of it.
+    /// The harness's exit cannot be watched; it is killed then, since its exit would never be noticed.
     pub(super) fn new(started: Started, redactor: &Redactor) -> io::Result<Self> {
         let Started {
             pid,
@@ -132,23 +131,23 @@ impl Pump {
         })
     }
 
-    /// The session's end is asked for.
+    /// True if the session's end was requested.
     pub(super) fn is_ending(&self) -> bool {
         self.is_ending
     }
 
-    /// What the pipe of stdout holds, in bytes; `None` where that is not told.
+    /// Capacity of stdout's pipe, in bytes; `None` if unknown.
     pub(super) fn stdout_pipe_bytes(&self) -> Option<u64> {
         let size = sys::pipe_size(&self.sources.first()?.pipe).ok()?;
         Some(size as u64)
     }
 
-    /// It is on its way to the disk that the session runs: from here on it can be asked for its large pipes.
+    /// The session's start is being recorded: from here on its large pipes can be taken back.
     pub(super) fn start(&self, num: SessionNum) {
         self.sources.iter().for_each(|source| source.start(num));
     }
 
-    /// Reads until the harness has exited and its pipes are drained.
+    /// Pumps until the harness has exited and its pipes are drained.
     pub(super) fn run(&mut self, context: &Context) -> io::Result<Drained> {
         let exited = loop {
             if let Some(exited) = self.drained() {
@@ -156,7 +155,7 @@ impl Pump {
             }
             self.go_on(context)?;
         };
-        // The state thread has input to hand over until it knows of the exit: that stands before the closing facts.
+        // Until it knows of the exit the state thread can pass input, which must precede the closing facts.
         while self.record.is_some()
             && let Ok(order) = context.orders.recv()
         {
@@ -185,7 +184,7 @@ impl Pump {
         })
     }
 
-    /// Reads on behind the session's end, until nobody holds the pipes any more or they are to be closed.
+    /// Pumps after the session's end, until no process holds the pipes or they are to be closed.
     pub(super) fn run_late(&mut self, context: &Context) -> io::Result<()> {
         while !self.is_closed() {
             self.go_on(context)?;
@@ -196,7 +195,7 @@ impl Pump {
         Ok(())
     }
 
-    /// One wait, and what came of it.
+    /// Waits once, and processes the result.
     fn go_on(&mut self, context: &Context) -> io::Result<()> {
         let ready = self.wait(context)?;
         self.expire_held(context);
@@ -216,7 +215,7 @@ impl Pump {
         Ok(())
     }
 
-    /// Tells once that the harness, which runs, has come to one of its limits.
+    /// Reports once that the running harness has reached a limit.
     fn check_limits(&mut self, context: &Context) {
         let tokens = self.telemetry.as_ref().map(Reader::limited_tokens);
         let is_running = matches!(self.stage, Stage::Running);
@@ -226,13 +225,13 @@ impl Pump {
         }
     }
 
-    /// When it has been idle for as long as it may be.
+    /// Time at which it exceeds its idle limit.
     fn idle_until(&self) -> Option<Instant> {
         let is_waiting = matches!(self.stage, Stage::Running) && self.held_since.is_none();
         self.limits.idle_until().filter(|_| is_waiting)
     }
 
-    /// From here on what comes is late, perhaps for days: memory that a flood has needed goes back.
+    /// Marks all further output as late, possibly for days: frees memory that a flood needed.
     fn become_late(&mut self, is_quiet: bool, context: &Context) {
         self.stage = Stage::Late(None);
         self.buffer = vec![0; READ_FIRST];
@@ -241,27 +240,27 @@ impl Pump {
         }
     }
 
-    /// Closes the pipes that are still open; `why`, where they are late.
+    /// Closes the open pipes; late ones with the reason `why`.
     fn close_sources(&mut self, why: Option<CloseCause>, context: &Context) {
         for source in self.sources.drain(..) {
             store(source.close(why, &context.redactor), context);
         }
     }
 
-    /// Reads what the pipes hold whose holders have been ended with the session, and closes them.
+    /// Reads and closes the pipes whose holders have been ended with the session.
     pub(super) fn finish(&mut self, context: &Context) -> io::Result<()> {
         for source in &mut self.sources {
             source.origin.is_late = false;
         }
-        self.owe();
-        while !self.is_paid() && !self.sources.is_empty() {
+        self.measure_rest();
+        while !self.has_read_rest() && !self.sources.is_empty() {
             self.go_on(context)?;
         }
         self.close_sources(None, context);
         Ok(())
     }
 
-    /// What has been held back for as long as it may be.
+    /// Flushes bytes whose redaction hold has expired.
     fn expire_held(&mut self, context: &Context) {
         for source in &mut self.sources {
             store(source.expire(&context.redactor), context);
@@ -281,23 +280,26 @@ impl Pump {
         }
     }
 
-    /// Whether no late pipe is to be read any more.
+    /// True if no late pipe is to be read any more.
     fn is_closed(&self) -> bool {
         let is_closing = matches!(self.stage, Stage::Late(Some(_)));
-        self.sources.is_empty() || is_closing && self.is_paid()
+        self.sources.is_empty() || is_closing && self.has_read_rest()
     }
 
-    /// Whether all is read that the pipes held when that was asked last.
-    fn is_paid(&self) -> bool {
-        self.sources.iter().all(|source| source.owed == 0)
+    /// True if the content measured by the last [`Pump::measure_rest`] has been read.
+    fn has_read_rest(&self) -> bool {
+        self.sources.iter().all(|source| source.unread_at_exit == 0)
     }
 
-    /// Asks what the pipes hold now; gives the sum, in bytes.
-    fn owe(&mut self) -> usize {
+    /// Measures the content of the pipes; returns the sum, in bytes.
+    fn measure_rest(&mut self) -> usize {
         for source in &mut self.sources {
-            source.owed = sys::bytes_waiting(&source.pipe);
+            source.unread_at_exit = sys::bytes_waiting(&source.pipe);
         }
-        self.sources.iter().map(|source| source.owed).sum()
+        self.sources
+            .iter()
+            .map(|source| source.unread_at_exit)
+            .sum()
     }
 
     fn wait(&mut self, context: &Context) -> io::Result<Ready> {
@@ -317,7 +319,7 @@ impl Pump {
         let sources_at = interests.len();
         let now = Instant::now();
         self.rest_until.take_if(|until| *until <= now);
-        // Held back, the pipes are left alone, too: they fill, and the harness waits in its write.
+        // Without room in the queue the pipes are not polled: they fill, and the harness blocks in its write.
         if self.held_since.is_none() && self.rest_until.is_none() {
             interests.extend(self.sources.iter().map(Interest::readable));
         }
@@ -347,14 +349,14 @@ impl Pump {
                 .map(Interest::is_ready)
                 .collect(),
         };
-        let is_paid = self.is_paid();
+        let has_read_rest = self.has_read_rest();
         if let Stage::Draining(drain) = &mut self.stage
             && self.held_since.is_none()
         {
             let sources = &self.sources;
             let is_held = || sys::is_held(&family(context.id, Some(self.pid)), sources);
             let is_idle = timed_out && is_awaited;
-            drain.look(Instant::now(), is_idle, is_paid, is_held);
+            drain.check(Instant::now(), is_idle, has_read_rest, is_held);
         }
         Ok(ready)
     }
@@ -386,16 +388,16 @@ impl Pump {
             }
             (Order::Close(why), Stage::Late(closing)) => {
                 *closing = Some(why);
-                self.owe();
+                self.measure_rest();
             }
-            // Closing is for a session whose pipes are drained.
+            // Only late pipes are closed.
             (Order::Close(_), _) => {}
         }
     }
 
-    /// It is on record first, so that no answer of the harness's can stand before it.
+    /// Recorded first, so that no answer of the harness can precede it.
     fn take_input(&mut self, taken: ClientInput, context: &Context) {
-        // Not there while it may panic: whoever ends it then would panic again.
+        // Taken out while it may panic: the code that ends it would otherwise panic again.
         if let Some(mut record) = self.record.take() {
             store(record.take(&taken, &context.redactor), context);
             self.record = Some(record);
@@ -405,7 +407,7 @@ impl Pump {
         }
     }
 
-    /// Nothing follows of the input.
+    /// Ends the record of the input.
     fn end_record(&mut self, context: &Context) {
         if let Some(record) = self.record.take() {
             store(record.finish(&context.redactor), context);
@@ -432,11 +434,11 @@ impl Pump {
         let (at, now) = (Timestamp::now(), Instant::now());
         self.exit_watch = None;
         self.input = None;
-        let unread = self.owe();
+        let unread = self.measure_rest();
         let exited = Exited { at, usage };
         let drain = Drain::new(exited, now, context.drain_max, self.is_ending);
         self.stage = Stage::Draining(drain);
-        // A shell gives the second for a command that was killed.
+        // A shell returns this code for a killed command.
         let is_killed = matches!(exit, Exit::Signal(libc::SIGKILL) | Exit::Code(137));
         let oom = self.oom.as_mut().filter(|_| is_killed && !self.is_ending);
         let exited = HarnessExit {
@@ -461,7 +463,7 @@ impl Pump {
         Ok(())
     }
 
-    /// One read of a source, into the store; `false` when it has ended.
+    /// Reads a source once, into the store; false at its end.
     fn read(&mut self, at: usize, context: &Context) -> io::Result<bool> {
         let most = self.buffer.len() * ESCAPED_MAX;
         let Some(reservation) = context.share.reserve_or_wake(most) else {
@@ -516,8 +518,7 @@ impl Pump {
         Ok(n > 0)
     }
 
-    /// Leaves the pipes of a busy harness alone for a while, after a read of `n` bytes. Once it has exited, nothing more
-    /// comes that it would be worth to wait for.
+    /// Rests the pipes of a busy harness after a read of `n` bytes. After its exit no more output is worth waiting for.
     fn rest_after(&mut self, n: usize) {
         let now = Instant::now();
         let is_busy = self
@@ -531,7 +532,7 @@ impl Pump {
     }
 }
 
-/// Hands over what is small and was counted when it was read.
+/// Sends small events that were counted when they were read.
 fn store(events: Vec<NewEvent>, context: &Context) {
     if !events.is_empty() {
         let num = context.num;

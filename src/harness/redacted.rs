@@ -1,7 +1,7 @@
-//! A stream's bytes on their way into events: secrets are taken out, and what cannot be decided yet is held back: the
-//! beginning of what may be a secret, for a short time, and the beginning of a character, until its rest comes.
+//! Redacts a stream's bytes on the way to events. Undecided bytes are held: a possible start of a secret for a short
+//! time, and an incomplete character until its rest arrives.
 //!
-//! Runs on the harness thread. It knows neither where the bytes come from nor what the events say around them.
+//! Runs on the harness thread. It knows neither the source of the bytes nor the events around them.
 
 use std::time::Instant;
 
@@ -9,18 +9,18 @@ use super::decode::{Piece, split};
 use crate::redact::{self, Redactor};
 use crate::settings::durations;
 
-/// What has been taken of a stream, and is in no event yet.
+/// Bytes of a stream that are in no event yet.
 #[derive(Default)]
 pub(super) struct Redacted {
     stream: redact::Stream,
-    /// Since when the redaction holds something back.
+    /// Time since which the redaction holds bytes.
     held_since: Option<Instant>,
-    /// Redacted bytes; between two writes, the beginning of a character.
+    /// Redacted bytes; between two writes, an incomplete character.
     clean: Vec<u8>,
 }
 
 impl Redacted {
-    /// What goes on behind `before`, which is in events already.
+    /// The stream after `before`, which is in events already.
     pub(super) fn behind(before: &[u8], redactor: &Redactor) -> Self {
         let (mut stream, mut shown) = (redact::Stream::default(), Vec::new());
         stream.push_stored(redactor, before, &mut shown);
@@ -37,12 +37,12 @@ impl Redacted {
         self.held_since = self.stream.is_holding().then_some(since);
     }
 
-    /// When what is held back has been held for long enough.
+    /// Time at which held bytes are released.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.held_since.map(|since| since + durations::SECRET_HOLD)
     }
 
-    /// Lets go of what has been held back for long enough.
+    /// Flushes bytes whose redaction hold ([`durations::SECRET_HOLD`]) has expired.
     pub(super) fn expire(&mut self, redactor: &Redactor) {
         if self.deadline().is_some_and(|at| at <= Instant::now()) {
             self.stream.expire(redactor, &mut self.clean);
@@ -50,13 +50,13 @@ impl Redacted {
         }
     }
 
-    /// Decides all that is held back: nothing more will come of the stream, or what comes has nothing to do with it.
+    /// Decides all held bytes: the stream ends here, or its continuation is unrelated.
     pub(super) fn finish(&mut self, redactor: &Redactor) {
         self.stream.finish(redactor, &mut self.clean);
         self.held_since = None;
     }
 
-    /// What `of` makes of each piece that is decided; where they are the `last`, no character is completed any more.
+    /// Applies `of` to each decided piece; `last` also flushes an incomplete character.
     pub(super) fn pieces<T>(&mut self, last: bool, of: &dyn Fn(&Piece<'_>) -> T) -> Vec<T> {
         let (pieces, held) = split(&self.clean, last);
         let made = pieces.iter().map(of).collect();
@@ -64,7 +64,7 @@ impl Redacted {
         made
     }
 
-    /// Gives back the memory that a flood has needed.
+    /// Frees memory that a flood needed.
     pub(super) fn shrink(&mut self) {
         self.clean.shrink_to_fit();
     }

@@ -1,4 +1,4 @@
-//! One of a harness's two streams: from the bytes that its pipe gives to events, secrets taken out on the way.
+//! One output stream of a harness: from its pipe's bytes to redacted events.
 //!
 //! Runs on the harness thread.
 
@@ -18,14 +18,14 @@ use crate::redact::Redactor;
 use crate::store::{NewEvent, SessionNum};
 use crate::sys;
 
-/// A stream that is being read.
+/// An open stream.
 pub(super) struct Source {
     pub(super) pipe: Arc<File>,
     lease: Option<Lease>,
     pub(super) origin: Origin,
     redacted: Redacted,
-    /// What the pipe held when the harness exited, and has not been read yet, in bytes.
-    pub(super) owed: usize,
+    /// Bytes of the pipe's content at the exit that have not been read yet.
+    pub(super) unread_at_exit: usize,
 }
 
 impl Source {
@@ -38,12 +38,12 @@ impl Source {
                 is_late: false,
             },
             redacted: Redacted::default(),
-            owed: 0,
+            unread_at_exit: 0,
         }
     }
 
-    /// From here on what comes is late. Gives what comes of the beginning of a character if the pipe `is_quiet`: nobody is
-    /// about to complete it. What a secret needs to be told as one is kept.
+    /// Marks all further output as late. If the pipe `is_quiet`, returns the event of an incomplete character, which no
+    /// process is about to complete. Held bytes of a possible secret stay held.
     pub(super) fn become_late(&mut self, is_quiet: bool) -> Vec<NewEvent> {
         let events = match is_quiet {
             true => self.events(true),
@@ -51,24 +51,24 @@ impl Source {
         };
         self.origin.is_late = true;
         if self.lease.take().is_some() {
-            // One that holds more stays large: it is read on at once.
+            // A pipe with more data stays large: it is read at once.
             let _ = sys::set_pipe_size(&self.pipe, SMALL);
         }
         self.redacted.shrink();
         events
     }
 
-    /// Its session runs, under this number.
+    /// The session runs under this number.
     pub(super) fn start(&self, num: SessionNum) {
         if let Some(lease) = &self.lease {
             lease.start(num);
         }
     }
 
-    /// Reads into `buffer` what fits and is there; the number of bytes, 0 at the end.
+    /// Reads available bytes into `buffer`; returns their number, 0 at the end.
     ///
     /// # Errors
-    /// What read(2) reports.
+    /// The error of read(2).
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(lease) = &self.lease {
             lease.was_read();
@@ -76,32 +76,32 @@ impl Source {
         (&*self.pipe).read(buffer)
     }
 
-    /// What comes of `data`, which the pipe gave.
+    /// The events of `data`, read from the pipe.
     pub(super) fn take(&mut self, data: &[u8], redactor: &Redactor) -> Vec<NewEvent> {
-        self.owed = self.owed.saturating_sub(data.len());
+        self.unread_at_exit = self.unread_at_exit.saturating_sub(data.len());
         self.redacted.take(data, redactor);
         self.events(false)
     }
 
-    /// When what is held back has been held for long enough.
+    /// Time at which held bytes are released.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.redacted.deadline()
     }
 
-    /// What comes of what has been held back for long enough.
+    /// The events of bytes whose hold has expired.
     pub(super) fn expire(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.redacted.expire(redactor);
         self.events(false)
     }
 
-    /// What comes of all that is still held back: nothing more will come.
+    /// The events of all held bytes, at the end of the stream.
     pub(super) fn finish(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.redacted.finish(redactor);
         self.events(true)
     }
 
-    /// As [`Source::finish`], of a pipe that is closed: what it still holds is lost, and an event says so. Of a late one
-    /// it says `why`, in any case.
+    /// As [`Source::finish`] for a pipe that is closed: an event counts the unread content. For a late stream the event
+    /// has the reason `why` in any case.
     pub(super) fn close(mut self, why: Option<CloseCause>, redactor: &Redactor) -> Vec<NewEvent> {
         let mut events = self.finish(redactor);
         let (stream, unread) = (self.origin.stream, sys::bytes_waiting(&self.pipe));

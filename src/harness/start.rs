@@ -1,5 +1,6 @@
-//! The start of a harness, in two parts: what can be prepared while the session's row is on its way to the disk, and
-//! the start itself. Runs on the harness's thread.
+//! Starts a harness in two steps: the preparation while the session's row is written, and the spawn.
+//!
+//! Runs on the harness thread.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Shared;
-use super::input::{Backlog, End, Input};
+use super::input::{End, Input, WaitingInput};
 use super::pipes::{Lease, Place, SMALL};
 use super::telemetry::Reader;
 use crate::adapters::{
@@ -20,7 +21,7 @@ use crate::api::{SessionId, Stream};
 use crate::store::{Fact, Note, SessionNum};
 use crate::sys::{self, Family, OomWatch};
 
-/// What the processes of the session `id` are known by. `leader` is the harness, while its zombie has not been reaped.
+/// Identity of the processes of session `id`. `leader` is the harness, while its zombie has not been reaped.
 pub fn family(id: SessionId, leader: Option<i32>) -> Family {
     Family {
         variable: format!("{SESSION_VARIABLE}={id}").into_bytes(),
@@ -30,7 +31,7 @@ pub fn family(id: SessionId, leader: Option<i32>) -> Family {
     }
 }
 
-/// All that a start needs, at hand.
+/// Everything that a spawn needs.
 pub(super) struct Prepared {
     id: SessionId,
     path: PathBuf,
@@ -39,7 +40,7 @@ pub(super) struct Prepared {
     env: Vec<CString>,
     /// Its `PATH`.
     search: Option<OsString>,
-    /// The child's ends: its descriptors 0, 1 and 2.
+    /// The child's descriptors 0, 1 and 2.
     child: [OwnedFd; 3],
     stdout: OutputPipe,
     stderr: OutputPipe,
@@ -50,35 +51,35 @@ pub(super) struct Prepared {
     oom: Option<OomWatch>,
 }
 
-/// Our end of a pipe that a harness writes to, which does not block.
+/// The daemon's end of an output pipe; non-blocking.
 pub(super) struct OutputPipe {
     pub(super) pipe: Arc<File>,
-    /// As long as it is a large one.
+    /// Held while the pipe is large.
     pub(super) lease: Option<Lease>,
 }
 
-/// A program that runs, and our ends of its pipes, which do not block.
+/// A running program, with the daemon's ends of its pipes; non-blocking.
 pub(super) struct Started {
     pub(super) pid: i32,
     pub(super) stdout: OutputPipe,
     pub(super) stderr: OutputPipe,
     /// Counts its pipes.
     pub(super) place: Place,
-    /// `None` if it reads nothing.
+    /// `None` without input.
     pub(super) input: Option<Input>,
     pub(super) telemetry: Option<Reader>,
     pub(super) limits: Limits,
-    /// `None` where the kernel does not tell.
+    /// `None` if the kernel does not count kills.
     pub(super) oom: Option<OomWatch>,
 }
 
 impl Prepared {
     /// # Errors
-    /// No descriptor is to be had, or env(1) would not find what the program's `#!` names.
+    /// No descriptor can be created, or env(1) would not find the program that `#!` names.
     pub(super) fn new(
         program: Program,
         id: SessionId,
-        backlog: &Backlog,
+        backlog: &WaitingInput,
         shared: &Shared,
     ) -> io::Result<Self> {
         let search = program.env.get("PATH").map(OsStr::to_owned);
@@ -86,19 +87,19 @@ impl Prepared {
             return Err(io::Error::new(io::ErrorKind::NotFound, problem.to_string()));
         }
         let Shared { queue, pipes, .. } = shared;
-        let told = |num| queue.fact(pipe_shrunk(num), None);
-        let place = pipes.enter(told);
+        let on_shrunk = |num| queue.fact(pipe_shrunk(num), None);
+        let place = pipes.enter(on_shrunk);
         let output_pipe = |stream| {
             let (ours, childs) = sys::pipe()?;
             sys::set_nonblocking(&ours)?;
             let pipe = Arc::new(File::from(ours));
-            let lease = pipes.widen(&pipe, stream, told);
+            let lease = pipes.widen(&pipe, stream, on_shrunk);
             io::Result::Ok((OutputPipe { pipe, lease }, childs))
         };
         let (stdout, child_stdout) = output_pipe(Stream::Stdout)?;
         let (stderr, child_stderr) = output_pipe(Stream::Stderr)?;
         let (input, child_stdin) = stdin(program.stdin, program.prompt, backlog)?;
-        // The last that was opened: a launch leaves some for whoever asks how the sessions are, and ends them.
+        // The last opened descriptor: a launch leaves some for clients that inspect and end sessions.
         if sys::is_scarce(&child_stdin, sys::Use::Launch) {
             return Err(sys::too_many_open_files());
         }
@@ -131,10 +132,11 @@ impl Prepared {
         })
     }
 
-    /// Starts it. The child's ends of the pipes are dropped here: the last writer's exit is then the end of file.
+    /// Spawns the program. The child's ends of the pipes are closed here: the end of file then follows the last
+    /// writer's exit.
     ///
     /// # Errors
-    /// What [`sys::spawn`] reports, with the file that it is about.
+    /// The error of [`sys::spawn`], with the file that it concerns.
     pub(super) fn spawn(self) -> io::Result<Started> {
         let [stdin, stdout, stderr] = &self.child;
         let pid = sys::spawn(
@@ -165,9 +167,9 @@ impl Prepared {
     }
 }
 
-/// `err` with what it does not say: whether it is the program, its interpreter or the directory that is missing or closed.
+/// Adds to `err` which file is missing or inaccessible: the program, its interpreter, or the directory.
 fn refused(err: io::Error, program: &Path, cwd: &Path, search: Option<&OsStr>) -> io::Error {
-    // Those say that something has run out, and know what.
+    // These errors name the exhausted resource already.
     if let Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM) = err.raw_os_error() {
         return err;
     }
@@ -181,7 +183,7 @@ fn refused(err: io::Error, program: &Path, cwd: &Path, search: Option<&OsStr>) -
     io::Error::new(err.kind(), why)
 }
 
-/// Its stdout's pipe was made small for another session's.
+/// Fact: the session's stdout pipe was made small in favour of another's.
 fn pipe_shrunk(num: SessionNum) -> Fact {
     let note = Note {
         stdout_pipe_bytes: Some(SMALL as u64),
@@ -193,11 +195,11 @@ fn pipe_shrunk(num: SessionNum) -> Fact {
     }
 }
 
-/// The child's stdin, and our end of it if it is a pipe: for the prompt, for what clients send, or for both.
+/// The child's stdin, and the daemon's end of it if it is a pipe: for the prompt, clients' input, or both.
 fn stdin(
     mode: StdinMode,
     prompt: Option<String>,
-    backlog: &Backlog,
+    backlog: &WaitingInput,
 ) -> io::Result<(Option<Input>, OwnedFd)> {
     let end = match (mode, &prompt) {
         (StdinMode::Closed, None) => return Ok((None, File::open("/dev/null")?.into())),
@@ -210,12 +212,12 @@ fn stdin(
     Ok((Some(input), reader))
 }
 
-/// `environment` as execve(2) takes it.
+/// `environment` as `NAME=value` for execve(2).
 fn environment(environment: &Environment) -> Vec<CString> {
     let variables = environment.iter();
     variables
         .map(|(name, value)| [name.as_bytes(), value.as_bytes()].join(&b'='))
-        // Each source has been checked for NUL, but for what is inherited, which cannot have one (environ(7)).
+        // All sources are checked for NUL, except the inherited environment, which cannot contain one (environ(7)).
         .filter_map(|variable| CString::new(variable).ok())
         .collect()
 }

@@ -42,7 +42,7 @@ impl Written {
     }
 }
 
-/// Bytes and lines of a harness. Each figure is read by itself: two of them can be of different moments.
+/// Counters of a harness. Each is read on its own: two of them can be from different moments.
 #[derive(Debug, Default)]
 pub struct Tally {
     stdout: Written,

@@ -1,6 +1,6 @@
-//! What a harness tells of its conversation and of its use of a model, read from whole lines of its output.
+//! Reads conversation id and model usage from whole lines of a harness's output.
 //!
-//! Runs on the harness thread. It changes no byte of the output.
+//! Runs on the harness thread. It does not change the output.
 
 use std::sync::Arc;
 
@@ -13,33 +13,33 @@ use crate::observe::metrics;
 use crate::redact::Redactor;
 use crate::store::Note;
 
-/// How much of stderr can be a header, in bytes.
+/// Most bytes of stderr that are searched for a header.
 const HEADER_MAX: usize = 64 * 1024;
 
-/// The longest name of a model, in bytes.
+/// Longest model name, in bytes.
 const MODEL_MAX: usize = 256;
 
-/// Reads the output of one harness.
+/// State of reading one harness's output.
 pub(super) struct Reader {
     telemetry: Telemetry,
-    /// The adapter, for the metrics.
+    /// Id of the adapter, for the metrics.
     harness: String,
     redactor: Arc<Redactor>,
     lines: Lines,
     session_id: Option<String>,
-    /// What a thread's sum holds of sessions before this one.
+    /// Tokens of earlier sessions that a reported sum includes.
     before: Tokens,
-    /// What the turns came to that are over.
+    /// Tokens of completed turns.
     over: Tokens,
-    /// Of the turn that is under way: its last message, and what those before it came to.
+    /// The current turn: its last message, and the tokens of the messages before.
     message_id: String,
     message: Tokens,
     turn: Tokens,
-    /// What is told besides tokens.
+    /// Reported figures other than tokens.
     told: Usage,
-    /// What the metrics have counted.
+    /// Tokens that the metrics have counted.
     counted: Tokens,
-    /// How much of a header's stream has been read.
+    /// Bytes of the header's stream that have been read.
     read: usize,
 }
 
@@ -55,7 +55,7 @@ fn plus(a: Tokens, b: Tokens) -> Tokens {
 }
 
 impl Reader {
-    /// `session_id` is on record already, `before` what was used of the conversation before.
+    /// `session_id` is recorded already; `before` is the earlier usage of the conversation.
     pub(super) fn new(
         telemetry: Telemetry,
         harness: String,
@@ -89,7 +89,7 @@ impl Reader {
         }
     }
 
-    /// Reads `data` of `stream`, or with none its end; gives what is new in it for the record.
+    /// Reads `data` of `stream`, or its end if empty; returns new figures for the record.
     pub(super) fn read(&mut self, stream: Stream, data: &[u8]) -> Option<Note> {
         let is_header = self.telemetry == Telemetry::CodexHeader;
         let told_on = if is_header {
@@ -113,7 +113,7 @@ impl Reader {
         (note != Note::default()).then_some(note)
     }
 
-    /// What has been told so far, and is counted now.
+    /// The usage so far; the metrics count it.
     pub(super) fn usage(&mut self) -> Option<Usage> {
         let tokens = self.tokens();
         let new = minus(tokens, self.counted);
@@ -131,7 +131,7 @@ impl Reader {
         })
     }
 
-    /// What counts towards the limit.
+    /// Tokens that count for the limit.
     pub(super) fn limited_tokens(&self) -> u64 {
         let [input, output, _] = self.tokens();
         input.saturating_add(output)
@@ -151,7 +151,7 @@ impl Reader {
             Some("assistant") => {
                 let message = &line["message"];
                 let id = message["id"].as_str().unwrap_or_default();
-                // A message comes in several lines, each of which tells its tokens so far.
+                // A message has several lines, each with its tokens so far.
                 if id != self.message_id {
                     self.turn = plus(self.turn, self.message);
                     self.message_id = id.to_owned();
@@ -162,7 +162,7 @@ impl Reader {
                 let usage = Some(&line["usage"]).filter(|usage| usage.is_object());
                 let turns = line["num_turns"].as_u64().unwrap_or(1);
                 self.end_turn(usage.map(claude_tokens), turns);
-                // It is the sum of the process's turns.
+                // The sum of the process's turns.
                 self.told.cost_usd = line["total_cost_usd"].as_f64().or(self.told.cost_usd);
                 if self.told.model.is_none() {
                     let models = line["modelUsage"].as_object().into_iter().flatten();
@@ -181,7 +181,7 @@ impl Reader {
         };
         self.note_session_id(line["thread_id"].as_str(), note);
         if line["type"] == "turn.completed" {
-            // It is the sum of the thread's turns, those of earlier sessions included.
+            // The sum of the conversation's turns, including earlier sessions.
             let usage = Some(&line["usage"]).filter(|usage| usage.is_object());
             let own = usage.map(|usage| {
                 let names = ["input_tokens", "output_tokens", "cached_input_tokens"];
@@ -217,7 +217,7 @@ impl Reader {
         }
     }
 
-    /// The first line that has an id: what follows can be a prompt's text.
+    /// Only the first line with an id counts: later ones can be a prompt's text.
     fn header(&mut self, line: &[u8], note: &mut Note) {
         let id = line.strip_prefix(HEADER_ID.as_bytes());
         let id = id.and_then(|id| str::from_utf8(id.trim_ascii()).ok());
@@ -227,7 +227,7 @@ impl Reader {
         }
     }
 
-    /// A turn is over: what it has told in the end holds, or else what it has told meanwhile.
+    /// Ends a turn: its final figures replace those reported meanwhile.
     fn end_turn(&mut self, told: Option<Tokens>, turns: u64) {
         let turn = told.unwrap_or_else(|| plus(self.turn, self.message));
         self.over = plus(self.over, turn);
@@ -237,7 +237,7 @@ impl Reader {
     }
 
     fn note_session_id(&mut self, id: Option<&str>, note: &mut Note) {
-        // The record keeps an id as it is: one that holds a token is left out of it.
+        // Ids are not redacted: one that contains a token is not recorded.
         let is_new = |id: &&str| {
             is_conversation_id(id)
                 && self.session_id.as_deref() != Some(*id)
@@ -257,10 +257,10 @@ impl Reader {
     }
 }
 
-/// What stands before the id in codex's header.
+/// Text before the id in codex's header.
 const HEADER_ID: &str = "session id: ";
 
-/// A JSON line that may be of a type that begins so. The agents write the type first: a flood of others is not parsed.
+/// Parses a JSON line with one of `types`. Agents write the type first, so that a flood of other lines is not parsed.
 fn parse(line: &[u8], types: &[&str]) -> Option<Value> {
     let begin = line.strip_prefix(br#"{"type":""#);
     let is_other = begin.is_some_and(|rest| {
@@ -275,7 +275,7 @@ fn parse(line: &[u8], types: &[&str]) -> Option<Value> {
 
 fn claude_tokens(usage: &Value) -> Tokens {
     let input = count(usage, "input_tokens");
-    // Read by the model, too, and kept in its cache for the next time.
+    // Tokens that the model read and stored in its cache.
     let kept = count(usage, "cache_creation_input_tokens");
     let output = count(usage, "output_tokens");
     let cached = count(usage, "cache_read_input_tokens");
@@ -296,7 +296,7 @@ mod tests {
     const CODEX: &str = include_str!("../../tests/coven/recorded/codex-exec.jsonl");
     const OPENCODE: &str = include_str!("../../tests/coven/recorded/opencode-run.jsonl");
 
-    /// What a record would have in the end, and how often it has changed.
+    /// The final figures of a record, and the number of its changes.
     fn told(telemetry: Telemetry, parts: &[&[u8]]) -> (Option<String>, Option<Usage>, usize) {
         told_after(&Usage::default(), telemetry, parts)
     }
@@ -425,7 +425,7 @@ mod tests {
         let lines = format!("{steps}\n{steps}\n");
         let (_, used, _) = told(Telemetry::OpencodeJson, &[lines.as_bytes()]);
         assert_eq!(used, Some(usage([18, 12, 32], Some(1.0), 2, None)));
-        // One that fails has a session, too.
+        // A failed session has an id, too.
         let error = r#"{"type":"error","sessionID":"ses_1","error":{"name":"APIError"}}"#;
         let (id, used, _) = told(Telemetry::OpencodeJson, &[error.as_bytes(), b""]);
         assert_eq!((id.as_deref(), used), (Some("ses_1"), None));
