@@ -84,53 +84,53 @@ macro_rules! routes {
 }
 
 routes! {
-    /// the daemon, its sessions, the event writer, the store; waits for nobody
+    /// the daemon, its sessions, the event writer, the store; never waits
     Health: GET "/health" { answer: super::Health }
     /// the metrics, in Prometheus' text format (below); the only answer that is not JSON
     Metrics: GET "/metrics" { answer: Text }
-    /// the versions that it speaks
+    /// the supported versions
     ApiVersion: GET "/api-version" { answer: super::ApiVersion }
-    /// what it can do, its adapters, the manifests that it refused, and in `process` what it has to work with
+    /// its features and adapters, the rejected manifests, and in `process` its environment and limits
     Capabilities: GET "/capabilities" { answer: super::Capabilities }
     /// `coven.capabilities.refresh` reads the manifests again
     Act: POST "/actions" { body: ActionRequest, answer: ActionResult }
     /// ends the daemon, as SIGTERM does; its last answer
     StopDaemon: POST "/daemon/stop" { answer: StopReport }
-    /// an array of those that are not archived; with any parameter pages
+    /// an array of the sessions that are not archived; with any parameter pages
     ListSessions: GET "/sessions" { query: SessionsQuery, answer: SessionPage }
     /// launches; an `Idempotency-Key` makes it safe to repeat
     Launch: POST "/sessions" { body: LaunchRequest, answer: SessionRecord }
-    /// puts a session on record that somebody else runs
+    /// registers an external session
     RegisterExternal: POST "/sessions/external" { body: ExternalRequest, answer: SessionRecord }
     /// one record
     ShowSession: GET "/sessions/:id" { answer: SessionRecord }
-    /// another title, and labels more and fewer
+    /// changes the title, adds and removes labels
     Edit: PATCH "/sessions/:id" { body: EditRequest, answer: SessionRecord }
-    /// record and events, for good
+    /// deletes record and events permanently
     DeleteSession: DELETE "/sessions/:id" { answer: Deleted }
     /// as `GET /events`, of the session in the path
     SessionEvents: GET "/sessions/:id/events" { query: EventsQuery, answer: EventPage }
     /// `[{"ts","level","message"}]`, a readable preview: stdout is `info`, stderr `warn`; the newest 900 kB
     PreviewLog: GET "/sessions/:id/log" { answer: Vec<PreviewLine> }
-    /// to its stdin
+    /// writes to its stdin
     Input: POST "/sessions/:id/input" { body: InputRequest, answer: Accepted }
     /// ends it; answers when its exit is on disk
     Kill: POST "/sessions/:id/kill" { body: KillRequest, answer: Accepted }
-    /// out of the list
+    /// removes it from the list
     Archive: POST "/sessions/:id/archive" { answer: SessionRecord }
-    /// back into the list
+    /// restores it to the list
     Summon: POST "/sessions/:id/summon" { answer: SessionRecord }
-    /// ends a session that somebody else runs
+    /// ends an external session
     Complete: POST "/sessions/:id/complete" { body: CompleteRequest, answer: SessionRecord }
     /// events of a session, in the order of their seq; an empty page is held back for `waitMs`
     Events: GET "/events" { query: EventsQuery, answer: EventPage }
-    /// takes away what retention does not keep, or with `dryRun` only says what
+    /// deletes the output that retention does not keep, or with `dryRun` only counts it
     Prune: POST "/store/prune" { body: PruneRequest, answer: Pruned }
-    /// checks the database and writes it anew
+    /// checks and rewrites the database
     Vacuum: POST "/store/vacuum" { answer: Vacuumed }
     /// a copy of the database to a new file
     Backup: POST "/store/backup" { body: BackupRequest, answer: BackedUp }
-    /// where to go from here
+    /// the entry: where health is
     Index: GET "/" { answer: super::Index }
 }
 

@@ -8,7 +8,7 @@ use super::session::{SessionRef, connect_to_all, for_each};
 use crate::api::SessionRecord;
 use crate::api::routes::{self, Endpoint};
 
-/// Take sessions that have ended out of the list; nothing of them is lost.
+/// Remove ended sessions from the list; nothing of them is lost.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "archive", help_triggers("-h", "--help"))]
 pub(super) struct Args {

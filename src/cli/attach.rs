@@ -14,7 +14,7 @@ use super::{CliError, Home, Outcome, agent, prompt, variables};
 use crate::api::InputRequest;
 use crate::api::routes::{self, Endpoint};
 
-/// Show a session's output from the beginning, then follow it; what is typed goes to its stdin, Ctrl-D ends that. Ctrl-C detaches.
+/// Show a session's output from the start, then follow it; typed lines go to its stdin, Ctrl-D ends that. Ctrl-C detaches.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

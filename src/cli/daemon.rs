@@ -78,7 +78,7 @@ struct Restart {
     json: bool,
 }
 
-/// Say whether it runs: exit 0 running, 3 stopped or failed to start, 1 stale.
+/// Show whether it runs: exit 0 running, 3 stopped or failed to start, 1 stale.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
 struct StatusArgs {

@@ -13,7 +13,7 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{ErrorDetail, KillRequest, KillSignal, LeftBehind, SessionRecord};
 use crate::http::client::{Client, ClientError};
 
-/// End sessions, and what an ended one has left running: SIGTERM, and SIGKILL after the grace.
+/// End sessions, and processes that an ended one left running: SIGTERM, and SIGKILL after the grace.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

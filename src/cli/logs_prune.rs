@@ -10,7 +10,7 @@ use super::{Outcome, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{PruneRequest, Pruned};
 
-/// Take away output that is older than it is to be kept, of ended sessions, and say how much.
+/// Delete output of ended sessions that retention does not keep, and print how much.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

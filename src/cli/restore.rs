@@ -11,7 +11,7 @@ use crate::api::{Code, Restored};
 use crate::http::client::{Client, ClientError};
 use crate::store::{self, StoreError};
 
-/// Put a copy of the database in its place; the one that is there is kept as .replaced-TIME. No daemon may run.
+/// Replace the database by a copy; the replaced one is kept as .replaced-TIME. No daemon may run.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "restore", help_triggers("-h", "--help"))]
 pub(super) struct Args {

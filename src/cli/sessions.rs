@@ -62,7 +62,7 @@ pub(super) struct Args {
     /// with whole ids, for scripts
     #[argh(switch)]
     plain: bool,
-    /// show it anew every two seconds, until Ctrl-C
+    /// refresh every two seconds, until Ctrl-C
     #[argh(switch)]
     watch: bool,
     /// colours: auto, always or never

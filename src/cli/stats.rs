@@ -24,7 +24,7 @@ use crate::http::client::Client;
             CPU and output are averages since the start of the session; with --watch, since the table before."
 )]
 pub(super) struct Args {
-    /// show it anew every two seconds, until Ctrl-C
+    /// refresh every two seconds, until Ctrl-C
     #[argh(switch)]
     watch: bool,
     /// as one JSON document

@@ -9,7 +9,7 @@ use super::{Outcome, say_answer};
 use crate::api::Vacuumed;
 use crate::api::routes::{self, Endpoint};
 
-/// Write the database anew, without gaps, and give back the space. It needs room for a second one meanwhile.
+/// Rewrite the database without free pages, and return the space. It needs room for a second copy meanwhile.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "vacuum", help_triggers("-h", "--help"))]
 pub(super) struct Args {

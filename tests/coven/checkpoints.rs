@@ -9,7 +9,7 @@ use crate::support::*;
 
 const MIB: u64 = 1024 * 1024;
 
-/// What the log may pass its bound by: one transaction, and what is not output.
+/// Bytes by which the log may exceed its bound: one transaction, and writes other than output.
 const SLACK: u64 = 4 * MIB;
 
 fn log_bytes(coven: &Coven) -> u64 {

@@ -11,7 +11,7 @@ fn hello(coven: &Coven) -> String {
     id
 }
 
-/// What a verb prints that must succeed without a word on stderr.
+/// Output of a verb that must succeed with an empty stderr.
 fn out(coven: &Coven, args: &[&str]) -> String {
     let ran = coven.cli(args);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");

@@ -1,4 +1,4 @@
-//! What a shell completes, and the man page.
+//! Shell completion and the man page.
 
 use std::fs;
 use std::process::Command;

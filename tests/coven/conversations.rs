@@ -24,7 +24,7 @@ impl Coven {
         self.ended(answer.json()["id"].as_str().unwrap())
     }
 
-    /// What the session wrote.
+    /// The session's output.
     fn said(&self, record: &Value) -> String {
         let events = self.events_to_end(record["id"].as_str().unwrap());
         String::from_utf8(output(&events, "stdout")).unwrap()

@@ -1,4 +1,4 @@
-//! What a session cost: its times, what it used, what it wrote.
+//! Cost of sessions: times, CPU, memory, output.
 
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ fn what_is_redacted_counts_as_it_was_written() {
     assert_eq!(coven.session(&id)["stdout_bytes"], raw.len());
 }
 
-/// What a record has while its session runs, besides what it has cost so far.
+/// Fields of a running session's record, besides its cost so far.
 const LIVE_NAMES: [&str; 3] = ["family_cpu_ms", "family_rss_bytes", "last_output_at"];
 
 #[test]

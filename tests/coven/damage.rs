@@ -274,7 +274,7 @@ fn a_database_that_is_spoilt_while_sessions_write_ends_in_a_clear_state() {
     assert_does_not_start(&coven, "malformed", "coven backup");
 }
 
-/// What a client would try, whatever comes of it.
+/// Requests of a client, with any result.
 fn use_everything(coven: &Coven, id: &str) {
     let sessions = format!("/api/v1/sessions/{id}");
     for path in [

@@ -36,7 +36,7 @@ fn report(coven: &Coven, args: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// What stands under the title.
+/// The text below a title.
 fn part<'a>(markdown: &'a str, title: &str) -> &'a str {
     let (_, rest) = markdown
         .split_once(&format!("{title}\n"))

@@ -149,8 +149,8 @@ fn a_daemon_that_hangs_is_told_from_one_that_is_gone() {
     assert_eq!(doctor(&coven)["ok"], true);
 }
 
-/// What looking must leave as it is: every file's path, mode and size, but for the log, which a daemon writes when it
-/// comes to it.
+/// State that doctor must not change: every file's path, mode and size, except the log, which a daemon may write at any
+/// time.
 fn tree(dir: &Path) -> Vec<(String, u32, u64)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {

@@ -1,4 +1,4 @@
-//! How sessions end: by themselves, killed, timed out, or with their daemon; and what stays on record of it.
+//! Ends of sessions: by themselves, killed, timed out, or with their daemon; and their records.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What a session has in its environment, where it comes from, and that no value of a launch is kept.
+//! Environments of sessions: their sources, and that values of a launch are not stored.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::*;
 
-/// What `daemon start` says of another home than the test's.
+/// Output of `daemon start` with another home than the test's.
 fn start_in(coven: &Coven, home: &Path) -> Ran {
     let mut command = coven.command(["daemon", "start"]);
     Ran::of(command.env("COVEN_HOME", home).output().unwrap())

@@ -22,7 +22,7 @@ const GOOD: [&str; 6] = [
     "DELETE /api/v1/sessions/nobody HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 ];
 
-/// What a daemon's process holds.
+/// Resources of the daemon's process.
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,

@@ -174,7 +174,7 @@ fn an_attach_without_any_input_ends_nobodys() {
     assert_eq!(finish(closed).out, "got typed\n");
 }
 
-/// What is on record of the input of a session that has ended; nothing of it stands behind the closing status.
+/// The recorded input of an ended session; none of it may follow the closing status.
 fn recorded(coven: &Coven, id: &str) -> String {
     coven.events_to_end(id);
     let events = coven.events(id);

@@ -16,7 +16,7 @@ use crate::support::*;
 /// UTF-8. `journalctl -o json --all --output-fields=MESSAGE,PRIORITY`.
 const RECORDED: &str = include_str!("recorded/journal.json");
 
-/// What `coven logs` makes of it.
+/// The expected output of `coven logs`.
 const SHOWN: &str = r#"
 2026-11-26T18:04:44.427Z INFO msg="Starting coven.service - coven, a session daemon for coding agents..."
 2026-11-26T18:04:44.429Z INFO msg="bad � byte"
@@ -71,7 +71,7 @@ fn with_journal(coven: &Coven) {
     fs::write(work.join("journal"), RECORDED).unwrap();
 }
 
-/// What `logs` shows with `args`, with nothing on stderr.
+/// The output of `logs` with `args`; stderr must be empty.
 #[track_caller]
 fn shown(coven: &Coven, args: &[&str]) -> Vec<String> {
     let ran = coven.cli([&["logs"], args].concat());
@@ -79,7 +79,7 @@ fn shown(coven: &Coven, args: &[&str]) -> Vec<String> {
     ran.out.lines().map(str::to_owned).collect()
 }
 
-/// What journalctl was asked for last.
+/// The last arguments of journalctl.
 fn asked(coven: &Coven) -> String {
     let asked = fs::read_to_string(coven.work().join("asked")).unwrap();
     asked.lines().last().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! What a harness has left behind still holds its streams: what that writes is whole, before the session's end and behind it.
+//! Processes left behind that hold a harness's streams: their output is complete, before and after the session's end.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What outlives its session: it is on record, it is shown, and it is ended where somebody asks for that, and only then.
+//! Processes that outlive their session: they are recorded, shown, and ended only on request.
 
 use std::fs;
 use std::process::{Child, Command};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// A child, one in a session of its own, one that has shed its environment and its parents, one that ignores SIGTERM.
-/// They hold no stream.
+/// A harness that leaves processes behind which hold no stream.
 const LEAVES: &str = "exec >/dev/null 2>&1
 sleep 1000 &
 setsid sleep 1000 &
@@ -16,7 +16,7 @@ setsid sleep 1000 &
 setsid sh -c 'trap \"\" TERM; while :; do sleep 1000; done' &
 until [ -e go ]; do :; done";
 
-/// How many of these execute `sleep`, and how many processes they are with the shell.
+/// Number of the processes that run `sleep`, and of all processes with the shell.
 const SLEEPERS: usize = 4;
 const LEFT: usize = 5;
 
@@ -87,7 +87,7 @@ fn sweep(coven: &Coven, id: &str) -> Answer {
     coven.post_to(id, "kill", &json!({ "sweep": true }))
 }
 
-/// How many processes a sweep of the session ends.
+/// Sweeps the session; returns the number of ended processes.
 #[track_caller]
 fn swept(coven: &Coven, id: &str) -> u64 {
     let answer = sweep(coven, id);
@@ -100,7 +100,7 @@ fn swept(coven: &Coven, id: &str) -> u64 {
     answer["swept"].as_u64().unwrap()
 }
 
-/// What the refused kill of the ended session says that it has left behind.
+/// The left processes in the error of a kill of the ended session.
 #[track_caller]
 fn left_behind(coven: &Coven, id: &str) -> Value {
     let details = coven.kill_session(id).assert_error(409, "session_not_live");

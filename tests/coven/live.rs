@@ -1,4 +1,4 @@
-//! What is shown of sessions while they run: `stats`, the last lines of `show`, and the hint that one is silent.
+//! Display of running sessions: `stats`, the last lines of `show`, and the hint about a silent one.
 
 use std::fs::File;
 use std::io::Read;

@@ -10,7 +10,7 @@ use crate::support::*;
 /// A sample's name and labels.
 type Key = (String, BTreeMap<String, String>);
 
-/// What a page says.
+/// The parsed metrics page.
 struct Page {
     types: BTreeMap<String, String>,
     samples: BTreeMap<Key, f64>,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::*;
 
-/// What leaves the process group, the environment, its parents and its session's mark behind, each in another
+/// Processes that leave the process group, the environment, their parents and the session's mark, each in another
 /// combination. All of them have the test's own directory as theirs.
 const HIDING: &str = "
 sleep 1000 &
@@ -19,7 +19,7 @@ setsid sh -c 'bash -c \"ulimit -S -x unlimited; exec env -i setsid sleep 1000\" 
 until [ -e .ready ]; do :; done
 ";
 
-/// How many `HIDING` starts.
+/// Number of processes that `HIDING` starts.
 const HIDDEN: usize = 8;
 
 /// Launches `HIDING` with `rest` behind it, and waits until all of it is there. Gives what is new.

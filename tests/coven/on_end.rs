@@ -13,7 +13,7 @@ fn start(delay: &str) -> Coven {
     coven
 }
 
-/// One for which the time does not come in the life of the daemon.
+/// A delay longer than the daemon's life.
 fn start_late() -> Coven {
     start("3600000")
 }

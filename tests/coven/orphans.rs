@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::*;
 
-/// They write until somebody ends them; the first two outlive the pipe's reader, and the second has left the
+/// Harnesses that write until they are ended; the first two outlive the pipe's reader, and the second has left the
 /// session's process group.
 const HARNESSES: [(&str, &str); 3] = [
     (

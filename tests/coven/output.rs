@@ -10,7 +10,7 @@ use crate::support::*;
 const LIST_BYTES_MAX: usize = 900_000;
 const OUTPUT_PAYLOAD_MAX: usize = 60_000;
 
-/// What a harness of this script has said to its end.
+/// The whole output of a harness that runs this script.
 fn said(coven: &Coven, script: &str) -> Vec<Value> {
     coven.harness("says", script);
     let id = coven.launch("says", "x");

@@ -12,7 +12,7 @@ use crate::support::*;
 const PRINTS: &str = "flood() { yes \"$(printf %099d 7)\" | head -c 3500000; echo done; }
     flood; while read -r line; do flood; done";
 
-/// One connection.
+/// A connection of a client.
 struct Client(BufReader<UnixStream>);
 
 impl Client {

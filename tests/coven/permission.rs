@@ -1,4 +1,4 @@
-//! What a harness may do, and its further arguments: how a launch says it, how the command line does, and what is refused.
+//! Permissions and additional arguments of harnesses: in a launch, on the command line, and rejected ones.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::*;
 
-/// What such a harness writes at once, in bytes.
+/// Bytes that such a harness writes at once.
 const BYTES: usize = 1_000_000;
 
 /// Programs that write [`BYTES`] bytes to the descriptor at their end, and what does not fit is lost with them.

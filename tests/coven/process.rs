@@ -1,4 +1,4 @@
-//! What a harness finds itself in: session and group, environment, descriptors, signals, umask, limits.
+//! The process attributes of a harness: session and group, environment, descriptors, signals, umask, limits.
 //!
 //! Looked at from outside, in `/proc`, so that no shell in between can change it.
 

@@ -1,4 +1,4 @@
-//! What a session was asked is on record, and goes as its output does.
+//! Prompts are recorded, and retention deletes them like output.
 
 use serde_json::{Value, json};
 

@@ -19,7 +19,7 @@ const TOKENS: [(&str, &str); 5] = [
     ("hf_aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH", "huggingface"),
 ];
 
-/// What looks odd and is no secret: a UUID, two hashes, base64, and the beginning of a token.
+/// Values that resemble secrets but are none: a UUID, two hashes, base64, and the start of a token.
 const ODD: [&str; 5] = [
     "0196a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b",
     "8f14e45fceea167a5a36dedd4bea25438f14e45f",

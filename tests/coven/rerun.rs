@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// What its harness is, and what it has from this start alone.
+/// The harness, and the variables and options of this launch.
 const OF_ONE_START: [&str; 12] = [
     "id",
     "created_at",
@@ -22,7 +22,7 @@ const OF_ONE_START: [&str; 12] = [
     "status",
 ];
 
-/// What a session was started with, and how it ended.
+/// A session's launch options and its end.
 fn again(mut record: Value) -> Value {
     let fields = record.as_object_mut().unwrap();
     OF_ONE_START.iter().for_each(|name| {

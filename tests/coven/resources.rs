@@ -1,4 +1,4 @@
-//! What a daemon holds on to: descriptors, threads, children, processor time.
+//! Resources of the daemon: descriptors, threads, children, CPU time.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::*;
 
-/// What a daemon opens once and keeps: the readers' connections, and spare threads for clients.
+/// Descriptors that a daemon opens once and keeps: the readers' connections, and spare threads for clients.
 const KEPT: usize = 12;
 
 fn entries(pid: i32, what: &str) -> usize {
@@ -78,7 +78,7 @@ fn an_idle_daemon_has_less_than_6_mib_resident_also_after_sessions() {
     assert_eq!(coven.cli(["run", "hello", "x"]).code, 0);
 }
 
-/// How often the threads of `pid` have gone to sleep: each wake-up is followed by one more.
+/// Number of sleeps of `pid`'s threads: each wake-up adds one.
 fn sleeps(pid: i32) -> u64 {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {

@@ -21,8 +21,8 @@ fn length(event: &Value) -> u64 {
     payload(event)["data"].as_str().unwrap().len() as u64
 }
 
-/// What a client can prove: every seq from 1 to the last is there, or an event says that it is gone. Gives the bytes of
-/// output that are said to be gone.
+/// Checks that every seq from 1 to the last exists or is counted by an event as deleted. Returns the bytes of
+/// deleted output.
 #[track_caller]
 fn assert_accounted(events: &[Value]) -> u64 {
     let mut next = 1;
@@ -61,8 +61,8 @@ fn assert_accounted(events: &[Value]) -> u64 {
     gone
 }
 
-/// What a client that reads along can prove: it may have been shown what has gone since, but what it was not shown is
-/// said to be gone by an event that it was shown after it.
+/// Checks the view of a client that follows a session: it may have seen deleted output, and every event that it missed is
+/// counted by a later event that it received.
 #[track_caller]
 fn assert_gaps_are_accounted_for(events: &[Value]) {
     let seen: Vec<u64> = events

@@ -271,7 +271,7 @@ fn two_signals_at_once_kill_the_session() {
     }
 }
 
-/// How many sessions are live.
+/// Number of live sessions.
 fn live(coven: &Coven) -> u64 {
     let health = coven.get("/api/v1/health").json();
     health["sessions"]["live"].as_u64().unwrap()
@@ -289,7 +289,7 @@ fn a_hangup_leaves_the_session_running() {
     assert_eq!(session(&coven)["status"], "running");
 }
 
-/// Whether a signal waits for the process to take it (proc(5)).
+/// True if a signal is pending for the process (proc(5)).
 fn is_pending(pid: i32, signal: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let sets = ["SigPnd:", "ShdPnd:"];
@@ -299,7 +299,7 @@ fn is_pending(pid: i32, signal: i32) -> bool {
     pending.any(|set| u64::from_str_radix(set.trim(), 16).unwrap() & 1 << (signal - 1) != 0)
 }
 
-/// Whether the process has a socket open.
+/// True if the process has a socket open.
 fn has_socket(pid: i32) -> bool {
     let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter();
     fds.flatten()
@@ -435,7 +435,7 @@ fn a_run_as_json_prints_every_event() {
     assert_eq!(events, coven.events_to_end(record["id"].as_str().unwrap()));
 }
 
-/// What a harness gets as its prompt, with these arguments, and this on stdin.
+/// The prompt that a harness gets, with these arguments and this stdin.
 fn prompt_of(coven: &Coven, args: &[&str], input: &str) -> String {
     let args = [&["run"], args].concat();
     let ran = coven.cli_with_input(&args, input.as_bytes());

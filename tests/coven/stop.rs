@@ -1,4 +1,4 @@
-//! How the daemon stops, and what becomes of its sessions then.
+//! The daemon's stop, and its effect on sessions.
 
 use std::fs;
 use std::io::{BufReader, Write};
@@ -13,10 +13,10 @@ const LAST_WORDS: &str = "trap 'echo last words; exit 0' TERM
 sleep 1000 & echo ready
 wait";
 
-/// One that only SIGKILL ends.
+/// A harness that only SIGKILL ends.
 const DEAF: &str = "trap '' TERM; echo ready; exec sleep 1000";
 
-/// One that ends when it is told to by a file, whatever it is asked before.
+/// A harness that ignores signals, and ends once a file exists.
 const RELUCTANT: &str = "trap '' TERM; echo ready; until [ -e go ]; do sleep 0.02; done";
 
 fn ready(coven: &Coven, harness: &str) -> String {

@@ -136,7 +136,7 @@ fn thread_of(pid: i32, name: &str) -> i32 {
     task.unwrap_or_else(|| panic!("no thread {name}"))
 }
 
-/// How often that thread has waited for something (proc(5), `voluntary_ctxt_switches`).
+/// Number of the thread's voluntary context switches (proc(5), `voluntary_ctxt_switches`).
 fn wakes(pid: i32, name: &str) -> u64 {
     let tid = thread_of(pid, name);
     let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).unwrap();

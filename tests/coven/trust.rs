@@ -1,5 +1,5 @@
-//! Who gets in, and what they can make others see: other users, files that were open before, links, escape sequences,
-//! and what a harness learns of the daemon.
+//! Access and trust: other users, files with open modes, links, escape sequences,
+//! and what a harness can learn about the daemon.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

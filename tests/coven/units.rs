@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::*;
 
-/// What plays systemd: `coven.service` of the user, in files of the test's own directory. `$COVEN` and `$UNIT_HOME` are
+/// A fake systemctl: the user's `coven.service`, with its state in the test's own directory. `$COVEN` and `$UNIT_HOME` are
 /// set before it.
 const SYSTEMCTL: &str = r#"
 echo "$*" >>told
@@ -75,7 +75,7 @@ fn own_home(coven: &Coven) -> String {
     coven.home().display().to_string()
 }
 
-/// What systemctl was told to do, but for what it was only asked.
+/// The commands given to systemctl, without queries.
 fn told(coven: &Coven) -> Vec<String> {
     let told = fs::read_to_string(coven.work().join("told")).unwrap_or_default();
     let lines = told.lines().filter(|line| !line.contains("show"));

@@ -1,4 +1,4 @@
-//! What a session used of a model, as its harness tells it, and the limits that go by that.
+//! Model usage that harnesses report, and the limits on it.
 
 use serde_json::{Value, json};
 

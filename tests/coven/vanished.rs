@@ -54,7 +54,7 @@ fn recovered(path: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_copy).collect()
 }
 
-/// What the `sqlite3` tool finds of output in a database, and that it is whole.
+/// The output in a database, read by the `sqlite3` tool, which also checks its integrity.
 fn output_in(database: &Path) -> String {
     let run = |query: &str| {
         let ran = Command::new("sqlite3").arg(database).arg(query).output();

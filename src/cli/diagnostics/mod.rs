@@ -33,7 +33,7 @@ use privacy::{Identity, Privacy};
 use report::Report;
 use shown::{Shown, object};
 
-/// Make a report for somebody who helps, without what is private. Read it before you share it.
+/// Make a report for a helper, without private data. Read it before you share it.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -1,11 +1,11 @@
-//! What sessions have put on record, and how to wait for it.
+//! Reads recorded events of sessions, and waits for them.
 
 use serde_json::Value;
 
 use super::{Answer, Coven};
 
 impl Coven {
-    /// What a harness has put on record, from the first page to the last, without waiting.
+    /// All recorded events of a session, page by page, without waiting.
     pub fn events(&self, id: &str) -> Vec<Value> {
         let mut events: Vec<Value> = Vec::new();
         loop {
@@ -18,7 +18,7 @@ impl Coven {
         }
     }
 
-    /// One page.
+    /// Reads one page.
     pub fn events_after(&self, id: &str, seq: u64) -> Answer {
         let path = format!("/api/v1/events?sessionId={id}&afterSeq={seq}");
         let answer = self.get(&path);
@@ -108,7 +108,7 @@ pub fn kinds(events: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-/// What clients have typed: the payload of each input but the prompt's.
+/// The payloads of clients' input, without the prompt.
 pub fn typed(events: &[Value]) -> Vec<Value> {
     let inputs = events.iter().filter(|event| event["kind"] == "input");
     let payloads = inputs.map(payload);
@@ -140,7 +140,7 @@ pub fn assert_gapless(id: &str, events: &[Value]) {
     }
 }
 
-/// What an `exit` event says of how the harness ended, without what it cost.
+/// The end of the harness in an `exit` event, without its cost.
 pub fn ending(exit: &Value) -> Value {
     let fields = ["status", "exitCode", "signal"];
     let kept = fields.map(|name| (name.to_owned(), exit[name].clone()));

@@ -77,7 +77,7 @@ impl Coven {
         self.root.join("work")
     }
 
-    /// What a session has left in its directory.
+    /// A file that a session wrote in its directory.
     pub fn work_file(&self, name: &str) -> String {
         std::fs::read_to_string(self.work().join(name)).unwrap()
     }
@@ -275,7 +275,7 @@ impl Coven {
         coven
     }
 
-    /// Where the test's own programs are: first on the daemon's `PATH`.
+    /// Directory of the test's own programs, first on the daemon's `PATH`.
     pub fn bin(&self) -> PathBuf {
         self.root.join("bin")
     }

@@ -31,7 +31,7 @@ impl Coven {
         self.request("DELETE", path, &[], b"")
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub fn request(
         &self,
         method: &str,

@@ -11,14 +11,14 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// One on a path in the test's own directory.
+    /// A manager on a path in the test's own directory.
     pub fn on_path(coven: &Coven) -> (Self, String) {
         let path = coven.work().join("notify");
         let name = path.to_str().unwrap().to_owned();
         (Self::of(UnixDatagram::bind(path).unwrap()), name)
     }
 
-    /// One in the abstract namespace.
+    /// A manager in the abstract namespace.
     pub fn abstract_one(coven: &Coven) -> (Self, String) {
         let name = format!("coven-test{}", coven.work().display());
         let address = SocketAddr::from_abstract_name(&name).unwrap();

@@ -1,4 +1,4 @@
-//! What every test needs: a home of its own, the real binary, harnesses made of shell scripts, and a plain HTTP
+//! Helpers of all tests: a home of its own, the real binary, harnesses made of shell scripts, and a plain HTTP
 //! client that shares no code with the daemon.
 //!
 //! Dropping a [`Coven`] ends everything that was started in its home, and removes it: also when the test fails.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::PATIENCE;
 
-/// What a command said and how it ended.
+/// Output and exit status of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -78,13 +78,13 @@ pub fn pids() -> Vec<i32> {
         .collect()
 }
 
-/// Whether the environment that `pid` was started with holds `variable` (`NAME=value`).
+/// True if the initial environment of `pid` contains `variable` (`NAME=value`).
 pub fn environ_has(pid: i32, variable: &[u8]) -> bool {
     let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environ.split(|&b| b == 0).any(|entry| entry == variable)
 }
 
-/// Whether `pid` is there, and more than a zombie.
+/// True if `pid` exists and is no zombie.
 pub fn is_alive(pid: i32) -> bool {
     process_state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
 }
@@ -94,7 +94,7 @@ pub fn process_state(pid: i32) -> Option<char> {
     stat_behind_name(pid)?.chars().next()
 }
 
-/// What stands behind the name in `/proc/PID/stat`: the name can hold anything.
+/// The fields after the name in `/proc/PID/stat`: the name can contain any bytes.
 fn stat_behind_name(pid: i32) -> Option<String> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
@@ -159,7 +159,7 @@ pub fn wait_until_gone(pid: i32) {
     }
 }
 
-/// What `verb` exits with where others exit with `exit`: those that can exit with a session's own code keep to 125.
+/// Exit code of `verb` for a failure with code `exit`: verbs that return a session's exit code use 125.
 pub fn exit_of(verb: &[&str], exit: i32) -> i32 {
     match ["run", "attach", "wait"].contains(&verb[0]) {
         true => 125,
@@ -186,7 +186,7 @@ pub fn terminal() -> (std::fs::File, std::process::Stdio) {
     (master.into(), slave.into())
 }
 
-/// Whether the tests run as root, as some must that concern other users.
+/// True if the tests run as root, as some about other users must.
 pub fn is_root() -> bool {
     // SAFETY: geteuid takes nothing and cannot fail.
     unsafe { libc::geteuid() == 0 }

@@ -24,12 +24,12 @@ impl Random {
         (self.next() % end as u64) as usize
     }
 
-    /// Whether one of `n` times comes.
+    /// True with probability 1/n.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    /// One of `choices`.
+    /// A random element of `choices`.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
@@ -59,7 +59,7 @@ impl Random {
     }
 }
 
-/// How often a test does what it does `usual` times: `COVEN_TEST_ROUNDS` multiplies.
+/// Number of rounds of a test: `usual`, multiplied by `COVEN_TEST_ROUNDS`.
 pub fn rounds(usual: usize) -> usize {
     let factor = std::env::var("COVEN_TEST_ROUNDS").ok();
     usual * factor.and_then(|text| text.parse().ok()).unwrap_or(1)

@@ -30,7 +30,7 @@ impl Planted {
         format!("{}{}{}", self.before, self.secret, self.after)
     }
 
-    /// What of the secret can be seen in `output`, if something can: eight characters in a row, or all of a short one.
+    /// The part of the secret that `output` shows, if any: eight characters in a row, or all of a short secret.
     pub fn seen_in<'a>(&'a self, output: &str) -> Option<&'a str> {
         self.hidden.iter().find_map(|part| {
             let length = part.len().min(8);
@@ -41,7 +41,7 @@ impl Planted {
     }
 }
 
-/// One of each kind.
+/// A secret of each kind.
 pub fn planted(random: &mut Random) -> Vec<Planted> {
     let mut all = Vec::new();
     for shape in TOKEN_SHAPES {
@@ -154,7 +154,7 @@ const TOKEN_SHAPES: &[&str] = &[
     "eyJ{u:40}.eyJ{u:200}.{u:342}",
 ];
 
-/// What stands before and behind, with the secret in `«»`.
+/// The text around a secret, with the secret in `«»`.
 const CONTEXT_SHAPES: &[&str] = &[
     "aws_secret_access_key = «{s:40}»\n[other]\n",
     "export AWS_SECRET_ACCESS_KEY=«{s:40}»\nnext\n",

@@ -1,4 +1,4 @@
-//! What a client does with sessions: launch, read, feed, end, register.
+//! Client requests about sessions: launch, read, input, end, register.
 
 use serde_json::{Value, json};
 

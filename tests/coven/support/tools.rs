@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whether all of these programs are here; says which is missing, and that the test is skipped.
+/// True if all of these programs exist; otherwise prints which is missing, and that the test is skipped.
 pub fn has_tools(names: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_here = |name: &&&str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
