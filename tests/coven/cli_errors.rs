@@ -353,8 +353,8 @@ fn a_mistyped_verb_or_option_is_answered_with_the_right_one() {
             "coven --help",
         ),
         (
-            &["statsu"],
-            "unknown command 'statsu'; did you mean 'daemon status'?",
+            &["statuss"],
+            "unknown command 'statuss'; did you mean 'daemon status'?",
             "coven --help",
         ),
         (
