@@ -148,7 +148,7 @@ fn show(args: &ShowArgs) -> Outcome {
     Ok(0)
 }
 
-/// No harness has the id `given`.
+/// Error: no harness has the id `given`.
 pub(super) fn unknown_harness(given: &str, known: &mut dyn Iterator<Item = String>) -> CliError {
     let message = format!("unknown harness {given:?}{}", did_you_mean(given, known));
     CliError::failed(Code::InvalidRequest, message, Some("coven adapters"))

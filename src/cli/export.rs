@@ -1,4 +1,4 @@
-//! `coven export`: sessions as a file, for who keeps or evaluates them elsewhere.
+//! `coven export`: writes records and events of sessions as JSON Lines.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -49,13 +49,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     let draft = path.with_added_extension("partial");
     let mut file = create_new(&draft)?;
     let written = write_all(&mut client, &ids, &mut file).and_then(|()| name(&file, &draft, path));
-    // Whether or not it has its name now.
+    // Also after a failure.
     let _ = std::fs::remove_file(&draft);
     written?;
     say(&visible(&path.display().to_string()))
 }
 
-/// Gives the complete file `draft` its name on disk. Unlike rename(2), link(2) takes nobody's place.
+/// Syncs the draft, and links it to `path`. Unlike rename(2), link(2) replaces no file.
 fn name(file: &File, draft: &Path, path: &Path) -> Result<(), CliError> {
     file.sync_all()?;
     std::fs::hard_link(draft, path).map_err(|err| not_created(path, &err))

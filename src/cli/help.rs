@@ -1,6 +1,6 @@
-//! The help of the program and of each verb, from the definitions of [`super::grammar`].
+//! Help texts of the program and its verbs, from the definitions in [`super::grammar`].
 //!
-//! Pure but for the width of the terminal.
+//! Pure, but for the terminal's width.
 
 use argh::{CommandInfoWithArgs, Optionality};
 
@@ -8,16 +8,16 @@ use super::grammar::{Flag, Place, Word, is_group, names, options, value_of};
 use super::table::{terminal_width, width, wrapped};
 use super::{GROUPS, aliases};
 
-/// The width of the help where it does not go to a terminal.
+/// Width without a terminal.
 const WIDTH: usize = 80;
 
-/// Longer lines are hard to read, however wide the terminal is.
+/// Maximum width: longer lines are hard to read.
 const WIDTH_MAX: usize = 120;
 
-/// A name longer than this has its text below it.
+/// Longest name with its text on the same line.
 const NAME_MAX: usize = 26;
 
-/// The help that `args` ask for with `-h` or `--help`: of the verb that they name, for this terminal.
+/// The help of the verb in `args`, if they have `-h` or `--help`; `None` for an unknown verb.
 pub(super) fn asked_for(args: &[String]) -> Option<String> {
     let mut place = Place::start();
     let mut asked = None;
@@ -38,14 +38,14 @@ pub(super) fn asked_for(args: &[String]) -> Option<String> {
     Some(page.of(&place.path, &place.command, asked?))
 }
 
-/// A part of a note.
+/// Part of a note.
 pub(super) enum Part {
     Paragraph(String),
-    /// A name and what it does: a line that begins with two spaces, and has two behind the name.
+    /// A name and its description: a line with two leading spaces, and two spaces after the name.
     Row(String, String),
 }
 
-/// The parts of a note: its lines are joined to paragraphs.
+/// Splits a note into paragraphs and rows; joins the lines of a paragraph.
 pub(super) fn parts(note: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     for paragraph in note.split("\n\n") {
@@ -64,7 +64,7 @@ pub(super) fn parts(note: &str) -> Vec<Part> {
     parts
 }
 
-/// How the arguments of a verb are given, as `<ID>...`.
+/// Usage of an argument, as `<ID>...`.
 pub(super) fn argument(name: &str, optionality: &Optionality) -> String {
     let words = name.split(' ').map(|word| match word {
         "--" => word.to_owned(),
@@ -85,14 +85,14 @@ fn singular<'a>(word: &'a str, optionality: &Optionality) -> &'a str {
     }
 }
 
-/// The help as it is written.
+/// A help text in progress.
 struct Page {
     out: String,
     width: usize,
 }
 
 impl Page {
-    /// The help of `command`, whose verb is `path`; if not `whole`, without its notes.
+    /// The help of `command` with the verb `path`; without notes, if not `whole`.
     fn of(mut self, path: &[&str], command: &CommandInfoWithArgs, whole: bool) -> String {
         self.paragraph(&usage(path, command));
         self.out.push('\n');
@@ -171,7 +171,7 @@ impl Page {
         }
     }
 
-    /// Names and texts in two columns.
+    /// Writes names and texts in two columns.
     fn rows(&mut self, rows: &[(String, String)]) {
         let names = rows.iter().map(|(name, _)| width(name));
         let column = names.filter(|&wide| wide <= NAME_MAX).max().unwrap_or(0) + 4;
@@ -215,7 +215,7 @@ fn usage(path: &[&str], command: &CommandInfoWithArgs) -> String {
     words.join(" ")
 }
 
-/// An option as `-n, --limit <N>`; one without a short name stands below the long ones.
+/// Usage of an option, as `-n, --limit <N>`; aligns the long names.
 fn option(flag: &'static Flag) -> String {
     let names: Vec<String> = names(flag).collect();
     let indent = if names.len() == 1 { "    " } else { "" };

@@ -81,7 +81,7 @@ fn ends(sessions: &[SessionRecord]) -> String {
     format!("ends {}", consent::counted(sessions.len()))
 }
 
-/// Ends the session, or signals it; gives what was done, unless its record says that.
+/// Ends or signals the session. Returns the result, unless its record has it.
 fn kill(client: &mut Client, id: &str, args: &Args) -> Result<Option<String>, CliError> {
     let signal = args.signal;
     let request = KillRequest {
