@@ -69,7 +69,9 @@ fn a_second_daemon_is_refused_where_the_first_still_serves_the_store() {
     let coven = Coven::start();
     let id = launch_sleeper(&coven);
     let (pid, processes) = (coven.daemon_pid(), coven.session_processes(&id));
-    // What a cleaner of temporary files takes.
+    // A stopped daemon cannot recreate the files while the commands below run.
+    assert!(kill(pid, libc::SIGSTOP));
+    // The files that a cleaner of temporary files deletes.
     for file in ["daemon.lock", "coven.sock", "daemon.json"] {
         let _ = fs::remove_file(coven.home().join(file));
     }
@@ -93,6 +95,7 @@ fn a_second_daemon_is_refused_where_the_first_still_serves_the_store() {
         );
     }
     assert_eq!(coven.session_processes(&id), processes);
+    assert!(kill(pid, libc::SIGCONT));
     assert!(kill(pid, libc::SIGTERM));
     wait_until_gone(pid);
     coven.start_daemon();
