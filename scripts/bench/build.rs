@@ -1,4 +1,4 @@
-//! A clean build of the release, as a user's first. Not with `--quick`.
+//! Time of a clean release build, as a new user runs it. Skipped with `--quick`.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! The bare programs: what the same work costs without a daemon, and the harnesses that do as little as a harness can.
+//! The bare programs: the floor of each figure (the same work without a daemon), and minimal harnesses.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs the bare program `args[0]`. As a harness its prompt is the last argument, behind `--`.
+/// Runs the bare program `args[0]`. When started as a harness, the prompt is the last argument, after `--`.
 pub fn run(args: &[String]) {
     let prompt = args.last().map_or("", String::as_str);
     match args[0].as_str() {
@@ -21,7 +21,7 @@ pub fn run(args: &[String]) {
     }
 }
 
-/// A bare program that serves on a socket.
+/// A bare program that listens on a socket.
 pub struct Floor(Child);
 
 impl Floor {
@@ -48,7 +48,7 @@ impl Drop for Floor {
     }
 }
 
-/// Four workers on one server, as tiny_http's own documentation has it, answering so many bytes of JSON.
+/// Four workers on one tiny_http server, as in its documentation; each response has `bytes` bytes of JSON.
 fn tiny_http(socket: &str, bytes: &str) {
     let body = "x".repeat(bytes.parse().unwrap());
     let server = std::sync::Arc::new(tiny_http::Server::http_unix(Path::new(socket)).unwrap());
@@ -68,7 +68,7 @@ fn tiny_http(socket: &str, bytes: &str) {
     }
 }
 
-/// Gives back what it gets: what a round trip to another process costs at least.
+/// Echoes its input: the minimal cost of a round trip to another process.
 fn echo(socket: &str) {
     let listener = UnixListener::bind(socket).unwrap();
     for stream in listener.incoming() {
@@ -84,7 +84,7 @@ fn echo(socket: &str) {
     }
 }
 
-/// So many bytes, in lines of 100.
+/// Prints the given number of bytes, in lines of 100.
 fn emit(bytes: usize) {
     let mut lines = Vec::with_capacity(1 << 20);
     let mut number = 0_u64;
@@ -102,16 +102,16 @@ fn emit(bytes: usize) {
     }
 }
 
-/// So many lines of 100 bytes, each written by itself, as programs do that do not buffer.
+/// Prints the given number of 100-byte lines with one write each, like a program without a buffer.
 fn write_lines(count: usize) {
     let mut out = std::io::stdout().lock();
     for number in 0..count {
-        // Rust's stdout is written at each end of a line.
+        // Rust's stdout is line-buffered: each newline causes one write.
         out.write_all(format!("{number:099}\n").as_bytes()).unwrap();
     }
 }
 
-/// So many lines, one after each pause: each is the time at which it is written.
+/// Prints the given number of lines, one after each pause; each line is the time of its write.
 fn lines(count: usize, pause: Duration) {
     let mut out = std::io::stdout().lock();
     for _ in 0..count {
@@ -122,13 +122,13 @@ fn lines(count: usize, pause: Duration) {
     }
 }
 
-/// The clock that all processes share, and nobody sets (clock_gettime(2), CLOCK_MONOTONIC).
+/// Clock shared by all processes, which nobody can set (clock_gettime(2), CLOCK_MONOTONIC).
 pub fn monotonic_nanos() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the struct outlives the call, which fills it.
+    // SAFETY: the call fills the struct, which outlives it.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

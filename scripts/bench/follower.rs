@@ -1,5 +1,5 @@
-//! One line, from a quiet harness's write to a waiting follower, beside a pipe and a socket with no store between; idle, and
-//! while another session floods.
+//! Latency of one line from a quiet harness's write to a waiting follower, compared with a pipe and a socket without a
+//! store; measured idle, and while another session floods.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -35,7 +35,7 @@ pub fn measure(report: &mut Report) {
     show(report, "while another floods", busy, floor, [5.0, 25.0]);
 }
 
-/// The reach is what the daemon may add to the floor, in milliseconds.
+/// `most` limits what the daemon adds to the floor, in milliseconds.
 fn show(report: &mut Report, when: &str, mut ours: Samples, mut floor: Samples, most: [f64; 2]) {
     for (percent, most) in [50, 99].into_iter().zip(most) {
         let over = ours.percentile(percent) - floor.percentile(percent);
@@ -52,7 +52,7 @@ fn flood(lab: &Lab, is_over: &AtomicBool) {
     }
 }
 
-/// The age of each line when its event arrives.
+/// Collects the age of each line at the arrival of its event.
 fn follow(lab: &Lab, lines: usize) -> Samples {
     let mut client = lab.client();
     let id = lab.launch(&mut client, "tick", &lines.to_string());
@@ -85,7 +85,7 @@ fn add_ages(text: &str, now: u64, samples: &mut Samples) {
     }
 }
 
-/// The same lines through a relay that reads a pipe and writes a socket.
+/// Sends the same lines through a relay that reads a pipe and writes a socket.
 fn through_a_pipe_and_a_socket(lines: usize) -> Samples {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--floor", "tick", "--", &lines.to_string()])

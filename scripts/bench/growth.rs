@@ -1,4 +1,5 @@
-//! Growth: what must not cost more the more events a session has, and the more sessions are live; and what may, in step.
+//! Growth of costs with the events of a session and with the live sessions: some must stay flat, others may grow in
+//! proportion.
 
 use std::time::Instant;
 
@@ -11,7 +12,8 @@ use super::start::starts;
 const EVENTS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const SESSIONS: [u64; 4] = [1, 10, 100, 500];
 
-/// How much more the largest may cost than the smallest, where it should cost the same; a unit, where it grows in step.
+/// Limit of the ratio of the largest cost to the smallest where costs must stay flat; where they may grow in
+/// proportion, of the ratio per unit.
 const FLAT: f64 = 2.0;
 
 pub fn measure(report: &mut Report) {
@@ -93,7 +95,7 @@ fn by_sessions(report: &mut Report) {
     for series in [&launch, &health] {
         flat(report, series, "one session");
     }
-    // From ten on: what the first costs is what all share.
+    // Starts at ten sessions: the first session's figure includes memory that all sessions share.
     in_step(report, &resident.from(10), "ten sessions");
     let title = "live sessions, a line a second each";
     report.plot(Panel::new(title, vec![launch, health, resident]));

@@ -1,4 +1,4 @@
-//! Health: over a new connection, and over one that is kept.
+//! Latency of `GET /health` over a new connection and over a kept one.
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! An idle daemon: what it keeps resident, how often it wakes; and what the binary weighs.
+//! An idle daemon's resident memory and wake-ups, and the size of the binary.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lab::Lab;
 use super::report::{Reach, Report};
 
-/// How long an idle daemon is watched.
+/// Duration of the observation of an idle daemon.
 const WATCHED: Duration = Duration::from_secs(10);
 
 pub fn measure(report: &mut Report) {
@@ -22,7 +22,7 @@ pub fn measure(report: &mut Report) {
 
     let lab = Lab::start();
     let pid = lab.pid();
-    // What the request for its pid has begun may end first; then the memory of the start is released.
+    // Waits for the end of the work that the pid request caused, and for the release of the start's memory.
     std::thread::sleep(Duration::from_secs(3));
     let resident = lab.memory("VmRSS:") * 1024.0;
     report.add_alone("resident, idle", "bytes", resident, Reach::AtMost(6e6));
@@ -47,7 +47,7 @@ fn crates() -> usize {
     crates.len()
 }
 
-/// How often the threads of `pid` have gone to sleep.
+/// Number of voluntary context switches of all threads of `pid`.
 fn switches(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let of_task = |status: &str| -> u64 {

@@ -1,5 +1,4 @@
-//! A daemon to measure: the release binary in a home of its own, harnesses that are this binary, and a client that does as
-//! little as a client can.
+//! A daemon to measure: the release binary in its own home, harnesses that are this binary, and a minimal client.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,14 +17,14 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A home with a running daemon.
+    /// Creates a home and starts its daemon.
     pub fn start() -> Self {
         let lab = Self::new();
         lab.coven(&["daemon", "start"]);
         lab
     }
 
-    /// A home without one.
+    /// Creates a home without a daemon.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -42,13 +41,13 @@ impl Lab {
         }
     }
 
-    /// A variable more for the daemon.
+    /// Sets an additional environment variable of the daemon.
     pub fn env(mut self, name: &'static str, value: &'static str) -> Self {
         self.env.push((name, value));
         self
     }
 
-    /// Makes `--floor NAME` of this binary a harness of that name; its prompt is the last argument.
+    /// Registers `--floor NAME` of this binary as a harness of that name; its prompt is the last argument.
     pub fn harness(&self, name: &str) {
         let program = self.root.join("bin").join(name);
         std::os::unix::fs::symlink(std::env::current_exe().unwrap(), program).unwrap();
@@ -89,7 +88,7 @@ impl Lab {
         String::from_utf8(ran.stdout).unwrap()
     }
 
-    /// The daemon's process.
+    /// Pid of the daemon.
     pub fn pid(&self) -> u32 {
         let health: Value = serde_json::from_slice(self.client().get("/health")).unwrap();
         health["daemon"]["pid"].as_u64().unwrap() as u32
@@ -109,7 +108,7 @@ impl Lab {
         Client::connect(&self.socket())
     }
 
-    /// Launches a session, and gives its id.
+    /// Launches a session, and returns its id.
     pub fn launch(&self, client: &mut Client, harness: &str, prompt: &str) -> String {
         let body = json!({ "projectRoot": self.work(), "harness": harness, "prompt": prompt });
         let answer = client.post("/sessions", &body);
@@ -120,7 +119,7 @@ impl Lab {
             .to_owned()
     }
 
-    /// Waits for the end of a session that prints nothing any more, or much: by its record, which it gives.
+    /// Waits until a session has completed, by polling its record, and returns the record.
     pub fn wait_for_end(&self, client: &mut Client, id: &str) -> SessionRecord {
         loop {
             let record: SessionRecord =
@@ -130,7 +129,7 @@ impl Lab {
                 return record;
             }
             let after = record.last_seq + 1_000_000;
-            // No event has this seq: it waits for the session's end, or for a while.
+            // No event has this seq, so the request returns at the session's end or after 20 ms.
             client.get(&format!(
                 "/events?sessionId={id}&afterSeq={after}&waitMs=20"
             ));
@@ -147,7 +146,7 @@ impl Drop for Lab {
     }
 }
 
-/// One connection. It knows its own daemon: an answer has a Content-Length, and nothing else matters.
+/// One connection. It relies on its own daemon's format: each response has a Content-Length; other headers are ignored.
 pub struct Client {
     stream: UnixStream,
     buffer: Vec<u8>,
@@ -175,7 +174,7 @@ impl Client {
         ))
     }
 
-    /// Sends a request, and gives the body of its answer.
+    /// Sends a request, and returns the body of the response.
     pub fn ask(&mut self, request: &str) -> &[u8] {
         self.stream.write_all(request.as_bytes()).unwrap();
         let mut end = 0;
@@ -195,7 +194,7 @@ impl Client {
     }
 }
 
-/// Where the head ends, and how long the body is.
+/// Offset of the end of the head, and length of the body.
 fn framed(bytes: &[u8]) -> Option<(usize, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = str::from_utf8(&bytes[..end]).unwrap().to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! A launch, from the request to its 201, beside `posix_spawn` of the same program (which std's `Command` uses).
+//! Latency from a launch request to its 201, compared with `posix_spawn` of the same program (used by std's `Command`).
 
 use std::process::{Command, Stdio};
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! What a harness loses that writes each line by itself: how long it runs under the daemon, beside how long it runs into a
-//! pipe that somebody only empties.
+//! Slowdown of a harness that writes each line separately: its run time under the daemon, compared with its run time
+//! into a pipe that a reader only drains.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ pub fn measure(report: &mut Report) {
     report.add_alone("events of it", "", rows as f64, Reach::Shown);
 }
 
-/// How long the harness ran, and how many events that gave.
+/// Run time of the harness, and the number of events it produced.
 fn under_the_daemon(lab: &Lab, lines: usize) -> (Duration, u64) {
     let mut client = lab.client();
     let id = lab.launch(&mut client, "write-lines", &lines.to_string());

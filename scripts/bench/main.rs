@@ -1,7 +1,8 @@
-//! `cargo bench [-- [--quick] [--json FILE] [--markdown FILE] [--svg FILE] [FILTER…]]`: what the daemon costs, each figure beside its floor: the same work
-//! in the same run by a bare program. Absolute times are the machine's; ratios are ours.
+//! `cargo bench [-- [--quick] [--json FILE] [--markdown FILE] [--svg FILE] [FILTER…]]` measures the daemon's costs.
+//! Each figure is compared with its floor: the same work by a bare program in the same run. Absolute times depend on
+//! the machine; ratios do not.
 //!
-//! One file a subject, and a line in [`SUBJECTS`]. The bare programs are this binary again, started with `--floor`.
+//! One file per subject, and one line in [`SUBJECTS`]. The bare programs are this binary, started with `--floor`.
 
 mod build;
 mod floor;
@@ -24,13 +25,13 @@ use std::process::ExitCode;
 
 use report::Report;
 
-/// A name, and what measures it.
+/// Name of a subject, and its function.
 type Subject = (&'static str, fn(&mut Report));
 
-/// How a report is written to a file.
+/// Writes a report in one format.
 type Shape = fn(&Report) -> String;
 
-/// What can be measured. A filter names it by any part of its name.
+/// All subjects. A filter selects a subject by any part of its name.
 const SUBJECTS: &[Subject] = &[
     ("health", health::measure),
     ("idle", idle::measure),
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
             "--json" => files.extend(args.next().map(|path| (path, Report::json as Shape))),
             "--markdown" => files.extend(args.next().map(|path| (path, Report::markdown as Shape))),
             "--svg" => files.extend(args.next().map(|path| (path, Report::svg as Shape))),
-            // What cargo itself passes.
+            // Passed by cargo itself.
             "--bench" => {}
             _ => filters.push(arg),
         }

@@ -1,4 +1,4 @@
-//! Five hundred live sessions, each with a line a second.
+//! Five hundred live sessions that print one line a second each.
 
 use std::time::{Duration, Instant};
 

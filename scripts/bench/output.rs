@@ -1,4 +1,5 @@
-//! Output, from a harness's write to the commit, beside a bare SQLite writer of the same rows; and health meanwhile.
+//! Throughput of output from a harness's write to the commit, compared with a bare SQLite writer of the same rows; and
+//! health latency meanwhile.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use rusqlite::{Connection, params};
 use super::lab::Lab;
 use super::report::{Reach, Report, Samples};
 
-/// What a batch of the daemon's holds.
+/// Number of events in one batch of the daemon.
 const TRANSACTION: usize = 4 * 1024 * 1024;
 
 pub fn measure(report: &mut Report) {
@@ -34,7 +35,7 @@ pub fn measure(report: &mut Report) {
     report.add_alone("health meanwhile, p99", "ms", p99, Reach::AtMost(5.0));
 }
 
-/// The best of several runs of ours and of the bare writer's, one after the other, in MB/s; and health under load.
+/// Best of several alternating runs of the daemon and the bare writer, in MB/s; and health latency under load.
 fn compare(report: &Report, bytes: usize, harnesses: usize) -> ((f64, f64), Samples) {
     let lab = Lab::new();
     lab.harness("emit");
@@ -54,7 +55,7 @@ fn rate(bytes: usize, took: Duration) -> f64 {
     bytes as f64 / 1e6 / took.as_secs_f64()
 }
 
-/// From the first launch until all is committed.
+/// Duration from the first launch until everything is committed.
 fn run(lab: &Lab, bytes: usize, harnesses: usize, health: &mut Samples) -> Duration {
     let mut client = lab.client();
     let is_over = AtomicBool::new(false);
@@ -87,7 +88,7 @@ fn run(lab: &Lab, bytes: usize, harnesses: usize, health: &mut Samples) -> Durat
     })
 }
 
-/// The rows of the daemon's events, written once more by a bare program, with the same pragmas.
+/// Writes the rows of the daemon's events again from a bare program, with the same pragmas.
 fn write_again(lab: &Lab) -> Duration {
     let rows = read(&lab.database());
     let copy = lab.work().join("bare.sqlite3");

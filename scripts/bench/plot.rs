@@ -1,5 +1,5 @@
-//! Plots of figures against counts, both axes logarithmic: what is flat is level, what grows in step rises by a decade a
-//! decade. One SVG, a panel each, that is readable on a light and on a dark page.
+//! Plots of figures against counts with logarithmic axes: a flat cost is a level line, a proportional one rises a
+//! decade per decade. One SVG with one panel per plot, readable on light and dark pages.
 
 use std::fmt::Write;
 
@@ -37,7 +37,7 @@ impl Series {
         &self.points
     }
 
-    /// The same, from `count` on.
+    /// The points with a count of at least `count`.
     pub fn from(&self, count: u64) -> Self {
         let points = self.points.iter().filter(|point| point.0 >= count);
         Self {
@@ -61,7 +61,7 @@ impl Panel {
         }
     }
 
-    /// The decades that hold all counts, and all figures.
+    /// Range of decades that contains all counts, and the range for all figures.
     fn decades(&self) -> [(f64, f64); 2] {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let around = |values: Vec<f64>| {
@@ -133,7 +133,7 @@ impl Panel {
     }
 }
 
-/// All panels side by side, under the machine's name.
+/// Draws all panels side by side, under the machine's name.
 pub fn svg(panels: &[Panel], machine: &str) -> String {
     let (width, height) = (PANEL * panels.len() as f64, TOP + HEIGHT + 124.0);
     let mut out = format!(

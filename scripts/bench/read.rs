@@ -1,5 +1,5 @@
-//! Reading: a page at the end of a long session, beside the same of a short one; and all of a large one through the API,
-//! beside a bare `SELECT`.
+//! Time to read a page at the end of a long session, compared with a short one; and to read all of a large session
+//! through the API, compared with a bare `SELECT`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,7 @@ use super::report::{Reach, Report, Samples};
 
 const SHORT: u64 = 2000;
 
-/// From here on no event of a flood has room in a page.
+/// Size at which a page has no room for another event of the flood.
 const PAGE_BYTES: usize = 840_000;
 
 pub fn measure(report: &mut Report) {
@@ -41,7 +41,7 @@ fn pages(report: &mut Report) {
     report.add(&what, "ms", measured, floor, Reach::Ratio(1.2));
 }
 
-/// A session with so many events, put there while no daemon runs.
+/// Creates a session with the given number of events, inserted while no daemon runs.
 pub fn filled(lab: &Lab, events: u64) -> String {
     let mut client = lab.client();
     let id = lab.launch(&mut client, "hello", "x");
@@ -73,7 +73,8 @@ pub fn filled(lab: &Lab, events: u64) -> String {
     id
 }
 
-/// Reads a page, and gives the cursor of the next. It stands at the end: no client need read the events for it.
+/// Reads a page, and returns the cursor of the next one. The cursor is at the end of the body: the client need not
+/// parse the events.
 pub fn next_page(client: &mut Client, id: &str, after: u64) -> Option<u64> {
     let body = client.get(&format!("/events?sessionId={id}&afterSeq={after}"));
     let tail = str::from_utf8(&body[body.len() - 60..]).unwrap();
@@ -110,7 +111,7 @@ fn everything(report: &mut Report) {
 
 const SELECT: &str = "SELECT key, kind, created_at, payload_json FROM events ORDER BY key";
 
-/// The same rows, read and no more.
+/// Reads the same rows, and does nothing with them.
 fn selected(lab: &Lab, bytes: usize) -> Duration {
     let bare = Connection::open(lab.database()).unwrap();
     let begun = Instant::now();
@@ -124,8 +125,8 @@ fn selected(lab: &Lab, bytes: usize) -> Duration {
     begun.elapsed()
 }
 
-/// The same rows as the same JSON, in pages of the same size, to a reader who asks for each: what the API's answers cost
-/// without HTTP, routes, cursors, or a second look at anything.
+/// Sends the same rows as the same JSON, in pages of the same size, to a reader that requests each page: the API's cost
+/// without HTTP, routes and cursors.
 fn sent_by_a_bare_program(lab: &Lab, bytes: usize) -> Duration {
     let (server, client) = UnixStream::pair().unwrap();
     let bare = Connection::open(lab.database()).unwrap();
@@ -137,7 +138,7 @@ fn sent_by_a_bare_program(lab: &Lab, bytes: usize) -> Duration {
     })
 }
 
-/// Sends a page for each byte that comes, its length in eight bytes before it; one without events, in the end.
+/// Sends a page for each received byte, after its length in eight bytes; the last page has no events.
 fn send_pages(mut server: UnixStream, bare: &Connection) {
     let mut select = bare.prepare(SELECT).unwrap();
     let mut rows = select.query([]).unwrap();
@@ -159,7 +160,7 @@ fn send_pages(mut server: UnixStream, bare: &Connection) {
     }
 }
 
-/// Asks for pages until one has no events; their bytes.
+/// Requests pages until one has no events; returns the sum of their bytes.
 fn take_pages(mut client: UnixStream) -> usize {
     let mut buffer = vec![0; 2 << 20];
     let mut sum = 0;

@@ -1,5 +1,5 @@
-//! Redaction: how fast text goes through it on one core, in reads as large as the pump's. Ordinary text has a reach; text
-//! that is full of what secrets begin with is shown, and at two sizes where only its length could make it slow.
+//! Throughput of redaction on one core, in reads as large as the pump's. Ordinary text has a limit; text full of
+//! beginnings of secrets is shown without one, and at two sizes where only its length could slow it down.
 
 use std::time::Instant;
 
@@ -7,13 +7,13 @@ use coven::redact::{Redactor, Stream};
 
 use super::report::{Reach, Report};
 
-/// What the pump reads at most at once, in bytes.
+/// Maximum size of one read of the pump, in bytes.
 const READ: usize = 64 * 1024;
 
-/// MB/s.
+/// Throughput in MB/s.
 const LEAST: f64 = 500.0;
 
-/// A name, and what makes a line of it from its number.
+/// Name of a text, and the function that makes its line from the line's number.
 type Kind = (&'static str, fn(u64) -> String);
 
 pub fn measure(report: &mut Report) {
@@ -101,7 +101,7 @@ fn show(
     report.add_alone(&format!("redaction of {name}"), "MB/s", best, reach);
 }
 
-/// Lines up to `size` bytes, the same each time.
+/// Makes `size` bytes of lines, the same in each run.
 fn corpus(size: usize, line: fn(u64) -> String) -> Vec<u8> {
     let mut text = Vec::with_capacity(size + 256);
     let mut number = 0;
@@ -112,7 +112,7 @@ fn corpus(size: usize, line: fn(u64) -> String) -> Vec<u8> {
     text
 }
 
-/// SplitMix64's finaliser: numbers that look random, and are the same each time.
+/// SplitMix64's finaliser: pseudo-random numbers that are the same in each run.
 fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -150,7 +150,7 @@ fn json(n: u64) -> String {
     )
 }
 
-/// What the bare program `emit` writes.
+/// Output of the bare program `emit`.
 fn hundred(n: u64) -> String {
     format!(
         "{n:>12} the quick brown fox jumps over the lazy dog, and what it says is of no interest ......\n"

@@ -1,4 +1,4 @@
-//! Figures, and the table that they end in.
+//! Measured figures, and the table of results.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use serde_json::{Value, json};
 
 use super::plot::{self, Panel};
 
-/// All that has been measured.
+/// All measured figures.
 #[derive(Default)]
 pub struct Report {
-    /// Fewer rounds: minutes become seconds, and the figures coarser.
+    /// Fewer rounds: takes seconds instead of minutes, with less exact figures.
     pub is_quick: bool,
     rows: Vec<Row>,
     panels: Vec<Panel>,
 }
 
-/// How a figure is judged.
+/// Limit of a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Reach {
-    /// At most so many times the floor.
+    /// Maximum ratio to the floor.
     Ratio(f64),
-    /// At least so many times the floor.
+    /// Minimum ratio to the floor.
     RatioAtLeast(f64),
-    /// At most so much, in the figure's own unit.
+    /// Maximum, in the figure's own unit.
     AtMost(f64),
-    /// At least so much.
+    /// Minimum, in the figure's own unit.
     AtLeast(f64),
-    /// Shown, not judged.
+    /// Shown without a limit.
     Shown,
 }
 
@@ -65,7 +65,7 @@ impl Row {
 }
 
 impl Report {
-    /// So many rounds, or a tenth of them.
+    /// The given number of rounds, or a tenth of it with `--quick`.
     pub fn rounds(&self, rounds: usize) -> usize {
         if self.is_quick {
             (rounds / 10).max(1)
@@ -74,12 +74,12 @@ impl Report {
         }
     }
 
-    /// A figure beside its floor.
+    /// Adds a figure with its floor.
     pub fn add(&mut self, what: &str, unit: &'static str, measured: f64, floor: f64, reach: Reach) {
         self.push(what, unit, measured, Some(floor), reach);
     }
 
-    /// A figure that has none.
+    /// Adds a figure without a floor.
     pub fn add_alone(&mut self, what: &str, unit: &'static str, measured: f64, reach: Reach) {
         self.push(what, unit, measured, None, reach);
     }
@@ -103,12 +103,12 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// A plot, for the SVG.
+    /// Adds a plot to the SVG.
     pub fn plot(&mut self, panel: Panel) {
         self.panels.push(panel);
     }
 
-    /// The table, its head first.
+    /// The table's rows; the first is the header.
     fn table(&self) -> Vec<[String; 6]> {
         let head = ["what", "measured", "floor", "ratio", "reach", ""].map(str::to_owned);
         let cells = self.rows.iter().map(|row| {
@@ -128,7 +128,7 @@ impl Report {
         std::iter::once(head).chain(cells).collect()
     }
 
-    /// The table, and the machine above it, for the README.
+    /// The table under the machine's name, as Markdown for the README.
     pub fn markdown(&self) -> String {
         let mut text = format!("{}\n\n", machine());
         for (at, row) in self.table().iter().enumerate() {
@@ -141,7 +141,7 @@ impl Report {
         text
     }
 
-    /// The plots.
+    /// The plots as SVG.
     pub fn svg(&self) -> String {
         plot::svg(&self.panels, &machine())
     }
@@ -174,7 +174,7 @@ impl Report {
     }
 }
 
-/// The durations of many rounds.
+/// Durations of many rounds.
 #[derive(Default)]
 pub struct Samples(Vec<f64>);
 
@@ -183,7 +183,7 @@ impl Samples {
         self.0.push(took.as_secs_f64() * 1000.0);
     }
 
-    /// The value, in milliseconds, that so many of a hundred do not pass.
+    /// The given percentile, in milliseconds.
     pub fn percentile(&mut self, percent: usize) -> f64 {
         assert!(!self.0.is_empty(), "nothing was measured");
         self.0.sort_by(f64::total_cmp);
@@ -191,7 +191,7 @@ impl Samples {
     }
 }
 
-/// Three digits are what a noisy machine can tell.
+/// Formats three significant digits: a noisy machine justifies no more.
 fn number(value: f64) -> String {
     match value.abs() {
         big if big >= 100.0 => format!("{value:.0}"),
@@ -200,7 +200,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The machine that the figures are of.
+/// Name of the machine that ran the benchmark.
 pub fn machine() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpuinfo

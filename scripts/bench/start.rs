@@ -1,4 +1,5 @@
-//! `daemon start`, until it has answered its own health: with an empty store, and with a large one.
+//! Duration of `daemon start` until the daemon has answered its own health check, with an empty store and with a large
+//! one.
 
 use std::time::Instant;
 
