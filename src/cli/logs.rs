@@ -142,8 +142,8 @@ fn show_output(args: &Args, client: &mut Client, id: &str) -> Outcome {
     Ok(0)
 }
 
-/// The last `lines` lines of output, and the seq of the newest event. Read from the newest on, ever further
-/// back: a session can be large.
+/// Returns the last `lines` lines of output, and the seq of the newest event. Reads ever larger ranges before the
+/// newest event, since a session can be large.
 fn tail(
     args: &Args,
     client: &mut Client,
@@ -179,7 +179,7 @@ fn tail(
     }
 }
 
-/// The last `lines` lines of output, both streams, as a terminal may get them.
+/// The last `lines` lines of both streams, made safe for a terminal.
 pub(super) fn last_lines(client: &mut Client, id: &str, lines: usize) -> Result<String, CliError> {
     let (_, chunks) = tail(&Args::default(), client, id, lines)?;
     let mut terminal = TerminalText::default();
@@ -195,7 +195,7 @@ pub(super) fn last_lines(client: &mut Client, id: &str, lines: usize) -> Result<
     Ok(shown.trim_end().to_owned() + reset)
 }
 
-/// What one event has of a session's output, as far as it is asked for.
+/// The requested output of one event.
 struct Chunk {
     output: Output,
     at: Timestamp,
@@ -227,7 +227,7 @@ impl Args {
     }
 }
 
-/// The chunks that hold the last lines.
+/// The newest chunks: at least the last lines.
 struct Kept {
     lines: usize,
     chunks: VecDeque<Chunk>,
@@ -246,12 +246,12 @@ impl Kept {
         }
     }
 
-    /// Whether no line that is asked for begins before these chunks.
+    /// True if no requested line begins before these chunks.
     fn is_full(&self) -> bool {
         self.newlines > self.lines
     }
 
-    /// The chunks, without what stands before the last lines.
+    /// The chunks, without the bytes before the last lines.
     fn cut(mut self) -> VecDeque<Chunk> {
         let ends_line = |chunk: &Chunk| chunk.output.bytes.ends_with(b"\n");
         let kept = self.lines + usize::from(self.chunks.back().is_some_and(ends_line));
@@ -272,15 +272,15 @@ impl Kept {
     }
 }
 
-/// Where output is shown, as each of the two streams has to be.
+/// Shows output on stdout and stderr; escapes control characters where the stream is a terminal.
 struct Screen {
     out: Out,
-    /// Nothing has been shown.
+    /// Nothing was shown.
     is_empty: bool,
     timestamps: bool,
-    /// What stdout and stderr hold back, where that is a terminal.
+    /// Filters of stdout and stderr, which hold an incomplete character; `None` if the stream is no terminal.
     terminals: [Option<TerminalText>; 2],
-    /// Whether the next byte of stdout and of stderr begins a line.
+    /// True if the next byte of stdout (stderr) begins a line.
     begins_line: [bool; 2],
 }
 
@@ -327,7 +327,7 @@ impl Screen {
         }
     }
 
-    /// Shows what was held back.
+    /// Shows the bytes that the filters hold.
     fn finish(&mut self) -> Result<(), CliError> {
         for stream in Stream::ALL {
             if let Some(terminal) = self.terminals[stream as usize].take() {

@@ -15,10 +15,10 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionRecord, SessionStatus, SessionsQuery, Timestamp};
 use crate::http::client::Client;
 
-/// How many are shown at a terminal, unless told otherwise.
+/// Number of sessions shown at a terminal without `--limit`.
 const SHOWN: usize = 50;
 
-/// A terminal of so many columns has room for the time of creation.
+/// Minimum terminal width, in columns, for the time of creation.
 const WIDE: usize = 120;
 
 /// List sessions, newest first.
@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     watch(args.watch, &mut out, &mut || lines(&mut client, args))
 }
 
-/// The table, as this terminal or pipe has it.
+/// The table's lines, fitted to this terminal or for a pipe.
 fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
     let width = terminal_width();
     let look = args.look(width);
@@ -125,7 +125,7 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
             .collect());
     }
     if more > 0 && !args.is_filtered() {
-        // What --all adds are the archived ones, too.
+        // `--all` adds archived sessions, which `total` includes.
         let total = client.call(routes::Health.request())?.sessions.total;
         more = (total as usize).saturating_sub(at_most);
     }
@@ -192,7 +192,7 @@ impl Args {
     }
 }
 
-/// Calls `visit` with each session that is asked for, newest first, until it has seen enough.
+/// Calls `visit` with each session that matches the filters, newest first, until it breaks.
 fn each_wanted(
     client: &mut Client,
     args: &Args,
@@ -209,7 +209,7 @@ fn each_wanted(
     })
 }
 
-/// `{"sessions":[…]}`, with a record a line: as many as there are, and no more than a page in memory.
+/// Prints `{"sessions":[…]}`, one record per line. Holds one page of them in memory.
 fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> Outcome {
     let mut before: &[u8] = b"";
     let mut left = args.limit.unwrap_or(usize::MAX);
@@ -227,8 +227,8 @@ fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> Outcome {
     Ok(0)
 }
 
-/// Calls `visit` with each session, newest first, until it has seen enough. Not generic: the reading of pages is in the program
-/// once, whoever visits.
+/// Calls `visit` with each session, newest first, until it breaks. Takes a `dyn` visitor: a generic function would put
+/// one copy into the program for each caller.
 pub(super) fn each_session(
     client: &mut Client,
     with_archived: bool,
@@ -253,7 +253,7 @@ pub(super) fn each_session(
     }
 }
 
-/// The daemon's `count` live sessions. They are among the newest: not all that have ever been are read to find them.
+/// The daemon's `count` live sessions. Reads the list only until it has found them: they are among the newest.
 pub(super) fn live_sessions(
     client: &mut Client,
     count: u64,

@@ -13,7 +13,7 @@ use super::session::{SessionRef, connect_to_all};
 use super::table::{amount, duration, moment};
 use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
 
-/// Lines of output that are shown.
+/// Number of shown lines of output.
 const LINES: usize = 10;
 
 /// Show sessions' records, what they were asked, and the last lines of their output.
@@ -115,7 +115,7 @@ fn shown(value: Option<impl ToString>) -> Option<String> {
     value.map(|value| value.to_string())
 }
 
-/// What its harness may do, and whether that includes to change files.
+/// The harness's permission, and whether it allows changing files.
 fn permission(options: &LaunchOptions) -> Option<String> {
     let permission = options.permission.as_ref()?;
     Some(match options.can_write {
@@ -125,7 +125,7 @@ fn permission(options: &LaunchOptions) -> Option<String> {
     })
 }
 
-/// What its stdout's pipe holds: one that is not large can be too small for a harness that exits as it writes.
+/// Size of the stdout pipe. "only": a pipe below the maximum can lose output of a harness that exits while it writes.
 fn pipe(bytes: u64) -> String {
     let only = match bytes < STDOUT_PIPE_MAX as u64 {
         true => " only",
@@ -134,7 +134,7 @@ fn pipe(bytes: u64) -> String {
     format!("{}{only}", amount(bytes))
 }
 
-/// What it used of a model, as far as that is told.
+/// The known figures of model usage.
 fn usage_facts(usage: &Usage) -> impl Iterator<Item = (&'static str, String)> + use<> {
     let tokens = [
         (usage.input_tokens, "input"),
@@ -156,7 +156,7 @@ fn usage_facts(usage: &Usage) -> impl Iterator<Item = (&'static str, String)> + 
         .filter_map(|(name, value)| Some((name, value?)))
 }
 
-/// What it cost, as far as that is known.
+/// The known figures of cost.
 fn cost_facts(cost: &SessionCost) -> impl Iterator<Item = (&'static str, String)> {
     let written = |bytes: Option<u64>, lines: Option<u64>| {
         Some(format!("{}, {} lines", amount(bytes?), lines?))

@@ -1,7 +1,7 @@
-//! `POST /sessions`: from a request to a launch that has been checked.
+//! `POST /sessions`: parses and checks a request into a launch.
 //!
-//! Runs on the connection's thread. It knows requests, adapters and directories; what runs, and what is on disk, the
-//! state thread and the store know.
+//! Runs on the connection's thread. Uses requests, adapters and directories; the state thread and the store know the
+//! running and the stored sessions.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -27,11 +27,11 @@ use crate::state::{Command, Launch, Launched};
 use crate::store::{NewEvent, NewSession, Refused};
 use crate::sys;
 
-/// How much of a prompt's first line becomes the title, in characters.
+/// Maximum length of a title made from the prompt's first line, in characters.
 const TITLE_CHARACTERS: usize = 120;
-/// How many sessions of a conversation are looked at for what they have used.
+/// Maximum number of sessions of a conversation whose usage is summed.
 const CHAIN_MAX: usize = 1000;
-/// The longest `Idempotency-Key`, in bytes.
+/// Maximum length of an `Idempotency-Key`, in bytes.
 const KEY_MAX: usize = 255;
 
 /// `POST /sessions`
@@ -48,7 +48,7 @@ pub(super) fn launch(call: &Call<'_, routes::Launch>) -> Result<Answer, ApiError
     }
 }
 
-/// The answer to a launch that has been asked for before.
+/// Response to a repeated launch: the first one's session. `None` if the launch is new.
 fn repeat(
     call: &Call<'_, routes::Launch>,
     idempotency: Option<&(String, String)>,
@@ -65,7 +65,7 @@ fn repeat(
         return Ok(None);
     };
     match call.context.reader.session(first) {
-        // It is on its way: the launch itself waits for it.
+        // The first launch is still running: the command `Launch` waits for its result.
         Ok(record) if record.status == SessionStatus::Created => Ok(None),
         Err(Refused::NotFound { .. }) => Ok(None),
         Ok(record) => call.ok(&record).map(Some),
@@ -88,10 +88,10 @@ fn parse_launch(
     let mut spec = parse_spec(call, request, adapter, &redactor)?;
     check_mode(spec.mode())?;
     check_prompt(&spec, adapter)?;
-    // What the adapter cannot do is said before what is missing on this machine.
+    // Reports what the adapter does not support before what this machine lacks.
     let shown = adapter.shown_argv(&spec).map_err(unsupported)?;
     let argv = redactor.redact_arguments(&shown);
-    // The args as they stand in it: the words in front of them can tell a secret, too.
+    // Takes the args from the redacted command line: a word before them can mark one as a secret.
     let count = spec.args.len();
     let begin = shown
         .windows(count.max(1))
@@ -178,7 +178,7 @@ fn parse_spec(
     })
 }
 
-/// The paths, ids and names of a launch that are stored unchanged hold no token.
+/// Rejects tokens in those paths, ids and names of a launch that are stored unchanged.
 fn check_unchanged(context: &Context, request: &LaunchRequest) -> Result<(), ApiError> {
     let conversation = request.conversation.as_ref().map(|wanted| &wanted.id);
     let policy = request.launch_policy.as_ref();
@@ -199,7 +199,8 @@ fn check_unchanged(context: &Context, request: &LaunchRequest) -> Result<(), Api
     Ok(())
 }
 
-/// The conversation of a launch that names none, where its harness can be given an id: so that it can be gone on with.
+/// A new conversation for a launch that names none, if its harness accepts an id: the conversation can then be
+/// continued.
 fn own_conversation(
     adapter: &Adapter,
     record: &SessionRecord,
@@ -212,7 +213,7 @@ fn own_conversation(
     })
 }
 
-/// The session whose conversation a launch goes on with, and what that session and those before it have used of its tokens.
+/// The session whose conversation the launch continues, and the tokens that it and its predecessors used.
 fn before(
     call: &Call<'_, routes::Launch>,
     adapter: &Adapter,
@@ -225,12 +226,12 @@ fn before(
     };
     let from = reader.session_of(&adapter.id, id)?;
     let mut used = Usage::default();
-    // Else each session tells what it has used by itself.
+    // Other harnesses report each session's own usage, not the conversation's sum: nothing is to be subtracted.
     let has_sums = adapter.telemetry.is_some_and(TelemetryFormat::has_sums);
     let mut next = from.filter(|_| has_sums);
     for _ in 0..CHAIN_MAX {
         let Some(id) = next else { break };
-        // It can be deleted.
+        // A predecessor can have been deleted.
         let Ok(record) = reader.session(id) else {
             break;
         };
@@ -240,8 +241,7 @@ fn before(
     Ok((from, used))
 }
 
-/// The adapters. Where `harness` is none of them they are read again: who has just written its manifest expects it to
-/// work.
+/// The adapters. Reloads the manifests if `harness` is unknown: its manifest may be new.
 fn registry_with(call: &Call<'_, routes::Launch>, harness: &str) -> Arc<Registry> {
     let registry = call.context.adapters.current();
     match registry.get(harness) {
@@ -292,7 +292,7 @@ fn check_mode(mode: LaunchMode) -> Result<(), ApiError> {
     }
 }
 
-/// The directories `dirs` of `field`, canonical.
+/// Canonical paths of the directories `dirs`, the value of `field`.
 fn existing(context: &Context, field: &str, dirs: &[String]) -> Result<Vec<String>, ApiError> {
     let wrong = |why: &str| ApiError::invalid_field(field, format!("{field}: {why}"));
     let existing = |dir: &String| {
@@ -305,10 +305,11 @@ fn existing(context: &Context, field: &str, dirs: &[String]) -> Result<Vec<Strin
     Ok(dirs)
 }
 
-/// The directory `path`, canonical.
+/// Canonical path of the directory `path`.
 ///
 /// # Errors
-/// What `wrong` makes of why there is none.
+///
+/// The error that `wrong` makes from the reason.
 fn directory(path: &str, wrong: impl Fn(&str) -> ApiError) -> Result<PathBuf, ApiError> {
     let found = std::fs::canonicalize(path)
         .map_err(|err| wrong(&format!("{path} cannot be used: {err}")))?;
@@ -352,7 +353,7 @@ fn parse_limits(request: &LaunchRequest) -> Result<Limits, ApiError> {
         )),
         limit => Ok(limit),
     };
-    // A century is no limit, and within what an Instant can be moved by.
+    // A century acts as no limit, and does not overflow an Instant.
     let duration = |millis: u64| Duration::from_millis(millis.min(100 * 365 * 86_400_000));
     Ok(Limits {
         time: checked("timeoutMs", request.timeout_ms)?.map(duration),
@@ -361,7 +362,7 @@ fn parse_limits(request: &LaunchRequest) -> Result<Limits, ApiError> {
     })
 }
 
-/// A limit of tokens holds only where they are told.
+/// Rejects a limit of tokens if the harness does not report its usage.
 fn check_tokens(program: &Program) -> Result<(), ApiError> {
     if program.limits.tokens.is_none() || program.telemetry.is_some_and(Telemetry::has_usage) {
         return Ok(());
@@ -374,8 +375,8 @@ fn check_tokens(program: &Program) -> Result<(), ApiError> {
     Err(ApiError::invalid_field("maxTokens", message))
 }
 
-/// The client's key, and what tells its body from another: a name-based UUID (RFC 9562, version 5) of the body
-/// with its fields in one order. Of variables only the names count: nothing that follows from a value is stored.
+/// The client's key, and a fingerprint of the body: a name-based UUID (RFC 9562, version 5) of the body with sorted
+/// fields. Environment variables contribute their names only: no derivative of a value is stored.
 fn parse_idempotency(
     call: &Call<'_, routes::Launch>,
 ) -> Result<Option<(String, String)>, ApiError> {
@@ -421,7 +422,7 @@ fn parse_directories(
         check_entry("projectRoot", &root)?;
         return Ok((root_text.clone(), root_text));
     };
-    // `join` of an absolute path is that path.
+    // `join` with an absolute path returns that path.
     let cwd = std::fs::canonicalize(root.join(cwd_field))
         .ok()
         .filter(|cwd| cwd.starts_with(&root) && cwd.is_dir());
@@ -436,7 +437,7 @@ fn parse_directories(
     Ok((root_text, cwd))
 }
 
-/// The harness is started in `directory`, as the daemon's user: chdir(2) needs search permission on the directory itself.
+/// Checks that the daemon's user can enter `directory`: chdir(2) needs search permission on the directory itself.
 fn check_entry(field: &str, directory: &Path) -> Result<(), ApiError> {
     let entered = directory.join(".").metadata();
     entered.map(drop).map_err(|err| {

@@ -1,4 +1,4 @@
-//! The session routes: each parses its request into one command, and says what came of it.
+//! Handlers of the session routes: each parses its request into one command and maps the result to a response.
 
 use std::path::Path;
 use std::slice;
@@ -40,7 +40,7 @@ pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiE
             list.json
         });
     }
-    // What lies outside is an error here, as the contract has it, and not clamped.
+    // A limit outside the range is an error by the contract, and is not clamped.
     let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         let message = format!("limit must be from 1 to {LIMIT_MAX}");
@@ -77,7 +77,7 @@ pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiE
     })
 }
 
-/// What stands around a list in its body takes less than that, in bytes.
+/// Upper bound of the size of a list's body without its sessions, in bytes.
 const LIST_FRAME: usize = 200;
 
 fn read_list(
@@ -85,7 +85,7 @@ fn read_list(
     query: &SessionQuery,
     body: impl Fn(SessionList) -> Vec<u8>,
 ) -> Result<Answer, ApiError> {
-    // Before the read: it would hold a connection of the store during the pass over all processes.
+    // Reads the figures first: the pass over all processes must not hold a connection of the store.
     let figures = context.figures();
     let (body, lease) = context.answers.read(|most| {
         let query = SessionQuery {
@@ -153,7 +153,7 @@ pub(super) fn input(call: &Call<'_, routes::Input>) -> Result<Answer, ApiError> 
     }
 }
 
-/// What is answered to an input with something `wrong` in its body, which matters to a session that has not ended only.
+/// Error for an input whose body is `wrong`: the end of the session, if it has ended, takes precedence.
 fn unless_ended(call: &Call<'_, routes::Input>, id: SessionId, wrong: ApiError) -> ApiError {
     match call.context.reader.session(id) {
         Ok(SessionRecord { status, .. }) if status.is_final() => ended(id, status),
@@ -162,7 +162,7 @@ fn unless_ended(call: &Call<'_, routes::Input>, id: SessionId, wrong: ApiError) 
     }
 }
 
-/// Why a session that the state thread does not know cannot do what only a live one can.
+/// Error for a command to a session that the state thread does not know: it is external, or has ended.
 pub(super) fn not_live<E>(
     call: &Call<'_, E>,
     id: SessionId,
@@ -265,7 +265,7 @@ pub(super) fn register_external(
     }
     let redactor = &call.context.redactor;
     let title = context::title(redactor, request.title.unwrap_or_else(|| harness.clone()));
-    // Last: a name that is given stays.
+    // Parsed after all other checks: a given name is interned for the life of the process.
     let id = SessionId::given(&request.id)
         .map_err(|err| ApiError::invalid_field("id", format!("id {err}")))?;
     let session = SessionRecord {

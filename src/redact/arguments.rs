@@ -1,6 +1,6 @@
-//! The arguments of a program: what each says is known to the byte, and a value can stand behind the word that names it.
+//! A program's arguments: the boundaries of each are known exactly, and a value can follow the word that names it.
 //!
-//! Pure. A word by itself is text as any other; here is what only the words together tell.
+//! Pure. A single word is redacted like other text; this module adds what only several words together show.
 
 use std::ops::Range;
 
@@ -8,14 +8,14 @@ use super::commands::{ARGUMENTS_MAX, COMMANDS, COOKIE};
 use super::value::{self, Name};
 use super::{REDACTED, Redactor, names};
 
-/// What an option begins with that takes no value: `--ask-pass`, `--no-password`.
+/// Beginnings of options without a value: `--ask-pass`, `--no-password`.
 #[rustfmt::skip]
 const SWITCHES: &[&str] = &[
     "ask", "no", "prompt", "skip", "require", "show", "hide", "use", "with", "without", "enable", "disable", "allow", "force",
 ];
 
 impl Redactor {
-    /// `words`, the arguments of a program, as they are stored.
+    /// The arguments `words` of a program as they may be stored.
     pub fn redact_arguments(&self, words: &[String]) -> Vec<String> {
         if self.stores_secrets {
             return words.to_vec();
@@ -38,7 +38,7 @@ impl Redactor {
         redacted.into_iter().map(redact).collect()
     }
 
-    /// The secret in the word at `at` that an option in front of it names, or a name in it.
+    /// The secret in the word at `at` that a preceding option, or a name within the word, indicates.
     fn named(&self, words: &[String], at: usize) -> Option<Range<usize>> {
         let word = &words[at];
         let option = at.checked_sub(1).map(|before| &words[before]);
@@ -54,7 +54,7 @@ impl Redactor {
         found.map(|(_, range)| range)
     }
 
-    /// Whether `value` is a secret that `name` tells, and not a token, which tells itself.
+    /// True if `value` is a secret under `name`, and not a token, which is recognised by itself.
     fn is_secret(&self, name: &str, value: &str) -> bool {
         let name = name.as_bytes();
         let strength = names::strength(name)
@@ -67,7 +67,7 @@ impl Redactor {
     }
 }
 
-/// The secret in the word at `at` that is an argument of a command, as of `docker login -p PASSWORD`; and its kind.
+/// The secret in the word at `at` that is an argument of a command, such as `docker login -p PASSWORD`, and its kind.
 fn login(words: &[String], at: usize) -> Option<(&'static str, Range<usize>)> {
     let (before, word) = (&words[at.saturating_sub(ARGUMENTS_MAX)..at], &words[at]);
     let rows = COMMANDS
@@ -89,7 +89,7 @@ fn login(words: &[String], at: usize) -> Option<(&'static str, Range<usize>)> {
         };
         let range = begin + user..word.len();
         let value = word[range.clone()].as_bytes();
-        // A port, and what it leads to.
+        // A port mapping.
         let is_number = value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b':'));
         let is_secret = !is_number && value::is_secret_argument(Name::Password, value);
         (is_secret && runs(before, names, subcommand)).then_some((kind, range))
@@ -97,7 +97,7 @@ fn login(words: &[String], at: usize) -> Option<(&'static str, Range<usize>)> {
     found.next().filter(|_| !word.contains(REDACTED))
 }
 
-/// Where in `word` the argument of `option` begins, which can be the `last` word before it, or several letters with it.
+/// Beginning of the argument of `option` in `word`; the option is the `last` word, or is combined with other letters.
 fn argument_begin(word: &str, option: &str, last: Option<&String>) -> Option<usize> {
     let is_short = option.len() == 2;
     let takes = |last: &String| {
@@ -113,7 +113,7 @@ fn argument_begin(word: &str, option: &str, last: Option<&String>) -> Option<usi
     (is_joined || is_short).then_some(option.len() + usize::from(is_joined))
 }
 
-/// Whether a command of one of `names` stands in `words`, with nothing but options between it and its subcommand.
+/// True if `words` contain a command of `names`, with only options before its subcommand.
 fn runs(words: &[String], names: &[&str], subcommand: &str) -> bool {
     let is_named = |word: &str| {
         let program = word.rsplit('/').next().unwrap_or(word);
@@ -136,13 +136,13 @@ fn runs(words: &[String], names: &[&str], subcommand: &str) -> bool {
             .is_some_and(|at| (command + 1..at).all(is_of_option))
 }
 
-/// Whether `text` can be the name in `NAME=VALUE`, or an option.
+/// True if `text` can be the name in `NAME=VALUE`, or an option.
 fn is_name(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
-/// Whether `option` is one, and `word` behind it its value. A value that begins as an option does is random.
+/// True if `option` is an option and `word` its value. A value that looks like an option must be random.
 fn takes_value(option: &str, word: &str) -> bool {
     let name = option.trim_start_matches('-');
     let first = name.split(['-', '_']).next().unwrap_or_default();
@@ -151,7 +151,7 @@ fn takes_value(option: &str, word: &str) -> bool {
     option.starts_with('-') && is_name(name) && !SWITCHES.contains(&first) && !is_option
 }
 
-/// How long the value is at the beginning of `text`: `NAME=VALUE` can follow it, as in a query and in settings.
+/// Length of the value at the beginning of `text`: another `NAME=VALUE` can follow, as in queries and settings.
 fn value_length(text: &str) -> usize {
     let mut joints = text.match_indices(['&', ',', ';']);
     let next = joints.find(|(at, _)| {
@@ -205,7 +205,7 @@ mod tests {
         for (line, expected) in rows {
             assert_eq!(redacted(line), *expected);
         }
-        // Longer than what is read of a value.
+        // Longer than the examined part of a value.
         let long = "é1x".repeat(1500);
         let expected = ["docker", "login", "-p", "[REDACTED:basic-auth]"];
         assert_eq!(redacted(&["docker", "login", "-p", &long]), expected);

@@ -1,6 +1,6 @@
-//! Passwords among the arguments of commands: one table of commands and their options.
+//! Table of commands and their options with password arguments.
 //!
-//! Pure. What finds the command is [`super::rules`].
+//! Pure. [`super::rules`] finds the command.
 
 use super::extent::closes;
 use super::headers::is_credential;
@@ -22,8 +22,8 @@ pub(super) const COOKIE: Option<u8> = Some(b'=');
 
 #[rustfmt::skip]
 table! {
-    /// What the commands' names begin with; their subcommand; their options, each with what stands in front of the secret in
-    /// the argument; and whether the argument can be the next word.
+    /// Beginnings of the commands' names; their subcommand; their options, each with the byte that precedes the secret in its
+    /// argument; and whether the argument can be the next word.
     pub(super) COMMANDS, SAMPLES: Command =
     (&["curl"], "", &[("-u", USER), ("--user", USER), ("--proxy-user", USER), ("-b", COOKIE), ("--cookie", COOKIE)], true;
         "curl -su admin:«hunter2horse» https://x", "curl -u admin https://x -b jar.txt"),
@@ -37,10 +37,10 @@ table! {
         "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
 }
 
-/// The most arguments of a command that are read.
+/// Maximum number of a command's arguments that are read.
 pub(super) const ARGUMENTS_MAX: usize = 64;
 
-/// The first password behind `floor` on the line of the `command` whose name begins at `at`, to `end` at least.
+/// The first password after `floor` on the line of the `command` whose name begins at `at`; it ends at `end` or later.
 pub(super) fn secret(
     view: View<'_>,
     floor: usize,
@@ -54,7 +54,7 @@ pub(super) fn secret(
         return Ok(None);
     }
     let (_, subcommand, options, may_be_apart) = *command;
-    // Most lines with the name of a command are none.
+    // Fast path: most lines with a command's name have no such option.
     let rest = &view.text[at..];
     let is_option = |at| !is_word(rest[at - 1]) || is_behind_escape(rest, at);
     if let Some(end) = memchr::memchr(b'\n', rest)
@@ -95,7 +95,7 @@ pub(super) fn secret(
     Ok(None)
 }
 
-/// Where `option` ends if it stands at `at`; one of a letter can be the last of several, `-su`.
+/// End of `option` if it is at `at`; a one-letter option can be the last of several, `-su`.
 fn option_end(view: View<'_>, at: usize, option: &str) -> Result<Option<usize>, More> {
     let [b'-', letter] = *option.as_bytes() else {
         let end = view.expect(at, option)?;
@@ -111,7 +111,7 @@ fn option_end(view: View<'_>, at: usize, option: &str) -> Result<Option<usize>, 
     Ok((is_last && is_blank(view.glyph(end)?.byte)).then_some(end))
 }
 
-/// The secret in an argument at `at`, behind the first `before` in it if one is given.
+/// The secret in the argument at `at`: the part after the first `before`, if given.
 fn argument(view: View<'_>, at: usize, before: Option<u8>, begun: &mut Begun) -> Looked {
     let glyph = view.glyph(at)?;
     let quote = is_quote(glyph.byte).then_some((glyph.byte, glyph.depth));
@@ -125,7 +125,7 @@ fn argument(view: View<'_>, at: usize, before: Option<u8>, begun: &mut Begun) ->
             return Ok(None);
         }
         start = glyph.end;
-        // The colon of a mark stands behind no user.
+        // The colon belongs to a mark, not to a user name.
         if view.text[..start].ends_with(REDACTED.as_bytes()) {
             return Ok(None);
         }

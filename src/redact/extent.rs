@@ -1,21 +1,21 @@
-//! Where a value ends: at its quote, at what separates it, or where the string ends that it stands in.
+//! Finds the end of a value: its quote, a separator, or the end of the surrounding string.
 //!
-//! Pure. It must not know what a secret looks like.
+//! Pure. Must not know what secrets look like.
 
 use super::view::{Glyph, More, View, is_quote};
 use super::{Open, Secret};
 
-/// A value's place.
+/// Range of a value.
 pub(super) struct Extent {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) quote: Option<Glyph>,
-    /// What follows it.
+    /// The byte after it.
     pub(super) next: u8,
 }
 
 impl Extent {
-    /// Of the value that begins at `at`, in quotes or without; one that stands `alone` can hold what separates others.
+    /// Reads the quoted or unquoted value that begins at `at`. A value that is `alone` can contain separators.
     pub(super) fn read(view: View<'_>, at: usize, is_alone: bool) -> Result<Self, More> {
         let first = view.glyph(at)?;
         match is_quote(first.byte) {
@@ -33,7 +33,7 @@ impl Extent {
     }
 }
 
-/// What a pause takes out of a value that begins at `at` and has not ended.
+/// The part to remove at a pause of an incomplete value that begins at `at`.
 pub(super) fn begun(view: View<'_>, at: usize, kind: &'static str) -> Option<Secret> {
     let quote = view.glyph(at).ok().filter(|glyph| is_quote(glyph.byte));
     let start = quote.map_or(at, |quote| quote.end);
@@ -63,7 +63,7 @@ fn open(quote: Option<Glyph>) -> Open {
     })
 }
 
-/// Whether a string that `quote` began ends with `glyph`.
+/// True if `glyph` ends a string that `quote` began.
 pub(super) fn closes(quote: (u8, u8), glyph: Glyph) -> bool {
     let (byte, depth) = quote;
     let is_outer = matches!(glyph.byte, b'"' | b'\'') && glyph.depth < depth;
@@ -79,7 +79,7 @@ fn quoted(view: View<'_>, quote: Glyph) -> Result<Extent, More> {
     let second = view.glyph(start)?;
     if is_same(second) && second.end > start {
         let third = view.glyph(second.end)?;
-        // Three quotes, or nothing between two.
+        // Three quotes, or an empty string.
         start = if is_same(third) { third.end } else { start };
     }
     let mut at = start;
@@ -100,7 +100,7 @@ fn quoted(view: View<'_>, quote: Glyph) -> Result<Extent, More> {
     }
 }
 
-/// Whether `glyph` is the end of a JSON string around what stands in other quotes: structure follows it.
+/// True if `glyph` ends a JSON string around other quotes: JSON structure follows it.
 fn ends_json(view: View<'_>, glyph: Glyph) -> Result<bool, More> {
     if glyph.byte != b'"' || glyph.depth > 0 {
         return Ok(false);
@@ -128,14 +128,14 @@ pub(super) fn element(view: View<'_>, start: usize) -> Result<Extent, More> {
     }
 }
 
-/// A value without quotes: a word. What ends a statement or a list is no part of it, nor is the next pair of a query.
+/// An unquoted value: one word, without the end of a statement or list, and without the next pair of a query.
 fn bare(view: View<'_>, start: usize, is_alone: bool) -> Result<Extent, More> {
     let (mut at, mut end, mut next, mut ampersand) = (start, start, None, None);
     loop {
         let glyph = view.glyph(at)?;
         let is_next_pair = glyph.byte == b'=' && ampersand.is_some();
         if glyph.end == at || !is_bare(glyph, is_alone) || is_next_pair {
-            // An element ends, which is no type's argument.
+            // The end of an element, not a type argument.
             let is_tag = glyph.byte == b'<' && view.glyph(glyph.end)?.byte == b'/';
             let last = if is_tag { b'\n' } else { glyph.byte };
             let (end, next) = match ampersand.filter(|_| is_next_pair) {
@@ -161,7 +161,7 @@ fn bare(view: View<'_>, start: usize, is_alone: bool) -> Result<Extent, More> {
     }
 }
 
-/// Whether a value without quotes goes on with `glyph`.
+/// True if an unquoted value continues with `glyph`.
 pub(super) fn is_bare(glyph: Glyph, is_alone: bool) -> bool {
     let ends = glyph.byte.is_ascii_whitespace()
         || is_quote(glyph.byte)

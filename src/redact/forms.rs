@@ -1,7 +1,7 @@
-//! The forms in which a value is assigned to a name, in the languages and files that have such: one table.
+//! Table of the forms in which languages and file formats assign a value to a name.
 //!
-//! Pure. What follows a name is read here, to where its value begins; [`super::extent`] says where that ends, and
-//! [`super::value`] whether it is a secret.
+//! Pure. Reads from the name to the beginning of its value; [`super::extent`] finds the value's end, and
+//! [`super::value`] judges whether it is a secret.
 
 use super::extent::{self, Extent};
 use super::names;
@@ -10,34 +10,34 @@ use super::value::{self, Name, Value, is_random};
 use super::view::{Glyph, More, View, is_blank, is_quote};
 use super::{Begun, REDACTED, Secret};
 
-/// What joins a name and its value.
+/// Connection between a name and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Joint {
-    /// `=` and its like.
+    /// `=` and similar operators.
     Equals,
     Colon,
-    /// An argument behind the name's, which is a string.
+    /// The value is the string argument after the name's.
     Comma,
-    /// The text of an element that is called so, or has an attribute of that value.
+    /// The value is the text of an element with that name, or with an attribute of that value.
     Element,
-    /// The string that a function is called with.
+    /// The value is the string argument of a function with that name.
     Call,
-    /// The name is the value of a name, and the value that of the word that is written.
+    /// The name is the value of a `name` field; the secret is the value of the listed field.
     Pair,
-    /// White space, where the instruction that is written takes a name and a value: it stands in front of the name, a
-    /// word may be between.
+    /// White space, after an instruction that takes a name and a value. The instruction precedes the name; one word may
+    /// stand between.
     Space,
-    /// The same, of a word that can be a sentence's.
+    /// Like `Space`, for an instruction that is also an English word.
     Loose,
     /// The verb of a sentence.
     Is,
-    /// White space alone.
+    /// White space only.
     Beside,
 }
 
 #[rustfmt::skip]
 table! {
-    /// The joints, as written between a name and its value; each with a text with a secret, and one without.
+    /// The connections as written between name and value, each with a text with a secret and one without.
     FORMS, SAMPLES: (&str, Joint) =
     ("=", Joint::Equals; "export OPENAI_API_KEY=«8f14e45fceea167a5a36»", "token = lexer.next()"),
     (":", Joint::Colon; "db_password: «Winter4821!x»", "credential: ClientV1CredentialRecord"),
@@ -73,7 +73,7 @@ table! {
     ("", Joint::Beside; "CREATE ROLE app PASSWORD '«Winter4821!x»';", "the token \"identifier\" is"),
 }
 
-/// Functions and types that hand their one argument on.
+/// Functions and types that return or wrap their one argument.
 #[rustfmt::skip]
 const WRAPPERS: &[&str] = &[
     "some", "secretstr", "from", "new", "secret", "string", "str", "securestring", "secretstring", "secretvalue",
@@ -81,35 +81,36 @@ const WRAPPERS: &[&str] = &[
     "convert_to_secure", "secretbytes", "value",
 ];
 
-/// The setter of a name that begins a line, which ends behind the value.
+/// The instruction of a name at the beginning of a line; the line ends after the value.
 const LINE: &str = "\n";
 
-/// The longest type that stands between a name and its value, in glyphs.
+/// Maximum length of a type between a name and its value, in glyphs.
 const TYPE_MAX: usize = 48;
 
-/// The shortest value that is one behind a comma or a space alone, in bytes.
+/// Minimum length of a value that follows only a comma or a space, in bytes.
 const VAGUE_MIN: usize = 16;
 
-/// How far what stands in front of a name is read, in bytes.
+/// Maximum length of the text that is read before a name, in bytes.
 const LEAD_MAX: usize = 64;
 
-/// A name and what is to be read around it.
+/// A name and its surroundings.
 pub(super) struct Form<'a> {
     view: View<'a>,
-    /// Where the name stands.
+    /// Range of the name.
     start: usize,
     end: usize,
-    /// What the view shows in front of it.
+    /// The view of the text before the name.
     lead: Vec<u8>,
-    /// Where the value begins, behind what, once that is known.
+    /// Beginning of the value and its connection, once known.
     value_at: Option<(usize, Joint)>,
 }
 
-/// The secret that is assigned to the name between `start` and `end`, in front of which the text is known from `floor`
-/// on. A name that says nothing is as strong as `weakest`. Where the secret may go on beyond the text, `begun` says what
-/// of it is known.
+/// The secret that is assigned to the name between `start` and `end`; the text before it is available from `floor` on.
+/// A name without meaning counts as `weakest`. If the secret may continue beyond the text, `begun` is set to the known
+/// part.
 ///
 /// # Errors
+///
 /// [`More`] if what follows decides.
 pub(super) fn secret(
     view: View<'_>,
@@ -137,8 +138,8 @@ pub(super) fn secret(
 }
 
 impl Form<'_> {
-    /// What a pause takes out: by its name alone a value that stands where nothing else can, another if it is a secret by
-    /// now.
+    /// The part to remove at a pause: the value, if only a value can stand there and the name is strong enough;
+    /// otherwise only if it already looks like a secret.
     fn begun(&self, name: Name) -> Begun {
         let (at, joint) = self.value_at?;
         let begun = extent::begun(self.view, at, "assignment")?;
@@ -164,7 +165,7 @@ impl Form<'_> {
         let text = self.view.seen(found.start, found.end);
         let is_vague = matches!(joint, Joint::Comma | Joint::Call | Joint::Beside);
         let value = Value {
-            // Among arguments and words stand names, too.
+            // Arguments and words can also be names.
             name: if is_vague {
                 name.min(Name::Secret)
             } else {
@@ -183,7 +184,7 @@ impl Form<'_> {
                 .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
         let own_name = &self.view.text[self.start..self.end];
         let is_basic = value::is_basic(own_name, &text);
-        // No version, type or call.
+        // Excludes versions, types and calls.
         let is_token = text.len() >= VAGUE_MIN
             && is_random(&text)
             && text.iter().filter(|byte| byte.is_ascii_digit()).count() > 2
@@ -204,7 +205,7 @@ impl Form<'_> {
         (is_secret && !is_number && !is_itself).then(|| found.secret(kind()))
     }
 
-    /// What joins name and value, whether space stands in front of the value, and the value.
+    /// The connection, whether space precedes the value, and the value.
     fn read(&mut self) -> Result<Option<(Joint, bool, Extent)>, More> {
         let view = self.view;
         let Some((mut joint, behind)) = self.joint()? else {
@@ -249,12 +250,12 @@ impl Form<'_> {
         Ok(is_read.then_some((joint, is_spaced, found)))
     }
 
-    /// What stands in front of the name.
+    /// The last byte before the name.
     fn before(&self) -> u8 {
         self.lead.last().copied().unwrap_or(b'\n')
     }
 
-    /// What joins the name and its value, and where the value may begin.
+    /// The connection, and the possible beginning of the value.
     fn joint(&self) -> Result<Option<(Joint, usize)>, More> {
         let view = self.view;
         let mut behind = self.end;
@@ -285,7 +286,7 @@ impl Form<'_> {
         }
     }
 
-    /// As [`Self::joint`], where white space alone joins, up to `at`.
+    /// Like [`Self::joint`], for white space as the connection; up to `at`.
     fn behind_space(&self, at: usize, is_quoted: bool) -> Result<Option<(Joint, usize)>, More> {
         let is_string = is_quote(self.view.glyph(at)?.byte);
         if let Some((word, joint)) = self.setter()
@@ -305,7 +306,7 @@ impl Form<'_> {
         }))
     }
 
-    /// Whether the name only says to pass something: `pass "x"`, `shouldPass("x")`.
+    /// True if the name is only a verb for handing something over: `pass "x"`, `shouldPass("x")`.
     fn is_verb(&self) -> bool {
         let name = &self.view.text[self.start..self.end];
         let mut words = ["ass", "assw", "assp", "assc"].into_iter();
@@ -315,7 +316,7 @@ impl Form<'_> {
             && words.all(|noun| memchr::memmem::find(name, noun.as_bytes()).is_none())
     }
 
-    /// Behind the name in an index, or a length: `["name"]`, `{name}`, `name[64]`.
+    /// End of an index or a length around the name: `["name"]`, `{name}`, `name[64]`.
     fn index_end(&self, from: usize) -> Result<usize, More> {
         let glyph = self.view.glyph(from)?;
         match glyph.byte {
@@ -329,7 +330,7 @@ impl Form<'_> {
         }
     }
 
-    /// The characters at `from` that can be a joint, how many they are, and where they end.
+    /// The characters at `from` that can be a connection, their number, and their end.
     fn symbol(&self, from: usize) -> Result<([u8; 4], usize, usize), More> {
         let (mut written, mut length, mut end) = ([0; 4], 0, from);
         while length < written.len() {
@@ -350,7 +351,7 @@ impl Form<'_> {
         Ok((written, length, end))
     }
 
-    /// Whether the name is itself the value of a name: `name: NAME`, `key="NAME"`.
+    /// True if the name is itself the value of a name: `name: NAME`, `key="NAME"`.
     fn is_named(&self) -> bool {
         let is_between = |byte: &u8| is_blank(*byte) || is_quote(*byte);
         let end = |text: &[u8]| text.iter().rposition(|byte| !is_between(byte));
@@ -364,7 +365,7 @@ impl Form<'_> {
             .any(|word| name.ends_with(word))
     }
 
-    /// Behind `name: NAME`: where the value of `value:` begins.
+    /// Beginning of the value of `value:` after `name: NAME`.
     fn pair_end(&self, from: usize) -> Result<Option<(Joint, usize)>, More> {
         let view = self.view;
         let at = view.skip(from, |byte| {
@@ -402,7 +403,7 @@ impl Form<'_> {
         found.copied()
     }
 
-    /// Where the `=` ends behind a type: `name: &str = …`.
+    /// End of the `=` after a type: `name: &str = …`.
     fn type_end(&self, from: usize) -> Result<Option<usize>, More> {
         let (mut at, mut before) = (from, 0);
         for _ in 0..TYPE_MAX {
@@ -424,7 +425,7 @@ impl Form<'_> {
         Ok(None)
     }
 
-    /// Where the verb ends that begins at `from`, a colon included.
+    /// End of the verb that begins at `from`, including a colon.
     fn verb_end(&self, from: usize) -> Result<Option<usize>, More> {
         let mut rows = FORMS.iter().filter(|row| row.1 == Joint::Is);
         let Some(end) = rows.find_map(|row| self.view.expect(from, row.0).transpose()) else {
@@ -435,7 +436,7 @@ impl Form<'_> {
         Ok((at > end).then_some(at))
     }
 
-    /// As [`Self::type_end`], where nothing stands between name and type: a string must follow.
+    /// Like [`Self::type_end`], for a type that follows its name without a colon: a string must follow.
     fn go_type(&self, from: usize) -> Result<Option<usize>, More> {
         let first = self.view.glyph(from)?.byte;
         if !first.is_ascii_alphabetic() && !matches!(first, b'[' | b'*' | b'{') {
@@ -448,7 +449,7 @@ impl Form<'_> {
         Ok(is_quote(self.view.glyph(at)?.byte).then_some(end))
     }
 
-    /// Behind `name: |` the value is the next line.
+    /// After `name: |` the value is the next line.
     fn block_scalar(&self, from: usize) -> Result<usize, More> {
         let at = self.view.skip(from, |byte| b"|>-+ \t".contains(&byte))?;
         let is_scalar = matches!(self.view.glyph(from)?.byte, b'|' | b'>')
@@ -459,7 +460,7 @@ impl Form<'_> {
         }
     }
 
-    /// Where the string begins in what wraps it: `Some("…")`, `b"…"`.
+    /// Beginning of a wrapped string: `Some("…")`, `b"…"`.
     fn wrapper_end(&self, from: usize) -> Result<usize, More> {
         let view = self.view;
         let is_path = |glyph: Glyph, count| {

@@ -1,6 +1,6 @@
-//! Headers whose value is secret, by their names: one table, and how each value is made up.
+//! Table of headers with secret values, and the structure of each value.
 //!
-//! Pure. What finds the name is [`super::rules`].
+//! Pure. [`super::rules`] finds the names.
 
 use super::extent::closes;
 use super::rules::Looked;
@@ -8,14 +8,14 @@ use super::value;
 use super::view::{More, View, is_blank, is_quote};
 use super::{Begun, Open, Secret};
 
-/// How a header's value is made up.
+/// Structure of a header's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Header {
     /// A scheme and credentials (RFC 9110, 11.6.2).
     Credentials,
-    /// Names and values, to the end of the line (RFC 6265).
+    /// Names and values until the end of the line (RFC 6265).
     Pairs,
-    /// One value.
+    /// A single value.
     Opaque,
 }
 
@@ -46,7 +46,7 @@ table! {
     ("x-shopify-access-token", Header::Opaque; "X-Shopify-Access-Token: «8f14e45fceea167a»", "X-Shopify-Access-Token: ****"),
 }
 
-/// The header of that name, in any case.
+/// The header with that name; ignores case.
 pub(super) fn named(name: &[u8]) -> Option<Header> {
     HEADERS
         .iter()
@@ -54,10 +54,10 @@ pub(super) fn named(name: &[u8]) -> Option<Header> {
         .map(|(_, header)| *header)
 }
 
-/// What stands in text that has been redacted, also behind a `[` that is passed over.
+/// Part of a mark in redacted text, after its `[`, which is skipped.
 const MARK: &[u8] = b"REDACTED:";
 
-/// The value of a header.
+/// The secret value of a header.
 pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mut Begun) -> Looked {
     let mut at = view.skip(name_end, |byte| is_quote(byte) || is_blank(byte))?;
     let colon = view.glyph(at)?;
@@ -70,7 +70,7 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mu
     if is_quote(glyph.byte) {
         (quote, at) = (Some((glyph.byte, glyph.depth)), glyph.end);
     } else if is_quote(view.glyph(name_end)?.byte) {
-        // Of a name in quotes, what stands without is a number, or code.
+        // After a quoted name, an unquoted value is a number or code.
         return Ok(None);
     }
     let (end, is_cut) = line(view, at, quote);
@@ -103,7 +103,7 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mu
         },
     };
     if is_cut {
-        // A word alone may be a scheme.
+        // A single word may be a scheme.
         let is_known = header != Header::Credentials || text.contains(&b' ');
         *begun = is_known.then_some(secret);
         return Err(More);
@@ -116,7 +116,7 @@ fn is_one_of(schemes: &[&str], word: &[u8]) -> bool {
     schemes.iter().any(is)
 }
 
-/// Where the line, or the string that began with `quote`, ends; and whether the text ends before.
+/// End of the line or of the string that began with `quote`, and whether the text ends before it.
 fn line(view: View<'_>, from: usize, quote: Option<(u8, u8)>) -> (usize, bool) {
     let mut at = from;
     loop {
@@ -134,12 +134,12 @@ fn line(view: View<'_>, from: usize, quote: Option<(u8, u8)>) -> (usize, bool) {
     }
 }
 
-/// Schemes whose credentials are a list (RFC 7616, RFC 5849, Signature Version 4).
+/// Schemes with a list of credentials (RFC 7616, RFC 5849, Signature Version 4).
 const LISTS: &[&str] = &["digest", "aws4-hmac-sha256", "oauth", "hawk", "signature"];
 
-/// How many glyphs of a header's value are secret.
+/// Number of secret glyphs in a header's value.
 fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
-    /// Schemes with one token.
+    /// Schemes with a single token.
         #[rustfmt::skip]
         const SCHEMES: &[&str] = &[
             "bearer", "basic", "token", "negotiate", "apikey", "api-key", "key", "ntlm", "dpop", "sso-key", "splunk",
@@ -168,7 +168,7 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
             (text.len() >= first + 8).then_some(text.trim_ascii_end().len())
         }
         Header::Credentials if is_one_of(SCHEMES, scheme) => is_credential(second).then_some(both),
-        // Of a scheme that is not known.
+        // An unknown scheme.
         Header::Credentials => {
             let is_secret = |word: &[u8]| is_credential(word) && value::is_random(word);
             let is_code = scheme.iter().any(|byte| b"([{".contains(byte));
@@ -180,7 +180,7 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
     }
 }
 
-/// Where names and values end: at a quote that does not begin a value (RFC 6265, 4.1.1).
+/// End of the names and values: a quote that does not begin a value (RFC 6265, 4.1.1).
 fn pairs_length(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -198,7 +198,7 @@ fn pairs_length(text: &[u8]) -> usize {
     at
 }
 
-/// Whether a word in a header is no placeholder.
+/// True unless a word in a header is a placeholder.
 pub(super) fn is_credential(word: &[u8]) -> bool {
     let has = |is: fn(&u8) -> bool| word.iter().any(is);
     let is_odd = word

@@ -1,8 +1,8 @@
-//! The issuers whose tokens say themselves what they are: one table, a row for each shape.
+//! Table of issuers whose tokens are recognisable by themselves: one row per format.
 //!
-//! Pure. The formats are the issuers' own and those of public rule sets.
+//! Pure. The formats come from the issuers and from public rule sets.
 
-/// What a token is made of: a set of [`CLASS`].
+/// Set of characters of a token: a bit set that [`CLASS`] uses.
 pub(super) type Alphabet = u16;
 
 pub(super) const DIGIT: Alphabet = 1;
@@ -30,7 +30,7 @@ const PADDED: Alphabet = WORD | EQUALS;
 const BASE64: Alphabet = ALNUM | SLASH_PLUS | EQUALS;
 const ANY: Alphabet = DOTTED | BASE64;
 
-/// The sets that each byte is in.
+/// The sets that contain each byte.
 const CLASS: [Alphabet; 256] = {
     let mut class = [0; 256];
     let mut byte = 0;
@@ -62,36 +62,36 @@ pub(super) fn is_word(byte: u8) -> bool {
     is_in(byte, ALNUM | UNDERSCORE)
 }
 
-/// What every token is made of, from its beginning for `BEGIN_MIN` bytes.
+/// Characters of the first `BEGIN_MIN` bytes of every token.
 pub(super) const TOKEN: Alphabet = ANY | TILDE;
 
-/// The shape of an issuer's tokens.
+/// Format of an issuer's tokens.
 pub(super) struct Issuer {
-    /// What stands in a token's place.
+    /// Kind that is shown in place of a token.
     pub(super) kind: &'static str,
-    /// What its tokens begin with.
+    /// Beginnings of its tokens.
     pub(super) prefixes: &'static [&'static str],
-    /// What follows.
+    /// Characters after the prefix.
     pub(super) alphabet: Alphabet,
-    /// So many bytes at least.
+    /// Minimum length, in bytes.
     pub(super) min: usize,
-    /// So many at most, and no byte of the alphabet behind them; as many as there are if it is [`ENDLESS`].
+    /// Maximum length, after which no byte of the alphabet may follow; unlimited if [`ENDLESS`].
     pub(super) max: usize,
     pub(super) looks: Looks,
-    /// One that is taken out, and one that is not.
+    /// A token that is removed, and a similar text that is kept.
     #[cfg(test)]
     pub(super) samples: (&'static str, &'static str),
 }
 
 pub(super) const ENDLESS: usize = usize::MAX;
 
-/// What else must hold for a token.
+/// Additional condition for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Looks {
     Any,
-    /// Digits and letters mixed: what it begins with could begin anything.
+    /// Mixed digits and letters: the prefix alone is too common.
     Random,
-    /// Three parts, the second a JSON object too.
+    /// Three parts; the second must be a JSON object like the first.
     Jwt,
 }
 
@@ -225,7 +225,7 @@ issuers! {
     ("jwt", ["ZXlK"], BASE64 | WORD, 60, ENDLESS, Random, "ZXlKaGJHY2lPaUpJVXpJMU5pSXNJblI1Y0NJNklrcFhWQ0o5LmV5SnpkV0lpT2lJeE1qTTBOVFkzT0Rrd0luMC5k", "ZXlKaGJHY2lPaUpJ"),
 }
 
-/// The rows of [`ISSUERS`] that have a prefix with that byte at `at`, or none there, a bit each.
+/// Bit set of the rows of [`ISSUERS`], for each byte, whose prefix has that byte at `at` or ends before it.
 const fn rows_by(at: usize) -> [u128; 256] {
     let mut rows = [0; 256];
     let mut row = 0;
@@ -249,7 +249,7 @@ const fn rows_by(at: usize) -> [u128; 256] {
 
 static BY_BYTE: [[u128; 256]; 3] = [rows_by(0), rows_by(1), rows_by(2)];
 
-/// The rows that the word at `at` can belong to, by its first three bytes: none for nearly all words.
+/// The rows that the word at `at` can match, by its first three bytes: none for nearly all words.
 #[inline(always)]
 pub(super) fn rows_at(text: &[u8], at: usize) -> u128 {
     let first = text.iter().skip(at);
@@ -259,18 +259,18 @@ pub(super) fn rows_at(text: &[u8], at: usize) -> u128 {
     rows.fold(u128::MAX, |all, rows| all & rows)
 }
 
-/// Tokens that are known by a mark inside: what follows it is taken out. What stands before could be any word.
+/// Tokens with a mark inside. The part before the mark can be any word; the secret follows it.
 pub(super) struct Marked {
     pub(super) kind: &'static str,
-    /// So many bytes stand in front of the mark.
+    /// Number of bytes before the mark.
     pub(super) before: usize,
     pub(super) mark: &'static str,
     pub(super) alphabet: Alphabet,
     pub(super) min: usize,
     pub(super) max: usize,
-    /// How it ends.
+    /// Ending of the token.
     pub(super) tail: &'static str,
-    /// One that is taken out, and one that is not.
+    /// A token that is removed, and a similar text that is kept.
     #[cfg(test)]
     pub(super) samples: (&'static str, &'static str),
 }
@@ -303,7 +303,7 @@ marked! {
     ("telegram", 10, ":AA", WORD, 33, 33, "", "1234567890:AA«F0123456789abcdefghijklmnopqrstuv»", "1234567890:AAF0123"),
 }
 
-/// The kinds of the rows.
+/// Kinds of all rows.
 pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
     ISSUERS
         .iter()

@@ -1,77 +1,77 @@
-//! The outermost layer: takes escape sequences of terminals out of a stream, and puts them back where they stood.
+//! The outermost layer: removes terminal escape sequences from a stream, and reinserts them at their places.
 //!
-//! Runs where the stream does. Plain data between two writes; it must not know what a secret looks like.
+//! Runs on the stream's thread. Only plain data between two writes; must not know what secrets look like.
 
 use memchr::{memchr, memrchr};
 
-/// The longest escape sequence, in bytes: what is longer is text.
+/// Maximum length of an escape sequence, in bytes: longer ones are text.
 const SEQUENCE_MAX: usize = 128;
 
-/// The most backslashes of a sequence whose escape character is written out: JSON in JSON, five deep.
+/// Maximum backslashes of a sequence with a written-out escape character: JSON nested five deep.
 const BACKSLASHES_MAX: usize = 16;
 
-/// What a sequence that is set aside takes besides its own bytes.
+/// Memory for a sequence that is set aside, in addition to its bytes.
 const MARK_BYTES: usize = size_of::<(usize, usize)>();
 
-/// How many bytes of sequences each byte of text lets be set aside, and how many can be saved up: two 24-bit colours a
-/// character. So what is set aside is bounded as the text is that is held.
+/// Bytes of sequences that each byte of text allows to set aside, and the maximum of saved allowance: two 24-bit
+/// colours per character. This bounds the sequences by the held text.
 const ASIDE_EACH: usize = 64;
 const ASIDE_MAX: usize = 4096;
 
 const ESCAPE: u8 = 0x1b;
 
-/// How an escape character is written in strings.
+/// Spellings of an escape character in strings.
 const WRITTEN: [&[u8]; 5] = [b"u001b", b"u001B", b"x1b", b"033", b"e"];
 
-/// Text without the escape sequences in it, which are kept aside.
+/// Text without its escape sequences, which are kept separately.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Layer {
     pub(super) text: Vec<u8>,
-    /// Where in `text` a sequence stood, and where in `sequences` it ends.
+    /// Position of each sequence in `text`, and its end in `sequences`.
     marks: Vec<(usize, usize)>,
     sequences: Vec<u8>,
-    /// How many of `marks` have been written out.
+    /// Number of `marks` that have been written.
     written: usize,
-    /// The beginning of a sequence whose end has not come.
+    /// Beginning of an incomplete sequence.
     tail: Vec<u8>,
-    /// How many bytes have been set aside that no text has made up for.
+    /// Bytes set aside beyond the allowance that the text has earned.
     aside: usize,
 }
 
-/// What an escape sequence is.
+/// Classification of a possible escape sequence.
 enum Sequence {
-    /// So many bytes.
+    /// Complete, with this length.
     Whole(usize),
-    /// It can become one.
+    /// Incomplete.
     Partial,
     None,
 }
 
 impl Layer {
-    /// Whether the beginning of a sequence is kept that is in neither `text` nor the marks yet.
+    /// True if the beginning of a sequence is held that is in neither `text` nor the marks.
     pub(super) fn has_tail(&self) -> bool {
         !self.tail.is_empty()
     }
 
-    /// Where the next sequence stood, from `at` on.
+    /// Position of the next sequence from `at` on.
     pub(super) fn next_mark(&self, at: usize) -> usize {
         let next = self.marks.partition_point(|mark| mark.0 < at);
         self.marks.get(next).map_or(usize::MAX, |mark| mark.0)
     }
 
-    /// Whether a sequence stood in front of the byte at `at`.
+    /// True if a sequence stood before the byte at `at`.
     pub(super) fn is_marked(&self, at: usize) -> bool {
         !self.marks.is_empty() && self.marks.binary_search_by_key(&at, |mark| mark.0).is_ok()
     }
 
-    /// The time is up: what may be the beginning of a sequence that is written out is text. A bare escape character waits.
+    /// At a pause: an incomplete written-out sequence becomes text. A bare escape character stays held.
     pub(super) fn expire(&mut self) {
         if self.tail.first() == Some(&b'\\') {
             self.push(b"", true);
         }
     }
 
-    /// Takes `data` apart; `is_last` if nothing follows it soon.
+    /// Separates text and sequences of `data`; `is_last` if nothing follows soon.
     pub(super) fn push(&mut self, data: &[u8], is_last: bool) {
         if self.tail.is_empty() {
             return self.split(data, is_last);
@@ -99,7 +99,7 @@ impl Layer {
                             data[at + length - 1],
                             b'A'..=b'H' | b'd' | b'f' | b'\\' | b']'
                         );
-                        // What stands elsewhere on the screen is another word; so is what follows on a sequence too many.
+                        // Text elsewhere on the screen is another word; so is text after a sequence beyond the limit.
                         if moves || is_too_much {
                             self.add_text(&[ESCAPE]);
                             from += 1;
@@ -127,10 +127,10 @@ impl Layer {
         self.aside = self.aside.saturating_sub(text.len() * ASIDE_EACH);
     }
 
-    /// Adds to `out` the text of a range with the sequences in it; only those if the text is to be `dropped`.
+    /// Appends a range of the text with its sequences to `out`; only the sequences if the text is `dropped`.
     pub(super) fn write(&mut self, from: usize, until: usize, dropped: bool, out: &mut Vec<u8>) {
         let mut at = from;
-        // One in front of a secret stays in front of it.
+        // A sequence before a secret stays before its mark.
         let reach = until + usize::from(!dropped);
         while let Some(&(mark, end)) = self.marks.get(self.written).filter(|mark| mark.0 < reach) {
             if !dropped {
@@ -149,7 +149,7 @@ impl Layer {
         }
     }
 
-    /// Forgets the text before `until`, which has been written.
+    /// Discards the text before `until`, which has been written.
     pub(super) fn forget(&mut self, until: usize) {
         self.text.drain(..until);
         let gone = self
@@ -171,7 +171,7 @@ impl Layer {
         self.text.len() + self.sequences.len() + self.tail.len() + self.marks.len() * MARK_BYTES
     }
 
-    /// The memory that a burst has needed goes back.
+    /// Frees the memory that a burst needed.
     pub(super) fn shrink(&mut self) {
         self.text.shrink_to_fit();
         self.marks.shrink_to_fit();
@@ -180,7 +180,7 @@ impl Layer {
     }
 }
 
-/// Whether `data` can hold a sequence whose escape character is written out, also one that is cut off at the end.
+/// True if `data` can contain a written-out sequence, including one that is cut off.
 fn has_written(data: &[u8]) -> bool {
     let end = &data[data.len().saturating_sub(SEQUENCE_MAX)..];
     memrchr(b'\\', end).is_some()
@@ -192,7 +192,7 @@ fn has_written(data: &[u8]) -> bool {
         })
 }
 
-/// Where the next sequence may begin.
+/// Next possible beginning of a sequence.
 fn next_start(data: &[u8], from: usize, is_written_somewhere: bool) -> Option<usize> {
     let rest = data.get(from..)?;
     let found = match is_written_somewhere {
@@ -202,7 +202,7 @@ fn next_start(data: &[u8], from: usize, is_written_somewhere: bool) -> Option<us
     found.map(|at| from + at)
 }
 
-/// What the sequence at the beginning of `data` is (ECMA-48, 5.3 to 5.6).
+/// Classifies the sequence at the beginning of `data` (ECMA-48, 5.3 to 5.6).
 fn sequence(data: &[u8]) -> Sequence {
     if data[0] == b'\\' {
         return written_sequence(data);

@@ -1,4 +1,4 @@
-//! The samples of all tables, in every layer, however the writes are cut: what is stored is the same, byte for byte.
+//! Tests the samples of all tables in every layer and with writes cut at any place: the stored bytes must be the same.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::tests::redactor;
 use super::*;
 use crate::random::{Random, rounds};
 
-/// A row's text with a secret, and the one without.
+/// A row's text with a secret, and its text without one.
 type Sample = (Planted, &'static str);
 
 fn samples() -> Vec<Sample> {
@@ -23,14 +23,14 @@ fn samples() -> Vec<Sample> {
         .collect()
 }
 
-/// Those of the issuers.
+/// The samples of the issuers.
 pub(super) fn tokens() -> impl Iterator<Item = Sample> {
     let issuers = ISSUERS.iter().map(|row| row.samples);
     let all = issuers.chain(MARKED.iter().map(|row| row.samples));
     all.map(|(yes, no)| (Planted::new(yes), no))
 }
 
-/// A secret and what stands around it.
+/// A secret and its surroundings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Planted {
     before: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Planted {
 }
 
 impl Planted {
-    /// Of a text with the secret in `«»`, or one that is a secret.
+    /// Parses a text with the secret in `«»`, or a text that is the secret.
     fn new(text: &'static str) -> Self {
         let Some((before, rest)) = text.split_once('«') else {
             return Self {
@@ -65,10 +65,10 @@ impl Planted {
     }
 }
 
-/// What wraps a text as other programs do.
+/// An encoding that other programs apply to text.
 pub(super) type Wrap = fn(&str) -> String;
 
-/// `depth` JSON strings in one another.
+/// Encodes as `depth` nested JSON strings.
 pub(super) fn json(depth: usize, text: &str) -> String {
     let inner = match depth {
         1 => text.to_owned(),
@@ -121,9 +121,9 @@ layers! {
     in_a_shells_quotes: "", |text| format!("echo '{}'", text.replace('\'', "'\\''"));
 }
 
-/// Every sample on a line of its own in a text that `wrap` wraps, with `colour` in the middle of the secret.
+/// Checks all samples, one per line, in a text encoded by `wrap`, with `colour` inside each secret.
 fn check(wrap: Wrap, colour: &str) {
-    /// Stands for the secret's mark, which the layers would escape.
+    /// Stands for the secret's mark, which the encodings would escape.
     const MARK: &str = "zqMARKqz";
     let redactor = redactor();
     let mut random = Random::new(7);
@@ -151,8 +151,8 @@ fn check(wrap: Wrap, colour: &str) {
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// How `text` is stored if that is not as `expected`: cut in two at every `step`th place, and, with a source of random
-/// numbers, in three and into single bytes.
+/// The stored form of `text` if it is not `expected`: cut in two at every `step`th position and, with a random source,
+/// in three and into single bytes.
 fn differs(
     redactor: &Redactor,
     text: &str,
@@ -186,7 +186,7 @@ fn differs(
     ))
 }
 
-/// Whether `redacted` is `text` with marks in place of some of it.
+/// True if `redacted` is `text` with parts replaced by marks.
 fn is_redaction(redacted: &str, text: &str) -> bool {
     let mut pieces = redacted.split(REDACTED);
     let first = pieces.next().unwrap_or_default();
@@ -206,7 +206,7 @@ fn is_redaction(redacted: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// `text` without the colour of the texts below, which stays where a secret is taken out.
+/// `text` without the colour that the texts below use; it stays where a secret is removed.
 fn without_colours(text: &str) -> String {
     let text = text.replace("\u{1b}[32m", "");
     let mut pieces: Vec<&str> = text.split("u001b[32m").collect();
@@ -215,7 +215,7 @@ fn without_colours(text: &str) -> String {
     pieces.collect::<String>() + last
 }
 
-/// Whether `after` is `before` with marks in strings.
+/// True if `after` is `before` with marks in strings.
 fn is_json_redaction(after: &Value, before: &Value) -> bool {
     match (after, before) {
         (Value::String(after), Value::String(before)) => {
@@ -230,7 +230,7 @@ fn is_json_redaction(after: &Value, before: &Value) -> bool {
     }
 }
 
-/// A value of JSON made of `texts`, with the `name` of a member of an object in a string.
+/// A random JSON value made of `texts`; some of its strings hold a JSON object with a member `name`.
 fn any_json(random: &mut Random, name: &str, texts: &[&str]) -> Value {
     let mut text = String::new();
     for _ in 0..random.below(5) {
@@ -258,7 +258,7 @@ fn a_json_line_stays_one_with_its_keys_and_its_other_values() {
         "{\"secret\":\"", "postgres://u:p4ssw0rd@h/x", "hunter2horse!", "curl -u a:", "-----BEGIN PRIVATE KEY-----\n", "'", "\"",
         "Set-Cookie: a=\"", "<password>", "</password>", "\\", "name: API_KEY\n  value: ", "q7Hs2kLm9Zx4vBn1",
     ];
-    /// None of them is a part of a secret, whatever they are put together to.
+    /// Texts that are no parts of secrets in any combination.
     #[rustfmt::skip]
     const HARMLESS: &[&str] = &[
         "a sentence, with a comma. ", "C:\\dir\\file ", "it's ", "%20", "&quot;", " \u{1b}[32m", "{\"a\":[1,2]} ", "x=1&y=2 ",
@@ -266,7 +266,7 @@ fn a_json_line_stays_one_with_its_keys_and_its_other_values() {
     ];
     let redactor = redactor();
     let mut random = Random::new(3);
-    // Two tokens without anything between are one word.
+    // Two adjacent tokens are one word.
     let samples = samples();
     let samples: Vec<_> = samples
         .iter()

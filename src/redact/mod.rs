@@ -1,20 +1,21 @@
-//! Redaction: secrets out of events, the log and diagnostics, before they are stored or shown.
+//! Redaction: removes secrets from events, the log and diagnostics before they are stored or shown.
 //!
-//! Runs on whatever thread has the bytes. How a byte goes through it:
+//! Runs on the thread that has the bytes. Steps for each byte:
 //!
-//! 1. `stream` takes it, in writes that can be cut anywhere, and passes it on as soon as it is decided.
-//! 2. `layer` sets escape sequences aside, and puts them back where they stood.
-//! 3. `rules` finds a reason to look: a word of `names`, of a URL or a command, by a vectorised search; or, by
-//!    `tokens`, a long word, as those are. Ordinary text has few, and passes at memory speed.
-//! 4. There the `view` is read: the text without the escapes of JSON, shells, HTML and percent encoding.
-//! 5. Tables tell what a secret is: `issuers` by the token's beginning, `headers`, `commands` and `forms`, in which
-//!    a value is assigned to a name, by what stands around it. `extent` finds its end; `value` judges what was chosen by
-//!    somebody.
-//! 6. The secret's own bytes are replaced; one that goes on is swallowed as it comes.
-//! 7. `known` has the values that the session was given in its environment, and goes before the rules where one stands.
-//! 8. `own` takes the user's patterns out of what is left, line by line.
+//! 1. `stream` accepts writes that may be cut anywhere, and passes bytes on as soon as they are decided.
+//! 2. `layer` sets escape sequences aside, and reinserts them at their places.
+//! 3. `rules` finds candidates: a word of `names`, of a URL or of a command, by a vectorised search; or a long word
+//!    that `tokens` finds. Ordinary text has few candidates, and passes at memory speed.
+//! 4. Each candidate is read through the `view`: the text without the escapes of JSON, shells, HTML and percent
+//!    encoding.
+//! 5. Tables recognise a secret: `issuers` by the beginning of the token; `headers`, `commands` and `forms`
+//!    (assignments of a value to a name) by its surroundings. `extent` finds its end; `value` judges values that a
+//!    person may have chosen.
+//! 6. The secret's bytes are replaced; the rest of one that continues is dropped as it arrives.
+//! 7. `known` holds the values of the session's given environment variables; it takes precedence over the rules.
+//! 8. `own` applies the user's patterns to the remaining text, line by line.
 
-/// A table, and what its rows carry for the tests: a text with a secret, which stands in `«»`, and one without.
+/// Declares a table and the samples of its rows for the tests: a text with a secret, marked by `«»`, and one without.
 macro_rules! table {
     ($(#[$doc:meta])* $visible:vis $name:ident, $samples:ident: $row:ty =
      $(($($field:expr),+; $yes:literal, $no:literal)),* $(,)?) => {
@@ -53,77 +54,77 @@ pub use own::BadPattern;
 use own::Patterns;
 pub use stream::Stream;
 
-/// What begins the mark that stands in a secret's place, before its kind and `]`.
+/// Beginning of the mark that replaces a secret; its kind and `]` follow.
 pub const REDACTED: &str = "[REDACTED:";
 
-/// The kinds of secrets that are known by what stands around them.
+/// Kinds of secrets that are recognised by their surroundings.
 #[rustfmt::skip]
 const KINDS: &[&str] = &[
     "assignment", "authorization", "basic-auth", "cookie", "custom", known::KIND, "private-key", "url-password",
     "url-signature", "webhook",
 ];
 
-/// The rules in force; those of a session know the values of its environment, too.
+/// The active rules; those of a session include the values of its environment.
 pub struct Redactor {
     shared: Arc<Shared>,
-    /// The session's.
+    /// The given values of the session.
     known: Option<Known>,
-    /// What is stored keeps its secrets; the log never does.
+    /// True if secrets are stored unchanged; the log is always redacted.
     stores_secrets: bool,
 }
 
-/// What is the same for all sessions.
+/// The part that all sessions share.
 struct Shared {
     /// The user's own patterns.
     own: RwLock<Option<Arc<Patterns>>>,
-    /// When they were read last, in milliseconds since the epoch.
+    /// Time at which they were last read, in milliseconds since the epoch.
     own_read_at: AtomicI64,
     kinds: Vec<&'static str>,
     counts: Vec<AtomicU64>,
 }
 
-/// A secret that has been found.
+/// A found secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Secret {
     kind: &'static str,
-    /// Where, in what was searched.
+    /// Its range in the searched text.
     range: Range<usize>,
-    /// How it goes on if it reaches to the end of that.
+    /// Its continuation if it reaches the end of the text.
     open: Open,
 }
 
-/// Of a secret that is not decided: what a pause takes out.
+/// The part of an undecided secret that is removed at a pause.
 type Begun = Option<Secret>;
 
-/// Whether, and until what, a secret goes on.
+/// Condition for the end of a secret that continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
     No,
-    /// As long as the characters are of an alphabet.
+    /// Until a character outside the alphabet.
     Word(u16),
-    /// To the end of a value without quotes.
+    /// Until the end of an unquoted value.
     Bare,
-    /// To this quote.
+    /// Until this quote.
     Quote {
         byte: u8,
         depth: u8,
     },
-    /// To a quote, or the end of the line.
+    /// Until a quote or the end of the line.
     Line,
-    /// To the end of the line.
+    /// Until the end of the line.
     Rest,
-    /// To the end of the password in a URL.
+    /// Until the end of the URL's password.
     Url,
-    /// To the end of the block.
+    /// Until the end of the block.
     Key,
-    /// To the end of a known value, of which so many characters have been.
+    /// Until the end of a known value; `matched` characters of it have been read.
     Known {
         needle: usize,
         matched: usize,
     },
 }
 
-/// Shows nothing: a value can be a secret.
+/// Prints nothing: a value can be a secret.
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Redactor")
@@ -147,7 +148,7 @@ impl Redactor {
         }
     }
 
-    /// The same for a session that is `given` these variables, names and values, on purpose: their values are secrets of it.
+    /// A redactor for a session with these explicitly `given` variables: it removes their values, too.
     pub fn for_session<'a>(
         self: &Arc<Self>,
         given: impl Iterator<Item = (&'a str, &'a str)>,
@@ -162,7 +163,7 @@ impl Redactor {
         }
     }
 
-    /// The same, with secrets in what is stored if `stores_secrets`.
+    /// The same redactor, which keeps secrets in stored text if `stores_secrets`.
     pub fn storing_secrets(self, stores_secrets: bool) -> Self {
         Self {
             stores_secrets,
@@ -170,7 +171,7 @@ impl Redactor {
         }
     }
 
-    /// `text` as it is stored.
+    /// `text` as it may be stored.
     pub fn redact_stored(&self, text: String) -> String {
         if self.stores_secrets {
             return text;
@@ -181,14 +182,14 @@ impl Redactor {
         }
     }
 
-    /// Whether `text` cannot be stored as it is: an issuer's token stands in it, in whatever layer. Other secrets are guessed
-    /// by their surroundings, which a path or an id does not have.
+    /// True if `text` contains an issuer's token in any layer, so that it cannot be stored unchanged. Other secrets are
+    /// recognised by surroundings that a path or an id does not have.
     pub fn holds_token(&self, text: &str) -> bool {
         !self.stores_secrets && tokens::is_token_in(text)
     }
 
-    /// As [`Redactor::redact_stored`], of a text's beginning: all of it, or more than `length` bytes. No more is read than that
-    /// takes, since what has been passed on does not depend on what follows.
+    /// Like [`Redactor::redact_stored`], for the beginning of a text: all of it, or more than `length` bytes. Reads no
+    /// more than necessary, since output does not depend on later input.
     pub fn redact_stored_beginning(&self, text: &str, length: usize) -> String {
         let (mut stream, mut out) = (Stream::default(), Vec::new());
         for piece in text.as_bytes().chunks(stream::PIECE_MAX) {
@@ -201,7 +202,7 @@ impl Redactor {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// `text` with every secret in it replaced by `[REDACTED:<kind>]`.
+    /// `text` with each secret replaced by `[REDACTED:<kind>]`.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut stream = Stream::default();
         let mut out = Vec::with_capacity(text.len());
@@ -210,11 +211,11 @@ impl Redactor {
         if out == text.as_bytes() {
             return Cow::Borrowed(text);
         }
-        // Secrets begin and end at ASCII characters, but a user's pattern can cut one in two.
+        // Secrets begin and end at ASCII characters, but a user's pattern can split a character.
         Cow::Owned(String::from_utf8_lossy(&out).into_owned())
     }
 
-    /// How many secrets of each kind have been taken out.
+    /// Number of removed secrets of each kind.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.shared.kinds.iter().zip(&self.shared.counts);
         let counts = counts.map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)));

@@ -1,14 +1,14 @@
-//! Names that say that their value is secret: the words and the services.
+//! Names whose values are secret: tables of their words and of services.
 //!
-//! Pure. One table of each kind; what stands around a name is [`super::forms`]'.
+//! Pure. One table per kind; [`super::forms`] reads the text around a name.
 
 use super::value::Name;
 use super::view::{More, View, is_behind_escape};
 
-/// The longest name that is looked at, in bytes: of a longer one, its end.
+/// Maximum length of an examined name, in bytes: only the end of a longer one is read.
 const NAME_MAX: usize = 64;
 
-/// Where the name around `at` stands in `text`, which is known from `from` on.
+/// Range of the name around `at` in `text`, which is available from `from` on.
 pub(super) fn around(view: View<'_>, from: usize, at: usize) -> Result<(usize, usize), More> {
     let text = view.text;
     let from = from.max(at.saturating_sub(NAME_MAX));
@@ -17,7 +17,7 @@ pub(super) fn around(view: View<'_>, from: usize, at: usize) -> Result<(usize, u
     while start > from && is_name(text[start - 1]) {
         start -= 1;
     }
-    // What is left of an escape in front of it is no part of it.
+    // Excludes the remaining characters of an escape before it.
     start = [5, 3, 2, 1]
         .into_iter()
         .map(|length| start + length)
@@ -44,7 +44,7 @@ const PASSWORDS: &[&str] = &[
     "pass", "passwd", "password", "passphrase", "passcode", "pwd", "passwort", "passw",
 ];
 
-/// What a word that ends in one of these is, too: `dbpassword`.
+/// Strength of words with these endings: `dbpassword`.
 #[rustfmt::skip]
 const ENDINGS: &[(&str, Name)] = &[
     ("password", Name::Password), ("passwd", Name::Password), ("passphrase", Name::Password), ("pwd", Name::Password),
@@ -58,7 +58,7 @@ const ENDINGS: &[(&str, Name)] = &[
     ("bindpw", Name::Password), ("rootpass", Name::Password), ("key", Name::Weak), ("auth", Name::Weak),
 ];
 
-/// What makes a key a secret one.
+/// Words that, before `key`, make it a secret's name.
 #[rustfmt::skip]
 const KEYS: &[&str] = &[
     "api", "access", "secret", "private", "account", "auth", "encryption", "encrypt", "signing", "sign", "shared",
@@ -67,7 +67,7 @@ const KEYS: &[&str] = &[
     "functions",
 ];
 
-/// What makes a token or a key something else, in front of it.
+/// Words that, before a token or a key, make it harmless.
 #[rustfmt::skip]
 const HARMLESS_BEFORE: &[&str] = &[
     "public", "pub", "foreign", "primary", "partition", "sort", "cache", "map", "next", "page", "continuation",
@@ -77,7 +77,7 @@ const HARMLESS_BEFORE: &[&str] = &[
     "special", "unk", "cls", "current", "design",
 ];
 
-/// What makes a name say something about a secret, behind it.
+/// Words that, after a secret's name, make it describe a secret instead of naming one.
 #[rustfmt::skip]
 const HARMLESS_BEHIND: &[&str] = &[
     "id", "ids", "name", "names", "path", "paths", "file", "files", "filename", "url", "uri", "urls", "type", "types",
@@ -92,7 +92,7 @@ const HARMLESS_BEHIND: &[&str] = &[
     "selector",
 ];
 
-/// What the name of a setting ends with, whose value other text is full of.
+/// Last words of settings whose values are frequent in other text.
 #[rustfmt::skip]
 const SETTINGS: &[&str] = &[
     "branch", "cluster", "color", "colors", "email", "flags", "host", "hostname", "id", "image", "lang", "language", "locale",
@@ -100,7 +100,7 @@ const SETTINGS: &[&str] = &[
     "region", "repository", "term", "timezone", "uri", "url", "user", "username", "version", "zone",
 ];
 
-/// Behind a secret's name, these change nothing.
+/// Words that change nothing after a secret's name.
 #[rustfmt::skip]
 const KEEPING: &[&str] = &[
     "key", "value", "val", "base", "base64", "b64", "raw", "plain", "plaintext", "prod", "production", "dev",
@@ -109,7 +109,7 @@ const KEEPING: &[&str] = &[
     "secure", "ro", "rw", "readonly", "write", "read", "global", "local",
 ];
 
-/// The words of a name, in lower case: it is split where case or a joint says so.
+/// The words of a name in lower case, split at changes of case and at joints.
 struct Words {
     text: [u8; 2 * NAME_MAX],
     length: usize,
@@ -141,7 +141,7 @@ impl Words {
     }
 
     fn iter(&self) -> impl DoubleEndedIterator<Item = &str> {
-        // ASCII alone has been written.
+        // Only ASCII was written.
         let text = str::from_utf8(&self.text[..self.length]).unwrap_or_default();
         text.split(' ')
             .map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()))
@@ -149,7 +149,7 @@ impl Words {
     }
 }
 
-/// How much `name` says.
+/// Strength of `name` as evidence for a secret; `None` for a harmless name.
 pub(super) fn strength(name: &[u8]) -> Option<Name> {
     let words = Words::new(name);
     let all: usize = words.iter().count();
@@ -173,7 +173,7 @@ pub(super) fn strength(name: &[u8]) -> Option<Name> {
     None
 }
 
-/// Whether `name` is a setting's.
+/// True if `name` names a setting.
 pub(super) fn is_setting(name: &[u8]) -> bool {
     let words = Words::new(name);
     words
@@ -192,12 +192,12 @@ fn word_strength(word: &str, before: Option<&str>) -> Option<Name> {
         return Some(if is_secret { Name::Secret } else { Name::Weak });
     }
     let ending = ENDINGS.iter().find(|(ending, _)| word.ends_with(ending))?;
-    // `monkey`, `hockey`: a key is a word of its own.
+    // `monkey`, `hockey`: `key` must be a separate word.
     (ending.1 != Name::Weak || word == ending.0).then_some(ending.1)
 }
 
-/// Services whose name is enough for a random value to be a secret, as are words that are too common to be searched for; in
-/// the order of their first letters.
+/// Services whose name suffices for a random value to be a secret, and words that are too common for the search. Sorted
+/// by first letter.
 #[rustfmt::skip]
 const SERVICES: &[&str] = &[
     "access", "adafruit", "adobe", "airtable", "algolia", "alibaba", "api", "asana", "atlassian", "auth", "artifactory",
@@ -210,7 +210,7 @@ const SERVICES: &[&str] = &[
     "squarespace", "sumo", "telegr", "travis", "twitch", "twitter", "typeform", "xray", "yandex", "zendesk",
 ];
 
-/// Whether a service's name is in `name`.
+/// True if `name` contains a service's name.
 pub(super) fn names_service(name: &[u8]) -> bool {
     (0..name.len()).any(|at| {
         let (rest, first) = (&name[at..], name[at].to_ascii_lowercase());

@@ -1,6 +1,6 @@
-//! The user's own patterns: regular expressions, each looked for in whole lines of what the rules have passed on.
+//! The user's own patterns: regular expressions, matched against whole lines of the rules' output.
 //!
-//! Runs where the stream does; the patterns can be read again while streams go on.
+//! Runs on the stream's thread; the patterns can be reloaded while streams are open.
 
 use std::error::Error;
 use std::path::Path;
@@ -16,34 +16,34 @@ use regex_automata::util::{pool::Pool, syntax};
 use super::Redactor;
 use crate::api::Timestamp;
 
-/// The largest automaton of patterns, in bytes.
+/// Maximum size of the patterns' automaton, in bytes.
 const COMPILED_MAX: usize = 8 * 1024 * 1024;
 
-/// How much of an unfinished line is held back, in bytes.
+/// Maximum held part of an incomplete line, in bytes.
 const LINE_MAX: usize = 4096;
 
-/// The user's patterns as one, and for each thread that searches what it has built of their automaton.
+/// The user's patterns as one regex; each searching thread builds its own cache.
 pub(super) struct Patterns {
     regex: Arc<Regex>,
     caches: Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>,
 }
 
-/// A pattern of the user's that was not taken.
+/// A rejected pattern of the user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadPattern {
-    /// Its line in the file, from 1.
+    /// Its line number in the file, from 1.
     pub line: usize,
-    /// Why.
+    /// Reason for the rejection.
     pub reason: String,
 }
 
-/// The line that has not ended.
+/// The incomplete line.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Line {
     text: Vec<u8>,
-    /// So much of it has been passed on.
+    /// Number of its bytes that were passed on.
     passed: usize,
-    /// A match reached to its end, and goes on to the end of the word.
+    /// A match reached the end of the line so far, and continues to the end of the word.
     is_swallowing: bool,
 }
 
@@ -63,13 +63,13 @@ impl Line {
 }
 
 impl Redactor {
-    /// The rules, and the user's patterns, one a line; those that do not compile are given back.
+    /// Creates the rules with the user's patterns, one per line; returns those that do not compile.
     pub fn new(own_patterns: &str) -> (Self, Vec<BadPattern>) {
         let (own, bad) = compile_own(own_patterns);
         (Self::with_own(own), bad)
     }
 
-    /// As [`Redactor::new`], with the patterns of a file; a missing file is one without patterns.
+    /// Like [`Redactor::new`], with the patterns of a file; a missing file contains none.
     pub fn load(file: &Path) -> (Self, Vec<BadPattern>) {
         let begun = Timestamp::now();
         let (text, unread) = read_own(file);
@@ -78,8 +78,8 @@ impl Redactor {
         (redactor, unread.into_iter().chain(bad).collect())
     }
 
-    /// Puts the patterns that `file` has by now into force, for all that is looked at from now on, also of streams that
-    /// have begun; gives back those that do not compile. Where it cannot be read, those from before stay.
+    /// Activates the current patterns of `file`, also for open streams; returns those that do not compile. If it cannot
+    /// be read, the earlier patterns remain active.
     pub fn reload(&self, file: &Path) -> Vec<BadPattern> {
         let begun = Timestamp::now();
         let (text, unread) = read_own(file);
@@ -102,12 +102,12 @@ impl Redactor {
             .store(at.as_millis(), Ordering::Relaxed);
     }
 
-    /// When the user's patterns in force were read: a file that is newer than that is not in force.
+    /// Time at which the active patterns were read: a newer file is not active.
     pub fn own_read_at(&self) -> Timestamp {
         Timestamp::from_millis(self.shared.own_read_at.load(Ordering::Relaxed))
     }
 
-    /// The user's patterns in force.
+    /// The active patterns of the user.
     fn own(&self) -> Option<Arc<Patterns>> {
         self.shared
             .own
@@ -120,7 +120,7 @@ impl Redactor {
         self.own().is_some()
     }
 
-    /// Takes what the rules have passed on, and adds to `out` the whole lines of it.
+    /// Accepts output of the rules, and appends its complete lines to `out`.
     pub(super) fn own_pass(&self, line: &mut Line, passed: &[u8], out: &mut Vec<u8>) {
         for part in passed.split_inclusive(|byte| *byte == b'\n') {
             line.text.extend_from_slice(part);
@@ -136,12 +136,12 @@ impl Redactor {
         }
     }
 
-    /// Adds to `out` what is held of the line.
+    /// Appends the held part of the line to `out`.
     pub(super) fn own_end(&self, line: &mut Line, out: &mut Vec<u8>) {
         self.own_write(line, out);
     }
 
-    /// Adds to `out` what of the line has not been passed on, without what the patterns match.
+    /// Appends the rest of the line to `out`, without the matches of the patterns.
     fn own_write(&self, line: &mut Line, out: &mut Vec<u8>) {
         if std::mem::take(&mut line.is_swallowing) {
             let is_end =
@@ -174,7 +174,7 @@ impl Redactor {
     }
 }
 
-/// The user's patterns, one a line, as one; and those that do not compile.
+/// Compiles the user's patterns, one per line, into one regex; returns those that do not compile.
 fn compile_own(patterns: &str) -> (Option<Patterns>, Vec<BadPattern>) {
     let mut bad = Vec::new();
     let (mut own, mut lines) = (Vec::new(), Vec::new());
@@ -197,7 +197,7 @@ fn compile_own(patterns: &str) -> (Option<Patterns>, Vec<BadPattern>) {
         let line = at + 1;
         bad.push(BadPattern { line, reason });
     }
-    // Each by itself can be small enough, and all together too large: the first ones hold.
+    // Each may be small enough, but all together too large: the first ones are used.
     while let Some(line) = lines.pop() {
         match compile(&own) {
             Ok(regex) => {
@@ -216,7 +216,7 @@ fn compile_own(patterns: &str) -> (Option<Patterns>, Vec<BadPattern>) {
     (None, bad)
 }
 
-/// The text of a file of patterns, empty where there is none; `None` where it cannot be read, and why.
+/// The text of a pattern file, empty if it is missing; `None` and the reason if it cannot be read.
 fn read_own(file: &Path) -> (Option<String>, Option<BadPattern>) {
     match std::fs::read_to_string(file) {
         Ok(text) => (Some(text), None),
@@ -228,7 +228,7 @@ fn read_own(file: &Path) -> (Option<String>, Option<BadPattern>) {
     }
 }
 
-/// Compiles `patterns` as one. Its searches cannot fail: no byte ends them, and a cache that is full begins anew.
+/// Compiles `patterns` into one regex. Searches cannot fail: no byte stops them, and a full cache is cleared.
 fn compile(patterns: &[String]) -> Result<Regex, String> {
     let syntax = syntax::Config::new().unicode(false).utf8(false);
     let limits = thompson::Config::new()

@@ -1,6 +1,6 @@
-//! What stands around secrets: words that a vectorised search finds, and what each of them can begin.
+//! Surroundings of secrets: words that a vectorised search finds, and the rule of each.
 //!
-//! Pure. A word is a reason to look; what is looked at is read through its layers.
+//! Pure. A word only marks a candidate; the candidate is read through its layers.
 
 use std::sync::LazyLock;
 
@@ -19,12 +19,12 @@ use super::value::Name;
 use super::view::{More, View, is_blank};
 use super::{Begun, Open, REDACTED, Secret};
 
-/// What a word is a reason to look for.
+/// Kind of secret that a word can indicate.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
-    /// A name that says secret.
+    /// A name that indicates a secret.
     Name,
-    /// The user and password in a URL.
+    /// A URL with user and password.
     Url,
     /// A private key.
     Key,
@@ -32,17 +32,17 @@ enum Rule {
     Bearer,
     /// A signature in a URL's query.
     Signature,
-    /// The path of a URL that whoever knows it can post to.
+    /// A webhook URL: its path alone permits posting.
     Webhook,
     /// A token with a mark inside.
     Marked,
-    /// A command that takes a password.
+    /// A command with a password argument.
     Command(&'static Command),
 }
 
 #[rustfmt::skip]
 table! {
-    /// The rules and their words, none of which holds another: that would be searched for twice.
+    /// The rules and their words. No word contains another: that would be searched for twice.
     RULES, SAMPLES: (Rule, &[&str]) =
     (Rule::Name, &[
         "pass", "Pass", "PASS", "pwd", "PWD", "Pwd", "ecret", "ECRET", "oken", "OKEN", "key", "Key", "KEY", "cred",
@@ -60,7 +60,7 @@ table! {
         "bot 123456789:AA«F0123456789abcdefghijklmnopqrstuv» polls", "a:AAAA"),
 }
 
-/// What is searched for: each word with its rule, and their searcher where the processor can.
+/// The searched words, each with its rule, and a vectorised searcher if the processor supports one.
 struct Words {
     all: Vec<(&'static str, Rule)>,
     searcher: Option<Searcher>,
@@ -82,27 +82,27 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
     Words { all, searcher }
 });
 
-/// The longest word, in bytes.
+/// Length of the longest word, in bytes.
 pub(super) const WORD_MAX: usize = 17;
 
-/// How far behind the reason to look a secret is read, in bytes: what goes on there is swallowed as it comes.
+/// Maximum length of a secret that is read before a decision, in bytes: the rest is dropped as it arrives.
 pub(super) const REACH: usize = 2048;
 
-/// What follows a text that is searched.
+/// Continuation of a searched text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// More, at once.
+    /// More follows immediately.
     Open,
-    /// More, in a while: what is recognisable is found.
+    /// More follows later: what is recognisable counts as found.
     Pause,
-    /// Nothing.
+    /// Nothing follows.
     Last,
 }
 
-/// What a search has found.
+/// Result of a search.
 pub(super) enum Found {
     Secret(Secret),
-    /// What follows decides. To be searched again from `at` on; from `hold` on, text may be a secret's.
+    /// Later text decides. Search again from `at`; text from `hold` on may belong to a secret.
     Wait {
         at: usize,
         hold: usize,
@@ -110,19 +110,19 @@ pub(super) enum Found {
     },
 }
 
-/// What a search has met so far. An argument of a command can be far behind its name: another secret can stand between.
+/// Results of a search so far. A command's argument can be far after its name, with another secret between them.
 #[derive(Default)]
 struct Met {
-    /// The secret that begins first.
+    /// The secret with the first beginning.
     first: Option<Secret>,
-    /// The reason to look whose secret what follows decides, where that begins, and what of it is known.
+    /// The first undecided candidate: its position, the beginning of its secret, and the known part.
     open: Option<(usize, usize, Begun)>,
-    /// The first reason of which nothing is known, at a pause.
+    /// At a pause: the first candidate without a known part.
     waiting: Option<usize>,
 }
 
 impl Met {
-    /// Takes note of what has been found at `at`.
+    /// Records the result for the candidate at `at`.
     fn note(&mut self, at: usize, floor: usize, found: Looked, begun: Begun, ending: Ending) {
         match found {
             Ok(Some(secret)) if !secret.range.is_empty() && secret.range.end > floor => {
@@ -142,7 +142,7 @@ impl Met {
         }
     }
 
-    /// What begins in front of `at`, up to which all has been looked at.
+    /// The result for the text before `at`, all of which has been searched.
     fn before(&mut self, layer: &Layer, floor: usize, at: usize, is_last: bool) -> Option<Found> {
         let open_at = self.open.as_ref().map_or(at, |open| open.1);
         let until = at.min(open_at);
@@ -155,8 +155,8 @@ impl Met {
     }
 }
 
-/// Searches `layer`'s text from `from` on; nothing in front of `floor` is of use. Right behind a secret, which ends at
-/// `floor`, it searches for an argument of a command in front of it, too.
+/// Searches the text of `layer` from `from` on; text before `floor` is not used. After a secret that ends at `floor`,
+/// also searches for an argument of a command before it.
 pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> Found {
     let text = &layer.text[..];
     let is_last = ending == Ending::Last;
@@ -198,7 +198,8 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
     }
 }
 
-/// What follows decides, from `hold` on; also of a word at the end of the text that a token can begin with.
+/// Waits for later text, with bytes from `hold` on held; also holds a word at the end of the text that a token can
+/// begin with.
 fn wait(layer: &Layer, at: usize, hold: usize, begun: Begun, is_last: bool) -> Found {
     let text = &layer.text[..];
     let view = View { text, is_last };
@@ -209,7 +210,7 @@ fn wait(layer: &Layer, at: usize, hold: usize, begun: Begun, is_last: bool) -> F
                 || tokens::marked(view, at, layer, &mut word).is_err()
                 || b"-----BEGIN".starts_with(&text[at..]))
     };
-    // A word that begins between is not passed on, either.
+    // Also holds a word that begins between them.
     let last = text.len().saturating_sub(WORD_MAX - 1).min(at);
     let begins = (!is_last)
         .then(|| (last..text.len()).find(|&at| can_begin(at)))
@@ -227,7 +228,7 @@ fn next_word(text: &[u8], from: usize) -> Option<(usize, usize)> {
     next_of(WORDS.searcher.as_ref(), words, text, from)
 }
 
-/// Where in `text`, from `from` on, the first of `words` stands, which `searcher` looks for, and which of them it is.
+/// Position and index of the first of `words` in `text` from `from` on; `searcher` finds them if present.
 pub(super) fn next_of<'w>(
     searcher: Option<&Searcher>,
     words: impl Iterator<Item = &'w [u8]>,
@@ -239,7 +240,7 @@ pub(super) fn next_of<'w>(
         Some(searcher) => searcher
             .find_in(text, Span { start, end })
             .map(|found| (found.start(), found.pattern().as_usize())),
-        // Where the processor cannot, each word is looked for.
+        // Without the vectorised search, each word is searched for separately.
         None => words
             .enumerate()
             .filter_map(|(index, word)| {
@@ -251,7 +252,7 @@ pub(super) fn next_of<'w>(
 
 pub(super) type Looked = Result<Option<Secret>, More>;
 
-/// A word of at least [`tokens::BEGIN_MIN`] bytes: a token, or the value of a service's name.
+/// A word of at least [`tokens::BEGIN_MIN`] bytes: a token, or the value after a service's name.
 fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer, begun: &mut Begun) -> Looked {
     if let Some(secret) = tokens::token(view, at, layer, begun)? {
         return Ok(Some(secret));
@@ -267,7 +268,7 @@ fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer, begun: &mut Beg
     forms::secret(view, floor, span, Some(Name::Weak), begun)
 }
 
-/// The name in front of the value at `at`, if it is a service's.
+/// The name before the value at `at`, if it is a service's.
 fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usize)> {
     let lead = &view.text[floor.max(at.saturating_sub(96))..at];
     let quotes: &[&str] = match lead {
@@ -279,7 +280,7 @@ fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usi
         .find_map(|quote| lead.strip_suffix(quote.as_bytes()))
         .unwrap_or(lead);
     let operator = tokens::operator_before(lead)?;
-    // Between, an operator, quotes, and escapes of them: `%3D`, `&quot;`.
+    // Allows an operator, quotes and their escapes in between: `%3D`, `&quot;`.
     let is_joint = |byte: &u8| b" \t\"'`\\=:>?|+.]%DA3&quot;".contains(byte);
     let last = lead[..operator].iter().rposition(|byte| !is_joint(byte))?;
     if !is_word(lead[last]) {
@@ -327,7 +328,7 @@ fn look(
 
 fn name(view: View<'_>, floor: usize, at: usize, begun: &mut Begun) -> Looked {
     let (start, end) = names::around(view, floor, at)?;
-    // `AWS::Config::AggregationAuthorization` is a type's name, and a mark's kind is none.
+    // `AWS::Config::AggregationAuthorization` is a type; the kind in a mark is no name.
     let before = &view.text[..start];
     if before.ends_with(b"::") || before.ends_with(REDACTED.as_bytes()) {
         return Ok(None);
@@ -368,7 +369,7 @@ fn url(view: View<'_>, floor: usize, at: usize, end: usize, begun: &mut Begun) -
     }))
 }
 
-/// Behind the first colon and at the last `@` of a URL's authority, which begins at `from`.
+/// Positions after the first colon and at the last `@` of the URL authority that begins at `from`.
 fn url_marks(
     view: View<'_>,
     from: usize,
@@ -404,14 +405,14 @@ fn url_marks(
     }
 }
 
-/// Where a private key begins (RFC 7468, 2, and OpenPGP's armor).
+/// The beginning of a private key (RFC 7468, 2, and OpenPGP's armor).
 fn key(view: View<'_>, at: usize, begun: &mut Begun) -> Looked {
     let secret = |end| Secret {
         kind: "private-key",
         range: at..end,
         open: Open::Key,
     };
-    // Nothing of it is passed on before that is decided.
+    // Passes no byte of it on before this is decided.
     let read = || -> Result<Option<usize>, More> {
         let label = view.skip(at + 10, |byte| {
             byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' '
@@ -441,13 +442,13 @@ fn bearer(view: View<'_>, end: usize, begun: &mut Begun) -> Looked {
     run(view, "authorization", from, b"+/=_.~-", begun)
 }
 
-/// What follows a webhook's address, which ends at `end`, perhaps in front of a slash.
+/// The path after a webhook's address, which ends at `end`, with or without a slash.
 fn webhook(view: View<'_>, end: usize, begun: &mut Begun) -> Looked {
     let from = view.skip(end, |byte| byte == b'/')?;
     run(view, "webhook", from, b"+/_-", begun)
 }
 
-/// The value of a parameter of a URL's query whose name ends between `at` and `from`.
+/// The value of a URL query parameter whose name ends between `at` and `from`.
 fn signature(view: View<'_>, floor: usize, at: usize, from: usize, begun: &mut Begun) -> Looked {
     let lead = view.seen(floor.max(at.saturating_sub(32)), at);
     let is_name = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
@@ -458,10 +459,10 @@ fn signature(view: View<'_>, floor: usize, at: usize, from: usize, begun: &mut B
     run(view, "url-signature", from, b"%+/=_-", begun)
 }
 
-/// The shortest token that is known by what stands in front of it, in bytes.
+/// Minimum length of a token that is recognised by the text before it, in bytes.
 const RUN_MIN: usize = 20;
 
-/// Letters, digits, of which there is one at least, and `others`.
+/// A run of letters, at least one digit, and `others`.
 fn run(
     view: View<'_>,
     kind: &'static str,

@@ -1,6 +1,6 @@
-//! Issuers' tokens in a text: where one can begin, by a search at the speed of memory, and where it ends.
+//! Finds issuers' tokens in a text: their possible beginnings, by a search at memory speed, and their ends.
 //!
-//! Pure. What they look like is [`super::issuers`]'.
+//! Pure. [`super::issuers`] has their formats.
 
 use super::issuers::{
     Alphabet, DIGIT, DOTTED, ENDLESS, ISSUERS, Issuer, Looks, MARKED, Marked, TILDE, TOKEN, is_in,
@@ -10,13 +10,14 @@ use super::layer::Layer;
 use super::view::{More, View, is_behind_escape};
 use super::{Begun, Open, Secret, value};
 
-/// A token's first bytes that are searched for: no token is shorter, and a shorter word is none.
+/// Minimum length of a token, in bytes: shorter words are not examined.
 pub(super) const BEGIN_MIN: usize = 15;
 
-/// The issuer's token that begins at `at`. Where it may go on beyond the text, `begun` says what of it is known.
+/// The issuer's token that begins at `at`. If it may continue beyond the text, `begun` is set to the known part.
 ///
 /// # Errors
-/// [`More`] if what follows decides.
+///
+/// [`More`] if later text decides.
 pub(super) fn token(
     view: View<'_>,
     at: usize,
@@ -78,7 +79,7 @@ impl Issuer {
         let body = &view.text[from..run.end];
         let looks = match self.looks {
             Looks::Any => true,
-            // Other base64 goes on.
+            // Longer base64 continues.
             Looks::Random => value::is_random(body) && !b"+=".contains(&view.glyph(run.end)?.byte),
             Looks::Jwt => is_jwt(&view.text[at..run.end]),
         };
@@ -86,7 +87,7 @@ impl Issuer {
     }
 }
 
-/// The kind of the token that `text` is, if it is one.
+/// Kind of the token if `text` is one.
 pub(super) fn kind(text: &[u8]) -> Option<&'static str> {
     let view = View {
         text,
@@ -98,7 +99,7 @@ pub(super) fn kind(text: &[u8]) -> Option<&'static str> {
     (token.range.end == text.len()).then_some(token.kind)
 }
 
-/// Whether one of their tokens stands in `text`.
+/// True if `text` contains an issuer's token.
 pub(super) fn is_token_in(text: &str) -> bool {
     let mut layer = Layer::default();
     layer.push(text.as_bytes(), true);
@@ -114,10 +115,11 @@ pub(super) fn is_token_in(text: &str) -> bool {
     })
 }
 
-/// A token that is known by a mark in it, and whose first bytes begin at `at`.
+/// The token with a mark inside whose first bytes begin at `at`.
 ///
 /// # Errors
-/// [`More`] if what follows decides.
+///
+/// [`More`] if later text decides.
 pub(super) fn marked(
     view: View<'_>,
     at: usize,
@@ -132,10 +134,11 @@ pub(super) fn marked(
     Ok(None)
 }
 
-/// As [`marked`], where the mark at `mark` has been found.
+/// Like [`marked`], for a mark that was found at `mark`.
 ///
 /// # Errors
-/// [`More`] if what follows decides.
+///
+/// [`More`] if later text decides.
 pub(super) fn around_mark(
     view: View<'_>,
     mark: usize,
@@ -199,16 +202,16 @@ impl Marked {
     }
 }
 
-/// A run of glyphs of one alphabet.
+/// A run of glyphs in one alphabet.
 struct Run {
     end: usize,
     length: usize,
-    /// The text ends before it does.
+    /// True if the text ends before the run does.
     is_cut: bool,
 }
 
 impl Run {
-    /// From `from` on. An escape sequence ends one that is long enough and has a length.
+    /// Reads a run from `from` on. An escape sequence ends a run of valid length if the token has a maximum.
     fn read(
         view: View<'_>,
         from: usize,
@@ -236,7 +239,7 @@ impl Run {
             }
             (run.end, run.length) = (glyph.end, run.length + 1);
         }
-        // A sentence ends.
+        // Excludes the full stop of a sentence.
         while run.length > min && view.text[run.end - 1] == b'.' {
             (run.end, run.length) = (run.end - 1, run.length - 1);
         }
@@ -248,7 +251,7 @@ impl Run {
     }
 }
 
-/// Two JSON objects and what signs them, in base64 (RFC 7519).
+/// Two JSON objects and a signature, in base64 (RFC 7519).
 fn is_jwt(token: &[u8]) -> bool {
     let mut parts = token.split(|byte| *byte == b'.');
     let (header, claims) = (
@@ -258,11 +261,11 @@ fn is_jwt(token: &[u8]) -> bool {
     header.len() >= 10 && claims.len() >= 10 && claims.starts_with(b"ey") && parts.next().is_some()
 }
 
-/// The longest escape without its backslash or percent sign, in bytes.
+/// Maximum length of an escape without its backslash or percent sign, in bytes.
 const ESCAPE_MAX: usize = 5;
 
-/// Where the next word of at least [`BEGIN_MIN`] token characters begins in `text` that can be a token or a service's, from
-/// `from` on.
+/// Beginning of the next word in `text` from `from` on that has at least [`BEGIN_MIN`] token characters and can be a
+/// token or a service's value.
 pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usize> {
     let is_token = |at: usize| text.get(at).is_some_and(|byte| is_in(*byte, TOKEN));
     let is_wanted = |at: usize| {
@@ -276,7 +279,7 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
     let from = from.min(text.len());
     let (blocks, _) = text[from..].as_chunks::<8>();
     let mut block = 0;
-    // Eight bytes in each word of that length stand in one block, wherever the blocks begin.
+    // Each word of that length contains one complete block of eight bytes, at any alignment.
     while let Some(bytes) = blocks.get(block) {
         block += 1;
         if !may_be_token(bytes) {
@@ -292,7 +295,8 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
         if !may_be_token(rest) {
             continue;
         }
-        // Within a word, another one can begin behind an escape, which is what the word begins with, or a sequence.
+        // Within a word, another one can begin after an escape, which looks like the word's beginning, or after a
+        // sequence.
         let is_escaped = text[at.saturating_sub(ESCAPE_MAX)..at]
             .iter()
             .any(|byte| matches!(byte, b'\\' | b'%'));
@@ -316,7 +320,7 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
     None
 }
 
-/// Whether all of eight bytes can be a token's: a search for those that cannot takes three operations.
+/// True if all eight bytes can belong to a token. Searches for one that cannot, in three operations.
 #[inline(always)]
 fn may_be_token(block: &[u8; 8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -326,7 +330,7 @@ fn may_be_token(block: &[u8; 8]) -> bool {
     (below_plus | block) & HIGH == 0
 }
 
-/// Where the word ends that goes on at `at`, or `limit`.
+/// End of the word that continues at `at`, at most `limit`.
 fn next_joint(text: &[u8], mut at: usize, limit: usize) -> usize {
     while at + 8 <= limit
         && let Some(block) = text[at..].first_chunk::<8>()
@@ -343,11 +347,11 @@ fn next_joint(text: &[u8], mut at: usize, limit: usize) -> usize {
     at
 }
 
-/// How many of eight bytes are a word's, from the first on: the same arithmetic on all of them at once.
+/// Number of leading bytes, of eight, that belong to a word; computed for all bytes at once.
 fn words_of(block: &[u8; 8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let block = u64::from_le_bytes(*block);
-    // The high bit of each byte tells whether it is in the range; one beyond ASCII is in none.
+    // The high bit of each byte shows whether the byte is in the range; non-ASCII bytes are in none.
     let is_in = |block: u64, first: u8, last: u8| {
         block.wrapping_add(ONES * u64::from(0x80 - first))
             & !block.wrapping_add(ONES * u64::from(0x7f - last))
@@ -357,8 +361,8 @@ fn words_of(block: &[u8; 8]) -> usize {
     (!words & (ONES * 0x80)).trailing_zeros() as usize / 8
 }
 
-/// Whether the token at `at` can be a marked one that nothing else tells: its mark, or an escape in place of that, stands
-/// where one can.
+/// True if the token at `at` can be one with a mark inside: the mark, or an escape in its place, is at a possible
+/// position.
 #[inline(always)]
 pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
     let Some(word) = text[at..].first_chunk::<17>() else {
@@ -369,8 +373,8 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
         || word[6] == b'_' && word.iter().filter(|byte| is_word(**byte)).count() == word.len()
 }
 
-/// Where the operator stands that `before` ends with, or the last byte of an escape that can be one: quotes and blanks may
-/// follow it.
+/// Position of the operator at the end of `before`, or of the last byte of an escape that can be one; quotes and blanks
+/// may follow it.
 #[inline(always)]
 pub(super) fn operator_before(before: &[u8]) -> Option<usize> {
     let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(');
@@ -382,7 +386,7 @@ pub(super) fn operator_before(before: &[u8]) -> Option<usize> {
     .then_some(last)
 }
 
-/// Whether a word begins at `at`: behind what is none, an escape, or an escape sequence.
+/// True if a word begins at `at`: after a non-word character, an escape, or an escape sequence.
 pub(super) fn is_begin(text: &[u8], at: usize, layer: &Layer) -> bool {
     let Some(before) = at.checked_sub(1).map(|at| text[at]) else {
         return true;

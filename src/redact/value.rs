@@ -1,50 +1,51 @@
-//! Whether what is assigned to a name that says secret is one: `API_KEY=8f14e45f…` is, `token = lexer.next()` is not.
+//! Decides whether the value of a secret's name is a secret: `API_KEY=8f14e45f…` is, `token = lexer.next()` is not.
 //!
-//! Pure: a value and its surroundings in, a verdict out. All that is guessed about values is guessed here.
+//! Pure: maps a value and its surroundings to a verdict. Contains all heuristics about values.
 
 use super::REDACTED;
 
-/// How much the name says.
+/// Strength of a name as evidence for a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Name {
-    /// `key`, `auth`, the name of a service: the value must be random.
+    /// `key`, `auth`, or a service: the value must be random.
     Weak,
     /// `api_key`, `token`: the value must not be a word.
     Secret,
-    /// `password`: people choose those.
+    /// `password`: a person may have chosen the value.
     Password,
 }
 
-/// A value that a form has found.
+/// A value found by a form.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Value<'a> {
     pub(super) name: Name,
-    /// Without its quotes.
+    /// Its text without quotes.
     pub(super) text: &'a [u8],
     pub(super) is_quoted: bool,
-    /// Space stands in front of it, as in code.
+    /// Space precedes it, as in code.
     pub(super) is_spaced: bool,
-    /// It stands where a shell, a file of settings or a query has one: `NAME=value`.
+    /// It stands in a shell assignment, a settings file or a query: `NAME=value`.
     pub(super) is_setting: bool,
-    /// What follows it.
+    /// The byte after it.
     pub(super) next: u8,
 }
 
-/// The shortest value that is a secret by its shape alone, in bytes; and the shortest password.
+/// Minimum lengths, in bytes, of a value that is a secret by its shape, and of a password.
 const SECRET_MIN: usize = 8;
 const PASSWORD_MIN: usize = 4;
 
-/// The shortest value that a weak name makes a secret, in bytes.
+/// Minimum length of a secret with a weak name, in bytes.
 const WEAK_MIN: usize = 14;
 
-/// Random text changes between upper case, lower case and digits at about 0.45 of its characters, hexadecimal digits at 0.47;
-/// names in code (`ClientV1CredentialRecord`, `sha256_digest`) at less than 0.2. In bytes for each change.
+/// Random text changes between upper case, lower case and digits at about 0.45 of its characters, hexadecimal digits at
+/// 0.47; names in code (`ClientV1CredentialRecord`, `sha256_digest`) at less than 0.2. Unit: bytes per change.
 const BYTES_A_CHANGE: usize = 5;
 
-/// Bits a character (Shannon): random text of 16 characters has 3.4 or more, English words of that length less than 3.2.
+/// Bits per character (Shannon): random text of 16 characters has at least 3.4, English words of that length less than
+/// 3.2.
 const ENTROPY_MIN: f64 = 2.9;
 
-/// Words that stand where a value would.
+/// Words that stand in place of a value.
 #[rustfmt::skip]
 const PLACEHOLDERS: &[&str] = &[
     "true", "false", "null", "none", "nil", "undefined", "string", "required", "optional", "changeme", "example",
@@ -53,14 +54,14 @@ const PLACEHOLDERS: &[&str] = &[
     "guest",
 ];
 
-/// Words in a value that say that it is none.
+/// Parts of a value that show that it is no secret.
 #[rustfmt::skip]
 const TELLING: &[&str] = &[
     "your", "example", "placeholder", "changeme", "change-me", "change_me", "dummy", "xxxx", "****", "....",
     "redacted", "<", "${", "{{", "$(", "%(", "insert", "replace", "%s",
 ];
 
-/// Whether `value` is a secret.
+/// True if `value` is a secret.
 pub(super) fn is_secret(value: &Value<'_>) -> bool {
     let text = value.text;
     if text.len() < PASSWORD_MIN
@@ -83,7 +84,7 @@ pub(super) fn is_secret(value: &Value<'_>) -> bool {
     }
 }
 
-/// Whether an argument of a program is a secret under that name. There is no code among arguments.
+/// True if a program's argument is a secret under that name. Arguments contain no code.
 pub(super) fn is_secret_argument(name: Name, text: &[u8]) -> bool {
     let is_password = name == Name::Password
         && text.len() >= PASSWORD_MIN
@@ -100,7 +101,7 @@ pub(super) fn is_secret_argument(name: Name, text: &[u8]) -> bool {
     is_password || is_secret(&value)
 }
 
-/// A registry's user and password in base64, under a name that is no more than `auth`.
+/// True for user and password of a registry in base64, under the name `auth`.
 pub(super) fn is_basic(name: &[u8], text: &[u8]) -> bool {
     use base64::Engine;
     let name = name
@@ -114,7 +115,7 @@ pub(super) fn is_basic(name: &[u8], text: &[u8]) -> bool {
             .is_ok_and(|plain| plain.is_ascii() && plain.contains(&b':'))
 }
 
-/// A passphrase has several words, and a sentence about passwords more, or none that is odd.
+/// A passphrase has several words; a sentence about passwords has more, or no unusual one.
 fn is_quoted_password(text: &[u8]) -> bool {
     let spaces = text.iter().filter(|byte| **byte == b' ').count();
     let words = text.split(|byte| *byte == b' ').count();
@@ -141,7 +142,7 @@ fn is_quoted_password(text: &[u8]) -> bool {
     }
 }
 
-/// Letters with digits in them, or long and random.
+/// Letters with digits, or long and random text.
 fn is_mixed(text: &[u8]) -> bool {
     let digits = count(text, u8::is_ascii_digit);
     let letters = count(text, u8::is_ascii_alphabetic);
@@ -169,14 +170,14 @@ fn is_bare_secret(value: &Value<'_>) -> bool {
                 || is_password && value.is_setting
                 || is_password && has_symbol(text));
     }
-    // Letters alone: in settings, where nothing else stands.
+    // Letters only: accepted in settings, where only values stand.
     let is_alone =
         value.is_setting && !value.is_spaced && !matches!(value.next, b',' | b';' | b')');
     is_alone && is_password && text.len() >= 6 && !has_common_part(text)
         || text.len() >= 24 && is_random_letters(text)
 }
 
-/// A call, an index, an argument, the end of a statement.
+/// A call, an index, an argument, or the end of a statement.
 fn is_bare_code(value: &Value<'_>) -> bool {
     if value.is_quoted {
         return false;
@@ -189,9 +190,9 @@ fn is_bare_code(value: &Value<'_>) -> bool {
     is_call || is_argument && !is_random(value.text) || is_code(value.text)
 }
 
-/// A name in code: words joined by points, underscores or a change of case, with few digits.
+/// A name in code: words joined by dots, underscores or changes of case, with few digits.
 fn is_code(text: &[u8]) -> bool {
-    // `module$contents$of$it`, as compilers of JavaScript join names.
+    // `module$contents$of$it`, as JavaScript compilers join names.
     let parts = || text.split(|byte| *byte == b'$');
     if parts().count() > 2
         && parts().all(|part| {
@@ -231,7 +232,7 @@ fn is_code(text: &[u8]) -> bool {
         })
 }
 
-/// Whether `text` looks drawn at random: digits among letters, many changes between the classes, many different characters.
+/// True if `text` looks random: digits among letters, many changes between classes, many different characters.
 pub(super) fn is_random(text: &[u8]) -> bool {
     let digits = count(text, u8::is_ascii_digit);
     let letters = count(text, u8::is_ascii_alphabetic);
@@ -244,14 +245,14 @@ pub(super) fn is_random(text: &[u8]) -> bool {
         && entropy(text) >= ENTROPY_MIN.min((text.len() as f64).log2() * 0.75)
 }
 
-/// Whether so many consonants stand in a row that it can be no word.
+/// True if too many consonants follow each other for a word.
 fn has_consonants(text: &[u8]) -> bool {
     let is_consonant = |byte: &u8| byte.is_ascii_alphabetic() && !b"aeiouyAEIOUY".contains(byte);
     text.split(|byte| !is_consonant(byte))
         .any(|run| run.len() >= 5)
 }
 
-/// Of both cases, as no word is.
+/// Random changes of case, which no word has.
 fn is_random_letters(text: &[u8]) -> bool {
     changes(text) * BYTES_A_CHANGE >= text.len()
         && entropy(text) >= 3.8
@@ -260,7 +261,7 @@ fn is_random_letters(text: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
 }
 
-/// How often the class of the characters changes; a capital begins a word, and what joins words is passed over.
+/// Number of changes between character classes. A capital letter that begins a word, and joints of words, do not count.
 fn changes(text: &[u8]) -> usize {
     let class = |byte: &u8| match byte {
         b'0'..=b'9' => Some(0),
@@ -279,7 +280,7 @@ fn changes(text: &[u8]) -> usize {
     changes
 }
 
-/// Bits a character.
+/// Bits per character.
 fn entropy(text: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     for byte in text {
@@ -294,7 +295,7 @@ fn entropy(text: &[u8]) -> f64 {
         .sum::<f64>()
 }
 
-/// A hash or a UUID: what a weak name has is as likely a checksum.
+/// A hash or a UUID: with a weak name, it is as likely a checksum.
 pub(super) fn is_digest(text: &[u8]) -> bool {
     let is_hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
     text.iter().all(is_hex) || text.starts_with(b"sha") || text.starts_with(b"md5")
@@ -329,7 +330,8 @@ pub(super) fn is_placeholder(text: &[u8]) -> bool {
         || !text.iter().any(u8::is_ascii_alphanumeric)
 }
 
-/// A path or a URL says where a secret is, and is none. A slash alone makes no path: one base64 value in 64 begins with one.
+/// A path or a URL, which tells a secret's location. A leading slash alone is not enough: one base64 value in 64 begins
+/// with one.
 pub(super) fn is_place(text: &[u8]) -> bool {
     let starts = [
         b"./".as_slice(),
@@ -353,7 +355,7 @@ pub(super) fn is_place(text: &[u8]) -> bool {
                 .any(|part| part.len() >= 12 && is_random(part))
 }
 
-/// What stands between two strings in JSON, where a form takes the end of one for the beginning of a value.
+/// Text between two JSON strings, which a form can mistake for a value after the end of the first.
 fn is_json_gap(text: &[u8]) -> bool {
     let inner = text.trim_ascii();
     matches!(inner.first(), Some(b',' | b':' | b'}' | b']'))
@@ -377,7 +379,7 @@ fn has_symbol(text: &[u8]) -> bool {
     })
 }
 
-/// Words that sentences about passwords have, and passphrases do not.
+/// Words that occur in sentences about passwords, but not in passphrases.
 fn has_common_word(text: &[u8]) -> bool {
     const WORDS: &[&str] = &[
         "the", "is", "are", "to", "for", "of", "must", "be", "not", "your", "password", "enter",
@@ -392,7 +394,7 @@ fn has_common_word(text: &[u8]) -> bool {
         })
 }
 
-/// Letters alone that say what they are for: `challengePassword`.
+/// Letters only, with a part that names a purpose: `challengePassword`.
 fn has_common_part(text: &[u8]) -> bool {
     const PARTS: &[&str] = &[
         "pass", "word", "token", "secret", "key", "name", "user", "valid", "correct", "requir",

@@ -1,31 +1,31 @@
-//! The view: what a reader sees in the bytes, one [`Glyph`] at a time, each with the bytes that it stands for.
+//! The view: the text without its escapes, as one [`Glyph`] per visible byte with the source bytes that it represents.
 //!
-//! Pure. Knows escapes and quotes; it must not know what a secret looks like.
+//! Pure. Decodes escapes and quotes; must not know what secrets look like.
 
 /// One byte of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Glyph {
     pub(super) byte: u8,
-    /// Where the text behind it begins.
+    /// End of its source bytes.
     pub(super) end: usize,
-    /// How many layers of escapes it stands in: 0 as it is written, 1 for `\"`, 2 for `\\\"`, more for other layers. A
-    /// quote of a lower depth ends the string that a deeper one began.
+    /// Number of escape layers around it: 0 for a plain character, 1 for `\"`, 2 for `\\\"`, larger constants for other
+    /// layers. A quote of a lower depth ends a string that a deeper one began.
     pub(super) depth: u8,
 }
 
-/// The text ends before it is decided what stands there.
+/// The text ends before the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct More;
 
-/// The depth of a quote that shell quoting, HTML or percent encoding wraps.
+/// Depths of quotes that are escaped by shell quoting, HTML or percent encoding.
 const SHELL: u8 = 24;
 const HTML: u8 = 40;
 const PERCENT: u8 = 56;
 
-/// The longest run of backslashes that is one escape, in bytes: JSON in JSON, five deep.
+/// Maximum run of backslashes that is one escape: JSON nested five deep.
 const BACKSLASHES_MAX: usize = 31;
 
-/// What a code unit is shown as; of one outside ASCII no rule asks more than whether it is the same.
+/// Byte that represents a code unit; all units outside ASCII need only compare equal to themselves.
 pub(super) fn shown(unit: u16) -> u8 {
     match u8::try_from(unit) {
         Ok(byte @ 0..0x80) => byte,
@@ -33,11 +33,11 @@ pub(super) fn shown(unit: u16) -> u8 {
     }
 }
 
-/// Text as it is read through its layers.
+/// Text that is read through its escapes.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) text: &'a [u8],
-    /// Nothing follows the text. Its end reads as a newline that takes no bytes.
+    /// Nothing follows the text. Its end reads as a newline of length zero.
     pub(super) is_last: bool,
 }
 
@@ -45,7 +45,8 @@ impl View<'_> {
     /// The glyph that begins at `at`.
     ///
     /// # Errors
-    /// [`More`] where the text ends before the glyph does.
+    ///
+    /// [`More`] if the text ends before the glyph does.
     #[inline]
     pub(super) fn glyph(&self, at: usize) -> Result<Glyph, More> {
         match self.text.get(at) {
@@ -56,7 +57,7 @@ impl View<'_> {
         }
     }
 
-    /// The end of the last glyph that is within `length` bytes from `from` on.
+    /// End of the last glyph within `length` bytes after `from`.
     pub(super) fn boundary(&self, from: usize, length: usize) -> usize {
         let mut at = from;
         while let Ok(glyph) = self.glyph(at)
@@ -82,7 +83,7 @@ impl View<'_> {
         Ok(escaped.unwrap_or(glyph(byte, at + 1, 0)))
     }
 
-    /// The byte at `at`; `None` behind the last one.
+    /// The byte at `at`; `None` at the end of a complete text.
     fn byte(&self, at: usize) -> Result<Option<u8>, More> {
         match self.text.get(at) {
             Some(byte) => Ok(Some(*byte)),
@@ -91,7 +92,7 @@ impl View<'_> {
         }
     }
 
-    /// A run of backslashes and what it escapes, in strings in strings: two double with each layer.
+    /// A run of backslashes and the escaped character, in nested strings: each layer doubles them.
     fn backslashes(&self, at: usize) -> Result<Glyph, More> {
         let mut run = 1;
         while run < BACKSLASHES_MAX && self.byte(at + run)? == Some(b'\\') {
@@ -100,7 +101,7 @@ impl View<'_> {
         let behind = at + run + 1;
         let depth = run.ilog2() as u8 + 1;
         Ok(match self.byte(at + run)? {
-            // Only the last ones escape the quote: of `\\"` the string ends, and a backslash is its last character.
+            // Only the last backslashes escape the quote: in `\\"` the string ends after a backslash.
             Some(quote @ (b'"' | b'\'' | b'`')) => {
                 let layers = run.trailing_ones();
                 let escaping = (1 << layers) - 1;
@@ -118,7 +119,7 @@ impl View<'_> {
             Some(b'x') => self
                 .hex(behind, 2, depth)?
                 .unwrap_or(glyph(b'\\', at + run, 0)),
-            // A line that goes on.
+            // A continued line.
             Some(b'\n') => glyph(b' ', behind, depth),
             Some(other) if other.is_ascii_punctuation() && other != b'\\' => {
                 glyph(other, behind, depth)
@@ -127,7 +128,7 @@ impl View<'_> {
         })
     }
 
-    /// The character that `digits` hexadecimal digits at `at` give.
+    /// The character given by `digits` hexadecimal digits at `at`.
     fn hex(&self, at: usize, digits: usize, depth: u8) -> Result<Option<Glyph>, More> {
         let mut value = 0;
         for at in at..at + digits {
@@ -140,7 +141,7 @@ impl View<'_> {
         Ok(Some(glyph(shown(value as u16), at + digits, depth)))
     }
 
-    /// A byte in percent encoding, also of one that is encoded itself.
+    /// A percent-encoded byte, encoded once or several times.
     fn percent(&self, at: usize) -> Result<Option<Glyph>, More> {
         let mut layers = 0;
         let mut digits = at + 1;
@@ -158,7 +159,7 @@ impl View<'_> {
         }
     }
 
-    /// A character reference of HTML.
+    /// An HTML character reference.
     fn entity(&self, at: usize) -> Result<Option<Glyph>, More> {
         #[rustfmt::skip]
         const NAMES: [(&[u8], u8); 8] = [
@@ -194,7 +195,7 @@ impl View<'_> {
         Ok(None)
     }
 
-    /// A quote in a shell's single quotes: `'\''` or `'"'"'`, themselves perhaps in a string.
+    /// A quote inside a shell's single quotes: `'\''` or `'"'"'`, possibly within a string.
     fn shell_quote(&self, at: usize) -> Result<Option<Glyph>, More> {
         let skip = |mut at| -> Result<usize, More> {
             while self.byte(at)? == Some(b'\\') {
@@ -215,7 +216,7 @@ impl View<'_> {
         Ok(None)
     }
 
-    /// Whether the bytes at `at` are `wanted`.
+    /// True if the bytes at `at` are `wanted`.
     pub(super) fn has(&self, at: usize, wanted: &[u8]) -> Result<bool, More> {
         let there = self.text.get(at..).unwrap_or_default();
         let known = there.len().min(wanted.len());
@@ -225,7 +226,7 @@ impl View<'_> {
         }
     }
 
-    /// What the view shows of a range; of a glyph that reaches beyond, nothing.
+    /// The view of a range, without a glyph that reaches beyond it.
     pub(super) fn seen(&self, start: usize, end: usize) -> Vec<u8> {
         let view = View {
             text: &self.text[..end],
@@ -241,7 +242,7 @@ impl View<'_> {
         seen
     }
 
-    /// As [`Self::skip`], to the end of what is known at most.
+    /// Like [`Self::skip`], but stops at the end of the available text.
     pub(super) fn skip_glyphs(&self, at: usize, belongs: impl Fn(Glyph) -> bool) -> usize {
         let mut end = at;
         while let Ok(glyph) = self.glyph(end)
@@ -253,12 +254,12 @@ impl View<'_> {
         end
     }
 
-    /// Where the glyphs end that are known, from `at` on.
+    /// End of the complete glyphs from `at` on.
     pub(super) fn known_end(&self, at: usize) -> usize {
         self.skip_glyphs(at, |_| true)
     }
 
-    /// Where the glyphs end, from `at` on, that `belongs` holds for.
+    /// End of the glyphs from `at` on that satisfy `belongs`.
     pub(super) fn skip(&self, mut at: usize, belongs: impl Fn(u8) -> bool) -> Result<usize, More> {
         loop {
             let glyph = self.glyph(at)?;
@@ -269,7 +270,7 @@ impl View<'_> {
         }
     }
 
-    /// Where `wanted` ends if the view shows it at `at`, in any case of letters.
+    /// End of `wanted` if the view has it at `at`; ignores case.
     pub(super) fn expect(&self, mut at: usize, wanted: &str) -> Result<Option<usize>, More> {
         for byte in wanted.bytes() {
             let glyph = self.glyph(at)?;
@@ -294,7 +295,7 @@ fn glyph(byte: u8, end: usize, depth: u8) -> Glyph {
     Glyph { byte, end, depth }
 }
 
-/// Whether the text in front of `at` ends in an escape whose last characters could be a word's.
+/// True if the text before `at` ends with an escape whose last characters could belong to a word.
 pub(super) fn is_behind_escape(text: &[u8], at: usize) -> bool {
     let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
     match &text[..at] {
