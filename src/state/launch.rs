@@ -34,10 +34,7 @@ impl State {
         } = launch;
         let NewSession { record, .. } = &session;
         let id = record.id;
-        if let Some((key, fingerprint)) = &session.idempotency {
-            let entry = IdempotencyKey::new(key.clone(), fingerprint.clone(), id);
-            self.idempotency.insert(key.clone(), entry);
-        }
+        self.remember_key(&session);
         let harness_id = record.harness.clone();
         let has_conversation = record.options.conversation_id.is_some();
         let is_stream = record.options.launch_mode == Some(LaunchMode::Stream.into());
@@ -82,6 +79,14 @@ impl State {
             early_input: Vec::new(),
         };
         self.sessions.insert(id, session);
+    }
+
+    /// Stores the launch's `Idempotency-Key`, so that a repetition gets the same session.
+    fn remember_key(&mut self, session: &NewSession) {
+        if let Some((key, fingerprint)) = &session.idempotency {
+            let entry = IdempotencyKey::new(key.clone(), fingerprint.clone(), session.record.id);
+            self.idempotency.insert(key.clone(), entry);
+        }
     }
 
     /// Stores the session's row. After the commit the harness starts without waiting for the state thread, which gets

@@ -197,23 +197,28 @@ fn life(seen: &Observation) -> Verdict {
             fail(message, Message::foreign(&failure.next))
         }
         Status::Stale { reason, locked, .. } => {
-            let stopped = seen.pid().filter(|&pid| sys::is_stopped(pid));
-            let (reason, hint) = match stopped {
-                Some(pid) => (
-                    message!("{}: its process is stopped by a signal", reason.clone()),
-                    message!("kill -CONT {}", pid),
-                ),
-                None if *locked && seen.home.socket().symlink_metadata().is_err() => {
-                    (reason.clone(), held_next(&seen.home, seen.pid()))
-                }
-                None if *locked => (reason.clone(), restart(seen)),
-                None => (
-                    reason.clone(),
-                    message!("{}, which cleans up", restart(seen)),
-                ),
-            };
+            let (reason, hint) = stale(seen, reason, *locked);
             fail(message!("stale{}: {}", pid, reason), hint)
         }
+    }
+}
+
+/// Reason and remedy for a daemon that does not answer.
+fn stale(seen: &Observation, reason: &Message, is_locked: bool) -> (Message, Message) {
+    let stopped = seen.pid().filter(|&pid| sys::is_stopped(pid));
+    match stopped {
+        Some(pid) => (
+            message!("{}: its process is stopped by a signal", reason.clone()),
+            message!("kill -CONT {}", pid),
+        ),
+        None if is_locked && seen.home.socket().symlink_metadata().is_err() => {
+            (reason.clone(), held_next(&seen.home, seen.pid()))
+        }
+        None if is_locked => (reason.clone(), restart(seen)),
+        None => (
+            reason.clone(),
+            message!("{}, which cleans up", restart(seen)),
+        ),
     }
 }
 

@@ -1,10 +1,8 @@
 //! A session's processes on Linux: recognises them even if they try to hide, ends them all, and reaps orphans.
 //!
-//! A process passes its limits on to all that it starts, through `fork`, `execve`, `setsid` and an empty environment.
-//! The soft value of `RLIMIT_LOCKS`, unused by the kernel since Linux 2.4.25 (setrlimit(2)), carries the session's
-//! mark. A process that changed it is found by its parents.
+//! A process is recognised by its mark ([`super::mark`]), and one that changed its mark by its parents.
 //!
-//! Harness threads mark and end families, the main thread reaps, and recovery ends leftovers at start. It knows the
+//! Harness threads end families, the main thread reaps, and recovery ends leftovers at start. It knows the
 //! marks of sessions, and nothing else of them.
 
 use std::collections::HashMap;
@@ -13,11 +11,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::mark::{LEFT, locks, mark};
 use super::{
-    Wake, command_name, exit_watch, has_ended, is_missing_call, is_running, newest_first, prlimit,
+    Wake, command_name, exit_watch, has_ended, is_missing_call, is_running, newest_first,
     process_mark, send_pidfd_signal, started, stat, stat_field, system_amount,
 };
 use crate::settings::durations;
@@ -27,14 +25,8 @@ use crate::sys::{Ended, Family, FamilyUse, Interest, Process, poll, send_signal}
 /// from one pass.
 const HOLDER_PASSES: usize = 2;
 
-/// Bit of every mark; no meaningful limit has it.
-const MARK: u64 = 1 << 62;
-
 /// Rounds of SIGTERM: a process started by the handler of one gets the next; survivors are killed.
 const TERMINATE_ROUNDS: usize = 3;
-
-/// Mark of processes that have left their family, and of their descendants.
-const LEFT: u64 = MARK;
 
 /// Consecutive passes without a living member, each with a doubt, after which the search ends.
 const VAIN_MAX: usize = 8;
@@ -63,60 +55,6 @@ pub fn reap_adopted() {
             return;
         }
     }
-}
-
-/// Removes the family's mark from this process, and so from its future children.
-pub fn leave_family() {
-    if locks(0, None).is_ok_and(|limit| is_mark(limit.rlim_cur)) {
-        let _ = locks(0, Some(LEFT));
-    }
-}
-
-/// While this value lives, processes that are started here carry a family's mark from their first instruction. One
-/// spawn at a time: limits belong to the whole process.
-pub(in crate::sys) struct Marking {
-    restored: Option<u64>,
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl Marking {
-    pub(in crate::sys) fn begin(family: &Family) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // Fails if the hard limit is below the mark: then only environment and session identify the process.
-        let before = locks(0, None).map(|limit| limit.rlim_cur);
-        let restored = before.ok().filter(|_| locks(0, Some(mark(family))).is_ok());
-        Self {
-            restored,
-            _turn: turn,
-        }
-    }
-}
-
-impl Drop for Marking {
-    fn drop(&mut self) {
-        if let Some(soft) = self.restored {
-            let _ = locks(0, Some(soft));
-        }
-    }
-}
-
-fn mark(family: &Family) -> u64 {
-    MARK | (family.number & (MARK - 1))
-}
-
-fn is_mark(soft: u64) -> bool {
-    soft != libc::RLIM_INFINITY && soft & MARK != 0
-}
-
-/// Sets the soft limit of the process `pid` (0: this one), if `soft` is given; returns the limit.
-fn locks(pid: i32, soft: Option<u64>) -> io::Result<libc::rlimit> {
-    let mut limit = prlimit(pid, libc::RLIMIT_LOCKS, None)?;
-    if let Some(soft) = soft {
-        limit.rlim_cur = soft;
-        prlimit(pid, libc::RLIMIT_LOCKS, Some(&limit))?;
-    }
-    Ok(limit)
 }
 
 /// The living processes of `families` except this one, each with the index of its family.

@@ -12,14 +12,15 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 mod family;
+mod mark;
 mod watch;
 
-pub(super) use family::Marking;
 pub use family::{
-    adopt_orphans, end_families, family_uses, is_held, leader_use, leave_family, left_behind,
-    members, reap_adopted,
+    adopt_orphans, end_families, family_uses, is_held, leader_use, left_behind, members,
+    reap_adopted,
 };
-
+pub(super) use mark::Marking;
+pub use mark::leave_family;
 pub use watch::{Arrivals, LogWatch, Wake};
 
 use super::memory::own_status;
