@@ -45,6 +45,10 @@ const GROUP_MAX: usize = 64;
 const LAYER_MAX: usize = 8;
 const LAYERS_MAX: usize = 64;
 
+/// How many bytes of values that overlap are one secret: what repeats itself would overlap itself without an end, and all
+/// of it be held back.
+const HOLD_MAX: usize = 4 * 1024;
+
 /// The longest escape, in bytes.
 const ESCAPE_MAX: usize = 40;
 
@@ -186,6 +190,8 @@ fn is_secret(name: &str, line: &str) -> bool {
         text.iter()
             .all(|byte| byte.is_ascii_digit() || b".-".contains(byte))
     };
+    // What draws a line under something.
+    let is_rule = || text.iter().all(|byte| *byte == text[0]);
     let is_word = || {
         let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || b"-_.".contains(byte);
         text.len() <= WORD_MAX && text.iter().all(is_letter)
@@ -196,6 +202,7 @@ fn is_secret(name: &str, line: &str) -> bool {
         && !line.starts_with("-----")
         && !is_place()
         && !is_number()
+        && !is_rule()
         && !is_word()
         // A URL with a login is one in whatever setting.
         && (!is_setting() || line.contains("://"))
@@ -385,7 +392,7 @@ impl Known {
             });
         let end = whole.as_ref().map_or(usize::MAX, |whole| whole.end);
         match begun {
-            Some((start, open)) if start <= end => Some(Hit {
+            Some((start, open)) if start < end => Some(Hit {
                 range: whole.map_or(start, |whole| whole.start.min(start))..view.text.len(),
                 open: match ending {
                     Ending::Last => Open::No,
@@ -402,7 +409,7 @@ impl Known {
     /// The first value that stands in the text, from `from` on, with those that begin before it ends.
     fn whole(&self, view: View<'_>, floor: usize, from: usize) -> Option<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        // What stands farther on than this cannot begin before the first one ends.
+        // What stands farther on than this is no part of what begins with the first one.
         let mut last = usize::MAX;
         for group in &self.groups {
             let mut next = from;
@@ -410,19 +417,26 @@ impl Known {
                 let parts = group.parts.iter();
                 let parts = parts.filter(|part| view.text[at..].starts_with(&part.text));
                 for range in parts.filter_map(|part| self.around(view, floor, from, at, part)) {
-                    last = last.min(range.end + self.span_max());
+                    last = last.min(range.end + HOLD_MAX + self.span_max());
                     found.push(range);
                 }
                 next = at + 1;
             }
         }
         found.sort_unstable_by_key(|range| range.start);
-        found
-            .into_iter()
-            .reduce(|first, next| match next.start <= first.end {
-                true => first.start..first.end.max(next.end),
-                false => first,
-            })
+        let mut found = found.into_iter();
+        let mut first = found.next()?;
+        for next in found {
+            if next.start >= first.end {
+                break;
+            }
+            if first.len() >= HOLD_MAX {
+                first.end = next.start;
+                break;
+            }
+            first.end = first.end.max(next.end);
+        }
+        Some(first)
     }
 
     /// The value whose `part` stands at `at`.
@@ -553,7 +567,8 @@ mod tests {
 
     use super::super::matrix::{Wrap, html, json, percent};
     use super::super::tests::{in_two_writes, redactor};
-    use super::super::{REDACTED, Redactor};
+    use super::super::{REDACTED, Redactor, Stream};
+    use super::HOLD_MAX;
 
     const VALUES: &[&str] = &[
         "tuliptractor42",
@@ -653,19 +668,46 @@ mod tests {
     }
 
     #[test]
-    fn values_longer_than_what_is_held_back_are_taken_out_as_one() {
-        let value: String = (0..200_u32)
-            .map(|at| format!("{:x} ", at * at * 7919))
-            .collect();
-        let redactor = knowing(&[&value]);
-        let text = format!("<{}>\n", value.trim());
-        for at in (0..text.len()).step_by(97) {
-            let out = in_two_writes(&redactor, &text, at, false);
-            assert_eq!(out, "<[REDACTED:environment]>\n");
+    fn values_longer_than_what_is_held_back_are_taken_out_whole() {
+        const MARK: &str = "[REDACTED:environment]";
+        let value = |count: u64| -> String {
+            let words = (0..count).map(|at| format!("{:x} ", at * at * 7919));
+            words.collect::<String>().trim().to_owned()
+        };
+        for count in [200, 2000] {
+            let value = value(count);
+            let redactor = knowing(&[&value]);
+            let text = format!("<{value}>\n");
+            for at in (0..text.len()).step_by(text.len() / 9) {
+                let out = in_two_writes(&redactor, &text, at, false);
+                assert_eq!(out.replace(MARK, ""), "<>\n");
+                assert_eq!(
+                    out.matches(MARK).count(),
+                    1 + value.len() / HOLD_MAX,
+                    "{out}"
+                );
+            }
+            let out = redacted(&redactor, &STANDARD.encode(&text));
+            assert_eq!(
+                out.replace(MARK, ""),
+                STANDARD.encode(&text)[..2].to_owned() + &out[out.len() - 6..]
+            );
         }
-        let base64 = STANDARD.encode(&text);
-        let out = redacted(&redactor, &base64);
-        assert_eq!(out, "PD[REDACTED:environment]Y+Cg==");
+    }
+
+    #[test]
+    fn what_is_held_back_of_values_is_bounded_whatever_comes() {
+        let value = "a1b2a1b2a1b2a1b2";
+        let redactor = knowing(&[value]);
+        let (mut stream, mut out) = (Stream::default(), Vec::new());
+        for piece in value.repeat(2000).as_bytes().chunks(5000) {
+            stream.push(&redactor, piece, &mut out);
+            let held = stream.held_bytes();
+            assert!(held < 3 * HOLD_MAX, "{held}");
+        }
+        stream.finish(&redactor, &mut out);
+        let left = String::from_utf8(out).unwrap();
+        assert_eq!(left.replace("[REDACTED:environment]", ""), "");
     }
 
     #[test]
@@ -709,6 +751,7 @@ mod tests {
             ("KEY_FILE", "/home/user/.ssh/id_ed25519"),
             ("COMMIT_ID", "8f14e45fceea167a5a36dedd4bea25438f14e45f"),
             ("WORD", "international"),
+            ("RULE", "===================="),
             ("SHORT", "elevenchars"),
             ("KEY", "-----BEGIN CERTIFICATE-----"),
         ] {

@@ -26,7 +26,8 @@ const SWALLOW_MAX: usize = 64 * 1024;
 const KEY_HELD_MAX: usize = 2560;
 
 /// One stream's state. Between two writes it holds less than 3 KiB of text, whatever comes: context, and as far as a rule
-/// reads, or a line of a key. The escape sequences in that text are bounded by it: 384 KiB with the longest ones at each byte.
+/// reads, or a line of a key; of a session's own values `known` says how much. The escape sequences in that text
+/// are bounded by it: 384 KiB with the longest ones at each byte.
 #[derive(Debug, Default, Clone)]
 pub struct Stream {
     /// Context, then what is held back.
@@ -58,7 +59,7 @@ impl Stream {
     }
 
     #[cfg(test)]
-    fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         self.layer.held_bytes() + self.line.held_bytes()
     }
 
