@@ -50,7 +50,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         out.facts(&facts)?;
         let lines = last_lines(&mut client, id, LINES)?;
         if !lines.is_empty() {
-            out.line(&format!("\nlast lines\n{lines}"))?;
+            // Indented: the harness's output cannot forge a field of the record.
+            out.line(&format!("\nlast lines\n  {}", lines.replace('\n', "\n  ")))?;
         }
     }
     Ok(0)

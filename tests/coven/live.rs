@@ -88,7 +88,7 @@ fn show_has_the_last_ten_lines_and_the_figures_so_far() {
     let (coven, id) = with_a_quiet_session();
     let shown = coven.cli(["show", &id]).out;
     let (facts, lines) = shown.split_once("\n\nlast lines\n").unwrap();
-    let expected: Vec<_> = (3..=12).map(|n| n.to_string()).collect();
+    let expected: Vec<_> = (3..=12).map(|n| format!("  {n}")).collect();
     assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
     for name in ["family memory ", "family cpu ", "silent for ", "cpu time "] {
         assert!(facts.lines().any(|line| line.starts_with(name)), "{shown}");
