@@ -28,7 +28,7 @@ impl LastPass {
         match &*last {
             Some((at, uses)) if at.elapsed() < durations::LIVE_FIGURES => Arc::clone(uses),
             _ => {
-                let families = running.values().map(|one| family(one.id, Some(one.pid)));
+                let families = running.values().map(|one| family(one.id, one.pid));
                 let uses = sys::family_uses(&families.collect::<Vec<_>>());
                 let uses: Uses = Arc::new(running.keys().copied().zip(uses).collect());
                 *last = Some((Instant::now(), Arc::clone(&uses)));
@@ -52,7 +52,7 @@ impl Figures {
             return;
         };
         let known = self.uses.get(&record.id).copied();
-        let usage = known.or_else(|| sys::leader_use(running.pid));
+        let usage = known.or_else(|| sys::leader_use(record.pid?));
         record.cost = SessionCost {
             started_at: record.cost.started_at,
             cpu_ms: usage.map(|usage| usage.leader_cpu_ms),
@@ -80,6 +80,7 @@ impl Context {
     pub(super) fn silences(&self) -> impl Iterator<Item = (String, Duration)> + use<> {
         let now = Timestamp::now();
         let running = self.running().into_values();
+        let running = running.filter(|one| one.pid.is_some());
         running.map(move |one| (one.harness, one.tally.silent_since().until(now)))
     }
 

@@ -89,12 +89,12 @@ pub enum Launched {
     Repeat(SessionId),
 }
 
-/// A session whose harness runs.
+/// A session whose harness runs, or is being started: its record says that it runs before the state thread knows.
 #[derive(Debug)]
 pub struct Running {
     pub id: SessionId,
-    /// Pid of the harness.
-    pub pid: i32,
+    /// Pid of the harness, once it is known to run.
+    pub pid: Option<i32>,
     /// Id of the adapter.
     pub harness: String,
     /// Counters of its output.

@@ -114,12 +114,12 @@ impl Session {
         }
     }
 
-    /// The session for a list of running ones; `None` if its harness does not run.
+    /// The session for a list of running ones; `None` if its harness does not run, and is not being started.
     pub(super) fn running(&self) -> Option<Running> {
         let harness = self.harness.as_ref()?;
-        (self.phase == Phase::Running).then_some(Running {
+        matches!(self.phase, Phase::Starting | Phase::Running).then(|| Running {
             id: self.id,
-            pid: self.pid?,
+            pid: self.pid,
             harness: self.harness_id.clone(),
             tally: harness.tally(),
         })

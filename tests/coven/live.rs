@@ -40,7 +40,7 @@ fn stats_has_the_live_sessions_with_what_they_use() {
         "ID HARNESS DURATION CPU MEMORY OUTPUT SILENT TITLE"
     );
     assert!(lines[1].starts_with(&id[..8]), "{table}");
-    for part in [" quiet ", " % ", "iB ", " bytes/s ", "  wait for something"] {
+    for part in [" quiet ", " % ", "iB ", "/s ", "  wait for something"] {
         assert!(lines[1].contains(part), "{part}: {table}");
     }
 
