@@ -210,18 +210,49 @@ const SERVICES: &[&str] = &[
     "squarespace", "sumo", "telegr", "travis", "twitch", "twitter", "typeform", "xray", "yandex", "zendesk",
 ];
 
+/// Five bits of a letter, the same in both cases.
+const fn letter(byte: u8) -> usize {
+    (byte & 31) as usize
+}
+
+/// Number of services whose first letter precedes each letter.
+const FIRST: [usize; 33] = {
+    let mut first = [0; 33];
+    let mut letter_at = 1;
+    while letter_at < first.len() {
+        let mut service = 0;
+        while service < SERVICES.len() && letter(SERVICES[service].as_bytes()[0]) < letter_at {
+            service += 1;
+        }
+        first[letter_at] = service;
+        letter_at += 1;
+    }
+    first
+};
+
+/// Second letters of the services by their first letter, one bit each: few words have such a pair.
+const SECOND: [u32; 32] = {
+    let mut second = [0; 32];
+    let mut service = 0;
+    while service < SERVICES.len() {
+        let name = SERVICES[service].as_bytes();
+        second[letter(name[0])] |= 1 << letter(name[1]);
+        service += 1;
+    }
+    second
+};
+
 /// True if `name` contains a service's name.
 pub(super) fn names_service(name: &[u8]) -> bool {
-    (0..name.len()).any(|at| {
-        let (rest, first) = (&name[at..], name[at].to_ascii_lowercase());
-        let from = SERVICES.partition_point(|service| service.as_bytes()[0] < first);
-        let services = SERVICES[from..].iter().map(|service| service.as_bytes());
-        services
-            .take_while(|service| service[0] == first)
-            .any(|service| {
-                rest.get(..service.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(service))
-            })
+    name.windows(2).enumerate().any(|(at, pair)| {
+        let first = letter(pair[0]);
+        SECOND[first] >> letter(pair[1]) & 1 == 1
+            && SERVICES[FIRST[first]..FIRST[first + 1]]
+                .iter()
+                .any(|service| {
+                    let start = name.get(at..at + service.len());
+                    start.is_some_and(|start| start.eq_ignore_ascii_case(service.as_bytes()))
+                })
     })
 }
 

@@ -228,6 +228,12 @@ impl View<'_> {
 
     /// The view of a range, without a glyph that reaches beyond it.
     pub(super) fn seen(&self, start: usize, end: usize) -> Vec<u8> {
+        let written = &self.text[start..end];
+        if memchr::memchr3(b'\\', b'%', b'&', written).is_none()
+            && memchr::memchr(b'\'', written).is_none()
+        {
+            return written.to_vec();
+        }
         let view = View {
             text: &self.text[..end],
             is_last: true,
