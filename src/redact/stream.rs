@@ -1,6 +1,6 @@
-//! Redaction of a stream that comes in pieces: what is stored is the same wherever the pieces are cut.
+//! Redacts a stream that arrives in pieces. The stored text does not depend on where the pieces are cut.
 //!
-//! Between two writes it is plain data: some text as context and what is held back, and which secret is being swallowed.
+//! Between two writes its state is plain data: text as context, held text, and the secret that is being swallowed.
 
 use super::extent;
 use super::issuers;
@@ -11,49 +11,48 @@ use super::rules::{self, Ending, Found};
 use super::view::View;
 use super::{Open, REDACTED, Redactor, Secret};
 
-/// How much of a write is looked at at once, in bytes: the most that a stream's memory grows to, with what is held back.
+/// Maximum part of a write that is examined at once, in bytes; with the held text it bounds a stream's memory.
 pub(super) const PIECE_MAX: usize = 16 * 1024;
 
-/// How much text is kept as context behind what has been passed on, in bytes: as far as the rules look back at
-/// most.
+/// Passed text that is kept as context, in bytes: the maximum distance that the rules look back.
 pub(super) const CONTEXT_MAX: usize = 256;
 
-/// How much of a secret without an end is swallowed, in bytes.
+/// Maximum length of a secret without an end, in bytes.
 const SWALLOW_MAX: usize = 64 * 1024;
 
-/// How much of a line of a private key is held, in bytes. Half of that holds the end of a block that is in one line, also in
-/// the deepest layer (35 characters of 36 bytes).
+/// Maximum held part of a private key's line, in bytes. Half of it holds the end of a block that is in one line, also in the
+/// deepest layer (35 characters of 36 bytes).
 const KEY_HELD_MAX: usize = 2560;
 
-/// One stream's state. Between two writes it holds less than 3 KiB of text, whatever comes: context, and as far as a rule
-/// reads, or a line of a key; of a session's own values `known` says how much. The escape sequences in that text
-/// are bounded by it: 384 KiB with the longest ones at each byte.
+/// State of one stream. Between two writes it holds less than 3 KiB of any text: context, and the text that a rule reads, or
+/// a line of a key; `known` bounds the held text of a session's own values. The text bounds its escape sequences: 384 KiB
+/// with the longest ones at each byte.
 #[derive(Debug, Default, Clone)]
 pub struct Stream {
-    /// Context, then what is held back.
+    /// Context, then held text.
     layer: Layer,
-    /// Where in the text what is held back begins.
+    /// Beginning of the held text.
     passed: usize,
-    /// Where in the text the search goes on.
+    /// Position at which the search continues.
     at: usize,
-    /// What is in front of it is of no use to any rule.
+    /// No rule uses the text before it.
     floor: usize,
     swallowing: Option<Swallowing>,
     line: Line,
 }
 
-/// What of the coming bytes belongs to a secret that has been replaced already.
+/// A secret that has been replaced, and whose further bytes are dropped.
 #[derive(Debug, Clone, Copy)]
 struct Swallowing {
     open: Open,
-    /// Up to so many bytes.
+    /// Maximum number of bytes still to drop.
     left: usize,
-    /// A short line of a private key has come: the next must be its last.
+    /// The last line of the private key was short: the next must be its end.
     is_short: bool,
 }
 
 impl Stream {
-    /// Whether something is held back.
+    /// True if the stream holds text.
     pub fn is_holding(&self) -> bool {
         self.passed < self.layer.text.len() || self.layer.has_tail() || self.line.is_holding()
     }
@@ -63,7 +62,7 @@ impl Stream {
         self.layer.held_bytes() + self.line.held_bytes()
     }
 
-    /// Takes `data`, and adds to `out` what of it can be passed on.
+    /// Takes `data`; appends decided text to `out`.
     pub fn push(&mut self, redactor: &Redactor, data: &[u8], out: &mut Vec<u8>) {
         for piece in data.chunks(PIECE_MAX) {
             self.layer.push(piece, false);
@@ -71,7 +70,7 @@ impl Stream {
         }
     }
 
-    /// As [`Stream::push`], of what is stored: all passes where that keeps its secrets.
+    /// Like [`Stream::push`], for stored text: appends all of it if stored text keeps its secrets.
     pub fn push_stored(&mut self, redactor: &Redactor, data: &[u8], out: &mut Vec<u8>) {
         match redactor.stores_secrets {
             true => out.extend_from_slice(data),
@@ -79,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// The time is up: what is recognisable of what is held back is replaced, the rest passed on.
+    /// Flushes the held text after a pause: replaces what is recognisably a secret, and passes on the rest.
     pub fn expire(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
         let mut passed = Vec::new();
         self.layer.expire();
@@ -107,7 +106,7 @@ impl Stream {
         self.layer.shrink();
     }
 
-    /// The end of the stream: nothing more comes that could decide anything.
+    /// Flushes the held text at the end of the stream: no further text can decide anything.
     pub fn finish(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
         self.layer.push(b"", true);
         self.go_on(redactor, true, out);
@@ -126,7 +125,7 @@ impl Stream {
         }
     }
 
-    /// Handles a part of what is held; `true` if there may be more to do.
+    /// Handles a part of the held text; true if there may be more to do.
     fn step(&mut self, redactor: &Redactor, is_last: bool, out: &mut Vec<u8>) -> bool {
         if let Some(swallowing) = self.swallowing {
             return self.swallow(redactor, swallowing, is_last, out);
@@ -161,7 +160,7 @@ impl Stream {
         }
     }
 
-    /// Passes on what is before `secret`, and its replacement; what follows is swallowed if the secret `goes_on`.
+    /// Passes on the text before `secret`, and its replacement. Swallows the following text if the secret `goes_on`.
     fn replace(&mut self, redactor: &Redactor, secret: &Secret, goes_on: bool, out: &mut Vec<u8>) {
         self.pass(secret.range.start, out);
         out.extend_from_slice(format!("{REDACTED}{}]", secret.kind).as_bytes());
@@ -174,7 +173,7 @@ impl Stream {
         self.drop_until(secret.range.end, out);
     }
 
-    /// Drops the text before `until`; the escape sequences in it stay.
+    /// Drops the text before `until`, except its escape sequences.
     fn drop_until(&mut self, until: usize, out: &mut Vec<u8>) {
         let from = self.passed.min(until);
         self.layer.write(from, until, true, out);
@@ -182,7 +181,7 @@ impl Stream {
         (self.at, self.floor) = (self.passed, self.passed);
     }
 
-    /// Drops what belongs to the secret; `true` when its end has been found.
+    /// Drops text of the secret; true if its end has been found and more text is held.
     fn swallow(
         &mut self,
         redactor: &Redactor,
@@ -224,7 +223,7 @@ impl Stream {
         self.passed < self.layer.text.len()
     }
 
-    /// Drops a line of a private key; `true` if the block has ended, or another line is there.
+    /// Drops a line of a private key; true if the block has ended or another line is held.
     fn swallow_key(&mut self, swallowing: Swallowing, is_last: bool, out: &mut Vec<u8>) -> bool {
         let view = View {
             text: &self.layer.text,
@@ -232,7 +231,7 @@ impl Stream {
         };
         let (line, at, end) = key_line(view, self.passed);
         let text = line.trim_ascii();
-        // A mention of a key's first line is followed by the end of a string.
+        // The end of a string follows the mere mention of a key's first line.
         let is_mention = swallowing.left == SWALLOW_MAX
             && text.first().is_some_and(|byte| b"\"'`,)".contains(byte));
         let may_be_last =
@@ -258,7 +257,7 @@ impl Stream {
         };
         let until = match is_ended {
             true => at,
-            // A block in one line is as long as it likes: only its end is of use.
+            // A block in one line can have any length: only its end is needed.
             false if at - self.passed > KEY_HELD_MAX => {
                 view.boundary(self.passed, KEY_HELD_MAX / 2)
             }
@@ -279,7 +278,7 @@ impl Stream {
         self.is_holding_text()
     }
 
-    /// Forgets what is no longer of use as context.
+    /// Discards text that is no longer context.
     fn trim(&mut self) {
         let gone = self.passed.min(self.at).saturating_sub(CONTEXT_MAX);
         if gone > 0 {
@@ -292,7 +291,7 @@ impl Stream {
 }
 
 impl Open {
-    /// Whether a secret goes on with `glyph`.
+    /// True if a secret continues with `glyph`.
     fn goes_on(self, glyph: super::view::Glyph) -> bool {
         match self {
             Self::No | Self::Key | Self::Known { .. } => false,
@@ -309,17 +308,17 @@ impl Open {
     }
 }
 
-/// How a line of a private key ends.
+/// End of a line of a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyLine {
     Newline,
-    /// With the string in which it stands.
+    /// The string that contains the key ends.
     Closed,
-    /// With the block.
+    /// The block ends.
     Last,
 }
 
-/// The line at `from`, where it ends, a newline included, and how, if that is known.
+/// The line at `from`, its end, including a newline, and the kind of end, if known.
 fn key_line(view: View<'_>, from: usize) -> (Vec<u8>, usize, Option<KeyLine>) {
     let (mut at, mut line) = (from, Vec::new());
     while let Ok(glyph) = view.glyph(at)
@@ -344,7 +343,7 @@ fn key_line(view: View<'_>, from: usize) -> (Vec<u8>, usize, Option<KeyLine>) {
     (line, at, None)
 }
 
-/// Whether `line`, perhaps incomplete, can be a part of a block.
+/// True if `line`, possibly incomplete, can be part of a block.
 fn is_key_line(line: &[u8]) -> bool {
     #[rustfmt::skip]
     const HEADERS: &[&str] = &[
@@ -362,7 +361,7 @@ fn is_key_line(line: &[u8]) -> bool {
         .iter()
         .rposition(|byte| !b"\"'+,\\; ".contains(byte))
         .map_or(0, |last| last + 1);
-    // The rest of the first line, behind a pause.
+    // The rest of the first line, after a pause.
     let is_label = line
         .iter()
         .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b' ' | b'-'));
@@ -380,14 +379,14 @@ mod tests {
     const TEXT_MAX: usize = 3 * 1024;
     const HELD_MAX: usize = 384 * 1024;
 
-    /// Secrets that begin and wait for their end, each rule's.
+    /// Beginnings of secrets that wait for their end, one for each rule.
     #[rustfmt::skip]
     const BEGUN: &[&str] = &[
         "", "gh", "ghp_", "-----BEGIN PRIVATE KEY-----", "password=", "{\"password\":\"", "<password>", "Cookie: a=",
         "postgres://user:hun", "curl -u ", "https://hooks.slack.com/", "123456789:AA", "name: TOKEN\nvalue: ",
     ];
 
-    /// What goes on for ever: text, in the layers of JSON, percent encoding, HTML and shells; and escape sequences.
+    /// Endless text in the layers of JSON, percent encoding, HTML and shells, and endless escape sequences.
     #[rustfmt::skip]
     const ENDLESS: &[&str] = &[
         "A", " ", "\n", "=", ".", "\\", "%", "&", "'", "\"", "A\n", "\\u0041", "\\\\\\\\u0041", "\\n", "\\\"", "%41", "%25252541",
