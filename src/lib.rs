@@ -51,7 +51,7 @@
 //!   request into one [`state::Command`]; a read goes to the store's readers instead.
 //! * The **state thread** is the main thread. Each of its inputs is one [`state::Event`]. A session's reaction is decided
 //!   without side effects, by one table of phases (`state::life`); the resulting effects are values, executed in one
-//!   place (`state::perform`).
+//!   place (`state::perform`). System calls pass through one seam (`state::kernel`), which the simulation replaces.
 //! * A **harness thread** lives as long as its session, and longer while a process that the harness left behind holds a
 //!   stream: there are at most as many as live sessions are allowed. It prepares the spawn while the session's row is
 //!   written; afterwards it blocks only in `poll`.

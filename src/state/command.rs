@@ -15,7 +15,6 @@ use crate::harness::{ClientInput, Tally};
 use crate::observe::say;
 use crate::redact::Redactor;
 use crate::store::{Chore, Committed, Done, NewSession, Request};
-use crate::sys;
 
 /// Channel for a command's answer. An answer that no one receives any more is dropped.
 pub type Reply<T> = Sender<Result<T, ApiError>>;
@@ -221,7 +220,8 @@ impl State {
         let (Phase::Running, Some(pid)) = (session.phase, session.pid) else {
             return Err(session.not_live());
         };
-        sys::kill_group(pid, signal).map_err(|err| ApiError::KillFailed {
+        let sent = self.kernel.signal(pid, signal);
+        sent.map_err(|err| ApiError::KillFailed {
             id,
             reason: err.to_string(),
         })?;

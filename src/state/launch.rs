@@ -10,7 +10,7 @@ use super::session::Session;
 use super::stdin::Stdin;
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::{Program, StdinMode};
-use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId, Timestamp};
+use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId};
 use crate::harness::{Go, Harness, Shared};
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
@@ -84,7 +84,12 @@ impl State {
     /// Stores the launch's `Idempotency-Key`, so that a repetition gets the same session.
     fn remember_key(&mut self, session: &NewSession) {
         if let Some((key, fingerprint)) = &session.idempotency {
-            let entry = IdempotencyKey::new(key.clone(), fingerprint.clone(), session.record.id);
+            let entry = IdempotencyKey::new(
+                key.clone(),
+                fingerprint.clone(),
+                session.record.id,
+                self.kernel.now().at,
+            );
             self.idempotency.insert(key.clone(), entry);
         }
     }
@@ -145,7 +150,7 @@ impl State {
         key: &str,
         fingerprint: &str,
     ) -> Result<Option<SessionId>, ApiError> {
-        let now = Timestamp::now();
+        let now = self.kernel.now().at;
         self.idempotency.retain(|_, entry| entry.expires_at > now);
         match self.idempotency.get(key) {
             None => Ok(None),
@@ -182,11 +187,6 @@ impl State {
         redactor: Arc<Redactor>,
         reply: Reply<Launched>,
     ) -> std::io::Result<(Harness, Go)> {
-        let events = self.events.clone();
-        let report = move |report| {
-            // The send fails only after the daemon has given up waiting for this harness.
-            let _ = events.send(Event::Harness { id, report });
-        };
         let started: Done = Box::new(move |answer| {
             let answer = answer.and_then(|answer| match answer {
                 Committed::Record(record) => Ok(Launched::New(record)),
@@ -200,6 +200,7 @@ impl State {
             redactor,
             drain_max: self.limits.drain_max,
         };
-        Harness::prepare(id, program, shared, report, started)
+        let events = self.events.clone();
+        self.kernel.prepare(id, program, shared, events, started)
     }
 }

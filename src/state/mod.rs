@@ -5,6 +5,7 @@
 
 mod command;
 mod effect;
+mod kernel;
 mod late;
 mod launch;
 mod life;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply, Running};
+use kernel::{Kernel, System};
 use late::Late;
 use life::Input;
 use session::Session;
@@ -37,7 +39,6 @@ use crate::observe::field::{CloseCause, StateInput};
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::{IdempotencyKey, SessionNum, WriteQueue};
-use crate::sys;
 
 /// An input of the state thread.
 #[derive(Debug)]
@@ -104,6 +105,7 @@ impl Publisher {
 
 /// The live sessions, and all decisions about them.
 pub struct State {
+    kernel: Box<dyn Kernel>,
     inbox: Receiver<Event>,
     /// Cloned for harness threads and the writer's callbacks.
     events: Sender<Event>,
@@ -135,7 +137,10 @@ impl State {
             .into_iter()
             .map(|key| (key.key.clone(), key))
             .collect();
+        let kernel = Box::new(System);
         Self {
+            rest_at: Some(kernel.now().instant + durations::REST),
+            kernel,
             inbox,
             events,
             queue,
@@ -145,7 +150,6 @@ impl State {
             late: Late::default(),
             idempotency,
             publisher,
-            rest_at: Some(Instant::now() + durations::REST),
             stopping: None,
             stop_replies: Vec::new(),
         }
@@ -159,24 +163,27 @@ impl State {
                 None => self.inbox.recv().map_err(RecvTimeoutError::from),
             };
             let begun = Instant::now();
-            let what = match event {
-                Ok(event) => {
-                    let what = event.name();
-                    self.handle(event);
-                    what
-                }
-                Err(_) => StateInput::Deadline,
-            };
-            self.act_on_deadlines();
-            self.publisher.set_live(self.live_sessions() as u64);
+            let what = event.as_ref().map_or(StateInput::Deadline, Event::name);
+            let stopped = self.step(event.ok());
             if begun.elapsed() > durations::SLOW_EVENT {
                 let took_ms = begun.elapsed().as_millis() as u64;
                 say!(StateSlow, what, took_ms);
             }
-            if let Some(stopped) = self.stopped() {
+            if let Some(stopped) = stopped {
                 return stopped;
             }
         }
+    }
+
+    /// Handles `event`, if there is one, and the deadlines that have passed. Returns the result of a stop that is
+    /// complete.
+    fn step(&mut self, event: Option<Event>) -> Option<Stopped> {
+        if let Some(event) = event {
+            self.handle(event);
+        }
+        self.act_on_deadlines();
+        self.publisher.set_live(self.live_sessions() as u64);
+        self.stopped()
     }
 
     /// Number of sessions that count towards the limit and are shown as live.
@@ -199,7 +206,7 @@ impl State {
                 self.idempotency.retain(|_, key| key.session != id);
                 self.late.close(id, CloseCause::Deleted);
             }
-            Event::ChildEnded => sys::reap_adopted(),
+            Event::ChildEnded => self.kernel.reap_adopted(),
             Event::Ping(reply) => {
                 let _ = reply.send(());
             }
@@ -217,7 +224,7 @@ impl State {
     }
 
     fn act_on_deadlines(&mut self) {
-        let now = Instant::now();
+        let now = self.kernel.now().instant;
         let due: Vec<SessionId> = self
             .sessions
             .iter()
@@ -228,7 +235,7 @@ impl State {
             self.apply(id, Input::Deadline);
         }
         if self.rest_at.take_if(|at| *at <= now).is_some() && self.sessions.is_empty() {
-            sys::release_idle_memory();
+            self.kernel.release_memory();
         }
     }
 }

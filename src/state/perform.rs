@@ -4,23 +4,22 @@
 //! Runs on the state thread; no other file of this room sends a signal to end a session. [`Session::step`] decides,
 //! this file does not.
 
-use std::time::Instant;
-
 use crossbeam_channel::Sender;
 
 use super::effect::{Effect, LogLine};
+use super::kernel::Kernel;
 use super::late::Late;
-use super::life::{Input, Now, Phase};
+use super::life::{Input, Phase};
 use super::session::Session;
 use super::{Event, State};
 use crate::api::{SessionId, SessionStatus};
 use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::store::WriteQueue;
-use crate::sys;
 
 /// Targets of the effects, besides the session.
 pub(super) struct Means<'a> {
+    pub(super) kernel: &'a dyn Kernel,
     pub(super) queue: &'a WriteQueue,
     /// For inputs that follow a commit.
     pub(super) events: &'a Sender<Event>,
@@ -35,8 +34,9 @@ impl State {
             let Some(session) = self.sessions.get_mut(&id) else {
                 return log_unexpected(id, input.name(), Phase::Gone);
             };
-            for effect in session.step(input, Now::read()) {
+            for effect in session.step(input, self.kernel.now()) {
                 let means = Means {
+                    kernel: &*self.kernel,
                     queue: &self.queue,
                     events: &self.events,
                     late: &mut self.late,
@@ -53,7 +53,7 @@ impl State {
             }
             if is_gone {
                 self.sessions.remove(&id);
-                self.rest_at = Some(Instant::now() + durations::REST);
+                self.rest_at = Some(self.kernel.now().instant + durations::REST);
             }
         }
     }
@@ -63,15 +63,16 @@ impl Effect {
     /// Executes the effect; returns the input that results from it, if any.
     pub(super) fn execute(self, session: &mut Session, means: Means<'_>) -> Option<Input> {
         let Means {
+            kernel,
             queue,
             events,
             late,
         } = means;
         match self {
             Self::Terminate(pid, signal) => {
-                return Some(Input::Terminated(terminate(pid, signal)));
+                return Some(Input::Terminated(terminate(kernel, pid, signal)));
             }
-            Self::Kill(pid) => match sys::kill_group(pid, libc::SIGKILL) {
+            Self::Kill(pid) => match kernel.signal(pid, libc::SIGKILL) {
                 Err(err) if !session.phase.has_exited() => {
                     LogLine::KillFailed(err.to_string()).log(session);
                 }
@@ -122,10 +123,10 @@ impl Effect {
 }
 
 /// Sends `signal` to the process group of `pid`.
-fn terminate(pid: i32, signal: i32) -> Result<(), String> {
-    sys::kill_group(pid, signal).map_err(|err| err.to_string())?;
+fn terminate(kernel: &dyn Kernel, pid: i32, signal: i32) -> Result<(), String> {
+    kernel.signal(pid, signal).map_err(|err| err.to_string())?;
     // SIGCONT wakes a stopped process, so that it can handle the signal.
-    let _ = sys::kill_group(pid, libc::SIGCONT);
+    let _ = kernel.signal(pid, libc::SIGCONT);
     Ok(())
 }
 

@@ -73,7 +73,7 @@ impl State {
         say!(DaemonStopping, sessions: ids.len(), why: None);
         // Even SIGKILL does not end a process that waits for a dead disk (signal(7): uninterruptible).
         self.queue.end_chores();
-        let give_up_at = Instant::now() + self.limits.kill_grace + durations::STOP_STORE;
+        let give_up_at = self.kernel.now().instant + self.limits.kill_grace + durations::STOP_STORE;
         let within = durations::stop_within(self.limits.kill_grace);
         (self.publisher.tell)(super::Change::Stopping { within });
         self.stopping = Some(Stopping {
@@ -89,8 +89,8 @@ impl State {
 
     /// The result, once the stop is complete.
     pub(super) fn stopped(&mut self) -> Option<Stopped> {
+        let now = self.kernel.now().instant;
         let stopping = self.stopping.as_mut()?;
-        let now = Instant::now();
         let is_over = self.sessions.is_empty() && self.late.is_empty();
         if !is_over
             && !stopping.all_exited

@@ -326,9 +326,9 @@ pub struct IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// A key whose lifetime starts now.
-    pub fn new(key: String, fingerprint: String, session: SessionId) -> Self {
-        let expires_at = Timestamp::from_millis(Timestamp::now().as_millis() + IDEMPOTENCY_MILLIS);
+    /// A key whose lifetime starts at `used_at`.
+    pub fn new(key: String, fingerprint: String, session: SessionId, used_at: Timestamp) -> Self {
+        let expires_at = Timestamp::from_millis(used_at.as_millis() + IDEMPOTENCY_MILLIS);
         Self {
             key,
             fingerprint,
