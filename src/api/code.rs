@@ -76,6 +76,10 @@ codes! {
     ExternalSessionNotKillable = "external_session_not_killable", Some(422), Some("coven show {sessionId}");
     /// The limit on live sessions is reached.
     TooManySessions = "too_many_sessions", Some(429), Some("coven sessions, and coven kill <id>");
+    /// An upgrade in place is refused; nothing has changed. `details.reason` and `details.message` say why.
+    UpgradeRefused = "upgrade_refused", Some(409), Some("coven daemon restart (ends live sessions)");
+    /// An upgrade in place has failed, and the old program goes on. `details.reason` says why.
+    UpgradeFailed = "upgrade_failed", Some(500), Some(LOOK_AT_DAEMON);
     /// The input that waits for the harness's stdin has reached its limit.
     InputBacklogFull = "input_backlog_full", Some(429), Some("coven attach {sessionId}, to see what it waits for");
     /// The request's head is too large, or has too many headers.

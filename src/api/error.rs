@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{API_VERSION, Code, LeftBehind, SessionId, SessionStatus, Word};
+use super::{API_VERSION, Code, LeftBehind, SessionId, SessionStatus, UpgradeRefusal, Word};
 
 /// One row each: the variant with its fields, its code, its message for people, and its details for programs.
 macro_rules! errors {
@@ -115,6 +115,10 @@ errors! {
     StoreUnavailable { reason: String } => StoreUnavailable,
         "the event store is not available: {reason}", json!({ "reason": reason });
     ShuttingDown => ShuttingDown, "the daemon is stopping";
+    UpgradeRefused { reason: UpgradeRefusal, message: String } => UpgradeRefused,
+        "the daemon was not upgraded: {message}", json!({ "reason": reason, "message": message });
+    UpgradeFailed { reason: String } => UpgradeFailed,
+        "the upgrade failed, and the old program goes on: {reason}", json!({ "reason": reason });
     /// The reason appears only in the log.
     Internal { reason: String } => InternalError,
         "internal error; the daemon's log has it under this request id";

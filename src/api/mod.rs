@@ -26,6 +26,7 @@ mod stop;
 mod store;
 mod stream_line;
 mod time;
+mod upgrade;
 mod variables;
 mod word;
 
@@ -74,6 +75,7 @@ pub use store::{
 };
 pub use stream_line::{StreamLine, StreamMessage};
 pub use time::Timestamp;
+pub use upgrade::{UpgradeRefusal, UpgradeRequest, Upgraded};
 pub use variables::{SETTING_PREFIX, VARIABLES_MAX, Variables, check_name, is_variable_name};
 pub use word::Word;
 pub(crate) use word::{must_be, words};

@@ -10,7 +10,7 @@ use super::table::{Color, RED, painted, terminal_width};
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterCommand, AdapterStatus, Code, Word};
-use crate::daemon::service::tool_output;
+use crate::daemon::tool_output;
 use crate::settings::{did_you_mean, durations};
 
 /// List the harnesses that the daemon knows, and where its PATH has them.

@@ -13,6 +13,7 @@ use super::table::{Color, GREEN, RED, painted};
 use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say_answer};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, StartReport, Started};
+use crate::daemon::handover::check;
 use crate::daemon::service::Supervisor;
 use crate::daemon::status::{DaemonState, Status};
 use crate::daemon::stop::{self, StopOutcome};
@@ -102,9 +103,19 @@ struct Serve {
     /// log to the home's file, and report on stdout when serving: what `start` does
     #[argh(switch, hidden_help)]
     background: bool,
+    /// only tell whether this program can take over a handover of this format: what an upgrade asks
+    #[argh(option, hidden_help, arg_name = "format")]
+    check_handover: Option<u32>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    if let Verb::Serve(Serve {
+        check_handover: Some(format),
+        ..
+    }) = args.verb
+    {
+        return say_fitness(format);
+    }
     let is_serve = matches!(args.verb, Verb::Serve(_));
     let home = super::home().inspect_err(|err| {
         if is_serve {
@@ -233,6 +244,12 @@ fn status(home: &Home, args: &StatusArgs) -> Outcome {
         | DaemonState::Unsupported
         | DaemonState::Forwarded => 1,
     })
+}
+
+/// Answers the daemon that is to be upgraded, in one line of JSON.
+fn say_fitness(format: u32) -> Outcome {
+    Out::new().json(&check::fitness(format))?;
+    Ok(0)
 }
 
 fn serve_in_foreground(home: &Home) -> Outcome {

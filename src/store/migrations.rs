@@ -8,14 +8,18 @@ use serde_json::json;
 
 /// A step from one schema version to the next.
 pub(super) enum Migration {
-    Sql(&'static str),
-    /// A step that needs Rust: this SQLite is built without JSON functions.
+    /// Adds columns or tables. SQLite then reads no row (SQLite, ALTER TABLE ADD COLUMN): the step takes milliseconds,
+    /// however large the database is.
+    Short(&'static str),
+    /// Reads or writes the rows that exist, also for an index.
+    Long(&'static str),
+    /// A long step that needs Rust: this SQLite is built without JSON functions.
     Code(fn(&Connection) -> rusqlite::Result<()>),
 }
 
 /// Step `i` leads from schema version `i` to `i + 1`. A released step never changes.
 pub(super) const MIGRATIONS: [Migration; 11] = [
-    Migration::Sql(
+    Migration::Short(
         "
 CREATE TABLE sessions (
     num             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: it is half of the events' keys
@@ -65,7 +69,7 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_by_session ON idempotency (session);
 ",
     ),
-    Migration::Sql(
+    Migration::Short(
         "
 ALTER TABLE sessions ADD COLUMN started_at INTEGER;      -- of the harness
 ALTER TABLE sessions ADD COLUMN ended_at INTEGER;
@@ -77,7 +81,7 @@ ALTER TABLE sessions ADD COLUMN stderr_bytes INTEGER;
 ALTER TABLE sessions ADD COLUMN stderr_lines INTEGER;
 ",
     ),
-    Migration::Sql(
+    Migration::Long(
         "
 ALTER TABLE sessions ADD COLUMN stored_bytes INTEGER NOT NULL DEFAULT 0;  -- what its output takes on disk
 ALTER TABLE sessions ADD COLUMN head_seq INTEGER;                         -- the last of what is always kept
@@ -90,12 +94,12 @@ CREATE INDEX sessions_prunable ON sessions (updated_at)
 ",
     ),
     Migration::Code(gather_options),
-    Migration::Sql(
+    Migration::Short(
         "
 ALTER TABLE sessions ADD COLUMN stdout_pipe_bytes INTEGER;                -- what the pipe of stdout holds
 ",
     ),
-    Migration::Sql(
+    Migration::Short(
         "
 CREATE TABLE meta (                                     -- what is known of the database itself
     name  TEXT PRIMARY KEY,
@@ -103,30 +107,30 @@ CREATE TABLE meta (                                     -- what is known of the 
 ) STRICT, WITHOUT ROWID;
 ",
     ),
-    Migration::Sql(
+    Migration::Short(
         "
 ALTER TABLE sessions ADD COLUMN ended_by TEXT;
 ",
     ),
-    Migration::Sql(
+    Migration::Short(
         "
 ALTER TABLE sessions ADD COLUMN harness_session_id TEXT;  -- by which the harness goes on with its conversation
 ALTER TABLE sessions ADD COLUMN continued_from TEXT;      -- a session's id
 ALTER TABLE sessions ADD COLUMN usage TEXT;               -- JSON
 ",
     ),
-    Migration::Sql(
+    Migration::Short(
         "
 ALTER TABLE sessions ADD COLUMN oom_killed INTEGER NOT NULL DEFAULT 0;
 ",
     ),
-    Migration::Sql(
+    Migration::Long(
         "
 ALTER TABLE sessions ADD COLUMN left_behind TEXT;        -- a JSON array of processes: pid, name, mark
 CREATE INDEX sessions_left_behind ON sessions (num) WHERE left_behind IS NOT NULL;
 ",
     ),
-    Migration::Sql(
+    Migration::Long(
         "
 ALTER TABLE sessions ADD COLUMN on_end_since INTEGER;    -- observed time of its end, until its onEnd is done
 CREATE INDEX sessions_on_end ON sessions (on_end_since) WHERE on_end_since IS NOT NULL;
@@ -135,7 +139,14 @@ CREATE INDEX sessions_on_end ON sessions (on_end_since) WHERE on_end_since IS NO
 ];
 
 /// The schema version that this build reads and writes.
-pub(super) const VERSION: usize = MIGRATIONS.len();
+pub const VERSION: usize = MIGRATIONS.len();
+
+/// True if a step from schema version `from` to this build's reads or writes existing rows.
+pub fn is_long(from: usize) -> bool {
+    MIGRATIONS[from.min(VERSION)..]
+        .iter()
+        .any(|step| !matches!(step, Migration::Short(_)))
+}
 
 /// Moves the launch options from one column each into one JSON object.
 fn gather_options(connection: &Connection) -> rusqlite::Result<()> {

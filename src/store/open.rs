@@ -21,7 +21,7 @@ use super::owner::{self, LastOwner};
 use super::read::followers::Followers;
 use super::read::reader::Reader;
 use super::rows::{SessionNum, select};
-use super::schema::StoreError;
+use super::schema::{StoreError, known_version};
 use super::write::op;
 use super::write::writer::Writer;
 use super::{backup, connect, generation};
@@ -210,6 +210,15 @@ impl Store {
     pub fn status(&self) -> Arc<StoreStatus> {
         Arc::clone(&self.status)
     }
+}
+
+/// Schema version of the database at `path`, which a daemon may be serving.
+///
+/// # Errors
+/// [`StoreError::Newer`] for a newer coven's database; otherwise SQLite's error.
+pub fn schema_version(path: &Path) -> Result<usize, StoreError> {
+    let version = known_version(&connect::open_for_reading(path)?)?;
+    Ok(usize::try_from(version).unwrap_or(0))
 }
 
 /// Deletes the expired keys and returns the others.

@@ -189,7 +189,7 @@ pub(super) fn migrate(connection: &mut Connection, steps: Range<usize>) -> Resul
     for step in steps {
         let transaction = connection.transaction()?;
         match MIGRATIONS[step] {
-            Migration::Sql(sql) => transaction.execute_batch(sql)?,
+            Migration::Short(sql) | Migration::Long(sql) => transaction.execute_batch(sql)?,
             Migration::Code(run) => run(&transaction)?,
         }
         transaction.pragma_update(None, "user_version", step as i64 + 1)?;

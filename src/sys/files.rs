@@ -14,6 +14,15 @@ pub fn open_own(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
+/// Opens `path` for reading. Follows symbolic links, and does not block on a FIFO.
+///
+/// # Errors
+/// The error of open(2).
+pub fn open_followed(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// Creates the new file `path` with mode 0600.
 ///
 /// # Errors

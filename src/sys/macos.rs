@@ -397,6 +397,11 @@ pub fn executable(pid: i32) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
+/// `None`: this system executes no descriptor.
+pub fn descriptor_path(_: &impl AsFd) -> Option<PathBuf> {
+    None
+}
+
 /// Path of an open file; `None` without one.
 pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
     let mut path = vec![0_u8; libc::PATH_MAX as usize];

@@ -33,15 +33,15 @@ use std::time::Duration;
 
 pub use block::{BLOCK, unplain_in};
 pub use cgroup::{ControlGroup, OomWatch};
-pub use files::{append_own, create_own, open_own};
+pub use files::{append_own, create_own, open_followed, open_own};
 pub use limits::{
     Resource, Use, explain, is_scarce, limit, niceness, raise_open_files, reset_niceness,
     too_many_open_files,
 };
 pub use memory::{check_room, keep_reserve};
 pub use os::{
-    Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, end_families,
-    executable, exit_watch, family_uses, is_held, is_running, is_stopped,
+    Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, descriptor_path,
+    end_families, executable, exit_watch, family_uses, is_held, is_running, is_stopped,
     keep_inherited_descriptors, leader_use, leave_family, left_behind, members, notify_address,
     own_usage, path_of, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size, prefer_latency,
     process_mark, reap_adopted, release_free_memory, release_idle_memory, set_pipe_size,

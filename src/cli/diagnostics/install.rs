@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::privacy::Privacy;
 use super::shown::{Shown, object};
-use crate::daemon::service::tool_output;
+use crate::daemon::tool_output;
 use crate::settings::durations;
 use crate::sys::{self, System};
 

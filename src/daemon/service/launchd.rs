@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::tool::tool_output;
+use crate::daemon::tool::tool_output;
 use crate::settings::durations;
 
 /// True if `XPC_SERVICE_NAME` names a job: in a login or a terminal it is `0`, or names the application.

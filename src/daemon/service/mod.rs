@@ -8,7 +8,6 @@ mod charge;
 mod launchd;
 pub(super) mod notify;
 mod systemd;
-mod tool;
 mod unit;
 
 pub use charge::{Service, of_process, own, unit_home, unit_of_process};
@@ -17,5 +16,4 @@ pub use systemd::{
     STAY_DOWN, UNIT, UnitState, find_unit, is_manager, is_systemds, lingers, listens, systemctl,
     tasks_max, unit_of_home, unit_state,
 };
-pub use tool::tool_output;
 pub use unit::{Supervisor, Unit, command_by_hand};

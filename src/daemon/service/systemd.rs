@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::tool::{Say, run_tool, tool_output};
 use super::unit::{Supervisor, Unit};
 use crate::daemon::Home;
+use crate::daemon::tool::{Say, run_tool, tool_output};
 use crate::settings::{self, durations};
 use crate::sys::{self, ControlGroup};
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::before;
 use super::clock::{Clock, Now};
 use super::on_end::OnEndTimer;
 use super::retention::Retention;
@@ -228,6 +229,7 @@ impl Maintenance {
         self.sweep = None;
         self.next_sweep = Instant::now() + durations::RETENTION_EVERY;
         (self.on_sweep)();
+        before::remove_old(status.path(), &self.clock);
         if pruned.dropped.events > 0 {
             say!(OutputTruncated, sessions: pruned.sessions, events: pruned.dropped.events,
                 bytes: pruned.dropped.bytes);

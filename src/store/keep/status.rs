@@ -105,6 +105,11 @@ impl StoreStatus {
         }
     }
 
+    /// Path of the database.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Number of transactions committed since the start.
     pub fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)

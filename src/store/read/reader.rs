@@ -15,6 +15,7 @@ use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
 use crate::store::facts::{Pruned, Refused};
 use crate::store::files::OpenFiles;
+use crate::store::keep::before;
 use crate::store::keep::clock::Clock;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
@@ -349,6 +350,14 @@ impl Reader {
     /// [`Refused::Unavailable`] if the database cannot be read or the copy cannot be written.
     pub fn backup(&self, copy: &Path) -> Result<u64, Refused> {
         self.read_long(|connection| backup::backup(connection, copy))
+    }
+
+    /// Copies the database to its [place](before::place) before its schema is migrated to version `version`.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] if the disk has no room, or the copy fails.
+    pub fn copy_before(&self, version: usize) -> Result<(), Refused> {
+        self.read_long(|connection| before::copy(connection, &self.path, version))
     }
 
     /// Copies the open database to `copy`, even if its name is gone, replacing an earlier copy; returns the size in

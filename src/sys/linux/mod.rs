@@ -396,6 +396,12 @@ pub fn path_of(file: &impl AsFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
 
+/// Path that leads to an open file, whatever its name leads to by now (proc(5), `fd`); `None` without /proc.
+pub fn descriptor_path(file: &impl AsFd) -> Option<PathBuf> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
+    path.symlink_metadata().is_ok().then_some(path)
+}
+
 /// Name that the process `pid` gives itself (proc(5), `comm`); works also for another user's process.
 pub fn command_name(pid: i32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;

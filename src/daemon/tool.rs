@@ -1,9 +1,9 @@
-//! Runs a system tool such as systemctl within a deadline.
+//! Runs another program, such as systemctl, within a deadline.
 //!
-//! Runs in the CLI's process, on the caller's thread. It does not know the tool's purpose.
+//! Runs on the caller's thread, in the CLI's process or in the daemon. It does not know the program's purpose.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -18,10 +18,18 @@ pub fn tool_output(program: &str, args: &[&str], deadline: Instant) -> Option<St
     succeeded.then_some(text)
 }
 
-/// The stream of a tool that is read.
+/// The stream of a program that is read.
 pub(super) enum Say {
     Stdout,
     Stderr,
+    Both,
+}
+
+/// Output of a program that has ended, or was killed at its deadline.
+pub(super) struct Said {
+    pub has_succeeded: bool,
+    /// `None` if it did not end in time, or its output is no UTF-8 or too long.
+    pub text: Option<String>,
 }
 
 /// Success and output of `program`, if it exists and ends before `deadline`; otherwise it is killed.
@@ -31,32 +39,46 @@ pub(super) fn run_tool(
     what: Say,
     deadline: Instant,
 ) -> Option<(bool, String)> {
-    let (reader, writer) = sys::pipe().ok()?;
-    let (stdout, stderr) = match what {
-        Say::Stdout => (writer.into(), Stdio::null()),
-        Say::Stderr => (Stdio::null(), writer.into()),
-    };
     let mut command = Command::new(program);
     // cron, su and others do not set it; pam_systemd(8) always sets it to this path.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", sys::euid()));
     }
-    command.args(args).stdin(Stdio::null());
-    let spawned = command.stdout(stdout).stderr(stderr).spawn();
+    command.args(args);
+    let said = run(command, what, deadline).ok()?;
+    Some((said.has_succeeded, said.text?))
+}
+
+/// Runs `command` without stdin, and kills it at `deadline`.
+///
+/// # Errors
+/// It cannot be started.
+pub(super) fn run(mut command: Command, what: Say, deadline: Instant) -> io::Result<Said> {
+    let (reader, writer) = sys::pipe()?;
+    match what {
+        Say::Stdout => command.stdout(writer).stderr(Stdio::null()),
+        Say::Stderr => command.stdout(Stdio::null()).stderr(writer),
+        Say::Both => command.stdout(writer.try_clone()?).stderr(writer),
+    };
+    let spawned = command.stdin(Stdio::null()).spawn();
     // `command` holds the pipe's write end.
     drop(command);
-    let mut child = spawned.ok()?;
+    let mut child = spawned?;
     let text = read_until(&File::from(reader), deadline);
     let has_ended = || {
         let watch = sys::exit_watch(i32::try_from(child.id()).ok()?).ok()?;
         sys::poll(&mut [Interest::readable(&watch)], Some(deadline)).ok()
     };
-    if text.is_none() || has_ended() != Some(true) {
+    let has_ended = text.is_some() && has_ended() == Some(true);
+    if !has_ended {
         // The kill fails only if the process has ended.
         let _ = child.kill();
     }
-    let succeeded = child.wait().is_ok_and(|status| status.success());
-    Some((succeeded, text?))
+    let has_succeeded = child.wait().is_ok_and(|status| status.success());
+    Ok(Said {
+        has_succeeded,
+        text,
+    })
 }
 
 fn read_until(pipe: &File, deadline: Instant) -> Option<String> {
