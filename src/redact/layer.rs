@@ -2,7 +2,7 @@
 //!
 //! Runs on the stream's thread. Only plain data between two writes; must not know what secrets look like.
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 /// Maximum length of an escape sequence, in bytes: longer ones are text.
 const SEQUENCE_MAX: usize = 128;
@@ -11,7 +11,7 @@ const SEQUENCE_MAX: usize = 128;
 const BACKSLASHES_MAX: usize = 16;
 
 /// Memory for a sequence that is set aside, in addition to its bytes.
-const MARK_BYTES: usize = size_of::<(usize, usize)>();
+const MARK_BYTES: usize = size_of::<Mark>();
 
 /// Bytes of sequences that each byte of text allows to set aside, and the maximum of saved allowance: two 24-bit
 /// colours per character. This bounds the sequences by the held text.
@@ -23,19 +23,29 @@ const ESCAPE: u8 = 0x1b;
 /// Spellings of an escape character in strings.
 const WRITTEN: [&[u8]; 5] = [b"u001b", b"u001B", b"x1b", b"033", b"e"];
 
-/// Text without its escape sequences, which are kept separately.
+/// Text without its escape sequences, beside the bytes as they arrived.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Layer {
     pub(super) text: Vec<u8>,
-    /// Position of each sequence in `text`, and its end in `sequences`.
-    marks: Vec<(usize, usize)>,
-    sequences: Vec<u8>,
-    /// Number of `marks` that have been written.
+    /// The sequences before each position of `text`.
+    marks: Vec<Mark>,
+    /// The text with its sequences, from the first byte that has not been written or dropped.
+    raw: Vec<u8>,
+    /// Number of bytes of `raw` that have been written or dropped since the last [`Self::forget`].
     written: usize,
     /// Beginning of an incomplete sequence.
     tail: Vec<u8>,
     /// Bytes set aside beyond the allowance that the text has earned.
     aside: usize,
+}
+
+/// An escape sequence.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// Its position in the text.
+    at: usize,
+    /// Its end in the bytes as they arrived.
+    end: usize,
 }
 
 /// Classification of a possible escape sequence.
@@ -55,13 +65,13 @@ impl Layer {
 
     /// Position of the next sequence from `at` on.
     pub(super) fn next_mark(&self, at: usize) -> usize {
-        let next = self.marks.partition_point(|mark| mark.0 < at);
-        self.marks.get(next).map_or(usize::MAX, |mark| mark.0)
+        let next = self.marks.partition_point(|mark| mark.at < at);
+        self.marks.get(next).map_or(usize::MAX, |mark| mark.at)
     }
 
     /// True if a sequence stood before the byte at `at`.
     pub(super) fn is_marked(&self, at: usize) -> bool {
-        !self.marks.is_empty() && self.marks.binary_search_by_key(&at, |mark| mark.0).is_ok()
+        !self.marks.is_empty() && self.next_mark(at) == at
     }
 
     /// At a pause: an incomplete written-out sequence becomes text. A bare escape character stays held.
@@ -83,113 +93,113 @@ impl Layer {
 
     fn split(&mut self, data: &[u8], is_last: bool) {
         let is_written_somewhere = has_written(data);
-        let mut from = 0;
-        let mut search = 0;
+        let base = self.raw.len();
+        let (mut from, mut search, mut until) = (0, 0, data.len());
         while let Some(at) = next_start(data, search, is_written_somewhere) {
             match sequence(&data[at..]) {
                 Sequence::Whole(length) => {
-                    self.add_text(&data[from..at]);
-                    from = at;
                     search = at + length;
-                    let aside = self.aside + length + MARK_BYTES;
-                    self.aside = aside.min(ASIDE_MAX);
+                    let earned = (at - from) * ASIDE_EACH;
+                    let aside = self.aside.saturating_sub(earned) + length + MARK_BYTES;
                     let is_too_much = aside > ASIDE_MAX;
-                    if data[at] == ESCAPE {
-                        let moves = matches!(
-                            data[at + length - 1],
-                            b'A'..=b'H' | b'd' | b'f' | b'\\' | b']'
-                        );
-                        // Text elsewhere on the screen is another word; so is text after a sequence beyond the limit.
-                        if moves || is_too_much {
-                            self.add_text(&[ESCAPE]);
-                            from += 1;
-                        }
+                    let is_escape = data[at] == ESCAPE;
+                    // Text elsewhere on the screen is another word; so is text after a sequence beyond the limit.
+                    let is_word_end = is_escape && (is_too_much || moves(data[search - 1]));
+                    let shown = at + usize::from(is_word_end);
+                    self.text.extend_from_slice(&data[from..shown]);
+                    self.aside = aside.min(ASIDE_MAX);
+                    from = shown;
+                    if is_word_end {
+                        self.aside = self.aside.saturating_sub(ASIDE_EACH);
                     } else if is_too_much {
                         continue;
                     }
-                    self.sequences.extend_from_slice(&data[from..search]);
-                    self.marks.push((self.text.len(), self.sequences.len()));
+                    self.marks.push(Mark {
+                        at: self.text.len(),
+                        end: base + search,
+                    });
                     from = search;
                 }
                 Sequence::Partial if !is_last => {
-                    self.add_text(&data[from..at]);
                     self.tail.extend_from_slice(&data[at..]);
-                    return;
+                    until = at;
+                    break;
                 }
                 Sequence::Partial | Sequence::None => search = at + 1,
             }
         }
-        self.add_text(&data[from..]);
+        self.text.extend_from_slice(&data[from..until]);
+        self.aside = self.aside.saturating_sub((until - from) * ASIDE_EACH);
+        self.raw.extend_from_slice(&data[..until]);
     }
 
-    fn add_text(&mut self, text: &[u8]) {
-        self.text.extend_from_slice(text);
-        self.aside = self.aside.saturating_sub(text.len() * ASIDE_EACH);
-    }
-
-    /// Appends a range of the text with its sequences to `out`; only the sequences if the text is `dropped`.
+    /// Appends the text from `from`, the first byte that has not been written, until `until` with its sequences to
+    /// `out`; only the sequences if the text is `dropped`.
     pub(super) fn write(&mut self, from: usize, until: usize, dropped: bool, out: &mut Vec<u8>) {
-        let mut at = from;
+        let begin = self.marks.partition_point(|mark| mark.end <= self.written);
         // A sequence before a secret stays before its mark.
         let reach = until + usize::from(!dropped);
-        while let Some(&(mark, end)) = self.marks.get(self.written).filter(|mark| mark.0 < reach) {
-            if !dropped {
-                out.extend_from_slice(&self.text[at..mark.max(at)]);
+        let marks = &self.marks[begin..];
+        let marks = &marks[..marks.partition_point(|mark| mark.at < reach)];
+        let (mut at, mut raw) = (from, self.written);
+        if dropped {
+            for mark in marks {
+                out.extend_from_slice(&self.raw[raw + mark.at - at..mark.end]);
+                (at, raw) = (mark.at, mark.end);
             }
-            let begin = self
-                .written
-                .checked_sub(1)
-                .map_or(0, |before| self.marks[before].1);
-            out.extend_from_slice(&self.sequences[begin..end]);
-            self.written += 1;
-            at = mark.max(at);
+        } else if let Some(mark) = marks.last() {
+            (at, raw) = (mark.at, mark.end);
         }
+        let end = raw + until - at;
         if !dropped {
-            out.extend_from_slice(&self.text[at..until]);
+            out.extend_from_slice(&self.raw[self.written..end]);
         }
+        self.written = end;
     }
 
-    /// Discards the text before `until`, which has been written.
+    /// Discards the text before `until`, and all that has been written.
     pub(super) fn forget(&mut self, until: usize) {
         self.text.drain(..until);
-        let gone = self
-            .marks
-            .partition_point(|mark| mark.0 < until)
-            .min(self.written);
-        let cut = gone.checked_sub(1).map_or(0, |last| self.marks[last].1);
+        self.raw.drain(..self.written);
+        let gone = self.marks.partition_point(|mark| mark.at < until);
         self.marks.drain(..gone);
-        self.sequences.drain(..cut);
-        for (at, end) in &mut self.marks {
-            *at = at.saturating_sub(until);
-            *end -= cut;
+        for mark in &mut self.marks {
+            mark.at -= until;
+            mark.end = mark.end.saturating_sub(self.written);
         }
-        self.written -= gone;
+        self.written = 0;
     }
 
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        self.text.len() + self.sequences.len() + self.tail.len() + self.marks.len() * MARK_BYTES
+        self.text.len() + self.raw.len() + self.tail.len() + self.marks.len() * MARK_BYTES
     }
 
     /// Frees the memory that a burst needed.
     pub(super) fn shrink(&mut self) {
         self.text.shrink_to_fit();
         self.marks.shrink_to_fit();
-        self.sequences.shrink_to_fit();
+        self.raw.shrink_to_fit();
         self.tail.shrink_to_fit();
     }
+}
+
+/// True if a sequence with that last byte moves the cursor, or begins or ends a title or a link.
+fn moves(last: u8) -> bool {
+    matches!(last, b'A'..=b'H' | b'd' | b'f' | b'\\' | b']')
 }
 
 /// True if `data` can contain a written-out sequence, including one that is cut off.
 fn has_written(data: &[u8]) -> bool {
     let end = &data[data.len().saturating_sub(SEQUENCE_MAX)..];
-    memrchr(b'\\', end).is_some()
-        || memchr::memchr_iter(b'[', data).any(|at| {
-            matches!(
-                &data[..at],
-                [.., b'1', b'b' | b'B'] | [.., b'3', b'3'] | [.., b'\\', b'e']
-            )
-        })
+    memchr(b'\\', data).is_some()
+        && (memchr(b'\\', end).is_some()
+            || memchr::memchr_iter(b'[', data).any(|at| {
+                matches!(
+                    &data[..at],
+                    [.., b'1', b'b' | b'B'] | [.., b'3', b'3'] | [.., b'\\', b'e']
+                )
+            }))
 }
 
 /// Next possible beginning of a sequence.
