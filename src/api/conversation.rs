@@ -4,18 +4,21 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::wire;
 use super::{rules, words};
 
 /// Longest conversation id, in bytes.
 const ID_MAX: usize = 128;
 
-/// The field `conversation` of a launch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conversation {
-    pub mode: ConversationMode,
-    /// The harness's own id of it.
-    #[serde(deserialize_with = "rules::conversation_id")]
-    pub id: String,
+wire! {
+    /// The field `conversation` of a launch.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Conversation {
+        pub mode: ConversationMode,
+        /// The harness's own id of it.
+        #[serde(deserialize_with = "rules::conversation_id")]
+        pub id: String,
+    }
 }
 
 words! {

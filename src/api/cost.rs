@@ -5,20 +5,24 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Timestamp;
+use super::wire::wire;
 
 /// Declares figures for a record and for an event's payload.
 macro_rules! figures {
     (
-        $(#[$meta:meta])+
+        $(#[doc = $doc:literal])+
+        #[derive($($derive:ident),+)]
         pub struct $name:ident, in payloads $payload:ident, $remote:literal {
-            $($(#[$doc:meta])+ $figure:ident: $type:ty,)+
+            $($(#[doc = $text:literal])+ $figure:ident: $type:ty,)+
         }
     ) => {
-        $(#[$meta])+
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(default)]
-        pub struct $name {
-            $($(#[$doc])+ pub $figure: Option<$type>,)+
+        wire! {
+            $(#[doc = $doc])+
+            #[derive($($derive),+)]
+            #[serde(default)]
+            pub struct $name {
+                $($(#[doc = $text])+ pub $figure: Option<$type>,)+
+            }
         }
 
         #[derive(Serialize)]
@@ -32,7 +36,7 @@ macro_rules! figures {
 figures! {
     /// Cost of a session. A figure is null if unknown: while the session runs, if it never ran, if the daemon lost it,
     /// or if it is external.
-    #[derive(Copy, Eq)]
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub struct SessionCost, in payloads PayloadCost, "SessionCost" {
         /// Start of the harness.
         started_at: Timestamp,
@@ -55,6 +59,7 @@ figures! {
 
 figures! {
     /// Model usage of a session, as its harness reported it. A figure is null if the harness does not report it.
+    #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
     pub struct Usage, in payloads PayloadUsage, "Usage" {
         /// Tokens that the model read. codex includes those read from its cache; claude does not.
         input_tokens: u64,

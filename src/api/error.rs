@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::wire::wire;
 use super::{API_VERSION, Code, LeftBehind, SessionId, SessionStatus, UpgradeRefusal, Word};
 
 /// One row each: the variant with its fields, its code, its message for people, and its details for programs.
@@ -186,20 +187,24 @@ impl ApiError {
     }
 }
 
-/// Body of an error answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    pub error: ErrorDetail,
+wire! {
+    /// Body of an error answer.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    pub struct ErrorBody {
+        pub error: ErrorDetail,
+    }
 }
 
-/// Content of an error answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ErrorDetail {
-    /// The code to branch on; may be unknown to an older client.
-    pub code: Word<Code>,
-    /// The message for people.
-    pub message: String,
-    /// Details for programs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Value>,
+wire! {
+    /// Content of an error answer.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    pub struct ErrorDetail {
+        /// The code to branch on; may be unknown to an older client.
+        pub code: Word<Code>,
+        /// The message for people.
+        pub message: String,
+        /// Details for programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub details: Option<Value>,
+    }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::cost::{PayloadCost, Usage, usage_in_payload};
 use super::escape::write_json_string;
 use super::prompt::PromptPayload;
+use super::wire::wire;
 use super::{Code, EndedBy, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
 /// Largest payload of an event, in bytes; `output`, and `input` of this version, are smaller.
@@ -294,20 +295,22 @@ impl FromStr for EventId {
     }
 }
 
-/// An event, as clients see it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// Its position in the session, from 1.
-    pub seq: u64,
-    /// An [`EventId`].
-    pub id: String,
-    pub session_id: SessionId,
-    /// The kind; may be unknown to an older client.
-    pub kind: Word<EventKind>,
-    /// A JSON object.
-    pub payload_json: String,
-    /// When the daemon observed it.
-    pub created_at: Timestamp,
+wire! {
+    /// An event, as clients see it.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    pub struct Event {
+        /// Its position in the session, from 1.
+        pub seq: u64,
+        /// An [`EventId`].
+        pub id: String,
+        pub session_id: SessionId,
+        /// The kind; may be unknown to an older client.
+        pub kind: Word<EventKind>,
+        /// A JSON object.
+        pub payload_json: String,
+        /// When the daemon observed it.
+        pub created_at: Timestamp,
+    }
 }
 
 #[cfg(test)]

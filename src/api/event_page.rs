@@ -5,41 +5,48 @@
 use serde::{Deserialize, Serialize};
 
 use super::escape::write_json_string;
+use super::wire::wire;
 use super::{Event, SessionId, Timestamp};
 
-/// The query of `GET /events` and of `GET /sessions/:id/events`. Numbers beyond a bound count as the bound.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EventsQuery {
-    /// The session, if the path does not contain it.
-    pub session_id: Option<String>,
-    /// Only events after this seq.
-    pub after_seq: Option<u64>,
-    /// Only events after the event with this id; `afterSeq` takes precedence.
-    pub after_event_id: Option<String>,
-    /// Most events, 1 to 1000; default 1000.
-    pub limit: Option<u64>,
-    /// Longest wait for the first event, in milliseconds, up to 60,000.
-    pub wait_ms: Option<u64>,
+wire! {
+    /// The query of `GET /events` and of `GET /sessions/:id/events`. Numbers beyond a bound count as the bound.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    pub struct EventsQuery {
+        /// The session, if the path does not contain it.
+        pub session_id: Option<String>,
+        /// Only events after this seq.
+        pub after_seq: Option<u64>,
+        /// Only events after the event with this id; `afterSeq` takes precedence.
+        pub after_event_id: Option<String>,
+        /// Most events, 1 to 1000; default 1000.
+        pub limit: Option<u64>,
+        /// Longest wait for the first event, in milliseconds, up to 60,000.
+        pub wait_ms: Option<u64>,
+    }
 }
 
-/// Position of a client in a session's events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EventCursor {
-    /// Seq of the last event read.
-    pub after_seq: u64,
+wire! {
+    /// Position of a client in a session's events.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct EventCursor {
+        /// Seq of the last event read.
+        pub after_seq: u64,
+    }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EventPage {
-    /// In the order of their seq.
-    pub events: Vec<Event>,
-    /// Null only if the page is empty.
-    pub next_cursor: Option<EventCursor>,
-    /// More events are stored already.
-    pub has_more: bool,
+wire! {
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct EventPage {
+        /// In the order of their seq.
+        pub events: Vec<Event>,
+        /// Null only if the page is empty.
+        pub next_cursor: Option<EventCursor>,
+        /// More events are stored already.
+        pub has_more: bool,
+    }
 }
 
 /// Writes the events of one session's page as JSON of [`Event`], directly from the store's rows.

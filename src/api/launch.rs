@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::wire;
 use super::{Conversation, Variables, Word, rules, words};
 
 /// Longest title, and longest text of the client's about a session, in bytes.
@@ -83,20 +84,22 @@ words! {
     }
 }
 
-/// Permissions that a launch gives its harness.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LaunchPolicy {
-    pub approval: Approval,
-    #[serde(deserialize_with = "rules::policy_permission")]
-    pub sandbox: Permission,
-    /// Absolute, existing directories besides the working directory.
-    #[serde(
-        default,
-        deserialize_with = "rules::directories",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub add_dirs: Vec<String>,
+wire! {
+    /// Permissions that a launch gives its harness.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct LaunchPolicy {
+        pub approval: Approval,
+        #[serde(deserialize_with = "rules::policy_permission")]
+        pub sandbox: Permission,
+        /// Absolute, existing directories besides the working directory.
+        #[serde(
+            default,
+            deserialize_with = "rules::directories",
+            skip_serializing_if = "Vec::is_empty"
+        )]
+        pub add_dirs: Vec<String>,
+    }
 }
 
 /// A client's labels for a session, in the client's order.
@@ -109,54 +112,58 @@ pub struct Labels(pub Vec<String>);
 /// The string names the function that parses and checks the request's field.
 macro_rules! options {
     ($($(#[doc = $doc:literal])* $option:ident: $type:ty = $rule:literal,)+) => {
-        /// A client's options of a session, as its record shows them.
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(default)]
-        pub struct LaunchOptions {
-            $($(#[doc = $doc])* pub $option: $type,)+
-            /// Names of the launch's variables; their values are not stored.
-            pub env_names: Vec<String>,
-            /// Permission of the harness; null for an external session, and for one that an older version launched.
-            pub permission: Option<Word<Permission>>,
-            /// True if the harness can write files; null if unknown.
-            pub can_write: Option<bool>,
-            /// The harness's command line, redacted, with `<prompt>` for the prompt; null for an external session.
-            pub argv: Option<Vec<String>>,
+        wire! {
+            /// A client's options of a session, as its record shows them.
+            #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+            #[serde(default)]
+            pub struct LaunchOptions {
+                $($(#[doc = $doc])* pub $option: $type,)+
+                /// Names of the launch's variables; their values are not stored.
+                pub env_names: Vec<String>,
+                /// Permission of the harness; null for an external session, and for one that an older version launched.
+                pub permission: Option<Word<Permission>>,
+                /// True if the harness can write files; null if unknown.
+                pub can_write: Option<bool>,
+                /// The harness's command line, redacted, with `<prompt>` for the prompt; null for an external session.
+                pub argv: Option<Vec<String>>,
+            }
         }
 
-        /// The body of `POST /sessions`.
-        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        pub struct LaunchRequest {
-            #[serde(deserialize_with = "rules::filled")]
-            pub harness: String,
-            #[serde(deserialize_with = "rules::prompt")]
-            pub prompt: String,
-            /// An absolute path of an existing directory.
-            #[serde(deserialize_with = "rules::argument")]
-            pub project_root: String,
-            /// Relative to the root, or absolute within it; default: the root.
-            #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
-            pub cwd: Option<String>,
-            /// Default: the prompt's first line. Stored up to [`TITLE_MAX`] bytes.
-            #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
-            pub title: Option<String>,
-            /// Variables of this session only.
-            #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
-            pub env: Variables,
-            /// Permission of the harness; default: the adapter's, or the harness's own.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub launch_policy: Option<LaunchPolicy>,
-            /// The harness's own conversation to start or continue.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub conversation: Option<Conversation>,
-            /// Not supported: rejected.
-            #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
-            pub execution_binding: (),
-            /// Not supported: rejected.
-            #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
-            pub request_adoption: (),
-            $($(#[doc = $doc])* #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
+        wire! {
+            /// The body of `POST /sessions`.
+            #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+            #[serde(rename_all = "camelCase")]
+            pub struct LaunchRequest {
+                #[serde(deserialize_with = "rules::filled")]
+                pub harness: String,
+                #[serde(deserialize_with = "rules::prompt")]
+                pub prompt: String,
+                /// An absolute path of an existing directory.
+                #[serde(deserialize_with = "rules::argument")]
+                pub project_root: String,
+                /// Relative to the root, or absolute within it; default: the root.
+                #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
+                pub cwd: Option<String>,
+                /// Default: the prompt's first line. Stored up to [`TITLE_MAX`] bytes.
+                #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
+                pub title: Option<String>,
+                /// Variables of this session only.
+                #[serde(default, deserialize_with = "rules::variables", skip_serializing_if = "Variables::is_empty")]
+                pub env: Variables,
+                /// Permission of the harness; default: the adapter's, or the harness's own.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub launch_policy: Option<LaunchPolicy>,
+                /// The harness's own conversation to start or continue.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub conversation: Option<Conversation>,
+                /// Not supported: rejected.
+                #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
+                pub execution_binding: (),
+                /// Not supported: rejected.
+                #[serde(default, deserialize_with = "rules::unsupported", skip_serializing)]
+                pub request_adoption: (),
+                $($(#[doc = $doc])* #[serde(default, deserialize_with = $rule)] pub $option: $type,)+
+            }
         }
 
         impl LaunchOptions {
@@ -203,11 +210,11 @@ options! {
     /// Action on the record after a `completed` or `idle` end; null: none.
     on_end: Option<Word<OnEnd>> = "rules::optional_word",
     /// Longest run time in milliseconds, at least 1; then it is killed.
-    timeout_ms: Option<u64> = "Option::deserialize",
+    timeout_ms: Option<u64> = "rules::at_least_one",
     /// Longest time without output in milliseconds, at least 1; then it is killed.
-    idle_timeout_ms: Option<u64> = "Option::deserialize",
+    idle_timeout_ms: Option<u64> = "rules::at_least_one",
     /// Most tokens, input and output together, at least 1; then it is killed.
-    max_tokens: Option<u64> = "Option::deserialize",
+    max_tokens: Option<u64> = "rules::at_least_one",
     /// Ends the processes that the harness leaves behind.
     sweep: bool = "bool::deserialize",
 }

@@ -17,6 +17,7 @@ pub mod fields;
 mod health;
 mod id;
 mod launch;
+pub mod openapi;
 mod preview;
 mod prompt;
 pub mod routes;
@@ -28,6 +29,7 @@ mod stream_line;
 mod time;
 mod upgrade;
 mod variables;
+pub mod wire;
 mod word;
 
 pub use adapter::{

@@ -2,16 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::wire;
 use super::{Timestamp, words};
 
-/// One line of `GET /sessions/:id/log`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreviewLine {
-    /// When the line was complete.
-    pub ts: Timestamp,
-    pub level: PreviewLevel,
-    /// The text, without control characters.
-    pub message: String,
+wire! {
+    /// One line of `GET /sessions/:id/log`.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct PreviewLine {
+        /// When the line was complete.
+        pub ts: Timestamp,
+        pub level: PreviewLevel,
+        /// The text, without control characters.
+        pub message: String,
+    }
 }
 
 words! {

@@ -1,7 +1,7 @@
-//! Declares every route of the API once: method, pattern, summary, and the types of query, body and answer.
+//! Declares every route of the API once: method, pattern, summary, the types of query, body and answer, and the errors.
 //!
-//! The server maps each [`Route`] to its handler, the client sends a [`Request`] of an [`Endpoint`], and a test
-//! compares the README's table. It has no thread. It knows paths and wire types, and neither sockets nor handlers.
+//! The server maps each [`Route`] to its handler, the client sends a [`Request`] of an [`Endpoint`], [`super::openapi`]
+//! describes both to programs, and a test compares the README's table. It has no thread. It knows paths and wire types, and neither sockets nor handlers.
 
 use std::marker::PhantomData;
 
@@ -9,12 +9,57 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::wire::{Shape, Wire};
 use super::{
-    Accepted, ActionRequest, ActionResult, BackedUp, BackupRequest, CompleteRequest, Deleted,
+    Accepted, ActionRequest, ActionResult, BackedUp, BackupRequest, Code, CompleteRequest, Deleted,
     EditRequest, EventPage, EventsQuery, ExternalRequest, InputRequest, KillRequest, LaunchRequest,
     PreviewLine, PruneRequest, Pruned, SessionPage, SessionRecord, SessionsQuery, StopReport, Text,
     Vacuumed,
 };
+
+/// What programs are told of a route besides its name and summary.
+#[derive(Debug)]
+pub struct Facts {
+    /// Its variant's name.
+    pub id: &'static str,
+    pub query: &'static Shape,
+    pub body: &'static Shape,
+    /// The body can be missing.
+    pub is_body_optional: bool,
+    /// A header of the request that it reads.
+    pub header: Option<&'static str>,
+    pub answer: &'static Shape,
+    /// Another form of the answer.
+    pub other: Option<&'static Shape>,
+    /// Statuses with the answer.
+    pub statuses: &'static [u16],
+    /// Codes of its errors, besides [`COMMON`].
+    pub refusals: &'static [Code],
+}
+
+/// Codes of errors that every route can answer.
+pub const COMMON: &[Code] = &[
+    Code::InvalidRequest,
+    Code::PayloadTooLarge,
+    Code::RequestTooLarge,
+    Code::InternalError,
+    Code::StoreUnavailable,
+    Code::ShuttingDown,
+    Code::TooManyConnections,
+    Code::Busy,
+];
+
+macro_rules! first {
+    ($first:expr $(, $other:expr)?) => {
+        $first
+    };
+}
+
+macro_rules! is_optional {
+    ($body:ty) => {
+        true
+    };
+}
 
 macro_rules! or_unit {
     () => {
@@ -25,12 +70,16 @@ macro_rules! or_unit {
     };
 }
 
-/// Declares the routes. A route's doc comment is its summary in the README.
+/// Declares the routes. A route's doc comment is its summary in the README. `optional` is a body that can be missing,
+/// `or` another form of the answer; the status is 200 unless `status` lists others; `fails` lists the errors' codes.
 macro_rules! routes {
     ($(
         $(#[doc = $summary:literal])+
         $name:ident: $method:ident $pattern:literal
-            { $(query: $query:ty,)? $(body: $body:ty,)? answer: $answer:ty }
+            {
+                $(query: $query:ty,)? $(body: $body:ty,)? $(optional: $optional:ty,)? $(header: $header:literal,)?
+                answer: $answer:ty $(, or: $or:ty)? $(, status: $($status:literal)+)? $(, fails: $($code:ident)+)?
+            }
     )+) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Route {
@@ -48,6 +97,22 @@ macro_rules! routes {
                 }
             }
 
+            pub fn facts(self) -> &'static Facts {
+                match self {
+                    $(Self::$name => &Facts {
+                        id: stringify!($name),
+                        query: <<$name as Endpoint>::Query as Wire>::SHAPE,
+                        body: <<$name as Endpoint>::Body as Wire>::SHAPE,
+                        is_body_optional: first!($(is_optional!($optional),)? false),
+                        header: first!($(Some($header),)? None),
+                        answer: <$answer as Wire>::SHAPE,
+                        other: first!($(Some(<$or as Wire>::SHAPE),)? None),
+                        statuses: first!($(&[$($status),+],)? &[200]),
+                        refusals: first!($(&[$(Code::$code),+],)? &[]),
+                    },)+
+                }
+            }
+
             /// Its purpose, in one line for people.
             pub fn summary(self) -> &'static str {
                 let text = match self {
@@ -56,9 +121,25 @@ macro_rules! routes {
                 text.trim_start()
             }
 
+            /// The answer that is read from this JSON, written again.
+            #[cfg(test)]
+            pub(super) fn answer_again(self, json: Value) -> Value {
+                match self {
+                    $(Self::$name => tests::again::<$answer>(json),)+
+                }
+            }
+
+            /// The body that is read from this JSON, written again.
+            #[cfg(test)]
+            pub(super) fn body_again(self, json: &Value) -> Value {
+                match self {
+                    $(Self::$name => tests::body_again::<<$name as Endpoint>::Body>(json),)+
+                }
+            }
+
             /// The names of its query's and its body's fields.
             #[cfg(test)]
-            fn fields(self) -> Vec<&'static str> {
+            pub(super) fn fields(self) -> Vec<&'static str> {
                 match self {
                     $(Self::$name => [
                         tests::fields::<<$name as Endpoint>::Query>(),
@@ -76,7 +157,7 @@ macro_rules! routes {
             impl Endpoint for $name {
                 const ROUTE: Route = Route::$name;
                 type Query = or_unit!($($query)?);
-                type Body = or_unit!($($body)?);
+                type Body = or_unit!($($body)? $($optional)?);
                 type Answer = $answer;
             }
         )+
@@ -93,43 +174,56 @@ routes! {
     /// its features and adapters, the rejected manifests, and in `process` its environment and limits
     Capabilities: GET "/capabilities" { answer: super::Capabilities }
     /// `coven.capabilities.refresh` reads the manifests again
-    Act: POST "/actions" { body: ActionRequest, answer: ActionResult }
+    Act: POST "/actions" { body: ActionRequest, answer: ActionResult, status: 200 400 }
     /// ends the daemon, as SIGTERM does; its last answer
     StopDaemon: POST "/daemon/stop" { answer: StopReport }
     /// an array of the sessions that are not archived; with any parameter pages
-    ListSessions: GET "/sessions" { query: SessionsQuery, answer: SessionPage }
+    ListSessions: GET "/sessions" { query: SessionsQuery, answer: SessionPage, or: Vec<SessionRecord> }
     /// launches; an `Idempotency-Key` makes it safe to repeat
-    Launch: POST "/sessions" { body: LaunchRequest, answer: SessionRecord }
+    Launch: POST "/sessions" {
+        body: LaunchRequest, header: "Idempotency-Key", answer: SessionRecord, status: 201 200,
+        fails: ProjectRootViolation IdempotencyConflict HarnessNotFound TooManySessions LaunchFailed
+    }
     /// registers an external session
-    RegisterExternal: POST "/sessions/external" { body: ExternalRequest, answer: SessionRecord }
+    RegisterExternal: POST "/sessions/external" {
+        body: ExternalRequest, answer: SessionRecord, status: 201 200, fails: SessionIdConflict
+    }
     /// one record
     ShowSession: GET "/sessions/:id" { answer: SessionRecord }
     /// changes the title, adds and removes labels
     Edit: PATCH "/sessions/:id" { body: EditRequest, answer: SessionRecord }
     /// deletes record and events permanently
-    DeleteSession: DELETE "/sessions/:id" { answer: Deleted }
+    DeleteSession: DELETE "/sessions/:id" { answer: Deleted, fails: SessionLive }
     /// as `GET /events`, of the session in the path
     SessionEvents: GET "/sessions/:id/events" { query: EventsQuery, answer: EventPage }
     /// `[{"ts","level","message"}]`, a readable preview: stdout is `info`, stderr `warn`; the newest 900 kB
     PreviewLog: GET "/sessions/:id/log" { answer: Vec<PreviewLine> }
     /// writes to its stdin
-    Input: POST "/sessions/:id/input" { body: InputRequest, answer: Accepted }
+    Input: POST "/sessions/:id/input" {
+        body: InputRequest, answer: Accepted, status: 202,
+        fails: SessionNotLive InputNotAccepted InputBacklogFull SendInputFailed
+    }
     /// ends it; answers when its exit is on disk
-    Kill: POST "/sessions/:id/kill" { body: KillRequest, answer: Accepted }
+    Kill: POST "/sessions/:id/kill" {
+        optional: KillRequest, answer: Accepted, status: 202,
+        fails: SessionNotLive ExternalSessionNotKillable KillFailed
+    }
     /// removes it from the list
-    Archive: POST "/sessions/:id/archive" { answer: SessionRecord }
+    Archive: POST "/sessions/:id/archive" { answer: SessionRecord, fails: SessionLive }
     /// restores it to the list
     Summon: POST "/sessions/:id/summon" { answer: SessionRecord }
     /// ends an external session
-    Complete: POST "/sessions/:id/complete" { body: CompleteRequest, answer: SessionRecord }
+    Complete: POST "/sessions/:id/complete" { optional: CompleteRequest, answer: SessionRecord, fails: NotExternalSession }
     /// events of a session, in the order of their seq; an empty page is held back for `waitMs`
-    Events: GET "/events" { query: EventsQuery, answer: EventPage }
+    Events: GET "/events" { query: EventsQuery, answer: EventPage, fails: SessionNotFound }
     /// deletes the output that retention does not keep, or with `dryRun` only counts it
-    Prune: POST "/store/prune" { body: PruneRequest, answer: Pruned }
+    Prune: POST "/store/prune" { optional: PruneRequest, answer: Pruned }
     /// checks and rewrites the database
     Vacuum: POST "/store/vacuum" { answer: Vacuumed }
     /// a copy of the database to a new file
     Backup: POST "/store/backup" { body: BackupRequest, answer: BackedUp }
+    /// this API as an OpenAPI document
+    OpenApi: GET "/openapi.json" { answer: Value }
     /// the entry: where health is
     Index: GET "/" { answer: super::Index }
 }
@@ -155,6 +249,22 @@ impl Route {
         self.name().split_once(' ').unwrap_or((self.name(), ""))
     }
 
+    /// True if an answer of this route can have `status`.
+    pub fn has_status(self, status: u16) -> bool {
+        self.facts().statuses.contains(&status)
+            || self.refusals().any(|code| code.status() == Some(status))
+    }
+
+    /// Codes of its errors.
+    pub fn refusals(self) -> impl Iterator<Item = Code> {
+        let own = self.facts().refusals.iter();
+        let of_path = self
+            .pattern()
+            .contains(":id")
+            .then_some(&Code::SessionNotFound);
+        own.chain(of_path).chain(COMMON).copied()
+    }
+
     /// True if `name` is a route's name in the log: a pattern with its method, or without it for a method that the
     /// route does not accept; or one of the substitutes.
     pub fn is_name(name: &str) -> bool {
@@ -169,11 +279,11 @@ impl Route {
 pub trait Endpoint: Sized {
     const ROUTE: Route;
     /// Its query; `()` if it has none.
-    type Query: Serialize + DeserializeOwned;
+    type Query: Serialize + DeserializeOwned + Wire;
     /// Its body; `()` if it has none.
-    type Body: Serialize + DeserializeOwned;
+    type Body: Serialize + DeserializeOwned + Wire;
     /// Its answer.
-    type Answer;
+    type Answer: Wire;
 
     /// A request to a route without a session.
     fn request(self) -> Request<Self> {
@@ -312,6 +422,16 @@ mod tests {
             bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
             unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
         }
+    }
+
+    pub(super) fn again<T: Serialize + DeserializeOwned>(json: Value) -> Value {
+        let read = serde_json::from_value::<T>(json).unwrap();
+        serde_json::to_value(read).unwrap()
+    }
+
+    pub(super) fn body_again<T: Serialize + DeserializeOwned>(json: &Value) -> Value {
+        let read = crate::api::fields::read_body::<T>(json.to_string().as_bytes()).unwrap();
+        serde_json::to_value(read).unwrap()
     }
 
     pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {

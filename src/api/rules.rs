@@ -1,18 +1,92 @@
 //! Rules for request fields beyond their type, for `#[serde(deserialize_with)]`.
 //!
-//! Pure. An error follows the field's name, which the deserializer adds: `is empty`.
+//! Pure. An error follows the field's name, which the deserializer adds: `is empty`. [`KEYWORDS`] says the same to
+//! clients.
 
 use serde::de::{Deserialize, Deserializer, Error};
 
+use super::wire::contains;
 use super::{
     Labels, PATH_MAX, Permission, VARIABLES_MAX, Variables, Word, is_conversation_id, must_be,
 };
 
 /// Most labels of a session, and the longest label in bytes.
 pub(crate) const LABELS_MAX: usize = 32;
-const LABEL_MAX: usize = 128;
+pub(crate) const LABEL_MAX: usize = 128;
 /// Most directories besides the working directory.
-const DIRECTORIES_MAX: usize = 64;
+pub(crate) const DIRECTORIES_MAX: usize = 64;
+
+/// Most sessions of a page.
+pub(crate) const PAGE_MAX: u64 = 1000;
+
+/// For each rule, as attributes name it, the JSON Schema keywords that describe it, as far as keywords can. Lengths are in characters there, and
+/// in bytes here.
+pub const KEYWORDS: &[(&str, &str)] = &[
+    (r#""rules::filled""#, r#"{"minLength":1}"#),
+    (r#""rules::argument""#, r#"{"pattern":"^[^\\u0000]+$"}"#),
+    (
+        r#""rules::prompt""#,
+        r#"{"pattern":"^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}"#,
+    ),
+    (
+        r#""rules::optional_prompt""#,
+        r#"{"pattern":"^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}"#,
+    ),
+    (
+        r#""rules::text::<{ usize::MAX }, _>""#,
+        r#"{"pattern":"^[^\\u0000]*$"}"#,
+    ),
+    (
+        r#""rules::text::<{ PATH_MAX - 1 }, _>""#,
+        r#"{"pattern":"^[^\\u0000]*$","maxLength":4095}"#,
+    ),
+    (
+        r#""rules::text::<TITLE_MAX, _>""#,
+        r#"{"pattern":"^[^\\u0000]*$","maxLength":1024}"#,
+    ),
+    (
+        r#""rules::conversation_id""#,
+        r#"{"pattern":"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$","examples":["c-1"]}"#,
+    ),
+    (
+        r#""rules::labels""#,
+        r#"{"maxItems":32,"items":{"type":"string","maxLength":128}}"#,
+    ),
+    (
+        r#""rules::filled_labels""#,
+        r#"{"maxItems":32,"items":{"type":"string","maxLength":128,"pattern":"\\S"}}"#,
+    ),
+    (
+        r#""rules::variables""#,
+        r#"{"propertyNames":{"pattern":"^(?!COVEN_)[A-Za-z_][A-Za-z0-9_]*$"},"additionalProperties":{"type":"string","pattern":"^[^\\u0000]*$"}}"#,
+    ),
+    (
+        r#""rules::arguments""#,
+        r#"{"items":{"type":"string","pattern":"^[^\\u0000]*$"}}"#,
+    ),
+    (
+        r#""rules::directories""#,
+        r#"{"maxItems":64,"items":{"type":"string","maxLength":4095,"pattern":"^/[^\\u0000]*$"}}"#,
+    ),
+    (
+        r#""rules::policy_permission""#,
+        r#"{"enum":["read-only","workspace-write","full"]}"#,
+    ),
+    (r#""rules::at_least_one""#, r#"{"minimum":1}"#),
+    (r#""rules::page_limit""#, r#"{"minimum":1,"maximum":1000}"#),
+];
+
+/// Number of the rule that a field's attributes name, in [`KEYWORDS`].
+pub(super) const fn number(attributes: &str) -> Option<u8> {
+    let mut number = 0;
+    while number < KEYWORDS.len() {
+        if contains(attributes, KEYWORDS[number].0) {
+            return Some(number as u8);
+        }
+        number += 1;
+    }
+    None
+}
 
 /// Text that is not empty.
 pub(super) fn filled<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
@@ -157,6 +231,22 @@ pub(super) fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Word<T>, D::Error> {
     T::deserialize(input).map(Word::Known)
+}
+
+/// A number that is at least 1.
+pub(super) fn at_least_one<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u64>, D::Error> {
+    match u64::deserialize(input)? {
+        0 => Err(D::Error::custom("must be at least 1")),
+        number => Ok(Some(number)),
+    }
+}
+
+/// The number of sessions of a page. Another number is an error by the contract, and is not clamped.
+pub(super) fn page_limit<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u64>, D::Error> {
+    match u64::deserialize(input)? {
+        limit @ 1..=PAGE_MAX => Ok(Some(limit)),
+        _ => Err(D::Error::custom(format!("must be from 1 to {PAGE_MAX}"))),
+    }
 }
 
 /// As [`word`], for an optional field.

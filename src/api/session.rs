@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::is_false;
+use super::wire::wire;
 use super::{
     ApiError, Labels, LaunchOptions, PATH_MAX, SessionCost, SessionId, Timestamp, Usage, Word,
     rules, words,
@@ -98,15 +99,17 @@ pub const STDOUT_PIPE_MAX: usize = 1024 * 1024;
 /// Most processes that are recorded as left behind.
 const LEFT_BEHIND_MAX: usize = 100;
 
-/// A process that has outlived its session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftProcess {
-    pub pid: i32,
-    /// Name that it gives itself.
-    pub name: String,
-    /// Tells it from a later process with the same pid. Not shown to clients: it names the boot.
-    #[serde(skip)]
-    pub mark: String,
+wire! {
+    /// A process that has outlived its session.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct LeftProcess {
+        pub pid: i32,
+        /// Name that it gives itself.
+        pub name: String,
+        /// Tells it from a later process with the same pid. Not shown to clients: it names the boot.
+        #[serde(skip)]
+        pub mark: String,
+    }
 }
 
 /// The processes that have outlived their session, by pid; at most one hundred.
@@ -139,75 +142,77 @@ impl fmt::Display for LeftBehind {
     }
 }
 
-/// A session, as every route shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SessionRecord {
-    pub id: SessionId,
-    /// The canonical project root.
-    pub project_root: String,
-    pub harness: String,
-    /// Title for people.
-    pub title: String,
-    pub status: SessionStatus,
-    /// The exit code; null while it runs, or if a signal terminated it.
-    pub exit_code: Option<i32>,
-    pub archived_at: Option<Timestamp>,
-    /// When it was launched or registered.
-    pub created_at: Timestamp,
-    /// When its status last changed, or late output last arrived.
-    pub updated_at: Timestamp,
-    /// The client's options, and how it was launched.
-    #[serde(flatten)]
-    pub options: LaunchOptions,
-    /// Always null in this contract.
-    pub execution_binding: Option<Value>,
-    /// True for a session that the daemon does not run.
-    pub external: bool,
-    /// Path of an external session's transcript.
-    pub transcript_path: Option<String>,
-    /// The canonical working directory; null for an external session.
-    pub cwd: Option<String>,
-    /// Pid of the harness, which is also its process group; null before the spawn.
-    pub pid: Option<i32>,
-    /// Capacity of its stdout pipe, in bytes; null before it runs, or if unknown.
-    #[serde(default)]
-    pub stdout_pipe_bytes: Option<u64>,
-    pub last_seq: u64,
-    /// The signal that terminated the harness.
-    #[serde(default)]
-    pub signal: Option<i32>,
-    /// Cause of its end; null while it lives, for a failed launch, and if an older version recorded the end.
-    #[serde(default)]
-    pub ended_by: Option<Word<EndedBy>>,
-    /// True if the OOM killer killed the harness, or a process that the harness waited for.
-    #[serde(default)]
-    pub oom_killed: bool,
-    /// The harness's own id of its conversation, given or reported. It can be continued.
-    #[serde(default)]
-    pub harness_session_id: Option<String>,
-    /// The session whose conversation it continues.
-    #[serde(default)]
-    pub continued_from: Option<SessionId>,
-    /// Model usage; null if its harness reported none.
-    #[serde(default)]
-    pub usage: Option<Usage>,
-    /// Processes that it left running at its end.
-    #[serde(default)]
-    pub left_behind: LeftBehind,
-    /// Its cost; while it runs, the cost so far.
-    #[serde(flatten)]
-    pub cost: SessionCost,
-    /// While it runs, the CPU time of all its living processes and the children that they have waited for, in
-    /// milliseconds; at most a second old. Null if the system does not tell.
-    #[serde(default)]
-    pub family_cpu_ms: Option<u64>,
-    /// While it runs, the resident memory of all its processes, in bytes; shared pages count for each. At most a second
-    /// old. Null if the system does not tell.
-    #[serde(default)]
-    pub family_rss_bytes: Option<u64>,
-    /// While it runs, the time of its last output; null before the first.
-    #[serde(default)]
-    pub last_output_at: Option<Timestamp>,
+wire! {
+    /// A session, as every route shows it.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    pub struct SessionRecord {
+        pub id: SessionId,
+        /// The canonical project root.
+        pub project_root: String,
+        pub harness: String,
+        /// Title for people.
+        pub title: String,
+        pub status: SessionStatus,
+        /// The exit code; null while it runs, or if a signal terminated it.
+        pub exit_code: Option<i32>,
+        pub archived_at: Option<Timestamp>,
+        /// When it was launched or registered.
+        pub created_at: Timestamp,
+        /// When its status last changed, or late output last arrived.
+        pub updated_at: Timestamp,
+        /// The client's options, and how it was launched.
+        #[serde(flatten)]
+        pub options: LaunchOptions,
+        /// Always null in this contract.
+        pub execution_binding: Option<Value>,
+        /// True for a session that the daemon does not run.
+        pub external: bool,
+        /// Path of an external session's transcript.
+        pub transcript_path: Option<String>,
+        /// The canonical working directory; null for an external session.
+        pub cwd: Option<String>,
+        /// Pid of the harness, which is also its process group; null before the spawn.
+        pub pid: Option<i32>,
+        /// Capacity of its stdout pipe, in bytes; null before it runs, or if unknown.
+        #[serde(default)]
+        pub stdout_pipe_bytes: Option<u64>,
+        pub last_seq: u64,
+        /// The signal that terminated the harness.
+        #[serde(default)]
+        pub signal: Option<i32>,
+        /// Cause of its end; null while it lives, for a failed launch, and if an older version recorded the end.
+        #[serde(default)]
+        pub ended_by: Option<Word<EndedBy>>,
+        /// True if the OOM killer killed the harness, or a process that the harness waited for.
+        #[serde(default)]
+        pub oom_killed: bool,
+        /// The harness's own id of its conversation, given or reported. It can be continued.
+        #[serde(default)]
+        pub harness_session_id: Option<String>,
+        /// The session whose conversation it continues.
+        #[serde(default)]
+        pub continued_from: Option<SessionId>,
+        /// Model usage; null if its harness reported none.
+        #[serde(default)]
+        pub usage: Option<Usage>,
+        /// Processes that it left running at its end.
+        #[serde(default)]
+        pub left_behind: LeftBehind,
+        /// Its cost; while it runs, the cost so far.
+        #[serde(flatten)]
+        pub cost: SessionCost,
+        /// While it runs, the CPU time of all its living processes and the children that they have waited for, in
+        /// milliseconds; at most a second old. Null if the system does not tell.
+        #[serde(default)]
+        pub family_cpu_ms: Option<u64>,
+        /// While it runs, the resident memory of all its processes, in bytes; shared pages count for each. At most a second
+        /// old. Null if the system does not tell.
+        #[serde(default)]
+        pub family_rss_bytes: Option<u64>,
+        /// While it runs, the time of its last output; null before the first.
+        #[serde(default)]
+        pub last_output_at: Option<Timestamp>,
+    }
 }
 
 impl SessionRecord {
@@ -247,97 +252,110 @@ impl SessionRecord {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SessionPage {
-    pub sessions: Vec<SessionRecord>,
-    /// Cursor of the next page; null on the last.
-    pub next_cursor: Option<String>,
+wire! {
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    pub struct SessionPage {
+        pub sessions: Vec<SessionRecord>,
+        /// Cursor of the next page; null on the last.
+        pub next_cursor: Option<String>,
+    }
 }
 
-/// The query of `GET /sessions`. Without any parameter the answer is an array instead of a page.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SessionsQuery {
-    /// Sessions of a page, 1 to 1000; default 100.
-    pub limit: Option<u64>,
-    /// `next_cursor` of the previous page.
-    pub cursor: Option<String>,
-    /// Includes archived sessions.
-    pub include_archived: Option<bool>,
-    /// Only sessions whose id starts with this.
-    pub id_prefix: Option<String>,
-    /// Only sessions of this harness.
-    pub harness: Option<String>,
-    /// Only sessions of this conversation, by `harness_session_id` or `conversation_id`.
-    pub conversation: Option<String>,
+wire! {
+    /// The query of `GET /sessions`. Without any parameter the answer is an array instead of a page.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    pub struct SessionsQuery {
+        /// Sessions of a page, 1 to 1000; default 100.
+        #[serde(deserialize_with = "rules::page_limit")]
+        pub limit: Option<u64>,
+        /// `next_cursor` of the previous page.
+        pub cursor: Option<String>,
+        /// Includes archived sessions.
+        pub include_archived: Option<bool>,
+        /// Only sessions whose id starts with this.
+        pub id_prefix: Option<String>,
+        /// Only sessions of this harness.
+        pub harness: Option<String>,
+        /// Only sessions of this conversation, by `harness_session_id` or `conversation_id`.
+        pub conversation: Option<String>,
+    }
 }
 
-/// The body of `POST /sessions/external`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ExternalRequest {
-    /// The client's id for it: see [`SessionId::given`](super::SessionId::given).
-    #[serde(deserialize_with = "rules::filled")]
-    pub id: String,
-    /// An absolute path, as the client sees it.
-    #[serde(deserialize_with = "rules::argument")]
-    pub project_root: String,
-    /// Name of the program that runs it.
-    #[serde(deserialize_with = "rules::argument")]
-    pub harness: String,
-    /// Default: the harness. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
-    #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
-    pub title: Option<String>,
-    /// Path of its transcript.
-    #[serde(default, deserialize_with = "rules::text::<{ PATH_MAX - 1 }, _>")]
-    pub transcript_path: Option<String>,
-    /// The client's labels.
-    #[serde(default, deserialize_with = "rules::labels")]
-    pub labels: Labels,
+wire! {
+    /// The body of `POST /sessions/external`.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct ExternalRequest {
+        /// The client's id for it: see [`SessionId::given`](super::SessionId::given).
+        #[serde(deserialize_with = "rules::filled")]
+        pub id: String,
+        /// An absolute path, as the client sees it.
+        #[serde(deserialize_with = "rules::argument")]
+        pub project_root: String,
+        /// Name of the program that runs it.
+        #[serde(deserialize_with = "rules::argument")]
+        pub harness: String,
+        /// Default: the harness. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
+        #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
+        pub title: Option<String>,
+        /// Path of its transcript.
+        #[serde(default, deserialize_with = "rules::text::<{ PATH_MAX - 1 }, _>")]
+        pub transcript_path: Option<String>,
+        /// The client's labels.
+        #[serde(default, deserialize_with = "rules::labels")]
+        pub labels: Labels,
+    }
 }
 
-/// The optional body of `POST /sessions/:id/complete`.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct CompleteRequest {
-    /// Its exit code; null and 0 mean success.
-    pub exit_code: Option<i32>,
+wire! {
+    /// The optional body of `POST /sessions/:id/complete`.
+    #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    pub struct CompleteRequest {
+        /// Its exit code; null and 0 mean success.
+        pub exit_code: Option<i32>,
+    }
 }
 
-/// The body of `PATCH /sessions/:id`: changes of a record. Absent fields stay unchanged.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EditRequest {
-    /// The new title, not blank. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
-    #[serde(
-        deserialize_with = "rules::optional_prompt",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub title: Option<String>,
-    /// Labels to append, unless present.
-    #[serde(deserialize_with = "rules::filled_labels")]
-    pub add_labels: Labels,
-    /// Labels to remove, if present.
-    #[serde(deserialize_with = "rules::filled_labels")]
-    pub remove_labels: Labels,
+wire! {
+    /// The body of `PATCH /sessions/:id`: changes of a record. Absent fields stay unchanged.
+    #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    pub struct EditRequest {
+        /// The new title, not blank. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
+        #[serde(
+            deserialize_with = "rules::optional_prompt",
+            skip_serializing_if = "Option::is_none"
+        )]
+        pub title: Option<String>,
+        /// Labels to append, unless present.
+        #[serde(deserialize_with = "rules::filled_labels")]
+        pub add_labels: Labels,
+        /// Labels to remove, if present.
+        #[serde(deserialize_with = "rules::filled_labels")]
+        pub remove_labels: Labels,
+    }
 }
 
-/// The body of `POST /sessions/:id/input`: data, end of file, or both.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct InputRequest {
-    /// Data for the harness's stdin, byte for byte.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
-    /// `data` under another client's name.
-    #[serde(skip_serializing)]
-    pub input: Option<String>,
-    /// `data` under another client's name.
-    #[serde(skip_serializing)]
-    pub text: Option<String>,
-    /// Closes stdin after the data.
-    #[serde(skip_serializing_if = "is_false")]
-    pub eof: bool,
+wire! {
+    /// The body of `POST /sessions/:id/input`: data, end of file, or both.
+    #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+    #[serde(default)]
+    pub struct InputRequest {
+        /// Data for the harness's stdin, byte for byte.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub data: Option<String>,
+        /// `data` under another client's name.
+        #[serde(skip_serializing)]
+        pub input: Option<String>,
+        /// `data` under another client's name.
+        #[serde(skip_serializing)]
+        pub text: Option<String>,
+        /// Closes stdin after the data.
+        #[serde(skip_serializing_if = "is_false")]
+        pub eof: bool,
+    }
 }
 
 impl InputRequest {
@@ -395,30 +413,36 @@ impl KillSignal {
     }
 }
 
-/// The optional body of `POST /sessions/:id/kill`.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct KillRequest {
-    pub signal: KillSignal,
-    /// Also ends the processes that the session left running, even if it has ended already.
-    pub sweep: bool,
+wire! {
+    /// The optional body of `POST /sessions/:id/kill`.
+    #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+    #[serde(default)]
+    pub struct KillRequest {
+        pub signal: KillSignal,
+        /// Also ends the processes that the session left running, even if it has ended already.
+        pub sweep: bool,
+    }
 }
 
-/// The answer to input and kill.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Accepted {
-    /// Always true.
-    pub ok: bool,
-    /// Always true.
-    pub accepted: bool,
-    /// Number of processes that outlived the harness and were ended, if the kill requested a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub swept: Option<usize>,
+wire! {
+    /// The answer to input and kill.
+    #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+    pub struct Accepted {
+        /// Always true.
+        pub ok: bool,
+        /// Always true.
+        pub accepted: bool,
+        /// Number of processes that outlived the harness and were ended, if the kill requested a sweep.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub swept: Option<usize>,
+    }
 }
 
-/// The answer to a delete.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Deleted {
-    /// Always true.
-    pub ok: bool,
+wire! {
+    /// The answer to a delete.
+    #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+    pub struct Deleted {
+        /// Always true.
+        pub ok: bool,
+    }
 }

@@ -5,34 +5,39 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
+use super::wire::wire;
 
-/// The answer to `POST /daemon/stop`, the daemon's last: sent when the stop is complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StopReport {
-    /// All data of every session is on disk.
-    pub clean: bool,
-    /// The reason, if it is not clean.
-    pub reason: Option<String>,
-    /// Sessions with data that is not on disk.
-    pub unwritten: Vec<UnwrittenSession>,
-    /// The copy that holds everything, if the database's file was removed or replaced while the daemon ran.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovered: Option<String>,
+wire! {
+    /// The answer to `POST /daemon/stop`, the daemon's last: sent when the stop is complete.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct StopReport {
+        /// All data of every session is on disk.
+        pub clean: bool,
+        /// The reason, if it is not clean.
+        pub reason: Option<String>,
+        /// Sessions with data that is not on disk.
+        pub unwritten: Vec<UnwrittenSession>,
+        /// The copy that holds everything, if the database's file was removed or replaced while the daemon ran.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub recovered: Option<String>,
+    }
 }
 
-/// Data of a session that is not on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UnwrittenSession {
-    pub session_id: SessionId,
-    /// Number of events that were not written.
-    pub events: u64,
-    /// Size of their payloads, in bytes.
-    pub bytes: u64,
-    /// Its process has exited.
-    pub exited: bool,
-    /// Bytes that its pipes held at its exit and that may not have been read.
-    pub unread_bytes: u64,
+wire! {
+    /// Data of a session that is not on disk.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct UnwrittenSession {
+        pub session_id: SessionId,
+        /// Number of events that were not written.
+        pub events: u64,
+        /// Size of their payloads, in bytes.
+        pub bytes: u64,
+        /// Its process has exited.
+        pub exited: bool,
+        /// Bytes that its pipes held at its exit and that may not have been read.
+        pub unread_bytes: u64,
+    }
 }
 
 impl StopReport {

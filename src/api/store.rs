@@ -6,42 +6,49 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::rules;
+use super::wire::wire;
 
-/// The optional body of `POST /store/prune`.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PruneRequest {
-    /// Only count what would be deleted.
-    pub dry_run: bool,
-    /// Keep output of this many days, at least 1, if that is less than the daemon's limit.
-    pub days: Option<u32>,
+wire! {
+    /// The optional body of `POST /store/prune`.
+    #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    pub struct PruneRequest {
+        /// Only count what would be deleted.
+        pub dry_run: bool,
+        /// Keep output of this many days, at least 1, if that is less than the daemon's limit.
+        pub days: Option<u32>,
+    }
 }
 
-/// The answer to `POST /store/prune`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pruned {
-    /// Always true.
-    pub ok: bool,
-    /// Output events deleted, or to be deleted.
-    pub events: u64,
-    /// Bytes of output in those events.
-    pub bytes: u64,
-    /// Number of sessions that lost output.
-    pub sessions: u64,
-    /// Why old output is kept: the clock's jump is not confirmed yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unconfirmed_clock: Option<UnconfirmedClock>,
+wire! {
+    /// The answer to `POST /store/prune`.
+    #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct Pruned {
+        /// Always true.
+        pub ok: bool,
+        /// Output events deleted, or to be deleted.
+        pub events: u64,
+        /// Bytes of output in those events.
+        pub bytes: u64,
+        /// Number of sessions that lost output.
+        pub sessions: u64,
+        /// Why old output is kept: the clock's jump is not confirmed yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub unconfirmed_clock: Option<UnconfirmedClock>,
+    }
 }
 
-/// An unconfirmed jump of the wall clock: by it the stored data looks older than observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UnconfirmedClock {
-    /// Milliseconds by which the wall clock jumped over times that no daemon observed, in jumps of more than a day.
-    pub difference_ms: i64,
-    /// Time to be observed before the jump counts, in milliseconds.
-    pub left_ms: i64,
+wire! {
+    /// An unconfirmed jump of the wall clock: by it the stored data looks older than observed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct UnconfirmedClock {
+        /// Milliseconds by which the wall clock jumped over times that no daemon observed, in jumps of more than a day.
+        pub difference_ms: i64,
+        /// Time to be observed before the jump counts, in milliseconds.
+        pub left_ms: i64,
+    }
 }
 
 impl fmt::Display for UnconfirmedClock {
@@ -60,16 +67,18 @@ impl fmt::Display for UnconfirmedClock {
     }
 }
 
-/// The answer to `POST /store/vacuum`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Vacuumed {
-    /// Always true.
-    pub ok: bool,
-    /// `ok`: a damaged database is not rewritten.
-    pub integrity_check: String,
-    /// Bytes by which the database has shrunk.
-    pub bytes_freed: u64,
+wire! {
+    /// The answer to `POST /store/vacuum`.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct Vacuumed {
+        /// Always true.
+        pub ok: bool,
+        /// `ok`: a damaged database is not rewritten.
+        pub integrity_check: String,
+        /// Bytes by which the database has shrunk.
+        pub bytes_freed: u64,
+    }
 }
 
 impl Vacuumed {
@@ -83,21 +92,25 @@ impl Vacuumed {
     }
 }
 
-/// The body of `POST /store/backup`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BackupRequest {
-    /// Absolute path of the copy: a new file in an existing directory.
-    #[serde(deserialize_with = "rules::argument")]
-    pub path: String,
+wire! {
+    /// The body of `POST /store/backup`.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct BackupRequest {
+        /// Absolute path of the copy: a new file in an existing directory.
+        #[serde(deserialize_with = "rules::argument")]
+        pub path: String,
+    }
 }
 
-/// The answer to `POST /store/backup`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct BackedUp {
-    /// Always true.
-    pub ok: bool,
-    /// Size of the copy, in bytes.
-    pub bytes: u64,
+wire! {
+    /// The answer to `POST /store/backup`.
+    #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+    pub struct BackedUp {
+        /// Always true.
+        pub ok: bool,
+        /// Size of the copy, in bytes.
+        pub bytes: u64,
+    }
 }
 
 /// Output of `coven restore --json`.

@@ -43,6 +43,11 @@ macro_rules! words {
             }
         }
 
+        impl $crate::api::wire::Wire for $name {
+            const SHAPE: &'static $crate::api::wire::Shape =
+                &$crate::api::wire::Shape::Words(concat!($($word, " ",)+));
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())

@@ -38,6 +38,7 @@ mod logs_prune;
 mod man;
 mod metrics;
 mod observation;
+mod openapi;
 mod order;
 mod output;
 mod permission;
@@ -191,6 +192,9 @@ pub fn main() -> ExitCode {
             ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8)
         }
         [verb] if verb == man::VERB => finish(man::print(), &args),
+        [help, topic, options @ ..] if help == "help" && topic == openapi::TOPIC => {
+            finish(openapi::print(options), &args)
+        }
         args => finish(
             args::prepared(args).and_then(|args| parse_and_run(&args)),
             args,

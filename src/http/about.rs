@@ -13,7 +13,7 @@ use crate::api::{
     API_VERSION, ActionEvent, ActionResult, ActionStatus, ApiError, ApiVersion, BASE_PATH,
     CONTRACT, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
     DaemonInfo, DaemonProcess, Health, Index, REFRESH, RefreshedCapabilities, SessionCounts,
-    VERSION, routes,
+    VERSION, openapi, routes,
 };
 use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
 use crate::state::{Command, Event};
@@ -89,6 +89,10 @@ pub(super) fn stop(call: &Call<'_, routes::StopDaemon>) -> Result<Answer, ApiErr
     let report = answer.recv().unwrap_or(Err(ApiError::ShuttingDown));
     waiting.fetch_sub(1, Ordering::SeqCst);
     call.ok(&report?)
+}
+
+pub(super) fn openapi(call: &Call<'_, routes::OpenApi>) -> Result<Answer, ApiError> {
+    call.ok(&openapi::document())
 }
 
 /// For a user who tries the socket by hand.

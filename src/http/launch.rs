@@ -124,7 +124,7 @@ fn parse_spec(
     adapter: &Adapter,
     redactor: &Redactor,
 ) -> Result<LaunchSpec, ApiError> {
-    let limits = parse_limits(&request)?;
+    let limits = limits(&request);
     check_unchanged(call.context, &request)?;
     let (project_root, cwd) = parse_directories(call.context, &request)?;
     let mut options = request.take_options();
@@ -345,21 +345,14 @@ fn shortened(title: &str) -> String {
     title.chars().take(TITLE_CHARACTERS).collect()
 }
 
-fn parse_limits(request: &LaunchRequest) -> Result<Limits, ApiError> {
-    let checked = |field, limit| match limit {
-        Some(0) => Err(ApiError::invalid_field(
-            field,
-            format!("{field} must be at least 1"),
-        )),
-        limit => Ok(limit),
-    };
+fn limits(request: &LaunchRequest) -> Limits {
     // A century acts as no limit, and does not overflow an Instant.
     let duration = |millis: u64| Duration::from_millis(millis.min(100 * 365 * 86_400_000));
-    Ok(Limits {
-        time: checked("timeoutMs", request.timeout_ms)?.map(duration),
-        idle: checked("idleTimeoutMs", request.idle_timeout_ms)?.map(duration),
-        tokens: checked("maxTokens", request.max_tokens)?,
-    })
+    Limits {
+        time: request.timeout_ms.map(duration),
+        idle: request.idle_timeout_ms.map(duration),
+        tokens: request.max_tokens,
+    }
 }
 
 /// Rejects a limit of tokens if the harness does not report its usage.

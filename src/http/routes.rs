@@ -33,6 +33,7 @@ fn handle(routed: Routed<'_>) -> Result<Answer, ApiError> {
         Route::Prune => store::prune(&routed.call()),
         Route::Vacuum => store::vacuum(&routed.call()),
         Route::Backup => store::backup(&routed.call()),
+        Route::OpenApi => about::openapi(&routed.call()),
         Route::Index => about::index(&routed.call()),
     }
 }
@@ -61,7 +62,17 @@ pub(super) fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer,
                 route,
                 id,
             };
-            (route.name(), handle(routed))
+            let result = handle(routed);
+            let status = match &result {
+                Ok(answer) => answer.status,
+                Err(error) => error.status(),
+            };
+            debug_assert!(
+                route.has_status(status),
+                "{} does not declare {status}: {result:?}",
+                route.name()
+            );
+            (route.name(), result)
         }
         None => {
             let allow: Vec<&str> = same_path().map(Route::method).collect();

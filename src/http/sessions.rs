@@ -19,7 +19,6 @@ use crate::state::{Acceptance, Command};
 use crate::store::{Committed, Edit, Request, SessionList, SessionQuery};
 
 const LIMIT_DEFAULT: u64 = 100;
-const LIMIT_MAX: u64 = 1000;
 
 /// `GET /sessions`
 pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiError> {
@@ -40,12 +39,7 @@ pub(super) fn list(call: &Call<'_, routes::ListSessions>) -> Result<Answer, ApiE
             list.json
         });
     }
-    // A limit outside the range is an error by the contract, and is not clamped.
     let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        let message = format!("limit must be from 1 to {LIMIT_MAX}");
-        return Err(ApiError::invalid_field("limit", message));
-    }
     query.limit = usize::try_from(limit).unwrap_or(usize::MAX);
     query.before = asked.cursor.as_deref().map(decode_cursor).transpose()?;
     query.include_archived = asked.include_archived.unwrap_or(false);

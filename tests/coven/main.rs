@@ -45,6 +45,7 @@ mod misbehaviour;
 mod old_kernels;
 mod on_end;
 mod oom;
+mod openapi;
 mod orphans;
 mod output;
 mod package;
