@@ -61,7 +61,7 @@ pub struct ClientInput {
 
 /// Orders of the state thread to a harness thread.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Record this input, and write it to the harness's stdin.
     Input(ClientInput),
     /// No input follows, since the exit is known: record the held rest.

@@ -29,13 +29,14 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::WaitingInput;
+pub(crate) use message::Order;
 pub use message::{ClientInput, HarnessExit, Report};
 pub use pipes::Pipes;
 pub use start::family;
 pub use tally::Tally;
 
 use context::Context;
-use message::{Order, reporting_panics};
+use message::reporting_panics;
 use start::Prepared;
 
 use crate::adapters::Program;
@@ -133,6 +134,19 @@ impl Harness {
                 });
             })?;
         Ok((harness, go))
+    }
+
+    /// A handle without a thread, and the channel of its orders.
+    #[cfg(test)]
+    pub(crate) fn detached() -> io::Result<(Self, crossbeam_channel::Receiver<Order>)> {
+        let (orders, inbox) = unbounded();
+        let harness = Self {
+            orders,
+            wake: Arc::new(Wake::new()?),
+            backlog: WaitingInput::default(),
+            tally: Arc::default(),
+        };
+        Ok((harness, inbox))
     }
 
     /// The counters of its output.

@@ -17,42 +17,60 @@ struct LateSession {
 
 /// These sessions, in the order of their ends.
 #[derive(Default)]
-pub(super) struct Late(Vec<LateSession>);
+pub(super) struct Late {
+    sessions: Vec<LateSession>,
+    /// The daemon stops: streams are closed at once.
+    is_stopping: bool,
+}
 
 impl Late {
     pub(super) fn add(&mut self, id: SessionId, harness: Harness) {
         say!(SessionLate, session: id);
-        self.0.push(LateSession {
+        let mut entry = LateSession {
             id,
             harness,
             is_closing: false,
-        });
+        };
+        if self.is_stopping {
+            entry.close(CloseCause::Stop);
+        }
+        self.sessions.push(entry);
     }
 
     /// Removes a session whose thread has ended.
     pub(super) fn forget(&mut self, id: SessionId) {
-        self.0.retain(|entry| entry.id != id);
+        self.sessions.retain(|entry| entry.id != id);
     }
 
     /// True if no such thread is left.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sessions.is_empty()
     }
 
     /// Closes the streams of the session `id`, if it is in the list.
     pub(super) fn close(&mut self, id: SessionId, why: CloseCause) {
-        let mut entries = self.0.iter_mut();
+        let mut entries = self.sessions.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.id == id) {
             entry.close(why);
         }
     }
 
     /// Closes the streams of the oldest sessions until fewer than `room` are open.
-    pub(super) fn leave_below(&mut self, room: usize, why: CloseCause) {
-        let open = self.0.iter().filter(|entry| !entry.is_closing).count();
+    pub(super) fn make_room(&mut self, room: usize) {
+        let entries = self.sessions.iter();
+        let open = entries.filter(|entry| !entry.is_closing).count();
         let excess = (open + 1).saturating_sub(room);
-        let oldest = self.0.iter_mut().filter(|entry| !entry.is_closing);
-        oldest.take(excess).for_each(|entry| entry.close(why));
+        let open = self.sessions.iter_mut().filter(|entry| !entry.is_closing);
+        let oldest = open.take(excess);
+        oldest.for_each(|entry| entry.close(CloseCause::Room));
+    }
+
+    /// Closes all streams, also those of sessions that end later.
+    pub(super) fn stop(&mut self) {
+        self.is_stopping = true;
+        for entry in &mut self.sessions {
+            entry.close(CloseCause::Stop);
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::{Program, StdinMode};
 use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId};
 use crate::harness::{Go, Harness, Shared};
-use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Committed, Done, IdempotencyKey, NewSession, Request, SessionNum};
@@ -140,7 +139,7 @@ impl State {
             .map_err(|err| Some(err.into()))?;
         // Late sessions use threads and descriptors of the limit; they make room for live ones.
         let room = self.limits.sessions - self.live_sessions();
-        self.late.leave_below(room, CloseCause::Room);
+        self.late.make_room(room);
         Ok(())
     }
 

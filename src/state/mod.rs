@@ -18,7 +18,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -112,7 +112,8 @@ pub struct State {
     queue: WriteQueue,
     pipes: Arc<Pipes>,
     limits: Limits,
-    sessions: HashMap<SessionId, Session>,
+    /// In a fixed order, so that a simulation can be repeated.
+    sessions: BTreeMap<SessionId, Session>,
     late: Late,
     idempotency: HashMap<String, IdempotencyKey>,
     publisher: Publisher,
@@ -146,7 +147,7 @@ impl State {
             queue,
             pipes: Pipes::new(),
             limits,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             late: Late::default(),
             idempotency,
             publisher,

@@ -8,7 +8,6 @@ use std::time::Instant;
 use super::life::Input;
 use super::{Reply, State};
 use crate::api::{EndCause, SessionId, StopReport};
-use crate::observe::field::CloseCause;
 use crate::observe::field::StopCause;
 use crate::observe::say;
 use crate::settings::durations;
@@ -81,7 +80,7 @@ impl State {
             all_exited: false,
             is_signalled: source == StopSource::Signal,
         });
-        self.late.leave_below(1, CloseCause::Stop);
+        self.late.stop();
         for id in ids {
             self.apply(id, Input::End(EndCause::DaemonStop));
         }

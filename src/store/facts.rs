@@ -167,7 +167,7 @@ columns!(End {
 });
 
 impl Fact {
-    pub(super) fn num(&self) -> SessionNum {
+    pub(crate) fn num(&self) -> SessionNum {
         match self {
             Self::Events { num, .. }
             | Self::Started { num, .. }

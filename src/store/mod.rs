@@ -48,3 +48,5 @@ pub use schema::{StoreError, beside, with_time};
 pub use write::budget::{Reservation, Share};
 pub use write::queue::{Unwritten, WriteQueue};
 pub use write::writer::Writer;
+#[cfg(test)]
+pub(crate) use write::{backlog::Pending, queue::Item};

@@ -3,12 +3,12 @@
 //! Runs on the writer thread and the checkpoint thread; the queue and its byte budget on every thread that sends. It
 //! knows neither retention's rules nor how events are read; it only wakes the followers.
 
+pub(super) mod backlog;
 pub(super) mod budget;
 pub(super) mod op;
 pub(super) mod queue;
 pub(super) mod writer;
 
-mod backlog;
 mod batch;
 mod wal;
 

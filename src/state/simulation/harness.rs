@@ -1,0 +1,479 @@
+//! A simulated harness: its process, with the processes that it leaves behind, and its thread.
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use super::kernel::LIMITS;
+use super::{GRACE, Millis, Move, SLOW, World};
+use crate::adapters::{Program, StdinMode};
+use crate::api::{
+    EndCause, EndedBy, EventKind, Origin, Payload, SessionCost, SessionId, SessionStatus, Stream,
+};
+use crate::harness::{HarnessExit, Order, Report};
+use crate::state::Event;
+use crate::store::{Done, End, Fact, NewEvent, SessionNum, WriteQueue};
+use crate::sys::{self, Exit};
+
+/// State of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Process {
+    None,
+    Alive,
+    Zombie,
+    Reaped,
+}
+
+/// State of a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Preparing,
+    Starting,
+    Running,
+    Draining,
+    /// It waits for the order to reap.
+    Drained,
+    Sweeping,
+    Late,
+    Over,
+}
+
+/// Something that a thread or its process does by itself.
+#[derive(Debug)]
+pub(super) enum Step {
+    Spawn,
+    Write,
+    CloseInput,
+    ReachLimit(EndCause),
+    Exit(Exit),
+    SeeExit(Exit),
+    Drain,
+    Lose,
+    EndSweep,
+    EndLate,
+}
+
+pub(super) struct Thread {
+    pub(super) id: SessionId,
+    pub(super) pid: Option<i32>,
+    pub(super) stage: Stage,
+    pub(super) process: Process,
+    /// Its reap order has been received: no signal may follow.
+    pub(super) is_ordered_to_reap: bool,
+    num: Option<SessionNum>,
+    start: Receiver<SessionNum>,
+    orders: Receiver<Order>,
+    queue: WriteQueue,
+    started: Option<Done>,
+    has_stdin: bool,
+    is_input_over: bool,
+    is_drain_due: bool,
+    is_hurried: bool,
+    is_closing: bool,
+    is_late: bool,
+    /// Number of processes that it leaves behind; the first may hold a stream.
+    family: usize,
+    is_held: bool,
+    /// The process ignores SIGTERM.
+    is_deaf: bool,
+    /// The kernel refuses the first signal to it.
+    pub(super) refuses: bool,
+    pub(super) is_refused: bool,
+    exited: Option<(Exit, Millis)>,
+    time_limit: Option<Millis>,
+    /// Time at which the state thread learned of the start.
+    pub(super) started_at: Option<Millis>,
+    pub(super) is_exit_known: bool,
+    pub(super) is_drain_known: bool,
+    /// The thread was lost before the drain.
+    pub(super) is_lost_known: bool,
+    /// The first end that was asked for before the exit was known, and its time.
+    asked: Option<(EndCause, Millis)>,
+    /// Its end was asked for, at any time.
+    pub(super) is_end_wanted: bool,
+    is_signalled: bool,
+    /// The client's data, as delivered.
+    pub(super) taken: Vec<String>,
+}
+
+impl Thread {
+    pub(super) fn new(
+        id: SessionId,
+        program: &Program,
+        queue: WriteQueue,
+        (start, orders): (Receiver<SessionNum>, Receiver<Order>),
+        started: Done,
+        world: &mut World,
+    ) -> Self {
+        let family = world.random.below(3);
+        if world.random.one_in(30) {
+            let at = world.after(50);
+            world.plan(at, Move::Thread(id, Step::Lose));
+        }
+        Self {
+            id,
+            pid: None,
+            stage: Stage::Preparing,
+            process: Process::None,
+            is_ordered_to_reap: false,
+            num: None,
+            start,
+            orders,
+            queue,
+            started: Some(started),
+            has_stdin: program.stdin == StdinMode::Open,
+            is_input_over: false,
+            is_drain_due: false,
+            is_hurried: false,
+            is_closing: false,
+            is_late: false,
+            family,
+            is_held: family > 0 && world.random.one_in(2),
+            is_deaf: world.random.one_in(3),
+            refuses: world.random.one_in(30),
+            is_refused: false,
+            exited: None,
+            time_limit: program.limits.time.map(|limit| limit.as_millis() as Millis),
+            started_at: None,
+            is_exit_known: false,
+            is_drain_known: false,
+            is_lost_known: false,
+            asked: None,
+            is_end_wanted: false,
+            is_signalled: false,
+            taken: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.process == Process::Alive
+    }
+
+    /// True if it reads late output, and has not been told to end.
+    pub(super) fn is_open(&self) -> bool {
+        self.stage == Stage::Late && !self.is_closing
+    }
+
+    /// Notes that its end is asked for.
+    pub(super) fn ask(&mut self, cause: EndCause, now: Millis) {
+        self.is_end_wanted = true;
+        if !self.is_exit_known && !self.is_lost_known && self.asked.is_none() {
+            self.asked = Some((cause, now));
+        }
+    }
+
+    /// Notes the end that its time limit asks for, if that has passed.
+    pub(super) fn note_timeout(&mut self, now: Millis) {
+        if let (Some(limit), Some(started_at)) = (self.time_limit, self.started_at)
+            && now >= started_at + limit
+            && self.asked.is_none()
+        {
+            self.time_limit = None;
+            self.ask(EndCause::Timeout, now);
+        }
+    }
+
+    pub(super) fn is_first_signal(&self) -> bool {
+        self.asked.is_some() && !self.is_signalled
+    }
+
+    /// The kernel refuses the signal: the session goes on as if nobody had asked.
+    pub(super) fn refuse(&mut self) {
+        self.is_refused = true;
+        self.asked = None;
+        self.is_end_wanted = false;
+    }
+
+    pub(super) fn be_signalled(&mut self, signal: i32, world: &mut World) {
+        self.is_signalled = true;
+        if signal == libc::SIGKILL {
+            self.die(Exit::Signal(9), world);
+        } else if !self.is_deaf {
+            let at = world.after(300);
+            let exit = *world.random.pick(&[Exit::Signal(15), Exit::Code(0)]);
+            world.plan(at, Move::Thread(self.id, Step::Exit(exit)));
+        }
+    }
+
+    /// The process ends; its thread sees that soon.
+    pub(super) fn die(&mut self, exit: Exit, world: &mut World) {
+        self.process = Process::Zombie;
+        self.exited = Some((exit, world.now));
+        let at = world.after(5);
+        world.plan(at, Move::Thread(self.id, Step::SeeExit(exit)));
+    }
+
+    fn report(&self, report: Report, world: &World) {
+        let id = self.id;
+        world.events.send(Event::Harness { id, report }).unwrap();
+    }
+
+    fn record(&self, event: NewEvent) {
+        let events = vec![event];
+        let num = self.num.expect("a row");
+        self.queue.fact(Fact::Events { num, events }, None);
+    }
+
+    /// Does `step`, if it still fits.
+    pub(super) fn act(&mut self, step: Step, world: &mut World) {
+        match (self.stage, step) {
+            (Stage::Starting, Step::Spawn) => self.spawn(world),
+            (Stage::Running | Stage::Draining | Stage::Late, Step::Write) => self.write(world),
+            (Stage::Running, Step::CloseInput) if self.has_stdin => {
+                self.report(Report::InputClosed, world);
+            }
+            (Stage::Running, Step::ReachLimit(cause)) => {
+                self.report(Report::LimitReached(cause), world);
+            }
+            (_, Step::Exit(exit)) if self.is_alive() => self.die(exit, world),
+            (Stage::Running, Step::SeeExit(exit)) => self.see(exit, world),
+            (Stage::Draining, Step::Drain) => self.drain(world),
+            (Stage::Preparing | Stage::Starting, Step::Lose) => {
+                self.lose(Stage::Over, world);
+            }
+            (Stage::Running | Stage::Draining, Step::Lose) => self.lose(Stage::Drained, world),
+            (Stage::Sweeping, Step::EndSweep) => self.end_sweep(world),
+            (Stage::Late, Step::EndLate) => {
+                self.stage = Stage::Over;
+                self.report(Report::LateEnded, world);
+            }
+            _ => {}
+        }
+    }
+
+    fn lose(&mut self, stage: Stage, world: &World) {
+        self.stage = stage;
+        let reason = "the harness thread panicked".into();
+        self.report(Report::Lost { reason }, world);
+    }
+
+    fn spawn(&mut self, world: &mut World) {
+        if world.random.one_in(10) {
+            self.stage = Stage::Over;
+            let reason = "no such file".into();
+            return self.report(Report::SpawnFailed { reason }, world);
+        }
+        world.last_pid += 1;
+        let pid = world.last_pid;
+        (self.pid, self.process, self.stage) = (Some(pid), Process::Alive, Stage::Running);
+        let fact = Fact::Started {
+            num: self.num.expect("a row"),
+            pid,
+            process_mark: None,
+            stdout_pipe_bytes: None,
+            at: world.time().at,
+        };
+        self.queue.fact(fact, self.started.take());
+        self.report(Report::Started { pid }, world);
+        self.live(world);
+    }
+
+    /// Plans what the harness does by itself.
+    fn live(&mut self, world: &mut World) {
+        for (one_in, most, step) in [
+            (2, 3_000, Step::Write),
+            (4, 1_500, Step::CloseInput),
+            (8, 3_000, Step::ReachLimit(*world.random.pick(&LIMITS))),
+            (10, 3_000, Step::Lose),
+        ] {
+            if world.random.one_in(one_in) {
+                let at = world.after(most);
+                world.plan(at, Move::Thread(self.id, step));
+            }
+        }
+        if !world.random.one_in(4) {
+            let exit = match world.random.below(3) {
+                0 => Exit::Signal(11),
+                _ => Exit::Code(world.random.below(2) as i32),
+            };
+            let at = world.after(5_000);
+            world.plan(at, Move::Thread(self.id, Step::Exit(exit)));
+        }
+    }
+
+    fn write(&mut self, world: &mut World) {
+        let origin = Origin {
+            stream: Stream::Stdout,
+            is_late: self.stage == Stage::Late,
+        };
+        let output = NewEvent {
+            kind: EventKind::Output,
+            payload_json: Payload::text_to_json("x", origin),
+            at: world.time().at,
+        };
+        self.record(output);
+        if world.random.one_in(2) {
+            let at = world.after(1_000);
+            world.plan(at, Move::Thread(self.id, Step::Write));
+        }
+    }
+
+    fn see(&mut self, exit: Exit, world: &mut World) {
+        self.stage = Stage::Draining;
+        let seen = HarnessExit {
+            exit,
+            at: world.time().at,
+            unread: 0,
+            oom_killed: false,
+        };
+        self.report(Report::Exited(seen), world);
+        self.plan_drain(world);
+    }
+
+    fn plan_drain(&self, world: &mut World) {
+        let at = world.after(if self.is_hurried { 20 } else { 3_000 });
+        world.plan(at, Move::Thread(self.id, Step::Drain));
+    }
+
+    fn drain(&mut self, world: &mut World) {
+        self.is_drain_due = true;
+        if self.has_stdin && !self.is_input_over {
+            return;
+        }
+        self.stage = Stage::Drained;
+        self.is_late = self.is_held && !self.is_hurried;
+        let process = |number| sys::Process {
+            pid: number as i32 + 2,
+            name: "node".into(),
+            mark: String::new(),
+        };
+        let family = if self.is_hurried { 0 } else { self.family };
+        let drained = Report::Drained {
+            cost: SessionCost::default(),
+            usage: None,
+            is_late: self.is_late,
+            left: (0..family).map(process).collect(),
+        };
+        self.report(drained, world);
+    }
+
+    fn end_sweep(&mut self, world: &mut World) {
+        assert_eq!(self.process, Process::Zombie);
+        let ended = std::mem::take(&mut self.family);
+        self.process = Process::Reaped;
+        if world.random.one_in(20) {
+            return self.lose(Stage::Over, world);
+        }
+        self.stage = Stage::Over;
+        self.report(Report::Swept { ended }, world);
+    }
+
+    /// Takes the row's number and the orders of the state thread.
+    pub(super) fn take_orders(&mut self, world: &mut World) {
+        if self.stage == Stage::Preparing {
+            match self.start.try_recv() {
+                Ok(num) => {
+                    (self.num, self.stage) = (Some(num), Stage::Starting);
+                    let at = world.after(50);
+                    world.plan(at, Move::Thread(self.id, Step::Spawn));
+                }
+                // Its row could not be written.
+                Err(TryRecvError::Disconnected) => self.stage = Stage::Over,
+                Err(TryRecvError::Empty) => {}
+            }
+        }
+        while let Ok(order) = self.orders.try_recv() {
+            self.take(order, world);
+        }
+    }
+
+    fn take(&mut self, order: Order, world: &mut World) {
+        if let Order::Close(_) = order {
+            assert_eq!(self.stage, Stage::Late, "streams that are not late");
+            self.is_closing = true;
+            let at = world.after(20);
+            return world.plan(at, Move::Thread(self.id, Step::EndLate));
+        }
+        assert!(
+            !self.is_ordered_to_reap,
+            "{order:?} behind the order to reap"
+        );
+        match order {
+            Order::Input(input) => {
+                assert!(!self.is_input_over, "input behind its end");
+                let (data, eof) = (&*input.data, input.eof);
+                self.record(NewEvent::at(world.time().at, Payload::Input { data, eof }));
+                self.taken.push(input.data);
+            }
+            Order::InputOver => {
+                assert!(!std::mem::replace(&mut self.is_input_over, true));
+                if self.is_drain_due {
+                    world.plan(world.now, Move::Thread(self.id, Step::Drain));
+                }
+            }
+            Order::End => {
+                self.is_hurried = true;
+                if self.stage == Stage::Draining {
+                    self.plan_drain(world);
+                }
+            }
+            Order::Reap { sweep } => {
+                self.is_ordered_to_reap = true;
+                assert_eq!(self.stage, Stage::Drained);
+                assert_eq!(self.process, Process::Zombie, "it would wait for its end");
+                if let Some(grace) = sweep {
+                    self.stage = Stage::Sweeping;
+                    let at = world.after(grace.as_millis() as usize + 2_000);
+                    return world.plan(at, Move::Thread(self.id, Step::EndSweep));
+                }
+                self.process = Process::Reaped;
+                self.stage = if self.is_late {
+                    Stage::Late
+                } else {
+                    Stage::Over
+                };
+                if self.is_late {
+                    let (write, end) = (world.after(2_000), world.after(20_000));
+                    world.plan(write, Move::Thread(self.id, Step::Write));
+                    world.plan(end, Move::Thread(self.id, Step::EndLate));
+                }
+            }
+            Order::Close(_) => {}
+        }
+    }
+
+    /// Checks that the process ends in time.
+    pub(super) fn check(&self, world: &World) {
+        if !self.is_alive() || self.is_refused || self.is_lost_known {
+            return;
+        }
+        let Some(started_at) = self.started_at else {
+            return;
+        };
+        if let Some((_, at)) = self.asked {
+            let at = world
+                .hurried_at
+                .map_or(at + GRACE, |now| now.min(at + GRACE));
+            let limit = at.max(started_at) + SLOW;
+            assert!(world.now <= limit, "it lives on after its grace");
+        }
+        if let (None, Some(limit)) = (self.asked, self.time_limit) {
+            let end = started_at + limit + SLOW;
+            assert!(world.now <= end, "it lives on after its time");
+        }
+    }
+
+    /// Checks the record of its end.
+    pub(super) fn check_end(&self, end: &End) {
+        let exit = self
+            .exited
+            .filter(|_| self.is_exit_known && !self.is_lost_known);
+        let exit = exit.map(|(exit, _)| exit);
+        let (by, status) = match (exit, self.asked) {
+            (Some(_), Some((cause, _))) => (Some(cause.into()), SessionStatus::Killed),
+            (Some(Exit::Code(0)), None) => (Some(EndedBy::Exit), SessionStatus::Completed),
+            (Some(Exit::Code(_)), None) => (Some(EndedBy::Exit), SessionStatus::Failed),
+            (Some(Exit::Signal(_)), None) => (Some(EndedBy::Signal), SessionStatus::Failed),
+            (None, _) => (self.pid.map(|_| EndedBy::Lost), SessionStatus::Failed),
+        };
+        assert_eq!((end.ended_by, end.status), (by, status));
+        assert!(!self.is_alive(), "it lives on behind its end");
+        if status == SessionStatus::Killed {
+            assert_eq!(self.family, 0, "its processes live on behind its end");
+        }
+    }
+
+    /// Checks a recorded kill.
+    pub(super) fn check_kill(&self, cause: &str) {
+        let asked = self.asked.map(|(cause, _)| EndedBy::from(cause).as_str());
+        assert_eq!(asked, Some(cause));
+    }
+}

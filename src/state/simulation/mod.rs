@@ -1,0 +1,392 @@
+//! Simulates the state thread: the real [`State`] with simulated processes, harness threads, writer, clients and clock.
+//! All delays and faults come from a seed. After each step the invariants of `lib.rs` are checked.
+
+mod clients;
+mod harness;
+mod kernel;
+mod writer;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::life::Now;
+use super::{Change, Command, Event, Limits, Publisher, State, Stopped};
+use crate::api::{EndCause, EndedBy, SessionId, Timestamp};
+use crate::harness::Report;
+use crate::random::{Random, rounds};
+use crate::settings::durations;
+use clients::Clients;
+use harness::{Stage, Step, Thread};
+use kernel::Simulated;
+use writer::Writer;
+
+/// Times are in milliseconds since the start.
+type Millis = u64;
+
+const GRACE: Millis = 1_000;
+/// Longest delay of the state thread.
+const SLOW: Millis = 60;
+/// Longer than any simulated run.
+const END_OF_TIME: Millis = 200_000;
+
+/// Something that happens outside the state thread.
+#[derive(Debug)]
+enum Move {
+    /// A client sends a request.
+    Request,
+    Thread(SessionId, Step),
+    /// The writer ends a transaction.
+    Commit,
+    /// The writer's disk fails, or works again.
+    Disk(Disk),
+    Event(Event),
+}
+
+/// State of the writer's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Good,
+    /// Each transaction fails.
+    Full,
+    /// A transaction does not return.
+    Hanging,
+}
+
+/// Everything outside the state thread.
+struct World {
+    random: Random,
+    begun: Instant,
+    now: Millis,
+    /// Future moves by their time.
+    agenda: BTreeMap<(Millis, u64), Move>,
+    planned: u64,
+    events: Sender<Event>,
+    threads: BTreeMap<SessionId, Thread>,
+    writer: Writer,
+    clients: Clients,
+    /// Times of the stop and of the signal that ends its grace period.
+    stopped_at: Option<Millis>,
+    has_signal: bool,
+    hurried_at: Option<Millis>,
+    last_pid: i32,
+}
+
+impl World {
+    fn after(&mut self, most: usize) -> Millis {
+        self.now + self.random.below(most) as Millis
+    }
+
+    fn plan(&mut self, at: Millis, what: Move) {
+        self.planned += 1;
+        self.agenda.insert((at, self.planned), what);
+    }
+
+    fn time(&self) -> Now {
+        Now {
+            instant: self.begun + Duration::from_millis(self.now),
+            at: Timestamp::from_millis(1_800_000_000_000 + self.now as i64),
+        }
+    }
+
+    /// Plans the faults of the disk and the stop.
+    fn plan_faults(&mut self) {
+        for _ in 0..self.random.below(3) {
+            let at = self.after(12_000);
+            let disk = *self.random.pick(&[Disk::Full, Disk::Full, Disk::Hanging]);
+            self.plan(at, Move::Disk(disk));
+            // A disk that hangs for longer than a stop may take is rare.
+            let most = if self.random.one_in(3) { 60_000 } else { 3_000 };
+            let until = at + self.random.below(most) as Millis;
+            self.plan(until, Move::Disk(Disk::Good));
+        }
+        let at = self.after(15_000);
+        self.plan(at, Move::Event(Event::Stop));
+        if self.random.one_in(4) {
+            let again = at + self.random.below(1_500) as Millis;
+            self.plan(again, Move::Event(Event::Stop));
+        }
+        for event in [Event::ChildEnded, Event::ChildEnded] {
+            let at = self.after(10_000);
+            self.plan(at, Move::Event(event));
+        }
+    }
+
+    fn make(&mut self, what: Move) {
+        match what {
+            Move::Request => self.request(),
+            Move::Thread(id, step) => self.with_thread(id, |thread, world| thread.act(step, world)),
+            Move::Commit => self.commit(),
+            Move::Disk(disk) => self.writer.disk = disk,
+            Move::Event(event) => self.events.send(event).unwrap(),
+        }
+        self.deliver();
+    }
+
+    fn with_thread(&mut self, id: SessionId, act: impl FnOnce(&mut Thread, &mut Self)) {
+        let mut thread = self.threads.remove(&id).unwrap();
+        act(&mut thread, self);
+        self.threads.insert(id, thread);
+    }
+
+    /// Delivers orders to the threads, and facts and requests to the writer.
+    fn deliver(&mut self) {
+        let ids: Vec<SessionId> = self.threads.keys().copied().collect();
+        for id in ids {
+            self.with_thread(id, Thread::take_orders);
+        }
+        self.receive();
+    }
+
+    /// Notes what `event` asks for, before the state thread handles it.
+    fn foresee(&mut self, event: &Event) {
+        match event {
+            Event::Stop => {
+                let again = std::mem::replace(&mut self.has_signal, true);
+                if self.stopped_at.is_some() && again {
+                    self.hurried_at.get_or_insert(self.now);
+                }
+                self.foresee_stop();
+            }
+            Event::Command(command) => self.foresee_command(command),
+            Event::Created { id, result } if result.is_err() => {
+                self.clients.not_created += 1;
+                self.clients.forget_key(*id);
+            }
+            Event::Deleted { id } => self.clients.forget_key(*id),
+            Event::Harness { id, report } => {
+                let now = self.now;
+                let Some(thread) = self.threads.get_mut(id) else {
+                    return;
+                };
+                match report {
+                    Report::Started { .. } => thread.started_at = Some(now),
+                    Report::LimitReached(cause) => thread.ask(*cause, now),
+                    Report::Exited(_) => thread.is_exit_known = true,
+                    Report::Drained { .. } => thread.is_drain_known = true,
+                    Report::Lost { .. } => thread.is_lost_known = !thread.is_drain_known,
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn foresee_stop(&mut self) {
+        if self.stopped_at.is_none() {
+            self.stopped_at = Some(self.now);
+            let now = self.now;
+            for thread in self.threads.values_mut() {
+                thread.ask(EndCause::DaemonStop, now);
+            }
+        }
+    }
+}
+
+/// A state thread and its world.
+struct Simulation {
+    state: State,
+    world: Rc<RefCell<World>>,
+    inbox: Receiver<Event>,
+    changes: Receiver<Change>,
+    live: Arc<AtomicU64>,
+    /// The state thread is busy until then.
+    busy_until: Option<Millis>,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let (events, inbox) = unbounded();
+        let (writer, queue) = Writer::new();
+        let (tell, changes) = unbounded();
+        let limits = Limits {
+            sessions: 1 + random.below(4),
+            kill_grace: Duration::from_millis(GRACE),
+            drain_max: Duration::from_secs(5),
+        };
+        let live = Arc::<AtomicU64>::default();
+        let publisher = Publisher {
+            live: Arc::clone(&live),
+            tell: Box::new(move |change| tell.send(change).unwrap()),
+        };
+        let (_, unused) = unbounded();
+        let mut state = State::new(unused, events.clone(), queue, limits, Vec::new(), publisher);
+        let mut world = World {
+            random,
+            begun: Instant::now(),
+            now: 0,
+            agenda: BTreeMap::new(),
+            planned: 0,
+            events,
+            threads: BTreeMap::new(),
+            writer,
+            clients: Clients::default(),
+            stopped_at: None,
+            has_signal: false,
+            hurried_at: None,
+            last_pid: 4_710,
+        };
+        world.plan_faults();
+        for _ in 0..5 + world.random.below(20) {
+            let at = world.after(12_000);
+            world.plan(at, Move::Request);
+        }
+        let world = Rc::new(RefCell::new(world));
+        state.kernel = Box::new(Simulated(Rc::clone(&world)));
+        state.rest_at = None;
+        Self {
+            state,
+            world,
+            inbox,
+            changes,
+            live,
+            busy_until: None,
+        }
+    }
+
+    /// Runs until the state thread has stopped.
+    fn run(&mut self) -> Stopped {
+        let mut deadlines = 0;
+        loop {
+            let event = self.next();
+            match &event {
+                Some(event) => self.world.borrow_mut().foresee(event),
+                None => deadlines += 1,
+            }
+            assert!(deadlines < 1_000, "a deadline that has passed comes again");
+            let stopped = self.state.step(event);
+            self.world.borrow_mut().deliver();
+            self.check();
+            if let Some(stopped) = stopped {
+                return stopped;
+            }
+        }
+    }
+
+    /// The next event, or `None` where a deadline passes first. The state thread may be slow: then more happens before
+    /// it handles an event.
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            let mut world = self.world.borrow_mut();
+            assert!(world.now < END_OF_TIME, "the daemon never stops");
+            let next = world.agenda.first_key_value().map(|(key, _)| *key);
+            if self.inbox.is_empty() {
+                self.busy_until = None;
+            } else {
+                let slow = if world.random.one_in(5) { SLOW } else { 1 };
+                let until = world.after(slow as usize);
+                let until = *self.busy_until.get_or_insert(until);
+                if next.is_none_or(|(at, _)| at > until) {
+                    return self.inbox.try_recv().ok();
+                }
+            }
+            let deadline = self.state.next_deadline().map(|at| {
+                let at = at.saturating_duration_since(world.begun);
+                world.now.max(at.as_millis() as Millis)
+            });
+            match (deadline, next) {
+                (Some(at), next)
+                    if self.inbox.is_empty() && next.is_none_or(|(next, _)| at < next) =>
+                {
+                    world.now = at;
+                    return None;
+                }
+                (_, Some(key)) => {
+                    world.now = key.0;
+                    let what = world.agenda.remove(&key).unwrap();
+                    world.make(what);
+                }
+                // An event waits.
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// Checks the invariants that hold after each step.
+    fn check(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let live = self.state.live_sessions();
+        // A session stops being live before its closing facts go to the writer.
+        let expected = world.clients.accepted - world.clients.not_created - world.writer.ends();
+        assert_eq!(live, expected, "live sessions");
+        assert_eq!(self.live.load(Ordering::Relaxed), live as u64);
+        let late = world.threads.values().filter(|thread| thread.is_open());
+        assert!(
+            live + late.count() <= self.state.limits.sessions,
+            "more threads than live sessions are allowed"
+        );
+        for thread in world.threads.values() {
+            thread.check(world);
+        }
+        let answers = clients::Seen {
+            live,
+            limits: self.state.limits,
+            sessions: self.state.sessions.keys().copied().collect(),
+        };
+        world.check_answers(&answers);
+        for change in self.changes.try_iter() {
+            let is_stopping = matches!(change, Change::Stopping { .. });
+            assert_eq!(is_stopping, change != Change::Live(live as u64));
+        }
+    }
+
+    /// Checks the result of the stop, and that all who waited have been answered.
+    fn conclude(&self, stopped: &Stopped) {
+        let world = &mut *self.world.borrow_mut();
+        let begun = world.stopped_at.expect("nobody asked for the stop");
+        let store = durations::STOP_STORE.as_millis() as Millis;
+        let took = world.now - begun;
+        assert!(took <= GRACE + 2 * store + SLOW, "the stop took {took} ms");
+        for given_up in &stopped.abandoned {
+            let thread = world.threads.get(&given_up.id);
+            let row = given_up.num.map(|num| world.writer.row(num));
+            assert!(row.is_none_or(|row| !row.has_ended));
+            assert_eq!(given_up.closed, row.is_some_and(|row| row.end.is_some()));
+            let has_process = thread.is_some_and(Thread::is_alive);
+            assert!(!(given_up.exited && has_process));
+        }
+        let lost: Vec<SessionId> = stopped.abandoned.iter().map(|lost| lost.id).collect();
+        let unfinished = world.writer.unfinished();
+        assert!(unfinished.iter().all(|id| lost.contains(id)));
+        let is_hindered = world.writer.was_faulty_since(begun)
+            || world.threads.values().any(|thread| thread.is_refused);
+        assert!(is_hindered || lost.is_empty(), "given up without a reason");
+        let unhandled = self.inbox.try_iter().filter_map(|event| match event {
+            Event::Command(Command::Launch(launch, _)) => Some(launch.session.record.id),
+            Event::Command(Command::Kill { id, .. }) => Some(id),
+            _ => None,
+        });
+        world.check_waiting(&lost, &unhandled.collect::<Vec<_>>());
+        if lost.is_empty() {
+            for thread in world.threads.values() {
+                assert_eq!(thread.stage, Stage::Over, "a thread is left");
+                assert!(!thread.is_alive());
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_the_order_of_events_a_session_ends_once_with_the_cause_that_was_asked() {
+    let mut ends = BTreeMap::<_, usize>::new();
+    let mut abandoned = 0;
+    for seed in 0..rounds(4_000) as u64 {
+        println!("seed {seed}");
+        let mut simulation = Simulation::new(seed);
+        let stopped = simulation.run();
+        simulation.conclude(&stopped);
+        abandoned += stopped.abandoned.len();
+        for by in simulation.world.borrow().writer.causes() {
+            *ends.entry(by.map_or("none", EndedBy::as_str)).or_default() += 1;
+        }
+    }
+    // Every kind of end has occurred.
+    assert_eq!(ends.len(), EndedBy::ALL.len() + 1, "{ends:?}");
+    assert!(abandoned > 0);
+}
