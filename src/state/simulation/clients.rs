@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use super::World;
+use super::harness::Thread;
 use super::writer::record;
 use crate::adapters::{Environment, Limits, Program, StdinMode};
 use crate::api::{ApiError, EndCause, KillSignal, SessionId, SessionStatus, StopReport, Usage};
@@ -25,6 +26,8 @@ struct SentInput {
     data: String,
     answer: Option<Answer<Acceptance>>,
     is_accepted: bool,
+    /// The client has seen that the session runs.
+    is_behind_start: bool,
 }
 
 #[derive(Default)]
@@ -195,6 +198,7 @@ impl World {
             data: data.clone(),
             answer: Some(answer),
             is_accepted: false,
+            is_behind_start: self.writer.row_of(id).is_some_and(|row| row.is_started),
         });
         self.send(Command::Input {
             id,
@@ -253,6 +257,13 @@ impl World {
         });
         for input in &mut self.clients.inputs {
             if let Some(answer) = input.answer.as_ref().and_then(take) {
+                let is_refused = matches!(answer, Err(ApiError::SessionNotLive { .. }));
+                let thread = threads.get(&input.id);
+                let is_running = input.is_behind_start && thread.is_some_and(Thread::is_alive);
+                assert!(
+                    !(is_refused && is_running),
+                    "a session that runs takes no input"
+                );
                 input.is_accepted = matches!(answer, Ok(Acceptance::Accepted));
                 input.answer = None;
             }
