@@ -62,11 +62,16 @@ pub(super) struct Seen {
 impl Clients {
     /// Checks that the accepted launch of `id` repeats no other.
     pub(super) fn check_key(&mut self, id: SessionId) {
-        let launch = self.launched.iter().find(|(launched, _)| *launched == id);
-        if let Some((_, Some((key, _)))) = launch {
-            let holder = self.keys.insert(key.clone(), id);
+        let key = self.key(id).map(|(key, _)| key.clone());
+        if let Some(key) = key {
+            let holder = self.keys.insert(key, id);
             assert!(holder.is_none(), "a key has launched two sessions");
         }
+    }
+
+    fn key(&self, id: SessionId) -> Option<&Key> {
+        let launch = self.launched.iter().find(|(launched, _)| *launched == id);
+        launch.and_then(|(_, key)| key.as_ref())
     }
 
     pub(super) fn forget_key(&mut self, id: SessionId) {
@@ -213,7 +218,9 @@ impl World {
         match command {
             Command::Kill { id, .. } => {
                 let now = self.now;
-                if let Some(thread) = self.threads.get_mut(id) {
+                let row = self.writer.row_of(*id);
+                let has_ended = row.is_some_and(|row| row.end.is_some());
+                if let Some(thread) = self.threads.get_mut(id).filter(|_| !has_ended) {
                     thread.ask(EndCause::Kill, now);
                 }
             }
@@ -241,7 +248,11 @@ impl World {
                 return true;
             };
             match answer {
-                Ok(Killed::Ended { .. }) => assert!(row.is_some_and(|row| row.has_ended)),
+                Ok(Killed::Ended { .. }) => {
+                    assert!(row.is_some_and(|row| row.has_ended));
+                    let thread = threads.get(&id);
+                    assert!(thread.is_none_or(|thread| thread.is_end_wanted));
+                }
                 Ok(Killed::NotLive) => {
                     assert!(row.is_none_or(|row| row.has_ended));
                     assert!(!seen.sessions.contains(&id));
@@ -286,14 +297,11 @@ impl World {
                 assert!(record.id == id && row.is_some_and(|row| row.is_started));
             }
             Ok(Launched::Repeat(first)) => {
-                let keys = [id, first].map(|id| {
-                    let mut launched = self.clients.launched.iter();
-                    launched.find(|(launched, _)| *launched == id).cloned()
-                });
-                let [Some((_, key)), Some((_, first_key))] = keys else {
-                    panic!("a repeat of nothing")
-                };
-                assert!(key.is_some() && key == first_key && row.is_none());
+                let [key, first_key] = [id, first].map(|id| self.clients.key(id));
+                let (key, body) = key.expect("a key");
+                assert_eq!(first_key.map(|(_, body)| body), Some(body));
+                assert_eq!(self.clients.keys.get(key), Some(&first));
+                assert!(row.is_none());
             }
             Err(ApiError::LaunchFailed { .. }) => {
                 let row = row.expect("a failed launch has a row");

@@ -40,6 +40,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) enum Step {
     Spawn,
+    /// It reports the start, which the writer has known for a moment.
+    Announce(i32),
     Write,
     CloseInput,
     ReachLimit(EndCause),
@@ -216,6 +218,11 @@ impl Thread {
     pub(super) fn act(&mut self, step: Step, world: &mut World) {
         match (self.stage, step) {
             (Stage::Starting, Step::Spawn) => self.spawn(world),
+            (Stage::Starting, Step::Announce(pid)) => {
+                self.stage = Stage::Running;
+                self.report(Report::Started { pid }, world);
+                self.live(world);
+            }
             (Stage::Running | Stage::Draining | Stage::Late, Step::Write) => self.write(world),
             (Stage::Running, Step::CloseInput) if self.has_stdin => {
                 self.report(Report::InputClosed, world);
@@ -226,7 +233,7 @@ impl Thread {
             (_, Step::Exit(exit)) if self.is_alive() => self.die(exit, world),
             (Stage::Running, Step::SeeExit(exit)) => self.see(exit, world),
             (Stage::Draining, Step::Drain) => self.drain(world),
-            (Stage::Preparing | Stage::Starting, Step::Lose) => {
+            (Stage::Preparing | Stage::Starting, Step::Lose) if !self.is_alive() => {
                 self.lose(Stage::Over, world);
             }
             (Stage::Running | Stage::Draining, Step::Lose) => self.lose(Stage::Drained, world),
@@ -253,7 +260,7 @@ impl Thread {
         }
         world.last_pid += 1;
         let pid = world.last_pid;
-        (self.pid, self.process, self.stage) = (Some(pid), Process::Alive, Stage::Running);
+        (self.pid, self.process) = (Some(pid), Process::Alive);
         let fact = Fact::Started {
             num: self.num.expect("a row"),
             pid,
@@ -262,8 +269,8 @@ impl Thread {
             at: world.time().at,
         };
         self.queue.fact(fact, self.started.take());
-        self.report(Report::Started { pid }, world);
-        self.live(world);
+        let at = world.after(80);
+        world.plan(at, Move::Thread(self.id, Step::Announce(pid)));
     }
 
     /// Plans what the harness does by itself.
