@@ -12,7 +12,7 @@ wire! {
     #[serde(rename_all = "camelCase")]
     pub struct ActionRequest {
         /// One of the actions of a [`Capability`].
-        #[serde(deserialize_with = "rules::filled")]
+        #[serde(deserialize_with = "rules::action")]
         pub action: String,
         /// Any value of the client's; the event returns it.
         pub origin: Option<Value>,

@@ -109,7 +109,7 @@ impl Wrong {
         // Replaces serde's type names by those of JSON.
         let expected = expected.to_string();
         Self::new(match expected.as_str() {
-            "u64" => "must be a whole number, and not negative".to_owned(),
+            "u32" | "u64" => "must be a whole number, and not negative".to_owned(),
             "i32" => "must be a whole number".to_owned(),
             "a boolean" => "must be true or false".to_owned(),
             what => format!("must be {what}"),
@@ -193,6 +193,23 @@ enum Input<'a> {
     Text(&'a str),
 }
 
+impl<'de> Input<'de> {
+    /// Visits a whole number. JSON has one type for numbers, and many clients write `1.0` for 1.
+    fn visit_whole<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        // Up to here an f64 holds every whole number.
+        const EXACT: f64 = (1_u64 << 53) as f64;
+        match self {
+            Self::Json(Value::Number(number)) if number.is_f64() => match number.as_f64() {
+                Some(whole) if whole.fract() == 0.0 && whole.abs() <= EXACT => {
+                    visitor.visit_i64(whole as i64)
+                }
+                _ => self.deserialize_any(visitor),
+            },
+            _ => self.deserialize_any(visitor),
+        }
+    }
+}
+
 impl<'de> Deserializer<'de> for Input<'de> {
     type Error = Wrong;
 
@@ -222,7 +239,7 @@ impl<'de> Deserializer<'de> for Input<'de> {
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let Self::Text(text) = self else {
-            return self.deserialize_any(visitor);
+            return self.visit_whole(visitor);
         };
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -233,6 +250,14 @@ impl<'de> Deserializer<'de> for Input<'de> {
             true => digits.parse().unwrap_or(u64::MAX),
             false => 0,
         })
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.visit_whole(visitor)
+    }
+
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.visit_whole(visitor)
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -277,7 +302,7 @@ impl<'de> Deserializer<'de> for Input<'de> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        i8 i16 i64 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct
         newtype_struct seq tuple tuple_struct struct identifier ignored_any
     }
 }

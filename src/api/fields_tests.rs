@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::api::{EventsQuery, LaunchRequest, SessionsQuery};
+use crate::api::{ActionRequest, CompleteRequest, EventsQuery, LaunchRequest, SessionsQuery};
 use crate::random::{Random, rounds};
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -48,7 +48,7 @@ fn a_wrong_field_is_named_with_what_it_must_be() {
             "number must be a whole number, and not negative",
         ),
         (
-            r#"{"number":1.0}"#,
+            r#"{"number":1.5}"#,
             "number",
             "number must be a whole number, and not negative",
         ),
@@ -191,4 +191,21 @@ fn no_body_makes_a_field_panic() {
             assert!(launch.labels.0.iter().all(|label| label.len() <= 128));
         }
     }
+}
+
+#[test]
+fn a_whole_number_can_be_written_with_a_fraction_of_zero() {
+    let exit_code = |number: &str| {
+        let body = format!(r#"{{"exitCode":{number}}}"#);
+        read_body::<CompleteRequest>(body.as_bytes()).map(|request| request.exit_code)
+    };
+    assert_eq!(exit_code("-1.0").unwrap(), Some(-1));
+    assert_eq!(exit_code("2e1").unwrap(), Some(20));
+    for wrong in ["1.5", "3e9", "1e300"] {
+        let message = exit_code(wrong).unwrap_err().message();
+        assert_eq!(message, "exitCode must be a whole number");
+    }
+    let body = br#"{"action":"a","origin":1.0}"#;
+    let request: ActionRequest = read_body(body).unwrap();
+    assert_eq!(request.origin.unwrap().to_string(), "1.0");
 }

@@ -139,7 +139,7 @@ macro_rules! options {
                 #[serde(deserialize_with = "rules::prompt")]
                 pub prompt: String,
                 /// An absolute path of an existing directory.
-                #[serde(deserialize_with = "rules::argument")]
+                #[serde(deserialize_with = "rules::absolute")]
                 pub project_root: String,
                 /// Relative to the root, or absolute within it; default: the root.
                 #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]

@@ -4,9 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::routes::{Facts, Route};
+use super::routes::{Facts, Route, SESSION_PARAMETER};
+use super::rules::KEYWORDS;
 use super::wire::{Object, Shape, Wire};
-use super::{BASE_PATH, BODY_MAX, Code, ErrorBody, VERSION, from_json, object, rules};
+use super::{BASE_PATH, BODY_MAX, Code, ErrorBody, VERSION, from_json, object};
 
 const JSON: &str = "application/json";
 
@@ -67,9 +68,14 @@ impl Schemas {
             "responses": self.responses(route, facts),
         });
         if !matches!(facts.body, Shape::Nothing) {
+            let body = self.of(facts.body, Role::Body);
+            let schema = match facts.is_body_optional {
+                true => nullable(body),
+                false => body,
+            };
             operation["requestBody"] = json!({
                 "required": !facts.is_body_optional,
-                "content": { JSON: { "schema": self.of(facts.body, Role::Body) } },
+                "content": { JSON: { "schema": schema } },
             });
         }
         operation
@@ -78,9 +84,8 @@ impl Schemas {
     fn parameters(&mut self, route: Route, facts: &Facts) -> Vec<Value> {
         let parameter = |place: &str, name: &str, is_required: bool, schema: Value| json!({ "in": place, "name": name, "required": is_required, "schema": schema });
         let mut parameters = Vec::new();
-        if route.pattern().contains(":id") {
-            let schema = json!({ "type": "string", "minLength": 1 });
-            parameters.push(parameter("path", "id", true, schema));
+        if route.has_session() {
+            parameters.push(parameter("path", "id", true, filled()));
         }
         if let Some(name) = facts.header {
             let schema = json!({ "type": "string", "minLength": 1, "maxLength": 255 });
@@ -88,7 +93,12 @@ impl Schemas {
         }
         if let Shape::Object(query) = facts.query {
             for (name, schema, is_required) in self.fields(query, Role::Query) {
-                parameters.push(parameter("query", &name, is_required, schema));
+                let of_session = (name == SESSION_PARAMETER).then(|| route.has_session());
+                parameters.push(match of_session {
+                    Some(true) => continue,
+                    Some(false) => parameter("query", &name, true, filled()),
+                    None => parameter("query", &name, is_required, schema),
+                });
             }
         }
         parameters
@@ -117,7 +127,10 @@ impl Schemas {
             if responses.contains_key(&status.to_string()) {
                 forms.push(self.of(ErrorBody::SHAPE, Role::Answer));
             }
-            let response = answer("The answer.", media, any_of(forms));
+            let mut response = answer("The answer.", media, any_of(forms));
+            if *status == 201 {
+                response["links"] = links();
+            }
             responses.insert(status.to_string(), response);
         }
         Value::Object(responses)
@@ -175,6 +188,7 @@ impl Schemas {
         let properties = properties.map(|(name, schema, _)| (name.clone(), schema.clone()));
         schema["properties"] = object(properties);
         describe(&mut schema, structure.doc);
+        add_keywords(&mut schema, structure.keywords);
         schema
     }
 
@@ -194,8 +208,9 @@ impl Schemas {
             let is_optional = matches!(field.shape, Shape::Optional(_));
             let has_default = traits.has_default || object.traits.has_default || is_optional;
             let mut schema = self.of(field.shape, role);
-            if role != Role::Answer {
-                add_keywords(&mut schema, field.rule);
+            let rule = field.rule.and_then(|rule| KEYWORDS.get(usize::from(rule)));
+            if let Some((_, keywords)) = rule.filter(|_| role != Role::Answer) {
+                add_keywords(&mut schema, keywords);
             }
             if role == Role::Body && has_default && !is_optional {
                 schema = nullable(schema);
@@ -211,12 +226,19 @@ impl Schemas {
     }
 }
 
-/// Adds the keywords of the rule with this number.
-fn add_keywords(schema: &mut Value, rule: Option<u8>) {
-    let Some((_, keywords)) = rule.and_then(|rule| rules::KEYWORDS.get(usize::from(rule))) else {
-        return;
-    };
-    // Cannot fail: a test parses every rule's keywords.
+/// The routes that an answer with a new session leads to.
+fn links() -> Value {
+    let routes = Route::ALL.iter().filter(|route| route.has_session());
+    object(routes.map(|route| {
+        let id = route.facts().id;
+        let link = json!({ "operationId": id, "parameters": { "id": "$response.body#/id" } });
+        (id.to_owned(), link)
+    }))
+}
+
+/// Adds keywords, a JSON object.
+fn add_keywords(schema: &mut Value, keywords: &str) {
+    // A test parses all keywords; there are none in an empty text.
     let keywords: Map<String, Value> = from_json(keywords).unwrap_or_default();
     if let Some(schema) = schema.as_object_mut() {
         schema.extend(keywords);
@@ -234,6 +256,11 @@ fn nullable(mut schema: Value) -> Value {
         }
         _ => any_of(vec![schema, json!({ "type": "null" })]),
     }
+}
+
+/// Text that is not empty.
+fn filled() -> Value {
+    json!({ "type": "string", "minLength": 1 })
 }
 
 fn any_of(mut forms: Vec<Value>) -> Value {

@@ -1,7 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::rules::KEYWORDS;
-use super::super::{LaunchPolicy, Permission, TITLE_MAX, rules};
+use super::super::{LaunchPolicy, Permission, REFRESH, TITLE_MAX, rules};
 use super::*;
 
 /// Fields that are read, and never written by this program: other clients' names, and what is rejected.
@@ -36,6 +35,9 @@ fn sample_object(structure: &Object, role: Role) -> Map<String, Value> {
             }
             (_, Some(r#""rules::directories""#)) if role == Role::Body => {
                 all.insert(name, json!(["/a"]));
+            }
+            (_, Some(r#""rules::absolute""#)) => {
+                all.insert(name, "/a".into());
             }
             (shape, _) => {
                 all.insert(name, sample(shape, role));
@@ -100,6 +102,17 @@ fn the_keywords_of_a_rule_have_the_bounds_of_the_rule() {
             "{rule}"
         );
     }
+    for &route in Route::ALL {
+        if let Shape::Object(body) = route.facts().body {
+            let keywords = from_json::<Value>(body.keywords);
+            assert!(
+                body.keywords.is_empty() || keywords.is_ok(),
+                "{}",
+                body.name
+            );
+        }
+    }
+    assert_eq!(keywords("action")["enum"], json!([REFRESH]));
     assert_eq!(keywords("page_limit")["maximum"], rules::PAGE_MAX);
     assert_eq!(keywords("labels")["maxItems"], rules::LABELS_MAX);
     assert_eq!(keywords("filled_labels")["maxItems"], rules::LABELS_MAX);

@@ -228,6 +228,9 @@ routes! {
     Index: GET "/" { answer: super::Index }
 }
 
+/// The parameter that names the session if the path does not.
+pub const SESSION_PARAMETER: &str = "sessionId";
+
 /// Name for a request without a matching route, in the log and the metrics.
 pub const UNKNOWN: &str = "unknown";
 /// Name for a request that could not be parsed.
@@ -255,13 +258,15 @@ impl Route {
             || self.refusals().any(|code| code.status() == Some(status))
     }
 
+    /// True if its path names a session.
+    pub fn has_session(self) -> bool {
+        self.pattern().contains(":id")
+    }
+
     /// Codes of its errors.
     pub fn refusals(self) -> impl Iterator<Item = Code> {
         let own = self.facts().refusals.iter();
-        let of_path = self
-            .pattern()
-            .contains(":id")
-            .then_some(&Code::SessionNotFound);
+        let of_path = self.has_session().then_some(&Code::SessionNotFound);
         own.chain(of_path).chain(COMMON).copied()
     }
 

@@ -7,7 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use super::wire::contains;
 use super::{
-    Labels, PATH_MAX, Permission, VARIABLES_MAX, Variables, Word, is_conversation_id, must_be,
+    Labels, PATH_MAX, Permission, VARIABLES_MAX, Variables, Word, is_conversation_id,
+    is_session_id_prefix, must_be,
 };
 
 /// Most labels of a session, and the longest label in bytes.
@@ -24,6 +25,11 @@ pub(crate) const PAGE_MAX: u64 = 1000;
 pub const KEYWORDS: &[(&str, &str)] = &[
     (r#""rules::filled""#, r#"{"minLength":1}"#),
     (r#""rules::argument""#, r#"{"pattern":"^[^\\u0000]+$"}"#),
+    (r#""rules::absolute""#, r#"{"pattern":"^/[^\\u0000]*$"}"#),
+    (
+        r#""rules::action""#,
+        r#"{"enum":["coven.capabilities.refresh"]}"#,
+    ),
     (
         r#""rules::prompt""#,
         r#"{"pattern":"^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}"#,
@@ -47,6 +53,18 @@ pub const KEYWORDS: &[(&str, &str)] = &[
     (
         r#""rules::conversation_id""#,
         r#"{"pattern":"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$","examples":["c-1"]}"#,
+    ),
+    (
+        r#""rules::optional_conversation_id""#,
+        r#"{"pattern":"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}"#,
+    ),
+    (
+        r#""rules::id_prefix""#,
+        r#"{"pattern":"^[0-9a-f-]{1,36}$"}"#,
+    ),
+    (
+        r#""rules::given_id""#,
+        r#"{"pattern":"^(?!\\s)[^\\u0000-\\u001f\\u007f-\\u009f/?#]{1,200}(?<!\\s)$"}"#,
     ),
     (
         r#""rules::labels""#,
@@ -102,6 +120,20 @@ pub(super) fn argument<'de, D: Deserializer<'de>>(input: D) -> Result<String, D:
     without_nul(filled(input)?)
 }
 
+/// An absolute path.
+pub(super) fn absolute<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let path = argument(input)?;
+    match path.starts_with('/') {
+        true => Ok(path),
+        false => Err(D::Error::custom("must be an absolute path")),
+    }
+}
+
+/// The name of an action. One that does not exist gets an answer of its own.
+pub(super) fn action<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    filled(input)
+}
+
 /// A prompt: an [`argument`] that is not blank.
 pub(super) fn prompt<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let text = argument(input)?;
@@ -144,6 +176,27 @@ pub(super) fn conversation_id<'de, D: Deserializer<'de>>(input: D) -> Result<Str
             "must be 1 to 128 letters, digits, '-', '_' and '.', the first of them a letter or digit",
         )),
     }
+}
+
+/// As [`conversation_id`], for an optional field.
+pub(super) fn optional_conversation_id<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<String>, D::Error> {
+    conversation_id(input).map(Some)
+}
+
+/// The beginning of a session's id.
+pub(super) fn id_prefix<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(input)?;
+    match is_session_id_prefix(&text) {
+        true => Ok(Some(text)),
+        false => Err(D::Error::custom("is not the beginning of a session id")),
+    }
+}
+
+/// The id of an external session. It is checked where it is kept.
+pub(super) fn given_id<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    filled(input)
 }
 
 pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::Error> {

@@ -274,10 +274,12 @@ wire! {
         /// Includes archived sessions.
         pub include_archived: Option<bool>,
         /// Only sessions whose id starts with this.
+        #[serde(deserialize_with = "rules::id_prefix")]
         pub id_prefix: Option<String>,
         /// Only sessions of this harness.
         pub harness: Option<String>,
         /// Only sessions of this conversation, by `harness_session_id` or `conversation_id`.
+        #[serde(deserialize_with = "rules::optional_conversation_id")]
         pub conversation: Option<String>,
     }
 }
@@ -288,10 +290,10 @@ wire! {
     #[serde(rename_all = "camelCase")]
     pub struct ExternalRequest {
         /// The client's id for it: see [`SessionId::given`](super::SessionId::given).
-        #[serde(deserialize_with = "rules::filled")]
+        #[serde(deserialize_with = "rules::given_id")]
         pub id: String,
         /// An absolute path, as the client sees it.
-        #[serde(deserialize_with = "rules::argument")]
+        #[serde(deserialize_with = "rules::absolute")]
         pub project_root: String,
         /// Name of the program that runs it.
         #[serde(deserialize_with = "rules::argument")]
@@ -356,6 +358,12 @@ wire! {
         #[serde(skip_serializing_if = "is_false")]
         pub eof: bool,
     }
+    r#"{"anyOf":[
+        {"required":["data"],"properties":{"data":{"type":"string"}}},
+        {"required":["input"],"properties":{"input":{"type":"string"}}},
+        {"required":["text"],"properties":{"text":{"type":"string"}}},
+        {"required":["eof"],"properties":{"eof":{"const":true}}}
+    ]}"#
 }
 
 impl InputRequest {

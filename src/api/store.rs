@@ -97,7 +97,7 @@ wire! {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct BackupRequest {
         /// Absolute path of the copy: a new file in an existing directory.
-        #[serde(deserialize_with = "rules::argument")]
+        #[serde(deserialize_with = "rules::absolute")]
         pub path: String,
     }
 }

@@ -49,6 +49,8 @@ pub struct Object {
     /// For each field a line with its name and its description.
     pub lines: &'static str,
     pub fields: &'static [Field],
+    /// JSON Schema keywords that relate its fields; empty if there are none.
+    pub keywords: &'static str,
     /// serde's attributes of the structure.
     pub traits: Traits,
 }
@@ -147,7 +149,8 @@ pub(super) const fn contains(text: &str, part: &str) -> bool {
     false
 }
 
-/// Declares a structure for serde together with its [`Shape`], so that neither has a field that the other lacks.
+/// Declares a structure for serde together with its [`Shape`], so that neither has a field that the other lacks. JSON
+/// Schema keywords that relate its fields can follow.
 macro_rules! wire {
     (
         $(#[doc = $doc:literal])*
@@ -160,6 +163,7 @@ macro_rules! wire {
                 pub $field:ident: $type:ty,
             )+
         }
+        $($keywords:literal)?
     ) => {
         $(#[doc = $doc])*
         #[derive($($derive),+)]
@@ -184,6 +188,7 @@ macro_rules! wire {
                             concat!($(stringify!($($rule)*), ";",)* ""),
                         ),
                     )+],
+                    keywords: concat!($($keywords)?),
                     traits: $crate::api::wire::Traits::read(
                         concat!($(stringify!($($whole)*), ";",)* ""),
                     ),

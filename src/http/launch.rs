@@ -402,9 +402,6 @@ fn parse_directories(
     let root_field = &request.project_root;
     let wrong_root =
         |why: &str| ApiError::invalid_field("projectRoot", format!("projectRoot {why}"));
-    if !Path::new(root_field).is_absolute() {
-        return Err(wrong_root("must be an absolute path"));
-    }
     let root = directory(root_field, wrong_root)?;
     let root_text = root
         .to_str()

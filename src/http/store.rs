@@ -42,9 +42,6 @@ fn chore(call: &Exchange<'_>, chore: Chore) -> Result<Committed, ApiError> {
 pub(super) fn backup(call: &Call<'_, routes::Backup>) -> Result<Answer, ApiError> {
     let path = PathBuf::from(call.body()?.path);
     let wrong = |why: &str| ApiError::invalid_field("path", format!("path {why}"));
-    if !path.is_absolute() {
-        return Err(wrong("must be absolute"));
-    }
     if path.symlink_metadata().is_ok() {
         let taken = format!("{} is there already: a copy is a new file", path.display());
         return Err(wrong(&taken));
