@@ -22,11 +22,8 @@ pub(super) struct Redacted {
 impl Redacted {
     /// The stream after `before`, which is in events already.
     pub(super) fn behind(before: &[u8], redactor: &Redactor) -> Self {
-        let (mut stream, mut shown) = (redact::Stream::default(), Vec::new());
-        stream.push_stored(redactor, before, &mut shown);
-        stream.expire(redactor, &mut shown);
         Self {
-            stream,
+            stream: redact::Stream::behind(redactor, before),
             ..Self::default()
         }
     }

@@ -5,9 +5,8 @@
 use super::extent::closes;
 use super::headers::is_credential;
 use super::issuers::is_word;
-use super::rules::Looked;
 use super::view::{More, View, is_behind_escape, is_blank, is_quote};
-use super::{Begun, Open, REDACTED, Secret};
+use super::{Looked, Open, REDACTED, Secret, Undecided};
 
 /// A row of [`COMMANDS`].
 pub(super) type Command = (
@@ -47,7 +46,6 @@ pub(super) fn secret(
     at: usize,
     end: usize,
     command: &Command,
-    begun: &mut Begun,
 ) -> Looked {
     let is_inside = |byte: &u8| is_word(*byte) || *byte == b'-';
     if view.text[..at].last().is_some_and(is_inside) && !is_behind_escape(view.text, at) {
@@ -84,7 +82,7 @@ pub(super) fn secret(
             let behind = view.skip(end, |byte| byte == b'=' || may_be_apart && is_blank(byte))?;
             let starts = behind > end || !option.starts_with("--");
             if starts
-                && let Some(secret) = argument(view, behind, *before, begun)?
+                && let Some(secret) = argument(view, behind, *before)?
                 && secret.range.end > floor
             {
                 return Ok(Some(secret));
@@ -112,7 +110,7 @@ fn option_end(view: View<'_>, at: usize, option: &str) -> Result<Option<usize>, 
 }
 
 /// The secret in the argument at `at`: the part after the first `before`, if given.
-fn argument(view: View<'_>, at: usize, before: Option<u8>, begun: &mut Begun) -> Looked {
+fn argument(view: View<'_>, at: usize, before: Option<u8>) -> Looked {
     let glyph = view.glyph(at)?;
     let quote = is_quote(glyph.byte).then_some((glyph.byte, glyph.depth));
     let mut start = if quote.is_some() { glyph.end } else { at };
@@ -142,8 +140,10 @@ fn argument(view: View<'_>, at: usize, before: Option<u8>, begun: &mut Begun) ->
     loop {
         let end = secret.range.end;
         let Ok(glyph) = view.glyph(end) else {
-            *begun = (end > start).then_some(secret);
-            return Err(More);
+            return Err(match end > start {
+                true => Undecided::Begun(secret),
+                false => Undecided::Unknown,
+            });
         };
         let ends = match quote {
             Some(quote) => closes(quote, glyph),

@@ -8,7 +8,7 @@ use super::names;
 use super::tokens;
 use super::value::{self, Name, Value, is_random};
 use super::view::{Glyph, More, View, is_blank, is_quote};
-use super::{Begun, REDACTED, Secret};
+use super::{Looked, REDACTED, Secret, Undecided};
 
 /// Connection between a name and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,19 +106,17 @@ pub(super) struct Form<'a> {
 }
 
 /// The secret that is assigned to the name between `start` and `end`; the text before it is available from `floor` on.
-/// A name without meaning counts as `weakest`. If the secret may continue beyond the text, `begun` is set to the known
-/// part.
+/// A name without meaning counts as `weakest`.
 ///
 /// # Errors
 ///
-/// [`More`] if what follows decides.
+/// [`Undecided`] if what follows decides.
 pub(super) fn secret(
     view: View<'_>,
     floor: usize,
     (start, end): (usize, usize),
     weakest: Option<Name>,
-    begun: &mut Begun,
-) -> Result<Option<Secret>, More> {
+) -> Looked {
     let Some(name) = names::strength(&view.text[start..end]).or(weakest) else {
         return Ok(None);
     };
@@ -129,36 +127,41 @@ pub(super) fn secret(
         lead: view.seen(floor.max(start.saturating_sub(LEAD_MAX)), start),
         value_at: None,
     };
-    let read = form.read();
-    if read.is_err() && name > Name::Weak {
-        *begun = form.begun(name);
-    }
-    let read = read?;
+    let read = form.read().map_err(|_| form.undecided(name))?;
     Ok(read.and_then(|(joint, is_spaced, found)| form.judge(name, joint, is_spaced, &found)))
 }
 
 impl Form<'_> {
-    /// The part to remove at a pause: the value, if only a value can stand there and the name is strong enough;
-    /// otherwise only if it already looks like a secret.
-    fn begun(&self, name: Name) -> Begun {
-        let (at, joint) = self.value_at?;
-        let begun = extent::begun(self.view, at, "assignment")?;
-        let known = Extent {
-            start: begun.range.start,
-            end: begun.range.end,
-            quote: self
-                .view
-                .glyph(at)
-                .ok()
-                .filter(|glyph| is_quote(glyph.byte)),
-            next: b'\n',
+    /// At a pause the value is removed if only a value can stand there and the name is strong enough, or if it already
+    /// looks like a secret.
+    fn undecided(&self, name: Name) -> Undecided {
+        let begun = self.value_at.and_then(|(at, joint)| {
+            let begun = extent::begun(self.view, at, "assignment")?;
+            let quote = self.view.glyph(at).ok();
+            let known = Extent {
+                start: begun.range.start,
+                end: begun.range.end,
+                quote: quote.filter(|glyph| is_quote(glyph.byte)),
+                next: b'\n',
+            };
+            Some((begun, joint, known))
+        });
+        let Some((begun, joint, known)) = begun else {
+            return Undecided::Unknown;
         };
         let is_certain = match joint {
+            // A type can precede the value.
+            Joint::Colon if known.end - known.start <= TYPE_MAX => {
+                self.type_end(known.start).is_ok()
+            }
             Joint::Equals | Joint::Colon | Joint::Element | Joint::Pair | Joint::Space => true,
             Joint::Comma => is_quote(self.before()) && known.quote.is_some(),
             Joint::Call | Joint::Loose | Joint::Is | Joint::Beside => false,
         };
-        (is_certain || self.judge(name, joint, true, &known).is_some()).then_some(begun)
+        match name > Name::Weak && is_certain || self.judge(name, joint, true, &known).is_some() {
+            true => Undecided::Begun(begun),
+            false => Undecided::Possible(known.start),
+        }
     }
 
     fn judge(&self, name: Name, joint: Joint, is_spaced: bool, found: &Extent) -> Option<Secret> {
@@ -228,6 +231,7 @@ impl Form<'_> {
         if joint == Joint::Colon {
             if let Some(behind) = self.type_end(at)? {
                 (joint, is_spaced) = (Joint::Equals, true);
+                self.value_at = Some((behind, joint));
                 at = view.skip(behind, is_blank)?;
             }
             at = self.block_scalar(at)?;

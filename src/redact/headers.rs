@@ -3,10 +3,9 @@
 //! Pure. [`super::rules`] finds the names.
 
 use super::extent::closes;
-use super::rules::Looked;
 use super::value;
-use super::view::{More, View, is_blank, is_quote};
-use super::{Begun, Open, Secret};
+use super::view::{View, is_blank, is_quote};
+use super::{Looked, Open, Secret, Undecided};
 
 /// Structure of a header's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub(super) fn named(name: &[u8]) -> Option<Header> {
 const MARK: &[u8] = b"REDACTED:";
 
 /// The secret value of a header.
-pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mut Begun) -> Looked {
+pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked {
     let mut at = view.skip(name_end, |byte| is_quote(byte) || is_blank(byte))?;
     let colon = view.glyph(at)?;
     if !matches!(colon.byte, b':' | b'=') || header == Header::Pairs && colon.byte == b'=' {
@@ -77,7 +76,11 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mu
     let text = view.seen(at, end);
     let is_new = |length: &usize| memchr::memmem::find(&text[..*length], MARK).is_none();
     let Some(length) = credentials_length(&text, header).filter(is_new) else {
-        return if is_cut { Err(More) } else { Ok(None) };
+        return match is_cut && end > at {
+            true => Err(Undecided::Possible(at)),
+            false if is_cut => Err(Undecided::Unknown),
+            false => Ok(None),
+        };
     };
     let view = View {
         is_last: true,
@@ -104,9 +107,16 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header, begun: &mu
     };
     if is_cut {
         // A single word may be a scheme.
-        let is_known = header != Header::Credentials || text.contains(&b' ');
-        *begun = is_known.then_some(secret);
-        return Err(More);
+        let is_known = match header {
+            Header::Credentials => text.contains(&b' '),
+            // A quoted value can follow.
+            Header::Pairs => !text[..length].ends_with(b"="),
+            Header::Opaque => true,
+        };
+        return Err(match is_known {
+            true => Undecided::Begun(secret),
+            false => Undecided::Possible(at),
+        });
     }
     Ok(Some(secret))
 }

@@ -141,7 +141,8 @@ fn with(found: Found, hit: Hit, from: usize, ending: Ending) -> Found {
             begun.as_ref().filter(|_| ending != Ending::Open),
         ),
     };
-    if secret.is_some_and(|secret| secret.range.end <= start) {
+    let is_held = ending == Ending::Pause && secret.is_none() && hold < start;
+    if is_held || secret.is_some_and(|secret| secret.range.end <= start) {
         return found;
     }
     let is_found = matches!(found, Found::Secret(_));

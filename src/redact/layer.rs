@@ -74,13 +74,6 @@ impl Layer {
         !self.marks.is_empty() && self.next_mark(at) == at
     }
 
-    /// At a pause: an incomplete written-out sequence becomes text. A bare escape character stays held.
-    pub(super) fn expire(&mut self) {
-        if self.tail.first() == Some(&b'\\') {
-            self.push(b"", true);
-        }
-    }
-
     /// Separates text and sequences of `data`; `is_last` if nothing follows soon.
     pub(super) fn push(&mut self, data: &[u8], is_last: bool) {
         if self.tail.is_empty() {

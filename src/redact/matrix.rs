@@ -1,11 +1,15 @@
-//! Tests the samples of all tables in every layer and with writes cut at any place: the stored bytes must be the same.
+//! Tests the samples of all tables in every layer and with writes cut at any place: the stored bytes must be the same, and
+//! with a pause at the cut at least as many must be taken out.
 
 use serde_json::{Value, json};
 
-use super::issuers::{ISSUERS, MARKED};
-use super::tests::redactor;
+use super::issuers::{ISSUERS, Issuer, MARKED};
+use super::tests::{in_two_writes, redactor};
 use super::*;
 use crate::random::{Random, rounds};
+
+/// Beginning of a private key.
+const KEY: &str = "-----BEGIN";
 
 /// A row's text with a secret, and its text without one.
 type Sample = (Planted, &'static str);
@@ -25,9 +29,12 @@ fn samples() -> Vec<Sample> {
 
 /// The samples of the issuers.
 pub(super) fn tokens() -> impl Iterator<Item = Sample> {
-    let issuers = ISSUERS.iter().map(|row| row.samples);
-    let all = issuers.chain(MARKED.iter().map(|row| row.samples));
-    all.map(|(yes, no)| (Planted::new(yes), no))
+    let marked = MARKED.iter().map(|row| row.samples);
+    let marked = marked.map(|(yes, no)| (Planted::new(yes), no));
+    ISSUERS
+        .iter()
+        .map(|row| (Planted::token(row), row.samples.1))
+        .chain(marked)
 }
 
 /// A secret and its surroundings.
@@ -36,9 +43,28 @@ pub(super) struct Planted {
     before: &'static str,
     secret: &'static str,
     after: &'static str,
+    /// Number of bytes of the secret that a pause can leave: they are public, or also begin other words.
+    public: usize,
 }
 
 impl Planted {
+    /// The sample of an issuer: a word of its prefix and letters can be another word.
+    fn token(row: &Issuer) -> Self {
+        let yes = row.samples.0;
+        let lengths = row
+            .prefixes
+            .iter()
+            .filter(|prefix| yes.starts_with(**prefix))
+            .map(|prefix| prefix.len());
+        let prefix = lengths.max().unwrap_or_default();
+        let letters = yes[prefix..].bytes().take(6);
+        let letters = letters.take_while(u8::is_ascii_alphabetic).count();
+        Self {
+            public: prefix + letters,
+            ..Self::new(yes)
+        }
+    }
+
     /// Parses a text with the secret in `«»`, or a text that is the secret.
     fn new(text: &'static str) -> Self {
         let Some((before, rest)) = text.split_once('«') else {
@@ -46,6 +72,7 @@ impl Planted {
                 before: "",
                 secret: text,
                 after: "",
+                public: 0,
             };
         };
         let (secret, after) = rest.split_once('»').unwrap();
@@ -53,6 +80,11 @@ impl Planted {
             before,
             secret,
             after,
+            public: if secret.starts_with(KEY) {
+                KEY.len()
+            } else {
+                0
+            },
         }
     }
 
@@ -140,13 +172,18 @@ fn check(wrap: Wrap, colour: &str) {
         let on_a_line = |text: &str| wrap(&format!("a\n{text}\nb")) + "\n";
         let (left, right) = yes.secret.split_at(yes.secret.len() / 2);
         let text = on_a_line(&yes.with(&format!("{left}{colour}{right}")));
-        let expected = on_a_line(&yes.with(&format!("{MARK}{colour}")));
-        let expected = expected.replace(MARK, &format!("{REDACTED}{kind}]"));
+        let stored = |shown: &str| {
+            let text = on_a_line(&yes.with(&format!("{shown}{MARK}{colour}")));
+            text.replace(MARK, &format!("{REDACTED}{kind}]"))
+        };
+        let expected = stored("");
         let no = on_a_line(no);
         let subset = (index % 8 == 0).then_some(&mut random);
         wrong.extend(differs(&redactor, &text, &expected, 1, subset));
         wrong.extend(differs(&redactor, &expected, &expected, 7, None));
         wrong.extend(differs(&redactor, &no, &no, 3, None));
+        let shown = stored(&yes.secret[..yes.public]);
+        wrong.extend(shows_more(&redactor, &text, &shown));
     }
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -184,6 +221,25 @@ fn differs(
     Some(format!(
         "{text:?} at {cuts:?}\n  -> {out:?}\n not {expected:?}"
     ))
+}
+
+/// The stored form of `text` with a pause in it, if that shows more than `most`.
+fn shows_more(redactor: &Redactor, text: &str, most: &str) -> Option<String> {
+    let left = |text: &str| -> String {
+        let mut pieces = text.split(REDACTED);
+        let first = pieces.next().unwrap_or_default().to_owned();
+        let rest = pieces.filter_map(|piece| Some(piece.split_once(']')?.1));
+        rest.fold(first, |all, piece| all + piece)
+    };
+    let most = left(most);
+    let mut outs = (0..text.len()).map(|at| in_two_writes(redactor, text, at, true));
+    let out = outs.find(|out| {
+        let mut rest = most.bytes();
+        !left(out)
+            .bytes()
+            .all(|byte| rest.any(|other| other == byte))
+    })?;
+    Some(format!("{text:?} with a pause\n  -> {out:?}"))
 }
 
 /// True if `redacted` is `text` with parts replaced by marks.

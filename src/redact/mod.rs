@@ -53,6 +53,7 @@ use known::Known;
 pub use own::BadPattern;
 use own::Patterns;
 pub use stream::Stream;
+use view::More;
 
 /// Beginning of the mark that replaces a secret; its kind and `]` follow.
 pub const REDACTED: &str = "[REDACTED:";
@@ -93,8 +94,25 @@ struct Secret {
     open: Open,
 }
 
-/// The part of an undecided secret that is removed at a pause.
-type Begun = Option<Secret>;
+/// Later text decides about a candidate.
+#[derive(Debug)]
+enum Undecided {
+    /// Nothing of it can be secret yet.
+    Unknown,
+    /// A secret can begin at this position. A pause does not pass on a short text from there.
+    Possible(usize),
+    /// A pause removes this part.
+    Begun(Secret),
+}
+
+impl From<More> for Undecided {
+    fn from(_: More) -> Self {
+        Self::Unknown
+    }
+}
+
+/// Result for a candidate.
+type Looked = Result<Option<Secret>, Undecided>;
 
 /// Condition for the end of a secret that continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

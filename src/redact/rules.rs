@@ -17,7 +17,7 @@ use super::stream::CONTEXT_MAX;
 use super::tokens;
 use super::value::Name;
 use super::view::{More, View, is_blank};
-use super::{Begun, Open, REDACTED, Secret};
+use super::{Looked, Open, REDACTED, Secret, Undecided};
 
 /// Kind of secret that a word can indicate.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +88,9 @@ pub(super) const WORD_MAX: usize = 17;
 /// Maximum length of a secret that is read before a decision, in bytes: the rest is dropped as it arrives.
 pub(super) const REACH: usize = 2048;
 
+/// Maximum length of a possible secret that is held at a pause, in bytes.
+const POSSIBLE_MAX: usize = 64;
+
 /// Continuation of a searched text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -106,7 +109,8 @@ pub(super) enum Found {
     Wait {
         at: usize,
         hold: usize,
-        begun: Begun,
+        /// The part of the secret that a pause removes.
+        begun: Option<Secret>,
     },
 }
 
@@ -116,34 +120,39 @@ struct Met {
     /// The secret with the first beginning.
     first: Option<Secret>,
     /// The first undecided candidate: its position, the beginning of its secret, and the known part.
-    open: Option<(usize, usize, Begun)>,
-    /// At a pause: the first candidate without a known part.
+    open: Option<(usize, usize, Option<Secret>)>,
+    /// At a pause: the first candidate whose text is passed on.
     waiting: Option<usize>,
 }
 
 impl Met {
-    /// Records the result for the candidate at `at`.
-    fn note(&mut self, at: usize, floor: usize, found: Looked, begun: Begun, ending: Ending) {
-        match found {
+    /// Records the result for the candidate at `at` in `text`.
+    fn note(&mut self, text: &[u8], at: usize, floor: usize, found: Looked, ending: Ending) {
+        let (hold, begun) = match found {
             Ok(Some(secret)) if !secret.range.is_empty() && secret.range.end > floor => {
                 let is_first = |first: &Secret| secret.range.start < first.range.start;
                 if self.first.as_ref().is_none_or(is_first) {
                     self.first = Some(secret);
                 }
+                return;
             }
-            Ok(_) => {}
-            Err(More) if begun.is_some() || ending != Ending::Pause => {
-                let hold = begun.as_ref().map_or(at, |begun| begun.range.start);
-                let later = self.open.take_if(|open| open.1 > hold);
-                let reason = later.map_or(at, |open| open.0);
-                self.open.get_or_insert((reason, hold, begun));
+            Ok(_) => return,
+            Err(Undecided::Begun(secret)) => (secret.range.start, Some(secret)),
+            Err(Undecided::Possible(hold)) if text.len() - hold <= POSSIBLE_MAX => (hold, None),
+            Err(_) if ending == Ending::Pause => {
+                self.waiting = self.waiting.or(Some(at));
+                return;
             }
-            Err(More) => self.waiting = self.waiting.or(Some(at)),
-        }
+            Err(Undecided::Possible(hold)) => (hold, None),
+            Err(Undecided::Unknown) => (at, None),
+        };
+        let later = self.open.take_if(|open| open.1 > hold);
+        let reason = later.map_or(at, |open| open.0);
+        self.open.get_or_insert((reason, hold, begun));
     }
 
     /// The result for the text before `at`, all of which has been searched.
-    fn before(&mut self, layer: &Layer, floor: usize, at: usize, is_last: bool) -> Option<Found> {
+    fn before(&mut self, layer: &Layer, floor: usize, at: usize, ending: Ending) -> Option<Found> {
         let open_at = self.open.as_ref().map_or(at, |open| open.1);
         let until = at.min(open_at);
         if let Some(secret) = self.first.take_if(|first| first.range.start <= until) {
@@ -151,7 +160,7 @@ impl Met {
         }
         let (reason, hold, begun) = self.open.take_if(|open| open.1 <= at)?;
         let reason = self.waiting.unwrap_or(reason).max(floor);
-        Some(wait(layer, reason, hold, begun, is_last))
+        Some(wait(layer, reason, hold, begun, ending))
     }
 }
 
@@ -168,28 +177,27 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
         let word_at = word.map_or(text.len(), |(at, _)| at);
         let begin_at = begin.unwrap_or(text.len());
         let at = word_at.min(begin_at);
-        if let Some(found) = met.before(layer, floor, at, is_last) {
+        if let Some(found) = met.before(layer, floor, at, ending) {
             return found;
         }
         if at >= text.len() {
             let at = text.len().saturating_sub(WORD_MAX - 1);
             let at = at.max(from.min(text.len()));
             let at = met.waiting.unwrap_or(at).max(floor);
-            return wait(layer, at, text.len(), None, is_last);
+            return wait(layer, at, text.len(), None, ending);
         }
         let end = text.len().min(at + REACH);
         let view = View {
             text: &text[..end],
             is_last: is_last || end < text.len(),
         };
-        let mut begun = None;
         let found = match word {
             Some((at, index)) if word_at <= begin_at => {
-                look(view, floor, at, WORDS.all[index], layer, &mut begun)
+                look(view, floor, at, WORDS.all[index], layer)
             }
-            _ => token(view, floor, at, layer, &mut begun),
+            _ => token(view, floor, at, layer),
         };
-        met.note(at, floor, found, begun, ending);
+        met.note(text, at, floor, found, ending);
         if word_at <= begin_at {
             word = next_word(text, at + 1);
         } else {
@@ -199,28 +207,41 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
 }
 
 /// Waits for later text, with bytes from `hold` on held; also holds a word at the end of the text that a token can
-/// begin with.
-fn wait(layer: &Layer, at: usize, hold: usize, begun: Begun, is_last: bool) -> Found {
+/// begin with. Only the known part of that word is of interest at a pause.
+fn wait(
+    layer: &Layer,
+    mut at: usize,
+    mut hold: usize,
+    mut begun: Option<Secret>,
+    ending: Ending,
+) -> Found {
     let text = &layer.text[..];
-    let view = View { text, is_last };
-    let mut word = None;
-    let mut can_begin = |at: usize| {
-        tokens::is_begin(text, at, layer)
-            && (tokens::token(view, at, layer, &mut word).is_err()
-                || tokens::marked(view, at, layer, &mut word).is_err()
-                || b"-----BEGIN".starts_with(&text[at..]))
+    let view = View {
+        text,
+        is_last: ending == Ending::Last,
     };
-    // Also holds a word that begins between them.
+    // Also searches for a word that begins between them.
     let last = text.len().saturating_sub(WORD_MAX - 1).min(at);
-    let begins = (!is_last)
-        .then(|| (last..text.len()).find(|&at| can_begin(at)))
-        .flatten();
-    let begin = begins.unwrap_or(text.len());
-    Found::Wait {
-        at: at.min(begin),
-        hold: hold.min(begin),
-        begun: begun.or(word),
+    for begin in last..text.len() {
+        if ending == Ending::Last || !tokens::is_begin(text, begin, layer) {
+            continue;
+        }
+        let found = tokens::token(view, begin, layer).and(tokens::marked(view, begin, layer));
+        let is_key = b"-----BEGIN".starts_with(&text[begin..]);
+        if found.is_ok() && !is_key {
+            continue;
+        }
+        at = at.min(begin);
+        if ending == Ending::Pause && matches!(found, Ok(_) | Err(Undecided::Unknown)) {
+            continue;
+        }
+        hold = hold.min(begin);
+        if let Err(Undecided::Begun(secret)) = found {
+            begun.get_or_insert(secret);
+        }
+        break;
     }
+    Found::Wait { at, hold, begun }
 }
 
 fn next_word(text: &[u8], from: usize) -> Option<(usize, usize)> {
@@ -250,22 +271,20 @@ pub(super) fn next_of<'w>(
     }
 }
 
-pub(super) type Looked = Result<Option<Secret>, More>;
-
 /// A word of at least [`tokens::BEGIN_MIN`] bytes: a token, or the value after a service's name.
-fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer, begun: &mut Begun) -> Looked {
-    if let Some(secret) = tokens::token(view, at, layer, begun)? {
+fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer) -> Looked {
+    if let Some(secret) = tokens::token(view, at, layer)? {
         return Ok(Some(secret));
     }
     if tokens::may_be_marked(view.text, at)
-        && let Some(secret) = tokens::marked(view, at, layer, begun)?
+        && let Some(secret) = tokens::marked(view, at, layer)?
     {
         return Ok(Some(secret));
     }
     let Some(span) = service_before(view, floor, at) else {
         return Ok(None);
     };
-    forms::secret(view, floor, span, Some(Name::Weak), begun)
+    forms::secret(view, floor, span, Some(Name::Weak))
 }
 
 /// The name before the value at `at`, if it is a service's.
@@ -310,23 +329,22 @@ fn look(
     at: usize,
     (word, rule): (&str, Rule),
     layer: &Layer,
-    begun: &mut Begun,
 ) -> Looked {
     let end = at + word.len();
     match rule {
-        Rule::Command(command) => commands::secret(view, floor, at, end, command, begun),
+        Rule::Command(command) => commands::secret(view, floor, at, end, command),
         _ if at < floor => Ok(None),
-        Rule::Name => name(view, floor, at, begun),
-        Rule::Url => url(view, floor, at, end, begun),
-        Rule::Key => key(view, at, begun),
-        Rule::Bearer => bearer(view, end, begun),
-        Rule::Signature => signature(view, floor, at, end, begun),
-        Rule::Webhook => webhook(view, end, begun),
-        Rule::Marked => tokens::around_mark(view, at, layer, begun),
+        Rule::Name => name(view, floor, at),
+        Rule::Url => url(view, floor, at, end),
+        Rule::Key => key(view, at),
+        Rule::Bearer => bearer(view, end),
+        Rule::Signature => signature(view, floor, at, end),
+        Rule::Webhook => webhook(view, end),
+        Rule::Marked => tokens::around_mark(view, at, layer),
     }
 }
 
-fn name(view: View<'_>, floor: usize, at: usize, begun: &mut Begun) -> Looked {
+fn name(view: View<'_>, floor: usize, at: usize) -> Looked {
     let (start, end) = names::around(view, floor, at)?;
     // `AWS::Config::AggregationAuthorization` is a type; the kind in a mark is no name.
     let before = &view.text[..start];
@@ -334,15 +352,15 @@ fn name(view: View<'_>, floor: usize, at: usize, begun: &mut Begun) -> Looked {
         return Ok(None);
     }
     if let Some(header) = headers::named(&view.text[start..end])
-        && let Some(found) = headers::secret(view, end, header, begun)?
+        && let Some(found) = headers::secret(view, end, header)?
     {
         return Ok(Some(found));
     }
-    forms::secret(view, floor, (start, end), None, begun)
+    forms::secret(view, floor, (start, end), None)
 }
 
 /// A URL's password: `scheme://user:password@`.
-fn url(view: View<'_>, floor: usize, at: usize, end: usize, begun: &mut Begun) -> Looked {
+fn url(view: View<'_>, floor: usize, at: usize, end: usize) -> Looked {
     let depth = view.glyph(at)?.depth;
     let host = view.text[end..]
         .iter()
@@ -353,7 +371,7 @@ fn url(view: View<'_>, floor: usize, at: usize, end: usize, begun: &mut Begun) -
     if !is_scheme || host.is_some_and(|byte| b"/ \n?#)>,;".contains(byte)) {
         return Ok(None);
     }
-    let (colon, last) = url_marks(view, end, depth, begun)?;
+    let (colon, last) = url_marks(view, end, depth)?;
     let (Some(from), Some(until)) = (colon, last.filter(|last| Some(*last) >= colon)) else {
         return Ok(None);
     };
@@ -374,21 +392,24 @@ fn url_marks(
     view: View<'_>,
     from: usize,
     depth: u8,
-    begun: &mut Begun,
-) -> Result<(Option<usize>, Option<usize>), More> {
+) -> Result<(Option<usize>, Option<usize>), Undecided> {
     let is_at_depth = |own: u8| own <= depth || own < 24;
     let (mut position, mut colon, mut last) = (from, None, None);
     loop {
         let Ok(glyph) = view.glyph(position) else {
-            let port = |text: &[u8]| text.len() <= 5 && text.iter().all(u8::is_ascii_digit);
-            *begun = colon
-                .filter(|&colon: &usize| !port(&view.text[colon..]))
-                .map(|colon| Secret {
+            let Some(colon) = colon else {
+                return Err(Undecided::Unknown);
+            };
+            let known = &view.text[colon..position];
+            let is_port = known.len() <= 5 && known.iter().all(u8::is_ascii_digit);
+            return Err(match is_port {
+                true => Undecided::Possible(colon),
+                false => Undecided::Begun(Secret {
                     kind: "url-password",
                     range: colon..last.unwrap_or(position),
                     open: if last.is_some() { Open::No } else { Open::Url },
-                });
-            return Err(More);
+                }),
+            });
         };
         let is_end = glyph.byte.is_ascii_whitespace()
             || glyph.byte < 0x20
@@ -406,7 +427,7 @@ fn url_marks(
 }
 
 /// The beginning of a private key (RFC 7468, 2, and OpenPGP's armor).
-fn key(view: View<'_>, at: usize, begun: &mut Begun) -> Looked {
+fn key(view: View<'_>, at: usize) -> Looked {
     let secret = |end| Secret {
         kind: "private-key",
         range: at..end,
@@ -425,61 +446,61 @@ fn key(view: View<'_>, at: usize, begun: &mut Begun) -> Looked {
     };
     match read() {
         Ok(end) => Ok(end.map(secret)),
-        Err(more) => {
+        Err(More) => {
             let known = &view.text[at..];
-            *begun = memchr::memmem::find(known, b"PRIVATE").map(|_| secret(view.text.len()));
-            Err(more)
+            let is_private = memchr::memmem::find(known, b"PRIVATE").is_some();
+            Err(match is_private {
+                true => Undecided::Begun(secret(view.text.len())),
+                false => Undecided::Possible(at),
+            })
         }
     }
 }
 
 /// `Bearer`, which ends at `end`, and a token.
-fn bearer(view: View<'_>, end: usize, begun: &mut Begun) -> Looked {
+fn bearer(view: View<'_>, end: usize) -> Looked {
     let from = view.skip(end, |byte| is_blank(byte) || byte == b'+')?;
     if from == end {
         return Ok(None);
     }
-    run(view, "authorization", from, b"+/=_.~-", begun)
+    run(view, "authorization", from, b"+/=_.~-")
 }
 
 /// The path after a webhook's address, which ends at `end`, with or without a slash.
-fn webhook(view: View<'_>, end: usize, begun: &mut Begun) -> Looked {
+fn webhook(view: View<'_>, end: usize) -> Looked {
     let from = view.skip(end, |byte| byte == b'/')?;
-    run(view, "webhook", from, b"+/_-", begun)
+    run(view, "webhook", from, b"+/_-")
 }
 
 /// The value of a URL query parameter whose name ends between `at` and `from`.
-fn signature(view: View<'_>, floor: usize, at: usize, from: usize, begun: &mut Begun) -> Looked {
+fn signature(view: View<'_>, floor: usize, at: usize, from: usize) -> Looked {
     let lead = view.seen(floor.max(at.saturating_sub(32)), at);
     let is_name = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
     let before = lead.iter().rfind(|byte| !is_name(byte));
     if !before.is_some_and(|byte| b"?&;".contains(byte)) {
         return Ok(None);
     }
-    run(view, "url-signature", from, b"%+/=_-", begun)
+    run(view, "url-signature", from, b"%+/=_-")
 }
 
 /// Minimum length of a token that is recognised by the text before it, in bytes.
 const RUN_MIN: usize = 20;
 
 /// A run of letters, at least one digit, and `others`.
-fn run(
-    view: View<'_>,
-    kind: &'static str,
-    from: usize,
-    others: &[u8],
-    begun: &mut Begun,
-) -> Looked {
+fn run(view: View<'_>, kind: &'static str, from: usize, others: &[u8]) -> Looked {
     let secret = |end| Secret {
         kind,
         range: from..end,
         open: Open::Bare,
     };
-    let Ok(mut end) = view.skip(from, |byte| {
-        byte.is_ascii_alphanumeric() || others.contains(&byte)
-    }) else {
-        *begun = Some(secret(view.known_end(from)));
-        return Err(More);
+    let belongs = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
+    let Ok(mut end) = view.skip(from, belongs) else {
+        let end = view.known_end(from);
+        let is_telling = view.text[from..end].iter().any(u8::is_ascii_digit);
+        return Err(match is_telling {
+            true => Undecided::Begun(secret(end)),
+            false => Undecided::Possible(from),
+        });
     };
     while end > from && view.text[end - 1] == b'.' {
         end -= 1;

@@ -78,10 +78,20 @@ impl Stream {
         }
     }
 
-    /// Flushes the held text after a pause: replaces what is recognisably a secret, and passes on the rest.
+    /// A stream that continues `before`, which is stored already.
+    pub fn behind(redactor: &Redactor, before: &[u8]) -> Self {
+        let (mut stream, mut stored) = (Self::default(), Vec::new());
+        stream.push_stored(redactor, before, &mut stored);
+        stream.expire(redactor, &mut stored);
+        stream.layer.push(b"", true);
+        stream.pass(stream.layer.text.len(), &mut stored);
+        stream
+    }
+
+    /// After a pause: replaces what is recognisably a secret, and passes on the rest. Only the beginning of a possible
+    /// value or of an escape sequence stays held, since nobody waits for half a word.
     pub fn expire(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
         let mut passed = Vec::new();
-        self.layer.expire();
         while self.swallowing.is_none() {
             match self.find(redactor, Ending::Pause) {
                 Found::Secret(secret) => {
@@ -93,9 +103,9 @@ impl Stream {
                 } if secret.range.end > self.passed => {
                     self.replace(redactor, &secret, true, &mut passed);
                 }
-                Found::Wait { at, .. } => {
+                Found::Wait { at, hold, .. } => {
                     self.at = at;
-                    self.pass(self.layer.text.len(), &mut passed);
+                    self.pass(hold, &mut passed);
                     break;
                 }
             }

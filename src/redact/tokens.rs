@@ -7,23 +7,18 @@ use super::issuers::{
     is_word, rows_at,
 };
 use super::layer::Layer;
-use super::view::{More, View, is_behind_escape};
-use super::{Begun, Open, Secret, value};
+use super::view::{View, is_behind_escape};
+use super::{Looked, Open, Secret, Undecided, value};
 
 /// Minimum length of a token, in bytes: shorter words are not examined.
 pub(super) const BEGIN_MIN: usize = 15;
 
-/// The issuer's token that begins at `at`. If it may continue beyond the text, `begun` is set to the known part.
+/// The issuer's token that begins at `at`.
 ///
 /// # Errors
 ///
-/// [`More`] if later text decides.
-pub(super) fn token(
-    view: View<'_>,
-    at: usize,
-    layer: &Layer,
-    begun: &mut Begun,
-) -> Result<Option<Secret>, More> {
+/// [`Undecided`] if later text decides.
+pub(super) fn token(view: View<'_>, at: usize, layer: &Layer) -> Looked {
     let mut rows = rows_at(view.text, at);
     while rows != 0 {
         let issuer = &ISSUERS[rows.trailing_zeros() as usize];
@@ -32,7 +27,7 @@ pub(super) fn token(
             if prefix.as_bytes()[0] != view.text[at] || !view.has(at, prefix.as_bytes())? {
                 continue;
             }
-            if let Some(secret) = issuer.body(view, at, at + prefix.len(), layer, begun)? {
+            if let Some(secret) = issuer.body(view, at, at + prefix.len(), layer)? {
                 return Ok(Some(secret));
             }
         }
@@ -41,20 +36,14 @@ pub(super) fn token(
 }
 
 impl Issuer {
-    fn body(
-        &self,
-        view: View<'_>,
-        at: usize,
-        from: usize,
-        layer: &Layer,
-        begun: &mut Begun,
-    ) -> Result<Option<Secret>, More> {
+    fn body(&self, view: View<'_>, at: usize, from: usize, layer: &Layer) -> Looked {
         let secret = |end| Secret {
             kind: self.kind,
             range: at..end,
             open: Open::Word(self.alphabet),
         };
         let run = Run::read(view, from, self.alphabet, self.min, self.max, layer);
+        let body = &view.text[from..run.end];
         if run.is_cut {
             let prefix = &view.text[at..from];
             let is_named = prefix.len() >= 4
@@ -66,17 +55,18 @@ impl Issuer {
                 Looks::Random => false,
                 Looks::Jwt => view.text[at..].starts_with(b"eyJ") && run.length >= 4,
             };
-            let is_random = run.length >= 8 && value::is_random(&view.text[from..run.end]);
-            if is_telling || is_random {
-                *begun = Some(secret(run.end));
-            }
-            return if run.length <= self.max {
-                Err(More)
-            } else {
-                Ok(None)
+            return match run.length <= self.max {
+                true if is_telling || value::is_random(body) => {
+                    Err(Undecided::Begun(secret(run.end)))
+                }
+                // Words of letters can begin like it.
+                true if prefix.len() >= 4 || body.iter().any(u8::is_ascii_digit) => {
+                    Err(Undecided::Possible(at))
+                }
+                true => Err(Undecided::Unknown),
+                false => Ok(None),
             };
         }
-        let body = &view.text[from..run.end];
         let looks = match self.looks {
             Looks::Any => true,
             // Longer base64 continues.
@@ -93,9 +83,7 @@ pub(super) fn kind(text: &[u8]) -> Option<&'static str> {
         text,
         is_last: true,
     };
-    let token = token(view, 0, &Layer::default(), &mut None)
-        .ok()
-        .flatten()?;
+    let token = token(view, 0, &Layer::default()).ok().flatten()?;
     (token.range.end == text.len()).then_some(token.kind)
 }
 
@@ -110,8 +98,7 @@ pub(super) fn is_token_in(text: &str) -> bool {
     (0..layer.text.len()).any(|at| {
         let found = |found| matches!(found, Ok(Some(_)));
         is_begin(view.text, at, &layer)
-            && (found(token(view, at, &layer, &mut None))
-                || found(marked(view, at, &layer, &mut None)))
+            && (found(token(view, at, &layer)) || found(marked(view, at, &layer)))
     })
 }
 
@@ -119,15 +106,10 @@ pub(super) fn is_token_in(text: &str) -> bool {
 ///
 /// # Errors
 ///
-/// [`More`] if later text decides.
-pub(super) fn marked(
-    view: View<'_>,
-    at: usize,
-    layer: &Layer,
-    begun: &mut Begun,
-) -> Result<Option<Secret>, More> {
+/// [`Undecided`] if later text decides.
+pub(super) fn marked(view: View<'_>, at: usize, layer: &Layer) -> Looked {
     for row in MARKED {
-        if let Some(secret) = row.secret(view, at, layer, begun)? {
+        if let Some(secret) = row.secret(view, at, layer)? {
             return Ok(Some(secret));
         }
     }
@@ -138,17 +120,12 @@ pub(super) fn marked(
 ///
 /// # Errors
 ///
-/// [`More`] if later text decides.
-pub(super) fn around_mark(
-    view: View<'_>,
-    mark: usize,
-    layer: &Layer,
-    begun: &mut Begun,
-) -> Result<Option<Secret>, More> {
+/// [`Undecided`] if later text decides.
+pub(super) fn around_mark(view: View<'_>, mark: usize, layer: &Layer) -> Looked {
     for row in MARKED {
         if let Some(at) = mark.checked_sub(row.before)
             && is_begin(view.text, at, layer)
-            && let Some(secret) = row.secret(view, at, layer, begun)?
+            && let Some(secret) = row.secret(view, at, layer)?
         {
             return Ok(Some(secret));
         }
@@ -157,13 +134,7 @@ pub(super) fn around_mark(
 }
 
 impl Marked {
-    fn secret(
-        &self,
-        view: View<'_>,
-        at: usize,
-        layer: &Layer,
-        begun: &mut Begun,
-    ) -> Result<Option<Secret>, More> {
+    fn secret(&self, view: View<'_>, at: usize, layer: &Layer) -> Looked {
         let mark = at + self.before;
         let first = view.text.get(mark);
         if first != self.mark.as_bytes().first() && first != Some(&b'%') {
@@ -191,10 +162,12 @@ impl Marked {
             open: Open::Word(self.alphabet),
         };
         if run.is_cut && run.length <= self.max {
-            let is_telling = self.tail.is_empty()
+            let is_telling = self.tail.is_empty() && run.length > 0
                 || run.length >= 12 && value::is_random(&view.text[from..run.end]);
-            *begun = (run.length > 0 && is_telling).then_some(secret);
-            return Err(More);
+            return Err(match is_telling {
+                true => Undecided::Begun(secret),
+                false => Undecided::Possible(from),
+            });
         }
         let fits = run.fits(self.min, self.max)
             && view.text[from..run.end].ends_with(self.tail.as_bytes());
