@@ -1,7 +1,8 @@
 //! Declares every route of the API once: method, pattern, summary, the types of query, body and answer, and the errors.
 //!
 //! The server maps each [`Route`] to its handler, the client sends a [`Request`] of an [`Endpoint`], [`super::openapi`]
-//! describes both to programs, and a test compares the README's table. It has no thread. It knows paths and wire types, and neither sockets nor handlers.
+//! describes both to programs, and coven-api(7) to people. It has no thread. It knows paths and wire types, and neither
+//! sockets nor handlers.
 
 use std::marker::PhantomData;
 
@@ -70,7 +71,7 @@ macro_rules! or_unit {
     };
 }
 
-/// Declares the routes. A route's doc comment is its summary in the README. `optional` is a body that can be missing,
+/// Declares the routes. A route's doc comment is its summary in coven-api(7). `optional` is a body that can be missing,
 /// `or` another form of the answer; the status is 200 unless `status` lists others; `fails` lists the errors' codes.
 macro_rules! routes {
     ($(
@@ -167,7 +168,7 @@ macro_rules! routes {
 routes! {
     /// the daemon, its sessions, the event writer, the store; never waits
     Health: GET "/health" { answer: super::Health }
-    /// the metrics, in Prometheus' text format (below); the only answer that is not JSON
+    /// the metrics, in Prometheus' text format; the only answer that is not JSON
     Metrics: GET "/metrics" { answer: Text }
     /// the supported versions
     ApiVersion: GET "/api-version" { answer: super::ApiVersion }
@@ -453,34 +454,16 @@ mod tests {
         assert!(Route::Health.fields().is_empty());
     }
 
-    /// The rows of the README's table with the header `| route | does |`.
-    fn readme() -> Vec<(&'static str, &'static str)> {
-        let readme = include_str!("../../README.md");
-        let (_, table) = readme
-            .split_once("| route | does |\n| --- | --- |\n")
-            .unwrap();
-        let rows = table.lines().take_while(|line| line.starts_with('|'));
-        rows.map(|row| row.trim_matches('|').split_once('|').unwrap())
-            .map(|(name, does)| (name.trim().trim_matches('`'), does.trim()))
-            .collect()
-    }
-
     #[test]
-    fn the_readme_has_every_route_with_its_summary_and_no_other() {
-        let rows = readme();
-        let named: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
-        let declared: Vec<&str> = Route::ALL.iter().map(|route| route.name()).collect();
-        assert_eq!(named, declared);
-        for (route, (name, does)) in Route::ALL.iter().zip(&rows) {
-            assert!(does.starts_with(route.summary()), "{name}: {does}");
-            // A row that refers to another route continues with that route's text.
-            let other = does
-                .strip_prefix("as `")
-                .and_then(|does| does.split('`').next());
-            let other = rows.iter().find(|(name, _)| other == Some(name));
-            let does = [*does, other.map_or("", |(_, does)| *does)].concat();
+    fn the_page_has_each_field_of_each_route() {
+        let page = include_str!("../cli/help/api.md");
+        for route in Route::ALL {
             for field in route.fields() {
-                assert!(does.contains(&format!("`{field}`")), "{name} lacks {field}");
+                assert!(
+                    page.contains(&format!("`{field}`")),
+                    "{} lacks {field}",
+                    route.name()
+                );
             }
         }
     }

@@ -43,7 +43,7 @@ const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
 pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     let mut place = Place::start();
     let mut out = Vec::with_capacity(args.len());
-    let mut args = help_word_last(args).into_iter().peekable();
+    let mut args = args.into_iter().peekable();
     while let Some(arg) = args.next() {
         if place.is_last(&arg) {
             place.take(&arg);
@@ -99,24 +99,6 @@ fn option_parts(place: &Place, word: &str) -> Option<Vec<String>> {
         }
     }
     Some(parts)
-}
-
-/// Turns `coven help run` into `coven run --help`, and `coven daemon help` likewise; later words are unchanged.
-fn help_word_last(mut args: Vec<String>) -> Vec<String> {
-    match args.as_mut_slice() {
-        [first, ..] if first == "help" => {
-            args.remove(0);
-            args.push("--help".into());
-        }
-        [verb, last] if last == "help" => {
-            let mut place = Place::start();
-            if place.take(verb) == Word::Verb && !place.command.commands.is_empty() {
-                *last = "--help".into();
-            }
-        }
-        _ => {}
-    }
-    args
 }
 
 #[cfg(test)]
@@ -214,16 +196,6 @@ mod tests {
         for line in ["run --detach=yes hello hi", "run --nonsense=x hello"] {
             assert_eq!(normalized(line).join(" "), line);
         }
-    }
-
-    #[test]
-    fn help_can_be_asked_for_by_the_word() {
-        assert_eq!(normalized("help"), ["--help"]);
-        assert_eq!(normalized("help run"), ["run", "--help"]);
-        assert_eq!(normalized("daemon help"), ["daemon", "--help"]);
-        assert_eq!(normalized("logs help"), ["logs", "--help"]);
-        assert_eq!(normalized("run hello help"), ["run", "hello", "help"]);
-        assert_eq!(normalized("show help"), ["show", "help"]);
     }
 
     #[test]

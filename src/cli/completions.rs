@@ -11,10 +11,11 @@ use super::aliases::resolved;
 use super::columns::Column;
 use super::daemon_logs::levels;
 use super::grammar::{Flag, Place, names, options};
+use super::help::pages;
 use super::output::{Out, visible};
 use super::sessions::live_sessions;
 use super::table::{Color, age, shortened};
-use super::{Home, Outcome};
+use super::{Cli, Home, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     Code, Health, KillSignal, Permission, SessionRecord, SessionStatus, SessionsQuery, Stream,
@@ -195,6 +196,7 @@ fn candidates(before: &[String], current: &str) -> Candidates {
     let mut found = match value {
         Some("id" | "ids") => sessions(place.path.join(" "), current.to_owned()),
         Some("harness") => bounded(harnesses),
+        Some("topic") => topics(),
         Some(value) => values(value, current),
         None => Vec::new(),
     };
@@ -288,6 +290,17 @@ fn candidate(session: &SessionRecord) -> (String, String) {
     (session.id.to_string(), about)
 }
 
+/// The pages of the manual, and the verbs.
+fn topics() -> Candidates {
+    let verbs = Cli::get_args_info().commands.into_iter();
+    let verbs = verbs.map(|verb| (verb.name, verb.command.description));
+    let verbs = verbs.filter(|(verb, _)| pages().all(|(page, _)| page != *verb));
+    pages()
+        .chain(verbs)
+        .map(|(name, about)| (name.to_owned(), about.to_owned()))
+        .collect()
+}
+
 fn harnesses() -> Option<Candidates> {
     let capabilities = connect()?.0.call(routes::Capabilities.request()).ok()?;
     let adapters = capabilities.adapters.iter();
@@ -325,6 +338,8 @@ mod tests {
         assert_eq!(words("backup /t"), [":files"]);
         assert_eq!(words("diagnostics --output r"), [":files"]);
         assert_eq!(words("completions z"), ["zsh"]);
+        assert_eq!(words("help set"), ["settings"]);
+        assert_eq!(words("help do"), ["doctor"]);
         assert_eq!(words("daemon logs --event session_k"), ["session_kill"]);
     }
 
@@ -360,7 +375,7 @@ mod tests {
     }
 
     /// Values that only the user or the daemon knows.
-    const FREE: [&str; 16] = [
+    const FREE: [&str; 17] = [
         "id",
         "ids",
         "harness",
@@ -377,6 +392,7 @@ mod tests {
         "pid",
         "argument",
         "name[=value]",
+        "topic",
     ];
 
     #[test]

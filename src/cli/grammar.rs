@@ -217,6 +217,7 @@ pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::api::Code;
+    use crate::cli::help::TOPICS;
 
     #[test]
     fn an_unknown_word_is_named_with_what_it_could_have_meant() {
@@ -309,17 +310,6 @@ mod tests {
         assert!(known.contains_key("id") && known.contains_key("ids"));
     }
 
-    /// The names in `text` that start with `--`.
-    fn long_options(text: &str) -> Vec<&str> {
-        let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
-        let mut options: Vec<&str> = words
-            .filter(|word| word.starts_with("--") && *word != "--")
-            .collect();
-        options.sort_unstable();
-        options.dedup();
-        options
-    }
-
     const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
 
     /// The error for a command line with aliases resolved.
@@ -330,8 +320,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readmes_commands_are_commands() {
-        let parts = README.split(['`', '\n', '|', ';', '#', '(', ')']);
+    fn the_commands_of_the_readme_and_of_the_pages_are_commands() {
+        let texts = TOPICS.iter().map(|topic| topic.text(1000, false));
+        let text = texts.collect::<String>() + README;
+        let parts = text.split(['`', '\n', '|', ';', '#', '(', ')']);
         let commands =
             parts.filter_map(|part| part.trim_start_matches("$ ").strip_prefix("coven "));
         let commands: Vec<_> = commands.filter(|words| !words.starts_with('<')).collect();
@@ -342,19 +334,6 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_the_exit_codes_of_the_help() {
-        let joined = |text: &str| {
-            let words = text.replace("**", "");
-            words.split_whitespace().collect::<Vec<_>>().join(" ")
-        };
-        let notes = Cli::get_args_info().notes[0];
-        let codes = notes.strip_prefix("Exit codes: ").unwrap();
-        let codes = codes.split("\n\n").next().unwrap();
-        assert!(codes.contains("125"), "{codes}");
-        assert!(joined(README).contains(&joined(codes)), "{codes}");
-    }
-
-    #[test]
     fn the_commands_that_the_error_codes_name_are_commands() {
         for next in Code::ALL.into_iter().filter_map(Code::next) {
             let parts = next.split(", ").map(|part| part.trim_start_matches("and "));
@@ -362,31 +341,5 @@ mod tests {
                 assert_eq!(unknown(command), None, "{next}");
             }
         }
-    }
-
-    #[test]
-    fn the_readmes_table_has_each_verb_and_each_option_once_and_no_other() {
-        let table = README.lines().skip_while(|line| *line != "| verb | does |");
-        let rows = table.skip(2).take_while(|line| line.starts_with('|'));
-        let mut missing: Vec<_> = verbs()
-            .into_iter()
-            .filter(|(_, command)| !is_group(command))
-            .collect();
-        for row in rows {
-            let head = row.split('|').nth(1).unwrap();
-            let mut options = Vec::new();
-            for code in head.split('`').skip(1).step_by(2) {
-                let verb = verb_of(&code.split(' ').collect::<Vec<_>>());
-                let at = missing.iter().position(|(path, _)| *path == verb);
-                let at = at.unwrap_or_else(|| panic!("`{code}` is no verb, or has a row already"));
-                options.extend(super::options(&missing.remove(at).1).map(|flag| flag.long));
-            }
-            options.retain(|name| *name != "--help");
-            options.sort_unstable();
-            options.dedup();
-            assert_eq!(long_options(row), options, "{row}");
-        }
-        let missing: Vec<_> = missing.iter().map(|(path, _)| path).collect();
-        assert!(missing.is_empty(), "the README's table lacks {missing:?}");
     }
 }

@@ -35,10 +35,8 @@ mod label;
 mod launched;
 mod logs;
 mod logs_prune;
-mod man;
 mod metrics;
 mod observation;
-mod openapi;
 mod order;
 mod output;
 mod permission;
@@ -174,6 +172,7 @@ verbs! {
         Doctor(doctor),
         Diagnostics(diagnostics),
         Version(version),
+        Help(help),
     }
 }
 
@@ -190,10 +189,6 @@ pub fn main() -> ExitCode {
         // A harness like any other: its output's reader may close at any time.
         [verb, .., prompt] if verb == HELLO_VERB => {
             ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8)
-        }
-        [verb] if verb == man::VERB => finish(man::print(), &args),
-        [help, topic, options @ ..] if help == "help" && topic == openapi::TOPIC => {
-            finish(openapi::print(options), &args)
         }
         args => finish(
             args::prepared(args).and_then(|args| parse_and_run(&args)),

@@ -1,6 +1,6 @@
 //! Declares every log event once: name, level, fields, and the question that it answers.
 //!
-//! Runs on the thread that logs. The README's table and the diagnostics report are generated from here.
+//! Runs on the thread that logs. The table of coven-log(7) and the diagnostics report are generated from here.
 
 use log::kv::{self, Key, Source, Value, VisitSource};
 use log::{Level, Record};
@@ -37,7 +37,7 @@ macro_rules! events {
         }
 
         impl<'a> LogEvent<'a> {
-            /// All events, in the order of the README's table.
+            /// All events, in the order of the page's table.
             pub const ALL: &'static [Declared] = &[$(Declared {
                 name: $name,
                 answers: concat!($($answers),+),
@@ -302,27 +302,6 @@ mod tests {
         "Did a harness spawn fail?",
         "Did a live input or kill request target a non-live session?",
     ];
-
-    fn row(declared: &Declared) -> String {
-        let levels = declared
-            .levels
-            .iter()
-            .map(|level| level.as_str().to_lowercase());
-        let fields = declared.fields.iter().map(|(name, _)| format!("`{name}`"));
-        let [levels, fields] =
-            [levels.collect(), fields.collect()].map(|all: Vec<_>| all.join(", "));
-        let (name, answers) = (declared.name, declared.answers.trim());
-        format!("| `{name}` | {levels} | {fields} | {answers} |\n")
-    }
-
-    #[test]
-    fn the_readme_has_every_event_as_it_is_declared_and_no_other() {
-        let rows: String = LogEvent::ALL.iter().map(row).collect();
-        let table =
-            format!("| event | level | fields | answers |\n| --- | --- | --- | --- |\n{rows}\n");
-        let readme = include_str!("../../README.md");
-        assert!(readme.contains(&table), "it should have\n{table}");
-    }
 
     #[test]
     fn every_question_of_the_guide_has_its_event() {

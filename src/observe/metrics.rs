@@ -290,18 +290,4 @@ mod tests {
         assert_eq!(tally[&["completed", "other"]], (1..=30).sum::<u64>());
         assert_eq!(tally[&["failed", "other"]], 1000);
     }
-
-    #[test]
-    fn the_readme_has_every_metric_as_it_is_declared_and_no_other() {
-        let row = |metric: &Metric| {
-            let family = &metric.family;
-            let labels = format!("{{{}}}", family.labels.join(",")).replace("{}", "");
-            let (name, help) = (family.name, family.help);
-            format!("| `{name}{labels}` | {} | {help} |\n", family.metric_type)
-        };
-        let rows: String = ALL.iter().map(row).collect();
-        let table = format!("| metric | type | what it is |\n| --- | --- | --- |\n{rows}\n");
-        let readme = include_str!("../../README.md");
-        assert!(readme.contains(&table), "it should have\n{table}");
-    }
 }

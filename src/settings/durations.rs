@@ -16,19 +16,41 @@ const fn sum(a: Duration, b: Duration) -> Duration {
     a.saturating_add(b)
 }
 
+/// A duration that users meet: the pages of the manual show its value, and its text in a table.
+pub struct Named {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub value: Duration,
+}
+
+/// Declares durations that users meet, and the list of them.
+macro_rules! named {
+    ($list:ident: $($(#[doc = $about:literal])+ $name:ident = $value:expr;)+) => {
+        $($(#[doc = $about])+ pub const $name: Duration = $value;)+
+
+        pub const $list: &[Named] = &[$(Named {
+            name: stringify!($name),
+            about: concat!($($about),+),
+            value: $name,
+        }),+];
+    };
+}
+
 // A session.
 
-/// How long a possible start of a secret is held back from the store: longer than a writer's pause within a token, and
-/// too short for a reader to notice.
-pub const SECRET_HOLD: Duration = millis(100);
-/// After the exit, the pipes count as drained once they have been quiet this long.
-pub const DRAIN_QUIET: Duration = millis(100);
-/// Longest drain after the exit: a process that keeps a pipe open can write for ever.
-pub const DRAIN_MAX: Duration = seconds(1);
-/// [`DRAIN_QUIET`] while a process of the session holds a pipe; [`DRAIN_MAX`] is then a setting (`COVEN_DRAIN_MAX_MS`).
-pub const DRAIN_HELD_QUIET: Duration = seconds(2);
-/// How long the processes of a killed session may take to end after SIGKILL.
-pub const FAMILY_END: Duration = seconds(2);
+named! { SESSION:
+    /// How long a possible start of a secret is held back from the store: longer than a writer's pause within a token, and
+    /// too short for a reader to notice.
+    SECRET_HOLD = millis(100);
+    /// After the exit, the pipes count as drained once they have been quiet this long.
+    DRAIN_QUIET = millis(100);
+    /// Longest drain after the exit: a process that keeps a pipe open can write for ever.
+    DRAIN_MAX = seconds(1);
+    /// [`DRAIN_QUIET`] while a process of the session holds a pipe; [`DRAIN_MAX`] is then a setting (`COVEN_DRAIN_MAX_MS`).
+    DRAIN_HELD_QUIET = seconds(2);
+    /// How long the processes of a killed session may take to end after SIGKILL.
+    FAMILY_END = seconds(2);
+}
 /// [`FAMILY_END`] for the sessions of a dead daemon: the next daemon's start waits for it.
 pub const ORPHANS_END: Duration = millis(900);
 /// Longest grace period for processes that a session left behind: the client that ends the session waits for it.
@@ -52,8 +74,6 @@ pub const SLOW_EVENT: Duration = millis(50);
 
 // Answers.
 
-/// How long a large answer waits for memory that is held by answers whose clients do not read.
-pub const LARGE_ANSWER: Duration = seconds(1);
 /// Greatest age of the live figures, and longest wait for the state thread's list of running sessions.
 pub const LIVE_FIGURES: Duration = seconds(1);
 /// How long a harness's program may take to print its version.
@@ -83,31 +103,35 @@ pub const RETENTION_EVERY: Duration = seconds(60 * 60);
 pub const RETENTION_RETRY: Duration = seconds(60);
 /// Pause after an `onEnd` that failed.
 pub const ON_END_RETRY: Duration = seconds(60);
-/// Lifetime of an `Idempotency-Key` (the wire contract).
-pub const IDEMPOTENCY: Duration = seconds(24 * 60 * 60);
 
 // The API.
 
-/// How long a client may be silent between two requests.
-pub const REQUEST_IDLE: Duration = seconds(60);
-/// How long a client may take to deliver a request, from its first byte.
-pub const REQUEST_DELIVERY: Duration = seconds(10);
-/// How long a client may take to read an answer.
-pub const RESPONSE_DELIVERY: Duration = seconds(30);
+named! { API:
+    /// How long a client may be silent between two requests.
+    REQUEST_IDLE = seconds(60);
+    /// How long a client may take to deliver a request, from its first byte.
+    REQUEST_DELIVERY = seconds(10);
+    /// How long a client may take to read an answer.
+    RESPONSE_DELIVERY = seconds(30);
+    /// The longest `waitMs` of a request for events.
+    EVENTS_WAIT_MAX = seconds(60);
+    /// How long a kill waits for the exit to be committed before it answers that it has signalled.
+    KILL_WAIT = seconds(2);
+    /// How long a large answer waits for memory that is held by answers whose clients do not read.
+    LARGE_ANSWER = seconds(1);
+    /// How long a request waits for the state thread's answer. Only a hanging store takes that long.
+    STATE_ANSWER = seconds(15);
+    /// Longest prune or vacuum: a vacuum copies the whole database twice.
+    CHORE = seconds(15 * 60);
+    /// Lifetime of an `Idempotency-Key` (the wire contract).
+    IDEMPOTENCY = seconds(24 * 60 * 60);
+}
 /// How long to read on after answering a request that was not read completely: unread bytes would reset the connection,
 /// and the client would lose the answer.
 pub const LINGER: Duration = seconds(1);
 /// Pause after an accept(2) that failed for lack of memory or descriptors: the connection stays in the queue, and the
 /// thread would spin.
 pub const ACCEPT_PAUSE: Duration = millis(20);
-/// How long a request waits for the state thread's answer. Only a hanging store takes that long.
-pub const STATE_ANSWER: Duration = seconds(15);
-/// Longest prune or vacuum: a vacuum copies the whole database twice.
-pub const CHORE: Duration = seconds(15 * 60);
-/// How long a kill waits for the exit to be committed before it answers that it has signalled.
-pub const KILL_WAIT: Duration = seconds(2);
-/// The longest `waitMs` of a request for events.
-pub const EVENTS_WAIT_MAX: Duration = seconds(60);
 /// How long one request of the CLI waits for the next event.
 pub const FOLLOW_WAIT: Duration = seconds(30);
 /// Longest answer as the client sees it: the daemon's limit and the transfer. A request's own wait is added.

@@ -204,8 +204,6 @@ const SESSION_MAX_MIN: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::checkout::{checkout, each_file};
 
@@ -253,22 +251,5 @@ mod tests {
         for name in known.chain(OTHERS.iter().copied()) {
             assert_eq!(misspelt(name), None, "{name}");
         }
-    }
-
-    #[test]
-    fn the_readme_has_the_table_of_settings() {
-        let row = |s: &&dyn Declared| {
-            let (name, doc) = (s.name(), s.doc());
-            let row = format!(
-                "| `{name}` | {doc} | {} | {} |\n",
-                s.values(),
-                s.default_text()
-            );
-            row.replace("|  |", "| |")
-        };
-        let head = "| variable | sets | values | default |\n| --- | --- | --- | --- |\n";
-        let table = format!("{head}{}\n", ALL.iter().map(row).collect::<String>());
-        let readme = fs::read_to_string(checkout("README.md")).unwrap();
-        assert!(readme.contains(&table), "it should have\n{table}");
     }
 }

@@ -1,4 +1,4 @@
-//! Shell completion and the man page.
+//! Shell completion.
 
 use std::fs;
 use std::process::Command;
@@ -12,18 +12,6 @@ fn words(coven: &Coven, line: &[&str]) -> Vec<String> {
     lines
         .map(|line| line.split('\t').next().unwrap().to_owned())
         .collect()
-}
-
-#[test]
-fn mandoc_has_nothing_against_the_man_page() {
-    if has_tools(&["mandoc"]) {
-        let coven = Coven::new();
-        let page = coven.cli(["__man"]);
-        assert_eq!((page.code, page.err.as_str()), (0, ""));
-        let file = coven.work().join("coven.1");
-        fs::write(&file, page.out).unwrap();
-        assert_eq!(tool(Command::new("mandoc").arg("-Tlint").arg(&file)), "");
-    }
 }
 
 #[test]

@@ -14,11 +14,12 @@ enum Form {
 use Form::{Document, Lines};
 
 /// The verbs without `--json`. The help of each says why.
-const WITHOUT: [&str; 6] = [
+const WITHOUT: [&str; 7] = [
     "chat",
     "completions",
     "daemon serve",
     "export",
+    "help",
     "input",
     "metrics",
 ];

@@ -28,6 +28,7 @@ mod failed_start;
 mod failures;
 mod forwarded;
 mod generations;
+mod help;
 mod home;
 mod hostile;
 mod input;

@@ -1,7 +1,6 @@
 //! The metrics, read by a parser of the text format that shares no code with what writes it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 
 use serde_json::json;
 
@@ -109,31 +108,31 @@ fn sample(line: &str) -> (Key, f64) {
     ((name.to_owned(), labels), number)
 }
 
-/// The types of the metrics in the README's table, by name.
-fn documented(readme: &str) -> BTreeMap<String, String> {
-    let (_, table) = readme.split_once("| metric | type |").unwrap();
-    let rows = table
-        .lines()
-        .skip(2)
-        .take_while(|line| line.starts_with("| `"));
-    let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
-    cells
-        .map(|cells| {
-            let name = cells[0].trim_matches(['|', ' ', '`']);
-            let (name, _) = name.split_once('{').unwrap_or((name, ""));
-            (name.to_owned(), cells[1].to_owned())
-        })
-        .collect()
+/// The types of the metrics that coven-metrics(7) names.
+fn documented(page: &str) -> BTreeMap<String, String> {
+    let mut types = BTreeMap::new();
+    let mut name = None;
+    for word in page.split_whitespace() {
+        let word = word.trim_matches(['(', ')', ',']);
+        if word.starts_with("coven_") {
+            name = Some(word);
+        } else if ["gauge", "counter", "histogram"].contains(&word)
+            && let Some(name) = name.take()
+        {
+            types.insert(name.to_owned(), word.to_owned());
+        }
+    }
+    types
 }
 
 #[test]
-fn the_page_is_prometheus_text_with_every_family_of_the_readme_once() {
+fn the_metrics_are_prometheus_text_with_every_family_of_the_manual_once() {
     let coven = Coven::start();
     let id = coven.launch("hello", "x");
     coven.events_to_end(&id);
     let page = Page::of(&coven);
-    let readme = fs::read_to_string(checkout("README.md")).unwrap();
-    assert_eq!(page.types, documented(&readme));
+    let manual = coven.cli(["help", "metrics"]).out;
+    assert_eq!(page.types, documented(&manual));
     let plain = [
         "coven_uptime_seconds",
         "coven_store_size_bytes",

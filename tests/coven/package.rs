@@ -38,6 +38,8 @@ fn the_package_has_what_a_server_needs_and_the_same_bytes_each_time() {
         "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_coven",
         "-rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/coven.fish",
         "-rw-r--r-- root/root ./usr/share/man/man1/coven.1.gz",
+        "-rw-r--r-- root/root ./usr/share/man/man5/coven-settings.5.gz",
+        "-rw-r--r-- root/root ./usr/share/man/man7/coven-api.7.gz",
         "-rw-r--r-- root/root ./usr/share/doc/coven/copyright",
         "-rw-r--r-- root/root ./usr/share/doc/coven/changelog.gz",
     ] {

@@ -95,30 +95,72 @@ enum Subject {
     Machine(fn(Option<&Observation>) -> Option<Verdict>),
 }
 
-/// All checks except those of single adapters, in the order in which a person would make them.
-const CHECKS: &[(&str, Subject)] = &[
-    (HOME, Subject::Home(home::home)),
-    ("permissions", Subject::Home(home::permissions)),
-    (SOCKET, Subject::Daemon(daemon::socket)),
-    (DAEMON, Subject::Daemon(daemon::daemon)),
-    ("contract", Subject::Daemon(daemon::contract)),
-    ("version", Subject::Daemon(daemon::version)),
-    ("writer", Subject::Here(daemon::writer)),
-    ("store", Subject::Here(store::store)),
-    ("disk", Subject::Here(store::disk)),
-    ("retention", Subject::Here(store::retention)),
-    ("left_behind", Subject::Here(left_behind::left_behind)),
-    ("service", Subject::Here(unit::service)),
-    ("settings", Subject::Machine(limits::settings)),
-    ("limits.files", Subject::Machine(limits::files)),
-    ("limits.processes", Subject::Machine(limits::processes)),
-    ("limits.niceness", Subject::Machine(limits::niceness)),
-    ("environment", Subject::Here(environment::inherited)),
-    ("environment.file", Subject::Here(environment::file)),
-    ("path", Subject::Here(adapters::path)),
-    ("manifests", Subject::Here(adapters::manifests)),
-    ("redaction", Subject::Here(adapters::redaction)),
+/// All checks except those of single adapters, in the order in which a person would make them, with what each asks.
+#[rustfmt::skip]
+const CHECKS: &[(&str, Subject, &str)] = &[
+    (HOME, Subject::Home(home::home),
+        "Is it a directory of yours, closed to others? The hint is the chmod or chown that mends it."),
+    ("permissions", Subject::Home(home::permissions),
+        "Do the daemon's own files have mode 0600, and its directories 0700? Can others write to yours? Is a link in a file's place?"),
+    (SOCKET, Subject::Daemon(daemon::socket),
+        "Is it there, does its path fit, who listens, and is that who `daemon.json` says?"),
+    (DAEMON, Subject::Daemon(daemon::daemon),
+        "Is it running, stopped (a warning), stale, or stopped by a signal? Why did its last start fail?"),
+    ("contract", Subject::Daemon(daemon::contract),
+        "Does the daemon speak this coven's contract?"),
+    ("version", Subject::Daemon(daemon::version),
+        "Is the daemon of this version, and from a file that is still there?"),
+    ("writer", Subject::Here(daemon::writer),
+        "Do events reach the disk?"),
+    ("store", Subject::Here(store::store),
+        "Does the database open, is it coven's, of which schema, and does SQLite's `quick_check` find it whole? A check that takes too long is ended, with a warning."),
+    ("disk", Subject::Here(store::disk),
+        "Is there room? Warns below 1 GiB, fails below 64 MiB."),
+    ("retention", Subject::Here(store::retention),
+        "How long is output kept, and how much has gone? Warns of a store past its limit."),
+    ("left_behind", Subject::Here(left_behind::left_behind),
+        "Which processes that ended sessions have left still run? Omitted where none was ever left."),
+    ("service", Subject::Here(unit::service),
+        "Is a `coven.service` of systemd, yours or the system's, active and enabled? Does it run this binary and this home, and does it outlive your login? Then hints name the unit's command. Passes without a service manager."),
+    ("settings", Subject::Machine(limits::settings),
+        "Would a daemon accept the `COVEN_…` variables of this shell? Is none misspelt, there or in the file `env`?"),
+    ("limits.files", Subject::Machine(limits::files),
+        "Are the open files enough for `COVEN_MAX_SESSIONS`? The limit is the daemon's own; without a daemon, this shell's."),
+    ("limits.processes", Subject::Machine(limits::processes),
+        "Are the processes of its user and its control group enough for `COVEN_MAX_SESSIONS`? The limit is the daemon's own; without a daemon, this shell's."),
+    ("limits.niceness", Subject::Machine(limits::niceness),
+        "Was the daemon, and so each session, started by hand with a niceness above 0?"),
+    ("environment", Subject::Here(environment::inherited),
+        "Which variables do sessions not inherit, and which of these was the daemon started with?"),
+    ("environment.file", Subject::Here(environment::file),
+        "What of the home's file `env` is ignored, and has it changed since the daemon read it?"),
+    ("path", Subject::Here(adapters::path),
+        "Which directories are only on the daemon's `PATH`, and which only on this shell's? Where that matters, `adapter.<id>` warns."),
+    ("manifests", Subject::Here(adapters::manifests),
+        "Which were refused, and why? Fails if one was."),
+    ("redaction", Subject::Here(adapters::redaction),
+        "Which patterns of `redact.txt` cannot be used (a fail)? Has the file changed since the daemon read it? Is redaction turned off?"),
 ];
+
+/// The checks that are made for each adapter, and by `--self-test`.
+const OTHERS: [(&str, &str); 2] = [
+    (
+        "adapter.<id>",
+        "Where does the daemon find the harness, and where this shell? Warns where they differ, where none finds it, and \
+            where the daemon does not know it yet.",
+    ),
+    (
+        SELF_TEST,
+        "With `--self-test`: do launch, events, exit, record and replay of a session of `hello` return the same bytes? \
+            The session is deleted.",
+    ),
+];
+
+/// Every check's id, with what it asks.
+pub(super) fn declared() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let checks = CHECKS.iter().map(|(id, _, about)| (*id, *about));
+    checks.chain(OTHERS)
+}
 
 /// Makes all checks of `home`, whose daemon is `seen`; without a usable home only those that need none.
 pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation>) -> Findings {
@@ -129,7 +171,7 @@ pub(super) fn examine(home: Result<&Home, &HomeError>, seen: Option<&Observation
     if let Err(err) = home {
         checks.push(home::unusable(err));
     }
-    for (id, look) in CHECKS {
+    for (id, look, _) in CHECKS {
         let verdict = match look {
             Subject::Home(check) => home.ok().and_then(check),
             Subject::Daemon(check) => seen.and_then(check),
@@ -179,20 +221,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readmes_table_has_every_check_in_order() {
-        let readme = include_str!("../../../README.md");
-        let table = readme
-            .split("| check | looks at |\n| --- | --- |\n")
-            .nth(1)
-            .unwrap();
-        let rows = table.lines().take_while(|line| line.starts_with('|'));
-        let cells = rows.map(|row| row.split('|').nth(1).unwrap());
-        let listed: Vec<&str> = cells
-            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-            .collect();
-        let adapters = format!("{}<id>", check::ADAPTER);
-        let declared = CHECKS.iter().map(|(id, _)| *id);
-        let declared: Vec<&str> = declared.chain([adapters.as_str(), SELF_TEST]).collect();
-        assert_eq!(listed, declared);
+    fn each_check_is_declared_once() {
+        let mut ids: Vec<&str> = declared().map(|(id, _)| id).collect();
+        assert!(ids.iter().any(|id| id.starts_with(check::ADAPTER)));
+        ids.sort_unstable();
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
     }
 }

@@ -1,24 +1,19 @@
-//! Help texts of the program and its verbs, from the definitions in [`super::grammar`].
+//! Help texts of the program and its verbs, from the definitions in [`grammar`](super::super::grammar).
 //!
 //! Pure, but for the terminal's width.
 
-use argh::{CommandInfoWithArgs, Optionality};
+use argh::{ArgsInfo, CommandInfoWithArgs, Optionality};
 
-use super::grammar::{Flag, Place, Word, is_group, names, options, value_of};
-use super::table::{terminal_width, width, wrapped};
-use super::{GROUPS, aliases};
+use super::super::grammar::{Flag, Place, Word, is_group, names, options, value_of};
+use super::super::{Cli, GROUPS, aliases};
+use super::terminal::Layout;
+use super::{is_styled, pages, width};
 
-/// Width without a terminal.
-const WIDTH: usize = 80;
-
-/// Maximum width: longer lines are hard to read.
-const WIDTH_MAX: usize = 120;
-
-/// Longest name with its text on the same line.
-const NAME_MAX: usize = 26;
+/// Indent of names and their texts.
+const INDENT: usize = 2;
 
 /// The help of the verb in `args`, if they have `-h` or `--help`; `None` for an unknown verb.
-pub(super) fn asked_for(args: &[String]) -> Option<String> {
+pub(in crate::cli) fn asked_for(args: &[String]) -> Option<String> {
     let mut place = Place::start();
     let mut asked = None;
     for word in args {
@@ -30,12 +25,17 @@ pub(super) fn asked_for(args: &[String]) -> Option<String> {
             asked = Some(word == "--help" || asked == Some(true));
         }
     }
-    let width = terminal_width().unwrap_or(WIDTH).min(WIDTH_MAX);
-    let page = Page {
-        out: String::new(),
-        width,
-    };
-    Some(page.of(&place.path, &place.command, asked?))
+    Some(page().of(&place.path, &place.command, asked?))
+}
+
+/// An empty text for this terminal.
+fn page() -> Page {
+    Page(Layout::new(width(), is_styled()))
+}
+
+/// The help of the program.
+pub(super) fn program() -> String {
+    page().of(&[], &Cli::get_args_info(), true)
 }
 
 /// Part of a note.
@@ -86,16 +86,12 @@ fn singular<'a>(word: &'a str, optionality: &Optionality) -> &'a str {
 }
 
 /// A help text in progress.
-struct Page {
-    out: String,
-    width: usize,
-}
+struct Page(Layout);
 
 impl Page {
     /// The help of `command` with the verb `path`; without notes, if not `whole`.
     fn of(mut self, path: &[&str], command: &CommandInfoWithArgs, whole: bool) -> String {
         self.paragraph(&usage(path, command));
-        self.out.push('\n');
         self.paragraph(command.description);
         self.arguments(command);
         self.verbs(path, command);
@@ -103,17 +99,19 @@ impl Page {
         let is_program = path.is_empty();
         if !whole {
             if is_program || !command.notes.is_empty() {
-                self.out += "\n--help says more.\n";
+                self.paragraph("--help says more.");
             }
-            return self.out.trim_end().to_owned();
+            return self.0.finish();
         }
         for note in command.notes {
             self.note(note);
         }
         if is_program {
-            self.section("Other names:", &aliases::table());
+            self.section("Other names", aliases::table());
+            let pages = pages().map(|(name, about)| (name.to_owned(), about.to_owned()));
+            self.section("Pages of the manual, shown by coven help", pages.collect());
         }
-        self.out.trim_end().to_owned()
+        self.0.finish()
     }
 
     fn arguments(&mut self, command: &CommandInfoWithArgs) {
@@ -122,7 +120,7 @@ impl Page {
             let name = name.trim_matches(['[', ']']).to_owned();
             (name, argument.description.to_owned())
         });
-        self.section("Arguments:", &arguments.collect::<Vec<_>>());
+        self.section("Arguments", arguments.collect());
     }
 
     fn verbs(&mut self, path: &[&str], command: &CommandInfoWithArgs) {
@@ -130,11 +128,11 @@ impl Page {
         let verbs = verbs.map(|verb| (verb.name.to_owned(), verb.command.description.to_owned()));
         let mut verbs: Vec<_> = verbs.collect();
         if !path.is_empty() {
-            return self.section("Verbs:", &verbs);
+            return self.section("Verbs", verbs);
         }
         for (head, count) in GROUPS {
             let rest = verbs.split_off(*count);
-            self.section(&format!("{head}:"), &verbs);
+            self.section(head, verbs);
             verbs = rest;
         }
     }
@@ -144,7 +142,7 @@ impl Page {
             options(command).partition(|flag| flag.long == "--help");
         let rows = others.into_iter().chain(help);
         let rows = rows.map(|flag| (option(flag), flag.description.to_owned()));
-        self.section("Options:", &rows.collect::<Vec<_>>());
+        self.section("Options", rows.collect());
     }
 
     fn note(&mut self, note: &str) {
@@ -152,49 +150,25 @@ impl Page {
         for part in parts(note) {
             match part {
                 Part::Row(name, text) => rows.push((name, text)),
-                Part::Paragraph(text) => {
-                    self.out.push('\n');
-                    self.paragraph(&text);
-                }
+                Part::Paragraph(text) => self.paragraph(&text),
             }
         }
         if note.starts_with("  ") {
-            self.out.push('\n');
+            self.0.gap();
         }
-        self.rows(&rows);
+        self.0.rows(INDENT, &rows);
     }
 
-    fn section(&mut self, head: &str, rows: &[(String, String)]) {
+    fn section(&mut self, head: &str, rows: Vec<(String, String)>) {
         if !rows.is_empty() {
-            self.out += &format!("\n{head}\n");
-            self.rows(rows);
-        }
-    }
-
-    /// Writes names and texts in two columns.
-    fn rows(&mut self, rows: &[(String, String)]) {
-        let names = rows.iter().map(|(name, _)| width(name));
-        let column = names.filter(|&wide| wide <= NAME_MAX).max().unwrap_or(0) + 4;
-        for (name, text) in rows {
-            if width(name) > NAME_MAX {
-                self.line(&format!("  {name}"));
-                self.line(&wrapped(" ".repeat(column), text, self.width));
-            } else {
-                self.line(&wrapped(
-                    format!("{:column$}", format!("  {name}")),
-                    text,
-                    self.width,
-                ));
-            }
+            self.paragraph(&format!("**{head}:**"));
+            self.0.rows(INDENT, &rows);
         }
     }
 
     fn paragraph(&mut self, text: &str) {
-        self.line(&wrapped(String::new(), text, self.width));
-    }
-
-    fn line(&mut self, line: &str) {
-        self.out += &format!("{line}\n");
+        self.0.gap();
+        self.0.hanging(0, "", text);
     }
 }
 
@@ -225,16 +199,13 @@ fn option(flag: &'static Flag) -> String {
 
 #[cfg(test)]
 mod tests {
-    use argh::ArgsInfo;
-
     use super::*;
-    use crate::cli::Cli;
     use crate::cli::grammar::verbs;
+    use crate::cli::table::width;
 
     fn page(path: &str, command: &CommandInfoWithArgs, width: usize) -> String {
-        let out = String::new();
         let path: Vec<&str> = path.split_whitespace().collect();
-        Page { out, width }.of(&path, command, true)
+        Page(Layout::new(width, false)).of(&path, command, true)
     }
 
     #[test]
