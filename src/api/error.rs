@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::wire::wire;
-use super::{API_VERSION, Code, LeftBehind, SessionId, SessionStatus, UpgradeRefusal, Word};
+use super::{
+    API_VERSION, Code, Failure, LeftBehind, SessionId, SessionStatus, UpgradeRefusal, Word,
+};
 
 /// One row each: the variant with its fields, its code, its message for people, and its details for programs.
 macro_rules! errors {
@@ -91,11 +93,11 @@ errors! {
     HarnessUnusable { harness: String, executable: String, problem: String } => HarnessNotFound,
         "harness {harness}: {problem}",
         json!({ "harness": harness, "executable": executable, "problem": problem });
-    LaunchFailed { id: SessionId, reason: String } => LaunchFailed,
+    LaunchFailed { id: SessionId, reason: Failure } => LaunchFailed,
         "the harness could not be started: {reason}", json!({ "sessionId": id, "reason": reason });
     SendInputFailed { id: SessionId, reason: String } => SendInputFailed,
         "the input was not delivered: {reason}", json!({ "sessionId": id, "reason": reason });
-    KillFailed { id: SessionId, reason: String } => KillFailed,
+    KillFailed { id: SessionId, reason: Failure } => KillFailed,
         "the harness could not be signalled: {reason}", json!({ "sessionId": id, "reason": reason });
     /// `left_behind`: processes of an ended session that still run.
     SweepFailed { id: SessionId, left_behind: LeftBehind } => KillFailed,
@@ -113,7 +115,7 @@ errors! {
         json!({ "sessionId": id, "maxBytes": limit });
     TooManySessions { limit: usize } => TooManySessions,
         "{limit} sessions are live, the limit", json!({ "limit": limit });
-    StoreUnavailable { reason: String } => StoreUnavailable,
+    StoreUnavailable { reason: Failure } => StoreUnavailable,
         "the event store is not available: {reason}", json!({ "reason": reason });
     ShuttingDown => ShuttingDown, "the daemon is stopping";
     UpgradeRefused { reason: UpgradeRefusal, message: String } => UpgradeRefused,
@@ -169,6 +171,17 @@ impl ApiError {
             // Cannot be absent: asserted above.
             _ => self.code().status().unwrap_or(500),
         }
+    }
+
+    /// The message, with the code of the reason.
+    pub fn failure(&self) -> Failure {
+        let fault = match self {
+            Self::LaunchFailed { reason, .. }
+            | Self::KillFailed { reason, .. }
+            | Self::StoreUnavailable { reason } => reason.fault(),
+            _ => None,
+        };
+        Failure::new(self.message(), fault)
     }
 
     /// The session in the details, if any.

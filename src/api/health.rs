@@ -189,6 +189,12 @@ wire! {
         /// it is `pressured` for that reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub last_error: Option<String>,
+        /// The system's error number, if it gave one for that error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub last_errno: Option<i32>,
+        /// SQLite's extended result code, if it gave one for that error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub last_sqlite_code: Option<i32>,
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod escape;
 mod event;
 mod event_page;
+mod failure;
 pub mod fields;
 mod health;
 mod id;
@@ -52,6 +53,7 @@ pub use event::{
     PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation, output_length,
 };
 pub use event_page::{EventCursor, EventPage, EventWriter, EventsQuery};
+pub use failure::{Failure, Fault};
 pub use fields::{from_json, object};
 pub use health::{
     ApiVersion, CapabilityFlags, DaemonInfo, EventWriterHealth, Health, Index, Manager,

@@ -96,6 +96,7 @@ fn report_unwritten(given_up: &[Abandoned], unwritten: Option<Unwritten>) -> Sto
     if lost.is_empty() {
         return StopReport::clean();
     }
+    let reason = reason.map(|failure| failure.to_string());
     let reason = reason.unwrap_or_else(|| match lost.iter().all(|session| session.exited) {
         true => "the store does not answer".into(),
         false => "a process cannot be ended".into(),

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use super::home::Home;
 use super::service;
-use crate::api::{Code, StopReport};
+use crate::api::{Code, Fault, StopReport};
 use crate::http::client::ClientError;
+use crate::observe::field::Cause;
 use crate::observe::{Message, message};
 use crate::settings::BadSetting;
 use crate::store::StoreError;
@@ -52,6 +53,16 @@ pub enum ServeError {
         /// Path of the database's copy, or why there is none.
         saved: Result<PathBuf, String>,
     },
+}
+
+impl Cause for ServeError {
+    fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Store { err, .. } => err.fault(),
+            Self::Io { err, .. } => Fault::of(err),
+            _ => None,
+        }
+    }
 }
 
 impl ServeError {

@@ -115,8 +115,7 @@ fn serve_locked(
         let _ = std::fs::remove_file(home.daemon_file());
     }
     if let Err(err) = &served {
-        let reason = err.to_string();
-        say!(DaemonFailed, code: err.code(), reason: &reason);
+        say!(DaemonFailed, code: err.code(), reason: err);
     }
     served
 }

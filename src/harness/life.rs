@@ -7,6 +7,7 @@ use super::context::Context;
 use super::message::{Order, Report, reporting_panics};
 use super::pump::Pump;
 use super::start::{Started, family};
+use crate::api::Failure;
 use crate::observe::{metrics, say};
 use crate::settings::durations;
 use crate::store::{Done, Fact};
@@ -21,7 +22,7 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         Ok(spawned) => spawned,
         Err(err) => {
             return report(Report::SpawnFailed {
-                reason: sys::explain(&err),
+                reason: Failure::explained(&err),
             });
         }
     };
@@ -90,9 +91,7 @@ fn await_reap(pump: &mut Pump, context: &Context) -> Option<Duration> {
 }
 
 fn lost(err: &io::Error) -> Report {
-    Report::Lost {
-        reason: err.to_string(),
-    }
+    Report::Lost { reason: err.into() }
 }
 
 /// Ends the processes that the harness left behind, before the session is final: if the daemon dies meanwhile, the

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::api::{EndCause, SessionCost, Timestamp, Usage};
+use crate::api::{EndCause, Failure, SessionCost, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::sys::{Exit, Process};
 
@@ -13,7 +13,7 @@ pub enum Report {
     /// The harness runs; its pid is also its process group.
     Started { pid: i32 },
     /// It could not be spawned; the thread has ended.
-    SpawnFailed { reason: String },
+    SpawnFailed { reason: Failure },
     /// It has closed its stdin.
     InputClosed,
     /// It has reached a limit, and must be ended.
@@ -30,7 +30,7 @@ pub enum Report {
         left: Vec<Process>,
     },
     /// The thread has failed and reads no more. The process may still run.
-    Lost { reason: String },
+    Lost { reason: Failure },
     /// `ended` processes of the session were ended; none is left, or the rest does not end.
     Swept { ended: usize },
     /// No process holds its late streams, or they are closed; the thread has ended. Not reported without late streams.

@@ -216,7 +216,7 @@ impl Shared {
         match accepted {
             Ok((stream, _)) if reserve.is_some() => return Some(stream),
             Ok((stream, _)) => {
-                say!(OutOfDescriptors, reason: &err);
+                say!(OutOfDescriptors, reason: err);
                 self.refuse(&stream);
                 drop(stream);
                 *reserve = File::open("/dev/null").ok();

@@ -148,8 +148,8 @@ fn session_of(request: &Request) -> Option<&str> {
 /// Logs each failure in one line, with fields to search for.
 fn log_failure(id: &str, route: &str, session: Option<&str>, error: &ApiError, begun: Instant) {
     let reason = match error {
-        ApiError::Internal { reason } => reason.clone(),
-        error => error.message(),
+        ApiError::Internal { reason } => reason.as_str().into(),
+        error => error.failure(),
     };
     let of_error = error.session();
     macro_rules! failed {

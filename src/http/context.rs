@@ -93,6 +93,7 @@ impl Context {
                 let seconds = patience.as_secs();
                 let reason =
                     format!("it has not answered for {seconds} s; what was asked may still happen");
+                let reason = reason.into();
                 Err(ApiError::StoreUnavailable { reason })
             }
         }

@@ -6,7 +6,9 @@ use super::budget::Lease;
 use super::call::{Call, Exchange};
 use super::paging;
 use super::response::Answer;
-use crate::api::{ApiError, EventId, EventsQuery, LIST_BYTES_MAX, SessionId, routes};
+use crate::api::{
+    ApiError, EventId, EventsQuery, Failure, Fault, LIST_BYTES_MAX, SessionId, routes,
+};
 use crate::settings::durations;
 use crate::store::{EventQuery, EventRead, SessionNum};
 use crate::sys::{self, Interest};
@@ -97,6 +99,9 @@ fn wait_for_events(
 
 fn cannot_wait(err: std::io::Error) -> ApiError {
     ApiError::StoreUnavailable {
-        reason: format!("no descriptor to wait with: {err}"),
+        reason: Failure::new(
+            format!("no descriptor to wait with: {err}"),
+            Fault::of(&err),
+        ),
     }
 }

@@ -9,7 +9,7 @@ use super::field::{
     CloseCause, Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request,
     Route, StateInput, StopCause, Text, Untouched, Verb, Version, WatchedThread,
 };
-use crate::api::{Code, OnEnd, SessionId, SessionStatus, Word};
+use crate::api::{Code, Fault, OnEnd, SessionId, SessionStatus, Word};
 use crate::sys::Exit;
 
 type Path<'a> = std::path::Display<'a>;
@@ -71,6 +71,9 @@ macro_rules! events {
                         $(visitor.visit_pair(Key::from_str("code"), Value::from(Code::$code.as_str()))?;)?
                         $(if let Some(value) = $field.value() {
                             visitor.visit_pair(Key::from_str(stringify!($field)), value)?;
+                        }
+                        if let Some(fault) = $field.fault() {
+                            visitor.visit_pair(Key::from_str(fault.field()), fault.code().into())?;
                         })*
                     })*
                 }
@@ -261,10 +264,17 @@ impl Declared {
         LogEvent::ALL.iter().find(|declared| declared.name == name)
     }
 
-    /// The kind of the field `name`.
-    pub fn kind(&self, name: &str) -> Option<Kind> {
-        let field = self.fields.iter().find(|(field, _)| *field == name);
-        field.map(|(_, kind)| *kind)
+    /// The field `name` and its kind. A reason's line also has the code of the failure.
+    pub fn field(&self, name: &str) -> Option<(&'static str, Kind)> {
+        let has_reason = || {
+            self.fields
+                .iter()
+                .any(|(_, kind)| matches!(kind, Kind::Reason))
+        };
+        let codes = Fault::FIELDS.iter().filter(|_| has_reason());
+        let codes = codes.map(|code| (*code, Kind::Number));
+        let mut fields = self.fields.iter().copied().chain(codes);
+        fields.find(|(field, _)| *field == name)
     }
 }
 

@@ -3,11 +3,13 @@
 //! Pure; runs on the thread that logs, and in the CLI's process. It knows no event.
 
 use std::fmt::Display;
+use std::io;
 use std::path;
 
 use log::kv::Value;
 
-use crate::api::{Code, EndCause, OnEnd, SessionId, SessionStatus, Word, words};
+use crate::api::{Code, EndCause, Failure, Fault, OnEnd, SessionId, SessionStatus, Word, words};
+use crate::observe::Message;
 use crate::sys::Exit;
 
 /// Content of a field, and what `coven diagnostics` shows of it. A log file can be forged: a value is shown only if it
@@ -28,7 +30,7 @@ pub enum Kind {
     Harness,
     /// A path: shown without its private part.
     Path,
-    /// A reason of a failure: only known phrases and the system's errors are shown.
+    /// A reason of a failure: only its code is shown, which the line has in a field of its own.
     Reason,
     /// Any text: never shown.
     Text,
@@ -40,6 +42,11 @@ pub(super) trait Field {
 
     /// The value to write; `None` omits the field.
     fn value(&self) -> Option<Value<'_>>;
+
+    /// The code that the line also has, in a field behind this one.
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
 }
 
 impl<T: Field> Field for Option<T> {
@@ -47,6 +54,10 @@ impl<T: Field> Field for Option<T> {
 
     fn value(&self) -> Option<Value<'_>> {
         self.as_ref().and_then(Field::value)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.as_ref().and_then(Field::fault)
     }
 }
 
@@ -88,7 +99,6 @@ displayed! {
     Kind::Word(is_code) => Code Word<Code>;
     Kind::Word(is_exit) => Exit;
     Kind::Path => path::Display<'_>;
-    Kind::Reason => Reason<'_>;
 }
 
 /// Declares text types of one kind.
@@ -125,8 +135,43 @@ texts! {
     Text: Kind::Text;
 }
 
-/// Reason of a failure, in the words of the system, of SQLite, or of this program.
-pub type Reason<'a> = &'a dyn Display;
+/// A reason of a failure, in the words of the system, of SQLite, or of this program.
+pub trait Cause: Display {
+    /// The code that the system or SQLite gave for it.
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+}
+
+pub type Reason<'a> = &'a dyn Cause;
+
+impl Field for Reason<'_> {
+    const KIND: Kind = Kind::Reason;
+
+    fn value(&self) -> Option<Value<'_>> {
+        Some(Value::from_display(self))
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        Cause::fault(*self)
+    }
+}
+
+impl Cause for &str {}
+impl Cause for String {}
+impl Cause for Message {}
+
+impl Cause for io::Error {
+    fn fault(&self) -> Option<Fault> {
+        Fault::of(self)
+    }
+}
+
+impl Cause for Failure {
+    fn fault(&self) -> Option<Fault> {
+        self.fault()
+    }
+}
 
 words! {
     /// Why processes of orphaned sessions are left alone.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::api::{Code, SessionId, Timestamp, UnconfirmedClock, Word};
+use crate::api::{Code, Failure, SessionId, Timestamp, UnconfirmedClock, Word};
 
 /// The program's own words, numbers and times, and quoted values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Part {
     User(String),
     /// Any other text.
     Foreign(String),
+    /// A reason, whose code is public.
+    Failure(Failure),
     /// A point in time.
     Time(Timestamp),
 }
@@ -104,6 +106,11 @@ impl Message {
     /// Login name of a user.
     pub fn user(name: String) -> Self {
         Self(vec![Part::User(name)])
+    }
+
+    /// A reason, whose code is public.
+    pub fn failure(failure: Failure) -> Self {
+        Self(vec![Part::Failure(failure)])
     }
 
     /// Any other text.
@@ -220,6 +227,7 @@ impl fmt::Display for Part {
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Quoted(path) => f.write_str(&quoted(path)),
             Self::Name(text) | Self::User(text) | Self::Foreign(text) => f.write_str(text),
+            Self::Failure(failure) => failure.fmt(f),
             Self::Time(at) => at.fmt(f),
         }
     }

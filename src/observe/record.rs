@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::event::LogEvent;
 use super::visible::Quoted;
-use crate::api::{self, Timestamp};
+use crate::api::{self, Fault, Timestamp};
 
 /// A parsed log line.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +64,13 @@ impl LogRecord {
             None => String::new(),
             Some((_, value)) => plain(value),
         }
+    }
+
+    /// The code of the failure that the record tells of.
+    pub fn fault(&self) -> Option<Fault> {
+        let mut codes = self.fields.iter();
+        let code = codes.find_map(|(name, value)| Fault::of_field(name, value.as_i64()?));
+        code.or_else(|| Fault::in_older(&self.text("reason")))
     }
 
     /// The record in the JSON format.

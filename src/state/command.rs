@@ -10,7 +10,7 @@ use super::stdin::Stdin;
 use super::stop::StopSource;
 use super::{Event, State};
 use crate::adapters::Program;
-use crate::api::{ApiError, KillSignal, SessionId, SessionRecord, StopReport, StreamLine};
+use crate::api::{ApiError, Failure, KillSignal, SessionId, SessionRecord, StopReport, StreamLine};
 use crate::harness::{ClientInput, Tally};
 use crate::observe::say;
 use crate::redact::Redactor;
@@ -223,7 +223,7 @@ impl State {
         let sent = self.kernel.signal(pid, signal);
         sent.map_err(|err| ApiError::KillFailed {
             id,
-            reason: err.to_string(),
+            reason: Failure::from(&err),
         })?;
         say!(SessionSignalled, session: id, pid, signal);
         Ok(Acceptance::Accepted)

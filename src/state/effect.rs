@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Killed, Launched, Reply};
-use crate::api::{ApiError, LeftBehind, SessionStatus};
+use crate::api::{ApiError, Failure, LeftBehind, SessionStatus};
 use crate::observe::field::KillCause;
 use crate::store::Fact;
 use crate::sys::Exit;
@@ -52,8 +52,8 @@ pub(super) enum LogLine {
     Signalled(i32, KillCause),
     /// The processes left behind, and their number.
     LeftBehind(LeftBehind, usize),
-    KillFailed(String),
-    HarnessLost(String),
+    KillFailed(Failure),
+    HarnessLost(Failure),
     /// Name of an input that does not fit the phase.
     Unexpected(&'static str),
 }

@@ -10,12 +10,11 @@ use super::session::Session;
 use super::stdin::Stdin;
 use super::{Event, Launch, Launched, Reply, State};
 use crate::adapters::{Program, StdinMode};
-use crate::api::{ApiError, LaunchMode, LeftBehind, SessionId};
+use crate::api::{ApiError, Failure, LaunchMode, LeftBehind, SessionId};
 use crate::harness::{Go, Harness, Shared};
 use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Committed, Done, IdempotencyKey, NewSession, Request, SessionNum};
-use crate::sys;
 
 impl State {
     pub(super) fn launch(&mut self, launch: Launch, reply: Reply<Launched>) {
@@ -46,7 +45,7 @@ impl State {
         let prepared = self.prepare_harness(id, program, Arc::clone(&redactor), reply.clone());
         let (harness, go, failure) = match prepared {
             Ok((harness, go)) => (Some(harness), Some(go), None),
-            Err(err) => (None, None, Some(sys::explain(&err))),
+            Err(err) => (None, None, Some(Failure::explained(&err))),
         };
         self.create(session, go);
         let launch_sweep = sweep.then(|| durations::sweep_grace(self.limits.kill_grace));

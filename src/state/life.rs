@@ -6,7 +6,7 @@ use std::slice;
 use std::time::Instant;
 
 use super::{Killed, Reply};
-use crate::api::{ApiError, EndCause, KillSignal, Timestamp};
+use crate::api::{ApiError, EndCause, Failure, KillSignal, Timestamp};
 use crate::harness::Report;
 use crate::store::SessionNum;
 
@@ -43,7 +43,7 @@ pub(super) enum Input {
     /// Ends the session for a cause other than a client's kill.
     End(EndCause),
     /// The result of sending SIGTERM.
-    Terminated(Result<(), String>),
+    Terminated(Result<(), Failure>),
     /// The deadline has passed: the time limit, or the end of the grace period.
     Deadline,
     /// A second stop signal: ends the grace period.

@@ -12,7 +12,7 @@ use super::late::Late;
 use super::life::{Input, Phase};
 use super::session::Session;
 use super::{Event, State};
-use crate::api::{SessionId, SessionStatus};
+use crate::api::{Failure, SessionId, SessionStatus};
 use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::store::WriteQueue;
@@ -74,7 +74,7 @@ impl Effect {
             }
             Self::Kill(pid) => match kernel.signal(pid, libc::SIGKILL) {
                 Err(err) if !session.phase.has_exited() => {
-                    LogLine::KillFailed(err.to_string()).log(session);
+                    LogLine::KillFailed(Failure::from(&err)).log(session);
                 }
                 // After the harness's exit its group may be empty.
                 _ => {}
@@ -123,8 +123,10 @@ impl Effect {
 }
 
 /// Sends `signal` to the process group of `pid`.
-fn terminate(kernel: &dyn Kernel, pid: i32, signal: i32) -> Result<(), String> {
-    kernel.signal(pid, signal).map_err(|err| err.to_string())?;
+fn terminate(kernel: &dyn Kernel, pid: i32, signal: i32) -> Result<(), Failure> {
+    kernel
+        .signal(pid, signal)
+        .map_err(|err| Failure::from(&err))?;
     // SIGCONT wakes a stopped process, so that it can handle the signal.
     let _ = kernel.signal(pid, libc::SIGCONT);
     Ok(())
@@ -148,7 +150,7 @@ impl LogLine {
             Self::NotStarted(error) => {
                 let (status, code) = (SessionStatus::Failed, error.code());
                 say!(SessionEnded, session: id, pid, status, exit: None, oom_killed: None, code: Some(code),
-                    reason: Some(&error.message()));
+                    reason: Some(&error.failure()));
             }
             Self::LeftBehind(left, processes) => {
                 let names = left.to_string();

@@ -12,8 +12,8 @@ use super::stdin::Stdin;
 use super::{Acceptance, Killed, Launched, Reply, Running};
 use crate::adapters::Limits;
 use crate::api::{
-    ApiError, Code, EndCause, EndedBy, KillSignal, LeftBehind, Payload, SessionCost, SessionId,
-    SessionStatus, Usage,
+    ApiError, Code, EndCause, EndedBy, Failure, KillSignal, LeftBehind, Payload, SessionCost,
+    SessionId, SessionStatus, Usage,
 };
 use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
@@ -57,7 +57,7 @@ pub(super) struct Session {
     /// Set once the harness thread has seen the exit.
     pub(super) exit: Option<HarnessExit>,
     /// The reason why it cannot be started.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Failure>,
     /// Closing facts, stored once all processes left behind are ended.
     pub(super) closing: Option<Fact>,
     /// The launch that waits for its answer, and repeats of it.
@@ -222,22 +222,22 @@ impl Session {
     }
 
     /// The harness never had a process. The launch is answered once that is on disk.
-    fn not_started(&mut self, reason: String, now: Now, effects: &mut Vec<Effect>) {
+    fn not_started(&mut self, reason: Failure, now: Now, effects: &mut Vec<Effect>) {
         self.phase = Phase::Ended;
         // The request's own log line exists only if a client waits for the answer; this one always does.
         effects.push(Effect::Log(LogLine::NotStarted(
             self.launch_failed(&reason),
         )));
-        let error = error_event(Code::LaunchFailed, &reason, now);
+        let error = error_event(Code::LaunchFailed, reason.as_str(), now);
         let closing = self.closing(SessionCost::default(), None, error);
         effects.extend(closing.map(Effect::Close));
         self.failure = Some(reason);
     }
 
-    fn launch_failed(&self, reason: &str) -> ApiError {
+    fn launch_failed(&self, reason: &Failure) -> ApiError {
         ApiError::LaunchFailed {
             id: self.id,
-            reason: reason.into(),
+            reason: reason.clone(),
         }
     }
 
@@ -319,7 +319,7 @@ impl Session {
     }
 
     /// The kernel refused the signal: the session goes on as if its end had not been requested.
-    fn not_terminated(&mut self, reason: String, effects: &mut Vec<Effect>) {
+    fn not_terminated(&mut self, reason: Failure, effects: &mut Vec<Effect>) {
         self.ending = None;
         self.sweep = self.launch_sweep;
         effects.push(Effect::Log(LogLine::KillFailed(reason.clone())));
@@ -389,7 +389,7 @@ impl Session {
     }
 
     /// The harness thread has failed: no thread can follow the process any more, so it is ended.
-    fn lost(&mut self, reason: String, now: Now, effects: &mut Vec<Effect>) {
+    fn lost(&mut self, reason: Failure, now: Now, effects: &mut Vec<Effect>) {
         effects.push(Effect::Log(LogLine::HarnessLost(reason.clone())));
         match self.phase {
             Phase::Creating => self.failure = Some(reason),
@@ -398,7 +398,7 @@ impl Session {
                 self.phase = Phase::Exited;
                 self.exit = None;
                 self.sweep = Some(Duration::ZERO);
-                let error = error_event(Code::InternalError, &reason, now);
+                let error = error_event(Code::InternalError, reason.as_str(), now);
                 let closing = self.closing(SessionCost::default(), None, error);
                 self.finish(closing, effects);
             }

@@ -8,8 +8,8 @@ use std::ops::AddAssign;
 use super::columns::columns;
 use super::rows::SessionNum;
 use crate::api::{
-    self, Code, EndedBy, EventKind, LeftBehind, Payload, PromptPayload, SessionCost, SessionId,
-    SessionRecord, SessionStatus, Timestamp, UnconfirmedClock, Usage,
+    self, Code, EndedBy, EventKind, Failure, LeftBehind, Payload, PromptPayload, SessionCost,
+    SessionId, SessionRecord, SessionStatus, Timestamp, UnconfirmedClock, Usage,
 };
 use crate::settings::durations;
 
@@ -303,7 +303,7 @@ pub enum Refused {
     /// The session would have too many labels.
     TooManyLabels,
     /// The database cannot be written or read now.
-    Unavailable { reason: String },
+    Unavailable { reason: Failure },
     /// The code has a bug.
     Bug { reason: String },
 }

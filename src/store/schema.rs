@@ -11,7 +11,8 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::facts::Refused;
 use super::migrations::{MIGRATIONS, Migration, VERSION};
-use crate::api::{Code, Timestamp};
+use crate::api::{Code, Failure, Fault, Timestamp};
+use crate::observe::field::Cause;
 use crate::observe::{Message, message};
 
 /// `PRAGMA application_id` of coven's databases: "Covn". `file(1)` shows it, too.
@@ -40,7 +41,7 @@ pub enum StoreError {
     /// The log has reached its limit and cannot be reset.
     LogFull {
         /// The reason, if known.
-        why: Option<String>,
+        why: Option<Failure>,
     },
     /// SQLite's integrity check failed.
     Damaged {
@@ -73,13 +74,13 @@ impl StoreError {
                 "the daemon with pid {} serves it, although it does not hold the lock's file",
                 *pid
             ),
-            Self::LogFull { why: Some(why) } => Message::foreign(why),
+            Self::LogFull { why: Some(why) } => Message::failure(why.clone()),
             Self::LogFull { why: None } => "its log is too long".into(),
             Self::Damaged { found } => {
                 message!("the database is damaged: {}", Message::foreign(found))
             }
             Self::Foreign => "the file is a SQLite database, but not coven's".into(),
-            Self::Sqlite(err) => Message::foreign(err.to_string()),
+            Self::Sqlite(err) => Message::failure(failure(err)),
             Self::Io(err) => err.into(),
         }
     }
@@ -132,10 +133,35 @@ impl StoreError {
     }
 }
 
+impl Cause for StoreError {
+    fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Sqlite(err) => failure(err).fault(),
+            Self::Io(err) => Fault::of(err),
+            Self::LogFull { why } => why.as_ref().and_then(Failure::fault),
+            _ => None,
+        }
+    }
+}
+
+impl From<&StoreError> for Failure {
+    fn from(err: &StoreError) -> Self {
+        Self::new(err.to_string(), err.fault())
+    }
+}
+
+/// SQLite's text and its code.
+pub(super) fn failure(err: &rusqlite::Error) -> Failure {
+    let code = err
+        .sqlite_error()
+        .map(|err| Fault::Sqlite(err.extended_code));
+    Failure::new(err.to_string(), code)
+}
+
 impl From<StoreError> for Refused {
     fn from(err: StoreError) -> Self {
         Self::Unavailable {
-            reason: err.to_string(),
+            reason: Failure::from(&err),
         }
     }
 }

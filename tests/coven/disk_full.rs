@@ -75,6 +75,12 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
         let why = &failed["eventWriter"]["lastError"];
         assert_eq!(why, "database or disk is full", "{failed}");
         assert_eq!(&failed["storage"]["status"], why, "{failed}");
+        let code = i64::from(rusqlite::ffi::SQLITE_FULL);
+        assert_eq!(failed["eventWriter"]["lastSqliteCode"], code, "{failed}");
+        let log = fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+        let line =
+            format!("event=store_failed code=store_unavailable reason={why} sqlite={code}\n");
+        assert!(log.contains(&line), "{log}");
         let refused = coven.post("/api/v1/sessions", &coven.launch_body("hello", "x"));
         let details = refused.assert_error(503, "store_unavailable");
         assert_eq!(&details["reason"], why);

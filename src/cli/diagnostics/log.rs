@@ -15,6 +15,7 @@ use super::privacy::{HIDDEN, Privacy};
 use super::shown::Shown;
 use crate::cli::journal::UnitLog;
 use crate::daemon::{Home, LogPlace};
+use crate::observe::field::Kind;
 use crate::observe::{Declared, LogFiles, LogRecord, Message, message};
 use crate::settings::durations;
 
@@ -101,7 +102,7 @@ pub(super) fn records(tail: &Tail, privacy: &Privacy) -> Shown {
         let fields = record.fields.iter().filter_map(|(name, value)| {
             let shown = match (declared, name.as_str()) {
                 (Some(declared), "event") => Ok(("event", declared.name.into())),
-                (Some(declared), name) => field(declared, name, value, privacy),
+                (Some(declared), name) => field(declared, name, value, record, privacy),
                 // An undeclared event shows nothing.
                 (None, _) => Err(HIDDEN),
             };
@@ -132,7 +133,7 @@ pub(super) fn failures(tail: &Tail, privacy: &Privacy) -> Shown {
 /// The last failed commands.
 pub(super) fn commands(tail: &Tail, privacy: &Privacy) -> Shown {
     let is_command = |_: &LogRecord, declared: Option<&Declared>| {
-        declared.is_some_and(|of| of.kind("verb").is_some())
+        declared.is_some_and(|of| of.field("verb").is_some())
     };
     table(tail, &["time", "verb", "code", "exit"], privacy, is_command)
 }
@@ -159,7 +160,7 @@ fn table(
                 let value = record.fields.iter().find(|(key, _)| key == name);
                 let shown = value
                     .zip(*declared)
-                    .map(|((_, value), of)| field(of, name, value, privacy));
+                    .map(|((_, value), of)| field(of, name, value, record, privacy));
                 (
                     name,
                     shown.and_then(Result::ok).map(|(_, shown)| shown).into(),
@@ -176,9 +177,14 @@ fn field(
     declared: &Declared,
     name: &str,
     value: &Value,
+    record: &LogRecord,
     privacy: &Privacy,
 ) -> Result<(&'static str, Shown), &'static str> {
-    let mut fields = declared.fields.iter();
-    let (name, kind) = fields.find(|(field, _)| *field == name).ok_or(HIDDEN)?;
-    Ok((name, privacy.field(*kind, value)?))
+    let (name, kind) = declared.field(name).ok_or(HIDDEN)?;
+    if matches!(kind, Kind::Reason) {
+        // The meaning of the failure's code, instead of the text.
+        let fault = record.fault().ok_or("reasons in the log")?;
+        return Ok((name, Shown::text(fault.to_string())));
+    }
+    Ok((name, privacy.field(kind, value)?))
 }

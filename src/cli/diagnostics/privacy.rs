@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::env;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -43,13 +42,6 @@ const BELOW_HOME: &[&str] = &[
 #[rustfmt::skip]
 const ORDINARY: &[&str] = &[
     "bin", "claude", "codex", "copilot", "coven", "gemini", "hello", "local", "opencode", "root", "service", "user",
-];
-
-/// SQLite's texts for its result codes.
-#[rustfmt::skip]
-const SQLITE: &[&str] = &[
-    "database disk image is malformed", "database is locked", "database or disk is full", "disk I/O error",
-    "attempt to write a readonly database", "unable to open database file", "file is not a database", "out of memory",
 ];
 
 /// A placeholder, and the kind of omission to count, unless that is empty.
@@ -245,19 +237,6 @@ impl Privacy {
         is_known.then(|| self.name(id))
     }
 
-    /// A reason of a failure: only SQLite's texts, and the system's for its error numbers.
-    pub(super) fn reason(&self, text: &str) -> Option<Shown> {
-        if SQLITE.contains(&text) {
-            return Some(Shown::text(text));
-        }
-        let numbers = text.split("(os error ").skip(1);
-        let numbers = numbers.filter_map(|rest| rest.split_once(')')?.0.parse().ok());
-        let errors: Vec<String> = numbers
-            .map(|number| io::Error::from_raw_os_error(number).to_string())
-            .collect();
-        (!errors.is_empty()).then(|| Shown::text(errors.join("; ")))
-    }
-
     /// A message, part by part.
     pub(super) fn message(&self, message: &Message) -> Shown {
         let part = |part: &Part| match part {
@@ -265,10 +244,11 @@ impl Privacy {
             Part::Path(path) | Part::Quoted(path) => self.place_text(path),
             Part::Name(text) => self.name_text(text),
             Part::User(_) => self.stand_in(USER),
-            Part::Foreign(text) => match self.reason(text) {
-                Some(Shown(Value::String(reason))) => reason,
-                _ => self.stand_in(("…", TEXTS)),
+            Part::Failure(failure) => match failure.fault() {
+                Some(fault) => fault.to_string(),
+                None => self.stand_in(("…", TEXTS)),
             },
+            Part::Foreign(_) => self.stand_in(("…", TEXTS)),
         };
         Shown::text(message.parts().iter().map(part).collect::<String>())
     }
@@ -288,7 +268,7 @@ impl Privacy {
                 "socket" => self.place(Path::new(text)).0,
                 "unit" | "label" => self.name(text).0,
                 _ => {
-                    let shown = self.word(text, is_answer).or_else(|| self.reason(text));
+                    let shown = self.word(text, is_answer);
                     shown.map_or_else(|| self.stand_in(("?", TEXTS)).into(), |shown| shown.0)
                 }
             },
@@ -315,8 +295,7 @@ impl Privacy {
             }
             // The daemon logs only absolute paths.
             Kind::Path if text.starts_with('/') => return Ok(self.place(Path::new(&text))),
-            Kind::Reason => return self.reason(&text).ok_or("reasons in the log"),
-            Kind::Path | Kind::Text => false,
+            Kind::Path | Kind::Reason | Kind::Text => false,
         };
         is_shown.then(|| Shown(value.clone())).ok_or(HIDDEN)
     }
@@ -364,7 +343,10 @@ fn in_home(below: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::api::{Failure, Fault};
     use crate::observe::{LogEvent, message};
 
     fn privacy() -> Privacy {
@@ -421,6 +403,7 @@ mod tests {
         let gone = io::Error::from_raw_os_error(libc::ENOENT);
         let plan = Path::new("/srv/plan");
         let user = Message::user("eve".into());
+        let locked = Failure::new("my plan is locked", Some(Fault::Sqlite(5)));
         for (message, shown) in [
             (
                 message!("{}: {}", plan, &gone),
@@ -431,8 +414,9 @@ mod tests {
                 "mv <path> away",
             ),
             (message!("uid {}, {}", 7_u32, user), "uid 7, <user>"),
-            (Message::foreign("database is locked"), "database is locked"),
-            (Message::foreign("the plan: database is locked"), "…"),
+            (Message::failure(locked), "database is locked"),
+            (Message::failure("database is locked".into()), "…"),
+            (Message::foreign("database is locked"), "…"),
             (message!("{}", &io::Error::other("my plan")), "…"),
         ] {
             assert_eq!(privacy().message(&message).json(), shown);
@@ -442,9 +426,9 @@ mod tests {
     #[test]
     fn of_an_answer_only_known_words_are_kept() {
         let answer = serde_json::json!({ "socket": "/srv/x", "apiVersion": "coven.daemon.v1", "status": "plan", "label": "ada.job",
-            "lastError": "disk I/O error", "at": "2026-05-09T06:43:00.007Z", "list": ["plan", 1, null, true], "state": "healthy" });
+            "lastError": "disk I/O error", "lastErrno": 5, "at": "2026-05-09T06:43:00.007Z", "list": ["plan", 1, null, true], "state": "healthy" });
         let shown = serde_json::json!({ "socket": "<path>", "apiVersion": "coven.daemon.v1", "status": "?", "label": "<user>.job",
-            "lastError": "disk I/O error", "at": "2026-05-09T06:43:00.007Z", "list": ["?", 1, null, true], "state": "healthy" });
+            "lastError": "?", "lastErrno": 5, "at": "2026-05-09T06:43:00.007Z", "list": ["?", 1, null, true], "state": "healthy" });
         assert_eq!(*privacy().answer("", &answer).json(), shown);
     }
 
@@ -459,10 +443,6 @@ mod tests {
             }
         }
         let field = |kind, value: Value| privacy.field(kind, &value).unwrap();
-        assert_eq!(
-            field(Kind::Reason, "database is locked".into()),
-            "database is locked".into()
-        );
         assert_eq!(field(Kind::Path, "/srv/x".into()), "<path>".into());
         assert_eq!(field(Kind::Harness, "codex".into()), "codex".into());
         assert_eq!(field(Kind::Number, 7.into()), 7_u32.into());

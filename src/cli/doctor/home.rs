@@ -94,7 +94,8 @@ enum Rule {
     Unwritable,
 }
 
-struct Fault {
+/// A wrong owner or mode, and its repair.
+struct Flaw {
     what: Message,
     mend: Mend,
     path: PathBuf,
@@ -153,7 +154,7 @@ pub(super) fn permissions(home: &Home) -> Option<Verdict> {
     files.extend(manifests.map(|path| (path, Rule::Unwritable)));
     let owner = home.owner();
     let each = files.iter();
-    let faults: Vec<Fault> = each
+    let faults: Vec<Flaw> = each
         .flat_map(|(path, rule)| faults(path, *rule, owner))
         .collect();
     if faults.is_empty() {
@@ -163,7 +164,7 @@ pub(super) fn permissions(home: &Home) -> Option<Verdict> {
     Some(verdict(&faults, owner))
 }
 
-fn verdict(faults: &[Fault], owner: u32) -> Verdict {
+fn verdict(faults: &[Flaw], owner: u32) -> Verdict {
     let named = faults.iter().take(NAMED_MAX);
     let more = faults.len().checked_sub(NAMED_MAX).filter(|&more| more > 0);
     let more = more.map(|more| message!("and {} more", more));
@@ -198,14 +199,14 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The faults of the file at `path`, which should belong to `owner`.
-fn faults(path: &Path, rule: Rule, owner: u32) -> Vec<Fault> {
+fn faults(path: &Path, rule: Rule, owner: u32) -> Vec<Flaw> {
     // A file that has vanished has no fault.
     let Ok(meta) = path.symlink_metadata() else {
         return Vec::new();
     };
     let mode = meta.mode() & 0o7777;
     let is_private = rule == Rule::Private;
-    let fault = |what: Message, mend: Mend| Fault {
+    let fault = |what: Message, mend: Mend| Flaw {
         what: message!("{} {}", path, what),
         mend,
         path: path.to_owned(),

@@ -21,13 +21,13 @@ use crate::settings::durations;
 /// Characters of every UTF-8 length, to detect splits.
 const PROMPT: &str = "coven doctor --self-test: a, é, ✓, 🦀";
 
-/// Reason of a failure, and the session's id if there is one.
-struct Failure {
+/// A step that failed: the reason, and the session's id if there is one.
+struct FailedStep {
     session: Option<String>,
     reason: String,
 }
 
-impl Failure {
+impl FailedStep {
     fn before(reason: String) -> Self {
         let session = None;
         Self { session, reason }
@@ -56,14 +56,14 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Findings) -> Verdi
             events,
             started.elapsed().as_millis()
         )),
-        Err(Failure {
+        Err(FailedStep {
             session: None,
             reason,
         }) => fail(
             Message::foreign(reason),
             "coven daemon logs --level warn --since 5m",
         ),
-        Err(Failure {
+        Err(FailedStep {
             session: Some(id),
             reason,
         }) => {
@@ -81,7 +81,7 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Findings) -> Verdi
 }
 
 /// The whole test; returns the number of replayed events. A faulty session is not deleted.
-fn run(client: &mut Client) -> Result<usize, Failure> {
+fn run(client: &mut Client) -> Result<usize, FailedStep> {
     let launch = LaunchRequest {
         // A directory that exists everywhere.
         project_root: "/".into(),
@@ -94,9 +94,9 @@ fn run(client: &mut Client) -> Result<usize, Failure> {
     };
     let launched = client
         .call(routes::Launch.request().body(&launch))
-        .map_err(|err| Failure::before(format!("hello cannot be launched: {err}")))?;
+        .map_err(|err| FailedStep::before(format!("hello cannot be launched: {err}")))?;
     let id = launched.id.to_string();
-    let in_session = |reason: String| Failure {
+    let in_session = |reason: String| FailedStep {
         session: Some(id.clone()),
         reason,
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, unbounded};
 
 use super::{Disk, Millis, Move, World};
-use crate::api::{EndedBy, EventKind, SessionId, SessionRecord, SessionStatus};
+use crate::api::{EndedBy, EventKind, Failure, SessionId, SessionRecord, SessionStatus};
 use crate::store::{
     Committed, Done, End, Fact, Item, NewEvent, Pending, Refused, Request, Retention, SessionNum,
     StoreStatus, WriteQueue,
@@ -156,7 +156,7 @@ impl World {
         if self.writer.disk == Disk::Hanging || is_broken {
             self.writer.faulty_at = Some(self.now);
             if is_broken {
-                let reason = "database or disk is full".to_owned();
+                let reason = Failure::from("database or disk is full");
                 self.writer.status.set_write_failure(Some(reason.clone()));
                 for (_, done) in self.writer.requests.drain(..) {
                     let reason = reason.clone();

@@ -16,7 +16,7 @@ use super::retention::Retention;
 use super::status::StoreStatus;
 use super::sweep::{self, Sweep};
 use super::tails::Tails;
-use crate::api::UnconfirmedClock;
+use crate::api::{Failure, UnconfirmedClock};
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::connect::{Pages, pages};
@@ -91,10 +91,10 @@ impl Maintenance {
     }
 
     /// Refuses all waiting chores: the store cannot be written.
-    pub(crate) fn refuse(&mut self, reason: &str) {
+    pub(crate) fn refuse(&mut self, reason: &Failure) {
         let waiting = [&mut self.prunes, &mut self.prunes_next, &mut self.vacuums];
         for done in waiting.into_iter().flat_map(std::mem::take) {
-            let reason = reason.to_owned();
+            let reason = reason.clone();
             done(Err(Refused::Unavailable { reason }));
         }
         self.sweep = None;
@@ -219,7 +219,7 @@ impl Maintenance {
                 if let StoreError::Sqlite(err) = &err {
                     status.met(err);
                 }
-                let reason = err.to_string();
+                let reason = Failure::from(&err);
                 say!(RetentionFailed, reason: &reason);
                 self.refuse(&reason);
                 self.next_sweep = Instant::now() + durations::RETENTION_RETRY;

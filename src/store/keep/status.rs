@@ -12,7 +12,9 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::damage;
 use super::retention::Retention;
-use crate::api::{StorageHealth, StorageStatus, StoreDamage, Timestamp, UnconfirmedClock, Word};
+use crate::api::{
+    Failure, StorageHealth, StorageStatus, StoreDamage, Timestamp, UnconfirmedClock, Word,
+};
 use crate::observe::say;
 use crate::store::connect::{Pages, pages};
 use crate::store::facts::{Dropped, Fact};
@@ -34,7 +36,7 @@ pub struct Waiting {
 pub(crate) struct LogTrouble {
     /// True if copying fails; false if a reader keeps the log from restarting.
     pub is_failed: bool,
-    pub reason: String,
+    pub reason: Failure,
 }
 
 /// The store's published figures.
@@ -57,7 +59,7 @@ pub struct StoreStatus {
     /// A measurement is requested: a burst of health requests sends one request.
     pub(crate) measuring: AtomicBool,
     waiting: Mutex<HashMap<SessionNum, Waiting>>,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Failure>>,
     /// The log's problem while writes succeed.
     log_trouble: Mutex<Option<LogTrouble>>,
     /// Why nobody can read what is written: the database's names lead to other files.
@@ -189,12 +191,13 @@ impl StoreStatus {
     }
 
     /// Why the store cannot be used now: its files are gone, or the last write failed.
-    pub fn failure(&self) -> Option<String> {
-        self.lost().or_else(|| self.write_failure())
+    pub fn failure(&self) -> Option<Failure> {
+        let lost = self.lost().map(Failure::from);
+        lost.or_else(|| self.write_failure())
     }
 
     /// Error of the last write; `None` while writes succeed.
-    pub(crate) fn write_failure(&self) -> Option<String> {
+    pub(crate) fn write_failure(&self) -> Option<Failure> {
         lock(&self.failure).clone()
     }
 
@@ -204,14 +207,14 @@ impl StoreStatus {
     }
 
     /// Sets the log's problem; returns the reason if it is new.
-    pub(crate) fn set_log_trouble(&self, trouble: Option<LogTrouble>) -> Option<String> {
+    pub(crate) fn set_log_trouble(&self, trouble: Option<LogTrouble>) -> Option<Failure> {
         let mut known = lock(&self.log_trouble);
         let is_new = *known != trouble;
         known.clone_from(&trouble);
         trouble.filter(|_| is_new).map(|trouble| trouble.reason)
     }
 
-    pub(crate) fn set_write_failure(&self, failure: Option<String>) {
+    pub(crate) fn set_write_failure(&self, failure: Option<Failure>) {
         *lock(&self.failure) = failure;
     }
 
@@ -230,7 +233,7 @@ impl StoreStatus {
         let dropped = self.dropped();
         let log = self.log_trouble().map(|trouble| trouble.reason);
         let status = match self.failure().or(log) {
-            Some(reason) => Word::Other(reason),
+            Some(reason) => Word::Other(reason.to_string()),
             None if self.is_damaged() => StorageStatus::Damaged.into(),
             None => StorageStatus::Ok.into(),
         };
@@ -249,15 +252,15 @@ impl StoreStatus {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
         );
         if is_damage {
-            self.damaged(&err.to_string());
+            self.damaged(&schema::failure(err));
         }
     }
 
     /// Records the damage that SQLite reported as `what`.
-    pub(crate) fn damaged(&self, what: &str) {
+    pub(crate) fn damaged(&self, what: &Failure) {
         let damage = StoreDamage {
             at: Timestamp::now(),
-            what: what.to_owned(),
+            what: what.to_string(),
         };
         {
             let known = &mut lock(&self.storage).damage;
@@ -268,7 +271,7 @@ impl StoreStatus {
         }
         let kept = damage::write(&self.path, &damage).err();
         let kept = kept.map(|err| format!("; not kept for the next start: {err}"));
-        let reason = format!("{what}{}", kept.unwrap_or_default());
+        let reason = Failure::new(format!("{what}{}", kept.unwrap_or_default()), what.fault());
         say!(StoreDamaged, reason: &reason);
     }
 

@@ -10,7 +10,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::{Connection, OptionalExtension, ToSql, params, params_from_iter};
 
-use crate::api::{Event, EventId, SessionId, SessionRecord, Word};
+use crate::api::{Event, EventId, Failure, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
 use crate::store::facts::{Pruned, Refused};
@@ -22,7 +22,7 @@ use crate::store::keep::status::StoreStatus;
 use crate::store::keep::sweep;
 use crate::store::rows::{EventRow, NEWEST_EVENTS, SessionNum, SessionRow, select, unreadable};
 use crate::store::schema::StoreError;
-use crate::store::{backup, connect};
+use crate::store::{backup, connect, schema};
 
 /// Most concurrent read connections. A read takes well under a millisecond, and the usual machine has a few cores.
 const CONNECTIONS: usize = 4;
@@ -178,7 +178,10 @@ impl Reader {
         result.map_err(|err| {
             self.status.met(&err);
             Refused::Unavailable {
-                reason: format!("it cannot be read: {err}"),
+                reason: Failure::new(
+                    format!("it cannot be read: {err}"),
+                    schema::failure(&err).fault(),
+                ),
             }
         })
     }
@@ -393,7 +396,7 @@ impl Reader {
     fn met(&self, err: &StoreError) {
         match err {
             StoreError::Sqlite(err) => self.status.met(err),
-            StoreError::Damaged { found } => self.status.damaged(found),
+            StoreError::Damaged { found } => self.status.damaged(&found.as_str().into()),
             _ => {}
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::budget::{Reservation, Share};
+use crate::api::Failure;
 use crate::store::facts::{Done, Fact, Refused, Request};
 use crate::store::rows::SessionNum;
 
@@ -40,10 +41,10 @@ impl Work {
     }
 
     /// Refuses the requests; the facts are kept.
-    pub(crate) fn refuse_requests(&mut self, reason: &str) {
+    pub(crate) fn refuse_requests(&mut self, reason: &Failure) {
         for (_, done) in self.requests.drain(..) {
             done(Err(Refused::Unavailable {
-                reason: reason.to_owned(),
+                reason: reason.clone(),
             }));
         }
     }

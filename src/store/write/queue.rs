@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 
 use super::backlog::Pending;
 use super::budget::{Budget, Reservation, Share};
-use crate::api::{EventWriterHealth, StorageHealth, Timestamp, WriterState};
+use crate::api::{EventWriterHealth, Failure, Fault, StorageHealth, Timestamp, WriterState};
 use crate::settings::durations;
 use crate::store::facts::{Chore, Done, Fact, NewEvent, Refused, Request};
 use crate::store::keep::status::{StoreStatus, Waiting};
@@ -43,7 +43,7 @@ pub struct Unwritten {
     /// Number and bytes of events by session.
     pub sessions: HashMap<SessionNum, Waiting>,
     /// Error of the last attempt, if it failed; `None` if it hangs.
-    pub reason: Option<String>,
+    pub reason: Option<Failure>,
 }
 
 /// The writer's queue; every thread that writes to the store holds a clone.
@@ -92,7 +92,7 @@ impl WriteQueue {
 
     /// Sends `request`; `done` gets the answer, or the refusal.
     pub fn request(&self, request: Request, done: Done) {
-        if let Err(refused) = available_unless(self.status.lost()) {
+        if let Err(refused) = available_unless(self.status.lost().map(Failure::from)) {
             return done(Err(refused));
         }
         self.send(Item::Request(request, done));
@@ -100,7 +100,7 @@ impl WriteQueue {
 
     /// Sends `chore`, which runs between transactions; `done` gets the answer, or the refusal.
     pub fn chore(&self, chore: Chore, done: Done) {
-        if let Err(refused) = available_unless(self.status.lost()) {
+        if let Err(refused) = available_unless(self.status.lost().map(Failure::from)) {
             return done(Err(refused));
         }
         self.send(Item::Chore(chore, done));
@@ -159,6 +159,12 @@ impl WriteQueue {
             WriterState::Healthy
         };
         let last_error = failure.or(log.map(|log| log.reason));
+        let fault = last_error.as_ref().and_then(Failure::fault);
+        let (last_errno, last_sqlite_code) = match fault {
+            Some(Fault::Errno(code)) => (Some(code), None),
+            Some(Fault::Sqlite(code)) => (None, Some(code)),
+            None => (None, None),
+        };
         EventWriterHealth {
             state,
             queued_events: self.status.queued_events(),
@@ -168,7 +174,9 @@ impl WriteQueue {
             dropped_output_bytes: 0,
             transactions: self.status.transactions(),
             committed_events: self.status.committed_events(),
-            last_error,
+            last_error: last_error.map(|failure| failure.to_string()),
+            last_errno,
+            last_sqlite_code,
         }
     }
 
@@ -198,7 +206,7 @@ impl WriteQueue {
     }
 }
 
-fn available_unless(reason: Option<String>) -> Result<(), Refused> {
+fn available_unless(reason: Option<Failure>) -> Result<(), Refused> {
     match reason {
         None => Ok(()),
         Some(reason) => Err(Refused::Unavailable { reason }),

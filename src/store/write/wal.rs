@@ -21,10 +21,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
 
+use crate::api::Failure;
 use crate::settings::durations;
 use crate::store::connect::open_for_checkpoints;
 use crate::store::keep::status::LogTrouble;
-use crate::store::schema::{StoreError, beside, pragma};
+use crate::store::schema::{StoreError, beside, failure, pragma};
 use crate::sys;
 
 /// Log length from which a checkpoint starts, in bytes.
@@ -50,7 +51,7 @@ pub(crate) struct Wal {
     page_bytes: u64,
     asks: Sender<()>,
     /// Receives the thread's result after each request. Disconnected when the thread has ended.
-    copied: Receiver<Result<(), String>>,
+    copied: Receiver<Result<(), Failure>>,
     /// The checkpoint thread is copying.
     is_copying: bool,
     /// The log is copied completely: the next commit restarts it, unless a reader uses it.
@@ -64,7 +65,7 @@ pub(crate) struct Wal {
     /// Log length at the last check, in pages: a shorter log has restarted.
     seen: u64,
     /// Error of the last checkpoint.
-    failure: Option<String>,
+    failure: Option<Failure>,
     index: LogIndex,
 }
 
@@ -141,13 +142,13 @@ impl Wal {
     /// Copies the rest that the thread left, and truncates the log if it is too long.
     fn finish(&mut self, connection: &Connection) {
         let by_thread = self.settle();
-        let rest = checkpoint(connection).map_err(|err| err.to_string());
+        let rest = checkpoint(connection).map_err(|err| failure(&err));
         let is_whole = rest.as_ref().is_ok_and(|copied| *copied >= self.seen);
         // A log that has just become long restarts with the next commit: cheaper than growing its file again.
         let is_cut_due = std::mem::take(&mut self.is_cut_due);
         let cut = match is_cut_due || self.is_behind && self.is_longer_than(CUT_FROM) {
             // Fails without an error while a reader uses the log: it is retried.
-            true => cut(connection).map_err(|err| err.to_string()),
+            true => cut(connection).map_err(|err| failure(&err)),
             false => Ok(false),
         };
         match by_thread.and(rest).and(cut) {
@@ -173,7 +174,7 @@ impl Wal {
         self.failure = None;
     }
 
-    fn stay_behind(&mut self, failure: Option<String>) {
+    fn stay_behind(&mut self, failure: Option<Failure>) {
         self.copy_at = self.seen + self.pages_of(COPY_FROM);
         self.is_behind = true;
         self.is_copied = false;
@@ -202,18 +203,21 @@ impl Wal {
         if let Some(reason) = &self.failure {
             return Some(LogTrouble {
                 is_failed: true,
-                reason: format!("its log cannot be copied into the database: {reason}"),
+                reason: Failure::new(
+                    format!("its log cannot be copied into the database: {reason}"),
+                    reason.fault(),
+                ),
             });
         }
         let is_held = self.is_behind && self.is_longer_than(LATE_FROM);
         is_held.then(|| LogTrouble {
             is_failed: false,
-            reason: format!("its log cannot be reset: {}", self.index.holder()),
+            reason: format!("its log cannot be reset: {}", self.index.holder()).into(),
         })
     }
 
     /// Becomes ready when the thread is done.
-    pub(crate) fn copied(&self) -> &Receiver<Result<(), String>> {
+    pub(crate) fn copied(&self) -> &Receiver<Result<(), Failure>> {
         &self.copied
     }
 
@@ -226,7 +230,7 @@ impl Wal {
     }
 
     /// Waits until the thread copies nothing. SQLite allows one checkpoint at a time and cannot wait for another.
-    pub(crate) fn settle(&mut self) -> Result<(), String> {
+    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
         match std::mem::take(&mut self.is_copying) {
             true => self.copied.recv().unwrap_or(Ok(())),
             false => Ok(()),
@@ -254,19 +258,21 @@ struct Copier {
 }
 
 impl Copier {
-    fn run(self, inbox: &Receiver<()>, done: &Sender<Result<(), String>>) {
+    fn run(self, inbox: &Receiver<()>, done: &Sender<Result<(), Failure>>) {
         while let Ok(()) = inbox.recv() {
             let _ = done.send(self.copy());
         }
     }
 
     /// Copies in rounds until at most [`REST_MAX`] bytes are left.
-    fn copy(&self) -> Result<(), String> {
+    fn copy(&self) -> Result<(), Failure> {
         for _ in 0..ROUNDS_MAX {
-            let copied = checkpoint(&self.connection).map_err(|err| err.to_string())?;
+            let copied = checkpoint(&self.connection).map_err(|err| failure(&err))?;
             // SQLite syncs the file when it copies the last page. Syncing here keeps that sync, on the writer thread,
             // short.
-            self.database.sync_data().map_err(|err| err.to_string())?;
+            self.database
+                .sync_data()
+                .map_err(|err| Failure::from(&err))?;
             if self.pages.load(Ordering::Relaxed) <= copied + self.rest_max {
                 break;
             }

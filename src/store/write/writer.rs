@@ -17,7 +17,7 @@ use super::backlog::{Backlog, Work};
 use super::batch::{Applied, Batch};
 use super::queue::{Item, Unwritten, WriteQueue};
 use super::wal::Wal;
-use crate::api::Code;
+use crate::api::{Code, Failure};
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::store::facts::{Fact, NewEvent};
@@ -336,7 +336,7 @@ impl Thread {
     /// Retries until a transaction succeeds; keeps the facts of `work` and those that arrive meanwhile.
     fn retry_until_written(&mut self, mut work: Work, err: StoreError) {
         let failed_at = Instant::now();
-        let mut reason = err.to_string();
+        let mut reason = Failure::from(&err);
         let mut pause = durations::WRITE_RETRY_FIRST;
         loop {
             self.fail(&reason, &mut work);
@@ -356,30 +356,30 @@ impl Thread {
                     self.finish(work, results);
                     break;
                 }
-                Err(err) => reason = err.to_string(),
+                Err(err) => reason = Failure::from(&err),
             }
         }
         let outage_ms = failed_at.elapsed().as_millis() as u64;
         say!(StoreRecovered, outage_ms);
     }
 
-    fn fail(&mut self, reason: &str, work: &mut Work) {
-        if self.status.write_failure().as_deref() != Some(reason) {
-            say!(StoreFailed, reason: &reason);
+    fn fail(&mut self, reason: &Failure, work: &mut Work) {
+        if self.status.write_failure().as_ref() != Some(reason) {
+            say!(StoreFailed, reason: reason);
         }
-        self.status.set_write_failure(Some(reason.to_owned()));
+        self.status.set_write_failure(Some(reason.clone()));
         self.refuse_requests(reason, work);
     }
 
     /// Keeps all waiting facts for the next attempt, and refuses all requests.
-    fn refuse_requests(&mut self, reason: &str, work: &mut Work) {
+    fn refuse_requests(&mut self, reason: &Failure, work: &mut Work) {
         self.maintenance.refuse(reason);
         self.backlog.move_to(work, usize::MAX);
         work.refuse_requests(reason);
     }
 
     /// Waits for `pause`; keeps facts and refuses requests that arrive.
-    fn hold_out(&mut self, pause: Duration, reason: &str, work: &mut Work) {
+    fn hold_out(&mut self, pause: Duration, reason: &Failure, work: &mut Work) {
         let until = Instant::now() + pause;
         while let Ok(item) = self.inbox.recv_deadline(until) {
             self.take(item);
@@ -389,7 +389,7 @@ impl Thread {
 }
 
 /// One event for each session of `work`, stored before the delayed facts: the store failed and recovered.
-fn survival_notes(work: &Work, outage: Duration, reason: &str) -> Vec<Fact> {
+fn survival_notes(work: &Work, outage: Duration, reason: &Failure) -> Vec<Fact> {
     let seconds = outage.as_secs_f32();
     let message = format!(
         "the event store could not be written for {seconds:.1} s, and nothing was lost: {reason}"
