@@ -9,7 +9,7 @@ use serde_json::json;
 /// A step from one schema version to the next.
 pub(super) enum Migration {
     /// Adds columns or tables. SQLite then reads no row (SQLite, ALTER TABLE ADD COLUMN): the step takes milliseconds,
-    /// however large the database is.
+    /// however large the database is. Programs that do not know the step can go on using the database.
     Short(&'static str),
     /// Reads or writes the rows that exist, also for an index.
     Long(&'static str),
@@ -143,10 +143,18 @@ pub const VERSION: usize = MIGRATIONS.len();
 
 /// True if a step from schema version `from` to this build's reads or writes existing rows.
 pub fn is_long(from: usize) -> bool {
-    MIGRATIONS[from.min(VERSION)..]
-        .iter()
-        .any(|step| !matches!(step, Migration::Short(_)))
+    from < OLDEST_USER
 }
+
+/// Oldest schema version whose programs can use a database of this build: since then, steps have only added columns and
+/// tables, which those programs ignore.
+pub(super) const OLDEST_USER: usize = {
+    let mut version = VERSION;
+    while version > 0 && matches!(MIGRATIONS[version - 1], Migration::Short(_)) {
+        version -= 1;
+    }
+    version
+};
 
 /// Moves the launch options from one column each into one JSON object.
 fn gather_options(connection: &Connection) -> rusqlite::Result<()> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 
 use super::facts::Refused;
-use super::migrations::{MIGRATIONS, Migration, VERSION};
+use super::migrations::{MIGRATIONS, Migration, OLDEST_USER, VERSION};
 use crate::api::{Code, Failure, Fault, Timestamp};
 use crate::observe::field::Cause;
 use crate::observe::{Message, message};
@@ -192,7 +192,10 @@ pub fn with_time(path: &Path, what: &str) -> PathBuf {
     path.with_added_extension(format!("{what}-{time}"))
 }
 
-/// Schema version of the database; 0 if it is empty.
+/// Record in the table `meta`: the oldest schema version whose programs can use the database.
+const OLDEST: &str = "oldest_user";
+
+/// Schema version of the database as far as this program knows it; 0 if it is empty.
 ///
 /// # Errors
 /// [`StoreError::Foreign`], [`StoreError::Newer`], or SQLite's error.
@@ -204,10 +207,15 @@ pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> 
     if tables > 0 && application != APPLICATION_ID {
         return Err(StoreError::Foreign);
     }
-    if version > VERSION as i64 {
-        return Err(StoreError::Newer { found: version });
+    if version <= VERSION as i64 {
+        return Ok(version);
     }
-    Ok(version)
+    let oldest = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1";
+    // Without the record, or the table, the newer program does not say that others can go on.
+    match connection.query_row(oldest, [OLDEST], |row| row.get::<_, i64>(0)) {
+        Ok(oldest) if oldest <= VERSION as i64 => Ok(VERSION as i64),
+        _ => Err(StoreError::Newer { found: version }),
+    }
 }
 
 /// Runs these migrations, each in its own transaction.
@@ -220,6 +228,10 @@ pub(super) fn migrate(connection: &mut Connection, steps: Range<usize>) -> Resul
         }
         transaction.pragma_update(None, "user_version", step as i64 + 1)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        if step + 1 == VERSION {
+            let set = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+            transaction.execute(set, (OLDEST, OLDEST_USER.to_string()))?;
+        }
         transaction.commit()?;
     }
     Ok(())
@@ -230,4 +242,36 @@ pub(super) fn pragma<T: rusqlite::types::FromSql>(
     name: &str,
 ) -> rusqlite::Result<T> {
     connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_database_is_used_only_if_its_program_says_that_older_ones_can() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, 0..VERSION).unwrap();
+        assert_eq!(known_version(&connection).unwrap(), VERSION as i64);
+        connection
+            .pragma_update(None, "user_version", VERSION as i64 + 2)
+            .unwrap();
+        assert_eq!(known_version(&connection).unwrap(), VERSION as i64);
+        let set = |oldest: usize| {
+            let set = "UPDATE meta SET value = ?2 WHERE name = ?1";
+            connection
+                .execute(set, (OLDEST, oldest.to_string()))
+                .unwrap();
+        };
+        set(VERSION + 1);
+        assert!(matches!(
+            known_version(&connection),
+            Err(StoreError::Newer { .. })
+        ));
+        connection.execute("DELETE FROM meta", []).unwrap();
+        assert!(matches!(
+            known_version(&connection),
+            Err(StoreError::Newer { .. })
+        ));
+    }
 }

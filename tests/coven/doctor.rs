@@ -314,9 +314,7 @@ fn a_database_that_is_damaged_fails() {
 fn a_database_of_a_newer_coven_or_of_something_else_fails() {
     let coven = Coven::start();
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
-    let database = coven.database();
-    database.pragma_update(None, "user_version", 99).unwrap();
-    drop(database);
+    coven.set_schema(99);
     assert_check(&doctor(&coven), "store", "fail", &["99", "newer"]);
     let database = coven.database();
     database.pragma_update(None, "application_id", 7).unwrap();

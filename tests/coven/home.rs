@@ -182,25 +182,43 @@ fn a_database_of_a_newer_coven_is_refused_and_left_as_it_is() {
     let events = coven.events_to_end(&id);
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     let database = coven.database();
-    let own: u32 = database
+    let own: i64 = database
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
     drop(database);
-    let version = |version: u32| {
-        let database = coven.database();
-        database
-            .pragma_update(None, "user_version", version)
-            .unwrap();
-    };
-    version(99);
+    coven.set_schema(99);
     let ran = coven.cli(["daemon", "start"]);
     assert_refused(&ran, "store_unavailable", &["99", "newer", "coven.sqlite3"]);
     assert_eq!(coven.cli(["daemon", "serve"]).code, 1);
     let ran = coven.cli(["daemon", "status"]);
     assert_eq!(ran.code, 3, "{ran:?}");
-    version(own);
+    coven.set_schema(own);
     coven.start_daemon();
     assert_eq!(coven.events_to_end(&id), events);
+}
+
+#[test]
+fn a_database_of_a_newer_coven_that_only_added_to_it_is_used() {
+    let coven = Coven::start();
+    let id = coven.launch("hello", "hi");
+    let events = coven.events_to_end(&id);
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let database = coven.database();
+    database
+        .execute_batch("ALTER TABLE sessions ADD COLUMN newer TEXT; CREATE TABLE newer (x TEXT)")
+        .unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    drop(database);
+    coven.start_daemon();
+    assert_eq!(coven.events_to_end(&id), events);
+    let again = coven.launch("hello", "again");
+    assert!(coven.events_to_end(&again).len() > 2);
+    let kept: i64 = coven
+        .database()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 99);
+    assert_eq!(coven.cli(["doctor"]).code, 0);
 }
 
 #[test]

@@ -250,6 +250,16 @@ impl Coven {
     pub fn database(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.home().join("coven.sqlite3")).unwrap()
     }
+
+    /// Gives the database the schema version of another coven, which lets no older one use it.
+    pub fn set_schema(&self, version: i64) {
+        let database = self.database();
+        database
+            .pragma_update(None, "user_version", version)
+            .unwrap();
+        let oldest = "UPDATE meta SET value = ?1 WHERE name = 'oldest_user'";
+        database.execute(oldest, [version.to_string()]).unwrap();
+    }
 }
 
 impl Drop for Coven {
