@@ -128,7 +128,7 @@ impl Report {
         std::iter::once(head).chain(cells).collect()
     }
 
-    /// The table under the machine's name, as Markdown for the README.
+    /// The table under the machine's name, as Markdown for `scripts/bench/FIGURES.md`.
     pub fn markdown(&self) -> String {
         let mut text = format!("{}\n\n", machine());
         for (at, row) in self.table().iter().enumerate() {

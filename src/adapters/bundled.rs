@@ -20,6 +20,11 @@ pub(super) fn adapters(own_executable: &Path) -> Vec<Adapter> {
     adapters
 }
 
+/// The bundled adapters as their manifest declares them, for descriptions.
+pub fn built_in() -> Vec<Adapter> {
+    adapters(Path::new(""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +46,37 @@ mod tests {
             assert_eq!(adapter.permissions().count(), if is_hello { 0 } else { 3 });
             assert_eq!(adapter.login_hint.is_empty(), is_hello, "{}", adapter.id);
             assert_eq!(adapter.own_executable.is_some(), is_hello);
+        }
+    }
+
+    #[test]
+    fn the_readme_has_each_agent_with_what_its_hints_say() {
+        let readme = include_str!("../../README.md");
+        for adapter in built_in().iter().filter(|adapter| adapter.id != HELLO) {
+            let begin = format!("| `{}` |", adapter.id);
+            let row = readme.lines().find(|line| line.starts_with(&begin));
+            let row = row.unwrap_or_else(|| panic!("{} is missing", adapter.id));
+            let hints = format!("{} {}", adapter.install_hint, adapter.login_hint);
+            for code in row[begin.len()..].split('`').skip(1).step_by(2) {
+                assert!(hints.contains(code), "{code} is not in {hints}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_manual_names_what_sets_a_permission_as_the_manifest_does() {
+        let page = include_str!("../cli/help/harness.md");
+        let manifest = include_str!("bundled.json");
+        let (_, table) = page.split_once("| harness | `read-only` |").unwrap();
+        for row in table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with("| "))
+        {
+            let words = row.split('`').skip(1).step_by(2);
+            for word in words.flat_map(|code| code.split(' ')) {
+                assert!(manifest.contains(&format!("\"{word}\"")), "{word}");
+            }
         }
     }
 }

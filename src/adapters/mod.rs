@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use bundled::HELLO_VERB;
+pub use bundled::{HELLO_VERB, built_in};
 pub use command::{CommandLine, PROMPT_SHOWN, Turn, Unsupported};
 pub use declaration::{Adapter, StdinMode};
 pub use environment::{Environment, SESSION_VARIABLE};

@@ -50,11 +50,11 @@ named! { SESSION:
     DRAIN_HELD_QUIET = seconds(2);
     /// How long the processes of a killed session may take to end after SIGKILL.
     FAMILY_END = seconds(2);
+    /// Longest grace period for processes that a session left behind: the client that ends the session waits for it.
+    SWEEP_GRACE_MAX = seconds(5);
 }
 /// [`FAMILY_END`] for the sessions of a dead daemon: the next daemon's start waits for it.
 pub const ORPHANS_END: Duration = millis(900);
-/// Longest grace period for processes that a session left behind: the client that ends the session waits for it.
-pub const SWEEP_GRACE_MAX: Duration = seconds(5);
 /// The sweep's grace period for a given `kill_grace`.
 pub fn sweep_grace(kill_grace: Duration) -> Duration {
     kill_grace.min(SWEEP_GRACE_MAX)

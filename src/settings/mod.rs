@@ -252,4 +252,20 @@ mod tests {
             assert_eq!(misspelt(name), None, "{name}");
         }
     }
+    #[test]
+    fn the_readme_has_five_settings_as_they_are_declared() {
+        let readme = std::fs::read_to_string(checkout("README.md")).unwrap();
+        let rows: Vec<&str> = readme
+            .lines()
+            .filter(|line| line.starts_with("| `COVEN_"))
+            .collect();
+        assert_eq!(rows.len(), 5, "{rows:?}");
+        for row in rows {
+            let declared = ALL.iter().any(|setting| {
+                let (name, doc, default) = (setting.name(), setting.doc(), setting.default_text());
+                row == format!("| `{name}` | {doc} | {default} |")
+            });
+            assert!(declared, "{row}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ fn a_page_in_a_pipe_is_plain_text_of_80_columns() {
             page.out
         );
         assert!(
-            page.out.contains("\n    DELETE /sessions/:id "),
+            page.out.contains("\n  DELETE /sessions/:id\n"),
             "{}",
             page.out
         );

@@ -9,6 +9,7 @@ mod tables;
 mod terminal;
 mod topics;
 mod verb;
+mod wire_tables;
 
 use std::io::{self, IsTerminal};
 

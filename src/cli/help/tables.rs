@@ -11,8 +11,9 @@ use super::super::grammar::{Flag, is_group, names, options, value_of, verbs};
 use super::super::table::duration as rounded;
 use super::super::{Cli, aliases, doctor};
 use super::verb::{Part, argument, parts};
+use super::wire_tables;
+use crate::adapters;
 use crate::api::Code;
-use crate::api::routes::Route;
 use crate::observe::{LogEvent, metrics};
 use crate::settings;
 use crate::settings::durations::{self, Named};
@@ -26,9 +27,11 @@ const TABLES: &[(&str, Write)] = &[
     ("codes", codes),
     ("events", events),
     ("exit codes", exit_codes),
+    ("harnesses", harnesses),
     ("metrics", metrics),
     ("other names", other_names),
-    ("routes", routes),
+    ("record", wire_tables::record),
+    ("routes", wire_tables::routes),
     ("settings", settings),
     ("shows", shows),
     ("timeouts", timeouts),
@@ -55,7 +58,7 @@ pub(super) fn filled(source: &str) -> String {
 }
 
 /// A table of two columns, each row a name and its meaning.
-fn table(rows: impl Iterator<Item = (String, String)>) -> String {
+pub(super) fn table(rows: impl Iterator<Item = (String, String)>) -> String {
     let rows = rows.map(|(name, text)| {
         format!(
             "| {} | {} |\n",
@@ -70,12 +73,15 @@ fn table(rows: impl Iterator<Item = (String, String)>) -> String {
 }
 
 /// A phrase as a sentence.
-fn sentence(phrase: &str) -> String {
+pub(super) fn sentence(phrase: &str) -> String {
     let (first, rest) = phrase.split_at(phrase.chars().next().map_or(0, char::len_utf8));
+    if phrase.is_empty() {
+        return String::new();
+    }
     format!("{}{}.", first.to_uppercase(), rest.trim_end_matches('.'))
 }
 
-fn code(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+pub(super) fn code(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let words = words.into_iter().map(|word| format!("`{}`", word.as_ref()));
     words.collect::<Vec<_>>().join(", ")
 }
@@ -122,9 +128,16 @@ fn codes() -> String {
     }))
 }
 
-fn routes() -> String {
-    let row = |route: &Route| (code([route.name()]), sentence(route.summary()));
-    table(Route::ALL.iter().map(row))
+/// The built-in harnesses, with their hints.
+fn harnesses() -> String {
+    table(adapters::built_in().into_iter().map(|adapter| {
+        let text = format!(
+            "{} {}",
+            sentence(&adapter.install_hint),
+            sentence(&adapter.login_hint)
+        );
+        (code([&adapter.id]), text.trim_end().to_owned())
+    }))
 }
 
 fn events() -> String {
@@ -260,8 +273,8 @@ mod tests {
                 "| `session_live` | 409. Archive or delete of a running session. Try: coven kill {sessionId} |",
             ),
             (
-                routes(),
-                "| `DELETE /sessions/:id` | Deletes record and events permanently. |",
+                wire_tables::routes(),
+                "## DELETE /sessions/:id\n\nDeletes record and events permanently. Errors: `session_live`.\n",
             ),
             (
                 events(),
