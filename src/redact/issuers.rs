@@ -249,14 +249,36 @@ const fn rows_by(at: usize) -> [u128; 256] {
 
 static BY_BYTE: [[u128; 256]; 3] = [rows_by(0), rows_by(1), rows_by(2)];
 
+/// For each first byte of a prefix, its second bytes, by their low six bits.
+static PAIRS: [u64; 256] = {
+    let mut pairs = [0; 256];
+    let mut row = 0;
+    while row < ISSUERS.len() {
+        let mut prefix = 0;
+        while prefix < ISSUERS[row].prefixes.len() {
+            let known = ISSUERS[row].prefixes[prefix].as_bytes();
+            pairs[known[0] as usize] |= 1 << (known[1] & 63);
+            prefix += 1;
+        }
+        row += 1;
+    }
+    pairs
+};
+
+/// True if a prefix may begin with these bytes.
+#[inline(always)]
+pub(super) fn may_begin(bytes: [u8; 2]) -> bool {
+    PAIRS[usize::from(bytes[0])] >> (bytes[1] & 63) & 1 == 1
+}
+
 /// The rows that the word at `at` can match, by its first three bytes: none for nearly all words.
 #[inline(always)]
 pub(super) fn rows_at(text: &[u8], at: usize) -> u128 {
-    let first = text.iter().skip(at);
-    let rows = first
-        .zip(&BY_BYTE)
-        .map(|(byte, rows)| rows[usize::from(*byte)]);
-    rows.fold(u128::MAX, |all, rows| all & rows)
+    let mut rows = u128::MAX;
+    for (byte, by_byte) in text[at..].iter().zip(&BY_BYTE) {
+        rows &= by_byte[usize::from(*byte)];
+    }
+    rows
 }
 
 /// Tokens with a mark inside. The part before the mark can be any word; the secret follows it.

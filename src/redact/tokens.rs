@@ -4,7 +4,7 @@
 
 use super::issuers::{
     Alphabet, DIGIT, DOTTED, ENDLESS, ISSUERS, Issuer, Looks, MARKED, Marked, TILDE, TOKEN, is_in,
-    is_word, rows_at,
+    is_word, may_begin, rows_at,
 };
 use super::layer::Layer;
 use super::view::{View, is_behind_escape};
@@ -234,104 +234,175 @@ fn is_jwt(token: &[u8]) -> bool {
     header.len() >= 10 && claims.len() >= 10 && claims.starts_with(b"ey") && parts.next().is_some()
 }
 
-/// Maximum length of an escape without its backslash or percent sign, in bytes.
-const ESCAPE_MAX: usize = 5;
+/// One byte of eight that are computed at once.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * ONES;
 
 /// Beginning of the next word in `text` from `from` on that has at least [`BEGIN_MIN`] token characters and can be a
 /// token or a service's value.
 pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usize> {
-    let is_token = |at: usize| text.get(at).is_some_and(|byte| is_in(*byte, TOKEN));
-    let is_wanted = |at: usize| {
-        is_token(at + BEGIN_MIN - 1)
-            && (rows_at(text, at) != 0
-                || operator_before(&text[..at]).is_some()
-                || may_be_marked(text, at))
-            && is_begin(text, at, layer)
-            && (at..at + BEGIN_MIN).all(is_token)
-    };
     let from = from.min(text.len());
     let (blocks, _) = text[from..].as_chunks::<8>();
-    let mut block = 0;
+    let (mut block, mut before) = (0, 0);
     // Each word of that length contains one complete block of eight bytes, at any alignment.
     while let Some(bytes) = blocks.get(block) {
-        block += 1;
-        if !may_be_token(bytes) {
-            continue;
-        }
-        let mut at = from + 8 * (block - 1);
-        while at > from && is_token(at - 1) {
-            at -= 1;
-        }
-        let Some(rest) = text.get(at + BEGIN_MIN - 8..).and_then(<[u8]>::first_chunk) else {
-            continue;
-        };
-        if !may_be_token(rest) {
-            continue;
-        }
-        // Within a word, another one can begin after an escape, which looks like the word's beginning, or after a
-        // sequence.
-        let is_escaped = text[at.saturating_sub(ESCAPE_MAX)..at]
-            .iter()
-            .any(|byte| matches!(byte, b'\\' | b'%'));
-        let every = at + if is_escaped { ESCAPE_MAX } else { 0 };
-        let mut mark = at;
-        while is_token(at) {
-            if is_wanted(at) {
-                return Some(at);
+        let tokens = tokens_of(bytes);
+        let at = from + 8 * block - (!before & HIGH).leading_zeros() as usize / 8;
+        (block, before) = (block + 1, tokens);
+        if tokens == HIGH
+            && let Some(rest) = text.get(at + BEGIN_MIN - 8..).and_then(<[u8]>::first_chunk)
+            && tokens_of(rest) == HIGH
+        {
+            match begin_in(text, at, layer) {
+                Ok(begin) => return Some(begin),
+                Err(end) => block = block.max((end - from) / 8),
             }
-            at += 1;
-            if at > every && is_word(text[at - 1]) {
-                if mark < at {
-                    mark = layer.next_mark(at).min(text.len());
-                }
-                at = next_joint(text, at, mark);
-                at += usize::from(at < mark && is_token(at));
-            }
+            before = blocks.get(block - 1).map_or(0, tokens_of);
         }
-        block = block.max((at + 1 - from).div_ceil(8));
     }
     None
 }
 
-/// True if all eight bytes can belong to a token. Searches for one that cannot, in three operations.
-#[inline(always)]
-fn may_be_token(block: &[u8; 8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let block = u64::from_ne_bytes(*block);
-    let below_plus = block.wrapping_sub(ONES * 0x2b) & !block;
-    (below_plus | block) & HIGH == 0
-}
-
-/// End of the word that continues at `at`, at most `limit`.
-fn next_joint(text: &[u8], mut at: usize, limit: usize) -> usize {
-    while at + 8 <= limit
-        && let Some(block) = text[at..].first_chunk::<8>()
-    {
-        let length = words_of(block);
-        at += length;
-        if length < 8 {
-            return at;
+/// The first wanted beginning in the long word at `start`, or an end of the part without one.
+fn begin_in(text: &[u8], start: usize, layer: &Layer) -> Result<usize, usize> {
+    let mut before = [b'\n'; 8];
+    let known = start.min(8);
+    before[8 - known..].copy_from_slice(&text[start - known..start]);
+    // One bit for each of sixteen bytes, the first eight before `at`: is it of a word, a joint of words, the beginning of
+    // an escape?
+    let mut words = bits(words_of(&before));
+    let mut joints = bits(joints_of(&before));
+    let mut escapes = bits(within(&before, b'\\', b'\\') | within(&before, b'%', b'%'));
+    let (mut at, mut mark) = (start, start);
+    while let Some(bytes) = text[at..].first_chunk::<24>() {
+        let ([first, second, third], _) = bytes.as_chunks() else {
+            break;
+        };
+        let now = words_of(first);
+        // Within a long word.
+        if now == HIGH && words & 0x80 != 0 && escapes == 0 && mark >= at + 8 {
+            (words, joints) = (0x80, 0);
+            at += 8;
+            continue;
         }
+        let tokens =
+            bits(tokens_of(first)) | bits(tokens_of(second)) << 8 | bits(tokens_of(third)) << 16;
+        let two = tokens & tokens >> 1;
+        let four = two & two >> 2;
+        let eight = four & four >> 4;
+        let long = eight & eight >> (BEGIN_MIN - 8) & 0xff;
+        if long == 0 {
+            return Err(at + 8);
+        }
+        words |= bits(now) << 8;
+        joints |= bits(joints_of(first)) << 8;
+        escapes |= bits(within(first, b'\\', b'\\')) << 8;
+        let behind_escape = escapes << 2 | escapes << 3 | escapes << 4 | escapes << 6;
+        let mut begins = !(words << 1) & (words | !(joints << 1)) | behind_escape;
+        if mark < at {
+            mark = layer.next_mark(at);
+        }
+        // Another word can begin after a sequence.
+        while mark < at + 8 {
+            begins |= 0x100 << (mark - at);
+            mark = layer.next_mark(mark + 1);
+        }
+        begins = begins >> 8 & long;
+        while begins != 0 {
+            let begin = at + begins.trailing_zeros() as usize;
+            begins &= begins - 1;
+            if is_wanted(text, begin, layer) {
+                return Ok(begin);
+            }
+        }
+        (words, joints, escapes) = (words >> 8, joints >> 8, escapes >> 8);
+        at += 8;
     }
-    while at < limit && is_word(text[at]) {
-        at += 1;
-    }
-    at
+    let mut rest = at..text.len();
+    rest.find(|at| is_wanted(text, *at, layer))
+        .ok_or(text.len())
 }
 
-/// Number of leading bytes, of eight, that belong to a word; computed for all bytes at once.
-fn words_of(block: &[u8; 8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let block = u64::from_le_bytes(*block);
-    // The high bit of each byte shows whether the byte is in the range; non-ASCII bytes are in none.
-    let is_in = |block: u64, first: u8, last: u8| {
-        block.wrapping_add(ONES * u64::from(0x80 - first))
-            & !block.wrapping_add(ONES * u64::from(0x7f - last))
+/// The high bits of the bytes, of eight, that join words to one: only another word can begin behind them.
+#[inline(always)]
+fn joints_of(block: &[u8; 8]) -> u64 {
+    within(block, b'-', b'/')
+}
+
+/// One bit for each high bit of eight bytes.
+#[inline(always)]
+fn bits(high: u64) -> u32 {
+    ((high >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+}
+
+/// True if a token or a service's value can begin at `at`, by the bytes around it.
+#[inline(always)]
+fn is_wanted(text: &[u8], at: usize, layer: &Layer) -> bool {
+    may_be_wanted(text, at) && is_long_begin(text, at, layer)
+}
+
+/// False for nearly all words, by a few bytes.
+#[inline(always)]
+fn may_be_wanted(text: &[u8], at: usize) -> bool {
+    let Some(word) = text[at..].first_chunk::<17>() else {
+        return true;
     };
-    let letters = is_in(block | (ONES * 0x20), b'a', b'z');
-    let words = (letters | is_in(block, b'0', b'9') | is_in(block, b'_', b'_')) & !block;
-    (!words & (ONES * 0x80)).trailing_zeros() as usize / 8
+    let is_mark = |byte: u8| matches!(byte, b'|' | b'%');
+    may_begin([word[0], word[1]])
+        || word[5] == b'~'
+        || word[6] == b'_'
+        || word[0].is_ascii_digit() && (is_mark(word[15]) || is_mark(word[16]))
+        || has_operator(text, at)
+}
+
+/// True if an operator that may follow a service's name is before `at`.
+#[inline(always)]
+fn has_operator(text: &[u8], at: usize) -> bool {
+    let Some(operator) = operator_before(&text[..at]) else {
+        return false;
+    };
+    let before = if operator > 0 {
+        text[operator - 1]
+    } else {
+        b'\n'
+    };
+    match text[operator] {
+        b':' => before != b':' && text[at] != b'/',
+        b'>' => before != b'-',
+        _ => true,
+    }
+}
+
+fn is_long_begin(text: &[u8], at: usize, layer: &Layer) -> bool {
+    let is_token = |byte: &u8| is_in(*byte, TOKEN);
+    (rows_at(text, at) != 0 || has_operator(text, at) || may_be_marked(text, at))
+        && is_begin(text, at, layer)
+        && text
+            .get(at..at + BEGIN_MIN)
+            .is_some_and(|word| word.iter().all(is_token))
+}
+
+/// The high bits of the bytes, of eight, that can belong to a token. Some others are among them, but no blanks, quotes,
+/// brackets, and no percent sign.
+#[inline(always)]
+fn tokens_of(block: &[u8; 8]) -> u64 {
+    let block = u64::from_le_bytes(*block);
+    ((block | HIGH) - ONES * 0x2b) & !block & HIGH
+}
+
+/// The high bits of the bytes, of eight, that belong to a word.
+#[inline(always)]
+fn words_of(block: &[u8; 8]) -> u64 {
+    let lower = (u64::from_le_bytes(*block) | (ONES * 0x20)).to_le_bytes();
+    within(&lower, b'a', b'z') | within(block, b'0', b'9') | within(block, b'_', b'_')
+}
+
+/// The high bits of the bytes, of eight, from `first` to `last`, which are ASCII; computed for all bytes at once.
+#[inline(always)]
+fn within(block: &[u8; 8], first: u8, last: u8) -> u64 {
+    let block = u64::from_le_bytes(*block);
+    let low = block & !HIGH;
+    (low + ONES * u64::from(0x80 - first)) & !(low + ONES * u64::from(0x7f - last)) & !block & HIGH
 }
 
 /// True if the token at `at` can be one with a mark inside: the mark, or an escape in its place, is at a possible
@@ -341,8 +412,8 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
     let Some(word) = text[at..].first_chunk::<17>() else {
         return true;
     };
-    matches!((word[15], word[16]), (b'|' | b'%', _) | (_, b'|' | b'%'))
-        || word[4..6] == *b"Q~"
+    word[0].is_ascii_digit() && matches!((word[15], word[16]), (b'|' | b'%', _) | (_, b'|' | b'%'))
+        || word[5] == b'~' && word[4] == b'Q'
         || word[6] == b'_' && word.iter().filter(|byte| is_word(**byte)).count() == word.len()
 }
 
@@ -350,13 +421,22 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
 /// may follow it.
 #[inline(always)]
 pub(super) fn operator_before(before: &[u8]) -> Option<usize> {
-    let is_between = |byte: &u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(');
-    let last = before.iter().rposition(|byte| !is_between(byte))?;
-    matches!(
-        before[last],
-        b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A' | b'|'
-    )
-    .then_some(last)
+    let mut end = before.len();
+    while end > 0 && is_between(before[end - 1]) {
+        end -= 1;
+    }
+    let last = end.checked_sub(1)?;
+    is_operator(before[last]).then_some(last)
+}
+
+#[inline(always)]
+fn is_between(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(')
+}
+
+#[inline(always)]
+fn is_operator(byte: u8) -> bool {
+    matches!(byte, b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A' | b'|')
 }
 
 /// True if a word begins at `at`: after a non-word character, an escape, or an escape sequence.
