@@ -27,6 +27,7 @@ const TEXTS: &[&str] = &[
     "env:\n- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef:\n      name: db\n      key: password\n",
     "Your password is wrong, and the token is unknown: set the token first, then add a password field.\n  password required\n",
     "for (machine, login, password) in entries { check(machine, login, password) }\n",
+    "max_tokens: 4096, tokens=12345, tokenizer: gpt2\n",
     "/home/u/.secrets/token.json /etc/ssl/private/key.pem C:\\Users\\u\\token.txt https://example.com:8080/@user/a?page=2\n",
 ];
 
@@ -43,6 +44,8 @@ const ASSIGNING: &[&str] = &[
     "String password = request.getParameter(\"password\");\nthis.token = token;\nprivate static final String TOKEN_HEADER = \"X-Auth-Token\";\n",
     "export API_KEY=<your-api-key>\nAPI_KEY=${API_KEY:-}\npassword: \"{{ vault_password }}\"\nAuthorization: Bearer <token>\nAuthorization: Bearer $TOKEN\n",
     "Set `token` in the file; the password: at least 8 characters. Cookie: see below.\nThe machine has a login, and a password is asked for.\n",
+    "authorization = self.headers.get(\"authorization\")\nauthorization: AuthorizationHeaderName\nPWD=/home/u/work\n",
+    "sk-folding-cube task-1 disk-0123456789\nsecrets.py:12: token: str = field(default=None)\nPASSWORD=$(pass show x)\npassword: required\n",
 ];
 
 #[test]

@@ -31,6 +31,9 @@ table! {
     (&["sshpass"], "", &[("-p", None)], true; "sshpass -p '«hunter2horse»' ssh root@x", "sshpass -P assword2 -f file1 ssh x"),
     (&["docker", "podman"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
     (&["mysql", "mariadb"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
+    (&["zip ", "zip%20"], "", &[("-P", None)], true; "zip -P «hunter2horse» out.zip a.txt", "zip -r out1.zip dir2"),
+    (&["7z ", "7z%20", "7za "], "", &[("-p", None)], false; "7z a -p«hunter2horse» out.7z a.txt", "7z x -p out1.7z"),
+    (&["ldap"], "", &[("-w", None)], true; "ldapsearch -x -D cn=a -w «hunter2horse» uid=b", "ldapsearch -x -W uid=b1"),
     (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2horse» ping", "redis-cli -a $PASS1 ping"),
     (&["IDENTIFIED", "identified"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;
         "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
@@ -128,33 +131,26 @@ fn argument(view: View<'_>, at: usize, before: Option<u8>) -> Looked {
             return Ok(None);
         }
     }
-    let mut secret = Secret {
+    let (end, last) = view.until(start, |glyph| match quote {
+        Some(quote) => closes(quote, glyph),
+        None => glyph.byte.is_ascii_whitespace() || is_quote(glyph.byte),
+    });
+    let secret = Secret {
         kind: if before == COOKIE {
             "cookie"
         } else {
             "basic-auth"
         },
-        range: start..start,
+        range: start..end,
         open: quote.map_or(Open::Bare, |(byte, depth)| Open::Quote { byte, depth }),
     };
-    loop {
-        let end = secret.range.end;
-        let Ok(glyph) = view.glyph(end) else {
-            return Err(match end > start {
-                true => Undecided::Begun(secret),
-                false => Undecided::Unknown,
-            });
-        };
-        let ends = match quote {
-            Some(quote) => closes(quote, glyph),
-            None => glyph.byte.is_ascii_whitespace() || is_quote(glyph.byte),
-        };
-        if ends || glyph.end == end {
-            break;
-        }
-        secret.range.end = glyph.end;
+    if last.is_err() {
+        return Err(match end > start {
+            true => Undecided::Begun(secret),
+            false => Undecided::Unknown,
+        });
     }
-    let text = view.seen(start, secret.range.end);
+    let text = view.seen(start, end);
     let is_number = text
         .iter()
         .all(|byte| byte.is_ascii_digit() || *byte == b':');

@@ -33,27 +33,25 @@ impl Extent {
     }
 }
 
-/// The part to remove at a pause of an incomplete value that begins at `at`.
-pub(super) fn begun(view: View<'_>, at: usize, kind: &'static str) -> Option<Secret> {
+/// The known part of an incomplete value that begins at `at`, and its continuation, if it can be secret.
+pub(super) fn begun(view: View<'_>, at: usize) -> Option<(Extent, Open)> {
     let quote = view.glyph(at).ok().filter(|glyph| is_quote(glyph.byte));
     let start = quote.map_or(at, |quote| quote.end);
-    let end = view.skip_glyphs(start, |glyph| match quote {
-        Some(quote) => !closes((quote.byte, quote.depth), glyph),
-        None => is_bare(glyph, false),
+    let (end, last) = view.until(start, |glyph| match quote {
+        Some(quote) => closes((quote.byte, quote.depth), glyph),
+        None => !is_bare(glyph, false),
     });
     let known = &view.text[start.min(end)..end];
     let is_telling = known.iter().any(u8::is_ascii_alphanumeric)
         && !known.starts_with(b"[REDACTED")
         && !b"$<{[%(".contains(&known[0]);
-    is_telling.then(|| Secret {
-        kind,
-        range: start..end,
-        open: if end < view.known_end(end) {
-            Open::No
-        } else {
-            open(quote)
-        },
-    })
+    let extent = Extent {
+        start,
+        end,
+        quote,
+        next: b'\n',
+    };
+    is_telling.then_some((extent, if last.is_ok() { Open::No } else { open(quote) }))
 }
 
 fn open(quote: Option<Glyph>) -> Open {

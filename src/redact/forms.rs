@@ -136,17 +136,10 @@ impl Form<'_> {
     /// looks like a secret.
     fn undecided(&self, name: Name) -> Undecided {
         let begun = self.value_at.and_then(|(at, joint)| {
-            let begun = extent::begun(self.view, at, "assignment")?;
-            let quote = self.view.glyph(at).ok();
-            let known = Extent {
-                start: begun.range.start,
-                end: begun.range.end,
-                quote: quote.filter(|glyph| is_quote(glyph.byte)),
-                next: b'\n',
-            };
-            Some((begun, joint, known))
+            let (known, open) = extent::begun(self.view, at)?;
+            Some((joint, known, open))
         });
-        let Some((begun, joint, known)) = begun else {
+        let Some((joint, known, open)) = begun else {
             return Undecided::Unknown;
         };
         let is_certain = match joint {
@@ -159,7 +152,10 @@ impl Form<'_> {
             Joint::Call | Joint::Loose | Joint::Is | Joint::Beside => false,
         };
         match name > Name::Weak && is_certain || self.judge(name, joint, true, &known).is_some() {
-            true => Undecided::Begun(begun),
+            true => Undecided::Begun(Secret {
+                open,
+                ..known.secret("assignment")
+            }),
             false => Undecided::Possible(known.start),
         }
     }
@@ -270,18 +266,14 @@ impl Form<'_> {
         }
         behind = self.index_end(behind)?;
         let at = view.skip(behind, is_blank)?;
-        let (written, length, end) = self.symbol(at)?;
-        let joint = FORMS
-            .iter()
-            .find(|(form, _)| !form.is_empty() && form.as_bytes() == &written[..length])
-            .map(|(_, joint)| *joint);
+        let (form, joint, end) = self.operator(at)?;
         let is_element = at == behind && (is_quoted || self.lead.ends_with(b"<"));
         match joint {
             None | Some(Joint::Comma) if self.is_named() => self.pair_end(behind),
             None if at == behind || self.is_verb() => Ok(None),
             None => self.behind_space(at, is_quoted),
             // `A|B` is a type.
-            Some(_) if at == behind && written[..length] == *b"|" => Ok(None),
+            Some(_) if at == behind && form == "|" => Ok(None),
             Some(Joint::Call) if is_quoted || at > behind || self.is_verb() => {
                 Ok(self.go_type(at)?.map(|at| (Joint::Equals, at)))
             }
@@ -313,11 +305,8 @@ impl Form<'_> {
     /// True if the name is only a verb for handing something over: `pass "x"`, `shouldPass("x")`.
     fn is_verb(&self) -> bool {
         let name = &self.view.text[self.start..self.end];
-        let mut words = ["ass", "assw", "assp", "assc"].into_iter();
-        words
-            .next()
-            .is_some_and(|verb| memchr::memmem::find(name, verb.as_bytes()).is_some())
-            && words.all(|noun| memchr::memmem::find(name, noun.as_bytes()).is_none())
+        let has = |part: &str| memchr::memmem::find(name, part.as_bytes()).is_some();
+        has("ass") && !has("assw") && !has("assp") && !has("assc")
     }
 
     /// End of an index or a length around the name: `["name"]`, `{name}`, `name[64]`.
@@ -334,25 +323,23 @@ impl Form<'_> {
         }
     }
 
-    /// The characters at `from` that can be a connection, their number, and their end.
-    fn symbol(&self, from: usize) -> Result<([u8; 4], usize, usize), More> {
-        let (mut written, mut length, mut end) = ([0; 4], 0, from);
-        while length < written.len() {
-            let glyph = self.view.glyph(end)?;
-            let goes_on = match written[..length] {
-                [] => b"=:?+.|<,>({".contains(&glyph.byte),
-                [b'<'] => glyph.byte == b'-',
-                [b'='] if glyph.byte == b'>' => true,
-                [b'>' | b',' | b'(' | b'{'] => false,
-                _ => b"=:?+.|".contains(&glyph.byte),
-            };
-            if !goes_on || glyph.end == end {
-                break;
+    /// The operator at `at`: its row in [`FORMS`], and its end. Another operator's beginning is none.
+    fn operator(&self, at: usize) -> Result<(&'static str, Option<Joint>, usize), More> {
+        let view = self.view;
+        let first = view.glyph(at)?.byte;
+        let mut found = ("", None, at);
+        let rows = FORMS.iter().take_while(|row| row.1 != Joint::Pair);
+        for (form, joint) in rows.filter(|row| row.0.as_bytes()[0] == first) {
+            if form.len() > found.0.len()
+                && let Some(end) = view.expect(at, form)?
+            {
+                found = (form, Some(*joint), end);
             }
-            written[length] = glyph.byte;
-            (length, end) = (length + 1, glyph.end);
         }
-        Ok((written, length, end))
+        let goes_on = !matches!(first, b',' | b'(' | b'{' | b'<' | b'>')
+            && !found.0.ends_with('>')
+            && b"=:?+.|".contains(&view.glyph(found.2)?.byte);
+        Ok(if goes_on { ("", None, at) } else { found })
     }
 
     /// True if the name is itself the value of a name: `name: NAME`, `key="NAME"`.
@@ -401,7 +388,9 @@ impl Form<'_> {
             .iter()
             .filter(|row| matches!(row.1, Joint::Space | Joint::Loose));
         let found = rows.find(|row| {
-            let is_word = |word: &&[u8]| word.eq_ignore_ascii_case(row.0.as_bytes());
+            let is_word = |word: &&[u8]| {
+                word.len() == row.0.len() && word.eq_ignore_ascii_case(row.0.as_bytes())
+            };
             words.iter().flatten().any(is_word)
         });
         found.copied()

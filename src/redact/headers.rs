@@ -49,7 +49,9 @@ table! {
 pub(super) fn named(name: &[u8]) -> Option<Header> {
     HEADERS
         .iter()
-        .find(|(header, _)| name.eq_ignore_ascii_case(header.as_bytes()))
+        .find(|(header, _)| {
+            header.len() == name.len() && name.eq_ignore_ascii_case(header.as_bytes())
+        })
         .map(|(_, header)| *header)
 }
 
@@ -72,7 +74,11 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
         // After a quoted name, an unquoted value is a number or code.
         return Ok(None);
     }
-    let (end, is_cut) = line(view, at, quote);
+    let (end, last) = view.until(at, |glyph| match quote {
+        Some(quote) => closes(quote, glyph),
+        None => matches!(glyph.byte, b'\n' | b'\r' | b'<'),
+    });
+    let is_cut = last.is_err();
     let text = view.seen(at, end);
     let is_new = |length: &usize| memchr::memmem::find(&text[..*length], MARK).is_none();
     let Some(length) = credentials_length(&text, header).filter(is_new) else {
@@ -124,24 +130,6 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
 fn is_one_of(schemes: &[&str], word: &[u8]) -> bool {
     let is = |scheme: &&str| scheme.as_bytes().eq_ignore_ascii_case(word);
     schemes.iter().any(is)
-}
-
-/// End of the line or of the string that began with `quote`, and whether the text ends before it.
-fn line(view: View<'_>, from: usize, quote: Option<(u8, u8)>) -> (usize, bool) {
-    let mut at = from;
-    loop {
-        let Ok(glyph) = view.glyph(at) else {
-            return (at, true);
-        };
-        let ends = match quote {
-            Some(quote) => closes(quote, glyph),
-            None => matches!(glyph.byte, b'\n' | b'\r' | b'<'),
-        };
-        if ends || glyph.end == at {
-            return (at, false);
-        }
-        at = glyph.end;
-    }
 }
 
 /// Schemes with a list of credentials (RFC 7616, RFC 5849, Signature Version 4).

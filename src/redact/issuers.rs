@@ -69,6 +69,8 @@ pub(super) const TOKEN: Alphabet = ANY | TILDE;
 pub(super) struct Issuer {
     /// Kind that is shown in place of a token.
     pub(super) kind: &'static str,
+    /// Number of bytes before the prefix. They can be any word; the secret follows the prefix.
+    pub(super) before: usize,
     /// Beginnings of its tokens.
     pub(super) prefixes: &'static [&'static str],
     /// Characters after the prefix.
@@ -93,17 +95,20 @@ pub(super) enum Looks {
     Random,
     /// Three parts; the second must be a JSON object like the first.
     Jwt,
+    /// This ending.
+    Ending(&'static str),
 }
 
 macro_rules! issuers {
-    ($(($kind:literal, [$($prefix:literal),+], $alphabet:expr, $min:literal, $max:expr, $looks:ident, $yes:literal, $no:literal)),* $(,)?) => {
-        pub(super) const ISSUERS: &[Issuer] = &[$(Issuer {
+    ($name:ident: $(($kind:literal, $($before:literal,)? [$($prefix:literal),+], $alphabet:expr, $min:literal, $max:expr, $looks:ident $($ending:literal)?, $yes:literal, $no:literal)),* $(,)?) => {
+        pub(super) const $name: &[Issuer] = &[$(Issuer {
             kind: $kind,
+            before: 0 $(+ $before)?,
             prefixes: &[$($prefix),+],
             alphabet: $alphabet,
             min: $min,
             max: $max,
-            looks: Looks::$looks,
+            looks: Looks::$looks $(($ending))?,
             #[cfg(test)]
             samples: ($yes, $no),
         }),*];
@@ -111,7 +116,7 @@ macro_rules! issuers {
 }
 
 #[rustfmt::skip]
-issuers! {
+issuers! { ISSUERS:
     ("anthropic", ["sk-ant-"], WORD, 20, ENDLESS, Any, "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789", "sk-ant-short"),
     ("openai", ["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-None-"], WORD, 20, ENDLESS, Any, "sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789", "sk-proj-name"),
     ("openrouter", ["sk-or-v1-"], HEX, 32, ENDLESS, Any, "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "sk-or-v1-free"),
@@ -281,54 +286,19 @@ pub(super) fn rows_at(text: &[u8], at: usize) -> u128 {
     rows
 }
 
-/// Tokens with a mark inside. The part before the mark can be any word; the secret follows it.
-pub(super) struct Marked {
-    pub(super) kind: &'static str,
-    /// Number of bytes before the mark.
-    pub(super) before: usize,
-    pub(super) mark: &'static str,
-    pub(super) alphabet: Alphabet,
-    pub(super) min: usize,
-    pub(super) max: usize,
-    /// Ending of the token.
-    pub(super) tail: &'static str,
-    /// A token that is removed, and a similar text that is kept.
-    #[cfg(test)]
-    pub(super) samples: (&'static str, &'static str),
-}
-
-macro_rules! marked {
-    ($(($kind:literal, $before:literal, $mark:literal, $alphabet:expr, $min:literal, $max:literal, $tail:literal, $yes:literal, $no:literal)),* $(,)?) => {
-        pub(super) const MARKED: &[Marked] = &[$(Marked {
-            kind: $kind,
-            before: $before,
-            mark: $mark,
-            alphabet: $alphabet,
-            min: $min,
-            max: $max,
-            tail: $tail,
-            #[cfg(test)]
-            samples: ($yes, $no),
-        }),*];
-    };
-}
-
 #[rustfmt::skip]
-marked! {
-    ("azure", 4, "Q~", DOTTED | TILDE, 31, 34, "", "abc8Q~«0123456789abcdefghijklmnopqrstuv»", "abcdQ~0123456789abcdefghijklmnopqrstuv"),
-    ("terraform", 14, ".atlasv1.", PADDED, 40, 80, "", "0123456789abcd.atlasv1.«0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr»", "0123456789abcd.atlasv1.0123"),
-    ("maxmind", 6, "_", ALNUM | UNDERSCORE, 33, 33, "_mmk", "a1B2c3_«A1b2C3d4E5f6G7h8I9j0K1l2M3n4O_mmk»", "a1B2c3_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O_mml"),
-    ("facebook", 15, "|", WORD, 27, 40, "", "012345678901234|«0123456789abcdefghijklmnopq»", "012345678901234|0123"),
-    ("facebook", 16, "|", WORD, 27, 40, "", "0123456789012345|«0123456789abcdefghijklmnopq»", "0123456789012345|0123"),
-    ("telegram", 8, ":AA", WORD, 33, 33, "", "12345678:AA«F0123456789abcdefghijklmnopqrstuv»", "12345678:AAF0123"),
-    ("telegram", 9, ":AA", WORD, 33, 33, "", "123456789:AA«F0123456789abcdefghijklmnopqrstuv»", "123456789:AAF0123"),
-    ("telegram", 10, ":AA", WORD, 33, 33, "", "1234567890:AA«F0123456789abcdefghijklmnopqrstuv»", "1234567890:AAF0123"),
+issuers! { MARKED:
+    ("azure", 4, ["Q~"], DOTTED | TILDE, 31, 34, Any, "abc8Q~«0123456789abcdefghijklmnopqrstuv»", "abcdQ~0123456789abcdefghijklmnopqrstuv"),
+    ("terraform", 14, [".atlasv1."], PADDED, 40, 80, Any, "0123456789abcd.atlasv1.«0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr»", "0123456789abcd.atlasv1.0123"),
+    ("maxmind", 6, ["_"], ALNUM | UNDERSCORE, 33, 33, Ending "_mmk", "a1B2c3_«A1b2C3d4E5f6G7h8I9j0K1l2M3n4O_mmk»", "a1B2c3_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O_mml"),
+    ("facebook", 15, ["|"], WORD, 27, 40, Any, "012345678901234|«0123456789abcdefghijklmnopq»", "012345678901234|0123"),
+    ("facebook", 16, ["|"], WORD, 27, 40, Any, "0123456789012345|«0123456789abcdefghijklmnopq»", "0123456789012345|0123"),
+    ("telegram", 8, [":AA"], WORD, 33, 33, Any, "12345678:AA«F0123456789abcdefghijklmnopqrstuv»", "12345678:AAF0123"),
+    ("telegram", 9, [":AA"], WORD, 33, 33, Any, "123456789:AA«F0123456789abcdefghijklmnopqrstuv»", "123456789:AAF0123"),
+    ("telegram", 10, [":AA"], WORD, 33, 33, Any, "1234567890:AA«F0123456789abcdefghijklmnopqrstuv»", "1234567890:AAF0123"),
 }
 
 /// Kinds of all rows.
 pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
-    ISSUERS
-        .iter()
-        .map(|row| row.kind)
-        .chain(MARKED.iter().map(|row| row.kind))
+    ISSUERS.iter().chain(MARKED).map(|row| row.kind)
 }

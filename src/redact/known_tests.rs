@@ -5,8 +5,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::super::matrix::{Wrap, html, json, percent};
+use super::super::matrix::LAYERS;
 use super::super::tests::{in_two_writes, redactor};
+use super::super::value::is_given;
 use super::super::{REDACTED, Redactor, Stream};
 use super::HOLD_MAX;
 
@@ -34,16 +35,6 @@ fn redacted(redactor: &Redactor, text: &str) -> String {
 #[test]
 fn a_given_value_is_taken_out_of_every_layer_wherever_a_write_ends() {
     const MARK: &str = "zqMARKqz";
-    const LAYERS: &[(&str, Wrap)] = &[
-        ("", |text| text.to_owned()),
-        ("\x1b[1;31m", |text| format!("{text}\x1b[0m")),
-        ("", |text| json(1, text)),
-        ("", |text| json(2, text)),
-        ("", |text| json(3, text)),
-        ("", |text| format!("GET /?q={}&n=1", percent(text))),
-        ("", |text| format!("<b>{}</b>", html(text))),
-        ("", |text| format!("echo '{}'", text.replace('\'', "'\\''"))),
-    ];
     let redactor = knowing(VALUES);
     let mut wrong = Vec::new();
     for value in VALUES.iter().map(|value| value.lines().last().unwrap()) {
@@ -195,7 +186,7 @@ fn values_that_are_no_secret_stay() {
         ("SHORT", "elevenchars"),
         ("KEY", "-----BEGIN CERTIFICATE-----"),
     ] {
-        assert!(!super::is_secret(name, value), "{name}={value}");
+        assert!(!is_given(name, value), "{name}={value}");
         let redactor = Arc::new(redactor()).for_session([(name, value)].into_iter());
         assert_eq!(redactor.redact(value), value);
     }
@@ -211,6 +202,6 @@ fn values_that_are_no_secret_stay() {
         ("NODE_ENV", "developing-on-mars"),
         ("BUILD_NAME", "a8F3kQ9zL2mX7pR4"),
     ] {
-        assert!(super::is_secret(name, value), "{name}={value}");
+        assert!(is_given(name, value), "{name}={value}");
     }
 }

@@ -29,12 +29,8 @@ fn samples() -> Vec<Sample> {
 
 /// The samples of the issuers.
 pub(super) fn tokens() -> impl Iterator<Item = Sample> {
-    let marked = MARKED.iter().map(|row| row.samples);
-    let marked = marked.map(|(yes, no)| (Planted::new(yes), no));
-    ISSUERS
-        .iter()
-        .map(|row| (Planted::token(row), row.samples.1))
-        .chain(marked)
+    let rows = ISSUERS.iter().chain(MARKED);
+    rows.map(|row| (Planted::token(row), row.samples.1))
 }
 
 /// A secret and its surroundings.
@@ -51,16 +47,16 @@ impl Planted {
     /// The sample of an issuer: a word of its prefix and letters can be another word.
     fn token(row: &Issuer) -> Self {
         let yes = row.samples.0;
-        let lengths = row
+        let prefixes = row
             .prefixes
             .iter()
-            .filter(|prefix| yes.starts_with(**prefix))
-            .map(|prefix| prefix.len());
-        let prefix = lengths.max().unwrap_or_default();
-        let letters = yes[prefix..].bytes().take(6);
-        let letters = letters.take_while(u8::is_ascii_alphabetic).count();
+            .filter(|prefix| yes.starts_with(**prefix));
+        let public = prefixes.map(|prefix| prefix.len()).max().map(|length| {
+            let letters = yes[length..].bytes().take(6);
+            length + letters.take_while(u8::is_ascii_alphabetic).count()
+        });
         Self {
-            public: prefix + letters,
+            public: public.unwrap_or_default(),
             ..Self::new(yes)
         }
     }
@@ -101,7 +97,7 @@ impl Planted {
 pub(super) type Wrap = fn(&str) -> String;
 
 /// Encodes as `depth` nested JSON strings.
-pub(super) fn json(depth: usize, text: &str) -> String {
+fn json(depth: usize, text: &str) -> String {
     let inner = match depth {
         1 => text.to_owned(),
         _ => json(depth - 1, text),
@@ -109,7 +105,7 @@ pub(super) fn json(depth: usize, text: &str) -> String {
     serde_json::json!({ "text": inner, "n": 1 }).to_string()
 }
 
-pub(super) fn percent(text: &str) -> String {
+fn percent(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'.' | b'-' | b'~' => {
             char::from(byte).to_string()
@@ -119,7 +115,7 @@ pub(super) fn percent(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-pub(super) fn html(text: &str) -> String {
+fn html(text: &str) -> String {
     let pairs = [
         ('&', "&amp;"),
         ('"', "&quot;"),
@@ -137,12 +133,15 @@ macro_rules! layers {
         fn $name() {
             check($wrap, $colour);
         })*
+
+        /// The colour inside each secret, and the encoding of its text.
+        pub(super) const LAYERS: &[(&str, Wrap)] = &[$(($colour, $wrap)),*];
     };
 }
 
 layers! {
     plain: "", |text| text.to_owned();
-    in_colours: "", |text| format!("\x1b[32m{text}\x1b[0m");
+    in_colours: "", |text| format!("\x1b[0;1;38;2;100;200;100;48;2;255;255;255m{text}\x1b[0m");
     with_a_colour_inside: "\x1b[1;31m", |text| format!("{text}\x1b[0m");
     with_a_written_colour_inside: "\\u001b[1;31m", |text| text.to_owned();
     in_json: "", |text| json(1, text);

@@ -143,7 +143,7 @@ impl Words {
     fn iter(&self) -> impl DoubleEndedIterator<Item = &str> {
         // Only ASCII was written.
         let text = str::from_utf8(&self.text[..self.length]).unwrap_or_default();
-        text.split(' ')
+        text.split_ascii_whitespace()
             .map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()))
             .filter(|word| !word.is_empty())
     }

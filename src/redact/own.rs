@@ -136,13 +136,8 @@ impl Redactor {
         }
     }
 
-    /// Appends the held part of the line to `out`.
-    pub(super) fn own_end(&self, line: &mut Line, out: &mut Vec<u8>) {
-        self.own_write(line, out);
-    }
-
     /// Appends the rest of the line to `out`, without the matches of the patterns.
-    fn own_write(&self, line: &mut Line, out: &mut Vec<u8>) {
+    pub(super) fn own_write(&self, line: &mut Line, out: &mut Vec<u8>) {
         if std::mem::take(&mut line.is_swallowing) {
             let is_end =
                 |byte: &u8| byte.is_ascii_whitespace() || b"\"'<>,;&|(){}[]\\`".contains(byte);

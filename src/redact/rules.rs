@@ -187,10 +187,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
             return wait(layer, at, text.len(), None, ending);
         }
         let end = text.len().min(at + REACH);
-        let view = View {
-            text: &text[..end],
-            is_last: is_last || end < text.len(),
-        };
+        let view = View::new(&text[..end], is_last || end < text.len());
         let found = match word {
             Some((at, index)) if word_at <= begin_at => {
                 look(view, floor, at, WORDS.all[index], layer)
@@ -216,10 +213,7 @@ fn wait(
     ending: Ending,
 ) -> Found {
     let text = &layer.text[..];
-    let view = View {
-        text,
-        is_last: ending == Ending::Last,
-    };
+    let view = View::new(text, ending == Ending::Last);
     // Also searches for a word that begins between them.
     let last = text.len().saturating_sub(WORD_MAX - 1).min(at);
     for begin in last..text.len() {
@@ -290,11 +284,7 @@ fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer) -> Looked {
 /// The name before the value at `at`, if it is a service's.
 fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usize)> {
     let lead = &view.text[floor.max(at.saturating_sub(96))..at];
-    let quotes: &[&str] = match lead {
-        [.., b';'] => &["&quot;", "&#x27;", "&#39;", "&#34;"],
-        _ => &[],
-    };
-    let lead = quotes
+    let lead = ["&quot;", "&#x27;", "&#39;", "&#34;"]
         .iter()
         .find_map(|quote| lead.strip_suffix(quote.as_bytes()))
         .unwrap_or(lead);

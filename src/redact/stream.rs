@@ -8,7 +8,7 @@ use super::known;
 use super::layer::Layer;
 use super::own::Line;
 use super::rules::{self, Ending, Found};
-use super::view::View;
+use super::view::{Glyph, View};
 use super::{Open, REDACTED, Redactor, Secret};
 
 /// Maximum part of a write that is examined at once, in bytes; with the held text it bounds a stream's memory.
@@ -111,7 +111,7 @@ impl Stream {
             }
         }
         redactor.own_pass(&mut self.line, &passed, out);
-        redactor.own_end(&mut self.line, out);
+        redactor.own_write(&mut self.line, out);
         self.trim();
         self.layer.shrink();
     }
@@ -120,7 +120,7 @@ impl Stream {
     pub fn finish(&mut self, redactor: &Redactor, out: &mut Vec<u8>) {
         self.layer.push(b"", true);
         self.go_on(redactor, true, out);
-        redactor.own_end(&mut self.line, out);
+        redactor.own_write(&mut self.line, out);
         *self = Self::default();
     }
 
@@ -202,27 +202,21 @@ impl Stream {
         if swallowing.open == Open::Key {
             return self.swallow_key(swallowing, is_last, out);
         }
-        let view = View {
-            text: &self.layer.text,
-            is_last,
-        };
-        let (mut at, mut left) = (self.passed, swallowing.left);
-        let mut open = swallowing.open;
+        let view = View::new(&self.layer.text, is_last);
+        let Swallowing { mut open, left, .. } = swallowing;
+        let (mut at, from) = (self.passed, self.passed);
+        let is_over;
         if let (Open::Known { .. }, Some(known)) = (open, &redactor.known) {
             (at, open) = known.go_on(view, at, open);
-        }
-        let mut is_over = open == Open::No;
-        while !is_over && !matches!(open, Open::Known { .. }) {
-            let Ok(glyph) = view.glyph(at) else { break };
-            is_over = glyph.end == at || left == 0 || !open.goes_on(glyph);
-            if !is_over {
-                left -= 1;
-                at = glyph.end;
-            }
+            is_over = open == Open::No;
+        } else {
+            let ends = |glyph: Glyph| glyph.end - from > left || !open.goes_on(glyph);
+            let (end, last) = view.until(at, ends);
+            (at, is_over) = (end, last.is_ok());
         }
         self.swallowing = (!is_over).then_some(Swallowing {
             open,
-            left,
+            left: left.saturating_sub(at - from),
             ..swallowing
         });
         self.drop_until(at, out);
@@ -235,10 +229,7 @@ impl Stream {
 
     /// Drops a line of a private key; true if the block has ended or another line is held.
     fn swallow_key(&mut self, swallowing: Swallowing, is_last: bool, out: &mut Vec<u8>) -> bool {
-        let view = View {
-            text: &self.layer.text,
-            is_last,
-        };
+        let view = View::new(&self.layer.text, is_last);
         let (line, at, end) = key_line(view, self.passed);
         let text = line.trim_ascii();
         // The end of a string follows the mere mention of a key's first line.
@@ -269,7 +260,8 @@ impl Stream {
             true => at,
             // A block in one line can have any length: only its end is needed.
             false if at - self.passed > KEY_HELD_MAX => {
-                view.boundary(self.passed, KEY_HELD_MAX / 2)
+                let most = self.passed + KEY_HELD_MAX / 2;
+                view.until(self.passed, |glyph| glyph.end > most).0
             }
             false => return false,
         };
@@ -302,7 +294,7 @@ impl Stream {
 
 impl Open {
     /// True if a secret continues with `glyph`.
-    fn goes_on(self, glyph: super::view::Glyph) -> bool {
+    fn goes_on(self, glyph: Glyph) -> bool {
         match self {
             Self::No | Self::Key | Self::Known { .. } => false,
             Self::Word(alphabet) => issuers::is_in(glyph.byte, alphabet),

@@ -52,71 +52,27 @@ pub(super) fn redactor() -> Redactor {
 }
 
 #[test]
-fn a_registrys_login_is_told_from_other_values_of_that_name() {
+fn a_mark_says_the_kind_of_a_secret_under_any_name_and_is_none_itself() {
     let redactor = redactor();
-    for (text, expected) in [
-        (
-            "{\"auths\":{\"ghcr.io\":{\"auth\":\"dXNlcjpwYXNzd29yZA==\"}}}",
-            "{\"auths\":{\"ghcr.io\":{\"auth\":\"[REDACTED:basic-auth]\"}}}",
-        ),
-        (
-            "_auth = dXNlcjpwYXNzd29yZA==",
-            "_auth = [REDACTED:basic-auth]",
-        ),
-        ("auth = \"cmVxdWlyZWQ=\"", "auth = \"cmVxdWlyZWQ=\""),
-    ] {
-        assert_eq!(redactor.redact(text), expected);
-    }
-}
-
-#[test]
-fn a_token_says_its_issuer_under_any_name_and_a_mark_is_no_login() {
-    let redactor = redactor();
-    for (text, expected) in [
-        (
-            "token=ghp_0123456789abcdefghijklmnopqrstuvwxyz, x",
-            "token=[REDACTED:github], x",
-        ),
-        (
-            "export NPM_TOKEN='npm_0123456789abcdefghijklmnopqrstuvwxyz'",
-            "export NPM_TOKEN='[REDACTED:npm]'",
-        ),
-        (
-            "password: x-ghp_0123456789abcdefghijklmnopqrstuvwxyz",
-            "password: [REDACTED:assignment]",
-        ),
-        (
-            "curl -u [REDACTED:1password] x",
-            "curl -u [REDACTED:1password] x",
-        ),
-    ] {
-        assert_eq!(redactor.redact(text), expected);
-    }
-}
-
-#[test]
-fn what_is_no_secret_stays_as_it_is() {
-    let redactor = redactor();
-    for text in [
-        "token = lexer.next()",
-        "authorization = self.headers.get(\"authorization\")",
-        "authorization: AuthorizationHeaderName",
-        "commit 8f14e45fceea167a5a36dedd4bea25438f14e45f",
-        "id 0196a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b",
-        "/usr/lib/python3/secrets.py:12: token: str = field(default=None)",
-        "fn password(&self) -> &str { &self.password }",
-        "max_tokens: 4096, tokens=12345, tokenizer: gpt2",
-        "see https://example.com:8080/@user/path",
-        "PWD=/home/u/work",
-        "Set the Authorization: header to the value of your token",
-        "the cookie: chocolate",
-        "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
-        "sk-folding-cube task-1 disk-0123456789",
-        "if (token === null) { return password; }",
-        "PASSWORD=$(pass show x)",
-        "password: required",
-    ] {
-        assert_eq!(redactor.redact(text), text);
+    #[rustfmt::skip]
+    let rows = [
+        ("\"auth\":\"", "dXNlcjpwYXNzd29yZA==", "\"", "basic-auth"),
+        ("_auth = ", "dXNlcjpwYXNzd29yZA==", "", "basic-auth"),
+        ("token=", "ghp_0123456789abcdefghijklmnopqrstuvwxyz", ", x", "github"),
+        ("export NPM_TOKEN='", "npm_0123456789abcdefghijklmnopqrstuvwxyz", "'", "npm"),
+        ("password: ", "x-ghp_0123456789abcdefghijklmnopqrstuvwxyz", "", "assignment"),
+        ("curl -u ", "", "[REDACTED:1password] x", ""),
+        ("auth = \"", "", "cmVxdWlyZWQ=\"", ""),
+    ];
+    for (before, secret, after, kind) in rows {
+        let mark = match secret {
+            "" => String::new(),
+            _ => format!("{REDACTED}{kind}]"),
+        };
+        let redacted = redactor
+            .redact(&format!("{before}{secret}{after}"))
+            .into_owned();
+        assert_eq!(redacted, format!("{before}{mark}{after}"));
     }
 }
 
@@ -163,24 +119,15 @@ fn a_private_key_is_taken_out_as_a_block() {
 }
 
 #[test]
-fn the_users_own_patterns_hold_and_bad_ones_are_named() {
+fn the_users_own_patterns_hold_wherever_a_write_ends_and_bad_ones_are_named() {
     let (redactor, bad) = Redactor::new("# mine\nproject-\\d+\n(\n\nx*\n");
-    assert_eq!(
-        redactor.redact("see project-42 now"),
-        "see [REDACTED:custom] now"
-    );
-    let lines: Vec<usize> = bad.iter().map(|bad| bad.line).collect();
-    assert_eq!(lines, [3, 5]);
-}
-
-#[test]
-fn a_match_of_the_users_own_patterns_is_found_wherever_the_writes_are_split() {
-    let (redactor, _) = Redactor::new("project-\\d+");
     let text = "see project-42 here\n";
     for at in 0..=text.len() {
         let out = in_two_writes(&redactor, text, at, false);
         assert_eq!(out, "see [REDACTED:custom] here\n", "split at {at}");
     }
+    let lines: Vec<usize> = bad.iter().map(|bad| bad.line).collect();
+    assert_eq!(lines, [3, 5]);
 }
 
 #[test]
@@ -210,26 +157,6 @@ fn patterns_that_are_read_again_hold_for_streams_that_have_begun_and_the_counts_
     std::fs::remove_dir(&file).unwrap();
     assert_eq!(redactor.reload(&file), []);
     assert_eq!(redactor.redact("second-3"), "second-3");
-}
-
-#[test]
-fn a_token_behind_a_long_colour_is_taken_out_wherever_a_write_ends() {
-    let redactor = redactor();
-    let before = "\u{1b}[0;1;38;2;100;200;100;48;2;255;255;255m";
-    let secret = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789";
-    let text = format!("{before}sk-ant-api03-{secret} x");
-    for at in 0..=text.len() {
-        for paused in [false, true] {
-            let out = in_two_writes(&redactor, &text, at, paused);
-            let parts = secret.as_bytes().windows(3);
-            let seen = parts.map(|part| str::from_utf8(part).unwrap());
-            let seen: Vec<_> = seen.filter(|part| out.contains(part)).collect();
-            assert!(
-                seen.is_empty(),
-                "split at {at}, paused {paused}: {out:?} has {seen:?}"
-            );
-        }
-    }
 }
 
 #[test]

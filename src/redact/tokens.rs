@@ -3,8 +3,8 @@
 //! Pure. [`super::issuers`] has their formats.
 
 use super::issuers::{
-    Alphabet, DIGIT, DOTTED, ENDLESS, ISSUERS, Issuer, Looks, MARKED, Marked, TILDE, TOKEN, is_in,
-    is_word, may_begin, rows_at,
+    DIGIT, DOTTED, ENDLESS, ISSUERS, Issuer, Looks, MARKED, TILDE, TOKEN, is_in, is_word,
+    may_begin, rows_at,
 };
 use super::layer::Layer;
 use super::view::{View, is_behind_escape};
@@ -27,7 +27,7 @@ pub(super) fn token(view: View<'_>, at: usize, layer: &Layer) -> Looked {
             if prefix.as_bytes()[0] != view.text[at] || !view.has(at, prefix.as_bytes())? {
                 continue;
             }
-            if let Some(secret) = issuer.body(view, at, at + prefix.len(), layer)? {
+            if let Some(secret) = issuer.token(view, at, at + prefix.len(), layer)? {
                 return Ok(Some(secret));
             }
         }
@@ -36,32 +36,32 @@ pub(super) fn token(view: View<'_>, at: usize, layer: &Layer) -> Looked {
 }
 
 impl Issuer {
-    fn body(&self, view: View<'_>, at: usize, from: usize, layer: &Layer) -> Looked {
-        let secret = |end| Secret {
+    /// The token at `at` whose characters after the prefix begin at `from`.
+    fn token(&self, view: View<'_>, at: usize, from: usize, layer: &Layer) -> Looked {
+        let start = if self.before > 0 { from } else { at };
+        let (end, length, is_cut) = self.run(view, from, layer);
+        let secret = Secret {
             kind: self.kind,
-            range: at..end,
+            range: start..end,
             open: Open::Word(self.alphabet),
         };
-        let run = Run::read(view, from, self.alphabet, self.min, self.max, layer);
-        let body = &view.text[from..run.end];
-        if run.is_cut {
-            let prefix = &view.text[at..from];
-            let is_named = prefix.len() >= 4
-                || prefix
-                    .last()
-                    .is_some_and(|byte| !byte.is_ascii_alphanumeric());
+        let (prefix, body) = (&view.text[at..from], &view.text[from..end]);
+        if is_cut {
+            let last = prefix.last();
+            let is_named =
+                prefix.len() >= 4 || last.is_some_and(|byte| !byte.is_ascii_alphanumeric());
             let is_telling = match self.looks {
-                Looks::Any => is_named || run.length >= 6,
-                Looks::Random => false,
-                Looks::Jwt => view.text[at..].starts_with(b"eyJ") && run.length >= 4,
+                Looks::Any => is_named || length >= 6,
+                Looks::Random | Looks::Ending(_) => false,
+                Looks::Jwt => view.text[at..].starts_with(b"eyJ") && length >= 4,
             };
-            return match run.length <= self.max {
-                true if is_telling || value::is_random(body) => {
-                    Err(Undecided::Begun(secret(run.end)))
+            return match length <= self.max {
+                true if start < end && is_telling || value::is_random(body) => {
+                    Err(Undecided::Begun(secret))
                 }
                 // Words of letters can begin like it.
                 true if prefix.len() >= 4 || body.iter().any(u8::is_ascii_digit) => {
-                    Err(Undecided::Possible(at))
+                    Err(Undecided::Possible(start))
                 }
                 true => Err(Undecided::Unknown),
                 false => Ok(None),
@@ -70,19 +70,66 @@ impl Issuer {
         let looks = match self.looks {
             Looks::Any => true,
             // Longer base64 continues.
-            Looks::Random => value::is_random(body) && !b"+=".contains(&view.glyph(run.end)?.byte),
-            Looks::Jwt => is_jwt(&view.text[at..run.end]),
+            Looks::Random => value::is_random(body) && !b"+=".contains(&view.glyph(end)?.byte),
+            Looks::Jwt => is_jwt(&view.text[at..end]),
+            Looks::Ending(ending) => body.ends_with(ending.as_bytes()),
         };
-        Ok((run.fits(self.min, self.max) && looks).then(|| secret(run.end)))
+        Ok(((self.min..=self.max).contains(&length) && looks).then_some(secret))
+    }
+
+    /// The token with a mark inside whose first bytes begin at `at`.
+    fn marked(&self, view: View<'_>, at: usize, layer: &Layer) -> Looked {
+        let mark = at + self.before;
+        let written = self.prefixes[0];
+        let first = view.text.get(mark);
+        if first != written.as_bytes().first() && first != Some(&b'%') {
+            return Ok(None);
+        }
+        let before = view.text.get(at..mark).unwrap_or_default();
+        let lead = match written {
+            ":AA" | "|" => DIGIT,
+            _ => DOTTED | TILDE,
+        };
+        let is_lead = before.len() == self.before
+            && before.iter().all(|byte| is_in(*byte, lead))
+            && (self.kind != "azure" || before[3].is_ascii_digit());
+        match is_lead
+            .then(|| view.expect(mark, written))
+            .transpose()?
+            .flatten()
+        {
+            Some(from) => self.token(view, at, from, layer),
+            None => Ok(None),
+        }
+    }
+
+    /// End and length of the characters from `from` on, and whether the text ends before they do. An escape sequence ends
+    /// a run of valid length if the token has a maximum.
+    fn run(&self, view: View<'_>, from: usize, layer: &Layer) -> (usize, usize, bool) {
+        let (mut end, mut length) = (from, 0);
+        loop {
+            let Ok(glyph) = view.glyph(end) else {
+                return (end, length, true);
+            };
+            let ends = self.max != ENDLESS
+                && (self.min..=self.max).contains(&length)
+                && layer.is_marked(end);
+            if glyph.end == end || !is_in(glyph.byte, self.alphabet) || ends {
+                break;
+            }
+            (end, length) = (glyph.end, length + 1);
+        }
+        // Excludes the full stop of a sentence.
+        while length > self.min && view.text[end - 1] == b'.' {
+            (end, length) = (end - 1, length - 1);
+        }
+        (end, length, false)
     }
 }
 
 /// Kind of the token if `text` is one.
 pub(super) fn kind(text: &[u8]) -> Option<&'static str> {
-    let view = View {
-        text,
-        is_last: true,
-    };
+    let view = View::new(text, true);
     let token = token(view, 0, &Layer::default()).ok().flatten()?;
     (token.range.end == text.len()).then_some(token.kind)
 }
@@ -91,10 +138,7 @@ pub(super) fn kind(text: &[u8]) -> Option<&'static str> {
 pub(super) fn is_token_in(text: &str) -> bool {
     let mut layer = Layer::default();
     layer.push(text.as_bytes(), true);
-    let view = View {
-        text: &layer.text,
-        is_last: true,
-    };
+    let view = View::new(&layer.text, true);
     (0..layer.text.len()).any(|at| {
         let found = |found| matches!(found, Ok(Some(_)));
         is_begin(view.text, at, &layer)
@@ -109,7 +153,7 @@ pub(super) fn is_token_in(text: &str) -> bool {
 /// [`Undecided`] if later text decides.
 pub(super) fn marked(view: View<'_>, at: usize, layer: &Layer) -> Looked {
     for row in MARKED {
-        if let Some(secret) = row.secret(view, at, layer)? {
+        if let Some(secret) = row.marked(view, at, layer)? {
             return Ok(Some(secret));
         }
     }
@@ -125,103 +169,12 @@ pub(super) fn around_mark(view: View<'_>, mark: usize, layer: &Layer) -> Looked 
     for row in MARKED {
         if let Some(at) = mark.checked_sub(row.before)
             && is_begin(view.text, at, layer)
-            && let Some(secret) = row.secret(view, at, layer)?
+            && let Some(secret) = row.marked(view, at, layer)?
         {
             return Ok(Some(secret));
         }
     }
     Ok(None)
-}
-
-impl Marked {
-    fn secret(&self, view: View<'_>, at: usize, layer: &Layer) -> Looked {
-        let mark = at + self.before;
-        let first = view.text.get(mark);
-        if first != self.mark.as_bytes().first() && first != Some(&b'%') {
-            return Ok(None);
-        }
-        let before = view.text.get(at..mark).unwrap_or_default();
-        let lead = if self.mark.starts_with([':', '|']) {
-            DIGIT
-        } else {
-            DOTTED | TILDE
-        };
-        let is_lead = before.len() == self.before
-            && before.iter().all(|byte| is_in(*byte, lead))
-            && (self.kind != "azure" || before[3].is_ascii_digit());
-        if !is_lead {
-            return Ok(None);
-        }
-        let Some(from) = view.expect(mark, self.mark)? else {
-            return Ok(None);
-        };
-        let run = Run::read(view, from, self.alphabet, self.min, self.max, layer);
-        let secret = Secret {
-            kind: self.kind,
-            range: from..run.end,
-            open: Open::Word(self.alphabet),
-        };
-        if run.is_cut && run.length <= self.max {
-            let is_telling = self.tail.is_empty() && run.length > 0
-                || run.length >= 12 && value::is_random(&view.text[from..run.end]);
-            return Err(match is_telling {
-                true => Undecided::Begun(secret),
-                false => Undecided::Possible(from),
-            });
-        }
-        let fits = run.fits(self.min, self.max)
-            && view.text[from..run.end].ends_with(self.tail.as_bytes());
-        Ok(fits.then_some(secret))
-    }
-}
-
-/// A run of glyphs in one alphabet.
-struct Run {
-    end: usize,
-    length: usize,
-    /// True if the text ends before the run does.
-    is_cut: bool,
-}
-
-impl Run {
-    /// Reads a run from `from` on. An escape sequence ends a run of valid length if the token has a maximum.
-    fn read(
-        view: View<'_>,
-        from: usize,
-        alphabet: Alphabet,
-        min: usize,
-        max: usize,
-        layer: &Layer,
-    ) -> Self {
-        let mut run = Self {
-            end: from,
-            length: 0,
-            is_cut: false,
-        };
-        loop {
-            let Ok(glyph) = view.glyph(run.end) else {
-                run.is_cut = true;
-                return run;
-            };
-            let ends = max != ENDLESS
-                && run.length >= min
-                && run.length <= max
-                && layer.is_marked(run.end);
-            if glyph.end == run.end || !is_in(glyph.byte, alphabet) || ends {
-                break;
-            }
-            (run.end, run.length) = (glyph.end, run.length + 1);
-        }
-        // Excludes the full stop of a sentence.
-        while run.length > min && view.text[run.end - 1] == b'.' {
-            (run.end, run.length) = (run.end - 1, run.length - 1);
-        }
-        run
-    }
-
-    fn fits(&self, min: usize, max: usize) -> bool {
-        (min..=max).contains(&self.length)
-    }
 }
 
 /// Two JSON objects and a signature, in base64 (RFC 7519).
@@ -253,7 +206,7 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
             && let Some(rest) = text.get(at + BEGIN_MIN - 8..).and_then(<[u8]>::first_chunk)
             && tokens_of(rest) == HIGH
         {
-            match begin_in(text, at, layer) {
+            match begin_in(text, from, at, layer) {
                 Ok(begin) => return Some(begin),
                 Err(end) => block = block.max((end - from) / 8),
             }
@@ -263,16 +216,24 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
     None
 }
 
-/// The first wanted beginning in the long word at `start`, or an end of the part without one.
-fn begin_in(text: &[u8], start: usize, layer: &Layer) -> Result<usize, usize> {
-    let mut before = [b'\n'; 8];
-    let known = start.min(8);
-    before[8 - known..].copy_from_slice(&text[start - known..start]);
+/// The first wanted beginning in the long word at `start`, of which nothing before `from` has been examined here; or an end
+/// of the part without one.
+fn begin_in(text: &[u8], from: usize, start: usize, layer: &Layer) -> Result<usize, usize> {
     // One bit for each of sixteen bytes, the first eight before `at`: is it of a word, a joint of words, the beginning of
-    // an escape?
-    let mut words = bits(words_of(&before));
-    let mut joints = bits(joints_of(&before));
-    let mut escapes = bits(within(&before, b'\\', b'\\') | within(&before, b'%', b'%'));
+    // an escape? Before a long word is none of a word.
+    let (mut words, mut joints, mut escapes) = match start.checked_sub(1).map(|at| text[at]) {
+        Some(b'%') => (0, 0, 0x80),
+        Some(_) if start == from => {
+            let before = text[..start].last_chunk().unwrap_or(&[b'\\'; 8]);
+            let escapes = within(before, b'\\', b'\\') | within(before, b'%', b'%');
+            (
+                bits(words_of(before)),
+                bits(joints_of(before)),
+                bits(escapes),
+            )
+        }
+        _ => (0, 0, 0),
+    };
     let (mut at, mut mark) = (start, start);
     while let Some(bytes) = text[at..].first_chunk::<24>() {
         let ([first, second, third], _) = bytes.as_chunks() else {

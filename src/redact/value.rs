@@ -2,7 +2,7 @@
 //!
 //! Pure: maps a value and its surroundings to a verdict. Contains all heuristics about values.
 
-use super::REDACTED;
+use super::{REDACTED, names};
 
 /// Strength of a name as evidence for a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +36,12 @@ const PASSWORD_MIN: usize = 4;
 
 /// Minimum length of a secret with a weak name, in bytes.
 const WEAK_MIN: usize = 14;
+
+/// Minimum length of a given value, in characters: shorter ones occur in other words by chance.
+const GIVEN_MIN: usize = 12;
+
+/// Maximum length of a given word, in bytes: `development-eu` is one; a passphrase of letters is longer.
+const GIVEN_WORD_MAX: usize = 15;
 
 /// Random text changes between upper case, lower case and digits at about 0.45 of its characters, hexadecimal digits at
 /// 0.47; names in code (`ClientV1CredentialRecord`, `sha256_digest`) at less than 0.2. Unit: bytes per change.
@@ -99,6 +105,47 @@ pub(super) fn is_secret_argument(name: Name, text: &[u8]) -> bool {
         next: b'\n',
     };
     is_password || is_secret(&value)
+}
+
+/// True if `line` of the value of the environment variable `name` can be a secret. Paths, URLs, numbers, words, and values of settings are none:
+/// ordinary output is full of them.
+pub(super) fn is_given(name: &str, line: &str) -> bool {
+    let text = line.as_bytes();
+    let is_place = || match line.split_once("://") {
+        Some((scheme, rest)) => is_plain_url(scheme, rest),
+        None => is_place(text),
+    };
+    let is_number = || {
+        text.iter()
+            .all(|byte| byte.is_ascii_digit() || b".-".contains(byte))
+    };
+    // A line of one repeated character, which underlines a heading.
+    let is_rule = || text.iter().all(|byte| *byte == text[0]);
+    let is_word = || {
+        let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || b"-_.".contains(byte);
+        text.len() <= GIVEN_WORD_MAX && text.iter().all(is_letter)
+    };
+    let is_setting = || names::is_setting(name.as_bytes()) && (is_digest(text) || !is_random(text));
+    line.chars().count() >= GIVEN_MIN
+        // The first or last line of a private key.
+        && !line.starts_with("-----")
+        && !is_place()
+        && !is_number()
+        && !is_rule()
+        && !is_word()
+        // A URL with a login is a secret also as a setting.
+        && (!is_setting() || line.contains("://"))
+}
+
+/// True if a URL has no login, no query, and no random part in its path.
+fn is_plain_url(scheme: &str, rest: &str) -> bool {
+    scheme
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        && !rest.contains(['@', '?', '"', ' '])
+        && !rest
+            .split('/')
+            .any(|part| part.len() >= GIVEN_MIN && is_random(part.as_bytes()))
 }
 
 /// True for user and password of a registry in base64, under the name `auth`.

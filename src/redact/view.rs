@@ -41,7 +41,11 @@ pub(super) struct View<'a> {
     pub(super) is_last: bool,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    pub(super) fn new(text: &'a [u8], is_last: bool) -> Self {
+        Self { text, is_last }
+    }
+
     /// The glyph that begins at `at`.
     ///
     /// # Errors
@@ -55,18 +59,6 @@ impl View<'_> {
             }
             _ => self.escaped(at),
         }
-    }
-
-    /// End of the last glyph within `length` bytes after `from`.
-    pub(super) fn boundary(&self, from: usize, length: usize) -> usize {
-        let mut at = from;
-        while let Ok(glyph) = self.glyph(at)
-            && glyph.end > at
-            && glyph.end <= from + length
-        {
-            at = glyph.end;
-        }
-        at
     }
 
     fn escaped(&self, at: usize) -> Result<Glyph, More> {
@@ -234,10 +226,7 @@ impl View<'_> {
         {
             return written.to_vec();
         }
-        let view = View {
-            text: &self.text[..end],
-            is_last: true,
-        };
+        let view = View::new(&self.text[..end], true);
         let (mut at, mut seen) = (start, Vec::with_capacity(end - start));
         while at < end
             && let Ok(glyph) = view.glyph(at)
@@ -248,32 +237,29 @@ impl View<'_> {
         seen
     }
 
-    /// Like [`Self::skip`], but stops at the end of the available text.
-    pub(super) fn skip_glyphs(&self, at: usize, belongs: impl Fn(Glyph) -> bool) -> usize {
-        let mut end = at;
-        while let Ok(glyph) = self.glyph(end)
-            && glyph.end > end
-            && belongs(glyph)
-        {
-            end = glyph.end;
+    /// End of the glyphs from `at` on before the first one that `ends` them, and that one if the text reaches so far.
+    pub(super) fn until(
+        &self,
+        mut at: usize,
+        ends: impl Fn(Glyph) -> bool,
+    ) -> (usize, Result<Glyph, More>) {
+        loop {
+            match self.glyph(at) {
+                Ok(glyph) if glyph.end > at && !ends(glyph) => at = glyph.end,
+                last => return (at, last),
+            }
         }
-        end
     }
 
     /// End of the complete glyphs from `at` on.
     pub(super) fn known_end(&self, at: usize) -> usize {
-        self.skip_glyphs(at, |_| true)
+        self.until(at, |_| false).0
     }
 
     /// End of the glyphs from `at` on that satisfy `belongs`.
-    pub(super) fn skip(&self, mut at: usize, belongs: impl Fn(u8) -> bool) -> Result<usize, More> {
-        loop {
-            let glyph = self.glyph(at)?;
-            if glyph.end == at || !belongs(glyph.byte) {
-                return Ok(at);
-            }
-            at = glyph.end;
-        }
+    pub(super) fn skip(&self, at: usize, belongs: impl Fn(u8) -> bool) -> Result<usize, More> {
+        let (end, last) = self.until(at, |glyph| !belongs(glyph.byte));
+        last.map(|_| end)
     }
 
     /// End of `wanted` if the view has it at `at`; ignores case.
@@ -317,10 +303,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        let view = View {
-            text: text.as_bytes(),
-            is_last: true,
-        };
+        let view = View::new(text.as_bytes(), true);
         let (mut at, mut out) = (0, String::new());
         while at < text.len() {
             let glyph = view.glyph(at).unwrap();
@@ -349,10 +332,7 @@ mod tests {
     #[test]
     fn a_string_ends_where_the_backslashes_say_so() {
         let depth = |text: &str| {
-            let view = View {
-                text: text.as_bytes(),
-                is_last: true,
-            };
+            let view = View::new(text.as_bytes(), true);
             let glyph = view.glyph(0).unwrap();
             (glyph.byte, glyph.end, glyph.depth)
         };
@@ -367,10 +347,7 @@ mod tests {
         for text in [
             "\\", "\\u004", "%", "%4", "&", "&quo", "&#3", "'", "'\\", "'\"'\"",
         ] {
-            let view = View {
-                text: text.as_bytes(),
-                is_last: false,
-            };
+            let view = View::new(text.as_bytes(), false);
             assert_eq!(view.glyph(0), Err(More), "{text}");
         }
     }
