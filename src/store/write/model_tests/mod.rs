@@ -1,6 +1,9 @@
 //! Compares the writer's transactions with a plain model: gapless seqs, exact sums of what retention deleted, the same
 //! result from every read, and nothing of a transaction that was interrupted at any row.
 
+mod expected;
+mod work;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +12,9 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::batch::Batch;
-use crate::api::{
-    Code, Event, EventKind, LaunchOptions, LeftBehind, OnEnd, PROMPT_HEAD, Payload, SessionCost,
-    SessionId, SessionRecord, SessionStatus, Timestamp, Truncation, Word, is_prompt, output_length,
-};
+use crate::api::{Event, EventKind, SessionId, Truncation};
 use crate::random::{Random, rounds};
-use crate::store::facts::{Committed, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::facts::{Committed, Request};
 use crate::store::keep::clock::Clock;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
@@ -25,273 +25,8 @@ use crate::store::read::reader::{Reader, SessionQuery};
 use crate::store::rows::SessionNum;
 use crate::store::schema::StoreError;
 use crate::store::{OpenFiles, connect};
-
-/// The expected content of one session.
-#[derive(Debug, Clone)]
-struct Kept {
-    num: SessionNum,
-    id: SessionId,
-    is_external: bool,
-    status: SessionStatus,
-    is_archived: bool,
-    on_end: Option<OnEnd>,
-    /// Its `onEnd` is pending.
-    awaits_on_end: bool,
-    exit_code: Option<i32>,
-    /// All events in seq order: the kind, and the payload unless the writer creates it.
-    history: Vec<(EventKind, Option<String>)>,
-}
-
-impl Kept {
-    fn add(&mut self, kind: EventKind, payload: Option<&str>) {
-        self.history.push((kind, payload.map(str::to_owned)));
-    }
-
-    fn add_all(&mut self, events: &[NewEvent]) {
-        for event in events {
-            self.add(event.kind, Some(&event.payload_json));
-        }
-    }
-}
-
-/// The expected sessions, and the ids of deleted ones.
-#[derive(Debug, Clone, Default)]
-struct Model {
-    sessions: Vec<Kept>,
-    deleted: Vec<(SessionNum, SessionId)>,
-}
-
-impl Model {
-    fn of_num(&mut self, num: SessionNum) -> Option<&mut Kept> {
-        self.sessions.iter_mut().find(|kept| kept.num == num)
-    }
-
-    fn of_id(&mut self, id: SessionId) -> Option<&mut Kept> {
-        self.sessions.iter_mut().find(|kept| kept.id == id)
-    }
-
-    fn take_fact(&mut self, fact: &Fact) {
-        let Some(kept) = self.of_num(fact.num()) else {
-            return;
-        };
-        match fact {
-            Fact::Events { events, .. } => kept.add_all(events),
-            Fact::Started { .. } => {
-                kept.status = SessionStatus::Running;
-                kept.add(EventKind::Status, None);
-            }
-            Fact::Noted { .. } => {}
-            Fact::Ended { end, events, .. } => {
-                kept.status = end.status;
-                kept.awaits_on_end =
-                    kept.on_end.is_some() && end.status == SessionStatus::Completed;
-                kept.exit_code = end.exit_code;
-                kept.add_all(events);
-                kept.add(EventKind::Status, None);
-            }
-        }
-    }
-
-    /// Applies a request to the model, or expects its refusal.
-    fn take_request(&mut self, request: &Request, answer: &Result<Committed, Refused>) {
-        let is_done = match request {
-            Request::Create(_) | Request::RegisterExternal(_) | Request::OnEnd { .. } => true,
-            Request::Complete { id, .. } => self.of_id(*id).is_some_and(|kept| kept.is_external),
-            Request::Archive { id, archived } => self
-                .of_id(*id)
-                .is_some_and(|kept| !archived || kept.status.is_final()),
-            Request::Edit { id, .. } => self.of_id(*id).is_some(),
-            Request::Delete { id } => self.of_id(*id).is_some_and(|kept| kept.status.is_final()),
-        };
-        assert_eq!(answer.is_ok(), is_done, "{request:?}: {answer:?}");
-        if !is_done {
-            return;
-        }
-        match request {
-            Request::Create(new) => {
-                let continued = new.record.continued_from.and_then(|id| self.of_id(id));
-                if let Some(from) = continued.filter(|from| from.on_end == Some(OnEnd::Delete)) {
-                    from.awaits_on_end = false;
-                }
-            }
-            Request::RegisterExternal(_) | Request::Edit { .. } => {}
-            Request::Complete { id, exit_code } => {
-                let kept = self.of_id(*id).unwrap();
-                if !kept.status.is_final() {
-                    kept.status = match exit_code {
-                        None | Some(0) => SessionStatus::Completed,
-                        Some(_) => SessionStatus::Failed,
-                    };
-                    kept.exit_code = *exit_code;
-                    kept.add(EventKind::Status, None);
-                }
-            }
-            Request::Archive { id, archived } => {
-                let kept = self.of_id(*id).unwrap();
-                kept.is_archived = *archived;
-                kept.awaits_on_end = false;
-            }
-            Request::Delete { id } => self.delete(*id),
-            Request::OnEnd { id } => {
-                let Some(kept) = self.of_id(*id).filter(|kept| kept.awaits_on_end) else {
-                    return assert!(matches!(answer, Ok(Committed::Done)), "{answer:?}");
-                };
-                kept.awaits_on_end = false;
-                match kept.on_end {
-                    Some(OnEnd::Delete) => self.delete(*id),
-                    _ => kept.is_archived = true,
-                }
-            }
-        }
-    }
-
-    fn delete(&mut self, id: SessionId) {
-        let at = self.sessions.iter().position(|kept| kept.id == id);
-        let kept = self.sessions.remove(at.unwrap());
-        self.deleted.push((kept.num, kept.id));
-    }
-
-    fn add_session(&mut self, num: SessionNum, record: &SessionRecord, prompt: &[NewEvent]) {
-        // The newest session's number can occur again once that session is deleted.
-        self.deleted.retain(|(deleted, _)| *deleted != num);
-        let mut kept = Kept {
-            num,
-            id: record.id,
-            is_external: record.external,
-            status: record.status,
-            is_archived: false,
-            on_end: record.options.on_end.as_ref().and_then(Word::known),
-            awaits_on_end: false,
-            exit_code: None,
-            history: vec![(EventKind::Status, None)],
-        };
-        kept.add_all(prompt);
-        self.sessions.push(kept);
-    }
-}
-
-enum Work {
-    Fact(Fact),
-    Request(Request),
-}
-
-fn output(random: &mut Random) -> NewEvent {
-    let length = match random.below(3) {
-        0 => random.below(100),
-        1 => random.below(8_000),
-        _ => random.below(40_000),
-    };
-    let data = "x".repeat(length);
-    NewEvent {
-        kind: EventKind::Output,
-        payload_json: format!(r#"{{"data":"{data}","stream":"stdout"}}"#),
-        at: Timestamp::now(),
-    }
-}
-
-fn events(random: &mut Random) -> Vec<NewEvent> {
-    (0..random.below(4))
-        .map(|_| match random.below(6) {
-            0 => NewEvent::error(Code::SendInputFailed, "a reason"),
-            // A typed input that looks like a prompt's event.
-            1 => NewEvent::now(Payload::Input {
-                data: PROMPT_HEAD,
-                eof: false,
-            }),
-            _ => output(random),
-        })
-        .collect()
-}
-
-/// No prompt, one of one event, or one of several.
-fn prompt(random: &mut Random, at: Timestamp) -> Vec<NewEvent> {
-    let length = *random.pick(&[0, 20, 8_000, 70_000]);
-    NewEvent::of_prompt(at, &"p\n".repeat(length / 2), length)
-}
-
-fn record(random: &mut Random, model: &Model) -> SessionRecord {
-    let text = |text: &str| text.to_owned();
-    let external = random.one_in(3);
-    let on_end = (!external && random.one_in(2)).then(|| *random.pick(&OnEnd::ALL));
-    let from = (!model.sessions.is_empty()).then(|| random.pick(&model.sessions).id);
-    SessionRecord {
-        external,
-        status: SessionStatus::Created,
-        options: LaunchOptions {
-            on_end: on_end.map(Word::from),
-            ..LaunchOptions::default()
-        },
-        continued_from: from.filter(|_| random.one_in(2)),
-        ..SessionRecord::new(SessionId::random(), text("/p"), text("hello"), text("t"))
-    }
-}
-
-/// A random fact or request that is legal in this state.
-fn work(random: &mut Random, model: &Model) -> Work {
-    let missing = SessionId::random();
-    let choice = random.below(12);
-    // Few sessions, so that each gets many writes.
-    if model.sessions.is_empty() || (choice == 0 && model.sessions.len() < 4) {
-        let record = Box::new(record(random, model));
-        return Work::Request(match record.external {
-            true => Request::RegisterExternal(record),
-            false => Request::Create(Box::new(NewSession {
-                prompt: prompt(random, record.created_at),
-                record: *record,
-                idempotency: None,
-            })),
-        });
-    }
-    let kept = random.pick(&model.sessions);
-    let (num, id) = (kept.num, kept.id);
-    let id = if random.one_in(20) { missing } else { id };
-    let exit_code = (!random.one_in(3)).then(|| random.below(2) as i32);
-    match choice {
-        1 if random.one_in(4) => Work::Request(Request::Delete { id }),
-        1 => Work::Request(Request::Edit {
-            id,
-            edit: Edit::default(),
-        }),
-        2 if random.one_in(2) => Work::Request(Request::OnEnd { id }),
-        2 => Work::Request(Request::Archive {
-            id,
-            archived: random.one_in(2),
-        }),
-        3 => Work::Request(Request::Complete { id, exit_code }),
-        4 if kept.status == SessionStatus::Created && !kept.is_external => {
-            Work::Fact(Fact::Started {
-                num,
-                pid: 7,
-                process_mark: None,
-                stdout_pipe_bytes: Some(65_536),
-                at: Timestamp::now(),
-            })
-        }
-        5 if kept.status == SessionStatus::Running => Work::Fact(Fact::Ended {
-            num,
-            end: Box::new(End {
-                status: *random.pick(&[SessionStatus::Completed, SessionStatus::Killed]),
-                exit_code,
-                signal: None,
-                ended_by: None,
-                oom_killed: false,
-                left_behind: LeftBehind::default(),
-            }),
-            cost: SessionCost::default(),
-            usage: None,
-            events: events(random),
-        }),
-        // Also for a deleted session: a process that its harness left behind still writes.
-        6 => Work::Fact(Fact::Events {
-            num: model.deleted.last().map_or(num, |(num, _)| *num),
-            events: events(random),
-        }),
-        _ => Work::Fact(Fact::Events {
-            num,
-            events: events(random),
-        }),
-    }
-}
+use expected::{Kept, Model, may_go};
+use work::{Work, work};
 
 /// A database in a directory of its own, whose statements can be interrupted.
 struct Tried {
@@ -482,32 +217,23 @@ impl Tried {
             assert!(own.all(|event| event.created_at <= record.updated_at));
         }
         let mut next = 1;
-        let (mut dropped, mut expected) = ((0, 0), (0, 0));
+        let mut dropped = (0, 0);
+        let mut expected = (0, 0);
         let (mut stored, mut truncations) = (0, 0);
         for event in &events {
-            if event.kind == EventKind::OutputTruncated {
+            let is_truncation = event.kind == EventKind::OutputTruncated;
+            // A truncation has taken the place of the last event that it counts. Kept events can lie in its range.
+            let gone = next..event.seq + u64::from(is_truncation);
+            let (count, bytes) = kept.check_gone(gone);
+            expected = (expected.0 + count, expected.1 + bytes);
+            if is_truncation {
                 truncations += 1;
                 let told: Truncation = serde_json::from_str(&event.payload_json).unwrap();
                 assert_eq!(told.through_seq, event.seq);
-                assert!(told.from_seq <= event.seq);
+                assert!((1..=next).contains(&told.from_seq), "{told:?}");
                 dropped.0 += told.dropped_events;
                 dropped.1 += told.dropped_bytes;
-                // The missing events before it, and the one that it replaced, must be output that it counts.
-                for seq in next..=event.seq {
-                    let (kind, payload) = &kept.history[seq as usize - 1];
-                    assert!(may_go(*kind, payload.as_ref().unwrap()), "{seq}");
-                    assert!(seq >= told.from_seq, "{seq}: {told:?}");
-                    expected.0 += 1;
-                    expected.1 += output_length(payload.as_ref().unwrap()).unwrap();
-                }
             } else {
-                // Kept events can lie within the range of a later truncation.
-                for seq in next..event.seq {
-                    let (kind, payload) = &kept.history[seq as usize - 1];
-                    assert!(may_go(*kind, payload.as_ref().unwrap()), "{seq}");
-                    expected.0 += 1;
-                    expected.1 += output_length(payload.as_ref().unwrap()).unwrap();
-                }
                 let (kind, payload) = &kept.history[event.seq as usize - 1];
                 assert_eq!(event.kind, *kind);
                 if let Some(payload) = payload {
@@ -533,11 +259,6 @@ impl Tried {
             assert!(stored <= limit, "{stored} of {limit}");
         }
     }
-}
-
-/// True for output and prompts.
-fn may_go(kind: EventKind, payload: &str) -> bool {
-    kind == EventKind::Output || is_prompt(kind.as_str(), payload)
 }
 
 fn reader(path: &Path) -> Reader {
