@@ -14,7 +14,7 @@ use crate::api::{
 /// Longest argument of a declaration, in bytes.
 const ARGUMENT_MAX: usize = 4096;
 
-/// How a harness is invoked.
+/// Invocation of a harness.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Adapter {
     /// Id, in lower case.
@@ -110,7 +110,7 @@ fn bundled() -> Word<AdapterSource> {
     AdapterSource::Bundled.into()
 }
 
-/// Where the prompt goes.
+/// Destination of the prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptPlace {

@@ -162,7 +162,7 @@ words! {
 words! {
     /// Whether a client may use a capability without asking.
     pub enum CapabilityPolicy {
-        /// It may.
+        /// A client may.
         Allow = "allow",
         /// A person must approve.
         RequiresApproval = "requiresApproval",

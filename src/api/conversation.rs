@@ -22,7 +22,7 @@ wire! {
 }
 
 words! {
-    /// What a launch does with a conversation.
+    /// Use of a conversation by a launch.
     pub enum ConversationMode {
         /// Starts it under this id.
         Init = "init",

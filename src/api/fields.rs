@@ -19,7 +19,7 @@ use super::{ApiError, must_be};
 /// Parses `json`. All JSON is read as bytes: `serde_json::from_str` would compile each structure's reader again.
 ///
 /// # Errors
-/// It is not JSON, or not of this structure.
+/// `json` is not JSON, or not of this structure.
 pub fn from_json<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::Result<T> {
     serde_json::from_slice(json.as_bytes())
 }

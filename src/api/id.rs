@@ -43,7 +43,7 @@ impl SessionId {
     /// The id `text`, from a registration or from the database.
     ///
     /// # Errors
-    /// It is invalid.
+    /// `text` is invalid.
     pub fn given(text: &str) -> Result<Self, String> {
         if let Ok(id) = text.parse() {
             return Ok(id);

@@ -42,7 +42,7 @@ pub fn document() -> Value {
     })
 }
 
-/// Where a structure occurs.
+/// Occurrences of a structure.
 #[derive(Clone, Copy, PartialEq)]
 enum Role {
     /// As a query: text.

@@ -18,7 +18,7 @@ use super::{
     Vacuumed,
 };
 
-/// What programs are told of a route besides its name and summary.
+/// Facts about a route for programs, besides its name and summary.
 #[derive(Debug)]
 pub struct Facts {
     /// Its variant's name.

@@ -79,7 +79,7 @@ pub fn is_variable_name(name: &str) -> bool {
 /// Checks `name` as the name of a session's variable; the error continues a sentence that starts with `env`.
 ///
 /// # Errors
-/// It is no name, or a setting's.
+/// `name` is no name, or a setting's.
 pub fn check_name(name: &str) -> Result<(), String> {
     if !is_variable_name(name) {
         // Not shown: a key may have been entered as a name by mistake.

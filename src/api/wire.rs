@@ -70,13 +70,13 @@ pub struct Field {
 pub struct Traits {
     /// Names are written in camelCase.
     pub is_camel: bool,
-    /// It can be missing in a request.
+    /// The field can be missing in a request.
     pub has_default: bool,
-    /// It can be missing in an answer.
+    /// The field can be missing in an answer.
     pub can_be_left_out: bool,
     /// Its fields stand among those of the structure.
     pub is_flat: bool,
-    /// It never crosses the socket.
+    /// The field never crosses the socket.
     pub is_hidden: bool,
 }
 

@@ -37,7 +37,7 @@ impl Column {
     }
 }
 
-/// How cells are written.
+/// Form of the cells.
 #[derive(Default)]
 pub(super) struct Look {
     pub has_colors: bool,
@@ -70,7 +70,7 @@ impl Sample {
     }
 }
 
-/// What a session used and wrote, on average over a time.
+/// Resources and output of a session, on average over a time.
 pub(super) struct Rates {
     /// Of one processor.
     pub cpu_percent: Option<u64>,
@@ -181,7 +181,7 @@ pub(super) fn silence(session: &SessionRecord) -> Option<Duration> {
     Some(since.until(Timestamp::now()))
 }
 
-/// How long a session has run.
+/// Run time of a session.
 pub(super) fn took(session: &SessionRecord) -> Option<Duration> {
     let now = (!session.status.is_final()).then(Timestamp::now);
     let from = session.cost.started_at.unwrap_or(session.created_at);

@@ -20,7 +20,7 @@ use super::hint::Hint;
 use super::output::Out;
 use super::{CliError, Home};
 
-/// How events are shown.
+/// Form of shown events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Show {
     /// The harness's stdout on stdout, its stderr on stderr, byte for byte.
@@ -29,7 +29,7 @@ pub(super) enum Show {
     Json,
 }
 
-/// How long a session is followed, and the reaction to its silence.
+/// End of following a session, and the reaction to its silence.
 pub(super) enum Wait {
     ToTheEnd,
     Until(Instant),

@@ -12,7 +12,7 @@ use crate::api::{SessionId, SessionRecord};
 use crate::settings::durations;
 use crate::sys;
 
-/// Whether the terminal shows a hint. One process follows one session.
+/// True while the terminal shows a hint. One process follows one session.
 static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// Erases the hint. Called before anything else is written to stderr.
@@ -25,7 +25,7 @@ pub(super) fn erase() {
 
 /// The silence of one session.
 pub(super) struct Hint {
-    /// What to type to leave the session.
+    /// Key that leaves the session.
     way_out: &'static str,
     /// Time of the last event, or of the start.
     since: Instant,

@@ -17,7 +17,7 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord};
 use crate::http::client::{Client, ClientError};
 
-/// What is printed about a launched session.
+/// Printed part of a launched session.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Output {
     pub detach: bool,

@@ -41,7 +41,7 @@ pub(super) struct Observation {
     registry: OnceLock<Registry>,
 }
 
-/// How much is gathered.
+/// Extent of an observation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
     /// Only the state.

@@ -141,7 +141,7 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
 }
 
 impl Args {
-    /// What is shown of each session.
+    /// Shown part of each session.
     fn columns(&self, width: Option<usize>) -> Columns {
         use Column::*;
         match &self.format {

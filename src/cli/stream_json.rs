@@ -20,7 +20,7 @@ use crate::api::{
 };
 use crate::http::client::Client;
 
-/// How a harness's output becomes lines.
+/// Conversion of a harness's output into lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Its own lines, in both directions.

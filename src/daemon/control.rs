@@ -31,7 +31,7 @@ pub enum Started {
     New(u32),
     /// systemd has started its unit; with the daemon's pid, if known.
     ByUnit(Option<u32>, Unit),
-    /// It was running already; with its pid, if known.
+    /// The daemon was running already; with its pid, if known.
     Already(Option<u32>),
 }
 

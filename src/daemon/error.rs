@@ -195,7 +195,7 @@ impl HomeError {
         }
     }
 
-    /// What the user can do.
+    /// Advice for the user.
     pub fn mend(&self) -> Message {
         match self {
             Self::Unknown => "set COVEN_HOME to a directory of your own".into(),

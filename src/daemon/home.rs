@@ -106,7 +106,7 @@ impl Home {
     /// daemon's files.
     ///
     /// # Errors
-    /// It is a symbolic link, belongs to another user, is open to others, or cannot be created; or one of the daemon's
+    /// The home is a symbolic link, belongs to another user, is open to others, or cannot be created; or one of the daemon's
     /// files is a link or another user's.
     pub fn prepare(&self) -> Result<(), HomeError> {
         self.check_place()?;
@@ -236,7 +236,7 @@ impl Home {
     /// Checks that the home is a directory of this user, and closed to others.
     ///
     /// # Errors
-    /// It is not; the message names the repair.
+    /// The home is not usable; the message names the repair.
     pub fn check(&self) -> Result<(), HomeError> {
         let path = &self.path;
         let meta = std::fs::symlink_metadata(path).map_err(|err| self.io(path, err))?;

@@ -19,7 +19,7 @@ use crate::sys::{self, Peer};
 words! {
     /// State of a daemon, as one word.
     pub enum DaemonState {
-        /// It answers.
+        /// The daemon answers.
         Running = "running",
         /// No daemon runs.
         Stopped = "stopped",
@@ -29,7 +29,7 @@ words! {
         Stale = "stale",
         /// Its state cannot be determined.
         Unknown = "unknown",
-        /// It answers with another contract.
+        /// The daemon answers with another contract.
         Unsupported = "unsupported",
         /// The home's socket forwards to another machine, where no daemon answers.
         Forwarded = "forwarded",
@@ -40,7 +40,7 @@ words! {
 #[derive(Debug)]
 pub enum Status {
     Running(Box<Health>),
-    /// It answers that all its connections are in use.
+    /// The daemon answers that all its connections are in use.
     Busy {
         /// Its answer.
         reason: Message,
@@ -67,7 +67,7 @@ pub enum Status {
     Unknown {
         reason: Message,
     },
-    /// It answers with another contract.
+    /// The daemon answers with another contract.
     Unsupported {
         /// The daemon's contract.
         found: String,

@@ -186,7 +186,7 @@ fn exit_watch(home: &Home, pid: i32) -> Result<Option<OwnedFd>, ControlError> {
     .map_err(ControlError::stop)
 }
 
-/// How long to wait for a daemon that announced that its stop takes at most `told` milliseconds.
+/// Longest wait for a daemon that announced that its stop takes at most `told` milliseconds.
 fn patience(told: Option<u64>) -> Duration {
     let told = told.map_or(Duration::ZERO, Duration::from_millis);
     durations::STOP.max(told.min(durations::STOP_MAX) + durations::STOP_SPARE)
@@ -242,13 +242,13 @@ fn hand_over(pid: i32, verb: &str, remark: Remark<'_>) -> Result<Option<Unit>, C
 
 /// Answer of a daemon that was asked to stop.
 enum Asked {
-    /// It has stopped, and reported the result.
+    /// The daemon has stopped, and reported the result.
     Answered(StopReport),
-    /// It was not asked: it accepts no connection, or does not know the route.
+    /// The daemon was not asked: it accepts no connection, or does not know the route.
     Unheard,
-    /// It was asked, and the connection broke.
+    /// The daemon was asked, and the connection broke.
     CutOff,
-    /// It was asked, and did not finish in time.
+    /// The daemon was asked, and did not finish in time.
     TimedOut,
 }
 

@@ -52,7 +52,7 @@ pub(super) fn run_tool(
 /// Runs `command` without stdin, and kills it at `deadline`.
 ///
 /// # Errors
-/// It cannot be started.
+/// The tool cannot be started.
 pub(super) fn run(mut command: Command, what: Say, deadline: Instant) -> io::Result<Said> {
     let (reader, writer) = sys::pipe()?;
     match what {

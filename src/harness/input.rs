@@ -52,7 +52,7 @@ pub(super) struct Input {
     end: End,
 }
 
-/// Whether more input can follow the waiting one.
+/// State of the input behind the waiting one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Open,

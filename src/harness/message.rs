@@ -12,13 +12,13 @@ use crate::sys::{Exit, Process};
 pub enum Report {
     /// The harness runs; its pid is also its process group.
     Started { pid: i32 },
-    /// It could not be spawned; the thread has ended.
+    /// The harness could not be spawned; the thread has ended.
     SpawnFailed { reason: Failure },
-    /// It has closed its stdin.
+    /// The harness has closed its stdin.
     InputClosed,
-    /// It has reached a limit, and must be ended.
+    /// The harness has reached a limit, and must be ended.
     LimitReached(EndCause),
-    /// It has exited; its pipes may still hold output. The zombie stays until the thread is ordered to reap.
+    /// The harness has exited; its pipes may still hold output. The zombie stays until the thread is ordered to reap.
     Exited(HarnessExit),
     /// All of its output and input is in the writer's queue; with its cost and usage. `is_late`: a process that it left
     /// behind still holds a stream, which is read on.

@@ -244,7 +244,7 @@ words! {
 pub enum KillCause {
     /// Its end was requested.
     Asked(EndCause),
-    /// It did not end within the grace period.
+    /// The session did not end within the grace period.
     GraceOver,
 }
 

@@ -6,7 +6,7 @@ use crate::random::{Random, rounds};
 #[path = "../../tests/coven/support/secrets.rs"]
 mod secrets;
 
-/// What a stream makes of two writes, with a pause between them that is longer than anything is held back.
+/// Output of a stream for two writes, with a pause between them that is longer than anything is held back.
 pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: bool) -> String {
     let mut stream = Stream::default();
     let mut out = Vec::new();

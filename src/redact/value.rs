@@ -24,7 +24,7 @@ pub(super) struct Value<'a> {
     pub(super) is_quoted: bool,
     /// Space precedes it, as in code.
     pub(super) is_spaced: bool,
-    /// It stands in a shell assignment, a settings file or a query: `NAME=value`.
+    /// The value stands in a shell assignment, a settings file or a query: `NAME=value`.
     pub(super) is_setting: bool,
     /// The byte after it.
     pub(super) next: u8,

@@ -39,7 +39,7 @@ macro_rules! named {
 // A session.
 
 named! { SESSION:
-    /// How long a possible start of a secret is held back from the store: longer than a writer's pause within a token, and
+    /// Longest hold of a possible start of a secret before it is stored: longer than a writer's pause within a token, and
     /// too short for a reader to notice.
     SECRET_HOLD = millis(100);
     /// After the exit, the pipes count as drained once they have been quiet this long.
@@ -48,7 +48,7 @@ named! { SESSION:
     DRAIN_MAX = seconds(1);
     /// [`DRAIN_QUIET`] while a process of the session holds a pipe; [`DRAIN_MAX`] is then a setting (`COVEN_DRAIN_MAX_MS`).
     DRAIN_HELD_QUIET = seconds(2);
-    /// How long the processes of a killed session may take to end after SIGKILL.
+    /// Longest end of the processes of a killed session after SIGKILL.
     FAMILY_END = seconds(2);
     /// Longest grace period for processes that a session left behind: the client that ends the session waits for it.
     SWEEP_GRACE_MAX = seconds(5);
@@ -59,7 +59,7 @@ pub const ORPHANS_END: Duration = millis(900);
 pub fn sweep_grace(kill_grace: Duration) -> Duration {
     kill_grace.min(SWEEP_GRACE_MAX)
 }
-/// How long one pass over a session's processes waits for those that it signalled, before it searches for new ones.
+/// Time in which one pass over a session's processes waits for those that it signalled, before it searches for new ones.
 pub const FAMILY_PASS: Duration = millis(50);
 /// A harness that writes twice within this time is busy: after a small read its pipes may fill for [`HARNESS_REST`].
 /// Read at once, each of its lines would be an event and two wake-ups. The harness, which competes for the processor,
@@ -76,12 +76,12 @@ pub const SLOW_EVENT: Duration = millis(50);
 
 /// Greatest age of the live figures, and longest wait for the state thread's list of running sessions.
 pub const LIVE_FIGURES: Duration = seconds(1);
-/// How long a harness's program may take to print its version.
+/// Longest run of a harness's program that prints its version.
 pub const HARNESS_VERSION: Duration = seconds(10);
 
 // The store.
 
-/// How long a connection waits for another's lock (SQLite's busy timeout).
+/// Longest wait of a connection for another's lock (SQLite's busy timeout).
 pub const STORE_LOCK: Duration = seconds(5);
 /// [`STORE_LOCK`] for an inspection: a starting daemon replays the log under a lock.
 pub const INSPECT_LOCK: Duration = millis(500);
@@ -107,43 +107,43 @@ pub const ON_END_RETRY: Duration = seconds(60);
 // The API.
 
 named! { API:
-    /// How long a client may be silent between two requests.
+    /// Longest silence of a client between two requests.
     REQUEST_IDLE = seconds(60);
-    /// How long a client may take to deliver a request, from its first byte.
+    /// Longest delivery of a request, from its first byte.
     REQUEST_DELIVERY = seconds(10);
-    /// How long a client may take to read an answer.
+    /// Longest reading of an answer by its client.
     RESPONSE_DELIVERY = seconds(30);
     /// The longest `waitMs` of a request for events.
     EVENTS_WAIT_MAX = seconds(60);
-    /// How long a kill waits for the exit to be committed before it answers that it has signalled.
+    /// Longest wait of a kill for the commit of the exit; then it answers that it has signalled.
     KILL_WAIT = seconds(2);
-    /// How long a large answer waits for memory that is held by answers whose clients do not read.
+    /// Longest wait of a large answer for memory that is held by answers whose clients do not read.
     LARGE_ANSWER = seconds(1);
-    /// How long a request waits for the state thread's answer. Only a hanging store takes that long.
+    /// Longest wait of a request for the state thread's answer. Only a hanging store takes that long.
     STATE_ANSWER = seconds(15);
     /// Longest prune or vacuum: a vacuum copies the whole database twice.
     CHORE = seconds(15 * 60);
     /// Lifetime of an `Idempotency-Key` (the wire contract).
     IDEMPOTENCY = seconds(24 * 60 * 60);
 }
-/// How long to read on after answering a request that was not read completely: unread bytes would reset the connection,
+/// Longest reading after the answer to a request that was not read completely: unread bytes would reset the connection,
 /// and the client would lose the answer.
 pub const LINGER: Duration = seconds(1);
 /// Pause after an accept(2) that failed for lack of memory or descriptors: the connection stays in the queue, and the
 /// thread would spin.
 pub const ACCEPT_PAUSE: Duration = millis(20);
-/// How long one request of the CLI waits for the next event.
+/// Longest wait of one request of the CLI for the next event.
 pub const FOLLOW_WAIT: Duration = seconds(30);
 /// Longest answer as the client sees it: the daemon's limit and the transfer. A request's own wait is added.
 pub const CLIENT_ANSWER: Duration = sum(STATE_ANSWER, seconds(5));
 
 // A start.
 
-/// How long a start waits for the lock: another daemon may be stopping, and `status` takes the lock for an instant.
+/// Longest wait of a start for the lock: another daemon may be stopping, and `status` takes the lock for an instant.
 pub const LOCK: Duration = seconds(2);
 /// Longest answer to the daemon's own health request.
 pub const OWN_HEALTH: Duration = seconds(5);
-/// How long `daemon start` waits: opening a large store after a crash replays its log.
+/// Longest wait of `daemon start`: opening a large store after a crash replays its log.
 pub const START: Duration = seconds(60);
 /// Interval at which a slow start asks the service manager for more time …
 pub const START_EXTEND_EVERY: Duration = seconds(10);
@@ -151,16 +151,16 @@ pub const START_EXTEND_EVERY: Duration = seconds(10);
 pub const START_EXTENSION: Duration = START_EXTEND_EVERY.saturating_mul(3);
 /// … and in total: a log to replay can be large, and a disk can be dead.
 pub const START_EXTEND_MAX: Duration = seconds(15 * 60);
-/// How long a message to the service manager may block.
+/// Longest block of a message to the service manager.
 pub const NOTIFY_SEND: Duration = seconds(1);
 /// Shortest interval between two reports of live sessions to the service manager.
 pub const NOTIFY_STATUS: Duration = seconds(1);
-/// How long a request to the log thread waits: a blocked log must not block others.
+/// Longest wait of a request to the log thread: a blocked log must not block others.
 pub const LOG_ANSWER: Duration = seconds(1);
 
 // The home, while the daemon runs.
 
-/// How long the home's names must be unchanged before the daemon checks for missing files: deletions come in groups,
+/// Time without a change of the home's names after which the daemon checks for missing files: deletions come in groups,
 /// and a replacement takes two steps …
 pub const HOME_QUIET: Duration = millis(200);
 /// … and the longest wait for that.
@@ -169,16 +169,16 @@ pub const HOME_QUIET_MAX: Duration = millis(700);
 pub const HOME_EMPTIED: Duration = millis(850);
 /// Pause before the daemon tries again to lock a file that another process holds: one that starts and will be refused.
 pub const HOME_LOCK_AGAIN: Duration = seconds(1);
-/// How long the CLI waits for a daemon to bind its socket again.
+/// Longest wait of the CLI for a daemon that binds its socket again.
 pub const SOCKET_BACK: Duration = seconds(3);
 
 // A stop.
 
-/// How long a stop waits for the store once every harness has exited.
+/// Longest wait of a stop for the store once every harness has exited.
 pub const STOP_STORE: Duration = seconds(10);
-/// How long a stop waits for the writer to commit its last batch and close the database.
+/// Longest wait of a stop for the writer to commit its last batch and close the database.
 pub const STOP_WRITER: Duration = seconds(10);
-/// How long running answers may take once every session has ended, and then the answers to the clients that asked for
+/// Longest run of the answers under way once every session has ended, and then the answers to the clients that asked for
 /// the stop.
 pub const STOP_ANSWERS: Duration = seconds(2);
 /// Longest stop in total with `grace` between SIGTERM and SIGKILL, whatever harnesses, store and clients do. The
@@ -198,11 +198,11 @@ pub const STOP_MAX: Duration = seconds(60 * 60);
 
 // The CLI.
 
-/// How long a health request may take before the daemon counts as unresponsive.
+/// Longest health request; a daemon that takes longer counts as unresponsive.
 pub const HEALTH: Duration = seconds(2);
 /// Longest run of a service manager's tool.
 pub const SERVICE_TOOL: Duration = seconds(1);
-/// How long `daemon stop` waits for a starting daemon to answer.
+/// Longest wait of `daemon stop` for the answer of a starting daemon.
 pub const SETTLE: Duration = seconds(2);
 /// Interval of `--watch` of `sessions` and `stats`: young sessions show their age in seconds.
 pub const WATCH: Duration = seconds(2);
@@ -218,7 +218,7 @@ pub const PROGRESS: Duration = seconds(1);
 pub const COMPLETION: Duration = seconds(1);
 /// Longest run of `doctor`, without the self-test.
 pub const DOCTOR: Duration = seconds(6);
-/// How long `doctor` waits for the daemon: the time of a status request, and a little more.
+/// Longest wait of `doctor` for the daemon: the time of a status request, and a little more.
 pub const DOCTOR_PROBE: Duration = sum(HEALTH, millis(500));
 /// Shortest time for `doctor`'s check of the database, whatever the other checks took.
 pub const DOCTOR_DATABASE_MIN: Duration = millis(300);
@@ -228,9 +228,9 @@ pub const SELF_TEST_SESSION: Duration = seconds(10);
 pub const DIAGNOSTICS: Duration = millis(4500);
 /// Time at which `diagnostics` interrupts its database queries, to report what it has.
 pub const DIAGNOSTICS_STORE: Duration = DIAGNOSTICS.saturating_sub(millis(500));
-/// How long the daemon may take for the metrics that `diagnostics` shows.
+/// Longest request for the metrics that `diagnostics` shows.
 pub const DIAGNOSTICS_METRICS: Duration = seconds(1);
-/// How long dpkg may take to find the package of the executable.
+/// Longest search of dpkg for the package of the executable.
 pub const DPKG: Duration = millis(1500);
 
 #[cfg(test)]

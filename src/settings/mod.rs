@@ -78,7 +78,7 @@ impl BadSetting {
         format!("is not a valid value ({})", self.values)
     }
 
-    /// What the user can do.
+    /// Advice for the user.
     pub fn mend(&self) -> String {
         match from_file(self.name) {
             Some(_) => format!("change {} in the file env of COVEN_HOME", self.name),

@@ -35,7 +35,7 @@ pub(super) struct Session {
     pub(super) stdin: Stdin,
     /// Its stdin takes stream-json messages, one per line, instead of raw bytes.
     pub(super) is_stream: bool,
-    /// It belongs to a conversation: exit 0 leaves it `idle`.
+    /// The session belongs to a conversation: exit 0 leaves it `idle`.
     pub(super) has_conversation: bool,
     /// Takes secrets out of what it stores.
     pub(super) redactor: Arc<Redactor>,

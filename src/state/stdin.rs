@@ -11,9 +11,9 @@ use crate::api::ApiError;
 pub(super) enum Stdin {
     /// The harness has no stdin.
     None,
-    /// It takes clients' input.
+    /// The harness takes clients' input.
     Open,
-    /// The harness has closed it.
+    /// The harness has closed its stdin.
     Closed,
     /// A client has sent its end.
     Ended,

@@ -22,7 +22,7 @@ pub(super) struct Stopping {
     is_signalled: bool,
 }
 
-/// Who requests a stop.
+/// Origin of a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopSource {
     /// SIGTERM, SIGINT, or the deletion of the home.

@@ -129,7 +129,7 @@ pub enum Fact {
     },
 }
 
-/// How a session ended.
+/// End of a session.
 #[derive(Debug, Clone)]
 pub struct End {
     pub status: SessionStatus,

@@ -93,7 +93,7 @@ impl StoreError {
         }
     }
 
-    /// What the user can do if the error keeps the database at `path` from being opened. The file has not been changed
+    /// Advice for the user if the error keeps the database at `path` from being opened. The file has not been changed
     /// then.
     pub fn advice(&self, path: &Path) -> String {
         let path = path.display();

@@ -201,7 +201,7 @@ pub fn keep_inherited_descriptors() {}
 /// The socket address in `NOTIFY_SOCKET`: a path. macOS has no abstract namespace.
 ///
 /// # Errors
-/// It is too long for an address, or no path.
+/// `name` is too long for an address, or no path.
 pub fn notify_address(name: &std::ffi::OsStr) -> io::Result<std::os::unix::net::SocketAddr> {
     std::os::unix::net::SocketAddr::from_pathname(name)
 }

@@ -231,7 +231,7 @@ pub fn spawn_essential(name: &str, run: impl FnOnce() + Send + 'static) -> io::R
         .map(drop)
 }
 
-/// What woke the signals thread.
+/// Cause of a wake-up of the signals thread.
 #[derive(Debug)]
 pub enum Arrival {
     Signal(i32),

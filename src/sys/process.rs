@@ -8,7 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-/// How a process ended.
+/// Exit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Exit code, 0 to 255.

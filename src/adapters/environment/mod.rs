@@ -103,8 +103,8 @@ impl Base {
         self.file_read_at
     }
 
-    /// What a session is given on purpose, by the file and by its `launch`: names and values, without those that every login
-    /// has.
+    /// Variables that a session is given on purpose, by the file and by its `launch`: names and values, without those
+    /// that every login has.
     pub fn given<'a>(&'a self, launch: &'a Variables) -> impl Iterator<Item = (&'a str, &'a str)> {
         let file = self.file.iter();
         let file = file.filter(|(name, _)| launch.get(name).is_none());

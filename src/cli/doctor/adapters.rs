@@ -136,7 +136,7 @@ fn problem_there(adapter: &AdapterStatus, seen: &Observation) -> Option<Message>
     Some(same.unwrap_or_else(|| Message::foreign(said)))
 }
 
-/// How to install a harness and log in; the texts come from coven or from a manifest.
+/// Advice to install a harness and log in; the texts come from coven or from a manifest.
 fn get_hint(install: &str, login: &str, here: &Registry) -> Option<Message> {
     let adapters = || here.adapters().iter();
     let is_ours = |text: &str| {
@@ -150,7 +150,7 @@ fn get_hint(install: &str, login: &str, here: &Registry) -> Option<Message> {
     }
 }
 
-/// How to repair an executable that cannot be started.
+/// Advice to repair an executable that cannot be started.
 fn mend(name: &str, install_hint: Option<Message>) -> Message {
     match install_hint {
         None => message!("repair it, or reinstall {}", Message::name(name)),
@@ -176,7 +176,7 @@ fn reload(seen: &Observation) -> Message {
     }
 }
 
-/// How to change the daemon's `PATH`. The file `env` takes precedence over the inherited `PATH`, and a service
+/// Advice to change the daemon's `PATH`. The file `env` takes precedence over the inherited `PATH`, and a service
 /// manager's daemon inherits none from a shell.
 fn path_hint(change: Message, by_hand: &'static str, seen: &Observation) -> Message {
     let file = seen.home.env_file();

@@ -28,7 +28,7 @@ pub struct Check {
     pub status: CheckStatus,
     /// The finding, for people.
     pub message: Message,
-    /// What the user can do; null for a pass.
+    /// Advice for the user; null for a pass.
     pub hint: Option<Message>,
 }
 
@@ -36,7 +36,7 @@ words! {
     /// Result of a check.
     pub enum CheckStatus {
         Pass = "pass",
-        /// It works, or will, but the user should know.
+        /// The part works, or will, but the user should know.
         Warn = "warn",
         Fail = "fail",
     }

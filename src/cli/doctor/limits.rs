@@ -132,7 +132,7 @@ pub(super) fn niceness(seen: Option<&Observation>) -> Option<Verdict> {
     ))
 }
 
-/// How to raise the limit that ulimit calls `flag`, in a unit by `change`; or how to work with `room`.
+/// Advice to raise the limit that ulimit calls `flag`, in a unit by `change`; or to work with `room`.
 fn raise(
     seen: Option<&Observation>,
     flag: &'static str,

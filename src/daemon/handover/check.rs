@@ -11,7 +11,7 @@ use crate::api::{UpgradeRefusal, VERSION};
 use crate::daemon::home::Home;
 use crate::store::{self, SCHEMA_VERSION, StoreError};
 
-/// What a new program says about a takeover.
+/// Answer of a new program about a takeover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fitness {
     /// Version of the new program.

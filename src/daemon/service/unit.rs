@@ -27,7 +27,7 @@ pub enum Supervisor {
 pub struct Unit {
     /// Name, including `.service`.
     pub name: String,
-    /// It belongs to a user's manager (`systemctl --user`).
+    /// The unit belongs to a user's manager (`systemctl --user`).
     pub is_user: bool,
 }
 

@@ -29,7 +29,7 @@ pub(super) enum Stage {
     Starting,
     Running,
     Draining,
-    /// It waits for the order to reap.
+    /// The thread waits for the order to reap.
     Drained,
     Sweeping,
     Late,
@@ -40,7 +40,7 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) enum Step {
     Spawn,
-    /// It reports the start, which the writer has known for a moment.
+    /// The thread reports the start, which the writer has known for a moment.
     Announce(i32),
     Write,
     CloseInput,

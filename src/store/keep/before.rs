@@ -22,7 +22,7 @@ const KEPT: i64 = DAY;
 /// Bytes that the copy leaves free, for the output of running sessions: the largest log that SQLite keeps.
 const ROOM_LEFT: u64 = 64 * 1024 * 1024;
 
-/// What follows the database's name, in front of the version.
+/// Suffix of the database's name, in front of the version.
 const SUFFIX: &str = ".before-";
 
 /// The copy of `database` from before its migration to schema version `version`.

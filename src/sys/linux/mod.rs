@@ -47,7 +47,7 @@ pub(super) fn unix_socket() -> io::Result<OwnedFd> {
 /// The socket address in `NOTIFY_SOCKET`: a path, or after an `@` a name in the abstract namespace (sd_notify(3)).
 ///
 /// # Errors
-/// It is too long for an address, or neither form.
+/// `name` is too long for an address, or has neither form.
 pub fn notify_address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest),
