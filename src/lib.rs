@@ -97,24 +97,24 @@
 //! Each one names the tests that hold it, in `tests/coven` or in this crate.
 //!
 //! 1. Only the state thread decides about a session and signals a running one. It never waits for the writer, the disk or
-//!    a harness: a kill works in any state of those. `state::simulation::whatever_the_order_of_events_a_session_ends_once_with_the_cause_that_was_asked`,
+//!    a harness: a kill works in any state of those. `state::simulation::in_any_order_of_events_a_session_ends_once_with_the_requested_cause`,
 //!    `store::a_harness_that_fills_the_disk_can_be_killed`
 //! 2. A harness is signalled only while its zombie cannot have been reaped: its thread reaps only when ordered to, and no
 //!    signal follows that order. So no signal reaches a process that got the same pid later. The main thread reaps only
 //!    the orphans that it adopted. `state::tests::in_any_order_of_inputs_a_session_is_closed_and_reaped_once_at_most`
 //! 3. A *fact* has happened: it is kept, in order, until it is on disk. A *request* is refused while the store cannot be
-//!    written. `store::write::model_tests::what_is_read_is_what_was_committed_and_nothing_of_what_was_broken_off`,
+//!    written. `store::write::model_tests::reads_return_all_of_each_commit_and_nothing_of_an_interrupted_transaction`,
 //!    `disk_full::sessions_on_a_full_disk_wait_for_room_and_lose_nothing`
 //! 4. No output is dropped without an event that counts it. A full queue blocks the harness through its pipe, and the
 //!    pipes are drained after the exit. An event replaces the output that retention deletes.
 //!    `stop::a_stop_under_load_loses_no_byte_that_was_written_before_the_signal`,
-//!    `store::keep::retention::what_goes_in_steps_is_what_the_rules_say_event_by_event`
+//!    `store::keep::retention::retention_in_steps_deletes_the_events_that_the_rules_name_one_by_one`
 //! 5. Clients see only committed events; a commit survives the death of the process.
-//!    `orphans::what_followers_were_shown_is_there_after_a_kill_at_any_moment`
+//!    `orphans::events_that_followers_were_shown_survive_a_kill_at_any_moment`
 //! 6. A session stops being live before its closing facts go to the writer: a client that reads it as ended can archive it
 //!    at once. Only late output follows the closing facts, since a harness thread is drained only after it was told that
 //!    no input follows. `endings::a_session_that_reads_as_ended_can_be_archived_and_deleted_at_once`,
-//!    `input::what_is_accepted_while_a_harness_exits_is_on_record_before_the_end`
+//!    `input::input_accepted_while_a_harness_exits_is_on_record_before_the_end`
 //! 7. A killed session is final only when none of its processes is left. Until then it is unfinished on disk, and the next
 //!    daemon continues. `endings::a_killed_session_leaves_no_process`,
 //!    `misbehaviour::a_kill_that_a_crash_interrupts_is_finished_by_the_next_daemon`

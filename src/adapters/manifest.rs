@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_manifest_holds_no_adapter_runs_a_path_or_takes_another_argument() {
+    fn no_manifest_makes_an_adapter_run_a_path_or_take_another_argument() {
         let mut random = Random::new(1);
         let whole = r#"{"adapters":[{"id":"a-1","label":null,"executable":"run","install_hint":"x",
             "non_interactive_prompt_prefix_args":["-q","é"],"prompt_flag":"--p","model_flag":"-m","stdin":"open"},

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_types_is_no_prompt() {
+    fn the_input_of_a_client_is_no_prompt() {
         for data in [PROMPT_HEAD, r#"","origin":"prompt"#] {
             let payload = Payload::Input { data, eof: false };
             assert!(!is_prompt("input", &payload.to_json()));

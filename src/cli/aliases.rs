@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_says_so() {
+    fn late_output_says_that_it_is_late() {
         for line in [
             "search x",
             "sessions search x",

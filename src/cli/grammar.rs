@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_a_prompt_or_a_value_is_not_unknown() {
+    fn a_possible_prompt_or_value_is_not_an_unknown_option() {
         for line in [
             "run hello -- --jsno",
             "run --title --tite hello",

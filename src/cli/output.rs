@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_moves_the_cursor_gets_through() {
+    fn no_character_that_moves_the_cursor_gets_through() {
         assert_eq!(
             visible("a\u{1b}[2Jb\nc\u{9b}\u{202e}"),
             "a\\u{1b}[2Jb\\nc\\u{9b}\\u{202e}"

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pipes_held_at_the_exit_is_read_in_any_case() {
+    fn the_content_of_the_pipes_at_the_exit_is_read_in_any_case() {
         let now = Instant::now();
         let mut drain = drain(now, false);
         drain.check(now + Duration::from_secs(60), false, false, || false);

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_within_the_budget_is_large_however_long_it_is_quiet() {
+    fn pipes_within_the_budget_stay_large_however_long_they_are_quiet() {
         let pipes = budget(3);
         let sessions = [1, 2, 3].map(|number| session(&pipes, number));
         for (pipe, ..) in &sessions {

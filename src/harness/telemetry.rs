@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_line_tells_nothing() {
+    fn a_line_without_telemetry_reports_nothing() {
         let long = format!(r#"{{"type":"result","result":"{}"}}"#, "x".repeat(LINE_MAX));
         for line in [
             "",

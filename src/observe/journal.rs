@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_has_the_time_and_level_of_its_entry() {
+    fn a_line_that_is_no_record_has_the_time_and_level_of_its_entry() {
         for (priority, message, shown) in [
             (
                 "3",

@@ -187,7 +187,7 @@ mod tests {
     use crate::random::{Random, rounds};
 
     #[test]
-    fn what_is_quoted_reads_back_as_it_was() {
+    fn quoted_text_reads_back_unchanged() {
         let hostile = "x\n2026 INFO event=forged \"q\" \\ \u{1b}[2J\u{9b}\u{202e}\u{2028}\t\r'é🦀";
         for text in ["", "plain", "two words", "a=b", "\\n", "\"", hostile] {
             let line = format!("2026-05-09T06:43:00.007Z WARN a={} b=2", Quoted(text));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_none() {
+    fn a_line_that_is_no_record_is_none() {
         for line in [
             "",
             "{",
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_field_holds_reads_back_and_stays_on_its_line() {
+    fn every_field_value_reads_back_and_stays_on_its_line() {
         let mut random = Random::new(1);
         for _ in 0..rounds(5000) {
             let texts: Vec<String> = (0..random.below(5))

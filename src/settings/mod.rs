@@ -219,7 +219,7 @@ mod tests {
     ];
 
     #[test]
-    fn whatever_is_called_a_setting_is_one() {
+    fn every_name_of_a_setting_in_a_text_is_declared() {
         for root in ["src", "scripts", "README.md", "CHANGELOG.md", "build.rs"] {
             each_file(&checkout(root), &mut |path, text| {
                 for (at, _) in text.match_indices("COVEN_") {

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_before_the_deadline_is_read_and_then_the_time_is_up() {
+    fn data_before_the_deadline_is_read_and_then_the_time_is_up() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.write_all(b"line\nrest").unwrap();

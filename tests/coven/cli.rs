@@ -506,7 +506,7 @@ fn input_reaches_the_harness_as_it_was_given() {
 }
 
 #[test]
-fn what_is_typed_right_after_a_launch_arrives() {
+fn input_typed_right_after_a_launch_arrives() {
     let coven = Coven::start();
     coven.harness_with(
         "reader",
@@ -667,7 +667,7 @@ fn a_session_is_named_by_its_id_its_beginning_its_title_or_as_the_last() {
 }
 
 #[test]
-fn what_ends_or_deletes_sessions_takes_no_title_where_it_cannot_ask() {
+fn verbs_that_end_or_delete_sessions_take_no_title_where_they_cannot_ask() {
     let coven = Coven::start();
     let id = hello(&coven);
     for args in [

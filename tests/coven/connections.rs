@@ -155,7 +155,7 @@ fn a_client_that_is_always_a_request_ahead_costs_no_memory() {
 }
 
 #[test]
-fn whoever_is_refused_can_send_all_and_still_reads_why() {
+fn a_refused_client_can_send_all_and_still_reads_the_reason() {
     let coven = Coven::new().env("COVEN_MAX_CONNECTIONS", "1");
     coven.start_daemon();
     let pid = {

@@ -70,7 +70,7 @@ fn the_childrens_cpu_time_and_memory_count_once_they_are_waited_for() {
 }
 
 #[test]
-fn what_is_redacted_counts_as_it_was_written() {
+fn redacted_output_counts_as_it_was_written() {
     let coven = Coven::start();
     coven.harness("leak", "echo password=correct-horse-battery-9");
     let id = coven.launch("leak", "x");

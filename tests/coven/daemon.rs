@@ -105,7 +105,7 @@ fn the_status_of_a_stopped_daemon_is_exit_3_with_the_command_that_starts_it() {
 }
 
 #[test]
-fn what_a_crash_leaves_is_stale_until_the_next_start() {
+fn the_files_of_a_crashed_daemon_are_stale_until_the_next_start() {
     let coven = Coven::start();
     coven.crash();
     assert!(coven.socket().exists());

@@ -114,7 +114,7 @@ fn json_is_an_object_a_line_whichever_format_the_log_has() {
 }
 
 #[test]
-fn what_is_no_record_is_shown_harmless_and_matches_no_filter() {
+fn a_line_that_is_no_record_is_shown_harmless_and_matches_no_filter() {
     let broken = "not a record \u{1b}[2J\u{9b}\u{202e}";
     let (coven, log) = with_log(&[&[ONE, broken, TWO]]);
     let all = shown(&coven, &[]);

@@ -51,7 +51,7 @@ fn times(report: &Value, what: &str) -> u64 {
 }
 
 #[test]
-fn it_begins_with_the_seven_things_of_a_good_report_in_the_guides_order() {
+fn the_report_begins_with_the_seven_things_of_the_guide_in_its_order() {
     let coven = Coven::start();
     assert_eq!(coven.cli(["kill", "ffff"]).code, 1);
     assert_eq!(coven.cli(["run", "nonesuch", "x"]).code, 125);
@@ -605,7 +605,7 @@ fn another_users_database_is_not_opened() {
 }
 
 #[test]
-fn what_somebody_else_on_the_socket_says_is_not_repeated() {
+fn the_answers_of_another_program_on_the_socket_are_not_repeated() {
     let busy =
         json!({ "error": { "code": "too_many_connections", "message": "planted, no thanks" } });
     for (status, body, state) in [

@@ -122,7 +122,7 @@ fn a_stopped_daemon_is_a_warning_with_the_command_that_starts_it() {
 }
 
 #[test]
-fn what_a_crash_leaves_fails_until_the_command_of_the_hint() {
+fn files_of_a_crashed_daemon_fail_until_the_command_of_the_hint() {
     let coven = Coven::start();
     coven.run("hello", "x");
     coven.crash();
@@ -273,7 +273,7 @@ fn a_link_in_a_files_place_fails_and_no_daemon_starts_with_it() {
 }
 
 #[test]
-fn what_the_user_writes_may_be_read_by_others_but_not_written() {
+fn files_that_the_user_writes_may_be_read_by_others_but_not_written() {
     let coven = Coven::new();
     let patterns = coven.home().join("redact it's.txt");
     let manifest = coven.home().join("adapters/a.json");

@@ -306,7 +306,7 @@ fn a_session_that_reads_as_running_takes_input_at_once() {
 }
 
 #[test]
-fn what_a_dead_daemon_ran_is_orphaned_and_ended() {
+fn sessions_of_a_dead_daemon_are_orphaned_and_ended() {
     let coven = Coven::start();
     // One child in the harness's group, and one that has left it.
     let id = running(&coven, "sleep 600 & setsid sleep 600 & echo ready; wait");

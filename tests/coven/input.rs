@@ -186,7 +186,7 @@ fn recorded(coven: &Coven, id: &str) -> String {
 }
 
 #[test]
-fn what_is_accepted_right_before_a_kill_is_on_record_before_the_end() {
+fn input_accepted_right_before_a_kill_is_on_record_before_the_end() {
     let coven = Coven::start();
     coven.harness_with("deaf", "exec sleep 600", json!({ "stdin": "open" }));
     for _ in 0..10 {
@@ -199,7 +199,7 @@ fn what_is_accepted_right_before_a_kill_is_on_record_before_the_end() {
 }
 
 #[test]
-fn what_is_accepted_while_a_harness_exits_is_on_record_before_the_end() {
+fn input_accepted_while_a_harness_exits_is_on_record_before_the_end() {
     let coven = Coven::start();
     coven.harness_with("brief", "read -r line", json!({ "stdin": "open" }));
     for _ in 0..20 {

@@ -92,7 +92,7 @@ fn a_dry_run_writes_nothing_and_names_what_it_would() {
 }
 
 #[test]
-fn what_is_uninstalled_is_gone_and_the_home_is_kept() {
+fn an_uninstalled_program_is_gone_and_the_home_is_kept() {
     let machine = Machine::new("alice");
     machine.install(&[]);
     let said = tool(&mut machine.command(&["--uninstall"]));

@@ -140,7 +140,7 @@ fn every_verb_prints_json_as_its_help_says_or_says_why_it_does_not() {
 }
 
 #[test]
-fn what_a_verb_has_done_is_json_for_programs() {
+fn every_verb_prints_its_result_as_json_for_programs() {
     let coven = Coven::start();
     let started = coven.cli(["daemon", "start", "--json"]).json();
     let expected = json!({

@@ -185,7 +185,7 @@ fn a_stream_that_nobody_of_the_session_holds_is_closed_at_once() {
 }
 
 #[test]
-fn what_is_left_in_a_stream_that_is_closed_is_told() {
+fn bytes_left_in_a_closed_stream_are_counted_in_an_event() {
     let coven = Coven::start();
     coven.harness("waits", "echo ready; until [ -e go ]; do sleep 0.02; done");
     let id = coven.launch("waits", "x");
@@ -266,7 +266,7 @@ fn ask_for_line(coven: &Coven, name: &str, number: usize) {
 }
 
 #[test]
-fn whoever_follows_a_session_is_let_go_at_its_end_and_pages_go_on() {
+fn followers_of_a_session_end_with_it_and_pages_go_on() {
     let coven = impatient();
     let id = late(&coven, "a");
     ask_for_line(&coven, "a", 0);

@@ -151,7 +151,7 @@ fn all_that_a_harness_leaves_is_on_record_and_ended_by_a_sweep() {
 }
 
 #[test]
-fn what_has_ended_and_is_not_reaped_is_not_left_behind() {
+fn a_zombie_is_not_left_behind() {
     let coven = Coven::start();
     let script =
         "setsid sh -c 'true & exec sleep 1000' >/dev/null 2>&1 &\nuntil [ -e go ]; do :; done";
@@ -172,7 +172,7 @@ fn what_has_ended_and_is_not_reaped_is_not_left_behind() {
 }
 
 #[test]
-fn whatever_a_process_calls_itself_it_is_shown_as_text_and_moves_no_cursor() {
+fn a_process_name_is_shown_as_text_and_moves_no_cursor() {
     let coven = Coven::start();
     // The kernel keeps 15 bytes of a name, and cuts characters.
     for (name, told) in [
@@ -281,7 +281,7 @@ fn a_sweep_after_a_crash_or_a_restart_ends_what_was_left_before() {
 }
 
 #[test]
-fn what_a_sweep_ends_gets_sigterm_first_and_what_is_started_on_it_is_ended_too() {
+fn a_sweep_sends_sigterm_first_and_ends_processes_that_start_on_it() {
     let coven = Coven::start();
     // One is stopped, and one starts another on its signal.
     let script = "exec >/dev/null 2>&1

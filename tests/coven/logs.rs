@@ -90,7 +90,7 @@ fn follow_shows_what_comes_until_the_session_ends() {
 }
 
 #[test]
-fn what_was_written_after_the_end_can_be_told_apart() {
+fn output_written_after_the_end_can_be_told_apart() {
     let coven = Coven::start_with_env("COVEN_DRAIN_MAX_MS", "0");
     let go = coven.work().join("go");
     let id = ended(

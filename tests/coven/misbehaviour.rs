@@ -93,7 +93,7 @@ fn a_kill_leaves_the_processes_of_other_sessions_alone() {
 }
 
 #[test]
-fn what_ends_in_the_background_leaves_no_zombie() {
+fn a_process_that_ends_in_the_background_leaves_no_zombie() {
     let coven = Coven::start();
     let (id, left) = hide(&coven, "exit 0");
     coven.ended(&id);
@@ -198,7 +198,7 @@ fn without_room_for_the_mark_session_and_environment_have_to_do() {
 }
 
 #[test]
-fn what_forks_without_rest_is_ended_all_the_same() {
+fn a_harness_that_forks_without_rest_is_ended() {
     let coven = Coven::start();
     // Each lives for one fork only, in a session of its own: no number is the same when it is looked at again.
     let script = "echo 'if [ -e stop ]; then exit; fi; env -i setsid sh hop.sh & ' >hop.sh
@@ -235,7 +235,7 @@ fn a_fork_bomb_within_its_users_limit_is_ended() {
 const MEMORY_MAX: u64 = 64 * 1024;
 
 #[test]
-fn whatever_harnesses_print_or_refuse_to_read_the_daemon_stays_small() {
+fn the_daemon_stays_small_with_floods_and_with_harnesses_that_never_read() {
     let coven = Coven::start();
     // As much as that without a newline; a gigabyte where somebody has the time.
     let flood: u64 = match std::env::var_os("COVEN_TEST_FLOOD_BYTES") {

@@ -93,7 +93,7 @@ fn sessions_run_end_and_are_killed_without_descriptors_for_processes() {
 }
 
 #[test]
-fn what_a_dead_daemon_left_is_ended_without_descriptors_for_processes() {
+fn processes_of_a_dead_daemon_are_ended_without_pidfds() {
     let coven = Coven::new();
     coven.harness("sleeper", "sleep 1000 & sleep 1000");
     coven.start_daemon();
@@ -107,7 +107,7 @@ fn what_a_dead_daemon_left_is_ended_without_descriptors_for_processes() {
 }
 
 #[test]
-fn where_names_cannot_be_watched_a_launch_notices_that_the_database_is_gone() {
+fn a_launch_notices_that_the_database_is_gone_where_names_cannot_be_watched() {
     let coven = Coven::new();
     let mut start = coven.command(["daemon", "start"]);
     refuse_calls(&mut start, &[libc::SYS_inotify_init1], libc::EMFILE);

@@ -157,7 +157,7 @@ fn a_restart_or_a_crash_before_the_time_does_not_call_it_off() {
 }
 
 #[test]
-fn who_decides_meanwhile_where_a_session_belongs_has_the_last_word() {
+fn a_client_that_archives_or_summons_a_session_meanwhile_overrides_its_on_end() {
     let coven = start_late();
     coven.conversing("converses");
     let conversation = |mode| json!({ "conversation": { "mode": mode, "id": "c" } });

@@ -119,7 +119,7 @@ fn crash_while_it_starts(coven: &Coven, random: &mut Random) {
 }
 
 #[test]
-fn what_followers_were_shown_is_there_after_a_kill_at_any_moment() {
+fn events_that_followers_were_shown_survive_a_kill_at_any_moment() {
     let coven = Coven::new();
     for (id, script) in HARNESSES {
         coven.harness(id, script);

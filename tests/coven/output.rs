@@ -101,7 +101,7 @@ fn an_output_event_never_has_more_than_60_000_bytes_of_payload() {
 }
 
 #[test]
-fn what_a_harness_prints_is_told_apart_by_stream() {
+fn the_output_of_a_harness_is_told_apart_by_stream() {
     let coven = Coven::start();
     let events = said(&coven, "printf 'out\\n'; printf 'err\\n' >&2");
     let mut payloads: Vec<String> = outputs(&events).iter().map(Value::to_string).collect();
@@ -211,7 +211,7 @@ fn nuls_are_text() {
 }
 
 #[test]
-fn what_json_must_escape_comes_back_as_it_was() {
+fn characters_that_json_escapes_come_back_unchanged() {
     let coven = Coven::start();
     let line = "\"\\\u{1b}[31m\u{7f}\u{85}\u{2028}\u{feff}\t\r\n</script>";
     let file = coven.work().join("line");
@@ -352,7 +352,7 @@ fn a_character_that_a_grandchild_could_have_finished_is_still_there() {
 }
 
 #[test]
-fn what_a_harness_left_in_its_pipe_is_stored_however_rarely_the_daemon_is_run() {
+fn the_rest_of_a_pipe_is_stored_however_rarely_the_daemon_is_run() {
     let coven = Coven::start();
     // The grandchild holds the pipe, so that only silence tells that all has come.
     let script = "until [ -e go ]; do sleep 0.02; done

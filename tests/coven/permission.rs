@@ -78,7 +78,7 @@ fn a_policy_becomes_the_adapters_own_arguments_and_stays_in_the_record() {
 }
 
 #[test]
-fn what_an_adapter_cannot_honour_is_refused_before_there_is_a_session() {
+fn an_option_that_an_adapter_cannot_honour_is_refused_before_there_is_a_session() {
     let coven = Coven::start();
     coven.harness_with("agent", ARGUMENTS, keys());
     let file = coven.work().join("file");
@@ -177,7 +177,7 @@ fn what_an_adapter_cannot_honour_is_refused_before_there_is_a_session() {
 }
 
 #[test]
-fn what_a_harness_refuses_to_root_is_refused_before_it_starts() {
+fn an_option_that_a_harness_refuses_to_root_is_refused_before_its_start() {
     let coven = Coven::start();
     coven.program("claude", ARGUMENTS);
     let answer = coven.try_launch("claude", "x", policy("full"));

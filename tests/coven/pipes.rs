@@ -38,7 +38,7 @@ fn programs(fd: usize) -> [(&'static str, String); 4] {
 }
 
 #[test]
-fn what_is_written_at_once_at_the_exit_is_whole_while_the_daemon_is_stopped() {
+fn output_written_at_the_exit_is_whole_while_the_daemon_is_stopped() {
     let coven = Coven::start();
     for (fd, stream) in [(1, "stdout"), (2, "stderr")] {
         for (program, script) in programs(fd) {
@@ -68,7 +68,7 @@ fn what_is_written_at_once_at_the_exit_is_whole_while_the_daemon_is_stopped() {
 }
 
 #[test]
-fn what_node_prints_before_it_exits_is_whole() {
+fn the_output_of_node_before_its_exit_is_whole() {
     if !has_tools(&["node"]) {
         return;
     }

@@ -141,7 +141,7 @@ fn a_path_or_an_id_that_only_looks_odd_is_kept_as_it_is() {
 }
 
 #[test]
-fn where_secrets_are_stored_no_field_is_refused_or_changed() {
+fn no_field_is_refused_or_changed_where_secrets_are_stored() {
     let coven = Coven::new().env("COVEN_REDACT", "off");
     coven.start_daemon();
     coven.harness_with("takes", "true", json!({ "model_flag": "-m" }));

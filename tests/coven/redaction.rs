@@ -256,7 +256,7 @@ fn a_header_goes_on_in_the_next_input_also_behind_a_pause() {
 }
 
 #[test]
-fn what_may_become_a_secret_is_on_record_soon_also_if_nothing_follows() {
+fn a_possible_start_of_a_secret_is_on_record_soon_also_if_nothing_follows() {
     let coven = Coven::start();
     let id = keeping(&coven);
     coven.input(&id, "a line\ngh");
@@ -312,7 +312,7 @@ fn a_title_is_redacted_before_it_is_cut() {
 }
 
 #[test]
-fn what_is_no_secret_comes_back_byte_for_byte() {
+fn output_without_secrets_comes_back_byte_for_byte() {
     let coven = Coven::start();
     let text = "token = lexer.next()
 commit 8f14e45fceea167a5a36dedd4bea25438f14e45f

@@ -107,7 +107,7 @@ fn a_variable_that_this_shell_lacks_is_a_usage_error_and_starts_nothing() {
 }
 
 #[test]
-fn what_is_not_whole_on_record_cannot_be_rerun_and_it_is_said_what_to_type() {
+fn a_session_with_a_cut_record_cannot_be_rerun_and_the_error_names_the_command() {
     let coven = Coven::new().env("COVEN_LOG_RETENTION_DAYS", "0");
     coven.harness_with("reads", "cat > /dev/null", json!({ "prompt": "stdin" }));
     coven.start_daemon();

@@ -383,7 +383,7 @@ fn a_deleted_sessions_space_is_given_back_while_the_daemon_runs() {
 }
 
 #[test]
-fn what_a_client_was_told_to_be_gone_stays_gone_after_a_crash_and_nothing_else() {
+fn output_reported_as_dropped_stays_gone_after_a_crash_and_no_other() {
     let coven = Coven::new().env("COVEN_SESSION_MAX_BYTES", "1500000");
     coven.harness(
         "endless",

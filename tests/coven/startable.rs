@@ -66,7 +66,7 @@ fn foreign() -> Vec<u8> {
 }
 
 #[test]
-fn what_cannot_be_started_is_said_with_its_file_and_interpreter() {
+fn a_program_that_cannot_be_started_is_named_with_its_interpreter() {
     let coven = Coven::start();
     let other_formats = fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|dir| dir.count() > 2);
     let foreign = foreign();
@@ -160,7 +160,7 @@ fn a_program_that_env_is_told_to_find_is_looked_up_on_the_daemons_path() {
 }
 
 #[test]
-fn what_has_the_name_and_is_no_executable_file_is_said_before_a_session_is_there() {
+fn a_file_of_that_name_that_is_not_executable_is_named_before_there_is_a_session() {
     let coven = Coven::start();
     let file = put(&coven, b"#!/bin/sh\n", 0o644);
     let cases: [(&dyn Fn(), &str); 3] = [

@@ -79,7 +79,7 @@ fn a_stop_records_the_last_words_of_every_harness() {
 }
 
 #[test]
-fn whoever_asks_the_daemon_to_stop_is_told_when_it_has() {
+fn every_client_that_asks_for_a_stop_is_told_when_it_is_complete() {
     let coven = Coven::start();
     coven.harness("speaker", LAST_WORDS);
     let id = ready(&coven, "speaker");
@@ -345,7 +345,7 @@ fn at_terminal(coven: &Coven, answer: &str, verb: &str) -> (i32, String) {
 }
 
 #[test]
-fn who_stops_the_daemon_is_told_which_sessions_that_ends() {
+fn a_stop_names_the_sessions_that_it_ends() {
     let coven = Coven::start();
     coven.harness("quiet", "exec sleep 1000");
     let id = coven.launch("quiet", "tidy up");
@@ -376,7 +376,7 @@ fn who_stops_the_daemon_is_told_which_sessions_that_ends() {
 }
 
 #[test]
-fn who_stops_a_daemon_that_does_not_name_its_sessions_is_told_that_it_ends_them() {
+fn a_stop_warns_where_the_daemon_does_not_name_its_sessions() {
     let coven = Coven::new().env("COVEN_MAX_CONNECTIONS", "4");
     coven.start_daemon();
     coven.harness("quiet", "exec sleep 1000");

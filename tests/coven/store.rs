@@ -98,7 +98,7 @@ fn an_event_cannot_be_changed_not_even_in_the_database() {
 }
 
 #[test]
-fn who_archives_and_who_deletes_a_session_at_once_cost_nobody_anything() {
+fn an_archive_and_a_deletion_at_the_same_time_fail_no_other_request() {
     let coven = Coven::start();
     // Beside this, commits take their time, and the next one takes both requests.
     coven.harness("flood", "exec yes 0123456789abcdef");

@@ -81,7 +81,7 @@ fn a_failed_start_is_told_by_the_users_clock_and_programs_get_utc() {
 }
 
 #[test]
-fn what_is_empty_says_so_and_what_to_type() {
+fn an_empty_list_says_so_and_names_the_command() {
     let coven = Coven::start();
     coven.harness("silent", "exit 0");
     let id = coven.launch("silent", "x");

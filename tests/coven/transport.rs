@@ -183,7 +183,7 @@ fn a_head_beyond_the_cap_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_parsed_is_answered_and_closed() {
+fn a_request_that_cannot_be_parsed_is_answered_and_closed() {
     let coven = Coven::start();
     let unparsable: [&[u8]; 12] = [
         b"GET /health\r\n\r\n",

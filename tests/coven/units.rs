@@ -193,7 +193,7 @@ fn a_units_daemon_that_ended_badly_without_a_word_is_told_of() {
 }
 
 #[test]
-fn where_systemd_refuses_a_stop_is_asked_of_the_daemon_and_a_restart_is_refused() {
+fn a_stop_that_systemd_refuses_is_asked_of_the_daemon_and_a_restart_is_refused() {
     let coven = with_unit(own_home);
     coven.start_daemon();
     fs::write(coven.work().join("denied"), "").unwrap();

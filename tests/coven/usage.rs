@@ -84,7 +84,7 @@ fn a_harness_that_is_not_started_in_its_json_form_is_not_read() {
 }
 
 #[test]
-fn what_has_been_told_survives_a_crash_of_the_daemon() {
+fn reported_usage_survives_a_crash_of_the_daemon() {
     let coven = Coven::start();
     coven.telling("talker", "claude", CLAUDE, "echo done; sleep 1000");
     let id = coven.launch("talker", "x");

@@ -65,7 +65,7 @@ fn output_in(database: &Path) -> String {
 }
 
 #[test]
-fn what_is_deleted_of_the_home_is_made_anew_and_the_session_goes_on() {
+fn deleted_files_of_the_home_are_created_again_and_the_session_goes_on() {
     let (coven, id, pid) = with_session();
     for name in [
         "coven.sock",
@@ -94,7 +94,7 @@ fn what_is_deleted_of_the_home_is_made_anew_and_the_session_goes_on() {
 }
 
 #[test]
-fn where_a_daemon_in_the_foreground_logs_to_is_said_anew() {
+fn the_log_place_of_a_daemon_in_the_foreground_is_recorded_again() {
     let coven = Coven::new();
     let daemon = Serving::from_line(coven.spawn(["daemon", "serve"]), "contract_served");
     let place = coven.home().join("logs/place");
@@ -112,7 +112,7 @@ fn where_a_daemon_in_the_foreground_logs_to_is_said_anew() {
 }
 
 #[test]
-fn what_is_renamed_away_or_over_in_the_home_is_made_anew() {
+fn renamed_and_replaced_files_of_the_home_are_created_again() {
     let (coven, id, pid) = with_session();
     for name in ["coven.sock", "daemon.lock", "logs/daemon.log"] {
         let path = coven.home().join(name);
@@ -172,7 +172,7 @@ fn the_cli_has_a_daemon_that_has_not_noticed_yet_make_its_socket_anew() {
 }
 
 #[test]
-fn where_the_socket_cannot_be_made_anew_no_stop_is_advised() {
+fn no_stop_is_advised_where_the_socket_cannot_be_created_again() {
     let (coven, id, pid) = with_session();
     stop(pid);
     fs::remove_file(coven.socket()).unwrap();
@@ -467,7 +467,7 @@ fn a_home_that_is_deleted_ends_the_daemon_which_saves_the_database_beside_it() {
 }
 
 #[test]
-fn what_removes_a_home_file_by_file_removes_it() {
+fn a_home_that_is_removed_file_by_file_stays_removed() {
     for command in ["rm -rf \"$COVEN_HOME\"", "find \"$COVEN_HOME\" -delete"] {
         let (coven, _, pid) = with_session();
         // What takes a while to delete, as in a directory of manifests that is a checkout.

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_file_holds_only_names_of_variables_come_of_it() {
+    fn a_file_of_any_content_gives_only_names_of_variables() {
         let mut random = Random::new(1);
         let pieces = [
             "A", "=", "\"", "'", "\\", "\n", " ", "#", "b", "\0", "é", "\r",

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_path_only_what_is_known_to_be_harmless_stays() {
+    fn only_the_harmless_part_of_a_path_stays() {
         for case in [
             "/usr/local/bin/codex|/usr/local/bin/codex",
             "/usr/local/bin/ada-tool|/usr/local/bin/<user>-tool",
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_keeps_what_is_ours() {
+    fn a_message_keeps_the_words_of_the_program() {
         let gone = io::Error::from_raw_os_error(libc::ENOENT);
         let plan = Path::new("/srv/plan");
         let user = Message::user("eve".into());

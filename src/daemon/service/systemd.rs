@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemctl_shows_is_read() {
+    fn the_output_of_systemctl_show_is_read() {
         let shown = "ExecStart={ path=/usr/bin/coven ; argv[]=/usr/bin/coven daemon serve ; ignore_errors=no }\n\
                      Environment=A=b COVEN_HOME=/srv/coven PATH=/usr/bin\nLoadState=loaded\nActiveState=active\n\
                      SubState=running\nUnitFileState=enabled\nMainPID=4242\nTriggeredBy=coven.socket\nStatusText=failed: a=b\n";

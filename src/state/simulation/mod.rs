@@ -373,7 +373,7 @@ impl Simulation {
 }
 
 #[test]
-fn whatever_the_order_of_events_a_session_ends_once_with_the_cause_that_was_asked() {
+fn in_any_order_of_events_a_session_ends_once_with_the_requested_cause() {
     let mut ends = BTreeMap::<_, usize>::new();
     let mut abandoned = 0;
     for seed in 0..rounds(4_000) as u64 {

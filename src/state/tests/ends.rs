@@ -34,7 +34,7 @@ fn a_session_whose_streams_are_held_is_closed_before_they_are_read_on() {
 }
 
 #[test]
-fn a_session_whose_end_is_asked_for_is_swept_whoever_holds_its_streams() {
+fn a_killed_session_is_swept_whichever_process_holds_its_streams() {
     let mut session = at(Phase::Running);
     step(&mut session, killed());
     let effects = step(&mut session, Input::Terminated(Ok(())));
@@ -45,7 +45,7 @@ fn a_session_whose_end_is_asked_for_is_swept_whoever_holds_its_streams() {
 }
 
 #[test]
-fn what_a_harness_leaves_behind_is_on_record_unless_it_is_ended_with_the_session() {
+fn processes_left_behind_are_on_record_unless_they_are_ended_with_the_session() {
     let left_behind = |effects: &[Effect]| {
         let ends = effects.iter().find_map(|effect| match effect {
             Effect::Close(Fact::Ended { end, .. }) => Some(end.left_behind.to_string()),
@@ -71,7 +71,7 @@ fn what_a_harness_leaves_behind_is_on_record_unless_it_is_ended_with_the_session
 }
 
 #[test]
-fn a_kill_that_is_refused_leaves_the_sweep_that_the_launch_has_asked_for() {
+fn a_refused_kill_keeps_the_sweep_of_the_launch() {
     let grace = Some(durations::SWEEP_GRACE_MAX);
     for launched in [None, grace] {
         let mut session = at(Phase::Running);
@@ -211,7 +211,7 @@ fn a_session_whose_thread_is_lost_is_ended_and_closed_as_failed() {
 }
 
 #[test]
-fn a_harness_that_cannot_be_signalled_lives_on_and_whoever_asked_is_told() {
+fn a_harness_that_cannot_be_signalled_lives_on_and_the_kill_is_answered() {
     let mut session = at(Phase::Running);
     step(&mut session, killed());
     assert_eq!(
@@ -225,7 +225,7 @@ fn a_harness_that_cannot_be_signalled_lives_on_and_whoever_asked_is_told() {
 }
 
 #[test]
-fn a_row_that_cannot_be_written_answers_everybody_who_waits() {
+fn a_row_that_cannot_be_written_answers_all_waiting_clients() {
     let mut session = at(Phase::Creating);
     step(&mut session, killed());
     let effects = step(&mut session, Input::NotCreated(ApiError::ShuttingDown));
@@ -237,7 +237,7 @@ fn a_row_that_cannot_be_written_answers_everybody_who_waits() {
 }
 
 #[test]
-fn the_thread_is_told_at_the_exit_that_no_input_follows_and_nobody_is_let_send_any() {
+fn the_exit_ends_the_input_and_later_input_is_refused() {
     for (stdin, expected) in [
         (Stdin::None, &[][..]),
         (Stdin::Open, &["end input"]),

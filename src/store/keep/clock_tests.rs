@@ -254,7 +254,7 @@ fn a_store_of_an_older_coven_waits_if_its_clock_may_be_wrong() {
 }
 
 #[test]
-fn whatever_the_clocks_do_in_a_boot_nothing_goes_before_its_time_and_everything_goes() {
+fn with_any_clocks_in_a_boot_all_output_is_deleted_and_none_early() {
     for seed in 0..20 {
         let mut random = Random::new(seed);
         let mut machine = Machine::new(*random.pick(&ERRORS));
@@ -281,7 +281,7 @@ fn whatever_the_clocks_do_in_a_boot_nothing_goes_before_its_time_and_everything_
 }
 
 #[test]
-fn whatever_the_clock_shows_after_a_boot_for_less_than_a_day_nothing_goes_before_its_time() {
+fn no_output_is_deleted_early_with_any_clock_in_the_first_day_after_a_boot() {
     for seed in 0..20 {
         let mut random = Random::new(seed);
         let mut machine = Machine::new(0);

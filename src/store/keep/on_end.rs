@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_refuses_is_tried_again_after_a_pause() {
+    fn an_on_end_that_the_store_refuses_is_retried_after_a_pause() {
         let mut timer = timer();
         assert!(is_due(&mut timer, &[Some(DELAY)]));
         assert!(timer.check_at.is_some_and(|at| at <= Instant::now()));

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_steps_is_what_the_rules_say_event_by_event() {
+    fn retention_in_steps_deletes_the_events_that_the_rules_name_one_by_one() {
         for seed in 0..rounds(300) {
             let mut random = Random::new(seed as u64);
             let mut model = model(&mut random);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_goes_where_no_limit_is_set() {
+    fn no_output_is_deleted_without_a_limit() {
         let mut model = model(&mut Random::new(1));
         let retention = Retention {
             days: None,

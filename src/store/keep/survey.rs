@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_too_long_is_ended_and_the_rest_is_there() {
+    fn a_part_that_takes_too_long_is_ended_and_the_rest_is_there() {
         let survey = with_database("survey-late", 1_000_000, |path| {
             // Enough to count two sessions; SQLite needs several times as long for a million events on any machine.
             let deadline = Instant::now() + std::time::Duration::from_millis(10);

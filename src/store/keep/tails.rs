@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_from_the_beginning_ends_with_the_first_mebibyte() {
+    fn the_kept_head_of_a_session_ends_with_the_first_mebibyte() {
         let mut tail = Tail::default();
         for _ in 0..100 {
             tail.last_seq += 1;

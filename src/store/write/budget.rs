@@ -189,7 +189,7 @@ mod tests {
     const CAPACITY: usize = 100 * Share::LEAST;
 
     #[test]
-    fn what_does_not_fit_is_held_back_until_half_is_free() {
+    fn output_beyond_the_budget_is_held_back_until_half_is_free() {
         let budget = Budget::new(CAPACITY);
         let (flood, wake) = share(&budget);
         let first = flood.reserve_or_wake(CAPACITY / 5 * 2).unwrap();

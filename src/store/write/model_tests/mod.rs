@@ -277,7 +277,7 @@ fn reader(path: &Path) -> Reader {
 }
 
 #[test]
-fn what_is_read_is_what_was_committed_and_nothing_of_what_was_broken_off() {
+fn reads_return_all_of_each_commit_and_nothing_of_an_interrupted_transaction() {
     let (mut committed, mut broken_off, mut swept) = (0, 0, 0);
     for seed in 0..rounds(8) {
         let mut random = Random::new(seed as u64);
