@@ -16,7 +16,7 @@ use crate::http::client::Client;
 
 /// Content of a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum AgentLine {
     /// A finished message of the agent.
     Message(String),
     /// A tool call, with its subject.
@@ -46,7 +46,7 @@ impl Lines {
 }
 
 /// Parses a line of output; a line of no known agent has no content.
-pub(super) fn said(line: &[u8]) -> Said {
+pub(super) fn said(line: &[u8]) -> AgentLine {
     let line: Value = serde_json::from_slice(line).unwrap_or_default();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     match line["type"].as_str() {
@@ -55,30 +55,30 @@ pub(super) fn said(line: &[u8]) -> Said {
             let texts = parts.filter_map(|part| part["text"].as_str());
             let text = texts.collect::<Vec<_>>().join("\n");
             match text.is_empty() {
-                true => Said::Nothing,
-                false => Said::Message(text),
+                true => AgentLine::Nothing,
+                false => AgentLine::Message(text),
             }
         }
         Some("item.completed") if line["item"]["type"] == "agent_message" => {
-            text(&line["item"]["text"]).map_or(Said::Nothing, Said::Message)
+            text(&line["item"]["text"]).map_or(AgentLine::Nothing, AgentLine::Message)
         }
-        Some("text") => text(&line["part"]["text"]).map_or(Said::Nothing, Said::Message),
+        Some("text") => text(&line["part"]["text"]).map_or(AgentLine::Nothing, AgentLine::Message),
         Some("tool_use") => {
             let state = &line["part"]["state"];
             let parts = [&line["part"]["tool"], &state["title"], &state["error"]];
             let parts = parts.into_iter().filter_map(Value::as_str);
-            Said::Tool(parts.collect::<Vec<_>>().join(" "))
+            AgentLine::Tool(parts.collect::<Vec<_>>().join(" "))
         }
         Some("error") => {
             let error = &line["error"];
-            Said::TurnOver(text(&error["data"]["message"]).or(text(&error["name"])))
+            AgentLine::TurnOver(text(&error["data"]["message"]).or(text(&error["name"])))
         }
         Some("result") if line["is_error"] == true => {
-            Said::TurnOver(text(&line["result"]).or(text(&line["subtype"])))
+            AgentLine::TurnOver(text(&line["result"]).or(text(&line["subtype"])))
         }
-        Some("turn.failed") => Said::TurnOver(text(&line["error"]["message"])),
-        Some("result" | "turn.completed") => Said::TurnOver(None),
-        _ => Said::Nothing,
+        Some("turn.failed") => AgentLine::TurnOver(text(&line["error"]["message"])),
+        Some("result" | "turn.completed") => AgentLine::TurnOver(None),
+        _ => AgentLine::Nothing,
     }
 }
 
@@ -111,13 +111,13 @@ impl Screen {
                 let mut is_over = false;
                 for line in self.lines.push(&bytes) {
                     match said(&line) {
-                        Said::Message(text) => self.out.line(&text)?,
-                        Said::Tool(text) => show_stderr(format!("{text}\n").as_bytes())?,
-                        Said::TurnOver(why) => {
+                        AgentLine::Message(text) => self.out.line(&text)?,
+                        AgentLine::Tool(text) => show_stderr(format!("{text}\n").as_bytes())?,
+                        AgentLine::TurnOver(why) => {
                             why.iter().for_each(|why| remark(why));
                             is_over = true;
                         }
-                        Said::Nothing => {}
+                        AgentLine::Nothing => {}
                     }
                 }
                 return Ok(is_over);
@@ -148,13 +148,13 @@ pub(super) fn show(
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> Vec<Said> {
+    fn all(text: &str) -> Vec<AgentLine> {
         let said = text.lines().map(|line| said(line.as_bytes()));
-        said.filter(|said| *said != Said::Nothing).collect()
+        said.filter(|said| *said != AgentLine::Nothing).collect()
     }
 
-    fn message(text: &str) -> Said {
-        Said::Message(text.into())
+    fn message(text: &str) -> AgentLine {
+        AgentLine::Message(text.into())
     }
 
     #[test]
@@ -164,15 +164,18 @@ mod tests {
         assert_eq!(said.len(), 6, "{said:?}");
         assert_eq!(
             said[2..4],
-            [message("echo 2 users: two"), Said::TurnOver(None)]
+            [message("echo 2 users: two"), AgentLine::TurnOver(None)]
         );
         let codex = include_str!("../../tests/coven/recorded/codex-exec.jsonl");
-        assert_eq!(all(codex), [message("echo 2 users"), Said::TurnOver(None)]);
+        assert_eq!(
+            all(codex),
+            [message("echo 2 users"), AgentLine::TurnOver(None)]
+        );
         let opencode = include_str!("../../tests/coven/recorded/opencode-run.jsonl");
         let answer = message("heard 1 turns, the last of 39 characters; cmd write");
         assert_eq!(
             all(opencode),
-            [Said::Tool("write repo/x.txt".into()), answer]
+            [AgentLine::Tool("write repo/x.txt".into()), answer]
         );
     }
 
@@ -200,7 +203,7 @@ mod tests {
                 "APIError",
             ),
         ] {
-            assert_eq!(said(line.as_bytes()), Said::TurnOver(Some(why.into())));
+            assert_eq!(said(line.as_bytes()), AgentLine::TurnOver(Some(why.into())));
         }
         for line in [
             "",
@@ -209,7 +212,7 @@ mod tests {
             r#"{"type":"assistant"}"#,
             r#"{"type":"assistant","message":{"content":[]}}"#,
         ] {
-            assert_eq!(said(line.as_bytes()), Said::Nothing);
+            assert_eq!(said(line.as_bytes()), AgentLine::Nothing);
         }
     }
 

@@ -12,7 +12,7 @@ use super::status::{STATE, facts, for_people, for_programs};
 use super::table::{Color, GREEN, RED, painted};
 use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say_answer};
 use crate::api::{Code, StopReport};
-use crate::daemon::control::{self, ControlError, StartReport, Started};
+use crate::daemon::control::{self, ControlError, DaemonStart, StartReport};
 use crate::daemon::handover::check;
 use crate::daemon::service::Supervisor;
 use crate::daemon::status::{DaemonState, Status};
@@ -144,14 +144,14 @@ fn start(home: &Home, args: &Start) -> Outcome {
     say_started(home, control::start(home, &remark)?, args.json)
 }
 
-fn say_started(home: &Home, started: Started, json: bool) -> Outcome {
+fn say_started(home: &Home, started: DaemonStart, json: bool) -> Outcome {
     let (done, what, pid) = match started {
-        Started::New(pid) => ("started", "started".into(), Some(pid)),
-        Started::ByUnit(pid, unit) => {
+        DaemonStart::New(pid) => ("started", "started".into(), Some(pid)),
+        DaemonStart::ByUnit(pid, unit) => {
             let by = format!("started by {}", Supervisor::Systemd(unit));
             ("started", by, pid)
         }
-        Started::Already(pid) => ("already_running", "already running".into(), pid),
+        DaemonStart::Already(pid) => ("already_running", "already running".into(), pid),
     };
     let socket = home.socket().display().to_string();
     let answer = json!({ "result": done, "pid": pid, "socket": socket });

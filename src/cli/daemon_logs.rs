@@ -17,7 +17,7 @@ use super::time::parse_moment;
 use super::{CliError, Outcome};
 use crate::api::{Code, Timestamp};
 use crate::daemon::LogPlace;
-use crate::observe::journal::{Journal, Order};
+use crate::observe::journal::{Journal, ReadOrder};
 use crate::observe::{LogFiles, LogRecord, visible_json};
 use crate::sys::{self, Interest, LogWatch};
 
@@ -136,7 +136,7 @@ fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
             if let Some(missing) = missing {
                 remark(&missing.to_string());
             }
-            let journal = log.open(Order::Following(newest.as_deref()), args.since)?;
+            let journal = log.open(ReadOrder::Following(newest.as_deref()), args.since)?;
             follow_journal(journal, log, &mut screen)
         }
     }
@@ -151,14 +151,14 @@ fn read_journal(
 ) -> Result<Option<String>, CliError> {
     let mut newest = None;
     match args.lines {
-        None => log.read(Order::OldestFirst, args.since, |entry| {
+        None => log.read(ReadOrder::OldestFirst, args.since, |entry| {
             newest = Some(entry.cursor);
             screen.show_record(&entry.record)?;
             Ok(ControlFlow::Continue(()))
         })?,
         Some(lines) => {
             let mut kept = Vec::new();
-            log.read(Order::NewestFirst, args.since, |entry| {
+            log.read(ReadOrder::NewestFirst, args.since, |entry| {
                 newest.get_or_insert(entry.cursor);
                 if kept.len() < lines {
                     kept.extend(args.shown(&entry.record));

@@ -10,7 +10,7 @@ use super::hint;
 use super::output::{visible, visible_text};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
 use crate::daemon::control::ControlError;
-use crate::daemon::failure::Failure;
+use crate::daemon::failure::StartFailure;
 use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
 use crate::observe::journal;
@@ -162,7 +162,7 @@ impl From<ClientError> for CliError {
             ClientError::NotRunning { socket, .. } => {
                 let home = Home::of_socket(&socket);
                 let is_forwarded = home.is_forwarded();
-                if let Some(failure) = Failure::recorded(&home).filter(|_| !is_forwarded) {
+                if let Some(failure) = StartFailure::recorded(&home).filter(|_| !is_forwarded) {
                     let (reason, code) = (failure.reason, failure.code);
                     let message =
                         format!("no daemon runs: its last start failed: {reason} ({code})");

@@ -10,7 +10,7 @@ use super::{CliError, Home};
 use crate::api::{Code, Timestamp};
 use crate::daemon::service::Unit;
 use crate::observe::LogRecord;
-use crate::observe::journal::{Entry, Journal, Order};
+use crate::observe::journal::{Entry, Journal, ReadOrder};
 use crate::sys::{self, Interest};
 
 /// A unit's log in the journal.
@@ -34,7 +34,7 @@ impl UnitLog {
 
     pub(super) fn open(
         &self,
-        order: Order<'_>,
+        order: ReadOrder<'_>,
         since: Option<Timestamp>,
     ) -> Result<Journal, CliError> {
         Journal::open(&self.matches, order, since).map_err(|err| match err.kind() {
@@ -46,7 +46,7 @@ impl UnitLog {
     /// Passes the entries to `take` until it breaks, or until the end.
     pub(super) fn read(
         &self,
-        order: Order<'_>,
+        order: ReadOrder<'_>,
         since: Option<Timestamp>,
         mut take: impl FnMut(Entry) -> Result<ControlFlow<()>, CliError>,
     ) -> Result<(), CliError> {
@@ -65,7 +65,7 @@ impl UnitLog {
 
     /// The last `count` records, oldest first: those read before `deadline`.
     pub(super) fn tail(&self, count: usize, deadline: Instant) -> Result<Vec<LogRecord>, CliError> {
-        let mut journal = self.open(Order::NewestFirst, None)?;
+        let mut journal = self.open(ReadOrder::NewestFirst, None)?;
         let mut records = Vec::new();
         let has_ended = loop {
             if !sys::poll(&mut [Interest::readable(&journal)], Some(deadline))? {
@@ -94,7 +94,7 @@ impl UnitLog {
     pub(super) fn why_empty(&self, since: Option<Timestamp>) -> Result<Option<CliError>, CliError> {
         let mut is_empty = true;
         if since.is_some() {
-            self.read(Order::NewestFirst, None, |_| {
+            self.read(ReadOrder::NewestFirst, None, |_| {
                 is_empty = false;
                 Ok(ControlFlow::Break(()))
             })?;

@@ -22,7 +22,7 @@ use crate::api::{
     AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, TelemetryFormat, Visibility,
     Word,
 };
-use crate::daemon::control::{self, Started};
+use crate::daemon::control::{self, DaemonStart};
 use crate::http::client::{Client, ClientError};
 use crate::sys;
 
@@ -361,9 +361,9 @@ pub(super) fn connect_or_start(home: &Home) -> Result<Client, CliError> {
     match Client::connect(&home.socket()) {
         Err(ClientError::NotRunning { .. }) => {
             let by = match control::start(home, &remark)? {
-                Started::New(pid) => Some(format!("pid {pid}")),
-                Started::ByUnit(_, unit) => Some(format!("{unit}, by systemd")),
-                Started::Already(_) => None,
+                DaemonStart::New(pid) => Some(format!("pid {pid}")),
+                DaemonStart::ByUnit(_, unit) => Some(format!("{unit}, by systemd")),
+                DaemonStart::Already(_) => None,
             };
             if let (Some(by), true) = (by, io::stderr().is_terminal()) {
                 remark(&format!("started the daemon ({by})"));

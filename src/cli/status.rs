@@ -13,41 +13,49 @@ use crate::observe::field::is_version;
 use crate::observe::{Message, message};
 
 /// A fact. Without a name it is not for people, without a key not for programs.
-pub(super) struct Fact {
+pub(super) struct StatusLine {
     pub name: &'static str,
     pub key: &'static str,
-    pub said: Said,
+    pub said: StatusValue,
 }
 
 /// Name of the fact about the daemon's state.
 pub(super) const STATE: &str = "state";
 
 /// Value of a fact.
-pub(super) enum Said {
+pub(super) enum StatusValue {
     Message(Message),
     /// Numbers and words from the daemon; null is absent.
     Data(Value),
 }
 
-impl<T: Into<Message>> From<T> for Said {
+impl<T: Into<Message>> From<T> for StatusValue {
     fn from(message: T) -> Self {
         Self::Message(message.into())
     }
 }
 
 /// The facts about the daemon of `home`.
-pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
+pub(super) fn facts(home: &Home, status: &Status) -> Vec<StatusLine> {
     let mut facts = Vec::new();
-    let mut say = |name, key, said: Said| facts.push(Fact { name, key, said });
+    let mut say = |name, key, said: StatusValue| facts.push(StatusLine { name, key, said });
     say(STATE, "state", status.state().as_str().into());
     // The key that existing scripts use.
     say("", "status", status.state().as_str().into());
-    say("", "ok", Said::Data(status.health().is_some().into()));
+    say(
+        "",
+        "ok",
+        StatusValue::Data(status.health().is_some().into()),
+    );
     let health = status.health();
     let (reason, code, pid, next) = cause(home, status);
     if health.is_none() {
-        let data = || Said::Data(Value::Null);
-        say("", "reason", reason.clone().map_or_else(data, Said::from));
+        let data = || StatusValue::Data(Value::Null);
+        say(
+            "",
+            "reason",
+            reason.clone().map_or_else(data, StatusValue::from),
+        );
         let told = reason.map(|reason| match &code {
             Some(code) => message!("{} ({})", reason, code),
             None => reason,
@@ -59,7 +67,7 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     if let Some(code) = &code {
         say("", "code", Message::from(code).into());
     }
-    say("pid", "pid", Said::Data(pid.into()));
+    say("pid", "pid", StatusValue::Data(pid.into()));
     let socket = health.map_or_else(
         || home.socket(),
         |health| health.daemon.socket.clone().into(),
@@ -67,10 +75,12 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
     say("socket", "socket", (&socket).into());
     match status {
         Status::Failed(failure) => {
-            let at = failure.at.map_or(Said::Data(Value::Null), Said::from);
+            let at = failure
+                .at
+                .map_or(StatusValue::Data(Value::Null), StatusValue::from);
             say("failed at", "failedAt", at);
         }
-        Status::Stale { locked, .. } => say("", "locked", Said::Data((*locked).into())),
+        Status::Stale { locked, .. } => say("", "locked", StatusValue::Data((*locked).into())),
         _ => {}
     }
     match health {
@@ -78,11 +88,11 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
         None => {
             let spoken = match status {
                 Status::Unsupported { found } => Message::word(found, is_version).into(),
-                _ => Said::Data(Value::Null),
+                _ => StatusValue::Data(Value::Null),
             };
             say("", "apiVersion", spoken);
-            say("", "uptimeSeconds", Said::Data(Value::Null));
-            say("", "started_at", Said::Data(Value::Null));
+            say("", "uptimeSeconds", StatusValue::Data(Value::Null));
+            say("", "started_at", StatusValue::Data(Value::Null));
         }
     }
     say("next", "next", next.into());
@@ -90,7 +100,7 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<Fact> {
 }
 
 /// The facts that a running daemon reports.
-fn running(health: &Health, say: &mut impl FnMut(&'static str, &'static str, Said)) {
+fn running(health: &Health, say: &mut impl FnMut(&'static str, &'static str, StatusValue)) {
     let daemon = &health.daemon;
     say("run by", "", run_by(daemon).into());
     say("", "supervisor", data(&daemon.supervisor));
@@ -203,8 +213,8 @@ pub(super) fn uptime(seconds: u64) -> Message {
 }
 
 /// A part of an answer as JSON.
-fn data(value: &impl serde::Serialize) -> Said {
-    Said::Data(as_json(value))
+fn data(value: &impl serde::Serialize) -> StatusValue {
+    StatusValue::Data(as_json(value))
 }
 
 /// `value` as JSON.
@@ -215,23 +225,23 @@ pub(super) fn as_json(value: &impl serde::Serialize) -> Value {
 }
 
 /// The facts for people, by name.
-pub(super) fn for_people(facts: &[Fact]) -> Vec<(&'static str, String)> {
+pub(super) fn for_people(facts: &[StatusLine]) -> Vec<(&'static str, String)> {
     let named = facts.iter().filter(|fact| !fact.name.is_empty());
-    let said = named.filter_map(|Fact { name, said, .. }| match said {
-        Said::Message(message) => Some((*name, told(message))),
-        Said::Data(Value::Null) => None,
-        Said::Data(value) => Some((*name, value.to_string())),
+    let said = named.filter_map(|StatusLine { name, said, .. }| match said {
+        StatusValue::Message(message) => Some((*name, told(message))),
+        StatusValue::Data(Value::Null) => None,
+        StatusValue::Data(value) => Some((*name, value.to_string())),
     });
     said.collect()
 }
 
 /// The facts for programs, by key.
-pub(super) fn for_programs(facts: &[Fact]) -> Value {
+pub(super) fn for_programs(facts: &[StatusLine]) -> Value {
     let keyed = facts.iter().filter(|fact| !fact.key.is_empty());
-    let said = keyed.map(|Fact { key, said, .. }| {
+    let said = keyed.map(|StatusLine { key, said, .. }| {
         let value = match said {
-            Said::Message(message) => message.to_string().into(),
-            Said::Data(value) => value.clone(),
+            StatusValue::Message(message) => message.to_string().into(),
+            StatusValue::Data(value) => value.clone(),
         };
         ((*key).to_owned(), value)
     });

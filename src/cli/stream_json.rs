@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use serde_json::Value;
 
-use super::agent::{Lines, Said, said};
+use super::agent::{AgentLine, Lines, said};
 use super::ending::Ending;
 use super::follow::{Output, Wait, follow_events, output_of, show_stderr};
 use super::input::{end_input, send_beside, send_if_live};
@@ -166,8 +166,8 @@ impl Printer {
         }
     }
 
-    fn said(&mut self, said: Said) -> Result<(), CliError> {
-        if let Said::Message(text) = said {
+    fn said(&mut self, said: AgentLine) -> Result<(), CliError> {
+        if let AgentLine::Message(text) = said {
             self.out.json(&StreamLine::Assistant {
                 message: StreamMessage::new("assistant", &text),
                 session_id: &self.id,

@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::error::HomeError;
-use super::failure::Failure;
+use super::failure::StartFailure;
 use super::home::Home;
 use super::service::{self, Unit};
 use super::settings::misspelt;
@@ -26,7 +26,7 @@ use crate::sys::{self, Within};
 
 /// Result of a start.
 #[derive(Debug)]
-pub enum Started {
+pub enum DaemonStart {
     /// A new daemon with this pid.
     New(u32),
     /// systemd has started its unit; with the daemon's pid, if known.
@@ -78,7 +78,7 @@ impl ControlError {
     }
 
     /// `unit` has not started: with its daemon's failure, or else systemctl's message.
-    fn failed_unit(unit: &Unit, failure: Option<Failure>, said: &str) -> Self {
+    fn failed_unit(unit: &Unit, failure: Option<StartFailure>, said: &str) -> Self {
         let (code, reason, next) = match failure {
             Some(failure) => (failure.code, failure.reason, failure.next),
             None => {
@@ -144,7 +144,7 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
 /// # Errors
 /// [`ControlError`]
 /// [`ControlError`]
-pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
+pub fn start(home: &Home, remark: Remark<'_>) -> Result<DaemonStart, ControlError> {
     if let Some(already) = running(home)? {
         return Ok(already);
     }
@@ -182,11 +182,11 @@ pub fn start(home: &Home, remark: Remark<'_>) -> Result<Started, ControlError> {
         StartReport {
             pid: Some(pid),
             error: None,
-        } => Ok(Started::New(pid)),
+        } => Ok(DaemonStart::New(pid)),
         StartReport {
             pid,
             error: Some(error),
-        } if error.code == Code::DaemonAlreadyRunning => Ok(Started::Already(pid)),
+        } if error.code == Code::DaemonAlreadyRunning => Ok(DaemonStart::Already(pid)),
         StartReport { error, .. } => {
             Err(error.unwrap_or_else(|| ControlError::start("the daemon does not say why")))
         }
@@ -198,7 +198,7 @@ pub(super) fn start_unit(
     home: &Home,
     unit: &Unit,
     remark: Remark<'_>,
-) -> Result<Option<Started>, ControlError> {
+) -> Result<Option<DaemonStart>, ControlError> {
     let systemctl = |verb| service::systemctl(unit, &[verb], Instant::now() + durations::START);
     let state = || {
         let deadline = Instant::now() + durations::SERVICE_TOOL;
@@ -209,7 +209,7 @@ pub(super) fn start_unit(
     if state().active == "failed" {
         let _ = systemctl("reset-failed");
     }
-    let failed_before = Failure::recorded(home);
+    let failed_before = StartFailure::recorded(home);
     let mut started = systemctl("start");
     if started.is_err() && state().result == "start-limit-hit" && systemctl("reset-failed").is_ok()
     {
@@ -218,7 +218,7 @@ pub(super) fn start_unit(
     let Err(reason) = started else {
         // A `Type=notify` unit has started once the daemon serves.
         return Ok(match running(home)? {
-            Some(Started::Already(pid)) => Some(Started::ByUnit(pid, unit.clone())),
+            Some(DaemonStart::Already(pid)) => Some(DaemonStart::ByUnit(pid, unit.clone())),
             // The unit does not notify, or serves another home.
             _ => None,
         });
@@ -227,8 +227,9 @@ pub(super) fn start_unit(
     let now = state();
     if ["failed", "activating"].contains(&now.active.as_str()) {
         // A start that failed before it could record the reason leaves the older record.
-        let recorded = Failure::recorded(home).filter(|now| failed_before.as_ref() != Some(now));
-        let failure = recorded.or_else(|| Failure::of_unit(unit, &now));
+        let recorded =
+            StartFailure::recorded(home).filter(|now| failed_before.as_ref() != Some(now));
+        let failure = recorded.or_else(|| StartFailure::of_unit(unit, &now));
         return Err(ControlError::failed_unit(unit, failure, &reason));
     }
     remark(&format!(
@@ -238,10 +239,10 @@ pub(super) fn start_unit(
 }
 
 /// Checks whether a daemon answers. One of another contract is an error, since it holds the socket.
-fn running(home: &Home) -> Result<Option<Started>, ControlError> {
+fn running(home: &Home) -> Result<Option<DaemonStart>, ControlError> {
     match Client::connect_within(&home.socket(), durations::HEALTH) {
-        Ok((_, health)) => Ok(Some(Started::Already(Some(health.daemon.pid)))),
-        Err(ClientError::Api { .. }) => Ok(Some(Started::Already(None))),
+        Ok((_, health)) => Ok(Some(DaemonStart::Already(Some(health.daemon.pid)))),
+        Err(ClientError::Api { .. }) => Ok(Some(DaemonStart::Already(None))),
         Err(err @ ClientError::UnsupportedVersion { .. }) => Err(ControlError {
             code: Code::UnsupportedApiVersion.into(),
             message: err.to_string(),

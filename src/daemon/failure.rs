@@ -24,7 +24,7 @@ const FAILED: &str = "failed: ";
 /// A failed start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Failure {
+pub struct StartFailure {
     /// Time of the failure; `None` if only the service manager reported it.
     pub at: Option<Timestamp>,
     /// Pid of the failed daemon.
@@ -36,7 +36,7 @@ pub struct Failure {
     pub next: String,
 }
 
-impl Failure {
+impl StartFailure {
     /// Reads the record in `home`; `None` if there is none, or if it is unreadable. The next start that serves removes
     /// it.
     pub fn recorded(home: &Home) -> Option<Self> {
@@ -85,7 +85,7 @@ pub(super) fn tell(home: &Home, err: &ServeError, has_served: bool) {
     if has_served || is_anothers {
         return;
     }
-    let failure = Failure {
+    let failure = StartFailure {
         at: Some(Timestamp::now()),
         pid: Some(std::process::id()),
         code: err.code().into(),
@@ -116,7 +116,7 @@ pub(super) fn forget(home: &Home) {
 }
 
 /// Writes the record, if the home belongs to this user and is private.
-fn record(home: &Home, failure: &Failure) -> io::Result<()> {
+fn record(home: &Home, failure: &StartFailure) -> io::Result<()> {
     let is_own = home.check_own().and_then(|()| home.check());
     is_own
         .and_then(|()| home.create_logs())
@@ -136,8 +136,8 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("coven-failure-{}", std::process::id()));
         fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
         let home = Home::of_socket(&dir.join("coven.sock"));
-        assert_eq!(Failure::recorded(&home), None);
-        let failure = Failure {
+        assert_eq!(StartFailure::recorded(&home), None);
+        let failure = StartFailure {
             at: Some(Timestamp::from_millis(1)),
             pid: Some(7),
             code: Code::StoreUnavailable.into(),
@@ -145,18 +145,18 @@ mod tests {
             next: String::new(),
         };
         record(&home, &failure).unwrap();
-        assert_eq!(Failure::recorded(&home), Some(failure.clone()));
+        assert_eq!(StartFailure::recorded(&home), Some(failure.clone()));
         let file = home.last_failure_file();
         for text in ["", "{", "{}", "null", "\u{0}"] {
             fs::write(&file, text).unwrap();
-            assert_eq!(Failure::recorded(&home), None, "{text:?}");
+            assert_eq!(StartFailure::recorded(&home), None, "{text:?}");
         }
         fs::remove_file(&file).unwrap();
         symlink("/dev/zero", &file).unwrap();
-        assert_eq!(Failure::recorded(&home), None);
+        assert_eq!(StartFailure::recorded(&home), None);
         // A symbolic link is replaced, not followed.
         record(&home, &failure).unwrap();
-        assert_eq!(Failure::recorded(&home), Some(failure));
+        assert_eq!(StartFailure::recorded(&home), Some(failure));
         forget(&home);
         assert!(!file.exists());
         fs::remove_dir_all(dir).unwrap();

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use super::error::HomeError;
-use super::failure::Failure;
+use super::failure::StartFailure;
 use super::home::Home;
 use super::service;
 use crate::api::{Health, words};
@@ -53,7 +53,7 @@ pub enum Status {
         is_awaited: bool,
     },
     /// No daemon runs, and the last start failed.
-    Failed(Failure),
+    Failed(StartFailure),
     /// A process or file of a daemon exists, but no daemon answers.
     Stale {
         /// The finding.
@@ -80,7 +80,7 @@ impl Status {
     /// Inspects the daemon of `home` without changing anything.
     pub fn of(home: &Home) -> Self {
         if is_awaited(home) {
-            return match Failure::recorded(home) {
+            return match StartFailure::recorded(home) {
                 Some(failure) => Self::Failed(failure),
                 None => Self::Stopped { is_awaited: true },
             };
@@ -115,7 +115,7 @@ impl Status {
                 pid,
                 locked,
             }
-        } else if let Some(failure) = Failure::recorded(home) {
+        } else if let Some(failure) = StartFailure::recorded(home) {
             Self::Failed(failure)
         } else if left {
             Self::Stale {
@@ -125,7 +125,7 @@ impl Status {
             }
         } else {
             // A daemon that may not use the home leaves no record in it; systemd has its status text.
-            match Failure::of_home(home) {
+            match StartFailure::of_home(home) {
                 Some(failure) => Self::Failed(failure),
                 None => Self::Stopped { is_awaited: false },
             }

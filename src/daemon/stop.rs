@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::control::{ControlError, Remark, Started, start, start_unit};
+use super::control::{ControlError, DaemonStart, Remark, start, start_unit};
 use super::home::Home;
 use super::service::{self, Supervisor, Unit};
 use super::status::{Status, daemon_pid, listener_pid};
@@ -86,7 +86,7 @@ pub fn stop(home: &Home, remark: Remark<'_>) -> Result<StopOutcome, ControlError
 pub fn restart(
     home: &Home,
     remark: Remark<'_>,
-) -> Result<(StopOutcome, Result<Started, ControlError>), ControlError> {
+) -> Result<(StopOutcome, Result<DaemonStart, ControlError>), ControlError> {
     let (outcome, unit) = end(home, "restart", remark)?;
     let started = match unit {
         // Joins the running restart job.

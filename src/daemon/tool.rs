@@ -26,7 +26,7 @@ pub(super) enum Say {
 }
 
 /// Output of a program that has ended, or was killed at its deadline.
-pub(super) struct Said {
+pub(super) struct ToolOutput {
     pub has_succeeded: bool,
     /// `None` if it did not end in time, or its output is no UTF-8 or too long.
     pub text: Option<String>,
@@ -53,7 +53,7 @@ pub(super) fn run_tool(
 ///
 /// # Errors
 /// The tool cannot be started.
-pub(super) fn run(mut command: Command, what: Say, deadline: Instant) -> io::Result<Said> {
+pub(super) fn run(mut command: Command, what: Say, deadline: Instant) -> io::Result<ToolOutput> {
     let (reader, writer) = sys::pipe()?;
     match what {
         Say::Stdout => command.stdout(writer).stderr(Stdio::null()),
@@ -75,7 +75,7 @@ pub(super) fn run(mut command: Command, what: Say, deadline: Instant) -> io::Res
         let _ = child.kill();
     }
     let has_succeeded = child.wait().is_ok_and(|status| status.success());
-    Ok(Said {
+    Ok(ToolOutput {
         has_succeeded,
         text,
     })

@@ -16,7 +16,7 @@ type Path<'a> = std::path::Display<'a>;
 
 /// Declaration of an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Declared {
+pub struct DeclaredEvent {
     pub name: &'static str,
     /// The question that the event answers.
     pub answers: &'static str,
@@ -38,7 +38,7 @@ macro_rules! events {
 
         impl<'a> LogEvent<'a> {
             /// All events, in the order of the page's table.
-            pub const ALL: &'static [Declared] = &[$(Declared {
+            pub const ALL: &'static [DeclaredEvent] = &[$(DeclaredEvent {
                 name: $name,
                 answers: concat!($($answers),+),
                 levels: &[Level::$level $(, Level::$worse)?],
@@ -258,7 +258,7 @@ events! {
     Panic "panic" Error code InternalError { thread: Text<'a>, at: Place<'a>, message: Text<'a> }
 }
 
-impl Declared {
+impl DeclaredEvent {
     /// The declaration of the event `name`.
     pub fn of(name: &str) -> Option<&'static Self> {
         LogEvent::ALL.iter().find(|declared| declared.name == name)
@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn every_question_of_the_guide_has_its_event() {
         for question in GUIDE {
-            let is_answered = |declared: &Declared| declared.answers.trim().starts_with(question);
+            let is_answered =
+                |declared: &DeclaredEvent| declared.answers.trim().starts_with(question);
             assert!(LogEvent::ALL.iter().any(is_answered), "{question}");
         }
     }

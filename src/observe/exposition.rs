@@ -23,7 +23,7 @@ words! {
 
 /// Declaration of a family.
 #[derive(Debug)]
-pub struct Family {
+pub struct MetricFamily {
     pub metric_type: MetricType,
     /// The name; a counter's ends in `_total`.
     pub name: &'static str,
@@ -40,7 +40,7 @@ pub(super) struct Exposition(String);
 /// The samples of the family that is being written.
 pub(super) struct Samples<'a> {
     text: &'a mut String,
-    family: &'a Family,
+    family: &'a MetricFamily,
 }
 
 /// Figures of a histogram at one moment.
@@ -58,7 +58,7 @@ impl Exposition {
     /// Writes a family with the samples that `show` writes; omits it if `show` returns `None`.
     pub(super) fn family(
         &mut self,
-        family: &Family,
+        family: &MetricFamily,
         show: impl FnOnce(&mut Samples<'_>) -> Option<()>,
     ) {
         let text = &mut self.0;
@@ -151,7 +151,7 @@ mod tests {
         labels: &'static [&'static str],
         show: impl FnOnce(&mut Samples<'_>) -> Option<()>,
     ) -> String {
-        let family = Family {
+        let family = MetricFamily {
             metric_type: MetricType::Gauge,
             name: "x",
             labels,

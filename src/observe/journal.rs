@@ -63,7 +63,7 @@ fn level(priority: &str) -> Level {
 
 /// Order and end of reading.
 #[derive(Debug, Clone, Copy)]
-pub enum Order<'a> {
+pub enum ReadOrder<'a> {
     OldestFirst,
     NewestFirst,
     /// From after the entry with this cursor, or from the oldest, and on as entries arrive.
@@ -130,7 +130,7 @@ impl Journal {
     /// journalctl does not exist, or cannot be started.
     pub fn open(
         matches: &[String],
-        order: Order<'_>,
+        order: ReadOrder<'_>,
         since: Option<Timestamp>,
     ) -> io::Result<Self> {
         let mut command = Command::new("journalctl");
@@ -138,9 +138,9 @@ impl Journal {
         command.args(["-o", "json", "--all", "--quiet", "--no-pager"]);
         command.arg("--output-fields=MESSAGE,PRIORITY");
         match order {
-            Order::OldestFirst => {}
-            Order::NewestFirst => drop(command.arg("--reverse")),
-            Order::Following(cursor) => {
+            ReadOrder::OldestFirst => {}
+            ReadOrder::NewestFirst => drop(command.arg("--reverse")),
+            ReadOrder::Following(cursor) => {
                 command.args(["--follow", "--no-tail"]);
                 command.args(cursor.map(|cursor| format!("--after-cursor={cursor}")));
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::counters::{Counter, Durations, Labelled};
-use super::exposition::{Exposition, Family, MetricType, Samples};
+use super::exposition::{Exposition, MetricFamily, MetricType, Samples};
 use crate::api::{
     CONTRACT, EventKind, EventWriterHealth, SessionStatus, StorageHealth, Stream, VERSION,
 };
@@ -54,7 +54,7 @@ pub(crate) static COMMITS: Durations = Durations::new();
 
 /// A family of the page, with the function that writes its samples.
 pub struct Metric {
-    pub family: Family,
+    pub family: MetricFamily,
     /// Writes its samples; `None` omits the family.
     show: Show,
 }
@@ -190,7 +190,7 @@ macro_rules! types {
             help: &'static str,
             show: Show,
         ) -> Metric {
-            let family = Family { metric_type: MetricType::$metric_type, name, labels, help };
+            let family = MetricFamily { metric_type: MetricType::$metric_type, name, labels, help };
             Metric { family, show }
         }
     )*};

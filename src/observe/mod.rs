@@ -17,7 +17,7 @@ mod record;
 mod rotate;
 mod visible;
 
-pub use event::Declared;
+pub use event::DeclaredEvent;
 pub(crate) use event::{LogEvent, log_event, say};
 pub use failures::FailedCommand;
 pub use files::LogFiles;

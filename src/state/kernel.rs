@@ -47,9 +47,9 @@ pub(super) trait Kernel {
 }
 
 /// The real system.
-pub(super) struct System;
+pub(super) struct RealKernel;
 
-impl Kernel for System {
+impl Kernel for RealKernel {
     fn now(&self) -> Now {
         Now::read()
     }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply, Running};
-use kernel::{Kernel, System};
+use kernel::{Kernel, RealKernel};
 use late::Late;
 use life::Input;
 use session::Session;
@@ -138,7 +138,7 @@ impl State {
             .into_iter()
             .map(|key| (key.key.clone(), key))
             .collect();
-        let kernel = Box::new(System);
+        let kernel = Box::new(RealKernel);
         Self {
             rest_at: Some(kernel.now().instant + durations::REST),
             kernel,

@@ -14,7 +14,7 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterStatus, RefusedManifest, Word};
 use crate::cli::doctor::Findings;
 use crate::cli::observation::Observation;
-use crate::cli::status::{Said, as_json, facts};
+use crate::cli::status::{StatusValue, as_json, facts};
 use crate::http::client::Client;
 use crate::observe::{Message, metrics};
 use crate::settings::durations;
@@ -22,11 +22,11 @@ use crate::settings::durations;
 /// `coven daemon status`, without the parts that health shows.
 pub(super) fn status(seen: &Arc<Observation>, privacy: &Privacy) -> Shown {
     let facts = facts(&seen.home, &seen.status).into_iter();
-    let is_whole = |said: &Said| matches!(said, Said::Data(Value::Object(_)));
+    let is_whole = |said: &StatusValue| matches!(said, StatusValue::Data(Value::Object(_)));
     let facts = facts.filter(|fact| !fact.key.is_empty() && !is_whole(&fact.said));
     Shown::object(facts.map(|fact| match fact.said {
-        Said::Message(message) => (fact.key, privacy.message(&message)),
-        Said::Data(value) => (fact.key, privacy.answer(fact.key, &value)),
+        StatusValue::Message(message) => (fact.key, privacy.message(&message)),
+        StatusValue::Data(value) => (fact.key, privacy.answer(fact.key, &value)),
     }))
 }
 

@@ -30,8 +30,8 @@ pub(super) struct Gathered {
     pub seen: Read<Arc<Observation>>,
     pub harnesses: Read<Harnesses>,
     pub metrics: Read<String>,
-    pub log: Read<log::Tail>,
-    pub commands: Read<log::Tail>,
+    pub log: Read<log::LogTail>,
+    pub commands: Read<log::LogTail>,
     pub survey: Read<Survey>,
     pub session: Read<SessionOutline>,
 }

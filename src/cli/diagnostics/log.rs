@@ -16,7 +16,7 @@ use super::shown::Shown;
 use crate::cli::journal::UnitLog;
 use crate::daemon::{Home, LogPlace};
 use crate::observe::field::Kind;
-use crate::observe::{Declared, LogFiles, LogRecord, Message, message};
+use crate::observe::{DeclaredEvent, LogFiles, LogRecord, Message, message};
 use crate::settings::durations;
 
 /// Most records read of each log.
@@ -30,14 +30,14 @@ const FAILURES_SHOWN: usize = 20;
 
 /// The end of a log.
 #[derive(Debug, Default)]
-pub(super) struct Tail {
+pub(super) struct LogTail {
     records: Vec<LogRecord>,
     /// Number of lines that are no records.
     others: u64,
 }
 
 /// The end of the daemon's log, in a file or the journal.
-pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
+pub(super) fn daemon_tail(home: &Home) -> Result<LogTail, Message> {
     let file = match LogPlace::of(home) {
         LogPlace::Journal { unit, namespace } => {
             let deadline = Instant::now() + durations::DIAGNOSTICS_STORE;
@@ -53,7 +53,7 @@ pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
             // Other messages of the daemon or of systemd.
             records.retain(|record| !record.text("event").is_empty());
             let others = (read - records.len()) as u64;
-            return Ok(Tail { records, others });
+            return Ok(LogTail { records, others });
         }
         LogPlace::File(file) => file,
         LogPlace::Stderr(_) if home.log_file().exists() => home.log_file(),
@@ -63,12 +63,12 @@ pub(super) fn daemon_tail(home: &Home) -> Result<Tail, Message> {
 }
 
 /// The end of the log of failed commands.
-pub(super) fn commands_tail(home: &Home) -> Result<Tail, Message> {
+pub(super) fn commands_tail(home: &Home) -> Result<LogTail, Message> {
     read(&home.failures_file()).map(Option::unwrap_or_default)
 }
 
 /// `None` if the file does not exist.
-fn read(path: &Path) -> Result<Option<Tail>, Message> {
+fn read(path: &Path) -> Result<Option<LogTail>, Message> {
     let unread = |err: &io::Error| message!("{} cannot be read: {}", path, err);
     match path.symlink_metadata() {
         Ok(meta) if meta.is_file() => {}
@@ -91,14 +91,14 @@ fn read(path: &Path) -> Result<Option<Tail>, Message> {
         .filter_map(|line| LogRecord::parse(line))
         .collect();
     let others = (lines.len() - records.len()) as u64;
-    Ok(Some(Tail { records, others }))
+    Ok(Some(LogTail { records, others }))
 }
 
 /// The last records of the daemon's log.
-pub(super) fn records(tail: &Tail, privacy: &Privacy) -> Shown {
+pub(super) fn records(tail: &LogTail, privacy: &Privacy) -> Shown {
     privacy.count("log lines that are no records", tail.others);
     let record = |record: &LogRecord| {
-        let declared = Declared::of(&record.text("event"));
+        let declared = DeclaredEvent::of(&record.text("event"));
         let fields = record.fields.iter().filter_map(|(name, value)| {
             let shown = match (declared, name.as_str()) {
                 (Some(declared), "event") => Ok(("event", declared.name.into())),
@@ -121,7 +121,7 @@ fn last<T>(all: &[T], count: usize) -> &[T] {
 }
 
 /// The last failures in the daemon's log.
-pub(super) fn failures(tail: &Tail, privacy: &Privacy) -> Shown {
+pub(super) fn failures(tail: &LogTail, privacy: &Privacy) -> Shown {
     let columns = [
         "time", "level", "event", "code", "route", "request", "session",
     ];
@@ -131,8 +131,8 @@ pub(super) fn failures(tail: &Tail, privacy: &Privacy) -> Shown {
 }
 
 /// The last failed commands.
-pub(super) fn commands(tail: &Tail, privacy: &Privacy) -> Shown {
-    let is_command = |_: &LogRecord, declared: Option<&Declared>| {
+pub(super) fn commands(tail: &LogTail, privacy: &Privacy) -> Shown {
+    let is_command = |_: &LogRecord, declared: Option<&DeclaredEvent>| {
         declared.is_some_and(|of| of.field("verb").is_some())
     };
     table(tail, &["time", "verb", "code", "exit"], privacy, is_command)
@@ -140,17 +140,17 @@ pub(super) fn commands(tail: &Tail, privacy: &Privacy) -> Shown {
 
 /// One row for each of the last wanted records.
 fn table(
-    tail: &Tail,
+    tail: &LogTail,
     columns: &[&'static str],
     privacy: &Privacy,
-    is_wanted: fn(&LogRecord, Option<&Declared>) -> bool,
+    is_wanted: fn(&LogRecord, Option<&DeclaredEvent>) -> bool,
 ) -> Shown {
     let records = tail.records.iter();
-    let records = records.map(|record| (record, Declared::of(&record.text("event"))));
+    let records = records.map(|record| (record, DeclaredEvent::of(&record.text("event"))));
     let wanted: Vec<_> = records
         .filter(|(record, declared)| is_wanted(record, *declared))
         .collect();
-    let row = |(record, declared): &(&LogRecord, Option<&Declared>)| {
+    let row = |(record, declared): &(&LogRecord, Option<&DeclaredEvent>)| {
         let cell = |name: &&'static str| match *name {
             "time" => (*name, record.at.into()),
             "level" => (*name, record.level.as_str().into()),
@@ -174,7 +174,7 @@ fn table(
 
 /// A field by its declared name, or the kind of omission to count.
 fn field(
-    declared: &Declared,
+    declared: &DeclaredEvent,
     name: &str,
     value: &Value,
     record: &LogRecord,

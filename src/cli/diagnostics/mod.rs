@@ -30,7 +30,7 @@ use daemon::Harnesses;
 use gather::{Gathered, gather};
 use install::Install;
 use privacy::{Identity, Privacy};
-use report::Report;
+use report::Bundle;
 use shown::{Shown, object};
 
 /// Make a report for a helper, without private data. Read it before you share it.
@@ -101,7 +101,7 @@ const PARTS: [(&str, &str); 16] = [
     ("leftOut", "Left out or redacted"),
 ];
 
-fn make(session: Option<&str>) -> Report {
+fn make(session: Option<&str>) -> Bundle {
     let home = Home::from_env();
     let all = gather(home.as_ref(), session);
     let privacy = privacy(home.as_ref().ok(), &all);
@@ -134,7 +134,7 @@ fn make(session: Option<&str>) -> Report {
     let wanted = PARTS
         .iter()
         .filter(|(key, _)| *key != "session" || session.is_some());
-    Report {
+    Bundle {
         made_at: Timestamp::now(),
         parts: wanted
             .map(|(key, title)| (*key, *title, show(*key)))

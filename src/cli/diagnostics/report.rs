@@ -14,13 +14,13 @@ const COLUMNS: &[&str] = &[
     "what", "time", "seq", "id", "name", "kind", "status", "verb", "level", "event",
 ];
 
-pub(super) struct Report {
+pub(super) struct Bundle {
     pub made_at: Timestamp,
     /// Key for programs, title for people, and value of each part.
     pub parts: Vec<(&'static str, &'static str, Shown)>,
 }
 
-impl Report {
+impl Bundle {
     /// The report as JSON, with the parts in order.
     pub(super) fn json(&self) -> String {
         let mut out = format!("{{\n  \"madeAt\": \"{}\"", self.made_at);
@@ -154,7 +154,7 @@ mod tests {
     fn both_forms_have_every_value_and_nothing_ends_its_block_or_moves_a_cursor() {
         let said = "a\n```\n# b\u{1b}c\u{7f}d\u{9b}e\u{202e}";
         let rows: Shown = [object! { "count": 7, "name": "x" }].into_iter().collect();
-        let report = Report {
+        let report = Bundle {
             made_at: Timestamp::from_millis(0),
             parts: vec![
                 (
