@@ -19,7 +19,7 @@ mod within;
 #[path = "linux/mod.rs"]
 mod os;
 #[cfg(target_os = "macos")]
-#[path = "macos.rs"]
+#[path = "macos/mod.rs"]
 mod os;
 
 use std::ffi::OsString;

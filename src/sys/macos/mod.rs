@@ -1,178 +1,21 @@
 //! macOS's own means: kqueue for exits, `getpeereid`; no eventfd, no `pipe2`.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Arrival, Ended, Family, FamilyUse, OwnUsage, Peer, Process, Usage, checked, owned};
+mod watch;
+
+pub use watch::{Arrivals, LogWatch, Wake};
+
+use super::{Ended, Family, FamilyUse, OwnUsage, Peer, Process, Usage, checked, owned};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` has 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
-
-/// A descriptor that one thread waits on and another makes readable: a pipe.
-#[derive(Debug)]
-pub struct Wake {
-    reader: File,
-    writer: File,
-}
-
-impl Wake {
-    /// # Errors
-    /// The error of pipe(2) or fcntl(2).
-    pub fn new() -> io::Result<Self> {
-        let (reader, writer) = pipe()?;
-        super::set_nonblocking(&reader)?;
-        super::set_nonblocking(&writer)?;
-        Ok(Self {
-            reader: reader.into(),
-            writer: writer.into(),
-        })
-    }
-
-    /// Makes the descriptor readable until [`Wake::clear`]. Never blocks; may be repeated.
-    pub fn wake(&self) {
-        // A full pipe is readable anyway.
-        let _ = (&self.writer).write(&[1]);
-    }
-
-    /// Undoes all wakes so far.
-    pub fn clear(&self) {
-        let mut sink = [0; 256];
-        while matches!((&self.reader).read(&mut sink), Ok(n) if n == sink.len()) {}
-    }
-}
-
-impl AsFd for Wake {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
-    }
-}
-
-/// Input of the signals thread. Names in directories are not watched on macOS: each request checks them.
-pub struct Arrivals {
-    signals: Vec<libc::c_int>,
-}
-
-impl Arrivals {
-    /// Receives `signals`, which [`super::block_signals`] has blocked.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn of_signals(signals: &[libc::c_int]) -> io::Result<Self> {
-        Ok(Self {
-            signals: signals.to_vec(),
-        })
-    }
-
-    /// Not supported on macOS.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::Unsupported`]
-    pub fn watch_names(&mut self, _dir: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Blocks until a signal arrives: sigwait(3) knows no deadline.
-    ///
-    /// # Errors
-    /// The error of sigwait(3).
-    pub fn wait(&self, _deadline: Option<Instant>) -> io::Result<Arrival> {
-        super::wait_signal(&self.signals).map(Arrival::Signal)
-    }
-}
-
-/// Becomes readable when entries of a directory change, or a watched file is written: a kqueue with `EVFILT_VNODE`.
-#[derive(Debug)]
-pub struct LogWatch {
-    queue: OwnedFd,
-    /// Held open: closing it removes it from the kqueue.
-    _dir: File,
-}
-
-impl LogWatch {
-    /// Watches the directory `dir`; writes to its files only after [`LogWatch::watch_file`].
-    ///
-    /// # Errors
-    /// The error of open(2), kqueue(2), fcntl(2) or kevent(2).
-    pub fn new(dir: &Path) -> io::Result<Self> {
-        let dir = File::open(dir)?;
-        // SAFETY: kqueue takes nothing, and its descriptor is new and ours alone; fcntl takes integers.
-        let queue = unsafe {
-            let queue = owned(libc::kqueue())?;
-            checked(libc::fcntl(
-                queue.as_raw_fd(),
-                libc::F_SETFD,
-                libc::FD_CLOEXEC,
-            ))?;
-            queue
-        };
-        let watch = Self { queue, _dir: dir };
-        watch.watch_file(&watch._dir)?;
-        Ok(watch)
-    }
-
-    /// Also reports writes to `file`, until it is closed. May be repeated.
-    ///
-    /// # Errors
-    /// The error of kevent(2).
-    pub fn watch_file(&self, file: &File) -> io::Result<()> {
-        let change = libc::kevent {
-            ident: file.as_raw_fd() as usize,
-            filter: libc::EVFILT_VNODE,
-            flags: libc::EV_ADD | libc::EV_CLEAR,
-            fflags: libc::NOTE_WRITE | libc::NOTE_EXTEND | libc::NOTE_RENAME,
-            data: 0,
-            udata: std::ptr::null_mut(),
-        };
-        let none = std::ptr::null_mut();
-        // SAFETY: kevent reads the one change, which outlives the call, and writes nothing.
-        let result = unsafe {
-            libc::kevent(
-                self.queue.as_raw_fd(),
-                &raw const change,
-                1,
-                none,
-                0,
-                std::ptr::null(),
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    }
-
-    /// Discards all reports so far.
-    pub fn clear(&self) {
-        let now = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let mut events = [const { std::mem::MaybeUninit::<libc::kevent>::uninit() }; 16];
-        // SAFETY: kevent writes at most 16 events into the array, waits for none, and both outlive the call.
-        unsafe {
-            libc::kevent(
-                self.queue.as_raw_fd(),
-                std::ptr::null(),
-                0,
-                events.as_mut_ptr().cast(),
-                16,
-                &raw const now,
-            )
-        };
-    }
-}
-
-impl AsFd for LogWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.queue.as_fd()
-    }
-}
 
 /// Capacity of the pipe `_fd`: macOS does not report it.
 ///
