@@ -3,6 +3,7 @@
 //! Runs on the process's main thread. All its input is one enum, [`Event`]. It waits only for the next event or
 //! deadline, and never for the writer, the disk or a harness. It knows no HTTP.
 
+mod closing;
 mod command;
 mod effect;
 mod kernel;

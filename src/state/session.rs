@@ -12,13 +12,13 @@ use super::stdin::Stdin;
 use super::{Acceptance, Killed, Launched, Reply, Running};
 use crate::adapters::Limits;
 use crate::api::{
-    ApiError, Code, EndCause, EndedBy, Failure, KillSignal, LeftBehind, Payload, SessionCost,
-    SessionId, SessionStatus, Usage,
+    ApiError, Code, EndCause, Failure, KillSignal, LeftBehind, Payload, SessionCost, SessionId,
+    SessionStatus, Usage,
 };
 use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::redact::Redactor;
-use crate::store::{End, Fact, NewEvent, SessionNum};
+use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{Exit, Process};
 
 /// A session from its launch until its closing facts are on disk.
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// The status that clients see.
-    fn status(&self) -> SessionStatus {
+    pub(super) fn status(&self) -> SessionStatus {
         match (self.phase, self.exit.map(|exited| exited.exit)) {
             (Phase::Creating | Phase::Starting, _) => SessionStatus::Created,
             (Phase::Running, _) => SessionStatus::Running,
@@ -454,48 +454,6 @@ impl Session {
     fn record(&self, events: Vec<NewEvent>) -> Option<Effect> {
         let num = self.num?;
         Some(Effect::Record(Fact::Events { num, events }))
-    }
-
-    /// Its closing facts, if it has a row.
-    fn closing(
-        &self,
-        cost: SessionCost,
-        usage: Option<Box<Usage>>,
-        event: NewEvent,
-    ) -> Option<Fact> {
-        Some(Fact::Ended {
-            num: self.num?,
-            end: Box::new(self.end_record()),
-            cost,
-            usage,
-            events: vec![event],
-        })
-    }
-
-    fn end_record(&self) -> End {
-        let exit = self.exit.map(|exited| exited.exit);
-        let (exit_code, signal) = match exit {
-            Some(Exit::Code(code)) => (Some(code), None),
-            Some(Exit::Signal(signal)) => (None, Some(signal)),
-            None => (None, None),
-        };
-        let ended_by = match (exit, self.ending) {
-            (Some(_), Some(ending)) => Some(ending.cause.into()),
-            (Some(Exit::Code(_)), None) => Some(EndedBy::Exit),
-            (Some(Exit::Signal(_)), None) => Some(EndedBy::Signal),
-            // Without a pid it never started.
-            (None, _) => self.pid.map(|_| EndedBy::Lost),
-        };
-        End {
-            status: self.status(),
-            exit_code,
-            signal,
-            ended_by,
-            oom_killed: self
-                .exit
-                .is_some_and(|exited| exited.oom_killed && self.ending.is_none()),
-            left_behind: self.left.clone(),
-        }
     }
 }
 
