@@ -8,7 +8,7 @@
 //! coven-faults(7) says what happens at each of these. The tests below it provoke it.
 //!
 //! * The daemon is killed (`kill -9`)
-//!   `orphans::what_followers_were_shown_is_there_after_a_kill_at_any_moment`
+//!   `orphans::events_that_followers_were_shown_survive_a_kill_at_any_moment`
 //!   `orphans::sessions_of_a_killed_daemon_are_orphaned_and_lose_nothing_that_was_read`
 //! * The daemon is stopped while harnesses write
 //!   `stop::a_stop_under_load_loses_no_byte_that_was_written_before_the_signal`
@@ -78,13 +78,13 @@
 //! * Output grows without end
 //!   `retention::a_session_past_its_limit_keeps_its_beginning_and_its_newest_output`
 //!   `retention::a_store_past_its_limit_loses_its_oldest_output_first_and_its_file_shrinks`
-//!   `retention::what_a_client_was_told_to_be_gone_stays_gone_after_a_crash_and_nothing_else`
+//!   `retention::output_reported_as_dropped_stays_gone_after_a_crash_and_no_other`
 //! * The clock is wrong, or is set
 //!   `clock::output_stays_when_the_clock_is_set_under_a_daemon`
 //!   `clock::output_that_is_old_by_a_time_that_nobody_observed_goes_once_a_day_has_confirmed_it`
 //!   `clock::everything_works_with_a_clock_that_is_before_1970`
 //! * The socket, the lock, `daemon.json`, the log or `logs/` is removed or replaced
-//!   `vanished::what_is_deleted_of_the_home_is_made_anew_and_the_session_goes_on`
+//!   `vanished::deleted_files_of_the_home_are_created_again_and_the_session_goes_on`
 //!   `vanished::the_cli_has_a_daemon_that_has_not_noticed_yet_make_its_socket_anew`
 //! * The database, its `-wal` or its `-shm` is removed or replaced
 //!   `vanished::a_database_that_is_gone_or_replaced_is_said_and_saved_with_all_that_was_shown`
@@ -95,7 +95,7 @@
 //!   `vanished::a_home_that_is_moved_is_followed`
 //! * The home is deleted
 //!   `vanished::a_home_that_is_deleted_ends_the_daemon_which_saves_the_database_beside_it`
-//!   `vanished::what_removes_a_home_file_by_file_removes_it`
+//!   `vanished::a_home_that_is_removed_file_by_file_stays_removed`
 //! * Another user tries to get in
 //!   `trust::another_user_can_neither_connect_nor_read_anything`
 //! * Files of the home are open to others, links, or another user's
@@ -131,13 +131,13 @@
 //!   `left_behind::a_sweep_after_a_crash_or_a_restart_ends_what_was_left_before`
 //!   `left_behind::a_crash_or_a_stop_while_a_session_is_swept_leaves_nothing`
 //! * Processes fork faster than they are found
-//!   `misbehaviour::what_forks_without_rest_is_ended_all_the_same`
+//!   `misbehaviour::a_harness_that_forks_without_rest_is_ended`
 //! * A harness leaves processes in the background that end later
-//!   `misbehaviour::what_ends_in_the_background_leaves_no_zombie`
+//!   `misbehaviour::a_process_that_ends_in_the_background_leaves_no_zombie`
 //! * A fork bomb runs within its user's limit
 //!   `misbehaviour::a_fork_bomb_within_its_users_limit_is_ended`
 //! * Harnesses print without a newline or not at all, print NULs or broken UTF-8, never read, or exit at once
-//!   `misbehaviour::whatever_harnesses_print_or_refuse_to_read_the_daemon_stays_small`
+//!   `misbehaviour::the_daemon_stays_small_with_floods_and_with_harnesses_that_never_read`
 //! * A title, a prompt or a harness's id holds escape sequences
 //!   `trust::no_prompt_title_or_harness_id_can_forge_what_a_terminal_shows`
 //! * Descriptors run out (`ulimit -n`)
@@ -153,7 +153,7 @@
 //!   `oom::a_harness_keeps_the_score_that_it_gives_itself`
 //! * The kernel is older than Linux 5.3, or a sandbox refuses `pidfd_open`
 //!   `old_kernels::sessions_run_end_and_are_killed_without_descriptors_for_processes`
-//!   `old_kernels::what_a_dead_daemon_left_is_ended_without_descriptors_for_processes`
+//!   `old_kernels::processes_of_a_dead_daemon_are_ended_without_pidfds`
 
 mod support;
 
