@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::environment::Base;
 use super::{Adapter, Environment, PROMPT_SHOWN, StdinMode, Telemetry, Turn, Unsupported};
 use crate::api::{Conversation, LaunchMode, Permission, SessionRecord, Usage, Variables, Word};
@@ -33,7 +35,7 @@ pub struct LaunchSpec {
 }
 
 /// Limits that end a session.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// Longest run time.
     pub time: Option<Duration>,

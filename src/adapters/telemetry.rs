@@ -3,10 +3,12 @@
 //! Pure: a harness thread reads the output.
 
 use super::Adapter;
+use serde::{Deserialize, Serialize};
+
 use crate::api::TelemetryFormat;
 
 /// Format of a harness's telemetry; each record is a complete line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Telemetry {
     /// JSON lines of claude's on stdout: `system`, `assistant`, `result`.
     ClaudeJson,

@@ -156,6 +156,12 @@ impl ApiError {
         }
     }
 
+    /// A refused upgrade.
+    pub fn refused(reason: UpgradeRefusal, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::UpgradeRefused { reason, message }
+    }
+
     /// An `invalid_request` about the request as a whole.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidRequest {

@@ -51,7 +51,7 @@ words! {
 }
 
 /// Origin of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub stream: Stream,
     /// A process that the harness left behind wrote it after the session's end.

@@ -52,6 +52,8 @@ wire! {
         pub stream_sessions: bool,
         #[serde(default)]
         pub conversations: bool,
+        #[serde(default)]
+        pub upgrade_in_place: bool,
     }
 }
 
@@ -79,6 +81,7 @@ impl Default for CapabilityFlags {
             event_wait: true,
             stream_sessions: true,
             conversations: true,
+            upgrade_in_place: true,
         }
     }
 }
@@ -93,6 +96,9 @@ wire! {
         pub started_at: Timestamp,
         /// Whole seconds since its start, by the monotonic clock.
         pub uptime_seconds: u64,
+        /// Time of the last upgrade in place; null before the first, missing for older daemons.
+        #[serde(default)]
+        pub upgraded_at: Option<Timestamp>,
         pub socket: String,
         /// Its supervisor, as far as it knows; missing for older daemons.
         #[serde(default, skip_serializing_if = "Option::is_none")]

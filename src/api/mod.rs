@@ -100,3 +100,25 @@ pub const LIST_BYTES_MAX: usize = 900_000;
 pub const BODY_MAX: usize = 4 * 1024 * 1024;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Version of this program: [`VERSION`], but in a test's copy of a debug build.
+pub fn version() -> &'static str {
+    #[cfg(debug_assertions)]
+    {
+        use std::sync::LazyLock;
+        static TOLD: LazyLock<Option<String>> = LazyLock::new(|| of_test("version"));
+        if let Some(version) = TOLD.as_deref() {
+            return version;
+        }
+    }
+    VERSION
+}
+
+/// Content of the file beside this executable, with the suffix `name`, by which a test tells copies of a debug build apart.
+#[cfg(debug_assertions)]
+pub fn of_test(name: &str) -> Option<String> {
+    let mut path = std::env::current_exe().ok()?.into_os_string();
+    path.push(format!(".{name}"));
+    let told = std::fs::read_to_string(path).ok()?;
+    Some(told.trim().to_owned())
+}

@@ -15,7 +15,7 @@ use super::{
     Accepted, ActionRequest, ActionResult, BackedUp, BackupRequest, Code, CompleteRequest, Deleted,
     EditRequest, EventPage, EventsQuery, ExternalRequest, InputRequest, KillRequest, LaunchRequest,
     PreviewLine, PruneRequest, Pruned, SessionPage, SessionRecord, SessionsQuery, StopReport, Text,
-    Vacuumed,
+    UpgradeRequest, Upgraded, Vacuumed,
 };
 
 /// Facts about a route for programs, besides its name and summary.
@@ -178,6 +178,10 @@ routes! {
     Act: POST "/actions" { body: ActionRequest, answer: ActionResult, status: 200 400 }
     /// ends the daemon, as SIGTERM does; its last answer
     StopDaemon: POST "/daemon/stop" { answer: StopReport }
+    /// replaces the daemon's program under its sessions, by that of `binary`; with `check` only checks whether it could
+    UpgradeDaemon: POST "/daemon/upgrade" {
+        optional: UpgradeRequest, answer: Upgraded, fails: UpgradeRefused UpgradeFailed
+    }
     /// an array of the sessions that are not archived; with any parameter pages
     ListSessions: GET "/sessions" { query: SessionsQuery, answer: SessionPage, or: Vec<SessionRecord> }
     /// launches; an `Idempotency-Key` makes it safe to repeat

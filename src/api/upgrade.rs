@@ -4,35 +4,40 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::wire;
 use super::words;
 
-/// The optional body of `POST /daemon/upgrade`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct UpgradeRequest {
-    /// Absolute path of the new program; without it, the path from which the running program was started.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub binary: Option<String>,
-    /// Only prove that the new program can take over.
-    pub check: bool,
+wire! {
+    /// The optional body of `POST /daemon/upgrade`.
+    #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    pub struct UpgradeRequest {
+        /// Absolute path of the new program; without it, the path from which the running program was started.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub binary: Option<String>,
+        /// Only prove that the new program can take over.
+        pub check: bool,
+    }
 }
 
-/// The answer to `POST /daemon/upgrade`, sent by the new program; with `check`, by the old one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Upgraded {
-    /// Always true.
-    pub ok: bool,
-    /// Pid of the daemon, which an upgrade does not change.
-    pub pid: u32,
-    /// Version of the old program.
-    pub from: String,
-    /// Version of the new program.
-    pub to: String,
-    /// Live sessions carried over.
-    pub sessions: u64,
-    /// Milliseconds during which no output was read and no request was answered; 0 with `check`.
-    pub took_ms: u64,
+wire! {
+    /// The answer to `POST /daemon/upgrade`, sent by the new program; with `check`, by the old one.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    pub struct Upgraded {
+        /// Always true.
+        pub ok: bool,
+        /// Pid of the daemon, which an upgrade does not change.
+        pub pid: u32,
+        /// Version of the old program.
+        pub from: String,
+        /// Version of the new program.
+        pub to: String,
+        /// Live sessions carried over.
+        pub sessions: u64,
+        /// Milliseconds during which no output was read and no request was answered; 0 with `check`.
+        pub took_ms: u64,
+    }
 }
 
 words! {

@@ -14,6 +14,7 @@ use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say_answer};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, DaemonStart, StartReport};
 use crate::daemon::handover::check;
+use crate::daemon::handover::take_up::Executed;
 use crate::daemon::service::Supervisor;
 use crate::daemon::status::{DaemonState, Status};
 use crate::daemon::stop::{self, StopOutcome};
@@ -106,6 +107,12 @@ struct Serve {
     /// only tell whether this program can take over a handover of this format: what an upgrade asks
     #[argh(option, hidden_help, arg_name = "format")]
     check_handover: Option<u32>,
+    /// go on with the daemon of the previous program, which has left these descriptors
+    #[argh(option, hidden_help, arg_name = "descriptors")]
+    handover: Option<String>,
+    /// why the program that should have taken over could not
+    #[argh(option, hidden_help, arg_name = "reason")]
+    went_wrong: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -115,6 +122,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     }) = args.verb
     {
         return say_fitness(format);
+    }
+    if let Verb::Serve(serve) = &args.verb
+        && let Some(descriptors) = &serve.handover
+    {
+        let executed = Executed::parse(descriptors, serve.went_wrong.as_deref());
+        let executed = executed.map_err(|err| CliError::usage(&err))?;
+        // Its signals stay blocked: one may wait since the previous program.
+        return serve_at(&Home::from_env()?, serve, Some(executed));
     }
     let is_serve = matches!(args.verb, Verb::Serve(_));
     let home = super::home().inspect_err(|err| {
@@ -130,8 +145,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Verb::Stop(args) => stop(&home, args),
         Verb::Restart(args) => restart(&home, args),
         Verb::Status(args) => status(&home, args),
-        Verb::Serve(args) if args.background => serve_in_background(&home),
-        Verb::Serve(_) => serve_in_foreground(&home),
+        Verb::Serve(args) => serve_at(&home, args, None),
         Verb::Logs(args) => daemon_logs::run(args),
     }
 }
@@ -252,8 +266,19 @@ fn say_fitness(format: u32) -> Outcome {
     Ok(0)
 }
 
-fn serve_in_foreground(home: &Home) -> Outcome {
-    match serve(home, ServeOptions { log_to_file: false }, || {}) {
+fn serve_at(home: &Home, args: &Serve, executed: Option<Executed>) -> Outcome {
+    let options = ServeOptions {
+        log_to_file: args.background,
+        executed,
+    };
+    match args.background {
+        true => serve_in_background(home, options),
+        false => serve_in_foreground(home, options),
+    }
+}
+
+fn serve_in_foreground(home: &Home, options: ServeOptions) -> Outcome {
+    match serve(home, options, || {}) {
         Ok(()) => Ok(0),
         Err(err) => {
             let failed = CliError::failed(err.code(), err.to_string(), Some(&err.next()));
@@ -267,7 +292,7 @@ fn serve_in_foreground(home: &Home) -> Outcome {
 }
 
 /// Serves as `start` runs it: reports the result in one line on stdout, and closes stdout.
-fn serve_in_background(home: &Home) -> Outcome {
+fn serve_in_background(home: &Home, options: ServeOptions) -> Outcome {
     let report = |report: &StartReport| -> io::Result<()> {
         let mut out = io::stdout().lock();
         serde_json::to_writer(&mut out, report)?;
@@ -283,7 +308,7 @@ fn serve_in_background(home: &Home) -> Outcome {
         // Best effort: the parent may be gone, and the daemon serves nevertheless.
         let _ = report(&StartReport { pid, error });
     };
-    match serve(home, ServeOptions { log_to_file: true }, ready) {
+    match serve(home, options, ready) {
         Ok(()) => Ok(0),
         Err(err) => {
             if !served {

@@ -71,6 +71,7 @@ use serde::Serialize;
 
 use crate::adapters::HELLO_VERB;
 use crate::daemon::Home;
+use crate::daemon::handover::take_up;
 use crate::observe::FailedCommand;
 use crate::{harness, sys};
 use error::CliError;
@@ -178,6 +179,7 @@ verbs! {
 
 /// Entry point of the program.
 pub fn main() -> ExitCode {
+    take_up::begin();
     if let Some(words) = completions::asked_for() {
         return ExitCode::from(completions::complete(&words).unwrap_or(1));
     }

@@ -21,6 +21,7 @@ use crate::http::Rebinder;
 use crate::observe::log::Reopener;
 use crate::observe::say;
 use crate::store::{OpenFiles, Reader, StoreStatus, with_time};
+use crate::sys::passed::Passed;
 use crate::sys::{self, named_file_id};
 
 /// Retries of a lock that another process holds, before the next change in the home.
@@ -117,6 +118,16 @@ impl Guard {
     /// Current path of the home.
     pub(super) fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// The held lock, for the next program.
+    pub(super) fn lock(&self) -> Passed {
+        Passed::borrowed(&self.lock)
+    }
+
+    /// The daemon created the socket's file.
+    pub(super) fn is_socket_own(&self) -> bool {
+        self.is_socket_own
     }
 
     /// True if a change of `name` in the home or its `logs/` requires a check.

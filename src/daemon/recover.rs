@@ -9,16 +9,20 @@ use crate::harness;
 use crate::observe::field::Untouched;
 use crate::observe::say;
 use crate::settings::durations;
-use crate::store::{End, Fact, LastOwner, Store, StoreError, Unfinished};
+use crate::store::{End, Fact, LastOwner, SessionNum, Store, StoreError, Unfinished};
 use crate::sys::{self, Ended, Family};
 
 /// Ends the remaining processes of unfinished sessions if they provably belong to a dead daemon, and records the
-/// sessions as orphaned.
+/// sessions as orphaned. The `running` ones have been handed over.
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub(super) fn orphan_unfinished(store: &mut Store) -> Result<(), StoreError> {
-    let unfinished = store.unfinished()?;
+pub(super) fn orphan_unfinished(
+    store: &mut Store,
+    running: &[SessionNum],
+) -> Result<(), StoreError> {
+    let mut unfinished = store.unfinished()?;
+    unfinished.retain(|session| !running.contains(&session.num));
     if unfinished.is_empty() {
         return Ok(());
     }

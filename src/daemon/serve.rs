@@ -2,17 +2,25 @@
 //! stop.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::conclude::conclude;
 use super::error::{ServeError, io_error, store_error};
 use super::guard::{Guard, Opened, bind};
+use super::handover::binary::{self, Program};
+use super::handover::check::Refusal;
+use super::handover::take_up::{self, Executed, Origin};
+use super::handover::{Handover, collect};
 use super::home::{DaemonFile, Home};
 use super::lock::take_lock;
 use super::log_place::{self, LogPlace};
@@ -21,25 +29,27 @@ use super::settings::{Settings, misspelt};
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
 use super::{failure, recover, service};
 use crate::adapters::{self, ManifestSources, environment};
-use crate::api::{CONTRACT, Timestamp, VERSION};
+use crate::api::{ApiError, CONTRACT, Timestamp, UpgradeRefusal, version};
 use crate::http;
 use crate::http::client::Client;
 use crate::observe::log::Log;
 use crate::observe::{field, say};
 use crate::redact::Redactor;
 use crate::settings::{self, durations};
-use crate::state::{Event, Limits, Publisher, State};
+use crate::state::{Event, Limits, Outcome, Publisher, State};
 use crate::store::{
-    Followers, IdempotencyKey, OnEndTimer, OpenFiles, Reader, Retention, Store, StoreError,
-    StoreStatus, WriteQueue,
+    Followers, IdempotencyKey, OnEndTimer, OpenFiles, Reader, Retention, SessionNum, Store,
+    StoreError, StoreStatus, WriteQueue,
 };
 use crate::sys;
 
 /// Options of a daemon.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Log to the home's file instead of stderr.
     pub log_to_file: bool,
+    /// Go on with the daemon of the previous program.
+    pub executed: Option<Executed>,
 }
 
 /// Serves `home` until SIGTERM, SIGINT or a client's stop; calls `ready` once its own health request has been answered.
@@ -53,7 +63,12 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
         failure::forget(home);
         ready();
     };
-    let served = serve_locked(home, options, is_ready);
+    let executed = options.executed.clone();
+    let serve = || serve_locked(home, options, is_ready);
+    let served = match executed {
+        Some(executed) => serve_executed(&executed, &has_served, serve),
+        None => serve(),
+    };
     match &served {
         // A concurrent start's failure is obsolete.
         Ok(()) => failure::forget(home),
@@ -62,29 +77,46 @@ pub fn serve(home: &Home, options: ServeOptions, ready: impl FnOnce()) -> Result
     served
 }
 
+/// Serves as `serve` does. If this program fails before it has taken everything up, executes the previous one again.
+fn serve_executed(
+    executed: &Executed,
+    has_served: &Cell<bool>,
+    serve: impl FnOnce() -> Result<(), ServeError>,
+) -> Result<(), ServeError> {
+    let served = catch_unwind(AssertUnwindSafe(serve));
+    if !has_served.get() {
+        match &served {
+            Ok(Err(err)) => executed.go_back(&err.to_string()),
+            Ok(Ok(())) => {}
+            Err(_) => executed.go_back("the new program has panicked"),
+        }
+    }
+    served.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 /// Prepares the process, takes the lock, and serves.
 fn serve_locked(
     home: &Home,
     options: ServeOptions,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    sys::keep_inherited_descriptors();
-    let activated =
-        service::activation::handed_over(&home.socket()).map_err(ServeError::Activation)?;
-    if activated.is_none() {
-        home.check_own()?;
-    }
-    home.prepare()?;
-    let lock = take_lock(home)?;
+    let Begun {
+        home,
+        lock,
+        listener,
+        is_socket_own,
+        handover,
+    } = match &options.executed {
+        Some(executed) => take_up_home(executed)?,
+        None => enter_home(home)?,
+    };
+    let home = &home;
     let log_place = (!options.log_to_file).then(LogPlace::of_stderr);
     // Best effort: without the record only finding the log fails.
     let _ = log_place::record(home, log_place.as_ref());
-    // From here on relative names lead into the home wherever it is moved.
-    std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
-    let is_activated = activated.is_some();
     let (base, ignored, misspelt) = read_environment(home);
     let settings = Settings::from_env()?;
-    prepare_process(options);
+    prepare_process(options.log_to_file);
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
     let redactor = Arc::new(redactor.storing_secrets(!settings.redact));
     let log = Log::start(
@@ -105,11 +137,19 @@ fn serve_locked(
         redactor,
         log_place,
     };
-    let served = run(home, configured, activated, &lock, &log, ready);
+    let is_executed = options.executed.is_some();
+    let place = Place {
+        home,
+        lock: &lock,
+        listener,
+        is_socket_own,
+        log: &log,
+    };
+    let served = run(place, configured, handover.zip(options.executed), ready);
     // The guard removes a running daemon's files; a start that failed earlier removes its own here.
-    if home.is_locked_by(&lock) && !is_served_by_another(&served) {
+    if !is_executed && home.is_locked_by(&lock) && !is_served_by_another(&served) {
         // A client can connect to the service manager's socket: the manager then starts the daemon again.
-        if !is_activated {
+        if is_socket_own {
             let _ = std::fs::remove_file(home.socket());
         }
         let _ = std::fs::remove_file(home.daemon_file());
@@ -118,6 +158,51 @@ fn serve_locked(
         say!(DaemonFailed, code: err.code(), reason: err);
     }
     served
+}
+
+/// What a daemon holds before it opens the store.
+struct Begun {
+    home: Home,
+    lock: File,
+    /// The service manager's socket, or that of the previous program.
+    listener: Option<UnixListener>,
+    is_socket_own: bool,
+    handover: Option<Handover>,
+}
+
+/// Checks and locks the home, and makes it the working directory.
+fn enter_home(home: &Home) -> Result<Begun, ServeError> {
+    sys::keep_inherited_descriptors();
+    let activated =
+        service::activation::handed_over(&home.socket()).map_err(ServeError::Activation)?;
+    if activated.is_none() {
+        home.check_own()?;
+    }
+    home.prepare()?;
+    let lock = take_lock(home)?;
+    // From here on relative names lead into the home wherever it is moved.
+    std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
+    Ok(Begun {
+        home: home.clone(),
+        lock,
+        is_socket_own: activated.is_none(),
+        listener: activated,
+        handover: None,
+    })
+}
+
+/// The home of the previous program, which is the working directory.
+fn take_up_home(executed: &Executed) -> Result<Begun, ServeError> {
+    let failed = io_error("the handover cannot be taken up");
+    let handover = executed.read().map_err(&failed)?;
+    let home = OsString::from_vec(handover.home.0.clone());
+    Ok(Begun {
+        home: Home::moved_to(home.into()),
+        lock: handover.lock.duplicate().map_err(&failed)?.into(),
+        listener: Some(handover.listener.duplicate().map_err(&failed)?.into()),
+        is_socket_own: handover.is_socket_own,
+        handover: Some(handover),
+    })
 }
 
 /// True if another daemon serves the store without the lock, and so owns the home's files.
@@ -147,11 +232,11 @@ fn read_environment(
 
 /// Sets the process attributes of a daemon. Must be called before the first thread: each thread inherits the signal
 /// mask, and the signals wait for the signals thread.
-fn prepare_process(options: ServeOptions) {
+fn prepare_process(log_to_file: bool) {
     sys::set_daemon_dispositions();
     sys::adopt_orphans();
     sys::raise_open_files();
-    if options.log_to_file {
+    if log_to_file {
         // Only for a daemon that a command started, which runs for weeks; a service manager sets its own value.
         sys::reset_niceness();
     }
@@ -171,7 +256,7 @@ struct Configured {
 
 /// State and channels that the daemon's threads share.
 struct Shared {
-    started: Instant,
+    origin: Origin,
     file: DaemonFile,
     /// Path of the socket, which follows a moved home.
     shown_socket: Arc<RwLock<String>>,
@@ -183,6 +268,8 @@ struct Shared {
     followers: Arc<Followers>,
     live: Arc<AtomicU64>,
     adapters: Arc<adapters::SharedRegistry>,
+    /// Path of this program.
+    own_path: PathBuf,
     environment: Arc<environment::SharedBase>,
     redactor: Arc<Redactor>,
     /// Location of the log, if it is not the home's file.
@@ -190,24 +277,47 @@ struct Shared {
     lookout: Arc<Lookout>,
 }
 
+/// The home of a daemon, with what the start has opened in it.
+struct Place<'a> {
+    home: &'a Home,
+    lock: &'a File,
+    listener: Option<UnixListener>,
+    is_socket_own: bool,
+    log: &'a Log,
+}
+
 /// Opens the store and the socket, starts the threads in the order of their dependencies, and serves.
+///
+/// What the previous program has `handed_over` is changed only once nothing else can fail: until then, that program can
+/// be executed again.
 fn run(
-    home: &Home,
+    place: Place<'_>,
     configured: Configured,
-    activated: Option<UnixListener>,
-    lock: &File,
-    log: &Log,
+    handed_over: Option<(Handover, Executed)>,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
+    let Place {
+        home,
+        lock,
+        listener,
+        is_socket_own,
+        log,
+    } = place;
     let settings = configured.settings;
-    let (started, file) = (Instant::now(), daemon_file(home, &settings));
+    let handover = handed_over.as_ref().map(|(handover, _)| handover);
+    let origin = handed_over
+        .as_ref()
+        .map_or_else(Origin::new, |(handover, executed)| {
+            handover.origin(executed)
+        });
+    let file = daemon_file(home, &settings, origin.started_at);
     let notifier = Notifier::from_env();
     let teller = notifier
         .start()
         .map_err(io_error("no thread to notify the service manager"))?;
-    let store = open_store(home, settings.retention)?;
-    let is_socket_own = activated.is_none();
-    let listener = listen(home, activated)?;
+    let running = handover.map(|handover| handover.state.nums());
+    let store = open_store(home, settings.retention, &running.unwrap_or_default())?;
+    let listener = listen(home, listener)?;
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let status = store.status();
     let (events, inbox) = unbounded();
@@ -220,8 +330,9 @@ fn run(
             check_home(&lookout),
         )
         .map_err(store_error(home))?;
+    let own_path = binary::own_path().map_err(io_error("this program's own path"))?;
     let shared = Shared {
-        started,
+        origin,
         file,
         shown_socket: Arc::new(RwLock::new(home.socket().display().to_string())),
         events,
@@ -231,25 +342,60 @@ fn run(
         status,
         followers,
         live: Arc::default(),
-        adapters: load_adapters(home)?,
+        adapters: load_adapters(home, &own_path),
+        own_path,
         environment: Arc::new(environment::SharedBase::new(configured.base)),
         redactor: configured.redactor,
         log_place: configured.log_place,
         lookout,
     };
-    let state = state(inbox, idempotency, &settings, &teller, &shared);
-    let server = http::Server::start(listener, context(&settings, &shared))
+    let mut state = state(inbox, idempotency, &settings, &teller, &shared);
+    let server = http::Server::prepare(listener, context(&settings, &shared))
         .map_err(io_error("no thread for connections"))?;
     start_guard(home, lock, is_socket_own, &server, log, &shared)?;
-    start_signals(&notifier, log, &shared)?;
-    announce(home, &shared.file)?;
+    let _watching = start_watchdog(&notifier, &shared)?;
+    match handed_over {
+        None => {
+            start_signals(&notifier, log, &shared)?;
+            server.open(None);
+            announce(home, &shared.file)?;
+        }
+        Some((handover, executed)) => {
+            let rooms = take_up::Rooms {
+                server: &server,
+                state: &mut state,
+                status: &shared.status,
+                redactor: &shared.redactor,
+            };
+            rooms.take_up(handover, executed, || {
+                start_signals(&notifier, log, &shared)
+            })?;
+            // The file has the same pid; an older one may lack a field. The guard writes it again if it is lost.
+            let _ = home.write_daemon_file(&shared.file);
+        }
+    }
     ready();
     teller.ready();
     // Memory that only the start needed.
     sys::release_idle_memory();
-    let _watching = start_watchdog(&notifier, &shared)?;
-    let stopped = state.run();
-    conclude(stopped, &server, writer, &shared.lookout)
+    let rooms = collect::Rooms {
+        server: &server,
+        lookout: &shared.lookout,
+        notifier: &notifier,
+        log,
+        queue: &shared.queue,
+        status: &shared.status,
+        redactor: &shared.redactor,
+        origin: &shared.origin,
+    };
+    loop {
+        match state.run() {
+            Outcome::Stopped(stopped) => {
+                break conclude(stopped, &server, writer, &shared.lookout);
+            }
+            Outcome::HandOver(handed_over) => rooms.hand_over(handed_over, &mut state),
+        }
+    }
 }
 
 /// Starts the watchdog, which ends when the returned sender is dropped.
@@ -262,12 +408,12 @@ fn start_watchdog(notifier: &Arc<Notifier>, shared: &Shared) -> Result<Sender<()
 }
 
 /// Content of `daemon.json` for this process.
-fn daemon_file(home: &Home, settings: &Settings) -> DaemonFile {
+fn daemon_file(home: &Home, settings: &Settings, started_at: Timestamp) -> DaemonFile {
     let pid = std::process::id() as i32;
     let stop_within = durations::stop_within(settings.kill_grace);
     DaemonFile {
         pid,
-        started_at: Timestamp::now(),
+        started_at,
         socket: home.socket().display().to_string(),
         process_mark: sys::process_mark(pid),
         stop_within_ms: Some(stop_within.as_millis() as u64),
@@ -285,11 +431,27 @@ fn listen(home: &Home, activated: Option<UnixListener>) -> Result<UnixListener, 
     Ok(listener)
 }
 
-fn load_adapters(home: &Home) -> Result<Arc<adapters::SharedRegistry>, ServeError> {
-    let own_executable = std::env::current_exe().map_err(io_error("this program's own path"))?;
+fn load_adapters(home: &Home, own_path: &Path) -> Arc<adapters::SharedRegistry> {
     let sources = ManifestSources::from_env(home.adapters());
-    let adapters = adapters::SharedRegistry::load(own_executable, sources);
-    Ok(Arc::new(adapters))
+    let adapters = adapters::SharedRegistry::load(own_path.to_owned(), sources);
+    Arc::new(adapters)
+}
+
+/// Finds and checks the program of an upgrade; by default the one at `own_path`.
+fn find_successor(own_path: PathBuf) -> http::FindSuccessor {
+    Box::new(move |binary| {
+        let refuse = |refusal: Refusal| ApiError::refused(refusal.reason, refusal.message);
+        let program = Program::open(binary.unwrap_or(&own_path)).map_err(refuse)?;
+        let fitness = program.check(durations::CHECK_PROGRAM).map_err(refuse)?;
+        if fitness.migrates_to.is_some() {
+            let why = "it changes the database's schema: restart the daemon instead";
+            return Err(ApiError::refused(
+                UpgradeRefusal::MigrationNeedsRestart,
+                why,
+            ));
+        }
+        Ok(program.into_successor(fitness.version))
+    })
 }
 
 /// The state thread's state.
@@ -315,6 +477,7 @@ fn state(
         shared.events.clone(),
         shared.queue.clone(),
         limits,
+        Arc::clone(&shared.redactor),
         idempotency,
         publisher,
     )
@@ -335,8 +498,10 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         daemon: http::Daemon {
             pid: std::process::id(),
             started_at: shared.file.started_at,
-            started: shared.started,
+            started: shared.origin.started,
+            upgraded_at: shared.origin.upgraded_at,
             socket: Arc::clone(&shared.shown_socket),
+            own_socket: Home::entered().socket(),
             supervisor: service::own().info(),
             stop_within: durations::stop_within(settings.kill_grace),
             process: settings.process(),
@@ -346,6 +511,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         answers: http::Budget::default(),
         bodies: http::Budget::default(),
         before_launch: check_home(&shared.lookout),
+        find_successor: find_successor(shared.own_path.clone()),
         awaiting_end: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
     }
@@ -394,14 +560,18 @@ fn start_signals(notifier: &Arc<Notifier>, log: &Log, shared: &Shared) -> Result
     signals.start().map_err(io_error("no thread for signals"))
 }
 
-fn open_store(home: &Home, retention: Retention) -> Result<Store, ServeError> {
+fn open_store(
+    home: &Home,
+    retention: Retention,
+    running: &[SessionNum],
+) -> Result<Store, ServeError> {
     let mut store =
         Store::open(&Home::entered().database(), retention).map_err(store_error(home))?;
     if let Some(aside) = store.foreign_log() {
         say!(LogOrphaned, path: home.database().display(), aside: home.path().join(aside).display());
     }
     say!(StoreOpened, path: home.database().display(), sessions: store.status().sessions());
-    recover::orphan_unfinished(&mut store).map_err(store_error(home))?;
+    recover::orphan_unfinished(&mut store, running).map_err(store_error(home))?;
     store.claim().map_err(store_error(home))?;
     Ok(store)
 }
@@ -429,7 +599,7 @@ fn announce(home: &Home, file: &DaemonFile) -> Result<(), ServeError> {
     let written = home.write_daemon_file(file);
     written.map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))?;
     say!(ContractServed, contract: field::Version(health.api_version.as_str()),
-        expected: field::Version(CONTRACT), version: field::Version(VERSION), pid: health.daemon.pid,
+        expected: field::Version(CONTRACT), version: field::Version(version()), pid: health.daemon.pid,
         socket: socket.display());
     Ok(())
 }

@@ -50,6 +50,8 @@ impl Reload {
 /// Schedules the checks of the home.
 pub(super) struct Lookout {
     guard: OnceLock<Mutex<Guard>>,
+    /// Held while the signals thread takes an arrival: a closed gate leaves signals to the next program.
+    gate: Mutex<()>,
     /// The system reports changes of names in the home.
     is_watched: AtomicBool,
     events: Sender<Event>,
@@ -60,9 +62,15 @@ impl Lookout {
     pub(super) fn new(events: Sender<Event>) -> Arc<Self> {
         Arc::new(Self {
             guard: OnceLock::new(),
+            gate: Mutex::new(()),
             is_watched: AtomicBool::new(true),
             events,
         })
+    }
+
+    /// Keeps the signals thread from taking a signal, as long as the returned value lives.
+    pub(super) fn close_gate(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the guard.
@@ -121,7 +129,8 @@ impl Signals {
 
     fn run(self, mut arrivals: Arrivals) {
         let mut quiet = Quiet::default();
-        while let Ok(arrival) = arrivals.wait(quiet.due) {
+        let lookout = Arc::clone(&self.lookout);
+        while let Ok((arrival, _gate)) = arrivals.wait(quiet.due, || lookout.close_gate()) {
             let event = match arrival {
                 Arrival::Signal(signal) => self.signal(signal, &mut quiet, &mut arrivals),
                 Arrival::Names(names) => {

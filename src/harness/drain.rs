@@ -5,11 +5,14 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::tally::Exited;
 use crate::settings::durations;
+use crate::sys::passed;
 
 /// The holder of a pipe after the harness's exit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Holder {
     /// Not checked yet: most pipes close with their harness.
     Unknown,
@@ -19,15 +22,17 @@ enum Holder {
 }
 
 /// A running drain.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Drain {
     pub(super) exited: Exited,
+    #[serde(with = "passed::instant")]
     begun: Instant,
     /// Longest duration while a process of the session holds a pipe.
     most: Duration,
     /// Time without room in the store, which does not count.
     held: Duration,
     /// Time of the last read with data, or of the start.
+    #[serde(with = "passed::instant")]
     quiet_since: Instant,
     holder: Holder,
     is_over: bool,

@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::decode::Piece;
 use super::message::ClientInput;
-use super::redacted::Redacted;
+use super::redacted::{Redacted, RedactedHandover};
 use crate::api::{BODY_MAX, Payload, Timestamp};
 use crate::redact::Redactor;
 use crate::store::NewEvent;
+use crate::sys::passed::{Bytes, Passed};
 
 /// Most bytes that may wait for a harness, besides its pipe: as much as one request can carry.
 const LIMIT: usize = BODY_MAX;
@@ -53,7 +56,7 @@ pub(super) struct Input {
 }
 
 /// State of the input behind the waiting one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum End {
     Open,
     /// The prompt was all; the harness need not read it.
@@ -62,7 +65,54 @@ pub(super) enum End {
     AfterInput,
 }
 
+/// The writing side of a harness's stdin, for the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct InputHandover {
+    pipe: Passed,
+    waiting: Vec<Bytes>,
+    written: usize,
+    end: End,
+}
+
 impl Input {
+    pub(super) fn hand_over(self) -> InputHandover {
+        let Self {
+            pipe,
+            waiting,
+            written,
+            // Counts `waiting`.
+            backlog: _,
+            end,
+        } = self;
+        InputHandover {
+            pipe: Passed::new(pipe),
+            waiting: waiting.into_iter().map(Bytes).collect(),
+            written,
+            end,
+        }
+    }
+
+    pub(super) fn take_up(handover: InputHandover, backlog: &WaitingInput) -> Self {
+        let InputHandover {
+            pipe,
+            waiting,
+            written,
+            end,
+        } = handover;
+        let waiting: VecDeque<Vec<u8>> = waiting.into_iter().map(|Bytes(data)| data).collect();
+        let bytes: usize = waiting.iter().map(Vec::len).sum();
+        backlog
+            .0
+            .fetch_add(bytes.saturating_sub(written), Ordering::Relaxed);
+        Self {
+            pipe: pipe.into_file(),
+            waiting,
+            written,
+            backlog: backlog.clone(),
+            end,
+        }
+    }
+
     /// `first` is written first, and counts as waiting.
     pub(super) fn new(pipe: File, backlog: WaitingInput, first: Option<String>, end: End) -> Self {
         let waiting: VecDeque<Vec<u8>> = first.into_iter().map(String::into_bytes).collect();
@@ -134,6 +184,14 @@ impl InputRecord {
     /// The record of the input after `prompt`, which is recorded already.
     pub(super) fn behind(prompt: &[u8], redactor: &Redactor) -> Self {
         Self(Redacted::behind(prompt, redactor))
+    }
+
+    pub(super) fn hand_over(self, redactor: &Redactor) -> RedactedHandover {
+        self.0.hand_over(redactor)
+    }
+
+    pub(super) fn take_up(handover: RedactedHandover, redactor: &Redactor) -> Self {
+        Self(Redacted::take_up(handover, redactor))
     }
 
     /// The events of `input`; a message, or the end of input, leaves nothing held.

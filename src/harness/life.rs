@@ -16,10 +16,8 @@ use crate::sys;
 /// Runs the thread after the spawn, if that succeeded.
 pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
     let report = &context.report;
-    let (pid, mut pump) = match started
-        .and_then(|started| Ok((started.pid, Pump::new(started, &context.redactor)?)))
-    {
-        Ok(spawned) => spawned,
+    let pump = match started.and_then(|started| Pump::new(started, &context.redactor)) {
+        Ok(pump) => pump,
         Err(err) => {
             return report(Report::SpawnFailed {
                 reason: Failure::explained(&err),
@@ -27,11 +25,46 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         }
     };
     context.tally.start();
-    announce(pid, &pump, on_record, context);
-    let mut is_late = false;
+    announce(&pump, on_record, context);
+    follow(pump, context);
+}
+
+/// How a harness thread goes on behind the harness's end.
+enum Next {
+    /// All is read and reaped.
+    Ended,
+    /// A process that the harness left behind holds a stream.
+    Late,
+    /// Another thread follows the harness.
+    HandOver,
+}
+
+/// Follows a running harness, or the late streams of one that has ended, to the end or to the order to hand over.
+pub(super) fn follow(mut pump: Pump, context: &Context) {
+    let mut next = match pump.is_late() {
+        true => Next::Late,
+        false => follow_harness(&mut pump, context),
+    };
+    if matches!(next, Next::Late) {
+        next = read_late(&mut pump, context);
+    }
+    if matches!(next, Next::HandOver) {
+        let handed_over = pump.hand_over(context).map(Box::new);
+        let report = handed_over.map_or_else(|err| lost(&err), Report::HandedOver);
+        (context.report)(report);
+    }
+}
+
+fn follow_harness(pump: &mut Pump, context: &Context) -> Next {
+    let (report, pid) = (&context.report, pump.pid());
+    let mut next = Next::Ended;
     reporting_panics(report, || match pump.run(context) {
-        Ok(drained) => {
-            is_late = drained.is_late;
+        Ok(None) => next = Next::HandOver,
+        Ok(Some(drained)) => {
+            let is_late = drained.is_late;
+            if is_late {
+                next = Next::Late;
+            }
             let left = match pump.is_ending() {
                 true => Vec::new(),
                 false => sys::left_behind(&family(context.id, Some(pid))),
@@ -45,31 +78,40 @@ pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Conte
         }
         Err(err) => report(lost(&err)),
     });
-    if let Some(grace) = await_reap(&mut pump, context) {
+    if matches!(next, Next::HandOver) {
+        return next;
+    }
+    if let Some(grace) = await_reap(pump, context) {
         let ended = sweep(pid, grace, context);
         // The holders of the streams have been ended with the session.
-        let rest = match std::mem::take(&mut is_late) {
-            true => pump.finish(context),
-            false => Ok(()),
+        let rest = match std::mem::replace(&mut next, Next::Ended) {
+            Next::Late => pump.finish(context),
+            Next::Ended | Next::HandOver => Ok(()),
         };
         report(rest.map_or_else(|err| lost(&err), |()| Report::Swept { ended }));
     }
     if let Err(err) = sys::reap(pid) {
         say!(ReapFailed, session: context.id, pid, reason: &err);
     }
-    if is_late {
-        let say_lost = |reason: &str| say!(HarnessLost, session: context.id, reason: &reason);
-        // The session has ended: a panic is only logged.
-        reporting_panics(
-            |_| say_lost("the harness thread panicked"),
-            || {
-                if let Err(err) = pump.run_late(context) {
-                    say_lost(&err.to_string());
-                }
-            },
-        );
-        report(Report::LateEnded);
+    next
+}
+
+fn read_late(pump: &mut Pump, context: &Context) -> Next {
+    let say_lost = |reason: &str| say!(HarnessLost, session: context.id, reason: &reason);
+    let mut next = Next::Ended;
+    // The session has ended: a panic is only logged.
+    reporting_panics(
+        |_| say_lost("the harness thread panicked"),
+        || match pump.run_late(context) {
+            Ok(true) => {}
+            Ok(false) => next = Next::HandOver,
+            Err(err) => say_lost(&err.to_string()),
+        },
+    );
+    if matches!(next, Next::Ended) {
+        (context.report)(Report::LateEnded);
     }
+    next
 }
 
 /// Waits for the order to reap; returns the grace of the sweep before it. Records input that is still passed to a
@@ -113,7 +155,8 @@ fn sweep(pid: i32, grace: Duration, context: &Context) -> usize {
 }
 
 /// Records that the harness runs, before any of its output is recorded.
-fn announce(pid: i32, pump: &Pump, started: Done, context: &Context) {
+fn announce(pump: &Pump, started: Done, context: &Context) {
+    let pid = pump.pid();
     metrics::LAUNCHES.add(1);
     let fact = Fact::Started {
         num: context.num,

@@ -4,14 +4,18 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::adapters::Limits;
 use crate::api::EndCause;
+use crate::sys::passed;
 
 /// The limits of one harness, until one is reached.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LimitWatch {
     limits: Limits,
     /// Time since the last read, not counting times without room in the store.
+    #[serde(with = "passed::instant")]
     idle_since: Instant,
     is_reached: bool,
 }

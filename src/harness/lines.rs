@@ -2,6 +2,10 @@
 //!
 //! Pure: bytes in, lines out. Other lines cost only a check of the first byte and the search for the end.
 
+use serde::{Deserialize, Serialize};
+
+use crate::sys::passed;
+
 /// Longest line that is read, in bytes: an agent's last message is one line.
 pub(super) const LINE_MAX: usize = 1024 * 1024;
 
@@ -9,10 +13,11 @@ pub(super) const LINE_MAX: usize = 1024 * 1024;
 const LINE_KEPT: usize = 64 * 1024;
 
 /// The lines of a stream that start with a given byte.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Lines {
     first: u8,
     /// The start of an incomplete line.
+    #[serde(with = "passed::bytes")]
     held: Vec<u8>,
     /// The rest of the line is skipped.
     is_skipping: bool,

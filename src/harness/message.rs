@@ -3,6 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::pump::PumpHandover;
 use crate::api::{EndCause, Failure, SessionCost, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::sys::{Exit, Process};
@@ -35,9 +38,11 @@ pub enum Report {
     Swept { ended: usize },
     /// No process holds its late streams, or they are closed; the thread has ended. Not reported without late streams.
     LateEnded,
+    /// The thread has ended; another one goes on with this.
+    HandedOver(Box<PumpHandover>),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct HarnessExit {
     pub exit: Exit,
     /// When the thread saw it.
@@ -68,6 +73,8 @@ pub(crate) enum Order {
     InputOver,
     /// The session's end was requested: wait for no holder of the streams after the exit.
     End,
+    /// Read no more, report [`Report::HandedOver`], and end. What has been reported before is completed first.
+    HandOver,
     /// Read what the late streams hold, and close them.
     Close(CloseCause),
     /// No signal will be sent to the process any more. With `sweep`, the grace between SIGTERM and SIGKILL, first end

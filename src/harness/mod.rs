@@ -32,15 +32,17 @@ pub use input::WaitingInput;
 pub(crate) use message::Order;
 pub use message::{ClientInput, HarnessExit, Report};
 pub use pipes::Pipes;
+pub use pump::PumpHandover;
 pub use start::family;
 pub use tally::Tally;
 
 use context::Context;
 use message::reporting_panics;
+use pump::Pump;
 use start::Prepared;
 
 use crate::adapters::Program;
-use crate::api::SessionId;
+use crate::api::{Failure, SessionId};
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::store::{Done, SessionNum, WriteQueue};
@@ -149,6 +151,64 @@ impl Harness {
         Ok((harness, inbox))
     }
 
+    /// Starts the thread that goes on with `handover` as session `id`, on a message through the returned channel.
+    /// Dropping the channel ends the thread, and leaves the descriptors as they are.
+    ///
+    /// # Errors
+    /// No descriptor or thread is available.
+    pub fn take_up(
+        id: SessionId,
+        mut handover: PumpHandover,
+        shared: Shared,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> io::Result<(Self, Sender<()>)> {
+        let (begin, start) = bounded(1);
+        let (orders, inbox) = unbounded();
+        let wake = Arc::new(Wake::new()?);
+        let backlog = WaitingInput::default();
+        let tally = Arc::new(std::mem::take(&mut handover.tally));
+        let harness = Self {
+            orders,
+            wake: Arc::clone(&wake),
+            backlog: backlog.clone(),
+            tally: Arc::clone(&tally),
+        };
+        let kept = handover.keep_child();
+        let go_on = move || {
+            let Ok(()) = start.recv() else { return };
+            let Shared {
+                queue,
+                pipes,
+                redactor,
+                drain_max,
+            } = shared;
+            let context = Context {
+                id,
+                num: handover.num,
+                share: queue.share(Arc::clone(&wake)),
+                queue,
+                orders: inbox,
+                wake,
+                report: Box::new(report),
+                tally,
+                drain_max,
+                redactor,
+            };
+            match Pump::take_up(handover, &pipes, &backlog, &context.redactor) {
+                Ok(pump) => life::follow(pump, &context),
+                Err(err) => (context.report)(Report::Lost {
+                    reason: Failure::explained(&err),
+                }),
+            }
+            drop(kept);
+        };
+        std::thread::Builder::new()
+            .name("harness".into())
+            .stack_size(STACK_BYTES)
+            .spawn(go_on)?;
+        Ok((harness, begin))
+    }
+
     /// The counters of its output.
     pub fn tally(&self) -> Arc<Tally> {
         Arc::clone(&self.tally)
@@ -175,6 +235,11 @@ impl Harness {
     /// Tells the thread to wait for no holder of the streams after the exit: they are about to be ended.
     pub fn hurry(&self) {
         self.order(Order::End);
+    }
+
+    /// Makes the thread report [`Report::HandedOver`] and end. What it has reported before is completed first.
+    pub fn hand_over(&self) {
+        self.order(Order::HandOver);
     }
 
     /// Makes the thread close the late streams and end.

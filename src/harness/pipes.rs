@@ -103,6 +103,15 @@ impl Pipes {
         }
         // The limit may be used up by others, or lower than expected: the pipe stays small.
         sys::set_pipe_size(pipe, STDOUT_PIPE_MAX).ok()?;
+        Some(self.hold(&mut held, pipe, stream))
+    }
+
+    /// Counts a large pipe of the previous program.
+    pub(super) fn take_up(self: &Arc<Self>, pipe: &Arc<File>, stream: Stream) -> Lease {
+        self.hold(&mut self.lock(), pipe, stream)
+    }
+
+    fn hold(self: &Arc<Self>, held: &mut Held, pipe: &Arc<File>, stream: Stream) -> Lease {
         let member = Arc::new(Member {
             pipe: Arc::clone(pipe),
             stream,
@@ -110,10 +119,10 @@ impl Pipes {
             read_at: AtomicU64::new(self.tick()),
         });
         held.large.push(Arc::clone(&member));
-        Some(Lease {
+        Lease {
             pipes: Arc::clone(self),
             member,
-        })
+        }
     }
 
     /// Orders the reads.
@@ -153,6 +162,14 @@ impl Lease {
     pub(super) fn start(&self, num: SessionNum) {
         // Set once per session.
         let _ = self.member.num.set(num);
+    }
+
+    /// Frees the place; true if the pipe had it until now.
+    pub(super) fn end(self) -> bool {
+        let held = self.pipes.lock();
+        held.large
+            .iter()
+            .any(|member| Arc::ptr_eq(member, &self.member))
     }
 
     /// Records a read of its pipe.

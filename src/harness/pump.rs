@@ -4,9 +4,13 @@
 //! Runs on the harness thread. Output is read only when the writer's queue has room, so that the pipe blocks a fast
 //! harness.
 
+mod handover;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::drain::Drain;
@@ -25,6 +29,8 @@ use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{self, Exit, Interest, OomWatch};
+
+pub use handover::PumpHandover;
 
 /// Sizes of a read, in bytes: enough for a quiet harness, and the capacity of a pipe (pipe(7)).
 const READ_FIRST: usize = 4 * 1024;
@@ -46,7 +52,7 @@ pub(super) struct Drained {
 }
 
 /// Phase of the pump.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Stage {
     Running,
     /// The harness has exited.
@@ -61,6 +67,7 @@ pub(super) struct Pump {
     exit_watch: Option<OwnedFd>,
     /// The open streams.
     sources: Vec<Source>,
+    /// Counts its pipes.
     _place: Place,
     /// Reads the harness's telemetry, if it has any.
     telemetry: Option<Reader>,
@@ -73,6 +80,8 @@ pub(super) struct Pump {
     stage: Stage,
     /// The session's end was requested: the drain waits for no holder.
     is_ending: bool,
+    /// The pump was ordered to end, and to go on elsewhere.
+    is_handing_over: bool,
     oom: Option<OomWatch>,
     /// Time of the last read with data.
     read_at: Option<Instant>,
@@ -124,6 +133,7 @@ impl Pump {
             buffer: vec![0; READ_FIRST],
             stage: Stage::Running,
             is_ending: false,
+            is_handing_over: false,
             read_at: None,
             oom,
             rest_until: None,
@@ -147,11 +157,23 @@ impl Pump {
         self.sources.iter().for_each(|source| source.start(num));
     }
 
-    /// Pumps until the harness has exited and its pipes are drained.
-    pub(super) fn run(&mut self, context: &Context) -> io::Result<Drained> {
+    /// True if the session has ended.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self.stage, Stage::Late(_))
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Pumps until the harness has exited and its pipes are drained; `None` if it is ordered to hand over before.
+    pub(super) fn run(&mut self, context: &Context) -> io::Result<Option<Drained>> {
         let exited = loop {
             if let Some(exited) = self.drained() {
                 break exited;
+            }
+            if self.is_handing_over {
+                return Ok(None);
             }
             self.go_on(context)?;
         };
@@ -177,22 +199,26 @@ impl Pump {
             .as_mut()
             .and_then(Reader::usage)
             .map(Box::new);
-        Ok(Drained {
+        Ok(Some(Drained {
             cost,
             usage,
             is_late,
-        })
+        }))
     }
 
-    /// Pumps after the session's end, until no process holds the pipes or they are to be closed.
-    pub(super) fn run_late(&mut self, context: &Context) -> io::Result<()> {
+    /// Pumps after the session's end, until no process holds the pipes or they are to be closed; false if it is ordered
+    /// to hand over before.
+    pub(super) fn run_late(&mut self, context: &Context) -> io::Result<bool> {
         while !self.is_closed() {
+            if self.is_handing_over {
+                return Ok(false);
+            }
             self.go_on(context)?;
         }
         if let Stage::Late(Some(why)) = self.stage {
             self.close_sources(Some(why), context);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits once, and processes the result.
@@ -363,6 +389,15 @@ impl Pump {
 
     fn take_orders(&mut self, context: &Context) {
         context.wake.clear();
+        self.end_hold();
+        while let Ok(order) = context.orders.try_recv() {
+            self.take(order, context);
+        }
+        self.write_input(context);
+    }
+
+    /// There may be room in the writer's queue again.
+    fn end_hold(&mut self) {
         let held_since = self.held_since.take();
         if held_since.is_some() {
             self.limits.was_active(Instant::now());
@@ -370,10 +405,6 @@ impl Pump {
         if let (Some(since), Stage::Draining(drain)) = (held_since, &mut self.stage) {
             drain.was_held(since.elapsed(), Instant::now());
         }
-        while let Ok(order) = context.orders.try_recv() {
-            self.take(order, context);
-        }
-        self.write_input(context);
     }
 
     pub(super) fn take(&mut self, order: Order, context: &Context) {
@@ -386,6 +417,7 @@ impl Pump {
                     drain.hurry();
                 }
             }
+            (Order::HandOver, _) => self.is_handing_over = true,
             (Order::Close(why), Stage::Late(closing)) => {
                 *closing = Some(why);
                 self.measure_rest();

@@ -5,9 +5,21 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::decode::{Piece, split};
 use crate::redact::{self, Redactor};
 use crate::settings::durations;
+use crate::sys::passed::{self, Bytes};
+
+/// The bytes of a stream that are in no event yet, for the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RedactedHandover {
+    stream: redact::StreamHandover,
+    #[serde(with = "passed::optional_instant")]
+    held_since: Option<Instant>,
+    clean: Bytes,
+}
 
 /// Bytes of a stream that are in no event yet.
 #[derive(Default)]
@@ -25,6 +37,32 @@ impl Redacted {
         Self {
             stream: redact::Stream::behind(redactor, before),
             ..Self::default()
+        }
+    }
+
+    pub(super) fn hand_over(self, redactor: &Redactor) -> RedactedHandover {
+        let Self {
+            stream,
+            held_since,
+            clean,
+        } = self;
+        RedactedHandover {
+            stream: stream.hand_over(redactor),
+            held_since,
+            clean: Bytes(clean),
+        }
+    }
+
+    pub(super) fn take_up(handover: RedactedHandover, redactor: &Redactor) -> Self {
+        let RedactedHandover {
+            stream,
+            held_since,
+            clean: Bytes(clean),
+        } = handover;
+        Self {
+            stream: redact::Stream::take_up(stream, redactor),
+            held_since,
+            clean,
         }
     }
 

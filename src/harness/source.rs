@@ -8,15 +8,18 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::decode::Piece;
-use super::pipes::{Lease, SMALL};
-use super::redacted::Redacted;
+use super::pipes::{Lease, Pipes, SMALL};
+use super::redacted::{Redacted, RedactedHandover};
 use super::start::OutputPipe;
 use crate::api::{Code, EventKind, Origin, Payload, Stream, Timestamp};
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::store::{NewEvent, SessionNum};
 use crate::sys;
+use crate::sys::passed::Passed;
 
 /// An open stream.
 pub(super) struct Source {
@@ -28,7 +31,69 @@ pub(super) struct Source {
     pub(super) unread_at_exit: usize,
 }
 
+/// An open stream, for the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SourceHandover {
+    pipe: Passed,
+    /// The pipe takes a place in the budget of large ones.
+    is_large: bool,
+    origin: Origin,
+    redacted: RedactedHandover,
+    unread_at_exit: usize,
+}
+
 impl Source {
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn hand_over(self, redactor: &Redactor) -> io::Result<SourceHandover> {
+        let Self {
+            pipe,
+            lease,
+            origin,
+            redacted,
+            unread_at_exit,
+        } = self;
+        let is_large = lease.is_some_and(Lease::end);
+        // The budget holds the file as well until its lease has ended.
+        let pipe = match Arc::try_unwrap(pipe) {
+            Ok(pipe) => pipe,
+            Err(shared) => shared.try_clone()?,
+        };
+        Ok(SourceHandover {
+            pipe: Passed::new(pipe),
+            is_large,
+            origin,
+            redacted: redacted.hand_over(redactor),
+            unread_at_exit,
+        })
+    }
+
+    pub(super) fn take_up(
+        handover: SourceHandover,
+        num: SessionNum,
+        pipes: &Arc<Pipes>,
+        redactor: &Redactor,
+    ) -> Self {
+        let SourceHandover {
+            pipe,
+            is_large,
+            origin,
+            redacted,
+            unread_at_exit,
+        } = handover;
+        let pipe = Arc::new(pipe.into_file());
+        let lease = is_large.then(|| pipes.take_up(&pipe, origin.stream));
+        let source = Self {
+            pipe,
+            lease,
+            origin,
+            redacted: Redacted::take_up(redacted, redactor),
+            unread_at_exit,
+        };
+        source.start(num);
+        source
+    }
+
     pub(super) fn new(output: OutputPipe, stream: Stream) -> Self {
         Self {
             pipe: output.pipe,

@@ -4,18 +4,20 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::{SessionCost, Stream, Timestamp};
 use crate::sys::Usage;
 
 /// The exit of a harness, kept until its pipes are drained.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Exited {
     pub(super) at: Timestamp,
     pub(super) usage: Option<Usage>,
 }
 
 /// Bytes and lines of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Written {
     bytes: AtomicU64,
     newlines: AtomicU64,
@@ -33,6 +35,19 @@ impl Written {
         }
     }
 
+    fn copy(&self) -> Self {
+        let Self {
+            bytes,
+            newlines,
+            is_inside_line,
+        } = self;
+        Self {
+            bytes: bytes.load(Relaxed).into(),
+            newlines: newlines.load(Relaxed).into(),
+            is_inside_line: is_inside_line.load(Relaxed).into(),
+        }
+    }
+
     fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
@@ -43,7 +58,7 @@ impl Written {
 }
 
 /// Counters of a harness. Each is read on its own: two of them can be from different moments.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     stdout: Written,
     stderr: Written,
@@ -71,6 +86,22 @@ impl Tally {
         }
         let now = Timestamp::now().as_millis();
         self.last_output_at.store(now, Relaxed);
+    }
+
+    /// The same figures in counters of their own.
+    pub(super) fn copy(&self) -> Self {
+        let Self {
+            stdout,
+            stderr,
+            started_at,
+            last_output_at,
+        } = self;
+        Self {
+            stdout: stdout.copy(),
+            stderr: stderr.copy(),
+            started_at: started_at.load(Relaxed).into(),
+            last_output_at: last_output_at.load(Relaxed).into(),
+        }
     }
 
     /// The time of the last output; `None` without output.

@@ -2,6 +2,8 @@
 //!
 //! Runs on the harness thread. It does not change the output.
 
+mod handover;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,6 +14,8 @@ use crate::api::{Stream, Usage, is_conversation_id};
 use crate::observe::metrics;
 use crate::redact::Redactor;
 use crate::store::Note;
+
+pub(super) use handover::ReaderHandover;
 
 /// Most bytes of stderr that are searched for a header.
 const HEADER_MAX: usize = 64 * 1024;

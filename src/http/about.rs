@@ -13,7 +13,7 @@ use crate::api::{
     API_VERSION, ActionEvent, ActionResult, ActionStatus, ApiError, ApiVersion, BASE_PATH,
     CONTRACT, Capabilities, Capability, CapabilityFlags, CapabilityPolicy, CapabilityStatus,
     DaemonInfo, DaemonProcess, Health, Index, REFRESH, RefreshedCapabilities, SessionCounts,
-    VERSION, openapi, routes,
+    openapi, routes, version,
 };
 use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
 use crate::state::{Command, Event};
@@ -30,12 +30,13 @@ fn current_health(context: &Context) -> Health {
     Health {
         ok: true,
         api_version: CONTRACT.into(),
-        coven_version: VERSION.into(),
+        coven_version: version().into(),
         capabilities: CapabilityFlags::default(),
         daemon: DaemonInfo {
             pid: daemon.pid,
             started_at: daemon.started_at,
             uptime_seconds: daemon.started.elapsed().as_secs(),
+            upgraded_at: daemon.upgraded_at,
             socket: daemon
                 .socket
                 .read()

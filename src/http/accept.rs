@@ -11,13 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
+
 use super::connection::RequestId;
 use super::in_flight::InFlight;
+use super::parking::{self, Asker, ConnectionHandover, HttpHandover, Parking, Rest};
 use super::{Context, connection, response};
-use crate::api::{ApiError, routes};
+use crate::api::{ApiError, Upgraded, routes};
 use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::sys;
+use crate::sys::passed::{Bytes, Passed};
 
 /// Most threads that wait in accept(2): one suffices, others save or replace the creation of a thread.
 const IDLE_MAX: usize = 8;
@@ -32,6 +36,7 @@ const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 /// connection.
 const LINGERERS_MAX: usize = 16;
 
+#[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
 }
@@ -39,33 +44,125 @@ pub struct Server {
 struct Shared {
     listener: UnixListener,
     context: Context,
-    /// Threads in accept(2), or about to call it.
-    idle: AtomicUsize,
     connections: AtomicUsize,
     in_flight: InFlight,
+    parking: Parking,
     /// A spare descriptor: closed when none is left, so that a client can be told so.
     reserve: Mutex<Option<File>>,
+    /// Lets the first threads accept.
+    opening: Sender<()>,
 }
 
 impl Server {
-    /// Starts accepting.
+    /// Starts the threads, which accept from [`Server::open`] on.
     ///
     /// # Errors
     /// No thread or descriptor can be created.
-    pub fn start(listener: UnixListener, context: Context) -> io::Result<Self> {
+    pub fn prepare(listener: UnixListener, context: Context) -> io::Result<Self> {
+        let (opening, gate) = bounded(IDLE_MAX);
         let shared = Arc::new(Shared {
             listener,
             context,
-            idle: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             in_flight: InFlight::default(),
+            parking: Parking::new()?,
+            opening,
             reserve: Mutex::new(Some(File::open("/dev/null")?)),
         });
         // All at once: they still answer when no more threads can be created.
         for _ in 0..IDLE_MAX {
-            shared.add_thread()?;
+            shared.add_thread(Some(gate.clone()))?;
         }
         Ok(Self { shared })
+    }
+
+    /// Starts accepting, after the connections of the previous program go on: the one that asked for the upgrade gets
+    /// its `answer`.
+    pub fn open(&self, clients: Option<(HttpHandover, Result<Upgraded, ApiError>)>) {
+        if let Some((clients, answer)) = clients {
+            self.take_up(clients, answer);
+        }
+        for _ in 0..IDLE_MAX {
+            // A thread waits for each of them.
+            let _ = self.shared.opening.send(());
+        }
+    }
+
+    fn take_up(&self, clients: HttpHandover, answer: Result<Upgraded, ApiError>) {
+        let HttpHandover {
+            connections,
+            asker,
+            next_request,
+        } = clients;
+        RequestId::go_on_from(next_request);
+        let Asker {
+            stream,
+            mut rest,
+            request_id,
+            minor,
+        } = asker;
+        rest.owed = Bytes(connection::upgrade_answer(
+            answer,
+            &request_id,
+            minor,
+            rest.closes,
+        ));
+        self.shared.resume(stream.take().into(), rest);
+        for ConnectionHandover { stream, rest } in connections {
+            self.shared.resume(stream.take().into(), rest);
+        }
+    }
+
+    pub(super) fn parking(&self) -> &Parking {
+        &self.shared.parking
+    }
+
+    /// The listening socket, for the next program.
+    pub fn listener(&self) -> Passed {
+        Passed::borrowed(&self.shared.listener)
+    }
+
+    /// Brings all connections to rest but the caller's; false if a request takes too long.
+    pub(super) fn come_to_rest(&self) -> bool {
+        let context = &self.shared.context;
+        // Waits for events look whether connections are brought to rest: that must be true before they are woken.
+        let waking = || context.followers.wake_all();
+        self.parking()
+            .begin(&context.daemon.own_socket, durations::PARK, waking)
+    }
+
+    /// Goes on with all connections that were brought to rest.
+    pub(super) fn go_on(&self) {
+        for (stream, rest) in self.parking().end() {
+            self.shared.resume(stream, rest);
+        }
+        for _ in 0..IDLE_MAX {
+            if let Err(err) = self.shared.add_thread(None) {
+                say!(ThreadFailed, reason: &err);
+            }
+        }
+    }
+
+    /// The next message of `inbox`; `Timeout` after `patience`, or when connections are brought to rest.
+    pub(super) fn recv_unless_parked<T>(
+        &self,
+        inbox: &Receiver<T>,
+        patience: Duration,
+    ) -> Result<T, RecvTimeoutError> {
+        let parked = self.parking().parked();
+        let mut select = Select::new();
+        select.recv(inbox);
+        select.recv(&parked);
+        let _ = select.ready_timeout(patience);
+        inbox.try_recv().map_err(|err| match err {
+            TryRecvError::Empty => RecvTimeoutError::Timeout,
+            TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+        })
+    }
+
+    /// The connections at rest, for the next program; `None` if no client has asked for an upgrade.
+    pub fn hand_over(&self) -> Option<HttpHandover> {
+        self.parking().hand_over()
     }
 
     pub fn rebinder(&self) -> Rebinder {
@@ -101,12 +198,7 @@ impl Rebinder {
         let before = sys::replace_listener(&shared.listener, listener)?;
         before.set_nonblocking(true)?;
         while let Ok((stream, _)) = before.accept() {
-            let serving = Arc::clone(shared);
-            let serve = move || serving.serve(&stream);
-            thread::Builder::new()
-                .name("connection".into())
-                .stack_size(STACK_BYTES)
-                .spawn(serve)?;
+            shared.spawn(stream, Rest::default())?;
         }
         Ok(())
     }
@@ -135,48 +227,93 @@ impl Drop for Slot<'_> {
     }
 }
 
+/// A counted connection thread.
+struct ConnectionThread(Arc<Shared>);
+
+impl ConnectionThread {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.parking.add_thread();
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for ConnectionThread {
+    fn drop(&mut self) {
+        self.0.parking.remove_thread();
+    }
+}
+
 impl Shared {
-    fn add_thread(self: &Arc<Self>) -> io::Result<()> {
+    /// Starts a thread that accepts, once it has a message from `gate`.
+    fn add_thread(self: &Arc<Self>, gate: Option<Receiver<()>>) -> io::Result<()> {
         sys::check_room(ROOM_BYTES)?;
-        let shared = Arc::clone(self);
-        self.idle.fetch_add(1, Ordering::SeqCst);
+        let thread = ConnectionThread::new(self);
+        self.parking.accepting.fetch_add(1, Ordering::SeqCst);
         let spawned = thread::Builder::new()
             .name("connection".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 // Health requests must be answered while a flood uses the processors.
                 sys::prefer_latency();
-                shared.accept_and_serve();
+                if gate.is_none_or(|gate| gate.recv().is_ok()) {
+                    thread.0.accept_and_serve();
+                }
             });
         if let Err(err) = spawned {
-            self.idle.fetch_sub(1, Ordering::SeqCst);
+            self.parking.accepting.fetch_sub(1, Ordering::SeqCst);
             return Err(err);
         }
         Ok(())
     }
 
     fn accept_and_serve(self: &Arc<Self>) {
+        let accepting = &self.parking.accepting;
         loop {
+            if self.parking.is_on() {
+                accepting.fetch_sub(1, Ordering::SeqCst);
+                return;
+            }
             let Some(stream) = self.accept() else {
                 continue;
             };
-            let last_idle = self.idle.fetch_sub(1, Ordering::SeqCst) == 1;
-            if last_idle && let Err(err) = self.add_thread() {
+            if self.parking.is_on() {
+                if !parking::is_own(&stream) {
+                    self.parking.park(stream, Rest::default());
+                }
+                continue;
+            }
+            let last_idle = accepting.fetch_sub(1, Ordering::SeqCst) == 1;
+            if last_idle && let Err(err) = self.add_thread(None) {
                 // One thread must go on accepting, and no other could be created.
-                self.idle.fetch_add(1, Ordering::SeqCst);
+                accepting.fetch_add(1, Ordering::SeqCst);
                 say!(ThreadFailed, reason: &err);
                 self.refuse(&stream);
                 continue;
             }
-            self.serve(&stream);
-            // Dropped after the count: a client that sees the close can connect at once.
-            drop(stream);
+            self.serve(stream, Rest::default());
             // One thread too many does no harm; one must remain.
-            if self.idle.fetch_add(1, Ordering::SeqCst) >= IDLE_MAX {
-                self.idle.fetch_sub(1, Ordering::SeqCst);
+            if accepting.fetch_add(1, Ordering::SeqCst) >= IDLE_MAX {
+                accepting.fetch_sub(1, Ordering::SeqCst);
                 return;
             }
         }
+    }
+
+    /// Goes on with a connection that was at rest. One that gets no thread is closed.
+    fn resume(self: &Arc<Self>, stream: UnixStream, rest: Rest) {
+        if let Err(err) = self.spawn(stream, rest) {
+            say!(ThreadFailed, reason: &err);
+        }
+    }
+
+    /// Serves `stream` on a new thread.
+    fn spawn(self: &Arc<Self>, stream: UnixStream, rest: Rest) -> io::Result<()> {
+        let thread = ConnectionThread::new(self);
+        thread::Builder::new()
+            .name("connection".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || thread.0.serve(stream, rest))
+            .map(drop)
     }
 
     fn accept(&self) -> Option<UnixStream> {
@@ -227,8 +364,23 @@ impl Shared {
         None
     }
 
-    fn serve(&self, stream: &UnixStream) {
+    fn serve(self: &Arc<Self>, stream: UnixStream, rest: Rest) {
         let slot = Slot::take(&self.connections);
+        let rest = self.serve_in(&slot, &stream, rest);
+        drop(slot);
+        // Closed after the count: a client that sees the close can connect at once.
+        if let Some(rest) = rest {
+            self.parking.park(stream, rest);
+        }
+    }
+
+    /// Serves a connection that has a place; returns its state if it is brought to rest.
+    fn serve_in(
+        self: &Arc<Self>,
+        slot: &Slot<'_>,
+        stream: &UnixStream,
+        rest: Rest,
+    ) -> Option<Rest> {
         let count = slot.number;
         if count > self.context.connections_max {
             self.refuse(stream);
@@ -239,13 +391,23 @@ impl Shared {
         } else {
             match sys::peer(stream) {
                 Ok(peer) if peer.uid == sys::euid() || peer.uid == 0 => {
-                    connection::serve(stream, &self.context, &self.in_flight);
+                    let server = Server {
+                        shared: Arc::clone(self),
+                    };
+                    return connection::serve(
+                        stream,
+                        rest,
+                        &server,
+                        &self.context,
+                        &self.in_flight,
+                    );
                 }
                 // The socket's mode excludes other users; one that connects nevertheless gets no answer.
                 Ok(peer) => say!(PeerRefused, uid: Some(peer.uid), reason: None),
                 Err(err) => say!(PeerRefused, uid: None, reason: Some(&err)),
             }
         }
+        None
     }
 
     /// Answers before a request has arrived, without waiting for the client.

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use serde::Serialize;
 
 use super::Context;
+use super::accept::Server;
 use super::paging::Paging;
 use super::request::Request;
 use super::response::Answer;
@@ -24,6 +25,18 @@ pub(super) struct Exchange<'a> {
     pub context: &'a Context,
     /// The pages that this connection's client has requested.
     pub paging: &'a Paging,
+    pub server: &'a Server,
+    /// Id of the request.
+    pub id: &'a str,
+    /// Bytes behind the request that have been read already.
+    pub unread: &'a [u8],
+}
+
+impl Exchange<'_> {
+    /// True if a request that waits for something must be answered now: the daemon stops, or another program takes over.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.context.is_stopping() || self.server.parking().is_on()
+    }
 }
 
 /// An [`Exchange`] with its route.

@@ -11,28 +11,49 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Context;
+use super::accept::Server;
 use super::call::Exchange;
 use super::in_flight::InFlight;
 use super::paging::Paging;
+use super::parking::Rest;
 use super::request::{Incoming, Request, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes;
-use crate::api::ApiError;
 use crate::api::fields;
 use crate::api::routes::{Route, UNKNOWN, UNREADABLE};
+use crate::api::{ApiError, Upgraded};
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;
 use crate::sys::Within;
+use crate::sys::passed::Bytes;
 
 /// Most bytes that are read and dropped while a connection lingers (see [`durations::LINGER`]).
 const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Serves `stream` until its end.
-pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight) {
-    if stream.set_nonblocking(true).is_err() {
-        return;
+/// Serves `stream`, whose state is `rest`, until its end, or until it is brought to rest: then returns its state.
+pub(super) fn serve(
+    stream: &UnixStream,
+    rest: Rest,
+    server: &Server,
+    context: &Context,
+    in_flight: &InFlight,
+) -> Option<Rest> {
+    stream.set_nonblocking(true).ok()?;
+    let parking = server.parking();
+    let owed = response::send_bytes(stream, &[&rest.owed.0], parking).ok()?;
+    if !owed.is_empty() {
+        let owed = Bytes(owed);
+        return Some(Rest { owed, ..rest });
     }
-    let mut incoming = Incoming::new(stream, &context.bodies);
+    if rest.closes {
+        return None;
+    }
+    let Rest {
+        unread: Bytes(unread),
+        has_asked,
+        ..
+    } = rest;
+    let mut incoming = Incoming::new(stream, &context.bodies, parking, unread, has_asked);
     // A client that follows a session counts as in flight between two requests, too: the daemon's stop ends that
     // session, and the client must still receive its end.
     let mut _followed = None;
@@ -41,22 +62,34 @@ pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight
         match incoming.request(|| response::send_continue(stream)) {
             Ok(request) => {
                 let busy = in_flight.begin();
+                let id = RequestId::next().to_string();
                 let exchange = Exchange {
                     request: &request,
                     stream,
                     context,
                     paging: &paging,
+                    server,
+                    id: &id,
+                    unread: incoming.unread(),
                 };
                 let sent = answer(&exchange);
+                if !sent.owed.is_empty() {
+                    return Some(Rest {
+                        owed: Bytes(sent.owed),
+                        closes: !sent.is_kept,
+                        ..incoming.rest()
+                    });
+                }
                 if !sent.is_kept {
-                    return;
+                    return None;
                 }
                 _followed = sent.is_followed.then_some(busy);
                 // As for a handler: a panic loses only this page, which is read again on request.
                 let reader = &context.reader;
                 let _ = catch_unwind(AssertUnwindSafe(|| paging.read_ahead(reader)));
             }
-            Err(Unreadable::Gone | Unreadable::Ended) => return,
+            Err(Unreadable::Gone | Unreadable::Ended) => return None,
+            Err(Unreadable::Parked) => return Some(incoming.rest()),
             Err(Unreadable::Refused(error)) => {
                 let id = RequestId::next().to_string();
                 log_failure(&id, UNREADABLE, None, &error, Instant::now());
@@ -66,32 +99,63 @@ pub(super) fn serve(stream: &UnixStream, context: &Context, in_flight: &InFlight
                     minor: 1,
                     close: true,
                 };
-                if response::send(stream, &Answer::error(&error), &options, true).is_ok() {
+                let sent = response::send(stream, &Answer::error(&error), &options, true, parking);
+                let owed = sent.ok()?;
+                if owed.is_empty() {
                     linger(stream);
+                    return None;
                 }
-                return;
+                return Some(Rest {
+                    owed: Bytes(owed),
+                    closes: true,
+                    ..Rest::default()
+                });
             }
         }
     }
+}
+
+/// The answer to the client that asked for the upgrade, as bytes.
+pub(super) fn upgrade_answer(
+    answer: Result<Upgraded, ApiError>,
+    id: &str,
+    minor: u8,
+    close: bool,
+) -> Vec<u8> {
+    let route = Route::UpgradeDaemon.name();
+    let answer = answer.and_then(|upgraded| Answer::of(200, &upgraded));
+    let answer = answer.unwrap_or_else(|error| {
+        log_failure(id, route, None, &error, Instant::now());
+        Answer::error(&error)
+    });
+    metrics::answered(route, answer.status, Duration::ZERO);
+    let options = HeadOptions {
+        request_id: id,
+        minor,
+        close,
+    };
+    [response::head(&answer, &options), answer.body].concat()
 }
 
 /// State of the connection after an answer.
 struct Sent {
     is_kept: bool,
     is_followed: bool,
+    /// The rest of the answer, if the connection is brought to rest.
+    owed: Vec<u8>,
 }
 
 /// Answers one request.
 fn answer(exchange: &Exchange<'_>) -> Sent {
     let request = exchange.request;
     let begun = Instant::now();
-    let id = RequestId::next().to_string();
+    let id = exchange.id;
     let (route, result) = dispatch(exchange);
     let result = result.and_then(|answer| covered(exchange.context, answer));
     let answer = match result {
         Ok(answer) => answer,
         Err(error) => {
-            log_failure(&id, route, session_of(request), &error, begun);
+            log_failure(id, route, session_of(request), &error, begun);
             if route == Route::Launch.name() {
                 metrics::LAUNCH_FAILURES.of(error.code().as_str()).add(1);
             }
@@ -102,18 +166,21 @@ fn answer(exchange: &Exchange<'_>) -> Sent {
     let is_followed = answer.is_followed;
     let close = !request.keep_alive || (exchange.context.is_stopping() && !is_followed);
     let options = HeadOptions {
-        request_id: &id,
+        request_id: id,
         minor: request.minor,
         close,
     };
-    let sent = response::send(exchange.stream, &answer, &options, request.method != "HEAD");
+    let (stream, parking) = (exchange.stream, exchange.server.parking());
+    let with_body = request.method != "HEAD";
+    let sent = response::send(stream, &answer, &options, with_body, parking);
     let took_us = begun.elapsed().as_micros() as u64;
-    say!(Request, request: field::Request(&id), method: field::Method(&request.method),
+    say!(Request, request: field::Request(id), method: field::Method(&request.method),
         route: field::Route(route), session: session_of(request).map(field::NamedSession),
         status: answer.status, bytes: answer.body.len(), took_us);
     Sent {
         is_kept: sent.is_ok() && !close,
         is_followed,
+        owed: sent.unwrap_or_default(),
     }
 }
 
@@ -176,6 +243,9 @@ pub(super) fn linger(stream: &UnixStream) {
     let _ = io::copy(&mut incoming.take(LINGER_BYTES), &mut io::sink());
 }
 
+/// Number of the next request.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// Id of a request in its answer and in the log: unique among all requests of this daemon.
 pub(super) struct RequestId {
     daemon: u32,
@@ -184,11 +254,20 @@ pub(super) struct RequestId {
 
 impl RequestId {
     pub(super) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             daemon: std::process::id(),
             number: NEXT.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// Number of the next request.
+    pub(super) fn next_number() -> u64 {
+        NEXT.load(Ordering::Relaxed)
+    }
+
+    /// Goes on behind the requests of the previous program.
+    pub(super) fn go_on_from(number: u64) {
+        NEXT.fetch_max(number, Ordering::Relaxed);
     }
 }
 

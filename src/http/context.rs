@@ -1,6 +1,7 @@
 //! The state that all connection threads share: channel to the state thread, the store's readers, and the daemon's
 //! identity.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::budget::Budget;
 use super::live::LastPass;
+use super::upgrade::FindSuccessor;
 use crate::adapters::{self, environment};
 use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
@@ -45,6 +47,8 @@ pub struct Context {
     pub bodies: Budget,
     /// Checks the home for changes that the system does not report.
     pub before_launch: Box<dyn Fn() + Send + Sync>,
+    /// Finds and checks the program of an upgrade.
+    pub find_successor: FindSuccessor,
     /// Number of requests that wait for the daemon's end.
     pub awaiting_end: AtomicUsize,
     /// Set when the daemon stops: connections close after their answer, and long polls end.
@@ -59,6 +63,10 @@ pub struct Daemon {
     pub started: Instant,
     /// Path of the socket, updated by the guard of the home.
     pub socket: Arc<RwLock<String>>,
+    /// The socket, relative to the working directory.
+    pub own_socket: PathBuf,
+    /// Time of the last upgrade in place.
+    pub upgraded_at: Option<Timestamp>,
     pub supervisor: SupervisorInfo,
     /// Longest duration of its stop.
     pub stop_within: Duration,

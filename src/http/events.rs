@@ -83,7 +83,7 @@ fn wait_for_events(
         // Cleared before the read: a commit after the read wakes it again.
         following.wake().clear();
         let (read, lease) = paging::read(call.context, query)?;
-        if read.count > 0 || read.status.is_final() || call.context.is_stopping() {
+        if read.count > 0 || read.status.is_final() || call.is_interrupted() {
             return Ok((read, lease));
         }
         let mut interests = [

@@ -33,7 +33,7 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     // A state thread that has ended drops the reply, which disconnects the channel.
     let kill = Command::Kill { id, signal, reply };
     let _ = call.context.state.send(Event::Command(kill));
-    let refusal = match answer.recv_timeout(patience) {
+    let refusal = match call.server.recv_unless_parked(&answer, patience) {
         Ok(Ok(Killed::Ended { swept })) => return accepted(call, sweep.then_some(swept)),
         // The kill is accepted; a harness that needs time to die is no failure.
         Err(RecvTimeoutError::Timeout) => return accepted(call, sweep.then_some(0)),

@@ -17,14 +17,18 @@ mod kill;
 mod launch;
 mod live;
 mod paging;
+mod parking;
 mod preview;
 mod request;
 mod response;
 mod routes;
 mod sessions;
 mod store;
+mod upgrade;
 
 pub use accept::{Rebinder, Server};
 pub use budget::Budget;
 pub use context::{Context, Daemon};
 pub use live::LastPass;
+pub use parking::HttpHandover;
+pub use upgrade::FindSuccessor;

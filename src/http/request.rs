@@ -8,9 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use super::budget::{Budget, Lease, SMALL_MAX};
+use super::parking::{Parking, Rest};
 use crate::api::{ApiError, BODY_MAX};
 use crate::settings::durations;
-use crate::sys::Within;
+use crate::sys::passed::Bytes;
+use crate::sys::{INTERRUPTED, Within};
 
 /// Largest request head, in bytes.
 pub(super) const HEAD_MAX: usize = 16 * 1024;
@@ -44,6 +46,8 @@ pub(super) enum Unreadable {
     Gone,
     /// The client has shut down its writing side.
     Ended,
+    /// The connection is brought to rest.
+    Parked,
     /// The error to answer before the connection is closed.
     Refused(ApiError),
 }
@@ -52,6 +56,7 @@ impl From<io::Error> for Unreadable {
     fn from(err: io::Error) -> Self {
         match err.kind() {
             io::ErrorKind::UnexpectedEof => Self::Ended,
+            INTERRUPTED => Self::Parked,
             _ => Self::Gone,
         }
     }
@@ -84,25 +89,48 @@ pub(super) struct Incoming<'a> {
     stream: Within<'a, UnixStream>,
     /// Memory budget of all large bodies.
     bodies: &'a Budget,
+    parking: &'a Parking,
     buffer: Vec<u8>,
     /// Number of consumed bytes in `buffer`.
     used: usize,
     has_asked: bool,
+    /// Consumed bytes of the request that is being delivered.
+    begun: Vec<u8>,
 }
 
 impl<'a> Incoming<'a> {
-    /// `stream` must be non-blocking.
-    pub(super) fn new(stream: &'a UnixStream, bodies: &'a Budget) -> Self {
+    /// `stream` must be non-blocking; `unread` has been read from it already.
+    pub(super) fn new(
+        stream: &'a UnixStream,
+        bodies: &'a Budget,
+        parking: &'a Parking,
+        unread: Vec<u8>,
+        has_asked: bool,
+    ) -> Self {
+        let mut stream = Within::new(stream, Instant::now());
+        stream.interrupt = Some(parking.wake());
         Self {
-            stream: Within::new(stream, Instant::now()),
+            stream,
             bodies,
-            buffer: Vec::new(),
+            parking,
+            buffer: unread,
             used: 0,
-            has_asked: false,
+            has_asked,
+            begun: Vec::new(),
         }
     }
 
-    fn unread(&self) -> &[u8] {
+    /// State of the connection, which is brought to rest before its next request has arrived completely.
+    pub(super) fn rest(&self) -> Rest {
+        Rest {
+            unread: Bytes([&self.begun, self.unread()].concat()),
+            has_asked: self.has_asked,
+            ..Rest::default()
+        }
+    }
+
+    /// Bytes behind the last request.
+    pub(super) fn unread(&self) -> &[u8] {
         &self.buffer[self.used..]
     }
 
@@ -119,6 +147,11 @@ impl<'a> Incoming<'a> {
         &mut self,
         answer_continue: impl FnOnce() -> io::Result<()>,
     ) -> Result<Request, Unreadable> {
+        self.begun.clear();
+        // A client that sends without a pause would not be interrupted by a wait.
+        if self.parking.is_on() {
+            return Err(Unreadable::Parked);
+        }
         if self.unread().is_empty() {
             // A client may be silent between two requests; the first one must arrive at once.
             let patience = if self.has_asked {
@@ -157,6 +190,10 @@ impl<'a> Incoming<'a> {
                 Err(error) => return Err(Unreadable::Refused(error)),
             }
         };
+        if !matches!(head.framing, Framing::Length(0)) {
+            self.begun
+                .extend_from_slice(&self.buffer[self.used..][..head.length]);
+        }
         self.consume(head.length);
         let mut request = head.request;
         if let Framing::Length(length) = head.framing {
@@ -185,7 +222,10 @@ impl<'a> Incoming<'a> {
         self.consume(there);
         // Read directly into the body: a large body is in memory once.
         let mut rest = (&mut self.stream).take((length - there) as u64);
-        rest.read_to_end(&mut body)?;
+        if let Err(err) = rest.read_to_end(&mut body) {
+            self.begun.append(&mut body);
+            return Err(err.into());
+        }
         match body.len() == length {
             true => Ok(body),
             false => Err(Unreadable::Ended),
@@ -196,6 +236,7 @@ impl<'a> Incoming<'a> {
         let mut line_bytes = 0;
         loop {
             let size = self.chunk_size()?;
+            self.begin_chunk(size.length);
             if size.length == 0 {
                 return self.skip_trailers();
             }
@@ -214,7 +255,15 @@ impl<'a> Incoming<'a> {
                 return Err(malformed_chunks());
             };
             request.body.extend_from_slice(data);
+            self.begun.extend_from_slice(data);
+            self.begun.extend_from_slice(CRLF);
         }
+    }
+
+    /// Notes the size line of a chunk as consumed, without its extensions.
+    fn begin_chunk(&mut self, length: usize) {
+        let line = format!("{length:x}\r\n");
+        self.begun.extend_from_slice(line.as_bytes());
     }
 
     /// Reads a chunk-size line.

@@ -149,14 +149,43 @@ fn requests_are_read_the_same_whichever_way_they_arrive() {
                 }
                 client.shutdown(std::net::Shutdown::Write).unwrap();
             });
-            let bodies = Budget::default();
-            let mut incoming = Incoming::new(&server, &bodies);
+            let (bodies, parking) = (Budget::default(), Parking::new().unwrap());
+            let mut incoming = Incoming::new(&server, &bodies, &parking, Vec::new(), false);
             for (_, expected) in &requests {
                 assert_eq!(&shown(&incoming.request(|| Ok(())).unwrap()), expected);
             }
             let end = incoming.request(|| Ok(()));
             assert!(matches!(end, Err(Unreadable::Ended)), "{end:?}");
         });
+    }
+}
+
+#[test]
+fn a_delivery_that_is_interrupted_anywhere_goes_on_with_what_has_been_read() {
+    let mut random = Random::new(7);
+    for _ in 0..rounds(200) {
+        let (bytes, expected) = good_request(&mut random);
+        let (client, server) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut unread = Vec::new();
+        let mut begun = 0;
+        for _ in 0..random.below(5) {
+            let cut = begun + random.below(bytes.len() - begun);
+            (&client).write_all(&bytes[begun..cut]).unwrap();
+            begun = cut;
+            let (bodies, parking) = (Budget::default(), Parking::new().unwrap());
+            // Each wait is interrupted.
+            parking.wake().wake();
+            let mut incoming = Incoming::new(&server, &bodies, &parking, unread, false);
+            let end = incoming.request(|| Ok(()));
+            assert!(matches!(end, Err(Unreadable::Parked)), "{end:?}");
+            unread = incoming.rest().unread.0;
+        }
+        (&client).write_all(&bytes[begun..]).unwrap();
+        let (bodies, parking) = (Budget::default(), Parking::new().unwrap());
+        let mut incoming = Incoming::new(&server, &bodies, &parking, unread, false);
+        assert_eq!(shown(&incoming.request(|| Ok(())).unwrap()), expected);
+        assert_eq!(incoming.unread(), b"");
     }
 }
 

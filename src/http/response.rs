@@ -7,10 +7,11 @@ use std::time::Instant;
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
 use super::budget::{Lease, SMALL_MAX};
+use super::parking::Parking;
 use crate::api::{ApiError, LABELS_MAX, Timestamp};
 use crate::settings::durations;
 use crate::store::Refused;
-use crate::sys::Within;
+use crate::sys::{INTERRUPTED, Within};
 
 /// Media type of every answer except the metrics.
 const JSON: &str = "application/json";
@@ -157,7 +158,8 @@ pub(super) fn refusal(error: &ApiError, request_id: &str) -> Vec<u8> {
     bytes
 }
 
-/// Sends `answer` within [`durations::RESPONSE_DELIVERY`].
+/// Sends `answer` within [`durations::RESPONSE_DELIVERY`]; returns the rest if the connection is brought to rest
+/// before.
 ///
 /// # Errors
 /// The client has gone, or did not read in time.
@@ -166,19 +168,46 @@ pub(super) fn send(
     answer: &Answer,
     options: &HeadOptions<'_>,
     with_body: bool,
-) -> io::Result<()> {
-    let mut client = Within::new(stream, Instant::now() + durations::RESPONSE_DELIVERY);
+    parking: &Parking,
+) -> io::Result<Vec<u8>> {
     let mut bytes = head(answer, options);
     if !with_body {
-        return client.write_all(&bytes);
+        return send_bytes(stream, &[&bytes], parking);
     }
     // One write for head and body.
     if answer.body.len() <= SMALL_MAX {
         bytes.extend_from_slice(&answer.body);
-        return client.write_all(&bytes);
+        return send_bytes(stream, &[&bytes], parking);
     }
-    client.write_all(&bytes)?;
-    client.write_all(&answer.body)
+    send_bytes(stream, &[&bytes, &answer.body], parking)
+}
+
+/// As [`send`], for an answer in `parts`.
+///
+/// # Errors
+/// As [`send`].
+pub(super) fn send_bytes(
+    stream: &UnixStream,
+    parts: &[&[u8]],
+    parking: &Parking,
+) -> io::Result<Vec<u8>> {
+    let mut client = Within::new(stream, Instant::now() + durations::RESPONSE_DELIVERY);
+    client.interrupt = Some(parking.wake());
+    let mut parts = parts.iter();
+    while let Some(mut part) = parts.next().copied() {
+        while !part.is_empty() {
+            match client.write(part) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => part = &part[n..],
+                Err(err) if err.kind() == INTERRUPTED => {
+                    let rest = parts.copied().collect::<Vec<_>>().concat();
+                    return Ok([part, &rest].concat());
+                }
+                Err(err) => return Err(err),
+            }
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The interim answer for a client that waits before it sends its body (RFC 9110, 10.1.1).

@@ -4,7 +4,7 @@
 
 use super::call::{Exchange, Routed};
 use super::response::Answer;
-use super::{about, events, kill, launch, preview, sessions, store};
+use super::{about, events, kill, launch, preview, sessions, store, upgrade};
 use crate::api::routes::{Route, UNKNOWN};
 use crate::api::{API_VERSION, ApiError};
 
@@ -16,6 +16,7 @@ fn handle(routed: Routed<'_>) -> Result<Answer, ApiError> {
         Route::Capabilities => about::capabilities(&routed.call()),
         Route::Act => about::act(&routed.call()),
         Route::StopDaemon => about::stop(&routed.call()),
+        Route::UpgradeDaemon => upgrade::upgrade(&routed.call()),
         Route::ListSessions => sessions::list(&routed.call()),
         Route::Launch => launch::launch(&routed.call()),
         Route::RegisterExternal => sessions::register_external(&routed.call()),

@@ -12,6 +12,7 @@ use crate::store::{Chore, Committed};
 
 /// `POST /store/prune`
 pub(super) fn prune(call: &Call<'_, routes::Prune>) -> Result<Answer, ApiError> {
+    let _work = call.server.parking().long_work();
     let PruneRequest { dry_run, days } = call.body_or_default()?;
     let pruned = match dry_run {
         true => call.context.reader.preview_prune(days)?,
@@ -25,6 +26,7 @@ pub(super) fn prune(call: &Call<'_, routes::Prune>) -> Result<Answer, ApiError> 
 
 /// `POST /store/vacuum`. A damaged database is not changed.
 pub(super) fn vacuum(call: &Call<'_, routes::Vacuum>) -> Result<Answer, ApiError> {
+    let _work = call.server.parking().long_work();
     call.context.reader.check_integrity()?;
     let bytes_freed = match chore(call, Chore::Vacuum)? {
         Committed::Vacuumed(bytes) => bytes,
@@ -40,6 +42,7 @@ fn chore(call: &Exchange<'_>, chore: Chore) -> Result<Committed, ApiError> {
 
 /// `POST /store/backup`
 pub(super) fn backup(call: &Call<'_, routes::Backup>) -> Result<Answer, ApiError> {
+    let _work = call.server.parking().long_work();
     let path = PathBuf::from(call.body()?.path);
     let wrong = |why: &str| ApiError::invalid_field("path", format!("path {why}"));
     if path.symlink_metadata().is_ok() {

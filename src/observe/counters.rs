@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::exposition::Distribution;
 
 /// Label of the last place, which is shared when the table is full.
@@ -76,6 +78,13 @@ const BOUNDS: [f64; 16] = [
     60.0,
 ];
 
+/// [`Durations`], for the next program.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct DurationsHandover {
+    buckets: Vec<u64>,
+    micros: u64,
+}
+
 #[derive(Debug, Default)]
 pub struct Durations {
     buckets: [Counter; BOUNDS.len() + 1],
@@ -95,6 +104,23 @@ impl Durations {
         let at = BOUNDS.partition_point(|&bound| bound < seconds);
         self.buckets[at].add(1);
         self.micros.add(took.as_micros() as u64);
+    }
+
+    pub(super) fn hand_over(&self) -> DurationsHandover {
+        let Self { buckets, micros } = self;
+        DurationsHandover {
+            buckets: buckets.iter().map(Counter::get).collect(),
+            micros: micros.get(),
+        }
+    }
+
+    /// Adds the figures of the previous program, if its buckets are the same.
+    pub(super) fn take_up(&self, handover: &DurationsHandover) {
+        if handover.buckets.len() == self.buckets.len() {
+            let buckets = self.buckets.iter().zip(&handover.buckets);
+            buckets.for_each(|(bucket, count)| bucket.add(*count));
+            self.micros.add(handover.micros);
+        }
     }
 
     /// The current figures.

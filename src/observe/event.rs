@@ -228,6 +228,12 @@ events! {
     EnvIgnored "env_ignored" Warn { path: Path<'a>, line: usize, reason: Reason<'a> }
     /// Which unknown variable resembles the name of a setting?
     SettingMisspelt "setting_misspelt" Warn { name: Text<'a>, meant: Text<'a> }
+    /// To which program is the daemon handed over, with how many sessions?
+    UpgradeBegun "upgrade_begun" Info { from: Version<'a>, to: Version<'a>, sessions: usize }
+    /// Did the new program take over, and how long did sessions and clients wait?
+    Upgraded "upgraded" Info { from: Version<'a>, to: Version<'a>, sessions: usize, took_ms: u64 }
+    /// Why could the new program not take over, so that the previous one goes on?
+    UpgradeFailed "upgrade_failed" Error code UpgradeFailed { sessions: usize, took_ms: u64, reason: Reason<'a> }
     /// Was the configuration reloaded?
     Reloaded "reloaded" Info { pid: u32 }
     /// Why could the log's file not be reopened?

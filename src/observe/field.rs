@@ -220,6 +220,8 @@ words! {
         Deleted = "deleted",
         /// A child of the daemon has exited.
         ChildEnded = "child_ended",
+        /// A request to hand everything over.
+        HandOver = "hand_over",
         /// A request of the watchdog.
         Ping = "ping",
         /// A stop signal.

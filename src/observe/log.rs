@@ -126,8 +126,9 @@ impl Log {
     }
 }
 
-impl Drop for Log {
-    fn drop(&mut self) {
+impl Log {
+    /// Waits until all queued lines are written, but not for ever.
+    pub fn flush(&self) {
         let (done, flushed) = bounded(1);
         let flush = Message::Flush(done);
         if self
@@ -137,6 +138,12 @@ impl Drop for Log {
         {
             let _ = flushed.recv_timeout(durations::LOG_ANSWER);
         }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

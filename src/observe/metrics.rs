@@ -3,6 +3,8 @@
 //! Any thread counts; a connection thread renders the page. The counters belong to the process, which is one daemon.
 //! Metrics never contain prompts, paths or session ids.
 
+mod handover;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,11 +12,12 @@ use std::time::Duration;
 use super::counters::{Counter, Durations, Labelled};
 use super::exposition::{Exposition, MetricFamily, MetricType, Samples};
 use crate::api::{
-    CONTRACT, EventKind, EventWriterHealth, SessionStatus, StorageHealth, Stream, VERSION,
+    CONTRACT, EventKind, EventWriterHealth, SessionStatus, StorageHealth, Stream, version,
 };
 use crate::sys::OwnUsage;
 
 pub use super::exposition::CONTENT_TYPE;
+pub use handover::{MetricsHandover, hand_over, take_up};
 
 /// Most harnesses with their own label; sessions of the others are summed.
 const HARNESSES_MAX: usize = 50;
@@ -65,7 +68,7 @@ pub const ALL: &[Metric] = &[
     gauge("coven_uptime_seconds", &[], "Time since the daemon started.",
         |now, out| out.value(now.uptime.as_secs_f64())),
     gauge("coven_build_info", &["version", "contract"], "The daemon's version and contract.",
-        |_, out| out.labelled([([VERSION, CONTRACT], 1)])),
+        |_, out| out.labelled([([version(), CONTRACT], 1)])),
     gauge("coven_sessions", &["status", HARNESS], "Sessions that have a record, by status and harness.",
         |now, out| out.labelled(bounded(now.sessions.as_ref()?))),
     gauge("coven_session_silence_seconds", &[HARNESS],
@@ -170,7 +173,7 @@ pub fn page(now: &Snapshot) -> Vec<u8> {
 pub fn answered(route: &'static str, status: u16, took: Duration) {
     let requests = REQUESTS.of(route);
     requests.durations.observe(took);
-    requests.count(status);
+    requests.count(status, 1);
 }
 
 /// Counts tokens that a harness reported: input, output, cached.
@@ -210,7 +213,7 @@ struct Requests {
 }
 
 impl Requests {
-    fn count(&self, status: u16) {
+    fn count(&self, status: u16, times: u64) {
         let status = u64::from(status);
         let place = self.by_status.iter().find(|(taken_by, _)| {
             let taken = taken_by.compare_exchange(0, status, Ordering::Relaxed, Ordering::Relaxed);
@@ -218,16 +221,21 @@ impl Requests {
         });
         // The contract has fewer statuses than there are places.
         if let Some((_, count)) = place {
-            count.add(1);
+            count.add(times);
         }
     }
 
     fn by_status(&self, route: &str) -> impl Iterator<Item = ([String; 2], u64)> {
-        let taken = self.by_status.iter().map_while(|(status, count)| {
-            let status = status.load(Ordering::Relaxed);
-            (status > 0).then(|| (status.to_string(), count.get()))
-        });
-        taken.map(move |(status, count)| ([route.to_owned(), status], count))
+        self.counts()
+            .map(move |(status, count)| ([route.to_owned(), status.to_string()], count))
+    }
+
+    /// The statuses that have occurred, with their counts.
+    fn counts(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.by_status.iter().map_while(|(status, count)| {
+            let status = status.load(Ordering::Relaxed) as u16;
+            (status > 0).then(|| (status, count.get()))
+        })
     }
 }
 

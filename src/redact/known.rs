@@ -7,12 +7,14 @@ use std::ops::Range;
 use aho_corasick::packed::{Config, Searcher};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD;
+use serde::{Deserialize, Serialize};
 
 use super::layer::Layer;
 use super::rules::{self, Ending, Found};
 use super::value;
 use super::view::{self, More, View};
 use super::{Open, Secret};
+use crate::sys::passed::Bytes;
 
 /// Kind of these secrets.
 pub(super) const KIND: &str = "environment";
@@ -49,6 +51,8 @@ const ESCAPE_MAX: usize = 40;
 
 /// The values of one session.
 pub(super) struct Known {
+    /// The values, line by line.
+    lines: Vec<String>,
     /// Sorted by their first character.
     needles: Vec<Needle>,
     /// Index in `needles` of the first one with this first character or a later one.
@@ -61,6 +65,13 @@ pub(super) struct Known {
 /// A value, or a piece of one, in one form.
 struct Needle {
     text: Box<[u8]>,
+    is_base64: bool,
+}
+
+/// A [`Needle`] by its text, for another program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KnownValue {
+    text: Bytes,
     is_base64: bool,
 }
 
@@ -154,16 +165,22 @@ fn with(found: Found, mut hit: Secret, from: usize, ending: Ending) -> Found {
 impl Known {
     /// The values among `given`, pairs of name and value, that can be secret; `None` without such values.
     pub(super) fn new<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Self> {
-        let mut lines: Vec<&str> = Vec::new();
+        let mut lines: Vec<String> = Vec::new();
         let mut left = VALUES_MAX;
         for (name, value) in given {
             for line in value.lines().map(str::trim) {
-                if line.len() <= left && value::is_given(name, line) && !lines.contains(&line) {
+                let is_new = || !lines.iter().any(|known| known == line);
+                if line.len() <= left && value::is_given(name, line) && is_new() {
                     left -= line.len();
-                    lines.push(line);
+                    lines.push(line.to_owned());
                 }
             }
         }
+        Self::of(lines)
+    }
+
+    /// The values with these `lines`, all of which are secret.
+    pub(super) fn of(lines: Vec<String>) -> Option<Self> {
         let mut needles: Vec<Needle> = lines.iter().flat_map(|line| needles(line)).collect();
         needles.sort_by_key(|needle| needle.text[0]);
         let parts: Vec<Part> = needles.iter().enumerate().flat_map(parts).collect();
@@ -181,10 +198,32 @@ impl Known {
         let longest = needles.iter().map(|needle| needle.text.len()).max()?;
         Some(Self {
             groups: groups.collect(),
+            lines,
             needles,
             begins,
             longest,
         })
+    }
+
+    /// The values, line by line.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.clone()
+    }
+
+    /// The value with this number.
+    pub(super) fn value(&self, needle: usize) -> Option<KnownValue> {
+        let Needle { text, is_base64 } = self.needles.get(needle)?;
+        Some(KnownValue {
+            text: Bytes(text.to_vec()),
+            is_base64: *is_base64,
+        })
+    }
+
+    /// The number of a value.
+    pub(super) fn number_of(&self, value: &KnownValue) -> Option<usize> {
+        let is_it =
+            |needle: &Needle| needle.is_base64 == value.is_base64 && *needle.text == *value.text.0;
+        self.needles.iter().position(is_it)
     }
 
     /// The first value that begins within these positions, or one behind it.

@@ -3,6 +3,9 @@
 //! Runs on the stream's thread. Only plain data between two writes; must not know what secrets look like.
 
 use memchr::memchr;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::passed;
 
 /// Maximum length of an escape sequence, in bytes: longer ones are text.
 const SEQUENCE_MAX: usize = 128;
@@ -24,23 +27,26 @@ const ESCAPE: u8 = 0x1b;
 const WRITTEN: [&[u8]; 5] = [b"u001b", b"u001B", b"x1b", b"033", b"e"];
 
 /// Text without its escape sequences, beside the bytes as they arrived.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(super) struct Layer {
+    #[serde(with = "passed::bytes")]
     pub(super) text: Vec<u8>,
     /// The sequences before each position of `text`.
     marks: Vec<Mark>,
     /// The text with its sequences, from the first byte that has not been written or dropped.
+    #[serde(with = "passed::bytes")]
     raw: Vec<u8>,
     /// Number of bytes of `raw` that have been written or dropped since the last [`Self::forget`].
     written: usize,
     /// Beginning of an incomplete sequence.
+    #[serde(with = "passed::bytes")]
     tail: Vec<u8>,
     /// Bytes set aside beyond the allowance that the text has earned.
     aside: usize,
 }
 
 /// An escape sequence.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Mark {
     /// Its position in the text.
     at: usize,

@@ -30,6 +30,7 @@ mod arguments;
 mod commands;
 mod extent;
 mod forms;
+mod handover;
 mod headers;
 mod issuers;
 mod known;
@@ -49,6 +50,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use serde::{Deserialize, Serialize};
+
+pub use handover::StreamHandover;
 use known::Known;
 pub use own::BadPattern;
 use own::Patterns;
@@ -115,7 +119,7 @@ impl From<More> for Undecided {
 type Looked = Result<Option<Secret>, Undecided>;
 
 /// Condition for the end of a secret that continues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Open {
     No,
     /// Until a character outside the alphabet.
@@ -171,7 +175,11 @@ impl Redactor {
         self: &Arc<Self>,
         given: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Arc<Self> {
-        match Known::new(given) {
+        self.with_known(Known::new(given))
+    }
+
+    fn with_known(self: &Arc<Self>, known: Option<Known>) -> Arc<Self> {
+        match known {
             Some(known) if !self.stores_secrets => Arc::new(Self {
                 shared: Arc::clone(&self.shared),
                 known: Some(known),

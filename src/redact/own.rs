@@ -12,9 +12,11 @@ use regex_automata::hybrid::dfa;
 use regex_automata::hybrid::regex::{Cache, Regex};
 use regex_automata::nfa::thompson;
 use regex_automata::util::{pool::Pool, syntax};
+use serde::{Deserialize, Serialize};
 
 use super::Redactor;
 use crate::api::Timestamp;
+use crate::sys::passed;
 
 /// Maximum size of the patterns' automaton, in bytes.
 const COMPILED_MAX: usize = 8 * 1024 * 1024;
@@ -38,8 +40,9 @@ pub struct BadPattern {
 }
 
 /// The incomplete line.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(super) struct Line {
+    #[serde(with = "passed::bytes")]
     text: Vec<u8>,
     /// Number of its bytes that were passed on.
     passed: usize,

@@ -2,6 +2,8 @@
 //!
 //! Between two writes its state is plain data: text as context, held text, and the secret that is being swallowed.
 
+use serde::{Deserialize, Serialize};
+
 use super::extent;
 use super::issuers;
 use super::known;
@@ -27,7 +29,7 @@ const KEY_HELD_MAX: usize = 2560;
 /// State of one stream. Between two writes it holds less than 3 KiB of any text: context, and the text that a rule reads, or
 /// a line of a key; `known` bounds the held text of a session's own values. The text bounds its escape sequences: 384 KiB
 /// with the longest ones at each byte.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Stream {
     /// Context, then held text.
     layer: Layer,
@@ -42,7 +44,7 @@ pub struct Stream {
 }
 
 /// A secret that has been replaced, and whose further bytes are dropped.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Swallowing {
     open: Open,
     /// Maximum number of bytes still to drop.
@@ -55,6 +57,18 @@ impl Stream {
     /// True if the stream holds text.
     pub fn is_holding(&self) -> bool {
         self.passed < self.layer.text.len() || self.layer.has_tail() || self.line.is_holding()
+    }
+
+    /// The continuation of the secret that is being dropped.
+    pub(super) fn swallowed(&self) -> Option<Open> {
+        self.swallowing.map(|swallowing| swallowing.open)
+    }
+
+    /// Replaces the continuation of the secret that is being dropped.
+    pub(super) fn go_on_with(&mut self, open: Open) {
+        if let Some(swallowing) = &mut self.swallowing {
+            swallowing.open = open;
+        }
     }
 
     #[cfg(test)]

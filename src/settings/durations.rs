@@ -172,6 +172,19 @@ pub const HOME_LOCK_AGAIN: Duration = seconds(1);
 /// Longest wait of the CLI for a daemon that binds its socket again.
 pub const SOCKET_BACK: Duration = seconds(3);
 
+// An upgrade in place.
+
+/// How long the check of a new program may take: it only loads, and reads the database's schema.
+pub const CHECK_PROGRAM: Duration = seconds(5);
+/// How long an upgrade waits for the requests that are being answered; clients that have been answered wait as well.
+pub const PARK: Duration = seconds(2);
+/// How long an upgrade waits for the harness threads, and for sessions that are being started or ended.
+pub const HAND_OVER: Duration = seconds(2);
+/// How long an upgrade waits for the writer to commit what is queued.
+pub const SETTLE_STORE: Duration = seconds(2);
+/// How long a new program may take to take everything up, before the previous one is executed again.
+pub const TAKE_UP: Duration = seconds(10);
+
 // A stop.
 
 /// Longest wait of a stop for the store once every harness has exited.

@@ -63,6 +63,8 @@ pub enum Command {
     Store(Request, Reply<Committed>),
     /// Long work of the store.
     Chore(Chore, Reply<Committed>),
+    /// Checks whether the sessions could be handed over now.
+    CheckUpgrade(Reply<()>),
     /// Stops the daemon, as a signal does. Answered when the stop is complete.
     Stop(Reply<StopReport>),
 }
@@ -168,6 +170,9 @@ impl State {
                 if let Some(done) = self.done(reply) {
                     self.queue.chore(chore, done);
                 }
+            }
+            Command::CheckUpgrade(reply) => {
+                let _ = reply.send(self.check_upgrade());
             }
             Command::Stop(reply) => {
                 self.stop_replies.push(reply);

@@ -11,7 +11,7 @@ use super::Event;
 use super::life::Now;
 use crate::adapters::Program;
 use crate::api::SessionId;
-use crate::harness::{Go, Harness, Shared};
+use crate::harness::{Go, Harness, PumpHandover, Report, Shared};
 use crate::store::Done;
 use crate::sys;
 
@@ -38,6 +38,18 @@ pub(super) trait Kernel {
         events: Sender<Event>,
         started: Done,
     ) -> io::Result<(Harness, Go)>;
+
+    /// Starts the thread that goes on with `handover`, on a message through the returned channel.
+    ///
+    /// # Errors
+    /// No descriptor or thread is available.
+    fn take_up(
+        &self,
+        id: SessionId,
+        handover: PumpHandover,
+        shared: Shared,
+        events: Sender<Event>,
+    ) -> io::Result<(Harness, Sender<()>)>;
 
     /// Reaps the adopted orphans that have ended.
     fn reap_adopted(&self);
@@ -66,11 +78,17 @@ impl Kernel for RealKernel {
         events: Sender<Event>,
         started: Done,
     ) -> io::Result<(Harness, Go)> {
-        let report = move |report| {
-            // The send fails only after the daemon has given up waiting for this harness.
-            let _ = events.send(Event::Harness { id, report });
-        };
-        Harness::prepare(id, program, shared, report, started)
+        Harness::prepare(id, program, shared, reporter(id, events), started)
+    }
+
+    fn take_up(
+        &self,
+        id: SessionId,
+        handover: PumpHandover,
+        shared: Shared,
+        events: Sender<Event>,
+    ) -> io::Result<(Harness, Sender<()>)> {
+        Harness::take_up(id, handover, shared, reporter(id, events))
     }
 
     fn reap_adopted(&self) {
@@ -79,5 +97,13 @@ impl Kernel for RealKernel {
 
     fn release_memory(&self) {
         sys::release_idle_memory();
+    }
+}
+
+/// The way of a harness thread's reports to `events`.
+fn reporter(id: SessionId, events: Sender<Event>) -> impl Fn(Report) + Clone + Send + 'static {
+    move |report| {
+        // The send fails only after the daemon has given up waiting for this harness.
+        let _ = events.send(Event::Harness { id, report });
     }
 }

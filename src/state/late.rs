@@ -11,8 +11,8 @@ use crate::observe::say;
 struct LateSession {
     id: SessionId,
     harness: Harness,
-    /// Its streams are being closed.
-    is_closing: bool,
+    /// Its streams are being closed, for this reason.
+    closing: Option<CloseCause>,
 }
 
 /// These sessions, in the order of their ends.
@@ -29,12 +29,49 @@ impl Late {
         let mut entry = LateSession {
             id,
             harness,
-            is_closing: false,
+            closing: None,
         };
         if self.is_stopping {
             entry.close(CloseCause::Stop);
         }
         self.sessions.push(entry);
+    }
+
+    /// Goes on with a session of the previous program.
+    pub(super) fn take_up(&mut self, id: SessionId, closing: Option<CloseCause>, harness: Harness) {
+        self.sessions.push(LateSession {
+            id,
+            harness,
+            closing,
+        });
+        self.repeat_order(id);
+    }
+
+    /// Another thread, `harness`, has gone on with the streams of the session `id`.
+    pub(super) fn resume(&mut self, id: SessionId, harness: Harness) {
+        if let Some(entry) = self.sessions.iter_mut().find(|entry| entry.id == id) {
+            entry.harness = harness;
+        }
+        self.repeat_order(id);
+    }
+
+    /// Repeats the order that the last thread of the session `id` may not have received.
+    fn repeat_order(&self, id: SessionId) {
+        if let Some(entry) = self.sessions.iter().find(|entry| entry.id == id)
+            && let Some(why) = entry.closing
+        {
+            entry.harness.close(why);
+        }
+    }
+
+    /// The sessions with the handles of their threads.
+    pub(super) fn harnesses(&self) -> impl Iterator<Item = (SessionId, &Harness)> {
+        self.sessions.iter().map(|entry| (entry.id, &entry.harness))
+    }
+
+    /// The sessions, with the reason why their streams are being closed, if they are.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (SessionId, Option<CloseCause>)> {
+        self.sessions.iter().map(|entry| (entry.id, entry.closing))
     }
 
     /// Removes a session whose thread has ended.
@@ -58,9 +95,12 @@ impl Late {
     /// Closes the streams of the oldest sessions until fewer than `room` are open.
     pub(super) fn make_room(&mut self, room: usize) {
         let entries = self.sessions.iter();
-        let open = entries.filter(|entry| !entry.is_closing).count();
+        let open = entries.filter(|entry| entry.closing.is_none()).count();
         let excess = (open + 1).saturating_sub(room);
-        let open = self.sessions.iter_mut().filter(|entry| !entry.is_closing);
+        let open = self
+            .sessions
+            .iter_mut()
+            .filter(|entry| entry.closing.is_none());
         let oldest = open.take(excess);
         oldest.for_each(|entry| entry.close(CloseCause::Room));
     }
@@ -76,7 +116,7 @@ impl Late {
 
 impl LateSession {
     fn close(&mut self, why: CloseCause) {
-        if !std::mem::replace(&mut self.is_closing, true) {
+        if self.closing.replace(why).is_none() {
             say!(LateStreamClosed, session: self.id, why);
             self.harness.close(why);
         }

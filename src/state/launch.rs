@@ -192,13 +192,17 @@ impl State {
             });
             let _ = reply.send(answer.map_err(ApiError::from));
         });
-        let shared = Shared {
+        let (shared, events) = (self.shared(redactor), self.events.clone());
+        self.kernel.prepare(id, program, shared, events, started)
+    }
+
+    /// What all harness threads share, with the session's `redactor`.
+    pub(super) fn shared(&self, redactor: Arc<Redactor>) -> Shared {
+        Shared {
             queue: self.queue.clone(),
             pipes: Arc::clone(&self.pipes),
             redactor,
             drain_max: self.limits.drain_max,
-        };
-        let events = self.events.clone();
-        self.kernel.prepare(id, program, shared, events, started)
+        }
     }
 }

@@ -5,13 +5,15 @@
 use std::slice;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Killed, Reply};
 use crate::api::{ApiError, EndCause, Failure, KillSignal, Timestamp};
 use crate::harness::Report;
 use crate::store::SessionNum;
 
 /// Phase of a session's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// The row is with the writer; the harness thread waits for its commit.
     Creating,
@@ -138,6 +140,7 @@ impl Input {
             Self::Report(Report::Lost { .. }) => "lost",
             Self::Report(Report::Swept { .. }) => "swept",
             Self::Report(Report::LateEnded) => "late_ended",
+            Self::Report(Report::HandedOver(_)) => "handed_over",
             Self::Kill(..) => "kill",
             Self::End(_) => "end",
             Self::Terminated(_) => "terminated",

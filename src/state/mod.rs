@@ -6,6 +6,7 @@
 mod closing;
 mod command;
 mod effect;
+mod handover;
 mod kernel;
 mod late;
 mod launch;
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply, Running};
+use handover::HandingOver;
+pub use handover::{HandedOver, StateHandover, Successor, TakenUp, Upgrade};
 use kernel::{Kernel, RealKernel};
 use late::Late;
 use life::Input;
@@ -38,6 +41,7 @@ use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness::{self, Pipes, Report};
 use crate::observe::field::{CloseCause, StateInput};
 use crate::observe::say;
+use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{IdempotencyKey, SessionNum, WriteQueue};
 
@@ -62,6 +66,8 @@ pub enum Event {
     Deleted { id: SessionId },
     /// A child of this process has exited: a harness, or an adopted orphan.
     ChildEnded,
+    /// Hands everything over to another program.
+    HandOver(Upgrade),
     /// Answers, to prove that the state thread makes progress.
     Ping(Sender<()>),
     /// A stop signal: ends all sessions, then the state thread. A second one ends the grace period.
@@ -77,6 +83,14 @@ pub struct Limits {
     pub kill_grace: Duration,
     /// Longest drain while a process of the session holds a stream.
     pub drain_max: Duration,
+}
+
+/// Why the state thread handles no more events.
+pub enum Outcome {
+    /// Every session has ended.
+    Stopped(Stopped),
+    /// Every session is at rest.
+    HandOver(HandedOver),
 }
 
 /// Figures and notices that the state thread publishes.
@@ -113,6 +127,8 @@ pub struct State {
     queue: WriteQueue,
     pipes: Arc<Pipes>,
     limits: Limits,
+    /// The rules without any session's values.
+    redactor: Arc<Redactor>,
     /// In a fixed order, so that a simulation can be repeated.
     sessions: BTreeMap<SessionId, Session>,
     late: Late,
@@ -121,6 +137,7 @@ pub struct State {
     /// Time at which memory is released: once after the start, and after each end of the last live session.
     rest_at: Option<Instant>,
     stopping: Option<stop::Stopping>,
+    handing_over: Option<HandingOver>,
     /// Clients that wait for the end of the stop.
     stop_replies: Vec<Reply<StopReport>>,
 }
@@ -132,6 +149,7 @@ impl State {
         events: Sender<Event>,
         queue: WriteQueue,
         limits: Limits,
+        redactor: Arc<Redactor>,
         idempotency: Vec<IdempotencyKey>,
         publisher: Publisher,
     ) -> Self {
@@ -148,17 +166,19 @@ impl State {
             queue,
             pipes: Pipes::new(),
             limits,
+            redactor,
             sessions: BTreeMap::new(),
             late: Late::default(),
             idempotency,
             publisher,
             stopping: None,
+            handing_over: None,
             stop_replies: Vec::new(),
         }
     }
 
-    /// Handles events until a stop was requested and every session has ended.
-    pub fn run(mut self) -> Stopped {
+    /// Handles events until a stop was requested and every session has ended, or until all sessions can be handed over.
+    pub fn run(&mut self) -> Outcome {
         loop {
             let event = match self.next_deadline() {
                 Some(at) => self.inbox.recv_deadline(at),
@@ -172,7 +192,10 @@ impl State {
                 say!(StateSlow, what, took_ms);
             }
             if let Some(stopped) = stopped {
-                return stopped;
+                return Outcome::Stopped(stopped);
+            }
+            if let Some(handed_over) = self.handed_over() {
+                return Outcome::HandOver(handed_over);
             }
         }
     }
@@ -184,8 +207,12 @@ impl State {
             self.handle(event);
         }
         self.act_on_deadlines();
-        self.publisher.set_live(self.live_sessions() as u64);
+        self.publish_live();
         self.stopped()
+    }
+
+    fn publish_live(&self) {
+        self.publisher.set_live(self.live_sessions() as u64);
     }
 
     /// Number of sessions that count towards the limit and are shown as live.
@@ -202,6 +229,10 @@ impl State {
                 id,
                 report: Report::LateEnded,
             } => self.late.forget(id),
+            Event::Harness {
+                id,
+                report: Report::HandedOver(pump),
+            } => self.take_pump(id, *pump),
             Event::Harness { id, report } => self.apply(id, Input::Report(report)),
             Event::Ended { id } => self.apply(id, Input::Closed),
             Event::Deleted { id } => {
@@ -209,6 +240,7 @@ impl State {
                 self.late.close(id, CloseCause::Deleted);
             }
             Event::ChildEnded => self.kernel.reap_adopted(),
+            Event::HandOver(upgrade) => self.hand_over(upgrade),
             Event::Ping(reply) => {
                 let _ = reply.send(());
             }
@@ -218,6 +250,10 @@ impl State {
 
     /// The next moment at which something must be done without an event.
     fn next_deadline(&self) -> Option<Instant> {
+        // While the threads end, no order would reach a harness thread: the next program acts, or this one goes on soon.
+        if let Some(handing_over) = &self.handing_over {
+            return Some(handing_over.give_up_at);
+        }
         let sessions = self.sessions.values().filter_map(Session::deadline);
         sessions
             .chain(self.stopping.as_ref().map(|stopping| stopping.give_up_at))
@@ -226,6 +262,9 @@ impl State {
     }
 
     fn act_on_deadlines(&mut self) {
+        if self.handing_over.is_some() {
+            return;
+        }
         let now = self.kernel.now().instant;
         let due: Vec<SessionId> = self
             .sessions
@@ -252,6 +291,7 @@ impl Event {
             Self::Deleted { .. } => StateInput::Deleted,
             Self::ChildEnded => StateInput::ChildEnded,
             Self::Ping(_) => StateInput::Ping,
+            Self::HandOver(_) => StateInput::HandOver,
             Self::Stop => StateInput::Stop,
         }
     }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::effect::{Effect, LogLine};
 use super::life::{Input, Now, Phase};
 use super::stdin::Stdin;
@@ -19,7 +21,7 @@ use crate::harness::{Harness, HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::redact::Redactor;
 use crate::store::{Fact, NewEvent, SessionNum};
-use crate::sys::{Exit, Process};
+use crate::sys::{Exit, Process, passed};
 
 /// A session from its launch until its closing facts are on disk.
 pub(super) struct Session {
@@ -69,13 +71,14 @@ pub(super) struct Session {
 }
 
 /// A requested end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Ending {
     /// The first cause of all.
     pub(super) cause: EndCause,
     /// The requested signal: SIGTERM or SIGKILL.
     pub(super) signal: i32,
     /// Time of SIGKILL; `None` once it has been sent.
+    #[serde(with = "passed::optional_instant")]
     pub(super) kill_at: Option<Instant>,
 }
 
@@ -209,7 +212,7 @@ impl Session {
                 self.swept(effects);
             }
             // Its session is no longer in the table.
-            Report::LateEnded => {}
+            Report::LateEnded | Report::HandedOver(_) => {}
         }
     }
 

@@ -2,12 +2,14 @@
 //!
 //! Runs on the state thread. The harness thread redacts, records and writes the input.
 
+use serde::{Deserialize, Serialize};
+
 use super::life::Phase;
 use super::session::Session;
 use crate::api::ApiError;
 
 /// State of the harness's stdin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stdin {
     /// The harness has no stdin.
     None,

@@ -33,7 +33,7 @@ pub use files::OpenFiles;
 pub use keep::damage::read as damage;
 pub use keep::on_end::OnEndTimer;
 pub use keep::retention::Retention;
-pub use keep::status::{StoreStatus, Waiting};
+pub use keep::status::{StatusHandover, StoreStatus, Waiting};
 pub use keep::survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};
 pub use migrations::{VERSION as SCHEMA_VERSION, is_long as needs_long_migration};
 pub use open::{Store, Unfinished, schema_version};
@@ -46,7 +46,7 @@ pub use restore::{Restored, restore};
 pub use rows::SessionNum;
 pub use schema::{StoreError, beside, with_time};
 pub use write::budget::{Reservation, Share};
-pub use write::queue::{Unwritten, WriteQueue};
+pub use write::queue::{Paused, Unwritten, WriteQueue};
 pub use write::writer::Writer;
 #[cfg(test)]
 pub(crate) use write::{backlog::Pending, queue::Item};

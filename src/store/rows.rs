@@ -14,7 +14,9 @@ use super::columns::{Change, Columns, columns};
 use crate::api::{EventKind, SessionCost, SessionId, SessionRecord, Timestamp};
 
 /// A session's number: the key of its row, and the upper half of its events' keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct SessionNum(pub(super) i64);
 
 impl SessionNum {

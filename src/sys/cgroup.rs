@@ -9,8 +9,10 @@ use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 /// A mounted control group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlGroup {
     directory: PathBuf,
     /// Mount point of its hierarchy.
@@ -87,7 +89,7 @@ impl ControlGroup {
 
 /// Detects whether the OOM killer killed a child process. The kernel increments the counter before it sends the signal:
 /// an observed exit implies an up-to-date counter.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct OomWatch {
     group: ControlGroup,
     /// The group's counter when the process joined it.
@@ -126,6 +128,16 @@ impl OomWatch {
                 is_shared: false,
             };
         }
+    }
+
+    /// Number of kills that this process has claimed, for the next program.
+    pub fn claimed() -> u64 {
+        CLAIMED.load(Ordering::Relaxed)
+    }
+
+    /// Takes the kills as claimed that the previous program has claimed.
+    pub fn take_up(claimed: u64) {
+        CLAIMED.fetch_max(claimed, Ordering::Relaxed);
     }
 
     /// True if the OOM killer killed `pid`, a zombie that died of SIGKILL: its group counts a kill that no other of our

@@ -50,6 +50,17 @@ pub fn raise_open_files() {
     }
 }
 
+/// The soft limit on open files before it was raised, for the next program; `None` if it was not.
+pub fn open_files_before() -> Option<u64> {
+    let before = OPEN_FILES_BEFORE.load(Ordering::Relaxed);
+    (before != u64::MAX).then_some(before)
+}
+
+/// The previous program of this process has raised the soft limit on open files from `before`.
+pub fn take_up_open_files(before: u64) {
+    OPEN_FILES_BEFORE.store(before, Ordering::Relaxed);
+}
+
 /// Restores the inherited soft limit on open files for the child `pid`.
 ///
 /// posix_spawn(3) has no attribute for it, so the child has the higher limit for a moment after `execve`. That is

@@ -5,9 +5,11 @@
 
 mod block;
 mod cgroup;
+mod exec;
 mod files;
 mod limits;
 mod memory;
+pub mod passed;
 mod poll;
 mod process;
 mod signal;
@@ -33,29 +35,30 @@ use std::time::Duration;
 
 pub use block::{BLOCK, unplain_in};
 pub use cgroup::{ControlGroup, OomWatch};
+pub use exec::{Execution, arm, disarm, prepare_executed};
 pub use files::{append_own, create_own, open_followed, open_own};
 pub use limits::{
-    Resource, Use, explain, is_scarce, limit, niceness, raise_open_files, reset_niceness,
-    too_many_open_files,
+    Resource, Use, explain, is_scarce, limit, niceness, open_files_before, raise_open_files,
+    reset_niceness, take_up_open_files, too_many_open_files,
 };
 pub use memory::{check_room, keep_reserve};
 pub use os::{
     Arrivals, LogWatch, SUN_PATH_MAX, Wake, adopt_orphans, boot_id, command_name, descriptor_path,
     end_families, executable, exit_watch, family_uses, is_held, is_running, is_stopped,
-    keep_inherited_descriptors, leader_use, leave_family, left_behind, members, notify_address,
-    own_usage, path_of, peer, pid_namespace, pipe, pipe_bytes_max, pipe_size, prefer_latency,
-    process_mark, reap_adopted, release_free_memory, release_idle_memory, set_pipe_size,
-    share_free_memory, signal_watched, since_boot,
+    keep_inherited_descriptors, leader_use, leave_family, left_behind, members, memory_file,
+    name_process, notify_address, own_program, own_usage, path_of, peer, pid_namespace, pipe,
+    pipe_bytes_max, pipe_size, prefer_latency, process_mark, reap_adopted, release_free_memory,
+    release_idle_memory, set_pipe_size, share_free_memory, signal_watched, since_boot,
 };
 pub use poll::{Interest, connect_within, poll, set_nonblocking};
-pub use process::{Exit, Usage, kill_group, reap, wait_exit};
+pub use process::{Exit, KeptChild, Usage, kill_group, reap, wait_exit};
 pub use signal::{
     CHILD_SIGNAL, DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals,
     send_signal, set_daemon_dispositions, unblock_all, wait_signal,
 };
 pub use spawn::{Program, Stdio, spawn};
 pub use terminal::{local_time, terminal_size};
-pub use within::Within;
+pub use within::{INTERRUPTED, Within};
 
 /// The longest single argument that `execve` takes, in bytes without its terminating NUL.
 ///

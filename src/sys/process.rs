@@ -6,10 +6,13 @@
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Exit of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// Exit code, 0 to 255.
     Code(i32),
@@ -18,7 +21,7 @@ pub enum Exit {
 }
 
 /// Resources used by a process and the children that it has waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// User and system time.
     pub cpu: Duration,
@@ -31,6 +34,38 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "{code}"),
             Self::Signal(signal) => write!(f, "signal:{signal}"),
+        }
+    }
+}
+
+/// A child that [`super::reap_adopted`] does not reap: a harness that no other thread of this process has started.
+/// Dropping the value ends that.
+#[derive(Debug)]
+pub struct KeptChild(i32);
+
+/// The kept children. A child can be kept by two threads for a moment, while one hands it over to the other.
+static KEPT: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+impl KeptChild {
+    pub fn new(pid: i32) -> Self {
+        KEPT.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pid);
+        Self(pid)
+    }
+
+    /// True if the child `pid` is kept.
+    pub fn is_kept(pid: i32) -> bool {
+        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.contains(&pid)
+    }
+}
+
+impl Drop for KeptChild {
+    fn drop(&mut self) {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = kept.iter().position(|pid| *pid == self.0) {
+            kept.swap_remove(at);
         }
     }
 }

@@ -6,19 +6,28 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::{Interest, poll};
+use super::{Interest, Wake, poll};
 
 /// A descriptor with a deadline: afterwards a read or write that would block fails with `TimedOut`.
 pub struct Within<'a, F> {
     file: &'a F,
     /// Time until which it may block.
     pub deadline: Instant,
+    /// While it is readable, a read or write that would block fails with [`INTERRUPTED`].
+    pub interrupt: Option<&'a Wake>,
 }
+
+/// Kind of the error of an interrupted wait: std repeats a read or write after its own `Interrupted`.
+pub const INTERRUPTED: io::ErrorKind = io::ErrorKind::ResourceBusy;
 
 impl<'a, F: AsFd> Within<'a, F> {
     /// `file` must be non-blocking ([`super::set_nonblocking`]).
     pub fn new(file: &'a F, deadline: Instant) -> Self {
-        Self { file, deadline }
+        Self {
+            file,
+            deadline,
+            interrupt: None,
+        }
     }
 
     /// Repeats `work` until it does not block; waits for `interest` in between.
@@ -30,8 +39,13 @@ impl<'a, F: AsFd> Within<'a, F> {
         loop {
             match work() {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    if !poll(&mut [interest(self.file)], Some(self.deadline))? {
+                    let mut interests = vec![interest(self.file)];
+                    interests.extend(self.interrupt.map(Interest::readable));
+                    if !poll(&mut interests, Some(self.deadline))? {
                         return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    if !interests[0].is_ready() {
+                        return Err(INTERRUPTED.into());
                     }
                 }
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}

@@ -231,5 +231,6 @@ mod tables;
 mod transport;
 mod trust;
 mod units;
+mod upgrade;
 mod usage;
 mod vanished;

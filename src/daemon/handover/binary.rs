@@ -2,7 +2,10 @@
 //!
 //! Runs on the connection thread of the upgrade. It knows no session.
 
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +15,7 @@ use super::FORMAT;
 use super::check::{Fitness, Refusal};
 use crate::api::UpgradeRefusal::BinaryUnusable;
 use crate::daemon::tool::{Say, run};
+use crate::state::Successor;
 use crate::sys;
 
 /// A program that this user may execute and no other user can change.
@@ -76,11 +80,30 @@ impl Program {
         }
     }
 
+    /// The checked program of this `version`, to be executed.
+    pub(in crate::daemon) fn into_successor(self, version: String) -> Successor {
+        Successor {
+            program: self.file.into(),
+            path: self.path,
+            version,
+        }
+    }
+
     /// Path by which the open file is executed. On Linux its name may lead to another file by now; macOS cannot execute
     /// a descriptor.
     fn executable(&self) -> PathBuf {
         sys::descriptor_path(&self.file).unwrap_or_else(|| self.path.clone())
     }
+}
+
+/// Path of the program that runs. The kernel marks that of a removed file (proc(5), `exe`): a new file may be there.
+///
+/// # Errors
+/// The path cannot be read.
+pub(in crate::daemon) fn own_path() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?.into_os_string().into_vec();
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(&path).to_vec();
+    Ok(OsString::from_vec(path).into())
 }
 
 /// Why the file with `meta` is no program that `user` can trust, if so.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::FORMAT;
-use crate::api::{UpgradeRefusal, VERSION};
+use crate::api::{UpgradeRefusal, version};
 use crate::daemon::home::Home;
 use crate::store::{self, SCHEMA_VERSION, StoreError};
 
@@ -42,7 +42,7 @@ impl Refusal {
 pub fn fitness(format: u32) -> Fitness {
     let found = schema(format, &Home::entered().database());
     Fitness {
-        version: VERSION.to_owned(),
+        version: version().to_owned(),
         refusal: found.as_ref().err().cloned(),
         migrates_to: found
             .ok()

@@ -394,6 +394,7 @@ impl Thread {
             "{order:?} behind the order to reap"
         );
         match order {
+            Order::HandOver => unreachable!("no simulated client upgrades"),
             Order::Input(input) => {
                 assert!(!self.is_input_over, "input behind its end");
                 let (data, eof) = (&*input.data, input.eof);

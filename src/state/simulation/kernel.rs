@@ -10,7 +10,7 @@ use super::harness::{Process, Thread};
 use super::{Event, World};
 use crate::adapters::Program;
 use crate::api::{EndCause, SessionId};
-use crate::harness::{Go, Harness, Shared};
+use crate::harness::{Go, Harness, PumpHandover, Shared};
 use crate::state::kernel::Kernel;
 use crate::state::life::Now;
 use crate::store::Done;
@@ -48,6 +48,16 @@ impl Kernel for Simulated {
         let thread = Thread::new(id, &program, shared.queue, (start, orders), started, world);
         world.threads.insert(id, thread);
         Ok((harness, go))
+    }
+
+    fn take_up(
+        &self,
+        _id: SessionId,
+        _handover: PumpHandover,
+        _shared: Shared,
+        _events: Sender<Event>,
+    ) -> io::Result<(Harness, Sender<()>)> {
+        unreachable!("no simulated thread hands over")
     }
 
     fn reap_adopted(&self) {}

@@ -20,6 +20,7 @@ use super::{Change, Command, Event, Limits, Publisher, State, Stopped};
 use crate::api::{EndCause, EndedBy, SessionId, Timestamp};
 use crate::harness::Report;
 use crate::random::{Random, rounds};
+use crate::redact::Redactor;
 use crate::settings::durations;
 use clients::Clients;
 use harness::{Stage, Step, Thread};
@@ -216,7 +217,16 @@ impl Simulation {
             tell: Box::new(move |change| tell.send(change).unwrap()),
         };
         let (_, unused) = unbounded();
-        let mut state = State::new(unused, events.clone(), queue, limits, Vec::new(), publisher);
+        let redactor = Arc::new(Redactor::new("").0);
+        let mut state = State::new(
+            unused,
+            events.clone(),
+            queue,
+            limits,
+            redactor,
+            Vec::new(),
+            publisher,
+        );
         let mut world = World {
             random,
             begun: Instant::now(),

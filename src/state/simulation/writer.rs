@@ -109,7 +109,9 @@ impl World {
                 Item::Chore(_, done) => {
                     done(Ok(Committed::Vacuumed(0)));
                 }
-                Item::Measure | Item::Ping(_) | Item::Stop => panic!("not of the state thread"),
+                Item::Measure | Item::Ping(_) | Item::Pause(..) | Item::Stop => {
+                    panic!("not of the state thread")
+                }
             }
         }
         let is_due = !self.writer.facts.is_empty() || !self.writer.requests.is_empty();

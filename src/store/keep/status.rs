@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode};
+use serde::{Deserialize, Serialize};
 
 use super::damage;
 use super::retention::Retention;
@@ -37,6 +38,19 @@ pub(crate) struct LogTrouble {
     /// True if copying fails; false if a reader keeps the log from restarting.
     pub is_failed: bool,
     pub reason: Failure,
+}
+
+/// Figures since the start of the daemon. Those of the disk and of the queue are measured anew.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusHandover {
+    transactions: u64,
+    committed_events: u64,
+    truncated_events: u64,
+    truncated_bytes: u64,
+    last_truncated_at: Option<Timestamp>,
+    unconfirmed_clock: Option<UnconfirmedClock>,
+    clock_set_by_ms: Option<i64>,
 }
 
 /// The store's published figures.
@@ -110,6 +124,33 @@ impl StoreStatus {
     /// Path of the database.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The figures, for the next program.
+    pub fn hand_over(&self) -> StatusHandover {
+        let storage = lock(&self.storage);
+        StatusHandover {
+            transactions: self.transactions(),
+            committed_events: self.committed_events(),
+            truncated_events: self.truncated_events.load(Ordering::Relaxed),
+            truncated_bytes: self.truncated_bytes.load(Ordering::Relaxed),
+            last_truncated_at: storage.last_truncated_at,
+            unconfirmed_clock: storage.unconfirmed_clock,
+            clock_set_by_ms: storage.clock_set_by_ms,
+        }
+    }
+
+    /// Goes on with the figures of the previous program.
+    pub fn take_up(&self, handover: &StatusHandover) {
+        let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
+        add(&self.transactions, handover.transactions);
+        add(&self.committed_events, handover.committed_events);
+        add(&self.truncated_events, handover.truncated_events);
+        add(&self.truncated_bytes, handover.truncated_bytes);
+        let mut storage = lock(&self.storage);
+        storage.last_truncated_at = handover.last_truncated_at;
+        storage.unconfirmed_clock = handover.unconfirmed_clock;
+        storage.clock_set_by_ms = handover.clock_set_by_ms;
     }
 
     /// Number of transactions committed since the start.

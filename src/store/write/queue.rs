@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::backlog::Pending;
 use super::budget::{Budget, Reservation, Share};
@@ -33,6 +34,8 @@ pub(crate) enum Item {
     Measure,
     /// Answers, to prove that the writer thread makes progress.
     Ping(Sender<()>),
+    /// Commits everything queued, answers, and then writes nothing until the receiver is disconnected.
+    Pause(Sender<()>, Receiver<()>),
     /// Commits everything queued, then ends the thread.
     Stop,
 }
@@ -44,6 +47,11 @@ pub struct Unwritten {
     pub sessions: HashMap<SessionNum, Waiting>,
     /// Error of the last attempt, if it failed; `None` if it hangs.
     pub reason: Option<Failure>,
+}
+
+/// A writer that writes nothing; dropping it ends that.
+pub struct Paused {
+    _resume: Sender<()>,
 }
 
 /// The writer's queue; every thread that writes to the store holds a clone.
@@ -109,6 +117,15 @@ impl WriteQueue {
     /// Makes the writer thread answer `reply` between two steps, also while the store cannot be written.
     pub fn ping(&self, reply: Sender<()>) {
         self.send(Item::Ping(reply));
+    }
+
+    /// Makes the writer commit everything queued, and then write nothing as long as the returned value lives. `None` if
+    /// it has not done so within `patience`.
+    pub fn pause(&self, patience: Duration) -> Option<Paused> {
+        let ((paused, is_paused), (resume, resumed)) = (bounded(1), bounded(0));
+        self.send(Item::Pause(paused, resumed));
+        is_paused.recv_timeout(patience).ok()?;
+        Some(Paused { _resume: resume })
     }
 
     /// A counter that grows while SQLite executes one long statement, such as a vacuum.

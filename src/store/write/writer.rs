@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError, bounded, unbounded};
+use crossbeam_channel::{
+    Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded, unbounded,
+};
 use rusqlite::Connection;
 
 use super::backlog::{Backlog, Work};
@@ -73,6 +75,7 @@ impl Writer {
                 maintenance,
                 measured: Instant::now(),
                 is_unmeasured: false,
+                pause: None,
                 stop: false,
             };
             writer.run();
@@ -120,6 +123,8 @@ struct Thread {
     measured: Instant,
     /// Something was written since the last measurement.
     is_unmeasured: bool,
+    /// A requested pause: its answer, and its end.
+    pause: Option<(Sender<()>, Receiver<()>)>,
     stop: bool,
 }
 
@@ -127,7 +132,7 @@ impl Thread {
     fn run(&mut self) {
         while !self.stop || !self.backlog.is_empty() {
             // If the disk is too slow, only floods wait for it.
-            let is_late = self.wal.is_late() && !self.stop;
+            let is_late = self.wal.is_late() && !self.is_ending();
             if (self.backlog.is_empty() || is_late) && !self.maintenance.is_busy() {
                 self.wait(is_late);
             }
@@ -147,6 +152,7 @@ impl Thread {
             if !work.is_empty() {
                 self.commit(work);
             }
+            self.pause_if_asked();
             let is_due = has_come || is_late || self.maintenance.is_busy();
             self.wal.advance(&self.connection, is_due);
             self.say_log_trouble();
@@ -161,6 +167,26 @@ impl Thread {
                 if maintenance.step(connection, tails, settle, &self.status) {
                     self.wal.shorten();
                 }
+            }
+        }
+    }
+
+    /// True if everything queued must be written now.
+    fn is_ending(&self) -> bool {
+        self.stop || self.pause.is_some()
+    }
+
+    /// Writes nothing for as long as asked, once everything is committed.
+    fn pause_if_asked(&mut self) {
+        if !self.backlog.is_empty() {
+            return;
+        }
+        if let Some((paused, resumed)) = self.pause.take() {
+            // The next program observes the clocks again; the time until then is as short as between two observations.
+            self.maintenance.observe_clock(&self.status);
+            if self.maintenance.save_clock(&self.connection).is_ok() && paused.send(()).is_ok() {
+                // The end disconnects the channel.
+                let _ = resumed.recv();
             }
         }
     }
@@ -214,6 +240,7 @@ impl Thread {
             Item::Ping(reply) => {
                 let _ = reply.send(());
             }
+            Item::Pause(paused, resumed) => self.pause = Some((paused, resumed)),
             Item::Stop => self.stop = true,
         }
     }
@@ -236,8 +263,8 @@ impl Thread {
     /// Runs one transaction with `notes` and all of `work`; after an error nothing of it is stored.
     fn attempt(&mut self, notes: &[Fact], work: &Work) -> Result<Vec<Applied>, StoreError> {
         let begun = Instant::now();
-        // At a stop, the log's limit is ignored to write as much as possible.
-        let result = match self.stop || self.wal.make_room(&self.connection) {
+        // At a stop or a pause, the log's limit is ignored to write everything that is queued.
+        let result = match self.is_ending() || self.wal.make_room(&self.connection) {
             true => self.transaction(notes, work),
             false => Err(StoreError::LogFull {
                 why: self.wal.trouble().map(|trouble| trouble.reason),

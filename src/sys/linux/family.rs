@@ -19,6 +19,7 @@ use super::{
     process_mark, send_pidfd_signal, started, stat, stat_field, system_amount,
 };
 use crate::settings::durations;
+use crate::sys::KeptChild;
 use crate::sys::{Ended, Family, FamilyUse, Interest, Process, poll, send_signal};
 
 /// Passes over all processes when searching for a holder of a pipe. A process that starts another and exits can hide it
@@ -39,21 +40,38 @@ pub fn adopt_orphans() {
 }
 
 /// Reaps the orphans that this thread has adopted. Runs on the main thread: the kernel gives orphans to the first
-/// living thread. `__WNOTHREAD` skips the children of other threads: each harness thread reaps its own.
+/// living thread. `__WNOTHREAD` skips the children of other threads: each harness thread reaps its own. A harness whose
+/// thread has ended, or of the program before execve(2), is a child of the main thread, too: it is kept ([`KeptChild`]).
 pub fn reap_adopted() {
-    loop {
+    let own = |options: libc::c_int, kind: libc::idtype_t, pid: i32| {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        let options = libc::WEXITED | libc::WNOHANG | libc::__WNOTHREAD;
+        let options = options | libc::WEXITED | libc::WNOHANG | libc::__WNOTHREAD;
         // SAFETY: waitid fills the struct when it returns 0; all zeros, which WNOHANG leaves, is valid, too.
-        let pid = unsafe {
-            match libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) {
+        unsafe {
+            match libc::waitid(kind, pid.unsigned_abs(), info.as_mut_ptr(), options) {
                 0 => info.assume_init_ref().si_pid(),
                 _ => 0,
             }
-        };
+        }
+    };
+    loop {
+        let pid = own(libc::WNOWAIT, libc::P_ALL, 0);
         if pid == 0 {
             return;
         }
+        if KeptChild::is_kept(pid) {
+            break;
+        }
+        own(0, libc::P_PID, pid);
+    }
+    // A kept zombie hides the others from waitid(2): they are asked for one by one.
+    let thread = format!("/proc/self/task/{}/children", std::process::id());
+    let children = std::fs::read_to_string(thread).unwrap_or_default();
+    let others = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    for pid in others.filter(|pid| !KeptChild::is_kept(*pid)) {
+        own(0, libc::P_PID, pid);
     }
 }
 

@@ -11,11 +11,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+mod exec;
 mod family;
 mod mark;
 mod memory;
 mod watch;
 
+pub(super) use exec::execute;
+pub use exec::{memory_file, name_process, own_program};
 pub use family::{
     adopt_orphans, end_families, family_uses, is_held, leader_use, left_behind, members,
     reap_adopted,

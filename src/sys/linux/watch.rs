@@ -121,23 +121,30 @@ impl Arrivals {
         add_watch(self.names.insert(names), dir, changes | own)
     }
 
-    /// Blocks until something arrives, or `deadline` has passed.
+    /// Blocks until something arrives, or `deadline` has passed. Also returns the value of `before_taking`, which is called
+    /// before the arrival is taken.
     ///
     /// # Errors
     /// The error of poll(2) or read(2).
-    pub fn wait(&self, deadline: Option<Instant>) -> io::Result<Arrival> {
+    pub fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        before_taking: impl Fn() -> T,
+    ) -> io::Result<(Arrival, T)> {
         loop {
             let mut interests = vec![Interest::readable(&self.signals)];
             interests.extend(self.names.as_ref().map(Interest::readable));
-            if !poll(&mut interests, deadline)? {
-                return Ok(Arrival::Deadline);
+            let has_come = poll(&mut interests, deadline)?;
+            let taking = before_taking();
+            if !has_come {
+                return Ok((Arrival::Deadline, taking));
             }
             if let Some(signal) = self.next_signal()? {
-                return Ok(Arrival::Signal(signal));
+                return Ok((Arrival::Signal(signal), taking));
             }
             let names = self.changed_names();
             if !names.is_empty() {
-                return Ok(Arrival::Names(names));
+                return Ok((Arrival::Names(names), taking));
             }
         }
     }

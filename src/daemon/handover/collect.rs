@@ -1,0 +1,146 @@
+//! Collects everything that the next program goes on with, and executes that program.
+//!
+//! Runs on the main thread, once all sessions and connections are at rest. Whatever fails here leaves this program as it
+//! is.
+
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use super::take_up::{self, Origin};
+use super::{FORMAT, Handover};
+use crate::api::{ApiError, UpgradeRefusal, version};
+use crate::daemon::guard::Guard;
+use crate::daemon::service::notify::Notifier;
+use crate::daemon::signals::Lookout;
+use crate::http;
+use crate::observe::log::Log;
+use crate::observe::{field, metrics, say};
+use crate::redact::Redactor;
+use crate::settings::durations;
+use crate::state::{HandedOver, State, StateHandover};
+use crate::store::{StoreStatus, WriteQueue};
+use crate::sys::passed::{Bytes, Moment, Passed};
+use crate::sys::{self, Execution, OomWatch};
+
+/// The rooms that hand over, besides the state.
+pub(in crate::daemon) struct Rooms<'a> {
+    pub(in crate::daemon) server: &'a http::Server,
+    pub(in crate::daemon) lookout: &'a Lookout,
+    pub(in crate::daemon) notifier: &'a Notifier,
+    pub(in crate::daemon) log: &'a Log,
+    pub(in crate::daemon) queue: &'a WriteQueue,
+    pub(in crate::daemon) status: &'a StoreStatus,
+    pub(in crate::daemon) redactor: &'a Redactor,
+    pub(in crate::daemon) origin: &'a Origin,
+}
+
+impl Rooms<'_> {
+    /// Executes the next program, which goes on with everything. Returns only if this program goes on, and then all its
+    /// sessions do.
+    pub(in crate::daemon) fn hand_over(&self, mut handed_over: HandedOver, state: &mut State) {
+        // Signals that arrive from here on wait for the next program.
+        let gate = self.lookout.close_gate();
+        let is_stopping = state.is_stop_waiting();
+        let failed = self.try_to_hand_over(&mut handed_over, state, is_stopping);
+        drop(gate);
+        state.go_on(handed_over, failed);
+        if is_stopping {
+            state.stop_by_signal();
+        }
+    }
+
+    fn try_to_hand_over(
+        &self,
+        handed_over: &mut HandedOver,
+        state: &mut State,
+        is_stopping: bool,
+    ) -> ApiError {
+        if is_stopping {
+            return ApiError::refused(UpgradeRefusal::Stopping, "the daemon is stopping");
+        }
+        let Some(_paused) = self.queue.pause(durations::SETTLE_STORE) else {
+            let why = "the store does not commit what is queued";
+            return ApiError::refused(UpgradeRefusal::StoreUnavailable, why);
+        };
+        let failed = |err: io::Error| ApiError::UpgradeFailed {
+            reason: err.to_string(),
+        };
+        let Some(clients) = self.server.hand_over() else {
+            return failed(io::Error::other("no client waits for the upgrade"));
+        };
+        let Some(guard) = self.lookout.guard() else {
+            return failed(io::Error::other("the home is not guarded"));
+        };
+        let sessions = match state.handover(handed_over) {
+            Ok(sessions) => sessions,
+            Err(err) => return failed(err),
+        };
+        let document = self.document(handed_over, sessions, clients, &guard);
+        let sessions = document.state.live();
+        let to = handed_over.upgrade.successor.version.clone();
+        say!(UpgradeBegun, from: field::Version(version()), to: field::Version(&to), sessions);
+        self.log.flush();
+        let now = sys::monotonic_micros();
+        self.notifier
+            .send(format_args!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        let err = execute(&document, &handed_over.upgrade.successor.program);
+        self.notifier.send(format_args!("READY=1"));
+        state.give_back(handed_over, document.state);
+        sys::keep_inherited_descriptors();
+        failed(err)
+    }
+
+    fn document(
+        &self,
+        handed_over: &HandedOver,
+        state: StateHandover,
+        clients: http::HttpHandover,
+        guard: &Guard,
+    ) -> Handover {
+        let redactions = self.redactor.counts().into_iter();
+        Handover {
+            format: FORMAT,
+            from: version().to_owned(),
+            begun: Moment::from(handed_over.upgrade.begun),
+            home: Bytes(guard.home().path().as_os_str().as_bytes().to_vec()),
+            lock: guard.lock(),
+            listener: self.server.listener(),
+            is_socket_own: guard.is_socket_own(),
+            started: Moment::from(self.origin.started),
+            started_at: self.origin.started_at,
+            upgraded_at: self.origin.upgraded_at,
+            open_files_before: sys::open_files_before(),
+            oom_claimed: OomWatch::claimed(),
+            redactions: redactions
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .collect(),
+            metrics: metrics::hand_over(),
+            store: self.status.hand_over(),
+            state,
+            clients,
+        }
+    }
+}
+
+/// Executes `program` with the document. No thread can start another program now: only from here on are descriptors
+/// inherited. Returns only the error.
+fn execute(document: &Handover, program: &OwnedFd) -> io::Error {
+    let prepared = || {
+        let mut file = sys::memory_file()?;
+        serde_json::to_writer(io::BufWriter::new(&file), document)?;
+        file.flush()?;
+        let own = sys::own_program()?;
+        for fd in [Passed::borrowed(&file), Passed::borrowed(&own)] {
+            serde_json::to_value(fd)?;
+        }
+        Ok((file, own))
+    };
+    match prepared() {
+        Ok((file, own)) => {
+            let arguments = take_up::arguments(file.as_raw_fd(), own.as_raw_fd());
+            Execution::new(program.as_raw_fd(), arguments).execute()
+        }
+        Err(err) => err,
+    }
+}

@@ -1,0 +1,163 @@
+//! A pump that goes on in the next program, or on another thread of this one.
+//!
+//! Runs on the harness thread. What is derived is named where the pump is taken apart.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Pump, READ_FIRST, Stage};
+use crate::harness::input::{Input, InputHandover, InputRecord, WaitingInput};
+use crate::harness::limits::LimitWatch;
+use crate::harness::pipes::Pipes;
+use crate::harness::redacted::RedactedHandover;
+use crate::harness::source::{Source, SourceHandover};
+use crate::harness::tally::Tally;
+use crate::harness::telemetry::{Reader, ReaderHandover};
+use crate::redact::Redactor;
+use crate::store::SessionNum;
+use crate::sys::{self, KeptChild, OomWatch, passed};
+
+/// State of a pump, with its descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PumpHandover {
+    pub(in crate::harness) num: SessionNum,
+    pub(in crate::harness) tally: Tally,
+    pid: i32,
+    sources: Vec<SourceHandover>,
+    telemetry: Option<ReaderHandover>,
+    limits: LimitWatch,
+    input: Option<InputHandover>,
+    record: Option<RedactedHandover>,
+    /// The values that the session's redactor removes.
+    values: Vec<String>,
+    stage: Stage,
+    is_ending: bool,
+    oom: Option<OomWatch>,
+    #[serde(with = "passed::optional_instant")]
+    read_at: Option<std::time::Instant>,
+    /// Keeps the zombie until a thread reaps it; `None` in the next program, and for a session that has ended.
+    #[serde(skip)]
+    kept: Option<KeptChild>,
+}
+
+impl PumpHandover {
+    /// The session's redactor, by the `shared` one.
+    pub fn redactor(&self, shared: &Arc<Redactor>) -> Arc<Redactor> {
+        match self.values.is_empty() {
+            true => Arc::clone(shared),
+            false => shared.for_values(self.values.clone()),
+        }
+    }
+
+    /// The harness's zombie stays until the returned value is dropped; `None` if it has been reaped.
+    pub(in crate::harness) fn keep_child(&mut self) -> Option<KeptChild> {
+        let is_late = matches!(self.stage, Stage::Late(_));
+        let kept = self.kept.take();
+        kept.or_else(|| (!is_late).then(|| KeptChild::new(self.pid)))
+    }
+}
+
+impl Pump {
+    /// # Errors
+    /// No descriptor is left.
+    pub(in crate::harness) fn hand_over(mut self, context: &Context) -> io::Result<PumpHandover> {
+        self.end_hold();
+        let Self {
+            pid,
+            // The next program watches the process anew.
+            exit_watch: _,
+            sources,
+            // One for each session.
+            _place: _,
+            telemetry,
+            limits,
+            input,
+            record,
+            buffer: _,
+            stage,
+            is_ending,
+            // This order.
+            is_handing_over: _,
+            oom,
+            read_at,
+            rest_until: _,
+            // It has just ended.
+            held_since: _,
+        } = self;
+        let redactor = &context.redactor;
+        let kept = (!matches!(stage, Stage::Late(_))).then(|| KeptChild::new(pid));
+        let sources = sources.into_iter().map(|source| source.hand_over(redactor));
+        Ok(PumpHandover {
+            num: context.num,
+            tally: context.tally.copy(),
+            pid,
+            sources: sources.collect::<io::Result<_>>()?,
+            telemetry: telemetry.map(Reader::hand_over),
+            limits,
+            input: input.map(Input::hand_over),
+            record: record.map(|record| record.hand_over(redactor)),
+            values: redactor.values(),
+            stage,
+            is_ending,
+            oom,
+            read_at,
+            kept,
+        })
+    }
+
+    /// # Errors
+    /// The harness's exit cannot be watched.
+    pub(in crate::harness) fn take_up(
+        handover: PumpHandover,
+        pipes: &Arc<Pipes>,
+        backlog: &WaitingInput,
+        redactor: &Arc<Redactor>,
+    ) -> io::Result<Self> {
+        let PumpHandover {
+            num,
+            // The context has it.
+            tally: _,
+            pid,
+            sources,
+            telemetry,
+            limits,
+            input,
+            record,
+            // The redactor has them.
+            values: _,
+            stage,
+            is_ending,
+            oom,
+            read_at,
+            // The thread has it.
+            kept: _,
+        } = handover;
+        let exit_watch = match stage {
+            Stage::Running => Some(sys::exit_watch(pid)?),
+            Stage::Draining(_) | Stage::Late(_) => None,
+        };
+        let sources = sources
+            .into_iter()
+            .map(|source| Source::take_up(source, num, pipes, redactor));
+        Ok(Self {
+            pid,
+            exit_watch,
+            sources: sources.collect(),
+            _place: pipes.enter(|_| {}),
+            telemetry: telemetry.map(|telemetry| Reader::take_up(telemetry, Arc::clone(redactor))),
+            limits,
+            input: input.map(|input| Input::take_up(input, backlog)),
+            record: record.map(|record| InputRecord::take_up(record, redactor)),
+            buffer: vec![0; READ_FIRST],
+            stage,
+            is_ending,
+            is_handing_over: false,
+            oom,
+            read_at,
+            rest_until: None,
+            held_since: None,
+        })
+    }
+}

@@ -1,0 +1,507 @@
+//! Hands the live sessions over to the next program, or takes them up from the previous one.
+//!
+//! Runs on the state thread. It knows neither the program nor the descriptors beside the sessions' own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use serde::{Deserialize, Serialize};
+
+use super::life::{Input, Phase};
+use super::session::{Ending, Session};
+use super::stdin::Stdin;
+use super::{Event, State};
+use crate::adapters::Limits;
+use crate::api::{ApiError, Failure, LeftBehind, SessionId, UpgradeRefusal};
+use crate::harness::{Harness, HarnessExit, PumpHandover, Report};
+use crate::observe::field::CloseCause;
+use crate::redact::Redactor;
+use crate::settings::durations;
+use crate::store::SessionNum;
+use crate::sys::passed;
+
+/// A request to hand everything over.
+#[derive(Debug)]
+pub struct Upgrade {
+    /// The program that takes over.
+    pub successor: Successor,
+    /// When the first client began to wait.
+    pub begun: Instant,
+    /// Gets the reason, if this program goes on.
+    pub failed: Sender<ApiError>,
+}
+
+/// A checked program.
+#[derive(Debug)]
+pub struct Successor {
+    /// The open executable.
+    pub program: std::os::fd::OwnedFd,
+    pub path: std::path::PathBuf,
+    pub version: String,
+}
+
+/// The sessions, once no thread reads their pipes any more.
+pub struct HandedOver {
+    pub upgrade: Upgrade,
+    pumps: HashMap<SessionId, PumpHandover>,
+}
+
+/// A handover that waits for the harness threads.
+pub(super) struct HandingOver {
+    upgrade: Upgrade,
+    pumps: HashMap<SessionId, PumpHandover>,
+    /// The sessions whose threads have their order.
+    ordered: Vec<SessionId>,
+    pub(super) give_up_at: Instant,
+}
+
+/// All sessions.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StateHandover {
+    sessions: Vec<SessionHandover>,
+    late: Vec<LateHandover>,
+}
+
+/// A live session.
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionHandover {
+    id: SessionId,
+    phase: Phase,
+    num: SessionNum,
+    pid: i32,
+    harness_id: String,
+    stdin: Stdin,
+    is_stream: bool,
+    has_conversation: bool,
+    limits: Limits,
+    #[serde(with = "passed::optional_instant")]
+    timeout_at: Option<Instant>,
+    grace: Duration,
+    ending: Option<Ending>,
+    sweep: Option<Duration>,
+    launch_sweep: Option<Duration>,
+    swept: usize,
+    left: LeftBehind,
+    exit: Option<HarnessExit>,
+    pump: PumpHandover,
+}
+
+/// A session that has ended, and whose streams are read on.
+#[derive(Debug, Serialize, Deserialize)]
+struct LateHandover {
+    id: SessionId,
+    closing: Option<CloseCause>,
+    pump: PumpHandover,
+}
+
+/// Sessions of the previous program, whose threads wait for the beginning.
+pub struct TakenUp {
+    sessions: Vec<(Session, Sender<()>)>,
+    late: Vec<(SessionId, Option<CloseCause>, Harness, Sender<()>)>,
+}
+
+impl StateHandover {
+    /// Number of live sessions.
+    pub fn live(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The rows that have a running harness.
+    pub fn nums(&self) -> Vec<SessionNum> {
+        self.sessions.iter().map(|session| session.num).collect()
+    }
+}
+
+impl Phase {
+    /// A session in one of the other phases is handed over when it has left that phase, within moments.
+    fn can_be_handed_over(self) -> bool {
+        matches!(self, Self::Running | Self::Exited)
+    }
+}
+
+impl State {
+    /// Checks whether the sessions could be handed over now.
+    ///
+    /// # Errors
+    /// The reason against it.
+    pub(super) fn check_upgrade(&self) -> Result<(), ApiError> {
+        if self.stopping.is_some() {
+            return Err(ApiError::refused(
+                UpgradeRefusal::Stopping,
+                "the daemon is stopping",
+            ));
+        }
+        if let Err(err) = self.queue.check_available() {
+            let reason = ApiError::from(err).message();
+            return Err(ApiError::refused(UpgradeRefusal::StoreUnavailable, reason));
+        }
+        let mut sessions = self.sessions.values();
+        if sessions.any(|session| session.phase == Phase::Sweeping) {
+            return Err(busy("the processes of a session are being ended"));
+        }
+        Ok(())
+    }
+
+    /// Starts to hand over: orders all harness threads to end.
+    pub(super) fn hand_over(&mut self, upgrade: Upgrade) {
+        if let Err(refusal) = self.check_upgrade() {
+            let _ = upgrade.failed.send(refusal);
+            return;
+        }
+        self.handing_over = Some(HandingOver {
+            upgrade,
+            pumps: HashMap::new(),
+            ordered: Vec::new(),
+            give_up_at: Instant::now() + durations::HAND_OVER,
+        });
+        self.order_handover();
+    }
+
+    /// Orders the threads of all sessions that can be handed over by now.
+    fn order_handover(&mut self) {
+        let Some(handing_over) = &mut self.handing_over else {
+            return;
+        };
+        let live = self.sessions.values().filter_map(|session| {
+            let harness = session.harness.as_ref()?;
+            let can_be = session.phase.can_be_handed_over();
+            can_be.then_some((session.id, harness))
+        });
+        for (id, harness) in live.chain(self.late.harnesses()) {
+            if !handing_over.ordered.contains(&id) {
+                handing_over.ordered.push(id);
+                harness.hand_over();
+            }
+        }
+    }
+
+    /// A harness thread has ended, and left `pump`. Without a handover, another thread goes on with it at once.
+    pub(super) fn take_pump(&mut self, id: SessionId, pump: PumpHandover) {
+        match &mut self.handing_over {
+            Some(handing_over) => {
+                handing_over.pumps.insert(id, pump);
+            }
+            None => self.go_on_with(id, pump),
+        }
+    }
+
+    /// Everything, once the last harness thread has ended. Gives up at the deadline, or for a stop.
+    pub(super) fn handed_over(&mut self) -> Option<HandedOver> {
+        self.order_handover();
+        let handing_over = self.handing_over.as_ref()?;
+        let has_ended = |id: &SessionId| handing_over.pumps.contains_key(id);
+        let is_complete = self
+            .sessions
+            .values()
+            .all(|session| session.phase.can_be_handed_over() && has_ended(&session.id))
+            && self.late.harnesses().all(|(id, _)| has_ended(&id));
+        let refusal = if self.stopping.is_some() {
+            ApiError::refused(UpgradeRefusal::Stopping, "the daemon is stopping")
+        } else if !is_complete && Instant::now() >= handing_over.give_up_at {
+            busy("a session is being started or ended, which takes too long")
+        } else if !is_complete {
+            return None;
+        } else {
+            let HandingOver { upgrade, pumps, .. } = self.handing_over.take()?;
+            return Some(HandedOver { upgrade, pumps });
+        };
+        let HandingOver { upgrade, pumps, .. } = self.handing_over.take()?;
+        self.go_on(HandedOver { upgrade, pumps }, refusal);
+        None
+    }
+
+    /// Goes on with everything in this program, and tells the reason.
+    pub fn go_on(&mut self, handed_over: HandedOver, reason: ApiError) {
+        let HandedOver { upgrade, pumps } = handed_over;
+        for (id, pump) in pumps {
+            self.go_on_with(id, pump);
+        }
+        let _ = upgrade.failed.send(reason);
+    }
+
+    fn go_on_with(&mut self, id: SessionId, pump: PumpHandover) {
+        let session = self.sessions.get(&id);
+        let redactor = session.map(|session| Arc::clone(&session.redactor));
+        let redactor = redactor.unwrap_or_else(|| pump.redactor(&self.redactor));
+        let taken_up = self.start(id, pump, redactor);
+        let (harness, begin) = match taken_up {
+            Ok(taken_up) => taken_up,
+            Err(err) => {
+                let reason = Failure::explained(&err);
+                match self.sessions.contains_key(&id) {
+                    true => self.apply(id, Input::Report(Report::Lost { reason })),
+                    false => self.late.forget(id),
+                }
+                return;
+            }
+        };
+        let _ = begin.send(());
+        match self.sessions.get_mut(&id) {
+            Some(session) if session.phase.can_be_handed_over() => session.resume(harness),
+            _ => self.late.resume(id, harness),
+        }
+    }
+
+    /// Takes a stop that has arrived since the sessions came to rest; true if there was one.
+    pub fn is_stop_waiting(&mut self) -> bool {
+        let mut is_stop = false;
+        while let Ok(event) = self.inbox.try_recv() {
+            match event {
+                Event::Stop => is_stop = true,
+                event => self.handle(event),
+            }
+        }
+        is_stop
+    }
+
+    /// The sessions, for the next program. The sessions stay as they are: this program goes on if it cannot be executed.
+    ///
+    /// # Errors
+    /// A session is not at rest.
+    pub fn handover(&mut self, handed_over: &mut HandedOver) -> std::io::Result<StateHandover> {
+        let Self {
+            sessions,
+            late,
+            // The system.
+            kernel: _,
+            // The threads and channels of this process.
+            inbox: _,
+            events: _,
+            queue: _,
+            pipes: _,
+            publisher: _,
+            // From the settings.
+            limits: _,
+            redactor: _,
+            // On disk.
+            idempotency: _,
+            // A start sets it.
+            rest_at: _,
+            // No stop is under way: a stop ends the handover.
+            stopping: _,
+            stop_replies: _,
+            handing_over: _,
+        } = self;
+        let pumps = &mut handed_over.pumps;
+        let is_at_rest = |session: &Session| {
+            let can_be = session.phase.can_be_handed_over() && session.num.is_some();
+            can_be && session.pid.is_some() && pumps.contains_key(&session.id)
+        };
+        if !sessions.values().all(is_at_rest) {
+            return Err(std::io::Error::other("a session is not at rest"));
+        }
+        let live = sessions.values().filter_map(|session| {
+            let pump = pumps.remove(&session.id)?;
+            session.handover(pump)
+        });
+        let live = live.collect();
+        let late = late.entries().filter_map(|(id, closing)| {
+            let pump = pumps.remove(&id)?;
+            Some(LateHandover { id, closing, pump })
+        });
+        Ok(StateHandover {
+            sessions: live,
+            late: late.collect(),
+        })
+    }
+
+    /// Stops as at a signal.
+    pub fn stop_by_signal(&mut self) {
+        self.handle(Event::Stop);
+    }
+
+    /// Gives back what [`State::handover`] has taken.
+    pub fn give_back(&self, handed_over: &mut HandedOver, handover: StateHandover) {
+        let StateHandover { sessions, late } = handover;
+        let live = sessions
+            .into_iter()
+            .map(|session| (session.id, session.pump));
+        let late = late.into_iter().map(|entry| (entry.id, entry.pump));
+        handed_over.pumps.extend(live.chain(late));
+    }
+
+    /// Starts a thread for each session of the previous program. The threads wait until [`State::begin`].
+    ///
+    /// # Errors
+    /// No thread or descriptor is available. Nothing is changed then.
+    pub fn take_up(&self, handover: StateHandover) -> std::io::Result<TakenUp> {
+        let StateHandover { sessions, late } = handover;
+        let live = sessions.into_iter().map(|session| {
+            let redactor = session.pump.redactor(&self.redactor);
+            self.take_up_session(session, redactor)
+        });
+        let late = late.into_iter().map(|LateHandover { id, closing, pump }| {
+            let redactor = pump.redactor(&self.redactor);
+            let (harness, begin) = self.start(id, pump, redactor)?;
+            Ok((id, closing, harness, begin))
+        });
+        Ok(TakenUp {
+            sessions: live.collect::<std::io::Result<_>>()?,
+            late: late.collect::<std::io::Result<_>>()?,
+        })
+    }
+
+    /// Goes on with the sessions of the previous program.
+    pub fn begin(&mut self, taken_up: TakenUp) {
+        let TakenUp { sessions, late } = taken_up;
+        for (session, begin) in sessions {
+            let _ = begin.send(());
+            session.repeat_orders();
+            self.sessions.insert(session.id, session);
+        }
+        for (id, closing, harness, begin) in late {
+            let _ = begin.send(());
+            self.late.take_up(id, closing, harness);
+        }
+        self.publish_live();
+    }
+
+    /// Starts the thread that goes on with `pump`.
+    fn start(
+        &self,
+        id: SessionId,
+        pump: PumpHandover,
+        redactor: Arc<Redactor>,
+    ) -> std::io::Result<(Harness, Sender<()>)> {
+        let (shared, events) = (self.shared(redactor), self.events.clone());
+        self.kernel.take_up(id, pump, shared, events)
+    }
+
+    fn take_up_session(
+        &self,
+        handover: SessionHandover,
+        redactor: Arc<Redactor>,
+    ) -> std::io::Result<(Session, Sender<()>)> {
+        let SessionHandover {
+            id,
+            phase,
+            num,
+            pid,
+            harness_id,
+            stdin,
+            is_stream,
+            has_conversation,
+            limits,
+            timeout_at,
+            grace,
+            ending,
+            sweep,
+            launch_sweep,
+            swept,
+            left,
+            exit,
+            pump,
+        } = handover;
+        let (harness, begin) = self.start(id, pump, Arc::clone(&redactor))?;
+        let session = Session {
+            id,
+            phase,
+            num: Some(num),
+            pid: Some(pid),
+            harness: Some(harness),
+            harness_id,
+            stdin,
+            is_stream,
+            has_conversation,
+            redactor,
+            limits,
+            timeout_at,
+            grace,
+            ending,
+            sweep,
+            launch_sweep,
+            swept,
+            left,
+            exit,
+            failure: None,
+            closing: None,
+            launch: None,
+            repeats: Vec::new(),
+            kills: Vec::new(),
+            early_input: Vec::new(),
+        };
+        Ok((session, begin))
+    }
+}
+
+impl Session {
+    /// The session with its `pump`, for the next program; `None` if it has no process.
+    fn handover(&self, pump: PumpHandover) -> Option<SessionHandover> {
+        let Self {
+            id,
+            phase,
+            num,
+            pid,
+            // `pump` stands for its thread.
+            harness: _,
+            harness_id,
+            stdin,
+            is_stream,
+            has_conversation,
+            // `pump` has its values.
+            redactor: _,
+            limits,
+            timeout_at,
+            grace,
+            ending,
+            sweep,
+            launch_sweep,
+            swept,
+            left,
+            exit,
+            // Only a session without a process has a failure.
+            failure: _,
+            // Only a session that is being swept or has ended has closing facts.
+            closing: _,
+            // All clients have their answers.
+            launch: _,
+            repeats: _,
+            kills: _,
+            early_input: _,
+        } = self;
+        Some(SessionHandover {
+            id: *id,
+            phase: *phase,
+            num: (*num)?,
+            pid: (*pid)?,
+            harness_id: harness_id.clone(),
+            stdin: *stdin,
+            is_stream: *is_stream,
+            has_conversation: *has_conversation,
+            limits: *limits,
+            timeout_at: *timeout_at,
+            grace: *grace,
+            ending: *ending,
+            sweep: *sweep,
+            launch_sweep: *launch_sweep,
+            swept: *swept,
+            left: left.clone(),
+            exit: *exit,
+            pump,
+        })
+    }
+
+    /// Another thread has gone on with its harness.
+    fn resume(&mut self, harness: Harness) {
+        self.harness = Some(harness);
+        self.repeat_orders();
+    }
+
+    /// Repeats the orders that its last thread may not have received.
+    fn repeat_orders(&self) {
+        let Some(harness) = &self.harness else { return };
+        let has_exited = self.phase.has_exited();
+        if has_exited && self.stdin != Stdin::None {
+            harness.end_input();
+        }
+        if self.ending.is_some() || has_exited && self.sweep.is_some() {
+            harness.hurry();
+        }
+    }
+}
+
+fn busy(message: &str) -> ApiError {
+    ApiError::refused(UpgradeRefusal::Busy, message)
+}
