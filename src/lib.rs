@@ -137,9 +137,20 @@
 //!
 //! # Replacing a running daemon
 //!
-//! A daemon that replaces itself by `exec` would hand over per session: its phase (`state::session`, plain data except for
-//! its thread and waiting clients), its process mark (`sessions` table), the descriptors and undecoded bytes
-//! (`harness::pump`), and the next seq (`sessions.last_seq`). Each of these facts has one place.
+//! `POST /daemon/upgrade` replaces the daemon's program by execve(2) under its sessions (`daemon::handover`):
+//!
+//! 1. The connection thread has the new program checked by running it once, then brings the other connections to rest
+//!    (`http::parking`): threads in accept(2) get connections of the daemon's own, followers an empty page, and requests
+//!    that are being answered are waited for. Bytes of a begun request and of an unsent answer are kept.
+//! 2. The state thread orders the harness threads to end (`state::handover`): each leaves its pipes, and what it holds of
+//!    their bytes. The writer commits everything queued, and pauses.
+//! 3. The main thread collects the parts of all rooms in one document in memory, and executes the new program, which
+//!    inherits the document, the pipes, the sockets, the lock, and the previous program as an open file.
+//! 4. The new program opens the store and starts its threads, which wait. Only when nothing else can fail do they begin.
+//!    Until then an error, a fatal signal, an exit or a deadline executes the previous program again, which takes up the
+//!    same document.
+//!
+//! Up to the execution, every failure leaves this program as it is: the harness threads go on with what they left.
 
 pub mod adapters;
 pub mod api;

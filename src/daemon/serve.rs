@@ -317,6 +317,8 @@ fn run(
         .map_err(io_error("no thread to notify the service manager"))?;
     let running = handover.map(|handover| handover.state.nums());
     let store = open_store(home, settings.retention, &running.unwrap_or_default())?;
+    #[cfg(debug_assertions)]
+    take_up::fail_as_told("store").map_err(io_error("a failure"))?;
     let listener = listen(home, listener)?;
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let status = store.status();

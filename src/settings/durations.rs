@@ -55,6 +55,8 @@ named! { SESSION:
 }
 /// [`FAMILY_END`] for the sessions of a dead daemon: the next daemon's start waits for it.
 pub const ORPHANS_END: Duration = millis(900);
+/// The longest sweep of a session: its grace period, and the time until SIGKILL has ended the rest.
+pub const SWEEP_END: Duration = sum(SWEEP_GRACE_MAX, FAMILY_END);
 /// The sweep's grace period for a given `kill_grace`.
 pub fn sweep_grace(kill_grace: Duration) -> Duration {
     kill_grace.min(SWEEP_GRACE_MAX)

@@ -63,7 +63,7 @@ pub enum Command {
     Store(Request, Reply<Committed>),
     /// Long work of the store.
     Chore(Chore, Reply<Committed>),
-    /// Checks whether the sessions could be handed over now.
+    /// Checks whether the sessions can be handed over. Answered once no session's processes are being ended.
     CheckUpgrade(Reply<()>),
     /// Stops the daemon, as a signal does. Answered when the stop is complete.
     Stop(Reply<StopReport>),
@@ -171,9 +171,7 @@ impl State {
                     self.queue.chore(chore, done);
                 }
             }
-            Command::CheckUpgrade(reply) => {
-                let _ = reply.send(self.check_upgrade());
-            }
+            Command::CheckUpgrade(reply) => self.await_upgrade(reply),
             Command::Stop(reply) => {
                 self.stop_replies.push(reply);
                 self.stop(StopSource::Client);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::life::{Input, Phase};
 use super::session::{Ending, Session};
 use super::stdin::Stdin;
-use super::{Event, State};
+use super::{Event, Reply, State};
 use crate::adapters::Limits;
 use crate::api::{ApiError, Failure, LeftBehind, SessionId, UpgradeRefusal};
 use crate::harness::{Harness, HarnessExit, PumpHandover, Report};
@@ -122,11 +122,35 @@ impl Phase {
 }
 
 impl State {
-    /// Checks whether the sessions could be handed over now.
+    /// Answers `reply` once the sessions could be handed over, or with the reason why not.
+    pub(super) fn await_upgrade(&mut self, reply: Reply<()>) {
+        let give_up_at = self.kernel.now().instant + durations::SWEEP_END;
+        self.upgrade_check = Some((reply, give_up_at));
+    }
+
+    /// Answers the client that waits until the sessions can be handed over, if they can, or if it has waited enough.
+    pub(super) fn answer_upgrade_check(&mut self) {
+        let Some((reply, give_up_at)) = self.upgrade_check.take() else {
+            return;
+        };
+        let is_over = self.kernel.now().instant >= give_up_at;
+        let is_sweeping = |session: &Session| session.phase == Phase::Sweeping;
+        let checked = match self.sessions.values().any(is_sweeping) {
+            true if self.stopping.is_none() && !is_over => {
+                self.upgrade_check = Some((reply, give_up_at));
+                return;
+            }
+            true => Err(busy("the processes of a session do not end")),
+            false => self.check_upgrade(),
+        };
+        let _ = reply.send(checked);
+    }
+
+    /// Checks whether the sessions may be handed over.
     ///
     /// # Errors
     /// The reason against it.
-    pub(super) fn check_upgrade(&self) -> Result<(), ApiError> {
+    fn check_upgrade(&self) -> Result<(), ApiError> {
         if self.stopping.is_some() {
             return Err(ApiError::refused(
                 UpgradeRefusal::Stopping,
@@ -136,10 +160,6 @@ impl State {
         if let Err(err) = self.queue.check_available() {
             let reason = ApiError::from(err).message();
             return Err(ApiError::refused(UpgradeRefusal::StoreUnavailable, reason));
-        }
-        let mut sessions = self.sessions.values();
-        if sessions.any(|session| session.phase == Phase::Sweeping) {
-            return Err(busy("the processes of a session are being ended"));
         }
         Ok(())
     }
@@ -283,6 +303,8 @@ impl State {
             stopping: _,
             stop_replies: _,
             handing_over: _,
+            // Its client is answered before a handover begins.
+            upgrade_check: _,
         } = self;
         let pumps = &mut handed_over.pumps;
         let is_at_rest = |session: &Session| {

@@ -138,6 +138,8 @@ pub struct State {
     rest_at: Option<Instant>,
     stopping: Option<stop::Stopping>,
     handing_over: Option<HandingOver>,
+    /// The client that waits until the sessions can be handed over, and how long.
+    upgrade_check: Option<(Reply<()>, Instant)>,
     /// Clients that wait for the end of the stop.
     stop_replies: Vec<Reply<StopReport>>,
 }
@@ -173,6 +175,7 @@ impl State {
             publisher,
             stopping: None,
             handing_over: None,
+            upgrade_check: None,
             stop_replies: Vec::new(),
         }
     }
@@ -194,6 +197,7 @@ impl State {
             if let Some(stopped) = stopped {
                 return Outcome::Stopped(stopped);
             }
+            self.answer_upgrade_check();
             if let Some(handed_over) = self.handed_over() {
                 return Outcome::HandOver(handed_over);
             }
@@ -258,6 +262,11 @@ impl State {
         sessions
             .chain(self.stopping.as_ref().map(|stopping| stopping.give_up_at))
             .chain(self.rest_at)
+            .chain(
+                self.upgrade_check
+                    .as_ref()
+                    .map(|(_, give_up_at)| *give_up_at),
+            )
             .min()
     }
 

@@ -71,9 +71,10 @@ impl Pointers {
     }
 }
 
-/// The execution that follows a fatal signal, and that which follows the alarm.
+/// The executions that follow a fatal signal, the alarm, and the end of the program.
 static ON_CRASH: AtomicPtr<Pointers> = AtomicPtr::new(null_mut());
 static ON_ALARM: AtomicPtr<Pointers> = AtomicPtr::new(null_mut());
+static ON_EXIT: AtomicPtr<Pointers> = AtomicPtr::new(null_mut());
 
 /// Signals by which a program fails.
 const FATAL: [libc::c_int; 6] = [
@@ -98,9 +99,9 @@ pub fn prepare_executed() {
     }
 }
 
-/// Until [`disarm`], a fatal signal leads to `on_crash`, and the end of `within` to `on_alarm`. Called once, before other
-/// threads.
-pub fn arm(on_crash: Execution, on_alarm: Execution, within: Duration) {
+/// Until [`disarm`], a fatal signal leads to `on_crash`, the end of `within` to `on_alarm`, and exit(3) to `on_exit`. Called
+/// once, before other threads.
+pub fn arm(on_crash: Execution, on_alarm: Execution, on_exit: Execution, within: Duration) {
     // They live until the end of the process: a handler can run at any time.
     let keep = |execution: Execution| {
         let execution: &'static Execution = Box::leak(Box::new(execution));
@@ -108,6 +109,9 @@ pub fn arm(on_crash: Execution, on_alarm: Execution, within: Duration) {
     };
     ON_CRASH.store(keep(on_crash), Ordering::SeqCst);
     ON_ALARM.store(keep(on_alarm), Ordering::SeqCst);
+    ON_EXIT.store(keep(on_exit), Ordering::SeqCst);
+    // SAFETY: the function does not unwind. Without memory for it, only this way back is missing.
+    unsafe { libc::atexit(go_back_at_exit) };
     handle(&FATAL, go_back as *const () as libc::sighandler_t);
     handle(&[libc::SIGALRM], go_back as *const () as libc::sighandler_t);
     set_alarm(within);
@@ -118,6 +122,7 @@ pub fn disarm() {
     set_alarm(Duration::ZERO);
     ON_CRASH.store(null_mut(), Ordering::SeqCst);
     ON_ALARM.store(null_mut(), Ordering::SeqCst);
+    ON_EXIT.store(null_mut(), Ordering::SeqCst);
     handle(&FATAL, libc::SIG_DFL);
     handle(&[libc::SIGALRM], libc::SIG_DFL);
 }
@@ -141,14 +146,24 @@ extern "C" fn go_back(signal: libc::c_int) {
         libc::SIGALRM => &ON_ALARM,
         _ => &ON_CRASH,
     };
-    // SAFETY: the pointer is null, or leads to a value that is never freed.
-    if let Some(execution) = unsafe { to.load(Ordering::SeqCst).as_ref() } {
-        let _ = execution.execute();
-    }
+    execute_at(to);
     // SAFETY: signal and raise are allowed in a handler; the default action ends the process once the signal is unblocked.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
+    }
+}
+
+/// For atexit(3): also the end of `main`, and so a panic of the main thread, leads here.
+extern "C" fn go_back_at_exit() {
+    execute_at(&ON_EXIT);
+}
+
+/// Executes the program at `to`, if there is one.
+fn execute_at(to: &AtomicPtr<Pointers>) {
+    // SAFETY: the pointer is null, or leads to a value that is never freed.
+    if let Some(execution) = unsafe { to.load(Ordering::SeqCst).as_ref() } {
+        let _ = execution.execute();
     }
 }
 

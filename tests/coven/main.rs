@@ -232,5 +232,7 @@ mod transport;
 mod trust;
 mod units;
 mod upgrade;
+mod upgrade_failures;
+mod upgrade_state;
 mod usage;
 mod vanished;

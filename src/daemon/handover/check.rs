@@ -40,6 +40,8 @@ impl Refusal {
 
 /// Judges whether this program can take over a handover of `format` in the home that is the working directory.
 pub fn fitness(format: u32) -> Fitness {
+    #[cfg(debug_assertions)]
+    let _ = super::take_up::fail_as_told("check");
     let found = schema(format, &Home::entered().database());
     Fitness {
         version: version().to_owned(),

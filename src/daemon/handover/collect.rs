@@ -130,6 +130,8 @@ fn execute(document: &Handover, program: &OwnedFd) -> io::Error {
         let mut file = sys::memory_file()?;
         serde_json::to_writer(io::BufWriter::new(&file), document)?;
         file.flush()?;
+        #[cfg(debug_assertions)]
+        take_up::fail_as_told("collect")?;
         let own = sys::own_program()?;
         for fd in [Passed::borrowed(&file), Passed::borrowed(&own)] {
             serde_json::to_value(fd)?;

@@ -177,7 +177,7 @@ impl Rooms<'_> {
         let sessions = self.state.take_up(sessions);
         let sessions = sessions.map_err(io_error("no thread for a session"))?;
         #[cfg(debug_assertions)]
-        fail_as_told("take_up");
+        fail_as_told("take_up").map_err(io_error("a failure"))?;
         start_signals()?;
         let went_wrong = executed.went_wrong.clone();
         executed.complete();
@@ -252,23 +252,34 @@ pub fn begin() {
             executed.way_back(&format!(
                 "the new program has not taken over within {seconds} s"
             )),
+            executed.way_back("the new program has ended"),
             durations::TAKE_UP,
         );
     }
     #[cfg(debug_assertions)]
-    fail_as_told("begin");
+    let _ = fail_as_told("begin");
 }
 
 /// Fails at `place` if a test wants it, so that the way back can be tried.
+///
+/// # Errors
+/// As the test wants.
 #[cfg(debug_assertions)]
-pub(in crate::daemon) fn fail_as_told(place: &str) {
+pub(in crate::daemon) fn fail_as_told(place: &str) -> io::Result<()> {
     let told = crate::api::of_test("fails").unwrap_or_default();
-    match told.trim().split_once(' ') {
-        Some((at, "panic")) if at == place => panic!("as the test wants"),
-        Some((at, "abort")) if at == place => std::process::abort(),
-        Some((at, "hang")) if at == place => loop {
+    let how = match told.split_once(' ') {
+        Some((at, how)) if at == place => how,
+        _ => return Ok(()),
+    };
+    match how {
+        "panic" => panic!("as the test wants"),
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(3),
+        "hang" => loop {
             std::thread::park();
         },
+        "segfault" => drop(sys::send_signal(std::process::id() as i32, libc::SIGSEGV)),
         _ => {}
     }
+    Err(io::Error::other("as the test wants"))
 }

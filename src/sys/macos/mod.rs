@@ -8,7 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+mod exec;
 mod watch;
+
+pub(super) use exec::execute;
+pub use exec::{memory_file, name_process, own_program};
 
 pub use watch::{Arrivals, LogWatch, Wake};
 

@@ -74,12 +74,18 @@ impl Arrivals {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Blocks until a signal arrives: sigwait(3) knows no deadline.
+    /// Blocks until a signal arrives, then calls `behind`, and returns its value, too: sigwait(3) knows no deadline, and
+    /// takes the signal at once.
     ///
     /// # Errors
     /// The error of sigwait(3).
-    pub fn wait(&self, _deadline: Option<Instant>) -> io::Result<Arrival> {
-        sys::wait_signal(&self.signals).map(Arrival::Signal)
+    pub fn wait<T>(
+        &self,
+        _deadline: Option<Instant>,
+        behind: impl Fn() -> T,
+    ) -> io::Result<(Arrival, T)> {
+        let signal = sys::wait_signal(&self.signals)?;
+        Ok((Arrival::Signal(signal), behind()))
     }
 }
 

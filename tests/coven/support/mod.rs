@@ -15,6 +15,7 @@ mod secrets;
 mod sessions;
 mod shim;
 mod tools;
+mod upgrade;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,6 +34,7 @@ pub use secrets::*;
 pub use sessions::*;
 pub use shim::*;
 pub use tools::*;
+pub use upgrade::*;
 
 /// No single wait of a test takes longer: what takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
