@@ -114,6 +114,9 @@ wire! {
     pub struct DaemonProcess {
         /// The `PATH` on which harnesses are looked up; null if not set.
         pub path: Option<String>,
+        /// Home directory of its user; missing for an older daemon, and if unknown.
+        #[serde(default)]
+        pub home: Option<String>,
         /// Names of the variables in its environment that sessions do not inherit.
         #[serde(default)]
         pub filtered: Vec<String>,

@@ -139,6 +139,8 @@ codes! {
         Some("restore the connection, as ssh -L makes one; or coven daemon start --here, for a daemon of this machine");
     /// The home was deleted while its daemon ran.
     HomeDeleted = "home_deleted", None, Some("coven daemon start, which makes a new home");
+    /// ssh does not lead to a daemon on that host.
+    HostUnreachable = "host_unreachable", None, None;
     /// There is no log.
     LogNotFound = "log_not_found", None, Some("coven daemon start");
     /// There is no store.

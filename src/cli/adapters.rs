@@ -49,8 +49,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(Verb::Show(args)) = &args.verb {
         return show(args);
     }
-    let home = super::home()?;
-    let capabilities = connect(&home)?.call(routes::Capabilities.request())?;
+    let target = super::target()?;
+    let capabilities = connect(&target)?.call(routes::Capabilities.request())?;
     let mut out = Out::new();
     if args.json {
         let json = serde_json::json!({
@@ -103,8 +103,8 @@ fn place(adapter: &AdapterStatus) -> String {
 }
 
 fn show(args: &ShowArgs) -> Outcome {
-    let home = super::home()?;
-    let capabilities = connect(&home)?.call(routes::Capabilities.request())?;
+    let target = super::target()?;
+    let capabilities = connect(&target)?.call(routes::Capabilities.request())?;
     let adapters = capabilities.adapters;
     let Some(adapter) = adapters.iter().find(|adapter| adapter.id == args.id) else {
         let mut known = adapters.iter().map(|adapter| adapter.id.clone());

@@ -10,7 +10,7 @@ use super::hint::Hint;
 use super::input::{end_input, send_beside};
 use super::session::SessionRef;
 use super::stream_json::Form;
-use super::{CliError, Home, Outcome, agent, prompt, variables};
+use super::{CliError, Outcome, Target, agent, prompt, variables};
 use crate::api::InputRequest;
 use crate::api::routes::{self, Endpoint};
 
@@ -38,7 +38,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, id) = args.id.connect()?;
-    let (home, typed_to) = (super::home()?, id.clone());
+    let (target, typed_to) = (super::target()?, id.clone());
     let wait = match args.json {
         true => Wait::ToTheEnd,
         false => Wait::on_terminal("Ctrl-C detaches"),
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Hint::erase_on_signal()?;
     }
     // Until the session accepts no more. Ctrl-C, with its default action, ends the process and so detaches.
-    send_beside(move || send_stdin(&home, &typed_to))?;
+    send_beside(move || send_stdin(&target, &typed_to))?;
     if !args.json && args.after == 0 && io::stderr().is_terminal() {
         let prompt = prompt::of(&mut client, &id)?;
         prompt
@@ -72,18 +72,18 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// Sends each line of stdin, and its end: Ctrl-D on a terminal, or the end of a pipe. A stdin that is empty from the
 /// start, such as /dev/null, is not an intended end.
-fn send_stdin(home: &Home, id: &str) -> Result<(), CliError> {
+fn send_stdin(target: &Target, id: &str) -> Result<(), CliError> {
     let mut is_meant = io::stdin().is_terminal();
     for line in io::stdin().lock().lines() {
         // Unreadable input or invalid text ends nothing.
         let Ok(line) = line else { return Ok(()) };
         let request = InputRequest::data(line + "\n");
-        connect(home)?.call(routes::Input.of(id).body(&request))?;
+        connect(target)?.call(routes::Input.of(id).body(&request))?;
         is_meant = true;
     }
     if !is_meant {
         return Ok(());
     }
     // The session may have ended on one of the lines; its stdin has then ended, too.
-    end_input(home, id)
+    end_input(target, id)
 }

@@ -8,7 +8,7 @@ use super::output::visible;
 use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
-use super::{CliError, Outcome, say_answer};
+use super::{CliError, Outcome, Target, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{BackedUp, BackupRequest};
 use crate::store::partial_name;
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let progress = Progress::begin("backup", move || {
         Some(amount(partial.metadata().ok()?.len()))
     });
-    let backed_up: BackedUp = match access()? {
+    let backed_up: BackedUp = match access(Target::Here(super::home()?))? {
         Access::Daemon(mut client) => {
             let path = path.to_owned();
             client.call(routes::Backup.request().body(&BackupRequest { path }))?

@@ -17,7 +17,7 @@ use super::input::end_input;
 use super::interrupt::{Current, kill_on_signal};
 use super::permission::{self, Source};
 use super::stream_json::Form;
-use super::{CliError, Home, Outcome, continued, launched, run, variables};
+use super::{CliError, Outcome, Target, continued, launched, places, run, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     AdapterStatus, Code, Conversation, ConversationMode, InputRequest, LaunchRequest, Permission,
@@ -53,12 +53,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let home = super::home()?;
-    let current = kill_on_signal(home.clone())?;
+    let target = super::target()?;
+    let current = kill_on_signal(target.clone())?;
     let launch = run::Args::new(&args.harness, args.cwd.clone(), args.model.clone());
-    let mut request = run::request_for(&launch)?;
-    let mut client = run::connect_or_start(&home)?;
-    let adapter = variables::pass(&mut client, &args.harness, &mut request.env)?;
+    let mut request = run::request_for(&launch, &target)?;
+    let mut client = run::connect_or_start(&target)?;
+    places::expand_home(&mut client, &mut request)?;
+    let adapter = variables::pass(&target, &mut client, &args.harness, &mut request.env)?;
     let source = permission::choose(args.permission, &mut request)?;
     permission::remark_on_setting(&request, source);
     let form = form(adapter.as_ref(), &mut request)?;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         continued::go_on(&mut client, &mut request, given, args.cwd.is_some())?;
     }
     let mut chat = Chat {
-        home,
+        target,
         client,
         request,
         form,
@@ -123,7 +124,7 @@ fn next_line() -> Result<Option<String>, CliError> {
 }
 
 struct Chat {
-    home: Home,
+    target: Target,
     client: Client,
     /// Launch of each session, without the prompt.
     request: LaunchRequest,
@@ -205,7 +206,7 @@ impl Chat {
     /// Ends the session after the last line.
     fn end(mut self) -> Outcome {
         if let Some((id, after)) = self.session.take() {
-            end_input(&self.home, &id)?;
+            end_input(&self.target, &id)?;
             let screen = &mut self.screen;
             let ending =
                 follow_events(&mut self.client, &id, after, Wait::ToTheEnd, &mut |event| {

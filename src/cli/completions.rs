@@ -7,7 +7,6 @@ use std::sync::mpsc;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::aliases::resolved;
 use super::columns::Column;
 use super::daemon_logs::levels;
 use super::grammar::{Flag, Place, names, options};
@@ -15,7 +14,8 @@ use super::help::pages;
 use super::output::{Out, visible};
 use super::sessions::live_sessions;
 use super::table::{Color, age, shortened};
-use super::{Cli, Home, Outcome};
+use super::target::{self, known_hosts, take_hosts};
+use super::{Cli, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     Code, Health, KillSignal, Permission, SessionRecord, SessionStatus, SessionsQuery, Stream,
@@ -151,7 +151,11 @@ pub(super) fn complete(words: &[String]) -> Outcome {
     // The completed word is not a verb's name yet. A verb of a later version has no candidates.
     let words = match words.len() {
         0 | 1 => words.to_vec(),
-        _ => resolved(words.to_vec()).unwrap_or_default(),
+        // The host is the completed word.
+        length if target::OPTION.contains(&words[length - 2].as_str()) => {
+            words[length - 2..].to_vec()
+        }
+        _ => take_hosts(words.to_vec()).unwrap_or_default(),
     };
     let Some((current, before)) = words.split_last() else {
         return Ok(0);
@@ -224,6 +228,7 @@ fn values(name: &str, current: &str) -> Candidates {
         "status" => all(SessionStatus::ALL),
         "stream" => all(Stream::ALL),
         "visibility" => all(Visibility::ALL),
+        "host" => known_hosts().into_iter().map(|(name, _)| name).collect(),
         "when" => all(Color::ALL),
         "fields" => {
             let before = current.rfind(',').map_or("", |comma| &current[..=comma]);
@@ -249,8 +254,7 @@ fn bounded(ask: impl FnOnce() -> Option<Candidates> + Send + 'static) -> Candida
 }
 
 fn connect() -> Option<(Client, Health)> {
-    let home = Home::from_env().ok()?;
-    Client::connect_within(&home.socket(), durations::COMPLETION).ok()
+    target::target().ok()?.connect_quickly()
 }
 
 /// Ids of the sessions on which `verb` can act and which start with `current`, newest first.

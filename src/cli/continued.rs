@@ -25,7 +25,7 @@ pub(super) fn is_id(word: &str) -> bool {
 }
 
 fn is_known(word: &str) -> Result<bool, CliError> {
-    let mut client = connect_or_start(&super::home()?)?;
+    let mut client = connect_or_start(&super::target()?)?;
     let adapters = client.call(routes::Capabilities.request())?.adapters;
     if adapters.iter().any(|adapter| adapter.id == word) {
         return Ok(false);

@@ -10,7 +10,7 @@ use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::status::{STATE, facts, for_people, for_programs};
 use super::table::{Color, GREEN, RED, painted};
-use super::{CliError, Home, Outcome, consent, daemon_logs, hint, say_answer};
+use super::{CliError, Home, Outcome, consent, daemon_logs, hint, hosts, say_answer};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, DaemonStart, StartReport};
 use crate::daemon::handover::check;
@@ -116,6 +116,11 @@ struct Serve {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    if let Verb::Status(args) = &args.verb
+        && let Some(code) = hosts::status(args.json, args.color)?
+    {
+        return Ok(code);
+    }
     if let Verb::Serve(Serve {
         check_handover: Some(format),
         ..

@@ -6,13 +6,14 @@ use std::io::{self, Write};
 use log::Level;
 
 use super::ending::FAILED;
-use super::hint;
 use super::output::{visible, visible_text};
+use super::{hint, target};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
 use crate::daemon::control::ControlError;
 use crate::daemon::failure::StartFailure;
 use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
+use crate::http::dial::Ended;
 use crate::observe::journal;
 
 /// Messages of std's integer parser for invalid and for too large numbers.
@@ -120,7 +121,7 @@ impl CliError {
         // A closed stderr has no reader.
         let _ = writeln!(err, "{priority}coven: {} ({code})", visible_text(message));
         if let Some(next) = next {
-            let _ = writeln!(err, "  try: {}", visible(next));
+            let _ = writeln!(err, "  try: {}", visible(&target::for_host(next)));
         }
     }
 }
@@ -177,6 +178,7 @@ impl From<ClientError> for CliError {
                 };
                 Self::failed(Code::DaemonNotRunning, message, code.next())
             }
+            ClientError::Ended(ended) => of_program(&ended),
             ClientError::UnsupportedVersion { .. } => Self::new(
                 Code::UnsupportedApiVersion,
                 format!("{message}; are both from compatible releases?"),
@@ -191,6 +193,57 @@ impl From<ClientError> for CliError {
             }
         }
     }
+}
+
+/// Exit code of a shell that does not find a command.
+const NOT_FOUND: i32 = 127;
+
+/// The error of a program that should lead to the daemon of another host: `coven dial-stdio` there has printed its own,
+/// or ssh has failed.
+fn of_program(
+    Ended {
+        name,
+        prefix,
+        code,
+        said,
+    }: &Ended,
+) -> CliError {
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let own = lines
+        .iter()
+        .position(|line| line.starts_with("coven: ") && line.ends_with(')'));
+    if let Some((message, code)) = own.and_then(|at| {
+        let line = lines[at].strip_prefix("coven: ")?;
+        line.trim_end_matches(')').rsplit_once(" (")
+    }) {
+        let next = own.and_then(|at| lines.get(at + 1)?.strip_prefix("try: "));
+        let next = next.map(|next| match next.starts_with("coven ") {
+            true => format!("{prefix} {next}"),
+            false => next.to_owned(),
+        });
+        let message = format!("{name}: {message}");
+        return CliError::failed(Word::read(code.to_owned()), message, next.as_deref());
+    }
+    let (reason, next) = match (*code, lines.last()) {
+        (Some(NOT_FOUND), _) => (
+            "coven is not on the PATH that ssh gives to commands there",
+            format!("{prefix} 'echo $PATH'"),
+        ),
+        (_, Some(last)) => (*last, format!("{prefix} coven version")),
+        (_, None) => (
+            "ssh has ended without a word",
+            format!("{prefix} coven version"),
+        ),
+    };
+    CliError::failed(
+        Code::HostUnreachable,
+        format!("{name}: {reason}"),
+        Some(&next),
+    )
 }
 
 /// A text in the error's details.

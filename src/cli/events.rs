@@ -1,6 +1,6 @@
 //! `coven events`: lists a session's events.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 
 use argh::{ArgsInfo, FromArgs};
@@ -9,12 +9,17 @@ use super::Outcome;
 use super::follow::each_event;
 use super::output::Out;
 use super::session::SessionRef;
-use super::table::shortened;
+use super::table::{shortened, stamp};
 use crate::api::{Event, EventsQuery};
 
 /// List a session's events.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "events", help_triggers("-h", "--help"))]
+#[argh(
+    subcommand,
+    name = "events",
+    help_triggers("-h", "--help"),
+    note = "Times are local at a terminal, and UTC elsewhere and in JSON."
+)]
 pub(super) struct Args {
     /// only those after this seq
     #[argh(option, default = "0", arg_name = "seq")]
@@ -57,8 +62,9 @@ fn print(event: &Event, json: bool, out: &mut Out) -> io::Result<()> {
         return out.json(event);
     }
     let payload = shortened(&event.payload_json, 100);
+    let at = stamp(event.created_at, io::stdout().is_terminal());
     out.line(&format!(
-        "{:>6}  {}  {:<8}  {payload}",
-        event.seq, event.created_at, event.kind
+        "{:>6}  {at}  {:<8}  {payload}",
+        event.seq, event.kind
     ))
 }

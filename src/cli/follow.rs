@@ -10,7 +10,6 @@ use crate::api::routes::{self, Endpoint};
 use crate::api::{
     Code, Event, EventKind, EventsQuery, OutputPayload, StatusPayload, Stream, Truncation,
 };
-use crate::daemon::control;
 use crate::http::client::Client;
 use crate::settings::durations;
 
@@ -18,7 +17,7 @@ use super::daemon::remark;
 use super::ending::{Ending, FAILED};
 use super::hint::Hint;
 use super::output::Out;
-use super::{CliError, Home};
+use super::{CliError, Target};
 
 /// Form of shown events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +52,8 @@ impl Wait {
     }
 }
 
-pub(super) fn connect(home: &Home) -> Result<Client, CliError> {
-    control::revive(home, &remark);
-    Ok(Client::connect(&home.socket())?)
+pub(super) fn connect(target: &Target) -> Result<Client, CliError> {
+    target.connect()
 }
 
 /// Shows the session's events after event `after` until its end; returns the exit code ([`Ending::code`]).

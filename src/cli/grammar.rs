@@ -142,6 +142,11 @@ impl Place {
         arguments.any(|argument| argument.name.contains(" -- "))
     }
 
+    /// True if the next word belongs to a prompt, or stands directly behind a harness.
+    pub(super) fn is_in_prompt(&self) -> bool {
+        self.takes_prompt() && self.arguments > 0
+    }
+
     /// True if `word` would be read as an option here. A word with white space was quoted: after the harness it is a
     /// prompt.
     pub(super) fn reads_as_option(&self, word: &str) -> bool {

@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::follow::connect;
 use super::session::SessionRef;
 use super::text::stdin_text;
-use super::{CliError, Home, Outcome};
+use super::{CliError, Outcome, Target};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, InputRequest};
 use crate::http::client::ClientError;
@@ -76,18 +76,22 @@ pub(super) fn send_beside(
 }
 
 /// Sends `input` to a session, unless it has ended.
-pub(super) fn send_if_live(home: &Home, id: &str, input: &InputRequest) -> Result<(), CliError> {
-    match connect(home)?.call(routes::Input.of(id).body(input)) {
+pub(super) fn send_if_live(
+    target: &Target,
+    id: &str,
+    input: &InputRequest,
+) -> Result<(), CliError> {
+    match connect(target)?.call(routes::Input.of(id).body(input)) {
         Err(ClientError::Api { error, .. }) if error.code == Code::SessionNotLive => Ok(()),
         sent => Ok(sent.map(drop)?),
     }
 }
 
 /// Ends a session's stdin, unless it has ended.
-pub(super) fn end_input(home: &Home, id: &str) -> Result<(), CliError> {
+pub(super) fn end_input(target: &Target, id: &str) -> Result<(), CliError> {
     let end = InputRequest {
         eof: true,
         ..InputRequest::default()
     };
-    send_if_live(home, id, &end)
+    send_if_live(target, id, &end)
 }

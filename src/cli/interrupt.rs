@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::daemon::remark;
 use super::follow::connect;
-use super::{CliError, Home, Outcome};
+use super::{CliError, Outcome, Target};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionStatus};
 use crate::http::client::Client;
@@ -33,13 +33,13 @@ pub(super) struct Interrupt {
 impl Interrupt {
     /// Starts the signal thread. Must be called before any other thread starts, so that only this one receives the
     /// signals.
-    pub(super) fn watch(home: Home) -> io::Result<Arc<Self>> {
+    pub(super) fn watch(target: Target) -> io::Result<Arc<Self>> {
         sys::block_signals(sys::STOP_SIGNALS);
         let interrupt = Arc::new(Self::default());
         let watched = Arc::clone(&interrupt);
         std::thread::Builder::new()
             .name("signals".into())
-            .spawn(move || watched.take_signals(&home))?;
+            .spawn(move || watched.take_signals(&target))?;
         Ok(interrupt)
     }
 
@@ -80,7 +80,7 @@ impl Interrupt {
     }
 
     /// A second signal stays pending until the kill is answered: GNU timeout sends two at once.
-    fn take_signals(&self, home: &Home) {
+    fn take_signals(&self, target: &Target) {
         let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
             return;
         };
@@ -92,7 +92,7 @@ impl Interrupt {
         }
         // A launch that fails, or times out, ends the process.
         let id = self.id.wait();
-        let is_over = kill(home, id).unwrap_or_else(|err| {
+        let is_over = kill(target, id).unwrap_or_else(|err| {
             err.print();
             false
         });
@@ -112,8 +112,8 @@ impl Interrupt {
 }
 
 /// Kills the session; returns true if it has ended.
-fn kill(home: &Home, id: &str) -> Result<bool, CliError> {
-    let mut client = connect(home)?;
+fn kill(target: &Target, id: &str) -> Result<bool, CliError> {
+    let mut client = connect(target)?;
     match client.call(routes::Kill.of(id)).map_err(CliError::from) {
         Err(err) if err.code().and_then(|code| code.known()) == Some(Code::SessionNotLive) => {
             Ok(true)
@@ -145,7 +145,7 @@ impl Current {
 
 /// Starts a thread that kills the current session at a stop signal, and ends this process. Must be called before any
 /// other thread starts.
-pub(super) fn kill_on_signal(home: Home) -> io::Result<Current> {
+pub(super) fn kill_on_signal(target: Target) -> io::Result<Current> {
     sys::block_signals(sys::STOP_SIGNALS);
     let current = Current::default();
     let watched = current.clone();
@@ -153,7 +153,7 @@ pub(super) fn kill_on_signal(home: Home) -> io::Result<Current> {
         let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
             return;
         };
-        if let Some(Err(err)) = watched.take().map(|id| kill(&home, &id)) {
+        if let Some(Err(err)) = watched.take().map(|id| kill(&target, &id)) {
             err.print();
         }
         std::process::exit(exit_code(signal).into());

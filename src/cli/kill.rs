@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (mut client, ids, may_go_on) = match (args.all, args.ids.is_empty()) {
         (true, false) => return Err(CliError::usage("kill: --all, or sessions")),
         (true, true) => {
-            let mut client = connect(&super::home()?)?;
+            let mut client = connect(&super::target()?)?;
             let live = client.call(routes::Health.request())?.sessions.live;
             let live = live_sessions(&mut client, live)?;
             if live.is_empty() {

@@ -12,7 +12,7 @@ use super::interrupt::Interrupt;
 use super::permission::{self, Source};
 use super::sessions::each_session;
 use super::stream_json::{self, Form};
-use super::{CliError, Home, Outcome, say_answer};
+use super::{CliError, Outcome, Target, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord};
 use crate::http::client::{Client, ClientError};
@@ -35,7 +35,7 @@ impl Output {
 
 /// A launched session, which a stop signal kills.
 pub(super) struct Launched {
-    home: Home,
+    target: Target,
     interrupt: Arc<Interrupt>,
     client: Client,
     record: SessionRecord,
@@ -45,7 +45,7 @@ pub(super) struct Launched {
 
 impl Launched {
     pub(super) fn new(
-        home: Home,
+        target: Target,
         interrupt: Arc<Interrupt>,
         mut client: Client,
         request: &LaunchRequest,
@@ -56,7 +56,7 @@ impl Launched {
         let record = launch(&mut client, request)?;
         interrupt.launched(record.id.to_string());
         Ok(Self {
-            home,
+            target,
             interrupt,
             client,
             record,
@@ -103,9 +103,9 @@ impl Launched {
         }
         match form {
             Some(Form::Stream) if output.stream_json_input => {
-                stream_json::send_messages(self.home.clone(), id.clone())?;
+                stream_json::send_messages(self.target.clone(), id.clone())?;
             }
-            Some(Form::Stream) => end_input(&self.home, &id)?,
+            Some(Form::Stream) => end_input(&self.target, &id)?,
             _ => {}
         }
         let client = &mut self.client;

@@ -10,6 +10,7 @@ use super::daemon::remark;
 use super::follow::{Output, each_event, output_of, show_stderr, show_truncation};
 use super::output::{Out, TerminalText, visible};
 use super::session::SessionRef;
+use super::table::stamp;
 use super::time::parse_moment;
 use super::{CliError, Outcome, logs_prune};
 use crate::api::routes::{self, Endpoint};
@@ -94,7 +95,7 @@ fn show_preview(args: &Args, client: &mut Client, id: &str) -> Outcome {
             continue;
         }
         let time = match args.timestamps {
-            true => format!("{}  ", line.ts),
+            true => format!("{}  ", stamp(line.ts, io::stdout().is_terminal())),
             false => String::new(),
         };
         let (level, message) = (line.level.as_str(), visible(&line.message));
@@ -313,7 +314,8 @@ impl Screen {
         let mut stamped = Vec::with_capacity(bytes.len() + 64);
         for line in bytes.split_inclusive(|&b| b == b'\n') {
             if std::mem::replace(&mut self.begins_line[at], line.ends_with(b"\n")) {
-                stamped.extend_from_slice(format!("{}  ", chunk.at).as_bytes());
+                let time = stamp(chunk.at, self.terminals[at].is_some());
+                stamped.extend_from_slice(format!("{time}  ").as_bytes());
             }
             stamped.extend_from_slice(line);
         }

@@ -36,7 +36,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let (dry_run, days) = (args.dry_run, args.event_days);
     let progress = Progress::begin("prune", || None);
-    let pruned: Pruned = match access()? {
+    let pruned: Pruned = match access(super::target()?)? {
         Access::Daemon(mut client) => client.call(
             routes::Prune
                 .request()

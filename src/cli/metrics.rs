@@ -18,8 +18,8 @@ use crate::api::routes::{self, Endpoint};
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> Outcome {
-    let home = super::home()?;
-    let page = connect(&home)?.fetch(&routes::Metrics.request())?;
+    let target = super::target()?;
+    let page = connect(&target)?.fetch(&routes::Metrics.request())?;
     Out::new().bytes(&page)?;
     Ok(0)
 }

@@ -18,6 +18,7 @@ mod continued;
 mod daemon;
 mod daemon_logs;
 mod diagnostics;
+mod dial_stdio;
 mod doctor;
 mod ending;
 mod error;
@@ -27,6 +28,7 @@ mod follow;
 mod grammar;
 mod help;
 mod hint;
+mod hosts;
 mod input;
 mod interrupt;
 mod journal;
@@ -40,6 +42,7 @@ mod observation;
 mod order;
 mod output;
 mod permission;
+mod places;
 mod progress;
 mod prompt;
 mod prune;
@@ -57,6 +60,7 @@ mod store;
 mod stream_json;
 mod summon;
 mod table;
+mod target;
 mod text;
 mod time;
 mod vacuum;
@@ -73,8 +77,8 @@ use crate::adapters::HELLO_VERB;
 use crate::daemon::Home;
 use crate::daemon::handover::take_up;
 use crate::observe::FailedCommand;
-use crate::{harness, sys};
 use error::CliError;
+use target::{Target, home, target};
 
 /// Runs coding-agent command lines as supervised sessions, and keeps every byte of their output.
 #[derive(FromArgs, ArgsInfo)]
@@ -91,12 +95,21 @@ Everything is kept in COVEN_HOME (default: ~/.coven).",
   attach ID    joins a session: its output from the beginning, then as it comes; what is typed goes to its stdin
   logs ID      its stored output, stdout to stdout and stderr to stderr; -f goes on as it comes
   events ID    everything that is on record of it, in order: for programs
-  daemon logs  the daemon's own log: what it did, and what failed"
+  daemon logs  the daemon's own log: what it did, and what failed",
+    note = "Another host: with -H or COVEN_HOST the daemon of that host is used, through ssh. --cwd and --root are paths of that host
+(default: its home); --file and stdin are of this machine; of variables only those of -e and --env-file are sent. run starts
+the host's daemon; nothing is started here. -H a,b,c shows sessions, stats and status of several hosts in one table. A line
+of ~/.config/coven/hosts has a name and an address."
 )]
 struct Cli {
     /// print the version
     #[argh(switch, short = 'V')]
     version: bool,
+    /// use the daemon of this host, through ssh: ssh://user@host, or a name of ~/.config/coven/hosts (default:
+    /// COVEN_HOST, else this machine)
+    #[argh(option, short = 'H', arg_name = "host")]
+    #[expect(dead_code, reason = "it is taken out of the words before")]
+    host: Option<String>,
     #[argh(subcommand)]
     verb: Option<Verb>,
 }
@@ -183,19 +196,23 @@ pub fn main() -> ExitCode {
     if let Some(words) = completions::asked_for() {
         return ExitCode::from(completions::complete(&words).unwrap_or(1));
     }
-    let args = match args::from_env().and_then(aliases::resolved) {
+    let args = match args::from_env() {
         Ok(args) => args,
         Err(err) => return finish(Err(err), &[]),
     };
     match args.as_slice() {
         // A harness like any other: its output's reader may close at any time.
         [verb, .., prompt] if verb == HELLO_VERB => {
-            ExitCode::from(harness::run_hello(prompt).unwrap_or(1) as u8)
+            ExitCode::from(crate::harness::run_hello(prompt).unwrap_or(1) as u8)
         }
-        args => finish(
-            args::prepared(args).and_then(|args| parse_and_run(&args)),
-            args,
-        ),
+        [verb, options @ ..] if verb == dial_stdio::VERB => finish(dial_stdio::run(options), &args),
+        _ => match target::take_hosts(args) {
+            Ok(args) => finish(
+                args::prepared(&args).and_then(|args| parse_and_run(&args)),
+                &args,
+            ),
+            Err(err) => finish(Err(err), &[]),
+        },
     }
 }
 
@@ -263,10 +280,4 @@ fn say_answer(json: bool, answer: &impl Serialize, line: &str) -> Outcome {
     }
     output::Out::new().pretty_json(answer)?;
     Ok(0)
-}
-
-/// The home of the command; called by every verb.
-fn home() -> Result<Home, CliError> {
-    sys::unblock_all();
-    Ok(Home::from_env()?)
 }

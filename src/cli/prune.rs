@@ -1,6 +1,9 @@
 //! `coven prune`: deletes ended sessions.
 
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -8,11 +11,14 @@ use serde_json::json;
 
 use super::follow::connect;
 use super::output::Out;
-use super::sacrifice::delete;
+use super::progress::Progress;
+use super::sacrifice::say_deleted;
+use super::session::for_each;
 use super::sessions::each_session;
 use super::table::amount;
 use super::time::parse_duration;
 use super::{CliError, Outcome, consent, say};
+use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionRecord, SessionStatus, Timestamp};
 
 /// Delete sessions that have ended, also archived ones, with all of their events, for good.
@@ -52,7 +58,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let message = format!("prune: a session that is {live} has not ended");
         return Err(CliError::usage(&message));
     }
-    let mut client = connect(&super::home()?)?;
+    let mut client = connect(&super::target()?)?;
     let mut sessions = Vec::new();
     each_session(&mut client, true, &mut |session| {
         if args.wants(&session) {
@@ -84,7 +90,24 @@ pub(super) fn run(args: &Args) -> Outcome {
     if !consent::ask_about(&format!("deletes for good {what}"), &sessions, args.yes)? {
         return Ok(1);
     }
-    let code = delete(&mut client, ids, args.json)?;
+    let is_terminal = io::stdout().is_terminal();
+    let (count, done) = (ids.len(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&done);
+    // Where each deleted session is a line of the terminal, that is the progress.
+    let progress = (!args.json || !is_terminal).then(|| {
+        let how_far = move || Some(format!("{} of {count}", counted.load(Ordering::Relaxed)));
+        Progress::begin("prune", how_far)
+    });
+    let deleted = for_each(ids, |id| {
+        client.call(routes::DeleteSession.of(id))?;
+        done.fetch_add(1, Ordering::Relaxed);
+        match args.json || !is_terminal {
+            true => say_deleted(id, args.json),
+            false => Ok(()),
+        }
+    });
+    drop(progress);
+    let code = deleted?;
     if !args.json {
         say(&format!("deleted: {what}"))?;
     }

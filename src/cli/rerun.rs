@@ -7,7 +7,7 @@ use super::launched::{Launched, Output};
 use super::permission::{self, Source};
 use super::session::SessionRef;
 use super::stream_json::Form;
-use super::{CliError, Outcome, continued, prompt, run, variables};
+use super::{CliError, Outcome, Target, continued, prompt, run, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord, Word};
 use crate::http::client::Client;
@@ -38,14 +38,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let home = super::home()?;
-    let interrupt = Interrupt::watch(home.clone())?;
-    let mut client = run::connect_or_start(&home)?;
+    let target = super::target()?;
+    let interrupt = Interrupt::watch(target.clone())?;
+    let mut client = run::connect_or_start(&target)?;
     let id = args.id.full_id(&mut client)?;
     let record = client.call(routes::ShowSession.of(&id))?;
     let is_continued = record.continued_from.is_some();
     let permission = record.options.permission.as_ref().and_then(Word::known);
-    let mut request = request(&mut client, record)?;
+    let mut request = request(&target, &mut client, record)?;
     let source = permission::set(permission.unwrap_or_default(), Source::Option, &mut request);
     if is_continued {
         continued::go_on(&mut client, &mut request, &id, true)?;
@@ -62,17 +62,25 @@ pub(super) fn run(args: &Args) -> Outcome {
         quiet: args.quiet,
         ..Output::default()
     };
-    let launched = Launched::new(home, interrupt, client, &request)?;
+    let launched = Launched::new(target, interrupt, client, &request)?;
     launched.show(output, form, source, &request.prompt)
 }
 
 /// The launch of `record`, without its permission and its conversation.
-fn request(client: &mut Client, record: SessionRecord) -> Result<LaunchRequest, CliError> {
+fn request(
+    target: &Target,
+    client: &mut Client,
+    record: SessionRecord,
+) -> Result<LaunchRequest, CliError> {
     let prompt = whole_prompt(client, &record)?;
     let is_redacted = |text: &String| text.contains(REDACTED);
     let (args, model) = (&record.options.args, &record.options.model);
     if is_redacted(&prompt) || args.iter().chain(model).any(is_redacted) {
         let why = "its prompt, its model, or an argument holds a secret, which is not on record";
+        return Err(incomplete(&record, why));
+    }
+    if target.host().is_some() && !record.options.env_names.is_empty() {
+        let why = "it had variables, and those of this shell are not sent to another host";
         return Err(incomplete(&record, why));
     }
     let mut options = record.options;

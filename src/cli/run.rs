@@ -1,7 +1,6 @@
 //! `coven run`: launches a session, and shows it to its end.
 
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,22 +8,22 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::continued;
 use super::daemon::remark;
-use super::follow::connect;
 use super::interrupt::Interrupt;
 use super::launched::{Launched, Output};
 use super::permission;
+use super::places::{self, Places};
 use super::stream_json::{self, Form};
 use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
 use super::variables::{self, Given};
-use super::{CliError, Home, Outcome};
+use super::{CliError, Outcome, Target};
 use crate::api::{
     AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, TelemetryFormat, Visibility,
     Word,
 };
+use crate::daemon::Home;
 use crate::daemon::control::{self, DaemonStart};
 use crate::http::client::{Client, ClientError};
-use crate::sys;
 
 /// Launch a session and show its output: coven run <harness> [options] -- "$PROMPT". Ctrl-C kills the session.
 #[derive(FromArgs, ArgsInfo, Default)]
@@ -132,12 +131,13 @@ impl Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     check_output(args)?;
-    let mut request = request_for(args)?;
+    let target = super::target()?;
+    let mut request = request_for(args, &target)?;
     request.prompt = prompt(args)?;
-    let home = super::home()?;
-    let interrupt = Interrupt::watch(home.clone())?;
-    let mut client = connect_or_start(&home)?;
-    let adapter = variables::pass(&mut client, &request.harness, &mut request.env)?;
+    let interrupt = Interrupt::watch(target.clone())?;
+    let mut client = connect_or_start(&target)?;
+    places::expand_home(&mut client, &mut request)?;
+    let adapter = variables::pass(&target, &mut client, &request.harness, &mut request.env)?;
     let source = permission::choose(args.permission, &mut request)?;
     let output = Output {
         detach: args.detach,
@@ -154,7 +154,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         continued::go_on(&mut client, &mut request, given, has_directory)?;
     }
     let form = form(args, adapter.as_ref(), &mut request);
-    let launched = Launched::new(home, interrupt, client, &request)?;
+    let launched = Launched::new(target, interrupt, client, &request)?;
     // Checked now: a process that writes into the pipe has had time to start.
     remark_on_unread_input(args, form);
     launched.show(output, form, source, &request.prompt)
@@ -192,42 +192,15 @@ fn form(args: &Args, adapter: Option<&AdapterStatus>, request: &mut LaunchReques
 }
 
 /// The launch request without its prompt.
-pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
+pub(super) fn request_for(args: &Args, target: &Target) -> Result<LaunchRequest, CliError> {
     let Some(harness) = args.command.first() else {
         return Err(CliError::usage("run: which harness?"));
     };
-    let here = std::env::current_dir().map_err(|err| {
-        let message = format!("the working directory of this shell is gone or closed: {err}");
-        CliError::failed(Code::IoError, message, Some("cd to another directory"))
-    })?;
-    for (option, path) in [("--cwd", &args.cwd), ("--root", &args.root)] {
-        let Some(path) = path else { continue };
-        let wrong = |why: String| {
-            let message = format!("{option} {}: {why}", path.display());
-            CliError::new(Code::IoError, message)
-        };
-        if path.as_os_str().is_empty() {
-            return Err(CliError::usage(&format!(
-                "run: {option} names no directory"
-            )));
-        }
-        let meta = std::fs::metadata(here.join(path)).map_err(|err| wrong(err.to_string()))?;
-        if !meta.is_dir() {
-            return Err(wrong("is not a directory".into()));
-        }
-    }
-    // Canonical if the path exists: a path with `..` could hide whether it is inside the root.
-    let canonical = |path: &Path| here.join(path).canonicalize().unwrap_or(here.join(path));
-    let cwd = canonical(args.cwd.as_deref().unwrap_or(&here));
-    let root = match &args.root {
-        Some(root) => canonical(root),
-        None => project_root(&cwd),
-    };
-    // With a root elsewhere and no directory given, the root itself is used.
-    let cwd = (args.cwd.is_some() || cwd.starts_with(&root)).then_some(cwd);
+    let (cwd, root) = (args.cwd.as_deref(), args.root.as_deref());
+    let places = Places::of(target, cwd, root, &args.add_dir)?;
     Ok(LaunchRequest {
-        project_root: utf8(&root)?,
-        cwd: cwd.as_deref().map(utf8).transpose()?,
+        project_root: places.root,
+        cwd: places.cwd,
         harness: harness.clone(),
         title: args.title.clone(),
         model: args.model.clone(),
@@ -235,7 +208,7 @@ pub(super) fn request_for(args: &Args) -> Result<LaunchRequest, CliError> {
         visibility: args.visibility.unwrap_or_default().into(),
         sweep: args.sweep,
         on_end: on_end(args)?.map(Word::from),
-        add_dirs: directories(&here, &args.add_dir)?,
+        add_dirs: places.add_dirs,
         args: args.arg.clone(),
         env: variables::given(&args.env, args.env_file.as_ref())?,
         timeout_ms: args.timeout.map(|timeout| timeout.as_millis() as u64),
@@ -259,11 +232,6 @@ fn labels(given: Option<&str>) -> Labels {
     let labels = given.unwrap_or_default().split(',').map(str::trim);
     let labels = labels.filter(|label| !label.is_empty());
     Labels(labels.map(str::to_owned).collect())
-}
-
-/// Absolute directories of `--add-dir`. The daemon checks that they exist.
-fn directories(here: &Path, dirs: &[PathBuf]) -> Result<Vec<String>, CliError> {
-    dirs.iter().map(|dir| utf8(&here.join(dir))).collect()
 }
 
 fn prompt(args: &Args) -> Result<String, CliError> {
@@ -328,35 +296,15 @@ fn without_mark(mut text: String) -> String {
     text
 }
 
-/// The nearest directory upwards from `cwd` with a `.git` of this user's or root's; else `cwd`. Another user could
-/// create one in `/tmp`, and so become the root of everything below.
-fn project_root(cwd: &Path) -> PathBuf {
-    let mut foreign = None;
-    for dir in cwd.ancestors() {
-        let git = dir.join(".git");
-        match git.symlink_metadata().map(|meta| meta.uid()) {
-            Ok(uid) if uid == sys::euid() || uid == 0 => return dir.to_owned(),
-            Ok(uid) => {
-                foreign.get_or_insert((git, uid));
-            }
-            Err(_) => {}
-        }
+/// Connects to the daemon, which is started if none runs: on its own host.
+pub(super) fn connect_or_start(target: &Target) -> Result<Client, CliError> {
+    match target {
+        Target::Here(home) => connect_or_start_here(home),
+        Target::There(remote) => remote.connect(true),
     }
-    if let Some((git, uid)) = foreign {
-        let (git, cwd) = (git.display(), cwd.display());
-        remark(&format!(
-            "{git} belongs to another user (uid {uid}): the project root is {cwd}; --root sets another"
-        ));
-    }
-    cwd.to_owned()
 }
 
-fn utf8(path: &Path) -> Result<String, CliError> {
-    let not_utf8 = || CliError::usage(&format!("the path {} is not UTF-8", path.display()));
-    path.to_str().map(str::to_owned).ok_or_else(not_utf8)
-}
-
-pub(super) fn connect_or_start(home: &Home) -> Result<Client, CliError> {
+pub(super) fn connect_or_start_here(home: &Home) -> Result<Client, CliError> {
     control::revive(home, &remark);
     match Client::connect(&home.socket()) {
         Err(ClientError::NotRunning { .. }) => {
@@ -368,7 +316,8 @@ pub(super) fn connect_or_start(home: &Home) -> Result<Client, CliError> {
             if let (Some(by), true) = (by, io::stderr().is_terminal()) {
                 remark(&format!("started the daemon ({by})"));
             }
-            connect(home)
+            control::revive(home, &remark);
+            Ok(Client::connect(&home.socket())?)
         }
         result => Ok(result?),
     }

@@ -50,11 +50,14 @@ pub(super) fn records(client: &mut Client, ids: &[String]) -> Result<Vec<Session
 }
 
 /// Deletes each session, and prints the result.
-pub(super) fn delete(client: &mut Client, ids: Vec<String>, json: bool) -> Outcome {
-    let mut out = Out::new();
+fn delete(client: &mut Client, ids: Vec<String>, json: bool) -> Outcome {
     for_each(ids, |id| {
         client.call(routes::DeleteSession.of(id))?;
-        let done = json!({ "id": id, "deleted": true });
-        Ok(out.line_or_json(json, &format!("{id} deleted"), &done)?)
+        say_deleted(id, json)
     })
+}
+
+pub(super) fn say_deleted(id: &str, json: bool) -> Result<(), CliError> {
+    let done = json!({ "id": id, "deleted": true });
+    Ok(Out::new().line_or_json(json, &format!("{id} deleted"), &done)?)
 }

@@ -34,7 +34,7 @@ impl FromStr for SessionRef {
 impl SessionRef {
     /// Connects to the daemon, and returns the session's full id.
     pub(super) fn connect(&self) -> Result<(Client, String), CliError> {
-        let mut client = connect(&super::home()?)?;
+        let mut client = connect(&super::target()?)?;
         let id = self.full_id(&mut client)?;
         Ok((client, id))
     }
@@ -133,7 +133,7 @@ pub(super) fn connect_to_all(
     if sessions.is_empty() {
         return Err(CliError::usage(if_none));
     }
-    let mut client = connect(&super::home()?)?;
+    let mut client = connect(&super::target()?)?;
     let ids: Result<_, _> = sessions
         .iter()
         .map(|session| session.full_id(&mut client))

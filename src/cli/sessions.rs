@@ -7,6 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::columns::{Column, Look};
 use super::daemon::remark;
 use super::follow::connect;
+use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::table::{Color, fit, table, terminal_width};
 use super::time::parse_moment;
@@ -14,6 +15,7 @@ use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionRecord, SessionStatus, SessionsQuery, Timestamp};
 use crate::http::client::Client;
+use crate::settings::did_you_mean;
 
 /// Number of sessions shown at a terminal without `--limit`.
 const SHOWN: usize = 50;
@@ -84,19 +86,63 @@ fn parse_columns(text: &str) -> Result<Columns, String> {
 
 pub(super) fn run(args: &Args) -> Outcome {
     check_watch(args.watch, args.json)?;
-    let mut client = connect(&super::home()?)?;
     let mut out = Out::new();
+    if let Some(mut hosts) = Hosts::several()? {
+        return run_for(&mut hosts, args, &mut out);
+    }
+    let mut client = connect(&super::target()?)?;
     if args.json {
         return print_document(&mut client, args, &mut out);
     }
     watch(args.watch, &mut out, &mut || lines(&mut client, args))
 }
 
-/// The table's lines, fitted to this terminal or for a pipe.
-fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
-    let width = terminal_width();
-    let look = args.look(width);
-    let columns = args.columns(width);
+/// The sessions of several hosts.
+fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> Outcome {
+    if args.json {
+        let most = args.limit.unwrap_or(usize::MAX);
+        let answers = hosts.ask(|client| {
+            let mut found = Vec::new();
+            each_wanted(client, args, |session| {
+                if found.len() == most {
+                    return Ok(ControlFlow::Break(()));
+                }
+                found.push(session);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(found)
+        });
+        return hosts::print_document(answers, "sessions");
+    }
+    let mut code = 0;
+    let watched = watch(args.watch, out, &mut || {
+        let width = terminal_width();
+        let columns = args.columns(width);
+        let answers = hosts.ask(|client| rows(client, args, width));
+        code = hosts::code_of(&answers);
+        let mut all = Rows::new(columns.len(), args.color.is_on());
+        for (host, answer) in answers {
+            match answer {
+                Ok((rows, _)) => all.add(&host, rows),
+                Err(err) => all.add_down(&host, &err),
+            }
+        }
+        if args.quiet || args.format.is_some() {
+            return Ok(all.rows.iter().map(|row| row.join("\t")).collect());
+        }
+        let head: Vec<String> = columns.iter().map(|column| column.head()).collect();
+        Ok(all.lines(&head, !args.no_trunc))
+    });
+    watched.map(|_| code)
+}
+
+/// The rows of the sessions that are shown, and the number of further ones, as far as it is counted.
+fn rows(
+    client: &mut Client,
+    args: &Args,
+    width: Option<usize>,
+) -> Result<(Vec<Vec<String>>, usize), CliError> {
+    let (look, columns) = (args.look(width), args.columns(width));
     let at_most = args.at_most(width);
     let (mut rows, mut more) = (Vec::new(), 0);
     each_wanted(client, args, |session| {
@@ -111,12 +157,20 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
             false => ControlFlow::Continue(()),
         })
     })?;
+    Ok((rows, more))
+}
+
+/// The table's lines, fitted to this terminal or for a pipe.
+fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
+    let width = terminal_width();
+    let columns = args.columns(width);
+    let at_most = args.at_most(width);
+    let (mut rows, mut more) = rows(client, args, width)?;
     if rows.is_empty() {
-        let said = match args.is_filtered() {
-            true => "no session is as asked for",
-            false => "no session yet; to start one: coven run hello \"first light\"",
-        };
-        remark(said);
+        remark(&match args.is_filtered() {
+            true => format!("no session is as asked for{}", meant(client, args)?),
+            false => "no session yet; to start one: coven run hello \"first light\"".to_owned(),
+        });
     }
     if args.quiet || args.format.is_some() {
         return Ok(rows
@@ -138,6 +192,19 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
         lines.push(format!("{more} more: -a"));
     }
     Ok(lines)
+}
+
+/// A suggestion for `--harness`, unless the daemon knows this one.
+fn meant(client: &mut Client, args: &Args) -> Result<String, CliError> {
+    let Some(harness) = &args.harness else {
+        return Ok(String::new());
+    };
+    let adapters = client.call(routes::Capabilities.request())?.adapters;
+    let is_known = adapters.iter().any(|adapter| adapter.id == *harness);
+    Ok(match is_known {
+        true => String::new(),
+        false => did_you_mean(harness, &mut adapters.into_iter().map(|adapter| adapter.id)),
+    })
 }
 
 impl Args {

@@ -1,14 +1,17 @@
 //! `coven stats`: CPU, memory, output and silence of the live sessions.
 
+use std::collections::HashMap;
+
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use super::columns::{Column, Look, Rates, Sample, silence, took};
 use super::daemon::remark;
 use super::follow::connect;
+use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::sessions::live_sessions;
-use super::table::{fit, table, terminal_width};
+use super::table::{Color, fit, table, terminal_width};
 use super::{CliError, Outcome};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionId, SessionRecord};
@@ -45,19 +48,66 @@ const COLUMNS: [Column; 8] = [
 
 pub(super) fn run(args: &Args) -> Outcome {
     check_watch(args.watch, args.json)?;
-    let mut client = connect(&super::home()?)?;
     let mut out = Out::new();
+    if let Some(mut hosts) = Hosts::several()? {
+        return run_for(&mut hosts, args, &mut out);
+    }
+    let mut client = connect(&super::target()?)?;
     if args.json {
-        let sessions = live(&mut client)?;
-        let sessions = sessions.iter().map(Stats::of).collect();
+        let sessions = stats(&mut client)?;
         out.pretty_json(&Document { sessions })?;
         return Ok(0);
     }
-    let mut look = Look {
+    let mut look = look();
+    watch(args.watch, &mut out, &mut || lines(&mut client, &mut look))
+}
+
+/// The live sessions of several hosts.
+fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> Outcome {
+    if args.json {
+        return hosts::print_document(hosts.ask(stats), "sessions");
+    }
+    let (mut look, mut code) = (look(), 0);
+    let watched = watch(args.watch, out, &mut || {
+        let answers = hosts.ask(live);
+        code = hosts::code_of(&answers);
+        let mut all = Rows::new(COLUMNS.len(), Color::Auto.is_on());
+        let mut samples = HashMap::new();
+        for (host, answer) in answers {
+            match answer {
+                Ok(sessions) => {
+                    let (rows, seen) = rows(&sessions, &look);
+                    all.add(&host, rows);
+                    samples.extend(seen);
+                }
+                Err(err) => all.add_down(&host, &err),
+            }
+        }
+        look.before = samples;
+        Ok(all.lines(&COLUMNS.map(Column::head), true))
+    });
+    watched.map(|_| code)
+}
+
+fn look() -> Look {
+    Look {
         has_whole_titles: terminal_width().is_some(),
         ..Look::default()
-    };
-    watch(args.watch, &mut out, &mut || lines(&mut client, &mut look))
+    }
+}
+
+fn stats(client: &mut Client) -> Result<Vec<Stats>, CliError> {
+    Ok(live(client)?.iter().map(Stats::of).collect())
+}
+
+/// The rows of `sessions`, and their figures for the next table.
+fn rows(sessions: &[SessionRecord], look: &Look) -> (Vec<Vec<String>>, HashMap<SessionId, Sample>) {
+    let row = |session| COLUMNS.map(|column| look.cell(column, session)).to_vec();
+    let samples = sessions.iter().map(|one| Some((one.id, Sample::of(one)?)));
+    (
+        sessions.iter().map(row).collect(),
+        samples.flatten().collect(),
+    )
 }
 
 fn live(client: &mut Client) -> Result<Vec<SessionRecord>, CliError> {
@@ -70,10 +120,8 @@ fn lines(client: &mut Client, look: &mut Look) -> Result<Vec<String>, CliError> 
     if sessions.is_empty() {
         remark("no session is live");
     }
-    let row = |session| COLUMNS.map(|column| look.cell(column, session)).to_vec();
-    let mut rows: Vec<Vec<String>> = sessions.iter().map(row).collect();
-    let samples = sessions.iter().map(|one| Some((one.id, Sample::of(one)?)));
-    look.before = samples.flatten().collect();
+    let (mut rows, samples) = rows(&sessions, look);
+    look.before = samples;
     let head = COLUMNS.map(Column::head).to_vec();
     if let Some(width) = terminal_width() {
         fit(&head, &mut rows, width);

@@ -3,8 +3,8 @@
 
 use std::fs::File;
 
-use super::CliError;
 use super::daemon::remark;
+use super::{CliError, Target};
 use crate::api::{Code, LOOK_AT_DAEMON};
 use crate::daemon::{self, Home, control};
 use crate::http::client::{Client, ClientError};
@@ -17,9 +17,16 @@ pub(super) enum Access {
     Own(Box<Store>, File),
 }
 
-/// Opens this home's store.
-pub(super) fn access() -> Result<Access, CliError> {
-    let home = super::home()?;
+/// Opens the store of `target`. That of another host is reached through its daemon alone.
+pub(super) fn access(target: Target) -> Result<Access, CliError> {
+    let home = match target {
+        Target::Here(home) => home,
+        Target::There(remote) => {
+            let client = remote.connect(false)?;
+            client.allow_wait(durations::CHORE)?;
+            return Ok(Access::Daemon(client));
+        }
+    };
     control::revive(&home, &remark);
     match Client::connect(&home.socket()) {
         Ok(client) => {

@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::follow::{Output, Wait, follow_events, output_of, show_stderr};
 use super::input::{end_input, send_beside, send_if_live};
 use super::output::Out;
-use super::{CliError, Home};
+use super::{CliError, Target};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     AdapterStatus, Event, EventKind, InputRequest, LaunchMode, LaunchRequest, SessionRecord,
@@ -245,15 +245,15 @@ pub(super) fn next_message() -> Result<Option<String>, CliError> {
 }
 
 /// Starts a thread that sends the messages on stdin to the session, and then the end of input.
-pub(super) fn send_messages(home: Home, id: String) -> io::Result<()> {
+pub(super) fn send_messages(target: Target, id: String) -> io::Result<()> {
     send_beside(move || {
         loop {
             match next_message() {
-                Ok(Some(text)) => send_if_live(&home, &id, &InputRequest::data(text))?,
-                Ok(None) => return end_input(&home, &id),
+                Ok(Some(text)) => send_if_live(&target, &id, &InputRequest::data(text))?,
+                Ok(None) => return end_input(&target, &id),
                 Err(err) => {
                     err.print();
-                    return end_input(&home, &id);
+                    return end_input(&target, &id);
                 }
             }
         }

@@ -230,6 +230,14 @@ pub(super) fn local(at: Timestamp) -> String {
     }
 }
 
+/// A moment for a line of output: on a terminal in local time, to the millisecond; elsewhere as the contract writes it.
+pub(super) fn stamp(at: Timestamp, is_terminal: bool) -> String {
+    match is_terminal {
+        true => format!("{}.{:03}", local(at), at.as_millis().rem_euclid(1000)),
+        false => at.to_string(),
+    }
+}
+
 /// A size in bytes with a short unit, as `1.5 MiB`.
 pub(super) fn amount(bytes: u64) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {

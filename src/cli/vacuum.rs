@@ -5,7 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
-use super::{Outcome, say_answer};
+use super::{Outcome, Target, say_answer};
 use crate::api::Vacuumed;
 use crate::api::routes::{self, Endpoint};
 
@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let progress = Progress::begin("vacuum", || None);
-    let vacuumed: Vacuumed = match access()? {
+    let vacuumed: Vacuumed = match access(Target::Here(super::home()?))? {
         Access::Daemon(mut client) => client.call(routes::Vacuum.request())?,
         Access::Own(store, _lock) => Vacuumed::undamaged(store.vacuum().map_err(failed)?),
     };

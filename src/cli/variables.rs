@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::CliError;
 use super::daemon::remark;
+use super::{CliError, Target};
 use crate::adapters::environment::read_given;
 use crate::api::routes::{self, Endpoint};
 use crate::api::{ActionRequest, AdapterStatus, Code, Variables};
@@ -61,15 +61,17 @@ fn from_file(path: &Path) -> Result<Variables, CliError> {
     })
 }
 
-/// Adds the variables that the adapter of `harness` passes on from this shell, unless `variables` has them. Returns the
-/// adapter, if the daemon knows it.
+/// Adds the variables that the adapter of `harness` passes on from this shell, unless `variables` has them; none for
+/// another host, which has keys of its own. Returns the adapter, if the daemon knows it.
 pub(super) fn pass(
+    target: &Target,
     client: &mut Client,
     harness: &str,
     variables: &mut Variables,
 ) -> Result<Option<AdapterStatus>, CliError> {
     let adapter = adapter(client, harness)?;
-    for name in adapter.iter().flat_map(|adapter| adapter.pass_env.clone()) {
+    let passes = adapter.iter().filter(|_| target.host().is_none());
+    for name in passes.flat_map(|adapter| adapter.pass_env.clone()) {
         match shell_value(&name) {
             Some(Ok(value)) if variables.get(&name).is_none() => variables.set(name, value),
             Some(Err(())) => remark(&format!("{name} is not UTF-8, and not passed on")),

@@ -78,12 +78,13 @@ fn wait_for_any(
     deadline: Option<Instant>,
     json: bool,
 ) -> Outcome {
-    let home = super::home()?;
+    let target = super::target()?;
     let (sender, receiver) = mpsc::channel();
     for id in ids {
-        let (home, sender) = (home.clone(), sender.clone());
+        let (target, sender) = (target.clone(), sender.clone());
         std::thread::spawn(move || {
-            let ended = connect(&home).and_then(|mut client| wait_for(&mut client, &id, deadline));
+            let ended =
+                connect(&target).and_then(|mut client| wait_for(&mut client, &id, deadline));
             sender.send((id, ended))
         });
     }

@@ -1,7 +1,9 @@
 //! Settings of a daemon, read from its environment once, at its start.
 
+use std::path::Path;
 use std::time::Duration;
 
+use super::Home;
 use crate::api::{DaemonProcess, ResourceLimit, Variables};
 use crate::settings::{self, BadSetting, LogFormat};
 use crate::store::Retention;
@@ -47,8 +49,12 @@ impl Settings {
             let (soft, hard) = sys::limit(resource).unwrap_or((None, None));
             ResourceLimit { soft, hard }
         };
+        let user_home = Home::default_path();
+        let user_home = user_home.as_deref().and_then(Path::parent);
+        let user_home = user_home.map(|home| home.to_string_lossy().into_owned());
         DaemonProcess {
             path: std::env::var_os("PATH").map(|path| path.to_string_lossy().into_owned()),
+            home: user_home,
             filtered: Vec::new(),
             env_read_at: None,
             niceness: Some(sys::niceness()),

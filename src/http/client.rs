@@ -12,12 +12,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::dial::{Dial, Ended, Running};
 use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{API_VERSION, BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
 use crate::observe::field::is_version;
 use crate::observe::{Message, message};
 use crate::settings::durations;
-use crate::sys;
 
 /// Largest answer that is read, in bytes: the contract's lists stay below a quarter of it.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
@@ -30,6 +30,8 @@ pub enum ClientError {
         socket: PathBuf,
         reason: io::Error,
     },
+    /// The program that should lead to the daemon has ended.
+    Ended(Ended),
     /// The server speaks another contract.
     UnsupportedVersion {
         found: String,
@@ -55,6 +57,12 @@ impl ClientError {
         match self {
             Self::NotRunning { socket, reason } => {
                 message!("no daemon answers on {}: {}", socket, reason)
+            }
+            Self::Ended(ended) => {
+                message!(
+                    "the connection to {} has ended",
+                    Message::foreign(&ended.name)
+                )
             }
             Self::UnsupportedVersion { found } => message!(
                 "the daemon speaks {}, this coven speaks {}",
@@ -87,8 +95,10 @@ impl From<io::Error> for ClientError {
 }
 
 pub struct Client {
-    socket: PathBuf,
+    dial: Dial,
     stream: UnixStream,
+    /// The program that the stream leads through.
+    program: Option<Running>,
 }
 
 /// The versions that a daemon supports which rejects this contract's paths.
@@ -116,11 +126,20 @@ impl Client {
         socket: &Path,
         patience: Duration,
     ) -> Result<(Self, Health), ClientError> {
-        let stream = connect(socket, patience)?;
+        Self::dial_within(Dial::Socket(socket.to_owned()), patience)
+    }
+
+    /// As [`Client::connect_within`], by any way.
+    ///
+    /// # Errors
+    /// As [`Client::connect`], and [`ClientError::Ended`].
+    pub fn dial_within(dial: Dial, patience: Duration) -> Result<(Self, Health), ClientError> {
+        let (stream, program) = dial.connect(patience)?;
         stream.set_read_timeout(Some(patience))?;
         let mut client = Self {
-            socket: socket.to_owned(),
+            dial,
             stream,
+            program,
         };
         let health = client.health()?;
         client
@@ -177,10 +196,7 @@ impl Client {
                 // A dying daemon can still accept a connection into its queue, and break it.
                 self.exchange(method, target, body)
                     .map_err(|err| match err {
-                        ClientError::Io(reason) if is_closed(&reason) => ClientError::NotRunning {
-                            socket: self.socket.clone(),
-                            reason,
-                        },
+                        ClientError::Io(reason) if is_closed(&reason) => self.gone(reason),
                         err => err,
                     })
             }
@@ -204,9 +220,21 @@ impl Client {
         self.stream.set_read_timeout(Some(patience))
     }
 
+    /// Error: the daemon has closed a new connection.
+    fn gone(&self, reason: io::Error) -> ClientError {
+        match &self.dial {
+            Dial::Socket(socket) => ClientError::NotRunning {
+                socket: socket.clone(),
+                reason,
+            },
+            Dial::Gateway(_) => ClientError::Io(reason),
+        }
+    }
+
     fn reconnect(&mut self) -> Result<(), ClientError> {
         let timeout = self.stream.read_timeout()?;
-        self.stream = connect(&self.socket, timeout.unwrap_or(durations::CLIENT_ANSWER))?;
+        let patience = timeout.unwrap_or(durations::CLIENT_ANSWER);
+        (self.stream, self.program) = self.dial.connect(patience)?;
         self.stream.set_read_timeout(timeout)?;
         Ok(())
     }
@@ -225,8 +253,17 @@ impl Client {
         )
         .into_bytes();
         request.extend_from_slice(body);
-        self.stream.write_all(&request)?;
-        let (status, body) = self.read_answer()?;
+        let answer = self.stream.write_all(&request).map_err(ClientError::from);
+        let (status, body) = match answer.and_then(|()| self.read_answer()) {
+            Err(ClientError::Io(err)) if is_closed(&err) => {
+                let ended = self.program.as_mut().and_then(Running::ended);
+                return Err(ended.map_or(ClientError::Io(err), ClientError::Ended));
+            }
+            answer => answer?,
+        };
+        if let Some(program) = &mut self.program {
+            program.has_answered = true;
+        }
         if status < 400 {
             return Ok(body);
         }
@@ -272,16 +309,6 @@ impl Client {
             Err(err) => Err(err),
         }
     }
-}
-
-fn connect(socket: &Path, patience: Duration) -> Result<UnixStream, ClientError> {
-    sys::connect_within(socket, patience).map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
-            socket: socket.to_owned(),
-            reason: err,
-        },
-        _ => ClientError::Io(err),
-    })
 }
 
 fn is_closed(err: &io::Error) -> bool {

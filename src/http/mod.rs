@@ -11,6 +11,7 @@ mod call;
 pub mod client;
 mod connection;
 mod context;
+pub mod dial;
 mod events;
 mod in_flight;
 mod kill;

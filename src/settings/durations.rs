@@ -229,6 +229,12 @@ pub const HINT_CPU: Duration = seconds(5);
 pub const HINT_AGAIN: Duration = seconds(60);
 /// Interval at which a terminal shows the progress of a long operation.
 pub const PROGRESS: Duration = seconds(1);
+/// Longest wait for the connection of ssh to a host.
+pub const SSH_CONNECT: Duration = seconds(10);
+/// Longest wait for the first answer from another host: ssh may ask for a password.
+pub const REMOTE_ANSWER: Duration = seconds(120);
+/// Longest wait for the last words of the program that a connection led through.
+pub const PROGRAM_END: Duration = seconds(2);
 /// Longest completion of a Tab key: an unresponsive daemon is not worth a longer wait.
 pub const COMPLETION: Duration = seconds(1);
 /// Longest run of `doctor`, without the self-test.

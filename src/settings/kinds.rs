@@ -54,6 +54,33 @@ impl Kind for OnePath {
     }
 }
 
+/// A host, or several separated by commas.
+pub struct HostNames;
+
+impl Kind for HostNames {
+    type Value = String;
+
+    fn parse(&self, text: &OsStr) -> Option<String> {
+        text.to_str().map(str::to_owned)
+    }
+
+    fn default(&self) -> String {
+        String::new()
+    }
+
+    fn default_text(&self) -> String {
+        String::new()
+    }
+
+    fn values(&self) -> String {
+        "ssh://user@host, or a name of ~/.config/coven/hosts".into()
+    }
+
+    fn is_public(&self, _: &str) -> bool {
+        false
+    }
+}
+
 /// Paths separated by `:`; relative ones are ignored.
 pub struct Paths;
 

@@ -15,7 +15,7 @@ use log::LevelFilter;
 
 pub use nearest::{did_you_mean, nearest};
 
-use kinds::{Filter, Kind, Limit, Number, OnePath, Paths, Words};
+use kinds::{Filter, HostNames, Kind, Limit, Number, OnePath, Paths, Words};
 
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,8 @@ macro_rules! settings {
 settings! {
     /// directory of all of coven's files
     HOME: OnePath = OnePath("~/.coven");
+    /// host whose daemon `coven` uses, by ssh; `-H` overrides it
+    HOST: HostNames = HostNames;
     /// filter of the log
     LOG: Filter = Filter(LevelFilter::Info);
     /// format of log lines: key=value, or one JSON object each

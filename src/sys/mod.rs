@@ -54,7 +54,7 @@ pub use poll::{Interest, connect_within, poll, set_nonblocking};
 pub use process::{Exit, KeptChild, Usage, kill_group, reap, wait_exit};
 pub use signal::{
     CHILD_SIGNAL, DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals,
-    send_signal, set_daemon_dispositions, unblock_all, wait_signal,
+    ignore_interrupts, send_signal, set_daemon_dispositions, unblock_all, wait_signal,
 };
 pub use spawn::{Program, Stdio, spawn};
 pub use terminal::{local_time, terminal_size};

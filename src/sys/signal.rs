@@ -3,6 +3,8 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use libc::c_int;
 
@@ -110,6 +112,19 @@ pub fn set_daemon_dispositions() {
         // SAFETY: neither disposition is a handler: no code runs in signal context.
         unsafe { libc::signal(signal, disposition) };
     }
+}
+
+/// Makes the program of `command` ignore what a terminal sends to all of its processes: Ctrl-C and Ctrl-\\.
+pub fn ignore_interrupts(command: &mut Command) {
+    let ignore = || {
+        for signal in [libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: SIG_IGN is no handler, and signal(2) is async-signal-safe.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure calls only signal(2), which is async-signal-safe.
+    unsafe { command.pre_exec(ignore) };
 }
 
 /// Sends `signal` to the process `pid`.

@@ -215,6 +215,8 @@ mod readme;
 mod real;
 mod redacted_fields;
 mod redaction;
+mod release;
+mod remote;
 mod rerun;
 mod resources;
 mod retention;

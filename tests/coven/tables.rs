@@ -93,3 +93,35 @@ fn an_empty_list_says_so_and_names_the_command() {
         assert!(shown.contains(&format!("coven show {id}")), "{shown}");
     }
 }
+
+#[test]
+fn the_times_of_lines_are_local_at_a_terminal_and_utc_elsewhere() {
+    if !has_tools(&["script", "stty"]) {
+        return;
+    }
+    let coven = Coven::start();
+    let id = coven.run("hello", "x")["id"].as_str().unwrap().to_owned();
+    let event = &coven.get(&format!("/sessions/{id}/events")).json()["events"][0];
+    let utc = event["created_at"].as_str().unwrap();
+    // Two hours east, without daylight saving time: the sign is that of POSIX.
+    let hour = utc[11..13].parse::<u32>().unwrap();
+    let local = format!(" {:02}{}", (hour + 2) % 24, &utc[13..19]);
+    for verb in ["events", "logs -t", "log"] {
+        let shown = in_terminal(&coven, 200, "TZ=EET-2", &format!("{verb} {id}"));
+        assert!(shown.contains(&local), "{verb} lacks {local}:\n{shown}");
+        assert!(!shown.contains("Z  "), "{verb}:\n{shown}");
+        let args: Vec<&str> = verb.split(' ').chain([id.as_str()]).collect();
+        let piped = coven.cli(args).out;
+        assert!(piped.contains(&utc[..19]), "{verb}:\n{piped}");
+    }
+}
+
+#[test]
+fn a_harness_that_is_mistyped_is_answered_with_the_one_that_was_meant() {
+    let coven = Coven::start();
+    let ran = coven.cli(["sessions", "--harness", "helo"]);
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{ran:?}");
+    assert!(ran.err.contains("; did you mean 'hello'?"), "{ran:?}");
+    let ran = coven.cli(["sessions", "--harness", "codex"]);
+    assert!(!ran.err.contains("did you mean"), "{ran:?}");
+}

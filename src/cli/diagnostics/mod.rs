@@ -20,6 +20,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::Outcome;
 use super::output::{Out, visible};
 use super::progress::Progress;
+use super::target::check_own;
 use super::text::create_new;
 use crate::api::{BUILD, CONTRACT, Timestamp, VERSION};
 use crate::daemon::{Home, HomeError};
@@ -57,6 +58,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
+    check_own()?;
     sys::unblock_all();
     // Created first: the user need not wait five seconds to learn that the name is taken.
     let file = args.output.as_deref().map(create_new).transpose()?;

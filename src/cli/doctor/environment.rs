@@ -7,15 +7,16 @@ use crate::cli::observation::Observation;
 use crate::observe::{Message, message};
 
 pub(super) fn inherited(seen: &Observation) -> Option<Verdict> {
-    let found = match seen.process()?.filtered.as_slice() {
-        [] => "none of them".into(),
-        names => Message::join(names.iter().map(Message::name), ", "),
+    let message = match seen.process()?.filtered.as_slice() {
+        [] => message!(
+            "sessions inherit all of the daemon's environment: it has none of the {} kinds of variables that are filtered",
+            FILTERED.len()
+        ),
+        names => message!(
+            "sessions inherit the daemon's environment without {}",
+            Message::join(names.iter().map(Message::name), ", ")
+        ),
     };
-    let message = message!(
-        "sessions do not inherit {}; the daemon was started with {}",
-        Message::join(FILTERED.iter().map(|&name| name.into()), ", "),
-        found
-    );
     Some(pass(message))
 }
 

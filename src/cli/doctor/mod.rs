@@ -22,6 +22,7 @@ use super::daemon::remark;
 use super::observation::{Depth, Observation};
 use super::output::{Out, columns};
 use super::table::{Color, GREEN, RED, YELLOW, painted, told, width, wrapped};
+use super::target::check_own;
 use crate::daemon::status::is_forwarded;
 use crate::daemon::{Home, HomeError, control};
 use crate::settings::durations;
@@ -57,6 +58,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     sys::unblock_all();
+    check_own()?;
     let home = Home::from_env();
     if let Ok(home) = &home {
         control::revive(home, &remark);
