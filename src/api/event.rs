@@ -16,9 +16,6 @@ use super::prompt::PromptPayload;
 use super::wire::wire;
 use super::{Code, EndedBy, SessionCost, SessionId, SessionStatus, Timestamp, Word, words};
 
-/// Largest payload of an event, in bytes; `output`, and `input` of this version, are smaller.
-pub const PAYLOAD_MAX: usize = 400_000;
-
 /// Largest payload of an `output` or an `input`, in bytes.
 pub const OUTPUT_PAYLOAD_MAX: usize = 60_000;
 

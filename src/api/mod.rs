@@ -50,7 +50,7 @@ pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use escape::{escaped_length, escaped_prefix};
 pub use event::{
     Event, EventId, EventKind, ExitPayload, KillPayload, OUTPUT_PAYLOAD_MAX, Origin, OutputPayload,
-    PAYLOAD_MAX, Payload, StatusPayload, Stream, Truncation, output_length,
+    Payload, StatusPayload, Stream, Truncation, output_length,
 };
 pub use event_page::{EventCursor, EventPage, EventWriter, EventsQuery};
 pub use failure::{Failure, Fault};

@@ -145,7 +145,7 @@ fn read_page(
             body.push(b',');
         }
         writer.write(&mut body, seq, kind, payload_json, at);
-        // A single event fits: its payload has at most 400,000 bytes (`PAYLOAD_MAX`), and escaping at most doubles it.
+        // A single event fits: its payload has at most 400,000 bytes (the wire contract); escaping at most doubles it.
         if count > 0 && body.len() > page_max {
             body.truncate(before);
             has_more = true;
