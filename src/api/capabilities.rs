@@ -11,7 +11,7 @@ wire! {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub struct ActionRequest {
-        /// One of the actions of a [`Capability`].
+        /// One of the actions that `GET /capabilities` lists.
         #[serde(deserialize_with = "rules::action")]
         pub action: String,
         /// Any value of the client's; the event returns it.

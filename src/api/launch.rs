@@ -134,8 +134,10 @@ macro_rules! options {
             #[derive(Debug, Clone, Default, Serialize, Deserialize)]
             #[serde(rename_all = "camelCase")]
             pub struct LaunchRequest {
+                /// Id of a harness that the daemon knows.
                 #[serde(deserialize_with = "rules::filled")]
                 pub harness: String,
+                /// The prompt, not blank.
                 #[serde(deserialize_with = "rules::prompt")]
                 pub prompt: String,
                 /// An absolute path of an existing directory.
@@ -144,7 +146,7 @@ macro_rules! options {
                 /// Relative to the root, or absolute within it; default: the root.
                 #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
                 pub cwd: Option<String>,
-                /// Default: the prompt's first line. Stored up to [`TITLE_MAX`] bytes.
+                /// Default: the prompt's first line. Stored up to 1024 bytes.
                 #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
                 pub title: Option<String>,
                 /// Variables of this session only.

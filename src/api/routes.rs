@@ -172,11 +172,11 @@ routes! {
     Metrics: GET "/metrics" { answer: Text }
     /// the supported versions
     ApiVersion: GET "/api-version" { answer: super::ApiVersion }
-    /// its features and adapters, the rejected manifests, and in `process` its environment and limits
+    /// the daemon's features and adapters, the rejected manifests, and in `process` its environment and limits
     Capabilities: GET "/capabilities" { answer: super::Capabilities }
     /// `coven.capabilities.refresh` reads the manifests again
     Act: POST "/actions" { body: ActionRequest, answer: ActionResult, status: 200 400 }
-    /// ends the daemon, as SIGTERM does; its last answer
+    /// ends the daemon, as SIGTERM does; its last answer says what is not on disk
     StopDaemon: POST "/daemon/stop" { answer: StopReport }
     /// replaces the daemon's program under its sessions, by that of `binary`; with `check` only checks whether it could
     UpgradeDaemon: POST "/daemon/upgrade" {
@@ -184,7 +184,7 @@ routes! {
     }
     /// an array of the sessions that are not archived; with any parameter pages
     ListSessions: GET "/sessions" { query: SessionsQuery, answer: SessionPage, or: Vec<SessionRecord> }
-    /// launches; an `Idempotency-Key` makes it safe to repeat
+    /// launches a session; an `Idempotency-Key` makes the request safe to repeat
     Launch: POST "/sessions" {
         body: LaunchRequest, header: "Idempotency-Key", answer: SessionRecord, status: 201 200,
         fails: ProjectRootViolation IdempotencyConflict HarnessNotFound TooManySessions LaunchFailed
@@ -193,29 +193,29 @@ routes! {
     RegisterExternal: POST "/sessions/external" {
         body: ExternalRequest, answer: SessionRecord, status: 201 200, fails: SessionIdConflict
     }
-    /// one record
+    /// the session's record
     ShowSession: GET "/sessions/:id" { answer: SessionRecord }
-    /// changes the title, adds and removes labels
+    /// changes the session's title, adds and removes labels
     Edit: PATCH "/sessions/:id" { body: EditRequest, answer: SessionRecord }
-    /// deletes record and events permanently
+    /// deletes the session's record and events permanently
     DeleteSession: DELETE "/sessions/:id" { answer: Deleted, fails: SessionLive }
     /// as `GET /events`, of the session in the path
     SessionEvents: GET "/sessions/:id/events" { query: EventsQuery, answer: EventPage }
     /// `[{"ts","level","message"}]`, a readable preview: stdout is `info`, stderr `warn`; the newest 900 kB
     PreviewLog: GET "/sessions/:id/log" { answer: Vec<PreviewLine> }
-    /// writes to its stdin
+    /// writes to the session's stdin
     Input: POST "/sessions/:id/input" {
         body: InputRequest, answer: Accepted, status: 202,
         fails: SessionNotLive InputNotAccepted InputBacklogFull SendInputFailed
     }
-    /// ends it; answers when its exit is on disk
+    /// ends the session; the answer comes when its exit is on disk
     Kill: POST "/sessions/:id/kill" {
         optional: KillRequest, answer: Accepted, status: 202,
         fails: SessionNotLive ExternalSessionNotKillable KillFailed
     }
-    /// removes it from the list
+    /// hides the session from the list
     Archive: POST "/sessions/:id/archive" { answer: SessionRecord, fails: SessionLive }
-    /// restores it to the list
+    /// shows the session in the list again
     Summon: POST "/sessions/:id/summon" { answer: SessionRecord }
     /// ends an external session
     Complete: POST "/sessions/:id/complete" { optional: CompleteRequest, answer: SessionRecord, fails: NotExternalSession }

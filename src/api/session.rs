@@ -146,15 +146,19 @@ wire! {
     /// A session, as every route shows it.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     pub struct SessionRecord {
+        /// The session's id, a UUID unless a client chose it.
         pub id: SessionId,
         /// The canonical project root.
         pub project_root: String,
+        /// Id of the harness.
         pub harness: String,
         /// Title for people.
         pub title: String,
+        /// State, or kind of end.
         pub status: SessionStatus,
         /// The exit code; null while it runs, or if a signal terminated it.
         pub exit_code: Option<i32>,
+        /// When it was archived; null if it is in the list.
         pub archived_at: Option<Timestamp>,
         /// When it was launched or registered.
         pub created_at: Timestamp,
@@ -176,6 +180,7 @@ wire! {
         /// Capacity of its stdout pipe, in bytes; null before it runs, or if unknown.
         #[serde(default)]
         pub stdout_pipe_bytes: Option<u64>,
+        /// Seq of its last event.
         pub last_seq: u64,
         /// The signal that terminated the harness.
         #[serde(default)]
@@ -289,7 +294,7 @@ wire! {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub struct ExternalRequest {
-        /// The client's id for it: see [`SessionId::given`](super::SessionId::given).
+        /// The client's id for it: 1 to 200 characters without control characters, `/`, `?`, `#`, and white space at its ends.
         #[serde(deserialize_with = "rules::given_id")]
         pub id: String,
         /// An absolute path, as the client sees it.
@@ -298,7 +303,7 @@ wire! {
         /// Name of the program that runs it.
         #[serde(deserialize_with = "rules::argument")]
         pub harness: String,
-        /// Default: the harness. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
+        /// Default: the harness. Stored up to 1024 bytes.
         #[serde(default, deserialize_with = "rules::text::<{ usize::MAX }, _>")]
         pub title: Option<String>,
         /// Path of its transcript.
@@ -325,7 +330,7 @@ wire! {
     #[derive(Debug, Clone, Default, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
     pub struct EditRequest {
-        /// The new title, not blank. Stored up to [`TITLE_MAX`](super::TITLE_MAX) bytes.
+        /// The new title, not blank. Stored up to 1024 bytes.
         #[serde(
             deserialize_with = "rules::optional_prompt",
             skip_serializing_if = "Option::is_none"
@@ -426,6 +431,7 @@ wire! {
     #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
     #[serde(default)]
     pub struct KillRequest {
+        /// `TERM`, then SIGKILL after the grace period; `KILL` at once; the others are only sent. Default: `TERM`.
         pub signal: KillSignal,
         /// Also ends the processes that the session left running, even if it has ended already.
         pub sweep: bool,

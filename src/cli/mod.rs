@@ -84,13 +84,20 @@ use target::{Target, home, target};
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Exit codes: 0 success, 1 failure, 2 usage, 3 the daemon is not running. `doctor` exits 1 if a check fails.
-`run`, `attach` and `wait` exit with the harness's own code; 128 and the number of the signal that ended it; 143 after a
-kill or the daemon's stop, 137 if that took SIGKILL; 124 after a limit of time or tokens, that of `wait --timeout` included;
-125 if the session was lost or coven itself has failed; 2 for usage. `run` that is interrupted kills its session, and exits with
-128 and that signal; a hangup of its terminal (SIGHUP) ends `run` alone, which a shell gives as 129: the session runs on.
+    note = "Exit codes:
+  0         success
+  1         failure; of `doctor`, a check that fails
+  2         wrong usage
+  3         the daemon is not running
 
-Everything is kept in COVEN_HOME (default: ~/.coven).",
+Exit codes of `run`, `rerun`, `chat`, `attach` and `wait`:
+  0 to 123  the harness's own code, which can also be a higher one
+  124       a limit of time or tokens, also that of `wait --timeout`
+  125       the session was lost, or coven failed
+  128+N     signal N ended the harness, or interrupted `run`, which then kills its session
+  129       also: the terminal of `run` hung up (SIGHUP); the session runs on
+  137, 143  also: a kill or the daemon's stop, with SIGKILL or with SIGTERM",
+    note = "Everything is kept in COVEN_HOME (default: ~/.coven).",
     note = "What shows what:
   attach ID    joins a session: its output from the beginning, then as it comes; what is typed goes to its stdin
   logs ID      its stored output, stdout to stdout and stderr to stderr; -f goes on as it comes

@@ -8,6 +8,9 @@ use crate::api::BUILD;
 /// Width in bytes of text lines: `mandoc -T lint` requires less than 80.
 const WIDTH: usize = 76;
 
+/// Longest name that is not hyphenated.
+const NAME_MAX: usize = 40;
+
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -149,7 +152,9 @@ fn styled(text: &str) -> String {
         Style::Bold | Style::Code => {
             let words = part.split(' ').map(|word| match word {
                 "" => String::new(),
-                word => format!("\\fB{}\\fR", escaped(word)),
+                // A name is not hyphenated, unless it could be longer than a line.
+                word if word.len() > NAME_MAX => format!("\\fB{}\\fR", escaped(word)),
+                word => format!("\\fB\\%{}\\fR", escaped(word)),
             });
             words.collect::<Vec<_>>().join(" ")
         }

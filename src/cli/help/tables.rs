@@ -115,11 +115,11 @@ fn codes() -> String {
     table(Code::ALL.into_iter().map(|word| {
         let status = word
             .status()
-            .map(|status| format!("{status}. "))
+            .map(|status| format!("Status {status}. "))
             .unwrap_or_default();
         let next = word
             .next()
-            .map(|next| format!(" Try: {next}"))
+            .map(|next| format!(" Next: {next}"))
             .unwrap_or_default();
         (
             code([word.as_str()]),
@@ -172,23 +172,18 @@ fn checks() -> String {
 }
 
 fn exit_codes() -> String {
-    // The first note of the program's help.
-    Cli::get_args_info()
-        .notes
-        .first()
-        .copied()
-        .map(note)
-        .unwrap_or_default()
+    program_note("Exit codes").map(note).unwrap_or_default()
 }
 
 fn shows() -> String {
-    Cli::get_args_info()
-        .notes
-        .iter()
-        .skip(1)
-        .copied()
-        .map(note)
-        .collect()
+    let rows = program_note("What shows what").map(rows);
+    table(rows.into_iter().flatten())
+}
+
+/// The note of the program's help that begins with `begin`.
+fn program_note(begin: &str) -> Option<&'static str> {
+    let mut notes = Cli::get_args_info().notes.iter().copied();
+    notes.find(|note| note.starts_with(begin))
 }
 
 fn other_names() -> String {
@@ -231,18 +226,28 @@ fn verb(path: &str, command: &CommandInfoWithArgs) -> String {
 }
 
 /// A note of the help.
-fn note(note: &str) -> String {
+fn note(text: &str) -> String {
     let (mut out, mut rows) = (String::new(), Vec::new());
-    for part in parts(note) {
+    let listed = |rows: &mut Vec<_>| match rows.is_empty() {
+        true => String::new(),
+        false => format!("{}\n", table(std::mem::take(rows).into_iter())),
+    };
+    for part in parts(text) {
         match part {
-            Part::Paragraph(text) => out += &format!("{text}\n\n"),
+            Part::Paragraph(text) => out += &format!("{}{text}\n\n", listed(&mut rows)),
             Part::Row(name, text) => rows.push((code([name]), text)),
         }
     }
-    if !rows.is_empty() {
-        out += &format!("{}\n", table(rows.into_iter()));
-    }
-    out
+    out + &listed(&mut rows)
+}
+
+/// The names of a note with their texts.
+fn rows(note: &str) -> Vec<(String, String)> {
+    let rows = parts(note).into_iter().filter_map(|part| match part {
+        Part::Row(name, text) => Some((code([name]), sentence(&text))),
+        Part::Paragraph(_) => None,
+    });
+    rows.collect()
 }
 
 #[cfg(test)]
@@ -270,11 +275,11 @@ mod tests {
             ),
             (
                 codes(),
-                "| `session_live` | 409. Archive or delete of a running session. Try: coven kill {sessionId} |",
+                "| `session_live` | Status 409. Archive or delete of a running session. Next: coven kill {sessionId} |",
             ),
             (
                 wire_tables::routes(),
-                "## DELETE /sessions/:id\n\nDeletes record and events permanently. Errors: `session_live`.\n",
+                "## DELETE /sessions/:id\n\nDeletes the session's record and events permanently. Errors: `session_live`.\n",
             ),
             (
                 events(),
@@ -293,8 +298,8 @@ mod tests {
                 verbs_and_options(),
                 "| `-n, --lines <N>` | Only the last lines, this many. |",
             ),
-            (exit_codes(), "125 if the session was lost"),
-            (shows(), "| `events ID` | everything that is on record"),
+            (exit_codes(), "| `125` | the session was lost"),
+            (shows(), "| `events ID` | Everything that is on record"),
         ] {
             assert!(table.contains(row), "{row}\nis not in\n{table}");
         }

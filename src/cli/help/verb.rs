@@ -150,7 +150,10 @@ impl Page {
         for part in parts(note) {
             match part {
                 Part::Row(name, text) => rows.push((name, text)),
-                Part::Paragraph(text) => self.paragraph(&text),
+                Part::Paragraph(text) => {
+                    self.0.rows(INDENT, &std::mem::take(&mut rows));
+                    self.paragraph(&text);
+                }
             }
         }
         if note.starts_with("  ") {

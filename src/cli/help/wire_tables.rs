@@ -29,7 +29,11 @@ fn routed(route: Route) -> String {
         sentence(route.summary()),
         notes(facts)
     );
-    for shape in [facts.query, facts.body] {
+    // A route that is like another one has its fields, too.
+    let own = [facts.query, facts.body]
+        .into_iter()
+        .filter(|_| !route.summary().starts_with("as `"));
+    for shape in own {
         if let Shape::Object(object) = shape {
             out += &format!("{}\n", table(rows(object).into_iter()));
         }
@@ -82,7 +86,7 @@ fn described(doc: &str, shape: &Shape) -> String {
     };
     let doc = doc.trim();
     match doc.is_empty() {
-        true => format!("({values}{null})"),
+        true => sentence(&format!("{values}{null}")),
         false => format!("{doc} ({values}{null})"),
     }
 }
@@ -96,7 +100,7 @@ fn values(shape: &Shape) -> String {
         Shape::Number => "number".into(),
         Shape::Text | Shape::Plain => "text".into(),
         Shape::Time => "RFC 3339 time".into(),
-        Shape::Words(words) => code(words.split(' ')),
+        Shape::Words(words) => code(words.split_whitespace()),
         Shape::Open(shape) | Shape::Optional(shape) => values(shape),
         Shape::List(shape) => format!("list: {}", values(shape)),
         Shape::Map(shape) => format!("object: {}", values(shape)),
