@@ -14,7 +14,7 @@
 //! | [`store`] | SQLite: schema, writer thread, readers, followers |
 //! | [`adapters`] | the known harnesses, and the command line and environment of a launch |
 //! | [`daemon`] | the daemon's life: home, lock, serve, guard; start, stop and status from outside; [`daemon::service`] for service managers |
-//! | [`cli`] | the verbs, one file each |
+//! | [`cli`] | the verbs, one file each; the pages of the manual |
 //! | [`redact`] | redaction of secrets in events and the log, also where writes split them |
 //! | [`settings`] | all settings and all durations; knows no other room |
 //! | [`observe`] | the log, written and read back; the metrics and their page; messages that mark private parts |
