@@ -129,7 +129,13 @@ impl Layout {
     /// Writes names and texts in two columns, `indent` columns from the left.
     pub(super) fn rows(&mut self, indent: usize, rows: &[(String, String)]) {
         let names = rows.iter().map(|(name, _)| width(&plain(name)));
-        let column = names.filter(|&wide| wide <= NAME_MAX).max().unwrap_or(0) + indent + 2;
+        let short: Vec<usize> = names.filter(|&wide| wide <= NAME_MAX).collect();
+        // Where most names are long, each stands above its text.
+        let wide = match short.len() * 2 >= rows.len() {
+            true => short.into_iter().max().unwrap_or(0),
+            false => 0,
+        };
+        let column = wide + indent + 2;
         for (name, text) in rows {
             let wide = indent + width(&plain(name));
             if wide + 2 > column {
@@ -263,6 +269,18 @@ FILES AND ENV
             shown,
             "\x1b[1mLOG\x1b[m\n    see \x1b[1mcoven\x1b[m \x1b[1mlog\x1b[m"
         );
+    }
+
+    #[test]
+    fn long_names_stand_above_their_texts_where_most_are_long() {
+        let (long, rest) = ("a name that is longer than most", "| x | one |\n");
+        let head = "| a | b |\n| --- | --- |\n";
+        let few = format!("{head}{rest}| {long} | two |\n");
+        let column = format!("    x  one\n    {long}\n       two");
+        assert_eq!(shown(&few, 80, false), column);
+        let many = format!("{few}| {long} | three |\n");
+        let above = format!("    x\n      one\n    {long}\n      two\n    {long}\n      three");
+        assert_eq!(shown(&many, 80, false), above);
     }
 
     #[test]
