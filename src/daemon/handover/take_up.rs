@@ -237,8 +237,10 @@ pub(super) fn arguments(document: RawFd, program: RawFd) -> Vec<OsString> {
 /// Prepares this process if it was executed by a daemon. The first step of the program: until it, a signal that waits
 /// since the execution would end the process.
 pub fn begin() {
-    let mut args = std::env::args().skip_while(|arg| arg != HANDOVER).skip(1);
-    let is_serve = std::env::args().skip(1).take(2).eq(["daemon", "serve"]);
+    // An argument of another verb need not be UTF-8.
+    let all = || std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let mut args = all().skip_while(|arg| arg != HANDOVER).skip(1);
+    let is_serve = all().skip(1).take(2).eq(["daemon", "serve"]);
     let Some(descriptors) = args.next().filter(|_| is_serve) else {
         return;
     };
