@@ -34,7 +34,7 @@ table! {
     (&["zip ", "zip%20"], "", &[("-P", None)], true; "zip -P «hunter2horse» out.zip a.txt", "zip -r out1.zip dir2"),
     (&["7z ", "7z%20", "7za "], "", &[("-p", None)], false; "7z a -p«hunter2horse» out.7z a.txt", "7z x -p out1.7z"),
     (&["ldap"], "", &[("-w", None)], true; "ldapsearch -x -D cn=a -w «hunter2horse» uid=b", "ldapsearch -x -W uid=b1"),
-    (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2horse» ping", "redis-cli -a $PASS1 ping"),
+    (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2;horse» ping", "redis-cli -a $PASS1 ping"),
     (&["IDENTIFIED", "identified"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;
         "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
 }
@@ -142,7 +142,10 @@ fn argument(view: View<'_>, at: usize, before: Option<u8>) -> Looked {
             "basic-auth"
         },
         range: start..end,
-        open: quote.map_or(Open::Bare, |(byte, depth)| Open::Quote { byte, depth }),
+        open: match quote {
+            Some((byte, depth)) => Open::Quote { byte, depth },
+            None => Open::Bare { is_alone: true },
+        },
     };
     if last.is_err() {
         return Err(match end > start {

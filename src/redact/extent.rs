@@ -10,6 +10,8 @@ pub(super) struct Extent {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) quote: Option<Glyph>,
+    /// Its continuation.
+    pub(super) open: Open,
     /// The byte after it.
     pub(super) next: u8,
 }
@@ -28,37 +30,41 @@ impl Extent {
         Secret {
             kind,
             range: self.start..self.end,
-            open: open(self.quote),
+            open: self.open,
         }
     }
 }
 
-/// The known part of an incomplete value that begins at `at`, and its continuation, if it can be secret.
-pub(super) fn begun(view: View<'_>, at: usize) -> Option<(Extent, Open)> {
+/// The known part of an incomplete value that begins at `at`, if it can be secret.
+pub(super) fn begun(view: View<'_>, at: usize, is_alone: bool) -> Option<Extent> {
     let quote = view.glyph(at).ok().filter(|glyph| is_quote(glyph.byte));
     let start = quote.map_or(at, |quote| quote.end);
     let (end, last) = view.until(start, |glyph| match quote {
         Some(quote) => closes((quote.byte, quote.depth), glyph),
-        None => !is_bare(glyph, false),
+        None => !is_bare(glyph, is_alone),
     });
     let known = &view.text[start.min(end)..end];
     let is_telling = known.iter().any(u8::is_ascii_alphanumeric)
         && !known.starts_with(b"[REDACTED")
         && !b"$<{[%(".contains(&known[0]);
-    let extent = Extent {
+    is_telling.then(|| Extent {
         start,
         end,
         quote,
+        open: match quote {
+            _ if last.is_ok() => Open::No,
+            Some(quote) => in_quotes(quote),
+            None => Open::Bare { is_alone },
+        },
         next: b'\n',
-    };
-    is_telling.then_some((extent, if last.is_ok() { Open::No } else { open(quote) }))
+    })
 }
 
-fn open(quote: Option<Glyph>) -> Open {
-    quote.map_or(Open::Bare, |quote| Open::Quote {
+fn in_quotes(quote: Glyph) -> Open {
+    Open::Quote {
         byte: quote.byte,
         depth: quote.depth,
-    })
+    }
 }
 
 /// True if `glyph` ends a string that `quote` began.
@@ -91,6 +97,7 @@ fn quoted(view: View<'_>, quote: Glyph) -> Result<Extent, More> {
                 start,
                 end: at,
                 quote: Some(quote),
+                open: in_quotes(quote),
                 next: glyph.byte,
             });
         }
@@ -116,6 +123,7 @@ pub(super) fn element(view: View<'_>, start: usize) -> Result<Extent, More> {
                 start,
                 end,
                 quote: None,
+                open: Open::Bare { is_alone: true },
                 next: b'\n',
             });
         }
@@ -144,6 +152,7 @@ fn bare(view: View<'_>, start: usize, is_alone: bool) -> Result<Extent, More> {
                 start,
                 end,
                 quote: None,
+                open: Open::Bare { is_alone },
                 next,
             });
         }

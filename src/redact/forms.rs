@@ -69,7 +69,7 @@ table! {
     ("add", Joint::Loose; "vercel env add API_TOKEN «q7Hs2kLm9Zx4vBn1»", "git add token parser.rs"),
     ("login", Joint::Space; "machine api.test login bob password «q7Hs2kLm9Zx4»", "login and password required"),
     (LINE, Joint::Loose; "client\n  password «q7Hs2kLm9Zx4»\nend", "the\npassword field1\nis"),
-    ("is", Joint::Is; "Your password is: «Winter4821!x»", "the password is base64-encoded"),
+    ("is", Joint::Is; "Your password is: «Winter4821;!x»", "the password is base64-encoded"),
     ("", Joint::Beside; "CREATE ROLE app PASSWORD '«Winter4821!x»';", "the token \"identifier\" is"),
 }
 
@@ -136,10 +136,9 @@ impl Form<'_> {
     /// looks like a secret.
     fn undecided(&self, name: Name) -> Undecided {
         let begun = self.value_at.and_then(|(at, joint)| {
-            let (known, open) = extent::begun(self.view, at)?;
-            Some((joint, known, open))
+            Some((joint, extent::begun(self.view, at, self.is_alone(joint))?))
         });
-        let Some((joint, known, open)) = begun else {
+        let Some((joint, known)) = begun else {
             return Undecided::Unknown;
         };
         let is_certain = match joint {
@@ -152,10 +151,7 @@ impl Form<'_> {
             Joint::Call | Joint::Loose | Joint::Is | Joint::Beside => false,
         };
         match name > Name::Weak && is_certain || self.judge(name, joint, true, &known).is_some() {
-            true => Undecided::Begun(Secret {
-                open,
-                ..known.secret("assignment")
-            }),
+            true => Undecided::Begun(known.secret("assignment")),
             false => Undecided::Possible(known.start),
         }
     }
@@ -238,16 +234,20 @@ impl Form<'_> {
         at = self.wrapper_end(at)?;
         let is_string = is_quote(view.glyph(at)?.byte);
         self.value_at = Some((at, joint));
-        let is_alone = self.before().is_ascii_whitespace()
-            || is_quote(self.before())
-            || matches!(joint, Joint::Space | Joint::Loose);
-        let found = Extent::read(view, at, is_alone)?;
+        let found = Extent::read(view, at, self.is_alone(joint))?;
         let ends_line = is_quote(found.next) || matches!(found.next, b'\n' | b'\r');
         if joint == Joint::Loose && !ends_line && self.setter().is_some_and(|row| row.0 == LINE) {
             joint = Joint::Beside;
         }
         let is_read = is_string || joint != Joint::Call;
         Ok(is_read.then_some((joint, is_spaced, found)))
+    }
+
+    /// True if no separator of a list ends an unquoted value.
+    fn is_alone(&self, joint: Joint) -> bool {
+        self.before().is_ascii_whitespace()
+            || is_quote(self.before())
+            || matches!(joint, Joint::Space | Joint::Loose)
     }
 
     /// The last byte before the name.

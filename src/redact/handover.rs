@@ -40,7 +40,10 @@ impl Stream {
             let needle = known
                 .zip(value)
                 .and_then(|(known, value)| known.number_of(&value));
-            stream.go_on_with(needle.map_or(Open::Bare, |needle| Open::Known { needle, matched }));
+            stream.go_on_with(match needle {
+                Some(needle) => Open::Known { needle, matched },
+                None => Open::Bare { is_alone: false },
+            });
         }
         stream
     }

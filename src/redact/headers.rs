@@ -108,7 +108,7 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
             _ if until < end => Open::No,
             Some((byte, depth)) => Open::Quote { byte, depth },
             None if header == Header::Pairs => Open::Line,
-            None => Open::Bare,
+            None => Open::Bare { is_alone: true },
         },
     };
     if is_cut {

@@ -124,8 +124,10 @@ enum Open {
     No,
     /// Until a character outside the alphabet.
     Word(u16),
-    /// Until the end of an unquoted value.
-    Bare,
+    /// Until the end of an unquoted value; one that is alone can contain separators.
+    Bare {
+        is_alone: bool,
+    },
     /// Until this quote.
     Quote {
         byte: u8,

@@ -86,7 +86,7 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
 pub(super) const WORD_MAX: usize = 17;
 
 /// Maximum length of a secret that is read before a decision, in bytes: the rest is dropped as it arrives.
-pub(super) const REACH: usize = 2048;
+const REACH: usize = 2048;
 
 /// Maximum length of a possible secret that is held at a pause, in bytes.
 const POSSIBLE_MAX: usize = 64;
@@ -188,12 +188,18 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
         }
         let end = text.len().min(at + REACH);
         let view = View::new(&text[..end], is_last || end < text.len());
-        let found = match word {
+        let mut found = match word {
             Some((at, index)) if word_at <= begin_at => {
                 look(view, floor, at, WORDS.all[index], layer)
             }
             _ => token(view, floor, at, layer),
         };
+        if let Ok(Some(secret)) = &mut found
+            && (secret.range.end < end || end == text.len())
+            && secret.open != Open::Key
+        {
+            secret.open = Open::No;
+        }
         met.note(text, at, floor, found, ending);
         if word_at <= begin_at {
             word = next_word(text, at + 1);
@@ -481,7 +487,7 @@ fn run(view: View<'_>, kind: &'static str, from: usize, others: &[u8]) -> Looked
     let secret = |end| Secret {
         kind,
         range: from..end,
-        open: Open::Bare,
+        open: Open::Bare { is_alone: false },
     };
     let belongs = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
     let Ok(mut end) = view.skip(from, belongs) else {

@@ -9,7 +9,7 @@ use super::issuers;
 use super::known;
 use super::layer::Layer;
 use super::own::Line;
-use super::rules::{self, Ending, Found};
+use super::rules::{Ending, Found};
 use super::view::{Glyph, View};
 use super::{Open, REDACTED, Redactor, Secret};
 
@@ -108,14 +108,12 @@ impl Stream {
         let mut passed = Vec::new();
         while self.swallowing.is_none() {
             match self.find(redactor, Ending::Pause) {
-                Found::Secret(secret) => {
-                    self.replace(redactor, &secret, secret.open == Open::Key, &mut passed)
-                }
+                Found::Secret(secret) => self.replace(redactor, &secret, &mut passed),
                 Found::Wait {
                     begun: Some(secret),
                     ..
                 } if secret.range.end > self.passed => {
-                    self.replace(redactor, &secret, true, &mut passed);
+                    self.replace(redactor, &secret, &mut passed);
                 }
                 Found::Wait { at, hold, .. } => {
                     self.at = at;
@@ -157,9 +155,7 @@ impl Stream {
         let ending = if is_last { Ending::Last } else { Ending::Open };
         match self.find(redactor, ending) {
             Found::Secret(secret) => {
-                let goes_on = secret.open == Open::Key
-                    || secret.range.end - self.at.min(secret.range.end) >= rules::REACH;
-                self.replace(redactor, &secret, goes_on, out);
+                self.replace(redactor, &secret, out);
                 true
             }
             Found::Wait { at, hold, .. } => {
@@ -184,12 +180,12 @@ impl Stream {
         }
     }
 
-    /// Passes on the text before `secret`, and its replacement. Swallows the following text if the secret `goes_on`.
-    fn replace(&mut self, redactor: &Redactor, secret: &Secret, goes_on: bool, out: &mut Vec<u8>) {
+    /// Passes on the text before `secret`, and its replacement. Swallows the following text if the secret is open.
+    fn replace(&mut self, redactor: &Redactor, secret: &Secret, out: &mut Vec<u8>) {
         self.pass(secret.range.start, out);
         out.extend_from_slice(format!("{REDACTED}{}]", secret.kind).as_bytes());
         redactor.count(secret.kind);
-        self.swallowing = goes_on.then_some(Swallowing {
+        self.swallowing = (secret.open != Open::No).then_some(Swallowing {
             open: secret.open,
             left: SWALLOW_MAX,
             is_short: false,
@@ -312,7 +308,7 @@ impl Open {
         match self {
             Self::No | Self::Key | Self::Known { .. } => false,
             Self::Word(alphabet) => issuers::is_in(glyph.byte, alphabet),
-            Self::Bare => extent::is_bare(glyph, false),
+            Self::Bare { is_alone } => extent::is_bare(glyph, is_alone),
             Self::Quote { byte, depth } => !extent::closes((byte, depth), glyph),
             Self::Rest => !matches!(glyph.byte, b'\n' | b'\r'),
             Self::Line => !matches!(glyph.byte, b'\n' | b'\r' | b'"' | b'\''),
