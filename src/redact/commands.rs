@@ -32,7 +32,6 @@ table! {
     (&["docker", "podman"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
     (&["mysql", "mariadb"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
     (&["zip ", "zip%20"], "", &[("-P", None)], true; "zip -P «hunter2horse» out.zip a.txt", "zip -r out1.zip dir2"),
-    (&["7z ", "7z%20", "7za "], "", &[("-p", None)], false; "7z a -p«hunter2horse» out.7z a.txt", "7z x -p out1.7z"),
     (&["ldap"], "", &[("-w", None)], true; "ldapsearch -x -D cn=a -w «hunter2horse» uid=b", "ldapsearch -x -W uid=b1"),
     (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2;horse» ping", "redis-cli -a $PASS1 ping"),
     (&["IDENTIFIED", "identified"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;

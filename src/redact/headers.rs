@@ -4,7 +4,7 @@
 
 use super::extent::closes;
 use super::value;
-use super::view::{View, is_blank, is_quote};
+use super::view::{More, View, is_blank, is_quote};
 use super::{Looked, Open, Secret, Undecided};
 
 /// Structure of a header's value.
@@ -58,22 +58,33 @@ pub(super) fn named(name: &[u8]) -> Option<Header> {
 /// Part of a mark in redacted text, after its `[`, which is skipped.
 const MARK: &[u8] = b"REDACTED:";
 
-/// The secret value of a header.
-pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked {
-    let mut at = view.skip(name_end, |byte| is_quote(byte) || is_blank(byte))?;
+/// Byte and depth of a quote.
+type Quote = (u8, u8);
+
+/// Beginning of a header's value, and its quote. After a quoted name, an unquoted value is a number or code.
+fn value_at(
+    view: View<'_>,
+    name_end: usize,
+    header: Header,
+) -> Result<Option<(usize, Option<Quote>)>, More> {
+    let at = view.skip(name_end, |byte| is_quote(byte) || is_blank(byte))?;
     let colon = view.glyph(at)?;
     if !matches!(colon.byte, b':' | b'=') || header == Header::Pairs && colon.byte == b'=' {
         return Ok(None);
     }
-    at = view.skip(colon.end, |byte| is_blank(byte) || byte == b'[')?;
-    let mut quote = None;
+    let at = view.skip(colon.end, |byte| is_blank(byte) || byte == b'[')?;
     let glyph = view.glyph(at)?;
     if is_quote(glyph.byte) {
-        (quote, at) = (Some((glyph.byte, glyph.depth)), glyph.end);
-    } else if is_quote(view.glyph(name_end)?.byte) {
-        // After a quoted name, an unquoted value is a number or code.
-        return Ok(None);
+        return Ok(Some((glyph.end, Some((glyph.byte, glyph.depth)))));
     }
+    Ok((!is_quote(view.glyph(name_end)?.byte)).then_some((at, None)))
+}
+
+/// The secret value of a header.
+pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked {
+    let Some((at, quote)) = value_at(view, name_end, header)? else {
+        return Ok(None);
+    };
     let (end, last) = view.until(at, |glyph| match quote {
         Some(quote) => closes(quote, glyph),
         None => matches!(glyph.byte, b'\n' | b'\r' | b'<'),
@@ -138,12 +149,12 @@ const LISTS: &[&str] = &["digest", "aws4-hmac-sha256", "oauth", "hawk", "signatu
 /// Number of secret glyphs in a header's value.
 fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
     /// Schemes with a single token.
-        #[rustfmt::skip]
-        const SCHEMES: &[&str] = &[
-            "bearer", "basic", "token", "negotiate", "apikey", "api-key", "key", "ntlm", "dpop", "sso-key", "splunk",
-            "genie-key", "gssapi", "jwt", "vapid", "hawk", "hoba", "mutual", "scram-sha-256", "sharedkey",
-            "sharedkeylite", "sharedaccesssignature",
-        ];
+    #[rustfmt::skip]
+    const SCHEMES: &[&str] = &[
+        "bearer", "basic", "token", "negotiate", "apikey", "api-key", "key", "ntlm", "dpop", "sso-key", "splunk",
+        "genie-key", "gssapi", "jwt", "vapid", "hawk", "hoba", "mutual", "scram-sha-256", "sharedkey",
+        "sharedkeylite", "sharedaccesssignature",
+    ];
     let word = |text: &[u8]| {
         let end = |byte: &u8| byte.is_ascii_whitespace() || is_quote(*byte);
         text.iter().position(end).unwrap_or(text.len())

@@ -216,33 +216,16 @@ pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usiz
     None
 }
 
-/// The first wanted beginning in the long word at `start`, of which nothing before `from` has been examined here; or an end
-/// of the part without one.
+/// The first wanted beginning in the long word at `start`, or an end of the part without one. Nothing before `from` has
+/// been examined.
 fn begin_in(text: &[u8], from: usize, start: usize, layer: &Layer) -> Result<usize, usize> {
-    // One bit for each of sixteen bytes, the first eight before `at`: is it of a word, a joint of words, the beginning of
-    // an escape? Before a long word is none of a word.
-    let (mut words, mut joints, mut escapes) = match start.checked_sub(1).map(|at| text[at]) {
-        Some(b'%') => (0, 0, 0x80),
-        Some(_) if start == from => {
-            let before = text[..start].last_chunk().unwrap_or(&[b'\\'; 8]);
-            let escapes = within(before, b'\\', b'\\') | within(before, b'%', b'%');
-            (
-                bits(words_of(before)),
-                bits(joints_of(before)),
-                bits(escapes),
-            )
-        }
-        _ => (0, 0, 0),
-    };
+    let mut classes = Classes::before(text, from, start);
     let (mut at, mut mark) = (start, start);
     while let Some(bytes) = text[at..].first_chunk::<24>() {
         let ([first, second, third], _) = bytes.as_chunks() else {
             break;
         };
-        let now = words_of(first);
-        // Within a long word.
-        if now == HIGH && words & 0x80 != 0 && escapes == 0 && mark >= at + 8 {
-            (words, joints) = (0x80, 0);
+        if mark >= at + 8 && classes.is_within_word(first) {
             at += 8;
             continue;
         }
@@ -255,20 +238,16 @@ fn begin_in(text: &[u8], from: usize, start: usize, layer: &Layer) -> Result<usi
         if long == 0 {
             return Err(at + 8);
         }
-        words |= bits(now) << 8;
-        joints |= bits(joints_of(first)) << 8;
-        escapes |= bits(within(first, b'\\', b'\\')) << 8;
-        let behind_escape = escapes << 2 | escapes << 3 | escapes << 4 | escapes << 6;
-        let mut begins = !(words << 1) & (words | !(joints << 1)) | behind_escape;
+        let mut begins = classes.begins(first);
         if mark < at {
             mark = layer.next_mark(at);
         }
         // Another word can begin after a sequence.
         while mark < at + 8 {
-            begins |= 0x100 << (mark - at);
+            begins |= 1 << (mark - at);
             mark = layer.next_mark(mark + 1);
         }
-        begins = begins >> 8 & long;
+        begins &= long;
         while begins != 0 {
             let begin = at + begins.trailing_zeros() as usize;
             begins &= begins - 1;
@@ -276,12 +255,63 @@ fn begin_in(text: &[u8], from: usize, start: usize, layer: &Layer) -> Result<usi
                 return Ok(begin);
             }
         }
-        (words, joints, escapes) = (words >> 8, joints >> 8, escapes >> 8);
         at += 8;
     }
     let mut rest = at..text.len();
     rest.find(|at| is_wanted(text, *at, layer))
         .ok_or(text.len())
+}
+
+/// Classes of the eight bytes before a block, one bit each.
+struct Classes {
+    words: u32,
+    joints: u32,
+    /// Beginnings of escapes.
+    escapes: u32,
+}
+
+impl Classes {
+    fn before(text: &[u8], from: usize, start: usize) -> Self {
+        let (words, joints, escapes) = match text[..start].last() {
+            Some(b'%') => (0, 0, 0x80 << 56),
+            Some(_) if start == from => {
+                let before = text[..start].last_chunk().unwrap_or(&[b'\\'; 8]);
+                let escapes = within(before, b'\\', b'\\') | within(before, b'%', b'%');
+                (words_of(before), joints_of(before), escapes)
+            }
+            // The bytes of a word do not precede it.
+            _ => (0, 0, 0),
+        };
+        Self {
+            words: bits(words),
+            joints: bits(joints),
+            escapes: bits(escapes),
+        }
+    }
+
+    /// True if the word before `block` contains it.
+    #[inline(always)]
+    fn is_within_word(&mut self, block: &[u8; 8]) -> bool {
+        self.words & 0x80 != 0 && self.escapes == 0 && words_of(block) == HIGH && {
+            (self.words, self.joints) = (0xff, 0);
+            true
+        }
+    }
+
+    /// The positions in `block` at which a word can begin.
+    #[inline(always)]
+    fn begins(&mut self, block: &[u8; 8]) -> u32 {
+        self.words |= bits(words_of(block)) << 8;
+        self.joints |= bits(joints_of(block)) << 8;
+        self.escapes |= bits(within(block, b'\\', b'\\')) << 8;
+        let escapes = self.escapes;
+        let behind_escape = escapes << 2 | escapes << 3 | escapes << 4 | escapes << 6;
+        let begins = !(self.words << 1) & (self.words | !(self.joints << 1)) | behind_escape;
+        self.words >>= 8;
+        self.joints >>= 8;
+        self.escapes >>= 8;
+        begins >> 8
+    }
 }
 
 /// The high bits of the bytes, of eight, that join words to one: only another word can begin behind them.
