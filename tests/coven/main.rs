@@ -234,6 +234,7 @@ mod transport;
 mod trust;
 mod units;
 mod upgrade;
+mod upgrade_clients;
 mod upgrade_failures;
 mod upgrade_state;
 mod usage;

@@ -308,7 +308,7 @@ fn sighup_reads_patterns_and_manifests_again_and_opens_the_log_anew() {
 }
 
 /// `daemon serve` with `listener` as descriptor 3, as sd_listen_fds(3) has it.
-fn activated(coven: &Coven, listener: &impl AsRawFd, count: &str) -> Command {
+pub fn activated(coven: &Coven, listener: &impl AsRawFd, count: &str) -> Command {
     let fd = listener.as_raw_fd();
     // LISTEN_PID is the pid after exec: a shell that execs knows it.
     let mut command = coven.command_after(

@@ -98,8 +98,8 @@ impl Notifier {
             self.send(format_args!("STATUS=opening the store"));
             let notifier = Arc::clone(self);
             let run = move || {
-                if notifier.wait_until_ready(&inbox) {
-                    notifier.tell_changes(&inbox);
+                if let Some(live) = notifier.wait_until_ready(&inbox) {
+                    notifier.tell_changes(live, &inbox);
                 }
             };
             std::thread::Builder::new()
@@ -109,26 +109,29 @@ impl Notifier {
         Ok(Teller(changes))
     }
 
-    /// Extends the start timeout until the daemon serves; false if it never does.
-    fn wait_until_ready(&self, inbox: &Receiver<Message>) -> bool {
+    /// Extends the start timeout until the daemon serves; returns the number of live sessions, which an upgrade carries
+    /// over. `None` if it never serves.
+    fn wait_until_ready(&self, inbox: &Receiver<Message>) -> Option<u64> {
+        let mut live = 0;
         let begun = Instant::now();
         let extension = durations::START_EXTENSION.as_micros();
         while begun.elapsed() < durations::START_EXTEND_MAX {
             self.send(format_args!("EXTEND_TIMEOUT_USEC={extension}"));
             match inbox.recv_timeout(durations::START_EXTEND_EVERY) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::Ready) => return true,
-                // No session changes before the daemon serves.
-                Ok(Message::Changed(_)) => {}
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(Message::Ready) => return Some(live),
+                Ok(Message::Changed(Change::Live(now))) => live = now,
+                // No stop begins before the daemon serves.
+                Ok(Message::Changed(Change::Stopping { .. })) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
-        matches!(inbox.recv(), Ok(Message::Ready))
+        matches!(inbox.recv(), Ok(Message::Ready)).then_some(live)
     }
 
-    fn tell_changes(&self, inbox: &Receiver<Message>) {
-        self.send(format_args!("READY=1\nSTATUS={}", Sessions(0)));
-        let (mut live, mut told) = (0, Instant::now());
+    fn tell_changes(&self, mut live: u64, inbox: &Receiver<Message>) {
+        self.send(format_args!("READY=1\nSTATUS={}", Sessions(live)));
+        let mut told = Instant::now();
         let mut due = None;
         loop {
             let message = match due {
