@@ -52,13 +52,28 @@ fn flood(lab: &Lab, is_over: &AtomicBool) {
     }
 }
 
-/// Collects the age of each line at the arrival of its event.
 fn follow(lab: &Lab, lines: usize) -> Samples {
-    let mut client = lab.client();
-    let id = lab.launch(&mut client, "tick", &lines.to_string());
+    let id = lab.launch(&mut lab.client(), "tick", &lines.to_string());
     let mut samples = Samples::default();
-    let mut after = 0;
-    loop {
+    for line in lines_of(lab, &id, || false) {
+        samples.add(line.age);
+    }
+    samples
+}
+
+/// A line of the harness `tick`.
+pub struct Line {
+    /// Time at which the client had it, by [`monotonic_nanos`].
+    pub arrived: u64,
+    /// Time since the harness wrote it.
+    pub age: Duration,
+}
+
+/// Follows a session of the harness `tick` until its exit, or until `is_over`.
+pub fn lines_of(lab: &Lab, id: &str, is_over: impl Fn() -> bool) -> Vec<Line> {
+    let mut client = lab.client();
+    let (mut lines, mut after) = (Vec::new(), 0);
+    while !is_over() {
         let path = format!("/events?sessionId={id}&afterSeq={after}&waitMs=30000");
         let body = client.get(&path);
         let now = monotonic_nanos();
@@ -69,20 +84,22 @@ fn follow(lab: &Lab, lines: usize) -> Samples {
                 "output" => {
                     let payload: Value =
                         serde_json::from_str(event["payload_json"].as_str().unwrap()).unwrap();
-                    add_ages(payload["data"].as_str().unwrap(), now, &mut samples);
+                    lines.extend(aged(payload["data"].as_str().unwrap(), now));
                 }
-                "exit" => return samples,
+                "exit" => return lines,
                 _ => {}
             }
         }
     }
+    lines
 }
 
-fn add_ages(text: &str, now: u64, samples: &mut Samples) {
-    for line in text.lines() {
+fn aged(text: &str, arrived: u64) -> impl Iterator<Item = Line> {
+    text.lines().map(move |line| {
         let at: u64 = line.parse().unwrap();
-        samples.add(Duration::from_nanos(now - at));
-    }
+        let age = Duration::from_nanos(arrived - at);
+        Line { arrived, age }
+    })
 }
 
 /// Sends the same lines through a relay that reads a pipe and writes a socket.
@@ -106,7 +123,9 @@ fn through_a_pipe_and_a_socket(lines: usize) -> Samples {
     let mut samples = Samples::default();
     for line in BufReader::new(received).lines() {
         let now = monotonic_nanos();
-        add_ages(&line.unwrap(), now, &mut samples);
+        for line in aged(&line.unwrap(), now) {
+            samples.add(line.age);
+        }
     }
     relay.join().unwrap();
     child.wait().unwrap();

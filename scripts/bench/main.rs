@@ -20,6 +20,7 @@ mod read;
 mod redaction;
 mod report;
 mod start;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ const SUBJECTS: &[Subject] = &[
     ("follower", follower::measure),
     ("read", read::measure),
     ("many", many::measure),
+    ("upgrade", upgrade::measure),
     ("start", start::measure),
     ("redaction", redaction::measure),
     ("growth", growth::measure),

@@ -59,3 +59,21 @@ words! {
         Busy = "busy",
     }
 }
+
+impl UpgradeRefusal {
+    /// The next command.
+    pub const fn next(self) -> &'static str {
+        match self {
+            Self::Stopping => "coven daemon start, once it has stopped",
+            Self::StoreUnavailable => "coven daemon status, and df on COVEN_HOME",
+            Self::Maintenance | Self::Busy => "the same again in a moment",
+            Self::BinaryUnusable => {
+                "coven daemon upgrade --binary FILE, with a coven that only you or root can change"
+            }
+            Self::NewerSchema => {
+                "coven daemon upgrade --binary FILE, with a coven that knows the database's schema"
+            }
+            Self::MigrationNeedsRestart => "coven daemon restart (ends live sessions)",
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::status::{STATE, facts, for_people, for_programs};
 use super::table::{Color, GREEN, RED, painted};
-use super::{CliError, Home, Outcome, consent, daemon_logs, hint, hosts, say_answer};
+use super::{CliError, Home, Outcome, consent, daemon_logs, hint, hosts, say_answer, upgrade};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, DaemonStart, StartReport};
 use crate::daemon::handover::check;
@@ -41,6 +41,7 @@ enum Verb {
     Restart(Restart),
     Status(StatusArgs),
     Serve(Serve),
+    Upgrade(upgrade::Args),
     Logs(daemon_logs::Args),
 }
 
@@ -151,6 +152,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Verb::Restart(args) => restart(&home, args),
         Verb::Status(args) => status(&home, args),
         Verb::Serve(args) => serve_at(&home, args, None),
+        Verb::Upgrade(args) => upgrade::run(&home, args),
         Verb::Logs(args) => daemon_logs::run(args),
     }
 }

@@ -8,7 +8,7 @@ use log::Level;
 use super::ending::FAILED;
 use super::output::{visible, visible_text};
 use super::{hint, target};
-use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, Word};
+use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, UpgradeRefusal, Word};
 use crate::daemon::control::ControlError;
 use crate::daemon::failure::StartFailure;
 use crate::daemon::{Home, HomeError};
@@ -276,6 +276,11 @@ fn next_for(error: &ErrorDetail) -> String {
     let code = error.code.known();
     if code == Some(Code::InvalidRequest) && detail(error, "field") == Some("harness") {
         return "coven adapters".to_owned();
+    }
+    if code == Some(Code::UpgradeRefused)
+        && let Some(reason) = detail(error, "reason").and_then(UpgradeRefusal::parse)
+    {
+        return reason.next().to_owned();
     }
     if code == Some(Code::HarnessNotFound) && detail(error, "problem").is_some() {
         return "coven doctor".to_owned();

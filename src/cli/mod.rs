@@ -63,6 +63,7 @@ mod table;
 mod target;
 mod text;
 mod time;
+mod upgrade;
 mod vacuum;
 mod variables;
 mod version;

@@ -89,6 +89,16 @@ impl Home {
         }
     }
 
+    /// The program that the last upgrade in place replaced.
+    pub fn previous_program(&self) -> PathBuf {
+        self.path.join("coven.previous")
+    }
+
+    /// The program that an upgrade under way replaces.
+    pub(super) fn previous_program_draft(&self) -> PathBuf {
+        self.path.join("coven.previous.new")
+    }
+
     /// The default home, `~/.coven`, for when `COVEN_HOME` is not set.
     pub fn default_path() -> Option<PathBuf> {
         let set = std::env::var_os("HOME").filter(|home| !home.is_empty());

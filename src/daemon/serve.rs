@@ -2,12 +2,10 @@
 //! stop.
 
 use std::cell::Cell;
-use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -17,8 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::conclude::conclude;
 use super::error::{ServeError, io_error, store_error};
 use super::guard::{Guard, Opened, bind};
-use super::handover::binary::{self, Program};
-use super::handover::check::Refusal;
+use super::handover::successor::Successors;
 use super::handover::take_up::{self, Executed, Origin};
 use super::handover::{Handover, collect};
 use super::home::{DaemonFile, Home};
@@ -29,7 +26,7 @@ use super::settings::{Settings, misspelt};
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
 use super::{failure, recover, service};
 use crate::adapters::{self, ManifestSources, environment};
-use crate::api::{ApiError, CONTRACT, Timestamp, UpgradeRefusal, version};
+use crate::api::{CONTRACT, Timestamp, version};
 use crate::http;
 use crate::http::client::Client;
 use crate::observe::log::Log;
@@ -195,9 +192,8 @@ fn enter_home(home: &Home) -> Result<Begun, ServeError> {
 fn take_up_home(executed: &Executed) -> Result<Begun, ServeError> {
     let failed = io_error("the handover cannot be taken up");
     let handover = executed.read().map_err(&failed)?;
-    let home = OsString::from_vec(handover.home.0.clone());
     Ok(Begun {
-        home: Home::moved_to(home.into()),
+        home: Home::moved_to((&handover.home).into()),
         lock: handover.lock.duplicate().map_err(&failed)?.into(),
         listener: Some(handover.listener.duplicate().map_err(&failed)?.into()),
         is_socket_own: handover.is_socket_own,
@@ -268,8 +264,6 @@ struct Shared {
     followers: Arc<Followers>,
     live: Arc<AtomicU64>,
     adapters: Arc<adapters::SharedRegistry>,
-    /// Path of this program.
-    own_path: PathBuf,
     environment: Arc<environment::SharedBase>,
     redactor: Arc<Redactor>,
     /// Location of the log, if it is not the home's file.
@@ -305,11 +299,10 @@ fn run(
     } = place;
     let settings = configured.settings;
     let handover = handed_over.as_ref().map(|(handover, _)| handover);
-    let origin = handed_over
-        .as_ref()
-        .map_or_else(Origin::new, |(handover, executed)| {
-            handover.origin(executed)
-        });
+    let origin = match &handed_over {
+        None => Origin::new().map_err(io_error("this program's own path"))?,
+        Some((handover, executed)) => handover.origin(executed),
+    };
     let file = daemon_file(home, &settings, origin.started_at);
     let notifier = Notifier::from_env();
     let teller = notifier
@@ -332,7 +325,7 @@ fn run(
             check_home(&lookout),
         )
         .map_err(store_error(home))?;
-    let own_path = binary::own_path().map_err(io_error("this program's own path"))?;
+    let adapters = load_adapters(home, &origin.installed);
     let shared = Shared {
         origin,
         file,
@@ -344,8 +337,7 @@ fn run(
         status,
         followers,
         live: Arc::default(),
-        adapters: load_adapters(home, &own_path),
-        own_path,
+        adapters,
         environment: Arc::new(environment::SharedBase::new(configured.base)),
         redactor: configured.redactor,
         log_place: configured.log_place,
@@ -439,23 +431,6 @@ fn load_adapters(home: &Home, own_path: &Path) -> Arc<adapters::SharedRegistry> 
     Arc::new(adapters)
 }
 
-/// Finds and checks the program of an upgrade; by default the one at `own_path`.
-fn find_successor(own_path: PathBuf) -> http::FindSuccessor {
-    Box::new(move |binary| {
-        let refuse = |refusal: Refusal| ApiError::refused(refusal.reason, refusal.message);
-        let program = Program::open(binary.unwrap_or(&own_path)).map_err(refuse)?;
-        let fitness = program.check(durations::CHECK_PROGRAM).map_err(refuse)?;
-        if fitness.migrates_to.is_some() {
-            let why = "it changes the database's schema: restart the daemon instead";
-            return Err(ApiError::refused(
-                UpgradeRefusal::MigrationNeedsRestart,
-                why,
-            ));
-        }
-        Ok(program.into_successor(fitness.version))
-    })
-}
-
 /// The state thread's state.
 fn state(
     inbox: Receiver<Event>,
@@ -513,7 +488,10 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         answers: http::Budget::default(),
         bodies: http::Budget::default(),
         before_launch: check_home(&shared.lookout),
-        find_successor: find_successor(shared.own_path.clone()),
+        successors: Box::new(Successors {
+            installed: shared.origin.installed.clone(),
+            reader: shared.reader.clone(),
+        }),
         awaiting_end: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
     }

@@ -10,7 +10,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::budget::Budget;
 use super::live::LastPass;
-use super::upgrade::FindSuccessor;
+use super::upgrade::Successors;
 use crate::adapters::{self, environment};
 use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
@@ -48,7 +48,7 @@ pub struct Context {
     /// Checks the home for changes that the system does not report.
     pub before_launch: Box<dyn Fn() + Send + Sync>,
     /// Finds and checks the program of an upgrade.
-    pub find_successor: FindSuccessor,
+    pub successors: Box<dyn Successors>,
     /// Number of requests that wait for the daemon's end.
     pub awaiting_end: AtomicUsize,
     /// Set when the daemon stops: connections close after their answer, and long polls end.

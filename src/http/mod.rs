@@ -32,4 +32,4 @@ pub use budget::Budget;
 pub use context::{Context, Daemon};
 pub use live::LastPass;
 pub use parking::HttpHandover;
-pub use upgrade::FindSuccessor;
+pub use upgrade::Successors;

@@ -16,8 +16,20 @@ use crate::api::{ApiError, UpgradeRefusal, UpgradeRequest, Upgraded, routes, ver
 use crate::state::{Command, Event, Successor, Upgrade};
 use crate::sys::passed::{Bytes, Passed};
 
-/// Finds and checks the program at a path, or the one from which the daemon was started.
-pub type FindSuccessor = Box<dyn Fn(Option<&Path>) -> Result<Successor, ApiError> + Send + Sync>;
+/// The programs that can follow the running one.
+pub trait Successors: Send + Sync {
+    /// Finds and checks the program at `path`, or the installed one; changes nothing.
+    ///
+    /// # Errors
+    /// The upgrade is refused.
+    fn find(&self, path: Option<&Path>) -> Result<Successor, ApiError>;
+
+    /// Prepares on disk what a way back from the program needs.
+    ///
+    /// # Errors
+    /// The upgrade is refused.
+    fn prepare(&self, successor: &Successor) -> Result<(), ApiError>;
+}
 
 /// `POST /daemon/upgrade`
 pub(super) fn upgrade(call: &Call<'_, routes::UpgradeDaemon>) -> Result<Answer, ApiError> {
@@ -30,7 +42,7 @@ pub(super) fn upgrade(call: &Call<'_, routes::UpgradeDaemon>) -> Result<Answer, 
     let Some(_turn) = parking.turn() else {
         return Err(busy("another upgrade is under way"));
     };
-    let successor = (call.context.find_successor)(binary)?;
+    let successor = call.context.successors.find(binary)?;
     if parking.has_long_work() {
         let why = "the store is being pruned, vacuumed, checked or copied";
         return Err(ApiError::refused(UpgradeRefusal::Maintenance, why));
@@ -46,6 +58,7 @@ pub(super) fn upgrade(call: &Call<'_, routes::UpgradeDaemon>) -> Result<Answer, 
             took_ms: 0,
         });
     }
+    call.context.successors.prepare(&successor)?;
     let refusal = hand_over(call, successor);
     call.server.go_on();
     Err(refusal)

@@ -40,6 +40,8 @@ pub struct Successor {
     pub program: std::os::fd::OwnedFd,
     pub path: std::path::PathBuf,
     pub version: String,
+    /// Schema version to which it migrates the database, if it does.
+    pub migrates_to: Option<usize>,
 }
 
 /// The sessions, once no thread reads their pipes any more.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::migrations::VERSION;
+use super::migrations;
 use super::owner::{self, LastOwner};
 use super::schema::{PAGE_BYTES, StoreError, known_version, migrate};
 use crate::settings::durations;
@@ -48,7 +48,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, LastOwner), S
     connection.set_prepared_statement_cache_capacity(32);
     migrate(
         &mut connection,
-        usize::try_from(version).unwrap_or(0)..VERSION,
+        usize::try_from(version).unwrap_or(0)..migrations::version(),
     )?;
     Ok((connection, last_owner))
 }

@@ -35,7 +35,7 @@ pub use keep::on_end::OnEndTimer;
 pub use keep::retention::Retention;
 pub use keep::status::{StatusHandover, StoreStatus, Waiting};
 pub use keep::survey::{EventOutline, Group, SessionOutline, Survey, outline, survey};
-pub use migrations::{VERSION as SCHEMA_VERSION, is_long as needs_long_migration};
+pub use migrations::{is_long as needs_long_migration, version as own_schema};
 pub use open::{Store, Unfinished, schema_version};
 pub use owner::LastOwner;
 pub use read::followers::{Followers, Following};

@@ -248,7 +248,7 @@ mod tests {
     use crate::api::{Labels, SessionStatus};
     use crate::store::keep::on_end::Awaiting;
     use crate::store::keep::tails::Tail;
-    use crate::store::migrations::VERSION;
+    use crate::store::migrations;
     use crate::store::rows::{EVENTS, EventRow, SessionRow};
     use crate::store::schema::{known_version, migrate};
 
@@ -281,13 +281,16 @@ mod tests {
 
     #[test]
     fn a_database_of_each_older_schema_is_migrated_with_all_that_is_in_it() {
-        let fresh = columns_of(&database_of(VERSION));
+        let fresh = columns_of(&database_of(migrations::version()));
         let num = SessionNum(7);
-        for version in 1..VERSION {
+        for version in 1..migrations::version() {
             let mut connection = database_of(version);
             assert_eq!(known_version(&connection).unwrap(), version as i64);
-            migrate(&mut connection, version..VERSION).unwrap();
-            assert_eq!(known_version(&connection).unwrap(), VERSION as i64);
+            migrate(&mut connection, version..migrations::version()).unwrap();
+            assert_eq!(
+                known_version(&connection).unwrap(),
+                migrations::version() as i64
+            );
             assert_eq!(columns_of(&connection), fresh, "{version}");
             let record = SessionRow::by_num(&connection, num)
                 .unwrap()
@@ -315,6 +318,6 @@ mod tests {
         ]
         .concat();
         let declared: BTreeSet<String> = declared.into_iter().map(Into::into).collect();
-        assert_eq!(columns_of(&database_of(VERSION)), declared);
+        assert_eq!(columns_of(&database_of(migrations::version())), declared);
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 
 use super::facts::Refused;
-use super::migrations::{MIGRATIONS, Migration, OLDEST_USER, VERSION};
+use super::migrations::{self, Migration};
 use crate::api::{Code, Failure, Fault, Timestamp};
 use crate::observe::field::Cause;
 use crate::observe::{Message, message};
@@ -68,7 +68,7 @@ impl StoreError {
             Self::Newer { found } => message!(
                 "the database has schema version {}, this coven knows up to {}: use the newer coven that wrote it",
                 *found,
-                VERSION
+                migrations::version()
             ),
             Self::Owned { pid } => message!(
                 "the daemon with pid {} serves it, although it does not hold the lock's file",
@@ -207,13 +207,14 @@ pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> 
     if tables > 0 && application != APPLICATION_ID {
         return Err(StoreError::Foreign);
     }
-    if version <= VERSION as i64 {
+    let own = migrations::version() as i64;
+    if version <= own {
         return Ok(version);
     }
     let oldest = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1";
     // Without the record, or the table, the newer program does not say that others can go on.
     match connection.query_row(oldest, [OLDEST], |row| row.get::<_, i64>(0)) {
-        Ok(oldest) if oldest <= VERSION as i64 => Ok(VERSION as i64),
+        Ok(oldest) if oldest <= own => Ok(own),
         _ => Err(StoreError::Newer { found: version }),
     }
 }
@@ -222,15 +223,15 @@ pub(super) fn known_version(connection: &Connection) -> Result<i64, StoreError> 
 pub(super) fn migrate(connection: &mut Connection, steps: Range<usize>) -> Result<(), StoreError> {
     for step in steps {
         let transaction = connection.transaction()?;
-        match MIGRATIONS[step] {
+        match *migrations::step(step) {
             Migration::Short(sql) | Migration::Long(sql) => transaction.execute_batch(sql)?,
             Migration::Code(run) => run(&transaction)?,
         }
         transaction.pragma_update(None, "user_version", step as i64 + 1)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        if step + 1 == VERSION {
+        if step + 1 == migrations::version() {
             let set = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
-            transaction.execute(set, (OLDEST, OLDEST_USER.to_string()))?;
+            transaction.execute(set, (OLDEST, migrations::oldest_user().to_string()))?;
         }
         transaction.commit()?;
     }
@@ -247,23 +248,24 @@ pub(super) fn pragma<T: rusqlite::types::FromSql>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::migrations::version;
 
     #[test]
     fn a_newer_database_is_used_only_if_its_program_says_that_older_ones_can() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, 0..VERSION).unwrap();
-        assert_eq!(known_version(&connection).unwrap(), VERSION as i64);
+        migrate(&mut connection, 0..version()).unwrap();
+        assert_eq!(known_version(&connection).unwrap(), version() as i64);
         connection
-            .pragma_update(None, "user_version", VERSION as i64 + 2)
+            .pragma_update(None, "user_version", version() as i64 + 2)
             .unwrap();
-        assert_eq!(known_version(&connection).unwrap(), VERSION as i64);
+        assert_eq!(known_version(&connection).unwrap(), version() as i64);
         let set = |oldest: usize| {
             let set = "UPDATE meta SET value = ?2 WHERE name = ?1";
             connection
                 .execute(set, (OLDEST, oldest.to_string()))
                 .unwrap();
         };
-        set(VERSION + 1);
+        set(version() + 1);
         assert!(matches!(
             known_version(&connection),
             Err(StoreError::Newer { .. })

@@ -2,9 +2,12 @@
 //!
 //! Called from every thread. It knows neither the document around the values nor their meaning.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -180,6 +183,18 @@ pub mod bytes {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Bytes(#[serde(with = "bytes")] pub Vec<u8>);
+
+impl From<&Path> for Bytes {
+    fn from(path: &Path) -> Self {
+        Self(path.as_os_str().as_bytes().to_vec())
+    }
+}
+
+impl From<&Bytes> for PathBuf {
+    fn from(Bytes(path): &Bytes) -> Self {
+        OsStr::from_bytes(path).into()
+    }
+}
 
 #[cfg(test)]
 mod tests {

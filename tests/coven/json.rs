@@ -87,6 +87,7 @@ fn cases<'a>(ended: &'a str, live: &'a str) -> Vec<(&'a str, Vec<&'a str>, Form)
         ("backup", vec!["copy"], Document),
         ("daemon logs", vec![], Lines),
         ("daemon status", vec![], Document),
+        ("daemon upgrade", vec!["--check"], Document),
         ("daemon start", vec![], Document),
         ("daemon restart", vec!["--yes"], Document),
         ("daemon stop", vec!["--yes"], Document),

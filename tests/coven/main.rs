@@ -210,6 +210,7 @@ mod permission;
 mod pipes;
 mod preview;
 mod process;
+mod programs;
 mod prompts;
 mod readme;
 mod real;

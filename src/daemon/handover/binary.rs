@@ -7,6 +7,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -54,7 +55,9 @@ impl Program {
         let unusable =
             |why: &str| Refusal::new(BinaryUnusable, format!("{}: {why}", self.path.display()));
         let mut command = Command::new(self.executable());
-        command.args(["daemon", "serve", "--check-handover", &FORMAT.to_string()]);
+        command
+            .arg0(&self.path)
+            .args(["daemon", "serve", "--check-handover", &FORMAT.to_string()]);
         let said = run(command, Say::Both, Instant::now() + patience)
             .map_err(|err| unusable(&format!("it does not start: {err}")))?;
         let Some(text) = said.text else {
@@ -80,12 +83,13 @@ impl Program {
         }
     }
 
-    /// The checked program of this `version`, to be executed.
-    pub(in crate::daemon) fn into_successor(self, version: String) -> Successor {
+    /// The checked program, to be executed.
+    pub(super) fn into_successor(self, fitness: Fitness) -> Successor {
         Successor {
             program: self.file.into(),
             path: self.path,
-            version,
+            version: fitness.version,
+            migrates_to: fitness.migrates_to,
         }
     }
 

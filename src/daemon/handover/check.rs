@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::FORMAT;
 use crate::api::{UpgradeRefusal, version};
 use crate::daemon::home::Home;
-use crate::store::{self, SCHEMA_VERSION, StoreError};
+use crate::store::{self, StoreError};
 
 /// Answer of a new program about a takeover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +48,8 @@ pub fn fitness(format: u32) -> Fitness {
         refusal: found.as_ref().err().cloned(),
         migrates_to: found
             .ok()
-            .filter(|from| *from < SCHEMA_VERSION)
-            .map(|_| SCHEMA_VERSION),
+            .filter(|from| *from < store::own_schema())
+            .map(|_| store::own_schema()),
     }
 }
 
@@ -71,7 +71,8 @@ fn schema(format: u32, database: &Path) -> Result<usize, Refusal> {
     })?;
     if store::needs_long_migration(found) {
         let message = format!(
-            "the step from schema version {found} to {SCHEMA_VERSION} reads every row: restart the daemon instead"
+            "the step from schema version {found} to {} reads every row: restart the daemon instead",
+            store::own_schema()
         );
         return Err(Refusal::new(MigrationNeedsRestart, message));
     }

@@ -5,7 +5,6 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use super::take_up::{self, Origin};
 use super::{FORMAT, Handover};
@@ -103,13 +102,15 @@ impl Rooms<'_> {
             format: FORMAT,
             from: version().to_owned(),
             begun: Moment::from(handed_over.upgrade.begun),
-            home: Bytes(guard.home().path().as_os_str().as_bytes().to_vec()),
+            home: Bytes::from(guard.home().path()),
             lock: guard.lock(),
             listener: self.server.listener(),
             is_socket_own: guard.is_socket_own(),
             started: Moment::from(self.origin.started),
             started_at: self.origin.started_at,
             upgraded_at: self.origin.upgraded_at,
+            installed: Bytes::from(self.origin.installed.as_path()),
+            program: Bytes::from(handed_over.upgrade.successor.path.as_path()),
             open_files_before: sys::open_files_before(),
             oom_claimed: OomWatch::claimed(),
             redactions: redactions

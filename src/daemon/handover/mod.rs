@@ -8,6 +8,7 @@
 pub mod binary;
 pub mod check;
 pub(super) mod collect;
+pub(super) mod successor;
 pub mod take_up;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,9 @@ pub(super) struct Handover {
     pub(super) started: Moment,
     pub(super) started_at: Timestamp,
     pub(super) upgraded_at: Option<Timestamp>,
+    /// Path of the program that an upgrade takes by default, and of the one that takes over.
+    pub(super) installed: Bytes,
+    pub(super) program: Bytes,
     /// The inherited soft limit on open files, if it was raised.
     pub(super) open_files_before: Option<u64>,
     /// Kills by the OOM killer that sessions have claimed.

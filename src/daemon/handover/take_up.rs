@@ -6,9 +6,10 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Seek};
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use super::{FORMAT, Handover};
+use super::{FORMAT, Handover, binary, successor};
 use crate::api::{ApiError, Timestamp, Upgraded, version};
 use crate::daemon::error::{ServeError, io_error};
 use crate::http;
@@ -106,29 +107,42 @@ pub(in crate::daemon) struct Origin {
     pub(in crate::daemon) started: Instant,
     pub(in crate::daemon) started_at: Timestamp,
     pub(in crate::daemon) upgraded_at: Option<Timestamp>,
+    /// Path of the program that an upgrade takes by default.
+    pub(in crate::daemon) installed: PathBuf,
 }
 
 impl Origin {
     /// The daemon starts now.
-    pub(in crate::daemon) fn new() -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The path of this program cannot be read.
+    pub(in crate::daemon) fn new() -> io::Result<Self> {
+        Ok(Self {
             started: Instant::now(),
             started_at: Timestamp::now(),
             upgraded_at: None,
-        }
+            installed: binary::own_path()?,
+        })
     }
 }
 
 impl Handover {
     /// The origin of the daemon that goes on as `executed`.
     pub(in crate::daemon) fn origin(&self, executed: &Executed) -> Origin {
+        let old = PathBuf::from(&self.installed);
+        let (upgraded_at, installed) = match executed.went_wrong {
+            None => {
+                let (program, home) = (PathBuf::from(&self.program), PathBuf::from(&self.home));
+                let installed = successor::installed(program, old, &home);
+                (Some(Timestamp::now()), installed)
+            }
+            Some(_) => (self.upgraded_at, old),
+        };
         Origin {
             started: self.started.into(),
             started_at: self.started_at,
-            upgraded_at: match executed.went_wrong {
-                None => Some(Timestamp::now()),
-                Some(_) => self.upgraded_at,
-            },
+            upgraded_at,
+            installed,
         }
     }
 }
@@ -161,6 +175,8 @@ impl Rooms<'_> {
             started: _,
             started_at: _,
             upgraded_at: _,
+            installed: _,
+            program: _,
             from,
             begun,
             lock,
@@ -194,6 +210,7 @@ impl Rooms<'_> {
         let took_ms = Instant::from(begun).elapsed().as_millis() as u64;
         let answer = match went_wrong {
             None => {
+                successor::put_previous_in_place();
                 say!(Upgraded, from: field::Version(&from), to: field::Version(version()), sessions: live, took_ms);
                 Ok(Upgraded {
                     ok: true,

@@ -39,6 +39,15 @@ pub(crate) fn copy(
     database: &Path,
     version: usize,
 ) -> Result<(), StoreError> {
+    check_room(connection, database)?;
+    backup::save(connection, &place(database, version)).map(|_| ())
+}
+
+/// Checks that a copy has room.
+///
+/// # Errors
+/// It has none, or SQLite's or the system's error.
+pub(crate) fn check_room(connection: &Connection, database: &Path) -> Result<(), StoreError> {
     let (used, free) = (pages(connection)?.used(), sys::free_bytes(database)?);
     if free < used.saturating_add(ROOM_LEFT) {
         let why = format!(
@@ -46,7 +55,7 @@ pub(crate) fn copy(
         );
         return Err(io::Error::new(io::ErrorKind::StorageFull, why).into());
     }
-    backup::save(connection, &place(database, version)).map(|_| ())
+    Ok(())
 }
 
 /// Removes the copies of `database` that are older than [`KEPT`], also drafts that a crash left behind.

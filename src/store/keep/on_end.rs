@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::api::SessionRecord;
     use crate::store::keep::clock::Now;
-    use crate::store::migrations::VERSION;
+    use crate::store::migrations;
     use crate::store::rows::insert_session;
     use crate::store::schema::migrate;
 
@@ -116,7 +116,7 @@ mod tests {
     /// A database of sessions that ended `ages` milliseconds ago; `None` has no pending `onEnd`.
     fn database(ages: &[Option<i64>]) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, 0..VERSION).unwrap();
+        migrate(&mut connection, 0..migrations::version()).unwrap();
         for age in ages {
             let text = String::new;
             let record = SessionRecord::new(SessionId::random(), text(), text(), text());

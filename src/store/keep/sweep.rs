@@ -135,7 +135,7 @@ mod tests {
     use crate::api::{EventKind, SessionId, SessionRecord, SessionStatus};
     use crate::random::{Random, rounds};
     use crate::store::keep::clock::Now;
-    use crate::store::migrations::VERSION;
+    use crate::store::migrations;
     use crate::store::rows::{InsertEvent, insert_session};
     use crate::store::schema::{PAGE_BYTES, migrate};
 
@@ -147,7 +147,7 @@ mod tests {
         connection
             .pragma_update(None, "page_size", PAGE_BYTES)
             .unwrap();
-        migrate(&mut connection, 0..VERSION).unwrap();
+        migrate(&mut connection, 0..migrations::version()).unwrap();
         for _ in 0..8 {
             // Half a day away from each limit: time passes during the test.
             let ended = Timestamp::now().as_millis() - DAY / 2 - random.below(100) as i64 * DAY;

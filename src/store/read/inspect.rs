@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::api::{LeftBehind, SessionId};
 use crate::store::connect::{is_interrupt, open_to_look, until};
-use crate::store::migrations::VERSION;
+use crate::store::migrations;
 use crate::store::schema::{StoreError, known_version};
 
 /// Result of an inspection.
@@ -42,7 +42,7 @@ pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspect
     let schema = known_version(&connection)?;
     Ok(Inspection {
         schema,
-        known_schema: VERSION as i64,
+        known_schema: migrations::version() as i64,
         integrity: quick_check(&connection, deadline)?,
     })
 }

@@ -363,6 +363,14 @@ impl Reader {
         self.read_long(|connection| before::copy(connection, &self.path, version))
     }
 
+    /// Checks that [`Reader::copy_before`] has room.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] if it has none.
+    pub fn check_room_before(&self) -> Result<(), Refused> {
+        self.read_long(|connection| before::check_room(connection, &self.path))
+    }
+
     /// Copies the open database to `copy`, even if its name is gone, replacing an earlier copy; returns the size in
     /// bytes.
     ///

@@ -1,0 +1,86 @@
+//! Finds and checks the program of an upgrade, and prepares on disk what a way back from it needs.
+//!
+//! Runs on the connection thread of the upgrade, while sessions run. It changes no session.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::binary::{self, Program};
+use super::check::Refusal;
+use crate::api::{ApiError, UpgradeRefusal};
+use crate::daemon::home::Home;
+use crate::http;
+use crate::settings::durations;
+use crate::state::Successor;
+use crate::store::{Reader, Refused};
+use crate::sys;
+
+/// The programs that can follow this one.
+pub(in crate::daemon) struct Successors {
+    /// Path of the program that an upgrade takes by default.
+    pub(in crate::daemon) installed: PathBuf,
+    pub(in crate::daemon) reader: Reader,
+}
+
+impl http::Successors for Successors {
+    fn find(&self, path: Option<&Path>) -> Result<Successor, ApiError> {
+        let refuse = |refusal: Refusal| ApiError::refused(refusal.reason, refusal.message);
+        let program = Program::open(path.unwrap_or(&self.installed)).map_err(refuse)?;
+        let fitness = program.check(durations::CHECK_PROGRAM).map_err(refuse)?;
+        if fitness.migrates_to.is_some() {
+            self.reader.check_room_before().map_err(not_copied)?;
+        }
+        Ok(program.into_successor(fitness))
+    }
+
+    fn prepare(&self, successor: &Successor) -> Result<(), ApiError> {
+        if let Some(version) = successor.migrates_to {
+            self.reader.copy_before(version).map_err(not_copied)?;
+        }
+        keep_program(&Home::entered()).map_err(|err| {
+            let why = format!("the running program cannot be kept: {err}");
+            ApiError::refused(UpgradeRefusal::StoreUnavailable, why)
+        })
+    }
+}
+
+fn not_copied(refused: Refused) -> ApiError {
+    let why = ApiError::from(refused).message();
+    ApiError::refused(UpgradeRefusal::StoreUnavailable, why)
+}
+
+/// Copies the running program into the home, as a draft until the upgrade has succeeded.
+fn keep_program(home: &Home) -> io::Result<()> {
+    let own = sys::own_program()?;
+    // The file of that name can be the new program already.
+    let path = match sys::descriptor_path(&own) {
+        Some(path) => path,
+        None => binary::own_path()?,
+    };
+    let draft = home.previous_program_draft();
+    let _ = std::fs::remove_file(&draft);
+    let mut copy = sys::create_own(&draft)?;
+    io::copy(&mut File::open(path)?, &mut copy)?;
+    copy.set_permissions(Permissions::from_mode(0o700))?;
+    copy.sync_all()
+}
+
+/// The upgrade has succeeded: the program that was replaced gets its name.
+pub(super) fn put_previous_in_place() {
+    let home = Home::entered();
+    // Best effort: without it only `upgrade --back` has nothing to go back to.
+    let _ = std::fs::rename(home.previous_program_draft(), home.previous_program());
+}
+
+/// The program that an upgrade takes by default behind one to `program`. A way back does not change it: the file
+/// `previous` gets other content with each upgrade.
+pub(super) fn installed(program: PathBuf, installed: PathBuf, home: &Path) -> PathBuf {
+    let previous = home.join(Home::entered().previous_program());
+    if program == previous {
+        installed
+    } else {
+        program
+    }
+}
