@@ -1,4 +1,4 @@
-//! Declares the structures of the wire: [`wire!`] gives serde the structure, and clients its [`Shape`].
+//! Declares the structures of the wire: `wire!` gives serde the structure, and clients its [`Shape`].
 //!
 //! Pure data for every thread. It knows neither routes nor the form in which shapes are published.
 
@@ -41,7 +41,7 @@ pub enum Shape {
     Object(Object),
 }
 
-/// A structure, as [`wire!`] declares it.
+/// A structure, as `wire!` declares it.
 #[derive(Debug)]
 pub struct Object {
     pub name: &'static str,
@@ -61,7 +61,7 @@ pub struct Field {
     pub shape: &'static Shape,
     /// serde's attributes of the field.
     pub traits: Traits,
-    /// Number of its rule in [`rules::KEYWORDS`], if any.
+    /// Number of its rule in `rules::KEYWORDS`, if any.
     pub rule: Option<u8>,
 }
 

@@ -13,6 +13,7 @@ pub mod handover;
 mod home;
 mod lock;
 mod log_place;
+mod open;
 mod recover;
 mod serve;
 pub mod service;

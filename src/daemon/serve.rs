@@ -5,16 +5,14 @@ use std::cell::Cell;
 use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::conclude::conclude;
 use super::error::{ServeError, io_error, store_error};
-use super::guard::{Guard, Opened, bind};
+use super::guard::{Guard, Opened};
 use super::handover::successor::Successors;
 use super::handover::take_up::{self, Executed, Origin};
 use super::handover::{Handover, collect};
@@ -22,21 +20,18 @@ use super::home::{DaemonFile, Home};
 use super::lock::take_lock;
 use super::log_place::{self, LogPlace};
 use super::service::notify::{Notifier, Teller};
-use super::settings::{Settings, misspelt};
+use super::settings::Settings;
 use super::signals::{Lookout, Reload, Signals, log_bad_patterns, log_ignored};
-use super::{failure, recover, service};
-use crate::adapters::{self, ManifestSources, environment};
-use crate::api::{CONTRACT, Timestamp, version};
+use super::{failure, open, service};
+use crate::adapters::{self, environment};
 use crate::http;
-use crate::http::client::Client;
 use crate::observe::log::Log;
 use crate::observe::{field, say};
 use crate::redact::Redactor;
-use crate::settings::{self, durations};
+use crate::settings::durations;
 use crate::state::{Event, Limits, Outcome, Publisher, State};
 use crate::store::{
-    Followers, IdempotencyKey, OnEndTimer, OpenFiles, Reader, Retention, SessionNum, Store,
-    StoreError, StoreStatus, WriteQueue,
+    Followers, IdempotencyKey, OpenFiles, Reader, StoreError, StoreStatus, WriteQueue,
 };
 use crate::sys;
 
@@ -111,7 +106,7 @@ fn serve_locked(
     let log_place = (!options.log_to_file).then(LogPlace::of_stderr);
     // Best effort: without the record only finding the log fails.
     let _ = log_place::record(home, log_place.as_ref());
-    let (base, ignored, misspelt) = read_environment(home);
+    let (base, ignored, misspelt) = open::read_environment(home);
     let settings = Settings::from_env()?;
     prepare_process(options.log_to_file);
     let (redactor, bad_patterns) = Redactor::load(&home.redact_file());
@@ -209,23 +204,6 @@ fn is_served_by_another(served: &Result<(), ServeError>) -> bool {
     matches!(err, StoreError::Owned { .. })
 }
 
-/// Reads the sessions' environment from the process and from the file `env`, whose settings also apply to the daemon.
-/// Also returns the ignored lines of the file, and the misspelt settings.
-fn read_environment(
-    home: &Home,
-) -> (
-    environment::Base,
-    Vec<environment::Ignored>,
-    Vec<(String, String)>,
-) {
-    let read_at = Timestamp::now();
-    let (file, ignored) = environment::read_own(&home.env_file());
-    settings::set_from_file(file.iter());
-    let misspelt = misspelt(&file);
-    let base = environment::Base::inherit(std::env::vars_os()).with_file(file, read_at);
-    (base, ignored, misspelt)
-}
-
 /// Sets the process attributes of a daemon. Must be called before the first thread: each thread inherits the signal
 /// mask, and the signals wait for the signals thread.
 fn prepare_process(log_to_file: bool) {
@@ -303,16 +281,19 @@ fn run(
         None => Origin::new().map_err(io_error("this program's own path"))?,
         Some((handover, executed)) => handover.origin(executed),
     };
-    let file = daemon_file(home, &settings, origin.started_at);
+    let file = open::daemon_file(home, &settings, origin.started_at);
     let notifier = Notifier::from_env();
     let teller = notifier
         .start()
         .map_err(io_error("no thread to notify the service manager"))?;
     let running = handover.map(|handover| handover.state.nums());
-    let store = open_store(home, settings.retention, &running.unwrap_or_default())?;
+    let store = open::open_store(home, settings.retention, running)?;
     #[cfg(debug_assertions)]
     take_up::fail_as_told("store").map_err(io_error("a failure"))?;
-    let listener = listen(home, listener)?;
+    let listener = open::listen(home, listener)?;
+    if handover.is_none() {
+        say!(SocketBound, socket: home.socket().display());
+    }
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
     let status = store.status();
     let (events, inbox) = unbounded();
@@ -321,11 +302,11 @@ fn run(
     let (writer, reader, files) = store
         .start(
             Arc::clone(&followers),
-            on_end(settings.on_end, events.clone()),
-            check_home(&lookout),
+            open::on_end(settings.on_end, events.clone()),
+            open::check_home(&lookout),
         )
         .map_err(store_error(home))?;
-    let adapters = load_adapters(home, &origin.installed);
+    let adapters = open::load_adapters(home, &origin.installed);
     let shared = Shared {
         origin,
         file,
@@ -352,7 +333,7 @@ fn run(
         None => {
             start_signals(&notifier, log, &shared)?;
             server.open(None);
-            announce(home, &shared.file)?;
+            open::announce(home, &shared.file)?;
         }
         Some((handover, executed)) => {
             let rooms = take_up::Rooms {
@@ -399,36 +380,6 @@ fn start_watchdog(notifier: &Arc<Notifier>, shared: &Shared) -> Result<Sender<()
         .start_watchdog(shared.events.clone(), shared.queue.clone(), end)
         .map_err(io_error("no thread for the watchdog"))?;
     Ok(watching)
-}
-
-/// Content of `daemon.json` for this process.
-fn daemon_file(home: &Home, settings: &Settings, started_at: Timestamp) -> DaemonFile {
-    let pid = std::process::id() as i32;
-    let stop_within = durations::stop_within(settings.kill_grace);
-    DaemonFile {
-        pid,
-        started_at,
-        socket: home.socket().display().to_string(),
-        process_mark: sys::process_mark(pid),
-        stop_within_ms: Some(stop_within.as_millis() as u64),
-    }
-}
-
-/// The socket passed by the service manager, or a new one.
-fn listen(home: &Home, activated: Option<UnixListener>) -> Result<UnixListener, ServeError> {
-    let socket = home.socket();
-    let listener = match activated {
-        Some(listener) => listener,
-        None => bind(&socket).map_err(io_error("the socket cannot be bound"))?,
-    };
-    say!(SocketBound, socket: socket.display());
-    Ok(listener)
-}
-
-fn load_adapters(home: &Home, own_path: &Path) -> Arc<adapters::SharedRegistry> {
-    let sources = ManifestSources::from_env(home.adapters());
-    let adapters = adapters::SharedRegistry::load(own_path.to_owned(), sources);
-    Arc::new(adapters)
 }
 
 /// The state thread's state.
@@ -487,7 +438,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         sweep_grace: durations::sweep_grace(settings.kill_grace),
         answers: http::Budget::default(),
         bodies: http::Budget::default(),
-        before_launch: check_home(&shared.lookout),
+        before_launch: open::check_home(&shared.lookout),
         successors: Box::new(Successors {
             installed: shared.origin.installed.clone(),
             reader: shared.reader.clone(),
@@ -538,48 +489,4 @@ fn start_signals(notifier: &Arc<Notifier>, log: &Log, shared: &Shared) -> Result
         lookout: Arc::clone(&shared.lookout),
     };
     signals.start().map_err(io_error("no thread for signals"))
-}
-
-fn open_store(
-    home: &Home,
-    retention: Retention,
-    running: &[SessionNum],
-) -> Result<Store, ServeError> {
-    let mut store =
-        Store::open(&Home::entered().database(), retention).map_err(store_error(home))?;
-    if let Some(aside) = store.foreign_log() {
-        say!(LogOrphaned, path: home.database().display(), aside: home.path().join(aside).display());
-    }
-    say!(StoreOpened, path: home.database().display(), sessions: store.status().sessions());
-    recover::orphan_unfinished(&mut store, running).map_err(store_error(home))?;
-    store.claim().map_err(store_error(home))?;
-    Ok(store)
-}
-
-/// The timer for `onEnd`; after a deletion the state thread drops its own records of the session.
-fn on_end(delay: Duration, events: Sender<Event>) -> OnEndTimer {
-    let on_deleted = move |id| {
-        // A state thread that has ended keeps no records.
-        let _ = events.send(Event::Deleted { id });
-    };
-    OnEndTimer::new(delay, Box::new(on_deleted))
-}
-
-/// Checks the home for changes that the system does not report.
-fn check_home(lookout: &Arc<Lookout>) -> Box<dyn Fn() + Send + Sync> {
-    let lookout = Arc::clone(lookout);
-    Box::new(move || lookout.check_unwatched())
-}
-
-/// Checks that the daemon answers, then writes `daemon.json` and the log line: a reader of the line finds the file.
-fn announce(home: &Home, file: &DaemonFile) -> Result<(), ServeError> {
-    let socket = home.socket();
-    let (_, health) =
-        Client::connect_within(&socket, durations::OWN_HEALTH).map_err(ServeError::NoHealth)?;
-    let written = home.write_daemon_file(file);
-    written.map_err(|err| ServeError::Home(home.io(&home.daemon_file(), err)))?;
-    say!(ContractServed, contract: field::Version(health.api_version.as_str()),
-        expected: field::Version(CONTRACT), version: field::Version(version()), pid: health.daemon.pid,
-        socket: socket.display());
-    Ok(())
 }

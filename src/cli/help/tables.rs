@@ -29,6 +29,7 @@ const TABLES: &[(&str, Write)] = &[
     ("exit codes", exit_codes),
     ("harnesses", harnesses),
     ("metrics", metrics),
+    ("other hosts", other_hosts),
     ("other names", other_names),
     ("record", wire_tables::record),
     ("routes", wire_tables::routes),
@@ -173,6 +174,10 @@ fn checks() -> String {
 
 fn exit_codes() -> String {
     program_note("Exit codes").map(note).unwrap_or_default()
+}
+
+fn other_hosts() -> String {
+    program_note("Another host").map(note).unwrap_or_default()
 }
 
 fn shows() -> String {

@@ -1,7 +1,7 @@
 //! Replaces the program of a running daemon by execve(2): pid, children, socket and sessions stay.
 //!
 //! [`binary`] opens the new program once; the check and the exec use that descriptor. [`check`] runs in a process of
-//! the new program, before anything has changed. [`collect`] gathers the parts of all rooms into one document, and
+//! the new program, before anything has changed. `collect` gathers the parts of all rooms into one document, and
 //! [`take_up`] hands them to the same rooms of the next program. The previous program stays open, and is executed again
 //! if the next one fails. Each room gives and takes its own part: none of it is known here.
 

@@ -355,7 +355,7 @@ impl Reader {
         self.read_long(|connection| backup::backup(connection, copy))
     }
 
-    /// Copies the database to its [place](before::place) before its schema is migrated to version `version`.
+    /// Copies the database to its place beside it, before its schema is migrated to version `version`.
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if the disk has no room, or the copy fails.
