@@ -113,11 +113,12 @@ fn marks_of_where_the_daemon_was_started_do_not_reach_sessions() {
         "given on purpose"
     );
     let message = checked(&coven, "environment")["message"].to_string();
-    let (_, started_with) = message.split_once("started with").unwrap();
+    let (_, filtered) = message.split_once("environment without").unwrap();
     assert!(
-        started_with.contains("CLAUDECODE") && started_with.contains("VSCODE_PID"),
+        filtered.contains("CLAUDECODE") && filtered.contains("VSCODE_PID"),
         "{message}"
     );
+    assert!(!filtered.contains("KEPT"), "{message}");
     assert!(kill(serve.id() as i32, libc::SIGTERM));
     assert!(serve.wait().unwrap().success());
 }
