@@ -25,7 +25,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::WaitingInput;
@@ -96,16 +96,9 @@ impl Harness {
         // Most failed allocations abort the daemon: a launch that comes close to that is refused.
         sys::check_room(ROOM_BYTES)?;
         let (go, start) = bounded(1);
-        let (orders, inbox) = unbounded();
-        let wake = Arc::new(Wake::new()?);
-        let backlog = WaitingInput::default();
-        let tally = Arc::<Tally>::default();
-        let harness = Self {
-            orders,
-            wake: Arc::clone(&wake),
-            backlog: backlog.clone(),
-            tally: Arc::clone(&tally),
-        };
+        let (harness, inbox) = Self::new(Arc::default())?;
+        let (wake, tally) = (Arc::clone(&harness.wake), harness.tally());
+        let backlog = harness.backlog.clone();
         std::thread::Builder::new()
             .name("harness".into())
             .stack_size(STACK_BYTES)
@@ -139,14 +132,16 @@ impl Harness {
     }
 
     /// A handle without a thread, and the channel of its orders.
-    #[cfg(test)]
-    pub(crate) fn detached() -> io::Result<(Self, crossbeam_channel::Receiver<Order>)> {
+    ///
+    /// # Errors
+    /// No descriptor is available.
+    pub(crate) fn new(tally: Arc<Tally>) -> io::Result<(Self, Receiver<Order>)> {
         let (orders, inbox) = unbounded();
         let harness = Self {
             orders,
             wake: Arc::new(Wake::new()?),
             backlog: WaitingInput::default(),
-            tally: Arc::default(),
+            tally,
         };
         Ok((harness, inbox))
     }
@@ -163,16 +158,9 @@ impl Harness {
         report: impl Fn(Report) + Send + 'static,
     ) -> io::Result<(Self, Sender<()>)> {
         let (begin, start) = bounded(1);
-        let (orders, inbox) = unbounded();
-        let wake = Arc::new(Wake::new()?);
-        let backlog = WaitingInput::default();
-        let tally = Arc::new(std::mem::take(&mut handover.tally));
-        let harness = Self {
-            orders,
-            wake: Arc::clone(&wake),
-            backlog: backlog.clone(),
-            tally: Arc::clone(&tally),
-        };
+        let (harness, inbox) = Self::new(Arc::new(std::mem::take(&mut handover.tally)))?;
+        let (wake, tally) = (Arc::clone(&harness.wake), harness.tally());
+        let backlog = harness.backlog.clone();
         let kept = handover.keep_child();
         let go_on = move || {
             let Ok(()) = start.recv() else { return };

@@ -118,14 +118,7 @@ impl Prepared {
             input,
             telemetry: program.telemetry.map(|telemetry| {
                 let id = program.harness_session_id;
-                let redactor = Arc::clone(&shared.redactor);
-                Reader::new(
-                    telemetry,
-                    program.harness,
-                    id,
-                    &program.told_before,
-                    redactor,
-                )
+                Reader::new(telemetry, program.harness, id, &program.told_before)
             }),
             limits: program.limits,
             oom: OomWatch::begin(),

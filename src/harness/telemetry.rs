@@ -2,10 +2,7 @@
 //!
 //! Runs on the harness thread. It does not change the output.
 
-mod handover;
-
-use std::sync::Arc;
-
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::lines::Lines;
@@ -15,20 +12,18 @@ use crate::observe::metrics;
 use crate::redact::Redactor;
 use crate::store::Note;
 
-pub(super) use handover::ReaderHandover;
-
 /// Most bytes of stderr that are searched for a header.
 const HEADER_MAX: usize = 64 * 1024;
 
 /// Longest model name, in bytes.
 const MODEL_MAX: usize = 256;
 
-/// State of reading one harness's output.
+/// State of reading one harness's output: plain data, which the next program goes on with as it is.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Reader {
     telemetry: Telemetry,
     /// Id of the adapter, for the metrics.
     harness: String,
-    redactor: Arc<Redactor>,
     lines: Lines,
     session_id: Option<String>,
     /// Tokens of earlier sessions that a reported sum includes.
@@ -65,7 +60,6 @@ impl Reader {
         harness: String,
         session_id: Option<String>,
         before: &Usage,
-        redactor: Arc<Redactor>,
     ) -> Self {
         let before = [
             before.input_tokens,
@@ -79,7 +73,6 @@ impl Reader {
         Self {
             telemetry,
             harness,
-            redactor,
             lines: Lines::new(first),
             session_id,
             before: before.map(Option::unwrap_or_default),
@@ -93,8 +86,13 @@ impl Reader {
         }
     }
 
-    /// Reads `data` of `stream`, or its end if empty; returns new figures for the record.
-    pub(super) fn read(&mut self, stream: Stream, data: &[u8]) -> Option<Note> {
+    /// Reads `data` of `stream`, or its end if empty; returns new figures for the record, without secrets.
+    pub(super) fn read(
+        &mut self,
+        stream: Stream,
+        data: &[u8],
+        redactor: &Redactor,
+    ) -> Option<Note> {
         let is_header = self.telemetry == Telemetry::CodexHeader;
         let told_on = if is_header {
             Stream::Stderr
@@ -108,10 +106,10 @@ impl Reader {
         let mut note = Note::default();
         let mut lines = std::mem::take(&mut self.lines);
         lines.push(data, |line| match self.telemetry {
-            Telemetry::ClaudeJson => self.claude(line, &mut note),
-            Telemetry::CodexJson => self.codex(line, &mut note),
-            Telemetry::CodexHeader => self.header(line, &mut note),
-            Telemetry::OpencodeJson => self.opencode(line, &mut note),
+            Telemetry::ClaudeJson => self.claude(line, redactor, &mut note),
+            Telemetry::CodexJson => self.codex(line, redactor, &mut note),
+            Telemetry::CodexHeader => self.header(line, redactor, &mut note),
+            Telemetry::OpencodeJson => self.opencode(line, redactor, &mut note),
         });
         self.lines = lines;
         (note != Note::default()).then_some(note)
@@ -145,13 +143,13 @@ impl Reader {
         plus(plus(self.over, self.turn), self.message)
     }
 
-    fn claude(&mut self, line: &[u8], note: &mut Note) {
+    fn claude(&mut self, line: &[u8], redactor: &Redactor, note: &mut Note) {
         let Some(line) = parse(line, &["system", "assistant", "result"]) else {
             return;
         };
-        self.note_session_id(line["session_id"].as_str(), note);
+        self.note_session_id(line["session_id"].as_str(), redactor, note);
         match line["type"].as_str() {
-            Some("system") => self.note_model(line["model"].as_str()),
+            Some("system") => self.note_model(line["model"].as_str(), redactor),
             Some("assistant") => {
                 let message = &line["message"];
                 let id = message["id"].as_str().unwrap_or_default();
@@ -171,7 +169,7 @@ impl Reader {
                 if self.told.model.is_none() {
                     let models = line["modelUsage"].as_object().into_iter().flatten();
                     let most = models.max_by_key(|(_, usage)| usage["outputTokens"].as_u64());
-                    self.note_model(most.map(|(model, _)| model.as_str()));
+                    self.note_model(most.map(|(model, _)| model.as_str()), redactor);
                 }
                 note.usage = self.usage();
             }
@@ -179,11 +177,11 @@ impl Reader {
         }
     }
 
-    fn codex(&mut self, line: &[u8], note: &mut Note) {
+    fn codex(&mut self, line: &[u8], redactor: &Redactor, note: &mut Note) {
         let Some(line) = parse(line, &["thread.started", "turn.completed"]) else {
             return;
         };
-        self.note_session_id(line["thread_id"].as_str(), note);
+        self.note_session_id(line["thread_id"].as_str(), redactor, note);
         if line["type"] == "turn.completed" {
             // The sum of the conversation's turns, including earlier sessions.
             let usage = Some(&line["usage"]).filter(|usage| usage.is_object());
@@ -197,11 +195,11 @@ impl Reader {
         }
     }
 
-    fn opencode(&mut self, line: &[u8], note: &mut Note) {
+    fn opencode(&mut self, line: &[u8], redactor: &Redactor, note: &mut Note) {
         let Some(line) = parse(line, &["step_", "error"]) else {
             return;
         };
-        self.note_session_id(line["sessionID"].as_str(), note);
+        self.note_session_id(line["sessionID"].as_str(), redactor, note);
         if line["type"] == "step_finish" {
             let (step, cost) = (&line["part"], line["part"]["cost"].as_f64());
             let (tokens, cache) = (&step["tokens"], &step["tokens"]["cache"]);
@@ -222,11 +220,11 @@ impl Reader {
     }
 
     /// Only the first line with an id counts: later ones can be a prompt's text.
-    fn header(&mut self, line: &[u8], note: &mut Note) {
+    fn header(&mut self, line: &[u8], redactor: &Redactor, note: &mut Note) {
         let id = line.strip_prefix(HEADER_ID.as_bytes());
         let id = id.and_then(|id| str::from_utf8(id.trim_ascii()).ok());
         if let Some(id) = id.filter(|_| self.read != usize::MAX) {
-            self.note_session_id(Some(id), note);
+            self.note_session_id(Some(id), redactor, note);
             self.read = usize::MAX;
         }
     }
@@ -240,12 +238,12 @@ impl Reader {
         self.told.num_turns = Some(before.saturating_add(turns));
     }
 
-    fn note_session_id(&mut self, id: Option<&str>, note: &mut Note) {
+    fn note_session_id(&mut self, id: Option<&str>, redactor: &Redactor, note: &mut Note) {
         // Ids are not redacted: one that contains a token is not recorded.
         let is_new = |id: &&str| {
             is_conversation_id(id)
                 && self.session_id.as_deref() != Some(*id)
-                && !self.redactor.holds_token(id)
+                && !redactor.holds_token(id)
         };
         if let Some(id) = id.filter(is_new) {
             self.session_id = Some(id.to_owned());
@@ -253,9 +251,9 @@ impl Reader {
         }
     }
 
-    fn note_model(&mut self, model: Option<&str>) {
+    fn note_model(&mut self, model: Option<&str>, redactor: &Redactor) {
         if let Some(model) = model.filter(|model| model.len() <= MODEL_MAX) {
-            let model = self.redactor.redact_stored(model.to_owned());
+            let model = redactor.redact_stored(model.to_owned());
             self.told.model = Some(model);
         }
     }
@@ -310,20 +308,15 @@ mod tests {
         telemetry: Telemetry,
         parts: &[&[u8]],
     ) -> (Option<String>, Option<Usage>, usize) {
-        let mut reader = Reader::new(
-            telemetry,
-            "test".into(),
-            None,
-            before,
-            Arc::new(Redactor::new("").0),
-        );
+        let mut reader = Reader::new(telemetry, "test".into(), None, before);
+        let (redactor, _) = Redactor::new("");
         let stream = match telemetry {
             Telemetry::CodexHeader => Stream::Stderr,
             _ => Stream::Stdout,
         };
         let notes: Vec<Note> = parts
             .iter()
-            .filter_map(|part| reader.read(stream, part))
+            .filter_map(|part| reader.read(stream, part, &redactor))
             .collect();
         let id = notes
             .iter()

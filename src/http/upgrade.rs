@@ -40,7 +40,10 @@ pub(super) fn upgrade(call: &Call<'_, routes::UpgradeDaemon>) -> Result<Answer, 
     }
     let parking = call.server.parking();
     let Some(_turn) = parking.turn() else {
-        return Err(busy("another upgrade is under way"));
+        return Err(ApiError::refused(
+            UpgradeRefusal::Busy,
+            "another upgrade is under way",
+        ));
     };
     let successor = call.context.successors.find(binary)?;
     if parking.has_long_work() {
@@ -68,7 +71,7 @@ pub(super) fn upgrade(call: &Call<'_, routes::UpgradeDaemon>) -> Result<Answer, 
 fn hand_over(call: &Call<'_, routes::UpgradeDaemon>, successor: Successor) -> ApiError {
     let begun = Instant::now();
     if !call.server.come_to_rest() {
-        return busy("a request takes too long");
+        return ApiError::refused(UpgradeRefusal::Busy, "a request takes too long");
     }
     let asker = Asker {
         stream: Passed::borrowed(call.stream),
@@ -90,8 +93,4 @@ fn hand_over(call: &Call<'_, routes::UpgradeDaemon>, successor: Successor) -> Ap
     };
     let _ = call.context.state.send(Event::HandOver(upgrade));
     answer.recv().unwrap_or(ApiError::ShuttingDown)
-}
-
-fn busy(message: &str) -> ApiError {
-    ApiError::refused(UpgradeRefusal::Busy, message)
 }

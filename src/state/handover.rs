@@ -142,7 +142,10 @@ impl State {
                 self.upgrade_check = Some((reply, give_up_at));
                 return;
             }
-            true => Err(busy("the processes of a session do not end")),
+            true => Err(ApiError::refused(
+                UpgradeRefusal::Busy,
+                "the processes of a session do not end",
+            )),
             false => self.check_upgrade(),
         };
         let _ = reply.send(checked);
@@ -176,7 +179,7 @@ impl State {
             upgrade,
             pumps: HashMap::new(),
             ordered: Vec::new(),
-            give_up_at: Instant::now() + durations::HAND_OVER,
+            give_up_at: self.kernel.now().instant + durations::HAND_OVER,
         });
         self.order_handover();
     }
@@ -219,19 +222,31 @@ impl State {
             .values()
             .all(|session| session.phase.can_be_handed_over() && has_ended(&session.id))
             && self.late.harnesses().all(|(id, _)| has_ended(&id));
+        let is_over = self.kernel.now().instant >= handing_over.give_up_at;
         let refusal = if self.stopping.is_some() {
-            ApiError::refused(UpgradeRefusal::Stopping, "the daemon is stopping")
-        } else if !is_complete && Instant::now() >= handing_over.give_up_at {
-            busy("a session is being started or ended, which takes too long")
-        } else if !is_complete {
-            return None;
+            Some(ApiError::refused(
+                UpgradeRefusal::Stopping,
+                "the daemon is stopping",
+            ))
+        } else if is_complete {
+            None
+        } else if is_over {
+            Some(ApiError::refused(
+                UpgradeRefusal::Busy,
+                "a session is being started or ended, which takes too long",
+            ))
         } else {
-            let HandingOver { upgrade, pumps, .. } = self.handing_over.take()?;
-            return Some(HandedOver { upgrade, pumps });
+            return None;
         };
         let HandingOver { upgrade, pumps, .. } = self.handing_over.take()?;
-        self.go_on(HandedOver { upgrade, pumps }, refusal);
-        None
+        let handed_over = HandedOver { upgrade, pumps };
+        match refusal {
+            None => Some(handed_over),
+            Some(refusal) => {
+                self.go_on(handed_over, refusal);
+                None
+            }
+        }
     }
 
     /// Goes on with everything in this program, and tells the reason.
@@ -524,8 +539,4 @@ impl Session {
             harness.hurry();
         }
     }
-}
-
-fn busy(message: &str) -> ApiError {
-    ApiError::refused(UpgradeRefusal::Busy, message)
 }

@@ -14,7 +14,7 @@ use crate::harness::pipes::Pipes;
 use crate::harness::redacted::RedactedHandover;
 use crate::harness::source::{Source, SourceHandover};
 use crate::harness::tally::Tally;
-use crate::harness::telemetry::{Reader, ReaderHandover};
+use crate::harness::telemetry::Reader;
 use crate::redact::Redactor;
 use crate::store::SessionNum;
 use crate::sys::{self, KeptChild, OomWatch, passed};
@@ -26,7 +26,7 @@ pub struct PumpHandover {
     pub(in crate::harness) tally: Tally,
     pid: i32,
     sources: Vec<SourceHandover>,
-    telemetry: Option<ReaderHandover>,
+    telemetry: Option<Reader>,
     limits: LimitWatch,
     input: Option<InputHandover>,
     record: Option<RedactedHandover>,
@@ -94,7 +94,7 @@ impl Pump {
             tally: context.tally.copy(),
             pid,
             sources: sources.collect::<io::Result<_>>()?,
-            telemetry: telemetry.map(Reader::hand_over),
+            telemetry,
             limits,
             input: input.map(Input::hand_over),
             record: record.map(|record| record.hand_over(redactor)),
@@ -113,7 +113,7 @@ impl Pump {
         handover: PumpHandover,
         pipes: &Arc<Pipes>,
         backlog: &WaitingInput,
-        redactor: &Arc<Redactor>,
+        redactor: &Redactor,
     ) -> io::Result<Self> {
         let PumpHandover {
             num,
@@ -146,7 +146,7 @@ impl Pump {
             exit_watch,
             sources: sources.collect(),
             _place: pipes.enter(|_| {}),
-            telemetry: telemetry.map(|telemetry| Reader::take_up(telemetry, Arc::clone(redactor))),
+            telemetry,
             limits,
             input: input.map(|input| Input::take_up(input, backlog)),
             record: record.map(|record| InputRecord::take_up(record, redactor)),

@@ -57,7 +57,7 @@ impl Pump {
         let redactor = &context.redactor;
         let data = &self.buffer[..n];
         let note = match &mut self.telemetry {
-            Some(reader) => reader.read(source.origin.stream, data),
+            Some(reader) => reader.read(source.origin.stream, data, redactor),
             None => None,
         };
         let events = match n {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -43,7 +44,7 @@ impl Kernel for Simulated {
         if world.random.one_in(30) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
-        let (harness, orders) = Harness::detached()?;
+        let (harness, orders) = Harness::new(Arc::default())?;
         let (go, start) = bounded(1);
         let thread = Thread::new(id, &program, shared.queue, (start, orders), started, world);
         world.threads.insert(id, thread);
