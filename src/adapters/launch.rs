@@ -31,12 +31,12 @@ pub struct LaunchSpec {
     pub env: Variables,
     /// Tokens that earlier sessions of the conversation have used.
     pub told_before: Usage,
-    pub limits: Limits,
+    pub limits: SessionLimits,
 }
 
 /// Limits that end a session.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct Limits {
+pub struct SessionLimits {
     /// Longest run time.
     pub time: Option<Duration>,
     /// Longest time without output.
@@ -67,7 +67,7 @@ pub struct Program {
     pub harness_session_id: Option<String>,
     /// Tokens that earlier sessions of the conversation have used.
     pub told_before: Usage,
-    pub limits: Limits,
+    pub limits: SessionLimits,
 }
 
 impl LaunchSpec {
@@ -187,7 +187,7 @@ mod tests {
             model: Some("m".into()),
             args: vec!["-a".into()],
             env: [("B", "launch's"), ("C", "launch's")].into_iter().collect(),
-            limits: Limits::default(),
+            limits: SessionLimits::default(),
         };
         let base = Base::default();
         let program = adapter.program("/bin/x".into(), &spec, &base).unwrap();

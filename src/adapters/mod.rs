@@ -21,7 +21,7 @@ pub use bundled::{HELLO_VERB, built_in};
 pub use command::{CommandLine, PROMPT_SHOWN, Turn, Unsupported};
 pub use declaration::{Adapter, StdinMode};
 pub use environment::{Environment, SESSION_VARIABLE};
-pub use launch::{LaunchSpec, Limits, Program};
+pub use launch::{LaunchSpec, Program, SessionLimits};
 pub use lookup::find_on_path;
 pub use manifest::ManifestSources;
 pub use startable::{Problem, problem, problem_of_env};

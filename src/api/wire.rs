@@ -48,7 +48,7 @@ pub struct Object {
     pub doc: &'static str,
     /// For each field a line with its name and its description.
     pub lines: &'static str,
-    pub fields: &'static [Field],
+    pub fields: &'static [WireField],
     /// JSON Schema keywords that relate its fields; empty if there are none.
     pub keywords: &'static str,
     /// serde's attributes of the structure.
@@ -57,7 +57,7 @@ pub struct Object {
 
 /// A field without its name: the line of [`Object::lines`] with the same number has it.
 #[derive(Debug, Clone, Copy)]
-pub struct Field {
+pub struct WireField {
     pub shape: &'static Shape,
     /// serde's attributes of the field.
     pub traits: Traits,
@@ -92,7 +92,7 @@ impl Traits {
     }
 }
 
-impl Field {
+impl WireField {
     pub const fn new(shape: &'static Shape, attributes: &str) -> Self {
         Self {
             shape,
@@ -104,7 +104,7 @@ impl Field {
 
 impl Object {
     /// The fields with their names and descriptions.
-    pub fn fields(&self) -> impl Iterator<Item = (String, &'static str, &'static Field)> {
+    pub fn fields(&self) -> impl Iterator<Item = (String, &'static str, &'static WireField)> {
         let is_camel = self.traits.is_camel;
         self.lines
             .lines()
@@ -183,7 +183,7 @@ macro_rules! wire {
                     doc: concat!($($doc,)* ""),
                     lines: concat!($(stringify!($field), $($text,)* "\n",)+),
                     fields: &[$(
-                        $crate::api::wire::Field::new(
+                        $crate::api::wire::WireField::new(
                             <$type as $crate::api::wire::Wire>::SHAPE,
                             concat!($(stringify!($($rule)*), ";",)* ""),
                         ),

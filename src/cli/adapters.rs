@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::follow::connect;
 use super::output::{Out, command_text, visible};
 use super::table::{Color, RED, painted, terminal_width};
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{AdapterCommand, AdapterStatus, Code, Word};
 use crate::daemon::tool_output;
@@ -45,7 +45,7 @@ struct ShowArgs {
     id: String,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     if let Some(Verb::Show(args)) = &args.verb {
         return show(args);
     }
@@ -102,7 +102,7 @@ fn place(adapter: &AdapterStatus) -> String {
     }
 }
 
-fn show(args: &ShowArgs) -> Outcome {
+fn show(args: &ShowArgs) -> ExitResult {
     let target = super::target()?;
     let capabilities = connect(&target)?.call(routes::Capabilities.request())?;
     let adapters = capabilities.adapters;

@@ -29,9 +29,9 @@ pub(super) enum AgentLine {
 
 /// Joins output to lines.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Vec<u8>);
+pub(super) struct LineJoiner(Vec<u8>);
 
-impl Lines {
+impl LineJoiner {
     /// Appends output; returns the complete lines without their ends.
     pub(super) fn push(&mut self, output: &[u8]) -> Vec<Vec<u8>> {
         self.0.extend_from_slice(output);
@@ -83,18 +83,18 @@ pub(super) fn said(line: &[u8]) -> AgentLine {
 }
 
 /// Destination of the agent's messages.
-pub(super) struct Screen {
+pub(super) struct AgentScreen {
     form: Form,
     out: Out,
-    lines: Lines,
+    lines: LineJoiner,
 }
 
-impl Screen {
+impl AgentScreen {
     pub(super) fn new(form: Form) -> Self {
         Self {
             form,
             out: Out::new(),
-            lines: Lines::default(),
+            lines: LineJoiner::default(),
         }
     }
 
@@ -135,7 +135,7 @@ pub(super) fn show(
     form: Form,
     wait: Wait,
 ) -> Result<u8, CliError> {
-    let mut screen = Screen::new(form);
+    let mut screen = AgentScreen::new(form);
     let ending = follow_events(client, id, after, wait, &mut |event| {
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn lines_are_whole_wherever_the_output_is_split() {
-        let mut lines = Lines::default();
+        let mut lines = LineJoiner::default();
         let parts = ["a", "b\n\nc", "\n", "d"].map(|part| lines.push(part.as_bytes()));
         assert_eq!(
             parts,

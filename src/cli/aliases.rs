@@ -5,7 +5,7 @@
 
 use super::CliError;
 use super::args::normalize;
-use super::grammar::{Place, Word};
+use super::grammar::{Position, WordKind};
 use super::help::Topic;
 
 /// Typed words and their replacements, applied once each in this order.
@@ -79,7 +79,7 @@ pub(super) fn resolved(args: Vec<String>) -> Result<Vec<String>, CliError> {
 fn help_word_last(mut args: Vec<String>) -> Vec<String> {
     let is_verb = |word: &String| {
         let is_alias = || aliases().any(|(alias, _)| alias.split(' ').next() == Some(word));
-        Place::start().take(word) == Word::Verb || is_alias()
+        Position::start().take(word) == WordKind::Verb || is_alias()
     };
     match args.as_mut_slice() {
         [first, verb, ..] if first == "help" && Topic::named(verb).is_none() && is_verb(verb) => {
@@ -87,8 +87,8 @@ fn help_word_last(mut args: Vec<String>) -> Vec<String> {
             args.push("--help".into());
         }
         [verb, last] if last == "help" => {
-            let mut place = Place::start();
-            if place.take(verb) == Word::Verb && !place.command.commands.is_empty() {
+            let mut place = Position::start();
+            if place.take(verb) == WordKind::Verb && !place.command.commands.is_empty() {
                 *last = "--help".into();
             }
         }
@@ -102,10 +102,12 @@ fn as_daemon_logs(args: &[String]) -> Option<Vec<String>> {
     let options = args.strip_prefix(&["logs".to_owned()])?;
     let words = [&["daemon", "logs", "--by-logs"].map(str::to_owned), options].concat();
     let words = normalize(words, |_| false);
-    let mut place = Place::start();
+    let mut place = Position::start();
     let fits = words.iter().all(|word| {
         let what = place.take(word);
-        matches!(what, Word::Verb | Word::Option | Word::Value) && word != "--help" && word != "-h"
+        matches!(what, WordKind::Verb | WordKind::Option | WordKind::Value)
+            && word != "--help"
+            && word != "-h"
     });
     fits.then_some(words)
 }

@@ -2,7 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use super::ExitResult;
 use super::output::Out;
 use super::session::{SessionRef, connect_to_all, for_each};
 use crate::api::SessionRecord;
@@ -20,7 +20,7 @@ pub(super) struct Args {
     ids: Vec<SessionRef>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     ask(&args.ids, || routes::Archive, "archived", args.json)
 }
 
@@ -30,7 +30,7 @@ pub(super) fn ask<E: Endpoint<Answer = SessionRecord>>(
     route: impl Fn() -> E,
     done: &str,
     json: bool,
-) -> Outcome {
+) -> ExitResult {
     let (mut client, ids) = connect_to_all(sessions, "which session?")?;
     let mut out = Out::new();
     for_each(ids, |id| {

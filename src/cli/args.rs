@@ -3,7 +3,7 @@
 
 use super::CliError;
 use super::continued::is_id;
-use super::grammar::{Place, Word, value_of};
+use super::grammar::{Position, WordKind, value_of};
 use super::order::ordered;
 use super::output::visible;
 use super::session::LAST;
@@ -41,7 +41,7 @@ const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
 /// Splits `--name=value` and `-fn5` at places of options. Gives `--continue` an empty value if the next word is not its
 /// id. Turns `--last` at the place of an id into an argument.
 pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut place = Place::start();
+    let mut place = Position::start();
     let mut out = Vec::with_capacity(args.len());
     let mut args = args.into_iter().peekable();
     while let Some(arg) = args.next() {
@@ -57,7 +57,7 @@ pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<
         let parts = parts.unwrap_or_else(|| vec![arg]);
         let is_one = parts.len() == 1;
         for part in parts {
-            let is_option = place.take(&part) == Word::Option;
+            let is_option = place.take(&part) == WordKind::Option;
             let can_lack_id = is_option && is_one && part == CONTINUE;
             out.push(part);
             if can_lack_id && !args.peek().is_some_and(|next| is_id(next)) {
@@ -70,7 +70,7 @@ pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<
 }
 
 /// Splits `word` into its options and the value of the last; `None` if it is a single option or none.
-fn option_parts(place: &Place, word: &str) -> Option<Vec<String>> {
+fn option_parts(place: &Position, word: &str) -> Option<Vec<String>> {
     if word.starts_with("--") {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value)),

@@ -10,7 +10,7 @@ use super::hint::Hint;
 use super::input::{end_input, send_beside};
 use super::session::SessionRef;
 use super::stream_json::Form;
-use super::{CliError, Outcome, Target, agent, prompt, variables};
+use super::{CliError, ExitResult, Target, agent, prompt, variables};
 use crate::api::InputRequest;
 use crate::api::routes::{self, Endpoint};
 
@@ -36,7 +36,7 @@ pub(super) struct Args {
     id: SessionRef,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, id) = args.id.connect()?;
     let (target, typed_to) = (super::target()?, id.clone());
     let wait = match args.json {

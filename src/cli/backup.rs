@@ -8,7 +8,7 @@ use super::output::visible;
 use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
-use super::{CliError, Outcome, Target, say_answer};
+use super::{CliError, ExitResult, Target, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{BackedUp, BackupRequest};
 use crate::store::partial_name;
@@ -25,7 +25,7 @@ pub(super) struct Args {
     file: PathBuf,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let file = std::path::absolute(&args.file)?;
     let path = file
         .to_str()

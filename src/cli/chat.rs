@@ -9,15 +9,15 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::agent::Screen;
+use super::agent::AgentScreen;
 use super::daemon::remark;
-use super::ending::Ending;
+use super::ending::EndFacts;
 use super::follow::{Wait, conclude, follow_events};
 use super::input::end_input;
-use super::interrupt::{Current, kill_on_signal};
-use super::permission::{self, Source};
+use super::interrupt::{CurrentSession, kill_on_signal};
+use super::permission::{self, PermissionSource};
 use super::stream_json::Form;
-use super::{CliError, Outcome, Target, continued, launched, places, run, variables};
+use super::{CliError, ExitResult, Target, continued, launched, places, run, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     AdapterStatus, Code, Conversation, ConversationMode, InputRequest, LaunchRequest, Permission,
@@ -52,7 +52,7 @@ pub(super) struct Args {
     harness: String,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let target = super::target()?;
     let current = kill_on_signal(target.clone())?;
     let launch = run::Args::new(&args.harness, args.cwd.clone(), args.model.clone());
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         current,
         session: None,
         source,
-        screen: Screen::new(form),
+        screen: AgentScreen::new(form),
         code: 0,
     };
     while let Some(line) = next_line()? {
@@ -130,12 +130,12 @@ struct Chat {
     request: LaunchRequest,
     form: Form,
     /// The session that a signal kills.
-    current: Current,
+    current: CurrentSession,
     /// The running session, and the seq of the last event shown.
     session: Option<(String, u64)>,
-    screen: Screen,
+    screen: AgentScreen,
     /// Source of the permission.
-    source: Source,
+    source: PermissionSource,
     /// Exit code of the last session.
     code: u8,
 }
@@ -185,7 +185,7 @@ impl Chat {
     }
 
     /// Shows the session's output until the end of the turn or of the session.
-    fn answer(&mut self, id: &str, after: u64) -> Result<Option<Ending>, CliError> {
+    fn answer(&mut self, id: &str, after: u64) -> Result<Option<EndFacts>, CliError> {
         let is_stream = self.form == Form::Stream;
         let mut seen = after;
         let screen = &mut self.screen;
@@ -204,7 +204,7 @@ impl Chat {
     }
 
     /// Ends the session after the last line.
-    fn end(mut self) -> Outcome {
+    fn end(mut self) -> ExitResult {
         if let Some((id, after)) = self.session.take() {
             end_input(&self.target, &id)?;
             let screen = &mut self.screen;

@@ -9,13 +9,13 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::columns::Column;
 use super::daemon_logs::levels;
-use super::grammar::{Flag, Place, names, options};
+use super::grammar::{Flag, Position, names, options};
 use super::help::pages;
 use super::output::{Out, visible};
 use super::sessions::live_sessions;
 use super::table::{Color, age, shortened};
 use super::target::{self, known_hosts, take_hosts};
-use super::{Cli, Outcome};
+use super::{Cli, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     Code, Health, KillSignal, Permission, SessionRecord, SessionStatus, SessionsQuery, Stream,
@@ -127,7 +127,7 @@ end
 complete -c coven -f -a '(__coven_complete)'
 "#;
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let script = match args.shell {
         Shell::Bash => BASH,
         Shell::Zsh => ZSH,
@@ -147,7 +147,7 @@ pub(super) fn asked_for() -> Option<Vec<String>> {
 }
 
 /// Prints the candidates for the last of `words`, one per line, each with a description after a tab.
-pub(super) fn complete(words: &[String]) -> Outcome {
+pub(super) fn complete(words: &[String]) -> ExitResult {
     // The completed word is not a verb's name yet. A verb of a later version has no candidates.
     let words = match words.len() {
         0 | 1 => words.to_vec(),
@@ -177,7 +177,7 @@ pub(super) fn complete(words: &[String]) -> Outcome {
 type Candidates = Vec<(String, String)>;
 
 fn candidates(before: &[String], current: &str) -> Candidates {
-    let mut place = Place::start();
+    let mut place = Position::start();
     for word in before.iter().filter(|word| *word != "=") {
         place.take(word);
     }

@@ -10,7 +10,7 @@ use super::observation::{Depth, Observation};
 use super::output::{Out, visible};
 use super::status::{STATE, facts, for_people, for_programs};
 use super::table::{Color, GREEN, RED, painted};
-use super::{CliError, Home, Outcome, consent, daemon_logs, hint, hosts, say_answer, upgrade};
+use super::{CliError, ExitResult, Home, consent, daemon_logs, hint, hosts, say_answer, upgrade};
 use crate::api::{Code, StopReport};
 use crate::daemon::control::{self, ControlError, DaemonStart, StartReport};
 use crate::daemon::handover::check;
@@ -116,7 +116,7 @@ struct Serve {
     went_wrong: Option<String>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     if let Verb::Status(args) = &args.verb
         && let Some(code) = hosts::status(args.json, args.color)?
     {
@@ -157,7 +157,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn start(home: &Home, args: &Start) -> Outcome {
+fn start(home: &Home, args: &Start) -> ExitResult {
     let is_unanswered = || matches!(Status::of(home), Status::Forwarded(_));
     if args.here && is_unanswered() {
         std::fs::remove_file(home.socket())?;
@@ -165,7 +165,7 @@ fn start(home: &Home, args: &Start) -> Outcome {
     say_started(home, control::start(home, &remark)?, args.json)
 }
 
-fn say_started(home: &Home, started: DaemonStart, json: bool) -> Outcome {
+fn say_started(home: &Home, started: DaemonStart, json: bool) -> ExitResult {
     let (done, what, pid) = match started {
         DaemonStart::New(pid) => ("started", "started".into(), Some(pid)),
         DaemonStart::ByUnit(pid, unit) => {
@@ -187,7 +187,7 @@ pub(super) fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "coven: {}", visible(text));
 }
 
-fn stop(home: &Home, args: &Stop) -> Outcome {
+fn stop(home: &Home, args: &Stop) -> ExitResult {
     consent::ask(home, args.yes)?;
     let (pid, told, recovered) = match stop::stop(home, &remark)? {
         StopOutcome::Ended {
@@ -224,7 +224,7 @@ fn unclean(pid: i32, report: &StopReport) -> CliError {
     CliError::failed(Code::StoreUnavailable, message, Some("coven doctor"))
 }
 
-fn restart(home: &Home, args: &Restart) -> Outcome {
+fn restart(home: &Home, args: &Restart) -> ExitResult {
     consent::ask(home, args.yes)?;
     let (stopped, started) = stop::restart(home, &remark)?;
     let started = started
@@ -237,7 +237,7 @@ fn restart(home: &Home, args: &Restart) -> Outcome {
     }
 }
 
-fn status(home: &Home, args: &StatusArgs) -> Outcome {
+fn status(home: &Home, args: &StatusArgs) -> ExitResult {
     let status = Observation::of(home, Depth::Status, durations::DOCTOR_PROBE).status;
     let mut out = Out::new();
     let facts = facts(home, &status);
@@ -268,12 +268,12 @@ fn status(home: &Home, args: &StatusArgs) -> Outcome {
 }
 
 /// Answers the daemon that is to be upgraded, in one line of JSON.
-fn say_fitness(format: u32) -> Outcome {
+fn say_fitness(format: u32) -> ExitResult {
     Out::new().json(&check::fitness(format))?;
     Ok(0)
 }
 
-fn serve_at(home: &Home, args: &Serve, executed: Option<Executed>) -> Outcome {
+fn serve_at(home: &Home, args: &Serve, executed: Option<Executed>) -> ExitResult {
     let options = ServeOptions {
         log_to_file: args.background,
         executed,
@@ -284,7 +284,7 @@ fn serve_at(home: &Home, args: &Serve, executed: Option<Executed>) -> Outcome {
     }
 }
 
-fn serve_in_foreground(home: &Home, options: ServeOptions) -> Outcome {
+fn serve_in_foreground(home: &Home, options: ServeOptions) -> ExitResult {
     match serve(home, options, || {}) {
         Ok(()) => Ok(0),
         Err(err) => {
@@ -299,7 +299,7 @@ fn serve_in_foreground(home: &Home, options: ServeOptions) -> Outcome {
 }
 
 /// Serves as `start` runs it: reports the result in one line on stdout, and closes stdout.
-fn serve_in_background(home: &Home, options: ServeOptions) -> Outcome {
+fn serve_in_background(home: &Home, options: ServeOptions) -> ExitResult {
     let report = |report: &StartReport| -> io::Result<()> {
         let mut out = io::stdout().lock();
         serde_json::to_writer(&mut out, report)?;

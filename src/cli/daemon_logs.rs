@@ -14,7 +14,7 @@ use super::daemon::remark;
 use super::journal::UnitLog;
 use super::output::{Out, visible};
 use super::time::parse_moment;
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::api::{Code, Timestamp};
 use crate::daemon::LogPlace;
 use crate::observe::journal::{Journal, ReadOrder};
@@ -65,7 +65,7 @@ pub(super) struct Args {
     by_logs: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     if args.by_logs && io::stderr().is_terminal() {
         remark(
             "this is the daemon's log (coven daemon logs); coven logs ID shows a session's output",
@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// Shows the log at `path` and its rotated files.
-fn show_files(args: &Args, path: PathBuf) -> Outcome {
+fn show_files(args: &Args, path: PathBuf) -> ExitResult {
     let failed = cannot_read(&path);
     // Created before the first read: it then reports all later writes.
     let watch = args
@@ -106,7 +106,7 @@ fn show_files(args: &Args, path: PathBuf) -> Outcome {
         .transpose()
         .map_err(&failed)?;
     let mut files = LogFiles::new(path.clone());
-    let mut screen = Screen::new(args);
+    let mut screen = LogScreen::new(args);
     read(&mut files, &mut screen).map_err(|err| err.explained(&failed))?;
     if files.current().is_none() && watch.is_none() {
         return Err(failed(io::ErrorKind::NotFound.into()));
@@ -122,8 +122,8 @@ fn show_files(args: &Args, path: PathBuf) -> Outcome {
 }
 
 /// Shows a unit's log in the journal.
-fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
-    let mut screen = Screen::new(args);
+fn show_journal(args: &Args, log: &UnitLog) -> ExitResult {
+    let mut screen = LogScreen::new(args);
     let newest = read_journal(args, log, &mut screen)?;
     let missing = match newest {
         None => log.why_empty(args.since)?,
@@ -147,7 +147,7 @@ fn show_journal(args: &Args, log: &UnitLog) -> Outcome {
 fn read_journal(
     args: &Args,
     log: &UnitLog,
-    screen: &mut Screen<'_>,
+    screen: &mut LogScreen<'_>,
 ) -> Result<Option<String>, CliError> {
     let mut newest = None;
     match args.lines {
@@ -176,7 +176,7 @@ fn read_journal(
 }
 
 /// Waits for journal entries and shows them, until the output's reader closes it.
-fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut Screen<'_>) -> Outcome {
+fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut LogScreen<'_>) -> ExitResult {
     let stdout = io::stdout();
     loop {
         let mut interests = [Interest::readable(&journal), Interest::hangup(&stdout)];
@@ -227,7 +227,7 @@ impl ReadError {
     }
 }
 
-fn read(files: &mut LogFiles, screen: &mut Screen<'_>) -> Result<(), ReadError> {
+fn read(files: &mut LogFiles, screen: &mut LogScreen<'_>) -> Result<(), ReadError> {
     files.read(|line| screen.take(line).map_err(ReadError::Output))
 }
 
@@ -235,9 +235,9 @@ fn read(files: &mut LogFiles, screen: &mut Screen<'_>) -> Result<(), ReadError> 
 fn follow(
     watch: &LogWatch,
     files: &mut LogFiles,
-    screen: &mut Screen<'_>,
+    screen: &mut LogScreen<'_>,
     failed: impl Fn(io::Error) -> CliError,
-) -> Outcome {
+) -> ExitResult {
     let stdout = io::stdout();
     loop {
         if let Some(file) = files.current() {
@@ -269,14 +269,14 @@ fn cannot_read(log: &Path) -> impl Fn(io::Error) -> CliError {
 }
 
 /// Destination of log lines. `--lines` keeps only the last lines until all existing ones are read.
-struct Screen<'a> {
+struct LogScreen<'a> {
     args: &'a Args,
     out: Out,
     kept: Option<VecDeque<String>>,
     has_shown: bool,
 }
 
-impl<'a> Screen<'a> {
+impl<'a> LogScreen<'a> {
     fn new(args: &'a Args) -> Self {
         Self {
             args,

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
 use super::daemon::remark;
-use super::{CliError, Outcome, run};
+use super::{CliError, ExitResult, run};
 use crate::daemon::{Home, control};
 use crate::http::client::Client;
 use crate::settings::durations;
@@ -18,7 +18,7 @@ pub(super) const VERB: &str = "dial-stdio";
 /// Option that starts a daemon if none runs.
 pub(super) const START: &str = "--start";
 
-pub(super) fn run(options: &[String]) -> Outcome {
+pub(super) fn run(options: &[String]) -> ExitResult {
     let start = match options {
         [] => false,
         [option] if option == START => true,

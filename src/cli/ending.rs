@@ -23,7 +23,7 @@ pub(super) const OOM_KILLED: &str = "killed by the kernel for memory";
 
 /// Facts about a session's end.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct EndFacts {
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
     /// Missing for an older daemon.
@@ -35,7 +35,7 @@ pub(super) struct Ending {
     limit: Option<String>,
 }
 
-impl Ending {
+impl EndFacts {
     /// The end by a session's `exit` event, and its `kill` event, if any.
     pub(super) fn of_events(exit: &ExitPayload, kill: Option<&KillPayload>) -> Self {
         Self {
@@ -131,12 +131,12 @@ mod tests {
     #[test]
     fn an_exit_code_says_what_ended_the_session() {
         let code = |ended_by, exit_code, signal, status| {
-            let ending = Ending {
+            let ending = EndFacts {
                 exit_code,
                 signal,
                 ended_by,
                 status,
-                ..Ending::default()
+                ..EndFacts::default()
             };
             ending.code()
         };

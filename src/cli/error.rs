@@ -13,7 +13,7 @@ use crate::daemon::control::ControlError;
 use crate::daemon::failure::StartFailure;
 use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
-use crate::http::dial::Ended;
+use crate::http::dial::GatewayEnd;
 use crate::observe::journal;
 
 /// Messages of std's integer parser for invalid and for too large numbers.
@@ -201,12 +201,12 @@ const NOT_FOUND: i32 = 127;
 /// The error of a program that should lead to the daemon of another host: `coven dial-stdio` there has printed its own,
 /// or ssh has failed.
 fn of_program(
-    Ended {
+    GatewayEnd {
         name,
         prefix,
         code,
         said,
-    }: &Ended,
+    }: &GatewayEnd,
 ) -> CliError {
     let lines: Vec<&str> = said
         .lines()

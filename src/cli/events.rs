@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use super::ExitResult;
 use super::follow::each_event;
 use super::output::Out;
 use super::session::SessionRef;
@@ -35,7 +35,7 @@ pub(super) struct Args {
     id: SessionRef,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, id) = args.id.connect()?;
     let (mut out, mut left) = (Out::new(), args.limit);
     if left == 0 {

@@ -13,7 +13,7 @@ use super::follow::each_event;
 use super::output::visible;
 use super::session::{SessionRef, connect_to_all};
 use super::text::{create_new, not_created};
-use super::{CliError, Outcome, say};
+use super::{CliError, ExitResult, say};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{EventsQuery, Timestamp};
 use crate::http::client::Client;
@@ -40,7 +40,7 @@ pub(super) struct Args {
     ids: Vec<SessionRef>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, ids) = connect_to_all(&args.ids, "export: which session?")?;
     let Some(path) = &args.output else {
         write_all(&mut client, &ids, &mut io::stdout().lock())?;

@@ -14,7 +14,7 @@ use crate::http::client::Client;
 use crate::settings::durations;
 
 use super::daemon::remark;
-use super::ending::{Ending, FAILED};
+use super::ending::{EndFacts, FAILED};
 use super::hint::Hint;
 use super::output::Out;
 use super::{CliError, Target};
@@ -56,7 +56,7 @@ pub(super) fn connect(target: &Target) -> Result<Client, CliError> {
     target.connect()
 }
 
-/// Shows the session's events after event `after` until its end; returns the exit code ([`Ending::code`]).
+/// Shows the session's events after event `after` until its end; returns the exit code ([`EndFacts::code`]).
 pub(super) fn follow(
     client: &mut Client,
     id: &str,
@@ -64,7 +64,7 @@ pub(super) fn follow(
     show: Show,
     wait: Wait,
 ) -> Result<u8, CliError> {
-    let mut screen = Screen::new(show);
+    let mut screen = EventScreen::new(show);
     let ending = follow_events(client, id, after, wait, &mut |event| {
         screen.show(event)?;
         Ok(ControlFlow::Continue(()))
@@ -84,7 +84,7 @@ pub(super) fn follow_events(
     mut after: u64,
     mut wait: Wait,
     take: &mut dyn FnMut(&Event) -> Result<ControlFlow<()>, CliError>,
-) -> Result<Option<Ending>, CliError> {
+) -> Result<Option<EndFacts>, CliError> {
     client.allow_wait(durations::FOLLOW_WAIT)?;
     let (mut kill, mut exit) = (None, None);
     loop {
@@ -115,13 +115,13 @@ pub(super) fn follow_events(
         }
         if ended && let Some(exit) = exit {
             // No further request: the daemon's stop may have ended the session; then the daemon is gone.
-            return Ok(Some(Ending::of_events(&exit, kill.as_ref())));
+            return Ok(Some(EndFacts::of_events(&exit, kill.as_ref())));
         }
         if ended || page.events.is_empty() {
             let record = client.call(routes::ShowSession.of(id))?;
             // An empty page: the wait is over, or the session had ended before.
             if record.status.is_final() && (ended || record.last_seq <= after) {
-                return Ok(Some(Ending::of_record(&record)));
+                return Ok(Some(EndFacts::of_record(&record)));
             }
             if let (Wait::WithHint(hint), false) = (&mut wait, ended) {
                 hint.look(&record);
@@ -175,12 +175,12 @@ pub(super) fn is_final_status(event: &Event) -> bool {
 }
 
 /// Destination of shown events.
-struct Screen {
+struct EventScreen {
     show: Show,
     out: Out,
 }
 
-impl Screen {
+impl EventScreen {
     fn new(show: Show) -> Self {
         Self {
             show,
@@ -252,7 +252,7 @@ pub(super) fn show_truncation(event: &Event) -> Result<(), CliError> {
 }
 
 /// Prints how a session ended, unless its harness exited by itself; returns the exit code.
-pub(super) fn conclude(ending: &Ending, id: &str) -> u8 {
+pub(super) fn conclude(ending: &EndFacts, id: &str) -> u8 {
     if let Some(sentence) = ending.sentence(id) {
         remark(&sentence);
     }

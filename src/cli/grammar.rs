@@ -33,9 +33,9 @@ pub(super) fn is_verb(text: &str) -> bool {
 
 /// The verb at the start of `args`, without anything that could be a prompt.
 pub(super) fn verb_of<T: AsRef<str>>(args: &[T]) -> String {
-    let mut place = Place::start();
+    let mut place = Position::start();
     let mut words = args.iter();
-    words.find(|word| place.take(word.as_ref()) != Word::Verb);
+    words.find(|word| place.take(word.as_ref()) != WordKind::Verb);
     place.path.join(" ")
 }
 
@@ -69,7 +69,7 @@ pub(super) fn is_group(command: &CommandInfoWithArgs) -> bool {
 
 /// Kind of a word at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum WordKind {
     Verb,
     /// An option, or `--`.
     Option,
@@ -81,7 +81,7 @@ pub(super) enum Word {
 }
 
 /// The place after the parsed words of a command line.
-pub(super) struct Place {
+pub(super) struct Position {
     /// The words of the verb so far.
     pub(super) path: Vec<&'static str>,
     pub(super) command: CommandInfoWithArgs,
@@ -91,7 +91,7 @@ pub(super) struct Place {
     are_options_over: bool,
 }
 
-impl Place {
+impl Position {
     pub(super) fn start() -> Self {
         Self {
             path: Vec::new(),
@@ -103,37 +103,37 @@ impl Place {
     }
 
     /// Advances past `word`.
-    pub(super) fn take(&mut self, word: &str) -> Word {
+    pub(super) fn take(&mut self, word: &str) -> WordKind {
         if self.reads_as_option(word) {
             if word == "--" {
                 self.are_options_over = true;
-                return Word::Option;
+                return WordKind::Option;
             }
             let Some(flag) = self.flag(word) else {
-                return Word::UnknownOption;
+                return WordKind::UnknownOption;
             };
             self.waiting = value_of(flag).and(Some(flag));
-            return Word::Option;
+            return WordKind::Option;
         }
         if self.waiting.take().is_some() {
-            return Word::Value;
+            return WordKind::Value;
         }
         let mut verbs = self.command.commands.iter();
         if let Some(verb) = verbs.find(|verb| verb.name == word) {
             self.path.push(verb.name);
             self.command = verb.command.clone();
             self.are_options_over = false;
-            return Word::Verb;
+            return WordKind::Verb;
         }
         let arguments = self.command.positionals;
         if arguments.is_empty() && !self.command.commands.is_empty() {
-            return Word::UnknownVerb;
+            return WordKind::UnknownVerb;
         }
         let argument = arguments.get(self.arguments).or(arguments.last());
         self.are_options_over |= !self.takes_prompt()
             && argument.is_some_and(|argument| argument.optionality == Optionality::Greedy);
         self.arguments += 1;
-        Word::Argument
+        WordKind::Argument
     }
 
     /// True if the verb takes a harness and a prompt, with options after each of them: see [`super::order`].
@@ -197,15 +197,15 @@ impl Place {
 
 /// Error for the first of `args` that is neither a verb nor an option at its place, with a suggestion.
 pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
-    let mut place = Place::start();
+    let mut place = Position::start();
     args.iter().find_map(|word| {
         let (what, hint) = match place.take(word) {
-            Word::UnknownOption => {
+            WordKind::UnknownOption => {
                 let name = word.split('=').next().unwrap_or(word);
                 let mut flags = options(&place.command).map(|flag| flag.long.into());
                 ("option", did_you_mean(name, &mut flags))
             }
-            Word::UnknownVerb => {
+            WordKind::UnknownVerb => {
                 let verbs = below(&place.path.join(" "), place.command.clone()).into_iter();
                 let verbs = verbs.map(|(path, _)| path);
                 let aliases = aliases().map(|(alias, _)| alias.to_owned());

@@ -10,7 +10,7 @@ use super::output::{Out, visible};
 use super::status::{as_json, facts, for_people, for_programs, uptime};
 use super::table::{Color, RED, fit, painted, table, terminal_width};
 use super::target::{self, Remote};
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, Health};
 use crate::daemon::Home;
@@ -89,7 +89,7 @@ pub(super) fn code_of<T>(answers: &Answers<T>) -> u8 {
 }
 
 /// Prints `{"hosts":[…]}`: for each host its name, and its answer under `key`, or its error.
-pub(super) fn print_document<T: Serialize>(answers: Answers<T>, key: &str) -> Outcome {
+pub(super) fn print_document<T: Serialize>(answers: Answers<T>, key: &str) -> ExitResult {
     let code = code_of(&answers);
     let host = |(name, answer): (String, Result<T, CliError>)| match answer {
         Ok(answer) => json!({ "host": name, "ok": true, key: as_json(&answer) }),

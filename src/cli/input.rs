@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::follow::connect;
 use super::session::SessionRef;
 use super::text::stdin_text;
-use super::{CliError, Outcome, Target};
+use super::{CliError, ExitResult, Target};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, InputRequest};
 use crate::http::client::ClientError;
@@ -33,7 +33,7 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let Some((given, text)) = args.command.split_first() else {
         return Err(CliError::usage("input: to which session?"));
     };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::daemon::remark;
 use super::follow::connect;
-use super::{CliError, Outcome, Target};
+use super::{CliError, ExitResult, Target};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionStatus};
 use crate::http::client::Client;
@@ -65,7 +65,7 @@ impl Interrupt {
 
     /// The result of `run`. After a stop signal it waits for the answer to the kill, and is 128 plus the signal if that
     /// ended the session. From here on no signal kills the session: a detached one runs on.
-    pub(super) fn outcome(&self, client: &mut Client, id: &str, outcome: Outcome) -> Outcome {
+    pub(super) fn outcome(&self, client: &mut Client, id: &str, outcome: ExitResult) -> ExitResult {
         let Some(signal) = self.signal.get_or_init(|| None) else {
             return outcome;
         };
@@ -131,9 +131,9 @@ fn exit_code(signal: i32) -> u8 {
 
 /// The session that a stop signal kills, if any.
 #[derive(Clone, Default)]
-pub(super) struct Current(Arc<Mutex<Option<String>>>);
+pub(super) struct CurrentSession(Arc<Mutex<Option<String>>>);
 
-impl Current {
+impl CurrentSession {
     pub(super) fn set(&self, id: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
@@ -145,9 +145,9 @@ impl Current {
 
 /// Starts a thread that kills the current session at a stop signal, and ends this process. Must be called before any
 /// other thread starts.
-pub(super) fn kill_on_signal(target: Target) -> io::Result<Current> {
+pub(super) fn kill_on_signal(target: Target) -> io::Result<CurrentSession> {
     sys::block_signals(sys::STOP_SIGNALS);
-    let current = Current::default();
+    let current = CurrentSession::default();
     let watched = current.clone();
     let wait = move || {
         let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {

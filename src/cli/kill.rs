@@ -8,7 +8,7 @@ use super::output::{Out, visible};
 use super::sacrifice::records;
 use super::session::{SessionRef, connect_with_care, for_each};
 use super::sessions::live_sessions;
-use super::{CliError, Outcome, consent};
+use super::{CliError, ExitResult, consent};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{ErrorDetail, KillRequest, KillSignal, LeftBehind, SessionRecord};
 use crate::http::client::{Client, ClientError};
@@ -39,7 +39,7 @@ pub(super) struct Args {
     ids: Vec<SessionRef>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, ids, may_go_on) = match (args.all, args.ids.is_empty()) {
         (true, false) => return Err(CliError::usage("kill: --all, or sessions")),
         (true, true) => {

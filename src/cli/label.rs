@@ -4,7 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::rename::edit;
 use super::session::SessionRef;
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::api::EditRequest;
 
 /// Add and remove labels of a session: coven label ID +a -b
@@ -24,7 +24,7 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let Some((id, changes)) = args.command.split_first() else {
         return Err(CliError::usage("label: which session?"));
     };

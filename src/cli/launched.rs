@@ -9,17 +9,17 @@ use super::daemon::remark;
 use super::follow::{Show, Wait, follow};
 use super::input::end_input;
 use super::interrupt::Interrupt;
-use super::permission::{self, Source};
+use super::permission::{self, PermissionSource};
 use super::sessions::each_session;
 use super::stream_json::{self, Form};
-use super::{CliError, Outcome, Target, say_answer};
+use super::{CliError, ExitResult, Target, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord};
 use crate::http::client::{Client, ClientError};
 
 /// Printed part of a launched session.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Output {
+pub(super) struct OutputOptions {
     pub detach: bool,
     pub json: bool,
     pub stream_json: bool,
@@ -27,14 +27,14 @@ pub(super) struct Output {
     pub quiet: bool,
 }
 
-impl Output {
+impl OutputOptions {
     pub(super) fn is_talkative(self) -> bool {
         !self.json && !self.stream_json && !self.quiet
     }
 }
 
 /// A launched session, which a stop signal kills.
-pub(super) struct Launched {
+pub(super) struct LaunchedSession {
     target: Target,
     interrupt: Arc<Interrupt>,
     client: Client,
@@ -43,7 +43,7 @@ pub(super) struct Launched {
     others: u64,
 }
 
-impl Launched {
+impl LaunchedSession {
     pub(super) fn new(
         target: Target,
         interrupt: Arc<Interrupt>,
@@ -67,11 +67,11 @@ impl Launched {
     /// Shows the session to its end, or prints only its id; returns the exit code.
     pub(super) fn show(
         mut self,
-        output: Output,
+        output: OutputOptions,
         form: Option<Form>,
-        source: Source,
+        source: PermissionSource,
         prompt: &str,
-    ) -> Outcome {
+    ) -> ExitResult {
         let id = self.record.id.to_string();
         if output.is_talkative() {
             permission::remark_on_default(&self.record, source);
@@ -96,7 +96,7 @@ impl Launched {
         self.interrupt.outcome(&mut self.client, &id, said)
     }
 
-    fn follow(&mut self, output: Output, form: Option<Form>, prompt: &str) -> Outcome {
+    fn follow(&mut self, output: OutputOptions, form: Option<Form>, prompt: &str) -> ExitResult {
         let id = self.record.id.to_string();
         if io::stderr().is_terminal() && !output.quiet {
             remark(&format!("session {id}"));

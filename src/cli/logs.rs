@@ -12,7 +12,7 @@ use super::output::{Out, TerminalText, visible};
 use super::session::SessionRef;
 use super::table::stamp;
 use super::time::parse_moment;
-use super::{CliError, Outcome, logs_prune};
+use super::{CliError, ExitResult, logs_prune};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Event, EventKind, EventsQuery, Stream, Timestamp};
 use crate::http::client::Client;
@@ -66,7 +66,7 @@ enum Verb {
     Prune(logs_prune::Args),
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     if let Some(Verb::Prune(args)) = &args.verb {
         return logs_prune::run(args);
     }
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn show_preview(args: &Args, client: &mut Client, id: &str) -> Outcome {
+fn show_preview(args: &Args, client: &mut Client, id: &str) -> ExitResult {
     let mut lines = client.call(routes::PreviewLog.of(id))?;
     lines.retain(|line| args.since.is_none_or(|since| line.ts >= since));
     let skipped = args.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
@@ -104,8 +104,8 @@ fn show_preview(args: &Args, client: &mut Client, id: &str) -> Outcome {
     Ok(0)
 }
 
-fn show_output(args: &Args, client: &mut Client, id: &str) -> Outcome {
-    let mut screen = Screen::new(args);
+fn show_output(args: &Args, client: &mut Client, id: &str) -> ExitResult {
+    let mut screen = OutputScreen::new(args);
     let mut after = 0;
     if let Some(lines) = args.tail {
         let (last, chunks) = tail(args, client, id, lines)?;
@@ -274,7 +274,7 @@ impl Kept {
 }
 
 /// Shows output on stdout and stderr; escapes control characters where the stream is a terminal.
-struct Screen {
+struct OutputScreen {
     out: Out,
     /// Nothing was shown.
     is_empty: bool,
@@ -285,7 +285,7 @@ struct Screen {
     begins_line: [bool; 2],
 }
 
-impl Screen {
+impl OutputScreen {
     fn new(args: &Args) -> Self {
         let is_terminal = [io::stdout().is_terminal(), io::stderr().is_terminal()];
         Self {

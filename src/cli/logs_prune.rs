@@ -6,7 +6,7 @@ use super::daemon::remark;
 use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
-use super::{Outcome, say_answer};
+use super::{ExitResult, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{PruneRequest, Pruned};
 
@@ -33,7 +33,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (dry_run, days) = (args.dry_run, args.event_days);
     let progress = Progress::begin("prune", || None);
     let pruned: Pruned = match access(super::target()?)? {

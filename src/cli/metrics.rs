@@ -2,7 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use super::ExitResult;
 use super::follow::connect;
 use super::output::Out;
 use crate::api::routes::{self, Endpoint};
@@ -17,7 +17,7 @@ use crate::api::routes::{self, Endpoint};
 )]
 pub(super) struct Args {}
 
-pub(super) fn run(_: &Args) -> Outcome {
+pub(super) fn run(_: &Args) -> ExitResult {
     let target = super::target()?;
     let page = connect(&target)?.fetch(&routes::Metrics.request())?;
     Out::new().bytes(&page)?;

@@ -123,7 +123,7 @@ struct Cli {
 }
 
 /// Result of a verb: the exit code, or the error.
-type Outcome = Result<u8, CliError>;
+type ExitResult = Result<u8, CliError>;
 
 /// One line for each verb: its variant, and the module of its `Args` and `run`. The help has this order and these
 /// groups.
@@ -138,7 +138,7 @@ macro_rules! verbs {
         }
 
         impl Verb {
-            fn run(&self) -> Outcome {
+            fn run(&self) -> ExitResult {
                 match self {
                     $($(Self::$verb(args) => apart(|| $module::run(args)),)*)*
                 }
@@ -153,7 +153,7 @@ macro_rules! verbs {
 /// Runs a verb. Cold, so that inlined code is compiled for size: this saves 65 kB of the executable.
 #[cold]
 #[inline(never)]
-fn apart(verb: impl FnOnce() -> Outcome) -> Outcome {
+fn apart(verb: impl FnOnce() -> ExitResult) -> ExitResult {
     verb()
 }
 
@@ -224,7 +224,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn parse_and_run(args: &[String]) -> Outcome {
+fn parse_and_run(args: &[String]) -> ExitResult {
     if let Some(help) = help::asked_for(args) {
         return say(&help);
     }
@@ -242,7 +242,7 @@ fn parse_and_run(args: &[String]) -> Outcome {
     }
 }
 
-fn finish(outcome: Outcome, args: &[String]) -> ExitCode {
+fn finish(outcome: ExitResult, args: &[String]) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(err) => {
@@ -276,13 +276,13 @@ fn record(err: &CliError, verb: &str) {
 }
 
 /// Prints `line` as the verb's whole output.
-fn say(line: &str) -> Outcome {
+fn say(line: &str) -> ExitResult {
     output::Out::new().line(line)?;
     Ok(0)
 }
 
 /// Prints `answer` as JSON if `json`, otherwise `line`, as the verb's whole output.
-fn say_answer(json: bool, answer: &impl Serialize, line: &str) -> Outcome {
+fn say_answer(json: bool, answer: &impl Serialize, line: &str) -> ExitResult {
     if !json {
         return say(line);
     }

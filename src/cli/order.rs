@@ -3,7 +3,7 @@
 //!
 //! Pure: the verb's definition says which words are options, and which take a value.
 
-use super::grammar::{Place, Word, unknown_word, value_of};
+use super::grammar::{Position, WordKind, unknown_word, value_of};
 
 /// Advice for a word that could be an option or a part of the prompt.
 const ADVICE: &str = "quote the prompt, or put -- before it";
@@ -14,7 +14,7 @@ const ADVICE: &str = "quote the prompt, or put -- before it";
 /// The prompt is ambiguous: an option is between its words, or an unknown option follows the harness. Or an option
 /// lacks its value.
 pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
-    let mut place = Place::start();
+    let mut place = Position::start();
     let (mut options, mut rest) = (Vec::new(), Vec::new());
     let mut behind_prompt = None;
     let mut doubtful = None;
@@ -22,19 +22,22 @@ pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
         let has_prompt = rest.len() > 1;
         let may_be_option = place.can_be_option();
         match place.take(word) {
-            Word::Option if word == "--" => {}
-            Word::UnknownOption if place.takes_prompt() && !rest.is_empty() => {
+            WordKind::Option if word == "--" => {}
+            WordKind::UnknownOption if place.takes_prompt() && !rest.is_empty() => {
                 let words: Vec<&str> = args.iter().map(String::as_str).collect();
                 let unknown = unknown_word(&words).unwrap_or_default();
                 return Err(format!("{ADVICE}: {unknown}"));
             }
-            what @ (Word::Verb | Word::Option | Word::Value | Word::UnknownOption) => {
-                if has_prompt && what == Word::Option {
+            what @ (WordKind::Verb
+            | WordKind::Option
+            | WordKind::Value
+            | WordKind::UnknownOption) => {
+                if has_prompt && what == WordKind::Option {
                     behind_prompt.get_or_insert(word);
                 }
                 options.push(word.clone());
             }
-            Word::Argument | Word::UnknownVerb => {
+            WordKind::Argument | WordKind::UnknownVerb => {
                 if may_be_option && is_option_with_value(&place, word) {
                     doubtful.get_or_insert(word);
                 }
@@ -63,7 +66,7 @@ pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
 }
 
 /// True if `word` is `--name=value` of one of the verb's options.
-fn is_option_with_value(place: &Place, word: &str) -> bool {
+fn is_option_with_value(place: &Position, word: &str) -> bool {
     let name = word.split_once('=').map(|(name, _)| name);
     let flag = name.and_then(|name| place.flag(name));
     flag.and_then(value_of).is_some()

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::table::{aligned, table, terminal_width};
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::adapters::PROMPT_SHOWN;
 use crate::observe::{is_invisible, visible_json};
 use crate::settings::durations;
@@ -83,7 +83,7 @@ pub(super) fn watch(
     is_watched: bool,
     out: &mut Out,
     lines: &mut dyn FnMut() -> Result<Vec<String>, CliError>,
-) -> Outcome {
+) -> ExitResult {
     loop {
         let mut lines = lines()?;
         if !is_watched {

@@ -7,7 +7,7 @@ use crate::settings;
 
 /// Source of a launch's permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum PermissionSource {
     /// `--permission`, or the session that is repeated.
     Option,
     /// `COVEN_PERMISSION`.
@@ -20,18 +20,22 @@ pub(super) enum Source {
 pub(super) fn choose(
     option: Option<Permission>,
     request: &mut LaunchRequest,
-) -> Result<Source, CliError> {
+) -> Result<PermissionSource, CliError> {
     let (permission, source) = match option {
-        Some(permission) => (permission, Source::Option),
-        None => (setting()?, Source::Setting),
+        Some(permission) => (permission, PermissionSource::Option),
+        None => (setting()?, PermissionSource::Setting),
     };
     Ok(set(permission, source, request))
 }
 
 /// Sets `permission`, which comes from `source`, in `request`; returns its effective source.
-pub(super) fn set(permission: Permission, source: Source, request: &mut LaunchRequest) -> Source {
+pub(super) fn set(
+    permission: Permission,
+    source: PermissionSource,
+    request: &mut LaunchRequest,
+) -> PermissionSource {
     if permission == Permission::Default {
-        return Source::Adapter;
+        return PermissionSource::Adapter;
     }
     request.launch_policy = Some(LaunchPolicy {
         approval: Approval::Never,
@@ -49,8 +53,8 @@ fn setting() -> Result<Permission, CliError> {
 }
 
 /// Reports a permission that comes from the setting, before the launch: the launch may fail because of it.
-pub(super) fn remark_on_setting(request: &LaunchRequest, source: Source) {
-    if let (Source::Setting, Some(policy)) = (source, &request.launch_policy) {
+pub(super) fn remark_on_setting(request: &LaunchRequest, source: PermissionSource) {
+    if let (PermissionSource::Setting, Some(policy)) = (source, &request.launch_policy) {
         let (permission, name) = (policy.sandbox, settings::PERMISSION.name);
         daemon::remark(&format!(
             "{} runs with permission {permission}, by {name}",
@@ -60,9 +64,9 @@ pub(super) fn remark_on_setting(request: &LaunchRequest, source: Source) {
 }
 
 /// Reports the permission of a session that comes from its adapter, or that its harness changes no files by default.
-pub(super) fn remark_on_default(record: &SessionRecord, source: Source) {
+pub(super) fn remark_on_default(record: &SessionRecord, source: PermissionSource) {
     let (options, harness) = (&record.options, &record.harness);
-    let (Source::Adapter, Some(permission)) = (source, &options.permission) else {
+    let (PermissionSource::Adapter, Some(permission)) = (source, &options.permission) else {
         return;
     };
     if *permission != Permission::Default {

@@ -17,7 +17,7 @@ use super::session::for_each;
 use super::sessions::each_session;
 use super::table::amount;
 use super::time::parse_duration;
-use super::{CliError, Outcome, consent, say};
+use super::{CliError, ExitResult, consent, say};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionRecord, SessionStatus, Timestamp};
 
@@ -48,7 +48,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     if args.older_than.is_none() && args.status.is_empty() {
         return Err(CliError::usage(
             "prune: --older-than or --status is missing",

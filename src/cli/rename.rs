@@ -3,7 +3,7 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::session::SessionRef;
-use super::{Outcome, say_answer};
+use super::{ExitResult, say_answer};
 use crate::api::EditRequest;
 use crate::api::routes::{self, Endpoint};
 
@@ -22,7 +22,7 @@ pub(super) struct Args {
     title: String,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     edit(
         &args.id,
         &EditRequest {
@@ -35,7 +35,12 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// Changes a session's record, and prints the result.
-pub(super) fn edit(session: &SessionRef, request: &EditRequest, done: &str, json: bool) -> Outcome {
+pub(super) fn edit(
+    session: &SessionRef,
+    request: &EditRequest,
+    done: &str,
+    json: bool,
+) -> ExitResult {
     let (mut client, id) = session.connect()?;
     let record = client.call(routes::Edit.of(&id).body(request))?;
     say_answer(json, &record, &format!("{id} {done}"))

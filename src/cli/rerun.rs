@@ -3,11 +3,11 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::interrupt::Interrupt;
-use super::launched::{Launched, Output};
-use super::permission::{self, Source};
+use super::launched::{LaunchedSession, OutputOptions};
+use super::permission::{self, PermissionSource};
 use super::session::SessionRef;
 use super::stream_json::Form;
-use super::{CliError, Outcome, Target, continued, prompt, run, variables};
+use super::{CliError, ExitResult, Target, continued, prompt, run, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, LaunchRequest, SessionRecord, Word};
 use crate::http::client::Client;
@@ -37,7 +37,7 @@ pub(super) struct Args {
     id: SessionRef,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let target = super::target()?;
     let interrupt = Interrupt::watch(target.clone())?;
     let mut client = run::connect_or_start(&target)?;
@@ -46,7 +46,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     let is_continued = record.continued_from.is_some();
     let permission = record.options.permission.as_ref().and_then(Word::known);
     let mut request = request(&target, &mut client, record)?;
-    let source = permission::set(permission.unwrap_or_default(), Source::Option, &mut request);
+    let source = permission::set(
+        permission.unwrap_or_default(),
+        PermissionSource::Option,
+        &mut request,
+    );
     if is_continued {
         continued::go_on(&mut client, &mut request, &id, true)?;
     }
@@ -56,13 +60,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         request.launch_mode.as_ref(),
         &request.args,
     );
-    let output = Output {
+    let output = OutputOptions {
         detach: args.detach,
         json: args.json,
         quiet: args.quiet,
-        ..Output::default()
+        ..OutputOptions::default()
     };
-    let launched = Launched::new(target, interrupt, client, &request)?;
+    let launched = LaunchedSession::new(target, interrupt, client, &request)?;
     launched.show(output, form, source, &request.prompt)
 }
 

@@ -6,7 +6,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::output::visible;
 use super::store::lock;
-use super::{CliError, Outcome, say_answer};
+use super::{CliError, ExitResult, say_answer};
 use crate::api::{Code, Restored};
 use crate::http::client::{Client, ClientError};
 use crate::store::{self, StoreError};
@@ -23,7 +23,7 @@ pub(super) struct Args {
     copy: PathBuf,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let file = std::path::absolute(&args.copy)?;
     let home = super::home()?;
     match Client::connect(&home.socket()) {

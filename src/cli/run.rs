@@ -9,14 +9,14 @@ use argh::{ArgsInfo, FromArgs};
 use super::continued;
 use super::daemon::remark;
 use super::interrupt::Interrupt;
-use super::launched::{Launched, Output};
+use super::launched::{LaunchedSession, OutputOptions};
 use super::permission;
 use super::places::{self, Places};
 use super::stream_json::{self, Form};
 use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
-use super::variables::{self, Given};
-use super::{CliError, Outcome, Target};
+use super::variables::{self, GivenVariable};
+use super::{CliError, ExitResult, Target};
 use crate::api::{
     AdapterStatus, Code, Labels, LaunchRequest, OnEnd, Permission, TelemetryFormat, Visibility,
     Word,
@@ -90,7 +90,7 @@ pub(super) struct Args {
     sweep: bool,
     /// a variable for this session: its value shows in `ps`; NAME alone has this shell's value, and shows none
     #[argh(option, short = 'e', arg_name = "name[=value]")]
-    env: Vec<Given>,
+    env: Vec<GivenVariable>,
     /// variables for this session, NAME=VALUE a line, quoted as for systemd; refused if others can read it
     #[argh(option, arg_name = "file")]
     env_file: Option<PathBuf>,
@@ -129,7 +129,7 @@ impl Args {
     }
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     check_output(args)?;
     let target = super::target()?;
     let mut request = request_for(args, &target)?;
@@ -139,7 +139,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     places::expand_home(&mut client, &mut request)?;
     let adapter = variables::pass(&target, &mut client, &request.harness, &mut request.env)?;
     let source = permission::choose(args.permission, &mut request)?;
-    let output = Output {
+    let output = OutputOptions {
         detach: args.detach,
         json: args.json,
         stream_json: args.stream_json,
@@ -154,7 +154,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         continued::go_on(&mut client, &mut request, given, has_directory)?;
     }
     let form = form(args, adapter.as_ref(), &mut request);
-    let launched = Launched::new(target, interrupt, client, &request)?;
+    let launched = LaunchedSession::new(target, interrupt, client, &request)?;
     // Checked now: a process that writes into the pipe has had time to start.
     remark_on_unread_input(args, form);
     launched.show(output, form, source, &request.prompt)

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::output::Out;
 use super::session::{SessionRef, connect_with_care, for_each};
-use super::{CliError, Outcome, consent};
+use super::{CliError, ExitResult, consent};
 use crate::api::SessionRecord;
 use crate::api::routes::{self, Endpoint};
 use crate::http::client::Client;
@@ -31,7 +31,7 @@ pub(super) struct Args {
     ids: Vec<SessionRef>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, ids, is_loose) = connect_with_care(&args.ids, "sacrifice: which session?")?;
     if !args.yes || is_loose {
         let sessions = records(&mut client, &ids)?;
@@ -50,7 +50,7 @@ pub(super) fn records(client: &mut Client, ids: &[String]) -> Result<Vec<Session
 }
 
 /// Deletes each session, and prints the result.
-fn delete(client: &mut Client, ids: Vec<String>, json: bool) -> Outcome {
+fn delete(client: &mut Client, ids: Vec<String>, json: bool) -> ExitResult {
     for_each(ids, |id| {
         client.call(routes::DeleteSession.of(id))?;
         say_deleted(id, json)

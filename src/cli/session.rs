@@ -163,7 +163,7 @@ pub(super) fn connect_with_care(
 pub(super) fn for_each(
     ids: Vec<String>,
     mut act: impl FnMut(&str) -> Result<(), CliError>,
-) -> super::Outcome {
+) -> super::ExitResult {
     let mut last: Option<CliError> = None;
     for id in ids {
         if let Err(err) = act(&id)

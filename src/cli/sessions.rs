@@ -11,7 +11,7 @@ use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::table::{Color, fit, table, terminal_width};
 use super::time::parse_moment;
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionRecord, SessionStatus, SessionsQuery, Timestamp};
 use crate::http::client::Client;
@@ -84,7 +84,7 @@ fn parse_columns(text: &str) -> Result<Columns, String> {
         .map_err(|must| format!("each {must}"))
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     check_watch(args.watch, args.json)?;
     let mut out = Out::new();
     if let Some(mut hosts) = Hosts::several()? {
@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// The sessions of several hosts.
-fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> Outcome {
+fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> ExitResult {
     if args.json {
         let most = args.limit.unwrap_or(usize::MAX);
         let answers = hosts.ask(|client| {
@@ -277,7 +277,7 @@ fn each_wanted(
 }
 
 /// Prints `{"sessions":[…]}`, one record per line. Holds one page of them in memory.
-fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> Outcome {
+fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> ExitResult {
     let mut before: &[u8] = b"";
     let mut left = args.limit.unwrap_or(usize::MAX);
     out.line(r#"{"sessions":["#)?;

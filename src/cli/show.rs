@@ -2,7 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use super::ExitResult;
 use super::columns::{silence, took};
 use super::ending::OOM_KILLED;
 use super::logs::last_lines;
@@ -28,7 +28,7 @@ pub(super) struct Args {
     ids: Vec<SessionRef>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, ids) = connect_to_all(&args.ids, "show: which session?")?;
     let records = records(&mut client, &ids)?;
     let mut out = Out::new();

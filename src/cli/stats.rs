@@ -12,7 +12,7 @@ use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::sessions::live_sessions;
 use super::table::{Color, fit, table, terminal_width};
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionId, SessionRecord};
 use crate::http::client::Client;
@@ -46,7 +46,7 @@ const COLUMNS: [Column; 8] = [
     Column::Title,
 ];
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     check_watch(args.watch, args.json)?;
     let mut out = Out::new();
     if let Some(mut hosts) = Hosts::several()? {
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// The live sessions of several hosts.
-fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> Outcome {
+fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> ExitResult {
     if args.json {
         return hosts::print_document(hosts.ask(stats), "sessions");
     }

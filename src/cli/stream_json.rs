@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use serde_json::Value;
 
-use super::agent::{AgentLine, Lines, said};
-use super::ending::Ending;
+use super::agent::{AgentLine, LineJoiner, said};
+use super::ending::EndFacts;
 use super::follow::{Output, Wait, follow_events, output_of, show_stderr};
 use super::input::{end_input, send_beside, send_if_live};
 use super::output::Out;
@@ -97,7 +97,7 @@ pub(super) fn show(
         out: Out::new(),
         form,
         id: record.id.to_string(),
-        lines: Lines::default(),
+        lines: LineJoiner::default(),
         is_inside_line: false,
     };
     printer.out.json(&StreamLine::System {
@@ -134,7 +134,7 @@ struct Printer {
     form: Form,
     /// Id of the session.
     id: String,
-    lines: Lines,
+    lines: LineJoiner,
     /// The last output had no newline yet.
     is_inside_line: bool,
 }
@@ -177,7 +177,7 @@ impl Printer {
         Ok(())
     }
 
-    fn end(&mut self, record: &SessionRecord, ending: &Ending) -> Result<(), CliError> {
+    fn end(&mut self, record: &SessionRecord, ending: &EndFacts) -> Result<(), CliError> {
         if self.is_inside_line {
             self.out.bytes(b"\n")?;
         }

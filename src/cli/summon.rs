@@ -2,7 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use super::ExitResult;
 use super::archive::ask;
 use super::session::SessionRef;
 use crate::api::routes;
@@ -19,6 +19,6 @@ pub(super) struct Args {
     ids: Vec<SessionRef>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     ask(&args.ids, || routes::Summon, "summoned", args.json)
 }

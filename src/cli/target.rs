@@ -9,7 +9,7 @@ use super::CliError;
 use super::aliases::resolved;
 use super::daemon::remark;
 use super::dial_stdio;
-use super::grammar::Place;
+use super::grammar::Position;
 use super::output::command_text;
 use crate::api::{Code, Health};
 use crate::daemon::{Home, control};
@@ -197,7 +197,7 @@ pub(super) fn take_hosts(args: Vec<String>) -> Result<Vec<String>, CliError> {
         hosts = Some(host?);
     }
     let args = resolved(args.collect())?;
-    let (mut place, mut words) = (Place::start(), Vec::new());
+    let (mut place, mut words) = (Position::start(), Vec::new());
     let mut args = args.into_iter().peekable();
     while let Some(arg) = args.peek().cloned() {
         if !place.is_in_prompt()

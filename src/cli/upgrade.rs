@@ -6,7 +6,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::output::visible;
 use super::progress::Progress;
-use super::{CliError, Home, Outcome, say_answer};
+use super::{CliError, ExitResult, Home, say_answer};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, UpgradeRequest, Upgraded};
 use crate::http::client::{Client, ClientError};
@@ -36,7 +36,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(home: &Home, args: &Args) -> Outcome {
+pub(super) fn run(home: &Home, args: &Args) -> ExitResult {
     let request = UpgradeRequest {
         binary: binary(home, args)?,
         check: args.check,

@@ -5,7 +5,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::progress::Progress;
 use super::store::{Access, access, failed};
 use super::table::amount;
-use super::{Outcome, Target, say_answer};
+use super::{ExitResult, Target, say_answer};
 use crate::api::Vacuumed;
 use crate::api::routes::{self, Endpoint};
 
@@ -18,7 +18,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let progress = Progress::begin("vacuum", || None);
     let vacuumed: Vacuumed = match access(Target::Here(super::home()?))? {
         Access::Daemon(mut client) => client.call(routes::Vacuum.request())?,

@@ -14,12 +14,12 @@ use crate::api::{ActionRequest, AdapterStatus, Code, Variables};
 use crate::http::client::Client;
 
 /// `NAME=VALUE`, or `NAME` for this shell's value.
-pub(super) struct Given {
+pub(super) struct GivenVariable {
     name: String,
     value: Option<String>,
 }
 
-impl FromStr for Given {
+impl FromStr for GivenVariable {
     /// The launch rejects an invalid name: argh would print the value with it.
     type Err = Infallible;
 
@@ -36,12 +36,15 @@ impl FromStr for Given {
 }
 
 /// Variables of the command line: `--env` overrides the file, and later options override earlier ones.
-pub(super) fn given(options: &[Given], file: Option<&PathBuf>) -> Result<Variables, CliError> {
+pub(super) fn given(
+    options: &[GivenVariable],
+    file: Option<&PathBuf>,
+) -> Result<Variables, CliError> {
     let mut variables = match file {
         Some(path) => from_file(path)?,
         None => Variables::default(),
     };
-    for Given { name, value } in options {
+    for GivenVariable { name, value } in options {
         if name.is_empty() {
             return Err(CliError::usage("run: --env has no name"));
         }

@@ -2,7 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{Outcome, say_answer};
+use super::{ExitResult, say_answer};
 use crate::api::{BUILD, CONTRACT, VERSION};
 
 /// Print the version, the contract that it speaks, and what it was built from.
@@ -14,7 +14,7 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let answer = serde_json::json!({
         "version": VERSION, "apiVersion": CONTRACT, "commit": BUILD.commit, "buildDate": BUILD.date,
     });

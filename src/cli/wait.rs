@@ -12,7 +12,7 @@ use super::follow::{Wait, conclude, connect, follow_events};
 use super::output::Out;
 use super::session::{SessionRef, connect_to_all};
 use super::time::parse_duration;
-use super::{CliError, Outcome};
+use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::http::client::Client;
 
@@ -34,7 +34,7 @@ pub(super) struct Args {
     ids: Vec<SessionRef>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, ids) = connect_to_all(&args.ids, "wait: for which session?")?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     if args.any {
@@ -77,7 +77,7 @@ fn wait_for_any(
     ids: Vec<String>,
     deadline: Option<Instant>,
     json: bool,
-) -> Outcome {
+) -> ExitResult {
     let target = super::target()?;
     let (sender, receiver) = mpsc::channel();
     for id in ids {

@@ -272,7 +272,7 @@ fn spawn_daemon(home: &Home, stderr: &File) -> io::Result<OwnedFd> {
         .map(|variable| CString::new(variable).map_err(io::Error::other))
         .collect::<io::Result<_>>()?;
     sys::spawn(
-        &sys::Program {
+        &sys::Spawn {
             path: &executable,
             argv: ["coven", "daemon", "serve", "--background"]
                 .map(argument)

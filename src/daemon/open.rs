@@ -21,7 +21,7 @@ use crate::api::{CONTRACT, Timestamp, version};
 use crate::http::client::Client;
 use crate::observe::{field, say};
 use crate::settings::{self, durations};
-use crate::state::Event;
+use crate::state::StateEvent;
 use crate::store::{OnEndTimer, Retention, SessionNum, Store};
 use crate::sys;
 
@@ -77,10 +77,10 @@ pub(super) fn open_store(
 }
 
 /// The timer for `onEnd`; after a deletion the state thread drops its own records of the session.
-pub(super) fn on_end(delay: Duration, events: Sender<Event>) -> OnEndTimer {
+pub(super) fn on_end(delay: Duration, events: Sender<StateEvent>) -> OnEndTimer {
     let on_deleted = move |id| {
         // A state thread that has ended keeps no records.
-        let _ = events.send(Event::Deleted { id });
+        let _ = events.send(StateEvent::Deleted { id });
     };
     OnEndTimer::new(delay, Box::new(on_deleted))
 }

@@ -10,7 +10,7 @@ use crate::observe::field::Untouched;
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::{End, Fact, LastOwner, SessionNum, Store, StoreError, Unfinished};
-use crate::sys::{self, Ended, Family};
+use crate::sys::{self, Family, FamilyEnd};
 
 /// Ends the remaining processes of unfinished sessions if they provably belong to a dead daemon, and records the
 /// sessions as orphaned. The `running` ones have been handed over.
@@ -86,7 +86,7 @@ fn living_leader(session: &Unfinished) -> Option<i32> {
 }
 
 /// Kills the process group of a session whose leader lives: the only means on systems that cannot find families.
-fn end_group(session: &Unfinished, ended: &Ended) {
+fn end_group(session: &Unfinished, ended: &FamilyEnd) {
     if let Some(pid) = living_leader(session)
         && !ended.pids.contains(&pid)
         && sys::kill_group(pid, libc::SIGKILL).is_ok()

@@ -29,7 +29,7 @@ use crate::observe::log::Log;
 use crate::observe::{field, say};
 use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::state::{Event, Limits, Outcome, Publisher, State};
+use crate::state::{Limits, Outcome, Publisher, State, StateEvent};
 use crate::store::{
     Followers, IdempotencyKey, OpenFiles, Reader, StoreError, StoreStatus, WriteQueue,
 };
@@ -234,7 +234,7 @@ struct Shared {
     file: DaemonFile,
     /// Path of the socket, which follows a moved home.
     shown_socket: Arc<RwLock<String>>,
-    events: Sender<Event>,
+    events: Sender<StateEvent>,
     queue: WriteQueue,
     reader: Reader,
     files: Arc<OpenFiles>,
@@ -384,7 +384,7 @@ fn start_watchdog(notifier: &Arc<Notifier>, shared: &Shared) -> Result<Sender<()
 
 /// The state thread's state.
 fn state(
-    inbox: Receiver<Event>,
+    inbox: Receiver<StateEvent>,
     idempotency: Vec<IdempotencyKey>,
     settings: &Settings,
     teller: &Teller,
@@ -436,8 +436,8 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
         },
         connections_max: settings.connections_max,
         sweep_grace: durations::sweep_grace(settings.kill_grace),
-        answers: http::Budget::default(),
-        bodies: http::Budget::default(),
+        answers: http::MemoryBudget::default(),
+        bodies: http::MemoryBudget::default(),
         before_launch: open::check_home(&shared.lookout),
         successors: Box::new(Successors {
             installed: shared.origin.installed.clone(),

@@ -19,7 +19,7 @@ use crate::observe::log::Reopener;
 use crate::observe::say;
 use crate::redact::{BadPattern, Redactor};
 use crate::settings::durations;
-use crate::state::Event;
+use crate::state::StateEvent;
 use crate::sys::{self, Arrival, Arrivals};
 
 /// Everything that a reload reads again.
@@ -54,12 +54,12 @@ pub(super) struct Lookout {
     gate: Mutex<()>,
     /// The system reports changes of names in the home.
     is_watched: AtomicBool,
-    events: Sender<Event>,
+    events: Sender<StateEvent>,
 }
 
 impl Lookout {
     /// A lookout without a guard, for the start of the daemon.
-    pub(super) fn new(events: Sender<Event>) -> Arc<Self> {
+    pub(super) fn new(events: Sender<StateEvent>) -> Arc<Self> {
         Arc::new(Self {
             guard: OnceLock::new(),
             gate: Mutex::new(()),
@@ -98,7 +98,7 @@ impl Lookout {
             .guard()
             .map_or(HomeCheck::Done, |mut guard| guard.check());
         if found == HomeCheck::Deleted {
-            let _ = self.events.send(Event::Stop);
+            let _ = self.events.send(StateEvent::Stop);
         }
         found
     }
@@ -106,7 +106,7 @@ impl Lookout {
 
 /// State of the signals thread.
 pub(super) struct Signals {
-    pub(super) events: Sender<Event>,
+    pub(super) events: Sender<StateEvent>,
     pub(super) notifier: Arc<Notifier>,
     pub(super) reload: Reload,
     pub(super) lookout: Arc<Lookout>,
@@ -160,13 +160,18 @@ impl Signals {
     }
 
     /// Passes SIGTERM, SIGINT and SIGCHLD to the state thread. SIGHUP checks the home and reloads the configuration.
-    fn signal(&self, signal: i32, quiet: &mut Quiet, arrivals: &mut Arrivals) -> Option<Event> {
+    fn signal(
+        &self,
+        signal: i32,
+        quiet: &mut Quiet,
+        arrivals: &mut Arrivals,
+    ) -> Option<StateEvent> {
         if signal == sys::CHILD_SIGNAL {
-            return Some(Event::ChildEnded);
+            return Some(StateEvent::ChildEnded);
         }
         say!(Signal, signal);
         if signal != sys::RELOAD_SIGNAL {
-            return Some(Event::Stop);
+            return Some(StateEvent::Stop);
         }
         self.check_home(quiet, arrivals);
         if let Some(home) = self.lookout.guard().map(|guard| guard.home().clone()) {

@@ -1,4 +1,4 @@
-//! Context of a harness thread: its session, channels to the writer and the state thread, and its orders.
+//! State of a harness thread: its session, channels to the writer and the state thread, and its orders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::store::{SessionNum, Share, WriteQueue};
 use crate::sys::Wake;
 
 /// State of a harness thread after the spawn.
-pub(super) struct Context {
+pub(super) struct ThreadState {
     pub(super) id: SessionId,
     pub(super) num: SessionNum,
     pub(super) queue: WriteQueue,

@@ -46,18 +46,18 @@ impl WaitingInput {
 }
 
 /// The writing side of a harness's stdin, with its waiting input.
-pub(super) struct Input {
+pub(super) struct StdinPipe {
     pipe: File,
     waiting: VecDeque<Vec<u8>>,
     /// Bytes of the first of `waiting` that the pipe has taken.
     written: usize,
     backlog: WaitingInput,
-    end: End,
+    end: InputEnd,
 }
 
 /// State of the input behind the waiting one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum End {
+pub(super) enum InputEnd {
     Open,
     /// The prompt was all; the harness need not read it.
     AfterPrompt,
@@ -71,10 +71,10 @@ pub(super) struct InputHandover {
     pipe: Passed,
     waiting: Vec<Bytes>,
     written: usize,
-    end: End,
+    end: InputEnd,
 }
 
-impl Input {
+impl StdinPipe {
     pub(super) fn hand_over(self) -> InputHandover {
         let Self {
             pipe,
@@ -114,7 +114,12 @@ impl Input {
     }
 
     /// `first` is written first, and counts as waiting.
-    pub(super) fn new(pipe: File, backlog: WaitingInput, first: Option<String>, end: End) -> Self {
+    pub(super) fn new(
+        pipe: File,
+        backlog: WaitingInput,
+        first: Option<String>,
+        end: InputEnd,
+    ) -> Self {
         let waiting: VecDeque<Vec<u8>> = first.into_iter().map(String::into_bytes).collect();
         let bytes = waiting.iter().map(Vec::len).sum();
         backlog.0.fetch_add(bytes, Ordering::Relaxed);
@@ -128,7 +133,7 @@ impl Input {
     }
 
     /// The state after which the pipe is closed, once nothing waits.
-    pub(super) fn end(&self) -> End {
+    pub(super) fn end(&self) -> InputEnd {
         self.end
     }
 
@@ -147,7 +152,7 @@ impl Input {
             self.waiting.push_back(data.into_bytes());
         }
         if eof {
-            self.end = End::AfterInput;
+            self.end = InputEnd::AfterInput;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::context::Context;
+use super::context::ThreadState;
 use super::message::{Order, Report, reporting_panics};
 use super::pump::Pump;
 use super::start::{Started, family};
@@ -14,7 +14,7 @@ use crate::store::{Done, Fact};
 use crate::sys;
 
 /// Runs the thread after the spawn, if that succeeded.
-pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &Context) {
+pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &ThreadState) {
     let report = &context.report;
     let pump = match started.and_then(|started| Pump::new(started, &context.redactor)) {
         Ok(pump) => pump,
@@ -40,7 +40,7 @@ enum Next {
 }
 
 /// Follows a running harness, or the late streams of one that has ended, to the end or to the order to hand over.
-pub(super) fn follow(mut pump: Pump, context: &Context) {
+pub(super) fn follow(mut pump: Pump, context: &ThreadState) {
     let mut next = match pump.is_late() {
         true => Next::Late,
         false => follow_harness(&mut pump, context),
@@ -55,7 +55,7 @@ pub(super) fn follow(mut pump: Pump, context: &Context) {
     }
 }
 
-fn follow_harness(pump: &mut Pump, context: &Context) -> Next {
+fn follow_harness(pump: &mut Pump, context: &ThreadState) -> Next {
     let (report, pid) = (&context.report, pump.pid());
     let mut next = Next::Ended;
     reporting_panics(report, || match pump.run(context) {
@@ -96,7 +96,7 @@ fn follow_harness(pump: &mut Pump, context: &Context) -> Next {
     next
 }
 
-fn read_late(pump: &mut Pump, context: &Context) -> Next {
+fn read_late(pump: &mut Pump, context: &ThreadState) -> Next {
     let say_lost = |reason: &str| say!(HarnessLost, session: context.id, reason: &reason);
     let mut next = Next::Ended;
     // The session has ended: a panic is only logged.
@@ -116,7 +116,7 @@ fn read_late(pump: &mut Pump, context: &Context) -> Next {
 
 /// Waits for the order to reap; returns the grace of the sweep before it. Records input that is still passed to a
 /// failed pump.
-fn await_reap(pump: &mut Pump, context: &Context) -> Option<Duration> {
+fn await_reap(pump: &mut Pump, context: &ThreadState) -> Option<Duration> {
     // A disconnected channel means that the daemon is ending.
     while let Ok(order) = context.orders.recv() {
         let reap = match order {
@@ -138,7 +138,7 @@ fn lost(err: &io::Error) -> Report {
 
 /// Ends the processes that the harness left behind, before the session is final: if the daemon dies meanwhile, the
 /// session is unfinished, and the next daemon continues. Returns the number of ended processes.
-fn sweep(pid: i32, grace: Duration, context: &Context) -> usize {
+fn sweep(pid: i32, grace: Duration, context: &ThreadState) -> usize {
     let ended = sys::end_families(
         &[family(context.id, Some(pid))],
         grace,
@@ -155,7 +155,7 @@ fn sweep(pid: i32, grace: Duration, context: &Context) -> usize {
 }
 
 /// Records that the harness runs, before any of its output is recorded.
-fn announce(pump: &Pump, started: Done, context: &Context) {
+fn announce(pump: &Pump, started: Done, context: &ThreadState) {
     let pid = pump.pid();
     metrics::LAUNCHES.add(1);
     let fact = Fact::Started {

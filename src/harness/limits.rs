@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::Limits;
+use crate::adapters::SessionLimits;
 use crate::api::EndCause;
 use crate::sys::passed;
 
 /// The limits of one harness, until one is reached.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LimitWatch {
-    limits: Limits,
+    limits: SessionLimits,
     /// Time since the last read, not counting times without room in the store.
     #[serde(with = "passed::instant")]
     idle_since: Instant,
@@ -21,7 +21,7 @@ pub(super) struct LimitWatch {
 }
 
 impl LimitWatch {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: SessionLimits) -> Self {
         Self {
             limits,
             idle_since: Instant::now(),
@@ -72,9 +72,9 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_once_and_only_of_a_harness_that_runs() {
-        let mut watch = LimitWatch::new(Limits {
+        let mut watch = LimitWatch::new(SessionLimits {
             tokens: Some(10),
-            ..Limits::default()
+            ..SessionLimits::default()
         });
         assert_eq!(watch.reached(true, false, Some(9)), None);
         assert_eq!(watch.reached(false, false, Some(10)), None);
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn a_harness_that_is_held_back_is_not_idle() {
-        let mut watch = LimitWatch::new(Limits {
+        let mut watch = LimitWatch::new(SessionLimits {
             idle: Some(Duration::ZERO),
-            ..Limits::default()
+            ..SessionLimits::default()
         });
         assert_eq!(watch.reached(true, true, None), None);
         assert_eq!(watch.reached(true, false, None), Some(EndCause::Idle));

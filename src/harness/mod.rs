@@ -36,7 +36,7 @@ pub use pump::PumpHandover;
 pub use start::family;
 pub use tally::Tally;
 
-use context::Context;
+use context::ThreadState;
 use message::reporting_panics;
 use pump::Pump;
 use start::Prepared;
@@ -70,7 +70,7 @@ pub type Go = Sender<SessionNum>;
 
 /// State shared by all harness threads.
 #[derive(Clone)]
-pub struct Shared {
+pub struct HarnessShared {
     /// Destination of the output.
     pub queue: WriteQueue,
     pub pipes: Arc<Pipes>,
@@ -89,7 +89,7 @@ impl Harness {
     pub fn prepare(
         id: SessionId,
         program: Program,
-        shared: Shared,
+        shared: HarnessShared,
         report: impl Fn(Report) + Clone + Send + 'static,
         started: Done,
     ) -> io::Result<(Self, Go)> {
@@ -107,13 +107,13 @@ impl Harness {
                 reporting_panics(&lost, || {
                     let prepared = Prepared::new(program, id, &backlog, &shared);
                     let Ok(num) = start.recv() else { return };
-                    let Shared {
+                    let HarnessShared {
                         queue,
                         redactor,
                         drain_max,
                         ..
                     } = shared;
-                    let context = Context {
+                    let context = ThreadState {
                         id,
                         num,
                         share: queue.share(Arc::clone(&wake)),
@@ -154,7 +154,7 @@ impl Harness {
     pub fn take_up(
         id: SessionId,
         mut handover: PumpHandover,
-        shared: Shared,
+        shared: HarnessShared,
         report: impl Fn(Report) + Send + 'static,
     ) -> io::Result<(Self, Sender<()>)> {
         let (begin, start) = bounded(1);
@@ -164,13 +164,13 @@ impl Harness {
         let kept = handover.keep_child();
         let go_on = move || {
             let Ok(()) = start.recv() else { return };
-            let Shared {
+            let HarnessShared {
                 queue,
                 pipes,
                 redactor,
                 drain_max,
             } = shared;
-            let context = Context {
+            let context = ThreadState {
                 id,
                 num: handover.num,
                 share: queue.share(Arc::clone(&wake)),

@@ -46,11 +46,11 @@ struct Member {
 
 /// A session whose pipes are counted; dropping it uncounts them.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Pipes>);
+pub(super) struct CountedPipes(Arc<Pipes>);
 
 /// A large pipe; dropping it frees the place, unless another session has taken it.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct LargePipe {
     pipes: Arc<Pipes>,
     member: Arc<Member>,
 }
@@ -78,13 +78,13 @@ impl Pipes {
     }
 
     /// Counts a session. Calls `on_shrunk` for each session whose stdout loses its large pipe.
-    pub(super) fn enter(self: &Arc<Self>, on_shrunk: impl Fn(SessionNum)) -> Place {
+    pub(super) fn enter(self: &Arc<Self>, on_shrunk: impl Fn(SessionNum)) -> CountedPipes {
         let mut held = self.lock();
         held.sessions += 1;
         let most = self.most(held.sessions);
         while held.large.len() > most && held.take_back(&on_shrunk) {}
         drop(held);
-        Place(Arc::clone(self))
+        CountedPipes(Arc::clone(self))
     }
 
     /// Makes `pipe` large, if there is room; a stdout may take another session's place, which `on_shrunk` reports.
@@ -93,7 +93,7 @@ impl Pipes {
         pipe: &Arc<File>,
         stream: Stream,
         on_shrunk: impl Fn(SessionNum),
-    ) -> Option<Lease> {
+    ) -> Option<LargePipe> {
         let mut held = self.lock();
         let most = self.most(held.sessions);
         let has_room = held.large.len() < most
@@ -107,11 +107,11 @@ impl Pipes {
     }
 
     /// Counts a large pipe of the previous program.
-    pub(super) fn take_up(self: &Arc<Self>, pipe: &Arc<File>, stream: Stream) -> Lease {
+    pub(super) fn take_up(self: &Arc<Self>, pipe: &Arc<File>, stream: Stream) -> LargePipe {
         self.hold(&mut self.lock(), pipe, stream)
     }
 
-    fn hold(self: &Arc<Self>, held: &mut Held, pipe: &Arc<File>, stream: Stream) -> Lease {
+    fn hold(self: &Arc<Self>, held: &mut Held, pipe: &Arc<File>, stream: Stream) -> LargePipe {
         let member = Arc::new(Member {
             pipe: Arc::clone(pipe),
             stream,
@@ -119,7 +119,7 @@ impl Pipes {
             read_at: AtomicU64::new(self.tick()),
         });
         held.large.push(Arc::clone(&member));
-        Lease {
+        LargePipe {
             pipes: Arc::clone(self),
             member,
         }
@@ -157,7 +157,7 @@ impl Held {
     }
 }
 
-impl Lease {
+impl LargePipe {
     /// The session runs under this number.
     pub(super) fn start(&self, num: SessionNum) {
         // Set once per session.
@@ -180,7 +180,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for LargePipe {
     fn drop(&mut self) {
         let mut held = self.pipes.lock();
         held.large
@@ -188,7 +188,7 @@ impl Drop for Lease {
     }
 }
 
-impl Drop for Place {
+impl Drop for CountedPipes {
     fn drop(&mut self) {
         self.0.lock().sessions -= 1;
     }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     /// The stdout of a running session.
-    fn session(pipes: &Arc<Pipes>, number: usize) -> (Arc<File>, File, Option<Lease>) {
+    fn session(pipes: &Arc<Pipes>, number: usize) -> (Arc<File>, File, Option<LargePipe>) {
         let (ours, childs) = pipe();
         let lease = pipes.widen(&ours, Stream::Stdout, |_| {});
         if let Some(lease) = &lease {
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!((pipes.most(1), pipes.most(256)), (32, 0));
         let tight = Pipes::within(5 * STDOUT_PIPE_MAX);
         let (first, _f, _lease) = session(&tight, 1);
-        let places: Vec<Place> = (0..20).map(|_| tight.enter(|_| {})).collect();
+        let places: Vec<CountedPipes> = (0..20).map(|_| tight.enter(|_| {})).collect();
         assert_eq!(size(&first), SMALL);
         drop(places);
         assert_eq!(tight.lock().sessions, 0);

@@ -13,16 +13,16 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
+use super::context::ThreadState;
 use super::drain::Drain;
-use super::input::{End, Input, InputRecord};
+use super::input::{InputEnd, InputRecord, StdinPipe};
 use super::limits::LimitWatch;
 use super::message::{ClientInput, HarnessExit, Order, Report};
-use super::pipes::Place;
+use super::pipes::CountedPipes;
 use super::source::Source;
 use super::start::{Started, family};
 use super::tally::Exited;
-use super::telemetry::Reader;
+use super::telemetry::TelemetryReader;
 use crate::api::{SessionCost, Stream, Timestamp, Usage};
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
@@ -58,11 +58,11 @@ pub(super) struct Pump {
     /// The open streams.
     sources: Vec<Source>,
     /// Counts its pipes.
-    _place: Place,
+    _place: CountedPipes,
     /// Reads the harness's telemetry, if it has any.
-    telemetry: Option<Reader>,
+    telemetry: Option<TelemetryReader>,
     limits: LimitWatch,
-    input: Option<Input>,
+    input: Option<StdinPipe>,
     /// `None` once no client can send input any more.
     record: Option<InputRecord>,
     /// Buffer of a read.
@@ -107,7 +107,7 @@ impl Pump {
             let _ = sys::kill_group(pid, libc::SIGKILL);
             let _ = sys::reap(pid);
         })?;
-        let open = input.as_ref().filter(|input| input.end() == End::Open);
+        let open = input.as_ref().filter(|input| input.end() == InputEnd::Open);
         Ok(Self {
             pid,
             exit_watch: Some(exit_watch),
@@ -157,7 +157,7 @@ impl Pump {
     }
 
     /// Pumps until the harness has exited and its pipes are drained; `None` if it is ordered to hand over before.
-    pub(super) fn run(&mut self, context: &Context) -> io::Result<Option<Drained>> {
+    pub(super) fn run(&mut self, context: &ThreadState) -> io::Result<Option<Drained>> {
         let exited = loop {
             if let Some(exited) = self.drained() {
                 break exited;
@@ -187,7 +187,7 @@ impl Pump {
         let usage = self
             .telemetry
             .as_mut()
-            .and_then(Reader::usage)
+            .and_then(TelemetryReader::usage)
             .map(Box::new);
         Ok(Some(Drained {
             cost,
@@ -198,7 +198,7 @@ impl Pump {
 
     /// Pumps after the session's end, until no process holds the pipes or they are to be closed; false if it is ordered
     /// to hand over before.
-    pub(super) fn run_late(&mut self, context: &Context) -> io::Result<bool> {
+    pub(super) fn run_late(&mut self, context: &ThreadState) -> io::Result<bool> {
         while !self.is_closed() {
             if self.is_handing_over {
                 return Ok(false);
@@ -212,7 +212,7 @@ impl Pump {
     }
 
     /// Waits once, and processes the result.
-    fn go_on(&mut self, context: &Context) -> io::Result<()> {
+    fn go_on(&mut self, context: &ThreadState) -> io::Result<()> {
         let ready = self.wait(context)?;
         self.expire_held(context);
         if ready.orders {
@@ -232,8 +232,8 @@ impl Pump {
     }
 
     /// Reports once that the running harness has reached a limit.
-    fn check_limits(&mut self, context: &Context) {
-        let tokens = self.telemetry.as_ref().map(Reader::limited_tokens);
+    fn check_limits(&mut self, context: &ThreadState) {
+        let tokens = self.telemetry.as_ref().map(TelemetryReader::limited_tokens);
         let is_running = matches!(self.stage, Stage::Running);
         let is_held = self.held_since.is_some();
         if let Some(cause) = self.limits.reached(is_running, is_held, tokens) {
@@ -248,7 +248,7 @@ impl Pump {
     }
 
     /// Marks all further output as late, possibly for days: frees memory that a flood needed.
-    fn become_late(&mut self, is_quiet: bool, context: &Context) {
+    fn become_late(&mut self, is_quiet: bool, context: &ThreadState) {
         self.stage = Stage::Late(None);
         self.buffer = vec![0; READ_FIRST];
         for source in &mut self.sources {
@@ -257,14 +257,14 @@ impl Pump {
     }
 
     /// Closes the open pipes; late ones with the reason `why`.
-    fn close_sources(&mut self, why: Option<CloseCause>, context: &Context) {
+    fn close_sources(&mut self, why: Option<CloseCause>, context: &ThreadState) {
         for source in self.sources.drain(..) {
             store(source.close(why, &context.redactor), context);
         }
     }
 
     /// Reads and closes the pipes whose holders have been ended with the session.
-    pub(super) fn finish(&mut self, context: &Context) -> io::Result<()> {
+    pub(super) fn finish(&mut self, context: &ThreadState) -> io::Result<()> {
         for source in &mut self.sources {
             source.origin.is_late = false;
         }
@@ -277,7 +277,7 @@ impl Pump {
     }
 
     /// Flushes bytes whose redaction hold has expired.
-    fn expire_held(&mut self, context: &Context) {
+    fn expire_held(&mut self, context: &ThreadState) {
         for source in &mut self.sources {
             store(source.expire(&context.redactor), context);
         }
@@ -318,7 +318,7 @@ impl Pump {
             .sum()
     }
 
-    fn wait(&mut self, context: &Context) -> io::Result<Ready> {
+    fn wait(&mut self, context: &ThreadState) -> io::Result<Ready> {
         let mut interests = vec![Interest::readable(&*context.wake)];
         let exit_at = self.exit_watch.as_ref().map(|watch| {
             interests.push(Interest::readable(watch));
@@ -377,7 +377,7 @@ impl Pump {
         Ok(ready)
     }
 
-    fn take_orders(&mut self, context: &Context) {
+    fn take_orders(&mut self, context: &ThreadState) {
         context.wake.clear();
         self.end_hold();
         while let Ok(order) = context.orders.try_recv() {
@@ -397,7 +397,7 @@ impl Pump {
         }
     }
 
-    pub(super) fn take(&mut self, order: Order, context: &Context) {
+    pub(super) fn take(&mut self, order: Order, context: &ThreadState) {
         match (order, &mut self.stage) {
             (Order::Input(input), _) => self.take_input(input, context),
             (Order::InputOver | Order::Reap { .. }, _) => self.end_record(context),
@@ -418,7 +418,7 @@ impl Pump {
     }
 
     /// Recorded first, so that no answer of the harness can precede it.
-    fn take_input(&mut self, taken: ClientInput, context: &Context) {
+    fn take_input(&mut self, taken: ClientInput, context: &ThreadState) {
         // Taken out while it may panic: the code that ends it would otherwise panic again.
         if let Some(mut record) = self.record.take() {
             store(record.take(&taken, &context.redactor), context);
@@ -430,28 +430,29 @@ impl Pump {
     }
 
     /// Ends the record of the input.
-    fn end_record(&mut self, context: &Context) {
+    fn end_record(&mut self, context: &ThreadState) {
         if let Some(record) = self.record.take() {
             store(record.finish(&context.redactor), context);
         }
     }
 
-    fn write_input(&mut self, context: &Context) {
+    fn write_input(&mut self, context: &ThreadState) {
         let Some(input) = &mut self.input else { return };
         let is_written = input.write().map(|()| !input.is_waiting());
         match (is_written, input.end()) {
-            (Ok(true), End::AfterPrompt | End::AfterInput) | (Err(_), End::AfterPrompt) => {
+            (Ok(true), InputEnd::AfterPrompt | InputEnd::AfterInput)
+            | (Err(_), InputEnd::AfterPrompt) => {
                 self.input = None;
             }
             (Ok(_), _) => {}
-            (Err(_), End::Open | End::AfterInput) => {
+            (Err(_), InputEnd::Open | InputEnd::AfterInput) => {
                 self.input = None;
                 (context.report)(Report::InputClosed);
             }
         }
     }
 
-    fn note_exit(&mut self, context: &Context) -> io::Result<()> {
+    fn note_exit(&mut self, context: &ThreadState) -> io::Result<()> {
         let (exit, usage) = sys::wait_exit(self.pid)?;
         let (at, now) = (Timestamp::now(), Instant::now());
         self.exit_watch = None;
@@ -475,7 +476,7 @@ impl Pump {
 }
 
 /// Sends small events that were counted when they were read.
-fn store(events: Vec<NewEvent>, context: &Context) {
+fn store(events: Vec<NewEvent>, context: &ThreadState) {
     if !events.is_empty() {
         let num = context.num;
         context.queue.fact(Fact::Events { num, events }, None);

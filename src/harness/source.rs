@@ -11,7 +11,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::decode::Piece;
-use super::pipes::{Lease, Pipes, SMALL};
+use super::pipes::{LargePipe, Pipes, SMALL};
 use super::redacted::{Redacted, RedactedHandover};
 use super::start::OutputPipe;
 use crate::api::{Code, EventKind, Origin, Payload, Stream, Timestamp};
@@ -24,7 +24,7 @@ use crate::sys::passed::Passed;
 /// An open stream.
 pub(super) struct Source {
     pub(super) pipe: Arc<File>,
-    lease: Option<Lease>,
+    lease: Option<LargePipe>,
     pub(super) origin: Origin,
     redacted: Redacted,
     /// Bytes of the pipe's content at the exit that have not been read yet.
@@ -53,7 +53,7 @@ impl Source {
             redacted,
             unread_at_exit,
         } = self;
-        let is_large = lease.is_some_and(Lease::end);
+        let is_large = lease.is_some_and(LargePipe::end);
         // The budget holds the file as well until its lease has ended.
         let pipe = match Arc::try_unwrap(pipe) {
             Ok(pipe) => pipe,

@@ -10,12 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Shared;
-use super::input::{End, Input, WaitingInput};
-use super::pipes::{Lease, Place, SMALL};
-use super::telemetry::Reader;
+use super::HarnessShared;
+use super::input::{InputEnd, StdinPipe, WaitingInput};
+use super::pipes::{CountedPipes, LargePipe, SMALL};
+use super::telemetry::TelemetryReader;
 use crate::adapters::{
-    Environment, Limits, Program, SESSION_VARIABLE, StdinMode, problem, problem_of_env,
+    Environment, Program, SESSION_VARIABLE, SessionLimits, StdinMode, problem, problem_of_env,
 };
 use crate::api::{SessionId, Stream};
 use crate::store::{Fact, Note, SessionNum};
@@ -44,10 +44,10 @@ pub(super) struct Prepared {
     child: [OwnedFd; 3],
     stdout: OutputPipe,
     stderr: OutputPipe,
-    place: Place,
-    input: Option<Input>,
-    telemetry: Option<Reader>,
-    limits: Limits,
+    place: CountedPipes,
+    input: Option<StdinPipe>,
+    telemetry: Option<TelemetryReader>,
+    limits: SessionLimits,
     oom: Option<OomWatch>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Prepared {
 pub(super) struct OutputPipe {
     pub(super) pipe: Arc<File>,
     /// Held while the pipe is large.
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Option<LargePipe>,
 }
 
 /// A running program, with the daemon's ends of its pipes; non-blocking.
@@ -64,11 +64,11 @@ pub(super) struct Started {
     pub(super) stdout: OutputPipe,
     pub(super) stderr: OutputPipe,
     /// Counts its pipes.
-    pub(super) place: Place,
+    pub(super) place: CountedPipes,
     /// `None` without input.
-    pub(super) input: Option<Input>,
-    pub(super) telemetry: Option<Reader>,
-    pub(super) limits: Limits,
+    pub(super) input: Option<StdinPipe>,
+    pub(super) telemetry: Option<TelemetryReader>,
+    pub(super) limits: SessionLimits,
     /// `None` if the kernel does not count kills.
     pub(super) oom: Option<OomWatch>,
 }
@@ -80,13 +80,13 @@ impl Prepared {
         program: Program,
         id: SessionId,
         backlog: &WaitingInput,
-        shared: &Shared,
+        shared: &HarnessShared,
     ) -> io::Result<Self> {
         let search = program.env.get("PATH").map(OsStr::to_owned);
         if let Some(problem) = problem_of_env(&program.path, search.as_deref()) {
             return Err(io::Error::new(io::ErrorKind::NotFound, problem.to_string()));
         }
-        let Shared { queue, pipes, .. } = shared;
+        let HarnessShared { queue, pipes, .. } = shared;
         let on_shrunk = |num| queue.fact(pipe_shrunk(num), None);
         let place = pipes.enter(on_shrunk);
         let output_pipe = |stream| {
@@ -118,7 +118,7 @@ impl Prepared {
             input,
             telemetry: program.telemetry.map(|telemetry| {
                 let id = program.harness_session_id;
-                Reader::new(telemetry, program.harness, id, &program.told_before)
+                TelemetryReader::new(telemetry, program.harness, id, &program.told_before)
             }),
             limits: program.limits,
             oom: OomWatch::begin(),
@@ -133,7 +133,7 @@ impl Prepared {
     pub(super) fn spawn(self) -> io::Result<Started> {
         let [stdin, stdout, stderr] = &self.child;
         let pid = sys::spawn(
-            &sys::Program {
+            &sys::Spawn {
                 path: &self.path,
                 argv: self.argv,
                 env: self.env,
@@ -193,15 +193,15 @@ fn stdin(
     mode: StdinMode,
     prompt: Option<String>,
     backlog: &WaitingInput,
-) -> io::Result<(Option<Input>, OwnedFd)> {
+) -> io::Result<(Option<StdinPipe>, OwnedFd)> {
     let end = match (mode, &prompt) {
         (StdinMode::Closed, None) => return Ok((None, File::open("/dev/null")?.into())),
-        (StdinMode::Closed, Some(_)) => End::AfterPrompt,
-        (StdinMode::Open, _) => End::Open,
+        (StdinMode::Closed, Some(_)) => InputEnd::AfterPrompt,
+        (StdinMode::Open, _) => InputEnd::Open,
     };
     let (reader, writer) = sys::pipe()?;
     sys::set_nonblocking(&writer)?;
-    let input = Input::new(writer.into(), backlog.clone(), prompt, end);
+    let input = StdinPipe::new(writer.into(), backlog.clone(), prompt, end);
     Ok((Some(input), reader))
 }
 

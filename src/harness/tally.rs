@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{SessionCost, Stream, Timestamp};
-use crate::sys::Usage;
+use crate::sys::ResourceUsage;
 
 /// The exit of a harness, kept until its pipes are drained.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Exited {
     pub(super) at: Timestamp,
-    pub(super) usage: Option<Usage>,
+    pub(super) usage: Option<ResourceUsage>,
 }
 
 /// Bytes and lines of one stream.

@@ -20,7 +20,7 @@ const MODEL_MAX: usize = 256;
 
 /// State of reading one harness's output: plain data, which the next program goes on with as it is.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Reader {
+pub(super) struct TelemetryReader {
     telemetry: Telemetry,
     /// Id of the adapter, for the metrics.
     harness: String,
@@ -53,7 +53,7 @@ fn plus(a: Tokens, b: Tokens) -> Tokens {
     std::array::from_fn(|kind| a[kind].saturating_add(b[kind]))
 }
 
-impl Reader {
+impl TelemetryReader {
     /// `session_id` is recorded already; `before` is the earlier usage of the conversation.
     pub(super) fn new(
         telemetry: Telemetry,
@@ -308,7 +308,7 @@ mod tests {
         telemetry: Telemetry,
         parts: &[&[u8]],
     ) -> (Option<String>, Option<Usage>, usize) {
-        let mut reader = Reader::new(telemetry, "test".into(), None, before);
+        let mut reader = TelemetryReader::new(telemetry, "test".into(), None, before);
         let (redactor, _) = Redactor::new("");
         let stream = match telemetry {
             Telemetry::CodexHeader => Stream::Stderr,

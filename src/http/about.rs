@@ -16,7 +16,7 @@ use crate::api::{
     openapi, routes, version,
 };
 use crate::observe::metrics::{self, CONTENT_TYPE, Snapshot};
-use crate::state::{Command, Event};
+use crate::state::{Command, StateEvent};
 use crate::sys;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -86,7 +86,7 @@ pub(super) fn stop(call: &Call<'_, routes::StopDaemon>) -> Result<Answer, ApiErr
     let _ = call
         .context
         .state
-        .send(Event::Command(Command::Stop(reply)));
+        .send(StateEvent::Command(Command::Stop(reply)));
     let report = answer.recv().unwrap_or(Err(ApiError::ShuttingDown));
     waiting.fetch_sub(1, Ordering::SeqCst);
     call.ok(&report?)

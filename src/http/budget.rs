@@ -29,12 +29,12 @@ struct Taken {
 
 /// The memory of all large answers, or of all large bodies.
 #[derive(Debug, Clone, Default)]
-pub struct Budget(Arc<(Mutex<Taken>, Condvar)>);
+pub struct MemoryBudget(Arc<(Mutex<Taken>, Condvar)>);
 
 /// A reserved share of a budget; dropping it releases it.
 #[derive(Debug)]
-pub(super) struct Lease {
-    budget: Budget,
+pub(super) struct MemoryLease {
+    budget: MemoryBudget,
     bytes: usize,
 }
 
@@ -47,19 +47,19 @@ pub(super) struct Bounded<T> {
     pub is_cut: bool,
 }
 
-impl Budget {
+impl MemoryBudget {
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_take(&self, bytes: usize) -> Option<Lease> {
+    fn try_take(&self, bytes: usize) -> Option<MemoryLease> {
         let mut taken = self.lock();
         (taken.bytes + bytes <= TOTAL).then(|| self.lease(&mut taken, bytes))
     }
 
-    fn lease(&self, taken: &mut Taken, bytes: usize) -> Lease {
+    fn lease(&self, taken: &mut Taken, bytes: usize) -> MemoryLease {
         taken.bytes += bytes;
-        Lease {
+        MemoryLease {
             budget: self.clone(),
             bytes,
         }
@@ -69,7 +69,7 @@ impl Budget {
     ///
     /// # Errors
     /// [`ApiError::Busy`] after [`durations::LARGE_ANSWER`].
-    fn take(&self, bytes: usize) -> Result<Lease, ApiError> {
+    fn take(&self, bytes: usize) -> Result<MemoryLease, ApiError> {
         let deadline = Instant::now() + durations::LARGE_ANSWER;
         self.take_until(deadline, bytes, "answers that clients have not read yet")
     }
@@ -82,7 +82,7 @@ impl Budget {
         &self,
         bytes: usize,
         deadline: Instant,
-    ) -> Result<Option<Lease>, ApiError> {
+    ) -> Result<Option<MemoryLease>, ApiError> {
         match bytes > SMALL_MAX {
             true => self.take_until(deadline, bytes, "large requests").map(Some),
             false => Ok(None),
@@ -94,7 +94,7 @@ impl Budget {
         deadline: Instant,
         bytes: usize,
         what: &'static str,
-    ) -> Result<Lease, ApiError> {
+    ) -> Result<MemoryLease, ApiError> {
         let mut taken = self.lock();
         while taken.bytes + bytes > TOTAL {
             taken.was_short = true;
@@ -115,7 +115,7 @@ impl Budget {
     pub(super) fn read<T>(
         &self,
         read: impl Fn(usize) -> Result<Bounded<T>, ApiError>,
-    ) -> Result<(T, Option<Lease>), ApiError> {
+    ) -> Result<(T, Option<MemoryLease>), ApiError> {
         let lease = match self.try_take(LIST_BYTES_MAX) {
             Some(lease) => lease,
             None => {
@@ -137,7 +137,7 @@ impl Budget {
     ///
     /// # Errors
     /// [`ApiError::Busy`].
-    pub(super) fn cover(&self, length: usize) -> Result<Option<Lease>, ApiError> {
+    pub(super) fn cover(&self, length: usize) -> Result<Option<MemoryLease>, ApiError> {
         match length > SMALL_MAX {
             true => self.take(length.min(TOTAL)).map(Some),
             false => Ok(None),
@@ -145,7 +145,7 @@ impl Budget {
     }
 }
 
-impl Lease {
+impl MemoryLease {
     /// Reduces the share to `length` bytes; `None` for a small answer.
     fn shrunk(mut self, length: usize) -> Option<Self> {
         if length <= SMALL_MAX {
@@ -172,7 +172,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for MemoryLease {
     fn drop(&mut self) {
         self.give_back(self.bytes);
     }
@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn a_small_answer_waits_for_nobody_and_a_large_one_for_room() {
-        let budget = Budget::default();
+        let budget = MemoryBudget::default();
         let large = bounded(LIST_BYTES_MAX);
-        let mut held: Vec<Lease> = Vec::new();
+        let mut held: Vec<MemoryLease> = Vec::new();
         while budget.lock().bytes + LIST_BYTES_MAX <= TOTAL {
             let (length, lease) = budget.read(&large).unwrap();
             assert_eq!(length, LIST_BYTES_MAX);
@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn a_large_body_waits_for_room_until_its_deadline() {
-        let budget = Budget::default();
+        let budget = MemoryBudget::default();
         let take = |bytes| budget.take_body(bytes, Instant::now());
-        let held: Vec<Lease> = (0..TOTAL / BODY_MAX)
+        let held: Vec<MemoryLease> = (0..TOTAL / BODY_MAX)
             .flat_map(|_| take(BODY_MAX).unwrap())
             .collect();
         assert!(
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn an_answer_takes_what_it_has_become() {
-        let budget = Budget::default();
+        let budget = MemoryBudget::default();
         let (_, lease) = budget.read(bounded(SMALL_MAX + 1)).unwrap();
         assert_eq!(budget.lock().bytes, SMALL_MAX + 1);
         drop(lease);

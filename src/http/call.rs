@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Context;
 use super::accept::Server;
 use super::paging::Paging;
-use super::request::Request;
+use super::request::HttpRequest;
 use super::response::Answer;
 use crate::api::fields;
 use crate::api::routes::{Endpoint, Route};
@@ -19,7 +19,7 @@ use crate::api::{ApiError, SessionId};
 
 /// A request, and everything that is needed to answer it.
 pub(super) struct Exchange<'a> {
-    pub request: &'a Request,
+    pub request: &'a HttpRequest,
     /// Shows whether a waiting client has gone.
     pub stream: &'a UnixStream,
     pub context: &'a Context,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::dial::{Dial, Ended, Running};
+use super::dial::{Dial, GatewayEnd, Running};
 use crate::api::routes::{self, Endpoint, Request};
 use crate::api::{API_VERSION, BASE_PATH, CONTRACT, ErrorBody, ErrorDetail, Health};
 use crate::observe::field::is_version;
@@ -31,7 +31,7 @@ pub enum ClientError {
         reason: io::Error,
     },
     /// The program that should lead to the daemon has ended.
-    Ended(Ended),
+    Ended(GatewayEnd),
     /// The server speaks another contract.
     UnsupportedVersion {
         found: String,

@@ -16,7 +16,7 @@ use super::call::Exchange;
 use super::in_flight::InFlight;
 use super::paging::Paging;
 use super::parking::Rest;
-use super::request::{Incoming, Request, Unreadable};
+use super::request::{HttpRequest, Incoming, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes;
 use crate::api::fields;
@@ -207,7 +207,7 @@ fn dispatch(exchange: &Exchange<'_>) -> (&'static str, Result<Answer, ApiError>)
 }
 
 /// The session that a request names in its path or its query.
-fn session_of(request: &Request) -> Option<&str> {
+fn session_of(request: &HttpRequest) -> Option<&str> {
     let in_path = routes::session_in(&request.path);
     in_path.or_else(|| fields::query_value(&request.query, "sessionId"))
 }

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::budget::Budget;
+use super::budget::MemoryBudget;
 use super::live::LastPass;
 use super::upgrade::Successors;
 use crate::adapters::{self, environment};
 use crate::api::{ApiError, DaemonProcess, Labels, SupervisorInfo, TITLE_MAX, Timestamp};
 use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::state::{Command, Event, Reply};
-use crate::store::{Committed, Followers, Reader, Request, WriteQueue};
+use crate::state::{Command, Reply, StateEvent};
+use crate::store::{Committed, Followers, Reader, StoreRequest, WriteQueue};
 
 /// State shared by all connection threads.
 pub struct Context {
     /// Channel to the state thread.
-    pub state: Sender<Event>,
+    pub state: Sender<StateEvent>,
     pub reader: Reader,
     /// Wakes long polls at a session's next commit.
     pub followers: Arc<Followers>,
@@ -42,9 +42,9 @@ pub struct Context {
     /// Time between SIGTERM and SIGKILL for processes that an ended session left running.
     pub sweep_grace: Duration,
     /// Memory budget of all large answers.
-    pub answers: Budget,
+    pub answers: MemoryBudget,
     /// Memory budget of all large request bodies.
-    pub bodies: Budget,
+    pub bodies: MemoryBudget,
     /// Checks the home for changes that the system does not report.
     pub before_launch: Box<dyn Fn() + Send + Sync>,
     /// Finds and checks the program of an upgrade.
@@ -81,7 +81,7 @@ impl Context {
     }
 
     /// Sends `request` to the store through the state thread.
-    pub(super) fn ask_store(&self, request: Request) -> Result<Committed, ApiError> {
+    pub(super) fn ask_store(&self, request: StoreRequest) -> Result<Committed, ApiError> {
         self.ask(|reply| Command::Store(request, reply))
     }
 
@@ -93,7 +93,7 @@ impl Context {
     ) -> Result<T, ApiError> {
         let (reply, answer) = bounded(1);
         // A state thread that has ended drops the reply, which disconnects the channel.
-        let _ = self.state.send(Event::Command(command(reply)));
+        let _ = self.state.send(StateEvent::Command(command(reply)));
         match answer.recv_timeout(patience) {
             Ok(answer) => answer,
             Err(RecvTimeoutError::Disconnected) => Err(ApiError::ShuttingDown),

@@ -35,7 +35,7 @@ pub struct Gateway {
 
 /// The end of such a program.
 #[derive(Debug)]
-pub struct Ended {
+pub struct GatewayEnd {
     pub name: String,
     /// As [`Gateway::prefix`].
     pub prefix: String,
@@ -108,8 +108,8 @@ impl Gateway {
         Ok((ours, running))
     }
 
-    fn ended(&self, code: Option<i32>, said: String) -> Ended {
-        Ended {
+    fn ended(&self, code: Option<i32>, said: String) -> GatewayEnd {
+        GatewayEnd {
             name: self.name.clone(),
             prefix: self.prefix.clone(),
             code,
@@ -121,7 +121,7 @@ impl Gateway {
 impl Running {
     /// How the program has ended, after its stdout has. `None` if it ended as it should: the daemon has closed the
     /// connection.
-    pub(super) fn ended(&mut self) -> Option<Ended> {
+    pub(super) fn ended(&mut self) -> Option<GatewayEnd> {
         let mut said = Vec::new();
         let _ = self.stderr.set_read_timeout(Some(durations::PROGRAM_END));
         let read = (&self.stderr).take(SAID_MAX).read_to_end(&mut said);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::budget::Lease;
+use super::budget::MemoryLease;
 use super::call::{Call, Exchange};
 use super::paging;
 use super::response::Answer;
@@ -76,7 +76,7 @@ fn wait_for_events(
     query: EventQuery,
     num: SessionNum,
     wait: Duration,
-) -> Result<(EventRead, Option<Lease>), ApiError> {
+) -> Result<(EventRead, Option<MemoryLease>), ApiError> {
     let deadline = Instant::now() + wait;
     let following = call.context.followers.follow(num).map_err(cannot_wait)?;
     loop {

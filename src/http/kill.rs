@@ -14,7 +14,7 @@ use crate::api::{ApiError, KillRequest, KillSignal, LeftBehind, SessionId, Sessi
 use crate::harness;
 use crate::observe::say;
 use crate::settings::durations;
-use crate::state::{Acceptance, Command, Event, Killed};
+use crate::state::{Acceptance, Command, Killed, StateEvent};
 use crate::sys::{self, Family};
 
 /// `POST /sessions/:id/kill`
@@ -32,7 +32,7 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     let (reply, answer) = bounded(1);
     // A state thread that has ended drops the reply, which disconnects the channel.
     let kill = Command::Kill { id, signal, reply };
-    let _ = call.context.state.send(Event::Command(kill));
+    let _ = call.context.state.send(StateEvent::Command(kill));
     let refusal = match call.server.recv_unless_parked(&answer, patience) {
         Ok(Ok(Killed::Ended { swept })) => return accepted(call, sweep.then_some(swept)),
         // The kill is accepted; a harness that needs time to die is no failure.

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use super::call::Call;
 use super::context::{self, Context};
 use super::response::Answer;
-use crate::adapters::{Adapter, LaunchSpec, Limits, Program, Registry, Telemetry, Unsupported};
+use crate::adapters::{
+    Adapter, LaunchSpec, Program, Registry, SessionLimits, Telemetry, Unsupported,
+};
 use crate::api::fields;
 use crate::api::{
     ApiError, Conversation, ConversationMode, LaunchMode, LaunchRequest, PROMPT_KEPT_MAX,
@@ -345,10 +347,10 @@ fn shortened(title: &str) -> String {
     title.chars().take(TITLE_CHARACTERS).collect()
 }
 
-fn limits(request: &LaunchRequest) -> Limits {
+fn limits(request: &LaunchRequest) -> SessionLimits {
     // A century acts as no limit, and does not overflow an Instant.
     let duration = |millis: u64| Duration::from_millis(millis.min(100 * 365 * 86_400_000));
-    Limits {
+    SessionLimits {
         time: request.timeout_ms.map(duration),
         idle: request.idle_timeout_ms.map(duration),
         tokens: request.max_tokens,

@@ -28,7 +28,7 @@ mod store;
 mod upgrade;
 
 pub use accept::{Rebinder, Server};
-pub use budget::Budget;
+pub use budget::MemoryBudget;
 pub use context::{Context, Daemon};
 pub use live::LastPass;
 pub use parking::HttpHandover;

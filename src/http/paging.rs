@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use super::Context;
-use super::budget::{Bounded, Lease};
+use super::budget::{Bounded, MemoryLease};
 use crate::api::ApiError;
 use crate::store::{EventQuery, EventRead, PageAhead, Reader};
 
@@ -17,7 +17,7 @@ use crate::store::{EventQuery, EventRead, PageAhead, Reader};
 pub(super) fn read(
     context: &Context,
     query: EventQuery,
-) -> Result<(EventRead, Option<Lease>), ApiError> {
+) -> Result<(EventRead, Option<MemoryLease>), ApiError> {
     context.answers.read(|bytes_max| {
         let content = context.reader.events(EventQuery { bytes_max, ..query })?;
         let length = content.body.len();
@@ -49,7 +49,7 @@ impl Paging {
         &self,
         context: &Context,
         query: EventQuery,
-    ) -> Result<(EventRead, Option<Lease>), ApiError> {
+    ) -> Result<(EventRead, Option<MemoryLease>), ApiError> {
         let ahead = self.ahead.take();
         let goes_on = self.next.take() == Some(query);
         let confirmed = ahead.and_then(|ahead| context.reader.confirm(ahead, query));

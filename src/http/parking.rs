@@ -86,9 +86,9 @@ impl Drop for Counted<'_> {
 }
 
 /// The turn of one upgrade; dropping it ends the turn.
-pub(super) struct Turn<'a>(&'a AtomicBool);
+pub(super) struct UpgradeTurn<'a>(&'a AtomicBool);
 
-impl Drop for Turn<'_> {
+impl Drop for UpgradeTurn<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
     }
@@ -134,9 +134,9 @@ impl Parking {
     }
 
     /// The turn for an upgrade; `None` while another is under way.
-    pub(super) fn turn(&self) -> Option<Turn<'_>> {
+    pub(super) fn turn(&self) -> Option<UpgradeTurn<'_>> {
         let was_taken = self.is_taken.swap(true, Ordering::SeqCst);
-        (!was_taken).then(|| Turn(&self.is_taken))
+        (!was_taken).then(|| UpgradeTurn(&self.is_taken))
     }
 
     /// Counts a connection thread from now on.

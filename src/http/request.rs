@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use super::budget::{Budget, Lease, SMALL_MAX};
+use super::budget::{MemoryBudget, MemoryLease, SMALL_MAX};
 use super::parking::{Parking, Rest};
 use crate::api::{ApiError, BODY_MAX};
 use crate::settings::durations;
@@ -25,14 +25,14 @@ const CRLF: &[u8] = b"\r\n";
 
 /// A complete request.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct HttpRequest {
     pub method: String,
     pub path: String,
     pub query: String,
     pub idempotency_key: Option<String>,
     pub body: Vec<u8>,
     /// Reserved memory of a large body.
-    pub lease: Option<Lease>,
+    pub lease: Option<MemoryLease>,
     /// HTTP/1.1, and the client did not ask to close the connection.
     pub keep_alive: bool,
     /// Minor version of HTTP/1.
@@ -78,7 +78,7 @@ struct ChunkSize {
 
 /// The parsed fields of a head.
 struct Head {
-    request: Request,
+    request: HttpRequest,
     framing: Framing,
     expects_continue: bool,
     length: usize,
@@ -88,7 +88,7 @@ struct Head {
 pub(super) struct Incoming<'a> {
     stream: Within<'a, UnixStream>,
     /// Memory budget of all large bodies.
-    bodies: &'a Budget,
+    bodies: &'a MemoryBudget,
     parking: &'a Parking,
     buffer: Vec<u8>,
     /// Number of consumed bytes in `buffer`.
@@ -102,7 +102,7 @@ impl<'a> Incoming<'a> {
     /// `stream` must be non-blocking; `unread` has been read from it already.
     pub(super) fn new(
         stream: &'a UnixStream,
-        bodies: &'a Budget,
+        bodies: &'a MemoryBudget,
         parking: &'a Parking,
         unread: Vec<u8>,
         has_asked: bool,
@@ -146,7 +146,7 @@ impl<'a> Incoming<'a> {
     pub(super) fn request(
         &mut self,
         answer_continue: impl FnOnce() -> io::Result<()>,
-    ) -> Result<Request, Unreadable> {
+    ) -> Result<HttpRequest, Unreadable> {
         self.begun.clear();
         // A client that sends without a pause would not be interrupted by a wait.
         if self.parking.is_on() {
@@ -177,7 +177,7 @@ impl<'a> Incoming<'a> {
     fn delivered(
         &mut self,
         answer_continue: impl FnOnce() -> io::Result<()>,
-    ) -> Result<Request, Unreadable> {
+    ) -> Result<HttpRequest, Unreadable> {
         let head = loop {
             match parse_head(self.unread()) {
                 Ok(Some(head)) => break head,
@@ -210,7 +210,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Reserves memory for a body of `length` bytes, within the time for its delivery.
-    fn take(&self, length: usize) -> Result<Option<Lease>, Unreadable> {
+    fn take(&self, length: usize) -> Result<Option<MemoryLease>, Unreadable> {
         let lease = self.bodies.take_body(length, self.stream.deadline);
         lease.map_err(Unreadable::Refused)
     }
@@ -232,7 +232,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    fn chunked_body(&mut self, request: &mut Request) -> Result<(), Unreadable> {
+    fn chunked_body(&mut self, request: &mut HttpRequest) -> Result<(), Unreadable> {
         let mut line_bytes = 0;
         loop {
             let size = self.chunk_size()?;
@@ -333,7 +333,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ApiError> {
     let minor = parsed.version.unwrap_or(0);
     let (path, query) = split_target(parsed.path.unwrap_or("/"));
     let mut head = Head {
-        request: Request {
+        request: HttpRequest {
             method: parsed.method.unwrap_or("").to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),

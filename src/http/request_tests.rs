@@ -109,8 +109,8 @@ fn good_request(random: &mut Random) -> (Vec<u8>, String) {
     ([head.into_bytes(), framed].concat(), read)
 }
 
-fn shown(request: &Request) -> String {
-    let Request {
+fn shown(request: &HttpRequest) -> String {
+    let HttpRequest {
         method,
         path,
         query,
@@ -149,7 +149,7 @@ fn requests_are_read_the_same_whichever_way_they_arrive() {
                 }
                 client.shutdown(std::net::Shutdown::Write).unwrap();
             });
-            let (bodies, parking) = (Budget::default(), Parking::new().unwrap());
+            let (bodies, parking) = (MemoryBudget::default(), Parking::new().unwrap());
             let mut incoming = Incoming::new(&server, &bodies, &parking, Vec::new(), false);
             for (_, expected) in &requests {
                 assert_eq!(&shown(&incoming.request(|| Ok(())).unwrap()), expected);
@@ -173,7 +173,7 @@ fn a_delivery_that_is_interrupted_anywhere_goes_on_with_what_has_been_read() {
             let cut = begun + random.below(bytes.len() - begun);
             (&client).write_all(&bytes[begun..cut]).unwrap();
             begun = cut;
-            let (bodies, parking) = (Budget::default(), Parking::new().unwrap());
+            let (bodies, parking) = (MemoryBudget::default(), Parking::new().unwrap());
             // Each wait is interrupted.
             parking.wake().wake();
             let mut incoming = Incoming::new(&server, &bodies, &parking, unread, false);
@@ -182,7 +182,7 @@ fn a_delivery_that_is_interrupted_anywhere_goes_on_with_what_has_been_read() {
             unread = incoming.rest().unread.0;
         }
         (&client).write_all(&bytes[begun..]).unwrap();
-        let (bodies, parking) = (Budget::default(), Parking::new().unwrap());
+        let (bodies, parking) = (MemoryBudget::default(), Parking::new().unwrap());
         let mut incoming = Incoming::new(&server, &bodies, &parking, unread, false);
         assert_eq!(shown(&incoming.request(|| Ok(())).unwrap()), expected);
         assert_eq!(incoming.unread(), b"");

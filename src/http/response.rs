@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
-use super::budget::{Lease, SMALL_MAX};
+use super::budget::{MemoryLease, SMALL_MAX};
 use super::parking::Parking;
 use crate::api::{ApiError, LABELS_MAX, Timestamp};
 use crate::settings::durations;
@@ -27,7 +27,7 @@ pub(super) struct Answer {
     /// The client follows a session whose end it has not received: it will ask again.
     pub is_followed: bool,
     /// Reserved memory of a large answer, released after sending.
-    pub lease: Option<Lease>,
+    pub lease: Option<MemoryLease>,
 }
 
 impl Answer {

@@ -15,7 +15,7 @@ use crate::api::{
     SessionStatus, SessionsQuery, TITLE_MAX,
 };
 use crate::state::{Acceptance, Command};
-use crate::store::{Committed, Edit, Request, SessionList, SessionQuery};
+use crate::store::{Committed, Edit, SessionList, SessionQuery, StoreRequest};
 
 const LIMIT_DEFAULT: u64 = 100;
 
@@ -188,7 +188,9 @@ fn set_archived(
     archived: bool,
 ) -> Result<Answer, ApiError> {
     let id = call.session()?;
-    let answer = call.context.ask_store(Request::Archive { id, archived })?;
+    let answer = call
+        .context
+        .ask_store(StoreRequest::Archive { id, archived })?;
     call.ok(&answer.record()?)
 }
 
@@ -203,14 +205,14 @@ pub(super) fn edit(call: &Call<'_, routes::Edit>) -> Result<Answer, ApiError> {
         add_labels: context::labels(redactor, request.add_labels).0,
         remove_labels: context::labels(redactor, request.remove_labels).0,
     };
-    let answer = call.context.ask_store(Request::Edit { id, edit })?;
+    let answer = call.context.ask_store(StoreRequest::Edit { id, edit })?;
     call.ok(&answer.record()?)
 }
 
 /// `DELETE /sessions/:id`
 pub(super) fn delete(call: &Call<'_, routes::DeleteSession>) -> Result<Answer, ApiError> {
     let id = call.session()?;
-    call.context.ask_store(Request::Delete { id })?;
+    call.context.ask_store(StoreRequest::Delete { id })?;
     call.ok(&Deleted { ok: true })
 }
 
@@ -255,7 +257,7 @@ pub(super) fn register_external(
         },
         ..SessionRecord::new(id, project_root, harness, title)
     };
-    let request = Request::RegisterExternal(Box::new(session));
+    let request = StoreRequest::RegisterExternal(Box::new(session));
     match call.context.ask_store(request)? {
         Committed::Existing(record) => call.ok(&record),
         new => call.answer(201, &new.record()?),
@@ -268,7 +270,7 @@ pub(super) fn complete(call: &Call<'_, routes::Complete>) -> Result<Answer, ApiE
     let exit_code = call.body_or_default()?.exit_code;
     let answer = call
         .context
-        .ask_store(Request::Complete { id, exit_code })?;
+        .ask_store(StoreRequest::Complete { id, exit_code })?;
     call.ok(&answer.record()?)
 }
 

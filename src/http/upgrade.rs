@@ -13,7 +13,7 @@ use super::call::Call;
 use super::parking::{Asker, Rest};
 use super::response::Answer;
 use crate::api::{ApiError, UpgradeRefusal, UpgradeRequest, Upgraded, routes, version};
-use crate::state::{Command, Event, Successor, Upgrade};
+use crate::state::{Command, StateEvent, Successor, Upgrade};
 use crate::sys::passed::{Bytes, Passed};
 
 /// The programs that can follow the running one.
@@ -91,6 +91,6 @@ fn hand_over(call: &Call<'_, routes::UpgradeDaemon>, successor: Successor) -> Ap
         begun,
         failed,
     };
-    let _ = call.context.state.send(Event::HandOver(upgrade));
+    let _ = call.context.state.send(StateEvent::HandOver(upgrade));
     answer.recv().unwrap_or(ApiError::ShuttingDown)
 }

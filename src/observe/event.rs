@@ -6,7 +6,7 @@ use log::kv::{self, Key, Source, Value, VisitSource};
 use log::{Level, Record};
 
 use super::field::{
-    CloseCause, Field, Harness, KillCause, Kind, Method, NamedSession, Place, Reason, Request,
+    CloseCause, Harness, KillCause, Kind, LogField, Method, NamedSession, Place, Reason, Request,
     Route, StateInput, StopCause, Text, Untouched, Verb, Version, WatchedThread,
 };
 use crate::api::{Code, Fault, OnEnd, SessionId, SessionStatus, Word};
@@ -44,7 +44,7 @@ macro_rules! events {
                 levels: &[Level::$level $(, Level::$worse)?],
                 fields: &[
                     $((stringify!(code), { let _ = Code::$code; Code::KIND }),)?
-                    $((stringify!($field), <$type as Field>::KIND)),*
+                    $((stringify!($field), <$type as LogField>::KIND)),*
                 ],
             }),*];
 

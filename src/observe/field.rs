@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 /// A type of a log field.
-pub(super) trait Field {
+pub(super) trait LogField {
     const KIND: Kind;
 
     /// The value to write; `None` omits the field.
@@ -49,22 +49,22 @@ pub(super) trait Field {
     }
 }
 
-impl<T: Field> Field for Option<T> {
+impl<T: LogField> LogField for Option<T> {
     const KIND: Kind = T::KIND;
 
     fn value(&self) -> Option<Value<'_>> {
-        self.as_ref().and_then(Field::value)
+        self.as_ref().and_then(LogField::value)
     }
 
     fn fault(&self) -> Option<Fault> {
-        self.as_ref().and_then(Field::fault)
+        self.as_ref().and_then(LogField::fault)
     }
 }
 
 /// Types whose values are written directly.
 macro_rules! plain {
     ($($kind:ident: $($type:ty)*;)*) => {$($(
-        impl Field for $type {
+        impl LogField for $type {
             const KIND: Kind = Kind::$kind;
 
             fn value(&self) -> Option<Value<'_>> {
@@ -82,7 +82,7 @@ plain! {
 /// Types whose values are written by Display.
 macro_rules! displayed {
     ($($kind:expr => $($type:ty)*;)*) => {$($(
-        impl Field for $type {
+        impl LogField for $type {
             const KIND: Kind = $kind;
 
             fn value(&self) -> Option<Value<'_>> {
@@ -108,7 +108,7 @@ macro_rules! texts {
         #[derive(Debug, Clone, Copy)]
         pub struct $name<'a>(pub &'a str);
 
-        impl Field for $name<'_> {
+        impl LogField for $name<'_> {
             const KIND: Kind = $kind;
 
             fn value(&self) -> Option<Value<'_>> {
@@ -145,7 +145,7 @@ pub trait Cause: Display {
 
 pub type Reason<'a> = &'a dyn Cause;
 
-impl Field for Reason<'_> {
+impl LogField for Reason<'_> {
     const KIND: Kind = Kind::Reason;
 
     fn value(&self) -> Option<Value<'_>> {
@@ -254,7 +254,7 @@ impl KillCause {
     const GRACE_OVER: &str = "grace_over";
 }
 
-impl Field for KillCause {
+impl LogField for KillCause {
     const KIND: Kind =
         Kind::Word(|text| text == Self::GRACE_OVER || EndCause::parse(text).is_some());
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use log::LevelFilter;
 
 /// A kind of setting.
-pub trait Kind {
+pub trait SettingKind {
     /// Type of the parsed value.
     type Value;
 
@@ -30,7 +30,7 @@ pub trait Kind {
 /// One path, with its default for people. The caller decides its meaning.
 pub struct OnePath(pub &'static str);
 
-impl Kind for OnePath {
+impl SettingKind for OnePath {
     type Value = Option<PathBuf>;
 
     fn parse(&self, text: &OsStr) -> Option<Self::Value> {
@@ -57,7 +57,7 @@ impl Kind for OnePath {
 /// A host, or several separated by commas.
 pub struct HostNames;
 
-impl Kind for HostNames {
+impl SettingKind for HostNames {
     type Value = String;
 
     fn parse(&self, text: &OsStr) -> Option<String> {
@@ -84,7 +84,7 @@ impl Kind for HostNames {
 /// Paths separated by `:`; relative ones are ignored.
 pub struct Paths;
 
-impl Kind for Paths {
+impl SettingKind for Paths {
     type Value = Vec<PathBuf>;
 
     fn parse(&self, text: &OsStr) -> Option<Self::Value> {
@@ -113,7 +113,7 @@ impl Kind for Paths {
 /// `env_logger` would take a misspelt level for a module, and log nothing.
 pub struct Filter(pub LevelFilter);
 
-impl Kind for Filter {
+impl SettingKind for Filter {
     type Value = String;
 
     fn parse(&self, text: &OsStr) -> Option<String> {
@@ -150,7 +150,7 @@ impl Kind for Filter {
 /// One of several words; the first is the default.
 pub struct Words<T: 'static>(pub &'static [(&'static str, T)]);
 
-impl<T: Copy> Kind for Words<T> {
+impl<T: Copy> SettingKind for Words<T> {
     type Value = T;
 
     fn parse(&self, text: &OsStr) -> Option<T> {
@@ -182,7 +182,7 @@ pub struct Number {
     pub max: u64,
 }
 
-impl Kind for Number {
+impl SettingKind for Number {
     type Value = u64;
 
     fn parse(&self, text: &OsStr) -> Option<u64> {
@@ -215,7 +215,7 @@ impl Kind for Number {
 /// A number, or `off` for no limit.
 pub struct Limit(pub Number);
 
-impl Kind for Limit {
+impl SettingKind for Limit {
     type Value = Option<u64>;
 
     fn parse(&self, text: &OsStr) -> Option<Option<u64>> {

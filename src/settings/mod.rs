@@ -15,7 +15,7 @@ use log::LevelFilter;
 
 pub use nearest::{did_you_mean, nearest};
 
-use kinds::{Filter, HostNames, Kind, Limit, Number, OnePath, Paths, Words};
+use kinds::{Filter, HostNames, Limit, Number, OnePath, Paths, SettingKind, Words};
 
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl fmt::Display for BadSetting {
     }
 }
 
-impl<K: Kind> Setting<K> {
+impl<K: SettingKind> Setting<K> {
     /// The value in the file `env` or the environment; the default if unset or empty.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ pub trait Declared {
     fn is_public(&self, value: &str) -> bool;
 }
 
-impl<K: Kind> Declared for Setting<K> {
+impl<K: SettingKind> Declared for Setting<K> {
     fn name(&self) -> &'static str {
         self.name
     }

@@ -8,13 +8,13 @@ use super::life::{Input, Phase};
 use super::session::Session;
 use super::stdin::Stdin;
 use super::stop::StopSource;
-use super::{Event, State};
+use super::{State, StateEvent};
 use crate::adapters::Program;
 use crate::api::{ApiError, Failure, KillSignal, SessionId, SessionRecord, StopReport, StreamLine};
 use crate::harness::{ClientInput, Tally};
 use crate::observe::say;
 use crate::redact::Redactor;
-use crate::store::{Chore, Committed, Done, NewSession, Request};
+use crate::store::{Chore, Committed, Done, NewSession, StoreRequest};
 
 /// Channel for a command's answer. An answer that no one receives any more is dropped.
 pub type Reply<T> = Sender<Result<T, ApiError>>;
@@ -60,7 +60,7 @@ pub enum Command {
         reply: Reply<Option<Arc<Redactor>>>,
     },
     /// A request that concerns no live session: only the store can refuse it.
-    Store(Request, Reply<Committed>),
+    Store(StoreRequest, Reply<Committed>),
     /// Long work of the store.
     Chore(Chore, Reply<Committed>),
     /// Checks whether the sessions can be handed over. Answered once no session's processes are being ended.
@@ -242,7 +242,7 @@ impl State {
         let events = self.events.clone();
         Some(Box::new(move |answer| {
             if let Ok(Committed::Deleted(id)) = answer {
-                let _ = events.send(Event::Deleted { id });
+                let _ = events.send(StateEvent::Deleted { id });
             }
             let _ = reply.send(answer.map_err(ApiError::from));
         }))

@@ -10,10 +10,10 @@ use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
 use super::life::{Input, Phase};
-use super::session::{Ending, Session};
+use super::session::{RequestedEnd, Session};
 use super::stdin::Stdin;
-use super::{Event, Reply, State};
-use crate::adapters::Limits;
+use super::{Reply, State, StateEvent};
+use crate::adapters::SessionLimits;
 use crate::api::{ApiError, Failure, LeftBehind, SessionId, UpgradeRefusal};
 use crate::harness::{Harness, HarnessExit, PumpHandover, Report};
 use crate::observe::field::CloseCause;
@@ -77,11 +77,11 @@ struct SessionHandover {
     stdin: Stdin,
     is_stream: bool,
     has_conversation: bool,
-    limits: Limits,
+    limits: SessionLimits,
     #[serde(with = "passed::optional_instant")]
     timeout_at: Option<Instant>,
     grace: Duration,
-    ending: Option<Ending>,
+    ending: Option<RequestedEnd>,
     sweep: Option<Duration>,
     launch_sweep: Option<Duration>,
     swept: usize,
@@ -286,7 +286,7 @@ impl State {
         let mut is_stop = false;
         while let Ok(event) = self.inbox.try_recv() {
             match event {
-                Event::Stop => is_stop = true,
+                StateEvent::Stop => is_stop = true,
                 event => self.handle(event),
             }
         }
@@ -348,7 +348,7 @@ impl State {
 
     /// Stops as at a signal.
     pub fn stop_by_signal(&mut self) {
-        self.handle(Event::Stop);
+        self.handle(StateEvent::Stop);
     }
 
     /// Gives back what [`State::handover`] has taken.

@@ -7,17 +7,17 @@ use std::io;
 
 use crossbeam_channel::Sender;
 
-use super::Event;
-use super::life::Now;
+use super::StateEvent;
+use super::life::InputTime;
 use crate::adapters::Program;
 use crate::api::SessionId;
-use crate::harness::{Go, Harness, PumpHandover, Report, Shared};
+use crate::harness::{Go, Harness, HarnessShared, PumpHandover, Report};
 use crate::store::Done;
 use crate::sys;
 
 /// The system calls of the state thread.
 pub(super) trait Kernel {
-    fn now(&self) -> Now;
+    fn now(&self) -> InputTime;
 
     /// Sends `signal` to the process group `pid`.
     ///
@@ -34,8 +34,8 @@ pub(super) trait Kernel {
         &self,
         id: SessionId,
         program: Program,
-        shared: Shared,
-        events: Sender<Event>,
+        shared: HarnessShared,
+        events: Sender<StateEvent>,
         started: Done,
     ) -> io::Result<(Harness, Go)>;
 
@@ -47,8 +47,8 @@ pub(super) trait Kernel {
         &self,
         id: SessionId,
         handover: PumpHandover,
-        shared: Shared,
-        events: Sender<Event>,
+        shared: HarnessShared,
+        events: Sender<StateEvent>,
     ) -> io::Result<(Harness, Sender<()>)>;
 
     /// Reaps the adopted orphans that have ended.
@@ -62,8 +62,8 @@ pub(super) trait Kernel {
 pub(super) struct RealKernel;
 
 impl Kernel for RealKernel {
-    fn now(&self) -> Now {
-        Now::read()
+    fn now(&self) -> InputTime {
+        InputTime::read()
     }
 
     fn signal(&self, pid: i32, signal: i32) -> io::Result<()> {
@@ -74,8 +74,8 @@ impl Kernel for RealKernel {
         &self,
         id: SessionId,
         program: Program,
-        shared: Shared,
-        events: Sender<Event>,
+        shared: HarnessShared,
+        events: Sender<StateEvent>,
         started: Done,
     ) -> io::Result<(Harness, Go)> {
         Harness::prepare(id, program, shared, reporter(id, events), started)
@@ -85,8 +85,8 @@ impl Kernel for RealKernel {
         &self,
         id: SessionId,
         handover: PumpHandover,
-        shared: Shared,
-        events: Sender<Event>,
+        shared: HarnessShared,
+        events: Sender<StateEvent>,
     ) -> io::Result<(Harness, Sender<()>)> {
         Harness::take_up(id, handover, shared, reporter(id, events))
     }
@@ -101,9 +101,9 @@ impl Kernel for RealKernel {
 }
 
 /// The way of a harness thread's reports to `events`.
-fn reporter(id: SessionId, events: Sender<Event>) -> impl Fn(Report) + Clone + Send + 'static {
+fn reporter(id: SessionId, events: Sender<StateEvent>) -> impl Fn(Report) + Clone + Send + 'static {
     move |report| {
         // The send fails only after the daemon has given up waiting for this harness.
-        let _ = events.send(Event::Harness { id, report });
+        let _ = events.send(StateEvent::Harness { id, report });
     }
 }

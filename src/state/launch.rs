@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::life::{Input, Phase};
 use super::session::Session;
 use super::stdin::Stdin;
-use super::{Event, Launch, Launched, Reply, State};
+use super::{Launch, Launched, Reply, State, StateEvent};
 use crate::adapters::{Program, StdinMode};
 use crate::api::{ApiError, Failure, LaunchMode, LeftBehind, SessionId};
-use crate::harness::{Go, Harness, Shared};
+use crate::harness::{Go, Harness, HarnessShared};
 use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::store::{Committed, Done, IdempotencyKey, NewSession, Request, SessionNum};
+use crate::store::{Committed, Done, IdempotencyKey, NewSession, SessionNum, StoreRequest};
 
 impl State {
     pub(super) fn launch(&mut self, launch: Launch, reply: Reply<Launched>) {
@@ -105,12 +105,13 @@ impl State {
             let result = result.map_err(ApiError::from);
             let num = result.as_ref().ok().copied();
             // The send fails only after the state thread has ended, which outlives every session that it waits for.
-            let _ = events.send(Event::Created { id, result });
+            let _ = events.send(StateEvent::Created { id, result });
             if let (Some(num), Some(go)) = (num, go) {
                 let _ = go.send(num);
             }
         });
-        self.queue.request(Request::Create(Box::new(session)), done);
+        self.queue
+            .request(StoreRequest::Create(Box::new(session)), done);
     }
 
     /// Checks whether a new session may start. `Err(None)` is a repeat, which has been answered.
@@ -197,8 +198,8 @@ impl State {
     }
 
     /// What all harness threads share, with the session's `redactor`.
-    pub(super) fn shared(&self, redactor: Arc<Redactor>) -> Shared {
-        Shared {
+    pub(super) fn shared(&self, redactor: Arc<Redactor>) -> HarnessShared {
+        HarnessShared {
             queue: self.queue.clone(),
             pipes: Arc::clone(&self.pipes),
             redactor,

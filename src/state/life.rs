@@ -56,12 +56,12 @@ pub(super) enum Input {
 
 /// The time of an input, by both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
+pub(super) struct InputTime {
     pub(super) instant: Instant,
     pub(super) at: Timestamp,
 }
 
-impl Now {
+impl InputTime {
     pub(super) fn read() -> Self {
         Self {
             instant: Instant::now(),

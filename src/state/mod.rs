@@ -1,6 +1,6 @@
 //! The state thread: the only owner of the live sessions.
 //!
-//! Runs on the process's main thread. All its input is one enum, [`Event`]. It waits only for the next event or
+//! Runs on the process's main thread. All its input is one enum, [`StateEvent`]. It waits only for the next event or
 //! deadline, and never for the writer, the disk or a harness. It knows no HTTP.
 
 mod closing;
@@ -47,7 +47,7 @@ use crate::store::{IdempotencyKey, SessionNum, WriteQueue};
 
 /// An input of the state thread.
 #[derive(Debug)]
-pub enum Event {
+pub enum StateEvent {
     /// A client's command.
     Command(Command),
     /// A launch's row is on disk, or could not be written.
@@ -97,13 +97,13 @@ pub enum Outcome {
 pub struct Publisher {
     /// Number of live sessions, for health and metrics.
     pub live: Arc<AtomicU64>,
-    /// Called for each [`Change`], for the service manager. Must not block.
-    pub tell: Box<dyn Fn(Change) + Send>,
+    /// Called for each [`Notice`], for the service manager. Must not block.
+    pub tell: Box<dyn Fn(Notice) + Send>,
 }
 
 /// A change that the service manager is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Notice {
     /// The number of live sessions.
     Live(u64),
     /// The sessions are being ended; this takes at most `within`.
@@ -113,7 +113,7 @@ pub enum Change {
 impl Publisher {
     fn set_live(&self, live: u64) {
         if self.live.swap(live, Ordering::Relaxed) != live {
-            (self.tell)(Change::Live(live));
+            (self.tell)(Notice::Live(live));
         }
     }
 }
@@ -121,9 +121,9 @@ impl Publisher {
 /// The live sessions, and all decisions about them.
 pub struct State {
     kernel: Box<dyn Kernel>,
-    inbox: Receiver<Event>,
+    inbox: Receiver<StateEvent>,
     /// Cloned for harness threads and the writer's callbacks.
-    events: Sender<Event>,
+    events: Sender<StateEvent>,
     queue: WriteQueue,
     pipes: Arc<Pipes>,
     limits: Limits,
@@ -147,8 +147,8 @@ pub struct State {
 impl State {
     /// A state without sessions.
     pub fn new(
-        inbox: Receiver<Event>,
-        events: Sender<Event>,
+        inbox: Receiver<StateEvent>,
+        events: Sender<StateEvent>,
         queue: WriteQueue,
         limits: Limits,
         redactor: Arc<Redactor>,
@@ -188,7 +188,9 @@ impl State {
                 None => self.inbox.recv().map_err(RecvTimeoutError::from),
             };
             let begun = Instant::now();
-            let what = event.as_ref().map_or(StateInput::Deadline, Event::name);
+            let what = event
+                .as_ref()
+                .map_or(StateInput::Deadline, StateEvent::name);
             let stopped = self.step(event.ok());
             if begun.elapsed() > durations::SLOW_EVENT {
                 let took_ms = begun.elapsed().as_millis() as u64;
@@ -206,7 +208,7 @@ impl State {
 
     /// Handles `event`, if there is one, and the deadlines that have passed. Returns the result of a stop that is
     /// complete.
-    fn step(&mut self, event: Option<Event>) -> Option<Stopped> {
+    fn step(&mut self, event: Option<StateEvent>) -> Option<Stopped> {
         if let Some(event) = event {
             self.handle(event);
         }
@@ -225,30 +227,30 @@ impl State {
         sessions.filter(|session| !session.has_ended()).count()
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: StateEvent) {
         match event {
-            Event::Command(command) => self.command(command),
-            Event::Created { id, result } => self.created(id, result),
-            Event::Harness {
+            StateEvent::Command(command) => self.command(command),
+            StateEvent::Created { id, result } => self.created(id, result),
+            StateEvent::Harness {
                 id,
                 report: Report::LateEnded,
             } => self.late.forget(id),
-            Event::Harness {
+            StateEvent::Harness {
                 id,
                 report: Report::HandedOver(pump),
             } => self.take_pump(id, *pump),
-            Event::Harness { id, report } => self.apply(id, Input::Report(report)),
-            Event::Ended { id } => self.apply(id, Input::Closed),
-            Event::Deleted { id } => {
+            StateEvent::Harness { id, report } => self.apply(id, Input::Report(report)),
+            StateEvent::Ended { id } => self.apply(id, Input::Closed),
+            StateEvent::Deleted { id } => {
                 self.idempotency.retain(|_, key| key.session != id);
                 self.late.close(id, CloseCause::Deleted);
             }
-            Event::ChildEnded => self.kernel.reap_adopted(),
-            Event::HandOver(upgrade) => self.hand_over(upgrade),
-            Event::Ping(reply) => {
+            StateEvent::ChildEnded => self.kernel.reap_adopted(),
+            StateEvent::HandOver(upgrade) => self.hand_over(upgrade),
+            StateEvent::Ping(reply) => {
                 let _ = reply.send(());
             }
-            Event::Stop => self.stop(StopSource::Signal),
+            StateEvent::Stop => self.stop(StopSource::Signal),
         }
     }
 
@@ -290,7 +292,7 @@ impl State {
     }
 }
 
-impl Event {
+impl StateEvent {
     fn name(&self) -> StateInput {
         match self {
             Self::Command(_) => StateInput::Command,

@@ -11,7 +11,7 @@ use super::kernel::Kernel;
 use super::late::Late;
 use super::life::{Input, Phase};
 use super::session::Session;
-use super::{Event, State};
+use super::{State, StateEvent};
 use crate::api::{Failure, SessionId, SessionStatus};
 use crate::observe::{field, say};
 use crate::settings::durations;
@@ -22,7 +22,7 @@ pub(super) struct Means<'a> {
     pub(super) kernel: &'a dyn Kernel,
     pub(super) queue: &'a WriteQueue,
     /// For inputs that follow a commit.
-    pub(super) events: &'a Sender<Event>,
+    pub(super) events: &'a Sender<StateEvent>,
     pub(super) late: &'a mut Late,
 }
 
@@ -106,7 +106,7 @@ impl Effect {
                 let done = move |_| {
                     // The send fails only after the state thread has ended, which outlives every session that it waits
                     // for.
-                    let _ = events.send(Event::Ended { id });
+                    let _ = events.send(StateEvent::Ended { id });
                 };
                 queue.fact(fact, Some(Box::new(done)));
             }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::effect::{Effect, LogLine};
-use super::life::{Input, Now, Phase};
+use super::life::{Input, InputTime, Phase};
 use super::stdin::Stdin;
 use super::{Acceptance, Killed, Launched, Reply, Running};
-use crate::adapters::Limits;
+use crate::adapters::SessionLimits;
 use crate::api::{
     ApiError, Code, EndCause, Failure, KillSignal, LeftBehind, Payload, SessionCost, SessionId,
     SessionStatus, Usage,
@@ -41,12 +41,12 @@ pub(super) struct Session {
     pub(super) has_conversation: bool,
     /// Takes secrets out of what it stores.
     pub(super) redactor: Arc<Redactor>,
-    pub(super) limits: Limits,
+    pub(super) limits: SessionLimits,
     pub(super) timeout_at: Option<Instant>,
     /// Time between SIGTERM and SIGKILL.
     pub(super) grace: Duration,
     /// Set once its end has been requested.
-    pub(super) ending: Option<Ending>,
+    pub(super) ending: Option<RequestedEnd>,
     /// Grace period after which all processes of the session are ended with it, in its process group or not. `None`:
     /// processes that the harness leaves behind live on.
     pub(super) sweep: Option<Duration>,
@@ -72,7 +72,7 @@ pub(super) struct Session {
 
 /// A requested end.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Ending {
+pub(super) struct RequestedEnd {
     /// The first cause of all.
     pub(super) cause: EndCause,
     /// The requested signal: SIGTERM or SIGKILL.
@@ -138,7 +138,7 @@ impl Session {
     }
 
     /// Applies `input`; returns the effects in order. An input that does not fit the phase changes nothing.
-    pub(super) fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
+    pub(super) fn step(&mut self, input: Input, now: InputTime) -> Vec<Effect> {
         let (phase, name) = (self.phase, input.name());
         let allowed = phase.after(&input);
         if allowed.is_empty() {
@@ -154,7 +154,7 @@ impl Session {
         effects
     }
 
-    fn take(&mut self, input: Input, now: Now, effects: &mut Vec<Effect>) {
+    fn take(&mut self, input: Input, now: InputTime, effects: &mut Vec<Effect>) {
         match input {
             Input::Created(num) => {
                 self.num = Some(num);
@@ -178,7 +178,7 @@ impl Session {
         }
     }
 
-    fn take_report(&mut self, report: Report, now: Now, effects: &mut Vec<Effect>) {
+    fn take_report(&mut self, report: Report, now: InputTime, effects: &mut Vec<Effect>) {
         match report {
             Report::Started { pid } => self.started(pid, now, effects),
             Report::SpawnFailed { reason } => self.not_started(reason, now, effects),
@@ -225,7 +225,7 @@ impl Session {
     }
 
     /// The harness never had a process. The launch is answered once that is on disk.
-    fn not_started(&mut self, reason: Failure, now: Now, effects: &mut Vec<Effect>) {
+    fn not_started(&mut self, reason: Failure, now: InputTime, effects: &mut Vec<Effect>) {
         self.phase = Phase::Ended;
         // The request's own log line exists only if a client waits for the answer; this one always does.
         effects.push(Effect::Log(LogLine::NotStarted(
@@ -244,7 +244,7 @@ impl Session {
         }
     }
 
-    fn started(&mut self, pid: i32, now: Now, effects: &mut Vec<Effect>) {
+    fn started(&mut self, pid: i32, now: InputTime, effects: &mut Vec<Effect>) {
         self.phase = Phase::Running;
         self.pid = Some(pid);
         self.timeout_at = self.limits.time.map(|limit| now.instant + limit);
@@ -261,7 +261,7 @@ impl Session {
         &mut self,
         reply: Reply<Killed>,
         signal: KillSignal,
-        now: Now,
+        now: InputTime,
         effects: &mut Vec<Effect>,
     ) {
         // Killing a dying session again is no error, however close its end is.
@@ -277,7 +277,7 @@ impl Session {
     }
 
     /// Requests its end. Only the first request counts: a repeat changes and records nothing.
-    fn end(&mut self, cause: EndCause, signal: i32, now: Now, effects: &mut Vec<Effect>) {
+    fn end(&mut self, cause: EndCause, signal: i32, now: InputTime, effects: &mut Vec<Effect>) {
         if self.ending.is_some() || self.phase.is_drained() {
             return;
         }
@@ -288,7 +288,7 @@ impl Session {
             return effects.extend(self.pid.map(Effect::Kill));
         }
         let kill_at = Some(now.instant + self.grace);
-        self.ending = Some(Ending {
+        self.ending = Some(RequestedEnd {
             cause,
             signal,
             kill_at,
@@ -297,10 +297,10 @@ impl Session {
         effects.extend(self.pid.map(|pid| Effect::Terminate(pid, signal)));
     }
 
-    fn terminated(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn terminated(&mut self, now: InputTime, effects: &mut Vec<Effect>) {
         effects.push(Effect::Hurry);
         // Both are set in this phase.
-        let (Some(Ending { cause, signal, .. }), Some(pid)) = (self.ending, self.pid) else {
+        let (Some(RequestedEnd { cause, signal, .. }), Some(pid)) = (self.ending, self.pid) else {
             return;
         };
         let line = LogLine::Signalled(pid, KillCause::Asked(cause));
@@ -332,7 +332,7 @@ impl Session {
 
     /// Sends SIGKILL if its end has been requested. A session whose start is not reported yet gets it right after
     /// SIGTERM.
-    fn end_grace(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn end_grace(&mut self, now: InputTime, effects: &mut Vec<Effect>) {
         let Some(ending) = &mut self.ending else {
             return;
         };
@@ -392,7 +392,7 @@ impl Session {
     }
 
     /// The harness thread has failed: no thread can follow the process any more, so it is ended.
-    fn lost(&mut self, reason: Failure, now: Now, effects: &mut Vec<Effect>) {
+    fn lost(&mut self, reason: Failure, now: InputTime, effects: &mut Vec<Effect>) {
         effects.push(Effect::Log(LogLine::HarnessLost(reason.clone())));
         match self.phase {
             Phase::Creating => self.failure = Some(reason),
@@ -460,6 +460,6 @@ impl Session {
     }
 }
 
-fn error_event(code: Code, message: &str, now: Now) -> NewEvent {
+fn error_event(code: Code, message: &str, now: InputTime) -> NewEvent {
     NewEvent::at(now.at, Payload::Error { code, message })
 }

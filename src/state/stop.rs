@@ -74,7 +74,7 @@ impl State {
         self.queue.end_chores();
         let give_up_at = self.kernel.now().instant + self.limits.kill_grace + durations::STOP_STORE;
         let within = durations::stop_within(self.limits.kill_grace);
-        (self.publisher.tell)(super::Change::Stopping { within });
+        (self.publisher.tell)(super::Notice::Stopping { within });
         self.stopping = Some(Stopping {
             give_up_at,
             all_exited: false,

@@ -1,6 +1,6 @@
 //! The messages to the writer thread and its answers. Plain data, for every thread.
 //!
-//! A [`Request`] is a client's wish: it is refused at once while the store cannot be written. A [`Fact`] has already
+//! A [`StoreRequest`] is a client's wish: it is refused at once while the store cannot be written. A [`Fact`] has already
 //! happened: it is kept, in order, until it is on disk.
 
 use std::ops::AddAssign;
@@ -66,7 +66,7 @@ pub struct NewSession {
 
 /// A client's wish: refused with `store_unavailable` while the store cannot be written.
 #[derive(Debug)]
-pub enum Request {
+pub enum StoreRequest {
     /// Inserts the row and the first events of a launch. Answered with [`Committed::Created`].
     Create(Box<NewSession>),
     /// Registers an external session. Answered with [`Committed::Record`], or [`Committed::Existing`] if the id is registered
@@ -229,7 +229,7 @@ impl AddAssign for Dropped {
 
 /// Result of a retention sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
+pub struct SweepResult {
     /// Number of sessions that lost output.
     pub sessions: u64,
     /// The deleted output.
@@ -238,8 +238,8 @@ pub struct Pruned {
     pub unconfirmed: Option<UnconfirmedClock>,
 }
 
-impl From<Pruned> for api::Pruned {
-    fn from(pruned: Pruned) -> Self {
+impl From<SweepResult> for api::Pruned {
+    fn from(pruned: SweepResult) -> Self {
         Self {
             ok: true,
             events: pruned.dropped.events,
@@ -262,7 +262,7 @@ pub enum Committed {
     /// The session with this id is deleted.
     Deleted(SessionId),
     /// The sweep is complete.
-    Pruned(Pruned),
+    Pruned(SweepResult),
     /// The database has been rewritten; this many bytes were freed.
     Vacuumed(u64),
     /// The fact is on disk; it has no other answer.

@@ -27,7 +27,7 @@ mod write;
 pub use backup::partial_name;
 pub use facts::{
     Chore, Committed, Done, Dropped, Edit, End, Fact, IdempotencyKey, NewEvent, NewSession, Note,
-    Pruned, Refused, Request,
+    Refused, StoreRequest, SweepResult,
 };
 pub use files::OpenFiles;
 pub use keep::damage::read as damage;

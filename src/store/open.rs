@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::columns::{Columns, columns};
-use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, Pruned};
+use super::facts::{Fact, IDEMPOTENCY_MILLIS, IdempotencyKey, SweepResult};
 use super::files::OpenFiles;
 use super::keep::clock::Clock;
 use super::keep::maintenance::{self, Maintenance};
@@ -102,7 +102,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns SQLite's error. Output deleted before the error stays deleted.
-    pub fn prune(&mut self, days: Option<u32>) -> Result<Pruned, StoreError> {
+    pub fn prune(&mut self, days: Option<u32>) -> Result<SweepResult, StoreError> {
         let retention = self.retention.within(days);
         let mut clock = Clock::load_now(&self.connection)?;
         clock.save(&self.connection)?;
@@ -113,7 +113,7 @@ impl Store {
                 break pruned;
             }
         };
-        Ok(Pruned {
+        Ok(SweepResult {
             unconfirmed: sweep::unconfirmed(&self.connection, retention, &clock)?,
             ..pruned
         })
@@ -123,7 +123,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns SQLite's error.
-    pub fn preview_prune(&self, days: Option<u32>) -> Result<Pruned, StoreError> {
+    pub fn preview_prune(&self, days: Option<u32>) -> Result<SweepResult, StoreError> {
         let clock = Clock::load_now(&self.connection)?;
         sweep::preview(&self.connection, self.retention.within(days), &clock)
     }

@@ -51,12 +51,12 @@ pub use os::{
     release_idle_memory, set_pipe_size, share_free_memory, signal_watched, since_boot,
 };
 pub use poll::{Interest, connect_within, poll, set_nonblocking};
-pub use process::{Exit, KeptChild, Usage, kill_group, reap, wait_exit};
+pub use process::{Exit, KeptChild, ResourceUsage, kill_group, reap, wait_exit};
 pub use signal::{
     CHILD_SIGNAL, DAEMON_SIGNALS, RELOAD_SIGNAL, STOP_SIGNALS, SignalSet, block_signals,
     ignore_interrupts, send_signal, set_daemon_dispositions, unblock_all, wait_signal,
 };
-pub use spawn::{Program, Stdio, spawn};
+pub use spawn::{Spawn, Stdio, spawn};
 pub use terminal::{local_time, terminal_size};
 pub use within::{INTERRUPTED, Within};
 
@@ -165,7 +165,7 @@ pub struct Process {
 
 /// Result of ending a family.
 #[derive(Debug)]
-pub struct Ended {
+pub struct FamilyEnd {
     /// Pids that were signalled.
     pub pids: Vec<i32>,
     /// No member is left.

@@ -22,7 +22,7 @@ pub enum Exit {
 
 /// Resources used by a process and the children that it has waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
+pub struct ResourceUsage {
     /// User and system time.
     pub cpu: Duration,
     /// Largest resident set of any one of them, in bytes.
@@ -75,7 +75,7 @@ impl Drop for KeptChild {
 ///
 /// # Errors
 /// The error of waitid(2): ECHILD if it is not our child.
-pub fn wait_exit(pid: i32) -> io::Result<(Exit, Option<Usage>)> {
+pub fn wait_exit(pid: i32) -> io::Result<(Exit, Option<ResourceUsage>)> {
     wait(pid, libc::WEXITED | libc::WNOWAIT)
 }
 
@@ -87,7 +87,7 @@ pub fn reap(pid: i32) -> io::Result<Exit> {
     wait(pid, libc::WEXITED).map(|(exit, _)| exit)
 }
 
-fn wait(pid: i32, options: libc::c_int) -> io::Result<(Exit, Option<Usage>)> {
+fn wait(pid: i32, options: libc::c_int) -> io::Result<(Exit, Option<ResourceUsage>)> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     loop {
         let usage = match super::os::waitid(pid, &mut info, options) {

@@ -13,7 +13,7 @@ use super::os::Marking;
 use super::signal::SignalSet;
 
 /// A program to start in its own session and process group (setsid(2)).
-pub struct Program<'a> {
+pub struct Spawn<'a> {
     /// Path of the executable; no search in PATH.
     pub path: &'a Path,
     /// Arguments, starting with the program's name.
@@ -50,7 +50,7 @@ pub fn c_string(text: &OsStr) -> io::Result<CString> {
 ///
 /// # Errors
 /// The error of posix_spawn(3), including those of `chdir` and `execve` in the child.
-pub fn spawn(program: &Program<'_>, stdio: &Stdio<'_>) -> io::Result<i32> {
+pub fn spawn(program: &Spawn<'_>, stdio: &Stdio<'_>) -> io::Result<i32> {
     let path = c_string(program.path.as_os_str())?;
     let cwd = c_string(program.cwd.as_os_str())?;
     let mut actions = FileActions::new()?;

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use super::ExitResult;
 use super::output::{Out, visible};
 use super::progress::Progress;
 use super::target::check_own;
@@ -57,7 +57,7 @@ pub(super) struct Args {
     session: Option<String>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     check_own()?;
     sys::unblock_all();
     // Created first: the user need not wait five seconds to learn that the name is taken.

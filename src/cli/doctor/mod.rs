@@ -16,7 +16,7 @@ mod unit;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::Outcome;
+use super::ExitResult;
 use super::adapters::unknown_harness;
 use super::daemon::remark;
 use super::observation::{Depth, Observation};
@@ -56,7 +56,7 @@ pub(super) struct Args {
     harness: Option<String>,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+pub(super) fn run(args: &Args) -> ExitResult {
     sys::unblock_all();
     check_own()?;
     let home = Home::from_env();

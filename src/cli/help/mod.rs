@@ -17,7 +17,7 @@ use argh::{ArgsInfo, CommandInfo, CommandInfoWithArgs, EarlyExit, FromArgs, SubC
 
 use super::output::{Out, visible};
 use super::table::terminal_width;
-use super::{CliError, Outcome, say};
+use super::{CliError, ExitResult, say};
 use crate::api::{Code, openapi};
 use crate::settings::did_you_mean;
 pub(super) use topics::{TOPICS, Topic};
@@ -84,7 +84,7 @@ impl ArgsInfo for Args {
     }
 }
 
-pub(super) fn run(Args(args): &Args) -> Outcome {
+pub(super) fn run(Args(args): &Args) -> ExitResult {
     let Some(name) = &args.topic else {
         return match args.man {
             true => say(&TOPICS

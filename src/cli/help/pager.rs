@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::{Command, Stdio};
 
-use super::super::{Outcome, say};
+use super::super::{ExitResult, say};
 use crate::sys;
 
 /// Exit code of a shell that does not find the command (POSIX sh, 2.8.2).
 const NOT_FOUND: i32 = 127;
 
 /// Prints `text`, through a pager if it is longer than the screen.
-pub(super) fn show(text: &str) -> Outcome {
+pub(super) fn show(text: &str) -> ExitResult {
     let stdout = io::stdout();
     let rows = sys::terminal_size(&stdout).map_or(0, |(_, rows)| rows);
     let is_long = stdout.is_terminal() && rows > 0 && text.lines().count() >= rows;

@@ -10,7 +10,7 @@ use argh::{ArgsInfo, CommandInfoWithArgs};
 use super::super::grammar::{Flag, is_group, names, options, value_of, verbs};
 use super::super::table::duration as rounded;
 use super::super::{Cli, aliases, doctor};
-use super::verb::{Part, argument, parts};
+use super::verb::{ManualPart, argument, parts};
 use super::wire_tables;
 use crate::adapters;
 use crate::api::Code;
@@ -239,8 +239,8 @@ fn note(text: &str) -> String {
     };
     for part in parts(text) {
         match part {
-            Part::Paragraph(text) => out += &format!("{}{text}\n\n", listed(&mut rows)),
-            Part::Row(name, text) => rows.push((code([name]), text)),
+            ManualPart::Paragraph(text) => out += &format!("{}{text}\n\n", listed(&mut rows)),
+            ManualPart::Row(name, text) => rows.push((code([name]), text)),
         }
     }
     out + &listed(&mut rows)
@@ -249,8 +249,8 @@ fn note(text: &str) -> String {
 /// The names of a note with their texts.
 fn rows(note: &str) -> Vec<(String, String)> {
     let rows = parts(note).into_iter().filter_map(|part| match part {
-        Part::Row(name, text) => Some((code([name]), sentence(&text))),
-        Part::Paragraph(_) => None,
+        ManualPart::Row(name, text) => Some((code([name]), sentence(&text))),
+        ManualPart::Paragraph(_) => None,
     });
     rows.collect()
 }

@@ -4,7 +4,7 @@
 
 use argh::{ArgsInfo, CommandInfoWithArgs, Optionality};
 
-use super::super::grammar::{Flag, Place, Word, is_group, names, options, value_of};
+use super::super::grammar::{Flag, Position, WordKind, is_group, names, options, value_of};
 use super::super::{Cli, GROUPS, aliases};
 use super::terminal::Layout;
 use super::{is_styled, pages, width};
@@ -14,14 +14,14 @@ const INDENT: usize = 2;
 
 /// The help of the verb in `args`, if they have `-h` or `--help`; `None` for an unknown verb.
 pub(in crate::cli) fn asked_for(args: &[String]) -> Option<String> {
-    let mut place = Place::start();
+    let mut place = Position::start();
     let mut asked = None;
     for word in args {
         let what = place.take(word);
-        if what == Word::UnknownVerb {
+        if what == WordKind::UnknownVerb {
             return None;
         }
-        if what == Word::Option && ["-h", "--help"].contains(&word.as_str()) {
+        if what == WordKind::Option && ["-h", "--help"].contains(&word.as_str()) {
             asked = Some(word == "--help" || asked == Some(true));
         }
     }
@@ -39,23 +39,23 @@ pub(super) fn program() -> String {
 }
 
 /// Part of a note.
-pub(super) enum Part {
+pub(super) enum ManualPart {
     Paragraph(String),
     /// A name and its description: a line with two leading spaces, and two spaces after the name.
     Row(String, String),
 }
 
 /// Splits a note into paragraphs and rows; joins the lines of a paragraph.
-pub(super) fn parts(note: &str) -> Vec<Part> {
+pub(super) fn parts(note: &str) -> Vec<ManualPart> {
     let mut parts = Vec::new();
     for paragraph in note.split("\n\n") {
         let mut begins = true;
         for line in paragraph.lines() {
             match line.strip_prefix("  ").and_then(|row| row.split_once("  ")) {
-                Some((name, text)) => parts.push(Part::Row(name.into(), text.trim().into())),
+                Some((name, text)) => parts.push(ManualPart::Row(name.into(), text.trim().into())),
                 None => match parts.last_mut() {
-                    Some(Part::Paragraph(text)) if !begins => *text += &format!(" {line}"),
-                    _ => parts.push(Part::Paragraph(line.to_owned())),
+                    Some(ManualPart::Paragraph(text)) if !begins => *text += &format!(" {line}"),
+                    _ => parts.push(ManualPart::Paragraph(line.to_owned())),
                 },
             }
             begins = false;
@@ -149,8 +149,8 @@ impl Page {
         let mut rows = Vec::new();
         for part in parts(note) {
             match part {
-                Part::Row(name, text) => rows.push((name, text)),
-                Part::Paragraph(text) => {
+                ManualPart::Row(name, text) => rows.push((name, text)),
+                ManualPart::Paragraph(text) => {
                     self.0.rows(INDENT, &std::mem::take(&mut rows));
                     self.paragraph(&text);
                 }

@@ -6,7 +6,7 @@
 use super::tables::{code, sentence, table};
 use crate::api::SessionRecord;
 use crate::api::routes::{Facts, Route};
-use crate::api::wire::{Field, Object, Shape, Wire};
+use crate::api::wire::{Object, Shape, Wire, WireField};
 
 /// Each route under its name: summary, fields, and what it answers with other statuses than 200.
 pub(super) fn routes() -> String {
@@ -71,7 +71,7 @@ fn rows(object: &Object) -> Vec<(String, String)> {
     rows.collect()
 }
 
-fn inner(field: &Field) -> Option<&'static Object> {
+fn inner(field: &WireField) -> Option<&'static Object> {
     match field.shape {
         Shape::Object(object) => Some(object),
         _ => None,

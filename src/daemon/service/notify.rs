@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use crate::observe::field::WatchedThread;
 use crate::observe::say;
 use crate::settings::durations;
-use crate::state::{Change, Event};
+use crate::state::{Notice, StateEvent};
 use crate::store::WriteQueue;
 use crate::sys;
 
@@ -30,7 +30,7 @@ pub(in crate::daemon) struct Notifier {
 /// A message to the notify thread.
 enum Message {
     Ready,
-    Changed(Change),
+    Changed(Notice),
 }
 
 /// Sender to the notify thread.
@@ -44,7 +44,7 @@ impl Teller {
     }
 
     /// Reports a change. Does not block; without a manager it does nothing.
-    pub(in crate::daemon) fn tell(&self, change: Change) {
+    pub(in crate::daemon) fn tell(&self, change: Notice) {
         let _ = self.0.send(Message::Changed(change));
     }
 }
@@ -120,9 +120,9 @@ impl Notifier {
             match inbox.recv_timeout(durations::START_EXTEND_EVERY) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Ready) => return Some(live),
-                Ok(Message::Changed(Change::Live(now))) => live = now,
+                Ok(Message::Changed(Notice::Live(now))) => live = now,
                 // No stop begins before the daemon serves.
-                Ok(Message::Changed(Change::Stopping { .. })) => {}
+                Ok(Message::Changed(Notice::Stopping { .. })) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -139,11 +139,11 @@ impl Notifier {
                 None => inbox.recv().map_err(RecvTimeoutError::from),
             };
             match message {
-                Ok(Message::Changed(Change::Live(now))) => {
+                Ok(Message::Changed(Notice::Live(now))) => {
                     live = now;
                     due.get_or_insert(told + durations::NOTIFY_STATUS);
                 }
-                Ok(Message::Changed(Change::Stopping { within })) => {
+                Ok(Message::Changed(Notice::Stopping { within })) => {
                     let within = within.as_micros();
                     self.send(format_args!(
                         "STOPPING=1\nEXTEND_TIMEOUT_USEC={within}\nSTATUS=stopping, {}",
@@ -167,7 +167,7 @@ impl Notifier {
     /// The thread cannot be created.
     pub(in crate::daemon) fn start_watchdog(
         self: &Arc<Self>,
-        state: Sender<Event>,
+        state: Sender<StateEvent>,
         writer: WriteQueue,
         end: Receiver<()>,
     ) -> io::Result<()> {
@@ -205,14 +205,14 @@ impl Notifier {
 
 /// The threads that do not answer before `deadline`; `None` if one has ended, as at a stop.
 fn find_stuck(
-    state: &Sender<Event>,
+    state: &Sender<StateEvent>,
     writer: &WriteQueue,
     deadline: Instant,
 ) -> Option<Vec<WatchedThread>> {
     let progress = writer.progress();
     // Buffered: the thread that answers does not wait for this one.
     let ((ask_state, of_state), (ask_writer, of_writer)) = (bounded(1), bounded(1));
-    state.send(Event::Ping(ask_state)).ok()?;
+    state.send(StateEvent::Ping(ask_state)).ok()?;
     writer.ping(ask_writer);
     let mut stuck = Vec::new();
     for (thread, answer) in [

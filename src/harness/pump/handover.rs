@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Pump, READ_FIRST, Stage};
-use crate::harness::input::{Input, InputHandover, InputRecord, WaitingInput};
+use super::{Pump, READ_FIRST, Stage, ThreadState};
+use crate::harness::input::{InputHandover, InputRecord, StdinPipe, WaitingInput};
 use crate::harness::limits::LimitWatch;
 use crate::harness::pipes::Pipes;
 use crate::harness::redacted::RedactedHandover;
 use crate::harness::source::{Source, SourceHandover};
 use crate::harness::tally::Tally;
-use crate::harness::telemetry::Reader;
+use crate::harness::telemetry::TelemetryReader;
 use crate::redact::Redactor;
 use crate::store::SessionNum;
 use crate::sys::{self, KeptChild, OomWatch, passed};
@@ -26,7 +26,7 @@ pub struct PumpHandover {
     pub(in crate::harness) tally: Tally,
     pid: i32,
     sources: Vec<SourceHandover>,
-    telemetry: Option<Reader>,
+    telemetry: Option<TelemetryReader>,
     limits: LimitWatch,
     input: Option<InputHandover>,
     record: Option<RedactedHandover>,
@@ -62,7 +62,10 @@ impl PumpHandover {
 impl Pump {
     /// # Errors
     /// No descriptor is left.
-    pub(in crate::harness) fn hand_over(mut self, context: &Context) -> io::Result<PumpHandover> {
+    pub(in crate::harness) fn hand_over(
+        mut self,
+        context: &ThreadState,
+    ) -> io::Result<PumpHandover> {
         self.end_hold();
         let Self {
             pid,
@@ -96,7 +99,7 @@ impl Pump {
             sources: sources.collect::<io::Result<_>>()?,
             telemetry,
             limits,
-            input: input.map(Input::hand_over),
+            input: input.map(StdinPipe::hand_over),
             record: record.map(|record| record.hand_over(redactor)),
             values: redactor.values(),
             stage,
@@ -148,7 +151,7 @@ impl Pump {
             _place: pipes.enter(|_| {}),
             telemetry,
             limits,
-            input: input.map(|input| Input::take_up(input, backlog)),
+            input: input.map(|input| StdinPipe::take_up(input, backlog)),
             record: record.map(|record| InputRecord::take_up(record, redactor)),
             buffer: vec![0; READ_FIRST],
             stage,

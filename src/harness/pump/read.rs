@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Instant;
 
-use super::{Context, Pump, Stage};
+use super::{Pump, Stage, ThreadState};
 use crate::observe::metrics;
 use crate::settings::durations;
 use crate::store::Fact;
@@ -21,7 +21,7 @@ const MUCH: usize = 16 * 1024;
 const ESCAPED_MAX: usize = 6;
 
 impl Pump {
-    pub(super) fn read_sources(&mut self, ready: &[bool], context: &Context) -> io::Result<()> {
+    pub(super) fn read_sources(&mut self, ready: &[bool], context: &ThreadState) -> io::Result<()> {
         let mut at = 0;
         for &ready in ready {
             if ready && self.held_since.is_none() && !self.read(at, context)? {
@@ -34,7 +34,7 @@ impl Pump {
     }
 
     /// Reads a source once, into the store; false at its end.
-    fn read(&mut self, at: usize, context: &Context) -> io::Result<bool> {
+    fn read(&mut self, at: usize, context: &ThreadState) -> io::Result<bool> {
         let most = self.buffer.len() * ESCAPED_MAX;
         let Some(reservation) = context.share.reserve_or_wake(most) else {
             self.held_since = Some(Instant::now());

@@ -7,13 +7,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use super::World;
-use super::harness::Thread;
+use super::harness::SimulatedThread;
 use super::writer::record;
-use crate::adapters::{Environment, Limits, Program, StdinMode};
+use crate::adapters::{Environment, Program, SessionLimits, StdinMode};
 use crate::api::{ApiError, EndCause, KillSignal, SessionId, SessionStatus, StopReport, Usage};
 use crate::redact::Redactor;
-use crate::state::{self, Acceptance, Command, Event, Killed, Launch, Launched, Running};
-use crate::store::{Committed, NewSession, Request};
+use crate::state::{self, Acceptance, Command, Killed, Launch, Launched, Running, StateEvent};
+use crate::store::{Committed, NewSession, StoreRequest};
 
 type Answer<T> = Receiver<Result<T, ApiError>>;
 
@@ -90,7 +90,7 @@ fn take<T>(answer: &Answer<T>) -> Option<Result<T, ApiError>> {
 
 impl World {
     fn send(&self, command: Command) {
-        self.events.send(Event::Command(command)).unwrap();
+        self.events.send(StateEvent::Command(command)).unwrap();
     }
 
     /// Sends a random request.
@@ -135,8 +135,8 @@ impl World {
                 let (reply, answer) = bounded(1);
                 self.clients.changes.push(answer);
                 let request = match self.random.one_in(2) {
-                    true => Request::Delete { id },
-                    false => Request::Archive { id, archived: true },
+                    true => StoreRequest::Delete { id },
+                    false => StoreRequest::Archive { id, archived: true },
                 };
                 self.send(Command::Store(request, reply));
             }
@@ -157,9 +157,9 @@ impl World {
             };
             (key, body.to_owned())
         });
-        let limits = Limits {
+        let limits = SessionLimits {
             time: self.random.one_in(3).then(|| Duration::from_secs(2)),
-            ..Limits::default()
+            ..SessionLimits::default()
         };
         let program = Program {
             path: "/bin/hello".into(),
@@ -270,7 +270,8 @@ impl World {
             if let Some(answer) = input.answer.as_ref().and_then(take) {
                 let is_refused = matches!(answer, Err(ApiError::SessionNotLive { .. }));
                 let thread = threads.get(&input.id);
-                let is_running = input.is_behind_start && thread.is_some_and(Thread::is_alive);
+                let is_running =
+                    input.is_behind_start && thread.is_some_and(SimulatedThread::is_alive);
                 assert!(
                     !(is_refused && is_running),
                     "a session that runs takes no input"

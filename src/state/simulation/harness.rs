@@ -9,13 +9,13 @@ use crate::api::{
     EndCause, EndedBy, EventKind, Origin, Payload, SessionCost, SessionId, SessionStatus, Stream,
 };
 use crate::harness::{HarnessExit, Order, Report};
-use crate::state::Event;
+use crate::state::StateEvent;
 use crate::store::{Done, End, Fact, NewEvent, SessionNum, WriteQueue};
 use crate::sys::{self, Exit};
 
 /// State of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Process {
+pub(super) enum SimulatedProcess {
     None,
     Alive,
     Zombie,
@@ -24,7 +24,7 @@ pub(super) enum Process {
 
 /// State of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ThreadStage {
     Preparing,
     Starting,
     Running,
@@ -53,11 +53,11 @@ pub(super) enum Step {
     EndLate,
 }
 
-pub(super) struct Thread {
+pub(super) struct SimulatedThread {
     pub(super) id: SessionId,
     pub(super) pid: Option<i32>,
-    pub(super) stage: Stage,
-    pub(super) process: Process,
+    pub(super) stage: ThreadStage,
+    pub(super) process: SimulatedProcess,
     /// Its reap order has been received: no signal may follow.
     pub(super) is_ordered_to_reap: bool,
     num: Option<SessionNum>,
@@ -96,7 +96,7 @@ pub(super) struct Thread {
     pub(super) taken: Vec<String>,
 }
 
-impl Thread {
+impl SimulatedThread {
     pub(super) fn new(
         id: SessionId,
         program: &Program,
@@ -113,8 +113,8 @@ impl Thread {
         Self {
             id,
             pid: None,
-            stage: Stage::Preparing,
-            process: Process::None,
+            stage: ThreadStage::Preparing,
+            process: SimulatedProcess::None,
             is_ordered_to_reap: false,
             num: None,
             start,
@@ -146,12 +146,12 @@ impl Thread {
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        self.process == Process::Alive
+        self.process == SimulatedProcess::Alive
     }
 
     /// True if it reads late output, and has not been told to end.
     pub(super) fn is_open(&self) -> bool {
-        self.stage == Stage::Late && !self.is_closing
+        self.stage == ThreadStage::Late && !self.is_closing
     }
 
     /// Notes that its end is asked for.
@@ -197,7 +197,7 @@ impl Thread {
 
     /// The process ends; its thread sees that soon.
     pub(super) fn die(&mut self, exit: Exit, world: &mut World) {
-        self.process = Process::Zombie;
+        self.process = SimulatedProcess::Zombie;
         self.exited = Some((exit, world.now));
         let at = world.after(5);
         world.plan(at, Move::Thread(self.id, Step::SeeExit(exit)));
@@ -205,7 +205,10 @@ impl Thread {
 
     fn report(&self, report: Report, world: &World) {
         let id = self.id;
-        world.events.send(Event::Harness { id, report }).unwrap();
+        world
+            .events
+            .send(StateEvent::Harness { id, report })
+            .unwrap();
     }
 
     fn record(&self, event: NewEvent) {
@@ -217,36 +220,40 @@ impl Thread {
     /// Does `step`, if it still fits.
     pub(super) fn act(&mut self, step: Step, world: &mut World) {
         match (self.stage, step) {
-            (Stage::Starting, Step::Spawn) => self.spawn(world),
-            (Stage::Starting, Step::Announce(pid)) => {
-                self.stage = Stage::Running;
+            (ThreadStage::Starting, Step::Spawn) => self.spawn(world),
+            (ThreadStage::Starting, Step::Announce(pid)) => {
+                self.stage = ThreadStage::Running;
                 self.report(Report::Started { pid }, world);
                 self.live(world);
             }
-            (Stage::Running | Stage::Draining | Stage::Late, Step::Write) => self.write(world),
-            (Stage::Running, Step::CloseInput) if self.has_stdin => {
+            (ThreadStage::Running | ThreadStage::Draining | ThreadStage::Late, Step::Write) => {
+                self.write(world)
+            }
+            (ThreadStage::Running, Step::CloseInput) if self.has_stdin => {
                 self.report(Report::InputClosed, world);
             }
-            (Stage::Running, Step::ReachLimit(cause)) => {
+            (ThreadStage::Running, Step::ReachLimit(cause)) => {
                 self.report(Report::LimitReached(cause), world);
             }
             (_, Step::Exit(exit)) if self.is_alive() => self.die(exit, world),
-            (Stage::Running, Step::SeeExit(exit)) => self.see(exit, world),
-            (Stage::Draining, Step::Drain) => self.drain(world),
-            (Stage::Preparing | Stage::Starting, Step::Lose) if !self.is_alive() => {
-                self.lose(Stage::Over, world);
+            (ThreadStage::Running, Step::SeeExit(exit)) => self.see(exit, world),
+            (ThreadStage::Draining, Step::Drain) => self.drain(world),
+            (ThreadStage::Preparing | ThreadStage::Starting, Step::Lose) if !self.is_alive() => {
+                self.lose(ThreadStage::Over, world);
             }
-            (Stage::Running | Stage::Draining, Step::Lose) => self.lose(Stage::Drained, world),
-            (Stage::Sweeping, Step::EndSweep) => self.end_sweep(world),
-            (Stage::Late, Step::EndLate) => {
-                self.stage = Stage::Over;
+            (ThreadStage::Running | ThreadStage::Draining, Step::Lose) => {
+                self.lose(ThreadStage::Drained, world)
+            }
+            (ThreadStage::Sweeping, Step::EndSweep) => self.end_sweep(world),
+            (ThreadStage::Late, Step::EndLate) => {
+                self.stage = ThreadStage::Over;
                 self.report(Report::LateEnded, world);
             }
             _ => {}
         }
     }
 
-    fn lose(&mut self, stage: Stage, world: &World) {
+    fn lose(&mut self, stage: ThreadStage, world: &World) {
         self.stage = stage;
         let reason = "the harness thread panicked".into();
         self.report(Report::Lost { reason }, world);
@@ -254,13 +261,13 @@ impl Thread {
 
     fn spawn(&mut self, world: &mut World) {
         if world.random.one_in(10) {
-            self.stage = Stage::Over;
+            self.stage = ThreadStage::Over;
             let reason = "no such file".into();
             return self.report(Report::SpawnFailed { reason }, world);
         }
         world.last_pid += 1;
         let pid = world.last_pid;
-        (self.pid, self.process) = (Some(pid), Process::Alive);
+        (self.pid, self.process) = (Some(pid), SimulatedProcess::Alive);
         let fact = Fact::Started {
             num: self.num.expect("a row"),
             pid,
@@ -299,7 +306,7 @@ impl Thread {
     fn write(&mut self, world: &mut World) {
         let origin = Origin {
             stream: Stream::Stdout,
-            is_late: self.stage == Stage::Late,
+            is_late: self.stage == ThreadStage::Late,
         };
         let output = NewEvent {
             kind: EventKind::Output,
@@ -314,7 +321,7 @@ impl Thread {
     }
 
     fn see(&mut self, exit: Exit, world: &mut World) {
-        self.stage = Stage::Draining;
+        self.stage = ThreadStage::Draining;
         let seen = HarnessExit {
             exit,
             at: world.time().at,
@@ -335,7 +342,7 @@ impl Thread {
         if self.has_stdin && !self.is_input_over {
             return;
         }
-        self.stage = Stage::Drained;
+        self.stage = ThreadStage::Drained;
         self.is_late = self.is_held && !self.is_hurried;
         let process = |number| sys::Process {
             pid: number as i32 + 2,
@@ -353,27 +360,27 @@ impl Thread {
     }
 
     fn end_sweep(&mut self, world: &mut World) {
-        assert_eq!(self.process, Process::Zombie);
+        assert_eq!(self.process, SimulatedProcess::Zombie);
         let ended = std::mem::take(&mut self.family);
-        self.process = Process::Reaped;
+        self.process = SimulatedProcess::Reaped;
         if world.random.one_in(20) {
-            return self.lose(Stage::Over, world);
+            return self.lose(ThreadStage::Over, world);
         }
-        self.stage = Stage::Over;
+        self.stage = ThreadStage::Over;
         self.report(Report::Swept { ended }, world);
     }
 
     /// Takes the row's number and the orders of the state thread.
     pub(super) fn take_orders(&mut self, world: &mut World) {
-        if self.stage == Stage::Preparing {
+        if self.stage == ThreadStage::Preparing {
             match self.start.try_recv() {
                 Ok(num) => {
-                    (self.num, self.stage) = (Some(num), Stage::Starting);
+                    (self.num, self.stage) = (Some(num), ThreadStage::Starting);
                     let at = world.after(50);
                     world.plan(at, Move::Thread(self.id, Step::Spawn));
                 }
                 // Its row could not be written.
-                Err(TryRecvError::Disconnected) => self.stage = Stage::Over,
+                Err(TryRecvError::Disconnected) => self.stage = ThreadStage::Over,
                 Err(TryRecvError::Empty) => {}
             }
         }
@@ -384,7 +391,7 @@ impl Thread {
 
     fn take(&mut self, order: Order, world: &mut World) {
         if let Order::Close(_) = order {
-            assert_eq!(self.stage, Stage::Late, "streams that are not late");
+            assert_eq!(self.stage, ThreadStage::Late, "streams that are not late");
             self.is_closing = true;
             let at = world.after(20);
             return world.plan(at, Move::Thread(self.id, Step::EndLate));
@@ -409,24 +416,28 @@ impl Thread {
             }
             Order::End => {
                 self.is_hurried = true;
-                if self.stage == Stage::Draining {
+                if self.stage == ThreadStage::Draining {
                     self.plan_drain(world);
                 }
             }
             Order::Reap { sweep } => {
                 self.is_ordered_to_reap = true;
-                assert_eq!(self.stage, Stage::Drained);
-                assert_eq!(self.process, Process::Zombie, "it would wait for its end");
+                assert_eq!(self.stage, ThreadStage::Drained);
+                assert_eq!(
+                    self.process,
+                    SimulatedProcess::Zombie,
+                    "it would wait for its end"
+                );
                 if let Some(grace) = sweep {
-                    self.stage = Stage::Sweeping;
+                    self.stage = ThreadStage::Sweeping;
                     let at = world.after(grace.as_millis() as usize + 2_000);
                     return world.plan(at, Move::Thread(self.id, Step::EndSweep));
                 }
-                self.process = Process::Reaped;
+                self.process = SimulatedProcess::Reaped;
                 self.stage = if self.is_late {
-                    Stage::Late
+                    ThreadStage::Late
                 } else {
-                    Stage::Over
+                    ThreadStage::Over
                 };
                 if self.is_late {
                     let (write, end) = (world.after(2_000), world.after(20_000));

@@ -7,20 +7,20 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::harness::{Process, Thread};
-use super::{Event, World};
+use super::harness::{SimulatedProcess, SimulatedThread};
+use super::{StateEvent, World};
 use crate::adapters::Program;
 use crate::api::{EndCause, SessionId};
-use crate::harness::{Go, Harness, PumpHandover, Shared};
+use crate::harness::{Go, Harness, HarnessShared, PumpHandover};
 use crate::state::kernel::Kernel;
-use crate::state::life::Now;
+use crate::state::life::InputTime;
 use crate::store::Done;
 use crate::sys::Exit;
 
 pub(super) struct Simulated(pub(super) Rc<RefCell<World>>);
 
 impl Kernel for Simulated {
-    fn now(&self) -> Now {
+    fn now(&self) -> InputTime {
         self.0.borrow().time()
     }
 
@@ -35,8 +35,8 @@ impl Kernel for Simulated {
         &self,
         id: SessionId,
         program: Program,
-        shared: Shared,
-        _events: Sender<Event>,
+        shared: HarnessShared,
+        _events: Sender<StateEvent>,
         started: Done,
     ) -> io::Result<(Harness, Go)> {
         let world = &mut *self.0.borrow_mut();
@@ -46,7 +46,8 @@ impl Kernel for Simulated {
         }
         let (harness, orders) = Harness::new(Arc::default())?;
         let (go, start) = bounded(1);
-        let thread = Thread::new(id, &program, shared.queue, (start, orders), started, world);
+        let thread =
+            SimulatedThread::new(id, &program, shared.queue, (start, orders), started, world);
         world.threads.insert(id, thread);
         Ok((harness, go))
     }
@@ -55,8 +56,8 @@ impl Kernel for Simulated {
         &self,
         _id: SessionId,
         _handover: PumpHandover,
-        _shared: Shared,
-        _events: Sender<Event>,
+        _shared: HarnessShared,
+        _events: Sender<StateEvent>,
     ) -> io::Result<(Harness, Sender<()>)> {
         unreachable!("no simulated thread hands over")
     }
@@ -65,7 +66,8 @@ impl Kernel for Simulated {
 
     fn release_memory(&self) {
         let world = self.0.borrow();
-        let is_live = |thread: &Thread| thread.started_at.is_some() && !thread.is_ordered_to_reap;
+        let is_live =
+            |thread: &SimulatedThread| thread.started_at.is_some() && !thread.is_ordered_to_reap;
         assert!(!world.threads.values().any(is_live));
     }
 }
@@ -76,8 +78,10 @@ impl World {
         let found = threads.values_mut().find(|thread| thread.pid == Some(pid));
         let thread = found.expect("a process of this daemon");
         assert!(
-            matches!(thread.process, Process::Alive | Process::Zombie)
-                && !thread.is_ordered_to_reap,
+            matches!(
+                thread.process,
+                SimulatedProcess::Alive | SimulatedProcess::Zombie
+            ) && !thread.is_ordered_to_reap,
             "a signal to a pid that may be another process's: {:?}",
             thread.process
         );
@@ -97,7 +101,7 @@ impl World {
             thread.is_end_wanted || thread.is_lost_known,
             "nobody has asked for its end"
         );
-        if thread.process == Process::Zombie {
+        if thread.process == SimulatedProcess::Zombie {
             return Ok(());
         }
         if signal == libc::SIGKILL && !thread.is_first_signal() {

@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::life::Now;
-use super::{Change, Command, Event, Limits, Publisher, State, Stopped};
+use super::life::InputTime;
+use super::{Command, Limits, Notice, Publisher, State, StateEvent, Stopped};
 use crate::api::{EndCause, EndedBy, SessionId, Timestamp};
 use crate::harness::Report;
 use crate::random::{Random, rounds};
 use crate::redact::Redactor;
 use crate::settings::durations;
 use clients::Clients;
-use harness::{Stage, Step, Thread};
+use harness::{SimulatedThread, Step, ThreadStage};
 use kernel::Simulated;
-use writer::Writer;
+use writer::SimulatedWriter;
 
 /// Times are in milliseconds since the start.
 type Millis = u64;
@@ -46,7 +46,7 @@ enum Move {
     Commit,
     /// The writer's disk fails, or works again.
     Disk(Disk),
-    Event(Event),
+    Event(StateEvent),
 }
 
 /// State of the writer's disk.
@@ -67,9 +67,9 @@ struct World {
     /// Future moves by their time.
     agenda: BTreeMap<(Millis, u64), Move>,
     planned: u64,
-    events: Sender<Event>,
-    threads: BTreeMap<SessionId, Thread>,
-    writer: Writer,
+    events: Sender<StateEvent>,
+    threads: BTreeMap<SessionId, SimulatedThread>,
+    writer: SimulatedWriter,
     clients: Clients,
     /// Times of the stop and of the signal that ends its grace period.
     stopped_at: Option<Millis>,
@@ -88,8 +88,8 @@ impl World {
         self.agenda.insert((at, self.planned), what);
     }
 
-    fn time(&self) -> Now {
-        Now {
+    fn time(&self) -> InputTime {
+        InputTime {
             instant: self.begun + Duration::from_millis(self.now),
             at: Timestamp::from_millis(1_800_000_000_000 + self.now as i64),
         }
@@ -107,12 +107,12 @@ impl World {
             self.plan(until, Move::Disk(Disk::Good));
         }
         let at = self.after(15_000);
-        self.plan(at, Move::Event(Event::Stop));
+        self.plan(at, Move::Event(StateEvent::Stop));
         if self.random.one_in(4) {
             let again = at + self.random.below(1_500) as Millis;
-            self.plan(again, Move::Event(Event::Stop));
+            self.plan(again, Move::Event(StateEvent::Stop));
         }
-        for event in [Event::ChildEnded, Event::ChildEnded] {
+        for event in [StateEvent::ChildEnded, StateEvent::ChildEnded] {
             let at = self.after(10_000);
             self.plan(at, Move::Event(event));
         }
@@ -129,7 +129,7 @@ impl World {
         self.deliver();
     }
 
-    fn with_thread(&mut self, id: SessionId, act: impl FnOnce(&mut Thread, &mut Self)) {
+    fn with_thread(&mut self, id: SessionId, act: impl FnOnce(&mut SimulatedThread, &mut Self)) {
         let mut thread = self.threads.remove(&id).unwrap();
         act(&mut thread, self);
         self.threads.insert(id, thread);
@@ -139,28 +139,28 @@ impl World {
     fn deliver(&mut self) {
         let ids: Vec<SessionId> = self.threads.keys().copied().collect();
         for id in ids {
-            self.with_thread(id, Thread::take_orders);
+            self.with_thread(id, SimulatedThread::take_orders);
         }
         self.receive();
     }
 
     /// Notes what `event` asks for, before the state thread handles it.
-    fn foresee(&mut self, event: &Event) {
+    fn foresee(&mut self, event: &StateEvent) {
         match event {
-            Event::Stop => {
+            StateEvent::Stop => {
                 let again = std::mem::replace(&mut self.has_signal, true);
                 if self.stopped_at.is_some() && again {
                     self.hurried_at.get_or_insert(self.now);
                 }
                 self.foresee_stop();
             }
-            Event::Command(command) => self.foresee_command(command),
-            Event::Created { id, result } if result.is_err() => {
+            StateEvent::Command(command) => self.foresee_command(command),
+            StateEvent::Created { id, result } if result.is_err() => {
                 self.clients.not_created += 1;
                 self.clients.forget_key(*id);
             }
-            Event::Deleted { id } => self.clients.forget_key(*id),
-            Event::Harness { id, report } => {
+            StateEvent::Deleted { id } => self.clients.forget_key(*id),
+            StateEvent::Harness { id, report } => {
                 let now = self.now;
                 let Some(thread) = self.threads.get_mut(id) else {
                     return;
@@ -193,8 +193,8 @@ impl World {
 struct Simulation {
     state: State,
     world: Rc<RefCell<World>>,
-    inbox: Receiver<Event>,
-    changes: Receiver<Change>,
+    inbox: Receiver<StateEvent>,
+    changes: Receiver<Notice>,
     live: Arc<AtomicU64>,
     /// The state thread is busy until then.
     busy_until: Option<Millis>,
@@ -204,7 +204,7 @@ impl Simulation {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let (events, inbox) = unbounded();
-        let (writer, queue) = Writer::new();
+        let (writer, queue) = SimulatedWriter::new();
         let (tell, changes) = unbounded();
         let limits = Limits {
             sessions: 1 + random.below(4),
@@ -281,7 +281,7 @@ impl Simulation {
 
     /// The next event, or `None` where a deadline passes first. The state thread may be slow: then more happens before
     /// it handles an event.
-    fn next(&mut self) -> Option<Event> {
+    fn next(&mut self) -> Option<StateEvent> {
         loop {
             let mut world = self.world.borrow_mut();
             assert!(world.now < END_OF_TIME, "the daemon never stops");
@@ -341,8 +341,8 @@ impl Simulation {
         };
         world.check_answers(&answers);
         for change in self.changes.try_iter() {
-            let is_stopping = matches!(change, Change::Stopping { .. });
-            assert_eq!(is_stopping, change != Change::Live(live as u64));
+            let is_stopping = matches!(change, Notice::Stopping { .. });
+            assert_eq!(is_stopping, change != Notice::Live(live as u64));
         }
     }
 
@@ -358,7 +358,7 @@ impl Simulation {
             let row = given_up.num.map(|num| world.writer.row(num));
             assert!(row.is_none_or(|row| !row.has_ended));
             assert_eq!(given_up.closed, row.is_some_and(|row| row.end.is_some()));
-            let has_process = thread.is_some_and(Thread::is_alive);
+            let has_process = thread.is_some_and(SimulatedThread::is_alive);
             assert!(!(given_up.exited && has_process));
         }
         let lost: Vec<SessionId> = stopped.abandoned.iter().map(|lost| lost.id).collect();
@@ -368,14 +368,14 @@ impl Simulation {
             || world.threads.values().any(|thread| thread.is_refused);
         assert!(is_hindered || lost.is_empty(), "given up without a reason");
         let unhandled = self.inbox.try_iter().filter_map(|event| match event {
-            Event::Command(Command::Launch(launch, _)) => Some(launch.session.record.id),
-            Event::Command(Command::Kill { id, .. }) => Some(id),
+            StateEvent::Command(Command::Launch(launch, _)) => Some(launch.session.record.id),
+            StateEvent::Command(Command::Kill { id, .. }) => Some(id),
             _ => None,
         });
         world.check_waiting(&lost, &unhandled.collect::<Vec<_>>());
         if lost.is_empty() {
             for thread in world.threads.values() {
-                assert_eq!(thread.stage, Stage::Over, "a thread is left");
+                assert_eq!(thread.stage, ThreadStage::Over, "a thread is left");
                 assert!(!thread.is_alive());
             }
         }

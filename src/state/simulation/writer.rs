@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::{Disk, Millis, Move, World};
 use crate::api::{EndedBy, EventKind, Failure, SessionId, SessionRecord, SessionStatus};
 use crate::store::{
-    Committed, Done, End, Fact, Item, NewEvent, Pending, Refused, Request, Retention, SessionNum,
-    StoreStatus, WriteQueue,
+    Committed, Done, End, Fact, Item, NewEvent, Pending, Refused, Retention, SessionNum,
+    StoreRequest, StoreStatus, WriteQueue,
 };
 
 /// A session's row.
@@ -25,11 +25,11 @@ pub(super) struct Row {
     pub(super) is_deleted: bool,
 }
 
-pub(super) struct Writer {
+pub(super) struct SimulatedWriter {
     items: Receiver<Item>,
     status: Arc<StoreStatus>,
     facts: VecDeque<Pending>,
-    requests: Vec<(Request, Done)>,
+    requests: Vec<(StoreRequest, Done)>,
     rows: BTreeMap<SessionNum, Row>,
     pub(super) disk: Disk,
     /// Time of the last transaction that the disk did not take.
@@ -37,7 +37,7 @@ pub(super) struct Writer {
     is_committing: bool,
 }
 
-impl Writer {
+impl SimulatedWriter {
     pub(super) fn new() -> (Self, WriteQueue) {
         let (sender, items) = unbounded();
         let retention = Retention {
@@ -198,9 +198,9 @@ impl World {
         Committed::Done
     }
 
-    fn answer(&mut self, request: Request) -> Result<Committed, Refused> {
+    fn answer(&mut self, request: StoreRequest) -> Result<Committed, Refused> {
         match request {
-            Request::Create(session) => {
+            StoreRequest::Create(session) => {
                 let last = self.writer.rows.last_key_value();
                 let num = last.map_or(SessionNum::FIRST, |(num, _)| num.next());
                 let row = Row {
@@ -214,7 +214,7 @@ impl World {
                 self.writer.rows.insert(num, row);
                 Ok(Committed::Created(num))
             }
-            Request::Archive { id, .. } | Request::Delete { id } => {
+            StoreRequest::Archive { id, .. } | StoreRequest::Delete { id } => {
                 let mut rows = self.writer.rows.values_mut();
                 let found = rows.find(|row| row.id == id && !row.is_deleted);
                 let Some(row) = found else {
@@ -222,7 +222,7 @@ impl World {
                     return Err(Refused::NotFound { id });
                 };
                 assert!(row.has_ended, "a client has read it as ended");
-                row.is_deleted = matches!(request, Request::Delete { .. });
+                row.is_deleted = matches!(request, StoreRequest::Delete { .. });
                 Ok(match row.is_deleted {
                     true => Committed::Deleted(id),
                     false => Committed::Record(Box::new(record(id))),

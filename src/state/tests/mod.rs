@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use super::effect::{Effect, LogLine};
-use super::life::{Input, Now, Phase};
+use super::life::{Input, InputTime, Phase};
 use super::session::Session;
 use super::stdin::Stdin;
-use crate::adapters::Limits;
+use crate::adapters::SessionLimits;
 use crate::api::{
     ApiError, EndCause, KillSignal, LeftBehind, SessionCost, SessionId, SessionStatus, Timestamp,
 };
@@ -26,8 +26,8 @@ use crate::sys::{Exit, Process};
 
 const PID: i32 = 4711;
 
-fn now() -> Now {
-    Now::read()
+fn now() -> InputTime {
+    InputTime::read()
 }
 
 fn created() -> Session {
@@ -42,9 +42,9 @@ fn created() -> Session {
         is_stream: false,
         has_conversation: false,
         redactor: Arc::new(Redactor::new("").0),
-        limits: Limits {
+        limits: SessionLimits {
             time: Some(durations::CHORE),
-            ..Limits::default()
+            ..SessionLimits::default()
         },
         timeout_at: None,
         // Longer than a test takes, and shorter than the time limit.

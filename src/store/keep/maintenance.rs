@@ -20,7 +20,7 @@ use crate::api::{Failure, UnconfirmedClock};
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::connect::{Pages, pages};
-use crate::store::facts::{Chore, Committed, Done, Pruned, Refused, Request};
+use crate::store::facts::{Chore, Committed, Done, Refused, StoreRequest, SweepResult};
 use crate::store::schema::StoreError;
 
 /// Pages that one step of the incremental vacuum moves: about a millisecond.
@@ -122,7 +122,7 @@ impl Maintenance {
         &mut self,
         connection: &Connection,
         status: &StoreStatus,
-    ) -> Option<(Request, Done)> {
+    ) -> Option<(StoreRequest, Done)> {
         self.on_end.check_at.filter(|at| *at <= Instant::now())?;
         self.observe_clock(status);
         match self.on_end.due(connection, &self.clock) {
@@ -202,7 +202,7 @@ impl Maintenance {
 
     fn swept(
         &mut self,
-        step: Result<Option<Pruned>, StoreError>,
+        step: Result<Option<SweepResult>, StoreError>,
         connection: &Connection,
         status: &StoreStatus,
     ) {
@@ -211,7 +211,7 @@ impl Maintenance {
         let ended = step.and_then(|pruned| pruned.map(|sum| Ok((sum, is_kept()?))).transpose());
         let pruned = match ended {
             Ok(None) => return,
-            Ok(Some((pruned, unconfirmed))) => Pruned {
+            Ok(Some((pruned, unconfirmed))) => SweepResult {
                 unconfirmed,
                 ..pruned
             },

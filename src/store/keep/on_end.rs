@@ -1,6 +1,6 @@
 //! Finds the ended sessions whose `onEnd` is due, and the time of the next one.
 //!
-//! Runs on the writer thread. It only reads: [`Request::OnEnd`] executes it, and checks that it is still wanted.
+//! Runs on the writer thread. It only reads: [`StoreRequest::OnEnd`] executes it, and checks that it is still wanted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::api::{OnEnd, SessionId};
 use crate::observe::say;
 use crate::settings::durations;
 use crate::store::columns::{Columns, columns};
-use crate::store::facts::{Committed, Done, Refused, Request};
+use crate::store::facts::{Committed, Done, Refused, StoreRequest};
 use crate::store::rows::select;
 use crate::store::schema::StoreError;
 
@@ -67,7 +67,7 @@ impl OnEndTimer {
         &mut self,
         connection: &Connection,
         clock: &Clock,
-    ) -> Result<Option<(Request, Done)>, StoreError> {
+    ) -> Result<Option<(StoreRequest, Done)>, StoreError> {
         let query = select::<Awaiting>("on_end_since IS NOT NULL ORDER BY on_end_since");
         let mut statement = connection.prepare_cached(&query)?;
         let mut rows = statement.query([])?;
@@ -76,7 +76,7 @@ impl OnEndTimer {
             let Awaiting { id, on_end_since } = Awaiting::from_row(row)?;
             let age = clock.observed() - on_end_since;
             if !(0..self.delay).contains(&age) {
-                return Ok(Some((Request::OnEnd { id }, self.done(id))));
+                return Ok(Some((StoreRequest::OnEnd { id }, self.done(id))));
             }
             least.get_or_insert(self.delay - age);
         }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::clock::{Aged, Clock, DAY};
 use super::truncation::Cut;
 use crate::api::Timestamp;
-use crate::store::facts::{Dropped, Pruned};
+use crate::store::facts::{Dropped, SweepResult};
 use crate::store::rows::SessionNum;
 
 /// Most that one step deletes, in bytes on disk and in events: some milliseconds.
@@ -85,7 +85,7 @@ pub(super) enum Next<'a> {
     /// Delete `cut` of a session's output; report it to [`Planner::took`].
     Take { num: SessionNum, cut: Cut<'a> },
     /// The sweep is complete, with these totals.
-    Done(Pruned),
+    Done(SweepResult),
 }
 
 /// Why output is deleted.
@@ -179,8 +179,8 @@ impl Planner {
         }
     }
 
-    fn pruned(&self) -> Pruned {
-        Pruned {
+    fn pruned(&self) -> SweepResult {
+        SweepResult {
             sessions: self.taken.len() as u64,
             dropped: self.dropped,
             unconfirmed: None,
@@ -256,7 +256,7 @@ mod tests {
     }
 
     /// Executes the planner's steps.
-    fn sweep(model: &mut Model, retention: Retention) -> Pruned {
+    fn sweep(model: &mut Model, retention: Retention) -> SweepResult {
         let cutoff = |days| Timestamp::from_millis(NOW - i64::from(days) * DAY);
         let aged = retention
             .days
@@ -356,6 +356,6 @@ mod tests {
             store_max: None,
             session_max: Some(1),
         };
-        assert_eq!(sweep(&mut model, retention), Pruned::default());
+        assert_eq!(sweep(&mut model, retention), SweepResult::default());
     }
 }

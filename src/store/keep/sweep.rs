@@ -11,7 +11,7 @@ use super::tails::{Tail, Tails};
 use super::truncation;
 use crate::api::{Timestamp, UnconfirmedClock};
 use crate::store::connect::pages;
-use crate::store::facts::Pruned;
+use crate::store::facts::SweepResult;
 use crate::store::schema::StoreError;
 
 /// A running sweep.
@@ -28,7 +28,7 @@ impl Sweep {
         &mut self,
         connection: &mut Connection,
         tails: &mut Tails,
-    ) -> Result<Option<Pruned>, StoreError> {
+    ) -> Result<Option<SweepResult>, StoreError> {
         match self.0.next(pages(connection)?.used()) {
             Next::Find { last, before } => self.0.found(candidate_after(connection, last, before)?),
             Next::Take { num, cut } => {
@@ -56,7 +56,7 @@ pub(crate) fn preview(
     connection: &Connection,
     retention: Retention,
     clock: &Clock,
-) -> Result<Pruned, StoreError> {
+) -> Result<SweepResult, StoreError> {
     let mut planner = Planner::new(retention, retention.aged(clock));
     let mut used = pages(connection)?.used();
     loop {
@@ -70,7 +70,7 @@ pub(crate) fn preview(
                 planner.took(taken.map(|taken| (taken.dropped, taken.through)));
             }
             Next::Done(pruned) => {
-                return Ok(Pruned {
+                return Ok(SweepResult {
                     unconfirmed: unconfirmed(connection, retention, clock)?,
                     ..pruned
                 });
@@ -184,7 +184,7 @@ mod tests {
         Clock::begin(Now::read(), None)
     }
 
-    fn sweep(connection: &mut Connection, retention: Retention) -> Pruned {
+    fn sweep(connection: &mut Connection, retention: Retention) -> SweepResult {
         let mut sweep = Sweep::new(retention, &clock());
         loop {
             if let Some(pruned) = sweep.step(connection, &mut Tails::new()).unwrap() {
@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(sweep(&mut connection, by_age), previewed, "{seed}");
             assert_eq!(
                 preview(&connection, by_age, &clock()).unwrap(),
-                Pruned::default(),
+                SweepResult::default(),
                 "{seed}"
             );
             // Deletes the output of all ended sessions.
@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(sweep(&mut connection, by_size), previewed, "{seed}");
             assert_eq!(
                 preview(&connection, by_size, &clock()).unwrap(),
-                Pruned::default(),
+                SweepResult::default(),
                 "{seed}"
             );
         }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params, params_from_iter};
 use crate::api::{Event, EventId, Failure, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
 use crate::store::columns::Columns;
-use crate::store::facts::{Pruned, Refused};
+use crate::store::facts::{Refused, SweepResult};
 use crate::store::files::OpenFiles;
 use crate::store::keep::before;
 use crate::store::keep::clock::Clock;
@@ -330,7 +330,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Refused::Unavailable`] if it cannot be read.
-    pub fn preview_prune(&self, days: Option<u32>) -> Result<Pruned, Refused> {
+    pub fn preview_prune(&self, days: Option<u32>) -> Result<SweepResult, Refused> {
         let retention = self.retention.within(days);
         self.read_long(|connection| {
             sweep::preview(connection, retention, &Clock::load_now(connection)?)

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::budget::{Reservation, Share};
 use crate::api::Failure;
-use crate::store::facts::{Done, Fact, Refused, Request};
+use crate::store::facts::{Done, Fact, Refused, StoreRequest};
 use crate::store::rows::SessionNum;
 
 /// A fact that waits for its commit.
@@ -22,7 +22,7 @@ pub(crate) struct Pending {
 #[derive(Default)]
 pub(crate) struct Work {
     pub facts: Vec<Pending>,
-    pub requests: Vec<(Request, Done)>,
+    pub requests: Vec<(StoreRequest, Done)>,
     bytes: usize,
 }
 
@@ -53,7 +53,7 @@ impl Work {
 /// Everything that waits for a later transaction.
 #[derive(Default)]
 pub(crate) struct Backlog {
-    requests: Vec<(Request, Done)>,
+    requests: Vec<(StoreRequest, Done)>,
     lanes: HashMap<SessionNum, VecDeque<Pending>>,
     /// The sessions that have a lane, in the order of their turns.
     turns: VecDeque<SessionNum>,
@@ -64,7 +64,7 @@ impl Backlog {
         self.requests.is_empty() && self.turns.is_empty()
     }
 
-    pub(crate) fn add_request(&mut self, request: Request, done: Done) {
+    pub(crate) fn add_request(&mut self, request: StoreRequest, done: Done) {
         self.requests.push((request, done));
     }
 

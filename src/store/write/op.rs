@@ -10,7 +10,9 @@ use crate::api::{
     SessionStatus, Timestamp, Usage, Word,
 };
 use crate::store::columns::{Change, Columns, is_known};
-use crate::store::facts::{Committed, Edit, End, Fact, NewEvent, NewSession, Refused, Request};
+use crate::store::facts::{
+    Committed, Edit, End, Fact, NewEvent, NewSession, Refused, StoreRequest,
+};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session};
 use crate::store::schema::StoreError;
@@ -49,15 +51,15 @@ impl Batch<'_> {
         }
     }
 
-    pub(crate) fn request(&mut self, request: &Request) -> Result<Applied, StoreError> {
+    pub(crate) fn request(&mut self, request: &StoreRequest) -> Result<Applied, StoreError> {
         match request {
-            Request::Create(session) => self.create(session),
-            Request::RegisterExternal(session) => self.register_external(session),
-            Request::Complete { id, exit_code } => self.complete(*id, *exit_code),
-            Request::Archive { id, archived } => self.archive(*id, *archived),
-            Request::Edit { id, edit } => self.edit(*id, edit),
-            Request::Delete { id } => self.delete(*id),
-            Request::OnEnd { id } => self.on_end(*id),
+            StoreRequest::Create(session) => self.create(session),
+            StoreRequest::RegisterExternal(session) => self.register_external(session),
+            StoreRequest::Complete { id, exit_code } => self.complete(*id, *exit_code),
+            StoreRequest::Archive { id, archived } => self.archive(*id, *archived),
+            StoreRequest::Edit { id, edit } => self.edit(*id, edit),
+            StoreRequest::Delete { id } => self.delete(*id),
+            StoreRequest::OnEnd { id } => self.on_end(*id),
         }
     }
 

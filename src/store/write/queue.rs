@@ -14,7 +14,7 @@ use super::backlog::Pending;
 use super::budget::{Budget, Reservation, Share};
 use crate::api::{EventWriterHealth, Failure, Fault, StorageHealth, Timestamp, WriterState};
 use crate::settings::durations;
-use crate::store::facts::{Chore, Done, Fact, NewEvent, Refused, Request};
+use crate::store::facts::{Chore, Done, Fact, NewEvent, Refused, StoreRequest};
 use crate::store::keep::status::{StoreStatus, Waiting};
 use crate::store::rows::SessionNum;
 use crate::sys::Wake;
@@ -25,7 +25,7 @@ const CAPACITY: usize = 8 * 1024 * 1024;
 /// A message to the writer thread.
 pub(crate) enum Item {
     /// A request; the callback gets the answer.
-    Request(Request, Done),
+    Request(StoreRequest, Done),
     /// A fact.
     Fact(Pending),
     /// Long work; the callback gets the answer.
@@ -99,7 +99,7 @@ impl WriteQueue {
     }
 
     /// Sends `request`; `done` gets the answer, or the refusal.
-    pub fn request(&self, request: Request, done: Done) {
+    pub fn request(&self, request: StoreRequest, done: Done) {
         if let Err(refused) = available_unless(self.status.lost().map(Failure::from)) {
             return done(Err(refused));
         }

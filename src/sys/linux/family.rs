@@ -20,7 +20,7 @@ use super::{
 };
 use crate::settings::durations;
 use crate::sys::KeptChild;
-use crate::sys::{Ended, Family, FamilyUse, Interest, Process, poll, send_signal};
+use crate::sys::{Family, FamilyEnd, FamilyUse, Interest, Process, poll, send_signal};
 
 /// Passes over all processes when searching for a holder of a pipe. A process that starts another and exits can hide it
 /// from one pass.
@@ -158,7 +158,7 @@ fn adopted() -> Option<Vec<i32>> {
 ///
 /// All are stopped before the first is killed: a process that forks faster than the search would otherwise reuse the
 /// places of killed ones. A stopped process still counts for `RLIMIT_NPROC`.
-pub fn end_families(families: &[Family], grace: Duration, patience: Duration) -> Ended {
+pub fn end_families(families: &[Family], grace: Duration, patience: Duration) -> FamilyEnd {
     let mut search = Search::new(families);
     let mut pids = match grace.is_zero() {
         true => Vec::new(),
@@ -171,7 +171,7 @@ pub fn end_families(families: &[Family], grace: Duration, patience: Duration) ->
             // No descriptor is left for the search: retry, since others will be closed.
             if Instant::now() >= deadline {
                 let is_complete = false;
-                return Ended { pids, is_complete };
+                return FamilyEnd { pids, is_complete };
             }
             let _ = poll(&mut [], Some(Instant::now() + durations::FAMILY_PASS));
             continue;
@@ -191,7 +191,7 @@ pub fn end_families(families: &[Family], grace: Duration, patience: Duration) ->
         vain = if last.is_none() { vain + 1 } else { 0 };
         let is_complete = vain > 0 && (pass.is_certain() || vain == VAIN_MAX);
         if is_complete || Instant::now() >= deadline {
-            return Ended { pids, is_complete };
+            return FamilyEnd { pids, is_complete };
         }
         if let Some(process) = last {
             // A process that does not die in time is found again by the next pass.

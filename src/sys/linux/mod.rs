@@ -29,7 +29,7 @@ pub use memory::{release_free_memory, release_idle_memory, share_free_memory};
 pub use watch::{Arrivals, LogWatch, Wake};
 
 use super::memory::own_status;
-use super::{Interest, OwnUsage, Peer, Usage, checked, owned, socket_option};
+use super::{Interest, OwnUsage, Peer, ResourceUsage, checked, owned, socket_option};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` has 108 with its NUL (unix(7)).
 pub const SUN_PATH_MAX: usize = 107;
@@ -217,7 +217,7 @@ pub(super) fn waitid(
     pid: i32,
     info: &mut MaybeUninit<libc::siginfo_t>,
     options: libc::c_int,
-) -> io::Result<Option<Usage>> {
+) -> io::Result<Option<ResourceUsage>> {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the call fills both structs when it returns 0, and they outlive it; all zeros is a valid rusage.
     let usage = unsafe {
@@ -232,7 +232,7 @@ pub(super) fn waitid(
         ))?;
         usage.assume_init()
     };
-    Ok(Some(Usage {
+    Ok(Some(ResourceUsage {
         cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
         // In kibibytes (getrusage(2)).
         peak_rss: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,

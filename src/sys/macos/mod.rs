@@ -16,7 +16,7 @@ pub use exec::{memory_file, name_process, own_program};
 
 pub use watch::{Arrivals, LogWatch, Wake};
 
-use super::{Ended, Family, FamilyUse, OwnUsage, Peer, Process, Usage, checked, owned};
+use super::{Family, FamilyEnd, FamilyUse, OwnUsage, Peer, Process, ResourceUsage, checked, owned};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` has 104 with its NUL.
 pub const SUN_PATH_MAX: usize = 103;
@@ -161,7 +161,7 @@ pub(super) fn waitid(
     pid: i32,
     info: &mut MaybeUninit<libc::siginfo_t>,
     options: libc::c_int,
-) -> io::Result<Option<Usage>> {
+) -> io::Result<Option<ResourceUsage>> {
     // SAFETY: waitid fills the struct when it returns 0, and it outlives the call.
     let result =
         unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), options) };
@@ -326,7 +326,7 @@ pub fn left_behind(_family: &Family) -> Vec<Process> {
 
 /// Signals the process groups of the families' leaders: SIGTERM, and SIGKILL after `grace`. Without a grace the caller
 /// has signalled them already.
-pub fn end_families(families: &[Family], grace: Duration, _patience: Duration) -> Ended {
+pub fn end_families(families: &[Family], grace: Duration, _patience: Duration) -> FamilyEnd {
     if !grace.is_zero() {
         let leaders = || families.iter().filter_map(|family| family.leader);
         // The group's members and their exits cannot be observed, so it waits for the whole grace.
@@ -334,7 +334,7 @@ pub fn end_families(families: &[Family], grace: Duration, _patience: Duration) -
         let _ = super::poll(&mut [], Some(Instant::now() + grace));
         leaders().for_each(|leader| drop(super::kill_group(leader, libc::SIGKILL)));
     }
-    Ended {
+    FamilyEnd {
         pids: Vec::new(),
         is_complete: true,
     }

@@ -3,7 +3,7 @@
 use crate::api::{
     EventKind, OnEnd, SessionId, SessionRecord, SessionStatus, Word, is_prompt, output_length,
 };
-use crate::store::facts::{Committed, Fact, NewEvent, Refused, Request};
+use crate::store::facts::{Committed, Fact, NewEvent, Refused, StoreRequest};
 use crate::store::rows::SessionNum;
 
 /// The expected content of one session.
@@ -86,29 +86,39 @@ impl Model {
     }
 
     /// Applies a request to the model, or expects its refusal.
-    pub(super) fn take_request(&mut self, request: &Request, answer: &Result<Committed, Refused>) {
+    pub(super) fn take_request(
+        &mut self,
+        request: &StoreRequest,
+        answer: &Result<Committed, Refused>,
+    ) {
         let is_done = match request {
-            Request::Create(_) | Request::RegisterExternal(_) | Request::OnEnd { .. } => true,
-            Request::Complete { id, .. } => self.of_id(*id).is_some_and(|kept| kept.is_external),
-            Request::Archive { id, archived } => self
+            StoreRequest::Create(_)
+            | StoreRequest::RegisterExternal(_)
+            | StoreRequest::OnEnd { .. } => true,
+            StoreRequest::Complete { id, .. } => {
+                self.of_id(*id).is_some_and(|kept| kept.is_external)
+            }
+            StoreRequest::Archive { id, archived } => self
                 .of_id(*id)
                 .is_some_and(|kept| !archived || kept.status.is_final()),
-            Request::Edit { id, .. } => self.of_id(*id).is_some(),
-            Request::Delete { id } => self.of_id(*id).is_some_and(|kept| kept.status.is_final()),
+            StoreRequest::Edit { id, .. } => self.of_id(*id).is_some(),
+            StoreRequest::Delete { id } => {
+                self.of_id(*id).is_some_and(|kept| kept.status.is_final())
+            }
         };
         assert_eq!(answer.is_ok(), is_done, "{request:?}: {answer:?}");
         if !is_done {
             return;
         }
         match request {
-            Request::Create(new) => {
+            StoreRequest::Create(new) => {
                 let continued = new.record.continued_from.and_then(|id| self.of_id(id));
                 if let Some(from) = continued.filter(|from| from.on_end == Some(OnEnd::Delete)) {
                     from.awaits_on_end = false;
                 }
             }
-            Request::RegisterExternal(_) | Request::Edit { .. } => {}
-            Request::Complete { id, exit_code } => {
+            StoreRequest::RegisterExternal(_) | StoreRequest::Edit { .. } => {}
+            StoreRequest::Complete { id, exit_code } => {
                 let kept = self.of_id(*id).unwrap();
                 if !kept.status.is_final() {
                     kept.status = match exit_code {
@@ -119,13 +129,13 @@ impl Model {
                     kept.add(EventKind::Status, None);
                 }
             }
-            Request::Archive { id, archived } => {
+            StoreRequest::Archive { id, archived } => {
                 let kept = self.of_id(*id).unwrap();
                 kept.is_archived = *archived;
                 kept.awaits_on_end = false;
             }
-            Request::Delete { id } => self.delete(*id),
-            Request::OnEnd { id } => {
+            StoreRequest::Delete { id } => self.delete(*id),
+            StoreRequest::OnEnd { id } => {
                 let Some(kept) = self.of_id(*id).filter(|kept| kept.awaits_on_end) else {
                     return assert!(matches!(answer, Ok(Committed::Done)), "{answer:?}");
                 };

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::batch::Batch;
 use crate::api::{Event, EventKind, SessionId, Truncation};
 use crate::random::{Random, rounds};
-use crate::store::facts::{Committed, Request};
+use crate::store::facts::{Committed, StoreRequest};
 use crate::store::keep::clock::Clock;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
@@ -95,10 +95,10 @@ impl Tried {
                     };
                     model.take_request(&request, &result.answer);
                     match (&request, num) {
-                        (Request::Create(new), Some(num)) => {
+                        (StoreRequest::Create(new), Some(num)) => {
                             model.add_session(num, &new.record, &new.prompt);
                         }
-                        (Request::RegisterExternal(record), Some(num)) => {
+                        (StoreRequest::RegisterExternal(record), Some(num)) => {
                             model.add_session(num, record, &[]);
                         }
                         _ => {}

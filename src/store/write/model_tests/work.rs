@@ -6,11 +6,11 @@ use crate::api::{
     SessionId, SessionRecord, SessionStatus, Timestamp, Word,
 };
 use crate::random::Random;
-use crate::store::facts::{Edit, End, Fact, NewEvent, NewSession, Request};
+use crate::store::facts::{Edit, End, Fact, NewEvent, NewSession, StoreRequest};
 
 pub(super) enum Work {
     Fact(Fact),
-    Request(Request),
+    Request(StoreRequest),
 }
 
 fn output(random: &mut Random) -> NewEvent {
@@ -71,8 +71,8 @@ pub(super) fn work(random: &mut Random, model: &Model) -> Work {
     if model.sessions.is_empty() || (choice == 0 && model.sessions.len() < 4) {
         let record = Box::new(record(random, model));
         return Work::Request(match record.external {
-            true => Request::RegisterExternal(record),
-            false => Request::Create(Box::new(NewSession {
+            true => StoreRequest::RegisterExternal(record),
+            false => StoreRequest::Create(Box::new(NewSession {
                 prompt: prompt(random, record.created_at),
                 record: *record,
                 idempotency: None,
@@ -86,21 +86,21 @@ pub(super) fn work(random: &mut Random, model: &Model) -> Work {
     }
 }
 
-fn request(random: &mut Random, id: SessionId, choice: usize) -> Request {
+fn request(random: &mut Random, id: SessionId, choice: usize) -> StoreRequest {
     let missing = SessionId::random();
     let id = if random.one_in(20) { missing } else { id };
     match choice {
-        1 if random.one_in(4) => Request::Delete { id },
-        1 => Request::Edit {
+        1 if random.one_in(4) => StoreRequest::Delete { id },
+        1 => StoreRequest::Edit {
             id,
             edit: Edit::default(),
         },
-        2 if random.one_in(2) => Request::OnEnd { id },
-        2 => Request::Archive {
+        2 if random.one_in(2) => StoreRequest::OnEnd { id },
+        2 => StoreRequest::Archive {
             id,
             archived: random.one_in(2),
         },
-        _ => Request::Complete {
+        _ => StoreRequest::Complete {
             id,
             exit_code: exit_code(random),
         },
