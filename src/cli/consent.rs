@@ -61,17 +61,12 @@ fn is_confirmed() -> io::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// Names `sessions` after the verb `what`, as in `ends 2 sessions`, and asks for confirmation unless `yes`. False if
-/// the user declines.
+/// Names `sessions` after the verb `what`, as in `ends 2 sessions`, and asks for confirmation. False if the user declines.
 ///
 /// # Errors
 /// There is no terminal to ask on.
-pub(super) fn ask_about(
-    what: &str,
-    sessions: &[SessionRecord],
-    yes: bool,
-) -> Result<bool, CliError> {
-    if yes || sessions.is_empty() {
+pub(super) fn ask_about(what: &str, sessions: &[SessionRecord]) -> Result<bool, CliError> {
+    if sessions.is_empty() {
         return Ok(true);
     }
     if !can_ask() {

@@ -181,13 +181,17 @@ pub(super) fn go_on(
         "" => newest(client, &request.harness, &request.project_root)?,
         given => find(client, &request.harness, given)?,
     };
+    resume(request, &session);
     if !has_directory {
         request.project_root = session.project_root;
         request.cwd = session.cwd;
     }
-    let mode = ConversationMode::Resume;
-    request.conversation = session
-        .harness_session_id
-        .map(|id| Conversation { mode, id });
     Ok(())
+}
+
+/// Makes `request` continue the conversation of `session`.
+pub(super) fn resume(request: &mut LaunchRequest, session: &SessionRecord) {
+    let mode = ConversationMode::Resume;
+    let id = session.harness_session_id.clone();
+    request.conversation = id.map(|id| Conversation { mode, id });
 }

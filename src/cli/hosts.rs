@@ -9,7 +9,7 @@ use super::daemon::remark;
 use super::output::{Out, visible};
 use super::status::{as_json, facts, for_people, for_programs, uptime};
 use super::table::{Color, RED, fit, painted, table, terminal_width};
-use super::target::{self, Remote};
+use super::target::{self, IfDown, Remote};
 use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, Health};
@@ -54,7 +54,7 @@ impl Hosts {
         let one = |(host, client): &mut (Remote, Option<Client>)| {
             let connected = match client.take() {
                 Some(client) => Ok(client),
-                None => host.connect(false),
+                None => host.connect(IfDown::Fail),
             };
             let answer = connected.and_then(|mut connected| {
                 let answer = ask(&mut connected)?;
@@ -141,10 +141,10 @@ impl Rows {
         self.add(host, vec![row]);
     }
 
-    /// The table under `head`, fitted to the terminal.
-    pub(super) fn lines(mut self, head: &[String], is_fitted: bool) -> Vec<String> {
+    /// The table under `head`, fitted to `width`, if there is one.
+    pub(super) fn lines(mut self, head: &[String], width: Option<usize>) -> Vec<String> {
         let head = [&["HOST".to_owned()], head].concat();
-        if let Some(width) = terminal_width().filter(|_| is_fitted) {
+        if let Some(width) = width {
             fit(&head, &mut self.rows, width);
         }
         table(head, &self.rows, usize::MAX)
@@ -173,7 +173,7 @@ pub(super) fn status(is_json: bool, color: Color) -> Result<Option<u8>, CliError
                 Err(err) => rows.add_down(&host, &err),
             }
         }
-        Out::new().line(&rows.lines(&head, true).join("\n"))?;
+        Out::new().line(&rows.lines(&head, terminal_width()).join("\n"))?;
         return Ok(Some(code));
     }
     let target = target::target()?;

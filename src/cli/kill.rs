@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
             if live.is_empty() {
                 remark("no session is live");
             }
-            let may_go_on = consent::ask_about(&ends(&live), &live, args.yes)?;
+            let may_go_on = args.yes || consent::ask_about(&ends(&live), &live)?;
             let ids = live.iter().map(|session| session.id.to_string());
             (client, ids.collect(), may_go_on)
         }
@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
                 true => records(&mut client, &ids)?,
                 false => Vec::new(),
             };
-            let may_go_on = consent::ask_about(&ends(&sessions), &sessions, false)?;
+            let may_go_on = consent::ask_about(&ends(&sessions), &sessions)?;
             (client, ids, may_go_on)
         }
     };

@@ -14,7 +14,7 @@ use super::output::Out;
 use super::progress::Progress;
 use super::sacrifice::say_deleted;
 use super::session::for_each;
-use super::sessions::each_session;
+use super::sessions::{Archived, each_session};
 use super::table::amount;
 use super::time::parse_duration;
 use super::{CliError, ExitResult, consent, say};
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
     }
     let mut client = connect(&super::target()?)?;
     let mut sessions = Vec::new();
-    each_session(&mut client, true, &mut |session| {
+    each_session(&mut client, Archived::Included, &mut |session| {
         if args.wants(&session) {
             sessions.push(session);
         }
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
         }
         return Ok(0);
     }
-    if !consent::ask_about(&format!("deletes for good {what}"), &sessions, args.yes)? {
+    if !args.yes && !consent::ask_about(&format!("deletes for good {what}"), &sessions)? {
         return Ok(1);
     }
     let is_terminal = io::stdout().is_terminal();

@@ -52,7 +52,8 @@ pub(super) fn run(args: &Args) -> ExitResult {
         &mut request,
     );
     if is_continued {
-        continued::go_on(&mut client, &mut request, &id, true)?;
+        let session = continued::find(&mut client, &request.harness, &id)?;
+        continued::resume(&mut request, &session);
     }
     let adapter = variables::adapter(&mut client, &request.harness)?;
     let form = Form::asked_for(

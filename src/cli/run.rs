@@ -13,6 +13,7 @@ use super::launched::{LaunchedSession, OutputOptions};
 use super::permission;
 use super::places::{self, Places};
 use super::stream_json::{self, Form};
+use super::target::IfDown;
 use super::text::{file_text, has_unread_input, stdin_text};
 use super::time::parse_duration;
 use super::variables::{self, GivenVariable};
@@ -300,7 +301,7 @@ fn without_mark(mut text: String) -> String {
 pub(super) fn connect_or_start(target: &Target) -> Result<Client, CliError> {
     match target {
         Target::Here(home) => connect_or_start_here(home),
-        Target::There(remote) => remote.connect(true),
+        Target::There(remote) => remote.connect(IfDown::Start),
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
     if !args.yes || is_loose {
         let sessions = records(&mut client, &ids)?;
         let what = format!("deletes {} for good", consent::counted(sessions.len()));
-        if !consent::ask_about(&what, &sessions, false)? {
+        if !consent::ask_about(&what, &sessions)? {
             return Ok(1);
         }
     }

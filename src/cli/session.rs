@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 
 use super::follow::connect;
-use super::sessions::each_session;
+use super::sessions::{Archived, each_session};
 use super::{CliError, consent};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionRecord, SessionsQuery, is_session_id_prefix};
@@ -93,7 +93,7 @@ fn by_title(
 ) -> Result<Option<String>, CliError> {
     let mut found: Vec<SessionRecord> = Vec::new();
     let length = given.chars().count();
-    each_session(client, true, &mut |session| {
+    each_session(client, Archived::Included, &mut |session| {
         let id = session.id.to_string();
         if id == given {
             found = vec![session];

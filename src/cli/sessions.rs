@@ -131,7 +131,7 @@ fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> ExitResult {
             return Ok(all.rows.iter().map(|row| row.join("\t")).collect());
         }
         let head: Vec<String> = columns.iter().map(|column| column.head()).collect();
-        Ok(all.lines(&head, !args.no_trunc))
+        Ok(all.lines(&head, terminal_width().filter(|_| !args.no_trunc)))
     });
     watched.map(|_| code)
 }
@@ -265,7 +265,11 @@ fn each_wanted(
     args: &Args,
     mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<(), CliError> {
-    each_session(client, args.all, &mut |session| {
+    let archived = match args.all {
+        true => Archived::Included,
+        false => Archived::LeftOut,
+    };
+    each_session(client, archived, &mut |session| {
         if args.since.is_some_and(|since| session.created_at < since) {
             return Ok(ControlFlow::Break(()));
         }
@@ -294,16 +298,23 @@ fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> ExitResult
     Ok(0)
 }
 
+/// Whether archived sessions are visited.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Archived {
+    Included,
+    LeftOut,
+}
+
 /// Calls `visit` with each session, newest first, until it breaks. Takes a `dyn` visitor: a generic function would put
 /// one copy into the program for each caller.
 pub(super) fn each_session(
     client: &mut Client,
-    with_archived: bool,
+    archived: Archived,
     visit: &mut dyn FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<(), CliError> {
     let mut query = SessionsQuery {
         limit: Some(1000),
-        include_archived: Some(with_archived),
+        include_archived: Some(archived == Archived::Included),
         ..SessionsQuery::default()
     };
     loop {
@@ -329,7 +340,7 @@ pub(super) fn live_sessions(
     if count == 0 {
         return Ok(live);
     }
-    each_session(client, true, &mut |session| {
+    each_session(client, Archived::Included, &mut |session| {
         if !session.status.is_final() && !session.external {
             live.push(session);
         }

@@ -84,7 +84,7 @@ fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> ExitResult {
             }
         }
         look.before = samples;
-        Ok(all.lines(&COLUMNS.map(Column::head), true))
+        Ok(all.lines(&COLUMNS.map(Column::head), terminal_width()))
     });
     watched.map(|_| code)
 }

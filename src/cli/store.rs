@@ -4,6 +4,7 @@
 use std::fs::File;
 
 use super::daemon::remark;
+use super::target::IfDown;
 use super::{CliError, Target};
 use crate::api::{Code, LOOK_AT_DAEMON};
 use crate::daemon::{self, Home, control};
@@ -22,7 +23,7 @@ pub(super) fn access(target: Target) -> Result<Access, CliError> {
     let home = match target {
         Target::Here(home) => home,
         Target::There(remote) => {
-            let client = remote.connect(false)?;
+            let client = remote.connect(IfDown::Fail)?;
             client.allow_wait(durations::CHORE)?;
             return Ok(Access::Daemon(client));
         }

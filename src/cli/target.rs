@@ -36,6 +36,13 @@ pub(super) enum Target {
     There(Remote),
 }
 
+/// Reaction to a daemon on another host that does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfDown {
+    Fail,
+    Start,
+}
+
 /// A daemon on another host.
 #[derive(Clone)]
 pub(super) struct Remote {
@@ -55,7 +62,7 @@ impl Target {
                 control::revive(home, &remark);
                 Ok(Client::connect(&home.socket())?)
             }
-            Self::There(remote) => remote.connect(false),
+            Self::There(remote) => remote.connect(IfDown::Fail),
         }
     }
 
@@ -71,7 +78,7 @@ impl Target {
     pub(super) fn connect_quickly(self) -> Option<(Client, Health)> {
         let dial = match self {
             Self::Here(home) => Dial::Socket(home.socket()),
-            Self::There(remote) => remote.without_questions().dial(false),
+            Self::There(remote) => remote.without_questions().dial(IfDown::Fail),
         };
         Client::dial_within(dial, durations::COMPLETION).ok()
     }
@@ -138,26 +145,25 @@ impl Remote {
         }
     }
 
-    /// Connects; with `start` the host's daemon is started if it does not run.
-    pub(super) fn connect(&self, start: bool) -> Result<Client, CliError> {
-        let patience = match (self.can_ask, start) {
+    pub(super) fn connect(&self, if_down: IfDown) -> Result<Client, CliError> {
+        let patience = match (self.can_ask, if_down) {
             (true, _) => durations::REMOTE_ANSWER,
-            (false, true) => durations::START,
-            (false, false) => durations::SSH_CONNECT,
+            (false, IfDown::Start) => durations::START,
+            (false, IfDown::Fail) => durations::SSH_CONNECT,
         };
-        let connected = Client::dial_within(self.dial(start), patience);
+        let connected = Client::dial_within(self.dial(if_down), patience);
         Ok(connected.map(|(client, _)| client)?)
     }
 
-    fn dial(&self, start: bool) -> Dial {
+    fn dial(&self, if_down: IfDown) -> Dial {
         Dial::Gateway(Gateway {
             name: self.name.clone(),
             prefix: self.prefix(),
-            argv: self.argv(start),
+            argv: self.argv(if_down),
         })
     }
 
-    fn argv(&self, start: bool) -> Vec<String> {
+    fn argv(&self, if_down: IfDown) -> Vec<String> {
         let timeout = format!("ConnectTimeout={}", durations::SSH_CONNECT.as_secs());
         let mut argv = vec!["ssh".to_owned(), "-T".into(), "-o".into(), timeout];
         if !self.can_ask {
@@ -168,7 +174,7 @@ impl Remote {
         }
         argv.extend(["--".into(), self.destination.clone()]);
         argv.extend(["coven".into(), dial_stdio::VERB.into()]);
-        if start {
+        if if_down == IfDown::Start {
             argv.push(dial_stdio::START.into());
         }
         argv

@@ -124,7 +124,7 @@ impl Home {
         self.check()?;
         for dir in [self.logs(), self.adapters()] {
             self.create_dir(&dir)?;
-            self.close(&dir, true)?;
+            self.close(&dir, Expected::Directory)?;
         }
         self.close_files(&self.path)?;
         self.close_files(&self.logs())
@@ -187,14 +187,14 @@ impl Home {
             let is_own = name.starts_with(b"coven.") || name.starts_with(b"daemon.");
             // The socket is always bound anew.
             if (is_own || dir != self.path) && path != self.socket() {
-                self.close(&path, false)?;
+                self.close(&path, Expected::File)?;
             }
         }
         Ok(())
     }
 
-    /// Removes other users' access to one file; fails for a link or another user's file.
-    fn close(&self, path: &Path, is_dir: bool) -> Result<(), HomeError> {
+    /// Removes other users' access to `path`; fails for a link or another user's file.
+    fn close(&self, path: &Path, expected: Expected) -> Result<(), HomeError> {
         let meta = match std::fs::symlink_metadata(path) {
             Ok(meta) => meta,
             // A daemon that stops has removed it.
@@ -203,7 +203,7 @@ impl Home {
         };
         let by_owner = message!("chown {} {}", sys::euid(), path);
         let by_link = message!("move what it leads to here: rm {}, then mv", path);
-        refuse(path, &meta, is_dir, by_link, by_owner)?;
+        refuse(path, &meta, expected, by_link, by_owner)?;
         if meta.mode() & 0o077 == 0 {
             return Ok(());
         }
@@ -251,7 +251,13 @@ impl Home {
         let path = &self.path;
         let meta = std::fs::symlink_metadata(path).map_err(|err| self.io(path, err))?;
         let by_link = "set COVEN_HOME to the directory that it leads to".into();
-        refuse(path, &meta, true, by_link, as_owner(meta.uid()))?;
+        refuse(
+            path,
+            &meta,
+            Expected::Directory,
+            by_link,
+            as_owner(meta.uid()),
+        )?;
         let mode = meta.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(HomeError::Refused {
@@ -371,17 +377,24 @@ files! {
     adapters: "adapters";
 }
 
+/// Type of a path in the home.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Directory,
+    File,
+}
+
 /// Checks type and owner of a path; `by_link` and `by_owner` name the repair for a link and for another user's file.
 fn refuse(
     path: &Path,
     meta: &Metadata,
-    is_dir: bool,
+    expected: Expected,
     by_link: Message,
     by_owner: Message,
 ) -> Result<(), HomeError> {
     let (what, mend) = if meta.is_symlink() {
         (message!("{} is a symbolic link", path), by_link)
-    } else if is_dir && !meta.is_dir() {
+    } else if expected == Expected::Directory && !meta.is_dir() {
         let mend = message!("move it away: mv {} {}.old", path, path);
         (message!("{} is not a directory", path), mend)
     } else if meta.uid() != sys::euid() {

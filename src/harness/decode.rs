@@ -16,10 +16,20 @@ pub(super) enum Piece<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Splits `bytes` into pieces; also returns the number of bytes at the end that start an incomplete character. At the
-/// stream's end (`last`) that number is 0.
-pub(super) fn split(bytes: &[u8], last: bool) -> (Vec<Piece<'_>>, usize) {
-    let held = if last { 0 } else { incomplete_tail(bytes) };
+/// Whether the rest of an incomplete character can follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    More,
+    End,
+}
+
+/// Splits `bytes` into pieces; also returns the number of bytes at the end that start an incomplete character: 0 if
+/// nothing follows.
+pub(super) fn split(bytes: &[u8], then: Then) -> (Vec<Piece<'_>>, usize) {
+    let held = match then {
+        Then::More => incomplete_tail(bytes),
+        Then::End => 0,
+    };
     let mut rest = &bytes[..bytes.len() - held];
     let mut pieces = Vec::new();
     // One check of all bytes: a stream with an invalid byte is probably no text at all.
@@ -99,13 +109,13 @@ mod tests {
         let mut out = Vec::new();
         let mut all_text = true;
         let mut carry = Vec::new();
-        for (part, last) in [
-            (&bytes[..at], false),
-            (&bytes[at..], false),
-            (&[][..], true),
+        for (part, then) in [
+            (&bytes[..at], Then::More),
+            (&bytes[at..], Then::More),
+            (&[][..], Then::End),
         ] {
             carry.extend_from_slice(part);
-            let (pieces, held) = split(&carry, last);
+            let (pieces, held) = split(&carry, then);
             for piece in pieces {
                 match piece {
                     Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -157,7 +167,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let text = "€".repeat(ROOM);
-        let (pieces, held) = split(text.as_bytes(), false);
+        let (pieces, held) = split(text.as_bytes(), Then::More);
         assert_eq!(held, 0);
         assert!(pieces.len() > 3);
         for piece in &pieces {
@@ -167,7 +177,7 @@ mod tests {
 
     /// Payload size of each piece of `bytes`.
     fn payloads(bytes: &[u8]) -> Vec<usize> {
-        let (pieces, _) = split(bytes, true);
+        let (pieces, _) = split(bytes, Then::End);
         let origin = Origin {
             stream: Stream::Stderr,
             is_late: true,
@@ -281,9 +291,12 @@ mod tests {
             while !rest.is_empty() || !carry.is_empty() {
                 let (read, after) = rest.split_at(random.below(rest.len() + 1));
                 carry.extend_from_slice(read);
-                let last = after.is_empty();
-                let (pieces, held) = split(&carry, last);
-                assert!(held <= 3 && (!last || held == 0), "{held}");
+                let then = match after {
+                    [] => Then::End,
+                    _ => Then::More,
+                };
+                let (pieces, held) = split(&carry, then);
+                assert!(held <= 3 && (then == Then::More || held == 0), "{held}");
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -310,7 +323,7 @@ mod tests {
                 true => random.bytes(length),
                 false => random.text(length / 2).into_bytes(),
             };
-            let (pieces, held) = split(&bytes, false);
+            let (pieces, held) = split(&bytes, Then::More);
             let mut total = held;
             for piece in pieces {
                 let length = match piece {

@@ -39,19 +39,15 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// A drain that starts at `now`. If the session is ended on request, it waits for no holder.
-    pub(super) fn new(exited: Exited, now: Instant, most: Duration, is_ending: bool) -> Self {
-        let holder = match is_ending {
-            true => Holder::Nobody,
-            false => Holder::Unknown,
-        };
+    /// A drain that starts at `now`.
+    pub(super) fn new(exited: Exited, now: Instant, most: Duration) -> Self {
         Self {
             exited,
             begun: now,
             most,
             held: Duration::ZERO,
             quiet_since: now,
-            holder,
+            holder: Holder::Unknown,
             is_over: false,
         }
     }
@@ -139,12 +135,12 @@ mod tests {
     use super::*;
     use crate::api::Timestamp;
 
-    fn drain(begun: Instant, is_ending: bool) -> Drain {
+    fn drain(begun: Instant) -> Drain {
         let exited = Exited {
             at: Timestamp::from_millis(0),
             usage: None,
         };
-        Drain::new(exited, begun, Duration::from_secs(5), is_ending)
+        Drain::new(exited, begun, Duration::from_secs(5))
     }
 
     /// Milliseconds after the start at which a drain is over, if data arrives at the times `reads`.
@@ -172,28 +168,30 @@ mod tests {
     #[test]
     fn pipes_that_nobody_holds_are_drained_when_they_are_quiet() {
         let now = Instant::now();
-        assert_eq!(over_after(drain(now, false), &[], false), 100);
-        assert_eq!(over_after(drain(now, false), &[50, 120], false), 220);
+        assert_eq!(over_after(drain(now), &[], false), 100);
+        assert_eq!(over_after(drain(now), &[50, 120], false), 220);
         let steady: Vec<u64> = (0..200).map(|n| n * 50).collect();
-        assert_eq!(over_after(drain(now, false), &steady, false), 1000);
+        assert_eq!(over_after(drain(now), &steady, false), 1000);
     }
 
     #[test]
     fn pipes_that_a_process_of_the_session_holds_are_read_for_longer() {
         let now = Instant::now();
-        assert_eq!(over_after(drain(now, false), &[], true), 2000);
-        assert_eq!(over_after(drain(now, false), &[50, 1500], true), 3500);
+        assert_eq!(over_after(drain(now), &[], true), 2000);
+        assert_eq!(over_after(drain(now), &[50, 1500], true), 3500);
         let steady: Vec<u64> = (0..200).map(|n| n * 50).collect();
-        assert_eq!(over_after(drain(now, false), &steady, true), 5000);
+        assert_eq!(over_after(drain(now), &steady, true), 5000);
         let slow = [1500, 3000, 4500, 6000];
-        assert_eq!(over_after(drain(now, false), &slow, true), 5000);
+        assert_eq!(over_after(drain(now), &slow, true), 5000);
     }
 
     #[test]
     fn a_session_whose_end_is_asked_for_waits_for_no_holder() {
         let now = Instant::now();
-        assert_eq!(over_after(drain(now, true), &[], true), 100);
-        let mut later = drain(now, false);
+        let mut ending = drain(now);
+        ending.hurry();
+        assert_eq!(over_after(ending, &[], true), 100);
+        let mut later = drain(now);
         later.check(now + durations::DRAIN_QUIET, true, true, || true);
         assert!(later.is_held() && !later.is_over());
         later.hurry();
@@ -203,7 +201,7 @@ mod tests {
     #[test]
     fn the_time_without_room_in_the_store_does_not_count() {
         let now = Instant::now();
-        let mut drain = drain(now, false);
+        let mut drain = drain(now);
         let held = Duration::from_secs(60);
         drain.was_held(held, now + held);
         let steady: Vec<u64> = (0..200).map(|n| 60_000 + n * 50).collect();
@@ -213,7 +211,7 @@ mod tests {
     #[test]
     fn the_content_of_the_pipes_at_the_exit_is_read_in_any_case() {
         let now = Instant::now();
-        let mut drain = drain(now, false);
+        let mut drain = drain(now);
         drain.check(now + Duration::from_secs(60), false, false, || false);
         assert!(!drain.is_over());
         drain.check(now + Duration::from_secs(60), false, true, || false);

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::Piece;
+use super::decode::{Piece, Then};
 use super::message::ClientInput;
 use super::redacted::{Redacted, RedactedHandover};
 use crate::api::{BODY_MAX, Payload, Timestamp};
@@ -203,11 +203,11 @@ impl InputRecord {
     pub(super) fn take(&mut self, input: &ClientInput, redactor: &Redactor) -> Vec<NewEvent> {
         let text = input.message.as_ref().unwrap_or(&input.data);
         self.0.take(text.as_bytes(), redactor);
-        let is_whole = input.message.is_some() || input.eof;
-        if is_whole {
-            self.0.finish(redactor);
+        if !input.eof && input.message.is_none() {
+            return self.events(Then::More, false);
         }
-        self.events(is_whole, input.eof)
+        self.0.finish(redactor);
+        self.events(Then::End, input.eof)
     }
 
     /// Time at which held bytes are released.
@@ -218,23 +218,23 @@ impl InputRecord {
     /// The events of bytes whose hold has expired.
     pub(super) fn expire(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.0.expire(redactor);
-        self.events(false, false)
+        self.events(Then::More, false)
     }
 
     /// The events of all held bytes: no input follows.
     pub(super) fn finish(mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.0.finish(redactor);
-        self.events(true, false)
+        self.events(Then::End, false)
     }
 
     /// One event for each piece, the last with `eof`; at least one if `eof`.
-    fn events(&mut self, is_whole: bool, eof: bool) -> Vec<NewEvent> {
+    fn events(&mut self, then: Then, eof: bool) -> Vec<NewEvent> {
         let text = |piece: &Piece<'_>| match piece {
             Piece::Text(text) => (*text).to_owned(),
             // A user's pattern has cut a character.
             Piece::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         };
-        let mut texts = self.0.pieces(is_whole, &text);
+        let mut texts = self.0.pieces(then, &text);
         self.0.shrink();
         if eof && texts.is_empty() {
             texts.push(String::new());

@@ -459,7 +459,10 @@ impl Pump {
         self.input = None;
         let unread = self.measure_rest();
         let exited = Exited { at, usage };
-        let drain = Drain::new(exited, now, context.drain_max, self.is_ending);
+        let mut drain = Drain::new(exited, now, context.drain_max);
+        if self.is_ending {
+            drain.hurry();
+        }
         self.stage = Stage::Draining(drain);
         // A shell returns this code for a killed command.
         let is_killed = matches!(exit, Exit::Signal(libc::SIGKILL) | Exit::Code(137));

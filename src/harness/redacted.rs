@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{Piece, split};
+use super::decode::{Piece, Then, split};
 use crate::redact::{self, Redactor};
 use crate::settings::durations;
 use crate::sys::passed::{self, Bytes};
@@ -91,9 +91,9 @@ impl Redacted {
         self.held_since = None;
     }
 
-    /// Applies `of` to each decided piece; `last` also flushes an incomplete character.
-    pub(super) fn pieces<T>(&mut self, last: bool, of: &dyn Fn(&Piece<'_>) -> T) -> Vec<T> {
-        let (pieces, held) = split(&self.clean, last);
+    /// Applies `of` to each decided piece; also to an incomplete character, if nothing follows.
+    pub(super) fn pieces<T>(&mut self, then: Then, of: &dyn Fn(&Piece<'_>) -> T) -> Vec<T> {
+        let (pieces, held) = split(&self.clean, then);
         let made = pieces.iter().map(of).collect();
         self.clean.drain(..self.clean.len() - held);
         made

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::Piece;
+use super::decode::{Piece, Then};
 use super::pipes::{LargePipe, Pipes, SMALL};
 use super::redacted::{Redacted, RedactedHandover};
 use super::start::OutputPipe;
@@ -111,7 +111,7 @@ impl Source {
     /// process is about to complete. Held bytes of a possible secret stay held.
     pub(super) fn become_late(&mut self, is_quiet: bool) -> Vec<NewEvent> {
         let events = match is_quiet {
-            true => self.events(true),
+            true => self.events(Then::End),
             false => Vec::new(),
         };
         self.origin.is_late = true;
@@ -145,7 +145,7 @@ impl Source {
     pub(super) fn take(&mut self, data: &[u8], redactor: &Redactor) -> Vec<NewEvent> {
         self.unread_at_exit = self.unread_at_exit.saturating_sub(data.len());
         self.redacted.take(data, redactor);
-        self.events(false)
+        self.events(Then::More)
     }
 
     /// Time at which held bytes are released.
@@ -156,13 +156,13 @@ impl Source {
     /// The events of bytes whose hold has expired.
     pub(super) fn expire(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.redacted.expire(redactor);
-        self.events(false)
+        self.events(Then::More)
     }
 
     /// The events of all held bytes, at the end of the stream.
     pub(super) fn finish(&mut self, redactor: &Redactor) -> Vec<NewEvent> {
         self.redacted.finish(redactor);
-        self.events(true)
+        self.events(Then::End)
     }
 
     /// As [`Source::finish`] for a pipe that is closed: an event counts the unread content. For a late stream the event
@@ -178,10 +178,10 @@ impl Source {
         events
     }
 
-    fn events(&mut self, last: bool) -> Vec<NewEvent> {
+    fn events(&mut self, then: Then) -> Vec<NewEvent> {
         let (at, origin) = (Timestamp::now(), self.origin);
         let event = |piece: &Piece<'_>| output_event(piece, origin, at);
-        self.redacted.pieces(last, &event)
+        self.redacted.pieces(then, &event)
     }
 }
 

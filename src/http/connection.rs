@@ -99,7 +99,7 @@ pub(super) fn serve(
                     minor: 1,
                     close: true,
                 };
-                let sent = response::send(stream, &Answer::error(&error), &options, true, parking);
+                let sent = response::send(stream, &Answer::error(&error), &options, parking);
                 let owed = sent.ok()?;
                 if owed.is_empty() {
                     linger(stream);
@@ -171,8 +171,10 @@ fn answer(exchange: &Exchange<'_>) -> Sent {
         close,
     };
     let (stream, parking) = (exchange.stream, exchange.server.parking());
-    let with_body = request.method != "HEAD";
-    let sent = response::send(stream, &answer, &options, with_body, parking);
+    let sent = match request.method.as_str() {
+        "HEAD" => response::send_bytes(stream, &[&response::head(&answer, &options)], parking),
+        _ => response::send(stream, &answer, &options, parking),
+    };
     let took_us = begun.elapsed().as_micros() as u64;
     say!(Request, request: field::Request(id), method: field::Method(&request.method),
         route: field::Route(route), session: session_of(request).map(field::NamedSession),

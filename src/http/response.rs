@@ -167,13 +167,9 @@ pub(super) fn send(
     stream: &UnixStream,
     answer: &Answer,
     options: &HeadOptions<'_>,
-    with_body: bool,
     parking: &Parking,
 ) -> io::Result<Vec<u8>> {
     let mut bytes = head(answer, options);
-    if !with_body {
-        return send_bytes(stream, &[&bytes], parking);
-    }
     // One write for head and body.
     if answer.body.len() <= SMALL_MAX {
         bytes.extend_from_slice(&answer.body);

@@ -173,18 +173,19 @@ impl Parser {
                 self.kept = self.value.len();
                 self.place = Place::ValueEscape;
             }
-            Place::Value => self.push(c, !is_blank),
+            Place::Value if is_blank => self.value.push(c),
+            Place::Value => self.push(c),
             Place::ValueEscape => {
                 self.place = Place::Value;
                 // Line continuation.
                 if !is_newline {
-                    self.push(c, true);
+                    self.push(c);
                 }
             }
             Place::SingleQuotes if c == '\'' => self.place = Place::BeforeValue,
             Place::DoubleQuotes if c == '"' => self.place = Place::BeforeValue,
             Place::DoubleQuotes if c == '\\' => self.place = Place::DoubleQuotesEscape,
-            Place::SingleQuotes | Place::DoubleQuotes => self.push(c, true),
+            Place::SingleQuotes | Place::DoubleQuotes => self.push(c),
             Place::DoubleQuotesEscape => self.unescape(c),
         }
         self.newlines += usize::from(c == '\n');
@@ -198,7 +199,7 @@ impl Parser {
             _ if is_blank => {}
             _ => {
                 self.place = Place::Value;
-                self.push(c, true);
+                self.push(c);
             }
         }
     }
@@ -207,21 +208,20 @@ impl Parser {
     fn unescape(&mut self, c: char) {
         self.place = Place::DoubleQuotes;
         match c {
-            '"' | '\\' | '`' | '$' => self.push(c, true),
+            '"' | '\\' | '`' | '$' => self.push(c),
             // Line continuation.
             '\n' => {}
             _ => {
-                self.push('\\', true);
-                self.push(c, true);
+                self.push('\\');
+                self.push(c);
             }
         }
     }
 
-    fn push(&mut self, c: char, is_kept: bool) {
+    /// Appends `c`, also if the value ends here.
+    fn push(&mut self, c: char) {
         self.value.push(c);
-        if is_kept {
-            self.kept = self.value.len();
-        }
+        self.kept = self.value.len();
     }
 
     fn assign(&mut self) {

@@ -22,7 +22,10 @@ pub(in crate::cli) fn asked_for(args: &[String]) -> Option<String> {
             return None;
         }
         if what == WordKind::Option && ["-h", "--help"].contains(&word.as_str()) {
-            asked = Some(word == "--help" || asked == Some(true));
+            asked = asked.max(Some(match word.as_str() {
+                "-h" => Detail::Short,
+                _ => Detail::Full,
+            }));
         }
     }
     Some(page().of(&place.path, &place.command, asked?))
@@ -35,7 +38,7 @@ fn page() -> Page {
 
 /// The help of the program.
 pub(super) fn program() -> String {
-    page().of(&[], &Cli::get_args_info(), true)
+    page().of(&[], &Cli::get_args_info(), Detail::Full)
 }
 
 /// Part of a note.
@@ -85,19 +88,27 @@ fn singular<'a>(word: &'a str, optionality: &Optionality) -> &'a str {
     }
 }
 
+/// Extent of a help text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Detail {
+    /// Without notes.
+    Short,
+    Full,
+}
+
 /// A help text in progress.
 struct Page(Layout);
 
 impl Page {
-    /// The help of `command` with the verb `path`; without notes, if not `whole`.
-    fn of(mut self, path: &[&str], command: &CommandInfoWithArgs, whole: bool) -> String {
+    /// The help of `command` with the verb `path`.
+    fn of(mut self, path: &[&str], command: &CommandInfoWithArgs, detail: Detail) -> String {
         self.paragraph(&usage(path, command));
         self.paragraph(command.description);
         self.arguments(command);
         self.verbs(path, command);
         self.options(command);
         let is_program = path.is_empty();
-        if !whole {
+        if detail == Detail::Short {
             if is_program || !command.notes.is_empty() {
                 self.paragraph("--help says more.");
             }
@@ -208,7 +219,7 @@ mod tests {
 
     fn page(path: &str, command: &CommandInfoWithArgs, width: usize) -> String {
         let path: Vec<&str> = path.split_whitespace().collect();
-        Page(Layout::new(width, false)).of(&path, command, true)
+        Page(Layout::new(width, false)).of(&path, command, Detail::Full)
     }
 
     #[test]

@@ -278,14 +278,14 @@ impl Search {
         }
     }
 
-    /// Records a member. `begun` was read before `pid` was recognised as a member: if the pid has been reused in
+    /// Records a member that gets `signal`. `begun` was read before `pid` was recognised as a member: if the pid has been reused in
     /// between, the new process is not recorded.
-    fn meet(&mut self, pid: i32, family: usize, begun: Option<u64>, is_stopped: bool) {
+    fn meet(&mut self, pid: i32, family: usize, begun: Option<u64>, signal: i32) {
         if let Some(started) = begun {
             let met = Met {
                 family,
                 started,
-                is_stopped,
+                is_stopped: signal == libc::SIGSTOP,
             };
             self.met.insert(pid, met);
         }
@@ -314,7 +314,7 @@ impl Search {
             for &(pid, family) in &living {
                 let begun = started(pid);
                 if self.is_member(pid, &mut HashMap::new()) {
-                    self.meet(pid, family, begun, false);
+                    self.meet(pid, family, begun, libc::SIGTERM);
                 }
             }
             // Oldest first: a parent that waits for a child then already knows why the child ends.
@@ -362,7 +362,7 @@ impl Search {
                 let begun = started(pid);
                 let is_stopped = self.met(pid).is_some_and(|met| met.is_stopped);
                 if !is_stopped && self.signal(pid, libc::SIGSTOP).is_some() {
-                    self.meet(pid, family, begun, true);
+                    self.meet(pid, family, begun, libc::SIGSTOP);
                     pass.is_new = true;
                 }
             } else {
