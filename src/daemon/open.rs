@@ -1,8 +1,9 @@
-//! Opens what a daemon serves from: its environment, store, socket and adapters; and announces that it serves.
+//! Opens what a daemon serves from: its home, environment, store, socket and adapters; and announces that it serves.
 //!
 //! Runs on the main thread of the daemon, before its first session. It knows no thread and no channel but the one that
 //! `onEnd` reports to.
 
+use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +13,13 @@ use crossbeam_channel::Sender;
 
 use super::error::{ServeError, io_error, store_error};
 use super::guard::bind;
+use super::handover::Handover;
+use super::handover::take_up::Executed;
 use super::home::{DaemonFile, Home};
-use super::recover;
+use super::lock::take_lock;
 use super::settings::{Settings, misspelt};
 use super::signals::Lookout;
+use super::{recover, service};
 use crate::adapters::{self, ManifestSources, environment};
 use crate::api::{CONTRACT, Timestamp, version};
 use crate::http::client::Client;
@@ -24,6 +28,50 @@ use crate::settings::{self, durations};
 use crate::state::StateEvent;
 use crate::store::{OnEndTimer, Retention, SessionNum, Store};
 use crate::sys;
+
+/// What a daemon holds before it opens the store.
+pub(super) struct Begun {
+    pub(super) home: Home,
+    pub(super) lock: File,
+    /// The service manager's socket, or that of the previous program.
+    pub(super) listener: Option<UnixListener>,
+    pub(super) is_socket_own: bool,
+    pub(super) handover: Option<Handover>,
+}
+
+/// Checks and locks the home, and makes it the working directory.
+pub(super) fn enter_home(home: &Home) -> Result<Begun, ServeError> {
+    sys::keep_inherited_descriptors();
+    let activated =
+        service::activation::handed_over(&home.socket()).map_err(ServeError::Activation)?;
+    if activated.is_none() {
+        home.check_own()?;
+    }
+    home.prepare()?;
+    let lock = take_lock(home)?;
+    // From here on relative names lead into the home wherever it is moved.
+    std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
+    Ok(Begun {
+        home: home.clone(),
+        lock,
+        is_socket_own: activated.is_none(),
+        listener: activated,
+        handover: None,
+    })
+}
+
+/// The home of the previous program, which is the working directory.
+pub(super) fn take_up_home(executed: &Executed) -> Result<Begun, ServeError> {
+    let failed = io_error("the handover cannot be taken up");
+    let handover = executed.read().map_err(&failed)?;
+    Ok(Begun {
+        home: Home::moved_to((&handover.home).into()),
+        lock: handover.lock.duplicate().map_err(&failed)?.into(),
+        listener: Some(handover.listener.duplicate().map_err(&failed)?.into()),
+        is_socket_own: handover.is_socket_own,
+        handover: Some(handover),
+    })
+}
 
 /// Content of `daemon.json` for this process.
 pub(super) fn daemon_file(home: &Home, settings: &Settings, started_at: Timestamp) -> DaemonFile {

@@ -2,7 +2,6 @@
 //! stop.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -17,7 +16,6 @@ use super::handover::successor::Successors;
 use super::handover::take_up::{self, Executed, Origin};
 use super::handover::{Handover, collect};
 use super::home::{DaemonFile, Home};
-use super::lock::take_lock;
 use super::log_place::{self, LogPlace};
 use super::service::notify::{Notifier, Teller};
 use super::settings::Settings;
@@ -31,7 +29,7 @@ use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{Limits, Outcome, Publisher, State, StateEvent};
 use crate::store::{
-    Followers, IdempotencyKey, OpenFiles, Reader, StoreError, StoreStatus, WriteQueue,
+    Followers, IdempotencyKey, OpenFiles, Reader, StoreError, StoreStatus, WriteQueue, Writer,
 };
 use crate::sys;
 
@@ -92,17 +90,11 @@ fn serve_locked(
     options: ServeOptions,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    let Begun {
-        home,
-        lock,
-        listener,
-        is_socket_own,
-        handover,
-    } = match &options.executed {
-        Some(executed) => take_up_home(executed)?,
-        None => enter_home(home)?,
+    let mut begun = match &options.executed {
+        Some(executed) => open::take_up_home(executed)?,
+        None => open::enter_home(home)?,
     };
-    let home = &home;
+    let home = &begun.home.clone();
     let log_place = (!options.log_to_file).then(LogPlace::of_stderr);
     // Best effort: without the record only finding the log fails.
     let _ = log_place::record(home, log_place.as_ref());
@@ -130,18 +122,11 @@ fn serve_locked(
         log_place,
     };
     let is_executed = options.executed.is_some();
-    let place = Place {
-        home,
-        lock: &lock,
-        listener,
-        is_socket_own,
-        log: &log,
-    };
-    let served = run(place, configured, handover.zip(options.executed), ready);
+    let served = run(&mut begun, &log, configured, options.executed, ready);
     // The guard removes a running daemon's files; a start that failed earlier removes its own here.
-    if !is_executed && home.is_locked_by(&lock) && !is_served_by_another(&served) {
+    if !is_executed && home.is_locked_by(&begun.lock) && !is_served_by_another(&served) {
         // A client can connect to the service manager's socket: the manager then starts the daemon again.
-        if is_socket_own {
+        if begun.is_socket_own {
             let _ = std::fs::remove_file(home.socket());
         }
         let _ = std::fs::remove_file(home.daemon_file());
@@ -150,50 +135,6 @@ fn serve_locked(
         say!(DaemonFailed, code: err.code(), reason: err);
     }
     served
-}
-
-/// What a daemon holds before it opens the store.
-struct Begun {
-    home: Home,
-    lock: File,
-    /// The service manager's socket, or that of the previous program.
-    listener: Option<UnixListener>,
-    is_socket_own: bool,
-    handover: Option<Handover>,
-}
-
-/// Checks and locks the home, and makes it the working directory.
-fn enter_home(home: &Home) -> Result<Begun, ServeError> {
-    sys::keep_inherited_descriptors();
-    let activated =
-        service::activation::handed_over(&home.socket()).map_err(ServeError::Activation)?;
-    if activated.is_none() {
-        home.check_own()?;
-    }
-    home.prepare()?;
-    let lock = take_lock(home)?;
-    // From here on relative names lead into the home wherever it is moved.
-    std::env::set_current_dir(home.path()).map_err(|err| home.io(home.path(), err))?;
-    Ok(Begun {
-        home: home.clone(),
-        lock,
-        is_socket_own: activated.is_none(),
-        listener: activated,
-        handover: None,
-    })
-}
-
-/// The home of the previous program, which is the working directory.
-fn take_up_home(executed: &Executed) -> Result<Begun, ServeError> {
-    let failed = io_error("the handover cannot be taken up");
-    let handover = executed.read().map_err(&failed)?;
-    Ok(Begun {
-        home: Home::moved_to((&handover.home).into()),
-        lock: handover.lock.duplicate().map_err(&failed)?.into(),
-        listener: Some(handover.listener.duplicate().map_err(&failed)?.into()),
-        is_socket_own: handover.is_socket_own,
-        handover: Some(handover),
-    })
 }
 
 /// True if another daemon serves the store without the lock, and so owns the home's files.
@@ -230,6 +171,7 @@ struct Configured {
 
 /// State and channels that the daemon's threads share.
 struct Shared {
+    settings: Settings,
     origin: Origin,
     file: DaemonFile,
     /// Path of the socket, which follows a moved home.
@@ -249,49 +191,89 @@ struct Shared {
     lookout: Arc<Lookout>,
 }
 
-/// The home of a daemon, with what the start has opened in it.
-struct Place<'a> {
-    home: &'a Home,
-    lock: &'a File,
-    listener: Option<UnixListener>,
-    is_socket_own: bool,
-    log: &'a Log,
+/// The open store and socket, and the parts that only one thread gets.
+struct Parts {
+    listener: UnixListener,
+    writer: Writer,
+    inbox: Receiver<StateEvent>,
+    idempotency: Vec<IdempotencyKey>,
+    shared: Shared,
 }
 
 /// Opens the store and the socket, starts the threads in the order of their dependencies, and serves.
 ///
-/// What the previous program has `handed_over` is changed only once nothing else can fail: until then, that program can
+/// What the previous program has handed over is changed only once nothing else can fail: until then, that program can
 /// be executed again.
 fn run(
-    place: Place<'_>,
+    begun: &mut open::Begun,
+    log: &Log,
     configured: Configured,
-    handed_over: Option<(Handover, Executed)>,
+    executed: Option<Executed>,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
-    let Place {
-        home,
-        lock,
-        listener,
-        is_socket_own,
-        log,
-    } = place;
-    let settings = configured.settings;
-    let handover = handed_over.as_ref().map(|(handover, _)| handover);
-    let origin = match &handed_over {
-        None => Origin::new().map_err(io_error("this program's own path"))?,
-        Some((handover, executed)) => handover.origin(executed),
-    };
-    let file = open::daemon_file(home, &settings, origin.started_at);
+    let handed_over = begun.handover.take().zip(executed);
     let notifier = Notifier::from_env();
     let teller = notifier
         .start()
         .map_err(io_error("no thread to notify the service manager"))?;
-    let running = handover.map(|handover| handover.state.nums());
+    let Parts {
+        listener,
+        writer,
+        inbox,
+        idempotency,
+        shared,
+    } = open_parts(begun, configured, handed_over.as_ref())?;
+    let mut state = state(inbox, idempotency, &teller, &shared);
+    let server = http::Server::prepare(listener, context(&shared))
+        .map_err(io_error("no thread for connections"))?;
+    start_guard(begun, &server, log, &shared)?;
+    let _watching = start_watchdog(&notifier, &shared)?;
+    match handed_over {
+        None => {
+            start_signals(&notifier, log, &shared)?;
+            server.open(None);
+            open::announce(&begun.home, &shared.file)?;
+        }
+        Some((handover, executed)) => {
+            let rooms = take_up::Rooms {
+                server: &server,
+                state: &mut state,
+                status: &shared.status,
+                redactor: &shared.redactor,
+            };
+            rooms.take_up(handover, executed, || {
+                start_signals(&notifier, log, &shared)
+            })?;
+            // The file has the same pid; an older one may lack a field. The guard writes it again if it is lost.
+            let _ = begun.home.write_daemon_file(&shared.file);
+        }
+    }
+    ready();
+    teller.ready();
+    // Memory that only the start needed.
+    sys::release_idle_memory();
+    serve_until_stop(&server, state, writer, log, &notifier, &shared)
+}
+
+/// Opens the store and the socket, and everything that the threads share.
+fn open_parts(
+    begun: &mut open::Begun,
+    configured: Configured,
+    handed_over: Option<&(Handover, Executed)>,
+) -> Result<Parts, ServeError> {
+    let home = &begun.home;
+    let settings = configured.settings;
+    let origin = match handed_over {
+        None => Origin::new().map_err(io_error("this program's own path"))?,
+        Some((handover, executed)) => handover.origin(executed),
+    };
+    let file = open::daemon_file(home, &settings, origin.started_at);
+    let running = handed_over.map(|(handover, _)| handover.state.nums());
     let store = open::open_store(home, settings.retention, running)?;
     #[cfg(debug_assertions)]
     take_up::fail_as_told("store").map_err(io_error("a failure"))?;
-    let listener = open::listen(home, listener)?;
-    if handover.is_none() {
+    let listener = open::listen(home, begun.listener.take())?;
+    if handed_over.is_none() {
         say!(SocketBound, socket: home.socket().display());
     }
     let idempotency = store.idempotency_keys().map_err(store_error(home))?;
@@ -306,8 +288,9 @@ fn run(
             open::check_home(&lookout),
         )
         .map_err(store_error(home))?;
-    let adapters = open::load_adapters(home, &origin.installed);
     let shared = Shared {
+        adapters: open::load_adapters(home, &origin.installed),
+        settings,
         origin,
         file,
         shown_socket: Arc::new(RwLock::new(home.socket().display().to_string())),
@@ -318,45 +301,33 @@ fn run(
         status,
         followers,
         live: Arc::default(),
-        adapters,
         environment: Arc::new(environment::SharedBase::new(configured.base)),
         redactor: configured.redactor,
         log_place: configured.log_place,
         lookout,
     };
-    let mut state = state(inbox, idempotency, &settings, &teller, &shared);
-    let server = http::Server::prepare(listener, context(&settings, &shared))
-        .map_err(io_error("no thread for connections"))?;
-    start_guard(home, lock, is_socket_own, &server, log, &shared)?;
-    let _watching = start_watchdog(&notifier, &shared)?;
-    match handed_over {
-        None => {
-            start_signals(&notifier, log, &shared)?;
-            server.open(None);
-            open::announce(home, &shared.file)?;
-        }
-        Some((handover, executed)) => {
-            let rooms = take_up::Rooms {
-                server: &server,
-                state: &mut state,
-                status: &shared.status,
-                redactor: &shared.redactor,
-            };
-            rooms.take_up(handover, executed, || {
-                start_signals(&notifier, log, &shared)
-            })?;
-            // The file has the same pid; an older one may lack a field. The guard writes it again if it is lost.
-            let _ = home.write_daemon_file(&shared.file);
-        }
-    }
-    ready();
-    teller.ready();
-    // Memory that only the start needed.
-    sys::release_idle_memory();
+    Ok(Parts {
+        listener,
+        writer,
+        inbox,
+        idempotency,
+        shared,
+    })
+}
+
+/// Runs the state thread until the daemon stops. A handover that fails leaves everything as it was.
+fn serve_until_stop(
+    server: &http::Server,
+    mut state: State,
+    writer: Writer,
+    log: &Log,
+    notifier: &Arc<Notifier>,
+    shared: &Shared,
+) -> Result<(), ServeError> {
     let rooms = collect::Rooms {
-        server: &server,
+        server,
         lookout: &shared.lookout,
-        notifier: &notifier,
+        notifier,
         log,
         queue: &shared.queue,
         status: &shared.status,
@@ -366,7 +337,7 @@ fn run(
     loop {
         match state.run() {
             Outcome::Stopped(stopped) => {
-                break conclude(stopped, &server, writer, &shared.lookout);
+                break conclude(stopped, server, writer, &shared.lookout);
             }
             Outcome::HandOver(handed_over) => rooms.hand_over(handed_over, &mut state),
         }
@@ -386,10 +357,10 @@ fn start_watchdog(notifier: &Arc<Notifier>, shared: &Shared) -> Result<Sender<()
 fn state(
     inbox: Receiver<StateEvent>,
     idempotency: Vec<IdempotencyKey>,
-    settings: &Settings,
     teller: &Teller,
     shared: &Shared,
 ) -> State {
+    let settings = &shared.settings;
     let limits = Limits {
         sessions: settings.sessions_max,
         kill_grace: settings.kill_grace,
@@ -412,7 +383,8 @@ fn state(
 }
 
 /// The connection threads' context.
-fn context(settings: &Settings, shared: &Shared) -> http::Context {
+fn context(shared: &Shared) -> http::Context {
+    let settings = &shared.settings;
     http::Context {
         state: shared.events.clone(),
         reader: shared.reader.clone(),
@@ -450,9 +422,7 @@ fn context(settings: &Settings, shared: &Shared) -> http::Context {
 
 /// Starts guarding the home's open files.
 fn start_guard(
-    home: &Home,
-    lock: &File,
-    is_socket_own: bool,
+    begun: &open::Begun,
     server: &http::Server,
     log: &Log,
     shared: &Shared,
@@ -466,12 +436,18 @@ fn start_guard(
         reader: shared.reader.clone(),
         status: Arc::clone(&shared.status),
     };
+    let open::Begun {
+        home,
+        lock,
+        is_socket_own,
+        ..
+    } = begun;
     let lock = lock
         .try_clone()
         .map_err(io_error("no descriptor for the lock"))?;
     let shown_socket = Arc::clone(&shared.shown_socket);
     let file = shared.file.clone();
-    let guard = Guard::new(home.clone(), lock, is_socket_own, file, shown_socket, open);
+    let guard = Guard::new(home.clone(), lock, *is_socket_own, file, shown_socket, open);
     shared.lookout.set(guard);
     Ok(())
 }
