@@ -16,7 +16,7 @@ use crate::sys;
 /// Runs the thread after the spawn, if that succeeded.
 pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &ThreadState) {
     let report = &context.report;
-    let pump = match started.and_then(|started| Pump::new(started, &context.redactor)) {
+    let pump = match started.and_then(|started| Pump::new(started, &context.shared.redactor)) {
         Ok(pump) => pump,
         Err(err) => {
             return report(Report::SpawnFailed {
@@ -165,7 +165,7 @@ fn announce(pump: &Pump, started: Done, context: &ThreadState) {
         stdout_pipe_bytes: pump.stdout_pipe_bytes(),
         at: context.tally.started_at(),
     };
-    context.queue.fact(fact, Some(started));
+    context.shared.queue.fact(fact, Some(started));
     pump.start(context.num);
     (context.report)(Report::Started { pid });
 }

@@ -107,23 +107,15 @@ impl Harness {
                 reporting_panics(&lost, || {
                     let prepared = Prepared::new(program, id, &backlog, &shared);
                     let Ok(num) = start.recv() else { return };
-                    let HarnessShared {
-                        queue,
-                        redactor,
-                        drain_max,
-                        ..
-                    } = shared;
                     let context = ThreadState {
                         id,
                         num,
-                        share: queue.share(Arc::clone(&wake)),
-                        queue,
+                        share: shared.queue.share(Arc::clone(&wake)),
+                        shared,
                         orders: inbox,
                         wake,
                         report: Box::new(report),
                         tally,
-                        drain_max,
-                        redactor,
                     };
                     life::run(prepared.and_then(Prepared::spawn), started, &context);
                 });
@@ -164,25 +156,17 @@ impl Harness {
         let kept = handover.keep_child();
         let go_on = move || {
             let Ok(()) = start.recv() else { return };
-            let HarnessShared {
-                queue,
-                pipes,
-                redactor,
-                drain_max,
-            } = shared;
             let context = ThreadState {
                 id,
                 num: handover.num,
-                share: queue.share(Arc::clone(&wake)),
-                queue,
+                share: shared.queue.share(Arc::clone(&wake)),
+                shared,
                 orders: inbox,
                 wake,
                 report: Box::new(report),
                 tally,
-                drain_max,
-                redactor,
             };
-            match Pump::take_up(handover, &pipes, &backlog, &context.redactor) {
+            match Pump::take_up(handover, &backlog, &context.shared) {
                 Ok(pump) => life::follow(pump, &context),
                 Err(err) => (context.report)(Report::Lost {
                     reason: Failure::explained(&err),

@@ -259,7 +259,7 @@ impl Pump {
     /// Closes the open pipes; late ones with the reason `why`.
     fn close_sources(&mut self, why: Option<CloseCause>, context: &ThreadState) {
         for source in self.sources.drain(..) {
-            store(source.close(why, &context.redactor), context);
+            store(source.close(why, &context.shared.redactor), context);
         }
     }
 
@@ -279,10 +279,10 @@ impl Pump {
     /// Flushes bytes whose redaction hold has expired.
     fn expire_held(&mut self, context: &ThreadState) {
         for source in &mut self.sources {
-            store(source.expire(&context.redactor), context);
+            store(source.expire(&context.shared.redactor), context);
         }
         if let Some(record) = &mut self.record {
-            store(record.expire(&context.redactor), context);
+            store(record.expire(&context.shared.redactor), context);
         }
     }
 
@@ -421,7 +421,7 @@ impl Pump {
     fn take_input(&mut self, taken: ClientInput, context: &ThreadState) {
         // Taken out while it may panic: the code that ends it would otherwise panic again.
         if let Some(mut record) = self.record.take() {
-            store(record.take(&taken, &context.redactor), context);
+            store(record.take(&taken, &context.shared.redactor), context);
             self.record = Some(record);
         }
         if let Some(input) = &mut self.input {
@@ -432,7 +432,7 @@ impl Pump {
     /// Ends the record of the input.
     fn end_record(&mut self, context: &ThreadState) {
         if let Some(record) = self.record.take() {
-            store(record.finish(&context.redactor), context);
+            store(record.finish(&context.shared.redactor), context);
         }
     }
 
@@ -459,7 +459,7 @@ impl Pump {
         self.input = None;
         let unread = self.measure_rest();
         let exited = Exited { at, usage };
-        let mut drain = Drain::new(exited, now, context.drain_max);
+        let mut drain = Drain::new(exited, now, context.shared.drain_max);
         if self.is_ending {
             drain.hurry();
         }
@@ -482,6 +482,9 @@ impl Pump {
 fn store(events: Vec<NewEvent>, context: &ThreadState) {
     if !events.is_empty() {
         let num = context.num;
-        context.queue.fact(Fact::Events { num, events }, None);
+        context
+            .shared
+            .queue
+            .fact(Fact::Events { num, events }, None);
     }
 }

@@ -131,9 +131,6 @@ impl Source {
     }
 
     /// Reads available bytes into `buffer`; returns their number, 0 at the end.
-    ///
-    /// # Errors
-    /// The error of read(2).
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(lease) = &self.lease {
             lease.was_read();

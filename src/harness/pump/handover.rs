@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Pump, READ_FIRST, Stage, ThreadState};
+use crate::harness::HarnessShared;
 use crate::harness::input::{InputHandover, InputRecord, StdinPipe, WaitingInput};
 use crate::harness::limits::LimitWatch;
-use crate::harness::pipes::Pipes;
 use crate::harness::redacted::RedactedHandover;
 use crate::harness::source::{Source, SourceHandover};
 use crate::harness::tally::Tally;
@@ -89,7 +89,7 @@ impl Pump {
             // It has just ended.
             held_since: _,
         } = self;
-        let redactor = &context.redactor;
+        let redactor = &context.shared.redactor;
         let kept = (!matches!(stage, Stage::Late(_))).then(|| KeptChild::new(pid));
         let sources = sources.into_iter().map(|source| source.hand_over(redactor));
         Ok(PumpHandover {
@@ -114,10 +114,12 @@ impl Pump {
     /// The harness's exit cannot be watched.
     pub(in crate::harness) fn take_up(
         handover: PumpHandover,
-        pipes: &Arc<Pipes>,
         backlog: &WaitingInput,
-        redactor: &Redactor,
+        shared: &HarnessShared,
     ) -> io::Result<Self> {
+        let HarnessShared {
+            pipes, redactor, ..
+        } = shared;
         let PumpHandover {
             num,
             // The context has it.

@@ -54,7 +54,7 @@ impl Pump {
             }
             Err(err) => return Err(err),
         };
-        let redactor = &context.redactor;
+        let redactor = &context.shared.redactor;
         let data = &self.buffer[..n];
         let note = match &mut self.telemetry {
             Some(reader) => reader.read(source.origin.stream, data, redactor),
@@ -73,10 +73,13 @@ impl Pump {
         };
         if let Some(note) = note {
             let (num, note) = (context.num, Box::new(note));
-            context.queue.fact(Fact::Noted { num, note }, None);
+            context.shared.queue.fact(Fact::Noted { num, note }, None);
         }
         if !events.is_empty() {
-            context.queue.output(context.num, events, reservation);
+            context
+                .shared
+                .queue
+                .output(context.num, events, reservation);
         }
         if let Stage::Draining(drain) = &mut self.stage {
             drain.was_read(Instant::now());
