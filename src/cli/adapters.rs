@@ -4,7 +4,6 @@ use argh::{ArgsInfo, FromArgs};
 
 use std::time::Instant;
 
-use super::follow::connect;
 use super::output::{Out, command_text, visible};
 use super::table::{Color, RED, painted, terminal_width};
 use super::{CliError, ExitResult};
@@ -50,7 +49,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
         return show(args);
     }
     let target = super::target()?;
-    let capabilities = connect(&target)?.call(routes::Capabilities.request())?;
+    let capabilities = target.connect()?.call(routes::Capabilities.request())?;
     let mut out = Out::new();
     if args.json {
         let json = serde_json::json!({
@@ -104,7 +103,7 @@ fn place(adapter: &AdapterStatus) -> String {
 
 fn show(args: &ShowArgs) -> ExitResult {
     let target = super::target()?;
-    let capabilities = connect(&target)?.call(routes::Capabilities.request())?;
+    let capabilities = target.connect()?.call(routes::Capabilities.request())?;
     let adapters = capabilities.adapters;
     let Some(adapter) = adapters.iter().find(|adapter| adapter.id == args.id) else {
         let mut known = adapters.iter().map(|adapter| adapter.id.clone());

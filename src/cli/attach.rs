@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal};
 use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
-use super::follow::{Show, Wait, connect, follow};
+use super::follow::{Show, Wait, follow};
 use super::hint::Hint;
 use super::input::{end_input, send_beside};
 use super::session::SessionRef;
@@ -78,7 +78,9 @@ fn send_stdin(target: &Target, id: &str) -> Result<(), CliError> {
         // Unreadable input or invalid text ends nothing.
         let Ok(line) = line else { return Ok(()) };
         let request = InputRequest::data(line + "\n");
-        connect(target)?.call(routes::Input.of(id).body(&request))?;
+        target
+            .connect()?
+            .call(routes::Input.of(id).body(&request))?;
         is_meant = true;
     }
     if !is_meant {

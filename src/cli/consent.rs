@@ -100,9 +100,6 @@ fn name(what: &str, sessions: &[SessionRecord], err: &mut impl Write) -> io::Res
 }
 
 /// The sessions that end with the daemon: none if the stop ends no process.
-///
-/// # Errors
-/// The reason why they are unknown.
 fn live(home: &Home) -> Result<Vec<SessionRecord>, String> {
     // A connection would start the daemon.
     if is_awaited(home) {

@@ -2,8 +2,11 @@
 //!
 //! It asks the daemon; the launch checks whether the harness supports it.
 
+use std::ops::ControlFlow;
+
 use super::CliError;
 use super::run::connect_or_start;
+use super::sessions::{self, each_session};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     Code, Conversation, ConversationMode, LaunchRequest, SessionId, SessionRecord, SessionsQuery,
@@ -72,37 +75,27 @@ pub(super) fn newest(
     harness: &str,
     project_root: &str,
 ) -> Result<SessionRecord, CliError> {
-    let mut query = SessionsQuery {
-        limit: Some(1000),
-        include_archived: Some(true),
+    let query = SessionsQuery {
         harness: Some(harness.to_owned()),
-        ..SessionsQuery::default()
+        ..sessions::all()
     };
-    let mut live = None;
-    loop {
-        let page = client.call(routes::ListSessions.request().query(&query))?;
-        for session in page.sessions {
-            if session.project_root != project_root || session.harness_session_id.is_none() {
-                continue;
-            }
-            if session.status.is_final() {
-                return Ok(session);
-            }
-            live.get_or_insert(session);
+    let (mut final_one, mut live) = (None, None);
+    each_session(client, query, &mut |session| {
+        if session.project_root != project_root || session.harness_session_id.is_none() {
+            return Ok(ControlFlow::Continue(()));
         }
-        query.cursor = page.next_cursor;
-        if query.cursor.is_none() {
-            break;
+        if session.status.is_final() {
+            final_one = Some(session);
+            return Ok(ControlFlow::Break(()));
         }
-    }
-    match live {
-        Some(session) => ended(session),
-        None => {
-            let message =
-                format!("{harness} has no session in {project_root} that it can go on with");
-            Err(CliError::new(Code::SessionNotFound, message))
-        }
-    }
+        live.get_or_insert(session);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let session = final_one.or(live).ok_or_else(|| {
+        let message = format!("{harness} has no session in {project_root} that it can go on with");
+        CliError::new(Code::SessionNotFound, message)
+    })?;
+    ended(session)
 }
 
 /// `session`, if its conversation can be continued now.
@@ -128,14 +121,12 @@ fn by_prefix(client: &mut Client, prefix: &str) -> Result<Vec<SessionRecord>, Cl
     if !is_session_id_prefix(prefix) {
         return Ok(Vec::new());
     }
-    list(
-        client,
-        SessionsQuery {
-            limit: Some(2),
-            id_prefix: Some(prefix.to_owned()),
-            ..SessionsQuery::default()
-        },
-    )
+    let query = SessionsQuery {
+        limit: Some(2),
+        id_prefix: Some(prefix.to_owned()),
+        ..sessions::all()
+    };
+    list(client, &query)
 }
 
 /// The newest sessions of a conversation, by either of its ids.
@@ -143,22 +134,17 @@ fn by_conversation(client: &mut Client, id: &str) -> Result<Vec<SessionRecord>, 
     if !is_conversation_id(id) {
         return Ok(Vec::new());
     }
-    list(
-        client,
-        SessionsQuery {
-            conversation: Some(id.to_owned()),
-            ..SessionsQuery::default()
-        },
-    )
+    let query = SessionsQuery {
+        conversation: Some(id.to_owned()),
+        ..sessions::all()
+    };
+    list(client, &query)
 }
 
-fn list(client: &mut Client, query: SessionsQuery) -> Result<Vec<SessionRecord>, CliError> {
-    let query = SessionsQuery {
-        include_archived: Some(true),
-        ..query
-    };
-    let page = client.call(routes::ListSessions.request().query(&query))?;
-    Ok(page.sessions)
+fn list(client: &mut Client, query: &SessionsQuery) -> Result<Vec<SessionRecord>, CliError> {
+    Ok(client
+        .call(routes::ListSessions.request().query(query))?
+        .sessions)
 }
 
 /// The newest session of this harness: by the harness's own conversation id first, then by the client's.

@@ -13,11 +13,11 @@ use crate::api::{
 use crate::http::client::Client;
 use crate::settings::durations;
 
+use super::CliError;
 use super::daemon::remark;
 use super::ending::{EndFacts, FAILED};
 use super::hint::Hint;
 use super::output::Out;
-use super::{CliError, Target};
 
 /// Form of shown events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +50,6 @@ impl Wait {
             Self::WithHint(hint) => Some(hint.due()),
         }
     }
-}
-
-pub(super) fn connect(target: &Target) -> Result<Client, CliError> {
-    target.connect()
 }
 
 /// Shows the session's events after event `after` until its end; returns the exit code ([`EndFacts::code`]).

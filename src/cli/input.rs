@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::follow::connect;
 use super::session::SessionRef;
 use super::text::stdin_text;
 use super::{CliError, ExitResult, Target};
@@ -81,7 +80,7 @@ pub(super) fn send_if_live(
     id: &str,
     input: &InputRequest,
 ) -> Result<(), CliError> {
-    match connect(target)?.call(routes::Input.of(id).body(input)) {
+    match target.connect()?.call(routes::Input.of(id).body(input)) {
         Err(ClientError::Api { error, .. }) if error.code == Code::SessionNotLive => Ok(()),
         sent => Ok(sent.map(drop)?),
     }

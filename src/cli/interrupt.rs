@@ -5,7 +5,6 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::daemon::remark;
-use super::follow::connect;
 use super::{CliError, ExitResult, Target};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionStatus};
@@ -113,7 +112,7 @@ impl Interrupt {
 
 /// Kills the session; returns true if it has ended.
 fn kill(target: &Target, id: &str) -> Result<bool, CliError> {
-    let mut client = connect(target)?;
+    let mut client = target.connect()?;
     match client.call(routes::Kill.of(id)).map_err(CliError::from) {
         Err(err) if err.code().and_then(|code| code.known()) == Some(Code::SessionNotLive) => {
             Ok(true)

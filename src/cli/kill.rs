@@ -3,7 +3,6 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
-use super::follow::connect;
 use super::output::{Out, visible};
 use super::sacrifice::records;
 use super::session::{SessionRef, connect_with_care, for_each};
@@ -43,7 +42,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, ids, may_go_on) = match (args.all, args.ids.is_empty()) {
         (true, false) => return Err(CliError::usage("kill: --all, or sessions")),
         (true, true) => {
-            let mut client = connect(&super::target()?)?;
+            let mut client = super::target()?.connect()?;
             let live = client.call(routes::Health.request())?.sessions.live;
             let live = live_sessions(&mut client, live)?;
             if live.is_empty() {

@@ -10,7 +10,7 @@ use super::follow::{Show, Wait, follow};
 use super::input::end_input;
 use super::interrupt::Interrupt;
 use super::permission::{self, PermissionSource};
-use super::sessions::{Archived, each_session};
+use super::sessions::{self, each_session};
 use super::stream_json::{self, Form};
 use super::{CliError, ExitResult, Target, say_answer};
 use crate::api::routes::{self, Endpoint};
@@ -133,7 +133,7 @@ fn remark_on_neighbours(
     if others == 0 {
         return Ok(());
     }
-    each_session(client, Archived::Included, &mut |other| {
+    each_session(client, sessions::all(), &mut |other| {
         if other.status.is_final() || other.external || other.id == record.id {
             return Ok(ControlFlow::Continue(()));
         }

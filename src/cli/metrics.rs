@@ -3,7 +3,6 @@
 use argh::{ArgsInfo, FromArgs};
 
 use super::ExitResult;
-use super::follow::connect;
 use super::output::Out;
 use crate::api::routes::{self, Endpoint};
 
@@ -19,7 +18,7 @@ pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> ExitResult {
     let target = super::target()?;
-    let page = connect(&target)?.fetch(&routes::Metrics.request())?;
+    let page = target.connect()?.fetch(&routes::Metrics.request())?;
     Out::new().bytes(&page)?;
     Ok(0)
 }

@@ -9,12 +9,11 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 use serde_json::json;
 
-use super::follow::connect;
 use super::output::Out;
 use super::progress::Progress;
 use super::sacrifice::say_deleted;
 use super::session::for_each;
-use super::sessions::{Archived, each_session};
+use super::sessions::{self, each_session};
 use super::table::amount;
 use super::time::parse_duration;
 use super::{CliError, ExitResult, consent, say};
@@ -58,9 +57,9 @@ pub(super) fn run(args: &Args) -> ExitResult {
         let message = format!("prune: a session that is {live} has not ended");
         return Err(CliError::usage(&message));
     }
-    let mut client = connect(&super::target()?)?;
+    let mut client = super::target()?.connect()?;
     let mut sessions = Vec::new();
-    each_session(&mut client, Archived::Included, &mut |session| {
+    each_session(&mut client, sessions::all(), &mut |session| {
         if args.wants(&session) {
             sessions.push(session);
         }

@@ -5,8 +5,7 @@ use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 
-use super::follow::connect;
-use super::sessions::{Archived, each_session};
+use super::sessions::{self, each_session};
 use super::{CliError, consent};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionRecord, SessionsQuery, is_session_id_prefix};
@@ -34,7 +33,7 @@ impl FromStr for SessionRef {
 impl SessionRef {
     /// Connects to the daemon, and returns the session's full id.
     pub(super) fn connect(&self) -> Result<(Client, String), CliError> {
-        let mut client = connect(&super::target()?)?;
+        let mut client = super::target()?.connect()?;
         let id = self.full_id(&mut client)?;
         Ok((client, id))
     }
@@ -93,7 +92,7 @@ fn by_title(
 ) -> Result<Option<String>, CliError> {
     let mut found: Vec<SessionRecord> = Vec::new();
     let length = given.chars().count();
-    each_session(client, Archived::Included, &mut |session| {
+    each_session(client, sessions::all(), &mut |session| {
         let id = session.id.to_string();
         if id == given {
             found = vec![session];
@@ -133,7 +132,7 @@ pub(super) fn connect_to_all(
     if sessions.is_empty() {
         return Err(CliError::usage(if_none));
     }
-    let mut client = connect(&super::target()?)?;
+    let mut client = super::target()?.connect()?;
     let ids: Result<_, _> = sessions
         .iter()
         .map(|session| session.full_id(&mut client))

@@ -6,7 +6,6 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::columns::{Column, Look};
 use super::daemon::remark;
-use super::follow::connect;
 use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::table::{Color, fit, table, terminal_width};
@@ -90,7 +89,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
     if let Some(mut hosts) = Hosts::several()? {
         return run_for(&mut hosts, args, &mut out);
     }
-    let mut client = connect(&super::target()?)?;
+    let mut client = super::target()?.connect()?;
     if args.json {
         return print_document(&mut client, args, &mut out);
     }
@@ -265,11 +264,11 @@ fn each_wanted(
     args: &Args,
     mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<(), CliError> {
-    let archived = match args.all {
-        true => Archived::Included,
-        false => Archived::LeftOut,
+    let query = SessionsQuery {
+        include_archived: Some(args.all),
+        ..SessionsQuery::default()
     };
-    each_session(client, archived, &mut |session| {
+    each_session(client, query, &mut |session| {
         if args.since.is_some_and(|since| session.created_at < since) {
             return Ok(ControlFlow::Break(()));
         }
@@ -298,25 +297,22 @@ fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> ExitResult
     Ok(0)
 }
 
-/// Whether archived sessions are visited.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Archived {
-    Included,
-    LeftOut,
+/// The query for all sessions, also the archived ones.
+pub(super) fn all() -> SessionsQuery {
+    SessionsQuery {
+        include_archived: Some(true),
+        ..SessionsQuery::default()
+    }
 }
 
-/// Calls `visit` with each session, newest first, until it breaks. Takes a `dyn` visitor: a generic function would put
+/// Calls `visit` with each session of `query`, newest first, until it breaks. Takes a `dyn` visitor: a generic function would put
 /// one copy into the program for each caller.
 pub(super) fn each_session(
     client: &mut Client,
-    archived: Archived,
+    mut query: SessionsQuery,
     visit: &mut dyn FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<(), CliError> {
-    let mut query = SessionsQuery {
-        limit: Some(1000),
-        include_archived: Some(archived == Archived::Included),
-        ..SessionsQuery::default()
-    };
+    query.limit = Some(1000);
     loop {
         let page = client.call(routes::ListSessions.request().query(&query))?;
         for session in page.sessions {
@@ -340,7 +336,7 @@ pub(super) fn live_sessions(
     if count == 0 {
         return Ok(live);
     }
-    each_session(client, Archived::Included, &mut |session| {
+    each_session(client, all(), &mut |session| {
         if !session.status.is_final() && !session.external {
             live.push(session);
         }

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::columns::{Column, Look, Rates, Sample, silence, took};
 use super::daemon::remark;
-use super::follow::connect;
 use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::sessions::live_sessions;
@@ -52,7 +51,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
     if let Some(mut hosts) = Hosts::several()? {
         return run_for(&mut hosts, args, &mut out);
     }
-    let mut client = connect(&super::target()?)?;
+    let mut client = super::target()?.connect()?;
     if args.json {
         let sessions = stats(&mut client)?;
         out.pretty_json(&Document { sessions })?;

@@ -273,9 +273,6 @@ pub(super) fn target() -> Result<Target, CliError> {
 }
 
 /// The home of a verb that works on this machine alone.
-///
-/// # Errors
-/// As [`check_own`].
 pub(super) fn home() -> Result<Home, CliError> {
     check_own()?;
     own_home()

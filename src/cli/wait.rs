@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
 use super::ending::TIMED_OUT;
-use super::follow::{Wait, conclude, connect, follow_events};
+use super::follow::{Wait, conclude, follow_events};
 use super::output::Out;
 use super::session::{SessionRef, connect_to_all};
 use super::time::parse_duration;
@@ -83,8 +83,9 @@ fn wait_for_any(
     for id in ids {
         let (target, sender) = (target.clone(), sender.clone());
         std::thread::spawn(move || {
-            let ended =
-                connect(&target).and_then(|mut client| wait_for(&mut client, &id, deadline));
+            let ended = target
+                .connect()
+                .and_then(|mut client| wait_for(&mut client, &id, deadline));
             sender.send((id, ended))
         });
     }

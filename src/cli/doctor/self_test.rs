@@ -8,10 +8,8 @@ use serde::de::DeserializeOwned;
 use super::DAEMON;
 use super::check::{Check, CheckStatus, Findings, Verdict, fail, pass};
 use crate::api::routes::{self, Endpoint, Request};
-use crate::api::{
-    Event, EventKind, EventsQuery, LaunchRequest, OutputPayload, SessionStatus, Stream,
-};
-use crate::cli::follow::is_final_status;
+use crate::api::{Event, EventKind, EventsQuery, LaunchRequest, SessionStatus, Stream};
+use crate::cli::follow::{is_final_status, output_of};
 use crate::daemon::{Home, HomeError};
 use crate::harness::hello_script;
 use crate::http::client::{Client, ClientError};
@@ -168,15 +166,11 @@ fn follow(client: &mut Client, id: &str) -> Result<Vec<Event>, String> {
 
 fn output(events: &[Event], stream: Stream) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    for event in events
-        .iter()
-        .filter(|event| event.kind == EventKind::Output)
-    {
-        let wrong = |err: String| format!("event {}: {err}", event.seq);
-        let payload: OutputPayload =
-            crate::api::from_json(&event.payload_json).map_err(|err| wrong(err.to_string()))?;
-        if payload.stream == stream {
-            bytes.extend(payload.bytes().map_err(|err| wrong(err.to_string()))?);
+    let is_output = |event: &&Event| event.kind == EventKind::Output;
+    for event in events.iter().filter(is_output) {
+        let output = output_of(event).map_err(|err| err.to_string())?;
+        if output.stream == stream {
+            bytes.extend(output.bytes);
         }
     }
     Ok(bytes)
