@@ -28,7 +28,6 @@ wire! {
         /// The program's path on the daemon's `PATH` now.
         pub path: Option<String>,
         /// Why the program on the daemon's `PATH` cannot be started.
-        #[serde(default)]
         pub problem: Option<String>,
         /// `bundled`, or the manifest's path.
         pub source: Word<AdapterSource>,
@@ -53,7 +52,6 @@ wire! {
         #[serde(default)]
         pub capabilities: AdapterAbilities,
         /// Format in which it reports its session id and its usage.
-        #[serde(default)]
         pub telemetry: Option<Word<TelemetryFormat>>,
         /// True if it can continue a conversation with another prompt.
         #[serde(default)]
@@ -62,9 +60,7 @@ wire! {
         #[serde(default)]
         pub commands: Vec<AdapterCommand>,
     }
-}
 
-wire! {
     /// Abilities of a harness, as its adapter declares them.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -79,9 +75,7 @@ wire! {
         /// Can work faster, or more thoroughly.
         pub speed: bool,
     }
-}
 
-wire! {
     /// A command line of a harness, with `<prompt>` for the prompt.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -98,9 +92,7 @@ wire! {
         #[serde(default)]
         pub env: Variables,
     }
-}
 
-wire! {
     /// A rejected manifest.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     pub struct RefusedManifest {

@@ -61,9 +61,7 @@ wire! {
         #[serde(skip_serializing_if = "Option::is_none")]
         pub event: Option<ActionEvent>,
     }
-}
 
-wire! {
     /// The result of an action.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -80,17 +78,13 @@ wire! {
         pub intent_id: Option<Value>,
         pub payload: RefreshedCapabilities,
     }
-}
 
-wire! {
     /// Number of capabilities after a refresh.
     #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
     pub struct RefreshedCapabilities {
         pub capabilities: usize,
     }
-}
 
-wire! {
     /// The answer to `GET /capabilities`.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -102,12 +96,9 @@ wire! {
         #[serde(default)]
         pub refused_manifests: Vec<RefusedManifest>,
         /// The daemon's process; missing for an older daemon.
-        #[serde(default)]
         pub process: Option<DaemonProcess>,
     }
-}
 
-wire! {
     /// The daemon's environment and limits, not those of the client.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -115,21 +106,17 @@ wire! {
         /// The `PATH` on which harnesses are looked up; null if not set.
         pub path: Option<String>,
         /// Home directory of its user; missing for an older daemon, and if unknown.
-        #[serde(default)]
         pub home: Option<String>,
         /// Names of the variables in its environment that sessions do not inherit.
         #[serde(default)]
         pub filtered: Vec<String>,
         /// When the home's file `env` was last read; missing for an older daemon.
-        #[serde(default)]
         pub env_read_at: Option<Timestamp>,
         /// Its nice value (setpriority(2)); missing for an older daemon.
-        #[serde(default)]
         pub niceness: Option<i32>,
         /// Secrets are redacted in stored data.
         pub redact: bool,
         /// When the user's own redaction patterns were last read; missing for an older daemon.
-        #[serde(default)]
         pub patterns_read_at: Option<Timestamp>,
         /// Most live sessions.
         pub max_sessions: u64,
@@ -140,9 +127,7 @@ wire! {
         /// Most processes and threads of its user (`RLIMIT_NPROC`).
         pub processes: ResourceLimit,
     }
-}
 
-wire! {
     /// A kernel limit; null is unlimited.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     pub struct ResourceLimit {
@@ -160,9 +145,7 @@ words! {
         /// A later release will have it.
         Planned = "planned",
     }
-}
 
-words! {
     /// Whether a client may use a capability without asking.
     pub enum CapabilityPolicy {
         /// A client may.

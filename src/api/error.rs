@@ -212,9 +212,7 @@ wire! {
     pub struct ErrorBody {
         pub error: ErrorDetail,
     }
-}
 
-wire! {
     /// Content of an error answer.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     pub struct ErrorDetail {

@@ -37,9 +37,7 @@ words! {
         /// Retention deleted output or the prompt; replaces the last deleted event.
         OutputTruncated = "output_truncated",
     }
-}
 
-words! {
     /// Output stream of a harness.
     pub enum Stream {
         Stdout = "stdout",
@@ -241,7 +239,6 @@ pub struct ExitPayload {
     /// The signal that terminated it, if any.
     pub signal: Option<i32>,
     /// The cause of the session's end; missing in an event of an older version.
-    #[serde(default)]
     pub ended_by: Option<Word<EndedBy>>,
     /// The OOM killer killed the harness.
     #[serde(default)]
@@ -253,10 +250,8 @@ pub struct ExitPayload {
 #[serde(rename_all = "camelCase")]
 pub struct KillPayload {
     /// The session's time limit in milliseconds, if that is the cause.
-    #[serde(default)]
     pub limit_ms: Option<u64>,
     /// The session's token limit, if that is the cause.
-    #[serde(default)]
     pub limit_tokens: Option<u64>,
 }
 

@@ -24,9 +24,7 @@ wire! {
         /// Longest wait for the first event, in milliseconds, up to 60,000.
         pub wait_ms: Option<u64>,
     }
-}
 
-wire! {
     /// Position of a client in a session's events.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -34,9 +32,7 @@ wire! {
         /// Seq of the last event read.
         pub after_seq: u64,
     }
-}
 
-wire! {
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub struct EventPage {

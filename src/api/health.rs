@@ -22,9 +22,7 @@ wire! {
         pub event_writer: EventWriterHealth,
         pub storage: StorageHealth,
     }
-}
 
-wire! {
     /// A feature that is false today becomes true only when it exists.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -97,7 +95,6 @@ wire! {
         /// Whole seconds since its start, by the monotonic clock.
         pub uptime_seconds: u64,
         /// Time of the last upgrade in place; null before the first, missing for older daemons.
-        #[serde(default)]
         pub upgraded_at: Option<Timestamp>,
         pub socket: String,
         /// Its supervisor, as far as it knows; missing for older daemons.
@@ -119,9 +116,7 @@ words! {
         /// None: it was started by hand.
         Nobody = "none",
     }
-}
 
-words! {
     /// Which manager runs a systemd unit.
     pub enum ManagerScope {
         /// The user's manager.
@@ -146,9 +141,7 @@ wire! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub label: Option<String>,
     }
-}
 
-wire! {
     /// Number of sessions.
     #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
     pub struct SessionCounts {
@@ -202,9 +195,7 @@ wire! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub last_sqlite_code: Option<i32>,
     }
-}
 
-wire! {
     /// Damage of the database that SQLite found.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     pub struct StoreDamage {
@@ -246,13 +237,10 @@ wire! {
         #[serde(default)]
         pub used_bytes: u64,
         /// Used bytes from which output of ended sessions is deleted, oldest first; null: no limit.
-        #[serde(default)]
         pub limit_bytes: Option<u64>,
         /// Bytes of one session's output from which its oldest is deleted; null: no limit.
-        #[serde(default)]
         pub session_limit_bytes: Option<u64>,
         /// Days for which an ended session's output is kept; null: for ever.
-        #[serde(default)]
         pub retention_days: Option<u32>,
         /// Output events that retention deleted since the daemon started.
         #[serde(default)]
@@ -261,7 +249,6 @@ wire! {
         #[serde(default)]
         pub truncated_output_bytes: u64,
         /// When retention last deleted output.
-        #[serde(default)]
         pub last_truncated_at: Option<Timestamp>,
         /// Damage of the database, until a vacuum or a start's check finds it intact.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,9 +261,7 @@ wire! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub clock_set_by_ms: Option<i64>,
     }
-}
 
-wire! {
     /// The answer to `GET /api-version`.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -286,9 +271,7 @@ wire! {
         /// All versions that this daemon speaks.
         pub supported_api_versions: Vec<String>,
     }
-}
 
-wire! {
     /// The answer to `GET /`.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]

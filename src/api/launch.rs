@@ -24,9 +24,7 @@ words! {
         /// Everybody.
         Shared = "shared",
     }
-}
 
-words! {
     /// Launch mode of a harness.
     #[derive(Default)]
     pub enum LaunchMode {
@@ -72,9 +70,7 @@ words! {
         /// Never: no person is present.
         Never = "never",
     }
-}
 
-words! {
     /// Action on a session's record after a `completed` or `idle` end, once followers had time to read it.
     pub enum OnEnd {
         /// Archives it.

@@ -57,9 +57,7 @@ words! {
         /// The daemon's stop.
         DaemonStop = "stop",
     }
-}
 
-words! {
     /// Cause of a session's end.
     pub enum EndedBy {
         /// The harness exited by itself.
@@ -178,27 +176,21 @@ wire! {
         /// Pid of the harness, which is also its process group; null before the spawn.
         pub pid: Option<i32>,
         /// Capacity of its stdout pipe, in bytes; null before it runs, or if unknown.
-        #[serde(default)]
         pub stdout_pipe_bytes: Option<u64>,
         /// Seq of its last event.
         pub last_seq: u64,
         /// The signal that terminated the harness.
-        #[serde(default)]
         pub signal: Option<i32>,
         /// Cause of its end; null while it lives, for a failed launch, and if an older version recorded the end.
-        #[serde(default)]
         pub ended_by: Option<Word<EndedBy>>,
         /// True if the OOM killer killed the harness, or a process that the harness waited for.
         #[serde(default)]
         pub oom_killed: bool,
         /// The harness's own id of its conversation, given or reported. It can be continued.
-        #[serde(default)]
         pub harness_session_id: Option<String>,
         /// The session whose conversation it continues.
-        #[serde(default)]
         pub continued_from: Option<SessionId>,
         /// Model usage; null if its harness reported none.
-        #[serde(default)]
         pub usage: Option<Usage>,
         /// Processes that it left running at its end.
         #[serde(default)]
@@ -208,14 +200,11 @@ wire! {
         pub cost: SessionCost,
         /// While it runs, the CPU time of all its living processes and the children that they have waited for, in
         /// milliseconds; at most a second old. Null if the system does not tell.
-        #[serde(default)]
         pub family_cpu_ms: Option<u64>,
         /// While it runs, the resident memory of all its processes, in bytes; shared pages count for each. At most a second
         /// old. Null if the system does not tell.
-        #[serde(default)]
         pub family_rss_bytes: Option<u64>,
         /// While it runs, the time of its last output; null before the first.
-        #[serde(default)]
         pub last_output_at: Option<Timestamp>,
     }
 }
@@ -264,9 +253,7 @@ wire! {
         /// Cursor of the next page; null on the last.
         pub next_cursor: Option<String>,
     }
-}
 
-wire! {
     /// The query of `GET /sessions`. Without any parameter the answer is an array instead of a page.
     #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -287,9 +274,7 @@ wire! {
         #[serde(deserialize_with = "rules::optional_conversation_id")]
         pub conversation: Option<String>,
     }
-}
 
-wire! {
     /// The body of `POST /sessions/external`.
     #[derive(Debug, Clone, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -313,9 +298,7 @@ wire! {
         #[serde(default, deserialize_with = "rules::labels")]
         pub labels: Labels,
     }
-}
 
-wire! {
     /// The optional body of `POST /sessions/:id/complete`.
     #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -323,9 +306,7 @@ wire! {
         /// Its exit code; null and 0 mean success.
         pub exit_code: Option<i32>,
     }
-}
 
-wire! {
     /// The body of `PATCH /sessions/:id`: changes of a record. Absent fields stay unchanged.
     #[derive(Debug, Clone, Default, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -343,9 +324,7 @@ wire! {
         #[serde(deserialize_with = "rules::filled_labels")]
         pub remove_labels: Labels,
     }
-}
 
-wire! {
     /// The body of `POST /sessions/:id/input`: data, end of file, or both.
     #[derive(Debug, Clone, Default, Serialize, Deserialize)]
     #[serde(default)]
@@ -436,9 +415,7 @@ wire! {
         /// Also ends the processes that the session left running, even if it has ended already.
         pub sweep: bool,
     }
-}
 
-wire! {
     /// The answer to input and kill.
     #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
     pub struct Accepted {
@@ -450,9 +427,7 @@ wire! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub swept: Option<usize>,
     }
-}
 
-wire! {
     /// The answer to a delete.
     #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
     pub struct Deleted {

@@ -21,9 +21,7 @@ wire! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub recovered: Option<String>,
     }
-}
 
-wire! {
     /// Data of a session that is not on disk.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -18,9 +18,7 @@ wire! {
         /// Keep output of this many days, at least 1, if that is less than the daemon's limit.
         pub days: Option<u32>,
     }
-}
 
-wire! {
     /// The answer to `POST /store/prune`.
     #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -37,9 +35,7 @@ wire! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub unconfirmed_clock: Option<UnconfirmedClock>,
     }
-}
 
-wire! {
     /// An unconfirmed jump of the wall clock: by it the stored data looks older than observed.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -100,9 +96,7 @@ wire! {
         #[serde(deserialize_with = "rules::absolute")]
         pub path: String,
     }
-}
 
-wire! {
     /// The answer to `POST /store/backup`.
     #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
     pub struct BackedUp {

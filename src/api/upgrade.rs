@@ -18,9 +18,7 @@ wire! {
         /// Only prove that the new program can take over.
         pub check: bool,
     }
-}
 
-wire! {
     /// The answer to `POST /daemon/upgrade`, sent by the new program; with `check`, by the old one.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "camelCase")]

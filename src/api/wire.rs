@@ -149,10 +149,10 @@ pub(super) const fn contains(text: &str, part: &str) -> bool {
     false
 }
 
-/// Declares a structure for serde together with its [`Shape`], so that neither has a field that the other lacks. JSON
-/// Schema keywords that relate its fields can follow.
+/// Declares structures for serde together with their [`Shape`]s, so that neither has a field that the other lacks. JSON
+/// Schema keywords that relate its fields can follow each.
 macro_rules! wire {
-    (
+    ($(
         $(#[doc = $doc:literal])*
         #[derive($($derive:ident),+)]
         $(#[serde($($whole:tt)*)])*
@@ -164,7 +164,7 @@ macro_rules! wire {
             )+
         }
         $($keywords:literal)?
-    ) => {
+    )+) => {$(
         $(#[doc = $doc])*
         #[derive($($derive),+)]
         $(#[serde($($whole)*)])*
@@ -194,7 +194,7 @@ macro_rules! wire {
                     ),
                 });
         }
-    };
+    )+};
 }
 pub(crate) use wire;
 

@@ -8,16 +8,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Declares an enum whose variants are words of the wire, the store, the log or the CLI.
+/// Declares enums whose variants are words of the wire, the store, the log or the CLI.
 ///
 /// Each word is a literal, so that a search for the word finds its declaration.
 macro_rules! words {
-    (
+    ($(
         $(#[$meta:meta])*
         $vis:vis enum $name:ident {
             $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+
         }
-    ) => {
+    )+) => {$(
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         $vis enum $name {
@@ -62,7 +62,7 @@ macro_rules! words {
                 Self::parse(word).ok_or_else(|| $crate::api::must_be(&Self::ALL.map(Self::as_str)))
             }
         }
-    };
+    )+};
 }
 pub(crate) use words;
 

@@ -18,13 +18,17 @@ pub trait SettingKind {
     fn default(&self) -> Self::Value;
 
     /// The default, for people; empty without one.
-    fn default_text(&self) -> String;
+    fn default_text(&self) -> String {
+        String::new()
+    }
 
     /// The valid values, for people.
     fn values(&self) -> String;
 
     /// True if `text` reveals nothing about the user, so that diagnostics may show it.
-    fn is_public(&self, text: &str) -> bool;
+    fn is_public(&self, _text: &str) -> bool {
+        false
+    }
 }
 
 /// One path, with its default for people. The caller decides its meaning.
@@ -48,10 +52,6 @@ impl SettingKind for OnePath {
     fn values(&self) -> String {
         "a path".into()
     }
-
-    fn is_public(&self, _: &str) -> bool {
-        false
-    }
 }
 
 /// A host, or several separated by commas.
@@ -68,16 +68,8 @@ impl SettingKind for HostNames {
         String::new()
     }
 
-    fn default_text(&self) -> String {
-        String::new()
-    }
-
     fn values(&self) -> String {
         "ssh://user@host, or a name of ~/.config/coven/hosts".into()
-    }
-
-    fn is_public(&self, _: &str) -> bool {
-        false
     }
 }
 
@@ -96,16 +88,8 @@ impl SettingKind for Paths {
         Vec::new()
     }
 
-    fn default_text(&self) -> String {
-        String::new()
-    }
-
     fn values(&self) -> String {
         "absolute paths, separated by colons".into()
-    }
-
-    fn is_public(&self, _: &str) -> bool {
-        false
     }
 }
 
