@@ -49,7 +49,7 @@
 //!
 //! * A **connection thread** waits in `accept`, and serves the connection that it gets until its end. It parses each
 //!   request into one [`state::Command`]; a read goes to the store's readers instead.
-//! * The **state thread** is the main thread. Each of its inputs is one [`state::Event`]. A session's reaction is decided
+//! * The **state thread** is the main thread. Each of its inputs is one [`state::StateEvent`]. A session's reaction is decided
 //!   without side effects, by one table of phases (`state::life`); the resulting effects are values, executed in one
 //!   place (`state::perform`). System calls pass through one seam (`state::kernel`), which the simulation replaces.
 //! * A **harness thread** lives as long as its session, and longer while a process that the harness left behind holds a
@@ -63,9 +63,9 @@
 //!
 //! | from → to | what | bounded by |
 //! | --- | --- | --- |
-//! | connection → state | `Event::Command` | connections: each waits for its answer before it sends another |
+//! | connection → state | `StateEvent::Command` | connections: each waits for its answer before it sends another |
 //! | state → connection | `Reply` | one message |
-//! | harness → state | `Event::Harness` | a few reports per session |
+//! | harness → state | `StateEvent::Harness` | a few reports per session |
 //! | harness → writer | output | 8 MiB in total, and 24 KiB per session in any case ([`store::Share`]); reserved before the pipe is read |
 //! | writer → checkpoint | copy the log | one request; the log itself: floods wait from 48 MiB on, all writes from 64 MiB |
 //! | state → writer | requests, facts | requests by connections; facts by the number of sessions |

@@ -57,7 +57,6 @@ pub struct Adapter {
     #[serde(default, alias = "modelIdTransform")]
     pub model_id_transform: ModelIdTransform,
     /// Arguments for each permission.
-    #[serde(default)]
     pub sandbox: Option<Sandbox>,
     /// Additional flags that set a permission: a launch with a permission may not contain them.
     #[serde(default, alias = "permissionFlags")]
@@ -90,7 +89,6 @@ pub struct Adapter {
     #[serde(default, alias = "passEnv")]
     pub pass_env: Vec<VariableName>,
     /// Format in which it reports its session id and its usage, if any.
-    #[serde(default)]
     pub telemetry: Option<TelemetryFormat>,
     /// How to install it.
     #[serde(default, alias = "installHint")]

@@ -141,9 +141,6 @@ impl Adapter {
     }
 
     /// The command line of a launch for display, without the prompt, which can be long.
-    ///
-    /// # Errors
-    /// As [`Adapter::program`].
     pub fn shown_argv(&self, spec: &LaunchSpec) -> Result<Vec<String>, Unsupported> {
         Ok(self.command_line(&spec.turn(PROMPT_SHOWN))?.argv)
     }

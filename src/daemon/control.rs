@@ -140,10 +140,6 @@ pub fn revive(home: &Home, remark: Remark<'_>) {
 
 /// Starts the daemon of `home` in the background, unless it runs; returns once it serves. systemd starts it, if it has
 /// a unit for it.
-///
-/// # Errors
-/// [`ControlError`]
-/// [`ControlError`]
 pub fn start(home: &Home, remark: Remark<'_>) -> Result<DaemonStart, ControlError> {
     if let Some(already) = running(home)? {
         return Ok(already);

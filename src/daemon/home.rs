@@ -35,10 +35,8 @@ pub struct DaemonFile {
     pub started_at: Timestamp,
     pub socket: String,
     /// Tells the daemon from a later process with the same pid.
-    #[serde(default)]
     pub process_mark: Option<String>,
     /// Longest duration of its stop in milliseconds, for a client that stops it while it does not answer.
-    #[serde(default)]
     pub stop_within_ms: Option<u64>,
 }
 
@@ -215,9 +213,6 @@ impl Home {
     }
 
     /// Creates the log's directory if it does not exist.
-    ///
-    /// # Errors
-    /// The error of mkdir(2).
     pub(super) fn create_logs(&self) -> Result<(), HomeError> {
         self.create_dir(&self.logs())
     }
@@ -273,9 +268,6 @@ impl Home {
     }
 
     /// Opens the lock's file.
-    ///
-    /// # Errors
-    /// The error of open(2).
     pub fn open_lock(&self) -> Result<File, HomeError> {
         let lock = self.lock_file();
         sys::append_own(&lock, libc::O_NOFOLLOW).map_err(|err| self.io(&lock, err))
@@ -301,9 +293,6 @@ impl Home {
     }
 
     /// Replaces `daemon.json` atomically.
-    ///
-    /// # Errors
-    /// The error of open(2), write(2) or rename(2).
     pub fn write_daemon_file(&self, daemon: &DaemonFile) -> io::Result<()> {
         self.write_json(&self.daemon_file(), daemon)
     }
@@ -314,9 +303,6 @@ impl Home {
     }
 
     /// Replaces `target` atomically by one line of JSON.
-    ///
-    /// # Errors
-    /// The error of open(2), write(2) or rename(2).
     pub(super) fn write_json(&self, target: &Path, value: &impl Serialize) -> io::Result<()> {
         // The main thread writes `daemon.json` at the start, and the signals thread if it vanishes.
         static TURN: Mutex<()> = Mutex::new(());

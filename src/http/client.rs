@@ -119,9 +119,6 @@ impl Client {
     }
 
     /// As [`Client::connect`] within a time limit; also returns the daemon's health.
-    ///
-    /// # Errors
-    /// As [`Client::connect`].
     pub fn connect_within(
         socket: &Path,
         patience: Duration,
@@ -165,9 +162,6 @@ impl Client {
     }
 
     /// Sends `request`, and waits for its answer.
-    ///
-    /// # Errors
-    /// [`ClientError`]
     pub fn call<E: Endpoint>(&mut self, request: Request<E>) -> Result<E::Answer, ClientError>
     where
         E::Answer: DeserializeOwned,
@@ -176,9 +170,6 @@ impl Client {
     }
 
     /// As [`Client::call`], but returns the answer's raw body.
-    ///
-    /// # Errors
-    /// [`ClientError`]
     pub fn fetch<E: Endpoint>(&mut self, request: &Request<E>) -> Result<Vec<u8>, ClientError> {
         self.fetch_answer(E::ROUTE.method(), &request.target(), request.bytes())
     }
@@ -205,17 +196,11 @@ impl Client {
     }
 
     /// Allows `wait` more than usual for the next answers.
-    ///
-    /// # Errors
-    /// The error of setsockopt(2).
     pub fn allow_wait(&self, wait: Duration) -> io::Result<()> {
         self.set_patience(durations::CLIENT_ANSWER + wait)
     }
 
     /// Sets the time limit of the next answers.
-    ///
-    /// # Errors
-    /// The error of setsockopt(2).
     pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(patience))
     }

@@ -308,10 +308,6 @@ fn existing(context: &Context, field: &str, dirs: &[String]) -> Result<Vec<Strin
 }
 
 /// Canonical path of the directory `path`.
-///
-/// # Errors
-///
-/// The error that `wrong` makes from the reason.
 fn directory(path: &str, wrong: impl Fn(&str) -> ApiError) -> Result<PathBuf, ApiError> {
     let found = std::fs::canonicalize(path)
         .map_err(|err| wrong(&format!("{path} cannot be used: {err}")))?;

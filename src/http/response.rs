@@ -179,9 +179,6 @@ pub(super) fn send(
 }
 
 /// As [`send`], for an answer in `parts`.
-///
-/// # Errors
-/// As [`send`].
 pub(super) fn send_bytes(
     stream: &UnixStream,
     parts: &[&[u8]],

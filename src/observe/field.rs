@@ -183,17 +183,13 @@ words! {
         /// No owner of the store is on record.
         Unknown = "unknown",
     }
-}
 
-words! {
     /// Why a stop ends the grace period.
     pub enum StopCause {
         /// A second signal.
         AskedAgain = "asked_again",
     }
-}
 
-words! {
     /// Why a late stream is closed while a process still holds it.
     pub enum CloseCause {
         /// A new session needs its place.
@@ -203,9 +199,7 @@ words! {
         /// The session is deleted.
         Deleted = "deleted",
     }
-}
 
-words! {
     /// Kinds of inputs of the state thread, for the log.
     pub enum StateInput {
         /// A client's command.
@@ -229,9 +223,7 @@ words! {
         /// A deadline has passed.
         Deadline = "deadline",
     }
-}
 
-words! {
     /// A thread that the watchdog checks.
     pub enum WatchedThread {
         /// The state thread.

@@ -68,9 +68,6 @@ impl LogFiles {
     }
 
     /// Passes the rest of an incomplete last line to `line`.
-    ///
-    /// # Errors
-    /// The error of `line`.
     pub fn finish<E>(&mut self, mut line: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
         self.current
             .as_mut()

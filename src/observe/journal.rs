@@ -176,9 +176,6 @@ impl Journal {
     }
 
     /// Waits for output and returns its entries; `None` at the end.
-    ///
-    /// # Errors
-    /// The error of read(2).
     pub fn read(&mut self) -> io::Result<Option<Vec<Entry>>> {
         let start = self.line.len();
         self.line.resize(start + READ, 0);
@@ -198,9 +195,6 @@ impl Journal {
     }
 
     /// Waits for its exit. If it failed, returns its stderr as one line.
-    ///
-    /// # Errors
-    /// The error of wait(2).
     pub fn finish(&mut self) -> io::Result<Option<String>> {
         let status = self.child.wait()?;
         let said = self.said.take().map(JoinHandle::join);

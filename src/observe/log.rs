@@ -64,9 +64,6 @@ impl Reopener {
     }
 
     /// Creates the log's file again if its name is gone or leads to another file; true if it was.
-    ///
-    /// # Errors
-    /// As [`Reopener::reopen`].
     pub fn restore(&self) -> io::Result<bool> {
         self.ask(Message::Restore)
     }

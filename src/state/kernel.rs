@@ -20,9 +20,6 @@ pub(super) trait Kernel {
     fn now(&self) -> InputTime;
 
     /// Sends `signal` to the process group `pid`.
-    ///
-    /// # Errors
-    /// The error of kill(2).
     fn signal(&self, pid: i32, signal: i32) -> io::Result<()>;
 
     /// Starts the thread that spawns `program` on [`Go`]. It sends its reports to `events`, and calls `started` once

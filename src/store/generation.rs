@@ -114,9 +114,6 @@ pub(super) fn renew(connection: &Connection, path: &Path) -> Result<(), StoreErr
 }
 
 /// Gives the new copy at `path` a generation of its own.
-///
-/// # Errors
-/// Returns SQLite's error.
 pub(super) fn mark_copy(path: &Path) -> Result<(), StoreError> {
     let connection = Connection::open(path)?;
     // A half-written copy is discarded: without a journal no second file is left beside it.

@@ -21,9 +21,6 @@ pub(super) fn read<T: DeserializeOwned>(
 }
 
 /// Writes the record `name`.
-///
-/// # Errors
-/// Returns SQLite's error.
 pub(super) fn write(
     connection: &Connection,
     name: &str,
@@ -39,9 +36,6 @@ pub(super) fn write(
 }
 
 /// Removes the record `name`.
-///
-/// # Errors
-/// Returns SQLite's error.
 pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), StoreError> {
     connection.execute("DELETE FROM meta WHERE name = ?1", [name])?;
     Ok(())

@@ -91,9 +91,6 @@ impl Store {
 
     /// Records this process as the daemon that serves the database. The caller does so after recovery: a start that is
     /// interrupted before is recovered again by the next one.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub fn claim(&self) -> Result<(), StoreError> {
         owner::claim(&self.connection, &self.path)
     }
@@ -120,9 +117,6 @@ impl Store {
     }
 
     /// Counts what [`Store::prune`] would delete.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub fn preview_prune(&self, days: Option<u32>) -> Result<SweepResult, StoreError> {
         let clock = Clock::load_now(&self.connection)?;
         sweep::preview(&self.connection, self.retention.within(days), &clock)
@@ -147,9 +141,6 @@ impl Store {
     }
 
     /// The sessions that were live when the last daemon died.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
         let query =
             select::<Unfinished>("status IN ('created', 'running') AND external = 0 ORDER BY num");
@@ -167,18 +158,12 @@ impl Store {
     }
 
     /// The idempotency keys that have not expired.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub fn idempotency_keys(&self) -> Result<Vec<IdempotencyKey>, StoreError> {
         live_idempotency_keys(&self.connection)
     }
 
     /// Starts the writer thread and opens the readers; also returns the identities of the open files. The writer
     /// carries out the `onEnd` of ended sessions. It calls `on_sweep` with each retention sweep, at least once an hour.
-    ///
-    /// # Errors
-    /// Returns SQLite's or the system's error.
     pub fn start(
         self,
         followers: Arc<Followers>,

@@ -73,9 +73,6 @@ fn compare(last: Option<&Owner>, now: Option<&Owner>, is_alive: bool) -> LastOwn
 }
 
 /// State of the recorded owner, for the process that opens the database at `path`. An older schema has no record.
-///
-/// # Errors
-/// Returns SQLite's error.
 pub(super) fn last_owner(connection: &Connection, path: &Path) -> Result<LastOwner, StoreError> {
     let query = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'";
     let has_meta: bool = connection.query_row(query, [], |row| row.get(0))?;
@@ -90,9 +87,6 @@ pub(super) fn last_owner(connection: &Connection, path: &Path) -> Result<LastOwn
 }
 
 /// Records this process as the owner.
-///
-/// # Errors
-/// Returns SQLite's error.
 pub(super) fn claim(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     // If this system cannot identify processes, no owner is recorded and none can be proven dead later.
     match Owner::here(path) {

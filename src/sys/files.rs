@@ -6,18 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Opens `path` for reading. Fails on a symbolic link (ELOOP), and does not block on a FIFO.
-///
-/// # Errors
-/// The error of open(2).
 pub fn open_own(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Opens `path` for reading. Follows symbolic links, and does not block on a FIFO.
-///
-/// # Errors
-/// The error of open(2).
 pub fn open_followed(path: &Path) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     OpenOptions::new().read(true).custom_flags(flags).open(path)
@@ -33,9 +27,6 @@ pub fn create_own(path: &Path) -> io::Result<File> {
 }
 
 /// Opens `path` for appending, with `flags` of open(2); creates it with mode 0600 if it does not exist.
-///
-/// # Errors
-/// The error of open(2).
 pub fn append_own(path: &Path, flags: libc::c_int) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.create(true).append(true).mode(0o600);

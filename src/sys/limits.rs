@@ -20,9 +20,6 @@ pub enum Resource {
 }
 
 /// Soft and hard limit of this process; `None` is unlimited.
-///
-/// # Errors
-/// The error of getrlimit(2).
 pub fn limit(resource: Resource) -> io::Result<(Option<u64>, Option<u64>)> {
     let limit = own(resource)?;
     let finite = |n| (n != libc::RLIM_INFINITY).then_some(n);

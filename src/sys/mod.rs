@@ -257,9 +257,6 @@ pub fn bytes_waiting(fd: &impl AsFd) -> usize {
 }
 
 /// Checks that this process may execute `file`, by its mode, its access list and its mount.
-///
-/// # Errors
-/// The error of faccessat(2).
 pub fn check_executable(file: &Path) -> io::Result<()> {
     let file = spawn::c_string(file.as_os_str())?;
     // SAFETY: `file` is NUL-terminated, and outlives the call.
@@ -343,9 +340,6 @@ unsafe fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
 }
 
 /// Bytes that an unprivileged user can still write to the file system of `path`.
-///
-/// # Errors
-/// The error of statvfs(3).
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = spawn::c_string(path.as_os_str())?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
@@ -442,9 +436,6 @@ pub fn system() -> System {
 
 /// Replaces the socket behind the descriptor `old` by `listener`; returns the old socket under a new descriptor. A
 /// thread that waits in accept(2) on `old` returns once its pending connections are taken.
-///
-/// # Errors
-/// The error of dup(2) or dup2(2).
 pub fn replace_listener(old: &UnixListener, listener: &UnixListener) -> io::Result<UnixListener> {
     let before = old.try_clone()?;
     let number = old.as_raw_fd();
@@ -458,9 +449,6 @@ pub fn replace_listener(old: &UnixListener, listener: &UnixListener) -> io::Resu
 }
 
 /// Redirects descriptor 1 to `file`.
-///
-/// # Errors
-/// The error of dup2(2).
 pub fn replace_stdout(file: &impl AsFd) -> io::Result<()> {
     // SAFETY: both descriptors are open; std never closes descriptor 1, nor relies on its target.
     checked(unsafe { libc::dup2(file.as_fd().as_raw_fd(), 1) }).map(drop)

@@ -128,14 +128,10 @@ impl From<Moment> for Instant {
 pub mod instant {
     use super::{Deserialize, Deserializer, Instant, Moment, Serialize, Serializer};
 
-    /// # Errors
-    /// Those of the serializer.
     pub fn serialize<S: Serializer>(at: &Instant, to: S) -> Result<S::Ok, S::Error> {
         Moment::from(*at).serialize(to)
     }
 
-    /// # Errors
-    /// Those of the deserializer.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Instant, D::Error> {
         Moment::deserialize(from).map(Instant::from)
     }
@@ -145,14 +141,10 @@ pub mod instant {
 pub mod optional_instant {
     use super::{Deserialize, Deserializer, Instant, Moment, Serialize, Serializer};
 
-    /// # Errors
-    /// Those of the serializer.
     pub fn serialize<S: Serializer>(at: &Option<Instant>, to: S) -> Result<S::Ok, S::Error> {
         at.map(Moment::from).serialize(to)
     }
 
-    /// # Errors
-    /// Those of the deserializer.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Instant>, D::Error> {
         Ok(Option::<Moment>::deserialize(from)?.map(Instant::from))
     }
@@ -165,8 +157,6 @@ pub mod bytes {
 
     use super::{Deserialize, Deserializer, Serializer, de};
 
-    /// # Errors
-    /// Those of the serializer.
     pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&BASE64_STANDARD.encode(bytes))
     }

@@ -107,9 +107,6 @@ pub fn connect_within(path: &Path, patience: Duration) -> io::Result<UnixStream>
 }
 
 /// Makes reads and writes of `fd` fail with `WouldBlock` instead of blocking.
-///
-/// # Errors
-/// The error of fcntl(2).
 pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     let raw = fd.as_fd().as_raw_fd();
     // SAFETY: the descriptor is borrowed for both calls; F_GETFL and F_SETFL take and give integers.

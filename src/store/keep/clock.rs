@@ -123,9 +123,6 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Loads the record of the database; without one, starts a new one.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub(crate) fn load(connection: &Connection) -> Result<Self, StoreError> {
         let record = meta::read::<Self>(connection, NAME)?;
         if let Some(clock) = record.filter(Self::is_sane) {
@@ -137,9 +134,6 @@ impl Clock {
     }
 
     /// Loads the record and observes the clocks once.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub(crate) fn load_now(connection: &Connection) -> Result<Self, StoreError> {
         let mut clock = Self::load(connection)?;
         clock.observe(Now::read());
@@ -360,9 +354,6 @@ impl Clock {
     }
 
     /// Writes the record.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub(crate) fn save(&mut self, connection: &Connection) -> Result<(), StoreError> {
         meta::write(connection, NAME, self)?;
         self.saved = Some(self.observed);

@@ -60,9 +60,6 @@ impl OnEndTimer {
 
     /// The first request that is due by `clock`; the next check follows it. Without one, the next check is when the
     /// next session is due. A time in the future is from before a reboot that lost the clock's last minute; it is due.
-    ///
-    /// # Errors
-    /// Returns SQLite's error.
     pub(crate) fn due(
         &mut self,
         connection: &Connection,

@@ -79,9 +79,6 @@ pub struct SessionOutline {
 }
 
 /// Counts the content of the database at `path`, until `deadline`. For `is_alone` see [`crate::store::inspect()`].
-///
-/// # Errors
-/// Returns SQLite's error.
 pub fn survey(path: &Path, deadline: Instant, is_alone: bool) -> Result<Survey, StoreError> {
     let connection = open_to_look(path, is_alone)?;
     let (survey, events) = until(&connection, deadline, || {

@@ -49,9 +49,6 @@ pub fn inspect(path: &Path, deadline: Instant, is_alone: bool) -> Result<Inspect
 
 /// The sessions in the database at `path` that left processes behind, and these processes. `is_alone` as for
 /// [`inspect`].
-///
-/// # Errors
-/// As [`inspect`].
 pub fn left_behind(
     path: &Path,
     is_alone: bool,

@@ -224,9 +224,6 @@ impl Reader {
     }
 
     /// The session with the registered id `text`; `None` without one.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] if it cannot be read.
     pub fn given_id(&self, text: &str) -> Result<Option<SessionId>, Refused> {
         self.read(|connection| {
             let query = "SELECT id FROM sessions WHERE id = ?1";
@@ -237,9 +234,6 @@ impl Reader {
     }
 
     /// One session's record, and the mark that tells its harness from a later process with the same pid.
-    ///
-    /// # Errors
-    /// As [`Reader::session`].
     pub fn session_and_mark(
         &self,
         id: SessionId,
@@ -255,9 +249,6 @@ impl Reader {
     }
 
     /// The sessions of `query`, within its limits. `complete` fills in what the store does not have.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] if they cannot be read.
     pub fn sessions(
         &self,
         query: &SessionQuery,
@@ -296,9 +287,6 @@ impl Reader {
     }
 
     /// The newest session of a harness with conversation `id`: the harness's own id first, then the client's.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] if they cannot be read.
     pub fn session_of(&self, harness: &str, id: &str) -> Result<Option<SessionId>, Refused> {
         let sql = format!(
             "SELECT id FROM sessions WHERE {HAS_CONVERSATION} AND harness = ?
@@ -312,9 +300,6 @@ impl Reader {
     }
 
     /// Number of sessions by status and harness.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] if they cannot be read.
     pub fn session_tally(&self) -> Result<SessionTally, Refused> {
         self.read(|connection| {
             connection
@@ -327,9 +312,6 @@ impl Reader {
     }
 
     /// Counts what a sweep that keeps at most `days` days would delete now.
-    ///
-    /// # Errors
-    /// [`Refused::Unavailable`] if it cannot be read.
     pub fn preview_prune(&self, days: Option<u32>) -> Result<SweepResult, Refused> {
         let retention = self.retention.within(days);
         self.read_long(|connection| {
@@ -373,9 +355,6 @@ impl Reader {
 
     /// Copies the open database to `copy`, even if its name is gone, replacing an earlier copy; returns the size in
     /// bytes.
-    ///
-    /// # Errors
-    /// Returns SQLite's or the system's error.
     pub fn save(&self, copy: &Path) -> Result<u64, StoreError> {
         let query_only = |on: bool| format!("PRAGMA query_only = {on}");
         let saved = self.lend(|connection| {

@@ -9,9 +9,6 @@ use std::os::fd::{OwnedFd, RawFd};
 use crate::sys::owned;
 
 /// Opens the program of this process, also if its file has been deleted or replaced (proc(5), `exe`).
-///
-/// # Errors
-/// The error of open(2).
 pub fn own_program() -> io::Result<OwnedFd> {
     // SAFETY: the path is NUL-terminated, and the descriptor is new and ours alone.
     unsafe {
@@ -23,9 +20,6 @@ pub fn own_program() -> io::Result<OwnedFd> {
 }
 
 /// Creates a file in memory.
-///
-/// # Errors
-/// The error of memfd_create(2).
 pub fn memory_file() -> io::Result<File> {
     // SAFETY: the name is NUL-terminated, and the descriptor is new and ours alone.
     unsafe {

@@ -35,9 +35,6 @@ use super::{Interest, OwnUsage, Peer, ResourceUsage, checked, owned, socket_opti
 pub const SUN_PATH_MAX: usize = 107;
 
 /// Creates a Unix stream socket that is close-on-exec from the start.
-///
-/// # Errors
-/// The error of socket(2).
 pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket takes three integers, and its descriptor is new and ours alone.
     unsafe {
@@ -62,9 +59,6 @@ pub fn notify_address(name: &OsStr) -> io::Result<SocketAddr> {
 }
 
 /// Creates a pipe. Both ends are close-on-exec from the start, so that no concurrent spawn inherits them.
-///
-/// # Errors
-/// The error of pipe2(2).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
     // SAFETY: pipe2 fills both ints on success, and the descriptors are new and ours alone.
@@ -75,9 +69,6 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Capacity of the pipe `fd`, in bytes.
-///
-/// # Errors
-/// The error of fcntl(2).
 pub fn pipe_size(fd: &impl AsFd) -> io::Result<usize> {
     // SAFETY: fcntl takes integers, and the descriptor is borrowed.
     let size = checked(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETPIPE_SZ) });
@@ -245,9 +236,6 @@ fn duration(time: libc::timeval) -> Duration {
 }
 
 /// Identity of the process that connected to this socket or listens on it, fixed by the kernel at that time (unix(7)).
-///
-/// # Errors
-/// The error of getsockopt(2).
 pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     // SAFETY: SO_PEERCRED writes one ucred, for which all zeros is a valid value.
     let cred: libc::ucred = unsafe { socket_option(stream, libc::SO_PEERCRED) }?;

@@ -63,9 +63,6 @@ impl LogWatch {
     }
 
     /// Also reports writes to `file`, which is in the directory: inotify does so anyway.
-    ///
-    /// # Errors
-    /// Never.
     pub fn watch_file(&self, _file: &File) -> io::Result<()> {
         Ok(())
     }
@@ -123,9 +120,6 @@ impl Arrivals {
 
     /// Blocks until something arrives, or `deadline` has passed. Also returns the value of `before_taking`, which is called
     /// before the arrival is taken.
-    ///
-    /// # Errors
-    /// The error of poll(2) or read(2).
     pub fn wait<T>(
         &self,
         deadline: Option<Instant>,

@@ -8,17 +8,11 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Opens the program of this process.
-///
-/// # Errors
-/// The error of open(2).
 pub fn own_program() -> io::Result<OwnedFd> {
     Ok(File::open(std::env::current_exe()?)?.into())
 }
 
 /// Creates a file without a name.
-///
-/// # Errors
-/// The error of open(2) or unlink(2).
 pub fn memory_file() -> io::Result<File> {
     let name = format!("coven-handover-{}", std::process::id());
     let path = std::env::temp_dir().join(name);

@@ -22,17 +22,11 @@ use super::{Family, FamilyEnd, FamilyUse, OwnUsage, Peer, Process, ResourceUsage
 pub const SUN_PATH_MAX: usize = 103;
 
 /// Capacity of the pipe `_fd`: macOS does not report it.
-///
-/// # Errors
-/// Always.
 pub fn pipe_size(_fd: &impl AsFd) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Sets the capacity of the pipe `_fd`: macOS manages it itself, up to 64 KiB.
-///
-/// # Errors
-/// Always.
 pub fn set_pipe_size(_fd: &impl AsFd, _bytes: usize) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -55,9 +49,6 @@ pub fn notify_address(name: &std::ffi::OsStr) -> io::Result<std::os::unix::net::
 
 /// Creates a pipe with both ends close-on-exec. `POSIX_SPAWN_CLOEXEC_DEFAULT`, which the spawn sets, covers the moment
 /// between pipe(2) and fcntl(2).
-///
-/// # Errors
-/// The error of pipe(2) or fcntl(2).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
     // SAFETY: pipe fills both ints on success, and the descriptors are new and ours alone.
@@ -79,9 +70,6 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(super) fn offer_to_oom_killer(_pid: i32) {}
 
 /// Creates a Unix stream socket, close-on-exec.
-///
-/// # Errors
-/// The error of socket(2) or fcntl(2).
 pub(super) fn unix_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket and fcntl take integers, and the descriptor is new and ours alone.
     unsafe {
@@ -124,9 +112,6 @@ pub fn own_usage() -> Option<OwnUsage> {
 }
 
 /// A descriptor that becomes readable when the child `pid` exits: a kqueue with one `EVFILT_PROC`.
-///
-/// # Errors
-/// The error of kqueue(2) or kevent(2).
 pub fn exit_watch(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: kqueue returns a new descriptor; kevent reads the one change, which outlives the call.
     unsafe {
@@ -172,9 +157,6 @@ pub(super) fn waitid(
 }
 
 /// Identity of the process that connected to this socket or listens on it.
-///
-/// # Errors
-/// The error of getpeereid(3).
 pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     let (mut uid, mut gid) = (0, 0);
     // SAFETY: getpeereid writes the two ids, which outlive the call.

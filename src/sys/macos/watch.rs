@@ -19,8 +19,6 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// # Errors
-    /// The error of pipe(2) or fcntl(2).
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = pipe()?;
         sys::set_nonblocking(&reader)?;
@@ -57,9 +55,6 @@ pub struct Arrivals {
 
 impl Arrivals {
     /// Receives `signals`, which [`sys::block_signals`] has blocked.
-    ///
-    /// # Errors
-    /// Never.
     pub fn of_signals(signals: &[libc::c_int]) -> io::Result<Self> {
         Ok(Self {
             signals: signals.to_vec(),
@@ -76,9 +71,6 @@ impl Arrivals {
 
     /// Blocks until a signal arrives, then calls `behind`, and returns its value, too: sigwait(3) knows no deadline, and
     /// takes the signal at once.
-    ///
-    /// # Errors
-    /// The error of sigwait(3).
     pub fn wait<T>(
         &self,
         _deadline: Option<Instant>,
@@ -99,9 +91,6 @@ pub struct LogWatch {
 
 impl LogWatch {
     /// Watches the directory `dir`; writes to its files only after [`LogWatch::watch_file`].
-    ///
-    /// # Errors
-    /// The error of open(2), kqueue(2), fcntl(2) or kevent(2).
     pub fn new(dir: &Path) -> io::Result<Self> {
         let dir = File::open(dir)?;
         // SAFETY: kqueue takes nothing, and its descriptor is new and ours alone; fcntl takes integers.
@@ -120,9 +109,6 @@ impl LogWatch {
     }
 
     /// Also reports writes to `file`, until it is closed. May be repeated.
-    ///
-    /// # Errors
-    /// The error of kevent(2).
     pub fn watch_file(&self, file: &File) -> io::Result<()> {
         let change = libc::kevent {
             ident: file.as_raw_fd() as usize,
