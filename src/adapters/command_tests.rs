@@ -50,121 +50,33 @@ fn conversation(mode: ConversationMode) -> Conversation {
 const MODES: [LaunchMode; 3] = LaunchMode::ALL;
 const PERMISSIONS: [Permission; 4] = Permission::ALL;
 
-/// All combinations of a bundled adapter, in the order of mode, conversation (none, init, resume).
-fn table(id: &str) -> Vec<String> {
-    let adapter = bundled(id);
-    let begun = conversation(ConversationMode::Init);
-    let resumed = conversation(ConversationMode::Resume);
-    let mut rows = Vec::new();
-    for mode in MODES {
-        for conversation in [None, Some(&begun), Some(&resumed)] {
-            let turn = Turn {
-                mode,
-                conversation,
-                ..Turn::of("-p q")
-            };
-            rows.push(line(&adapter, &turn));
-        }
-    }
-    rows
-}
+/// The expected command lines: of each adapter by mode and conversation, and of those with permissions by permission.
+const COMMAND_LINES: &str = include_str!("command_lines.txt");
 
 #[test]
 fn every_bundled_adapter_has_a_command_line_for_each_mode_and_conversation() {
-    let said = r#"< "{\"type\":\"user\",\"message\":{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"-p q\"}]}}\n""#;
-    let claude_stream =
-        "claude --print --input-format stream-json --output-format stream-json --verbose";
-    let stream = |flag: &str| format!("{claude_stream}{flag} {said}");
-    let rows: [(&str, [&str; 9]); 6] = [
-        (
-            "hello",
-            [
-                r#"coven __hello -- "-p q""#,
-                "! conversation.mode",
-                "! conversation.mode",
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-            ],
-        ),
-        (
-            "codex",
-            [
-                r#"codex exec --skip-git-repo-check --color never - < "-p q""#,
-                "! conversation.mode",
-                r#"codex exec --skip-git-repo-check --color never resume 0b5f - < "-p q""#,
-                r#"codex -- "-p q""#,
-                "! conversation.mode",
-                r#"codex resume 0b5f -- "-p q""#,
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-            ],
-        ),
-        (
-            "claude",
-            [
-                r#"claude --print < "-p q""#,
-                r#"claude --print --session-id 0b5f < "-p q""#,
-                r#"claude --print --resume 0b5f < "-p q""#,
-                r#"claude -- "-p q""#,
-                r#"claude --session-id 0b5f -- "-p q""#,
-                r#"claude --resume 0b5f -- "-p q""#,
-                &stream(""),
-                &stream(" --session-id 0b5f"),
-                &stream(" --resume 0b5f"),
-            ],
-        ),
-        (
-            "copilot",
-            [
-                r#"copilot < "-p q""#,
-                r#"copilot --session-id 0b5f < "-p q""#,
-                r#"copilot --resume 0b5f < "-p q""#,
-                r#"copilot "--interactive=-p q""#,
-                r#"copilot --session-id 0b5f "--interactive=-p q""#,
-                r#"copilot --resume 0b5f "--interactive=-p q""#,
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-            ],
-        ),
-        (
-            "opencode",
-            [
-                r#"opencode run < "-p q""#,
-                "! conversation.mode",
-                r#"opencode run --session 0b5f < "-p q""#,
-                r#"opencode "--prompt=-p q""#,
-                "! conversation.mode",
-                r#"opencode --session 0b5f "--prompt=-p q""#,
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-            ],
-        ),
-        (
-            "gemini",
-            [
-                r#"gemini --skip-trust < "-p q""#,
-                r#"gemini --skip-trust --session-id 0b5f < "-p q""#,
-                r#"gemini --skip-trust --resume 0b5f < "-p q""#,
-                r#"gemini --skip-trust "--prompt-interactive=-p q""#,
-                r#"gemini --skip-trust --session-id 0b5f "--prompt-interactive=-p q""#,
-                r#"gemini --skip-trust --resume 0b5f "--prompt-interactive=-p q""#,
-                "! launchMode",
-                "! launchMode",
-                "! launchMode",
-            ],
-        ),
+    let begun = conversation(ConversationMode::Init);
+    let resumed = conversation(ConversationMode::Resume);
+    let conversations = [
+        ("none", None),
+        ("init", Some(&begun)),
+        ("resume", Some(&resumed)),
     ];
-    for (id, expected) in rows {
-        assert_eq!(table(id), expected, "{id}");
+    let mut found = String::new();
+    for adapter in bundled::adapters(Path::new("/usr/bin/coven")) {
+        for mode in MODES {
+            for (name, conversation) in conversations {
+                let turn = Turn {
+                    mode,
+                    conversation,
+                    ..Turn::of("-p q")
+                };
+                found += &format!("{} {mode} {name}: {}\n", adapter.id, line(&adapter, &turn));
+            }
+        }
     }
-    assert_eq!(bundled::adapters(Path::new("/")).len(), rows.len());
+    let (expected, _) = COMMAND_LINES.split_once("\n\n").unwrap();
+    assert_eq!(found.trim_end(), expected);
 }
 
 #[test]
@@ -174,62 +86,13 @@ fn permission_directories_model_and_arguments_stand_before_the_conversation() {
         ["-x".to_owned(), "y z".to_owned()],
     );
     let resumed = conversation(ConversationMode::Resume);
-    let rows: [(&str, [&str; 4], &str, &str); 5] = [
-        (
-            "codex",
-            [
-                "",
-                " --sandbox read-only",
-                " --sandbox workspace-write",
-                " --sandbox danger-full-access",
-            ],
-            "codex exec --skip-git-repo-check --color never",
-            r#" --add-dir "/d 1" --add-dir /e --model m -x "y z" resume 0b5f - < "q""#,
-        ),
-        (
-            "claude",
-            [
-                "",
-                " --permission-mode plan",
-                " --permission-mode acceptEdits",
-                " --permission-mode bypassPermissions",
-            ],
-            "claude --print",
-            r#" --add-dir "/d 1" --add-dir /e --model m -x "y z" --resume 0b5f < "q""#,
-        ),
-        (
-            "copilot",
-            [
-                "",
-                " --deny-tool write --deny-tool shell",
-                " --allow-tool write",
-                " --allow-all",
-            ],
-            "copilot",
-            r#" --add-dir "/d 1" --add-dir /e --model m -x "y z" --resume 0b5f < "q""#,
-        ),
-        (
-            "opencode",
-            ["", "", "", " --auto"],
-            "opencode run",
-            r#" --model p/m -x "y z" --session 0b5f < "q""#,
-        ),
-        (
-            "gemini",
-            [
-                "",
-                " --approval-mode plan",
-                " --approval-mode auto_edit",
-                " --approval-mode yolo",
-            ],
-            "gemini --skip-trust",
-            r#" --include-directories "/d 1" --include-directories /e --model m -x "y z" --resume 0b5f < "q""#,
-        ),
-    ];
-    for (id, permissions, first, rest) in rows {
-        let adapter = bundled(id);
+    let mut found = String::new();
+    for adapter in bundled::adapters(Path::new("/usr/bin/coven")) {
+        if adapter.id == "hello" {
+            continue;
+        }
         let takes_dirs = adapter.add_dir_flag.is_some();
-        for (permission, given) in PERMISSIONS.into_iter().zip(permissions) {
+        for permission in PERMISSIONS {
             let turn = Turn {
                 permission,
                 conversation: Some(&resumed),
@@ -238,21 +101,21 @@ fn permission_directories_model_and_arguments_stand_before_the_conversation() {
                 args: &args,
                 ..Turn::of("q")
             };
-            assert_eq!(
-                line(&adapter, &turn),
-                format!("{first}{given}{rest}"),
-                "{permission}"
-            );
-            let refused = line(
-                &adapter,
-                &Turn {
-                    dirs: &dirs,
-                    ..turn
-                },
-            );
+            found += &format!("{} {permission}: {}\n", adapter.id, line(&adapter, &turn));
+            let with_dirs = Turn {
+                dirs: &dirs,
+                ..turn
+            };
+            let refused = line(&adapter, &with_dirs);
             assert_eq!(refused == "! addDirs", !takes_dirs, "{refused}");
         }
     }
+    let (_, expected) = COMMAND_LINES.split_once("\n\n").unwrap();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_hello_harness_takes_neither_a_permission_nor_a_model() {
     for permission in Permission::SET {
         let turn = Turn {
             permission,
@@ -319,9 +182,25 @@ fn arguments_cannot_set_what_a_policy_has_set() {
     }
 }
 
+/// Keys of a manifest, the turn, and the command line.
+const KEYS: &str = r#"
+"model_flag":"-m" | model | x -m b/c -- q
+"model_flag":"-m","model_id_transform":"preserve" | model | x -m a/b/c -- q
+"modelFlag":"-m","modelArgTemplate":"-c=model={model}" | model | x -c=model=b/c -- q
+"prompt_flag":"-p" | plain | x -p=q
+"prompt":"stdin","prompt_flag":"-" | plain | x - < "q"
+"prompt":"stdin","stdin":"open" | plain | x < "q\n"
+"prompt":"stdin","stdin":"open" | line | x < "q\n"
+"sandbox":{"full_args":["-f","g"],"read_only_args":[]} | full | x -f g -- q
+"sandbox":{"flag":"-s","full":"f","read_only":"r"} | full | x -s f -- q
+"sandbox":{"flag":"-s","full":"f","fullArgs":["-y"],"readOnly":"r"} | full | x -y -- q
+"continuityArgs":{"initPrefixArgs":["i"],"resumePrefixArgs":["r"]} | resumed | x r 0b5f -- q
+"continuity_args":{"init_prefix_args":["i"],"resume_prefix_args":["r"],"resume_flag":"-r"} | resumed | x r -r 0b5f -- q
+"#;
+
 #[test]
 fn a_manifests_keys_shape_the_command_line() {
-    let with = |keys: &str| declared(&format!(r#"{{"id":"x","executable":"x"{keys}}}"#));
+    let with = |keys: &str| declared(&format!(r#"{{"id":"x","executable":"x",{keys}}}"#));
     let model = Turn {
         model: Some("a/b/c"),
         ..Turn::of("q")
@@ -335,63 +214,19 @@ fn a_manifests_keys_shape_the_command_line() {
         conversation: Some(&resumed),
         ..Turn::of("q")
     };
-    for (keys, turn, expected) in [
-        (r#","model_flag":"-m""#, model, "x -m b/c -- q"),
-        (
-            r#","model_flag":"-m","model_id_transform":"preserve""#,
-            model,
-            "x -m a/b/c -- q",
-        ),
-        (
-            r#","modelFlag":"-m","modelArgTemplate":"-c=model={model}""#,
-            model,
-            "x -c=model=b/c -- q",
-        ),
-        (r#","prompt_flag":"-p""#, Turn::of("q"), "x -p=q"),
-        (
-            r#","prompt":"stdin","prompt_flag":"-""#,
-            Turn::of("q"),
-            "x - < \"q\"",
-        ),
-        (
-            r#","prompt":"stdin","stdin":"open""#,
-            Turn::of("q"),
-            "x < \"q\\n\"",
-        ),
-        (
-            r#","prompt":"stdin","stdin":"open""#,
-            Turn::of("q\n"),
-            "x < \"q\\n\"",
-        ),
-        (
-            r#","sandbox":{"full_args":["-f","g"],"read_only_args":[]}"#,
-            full,
-            "x -f g -- q",
-        ),
-        (
-            r#","sandbox":{"flag":"-s","full":"f","read_only":"r"}"#,
-            full,
-            "x -s f -- q",
-        ),
-        (
-            r#","sandbox":{"flag":"-s","full":"f","fullArgs":["-y"],"readOnly":"r"}"#,
-            full,
-            "x -y -- q",
-        ),
-        (
-            r#","continuityArgs":{"initPrefixArgs":["i"],"resumePrefixArgs":["r"]}"#,
-            resumed,
-            "x r 0b5f -- q",
-        ),
-        (
-            r#","continuity_args":{"init_prefix_args":["i"],"resume_prefix_args":["r"],"resume_flag":"-r"}"#,
-            resumed,
-            "x r -r 0b5f -- q",
-        ),
-    ] {
+    for row in KEYS.trim().lines() {
+        let mut parts = row.split(" | ");
+        let [keys, turn, expected] = [(); 3].map(|()| parts.next().unwrap());
+        let turn = match turn {
+            "model" => model,
+            "full" => full,
+            "resumed" => resumed,
+            "line" => Turn::of("q\n"),
+            _ => Turn::of("q"),
+        };
         assert_eq!(line(&with(keys), &turn), expected, "{keys}");
     }
-    let partial = with(r#","sandbox":{"full_args":[],"read_only_args":["-r"]}"#);
+    let partial = with(r#""sandbox":{"full_args":[],"read_only_args":["-r"]}"#);
     let permissions: Vec<Permission> = partial.permissions().collect();
     assert_eq!(permissions, [Permission::ReadOnly, Permission::Full]);
 }

@@ -399,6 +399,10 @@ mod tests {
         ] {
             assert_eq!(script(good), None, "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_first_line_that_the_kernel_or_env_cannot_use_is_refused_with_its_reason() {
         for (bad, said) in [
             ("", "names no interpreter"),
             (" \n/bin/sh", "names no interpreter"),
