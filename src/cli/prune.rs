@@ -19,6 +19,7 @@ use super::time::parse_duration;
 use super::{CliError, ExitResult, consent, say};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionRecord, SessionStatus, Timestamp};
+use crate::http::client::Client;
 
 /// Delete sessions that have ended, also archived ones, with all of their events, for good.
 #[derive(FromArgs, ArgsInfo)]
@@ -89,6 +90,15 @@ pub(super) fn run(args: &Args) -> ExitResult {
     if !args.yes && !consent::ask_about(&format!("deletes for good {what}"), &sessions)? {
         return Ok(1);
     }
+    let code = delete(&mut client, ids, args)?;
+    if !args.json {
+        say(&format!("deleted: {what}"))?;
+    }
+    Ok(code)
+}
+
+/// Deletes the sessions, with their number at a terminal.
+fn delete(client: &mut Client, ids: Vec<String>, args: &Args) -> ExitResult {
     let is_terminal = io::stdout().is_terminal();
     let (count, done) = (ids.len(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&done);
@@ -106,11 +116,7 @@ pub(super) fn run(args: &Args) -> ExitResult {
         }
     });
     drop(progress);
-    let code = deleted?;
-    if !args.json {
-        say(&format!("deleted: {what}"))?;
-    }
-    Ok(code)
+    deleted
 }
 
 impl Args {

@@ -35,6 +35,11 @@ impl<T: Into<Message>> From<T> for StatusValue {
     }
 }
 
+/// `message`, or null without one.
+fn or_null(message: Option<impl Into<Message>>) -> StatusValue {
+    message.map_or(StatusValue::Data(Value::Null), StatusValue::from)
+}
+
 /// The facts about the daemon of `home`.
 pub(super) fn facts(home: &Home, status: &Status) -> Vec<StatusLine> {
     let mut facts = Vec::new();
@@ -50,12 +55,7 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<StatusLine> {
     let health = status.health();
     let (reason, code, pid, next) = cause(home, status);
     if health.is_none() {
-        let data = || StatusValue::Data(Value::Null);
-        say(
-            "",
-            "reason",
-            reason.clone().map_or_else(data, StatusValue::from),
-        );
+        say("", "reason", or_null(reason.clone()));
         let told = reason.map(|reason| match &code {
             Some(code) => message!("{} ({})", reason, code),
             None => reason,
@@ -75,10 +75,7 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<StatusLine> {
     say("socket", "socket", (&socket).into());
     match status {
         Status::Failed(failure) => {
-            let at = failure
-                .at
-                .map_or(StatusValue::Data(Value::Null), StatusValue::from);
-            say("failed at", "failedAt", at);
+            say("failed at", "failedAt", or_null(failure.at));
         }
         Status::Stale { locked, .. } => say("", "locked", StatusValue::Data((*locked).into())),
         _ => {}
@@ -87,10 +84,10 @@ pub(super) fn facts(home: &Home, status: &Status) -> Vec<StatusLine> {
         Some(health) => running(health, &mut say),
         None => {
             let spoken = match status {
-                Status::Unsupported { found } => Message::word(found, is_version).into(),
-                _ => StatusValue::Data(Value::Null),
+                Status::Unsupported { found } => Some(Message::word(found, is_version)),
+                _ => None,
             };
-            say("", "apiVersion", spoken);
+            say("", "apiVersion", or_null(spoken));
             say("", "uptimeSeconds", StatusValue::Data(Value::Null));
             say("", "started_at", StatusValue::Data(Value::Null));
         }

@@ -15,7 +15,7 @@ use super::accept::Server;
 use super::call::Exchange;
 use super::in_flight::InFlight;
 use super::paging::Paging;
-use super::parking::Rest;
+use super::parking::{Parking, Rest};
 use super::request::{HttpRequest, Incoming, Unreadable};
 use super::response::{self, Answer, HeadOptions};
 use super::routes;
@@ -48,11 +48,7 @@ pub(super) fn serve(
     if rest.closes {
         return None;
     }
-    let Rest {
-        unread: Bytes(unread),
-        has_asked,
-        ..
-    } = rest;
+    let (unread, has_asked) = (rest.unread.0, rest.has_asked);
     let mut incoming = Incoming::new(stream, &context.bodies, parking, unread, has_asked);
     // A client that follows a session counts as in flight between two requests, too: the daemon's stop ends that
     // session, and the client must still receive its end.
@@ -90,29 +86,31 @@ pub(super) fn serve(
             }
             Err(Unreadable::Gone | Unreadable::Ended) => return None,
             Err(Unreadable::Parked) => return Some(incoming.rest()),
-            Err(Unreadable::Refused(error)) => {
-                let id = RequestId::next().to_string();
-                log_failure(&id, UNREADABLE, None, &error, Instant::now());
-                metrics::answered(UNREADABLE, error.status(), Duration::ZERO);
-                let options = HeadOptions {
-                    request_id: &id,
-                    minor: 1,
-                    close: true,
-                };
-                let sent = response::send(stream, &Answer::error(&error), &options, parking);
-                let owed = sent.ok()?;
-                if owed.is_empty() {
-                    linger(stream);
-                    return None;
-                }
-                return Some(Rest {
-                    owed: Bytes(owed),
-                    closes: true,
-                    ..Rest::default()
-                });
-            }
+            Err(Unreadable::Refused(error)) => return refuse(stream, &error, parking),
         }
     }
+}
+
+/// Answers a request that cannot be read. Returns the state of the connection if it is brought to rest before its end.
+fn refuse(stream: &UnixStream, error: &ApiError, parking: &Parking) -> Option<Rest> {
+    let id = RequestId::next().to_string();
+    log_failure(&id, UNREADABLE, None, error, Instant::now());
+    metrics::answered(UNREADABLE, error.status(), Duration::ZERO);
+    let options = HeadOptions {
+        request_id: &id,
+        minor: 1,
+        close: true,
+    };
+    let owed = response::send(stream, &Answer::error(error), &options, parking).ok()?;
+    if owed.is_empty() {
+        linger(stream);
+        return None;
+    }
+    Some(Rest {
+        owed: Bytes(owed),
+        closes: true,
+        ..Rest::default()
+    })
 }
 
 /// The answer to the client that asked for the upgrade, as bytes.

@@ -19,10 +19,7 @@ use crate::store::{Committed, Done, IdempotencyKey, NewSession, SessionNum, Stor
 impl State {
     pub(super) fn launch(&mut self, launch: Launch, reply: Reply<Launched>) {
         if let Err(refusal) = self.check_launch(&launch, &reply) {
-            if let Some(error) = refusal {
-                let _ = reply.send(Err(error));
-            }
-            return;
+            return drop(refusal.map(|error| reply.send(Err(error))));
         }
         let Launch {
             session,

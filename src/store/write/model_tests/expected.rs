@@ -85,13 +85,9 @@ impl Model {
         }
     }
 
-    /// Applies a request to the model, or expects its refusal.
-    pub(super) fn take_request(
-        &mut self,
-        request: &StoreRequest,
-        answer: &Result<Committed, Refused>,
-    ) {
-        let is_done = match request {
+    /// True if the store carries out `request`.
+    fn accepts(&mut self, request: &StoreRequest) -> bool {
+        match request {
             StoreRequest::Create(_)
             | StoreRequest::RegisterExternal(_)
             | StoreRequest::OnEnd { .. } => true,
@@ -105,7 +101,16 @@ impl Model {
             StoreRequest::Delete { id } => {
                 self.of_id(*id).is_some_and(|kept| kept.status.is_final())
             }
-        };
+        }
+    }
+
+    /// Applies a request to the model, or expects its refusal.
+    pub(super) fn take_request(
+        &mut self,
+        request: &StoreRequest,
+        answer: &Result<Committed, Refused>,
+    ) {
+        let is_done = self.accepts(request);
         assert_eq!(answer.is_ok(), is_done, "{request:?}: {answer:?}");
         if !is_done {
             return;
