@@ -147,89 +147,92 @@ fn messages_name_what_is_wrong_and_where() {
     assert_eq!(coven.get("/api/v1/sessions").json(), json!([]));
 }
 
+/// Words with a mistyped value, what is said of it, and the command that says more.
+const MISTYPED: [(&[&str], &str, &str); 15] = [
+    (
+        &["run", "--cwd=file", "hello", "x"],
+        "--cwd file: is not a directory",
+        "",
+    ),
+    (
+        &["run", "--root=file", "hello", "x"],
+        "--root file: is not a directory",
+        "",
+    ),
+    (
+        &["run", "--root=none", "hello", "x"],
+        "--root none: No such file",
+        "",
+    ),
+    (
+        &["run", "--cwd=", "hello", "x"],
+        "--cwd names no directory",
+        "coven run --help",
+    ),
+    (
+        &["run", "--env=", "hello", "x"],
+        "--env has no name",
+        "coven run --help",
+    ),
+    (
+        &["run", "--env==v", "hello", "x"],
+        "--env has no name",
+        "coven run --help",
+    ),
+    (
+        &["run", "--env-file=dir", "hello", "x"],
+        "--env-file dir: is a directory",
+        "",
+    ),
+    (
+        &["run", "hello", " "],
+        "prompt is blank",
+        "coven run --help",
+    ),
+    (
+        &["events", NOBODY, "--after=x"],
+        "'x': it must be a number, 0 or more",
+        "coven events --help",
+    ),
+    (
+        &["events", NOBODY, "--limit=-1"],
+        "'-1': it must be a number",
+        "coven events --help",
+    ),
+    (
+        &["events", NOBODY, "--limit="],
+        "'': it must be a number",
+        "coven events --help",
+    ),
+    (
+        &["logs", "--lines=1.5"],
+        "'1.5': it must be a number",
+        "coven daemon logs --help",
+    ),
+    (
+        &["logs", "--pid=99999999999"],
+        "it is too large",
+        "coven daemon logs --help",
+    ),
+    (
+        &["show", ""],
+        "the session's id is empty",
+        "coven show --help",
+    ),
+    (
+        &["kill", ""],
+        "the session's id is empty",
+        "coven kill --help",
+    ),
+];
+
 #[test]
 fn a_mistyped_value_is_named_with_what_it_must_be() {
     let coven = Coven::start();
     let work = coven.work();
     std::fs::write(work.join("file"), "").unwrap();
     std::fs::create_dir(work.join("dir")).unwrap();
-    for (args, said, next) in [
-        (
-            &["run", "--cwd=file", "hello", "x"][..],
-            "--cwd file: is not a directory",
-            "",
-        ),
-        (
-            &["run", "--root=file", "hello", "x"],
-            "--root file: is not a directory",
-            "",
-        ),
-        (
-            &["run", "--root=none", "hello", "x"],
-            "--root none: No such file",
-            "",
-        ),
-        (
-            &["run", "--cwd=", "hello", "x"],
-            "--cwd names no directory",
-            "coven run --help",
-        ),
-        (
-            &["run", "--env=", "hello", "x"],
-            "--env has no name",
-            "coven run --help",
-        ),
-        (
-            &["run", "--env==v", "hello", "x"],
-            "--env has no name",
-            "coven run --help",
-        ),
-        (
-            &["run", "--env-file=dir", "hello", "x"],
-            "--env-file dir: is a directory",
-            "",
-        ),
-        (
-            &["run", "hello", " "],
-            "prompt is blank",
-            "coven run --help",
-        ),
-        (
-            &["events", NOBODY, "--after=x"],
-            "'x': it must be a number, 0 or more",
-            "coven events --help",
-        ),
-        (
-            &["events", NOBODY, "--limit=-1"],
-            "'-1': it must be a number",
-            "coven events --help",
-        ),
-        (
-            &["events", NOBODY, "--limit="],
-            "'': it must be a number",
-            "coven events --help",
-        ),
-        (
-            &["logs", "--lines=1.5"],
-            "'1.5': it must be a number",
-            "coven daemon logs --help",
-        ),
-        (
-            &["logs", "--pid=99999999999"],
-            "it is too large",
-            "coven daemon logs --help",
-        ),
-        (
-            &["show", ""],
-            "the session's id is empty",
-            "coven show --help",
-        ),
-        (
-            &["kill", ""],
-            "the session's id is empty",
-            "coven kill --help",
-        ),
-    ] {
+    for (args, said, next) in MISTYPED {
         let ran = coven.cli(args);
         assert!(ran.code != 0 && ran.err.contains(said), "{args:?}: {ran:?}");
         assert!(ran.err.contains(next), "{args:?}: {ran:?}");

@@ -168,6 +168,22 @@ fn storage(coven: &Coven) -> serde_json::Value {
     coven.get("/api/v1/health").json()["storage"].clone()
 }
 
+/// The store is damaged, as all who ask are told; returns its figures.
+fn assert_damaged(coven: &Coven) -> serde_json::Value {
+    let met = storage(coven);
+    assert_eq!(met["status"], "damaged", "{met}");
+    let what = met["damage"]["what"].as_str().unwrap();
+    assert!(what.contains("malformed"), "{met}");
+    let status = coven.cli(["daemon", "status"]);
+    assert!(status.out.contains("damaged at "), "{status:?}");
+    assert!(status.out.contains("coven doctor"), "{status:?}");
+    let status = coven.cli(["daemon", "status", "--json"]).json();
+    assert_eq!(status["storage"]["damage"], met["damage"]);
+    assert_eq!(status["next"], "coven doctor");
+    assert_ne!(coven.cli(["doctor"]).code, 0);
+    met
+}
+
 #[test]
 fn a_store_that_was_met_damaged_says_so_until_it_is_found_whole() {
     let coven = Coven::new();
@@ -191,17 +207,7 @@ fn a_store_that_was_met_damaged_says_so_until_it_is_found_whole() {
         coven.start_daemon();
         // Not met yet, or by the writer's own look at it.
         coven.get(&path).assert_error(503, "store_unavailable");
-        let met = storage(&coven);
-        assert_eq!(met["status"], "damaged", "{met}");
-        let what = met["damage"]["what"].as_str().unwrap();
-        assert!(what.contains("malformed"), "{met}");
-        let status = coven.cli(["daemon", "status"]);
-        assert!(status.out.contains("damaged at "), "{status:?}");
-        assert!(status.out.contains("coven doctor"), "{status:?}");
-        let status = coven.cli(["daemon", "status", "--json"]).json();
-        assert_eq!(status["storage"]["damage"], met["damage"]);
-        assert_eq!(status["next"], "coven doctor");
-        assert_ne!(coven.cli(["doctor"]).code, 0);
+        let met = assert_damaged(&coven);
         eventually("it is in the log", || {
             log(&coven).contains("event=store_damaged")
         });

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -148,6 +149,64 @@ fn json_has_the_facts_that_people_read() {
     );
 }
 
+/// Writes manifests of which one is right, and all have texts that must not be seen.
+fn write_manifests(manifests: &Path) {
+    let write = |name: &str, adapter: Value| {
+        let file = manifests.join(name);
+        fs::write(&file, json!({ "adapters": [adapter] }).to_string()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write(
+        &format!("{SECRET}.json"),
+        json!({ "id": "widget", "executable": "quentin-tool", "label": format!("Merger label {SECRET}"),
+            "install_hint": "Merger hint" }),
+    );
+    write(
+        "merger.json",
+        json!({ "id": "Merger id", "executable": "x" }),
+    );
+    write("type.json", json!("merger type"));
+}
+
+/// Makes sessions and failures whose texts must not be seen; returns the id of the launched session.
+fn plant_sessions(coven: &Coven) -> String {
+    let root = coven.work().join("acme merger");
+    fs::create_dir(&root).unwrap();
+    let body = json!({ "projectRoot": root, "harness": "hello", "prompt": "Plan the merger with Initech",
+        "title": format!("Merger title {SECRET}"), "labels": ["merger-label"],
+        "conversationId": "merger-conversation", "familiarId": "merger-familiar" });
+    let mut with_model = body.clone();
+    with_model["model"] = json!("merger-model");
+    let refused = coven.post("/api/v1/sessions", &with_model);
+    assert_eq!(refused.status, 400, "it takes none: {}", refused.text());
+    let session = coven.post("/api/v1/sessions", &body);
+    assert_eq!(session.status, 201, "{}", session.text());
+    let session = session.json()["id"].as_str().unwrap().to_owned();
+    coven.ended(&session);
+    let external = json!({ "projectRoot": format!("/srv/{SECRET}/merger"), "harness": format!("merger {SECRET}"),
+        "title": "Merger outside", "transcriptPath": "/srv/merger/transcript" });
+    assert_eq!(coven.register(&external_id(7), external).status, 201);
+    // Failures whose messages quote what was sent.
+    for args in [
+        &["run", "merger harness", "the merger prompt"][..],
+        &[
+            "run",
+            "--root",
+            ".",
+            "--cwd",
+            "/usr",
+            "hello",
+            "the merger prompt",
+        ],
+        &["run", "widget", "the merger prompt"],
+        &["--merger", "usage"],
+        &["kill", &session],
+    ] {
+        assert_ne!(coven.cli(args).code, 0, "{args:?}");
+    }
+    session
+}
+
 /// A home in which everything that has room for a text has one that must not be seen.
 struct Planted {
     coven: Coven,
@@ -182,56 +241,9 @@ impl Planted {
                 "COVEN_HARNESS_ADAPTER_DIRS",
                 manifests.display().to_string(),
             );
-        let write = |name: &str, adapter: Value| {
-            let file = manifests.join(name);
-            fs::write(&file, json!({ "adapters": [adapter] }).to_string()).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        };
-        write(
-            &format!("{SECRET}.json"),
-            json!({ "id": "widget", "executable": "quentin-tool", "label": format!("Merger label {SECRET}"),
-                "install_hint": "Merger hint" }),
-        );
-        write(
-            "merger.json",
-            json!({ "id": "Merger id", "executable": "x" }),
-        );
-        write("type.json", json!("merger type"));
+        write_manifests(&manifests);
         coven.start_daemon();
-        let root = coven.work().join("acme merger");
-        fs::create_dir(&root).unwrap();
-        let body = json!({ "projectRoot": root, "harness": "hello", "prompt": "Plan the merger with Initech",
-            "title": format!("Merger title {SECRET}"), "labels": ["merger-label"],
-            "conversationId": "merger-conversation", "familiarId": "merger-familiar" });
-        let mut with_model = body.clone();
-        with_model["model"] = json!("merger-model");
-        let refused = coven.post("/api/v1/sessions", &with_model);
-        assert_eq!(refused.status, 400, "it takes none: {}", refused.text());
-        let session = coven.post("/api/v1/sessions", &body);
-        assert_eq!(session.status, 201, "{}", session.text());
-        let session = session.json()["id"].as_str().unwrap().to_owned();
-        coven.ended(&session);
-        let external = json!({ "projectRoot": format!("/srv/{SECRET}/merger"), "harness": format!("merger {SECRET}"),
-            "title": "Merger outside", "transcriptPath": "/srv/merger/transcript" });
-        assert_eq!(coven.register(&external_id(7), external).status, 201);
-        // Failures whose messages quote what was sent.
-        for args in [
-            &["run", "merger harness", "the merger prompt"][..],
-            &[
-                "run",
-                "--root",
-                ".",
-                "--cwd",
-                "/usr",
-                "hello",
-                "the merger prompt",
-            ],
-            &["run", "widget", "the merger prompt"],
-            &["--merger", "usage"],
-            &["kill", &session],
-        ] {
-            assert_ne!(coven.cli(args).code, 0, "{args:?}");
-        }
+        let session = plant_sessions(&coven);
         let plants = [
             "merger", "Merger", "acme", "Acme", "Initech", "quentin", "fortress", "Plan the",
             "ghp_",

@@ -36,16 +36,11 @@ fn is_failed(health: &Value) -> bool {
     health["eventWriter"]["state"] == "failed"
 }
 
-#[test]
-fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
-    // More than the queue and the disk have room for: none of them can get rid of all of it.
-    const LINES: usize = 900_000;
-    let coven = Coven::new();
-    let Some(disk) = SmallDisk::under(&coven, 6) else {
-        return;
-    };
-    coven.start_daemon();
-    // All of them are there before the first fills the disk: a launch on a full one is refused.
+/// Lines of a flood: more than the queue and the disk have room for.
+const LINES: usize = 900_000;
+
+/// Declares harnesses that write once the file `flow` is there, and one that ends once `go` is.
+fn declare_harnesses(coven: &Coven) {
     let when_told = "until [ -e flow ]; do sleep 0.02; done";
     coven.harness(
         "flood",
@@ -56,6 +51,62 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
         "patient",
         "echo ready; until [ -e go ]; do sleep 0.02; done; echo done",
     );
+}
+
+/// Waits until the disk is full, which health, log and the answer to a launch tell with the same reason.
+fn assert_store_failed(coven: &Coven) {
+    let failed = health_until(coven, is_failed);
+    let why = &failed["eventWriter"]["lastError"];
+    assert_eq!(why, "database or disk is full", "{failed}");
+    assert_eq!(&failed["storage"]["status"], why, "{failed}");
+    let code = i64::from(rusqlite::ffi::SQLITE_FULL);
+    assert_eq!(failed["eventWriter"]["lastSqliteCode"], code, "{failed}");
+    let log = fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
+    let line = format!("event=store_failed code=store_unavailable reason={why} sqlite={code}\n");
+    assert!(log.contains(&line), "{log}");
+    let refused = coven.post("/api/v1/sessions", &coven.launch_body("hello", "x"));
+    let details = refused.assert_error(503, "store_unavailable");
+    assert_eq!(&details["reason"], why);
+}
+
+/// All output of the sessions is stored.
+fn assert_all_is_stored(coven: &Coven, floods: &[String], patient: &str) {
+    let whole: String = (1..=LINES).map(|n| format!("{n} of the flood\n")).collect();
+    for id in floods {
+        let events = coven.events(id);
+        assert!(output(&events, "stdout") == whole.as_bytes(), "{id}");
+        assert_eq!(coven.session(id)["status"], "completed");
+    }
+    let said = output(&coven.events(patient), "stdout");
+    assert_eq!(String::from_utf8(said).unwrap(), "ready\ndone\n");
+}
+
+/// A session that is killed, and one that ends by itself, end while the disk is full; their end is not on disk yet.
+fn end_both(coven: &Coven, endless: &str, patient: &str) {
+    let pid_of = |id: &str| coven.session(id)["pid"].as_i64().unwrap() as i32;
+    let endless_pid = pid_of(endless);
+    assert!(is_alive(endless_pid));
+    assert_eq!(coven.kill_session(endless).status, 202);
+    wait_until_gone(endless_pid);
+    fs::write(coven.work().join("go"), "").unwrap();
+    wait_until_gone(pid_of(patient));
+    assert_eq!(
+        coven.session(patient)["status"],
+        "running",
+        "not on disk yet"
+    );
+    assert!(is_failed(&coven.get("/api/v1/health").json()));
+}
+
+#[test]
+fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
+    let coven = Coven::new();
+    let Some(disk) = SmallDisk::under(&coven, 6) else {
+        return;
+    };
+    coven.start_daemon();
+    declare_harnesses(&coven);
+    // All of them are there before the first fills the disk: a launch on a full one is refused.
     let patient = coven.launch("patient", "x");
     coven.wait_for_output(&patient, "ready");
     let floods: Vec<String> = (0..3).map(|_| coven.launch("flood", "x")).collect();
@@ -71,35 +122,11 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
             .into_iter()
             .map(|id| (id, scope.spawn(|| follow(&coven, id, &is_over))))
             .collect();
-        let failed = health_until(&coven, is_failed);
-        let why = &failed["eventWriter"]["lastError"];
-        assert_eq!(why, "database or disk is full", "{failed}");
-        assert_eq!(&failed["storage"]["status"], why, "{failed}");
-        let code = i64::from(rusqlite::ffi::SQLITE_FULL);
-        assert_eq!(failed["eventWriter"]["lastSqliteCode"], code, "{failed}");
-        let log = fs::read_to_string(coven.home().join("logs/daemon.log")).unwrap();
-        let line =
-            format!("event=store_failed code=store_unavailable reason={why} sqlite={code}\n");
-        assert!(log.contains(&line), "{log}");
-        let refused = coven.post("/api/v1/sessions", &coven.launch_body("hello", "x"));
-        let details = refused.assert_error(503, "store_unavailable");
-        assert_eq!(&details["reason"], why);
+        assert_store_failed(&coven);
 
-        // Held back, not killed; and what is asked to end does.
+        // Held back, not killed.
         assert!(pids.iter().all(|pid| is_alive(*pid)));
-        let endless_pid = pid_of(&endless);
-        assert!(is_alive(endless_pid));
-        assert_eq!(coven.kill_session(&endless).status, 202);
-        wait_until_gone(endless_pid);
-        fs::write(coven.work().join("go"), "").unwrap();
-        wait_until_gone(pid_of(&patient));
-        assert_eq!(
-            coven.session(&patient)["status"],
-            "running",
-            "not on disk yet"
-        );
-        assert!(is_failed(&coven.get("/api/v1/health").json()));
-
+        end_both(&coven, &endless, &patient);
         disk.resize(200);
         for id in floods.iter().chain([&patient, &endless]) {
             coven.ended(id);
@@ -118,14 +145,7 @@ fn sessions_on_a_full_disk_wait_for_room_and_lose_nothing() {
             "what a follower of {id} was shown is all there is"
         );
     }
-    let whole: String = (1..=LINES).map(|n| format!("{n} of the flood\n")).collect();
-    for id in &floods {
-        let events = coven.events(id);
-        assert!(output(&events, "stdout") == whole.as_bytes(), "{id}");
-        assert_eq!(coven.session(id)["status"], "completed");
-    }
-    let said = output(&coven.events(&patient), "stdout");
-    assert_eq!(String::from_utf8(said).unwrap(), "ready\ndone\n");
+    assert_all_is_stored(&coven, &floods, &patient);
     assert_eq!(coven.session(&endless)["status"], "killed");
     let health = coven.get("/api/v1/health").json();
     assert_eq!(health["eventWriter"]["state"], "healthy", "{health}");

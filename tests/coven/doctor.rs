@@ -331,14 +331,30 @@ fn a_database_that_is_deleted_under_the_daemon_fails() {
     assert!(hint.contains(&copy), "{hint}");
 }
 
+/// Whose manager has the unit.
+#[derive(Clone, Copy)]
+enum Scope {
+    User,
+    System,
+}
+
 /// Puts a `systemctl` on the test's `PATH` that knows `coven.service` as this, and a `loginctl`.
-fn systemctl(coven: &Coven, is_user: bool, shown: &str) {
-    let user = if is_user { "--user*" } else { "show*" };
+fn systemctl(coven: &Coven, scope: Scope, shown: &str) {
+    let asked = match scope {
+        Scope::User => "--user*",
+        Scope::System => "show*",
+    };
     let script = format!(
-        "case \"$*\" in {user}) printf '%s\\n' LoadState=loaded {shown};; *) echo LoadState=not-found;; esac"
+        "case \"$*\" in {asked}) printf '%s\\n' LoadState=loaded {shown};; *) echo LoadState=not-found;; esac"
     );
     coven.program("systemctl", &script);
     coven.program("loginctl", "echo Linger=yes");
+}
+
+/// The check of the unit, if `systemctl` shows this of it.
+fn assert_service(coven: &Coven, scope: Scope, shown: &str, status: &str, parts: &[&str]) {
+    systemctl(coven, scope, shown);
+    assert_check(&doctor(coven), "service", status, parts);
 }
 
 #[test]
@@ -346,43 +362,46 @@ fn the_service_managers_unit_is_compared_with_the_daemon() {
     let coven = Coven::start();
     let pid = coven.daemon_pid();
     let own = env!("CARGO_BIN_EXE_coven");
-    let home = coven.home().display().to_string();
     let active =
         format!("ActiveState=active SubState=running MainPID={pid} 'ExecStart={{ path={own} ; }}'");
-    let check = |is_user: bool, shown: &str, status: &str, parts: &[&str]| {
-        systemctl(&coven, is_user, shown);
-        assert_check(&doctor(&coven), "service", status, parts);
+    let check = |scope, shown: &str, status: &str, parts: &[&str]| {
+        assert_service(&coven, scope, shown, status, parts);
     };
     check(
-        true,
+        Scope::User,
         &active,
         "pass",
         &["coven.service (user) runs the daemon"],
     );
     check(
-        false,
+        Scope::System,
         &active,
         "pass",
         &["coven.service (system) runs the daemon"],
     );
     let disabled = format!("{active} UnitFileState=disabled");
     check(
-        false,
+        Scope::System,
         &disabled,
         "warn",
         &["boot", "sudo systemctl enable coven.service"],
     );
     check(
-        true,
+        Scope::User,
         &disabled,
         "warn",
         &["login", "systemctl --user enable"],
     );
     let by_socket = format!("{disabled} TriggeredBy=coven.socket");
-    check(true, &by_socket, "pass", &["runs the daemon"]);
+    check(Scope::User, &by_socket, "pass", &["runs the daemon"]);
     let other = active.replace(own, "/bin/sh");
-    check(true, &other, "warn", &["runs /bin/sh", own, "ExecStart="]);
-    systemctl(&coven, true, &active);
+    check(
+        Scope::User,
+        &other,
+        "warn",
+        &["runs /bin/sh", own, "ExecStart="],
+    );
+    systemctl(&coven, Scope::User, &active);
     coven.program("loginctl", "echo Linger=no");
     let report = doctor(&coven);
     assert_check(
@@ -391,27 +410,36 @@ fn the_service_managers_unit_is_compared_with_the_daemon() {
         "warn",
         &["logged out", "loginctl enable-linger"],
     );
+}
+
+#[test]
+fn a_unit_of_another_home_or_one_that_does_not_run_the_daemon_is_told() {
+    let coven = Coven::start();
+    let home = coven.home().display().to_string();
+    let check = |scope, shown: &str, status: &str, parts: &[&str]| {
+        assert_service(&coven, scope, shown, status, parts);
+    };
     // Of another home: the shell's COVEN_HOME is not the service's.
     let other = "ActiveState=active MainPID=1 'Environment=A=b COVEN_HOME=/srv/x'";
     check(
-        true,
+        Scope::User,
         other,
         "warn",
         &["another home, /srv/x", "COVEN_HOME=/srv/x coven doctor"],
     );
     let other = "ActiveState=failed MainPID=0 'Environment=A=b COVEN_HOME=/srv/x'";
-    check(true, other, "pass", &["another home, /srv/x"]);
+    check(Scope::User, other, "pass", &["another home, /srv/x"]);
     let ours = format!("MainPID=0 Environment=COVEN_HOME={home}");
     let inactive = format!("{ours} ActiveState=inactive SubState=dead");
     check(
-        true,
+        Scope::User,
         &inactive,
         "warn",
         &["started by hand", "systemctl --user start"],
     );
     let failed = format!("{ours} ActiveState=failed SubState=failed");
     check(
-        true,
+        Scope::User,
         &failed,
         "fail",
         &["failed", "journalctl --user -u coven.service"],
@@ -423,7 +451,7 @@ fn under_a_unit_what_to_do_is_the_units_command() {
     let coven = Coven::start();
     let home = coven.home().display().to_string();
     let unit = format!("ActiveState=active MainPID={}", coven.daemon_pid());
-    systemctl(&coven, true, &unit);
+    systemctl(&coven, Scope::User, &unit);
     // A program that this shell finds, and the daemon does not.
     let there = coven.work().join("codex");
     fs::write(&there, "#!/bin/sh\n").unwrap();
@@ -444,7 +472,7 @@ fn under_a_unit_what_to_do_is_the_units_command() {
     assert_eq!(hint, "systemctl --user reload coven.service");
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
     let unit = format!("ActiveState=inactive MainPID=0 Environment=COVEN_HOME={home}");
-    systemctl(&coven, false, &unit);
+    systemctl(&coven, Scope::System, &unit);
     let hint = assert_check(&doctor(&coven), "daemon", "warn", &["stopped"]);
     assert_eq!(hint, "sudo systemctl start coven.service");
 }

@@ -1,5 +1,7 @@
 //! Every error of the contract, provoked for real: its status, its code, and what its details hold.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -57,12 +59,9 @@ fn a_body_that_is_no_json_object_is_an_invalid_request() {
     answer.assert_error(400, "invalid_request");
 }
 
-#[test]
-fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
-    let coven = Coven::start();
-    let file = coven.work().join("file");
-    std::fs::write(&file, "").unwrap();
-    let wrong = [
+/// Wrong fields of a launch, with a value; `file` is no directory.
+fn wrong_fields(file: &Path) -> Vec<(&'static str, Value)> {
+    vec![
         ("projectRoot", Value::Null),
         ("projectRoot", json!("relative/path")),
         ("projectRoot", json!("/no/such/directory")),
@@ -108,6 +107,12 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
         ("sweep", json!("yes")),
         ("executionBinding", json!({})),
         ("requestAdoption", json!(false)),
+    ]
+}
+
+/// Wrong limits and ends of a launch.
+fn wrong_limits() -> Vec<(&'static str, Value)> {
+    vec![
         ("timeoutMs", json!(0)),
         ("timeoutMs", json!(-1)),
         ("timeoutMs", json!(1.5)),
@@ -122,9 +127,16 @@ fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
         ("onEnd", json!("")),
         ("onEnd", json!(true)),
         ("onEnd", json!(["archive"])),
-    ];
+    ]
+}
+
+#[test]
+fn a_wrong_field_of_a_launch_is_named_and_leaves_no_session() {
+    let coven = Coven::start();
+    let file = coven.work().join("file");
+    std::fs::write(&file, "").unwrap();
     let mut refused = Vec::new();
-    for (field, value) in wrong {
+    for (field, value) in [wrong_fields(&file), wrong_limits()].concat() {
         let name = field.split('.').next().unwrap();
         let answer = coven.try_launch("hello", "x", json!({ name: value }));
         assert_eq!(wrong_field(&answer), field, "{value}");

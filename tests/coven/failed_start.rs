@@ -58,40 +58,43 @@ fn assert_stopped(coven: &Coven) {
     assert!(!record(coven).exists());
 }
 
+type Change = fn(&Coven);
+
+/// Error codes of a start, each with what brings it about and what mends it.
+const FAILURES: [(&str, Change, Change); 5] = [
+    (
+        "store_unavailable",
+        |coven| fs::write(coven.database_file(""), "no database at all").unwrap(),
+        |coven| fs::remove_file(coven.database_file("")).unwrap(),
+    ),
+    (
+        "store_unavailable",
+        |coven| {
+            let newer = Connection::open(coven.database_file("")).unwrap();
+            newer.pragma_update(None, "user_version", 9999).unwrap();
+        },
+        |coven| fs::remove_file(coven.database_file("")).unwrap(),
+    ),
+    (
+        "invalid_setting",
+        |coven| set(coven, "COVEN_LOG_FORMAT=xml\n"),
+        |coven| fs::remove_file(coven.home().join("env")).unwrap(),
+    ),
+    (
+        "home_refused",
+        |coven| symlink("/dev/null", coven.home().join("adapters")).unwrap(),
+        |coven| fs::remove_file(coven.home().join("adapters")).unwrap(),
+    ),
+    (
+        "daemon_start_failed",
+        |coven| fs::create_dir_all(coven.socket().join("x")).unwrap(),
+        |coven| fs::remove_dir_all(coven.socket()).unwrap(),
+    ),
+];
+
 #[test]
 fn a_failed_start_says_why_until_the_next_one_serves() {
-    type Change = fn(&Coven);
-    let cases: [(&str, Change, Change); 5] = [
-        (
-            "store_unavailable",
-            |coven| fs::write(coven.database_file(""), "no database at all").unwrap(),
-            |coven| fs::remove_file(coven.database_file("")).unwrap(),
-        ),
-        (
-            "store_unavailable",
-            |coven| {
-                let newer = Connection::open(coven.database_file("")).unwrap();
-                newer.pragma_update(None, "user_version", 9999).unwrap();
-            },
-            |coven| fs::remove_file(coven.database_file("")).unwrap(),
-        ),
-        (
-            "invalid_setting",
-            |coven| set(coven, "COVEN_LOG_FORMAT=xml\n"),
-            |coven| fs::remove_file(coven.home().join("env")).unwrap(),
-        ),
-        (
-            "home_refused",
-            |coven| symlink("/dev/null", coven.home().join("adapters")).unwrap(),
-            |coven| fs::remove_file(coven.home().join("adapters")).unwrap(),
-        ),
-        (
-            "daemon_start_failed",
-            |coven| fs::create_dir_all(coven.socket().join("x")).unwrap(),
-            |coven| fs::remove_dir_all(coven.socket()).unwrap(),
-        ),
-    ];
-    for (code, spoil, mend) in cases {
+    for (code, spoil, mend) in FAILURES {
         let coven = Coven::new();
         let _ = fs::remove_dir(coven.home().join("adapters"));
         spoil(&coven);

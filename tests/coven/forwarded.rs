@@ -56,25 +56,8 @@ fn entries(coven: &Coven) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn a_socket_that_leads_to_another_machine_is_used_and_no_daemon_takes_its_place() {
-    let remote = Coven::start();
-    let (local, thread) = forwarded(&remote);
-    let ran = local.cli(["run", "hello", "from afar"]);
-    assert!(ran.out.contains("you said: from afar"), "{ran:?}");
-    assert_eq!(remote.sessions().len(), 1);
-    assert_eq!(local.cli(["daemon", "start"]).code, 0, "it runs already");
-    let report = local.cli(["doctor"]);
-    assert_eq!(report.code, 0, "{report:?}");
-    assert!(
-        report.out.contains("leads to another machine"),
-        "{report:?}"
-    );
-    assert!(!report.out.contains("try:"), "{report:?}");
-    // The connection dies.
-    assert_eq!(remote.cli(["daemon", "stop"]).code, 0);
-    let _ = UnixStream::connect(local.socket());
-    thread.join().unwrap();
+/// No verb puts a daemon in the place of the connection, and each tells how to get it back.
+fn assert_waits_for_connection(local: &Coven) {
     for args in [
         &["run", "hello", "x"][..],
         &["run", "--detach", "hello", "x"],
@@ -118,6 +101,28 @@ fn a_socket_that_leads_to_another_machine_is_used_and_no_daemon_takes_its_place(
     ] {
         assert!(!report.out.contains(advice), "{advice}: {report:?}");
     }
+}
+
+#[test]
+fn a_socket_that_leads_to_another_machine_is_used_and_no_daemon_takes_its_place() {
+    let remote = Coven::start();
+    let (local, thread) = forwarded(&remote);
+    let ran = local.cli(["run", "hello", "from afar"]);
+    assert!(ran.out.contains("you said: from afar"), "{ran:?}");
+    assert_eq!(remote.sessions().len(), 1);
+    assert_eq!(local.cli(["daemon", "start"]).code, 0, "it runs already");
+    let report = local.cli(["doctor"]);
+    assert_eq!(report.code, 0, "{report:?}");
+    assert!(
+        report.out.contains("leads to another machine"),
+        "{report:?}"
+    );
+    assert!(!report.out.contains("try:"), "{report:?}");
+    // The connection dies.
+    assert_eq!(remote.cli(["daemon", "stop"]).code, 0);
+    let _ = UnixStream::connect(local.socket());
+    thread.join().unwrap();
+    assert_waits_for_connection(&local);
     assert_eq!(entries(&local), ["coven.sock"], "nothing was written");
     let started = local.cli(["daemon", "start", "--here"]);
     assert_eq!(started.code, 0, "{started:?}");

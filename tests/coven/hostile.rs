@@ -61,6 +61,31 @@ fn assert_unharmed(coven: &Coven, pid: i32) {
     assert!(!log.contains("event=panic") && !log.contains("internal_error"));
 }
 
+/// A request whose body comes in wrong chunks.
+fn wrong_chunks(path: &str, size: usize, random: &mut Random) -> Vec<u8> {
+    let chunk = random
+        .pick(&["ffffffffffffffff", "-1", "5", "zz", "1;1;"])
+        .to_owned();
+    let twice = random.pick(&["", "Content-Length: 3\r\n"]);
+    let head =
+        format!("POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{twice}\r\n{chunk}\r\n");
+    [head.into_bytes(), random.bytes(size)].concat()
+}
+
+/// A good request with a few wrong bytes.
+fn spoilt(random: &mut Random) -> Vec<u8> {
+    let mut bytes = random.pick(&GOOD).as_bytes().to_vec();
+    for _ in 0..=random.below(5) {
+        let at = random.below(bytes.len());
+        match random.below(3) {
+            0 => bytes[at] = random.next() as u8,
+            1 => bytes.insert(at, random.next() as u8),
+            _ => drop(bytes.remove(at)),
+        }
+    }
+    bytes
+}
+
 /// A request that is wrong in one of many ways.
 fn malformed(random: &mut Random) -> Vec<u8> {
     let path = random.pick(&["/health", "/sessions", "/actions", "/sessions/x/kill"]);
@@ -106,16 +131,7 @@ fn malformed(random: &mut Random) -> Vec<u8> {
             format!("{odd} /{value} HTTP/1.1\r\n{odd}: {value}\r\nCookie: é\u{202e}\r\n\r\n")
                 .into_bytes()
         }
-        8 => {
-            let chunk = random
-                .pick(&["ffffffffffffffff", "-1", "5", "zz", "1;1;"])
-                .to_owned();
-            let twice = random.pick(&["", "Content-Length: 3\r\n"]);
-            let head = format!(
-                "POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{twice}\r\n{chunk}\r\n"
-            );
-            [head.into_bytes(), random.bytes(size)].concat()
-        }
+        8 => wrong_chunks(path, size, random),
         9 => {
             let mut many: Vec<u8> = Vec::new();
             for _ in 0..random.below(20) {
@@ -124,18 +140,7 @@ fn malformed(random: &mut Random) -> Vec<u8> {
             many.extend(random.bytes(size));
             many
         }
-        _ => {
-            let mut bytes = random.pick(&GOOD).as_bytes().to_vec();
-            for _ in 0..=random.below(5) {
-                let at = random.below(bytes.len());
-                match random.below(3) {
-                    0 => bytes[at] = random.next() as u8,
-                    1 => bytes.insert(at, random.next() as u8),
-                    _ => drop(bytes.remove(at)),
-                }
-            }
-            bytes
-        }
+        _ => spoilt(random),
     }
 }
 

@@ -101,6 +101,33 @@ fn the_document_is_the_same_from_the_daemon_and_from_the_command_line() {
     assert_eq!(ran.code, 2, "{ran:?}");
 }
 
+/// Posts to the routes without a session.
+fn check_posts(coven: &Coven, document: &Document) {
+    for (path, body) in [
+        (
+            "/actions",
+            json!({ "action": "coven.capabilities.refresh", "origin": [1] }),
+        ),
+        ("/actions", json!({ "action": "none" })),
+        (
+            "/sessions",
+            json!({ "harness": "none", "prompt": "x", "projectRoot": "/" }),
+        ),
+        (
+            "/sessions/external",
+            json!({ "id": "x", "harness": "h", "projectRoot": "/" }),
+        ),
+        ("/store/prune", json!({ "dryRun": true })),
+        ("/store/vacuum", json!({})),
+        (
+            "/store/backup",
+            json!({ "path": coven.work().join("copy") }),
+        ),
+    ] {
+        document.check(&format!("POST {path}"), &coven.post(path, &body));
+    }
+}
+
 #[test]
 fn the_daemon_answers_as_the_document_says() {
     let coven = Coven::start();
@@ -134,29 +161,7 @@ fn the_daemon_answers_as_the_document_says() {
         let answer = coven.post_to(&id, verb, &json!({ "data": "x" }));
         document.check(&format!("POST /sessions/{{id}}/{verb}"), &answer);
     }
-    for (path, body) in [
-        (
-            "/actions",
-            json!({ "action": "coven.capabilities.refresh", "origin": [1] }),
-        ),
-        ("/actions", json!({ "action": "none" })),
-        (
-            "/sessions",
-            json!({ "harness": "none", "prompt": "x", "projectRoot": "/" }),
-        ),
-        (
-            "/sessions/external",
-            json!({ "id": "x", "harness": "h", "projectRoot": "/" }),
-        ),
-        ("/store/prune", json!({ "dryRun": true })),
-        ("/store/vacuum", json!({})),
-        (
-            "/store/backup",
-            json!({ "path": coven.work().join("copy") }),
-        ),
-    ] {
-        document.check(&format!("POST {path}"), &coven.post(path, &body));
-    }
+    check_posts(&coven, &document);
     let edit = json!({ "title": "other" });
     let edited = coven.request(
         "PATCH",

@@ -5,6 +5,23 @@ use std::process::Command;
 
 use crate::support::*;
 
+/// Modes, owners and names of files in the package.
+const FILES: [&str; 13] = [
+    "-rwxr-xr-x root/root ./usr/bin/coven",
+    "-rw-r--r-- root/root ./usr/lib/systemd/system/coven.service",
+    "-rw-r--r-- root/root ./usr/lib/systemd/system/coven.socket",
+    "-rw-r--r-- root/root ./usr/lib/systemd/user/coven.service",
+    "-rw-r--r-- root/root ./usr/lib/systemd/user/coven.socket",
+    "-rw-r--r-- root/root ./usr/share/bash-completion/completions/coven",
+    "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_coven",
+    "-rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/coven.fish",
+    "-rw-r--r-- root/root ./usr/share/man/man1/coven.1.gz",
+    "-rw-r--r-- root/root ./usr/share/man/man5/coven-settings.5.gz",
+    "-rw-r--r-- root/root ./usr/share/man/man7/coven-api.7.gz",
+    "-rw-r--r-- root/root ./usr/share/doc/coven/copyright",
+    "-rw-r--r-- root/root ./usr/share/doc/coven/changelog.gz",
+];
+
 #[test]
 fn the_package_has_what_a_server_needs_and_the_same_bytes_each_time() {
     if !has_tools(&["dpkg-deb", "dpkg", "gzip"]) {
@@ -28,21 +45,7 @@ fn the_package_has_what_a_server_needs_and_the_same_bytes_each_time() {
     assert!(fs::read(&deb).unwrap() == fs::read(build("two")).unwrap());
 
     let listed = tool(Command::new("dpkg-deb").arg("-c").arg(&deb));
-    for file in [
-        "-rwxr-xr-x root/root ./usr/bin/coven",
-        "-rw-r--r-- root/root ./usr/lib/systemd/system/coven.service",
-        "-rw-r--r-- root/root ./usr/lib/systemd/system/coven.socket",
-        "-rw-r--r-- root/root ./usr/lib/systemd/user/coven.service",
-        "-rw-r--r-- root/root ./usr/lib/systemd/user/coven.socket",
-        "-rw-r--r-- root/root ./usr/share/bash-completion/completions/coven",
-        "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_coven",
-        "-rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/coven.fish",
-        "-rw-r--r-- root/root ./usr/share/man/man1/coven.1.gz",
-        "-rw-r--r-- root/root ./usr/share/man/man5/coven-settings.5.gz",
-        "-rw-r--r-- root/root ./usr/share/man/man7/coven-api.7.gz",
-        "-rw-r--r-- root/root ./usr/share/doc/coven/copyright",
-        "-rw-r--r-- root/root ./usr/share/doc/coven/changelog.gz",
-    ] {
+    for file in FILES {
         let is_there = listed.lines().any(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             format!("{} {} {}", fields[0], fields[1], fields[5]) == file

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -77,19 +78,14 @@ fn a_policy_becomes_the_adapters_own_arguments_and_stays_in_the_record() {
     assert_eq!(hello["can_write"], json!(null));
 }
 
-#[test]
-fn an_option_that_an_adapter_cannot_honour_is_refused_before_there_is_a_session() {
-    let coven = Coven::start();
-    coven.harness_with("agent", ARGUMENTS, keys());
-    let file = coven.work().join("file");
-    fs::write(&file, "").unwrap();
+/// A harness, fields of a launch, and the field that is refused.
+type Refusal = (&'static str, Value, &'static str);
+
+/// Policies that an adapter cannot honour, or that are none; `file` is no directory.
+fn wrong_policies(file: &Path) -> Vec<Refusal> {
     let with_dirs = |dirs: Value| json!({ "launchPolicy": { "approval": "never", "sandbox": "full", "addDirs": dirs } });
-    let with_args = |args: Value| merged(policy("full"), json!({ "args": args }));
-    let mut refused = Vec::new();
-    for (harness, fields, field) in [
+    vec![
         ("hello", policy("read-only"), "launchPolicy.sandbox"),
-        ("hello", json!({ "addDirs": [coven.work()] }), "addDirs"),
-        ("hello", json!({ "launchMode": "stream" }), "launchMode"),
         ("agent", policy("default"), "launchPolicy.sandbox"),
         ("agent", policy("danger"), "launchPolicy.sandbox"),
         ("agent", policy(""), "launchPolicy.sandbox"),
@@ -139,6 +135,15 @@ fn an_option_that_an_adapter_cannot_honour_is_refused_before_there_is_a_session(
             with_dirs(json!(vec!["/"; 65])),
             "launchPolicy.addDirs",
         ),
+    ]
+}
+
+/// Other options that an adapter cannot honour, or that are wrong.
+fn wrong_options(file: &Path) -> Vec<Refusal> {
+    let with_args = |args: Value| merged(policy("full"), json!({ "args": args }));
+    vec![
+        ("hello", json!({ "addDirs": ["/"] }), "addDirs"),
+        ("hello", json!({ "launchMode": "stream" }), "launchMode"),
         ("agent", json!({ "addDirs": ["--may"] }), "addDirs"),
         ("agent", json!({ "addDirs": [file] }), "addDirs"),
         ("agent", json!({ "args": "-v" }), "args"),
@@ -161,11 +166,19 @@ fn an_option_that_an_adapter_cannot_honour_is_refused_before_there_is_a_session(
             json!({ "requestAdoption": "x" }),
             "requestAdoption",
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn an_option_that_an_adapter_cannot_honour_is_refused_before_there_is_a_session() {
+    let coven = Coven::start();
+    coven.harness_with("agent", ARGUMENTS, keys());
+    let file = coven.work().join("file");
+    fs::write(&file, "").unwrap();
+    for (harness, fields, field) in [wrong_policies(&file), wrong_options(&file)].concat() {
         let answer = coven.try_launch(harness, "x", fields.clone());
         let details = answer.assert_error(400, "invalid_request");
         assert_eq!(details["field"], field, "{fields}");
-        refused.push(answer);
     }
     symlink("/", coven.work().join("out")).unwrap();
     let answer = coven.try_launch("agent", "x", json!({ "cwd": "out" }));
@@ -206,51 +219,32 @@ fn run_sets_a_permission_and_says_what_holds_without_one() {
     let dir = coven.work().canonicalize().unwrap().display().to_string();
     let with_dir = format!("[--may]\n[edit]\n[--dir]\n[{dir}]\n[--fast]\n[--n=1]\n");
     for (args, printed, said) in [
+        ("agent x", "", "coven: agent changes no files unless"),
         (
-            &["agent", "x"][..],
+            "--detach agent x",
             "",
             "coven: agent changes no files unless",
         ),
+        ("-q agent x", "", ""),
+        ("--json agent x", "", ""),
+        ("--permission full agent x", "[--may]\n[all]\n", ""),
         (
-            &["--detach", "agent", "x"],
-            "",
-            "coven: agent changes no files unless",
-        ),
-        (&["-q", "agent", "x"], "", ""),
-        (&["--json", "agent", "x"], "", ""),
-        (
-            &["--permission", "full", "agent", "x"],
-            "[--may]\n[all]\n",
-            "",
-        ),
-        (
-            &["careful", "x"],
+            "careful x",
             "[--may]\n[look]\n",
             "read-only, by default_permission",
         ),
+        ("--permission=full careful x", "[--may]\n[all]\n", ""),
         (
-            &["--permission=full", "careful", "x"],
-            "[--may]\n[all]\n",
-            "",
-        ),
-        (
-            &[
-                "--permission=workspace-write",
-                "--add-dir",
-                ".",
-                "--arg=--fast",
-                "--arg=--n=1",
-                "agent",
-                "x",
-            ],
+            "--permission=workspace-write --add-dir . --arg=--fast --arg=--n=1 agent x",
             &with_dir,
             "",
         ),
-        (&["hello", "x"], "hello: reading the prompt\n", ""),
+        ("hello x", "hello: reading the prompt\n", ""),
     ] {
-        let ran = coven.cli([&["run"], args].concat());
+        let words: Vec<&str> = args.split(' ').collect();
+        let ran = coven.cli([&["run"], &words[..]].concat());
         assert_eq!(ran.code, 0, "{ran:?}");
-        let is_shown = !args.contains(&"--json") && !args.contains(&"--detach");
+        let is_shown = !args.contains("--json") && !args.contains("--detach");
         assert!(!is_shown || ran.out.starts_with(printed), "{ran:?}");
         assert_eq!(
             ran.err.lines().count(),
@@ -259,6 +253,12 @@ fn run_sets_a_permission_and_says_what_holds_without_one() {
         );
         assert!(ran.err.contains(said), "{ran:?}");
     }
+}
+
+#[test]
+fn run_takes_a_permission_from_the_setting_unless_an_option_gives_one() {
+    let coven = Coven::start();
+    coven.harness_with("agent", ARGUMENTS, keys());
     let with_setting = |word: &str, args: &[&str]| {
         let mut command = coven.command([&["run"], args].concat());
         Ran::of(command.env("COVEN_PERMISSION", word).output().unwrap())

@@ -166,6 +166,23 @@ fn no_field_is_refused_or_changed_where_secrets_are_stored() {
     assert_eq!(record["argv"], argv);
 }
 
+/// No verb shows `token`, or the password, of session `id`.
+fn assert_shown_without(coven: &Coven, id: &str, token: &str) {
+    for shown in [
+        coven.cli(["show", id]),
+        coven.cli(["show", "--json", id]),
+        coven.cli(["sessions", "--json"]),
+        coven.cli(["sessions", "--format", "id,model,title,labels"]),
+        coven.cli(["metrics"]),
+    ] {
+        assert_eq!(shown.code, 0, "{shown:?}");
+        assert!(
+            !shown.out.contains(token) && !shown.out.contains("horse"),
+            "{shown:?}"
+        );
+    }
+}
+
 #[test]
 fn the_harness_gets_the_model_and_the_arguments_whose_secrets_are_not_on_record() {
     let coven = Coven::start();
@@ -212,19 +229,7 @@ fn the_harness_gets_the_model_and_the_arguments_whose_secrets_are_not_on_record(
         let bytes: usize = words.map(|word| word.unwrap().len() + 1).sum();
         let said = output(&coven.events_to_end(id), "stdout");
         assert_eq!(String::from_utf8(said).unwrap().trim(), bytes.to_string());
-        for shown in [
-            coven.cli(["show", id]),
-            coven.cli(["show", "--json", id]),
-            coven.cli(["sessions", "--json"]),
-            coven.cli(["sessions", "--format", "id,model,title,labels"]),
-            coven.cli(["metrics"]),
-        ] {
-            assert_eq!(shown.code, 0, "{shown:?}");
-            assert!(
-                !shown.out.contains(token) && !shown.out.contains("horse"),
-                "{shown:?}"
-            );
-        }
+        assert_shown_without(&coven, id, token);
         // What it was started with is gone.
         let rerun = coven.cli(["rerun", id]);
         assert_eq!(rerun.code, 125, "{rerun:?}");

@@ -394,36 +394,63 @@ fn a_git_directory_of_another_user_makes_no_project_root() {
     }
 }
 
-#[test]
-fn root_in_a_users_home_starts_nothing_and_leaves_nothing_of_its_own() {
-    use std::os::unix::fs::{MetadataExt, chown};
-    use std::os::unix::process::CommandExt;
-    const USER: u32 = 12_345;
+/// The uid of a user that the test makes a home for.
+const USER: u32 = 12_345;
+
+/// Verbs that start a daemon.
+const STARTS: [&[&str]; 4] = [
+    &["run", "hello", "x"],
+    &["run", "--detach", "hello", "x"],
+    &["daemon", "start"],
+    &["daemon", "serve"],
+];
+
+/// An empty directory of [`USER`]'s; `None` if this test cannot make one.
+fn users_directory(coven: &Coven) -> Option<PathBuf> {
+    use std::os::unix::fs::chown;
     if !is_root() {
-        return println!("skipped: only root can come to another user's home");
+        println!("skipped: only root can come to another user's home");
+        return None;
     }
-    let coven = Coven::new();
     let user = coven.work().join("user");
     fs::create_dir(&user).unwrap();
     chown(&user, Some(USER), Some(USER)).unwrap();
-    let in_home = |args: &[&str], home: &Path| {
-        let mut command = coven.command(args);
-        command.env("HOME", &user).env_remove("COVEN_HOME");
-        if home != user {
-            command.env("COVEN_HOME", home);
-        }
-        Ran::of(command.output().unwrap())
+    Some(user)
+}
+
+/// Runs coven as root with the user's `HOME`, as su and sudo keep it, and with `home` as coven's.
+fn as_root(coven: &Coven, args: &[&str], user: &Path, home: &Path) -> Ran {
+    let mut command = coven.command(args);
+    command.env("HOME", user).env_remove("COVEN_HOME");
+    if home != user {
+        command.env("COVEN_HOME", home);
+    }
+    Ran::of(command.output().unwrap())
+}
+
+/// Runs a copy of coven, which the user can get to, as the user.
+fn as_user(coven: &Coven, args: &[&str], user: &Path) -> Ran {
+    use std::os::unix::process::CommandExt;
+    let mut command = std::process::Command::new(coven.work().join("coven"));
+    command
+        .args(args)
+        .env_clear()
+        .env("HOME", user)
+        .env("PATH", "/usr/bin:/bin");
+    command.uid(USER).gid(USER).current_dir(user);
+    Ran::of(command.output().unwrap())
+}
+
+#[test]
+fn root_starts_no_daemon_in_a_users_directory() {
+    let coven = Coven::new();
+    let Some(user) = users_directory(&coven) else {
+        return;
     };
-    let starts: [&[&str]; 4] = [
-        &["run", "hello", "x"],
-        &["run", "--detach", "hello", "x"],
-        &["daemon", "start"],
-        &["daemon", "serve"],
-    ];
-    // As su and sudo keep HOME; then by name, also where more is missing than the home itself.
+    // By the user's HOME; then by name, also where more is missing than the home itself.
     for home in [user.clone(), user.join(".coven"), user.join("a/b")] {
-        for args in starts {
-            let refused = in_home(args, &home);
+        for args in STARTS {
+            let refused = as_root(&coven, args, &user, &home);
             assert_eq!(refused.code, exit_of(args, 1), "{args:?}: {refused:?}");
             for part in [
                 "uid 12345",
@@ -434,46 +461,38 @@ fn root_in_a_users_home_starts_nothing_and_leaves_nothing_of_its_own() {
                 assert!(refused.err.contains(part), "{part}: {refused:?}");
             }
         }
-        assert_eq!(
-            fs::read_dir(&user).unwrap().count(),
-            0,
-            "{}",
-            home.display()
-        );
+        let left = fs::read_dir(&user).unwrap().count();
+        assert_eq!(left, 0, "{}", home.display());
     }
-    // The user's own daemon, with a binary that the user can get to.
-    assert_eq!(coven.shell("cp \"$0\" coven").code, 0);
-    let as_user = |args: &[&str]| {
-        let mut command = std::process::Command::new(coven.work().join("coven"));
-        command
-            .args(args)
-            .env_clear()
-            .env("HOME", &user)
-            .env("PATH", "/usr/bin:/bin");
-        command.uid(USER).gid(USER).current_dir(&user);
-        Ran::of(command.output().unwrap())
+}
+
+#[test]
+fn root_in_a_users_home_starts_nothing_and_leaves_nothing_of_its_own() {
+    use std::os::unix::fs::MetadataExt;
+    let coven = Coven::new();
+    let Some(user) = users_directory(&coven) else {
+        return;
     };
-    let ran = as_user(&["run", "hello", "the user's own"]);
+    assert_eq!(coven.shell("cp \"$0\" coven").code, 0);
+    let ran = as_user(&coven, &["run", "hello", "the user's own"], &user);
     assert_eq!(ran.code, 0, "{ran:?}");
     let home = user.join(".coven");
-    let seen = in_home(&["sessions"], &home);
+    let seen = as_root(&coven, &["sessions"], &user, &home);
     assert!(seen.out.contains("the user's own"), "{seen:?}");
-    assert_eq!(in_home(&["show", "0000"], &home).code, 1);
+    assert_eq!(as_root(&coven, &["show", "0000"], &user, &home).code, 1);
     let locked = coven.work().join("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
     let locked = locked.to_str().unwrap();
-    let ran = as_user(&["run", "--root", locked, "hello", "x"]);
+    let ran = as_user(&coven, &["run", "--root", locked, "hello", "x"], &user);
     let said =
         format!("{locked} cannot be entered by the daemon's user (uid 12345): Permission denied");
     assert!(ran.err.contains(&said), "{ran:?}");
-    assert_eq!(as_user(&["daemon", "stop"]).code, 0);
-    for args in starts {
-        let refused = in_home(args, &home);
-        assert!(
-            refused.err.contains("sudo -u '#12345' coven"),
-            "{args:?}: {refused:?}"
-        );
+    assert_eq!(as_user(&coven, &["daemon", "stop"], &user).code, 0);
+    for args in STARTS {
+        let refused = as_root(&coven, args, &user, &home);
+        let is_told = refused.err.contains("sudo -u '#12345' coven");
+        assert!(is_told, "{args:?}: {refused:?}");
     }
     for args in [
         &["vacuum"][..],
@@ -485,15 +504,15 @@ fn root_in_a_users_home_starts_nothing_and_leaves_nothing_of_its_own() {
         &["diagnostics"],
         &["daemon", "stop"],
     ] {
-        in_home(args, &home);
+        as_root(&coven, args, &user, &home);
     }
     for file in files(&user) {
         let owner = file.symlink_metadata().unwrap().uid();
         assert_eq!(owner, USER, "{}", file.display());
     }
-    let ran = as_user(&["run", "hello", "again"]);
+    let ran = as_user(&coven, &["run", "hello", "again"], &user);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(as_user(&["daemon", "stop"]).code, 0);
+    assert_eq!(as_user(&coven, &["daemon", "stop"], &user).code, 0);
 }
 
 #[test]

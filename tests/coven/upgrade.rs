@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -97,9 +98,8 @@ fn resources(pid: i32) -> (usize, usize) {
     (count("fd"), count("task"))
 }
 
-#[test]
-fn many_upgrades_under_floods_lose_and_double_nothing() {
-    let coven = Coven::start();
+/// Declares harnesses that flood, wait, or ignore SIGTERM.
+fn declare_harnesses(coven: &Coven) {
     coven.harness("flood", "seq 1 1500000; sleep 0.1; echo end");
     coven.harness("errors", "seq 1 700000 >&2; exit 3");
     coven.harness(
@@ -112,8 +112,54 @@ fn many_upgrades_under_floods_lose_and_double_nothing() {
         "deaf",
         "trap '' TERM; echo deaf; while :; do sleep 0.05; done",
     );
-    let programs = ["1.1.1", "2.2.2"].map(|version| coven.program_of_version(version));
+}
+
+/// The session has ended with this exit code, and exactly this text of `stream` is stored.
+fn assert_stored(coven: &Coven, id: &str, stream: &str, text: &str, code: &Value) {
+    let record = coven.ended(id);
+    let events = coven.events(id);
+    assert_gapless(id, &events);
+    let stored = output(&events, stream);
+    assert_eq!(stored.len(), text.len(), "{}", record["harness"]);
+    assert!(stored == text.as_bytes(), "{}", record["harness"]);
+    assert_eq!(record[format!("{stream}_bytes")], text.len());
+    assert_eq!(record[format!("{stream}_lines")], text.lines().count());
+    assert_eq!(&record["exit_code"], code);
+}
+
+/// Upgrades from one program to the other and back, while clients ask, follow `followed`, and kill `deaf`.
+fn upgrade_under_load(coven: &Coven, programs: &[PathBuf; 2], followed: &str, deaf: &str) {
     let pid = coven.daemon_pid();
+    let is_over = AtomicBool::new(false);
+    let rounds = 20.max(rounds(20));
+    std::thread::scope(|scope| {
+        let asking = [true, false].map(|is_kept| {
+            let is_over = &is_over;
+            scope.spawn(move || ask_for_ever(coven, is_kept, is_over))
+        });
+        let following = scope.spawn(|| follow(coven, followed));
+        let killing = scope.spawn(|| coven.kill_session(deaf));
+        let answers = (0..rounds).map(|round| coven.upgrade_to(&programs[round % 2]));
+        let answers: Vec<Answer> = answers.collect();
+        is_over.store(true, Ordering::Relaxed);
+        for answer in &answers {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.json()["pid"], pid);
+        }
+        let [kept, new] = asking.map(|thread| thread.join().unwrap());
+        assert!(kept.is_disjoint(&new) && kept.len() + new.len() > rounds);
+        let killed = killing.join().unwrap();
+        assert_eq!(killed.status, 202, "{}", killed.text());
+        let events = following.join().unwrap();
+        assert_gapless(followed, &events);
+    });
+}
+
+#[test]
+fn many_upgrades_under_floods_lose_and_double_nothing() {
+    let coven = Coven::start();
+    declare_harnesses(&coven);
+    let programs = ["1.1.1", "2.2.2"].map(|version| coven.program_of_version(version));
     let floods = ["flood", "flood", "errors", "lines"].map(|harness| coven.launch(harness, "x"));
     let cat = coven.launch("slow-cat", "x");
     let data = "0123456789abcde\n".repeat(40_000);
@@ -126,31 +172,11 @@ fn many_upgrades_under_floods_lose_and_double_nothing() {
     coven.wait_for_output(&deaf, "deaf");
     let idle = coven.launch("sleeps", "x");
     coven.upgraded_to(&programs[1]);
-    eventually("the first threads are there", || resources(pid).1 > 0);
-
-    let is_over = AtomicBool::new(false);
-    let rounds = 20.max(rounds(20));
-    std::thread::scope(|scope| {
-        let asking = [true, false].map(|is_kept| {
-            let (coven, is_over) = (&coven, &is_over);
-            scope.spawn(move || ask_for_ever(coven, is_kept, is_over))
-        });
-        let following = scope.spawn(|| follow(&coven, &floods[3]));
-        let killing = scope.spawn(|| coven.kill_session(&deaf));
-        let answers = (0..rounds).map(|round| coven.upgrade_to(&programs[round % 2]));
-        let answers: Vec<Answer> = answers.collect();
-        is_over.store(true, Ordering::Relaxed);
-        for answer in &answers {
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            assert_eq!(answer.json()["pid"], pid);
-        }
-        let [kept, new] = asking.map(|thread| thread.join().unwrap());
-        assert!(kept.is_disjoint(&new) && kept.len() + new.len() > rounds);
-        let killed = killing.join().unwrap();
-        assert_eq!(killed.status, 202, "{}", killed.text());
-        let followed = following.join().unwrap();
-        assert_gapless(&floods[3], &followed);
+    eventually("the first threads are there", || {
+        resources(coven.daemon_pid()).1 > 0
     });
+
+    upgrade_under_load(&coven, &programs, &floods[3], &deaf);
 
     let expected = |to: usize| (1..=to).map(|n| format!("{n}\n")).collect::<String>();
     let whole = [
@@ -171,15 +197,7 @@ fn many_upgrades_under_floods_lose_and_double_nothing() {
         (&cat, "stdout", data, json!(0)),
     ];
     for (id, stream, text, code) in whole {
-        let record = coven.ended(id);
-        let events = coven.events(id);
-        assert_gapless(id, &events);
-        let stored = output(&events, stream);
-        assert_eq!(stored.len(), text.len(), "{}", record["harness"]);
-        assert!(stored == text.as_bytes(), "{}", record["harness"]);
-        assert_eq!(record[format!("{stream}_bytes")], text.len());
-        assert_eq!(record[format!("{stream}_lines")], text.lines().count());
-        assert_eq!(record["exit_code"], code);
+        assert_stored(&coven, id, stream, &text, &code);
     }
     let timed = coven.ended(timed["id"].as_str().unwrap());
     assert_eq!(timed["ended_by"], "timeout");
