@@ -160,7 +160,7 @@ impl Met {
         }
         let (reason, hold, begun) = self.open.take_if(|open| open.1 <= at)?;
         let reason = self.waiting.unwrap_or(reason).max(floor);
-        Some(wait(layer, reason, hold, begun, ending))
+        Some(wait(layer, floor, reason, hold, begun, ending))
     }
 }
 
@@ -184,7 +184,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
             let at = text.len().saturating_sub(WORD_MAX - 1);
             let at = at.max(from.min(text.len()));
             let at = met.waiting.unwrap_or(at).max(floor);
-            return wait(layer, at, text.len(), None, ending);
+            return wait(layer, floor, at, text.len(), None, ending);
         }
         let end = text.len().min(at + REACH);
         let view = View::new(&text[..end], is_last || end < text.len());
@@ -213,6 +213,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
 /// begin with. Only the known part of that word is of interest at a pause.
 fn wait(
     layer: &Layer,
+    floor: usize,
     mut at: usize,
     mut hold: usize,
     mut begun: Option<Secret>,
@@ -222,7 +223,7 @@ fn wait(
     let view = View::new(text, ending == Ending::Last);
     // Also searches for a word that begins between them.
     let last = text.len().saturating_sub(WORD_MAX - 1).min(at);
-    for begin in last..text.len() {
+    for begin in last.max(floor)..text.len() {
         if ending == Ending::Last || !tokens::is_begin(text, begin, layer) {
             continue;
         }

@@ -232,3 +232,16 @@ fn a_path_or_an_id_that_holds_a_token_is_told_from_one_that_only_looks_odd() {
             .holds_token("AKIAIOSFODNN7EXAMPLE")
     );
 }
+
+#[test]
+fn text_of_a_secret_that_a_pause_has_taken_out_is_not_searched_again() {
+    let redactor = redactor();
+    let (mut stream, mut out) = (Stream::default(), Vec::new());
+    for write in ["sk.eyJ1-sntr", "yu_013=t", "witer', 'x\""] {
+        stream.push(&redactor, write.as_bytes(), &mut out);
+        stream.expire(&redactor, &mut out);
+    }
+    stream.finish(&redactor, &mut out);
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(out, "[REDACTED:mapbox]=twiter', 'x\"");
+}
