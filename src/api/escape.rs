@@ -3,7 +3,10 @@
 //!
 //! Pure. It scans blocks for special characters, and copies everything between them.
 
-use crate::sys::{BLOCK, unplain_in};
+use crate::sys::lanes::{LANES, Lanes};
+
+/// Bytes in a block: as many as its bit set has bits.
+const BLOCK: usize = 64;
 
 /// Appends `text` to `out` as a JSON string with quotes (RFC 8259, 7).
 pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
@@ -14,7 +17,7 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let mut last = [b' '; BLOCK];
     last[..tail.len()].copy_from_slice(tail);
     for (number, block) in blocks.iter().chain([&last]).enumerate() {
-        let mut special = unplain_in(block);
+        let mut special = special_in(block);
         while special != 0 {
             let at = number * BLOCK + special.trailing_zeros() as usize;
             out.extend_from_slice(&bytes[written..at]);
@@ -35,7 +38,7 @@ pub fn escaped_prefix(text: &[u8], most: usize) -> usize {
     let mut fitting = 0;
     for block in blocks {
         let mut length = BLOCK;
-        let mut special = unplain_in(block);
+        let mut special = special_in(block);
         while special != 0 {
             length += escaped_length(block[special.trailing_zeros() as usize]) - 1;
             special &= special - 1;
@@ -54,6 +57,17 @@ pub fn escaped_prefix(text: &[u8], most: usize) -> usize {
         fitting += 1;
     }
     fitting
+}
+
+/// The bytes of `block` that a JSON string must escape (RFC 8259, 7), one bit each.
+#[inline(always)]
+fn special_in(block: &[u8; BLOCK]) -> u64 {
+    let (parts, _) = block.as_chunks::<LANES>();
+    parts.iter().rev().fold(0, |all, part| {
+        let part: Lanes = Lanes::new(part);
+        let quotes = part.within(b'"', b'"') | part.within(b'\\', b'\\');
+        all << LANES | u64::from((part.within(0, 0x1f) | quotes).bits())
+    })
 }
 
 /// Number of bytes that `byte` needs in a JSON string.

@@ -22,18 +22,18 @@ pub(super) const COOKIE: Option<u8> = Some(b'=');
 #[rustfmt::skip]
 table! {
     /// Beginnings of the commands' names; their subcommand; their options, each with the byte that precedes the secret in its
-    /// argument; and whether the argument can be the next word.
+    /// argument; and whether the argument can be the next word. Their order is one of speed, as that of the rules' words.
     pub(super) COMMANDS, SAMPLES: Command =
+    (&["mysql", "mariadb"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
+    (&["zip%20", "zip "], "", &[("-P", None)], true; "zip -P «hunter2horse» out.zip a.txt", "zip -r out1.zip dir2"),
+    (&["http%20", "http "], "", &[("-a", USER), ("--auth", USER)], true;
+        "http -a u:«hunter2horse» GET x", "http --auth-type basic x"),
+    (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2;horse» ping", "redis-cli -a $PASS1 ping"),
     (&["curl"], "", &[("-u", USER), ("--user", USER), ("--proxy-user", USER), ("-b", COOKIE), ("--cookie", COOKIE)], true;
         "curl -su admin:«hunter2horse» https://x", "curl -u admin https://x -b jar.txt"),
-    (&["http ", "http%20"], "", &[("-a", USER), ("--auth", USER)], true;
-        "http -a u:«hunter2horse» GET x", "http --auth-type basic x"),
-    (&["sshpass"], "", &[("-p", None)], true; "sshpass -p '«hunter2horse»' ssh root@x", "sshpass -P assword2 -f file1 ssh x"),
-    (&["docker", "podman"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
-    (&["mysql", "mariadb"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
-    (&["zip ", "zip%20"], "", &[("-P", None)], true; "zip -P «hunter2horse» out.zip a.txt", "zip -r out1.zip dir2"),
     (&["ldap"], "", &[("-w", None)], true; "ldapsearch -x -D cn=a -w «hunter2horse» uid=b", "ldapsearch -x -W uid=b1"),
-    (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2;horse» ping", "redis-cli -a $PASS1 ping"),
+    (&["podman", "docker"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
+    (&["sshpass"], "", &[("-p", None)], true; "sshpass -p '«hunter2horse»' ssh root@x", "sshpass -P assword2 -f file1 ssh x"),
     (&["IDENTIFIED", "identified"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;
         "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
 }

@@ -2,6 +2,8 @@
 //!
 //! Pure. The formats come from the issuers and from public rule sets.
 
+use super::prefixes::Prefixes;
+
 /// Set of characters of a token: a bit set that [`CLASS`] uses.
 pub(super) type Alphabet = u16;
 
@@ -230,61 +232,20 @@ issuers! { ISSUERS:
     ("jwt", ["ZXlK"], BASE64 | WORD, 60, ENDLESS, Random, "ZXlKaGJHY2lPaUpJVXpJMU5pSXNJblI1Y0NJNklrcFhWQ0o5LmV5SnpkV0lpT2lJeE1qTTBOVFkzT0Rrd0luMC5k", "ZXlKaGJHY2lPaUpJ"),
 }
 
-/// Bit set of the rows of [`ISSUERS`], for each byte, whose prefix has that byte at `at` or ends before it.
-const fn rows_by(at: usize) -> [u128; 256] {
-    let mut rows = [0; 256];
+/// The rows of [`ISSUERS`] that a text can begin with.
+pub(super) static PREFIXES: Prefixes = {
+    let mut prefixes = Prefixes::NONE;
     let mut row = 0;
     while row < ISSUERS.len() {
         let mut prefix = 0;
         while prefix < ISSUERS[row].prefixes.len() {
-            let known = ISSUERS[row].prefixes[prefix].as_bytes();
-            let mut byte = 0;
-            while byte < rows.len() {
-                if at >= known.len() || known[at] as usize == byte {
-                    rows[byte] |= 1 << row;
-                }
-                byte += 1;
-            }
+            prefixes.add(row, ISSUERS[row].prefixes[prefix]);
             prefix += 1;
         }
         row += 1;
     }
-    rows
-}
-
-static BY_BYTE: [[u128; 256]; 3] = [rows_by(0), rows_by(1), rows_by(2)];
-
-/// For each first byte of a prefix, its second bytes, by their low six bits.
-static PAIRS: [u64; 256] = {
-    let mut pairs = [0; 256];
-    let mut row = 0;
-    while row < ISSUERS.len() {
-        let mut prefix = 0;
-        while prefix < ISSUERS[row].prefixes.len() {
-            let known = ISSUERS[row].prefixes[prefix].as_bytes();
-            pairs[known[0] as usize] |= 1 << (known[1] & 63);
-            prefix += 1;
-        }
-        row += 1;
-    }
-    pairs
+    prefixes
 };
-
-/// True if a prefix may begin with these bytes.
-#[inline(always)]
-pub(super) fn may_begin(bytes: [u8; 2]) -> bool {
-    PAIRS[usize::from(bytes[0])] >> (bytes[1] & 63) & 1 == 1
-}
-
-/// The rows that the word at `at` can match, by its first three bytes: none for nearly all words.
-#[inline(always)]
-pub(super) fn rows_at(text: &[u8], at: usize) -> u128 {
-    let mut rows = u128::MAX;
-    for (byte, by_byte) in text[at..].iter().zip(&BY_BYTE) {
-        rows &= by_byte[usize::from(*byte)];
-    }
-    rows
-}
 
 #[rustfmt::skip]
 issuers! { MARKED:

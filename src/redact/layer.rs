@@ -69,15 +69,15 @@ impl Layer {
         !self.tail.is_empty()
     }
 
-    /// Position of the next sequence from `at` on.
-    pub(super) fn next_mark(&self, at: usize) -> usize {
+    /// Positions of the sequences from `at` on.
+    pub(super) fn marks_from(&self, at: usize) -> impl Iterator<Item = usize> {
         let next = self.marks.partition_point(|mark| mark.at < at);
-        self.marks.get(next).map_or(usize::MAX, |mark| mark.at)
+        self.marks[next..].iter().map(|mark| mark.at)
     }
 
     /// True if a sequence stood before the byte at `at`.
     pub(super) fn is_marked(&self, at: usize) -> bool {
-        !self.marks.is_empty() && self.next_mark(at) == at
+        !self.marks.is_empty() && self.marks_from(at).next() == Some(at)
     }
 
     /// Separates text and sequences of `data`; `is_last` if nothing follows soon.
@@ -258,7 +258,7 @@ fn written_sequence(data: &[u8]) -> Sequence {
     let rest = &data[run..];
     for name in WRITTEN {
         let known = rest.len().min(name.len());
-        if rest[..known] != name[..known] {
+        if rest[0] != name[0] || rest[..known] != name[..known] {
             continue;
         }
         match rest.get(name.len()) {

@@ -37,6 +37,7 @@ mod known;
 mod layer;
 mod names;
 mod own;
+mod prefixes;
 mod rules;
 mod stream;
 mod tokens;

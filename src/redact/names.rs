@@ -2,6 +2,7 @@
 //!
 //! Pure. One table per kind; [`super::forms`] reads the text around a name.
 
+use super::prefixes::Prefixes;
 use super::value::Name;
 use super::view::{More, View, is_behind_escape};
 
@@ -196,8 +197,7 @@ fn word_strength(word: &str, before: Option<&str>) -> Option<Name> {
     (ending.1 != Name::Weak || word == ending.0).then_some(ending.1)
 }
 
-/// Services whose name suffices for a random value to be a secret, and words that are too common for the search. Sorted
-/// by first letter.
+/// Services whose name suffices for a random value to be a secret, and words that are too common for the search.
 #[rustfmt::skip]
 const SERVICES: &[&str] = &[
     "access", "adafruit", "adobe", "airtable", "algolia", "alibaba", "api", "asana", "atlassian", "auth", "artifactory",
@@ -210,49 +210,30 @@ const SERVICES: &[&str] = &[
     "squarespace", "sumo", "telegr", "travis", "twitch", "twitter", "typeform", "xray", "yandex", "zendesk",
 ];
 
-/// Five bits of a letter, the same in both cases.
-const fn letter(byte: u8) -> usize {
-    (byte & 31) as usize
-}
-
-/// Number of services whose first letter precedes each letter.
-const FIRST: [usize; 33] = {
-    let mut first = [0; 33];
-    let mut letter_at = 1;
-    while letter_at < first.len() {
-        let mut service = 0;
-        while service < SERVICES.len() && letter(SERVICES[service].as_bytes()[0]) < letter_at {
-            service += 1;
-        }
-        first[letter_at] = service;
-        letter_at += 1;
+/// The rows of [`SERVICES`] that a text can begin with.
+static FIRST: Prefixes = {
+    let mut first = Prefixes::NONE;
+    let mut row = 0;
+    while row < SERVICES.len() {
+        first.add(row, SERVICES[row]);
+        row += 1;
     }
     first
 };
 
-/// Second letters of the services by their first letter, one bit each: few words have such a pair.
-const SECOND: [u32; 32] = {
-    let mut second = [0; 32];
-    let mut service = 0;
-    while service < SERVICES.len() {
-        let name = SERVICES[service].as_bytes();
-        second[letter(name[0])] |= 1 << letter(name[1]);
-        service += 1;
-    }
-    second
-};
-
 /// True if `name` contains a service's name.
 pub(super) fn names_service(name: &[u8]) -> bool {
-    name.windows(2).enumerate().any(|(at, pair)| {
-        let first = letter(pair[0]);
-        SECOND[first] >> letter(pair[1]) & 1 == 1
-            && SERVICES[FIRST[first]..FIRST[first + 1]]
-                .iter()
-                .any(|service| {
-                    let start = name.get(at..at + service.len());
-                    start.is_some_and(|start| start.eq_ignore_ascii_case(service.as_bytes()))
-                })
+    (0..name.len()).any(|at| {
+        let mut rows = FIRST.rows(&name[at..]);
+        while rows != 0 {
+            let service = SERVICES[rows.trailing_zeros() as usize].as_bytes();
+            rows &= rows - 1;
+            let start = name.get(at..at + service.len());
+            if start.is_some_and(|start| start.eq_ignore_ascii_case(service)) {
+                return true;
+            }
+        }
+        false
     })
 }
 
@@ -261,8 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_in_the_order_of_their_first_letters_and_found_anywhere() {
-        assert!(SERVICES.is_sorted_by_key(|service| service.as_bytes()[0]));
+    fn services_are_found_anywhere() {
         for service in SERVICES {
             assert!(names_service(
                 format!("my_{}2", service.to_uppercase()).as_bytes()

@@ -3,12 +3,12 @@
 //! Pure. [`super::issuers`] has their formats.
 
 use super::issuers::{
-    DIGIT, DOTTED, ENDLESS, ISSUERS, Issuer, Looks, MARKED, TILDE, TOKEN, is_in, is_word,
-    may_begin, rows_at,
+    DIGIT, DOTTED, ENDLESS, ISSUERS, Issuer, Looks, MARKED, PREFIXES, TILDE, TOKEN, is_in, is_word,
 };
 use super::layer::Layer;
 use super::view::{View, is_behind_escape};
 use super::{Looked, Open, Secret, Undecided, value};
+use crate::sys::lanes::{self, LANES, Lanes};
 
 /// Minimum length of a token, in bytes: shorter words are not examined.
 pub(super) const BEGIN_MIN: usize = 15;
@@ -19,7 +19,7 @@ pub(super) const BEGIN_MIN: usize = 15;
 ///
 /// [`Undecided`] if later text decides.
 pub(super) fn token(view: View<'_>, at: usize, layer: &Layer) -> Looked {
-    let mut rows = rows_at(view.text, at);
+    let mut rows = PREFIXES.rows(&view.text[at..]);
     while rows != 0 {
         let issuer = &ISSUERS[rows.trailing_zeros() as usize];
         rows &= rows - 1;
@@ -187,163 +187,81 @@ fn is_jwt(token: &[u8]) -> bool {
     header.len() >= 10 && claims.len() >= 10 && claims.starts_with(b"ey") && parts.next().is_some()
 }
 
-/// One byte of eight that are computed at once.
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x80 * ONES;
-
 /// Beginning of the next word in `text` from `from` on that has at least [`BEGIN_MIN`] token characters and can be a
 /// token or a service's value.
 pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usize> {
-    let from = from.min(text.len());
-    let (blocks, _) = text[from..].as_chunks::<8>();
-    let (mut block, mut before) = (0, 0);
-    // Each word of that length contains one complete block of eight bytes, at any alignment.
-    while let Some(bytes) = blocks.get(block) {
-        let tokens = tokens_of(bytes);
-        let at = from + 8 * block - (!before & HIGH).leading_zeros() as usize / 8;
-        (block, before) = (block + 1, tokens);
-        if tokens == HIGH
-            && let Some(rest) = text.get(at + BEGIN_MIN - 8..).and_then(<[u8]>::first_chunk)
-            && tokens_of(rest) == HIGH
-        {
-            match begin_in(text, from, at, layer) {
-                Ok(begin) => return Some(begin),
-                Err(end) => block = block.max((end - from) / 8),
+    let mut marks = layer.marks_from(from);
+    let (mut at, mut mark) = (from, marks.next());
+    let mut tokens = tokens_at(text, at) << LANES;
+    while at < text.len() {
+        tokens = tokens >> LANES | tokens_at(text, at + LANES) << LANES;
+        let two = tokens & tokens >> 1;
+        let four = two & two >> 2;
+        let eight = four & four >> 4;
+        let long = (eight & eight >> (BEGIN_MIN - 8)) as u32;
+        if long != 0 {
+            let mut begins = begins_at(text, at);
+            // Another word can begin after a sequence.
+            while let Some(place) = mark.filter(|mark| *mark < at + LANES) {
+                begins |= place.checked_sub(at).map_or(0, |place| 1 << place);
+                mark = marks.next();
             }
-            before = blocks.get(block - 1).map_or(0, tokens_of);
+            begins &= long;
+            while begins != 0 {
+                let begin = at + begins.trailing_zeros() as usize;
+                begins &= begins - 1;
+                if is_wanted(text, begin, layer) {
+                    return Some(begin);
+                }
+            }
         }
+        at += LANES;
     }
     None
 }
 
-/// The first wanted beginning in the long word at `start`, or an end of the part without one. Nothing before `from` has
-/// been examined.
-fn begin_in(text: &[u8], from: usize, start: usize, layer: &Layer) -> Result<usize, usize> {
-    let mut classes = Classes::before(text, from, start);
-    let (mut at, mut mark) = (start, start);
-    while let Some(bytes) = text[at..].first_chunk::<24>() {
-        let ([first, second, third], _) = bytes.as_chunks() else {
-            break;
-        };
-        if mark >= at + 8 && classes.is_within_word(first) {
-            at += 8;
-            continue;
-        }
-        let tokens =
-            bits(tokens_of(first)) | bits(tokens_of(second)) << 8 | bits(tokens_of(third)) << 16;
-        let two = tokens & tokens >> 1;
-        let four = two & two >> 2;
-        let eight = four & four >> 4;
-        let long = eight & eight >> (BEGIN_MIN - 8) & 0xff;
-        if long == 0 {
-            return Err(at + 8);
-        }
-        let mut begins = classes.begins(first);
-        if mark < at {
-            mark = layer.next_mark(at);
-        }
-        // Another word can begin after a sequence.
-        while mark < at + 8 {
-            begins |= 1 << (mark - at);
-            mark = layer.next_mark(mark + 1);
-        }
-        begins &= long;
-        while begins != 0 {
-            let begin = at + begins.trailing_zeros() as usize;
-            begins &= begins - 1;
-            if is_wanted(text, begin, layer) {
-                return Ok(begin);
-            }
-        }
-        at += 8;
-    }
-    let mut rest = at..text.len();
-    rest.find(|at| is_wanted(text, *at, layer))
-        .ok_or(text.len())
-}
-
-/// Classes of the eight bytes before a block, one bit each.
-struct Classes {
-    words: u32,
-    joints: u32,
-    /// Beginnings of escapes.
-    escapes: u32,
-}
-
-impl Classes {
-    fn before(text: &[u8], from: usize, start: usize) -> Self {
-        let (words, joints, escapes) = match text[..start].last() {
-            Some(b'%') => (0, 0, 0x80 << 56),
-            Some(_) if start == from => {
-                let before = text[..start].last_chunk().unwrap_or(&[b'\\'; 8]);
-                let escapes = within(before, b'\\', b'\\') | within(before, b'%', b'%');
-                (words_of(before), joints_of(before), escapes)
-            }
-            // The bytes of a word do not precede it.
-            _ => (0, 0, 0),
-        };
-        Self {
-            words: bits(words),
-            joints: bits(joints),
-            escapes: bits(escapes),
-        }
-    }
-
-    /// True if the word before `block` contains it.
-    #[inline(always)]
-    fn is_within_word(&mut self, block: &[u8; 8]) -> bool {
-        self.words & 0x80 != 0 && self.escapes == 0 && words_of(block) == HIGH && {
-            (self.words, self.joints) = (0xff, 0);
-            true
-        }
-    }
-
-    /// The positions in `block` at which a word can begin.
-    #[inline(always)]
-    fn begins(&mut self, block: &[u8; 8]) -> u32 {
-        self.words |= bits(words_of(block)) << 8;
-        self.joints |= bits(joints_of(block)) << 8;
-        self.escapes |= bits(within(block, b'\\', b'\\')) << 8;
-        let escapes = self.escapes;
-        let behind_escape = escapes << 2 | escapes << 3 | escapes << 4 | escapes << 6;
-        let begins = !(self.words << 1) & (self.words | !(self.joints << 1)) | behind_escape;
-        self.words >>= 8;
-        self.joints >>= 8;
-        self.escapes >>= 8;
-        begins >> 8
-    }
-}
-
-/// The high bits of the bytes, of eight, that join words to one: only another word can begin behind them.
+/// The bytes from `at` on that can belong to a token, one bit each. Some others are among them, but no blanks, quotes,
+/// brackets, and no percent sign.
 #[inline(always)]
-fn joints_of(block: &[u8; 8]) -> u64 {
-    within(block, b'-', b'/')
+fn tokens_at(text: &[u8], at: usize) -> u64 {
+    lanes::at(text, at).within(b'+', 0x7f).bits().into()
 }
 
-/// One bit for each high bit of eight bytes.
-#[inline(always)]
-fn bits(high: u64) -> u32 {
-    ((high >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+/// The positions from `at` on at which a word can begin, one bit each.
+fn begins_at(text: &[u8], at: usize) -> u32 {
+    /// Maximum length of an escape whose last characters could belong to a word.
+    const ESCAPE: usize = 6;
+    let Some(before) = at.checked_sub(ESCAPE) else {
+        return u32::MAX;
+    };
+    let escapes = |block: Lanes| {
+        let escapes = block.within(b'\\', b'\\') | block.within(b'%', b'%');
+        u64::from(escapes.bits())
+    };
+    let block = lanes::at(text, at);
+    let escapes = escapes(lanes::at(text, before)) | escapes(block) << ESCAPE;
+    let behind_escape = escapes | escapes >> 2 | escapes >> 3 | escapes >> 4;
+    let letters = block.within(b'a', b'z') | block.within(b'A', b'Z');
+    let words = (letters | block.within(b'0', b'9') | block.within(b'_', b'_')).bits();
+    let joints = block.within(b'-', b'/').bits();
+    let last = text[at - 1];
+    let behind_word = words << 1 | u32::from(is_word(last));
+    let behind_joint = joints << 1 | u32::from(matches!(last, b'-'..=b'/'));
+    // Only another word can begin behind a joint.
+    !behind_word & (words | !behind_joint) | behind_escape as u32
 }
 
-/// True if a token or a service's value can begin at `at`, by the bytes around it.
+/// True if a token or a service's value can begin at `at`.
 #[inline(always)]
 fn is_wanted(text: &[u8], at: usize, layer: &Layer) -> bool {
-    may_be_wanted(text, at) && is_long_begin(text, at, layer)
+    (PREFIXES.rows(&text[at..]) != 0 || may_be_marked(text, at) || has_operator(text, at))
+        && is_long_begin(text, at, layer)
 }
 
-/// False for nearly all words, by a few bytes.
-#[inline(always)]
-fn may_be_wanted(text: &[u8], at: usize) -> bool {
-    let Some(word) = text[at..].first_chunk::<17>() else {
-        return true;
-    };
-    let is_mark = |byte: u8| matches!(byte, b'|' | b'%');
-    may_begin([word[0], word[1]])
-        || word[5] == b'~'
-        || word[6] == b'_'
-        || word[0].is_ascii_digit() && (is_mark(word[15]) || is_mark(word[16]))
-        || has_operator(text, at)
+fn is_long_begin(text: &[u8], at: usize, layer: &Layer) -> bool {
+    let word = text.get(at..at + BEGIN_MIN);
+    word.is_some_and(|word| word.iter().all(|byte| is_in(*byte, TOKEN)))
+        && is_begin(text, at, layer)
 }
 
 /// True if an operator that may follow a service's name is before `at`.
@@ -362,38 +280,6 @@ fn has_operator(text: &[u8], at: usize) -> bool {
         b'>' => before != b'-',
         _ => true,
     }
-}
-
-fn is_long_begin(text: &[u8], at: usize, layer: &Layer) -> bool {
-    let is_token = |byte: &u8| is_in(*byte, TOKEN);
-    (rows_at(text, at) != 0 || has_operator(text, at) || may_be_marked(text, at))
-        && is_begin(text, at, layer)
-        && text
-            .get(at..at + BEGIN_MIN)
-            .is_some_and(|word| word.iter().all(is_token))
-}
-
-/// The high bits of the bytes, of eight, that can belong to a token. Some others are among them, but no blanks, quotes,
-/// brackets, and no percent sign.
-#[inline(always)]
-fn tokens_of(block: &[u8; 8]) -> u64 {
-    let block = u64::from_le_bytes(*block);
-    ((block | HIGH) - ONES * 0x2b) & !block & HIGH
-}
-
-/// The high bits of the bytes, of eight, that belong to a word.
-#[inline(always)]
-fn words_of(block: &[u8; 8]) -> u64 {
-    let lower = (u64::from_le_bytes(*block) | (ONES * 0x20)).to_le_bytes();
-    within(&lower, b'a', b'z') | within(block, b'0', b'9') | within(block, b'_', b'_')
-}
-
-/// The high bits of the bytes, of eight, from `first` to `last`, which are ASCII; computed for all bytes at once.
-#[inline(always)]
-fn within(block: &[u8; 8], first: u8, last: u8) -> u64 {
-    let block = u64::from_le_bytes(*block);
-    let low = block & !HIGH;
-    (low + ONES * u64::from(0x80 - first)) & !(low + ONES * u64::from(0x7f - last)) & !block & HIGH
 }
 
 /// True if the token at `at` can be one with a mark inside: the mark, or an escape in its place, is at a possible

@@ -3,10 +3,10 @@
 //! Called from every thread. The only room with `unsafe` and with `cfg(target_os)`. It knows nothing of sessions, HTTP
 //! or SQLite.
 
-mod block;
 mod cgroup;
 mod exec;
 mod files;
+pub mod lanes;
 mod limits;
 mod memory;
 pub mod passed;
@@ -33,7 +33,6 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-pub use block::{BLOCK, unplain_in};
 pub use cgroup::{ControlGroup, OomWatch};
 pub use exec::{Execution, arm, disarm, prepare_executed};
 pub use files::{append_own, create_own, open_followed, open_own};
