@@ -403,6 +403,21 @@ impl KillSignal {
     pub fn ends(self) -> bool {
         matches!(self, Self::Term | Self::Kill)
     }
+
+    /// Its number on this system.
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Term => libc::SIGTERM,
+            Self::Kill => libc::SIGKILL,
+            Self::Int => libc::SIGINT,
+            Self::Hup => libc::SIGHUP,
+            Self::Usr1 => libc::SIGUSR1,
+            Self::Usr2 => libc::SIGUSR2,
+            Self::Stop => libc::SIGSTOP,
+            Self::Cont => libc::SIGCONT,
+            Self::Winch => libc::SIGWINCH,
+        }
+    }
 }
 
 wire! {

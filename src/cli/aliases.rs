@@ -7,6 +7,7 @@ use super::CliError;
 use super::args::normalize;
 use super::grammar::{Position, WordKind};
 use super::help::Topic;
+use crate::api::Code;
 
 /// Typed words and their replacements, applied once each in this order.
 const ALIASES: &[(&str, &str)] = &[
@@ -32,6 +33,24 @@ const ALIASES: &[(&str, &str)] = &[
     ("status", "daemon status"),
 ];
 
+/// Words of other tools that are no aliases, with what does the same here. Only suggestions name them.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("a", "attach"),
+    ("add", "run"),
+    ("clean", "prune"),
+    ("exec", "run"),
+    ("follow", "logs -f"),
+    ("info", "daemon status"),
+    ("kill-session", "kill"),
+    ("new", "run"),
+    ("pause", "kill -s STOP"),
+    ("unpause", "kill -s CONT"),
+    ("-f", "--yes"),
+    ("-v", "--version"),
+    ("--filter", "--status"),
+    ("--force", "--yes"),
+];
+
 /// A verb of a later version.
 const LATER: &str = "search";
 
@@ -39,6 +58,12 @@ const LATER: &str = "search";
 pub(super) fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
     let aliases = ALIASES.iter().copied();
     aliases.filter(|(_, verb)| *verb != LATER)
+}
+
+/// What does here what `word` does in another tool.
+pub(super) fn meant(word: &str) -> Option<&'static str> {
+    let known = ELSEWHERE.iter().find(|(known, _)| *known == word);
+    known.map(|(_, verb)| *verb)
 }
 
 /// Rows of the help: the aliases of each verb.
@@ -50,6 +75,7 @@ pub(super) fn table() -> Vec<(String, String)> {
             None => rows.push((alias.to_owned(), verb.to_owned())),
         }
     }
+    rows.push(("status ID".to_owned(), "show ID".to_owned()));
     rows
 }
 
@@ -59,6 +85,12 @@ pub(super) fn table() -> Vec<(String, String)> {
 /// The verb belongs to a later version.
 pub(super) fn resolved(args: Vec<String>) -> Result<Vec<String>, CliError> {
     let mut args = help_word_last(args);
+    match args.as_slice() {
+        // As of a unit's state: with its last lines.
+        [verb, id, ..] if verb == "status" && !id.starts_with('-') => args[0] = "show".to_owned(),
+        [verb] if BARE.contains(&verb.as_str()) => return Err(without_operand(verb)),
+        _ => {}
+    }
     for (alias, verb) in ALIASES {
         let words: Vec<&str> = alias.split(' ').collect();
         if args.len() >= words.len() && words.iter().zip(&args).all(|(word, arg)| word == arg) {
@@ -72,6 +104,14 @@ pub(super) fn resolved(args: Vec<String>) -> Result<Vec<String>, CliError> {
         Some(verb) if verb == LATER => Err(CliError::usage("search: not in this version")),
         _ => Ok(args),
     }
+}
+
+/// Verbs for sessions that users of service managers type for the daemon.
+const BARE: [&str; 2] = ["start", "stop"];
+
+fn without_operand(verb: &str) -> CliError {
+    let message = format!("{verb}: which session? For the daemon it is daemon {verb}");
+    CliError::failed(Code::Usage, message, Some(&format!("coven daemon {verb}")))
 }
 
 /// Turns `coven help run` into `coven run --help`, and `coven daemon help` likewise; later words are unchanged. A page of
@@ -138,6 +178,7 @@ mod tests {
             ("adapters list", "adapters"),
             ("adapter doctor codex", "doctor --adapters codex"),
             ("status --json", "daemon status --json"),
+            ("status 0196 --json", "show 0196 --json"),
             ("help run", "run --help"),
             ("help ps", "sessions --help"),
             ("help daemon stop", "daemon stop --help"),
@@ -191,6 +232,31 @@ mod tests {
             assert_eq!(unknown_word(&verb), None);
             assert!(!verbs().iter().any(|(path, _)| path == alias), "{alias}");
         }
+    }
+
+    #[test]
+    fn a_word_of_another_tool_is_no_verb_and_what_it_means_is_one() {
+        for (word, meant) in ELSEWHERE {
+            let is_verb = verbs().iter().any(|(path, _)| path == word);
+            assert!(
+                !is_verb && aliases().all(|(alias, _)| alias != *word),
+                "{word}"
+            );
+            if !word.starts_with('-') {
+                let words: Vec<&str> = meant.split(' ').collect();
+                assert_eq!(unknown_word(&words), None, "{meant}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_verb_for_sessions_without_one_names_that_of_the_daemon() {
+        for verb in BARE {
+            let err = resolved(words(verb)).unwrap_err();
+            assert!(err.to_string().contains(&format!("daemon {verb}")), "{err}");
+            assert_eq!(err.exit_code(""), 2);
+        }
+        assert!(resolved(words("stop 0196")).is_ok());
     }
 
     #[test]

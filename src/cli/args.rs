@@ -4,6 +4,7 @@
 use super::CliError;
 use super::continued::is_id;
 use super::grammar::{Position, WordKind, value_of};
+use super::kill::parse_signal;
 use super::order::ordered;
 use super::output::visible;
 use super::session::LAST;
@@ -38,7 +39,10 @@ const CONTINUE: &str = "--continue";
 /// Options with two names in other tools: a verb has one of them.
 const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
 
-/// Splits `--name=value` and `-fn5` at places of options. Gives `--continue` an empty value if the next word is not its
+/// Repeatable options that also take their values in one word, with commas between them.
+const LISTS: [&str; 1] = ["--status"];
+
+/// Splits `--name=value` and `-fn5` at places of options, and the values of a list. Gives `--continue` an empty value if the next word is not its
 /// id. Turns `--last` at the place of an id into an argument.
 pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     let mut place = Position::start();
@@ -57,9 +61,20 @@ pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<
         let parts = parts.unwrap_or_else(|| vec![arg]);
         let is_one = parts.len() == 1;
         for part in parts {
+            let list = place.waiting().filter(|flag| LISTS.contains(&flag.long));
             let is_option = place.take(&part) == WordKind::Option;
             let can_lack_id = is_option && is_one && part == CONTINUE;
-            out.push(part);
+            match list {
+                Some(flag) => {
+                    for (at, value) in part.split(',').enumerate() {
+                        if at > 0 {
+                            out.push(flag.long.to_owned());
+                        }
+                        out.push(value.to_owned());
+                    }
+                }
+                None => out.push(part),
+            }
             if can_lack_id && !args.peek().is_some_and(|next| is_id(next)) {
                 place.take("");
                 out.push(String::new());
@@ -86,6 +101,13 @@ fn option_parts(place: &Position, word: &str) -> Option<Vec<String>> {
             Some(value) => value_of(flag).map(|_| vec![flag.long.to_owned(), value.to_owned()]),
             None => Some(vec![flag.long.to_owned()]),
         };
+    }
+    // As in kill -9 and kill -KILL.
+    let signal = place
+        .flag("--signal")
+        .filter(|_| parse_signal(&word[1..]).is_ok());
+    if let Some(flag) = signal {
+        return Some(vec![flag.long.to_owned(), word[1..].to_owned()]);
     }
     let mut parts = Vec::new();
     for (at, letter) in word.char_indices().skip(1) {
@@ -169,6 +191,28 @@ mod tests {
             ("run hello -5", "run hello -5"),
             ("logs --lines 5 0196", "logs --tail 5 0196"),
             ("logs --lines=5 0196", "logs --tail 5 0196"),
+            ("kill -9 0196", "kill --signal 9 0196"),
+            ("kill 0196 -sigkill", "kill 0196 --signal sigkill"),
+            ("kill -s9 0196", "kill -s 9 0196"),
+            ("kill -5 0196", "kill -5 0196"),
+            ("run hello -9", "run hello -9"),
+        ] {
+            assert_eq!(normalized(line).join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn several_statuses_can_stand_in_one_word() {
+        for (line, expected) in [
+            (
+                "sessions --status running,failed -q",
+                "sessions --status running --status failed -q",
+            ),
+            (
+                "prune --status=failed,killed",
+                "prune --status failed --status killed",
+            ),
+            ("sessions --label a,b", "sessions --label a,b"),
         ] {
             assert_eq!(normalized(line).join(" "), expected);
         }

@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[argh(option, arg_name = "dir")]
     cwd: Option<PathBuf>,
     /// the model, for harnesses that offer a choice
-    #[argh(option)]
+    #[argh(option, short = 'm')]
     model: Option<String>,
     /// what the harness may do: read-only, workspace-write or full (default: COVEN_PERMISSION, else as it is set up)
     #[argh(option, arg_name = "permission")]

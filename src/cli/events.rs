@@ -25,7 +25,7 @@ pub(super) struct Args {
     #[argh(option, default = "0", arg_name = "seq")]
     after: u64,
     /// at most this many (default: all)
-    #[argh(option, default = "u64::MAX", arg_name = "n")]
+    #[argh(option, short = 'n', default = "u64::MAX", arg_name = "n")]
     limit: u64,
     /// as JSON, one object per line: the events
     #[argh(switch)]

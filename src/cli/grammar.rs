@@ -6,8 +6,8 @@
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
 use super::Cli;
-use super::aliases::aliases;
-use crate::settings::did_you_mean;
+use super::aliases::{aliases, meant};
+use crate::settings::{did_you_mean, suggestion};
 
 pub(super) type Flag = FlagInfo<'static>;
 
@@ -198,12 +198,23 @@ impl Position {
 /// Error for the first of `args` that is neither a verb nor an option at its place, with a suggestion.
 pub(super) fn unknown_word(args: &[&str]) -> Option<String> {
     let mut place = Position::start();
-    args.iter().find_map(|word| {
+    args.iter().enumerate().find_map(|(at, word)| {
         let (what, hint) = match place.take(word) {
             WordKind::UnknownOption => {
                 let name = word.split('=').next().unwrap_or(word);
                 let mut flags = options(&place.command).map(|flag| flag.long.into());
-                ("option", did_you_mean(name, &mut flags))
+                let hint = match meant(name).filter(|meant| place.flag(meant).is_some()) {
+                    Some(meant) => suggestion(meant),
+                    None => did_you_mean(name, &mut flags),
+                };
+                ("option", hint)
+            }
+            // With a session; without one it is the daemon's.
+            WordKind::UnknownVerb if *word == "restart" && at + 1 < args.len() => {
+                ("command", suggestion("rerun"))
+            }
+            WordKind::UnknownVerb if place.path.is_empty() && meant(word).is_some() => {
+                ("command", meant(word).map_or_else(String::new, suggestion))
             }
             WordKind::UnknownVerb => {
                 let verbs = below(&place.path.join(" "), place.command.clone()).into_iter();
@@ -246,6 +257,16 @@ mod tests {
                 "unknown command 'stopp'; did you mean 'daemon stop'?",
             ),
             ("nonsense", "unknown command 'nonsense'"),
+            ("add hello", "unknown command 'add'; did you mean 'run'?"),
+            (
+                "restart 0196",
+                "unknown command 'restart'; did you mean 'rerun'?",
+            ),
+            (
+                "sacrifice -f 0196",
+                "unknown option '-f'; did you mean '--yes'?",
+            ),
+            ("show -f 0196", "unknown option '-f'"),
             ("daemon sessions", "unknown command 'sessions'"),
             (
                 "run --tite x hello",

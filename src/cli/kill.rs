@@ -25,7 +25,12 @@ pub(super) struct Args {
     #[argh(switch)]
     all: bool,
     /// TERM (the default) or KILL, which end a session; INT, HUP, USR1, USR2, STOP, CONT or WINCH, which are only sent
-    #[argh(option, short = 's', default = "KillSignal::default()")]
+    #[argh(
+        option,
+        short = 's',
+        default = "KillSignal::default()",
+        from_str_fn(parse_signal)
+    )]
     signal: KillSignal,
     /// do not ask
     #[argh(switch, short = 'y')]
@@ -36,6 +41,17 @@ pub(super) struct Args {
     /// the sessions: ids, unique beginnings of them, whole titles, or --last for the newest
     #[argh(positional)]
     ids: Vec<SessionRef>,
+}
+
+/// A signal by its name, with or without `SIG`, or by its number: `KILL`, `sigkill`, `9`.
+pub(super) fn parse_signal(text: &str) -> Result<KillSignal, String> {
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let number = text.parse::<i32>().ok();
+    let numbered = KillSignal::ALL
+        .into_iter()
+        .find(|signal| number == Some(signal.number()));
+    numbered.map_or_else(|| name.parse(), Ok)
 }
 
 pub(super) fn run(args: &Args) -> ExitResult {

@@ -24,7 +24,7 @@ use crate::redact::REDACTED;
 )]
 pub(super) struct Args {
     /// print the session's id, and return while it runs
-    #[argh(switch)]
+    #[argh(switch, short = 'd')]
     detach: bool,
     /// as JSON, one object per line: the events; with --detach as one JSON document: the record
     #[argh(switch)]

@@ -19,8 +19,15 @@ use crate::settings::did_you_mean;
 /// Number of sessions shown at a terminal without `--limit`.
 const SHOWN: usize = 50;
 
-/// Minimum terminal width, in columns, for the time of creation.
-const WIDE: usize = 120;
+/// Columns of the table that a narrow terminal lacks, with the width from which on they are shown. Below all of them there
+/// are id, status and title.
+const NEEDS: [(Column, usize); 5] = [
+    (Column::Created, 120),
+    (Column::Duration, 76),
+    (Column::Harness, 66),
+    (Column::Age, 56),
+    (Column::End, 44),
+];
 
 /// List sessions, newest first.
 #[derive(FromArgs, ArgsInfo)]
@@ -213,10 +220,14 @@ impl Args {
         match &self.format {
             _ if self.quiet => vec![Id],
             Some(format) => format.clone(),
-            None if width.is_some_and(|width| width < WIDE) => {
-                vec![Id, Status, Harness, Age, Duration, End, Title]
+            None => {
+                let has_room = |column: &Column| {
+                    let need = NEEDS.iter().find(|(needs, _)| needs == column);
+                    need.is_none_or(|(_, need)| width.is_none_or(|width| width >= *need))
+                };
+                let all = [Id, Status, Harness, Created, Age, Duration, End, Title];
+                all.into_iter().filter(has_room).collect()
             }
-            None => vec![Id, Status, Harness, Created, Age, Duration, End, Title],
         }
     }
 

@@ -12,7 +12,6 @@ use crate::api::Stream;
 ///
 /// # Errors
 /// Its output cannot be written.
-/// Its output cannot be written.
 pub fn run(prompt: &str) -> io::Result<i32> {
     let (lines, code) = script(prompt);
     for (stream, line) in lines {

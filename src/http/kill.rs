@@ -10,7 +10,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::call::Call;
 use super::response::Answer;
 use super::sessions::{accepted, not_live};
-use crate::api::{ApiError, KillRequest, KillSignal, LeftBehind, SessionId, SessionRecord, routes};
+use crate::api::{ApiError, KillRequest, LeftBehind, SessionId, SessionRecord, routes};
 use crate::harness;
 use crate::observe::say;
 use crate::settings::durations;
@@ -21,7 +21,8 @@ use crate::sys::{self, Family};
 pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
     let id = call.session()?;
     let KillRequest { signal, sweep } = call.body_or_default()?;
-    if let Some(signal) = delivered(signal) {
+    if !signal.ends() {
+        let signal = signal.number();
         return deliver(call, id, signal, sweep);
     }
     // A sweep is normally complete before it is answered.
@@ -45,20 +46,6 @@ pub(super) fn kill(call: &Call<'_, routes::Kill>) -> Result<Answer, ApiError> {
         ApiError::SessionNotLive { .. } if sweep => sweep_ended(call, id),
         refusal => refuse(call, refusal),
     }
-}
-
-/// The number of a signal that is only delivered; `None` for one that ends the session.
-fn delivered(signal: KillSignal) -> Option<i32> {
-    Some(match signal {
-        KillSignal::Term | KillSignal::Kill => return None,
-        KillSignal::Int => libc::SIGINT,
-        KillSignal::Hup => libc::SIGHUP,
-        KillSignal::Usr1 => libc::SIGUSR1,
-        KillSignal::Usr2 => libc::SIGUSR2,
-        KillSignal::Stop => libc::SIGSTOP,
-        KillSignal::Cont => libc::SIGCONT,
-        KillSignal::Winch => libc::SIGWINCH,
-    })
 }
 
 fn deliver(

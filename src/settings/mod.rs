@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use log::LevelFilter;
 
-pub use nearest::{did_you_mean, nearest};
+pub use nearest::{did_you_mean, nearest, suggestion};
 
 use kinds::{Filter, HostNames, Limit, Number, OnePath, Paths, SettingKind, Words};
 

@@ -4,10 +4,12 @@
 
 /// The end of an error message: `; did you mean 'run'?`, or nothing.
 pub fn did_you_mean(given: &str, names: &mut dyn Iterator<Item = String>) -> String {
-    match nearest(given, names) {
-        Some(meant) => format!("; did you mean '{meant}'?"),
-        None => String::new(),
-    }
+    nearest(given, names).map_or_else(String::new, |meant| suggestion(&meant))
+}
+
+/// The end of an error, with what its text could have meant.
+pub fn suggestion(meant: &str) -> String {
+    format!("; did you mean '{meant}'?")
 }
 
 /// The one of `names` that starts with `given`, or differs from it in at most a third of its characters; by its last

@@ -183,6 +183,7 @@ mod failed_start;
 mod failures;
 mod forwarded;
 mod generations;
+mod habits;
 mod help;
 mod home;
 mod hostile;
