@@ -11,7 +11,7 @@ use super::{
     is_session_id_prefix, must_be,
 };
 
-/// Most labels of a session, and the longest label in bytes.
+/// Most labels of a session, and the longest label in characters.
 pub(crate) const LABELS_MAX: usize = 32;
 pub(crate) const LABEL_MAX: usize = 128;
 /// Most directories besides the working directory.
@@ -20,8 +20,8 @@ pub(crate) const DIRECTORIES_MAX: usize = 64;
 /// Most sessions of a page.
 pub(crate) const PAGE_MAX: u64 = 1000;
 
-/// For each rule, as attributes name it, the JSON Schema keywords that describe it, as far as keywords can. Lengths are in characters there, and
-/// in bytes here.
+/// For each rule, as attributes name it, the JSON Schema keywords that describe it, as far as keywords can. Lengths are in
+/// characters.
 pub const KEYWORDS: &[(&str, &str)] = &[
     (r#""rules::filled""#, r#"{"minLength":1}"#),
     (r#""rules::argument""#, r#"{"pattern":"^[^\\u0000]+$"}"#),
@@ -150,15 +150,19 @@ pub(super) fn optional_prompt<'de, D: Deserializer<'de>>(
     prompt(input).map(Some)
 }
 
-/// Text without NUL, of at most `MAX` bytes.
+/// Text without NUL, of at most `MAX` characters.
 pub(super) fn text<'de, const MAX: usize, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(input)?;
-    if text.len() > MAX {
-        return Err(D::Error::custom(format!("is longer than {MAX} bytes")));
+    if is_longer(&text, MAX) {
+        return Err(D::Error::custom(format!("is longer than {MAX} characters")));
     }
     without_nul(text).map(Some)
+}
+
+fn is_longer(text: &str, most: usize) -> bool {
+    text.chars().nth(most).is_some()
 }
 
 fn without_nul<E: Error>(text: String) -> Result<String, E> {
@@ -203,11 +207,11 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::E
     Labels::deserialize(input)
         .ok()
         .filter(|Labels(labels)| {
-            labels.len() <= LABELS_MAX && labels.iter().all(|label| label.len() <= LABEL_MAX)
+            labels.len() <= LABELS_MAX && !labels.iter().any(|label| is_longer(label, LABEL_MAX))
         })
         .ok_or_else(|| {
             D::Error::custom(format!(
-                "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} bytes"
+                "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} characters"
             ))
         })
 }
