@@ -13,7 +13,7 @@ use crate::daemon::control::ControlError;
 use crate::daemon::failure::StartFailure;
 use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
-use crate::http::dial::GatewayEnd;
+use crate::http::dial::{GatewayEnd, NOT_FOUND};
 use crate::observe::journal;
 
 /// Messages of std's integer parser for invalid and for too large numbers.
@@ -195,15 +195,12 @@ impl From<ClientError> for CliError {
     }
 }
 
-/// Exit code of a shell that does not find a command.
-const NOT_FOUND: i32 = 127;
-
 /// The error of a program that should lead to the daemon of another host: `coven dial-stdio` there has printed its own,
 /// or ssh has failed.
 fn of_program(
     GatewayEnd {
         name,
-        prefix,
+        command,
         code,
         said,
     }: &GatewayEnd,
@@ -221,22 +218,25 @@ fn of_program(
         line.trim_end_matches(')').rsplit_once(" (")
     }) {
         let next = own.and_then(|at| lines.get(at + 1)?.strip_prefix("try: "));
-        let next = next.map(|next| match next.starts_with("coven ") {
-            true => format!("{prefix} {next}"),
-            false => next.to_owned(),
+        let next = next.map(|next| match next.strip_prefix("coven ") {
+            Some(words) => format!("{command} {words}"),
+            None => next.to_owned(),
         });
         let message = format!("{name}: {message}");
         return CliError::failed(Word::read(code.to_owned()), message, next.as_deref());
     }
     let (reason, next) = match (*code, lines.last()) {
         (Some(NOT_FOUND), _) => (
-            "coven is not on the PATH that ssh gives to commands there",
-            format!("{prefix} 'echo $PATH'"),
+            "coven is not on the PATH that ssh gives to commands there, nor in ~/.local/bin or ~/.cargo/bin",
+            format!(
+                "{} 'echo $PATH'",
+                command.trim_end_matches(|c: char| c != ' ').trim_end()
+            ),
         ),
-        (_, Some(last)) => (*last, format!("{prefix} coven version")),
+        (_, Some(last)) => (*last, format!("{command} version")),
         (_, None) => (
-            "ssh has ended without a word",
-            format!("{prefix} coven version"),
+            "the connection through ssh has ended",
+            format!("{command} version"),
         ),
     };
     CliError::failed(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::daemon::remark;
 use super::output::{Out, visible};
 use super::status::{as_json, facts, for_people, for_programs, uptime};
-use super::table::{Color, RED, fit, painted, table, terminal_width};
+use super::table::{Color, RED, fit, painted, table, terminal_width, wrapped};
 use super::target::{self, IfDown, Remote};
 use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
@@ -16,6 +16,9 @@ use crate::api::{Code, Health};
 use crate::daemon::Home;
 use crate::daemon::status::Status;
 use crate::http::client::Client;
+
+/// Column of the state of a host that does not answer, behind its name and one other.
+const STATE: usize = 2;
 
 /// Exit code if a host is down.
 const DOWN: u8 = 1;
@@ -29,6 +32,8 @@ pub(super) type Answers<T> = Vec<(String, Result<T, CliError>)>;
 /// Rows of a table in progress: a host's name stands before the cells of each.
 pub(super) struct Rows {
     pub rows: Vec<Vec<String>>,
+    /// Which rows are those of hosts that do not answer: their last cell is the reason.
+    down: Vec<usize>,
     has_colors: bool,
     width: usize,
 }
@@ -109,6 +114,7 @@ impl Rows {
     pub(super) fn new(width: usize, has_colors: bool) -> Self {
         Self {
             rows: Vec::new(),
+            down: Vec::new(),
             has_colors,
             width,
         }
@@ -133,21 +139,36 @@ impl Rows {
             .is_some_and(|code| *code == Code::DaemonNotRunning);
         let state = if is_stopped { "stopped" } else { "down" };
         let mut row = vec!["-".to_owned(); self.width];
-        row[1] = painted(self.has_colors, RED, state);
+        row[STATE - 1] = painted(self.has_colors, RED, state);
         // The host stands at the beginning of the row already.
         let reason = err.to_string();
         let reason = reason.strip_prefix(&format!("{host}: ")).unwrap_or(&reason);
         row[self.width - 1] = visible(reason);
+        self.down.push(self.rows.len());
         self.add(host, vec![row]);
     }
 
-    /// The table under `head`, fitted to `width`, if there is one.
+    /// The table under `head`, fitted to `width`, if there is one. A reason is whole: it stands right behind the state, across
+    /// the other columns.
     pub(super) fn lines(mut self, head: &[String], width: Option<usize>) -> Vec<String> {
         let head = [&["HOST".to_owned()], head].concat();
+        let mut reasons = Vec::new();
+        for &at in &self.down {
+            let row = &mut self.rows[at];
+            reasons.extend(row.pop());
+            row.truncate(STATE + 1);
+            row.resize(self.width + 1, String::new());
+        }
         if let Some(width) = width {
             fit(&head, &mut self.rows, width);
         }
-        table(head, &self.rows, usize::MAX)
+        let mut lines = table(head, &self.rows, usize::MAX);
+        for (at, reason) in self.down.into_iter().zip(reasons) {
+            let line = &mut lines[at + 1];
+            *line += "  ";
+            *line = wrapped(std::mem::take(line), &reason, width.unwrap_or(usize::MAX));
+        }
+        lines
     }
 }
 

@@ -107,7 +107,8 @@ Exit codes of `run`, `rerun`, `chat`, `attach` and `wait`:
     note = "Another host: with -H or COVEN_HOST the daemon of that host is used, through ssh. --cwd and --root are paths of that host
 (default: its home); --file and stdin are of this machine; of variables only those of -e and --env-file are sent. run starts
 the host's daemon; nothing is started here. -H a,b,c shows sessions, stats and status of several hosts in one table. A line
-of ~/.config/coven/hosts has a name and an address."
+of ~/.config/coven/hosts has a name and an address. coven is looked up on the PATH of the host's ssh, in ~/.local/bin and in
+~/.cargo/bin."
 )]
 struct Cli {
     /// print the version

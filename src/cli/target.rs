@@ -13,10 +13,14 @@ use super::grammar::Position;
 use super::output::command_text;
 use crate::api::{Code, Health};
 use crate::daemon::{Home, control};
-use crate::http::client::Client;
-use crate::http::dial::{Dial, Gateway};
+use crate::http::client::{Client, ClientError};
+use crate::http::dial::{Dial, Gateway, GatewayEnd, NOT_FOUND};
 use crate::settings::{self, durations};
 use crate::sys;
+
+/// How coven is called on another host: by its name, and where a user's installation has it, relative to their home, which
+/// is ssh's working directory. Shells for commands have often not the `PATH` of a login.
+const PLACES: [&str; 3] = ["coven", ".local/bin/coven", ".cargo/bin/coven"];
 
 /// The option that names hosts.
 pub(super) const OPTION: [&str; 2] = ["-H", "--host"];
@@ -78,7 +82,7 @@ impl Target {
     pub(super) fn connect_quickly(self) -> Option<(Client, Health)> {
         let dial = match self {
             Self::Here(home) => Dial::Socket(home.socket()),
-            Self::There(remote) => remote.without_questions().dial(IfDown::Fail),
+            Self::There(remote) => remote.without_questions().dial(PLACES[0], IfDown::Fail),
         };
         Client::dial_within(dial, durations::COMPLETION).ok()
     }
@@ -151,19 +155,27 @@ impl Remote {
             (false, IfDown::Start) => durations::START,
             (false, IfDown::Fail) => durations::SSH_CONNECT,
         };
-        let connected = Client::dial_within(self.dial(if_down), patience);
-        Ok(connected.map(|(client, _)| client)?)
+        let mut places = PLACES.into_iter().peekable();
+        loop {
+            let coven = places.next().unwrap_or(PLACES[0]);
+            let connected = Client::dial_within(self.dial(coven, if_down), patience);
+            match connected {
+                Err(ClientError::Ended(GatewayEnd { code, .. }))
+                    if code == Some(NOT_FOUND) && places.peek().is_some() => {}
+                connected => return Ok(connected.map(|(client, _)| client)?),
+            }
+        }
     }
 
-    fn dial(&self, if_down: IfDown) -> Dial {
+    fn dial(&self, coven: &str, if_down: IfDown) -> Dial {
         Dial::Gateway(Gateway {
             name: self.name.clone(),
-            prefix: self.prefix(),
-            argv: self.argv(if_down),
+            command: format!("{} {coven}", self.prefix()),
+            argv: self.argv(coven, if_down),
         })
     }
 
-    fn argv(&self, if_down: IfDown) -> Vec<String> {
+    fn argv(&self, coven: &str, if_down: IfDown) -> Vec<String> {
         let timeout = format!("ConnectTimeout={}", durations::SSH_CONNECT.as_secs());
         let mut argv = vec!["ssh".to_owned(), "-T".into(), "-o".into(), timeout];
         if !self.can_ask {
@@ -173,7 +185,7 @@ impl Remote {
             argv.extend(["-p".into(), port.to_string()]);
         }
         argv.extend(["--".into(), self.destination.clone()]);
-        argv.extend(["coven".into(), dial_stdio::VERB.into()]);
+        argv.extend([coven.into(), dial_stdio::VERB.into()]);
         if if_down == IfDown::Start {
             argv.push(dial_stdio::START.into());
         }

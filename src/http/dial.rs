@@ -16,6 +16,9 @@ use crate::sys;
 /// Most bytes of a program's stderr that are read.
 const SAID_MAX: u64 = 16 * 1024;
 
+/// Exit code of a shell that does not find a command.
+pub const NOT_FOUND: i32 = 127;
+
 /// The way to a daemon.
 #[derive(Debug, Clone)]
 pub enum Dial {
@@ -28,8 +31,8 @@ pub enum Dial {
 pub struct Gateway {
     /// Name of the daemon's place, for messages.
     pub name: String,
-    /// The words before a command that is to be run there.
-    pub prefix: String,
+    /// The words that call coven there, before its own arguments.
+    pub command: String,
     pub argv: Vec<String>,
 }
 
@@ -37,8 +40,8 @@ pub struct Gateway {
 #[derive(Debug)]
 pub struct GatewayEnd {
     pub name: String,
-    /// As [`Gateway::prefix`].
-    pub prefix: String,
+    /// As [`Gateway::command`].
+    pub command: String,
     /// Its exit code; `None` after a signal, or while it still runs.
     pub code: Option<i32>,
     /// Its stderr.
@@ -111,7 +114,7 @@ impl Gateway {
     fn ended(&self, code: Option<i32>, said: String) -> GatewayEnd {
         GatewayEnd {
             name: self.name.clone(),
-            prefix: self.prefix.clone(),
+            command: self.command.clone(),
             code,
             said,
         }

@@ -27,11 +27,15 @@ echo "$@" >> {log}
 while [ "$1" != -- ]; do shift; done
 shift
 host=$1; shift
-[ "$1" = coven ] || exit 99
-shift
+case $host:$1 in
+local:coven) echo 'sh: 1: coven: not found' >&2; exit 127 ;;
+bare:* | *:coven | local:.local/bin/coven) shift ;;
+*) exit 99 ;;
+esac
 unset COVEN_HOST LOCAL_KEY
 case $host in
 web1 | me@web1) export COVEN_HOME={home} HOME={work} PATH={path}:/usr/bin:/bin ;;
+local) export COVEN_HOME={home} HOME={work} PATH=/usr/bin:/bin ;;
 bare) echo 'sh: 1: coven: not found' >&2; exit 127 ;;
 *) echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255 ;;
 esac
@@ -336,6 +340,51 @@ fn a_host_without_coven_and_an_ssh_that_is_missing_are_told_apart() {
     let ran = Ran::of(command.env("PATH", "/nowhere").output().unwrap());
     assert!(ran.err.contains("ssh cannot be started"), "{ran:?}");
     assert!(ran.err.contains("(host_unreachable)"), "{ran:?}");
+}
+
+#[test]
+fn a_coven_that_is_in_the_users_own_directory_alone_is_found_there() {
+    let hosts = Hosts::new();
+    let stopped = hosts.here.cli(["-H", "local", "sessions"]);
+    let next = "  try: ssh local .local/bin/coven daemon start";
+    assert!(stopped.err.contains(next), "{stopped:?}");
+    let ran = hosts.here.cli(["-H", "local", "run", "hello", "hi"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("you said: hi"), "{ran:?}");
+    let calls = hosts.calls();
+    let called: Vec<&str> = calls
+        .iter()
+        .map(|call| call.rsplit(" -- ").next().unwrap())
+        .collect();
+    let [plain, own] = [
+        "local coven dial-stdio",
+        "local .local/bin/coven dial-stdio",
+    ];
+    assert_eq!(called[..2], [plain, own]);
+    assert_eq!(
+        called[2..4],
+        [plain, own].map(|call| format!("{call} --start"))
+    );
+}
+
+#[test]
+fn the_reason_of_a_host_that_is_down_is_whole_in_a_narrow_terminal() {
+    if !has_tools(&["script"]) {
+        return;
+    }
+    let hosts = Hosts::started();
+    for verb in ["sessions", "stats", "status"] {
+        let script = format!("script -qec \"stty cols 50; $0 {verb} -H web1,web2\" /dev/null");
+        let shown = hosts.here.shell(&script).out.replace('\r', "");
+        let words: Vec<&str> = shown.split_whitespace().collect();
+        let reason = "ssh: connect to host web2 port 22: Connection refused";
+        assert!(words.join(" ").contains(reason), "{shown}");
+        let widest = shown
+            .lines()
+            .map(|line| line.replace("\x1b[31m", "").len())
+            .max();
+        assert!(verb != "sessions" || widest <= Some(53), "{shown}");
+    }
 }
 
 #[test]
