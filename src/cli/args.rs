@@ -42,8 +42,8 @@ const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
 /// Repeatable options that also take their values in one word, with commas between them.
 const LISTS: [&str; 1] = ["--status"];
 
-/// Splits `--name=value` and `-fn5` at places of options, and the values of a list. Gives `--continue` an empty value if the next word is not its
-/// id. Turns `--last` at the place of an id into an argument.
+/// Splits `--name=value` and `-fn5` at places of options, and the values of a list. Gives `--continue` an empty value if the
+/// next word is not its id. Turns `--last` at the place of an id into an argument.
 pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<String> {
     let mut place = Position::start();
     let mut out = Vec::with_capacity(args.len());

@@ -18,8 +18,8 @@ use crate::http::dial::{Dial, Gateway, GatewayEnd, NOT_FOUND};
 use crate::settings::{self, durations};
 use crate::sys;
 
-/// How coven is called on another host: by its name, and where a user's installation has it, relative to their home, which
-/// is ssh's working directory. Shells for commands have often not the `PATH` of a login.
+/// How coven is called on another host: by its name, and where a user's installation has it, relative to their home, in which
+/// ssh starts. Shells for commands often lack the `PATH` of a login.
 const PLACES: [&str; 3] = ["coven", ".local/bin/coven", ".cargo/bin/coven"];
 
 /// The option that names hosts.
