@@ -46,7 +46,7 @@ pub(super) fn begun(view: View<'_>, at: usize, is_alone: bool) -> Option<Extent>
     let known = &view.text[start.min(end)..end];
     let is_telling = known.iter().any(u8::is_ascii_alphanumeric)
         && !known.starts_with(b"[REDACTED")
-        && !b"$<{[%(".contains(&known[0]);
+        && !is_one_of!(known[0], b"$<{[%(");
     is_telling.then(|| Extent {
         start,
         end,
@@ -110,7 +110,7 @@ fn ends_json(view: View<'_>, glyph: Glyph) -> Result<bool, More> {
     if glyph.byte != b'"' || glyph.depth > 0 {
         return Ok(false);
     }
-    Ok(b",}]:\n\r".contains(&view.glyph(glyph.end)?.byte))
+    Ok(is_one_of!(view.glyph(glyph.end)?.byte, b",}]:\n\r"))
 }
 
 /// The text of an element.
@@ -159,7 +159,7 @@ fn bare(view: View<'_>, start: usize, is_alone: bool) -> Result<Extent, More> {
         if glyph.byte == b'&' {
             ampersand = Some(end);
         }
-        if b";,)}]|&:".contains(&glyph.byte) {
+        if is_one_of!(glyph.byte, b";,)}]|&:") {
             next = next.or(Some(glyph.byte));
         } else {
             (end, next) = (glyph.end, None);
@@ -173,5 +173,5 @@ pub(super) fn is_bare(glyph: Glyph, is_alone: bool) -> bool {
     let ends = glyph.byte.is_ascii_whitespace()
         || is_quote(glyph.byte)
         || matches!(glyph.byte, b'<' | b'>' | b'\\' | 0..=0x1f);
-    !ends && (is_alone || !b",;&|(){}[]".contains(&glyph.byte))
+    !ends && (is_alone || !is_one_of!(glyph.byte, b",;&|(){}[]"))
 }

@@ -3,6 +3,8 @@
 //! Pure. Reads from the name to the beginning of its value; [`super::extent`] finds the value's end, and
 //! [`super::value`] judges whether it is a secret.
 
+use std::borrow::Cow;
+
 use super::extent::{self, Extent};
 use super::names;
 use super::tokens;
@@ -73,6 +75,15 @@ table! {
     ("", Joint::Beside; "CREATE ROLE app PASSWORD '«Winter4821!x»';", "the token \"identifier\" is"),
 }
 
+/// Number of the first forms, which are operators.
+const OPERATORS: usize = {
+    let mut row = 0;
+    while !matches!(FORMS[row].1, Joint::Pair) {
+        row += 1;
+    }
+    row
+};
+
 /// Functions and types that return or wrap their one argument.
 #[rustfmt::skip]
 const WRAPPERS: &[&str] = &[
@@ -100,7 +111,7 @@ pub(super) struct Form<'a> {
     start: usize,
     end: usize,
     /// The view of the text before the name.
-    lead: Vec<u8>,
+    lead: Cow<'a, [u8]>,
     /// Beginning of the value and its connection, once known.
     value_at: Option<(usize, Joint)>,
 }
@@ -176,14 +187,14 @@ impl Form<'_> {
             && found.quote.is_none()
             && text
                 .iter()
-                .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte));
+                .all(|byte| byte.is_ascii_digit() || is_one_of!(*byte, b"+-.eE"));
         let own_name = &self.view.text[self.start..self.end];
         let is_basic = value::is_basic(own_name, &text);
         // Excludes versions, types and calls.
         let is_token = text.len() >= VAGUE_MIN
             && is_random(&text)
             && text.iter().filter(|byte| byte.is_ascii_digit()).count() > 2
-            && !text.iter().any(|byte| b".:+,=(".contains(byte));
+            && !text.iter().any(|byte| is_one_of!(*byte, b".:+,=("));
         let is_clear = match joint {
             Joint::Call => !text.contains(&b':'),
             Joint::Beside if value.is_quoted => name > Name::Weak,
@@ -328,9 +339,12 @@ impl Form<'_> {
         let view = self.view;
         let first = view.glyph(at)?.byte;
         let mut found = ("", None, at);
-        let rows = FORMS.iter().take_while(|row| row.1 != Joint::Pair);
-        for (form, joint) in rows.filter(|row| row.0.as_bytes()[0] == first) {
-            if form.len() > found.0.len()
+        if first.is_ascii_alphanumeric() {
+            return Ok(found);
+        }
+        for (form, joint) in &FORMS[..OPERATORS] {
+            if form.as_bytes()[0] == first
+                && form.len() > found.0.len()
                 && let Some(end) = view.expect(at, form)?
             {
                 found = (form, Some(*joint), end);
@@ -338,7 +352,7 @@ impl Form<'_> {
         }
         let goes_on = !matches!(first, b',' | b'(' | b'{' | b'<' | b'>')
             && !found.0.ends_with('>')
-            && b"=:?+.|".contains(&view.glyph(found.2)?.byte);
+            && is_one_of!(view.glyph(found.2)?.byte, b"=:?+.|");
         Ok(if goes_on { ("", None, at) } else { found })
     }
 
@@ -362,7 +376,7 @@ impl Form<'_> {
         let at = view.skip(from, |byte| {
             byte.is_ascii_whitespace() || byte == b',' || is_quote(byte)
         })?;
-        for (word, joint) in FORMS.iter().filter(|row| row.1 == Joint::Pair) {
+        for (word, joint) in FORMS[OPERATORS..].iter().filter(|row| row.1 == Joint::Pair) {
             if let Some(end) = view.expect(at, word)? {
                 let at = view.skip(end, |byte| is_quote(byte) || is_blank(byte))?;
                 let glyph = view.glyph(at)?;
@@ -374,7 +388,10 @@ impl Form<'_> {
 
     /// The instruction that takes the name and a value: its row in [`FORMS`].
     fn setter(&self) -> Option<(&'static str, Joint)> {
-        let line = self.lead.rsplit(|byte| b"\n\r>".contains(byte)).next()?;
+        let line = self
+            .lead
+            .rsplit(|byte| is_one_of!(*byte, b"\n\r>"))
+            .next()?;
         let mut words = line
             .split(|byte| byte.is_ascii_whitespace() || is_quote(*byte))
             .filter(|word| !word.is_empty() && !word.starts_with(b"-"))
@@ -384,7 +401,7 @@ impl Form<'_> {
             _ if self.before() > b' ' && self.before() != b'>' => return None,
             _ => [words.next().or(Some(LINE.as_bytes())), words.next()],
         };
-        let mut rows = FORMS
+        let mut rows = FORMS[OPERATORS..]
             .iter()
             .filter(|row| matches!(row.1, Joint::Space | Joint::Loose));
         let found = rows.find(|row| {
@@ -408,7 +425,7 @@ impl Form<'_> {
             let is_type = match glyph.byte {
                 // A lifetime.
                 b'\'' => matches!(before, b'&' | b'<'),
-                byte => byte.is_ascii_alphanumeric() || b"_&<>[]|?.:*{}; ".contains(&byte),
+                byte => byte.is_ascii_alphanumeric() || is_one_of!(byte, b"_&<>[]|?.:*{}; "),
             };
             if !is_type || glyph.end == at {
                 return Ok(None);
@@ -420,7 +437,7 @@ impl Form<'_> {
 
     /// End of the verb that begins at `from`, including a colon.
     fn verb_end(&self, from: usize) -> Result<Option<usize>, More> {
-        let mut rows = FORMS.iter().filter(|row| row.1 == Joint::Is);
+        let mut rows = FORMS[OPERATORS..].iter().filter(|row| row.1 == Joint::Is);
         let Some(end) = rows.find_map(|row| self.view.expect(from, row.0).transpose()) else {
             return Ok(None);
         };
@@ -444,7 +461,7 @@ impl Form<'_> {
 
     /// After `name: |` the value is the next line.
     fn block_scalar(&self, from: usize) -> Result<usize, More> {
-        let at = self.view.skip(from, |byte| b"|>-+ \t".contains(&byte))?;
+        let at = self.view.skip(from, |byte| is_one_of!(byte, b"|>-+ \t"))?;
         let is_scalar = matches!(self.view.glyph(from)?.byte, b'|' | b'>')
             && matches!(self.view.glyph(at)?.byte, b'\n' | b'\r');
         match is_scalar {
@@ -458,16 +475,19 @@ impl Form<'_> {
         let view = self.view;
         let is_path = |glyph: Glyph, count| {
             glyph.byte.is_ascii_alphanumeric()
-                || b"_:.$@".contains(&glyph.byte)
+                || is_one_of!(glyph.byte, b"_:.$@")
                 || count > 0 && matches!(glyph.byte, b' ' | b'-')
         };
-        let (mut at, mut path) = (from, Vec::new());
+        let (mut at, mut count) = (from, 0);
         let mut glyph = view.glyph(at)?;
-        while path.len() < TYPE_MAX && is_path(glyph, path.len()) && glyph.end > at {
-            path.push(glyph.byte);
-            at = glyph.end;
+        while count < TYPE_MAX && is_path(glyph, count) && glyph.end > at {
+            (at, count) = (glyph.end, count + 1);
             glyph = view.glyph(at)?;
         }
+        if glyph.byte != b'(' && !is_quote(glyph.byte) {
+            return Ok(from);
+        }
+        let path = view.seen(from, at);
         let is_spaced = path.ends_with(b" ");
         if is_quote(glyph.byte) && !is_spaced {
             return Ok(if path.len() <= 2 { at } else { from });

@@ -168,7 +168,7 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
             let length = pairs_length(text);
             let name = scheme.iter().position(|byte| *byte == b'=');
             let is_pair = name.is_some_and(|at| {
-                at > 0 && !text[..at].iter().any(|byte| b";:(){}".contains(byte))
+                at > 0 && !text[..at].iter().any(|byte| is_one_of!(*byte, b";:(){}"))
             });
             (is_pair && length >= 4 && !text.starts_with(b"$")).then_some(length)
         }
@@ -180,7 +180,7 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
         // An unknown scheme.
         Header::Credentials => {
             let is_secret = |word: &[u8]| is_credential(word) && value::is_random(word);
-            let is_code = scheme.iter().any(|byte| b"([{".contains(byte));
+            let is_code = scheme.iter().any(|byte| is_one_of!(*byte, b"([{"));
             let is_one = is_secret(scheme) && !is_code;
             is_one
                 .then_some(first)
@@ -212,7 +212,7 @@ pub(super) fn is_credential(word: &[u8]) -> bool {
     let has = |is: fn(&u8) -> bool| word.iter().any(is);
     let is_odd = word
         .iter()
-        .any(|byte| byte.is_ascii_digit() || b".-_+/=~!#^*".contains(byte))
+        .any(|byte| byte.is_ascii_digit() || is_one_of!(*byte, b".-_+/=~!#^*"))
         || has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
         || word.len() >= 20;
     word.len() >= 4 && is_odd && !value::is_placeholder(word) && !value::is_place(word)

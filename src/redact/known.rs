@@ -462,7 +462,7 @@ fn anchor(needle: &Needle, from: usize) -> Range<usize> {
         false => ANCHOR_MAX,
         true => ANCHOR_MIN,
     };
-    let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || is_one_of!(byte, b"_-.");
     let (mut best, mut begin) = (0..0, from);
     for at in from..needle.text.len() {
         if !is_kept(needle.text[at]) {

@@ -26,6 +26,15 @@ macro_rules! table {
     };
 }
 
+/// True if a byte is one of these characters.
+macro_rules! is_one_of {
+    ($byte:expr, $characters:literal) => {{
+        const SET: [u64; 4] = crate::redact::view::set($characters);
+        let byte: u8 = $byte;
+        SET[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+    }};
+}
+
 mod arguments;
 mod commands;
 mod extent;

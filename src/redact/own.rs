@@ -143,7 +143,7 @@ impl Redactor {
     pub(super) fn own_write(&self, line: &mut Line, out: &mut Vec<u8>) {
         if std::mem::take(&mut line.is_swallowing) {
             let is_end =
-                |byte: &u8| byte.is_ascii_whitespace() || b"\"'<>,;&|(){}[]\\`".contains(byte);
+                |byte: &u8| byte.is_ascii_whitespace() || is_one_of!(*byte, b"\"'<>,;&|(){}[]\\`");
             let rest = &line.text[line.passed..];
             line.passed += rest.iter().position(is_end).unwrap_or(rest.len());
             line.is_swallowing = line.passed == line.text.len() && !rest.is_empty();

@@ -33,10 +33,7 @@ impl Prefixes {
     pub(super) fn rows(&self, text: &[u8]) -> u128 {
         let row = |at: usize, byte: u8| self.0[at][usize::from(byte & 31)];
         match *text {
-            [a, b, c, d, ..] => match row(0, a) & row(1, b) {
-                0 => 0,
-                rows => rows & row(2, c) & row(3, d),
-            },
+            [a, b, c, d, ..] => row(0, a) & row(1, b) & row(2, c) & row(3, d),
             _ => {
                 let rows = text.iter().enumerate().map(|(at, byte)| row(at, *byte));
                 rows.fold(u128::MAX, |all, rows| all & rows)

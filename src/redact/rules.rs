@@ -302,12 +302,7 @@ fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usi
     };
     let operator = tokens::operator_before(lead)?;
     // Allows an operator, quotes and their escapes in between: `%3D`, `&quot;`.
-    #[rustfmt::skip]
-    let is_joint = |byte: &u8| matches!(
-        byte,
-        b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'=' | b':' | b'>' | b'?' | b'|' | b'+' | b'.' | b']' | b'%'
-            | b'D' | b'A' | b'3' | b'&' | b'q' | b'u' | b'o' | b't' | b';'
-    );
+    let is_joint = |byte: &u8| is_one_of!(*byte, b" \t\"'`\\=:>?|+.]%DA3&quot;");
     let last = lead[..operator].iter().rposition(|byte| !is_joint(byte))?;
     if !is_word(lead[last]) {
         return None;
@@ -371,11 +366,11 @@ fn url(view: View<'_>, floor: usize, at: usize, end: usize) -> Looked {
     let depth = view.glyph(at)?.depth;
     let host = view.text[end..]
         .iter()
-        .find(|byte| !byte.is_ascii_alphanumeric() && !b".-_".contains(byte));
+        .find(|byte| !byte.is_ascii_alphanumeric() && !is_one_of!(**byte, b".-_"));
     let is_scheme = view.text[floor..at]
         .last()
         .is_some_and(u8::is_ascii_alphanumeric);
-    if !is_scheme || host.is_some_and(|byte| b"/ \n?#)>,;".contains(byte)) {
+    if !is_scheme || host.is_some_and(|byte| is_one_of!(*byte, b"/ \n?#)>,;")) {
         return Ok(None);
     }
     let (colon, last) = url_marks(view, end, depth)?;
@@ -420,7 +415,7 @@ fn url_marks(
         };
         let is_end = glyph.byte.is_ascii_whitespace()
             || glyph.byte < 0x20
-            || b"/\"'`<>?#(){};,".contains(&glyph.byte) && is_at_depth(glyph.depth);
+            || is_one_of!(glyph.byte, b"/\"'`<>?#(){};,") && is_at_depth(glyph.depth);
         if is_end || glyph.end == position {
             return Ok((colon, last));
         }
@@ -484,7 +479,7 @@ fn signature(view: View<'_>, floor: usize, at: usize, from: usize) -> Looked {
     let lead = view.seen(floor.max(at.saturating_sub(32)), at);
     let is_name = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
     let before = lead.iter().rfind(|byte| !is_name(byte));
-    if !before.is_some_and(|byte| b"?&;".contains(byte)) {
+    if !before.is_some_and(|byte| is_one_of!(*byte, b"?&;")) {
         return Ok(None);
     }
     run(view, "url-signature", from, b"%+/=_-")

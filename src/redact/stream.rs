@@ -244,7 +244,9 @@ impl Stream {
         let text = line.trim_ascii();
         // The end of a string follows the mere mention of a key's first line.
         let is_mention = swallowing.left == SWALLOW_MAX
-            && text.first().is_some_and(|byte| b"\"'`,)".contains(byte));
+            && text
+                .first()
+                .is_some_and(|byte| is_one_of!(*byte, b"\"'`,)"));
         let may_be_last =
             text.is_empty() || text.starts_with(b"=") || text.starts_with(b"-----END");
         let is_over = swallowing.is_short && (end.is_some() || is_last) && !may_be_last;
@@ -313,7 +315,7 @@ impl Open {
             Self::Rest => !matches!(glyph.byte, b'\n' | b'\r'),
             Self::Line => !matches!(glyph.byte, b'\n' | b'\r' | b'"' | b'\''),
             Self::Url => {
-                let ends = glyph.depth == 0 && b"/@\"'<>;?#".contains(&glyph.byte);
+                let ends = glyph.depth == 0 && is_one_of!(glyph.byte, b"/@\"'<>;?#");
                 !ends && !glyph.byte.is_ascii_whitespace()
             }
         }
@@ -340,7 +342,9 @@ fn key_line(view: View<'_>, from: usize) -> (Vec<u8>, usize, Option<KeyLine>) {
         if glyph.byte == b'\n' {
             return (line, glyph.end, Some(KeyLine::Newline));
         }
-        if glyph.byte == b'"' && glyph.depth == 0 && next.is_some_and(|byte| b",}]".contains(byte))
+        if glyph.byte == b'"'
+            && glyph.depth == 0
+            && next.is_some_and(|byte| is_one_of!(*byte, b",}]"))
         {
             return (line, at, Some(KeyLine::Closed));
         }
@@ -371,7 +375,7 @@ fn is_key_line(line: &[u8]) -> bool {
         .unwrap_or(line);
     let data = line
         .iter()
-        .rposition(|byte| !b"\"'+,\\; ".contains(byte))
+        .rposition(|byte| !is_one_of!(*byte, b"\"'+,\\; "))
         .map_or(0, |last| last + 1);
     // The rest of the first line, after a pause.
     let is_label = line

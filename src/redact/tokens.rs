@@ -254,7 +254,9 @@ fn begins_at(text: &[u8], at: usize) -> u32 {
 /// True if a token or a service's value can begin at `at`.
 #[inline(always)]
 fn is_wanted(text: &[u8], at: usize, layer: &Layer) -> bool {
-    (PREFIXES.rows(&text[at..]) != 0 || may_be_marked(text, at) || has_operator(text, at))
+    (PREFIXES.rows(text.get(at..).unwrap_or_default()) != 0
+        || may_be_marked(text, at)
+        || has_operator(text, at))
         && is_long_begin(text, at, layer)
 }
 
@@ -286,7 +288,7 @@ fn has_operator(text: &[u8], at: usize) -> bool {
 /// position.
 #[inline(always)]
 pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
-    let Some(word) = text[at..].first_chunk::<17>() else {
+    let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<17>) else {
         return true;
     };
     word[0].is_ascii_digit() && matches!((word[15], word[16]), (b'|' | b'%', _) | (_, b'|' | b'%'))

@@ -70,24 +70,22 @@ const TELLING: &[&str] = &[
 /// True if `value` is a secret.
 pub(super) fn is_secret(value: &Value<'_>) -> bool {
     let text = value.text;
-    if text.len() < PASSWORD_MIN
-        || is_placeholder(text)
-        || is_place(text)
-        || is_json_gap(text)
-        || text.starts_with(b"-----")
-        || memchr::memmem::find(text, REDACTED.as_bytes()).is_some()
-        || text.contains(&b'\n')
-        || text.contains(&b'&') && text.contains(&b'=')
-        || text.contains(&b'{') && text.contains(&b'}')
-    {
-        return false;
-    }
-    match (value.is_quoted, value.name) {
+    let has_shape = || match (value.is_quoted, value.name) {
         (true, Name::Password) => is_quoted_password(text),
         (true, Name::Secret) => is_mixed(text) && !has_space(text),
         (false, name) if name >= Name::Secret => is_bare_secret(value),
         _ => text.len() >= WEAK_MIN && is_random(text) && !is_bare_code(value) && !is_digest(text),
-    }
+    };
+    text.len() >= PASSWORD_MIN
+        && has_shape()
+        && !(is_placeholder(text)
+            || is_place(text)
+            || is_json_gap(text)
+            || text.starts_with(b"-----")
+            || memchr::memmem::find(text, REDACTED.as_bytes()).is_some()
+            || text.contains(&b'\n')
+            || text.contains(&b'&') && text.contains(&b'=')
+            || text.contains(&b'{') && text.contains(&b'}'))
 }
 
 /// True if a program's argument is a secret under that name. Arguments contain no code.
@@ -117,12 +115,12 @@ pub(super) fn is_given(name: &str, line: &str) -> bool {
     };
     let is_number = || {
         text.iter()
-            .all(|byte| byte.is_ascii_digit() || b".-".contains(byte))
+            .all(|byte| byte.is_ascii_digit() || is_one_of!(*byte, b".-"))
     };
     // A line of one repeated character, which underlines a heading.
     let is_rule = || text.iter().all(|byte| *byte == text[0]);
     let is_word = || {
-        let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || b"-_.".contains(byte);
+        let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || is_one_of!(*byte, b"-_.");
         text.len() <= GIVEN_WORD_MAX && text.iter().all(is_letter)
     };
     let is_setting = || names::is_setting(name.as_bytes()) && (is_digest(text) || !is_random(text));
@@ -141,7 +139,7 @@ pub(super) fn is_given(name: &str, line: &str) -> bool {
 fn is_plain_url(scheme: &str, rest: &str) -> bool {
     scheme
         .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        .all(|byte| byte.is_ascii_alphanumeric() || is_one_of!(byte, b"+-."))
         && !rest.contains(['@', '?', '"', ' '])
         && !rest
             .split('/')
@@ -231,7 +229,7 @@ fn is_bare_code(value: &Value<'_>) -> bool {
     }
     let is_call = matches!(value.next, b'(' | b'[' | b'{')
         || value.next == b'<' && !is_random(value.text)
-        || value.text.iter().any(|byte| b"([{".contains(byte));
+        || value.text.iter().any(|byte| is_one_of!(*byte, b"([{"));
     let is_argument = value.next == b')'
         || value.is_spaced && !value.is_setting && matches!(value.next, b';' | b',');
     is_call || is_argument && !is_random(value.text) || is_code(value.text)
@@ -294,7 +292,8 @@ pub(super) fn is_random(text: &[u8]) -> bool {
 
 /// True if too many consonants follow each other for a word.
 fn has_consonants(text: &[u8]) -> bool {
-    let is_consonant = |byte: &u8| byte.is_ascii_alphabetic() && !b"aeiouyAEIOUY".contains(byte);
+    let is_consonant =
+        |byte: &u8| byte.is_ascii_alphabetic() && !is_one_of!(*byte, b"aeiouyAEIOUY");
     text.split(|byte| !is_consonant(byte))
         .any(|run| run.len() >= 5)
 }
@@ -355,7 +354,7 @@ pub(super) fn is_placeholder(text: &[u8]) -> bool {
         !rest.is_empty()
             && rest
                 .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte))
+                .all(|byte| byte.is_ascii_alphanumeric() || is_one_of!(*byte, b"_-."))
             && !is_random(rest)
     };
     PLACEHOLDERS
@@ -409,7 +408,7 @@ fn is_json_gap(text: &[u8]) -> bool {
         && (inner.len() <= 2
             || inner[1..]
                 .iter()
-                .all(|byte| b",:{}[] \t0123456789.eE+-truefalsn".contains(byte)))
+                .all(|byte| is_one_of!(*byte, b",:{}[] \t0123456789.eE+-truefalsn")))
 }
 
 fn has_space(text: &[u8]) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! Pure. Decodes escapes and quotes; must not know what secrets look like.
 
+use std::borrow::Cow;
+
 /// One byte of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Glyph {
@@ -219,12 +221,12 @@ impl<'a> View<'a> {
     }
 
     /// The view of a range, without a glyph that reaches beyond it.
-    pub(super) fn seen(&self, start: usize, end: usize) -> Vec<u8> {
+    pub(super) fn seen(&self, start: usize, end: usize) -> Cow<'a, [u8]> {
         let written = &self.text[start..end];
         if memchr::memchr3(b'\\', b'%', b'&', written).is_none()
             && memchr::memchr(b'\'', written).is_none()
         {
-            return written.to_vec();
+            return written.into();
         }
         let view = View::new(&self.text[..end], true);
         let (mut at, mut seen) = (start, Vec::with_capacity(end - start));
@@ -234,7 +236,7 @@ impl<'a> View<'a> {
             seen.push(glyph.byte);
             at = glyph.end;
         }
-        seen
+        seen.into()
     }
 
     /// End of the glyphs from `at` on before the first one that `ends` them, and that one if the text reaches so far.
@@ -273,6 +275,16 @@ impl<'a> View<'a> {
         }
         Ok(Some(at))
     }
+}
+
+/// Characters as a bit set.
+pub(super) const fn set(characters: &[u8]) -> [u64; 4] {
+    let (mut set, mut at) = ([0; 4], 0);
+    while at < characters.len() {
+        set[characters[at] as usize / 64] |= 1 << (characters[at] % 64);
+        at += 1;
+    }
+    set
 }
 
 pub(super) fn is_quote(byte: u8) -> bool {
