@@ -7,7 +7,7 @@ use log::Level;
 
 use super::ending::FAILED;
 use super::output::{visible, visible_text};
-use super::{hint, target};
+use super::{dial_stdio, hint, target};
 use crate::api::{Code, ErrorDetail, LOOK_AT_DAEMON, SessionStatus, UpgradeRefusal, Word};
 use crate::daemon::control::ControlError;
 use crate::daemon::failure::StartFailure;
@@ -222,6 +222,14 @@ fn of_program(
             Some(words) => format!("{command} {words}"),
             None => next.to_owned(),
         });
+        if code == Code::Usage.as_str() {
+            let message = format!(
+                "{name}: the coven there is too old: it has no {}",
+                dial_stdio::VERB
+            );
+            let next = format!("{command} version");
+            return CliError::failed(Code::HostUnreachable, message, Some(&next));
+        }
         let message = format!("{name}: {message}");
         return CliError::failed(Word::read(code.to_owned()), message, next.as_deref());
     }

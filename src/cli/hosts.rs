@@ -131,8 +131,11 @@ impl Rows {
 
     /// Adds the row of a host that does not answer; a table of one column has no room for the reason.
     pub(super) fn add_down(&mut self, host: &str, err: &CliError) {
+        // The host stands before it already.
+        let reason = err.to_string();
+        let reason = reason.strip_prefix(&format!("{host}: ")).unwrap_or(&reason);
         if self.width < 3 {
-            return remark(&format!("{host} is down: {err}"));
+            return remark(&format!("{host} is down: {reason}"));
         }
         let is_stopped = err
             .code()
@@ -140,9 +143,6 @@ impl Rows {
         let state = if is_stopped { "stopped" } else { "down" };
         let mut row = vec!["-".to_owned(); self.width];
         row[STATE - 1] = painted(self.has_colors, RED, state);
-        // The host stands at the beginning of the row already.
-        let reason = err.to_string();
-        let reason = reason.strip_prefix(&format!("{host}: ")).unwrap_or(&reason);
         row[self.width - 1] = visible(reason);
         self.down.push(self.rows.len());
         self.add(host, vec![row]);

@@ -136,3 +136,25 @@ fn a_terminal_is_told_of_a_silent_session_until_its_next_output() {
     assert!(rest.starts_with("\x1b[J"), "{rest:?}");
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn a_terminal_is_told_that_a_long_operation_goes_on() {
+    let coven = Coven::start();
+    let pid = coven.daemon_pid();
+    for verb in [&["vacuum"][..], &["backup", "copy"]] {
+        kill(pid, libc::SIGSTOP);
+        let (mut screen, terminal) = terminal();
+        let child = coven
+            .command_after("exec 2>&1 1>/dev/null", verb)
+            .stdout(terminal)
+            .spawn()
+            .unwrap();
+        let line = format!("coven: {}: ", verb[0]);
+        read_until(&mut screen, |shown| shown.contains(&line));
+        kill(pid, libc::SIGCONT);
+        let ran = finish(child);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    let plain = coven.cli(["vacuum"]);
+    assert!(!plain.err.contains("coven: vacuum"), "{plain:?}");
+}

@@ -29,13 +29,14 @@ shift
 host=$1; shift
 case $host:$1 in
 local:coven) echo 'sh: 1: coven: not found' >&2; exit 127 ;;
-bare:* | *:coven | local:.local/bin/coven) shift ;;
+bare:* | old:* | *:coven | local:.local/bin/coven) shift ;;
 *) exit 99 ;;
 esac
 unset COVEN_HOST LOCAL_KEY
 case $host in
 web1 | me@web1) export COVEN_HOME={home} HOME={work} PATH={path}:/usr/bin:/bin ;;
 local) export COVEN_HOME={home} HOME={work} PATH=/usr/bin:/bin ;;
+old) echo "coven: unknown command 'dial-stdio' (usage)" >&2; echo '  try: coven --help' >&2; exit 2 ;;
 bare) echo 'sh: 1: coven: not found' >&2; exit 127 ;;
 *) echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255 ;;
 esac
@@ -331,11 +332,24 @@ fn the_words_of_a_prompt_name_no_host() {
 }
 
 #[test]
-fn a_host_without_coven_and_an_ssh_that_is_missing_are_told_apart() {
+fn a_host_without_coven_one_with_an_old_coven_and_a_missing_ssh_are_told_apart() {
     let hosts = Hosts::new();
     let ran = hosts.here.cli(["-H", "bare", "sessions"]);
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("coven is not on the PATH"), "{ran:?}");
+    let ran = hosts.here.cli(["-H", "old", "sessions"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.err
+            .contains("is too old: it has no dial-stdio (host_unreachable)"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("  try: ssh old coven version"), "{ran:?}");
+    let ran = hosts.here.cli(["-H", "old,bare", "sessions", "-q"]);
+    assert!(
+        ran.err.contains("coven: old is down: the coven there"),
+        "{ran:?}"
+    );
     let mut command = hosts.here.command(["-H", "web1", "sessions"]);
     let ran = Ran::of(command.env("PATH", "/nowhere").output().unwrap());
     assert!(ran.err.contains("ssh cannot be started"), "{ran:?}");
@@ -455,16 +469,53 @@ impl Drop for Sshd {
     }
 }
 
-#[test]
-fn openssh_leads_to_the_daemon_and_says_which_host_is_down() {
+/// A host that OpenSSH leads to, with coven on its `PATH`, and whether its client shares connections.
+fn behind_openssh(client_options: &str) -> Option<(Hosts, Sshd)> {
     let hosts = Hosts::new();
-    let Some(sshd) = Sshd::start(&hosts) else {
-        return;
-    };
+    let sshd = Sshd::start(&hosts)?;
+    let config = hosts.here.work().join("ssh_config");
+    let text = fs::read_to_string(&config).unwrap() + client_options;
+    fs::write(&config, text).unwrap();
     hosts.here.program("ssh", &sshd.client);
     let coven = hosts.here.command([] as [&str; 0]);
     let coven = Path::new(coven.get_program());
     std::os::unix::fs::symlink(coven, hosts.there.bin().join("coven")).unwrap();
+    Some((hosts, sshd))
+}
+
+#[test]
+fn commands_share_a_connection_of_openssh_and_an_interrupt_goes_through_it() {
+    // A directory of its own: the path of a socket is short.
+    let dir = Coven::new();
+    let path = dir.work().join("m");
+    let shared = format!(
+        " ControlMaster auto\n ControlPath {}\n ControlPersist 60\n",
+        path.display()
+    );
+    let Some((hosts, _sshd)) = behind_openssh(&shared) else {
+        return;
+    };
+    hosts.there.harness("slow", "echo begun; exec sleep 600");
+    for prompt in ["one", "two"] {
+        let ran = hosts.cli(&["run", "hello", prompt]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert!(path.exists(), "the connection is shared");
+    let mut child = hosts.here.spawn(["-H", "web1", "run", "slow", "x"]);
+    read_until(child.stdout.as_mut().unwrap(), "begun");
+    kill(child.id() as i32, libc::SIGINT);
+    let ran = finish(child);
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert_eq!(hosts.there.sessions()[0]["status"], "killed");
+    let ended = hosts.here.shell("ssh -O exit web1");
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn openssh_leads_to_the_daemon_and_says_which_host_is_down() {
+    let Some((hosts, _sshd)) = behind_openssh("") else {
+        return;
+    };
     let ran = hosts.cli(&["run", "hello", "over ssh"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.out.contains("you said: over ssh"), "{ran:?}");
