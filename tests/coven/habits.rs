@@ -44,6 +44,34 @@ fn the_status_of_a_session_is_its_record_and_start_and_stop_alone_name_the_daemo
 }
 
 #[test]
+fn each_other_name_of_a_verb_does_what_the_verb_does() {
+    let coven = Coven::start();
+    let ran = coven.cli(["start", "-q", "hello", "hi"]);
+    assert!(ran.out.ends_with("hello: done\n"), "{ran:?}");
+    let id = coven.sessions()[0]["id"].as_str().unwrap().to_owned();
+    for (other, verb) in [
+        ("ps -q", "sessions -q"),
+        ("ls --json", "sessions --json"),
+        ("list --format id,end", "sessions --format id,end"),
+        ("inspect --last --json", "show --last --json"),
+        ("top --json", "stats --json"),
+        ("tail -n 1 --last", "logs -f -n 1 --last"),
+    ] {
+        let [other, verb] = [other, verb].map(|line| coven.cli(line.split(' ')));
+        assert_eq!((other.code, other.out), (verb.code, verb.out));
+    }
+    assert!(coven.cli(["status"]).out.contains("running"));
+    coven.harness("slow", "exec sleep 600");
+    let slow = coven.cli(["run", "-d", "slow", "x"]).out.trim().to_owned();
+    assert_eq!(coven.cli(["stop", &slow]).out, format!("{slow} killed\n"));
+    for (verb, id) in [("rm", id), ("delete", slow)] {
+        let ran = coven.cli([verb, "-y", &id]);
+        assert_eq!(ran.out, format!("{id} deleted\n"), "{ran:?}");
+    }
+    assert!(coven.sessions().is_empty());
+}
+
+#[test]
 fn a_word_of_another_tool_is_answered_with_the_verb_that_does_it() {
     let coven = Coven::new();
     for (typed, meant) in [
