@@ -110,7 +110,8 @@ pub(super) fn resolved(args: Vec<String>) -> Result<Vec<String>, CliError> {
 const BARE: [&str; 2] = ["start", "stop"];
 
 fn without_operand(verb: &str) -> CliError {
-    let message = format!("{verb}: which session? For the daemon it is daemon {verb}");
+    let message =
+        format!("{verb} is for sessions, and needs one; for the daemon it is daemon {verb}");
     CliError::failed(Code::Usage, message, Some(&format!("coven daemon {verb}")))
 }
 

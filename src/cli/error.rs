@@ -23,6 +23,19 @@ const NO_NUMBER: [&str; 2] = [
 ];
 const TOO_LARGE: &str = "number too large to fit in target type";
 
+/// Beginnings of argh's messages, and the words for them here.
+const REWORDED: [(&str, &str); 6] = [
+    ("Error parsing option ", "option "),
+    ("Error parsing positional argument ", "argument "),
+    ("No value provided for option ", "no value for option "),
+    (
+        "One of the following subcommands must be present: ",
+        "a command is missing, one of: ",
+    ),
+    ("Required positional arguments not provided: ", "missing: "),
+    ("Unrecognized argument: ", "unexpected argument: "),
+];
+
 #[derive(Debug)]
 pub(super) enum CliError {
     Failed {
@@ -69,7 +82,11 @@ impl CliError {
             Some((which, TOO_LARGE)) => format!("{which}: it is too large"),
             _ => message,
         };
-        Self::new(Code::Usage, message)
+        let reworded = REWORDED.iter().find_map(|(theirs, ours)| {
+            let rest = message.strip_prefix(theirs)?;
+            Some(format!("{ours}{}", rest.trim_end_matches('.')))
+        });
+        Self::new(Code::Usage, reworded.unwrap_or(message))
     }
 
     /// Adds the help of `verb` as next command, if the command line started with a verb.

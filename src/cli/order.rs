@@ -55,7 +55,7 @@ pub(super) fn ordered(args: Vec<String>) -> Result<Vec<String>, String> {
     }
     // Otherwise argh would take the next word as the value.
     if let Some(option) = place.waiting() {
-        return Err(format!("no value provided for option '{}'", option.long));
+        return Err(format!("no value for option '{}'", option.long));
     }
     match doubtful {
         Some(word) if rest.len() > 2 => Err(format!(
@@ -171,7 +171,7 @@ mod tests {
     fn an_option_without_its_value_takes_nothing_else_for_it() {
         for line in ["run --title", "run hello hi --title", "run hello --title"] {
             let err = ordered(words(line)).expect_err(line);
-            assert_eq!(err, "no value provided for option '--title'");
+            assert_eq!(err, "no value for option '--title'");
         }
     }
 

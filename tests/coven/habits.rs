@@ -72,6 +72,33 @@ fn each_other_name_of_a_verb_does_what_the_verb_does() {
 }
 
 #[test]
+fn a_usage_error_says_what_is_missing_or_wrong() {
+    let coven = Coven::new();
+    for (typed, said) in [
+        ("attach", "missing: id (usage)"),
+        (
+            "sessions --format",
+            "no value for option '--format' (usage)",
+        ),
+        ("run --title", "no value for option '--title' (usage)"),
+        ("stats x", "unexpected argument: x (usage)"),
+        ("daemon", "a command is missing, one of: start stop"),
+        (
+            "ps --status x",
+            "option '--status' with value 'x': must be created",
+        ),
+        (
+            "completions x",
+            "argument 'shell' with value 'x': must be bash",
+        ),
+    ] {
+        let ran = coven.cli(typed.split(' '));
+        assert_eq!(ran.code, 2, "{typed}: {ran:?}");
+        assert!(ran.err.starts_with(&format!("coven: {said}")), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_word_of_another_tool_is_answered_with_the_verb_that_does_it() {
     let coven = Coven::new();
     for (typed, meant) in [
