@@ -253,6 +253,7 @@ fn verbs_for_the_own_machine_name_the_command_to_type() {
         "daemon start",
         "daemon stop --yes",
         "daemon restart",
+        "daemon upgrade --check",
         "daemon logs",
         "backup copy",
         "restore copy",
