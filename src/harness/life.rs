@@ -49,9 +49,15 @@ pub(super) fn follow(mut pump: Pump, context: &ThreadState) {
         next = read_late(&mut pump, context);
     }
     if matches!(next, Next::HandOver) {
+        let end = pump.end();
         let handed_over = pump.hand_over(context).map(Box::new);
         let report = handed_over.map_or_else(|err| lost(&err), Report::HandedOver);
         (context.report)(report);
+        // Ends with execve(2), or once the handover has failed. If each thread ended by itself it would unmap its stack,
+        // and each unmapping interrupts the other processors.
+        if let Some(end) = end {
+            end.wait();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::gate::Waiter;
 use super::pump::PumpHandover;
 use crate::api::{EndCause, Failure, SessionCost, Timestamp, Usage};
 use crate::observe::field::CloseCause;
@@ -38,7 +39,7 @@ pub enum Report {
     Swept { ended: usize },
     /// No process holds its late streams, or they are closed; the thread has ended. Not reported without late streams.
     LateEnded,
-    /// The thread has ended; another one goes on with this.
+    /// The thread does nothing more; another one goes on with this.
     HandedOver(Box<PumpHandover>),
 }
 
@@ -73,8 +74,9 @@ pub(crate) enum Order {
     InputOver,
     /// The session's end was requested: wait for no holder of the streams after the exit.
     End,
-    /// Read no more, report [`Report::HandedOver`], and end. What has been reported before is completed first.
-    HandOver,
+    /// Read no more, report [`Report::HandedOver`], and end behind the gate. What has been reported before is completed
+    /// first.
+    HandOver(Waiter),
     /// Read what the late streams hold, and close them.
     Close(CloseCause),
     /// No signal will be sent to the process any more. With `sweep`, the grace between SIGTERM and SIGKILL, first end

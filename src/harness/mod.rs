@@ -7,6 +7,7 @@
 mod context;
 mod decode;
 mod drain;
+mod gate;
 mod hello;
 mod input;
 mod life;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+pub use gate::{Gate, Waiter};
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::WaitingInput;
 pub(crate) use message::Order;
@@ -138,8 +140,8 @@ impl Harness {
         Ok((harness, inbox))
     }
 
-    /// Starts the thread that goes on with `handover` as session `id`, on a message through the returned channel.
-    /// Dropping the channel ends the thread, and leaves the descriptors as they are.
+    /// Starts the thread that goes on with `handover` as session `id` behind the gate `begin`. If the gate is dropped, the
+    /// thread ends, and leaves the descriptors as they are.
     ///
     /// # Errors
     /// No descriptor or thread is available.
@@ -148,14 +150,16 @@ impl Harness {
         mut handover: PumpHandover,
         shared: HarnessShared,
         report: impl Fn(Report) + Send + 'static,
-    ) -> io::Result<(Self, Sender<()>)> {
-        let (begin, start) = bounded(1);
+        begin: Waiter,
+    ) -> io::Result<Self> {
         let (harness, inbox) = Self::new(Arc::new(std::mem::take(&mut handover.tally)))?;
         let (wake, tally) = (Arc::clone(&harness.wake), harness.tally());
         let backlog = harness.backlog.clone();
         let kept = handover.keep_child();
         let go_on = move || {
-            let Ok(()) = start.recv() else { return };
+            if !begin.wait() {
+                return;
+            }
             let context = ThreadState {
                 id,
                 num: handover.num,
@@ -178,7 +182,7 @@ impl Harness {
             .name("harness".into())
             .stack_size(STACK_BYTES)
             .spawn(go_on)?;
-        Ok((harness, begin))
+        Ok(harness)
     }
 
     /// The counters of its output.
@@ -209,9 +213,10 @@ impl Harness {
         self.order(Order::End);
     }
 
-    /// Makes the thread report [`Report::HandedOver`] and end. What it has reported before is completed first.
-    pub fn hand_over(&self) {
-        self.order(Order::HandOver);
+    /// Makes the thread report [`Report::HandedOver`], and end behind the gate. What it has reported before is completed
+    /// first.
+    pub fn hand_over(&self, end: Waiter) {
+        self.order(Order::HandOver(end));
     }
 
     /// Makes the thread close the late streams and end.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::ThreadState;
 use super::drain::Drain;
+use super::gate::Waiter;
 use super::input::{InputEnd, InputRecord, StdinPipe};
 use super::limits::LimitWatch;
 use super::message::{ClientInput, HarnessExit, Order, Report};
@@ -70,8 +71,8 @@ pub(super) struct Pump {
     stage: Stage,
     /// The session's end was requested: the drain waits for no holder.
     is_ending: bool,
-    /// The pump was ordered to end, and to go on elsewhere.
-    is_handing_over: bool,
+    /// The pump goes on elsewhere; its thread ends behind this gate.
+    end: Option<Waiter>,
     oom: Option<OomWatch>,
     /// Time of the last read with data.
     read_at: Option<Instant>,
@@ -123,7 +124,7 @@ impl Pump {
             buffer: vec![0; READ_FIRST],
             stage: Stage::Running,
             is_ending: false,
-            is_handing_over: false,
+            end: None,
             read_at: None,
             oom,
             rest_until: None,
@@ -134,6 +135,11 @@ impl Pump {
     /// True if the session's end was requested.
     pub(super) fn is_ending(&self) -> bool {
         self.is_ending
+    }
+
+    /// The gate behind which the thread ends, if the pump goes on elsewhere.
+    pub(super) fn end(&mut self) -> Option<Waiter> {
+        self.end.take()
     }
 
     /// Capacity of stdout's pipe, in bytes; `None` if unknown.
@@ -162,7 +168,7 @@ impl Pump {
             if let Some(exited) = self.drained() {
                 break exited;
             }
-            if self.is_handing_over {
+            if self.end.is_some() {
                 return Ok(None);
             }
             self.go_on(context)?;
@@ -200,7 +206,7 @@ impl Pump {
     /// to hand over before.
     pub(super) fn run_late(&mut self, context: &ThreadState) -> io::Result<bool> {
         while !self.is_closed() {
-            if self.is_handing_over {
+            if self.end.is_some() {
                 return Ok(false);
             }
             self.go_on(context)?;
@@ -407,7 +413,7 @@ impl Pump {
                     drain.hurry();
                 }
             }
-            (Order::HandOver, _) => self.is_handing_over = true,
+            (Order::HandOver(end), _) => self.end = Some(end),
             (Order::Close(why), Stage::Late(closing)) => {
                 *closing = Some(why);
                 self.measure_rest();

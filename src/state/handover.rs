@@ -2,7 +2,7 @@
 //!
 //! Runs on the state thread. It knows neither the program nor the descriptors beside the sessions' own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::stdin::Stdin;
 use super::{Reply, State, StateEvent};
 use crate::adapters::SessionLimits;
 use crate::api::{ApiError, Failure, LeftBehind, SessionId, UpgradeRefusal};
-use crate::harness::{Harness, HarnessExit, PumpHandover, Report};
+use crate::harness::{Gate, Harness, HarnessExit, PumpHandover, Report, Waiter};
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::settings::durations;
@@ -48,14 +48,17 @@ pub struct Successor {
 pub struct HandedOver {
     pub upgrade: Upgrade,
     pumps: HashMap<SessionId, PumpHandover>,
+    /// The threads that have read them end behind it, if this program goes on.
+    _end: Gate,
 }
 
 /// A handover that waits for the harness threads.
 pub(super) struct HandingOver {
     upgrade: Upgrade,
     pumps: HashMap<SessionId, PumpHandover>,
-    /// The sessions whose threads have their order.
-    ordered: Vec<SessionId>,
+    /// The sessions whose threads have their order, and have not ended.
+    ending: BTreeSet<SessionId>,
+    end: Gate,
     pub(super) give_up_at: Instant,
 }
 
@@ -100,8 +103,9 @@ struct LateHandover {
 
 /// Sessions of the previous program, whose threads wait for the beginning.
 pub struct TakenUp {
-    sessions: Vec<(Session, Sender<()>)>,
-    late: Vec<(SessionId, Option<CloseCause>, Harness, Sender<()>)>,
+    sessions: Vec<Session>,
+    late: Vec<(SessionId, Option<CloseCause>, Harness)>,
+    begin: Gate,
 }
 
 impl StateHandover {
@@ -178,7 +182,8 @@ impl State {
         self.handing_over = Some(HandingOver {
             upgrade,
             pumps: HashMap::new(),
-            ordered: Vec::new(),
+            ending: BTreeSet::new(),
+            end: Gate::default(),
             give_up_at: self.kernel.now().instant + durations::HAND_OVER,
         });
         self.order_handover();
@@ -195,9 +200,8 @@ impl State {
             can_be.then_some((session.id, harness))
         });
         for (id, harness) in live.chain(self.late.harnesses()) {
-            if !handing_over.ordered.contains(&id) {
-                handing_over.ordered.push(id);
-                harness.hand_over();
+            if !handing_over.pumps.contains_key(&id) && handing_over.ending.insert(id) {
+                harness.hand_over(handing_over.end.waiter());
             }
         }
     }
@@ -206,6 +210,7 @@ impl State {
     pub(super) fn take_pump(&mut self, id: SessionId, pump: PumpHandover) {
         match &mut self.handing_over {
             Some(handing_over) => {
+                handing_over.ending.remove(&id);
                 handing_over.pumps.insert(id, pump);
             }
             None => self.go_on_with(id, pump),
@@ -214,21 +219,14 @@ impl State {
 
     /// Everything, once the last harness thread has ended. Gives up at the deadline, or for a stop.
     pub(super) fn handed_over(&mut self) -> Option<HandedOver> {
-        self.order_handover();
         let handing_over = self.handing_over.as_ref()?;
-        let has_ended = |id: &SessionId| handing_over.pumps.contains_key(id);
-        let is_complete = self
-            .sessions
-            .values()
-            .all(|session| session.phase.can_be_handed_over() && has_ended(&session.id))
-            && self.late.harnesses().all(|(id, _)| has_ended(&id));
         let is_over = self.kernel.now().instant >= handing_over.give_up_at;
         let refusal = if self.stopping.is_some() {
             Some(ApiError::refused(
                 UpgradeRefusal::Stopping,
                 "the daemon is stopping",
             ))
-        } else if is_complete {
+        } else if self.is_at_rest() {
             None
         } else if is_over {
             Some(ApiError::refused(
@@ -238,8 +236,12 @@ impl State {
         } else {
             return None;
         };
-        let HandingOver { upgrade, pumps, .. } = self.handing_over.take()?;
-        let handed_over = HandedOver { upgrade, pumps };
+        let handing_over = self.handing_over.take()?;
+        let handed_over = HandedOver {
+            upgrade: handing_over.upgrade,
+            pumps: handing_over.pumps,
+            _end: handing_over.end,
+        };
         match refusal {
             None => Some(handed_over),
             Some(refusal) => {
@@ -249,9 +251,29 @@ impl State {
         }
     }
 
+    /// True once all harness threads have ended. Each event asks this while hundreds of threads end: it looks at all
+    /// sessions only when no thread is known that has not ended.
+    fn is_at_rest(&mut self) -> bool {
+        while let Some(id) = self.handing_over.as_ref().and_then(|it| it.ending.first()) {
+            if self.sessions.contains_key(id) || self.late.contains(id) {
+                return false;
+            }
+            // The session has ended, and with it its thread.
+            if let Some(handing_over) = &mut self.handing_over {
+                handing_over.ending.pop_first();
+            }
+        }
+        self.order_handover();
+        let Some(handing_over) = &self.handing_over else {
+            return false;
+        };
+        let mut phases = self.sessions.values().map(|session| session.phase);
+        handing_over.ending.is_empty() && phases.all(Phase::can_be_handed_over)
+    }
+
     /// Goes on with everything in this program, and tells the reason.
     pub fn go_on(&mut self, handed_over: HandedOver, reason: ApiError) {
-        let HandedOver { upgrade, pumps } = handed_over;
+        let HandedOver { upgrade, pumps, .. } = handed_over;
         for (id, pump) in pumps {
             self.go_on_with(id, pump);
         }
@@ -262,9 +284,9 @@ impl State {
         let session = self.sessions.get(&id);
         let redactor = session.map(|session| Arc::clone(&session.redactor));
         let redactor = redactor.unwrap_or_else(|| pump.redactor(&self.redactor));
-        let taken_up = self.start(id, pump, redactor);
-        let (harness, begin) = match taken_up {
-            Ok(taken_up) => taken_up,
+        let begin = Gate::default();
+        let harness = match self.start(id, pump, redactor, begin.waiter()) {
+            Ok(harness) => harness,
             Err(err) => {
                 let reason = Failure::explained(&err);
                 match self.sessions.contains_key(&id) {
@@ -274,7 +296,7 @@ impl State {
                 return;
             }
         };
-        let _ = begin.send(());
+        begin.open();
         match self.sessions.get_mut(&id) {
             Some(session) if session.phase.can_be_handed_over() => session.resume(harness),
             _ => self.late.resume(id, harness),
@@ -367,31 +389,36 @@ impl State {
     /// No thread or descriptor is available. Nothing is changed then.
     pub fn take_up(&self, handover: StateHandover) -> std::io::Result<TakenUp> {
         let StateHandover { sessions, late } = handover;
+        let begin = Gate::default();
         let live = sessions.into_iter().map(|session| {
             let redactor = session.pump.redactor(&self.redactor);
-            self.take_up_session(session, redactor)
+            self.take_up_session(session, redactor, begin.waiter())
         });
         let late = late.into_iter().map(|LateHandover { id, closing, pump }| {
             let redactor = pump.redactor(&self.redactor);
-            let (harness, begin) = self.start(id, pump, redactor)?;
-            Ok((id, closing, harness, begin))
+            let harness = self.start(id, pump, redactor, begin.waiter())?;
+            Ok((id, closing, harness))
         });
         Ok(TakenUp {
             sessions: live.collect::<std::io::Result<_>>()?,
             late: late.collect::<std::io::Result<_>>()?,
+            begin,
         })
     }
 
     /// Goes on with the sessions of the previous program.
     pub fn begin(&mut self, taken_up: TakenUp) {
-        let TakenUp { sessions, late } = taken_up;
-        for (session, begin) in sessions {
-            let _ = begin.send(());
+        let TakenUp {
+            sessions,
+            late,
+            begin,
+        } = taken_up;
+        begin.open();
+        for session in sessions {
             session.repeat_orders();
             self.sessions.insert(session.id, session);
         }
-        for (id, closing, harness, begin) in late {
-            let _ = begin.send(());
+        for (id, closing, harness) in late {
             self.late.take_up(id, closing, harness);
         }
         self.publish_live();
@@ -403,16 +430,18 @@ impl State {
         id: SessionId,
         pump: PumpHandover,
         redactor: Arc<Redactor>,
-    ) -> std::io::Result<(Harness, Sender<()>)> {
+        begin: Waiter,
+    ) -> std::io::Result<Harness> {
         let (shared, events) = (self.shared(redactor), self.events.clone());
-        self.kernel.take_up(id, pump, shared, events)
+        self.kernel.take_up(id, pump, shared, events, begin)
     }
 
     fn take_up_session(
         &self,
         handover: SessionHandover,
         redactor: Arc<Redactor>,
-    ) -> std::io::Result<(Session, Sender<()>)> {
+        begin: Waiter,
+    ) -> std::io::Result<Session> {
         let SessionHandover {
             id,
             phase,
@@ -433,8 +462,8 @@ impl State {
             exit,
             pump,
         } = handover;
-        let (harness, begin) = self.start(id, pump, Arc::clone(&redactor))?;
-        let session = Session {
+        let harness = self.start(id, pump, Arc::clone(&redactor), begin)?;
+        Ok(Session {
             id,
             phase,
             num: Some(num),
@@ -460,8 +489,7 @@ impl State {
             repeats: Vec::new(),
             kills: Vec::new(),
             early_input: Vec::new(),
-        };
-        Ok((session, begin))
+        })
     }
 }
 

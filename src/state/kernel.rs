@@ -11,7 +11,7 @@ use super::StateEvent;
 use super::life::InputTime;
 use crate::adapters::Program;
 use crate::api::SessionId;
-use crate::harness::{Go, Harness, HarnessShared, PumpHandover, Report};
+use crate::harness::{Go, Harness, HarnessShared, PumpHandover, Report, Waiter};
 use crate::store::Done;
 use crate::sys;
 
@@ -36,7 +36,7 @@ pub(super) trait Kernel {
         started: Done,
     ) -> io::Result<(Harness, Go)>;
 
-    /// Starts the thread that goes on with `handover`, on a message through the returned channel.
+    /// Starts the thread that goes on with `handover` behind the gate `begin`.
     ///
     /// # Errors
     /// No descriptor or thread is available.
@@ -46,7 +46,8 @@ pub(super) trait Kernel {
         handover: PumpHandover,
         shared: HarnessShared,
         events: Sender<StateEvent>,
-    ) -> io::Result<(Harness, Sender<()>)>;
+        begin: Waiter,
+    ) -> io::Result<Harness>;
 
     /// Reaps the adopted orphans that have ended.
     fn reap_adopted(&self);
@@ -84,8 +85,9 @@ impl Kernel for RealKernel {
         handover: PumpHandover,
         shared: HarnessShared,
         events: Sender<StateEvent>,
-    ) -> io::Result<(Harness, Sender<()>)> {
-        Harness::take_up(id, handover, shared, reporter(id, events))
+        begin: Waiter,
+    ) -> io::Result<Harness> {
+        Harness::take_up(id, handover, shared, reporter(id, events), begin)
     }
 
     fn reap_adopted(&self) {

@@ -80,6 +80,10 @@ impl Late {
     }
 
     /// True if no such thread is left.
+    pub(super) fn contains(&self, id: &SessionId) -> bool {
+        self.sessions.iter().any(|entry| entry.id == *id)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }

@@ -82,7 +82,7 @@ impl Pump {
             stage,
             is_ending,
             // This order.
-            is_handing_over: _,
+            end: _,
             oom,
             read_at,
             rest_until: _,
@@ -158,7 +158,7 @@ impl Pump {
             buffer: vec![0; READ_FIRST],
             stage,
             is_ending,
-            is_handing_over: false,
+            end: None,
             oom,
             read_at,
             rest_until: None,

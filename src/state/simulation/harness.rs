@@ -401,7 +401,7 @@ impl SimulatedThread {
             "{order:?} behind the order to reap"
         );
         match order {
-            Order::HandOver => unreachable!("no simulated client upgrades"),
+            Order::HandOver(_) => unreachable!("no simulated client upgrades"),
             Order::Input(input) => {
                 assert!(!self.is_input_over, "input behind its end");
                 let (data, eof) = (&*input.data, input.eof);

@@ -11,7 +11,7 @@ use super::harness::{SimulatedProcess, SimulatedThread};
 use super::{StateEvent, World};
 use crate::adapters::Program;
 use crate::api::{EndCause, SessionId};
-use crate::harness::{Go, Harness, HarnessShared, PumpHandover};
+use crate::harness::{Go, Harness, HarnessShared, PumpHandover, Waiter};
 use crate::state::kernel::Kernel;
 use crate::state::life::InputTime;
 use crate::store::Done;
@@ -58,7 +58,8 @@ impl Kernel for Simulated {
         _handover: PumpHandover,
         _shared: HarnessShared,
         _events: Sender<StateEvent>,
-    ) -> io::Result<(Harness, Sender<()>)> {
+        _begin: Waiter,
+    ) -> io::Result<Harness> {
         unreachable!("no simulated thread hands over")
     }
 
