@@ -110,8 +110,12 @@ pub(super) fn open_store(
     retention: Retention,
     running: Option<Vec<SessionNum>>,
 ) -> Result<Store, ServeError> {
-    let mut store =
-        Store::open(&Home::entered().database(), retention).map_err(store_error(home))?;
+    let path = Home::entered().database();
+    let store = match running {
+        None => Store::open(&path, retention),
+        Some(_) => Store::reopen(&path, retention),
+    };
+    let mut store = store.map_err(store_error(home))?;
     if let Some(aside) = store.foreign_log() {
         say!(LogOrphaned, path: home.database().display(), aside: home.path().join(aside).display());
     }

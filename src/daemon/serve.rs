@@ -2,6 +2,7 @@
 //! stop.
 
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -230,7 +231,7 @@ fn run(
     let _watching = start_watchdog(&notifier, &shared)?;
     match handed_over {
         None => {
-            start_signals(&notifier, log, &shared)?;
+            start_signals(None, &notifier, log, &shared)?;
             server.open(None);
             open::announce(&begun.home, &shared.file)?;
         }
@@ -241,8 +242,8 @@ fn run(
                 status: &shared.status,
                 redactor: &shared.redactor,
             };
-            rooms.take_up(handover, executed, || {
-                start_signals(&notifier, log, &shared)
+            rooms.take_up(handover, executed, |names| {
+                start_signals(names, &notifier, log, &shared)
             })?;
             // The file has the same pid; an older one may lack a field. The guard writes it again if it is lost.
             let _ = begun.home.write_daemon_file(&shared.file);
@@ -414,6 +415,7 @@ fn context(shared: &Shared) -> http::Context {
         successors: Box::new(Successors {
             installed: shared.origin.installed.clone(),
             reader: shared.reader.clone(),
+            queue: shared.queue.clone(),
         }),
         awaiting_end: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
@@ -452,7 +454,12 @@ fn start_guard(
     Ok(())
 }
 
-fn start_signals(notifier: &Arc<Notifier>, log: &Log, shared: &Shared) -> Result<(), ServeError> {
+fn start_signals(
+    names: Option<OwnedFd>,
+    notifier: &Arc<Notifier>,
+    log: &Log,
+    shared: &Shared,
+) -> Result<(), ServeError> {
     let signals = Signals {
         events: shared.events.clone(),
         notifier: Arc::clone(notifier),
@@ -464,5 +471,7 @@ fn start_signals(notifier: &Arc<Notifier>, log: &Log, shared: &Shared) -> Result
         },
         lookout: Arc::clone(&shared.lookout),
     };
-    signals.start().map_err(io_error("no thread for signals"))
+    signals
+        .start(names)
+        .map_err(io_error("no thread for signals"))
 }

@@ -2,7 +2,9 @@
 //!
 //! Blocks until either arrives. It decides nothing about sessions: it sends events to the state thread.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +22,7 @@ use crate::observe::say;
 use crate::redact::{BadPattern, Redactor};
 use crate::settings::durations;
 use crate::state::StateEvent;
+use crate::sys::passed::Passed;
 use crate::sys::{self, Arrival, Arrivals};
 
 /// Everything that a reload reads again.
@@ -54,6 +57,8 @@ pub(super) struct Lookout {
     gate: Mutex<()>,
     /// The system reports changes of names in the home.
     is_watched: AtomicBool,
+    /// Reports changes of names; `None` if the system does not.
+    names: OnceLock<Arc<File>>,
     events: Sender<StateEvent>,
 }
 
@@ -64,6 +69,7 @@ impl Lookout {
             guard: OnceLock::new(),
             gate: Mutex::new(()),
             is_watched: AtomicBool::new(true),
+            names: OnceLock::new(),
             events,
         })
     }
@@ -71,6 +77,11 @@ impl Lookout {
     /// Keeps the signals thread from taking a signal, as long as the returned value lives.
     pub(super) fn close_gate(&self) -> MutexGuard<'_, ()> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The descriptor that reports names, for the next program.
+    pub(super) fn names(&self) -> Option<Passed> {
+        self.names.get().map(Passed::borrowed)
     }
 
     /// Sets the guard.
@@ -93,6 +104,15 @@ impl Lookout {
         }
     }
 
+    /// Watches the home, which is the working directory, and its `logs/`.
+    fn watch(&self, arrivals: &mut Arrivals) -> io::Result<()> {
+        let watched = arrivals.watch_names(Path::new("."));
+        if let Some(names) = arrivals.names() {
+            self.names.get_or_init(|| names);
+        }
+        watched.and_then(|()| arrivals.watch_names(&Home::entered().logs()))
+    }
+
     fn check(&self) -> HomeCheck {
         let found = self
             .guard()
@@ -113,11 +133,16 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// Starts the thread, which goes on with the `names` of the previous program.
+    ///
     /// # Errors
     /// No descriptor or thread can be created.
-    pub(super) fn start(self) -> io::Result<()> {
+    pub(super) fn start(self, names: Option<OwnedFd>) -> io::Result<()> {
         let mut arrivals = Arrivals::of_signals(sys::DAEMON_SIGNALS)?;
-        if let Err(err) = watch(&mut arrivals) {
+        if let Some(names) = names {
+            arrivals.go_on(names);
+        }
+        if let Err(err) = self.lookout.watch(&mut arrivals) {
             self.lookout.is_watched.store(false, Ordering::Relaxed);
             // Unsupported systems report no names; that is no failure.
             if err.kind() != io::ErrorKind::Unsupported {
@@ -184,17 +209,11 @@ impl Signals {
         let found = self.lookout.check();
         *quiet = Quiet::default();
         // A directory that was created again needs a new watch. The start has logged it if watching fails.
-        let _ = watch(arrivals);
+        let _ = self.lookout.watch(arrivals);
         if found == HomeCheck::Again {
             quiet.look_again();
         }
     }
-}
-
-/// Watches the home, which is the working directory, and its `logs/`.
-fn watch(arrivals: &mut Arrivals) -> io::Result<()> {
-    arrivals.watch_names(Path::new("."))?;
-    arrivals.watch_names(&Home::entered().logs())
 }
 
 /// Delays a check of the home until its names have not changed for a while.

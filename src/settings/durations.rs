@@ -182,6 +182,8 @@ pub const CHECK_PROGRAM: Duration = seconds(5);
 pub const PARK: Duration = seconds(2);
 /// How long an upgrade waits for the harness threads, and for sessions that are being started or ended.
 pub const HAND_OVER: Duration = seconds(2);
+/// How long an upgrade waits for a checkpoint before its sessions wait: the next program reads a short log sooner.
+pub const SHORTEN_LOG: Duration = seconds(2);
 /// How long an upgrade waits for the writer to commit what is queued.
 pub const SETTLE_STORE: Duration = seconds(2);
 /// How long a new program may take to take everything up, before the previous one is executed again.

@@ -66,6 +66,29 @@ impl Store {
         let foreign_log = generation::set_foreign_log_aside(path)?;
         let (connection, last_owner) = connect::open_for_writing(path)?;
         generation::renew(&connection, path)?;
+        let store = Self::of(path, retention, connection, last_owner)?;
+        Ok(Self {
+            foreign_log,
+            ..store
+        })
+    }
+
+    /// Opens the database that this process has served until execve(2). Its log and its generation are its own, and stay
+    /// as they are: while sessions wait, nothing is checkpointed or synced.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn reopen(path: &Path, retention: Retention) -> Result<Self, StoreError> {
+        let (connection, last_owner) = connect::open_for_writing(path)?;
+        Self::of(path, retention, connection, last_owner)
+    }
+
+    fn of(
+        path: &Path,
+        retention: Retention,
+        connection: Connection,
+        last_owner: LastOwner,
+    ) -> Result<Self, StoreError> {
         let total = connection.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?;
         let status = Arc::new(StoreStatus::new(path, total, &retention));
         status.measure(&connection);
@@ -75,7 +98,7 @@ impl Store {
             status,
             retention,
             last_owner,
-            foreign_log,
+            foreign_log: None,
         })
     }
 

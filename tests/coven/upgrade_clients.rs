@@ -158,7 +158,8 @@ fn a_handover_that_cannot_be_executed_leaves_the_same_program_with_all_sessions(
     coven.harness_with("echoes", "exec cat", json!({ "stdin": "open" }));
     coven.harness(
         "lines",
-        "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo $i; sleep 0.01; done",
+        "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo $i; sleep 0.01; done
+         while [ ! -e over ]; do sleep 0.02; done",
     );
     let (echoes, lines) = (coven.launch("echoes", "x"), coven.launch("lines", "x"));
     let mut kept = coven.connect();
@@ -174,6 +175,7 @@ fn a_handover_that_cannot_be_executed_leaves_the_same_program_with_all_sessions(
     kept.read_to_end(&mut health).unwrap();
     assert_eq!(Answer::parse(&health).json()["sessions"]["live"], 2);
     coven.post_to(&echoes, "input", &json!({ "eof": true }));
+    fs::write(coven.work().join("over"), "").unwrap();
     let expected: String = (1..=100).map(|n| format!("{n}\n")).collect();
     for (id, text) in [(&echoes, "still\n".repeat(3)), (&lines, expected)] {
         assert_eq!(coven.ended(id)["status"], "completed");

@@ -197,3 +197,30 @@ fn a_daemon_that_is_stopping_is_not_upgraded() {
     assert_eq!(refusal(&answer), "stopping");
     wait_until_gone(pid);
 }
+
+#[test]
+fn an_upgrade_is_refused_while_the_store_is_being_rewritten() {
+    let (coven, id) = with_a_session();
+    let before = coven.health();
+    let next = coven.program_of_version("9.9.9");
+    let check = || {
+        let body = json!({ "binary": &next, "check": true });
+        coven.post("/api/v1/daemon/upgrade", &body)
+    };
+    std::thread::scope(|scope| {
+        // The vacuum waits for this transaction of another process's making.
+        let held = coven.database();
+        held.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let vacuum = scope.spawn(|| coven.post("/api/v1/store/vacuum", &json!({})));
+        let refused = eventually_some("the vacuum has begun", || {
+            let answer = check();
+            (answer.status != 200).then_some(answer)
+        });
+        assert_eq!(refusal(&refused), "maintenance");
+        assert_eq!(refusal(&coven.upgrade_to(&next)), "maintenance");
+        held.execute_batch("COMMIT").unwrap();
+        assert_eq!(vacuum.join().unwrap().status, 200);
+    });
+    assert_eq!(check().status, 200);
+    assert_goes_on(&coven, &id, &before);
+}

@@ -105,6 +105,7 @@ impl Rooms<'_> {
             home: Bytes::from(guard.home().path()),
             lock: guard.lock(),
             listener: self.server.listener(),
+            names: self.lookout.names(),
             is_socket_own: guard.is_socket_own(),
             started: Moment::from(self.origin.started),
             started_at: self.origin.started_at,

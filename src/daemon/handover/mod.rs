@@ -37,6 +37,9 @@ pub(super) struct Handover {
     pub(super) home: Bytes,
     pub(super) lock: Passed,
     pub(super) listener: Passed,
+    /// Reports changes of names in the home.
+    #[serde(default)]
+    pub(super) names: Option<Passed>,
     /// The daemon, not a service manager, created the socket's file.
     pub(super) is_socket_own: bool,
     /// The start of the first program, by both clocks.

@@ -14,7 +14,7 @@ use crate::daemon::home::Home;
 use crate::http;
 use crate::settings::durations;
 use crate::state::Successor;
-use crate::store::{Reader, Refused};
+use crate::store::{Reader, Refused, WriteQueue};
 use crate::sys;
 
 /// The programs that can follow this one.
@@ -22,6 +22,7 @@ pub(in crate::daemon) struct Successors {
     /// Path of the program that an upgrade takes by default.
     pub(in crate::daemon) installed: PathBuf,
     pub(in crate::daemon) reader: Reader,
+    pub(in crate::daemon) queue: WriteQueue,
 }
 
 impl http::Successors for Successors {
@@ -42,7 +43,10 @@ impl http::Successors for Successors {
         keep_program(&Home::entered()).map_err(|err| {
             let why = format!("the running program cannot be kept: {err}");
             ApiError::refused(UpgradeRefusal::StoreUnavailable, why)
-        })
+        })?;
+        // The next program reads the whole log before it can serve, and sessions wait for that.
+        self.queue.shorten_log(durations::SHORTEN_LOG);
+        Ok(())
     }
 }
 

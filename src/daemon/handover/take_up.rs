@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Seek};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -164,7 +164,7 @@ impl Rooms<'_> {
         self,
         handover: Handover,
         executed: Executed,
-        start_signals: impl FnOnce() -> Result<(), ServeError>,
+        start_signals: impl FnOnce(Option<OwnedFd>) -> Result<(), ServeError>,
     ) -> Result<(), ServeError> {
         let Handover {
             // The document was read.
@@ -181,6 +181,7 @@ impl Rooms<'_> {
             begun,
             lock,
             listener,
+            names,
             open_files_before,
             oom_claimed,
             redactions,
@@ -194,11 +195,12 @@ impl Rooms<'_> {
         let sessions = sessions.map_err(io_error("no thread for a session"))?;
         #[cfg(debug_assertions)]
         fail_as_told("take_up").map_err(io_error("a failure"))?;
-        start_signals()?;
+        let watched = names.as_ref().map(Passed::duplicate).transpose();
+        start_signals(watched.map_err(io_error("no descriptor for the home"))?)?;
         let went_wrong = executed.went_wrong.clone();
         executed.complete();
         // Their duplicates are in use.
-        drop((lock.take(), listener.take()));
+        drop((lock.take(), listener.take(), names.map(Passed::take)));
         if let Some(before) = open_files_before {
             sys::take_up_open_files(before);
         }

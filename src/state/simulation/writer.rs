@@ -109,7 +109,7 @@ impl World {
                 Item::Chore(_, done) => {
                     done(Ok(Committed::Vacuumed(0)));
                 }
-                Item::Measure | Item::Ping(_) | Item::Pause(..) | Item::Stop => {
+                Item::Measure | Item::Ping(_) | Item::Shorten(_) | Item::Pause(..) | Item::Stop => {
                     panic!("not of the state thread")
                 }
             }

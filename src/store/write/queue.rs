@@ -34,6 +34,8 @@ pub(crate) enum Item {
     Measure,
     /// Answers, to prove that the writer thread makes progress.
     Ping(Sender<()>),
+    /// Copies the log into the database and truncates it, if no reader is in the way; then disconnects.
+    Shorten(Sender<()>),
     /// Commits everything queued, answers, and then writes nothing until the receiver is disconnected.
     Pause(Sender<()>, Receiver<()>),
     /// Commits everything queued, then ends the thread.
@@ -117,6 +119,14 @@ impl WriteQueue {
     /// Makes the writer thread answer `reply` between two steps, also while the store cannot be written.
     pub fn ping(&self, reply: Sender<()>) {
         self.send(Item::Ping(reply));
+    }
+
+    /// Copies the log into the database and truncates it, if no reader is in the way, while the writer goes on. Returns
+    /// once that is done, or after `patience`.
+    pub fn shorten_log(&self, patience: Duration) {
+        let (done, is_done) = bounded(0);
+        self.send(Item::Shorten(done));
+        let _ = is_done.recv_timeout(patience);
     }
 
     /// Makes the writer commit everything queued, and then write nothing as long as the returned value lives. `None` if

@@ -75,6 +75,7 @@ impl Writer {
                 maintenance,
                 measured: Instant::now(),
                 is_unmeasured: false,
+                shortening: Vec::new(),
                 pause: None,
                 stop: false,
             };
@@ -123,6 +124,8 @@ struct Thread {
     measured: Instant,
     /// Something was written since the last measurement.
     is_unmeasured: bool,
+    /// Those who wait until the log is short.
+    shortening: Vec<Sender<()>>,
     /// A requested pause: its answer, and its end.
     pause: Option<(Sender<()>, Receiver<()>)>,
     stop: bool,
@@ -155,6 +158,7 @@ impl Thread {
             self.pause_if_asked();
             let is_due = has_come || is_late || self.maintenance.is_busy();
             self.wal.advance(&self.connection, is_due);
+            self.end_shortening();
             self.say_log_trouble();
             if self.is_unmeasured && self.measured.elapsed() >= durations::MEASURE_EVERY {
                 self.measure();
@@ -188,6 +192,15 @@ impl Thread {
                 // The end disconnects the channel.
                 let _ = resumed.recv();
             }
+        }
+    }
+
+    /// Answers those who wait for a short log, once the checkpoint thread is done.
+    fn end_shortening(&mut self) {
+        if !self.shortening.is_empty() && !self.wal.is_copying() {
+            // The first commit of a log waits for the disk: it syncs the log's header.
+            let _ = self.maintenance.save_clock(&self.connection);
+            self.shortening.clear();
         }
     }
 
@@ -239,6 +252,10 @@ impl Thread {
             Item::Measure => self.measure(),
             Item::Ping(reply) => {
                 let _ = reply.send(());
+            }
+            Item::Shorten(done) => {
+                self.wal.shorten();
+                self.shortening.push(done);
             }
             Item::Pause(paused, resumed) => self.pause = Some((paused, resumed)),
             Item::Stop => self.stop = true,

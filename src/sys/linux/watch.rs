@@ -5,9 +5,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::sys::signal::SignalSet;
@@ -85,7 +86,7 @@ impl AsFd for LogWatch {
 /// to files are not reported.
 pub struct Arrivals {
     signals: File,
-    names: Option<File>,
+    names: Option<Arc<File>>,
 }
 
 impl Arrivals {
@@ -104,6 +105,17 @@ impl Arrivals {
         })
     }
 
+    /// Goes on with the `names` that another program has watched, and their reports.
+    pub fn go_on(&mut self, names: OwnedFd) {
+        self.names = Some(Arc::new(names.into()));
+    }
+
+    /// The descriptor that reports names, once a directory is watched. Closing the last one waits for the kernel, 10 to
+    /// 25 ms: inotify(7) frees the watches behind a grace period of its readers (SRCU).
+    pub fn names(&self) -> Option<Arc<File>> {
+        self.names.clone()
+    }
+
     /// Also watches the names in the directory `dir`. May be repeated.
     ///
     /// # Errors
@@ -113,7 +125,7 @@ impl Arrivals {
         let own = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF;
         let names = match self.names.take() {
             Some(names) => names,
-            None => inotify()?,
+            None => Arc::new(inotify()?),
         };
         add_watch(self.names.insert(names), dir, changes | own)
     }
@@ -127,7 +139,7 @@ impl Arrivals {
     ) -> io::Result<(Arrival, T)> {
         loop {
             let mut interests = vec![Interest::readable(&self.signals)];
-            interests.extend(self.names.as_ref().map(Interest::readable));
+            interests.extend(self.names.as_deref().map(Interest::readable));
             let has_come = poll(&mut interests, deadline)?;
             let taking = before_taking();
             if !has_come {
@@ -160,7 +172,7 @@ impl Arrivals {
         const HEAD: usize = size_of::<libc::inotify_event>();
         let mut names = Vec::new();
         let mut buffer = [0; 16 * 1024];
-        let Some(mut file) = self.names.as_ref() else {
+        let Some(mut file) = self.names.as_deref() else {
             return names;
         };
         while let Ok(n @ 1..) = file.read(&mut buffer) {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::pipe;
@@ -59,6 +60,14 @@ impl Arrivals {
         Ok(Self {
             signals: signals.to_vec(),
         })
+    }
+
+    /// Never called on macOS: no names are watched.
+    pub fn go_on(&mut self, _names: OwnedFd) {}
+
+    /// Always `None` on macOS.
+    pub fn names(&self) -> Option<Arc<File>> {
+        None
     }
 
     /// Not supported on macOS.
