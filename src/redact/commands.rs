@@ -56,10 +56,10 @@ pub(super) fn secret(
     let (_, subcommand, options, may_be_apart) = *command;
     // Fast path: most lines with a command's name have no such option.
     let rest = &view.text[at..];
-    let is_option = |at| !is_word(rest[at - 1]) || is_behind_escape(rest, at);
+    let is_option = |at| rest[at] == b'%' || !is_word(rest[at - 1]) || is_behind_escape(rest, at);
     if let Some(end) = memchr::memchr(b'\n', rest)
         && options[0].0.starts_with('-')
-        && !memchr::memchr_iter(b'-', &rest[..end]).any(is_option)
+        && !memchr::memchr2_iter(b'-', b'%', &rest[..end]).any(is_option)
     {
         return Ok(None);
     }

@@ -1,9 +1,21 @@
-//! Finds the end of a value: its quote, a separator, or the end of the surrounding string.
+//! Finds the beginning of a wrapped value, and the end of each: its quote, a separator, or the end of the surrounding
+//! string.
 //!
 //! Pure. Must not know what secrets look like.
 
 use super::view::{Glyph, More, View, is_quote};
 use super::{Open, Secret};
+
+/// Functions and types that return or wrap their one argument.
+#[rustfmt::skip]
+const WRAPPERS: &[&str] = &[
+    "some", "secretstr", "from", "new", "secret", "string", "str", "securestring", "secretstring", "secretvalue",
+    "just", "ok", "bytes", "of", "raw", "b64decode", "box", "password", "token", "text", "literal",
+    "convert_to_secure", "secretbytes", "value",
+];
+
+/// Maximum length of a type between a name and its value, in glyphs.
+pub(super) const TYPE_MAX: usize = 48;
 
 /// Range of a value.
 pub(super) struct Extent {
@@ -74,6 +86,50 @@ pub(super) fn closes(quote: (u8, u8), glyph: Glyph) -> bool {
     let is_line_end =
         matches!(glyph.byte, b'\n' | b'\r') && (glyph.depth == 0 || glyph.depth < depth);
     glyph.byte == byte && glyph.depth == depth || is_outer || is_line_end
+}
+
+/// Beginning of a wrapped string: `Some("…")`, `b"…"`.
+pub(super) fn unwrapped(view: View<'_>, from: usize) -> Result<usize, More> {
+    let is_path = |glyph: Glyph, count| {
+        glyph.byte.is_ascii_alphanumeric()
+            || is_one_of!(glyph.byte, b"_:.$@")
+            || count > 0 && matches!(glyph.byte, b' ' | b'-')
+    };
+    let (mut at, mut count) = (from, 0);
+    let mut glyph = view.glyph(at)?;
+    while count < TYPE_MAX && is_path(glyph, count) && glyph.end > at {
+        (at, count) = (glyph.end, count + 1);
+        glyph = view.glyph(at)?;
+    }
+    if glyph.byte != b'(' && !is_quote(glyph.byte) {
+        return Ok(from);
+    }
+    let path = view.seen(from, at);
+    let is_spaced = path.ends_with(b" ");
+    if is_quote(glyph.byte) && !is_spaced {
+        return Ok(if path.len() <= 2 { at } else { from });
+    }
+    let last = path
+        .trim_ascii_end()
+        .rsplit(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
+        .next()
+        .unwrap_or_default();
+    let is_wrapper = WRAPPERS
+        .iter()
+        .any(|wrapper| last.eq_ignore_ascii_case(wrapper.as_bytes()));
+    let inside = match glyph.byte {
+        _ if !is_wrapper => return Ok(from),
+        b'(' => {
+            let inside = view.skip(glyph.end, |byte| byte.is_ascii_whitespace())?;
+            unwrapped(view, inside)?
+        }
+        _ => at,
+    };
+    Ok(if is_quote(view.glyph(inside)?.byte) {
+        inside
+    } else {
+        from
+    })
 }
 
 /// The value in a string that `quote` begins.

@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::extent::{self, Extent};
+use super::extent::{self, Extent, TYPE_MAX};
 use super::names;
 use super::tokens;
 use super::value::{self, Name, Value, is_random};
-use super::view::{Glyph, More, View, is_blank, is_quote};
+use super::view::{More, View, is_blank, is_quote};
 use super::{Looked, REDACTED, Secret, Undecided};
 
 /// Connection between a name and its value.
@@ -84,19 +84,8 @@ const OPERATORS: usize = {
     row
 };
 
-/// Functions and types that return or wrap their one argument.
-#[rustfmt::skip]
-const WRAPPERS: &[&str] = &[
-    "some", "secretstr", "from", "new", "secret", "string", "str", "securestring", "secretstring", "secretvalue",
-    "just", "ok", "bytes", "of", "raw", "b64decode", "box", "password", "token", "text", "literal",
-    "convert_to_secure", "secretbytes", "value",
-];
-
 /// The instruction of a name at the beginning of a line; the line ends after the value.
 const LINE: &str = "\n";
-
-/// Maximum length of a type between a name and its value, in glyphs.
-const TYPE_MAX: usize = 48;
 
 /// Minimum length of a value that follows only a comma or a space, in bytes.
 const VAGUE_MIN: usize = 16;
@@ -242,7 +231,7 @@ impl Form<'_> {
         if joint == Joint::Element {
             return Ok(Some((joint, is_spaced, extent::element(view, at)?)));
         }
-        at = self.wrapper_end(at)?;
+        at = extent::unwrapped(view, at)?;
         let is_string = is_quote(view.glyph(at)?.byte);
         self.value_at = Some((at, joint));
         let found = Extent::read(view, at, self.is_alone(joint))?;
@@ -468,50 +457,5 @@ impl Form<'_> {
             true => self.view.skip(at, |byte| byte.is_ascii_whitespace()),
             false => Ok(from),
         }
-    }
-
-    /// Beginning of a wrapped string: `Some("…")`, `b"…"`.
-    fn wrapper_end(&self, from: usize) -> Result<usize, More> {
-        let view = self.view;
-        let is_path = |glyph: Glyph, count| {
-            glyph.byte.is_ascii_alphanumeric()
-                || is_one_of!(glyph.byte, b"_:.$@")
-                || count > 0 && matches!(glyph.byte, b' ' | b'-')
-        };
-        let (mut at, mut count) = (from, 0);
-        let mut glyph = view.glyph(at)?;
-        while count < TYPE_MAX && is_path(glyph, count) && glyph.end > at {
-            (at, count) = (glyph.end, count + 1);
-            glyph = view.glyph(at)?;
-        }
-        if glyph.byte != b'(' && !is_quote(glyph.byte) {
-            return Ok(from);
-        }
-        let path = view.seen(from, at);
-        let is_spaced = path.ends_with(b" ");
-        if is_quote(glyph.byte) && !is_spaced {
-            return Ok(if path.len() <= 2 { at } else { from });
-        }
-        let last = path
-            .trim_ascii_end()
-            .rsplit(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
-            .next()
-            .unwrap_or_default();
-        let is_wrapper = WRAPPERS
-            .iter()
-            .any(|wrapper| last.eq_ignore_ascii_case(wrapper.as_bytes()));
-        let inside = match glyph.byte {
-            _ if !is_wrapper => return Ok(from),
-            b'(' => {
-                let inside = view.skip(glyph.end, |byte| byte.is_ascii_whitespace())?;
-                self.wrapper_end(inside)?
-            }
-            _ => at,
-        };
-        Ok(if is_quote(view.glyph(inside)?.byte) {
-            inside
-        } else {
-            from
-        })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::known::{Known, KnownValue};
+use super::known::{Known, Needle};
 use super::{Open, Redactor, Stream};
 
 /// A stream between two writes.
@@ -16,7 +16,7 @@ use super::{Open, Redactor, Stream};
 pub struct StreamHandover {
     stream: Stream,
     /// The session's value that the stream swallows: the next program can number the values differently.
-    value: Option<KnownValue>,
+    value: Option<Needle>,
 }
 
 impl Stream {

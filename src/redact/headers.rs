@@ -99,14 +99,7 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
             false => Ok(None),
         };
     };
-    let view = View {
-        is_last: true,
-        ..view
-    };
-    let mut until = at;
-    for _ in 0..length {
-        until = view.glyph(until)?.end;
-    }
+    let until = View::new(view.text, true).nth_end(at, length)?;
     let first = text.split(|byte| *byte == b' ').next().unwrap_or_default();
     let secret = Secret {
         kind: match header {

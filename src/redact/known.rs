@@ -14,7 +14,7 @@ use super::rules::{self, Ending, Found};
 use super::value;
 use super::view::{self, More, View};
 use super::{Open, Secret};
-use crate::sys::passed::Bytes;
+use crate::sys::passed;
 
 /// Kind of these secrets.
 pub(super) const KIND: &str = "environment";
@@ -63,15 +63,10 @@ pub(super) struct Known {
 }
 
 /// A value, or a piece of one, in one form.
-struct Needle {
-    text: Box<[u8]>,
-    is_base64: bool,
-}
-
-/// A [`Needle`] by its text, for another program.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct KnownValue {
-    text: Bytes,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Needle {
+    #[serde(with = "passed::bytes")]
+    text: Vec<u8>,
     is_base64: bool,
 }
 
@@ -211,19 +206,13 @@ impl Known {
     }
 
     /// The value with this number.
-    pub(super) fn value(&self, needle: usize) -> Option<KnownValue> {
-        let Needle { text, is_base64 } = self.needles.get(needle)?;
-        Some(KnownValue {
-            text: Bytes(text.to_vec()),
-            is_base64: *is_base64,
-        })
+    pub(super) fn value(&self, needle: usize) -> Option<Needle> {
+        self.needles.get(needle).cloned()
     }
 
     /// The number of a value.
-    pub(super) fn number_of(&self, value: &KnownValue) -> Option<usize> {
-        let is_it =
-            |needle: &Needle| needle.is_base64 == value.is_base64 && *needle.text == *value.text.0;
-        self.needles.iter().position(is_it)
+    pub(super) fn number_of(&self, value: &Needle) -> Option<usize> {
+        self.needles.iter().position(|needle| needle == value)
     }
 
     /// The first value that begins within these positions, or one behind it.

@@ -19,6 +19,7 @@ fn samples() -> Vec<Sample> {
         commands::SAMPLES,
         forms::SAMPLES,
         headers::SAMPLES,
+        names::SAMPLES,
         rules::SAMPLES,
     ];
     let others = others.into_iter().flatten();

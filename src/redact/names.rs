@@ -210,6 +210,18 @@ const SERVICES: &[&str] = &[
     "squarespace", "sumo", "telegr", "travis", "twitch", "twitter", "typeform", "xray", "yandex", "zendesk",
 ];
 
+#[cfg(test)]
+pub(super) const SAMPLES: &[(&str, &str)] = &[
+    (
+        "adafruit: «q7Hs2kLm9Zx4vBn1» x",
+        "adafruit: sensors-and-more",
+    ),
+    (
+        "'heroku_id' => '«x1y2z3w4v5u6t7s8»',",
+        "algolia = \"search-in-2-lines\"",
+    ),
+];
+
 /// The rows of [`SERVICES`] that a text can begin with.
 static FIRST: Prefixes = {
     let mut first = Prefixes::NONE;

@@ -10,12 +10,10 @@ use aho_corasick::packed::{Config, MatchKind, Searcher};
 use super::commands::{self, COMMANDS, Command};
 use super::forms;
 use super::headers;
-use super::issuers::is_word;
 use super::layer::Layer;
 use super::names;
 use super::stream::CONTEXT_MAX;
 use super::tokens;
-use super::value::Name;
 use super::view::{More, View, is_blank};
 use super::{Looked, Open, REDACTED, Secret, Undecided};
 
@@ -194,7 +192,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
             Some((at, index)) if word_at <= begin_at => {
                 look(view, floor, at, WORDS.all[index], layer)
             }
-            _ => token(view, floor, at, layer),
+            _ => tokens::secret(view, floor, at, layer),
         };
         if let Ok(Some(secret)) = &mut found
             && (secret.range.end < end || end == text.len())
@@ -226,11 +224,11 @@ fn wait(
     // Also searches for a word that begins between them.
     let last = text.len().saturating_sub(WORD_MAX - 1).min(at);
     for begin in last.max(floor)..text.len() {
-        if ending == Ending::Last || !tokens::is_begin(text, begin, layer) {
+        let is_key = text[begin] == b'-' && b"-----BEGIN".starts_with(&text[begin..]);
+        if ending == Ending::Last || !is_key && !tokens::is_begin(text, begin, layer) {
             continue;
         }
-        let found = tokens::token(view, begin, layer).and(tokens::marked(view, begin, layer));
-        let is_key = b"-----BEGIN".starts_with(&text[begin..]);
+        let found = tokens::secret(view, floor, begin, layer);
         if found.is_ok() && !is_key {
             continue;
         }
@@ -272,57 +270,6 @@ pub(super) fn next_of<'w>(
             })
             .min(),
     }
-}
-
-/// A word of at least [`tokens::BEGIN_MIN`] bytes: a token, or the value after a service's name.
-fn token(view: View<'_>, floor: usize, at: usize, layer: &Layer) -> Looked {
-    if let Some(secret) = tokens::token(view, at, layer)? {
-        return Ok(Some(secret));
-    }
-    if tokens::may_be_marked(view.text, at)
-        && let Some(secret) = tokens::marked(view, at, layer)?
-    {
-        return Ok(Some(secret));
-    }
-    let Some(span) = service_before(view, floor, at) else {
-        return Ok(None);
-    };
-    forms::secret(view, floor, span, Some(Name::Weak))
-}
-
-/// The name before the value at `at`, if it is a service's.
-fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usize)> {
-    let lead = &view.text[floor.max(at.saturating_sub(96))..at];
-    let lead = match lead.last() {
-        Some(b';') => ["&quot;", "&#x27;", "&#39;", "&#34;"]
-            .iter()
-            .find_map(|quote| lead.strip_suffix(quote.as_bytes()))
-            .unwrap_or(lead),
-        _ => lead,
-    };
-    let operator = tokens::operator_before(lead)?;
-    // Allows an operator, quotes and their escapes in between: `%3D`, `&quot;`.
-    let is_joint = |byte: &u8| is_one_of!(*byte, b" \t\"'`\\=:>?|+.]%DA3&quot;");
-    let last = lead[..operator].iter().rposition(|byte| !is_joint(byte))?;
-    if !is_word(lead[last]) {
-        return None;
-    }
-    let end = last
-        + lead[last..]
-            .iter()
-            .take_while(|byte| is_word(**byte))
-            .count();
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let start = lead[..end]
-        .iter()
-        .rposition(|byte| !is_name(byte))
-        .map_or(0, |last| last + 1);
-    let offset = lead.as_ptr() as usize - view.text.as_ptr() as usize;
-    (start < end
-        && !lead[..start].ends_with(b"::")
-        && names::names_service(&lead[start..end])
-        && headers::named(&lead[start..end]).is_none())
-    .then_some((offset + start, offset + end))
 }
 
 fn look(

@@ -26,6 +26,9 @@ const SWALLOW_MAX: usize = 64 * 1024;
 /// deepest layer (35 characters of 36 bytes).
 const KEY_HELD_MAX: usize = 2560;
 
+/// Minimum length of a private key's line between two others, in bytes.
+const KEY_WORD_MIN: usize = 32;
+
 /// State of one stream. Between two writes it holds less than 3 KiB of any text: context, and the text that a rule reads, or
 /// a line of a key; `known` bounds the held text of a session's own values. The text bounds its escape sequences: 384 KiB
 /// with the longest ones at each byte.
@@ -253,7 +256,10 @@ impl Stream {
         if end == Some(KeyLine::Last) {
             return self.end_key(at, out);
         }
-        if !is_key_line(text) || is_mention || is_over || swallowing.left == 0 {
+        let is_key = is_key_line(text);
+        // The block can still end in this line.
+        let is_open = end.is_none() && !is_last && at - self.passed <= KEY_HELD_MAX;
+        if is_mention || is_over || !is_key && !is_open || swallowing.left == 0 {
             return self.end_key(self.passed, out);
         }
         if end == Some(KeyLine::Closed) || end.is_none() && is_last {
@@ -271,7 +277,7 @@ impl Stream {
         let until = match is_ended {
             true => at,
             // A block in one line can have any length: only its end is needed.
-            false if at - self.passed > KEY_HELD_MAX => {
+            false if is_key && at - self.passed > KEY_HELD_MAX => {
                 let most = self.passed + KEY_HELD_MAX / 2;
                 view.until(self.passed, |glyph| glyph.end > most).0
             }
@@ -381,11 +387,13 @@ fn is_key_line(line: &[u8]) -> bool {
     let is_label = line
         .iter()
         .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b' ' | b'-'));
-    is_header
-        || is_label
-        || line[..data]
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-'))
+    // Other programs join the lines of a block by spaces.
+    let words: Vec<_> = line[..data].split(|byte| *byte == b' ').collect();
+    let inner = words.get(1..words.len() - 1).unwrap_or_default();
+    let is_long = |word: &&[u8]| word.len() >= KEY_WORD_MIN;
+    let is_block = words.len() == 1 || words.iter().any(is_long) && inner.iter().all(is_long);
+    let is_data = |byte: &u8| byte.is_ascii_alphanumeric() || is_one_of!(*byte, b"+/=-");
+    is_header || is_label || is_block && words.iter().all(|word| word.iter().all(is_data))
 }
 
 #[cfg(test)]
@@ -455,6 +463,29 @@ mod tests {
                 stream.finish(&redactor, &mut out);
                 let out = String::from_utf8(out).unwrap();
                 assert_eq!(out, "a [REDACTED:private-key] z", "{letter} {write}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_whose_lines_are_joined_is_swallowed_wherever_a_write_ends() {
+        let redactor = Redactor::new("").0;
+        for (joint, lines) in [(" ", 140), ("|", 30)] {
+            let body =
+                vec!["MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"; lines];
+            let body = body.join(joint);
+            let key = format!(
+                "-----BEGIN PRIVATE KEY-----{joint}{body}{joint}abc={joint}-----END PRIVATE KEY-----"
+            );
+            let text = format!("KEY='{key}' z\n");
+            for write in [7, 67, 700, text.len()] {
+                let (mut stream, mut out) = (Stream::default(), Vec::new());
+                for part in text.as_bytes().chunks(write) {
+                    stream.push(&redactor, part, &mut out);
+                }
+                stream.finish(&redactor, &mut out);
+                let out = String::from_utf8(out).unwrap();
+                assert_eq!(out, "KEY='[REDACTED:private-key]' z\n", "{joint} {write}");
             }
         }
     }

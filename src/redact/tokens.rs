@@ -1,4 +1,5 @@
-//! Finds issuers' tokens in a text: their possible beginnings, by a search at memory speed, and their ends.
+//! Finds issuers' tokens in a text, and values after a service's name: their possible beginnings, by a search at memory
+//! speed, and their ends.
 //!
 //! Pure. [`super::issuers`] has their formats.
 
@@ -6,19 +7,65 @@ use super::issuers::{
     DIGIT, DOTTED, ENDLESS, ISSUERS, Issuer, Looks, MARKED, PREFIXES, TILDE, TOKEN, is_in, is_word,
 };
 use super::layer::Layer;
+use super::value::{self, Name};
 use super::view::{View, is_behind_escape};
-use super::{Looked, Open, Secret, Undecided, value};
+use super::{Looked, Open, Secret, Undecided, forms, headers, names};
 use crate::sys::lanes::{self, LANES, Lanes};
 
 /// Minimum length of a token, in bytes: shorter words are not examined.
 pub(super) const BEGIN_MIN: usize = 15;
+
+/// Maximum distance of a service's name from its value, in bytes.
+const SERVICE_MAX: usize = 96;
+
+/// The secret that begins at `at`: a token, or the value after a service's name.
+///
+/// # Errors
+///
+/// [`Undecided`] if later text decides.
+pub(super) fn secret(view: View<'_>, floor: usize, at: usize, layer: &Layer) -> Looked {
+    if let Some(secret) = token(view, at, layer)? {
+        return Ok(Some(secret));
+    }
+    if may_be_marked(view.text, at)
+        && let Some(secret) = marked(view, at, layer)?
+    {
+        return Ok(Some(secret));
+    }
+    let Some(span) = service_before(view, floor, at) else {
+        return Ok(None);
+    };
+    forms::secret(view, floor, span, Some(Name::Weak))
+}
+
+/// The name before the value at `at`, if it is a service's.
+fn service_before(view: View<'_>, floor: usize, at: usize) -> Option<(usize, usize)> {
+    let text = view.text;
+    let from = floor.max(at.saturating_sub(SERVICE_MAX));
+    let (_, mut end) = operator_before(text, at)?;
+    let last = loop {
+        match character_before(text, end)? {
+            (byte, start) if is_one_of!(byte, b" \t\"'`\\=:>?|+.]") => end = start,
+            (byte, _) => break byte,
+        }
+    };
+    let is_name = |byte: &u8| is_word(*byte) || matches!(byte, b'-' | b'.');
+    let name = text.get(from..end)?;
+    let start = name.iter().rposition(|byte| !is_name(byte));
+    let name = &name[start.map_or(0, |last| last + 1)..];
+    (is_word(last)
+        && names::names_service(name)
+        && !text[..end - name.len()].ends_with(b"::")
+        && headers::named(name).is_none())
+    .then_some((end - name.len(), end))
+}
 
 /// The issuer's token that begins at `at`.
 ///
 /// # Errors
 ///
 /// [`Undecided`] if later text decides.
-pub(super) fn token(view: View<'_>, at: usize, layer: &Layer) -> Looked {
+fn token(view: View<'_>, at: usize, layer: &Layer) -> Looked {
     let mut rows = PREFIXES.rows(&view.text[at..]);
     while rows != 0 {
         let issuer = &ISSUERS[rows.trailing_zeros() as usize];
@@ -151,7 +198,7 @@ pub(super) fn is_token_in(text: &str) -> bool {
 /// # Errors
 ///
 /// [`Undecided`] if later text decides.
-pub(super) fn marked(view: View<'_>, at: usize, layer: &Layer) -> Looked {
+fn marked(view: View<'_>, at: usize, layer: &Layer) -> Looked {
     for row in MARKED {
         if let Some(secret) = row.marked(view, at, layer)? {
             return Ok(Some(secret));
@@ -269,17 +316,13 @@ fn is_long_begin(text: &[u8], at: usize, layer: &Layer) -> bool {
 /// True if an operator that may follow a service's name is before `at`.
 #[inline(always)]
 fn has_operator(text: &[u8], at: usize) -> bool {
-    let Some(operator) = operator_before(&text[..at]) else {
+    let Some((operator, start)) = operator_before(text, at) else {
         return false;
     };
-    let before = if operator > 0 {
-        text[operator - 1]
-    } else {
-        b'\n'
-    };
-    match text[operator] {
-        b':' => before != b':' && text[at] != b'/',
-        b'>' => before != b'-',
+    let before = character_before(text, start).map(|before| before.0);
+    match operator {
+        b':' => before != Some(b':') && text[at] != b'/',
+        b'>' => before != Some(b'-'),
         _ => true,
     }
 }
@@ -287,7 +330,7 @@ fn has_operator(text: &[u8], at: usize) -> bool {
 /// True if the token at `at` can be one with a mark inside: the mark, or an escape in its place, is at a possible
 /// position.
 #[inline(always)]
-pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
+fn may_be_marked(text: &[u8], at: usize) -> bool {
     let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<17>) else {
         return true;
     };
@@ -296,26 +339,39 @@ pub(super) fn may_be_marked(text: &[u8], at: usize) -> bool {
         || word[6] == b'_' && word.iter().filter(|byte| is_word(**byte)).count() == word.len()
 }
 
-/// Position of the operator at the end of `before`, or of the last byte of an escape that can be one; quotes and blanks
-/// may follow it.
+/// The operator before `at`, and its beginning; quotes and blanks may follow it.
 #[inline(always)]
-pub(super) fn operator_before(before: &[u8]) -> Option<usize> {
-    let mut end = before.len();
-    while end > 0 && is_between(before[end - 1]) {
-        end -= 1;
+fn operator_before(text: &[u8], at: usize) -> Option<(u8, usize)> {
+    let mut end = at;
+    loop {
+        match character_before(text, end)? {
+            (byte, start) if is_one_of!(byte, b" \t\"'`\\(") => end = start,
+            found => return is_one_of!(found.0, b"=:>,;|").then_some(found),
+        }
     }
+}
+
+/// The character before `end`, and its beginning; an escape is one character.
+#[inline(always)]
+fn character_before(text: &[u8], end: usize) -> Option<(u8, usize)> {
     let last = end.checked_sub(1)?;
-    is_operator(before[last]).then_some(last)
+    match text[last] {
+        b';' | b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => Some(escape_before(text, end)),
+        byte => Some((byte, last)),
+    }
 }
 
-#[inline(always)]
-fn is_between(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(')
-}
-
-#[inline(always)]
-fn is_operator(byte: u8) -> bool {
-    matches!(byte, b'=' | b':' | b'>' | b',' | b';' | b'D' | b'A' | b'|')
+fn escape_before(text: &[u8], end: usize) -> (u8, usize) {
+    /// Maximum length of an examined escape: `%252522`.
+    const ESCAPE: usize = 8;
+    let from = end.saturating_sub(ESCAPE);
+    let begins = |byte: &u8| matches!(byte, b'%' | b'&' | b'\\');
+    let start = text[from..end].iter().rposition(begins);
+    let glyph = start.map(|start| View::new(&text[..end], true).glyph(from + start));
+    match (start, glyph) {
+        (Some(start), Some(Ok(glyph))) if glyph.end == end => (glyph.byte, from + start),
+        _ => (text[end - 1], end - 1),
+    }
 }
 
 /// True if a word begins at `at`: after a non-word character, an escape, or an escape sequence.

@@ -253,6 +253,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// End of the first `count` glyphs from `at` on, all of which are there.
+    pub(super) fn nth_end(&self, at: usize, count: usize) -> Result<usize, More> {
+        (0..count).try_fold(at, |at, _| Ok(self.glyph(at)?.end))
+    }
+
     /// End of the complete glyphs from `at` on.
     pub(super) fn known_end(&self, at: usize) -> usize {
         self.until(at, |_| false).0
