@@ -24,6 +24,7 @@ type Key = (String, String);
 struct SentInput {
     id: SessionId,
     data: String,
+    eof: bool,
     answer: Option<Answer<Acceptance>>,
     is_accepted: bool,
     /// The client has seen that the session runs.
@@ -48,6 +49,7 @@ pub(super) struct Clients {
     inputs: Vec<SentInput>,
     signals: Vec<Answer<Acceptance>>,
     lists: Vec<Answer<Vec<Running>>>,
+    redactors: Vec<Answer<Option<Arc<Redactor>>>>,
     changes: Vec<Answer<Committed>>,
     stops: Vec<Answer<StopReport>>,
 }
@@ -88,6 +90,24 @@ fn take<T>(answer: &Answer<T>) -> Option<Result<T, ApiError>> {
     }
 }
 
+/// The data and ends that `inputs`, those of one session, have delivered.
+fn delivered<'a>(inputs: impl Iterator<Item = &'a SentInput>) -> Vec<(String, bool)> {
+    let mut delivered = Vec::new();
+    let mut has_ended = false;
+    for input in inputs.filter(|input| input.is_accepted) {
+        assert!(
+            !has_ended || input.data.is_empty(),
+            "input is accepted behind its end"
+        );
+        // A repeated end is accepted, and changes nothing.
+        if !input.data.is_empty() || input.eof && !has_ended {
+            delivered.push((input.data.clone(), input.eof));
+        }
+        has_ended |= input.eof;
+    }
+    delivered
+}
+
 impl World {
     fn send(&self, command: Command) {
         self.events.send(StateEvent::Command(command)).unwrap();
@@ -124,6 +144,9 @@ impl World {
                 let (reply, answer) = bounded(1);
                 self.clients.lists.push(answer);
                 self.send(Command::ListRunning(reply));
+                let (reply, answer) = bounded(1);
+                self.clients.redactors.push(answer);
+                self.send(Command::Redactor { id, reply });
             }
             _ if self.random.one_in(6) => {
                 let (reply, answer) = bounded(1);
@@ -201,6 +224,7 @@ impl World {
         self.clients.inputs.push(SentInput {
             id,
             data: data.clone(),
+            eof,
             answer: Some(answer),
             is_accepted: false,
             is_behind_start: self.writer.row_of(id).is_some_and(|row| row.is_started),
@@ -282,6 +306,8 @@ impl World {
         }
         self.clients.signals.retain(|answer| take(answer).is_none());
         self.clients.changes.retain(|answer| take(answer).is_none());
+        let redactors = &mut self.clients.redactors;
+        redactors.retain(|answer| take(answer).is_none());
         self.clients.lists.retain(|list| {
             let running = take(list);
             if let Some(running) = &running {
@@ -333,14 +359,8 @@ impl World {
             assert_eq!(waiting.count(), 0, "a request has no answer");
         }
         for (id, thread) in &self.threads {
-            let accepted = clients
-                .inputs
-                .iter()
-                .filter(|input| input.id == *id && input.is_accepted && !input.data.is_empty());
-            let accepted: Vec<&str> = accepted.map(|input| &*input.data).collect();
-            let taken = thread.taken.iter().map(|data| data.as_str());
-            let taken: Vec<&str> = taken.filter(|data| !data.is_empty()).collect();
-            assert_eq!(taken, accepted);
+            let inputs = clients.inputs.iter().filter(|input| input.id == *id);
+            assert_eq!(thread.taken, delivered(inputs));
         }
     }
 }

@@ -93,7 +93,7 @@ pub(super) struct SimulatedThread {
     pub(super) is_end_wanted: bool,
     is_signalled: bool,
     /// The client's data, as delivered.
-    pub(super) taken: Vec<String>,
+    pub(super) taken: Vec<(String, bool)>,
 }
 
 impl SimulatedThread {
@@ -406,7 +406,7 @@ impl SimulatedThread {
                 assert!(!self.is_input_over, "input behind its end");
                 let (data, eof) = (&*input.data, input.eof);
                 self.record(NewEvent::at(world.time().at, Payload::Input { data, eof }));
-                self.taken.push(input.data);
+                self.taken.push((input.data, input.eof));
             }
             Order::InputOver => {
                 assert!(!std::mem::replace(&mut self.is_input_over, true));

@@ -247,8 +247,21 @@ fn the_exit_ends_the_input_and_later_input_is_refused() {
         let mut session = at(Phase::Running);
         session.stdin = stdin;
         assert_eq!(session.check_reads().is_ok(), stdin == Stdin::Open);
+        assert_eq!(session.is_at_eof(), stdin == Stdin::Ended);
         let effects = step(&mut session, exited(Exit::Code(0)));
         assert_eq!(outline(&effects), expected, "{stdin:?}");
-        assert!(session.check_reads().is_err());
+        assert!(session.check_reads().is_err() && !session.is_at_eof());
     }
+}
+
+#[test]
+fn a_harness_that_has_closed_its_stdin_takes_no_input_and_its_record_tells_so() {
+    let mut session = at(Phase::Running);
+    let effects = step(&mut session, Input::Report(Report::InputClosed));
+    assert_eq!(outline(&effects), ["record"]);
+    let refused = session.check_reads().unwrap_err();
+    assert!(
+        matches!(refused, ApiError::SendInputFailed { .. }),
+        "{refused:?}"
+    );
 }

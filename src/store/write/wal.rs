@@ -325,3 +325,7 @@ impl LogIndex {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "wal_tests.rs"]
+mod tests;

@@ -451,3 +451,7 @@ fn survival_notes(work: &Work, outage: Duration, reason: &Failure) -> Vec<Fact> 
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

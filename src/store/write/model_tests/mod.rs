@@ -4,6 +4,7 @@
 mod expected;
 mod work;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::batch::Batch;
+use super::batch::{Applied, Batch, SideEffects};
 use crate::api::{Event, EventKind, SessionId, Truncation};
 use crate::random::{Random, rounds};
 use crate::store::facts::{Committed, StoreRequest};
@@ -78,6 +79,7 @@ impl Tried {
 
     /// Runs one transaction of the writer; returns the changed model.
     fn transaction(&mut self, random: &mut Random, model: &Model) -> Result<Model, StoreError> {
+        let (before, cut) = (model, self.cut(model));
         let mut model = model.clone();
         let mut batch = Batch::begin(&mut self.connection, &mut self.tails, 7, self.session_max)?;
         let mut results = Vec::new();
@@ -107,7 +109,8 @@ impl Tried {
                 }
             }
         }
-        batch.commit(&mut results)?;
+        let effects = batch.commit(&mut results)?;
+        self.check_effects(&effects, &results, &cut, [before, &model]);
         for result in &results {
             if let Ok(Committed::Record(record)) = &result.answer {
                 let kept = model.of_id(record.id).unwrap();
@@ -115,6 +118,51 @@ impl Tried {
             }
         }
         Ok(model)
+    }
+
+    /// The sessions whose output has been cut.
+    fn cut(&self, model: &Model) -> HashSet<SessionNum> {
+        let is_cut = |num| Tail::of(&self.connection, num).unwrap().cut_seq > 0;
+        let nums = model.sessions.iter().map(|kept| kept.num);
+        // Not interrupted: it is no part of the transaction.
+        let steps_left = self.steps_left.swap(0, Ordering::Relaxed);
+        let cut = nums.filter(|num| is_cut(*num)).collect();
+        self.steps_left.store(steps_left, Ordering::Relaxed);
+        cut
+    }
+
+    /// Checks what the writer publishes of a commit.
+    fn check_effects(
+        &self,
+        effects: &SideEffects,
+        results: &[Applied],
+        cut_before: &HashSet<SessionNum>,
+        [before, model]: [&Model; 2],
+    ) {
+        let cut = self.cut(model);
+        let newly = model
+            .sessions
+            .iter()
+            .filter(|kept| cut.contains(&kept.num) && !cut_before.contains(&kept.num));
+        let newly: HashSet<String> = newly.map(|kept| kept.id.to_string()).collect();
+        let told: HashSet<String> = effects.newly_capped.iter().cloned().collect();
+        assert_eq!(told, newly);
+        assert!(newly.is_empty() || effects.dropped.events > 0);
+        let count = |of: fn(&Applied) -> u64| results.iter().map(of).sum::<u64>();
+        let (added, removed) = (
+            count(|result| result.sessions_added),
+            count(|result| result.sessions_removed),
+        );
+        let sessions = |model: &Model| model.sessions.len() as u64;
+        assert_eq!(sessions(model) + removed, sessions(before) + added);
+        let history = |model: &Model| -> usize {
+            let lengths = model.sessions.iter().map(|kept| kept.history.len());
+            lengths.sum()
+        };
+        if removed == 0 {
+            let stored = (history(model) - history(before)) as u64;
+            assert_eq!(count(|result| result.events), stored);
+        }
     }
 
     /// Deletes output as retention by size does.
@@ -163,6 +211,8 @@ impl Tried {
         }
         for (num, tail) in &self.tails {
             assert_eq!(Tail::of(&self.connection, *num).unwrap(), *tail);
+            let is_there = model.sessions.iter().any(|kept| kept.num == *num);
+            assert!(is_there, "the end of a deleted session is cached");
         }
     }
 

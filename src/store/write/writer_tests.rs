@@ -1,0 +1,415 @@
+//! The writer thread of a real database: what it publishes of a commit, an outage, a pause, and its end.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::api::{
+    EventKind, LABELS_MAX, Labels, LaunchOptions, OnEnd, SessionId, SessionRecord, SessionStatus,
+    WriterState,
+};
+use crate::store::facts::{Chore, Committed, Edit, End, NewSession, Refused, StoreRequest};
+use crate::store::keep::retention::Retention;
+use crate::store::read::reader::Reader;
+use crate::store::rows::SessionNum;
+use crate::store::{OnEndTimer, Store};
+use crate::sys::{Interest, Wake, poll};
+
+/// Longer than anything that these tests wait for.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A served database in a directory of its own.
+struct Served {
+    dir: PathBuf,
+    writer: Option<Writer>,
+    queue: WriteQueue,
+    reader: Reader,
+    followers: Arc<Followers>,
+    status: Arc<StoreStatus>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Served {
+    fn new() -> Self {
+        Self::with_on_end(LONG, |_| {})
+    }
+
+    /// A store that carries out `onEnd` after `delay`, and tells of each deletion.
+    fn with_on_end(
+        delay: Duration,
+        on_deleted: impl Fn(SessionId) + Send + Sync + 'static,
+    ) -> Self {
+        let dir = std::env::temp_dir().join(format!("coven-writer-{}", SessionId::random()));
+        std::fs::create_dir(&dir).unwrap();
+        let retention = Retention {
+            days: None,
+            store_max: None,
+            session_max: None,
+        };
+        let store = Store::open(&dir.join("coven.sqlite3"), retention).unwrap();
+        let status = store.status();
+        let followers = Arc::new(Followers::default());
+        let on_end = OnEndTimer::new(delay, Box::new(on_deleted));
+        let started = store.start(Arc::clone(&followers), on_end, Box::new(|| {}));
+        let (writer, reader, _) = started.unwrap();
+        Self {
+            dir,
+            queue: writer.queue(),
+            writer: Some(writer),
+            reader,
+            followers,
+            status,
+        }
+    }
+
+    /// Another connection to the database.
+    fn database(&self) -> Connection {
+        let connection = Connection::open(self.dir.join("coven.sqlite3")).unwrap();
+        connection.busy_timeout(LONG).unwrap();
+        connection
+    }
+
+    /// From now on no event can be stored.
+    fn spoil(&self) {
+        let trigger = "CREATE TRIGGER spoilt BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'spoilt'); END;
+             CREATE TRIGGER unwritable BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'spoilt'); END";
+        self.database().execute_batch(trigger).unwrap();
+    }
+
+    fn mend(&self) {
+        let mended = "DROP TRIGGER spoilt; DROP TRIGGER unwritable";
+        self.database().execute_batch(mended).unwrap();
+    }
+
+    fn ask(&self, request: StoreRequest) -> Result<Committed, Refused> {
+        let (reply, answer) = bounded(1);
+        let done = Box::new(move |committed| reply.send(committed).unwrap());
+        self.queue.request(request, done);
+        answer.recv_timeout(LONG).unwrap()
+    }
+
+    /// The answer to a chore; `None` if it is dropped.
+    fn chore(&self, chore: Chore) -> Option<Result<Committed, Refused>> {
+        let (reply, answer) = bounded(1);
+        let done = Box::new(move |committed| reply.send(committed).unwrap());
+        self.queue.chore(chore, done);
+        answer.recv_timeout(LONG).ok()
+    }
+
+    /// Sends a fact; returns the channel of its answer.
+    fn tell(&self, fact: Fact) -> Receiver<Result<Committed, Refused>> {
+        let (reply, answer) = bounded(1);
+        let done = Box::new(move |committed| drop(reply.send(committed)));
+        self.queue.fact(fact, Some(done));
+        answer
+    }
+
+    /// A new session.
+    fn session(&self) -> (SessionNum, SessionId) {
+        self.session_with(LaunchOptions::default())
+    }
+
+    fn session_with(&self, options: LaunchOptions) -> (SessionNum, SessionId) {
+        let text = |text: &str| text.to_owned();
+        let record = SessionRecord {
+            options,
+            ..SessionRecord::new(SessionId::random(), text("/p"), text("hello"), text("t"))
+        };
+        let id = record.id;
+        let created = self.ask(StoreRequest::Create(Box::new(NewSession {
+            record,
+            prompt: Vec::new(),
+            idempotency: None,
+        })));
+        match created.unwrap() {
+            Committed::Created(num) => (num, id),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The kinds of a session's stored events.
+    fn kinds(&self, id: SessionId) -> Vec<EventKind> {
+        let kind = |event: &crate::api::Event| event.kind.known().unwrap();
+        let show = |events: &[crate::api::Event], _| events.iter().map(kind).collect();
+        self.reader.newest_events(id, usize::MAX, show).unwrap()
+    }
+
+    /// Waits until the writer has taken everything that was sent before.
+    fn settle(&self) {
+        let (reply, answer) = bounded(1);
+        self.queue.ping(reply);
+        answer.recv_timeout(LONG).unwrap();
+    }
+}
+
+fn events(num: SessionNum, count: usize) -> Fact {
+    let event = |_| NewEvent::error(Code::SendInputFailed, "a reason");
+    Fact::Events {
+        num,
+        events: (0..count).map(event).collect(),
+    }
+}
+
+fn ended(num: SessionNum) -> Fact {
+    Fact::Ended {
+        num,
+        end: Box::new(End {
+            status: SessionStatus::Completed,
+            exit_code: Some(0),
+            signal: None,
+            ended_by: None,
+            oom_killed: false,
+            left_behind: Default::default(),
+        }),
+        cost: Default::default(),
+        usage: None,
+        events: Vec::new(),
+    }
+}
+
+fn is_awake(wake: &Wake) -> bool {
+    poll(&mut [Interest::readable(wake)], Some(Instant::now())).unwrap()
+}
+
+#[test]
+fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
+    let served = Served::new();
+    let (num, id) = served.session();
+    let (other, _) = served.session();
+    assert_eq!(served.queue.sessions(), 2);
+    let follow = |num| served.followers.follow(num).unwrap();
+    let (followed, quiet) = (follow(num), follow(other));
+    let before = served.queue.health();
+    let share = served.queue.share(Arc::new(Wake::new().unwrap()));
+    let reservation = share.reserve_or_wake(64 * 1024).unwrap();
+    let Fact::Events { events: output, .. } = events(num, 3) else {
+        unreachable!()
+    };
+    served.queue.output(num, output, reservation);
+    let stored = served.tell(events(num, 2)).recv_timeout(LONG).unwrap();
+    assert!(matches!(stored, Ok(Committed::Done)), "{stored:?}");
+    let after = served.queue.health();
+    assert_eq!(after.committed_events - before.committed_events, 5);
+    assert!(after.transactions > before.transactions);
+    assert_eq!((after.queued_events, after.queued_bytes), (0, 0));
+    assert_eq!(after.state, WriterState::Healthy);
+    assert_eq!(
+        served
+            .kinds(id)
+            .iter()
+            .filter(|&&kind| kind == EventKind::Error)
+            .count(),
+        5
+    );
+    assert!(is_awake(followed.wake()) && !is_awake(quiet.wake()));
+    served.tell(ended(num)).recv_timeout(LONG).unwrap().unwrap();
+    let removals = served.status.removals();
+    served.ask(StoreRequest::Delete { id }).unwrap();
+    assert_eq!(served.queue.sessions(), 1);
+    assert!(served.status.removals() > removals);
+}
+
+#[test]
+fn facts_outlive_an_outage_in_their_order_and_requests_are_refused() {
+    let served = Served::new();
+    let (num, id) = served.session();
+    served.spoil();
+    let first = served.tell(events(num, 1));
+    // Sent while the fact is tried again.
+    while served.queue.check_writable().is_ok() {
+        served.settle();
+        std::thread::yield_now();
+    }
+    let refused = served.ask(StoreRequest::Archive {
+        id,
+        archived: false,
+    });
+    assert!(
+        matches!(refused, Err(Refused::Unavailable { .. })),
+        "{refused:?}"
+    );
+    let refused = served.chore(Chore::Prune { days: None });
+    assert!(
+        matches!(refused, Some(Err(Refused::Unavailable { .. }))),
+        "{refused:?}"
+    );
+    assert!(served.queue.check_available().is_err());
+    let health = served.queue.health();
+    assert_eq!(health.state, WriterState::Failed);
+    assert!(health.last_error.unwrap().contains("spoilt"));
+    assert!(health.last_sqlite_code.is_some() && health.last_errno.is_none());
+    let second = served.tell(ended(num));
+    assert_eq!(served.queue.health().queued_events, 2);
+    assert!(served.queue.health().queued_bytes > 0);
+    served.settle();
+    served.mend();
+    for answer in [first, second] {
+        answer.recv_timeout(LONG).unwrap().unwrap();
+    }
+    let health = served.queue.health();
+    assert_eq!(
+        (health.state, health.last_error),
+        (WriterState::Healthy, None)
+    );
+    assert_eq!((health.queued_events, health.queued_bytes), (0, 0));
+    assert!(served.queue.check_writable().is_ok() && served.queue.check_available().is_ok());
+    // The note of the outage, the first fact, and the end.
+    let kinds = served.kinds(id);
+    assert_eq!(
+        kinds[kinds.len() - 3..],
+        [EventKind::Error, EventKind::Error, EventKind::Status]
+    );
+    assert!(
+        served
+            .ask(StoreRequest::Archive { id, archived: true })
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_stop_commits_everything_queued_and_empties_the_log() {
+    let mut served = Served::new();
+    let (num, id) = served.session();
+    let before = served.kinds(id).len();
+    for _ in 0..500 {
+        served.queue.fact(events(num, 1), None);
+    }
+    served.writer.take().unwrap().stop(LONG).unwrap();
+    assert_eq!(served.kinds(id).len(), before + 500);
+    let log = served.dir.join("coven.sqlite3-wal");
+    assert_eq!(log.metadata().map_or(0, |meta| meta.len()), 0);
+}
+
+#[test]
+fn a_stop_in_an_outage_tells_what_is_not_on_disk() {
+    let mut served = Served::new();
+    let (num, _) = served.session();
+    served.spoil();
+    let last = served.tell(events(num, 3));
+    while served.queue.check_writable().is_ok() {
+        std::thread::yield_now();
+    }
+    let unwritten = served.writer.take().unwrap().stop(Duration::ZERO);
+    let Unwritten { sessions, reason } = unwritten.unwrap_err();
+    assert_eq!(sessions[&num].events, 3);
+    assert!(sessions[&num].bytes > 0 && reason.unwrap().to_string().contains("spoilt"));
+    // The thread ends once it can write.
+    served.mend();
+    last.recv_timeout(LONG).unwrap().unwrap();
+}
+
+#[test]
+fn a_paused_writer_has_committed_what_came_before_and_writes_nothing() {
+    let served = Served::new();
+    let (num, id) = served.session();
+    let before = served.kinds(id).len();
+    for _ in 0..100 {
+        served.queue.fact(events(num, 1), None);
+    }
+    let paused = served.queue.pause(LONG).unwrap();
+    assert_eq!(served.kinds(id).len(), before + 100);
+    let later = served.tell(events(num, 1));
+    assert!(served.queue.pause(Duration::from_millis(50)).is_none());
+    assert!(later.try_recv().is_err());
+    assert_eq!(served.queue.health().queued_events, 1);
+    drop(paused);
+    later.recv_timeout(LONG).unwrap().unwrap();
+}
+
+#[test]
+fn chores_run_between_transactions_until_a_stop_is_near() {
+    let served = Served::new();
+    let (num, _) = served.session();
+    let pruned = served.chore(Chore::Prune { days: None });
+    assert!(
+        matches!(pruned, Some(Ok(Committed::Pruned(_)))),
+        "{pruned:?}"
+    );
+    let vacuumed = served.chore(Chore::Vacuum);
+    assert!(
+        matches!(vacuumed, Some(Ok(Committed::Vacuumed(_)))),
+        "{vacuumed:?}"
+    );
+    served.queue.end_chores();
+    assert!(served.chore(Chore::Vacuum).is_none());
+    served
+        .tell(events(num, 1))
+        .recv_timeout(LONG)
+        .unwrap()
+        .unwrap();
+}
+
+#[test]
+fn requests_are_refused_while_the_databases_files_are_lost() {
+    let served = Served::new();
+    let (num, id) = served.session();
+    served.status.set_lost(Some("the file is gone".into()));
+    let refused = served.ask(StoreRequest::Archive {
+        id,
+        archived: false,
+    });
+    assert!(
+        matches!(refused, Err(Refused::Unavailable { .. })),
+        "{refused:?}"
+    );
+    let refused = served.chore(Chore::Vacuum);
+    assert!(
+        matches!(refused, Some(Err(Refused::Unavailable { .. }))),
+        "{refused:?}"
+    );
+    assert!(served.queue.check_available().is_err() && served.queue.check_writable().is_ok());
+    assert_eq!(served.queue.health().state, WriterState::Failed);
+    // A fact goes to the open files.
+    served
+        .tell(events(num, 1))
+        .recv_timeout(LONG)
+        .unwrap()
+        .unwrap();
+}
+
+#[test]
+fn a_session_that_is_to_be_deleted_is_deleted_after_its_end() {
+    let (deleted, ids) = bounded(1);
+    let served = Served::with_on_end(Duration::ZERO, move |id| deleted.send(id).unwrap());
+    // Nothing is due now: the end makes the writer look.
+    served.settle();
+    let (num, id) = served.session_with(LaunchOptions {
+        on_end: Some(OnEnd::Delete.into()),
+        ..LaunchOptions::default()
+    });
+    served.tell(ended(num)).recv_timeout(LONG).unwrap().unwrap();
+    assert_eq!(ids.recv_timeout(LONG), Ok(id));
+    assert!(served.reader.session(id).is_err());
+    served.settle();
+    assert_eq!(served.queue.sessions(), 0);
+}
+
+#[test]
+fn an_edit_adds_and_removes_labels_up_to_their_limit() {
+    let served = Served::new();
+    let (_, id) = served.session();
+    let edit = |add: &[&str], remove: &[&str]| {
+        let texts = |labels: &[&str]| labels.iter().map(|&label| label.to_owned()).collect();
+        let edit = Edit {
+            title: None,
+            add_labels: texts(add),
+            remove_labels: texts(remove),
+        };
+        served.ask(StoreRequest::Edit { id, edit })?.record()
+    };
+    let labels = |record: SessionRecord| record.options.labels.0.join(" ");
+    assert_eq!(edit(&["a", "b", "a"], &[]).map(labels), Ok("a b".into()));
+    assert_eq!(edit(&["c", "b"], &["a", "x"]).map(labels), Ok("b c".into()));
+    let many: Vec<String> = (0..LABELS_MAX).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(edit(&many, &[]), Err(Refused::TooManyLabels));
+    assert_eq!(
+        served.reader.session(id).unwrap().options.labels,
+        Labels(vec!["b".into(), "c".into()])
+    );
+    assert!(edit(&many, &["b", "c"]).is_ok());
+}
