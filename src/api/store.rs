@@ -114,6 +114,6 @@ pub struct Restored {
     pub ok: bool,
     /// Size of the database, in bytes.
     pub bytes: u64,
-    /// New path of the replaced database.
+    /// New path of the replaced database; its log has the same name and `-wal`.
     pub replaced: Option<String>,
 }

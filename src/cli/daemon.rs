@@ -127,7 +127,9 @@ pub(super) fn run(args: &Args) -> ExitResult {
         ..
     }) = args.verb
     {
-        return say_fitness(format);
+        // The daemon that is to be upgraded asks.
+        Out::new().json(&check::fitness(format))?;
+        return Ok(0);
     }
     if let Verb::Serve(serve) = &args.verb
         && let Some(descriptors) = &serve.handover
@@ -265,12 +267,6 @@ fn status(home: &Home, args: &StatusArgs) -> ExitResult {
         | DaemonState::Unsupported
         | DaemonState::Forwarded => 1,
     })
-}
-
-/// Answers the daemon that is to be upgraded, in one line of JSON.
-fn say_fitness(format: u32) -> ExitResult {
-    Out::new().json(&check::fitness(format))?;
-    Ok(0)
 }
 
 fn serve_at(home: &Home, args: &Serve, executed: Option<Executed>) -> ExitResult {

@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::output::visible;
 use super::store::lock;
 use super::{CliError, ExitResult, say_answer};
-use crate::api::{Code, Restored};
+use crate::api::Code;
 use crate::http::client::{Client, ClientError};
 use crate::store::{self, StoreError};
 
@@ -49,15 +49,9 @@ pub(super) fn run(args: &Args) -> ExitResult {
         let what = format!("{} is not restored: {err}", file.display());
         CliError::failed(err.code(), what, Some(&next))
     })?;
-    let replaced = restored.replaced.map(|path| path.display().to_string());
     let mut line = format!("restored {} ({} bytes)", path.display(), restored.bytes);
-    if let Some(replaced) = &replaced {
+    if let Some(replaced) = &restored.replaced {
         line = format!("{line}; the one before is {replaced}");
     }
-    let answer = Restored {
-        ok: true,
-        bytes: restored.bytes,
-        replaced,
-    };
-    say_answer(args.json, &answer, &visible(&line).to_string())
+    say_answer(args.json, &restored, &visible(&line))
 }

@@ -22,12 +22,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 pub(super) fn health(call: &Call<'_, routes::Health>) -> Result<Answer, ApiError> {
-    call.ok(&current_health(call.context))
-}
-
-fn current_health(context: &Context) -> Health {
+    let context = call.context;
     let daemon = &context.daemon;
-    Health {
+    call.ok(&Health {
         ok: true,
         api_version: CONTRACT.into(),
         coven_version: version().into(),
@@ -51,7 +48,7 @@ fn current_health(context: &Context) -> Health {
         },
         event_writer: context.queue.health(),
         storage: context.queue.storage(),
-    }
+    })
 }
 
 /// In Prometheus' format; the only answer that is not JSON.

@@ -42,7 +42,7 @@ pub use read::followers::{Followers, Following};
 pub use read::inspect::{Inspection, Integrity, inspect, left_behind};
 pub use read::page::{EventQuery, EventRead, PageAhead};
 pub use read::reader::{Reader, SessionList, SessionQuery};
-pub use restore::{Restored, restore};
+pub use restore::restore;
 pub use rows::SessionNum;
 pub use schema::{StoreError, beside, with_time};
 pub use write::budget::{Reservation, Share};

@@ -9,15 +9,7 @@ use super::generation;
 use super::owner::{self, LastOwner};
 use super::schema::{StoreError, beside, known_version, with_time};
 use super::{backup, connect};
-
-/// Result of a restore.
-#[derive(Debug)]
-pub struct Restored {
-    /// The size of the database, in bytes.
-    pub bytes: u64,
-    /// New name of the replaced database; its log has the same name and `-wal`.
-    pub replaced: Option<PathBuf>,
-}
+use crate::api::Restored;
 
 /// Checks every page of the database in `file`, and puts a copy of it at `path`. The database that was there is renamed
 /// to `.replaced-TIME`, together with its log. A process that dies meanwhile leaves either the old or the new database,
@@ -43,7 +35,11 @@ pub fn restore(file: &Path, path: &Path) -> Result<Restored, StoreError> {
         backup::draft(&source, &partial).and_then(|bytes| Ok((bytes, take_place(&partial, path)?)));
     backup::remove_draft(&partial);
     let (bytes, replaced) = placed?;
-    Ok(Restored { bytes, replaced })
+    Ok(Restored {
+        ok: true,
+        bytes,
+        replaced: replaced.map(|path| path.display().to_string()),
+    })
 }
 
 /// Fails if a live daemon serves the database although its lock is free. A damaged database cannot be asked; it passes.
