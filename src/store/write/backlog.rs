@@ -23,7 +23,6 @@ pub(crate) struct Pending {
 pub(crate) struct Work {
     pub facts: Vec<Pending>,
     pub requests: Vec<(StoreRequest, Done)>,
-    bytes: usize,
 }
 
 impl Work {
@@ -78,16 +77,17 @@ impl Backlog {
         lane.push_back(pending);
     }
 
-    /// Moves all requests to `work`, and one fact of each session in turn until `work` holds `most` bytes.
+    /// Moves all requests to `work`, and one fact of each session in turn until these have `most` bytes.
     pub(crate) fn move_to(&mut self, work: &mut Work, most: usize) {
-        while work.bytes < most
+        let mut bytes = 0;
+        while bytes < most
             && let Some(num) = self.turns.pop_front()
         {
             let Some(lane) = self.lanes.get_mut(&num) else {
                 continue;
             };
             if let Some(pending) = lane.pop_front() {
-                work.bytes += pending.fact.bytes();
+                bytes += pending.fact.bytes();
                 work.facts.push(pending);
             }
             if lane.is_empty() {
@@ -107,7 +107,6 @@ impl Backlog {
                 .get(num)
                 .is_none_or(|lane| bytes(lane) <= Share::LEAST);
             if is_quiet && let Some(lane) = lanes.remove(num) {
-                work.bytes += bytes(&lane);
                 work.facts.extend(lane);
             }
             !is_quiet
@@ -184,8 +183,7 @@ mod tests {
         }
         let mut work = Work::default();
         while !backlog.is_empty() {
-            let most = work.bytes + 200;
-            backlog.move_to(&mut work, most);
+            backlog.move_to(&mut work, 200);
         }
         for num in 0..3 {
             let of_session = work.facts().filter(|fact| fact.num().0 == num);
