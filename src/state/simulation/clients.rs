@@ -306,8 +306,7 @@ impl World {
         }
         self.clients.signals.retain(|answer| take(answer).is_none());
         self.clients.changes.retain(|answer| take(answer).is_none());
-        let redactors = &mut self.clients.redactors;
-        redactors.retain(|answer| take(answer).is_none());
+        self.clients.redactors.retain(|one| take(one).is_none());
         self.clients.lists.retain(|list| {
             let running = take(list);
             if let Some(running) = &running {

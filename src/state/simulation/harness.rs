@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::kernel::LIMITS;
-use super::{GRACE, Millis, Move, SLOW, World};
+use super::{GRACE, Millis, Move, SLOW, Step, World};
 use crate::adapters::{Program, StdinMode};
 use crate::api::{
     EndCause, EndedBy, EventKind, Origin, Payload, SessionCost, SessionId, SessionStatus, Stream,
@@ -36,23 +36,6 @@ pub(super) enum ThreadStage {
     Over,
 }
 
-/// Something that a thread or its process does by itself.
-#[derive(Debug)]
-pub(super) enum Step {
-    Spawn,
-    /// The thread reports the start, which the writer has known for a moment.
-    Announce(i32),
-    Write,
-    CloseInput,
-    ReachLimit(EndCause),
-    Exit(Exit),
-    SeeExit(Exit),
-    Drain,
-    Lose,
-    EndSweep,
-    EndLate,
-}
-
 pub(super) struct SimulatedThread {
     pub(super) id: SessionId,
     pub(super) pid: Option<i32>,
@@ -71,6 +54,8 @@ pub(super) struct SimulatedThread {
     is_hurried: bool,
     is_closing: bool,
     is_late: bool,
+    /// The state thread knows that its record is deleted.
+    pub(super) is_deleted: bool,
     /// Number of processes that it leaves behind; the first may hold a stream.
     family: usize,
     is_held: bool,
@@ -127,6 +112,7 @@ impl SimulatedThread {
             is_hurried: false,
             is_closing: false,
             is_late: false,
+            is_deleted: false,
             family,
             is_held: family > 0 && world.random.one_in(2),
             is_deaf: world.random.one_in(3),
@@ -449,8 +435,13 @@ impl SimulatedThread {
         }
     }
 
-    /// Checks that the process ends in time.
+    /// Checks that the process ends in time, and that nothing is read for nobody.
     pub(super) fn check(&self, world: &World) {
+        let is_read_on = self.is_open() && (self.is_deleted || world.stopped_at.is_some());
+        assert!(
+            !is_read_on,
+            "late streams of a deleted session, or behind a stop"
+        );
         if !self.is_alive() || self.is_refused || self.is_lost_known {
             return;
         }

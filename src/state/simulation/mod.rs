@@ -22,8 +22,9 @@ use crate::harness::Report;
 use crate::random::{Random, rounds};
 use crate::redact::Redactor;
 use crate::settings::durations;
+use crate::sys::Exit;
 use clients::Clients;
-use harness::{SimulatedThread, Step, ThreadStage};
+use harness::{SimulatedThread, ThreadStage};
 use kernel::Simulated;
 use writer::SimulatedWriter;
 
@@ -47,6 +48,23 @@ enum Move {
     /// The writer's disk fails, or works again.
     Disk(Disk),
     Event(StateEvent),
+}
+
+/// Something that a thread or its process does by itself.
+#[derive(Debug)]
+enum Step {
+    Spawn,
+    /// The thread reports the start, which the writer has known for a moment.
+    Announce(i32),
+    Write,
+    CloseInput,
+    ReachLimit(EndCause),
+    Exit(Exit),
+    SeeExit(Exit),
+    Drain,
+    Lose,
+    EndSweep,
+    EndLate,
 }
 
 /// State of the writer's disk.
@@ -159,7 +177,13 @@ impl World {
                 self.clients.not_created += 1;
                 self.clients.forget_key(*id);
             }
-            StateEvent::Deleted { id } => self.clients.forget_key(*id),
+            StateEvent::Deleted { id } => {
+                self.clients.forget_key(*id);
+                let thread = self.threads.get_mut(id);
+                thread
+                    .into_iter()
+                    .for_each(|thread| thread.is_deleted = true);
+            }
             StateEvent::Harness { id, report } => {
                 let now = self.now;
                 let Some(thread) = self.threads.get_mut(id) else {

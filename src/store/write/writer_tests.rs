@@ -7,15 +7,14 @@ use crate::api::{
     EventKind, LABELS_MAX, Labels, LaunchOptions, OnEnd, SessionId, SessionRecord, SessionStatus,
     WriterState,
 };
+// Longer than anything that these tests wait for.
+use crate::settings::durations::START as LONG;
 use crate::store::facts::{Chore, Committed, Edit, End, NewSession, Refused, StoreRequest};
 use crate::store::keep::retention::Retention;
 use crate::store::read::reader::Reader;
 use crate::store::rows::SessionNum;
 use crate::store::{OnEndTimer, Store};
 use crate::sys::{Interest, Wake, poll};
-
-/// Longer than anything that these tests wait for.
-const LONG: Duration = Duration::from_secs(60);
 
 /// A served database in a directory of its own.
 struct Served {
@@ -108,6 +107,15 @@ impl Served {
         answer
     }
 
+    /// Sends so many events as a harness thread does, which reserves more than it needs.
+    fn output(&self, num: SessionNum, count: usize) {
+        let share = self.queue.share(Arc::new(Wake::new().unwrap()));
+        let reservation = share.reserve_or_wake(64 * 1024).unwrap();
+        let event = |_| NewEvent::error(Code::SendInputFailed, "a reason");
+        let events = (0..count).map(event).collect();
+        self.queue.output(num, events, reservation);
+    }
+
     /// A new session.
     fn session(&self) -> (SessionNum, SessionId) {
         self.session_with(LaunchOptions::default())
@@ -184,12 +192,7 @@ fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
     let follow = |num| served.followers.follow(num).unwrap();
     let (followed, quiet) = (follow(num), follow(other));
     let before = served.queue.health();
-    let share = served.queue.share(Arc::new(Wake::new().unwrap()));
-    let reservation = share.reserve_or_wake(64 * 1024).unwrap();
-    let Fact::Events { events: output, .. } = events(num, 3) else {
-        unreachable!()
-    };
-    served.queue.output(num, output, reservation);
+    served.output(num, 3);
     let stored = served.tell(events(num, 2)).recv_timeout(LONG).unwrap();
     assert!(matches!(stored, Ok(Committed::Done)), "{stored:?}");
     let after = served.queue.health();
@@ -219,11 +222,6 @@ fn facts_outlive_an_outage_in_their_order_and_requests_are_refused() {
     let (num, id) = served.session();
     served.spoil();
     let first = served.tell(events(num, 1));
-    // Sent while the fact is tried again.
-    while served.queue.check_writable().is_ok() {
-        served.settle();
-        std::thread::yield_now();
-    }
     let refused = served.ask(StoreRequest::Archive {
         id,
         archived: false,
@@ -242,12 +240,15 @@ fn facts_outlive_an_outage_in_their_order_and_requests_are_refused() {
     assert_eq!(health.state, WriterState::Failed);
     assert!(health.last_error.unwrap().contains("spoilt"));
     assert!(health.last_sqlite_code.is_some() && health.last_errno.is_none());
-    let second = served.tell(ended(num));
-    assert_eq!(served.queue.health().queued_events, 2);
-    assert!(served.queue.health().queued_bytes > 0);
+    served.output(num, 1);
+    let last = served.tell(ended(num));
+    let health = served.queue.health();
+    assert_eq!(health.queued_events, 3);
+    // Of what was reserved for the output, as much as it needs is taken.
+    assert!((1..8 * 1024).contains(&health.queued_bytes));
     served.settle();
     served.mend();
-    for answer in [first, second] {
+    for answer in [first, last] {
         answer.recv_timeout(LONG).unwrap().unwrap();
     }
     let health = served.queue.health();
@@ -257,11 +258,12 @@ fn facts_outlive_an_outage_in_their_order_and_requests_are_refused() {
     );
     assert_eq!((health.queued_events, health.queued_bytes), (0, 0));
     assert!(served.queue.check_writable().is_ok() && served.queue.check_available().is_ok());
-    // The note of the outage, the first fact, and the end.
+    // The note of the outage, the first fact, the output, and the end.
     let kinds = served.kinds(id);
+    let error = EventKind::Error;
     assert_eq!(
-        kinds[kinds.len() - 3..],
-        [EventKind::Error, EventKind::Error, EventKind::Status]
+        kinds[kinds.len() - 4..],
+        [error, error, error, EventKind::Status]
     );
     assert!(
         served
@@ -287,12 +289,18 @@ fn a_stop_commits_everything_queued_and_empties_the_log() {
 #[test]
 fn a_stop_in_an_outage_tells_what_is_not_on_disk() {
     let mut served = Served::new();
-    let (num, _) = served.session();
+    let (num, id) = served.session();
     served.spoil();
     let last = served.tell(events(num, 3));
-    while served.queue.check_writable().is_ok() {
-        std::thread::yield_now();
-    }
+    // Refused with the fact, or while that is tried again.
+    assert!(
+        served
+            .ask(StoreRequest::Archive {
+                id,
+                archived: false
+            })
+            .is_err()
+    );
     let unwritten = served.writer.take().unwrap().stop(Duration::ZERO);
     let Unwritten { sessions, reason } = unwritten.unwrap_err();
     assert_eq!(sessions[&num].events, 3);
