@@ -173,24 +173,6 @@ fn any_query_gives_the_first_value_of_each_name_or_a_number_within_its_bounds() 
 }
 
 #[test]
-fn lengths_are_in_characters_as_the_schema_has_them() {
-    let read = |field: &str, value: String| {
-        let body = format!(r#"{{"harness":"h","prompt":"p","projectRoot":"/","{field}":{value}}}"#);
-        read_body::<LaunchRequest>(body.as_bytes()).map(drop)
-    };
-    for (field, most, brackets) in [("labels", 128, "[]"), ("model", 1024, "  ")] {
-        let (open, close) = brackets.split_at(1);
-        let text = |length| format!("{open}\"{}\"{close}", "語".repeat(length));
-        assert!(read(field, text(most)).is_ok(), "{field}");
-        let refused = read(field, text(most + 1));
-        assert!(
-            refused.is_err_and(|err| err.message().contains("characters")),
-            "{field}"
-        );
-    }
-}
-
-#[test]
 fn no_body_makes_a_field_panic() {
     let mut random = Random::new(2);
     let whole = r#"{"harness":"h","prompt":"é","projectRoot":"/","cwd":null,"labels":["l",1],
@@ -206,13 +188,7 @@ fn no_body_makes_a_field_panic() {
         }
         if let Ok(launch) = read_body::<LaunchRequest>(&bytes) {
             assert!(!launch.prompt.is_empty() && !launch.prompt.contains('\0'));
-            assert!(
-                launch
-                    .labels
-                    .0
-                    .iter()
-                    .all(|label| label.chars().count() <= 128)
-            );
+            assert!(launch.labels.0.iter().all(|label| label.len() <= 128));
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     is_session_id_prefix, must_be,
 };
 
-/// Most labels of a session, and the longest label in characters.
+/// Most labels of a session, and the longest label in bytes.
 pub(crate) const LABELS_MAX: usize = 32;
 pub(crate) const LABEL_MAX: usize = 128;
 /// Most directories besides the working directory.
@@ -20,8 +20,8 @@ pub(crate) const DIRECTORIES_MAX: usize = 64;
 /// Most sessions of a page.
 pub(crate) const PAGE_MAX: u64 = 1000;
 
-/// For each rule, as attributes name it, the JSON Schema keywords that describe it, as far as keywords can. Lengths are in
-/// characters.
+/// For each rule, as attributes name it, the JSON Schema keywords that describe it, as far as keywords can. Lengths are in characters there, and
+/// in bytes here.
 pub const KEYWORDS: &[(&str, &str)] = &[
     (r#""rules::filled""#, r#"{"minLength":1}"#),
     (r#""rules::argument""#, r#"{"pattern":"^[^\\u0000]+$"}"#),
@@ -68,7 +68,7 @@ pub const KEYWORDS: &[(&str, &str)] = &[
     ),
     (
         r#""rules::labels""#,
-        r#"{"maxItems":32,"items":{"type":"string","maxLength":128}}"#,
+        r#"{"maxItems":32,"items":{"type":"string","maxLength":128,"description":"at most 128 bytes in UTF-8"}}"#,
     ),
     (
         r#""rules::filled_labels""#,
@@ -150,19 +150,15 @@ pub(super) fn optional_prompt<'de, D: Deserializer<'de>>(
     prompt(input).map(Some)
 }
 
-/// Text without NUL, of at most `MAX` characters.
+/// Text without NUL, of at most `MAX` bytes.
 pub(super) fn text<'de, const MAX: usize, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(input)?;
-    if is_longer(&text, MAX) {
-        return Err(D::Error::custom(format!("is longer than {MAX} characters")));
+    if text.len() > MAX {
+        return Err(D::Error::custom(format!("is longer than {MAX} bytes")));
     }
     without_nul(text).map(Some)
-}
-
-fn is_longer(text: &str, most: usize) -> bool {
-    text.chars().nth(most).is_some()
 }
 
 fn without_nul<E: Error>(text: String) -> Result<String, E> {
@@ -207,11 +203,11 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(input: D) -> Result<Labels, D::E
     Labels::deserialize(input)
         .ok()
         .filter(|Labels(labels)| {
-            labels.len() <= LABELS_MAX && !labels.iter().any(|label| is_longer(label, LABEL_MAX))
+            labels.len() <= LABELS_MAX && labels.iter().all(|label| label.len() <= LABEL_MAX)
         })
         .ok_or_else(|| {
             D::Error::custom(format!(
-                "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} characters"
+                "must be at most {LABELS_MAX} strings of at most {LABEL_MAX} bytes"
             ))
         })
 }
