@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
 
+use super::budget::MemoryBudget;
 use super::connection::RequestId;
 use super::in_flight::InFlight;
 use super::parking::{self, Asker, ConnectionHandover, HttpHandover, Parking, Rest};
@@ -20,6 +21,7 @@ use super::{Context, connection, response};
 use crate::api::{ApiError, Upgraded, routes};
 use crate::observe::{field, say};
 use crate::settings::durations;
+use crate::state::StateEvent;
 use crate::sys;
 use crate::sys::passed::{Bytes, Passed};
 
@@ -371,6 +373,11 @@ impl Shared {
         // Closed after the count: a client that sees the close can connect at once.
         if let Some(rest) = rest {
             self.parking.park(stream, rest);
+        }
+        let budgets = [&self.context.answers, &self.context.bodies];
+        // Each is asked: asking ends the use.
+        if budgets.map(MemoryBudget::take_use).contains(&true) {
+            let _ = self.context.state.send(StateEvent::MemoryFree);
         }
     }
 

@@ -25,6 +25,8 @@ struct Taken {
     bytes: usize,
     /// A request has waited since memory was last returned to the system.
     was_short: bool,
+    /// A large answer or body has been completed since [`MemoryBudget::take_use`] was called last.
+    was_used: bool,
 }
 
 /// The memory of all large answers, or of all large bodies.
@@ -50,6 +52,11 @@ pub(super) struct Bounded<T> {
 impl MemoryBudget {
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if a large answer or body has been completed since the last call.
+    pub(super) fn take_use(&self) -> bool {
+        std::mem::take(&mut self.lock().was_used)
     }
 
     fn try_take(&self, bytes: usize) -> Option<MemoryLease> {
@@ -149,6 +156,7 @@ impl MemoryLease {
     /// Reduces the share to `length` bytes; `None` for a small answer.
     fn shrunk(mut self, length: usize) -> Option<Self> {
         if length <= SMALL_MAX {
+            self.give_back(self.bytes);
             return None;
         }
         self.give_back(self.bytes.saturating_sub(length));
@@ -174,6 +182,9 @@ impl MemoryLease {
 
 impl Drop for MemoryLease {
     fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.budget.lock().was_used = true;
+        }
         self.give_back(self.bytes);
     }
 }

@@ -218,6 +218,8 @@ words! {
         HandOver = "hand_over",
         /// A request of the watchdog.
         Ping = "ping",
+        /// The memory of a large answer or request is free.
+        MemoryFree = "memory_free",
         /// A stop signal.
         Stop = "stop",
         /// A deadline has passed.

@@ -69,7 +69,7 @@ pub const FAMILY_PASS: Duration = millis(50);
 pub const HARNESS_BUSY: Duration = millis(1);
 /// See [`HARNESS_BUSY`].
 pub const HARNESS_REST: Duration = Duration::from_micros(250);
-/// Time without a live session after which the memory that sessions needed is released.
+/// Time after which memory that sessions or large answers needed is released, if no session is live.
 pub const REST: Duration = seconds(1);
 /// Longest handling of an event by the state thread that is not logged: all clients wait for it.
 pub const SLOW_EVENT: Duration = millis(50);

@@ -51,9 +51,6 @@ pub(super) trait Kernel {
 
     /// Reaps the adopted orphans that have ended.
     fn reap_adopted(&self);
-
-    /// Returns free memory to the system.
-    fn release_memory(&self);
 }
 
 /// The real system.
@@ -92,10 +89,6 @@ impl Kernel for RealKernel {
 
     fn reap_adopted(&self) {
         sys::reap_adopted();
-    }
-
-    fn release_memory(&self) {
-        sys::release_idle_memory();
     }
 }
 

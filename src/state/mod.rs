@@ -70,6 +70,8 @@ pub enum StateEvent {
     HandOver(Upgrade),
     /// Answers, to prove that the state thread makes progress.
     Ping(Sender<()>),
+    /// A connection that has used much memory has ended.
+    MemoryFree,
     /// A stop signal: ends all sessions, then the state thread. A second one ends the grace period.
     Stop,
 }
@@ -247,6 +249,9 @@ impl State {
             }
             StateEvent::ChildEnded => self.kernel.reap_adopted(),
             StateEvent::HandOver(upgrade) => self.hand_over(upgrade),
+            StateEvent::MemoryFree => {
+                self.rest_at = Some(self.kernel.now().instant + durations::REST);
+            }
             StateEvent::Ping(reply) => {
                 let _ = reply.send(());
             }
@@ -287,7 +292,7 @@ impl State {
             self.apply(id, Input::Deadline);
         }
         if self.rest_at.take_if(|at| *at <= now).is_some() && self.sessions.is_empty() {
-            self.kernel.release_memory();
+            self.queue.rest();
         }
     }
 }
@@ -302,6 +307,7 @@ impl StateEvent {
             Self::Deleted { .. } => StateInput::Deleted,
             Self::ChildEnded => StateInput::ChildEnded,
             Self::Ping(_) => StateInput::Ping,
+            Self::MemoryFree => StateInput::MemoryFree,
             Self::HandOver(_) => StateInput::HandOver,
             Self::Stop => StateInput::Stop,
         }

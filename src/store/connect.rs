@@ -74,6 +74,12 @@ pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError
     Ok(connection)
 }
 
+/// Frees the pages that `connection` keeps (SQLite, PRAGMA shrink_memory).
+pub(super) fn release_pages(connection: &Connection) {
+    // Best effort: the pages stay if it fails.
+    let _ = connection.execute_batch("PRAGMA shrink_memory");
+}
+
 /// Makes SQLite open the log and its index now instead of at the first use, when their names may be gone.
 fn open_files(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))

@@ -209,6 +209,7 @@ impl Store {
             self.status,
             followers,
             Maintenance::new(self.retention, clock, on_end, on_sweep),
+            reader.clone(),
         )?;
         reader.check_if_damaged();
         Ok((writer, reader, files))

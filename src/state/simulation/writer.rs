@@ -109,6 +109,12 @@ impl World {
                 Item::Chore(_, done) => {
                     done(Ok(Committed::Vacuumed(0)));
                 }
+                Item::Rest => {
+                    let is_live = |thread: &super::harness::SimulatedThread| {
+                        thread.started_at.is_some() && !thread.is_ordered_to_reap
+                    };
+                    assert!(!self.threads.values().any(is_live));
+                }
                 Item::Measure | Item::Ping(_) | Item::Shorten(_) | Item::Pause(..) | Item::Stop => {
                     panic!("not of the state thread")
                 }

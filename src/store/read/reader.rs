@@ -150,6 +150,16 @@ impl Reader {
         }
     }
 
+    /// Frees the pages that the connections keep, but for those that are being used.
+    pub(crate) fn rest(&self) {
+        let free: Vec<Connection> = self.take.try_iter().collect();
+        for connection in free {
+            connect::release_pages(&connection);
+            // Cannot fail: the pool has room for every connection taken from it.
+            let _ = self.give.send(connection);
+        }
+    }
+
     /// Opens another connection by the database's name; fails if the name leads to another file now.
     fn open_another(
         &self,

@@ -36,6 +36,8 @@ pub(crate) enum Item {
     Ping(Sender<()>),
     /// Copies the log into the database and truncates it, if no reader is in the way; then disconnects.
     Shorten(Sender<()>),
+    /// Releases memory.
+    Rest,
     /// Commits everything queued, answers, and then writes nothing until the receiver is disconnected.
     Pause(Sender<()>, Receiver<()>),
     /// Commits everything queued, then ends the thread.
@@ -127,6 +129,12 @@ impl WriteQueue {
         let (done, is_done) = bounded(0);
         self.send(Item::Shorten(done));
         let _ = is_done.recv_timeout(patience);
+    }
+
+    /// Makes the writer thread release what the idle daemon does not need: the pages that SQLite's connections keep, and
+    /// free memory.
+    pub fn rest(&self) {
+        self.send(Item::Rest);
     }
 
     /// Makes the writer commit everything queued, and then write nothing as long as the returned value lives. `None` if

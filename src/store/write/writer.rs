@@ -22,11 +22,13 @@ use super::wal::Wal;
 use crate::api::{Code, Failure};
 use crate::observe::{field, metrics, say};
 use crate::settings::durations;
+use crate::store::connect;
 use crate::store::facts::{Fact, NewEvent};
 use crate::store::keep::maintenance::Maintenance;
 use crate::store::keep::status::StoreStatus;
 use crate::store::keep::tails::Tails;
 use crate::store::read::followers::Followers;
+use crate::store::read::reader::Reader;
 use crate::store::schema::StoreError;
 use crate::sys;
 
@@ -50,6 +52,7 @@ impl Writer {
         status: Arc<StoreStatus>,
         followers: Arc<Followers>,
         maintenance: Maintenance,
+        reader: Reader,
     ) -> Result<Self, StoreError> {
         let progress = Arc::clone(&status);
         let count = move || {
@@ -75,6 +78,7 @@ impl Writer {
                 maintenance,
                 measured: Instant::now(),
                 is_unmeasured: false,
+                reader,
                 shortening: Vec::new(),
                 pause: None,
                 stop: false,
@@ -124,6 +128,7 @@ struct Thread {
     measured: Instant,
     /// Something was written since the last measurement.
     is_unmeasured: bool,
+    reader: Reader,
     /// Those who wait until the log is short.
     shortening: Vec<Sender<()>>,
     /// A requested pause: its answer, and its end.
@@ -258,8 +263,15 @@ impl Thread {
                 self.shortening.push(done);
             }
             Item::Pause(paused, resumed) => self.pause = Some((paused, resumed)),
+            Item::Rest => self.rest(),
             Item::Stop => self.stop = true,
         }
+    }
+
+    fn rest(&self) {
+        connect::release_pages(&self.connection);
+        self.reader.rest();
+        sys::release_idle_memory();
     }
 
     fn measure(&mut self) {
