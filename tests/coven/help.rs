@@ -83,6 +83,7 @@ fn mandoc_has_nothing_against_the_man_pages() {
     for name in files.lines() {
         let page = coven.cli(["help", name, "--man"]);
         assert_eq!((page.code, page.err.as_str()), (0, ""), "{name}");
+        assert!(page.out.is_ascii(), "{name} is read in the C locale, too");
         let file = coven.work().join(name);
         fs::write(&file, page.out).unwrap();
         assert_eq!(

@@ -124,7 +124,7 @@ fn text(text: &str) -> String {
     let styled = styled(text);
     for word in styled.split_whitespace() {
         let ends = line.trim_end_matches([')', '"']).ends_with(['.', '?', '!']);
-        if !line.is_empty() && (ends || size(&line) + size(word) > WIDTH) {
+        if !line.is_empty() && (ends || line.len() + word.len() > WIDTH) {
             out += &format!("{line}\n");
             line.clear();
         }
@@ -137,12 +137,6 @@ fn text(text: &str) -> String {
         line += word;
     }
     out + &line + "\n"
-}
-
-/// The bytes of `text` as mandoc counts them: another character than ASCII as its escape, `\[u2026]`.
-fn size(text: &str) -> usize {
-    let bytes = |c: char| if c.is_ascii() { 1 } else { 8 };
-    text.chars().map(bytes).sum()
 }
 
 /// `text` with fonts: each word has its own, since a line of roff may end behind any.
@@ -172,7 +166,10 @@ fn word(line: &str) -> String {
     }
 }
 
-/// `text` without what roff reads as its own. A plain `-` would be a hyphen, which no shell takes for an option.
+/// `text` without what roff reads as its own. A plain `-` would be a hyphen, which no shell takes for an option. The C
+/// locale has no ellipsis: troff would warn, and leave it out.
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\e").replace('-', "\\-")
+    text.replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('…', "...")
 }
