@@ -49,7 +49,7 @@ pub(super) fn follow(mut pump: Pump, context: &ThreadState) {
         next = read_late(&mut pump, context);
     }
     if matches!(next, Next::HandOver) {
-        let end = pump.end();
+        let end = pump.take_end();
         let handed_over = pump.hand_over(context).map(Box::new);
         let report = handed_over.map_or_else(|err| lost(&err), Report::HandedOver);
         (context.report)(report);

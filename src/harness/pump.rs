@@ -138,7 +138,7 @@ impl Pump {
     }
 
     /// The gate behind which the thread ends, if the pump goes on elsewhere.
-    pub(super) fn end(&mut self) -> Option<Waiter> {
+    pub(super) fn take_end(&mut self) -> Option<Waiter> {
         self.end.take()
     }
 

@@ -147,9 +147,9 @@ fn sessions_are_watched_fed_and_ended_from_another_host() {
     assert!(offered.out.contains(&id), "{offered:?}");
 }
 
-#[test]
-fn an_interrupt_kills_the_session_on_the_host() {
-    let hosts = Hosts::started();
+/// Interrupts `run` on this machine, and asserts that the session on the host ends with it.
+#[track_caller]
+fn assert_interrupt_kills(hosts: &Hosts) {
     hosts.there.harness("slow", "echo begun; exec sleep 600");
     let mut child = hosts.here.spawn(["-H", "web1", "run", "slow", "x"]);
     read_until(child.stdout.as_mut().unwrap(), "begun");
@@ -157,6 +157,11 @@ fn an_interrupt_kills_the_session_on_the_host() {
     let ran = finish(child);
     assert_eq!(ran.code, 130, "{ran:?}");
     assert_eq!(hosts.there.sessions()[0]["status"], "killed");
+}
+
+#[test]
+fn an_interrupt_kills_the_session_on_the_host() {
+    assert_interrupt_kills(&Hosts::started());
 }
 
 #[test]
@@ -496,18 +501,12 @@ fn commands_share_a_connection_of_openssh_and_an_interrupt_goes_through_it() {
     let Some((hosts, _sshd)) = behind_openssh(&shared) else {
         return;
     };
-    hosts.there.harness("slow", "echo begun; exec sleep 600");
     for prompt in ["one", "two"] {
         let ran = hosts.cli(&["run", "hello", prompt]);
         assert_eq!(ran.code, 0, "{ran:?}");
     }
     assert!(path.exists(), "the connection is shared");
-    let mut child = hosts.here.spawn(["-H", "web1", "run", "slow", "x"]);
-    read_until(child.stdout.as_mut().unwrap(), "begun");
-    kill(child.id() as i32, libc::SIGINT);
-    let ran = finish(child);
-    assert_eq!(ran.code, 130, "{ran:?}");
-    assert_eq!(hosts.there.sessions()[0]["status"], "killed");
+    assert_interrupt_kills(&hosts);
     let ended = hosts.here.shell("ssh -O exit web1");
     assert_eq!(ended.code, 0, "{ended:?}");
 }

@@ -9,7 +9,7 @@ use crate::api::{
 };
 // Longer than anything that these tests wait for.
 use crate::settings::durations::START as LONG;
-use crate::store::facts::{Chore, Committed, Edit, End, NewSession, Refused, StoreRequest};
+use crate::store::facts::{Chore, Committed, Done, Edit, End, NewSession, Refused, StoreRequest};
 use crate::store::keep::retention::Retention;
 use crate::store::read::reader::Reader;
 use crate::store::rows::SessionNum;
@@ -85,26 +85,30 @@ impl Served {
     }
 
     fn ask(&self, request: StoreRequest) -> Result<Committed, Refused> {
-        let (reply, answer) = bounded(1);
-        let done = Box::new(move |committed| reply.send(committed).unwrap());
+        let (done, answer) = answer();
         self.queue.request(request, done);
         answer.recv_timeout(LONG).unwrap()
     }
 
     /// The answer to a chore; `None` if it is dropped.
     fn chore(&self, chore: Chore) -> Option<Result<Committed, Refused>> {
-        let (reply, answer) = bounded(1);
-        let done = Box::new(move |committed| reply.send(committed).unwrap());
+        let (done, answer) = answer();
         self.queue.chore(chore, done);
         answer.recv_timeout(LONG).ok()
     }
 
     /// Sends a fact; returns the channel of its answer.
     fn tell(&self, fact: Fact) -> Receiver<Result<Committed, Refused>> {
-        let (reply, answer) = bounded(1);
-        let done = Box::new(move |committed| drop(reply.send(committed)));
+        let (done, answer) = answer();
         self.queue.fact(fact, Some(done));
         answer
+    }
+
+    /// Sends a fact, and asserts that it is stored.
+    #[track_caller]
+    fn store(&self, fact: Fact) {
+        let stored = self.tell(fact).recv_timeout(LONG).unwrap();
+        assert!(matches!(stored, Ok(Committed::Done)), "{stored:?}");
     }
 
     /// Sends so many events as a harness thread does, which reserves more than it needs.
@@ -154,6 +158,13 @@ impl Served {
     }
 }
 
+/// A callback, and the channel on which it passes the answer.
+fn answer() -> (Done, Receiver<Result<Committed, Refused>>) {
+    let (reply, answer) = bounded(1);
+    let done = Box::new(move |committed| drop(reply.send(committed)));
+    (done, answer)
+}
+
 fn events(num: SessionNum, count: usize) -> Fact {
     let event = |_| NewEvent::error(Code::SendInputFailed, "a reason");
     Fact::Events {
@@ -193,8 +204,7 @@ fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
     let (followed, quiet) = (follow(num), follow(other));
     let before = served.queue.health();
     served.output(num, 3);
-    let stored = served.tell(events(num, 2)).recv_timeout(LONG).unwrap();
-    assert!(matches!(stored, Ok(Committed::Done)), "{stored:?}");
+    served.store(events(num, 2));
     let after = served.queue.health();
     assert_eq!(after.committed_events - before.committed_events, 5);
     assert!(after.transactions > before.transactions);
@@ -209,7 +219,7 @@ fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
         5
     );
     assert!(is_awake(followed.wake()) && !is_awake(quiet.wake()));
-    served.tell(ended(num)).recv_timeout(LONG).unwrap().unwrap();
+    served.store(ended(num));
     let removals = served.status.removals();
     served.ask(StoreRequest::Delete { id }).unwrap();
     assert_eq!(served.queue.sessions(), 1);
@@ -344,11 +354,7 @@ fn chores_run_between_transactions_until_a_stop_is_near() {
     );
     served.queue.end_chores();
     assert!(served.chore(Chore::Vacuum).is_none());
-    served
-        .tell(events(num, 1))
-        .recv_timeout(LONG)
-        .unwrap()
-        .unwrap();
+    served.store(events(num, 1));
 }
 
 #[test]
@@ -372,11 +378,7 @@ fn requests_are_refused_while_the_databases_files_are_lost() {
     assert!(served.queue.check_available().is_err() && served.queue.check_writable().is_ok());
     assert_eq!(served.queue.health().state, WriterState::Failed);
     // A fact goes to the open files.
-    served
-        .tell(events(num, 1))
-        .recv_timeout(LONG)
-        .unwrap()
-        .unwrap();
+    served.store(events(num, 1));
 }
 
 #[test]
@@ -389,7 +391,7 @@ fn a_session_that_is_to_be_deleted_is_deleted_after_its_end() {
         on_end: Some(OnEnd::Delete.into()),
         ..LaunchOptions::default()
     });
-    served.tell(ended(num)).recv_timeout(LONG).unwrap().unwrap();
+    served.store(ended(num));
     assert_eq!(ids.recv_timeout(LONG), Ok(id));
     assert!(served.reader.session(id).is_err());
     served.settle();
