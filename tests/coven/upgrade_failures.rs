@@ -164,7 +164,13 @@ fn a_second_upgrade_is_refused_while_the_first_is_under_way() {
     let before = coven.health();
     let slow = coven.failing_program("check", "hang");
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| coven.upgrade_to(&slow));
+        // An attempt of the second one may come before it, and have the turn for a moment.
+        let first = scope.spawn(|| {
+            eventually_some("the first one has its turn", || {
+                let answer = coven.upgrade_to(&slow);
+                (refusal(&answer) != "busy").then_some(answer)
+            })
+        });
         let second = eventually_some("the first has begun", || {
             let answer = coven.upgrade_to(Path::new("/does/not/exist"));
             (refusal(&answer) == "busy").then_some(answer)
