@@ -104,11 +104,10 @@ impl Served {
         answer
     }
 
-    /// Sends a fact, and asserts that it is stored.
+    /// Sends a fact, asserts that it is stored, and returns its answer.
     #[track_caller]
-    fn store(&self, fact: Fact) {
-        let stored = self.tell(fact).recv_timeout(LONG).unwrap();
-        assert!(matches!(stored, Ok(Committed::Done)), "{stored:?}");
+    fn store(&self, fact: Fact) -> Committed {
+        self.tell(fact).recv_timeout(LONG).unwrap().unwrap()
     }
 
     /// Sends so many events as a harness thread does, which reserves more than it needs.
@@ -204,7 +203,8 @@ fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
     let (followed, quiet) = (follow(num), follow(other));
     let before = served.queue.health();
     served.output(num, 3);
-    served.store(events(num, 2));
+    let stored = served.store(events(num, 2));
+    assert!(matches!(stored, Committed::Done), "{stored:?}");
     let after = served.queue.health();
     assert_eq!(after.committed_events - before.committed_events, 5);
     assert!(after.transactions > before.transactions);
