@@ -162,6 +162,11 @@ impl ApiError {
         Self::UpgradeRefused { reason, message }
     }
 
+    /// An upgrade that a stop refuses.
+    pub fn refused_by_stop() -> Self {
+        Self::refused(UpgradeRefusal::Stopping, "the daemon is stopping")
+    }
+
     /// An `invalid_request` about the request as a whole.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidRequest {

@@ -79,6 +79,7 @@ pub(super) fn stop(call: &Call<'_, routes::StopDaemon>) -> Result<Answer, ApiErr
     let (reply, answer) = bounded(1);
     let waiting = &call.context.awaiting_end;
     waiting.fetch_add(1, Ordering::SeqCst);
+    call.server.parking().look_again();
     // Without a timeout: the stop has one, and a state thread that has ended drops the reply.
     let _ = call
         .context

@@ -18,7 +18,7 @@ use super::connection::RequestId;
 use super::in_flight::InFlight;
 use super::parking::{self, Asker, ConnectionHandover, HttpHandover, Parking, Rest};
 use super::{Context, connection, response};
-use crate::api::{ApiError, Upgraded, routes};
+use crate::api::{ApiError, UpgradeRefusal, Upgraded, routes};
 use crate::observe::{field, say};
 use crate::settings::durations;
 use crate::state::StateEvent;
@@ -124,13 +124,24 @@ impl Server {
         Passed::borrowed(&self.shared.listener)
     }
 
-    /// Brings all connections to rest but the caller's; false if a request takes too long.
-    pub(super) fn come_to_rest(&self) -> bool {
+    /// Brings all connections to rest but the caller's.
+    ///
+    /// # Errors
+    /// The upgrade is refused: a request takes too long, or waits for the daemon's end.
+    pub(super) fn come_to_rest(&self) -> Result<(), ApiError> {
         let context = &self.shared.context;
         // Waits for events look whether connections are brought to rest: that must be true before they are woken.
         let waking = || context.followers.wake_all();
-        self.parking()
-            .begin(&context.daemon.own_socket, durations::PARK, waking)
+        let socket = &context.daemon.own_socket;
+        let is_stopping = || context.awaiting_end.load(Ordering::SeqCst) > 0;
+        let parking = self.parking();
+        if parking.begin(socket, durations::PARK, waking, is_stopping) {
+            return Ok(());
+        }
+        Err(match is_stopping() {
+            true => ApiError::refused_by_stop(),
+            false => ApiError::refused(UpgradeRefusal::Busy, "a request takes too long"),
+        })
     }
 
     /// Goes on with all connections that were brought to rest.

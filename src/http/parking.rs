@@ -168,10 +168,23 @@ impl Parking {
         lock(&self.lot).push((stream, rest));
     }
 
-    /// Brings all connections to rest but the caller's, within `patience`; `socket` is that of this daemon, and `wake_others` wakes
-    /// the threads that do not wait for [`Parking::wake`]. True if all
-    /// other connection threads have ended.
-    pub(super) fn begin(&self, socket: &Path, patience: Duration, wake_others: impl Fn()) -> bool {
+    /// Has [`Parking::begin`] ask again whether the daemon stops.
+    pub(super) fn look_again(&self) {
+        // Under the lock: it comes before the question, or ends the wait behind it.
+        let _threads = lock(&self.threads);
+        self.fewer.notify_all();
+    }
+
+    /// Brings all connections to rest but the caller's, within `patience`; `socket` is that of this daemon, and
+    /// `wake_others` wakes the threads that do not wait for [`Parking::wake`]. True if all other connection threads have
+    /// ended. Gives up once `is_stopping`: a request for the stop is answered only at the daemon's end.
+    pub(super) fn begin(
+        &self,
+        socket: &Path,
+        patience: Duration,
+        wake_others: impl Fn(),
+        is_stopping: impl Fn() -> bool,
+    ) -> bool {
         let deadline = Instant::now() + patience;
         self.is_on.store(true, Ordering::SeqCst);
         self.wake.wake();
@@ -185,7 +198,8 @@ impl Parking {
         }
         let mut threads = lock(&self.threads);
         while *threads > 1 {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            let left = deadline.checked_duration_since(Instant::now());
+            let Some(left) = left.filter(|_| !is_stopping()) else {
                 return false;
             };
             let waited = self.fewer.wait_timeout(threads, left);
@@ -241,4 +255,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn is_own(stream: &UnixStream) -> bool {
     let own = i32::try_from(std::process::id()).ok();
     sys::peer(stream).is_ok_and(|peer| peer.pid.is_some() && peer.pid == own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_does_not_wait_for_a_request_that_waits_for_the_stop() {
+        let parking = Parking::new().unwrap();
+        let is_stopping = AtomicBool::new(false);
+        // The upgrade's own thread, and that of the request for the stop.
+        (0..2).for_each(|_| parking.add_thread());
+        std::thread::scope(|scope| {
+            let stop = || {
+                is_stopping.store(true, Ordering::SeqCst);
+                parking.look_again();
+            };
+            let waking = || drop(scope.spawn(stop));
+            let socket = Path::new("/does/not/exist");
+            let patience = Duration::from_secs(3600);
+            let is_at_rest = parking.begin(socket, patience, waking, || {
+                is_stopping.load(Ordering::SeqCst)
+            });
+            assert!(!is_at_rest);
+        });
+    }
 }

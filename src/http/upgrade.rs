@@ -70,8 +70,8 @@ pub(super) fn upgrade(call: &Call<'_, routes::UpgradeDaemon>) -> Result<Answer, 
 /// Returns only if this program goes on.
 fn hand_over(call: &Call<'_, routes::UpgradeDaemon>, successor: Successor) -> ApiError {
     let begun = Instant::now();
-    if !call.server.come_to_rest() {
-        return ApiError::refused(UpgradeRefusal::Busy, "a request takes too long");
+    if let Err(refusal) = call.server.come_to_rest() {
+        return refusal;
     }
     let asker = Asker {
         stream: Passed::borrowed(call.stream),

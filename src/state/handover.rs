@@ -161,10 +161,7 @@ impl State {
     /// The reason against it.
     fn check_upgrade(&self) -> Result<(), ApiError> {
         if self.stopping.is_some() {
-            return Err(ApiError::refused(
-                UpgradeRefusal::Stopping,
-                "the daemon is stopping",
-            ));
+            return Err(ApiError::refused_by_stop());
         }
         if let Err(err) = self.queue.check_available() {
             let reason = ApiError::from(err).message();
@@ -222,10 +219,7 @@ impl State {
         let handing_over = self.handing_over.as_ref()?;
         let is_over = self.kernel.now().instant >= handing_over.give_up_at;
         let refusal = if self.stopping.is_some() {
-            Some(ApiError::refused(
-                UpgradeRefusal::Stopping,
-                "the daemon is stopping",
-            ))
+            Some(ApiError::refused_by_stop())
         } else if self.is_at_rest() {
             None
         } else if is_over {

@@ -56,7 +56,7 @@ impl Rooms<'_> {
         is_stopping: bool,
     ) -> ApiError {
         if is_stopping {
-            return ApiError::refused(UpgradeRefusal::Stopping, "the daemon is stopping");
+            return ApiError::refused_by_stop();
         }
         let Some(_paused) = self.queue.pause(durations::SETTLE_STORE) else {
             let why = "the store does not commit what is queued";
