@@ -42,6 +42,11 @@ pub(super) fn run(home: &Home, args: &Args) -> ExitResult {
         check: args.check,
     };
     let mut client = Client::connect(&home.socket())?;
+    let previous = home.previous_program();
+    if args.back && previous.try_exists().is_ok_and(|exists| !exists) {
+        let message = format!("no upgrade has left a program in {}", previous.display());
+        return Err(CliError::failed(Code::UpgradeRefused, message, None));
+    }
     // A migration copies the whole database beforehand.
     client.allow_wait(durations::CHORE)?;
     let progress = Progress::begin("upgrade", || None);
@@ -60,7 +65,9 @@ fn binary(home: &Home, args: &Args) -> Result<Option<String>, CliError> {
             ));
         }
         (None, false) => return Ok(None),
-        (Some(path), false) => std::path::absolute(path)?,
+        (Some(path), false) => {
+            std::path::absolute(path).map_err(|err| CliError::usage(&err.to_string()))?
+        }
         (None, true) => home.previous_program(),
     };
     let text = path.to_str().map(str::to_owned);
@@ -91,12 +98,16 @@ fn line(upgraded: &Upgraded, is_check: bool) -> String {
     } = upgraded;
     let (from, to) = (visible(from), visible(to));
     let live = match sessions {
+        0 => "no live session".to_owned(),
         1 => "1 live session".to_owned(),
         count => format!("{count} live sessions"),
     };
     match is_check {
         true => {
             format!("{to} can take over from {from} (pid {pid}), with {live}; nothing was changed")
+        }
+        false if *sessions == 0 => {
+            format!("upgraded from {from} to {to} (pid {pid}) in {took_ms} ms, with {live}")
         }
         false => format!(
             "upgraded from {from} to {to} (pid {pid}): {live} went on, and waited {took_ms} ms"
@@ -122,13 +133,17 @@ mod tests {
             line(&upgraded, false),
             "upgraded from 0.1.0 to 0.2.0 (pid 7): 1 live session went on, and waited 41 ms"
         );
-        let check = Upgraded {
+        let idle = Upgraded {
             sessions: 0,
             ..upgraded
         };
         assert_eq!(
-            line(&check, true),
-            "0.2.0 can take over from 0.1.0 (pid 7), with 0 live sessions; nothing was changed"
+            line(&idle, false),
+            "upgraded from 0.1.0 to 0.2.0 (pid 7) in 41 ms, with no live session"
+        );
+        assert_eq!(
+            line(&idle, true),
+            "0.2.0 can take over from 0.1.0 (pid 7), with no live session; nothing was changed"
         );
     }
 }

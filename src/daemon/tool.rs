@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use crate::sys::{self, Interest, Within};
@@ -27,7 +27,7 @@ pub(super) enum Say {
 
 /// Output of a program that has ended, or was killed at its deadline.
 pub(super) struct ToolOutput {
-    pub has_succeeded: bool,
+    pub status: ExitStatus,
     /// `None` if it did not end in time, or its output is no UTF-8 or too long.
     pub text: Option<String>,
 }
@@ -46,13 +46,13 @@ pub(super) fn run_tool(
     }
     command.args(args);
     let said = run(command, what, deadline).ok()?;
-    Some((said.has_succeeded, said.text?))
+    Some((said.status.success(), said.text?))
 }
 
 /// Runs `command` without stdin, and kills it at `deadline`.
 ///
 /// # Errors
-/// The tool cannot be started.
+/// The tool cannot be started, or waited for.
 pub(super) fn run(mut command: Command, what: Say, deadline: Instant) -> io::Result<ToolOutput> {
     let (reader, writer) = sys::pipe()?;
     match what {
@@ -74,11 +74,8 @@ pub(super) fn run(mut command: Command, what: Say, deadline: Instant) -> io::Res
         // The kill fails only if the process has ended.
         let _ = child.kill();
     }
-    let has_succeeded = child.wait().is_ok_and(|status| status.success());
-    Ok(ToolOutput {
-        has_succeeded,
-        text,
-    })
+    let status = child.wait()?;
+    Ok(ToolOutput { status, text })
 }
 
 fn read_until(pipe: &File, deadline: Instant) -> Option<String> {

@@ -71,6 +71,9 @@ impl ClientError {
             ),
             Self::Api { error, .. } => Message::foreign(&error.message),
             err if err.is_timeout() => "the daemon did not answer in time".into(),
+            Self::Io(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+                message!("only the daemon's user and root can connect: {}", err)
+            }
             Self::Io(err) => message!("the connection to the daemon broke: {}", err),
             Self::Protocol(what) => {
                 message!(

@@ -39,6 +39,9 @@ fn an_upgrade_says_what_it_did_and_leads_back() {
     let own = env!("CARGO_PKG_VERSION");
     let new = coven.program_of_version("9.9.9");
     let new = new.to_str().unwrap();
+    let nowhere = coven.cli(["daemon", "upgrade", "--back"]);
+    assert_eq!(nowhere.code, 1, "{nowhere:?}");
+    assert!(nowhere.err.contains("no upgrade has left a program in"));
 
     let checked = upgraded(&coven, &["--binary", new, "--check"]);
     assert!(

@@ -85,9 +85,14 @@ fn a_file_that_is_no_program_of_ours_is_refused() {
 fn a_program_that_hangs_or_dies_in_its_check_is_refused() {
     let (coven, id) = with_a_session();
     let before = coven.health();
-    for how in ["hang", "panic", "abort"] {
+    for (how, said) in [
+        ("hang", "did not answer within"),
+        ("panic", "panicked at"),
+        ("abort", "SIGABRT"),
+    ] {
         let answer = coven.upgrade_to(&coven.failing_program("check", how));
         assert_eq!(refusal(&answer), "binary_unusable", "{how}");
+        assert!(answer.text().contains(said), "{how}: {}", answer.text());
     }
     assert_goes_on(&coven, &id, &before);
 }

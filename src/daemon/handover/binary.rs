@@ -69,11 +69,11 @@ impl Program {
         // The loader or the allocator may have written in front of it.
         let answer = text.lines().next_back().unwrap_or_default();
         let fitness: Fitness = match crate::api::from_json(answer) {
-            Ok(fitness) if said.has_succeeded => fitness,
+            Ok(fitness) if said.status.success() => fitness,
             _ => {
-                let said = first_line(&text);
+                let (status, said) = (said.status, first_line(&text));
                 return Err(unusable(&format!(
-                    "it is no coven that can take over: {said}"
+                    "it is no coven that can take over ({status}): {said}"
                 )));
             }
         };
@@ -127,11 +127,15 @@ fn fault_of(is_file: bool, owner: u32, mode: u32, user: u32) -> Option<&'static 
     }
 }
 
-/// The first line of what a program that is no coven says, bounded for a message.
+/// The first line that is not blank of what a program that is no coven says, bounded for a message.
 fn first_line(text: &str) -> String {
     const MAX: usize = 200;
-    let line = text.lines().next().unwrap_or("it says nothing");
-    line.chars().take(MAX).collect()
+    // A panic begins with an empty one.
+    let line = text.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or("it says nothing")
+        .chars()
+        .take(MAX)
+        .collect()
 }
 
 #[cfg(test)]
