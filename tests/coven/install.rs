@@ -222,6 +222,7 @@ fn shellcheck_has_nothing_against_the_scripts() {
         let scripts = [
             "install",
             "package",
+            "service/preinst",
             "service/postinst",
             "service/prerm",
             "service/postrm",
