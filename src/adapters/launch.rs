@@ -35,7 +35,7 @@ pub struct LaunchSpec {
 }
 
 /// Limits that end a session.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionLimits {
     /// Longest run time.
     pub time: Option<Duration>,

@@ -1,42 +1,20 @@
 //! A gate that many threads wait at.
 //!
-//! Any thread waits, and one opens the gate. A wait is one futex(2): the receiver of a channel yields several times
-//! before it blocks, and with hundreds of threads each yield is a switch to another one that yields.
+//! Any thread waits, and one opens the gate. A wait is one futex(2), and the threads that it ends take no lock: the receiver of a
+//! channel yields several times before it blocks, and behind a condition variable hundreds of threads wait for one mutex.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Position {
-    #[default]
-    Closed,
-    Open,
-    /// The gate was dropped and never opens.
-    Gone,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    position: Mutex<Position>,
-    moved: Condvar,
-}
-
-impl Inner {
-    fn set(&self, position: Position) {
-        let mut now = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        if *now == Position::Closed {
-            *now = position;
-            self.moved.notify_all();
-        }
-    }
-}
+/// True for an open gate, and false for one that never opens.
+type Inner = Arc<OnceLock<bool>>;
 
 /// The side that opens. Dropping it ends all waits.
 #[derive(Debug, Default)]
-pub struct Gate(Arc<Inner>);
+pub struct Gate(Inner);
 
 /// The side that waits.
 #[derive(Debug, Clone)]
-pub struct Waiter(Arc<Inner>);
+pub struct Waiter(Inner);
 
 impl Gate {
     pub fn waiter(&self) -> Waiter {
@@ -44,24 +22,22 @@ impl Gate {
     }
 
     pub fn open(self) {
-        self.0.set(Position::Open);
+        // Nobody else sets it but the drop.
+        let _ = self.0.set(true);
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.0.set(Position::Gone);
+        // An open gate stays open.
+        let _ = self.0.set(false);
     }
 }
 
 impl Waiter {
     /// Blocks until the gate is opened or dropped; true if it is open.
     pub fn wait(&self) -> bool {
-        let position = self.0.position.lock();
-        let position = position.unwrap_or_else(PoisonError::into_inner);
-        let is_closed = |position: &mut Position| *position == Position::Closed;
-        let moved = self.0.moved.wait_while(position, is_closed);
-        *moved.unwrap_or_else(PoisonError::into_inner) == Position::Open
+        *self.0.wait()
     }
 }
 

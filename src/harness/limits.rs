@@ -13,10 +13,12 @@ use crate::sys::passed;
 /// The limits of one harness, until one is reached.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LimitWatch {
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     limits: SessionLimits,
     /// Time since the last read, not counting times without room in the store.
     #[serde(with = "passed::instant")]
     idle_since: Instant,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     is_reached: bool,
 }
 

@@ -13,11 +13,16 @@ use crate::settings::durations;
 use crate::sys::passed::{self, Bytes};
 
 /// The bytes of a stream that are in no event yet, for the next program.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct RedactedHandover {
     stream: redact::StreamHandover,
-    #[serde(with = "passed::optional_instant")]
+    #[serde(
+        with = "passed::optional_instant",
+        default,
+        skip_serializing_if = "passed::is_default"
+    )]
     held_since: Option<Instant>,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     clean: Bytes,
 }
 

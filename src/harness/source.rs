@@ -19,7 +19,7 @@ use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::store::{NewEvent, SessionNum};
 use crate::sys;
-use crate::sys::passed::Passed;
+use crate::sys::passed::{self, Passed};
 
 /// An open stream.
 pub(super) struct Source {
@@ -36,9 +36,12 @@ pub(super) struct Source {
 pub(super) struct SourceHandover {
     pipe: Passed,
     /// The pipe takes a place in the budget of large ones.
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     is_large: bool,
     origin: Origin,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     redacted: RedactedHandover,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     unread_at_exit: usize,
 }
 

@@ -12,10 +12,11 @@ use super::known::{Known, Needle};
 use super::{Open, Redactor, Stream};
 
 /// A stream between two writes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamHandover {
     stream: Stream,
     /// The session's value that the stream swallows: the next program can number the values differently.
+    #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Needle>,
 }
 

@@ -27,26 +27,37 @@ const ESCAPE: u8 = 0x1b;
 const WRITTEN: [&[u8]; 5] = [b"u001b", b"u001B", b"x1b", b"033", b"e"];
 
 /// Text without its escape sequences, beside the bytes as they arrived.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Layer {
     #[serde(with = "passed::bytes")]
     pub(super) text: Vec<u8>,
     /// The sequences before each position of `text`.
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     marks: Vec<Mark>,
     /// The text with its sequences, from the first byte that has not been written or dropped.
-    #[serde(with = "passed::bytes")]
+    #[serde(
+        with = "passed::bytes",
+        default,
+        skip_serializing_if = "passed::is_default"
+    )]
     raw: Vec<u8>,
     /// Number of bytes of `raw` that have been written or dropped since the last [`Self::forget`].
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     written: usize,
     /// Beginning of an incomplete sequence.
-    #[serde(with = "passed::bytes")]
+    #[serde(
+        with = "passed::bytes",
+        default,
+        skip_serializing_if = "passed::is_default"
+    )]
     tail: Vec<u8>,
     /// Bytes set aside beyond the allowance that the text has earned.
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     aside: usize,
 }
 
 /// An escape sequence.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Mark {
     /// Its position in the text.
     at: usize,

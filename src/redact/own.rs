@@ -40,7 +40,7 @@ pub struct BadPattern {
 }
 
 /// The incomplete line.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Line {
     #[serde(with = "passed::bytes")]
     text: Vec<u8>,

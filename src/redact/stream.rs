@@ -12,6 +12,7 @@ use super::own::Line;
 use super::rules::{Ending, Found};
 use super::view::{Glyph, View};
 use super::{Open, REDACTED, Redactor, Secret};
+use crate::sys::passed;
 
 /// Maximum part of a write that is examined at once, in bytes; with the held text it bounds a stream's memory.
 pub(super) const PIECE_MAX: usize = 16 * 1024;
@@ -32,7 +33,7 @@ const KEY_WORD_MIN: usize = 32;
 /// State of one stream. Between two writes it holds less than 3 KiB of any text: context, and the text that a rule reads, or
 /// a line of a key; `known` bounds the held text of a session's own values. The text bounds its escape sequences: 384 KiB
 /// with the longest ones at each byte.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     /// Context, then held text.
     layer: Layer,
@@ -41,13 +42,16 @@ pub struct Stream {
     /// Position at which the search continues.
     at: usize,
     /// No rule uses the text before it.
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     floor: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
     swallowing: Option<Swallowing>,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     line: Line,
 }
 
 /// A secret that has been replaced, and whose further bytes are dropped.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Swallowing {
     open: Open,
     /// Maximum number of bytes still to drop.

@@ -78,17 +78,30 @@ struct SessionHandover {
     pid: i32,
     harness_id: String,
     stdin: Stdin,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     is_stream: bool,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     has_conversation: bool,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     limits: SessionLimits,
-    #[serde(with = "passed::optional_instant")]
+    #[serde(
+        with = "passed::optional_instant",
+        default,
+        skip_serializing_if = "passed::is_default"
+    )]
     timeout_at: Option<Instant>,
     grace: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<RequestedEnd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sweep: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     launch_sweep: Option<Duration>,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     swept: usize,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     left: LeftBehind,
+    #[serde(skip_serializing_if = "Option::is_none")]
     exit: Option<HarnessExit>,
     pump: PumpHandover,
 }
@@ -400,14 +413,15 @@ impl State {
         })
     }
 
-    /// Goes on with the sessions of the previous program.
-    pub fn begin(&mut self, taken_up: TakenUp) {
+    /// Goes on with the sessions of the previous program. Their threads go on once the returned gate is open: clients are
+    /// answered before hundreds of threads are woken.
+    #[must_use]
+    pub fn begin(&mut self, taken_up: TakenUp) -> Gate {
         let TakenUp {
             sessions,
             late,
             begin,
         } = taken_up;
-        begin.open();
         for session in sessions {
             session.repeat_orders();
             self.sessions.insert(session.id, session);
@@ -416,6 +430,7 @@ impl State {
             self.late.take_up(id, closing, harness);
         }
         self.publish_live();
+        begin
     }
 
     /// Starts the thread that goes on with `pump`.

@@ -150,6 +150,12 @@ pub mod optional_instant {
     }
 }
 
+/// True for a value that the document leaves out, for `#[serde(skip_serializing_if)]`: clients wait while it is written and
+/// read, and of hundreds of sessions most values are these.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Bytes as base64, for `#[serde(with)]`.
 pub mod bytes {
     use base64::Engine;

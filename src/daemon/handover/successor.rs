@@ -71,11 +71,14 @@ fn keep_program(home: &Home) -> io::Result<()> {
     copy.sync_all()
 }
 
-/// The upgrade has succeeded: the program that was replaced gets its name.
-pub(super) fn put_previous_in_place() {
+/// The upgrade has succeeded: the program that was replaced gets its name. Returns the file that had this name: the
+/// filesystem frees it at the close, which takes milliseconds.
+pub(super) fn put_previous_in_place() -> Option<File> {
     let home = Home::entered();
+    let replaced = File::open(home.previous_program()).ok();
     // Best effort: without it only `upgrade --back` has nothing to go back to.
     let _ = std::fs::rename(home.previous_program_draft(), home.previous_program());
+    replaced
 }
 
 /// The program that an upgrade takes by default behind one to `program`. A way back does not change it: the file

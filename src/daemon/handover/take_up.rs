@@ -208,11 +208,12 @@ impl Rooms<'_> {
         self.redactor.take_up_counts(&redactions);
         metrics::take_up(counters);
         self.status.take_up(&store);
-        self.state.begin(sessions);
+        let begin = self.state.begin(sessions);
         let took_ms = Instant::from(begun).elapsed().as_millis() as u64;
+        let mut replaced = None;
         let answer = match went_wrong {
             None => {
-                successor::put_previous_in_place();
+                replaced = successor::put_previous_in_place();
                 say!(Upgraded, from: field::Version(&from), to: field::Version(version()), sessions: live, took_ms);
                 Ok(Upgraded {
                     ok: true,
@@ -229,6 +230,9 @@ impl Rooms<'_> {
             }
         };
         self.server.open(Some((clients, answer)));
+        begin.open();
+        // Its blocks are freed while nobody waits.
+        drop(replaced);
         Ok(())
     }
 }

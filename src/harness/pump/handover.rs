@@ -26,11 +26,15 @@ pub struct PumpHandover {
     pub(in crate::harness) tally: Tally,
     pid: i32,
     sources: Vec<SourceHandover>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     telemetry: Option<TelemetryReader>,
     limits: LimitWatch,
+    #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<InputHandover>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<RedactedHandover>,
     /// The values that the session's redactor removes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     values: Vec<String>,
     stage: Stage,
     is_ending: bool,
