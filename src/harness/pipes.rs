@@ -199,7 +199,10 @@ mod tests {
     use std::cell::RefCell;
     use std::io::{Read, Write};
 
+    use super::super::source::Source;
+    use super::super::start::OutputPipe;
     use super::*;
+    use crate::redact::Redactor;
 
     fn pipe() -> (Arc<File>, File) {
         let (ours, childs) = sys::pipe().unwrap();
@@ -305,6 +308,30 @@ mod tests {
         let (next, _n, lease) = session(&pipes, 2);
         assert!(lease.is_some());
         assert_eq!(size(&next), STDOUT_PIPE_MAX);
+    }
+
+    #[test]
+    fn a_large_pipe_that_is_handed_over_takes_its_place_in_the_next_budget() {
+        let redactor = Redactor::new("").0;
+        let next = budget(1);
+        let sources = [1, 2].map(|number| {
+            let (pipe, childs, lease) = session(&budget(2 - number), number);
+            let source = Source::new(OutputPipe { pipe, lease }, Stream::Stdout);
+            let handover = source.hand_over(&redactor).unwrap();
+            let source = Source::take_up(handover, nth(number), &next, &redactor);
+            (source, childs)
+        });
+        let [(large, _), (small, _)] = &sources;
+        assert_eq!(
+            [size(&large.pipe), size(&small.pipe)],
+            [STDOUT_PIPE_MAX, SMALL]
+        );
+        let taken = RefCell::new(Vec::new());
+        let (third, _childs) = pipe();
+        let lease = next.widen(&third, Stream::Stdout, |num| taken.borrow_mut().push(num));
+        assert!(lease.is_some());
+        assert_eq!(*taken.borrow(), [nth(1)]);
+        assert_eq!(size(&large.pipe), SMALL);
     }
 
     #[test]

@@ -109,3 +109,27 @@ impl Redacted {
         self.clean.shrink_to_fit();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_held_at_a_handover_are_released_without_any_more() {
+        let redactor = Redactor::new("").0;
+        let mut redacted = Redacted::default();
+        redacted.take(b"see ghp_0123", &redactor);
+        let whole = |piece: &Piece<'_>| match piece {
+            Piece::Text(text) => text.as_bytes().to_vec(),
+            Piece::Bytes(bytes) => bytes.to_vec(),
+        };
+        assert_eq!(redacted.pieces(Then::More, &whole), [b"see "]);
+        let handover = serde_json::to_string(&redacted.hand_over(&redactor)).unwrap();
+        let handover = serde_json::from_str(&handover).unwrap();
+        let mut redacted = Redacted::take_up(handover, &redactor);
+        assert!(redacted.deadline().is_some());
+        redacted.finish(&redactor);
+        let rest = redacted.pieces(Then::End, &whole).concat();
+        assert_eq!(rest, b"ghp_0123");
+    }
+}

@@ -17,7 +17,7 @@ fn log_bytes(coven: &Coven) -> u64 {
 }
 
 /// A process that has begun to read and goes on: this one.
-fn begin_to_read(coven: &Coven) -> Connection {
+pub fn begin_to_read(coven: &Coven) -> Connection {
     let reader = coven.database();
     let begin = "BEGIN; SELECT count(*) FROM sessions";
     reader.execute_batch(begin).unwrap();
@@ -67,7 +67,7 @@ fn floods_wait_while_a_reader_keeps_the_log_from_beginning_anew_and_nothing_else
 }
 
 /// Makes the log so long by another program's transaction, which the daemon cannot hold back.
-fn lengthen(coven: &Coven, mib: u64) {
+pub fn lengthen(coven: &Coven, mib: u64) {
     let write = format!(
         "PRAGMA wal_autocheckpoint = 0;
          CREATE TABLE filler (x);

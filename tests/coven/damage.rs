@@ -13,7 +13,7 @@ use crate::support::*;
 const PAGE: usize = 8192;
 
 /// Sessions that have ended, in a database whose daemon has stopped.
-fn filled(coven: &Coven) -> Vec<String> {
+pub fn filled(coven: &Coven) -> Vec<String> {
     coven.start_daemon();
     coven.harness("lines", "seq -f \"$2 %.0f\" 5000; seq 5000 >&2");
     let run = |number| coven.run("lines", &format!("session {number}"));
@@ -98,14 +98,14 @@ fn a_database_that_is_none_is_kept_and_a_backup_takes_its_place() {
 }
 
 /// The pages of the table or index `name`, from its root on.
-fn root_page(database: &Connection, name: &str) -> usize {
+pub fn root_page(database: &Connection, name: &str) -> usize {
     let query = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
     let page: i64 = database.query_row(query, [name], |row| row.get(0)).unwrap();
     page as usize
 }
 
 /// Writes garbage over a page, numbered from 1.
-fn spoil(coven: &Coven, page: usize, random: &mut Random) {
+pub fn spoil(coven: &Coven, page: usize, random: &mut Random) {
     let file = coven.database_file("");
     let mut file = fs::File::options().write(true).open(file).unwrap();
     file.seek(SeekFrom::Start(((page - 1) * PAGE) as u64))
