@@ -228,7 +228,7 @@ fn run(
     let server = http::Server::prepare(listener, context(&shared))
         .map_err(io_error("no thread for connections"))?;
     start_guard(begun, &server, log, &shared)?;
-    let _watching = start_watchdog(&notifier, &shared)?;
+    let _watching = start_watchdog(&notifier, &shared, handed_over.is_none())?;
     match handed_over {
         None => {
             start_signals(None, &notifier, log, &shared)?;
@@ -345,12 +345,19 @@ fn serve_until_stop(
     }
 }
 
-/// Starts the watchdog, which ends when the returned sender is dropped.
-fn start_watchdog(notifier: &Arc<Notifier>, shared: &Shared) -> Result<Sender<()>, ServeError> {
+/// Starts the watchdog, which ends when the returned sender is dropped. Behind an upgrade the log has it already.
+fn start_watchdog(
+    notifier: &Arc<Notifier>,
+    shared: &Shared,
+    is_logged: bool,
+) -> Result<Sender<()>, ServeError> {
     let (watching, end) = bounded(0);
-    notifier
+    let period = notifier
         .start_watchdog(shared.events.clone(), shared.queue.clone(), end)
         .map_err(io_error("no thread for the watchdog"))?;
+    if let Some(period) = period.filter(|_| is_logged) {
+        say!(WatchdogStarted, period_ms: period.as_millis() as u64);
+    }
     Ok(watching)
 }
 

@@ -101,13 +101,15 @@ fn a_manager_is_told_of_an_upgrade_and_its_watchdog_goes_on() {
         ("NOTIFY_SOCKET", name.as_str()),
         ("WATCHDOG_USEC", "400000"),
     ]);
-    let mut child = serving(command);
+    let child = serving(command);
     let id = coven.launch("waits", "x");
     manager.until("STATUS=1 live session");
     coven.upgraded_to(&coven.program_of_version("9.9.9"));
     let reloading = manager.until("RELOADING=1");
     let has_time = |line: &String| line.starts_with("MONOTONIC_USEC=");
-    assert!(reloading.last().unwrap().iter().any(has_time));
+    let reloading = reloading.last().unwrap();
+    assert!(reloading.iter().any(has_time));
+    assert!(reloading.contains(&"WATCHDOG=1".to_owned()));
     let ready = manager.until("READY=1");
     let ready = ready.last().unwrap();
     assert!(
@@ -124,7 +126,9 @@ fn a_manager_is_told_of_an_upgrade_and_its_watchdog_goes_on() {
     assert_eq!(coven.session(&id)["status"], "running");
     assert!(kill(child.id() as i32, libc::SIGTERM));
     manager.until("STOPPING=1");
-    assert!(child.wait().unwrap().success());
+    let ran = finish(child);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!ran.err.contains("watchdog_started"), "{ran:?}");
 }
 
 #[test]

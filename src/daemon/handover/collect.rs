@@ -81,8 +81,10 @@ impl Rooms<'_> {
         say!(UpgradeBegun, from: field::Version(version()), to: field::Version(&to), sessions);
         self.log.flush();
         let now = sys::monotonic_micros();
-        self.notifier
-            .send(format_args!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        // The next program has the whole period for its take-up, or the way back.
+        self.notifier.send(format_args!(
+            "RELOADING=1\nMONOTONIC_USEC={now}\nWATCHDOG=1"
+        ));
         let err = execute(&document, &handed_over.upgrade.successor.program);
         self.notifier.send(format_args!("READY=1"));
         state.give_back(handed_over, document.state);

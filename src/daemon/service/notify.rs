@@ -161,7 +161,7 @@ impl Notifier {
     }
 
     /// Sends keep-alive notifications while the state thread and the writer answer, if the manager asked for them
-    /// (sd_watchdog_enabled(3)). Ends with those threads, or with `end`.
+    /// (sd_watchdog_enabled(3)). Ends with those threads, or with `end`. Returns the period that the manager allows.
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -170,12 +170,11 @@ impl Notifier {
         state: Sender<StateEvent>,
         writer: WriteQueue,
         end: Receiver<()>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Duration>> {
         let period = watchdog_period(|name| env::var(name).ok(), std::process::id());
         let Some(period) = period.filter(|_| self.socket.is_some()) else {
-            return Ok(());
+            return Ok(None);
         };
-        say!(WatchdogStarted, period_ms: period.as_millis() as u64);
         let notifier = Arc::clone(self);
         let watch = move || {
             let mut is_withheld = false;
@@ -199,7 +198,8 @@ impl Notifier {
             }
         };
         let thread = std::thread::Builder::new().name("watchdog".into());
-        thread.spawn(watch).map(drop)
+        thread.spawn(watch)?;
+        Ok(Some(period))
     }
 }
 
