@@ -177,3 +177,24 @@ fn a_migration_that_reads_rows_needs_a_restart_and_is_refused_beforehand() {
     assert_eq!(refused(&coven, &old).0, "newer_schema");
     coven.set_schema(11);
 }
+
+#[test]
+fn an_upgrade_without_room_is_refused_beforehand_and_takes_none_from_the_sessions() {
+    let coven = Coven::new();
+    let next = coven.program_of_version("9.9.9");
+    // The running program's copy, and as much again.
+    let needed = (fs::metadata(&next).unwrap().len() >> 19) as usize;
+    let Some(disk) = SmallDisk::under(&coven, needed - 8) else {
+        return;
+    };
+    coven.start_daemon();
+    let (reason, message) = refused(&coven, &next);
+    assert_eq!(reason, "store_unavailable");
+    assert!(message.contains("as many must stay free"), "{message}");
+    let checked = coven.cli(["daemon", "upgrade", "--check"]);
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(!coven.home().join("coven.previous.new").exists());
+    disk.resize(needed + 64);
+    upgraded(&coven, &["--binary", next.to_str().unwrap()]);
+    assert!(coven.home().join("coven.previous").exists());
+}

@@ -33,6 +33,7 @@ impl http::Successors for Successors {
         if fitness.migrates_to.is_some() {
             self.reader.check_room_before().map_err(not_copied)?;
         }
+        check_room(&Home::entered()).map_err(not_kept)?;
         Ok(program.into_successor(fitness))
     }
 
@@ -41,8 +42,9 @@ impl http::Successors for Successors {
             self.reader.copy_before(version).map_err(not_copied)?;
         }
         keep_program(&Home::entered()).map_err(|err| {
-            let why = format!("the running program cannot be kept: {err}");
-            ApiError::refused(UpgradeRefusal::StoreUnavailable, why)
+            // A part of it would hold the room that sessions need.
+            remove_draft();
+            not_kept(err)
         })?;
         // The next program reads the whole log before it can serve, and sessions wait for that.
         self.queue.shorten_log(durations::SHORTEN_LOG);
@@ -55,20 +57,44 @@ fn not_copied(refused: Refused) -> ApiError {
     ApiError::refused(UpgradeRefusal::StoreUnavailable, why)
 }
 
-/// Copies the running program into the home, as a draft until the upgrade has succeeded.
-fn keep_program(home: &Home) -> io::Result<()> {
+fn not_kept(err: io::Error) -> ApiError {
+    let why = format!("the running program cannot be kept: {err}");
+    ApiError::refused(UpgradeRefusal::StoreUnavailable, why)
+}
+
+fn running_program() -> io::Result<File> {
     let own = sys::own_program()?;
     // The file of that name can be the new program already.
-    let path = match sys::descriptor_path(&own) {
-        Some(path) => path,
-        None => binary::own_path()?,
-    };
-    let draft = home.previous_program_draft();
-    let _ = std::fs::remove_file(&draft);
-    let mut copy = sys::create_own(&draft)?;
-    io::copy(&mut File::open(path)?, &mut copy)?;
+    match sys::descriptor_path(&own) {
+        Some(path) => File::open(path),
+        None => File::open(binary::own_path()?),
+    }
+}
+
+/// Checks that the running program's copy leaves room for what sessions write meanwhile.
+fn check_room(home: &Home) -> io::Result<()> {
+    let length = running_program()?.metadata()?.len();
+    let free = sys::free_bytes(&home.database())?;
+    if free < 2 * length {
+        let why = format!("it takes {length} bytes, and as many must stay free; {free} are free");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+    }
+    Ok(())
+}
+
+/// Copies the running program into the home, as a draft until the upgrade has succeeded.
+fn keep_program(home: &Home) -> io::Result<()> {
+    remove_draft();
+    let mut copy = sys::create_own(&home.previous_program_draft())?;
+    io::copy(&mut running_program()?, &mut copy)?;
     copy.set_permissions(Permissions::from_mode(0o700))?;
     copy.sync_all()
+}
+
+/// The upgrade has failed, or is to begin.
+pub(super) fn remove_draft() {
+    // Best effort: the next upgrade tries again.
+    let _ = std::fs::remove_file(Home::entered().previous_program_draft());
 }
 
 /// The upgrade has succeeded: the program that was replaced gets its name. Returns the file that had this name: the

@@ -225,6 +225,7 @@ impl Rooms<'_> {
                 })
             }
             Some(reason) => {
+                successor::remove_draft();
                 say!(UpgradeFailed, sessions: live, took_ms, reason: &reason);
                 Err(ApiError::UpgradeFailed { reason })
             }
