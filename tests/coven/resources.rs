@@ -80,15 +80,17 @@ fn an_idle_daemon_has_less_than_6_mib_resident_also_after_sessions() {
 
 #[test]
 fn the_memory_of_readers_is_released_once_they_have_gone() {
-    // The allocator keeps some of it: small blocks in use lie between what is free.
-    let max_mib = if cfg!(debug_assertions) { 12 } else { 8 };
+    // Unoptimised code is larger.
+    let max_mib = if cfg!(debug_assertions) { 10 } else { 6 };
     let coven = Coven::start();
     coven.harness("much", "yes 0123456789abcdef | head -c 8000000");
     let id = coven.launch("much", "x");
     coven.ended(&id);
-    for _ in 0..4 {
-        assert_eq!(coven.cli(["logs", &id]).out.len(), 8_000_000);
-    }
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(coven.cli(["logs", &id]).out.len(), 8_000_000));
+        }
+    });
     let pid = coven.daemon_pid();
     eventually("it is released", || resident_kib(pid) < max_mib * 1024);
 }

@@ -4,9 +4,10 @@
 
 use super::system_amount;
 
-/// Limits the allocator to four arenas shared by all threads. With glibc's one arena for each thread, each keeps the
-/// memory that its session once needed (mallopt(3), M_ARENA_MAX). Under a limit on address space there is one arena:
-/// another reserves 64 MiB, and a thread that cannot get it maps a page for each allocation.
+/// Has all threads allocate from one arena (mallopt(3), M_ARENA_MAX): malloc_trim(3) returns the end of this one to the
+/// system, and not that of others, which keep megabytes for each thread that once read or answered much. An arena
+/// also reserves 64 MiB of address space. Threads seldom wait for it: each caches small blocks, and four readers at most
+/// build large answers.
 ///
 /// Fixes the size from which an allocation is mapped separately, just above a page of events. Such memory returns to
 /// the system when it is freed. By default glibc raises that size (M_MMAP_THRESHOLD) and keeps the memory. The heap's
@@ -15,16 +16,10 @@ use super::system_amount;
 pub fn share_free_memory() {
     #[cfg(target_env = "gnu")]
     {
-        use crate::sys::limits;
         const MAPPED_FROM: libc::c_int = 2 * 1024 * 1024;
-        let limit = limits::limit(limits::Resource::AddressSpace);
-        let arenas = match limit {
-            Ok((Some(_), _)) => 1,
-            _ => 4,
-        };
         // SAFETY: mallopt takes integers; no other thread runs yet.
         unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, arenas);
+            libc::mallopt(libc::M_ARENA_MAX, 1);
             libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
             libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * MAPPED_FROM);
         }
