@@ -3,7 +3,7 @@
 //!
 //! Pure. It scans blocks for special characters, and copies everything between them.
 
-use crate::sys::lanes::{LANES, Lanes};
+use crate::sys::lanes::{Common, LANES, Lanes};
 
 /// Bytes in a block: as many as its bit set has bits.
 const BLOCK: usize = 64;
@@ -64,9 +64,9 @@ pub fn escaped_prefix(text: &[u8], most: usize) -> usize {
 fn special_in(block: &[u8; BLOCK]) -> u64 {
     let (parts, _) = block.as_chunks::<LANES>();
     parts.iter().rev().fold(0, |all, part| {
-        let part: Lanes = Lanes::new(part);
-        let quotes = part.within(b'"', b'"') | part.within(b'\\', b'\\');
-        all << LANES | u64::from((part.within(0, 0x1f) | quotes).bits())
+        let part = Common::new(part);
+        let special = part.within(0, 0x1f).or(part.is(b'"')).or(part.is(b'\\'));
+        all << LANES | u64::from(special.bits())
     })
 }
 

@@ -102,9 +102,11 @@ impl Layer {
     }
 
     fn split(&mut self, data: &[u8], is_last: bool) {
-        let is_written_somewhere = has_written(data);
         let base = self.raw.len();
-        let (mut from, mut search, mut until) = (0, 0, data.len());
+        let (mut from, mut until) = (0, data.len());
+        // Most text has neither.
+        let mut search = memchr::memchr2(ESCAPE, b'\\', data).unwrap_or(data.len());
+        let is_written_somewhere = has_written(&data[search..]);
         while let Some(at) = next_start(data, search, is_written_somewhere) {
             match sequence(&data[at..]) {
                 Sequence::Whole(length) => {

@@ -5,39 +5,68 @@
 /// Number of characters that are looked up.
 const DEPTH: usize = 4;
 
-/// For each of the first characters, the rows of a table with a word that has it there, or ends before it: one bit each.
 /// Only the low five bits of a character count, which are the same in both cases of a letter.
-pub(super) struct Prefixes([[u128; 32]; DEPTH]);
+const LETTERS: usize = 32;
+
+pub(super) struct Prefixes {
+    /// Bit set of the [`hash`]es of the words' beginnings.
+    beginnings: [u32; 1 << (HASH_BITS - 5)],
+    /// For each of the first characters, the rows of a table with a word that has it there, or ends before it: one bit
+    /// each.
+    rows: [[u128; LETTERS]; DEPTH],
+}
+
+const HASH_BITS: u32 = 12;
+
+/// Hash of the first three characters of a text.
+const fn hash(first: [u8; 4]) -> usize {
+    let letters = u32::from_le_bytes(first) & 0x1f1f1f;
+    (letters.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
+}
 
 impl Prefixes {
-    pub(super) const NONE: Self = Self([[0; 32]; DEPTH]);
+    pub(super) const NONE: Self = Self {
+        beginnings: [0; 1 << (HASH_BITS - 5)],
+        rows: [[0; LETTERS]; DEPTH],
+    };
 
-    /// Adds a `word` of the `row`.
+    /// Adds a `word` of the `row`, which has at least two characters.
     pub(super) const fn add(&mut self, row: usize, word: &str) {
         let word = word.as_bytes();
-        let mut at = 0;
-        while at < DEPTH {
-            let mut letter = 0;
-            while letter < 32 {
-                if at >= word.len() || word[at] as usize & 31 == letter {
-                    self.0[at][letter] |= 1 << row;
+        let mut letter = 0;
+        while letter < LETTERS {
+            let third = if word.len() > 2 {
+                word[2]
+            } else {
+                letter as u8
+            };
+            let hash = hash([word[0], word[1], third, 0]);
+            self.beginnings[hash / 32] |= 1 << (hash % 32);
+            let mut at = 0;
+            while at < DEPTH {
+                if at >= word.len() || word[at] as usize % LETTERS == letter {
+                    self.rows[at][letter] |= 1 << row;
                 }
-                letter += 1;
+                at += 1;
             }
-            at += 1;
+            letter += 1;
         }
     }
 
-    /// The rows that `text` can begin with: none for nearly all texts.
+    /// False if no word begins with the first characters of `text`: for nearly all texts.
     #[inline(always)]
+    pub(super) fn may_begin(&self, text: &[u8]) -> bool {
+        let hash = text.first_chunk().map(|first| hash(*first));
+        hash.is_none_or(|hash| self.beginnings[hash / 32] >> (hash % 32) & 1 == 1)
+    }
+
+    /// The rows that `text` can begin with.
     pub(super) fn rows(&self, text: &[u8]) -> u128 {
-        let row = |at: usize, byte: u8| self.0[at][usize::from(byte & 31)];
-        match *text {
-            [a, b, c, d, ..] => row(0, a) & row(1, b) & row(2, c) & row(3, d),
-            _ => {
-                let rows = text.iter().enumerate().map(|(at, byte)| row(at, *byte));
-                rows.fold(u128::MAX, |all, rows| all & rows)
-            }
+        if !self.may_begin(text) {
+            return 0;
         }
+        let first = text.iter().zip(&self.rows);
+        let rows = first.map(|(byte, rows)| rows[usize::from(*byte) % LETTERS]);
+        rows.fold(u128::MAX, |all, rows| all & rows)
     }
 }

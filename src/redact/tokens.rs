@@ -10,7 +10,7 @@ use super::layer::Layer;
 use super::value::{self, Name};
 use super::view::{View, is_behind_escape};
 use super::{Looked, Open, Secret, Undecided, forms, headers, names};
-use crate::sys::lanes::{self, LANES, Lanes};
+use crate::sys::lanes::{self, LANES, Lanes, Search};
 
 /// Minimum length of a token, in bytes: shorter words are not examined.
 pub(super) const BEGIN_MIN: usize = 15;
@@ -237,73 +237,139 @@ fn is_jwt(token: &[u8]) -> bool {
 /// Beginning of the next word in `text` from `from` on that has at least [`BEGIN_MIN`] token characters and can be a
 /// token or a service's value.
 pub(super) fn next_begin(text: &[u8], from: usize, layer: &Layer) -> Option<usize> {
-    let mut marks = layer.marks_from(from);
-    let (mut at, mut mark) = (from, marks.next());
-    let mut tokens = tokens_at(text, at) << LANES;
-    while at < text.len() {
-        tokens = tokens >> LANES | tokens_at(text, at + LANES) << LANES;
-        let two = tokens & tokens >> 1;
-        let four = two & two >> 2;
-        let eight = four & four >> 4;
-        let long = (eight & eight >> (BEGIN_MIN - 8)) as u32;
-        if long != 0 {
-            let mut begins = begins_at(text, at);
-            // Another word can begin after a sequence.
-            while let Some(place) = mark.filter(|mark| *mark < at + LANES) {
-                begins |= place.checked_sub(at).map_or(0, |place| 1 << place);
-                mark = marks.next();
-            }
-            begins &= long;
-            while begins != 0 {
-                let begin = at + begins.trailing_zeros() as usize;
-                begins &= begins - 1;
-                if is_wanted(text, begin, layer) {
-                    return Some(begin);
+    lanes::search(NextBegin { text, from, layer })
+}
+
+struct NextBegin<'a> {
+    text: &'a [u8],
+    from: usize,
+    layer: &'a Layer,
+}
+
+impl Search for NextBegin<'_> {
+    type Found = Option<usize>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) -> Option<usize> {
+        let Self { text, from, layer } = self;
+        let mut marks = layer.marks_from(from);
+        let (mut at, mut mark) = (from, marks.next());
+        let mut tokens = tokens_in(L::at(text, at)) << LANES;
+        while at < text.len() {
+            tokens = tokens >> LANES | tokens_in(L::at(text, at + LANES)) << LANES;
+            let two = tokens & tokens >> 1;
+            let four = two & two >> 2;
+            let eight = four & four >> 4;
+            let long = (eight & eight >> (BEGIN_MIN - 8)) as u32;
+            if long != 0 {
+                let (mut begins, is_near_escape) = begins_at::<L>(text, at);
+                // Another word can begin after a sequence.
+                while let Some(place) = mark.filter(|mark| *mark < at + LANES) {
+                    begins |= place.checked_sub(at).map_or(0, |place| 1 << place);
+                    mark = marks.next();
+                }
+                begins &= long;
+                while begins != 0 {
+                    let begin = at + begins.trailing_zeros() as usize;
+                    begins &= begins - 1;
+                    if may_be_wanted(text, begin, is_near_escape) && is_wanted(text, begin, layer) {
+                        return Some(begin);
+                    }
                 }
             }
+            at += LANES;
         }
-        at += LANES;
+        None
     }
-    None
 }
 
-/// The bytes from `at` on that can belong to a token, one bit each. Some others are among them, but no blanks, quotes,
-/// brackets, and no percent sign.
+/// The bytes of a `block` that can belong to a token, one bit each. Some others are among them, but no blanks, quotes,
+/// brackets, colons and no percent sign.
 #[inline(always)]
-fn tokens_at(text: &[u8], at: usize) -> u64 {
-    lanes::at(text, at).within(b'+', 0x7f).bits().into()
+fn tokens_in(block: impl Lanes) -> u64 {
+    block.within(b'+', 0x7f).but(block.is(b':')).bits().into()
 }
 
-/// The positions from `at` on at which a word can begin, one bit each.
-fn begins_at(text: &[u8], at: usize) -> u32 {
-    /// Maximum length of an escape whose last characters could belong to a word.
-    const ESCAPE: usize = 6;
-    let Some(before) = at.checked_sub(ESCAPE) else {
-        return u32::MAX;
+/// The first bytes of an escape whose last characters could belong to a word.
+#[inline(always)]
+fn escapes_in<L: Lanes>(block: L) -> L {
+    block.is(b'\\').or(block.is(b'%'))
+}
+
+/// The positions from `at` on at which a word can begin, one bit each, and whether an escape is near them.
+#[inline(always)]
+fn begins_at<L: Lanes>(text: &[u8], at: usize) -> (u32, bool) {
+    let Some(before) = at.checked_sub(LANES / 2) else {
+        return (u32::MAX, true);
     };
-    let escapes = |block: Lanes| {
-        let escapes = block.within(b'\\', b'\\') | block.within(b'%', b'%');
-        u64::from(escapes.bits())
-    };
-    let block = lanes::at(text, at);
-    let escapes = escapes(lanes::at(text, before)) | escapes(block) << ESCAPE;
-    let behind_escape = escapes | escapes >> 2 | escapes >> 3 | escapes >> 4;
-    let letters = block.within(b'a', b'z') | block.within(b'A', b'Z');
-    let words = (letters | block.within(b'0', b'9') | block.within(b'_', b'_')).bits();
+    let block = L::at(text, at);
+    let letters = block.within(b'a', b'z').or(block.within(b'A', b'Z'));
+    let words = letters
+        .or(block.within(b'0', b'9'))
+        .or(block.is(b'_'))
+        .bits();
     let joints = block.within(b'-', b'/').bits();
     let last = text[at - 1];
     let behind_word = words << 1 | u32::from(is_word(last));
     let behind_joint = joints << 1 | u32::from(matches!(last, b'-'..=b'/'));
     // Only another word can begin behind a joint.
-    !behind_word & (words | !behind_joint) | behind_escape as u32
+    let begins = !behind_word & (words | !behind_joint);
+    let (before, inside) = (escapes_in(L::at(text, before)), escapes_in(block));
+    if before.or(inside).bits() == 0 {
+        return (begins, false);
+    }
+    let escapes = u64::from(before.bits()) | u64::from(inside.bits()) << (LANES / 2);
+    let behind_escape = (escapes << 2 | escapes << 3 | escapes << 4 | escapes << 6) >> (LANES / 2);
+    (begins | behind_escape as u32, true)
+}
+
+/// Characters of the text before a service's value: operators, what may stand behind one, and ends of escapes.
+const OPERATOR: u8 = 1;
+const BETWEEN: u8 = 2;
+const ESCAPE_END: u8 = 4;
+
+#[inline(always)]
+fn class(byte: u8) -> u8 {
+    const CLASS: [u8; 256] = {
+        let mut class = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            class[byte] = match byte as u8 {
+                b'=' | b':' | b'>' | b',' | b'|' => OPERATOR,
+                b' ' | b'\t' | b'"' | b'\'' | b'`' | b'\\' | b'(' => BETWEEN,
+                b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => ESCAPE_END,
+                b';' => OPERATOR | ESCAPE_END,
+                _ => 0,
+            };
+            byte += 1;
+        }
+        class
+    };
+    CLASS[usize::from(byte)]
+}
+
+/// False if no token and no service's value begins at `at`, by a few of the bytes around it. Nearly all texts end here,
+/// so that it has no branches.
+#[inline(always)]
+fn may_be_wanted(text: &[u8], at: usize, is_near_escape: bool) -> bool {
+    let around = text.get(at.wrapping_sub(3)..);
+    let Some(&[third, second, last, ref word @ ..]) = around.and_then(<[u8]>::first_chunk::<20>)
+    else {
+        return true;
+    };
+    let ends = OPERATOR | if is_near_escape { ESCAPE_END } else { 0 };
+    let is_path = (last == b':') & ((second == b':') | (word[0] == b'/'));
+    let is_arrow = (second == b'>') & (third == b'-');
+    let goes_on = |byte| class(byte) & (ends | BETWEEN) != 0;
+    let is_between = |byte| class(byte) & BETWEEN != 0;
+    let is_behind = (class(last) & ends != 0) & !is_path
+        | is_between(last) & goes_on(second) & !is_arrow & (!is_between(second) | goes_on(third));
+    is_behind | PREFIXES.may_begin(word) | has_mark(word) | (word[6] == b'_')
 }
 
 /// True if a token or a service's value can begin at `at`.
-#[inline(always)]
 fn is_wanted(text: &[u8], at: usize, layer: &Layer) -> bool {
-    (PREFIXES.rows(text.get(at..).unwrap_or_default()) != 0
-        || may_be_marked(text, at)
-        || has_operator(text, at))
+    (has_operator(text, at) || PREFIXES.rows(&text[at..]) != 0 || may_be_marked(text, at))
         && is_long_begin(text, at, layer)
 }
 
@@ -329,14 +395,18 @@ fn has_operator(text: &[u8], at: usize) -> bool {
 
 /// True if the token at `at` can be one with a mark inside: the mark, or an escape in its place, is at a possible
 /// position.
-#[inline(always)]
 fn may_be_marked(text: &[u8], at: usize) -> bool {
-    let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<17>) else {
-        return true;
-    };
-    word[0].is_ascii_digit() && matches!((word[15], word[16]), (b'|' | b'%', _) | (_, b'|' | b'%'))
-        || word[5] == b'~' && word[4] == b'Q'
-        || word[6] == b'_' && word.iter().filter(|byte| is_word(**byte)).count() == word.len()
+    let word = text.get(at..).and_then(<[u8]>::first_chunk);
+    word.is_none_or(|word| {
+        has_mark(word) || word[6] == b'_' && word.iter().all(|byte| is_word(*byte))
+    })
+}
+
+#[inline(always)]
+fn has_mark(word: &[u8; 17]) -> bool {
+    let is_mark = |byte: u8| (byte == b'|') | (byte == b'%');
+    word[0].is_ascii_digit() & (is_mark(word[15]) | is_mark(word[16]))
+        | (word[5] == b'~') & (word[4] == b'Q')
 }
 
 /// The operator before `at`, and its beginning; quotes and blanks may follow it.
@@ -344,9 +414,10 @@ fn may_be_marked(text: &[u8], at: usize) -> bool {
 fn operator_before(text: &[u8], at: usize) -> Option<(u8, usize)> {
     let mut end = at;
     loop {
-        match character_before(text, end)? {
-            (byte, start) if is_one_of!(byte, b" \t\"'`\\(") => end = start,
-            found => return is_one_of!(found.0, b"=:>,;|").then_some(found),
+        let (byte, start) = character_before(text, end)?;
+        match class(byte) {
+            BETWEEN => end = start,
+            class => return (class & OPERATOR != 0).then_some((byte, start)),
         }
     }
 }
@@ -355,9 +426,9 @@ fn operator_before(text: &[u8], at: usize) -> Option<(u8, usize)> {
 #[inline(always)]
 fn character_before(text: &[u8], end: usize) -> Option<(u8, usize)> {
     let last = end.checked_sub(1)?;
-    match text[last] {
-        b';' | b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => Some(escape_before(text, end)),
-        byte => Some((byte, last)),
+    match class(text[last]) & ESCAPE_END {
+        0 => Some((text[last], last)),
+        _ => Some(escape_before(text, end)),
     }
 }
 

@@ -2,71 +2,103 @@
 //!
 //! Pure, for each thread. Knows ranges of bytes, not their meaning.
 
-use std::ops::BitOr;
-
 /// Number of the bytes.
 pub const LANES: usize = 32;
 
-/// Bytes, or the results of a comparison of each.
-#[derive(Clone, Copy)]
-pub struct Lanes<H = Native>([H; 2]);
+/// Bytes, or the results of a comparison of each. Each function of it must be inlined: only code around it is compiled for
+/// the instructions that it needs.
+pub trait Lanes: Copy {
+    fn new(bytes: &[u8; LANES]) -> Self;
+    /// Whether each is from `first` to `last`, which are ASCII.
+    fn within(self, first: u8, last: u8) -> Self;
+    /// Whether each is `byte`, which is ASCII.
+    fn is(self, byte: u8) -> Self;
+    fn or(self, other: Self) -> Self;
+    /// The results that `other` has not.
+    fn but(self, other: Self) -> Self;
+    /// The results, one bit each.
+    fn bits(self) -> u32;
 
+    /// The bytes at `at` in `text`, with zeros behind its end.
+    #[inline(always)]
+    fn at(text: &[u8], at: usize) -> Self {
+        match text.get(at..).and_then(<[u8]>::first_chunk) {
+            Some(bytes) => Self::new(bytes),
+            None => Self::new(&at_end(text.get(at..).unwrap_or_default())),
+        }
+    }
+}
+
+#[inline(never)]
+fn at_end(text: &[u8]) -> [u8; LANES] {
+    let mut bytes = [0; LANES];
+    bytes[..text.len()].copy_from_slice(text);
+    bytes
+}
+
+/// A search by comparisons; it must be inlined.
+pub trait Search {
+    type Found;
+
+    fn run<L: Lanes>(self) -> Self::Found;
+}
+
+/// Runs `search` with the fastest comparisons that the processor has.
+pub fn search<S: Search>(search: S) -> S::Found {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the instructions.
+        return unsafe { vector::run(search) };
+    }
+    search.run::<Common>()
+}
+
+/// What every processor of this kind has.
 #[cfg(target_arch = "x86_64")]
-type Native = std::arch::x86_64::__m128i;
+pub type Common = [std::arch::x86_64::__m128i; 2];
 #[cfg(not(target_arch = "x86_64"))]
-type Native = u128;
+pub type Common = [u128; 2];
 
 /// Half of the bytes.
 pub trait Half: Copy {
     fn new(bytes: &[u8; LANES / 2]) -> Self;
     fn within(self, first: u8, last: u8) -> Self;
+    fn is(self, byte: u8) -> Self;
     fn or(self, other: Self) -> Self;
+    fn but(self, other: Self) -> Self;
     fn bits(self) -> u32;
 }
 
-/// The bytes at `at` in `text`, with zeros behind its end.
-#[inline(always)]
-pub fn at(text: &[u8], at: usize) -> Lanes {
-    match text.get(at..).and_then(<[u8]>::first_chunk) {
-        Some(bytes) => Lanes::new(bytes),
-        None => at_end(text.get(at..).unwrap_or_default()),
-    }
-}
-
-fn at_end(text: &[u8]) -> Lanes {
-    let mut bytes = [0; LANES];
-    bytes[..text.len()].copy_from_slice(text);
-    Lanes::new(&bytes)
-}
-
-impl<H: Half> Lanes<H> {
+impl<H: Half> Lanes for [H; 2] {
     #[inline(always)]
-    pub fn new(bytes: &[u8; LANES]) -> Self {
+    fn new(bytes: &[u8; LANES]) -> Self {
         let (halves, _) = bytes.as_chunks();
-        Self([H::new(&halves[0]), H::new(&halves[1])])
+        [H::new(&halves[0]), H::new(&halves[1])]
     }
 
-    /// Whether each is from `first` to `last`, which are ASCII.
     #[inline(always)]
-    pub fn within(self, first: u8, last: u8) -> Self {
-        let [low, high] = self.0;
-        Self([low.within(first, last), high.within(first, last)])
+    fn within(self, first: u8, last: u8) -> Self {
+        [self[0].within(first, last), self[1].within(first, last)]
     }
 
-    /// The results, one bit each.
     #[inline(always)]
-    pub fn bits(self) -> u32 {
-        let [low, high] = self.0;
-        low.bits() | high.bits() << (LANES / 2)
+    fn is(self, byte: u8) -> Self {
+        [self[0].is(byte), self[1].is(byte)]
     }
-}
-
-impl<H: Half> BitOr for Lanes<H> {
-    type Output = Self;
 
     #[inline(always)]
-    fn bitor(self, other: Self) -> Self {
-        Self([self.0[0].or(other.0[0]), self.0[1].or(other.0[1])])
+    fn or(self, other: Self) -> Self {
+        [self[0].or(other[0]), self[1].or(other[1])]
+    }
+
+    #[inline(always)]
+    fn but(self, other: Self) -> Self {
+        [self[0].but(other[0]), self[1].but(other[1])]
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self[0].bits() | self[1].bits() << (LANES / 2)
     }
 }
 
@@ -74,35 +106,66 @@ impl<H: Half> BitOr for Lanes<H> {
 mod vector {
     use std::arch::x86_64::*;
 
-    impl super::Half for __m128i {
-        #[inline(always)]
-        fn new(bytes: &[u8; 16]) -> Self {
-            // SAFETY: every x86-64 processor has SSE2 (System V ABI for AMD64, 1.1), and the load needs no alignment.
-            unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-        }
+    use super::{Half, LANES, Lanes, Search};
 
-        #[inline(always)]
-        fn within(self, first: u8, last: u8) -> Self {
-            // SAFETY: as in `new`.
-            unsafe {
-                let offset = _mm_sub_epi8(self, _mm_set1_epi8(first as i8));
-                let most = _mm_set1_epi8((last - first) as i8);
-                _mm_cmpeq_epi8(_mm_min_epu8(offset, most), offset)
-            }
-        }
-
-        #[inline(always)]
-        fn or(self, other: Self) -> Self {
-            // SAFETY: as in `new`.
-            unsafe { _mm_or_si128(self, other) }
-        }
-
-        #[inline(always)]
-        fn bits(self) -> u32 {
-            // SAFETY: as in `new`.
-            unsafe { _mm_movemask_epi8(self) as u32 }
-        }
+    #[target_feature(enable = "avx2")]
+    pub fn run<S: Search>(search: S) -> S::Found {
+        search.run::<__m256i>()
     }
+
+    /// The comparisons of one vector type, by its instructions.
+    macro_rules! vector {
+        ($trait:ident for $vector:ty, $bytes:expr, $load:ident, $all:ident, $subtract:ident, $least:ident, $equal:ident,
+         $or:ident, $and_not:ident, $mask:ident) => {
+            // SAFETY of each: every x86-64 processor has SSE2 (System V ABI for AMD64, 1.1), and only `run` uses the
+            // vectors of AVX2. The load needs no alignment.
+            impl $trait for $vector {
+                #[inline(always)]
+                fn new(bytes: &[u8; $bytes]) -> Self {
+                    // SAFETY: above.
+                    unsafe { $load(bytes.as_ptr().cast()) }
+                }
+
+                #[inline(always)]
+                fn within(self, first: u8, last: u8) -> Self {
+                    // SAFETY: above.
+                    unsafe {
+                        let offset = $subtract(self, $all(first as i8));
+                        $equal($least(offset, $all((last - first) as i8)), offset)
+                    }
+                }
+
+                #[inline(always)]
+                fn is(self, byte: u8) -> Self {
+                    // SAFETY: above.
+                    unsafe { $equal(self, $all(byte as i8)) }
+                }
+
+                #[inline(always)]
+                fn or(self, other: Self) -> Self {
+                    // SAFETY: above.
+                    unsafe { $or(self, other) }
+                }
+
+                #[inline(always)]
+                fn but(self, other: Self) -> Self {
+                    // SAFETY: above.
+                    unsafe { $and_not(other, self) }
+                }
+
+                #[inline(always)]
+                fn bits(self) -> u32 {
+                    // SAFETY: above.
+                    unsafe { $mask(self) as u32 }
+                }
+            }
+        };
+    }
+
+    vector!(Half for __m128i, LANES / 2, _mm_loadu_si128, _mm_set1_epi8, _mm_sub_epi8, _mm_min_epu8, _mm_cmpeq_epi8,
+        _mm_or_si128, _mm_andnot_si128, _mm_movemask_epi8);
+    vector!(Lanes for __m256i, LANES, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_sub_epi8, _mm256_min_epu8,
+        _mm256_cmpeq_epi8, _mm256_or_si256, _mm256_andnot_si256, _mm256_movemask_epi8);
 }
 
 /// The results of a comparison are the high bits. No sum is carried into the next byte.
@@ -124,8 +187,18 @@ impl Half for u128 {
     }
 
     #[inline(always)]
+    fn is(self, byte: u8) -> Self {
+        self.within(byte, byte)
+    }
+
+    #[inline(always)]
     fn or(self, other: Self) -> Self {
         self | other
+    }
+
+    #[inline(always)]
+    fn but(self, other: Self) -> Self {
+        self & !other
     }
 
     #[inline(always)]
@@ -140,9 +213,19 @@ impl Half for u128 {
 mod tests {
     use super::*;
 
-    fn within<H: Half>(bytes: &[u8; LANES], first: u8, last: u8) -> u32 {
-        let lanes = Lanes::<H>::new(bytes);
-        (lanes.within(first, last) | lanes.within(first, first)).bits()
+    /// Three comparisons of `bytes`.
+    struct Compare([u8; LANES], u8, u8);
+
+    impl Search for Compare {
+        type Found = [u32; 3];
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> [u32; 3] {
+            let Self(bytes, first, last) = self;
+            let lanes = L::new(&bytes);
+            let (within, is) = (lanes.within(first, last), lanes.is(first));
+            [within.or(is).bits(), is.bits(), within.but(is).bits()]
+        }
     }
 
     #[test]
@@ -156,16 +239,20 @@ mod tests {
                 let mut bytes = [neighbour; LANES];
                 bytes[place] = byte;
                 for (first, last) in ranges {
-                    let is_within = |at: &usize| (first..=last).contains(&bytes[*at]);
-                    let expected = (0..LANES)
-                        .filter(is_within)
-                        .fold(0, |bits, at| bits | 1 << at);
-                    assert_eq!(within::<Native>(&bytes, first, last), expected);
-                    assert_eq!(within::<u128>(&bytes, first, last), expected);
+                    let set = |is: &dyn Fn(u8) -> bool| {
+                        let places = (0..LANES).filter(|at| is(bytes[*at]));
+                        places.fold(0, |bits, at| bits | 1 << at)
+                    };
+                    let within = set(&|byte| (first..=last).contains(&byte));
+                    let is = set(&|byte| byte == first);
+                    let expected = [within, is, within & !is];
+                    assert_eq!(search(Compare(bytes, first, last)), expected);
+                    assert_eq!(Compare(bytes, first, last).run::<Common>(), expected);
+                    assert_eq!(Compare(bytes, first, last).run::<[u128; 2]>(), expected);
                 }
             }
         }
-        assert_eq!(at(b"text", 1).within(b'e', b'x').bits(), 0b111);
-        assert_eq!(at(b"text", 9).within(0, 0).bits(), u32::MAX);
+        assert_eq!(<[u128; 2]>::at(b"text", 1).within(b'e', b'x').bits(), 0b111);
+        assert_eq!(<[u128; 2]>::at(b"text", 9).within(0, 0).bits(), u32::MAX);
     }
 }
