@@ -27,7 +27,7 @@ fn a_secret_that_an_upgrade_divides_is_redacted() {
         "printf 'a %.20s' \"$GIVEN\"; touch begun; {}; printf '%s b\\n' \"${{GIVEN#????????????????????}}\"; \
          printf -- '-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\\n'; \
          touch key; {}; \
-         printf 'MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\\n-----END PRIVATE KEY-----\\nend\\n'",
+         printf 'MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\\n-----END PRIVATE KEY-----\\nend %s\\n' \"$GIVEN\"",
         await_file("one"),
         await_file("two"),
     );
@@ -45,7 +45,7 @@ fn a_secret_that_an_upgrade_divides_is_redacted() {
     let said = String::from_utf8(output(&events, "stdout")).unwrap();
     assert_eq!(
         said,
-        "a [REDACTED:environment] b\n[REDACTED:private-key]\nend\n"
+        "a [REDACTED:environment] b\n[REDACTED:private-key]\nend [REDACTED:environment]\n"
     );
 }
 
@@ -187,6 +187,7 @@ fn a_drain_under_way_goes_on_and_what_it_reads_is_not_late() {
         (&ended["status"], &ended["exit_code"]),
         (&json!("failed"), &json!(6))
     );
+    assert!(ended["cpu_ms"].is_u64(), "{ended}");
     let events = coven.events(&id);
     assert_gapless(&id, &events);
     let said = String::from_utf8(output(&events, "stdout")).unwrap();
@@ -235,10 +236,10 @@ fn an_on_end_is_done_and_closes_a_late_stream_behind_an_upgrade() {
     let running = running.id();
     coven.ended(&late);
     coven.upgraded_to(&coven.program_of_version("9.9.9"));
-    coven.allow("go");
     eventually("it is deleted", || {
         coven.get(&format!("/api/v1/sessions/{late}")).status == 404
     });
+    coven.allow("go");
     eventually("its stream is closed", || {
         let log = coven.cli(["logs", "--event", "late_stream_closed"]).out;
         log.contains("why=deleted")
@@ -272,7 +273,11 @@ fn a_late_stream_gives_its_place_to_a_session_of_the_next_program() {
 fn what_is_known_of_stdin_and_of_the_input_on_record_goes_on() {
     let coven = Coven::start();
     coven.harness_with("echoes", "cat; exec sleep 600", json!({ "stdin": "open" }));
+    coven.harness_with("deaf", "exec sleep 600", json!({ "stdin": "open" }));
     coven.streaming("agent");
+    let deaf = coven.launch("deaf", "x");
+    let most = "0123456789abcde\n".repeat(150_000);
+    assert_eq!(coven.input(&deaf, &most).status, 202);
     let (ended, typed_into) = (coven.launch("echoes", "x"), coven.launch("echoes", "x"));
     let end = json!({ "eof": true });
     assert_eq!(coven.post_to(&ended, "input", &end).status, 202);
@@ -284,11 +289,14 @@ fn what_is_known_of_stdin_and_of_the_input_on_record_goes_on() {
     let stream = coven.try_launch("agent", "one", fields).id();
     coven.wait_for_output(&stream, "answer 1");
     coven.upgraded_to(&coven.program_of_version("9.9.9"));
-    // The end of input can be repeated, and nothing follows it.
-    assert_eq!(coven.post_to(&ended, "input", &end).status, 202);
+    coven
+        .input(&deaf, &most)
+        .assert_error(429, "input_backlog_full");
+    // Nothing follows the end of input, and it can be repeated.
     coven
         .input(&ended, "x")
         .assert_error(500, "send_input_failed");
+    assert_eq!(coven.post_to(&ended, "input", &end).status, 202);
     let rest = json!({ "data": format!("{key}-----END PRIVATE KEY-----\nmore\n"), "eof": true });
     assert_eq!(coven.post_to(&typed_into, "input", &rest).status, 202);
     let inputs = eventually_some("it is on record", || {
@@ -320,6 +328,7 @@ fn limits_are_on_record_and_a_harness_has_its_grace_and_its_own_limit_on_files()
     assert_eq!(Ran::of(start.output().unwrap()).code, 0);
     let slow = "trap 'sleep 0.2; echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
     coven.harness("slow", slow);
+    coven.harness("files", &format!("{}; ulimit -Sn", await_file("spawned")));
     let ids = [
         json!({}),
         json!({ "timeoutMs": 1500 }),
@@ -338,18 +347,11 @@ fn limits_are_on_record_and_a_harness_has_its_grace_and_its_own_limit_on_files()
         let kill = events.iter().find(|event| event["kind"] == "kill");
         assert_eq!(payload(kill.unwrap())["limitMs"], limit);
     }
-    // The limit is set a moment after the spawn, and the record follows.
-    let id = coven.launch("slow", "x");
-    let pid = &coven.session(&id)["pid"];
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let mut words = limits
-        .split_once("Max open files")
-        .unwrap()
-        .1
-        .split_whitespace();
-    assert_eq!(words.next(), Some("200"));
-    assert_eq!(coven.kill_session(&id).status, 202);
+    // The limit is restored right behind the spawn.
+    let id = coven.launch("files", "x");
+    coven.allow("spawned");
     coven.ended(&id);
+    assert_eq!(output(&coven.events(&id), "stdout"), b"200\n");
 }
 
 #[test]
