@@ -197,6 +197,7 @@ mod limits;
 mod live;
 mod log;
 mod logs;
+mod maintained;
 mod metrics;
 mod misbehaviour;
 mod old_kernels;
