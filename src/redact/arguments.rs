@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::commands::{ARGUMENTS_MAX, COMMANDS, COOKIE};
+use super::commands::{ARGUMENTS_MAX, COMMANDS, kind_of};
 use super::value::{self, Name};
 use super::{REDACTED, Redactor, names};
 
@@ -28,7 +28,7 @@ impl Redactor {
                 .or_else(|| login(words, at));
             if let Some((kind, range)) = found {
                 word.replace_range(range, &format!("{REDACTED}{kind}]"));
-                self.count(kind);
+                self.count(kind, 1);
             }
         }
         let redact = |word: String| match word.strip_prefix("-H") {
@@ -82,17 +82,12 @@ fn login(words: &[String], at: usize) -> Option<(&'static str, Range<usize>)> {
         let user = lead.map_or(Some(0), |lead| {
             Some(word[begin..].find(char::from(lead))? + 1)
         })?;
-        let kind = if lead == COOKIE {
-            "cookie"
-        } else {
-            "basic-auth"
-        };
         let range = begin + user..word.len();
         let value = word[range.clone()].as_bytes();
         // A port mapping.
         let is_number = value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b':'));
         let is_secret = !is_number && value::is_secret_argument(Name::Password, value);
-        (is_secret && runs(before, names, subcommand)).then_some((kind, range))
+        (is_secret && runs(before, names, subcommand)).then_some((kind_of(lead), range))
     });
     found.next().filter(|_| !word.contains(REDACTED))
 }

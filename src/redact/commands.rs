@@ -2,7 +2,6 @@
 //!
 //! Pure. [`super::rules`] finds the command.
 
-use super::extent::closes;
 use super::headers::is_credential;
 use super::issuers::is_word;
 use super::view::{More, View, is_behind_escape, is_blank, is_quote};
@@ -17,7 +16,15 @@ pub(super) type Command = (
 );
 
 const USER: Option<u8> = Some(b':');
-pub(super) const COOKIE: Option<u8> = Some(b'=');
+const COOKIE: Option<u8> = Some(b'=');
+
+/// Kind of the secret behind this byte of an argument.
+pub(super) fn kind_of(before: Option<u8>) -> &'static str {
+    match before == COOKIE {
+        true => "cookie",
+        false => "basic-auth",
+    }
+}
 
 #[rustfmt::skip]
 table! {
@@ -114,7 +121,7 @@ fn option_end(view: View<'_>, at: usize, option: &str) -> Result<Option<usize>, 
 /// The secret in the argument at `at`: the part after the first `before`, if given.
 fn argument(view: View<'_>, at: usize, before: Option<u8>) -> Looked {
     let glyph = view.glyph(at)?;
-    let quote = is_quote(glyph.byte).then_some((glyph.byte, glyph.depth));
+    let quote = glyph.quote();
     let mut start = if quote.is_some() { glyph.end } else { at };
     if let Some(before) = before {
         let user = view.skip(start, |byte| {
@@ -131,21 +138,11 @@ fn argument(view: View<'_>, at: usize, before: Option<u8>) -> Looked {
         }
     }
     let (end, last) = view.until(start, |glyph| match quote {
-        Some(quote) => closes(quote, glyph),
+        Some(quote) => quote.closes(glyph),
         None => glyph.byte.is_ascii_whitespace() || is_quote(glyph.byte),
     });
-    let secret = Secret {
-        kind: if before == COOKIE {
-            "cookie"
-        } else {
-            "basic-auth"
-        },
-        range: start..end,
-        open: match quote {
-            Some((byte, depth)) => Open::Quote { byte, depth },
-            None => Open::Bare { is_alone: true },
-        },
-    };
+    let open = quote.map_or(Open::Bare { is_alone: true }, Open::Quote);
+    let secret = Secret::new(kind_of(before), start..end, open);
     if last.is_err() {
         return Err(match end > start {
             true => Undecided::Begun(secret),

@@ -3,7 +3,7 @@
 //!
 //! Pure. Must not know what secrets look like.
 
-use super::view::{Glyph, More, View, is_quote};
+use super::view::{Glyph, More, Quote, View, is_quote};
 use super::{Open, Secret};
 
 /// Functions and types that return or wrap their one argument.
@@ -21,7 +21,7 @@ pub(super) const TYPE_MAX: usize = 48;
 pub(super) struct Extent {
     pub(super) start: usize,
     pub(super) end: usize,
-    pub(super) quote: Option<Glyph>,
+    pub(super) is_quoted: bool,
     /// Its continuation.
     pub(super) open: Open,
     /// The byte after it.
@@ -32,27 +32,37 @@ impl Extent {
     /// Reads the quoted or unquoted value that begins at `at`. A value that is `alone` can contain separators.
     pub(super) fn read(view: View<'_>, at: usize, is_alone: bool) -> Result<Self, More> {
         let first = view.glyph(at)?;
-        match is_quote(first.byte) {
-            true => quoted(view, first),
-            false => bare(view, at, is_alone),
+        match first.quote() {
+            Some(quote) => quoted(view, quote, first.end),
+            None => bare(view, at, is_alone),
+        }
+    }
+
+    /// An unquoted value.
+    fn bare(start: usize, end: usize, is_alone: bool, next: u8) -> Self {
+        Self {
+            start,
+            end,
+            is_quoted: false,
+            open: Open::Bare { is_alone },
+            next,
         }
     }
 
     pub(super) fn secret(&self, kind: &'static str) -> Secret {
-        Secret {
-            kind,
-            range: self.start..self.end,
-            open: self.open,
-        }
+        Secret::new(kind, self.start..self.end, self.open)
     }
 }
 
 /// The known part of an incomplete value that begins at `at`, if it can be secret.
 pub(super) fn begun(view: View<'_>, at: usize, is_alone: bool) -> Option<Extent> {
-    let quote = view.glyph(at).ok().filter(|glyph| is_quote(glyph.byte));
-    let start = quote.map_or(at, |quote| quote.end);
+    let first = view.glyph(at).ok();
+    let quote = first.and_then(Glyph::quote);
+    let start = first
+        .filter(|_| quote.is_some())
+        .map_or(at, |first| first.end);
     let (end, last) = view.until(start, |glyph| match quote {
-        Some(quote) => closes((quote.byte, quote.depth), glyph),
+        Some(quote) => quote.closes(glyph),
         None => !is_bare(glyph, is_alone),
     });
     let known = &view.text[start.min(end)..end];
@@ -60,32 +70,14 @@ pub(super) fn begun(view: View<'_>, at: usize, is_alone: bool) -> Option<Extent>
         && !known.starts_with(b"[REDACTED")
         && !is_one_of!(known[0], b"$<{[%(");
     is_telling.then(|| Extent {
-        start,
-        end,
-        quote,
+        is_quoted: quote.is_some(),
         open: match quote {
             _ if last.is_ok() => Open::No,
-            Some(quote) => in_quotes(quote),
+            Some(quote) => Open::Quote(quote),
             None => Open::Bare { is_alone },
         },
-        next: b'\n',
+        ..Extent::bare(start, end, is_alone, b'\n')
     })
-}
-
-fn in_quotes(quote: Glyph) -> Open {
-    Open::Quote {
-        byte: quote.byte,
-        depth: quote.depth,
-    }
-}
-
-/// True if `glyph` ends a string that `quote` began.
-pub(super) fn closes(quote: (u8, u8), glyph: Glyph) -> bool {
-    let (byte, depth) = quote;
-    let is_outer = matches!(glyph.byte, b'"' | b'\'') && glyph.depth < depth;
-    let is_line_end =
-        matches!(glyph.byte, b'\n' | b'\r') && (glyph.depth == 0 || glyph.depth < depth);
-    glyph.byte == byte && glyph.depth == depth || is_outer || is_line_end
 }
 
 /// Beginning of a wrapped string: `Some("…")`, `b"…"`.
@@ -132,28 +124,23 @@ pub(super) fn unwrapped(view: View<'_>, from: usize) -> Result<usize, More> {
     })
 }
 
-/// The value in a string that `quote` begins.
-fn quoted(view: View<'_>, quote: Glyph) -> Result<Extent, More> {
-    let mut start = quote.end;
-    let is_same = |glyph: Glyph| glyph.byte == quote.byte && glyph.depth == quote.depth;
+/// The value in a string that `quote` begins, which ends before `start`.
+fn quoted(view: View<'_>, quote: Quote, mut start: usize) -> Result<Extent, More> {
     let second = view.glyph(start)?;
-    if is_same(second) && second.end > start {
+    if quote.is(second) && second.end > start {
         let third = view.glyph(second.end)?;
         // Three quotes, or an empty string.
-        start = if is_same(third) { third.end } else { start };
+        start = if quote.is(third) { third.end } else { start };
     }
     let mut at = start;
     loop {
         let glyph = view.glyph(at)?;
-        if glyph.end == at
-            || closes((quote.byte, quote.depth), glyph)
-            || quote.byte != b'"' && ends_json(view, glyph)?
-        {
+        if glyph.end == at || quote.closes(glyph) || quote.byte != b'"' && ends_json(view, glyph)? {
             return Ok(Extent {
                 start,
                 end: at,
-                quote: Some(quote),
-                open: in_quotes(quote),
+                is_quoted: true,
+                open: Open::Quote(quote),
                 next: glyph.byte,
             });
         }
@@ -175,13 +162,7 @@ pub(super) fn element(view: View<'_>, start: usize) -> Result<Extent, More> {
     loop {
         let glyph = view.glyph(at)?;
         if glyph.end == at || is_quote(glyph.byte) || matches!(glyph.byte, b'<' | b'\n') {
-            return Ok(Extent {
-                start,
-                end,
-                quote: None,
-                open: Open::Bare { is_alone: true },
-                next: b'\n',
-            });
+            return Ok(Extent::bare(start, end, true, b'\n'));
         }
         at = glyph.end;
         if !glyph.byte.is_ascii_whitespace() {
@@ -204,13 +185,7 @@ fn bare(view: View<'_>, start: usize, is_alone: bool) -> Result<Extent, More> {
                 Some(end) => (end, b'&'),
                 None => (end, next.unwrap_or(last)),
             };
-            return Ok(Extent {
-                start,
-                end,
-                quote: None,
-                open: Open::Bare { is_alone },
-                next,
-            });
+            return Ok(Extent::bare(start, end, is_alone, next));
         }
         if glyph.byte == b'&' {
             ampersand = Some(end);

@@ -147,13 +147,12 @@ impl Form<'_> {
                 self.type_end(known.start).is_ok()
             }
             Joint::Equals | Joint::Colon | Joint::Element | Joint::Pair | Joint::Space => true,
-            Joint::Comma => is_quote(self.before()) && known.quote.is_some(),
+            Joint::Comma => is_quote(self.before()) && known.is_quoted,
             Joint::Call | Joint::Loose | Joint::Is | Joint::Beside => false,
         };
-        match name > Name::Weak && is_certain || self.judge(name, joint, true, &known).is_some() {
-            true => Undecided::Begun(known.secret("assignment")),
-            false => Undecided::Possible(known.start),
-        }
+        let is_telling =
+            name > Name::Weak && is_certain || self.judge(name, joint, true, &known).is_some();
+        Undecided::known(known.secret("assignment"), is_telling)
     }
 
     fn judge(&self, name: Name, joint: Joint, is_spaced: bool, found: &Extent) -> Option<Secret> {
@@ -167,13 +166,13 @@ impl Form<'_> {
                 name
             },
             text: &text,
-            is_quoted: found.quote.is_some(),
+            is_quoted: found.is_quoted,
             is_spaced,
             is_setting: joint == Joint::Equals && !is_spaced || joint == Joint::Element,
             next: found.next,
         };
         let is_number = is_quote(self.before())
-            && found.quote.is_none()
+            && !found.is_quoted
             && text
                 .iter()
                 .all(|byte| byte.is_ascii_digit() || is_one_of!(*byte, b"+-.eE"));

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,9 +63,7 @@ impl Redactor {
     /// Adds the numbers of secrets that the previous program has removed.
     pub fn take_up_counts(&self, counts: &BTreeMap<String, u64>) {
         for (kind, count) in counts {
-            if let Ok(at) = self.shared.kinds.binary_search(&kind.as_str()) {
-                self.shared.counts[at].fetch_add(*count, Ordering::Relaxed);
-            }
+            self.count(kind, *count);
         }
     }
 }

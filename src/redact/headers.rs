@@ -2,9 +2,8 @@
 //!
 //! Pure. [`super::rules`] finds the names.
 
-use super::extent::closes;
 use super::value;
-use super::view::{More, View, is_blank, is_quote};
+use super::view::{More, Quote, View, is_blank, is_quote};
 use super::{Looked, Open, Secret, Undecided};
 
 /// Structure of a header's value.
@@ -58,9 +57,6 @@ pub(super) fn named(name: &[u8]) -> Option<Header> {
 /// Part of a mark in redacted text, after its `[`, which is skipped.
 const MARK: &[u8] = b"REDACTED:";
 
-/// Byte and depth of a quote.
-type Quote = (u8, u8);
-
 /// Beginning of a header's value, and its quote. After a quoted name, an unquoted value is a number or code.
 fn value_at(
     view: View<'_>,
@@ -74,8 +70,8 @@ fn value_at(
     }
     let at = view.skip(colon.end, |byte| is_blank(byte) || byte == b'[')?;
     let glyph = view.glyph(at)?;
-    if is_quote(glyph.byte) {
-        return Ok(Some((glyph.end, Some((glyph.byte, glyph.depth)))));
+    if let Some(quote) = glyph.quote() {
+        return Ok(Some((glyph.end, Some(quote))));
     }
     Ok((!is_quote(view.glyph(name_end)?.byte)).then_some((at, None)))
 }
@@ -86,7 +82,7 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
         return Ok(None);
     };
     let (end, last) = view.until(at, |glyph| match quote {
-        Some(quote) => closes(quote, glyph),
+        Some(quote) => quote.closes(glyph),
         None => matches!(glyph.byte, b'\n' | b'\r' | b'<'),
     });
     let is_cut = last.is_err();
@@ -101,20 +97,18 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
     };
     let until = View::new(view.text, true).nth_end(at, length)?;
     let first = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let secret = Secret {
-        kind: match header {
-            Header::Pairs => "cookie",
-            _ => "authorization",
-        },
-        range: at..until,
-        open: match quote {
-            None if header != Header::Pairs && is_one_of(LISTS, first) => Open::Rest,
-            _ if until < end => Open::No,
-            Some((byte, depth)) => Open::Quote { byte, depth },
-            None if header == Header::Pairs => Open::Line,
-            None => Open::Bare { is_alone: true },
-        },
+    let kind = match header {
+        Header::Pairs => "cookie",
+        _ => "authorization",
     };
+    let open = match quote {
+        None if header != Header::Pairs && is_one_of(LISTS, first) => Open::Rest,
+        _ if until < end => Open::No,
+        Some(quote) => Open::Quote(quote),
+        None if header == Header::Pairs => Open::Line,
+        None => Open::Bare { is_alone: true },
+    };
+    let secret = Secret::new(kind, at..until, open);
     if is_cut {
         // A single word may be a scheme.
         let is_known = match header {
@@ -123,10 +117,7 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
             Header::Pairs => !text[..length].ends_with(b"="),
             Header::Opaque => true,
         };
-        return Err(match is_known {
-            true => Undecided::Begun(secret),
-            false => Undecided::Possible(at),
-        });
+        return Err(Undecided::known(secret, is_known));
     }
     Ok(Some(secret))
 }

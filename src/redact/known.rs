@@ -238,19 +238,12 @@ impl Known {
             });
         let whole_end = whole.as_ref().map_or(usize::MAX, |whole| whole.end);
         match begun {
-            Some((start, open)) if start < whole_end => Some(Secret {
-                kind: KIND,
-                range: whole.map_or(start, |whole| whole.start.min(start))..view.text.len(),
-                open: match end {
-                    Ending::Last => Open::No,
-                    Ending::Open | Ending::Pause => open,
-                },
-            }),
-            _ => whole.map(|range| Secret {
-                kind: KIND,
-                range,
-                open: Open::No,
-            }),
+            Some((start, open)) if start < whole_end => {
+                let first = whole.map_or(start, |whole| whole.start.min(start));
+                let open = if end == Ending::Last { Open::No } else { open };
+                Some(Secret::new(KIND, first..view.text.len(), open))
+            }
+            _ => whole.map(|range| Secret::new(KIND, range, Open::No)),
         }
     }
 

@@ -106,7 +106,7 @@ impl Layer {
         let (mut from, mut until) = (0, data.len());
         // Most text has neither.
         let mut search = memchr::memchr2(ESCAPE, b'\\', data).unwrap_or(data.len());
-        let is_written_somewhere = has_written(&data[search..]);
+        let is_written_somewhere = search < data.len() && has_written(&data[search..]);
         while let Some(at) = next_start(data, search, is_written_somewhere) {
             match sequence(&data[at..]) {
                 Sequence::Whole(length) => {
@@ -216,7 +216,7 @@ fn has_written(data: &[u8]) -> bool {
 
 /// Next possible beginning of a sequence.
 fn next_start(data: &[u8], from: usize, is_written_somewhere: bool) -> Option<usize> {
-    let rest = data.get(from..)?;
+    let rest = data.get(from..).filter(|rest| !rest.is_empty())?;
     let found = match is_written_somewhere {
         true => memchr::memchr2(ESCAPE, b'\\', rest),
         false => memchr(ESCAPE, rest),

@@ -67,7 +67,7 @@ use known::Known;
 pub use own::BadPattern;
 use own::Patterns;
 pub use stream::Stream;
-use view::More;
+use view::{More, Quote};
 
 /// Beginning of the mark that replaces a secret; its kind and `]` follow.
 pub const REDACTED: &str = "[REDACTED:";
@@ -108,6 +108,12 @@ struct Secret {
     open: Open,
 }
 
+impl Secret {
+    fn new(kind: &'static str, range: Range<usize>, open: Open) -> Self {
+        Self { kind, range, open }
+    }
+}
+
 /// Later text decides about a candidate.
 #[derive(Debug)]
 enum Undecided {
@@ -117,6 +123,16 @@ enum Undecided {
     Possible(usize),
     /// A pause removes this part.
     Begun(Secret),
+}
+
+impl Undecided {
+    /// The known part of a `secret` is begun if it `is_telling`.
+    fn known(secret: Secret, is_telling: bool) -> Self {
+        match is_telling {
+            true => Self::Begun(secret),
+            false => Self::Possible(secret.range.start),
+        }
+    }
 }
 
 impl From<More> for Undecided {
@@ -139,10 +155,7 @@ enum Open {
         is_alone: bool,
     },
     /// Until this quote.
-    Quote {
-        byte: u8,
-        depth: u8,
-    },
+    Quote(Quote),
     /// Until a quote or the end of the line.
     Line,
     /// Until the end of the line.
@@ -262,9 +275,10 @@ impl Redactor {
         found
     }
 
-    fn count(&self, kind: &str) {
+    /// Counts `more` removed secrets of a kind.
+    fn count(&self, kind: &str, more: u64) {
         if let Ok(at) = self.shared.kinds.binary_search(&kind) {
-            self.shared.counts[at].fetch_add(1, Ordering::Relaxed);
+            self.shared.counts[at].fetch_add(more, Ordering::Relaxed);
         }
     }
 }

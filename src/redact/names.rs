@@ -211,15 +211,10 @@ const SERVICES: &[&str] = &[
 ];
 
 #[cfg(test)]
+#[rustfmt::skip]
 pub(super) const SAMPLES: &[(&str, &str)] = &[
-    (
-        "adafruit: «q7Hs2kLm9Zx4vBn1» x",
-        "adafruit: sensors-and-more",
-    ),
-    (
-        "'heroku_id' => '«x1y2z3w4v5u6t7s8»',",
-        "algolia = \"search-in-2-lines\"",
-    ),
+    ("adafruit: «q7Hs2kLm9Zx4vBn1» x", "adafruit: sensors-and-more"),
+    ("'heroku_id' => '«x1y2z3w4v5u6t7s8»',", "algolia = \"search-in-2-lines\""),
 ];
 
 /// The rows of [`SERVICES`] that a text can begin with.

@@ -162,7 +162,7 @@ impl Redactor {
                     out.extend_from_slice(&line.text[line.passed..found.start()]);
                 }
                 out.extend_from_slice(b"[REDACTED:custom]");
-                self.count("custom");
+                self.count("custom", 1);
                 line.passed = found.end();
                 line.is_swallowing = found.end() == line.text.len();
             }
@@ -174,29 +174,25 @@ impl Redactor {
 
 /// Compiles the user's patterns, one per line, into one regex; returns those that do not compile.
 fn compile_own(patterns: &str) -> (Option<Patterns>, Vec<BadPattern>) {
-    let mut bad = Vec::new();
-    let (mut own, mut lines) = (Vec::new(), Vec::new());
-    for (at, line) in patterns.lines().enumerate() {
-        let pattern = line.trim();
+    let (mut own, mut bad) = (Vec::new(), Vec::new());
+    for (line, pattern) in (1..).zip(patterns.lines().map(str::trim)) {
         if pattern.is_empty() || pattern.starts_with('#') {
             continue;
         }
-        let reason = match compile(&[pattern.to_owned()]) {
+        let reason = match compile(&[(line, pattern)]) {
             Ok(regex) if regex.is_match(&mut regex.create_cache(), "") => {
                 "it matches nothing at all, everywhere".into()
             }
             Ok(_) => {
-                own.push(pattern.to_owned());
-                lines.push(at + 1);
+                own.push((line, pattern));
                 continue;
             }
             Err(reason) => reason,
         };
-        let line = at + 1;
         bad.push(BadPattern { line, reason });
     }
     // Each may be small enough, but all together too large: the first ones are used.
-    while let Some(line) = lines.pop() {
+    while let Some(&(line, _)) = own.last() {
         match compile(&own) {
             Ok(regex) => {
                 let regex = Arc::new(regex);
@@ -226,20 +222,21 @@ fn read_own(file: &Path) -> (Option<String>, Option<BadPattern>) {
     }
 }
 
-/// Compiles `patterns` into one regex. Searches cannot fail: no byte stops them, and a full cache is cleared.
-fn compile(patterns: &[String]) -> Result<Regex, String> {
+/// Compiles `patterns`, with their lines, into one regex. Searches cannot fail: no byte stops them, and a full cache is cleared.
+fn compile(patterns: &[(usize, &str)]) -> Result<Regex, String> {
     let syntax = syntax::Config::new().unicode(false).utf8(false);
     let limits = thompson::Config::new()
         .utf8(false)
         .nfa_size_limit(Some(COMPILED_MAX));
-    for pattern in patterns {
+    let patterns: Vec<_> = patterns.iter().map(|(_, pattern)| *pattern).collect();
+    for pattern in &patterns {
         syntax::parse_with(pattern, &syntax).map_err(|err| err.to_string())?;
     }
     Regex::builder()
         .syntax(syntax)
         .thompson(limits)
         .dfa(dfa::Config::new().skip_cache_capacity_check(true))
-        .build_many(patterns)
+        .build_many(&patterns)
         .map_err(|err| {
             let reason = err
                 .source()

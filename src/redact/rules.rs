@@ -308,6 +308,9 @@ fn name(view: View<'_>, floor: usize, at: usize) -> Looked {
     forms::secret(view, floor, (start, end), None)
 }
 
+/// Kind of a URL's password.
+const URL_PASSWORD: &str = "url-password";
+
 /// A URL's password: `scheme://user:password@`.
 fn url(view: View<'_>, floor: usize, at: usize, end: usize) -> Looked {
     let depth = view.glyph(at)?.depth;
@@ -329,11 +332,7 @@ fn url(view: View<'_>, floor: usize, at: usize, end: usize) -> Looked {
     let is_placeholder = password.len() < 3
         || PLACEHOLDERS.contains(&password)
         || b"$*{<[%".contains(&password[0]) && !password[1..].iter().any(u8::is_ascii_digit);
-    Ok((!is_placeholder).then_some(Secret {
-        kind: "url-password",
-        range: from..until,
-        open: Open::No,
-    }))
+    Ok((!is_placeholder).then(|| Secret::new(URL_PASSWORD, from..until, Open::No)))
 }
 
 /// Positions after the first colon and at the last `@` of the URL authority that begins at `from`.
@@ -351,14 +350,9 @@ fn url_marks(
             };
             let known = &view.text[colon..position];
             let is_port = known.len() <= 5 && known.iter().all(u8::is_ascii_digit);
-            return Err(match is_port {
-                true => Undecided::Possible(colon),
-                false => Undecided::Begun(Secret {
-                    kind: "url-password",
-                    range: colon..last.unwrap_or(position),
-                    open: if last.is_some() { Open::No } else { Open::Url },
-                }),
-            });
+            let (end, open) = last.map_or((position, Open::Url), |last| (last, Open::No));
+            let secret = Secret::new(URL_PASSWORD, colon..end, open);
+            return Err(Undecided::known(secret, !is_port));
         };
         let is_end = glyph.byte.is_ascii_whitespace()
             || glyph.byte < 0x20
@@ -377,11 +371,7 @@ fn url_marks(
 
 /// The beginning of a private key (RFC 7468, 2, and OpenPGP's armor).
 fn key(view: View<'_>, at: usize) -> Looked {
-    let secret = |end| Secret {
-        kind: "private-key",
-        range: at..end,
-        open: Open::Key,
-    };
+    let secret = |end| Secret::new("private-key", at..end, Open::Key);
     // Passes no byte of it on before this is decided.
     let read = || -> Result<Option<usize>, More> {
         let label = view.skip(at + 10, |byte| {
@@ -398,10 +388,7 @@ fn key(view: View<'_>, at: usize) -> Looked {
         Err(More) => {
             let known = &view.text[at..];
             let is_private = memchr::memmem::find(known, b"PRIVATE").is_some();
-            Err(match is_private {
-                true => Undecided::Begun(secret(view.text.len())),
-                false => Undecided::Possible(at),
-            })
+            Err(Undecided::known(secret(view.text.len()), is_private))
         }
     }
 }
@@ -437,19 +424,12 @@ const RUN_MIN: usize = 20;
 
 /// A run of letters, at least one digit, and `others`.
 fn run(view: View<'_>, kind: &'static str, from: usize, others: &[u8]) -> Looked {
-    let secret = |end| Secret {
-        kind,
-        range: from..end,
-        open: Open::Bare { is_alone: false },
-    };
+    let secret = |end| Secret::new(kind, from..end, Open::Bare { is_alone: false });
     let belongs = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
     let Ok(mut end) = view.skip(from, belongs) else {
         let end = view.known_end(from);
         let is_telling = view.text[from..end].iter().any(u8::is_ascii_digit);
-        return Err(match is_telling {
-            true => Undecided::Begun(secret(end)),
-            false => Undecided::Possible(from),
-        });
+        return Err(Undecided::known(secret(end), is_telling));
     };
     while end > from && view.text[end - 1] == b'.' {
         end -= 1;

@@ -191,7 +191,7 @@ impl Stream {
     fn replace(&mut self, redactor: &Redactor, secret: &Secret, out: &mut Vec<u8>) {
         self.pass(secret.range.start, out);
         out.extend_from_slice(format!("{REDACTED}{}]", secret.kind).as_bytes());
-        redactor.count(secret.kind);
+        redactor.count(secret.kind, 1);
         self.swallowing = (secret.open != Open::No).then_some(Swallowing {
             open: secret.open,
             left: SWALLOW_MAX,
@@ -321,7 +321,7 @@ impl Open {
             Self::No | Self::Key | Self::Known { .. } => false,
             Self::Word(alphabet) => issuers::is_in(glyph.byte, alphabet),
             Self::Bare { is_alone } => extent::is_bare(glyph, is_alone),
-            Self::Quote { byte, depth } => !extent::closes((byte, depth), glyph),
+            Self::Quote(quote) => !quote.closes(glyph),
             Self::Rest => !matches!(glyph.byte, b'\n' | b'\r'),
             Self::Line => !matches!(glyph.byte, b'\n' | b'\r' | b'"' | b'\''),
             Self::Url => {
@@ -402,6 +402,7 @@ fn is_key_line(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{in_writes, redactor};
     use super::*;
 
     const TEXT_MAX: usize = 3 * 1024;
@@ -446,50 +447,22 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_one_line_is_swallowed_in_every_layer() {
-        let redactor = Redactor::new("").0;
-        for letter in [
-            "A",
-            "\\u0041",
-            "\\\\\\\\u0041",
-            "%41",
-            "%2541",
-            "&#65;",
-            "&#x41;",
-        ] {
-            let body = letter.repeat(9_000 / letter.len());
-            let text = format!("a -----BEGIN PRIVATE KEY-----{body}-----END PRIVATE KEY----- z");
-            for write in [7, 700, text.len()] {
-                let (mut stream, mut out) = (Stream::default(), Vec::new());
-                for part in text.as_bytes().chunks(write) {
-                    stream.push(&redactor, part, &mut out);
-                }
-                stream.finish(&redactor, &mut out);
-                let out = String::from_utf8(out).unwrap();
-                assert_eq!(out, "a [REDACTED:private-key] z", "{letter} {write}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_key_whose_lines_are_joined_is_swallowed_wherever_a_write_ends() {
-        let redactor = Redactor::new("").0;
-        for (joint, lines) in [(" ", 140), ("|", 30)] {
-            let body =
-                vec!["MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"; lines];
-            let body = body.join(joint);
-            let key = format!(
-                "-----BEGIN PRIVATE KEY-----{joint}{body}{joint}abc={joint}-----END PRIVATE KEY-----"
-            );
-            let text = format!("KEY='{key}' z\n");
+    fn a_key_in_one_line_is_swallowed_in_every_layer_and_with_any_joint_wherever_a_write_ends() {
+        let redactor = redactor();
+        #[rustfmt::skip]
+        let letters = ["A", "\\u0041", "\\\\\\\\u0041", "%41", "%2541", "&#65;", "&#x41;"];
+        let in_layers = letters.map(|letter| letter.repeat(9_000 / letter.len()));
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+        let joined = [(" ", 140), ("|", 30)].map(|(joint, lines)| {
+            let lines = vec![line; lines].join(joint);
+            format!("{joint}{lines}{joint}abc={joint}")
+        });
+        for body in in_layers.iter().chain(&joined) {
+            let text =
+                format!("KEY='-----BEGIN PRIVATE KEY-----{body}-----END PRIVATE KEY-----' z\n");
             for write in [7, 67, 700, text.len()] {
-                let (mut stream, mut out) = (Stream::default(), Vec::new());
-                for part in text.as_bytes().chunks(write) {
-                    stream.push(&redactor, part, &mut out);
-                }
-                stream.finish(&redactor, &mut out);
-                let out = String::from_utf8(out).unwrap();
-                assert_eq!(out, "KEY='[REDACTED:private-key]' z\n", "{joint} {write}");
+                let out = in_writes(&redactor, &text, (0..text.len()).step_by(write), false);
+                assert_eq!(out, "KEY='[REDACTED:private-key]' z\n", "{write} {body}");
             }
         }
     }

@@ -6,17 +6,29 @@ use crate::random::{Random, rounds};
 #[path = "../../tests/coven/support/secrets.rs"]
 mod secrets;
 
-/// Output of a stream for two writes, with a pause between them that is longer than anything is held back.
-pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: bool) -> String {
-    let mut stream = Stream::default();
-    let mut out = Vec::new();
-    stream.push(redactor, &text.as_bytes()[..at], &mut out);
-    if paused {
-        stream.expire(redactor, &mut out);
+/// Output of a stream for writes that end at these `cuts`, with a pause behind each, if `paused`, that is longer than
+/// anything is held back.
+pub(super) fn in_writes(
+    redactor: &Redactor,
+    text: &str,
+    cuts: impl IntoIterator<Item = usize>,
+    paused: bool,
+) -> String {
+    let (mut stream, mut out, mut from) = (Stream::default(), Vec::new(), 0);
+    for cut in cuts {
+        stream.push(redactor, &text.as_bytes()[from..cut], &mut out);
+        if paused {
+            stream.expire(redactor, &mut out);
+        }
+        from = cut;
     }
-    stream.push(redactor, &text.as_bytes()[at..], &mut out);
+    stream.push(redactor, &text.as_bytes()[from..], &mut out);
     stream.finish(redactor, &mut out);
     String::from_utf8(out).unwrap()
+}
+
+pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: bool) -> String {
+    in_writes(redactor, text, [at], paused)
 }
 
 #[test]
@@ -96,26 +108,11 @@ fn a_command_line_with_three_secrets_loses_all_wherever_a_write_ends() {
 }
 
 #[test]
-fn a_private_key_is_taken_out_as_a_block() {
-    let redactor = redactor();
+fn a_private_key_without_its_end_is_taken_out_to_its_last_line() {
     let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
-    let key = format!(
-        "-----BEGIN RSA PRIVATE KEY-----\n{line}\n{line}\nabcd==\n-----END RSA PRIVATE KEY-----"
-    );
-    assert_eq!(
-        redactor.redact(&format!("a\n{key}\nb\n")),
-        "a\n[REDACTED:private-key]\nb\n"
-    );
-    let json = format!("{{\"k\":\"{}\",\"x\":1}}", key.replace('\n', "\\n"));
-    assert_eq!(
-        redactor.redact(&json),
-        "{\"k\":\"[REDACTED:private-key]\",\"x\":1}"
-    );
     let broken = format!("-----BEGIN PRIVATE KEY-----\n{line}\nthe end of it\n");
-    assert_eq!(
-        redactor.redact(&broken),
-        "[REDACTED:private-key]the end of it\n"
-    );
+    let expected = "[REDACTED:private-key]the end of it\n";
+    assert_eq!(redactor().redact(&broken), expected);
 }
 
 #[test]
@@ -235,13 +232,7 @@ fn a_path_or_an_id_that_holds_a_token_is_told_from_one_that_only_looks_odd() {
 
 #[test]
 fn text_of_a_secret_that_a_pause_has_taken_out_is_not_searched_again() {
-    let redactor = redactor();
-    let (mut stream, mut out) = (Stream::default(), Vec::new());
-    for write in ["sk.eyJ1-sntr", "yu_013=t", "witer', 'x\""] {
-        stream.push(&redactor, write.as_bytes(), &mut out);
-        stream.expire(&redactor, &mut out);
-    }
-    stream.finish(&redactor, &mut out);
-    let out = String::from_utf8(out).unwrap();
+    let text = "sk.eyJ1-sntryu_013=twiter', 'x\"";
+    let out = in_writes(&redactor(), text, [12, 20], true);
     assert_eq!(out, "[REDACTED:mapbox]=twiter', 'x\"");
 }

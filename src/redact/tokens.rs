@@ -87,11 +87,7 @@ impl Issuer {
     fn token(&self, view: View<'_>, at: usize, from: usize, layer: &Layer) -> Looked {
         let start = if self.before > 0 { from } else { at };
         let (end, length, is_cut) = self.run(view, from, layer);
-        let secret = Secret {
-            kind: self.kind,
-            range: start..end,
-            open: Open::Word(self.alphabet),
-        };
+        let secret = Secret::new(self.kind, start..end, Open::Word(self.alphabet));
         let (prefix, body) = (&view.text[at..from], &view.text[from..end]);
         if is_cut {
             let last = prefix.last();

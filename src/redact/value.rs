@@ -82,7 +82,7 @@ pub(super) fn is_secret(value: &Value<'_>) -> bool {
             || is_place(text)
             || is_json_gap(text)
             || text.starts_with(b"-----")
-            || memchr::memmem::find(text, REDACTED.as_bytes()).is_some()
+            || holds(text, &[REDACTED])
             || text.contains(&b'\n')
             || text.contains(&b'&') && text.contains(&b'=')
             || text.contains(&b'{') && text.contains(&b'}'))
@@ -173,9 +173,7 @@ fn is_quoted_password(text: &[u8]) -> bool {
         }
         _ => {
             let is_sentence = words > 8
-                || text.ends_with(b".")
-                || text.ends_with(b":")
-                || text.ends_with(b"?")
+                || matches!(text.last(), Some(b'.' | b':' | b'?'))
                 || text[0].is_ascii_uppercase();
             let is_odd = count(text, u8::is_ascii_digit) > 0 || has_symbol(text) || words >= 4;
             text.len() >= 12
@@ -235,6 +233,9 @@ fn is_bare_code(value: &Value<'_>) -> bool {
     is_call || is_argument && !is_random(value.text) || is_code(value.text)
 }
 
+/// Operators in code.
+const OPERATORS: &[&str] = &["->", "()", "::", "=>", "||", "&&", "==", "[\"", "['"];
+
 /// A name in code: words joined by dots, underscores or changes of case, with few digits.
 fn is_code(text: &[u8]) -> bool {
     // `module$contents$of$it`, as JavaScript compilers join names.
@@ -265,16 +266,8 @@ fn is_code(text: &[u8]) -> bool {
     let mut parts = text.split(|byte| matches!(byte, b'.' | b':' | b'/'));
     let joined = text.iter().any(|byte| matches!(byte, b'.' | b':' | b'/'));
     joined && parts.all(|part| part.is_empty() || is_name(part))
-        || text.starts_with(b"(")
-        || text.starts_with(b"[")
-        || text.starts_with(b"&")
-        || text.starts_with(b"!")
-        || text.windows(2).any(|pair| {
-            matches!(
-                pair,
-                b"->" | b"()" | b"::" | b"=>" | b"||" | b"&&" | b"==" | b"[\"" | b"['"
-            )
-        })
+        || starts_with(text, &["(", "[", "&", "!"])
+        || holds(text, OPERATORS)
 }
 
 /// True if `text` looks random: digits among letters, many changes between classes, many different characters.
@@ -344,12 +337,11 @@ fn entropy(text: &[u8]) -> f64 {
 /// A hash or a UUID: with a weak name, it is as likely a checksum.
 pub(super) fn is_digest(text: &[u8]) -> bool {
     let is_hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
-    text.iter().all(is_hex) || text.starts_with(b"sha") || text.starts_with(b"md5")
+    text.iter().all(is_hex) || starts_with(text, &["sha", "md5"])
 }
 
 pub(super) fn is_placeholder(text: &[u8]) -> bool {
     let word = text.trim_ascii().to_ascii_lowercase();
-    let holds = |part: &&str| memchr::memmem::find(&word, part.as_bytes()).is_some();
     let is_variable = |rest: &[u8]| {
         !rest.is_empty()
             && rest
@@ -360,13 +352,10 @@ pub(super) fn is_placeholder(text: &[u8]) -> bool {
     PLACEHOLDERS
         .iter()
         .any(|placeholder| word == placeholder.as_bytes())
-        || !(text.len() >= 24 && is_random(text)) && TELLING.iter().any(holds)
+        || !(text.len() >= 24 && is_random(text)) && holds(&word, TELLING)
         || matches!(word.first(), Some(b'$' | b'@' | b'%')) && is_variable(&word[1..])
         || word.starts_with(b"%") && word.len() <= 4
-        || word.starts_with(b"process.env")
-        || word.starts_with(b"os.environ")
-        || word.starts_with(b"env.")
-        || word.starts_with(b"env[")
+        || starts_with(&word, &["process.env", "os.environ", "env.", "env["])
         || text.iter().all(|byte| {
             matches!(
                 byte,
@@ -379,22 +368,15 @@ pub(super) fn is_placeholder(text: &[u8]) -> bool {
 /// A path or a URL, which tells a secret's location. A leading slash alone is not enough: one base64 value in 64 begins
 /// with one.
 pub(super) fn is_place(text: &[u8]) -> bool {
-    let starts = [
-        b"./".as_slice(),
-        b"../",
-        b"~/",
-        b"file:",
-        b"arn:",
-        b"vault:",
-        b"C:\\",
-    ];
     // `SOFTWARE\Microsoft\Windows`
     let parts = text
         .windows(2)
         .filter(|pair| pair[0] == b'\\' && pair[1].is_ascii_uppercase());
-    starts.iter().any(|start| text.starts_with(start))
-        || parts.count() > 1
-        || memchr::memmem::find(text, b"://").is_some()
+    starts_with(
+        text,
+        &["./", "../", "~/", "file:", "arn:", "vault:", "C:\\"],
+    ) || parts.count() > 1
+        || holds(text, &["://"])
         || text.starts_with(b"/")
             && !text
                 .split(|byte| *byte == b'/')
@@ -427,10 +409,10 @@ fn has_symbol(text: &[u8]) -> bool {
 
 /// Words that occur in sentences about passwords, but not in passphrases.
 fn has_common_word(text: &[u8]) -> bool {
+    #[rustfmt::skip]
     const WORDS: &[&str] = &[
-        "the", "is", "are", "to", "for", "of", "must", "be", "not", "your", "password", "enter",
-        "with", "this", "and", "or", "at", "no", "if", "has", "have", "you", "please", "wrong",
-        "an",
+        "the", "is", "are", "to", "for", "of", "must", "be", "not", "your", "password", "enter", "with", "this", "and", "or",
+        "at", "no", "if", "has", "have", "you", "please", "wrong", "an",
     ];
     text.split(|byte| !byte.is_ascii_alphanumeric())
         .any(|part| {
@@ -442,17 +424,26 @@ fn has_common_word(text: &[u8]) -> bool {
 
 /// Letters only, with a part that names a purpose: `challengePassword`.
 fn has_common_part(text: &[u8]) -> bool {
+    #[rustfmt::skip]
     const PARTS: &[&str] = &[
-        "pass", "word", "token", "secret", "key", "name", "user", "valid", "correct", "requir",
-        "login", "auth",
+        "pass", "word", "token", "secret", "key", "name", "user", "valid", "correct", "requir", "login", "auth",
     ];
-    let word = text.to_ascii_lowercase();
-    PARTS
-        .iter()
-        .any(|part| memchr::memmem::find(&word, part.as_bytes()).is_some())
+    holds(&text.to_ascii_lowercase(), PARTS)
         || text.iter().any(u8::is_ascii_uppercase) && changes(text) == 0
 }
 
 fn count(text: &[u8], is: fn(&u8) -> bool) -> usize {
     text.iter().filter(|byte| is(byte)).count()
+}
+
+fn starts_with(text: &[u8], starts: &[&str]) -> bool {
+    starts
+        .iter()
+        .any(|start| text.starts_with(start.as_bytes()))
+}
+
+/// True if `text` contains one of these `parts`.
+fn holds(text: &[u8], parts: &[&str]) -> bool {
+    let is_in = |part: &&str| memchr::memmem::find(text, part.as_bytes()).is_some();
+    parts.iter().any(is_in)
 }

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 /// One byte of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Glyph {
@@ -13,6 +15,36 @@ pub(super) struct Glyph {
     /// Number of escape layers around it: 0 for a plain character, 1 for `\"`, 2 for `\\\"`, larger constants for other
     /// layers. A quote of a lower depth ends a string that a deeper one began.
     pub(super) depth: u8,
+}
+
+impl Glyph {
+    /// This quote, if it is one.
+    pub(super) fn quote(self) -> Option<Quote> {
+        let Self { byte, depth, .. } = self;
+        is_quote(byte).then_some(Quote { byte, depth })
+    }
+}
+
+/// The quote that begins a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Quote {
+    pub(super) byte: u8,
+    pub(super) depth: u8,
+}
+
+impl Quote {
+    /// True if `glyph` is the same quote.
+    pub(super) fn is(self, glyph: Glyph) -> bool {
+        glyph.byte == self.byte && glyph.depth == self.depth
+    }
+
+    /// True if `glyph` ends the string.
+    pub(super) fn closes(self, glyph: Glyph) -> bool {
+        let is_in_outer = glyph.depth < self.depth;
+        let is_outer = matches!(glyph.byte, b'"' | b'\'') && is_in_outer;
+        let is_line_end = matches!(glyph.byte, b'\n' | b'\r') && (glyph.depth == 0 || is_in_outer);
+        self.is(glyph) || is_outer || is_line_end
+    }
 }
 
 /// The text ends before the decision.
