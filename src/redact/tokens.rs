@@ -344,8 +344,7 @@ fn class(byte: u8) -> u8 {
     CLASS[usize::from(byte)]
 }
 
-/// False if no token and no service's value begins at `at`, by a few of the bytes around it. Nearly all texts end here,
-/// so that it has no branches.
+/// False if no token and no service's value begins at `at`, by a few of the bytes around it: nearly all texts end here.
 #[inline(always)]
 fn may_be_wanted(text: &[u8], at: usize, is_near_escape: bool) -> bool {
     let around = text.get(at.wrapping_sub(3)..);
@@ -354,13 +353,18 @@ fn may_be_wanted(text: &[u8], at: usize, is_near_escape: bool) -> bool {
         return true;
     };
     let ends = OPERATOR | if is_near_escape { ESCAPE_END } else { 0 };
-    let is_path = (last == b':') & ((second == b':') | (word[0] == b'/'));
-    let is_arrow = (second == b'>') & (third == b'-');
-    let goes_on = |byte| class(byte) & (ends | BETWEEN) != 0;
+    let is_path = last == b':' && (second == b':' || word[0] == b'/');
+    let is_arrow = second == b'>' && third == b'-';
     let is_between = |byte| class(byte) & BETWEEN != 0;
-    let is_behind = (class(last) & ends != 0) & !is_path
-        | is_between(last) & goes_on(second) & !is_arrow & (!is_between(second) | goes_on(third));
-    is_behind | PREFIXES.may_begin(word) | has_mark(word) | (word[6] == b'_')
+    let goes_on = |byte| class(byte) & (ends | BETWEEN) != 0;
+    PREFIXES.may_begin(word)
+        || has_mark(word)
+        || word[6] == b'_'
+        || class(last) & ends != 0 && !is_path
+        || is_between(last)
+            && goes_on(second)
+            && !is_arrow
+            && (!is_between(second) || goes_on(third))
 }
 
 /// True if a token or a service's value can begin at `at`.
@@ -400,9 +404,8 @@ fn may_be_marked(text: &[u8], at: usize) -> bool {
 
 #[inline(always)]
 fn has_mark(word: &[u8; 17]) -> bool {
-    let is_mark = |byte: u8| (byte == b'|') | (byte == b'%');
-    word[0].is_ascii_digit() & (is_mark(word[15]) | is_mark(word[16]))
-        | (word[5] == b'~') & (word[4] == b'Q')
+    let is_mark = |byte: u8| matches!(byte, b'|' | b'%');
+    word[0].is_ascii_digit() && (is_mark(word[15]) || is_mark(word[16])) || word[4..6] == *b"Q~"
 }
 
 /// The operator before `at`, and its beginning; quotes and blanks may follow it.
