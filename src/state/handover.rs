@@ -296,9 +296,14 @@ impl State {
             Ok(harness) => harness,
             Err(err) => {
                 let reason = Failure::explained(&err);
-                match self.sessions.contains_key(&id) {
-                    true => self.apply(id, Input::Report(Report::Lost { reason })),
-                    false => self.late.forget(id),
+                match self.sessions.get_mut(&id) {
+                    Some(session) if session.phase.can_be_handed_over() => {
+                        // No thread is left that would sweep, and report that.
+                        session.harness = None;
+                        self.apply(id, Input::Report(Report::Lost { reason }));
+                        self.apply(id, Input::Report(Report::Swept { ended: 0 }));
+                    }
+                    _ => self.late.forget(id),
                 }
                 return;
             }

@@ -126,3 +126,50 @@ impl LateSession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::harness::Order;
+
+    #[test]
+    fn a_new_session_closes_as_many_of_the_oldest_as_it_needs_and_a_deletion_its_own() {
+        let mut late = Late::default();
+        let all = [1, 2, 3].map(|number| {
+            let id: SessionId = format!("00000000-0000-4000-8000-{number:012}")
+                .parse()
+                .unwrap();
+            let (harness, orders) = Harness::new(Arc::default()).unwrap();
+            late.add(id, harness);
+            (id, orders)
+        });
+        let closed = || {
+            all.each_ref().map(|(_, orders)| {
+                let orders = orders.try_iter().map(|order| match order {
+                    Order::Close(why) => format!("{why:?}"),
+                    other => panic!("{other:?}"),
+                });
+                orders.collect::<Vec<_>>().join(" ")
+            })
+        };
+        late.make_room(4);
+        assert_eq!(closed(), ["", "", ""]);
+        late.make_room(3);
+        assert_eq!(closed(), ["Room", "", ""]);
+        // The first is being closed: it takes no place any more.
+        late.make_room(3);
+        assert_eq!(closed(), ["", "", ""]);
+        late.close(all[2].0, CloseCause::Deleted);
+        assert_eq!(closed(), ["", "", "Deleted"]);
+        late.stop();
+        assert_eq!(closed(), ["", "Stop", ""]);
+        for (id, _) in &all {
+            assert!(late.contains(id) && !late.is_empty());
+            late.forget(*id);
+            assert!(!late.contains(id));
+        }
+        assert!(late.is_empty());
+    }
+}

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Pump, READ_FIRST, Stage, ThreadState};
+#[cfg(test)]
+use crate::adapters::SessionLimits;
 use crate::harness::HarnessShared;
 use crate::harness::input::{InputHandover, InputRecord, StdinPipe, WaitingInput};
 use crate::harness::limits::LimitWatch;
@@ -22,7 +24,7 @@ use crate::sys::{self, KeptChild, OomWatch, passed};
 /// State of a pump, with its descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PumpHandover {
-    pub(in crate::harness) num: SessionNum,
+    pub(crate) num: SessionNum,
     pub(in crate::harness) tally: Tally,
     pid: i32,
     sources: Vec<SourceHandover>,
@@ -60,6 +62,29 @@ impl PumpHandover {
         let is_late = matches!(self.stage, Stage::Late(_));
         let kept = self.kept.take();
         kept.or_else(|| (!is_late).then(|| KeptChild::new(self.pid)))
+    }
+}
+
+#[cfg(test)]
+impl PumpHandover {
+    /// A pump without descriptors, for a simulated thread.
+    pub fn simulated(num: SessionNum, pid: i32) -> Self {
+        Self {
+            num,
+            tally: Tally::default(),
+            pid,
+            sources: Vec::new(),
+            telemetry: None,
+            limits: LimitWatch::new(SessionLimits::default()),
+            input: None,
+            record: None,
+            values: Vec::new(),
+            stage: Stage::Running,
+            is_ending: false,
+            oom: None,
+            read_at: None,
+            kept: None,
+        }
     }
 }
 

@@ -272,9 +272,10 @@ impl World {
                 return true;
             };
             match answer {
-                Ok(Killed::Ended { .. }) => {
+                Ok(Killed::Ended { swept }) => {
                     assert!(row.is_some_and(|row| row.has_ended));
                     let thread = threads.get(&id);
+                    assert_eq!(swept, thread.map_or(0, |thread| thread.swept));
                     assert!(thread.is_none_or(|thread| thread.is_end_wanted));
                 }
                 Ok(Killed::NotLive) => {
@@ -310,7 +311,15 @@ impl World {
         self.clients.lists.retain(|list| {
             let running = take(list);
             if let Some(running) = &running {
-                assert!(running.as_ref().unwrap().len() <= seen.live);
+                let running = running.as_ref().unwrap();
+                assert!(running.len() <= seen.live);
+                for thread in threads
+                    .values()
+                    .filter(|thread| thread.started_at.is_some())
+                {
+                    let is_listed = running.iter().any(|running| running.id == thread.id);
+                    assert_eq!(is_listed, !thread.known_end().0, "the list of running ones");
+                }
             }
             running.is_none()
         });

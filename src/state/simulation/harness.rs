@@ -1,17 +1,21 @@
 //! A simulated harness: its process, with the processes that it leaves behind, and its thread.
 
+mod checks;
+
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::kernel::LIMITS;
-use super::{GRACE, Millis, Move, SLOW, Step, World};
+use super::upgrade::ThreadHandover;
+use super::{Millis, Move, Step, World};
 use crate::adapters::{Program, StdinMode};
-use crate::api::{
-    EndCause, EndedBy, EventKind, Origin, Payload, SessionCost, SessionId, SessionStatus, Stream,
-};
+use crate::api::{EndCause, EventKind, Origin, Payload, SessionCost, SessionId, Stream};
 use crate::harness::{HarnessExit, Order, Report};
 use crate::state::StateEvent;
-use crate::store::{Done, End, Fact, NewEvent, SessionNum, WriteQueue};
+use crate::store::{Done, Fact, NewEvent, SessionNum, WriteQueue};
 use crate::sys::{self, Exit};
+
+/// Bytes in the pipes of a harness at its exit.
+const UNREAD: usize = 7;
 
 /// State of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +47,17 @@ pub(super) struct SimulatedThread {
     pub(super) process: SimulatedProcess,
     /// Its reap order has been received: no signal may follow.
     pub(super) is_ordered_to_reap: bool,
-    num: Option<SessionNum>,
+    pub(super) num: Option<SessionNum>,
     start: Receiver<SessionNum>,
-    orders: Receiver<Order>,
+    pub(super) orders: Receiver<Order>,
+    pub(super) handover: ThreadHandover,
+    /// It goes on behind a handover: orders are repeated.
+    pub(super) has_returned: bool,
     queue: WriteQueue,
     started: Option<Done>,
     has_stdin: bool,
     is_input_over: bool,
-    is_drain_due: bool,
+    pub(super) is_drain_due: bool,
     is_hurried: bool,
     is_closing: bool,
     is_late: bool,
@@ -77,6 +84,8 @@ pub(super) struct SimulatedThread {
     /// Its end was asked for, at any time.
     pub(super) is_end_wanted: bool,
     is_signalled: bool,
+    /// Number of its processes that were ended.
+    pub(super) swept: usize,
     /// The client's data, as delivered.
     pub(super) taken: Vec<(String, bool)>,
 }
@@ -104,6 +113,8 @@ impl SimulatedThread {
             num: None,
             start,
             orders,
+            handover: ThreadHandover::None,
+            has_returned: false,
             queue,
             started: Some(started),
             has_stdin: program.stdin == StdinMode::Open,
@@ -127,6 +138,7 @@ impl SimulatedThread {
             asked: None,
             is_end_wanted: false,
             is_signalled: false,
+            swept: 0,
             taken: Vec::new(),
         }
     }
@@ -189,7 +201,7 @@ impl SimulatedThread {
         world.plan(at, Move::Thread(self.id, Step::SeeExit(exit)));
     }
 
-    fn report(&self, report: Report, world: &World) {
+    pub(super) fn report(&self, report: Report, world: &World) {
         let id = self.id;
         world
             .events
@@ -206,6 +218,9 @@ impl SimulatedThread {
     /// Does `step`, if it still fits.
     pub(super) fn act(&mut self, step: Step, world: &mut World) {
         match (self.stage, step) {
+            (_, Step::Exit(exit)) if self.is_alive() => self.die(exit, world),
+            (_, step) if self.handover.is_away() => self.handover.miss(step),
+            (_, Step::HandOver) => self.hand_over(world),
             (ThreadStage::Starting, Step::Spawn) => self.spawn(world),
             (ThreadStage::Starting, Step::Announce(pid)) => {
                 self.stage = ThreadStage::Running;
@@ -221,7 +236,6 @@ impl SimulatedThread {
             (ThreadStage::Running, Step::ReachLimit(cause)) => {
                 self.report(Report::LimitReached(cause), world);
             }
-            (_, Step::Exit(exit)) if self.is_alive() => self.die(exit, world),
             (ThreadStage::Running, Step::SeeExit(exit)) => self.see(exit, world),
             (ThreadStage::Draining, Step::Drain) => self.drain(world),
             (ThreadStage::Preparing | ThreadStage::Starting, Step::Lose) if !self.is_alive() => {
@@ -311,7 +325,7 @@ impl SimulatedThread {
         let seen = HarnessExit {
             exit,
             at: world.time().at,
-            unread: 0,
+            unread: UNREAD,
             oom_killed: false,
         };
         self.report(Report::Exited(seen), world);
@@ -353,11 +367,15 @@ impl SimulatedThread {
             return self.lose(ThreadStage::Over, world);
         }
         self.stage = ThreadStage::Over;
+        self.swept = ended;
         self.report(Report::Swept { ended }, world);
     }
 
     /// Takes the row's number and the orders of the state thread.
     pub(super) fn take_orders(&mut self, world: &mut World) {
+        if self.handover.is_away() {
+            return;
+        }
         if self.stage == ThreadStage::Preparing {
             match self.start.try_recv() {
                 Ok(num) => {
@@ -377,17 +395,23 @@ impl SimulatedThread {
 
     fn take(&mut self, order: Order, world: &mut World) {
         if let Order::Close(_) = order {
+            // Its last report is under way.
+            if self.stage == ThreadStage::Over {
+                return;
+            }
             assert_eq!(self.stage, ThreadStage::Late, "streams that are not late");
             self.is_closing = true;
             let at = world.after(20);
             return world.plan(at, Move::Thread(self.id, Step::EndLate));
+        }
+        if let Order::HandOver(_) = order {
+            return self.order_handover(world);
         }
         assert!(
             !self.is_ordered_to_reap,
             "{order:?} behind the order to reap"
         );
         match order {
-            Order::HandOver(_) => unreachable!("no simulated client upgrades"),
             Order::Input(input) => {
                 assert!(!self.is_input_over, "input behind its end");
                 let (data, eof) = (&*input.data, input.eof);
@@ -395,7 +419,8 @@ impl SimulatedThread {
                 self.taken.push((input.data, input.eof));
             }
             Order::InputOver => {
-                assert!(!std::mem::replace(&mut self.is_input_over, true));
+                let is_repeated = std::mem::replace(&mut self.is_input_over, true);
+                assert!(!is_repeated || self.has_returned);
                 if self.is_drain_due {
                     world.plan(world.now, Move::Thread(self.id, Step::Drain));
                 }
@@ -426,64 +451,13 @@ impl SimulatedThread {
                     ThreadStage::Over
                 };
                 if self.is_late {
+                    self.plan_handover(world);
                     let (write, end) = (world.after(2_000), world.after(20_000));
                     world.plan(write, Move::Thread(self.id, Step::Write));
                     world.plan(end, Move::Thread(self.id, Step::EndLate));
                 }
             }
-            Order::Close(_) => {}
+            Order::Close(_) | Order::HandOver(_) => {}
         }
-    }
-
-    /// Checks that the process ends in time, and that nothing is read for nobody.
-    pub(super) fn check(&self, world: &World) {
-        let is_read_on = self.is_open() && (self.is_deleted || world.stopped_at.is_some());
-        assert!(
-            !is_read_on,
-            "late streams of a deleted session, or behind a stop"
-        );
-        if !self.is_alive() || self.is_refused || self.is_lost_known {
-            return;
-        }
-        let Some(started_at) = self.started_at else {
-            return;
-        };
-        if let Some((_, at)) = self.asked {
-            let at = world
-                .hurried_at
-                .map_or(at + GRACE, |now| now.min(at + GRACE));
-            let limit = at.max(started_at) + SLOW;
-            assert!(world.now <= limit, "it lives on after its grace");
-        }
-        if let (None, Some(limit)) = (self.asked, self.time_limit) {
-            let end = started_at + limit + SLOW;
-            assert!(world.now <= end, "it lives on after its time");
-        }
-    }
-
-    /// Checks the record of its end.
-    pub(super) fn check_end(&self, end: &End) {
-        let exit = self
-            .exited
-            .filter(|_| self.is_exit_known && !self.is_lost_known);
-        let exit = exit.map(|(exit, _)| exit);
-        let (by, status) = match (exit, self.asked) {
-            (Some(_), Some((cause, _))) => (Some(cause.into()), SessionStatus::Killed),
-            (Some(Exit::Code(0)), None) => (Some(EndedBy::Exit), SessionStatus::Completed),
-            (Some(Exit::Code(_)), None) => (Some(EndedBy::Exit), SessionStatus::Failed),
-            (Some(Exit::Signal(_)), None) => (Some(EndedBy::Signal), SessionStatus::Failed),
-            (None, _) => (self.pid.map(|_| EndedBy::Lost), SessionStatus::Failed),
-        };
-        assert_eq!((end.ended_by, end.status), (by, status));
-        assert!(!self.is_alive(), "it lives on behind its end");
-        if status == SessionStatus::Killed {
-            assert_eq!(self.family, 0, "its processes live on behind its end");
-        }
-    }
-
-    /// Checks a recorded kill.
-    pub(super) fn check_kill(&self, cause: &str) {
-        let asked = self.asked.map(|(cause, _)| EndedBy::from(cause).as_str());
-        assert_eq!(asked, Some(cause));
     }
 }

@@ -54,16 +54,18 @@ impl Kernel for Simulated {
 
     fn take_up(
         &self,
-        _id: SessionId,
-        _handover: PumpHandover,
+        id: SessionId,
+        handover: PumpHandover,
         _shared: HarnessShared,
         _events: Sender<StateEvent>,
         _begin: Waiter,
     ) -> io::Result<Harness> {
-        unreachable!("no simulated thread hands over")
+        self.0.borrow_mut().take_up(id, &handover)
     }
 
-    fn reap_adopted(&self) {}
+    fn reap_adopted(&self) {
+        self.0.borrow_mut().unreaped -= 1;
+    }
 }
 
 impl World {

@@ -4,6 +4,7 @@
 mod clients;
 mod harness;
 mod kernel;
+mod upgrade;
 mod writer;
 
 use std::cell::RefCell;
@@ -26,6 +27,7 @@ use crate::sys::Exit;
 use clients::Clients;
 use harness::{SimulatedThread, ThreadStage};
 use kernel::Simulated;
+use upgrade::Upgrades;
 use writer::SimulatedWriter;
 
 /// Times are in milliseconds since the start.
@@ -48,6 +50,8 @@ enum Move {
     /// The writer's disk fails, or works again.
     Disk(Disk),
     Event(StateEvent),
+    /// A client asks for an upgrade.
+    Upgrade,
 }
 
 /// Something that a thread or its process does by itself.
@@ -65,6 +69,8 @@ enum Step {
     Lose,
     EndSweep,
     EndLate,
+    /// Leaves everything to another thread.
+    HandOver,
 }
 
 /// State of the writer's disk.
@@ -89,11 +95,14 @@ struct World {
     threads: BTreeMap<SessionId, SimulatedThread>,
     writer: SimulatedWriter,
     clients: Clients,
+    upgrades: Upgrades,
     /// Times of the stop and of the signal that ends its grace period.
     stopped_at: Option<Millis>,
     has_signal: bool,
     hurried_at: Option<Millis>,
     last_pid: i32,
+    /// Ends of children for which nothing has been reaped yet.
+    unreaped: usize,
 }
 
 impl World {
@@ -130,6 +139,10 @@ impl World {
             let again = at + self.random.below(1_500) as Millis;
             self.plan(again, Move::Event(StateEvent::Stop));
         }
+        for _ in 0..self.random.below(3) {
+            let at = self.after(12_000);
+            self.plan(at, Move::Upgrade);
+        }
         for event in [StateEvent::ChildEnded, StateEvent::ChildEnded] {
             let at = self.after(10_000);
             self.plan(at, Move::Event(event));
@@ -138,11 +151,17 @@ impl World {
 
     fn make(&mut self, what: Move) {
         match what {
+            // Before an upgrade all clients are brought to rest.
+            Move::Request if self.upgrades.is_under_way() => {
+                let at = self.after(100) + 1;
+                self.plan(at, Move::Request);
+            }
             Move::Request => self.request(),
             Move::Thread(id, step) => self.with_thread(id, |thread, world| thread.act(step, world)),
             Move::Commit => self.commit(),
             Move::Disk(disk) => self.writer.disk = disk,
             Move::Event(event) => self.events.send(event).unwrap(),
+            Move::Upgrade => self.upgrade(),
         }
         self.deliver();
     }
@@ -173,6 +192,7 @@ impl World {
                 self.foresee_stop();
             }
             StateEvent::Command(command) => self.foresee_command(command),
+            StateEvent::ChildEnded => self.unreaped += 1,
             StateEvent::Created { id, result } if result.is_err() => {
                 self.clients.not_created += 1;
                 self.clients.forget_key(*id);
@@ -213,13 +233,24 @@ impl World {
     }
 }
 
+fn publisher(live: &Arc<AtomicU64>, tell: &Sender<Notice>) -> Publisher {
+    let (live, tell) = (Arc::clone(live), tell.clone());
+    Publisher {
+        live,
+        tell: Box::new(move |change| tell.send(change).unwrap()),
+    }
+}
+
 /// A state thread and its world.
 struct Simulation {
     state: State,
     world: Rc<RefCell<World>>,
     inbox: Receiver<StateEvent>,
+    tell: Sender<Notice>,
     changes: Receiver<Notice>,
     live: Arc<AtomicU64>,
+    /// The number of live sessions that the service manager was told last.
+    told: u64,
     /// The state thread is busy until then.
     busy_until: Option<Millis>,
 }
@@ -236,10 +267,7 @@ impl Simulation {
             drain_max: Duration::from_secs(5),
         };
         let live = Arc::<AtomicU64>::default();
-        let publisher = Publisher {
-            live: Arc::clone(&live),
-            tell: Box::new(move |change| tell.send(change).unwrap()),
-        };
+        let publisher = publisher(&live, &tell);
         let (_, unused) = unbounded();
         let redactor = Arc::new(Redactor::new("").0);
         let mut state = State::new(
@@ -261,10 +289,12 @@ impl Simulation {
             threads: BTreeMap::new(),
             writer,
             clients: Clients::default(),
+            upgrades: Upgrades::default(),
             stopped_at: None,
             has_signal: false,
             hurried_at: None,
             last_pid: 4_710,
+            unreaped: 0,
         };
         world.plan_faults();
         for _ in 0..5 + world.random.below(20) {
@@ -278,8 +308,10 @@ impl Simulation {
             state,
             world,
             inbox,
+            tell,
             changes,
             live,
+            told: 0,
             busy_until: None,
         }
     }
@@ -299,6 +331,13 @@ impl Simulation {
             self.check();
             if let Some(stopped) = stopped {
                 return stopped;
+            }
+            if let Some(handed_over) = self.state.handed_over() {
+                if let Some(stopped) = self.execute(handed_over) {
+                    return stopped;
+                }
+                self.world.borrow_mut().deliver();
+                self.check();
             }
         }
     }
@@ -321,18 +360,19 @@ impl Simulation {
                 }
             }
             let deadline = self.state.next_deadline().map(|at| {
-                let at = at.saturating_duration_since(world.begun);
-                world.now.max(at.as_millis() as Millis)
+                // A handover keeps microseconds, by the real clock.
+                let at = at.saturating_duration_since(world.begun).as_micros() + 500;
+                world.now.max(at as Millis / 1_000 + 1)
             });
             match (deadline, next) {
                 (Some(at), next)
                     if self.inbox.is_empty() && next.is_none_or(|(next, _)| at < next) =>
                 {
-                    world.now = at;
+                    world.pass_until(at, self.state.handing_over.is_some());
                     return None;
                 }
                 (_, Some(key)) => {
-                    world.now = key.0;
+                    world.pass_until(key.0, self.state.handing_over.is_some());
                     let what = world.agenda.remove(&key).unwrap();
                     world.make(what);
                 }
@@ -358,6 +398,7 @@ impl Simulation {
         for thread in world.threads.values() {
             thread.check(world);
         }
+        world.check_upgrade();
         let answers = clients::Seen {
             live,
             limits: self.state.limits,
@@ -365,9 +406,14 @@ impl Simulation {
         };
         world.check_answers(&answers);
         for change in self.changes.try_iter() {
-            let is_stopping = matches!(change, Notice::Stopping { .. });
-            assert_eq!(is_stopping, change != Notice::Live(live as u64));
+            match change {
+                Notice::Stopping { .. } => assert!(world.stopped_at.is_some()),
+                Notice::Live(live) => self.told = live,
+            }
         }
+        assert_eq!(self.told, live as u64, "the manager is told");
+        assert_eq!(world.unreaped, 0, "orphans are reaped");
+        assert_eq!(world.writer.are_chores_over(), world.stopped_at.is_some());
     }
 
     /// Checks the result of the stop, and that all who waited have been answered.
@@ -382,8 +428,11 @@ impl Simulation {
             let row = given_up.num.map(|num| world.writer.row(num));
             assert!(row.is_none_or(|row| !row.has_ended));
             assert_eq!(given_up.closed, row.is_some_and(|row| row.end.is_some()));
-            let has_process = thread.is_some_and(SimulatedThread::is_alive);
-            assert!(!(given_up.exited && has_process));
+            // A session whose thread could not be created has none.
+            if let Some((exited, unread)) = thread.map(SimulatedThread::known_end) {
+                assert_eq!(given_up.exited, exited || given_up.closed);
+                assert_eq!(given_up.unread, unread as u64);
+            }
         }
         let lost: Vec<SessionId> = stopped.abandoned.iter().map(|lost| lost.id).collect();
         let unfinished = world.writer.unfinished();
@@ -410,17 +459,20 @@ impl Simulation {
 fn in_any_order_of_events_a_session_ends_once_with_the_requested_cause() {
     let mut ends = BTreeMap::<_, usize>::new();
     let mut abandoned = 0;
+    let mut upgrades = [0; 2];
     for seed in 0..rounds(4_000) as u64 {
         println!("seed {seed}");
         let mut simulation = Simulation::new(seed);
         let stopped = simulation.run();
         simulation.conclude(&stopped);
         abandoned += stopped.abandoned.len();
+        let ended = simulation.world.borrow().upgrades.ended;
+        upgrades = [upgrades[0] + ended[0], upgrades[1] + ended[1]];
         for by in simulation.world.borrow().writer.causes() {
             *ends.entry(by.map_or("none", EndedBy::as_str)).or_default() += 1;
         }
     }
     // Every kind of end has occurred.
     assert_eq!(ends.len(), EndedBy::ALL.len() + 1, "{ends:?}");
-    assert!(abandoned > 0);
+    assert!(abandoned > 0 && upgrades.iter().all(|number| *number > 0));
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, unbounded};
 
+use super::harness::{SimulatedThread, ThreadStage};
 use super::{Disk, Millis, Move, World};
 use crate::api::{EndedBy, EventKind, Failure, SessionId, SessionRecord, SessionStatus};
 use crate::store::{
@@ -61,6 +63,10 @@ impl SimulatedWriter {
         (writer, queue)
     }
 
+    pub(super) fn are_chores_over(&self) -> bool {
+        self.status.chores_over.load(Ordering::Relaxed)
+    }
+
     pub(super) fn row(&self, num: SessionNum) -> &Row {
         &self.rows[&num]
     }
@@ -110,8 +116,9 @@ impl World {
                     done(Ok(Committed::Vacuumed(0)));
                 }
                 Item::Rest => {
-                    let is_live = |thread: &super::harness::SimulatedThread| {
-                        thread.started_at.is_some() && !thread.is_ordered_to_reap
+                    let is_live = |thread: &SimulatedThread| {
+                        let is_over = thread.stage == ThreadStage::Over;
+                        thread.started_at.is_some() && !thread.is_ordered_to_reap && !is_over
                     };
                     assert!(!self.threads.values().any(is_live));
                 }
