@@ -22,8 +22,9 @@ use crate::state::StateHandover;
 use crate::store::StatusHandover;
 use crate::sys::passed::{Bytes, Moment, Passed};
 
-/// Newest format of a handover that this program writes and reads. A field that is added later has a default.
-pub const FORMAT: u32 = 1;
+/// Newest format of a handover that this program writes and reads. A field that is added later has a default. Format 1 had
+/// all fields of each session; since 2, those with their default are left out.
+pub const FORMAT: u32 = 2;
 
 /// Everything that the next program goes on with. The rest is on disk, in the settings, or in the kernel.
 #[derive(Debug, Serialize, Deserialize)]
