@@ -142,7 +142,7 @@
 //! 1. The connection thread has the new program checked by running it once, then brings the other connections to rest
 //!    (`http::parking`): threads in accept(2) get connections of the daemon's own, followers an empty page, and requests
 //!    that are being answered are waited for. Bytes of a begun request and of an unsent answer are kept.
-//! 2. The state thread orders the harness threads to end (`state::handover`): each leaves its pipes, and what it holds of
+//! 2. The state thread orders the harness threads to end (`state::upgrade`): each leaves its pipes, and what it holds of
 //!    their bytes. The writer commits everything queued, and pauses.
 //! 3. The main thread collects the parts of all rooms in one document in memory, and executes the new program, which
 //!    inherits the document, the pipes, the sockets, the lock, and the previous program as an open file.

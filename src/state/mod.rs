@@ -19,6 +19,7 @@ mod stdin;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,14 +29,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use command::{Acceptance, Command, Killed, Launch, Launched, Reply, Running};
-use handover::HandingOver;
-pub use handover::{HandedOver, StateHandover, Successor, TakenUp, Upgrade};
+pub use handover::{StateHandover, TakenUp};
 use kernel::{Kernel, RealKernel};
 use late::Late;
 use life::Input;
 use session::Session;
 use stop::StopSource;
 pub use stop::{Abandoned, Stopped};
+use upgrade::HandingOver;
+pub use upgrade::{HandedOver, Successor, Upgrade};
 
 use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness::{self, Pipes, Report};
