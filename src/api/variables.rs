@@ -95,12 +95,11 @@ pub fn check_name(name: &str) -> Result<(), String> {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Variables {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        // `collect` would sort first, by a sort of its own for each type of pairs.
+        let mut variables = BTreeMap::new();
         let pairs = pairs.into_iter();
-        Self(
-            pairs
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
+        variables.extend(pairs.map(|(name, value)| (name.into(), value.into())));
+        Self(variables)
     }
 }
 

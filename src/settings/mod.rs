@@ -40,8 +40,10 @@ static FROM_FILE: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 pub fn set_from_file<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) {
     let settings = variables.filter(|(name, _)| ALL.iter().any(|setting| setting.name() == *name));
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let mut own = BTreeMap::new();
+    own.extend(settings.map(owned));
     // A second call, which the daemon never makes, changes nothing.
-    let _ = FROM_FILE.set(settings.map(owned).collect());
+    let _ = FROM_FILE.set(own);
 }
 
 fn from_file(name: &str) -> Option<OsString> {

@@ -2,6 +2,7 @@
 //!
 //! Called from every thread. It knows neither the document around the values nor their meaning.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -154,6 +155,14 @@ pub mod optional_instant {
 /// read, and of hundreds of sessions most values are these.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// A table by names. Inserts one entry after the other: `collect` sorts first, and each type of entries has its own 6 kB of
+/// sort.
+pub fn table<K: Into<String>, V>(entries: impl Iterator<Item = (K, V)>) -> BTreeMap<String, V> {
+    let mut table = BTreeMap::new();
+    entries.for_each(|(name, value)| drop(table.insert(name.into(), value)));
+    table
 }
 
 /// Bytes as base64, for `#[serde(with)]`.

@@ -19,7 +19,7 @@ use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{HandedOver, State, StateHandover};
 use crate::store::{StoreStatus, WriteQueue};
-use crate::sys::passed::{Bytes, Moment, Passed};
+use crate::sys::passed::{self, Bytes, Moment, Passed};
 use crate::sys::{self, Execution, OomWatch};
 
 /// The rooms that hand over, besides the state.
@@ -116,9 +116,7 @@ impl Rooms<'_> {
             program: Bytes::from(handed_over.upgrade.successor.path.as_path()),
             open_files_before: sys::open_files_before(),
             oom_claimed: OomWatch::claimed(),
-            redactions: redactions
-                .map(|(kind, count)| (kind.to_owned(), count))
-                .collect(),
+            redactions: passed::table(redactions),
             metrics: metrics::hand_over(),
             store: self.status.hand_over(),
             state,

@@ -11,6 +11,7 @@ use super::{
     COMMITS, EVENTS_WRITTEN, EventKind, LAUNCH_FAILURES, LAUNCHES, OUTPUT_BYTES, REQUESTS,
     Requests, Stream, TOKEN_KINDS, TOKENS,
 };
+use crate::sys::passed;
 
 /// All counters. A label that the next program does not know is dropped with its count.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -33,13 +34,8 @@ struct RequestsHandover {
 
 /// The counters of this process.
 pub fn hand_over() -> MetricsHandover {
-    let named = |names: &[&str], counters: &[Counter]| {
-        let counts = counters.iter().map(Counter::get);
-        names
-            .iter()
-            .map(|name| (*name).into())
-            .zip(counts)
-            .collect()
+    let named = |names: &[&'static str], counters: &[Counter]| {
+        passed::table(names.iter().copied().zip(counters.iter().map(Counter::get)))
     };
     let requests = |requests: &Requests| RequestsHandover {
         by_status: requests.counts().collect(),
@@ -47,20 +43,23 @@ pub fn hand_over() -> MetricsHandover {
     };
     MetricsHandover {
         launches: LAUNCHES.get(),
-        launch_failures: LAUNCH_FAILURES
-            .iter()
-            .map(|(code, count)| (code.into(), count.get()))
-            .collect(),
-        requests: REQUESTS
-            .iter()
-            .map(|(route, of_route)| (route.into(), requests(of_route)))
-            .collect(),
+        launch_failures: passed::table(
+            LAUNCH_FAILURES
+                .iter()
+                .map(|(code, count)| (code, count.get())),
+        ),
+        requests: passed::table(
+            REQUESTS
+                .iter()
+                .map(|(route, of_route)| (route, requests(of_route))),
+        ),
         events_written: named(&EventKind::ALL.map(EventKind::as_str), &EVENTS_WRITTEN),
         output_bytes: named(&Stream::ALL.map(Stream::as_str), &OUTPUT_BYTES),
-        tokens: TOKENS
-            .iter()
-            .map(|(harness, counts)| (harness.into(), counts.each_ref().map(Counter::get)))
-            .collect(),
+        tokens: passed::table(
+            TOKENS
+                .iter()
+                .map(|(harness, counts)| (harness, counts.each_ref().map(Counter::get))),
+        ),
         commits: COMMITS.hand_over(),
     }
 }
