@@ -56,7 +56,7 @@ pub(super) fn follow(mut pump: Pump, context: &ThreadState) {
         // Ends with execve(2), or once the handover has failed. If each thread ended by itself it would unmap its stack,
         // and each unmapping interrupts the other processors.
         if let Some(end) = end {
-            end.wait();
+            drop(end.wait());
         }
     }
 }

@@ -157,7 +157,8 @@ impl Harness {
         let backlog = harness.backlog.clone();
         let kept = handover.keep_child();
         let go_on = move || {
-            if !begin.wait() {
+            let passage = begin.wait();
+            if !passage.is_open {
                 return;
             }
             let context = ThreadState {
@@ -170,7 +171,9 @@ impl Harness {
                 report: Box::new(report),
                 tally,
             };
-            match Pump::take_up(handover, &backlog, &context.shared) {
+            let pump = Pump::take_up(handover, &backlog, &context.shared);
+            drop(passage);
+            match pump {
                 Ok(pump) => life::follow(pump, &context),
                 Err(err) => (context.report)(Report::Lost {
                     reason: Failure::explained(&err),
