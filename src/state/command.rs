@@ -159,7 +159,7 @@ impl State {
             }
             Command::Redactor { id, reply } => {
                 let session = self.sessions.get(&id);
-                let _ = reply.send(Ok(session.map(|session| Arc::clone(&session.redactor))));
+                let _ = reply.send(Ok(session.and_then(|session| session.redactor.clone())));
             }
             Command::Store(request, reply) => {
                 if let Some(done) = self.done(reply) {

@@ -3,79 +3,31 @@
 //! Runs on the state thread, while the sessions are at rest. It knows neither the program nor the descriptors beside the
 //! sessions' own.
 
+use std::io;
+use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::life::Phase;
-use super::session::{RequestedEnd, Session};
+use super::State;
+use super::late::LateSession;
+use super::session::Session;
 use super::stdin::Stdin;
-use super::{HandedOver, State};
-use crate::adapters::SessionLimits;
-use crate::api::{LeftBehind, SessionId};
-use crate::harness::{Gate, Harness, HarnessExit, PumpHandover, Waiter};
-use crate::observe::field::CloseCause;
+use crate::api::SessionId;
+use crate::harness::{Gate, Harness, PumpHandover};
 use crate::redact::Redactor;
 use crate::store::SessionNum;
-use crate::sys::passed;
 
 /// All sessions.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct StateHandover {
-    sessions: Vec<SessionHandover>,
-    late: Vec<LateHandover>,
-}
-
-/// A live session.
-#[derive(Debug, Serialize, Deserialize)]
-struct SessionHandover {
-    id: SessionId,
-    phase: Phase,
-    num: SessionNum,
-    pid: i32,
-    harness_id: String,
-    stdin: Stdin,
-    #[serde(default, skip_serializing_if = "passed::is_default")]
-    is_stream: bool,
-    #[serde(default, skip_serializing_if = "passed::is_default")]
-    has_conversation: bool,
-    #[serde(default, skip_serializing_if = "passed::is_default")]
-    limits: SessionLimits,
-    #[serde(
-        with = "passed::optional_instant",
-        default,
-        skip_serializing_if = "passed::is_default"
-    )]
-    timeout_at: Option<Instant>,
-    grace: Duration,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ending: Option<RequestedEnd>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sweep: Option<Duration>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    launch_sweep: Option<Duration>,
-    #[serde(default, skip_serializing_if = "passed::is_default")]
-    swept: usize,
-    #[serde(default, skip_serializing_if = "passed::is_default")]
-    left: LeftBehind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exit: Option<HarnessExit>,
-    pump: PumpHandover,
-}
-
-/// A session that has ended, and whose streams are read on.
-#[derive(Debug, Serialize, Deserialize)]
-struct LateHandover {
-    id: SessionId,
-    closing: Option<CloseCause>,
-    pump: PumpHandover,
+    sessions: Vec<Session>,
+    late: Vec<LateSession>,
 }
 
 /// Sessions of the previous program, whose threads wait for the beginning.
 pub struct TakenUp {
-    sessions: Vec<Session>,
-    late: Vec<(SessionId, Option<CloseCause>, Harness)>,
+    handover: StateHandover,
     begin: Gate,
 }
 
@@ -87,16 +39,17 @@ impl StateHandover {
 
     /// The rows that have a running harness.
     pub fn nums(&self) -> Vec<SessionNum> {
-        self.sessions.iter().map(|session| session.num).collect()
+        let nums = self.sessions.iter().filter_map(|session| session.num);
+        nums.collect()
     }
 }
 
 impl State {
-    /// The sessions, for the next program. The sessions stay as they are: this program goes on if it cannot be executed.
+    /// Takes the sessions out, for the next program. They come back if it cannot be executed: [`State::give_back`].
     ///
     /// # Errors
-    /// A session is not at rest.
-    pub fn handover(&mut self, handed_over: &mut HandedOver) -> std::io::Result<StateHandover> {
+    /// A session is not at rest. Nothing is changed then.
+    pub fn handover(&mut self) -> io::Result<StateHandover> {
         let Self {
             sessions,
             late,
@@ -122,206 +75,78 @@ impl State {
             // Its client is answered before a handover begins.
             upgrade_check: _,
         } = self;
-        let pumps = &mut handed_over.pumps;
-        let is_at_rest = |session: &Session| {
-            let can_be = session.phase.can_be_handed_over() && session.num.is_some();
-            can_be && session.pid.is_some() && pumps.contains_key(&session.id)
-        };
-        if !sessions.values().all(is_at_rest) {
-            return Err(std::io::Error::other("a session is not at rest"));
+        let are_live_at_rest = sessions.values().all(Session::is_at_rest);
+        if !are_live_at_rest || late.iter().any(|entry| entry.pump.is_none()) {
+            return Err(io::Error::other("a session is not at rest"));
         }
-        let live = sessions.values().filter_map(|session| {
-            let pump = pumps.remove(&session.id)?;
-            session.handover(pump)
-        });
-        let live = live.collect();
-        let late = late.entries().filter_map(|(id, closing)| {
-            let pump = pumps.remove(&id)?;
-            Some(LateHandover { id, closing, pump })
-        });
         Ok(StateHandover {
-            sessions: live,
-            late: late.collect(),
+            sessions: mem::take(sessions).into_values().collect(),
+            late: late.take_all(),
         })
     }
 
     /// Gives back what [`State::handover`] has taken.
-    pub fn give_back(&self, handed_over: &mut HandedOver, handover: StateHandover) {
-        let StateHandover { sessions, late } = handover;
-        let live = sessions
-            .into_iter()
-            .map(|session| (session.id, session.pump));
-        let late = late.into_iter().map(|entry| (entry.id, entry.pump));
-        handed_over.pumps.extend(live.chain(late));
+    pub fn give_back(&mut self, handover: StateHandover) {
+        let live = handover.sessions.into_iter();
+        self.sessions
+            .extend(live.map(|session| (session.id, session)));
+        self.late.put_back(handover.late);
     }
 
     /// Starts a thread for each session of the previous program. The threads wait until [`State::begin`].
     ///
     /// # Errors
     /// No thread or descriptor is available. Nothing is changed then.
-    pub fn take_up(&self, handover: StateHandover) -> std::io::Result<TakenUp> {
-        let StateHandover { sessions, late } = handover;
+    pub fn take_up(&self, mut handover: StateHandover) -> io::Result<TakenUp> {
         let begin = Gate::default();
-        let live = sessions.into_iter().map(|session| {
-            let redactor = session.pump.redactor(&self.redactor);
-            self.take_up_session(session, redactor, begin.waiter())
-        });
-        let late = late.into_iter().map(|LateHandover { id, closing, pump }| {
+        for session in &mut handover.sessions {
+            let pump = session.pump.take().ok_or_else(no_pump)?;
             let redactor = pump.redactor(&self.redactor);
-            let harness = self.start(id, pump, redactor, begin.waiter())?;
-            Ok((id, closing, harness))
-        });
-        Ok(TakenUp {
-            sessions: live.collect::<std::io::Result<_>>()?,
-            late: late.collect::<std::io::Result<_>>()?,
-            begin,
-        })
+            session.redactor = Some(Arc::clone(&redactor));
+            session.harness = Some(self.start(session.id, pump, redactor, &begin)?);
+        }
+        for entry in &mut handover.late {
+            let pump = entry.pump.take().ok_or_else(no_pump)?;
+            let redactor = pump.redactor(&self.redactor);
+            entry.harness = Some(self.start(entry.id, pump, redactor, &begin)?);
+        }
+        Ok(TakenUp { handover, begin })
     }
 
     /// Goes on with the sessions of the previous program. Their threads go on once the returned gate is open: clients are
     /// answered before hundreds of threads are woken.
     #[must_use]
     pub fn begin(&mut self, taken_up: TakenUp) -> Gate {
-        let TakenUp {
-            sessions,
-            late,
-            begin,
-        } = taken_up;
-        for session in sessions {
-            session.repeat_orders();
-            self.sessions.insert(session.id, session);
-        }
-        for (id, closing, harness) in late {
-            self.late.take_up(id, closing, harness);
-        }
+        self.give_back(taken_up.handover);
+        self.sessions.values().for_each(Session::repeat_orders);
+        self.late.iter().for_each(LateSession::repeat_order);
         self.publish_live();
-        begin
+        taken_up.begin
     }
 
-    /// Starts the thread that goes on with `pump`.
+    /// Starts the thread that goes on with `pump`, once `begin` is open.
     pub(super) fn start(
         &self,
         id: SessionId,
-        pump: PumpHandover,
+        pump: Box<PumpHandover>,
         redactor: Arc<Redactor>,
-        begin: Waiter,
-    ) -> std::io::Result<Harness> {
+        begin: &Gate,
+    ) -> io::Result<Harness> {
         let (shared, events) = (self.shared(redactor), self.events.clone());
-        self.kernel.take_up(id, pump, shared, events, begin)
-    }
-
-    fn take_up_session(
-        &self,
-        handover: SessionHandover,
-        redactor: Arc<Redactor>,
-        begin: Waiter,
-    ) -> std::io::Result<Session> {
-        let SessionHandover {
-            id,
-            phase,
-            num,
-            pid,
-            harness_id,
-            stdin,
-            is_stream,
-            has_conversation,
-            limits,
-            timeout_at,
-            grace,
-            ending,
-            sweep,
-            launch_sweep,
-            swept,
-            left,
-            exit,
-            pump,
-        } = handover;
-        let harness = self.start(id, pump, Arc::clone(&redactor), begin)?;
-        Ok(Session {
-            id,
-            phase,
-            num: Some(num),
-            pid: Some(pid),
-            harness: Some(harness),
-            harness_id,
-            stdin,
-            is_stream,
-            has_conversation,
-            redactor,
-            limits,
-            timeout_at,
-            grace,
-            ending,
-            sweep,
-            launch_sweep,
-            swept,
-            left,
-            exit,
-            failure: None,
-            closing: None,
-            launch: None,
-            repeats: Vec::new(),
-            kills: Vec::new(),
-            early_input: Vec::new(),
-        })
+        let begin = begin.waiter();
+        self.kernel.take_up(id, *pump, shared, events, begin)
     }
 }
 
+fn no_pump() -> io::Error {
+    io::Error::other("a session has no pump")
+}
+
 impl Session {
-    /// The session with its `pump`, for the next program; `None` if it has no process.
-    fn handover(&self, pump: PumpHandover) -> Option<SessionHandover> {
-        let Self {
-            id,
-            phase,
-            num,
-            pid,
-            // `pump` stands for its thread.
-            harness: _,
-            harness_id,
-            stdin,
-            is_stream,
-            has_conversation,
-            // `pump` has its values.
-            redactor: _,
-            limits,
-            timeout_at,
-            grace,
-            ending,
-            sweep,
-            launch_sweep,
-            swept,
-            left,
-            exit,
-            // Only a session without a process has a failure.
-            failure: _,
-            // Only a session that is being swept or has ended has closing facts.
-            closing: _,
-            // All clients have their answers.
-            launch: _,
-            repeats: _,
-            kills: _,
-            early_input: _,
-        } = self;
-        Some(SessionHandover {
-            id: *id,
-            phase: *phase,
-            num: (*num)?,
-            pid: (*pid)?,
-            harness_id: harness_id.clone(),
-            stdin: *stdin,
-            is_stream: *is_stream,
-            has_conversation: *has_conversation,
-            limits: *limits,
-            timeout_at: *timeout_at,
-            grace: *grace,
-            ending: *ending,
-            sweep: *sweep,
-            launch_sweep: *launch_sweep,
-            swept: *swept,
-            left: left.clone(),
-            exit: *exit,
-            pump,
-        })
+    /// True if the next program can go on with it.
+    fn is_at_rest(&self) -> bool {
+        let can_be = self.phase.can_be_handed_over() && self.num.is_some();
+        can_be && self.pid.is_some() && self.pump.is_some()
     }
 
     /// Another thread has gone on with its harness.

@@ -2,17 +2,26 @@
 //!
 //! Runs on the state thread. They are not live; only the handle of their thread is kept.
 
+use std::mem;
+
+use serde::{Deserialize, Serialize};
+
 use crate::api::SessionId;
-use crate::harness::Harness;
+use crate::harness::{Harness, PumpHandover};
 use crate::observe::field::CloseCause;
 use crate::observe::say;
 
 /// An ended session with open streams.
-struct LateSession {
-    id: SessionId,
-    harness: Harness,
+#[derive(Serialize, Deserialize)]
+pub(super) struct LateSession {
+    pub(super) id: SessionId,
+    /// `None` in a next program that has not started its thread yet.
+    #[serde(skip)]
+    pub(super) harness: Option<Harness>,
     /// Its streams are being closed, for this reason.
     closing: Option<CloseCause>,
+    /// What its thread has left to the thread that goes on.
+    pub(super) pump: Option<Box<PumpHandover>>,
 }
 
 /// These sessions, in the order of their ends.
@@ -28,8 +37,9 @@ impl Late {
         say!(SessionLate, session: id);
         let mut entry = LateSession {
             id,
-            harness,
+            harness: Some(harness),
             closing: None,
+            pump: None,
         };
         if self.is_stopping {
             entry.close(CloseCause::Stop);
@@ -37,41 +47,26 @@ impl Late {
         self.sessions.push(entry);
     }
 
-    /// Goes on with a session of the previous program.
-    pub(super) fn take_up(&mut self, id: SessionId, closing: Option<CloseCause>, harness: Harness) {
-        self.sessions.push(LateSession {
-            id,
-            harness,
-            closing,
-        });
-        self.repeat_order(id);
+    /// Takes all sessions out.
+    pub(super) fn take_all(&mut self) -> Vec<LateSession> {
+        mem::take(&mut self.sessions)
     }
 
-    /// Another thread, `harness`, has gone on with the streams of the session `id`.
-    pub(super) fn resume(&mut self, id: SessionId, harness: Harness) {
-        if let Some(entry) = self.sessions.iter_mut().find(|entry| entry.id == id) {
-            entry.harness = harness;
-        }
-        self.repeat_order(id);
+    /// Goes on with sessions that have been taken out, here or in the previous program.
+    pub(super) fn put_back(&mut self, sessions: Vec<LateSession>) {
+        self.sessions.extend(sessions);
     }
 
-    /// Repeats the order that the last thread of the session `id` may not have received.
-    fn repeat_order(&self, id: SessionId) {
-        if let Some(entry) = self.sessions.iter().find(|entry| entry.id == id)
-            && let Some(why) = entry.closing
-        {
-            entry.harness.close(why);
-        }
+    pub(super) fn find(&mut self, id: SessionId) -> Option<&mut LateSession> {
+        self.sessions.iter_mut().find(|entry| entry.id == id)
     }
 
-    /// The sessions with the handles of their threads.
-    pub(super) fn harnesses(&self) -> impl Iterator<Item = (SessionId, &Harness)> {
-        self.sessions.iter().map(|entry| (entry.id, &entry.harness))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LateSession> {
+        self.sessions.iter()
     }
 
-    /// The sessions, with the reason why their streams are being closed, if they are.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (SessionId, Option<CloseCause>)> {
-        self.sessions.iter().map(|entry| (entry.id, entry.closing))
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut LateSession> {
+        self.sessions.iter_mut()
     }
 
     /// Removes a session whose thread has ended.
@@ -90,8 +85,7 @@ impl Late {
 
     /// Closes the streams of the session `id`, if it is in the list.
     pub(super) fn close(&mut self, id: SessionId, why: CloseCause) {
-        let mut entries = self.sessions.iter_mut();
-        if let Some(entry) = entries.find(|entry| entry.id == id) {
+        if let Some(entry) = self.find(id) {
             entry.close(why);
         }
     }
@@ -122,7 +116,20 @@ impl LateSession {
     fn close(&mut self, why: CloseCause) {
         if self.closing.replace(why).is_none() {
             say!(LateStreamClosed, session: self.id, why);
-            self.harness.close(why);
+            self.repeat_order();
+        }
+    }
+
+    /// Another thread has gone on with its streams.
+    pub(super) fn resume(&mut self, harness: Harness) {
+        self.harness = Some(harness);
+        self.repeat_order();
+    }
+
+    /// Repeats the order that its last thread may not have received.
+    pub(super) fn repeat_order(&self) {
+        if let (Some(harness), Some(why)) = (&self.harness, self.closing) {
+            harness.close(why);
         }
     }
 }

@@ -36,8 +36,7 @@ use life::Input;
 use session::Session;
 use stop::StopSource;
 pub use stop::{Abandoned, Stopped};
-use upgrade::HandingOver;
-pub use upgrade::{HandedOver, Successor, Upgrade};
+pub use upgrade::{HandingOver, Successor, Upgrade};
 
 use crate::api::{ApiError, SessionId, StopReport};
 use crate::harness::{self, Pipes, Report};
@@ -94,7 +93,7 @@ pub enum Outcome {
     /// Every session has ended.
     Stopped(Stopped),
     /// Every session is at rest.
-    HandOver(HandedOver),
+    HandOver(HandingOver),
 }
 
 /// Figures and notices that the state thread publishes.
@@ -242,7 +241,7 @@ impl State {
             StateEvent::Harness {
                 id,
                 report: Report::HandedOver(pump),
-            } => self.take_pump(id, *pump),
+            } => self.take_pump(id, pump),
             StateEvent::Harness { id, report } => self.apply(id, Input::Report(report)),
             StateEvent::Ended { id } => self.apply(id, Input::Closed),
             StateEvent::Deleted { id } => {

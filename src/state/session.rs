@@ -17,13 +17,15 @@ use crate::api::{
     ApiError, Code, EndCause, Failure, KillSignal, LeftBehind, Payload, SessionCost, SessionId,
     SessionStatus, Usage,
 };
-use crate::harness::{Harness, HarnessExit, Report};
+use crate::harness::{Harness, HarnessExit, PumpHandover, Report};
 use crate::observe::field::KillCause;
 use crate::redact::Redactor;
 use crate::store::{Fact, NewEvent, SessionNum};
 use crate::sys::{Exit, Process, passed};
 
-/// A session from its launch until its closing facts are on disk.
+/// A session from its launch until its closing facts are on disk. The next program goes on with it as it is: what is
+/// skipped is either made anew there, or not set in the phases in which a session can be handed over.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) phase: Phase,
@@ -32,41 +34,65 @@ pub(super) struct Session {
     /// Pid of the harness once it runs; also the number of its process group.
     pub(super) pid: Option<i32>,
     /// Handle of its thread, until the thread is ordered to reap; `None` without a thread.
+    #[serde(skip)]
     pub(super) harness: Option<Harness>,
     pub(super) harness_id: String,
     pub(super) stdin: Stdin,
     /// Its stdin takes stream-json messages, one per line, instead of raw bytes.
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     pub(super) is_stream: bool,
     /// The session belongs to a conversation: exit 0 leaves it `idle`.
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     pub(super) has_conversation: bool,
-    /// Takes secrets out of what it stores.
-    pub(super) redactor: Arc<Redactor>,
+    /// Takes secrets out of what it stores. `None` in a next program that has not started its thread yet.
+    #[serde(skip)]
+    pub(super) redactor: Option<Arc<Redactor>>,
+    #[serde(default, skip_serializing_if = "passed::is_default")]
     pub(super) limits: SessionLimits,
+    #[serde(
+        with = "passed::optional_instant",
+        default,
+        skip_serializing_if = "passed::is_default"
+    )]
     pub(super) timeout_at: Option<Instant>,
     /// Time between SIGTERM and SIGKILL.
     pub(super) grace: Duration,
     /// Set once its end has been requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ending: Option<RequestedEnd>,
     /// Grace period after which all processes of the session are ended with it, in its process group or not. `None`:
     /// processes that the harness leaves behind live on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sweep: Option<Duration>,
     /// The sweep that the launch requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) launch_sweep: Option<Duration>,
     /// Number of processes that the sweep ended.
+    #[serde(skip)]
     pub(super) swept: usize,
-    /// Processes that live on.
+    /// Processes that live on, once it has ended.
+    #[serde(skip)]
     pub(super) left: LeftBehind,
     /// Set once the harness thread has seen the exit.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exit: Option<HarnessExit>,
+    /// What its thread has left to the thread that goes on.
+    pub(super) pump: Option<Box<PumpHandover>>,
     /// The reason why it cannot be started.
+    #[serde(skip)]
     pub(super) failure: Option<Failure>,
     /// Closing facts, stored once all processes left behind are ended.
+    #[serde(skip)]
     pub(super) closing: Option<Fact>,
-    /// The launch that waits for its answer, and repeats of it.
+    /// The launch that waits for its answer, and repeats of it. A handover waits for the answers to all clients.
+    #[serde(skip)]
     pub(super) launch: Option<Reply<Launched>>,
+    #[serde(skip)]
     pub(super) repeats: Vec<Reply<Launched>>,
+    #[serde(skip)]
     pub(super) kills: Vec<Reply<Killed>>,
     /// Input that arrived while the start was unconfirmed: data, end of file, and the waiting client.
+    #[serde(skip)]
     pub(super) early_input: Vec<(String, bool, Reply<Acceptance>)>,
 }
 

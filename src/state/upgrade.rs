@@ -2,8 +2,7 @@
 //!
 //! Runs on the state thread. It knows neither the program nor what the sessions hand over.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -37,20 +36,12 @@ pub struct Successor {
     pub migrates_to: Option<usize>,
 }
 
-/// The sessions, once no thread reads their pipes any more.
-pub struct HandedOver {
+/// A handover that waits for the harness threads, or is ready: no thread reads the sessions' pipes any more.
+pub struct HandingOver {
     pub upgrade: Upgrade,
-    pub(super) pumps: HashMap<SessionId, PumpHandover>,
-    /// The threads that have read them end behind it, if this program goes on.
-    _end: Gate,
-}
-
-/// A handover that waits for the harness threads.
-pub(super) struct HandingOver {
-    upgrade: Upgrade,
-    pumps: HashMap<SessionId, PumpHandover>,
     /// The sessions whose threads have their order, and have not ended.
     ending: BTreeSet<SessionId>,
+    /// The threads that have read the pipes end behind it, if this program goes on.
     end: Gate,
     pub(super) give_up_at: Instant,
 }
@@ -113,7 +104,6 @@ impl State {
         }
         self.handing_over = Some(HandingOver {
             upgrade,
-            pumps: HashMap::new(),
             ending: BTreeSet::new(),
             end: Gate::default(),
             give_up_at: self.kernel.now().instant + durations::HAND_OVER,
@@ -126,31 +116,39 @@ impl State {
         let Some(handing_over) = &mut self.handing_over else {
             return;
         };
-        let live = self.sessions.values().filter_map(|session| {
-            let harness = session.harness.as_ref()?;
-            let can_be = session.phase.can_be_handed_over();
-            can_be.then_some((session.id, harness))
-        });
-        for (id, harness) in live.chain(self.late.harnesses()) {
-            if !handing_over.pumps.contains_key(&id) && handing_over.ending.insert(id) {
+        let live = self.sessions.values();
+        let live = live
+            .filter(|session| session.phase.can_be_handed_over())
+            .map(|session| (session.id, &session.harness, &session.pump));
+        let late = self.late.iter();
+        let late = late.map(|entry| (entry.id, &entry.harness, &entry.pump));
+        for (id, harness, pump) in live.chain(late) {
+            if let (Some(harness), None) = (harness, pump)
+                && handing_over.ending.insert(id)
+            {
                 harness.hand_over(handing_over.end.waiter());
             }
         }
     }
 
     /// A harness thread has ended, and left `pump`. Without a handover, another thread goes on with it at once.
-    pub(super) fn take_pump(&mut self, id: SessionId, pump: PumpHandover) {
-        match &mut self.handing_over {
-            Some(handing_over) => {
-                handing_over.ending.remove(&id);
-                handing_over.pumps.insert(id, pump);
+    pub(super) fn take_pump(&mut self, id: SessionId, pump: Box<PumpHandover>) {
+        let Some(handing_over) = &mut self.handing_over else {
+            return self.go_on_with(id, pump);
+        };
+        handing_over.ending.remove(&id);
+        match self.sessions.get_mut(&id) {
+            Some(session) if session.phase.can_be_handed_over() => session.pump = Some(pump),
+            _ => {
+                if let Some(entry) = self.late.find(id) {
+                    entry.pump = Some(pump);
+                }
             }
-            None => self.go_on_with(id, pump),
         }
     }
 
-    /// Everything, once the last harness thread has ended. Gives up at the deadline, or for a stop.
-    pub(super) fn handed_over(&mut self) -> Option<HandedOver> {
+    /// The handover, once the last harness thread has ended. Gives up at the deadline, or for a stop.
+    pub(super) fn handed_over(&mut self) -> Option<HandingOver> {
         let handing_over = self.handing_over.as_ref()?;
         let is_over = self.kernel.now().instant >= handing_over.give_up_at;
         let refusal = if self.stopping.is_some() {
@@ -166,15 +164,10 @@ impl State {
             return None;
         };
         let handing_over = self.handing_over.take()?;
-        let handed_over = HandedOver {
-            upgrade: handing_over.upgrade,
-            pumps: handing_over.pumps,
-            _end: handing_over.end,
-        };
         match refusal {
-            None => Some(handed_over),
+            None => Some(handing_over),
             Some(refusal) => {
-                self.go_on(handed_over, refusal);
+                self.go_on(handing_over, refusal);
                 None
             }
         }
@@ -201,20 +194,23 @@ impl State {
     }
 
     /// Goes on with everything in this program, and tells the reason.
-    pub fn go_on(&mut self, handed_over: HandedOver, reason: ApiError) {
-        let HandedOver { upgrade, pumps, .. } = handed_over;
-        for (id, pump) in pumps {
+    pub fn go_on(&mut self, handing_over: HandingOver, reason: ApiError) {
+        let live = self.sessions.values_mut();
+        let live = live.filter_map(|session| Some((session.id, session.pump.take()?)));
+        let late = self.late.iter_mut();
+        let late = late.filter_map(|entry| Some((entry.id, entry.pump.take()?)));
+        for (id, pump) in live.chain(late).collect::<Vec<_>>() {
             self.go_on_with(id, pump);
         }
-        let _ = upgrade.failed.send(reason);
+        let _ = handing_over.upgrade.failed.send(reason);
     }
 
-    fn go_on_with(&mut self, id: SessionId, pump: PumpHandover) {
+    fn go_on_with(&mut self, id: SessionId, pump: Box<PumpHandover>) {
         let session = self.sessions.get(&id);
-        let redactor = session.map(|session| Arc::clone(&session.redactor));
+        let redactor = session.and_then(|session| session.redactor.clone());
         let redactor = redactor.unwrap_or_else(|| pump.redactor(&self.redactor));
         let begin = Gate::default();
-        let harness = match self.start(id, pump, redactor, begin.waiter()) {
+        let harness = match self.start(id, pump, redactor, &begin) {
             Ok(harness) => harness,
             Err(err) => {
                 let reason = Failure::explained(&err);
@@ -233,7 +229,11 @@ impl State {
         begin.open();
         match self.sessions.get_mut(&id) {
             Some(session) if session.phase.can_be_handed_over() => session.resume(harness),
-            _ => self.late.resume(id, harness),
+            _ => {
+                if let Some(entry) = self.late.find(id) {
+                    entry.resume(harness);
+                }
+            }
         }
     }
 

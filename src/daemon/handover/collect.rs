@@ -17,7 +17,7 @@ use crate::observe::log::Log;
 use crate::observe::{field, metrics, say};
 use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::state::{HandedOver, State, StateHandover};
+use crate::state::{HandingOver, State, StateHandover, Upgrade};
 use crate::store::{StoreStatus, WriteQueue};
 use crate::sys::passed::{self, Bytes, Moment, Passed};
 use crate::sys::{self, Execution, OomWatch};
@@ -37,13 +37,13 @@ pub(in crate::daemon) struct Rooms<'a> {
 impl Rooms<'_> {
     /// Executes the next program, which goes on with everything. Returns only if this program goes on, and then all its
     /// sessions do.
-    pub(in crate::daemon) fn hand_over(&self, mut handed_over: HandedOver, state: &mut State) {
+    pub(in crate::daemon) fn hand_over(&self, handing_over: HandingOver, state: &mut State) {
         // Signals that arrive from here on wait for the next program.
         let gate = self.lookout.close_gate();
         let is_stopping = state.is_stop_waiting();
-        let failed = self.try_to_hand_over(&mut handed_over, state, is_stopping);
+        let failed = self.try_to_hand_over(&handing_over.upgrade, state, is_stopping);
         drop(gate);
-        state.go_on(handed_over, failed);
+        state.go_on(handing_over, failed);
         if is_stopping {
             state.stop_by_signal();
         }
@@ -51,7 +51,7 @@ impl Rooms<'_> {
 
     fn try_to_hand_over(
         &self,
-        handed_over: &mut HandedOver,
+        upgrade: &Upgrade,
         state: &mut State,
         is_stopping: bool,
     ) -> ApiError {
@@ -71,30 +71,30 @@ impl Rooms<'_> {
         let Some(guard) = self.lookout.guard() else {
             return failed(io::Error::other("the home is not guarded"));
         };
-        let sessions = match state.handover(handed_over) {
+        let sessions = match state.handover() {
             Ok(sessions) => sessions,
             Err(err) => return failed(err),
         };
-        let document = self.document(handed_over, sessions, clients, &guard);
+        let document = self.document(upgrade, sessions, clients, &guard);
         let sessions = document.state.live();
-        let to = handed_over.upgrade.successor.version.clone();
-        say!(UpgradeBegun, from: field::Version(version()), to: field::Version(&to), sessions);
+        let to = field::Version(&upgrade.successor.version);
+        say!(UpgradeBegun, from: field::Version(version()), to, sessions);
         self.log.flush();
         let now = sys::monotonic_micros();
         // The next program has the whole period for its take-up, or the way back.
         self.notifier.send(format_args!(
             "RELOADING=1\nMONOTONIC_USEC={now}\nWATCHDOG=1"
         ));
-        let err = execute(&document, &handed_over.upgrade.successor.program);
+        let err = execute(&document, &upgrade.successor.program);
         self.notifier.send(format_args!("READY=1"));
-        state.give_back(handed_over, document.state);
+        state.give_back(document.state);
         sys::keep_inherited_descriptors();
         failed(err)
     }
 
     fn document(
         &self,
-        handed_over: &HandedOver,
+        upgrade: &Upgrade,
         state: StateHandover,
         clients: http::HttpHandover,
         guard: &Guard,
@@ -103,7 +103,7 @@ impl Rooms<'_> {
         Handover {
             format: FORMAT,
             from: version().to_owned(),
-            begun: Moment::from(handed_over.upgrade.begun),
+            begun: Moment::from(upgrade.begun),
             home: Bytes::from(guard.home().path()),
             lock: guard.lock(),
             listener: self.server.listener(),
@@ -113,7 +113,7 @@ impl Rooms<'_> {
             started_at: self.origin.started_at,
             upgraded_at: self.origin.upgraded_at,
             installed: Bytes::from(self.origin.installed.as_path()),
-            program: Bytes::from(handed_over.upgrade.successor.path.as_path()),
+            program: Bytes::from(upgrade.successor.path.as_path()),
             open_files_before: sys::open_files_before(),
             oom_claimed: OomWatch::claimed(),
             redactions: passed::table(redactions),

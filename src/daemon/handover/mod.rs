@@ -27,7 +27,7 @@ use crate::sys::passed::{Bytes, Moment, Passed};
 pub const FORMAT: u32 = 2;
 
 /// Everything that the next program goes on with. The rest is on disk, in the settings, or in the kernel.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Handover {
     pub(super) format: u32,
     /// Version of the program that hands over.

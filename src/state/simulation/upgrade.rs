@@ -12,7 +12,7 @@ use super::kernel::Simulated;
 use super::{Millis, Move, Simulation, Step, World, publisher};
 use crate::api::{ApiError, SessionId};
 use crate::harness::{Harness, PumpHandover, Report};
-use crate::state::{HandedOver, State, StateEvent, StateHandover, Stopped, Successor, Upgrade};
+use crate::state::{HandingOver, State, StateEvent, StateHandover, Stopped, Successor, Upgrade};
 
 /// The upgrades of one run.
 #[derive(Default)]
@@ -164,7 +164,7 @@ impl SimulatedThread {
 impl Simulation {
     /// Executes the next program, as `daemon::handover` does: it goes on with everything, or this one does. Returns the
     /// result of a stop that is complete.
-    pub(super) fn execute(&mut self, mut handed_over: HandedOver) -> Option<Stopped> {
+    pub(super) fn execute(&mut self, handing_over: HandingOver) -> Option<Stopped> {
         let (mut is_stopping, events) = (false, self.inbox.try_iter().collect::<Vec<_>>());
         for event in events {
             self.world.borrow_mut().foresee(&event);
@@ -177,15 +177,16 @@ impl Simulation {
         let reason = || ApiError::UpgradeFailed {
             reason: "a test".into(),
         };
-        if !is_stopping && let Ok(handover) = self.state.handover(&mut handed_over) {
-            let is_refused = self.world.borrow_mut().random.one_in(2) || !self.has_answered_all();
+        let has_answered_all = self.has_answered_all();
+        if !is_stopping && let Ok(handover) = self.state.handover() {
+            let is_refused = self.world.borrow_mut().random.one_in(2) || !has_answered_all;
             if !is_refused {
                 self.be_replaced(&handover);
                 return None;
             }
-            self.state.give_back(&mut handed_over, handover);
+            self.state.give_back(handover);
         }
-        self.state.go_on(handed_over, reason());
+        self.state.go_on(handing_over, reason());
         if is_stopping {
             self.state.stop_by_signal();
         }

@@ -3,7 +3,6 @@
 
 mod ends;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
@@ -19,7 +18,6 @@ use crate::api::{
 use crate::harness::{HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::random::{Random, rounds};
-use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::store::{Fact, SessionNum};
 use crate::sys::{Exit, Process};
@@ -41,7 +39,7 @@ fn created() -> Session {
         stdin: Stdin::Open,
         is_stream: false,
         has_conversation: false,
-        redactor: Arc::new(Redactor::new("").0),
+        redactor: None,
         limits: SessionLimits {
             time: Some(durations::CHORE),
             ..SessionLimits::default()
@@ -55,6 +53,7 @@ fn created() -> Session {
         swept: 0,
         left: LeftBehind::default(),
         exit: None,
+        pump: None,
         failure: None,
         closing: None,
         launch: Some(bounded(1).0),
