@@ -20,79 +20,39 @@ pub(crate) const DIRECTORIES_MAX: usize = 64;
 /// Most sessions of a page.
 pub(crate) const PAGE_MAX: u64 = 1000;
 
-/// For each rule, as attributes name it, the JSON Schema keywords that describe it, as far as keywords can. Lengths are in characters there, and
-/// in bytes here.
-pub const KEYWORDS: &[(&str, &str)] = &[
-    (r#""rules::filled""#, r#"{"minLength":1}"#),
-    (r#""rules::argument""#, r#"{"pattern":"^[^\\u0000]+$"}"#),
-    (r#""rules::absolute""#, r#"{"pattern":"^/[^\\u0000]*$"}"#),
-    (
-        r#""rules::action""#,
-        r#"{"enum":["coven.capabilities.refresh"]}"#,
-    ),
-    (
-        r#""rules::prompt""#,
-        r#"{"pattern":"^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}"#,
-    ),
-    (
-        r#""rules::optional_prompt""#,
-        r#"{"pattern":"^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}"#,
-    ),
-    (
-        r#""rules::text::<{ usize::MAX }, _>""#,
-        r#"{"pattern":"^[^\\u0000]*$"}"#,
-    ),
-    (
-        r#""rules::text::<{ PATH_MAX - 1 }, _>""#,
-        r#"{"pattern":"^[^\\u0000]*$","maxLength":4095}"#,
-    ),
-    (
-        r#""rules::text::<TITLE_MAX, _>""#,
-        r#"{"pattern":"^[^\\u0000]*$","maxLength":1024}"#,
-    ),
-    (
-        r#""rules::conversation_id""#,
-        r#"{"pattern":"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$","examples":["c-1"]}"#,
-    ),
-    (
-        r#""rules::optional_conversation_id""#,
-        r#"{"pattern":"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}"#,
-    ),
-    (
-        r#""rules::id_prefix""#,
-        r#"{"pattern":"^[0-9a-f-]{1,36}$"}"#,
-    ),
-    (
-        r#""rules::given_id""#,
-        r#"{"pattern":"^(?!\\s)[^\\u0000-\\u001f\\u007f-\\u009f/?#]{1,200}(?<!\\s)$"}"#,
-    ),
-    (
-        r#""rules::labels""#,
-        r#"{"maxItems":32,"items":{"type":"string","maxLength":128,"description":"at most 128 bytes in UTF-8"}}"#,
-    ),
-    (
-        r#""rules::filled_labels""#,
-        r#"{"maxItems":32,"items":{"type":"string","maxLength":128,"pattern":"\\S"}}"#,
-    ),
-    (
-        r#""rules::variables""#,
-        r#"{"propertyNames":{"pattern":"^(?!COVEN_)[A-Za-z_][A-Za-z0-9_]*$"},"additionalProperties":{"type":"string","pattern":"^[^\\u0000]*$"}}"#,
-    ),
-    (
-        r#""rules::arguments""#,
-        r#"{"items":{"type":"string","pattern":"^[^\\u0000]*$"}}"#,
-    ),
-    (
-        r#""rules::directories""#,
-        r#"{"maxItems":64,"items":{"type":"string","maxLength":4095,"pattern":"^/[^\\u0000]*$"}}"#,
-    ),
-    (
-        r#""rules::policy_permission""#,
-        r#"{"enum":["read-only","workspace-write","full"]}"#,
-    ),
-    (r#""rules::at_least_one""#, r#"{"minimum":1}"#),
-    (r#""rules::page_limit""#, r#"{"minimum":1,"maximum":1000}"#),
-];
+/// Defines [`KEYWORDS`]; a rule is named there as attributes name it.
+macro_rules! keywords {
+    ($($rule:literal: $keywords:literal,)*) => {
+        /// For each rule, the JSON Schema keywords that describe it, as far as keywords can. Lengths are in characters
+        /// there, and in bytes here.
+        pub const KEYWORDS: &[(&str, &str)] =
+            &[$((concat!("\"rules::", $rule, "\""), $keywords)),*];
+    };
+}
+
+keywords! {
+    "filled": r#"{"minLength":1}"#,
+    "argument": r#"{"pattern":"^[^\\u0000]+$"}"#,
+    "absolute": r#"{"pattern":"^/[^\\u0000]*$"}"#,
+    "action": r#"{"enum":["coven.capabilities.refresh"]}"#,
+    "prompt": r#"{"pattern":"^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}"#,
+    "optional_prompt": r#"{"pattern":"^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}"#,
+    "text::<{ usize::MAX }, _>": r#"{"pattern":"^[^\\u0000]*$"}"#,
+    "text::<{ PATH_MAX - 1 }, _>": r#"{"pattern":"^[^\\u0000]*$","maxLength":4095}"#,
+    "text::<TITLE_MAX, _>": r#"{"pattern":"^[^\\u0000]*$","maxLength":1024}"#,
+    "conversation_id": r#"{"pattern":"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$","examples":["c-1"]}"#,
+    "optional_conversation_id": r#"{"pattern":"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}"#,
+    "id_prefix": r#"{"pattern":"^[0-9a-f-]{1,36}$"}"#,
+    "given_id": r#"{"pattern":"^(?!\\s)[^\\u0000-\\u001f\\u007f-\\u009f/?#]{1,200}(?<!\\s)$"}"#,
+    "labels": r#"{"maxItems":32,"items":{"type":"string","maxLength":128,"description":"at most 128 bytes in UTF-8"}}"#,
+    "filled_labels": r#"{"maxItems":32,"items":{"type":"string","maxLength":128,"pattern":"\\S"}}"#,
+    "variables": r#"{"propertyNames":{"pattern":"^(?!COVEN_)[A-Za-z_][A-Za-z0-9_]*$"},"additionalProperties":{"type":"string","pattern":"^[^\\u0000]*$"}}"#,
+    "arguments": r#"{"items":{"type":"string","pattern":"^[^\\u0000]*$"}}"#,
+    "directories": r#"{"maxItems":64,"items":{"type":"string","maxLength":4095,"pattern":"^/[^\\u0000]*$"}}"#,
+    "policy_permission": r#"{"enum":["read-only","workspace-write","full"]}"#,
+    "at_least_one": r#"{"minimum":1}"#,
+    "page_limit": r#"{"minimum":1,"maximum":1000}"#,
+}
 
 /// Number of the rule that a field's attributes name, in [`KEYWORDS`].
 pub(super) const fn number(attributes: &str) -> Option<u8> {
