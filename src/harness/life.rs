@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::ThreadState;
 use super::message::{Order, Report, reporting_panics};
 use super::pump::Pump;
-use super::start::{Started, family};
+use super::start::{Ends, family};
 use crate::api::Failure;
 use crate::observe::{metrics, say};
 use crate::settings::durations;
@@ -14,9 +14,9 @@ use crate::store::{Done, Fact};
 use crate::sys;
 
 /// Runs the thread after the spawn, if that succeeded.
-pub(super) fn run(started: io::Result<Started>, on_record: Done, context: &ThreadState) {
-    let report = &context.report;
-    let pump = match started.and_then(|started| Pump::new(started, &context.shared.redactor)) {
+pub(super) fn run(started: io::Result<(i32, Ends)>, on_record: Done, context: &ThreadState) {
+    let (report, redactor) = (&context.report, &context.shared.redactor);
+    let pump = match started.and_then(|(pid, ends)| Pump::new(pid, ends, redactor)) {
         Ok(pump) => pump,
         Err(err) => {
             return report(Report::SpawnFailed {
@@ -67,20 +67,10 @@ fn follow_harness(pump: &mut Pump, context: &ThreadState) -> Next {
     reporting_panics(report, || match pump.run(context) {
         Ok(None) => next = Next::HandOver,
         Ok(Some(drained)) => {
-            let is_late = drained.is_late;
-            if is_late {
+            if drained.is_late {
                 next = Next::Late;
             }
-            let left = match pump.is_ending() {
-                true => Vec::new(),
-                false => sys::left_behind(&family(context.id, Some(pid))),
-            };
-            report(Report::Drained {
-                cost: drained.cost,
-                usage: drained.usage,
-                is_late,
-                left,
-            });
+            report(Report::Drained(drained));
         }
         Err(err) => report(lost(&err)),
     });

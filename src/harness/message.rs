@@ -24,15 +24,8 @@ pub enum Report {
     LimitReached(EndCause),
     /// The harness has exited; its pipes may still hold output. The zombie stays until the thread is ordered to reap.
     Exited(HarnessExit),
-    /// All of its output and input is in the writer's queue; with its cost and usage. `is_late`: a process that it left
-    /// behind still holds a stream, which is read on.
-    Drained {
-        cost: SessionCost,
-        usage: Option<Box<Usage>>,
-        is_late: bool,
-        /// Processes that it left behind; empty if its end was requested, since that ends them all.
-        left: Vec<Process>,
-    },
+    /// All of its output and input is in the writer's queue.
+    Drained(Drained),
     /// The thread has failed and reads no more. The process may still run.
     Lost { reason: Failure },
     /// `ended` processes of the session were ended; none is left, or the rest does not end.
@@ -52,6 +45,17 @@ pub struct HarnessExit {
     pub unread: usize,
     /// The OOM killer killed it, or a child that it waited for.
     pub oom_killed: bool,
+}
+
+/// Result of a drain.
+#[derive(Debug)]
+pub struct Drained {
+    pub cost: SessionCost,
+    pub usage: Option<Box<Usage>>,
+    /// A process that the harness left behind still holds a stream, which is read on: its further output is late.
+    pub is_late: bool,
+    /// Processes that it left behind; empty if its end was requested, since that ends them all.
+    pub left: Vec<Process>,
 }
 
 /// A client's input.

@@ -32,7 +32,7 @@ pub use gate::{Gate, Waiter};
 pub use hello::{run as run_hello, script as hello_script};
 pub use input::WaitingInput;
 pub(crate) use message::Order;
-pub use message::{ClientInput, HarnessExit, Report};
+pub use message::{ClientInput, Drained, HarnessExit, Report};
 pub use pipes::Pipes;
 pub use pump::PumpHandover;
 pub use start::family;

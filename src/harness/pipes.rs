@@ -200,7 +200,6 @@ mod tests {
     use std::io::{Read, Write};
 
     use super::super::source::Source;
-    use super::super::start::OutputPipe;
     use super::*;
     use crate::redact::Redactor;
 
@@ -316,7 +315,7 @@ mod tests {
         let next = budget(1);
         let sources = [1, 2].map(|number| {
             let (pipe, childs, lease) = session(&budget(2 - number), number);
-            let source = Source::new(OutputPipe { pipe, lease }, Stream::Stdout);
+            let source = Source::new(pipe, lease, Stream::Stdout);
             let handover = source.hand_over(&redactor).unwrap();
             let source = Source::take_up(handover, nth(number), &next, &redactor);
             (source, childs)

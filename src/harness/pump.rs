@@ -18,29 +18,20 @@ use super::drain::Drain;
 use super::gate::Waiter;
 use super::input::{InputEnd, InputRecord, StdinPipe};
 use super::limits::LimitWatch;
-use super::message::{ClientInput, HarnessExit, Order, Report};
+use super::message::{ClientInput, Drained, HarnessExit, Order, Report};
 use super::pipes::CountedPipes;
 use super::source::Source;
-use super::start::{Started, family};
+use super::start::{Ends, family};
 use super::tally::Exited;
 use super::telemetry::TelemetryReader;
-use crate::api::{SessionCost, Stream, Timestamp, Usage};
+use crate::api::Timestamp;
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
 use crate::store::{Fact, NewEvent, SessionNum};
-use crate::sys::{self, Exit, Interest, OomWatch};
+use crate::sys::{self, Exit, Interest, OomWatch, Process};
 
 pub use handover::PumpHandover;
 use read::READ_FIRST;
-
-/// Result of a drain.
-#[derive(Debug)]
-pub(super) struct Drained {
-    pub(super) cost: SessionCost,
-    pub(super) usage: Option<Box<Usage>>,
-    /// A process of the session still holds a pipe: its further output is late.
-    pub(super) is_late: bool,
-}
 
 /// Phase of the pump.
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,32 +84,20 @@ struct Ready {
 impl Pump {
     /// # Errors
     /// The harness's exit cannot be watched; it is killed then, since its exit would never be noticed.
-    pub(super) fn new(started: Started, redactor: &Redactor) -> io::Result<Self> {
-        let Started {
-            pid,
-            stdout,
-            stderr,
-            place,
-            input,
-            telemetry,
-            limits,
-            oom,
-        } = started;
+    pub(super) fn new(pid: i32, ends: Ends, redactor: &Redactor) -> io::Result<Self> {
         let exit_watch = sys::exit_watch(pid).inspect_err(|_| {
             let _ = sys::kill_group(pid, libc::SIGKILL);
             let _ = sys::reap(pid);
         })?;
+        let input = ends.input;
         let open = input.as_ref().filter(|input| input.end() == InputEnd::Open);
         Ok(Self {
             pid,
             exit_watch: Some(exit_watch),
-            sources: vec![
-                Source::new(stdout, Stream::Stdout),
-                Source::new(stderr, Stream::Stderr),
-            ],
-            _place: place,
-            telemetry,
-            limits: LimitWatch::new(limits),
+            sources: vec![ends.stdout, ends.stderr],
+            _place: ends.place,
+            telemetry: ends.telemetry,
+            limits: LimitWatch::new(ends.limits),
             record: open.map(|input| InputRecord::behind(input.prompt(), redactor)),
             input,
             buffer: vec![0; READ_FIRST],
@@ -126,15 +105,18 @@ impl Pump {
             is_ending: false,
             end: None,
             read_at: None,
-            oom,
+            oom: ends.oom,
             rest_until: None,
             held_since: None,
         })
     }
 
-    /// True if the session's end was requested.
-    pub(super) fn is_ending(&self) -> bool {
-        self.is_ending
+    /// Processes that the harness has left behind.
+    fn left_behind(&self, context: &ThreadState) -> Vec<Process> {
+        match self.is_ending {
+            true => Vec::new(),
+            false => sys::left_behind(&family(context.id, Some(self.pid))),
+        }
     }
 
     /// The gate behind which the thread ends, if the pump goes on elsewhere.
@@ -199,6 +181,7 @@ impl Pump {
             cost,
             usage,
             is_late,
+            left: self.left_behind(context),
         }))
     }
 

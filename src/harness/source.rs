@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::decode::{Piece, Then};
 use super::pipes::{LargePipe, Pipes, SMALL};
 use super::redacted::{Redacted, RedactedHandover};
-use super::start::OutputPipe;
 use crate::api::{Code, EventKind, Origin, Payload, Stream, Timestamp};
 use crate::observe::field::CloseCause;
 use crate::redact::Redactor;
@@ -97,10 +96,11 @@ impl Source {
         source
     }
 
-    pub(super) fn new(output: OutputPipe, stream: Stream) -> Self {
+    /// The source of a non-blocking `pipe`, with a `lease` while that is large.
+    pub(super) fn new(pipe: Arc<File>, lease: Option<LargePipe>, stream: Stream) -> Self {
         Self {
-            pipe: output.pipe,
-            lease: output.lease,
+            pipe,
+            lease,
             origin: Origin {
                 stream,
                 is_late: false,

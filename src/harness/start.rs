@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::HarnessShared;
 use super::input::{InputEnd, StdinPipe, WaitingInput};
-use super::pipes::{CountedPipes, LargePipe, SMALL};
+use super::pipes::{CountedPipes, SMALL};
+use super::source::Source;
 use super::telemetry::TelemetryReader;
 use crate::adapters::{
     Environment, Program, SESSION_VARIABLE, SessionLimits, StdinMode, problem, problem_of_env,
@@ -42,27 +43,13 @@ pub(super) struct Prepared {
     search: Option<OsString>,
     /// The child's descriptors 0, 1 and 2.
     child: [OwnedFd; 3],
-    stdout: OutputPipe,
-    stderr: OutputPipe,
-    place: CountedPipes,
-    input: Option<StdinPipe>,
-    telemetry: Option<TelemetryReader>,
-    limits: SessionLimits,
-    oom: Option<OomWatch>,
+    ends: Ends,
 }
 
-/// The daemon's end of an output pipe; non-blocking.
-pub(super) struct OutputPipe {
-    pub(super) pipe: Arc<File>,
-    /// Held while the pipe is large.
-    pub(super) lease: Option<LargePipe>,
-}
-
-/// A running program, with the daemon's ends of its pipes; non-blocking.
-pub(super) struct Started {
-    pub(super) pid: i32,
-    pub(super) stdout: OutputPipe,
-    pub(super) stderr: OutputPipe,
+/// The daemon's ends of a program's pipes, non-blocking, and what it watches the program by.
+pub(super) struct Ends {
+    pub(super) stdout: Source,
+    pub(super) stderr: Source,
     /// Counts its pipes.
     pub(super) place: CountedPipes,
     /// `None` without input.
@@ -94,7 +81,7 @@ impl Prepared {
             sys::set_nonblocking(&ours)?;
             let pipe = Arc::new(File::from(ours));
             let lease = pipes.widen(&pipe, stream, on_shrunk);
-            io::Result::Ok((OutputPipe { pipe, lease }, childs))
+            io::Result::Ok((Source::new(pipe, lease, stream), childs))
         };
         let (stdout, child_stdout) = output_pipe(Stream::Stdout)?;
         let (stderr, child_stderr) = output_pipe(Stream::Stderr)?;
@@ -112,25 +99,27 @@ impl Prepared {
             env: environment(&program.env),
             search,
             child: [child_stdin, child_stdout, child_stderr],
-            stdout,
-            stderr,
-            place,
-            input,
-            telemetry: program.telemetry.map(|telemetry| {
-                let id = program.harness_session_id;
-                TelemetryReader::new(telemetry, program.harness, id, &program.told_before)
-            }),
-            limits: program.limits,
-            oom: OomWatch::begin(),
+            ends: Ends {
+                stdout,
+                stderr,
+                place,
+                input,
+                telemetry: program.telemetry.map(|telemetry| {
+                    let id = program.harness_session_id;
+                    TelemetryReader::new(telemetry, program.harness, id, &program.told_before)
+                }),
+                limits: program.limits,
+                oom: OomWatch::begin(),
+            },
         })
     }
 
-    /// Spawns the program. The child's ends of the pipes are closed here: the end of file then follows the last
+    /// Spawns the program; returns its pid. The child's ends of the pipes are closed here: the end of file then follows the last
     /// writer's exit.
     ///
     /// # Errors
     /// The error of [`sys::spawn`], with the file that it concerns.
-    pub(super) fn spawn(self) -> io::Result<Started> {
+    pub(super) fn spawn(self) -> io::Result<(i32, Ends)> {
         let [stdin, stdout, stderr] = &self.child;
         let pid = sys::spawn(
             &sys::Spawn {
@@ -147,16 +136,7 @@ impl Prepared {
             },
         )
         .map_err(|err| refused(err, &self.path, &self.cwd, self.search.as_deref()))?;
-        Ok(Started {
-            pid,
-            stdout: self.stdout,
-            stderr: self.stderr,
-            place: self.place,
-            input: self.input,
-            telemetry: self.telemetry,
-            limits: self.limits,
-            oom: self.oom,
-        })
+        Ok((pid, self.ends))
     }
 }
 

@@ -98,7 +98,7 @@ impl Phase {
                 (Starting, Report::SpawnFailed { .. }) => &[Ended],
                 (Running, Report::InputClosed | Report::LimitReached(_)) => &[Running],
                 (Running, Report::Exited { .. }) => &[Exited],
-                (Exited, Report::Drained { .. }) => &[Sweeping, Ended],
+                (Exited, Report::Drained(_)) => &[Sweeping, Ended],
                 (Sweeping, Report::Swept { .. }) => &[Ended],
                 // No thread can follow the process any more: it never starts, or it is ended.
                 (Creating, Report::Lost { .. }) => &[Creating],
@@ -136,7 +136,7 @@ impl Input {
             Self::Report(Report::InputClosed) => "input_closed",
             Self::Report(Report::LimitReached(_)) => "limit_reached",
             Self::Report(Report::Exited { .. }) => "exited",
-            Self::Report(Report::Drained { .. }) => "drained",
+            Self::Report(Report::Drained(_)) => "drained",
             Self::Report(Report::Lost { .. }) => "lost",
             Self::Report(Report::Swept { .. }) => "swept",
             Self::Report(Report::LateEnded) => "late_ended",

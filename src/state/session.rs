@@ -15,13 +15,13 @@ use super::{Acceptance, Killed, Launched, Reply, Running};
 use crate::adapters::SessionLimits;
 use crate::api::{
     ApiError, Code, EndCause, Failure, KillSignal, LeftBehind, Payload, SessionCost, SessionId,
-    SessionStatus, Usage,
+    SessionStatus,
 };
-use crate::harness::{Harness, HarnessExit, PumpHandover, Report};
+use crate::harness::{Drained, Harness, HarnessExit, PumpHandover, Report};
 use crate::observe::field::KillCause;
 use crate::redact::Redactor;
 use crate::store::{Fact, NewEvent, SessionNum};
-use crate::sys::{Exit, Process, passed};
+use crate::sys::{Exit, passed};
 
 /// A session from its launch until its closing facts are on disk. The next program goes on with it as it is: what is
 /// skipped is either made anew there, or not set in the phases in which a session can be handed over.
@@ -226,12 +226,7 @@ impl Session {
                 }
             }
             Report::LimitReached(cause) => self.end(cause, libc::SIGTERM, now, effects),
-            Report::Drained {
-                cost,
-                usage,
-                is_late,
-                left,
-            } => self.drained(cost, usage, is_late, left, effects),
+            Report::Drained(drained) => self.drained(drained, effects),
             Report::Lost { reason } => self.lost(reason, now, effects),
             Report::Swept { ended } => {
                 self.swept = ended;
@@ -370,21 +365,14 @@ impl Session {
         }
     }
 
-    fn drained(
-        &mut self,
-        cost: SessionCost,
-        usage: Option<Box<Usage>>,
-        is_late: bool,
-        left: Vec<Process>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn drained(&mut self, drained: Drained, effects: &mut Vec<Effect>) {
         // It is set in this phase.
         let Some(HarnessExit { exit, at, .. }) = self.exit else {
             return;
         };
-        let processes = left.len();
+        let processes = drained.left.len();
         if self.sweep.is_none() {
-            self.left = LeftBehind::new(left);
+            self.left = LeftBehind::new(drained.left);
         }
         let end = self.end_record();
         let (status, oom_killed) = (end.status, end.oom_killed);
@@ -403,12 +391,12 @@ impl Session {
             signal: end.signal,
             ended_by: end.ended_by,
             oom_killed,
-            cost,
-            usage: usage.as_deref(),
+            cost: drained.cost,
+            usage: drained.usage.as_deref(),
         };
         let event = NewEvent::at(at, event);
-        let closing = self.closing(cost, usage, event);
-        if is_late && self.sweep.is_none() {
+        let closing = self.closing(drained.cost, drained.usage, event);
+        if drained.is_late && self.sweep.is_none() {
             self.closing = closing;
             self.swept(effects);
             // Late output follows the closing facts.

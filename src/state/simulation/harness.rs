@@ -9,7 +9,7 @@ use super::upgrade::ThreadHandover;
 use super::{Millis, Move, Step, World};
 use crate::adapters::{Program, StdinMode};
 use crate::api::{EndCause, EventKind, Origin, Payload, SessionCost, SessionId, Stream};
-use crate::harness::{HarnessExit, Order, Report};
+use crate::harness::{Drained, HarnessExit, Order, Report};
 use crate::state::StateEvent;
 use crate::store::{Done, Fact, NewEvent, SessionNum, WriteQueue};
 use crate::sys::{self, Exit};
@@ -350,13 +350,13 @@ impl SimulatedThread {
             mark: String::new(),
         };
         let family = if self.is_hurried { 0 } else { self.family };
-        let drained = Report::Drained {
+        let drained = Drained {
             cost: SessionCost::default(),
             usage: None,
             is_late: self.is_late,
             left: (0..family).map(process).collect(),
         };
-        self.report(drained, world);
+        self.report(Report::Drained(drained), world);
     }
 
     fn end_sweep(&mut self, world: &mut World) {

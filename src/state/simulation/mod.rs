@@ -213,7 +213,7 @@ impl World {
                     Report::Started { .. } => thread.started_at = Some(now),
                     Report::LimitReached(cause) => thread.ask(*cause, now),
                     Report::Exited(_) => thread.is_exit_known = true,
-                    Report::Drained { .. } => thread.is_drain_known = true,
+                    Report::Drained(_) => thread.is_drain_known = true,
                     Report::Lost { .. } => thread.is_lost_known = !thread.is_drain_known,
                     _ => {}
                 }

@@ -15,7 +15,7 @@ use crate::adapters::SessionLimits;
 use crate::api::{
     ApiError, EndCause, KillSignal, LeftBehind, SessionCost, SessionId, SessionStatus, Timestamp,
 };
-use crate::harness::{HarnessExit, Report};
+use crate::harness::{Drained, HarnessExit, Report};
 use crate::observe::field::KillCause;
 use crate::random::{Random, rounds};
 use crate::settings::durations;
@@ -92,12 +92,12 @@ fn drained_late() -> Input {
 }
 
 fn drained_with(is_late: bool, left: Vec<Process>) -> Input {
-    Input::Report(Report::Drained {
+    Input::Report(Report::Drained(Drained {
         cost: SessionCost::default(),
         usage: None,
         is_late,
         left,
-    })
+    }))
 }
 
 fn swept() -> Input {
