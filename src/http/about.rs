@@ -6,6 +6,7 @@ use crossbeam_channel::bounded;
 
 use super::Context;
 use super::call::Call;
+use super::count::Counted;
 use super::response::Answer;
 use crate::adapters::Registry;
 use crate::api::routes::Route;
@@ -77,16 +78,14 @@ pub(super) fn api_version(call: &Call<'_, routes::ApiVersion>) -> Result<Answer,
 /// `POST /daemon/stop`: stops the daemon as SIGTERM does; answered when the stop is complete.
 pub(super) fn stop(call: &Call<'_, routes::StopDaemon>) -> Result<Answer, ApiError> {
     let (reply, answer) = bounded(1);
-    let waiting = &call.context.awaiting_end;
-    waiting.fetch_add(1, Ordering::SeqCst);
-    call.server.parking().look_again();
+    let _waiting = Counted::new(&call.context.awaiting_end);
+    call.server.parking().threads.look_again();
     // Without a timeout: the stop has one, and a state thread that has ended drops the reply.
     let _ = call
         .context
         .state
         .send(StateEvent::Command(Command::Stop(reply)));
     let report = answer.recv().unwrap_or(Err(ApiError::ShuttingDown));
-    waiting.fetch_sub(1, Ordering::SeqCst);
     call.ok(&report?)
 }
 

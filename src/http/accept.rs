@@ -15,9 +15,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError
 
 use super::budget::MemoryBudget;
 use super::connection::RequestId;
-use super::in_flight::InFlight;
+use super::count::{Count, Counted};
 use super::parking::{self, Asker, ConnectionHandover, HttpHandover, Parking, Rest};
-use super::{Context, connection, response};
+use super::response::{self, Answer, HeadOptions};
+use super::{Context, connection};
 use crate::api::{ApiError, UpgradeRefusal, Upgraded, routes};
 use crate::observe::{field, say};
 use crate::settings::durations;
@@ -47,7 +48,7 @@ struct Shared {
     listener: UnixListener,
     context: Context,
     connections: AtomicUsize,
-    in_flight: InFlight,
+    in_flight: Count,
     parking: Parking,
     /// A spare descriptor: closed when none is left, so that a client can be told so.
     reserve: Mutex<Option<File>>,
@@ -66,7 +67,7 @@ impl Server {
             listener,
             context,
             connections: AtomicUsize::new(0),
-            in_flight: InFlight::default(),
+            in_flight: Count::default(),
             parking: Parking::new()?,
             opening,
             reserve: Mutex::new(Some(File::open("/dev/null")?)),
@@ -103,12 +104,12 @@ impl Server {
             request_id,
             minor,
         } = asker;
-        rest.owed = Bytes(connection::upgrade_answer(
-            answer,
-            &request_id,
+        let options = HeadOptions {
+            request_id: &request_id,
             minor,
-            rest.closes,
-        ));
+            close: rest.closes,
+        };
+        rest.owed = Bytes(connection::upgrade_answer(answer, &options));
         self.shared.resume(stream.take().into(), rest);
         for ConnectionHandover { stream, rest } in connections {
             self.shared.resume(stream.take().into(), rest);
@@ -188,13 +189,14 @@ impl Server {
         let context = &self.shared.context;
         context.stopping.store(true, Ordering::SeqCst);
         context.followers.wake_all();
-        let in_flight = &self.shared.in_flight;
-        in_flight.wait_for(patience, || context.awaiting_end.load(Ordering::SeqCst));
+        let is_last = |requests| requests <= context.awaiting_end.load(Ordering::SeqCst);
+        self.shared.in_flight.wait_for(patience, is_last);
     }
 
     /// As [`Server::finish`], including the requests that waited for the stop.
     pub fn finish_all(&self, patience: Duration) {
-        self.shared.in_flight.wait_for(patience, || 0);
+        let is_last = |requests| requests == 0;
+        self.shared.in_flight.wait_for(patience, is_last);
     }
 }
 
@@ -217,42 +219,19 @@ impl Rebinder {
     }
 }
 
-/// A connection's place; dropping it frees the place, also when its thread panics.
-struct Slot<'a> {
-    connections: &'a AtomicUsize,
-    /// Number of connections including this one.
-    number: usize,
-}
-
-impl<'a> Slot<'a> {
-    fn take(connections: &'a AtomicUsize) -> Self {
-        let number = connections.fetch_add(1, Ordering::SeqCst) + 1;
-        Self {
-            connections,
-            number,
-        }
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// A counted connection thread.
 struct ConnectionThread(Arc<Shared>);
 
 impl ConnectionThread {
     fn new(shared: &Arc<Shared>) -> Self {
-        shared.parking.add_thread();
+        shared.parking.threads.add();
         Self(Arc::clone(shared))
     }
 }
 
 impl Drop for ConnectionThread {
     fn drop(&mut self) {
-        self.0.parking.remove_thread();
+        self.0.parking.threads.remove();
     }
 }
 
@@ -378,9 +357,9 @@ impl Shared {
     }
 
     fn serve(self: &Arc<Self>, stream: UnixStream, rest: Rest) {
-        let slot = Slot::take(&self.connections);
-        let rest = self.serve_in(&slot, &stream, rest);
-        drop(slot);
+        let place = Counted::new(&self.connections);
+        let rest = self.serve_as(place.number, &stream, rest);
+        drop(place);
         // Closed after the count: a client that sees the close can connect at once.
         if let Some(rest) = rest {
             self.parking.park(stream, rest);
@@ -392,18 +371,12 @@ impl Shared {
         }
     }
 
-    /// Serves a connection that has a place; returns its state if it is brought to rest.
-    fn serve_in(
-        self: &Arc<Self>,
-        slot: &Slot<'_>,
-        stream: &UnixStream,
-        rest: Rest,
-    ) -> Option<Rest> {
-        let count = slot.number;
-        if count > self.context.connections_max {
+    /// Serves the connection as one of `number`; returns its state if it is brought to rest.
+    fn serve_as(self: &Arc<Self>, number: usize, stream: &UnixStream, rest: Rest) -> Option<Rest> {
+        if number > self.context.connections_max {
             self.refuse(stream);
             // Only a few at a time: refused clients must not use what the limit protects.
-            if count <= self.context.connections_max + LINGERERS_MAX {
+            if number <= self.context.connections_max + LINGERERS_MAX {
                 connection::linger(stream);
             }
         } else {
@@ -438,23 +411,8 @@ impl Shared {
             status: error.status(), limit: self.context.connections_max);
         if stream.set_nonblocking(true).is_ok() {
             // This answer fits into the empty buffer of a new socket.
-            let _ = stream.write_all(&response::refusal(&error, &id));
+            let refusal = response::whole(&Answer::error(&error), &HeadOptions::unread(&id));
+            let _ = stream.write_all(&refusal);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_whose_thread_panics_gives_its_place_back() {
-        let connections = AtomicUsize::new(0);
-        let panicked = std::panic::catch_unwind(|| {
-            let slot = Slot::take(&connections);
-            assert_eq!(slot.number, 0, "the first is number 1: this panics");
-        });
-        assert!(panicked.is_err());
-        assert_eq!(connections.load(Ordering::SeqCst), 0);
     }
 }

@@ -102,16 +102,18 @@ impl MemoryBudget {
         bytes: usize,
         what: &'static str,
     ) -> Result<MemoryLease, ApiError> {
-        let mut taken = self.lock();
-        while taken.bytes + bytes > TOTAL {
-            taken.was_short = true;
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return Err(ApiError::Busy { what });
-            };
-            let waited = self.0.1.wait_timeout(taken, left);
-            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let is_short = |taken: &mut Taken| {
+            let is_short = taken.bytes + bytes > TOTAL;
+            taken.was_short |= is_short;
+            is_short
+        };
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let waited = self.0.1.wait_timeout_while(self.lock(), patience, is_short);
+        let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        match waited.timed_out() {
+            true => Err(ApiError::Busy { what }),
+            false => Ok(self.lease(&mut taken, bytes)),
         }
-        Ok(self.lease(&mut taken, bytes))
     }
 
     /// Calls `read` with the allowed size of its content; returns its result with the reserved memory. If at first only

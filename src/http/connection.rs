@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::accept::Server;
 use super::call::Exchange;
-use super::in_flight::InFlight;
+use super::count::Count;
 use super::paging::Paging;
 use super::parking::{Parking, Rest};
 use super::request::{HttpRequest, Incoming, Unreadable};
@@ -36,7 +36,7 @@ pub(super) fn serve(
     rest: Rest,
     server: &Server,
     context: &Context,
-    in_flight: &InFlight,
+    in_flight: &Count,
 ) -> Option<Rest> {
     stream.set_nonblocking(true).ok()?;
     let parking = server.parking();
@@ -96,11 +96,7 @@ fn refuse(stream: &UnixStream, error: &ApiError, parking: &Parking) -> Option<Re
     let id = RequestId::next().to_string();
     log_failure(&id, UNREADABLE, None, error, Instant::now());
     metrics::answered(UNREADABLE, error.status(), Duration::ZERO);
-    let options = HeadOptions {
-        request_id: &id,
-        minor: 1,
-        close: true,
-    };
+    let options = HeadOptions::unread(&id);
     let owed = response::send(stream, &Answer::error(error), &options, parking).ok()?;
     if owed.is_empty() {
         linger(stream);
@@ -116,23 +112,16 @@ fn refuse(stream: &UnixStream, error: &ApiError, parking: &Parking) -> Option<Re
 /// The answer to the client that asked for the upgrade, as bytes.
 pub(super) fn upgrade_answer(
     answer: Result<Upgraded, ApiError>,
-    id: &str,
-    minor: u8,
-    close: bool,
+    options: &HeadOptions<'_>,
 ) -> Vec<u8> {
     let route = Route::UpgradeDaemon.name();
     let answer = answer.and_then(|upgraded| Answer::of(200, &upgraded));
     let answer = answer.unwrap_or_else(|error| {
-        log_failure(id, route, None, &error, Instant::now());
+        log_failure(options.request_id, route, None, &error, Instant::now());
         Answer::error(&error)
     });
     metrics::answered(route, answer.status, Duration::ZERO);
-    let options = HeadOptions {
-        request_id: id,
-        minor,
-        close,
-    };
-    [response::head(&answer, &options), answer.body].concat()
+    response::whole(&answer, options)
 }
 
 /// State of the connection after an answer.

@@ -7,18 +7,19 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 
 use super::connection::RequestId;
+use super::count::{Count, Counted};
 use crate::sys::passed::{Bytes, Passed};
 use crate::sys::{self, Wake};
 
 /// State of a connection at rest.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(super) struct Rest {
     /// Bytes of the next request that have been read.
     pub unread: Bytes,
@@ -64,8 +65,7 @@ pub(super) struct Parking {
     /// Threads in accept(2), or about to call it.
     pub(super) accepting: AtomicUsize,
     /// Number of connection threads.
-    threads: Mutex<usize>,
-    fewer: Condvar,
+    pub(super) threads: Count,
     lot: Mutex<Vec<(UnixStream, Rest)>>,
     asker: Mutex<Option<Asker>>,
     /// Disconnected while connections are brought to rest.
@@ -74,15 +74,6 @@ pub(super) struct Parking {
     long: AtomicUsize,
     /// An upgrade is under way.
     is_taken: AtomicBool,
-}
-
-/// A counted request or thread; dropping it ends the count.
-pub(super) struct Counted<'a>(&'a AtomicUsize);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 /// The turn of one upgrade; dropping it ends the turn.
@@ -102,8 +93,7 @@ impl Parking {
             wake: Wake::new()?,
             is_on: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
-            threads: Mutex::new(0),
-            fewer: Condvar::new(),
+            threads: Count::default(),
             lot: Mutex::default(),
             asker: Mutex::default(),
             parked: Mutex::new(Some(bounded(0))),
@@ -124,8 +114,7 @@ impl Parking {
 
     /// Counts a request that works on the whole store: it is not interrupted.
     pub(super) fn long_work(&self) -> Counted<'_> {
-        self.long.fetch_add(1, Ordering::SeqCst);
-        Counted(&self.long)
+        Counted::new(&self.long)
     }
 
     /// True while a request works on the whole store.
@@ -137,17 +126,6 @@ impl Parking {
     pub(super) fn turn(&self) -> Option<UpgradeTurn<'_>> {
         let was_taken = self.is_taken.swap(true, Ordering::SeqCst);
         (!was_taken).then(|| UpgradeTurn(&self.is_taken))
-    }
-
-    /// Counts a connection thread from now on.
-    pub(super) fn add_thread(&self) {
-        *lock(&self.threads) += 1;
-    }
-
-    /// A connection thread has ended.
-    pub(super) fn remove_thread(&self) {
-        *lock(&self.threads) -= 1;
-        self.fewer.notify_all();
     }
 
     /// Gets no message, and is disconnected when connections are brought to rest.
@@ -166,13 +144,6 @@ impl Parking {
     /// Keeps a connection at rest.
     pub(super) fn park(&self, stream: UnixStream, rest: Rest) {
         lock(&self.lot).push((stream, rest));
-    }
-
-    /// Has [`Parking::begin`] ask again whether the daemon stops.
-    pub(super) fn look_again(&self) {
-        // Under the lock: it comes before the question, or ends the wait behind it.
-        let _threads = lock(&self.threads);
-        self.fewer.notify_all();
     }
 
     /// Brings all connections to rest but the caller's, within `patience`; `socket` is that of this daemon, and
@@ -196,16 +167,9 @@ impl Parking {
                 return false;
             }
         }
-        let mut threads = lock(&self.threads);
-        while *threads > 1 {
-            let left = deadline.checked_duration_since(Instant::now());
-            let Some(left) = left.filter(|_| !is_stopping()) else {
-                return false;
-            };
-            let waited = self.fewer.wait_timeout(threads, left);
-            threads = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+        let left = deadline.saturating_duration_since(Instant::now());
+        let is_over = |threads| threads <= 1 || is_stopping();
+        self.threads.wait_for(left, is_over) <= 1
     }
 
     /// Ends the rest; returns the connections that were at rest.
@@ -221,22 +185,9 @@ impl Parking {
     pub(super) fn hand_over(&self) -> Option<HttpHandover> {
         let asker = lock(&self.asker).take()?;
         let lot = lock(&self.lot);
-        let connections = lot.iter().map(|(stream, rest)| {
-            let Rest {
-                unread,
-                owed,
-                has_asked,
-                closes,
-            } = rest;
-            ConnectionHandover {
-                stream: Passed::borrowed(stream),
-                rest: Rest {
-                    unread: unread.clone(),
-                    owed: owed.clone(),
-                    has_asked: *has_asked,
-                    closes: *closes,
-                },
-            }
+        let connections = lot.iter().map(|(stream, rest)| ConnectionHandover {
+            stream: Passed::borrowed(stream),
+            rest: rest.clone(),
         });
         Some(HttpHandover {
             connections: connections.collect(),
@@ -266,11 +217,11 @@ mod tests {
         let parking = Parking::new().unwrap();
         let is_stopping = AtomicBool::new(false);
         // The upgrade's own thread, and that of the request for the stop.
-        (0..2).for_each(|_| parking.add_thread());
+        (0..2).for_each(|_| parking.threads.add());
         std::thread::scope(|scope| {
             let stop = || {
                 is_stopping.store(true, Ordering::SeqCst);
-                parking.look_again();
+                parking.threads.look_again();
             };
             let waking = || drop(scope.spawn(stop));
             let socket = Path::new("/does/not/exist");

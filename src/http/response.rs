@@ -100,6 +100,17 @@ pub(super) struct HeadOptions<'a> {
     pub close: bool,
 }
 
+impl<'a> HeadOptions<'a> {
+    /// For a connection that is closed without a readable request.
+    pub(super) fn unread(request_id: &'a str) -> Self {
+        Self {
+            request_id,
+            minor: 1,
+            close: true,
+        }
+    }
+}
+
 /// The head of `answer`. tiny_http would choose chunked encoding or closing by itself, so it gets no request headers, a
 /// known length, and no body.
 pub(super) fn head(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
@@ -145,15 +156,9 @@ fn header(name: &str, value: &str) -> Option<Header> {
     Header::from_bytes(name, value).ok()
 }
 
-/// A complete answer for a connection that is closed before its request.
-pub(super) fn refusal(error: &ApiError, request_id: &str) -> Vec<u8> {
-    let answer = Answer::error(error);
-    let options = HeadOptions {
-        request_id,
-        minor: 1,
-        close: true,
-    };
-    let mut bytes = head(&answer, &options);
+/// The head and the body of `answer`.
+pub(super) fn whole(answer: &Answer, options: &HeadOptions<'_>) -> Vec<u8> {
+    let mut bytes = head(answer, options);
     bytes.extend_from_slice(&answer.body);
     bytes
 }
@@ -169,13 +174,11 @@ pub(super) fn send(
     options: &HeadOptions<'_>,
     parking: &Parking,
 ) -> io::Result<Vec<u8>> {
-    let mut bytes = head(answer, options);
     // One write for head and body.
-    if answer.body.len() <= SMALL_MAX {
-        bytes.extend_from_slice(&answer.body);
-        return send_bytes(stream, &[&bytes], parking);
+    match answer.body.len() <= SMALL_MAX {
+        true => send_bytes(stream, &[&whole(answer, options)], parking),
+        false => send_bytes(stream, &[&head(answer, options), &answer.body], parking),
     }
-    send_bytes(stream, &[&bytes, &answer.body], parking)
 }
 
 /// As [`send`], for an answer in `parts`.
