@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::ServeError;
-use super::guard::Rescue;
 use super::signals::Lookout;
 use crate::api::{StopReport, UnwrittenSession};
 use crate::http;
@@ -34,13 +33,11 @@ pub(super) fn conclude(
     let written = writer.stop(patience);
     let mut report = report_unwritten(&stopped.abandoned, written.err());
     let mut guard = lookout.guard();
-    let rescue = guard
-        .as_mut()
-        .map_or(Rescue::NotNeeded, |guard| guard.rescue());
-    match &rescue {
-        Rescue::NotNeeded => {}
-        Rescue::Saved(copy) => report.recovered = Some(copy.display().to_string()),
-        Rescue::Failed(reason) => report.lose_store(reason),
+    let rescued = guard.as_mut().and_then(|guard| guard.rescue());
+    match &rescued {
+        None => {}
+        Some(Ok(copy)) => report.recovered = Some(copy.display().to_string()),
+        Some(Err(reason)) => report.lose_store(reason),
     }
     say!(DaemonStopped, clean: report.clean);
     for reply in &stopped.replies {
@@ -51,21 +48,18 @@ pub(super) fn conclude(
         guard.leave();
         guard.deleted_home().map(Path::to_owned)
     });
-    ended(report, deleted, rescue)
+    ended(report, deleted, rescued)
 }
 
 /// The result as exit code and error message.
-fn ended(report: StopReport, deleted: Option<PathBuf>, rescue: Rescue) -> Result<(), ServeError> {
-    match (deleted, rescue) {
-        (Some(home), Rescue::Failed(reason)) => Err(ServeError::HomeDeleted {
-            home,
-            saved: Err(reason),
-        }),
-        (Some(home), Rescue::Saved(copy)) => Err(ServeError::HomeDeleted {
-            home,
-            saved: Ok(copy),
-        }),
-        (_, Rescue::Failed(reason)) => Err(ServeError::Unsaved { reason }),
+fn ended(
+    report: StopReport,
+    deleted: Option<PathBuf>,
+    rescued: Option<Result<PathBuf, String>>,
+) -> Result<(), ServeError> {
+    match (deleted, rescued) {
+        (Some(home), Some(saved)) => Err(ServeError::HomeDeleted { home, saved }),
+        (None, Some(Err(reason))) => Err(ServeError::Unsaved { reason }),
         _ if report.clean => Ok(()),
         _ => Err(ServeError::Unwritten(report)),
     }

@@ -76,16 +76,6 @@ pub(super) enum HomeCheck {
     Deleted,
 }
 
-/// State of the database at the daemon's end.
-#[derive(Debug)]
-pub(super) enum Rescue {
-    NotNeeded,
-    /// Its files were gone; this copy holds everything.
-    Saved(PathBuf),
-    /// Its files were gone, and it could not be saved.
-    Failed(String),
-}
-
 impl Guard {
     /// Guards `home`, which is the working directory; this process holds its `lock`.
     pub(super) fn new(
@@ -299,10 +289,7 @@ impl Guard {
 
     /// Refuses launches from now on, and saves the open database on a thread of its own: signals must not wait for it.
     fn lose_database(&mut self, file: &Path) {
-        let copy = self
-            .home
-            .path()
-            .join(with_time(&self.inside.database(), RECOVERED));
+        let copy = self.new_copy();
         let path = self.home.path().join(file);
         say!(StoreLost, path: path.display(), copy: copy.display());
         let what = match file.symlink_metadata() {
@@ -330,34 +317,32 @@ impl Guard {
         self.is_over = true;
     }
 
-    /// Saves the database once more if its files are gone, including all later writes.
-    pub(super) fn rescue(&mut self) -> Rescue {
+    /// Path for a copy of the database.
+    fn new_copy(&self) -> PathBuf {
+        let name = with_time(&self.inside.database(), RECOVERED);
+        self.home.path().join(name)
+    }
+
+    /// Saves the database once more if its files are gone, including all later writes. Returns the copy, or the reason
+    /// why there is none; `None` if it is not needed.
+    pub(super) fn rescue(&mut self) -> Option<Result<PathBuf, String>> {
         if let Some(saving) = self.saving.take() {
             let _ = saving.join();
         }
         if self.has_been_deleted() {
-            return self.rescue_beside();
+            return Some(self.rescue_beside());
         }
-        if self.open.files.lost().is_none() {
-            return Rescue::NotNeeded;
-        }
-        let new = || {
-            self.home
-                .path()
-                .join(with_time(&self.inside.database(), RECOVERED))
-        };
-        let copy = self.copy.clone().unwrap_or_else(new);
-        match save(&self.open.reader, &copy) {
-            Ok(()) => {
-                self.open.files.remove_log();
-                Rescue::Saved(copy)
-            }
-            Err(reason) => Rescue::Failed(reason),
-        }
+        self.open.files.lost()?;
+        let copy = self.copy.clone().unwrap_or_else(|| self.new_copy());
+        let saved = save(&self.open.reader, &copy);
+        Some(saved.map(|()| {
+            self.open.files.remove_log();
+            copy
+        }))
     }
 
     /// Saves the database of a deleted home to a directory beside it, or to the directory for temporary files.
-    fn rescue_beside(&self) -> Rescue {
+    fn rescue_beside(&self) -> Result<PathBuf, String> {
         let home = self.home.path();
         let name = with_time(Path::new(home.file_name().unwrap_or_default()), RECOVERED);
         let parents = [home.parent().map(Path::to_owned), Some(env::temp_dir())];
@@ -369,13 +354,13 @@ impl Guard {
                 .map_err(|err| err.to_string())
                 .and_then(|()| save(&self.open.reader, &copy));
             match saved {
-                Ok(()) => return Rescue::Saved(copy),
+                Ok(()) => return Ok(copy),
                 Err(reason) => failed = format!("{}: {reason}", copy.display()),
             }
             // At most an empty directory is left.
             let _ = std::fs::remove_dir(&dir);
         }
-        Rescue::Failed(failed)
+        Err(failed)
     }
 
     /// The last path of a deleted home.

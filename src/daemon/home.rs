@@ -92,11 +92,6 @@ impl Home {
         self.path.join("coven.previous")
     }
 
-    /// The program that an upgrade under way replaces.
-    pub(super) fn previous_program_draft(&self) -> PathBuf {
-        self.path.join("coven.previous.new")
-    }
-
     /// The default home, `~/.coven`, for when `COVEN_HOME` is not set.
     pub fn default_path() -> Option<PathBuf> {
         let set = std::env::var_os("HOME").filter(|home| !home.is_empty());

@@ -33,7 +33,7 @@ impl http::Successors for Successors {
         if fitness.migrates_to.is_some() {
             self.reader.check_room_before().map_err(not_copied)?;
         }
-        check_room(&Home::entered()).map_err(not_kept)?;
+        check_room().map_err(not_kept)?;
         Ok(program.into_successor(fitness))
     }
 
@@ -41,7 +41,7 @@ impl http::Successors for Successors {
         if let Some(version) = successor.migrates_to {
             self.reader.copy_before(version).map_err(not_copied)?;
         }
-        keep_program(&Home::entered()).map_err(|err| {
+        keep_program().map_err(|err| {
             // A part of it would hold the room that sessions need.
             remove_draft();
             not_kept(err)
@@ -72,9 +72,9 @@ fn running_program() -> io::Result<File> {
 }
 
 /// Checks that the running program's copy leaves room for what sessions write meanwhile.
-fn check_room(home: &Home) -> io::Result<()> {
+fn check_room() -> io::Result<()> {
     let length = running_program()?.metadata()?.len();
-    let free = sys::free_bytes(&home.database())?;
+    let free = sys::free_bytes(&Home::entered().database())?;
     if free < 2 * length {
         let why = format!("it takes {length} bytes, and as many must stay free; {free} are free");
         return Err(io::Error::new(io::ErrorKind::StorageFull, why));
@@ -83,9 +83,9 @@ fn check_room(home: &Home) -> io::Result<()> {
 }
 
 /// Copies the running program into the home, as a draft until the upgrade has succeeded.
-fn keep_program(home: &Home) -> io::Result<()> {
+fn keep_program() -> io::Result<()> {
     remove_draft();
-    let mut copy = sys::create_own(&home.previous_program_draft())?;
+    let mut copy = sys::create_own(&draft())?;
     io::copy(&mut running_program()?, &mut copy)?;
     copy.set_permissions(Permissions::from_mode(0o700))?;
     copy.sync_all()
@@ -94,16 +94,21 @@ fn keep_program(home: &Home) -> io::Result<()> {
 /// The upgrade has failed, or is to begin.
 pub(super) fn remove_draft() {
     // Best effort: the next upgrade tries again.
-    let _ = std::fs::remove_file(Home::entered().previous_program_draft());
+    let _ = std::fs::remove_file(draft());
+}
+
+/// The running program's copy while it is no program to go back to.
+fn draft() -> PathBuf {
+    Home::draft(&Home::entered().previous_program())
 }
 
 /// The upgrade has succeeded: the program that was replaced gets its name. Returns the file that had this name: the
 /// filesystem frees it at the close, which takes milliseconds.
 pub(super) fn put_previous_in_place() -> Option<File> {
-    let home = Home::entered();
-    let replaced = File::open(home.previous_program()).ok();
+    let previous = Home::entered().previous_program();
+    let replaced = File::open(&previous).ok();
     // Best effort: without it only `upgrade --back` has nothing to go back to.
-    let _ = std::fs::rename(home.previous_program_draft(), home.previous_program());
+    let _ = std::fs::rename(draft(), previous);
     replaced
 }
 
