@@ -4,7 +4,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -78,6 +78,15 @@ pub(super) fn open_for_checkpoints(path: &Path) -> Result<Connection, StoreError
 pub(super) fn release_pages(connection: &Connection) {
     // Best effort: the pages stay if it fails.
     let _ = connection.execute_batch("PRAGMA shrink_memory");
+}
+
+/// Copies the rest of the log into the database and truncates it, without waiting; false if a reader blocks it.
+pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let query = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let is_busy: rusqlite::Result<bool> = connection.query_row(query, [], |row| row.get(0));
+    connection.busy_timeout(durations::STORE_LOCK)?;
+    Ok(!is_busy?)
 }
 
 /// Makes SQLite open the log and its index now instead of at the first use, when their names may be gone.

@@ -5,9 +5,8 @@
 //! Runs on the main thread at start, or in the CLI's process, before the database is opened. It reads no session or
 //! event.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -15,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::connect::open_immutable;
 use super::meta;
-use super::schema::{StoreError, beside, pragma, with_time};
+use super::schema::{StoreError, beside, directory, pragma, with_time};
 use crate::api::SessionId;
+use crate::sys;
 
 /// Name of the record in the table `meta`.
 const NAME: &str = "generation";
@@ -166,20 +166,13 @@ fn read_beside(path: &Path) -> Option<Beside> {
 fn write_beside(path: &Path, content: &Beside) -> io::Result<()> {
     let name = beside(path, SUFFIX);
     let draft = name.with_added_extension("partial");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
+    // A process that died has left it.
+    let _ = std::fs::remove_file(&draft);
+    let mut file = sys::create_own(&draft)?;
     file.write_all(&serde_json::to_vec(content)?)?;
     file.sync_all()?;
     std::fs::rename(&draft, &name)?;
-    let dir = match name.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    File::open(dir)?.sync_all()
+    File::open(directory(&name))?.sync_all()
 }
 
 #[cfg(test)]

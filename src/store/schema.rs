@@ -185,6 +185,14 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// The directory of `file`. The daemon names its files relative to the home, which is its working directory.
+pub(super) fn directory(file: &Path) -> &Path {
+    match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
 /// The name `<path>.<what>-TIME`, with the current time in UTC.
 pub fn with_time(path: &Path, what: &str) -> PathBuf {
     let now = Timestamp::now().to_string();

@@ -42,11 +42,7 @@ pub(super) struct SimulatedWriter {
 impl SimulatedWriter {
     pub(super) fn new() -> (Self, WriteQueue) {
         let (sender, items) = unbounded();
-        let retention = Retention {
-            days: None,
-            store_max: None,
-            session_max: None,
-        };
+        let retention = Retention::default();
         let status = StoreStatus::new(Path::new("/nowhere/coven.sqlite3"), 0, &retention);
         let status = Arc::new(status);
         let queue = WriteQueue::new(sender, Arc::clone(&status));

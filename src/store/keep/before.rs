@@ -13,7 +13,7 @@ use super::clock::{Aged, Clock, DAY};
 use crate::api::Timestamp;
 use crate::store::backup;
 use crate::store::connect::pages;
-use crate::store::schema::{StoreError, beside};
+use crate::store::schema::{StoreError, beside, directory};
 use crate::sys;
 
 /// Observed time after which the copy is removed, in milliseconds.
@@ -64,14 +64,13 @@ pub(super) fn remove_old(database: &Path, clock: &Clock) {
 }
 
 fn remove(database: &Path, aged: &Aged) {
-    // The daemon names its database relative to the home, which is its working directory.
-    let dir = match database.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
     let begin = beside(Path::new(database.file_name().unwrap_or_default()), SUFFIX);
     // Best effort: the next sweep tries again.
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(directory(database))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let name = entry.file_name();
         let is_copy = name.as_bytes().starts_with(begin.as_os_str().as_bytes());
         let changed = entry.metadata().map(|meta| meta.mtime() * 1000);

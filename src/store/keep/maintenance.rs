@@ -5,7 +5,7 @@
 //! checkpoint.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
@@ -19,7 +19,7 @@ use super::tails::Tails;
 use crate::api::{Failure, UnconfirmedClock};
 use crate::observe::say;
 use crate::settings::durations;
-use crate::store::connect::{Pages, pages};
+use crate::store::connect::{Pages, pages, truncate_log};
 use crate::store::facts::{Chore, Committed, Done, Refused, StoreRequest, SweepResult};
 use crate::store::schema::StoreError;
 
@@ -300,15 +300,6 @@ fn incremental_vacuum(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Checkpoints and truncates the log, so that the file shrinks. A reader of an old snapshot blocks it; a later
-/// checkpoint then does it.
-fn shorten(connection: &Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let result = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-    connection.busy_timeout(durations::STORE_LOCK)?;
-    Ok(result?)
-}
-
 /// Rewrites the whole database; returns the number of bytes freed.
 ///
 /// # Errors
@@ -316,7 +307,8 @@ fn shorten(connection: &Connection) -> Result<(), StoreError> {
 pub(crate) fn vacuum(connection: &Connection) -> Result<u64, StoreError> {
     let before = pages(connection)?;
     connection.execute_batch("VACUUM")?;
-    shorten(connection)?;
+    // So that the file shrinks. If a reader of an old snapshot blocks it, a later checkpoint does it.
+    truncate_log(connection)?;
     let after = pages(connection)?;
     Ok(before.all.saturating_sub(after.all))
 }

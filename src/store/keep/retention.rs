@@ -17,7 +17,7 @@ const STEP_BYTES: u64 = 2 * 1024 * 1024;
 const STEP_EVENTS: u64 = 5000;
 
 /// Retention limits; `None` means no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Days for which output of an ended session is kept.
     pub days: Option<u32>,
@@ -312,8 +312,7 @@ mod tests {
         ] {
             let retention = Retention {
                 days: own,
-                store_max: None,
-                session_max: None,
+                ..Retention::default()
             };
             assert_eq!(retention.within(asked).days, kept);
         }
@@ -352,9 +351,8 @@ mod tests {
     fn no_output_is_deleted_without_a_limit() {
         let mut model = model(&mut Random::new(1));
         let retention = Retention {
-            days: None,
-            store_max: None,
             session_max: Some(1),
+            ..Retention::default()
         };
         assert_eq!(sweep(&mut model, retention), SweepResult::default());
     }

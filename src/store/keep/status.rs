@@ -63,8 +63,6 @@ pub struct StoreStatus {
     pub(crate) sessions: AtomicU64,
     /// Grows while SQLite executes a statement.
     pub(crate) progress: AtomicU64,
-    truncated_events: AtomicU64,
-    truncated_bytes: AtomicU64,
     removals: AtomicU64,
     /// The daemon stops: chores are not run any more.
     pub(crate) chores_over: AtomicBool,
@@ -90,8 +88,6 @@ impl StoreStatus {
             queued_events: AtomicU64::new(0),
             sessions: AtomicU64::new(sessions),
             progress: AtomicU64::new(0),
-            truncated_events: AtomicU64::new(0),
-            truncated_bytes: AtomicU64::new(0),
             removals: AtomicU64::new(0),
             chores_over: AtomicBool::new(false),
             is_vacuuming: AtomicBool::new(false),
@@ -132,8 +128,8 @@ impl StoreStatus {
         StatusHandover {
             transactions: self.transactions(),
             committed_events: self.committed_events(),
-            truncated_events: self.truncated_events.load(Ordering::Relaxed),
-            truncated_bytes: self.truncated_bytes.load(Ordering::Relaxed),
+            truncated_events: storage.truncated_output_events,
+            truncated_bytes: storage.truncated_output_bytes,
             last_truncated_at: storage.last_truncated_at,
             unconfirmed_clock: storage.unconfirmed_clock,
             clock_set_by_ms: storage.clock_set_by_ms,
@@ -145,9 +141,9 @@ impl StoreStatus {
         let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
         add(&self.transactions, handover.transactions);
         add(&self.committed_events, handover.committed_events);
-        add(&self.truncated_events, handover.truncated_events);
-        add(&self.truncated_bytes, handover.truncated_bytes);
         let mut storage = lock(&self.storage);
+        storage.truncated_output_events += handover.truncated_events;
+        storage.truncated_output_bytes += handover.truncated_bytes;
         storage.last_truncated_at = handover.last_truncated_at;
         storage.unconfirmed_clock = handover.unconfirmed_clock;
         storage.clock_set_by_ms = handover.clock_set_by_ms;
@@ -185,19 +181,10 @@ impl StoreStatus {
 
     /// Adds deleted output to the totals.
     pub(crate) fn truncated(&self, dropped: Dropped) {
-        self.truncated_events
-            .fetch_add(dropped.events, Ordering::Relaxed);
-        self.truncated_bytes
-            .fetch_add(dropped.bytes, Ordering::Relaxed);
-        lock(&self.storage).last_truncated_at = Some(Timestamp::now());
-    }
-
-    /// Output deleted by retention since the start.
-    pub fn dropped(&self) -> Dropped {
-        Dropped {
-            events: self.truncated_events.load(Ordering::Relaxed),
-            bytes: self.truncated_bytes.load(Ordering::Relaxed),
-        }
+        let mut storage = lock(&self.storage);
+        storage.truncated_output_events += dropped.events;
+        storage.truncated_output_bytes += dropped.bytes;
+        storage.last_truncated_at = Some(Timestamp::now());
     }
 
     /// Counts a fact that is sent to the writer.
@@ -271,7 +258,6 @@ impl StoreStatus {
 
     /// The last disk figures.
     pub fn storage(&self) -> StorageHealth {
-        let dropped = self.dropped();
         let log = self.log_trouble().map(|trouble| trouble.reason);
         let status = match self.failure().or(log) {
             Some(reason) => Word::Other(reason.to_string()),
@@ -280,8 +266,6 @@ impl StoreStatus {
         };
         StorageHealth {
             status,
-            truncated_output_events: dropped.events,
-            truncated_output_bytes: dropped.bytes,
             ..lock(&self.storage).clone()
         }
     }

@@ -200,29 +200,19 @@ mod tests {
             let mut connection = database(&mut random);
             let by_age = Retention {
                 days: Some(random.below(110) as u32),
-                store_max: None,
-                session_max: None,
+                ..Retention::default()
             };
-            let previewed = preview(&connection, by_age, &clock()).unwrap();
-            assert_eq!(sweep(&mut connection, by_age), previewed, "{seed}");
-            assert_eq!(
-                preview(&connection, by_age, &clock()).unwrap(),
-                SweepResult::default(),
-                "{seed}"
-            );
             // Deletes the output of all ended sessions.
             let by_size = Retention {
-                days: None,
                 store_max: Some(1),
-                session_max: None,
+                ..Retention::default()
             };
-            let previewed = preview(&connection, by_size, &clock()).unwrap();
-            assert_eq!(sweep(&mut connection, by_size), previewed, "{seed}");
-            assert_eq!(
-                preview(&connection, by_size, &clock()).unwrap(),
-                SweepResult::default(),
-                "{seed}"
-            );
+            for retention in [by_age, by_size] {
+                let previewed = preview(&connection, retention, &clock()).unwrap();
+                assert_eq!(sweep(&mut connection, retention), previewed, "{seed}");
+                let rest = preview(&connection, retention, &clock()).unwrap();
+                assert_eq!(rest, SweepResult::default(), "{seed}");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use crate::api::{LeftBehind, SessionId};
+use crate::store::backup;
 use crate::store::connect::{is_interrupt, open_to_look, until};
 use crate::store::migrations;
 use crate::store::schema::{StoreError, known_version};
@@ -61,14 +62,11 @@ pub fn left_behind(
 }
 
 /// Runs `quick_check` until `deadline`. It stops at the first finding.
-fn quick_check(connection: &Connection, deadline: Instant) -> rusqlite::Result<Integrity> {
-    let found = until(connection, deadline, || {
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
-    });
-    match found {
-        Ok(found) if found == "ok" => Ok(Integrity::Whole),
-        Ok(found) => Ok(Integrity::Damaged(found)),
-        Err(err) if is_interrupt(&err) => Ok(Integrity::Unfinished),
+fn quick_check(connection: &Connection, deadline: Instant) -> Result<Integrity, StoreError> {
+    match until(connection, deadline, || backup::check_quickly(connection)) {
+        Ok(()) => Ok(Integrity::Whole),
+        Err(StoreError::Damaged { found }) => Ok(Integrity::Damaged(found)),
+        Err(StoreError::Sqlite(err)) if is_interrupt(&err) => Ok(Integrity::Unfinished),
         Err(err) => Err(err),
     }
 }

@@ -16,14 +16,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
 
 use crate::api::Failure;
-use crate::settings::durations;
-use crate::store::connect::open_for_checkpoints;
+use crate::store::connect::{open_for_checkpoints, truncate_log};
 use crate::store::keep::status::LogTrouble;
 use crate::store::schema::{StoreError, beside, failure, pragma};
 use crate::sys;
@@ -148,7 +146,7 @@ impl Wal {
         let is_cut_due = std::mem::take(&mut self.is_cut_due);
         let cut = match is_cut_due || self.is_behind && self.is_longer_than(CUT_FROM) {
             // Fails without an error while a reader uses the log: it is retried.
-            true => cut(connection).map_err(|err| failure(&err)),
+            true => truncate_log(connection).map_err(|err| failure(&err)),
             false => Ok(false),
         };
         match by_thread.and(rest).and(cut) {
@@ -286,15 +284,6 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<u64> {
     let copied: i64 =
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))?;
     Ok(copied.max(0).unsigned_abs())
-}
-
-/// Copies the rest of the log and truncates it; returns false if a reader blocks it.
-fn cut(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let query = "PRAGMA wal_checkpoint(TRUNCATE)";
-    let busy: rusqlite::Result<bool> = connection.query_row(query, [], |row| row.get(0));
-    connection.busy_timeout(durations::STORE_LOCK)?;
-    Ok(!busy?)
 }
 
 /// The log's index (SQLite, "WAL-mode File Format", 2.3), which readers lock. Never closed, like the database.

@@ -1,6 +1,7 @@
 //! The log of a real database: when it is copied, restarts, is truncated, and holds writes back.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::*;
 use crate::api::SessionId;
