@@ -16,10 +16,8 @@ use crate::api::routes::{self, Endpoint};
 
 /// Show a session's output from the start, then follow it; typed lines go to its stdin, Ctrl-D ends that. Ctrl-C detaches.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "attach", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "attach",
-    help_triggers("-h", "--help"),
     note = "Where stdin is no terminal, its end ends the session's after at least one line.\n\
             What codex or opencode said in its JSON form is shown as text.\n\
             Exits as run does when the session ends. Exit codes: coven --help."

@@ -26,10 +26,8 @@ use crate::http::client::Client;
 
 /// Hold a conversation with an agent: a line of yours, its answer as it comes, until Ctrl-D. Ctrl-C kills the session.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "chat", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "chat",
-    help_triggers("-h", "--help"),
     note = "Where stdin is no terminal, each of its lines is one of yours. Exits with the last session's own code.\n\
             There is no --json: coven run --continue --json is for programs."
 )]

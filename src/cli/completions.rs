@@ -42,15 +42,11 @@ const COMPLETE_VERB: &str = "__complete";
 
 /// Print a shell's completion script: bash, zsh or fish.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "completions",
-    help_triggers("-h", "--help"),
-    note = "There is no --json: it prints a script.",
-    note = "  bash  source <(coven completions bash)
+#[argh(subcommand, name = "completions", help_triggers("-h", "--help"))]
+#[argh(note = "There is no --json: it prints a script.")]
+#[argh(note = "  bash  source <(coven completions bash)
   zsh   coven completions zsh > DIR-IN-FPATH/_coven
-  fish  coven completions fish > ~/.config/fish/completions/coven.fish"
-)]
+  fish  coven completions fish > ~/.config/fish/completions/coven.fish")]
 pub(super) struct Args {
     /// bash, zsh or fish
     #[argh(positional)]

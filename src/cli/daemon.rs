@@ -95,12 +95,8 @@ struct StatusArgs {
 
 /// Serve in the foreground, for supervisors; the log goes to stderr.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "serve",
-    help_triggers("-h", "--help"),
-    note = "There is no --json: it prints only its log, as COVEN_LOG_FORMAT says."
-)]
+#[argh(subcommand, name = "serve", help_triggers("-h", "--help"))]
+#[argh(note = "There is no --json: it prints only its log, as COVEN_LOG_FORMAT says.")]
 struct Serve {
     /// log to the home's file, and report on stdout when serving: what `start` does
     #[argh(switch, hidden_help)]

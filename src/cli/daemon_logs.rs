@@ -23,12 +23,8 @@ use crate::sys::{self, Interest, LogWatch};
 
 /// Show the daemon's log, oldest line first. It works without a daemon.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "logs",
-    help_triggers("-h", "--help"),
-    note = "Times are RFC 3339 (2026-05-09T06:43:00Z), or so long ago: 15m, 2h, 1d."
-)]
+#[argh(subcommand, name = "logs", help_triggers("-h", "--help"))]
+#[argh(note = "Times are RFC 3339 (2026-05-09T06:43:00Z), or so long ago: 15m, 2h, 1d.")]
 pub(super) struct Args {
     #[argh(switch, short = 'f')]
     /// follow new lines until Ctrl-C

@@ -14,12 +14,8 @@ use crate::api::{Event, EventsQuery};
 
 /// List a session's events.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "events",
-    help_triggers("-h", "--help"),
-    note = "Times are local at a terminal, and UTC elsewhere and in JSON."
-)]
+#[argh(subcommand, name = "events", help_triggers("-h", "--help"))]
+#[argh(note = "Times are local at a terminal, and UTC elsewhere and in JSON.")]
 pub(super) struct Args {
     /// only those after this seq
     #[argh(option, default = "0", arg_name = "seq")]

@@ -21,10 +21,8 @@ use crate::observe::visible_json;
 
 /// Write sessions' records and events as JSON Lines, to stdout or a new file.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "export", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "export",
-    help_triggers("-h", "--help"),
     note = "There is no --json: the form is always JSON Lines. Of each session: a line with its record, as show --json has it; a line an event, as events --json has it; and a line
 {\"summary\":{\"session_id\",\"events\",\"last_seq\",\"live\",\"exported_at\"}}. Without its summary a session is incomplete.
 

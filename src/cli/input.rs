@@ -13,10 +13,8 @@ use crate::http::client::ClientError;
 
 /// Write a line to a session's stdin, or end it.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "input", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "input",
-    help_triggers("-h", "--help"),
     note = "The text `-` is read from stdin, byte for byte; any other gets a newline at its end.\n\
             --eof can also be the last word: coven input ID --eof. There is no --json: it prints nothing."
 )]

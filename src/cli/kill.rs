@@ -14,10 +14,8 @@ use crate::http::client::{Client, ClientError};
 
 /// End sessions, and processes that an ended one left running: SIGTERM, and SIGKILL after the grace.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "kill", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "kill",
-    help_triggers("-h", "--help"),
     note = "--all asks at a terminal, and needs --yes elsewhere. Titles and --last are taken only where it can ask."
 )]
 pub(super) struct Args {

@@ -9,12 +9,8 @@ use crate::api::EditRequest;
 
 /// Add and remove labels of a session: coven label ID +a -b
 #[derive(FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "label",
-    help_triggers("-h", "--help"),
-    note = "+LABEL adds, -LABEL removes; all of them in one step, or none."
-)]
+#[argh(subcommand, name = "label", help_triggers("-h", "--help"))]
+#[argh(note = "+LABEL adds, -LABEL removes; all of them in one step, or none.")]
 pub(super) struct Args {
     /// as one JSON document: the record
     #[argh(switch)]

@@ -20,10 +20,8 @@ use crate::settings::durations;
 
 /// Show a session's stored output: its stdout on stdout, its stderr on stderr.
 #[derive(FromArgs, ArgsInfo, Default)]
+#[argh(subcommand, name = "logs", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "logs",
-    help_triggers("-h", "--help"),
     note = "Times are RFC 3339 (2026-05-09T06:43:00Z), or so long ago: 15m, 2h, 1d.\n\
             A terminal is sent colours, tabs and newlines of the output; other control characters are made visible.\n\
             Without a session, or with an option of coven daemon logs, it shows the daemon's log."

@@ -12,10 +12,8 @@ use crate::api::{PruneRequest, Pruned};
 
 /// Delete output of ended sessions that retention does not keep, and print how much.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "prune", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "prune",
-    help_triggers("-h", "--help"),
     note = "Kept are COVEN_LOG_RETENTION_DAYS days, and COVEN_STORE_MAX_BYTES in all, as the daemon is set; records and all other events stay: coven prune and coven sacrifice delete those. The daemon does the same by itself, every hour."
 )]
 pub(super) struct Args {

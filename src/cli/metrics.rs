@@ -8,12 +8,8 @@ use crate::api::routes::{self, Endpoint};
 
 /// Print the daemon's metrics in Prometheus' text format.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "metrics",
-    help_triggers("-h", "--help"),
-    note = "There is no --json: the format is the one that Prometheus reads."
-)]
+#[argh(subcommand, name = "metrics", help_triggers("-h", "--help"))]
+#[argh(note = "There is no --json: the format is the one that Prometheus reads.")]
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> ExitResult {

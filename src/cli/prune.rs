@@ -23,10 +23,8 @@ use crate::http::client::Client;
 
 /// Delete sessions that have ended, also archived ones, with all of their events, for good.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "prune", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "prune",
-    help_triggers("-h", "--help"),
     note = "It needs --older-than or --status. It says how many there are and what they have written, asks at a terminal, and needs --yes\n\
             elsewhere. coven logs prune takes output only, and keeps the records; coven sacrifice deletes single sessions."
 )]

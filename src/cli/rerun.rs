@@ -15,10 +15,8 @@ use crate::redact::REDACTED;
 
 /// Start a session again: its harness, prompt, directories and options, with this shell's values of its variables. Ctrl-C kills the session.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "rerun", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "rerun",
-    help_triggers("-h", "--help"),
     note = "A session that went on with a conversation goes on with it again, as that is now; another one begins its own.\n\
             What an agent said in its JSON form is shown as text. Exits as run does."
 )]

@@ -28,10 +28,8 @@ use crate::http::client::{Client, ClientError};
 
 /// Launch a session and show its output: coven run <harness> [options] -- "$PROMPT". Ctrl-C kills the session.
 #[derive(FromArgs, ArgsInfo, Default)]
+#[argh(subcommand, name = "run", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "run",
-    help_triggers("-h", "--help"),
     note = "Options stand before the harness, directly behind it, or behind the whole prompt. Everything behind -- is the prompt.\n\
             A word that contains white space is never an option.\n\
             The prompt `-` is read from stdin. A last word `-` behind others appends stdin, after an empty line.\n\

@@ -12,10 +12,8 @@ use crate::http::client::Client;
 
 /// Delete sessions that have ended, with all of their events, for good.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "sacrifice", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "sacrifice",
-    help_triggers("-h", "--help"),
     note = "It asks at a terminal, and needs --yes elsewhere. Titles and --last are taken only where it can ask.\n\
             coven prune deletes all sessions that have ended so long ago; coven logs prune takes output only."
 )]

@@ -31,10 +31,8 @@ const NEEDS: [(Column, usize); 5] = [
 
 /// List sessions, newest first.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "sessions", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "sessions",
-    help_triggers("-h", "--help"),
     note = "At a terminal it shows the newest 50, and cuts titles to its width.\n\
             Fields: id, status, harness, created, age, duration, end (exit code or cause), cpu, memory, output, silent, labels, model, cwd, title.\n\
             Colours: NO_COLOR turns them off. Times are RFC 3339, or so long ago: 15m, 2h, 1d."

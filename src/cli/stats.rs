@@ -18,10 +18,8 @@ use crate::http::client::Client;
 
 /// Show what the live sessions use: CPU, memory, output, and how long each has been silent.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "stats", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "stats",
-    help_triggers("-h", "--help"),
     note = "CPU is in percent of one processor. CPU and memory are those of all processes of a session.\n\
             CPU and output are averages since the start of the session; with --watch, since the table before."
 )]

@@ -14,10 +14,8 @@ use crate::settings::durations;
 
 /// Replace the daemon's program while its sessions go on.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "upgrade", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "upgrade",
-    help_triggers("-h", "--help"),
     note = "Without --binary it takes the file from which the daemon was started. The replaced program is kept in\n\
         COVEN_HOME as coven.previous. Instead of an upgrade: coven daemon restart (ends live sessions)."
 )]

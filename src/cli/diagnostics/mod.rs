@@ -36,10 +36,8 @@ use shown::{Shown, object};
 
 /// Make a report for a helper, without private data. Read it before you share it.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "diagnostics", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "diagnostics",
-    help_triggers("-h", "--help"),
     note = "In it: versions, status, health, failures, doctor, log, counts. Never in it: prompts, titles, output, environment
 values. Secrets, names and private paths are taken out, and counted at its end.
 

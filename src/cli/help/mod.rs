@@ -40,10 +40,8 @@ const WIDTH_MAX: usize = 120;
 
 /// Show a page of the manual, or the help of a verb; without one, the verbs and the pages.
 #[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "manual", help_triggers("-h", "--help"))]
 #[argh(
-    subcommand,
-    name = "manual",
-    help_triggers("-h", "--help"),
     note = "A page is wrapped at the terminal's width, and shown by $PAGER (default: less) if it is longer than the screen.
 There is no --json: a page is text, and openapi is one JSON document."
 )]
