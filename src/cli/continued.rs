@@ -2,8 +2,6 @@
 //!
 //! It asks the daemon; the launch checks whether the harness supports it.
 
-use std::ops::ControlFlow;
-
 use super::CliError;
 use super::run::connect_or_start;
 use super::sessions::{self, each_session};
@@ -80,17 +78,17 @@ pub(super) fn newest(
         ..sessions::all()
     };
     let (mut final_one, mut live) = (None, None);
-    each_session(client, query, &mut |session| {
+    for session in each_session(client, query) {
+        let session = session?;
         if session.project_root != project_root || session.harness_session_id.is_none() {
-            return Ok(ControlFlow::Continue(()));
+            continue;
         }
         if session.status.is_final() {
             final_one = Some(session);
-            return Ok(ControlFlow::Break(()));
+            break;
         }
         live.get_or_insert(session);
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
     let session = final_one.or(live).ok_or_else(|| {
         let message = format!("{harness} has no session in {project_root} that it can go on with");
         CliError::new(Code::SessionNotFound, message)

@@ -1,7 +1,6 @@
 //! `coven events`: lists a session's events.
 
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -21,8 +20,8 @@ pub(super) struct Args {
     #[argh(option, default = "0", arg_name = "seq")]
     after: u64,
     /// at most this many (default: all)
-    #[argh(option, short = 'n', default = "u64::MAX", arg_name = "n")]
-    limit: u64,
+    #[argh(option, short = 'n', default = "usize::MAX", arg_name = "n")]
+    limit: usize,
     /// as JSON, one object per line: the events
     #[argh(switch)]
     json: bool,
@@ -33,23 +32,15 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> ExitResult {
     let (mut client, id) = args.id.connect()?;
-    let (mut out, mut left) = (Out::new(), args.limit);
-    if left == 0 {
-        return Ok(0);
-    }
     let query = EventsQuery {
         after_seq: Some(args.after),
-        limit: Some(left.min(1000)),
+        limit: Some(args.limit.min(1000) as u64),
         ..EventsQuery::default()
     };
-    each_event(&mut client, &id, query, |event| {
-        print(event, args.json, &mut out)?;
-        left -= 1;
-        Ok(match left {
-            0 => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        })
-    })?;
+    let mut out = Out::new();
+    for event in each_event(&mut client, &id, query).take(args.limit) {
+        print(&event?, args.json, &mut out)?;
+    }
     Ok(0)
 }
 

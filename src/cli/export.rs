@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
@@ -75,14 +74,14 @@ fn write(client: &mut Client, id: &str, out: &mut dyn Write) -> Result<(), CliEr
     line(serde_json::to_string(&record))?;
     let (last_seq, live) = (record.last_seq, !record.status.is_final());
     let mut events = 0;
-    each_event(client, id, EventsQuery::default(), |event| {
+    for event in each_event(client, id, EventsQuery::default()) {
+        let event = event?;
         if event.seq > last_seq {
-            return Ok(ControlFlow::Break(()));
+            break;
         }
         events += 1;
-        line(serde_json::to_string(event))?;
-        Ok(ControlFlow::Continue(()))
-    })?;
+        line(serde_json::to_string(&event))?;
+    }
     let exported_at = Timestamp::now().to_string();
     let summary = json!({
         "session_id": id, "events": events, "last_seq": last_seq, "live": live, "exported_at": exported_at,

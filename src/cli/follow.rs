@@ -18,6 +18,7 @@ use super::daemon::remark;
 use super::ending::{EndFacts, FAILED};
 use super::hint::Hint;
 use super::output::Out;
+use super::pages::paged;
 
 /// Form of shown events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,32 +130,27 @@ pub(super) fn follow_events(
     }
 }
 
-/// Passes each event of `query` to `take`, page by page, until it breaks. With `wait_ms`, until the session's end.
+/// The events of `query`. With `wait_ms`, until the session's end.
 pub(super) fn each_event(
     client: &mut Client,
     id: &str,
     mut query: EventsQuery,
-    mut take: impl FnMut(&Event) -> Result<ControlFlow<()>, CliError>,
-) -> Result<(), CliError> {
+) -> impl Iterator<Item = Result<Event, CliError>> {
     let mut has_ended = query.wait_ms.is_none();
-    loop {
+    paged(move || {
         let page = client.call(routes::SessionEvents.of(id).query(&query))?;
-        for event in &page.events {
-            if take(event)?.is_break() {
-                return Ok(());
-            }
-            query.after_seq = Some(event.seq);
-            has_ended |= is_final_status(event);
-        }
-        if page.events.is_empty() && !has_ended {
+        has_ended |= page.events.iter().any(is_final_status);
+        match page.events.last() {
+            Some(last) => query.after_seq = Some(last.seq),
+            None if has_ended => {}
             // The wait is over, or the session had ended before.
-            let record = client.call(routes::ShowSession.of(id))?;
-            has_ended = record.status.is_final() && query.after_seq >= Some(record.last_seq);
+            None => {
+                let record = client.call(routes::ShowSession.of(id))?;
+                has_ended = record.status.is_final() && query.after_seq >= Some(record.last_seq);
+            }
         }
-        if has_ended && !page.has_more {
-            return Ok(());
-        }
-    }
+        Ok((page.events, has_ended && !page.has_more))
+    })
 }
 
 /// The payload of `event`, if it is of `kind`.

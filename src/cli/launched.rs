@@ -1,7 +1,6 @@
 //! A launched session, from the request to its end: the common part of `run`, `rerun` and `chat`.
 
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::agent;
@@ -10,7 +9,7 @@ use super::follow::{Show, Wait, follow};
 use super::input::end_input;
 use super::interrupt::Interrupt;
 use super::permission::{self, PermissionSource};
-use super::sessions::{self, each_session};
+use super::sessions::{self, or_error};
 use super::stream_json::{self, Form};
 use super::{CliError, ExitResult, Target, say_answer};
 use crate::api::routes::{self, Endpoint};
@@ -128,28 +127,21 @@ impl LaunchedSession {
 fn remark_on_neighbours(
     client: &mut Client,
     record: &SessionRecord,
-    mut others: u64,
+    others: u64,
 ) -> Result<(), CliError> {
-    if others == 0 {
-        return Ok(());
-    }
-    each_session(client, sessions::all(), &mut |other| {
-        if other.status.is_final() || other.external || other.id == record.id {
-            return Ok(ControlFlow::Continue(()));
-        }
-        others -= 1;
+    let live = sessions::live(client).filter(or_error(|other| other.id != record.id));
+    for other in live.take(others as usize) {
+        let other = other?;
         let writes_here = other.cwd == record.cwd && other.options.can_write != Some(false);
         if writes_here {
             remark(&format!(
                 "session {} of {} runs in the same directory, and may write there",
                 other.id, other.harness
             ));
+            break;
         }
-        Ok(match writes_here || others == 0 {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })
-    })
+    }
+    Ok(())
 }
 
 pub(super) fn launch(

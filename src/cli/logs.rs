@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -123,14 +122,14 @@ fn show_output(args: &Args, client: &mut Client, id: &str) -> ExitResult {
                 .then_some(durations::FOLLOW_WAIT.as_millis() as u64),
             ..EventsQuery::default()
         };
-        each_event(client, id, query, |event| {
-            match args.chunk(event)? {
+        for event in each_event(client, id, query) {
+            let event = event?;
+            match args.chunk(&event)? {
                 Some(chunk) => screen.show(&chunk)?,
-                None if event.kind == EventKind::OutputTruncated => show_truncation(event)?,
+                None if event.kind == EventKind::OutputTruncated => show_truncation(&event)?,
                 None => {}
             }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        }
     }
     screen.finish()?;
     if screen.is_empty && io::stderr().is_terminal() {
@@ -162,15 +161,15 @@ fn tail(
             after_seq: Some(after),
             ..EventsQuery::default()
         };
-        each_event(client, id, query, |event| {
+        for event in each_event(client, id, query) {
+            let event = event?;
             if event.seq > last {
-                return Ok(ControlFlow::Break(()));
+                break;
             }
-            if let Some(chunk) = args.chunk(event)? {
+            if let Some(chunk) = args.chunk(&event)? {
                 kept.push(chunk);
             }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        }
         if after == 0 || reach == 0 || kept.is_full() {
             return Ok((last, kept.cut()));
         }

@@ -41,6 +41,7 @@ mod metrics;
 mod observation;
 mod order;
 mod output;
+mod pages;
 mod permission;
 mod places;
 mod progress;

@@ -1,7 +1,6 @@
 //! `coven prune`: deletes ended sessions.
 
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::output::Out;
 use super::progress::Progress;
 use super::sacrifice::say_deleted;
 use super::session::for_each;
-use super::sessions::{self, each_session};
+use super::sessions::{self, each_session, or_error};
 use super::table::amount;
 use super::time::parse_duration;
 use super::{CliError, ExitResult, consent, say};
@@ -57,13 +56,9 @@ pub(super) fn run(args: &Args) -> ExitResult {
         return Err(CliError::usage(&message));
     }
     let mut client = super::target()?.connect()?;
-    let mut sessions = Vec::new();
-    each_session(&mut client, sessions::all(), &mut |session| {
-        if args.wants(&session) {
-            sessions.push(session);
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    let sessions = each_session(&mut client, sessions::all());
+    let sessions = sessions.filter(or_error(|session| args.wants(session)));
+    let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
     let cost = sessions.iter().map(|session| &session.cost);
     let written = cost.filter_map(|cost| Some(cost.stdout_bytes? + cost.stderr_bytes?));
     let what = format!(

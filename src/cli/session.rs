@@ -2,7 +2,6 @@
 //! ids here.
 
 use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::str::FromStr;
 
 use super::sessions::{self, each_session};
@@ -90,34 +89,27 @@ fn by_title(
     given: &str,
     seen: &mut Vec<String>,
 ) -> Result<Option<String>, CliError> {
-    let mut found: Vec<SessionRecord> = Vec::new();
+    let mut found: Option<SessionRecord> = None;
     let length = given.chars().count();
-    each_session(client, sessions::all(), &mut |session| {
+    for session in each_session(client, sessions::all()) {
+        let session = session?;
         let id = session.id.to_string();
         if id == given {
-            found = vec![session];
-            return Ok(ControlFlow::Break(()));
+            return Ok(Some(id));
         }
         if seen.len() < NEAR_MAX {
             seen.extend([session.title.clone(), id.chars().take(length).collect()]);
         }
-        if session.title == given {
-            found.push(session);
+        if session.title != given {
+            continue;
         }
-        Ok(match found.len() {
-            0 | 1 => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(()),
-        })
-    })?;
-    match found.as_slice() {
-        [one, other, ..] => Err(ambiguous(
-            given,
-            "is the title of several sessions",
-            one,
-            other,
-        )),
-        found => Ok(found.first().map(|session| session.id.to_string())),
+        if let Some(one) = &found {
+            let what = "is the title of several sessions";
+            return Err(ambiguous(given, what, one, &session));
+        }
+        found = Some(session);
     }
+    Ok(found.map(|session| session.id.to_string()))
 }
 
 fn ambiguous(given: &str, what: &str, one: &SessionRecord, other: &SessionRecord) -> CliError {

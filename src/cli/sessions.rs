@@ -1,13 +1,12 @@
 //! `coven sessions`: the list.
 
-use std::ops::ControlFlow;
-
 use argh::{ArgsInfo, FromArgs};
 
 use super::columns::{Column, Look};
 use super::daemon::remark;
 use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
+use super::pages::paged;
 use super::table::{Color, fit, table, terminal_width};
 use super::time::parse_moment;
 use super::{CliError, ExitResult};
@@ -105,18 +104,8 @@ pub(super) fn run(args: &Args) -> ExitResult {
 fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> ExitResult {
     if args.json {
         let most = args.limit.unwrap_or(usize::MAX);
-        let answers = hosts.ask(|client| {
-            let mut found = Vec::new();
-            each_wanted(client, args, |session| {
-                if found.len() == most {
-                    return Ok(ControlFlow::Break(()));
-                }
-                found.push(session);
-                Ok(ControlFlow::Continue(()))
-            })?;
-            Ok(found)
-        });
-        return hosts::print_document(answers, "sessions");
+        let found = |client: &mut Client| wanted(client, args).take(most).collect();
+        return hosts::print_document(hosts.ask::<Vec<SessionRecord>>(found), "sessions");
     }
     let mut code = 0;
     let watched = watch(args.watch, out, &mut || {
@@ -147,20 +136,21 @@ fn rows(
     width: Option<usize>,
 ) -> Result<(Vec<Vec<String>>, usize), CliError> {
     let (look, columns) = (args.look(width), args.columns(width));
-    let at_most = args.at_most(width);
-    let (mut rows, mut more) = (Vec::new(), 0);
-    each_wanted(client, args, |session| {
-        if rows.len() < at_most {
-            let cell = |column: &Column| look.cell(*column, &session);
-            rows.push(columns.iter().map(cell).collect());
-            return Ok(ControlFlow::Continue(()));
-        }
-        more += 1;
-        Ok(match args.limit.is_some() || !args.is_filtered() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })
-    })?;
+    let row = |session: SessionRecord| {
+        let cells = columns.iter().map(|column| look.cell(*column, &session));
+        cells.collect()
+    };
+    let mut sessions = wanted(client, args);
+    let shown = sessions.by_ref().take(args.at_most(width));
+    let rows = shown
+        .map(|session| session.map(row))
+        .collect::<Result<_, _>>()?;
+    let counted = match args.limit.is_some() || !args.is_filtered() {
+        true => 1,
+        false => usize::MAX,
+    };
+    let mut further = sessions.take(counted);
+    let more = further.try_fold(0, |count, session| session.map(|_| count + 1))?;
     Ok((rows, more))
 }
 
@@ -267,41 +257,27 @@ impl Args {
     }
 }
 
-/// Calls `visit` with each session that matches the filters, newest first, until it breaks.
-fn each_wanted(
-    client: &mut Client,
-    args: &Args,
-    mut visit: impl FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
-) -> Result<(), CliError> {
+/// The sessions that match the filters, newest first.
+fn wanted<'a>(client: &'a mut Client, args: &'a Args) -> impl Iterator<Item = Listed> {
     let query = SessionsQuery {
         include_archived: Some(args.all),
         ..SessionsQuery::default()
     };
-    each_session(client, query, &mut |session| {
-        if args.since.is_some_and(|since| session.created_at < since) {
-            return Ok(ControlFlow::Break(()));
-        }
-        match args.wants(&session) {
-            true => visit(session),
-            false => Ok(ControlFlow::Continue(())),
-        }
-    })
+    let is_young =
+        |session: &SessionRecord| args.since.is_none_or(|since| session.created_at >= since);
+    each_session(client, query)
+        .take_while(or_error(is_young))
+        .filter(or_error(|session| args.wants(session)))
 }
 
 /// Prints `{"sessions":[…]}`, one record per line. Holds one page of them in memory.
 fn print_document(client: &mut Client, args: &Args, out: &mut Out) -> ExitResult {
     let mut before: &[u8] = b"";
-    let mut left = args.limit.unwrap_or(usize::MAX);
     out.line(r#"{"sessions":["#)?;
-    each_wanted(client, args, |session| {
-        if left == 0 {
-            return Ok(ControlFlow::Break(()));
-        }
-        left -= 1;
+    for session in wanted(client, args).take(args.limit.unwrap_or(usize::MAX)) {
         out.bytes(std::mem::replace(&mut before, b","))?;
-        out.json(&session)?;
-        Ok(ControlFlow::Continue(()))
-    })?;
+        out.json(&session?)?;
+    }
     out.line("]}")?;
     Ok(0)
 }
@@ -314,26 +290,32 @@ pub(super) fn all() -> SessionsQuery {
     }
 }
 
-/// Calls `visit` with each session of `query`, newest first, until it breaks. Takes a `dyn` visitor: a generic function would put
-/// one copy into the program for each caller.
+/// A session of a list, or why the list ends here.
+pub(super) type Listed = Result<SessionRecord, CliError>;
+
+/// The sessions of `query`, newest first.
 pub(super) fn each_session(
     client: &mut Client,
     mut query: SessionsQuery,
-    visit: &mut dyn FnMut(SessionRecord) -> Result<ControlFlow<()>, CliError>,
-) -> Result<(), CliError> {
+) -> impl Iterator<Item = Listed> {
     query.limit = Some(1000);
-    loop {
+    paged(move || {
         let page = client.call(routes::ListSessions.request().query(&query))?;
-        for session in page.sessions {
-            if visit(session)?.is_break() {
-                return Ok(());
-            }
-        }
-        if page.next_cursor.is_none() {
-            return Ok(());
-        }
+        let is_last = page.next_cursor.is_none();
         query.cursor = page.next_cursor;
-    }
+        Ok((page.sessions, is_last))
+    })
+}
+
+/// A filter for listed sessions, which an error passes.
+pub(super) fn or_error(is_wanted: impl Fn(&SessionRecord) -> bool) -> impl Fn(&Listed) -> bool {
+    move |listed| listed.as_ref().map_or(true, &is_wanted)
+}
+
+/// The daemon's live sessions, newest first.
+pub(super) fn live(client: &mut Client) -> impl Iterator<Item = Listed> {
+    let is_live = |session: &SessionRecord| !session.status.is_final() && !session.external;
+    each_session(client, all()).filter(or_error(is_live))
 }
 
 /// The daemon's `count` live sessions. Reads the list only until it has found them: they are among the newest.
@@ -341,20 +323,7 @@ pub(super) fn live_sessions(
     client: &mut Client,
     count: u64,
 ) -> Result<Vec<SessionRecord>, CliError> {
-    let mut live = Vec::new();
-    if count == 0 {
-        return Ok(live);
-    }
-    each_session(client, all(), &mut |session| {
-        if !session.status.is_final() && !session.external {
-            live.push(session);
-        }
-        Ok(match live.len() as u64 >= count {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })
-    })?;
-    Ok(live)
+    live(client).take(count as usize).collect()
 }
 
 #[cfg(test)]
