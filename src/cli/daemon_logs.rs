@@ -103,12 +103,14 @@ fn show_files(args: &Args, path: PathBuf) -> ExitResult {
         .map_err(&failed)?;
     let mut files = LogFiles::new(path.clone());
     let mut screen = LogScreen::new(args);
-    read(&mut files, &mut screen).map_err(|err| err.explained(&failed))?;
+    show_new(&mut files, &mut screen, &failed)?;
     if files.current().is_none() && watch.is_none() {
         return Err(failed(io::ErrorKind::NotFound.into()));
     }
-    if watch.is_none() {
-        files.finish(|line| screen.take(line))?;
+    if watch.is_none()
+        && let Some(line) = files.rest()
+    {
+        screen.take(&line)?;
     }
     screen.catch_up()?;
     match watch {
@@ -190,12 +192,6 @@ fn follow_journal(mut journal: Journal, log: &UnitLog, screen: &mut LogScreen<'_
     }
 }
 
-/// An error of reading, before it gets its message.
-enum ReadError {
-    Log(io::Error),
-    Output(CliError),
-}
-
 /// The log's levels as words.
 pub(super) fn levels() -> Vec<String> {
     let levels = Level::iter();
@@ -208,23 +204,16 @@ fn parse_level(text: &str) -> Result<Level, String> {
         .map_err(|_| format!("{text:?} is not a level: {}", levels().join(", ")))
 }
 
-impl From<io::Error> for ReadError {
-    fn from(err: io::Error) -> Self {
-        Self::Log(err)
+/// Shows the lines that are new since the last call.
+fn show_new(
+    files: &mut LogFiles,
+    screen: &mut LogScreen<'_>,
+    failed: impl Fn(io::Error) -> CliError,
+) -> Result<(), CliError> {
+    while let Some(line) = files.next_line().map_err(&failed)? {
+        screen.take(&line)?;
     }
-}
-
-impl ReadError {
-    fn explained(self, failed: impl Fn(io::Error) -> CliError) -> CliError {
-        match self {
-            Self::Log(err) => failed(err),
-            Self::Output(err) => err,
-        }
-    }
-}
-
-fn read(files: &mut LogFiles, screen: &mut LogScreen<'_>) -> Result<(), ReadError> {
-    files.read(|line| screen.take(line).map_err(ReadError::Output))
+    Ok(())
 }
 
 /// Waits for changes in the log's directory and shows new lines, until the output's reader closes it.
@@ -240,14 +229,14 @@ fn follow(
             watch.watch_file(file)?;
         }
         // Read again before the wait: a newly watched file may have grown before.
-        read(files, screen).map_err(|err| err.explained(&failed))?;
+        show_new(files, screen, &failed)?;
         let mut interests = [Interest::readable(watch), Interest::hangup(&stdout)];
         sys::poll(&mut interests, None)?;
         if interests[1].is_ready() {
             return Ok(0);
         }
         watch.clear();
-        read(files, screen).map_err(|err| err.explained(&failed))?;
+        show_new(files, screen, &failed)?;
     }
 }
 

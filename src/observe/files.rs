@@ -2,6 +2,7 @@
 //!
 //! Used in the CLI's process. It knows the files' names, and nothing of their lines.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,10 +13,11 @@ use super::rotate::{KEEP, numbered};
 /// A log and its rotated files. The file being read stays open, so that its inode is not reused.
 pub struct LogFiles {
     path: PathBuf,
-    current: Option<Current>,
+    /// The file being read, and behind it newer ones.
+    files: VecDeque<OpenFile>,
 }
 
-struct Current {
+struct OpenFile {
     reader: BufReader<File>,
     id: (u64, u64),
     /// The start of an incomplete line.
@@ -25,60 +27,52 @@ struct Current {
 impl LogFiles {
     /// The log at `path`, with all of it unread.
     pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            current: None,
-        }
+        let files = VecDeque::new();
+        Self { path, files }
     }
 
     /// The file being read, for a watch.
     pub fn current(&self) -> Option<&File> {
-        self.current
-            .as_ref()
-            .map(|current| current.reader.get_ref())
+        self.files.front().map(|file| file.reader.get_ref())
     }
 
-    /// Passes every complete unread line to `line`, without its end.
+    /// The next complete line, without its end; `None` while there is none. Empty lines are skipped.
     ///
     /// # Errors
-    /// The error of open(2) or read(2), or of `line`.
-    pub fn read<E: From<io::Error>>(
-        &mut self,
-        mut line: impl FnMut(&str) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// The error of open(2) or read(2).
+    pub fn next_line(&mut self) -> io::Result<Option<String>> {
         loop {
-            if let Some(current) = &mut self.current {
-                current.read(&mut line)?;
+            if let Some(file) = self.files.front_mut()
+                && let Some(line) = file.next_line()?
+            {
+                return Ok(Some(line));
             }
-            let newer = self.newer()?;
-            if newer.is_empty() {
-                return Ok(());
+            // A newer file means that writing to this one has ended; it may have grown since it was read.
+            if self.files.len() < 2 {
+                let newer = self.newer()?;
+                if newer.is_empty() {
+                    return Ok(None);
+                }
+                self.files.extend(newer);
+                continue;
             }
-            for next in newer {
-                // A newer file means that writing to this one has ended; it may have grown since the last read.
-                if let Some(mut last) = self.current.replace(next) {
-                    last.read(&mut line)?;
-                    last.finish(&mut line)?;
-                }
-                if let Some(current) = &mut self.current {
-                    current.read(&mut line)?;
-                }
+            let ended = self.files.pop_front();
+            if let Some(line) = ended.and_then(|mut file| file.rest()) {
+                return Ok(Some(line));
             }
         }
     }
 
-    /// Passes the rest of an incomplete last line to `line`.
-    pub fn finish<E>(&mut self, mut line: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-        self.current
-            .as_mut()
-            .map_or(Ok(()), |current| current.finish(&mut line))
+    /// The rest of an incomplete last line.
+    pub fn rest(&mut self) -> Option<String> {
+        self.files.front_mut()?.rest()
     }
 
     /// Opens the files newer than the current one, and returns them oldest first. Opening starts with the newest: a
     /// file that is renamed meanwhile appears again under its next name, and none is missed.
-    fn newer(&self) -> io::Result<Vec<Current>> {
-        let known = self.current.as_ref().map(|current| current.id);
-        let mut newer: Vec<Current> = Vec::new();
+    fn newer(&self) -> io::Result<Vec<OpenFile>> {
+        let known = self.files.front().map(|file| file.id);
+        let mut newer: Vec<OpenFile> = Vec::new();
         for age in 0..=KEEP {
             let path = match age {
                 0 => self.path.clone(),
@@ -93,12 +87,12 @@ impl LogFiles {
                 Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
                 Err(err) => return Err(err),
             };
-            let current = Current::new(file)?;
-            if known == Some(current.id) {
+            let file = OpenFile::new(file)?;
+            if known == Some(file.id) {
                 break;
             }
-            if newer.iter().all(|file| file.id != current.id) {
-                newer.push(current);
+            if newer.iter().all(|other| other.id != file.id) {
+                newer.push(file);
             }
         }
         newer.reverse();
@@ -106,7 +100,7 @@ impl LogFiles {
     }
 }
 
-impl Current {
+impl OpenFile {
     fn new(file: File) -> io::Result<Self> {
         let meta = file.metadata()?;
         Ok(Self {
@@ -116,25 +110,20 @@ impl Current {
         })
     }
 
-    fn read<E: From<io::Error>>(
-        &mut self,
-        line: &mut impl FnMut(&str) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn next_line(&mut self) -> io::Result<Option<String>> {
         while self.reader.read_until(b'\n', &mut self.line)? > 0 {
-            if self.line.last() == Some(&b'\n') {
-                self.line.pop();
-                self.finish(line)?;
+            if self.line.pop_if(|last| *last == b'\n').is_some()
+                && let Some(line) = self.rest()
+            {
+                return Ok(Some(line));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn finish<E>(&mut self, line: &mut impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-        if self.line.is_empty() {
-            return Ok(());
-        }
-        let text = std::mem::take(&mut self.line);
-        line(&String::from_utf8_lossy(&text))
+    fn rest(&mut self) -> Option<String> {
+        let line = std::mem::take(&mut self.line);
+        (!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned())
     }
 }
 
@@ -152,13 +141,7 @@ mod tests {
     }
 
     fn read(files: &mut LogFiles) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut push = |line: &str| {
-            lines.push(line.to_owned());
-            Ok::<(), io::Error>(())
-        };
-        files.read(&mut push).unwrap();
-        lines
+        std::iter::from_fn(|| files.next_line().unwrap()).collect()
     }
 
     fn rotate(path: &Path) {

@@ -77,15 +77,16 @@ fn read(path: &Path) -> Result<Option<LogTail>, Message> {
         Err(err) => return Err(unread(&err)),
     }
     let (mut files, mut lines) = (LogFiles::new(path.to_owned()), VecDeque::new());
-    let mut keep = |line: &str| {
-        lines.push_back(line.to_owned());
+    while let Some(line) = files
+        .next_line()
+        .map_err(|err| unread(&err))?
+        .or_else(|| files.rest())
+    {
+        lines.push_back(line);
         if lines.len() > READ {
             lines.pop_front();
         }
-        Ok::<_, io::Error>(())
-    };
-    let read = files.read(&mut keep).and_then(|()| files.finish(&mut keep));
-    read.map_err(|err| unread(&err))?;
+    }
     let records: Vec<_> = lines
         .iter()
         .filter_map(|line| LogRecord::parse(line))
