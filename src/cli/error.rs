@@ -15,6 +15,7 @@ use crate::daemon::{Home, HomeError};
 use crate::http::client::ClientError;
 use crate::http::dial::{GatewayEnd, NOT_FOUND};
 use crate::observe::journal;
+use crate::settings::BadSetting;
 
 /// Messages of std's integer parser for invalid and for too large numbers.
 const NO_NUMBER: [&str; 2] = [
@@ -164,6 +165,12 @@ impl From<io::Error> for CliError {
 impl From<HomeError> for CliError {
     fn from(err: HomeError) -> Self {
         Self::failed(err.code(), err.to_string(), Some(&err.mend().to_string()))
+    }
+}
+
+impl From<BadSetting> for CliError {
+    fn from(bad: BadSetting) -> Self {
+        Self::failed(Code::InvalidSetting, bad.to_string(), Some(&bad.mend()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::daemon;
-use crate::api::{Approval, Code, LaunchPolicy, LaunchRequest, Permission, SessionRecord};
+use crate::api::{Approval, LaunchPolicy, LaunchRequest, Permission, SessionRecord};
 use crate::settings;
 
 /// Source of a launch's permission.
@@ -23,7 +23,11 @@ pub(super) fn choose(
 ) -> Result<PermissionSource, CliError> {
     let (permission, source) = match option {
         Some(permission) => (permission, PermissionSource::Option),
-        None => (setting()?, PermissionSource::Setting),
+        None => {
+            let word = settings::PERMISSION.read()?;
+            let permission = Permission::parse(word).unwrap_or_default();
+            (permission, PermissionSource::Setting)
+        }
     };
     Ok(set(permission, source, request))
 }
@@ -43,13 +47,6 @@ pub(super) fn set(
         add_dirs: Vec::new(),
     });
     source
-}
-
-fn setting() -> Result<Permission, CliError> {
-    let word = settings::PERMISSION.read().map_err(|bad| {
-        CliError::failed(Code::InvalidSetting, bad.to_string(), Some(&bad.mend()))
-    })?;
-    Ok(Permission::parse(word).unwrap_or_default())
 }
 
 /// Reports a permission that comes from the setting, before the launch: the launch may fail because of it.
@@ -83,11 +80,11 @@ pub(super) fn remark_on_default(record: &SessionRecord, source: PermissionSource
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Declared;
+    use crate::settings::SettingKind;
 
     #[test]
     fn the_setting_has_the_words_of_a_permission() {
         let words = Permission::ALL.map(Permission::as_str).join(", ");
-        assert_eq!(settings::PERMISSION.values(), words);
+        assert_eq!(settings::PERMISSION.kind.values(), words);
     }
 }

@@ -46,9 +46,7 @@ pub(super) fn access(target: Target) -> Result<Access, CliError> {
         ));
     }
     let lock = lock(&home)?;
-    let retention = daemon::retention().map_err(|bad| {
-        CliError::failed(Code::InvalidSetting, bad.to_string(), Some(&bad.mend()))
-    })?;
+    let retention = daemon::retention()?;
     let path = home.database();
     let store = Store::open(&path, retention).map_err(|err| match err {
         StoreError::Owned { .. } => {

@@ -231,9 +231,7 @@ pub(super) fn take_hosts(args: Vec<String>) -> Result<Vec<String>, CliError> {
     }
     let hosts = match hosts {
         Some(hosts) => hosts,
-        None => settings::HOST.read().map_err(|bad| {
-            CliError::failed(Code::InvalidSetting, bad.to_string(), Some(&bad.mend()))
-        })?,
+        None => settings::HOST.read()?,
     };
     let _ = GIVEN.set(Given {
         hosts,

@@ -9,13 +9,19 @@ use log::LevelFilter;
 /// A kind of setting.
 pub trait SettingKind {
     /// Type of the parsed value.
-    type Value;
+    type Value
+    where
+        Self: Sized;
 
     /// Parses `text`, which is not empty; `None` if it is invalid.
-    fn parse(&self, text: &OsStr) -> Option<Self::Value>;
+    fn parse(&self, text: &OsStr) -> Option<Self::Value>
+    where
+        Self: Sized;
 
     /// Value of a variable that is unset or empty.
-    fn default(&self) -> Self::Value;
+    fn default(&self) -> Self::Value
+    where
+        Self: Sized;
 
     /// The default, for people; empty without one.
     fn default_text(&self) -> String {

@@ -13,9 +13,10 @@ use std::sync::OnceLock;
 
 use log::LevelFilter;
 
+pub use kinds::SettingKind;
 pub use nearest::{did_you_mean, nearest, suggestion};
 
-use kinds::{Filter, HostNames, Limit, Number, OnePath, Paths, SettingKind, Words};
+use kinds::{Filter, HostNames, Limit, Number, OnePath, Paths, Words};
 
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +28,11 @@ pub enum LogFormat {
 }
 
 /// An environment variable that is a setting.
-pub struct Setting<K> {
+pub struct Setting<K: ?Sized> {
     pub name: &'static str,
-    doc: &'static str,
-    kind: K,
+    /// Its meaning, as a phrase.
+    pub doc: &'static str,
+    pub kind: K,
 }
 
 /// Settings of the home's file `env`, which take precedence over the process's environment.
@@ -38,7 +40,7 @@ static FROM_FILE: OnceLock<BTreeMap<String, String>> = OnceLock::new();
 
 /// Stores the settings of the file `env` for the life of the process. The daemon calls it before it reads any setting.
 pub fn set_from_file<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) {
-    let settings = variables.filter(|(name, _)| ALL.iter().any(|setting| setting.name() == *name));
+    let settings = variables.filter(|(name, _)| ALL.iter().any(|setting| setting.name == *name));
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let mut own = BTreeMap::new();
     own.extend(settings.map(owned));
@@ -56,8 +58,8 @@ pub fn misspelt(name: &str) -> Option<String> {
     let given = name.strip_prefix(PREFIX)?;
     let mut known = ALL
         .iter()
-        .map(|setting| setting.name()[PREFIX.len()..].to_owned());
-    let is_none = !ALL.iter().any(|setting| setting.name() == name);
+        .map(|setting| setting.name[PREFIX.len()..].to_owned());
+    let is_none = !ALL.iter().any(|setting| setting.name == name);
     let meant = is_none.then(|| nearest(given, &mut known))?;
     meant.map(|meant| format!("{PREFIX}{meant}"))
 }
@@ -117,52 +119,16 @@ impl<K: SettingKind> Setting<K> {
     }
 }
 
-/// A setting of any kind, for listings.
-pub trait Declared {
-    /// The variable's name.
-    fn name(&self) -> &'static str;
-    /// Its meaning, as a phrase.
-    fn doc(&self) -> &'static str;
-    /// The valid values.
-    fn values(&self) -> String;
-    /// The default; empty without one.
-    fn default_text(&self) -> String;
-    /// True if a value reveals nothing about the user.
-    fn is_public(&self, value: &str) -> bool;
-}
-
-impl<K: SettingKind> Declared for Setting<K> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn doc(&self) -> &'static str {
-        self.doc.trim_start()
-    }
-
-    fn values(&self) -> String {
-        self.kind.values()
-    }
-
-    fn default_text(&self) -> String {
-        self.kind.default_text()
-    }
-
-    fn is_public(&self, value: &str) -> bool {
-        self.kind.is_public(value)
-    }
-}
-
 /// Declares the settings: a doc comment with the meaning, the name without `COVEN_`, the kind.
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $value:expr;)+) => {
         $($(#[doc = $doc])+ pub const $name: Setting<$kind> = Setting {
             name: concat!("COVEN_", stringify!($name)),
-            doc: concat!($($doc),+),
+            doc: concat!($($doc),+).trim_ascii(),
             kind: $value,
         };)+
 
-        pub const ALL: &[&dyn Declared] = &[$(&$name),+];
+        pub const ALL: &[&Setting<dyn SettingKind>] = &[$(&$name),+];
     };
 }
 
@@ -231,7 +197,7 @@ mod tests {
                     let end = text[at..].find(|c| !is_part(c)).unwrap_or(text.len() - at);
                     let word = &text[at..at + end];
                     let is_known =
-                        ALL.iter().any(|setting| setting.name() == word) || OTHERS.contains(&word);
+                        ALL.iter().any(|setting| setting.name == word) || OTHERS.contains(&word);
                     // `COVEN_HARNESS_ADAPTER_*` and the like.
                     assert!(
                         is_known || word.ends_with('_'),
@@ -251,7 +217,7 @@ mod tests {
         assert_eq!(meant("STORE_MAX").unwrap(), STORE_MAX_BYTES.name);
         assert_eq!(meant("OF_CATS"), None);
         assert_eq!(misspelt("REDCAT"), None);
-        let known = ALL.iter().map(|setting| setting.name());
+        let known = ALL.iter().map(|setting| setting.name);
         for name in known.chain(OTHERS.iter().copied()) {
             assert_eq!(misspelt(name), None, "{name}");
         }
@@ -266,7 +232,7 @@ mod tests {
         assert_eq!(rows.len(), 5, "{rows:?}");
         for row in rows {
             let declared = ALL.iter().any(|setting| {
-                let (name, doc, default) = (setting.name(), setting.doc(), setting.default_text());
+                let (name, doc, default) = (setting.name, setting.doc, setting.kind.default_text());
                 row == format!("| `{name}` | {doc} | {default} |")
             });
             assert!(declared, "{row}");

@@ -172,13 +172,13 @@ fn home_facts(home: Result<&Home, &HomeError>, privacy: &Privacy) -> Shown {
 fn environment(privacy: &Privacy) -> Shown {
     let mut hidden = std::env::vars_os().count();
     let rows = ALL.iter().filter_map(|setting| {
-        let value = std::env::var_os(setting.name())?;
+        let value = std::env::var_os(setting.name)?;
         let shown = value
             .to_str()
-            .and_then(|value| privacy.word(value, |value| setting.is_public(value)));
+            .and_then(|value| privacy.word(value, |value| setting.kind.is_public(value)));
         hidden -= usize::from(shown.is_some());
         let value = shown.unwrap_or("set; value left out".into());
-        Some(object! { "name": setting.name(), "value": value })
+        Some(object! { "name": setting.name, "value": value })
     });
     let rows = rows.collect();
     privacy.count("environment values", hidden as u64);

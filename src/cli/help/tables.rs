@@ -102,13 +102,13 @@ fn timeouts() -> String {
 
 fn settings() -> String {
     table(settings::ALL.iter().map(|setting| {
-        let default = match setting.default_text() {
+        let default = match setting.kind.default_text() {
             none if none.is_empty() => none,
             default => format!(" Default: {default}."),
         };
-        let doc = sentence(setting.doc());
-        let text = format!("{doc} Values: {}.{default}", setting.values());
-        (code([setting.name()]), text)
+        let doc = sentence(setting.doc);
+        let text = format!("{doc} Values: {}.{default}", setting.kind.values());
+        (code([setting.name]), text)
     }))
 }
 
