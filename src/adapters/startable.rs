@@ -3,11 +3,12 @@
 //!
 //! Reads the start of files on the caller's thread; it starts nothing.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::lookup::find_on_path;
@@ -21,113 +22,48 @@ const LINE: usize = 256;
 /// Most interpreters that are scripts themselves (execve(2)).
 const DEPTH: usize = 4;
 
-/// A file that cannot be started, and the reason.
+/// Why a file cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    file: PathBuf,
-    obstacle: Obstacle,
+    why: Message,
+    met: MetBy,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Obstacle {
-    Missing,
-    /// A symbolic link to a missing file.
-    Dangling(PathBuf),
-    NoFile,
-    Unreachable(Message),
-    NotExecutable,
-    /// Its mode permits execution, but the kernel does not.
-    Forbidden,
-    Empty,
-    UnknownFormat,
-    /// A program for this processor.
-    Foreign(&'static str),
-    /// The dynamic loader of a program.
-    Loader(PathBuf),
-    /// The first line ends with CR LF; the CR becomes part of this word.
-    CarriageReturn {
-        word: OsString,
-        /// env(1) looks the word up.
-        is_envs: bool,
-    },
-    /// No word follows `#!`.
-    NoInterpreter,
-    Relative(PathBuf),
-    Interpreter(Box<Problem>),
-    /// The program that env(1) would start.
-    Target(Box<Problem>),
-    /// The name that env(1) looks up.
-    NotOnPath(OsString),
-    TooDeep,
+/// Who meets a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MetBy {
+    /// execve(2), which fails.
+    Kernel,
+    /// execve(2), too: but execvp(3), which env uses, passes a file of unknown format to the shell.
+    Shell,
+    /// env(1), which the kernel starts, and which then fails with 126 or 127.
+    Env,
 }
 
 impl Problem {
+    fn of_kernel(why: Message) -> Option<Self> {
+        let met = MetBy::Kernel;
+        Some(Self { why, met })
+    }
+
+    fn of_format(why: Message) -> Option<Self> {
+        let met = MetBy::Shell;
+        Some(Self { why, met })
+    }
+
+    fn of_env(why: Message) -> Option<Self> {
+        let met = MetBy::Env;
+        Some(Self { why, met })
+    }
+
     pub fn message(&self) -> Message {
-        let file = &self.file;
-        match &self.obstacle {
-            Obstacle::Missing => message!("{} does not exist", file),
-            Obstacle::Dangling(to) => {
-                message!("{} is a link to {}, which does not exist", file, to)
-            }
-            Obstacle::NoFile => message!("{} is not a file", file),
-            Obstacle::Unreachable(why) => message!("{}: {}", file, why.clone()),
-            Obstacle::NotExecutable => message!("{} is not executable (chmod +x)", file),
-            Obstacle::Forbidden => message!(
-                "{} must not be executed: its file system is mounted noexec, or an access list forbids it",
-                file
-            ),
-            Obstacle::Empty => message!("{} is empty", file),
-            Obstacle::UnknownFormat => {
-                message!(
-                    "{} begins with neither #! nor the header of a program",
-                    file
-                )
-            }
-            Obstacle::Foreign(processor) => message!("{} is a program for {}", file, *processor),
-            Obstacle::Loader(loader) => {
-                message!("{} needs the loader {}, which does not exist", file, loader)
-            }
-            Obstacle::CarriageReturn { word, .. } => message!(
-                "{}: its first line ends with CR LF, so that {} is looked for; it must end with LF alone",
-                file,
-                Message::name(format!("{:?}", format!("{}\r", word.display()))),
-            ),
-            Obstacle::NoInterpreter => message!("{} names no interpreter behind its #!", file),
-            Obstacle::Relative(interpreter) => {
-                message!(
-                    "{}: its interpreter {} is no absolute path",
-                    file,
-                    interpreter
-                )
-            }
-            Obstacle::Interpreter(problem) | Obstacle::Target(problem) => {
-                message!("{}: its interpreter {}", file, problem.message())
-            }
-            Obstacle::NotOnPath(name) => message!(
-                "{}: its interpreter {} is not on the PATH",
-                file,
-                Message::name(name.to_string_lossy())
-            ),
-            Obstacle::TooDeep => message!("{}: too many interpreters are scripts", file),
-        }
+        self.why.clone()
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.message().fmt(f)
-    }
-}
-
-impl Problem {
-    /// True if the kernel starts the file, and env(1) then fails with 126 or 127.
-    fn is_met_by_env(&self) -> bool {
-        match &self.obstacle {
-            Obstacle::Target(_) | Obstacle::NotOnPath(_) => true,
-            Obstacle::CarriageReturn { is_envs, .. } => *is_envs,
-            Obstacle::Interpreter(problem) => problem.is_met_by_env(),
-            _ => false,
-        }
+        self.why.fmt(f)
     }
 }
 
@@ -137,7 +73,7 @@ pub fn problem_of_env(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
     let mut mark = [0; 2];
     File::open(file).ok()?.read_exact(&mut mark).ok()?;
     let problem = (&mark == b"#!").then(|| problem(file, path)).flatten();
-    problem.filter(Problem::is_met_by_env)
+    problem.filter(|problem| problem.met == MetBy::Env)
 }
 
 /// Why `file` cannot be started; `None` if it can, or if only execve(2) can tell. `path` is the new process's `PATH`.
@@ -146,33 +82,31 @@ pub fn problem(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
 }
 
 fn problem_at(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Problem> {
-    let obstacle = match depth > DEPTH {
-        true => Some(Obstacle::TooDeep),
-        false => obstacle(file, path, depth),
-    };
-    obstacle.map(|obstacle| Problem {
-        file: file.to_owned(),
-        obstacle,
-    })
-}
-
-fn obstacle(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
+    if depth > DEPTH {
+        return Problem::of_kernel(message!("{}: too many interpreters are scripts", file));
+    }
     let meta = match file.metadata() {
         Ok(meta) => meta,
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            let target = file.read_link().ok();
-            return Some(target.map_or(Obstacle::Missing, Obstacle::Dangling));
+            return Problem::of_kernel(match file.read_link() {
+                Ok(to) => message!("{} is a link to {}, which does not exist", file, &to),
+                Err(_) => message!("{} does not exist", file),
+            });
         }
-        Err(err) => return Some(Obstacle::Unreachable((&err).into())),
+        Err(err) => return Problem::of_kernel(message!("{}: {}", file, &err)),
     };
     if !meta.is_file() {
-        return Some(Obstacle::NoFile);
+        return Problem::of_kernel(message!("{} is not a file", file));
     }
     if sys::check_executable(file).is_err() {
-        use std::os::unix::fs::PermissionsExt;
-        return Some(match meta.permissions().mode() & 0o111 {
-            0o111 => Obstacle::Forbidden,
-            _ => Obstacle::NotExecutable,
+        // Its mode permits execution, but the kernel does not.
+        let is_forbidden = meta.mode() & 0o111 == 0o111;
+        return Problem::of_kernel(match is_forbidden {
+            true => message!(
+                "{} must not be executed: its file system is mounted noexec, or an access list forbids it",
+                file
+            ),
+            false => message!("{} is not executable (chmod +x)", file),
         });
     }
     // A program can be executable without being readable.
@@ -180,14 +114,14 @@ fn obstacle(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Obstacle>
     let opened = File::open(file).ok()?;
     opened.take(HEAD as u64).read_to_end(&mut head).ok()?;
     match &head[..] {
-        [] => Some(Obstacle::Empty),
-        [b'#', b'!', line @ ..] => of_script(line, path, depth),
-        _ => of_program(&head).filter(|_| !has_other_formats()),
+        [] => Problem::of_format(message!("{} is empty", file)),
+        [b'#', b'!', line @ ..] => of_script(file, line, path, depth),
+        _ => of_program(file, &head).filter(|_| !has_other_formats()),
     }
 }
 
-/// Parses a first line after `#!`.
-fn of_script(line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
+/// Parses the first line of the script `file` after `#!`.
+fn of_script(file: &Path, line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Problem> {
     let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
     let line = &line[..line.len().min(LINE - 2)];
     let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
@@ -196,35 +130,52 @@ fn of_script(line: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle
     let end = line.iter().position(is_blank).unwrap_or(line.len());
     let (interpreter, argument) = line.split_at(end);
     let is_env = interpreter.rsplit(|&b| b == b'/').next() == Some(b"env");
+    let no_interpreter = || message!("{} names no interpreter behind its #!", file);
     if let Some(rest) = line.strip_suffix(b"\r") {
-        let mut words = rest.rsplit(is_blank);
-        return Some(match words.next() {
-            Some([]) | None => Obstacle::NoInterpreter,
-            Some(word) => Obstacle::CarriageReturn {
-                word: OsString::from_vec(word.to_vec()),
-                is_envs: is_env,
-            },
-        });
+        // The CR becomes part of the last word, which the kernel or env looks up.
+        let word = rest.rsplit(is_blank).next().unwrap_or_default();
+        if word.is_empty() {
+            return Problem::of_kernel(no_interpreter());
+        }
+        let word = format!("{:?}", format!("{}\r", OsStr::from_bytes(word).display()));
+        let why = message!(
+            "{}: its first line ends with CR LF, so that {} is looked for; it must end with LF alone",
+            file,
+            Message::name(word),
+        );
+        return match is_env {
+            true => Problem::of_env(why),
+            false => Problem::of_kernel(why),
+        };
     }
     if interpreter.is_empty() {
-        return Some(Obstacle::NoInterpreter);
+        return Problem::of_kernel(no_interpreter());
     }
     let interpreter = Path::new(OsStr::from_bytes(interpreter));
     if !interpreter.is_absolute() {
-        return Some(Obstacle::Relative(interpreter.to_owned()));
+        let why = message!(
+            "{}: its interpreter {} is no absolute path",
+            file,
+            interpreter
+        );
+        return Problem::of_kernel(why);
     }
-    if let Some(problem) = problem_at(interpreter, path, depth + 1) {
-        return Some(Obstacle::Interpreter(Box::new(problem)));
+    if let Some(Problem { why, met }) = problem_at(interpreter, path, depth + 1) {
+        let why = message!("{}: its interpreter {}", file, why);
+        return match met {
+            MetBy::Env => Problem::of_env(why),
+            MetBy::Kernel | MetBy::Shell => Problem::of_kernel(why),
+        };
     }
     match is_env {
-        true => of_env(argument.trim_ascii(), path, depth),
+        true => of_env(file, argument.trim_ascii(), path, depth),
         false => None,
     }
 }
 
 /// Checks env(1)'s one `argument`: a program's name; with `-S` it may follow variables and precede arguments. Other
 /// options, quotes, and a `PATH` assignment are left to env.
-fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacle> {
+fn of_env(file: &Path, argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Problem> {
     let split = argument.strip_prefix(b"-S");
     let words: Vec<&[u8]> = match split.or(argument.strip_prefix(b"--split-string=")) {
         Some(words) => words.split(u8::is_ascii_whitespace).collect(),
@@ -246,22 +197,22 @@ fn of_env(argument: &[u8], path: Option<&OsStr>, depth: usize) -> Option<Obstacl
     let Some(program) = program else {
         // env also searches relative directories, and has a default PATH.
         let is_sure = std::env::split_paths(path?).all(|dir| dir.is_absolute());
-        return is_sure.then(|| Obstacle::NotOnPath(name.to_owned()));
+        let name = Message::name(name.to_string_lossy());
+        let why = message!("{}: its interpreter {} is not on the PATH", file, name);
+        return Problem::of_env(why).filter(|_| is_sure);
     };
     if !program.is_absolute() {
         return None;
     }
     match problem_at(&program, path, depth + 1)? {
-        // execvp(3), which env uses, passes such a file to the shell.
         Problem {
-            obstacle: Obstacle::Empty | Obstacle::UnknownFormat,
-            ..
+            met: MetBy::Shell, ..
         } => None,
-        problem => Some(Obstacle::Target(Box::new(problem))),
+        Problem { why, .. } => Problem::of_env(message!("{}: its interpreter {}", file, why)),
     }
 }
 
-fn of_program(head: &[u8]) -> Option<Obstacle> {
+fn of_program(file: &Path, head: &[u8]) -> Option<Problem> {
     let is_macos = std::env::consts::OS == "macos";
     match head {
         // Mach-O of 32 and 64 bits in both byte orders, and universal binaries.
@@ -272,8 +223,16 @@ fn of_program(head: &[u8]) -> Option<Obstacle> {
         {
             None
         }
-        [0x7f, b'E', b'L', b'F', ..] if !is_macos => Elf::new(head)?.obstacle(),
-        _ => Some(Obstacle::UnknownFormat),
+        [0x7f, b'E', b'L', b'F', ..] if !is_macos => {
+            Problem::of_kernel(Elf::new(head)?.why_foreign(file)?)
+        }
+        _ => {
+            let why = message!(
+                "{} begins with neither #! nor the header of a program",
+                file
+            );
+            Problem::of_format(why)
+        }
     }
 }
 
@@ -314,7 +273,8 @@ impl<'a> Elf<'a> {
         })
     }
 
-    fn obstacle(&self) -> Option<Obstacle> {
+    /// Why this machine cannot run the program `file`: its processor, or its dynamic loader.
+    fn why_foreign(&self, file: &Path) -> Option<Message> {
         let own = std::env::consts::ARCH;
         let machine = self.number(18, 2)?;
         let runs = |name: &str| {
@@ -322,13 +282,18 @@ impl<'a> Elf<'a> {
             all.any(|(_, this, other)| *this == own && (name == own || name == *other))
         };
         let is_known = PROCESSORS.iter().any(|(_, name, _)| *name == own);
-        match PROCESSORS.iter().find(|(number, ..)| *number == machine) {
-            Some((_, name, _)) if is_known && !runs(name) => return Some(Obstacle::Foreign(name)),
-            None if is_known => return Some(Obstacle::Foreign("another processor")),
-            _ => {}
+        let found = PROCESSORS.iter().find(|(number, ..)| *number == machine);
+        let processor = found.map_or("another processor", |(_, name, _)| *name);
+        if is_known && !runs(processor) {
+            return Some(message!("{} is a program for {}", file, processor));
         }
         let loader = self.loader()?;
-        (!loader.exists()).then_some(Obstacle::Loader(loader))
+        let why = message!(
+            "{} needs the loader {}, which does not exist",
+            file,
+            &loader
+        );
+        (!loader.exists()).then_some(why)
     }
 
     /// The path in its PT_INTERP header.
@@ -368,10 +333,8 @@ mod tests {
 
     fn script(line: &str) -> Option<String> {
         let path = Some(OsStr::new("/usr/bin:/bin"));
-        of_script(line.as_bytes(), path, 0).map(|obstacle| {
-            let file = PathBuf::from("/f");
-            Problem { file, obstacle }.to_string()
-        })
+        let problem = of_script(Path::new("/f"), line.as_bytes(), path, 0);
+        problem.map(|problem| problem.to_string())
     }
 
     #[test]
@@ -445,40 +408,43 @@ mod tests {
     #[test]
     fn a_path_that_env_reads_otherwise_tells_nothing() {
         for path in [None, Some("/bin:"), Some(":/bin"), Some("bin:/bin")] {
-            let found = of_script(b"/usr/bin/env coven-none", path.map(OsStr::new), 0);
+            let line = b"/usr/bin/env coven-none";
+            let found = of_script(Path::new("/f"), line, path.map(OsStr::new), 0);
             assert_eq!(found, None, "{path:?}");
         }
     }
 
     #[test]
     fn the_header_of_a_program_says_for_which_processor_it_is() {
+        let said =
+            |head: &[u8]| of_program(Path::new("/f"), head).map(|problem| problem.to_string());
         let mut head = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         head.truncate(HEAD);
-        assert_eq!(of_program(&head), None);
+        assert_eq!(said(&head), None);
         if std::env::consts::OS == "macos" {
             return;
         }
-        let other = if std::env::consts::ARCH == "s390x" {
-            62
-        } else {
-            22
+        let (other, name) = match std::env::consts::ARCH {
+            "s390x" => (62, "x86_64"),
+            _ => (22, "s390x"),
         };
         head[18..20].copy_from_slice(&[other, 0]);
-        assert!(matches!(of_program(&head), Some(Obstacle::Foreign(_))));
+        assert_eq!(said(&head), Some(format!("/f is a program for {name}")));
         for text in [
             "echo no shebang",
             "MZ\0\0",
             "PK\u{3}\u{4}",
             "\u{feff}#!/bin/sh",
         ] {
-            assert_eq!(of_program(text.as_bytes()), Some(Obstacle::UnknownFormat));
+            let unknown = "/f begins with neither #! nor the header of a program";
+            assert_eq!(said(text.as_bytes()).as_deref(), Some(unknown));
         }
         // A truncated or damaged header must not cause a panic.
         for length in 0..head.len() {
-            of_program(&head[..length]);
+            said(&head[..length]);
             let mut spoilt = head.clone();
             spoilt[length] ^= 0xff;
-            of_program(&spoilt);
+            said(&spoilt);
         }
     }
 }
