@@ -90,12 +90,10 @@ impl Log {
     ) -> io::Result<Self> {
         let (lines, inbox) = bounded(LINES_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let (stamp, out) = match destination {
-            Destination::Stderr => (Stamp::Time, Out::Stderr(io::stderr())),
-            Destination::Journal => (Stamp::Priority, Out::Stderr(io::stderr())),
-            Destination::File(path) => {
-                (Stamp::Time, Out::File(RotatingFile::open(path, FILE_MAX)?))
-            }
+        let (stamp, file) = match destination {
+            Destination::Stderr => (Stamp::Time, None),
+            Destination::Journal => (Stamp::Priority, None),
+            Destination::File(path) => (Stamp::Time, Some(RotatingFile::open(path, FILE_MAX)?)),
         };
         let counter = Arc::clone(&lost);
         let of_lost = {
@@ -104,7 +102,7 @@ impl Log {
         };
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_lines(&inbox, out, &counter, of_lost))?;
+            .spawn(move || write_lines(&inbox, file, &counter, of_lost))?;
         let pipe = Pipe {
             lines: lines.clone(),
             lost,
@@ -121,18 +119,14 @@ impl Log {
     pub fn reopener(&self) -> Reopener {
         Reopener(self.lines.clone())
     }
-}
 
-impl Log {
     /// Waits until all queued lines are written, but not for ever.
     pub fn flush(&self) {
         let (done, flushed) = bounded(1);
-        let flush = Message::Flush(done);
-        if self
+        let sent = self
             .lines
-            .send_timeout(flush, durations::LOG_ANSWER)
-            .is_ok()
-        {
+            .send_timeout(Message::Flush(done), durations::LOG_ANSWER);
+        if sent.is_ok() {
             let _ = flushed.recv_timeout(durations::LOG_ANSWER);
         }
     }
@@ -178,59 +172,40 @@ impl Write for Pipe {
     }
 }
 
-enum Out {
-    Stderr(io::Stderr),
-    File(RotatingFile),
-}
-
-impl Out {
-    fn writer(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Stderr(stderr) => stderr,
-            Self::File(file) => file,
-        }
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        match self {
-            Self::Stderr(_) => Ok(()),
-            Self::File(file) => file.reopen(),
-        }
-    }
-
-    fn restore(&mut self) -> io::Result<bool> {
-        match self {
-            Self::File(file) if !file.has_its_name() => file.reopen().map(|()| true),
-            _ => Ok(false),
-        }
-    }
-}
-
+/// Writes to `file`, or without one to stderr.
 fn write_lines(
     inbox: &Receiver<Message>,
-    mut out: Out,
+    mut file: Option<RotatingFile>,
     lost: &AtomicU64,
     of_lost: impl Fn(u64) -> String,
 ) {
+    let mut stderr = io::stderr();
     for message in inbox {
+        let out: &mut dyn Write = match &mut file {
+            Some(file) => file,
+            None => &mut stderr,
+        };
         match message {
             Message::Line(line) => {
                 // A failed write of the log cannot be reported anywhere.
-                let _ = out.writer().write_all(&line);
+                let _ = out.write_all(&line);
                 let lost = lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {
-                    let _ = writeln!(out.writer(), "{}", of_lost(lost));
+                    let _ = writeln!(out, "{}", of_lost(lost));
                 }
             }
             Message::Flush(done) => {
-                let _ = out.writer().flush();
+                let _ = out.flush();
                 let _ = done.send(());
             }
             Message::Reopen(done) => {
-                let _ = done.send(out.reopen());
+                let _ = done.send(file.as_mut().map_or(Ok(()), RotatingFile::reopen));
             }
             Message::Restore(done) => {
-                let _ = done.send(out.restore());
+                let _ = done.send(match &mut file {
+                    Some(file) if !file.has_its_name() => file.reopen().map(|()| true),
+                    _ => Ok(false),
+                });
             }
         }
     }
