@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::CliError;
 use super::daemon::remark;
-use super::follow::{Output, Wait, conclude, follow_events, output_of, show_stderr};
-use super::output::Out;
+use super::follow::{Output, Wait, conclude, follow_events, output_of};
+use super::output::{Out, show_stderr};
 use super::stream_json::Form;
 use crate::api::{Event, EventKind, Stream};
 use crate::http::client::Client;

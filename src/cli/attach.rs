@@ -10,7 +10,7 @@ use super::hint::Hint;
 use super::input::{end_input, send_beside};
 use super::session::SessionRef;
 use super::stream_json::Form;
-use super::{CliError, ExitResult, Target, agent, prompt, variables};
+use super::{CliError, ExitResult, Target, agent, prompt};
 use crate::api::InputRequest;
 use crate::api::routes::{self, Endpoint};
 
@@ -56,13 +56,8 @@ pub(super) fn run(args: &Args) -> ExitResult {
         return follow(&mut client, &id, args.after, Show::Json, wait);
     }
     let record = client.call(routes::ShowSession.of(&id))?;
-    let adapter = variables::adapter(&mut client, &record.harness)?;
-    let options = &record.options;
-    match Form::asked_for(
-        adapter.as_ref(),
-        options.launch_mode.as_ref(),
-        &options.args,
-    ) {
+    let (mode, args_given) = (record.options.launch_mode.as_ref(), &record.options.args);
+    match Form::asked_for(&mut client, &record.harness, mode, args_given)? {
         Some(form @ Form::Messages) => agent::show(&mut client, &id, args.after, form, wait),
         _ => follow(&mut client, &id, args.after, Show::Output, wait),
     }

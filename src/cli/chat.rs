@@ -16,8 +16,9 @@ use super::follow::{Wait, conclude, follow_events};
 use super::input::end_input;
 use super::interrupt::{CurrentSession, kill_on_signal};
 use super::permission::{self, PermissionSource};
+use super::places::{self, Places};
 use super::stream_json::Form;
-use super::{CliError, ExitResult, Target, continued, launched, places, run, variables};
+use super::{CliError, ExitResult, Target, continued, launched, run, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     AdapterStatus, Code, Conversation, ConversationMode, InputRequest, LaunchRequest, Permission,
@@ -53,8 +54,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> ExitResult {
     let target = super::target()?;
     let current = kill_on_signal(target.clone())?;
-    let launch = run::Args::new(&args.harness, args.cwd.clone(), args.model.clone());
-    let mut request = run::request_for(&launch, &target)?;
+    let places = Places::of(&target, args.cwd.as_deref(), None, &[])?;
+    let mut request = LaunchRequest {
+        project_root: places.root,
+        cwd: places.cwd,
+        harness: args.harness.clone(),
+        model: args.model.clone(),
+        ..LaunchRequest::default()
+    };
     let mut client = run::connect_or_start(&target)?;
     places::expand_home(&mut client, &mut request)?;
     let adapter = variables::pass(&target, &mut client, &args.harness, &mut request.env)?;

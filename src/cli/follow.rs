@@ -61,9 +61,9 @@ pub(super) fn follow(
     show: Show,
     wait: Wait,
 ) -> Result<u8, CliError> {
-    let mut screen = EventScreen::new(show);
+    let mut out = Out::new();
     let ending = follow_events(client, id, after, wait, &mut |event| {
-        screen.show(event)?;
+        show_event(&mut out, show, event)?;
         Ok(ControlFlow::Continue(()))
     })?;
     // Without a deadline the result is always an ending.
@@ -166,35 +166,15 @@ pub(super) fn is_final_status(event: &Event) -> bool {
         .is_some_and(|payload| payload.status.is_final())
 }
 
-/// Destination of shown events.
-struct EventScreen {
-    show: Show,
-    out: Out,
-}
-
-impl EventScreen {
-    fn new(show: Show) -> Self {
-        Self {
-            show,
-            out: Out::new(),
+fn show_event(out: &mut Out, show: Show, event: &Event) -> Result<(), CliError> {
+    match (show, event.kind.known()) {
+        (Show::Json, _) => Ok(out.json(event)?),
+        (Show::Output, Some(EventKind::Output)) => {
+            let Output { stream, bytes, .. } = output_of(event)?;
+            Ok(out.of_harness(stream, &bytes)?)
         }
-    }
-
-    fn show(&mut self, event: &Event) -> Result<(), CliError> {
-        match self.show {
-            Show::Json => Ok(self.out.json(event)?),
-            Show::Output if event.kind == EventKind::Output => self.show_output(event),
-            Show::Output if event.kind == EventKind::OutputTruncated => show_truncation(event),
-            Show::Output => Ok(()),
-        }
-    }
-
-    fn show_output(&mut self, event: &Event) -> Result<(), CliError> {
-        let Output { stream, bytes, .. } = output_of(event)?;
-        match stream {
-            Stream::Stdout => Ok(self.out.bytes(&bytes)?),
-            Stream::Stderr => Ok(show_stderr(&bytes)?),
-        }
+        (Show::Output, Some(EventKind::OutputTruncated)) => show_truncation(event),
+        (Show::Output, _) => Ok(()),
     }
 }
 
@@ -222,22 +202,11 @@ pub(super) fn output_of(event: &Event) -> Result<Output, CliError> {
     })
 }
 
-/// Writes the harness's stderr to this process's.
-pub(super) fn show_stderr(bytes: &[u8]) -> io::Result<()> {
-    let mut err = io::stderr().lock();
-    err.write_all(bytes)?;
-    err.flush()
-}
-
 /// Reports deleted output: a gap must not look like silence of the harness.
 pub(super) fn show_truncation(event: &Event) -> Result<(), CliError> {
     if let Ok(gone) = crate::api::from_json::<Truncation>(&event.payload_json) {
-        let Truncation {
-            dropped_events,
-            dropped_bytes,
-            ..
-        } = gone;
-        let line = format!("coven: {dropped_events} events ({dropped_bytes} bytes) are gone here");
+        let (events, bytes) = (gone.dropped_events, gone.dropped_bytes);
+        let line = format!("coven: {events} events ({bytes} bytes) are gone here");
         writeln!(io::stderr().lock(), "{line}")?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use argh::{ArgsInfo, FromArgs};
 
 use super::daemon::remark;
-use super::follow::{Output, each_event, output_of, show_stderr, show_truncation};
+use super::follow::{Output, each_event, output_of, show_truncation};
 use super::output::{Out, TerminalText, visible};
 use super::session::SessionRef;
 use super::table::stamp;
@@ -306,7 +306,7 @@ impl OutputScreen {
             .map(|terminal| terminal.take(bytes));
         let bytes = harmless.as_deref().map_or(bytes.as_slice(), str::as_bytes);
         if !self.timestamps {
-            return self.write(stream, bytes);
+            return Ok(self.out.of_harness(stream, bytes)?);
         }
         let mut stamped = Vec::with_capacity(bytes.len() + 64);
         for line in bytes.split_inclusive(|&b| b == b'\n') {
@@ -316,21 +316,14 @@ impl OutputScreen {
             }
             stamped.extend_from_slice(line);
         }
-        self.write(stream, &stamped)
-    }
-
-    fn write(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), CliError> {
-        match stream {
-            Stream::Stdout => Ok(self.out.bytes(bytes)?),
-            Stream::Stderr => Ok(show_stderr(bytes)?),
-        }
+        Ok(self.out.of_harness(stream, &stamped)?)
     }
 
     /// Shows the bytes that the filters hold.
     fn finish(&mut self) -> Result<(), CliError> {
         for stream in Stream::ALL {
             if let Some(terminal) = self.terminals[stream as usize].take() {
-                self.write(stream, terminal.rest().as_bytes())?;
+                self.out.of_harness(stream, terminal.rest().as_bytes())?;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::table::{aligned, table, terminal_width};
 use super::{CliError, ExitResult};
 use crate::adapters::PROMPT_SHOWN;
+use crate::api::Stream;
 use crate::observe::{is_invisible, visible_json};
 use crate::settings::durations;
 use crate::sys::{self, Interest};
@@ -29,6 +30,14 @@ impl Out {
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)?;
         self.0.flush()
+    }
+
+    /// Writes output of a harness to this process's stream of the same name, unchanged, and flushes.
+    pub(super) fn of_harness(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match stream {
+            Stream::Stdout => self.bytes(bytes),
+            Stream::Stderr => show_stderr(bytes),
+        }
     }
 
     /// Writes `value` as one line of JSON.
@@ -66,6 +75,13 @@ impl Out {
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
         self.line(&aligned(facts, columns()).join("\n"))
     }
+}
+
+/// Writes the harness's stderr to this process's.
+pub(super) fn show_stderr(bytes: &[u8]) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    err.write_all(bytes)?;
+    err.flush()
 }
 
 /// Checks that `--watch` has a terminal, and is not combined with JSON.

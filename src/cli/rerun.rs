@@ -53,12 +53,8 @@ pub(super) fn run(args: &Args) -> ExitResult {
         let session = continued::find(&mut client, &request.harness, &id)?;
         continued::resume(&mut request, &session);
     }
-    let adapter = variables::adapter(&mut client, &request.harness)?;
-    let form = Form::asked_for(
-        adapter.as_ref(),
-        request.launch_mode.as_ref(),
-        &request.args,
-    );
+    let mode = request.launch_mode.as_ref();
+    let form = Form::asked_for(&mut client, &request.harness, mode, &request.args)?;
     let output = OutputOptions {
         detach: args.detach,
         json: args.json,

@@ -27,7 +27,7 @@ use crate::daemon::control::{self, DaemonStart};
 use crate::http::client::{Client, ClientError};
 
 /// Launch a session and show its output: coven run <harness> [options] -- "$PROMPT". Ctrl-C kills the session.
-#[derive(FromArgs, ArgsInfo, Default)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "run", help_triggers("-h", "--help"))]
 #[argh(
     note = "Options stand before the harness, directly behind it, or behind the whole prompt. Everything behind -- is the prompt.\n\
@@ -116,18 +116,6 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
-impl Args {
-    /// Arguments of a launch with defaults for everything else.
-    pub(super) fn new(harness: &str, cwd: Option<PathBuf>, model: Option<String>) -> Self {
-        Self {
-            cwd,
-            model,
-            command: vec![harness.to_owned()],
-            ..Self::default()
-        }
-    }
-}
-
 pub(super) fn run(args: &Args) -> ExitResult {
     check_output(args)?;
     let target = super::target()?;
@@ -191,7 +179,7 @@ fn form(args: &Args, adapter: Option<&AdapterStatus>, request: &mut LaunchReques
 }
 
 /// The launch request without its prompt.
-pub(super) fn request_for(args: &Args, target: &Target) -> Result<LaunchRequest, CliError> {
+fn request_for(args: &Args, target: &Target) -> Result<LaunchRequest, CliError> {
     let Some(harness) = args.command.first() else {
         return Err(CliError::usage("run: which harness?"));
     };

@@ -11,7 +11,7 @@ use super::prompt;
 use super::sacrifice::records;
 use super::session::{SessionRef, connect_to_all};
 use super::table::{amount, duration, moment};
-use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionCost, SessionRecord, Usage};
+use crate::api::{LaunchOptions, STDOUT_PIPE_MAX, SessionRecord, Usage};
 
 /// Number of shown lines of output.
 const LINES: usize = 10;
@@ -57,18 +57,22 @@ pub(super) fn run(args: &Args) -> ExitResult {
     Ok(0)
 }
 
+/// The facts of a record that are known.
 fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
     let text = |value: &Option<String>| value.as_deref().map(visible);
     let list = |list: String| (!list.is_empty()).then(|| visible(&list));
-    let options = &record.options;
-    let mut facts = vec![
-        ("id", record.id.to_string()),
-        ("title", visible(&record.title)),
-        ("status", record.status.to_string()),
-        ("harness", visible(&record.harness)),
-        ("project root", visible(&record.project_root)),
-    ];
-    let optional = [
+    let millis = |ms: Option<u64>| ms.map(|ms| format!("{ms} ms"));
+    let written = |bytes: Option<u64>, lines: Option<u64>| {
+        Some(format!("{}, {} lines", amount(bytes?), lines?))
+    };
+    let (options, cost) = (&record.options, &record.cost);
+    let usage = record.usage.clone().unwrap_or_default();
+    let facts = [
+        ("id", Some(record.id.to_string())),
+        ("title", Some(visible(&record.title))),
+        ("status", Some(record.status.to_string())),
+        ("harness", Some(visible(&record.harness))),
+        ("project root", Some(visible(&record.project_root))),
         ("cwd", text(&record.cwd)),
         ("model", text(&options.model)),
         ("permission", permission(options)),
@@ -93,23 +97,25 @@ fn facts(record: &SessionRecord) -> Vec<(&'static str, String)> {
         ("created", Some(moment(record.created_at))),
         ("updated", Some(moment(record.updated_at))),
         ("events", Some(record.last_seq.to_string())),
-    ];
-    let optional = optional.into_iter();
-    facts.extend(optional.filter_map(|(name, value)| Some((name, value?))));
-    facts.extend(record.usage.iter().flat_map(usage_facts));
-    facts.extend(took(record).map(|time| ("duration", duration(time))));
-    facts.extend(cost_facts(&record.cost));
-    let live = [
-        (
-            "family cpu",
-            record.family_cpu_ms.map(|ms| format!("{ms} ms")),
-        ),
+        ("tokens", list(tokens(&usage))),
+        ("turns", shown(usage.num_turns)),
+        ("price", usage.cost_usd.map(|usd| format!("{usd} USD"))),
+        ("model used", text(&usage.model)),
+        ("duration", took(record).map(duration)),
+        ("started", cost.started_at.map(moment)),
+        ("ended", cost.ended_at.map(moment)),
+        ("cpu time", millis(cost.cpu_ms)),
+        ("peak memory", cost.peak_rss_bytes.map(amount)),
+        ("stdout", written(cost.stdout_bytes, cost.stdout_lines)),
+        ("stderr", written(cost.stderr_bytes, cost.stderr_lines)),
+        ("family cpu", millis(record.family_cpu_ms)),
         ("family memory", record.family_rss_bytes.map(amount)),
         ("silent for", silence(record).map(duration)),
     ];
-    let live = live.into_iter();
-    facts.extend(live.filter_map(|(name, value)| Some((name, value?))));
-    facts
+    let known = facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    known.collect()
 }
 
 fn shown(value: Option<impl ToString>) -> Option<String> {
@@ -135,42 +141,15 @@ fn pipe(bytes: u64) -> String {
     format!("{}{only}", amount(bytes))
 }
 
-/// The known figures of model usage.
-fn usage_facts(usage: &Usage) -> impl Iterator<Item = (&'static str, String)> + use<> {
-    let tokens = [
+/// The known numbers of tokens.
+fn tokens(usage: &Usage) -> String {
+    let kinds = [
         (usage.input_tokens, "input"),
         (usage.output_tokens, "output"),
         (usage.cached_tokens, "cached"),
     ];
-    let tokens: Vec<_> = tokens
-        .into_iter()
-        .filter_map(|(count, kind)| Some(format!("{} {kind}", count?)))
-        .collect();
-    let facts = [
-        ("tokens", (!tokens.is_empty()).then(|| tokens.join(", "))),
-        ("turns", usage.num_turns.map(|turns| turns.to_string())),
-        ("price", usage.cost_usd.map(|usd| format!("{usd} USD"))),
-        ("model used", usage.model.as_deref().map(visible)),
-    ];
-    facts
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-}
-
-/// The known figures of cost.
-fn cost_facts(cost: &SessionCost) -> impl Iterator<Item = (&'static str, String)> {
-    let written = |bytes: Option<u64>, lines: Option<u64>| {
-        Some(format!("{}, {} lines", amount(bytes?), lines?))
-    };
-    let facts = [
-        ("started", cost.started_at.map(moment)),
-        ("ended", cost.ended_at.map(moment)),
-        ("cpu time", cost.cpu_ms.map(|ms| format!("{ms} ms"))),
-        ("peak memory", cost.peak_rss_bytes.map(amount)),
-        ("stdout", written(cost.stdout_bytes, cost.stdout_lines)),
-        ("stderr", written(cost.stderr_bytes, cost.stderr_lines)),
-    ];
-    facts
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
+    let known = kinds
+        .iter()
+        .filter_map(|(count, kind)| Some(format!("{} {kind}", (*count)?)));
+    known.collect::<Vec<_>>().join(", ")
 }

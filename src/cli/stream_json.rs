@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::agent::{AgentLine, LineJoiner, said};
 use super::ending::EndFacts;
-use super::follow::{Output, Wait, follow_events, output_of, show_stderr};
+use super::follow::{Output, Wait, follow_events, output_of};
 use super::input::{end_input, send_beside, send_if_live};
-use super::output::Out;
-use super::{CliError, Target};
+use super::output::{Out, show_stderr};
+use super::{CliError, Target, variables};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{
     AdapterStatus, Event, EventKind, InputRequest, LaunchMode, LaunchRequest, SessionRecord,
@@ -58,22 +58,23 @@ impl Form {
         Some(format.into())
     }
 
-    /// The form that a launch has requested already; `None` if the output is for people.
+    /// The form that a launch of `harness` has requested already; `None` if the output is for people.
     pub(super) fn asked_for(
-        adapter: Option<&AdapterStatus>,
+        client: &mut Client,
+        harness: &str,
         mode: Option<&Word<LaunchMode>>,
         args: &[String],
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, CliError> {
+        let adapter = variables::adapter(client, harness)?;
         if mode == Some(&LaunchMode::Stream.into()) {
-            return Some(Self::Stream);
+            return Ok(Some(Self::Stream));
         }
-        let format = adapter?.telemetry.as_ref().and_then(Word::known)?;
-        let is_given = |arg: &&str| args.iter().any(|given| given == arg);
-        format
-            .json_args()
-            .iter()
-            .all(is_given)
-            .then(|| format.into())
+        let format = adapter.and_then(|adapter| adapter.telemetry?.known());
+        let is_asked_for = |format: &TelemetryFormat| {
+            let mut wanted = format.json_args().iter();
+            wanted.all(|wanted| args.iter().any(|given| given == wanted))
+        };
+        Ok(format.filter(is_asked_for).map(Self::from))
     }
 }
 

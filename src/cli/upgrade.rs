@@ -86,16 +86,9 @@ fn explained(err: ClientError) -> CliError {
 }
 
 fn line(upgraded: &Upgraded, is_check: bool) -> String {
-    let Upgraded {
-        ok: _,
-        pid,
-        from,
-        to,
-        sessions,
-        took_ms,
-    } = upgraded;
-    let (from, to) = (visible(from), visible(to));
-    let live = match sessions {
+    let (pid, took_ms) = (upgraded.pid, upgraded.took_ms);
+    let (from, to) = (visible(&upgraded.from), visible(&upgraded.to));
+    let live = match upgraded.sessions {
         0 => "no live session".to_owned(),
         1 => "1 live session".to_owned(),
         count => format!("{count} live sessions"),
@@ -104,7 +97,7 @@ fn line(upgraded: &Upgraded, is_check: bool) -> String {
         true => {
             format!("{to} can take over from {from} (pid {pid}), with {live}; nothing was changed")
         }
-        false if *sessions == 0 => {
+        false if upgraded.sessions == 0 => {
             format!("upgraded from {from} to {to} (pid {pid}) in {took_ms} ms, with {live}")
         }
         false => format!(
