@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::daemon::remark;
 use super::output::{Out, visible};
 use super::status::{as_json, facts, for_people, for_programs, uptime};
-use super::table::{Color, RED, fit, painted, table, terminal_width, wrapped};
+use super::table::{Color, RED, fitted, painted, terminal_width, wrapped};
 use super::target::{self, IfDown, Remote};
 use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
@@ -159,10 +159,7 @@ impl Rows {
             row.truncate(STATE + 1);
             row.resize(self.width + 1, String::new());
         }
-        if let Some(width) = width {
-            fit(&head, &mut self.rows, width);
-        }
-        let mut lines = table(head, &self.rows, usize::MAX);
+        let mut lines = fitted(head, self.rows, width);
         for (at, reason) in self.down.into_iter().zip(reasons) {
             let line = &mut lines[at + 1];
             *line += "  ";
@@ -180,12 +177,10 @@ pub(super) fn status(is_json: bool, color: Color) -> Result<Option<u8>, CliError
         if is_json {
             return print_document(answers, "health").map(Some);
         }
-        let head = ["STATE", "VERSION", "UPTIME", "LIVE", "SESSIONS", "STORE"];
-        let head = ["PID"]
-            .into_iter()
-            .chain(head)
-            .map(str::to_owned)
-            .collect::<Vec<_>>();
+        let head = [
+            "PID", "STATE", "VERSION", "UPTIME", "LIVE", "SESSIONS", "STORE",
+        ];
+        let head = head.map(str::to_owned);
         let mut rows = Rows::new(head.len(), color.is_on());
         let code = code_of(&answers);
         for (host, answer) in answers {

@@ -7,7 +7,7 @@ use super::daemon::remark;
 use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::pages::paged;
-use super::table::{Color, fit, table, terminal_width};
+use super::table::{Color, fitted, terminal_width};
 use super::time::parse_moment;
 use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
@@ -159,7 +159,7 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
     let width = terminal_width();
     let columns = args.columns(width);
     let at_most = args.at_most(width);
-    let (mut rows, mut more) = rows(client, args, width)?;
+    let (rows, mut more) = rows(client, args, width)?;
     if rows.is_empty() {
         remark(&match args.is_filtered() {
             true => format!("no session is as asked for{}", meant(client, args)?),
@@ -178,10 +178,7 @@ fn lines(client: &mut Client, args: &Args) -> Result<Vec<String>, CliError> {
         more = (total as usize).saturating_sub(at_most);
     }
     let head: Vec<String> = columns.iter().map(|column| column.head()).collect();
-    if let Some(width) = width.filter(|_| !args.no_trunc) {
-        fit(&head, &mut rows, width);
-    }
-    let mut lines = table(head, &rows, usize::MAX);
+    let mut lines = fitted(head, rows, width.filter(|_| !args.no_trunc));
     if more > 0 && args.limit.is_none() {
         lines.push(format!("{more} more: -a"));
     }

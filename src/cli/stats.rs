@@ -10,7 +10,7 @@ use super::daemon::remark;
 use super::hosts::{self, Hosts, Rows};
 use super::output::{Out, check_watch, watch};
 use super::sessions::live_sessions;
-use super::table::{Color, fit, table, terminal_width};
+use super::table::{Color, fitted, terminal_width};
 use super::{CliError, ExitResult};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{SessionId, SessionRecord};
@@ -117,13 +117,10 @@ fn lines(client: &mut Client, look: &mut Look) -> Result<Vec<String>, CliError> 
     if sessions.is_empty() {
         remark("no session is live");
     }
-    let (mut rows, samples) = rows(&sessions, look);
+    let (rows, samples) = rows(&sessions, look);
     look.before = samples;
     let head = COLUMNS.map(Column::head).to_vec();
-    if let Some(width) = terminal_width() {
-        fit(&head, &mut rows, width);
-    }
-    Ok(table(head, &rows, usize::MAX))
+    Ok(fitted(head, rows, terminal_width()))
 }
 
 /// The output of `--json`.

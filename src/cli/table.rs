@@ -101,13 +101,21 @@ fn widths(head: &[String], rows: &[Vec<String>]) -> Vec<usize> {
     widths
 }
 
-/// Cuts the last cell of each row so that no row exceeds `columns`; at least ten columns are left for it.
-pub(super) fn fit(head: &[String], rows: &mut [Vec<String>], columns: usize) {
-    let widths = widths(head, rows);
+/// As [`table`], but the last cell of each row is cut so that no row exceeds `columns`, if these are given; at least ten
+/// columns are left for it.
+pub(super) fn fitted(
+    head: Vec<String>,
+    mut rows: Vec<Vec<String>>,
+    columns: Option<usize>,
+) -> Vec<String> {
+    let widths = widths(&head, &rows);
     let others: usize = widths.iter().rev().skip(1).map(|wide| wide + 2).sum();
-    for cell in rows.iter_mut().filter_map(|row| row.last_mut()) {
-        *cell = cut(cell, columns.saturating_sub(others).max(10));
+    if let Some(columns) = columns {
+        for cell in rows.iter_mut().filter_map(|row| row.last_mut()) {
+            *cell = cut(cell, columns.saturating_sub(others).max(10));
+        }
     }
+    table(head, &rows, usize::MAX)
 }
 
 /// Names and values, one per line, wrapped at `columns`.
@@ -284,10 +292,10 @@ mod tests {
                 "\u{1b}[31mred\u{1b}[m   z"
             ]
         );
-        let (head, mut rows) = (["A".into(), "B".into()], rows.to_vec());
+        let mut rows = rows.to_vec();
         rows[0][1] = "修".repeat(20);
-        fit(&head, &mut rows, 20);
-        assert_eq!(width(&table(head.to_vec(), &rows, 20)[1]), 19);
+        let lines = fitted(vec!["A".into(), "B".into()], rows, Some(20));
+        assert_eq!(width(&lines[1]), 19);
     }
 
     #[test]
