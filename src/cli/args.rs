@@ -36,11 +36,11 @@ pub(super) fn prepared(args: &[String]) -> Result<Vec<String>, CliError> {
 /// The option with an optional value.
 const CONTINUE: &str = "--continue";
 
-/// Options with two names in other tools: a verb has one of them.
-const SPELLINGS: [(&str, &str); 1] = [("--tail", "--lines")];
+/// Two names of an option in other tools: a verb has one of them.
+const SPELLINGS: [&str; 2] = ["--tail", "--lines"];
 
-/// Repeatable options that also take their values in one word, with commas between them.
-const LISTS: [&str; 1] = ["--status"];
+/// The repeatable option that also takes its values in one word, with commas between them.
+const LIST: &str = "--status";
 
 /// Splits `--name=value` and `-fn5` at places of options, and the values of a list. Gives `--continue` an empty value if the
 /// next word is not its id. Turns `--last` at the place of an id into an argument.
@@ -61,7 +61,7 @@ pub(super) fn normalize(args: Vec<String>, is_id: impl Fn(&str) -> bool) -> Vec<
         let parts = parts.unwrap_or_else(|| vec![arg]);
         let is_one = parts.len() == 1;
         for part in parts {
-            let list = place.waiting().filter(|flag| LISTS.contains(&flag.long));
+            let list = place.waiting().filter(|flag| flag.long == LIST);
             let is_option = place.take(&part) == WordKind::Option;
             let can_lack_id = is_option && is_one && part == CONTINUE;
             match list {
@@ -91,12 +91,10 @@ fn option_parts(place: &Position, word: &str) -> Option<Vec<String>> {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
-        let twins = SPELLINGS.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
-        let twin = twins
-            .filter(|(twin, _)| *twin == name)
-            .map(|(_, name)| name);
-        let names = std::iter::once(name).chain(twin);
-        let flag = names.filter_map(|name| place.flag(name)).next()?;
+        let flag = match SPELLINGS.contains(&name) {
+            true => SPELLINGS.iter().find_map(|name| place.flag(name))?,
+            false => place.flag(name)?,
+        };
         return match value {
             Some(value) => value_of(flag).map(|_| vec![flag.long.to_owned(), value.to_owned()]),
             None => Some(vec![flag.long.to_owned()]),

@@ -81,65 +81,81 @@ pub(super) fn run(args: &Args) -> ExitResult {
     Ok(0)
 }
 
-/// Keys for programs and titles for people: first the seven items of a good problem report.
-const PARTS: [(&str, &str); 16] = [
-    ("coven", "1. Coven version"),
-    ("os", "2. Operating system"),
-    ("install", "3. Install path and package manager"),
-    ("home", "4. Whether COVEN_HOME is customized"),
-    ("status", "5. coven daemon status"),
-    ("health", "6. Health"),
-    ("failures", "7. Last failing commands and error codes"),
-    ("doctor", "Doctor"),
-    ("capabilities", "Capabilities"),
-    ("adapters", "Adapters"),
-    ("settings", "Settings"),
-    ("store", "Store"),
-    ("metrics", "Metrics"),
-    ("session", "Session"),
-    ("log", "The daemon's log"),
-    ("leftOut", "Left out or redacted"),
-];
-
+/// The report: first the seven items of a good problem report.
 fn make(session: Option<&str>) -> Bundle {
     let home = Home::from_env();
     let all = gather(home.as_ref(), session);
     let privacy = privacy(home.as_ref().ok(), &all);
-    let show = |key| match key {
-        "coven" => object! {
-            "version": VERSION, "contract": CONTRACT, "commit": BUILD.commit, "buildDate": BUILD.date,
-        },
-        "os" => privacy.read(&all.install, Install::os),
-        "install" => privacy.read(&all.install, Install::show),
-        "home" => home_facts(home.as_ref(), &privacy),
-        "status" => privacy.read(&all.seen, daemon::status),
-        "health" => privacy.read(&all.seen, daemon::health),
-        "failures" => object! {
-            "commands": privacy.read(&all.commands, log::commands),
-            "daemonLog": privacy.read(&all.log, log::failures),
-        },
-        "doctor" => privacy.read(&all.doctor, daemon::doctor),
-        "capabilities" => privacy.read(&all.seen, daemon::capabilities),
-        "adapters" => privacy.read(&all.harnesses, Harnesses::show),
-        "settings" => object! {
-            "daemon": privacy.read(&all.seen, daemon::process),
-            "environmentHere": environment(&privacy),
-        },
-        "store" => privacy.read(&all.survey, store::counts),
-        "metrics" => privacy.read(&all.metrics, |page, p| daemon::metrics(page, p)),
-        "session" => privacy.read(&all.session, store::session),
-        "log" => privacy.read(&all.log, log::records),
-        _ => privacy.counts(),
+    let version = object! {
+        "version": VERSION, "contract": CONTRACT, "commit": BUILD.commit, "buildDate": BUILD.date,
     };
-    let wanted = PARTS
-        .iter()
-        .filter(|(key, _)| *key != "session" || session.is_some());
-    Bundle {
-        made_at: Timestamp::now(),
-        parts: wanted
-            .map(|(key, title)| (*key, *title, show(*key)))
-            .collect(),
+    let failures = object! {
+        "commands": privacy.read(&all.commands, log::commands),
+        "daemonLog": privacy.read(&all.log, log::failures),
+    };
+    let settings = object! {
+        "daemon": privacy.read(&all.seen, daemon::process),
+        "environmentHere": environment(&privacy),
+    };
+    let metrics = |page: &String, privacy: &Privacy| daemon::metrics(page, privacy);
+    let os = privacy.read(&all.install, Install::os);
+    let install = privacy.read(&all.install, Install::show);
+    let home = home_facts(home.as_ref(), &privacy);
+    let mut parts = vec![
+        ("coven", "1. Coven version", version),
+        ("os", "2. Operating system", os),
+        ("install", "3. Install path and package manager", install),
+        ("home", "4. Whether COVEN_HOME is customized", home),
+    ];
+    let mut add = |key, title, part| parts.push((key, title, part));
+    add(
+        "status",
+        "5. coven daemon status",
+        privacy.read(&all.seen, daemon::status),
+    );
+    add(
+        "health",
+        "6. Health",
+        privacy.read(&all.seen, daemon::health),
+    );
+    add(
+        "failures",
+        "7. Last failing commands and error codes",
+        failures,
+    );
+    add(
+        "doctor",
+        "Doctor",
+        privacy.read(&all.doctor, daemon::doctor),
+    );
+    add(
+        "capabilities",
+        "Capabilities",
+        privacy.read(&all.seen, daemon::capabilities),
+    );
+    add(
+        "adapters",
+        "Adapters",
+        privacy.read(&all.harnesses, Harnesses::show),
+    );
+    add("settings", "Settings", settings);
+    add("store", "Store", privacy.read(&all.survey, store::counts));
+    add("metrics", "Metrics", privacy.read(&all.metrics, metrics));
+    if session.is_some() {
+        add(
+            "session",
+            "Session",
+            privacy.read(&all.session, store::session),
+        );
     }
+    add(
+        "log",
+        "The daemon's log",
+        privacy.read(&all.log, log::records),
+    );
+    add("leftOut", "Left out or redacted", privacy.counts());
+    let made_at = Timestamp::now();
+    Bundle { made_at, parts }
 }
 
 /// Collects the names, directories and secret patterns to omit; counts sources that were not found in time.

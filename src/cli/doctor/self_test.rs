@@ -19,19 +19,6 @@ use crate::settings::durations;
 /// Characters of every UTF-8 length, to detect splits.
 const PROMPT: &str = "coven doctor --self-test: a, é, ✓, 🦀";
 
-/// A step that failed: the reason, and the session's id if there is one.
-struct FailedStep {
-    session: Option<String>,
-    reason: String,
-}
-
-impl FailedStep {
-    fn before(reason: String) -> Self {
-        let session = None;
-        Self { session, reason }
-    }
-}
-
 /// Runs only with a daemon that `report` found healthy: a hanging one could block the connect for ever.
 pub(super) fn check(home: Result<&Home, &HomeError>, report: &Findings) -> Verdict {
     let started = Instant::now();
@@ -48,23 +35,20 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Findings) -> Verdi
         Ok((client, _)) => client,
         Err(err) => return fail(err.message(), "coven daemon status"),
     };
-    match run(&mut client) {
+    let id = match client.call(routes::Launch.request().body(&launch())) {
+        Ok(record) => record.id.to_string(),
+        Err(err) => {
+            let message = Message::foreign(format!("hello cannot be launched: {err}"));
+            return fail(message, "coven daemon logs --level warn --since 5m");
+        }
+    };
+    match run(&mut client, &id) {
         Ok(events) => pass(message!(
             "hello ran, its {} events came back byte for byte, and so did their replay; deleted ({} ms)",
             events,
             started.elapsed().as_millis()
         )),
-        Err(FailedStep {
-            session: None,
-            reason,
-        }) => fail(
-            Message::foreign(reason),
-            "coven daemon logs --level warn --since 5m",
-        ),
-        Err(FailedStep {
-            session: Some(id),
-            reason,
-        }) => {
+        Err(reason) => {
             let id = || Message::name(&id);
             let hint = message!(
                 "coven events {}; coven daemon logs --session {}; then coven sacrifice --yes {}",
@@ -78,9 +62,8 @@ pub(super) fn check(home: Result<&Home, &HomeError>, report: &Findings) -> Verdi
     }
 }
 
-/// The whole test; returns the number of replayed events. A faulty session is not deleted.
-fn run(client: &mut Client) -> Result<usize, FailedStep> {
-    let launch = LaunchRequest {
+fn launch() -> LaunchRequest {
+    LaunchRequest {
         // A directory that exists everywhere.
         project_root: "/".into(),
         harness: "hello".into(),
@@ -89,22 +72,18 @@ fn run(client: &mut Client) -> Result<usize, FailedStep> {
         // Ends the session if this command dies.
         timeout_ms: Some(durations::SELF_TEST_SESSION.as_millis() as u64),
         ..LaunchRequest::default()
-    };
-    let launched = client
-        .call(routes::Launch.request().body(&launch))
-        .map_err(|err| FailedStep::before(format!("hello cannot be launched: {err}")))?;
-    let id = launched.id.to_string();
-    let in_session = |reason: String| FailedStep {
-        session: Some(id.clone()),
-        reason,
-    };
-    let events = compare(client, &id).map_err(in_session)?;
+    }
+}
+
+/// Tests the launched session; returns the number of replayed events. A faulty session is not deleted.
+fn run(client: &mut Client, id: &str) -> Result<usize, String> {
+    let events = compare(client, id)?;
     client
-        .call(routes::DeleteSession.of(&id))
-        .map_err(|err| in_session(format!("it cannot be deleted: {err}")))?;
-    match client.call(routes::ShowSession.of(&id)) {
+        .call(routes::DeleteSession.of(id))
+        .map_err(|err| format!("it cannot be deleted: {err}"))?;
+    match client.call(routes::ShowSession.of(id)) {
         Err(ClientError::Api { status: 404, .. }) => Ok(events),
-        _ => Err(in_session("it has been deleted, and is still there".into())),
+        _ => Err("it has been deleted, and is still there".into()),
     }
 }
 
