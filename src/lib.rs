@@ -168,6 +168,9 @@ pub mod sys;
 #[cfg(test)]
 mod checkout;
 
+#[cfg(test)]
+mod rows;
+
 /// Random values for unit tests; shared with the integration tests.
 #[cfg(test)]
 #[path = "../tests/coven/support/random.rs"]

@@ -147,6 +147,7 @@ pub(super) fn show(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::rows;
 
     fn all(text: &str) -> Vec<AgentLine> {
         let said = text.lines().map(|line| said(line.as_bytes()));
@@ -181,28 +182,13 @@ mod tests {
 
     #[test]
     fn a_failed_turn_says_why() {
-        for (line, why) in [
-            (
-                r#"{"type":"result","is_error":true,"subtype":"success","result":"no credit"}"#,
-                "no credit",
-            ),
-            (
-                r#"{"type":"result","is_error":true,"subtype":"error_max_turns"}"#,
-                "error_max_turns",
-            ),
-            (
-                r#"{"type":"turn.failed","error":{"message":"unreachable"}}"#,
-                "unreachable",
-            ),
-            (
-                r#"{"type":"error","error":{"name":"APIError","data":{"message":"refused"}}}"#,
-                "refused",
-            ),
-            (
-                r#"{"type":"error","error":{"name":"APIError"}}"#,
-                "APIError",
-            ),
-        ] {
+        for (line, why) in rows(
+            r#"{"type":"result","is_error":true,"subtype":"success","result":"no credit"} -> no credit
+               {"type":"result","is_error":true,"subtype":"error_max_turns"} -> error_max_turns
+               {"type":"turn.failed","error":{"message":"unreachable"}} -> unreachable
+               {"type":"error","error":{"name":"APIError","data":{"message":"refused"}}} -> refused
+               {"type":"error","error":{"name":"APIError"}} -> APIError"#,
+        ) {
             assert_eq!(said(line.as_bytes()), AgentLine::TurnOver(Some(why.into())));
         }
         for line in [

@@ -157,59 +157,56 @@ fn as_daemon_logs(args: &[String]) -> Option<Vec<String>> {
 mod tests {
     use super::*;
     use crate::cli::grammar::{unknown_word, verbs};
+    use crate::rows::{rows, words};
 
-    fn words(line: &str) -> Vec<String> {
-        line.split(' ').map(str::to_owned).collect()
+    /// Each row has what is typed, and what it stands for.
+    fn check(table: &str) {
+        for (line, expected) in rows(table) {
+            assert_eq!(resolved(words(line)).unwrap(), words(expected));
+        }
     }
 
     #[test]
     fn an_alias_is_the_verb() {
-        for (line, expected) in [
-            ("session", "sessions"),
-            ("session --json", "sessions --json"),
-            ("sessions show 0196 --json", "show 0196 --json"),
-            ("session log 0196", "logs -t --readable 0196"),
-            ("ps --all", "sessions --all"),
-            ("rm --yes 0196", "sacrifice --yes 0196"),
-            ("tail -n 3 0196", "logs -f -n 3 0196"),
-            ("log --json 0196", "logs -t --readable --json 0196"),
-            ("session events 0196", "events 0196"),
-            ("adapter", "adapters"),
-            ("adapter list --json", "adapters --json"),
-            ("adapters list", "adapters"),
-            ("adapter doctor codex", "doctor --adapters codex"),
-            ("status --json", "daemon status --json"),
-            ("status 0196 --json", "show 0196 --json"),
-            ("help run", "run --help"),
-            ("help ps", "sessions --help"),
-            ("help daemon stop", "daemon stop --help"),
-            ("daemon help", "daemon --help"),
-            ("help", "help"),
-            ("help doctor", "help doctor"),
-            ("help nonsense", "help nonsense"),
-            ("run hello help", "run hello help"),
-            ("show help", "show help"),
-            ("run hello session show", "run hello session show"),
-            ("sessions --json", "sessions --json"),
-        ] {
-            assert_eq!(resolved(words(line)).unwrap(), words(expected));
-        }
+        check(
+            "session                 -> sessions
+             session --json          -> sessions --json
+             sessions show 0196 --json -> show 0196 --json
+             session log 0196        -> logs -t --readable 0196
+             ps --all                -> sessions --all
+             rm --yes 0196           -> sacrifice --yes 0196
+             tail -n 3 0196          -> logs -f -n 3 0196
+             log --json 0196         -> logs -t --readable --json 0196
+             session events 0196     -> events 0196
+             adapter                 -> adapters
+             adapter list --json     -> adapters --json
+             adapters list           -> adapters
+             adapter doctor codex    -> doctor --adapters codex
+             status --json           -> daemon status --json
+             status 0196 --json      -> show 0196 --json
+             help run                -> run --help
+             help ps                 -> sessions --help
+             help daemon stop        -> daemon stop --help
+             daemon help             -> daemon --help
+             help                    -> help
+             help doctor             -> help doctor
+             help nonsense           -> help nonsense
+             run hello help          -> run hello help
+             show help               -> show help
+             run hello session show  -> run hello session show
+             sessions --json         -> sessions --json",
+        );
     }
 
     #[test]
     fn logs_without_a_session_is_the_daemons_log() {
-        for (line, expected) in [
-            ("logs", "daemon logs --by-logs"),
-            (
-                "logs -n 3 --session x --json",
-                "daemon logs --by-logs -n 3 --session x --json",
-            ),
-            ("logs --pid=7 -f", "daemon logs --by-logs --pid 7 -f"),
-            ("logs --tail 5", "daemon logs --by-logs --lines 5"),
-            ("logs --level", "daemon logs --by-logs --level"),
-        ] {
-            assert_eq!(resolved(words(line)).unwrap(), words(expected));
-        }
+        check(
+            "logs                         -> daemon logs --by-logs
+             logs -n 3 --session x --json -> daemon logs --by-logs -n 3 --session x --json
+             logs --pid=7 -f              -> daemon logs --by-logs --pid 7 -f
+             logs --tail 5                -> daemon logs --by-logs --lines 5
+             logs --level                 -> daemon logs --by-logs --level",
+        );
         for line in [
             "logs 0196",
             "logs -f 0196",
@@ -269,10 +266,8 @@ mod tests {
             "search --help",
         ] {
             let err = resolved(words(line)).unwrap_err();
-            assert_eq!(
-                (err.to_string().as_str(), err.exit_code("")),
-                ("search: not in this version", 2)
-            );
+            assert_eq!(err.to_string(), "search: not in this version");
+            assert_eq!(err.exit_code(""), 2);
         }
     }
 }

@@ -124,140 +124,99 @@ fn option_parts(place: &Position, word: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::{rows, words};
 
-    fn normalized(line: &str) -> Vec<String> {
-        let is_id = |word: &str| word == "0196f";
-        normalize(line.split(' ').map(str::to_owned).collect(), is_id)
-    }
-
-    #[test]
-    fn the_id_behind_continue_can_be_left_out() {
-        for (line, expected) in [
-            (
-                "run --continue 0196f codex fix",
-                "run --continue 0196f codex fix",
-            ),
-            (
-                "run codex --continue 0196f fix",
-                "run codex --continue 0196f fix",
-            ),
-            ("run codex --continue fix", "run codex --continue  fix"),
-            (
-                "run --continue=any codex fix",
-                "run --continue any codex fix",
-            ),
-            ("run --continue codex fix", "run --continue  codex fix"),
-            (
-                "run --continue --json codex",
-                "run --continue  --json codex",
-            ),
-            ("run --continue", "run --continue "),
-            ("chat --continue codex", "chat --continue  codex"),
-            (
-                "run --title --continue codex",
-                "run --title --continue codex",
-            ),
-        ] {
-            assert_eq!(normalized(line).join(" "), expected);
+    /// Each row has what is typed, and what argh gets; `@last` stands for the newest session.
+    fn check(table: &str) {
+        for (typed, expected) in rows(table) {
+            let expected = words(&expected.replace("@last", LAST));
+            let normalized = normalize(words(typed), |word| word == "0196f");
+            assert_eq!(normalized, expected, "{typed}");
         }
     }
 
     #[test]
+    fn the_id_behind_continue_can_be_left_out() {
+        check(
+            "run --continue 0196f codex fix -> run --continue 0196f codex fix
+             run codex --continue 0196f fix -> run codex --continue 0196f fix
+             run codex --continue fix       -> run codex --continue '' fix
+             run --continue=any codex fix   -> run --continue any codex fix
+             run --continue codex fix       -> run --continue '' codex fix
+             run --continue --json codex    -> run --continue '' --json codex
+             run --continue                 -> run --continue ''
+             chat --continue codex          -> chat --continue '' codex
+             run --title --continue codex   -> run --title --continue codex",
+        );
+    }
+
+    #[test]
     fn a_value_can_stand_behind_an_equals_sign() {
-        assert_eq!(
-            normalized("events x --after=3"),
-            ["events", "x", "--after", "3"]
-        );
-        assert_eq!(
-            normalized("run --cwd=/a=b hello hi"),
-            ["run", "--cwd", "/a=b", "hello", "hi"]
-        );
-        assert_eq!(
-            normalized("daemon logs --code --a=b --pid=7"),
-            ["daemon", "logs", "--code", "--a=b", "--pid", "7"]
+        check(
+            "events x --after=3                -> events x --after 3
+             run --cwd=/a=b hello hi           -> run --cwd /a=b hello hi
+             daemon logs --code --a=b --pid=7  -> daemon logs --code --a=b --pid 7",
         );
     }
 
     #[test]
     fn short_options_can_stand_in_one_word_with_a_value() {
-        for (line, expected) in [
-            ("logs -ft 0196", "logs -f -t 0196"),
-            ("logs -tn5 0196", "logs -t -n 5 0196"),
-            ("logs -n 5 0196", "logs -n 5 0196"),
-            ("logs -fx 0196", "logs -fx 0196"),
-            ("run -qe A=b hello", "run -q -e A=b hello"),
-            ("run hello -5", "run hello -5"),
-            ("logs --lines 5 0196", "logs --tail 5 0196"),
-            ("logs --lines=5 0196", "logs --tail 5 0196"),
-            ("kill -9 0196", "kill --signal 9 0196"),
-            ("kill 0196 -sigkill", "kill 0196 --signal sigkill"),
-            ("kill -s9 0196", "kill -s 9 0196"),
-            ("kill -5 0196", "kill -5 0196"),
-            ("run hello -9", "run hello -9"),
-        ] {
-            assert_eq!(normalized(line).join(" "), expected);
-        }
+        check(
+            "logs -ft 0196        -> logs -f -t 0196
+             logs -tn5 0196       -> logs -t -n 5 0196
+             logs -n 5 0196       -> logs -n 5 0196
+             logs -fx 0196        -> logs -fx 0196
+             run -qe A=b hello    -> run -q -e A=b hello
+             run hello -5         -> run hello -5
+             logs --lines 5 0196  -> logs --tail 5 0196
+             logs --lines=5 0196  -> logs --tail 5 0196
+             kill -9 0196         -> kill --signal 9 0196
+             kill 0196 -sigkill   -> kill 0196 --signal sigkill
+             kill -s9 0196        -> kill -s 9 0196
+             kill -5 0196         -> kill -5 0196
+             run hello -9         -> run hello -9",
+        );
     }
 
     #[test]
     fn several_statuses_can_stand_in_one_word() {
-        for (line, expected) in [
-            (
-                "sessions --status running,failed -q",
-                "sessions --status running --status failed -q",
-            ),
-            (
-                "prune --status=failed,killed",
-                "prune --status failed --status killed",
-            ),
-            ("sessions --label a,b", "sessions --label a,b"),
-        ] {
-            assert_eq!(normalized(line).join(" "), expected);
-        }
+        check(
+            "sessions --status running,failed -q -> sessions --status running --status failed -q
+             prune --status=failed,killed        -> prune --status failed --status killed
+             sessions --label a,b                -> sessions --label a,b",
+        );
     }
 
     #[test]
     fn the_newest_session_can_stand_in_the_place_of_an_id() {
-        for (line, expected) in [
-            ("show --last", "show \0last"),
-            ("kill -l", "kill \0last"),
-            ("wait --timeout 3 -l 0196", "wait --timeout 3 \0last 0196"),
-            ("label -l +a", "label \0last +a"),
-            ("input --last -l", "input \0last -l"),
-            ("logs -l -f", "logs \0last -f"),
-            ("show -- -l", "show -- -l"),
-            ("sessions -l", "sessions -l"),
-            ("run hello -l", "run hello -l"),
-        ] {
-            assert_eq!(normalized(line).join(" "), expected);
-        }
+        check(
+            "show --last              -> show @last
+             kill -l                  -> kill @last
+             wait --timeout 3 -l 0196 -> wait --timeout 3 @last 0196
+             label -l +a              -> label @last +a
+             input --last -l          -> input @last -l
+             logs -l -f               -> logs @last -f
+             show -- -l               -> show -- -l
+             sessions -l              -> sessions -l
+             run hello -l             -> run hello -l",
+        );
     }
 
     #[test]
     fn an_option_without_a_value_does_not_make_a_harness_of_one() {
-        for line in ["run --detach=yes hello hi", "run --nonsense=x hello"] {
-            assert_eq!(normalized(line).join(" "), line);
-        }
+        check(
+            "run --detach=yes hello hi -> run --detach=yes hello hi
+             run --nonsense=x hello    -> run --nonsense=x hello",
+        );
     }
 
     #[test]
     fn a_prompt_is_left_as_it_is() {
-        assert_eq!(
-            normalized("run hello --cwd=/x -- --title=x"),
-            ["run", "hello", "--cwd", "/x", "--", "--title=x"]
-        );
-        let quoted = ["run", "--title=a b", "hello", "--title=a b"].map(str::to_owned);
-        assert_eq!(
-            normalize(quoted.to_vec(), |_| false),
-            ["run", "--title", "a b", "hello", "--title=a b"]
-        );
-        assert_eq!(
-            normalized("input -n 0196 --a=b"),
-            ["input", "-n", "0196", "--a=b"]
-        );
-        assert_eq!(
-            normalized("run --title --cwd=x hello -- --a=b"),
-            ["run", "--title", "--cwd=x", "hello", "--", "--a=b"]
+        check(
+            "run hello --cwd=/x -- --title=x    -> run hello --cwd /x -- --title=x
+             run --title=a_b hello --title=a_b  -> run --title a_b hello --title=a_b
+             input -n 0196 --a=b                -> input -n 0196 --a=b
+             run --title --cwd=x hello -- --a=b -> run --title --cwd=x hello -- --a=b",
         );
     }
 }

@@ -234,59 +234,36 @@ mod tests {
     use super::*;
     use crate::api::Code;
     use crate::cli::help::TOPICS;
+    use crate::rows::rows;
+
+    fn unknown_in(line: &str) -> Option<String> {
+        unknown_word(&line.split(' ').collect::<Vec<_>>())
+    }
 
     #[test]
     fn an_unknown_word_is_named_with_what_it_could_have_meant() {
-        let said = |line: &str| unknown_word(&line.split(' ').collect::<Vec<_>>());
-        for (line, expected) in [
-            (
-                "sesions",
-                "unknown command 'sesions'; did you mean 'sessions'?",
-            ),
-            ("shwo", "unknown command 'shwo'; did you mean 'show'?"),
-            (
-                "diag",
-                "unknown command 'diag'; did you mean 'diagnostics'?",
-            ),
-            (
-                "inspekt",
-                "unknown command 'inspekt'; did you mean 'inspect'?",
-            ),
-            (
-                "daemon stopp",
-                "unknown command 'stopp'; did you mean 'daemon stop'?",
-            ),
-            ("nonsense", "unknown command 'nonsense'"),
-            ("add hello", "unknown command 'add'; did you mean 'run'?"),
-            (
-                "restart 0196",
-                "unknown command 'restart'; did you mean 'rerun'?",
-            ),
-            (
-                "sacrifice -f 0196",
-                "unknown option '-f'; did you mean '--yes'?",
-            ),
-            ("show -f 0196", "unknown option '-f'"),
-            ("daemon sessions", "unknown command 'sessions'"),
-            (
-                "run --tite x hello",
-                "unknown option '--tite'; did you mean '--title'?",
-            ),
-            (
-                "run --jsno --detach",
-                "unknown option '--jsno'; did you mean '--json'?",
-            ),
-            (
-                "sessions --json=yes",
-                "unknown option '--json=yes'; did you mean '--json'?",
-            ),
-            ("show -x id", "unknown option '-x'"),
-            // Hidden options are not suggested.
-            ("daemon serve --backgroun", "unknown option '--backgroun'"),
-        ] {
-            assert_eq!(said(line).as_deref(), Some(expected), "{line}");
+        for (line, expected) in rows(
+            "sesions              -> unknown command 'sesions'; did you mean 'sessions'?
+             shwo                 -> unknown command 'shwo'; did you mean 'show'?
+             diag                 -> unknown command 'diag'; did you mean 'diagnostics'?
+             inspekt              -> unknown command 'inspekt'; did you mean 'inspect'?
+             daemon stopp         -> unknown command 'stopp'; did you mean 'daemon stop'?
+             nonsense             -> unknown command 'nonsense'
+             add hello            -> unknown command 'add'; did you mean 'run'?
+             restart 0196         -> unknown command 'restart'; did you mean 'rerun'?
+             sacrifice -f 0196    -> unknown option '-f'; did you mean '--yes'?
+             show -f 0196         -> unknown option '-f'
+             daemon sessions      -> unknown command 'sessions'
+             run --tite x hello   -> unknown option '--tite'; did you mean '--title'?
+             run --jsno --detach  -> unknown option '--jsno'; did you mean '--json'?
+             sessions --json=yes  -> unknown option '--json=yes'; did you mean '--json'?
+             show -x id           -> unknown option '-x'
+             # Hidden options are not suggested.
+             daemon serve --backgroun -> unknown option '--backgroun'",
+        ) {
+            assert_eq!(unknown_in(line).as_deref(), Some(expected), "{line}");
         }
-        assert_eq!(said(&"x".repeat(100_000)).unwrap().len(), 100_018);
+        assert_eq!(unknown_in(&"x".repeat(100_000)).unwrap().len(), 100_018);
     }
 
     #[test]
@@ -297,24 +274,20 @@ mod tests {
             "show -- -x",
             "input id sesions -x",
         ] {
-            assert_eq!(
-                unknown_word(&line.split(' ').collect::<Vec<_>>()),
-                None,
-                "{line}"
-            );
+            assert_eq!(unknown_in(line), None, "{line}");
         }
     }
 
     #[test]
     fn the_verb_of_a_command_line_ends_before_its_arguments() {
-        for (line, verb) in [
-            ("run hello daemon", "run"),
-            ("daemon status --json", "daemon status"),
-            ("logs prune", "logs prune"),
-            ("logs --json", "logs"),
-            ("-V", ""),
-            ("my secret", ""),
-        ] {
+        for (line, verb) in rows(
+            "run hello daemon     -> run
+             daemon status --json -> daemon status
+             logs prune           -> logs prune
+             logs --json          -> logs
+             -V                   ->
+             my secret            ->",
+        ) {
             assert_eq!(
                 verb_of(&line.split(' ').collect::<Vec<_>>()),
                 verb,

@@ -75,92 +75,60 @@ fn is_option_with_value(place: &Position, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The words of a line; `_` stands for a space within a word.
-    fn words(line: &str) -> Vec<String> {
-        let words = line.split(' ').map(|word| word.replace('_', " "));
-        words.collect()
-    }
+    use crate::rows::{rows, words};
 
     #[test]
     fn an_option_stands_before_the_harness_behind_it_or_behind_the_prompt() {
-        for (line, expected) in [
-            ("run hello hi", "run -- hello hi"),
-            ("run --json hello hi", "run --json -- hello hi"),
-            ("run hello --json hi", "run --json -- hello hi"),
-            ("run hello hi --json", "run --json -- hello hi"),
-            ("run hello hi there --json", "run --json -- hello hi there"),
-            (
-                "run --json hello --cwd /x hi --title t",
-                "run --json --cwd /x --title t -- hello hi",
-            ),
-            (
-                "run hello hi -e A=b --detach",
-                "run -e A=b --detach -- hello hi",
-            ),
-            // A value may look like an option.
-            (
-                "run hello --title --json hi",
-                "run --title --json -- hello hi",
-            ),
-            ("run hello --title a_b hi", "run --title a_b -- hello hi"),
-            ("run hello --help", "run --help -- hello"),
-            ("run hello hi -h", "run -h -- hello hi"),
-            ("run hello help", "run -- hello help"),
-            // Everything after `--` is prompt, including further `--`.
-            ("run hello -- --json", "run -- hello --json"),
-            (
-                "run hello --json -- --cwd /x",
-                "run --json -- hello --cwd /x",
-            ),
-            ("run hello fix -- --json", "run -- hello fix --json"),
-            ("run hello -- -- x", "run -- hello -- x"),
-            ("run -- hello --json", "run -- hello --json"),
-            ("run hello --nonsense_x", "run -- hello --nonsense_x"),
-            ("run hello --json_is_wrong", "run -- hello --json_is_wrong"),
-            ("run hello --title=a_b", "run -- hello --title=a_b"),
-            ("run hello - ", "run -- hello - "),
-            ("run hello hi -", "run -- hello hi -"),
-            ("run hello -- hi -", "run -- hello hi -"),
-            ("run hello --json -", "run --json -- hello -"),
-            // argh reports the errors of these.
-            ("run", "run --"),
-            ("run --json", "run --json --"),
-            ("run --nonsense hello", "run --nonsense -- hello"),
-        ] {
+        for (line, expected) in rows(
+            "run hello hi                    -> run -- hello hi
+             run --json hello hi             -> run --json -- hello hi
+             run hello --json hi             -> run --json -- hello hi
+             run hello hi --json             -> run --json -- hello hi
+             run hello hi there --json       -> run --json -- hello hi there
+             run --json hello --cwd /x hi --title t -> run --json --cwd /x --title t -- hello hi
+             run hello hi -e A=b --detach    -> run -e A=b --detach -- hello hi
+             # A value may look like an option.
+             run hello --title --json hi     -> run --title --json -- hello hi
+             run hello --title a_b hi        -> run --title a_b -- hello hi
+             run hello --help                -> run --help -- hello
+             run hello hi -h                 -> run -h -- hello hi
+             run hello help                  -> run -- hello help
+             # Everything after `--` is prompt, including further `--`.
+             run hello -- --json             -> run -- hello --json
+             run hello --json -- --cwd /x    -> run --json -- hello --cwd /x
+             run hello fix -- --json         -> run -- hello fix --json
+             run hello -- -- x               -> run -- hello -- x
+             run -- hello --json             -> run -- hello --json
+             run hello --nonsense_x          -> run -- hello --nonsense_x
+             run hello --json_is_wrong       -> run -- hello --json_is_wrong
+             run hello --title=a_b           -> run -- hello --title=a_b
+             run hello - ''                  -> run -- hello - ''
+             run hello hi -                  -> run -- hello hi -
+             run hello -- hi -               -> run -- hello hi -
+             run hello --json -              -> run --json -- hello -
+             # argh reports the errors of these.
+             run                             -> run --
+             run --json                      -> run --json --
+             run --nonsense hello            -> run --nonsense -- hello",
+        ) {
             assert_eq!(ordered(words(line)), Ok(words(expected)), "{line}");
         }
     }
 
     #[test]
     fn a_word_that_could_be_an_option_or_prompt_is_refused_with_advice() {
-        for (line, said) in [
-            (
-                "run hello fix --json it",
-                "the option --json stands between",
-            ),
-            (
-                "run hello fix --title t it",
-                "the option --title stands between",
-            ),
-            (
-                "run hello fix --json -- it",
-                "the option --json stands between",
-            ),
-            ("run hello fix --json -", "the option --json stands between"),
-            (
-                "run hello --jsno hi",
-                "unknown option '--jsno'; did you mean '--json'?",
-            ),
-            ("run hello hi --nonsense", "unknown option '--nonsense'"),
-            ("run hello hi -5", "unknown option '-5'"),
-            ("run hello --json=yes hi", "unknown option '--json=yes'"),
-            ("run hello --title=a_b hi", "'--title=a b' can be an option"),
-            (
-                "run hello --title=a_b -- hi",
-                "'--title=a b' can be an option",
-            ),
-        ] {
+        for (line, said) in rows(
+            "run hello fix --json it      -> the option --json stands between
+             run hello fix --title t it   -> the option --title stands between
+             run hello fix --json -- it   -> the option --json stands between
+             run hello fix --json -       -> the option --json stands between
+             run hello --jsno hi          -> unknown option '--jsno'; did you mean '--json'?
+             run hello hi --nonsense      -> unknown option '--nonsense'
+             run hello hi -5              -> unknown option '-5'
+             run hello --json=yes hi      -> unknown option '--json=yes'
+             run hello --title=a_b hi     -> '--title=a b' can be an option
+             run hello --title=a_b -- hi  -> '--title=a b' can be an option",
+        ) {
             let err = ordered(words(line)).expect_err(line);
             let why = err.strip_prefix(ADVICE).unwrap();
             assert!(why[2..].starts_with(said), "{line}: {err}");

@@ -79,31 +79,32 @@ fn local_moment(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::random::{Random, rounds};
+    use crate::rows::rows;
 
     #[test]
     fn a_duration_is_written_as_people_do() {
-        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse_duration("90min"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse_duration("1 min 40 s"), Ok(Duration::from_secs(100)));
-        assert_eq!(parse_duration("2 days"), Ok(Duration::from_secs(172_800)));
-        for bad in [
-            "",
-            "0",
-            "m",
-            "1w",
-            "-1",
-            "1.5s",
-            "1h30",
-            "1h ",
-            " 1h",
-            "1  h",
-            "99999999999999999999h",
-            "9999999999999999h",
-        ] {
+        for (text, seconds) in rows(
+            "90         -> 90
+             15m        -> 900
+             2h         -> 7200
+             1d         -> 86400
+             1h30m      -> 5400
+             90min      -> 5400
+             1 min 40 s -> 100
+             2 days     -> 172800",
+        ) {
+            let seconds = seconds.parse().unwrap();
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_secs(seconds)),
+                "{text}"
+            );
+        }
+        let too_long = ["99999999999999999999h", "9999999999999999h"];
+        let wrong = [
+            "", "0", "m", "1w", "-1", "1.5s", "1h30", "1h ", " 1h", "1  h",
+        ];
+        for bad in wrong.into_iter().chain(too_long) {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

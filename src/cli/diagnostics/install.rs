@@ -101,20 +101,20 @@ fn debian_package(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::rows;
 
     #[test]
     fn a_path_says_who_put_it_there() {
-        for case in [
-            "/nix/store/abc-coven-0.1.0/bin/coven|nix",
-            "/opt/homebrew/Cellar/coven/0.1.0/bin/coven|brew",
-            "/home/linuxbrew/.linuxbrew/bin/coven|brew",
-            "/snap/coven/1/bin/coven|snap",
-            "/home/ada/.cargo/bin/coven|cargo install",
-            "/home/ada/coven/target/release/coven|none: cargo build",
-            "/srv/tools/coven|none: by hand",
-            "/usr/bin/dpkg-query|dpkg: dpkg",
-        ] {
-            let (path, manager) = case.split_once('|').unwrap();
+        for (path, manager) in rows(
+            "/nix/store/abc-coven-0.1.0/bin/coven       -> nix
+             /opt/homebrew/Cellar/coven/0.1.0/bin/coven -> brew
+             /home/linuxbrew/.linuxbrew/bin/coven       -> brew
+             /snap/coven/1/bin/coven                    -> snap
+             /home/ada/.cargo/bin/coven                 -> cargo install
+             /home/ada/coven/target/release/coven       -> none: cargo build
+             /srv/tools/coven                           -> none: by hand
+             /usr/bin/dpkg-query                        -> dpkg: dpkg",
+        ) {
             // Without dpkg no package owns it.
             if !manager.starts_with("dpkg") || Path::new(path).exists() {
                 assert_eq!(manager_of(Path::new(path)), manager, "{path}");

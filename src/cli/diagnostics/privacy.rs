@@ -348,6 +348,7 @@ mod tests {
     use super::*;
     use crate::api::{Failure, Fault};
     use crate::observe::{LogEvent, message};
+    use crate::rows::rows;
 
     fn privacy() -> Privacy {
         let identity = Identity {
@@ -360,26 +361,25 @@ mod tests {
 
     #[test]
     fn only_the_harmless_part_of_a_path_stays() {
-        for case in [
-            "/usr/local/bin/codex|/usr/local/bin/codex",
-            "/usr/local/bin/ada-tool|/usr/local/bin/<user>-tool",
-            "/usr/bin|/usr/bin",
-            "/usr/binary|<path>",
-            "/usr/bin/../../srv/x|<path>",
-            "/opt/acme/bin/codex|<path>",
-            "/home/ada|~",
-            "/home/adam|<path>",
-            "/home/ada/.cargo/bin/coven|~/.cargo/bin/coven",
-            "/home/ada/.cargo/bin/my plan|~/<path>",
-            "/home/ada/.cargo/bin/x/y|~/<path>",
-            "/srv/Ada's coven/coven.sock|<coven-home>/coven.sock",
-            "/srv/Ada's coven/logs/daemon.log.3|<coven-home>/logs/daemon.log.3",
-            "/srv/Ada's coven/adapters/x.json|<coven-home>/adapters/<file>",
-            "/srv/Ada's coven/plans.txt|<coven-home>/<path>",
-            "/|/",
-            "relative/plan|<path>",
-        ] {
-            let (path, shown) = case.split_once('|').unwrap();
+        for (path, shown) in rows(
+            "/usr/local/bin/codex               -> /usr/local/bin/codex
+             /usr/local/bin/ada-tool            -> /usr/local/bin/<user>-tool
+             /usr/bin                           -> /usr/bin
+             /usr/binary                        -> <path>
+             /usr/bin/../../srv/x               -> <path>
+             /opt/acme/bin/codex                -> <path>
+             /home/ada                          -> ~
+             /home/adam                         -> <path>
+             /home/ada/.cargo/bin/coven         -> ~/.cargo/bin/coven
+             /home/ada/.cargo/bin/my plan       -> ~/<path>
+             /home/ada/.cargo/bin/x/y           -> ~/<path>
+             /srv/Ada's coven/coven.sock        -> <coven-home>/coven.sock
+             /srv/Ada's coven/logs/daemon.log.3 -> <coven-home>/logs/daemon.log.3
+             /srv/Ada's coven/adapters/x.json   -> <coven-home>/adapters/<file>
+             /srv/Ada's coven/plans.txt         -> <coven-home>/<path>
+             /                                  -> /
+             relative/plan                      -> <path>",
+        ) {
             assert_eq!(privacy().place(Path::new(path)).json(), shown, "{path}");
         }
     }
