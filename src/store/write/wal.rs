@@ -179,12 +179,13 @@ impl Wal {
         self.failure = failure;
     }
 
-    /// Retries the checkpoint and waits for it; true if the log has room for a transaction.
+    /// Retries the checkpoint and waits for it; true if the log has room for a transaction, or restarts with it.
     pub(crate) fn make_room(&mut self, connection: &Connection) -> bool {
         if self.is_longer_than(FULL_FROM) {
             self.finish(connection);
         }
-        !self.is_longer_than(FULL_FROM)
+        // The next commit restarts a log that is copied completely, however long it is: refusing it would be for ever.
+        self.is_copied || !self.is_longer_than(FULL_FROM)
     }
 
     /// True if writes come in faster than the disk takes them, or if the log does not restart.

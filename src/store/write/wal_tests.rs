@@ -138,3 +138,16 @@ fn a_log_is_truncated_on_request_also_while_it_is_short() {
     log.wal.shorten();
     assert!(log.wal.settle().is_ok() && !log.wal.is_copying());
 }
+
+#[test]
+fn a_log_that_outgrows_its_limit_while_it_is_copied_makes_the_writer_wait_and_goes_on() {
+    let mut log = Logged::new();
+    log.grow(65);
+    assert!(log.wal.is_copying());
+    log.wal.advance(&log.connection, false);
+    assert!(!log.wal.is_copying(), "the writer has waited for the copy");
+    assert!(log.wal.make_room(&log.connection) && log.wal.trouble().is_none());
+    log.grow(1);
+    assert!(log.wal.seen < log.wal.pages_of(2 * MIB), "it has restarted");
+    assert!(!log.wal.is_copying() && !log.wal.is_late());
+}
