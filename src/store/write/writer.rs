@@ -465,5 +465,5 @@ fn survival_notes(work: &Work, outage: Duration, reason: &Failure) -> Vec<Fact> 
 }
 
 #[cfg(test)]
-#[path = "writer_tests.rs"]
+#[path = "writer_tests/mod.rs"]
 mod tests;

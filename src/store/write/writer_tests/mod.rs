@@ -1,197 +1,27 @@
-//! The writer thread of a real database: what it publishes of a commit, an outage, a pause, and its end.
+//! The writer thread of a real database: what it publishes of a commit, a pause, its chores, and its end.
 
-use std::path::PathBuf;
+mod log;
+mod outage;
+mod random;
+mod served;
+mod steps;
+
+use rusqlite::OptionalExtension;
+use served::{
+    Directory, Parts, Served, answer, ended, events, hold, is_awake, new_session, output,
+    saved_clock, until,
+};
 
 use super::*;
 use crate::api::{
     EventKind, LABELS_MAX, Labels, LaunchOptions, OnEnd, SessionId, SessionRecord, SessionStatus,
-    WriterState,
+    Timestamp, WriterState,
 };
 // Longer than anything that these tests wait for.
 use crate::settings::durations::START as LONG;
 use crate::store::facts::{Chore, Committed, Done, Edit, End, NewSession, Refused, StoreRequest};
 use crate::store::keep::retention::Retention;
-use crate::store::read::reader::Reader;
 use crate::store::rows::SessionNum;
-use crate::store::{OnEndTimer, Store};
-use crate::sys::{Interest, Wake, poll};
-
-/// A served database in a directory of its own.
-struct Served {
-    dir: PathBuf,
-    writer: Option<Writer>,
-    queue: WriteQueue,
-    reader: Reader,
-    followers: Arc<Followers>,
-    status: Arc<StoreStatus>,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-impl Served {
-    fn new() -> Self {
-        Self::with_on_end(LONG, |_| {})
-    }
-
-    /// A store that carries out `onEnd` after `delay`, and tells of each deletion.
-    fn with_on_end(
-        delay: Duration,
-        on_deleted: impl Fn(SessionId) + Send + Sync + 'static,
-    ) -> Self {
-        let dir = std::env::temp_dir().join(format!("coven-writer-{}", SessionId::random()));
-        std::fs::create_dir(&dir).unwrap();
-        let retention = Retention {
-            days: None,
-            store_max: None,
-            session_max: None,
-        };
-        let store = Store::open(&dir.join("coven.sqlite3"), retention).unwrap();
-        let status = store.status();
-        let followers = Arc::new(Followers::default());
-        let on_end = OnEndTimer::new(delay, Box::new(on_deleted));
-        let started = store.start(Arc::clone(&followers), on_end, Box::new(|| {}));
-        let (writer, reader, _) = started.unwrap();
-        Self {
-            dir,
-            queue: writer.queue(),
-            writer: Some(writer),
-            reader,
-            followers,
-            status,
-        }
-    }
-
-    /// Another connection to the database.
-    fn database(&self) -> Connection {
-        let connection = Connection::open(self.dir.join("coven.sqlite3")).unwrap();
-        connection.busy_timeout(LONG).unwrap();
-        connection
-    }
-
-    /// From now on no event can be stored.
-    fn spoil(&self) {
-        let trigger = "CREATE TRIGGER spoilt BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'spoilt'); END;
-             CREATE TRIGGER unwritable BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'spoilt'); END";
-        self.database().execute_batch(trigger).unwrap();
-    }
-
-    fn mend(&self) {
-        let mended = "DROP TRIGGER spoilt; DROP TRIGGER unwritable";
-        self.database().execute_batch(mended).unwrap();
-    }
-
-    fn ask(&self, request: StoreRequest) -> Result<Committed, Refused> {
-        let (done, answer) = answer();
-        self.queue.request(request, done);
-        answer.recv_timeout(LONG).unwrap()
-    }
-
-    /// The answer to a chore; `None` if it is dropped.
-    fn chore(&self, chore: Chore) -> Option<Result<Committed, Refused>> {
-        let (done, answer) = answer();
-        self.queue.chore(chore, done);
-        answer.recv_timeout(LONG).ok()
-    }
-
-    /// Sends a fact; returns the channel of its answer.
-    fn tell(&self, fact: Fact) -> Receiver<Result<Committed, Refused>> {
-        let (done, answer) = answer();
-        self.queue.fact(fact, Some(done));
-        answer
-    }
-
-    /// Sends a fact, asserts that it is stored, and returns its answer.
-    #[track_caller]
-    fn store(&self, fact: Fact) -> Committed {
-        self.tell(fact).recv_timeout(LONG).unwrap().unwrap()
-    }
-
-    /// Sends so many events as a harness thread does, which reserves more than it needs.
-    fn output(&self, num: SessionNum, count: usize) {
-        let share = self.queue.share(Arc::new(Wake::new().unwrap()));
-        let reservation = share.reserve_or_wake(64 * 1024).unwrap();
-        let event = |_| NewEvent::error(Code::SendInputFailed, "a reason");
-        let events = (0..count).map(event).collect();
-        self.queue.output(num, events, reservation);
-    }
-
-    /// A new session.
-    fn session(&self) -> (SessionNum, SessionId) {
-        self.session_with(LaunchOptions::default())
-    }
-
-    fn session_with(&self, options: LaunchOptions) -> (SessionNum, SessionId) {
-        let text = |text: &str| text.to_owned();
-        let record = SessionRecord {
-            options,
-            ..SessionRecord::new(SessionId::random(), text("/p"), text("hello"), text("t"))
-        };
-        let id = record.id;
-        let created = self.ask(StoreRequest::Create(Box::new(NewSession {
-            record,
-            prompt: Vec::new(),
-            idempotency: None,
-        })));
-        match created.unwrap() {
-            Committed::Created(num) => (num, id),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The kinds of a session's stored events.
-    fn kinds(&self, id: SessionId) -> Vec<EventKind> {
-        let kind = |event: &crate::api::Event| event.kind.known().unwrap();
-        let show = |events: &[crate::api::Event], _| events.iter().map(kind).collect();
-        self.reader.newest_events(id, usize::MAX, show).unwrap()
-    }
-
-    /// Waits until the writer has taken everything that was sent before.
-    fn settle(&self) {
-        let (reply, answer) = bounded(1);
-        self.queue.ping(reply);
-        answer.recv_timeout(LONG).unwrap();
-    }
-}
-
-/// A callback, and the channel on which it passes the answer.
-fn answer() -> (Done, Receiver<Result<Committed, Refused>>) {
-    let (reply, answer) = bounded(1);
-    let done = Box::new(move |committed| drop(reply.send(committed)));
-    (done, answer)
-}
-
-fn events(num: SessionNum, count: usize) -> Fact {
-    let event = |_| NewEvent::error(Code::SendInputFailed, "a reason");
-    Fact::Events {
-        num,
-        events: (0..count).map(event).collect(),
-    }
-}
-
-fn ended(num: SessionNum) -> Fact {
-    Fact::Ended {
-        num,
-        end: Box::new(End {
-            status: SessionStatus::Completed,
-            exit_code: Some(0),
-            signal: None,
-            ended_by: None,
-            oom_killed: false,
-            left_behind: Default::default(),
-        }),
-        cost: Default::default(),
-        usage: None,
-        events: Vec::new(),
-    }
-}
-
-fn is_awake(wake: &Wake) -> bool {
-    poll(&mut [Interest::readable(wake)], Some(Instant::now())).unwrap()
-}
 
 #[test]
 fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
@@ -292,7 +122,7 @@ fn a_stop_commits_everything_queued_and_empties_the_log() {
     }
     served.writer.take().unwrap().stop(LONG).unwrap();
     assert_eq!(served.kinds(id).len(), before + 500);
-    let log = served.dir.join("coven.sqlite3-wal");
+    let log = served.dir.log();
     assert_eq!(log.metadata().map_or(0, |meta| meta.len()), 0);
 }
 
