@@ -6,10 +6,10 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::value::BorrowedStrDeserializer;
+use serde::de::value::{BorrowedStrDeserializer, SeqDeserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Expected, MapAccess, SeqAccess, Unexpected,
-    Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess,
+    Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
@@ -59,13 +59,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
 
 /// Parses a query into its route's structure. The contract's values need no escaping, so nothing is decoded.
 pub fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
-    let mut pairs: Vec<(&str, Input<'_>)> = Vec::new();
-    for (name, value) in parameters(query) {
-        if pairs.iter().all(|(earlier, _)| *earlier != name) {
-            pairs.push((name, Input::Text(value)));
-        }
-    }
-    Ok(T::deserialize(Fields::new(pairs))?)
+    Ok(T::deserialize(Input::Query(query))?)
 }
 
 /// The first value of a parameter.
@@ -189,6 +183,8 @@ impl From<Wrong> for ApiError {
 enum Input<'a> {
     /// From a body.
     Json(&'a Value),
+    /// A whole query.
+    Query(&'a str),
     /// From a query: text.
     Text(&'a str),
 }
@@ -210,20 +206,39 @@ impl<'de> Input<'de> {
     }
 }
 
+impl<'de> IntoDeserializer<'de, Wrong> for Input<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
 impl<'de> Deserializer<'de> for Input<'de> {
     type Error = Wrong;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match self {
+            Self::Query(query) => {
+                let mut pairs: Vec<(&str, Self)> = Vec::new();
+                for (name, value) in parameters(query) {
+                    if pairs.iter().all(|(earlier, _)| *earlier != name) {
+                        pairs.push((name, Self::Text(value)));
+                    }
+                }
+                visitor.visit_map(Fields::new(pairs))
+            }
             Self::Text(text) => visitor.visit_borrowed_str(text),
             Self::Json(Value::Null) => visitor.visit_unit(),
             Self::Json(Value::Bool(flag)) => visitor.visit_bool(*flag),
             Self::Json(Value::String(text)) => visitor.visit_borrowed_str(text),
-            Self::Json(Value::Array(items)) => visitor.visit_seq(Items(items.iter())),
+            Self::Json(Value::Array(items)) => {
+                visitor.visit_seq(SeqDeserializer::new(items.iter().map(Self::Json)))
+            }
             Self::Json(Value::Object(fields)) => {
                 let pairs = fields.iter().filter(|(_, value)| !value.is_null());
                 let pairs = pairs.map(|(name, value)| (name.as_str(), Self::Json(value)));
-                Fields::new(pairs.collect()).deserialize_any(visitor)
+                visitor.visit_map(Fields::new(pairs.collect()))
             }
             Self::Json(Value::Number(number)) => {
                 if let Some(number) = number.as_u64() {
@@ -286,7 +301,7 @@ impl<'de> Deserializer<'de> for Input<'de> {
             Self::Json(Value::String(word)) => {
                 visitor.visit_enum(BorrowedStrDeserializer::new(word))
             }
-            Self::Json(_) => Err(Wrong::must_be(&"a string")),
+            _ => Err(Wrong::must_be(&"a string")),
         }
     }
 
@@ -295,7 +310,7 @@ impl<'de> Deserializer<'de> for Input<'de> {
             Self::Json(Value::Object(fields)) => {
                 let pairs = fields.iter();
                 let pairs = pairs.map(|(name, value)| (name.as_str(), Self::Json(value)));
-                Fields::new(pairs.collect()).deserialize_any(visitor)
+                visitor.visit_map(Fields::new(pairs.collect()))
             }
             _ => self.deserialize_any(visitor),
         }
@@ -307,23 +322,7 @@ impl<'de> Deserializer<'de> for Input<'de> {
     }
 }
 
-/// The elements of a list.
-struct Items<'a>(std::slice::Iter<'a, Value>);
-
-impl<'de> SeqAccess<'de> for Items<'de> {
-    type Error = Wrong;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Wrong> {
-        let item = self.0.next();
-        item.map(|item| seed.deserialize(Input::Json(item)))
-            .transpose()
-    }
-}
-
-/// The fields of an object or of a query.
+/// The fields of an object or of a query. serde's `MapDeserializer` would not name the field of an error.
 struct Fields<'a> {
     left: std::vec::IntoIter<(&'a str, Input<'a>)>,
     current: Option<(&'a str, Input<'a>)>,
@@ -335,19 +334,6 @@ impl<'a> Fields<'a> {
             left: pairs.into_iter(),
             current: None,
         }
-    }
-}
-
-impl<'de> Deserializer<'de> for Fields<'de> {
-    type Error = Wrong;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        visitor.visit_map(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
