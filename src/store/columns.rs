@@ -109,18 +109,6 @@ impl ToSql for SessionId {
     }
 }
 
-impl FromSql for SessionStatus {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_str()?.parse().map_err(unreadable)
-    }
-}
-
-impl FromSql for EndedBy {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_str()?.parse().map_err(unreadable)
-    }
-}
-
 impl<T: FromStr> FromSql for Word<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Ok(Self::read(value.as_str()?.to_owned()))
@@ -182,16 +170,22 @@ impl ToSql for LeftBehind {
 }
 
 /// Stores a word under its declared name.
-macro_rules! word_to_sql {
-    ($($type:ty),+) => {
-        $(impl ToSql for $type {
+macro_rules! word_column {
+    ($($type:ty),+) => {$(
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_str()?.parse().map_err(unreadable)
+            }
+        }
+
+        impl ToSql for $type {
             fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
                 Ok(self.as_str().into())
             }
-        })+
-    };
+        }
+    )+};
 }
-word_to_sql!(SessionStatus, EndedBy, EventKind);
+word_column!(SessionStatus, EndedBy, EventKind);
 
 fn unreadable(reason: String) -> FromSqlError {
     FromSqlError::Other(reason.into())

@@ -2,10 +2,11 @@
 //!
 //! Runs on any thread, on the caller's connection. It does not know the records' content.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::rows::find;
 use super::schema::StoreError;
 
 /// Reads the record `name`; `None` if it is absent, or if another version wrote a form that this one cannot parse.
@@ -14,9 +15,7 @@ pub(super) fn read<T: DeserializeOwned>(
     name: &str,
 ) -> rusqlite::Result<Option<T>> {
     let query = "SELECT value FROM meta WHERE name = ?1";
-    let value: Option<String> = connection
-        .query_row(query, [name], |row| row.get(0))
-        .optional()?;
+    let value: Option<String> = find(connection, query, [name])?;
     Ok(value.and_then(|value| crate::api::from_json(&value).ok()))
 }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, Type, ValueRef};
 use rusqlite::{
-    CachedStatement, Connection, OptionalExtension, Row, ToSql, params, params_from_iter,
+    CachedStatement, Connection, OptionalExtension, Params, Row, ToSql, params, params_from_iter,
 };
 
 use super::columns::{Change, Columns, columns};
@@ -119,6 +119,16 @@ impl SessionRow {
         let mut statement = connection.prepare_cached(&QUERY)?;
         statement.query_row([num], Self::from_row).optional()
     }
+}
+
+/// The only column of the first row that `sql` finds.
+pub(super) fn find<T: FromSql>(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+) -> rusqlite::Result<Option<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_row(values, |row| row.get(0)).optional()
 }
 
 /// The query for the columns of `T` of the sessions that meet `condition`.

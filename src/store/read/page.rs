@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::reader::Reader;
 use crate::api::{EventWriter, SessionId, SessionStatus};
 use crate::store::facts::Refused;
-use crate::store::rows::{EVENTS, EventRow, SessionNum};
+use crate::store::rows::{EVENTS, EventRow, SessionNum, find};
 
 /// Upper bound of the JSON after a page's events, in bytes.
 const PAGE_END: usize = 100;
@@ -186,11 +186,7 @@ fn next_length(
     num: SessionNum,
     seq: u64,
 ) -> rusqlite::Result<Option<usize>> {
-    connection
-        .prepare_cached(
-            "SELECT octet_length(payload_json) FROM events
-             WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT 1",
-        )?
-        .query_row(params![num.key(seq), num.key(u64::MAX)], |row| row.get(0))
-        .optional()
+    let length = "SELECT octet_length(payload_json) FROM events
+        WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT 1";
+    find(connection, length, [num.key(seq), num.key(u64::MAX)])
 }

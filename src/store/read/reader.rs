@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rusqlite::{Connection, OptionalExtension, ToSql, params, params_from_iter};
+use rusqlite::{Connection, ToSql, params, params_from_iter};
 
 use crate::api::{Event, EventId, Failure, SessionId, SessionRecord, Word};
 use crate::observe::metrics::SessionTally;
@@ -20,7 +20,9 @@ use crate::store::keep::clock::Clock;
 use crate::store::keep::retention::Retention;
 use crate::store::keep::status::StoreStatus;
 use crate::store::keep::sweep;
-use crate::store::rows::{EventRow, NEWEST_EVENTS, SessionNum, SessionRow, select, unreadable};
+use crate::store::rows::{
+    EventRow, NEWEST_EVENTS, SessionNum, SessionRow, find, select, unreadable,
+};
 use crate::store::schema::StoreError;
 use crate::store::{backup, connect, schema};
 
@@ -235,12 +237,8 @@ impl Reader {
 
     /// The session with the registered id `text`; `None` without one.
     pub fn given_id(&self, text: &str) -> Result<Option<SessionId>, Refused> {
-        self.read(|connection| {
-            let query = "SELECT id FROM sessions WHERE id = ?1";
-            connection
-                .query_row(query, [text], |row| row.get(0))
-                .optional()
-        })
+        let query = "SELECT id FROM sessions WHERE id = ?1";
+        self.read(|connection| find(connection, query, [text]))
     }
 
     /// One session's record, and the mark that tells its harness from a later process with the same pid.
@@ -249,12 +247,8 @@ impl Reader {
         id: SessionId,
     ) -> Result<(SessionRecord, Option<String>), Refused> {
         let record = self.session(id)?;
-        let mark = self.read(|connection| {
-            connection
-                .prepare_cached("SELECT process_mark FROM sessions WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))
-                .optional()
-        })?;
+        let query = "SELECT process_mark FROM sessions WHERE id = ?1";
+        let mark: Option<Option<String>> = self.read(|connection| find(connection, query, [id]))?;
         Ok((record, mark.flatten()))
     }
 
@@ -303,9 +297,8 @@ impl Reader {
              ORDER BY harness_session_id IS NOT ? , num DESC LIMIT 1"
         );
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
             let values = params![id, in_options(id), harness, id];
-            statement.query_row(values, |row| row.get(0)).optional()
+            find(connection, &sql, values)
         })
     }
 
@@ -435,11 +428,10 @@ impl Reader {
         show: impl FnOnce(&[Event], bool) -> T,
     ) -> Result<T, Refused> {
         self.read(|connection| {
-            let num = connection
-                .prepare_cached("SELECT num FROM sessions WHERE id = ?1")?
-                .query_row([session], |row| row.get(0))
-                .optional()?;
-            let Some(num) = num else { return Ok(None) };
+            let num = "SELECT num FROM sessions WHERE id = ?1";
+            let Some(num) = find(connection, num, [session])? else {
+                return Ok(None);
+            };
             let (events, is_all) = newest(connection, session, num, bytes_max)?;
             Ok(Some(show(&events, is_all)))
         })?

@@ -4,14 +4,14 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::api::{EventKind, Payload, SessionId, SessionStatus, Timestamp};
 use crate::observe::metrics;
 use crate::store::facts::{Committed, Dropped, NewEvent, Refused};
 use crate::store::keep::tails::{Tail, Tails};
 use crate::store::keep::truncation;
-use crate::store::rows::{InsertEvent, SessionNum, SessionRow};
+use crate::store::rows::{InsertEvent, SessionNum, SessionRow, find};
 use crate::store::schema::StoreError;
 
 /// An open transaction. Dropping it without [`Batch::commit`] rolls it back.
@@ -29,10 +29,7 @@ pub(super) struct Batch<'a> {
     pub(super) observed: i64,
     /// Limit of one session's output on disk, in bytes.
     pub(super) session_max: Option<u64>,
-    /// Output deleted by the session limit.
-    pub(super) dropped: Dropped,
-    /// Ids of sessions whose output exceeds the limit for the first time.
-    pub(super) newly_capped: Vec<String>,
+    effects: SideEffects,
 }
 
 /// Side effects of a committed transaction.
@@ -99,8 +96,7 @@ impl<'a> Batch<'a> {
             added: [0; EventKind::ALL.len()],
             observed,
             session_max,
-            dropped: Dropped::default(),
-            newly_capped: Vec::new(),
+            effects: SideEffects::default(),
         })
     }
 
@@ -125,10 +121,7 @@ impl<'a> Batch<'a> {
         for (kind, count) in EventKind::ALL.into_iter().zip(self.added) {
             metrics::EVENTS_WRITTEN[kind as usize].add(count);
         }
-        Ok(SideEffects {
-            dropped: self.dropped,
-            newly_capped: self.newly_capped,
-        })
+        Ok(self.effects)
     }
 
     pub(super) fn tail(&self, num: SessionNum) -> Result<Tail, StoreError> {
@@ -148,9 +141,9 @@ impl<'a> Batch<'a> {
         if dropped.events > 0 && !was_cut {
             let id = "SELECT id FROM sessions WHERE num = ?1";
             let id = self.transaction.query_row(id, [num.0], |row| row.get(0))?;
-            self.newly_capped.push(id);
+            self.effects.newly_capped.push(id);
         }
-        self.dropped += dropped;
+        self.effects.dropped += dropped;
         Ok(())
     }
 
@@ -170,8 +163,7 @@ impl<'a> Batch<'a> {
             return Ok(Some(self.ended.contains(&num)));
         }
         let status = "SELECT status FROM sessions WHERE num = ?1";
-        let mut statement = self.transaction.prepare_cached(status)?;
-        let status = statement.query_row([num], |row| row.get(0)).optional()?;
+        let status = find(&self.transaction, status, [num])?;
         Ok(status.map(SessionStatus::is_final))
     }
 

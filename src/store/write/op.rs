@@ -2,7 +2,7 @@
 //!
 //! Runs on the writer thread. It checks which change a session's state allows; it does not know the client.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::batch::{Applied, Batch, not_found};
 use crate::api::{
@@ -14,7 +14,7 @@ use crate::store::facts::{
     Committed, Edit, End, Fact, NewEvent, NewSession, Refused, StoreRequest,
 };
 use crate::store::keep::tails::{Tail, Tails};
-use crate::store::rows::{SessionNum, SessionRow, insert_session, update_session};
+use crate::store::rows::{SessionNum, SessionRow, find, insert_session, update_session};
 use crate::store::schema::StoreError;
 
 impl Batch<'_> {
@@ -222,11 +222,7 @@ impl Batch<'_> {
     fn on_end(&mut self, id: SessionId) -> Result<Applied, StoreError> {
         // Another request of this batch can have cancelled it.
         let awaiting = "SELECT on_end_since IS NOT NULL FROM sessions WHERE id = ?1";
-        let awaiting = self
-            .transaction
-            .query_row(awaiting, [id], |row| row.get(0))
-            .optional()?;
-        let row = match awaiting {
+        let row = match find(&self.transaction, awaiting, [id])? {
             Some(true) => SessionRow::by_id(&self.transaction, id)?,
             _ => None,
         };
