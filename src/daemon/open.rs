@@ -76,7 +76,7 @@ pub(super) fn take_up_home(executed: &Executed) -> Result<Begun, ServeError> {
 /// Content of `daemon.json` for this process.
 pub(super) fn daemon_file(home: &Home, settings: &Settings, started_at: Timestamp) -> DaemonFile {
     let pid = std::process::id() as i32;
-    let stop_within = durations::stop_within(settings.kill_grace);
+    let stop_within = durations::stop_within(settings.limits.kill_grace);
     DaemonFile {
         pid,
         started_at,

@@ -28,7 +28,7 @@ use crate::observe::log::Log;
 use crate::observe::{field, say};
 use crate::redact::Redactor;
 use crate::settings::durations;
-use crate::state::{Limits, Outcome, Publisher, State, StateEvent};
+use crate::state::{Outcome, Publisher, State, StateEvent};
 use crate::store::{
     Followers, IdempotencyKey, OpenFiles, Reader, StoreError, StoreStatus, WriteQueue, Writer,
 };
@@ -171,25 +171,25 @@ struct Configured {
 }
 
 /// State and channels that the daemon's threads share.
-struct Shared {
+pub(super) struct Shared {
     settings: Settings,
-    origin: Origin,
+    pub(super) origin: Origin,
     file: DaemonFile,
     /// Path of the socket, which follows a moved home.
     shown_socket: Arc<RwLock<String>>,
     events: Sender<StateEvent>,
-    queue: WriteQueue,
+    pub(super) queue: WriteQueue,
     reader: Reader,
     files: Arc<OpenFiles>,
-    status: Arc<StoreStatus>,
+    pub(super) status: Arc<StoreStatus>,
     followers: Arc<Followers>,
     live: Arc<AtomicU64>,
     adapters: Arc<adapters::SharedRegistry>,
     environment: Arc<environment::SharedBase>,
-    redactor: Arc<Redactor>,
+    pub(super) redactor: Arc<Redactor>,
     /// Location of the log, if it is not the home's file.
     log_place: Option<LogPlace>,
-    lookout: Arc<Lookout>,
+    pub(super) lookout: Arc<Lookout>,
 }
 
 /// The open store and socket, and the parts that only one thread gets.
@@ -239,8 +239,7 @@ fn run(
             let rooms = take_up::Rooms {
                 server: &server,
                 state: &mut state,
-                status: &shared.status,
-                redactor: &shared.redactor,
+                shared: &shared,
             };
             rooms.take_up(handover, executed, |names| {
                 start_signals(names, &notifier, log, &shared)
@@ -327,13 +326,9 @@ fn serve_until_stop(
 ) -> Result<(), ServeError> {
     let rooms = collect::Rooms {
         server,
-        lookout: &shared.lookout,
         notifier,
         log,
-        queue: &shared.queue,
-        status: &shared.status,
-        redactor: &shared.redactor,
-        origin: &shared.origin,
+        shared,
     };
     loop {
         match state.run() {
@@ -368,12 +363,6 @@ fn state(
     teller: &Teller,
     shared: &Shared,
 ) -> State {
-    let settings = &shared.settings;
-    let limits = Limits {
-        sessions: settings.sessions_max,
-        kill_grace: settings.kill_grace,
-        drain_max: settings.drain_max,
-    };
     let teller = teller.clone();
     let publisher = Publisher {
         live: Arc::clone(&shared.live),
@@ -383,7 +372,7 @@ fn state(
         inbox,
         shared.events.clone(),
         shared.queue.clone(),
-        limits,
+        shared.settings.limits,
         Arc::clone(&shared.redactor),
         idempotency,
         publisher,
@@ -411,11 +400,11 @@ fn context(shared: &Shared) -> http::Context {
             socket: Arc::clone(&shared.shown_socket),
             own_socket: Home::entered().socket(),
             supervisor: service::own().info(),
-            stop_within: durations::stop_within(settings.kill_grace),
+            stop_within: durations::stop_within(settings.limits.kill_grace),
             process: settings.process(),
         },
         connections_max: settings.connections_max,
-        sweep_grace: durations::sweep_grace(settings.kill_grace),
+        sweep_grace: durations::sweep_grace(settings.limits.kill_grace),
         answers: http::MemoryBudget::default(),
         bodies: http::MemoryBudget::default(),
         before_launch: open::check_home(&shared.lookout),

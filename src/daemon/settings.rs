@@ -6,15 +6,14 @@ use std::time::Duration;
 use super::Home;
 use crate::api::{DaemonProcess, ResourceLimit, Variables};
 use crate::settings::{self, BadSetting, LogFormat};
+use crate::state::Limits;
 use crate::store::Retention;
 use crate::sys;
 
 #[derive(Debug)]
 pub struct Settings {
-    pub(super) sessions_max: usize,
+    pub(super) limits: Limits,
     pub(super) connections_max: usize,
-    pub(super) kill_grace: Duration,
-    pub(super) drain_max: Duration,
     /// Delay between a session's final status and its `onEnd`.
     pub(super) on_end: Duration,
     /// Removes secrets from stored data.
@@ -30,10 +29,12 @@ impl Settings {
     /// The first variable with an invalid value.
     pub fn from_env() -> Result<Self, BadSetting> {
         Ok(Self {
-            sessions_max: settings::MAX_SESSIONS.read()? as usize,
+            limits: Limits {
+                sessions: settings::MAX_SESSIONS.read()? as usize,
+                kill_grace: Duration::from_millis(settings::KILL_GRACE_MS.read()?),
+                drain_max: Duration::from_millis(settings::DRAIN_MAX_MS.read()?),
+            },
             connections_max: settings::MAX_CONNECTIONS.read()? as usize,
-            kill_grace: Duration::from_millis(settings::KILL_GRACE_MS.read()?),
-            drain_max: Duration::from_millis(settings::DRAIN_MAX_MS.read()?),
             on_end: Duration::from_millis(settings::ON_END_MS.read()?),
             redact: settings::REDACT.read()?,
             log_filter: settings::LOG.read()?,
@@ -60,7 +61,7 @@ impl Settings {
             niceness: Some(sys::niceness()),
             redact: self.redact,
             patterns_read_at: None,
-            max_sessions: self.sessions_max as u64,
+            max_sessions: self.limits.sessions as u64,
             max_connections: self.connections_max as u64,
             open_files: limit(sys::Resource::OpenFiles),
             processes: limit(sys::Resource::Processes),

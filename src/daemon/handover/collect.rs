@@ -6,32 +6,26 @@
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::take_up::{self, Origin};
+use super::take_up;
 use super::{FORMAT, Handover};
 use crate::api::{ApiError, UpgradeRefusal, version};
 use crate::daemon::guard::Guard;
+use crate::daemon::serve::Shared;
 use crate::daemon::service::notify::Notifier;
-use crate::daemon::signals::Lookout;
 use crate::http;
 use crate::observe::log::Log;
 use crate::observe::{field, metrics, say};
-use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::{HandingOver, State, StateHandover, Upgrade};
-use crate::store::{StoreStatus, WriteQueue};
 use crate::sys::passed::{self, Bytes, Moment, Passed};
 use crate::sys::{self, Execution, OomWatch};
 
 /// The rooms that hand over, besides the state.
 pub(in crate::daemon) struct Rooms<'a> {
     pub(in crate::daemon) server: &'a http::Server,
-    pub(in crate::daemon) lookout: &'a Lookout,
     pub(in crate::daemon) notifier: &'a Notifier,
     pub(in crate::daemon) log: &'a Log,
-    pub(in crate::daemon) queue: &'a WriteQueue,
-    pub(in crate::daemon) status: &'a StoreStatus,
-    pub(in crate::daemon) redactor: &'a Redactor,
-    pub(in crate::daemon) origin: &'a Origin,
+    pub(in crate::daemon) shared: &'a Shared,
 }
 
 impl Rooms<'_> {
@@ -39,7 +33,7 @@ impl Rooms<'_> {
     /// sessions do.
     pub(in crate::daemon) fn hand_over(&self, handing_over: HandingOver, state: &mut State) {
         // Signals that arrive from here on wait for the next program.
-        let gate = self.lookout.close_gate();
+        let gate = self.shared.lookout.close_gate();
         let is_stopping = state.is_stop_waiting();
         let failed = self.try_to_hand_over(&handing_over.upgrade, state, is_stopping);
         drop(gate);
@@ -58,7 +52,7 @@ impl Rooms<'_> {
         if is_stopping {
             return ApiError::refused_by_stop();
         }
-        let Some(_paused) = self.queue.pause(durations::SETTLE_STORE) else {
+        let Some(_paused) = self.shared.queue.pause(durations::SETTLE_STORE) else {
             let why = "the store does not commit what is queued";
             return ApiError::refused(UpgradeRefusal::StoreUnavailable, why);
         };
@@ -68,7 +62,7 @@ impl Rooms<'_> {
         let Some(clients) = self.server.hand_over() else {
             return failed(io::Error::other("no client waits for the upgrade"));
         };
-        let Some(guard) = self.lookout.guard() else {
+        let Some(guard) = self.shared.lookout.guard() else {
             return failed(io::Error::other("the home is not guarded"));
         };
         let sessions = match state.handover() {
@@ -99,7 +93,8 @@ impl Rooms<'_> {
         clients: http::HttpHandover,
         guard: &Guard,
     ) -> Handover {
-        let redactions = self.redactor.counts().into_iter();
+        let (shared, origin) = (self.shared, &self.shared.origin);
+        let redactions = shared.redactor.counts().into_iter();
         Handover {
             format: FORMAT,
             from: version().to_owned(),
@@ -107,18 +102,18 @@ impl Rooms<'_> {
             home: Bytes::from(guard.home().path()),
             lock: guard.lock(),
             listener: self.server.listener(),
-            names: self.lookout.names(),
+            names: shared.lookout.names(),
             is_socket_own: guard.is_socket_own(),
-            started: Moment::from(self.origin.started),
-            started_at: self.origin.started_at,
-            upgraded_at: self.origin.upgraded_at,
-            installed: Bytes::from(self.origin.installed.as_path()),
+            started: Moment::from(origin.started),
+            started_at: origin.started_at,
+            upgraded_at: origin.upgraded_at,
+            installed: Bytes::from(origin.installed.as_path()),
             program: Bytes::from(upgrade.successor.path.as_path()),
             open_files_before: sys::open_files_before(),
             oom_claimed: OomWatch::claimed(),
             redactions: passed::table(redactions),
             metrics: metrics::hand_over(),
-            store: self.status.hand_over(),
+            store: shared.status.hand_over(),
             state,
             clients,
         }

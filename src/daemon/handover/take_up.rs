@@ -12,12 +12,11 @@ use std::time::Instant;
 use super::{FORMAT, Handover, binary, successor};
 use crate::api::{ApiError, Timestamp, Upgraded, version};
 use crate::daemon::error::{ServeError, io_error};
+use crate::daemon::serve::Shared;
 use crate::http;
 use crate::observe::{field, metrics, say};
-use crate::redact::Redactor;
 use crate::settings::durations;
 use crate::state::State;
-use crate::store::StoreStatus;
 use crate::sys::passed::Passed;
 use crate::sys::{self, Execution, OomWatch};
 
@@ -151,8 +150,7 @@ impl Handover {
 pub(in crate::daemon) struct Rooms<'a> {
     pub(in crate::daemon) server: &'a http::Server,
     pub(in crate::daemon) state: &'a mut State,
-    pub(in crate::daemon) status: &'a StoreStatus,
-    pub(in crate::daemon) redactor: &'a Redactor,
+    pub(in crate::daemon) shared: &'a Shared,
 }
 
 impl Rooms<'_> {
@@ -205,9 +203,9 @@ impl Rooms<'_> {
             sys::take_up_open_files(before);
         }
         OomWatch::take_up(oom_claimed);
-        self.redactor.take_up_counts(&redactions);
+        self.shared.redactor.take_up_counts(&redactions);
         metrics::take_up(counters);
-        self.status.take_up(&store);
+        self.shared.status.take_up(&store);
         let begin = self.state.begin(sessions);
         let took_ms = Instant::from(begun).elapsed().as_millis() as u64;
         let mut replaced = None;
