@@ -89,14 +89,7 @@ const FATAL: [libc::c_int; 6] = [
 /// Prepares the signals of a program behind execve(2): the mask and the timer are those of the program before.
 pub fn prepare_executed() {
     set_alarm(Duration::ZERO);
-    // SAFETY: the set is initialised; a null old set is allowed (pthread_sigmask(3)).
-    unsafe {
-        libc::pthread_sigmask(
-            libc::SIG_SETMASK,
-            SignalSet::of(DAEMON_SIGNALS).as_ptr(),
-            null_mut(),
-        );
-    }
+    SignalSet::of(DAEMON_SIGNALS).mask(libc::SIG_SETMASK);
 }
 
 /// Until [`disarm`], a fatal signal leads to `on_crash`, the end of `within` to `on_alarm`, and exit(3) to `on_exit`. Called

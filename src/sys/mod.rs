@@ -101,7 +101,7 @@ pub fn lock_holder(file: &impl AsFd, bytes: std::ops::Range<i64>) -> Option<i32>
     (result == 0 && lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid)
 }
 
-/// Reads the clock `id`, which starts at 0 (clock_gettime(2)).
+/// Reads the clock `id`, which every supported system has, and which starts at 0 (clock_gettime(2)).
 fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -265,13 +265,7 @@ pub fn check_executable(file: &Path) -> io::Result<()> {
 
 /// Microseconds of CLOCK_MONOTONIC, which all processes share (clock_gettime(2)).
 pub fn monotonic_micros() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the struct outlives the call; every supported system has this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+    clock(libc::CLOCK_MONOTONIC).as_micros() as u64
 }
 
 /// Takes over the listening socket that the parent process passed as descriptor `number`.

@@ -93,12 +93,6 @@ fn set_inherited(fd: RawFd, is_inherited: bool) -> bool {
 #[serde(transparent)]
 pub struct Moment(i64);
 
-impl Moment {
-    pub fn now() -> Self {
-        Instant::now().into()
-    }
-}
-
 impl From<Instant> for Moment {
     fn from(at: Instant) -> Self {
         let (now, micros) = (Instant::now(), super::monotonic_micros() as i64);

@@ -45,6 +45,12 @@ impl SignalSet {
     pub(super) fn as_ptr(&self) -> *const libc::sigset_t {
         &raw const self.0
     }
+
+    /// Adds the set to the mask of this thread, or makes it the mask.
+    pub(super) fn mask(&self, how: c_int) {
+        // SAFETY: the set is initialised; a null old set is allowed (pthread_sigmask(3)).
+        unsafe { libc::pthread_sigmask(how, self.as_ptr(), std::ptr::null_mut()) };
+    }
 }
 
 /// Signals that ask a process to end.
@@ -63,26 +69,12 @@ pub const RELOAD_SIGNAL: c_int = libc::SIGHUP;
 /// Blocks `signals` in this thread and in all threads that it starts later, so that [`wait_signal`] can receive them.
 /// Must be called before the first thread starts.
 pub fn block_signals(signals: &[c_int]) {
-    // SAFETY: the set is initialised; a null old set is allowed (pthread_sigmask(3)).
-    unsafe {
-        libc::pthread_sigmask(
-            libc::SIG_BLOCK,
-            SignalSet::of(signals).as_ptr(),
-            std::ptr::null_mut(),
-        );
-    }
+    SignalSet::of(signals).mask(libc::SIG_BLOCK);
 }
 
 /// Unblocks every signal in this thread: a mask survives `execve`, so the parent process may have left one.
 pub fn unblock_all() {
-    // SAFETY: as in `block_signals`.
-    unsafe {
-        libc::pthread_sigmask(
-            libc::SIG_SETMASK,
-            SignalSet::empty().as_ptr(),
-            std::ptr::null_mut(),
-        );
-    }
+    SignalSet::empty().mask(libc::SIG_SETMASK);
 }
 
 /// Blocks until one of `signals`, blocked by [`block_signals`], arrives; returns its number.
