@@ -327,6 +327,13 @@ impl StoreStatus {
         lock(&self.storage).unconfirmed_clock.is_some()
     }
 
+    /// Makes the disk figures older.
+    #[cfg(test)]
+    pub(crate) fn age_figures(&self, by: std::time::Duration) {
+        let measured_at = &mut lock(&self.storage).measured_at;
+        *measured_at = Timestamp::from_millis(measured_at.as_millis() - by.as_millis() as i64);
+    }
+
     /// Refreshes the disk figures; keeps the old value of one that cannot be read.
     pub(crate) fn measure(&self, connection: &Connection) {
         let file_bytes = |suffix: &str| {

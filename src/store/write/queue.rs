@@ -247,3 +247,7 @@ fn available_unless(reason: Option<Failure>) -> Result<(), Refused> {
         Some(reason) => Err(Refused::Unavailable { reason }),
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

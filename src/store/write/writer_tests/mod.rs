@@ -1,6 +1,7 @@
 //! The writer thread of a real database: what it publishes of a commit, a pause, its chores, and its end.
 
-mod log;
+mod logged;
+mod long_log;
 mod outage;
 mod random;
 mod served;
@@ -23,6 +24,13 @@ use crate::store::facts::{Chore, Committed, Done, Edit, End, NewSession, Refused
 use crate::store::keep::retention::Retention;
 use crate::store::rows::SessionNum;
 
+/// Number of transactions of this process whose duration the metrics have.
+fn durations_counted() -> u64 {
+    let metrics = serde_json::to_value(metrics::hand_over()).unwrap();
+    let buckets = metrics["commits"]["buckets"].as_array().unwrap();
+    buckets.iter().filter_map(serde_json::Value::as_u64).sum()
+}
+
 #[test]
 fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
     let served = Served::new();
@@ -32,12 +40,14 @@ fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
     let follow = |num| served.followers.follow(num).unwrap();
     let (followed, quiet) = (follow(num), follow(other));
     let before = served.queue.health();
+    let durations = durations_counted();
     served.output(num, 3);
     let stored = served.store(events(num, 2));
     assert!(matches!(stored, Committed::Done), "{stored:?}");
     let after = served.queue.health();
     assert_eq!(after.committed_events - before.committed_events, 5);
     assert!(after.transactions > before.transactions);
+    assert!(durations_counted() > durations);
     assert_eq!((after.queued_events, after.queued_bytes), (0, 0));
     assert_eq!(after.state, WriterState::Healthy);
     assert_eq!(

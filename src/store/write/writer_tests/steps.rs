@@ -240,10 +240,12 @@ fn the_disk_is_measured_when_health_asks_for_it() {
     let dir = Directory::new();
     let (mut thread, queue) = thread(&dir.database());
     let before = thread.status.storage();
+    turn(&mut thread);
+    assert!(thread.is_unmeasured);
     thread.status.measuring.store(true, Ordering::Relaxed);
     thread.take(Item::Measure);
     let after = thread.status.storage();
-    assert!(!thread.status.measuring.load(Ordering::Relaxed));
+    assert!(!thread.status.measuring.load(Ordering::Relaxed) && !thread.is_unmeasured);
     assert!(before.database_bytes == 0 && after.database_bytes > 0);
     drop(queue);
 }
@@ -322,6 +324,7 @@ fn the_writer_waits_for_a_message_a_measurement_a_copy_or_the_next_look_at_a_lon
     thread.take_queued();
     assert!(goes_on(&mut thread, &queue, true, LONG));
     thread.is_unmeasured = true;
+    thread.measured = Instant::now();
     assert!(waits(&mut thread, false));
     thread.measured = Instant::now()
         .checked_sub(durations::MEASURE_EVERY)
