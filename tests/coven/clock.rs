@@ -279,3 +279,22 @@ fn everything_works_with_a_clock_that_is_before_1970() {
         machine.stop(daemon);
     }
 }
+
+#[test]
+fn that_the_clock_was_set_is_in_health_behind_an_upgrade() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.set(0);
+    let daemon = machine.serve();
+    machine.run();
+    machine.set(2 * DAY);
+    machine.run();
+    let set_by = || machine.health()["clockSetByMs"].clone();
+    let before = set_by();
+    assert!(before.is_i64());
+    let next = machine.coven.program_of_version("9.9.9");
+    machine.coven.upgraded_to(&next);
+    assert_eq!(set_by(), before);
+    machine.stop(daemon);
+}

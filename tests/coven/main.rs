@@ -238,6 +238,7 @@ mod trust;
 mod units;
 mod upgrade;
 mod upgrade_clients;
+mod upgrade_ends;
 mod upgrade_failures;
 mod upgrade_state;
 mod usage;

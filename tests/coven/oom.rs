@@ -170,3 +170,19 @@ fn a_harness_keeps_the_score_that_it_gives_itself() {
         assert!(is_set || score == "-200");
     }
 }
+
+#[test]
+fn a_harness_that_the_kernel_kills_for_memory_behind_an_upgrade_is_said_to_be() {
+    let Some(group) = MemoryGroup::new("u", 100 * MIB) else {
+        return;
+    };
+    let coven = Coven::new();
+    let waits = "while [ ! -e go ]; do sleep 0.02; done; exec tail /dev/zero";
+    coven.harness("greedy", waits);
+    group.start_daemon(&coven);
+    let id = coven.launch("greedy", "x");
+    coven.upgraded_to(&coven.program_of_version("9.9.9"));
+    fs::write(coven.work().join("go"), "").unwrap();
+    assert_eq!(coven.ended(&id)["oom_killed"], true);
+    assert_eq!(exit_of(&coven, &id)["oomKilled"], true);
+}
