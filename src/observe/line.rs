@@ -3,15 +3,14 @@
 //! Runs on the thread that logs. Secrets are redacted in each value before it is quoted: quotes cannot hide a secret,
 //! and redaction cannot break quotes.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 
-use log::Record;
-use log::kv::{self, Key, Value, VisitSource, VisitValue};
+use serde_json::Value;
 
 use super::event::LogEvent;
 use super::journal;
+use super::record::{LogRecord, plain};
 use super::visible::{Quoted, visible_json};
-use crate::api::Timestamp;
 use crate::redact::Redactor;
 use crate::settings::LogFormat;
 
@@ -26,140 +25,63 @@ pub(super) enum Stamp {
 
 impl LogFormat {
     /// Formats `record` as a line without newline.
-    pub(super) fn line(self, stamp: Stamp, record: &Record<'_>, redactor: &Redactor) -> String {
-        let mut line = Line::begin(self, stamp, record.level(), redactor);
-        // Neither the source nor the String can fail.
-        let _ = record.key_values().visit(&mut line);
-        let text = record.args().to_string();
-        if !text.is_empty() {
-            line.text("msg", &text);
+    pub(super) fn line(self, stamp: Stamp, record: &LogRecord, redactor: &Redactor) -> String {
+        let LogRecord { at, level, fields } = record;
+        let priority = journal::prefix(*level);
+        let mut line = match (self, stamp) {
+            (Self::Text, Stamp::Time) => format!("{at} {level}"),
+            (Self::Text, Stamp::Priority) => format!("{priority}{level}"),
+            (Self::Json, Stamp::Time) => format!(r#"{{"ts":"{at}","level":"{level}""#),
+            (Self::Json, Stamp::Priority) => format!(r#"{priority}{{"level":"{level}""#),
+        };
+        for (key, value) in fields {
+            let value = match value {
+                Value::String(text) => redactor.redact(text).into(),
+                other => other.clone(),
+            };
+            // Writing to a String cannot fail.
+            let _ = match self {
+                Self::Text => write!(line, " {key}={}", Quoted(&plain(&value))),
+                Self::Json => write!(line, ",{}:{}", json(&key.as_str().into()), json(&value)),
+            };
         }
-        line.end()
+        if self == Self::Json {
+            line.push('}');
+        }
+        line
     }
 
     /// The line that counts the lines that were dropped.
     pub(super) fn lost(self, stamp: Stamp, lines: u64, redactor: &Redactor) -> String {
-        let event = LogEvent::LogLinesLost { lines };
-        let mut record = Record::builder();
-        record.level(event.level()).key_values(&event);
-        self.line(stamp, &record.build(), redactor)
+        let record = LogRecord::of(&LogEvent::LogLinesLost { lines });
+        self.line(stamp, &record, redactor)
     }
 }
 
-/// A line under construction.
-struct Line<'a> {
-    format: LogFormat,
-    redactor: &'a Redactor,
-    line: String,
-}
-
-impl<'a> Line<'a> {
-    fn begin(format: LogFormat, stamp: Stamp, level: log::Level, redactor: &'a Redactor) -> Self {
-        let (now, priority) = (Timestamp::now(), journal::prefix(level));
-        let line = match (format, stamp) {
-            (LogFormat::Text, Stamp::Time) => format!("{now} {level}"),
-            (LogFormat::Text, Stamp::Priority) => format!("{priority}{level}"),
-            (LogFormat::Json, Stamp::Time) => format!(r#"{{"ts":"{now}","level":"{level}""#),
-            (LogFormat::Json, Stamp::Priority) => format!(r#"{priority}{{"level":"{level}""#),
-        };
-        Self {
-            format,
-            redactor,
-            line,
-        }
-    }
-
-    fn end(mut self) -> String {
-        if self.format == LogFormat::Json {
-            self.line.push('}');
-        }
-        self.line
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        let value = self.redactor.redact(value);
-        match self.format {
-            LogFormat::Text => self.bare(key, Quoted(&value)),
-            LogFormat::Json => self.bare(key, json_string(&value)),
-        }
-    }
-
-    /// Adds a value that both formats write without quotes.
-    fn bare(&mut self, key: &str, value: impl Display) {
-        // Writing to a String cannot fail.
-        let _ = match self.format {
-            LogFormat::Text => write!(self.line, " {key}={value}"),
-            LogFormat::Json => write!(self.line, ",{}:{value}", json_string(key)),
-        };
-    }
-}
-
-impl<'kvs> VisitSource<'kvs> for Line<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        value.visit(Field {
-            line: self,
-            key: key.as_str(),
-        })
-    }
-}
-
-/// Adds one value to the line, by its type.
-struct Field<'l, 'a, 'k> {
-    line: &'l mut Line<'a>,
-    key: &'k str,
-}
-
-impl<'v> VisitValue<'v> for Field<'_, '_, '_> {
-    fn visit_any(&mut self, value: Value<'_>) -> Result<(), kv::Error> {
-        self.line.text(self.key, &value.to_string());
-        Ok(())
-    }
-
-    /// An absent value has no field.
-    fn visit_null(&mut self) -> Result<(), kv::Error> {
-        Ok(())
-    }
-
-    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
-        self.line.bare(self.key, value);
-        Ok(())
-    }
-
-    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
-        self.line.bare(self.key, value);
-        Ok(())
-    }
-
-    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
-        self.line.bare(self.key, value);
-        Ok(())
-    }
-}
-
-/// `text` as a JSON string without characters that control a terminal, as in [`Quoted`]: JSON itself permits those
-/// above U+001F.
-fn json_string(text: &str) -> String {
-    visible_json(serde_json::Value::from(text).to_string())
+/// `value` as JSON without characters that control a terminal, as in [`Quoted`]: JSON itself permits those above U+001F.
+fn json(value: &Value) -> String {
+    visible_json(value.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use log::{Record, kv};
+
     use super::*;
     use crate::observe::visible::is_invisible;
 
     fn line(format: LogFormat, stamp: Stamp, message: &str) -> String {
         let redactor = Redactor::load(std::path::Path::new("/nonexistent")).0;
         let fields = [
-            ("event", Value::from("tried")),
-            ("pid", Value::from(42)),
-            ("clean", Value::from(true)),
-            ("session", Value::null()),
-            ("reason", Value::from(message)),
+            ("event", kv::Value::from("tried")),
+            ("pid", kv::Value::from(42)),
+            ("clean", kv::Value::from(true)),
+            ("reason", kv::Value::from(message)),
         ];
         let fields = fields.as_slice();
         let mut record = Record::builder();
         record.level(log::Level::Warn).key_values(&fields);
-        format.line(stamp, &record.build(), &redactor)
+        format.line(stamp, &LogRecord::of_log(&record.build()), &redactor)
     }
 
     #[test]
@@ -176,7 +98,6 @@ mod tests {
         assert_eq!(json["pid"], 42);
         assert_eq!(json["clean"], true);
         assert_eq!(json["reason"], "two words");
-        assert_eq!(json.get("session"), None);
     }
 
     #[test]

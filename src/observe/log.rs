@@ -15,6 +15,7 @@ use env_logger::{Builder, Target};
 use super::event::say;
 use super::field::{Place, Text};
 use super::line::Stamp;
+use super::record::LogRecord;
 use super::rotate::RotatingFile;
 use crate::redact::Redactor;
 use crate::settings::{LogFormat, durations};
@@ -43,7 +44,7 @@ pub struct Log {
 enum Message {
     Line(Vec<u8>),
     /// Answers when all earlier lines are written.
-    Flush(Sender<()>),
+    Flush(Sender<io::Result<()>>),
     /// Opens the file again, and answers.
     Reopen(Sender<io::Result<()>>),
     /// Opens the file again if its name is gone or leads to another file; answers whether it was.
@@ -109,7 +110,10 @@ impl Log {
         };
         Builder::new()
             .parse_filters(filter)
-            .format(move |out, record| writeln!(out, "{}", format.line(stamp, record, &redactor)))
+            .format(move |out, record| {
+                let record = LogRecord::of_log(record);
+                writeln!(out, "{}", format.line(stamp, &record, &redactor))
+            })
             .target(Target::Pipe(Box::new(pipe)))
             .init();
         log_panics();
@@ -122,13 +126,7 @@ impl Log {
 
     /// Waits until all queued lines are written, but not for ever.
     pub fn flush(&self) {
-        let (done, flushed) = bounded(1);
-        let sent = self
-            .lines
-            .send_timeout(Message::Flush(done), durations::LOG_ANSWER);
-        if sent.is_ok() {
-            let _ = flushed.recv_timeout(durations::LOG_ANSWER);
-        }
+        let _ = self.reopener().ask(Message::Flush);
     }
 }
 
@@ -195,8 +193,7 @@ fn write_lines(
                 }
             }
             Message::Flush(done) => {
-                let _ = out.flush();
-                let _ = done.send(());
+                let _ = done.send(out.flush());
             }
             Message::Reopen(done) => {
                 let _ = done.send(file.as_mut().map_or(Ok(()), RotatingFile::reopen));
