@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
@@ -149,24 +148,28 @@ fn read_journal(
 ) -> Result<Option<String>, CliError> {
     let mut newest = None;
     match args.lines {
-        None => log.read(ReadOrder::OldestFirst, args.since, |entry| {
-            newest = Some(entry.cursor);
-            screen.show_record(&entry.record)?;
-            Ok(ControlFlow::Continue(()))
-        })?,
+        None => {
+            for entry in log.entries(ReadOrder::OldestFirst, args.since)? {
+                let entry = entry?;
+                newest = Some(entry.cursor);
+                screen.show_record(&entry.record)?;
+            }
+        }
         Some(lines) => {
-            let mut kept = Vec::new();
-            log.read(ReadOrder::NewestFirst, args.since, |entry| {
+            let mut kept = VecDeque::new();
+            for entry in log.entries(ReadOrder::NewestFirst, args.since)? {
+                let entry = entry?;
                 newest.get_or_insert(entry.cursor);
-                if kept.len() < lines {
-                    kept.extend(args.shown(&entry.record));
+                if kept.len() < lines
+                    && let Some(line) = args.shown(&entry.record)
+                {
+                    kept.push_front(line);
                 }
-                Ok(match kept.len() < lines {
-                    true => ControlFlow::Continue(()),
-                    false => ControlFlow::Break(()),
-                })
-            })?;
-            screen.kept = Some(kept.into_iter().rev().collect());
+                if kept.len() >= lines {
+                    break;
+                }
+            }
+            screen.kept = Some(kept);
             screen.catch_up()?;
         }
     }

@@ -3,9 +3,9 @@
 //! Runs in the CLI's process. It does not know how a record is printed.
 
 use std::io;
-use std::ops::ControlFlow;
 use std::time::Instant;
 
+use super::pages::paged;
 use super::{CliError, Home};
 use crate::api::{Code, Timestamp};
 use crate::daemon::service::Unit;
@@ -43,24 +43,20 @@ impl UnitLog {
         })
     }
 
-    /// Passes the entries to `take` until it breaks, or until the end.
-    pub(super) fn read(
+    /// The entries until the end.
+    pub(super) fn entries(
         &self,
         order: ReadOrder<'_>,
         since: Option<Timestamp>,
-        mut take: impl FnMut(Entry) -> Result<ControlFlow<()>, CliError>,
-    ) -> Result<(), CliError> {
+    ) -> Result<impl Iterator<Item = Result<Entry, CliError>>, CliError> {
         let mut journal = self.open(order, since)?;
-        while let Some(entries) = journal.read()? {
-            for entry in entries {
-                if take(entry)?.is_break() {
-                    return Ok(());
-                }
-            }
-        }
-        journal
-            .finish()?
-            .map_or(Ok(()), |said| Err(self.cannot_read(&said)))
+        Ok(paged(move || match journal.read()? {
+            Some(entries) => Ok((entries, false)),
+            None => match journal.finish()? {
+                Some(said) => Err(self.cannot_read(&said)),
+                None => Ok((Vec::new(), true)),
+            },
+        }))
     }
 
     /// The last `count` records, oldest first: those read before `deadline`.
@@ -92,14 +88,16 @@ impl UnitLog {
 
     /// Why no entry exists; `None` if `since` is the reason.
     pub(super) fn why_empty(&self, since: Option<Timestamp>) -> Result<Option<CliError>, CliError> {
-        let mut is_empty = true;
-        if since.is_some() {
-            self.read(ReadOrder::NewestFirst, None, |_| {
-                is_empty = false;
-                Ok(ControlFlow::Break(()))
-            })?;
+        if since.is_some()
+            && self
+                .entries(ReadOrder::NewestFirst, None)?
+                .next()
+                .transpose()?
+                .is_some()
+        {
+            return Ok(None);
         }
-        Ok(is_empty.then(|| self.is_empty()))
+        Ok(Some(self.is_empty()))
     }
 
     fn is_empty(&self) -> CliError {
