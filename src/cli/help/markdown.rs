@@ -18,7 +18,7 @@ pub(super) enum Block {
 
 /// Style of a part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+enum Style {
     Plain,
     Bold,
     Code,
@@ -77,7 +77,7 @@ fn cells(row: &str) -> Option<Vec<String>> {
 }
 
 /// The parts of `text` with their styles, without their marks.
-pub(super) fn spans(text: &str) -> Vec<(Style, &str)> {
+fn spans(text: &str) -> Vec<(Style, &str)> {
     let mut spans = Vec::new();
     for (at, part) in text.split('`').enumerate() {
         if at % 2 == 1 {
@@ -89,6 +89,26 @@ pub(super) fn spans(text: &str) -> Vec<(Style, &str)> {
     }
     spans.retain(|(_, part)| !part.is_empty());
     spans
+}
+
+/// `text` with its plain parts and each of its bold words and words of code written as these say.
+pub(super) fn styled(
+    text: &str,
+    plain: impl Fn(&str) -> String,
+    word: impl Fn(&str) -> String,
+) -> String {
+    let words = |part: &str| {
+        let words = part.split(' ').map(|text| match text {
+            "" => String::new(),
+            text => word(text),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let parts = spans(text).into_iter().map(|(style, part)| match style {
+        Style::Plain => plain(part),
+        Style::Bold | Style::Code => words(part),
+    });
+    parts.collect()
 }
 
 /// `text` without the marks of its styles.

@@ -2,7 +2,7 @@
 //!
 //! Pure. The form of the text follows `mandoc -T lint`: a sentence a line, and no long lines.
 
-use super::markdown::{Block, Style, plain, spans};
+use super::markdown::{Block, plain, styled};
 use crate::api::BUILD;
 
 /// Width in bytes of text lines: `mandoc -T lint` requires less than 80.
@@ -11,20 +11,8 @@ const WIDTH: usize = 76;
 /// Longest name that is not hyphenated.
 const NAME_MAX: usize = 40;
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+const MONTHS: &str =
+    "January February March April May June July August September October November December";
 
 /// The manual page `name` of `section`, with `blocks` below its name.
 pub(super) fn page(name: &str, section: u8, about: &str, blocks: &[Block]) -> String {
@@ -50,7 +38,7 @@ pub(super) fn page(name: &str, section: u8, about: &str, blocks: &[Block]) -> St
 fn day(date: &str) -> String {
     let mut parts = date.splitn(3, '-').map(|part| part.parse::<usize>().ok());
     let [year, month, day] = std::array::from_fn(|_| parts.next().flatten());
-    let month = month.and_then(|month| MONTHS.get(month.checked_sub(1)?));
+    let month = month.and_then(|month| MONTHS.split(' ').nth(month.checked_sub(1)?));
     match (year, month, day) {
         (Some(year), Some(month), Some(day)) => format!("{month} {day}, {year}"),
         _ => "$Mdocdate$".into(),
@@ -105,7 +93,7 @@ fn entry(names: &[String], row: &[String]) -> String {
 
 /// `text` as the argument of a macro, which would take a word such as `No` for a macro.
 fn head(text: &str) -> String {
-    let words = styled(text);
+    let words = with_fonts(text);
     let words = words.split_whitespace().map(|word| {
         let is_name = word.len() == 2 && word.chars().all(|c| c.is_ascii_alphabetic());
         let is_delimiter = word.len() == 1 && word.chars().all(|c| c.is_ascii_punctuation());
@@ -121,8 +109,7 @@ fn head(text: &str) -> String {
 /// Puts each sentence of `text` on lines of its own, as roff requires.
 fn text(text: &str) -> String {
     let (mut out, mut line) = (String::new(), String::new());
-    let styled = styled(text);
-    for word in styled.split_whitespace() {
+    for word in with_fonts(text).split_whitespace() {
         let ends = line.trim_end_matches([')', '"']).ends_with(['.', '?', '!']);
         if !line.is_empty() && (ends || line.len() + word.len() > WIDTH) {
             out += &format!("{line}\n");
@@ -140,20 +127,12 @@ fn text(text: &str) -> String {
 }
 
 /// `text` with fonts: each word has its own, since a line of roff may end behind any.
-fn styled(text: &str) -> String {
-    let part = |(style, part): (Style, &str)| match style {
-        Style::Plain => escaped(part),
-        Style::Bold | Style::Code => {
-            let words = part.split(' ').map(|word| match word {
-                "" => String::new(),
-                // A name is not hyphenated, unless it could be longer than a line.
-                word if word.len() > NAME_MAX => format!("\\fB{}\\fR", escaped(word)),
-                word => format!("\\fB\\%{}\\fR", escaped(word)),
-            });
-            words.collect::<Vec<_>>().join(" ")
-        }
-    };
-    spans(text).into_iter().map(part).collect()
+fn with_fonts(text: &str) -> String {
+    styled(text, escaped, |word| match word.len() > NAME_MAX {
+        true => format!("\\fB{}\\fR", escaped(word)),
+        // A name is not hyphenated, unless it could be longer than a line.
+        false => format!("\\fB\\%{}\\fR", escaped(word)),
+    })
 }
 
 /// A literal line, or a title.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, CommandInfoWithArgs};
 
-use super::super::grammar::{Flag, is_group, names, options, value_of, verbs};
+use super::super::grammar::{Flag, is_group, options, verbs};
 use super::super::table::duration as rounded;
 use super::super::{Cli, aliases, doctor};
-use super::verb::{ManualPart, argument, parts};
+use super::verb::{ManualPart, option, parts, usage};
 use super::wire_tables;
 use crate::adapters;
 use crate::api::Code;
@@ -173,22 +173,27 @@ fn checks() -> String {
 }
 
 fn exit_codes() -> String {
-    program_note("Exit codes").map(note).unwrap_or_default()
+    note(program_note("Exit codes"))
 }
 
 fn other_hosts() -> String {
-    program_note("Another host").map(note).unwrap_or_default()
+    note(program_note("Another host"))
 }
 
+/// The names of a note with their texts.
 fn shows() -> String {
-    let rows = program_note("What shows what").map(rows);
-    table(rows.into_iter().flatten())
+    let parts = parts(program_note("What shows what")).into_iter();
+    let rows = parts.flat_map(|part| match part {
+        ManualPart::Rows(rows) => rows,
+        ManualPart::Paragraph(_) => Vec::new(),
+    });
+    table(rows.map(|(name, text)| (code([name]), sentence(&text))))
 }
 
 /// The note of the program's help that begins with `begin`.
-fn program_note(begin: &str) -> Option<&'static str> {
-    let mut notes = Cli::get_args_info().notes.iter().copied();
-    notes.find(|note| note.starts_with(begin))
+fn program_note(begin: &str) -> &'static str {
+    let mut notes = Cli::get_args_info().notes.iter();
+    notes.find(|note| note.starts_with(begin)).unwrap_or(&"")
 }
 
 fn other_names() -> String {
@@ -208,57 +213,36 @@ fn verb(path: &str, command: &CommandInfoWithArgs) -> String {
     let flags: Vec<&Flag> = options(command)
         .filter(|flag| flag.long != "--help")
         .collect();
-    let mut usage = format!("coven {path}");
+    let words: Vec<&str> = path.split(' ').collect();
+    let mut out = format!(
+        "## {}\n\n{}\n\n",
+        usage(&words, command),
+        command.description
+    );
     if !flags.is_empty() {
-        usage += " [OPTIONS]";
-    }
-    for given in command.positionals {
-        usage += &format!(" {}", argument(given.name, &given.optionality));
-    }
-    let mut out = format!("## {usage}\n\n{}\n\n", command.description);
-    if !flags.is_empty() {
-        out += &table(flags.into_iter().map(|flag| {
-            let value = value_of(flag).map(|value| format!(" <{}>", value.to_uppercase()));
-            let names = names(flag).collect::<Vec<_>>().join(", ");
-            (
-                format!("`{names}{}`", value.unwrap_or_default()),
-                sentence(flag.description),
-            )
-        }));
-        out.push('\n');
+        let row = |flag| (format!("`{}`", option(flag)), sentence(flag.description));
+        out += &format!("{}\n", table(flags.into_iter().map(row)));
     }
     out + &command.notes.iter().copied().map(note).collect::<String>()
 }
 
 /// A note of the help.
 fn note(text: &str) -> String {
-    let (mut out, mut rows) = (String::new(), Vec::new());
-    let listed = |rows: &mut Vec<_>| match rows.is_empty() {
-        true => String::new(),
-        false => format!("{}\n", table(std::mem::take(rows).into_iter())),
-    };
-    for part in parts(text) {
-        match part {
-            ManualPart::Paragraph(text) => out += &format!("{}{text}\n\n", listed(&mut rows)),
-            ManualPart::Row(name, text) => rows.push((code([name]), text)),
+    let part = |part| match part {
+        ManualPart::Paragraph(text) => format!("{text}\n\n"),
+        ManualPart::Rows(rows) => {
+            let rows = rows.into_iter().map(|(name, text)| (code([name]), text));
+            format!("{}\n", table(rows))
         }
-    }
-    out + &listed(&mut rows)
-}
-
-/// The names of a note with their texts.
-fn rows(note: &str) -> Vec<(String, String)> {
-    let rows = parts(note).into_iter().filter_map(|part| match part {
-        ManualPart::Row(name, text) => Some((code([name]), sentence(&text))),
-        ManualPart::Paragraph(_) => None,
-    });
-    rows.collect()
+    };
+    parts(text).into_iter().map(part).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::TOPICS;
     use super::*;
+    use crate::rows::rows;
 
     #[test]
     fn each_table_stands_in_one_page() {
@@ -273,39 +257,20 @@ mod tests {
 
     #[test]
     fn a_table_has_what_is_declared() {
-        for (table, row) in [
-            (
-                settings(),
-                "| `COVEN_KILL_GRACE_MS` | Milliseconds between SIGTERM and SIGKILL. Values: 0 to 600000. Default: 5000. |",
-            ),
-            (
-                codes(),
-                "| `session_live` | Status 409. Archive or delete of a running session. Next: coven kill {sessionId} |",
-            ),
-            (
-                wire_tables::routes(),
-                "## DELETE /sessions/:id\n\nDeletes the session's record and events permanently. Errors: `session_live`.\n",
-            ),
-            (
-                events(),
-                "| `signal` | Which signal did the daemon get? Level info; `signal`. |",
-            ),
-            (
-                metrics(),
-                "| `coven_launches_total` | Harnesses started. (counter) |",
-            ),
-            (other_names(), "| `rm`, `delete` | `sacrifice` |"),
-            (
-                verbs_and_options(),
-                "## coven run [OPTIONS] <HARNESS> -- <PROMPT>...\n",
-            ),
-            (
-                verbs_and_options(),
-                "| `-n, --lines <N>` | Only the last lines, this many. |",
-            ),
-            (exit_codes(), "| `125` | the session was lost"),
-            (shows(), "| `events ID` | Everything that is on record"),
-        ] {
+        for (name, row) in rows(
+            "settings   -> | `COVEN_KILL_GRACE_MS` | Milliseconds between SIGTERM and SIGKILL. Values: 0 to 600000. Default: 5000. |
+             codes      -> | `session_live` | Status 409. Archive or delete of a running session. Next: coven kill {sessionId} |
+             routes     -> ## DELETE /sessions/:id
+             routes     -> Deletes the session's record and events permanently. Errors: `session_live`.
+             events     -> | `signal` | Which signal did the daemon get? Level info; `signal`. |
+             metrics    -> | `coven_launches_total` | Harnesses started. (counter) |
+             other names -> | `rm`, `delete` | `sacrifice` |
+             verbs      -> ## coven run [OPTIONS] <HARNESS> -- <PROMPT>...
+             verbs      -> | `-n, --lines <N>` | Only the last lines, this many. |
+             exit codes -> | `125` | the session was lost
+             shows      -> | `events ID` | Everything that is on record",
+        ) {
+            let table = filled(&format!("{{{{{name}}}}}"));
             assert!(table.contains(row), "{row}\nis not in\n{table}");
         }
         assert!(filled("{{DRAIN_QUIET}}, {{nothing}}").starts_with("100 ms, {{nothing}}"));

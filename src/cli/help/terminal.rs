@@ -2,7 +2,7 @@
 //!
 //! Pure. It does not know which page it lays out.
 
-use super::markdown::{Block, Style, plain, spans};
+use super::markdown::{Block, plain, styled};
 use crate::cli::table::{width, wrapped};
 
 /// Indent of the text under a heading.
@@ -167,17 +167,8 @@ impl Layout {
         if !self.is_styled {
             return plain(text);
         }
-        let styled = |(style, part): (Style, &str)| match style {
-            Style::Plain => part.to_owned(),
-            Style::Bold | Style::Code => {
-                let words = part.split(' ').map(|word| match word {
-                    "" => String::new(),
-                    word => format!("\x1b[1m{word}\x1b[m"),
-                });
-                words.collect::<Vec<_>>().join(" ")
-            }
-        };
-        spans(text).into_iter().map(styled).collect()
+        let bold = |word: &str| format!("\x1b[1m{word}\x1b[m");
+        styled(text, str::to_owned, bold)
     }
 
     /// Writes an empty line, unless nothing or a heading is above.

@@ -17,41 +17,29 @@ pub(in crate::cli) struct Topic {
     source: &'static str,
 }
 
-/// Declares a page, with the file of its text.
-macro_rules! topic {
-    ($name:literal, $section:literal, $about:literal) => {
-        Topic {
+/// Declares the pages: name, section, subject. The file of the text has the page's name.
+macro_rules! topics {
+    ($($name:literal $section:literal $about:literal;)*) => {
+        /// All pages.
+        pub(in crate::cli) const TOPICS: &[Topic] = &[$(Topic {
             name: $name,
             section: $section,
             about: $about,
             source: include_str!(concat!($name, ".md")),
-        }
+        }),*];
     };
 }
 
-/// All pages.
-pub(in crate::cli) const TOPICS: &[Topic] = &[
-    topic!("coven", 1, "run coding agents as supervised sessions"),
-    topic!(
-        "harness",
-        5,
-        "agents, their permissions and conversations, and manifests"
-    ),
-    topic!(
-        "settings",
-        5,
-        "settings, files, and what happens to your data"
-    ),
-    topic!("api", 7, "the HTTP API on the Unix socket"),
-    topic!("log", 7, "the daemon's log, and its events"),
-    topic!("metrics", 7, "the daemon's metrics, for Prometheus"),
-    topic!(
-        "doctor",
-        7,
-        "the checks of coven doctor, and reports for who helps"
-    ),
-    topic!("faults", 7, "what can go wrong, and what coven does then"),
-];
+topics! {
+    "coven" 1 "run coding agents as supervised sessions";
+    "harness" 5 "agents, their permissions and conversations, and manifests";
+    "settings" 5 "settings, files, and what happens to your data";
+    "api" 7 "the HTTP API on the Unix socket";
+    "log" 7 "the daemon's log, and its events";
+    "metrics" 7 "the daemon's metrics, for Prometheus";
+    "doctor" 7 "the checks of coven doctor, and reports for who helps";
+    "faults" 7 "what can go wrong, and what coven does then";
+}
 
 impl Topic {
     /// The page `name`: `api`, `coven-api`, `coven-api.7` or `coven-api(7)`.

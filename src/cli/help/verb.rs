@@ -44,8 +44,8 @@ pub(super) fn program() -> String {
 /// Part of a note.
 pub(super) enum ManualPart {
     Paragraph(String),
-    /// A name and its description: a line with two leading spaces, and two spaces after the name.
-    Row(String, String),
+    /// Names and their descriptions: lines with two leading spaces, and two spaces after the name.
+    Rows(Vec<(String, String)>),
 }
 
 /// Splits a note into paragraphs and rows; joins the lines of a paragraph.
@@ -54,12 +54,15 @@ pub(super) fn parts(note: &str) -> Vec<ManualPart> {
     for paragraph in note.split("\n\n") {
         let mut begins = true;
         for line in paragraph.lines() {
-            match line.strip_prefix("  ").and_then(|row| row.split_once("  ")) {
-                Some((name, text)) => parts.push(ManualPart::Row(name.into(), text.trim().into())),
-                None => match parts.last_mut() {
-                    Some(ManualPart::Paragraph(text)) if !begins => *text += &format!(" {line}"),
-                    _ => parts.push(ManualPart::Paragraph(line.to_owned())),
-                },
+            let row = line.strip_prefix("  ").and_then(|row| row.split_once("  "));
+            let row = row.map(|(name, text)| (name.to_owned(), text.trim().to_owned()));
+            match (row, parts.last_mut()) {
+                (Some(row), Some(ManualPart::Rows(rows))) => rows.push(row),
+                (Some(row), _) => parts.push(ManualPart::Rows(vec![row])),
+                (None, Some(ManualPart::Paragraph(text))) if !begins => {
+                    *text += &format!(" {line}");
+                }
+                (None, _) => parts.push(ManualPart::Paragraph(line.to_owned())),
             }
             begins = false;
         }
@@ -68,7 +71,7 @@ pub(super) fn parts(note: &str) -> Vec<ManualPart> {
 }
 
 /// Usage of an argument, as `<ID>...`.
-pub(super) fn argument(name: &str, optionality: &Optionality) -> String {
+fn argument(name: &str, optionality: &Optionality) -> String {
     let words = name.split(' ').map(|word| match word {
         "--" => word.to_owned(),
         word => format!("<{}>", singular(word, optionality).to_uppercase()),
@@ -102,7 +105,7 @@ struct Page(Layout);
 impl Page {
     /// The help of `command` with the verb `path`.
     fn of(mut self, path: &[&str], command: &CommandInfoWithArgs, detail: Detail) -> String {
-        self.paragraph(&usage(path, command));
+        self.paragraph(&format!("Usage: {}", usage(path, command)));
         self.paragraph(command.description);
         self.arguments(command);
         self.verbs(path, command);
@@ -152,25 +155,25 @@ impl Page {
         let (help, others): (Vec<_>, Vec<_>) =
             options(command).partition(|flag| flag.long == "--help");
         let rows = others.into_iter().chain(help);
-        let rows = rows.map(|flag| (option(flag), flag.description.to_owned()));
+        // The long names stand below each other.
+        let indented = |flag| match option(flag) {
+            long if long.starts_with("--") => format!("    {long}"),
+            both => both,
+        };
+        let rows = rows.map(|flag| (indented(flag), flag.description.to_owned()));
         self.section("Options", rows.collect());
     }
 
     fn note(&mut self, note: &str) {
-        let mut rows = Vec::new();
-        for part in parts(note) {
-            match part {
-                ManualPart::Row(name, text) => rows.push((name, text)),
-                ManualPart::Paragraph(text) => {
-                    self.0.rows(INDENT, &std::mem::take(&mut rows));
-                    self.paragraph(&text);
-                }
-            }
-        }
         if note.starts_with("  ") {
             self.0.gap();
         }
-        self.0.rows(INDENT, &rows);
+        for part in parts(note) {
+            match part {
+                ManualPart::Rows(rows) => self.0.rows(INDENT, &rows),
+                ManualPart::Paragraph(text) => self.paragraph(&text),
+            }
+        }
     }
 
     fn section(&mut self, head: &str, rows: Vec<(String, String)>) {
@@ -186,8 +189,9 @@ impl Page {
     }
 }
 
-fn usage(path: &[&str], command: &CommandInfoWithArgs) -> String {
-    let mut words = vec!["Usage: coven".to_owned()];
+/// Usage of a verb, as `coven run [OPTIONS] <HARNESS>`.
+pub(super) fn usage(path: &[&str], command: &CommandInfoWithArgs) -> String {
+    let mut words = vec!["coven".to_owned()];
     words.extend(path.iter().map(|&word| word.to_owned()));
     if path.is_empty() || is_group(command) {
         words.push("<VERB>".into());
@@ -203,12 +207,11 @@ fn usage(path: &[&str], command: &CommandInfoWithArgs) -> String {
     words.join(" ")
 }
 
-/// Usage of an option, as `-n, --limit <N>`; aligns the long names.
-fn option(flag: &'static Flag) -> String {
-    let names: Vec<String> = names(flag).collect();
-    let indent = if names.len() == 1 { "    " } else { "" };
+/// Usage of an option, as `-n, --limit <N>`.
+pub(super) fn option(flag: &'static Flag) -> String {
+    let names = names(flag).collect::<Vec<_>>().join(", ");
     let value = value_of(flag).map(|value| format!(" <{}>", value.to_uppercase()));
-    format!("{indent}{}{}", names.join(", "), value.unwrap_or_default())
+    names + &value.unwrap_or_default()
 }
 
 #[cfg(test)]
