@@ -7,6 +7,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::str::Chars;
 
 use crate::api::{Variables, is_variable_name};
 use crate::observe::{Message, Mode, message};
@@ -106,161 +107,127 @@ fn check_private(meta: &Metadata, others: u32, path: &Path) -> Result<(), Messag
 
 /// The variables that `text` sets, later lines replacing earlier ones; and the ignored parts.
 pub(super) fn parse(text: &str) -> (Variables, Vec<Ignored>) {
-    let mut parser = Parser::default();
-    for c in text.chars() {
-        parser.take(c);
+    let (mut variables, mut ignored) = (Variables::default(), Vec::new());
+    let chars = text.chars();
+    let mut reader = Reader { chars, newlines: 0 };
+    while let Some(first) = reader.next() {
+        let line = reader.newlines + 1;
+        if is_blank(first) {
+            continue;
+        }
+        if matches!(first, '#' | ';') {
+            reader.until(is_newline);
+            continue;
+        }
+        let (rest, end) = reader.until(|c| c == '=' || is_newline(c));
+        let name = format!("{first}{rest}");
+        let name = name.trim_end();
+        let checked = match end {
+            Some('=') => checked(name, reader.value()),
+            _ => Err("it has no `=`".into()),
+        };
+        match checked {
+            Ok(value) => variables.set(name, value),
+            Err(reason) => ignored.push(Ignored { line, reason }),
+        }
     }
-    parser.end();
-    (parser.variables, parser.ignored)
+    (variables, ignored)
 }
 
-/// State of the parser within a line.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
-    #[default]
-    Start,
-    Comment,
-    Name,
-    /// After `=`, or after a closing quote: more text can follow.
-    BeforeValue,
-    /// Within an unquoted value: quotes are literal.
-    Value,
-    ValueEscape,
-    SingleQuotes,
-    DoubleQuotes,
-    DoubleQuotesEscape,
+/// `value`, if a variable can have this name and value.
+fn checked(name: &str, value: String) -> Result<String, Message> {
+    // The name is not shown: it may be part of a key with several lines.
+    if name.starts_with("export ") {
+        Err("it begins with `export`".into())
+    } else if !is_variable_name(name) {
+        Err("what stands before `=` is not a variable's name".into())
+    } else if value.contains('\0') {
+        let name = Message::name(name);
+        Err(message!("the value of {} holds a NUL byte", name))
+    } else {
+        Ok(value)
+    }
 }
 
-#[derive(Default)]
-struct Parser {
-    place: Place,
+fn is_newline(c: char) -> bool {
+    matches!(c, '\n' | '\r')
+}
+
+fn is_blank(c: char) -> bool {
+    is_newline(c) || matches!(c, ' ' | '\t')
+}
+
+/// The rest of a file.
+struct Reader<'a> {
+    chars: Chars<'a>,
     newlines: usize,
-    /// First line of the assignment.
-    begun: usize,
-    name: String,
-    value: String,
-    /// Length of the value without trailing white space.
-    kept: usize,
-    variables: Variables,
-    ignored: Vec<Ignored>,
 }
 
-impl Parser {
-    fn take(&mut self, c: char) {
-        let is_newline = matches!(c, '\n' | '\r');
-        let is_blank = is_newline || matches!(c, ' ' | '\t');
-        match self.place {
-            Place::Start if is_blank => {}
-            Place::Start => {
-                self.begun = self.newlines + 1;
-                self.place = match c {
-                    '#' | ';' => Place::Comment,
-                    _ => Place::Name,
-                };
-                self.name.push(c);
+impl Reader<'_> {
+    fn next(&mut self) -> Option<char> {
+        self.chars
+            .next()
+            .inspect(|c| self.newlines += usize::from(*c == '\n'))
+    }
+
+    /// The text before the next character that `ends` it, and that one; `None` at the end of the file.
+    fn until(&mut self, ends: impl Fn(char) -> bool) -> (String, Option<char>) {
+        let mut text = String::new();
+        loop {
+            match self.next() {
+                Some(c) if !ends(c) => text.push(c),
+                end => return (text, end),
             }
-            Place::Comment if is_newline => self.restart(),
-            Place::Comment => {}
-            Place::Name if is_newline => {
-                self.ignore("it has no `=`".into());
-                self.restart();
-            }
-            Place::Name if c == '=' => self.place = Place::BeforeValue,
-            Place::Name => self.name.push(c),
-            Place::BeforeValue | Place::Value if is_newline => self.assign(),
-            Place::BeforeValue => self.begin_value(c, is_blank),
-            Place::Value if c == '\\' => {
-                self.kept = self.value.len();
-                self.place = Place::ValueEscape;
-            }
-            Place::Value if is_blank => self.value.push(c),
-            Place::Value => self.push(c),
-            Place::ValueEscape => {
-                self.place = Place::Value;
-                // Line continuation.
-                if !is_newline {
-                    self.push(c);
+        }
+    }
+
+    /// The value behind `=`. The end of the file closes open quotes.
+    fn value(&mut self) -> String {
+        let mut value = String::new();
+        // Length of the value without trailing white space.
+        let mut kept = 0;
+        // True within an unquoted value, in which quotes are literal.
+        let mut is_unquoted = false;
+        while let Some(c) = self.next().filter(|c| !is_newline(*c)) {
+            match c {
+                '\'' if !is_unquoted => value += &self.until(|c| c == '\'').0,
+                '"' if !is_unquoted => value += &self.double_quoted(),
+                '\\' => {
+                    is_unquoted = true;
+                    // Otherwise a line continuation.
+                    value.extend(self.next().filter(|c| !is_newline(*c)));
+                }
+                c if is_blank(c) => {
+                    value.extend(is_unquoted.then_some(c));
+                    continue;
+                }
+                c => {
+                    is_unquoted = true;
+                    value.push(c);
                 }
             }
-            Place::SingleQuotes if c == '\'' => self.place = Place::BeforeValue,
-            Place::DoubleQuotes if c == '"' => self.place = Place::BeforeValue,
-            Place::DoubleQuotes if c == '\\' => self.place = Place::DoubleQuotesEscape,
-            Place::SingleQuotes | Place::DoubleQuotes => self.push(c),
-            Place::DoubleQuotesEscape => self.unescape(c),
+            kept = value.len();
         }
-        self.newlines += usize::from(c == '\n');
+        value.truncate(kept);
+        value
     }
 
-    fn begin_value(&mut self, c: char, is_blank: bool) {
-        match c {
-            '\'' => self.place = Place::SingleQuotes,
-            '"' => self.place = Place::DoubleQuotes,
-            '\\' => self.place = Place::ValueEscape,
-            _ if is_blank => {}
-            _ => {
-                self.place = Place::Value;
-                self.push(c);
+    /// The text to the closing quote. As in a shell, only special characters are unescaped.
+    fn double_quoted(&mut self) -> String {
+        let mut text = String::new();
+        while let Some(c) = self.next().filter(|c| *c != '"') {
+            if c != '\\' {
+                text.push(c);
+                continue;
+            }
+            match self.next() {
+                Some(c @ ('"' | '\\' | '`' | '$')) => text.push(c),
+                // Line continuation.
+                Some('\n') | None => {}
+                Some(c) => text.extend(['\\', c]),
             }
         }
-    }
-
-    /// After a backslash in double quotes: as in a shell, only special characters are unescaped.
-    fn unescape(&mut self, c: char) {
-        self.place = Place::DoubleQuotes;
-        match c {
-            '"' | '\\' | '`' | '$' => self.push(c),
-            // Line continuation.
-            '\n' => {}
-            _ => {
-                self.push('\\');
-                self.push(c);
-            }
-        }
-    }
-
-    /// Appends `c`, also if the value ends here.
-    fn push(&mut self, c: char) {
-        self.value.push(c);
-        self.kept = self.value.len();
-    }
-
-    fn assign(&mut self) {
-        self.value.truncate(self.kept);
-        let name = self.name.trim_end();
-        // The name is not shown: it may be part of a key with several lines.
-        if !is_variable_name(name) {
-            self.ignore(match name.starts_with("export ") {
-                true => "it begins with `export`".into(),
-                false => "what stands before `=` is not a variable's name".into(),
-            });
-        } else if self.value.contains('\0') {
-            let name = Message::name(name);
-            self.ignore(message!("the value of {} holds a NUL byte", name));
-        } else {
-            self.variables.set(name, self.value.as_str());
-        }
-        self.restart();
-    }
-
-    fn ignore(&mut self, reason: Message) {
-        let line = self.begun;
-        self.ignored.push(Ignored { line, reason });
-    }
-
-    fn restart(&mut self) {
-        self.place = Place::Start;
-        self.name.clear();
-        self.value.clear();
-        self.kept = 0;
-    }
-
-    /// End of the file: closes open quotes.
-    fn end(&mut self) {
-        match self.place {
-            Place::Start | Place::Comment => {}
-            Place::Name => self.ignore("it has no `=`".into()),
-            _ => self.assign(),
-        }
+        text
     }
 }
 
