@@ -109,8 +109,9 @@ impl Adapter {
 /// All known adapters, and the rejected manifests.
 #[derive(Debug)]
 pub struct Registry {
-    adapters: Vec<Adapter>,
-    refused: Vec<RefusedManifest>,
+    /// The bundled ones first.
+    pub adapters: Vec<Adapter>,
+    pub refused: Vec<RefusedManifest>,
 }
 
 impl Registry {
@@ -169,16 +170,6 @@ impl Registry {
     /// The adapter with the id `id`.
     pub fn get(&self, id: &str) -> Option<&Adapter> {
         self.adapters.iter().find(|adapter| adapter.id == id)
-    }
-
-    /// All adapters, the bundled ones first.
-    pub fn adapters(&self) -> &[Adapter] {
-        &self.adapters
-    }
-
-    /// The rejected manifests.
-    pub fn refused(&self) -> &[RefusedManifest] {
-        &self.refused
     }
 }
 

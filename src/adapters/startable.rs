@@ -41,18 +41,7 @@ enum MetBy {
 }
 
 impl Problem {
-    fn of_kernel(why: Message) -> Option<Self> {
-        let met = MetBy::Kernel;
-        Some(Self { why, met })
-    }
-
-    fn of_format(why: Message) -> Option<Self> {
-        let met = MetBy::Shell;
-        Some(Self { why, met })
-    }
-
-    fn of_env(why: Message) -> Option<Self> {
-        let met = MetBy::Env;
+    fn new(met: MetBy, why: Message) -> Option<Self> {
         Some(Self { why, met })
     }
 
@@ -83,38 +72,47 @@ pub fn problem(file: &Path, path: Option<&OsStr>) -> Option<Problem> {
 
 fn problem_at(file: &Path, path: Option<&OsStr>, depth: usize) -> Option<Problem> {
     if depth > DEPTH {
-        return Problem::of_kernel(message!("{}: too many interpreters are scripts", file));
+        return Problem::new(
+            MetBy::Kernel,
+            message!("{}: too many interpreters are scripts", file),
+        );
     }
     let meta = match file.metadata() {
         Ok(meta) => meta,
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            return Problem::of_kernel(match file.read_link() {
-                Ok(to) => message!("{} is a link to {}, which does not exist", file, &to),
-                Err(_) => message!("{} does not exist", file),
-            });
+            return Problem::new(
+                MetBy::Kernel,
+                match file.read_link() {
+                    Ok(to) => message!("{} is a link to {}, which does not exist", file, &to),
+                    Err(_) => message!("{} does not exist", file),
+                },
+            );
         }
-        Err(err) => return Problem::of_kernel(message!("{}: {}", file, &err)),
+        Err(err) => return Problem::new(MetBy::Kernel, message!("{}: {}", file, &err)),
     };
     if !meta.is_file() {
-        return Problem::of_kernel(message!("{} is not a file", file));
+        return Problem::new(MetBy::Kernel, message!("{} is not a file", file));
     }
     if sys::check_executable(file).is_err() {
         // Its mode permits execution, but the kernel does not.
         let is_forbidden = meta.mode() & 0o111 == 0o111;
-        return Problem::of_kernel(match is_forbidden {
-            true => message!(
-                "{} must not be executed: its file system is mounted noexec, or an access list forbids it",
-                file
-            ),
-            false => message!("{} is not executable (chmod +x)", file),
-        });
+        return Problem::new(
+            MetBy::Kernel,
+            match is_forbidden {
+                true => message!(
+                    "{} must not be executed: its file system is mounted noexec, or an access list forbids it",
+                    file
+                ),
+                false => message!("{} is not executable (chmod +x)", file),
+            },
+        );
     }
     // A program can be executable without being readable.
     let mut head = Vec::with_capacity(HEAD);
     let opened = File::open(file).ok()?;
     opened.take(HEAD as u64).read_to_end(&mut head).ok()?;
     match &head[..] {
-        [] => Problem::of_format(message!("{} is empty", file)),
+        [] => Problem::new(MetBy::Shell, message!("{} is empty", file)),
         [b'#', b'!', line @ ..] => of_script(file, line, path, depth),
         _ => of_program(file, &head).filter(|_| !has_other_formats()),
     }
@@ -135,7 +133,7 @@ fn of_script(file: &Path, line: &[u8], path: Option<&OsStr>, depth: usize) -> Op
         // The CR becomes part of the last word, which the kernel or env looks up.
         let word = rest.rsplit(is_blank).next().unwrap_or_default();
         if word.is_empty() {
-            return Problem::of_kernel(no_interpreter());
+            return Problem::new(MetBy::Kernel, no_interpreter());
         }
         let word = format!("{:?}", format!("{}\r", OsStr::from_bytes(word).display()));
         let why = message!(
@@ -143,13 +141,11 @@ fn of_script(file: &Path, line: &[u8], path: Option<&OsStr>, depth: usize) -> Op
             file,
             Message::name(word),
         );
-        return match is_env {
-            true => Problem::of_env(why),
-            false => Problem::of_kernel(why),
-        };
+        let met = if is_env { MetBy::Env } else { MetBy::Kernel };
+        return Problem::new(met, why);
     }
     if interpreter.is_empty() {
-        return Problem::of_kernel(no_interpreter());
+        return Problem::new(MetBy::Kernel, no_interpreter());
     }
     let interpreter = Path::new(OsStr::from_bytes(interpreter));
     if !interpreter.is_absolute() {
@@ -158,14 +154,12 @@ fn of_script(file: &Path, line: &[u8], path: Option<&OsStr>, depth: usize) -> Op
             file,
             interpreter
         );
-        return Problem::of_kernel(why);
+        return Problem::new(MetBy::Kernel, why);
     }
     if let Some(Problem { why, met }) = problem_at(interpreter, path, depth + 1) {
         let why = message!("{}: its interpreter {}", file, why);
-        return match met {
-            MetBy::Env => Problem::of_env(why),
-            MetBy::Kernel | MetBy::Shell => Problem::of_kernel(why),
-        };
+        let is_envs = met == MetBy::Env;
+        return Problem::new(if is_envs { met } else { MetBy::Kernel }, why);
     }
     match is_env {
         true => of_env(file, argument.trim_ascii(), path, depth),
@@ -199,7 +193,7 @@ fn of_env(file: &Path, argument: &[u8], path: Option<&OsStr>, depth: usize) -> O
         let is_sure = std::env::split_paths(path?).all(|dir| dir.is_absolute());
         let name = Message::name(name.to_string_lossy());
         let why = message!("{}: its interpreter {} is not on the PATH", file, name);
-        return Problem::of_env(why).filter(|_| is_sure);
+        return Problem::new(MetBy::Env, why).filter(|_| is_sure);
     };
     if !program.is_absolute() {
         return None;
@@ -208,7 +202,9 @@ fn of_env(file: &Path, argument: &[u8], path: Option<&OsStr>, depth: usize) -> O
         Problem {
             met: MetBy::Shell, ..
         } => None,
-        Problem { why, .. } => Problem::of_env(message!("{}: its interpreter {}", file, why)),
+        Problem { why, .. } => {
+            Problem::new(MetBy::Env, message!("{}: its interpreter {}", file, why))
+        }
     }
 }
 
@@ -224,14 +220,14 @@ fn of_program(file: &Path, head: &[u8]) -> Option<Problem> {
             None
         }
         [0x7f, b'E', b'L', b'F', ..] if !is_macos => {
-            Problem::of_kernel(Elf::new(head)?.why_foreign(file)?)
+            Problem::new(MetBy::Kernel, Elf::new(head)?.why_foreign(file)?)
         }
         _ => {
             let why = message!(
                 "{} begins with neither #! nor the header of a program",
                 file
             );
-            Problem::of_format(why)
+            Problem::new(MetBy::Shell, why)
         }
     }
 }
@@ -330,6 +326,7 @@ fn has_other_formats() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::rows;
 
     fn script(line: &str) -> Option<String> {
         let path = Some(OsStr::new("/usr/bin:/bin"));
@@ -366,42 +363,31 @@ mod tests {
 
     #[test]
     fn a_first_line_that_the_kernel_or_env_cannot_use_is_refused_with_its_reason() {
-        for (bad, said) in [
-            ("", "names no interpreter"),
-            (" \n/bin/sh", "names no interpreter"),
-            ("\r\n", "names no interpreter"),
-            (
-                "/nonexistent/node\n",
-                "its interpreter /nonexistent/node does not exist",
-            ),
-            ("/bin\n", "its interpreter /bin is not a file"),
-            ("bin/sh\n", "its interpreter bin/sh is no absolute path"),
-            ("/bin/sh\r\n", "\"/bin/sh\\r\" is looked for"),
-            ("/usr/bin/env node\r\n", "\"node\\r\" is looked for"),
-            (
-                "/usr/bin/env coven-none",
-                "its interpreter coven-none is not on the PATH",
-            ),
-            // The kernel passes everything after the interpreter as one argument.
-            (
-                "/usr/bin/env sh -e\n",
-                "its interpreter sh -e is not on the PATH",
-            ),
-            (
-                "/usr/bin/env -Scoven-none x\n",
-                "coven-none is not on the PATH",
-            ),
-            (
-                "/usr/bin/env --split-string=A=1 coven-none x\n",
-                "coven-none is not on the PATH",
-            ),
-            (
-                "/usr/bin/env /nonexistent/x",
-                "its interpreter /nonexistent/x does not exist",
-            ),
-        ] {
-            let problem = script(bad).unwrap_or_else(|| panic!("{bad:?} can be started"));
-            assert!(problem.contains(said), "{bad:?}: {problem}");
+        for (bad, said) in rows(
+            r"-> names no interpreter
+              _\n/bin/sh                                -> names no interpreter
+              \r\n                                      -> names no interpreter
+              /nonexistent/node\n                       -> its interpreter /nonexistent/node does not exist
+              /bin\n                                    -> its interpreter /bin is not a file
+              bin/sh\n                                  -> its interpreter bin/sh is no absolute path
+              /bin/sh\r\n                               -> '/bin/sh\r' is looked for
+              /usr/bin/env node\r\n                     -> 'node\r' is looked for
+              /usr/bin/env coven-none                   -> its interpreter coven-none is not on the PATH
+              # The kernel passes everything after the interpreter as one argument.
+              /usr/bin/env sh -e\n                      -> its interpreter sh -e is not on the PATH
+              /usr/bin/env -Scoven-none x\n             -> coven-none is not on the PATH
+              /usr/bin/env --split-string=A=1 coven-none x\n -> coven-none is not on the PATH
+              /usr/bin/env /nonexistent/x               -> its interpreter /nonexistent/x does not exist",
+        ) {
+            let line = bad
+                .replace('_', " ")
+                .replace(r"\n", "\n")
+                .replace(r"\r", "\r");
+            let problem = script(&line).unwrap_or_else(|| panic!("{bad:?} can be started"));
+            assert!(
+                problem.replace('"', "'").contains(said),
+                "{bad:?}: {problem}"
+            );
         }
     }
 

@@ -23,26 +23,21 @@ pub enum Telemetry {
 impl Adapter {
     /// Telemetry of a program that is started with `argv`.
     pub(super) fn telemetry(&self, argv: &[String]) -> Option<Telemetry> {
-        telemetry_of(self.telemetry?, argv)
-    }
-}
-
-/// Telemetry of a program that is started with `args`.
-fn telemetry_of(format: TelemetryFormat, args: &[String]) -> Option<Telemetry> {
-    let has = |word: &str| {
-        let is_word = |arg: &str| {
-            let before = arg.strip_suffix(word);
-            before.is_some_and(|before| matches!(before, "" | "--output-format=" | "--format="))
+        let has = |word: &str| {
+            let is_word = |arg: &str| {
+                let before = arg.strip_suffix(word);
+                before.is_some_and(|before| matches!(before, "" | "--output-format=" | "--format="))
+            };
+            argv.iter().any(|arg| is_word(arg))
         };
-        args.iter().any(|arg| is_word(arg))
-    };
-    match format {
-        TelemetryFormat::Claude => {
-            (has("json") || has("stream-json")).then_some(Telemetry::ClaudeJson)
+        match self.telemetry? {
+            TelemetryFormat::Claude => {
+                (has("json") || has("stream-json")).then_some(Telemetry::ClaudeJson)
+            }
+            TelemetryFormat::Codex if has("--json") => Some(Telemetry::CodexJson),
+            TelemetryFormat::Codex => Some(Telemetry::CodexHeader),
+            TelemetryFormat::Opencode => has("json").then_some(Telemetry::OpencodeJson),
         }
-        TelemetryFormat::Codex if has("--json") => Some(Telemetry::CodexJson),
-        TelemetryFormat::Codex => Some(Telemetry::CodexHeader),
-        TelemetryFormat::Opencode => has("json").then_some(Telemetry::OpencodeJson),
     }
 }
 

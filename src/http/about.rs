@@ -127,15 +127,15 @@ fn current_capabilities(registry: &Registry, context: &Context) -> Capabilities 
             capability("coven.control.actions", "Control actions", &[REFRESH]),
         ],
         adapters: registry
-            .adapters()
+            .adapters
             .iter()
             .map(|adapter| adapter.status(path))
             .collect(),
-        refused_manifests: registry.refused().to_vec(),
+        refused_manifests: registry.refused.clone(),
         process: Some(DaemonProcess {
             path: path.map(|path| path.to_string_lossy().into_owned()),
-            filtered: base.filtered().to_vec(),
-            env_read_at: base.file_read_at(),
+            filtered: base.filtered.clone(),
+            env_read_at: base.file_read_at,
             patterns_read_at: Some(context.redactor.own_read_at()),
             ..context.daemon.process.clone()
         }),

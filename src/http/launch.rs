@@ -253,7 +253,7 @@ fn registry_with(call: &Call<'_, routes::Launch>, harness: &str) -> Arc<Registry
 }
 
 fn unknown_harness(harness: &str, registry: &Registry) -> ApiError {
-    let known: Vec<&str> = registry.adapters().iter().map(|a| a.id.as_str()).collect();
+    let known: Vec<&str> = registry.adapters.iter().map(|a| a.id.as_str()).collect();
     let hint = did_you_mean(harness, &mut known.iter().map(|&id| id.to_owned()));
     ApiError::InvalidRequest {
         message: format!("unknown harness {harness:?}{hint}"),

@@ -55,11 +55,11 @@ pub struct Base {
     /// The daemon's inherited environment, without filtered variables.
     inherited: Environment,
     /// Names of the filtered variables in the daemon's environment.
-    filtered: Vec<String>,
+    pub filtered: Vec<String>,
     /// Variables of the home's file `env`.
     file: Variables,
-    /// Time at which the file was read.
-    file_read_at: Option<Timestamp>,
+    /// Time at which the file was read: later changes are not in effect.
+    pub file_read_at: Option<Timestamp>,
 }
 
 impl Base {
@@ -91,16 +91,6 @@ impl Base {
     pub fn path(&self) -> Option<&OsStr> {
         let file = self.file.get("PATH").map(OsStr::new);
         file.or_else(|| self.inherited.get("PATH"))
-    }
-
-    /// Names of the filtered variables in the daemon's environment.
-    pub fn filtered(&self) -> &[String] {
-        &self.filtered
-    }
-
-    /// Time at which the file `env` was read: later changes are not in effect.
-    pub fn file_read_at(&self) -> Option<Timestamp> {
-        self.file_read_at
     }
 
     /// Variables that a session is given on purpose, by the file and by its `launch`: names and values, without those
@@ -214,7 +204,7 @@ mod tests {
             found,
             expected.map(|(name, value)| (Some(name), OsStr::new(value)))
         );
-        assert_eq!(base.filtered(), ["CLAUDECODE", "TMUX"]);
+        assert_eq!(base.filtered, ["CLAUDECODE", "TMUX"]);
     }
 
     #[test]

@@ -96,8 +96,8 @@ impl Harnesses {
         let status = |adapter: &crate::adapters::Adapter| adapter.status(path.as_deref());
         Self {
             known_to: "this command, in its environment",
-            adapters: here.adapters().iter().map(status).collect(),
-            refused: here.refused().to_vec(),
+            adapters: here.adapters.iter().map(status).collect(),
+            refused: here.refused.clone(),
         }
     }
 

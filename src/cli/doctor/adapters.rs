@@ -26,7 +26,7 @@ pub(super) fn each(seen: &Observation) -> Vec<Check> {
         .map(|adapter| (&adapter.id, beside(adapter, here, seen)));
     let is_known = |id| known.iter().any(|other| other.id == id);
     let only_here = here
-        .adapters()
+        .adapters
         .iter()
         .filter(|adapter| !is_known(adapter.id.as_str()));
     let alone = only_here.map(|adapter| (&adapter.id, alone(adapter, here, seen)));
@@ -138,7 +138,7 @@ fn problem_there(adapter: &AdapterStatus, seen: &Observation) -> Option<Message>
 
 /// Advice to install a harness and log in; the texts come from coven or from a manifest.
 fn get_hint(install: &str, login: &str, here: &Registry) -> Option<Message> {
-    let adapters = || here.adapters().iter();
+    let adapters = || here.adapters.iter();
     let is_ours = |text: &str| {
         let mut bundled = adapters().filter(|own| own.source == AdapterSource::Bundled);
         bundled.any(|own| own.install_hint == text || own.login_hint == text)
@@ -234,13 +234,13 @@ pub(super) fn manifests(seen: &Observation) -> Option<Verdict> {
         Some(capabilities) => capabilities.refused_manifests.clone(),
         None => Vec::new(),
     };
-    for other in here.refused() {
+    for other in &here.refused {
         if !refused.iter().any(|one| one.source == other.source) {
             refused.push(other.clone());
         }
     }
     if refused.is_empty() {
-        let others = here.adapters().iter();
+        let others = here.adapters.iter();
         let count = others
             .filter(|adapter| adapter.source != AdapterSource::Bundled)
             .count();
