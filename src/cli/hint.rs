@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::columns::{Rates, Sample, silence, took};
+use super::interrupt::on_stop_signal;
 use super::table::{duration, shortened};
 use crate::api::{SessionId, SessionRecord};
 use crate::settings::durations;
@@ -80,17 +81,12 @@ impl Hint {
 
     /// Erases the hint before SIGINT or SIGTERM ends this process. Called before any other thread is started.
     pub(super) fn erase_on_signal() -> io::Result<()> {
-        sys::block_signals(sys::STOP_SIGNALS);
-        let wait = || {
-            if let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) {
-                erase();
-                // The process dies by the signal: shells tell that from an exit with 130.
-                sys::unblock_all();
-                let _ = sys::send_signal(std::process::id() as i32, signal);
-            }
-        };
-        let thread = std::thread::Builder::new().name("signals".into());
-        thread.spawn(wait).map(drop)
+        on_stop_signal(|signal| {
+            erase();
+            // The process dies by the signal: shells tell that from an exit with 130.
+            sys::unblock_all();
+            let _ = sys::send_signal(std::process::id() as i32, signal);
+        })
     }
 }
 

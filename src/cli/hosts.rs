@@ -110,18 +110,25 @@ pub(super) fn print_document<T: Serialize>(answers: Answers<T>, key: &str) -> Ex
 }
 
 impl Rows {
-    /// For a table of `width` columns besides the host's.
-    pub(super) fn new(width: usize, has_colors: bool) -> Self {
-        Self {
+    /// The rows of each host's answer, for a table of `width` columns besides the host's.
+    pub(super) fn of(answers: Answers<Vec<Vec<String>>>, width: usize, has_colors: bool) -> Self {
+        let mut all = Self {
             rows: Vec::new(),
             down: Vec::new(),
             has_colors,
             width,
+        };
+        for (host, answer) in answers {
+            match answer {
+                Ok(rows) => all.add(&host, rows),
+                Err(err) => all.add_down(&host, &err),
+            }
         }
+        all
     }
 
     /// Adds the rows of a host that answers.
-    pub(super) fn add(&mut self, host: &str, rows: Vec<Vec<String>>) {
+    fn add(&mut self, host: &str, rows: Vec<Vec<String>>) {
         let named = |mut row: Vec<String>| {
             row.insert(0, visible(host));
             row
@@ -130,7 +137,7 @@ impl Rows {
     }
 
     /// Adds the row of a host that does not answer; a table of one column has no room for the reason.
-    pub(super) fn add_down(&mut self, host: &str, err: &CliError) {
+    fn add_down(&mut self, host: &str, err: &CliError) {
         // The host stands before it already.
         let reason = err.to_string();
         let reason = reason.strip_prefix(&format!("{host}: ")).unwrap_or(&reason);
@@ -173,22 +180,16 @@ impl Rows {
 pub(super) fn status(is_json: bool, color: Color) -> Result<Option<u8>, CliError> {
     let health = |client: &mut Client| Ok(client.call(routes::Health.request())?);
     if let Some(mut hosts) = Hosts::several()? {
-        let answers = hosts.ask(health);
         if is_json {
-            return print_document(answers, "health").map(Some);
+            return print_document(hosts.ask(health), "health").map(Some);
         }
         let head = [
             "PID", "STATE", "VERSION", "UPTIME", "LIVE", "SESSIONS", "STORE",
         ];
         let head = head.map(str::to_owned);
-        let mut rows = Rows::new(head.len(), color.is_on());
+        let answers = hosts.ask(|client| Ok(vec![row(&health(client)?)]));
         let code = code_of(&answers);
-        for (host, answer) in answers {
-            match answer {
-                Ok(health) => rows.add(&host, vec![row(&health)]),
-                Err(err) => rows.add_down(&host, &err),
-            }
-        }
+        let rows = Rows::of(answers, head.len(), color.is_on());
         Out::new().line(&rows.lines(&head, terminal_width()).join("\n"))?;
         return Ok(Some(code));
     }

@@ -30,15 +30,11 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts the signal thread. Must be called before any other thread starts, so that only this one receives the
-    /// signals.
+    /// Starts the signal thread ([`on_stop_signal`]).
     pub(super) fn watch(target: Target) -> io::Result<Arc<Self>> {
-        sys::block_signals(sys::STOP_SIGNALS);
         let interrupt = Arc::new(Self::default());
         let watched = Arc::clone(&interrupt);
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || watched.take_signals(&target))?;
+        on_stop_signal(move |signal| watched.take_signals(signal, &target))?;
         Ok(interrupt)
     }
 
@@ -79,10 +75,7 @@ impl Interrupt {
     }
 
     /// A second signal stays pending until the kill is answered: GNU timeout sends two at once.
-    fn take_signals(&self, target: &Target) {
-        let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
-            return;
-        };
+    fn take_signals(&self, signal: i32, target: &Target) {
         if self.first.set(First::Signal).is_ok() {
             std::process::exit(exit_code(signal).into());
         }
@@ -142,23 +135,28 @@ impl CurrentSession {
     }
 }
 
-/// Starts a thread that kills the current session at a stop signal, and ends this process. Must be called before any
-/// other thread starts.
+/// Starts a thread that kills the current session at a stop signal, and ends this process ([`on_stop_signal`]).
 pub(super) fn kill_on_signal(target: Target) -> io::Result<CurrentSession> {
-    sys::block_signals(sys::STOP_SIGNALS);
     let current = CurrentSession::default();
     let watched = current.clone();
-    let wait = move || {
-        let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) else {
-            return;
-        };
+    on_stop_signal(move |signal| {
         if let Some(Err(err)) = watched.take().map(|id| kill(&target, &id)) {
             err.print();
         }
         std::process::exit(exit_code(signal).into());
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(wait)?;
+    })?;
     Ok(current)
+}
+
+/// Starts a thread that calls `act` at SIGINT or SIGTERM. Must be called before any other thread starts, so that only this
+/// one receives the signals.
+pub(super) fn on_stop_signal(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+    sys::block_signals(sys::STOP_SIGNALS);
+    let wait = move || {
+        if let Ok(signal) = sys::wait_signal(sys::STOP_SIGNALS) {
+            act(signal);
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".into());
+    thread.spawn(wait).map(drop)
 }

@@ -111,15 +111,9 @@ fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> ExitResult {
     let watched = watch(args.watch, out, &mut || {
         let width = terminal_width();
         let columns = args.columns(width);
-        let answers = hosts.ask(|client| rows(client, args, width));
+        let answers = hosts.ask(|client| Ok(rows(client, args, width)?.0));
         code = hosts::code_of(&answers);
-        let mut all = Rows::new(columns.len(), args.color.is_on());
-        for (host, answer) in answers {
-            match answer {
-                Ok((rows, _)) => all.add(&host, rows),
-                Err(err) => all.add_down(&host, &err),
-            }
-        }
+        let all = Rows::of(answers, columns.len(), args.color.is_on());
         if args.quiet || args.format.is_some() {
             return Ok(all.rows.iter().map(|row| row.join("\t")).collect());
         }

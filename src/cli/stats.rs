@@ -32,16 +32,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-const COLUMNS: [Column; 8] = [
-    Column::Id,
-    Column::Harness,
-    Column::Duration,
-    Column::Cpu,
-    Column::Memory,
-    Column::Output,
-    Column::Silent,
-    Column::Title,
-];
+const COLUMNS: [Column; 8] = {
+    use Column::*;
+    [Id, Harness, Duration, Cpu, Memory, Output, Silent, Title]
+};
 
 pub(super) fn run(args: &Args) -> ExitResult {
     check_watch(args.watch, args.json)?;
@@ -68,18 +62,15 @@ fn run_for(hosts: &mut Hosts, args: &Args, out: &mut Out) -> ExitResult {
     let watched = watch(args.watch, out, &mut || {
         let answers = hosts.ask(live);
         code = hosts::code_of(&answers);
-        let mut all = Rows::new(COLUMNS.len(), Color::Auto.is_on());
         let mut samples = HashMap::new();
-        for (host, answer) in answers {
-            match answer {
-                Ok(sessions) => {
-                    let (rows, seen) = rows(&sessions, &look);
-                    all.add(&host, rows);
-                    samples.extend(seen);
-                }
-                Err(err) => all.add_down(&host, &err),
-            }
-        }
+        let mut rows_of = |sessions: Vec<SessionRecord>| {
+            let (rows, seen) = rows(&sessions, &look);
+            samples.extend(seen);
+            rows
+        };
+        let answers = answers.into_iter();
+        let answers = answers.map(|(host, answer)| (host, answer.map(&mut rows_of)));
+        let all = Rows::of(answers.collect(), COLUMNS.len(), Color::Auto.is_on());
         look.before = samples;
         Ok(all.lines(&COLUMNS.map(Column::head), terminal_width()))
     });
