@@ -86,74 +86,54 @@ fn make(session: Option<&str>) -> Bundle {
     let home = Home::from_env();
     let all = gather(home.as_ref(), session);
     let privacy = privacy(home.as_ref().ok(), &all);
-    let version = object! {
+    let seen = &all.seen;
+    let coven = object! {
         "version": VERSION, "contract": CONTRACT, "commit": BUILD.commit, "buildDate": BUILD.date,
     };
+    let os = privacy.read(&all.install, Install::os);
+    let install = privacy.read(&all.install, Install::show);
+    let home = home_facts(home.as_ref(), &privacy);
+    let status = privacy.read(seen, daemon::status);
+    let health = privacy.read(seen, daemon::health);
     let failures = object! {
         "commands": privacy.read(&all.commands, log::commands),
         "daemonLog": privacy.read(&all.log, log::failures),
     };
+    let doctor = privacy.read(&all.doctor, daemon::doctor);
+    let capabilities = privacy.read(seen, daemon::capabilities);
+    let adapters = privacy.read(&all.harnesses, Harnesses::show);
     let settings = object! {
-        "daemon": privacy.read(&all.seen, daemon::process),
+        "daemon": privacy.read(seen, daemon::process),
         "environmentHere": environment(&privacy),
     };
-    let metrics = |page: &String, privacy: &Privacy| daemon::metrics(page, privacy);
-    let os = privacy.read(&all.install, Install::os);
-    let install = privacy.read(&all.install, Install::show);
-    let home = home_facts(home.as_ref(), &privacy);
+    let counts = privacy.read(&all.survey, store::counts);
+    let metrics = privacy.read(&all.metrics, |page, privacy| daemon::metrics(page, privacy));
+    let session = session.map(|_| privacy.read(&all.session, store::session));
+    let records = privacy.read(&all.log, log::records);
+    // When all other parts have been counted.
+    let left_out = privacy.counts();
     let mut parts = vec![
-        ("coven", "1. Coven version", version),
+        ("coven", "1. Coven version", coven),
         ("os", "2. Operating system", os),
         ("install", "3. Install path and package manager", install),
         ("home", "4. Whether COVEN_HOME is customized", home),
+        ("status", "5. coven daemon status", status),
+        ("health", "6. Health", health),
+        (
+            "failures",
+            "7. Last failing commands and error codes",
+            failures,
+        ),
+        ("doctor", "Doctor", doctor),
+        ("capabilities", "Capabilities", capabilities),
+        ("adapters", "Adapters", adapters),
+        ("settings", "Settings", settings),
+        ("store", "Store", counts),
+        ("metrics", "Metrics", metrics),
     ];
-    let mut add = |key, title, part| parts.push((key, title, part));
-    add(
-        "status",
-        "5. coven daemon status",
-        privacy.read(&all.seen, daemon::status),
-    );
-    add(
-        "health",
-        "6. Health",
-        privacy.read(&all.seen, daemon::health),
-    );
-    add(
-        "failures",
-        "7. Last failing commands and error codes",
-        failures,
-    );
-    add(
-        "doctor",
-        "Doctor",
-        privacy.read(&all.doctor, daemon::doctor),
-    );
-    add(
-        "capabilities",
-        "Capabilities",
-        privacy.read(&all.seen, daemon::capabilities),
-    );
-    add(
-        "adapters",
-        "Adapters",
-        privacy.read(&all.harnesses, Harnesses::show),
-    );
-    add("settings", "Settings", settings);
-    add("store", "Store", privacy.read(&all.survey, store::counts));
-    add("metrics", "Metrics", privacy.read(&all.metrics, metrics));
-    if session.is_some() {
-        add(
-            "session",
-            "Session",
-            privacy.read(&all.session, store::session),
-        );
-    }
-    add(
-        "log",
-        "The daemon's log",
-        privacy.read(&all.log, log::records),
-    );
-    add("leftOut", "Left out or redacted", privacy.counts());
+    parts.extend(session.map(|session| ("session", "Session", session)));
+    parts.push(("log", "The daemon's log", records));
+    parts.push(("leftOut", "Left out or redacted", left_out));
     let made_at = Timestamp::now();
     Bundle { made_at, parts }
 }

@@ -52,35 +52,23 @@ impl Bundle {
 fn write(out: &mut String, name: &str, value: &Value) {
     let lines = match value {
         Value::Object(object) if object.contains_key("unavailable") => {
-            return out.push_str(&format!(
-                "\nNot available: `{}`\n",
-                plain(&object["unavailable"])
-            ));
+            let why = plain(&object["unavailable"]);
+            return out.push_str(&format!("\nNot available: `{why}`\n"));
         }
         Value::Array(rows) => lines(rows),
         Value::Object(object) => {
             let facts = object.iter().filter(|(_, value)| !is_several(value));
-            aligned(
-                &facts
-                    .map(|(name, value)| (words(name), plain(value)))
-                    .collect::<Vec<_>>(),
-                usize::MAX,
-            )
+            let facts = facts.map(|(name, value)| (words(name), plain(value)));
+            aligned(&facts.collect::<Vec<_>>(), usize::MAX)
         }
         _ => vec![plain(value)],
     };
     if !lines.is_empty() {
-        out.push_str(&format!(
-            "\n```text\n{}\n```\n",
-            lines.join("\n").replace('`', "'")
-        ));
+        let lines = lines.join("\n").replace('`', "'");
+        out.push_str(&format!("\n```text\n{lines}\n```\n"));
     }
-    for (key, value) in value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| is_several(value))
-    {
+    let parts = value.as_object().into_iter().flatten();
+    for (key, value) in parts.filter(|(_, value)| is_several(value)) {
         let name = format!("{name} {}", words(key));
         out.push_str(&format!("\n###{name}\n"));
         write(out, &name, value);
@@ -103,26 +91,12 @@ fn lines(rows: &[Value]) -> Vec<String> {
         return records.map(|record| visible(&record.to_string())).collect();
     }
     let mut columns: Vec<&String> = first.keys().collect();
-    columns.sort_by_key(|name| {
-        COLUMNS
-            .iter()
-            .position(|first| first == name)
-            .unwrap_or(COLUMNS.len())
-    });
+    let place = |name: &&String| COLUMNS.iter().position(|first| first == name);
+    columns.sort_by_key(|name| place(name).unwrap_or(COLUMNS.len()));
     let cells = |row: &Map<String, Value>| columns.iter().map(|name| plain(&row[*name])).collect();
-    let head = columns
-        .iter()
-        .map(|name| words(name).to_uppercase())
-        .collect();
-    table(
-        head,
-        &rows
-            .iter()
-            .filter_map(Value::as_object)
-            .map(cells)
-            .collect::<Vec<_>>(),
-        usize::MAX,
-    )
+    let head = columns.iter().map(|name| words(name).to_uppercase());
+    let rows = rows.iter().filter_map(Value::as_object).map(cells);
+    table(head.collect(), &rows.collect::<Vec<_>>(), usize::MAX)
 }
 
 /// A value as plain text that cannot end a code block.

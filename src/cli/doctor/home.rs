@@ -3,6 +3,7 @@
 //! Access is controlled by the file system (the contract): the home has mode 0700, the daemon's files 0600, and all
 //! belong to this user.
 
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -85,15 +86,6 @@ fn home_check(home: &Home, meta: &Metadata) -> Verdict {
     pass(message!("{} (mode 0700, yours)", path))
 }
 
-/// Required access of a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rule {
-    /// A file of the daemon's: no access for others.
-    Private,
-    /// A file of the user's: others may read it, and root may own it.
-    Unwritable,
-}
-
 /// A wrong owner or mode, and its repair.
 struct Flaw {
     what: Message,
@@ -101,8 +93,8 @@ struct Flaw {
     path: PathBuf,
 }
 
-/// Kind of repair.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Kind of repair, in the order of the hint.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mend {
     CloseDir,
     CloseFile,
@@ -113,14 +105,6 @@ enum Mend {
 }
 
 impl Mend {
-    const ALL: [Self; 5] = [
-        Self::CloseDir,
-        Self::CloseFile,
-        Self::DenyWriting,
-        Self::Chown,
-        Self::ReplaceLink,
-    ];
-
     /// The command; the files are appended.
     fn command(self, owner: u32) -> Message {
         match self {
@@ -141,21 +125,19 @@ pub(super) fn permissions(home: &Home) -> Option<Verdict> {
     if home.path().read_dir().is_err() || is_forwarded(home) {
         return None;
     }
-    let mut files: Vec<(PathBuf, Rule)> = Vec::new();
-    for path in entries(home.path()) {
-        let rule = rule(home, &path);
-        files.push((path, rule));
-    }
-    let logs = entries(&home.logs()).into_iter();
-    files.extend(logs.map(|path| (path, Rule::Private)));
+    let own = entries(home.path()).into_iter();
+    let own = own.map(|path| (is_private(home, &path), path));
+    let logs = entries(&home.logs()).into_iter().map(|path| (true, path));
     // A link is a rejected manifest, which has its own check.
     let manifests = entries(&home.adapters()).into_iter();
-    let manifests = manifests.filter(|path| !path.is_symlink());
-    files.extend(manifests.map(|path| (path, Rule::Unwritable)));
+    let manifests = manifests
+        .filter(|path| !path.is_symlink())
+        .map(|path| (false, path));
+    let files: Vec<(bool, PathBuf)> = own.chain(logs).chain(manifests).collect();
     let owner = home.owner();
     let each = files.iter();
     let faults: Vec<Flaw> = each
-        .flat_map(|(path, rule)| faults(path, *rule, owner))
+        .flat_map(|(is_private, path)| faults(path, *is_private, owner))
         .collect();
     if faults.is_empty() {
         let message = message!("{} files, none open to others", files.len());
@@ -169,26 +151,23 @@ fn verdict(faults: &[Flaw], owner: u32) -> Verdict {
     let more = faults.len().checked_sub(NAMED_MAX).filter(|&more| more > 0);
     let more = more.map(|more| message!("and {} more", more));
     let message = Message::join(named.map(|fault| fault.what.clone()).chain(more), "; ");
-    let mends = Mend::ALL.into_iter().filter_map(|mend| {
-        let files: Vec<Message> = faults
-            .iter()
-            .filter(|fault| fault.mend == mend)
-            .map(|fault| Message::quoted(&fault.path))
-            .collect();
-        (!files.is_empty())
-            .then(|| message!("{} {}", mend.command(owner), Message::join(files, " ")))
-    });
+    let mut mends: BTreeMap<Mend, Vec<Message>> = BTreeMap::new();
+    for fault in faults {
+        let files = mends.entry(fault.mend).or_default();
+        files.push(Message::quoted(&fault.path));
+    }
+    let mends = mends
+        .into_iter()
+        .map(|(mend, files)| message!("{} {}", mend.command(owner), Message::join(files, " ")));
     fail(message, Message::join(mends, "; "))
 }
 
-/// The rule for a file, by its name.
-fn rule(home: &Home, path: &Path) -> Rule {
+/// True for a file of the daemon's, by its name: others have no access. Others may read a file of the user's, and root may
+/// own it.
+fn is_private(home: &Home, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_own = name.starts_with("coven.") || name.starts_with("daemon.");
-    match is_own || *path == home.logs() || *path == home.adapters() {
-        true => Rule::Private,
-        false => Rule::Unwritable,
-    }
+    is_own || *path == home.logs() || *path == home.adapters()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
@@ -199,13 +178,12 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The faults of the file at `path`, which should belong to `owner`.
-fn faults(path: &Path, rule: Rule, owner: u32) -> Vec<Flaw> {
+fn faults(path: &Path, is_private: bool, owner: u32) -> Vec<Flaw> {
     // A file that has vanished has no fault.
     let Ok(meta) = path.symlink_metadata() else {
         return Vec::new();
     };
     let mode = meta.mode() & 0o7777;
-    let is_private = rule == Rule::Private;
     let fault = |what: Message, mend: Mend| Flaw {
         what: message!("{} {}", path, what),
         mend,

@@ -145,17 +145,12 @@ const CHECKS: &[(&str, Subject, &str)] = &[
 ];
 
 /// The checks that are made for each adapter, and by `--self-test`.
+#[rustfmt::skip]
 const OTHERS: [(&str, &str); 2] = [
-    (
-        "adapter.<id>",
-        "Where does the daemon find the harness, and where this shell? Warns where they differ, where none finds it, and \
-            where the daemon does not know it yet.",
-    ),
-    (
-        SELF_TEST,
-        "With `--self-test`: do launch, events, exit, record and replay of a session of `hello` return the same bytes? \
-            The session is deleted.",
-    ),
+    ("adapter.<id>",
+        "Where does the daemon find the harness, and where this shell? Warns where they differ, where none finds it, and where the daemon does not know it yet."),
+    (SELF_TEST,
+        "With `--self-test`: do launch, events, exit, record and replay of a session of `hello` return the same bytes? The session is deleted."),
 ];
 
 /// Every check's id, with what it asks.
