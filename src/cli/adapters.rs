@@ -58,20 +58,12 @@ pub(super) fn run(args: &Args) -> ExitResult {
         out.pretty_json(&json)?;
         return Ok(0);
     }
-    let rows: Vec<Vec<String>> = capabilities
-        .adapters
-        .iter()
-        .map(|adapter| {
-            vec![
-                adapter.id.clone(),
-                source(adapter),
-                match &adapter.problem {
-                    Some(_) => painted(args.color.is_on(), RED, &place(adapter)),
-                    None => place(adapter),
-                },
-            ]
-        })
-        .collect();
+    let row = |adapter: &AdapterStatus| {
+        let is_red = adapter.problem.is_some() && args.color.is_on();
+        let place = painted(is_red, RED, &place(adapter));
+        vec![adapter.id.clone(), source(adapter), place]
+    };
+    let rows: Vec<Vec<String>> = capabilities.adapters.iter().map(row).collect();
     out.table(&["ID", "SOURCE", "PATH"], &rows)?;
     for refused in &capabilities.refused_manifests {
         out.line(&format!(
@@ -118,7 +110,7 @@ fn show(args: &ShowArgs) -> ExitResult {
         out.pretty_json(&serde_json::json!({ "adapter": adapter, "version": version }))?;
         return Ok(0);
     }
-    let facts = [
+    let mut facts = vec![
         ("id", adapter.id.clone()),
         ("label", visible(&adapter.label)),
         ("source", visible(&adapter.source.to_string())),
@@ -136,10 +128,7 @@ fn show(args: &ShowArgs) -> ExitResult {
         ),
         ("run adds", added),
     ];
-    let facts: Vec<(&str, String)> = facts
-        .into_iter()
-        .filter(|(_, fact)| !fact.is_empty())
-        .collect();
+    facts.retain(|(_, fact)| !fact.is_empty());
     out.facts(&facts)?;
     out.line("")?;
     let rows: Vec<Vec<String>> = adapter.commands.iter().map(row).collect();
@@ -159,10 +148,8 @@ fn row(command: &AdapterCommand) -> Vec<String> {
         Some(false) => "no",
         None => "not known",
     };
-    let variables = command
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
+    let variables = command.env.iter();
+    let variables = variables.map(|(name, value)| format!("{name}={value}"));
     let words: Vec<String> = variables.chain(command.argv.iter().cloned()).collect();
     let stdin = if command.reads_prompt {
         " < prompt"

@@ -11,20 +11,13 @@ use super::session::LAST;
 
 /// The process's arguments without its name.
 pub(super) fn from_env() -> Result<Vec<String>, CliError> {
-    let mut args = Vec::new();
-    for arg in std::env::args_os().skip(1) {
-        match arg.into_string() {
-            Ok(arg) => args.push(arg),
-            Err(arg) => {
-                let message = format!(
-                    "the argument {} is not UTF-8",
-                    visible(&arg.to_string_lossy())
-                );
-                return Err(CliError::usage(&message));
-            }
-        }
-    }
-    Ok(args)
+    let args = std::env::args_os().skip(1).map(|arg| {
+        arg.into_string().map_err(|arg| {
+            let shown = visible(&arg.to_string_lossy());
+            CliError::usage(&format!("the argument {shown} is not UTF-8"))
+        })
+    });
+    args.collect()
 }
 
 /// `args` with aliases resolved, prepared for argh.

@@ -232,21 +232,16 @@ fn values(name: &str, current: &str) -> Candidates {
         }
         _ => Vec::new(),
     };
-    words
-        .into_iter()
-        .map(|word| (word, String::new()))
-        .collect()
+    let words = words.into_iter();
+    words.map(|word| (word, String::new())).collect()
 }
 
 /// Asks the daemon on a thread that is abandoned after the timeout.
 fn bounded(ask: impl FnOnce() -> Option<Candidates> + Send + 'static) -> Candidates {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(ask()));
-    receiver
-        .recv_timeout(durations::COMPLETION)
-        .ok()
-        .flatten()
-        .unwrap_or_default()
+    let answer = receiver.recv_timeout(durations::COMPLETION);
+    answer.ok().flatten().unwrap_or_default()
 }
 
 fn connect() -> Option<(Client, Health)> {
@@ -304,11 +299,8 @@ fn topics() -> Candidates {
 fn harnesses() -> Option<Candidates> {
     let capabilities = connect()?.0.call(routes::Capabilities.request()).ok()?;
     let adapters = capabilities.adapters.iter();
-    Some(
-        adapters
-            .map(|adapter| (visible(&adapter.id), visible(&adapter.label)))
-            .collect(),
-    )
+    let named = adapters.map(|adapter| (visible(&adapter.id), visible(&adapter.label)));
+    Some(named.collect())
 }
 
 #[cfg(test)]

@@ -131,21 +131,11 @@ mod tests {
     use crate::checkout::{checkout, each_file};
 
     /// The commands that end a daemon, as texts spell them.
+    #[rustfmt::skip]
     const COMMANDS: [&str; 14] = [
-        "coven daemon stop",
-        "coven daemon restart",
-        "\" daemon stop",
-        "\" daemon restart",
-        "systemctl stop",
-        "systemctl restart",
-        "--user stop",
-        "--user restart",
-        "} stop {",
-        "} restart {",
-        "disable --now",
-        "launchctl bootout",
-        "launchctl kickstart -k",
-        "kill -9 {",
+        "coven daemon stop", "coven daemon restart", "\" daemon stop", "\" daemon restart", "systemctl stop",
+        "systemctl restart", "--user stop", "--user restart", "} stop {", "} restart {", "disable --now",
+        "launchctl bootout", "launchctl kickstart -k", "kill -9 {",
     ];
 
     #[test]

@@ -25,14 +25,12 @@ const NO_NUMBER: [&str; 2] = [
 const TOO_LARGE: &str = "number too large to fit in target type";
 
 /// Beginnings of argh's messages, and the words for them here.
+#[rustfmt::skip]
 const REWORDED: [(&str, &str); 6] = [
     ("Error parsing option ", "option "),
     ("Error parsing positional argument ", "argument "),
     ("No value provided for option ", "no value for option "),
-    (
-        "One of the following subcommands must be present: ",
-        "a command is missing, one of: ",
-    ),
+    ("One of the following subcommands must be present: ", "a command is missing, one of: "),
     ("Required positional arguments not provided: ", "missing: "),
     ("Unrecognized argument: ", "unexpected argument: "),
 ];
@@ -221,22 +219,12 @@ impl From<ClientError> for CliError {
 
 /// The error of a program that should lead to the daemon of another host: `coven dial-stdio` there has printed its own,
 /// or ssh has failed.
-fn of_program(
-    GatewayEnd {
-        name,
-        command,
-        code,
-        said,
-    }: &GatewayEnd,
-) -> CliError {
-    let lines: Vec<&str> = said
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let own = lines
-        .iter()
-        .position(|line| line.starts_with("coven: ") && line.ends_with(')'));
+fn of_program(ended: &GatewayEnd) -> CliError {
+    let (name, command) = (&ended.name, &ended.command);
+    let lines = ended.said.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let is_own = |line: &&str| line.starts_with("coven: ") && line.ends_with(')');
+    let own = lines.iter().position(is_own);
     if let Some((message, code)) = own.and_then(|at| {
         let line = lines[at].strip_prefix("coven: ")?;
         line.trim_end_matches(')').rsplit_once(" (")
@@ -257,7 +245,7 @@ fn of_program(
         let message = format!("{name}: {message}");
         return CliError::failed(Word::read(code.to_owned()), message, next.as_deref());
     }
-    let (reason, next) = match (*code, lines.last()) {
+    let (reason, next) = match (ended.code, lines.last()) {
         (Some(NOT_FOUND), _) => (
             "coven is not on the PATH that ssh gives to commands there, nor in ~/.local/bin or ~/.cargo/bin",
             format!(
@@ -317,22 +305,16 @@ fn next_for(error: &ErrorDetail) -> String {
     if code == Some(Code::HarnessNotFound) && detail(error, "problem").is_some() {
         return "coven doctor".to_owned();
     }
-    // Inserted texts are not searched for names.
-    [
+    let names = [
         ("sessionId", "<id>"),
         ("executable", "the harness"),
         ("daemonPath", ""),
-    ]
-    .into_iter()
-    .fold(
-        code.and_then(Code::next)
-            .unwrap_or(LOOK_AT_DAEMON)
-            .to_owned(),
-        |next, (name, unknown)| {
-            next.replace(
-                &format!("{{{name}}}"),
-                detail(error, name).unwrap_or(unknown),
-            )
-        },
-    )
+    ];
+    let next = code.and_then(Code::next).unwrap_or(LOOK_AT_DAEMON);
+    names
+        .into_iter()
+        .fold(next.to_owned(), |next, (name, unknown)| {
+            let value = detail(error, name).unwrap_or(unknown);
+            next.replace(&format!("{{{name}}}"), value)
+        })
 }

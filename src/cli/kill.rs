@@ -23,12 +23,8 @@ pub(super) struct Args {
     #[argh(switch)]
     all: bool,
     /// TERM (the default) or KILL, which end a session; INT, HUP, USR1, USR2, STOP, CONT or WINCH, which are only sent
-    #[argh(
-        option,
-        short = 's',
-        default = "KillSignal::default()",
-        from_str_fn(parse_signal)
-    )]
+    #[argh(option, short = 's', from_str_fn(parse_signal))]
+    #[argh(default = "KillSignal::default()")]
     signal: KillSignal,
     /// do not ask
     #[argh(switch, short = 'y')]

@@ -262,19 +262,11 @@ fn record(err: &CliError, verb: &str) {
     let (Some(code), Ok(home)) = (err.code(), Home::from_env()) else {
         return;
     };
-    let is_dir = || {
-        let logs = home.logs().symlink_metadata();
-        logs.is_ok_and(|meta| meta.is_dir())
-    };
-    if home.check().is_err() || !is_dir() {
-        return;
+    let logs = home.logs().symlink_metadata();
+    if home.check().is_ok() && logs.is_ok_and(|meta| meta.is_dir()) {
+        let exit = err.exit_code(verb);
+        FailedCommand { verb, code, exit }.append_to(&home.failures_file());
     }
-    let command = FailedCommand {
-        verb,
-        code,
-        exit: err.exit_code(verb),
-    };
-    command.append_to(&home.failures_file());
 }
 
 /// Prints `line` as the verb's whole output.

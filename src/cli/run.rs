@@ -241,15 +241,15 @@ fn prompt(args: &Args) -> Result<String, CliError> {
     }
 }
 
-/// The prompt read from `source`, without a byte order mark.
+/// The prompt read from `source`, without the byte order mark with which some editors start a UTF-8 file (RFC 3629, 6).
 fn filled(source: &str, text: String) -> Result<String, CliError> {
-    let text = without_mark(text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     match text.trim().is_empty() {
         true => Err(CliError::new(
             Code::InvalidRequest,
             format!("there is no prompt in {source}: it is empty"),
         )),
-        false => Ok(text),
+        false => Ok(text.to_owned()),
     }
 }
 
@@ -273,14 +273,6 @@ fn remark_on_unread_input(args: &Args, form: Option<Form>) {
     if !is_read && has_unread_input() {
         remark("stdin is not read; end the prompt with - to append it");
     }
-}
-
-/// Removes the byte order mark with which some editors start a UTF-8 file (RFC 3629, 6).
-fn without_mark(mut text: String) -> String {
-    if text.starts_with('\u{feff}') {
-        text.drain(..'\u{feff}'.len_utf8());
-    }
-    text
 }
 
 /// Connects to the daemon, which is started if none runs: on its own host.

@@ -307,14 +307,8 @@ pub(super) fn check_own() -> Result<(), CliError> {
 }
 
 /// Verbs that work on the machine that they run on alone.
-const OWN: [&str; 6] = [
-    "backup",
-    "daemon",
-    "diagnostics",
-    "doctor",
-    "restore",
-    "vacuum",
-];
+#[rustfmt::skip]
+const OWN: [&str; 6] = ["backup", "daemon", "diagnostics", "doctor", "restore", "vacuum"];
 
 /// The command `next` as it is typed for this command's host.
 pub(super) fn for_host(next: &str) -> String {

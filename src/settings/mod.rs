@@ -7,7 +7,7 @@ mod kinds;
 mod nearest;
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -106,16 +106,12 @@ impl<K: SettingKind> Setting<K> {
         let text = from_file(self.name).or_else(|| std::env::var_os(self.name));
         match text.filter(|text| !text.is_empty()) {
             None => Ok(self.kind.default()),
-            Some(text) => self.parse(&text),
+            Some(text) => self.kind.parse(&text).ok_or_else(|| BadSetting {
+                name: self.name,
+                value: text.to_string_lossy().into_owned(),
+                values: self.kind.values(),
+            }),
         }
-    }
-
-    fn parse(&self, text: &OsStr) -> Result<K::Value, BadSetting> {
-        self.kind.parse(text).ok_or_else(|| BadSetting {
-            name: self.name,
-            value: text.to_string_lossy().into_owned(),
-            values: self.kind.values(),
-        })
     }
 }
 
@@ -178,13 +174,9 @@ mod tests {
     use crate::checkout::{checkout, each_file};
 
     /// Names that start with `COVEN_` but are no settings: variables for harnesses, builds and tests.
+    #[rustfmt::skip]
     const OTHERS: &[&str] = &[
-        "COVEN_",
-        "COVEN_SESSION_ID",
-        "COVEN_COMMIT",
-        "COVEN_BUILD_COMMIT",
-        "COVEN_BUILD_DATE",
-        "COVEN_TEST_ROUNDS",
+        "COVEN_", "COVEN_SESSION_ID", "COVEN_COMMIT", "COVEN_BUILD_COMMIT", "COVEN_BUILD_DATE", "COVEN_TEST_ROUNDS",
         "COVEN_TEST_FLOOD_BYTES",
     ];
 
