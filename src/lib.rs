@@ -168,10 +168,12 @@ pub mod sys;
 #[cfg(test)]
 mod checkout;
 
-#[cfg(test)]
-mod rows;
-
 /// Random values for unit tests; shared with the integration tests.
 #[cfg(test)]
 #[path = "../tests/coven/support/random.rs"]
 mod random;
+
+/// Tables of unit tests; shared with the integration tests.
+#[cfg(test)]
+#[path = "../tests/coven/support/rows.rs"]
+mod rows;

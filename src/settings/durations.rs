@@ -259,34 +259,18 @@ pub const DPKG: Duration = millis(1500);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::path::Path;
-
-    /// The files below `dir` that declare a constant duration.
-    fn declaring(dir: &Path, found: &mut Vec<String>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                declaring(&path, found);
-            } else if fs::read_to_string(&path).is_ok_and(|text| {
-                let is_one = |line: &str| line.contains("const ") && line.contains(": Duration =");
-                text.lines().any(is_one)
-            }) {
-                found.push(path.display().to_string());
-            }
-        }
-    }
+    use crate::checkout::{checkout, each_file};
 
     #[test]
     fn the_units_give_a_daemon_the_time_that_its_stop_takes() {
         let within = stop_within(seconds(5)).as_secs();
-        let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/service");
+        let service = checkout("scripts/service");
         for (file, begin, end) in [
             ("coven.service", "\nTimeoutStopSec=", "\n"),
             ("coven-system.service", "\nTimeoutStopSec=", "\n"),
             ("coven.plist", "<key>ExitTimeOut</key><integer>", "<"),
         ] {
-            let text = fs::read_to_string(service.join(file)).unwrap();
+            let text = std::fs::read_to_string(service.join(file)).unwrap();
             let (_, rest) = text.split_once(begin).unwrap();
             let given: u64 = rest.split_once(end).unwrap().0.parse().unwrap();
             assert!(
@@ -298,11 +282,11 @@ mod tests {
 
     #[test]
     fn every_duration_is_declared_in_this_table() {
+        let is_one = |line: &str| line.contains("const ") && line.contains(": Duration =");
         let mut found = Vec::new();
-        declaring(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
-            &mut found,
-        );
+        each_file(&checkout("src"), &mut |path, text| {
+            found.extend(text.lines().any(is_one).then(|| path.to_owned()));
+        });
         assert!(
             matches!(&found[..], [only] if only.ends_with("settings/durations.rs")),
             "{found:?}"

@@ -212,15 +212,16 @@ fn the_command_lines_of_existing_scripts_work() {
     let id = ran.out.trim();
     out(&coven, &["wait", id]);
     for (alias, verb) in [
-        (
-            &["sessions", "show", id, "--json"][..],
-            &["show", "--json", id][..],
-        ),
-        (&["session", "log", id], &["log", id]),
-        (&["sessions", "events", id], &["events", id]),
-        (&["adapter", "list", "--json"], &["adapters", "--json"]),
+        ("sessions show ID --json", "show --json ID"),
+        ("session log ID", "log ID"),
+        ("sessions events ID", "events ID"),
+        ("adapter list --json", "adapters --json"),
     ] {
-        assert_eq!(out(&coven, alias), out(&coven, verb), "{alias:?}");
+        let [said, expected] = [alias, verb].map(|line| {
+            let line = line.replace("ID", id);
+            out(&coven, &line.split(' ').collect::<Vec<_>>())
+        });
+        assert_eq!(said, expected, "{alias}");
     }
     let status: Value = serde_json::from_str(&out(&coven, &["status", "--json"])).unwrap();
     assert_eq!(
@@ -238,8 +239,8 @@ fn the_command_lines_of_existing_scripts_work() {
     assert_eq!(hello["checks"].as_array().unwrap().len(), 1);
     let gemini = coven.cli(["adapter", "doctor", "gemini"]);
     assert_eq!(gemini.code, 1, "{gemini:?}");
-    for later in [&["search", "x"][..], &["sessions", "search", "x", "--json"]] {
-        let ran = coven.cli(later);
+    for later in ["search x", "sessions search x --json"] {
+        let ran = coven.cli(later.split(' '));
         assert_eq!(ran.code, 2);
         assert!(ran.err.contains("not in this version"), "{ran:?}");
     }
@@ -260,26 +261,18 @@ fn the_command_lines_of_existing_scripts_work() {
 #[test]
 fn an_option_of_run_can_stand_behind_the_harness_and_behind_the_prompt() {
     let coven = Coven::start();
-    for line in [
-        &["hello", "--title", "T", "--", "--json"][..],
-        &["hello", "--json", "--title=T"],
+    for (line, code) in [
+        ("run hello --title T -- --json", 0),
+        ("run hello --json --title=T", 2),
     ] {
-        let args = [&["run"], line].concat();
-        let ran = coven.cli(&args);
-        assert_eq!(
-            ran.code,
-            if line.contains(&"--") { 0 } else { 2 },
-            "{ran:?}"
-        );
+        let ran = coven.cli(line.split(' '));
+        assert_eq!(ran.code, code, "{ran:?}");
     }
     assert!(out(&coven, &["sessions"]).contains("T"));
     let help = out(&coven, &["run", "hello", "--help"]);
     assert_eq!(help, out(&coven, &["run", "--help"]));
-    for refused in [
-        &["run", "hello", "fix", "--json", "it"][..],
-        &["run", "hello", "--jsno", "hi"],
-    ] {
-        let ran = coven.cli(refused);
+    for refused in ["run hello fix --json it", "run hello --jsno hi"] {
+        let ran = coven.cli(refused.split(' '));
         assert_eq!(ran.code, 2);
         assert!(
             ran.err.contains("quote the prompt, or put -- before it"),
@@ -292,17 +285,9 @@ fn an_option_of_run_can_stand_behind_the_harness_and_behind_the_prompt() {
 #[test]
 fn a_session_gets_another_title_and_other_labels() {
     let coven = Coven::start();
-    let ran = coven.cli([
-        "run",
-        "hello",
-        "--detach",
-        "--labels",
-        "a, b,,c",
-        "--visibility",
-        "shared",
-        "--",
-        "hi",
-    ]);
+    let ran = coven.cli(words(
+        "run hello --detach --labels a,_b,,c --visibility shared -- hi",
+    ));
     let id = ran.out.trim();
     let before = coven.session(id);
     assert_eq!(

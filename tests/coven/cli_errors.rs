@@ -71,21 +71,18 @@ fn errors_of_the_daemon_keep_their_code_and_name_what_to_try() {
     let live = coven.launch("quiet", "x");
     let ended = coven.launch("hello", "x");
     coven.events_to_end(&ended);
-    let cases: [(&[&str], &str); 8] = [
-        (&["kill", &ended], "session_not_live"),
-        (&["input", &ended, "x"], "session_not_live"),
-        (&["input", &live, "x"], "input_not_accepted"),
-        (&["archive", &live], "session_live"),
-        (&["sacrifice", "--yes", &live], "session_live"),
-        (&["run", "nonesuch", "x"], "invalid_request"),
-        (&["run", "gemini", "x"], "harness_not_found"),
-        (
-            &["run", "--root", "/usr", "--cwd", "/", "hello", "x"],
-            "project_root_violation",
-        ),
-    ];
-    for (args, code) in cases {
-        assert_error(&coven.cli(args), exit_of(args, 1), code);
+    let table = "
+        kill ENDED                     -> session_not_live
+        input ENDED x                  -> session_not_live
+        input LIVE x                   -> input_not_accepted
+        archive LIVE                   -> session_live
+        sacrifice --yes LIVE           -> session_live
+        run nonesuch x                 -> invalid_request
+        run gemini x                   -> harness_not_found
+        run --root /usr --cwd / hello x -> project_root_violation";
+    for (typed, code) in rows(&table.replace("ENDED", &ended).replace("LIVE", &live)) {
+        let args: Vec<&str> = typed.split(' ').collect();
+        assert_error(&coven.cli(&args), exit_of(&args, 1), code);
     }
     let ran = coven.cli(["run", "nonesuch", "x"]);
     assert!(ran.err.ends_with("  try: coven adapters\n"), "{ran:?}");
@@ -117,22 +114,17 @@ fn messages_name_what_is_wrong_and_where() {
     std::fs::write(coven.work().join("long"), "x".repeat(150_000)).unwrap();
     let copy = copy.to_str().unwrap();
     let long = "150000 bytes, and say takes it as one argument, which holds at most 131071: put the text into a file";
-    let cases: [(&[&str], &str); 5] = [
-        (
-            &["run", "--cwd", "/none/x", "say", "x"],
-            "--cwd /none/x: No such file",
-        ),
-        (
-            &["run", "--root", "/none/y", "say", "x"],
-            "--root /none/y: No such file",
-        ),
-        (&["run", "--file", "long", "say"], long),
-        (&["backup", copy], copy),
-        (&["backup", "/none/z"], "/none/z is in no directory"),
-    ];
-    for (args, said) in cases {
-        let ran = coven.cli(args);
-        assert_eq!(ran.code, exit_of(args, 1), "{ran:?}");
+    let table = format!(
+        "run --cwd /none/x say x  -> --cwd /none/x: No such file
+         run --root /none/y say x -> --root /none/y: No such file
+         run --file long say      -> {long}
+         backup {copy}            -> {copy}
+         backup /none/z           -> /none/z is in no directory"
+    );
+    for (typed, said) in rows(&table) {
+        let args: Vec<&str> = typed.split(' ').collect();
+        let ran = coven.cli(&args);
+        assert_eq!(ran.code, exit_of(&args, 1), "{ran:?}");
         assert!(ran.err.contains(said), "{ran:?}");
     }
     let gone = "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" run say x";
@@ -147,84 +139,23 @@ fn messages_name_what_is_wrong_and_where() {
     assert_eq!(coven.get("/api/v1/sessions").json(), json!([]));
 }
 
-/// Words with a mistyped value, what is said of it, and the command that says more.
-const MISTYPED: [(&[&str], &str, &str); 15] = [
-    (
-        &["run", "--cwd=file", "hello", "x"],
-        "--cwd file: is not a directory",
-        "",
-    ),
-    (
-        &["run", "--root=file", "hello", "x"],
-        "--root file: is not a directory",
-        "",
-    ),
-    (
-        &["run", "--root=none", "hello", "x"],
-        "--root none: No such file",
-        "",
-    ),
-    (
-        &["run", "--cwd=", "hello", "x"],
-        "--cwd names no directory",
-        "coven run --help",
-    ),
-    (
-        &["run", "--env=", "hello", "x"],
-        "--env has no name",
-        "coven run --help",
-    ),
-    (
-        &["run", "--env==v", "hello", "x"],
-        "--env has no name",
-        "coven run --help",
-    ),
-    (
-        &["run", "--env-file=dir", "hello", "x"],
-        "--env-file dir: is a directory",
-        "",
-    ),
-    (
-        &["run", "hello", " "],
-        "prompt is blank",
-        "coven run --help",
-    ),
-    (
-        &["events", NOBODY, "--after=x"],
-        "'x': it must be a number, 0 or more",
-        "coven events --help",
-    ),
-    (
-        &["events", NOBODY, "--limit=-1"],
-        "'-1': it must be a number",
-        "coven events --help",
-    ),
-    (
-        &["events", NOBODY, "--limit="],
-        "'': it must be a number",
-        "coven events --help",
-    ),
-    (
-        &["logs", "--lines=1.5"],
-        "'1.5': it must be a number",
-        "coven daemon logs --help",
-    ),
-    (
-        &["logs", "--pid=99999999999"],
-        "it is too large",
-        "coven daemon logs --help",
-    ),
-    (
-        &["show", ""],
-        "the session's id is empty",
-        "coven show --help",
-    ),
-    (
-        &["kill", ""],
-        "the session's id is empty",
-        "coven kill --help",
-    ),
-];
+/// Command lines with a mistyped value, and what is said of it: with the command that says more, where there is one.
+const MISTYPED: &str = "
+    run --cwd=file hello x     -> --cwd file: is not a directory
+    run --root=file hello x    -> --root file: is not a directory
+    run --root=none hello x    -> --root none: No such file
+    run --cwd= hello x         -> --cwd names no directory | coven run --help
+    run --env= hello x         -> --env has no name | coven run --help
+    run --env==v hello x       -> --env has no name | coven run --help
+    run --env-file=dir hello x -> --env-file dir: is a directory
+    run hello _                -> prompt is blank | coven run --help
+    events NOBODY --after=x    -> 'x': it must be a number, 0 or more | coven events --help
+    events NOBODY --limit=-1   -> '-1': it must be a number | coven events --help
+    events NOBODY --limit=     -> '': it must be a number | coven events --help
+    logs --lines=1.5           -> '1.5': it must be a number | coven daemon logs --help
+    logs --pid=99999999999     -> it is too large | coven daemon logs --help
+    show ''                    -> the session's id is empty | coven show --help
+    kill ''                    -> the session's id is empty | coven kill --help";
 
 #[test]
 fn a_mistyped_value_is_named_with_what_it_must_be() {
@@ -232,10 +163,12 @@ fn a_mistyped_value_is_named_with_what_it_must_be() {
     let work = coven.work();
     std::fs::write(work.join("file"), "").unwrap();
     std::fs::create_dir(work.join("dir")).unwrap();
-    for (args, said, next) in MISTYPED {
-        let ran = coven.cli(args);
-        assert!(ran.code != 0 && ran.err.contains(said), "{args:?}: {ran:?}");
-        assert!(ran.err.contains(next), "{args:?}: {ran:?}");
+    for (typed, expected) in rows(&MISTYPED.replace("NOBODY", NOBODY)) {
+        let ran = coven.cli(words(typed));
+        assert!(ran.code != 0, "{typed}: {ran:?}");
+        for said in expected.split(" | ") {
+            assert!(ran.err.contains(said), "{typed}: {ran:?}");
+        }
     }
     assert_eq!(coven.get("/api/v1/sessions").json(), json!([]));
 }
@@ -292,86 +225,58 @@ fn something_that_is_no_daemon_at_all_is_an_error_and_no_panic() {
 #[test]
 fn usage_errors_exit_2_and_say_what_is_wrong() {
     let coven = Coven::new();
-    let cases: [&[&str]; 18] = [
-        &[],
-        &["nonsense"],
-        &["--nonsense"],
-        &["daemon"],
-        &["daemon", "nonsense"],
-        &["daemon", "start", "extra"],
-        &["sessions", "--nonsense"],
-        &["show"],
-        &["events", "a", "b"],
-        &["events", "--after", "x", "a"],
-        &["events", "--limit"],
-        &["wait"],
-        &["kill"],
-        &["input", "a"],
-        &["run"],
-        &["run", "hello"],
-        &["run", "--timeout", "soon", "hello", "x"],
-        &["run", "--file", "f", "hello", "x"],
-    ];
-    for args in cases {
-        let ran = coven.cli(args);
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {ran:?}");
-        assert!(ran.err.starts_with("coven: "), "{args:?}: {ran:?}");
+    for (typed, said) in rows(
+        "-> no verb
+         nonsense                    -> nonsense
+         --nonsense                  -> --nonsense
+         daemon                      -> a command is missing
+         daemon nonsense             -> nonsense
+         daemon start extra          -> extra
+         sessions --nonsense         -> --nonsense
+         show                        -> session
+         events a b                  -> b
+         events --after x a          -> --after
+         events --limit              -> --limit
+         wait                        -> session
+         kill                        -> session
+         input a                     -> text
+         run                         -> harness
+         run hello                   -> prompt
+         run --timeout soon hello x  -> soon
+         run --timeout               -> --timeout
+         run --nonsense hello x      -> --nonsense
+         run --title                 -> --title
+         run hello x --title         -> --title
+         run --file f                -> harness
+         run --file f hello x        -> --file",
+    ) {
+        let ran = coven.cli(words(typed));
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{typed}: {ran:?}");
+        let (message, next) = ran.err.split_once('\n').unwrap();
         assert!(
-            ran.err.contains("(usage)\n  try: coven"),
-            "{args:?}: {ran:?}"
+            message.starts_with("coven: ") && message.ends_with(" (usage)"),
+            "{ran:?}"
         );
+        assert!(message.contains(said), "{typed}: {ran:?}");
+        assert!(next.starts_with("  try: coven"), "{typed}: {ran:?}");
     }
     assert_eq!(coven.cli(["daemon", "status"]).code, 3);
 }
 
 #[test]
-fn a_run_that_cannot_be_understood_names_what_is_wrong() {
-    let coven = Coven::new();
-    let cases: [(&[&str], &str); 9] = [
-        (&["run"], "harness"),
-        (&["run", "hello"], "prompt"),
-        (&["run", "--timeout", "soon", "hello", "x"], "soon"),
-        (&["run", "--timeout"], "--timeout"),
-        (&["run", "--nonsense", "hello", "x"], "--nonsense"),
-        (&["run", "--title"], "--title"),
-        (&["run", "hello", "x", "--title"], "--title"),
-        (&["run", "--file", "f"], "harness"),
-        (&["run", "--file", "f", "hello", "x"], "--file"),
-    ];
-    for (args, what) in cases {
-        let ran = coven.cli(args);
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {ran:?}");
-        let message = ran.err.lines().next().unwrap();
-        assert!(message.contains(what), "{args:?}: {ran:?}");
-    }
-}
-
-#[test]
 fn a_mistyped_verb_or_option_is_answered_with_the_right_one() {
     let coven = Coven::new();
-    let cases: [(&[&str], &str, &str); 4] = [
-        (
-            &["sesions"],
-            "unknown command 'sesions'; did you mean 'sessions'?",
-            "coven --help",
-        ),
-        (
-            &["statuss"],
-            "unknown command 'statuss'; did you mean 'daemon status'?",
-            "coven --help",
-        ),
-        (
-            &["logs", "prune", "--dryrun"],
-            "unknown option '--dryrun'; did you mean '--dry-run'?",
-            "coven logs prune --help",
-        ),
-        (&["nonsense"], "unknown command 'nonsense'", "coven --help"),
-    ];
-    for (args, message, help) in cases {
-        let ran = coven.cli(args);
+    for (typed, expected) in rows(
+        "sesions             -> unknown command 'sesions'; did you mean 'sessions'? | coven --help
+         statuss             -> unknown command 'statuss'; did you mean 'daemon status'? | coven --help
+         logs prune --dryrun -> unknown option '--dryrun'; did you mean '--dry-run'? | coven logs prune --help
+         nonsense            -> unknown command 'nonsense' | coven --help",
+    ) {
+        let ran = coven.cli(typed.split(' '));
         assert_error(&ran, 2, "usage");
+        let (message, help) = expected.split_once(" | ").unwrap();
         let expected = format!("coven: {message} (usage)\n  try: {help}\n");
-        assert_eq!(ran.err, expected, "{args:?}");
+        assert_eq!(ran.err, expected, "{typed}");
     }
 }
 
@@ -379,20 +284,17 @@ fn a_mistyped_verb_or_option_is_answered_with_the_right_one() {
 fn a_mistyped_harness_is_answered_with_the_right_one() {
     let coven = Coven::start();
     coven.harness("scribe", "echo");
-    for (args, given, meant) in [
-        (&["run", "helo", "hi"][..], "helo", "hello"),
-        (&["run", "codx", "hi"], "codx", "codex"),
-        (&["run", "scribble", "hi"], "scribble", "scribe"),
-        (&["adapters", "show", "sribe"], "sribe", "scribe"),
-        (&["doctor", "cladue"], "cladue", "claude"),
-    ] {
-        let ran = coven.cli(args);
-        let hint = format!("unknown harness {given:?}; did you mean '{meant}'? (invalid_request)");
-        assert_eq!(
-            ran.err,
-            format!("coven: {hint}\n  try: coven adapters\n"),
-            "{args:?}"
-        );
+    for (typed, answer) in rows(
+        r#"run helo hi         -> "helo"; did you mean 'hello'?
+           run codx hi         -> "codx"; did you mean 'codex'?
+           run scribble hi     -> "scribble"; did you mean 'scribe'?
+           adapters show sribe -> "sribe"; did you mean 'scribe'?
+           doctor cladue       -> "cladue"; did you mean 'claude'?"#,
+    ) {
+        let ran = coven.cli(typed.split(' '));
+        let said =
+            format!("coven: unknown harness {answer} (invalid_request)\n  try: coven adapters\n");
+        assert_eq!(ran.err, said, "{typed}");
     }
     let ran = coven.cli(["run", "nonsense", "hi"]);
     assert!(!ran.err.contains("did you mean"), "{ran:?}");

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
+/// The id of no session.
+const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+
 impl Coven {
     /// A harness that can be given the id of its conversation, and shows its arguments.
     pub fn conversing(&self, id: &str) {
@@ -65,12 +68,9 @@ fn a_session_that_is_not_begun_with_an_id_is_given_one() {
     assert_eq!(record["conversation_id"], Value::Null);
     assert_eq!(record["status"], "completed");
     // Who names the conversation among the arguments is left alone.
-    for args in [
-        json!(["--on", "x"]),
-        json!(["--id=x"]),
-        json!(["--continue"]),
-    ] {
-        let answer = coven.try_launch("agent", "hi", json!({ "args": args }));
+    for args in ["--on x", "--id=x", "--continue"] {
+        let words: Vec<&str> = args.split(' ').collect();
+        let answer = coven.try_launch("agent", "hi", json!({ "args": words }));
         let record = coven.ended(answer.json()["id"].as_str().unwrap());
         assert!(!coven.said(&record).starts_with("begin"), "{args}");
         assert_eq!(record["harness_session_id"], Value::Null);
@@ -136,14 +136,8 @@ fn continue_goes_on_with_the_newest_ended_session_of_the_project_also_after_a_cr
 
     // Elsewhere there is none.
     let elsewhere = coven.bin();
-    let ran = coven.cli([
-        "run",
-        "--root",
-        elsewhere.to_str().unwrap(),
-        "--continue=",
-        "agent",
-        "x",
-    ]);
+    let elsewhere = elsewhere.to_str().unwrap();
+    let ran = coven.cli(["run", "--root", elsewhere, "--continue=", "agent", "x"]);
     assert_eq!(ran.code, 125, "{ran:?}");
     assert!(ran.err.contains("session_not_found"), "{ran:?}");
 }
@@ -153,26 +147,20 @@ fn continue_finds_a_session_by_each_of_its_ids() {
     let coven = Coven::start();
     coven.conversing("agent");
     coven.conversing("other");
-    let script = "echo 'session id: 01a218fb-c4cb-7990-a542-3c936d7eae1e' >&2; echo \"$*\"";
+    let own_id = "01a218fb-c4cb-7990-a542-3c936d7eae1e";
+    let script = format!("echo 'session id: {own_id}' >&2; echo \"$*\"");
     let keys = json!({ "telemetry": "codex", "continuity_args": {
         "init_prefix_args": ["exec"], "resume_prefix_args": ["exec"], "resume_flag": "resume" } });
-    coven.harness_with("coder", script, keys);
+    coven.harness_with("coder", &script, keys);
     let told = coven.run("coder", "one");
     let mine = coven.launch_in("agent", "init", "my-talk");
     let session = mine["id"].as_str().unwrap();
+    let resumed = format!("resume {own_id} -- x\n");
     for (id, harness, expected) in [
         (session, "agent", "go --on my-talk -- x\n"),
         ("my-talk", "agent", "go --on my-talk -- x\n"),
-        (
-            "01a218fb-c4cb-7990-a542-3c936d7eae1e",
-            "coder",
-            "resume 01a218fb-c4cb-7990-a542-3c936d7eae1e -- x\n",
-        ),
-        (
-            told["id"].as_str().unwrap(),
-            "coder",
-            "resume 01a218fb-c4cb-7990-a542-3c936d7eae1e -- x\n",
-        ),
+        (own_id, "coder", &resumed),
+        (told["id"].as_str().unwrap(), "coder", &resumed),
     ] {
         let ran = coven.cli(["run", &format!("--continue={id}"), harness, "x"]);
         assert_eq!(ran.code, 0, "{id}: {ran:?}");
@@ -180,11 +168,7 @@ fn continue_finds_a_session_by_each_of_its_ids() {
     }
     for (id, harness, code) in [
         ("nothing", "agent", "session_not_found"),
-        (
-            "00000000-0000-4000-8000-000000000000",
-            "agent",
-            "session_not_found",
-        ),
+        (NOBODY, "agent", "session_not_found"),
         ("my-talk", "other", "invalid_request"),
         (session, "other", "invalid_request"),
     ] {
@@ -215,16 +199,8 @@ fn a_harness_that_tells_its_id_in_its_json_form_only_is_run_in_that_and_gone_on_
     assert_eq!((ran.code, ran.out, ran.err), shown);
     let second = coven.newest();
     assert_eq!(second["continued_from"], first["id"]);
-    let argv = [
-        "opener",
-        "--format",
-        "json",
-        "--session",
-        id,
-        "--",
-        "<prompt>",
-    ];
-    assert_eq!(second["argv"], json!(argv));
+    let argv = format!("opener --format json --session {id} -- <prompt>");
+    assert_eq!(second["argv"], json!(argv.split(' ').collect::<Vec<_>>()));
     let ran = coven.cli_with_input(["chat", "opener"], b"one\ntwo\n");
     assert_eq!((ran.code, ran.out), (0, answer.repeat(2)));
     let id = coven.cli(["run", "--detach", "opener", "x"]).out;
@@ -269,41 +245,23 @@ fn the_word_behind_continue_is_its_id_only_if_it_can_be_one() {
     let begun = coven.launch_in("agent", "init", "talk");
     let prefix = &named["id"].as_str().unwrap()[..8];
     let uuid = begun["id"].as_str().unwrap();
-    for (words, expected) in [
-        // The newest, where no id follows: each run is then the newest of its conversation.
-        (&["--continue", "agent", "x"][..], "go --on talk -- x\n"),
-        (&["agent", "--continue", "--", "x"], "go --on talk -- x\n"),
-        (&["agent", "x", "--continue"], "go --on talk -- x\n"),
-        (
-            &["agent", "--continue", "fix", "it"],
-            "go --on talk -- fix it\n",
-        ),
-        (
-            &["agent", "--continue", "fix it"],
-            "go --on talk -- fix it\n",
-        ),
-        (
-            &["agent", "--continue", "abc", "x"],
-            "go --on talk -- abc x\n",
-        ),
-        // The name of a harness is none, but for `=`.
-        (&["--continue=agent", "agent", "x"], "go --on agent -- x\n"),
-        (&["--continue", "talk", "agent", "x"], "go --on talk -- x\n"),
-        (
-            &["agent", "--continue", prefix, "x"],
-            "go --on agent -- x\n",
-        ),
-        (
-            &["agent", "--continue", uuid, "--", "x"],
-            "go --on talk -- x\n",
-        ),
-    ] {
-        let ran = coven.cli([&["run"], words].concat());
-        assert_eq!(
-            (ran.code, ran.out.as_str()),
-            (0, expected),
-            "{words:?}: {ran:?}"
-        );
+    let table = "
+        # The newest, where no id follows: each run is then the newest of its conversation.
+        --continue agent x         -> talk -- x
+        agent --continue -- x      -> talk -- x
+        agent x --continue         -> talk -- x
+        agent --continue fix it    -> talk -- fix it
+        agent --continue fix_it    -> talk -- fix it
+        agent --continue abc x     -> talk -- abc x
+        # The name of a harness is none, but for `=`.
+        --continue=agent agent x   -> agent -- x
+        --continue talk agent x    -> talk -- x
+        agent --continue PREFIX x  -> agent -- x
+        agent --continue UUID -- x -> talk -- x";
+    for (typed, expected) in rows(&table.replace("PREFIX", prefix).replace("UUID", uuid)) {
+        let ran = coven.cli([vec!["run".to_owned()], words(typed)].concat());
+        let expected = format!("go --on {expected}\n");
+        assert_eq!((ran.code, &ran.out), (0, &expected), "{typed}: {ran:?}");
     }
     let ran = coven.cli_with_input(["chat", "agent", "--continue", "talk"], b"x\n");
     assert_eq!(
@@ -312,7 +270,6 @@ fn the_word_behind_continue_is_its_id_only_if_it_can_be_one() {
         "{ran:?}"
     );
     // A UUID is an id, whether or not there is such a session.
-    let unknown = "00000000-0000-4000-8000-000000000000";
-    let ran = coven.cli(["run", "--continue", unknown, "agent", "x"]);
+    let ran = coven.cli(["run", "--continue", NOBODY, "agent", "x"]);
     assert!(ran.err.contains("session_not_found"), "{ran:?}");
 }

@@ -74,24 +74,15 @@ fn each_other_name_of_a_verb_does_what_the_verb_does() {
 #[test]
 fn a_usage_error_says_what_is_missing_or_wrong() {
     let coven = Coven::new();
-    for (typed, said) in [
-        ("attach", "missing: id (usage)"),
-        (
-            "sessions --format",
-            "no value for option '--format' (usage)",
-        ),
-        ("run --title", "no value for option '--title' (usage)"),
-        ("stats x", "unexpected argument: x (usage)"),
-        ("daemon", "a command is missing, one of: start stop"),
-        (
-            "ps --status x",
-            "option '--status' with value 'x': must be created",
-        ),
-        (
-            "completions x",
-            "argument 'shell' with value 'x': must be bash",
-        ),
-    ] {
+    for (typed, said) in rows(
+        "attach            -> missing: id (usage)
+         sessions --format -> no value for option '--format' (usage)
+         run --title       -> no value for option '--title' (usage)
+         stats x           -> unexpected argument: x (usage)
+         daemon            -> a command is missing, one of: start stop
+         ps --status x     -> option '--status' with value 'x': must be created
+         completions x     -> argument 'shell' with value 'x': must be bash",
+    ) {
         let ran = coven.cli(typed.split(' '));
         assert_eq!(ran.code, 2, "{typed}: {ran:?}");
         assert!(ran.err.starts_with(&format!("coven: {said}")), "{ran:?}");

@@ -57,28 +57,11 @@ fn each_of_the_guides_six_questions_is_answered_by_one_line() {
         (&served["pid"], &served["level"]),
         (&json!(pid), &json!("INFO"))
     );
+    let (launch, kill) = ("POST /sessions", "POST /sessions/:id/kill");
     let failures = [
-        (
-            "launch_rejected",
-            "WARN",
-            &rejected,
-            "POST /sessions",
-            Value::Null,
-        ),
-        (
-            "spawn_failed",
-            "ERROR",
-            &failed,
-            "POST /sessions",
-            failed_id,
-        ),
-        (
-            "session_not_live",
-            "WARN",
-            &killed,
-            "POST /sessions/:id/kill",
-            json!(ended),
-        ),
+        ("launch_rejected", "WARN", &rejected, launch, Value::Null),
+        ("spawn_failed", "ERROR", &failed, launch, failed_id),
+        ("session_not_live", "WARN", &killed, kill, json!(ended)),
     ];
     for (event, level, answer, route, session) in failures {
         let record = only(&records, event);

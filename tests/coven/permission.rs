@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -78,96 +77,42 @@ fn a_policy_becomes_the_adapters_own_arguments_and_stays_in_the_record() {
     assert_eq!(hello["can_write"], json!(null));
 }
 
-/// A harness, fields of a launch, and the field that is refused.
-type Refusal = (&'static str, Value, &'static str);
-
-/// Policies that an adapter cannot honour, or that are none; `file` is no directory.
-fn wrong_policies(file: &Path) -> Vec<Refusal> {
-    let with_dirs = |dirs: Value| json!({ "launchPolicy": { "approval": "never", "sandbox": "full", "addDirs": dirs } });
-    vec![
-        ("hello", policy("read-only"), "launchPolicy.sandbox"),
-        ("agent", policy("default"), "launchPolicy.sandbox"),
-        ("agent", policy("danger"), "launchPolicy.sandbox"),
-        ("agent", policy(""), "launchPolicy.sandbox"),
-        ("agent", json!({ "launchPolicy": "full" }), "launchPolicy"),
-        ("agent", json!({ "launchPolicy": [] }), "launchPolicy"),
-        (
-            "agent",
-            json!({ "launchPolicy": {} }),
-            "launchPolicy.approval",
-        ),
-        (
-            "agent",
-            json!({ "launchPolicy": { "approval": "never" } }),
-            "launchPolicy.sandbox",
-        ),
-        (
-            "agent",
-            json!({ "launchPolicy": { "sandbox": "full" } }),
-            "launchPolicy.approval",
-        ),
-        (
-            "agent",
-            json!({ "launchPolicy": { "approval": "ask", "sandbox": "full" } }),
-            "launchPolicy.approval",
-        ),
-        (
-            "agent",
-            json!({ "launchPolicy": { "approval": "never", "sandbox": 1 } }),
-            "launchPolicy.sandbox",
-        ),
-        ("agent", with_dirs(json!("/")), "launchPolicy.addDirs"),
-        ("agent", with_dirs(json!([1])), "launchPolicy.addDirs"),
-        (
-            "agent",
-            with_dirs(json!(["relative"])),
-            "launchPolicy.addDirs",
-        ),
-        (
-            "agent",
-            with_dirs(json!(["/no/such/directory"])),
-            "launchPolicy.addDirs",
-        ),
-        ("agent", with_dirs(json!([file])), "launchPolicy.addDirs"),
-        ("agent", with_dirs(json!(["/a\0b"])), "launchPolicy.addDirs"),
-        (
-            "agent",
-            with_dirs(json!(vec!["/"; 65])),
-            "launchPolicy.addDirs",
-        ),
-    ]
-}
-
-/// Other options that an adapter cannot honour, or that are wrong.
-fn wrong_options(file: &Path) -> Vec<Refusal> {
-    let with_args = |args: Value| merged(policy("full"), json!({ "args": args }));
-    vec![
-        ("hello", json!({ "addDirs": ["/"] }), "addDirs"),
-        ("hello", json!({ "launchMode": "stream" }), "launchMode"),
-        ("agent", json!({ "addDirs": ["--may"] }), "addDirs"),
-        ("agent", json!({ "addDirs": [file] }), "addDirs"),
-        ("agent", json!({ "args": "-v" }), "args"),
-        ("agent", json!({ "args": [1] }), "args"),
-        ("agent", json!({ "args": ["a\0b"] }), "args"),
-        ("agent", json!({ "args": ["x".repeat(65 * 1024)] }), "args"),
-        ("agent", with_args(json!(["--may", "all"])), "args"),
-        ("agent", with_args(json!(["--may=all"])), "args"),
-        ("agent", with_args(json!(["-y"])), "args"),
-        ("agent", json!({ "env": { "A=B": "1" } }), "env"),
-        ("agent", json!({ "env": { "COVEN_HOME": "1" } }), "env"),
-        ("agent", json!({ "env": ["A"] }), "env"),
-        (
-            "agent",
-            json!({ "executionBinding": { "x": 1 } }),
-            "executionBinding",
-        ),
-        (
-            "agent",
-            json!({ "requestAdoption": "x" }),
-            "requestAdoption",
-        ),
-    ]
-}
+/// A harness with fields of a launch that it cannot honour, or that are wrong; and the field that is refused. FILE is no
+/// directory.
+const REFUSED: &str = r#"
+    hello {"launchPolicy":{"approval":"never","sandbox":"read-only"}} -> launchPolicy.sandbox
+    agent {"launchPolicy":{"approval":"never","sandbox":"default"}}   -> launchPolicy.sandbox
+    agent {"launchPolicy":{"approval":"never","sandbox":"danger"}}    -> launchPolicy.sandbox
+    agent {"launchPolicy":{"approval":"never","sandbox":""}}          -> launchPolicy.sandbox
+    agent {"launchPolicy":"full"}                                     -> launchPolicy
+    agent {"launchPolicy":[]}                                         -> launchPolicy
+    agent {"launchPolicy":{}}                                         -> launchPolicy.approval
+    agent {"launchPolicy":{"approval":"never"}}                       -> launchPolicy.sandbox
+    agent {"launchPolicy":{"sandbox":"full"}}                         -> launchPolicy.approval
+    agent {"launchPolicy":{"approval":"ask","sandbox":"full"}}        -> launchPolicy.approval
+    agent {"launchPolicy":{"approval":"never","sandbox":1}}           -> launchPolicy.sandbox
+    agent {"launchPolicy":{"approval":"never","sandbox":"full","addDirs":"/"}}          -> launchPolicy.addDirs
+    agent {"launchPolicy":{"approval":"never","sandbox":"full","addDirs":[1]}}          -> launchPolicy.addDirs
+    agent {"launchPolicy":{"approval":"never","sandbox":"full","addDirs":["relative"]}} -> launchPolicy.addDirs
+    agent {"launchPolicy":{"approval":"never","sandbox":"full","addDirs":["/no/such"]}} -> launchPolicy.addDirs
+    agent {"launchPolicy":{"approval":"never","sandbox":"full","addDirs":["FILE"]}}     -> launchPolicy.addDirs
+    agent {"launchPolicy":{"approval":"never","sandbox":"full","addDirs":["/a\u0000b"]}} -> launchPolicy.addDirs
+    hello {"addDirs":["/"]}                     -> addDirs
+    hello {"launchMode":"stream"}               -> launchMode
+    agent {"addDirs":["--may"]}                 -> addDirs
+    agent {"addDirs":["FILE"]}                  -> addDirs
+    agent {"args":"-v"}                         -> args
+    agent {"args":[1]}                          -> args
+    agent {"args":["a\u0000b"]}                 -> args
+    agent {"launchPolicy":{"approval":"never","sandbox":"full"},"args":["--may","all"]} -> args
+    agent {"launchPolicy":{"approval":"never","sandbox":"full"},"args":["--may=all"]}   -> args
+    agent {"launchPolicy":{"approval":"never","sandbox":"full"},"args":["-y"]}          -> args
+    agent {"env":{"A=B":"1"}}                   -> env
+    agent {"env":{"COVEN_HOME":"1"}}            -> env
+    agent {"env":["A"]}                         -> env
+    agent {"executionBinding":{"x":1}}          -> executionBinding
+    agent {"requestAdoption":"x"}               -> requestAdoption
+"#;
 
 #[test]
 fn an_option_that_an_adapter_cannot_honour_is_refused_before_there_is_a_session() {
@@ -175,11 +120,20 @@ fn an_option_that_an_adapter_cannot_honour_is_refused_before_there_is_a_session(
     coven.harness_with("agent", ARGUMENTS, keys());
     let file = coven.work().join("file");
     fs::write(&file, "").unwrap();
-    for (harness, fields, field) in [wrong_policies(&file), wrong_options(&file)].concat() {
+    let assert_refused = |harness: &str, fields: Value, field: &str| {
         let answer = coven.try_launch(harness, "x", fields.clone());
         let details = answer.assert_error(400, "invalid_request");
         assert_eq!(details["field"], field, "{fields}");
+    };
+    for (given, field) in rows(&REFUSED.replace("FILE", file.to_str().unwrap())) {
+        let (harness, fields) = given.split_once(' ').unwrap();
+        assert_refused(harness, serde_json::from_str(fields).unwrap(), field);
     }
+    let mut many = policy("full");
+    many["launchPolicy"]["addDirs"] = json!(vec!["/"; 65]);
+    assert_refused("agent", many, "launchPolicy.addDirs");
+    let long = json!({ "args": ["x".repeat(65 * 1024)] });
+    assert_refused("agent", long, "args");
     symlink("/", coven.work().join("out")).unwrap();
     let answer = coven.try_launch("agent", "x", json!({ "cwd": "out" }));
     answer.assert_error(400, "project_root_violation");
@@ -218,27 +172,18 @@ fn run_sets_a_permission_and_says_what_holds_without_one() {
     coven.harness_with("careful", ARGUMENTS, set);
     let dir = coven.work().canonicalize().unwrap().display().to_string();
     let with_dir = format!("[--may]\n[edit]\n[--dir]\n[{dir}]\n[--fast]\n[--n=1]\n");
+    let (none, look, all) = ("", "[--may]\n[look]\n", "[--may]\n[all]\n");
+    let unset = "coven: agent changes no files unless";
+    let all_options = "--permission=workspace-write --add-dir . --arg=--fast --arg=--n=1 agent x";
     for (args, printed, said) in [
-        ("agent x", "", "coven: agent changes no files unless"),
-        (
-            "--detach agent x",
-            "",
-            "coven: agent changes no files unless",
-        ),
-        ("-q agent x", "", ""),
-        ("--json agent x", "", ""),
-        ("--permission full agent x", "[--may]\n[all]\n", ""),
-        (
-            "careful x",
-            "[--may]\n[look]\n",
-            "read-only, by default_permission",
-        ),
-        ("--permission=full careful x", "[--may]\n[all]\n", ""),
-        (
-            "--permission=workspace-write --add-dir . --arg=--fast --arg=--n=1 agent x",
-            &with_dir,
-            "",
-        ),
+        ("agent x", none, unset),
+        ("--detach agent x", none, unset),
+        ("-q agent x", none, ""),
+        ("--json agent x", none, ""),
+        ("--permission full agent x", all, ""),
+        ("careful x", look, "read-only, by default_permission"),
+        ("--permission=full careful x", all, ""),
+        (all_options, &with_dir, ""),
         ("hello x", "hello: reading the prompt\n", ""),
     ] {
         let words: Vec<&str> = args.split(' ').collect();

@@ -447,6 +447,7 @@ fn prompt_of(coven: &Coven, args: &[&str], input: &str) -> String {
 fn the_words_that_are_no_options_are_the_prompt() {
     let coven = Coven::start();
     coven.harness("say", "[ \"$1\" = -- ] && [ $# = 2 ] && printf %s \"$2\"");
+    let any = "line\nline\ttab $(id) `id` 'é' 🦀 \\";
     let cases: [(&[&str], &str); 13] = [
         (&["two", "words"], "two words"),
         (&["two words"], "two words"),
@@ -454,18 +455,12 @@ fn the_words_that_are_no_options_are_the_prompt() {
         (&["help"], "help"),
         (&["--", "--help"], "--help"),
         (&["--help me"], "--help me"),
-        (
-            &["--", "-x", "--cwd", "/nonexistent"],
-            "-x --cwd /nonexistent",
-        ),
+        (&["--", "-x", "--cwd", "/none"], "-x --cwd /none"),
         (&["--", "--title=x", "--a=b"], "--title=x --a=b"),
         (&["--", "--", "x"], "-- x"),
         (&["-", "x"], "- x"),
         (&["x", "--"], "x"),
-        (
-            &["line\nline\ttab $(id) `id` 'é' 🦀 \\"],
-            "line\nline\ttab $(id) `id` 'é' 🦀 \\",
-        ),
+        (&[any], any),
         (&["  spaces  "], "  spaces  "),
     ];
     for (words, expected) in cases {
@@ -629,42 +624,37 @@ fn a_prompt_that_cannot_be_read_is_said_with_its_source() {
     fs::write(work.join("blank"), "\u{feff}\r\n ").unwrap();
     fs::write(work.join("latin1"), b"caf\xe9").unwrap();
     fs::create_dir(work.join("dir")).unwrap();
-    for (args, input, said) in [
-        (&["hello", "-"][..], &b""[..], "there is no prompt in stdin"),
-        (&["hello", "-"], b" \n", "there is no prompt in stdin"),
+    let (none, bad) = (
+        "there is no prompt in stdin",
+        "stdin is not UTF-8: its byte",
+    );
+    for (typed, input, said) in [
+        ("hello -", &b""[..], none.to_owned()),
+        ("hello -", b" \n", none.to_owned()),
+        ("hello -", b"caf\xe9", format!("{bad} 4")),
+        ("hello x -", b"\xff", format!("{bad} 1")),
+        ("--file=- hello", b"", none.to_owned()),
         (
-            &["hello", "-"],
-            b"caf\xe9",
-            "stdin is not UTF-8: its byte 4",
-        ),
-        (
-            &["hello", "x", "-"],
-            b"\xff",
-            "stdin is not UTF-8: its byte 1",
-        ),
-        (&["--file=-", "hello"], b"", "there is no prompt in stdin"),
-        (
-            &["--file=empty", "hello"],
+            "--file=empty hello",
             b"",
-            "there is no prompt in empty",
+            "there is no prompt in empty".into(),
         ),
         (
-            &["--file=blank", "hello"],
+            "--file=blank hello",
             b"",
-            "there is no prompt in blank",
+            "there is no prompt in blank".into(),
         ),
         (
-            &["--file=latin1", "hello"],
+            "--file=latin1 hello",
             b"",
-            "latin1 is not UTF-8: its byte 4",
+            "latin1 is not UTF-8: its byte 4".into(),
         ),
-        (&["--file=dir", "hello"], b"", "dir: Is a directory"),
-        (&["--file=none", "hello"], b"", "none: No such file"),
+        ("--file=dir hello", b"", "dir: Is a directory".into()),
+        ("--file=none hello", b"", "none: No such file".into()),
     ] {
-        let args = [&["run"], args].concat();
-        let ran = coven.cli_with_input(&args, input);
+        let ran = coven.cli_with_input(words(&format!("run {typed}")), input);
         assert_eq!(ran.code, 125, "{ran:?}");
-        assert!(ran.err.contains(said), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(&said), "{typed}: {ran:?}");
     }
     assert_eq!(coven.get("/api/v1/sessions").json(), json!([]));
 }

@@ -10,87 +10,39 @@ use crate::sys;
 /// Variables that a session does not inherit from its daemon. They describe the terminal, the login and the agent in
 /// which the daemon was started, and mislead programs that run elsewhere. A `*` matches any part of a name. The filter
 /// does not apply to explicit sources (the file `env`, an adapter, a launch).
+#[rustfmt::skip]
 pub const FILTERED: &[&str] = &[
     // Set by Claude Code for its children; it refuses to start inside itself.
-    "CLAUDECODE",
-    "CLAUDE_CODE_ENTRYPOINT",
-    "CLAUDE_CODE_SSE_PORT",
-    "CLAUDE_CODE_SESSION_ID",
-    "CLAUDE_CODE_CHILD_SESSION",
-    "CLAUDE_CODE_EXECPATH",
-    "CLAUDE_EFFORT",
-    "AI_AGENT",
+    "CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT", "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_CODE_CHILD_SESSION", "CLAUDE_CODE_EXECPATH", "CLAUDE_EFFORT", "AI_AGENT",
     // Codex
-    "CODEX_SANDBOX*",
-    "CODEX_THREAD*",
-    "CODEX_CI",
+    "CODEX_SANDBOX*", "CODEX_THREAD*", "CODEX_CI",
     // Gemini CLI
     "GEMINI_CLI",
     // opencode
-    "AGENT",
-    "OPENCODE",
-    "OPENCODE_PID",
-    "OPENCODE_TERMINAL",
+    "AGENT", "OPENCODE", "OPENCODE_PID", "OPENCODE_TERMINAL",
     // GitHub Copilot CLI
-    "COPILOT_AGENT_SESSION_ID",
-    "COPILOT_CLI",
-    "COPILOT_CLI_BINARY_VERSION",
-    "COPILOT_CLI_RESOLVED_DIST_DIR",
-    "COPILOT_LOADER_PID",
-    "COPILOT_RUN_APP",
+    "COPILOT_AGENT_SESSION_ID", "COPILOT_CLI", "COPILOT_CLI_BINARY_VERSION", "COPILOT_CLI_RESOLVED_DIST_DIR",
+    "COPILOT_LOADER_PID", "COPILOT_RUN_APP",
     // terminal and multiplexer
-    "TMUX",
-    "TMUX_PANE",
-    "STY",
-    "TERM_PROGRAM*",
-    "WINDOWID",
-    "VSCODE_*",
+    "TMUX", "TMUX_PANE", "STY", "TERM_PROGRAM*", "WINDOWID", "VSCODE_*",
     // login
-    "SSH_CLIENT",
-    "SSH_CONNECTION",
-    "SSH_TTY",
-    "SSH_ORIGINAL_COMMAND",
-    "XDG_SESSION_*",
-    "XDG_VTNR",
-    "XDG_SEAT",
+    "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_ORIGINAL_COMMAND", "XDG_SESSION_*", "XDG_VTNR", "XDG_SEAT",
     // shell
-    "_",
-    "SHLVL",
-    "OLDPWD",
-    "PS1",
+    "_", "SHLVL", "OLDPWD", "PS1",
     // Of another session.
     SESSION_VARIABLE,
 ];
 
 /// Variables that a daemon keeps of the starting command's environment. The daemon runs for weeks; other variables,
 /// such as keys, belong to one shell.
+#[rustfmt::skip]
 const STARTED_WITH: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_*",
-    "TZ",
-    "TMPDIR",
-    "XDG_*_HOME",
-    "XDG_*_DIRS",
-    "XDG_RUNTIME_DIR",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "ftp_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_*",
-    "NODE_EXTRA_CA_CERTS",
-    "COVEN_*",
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR",
+    "XDG_*_HOME", "XDG_*_DIRS", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS",
+    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
+    "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy",
+    "SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "COVEN_*",
 ];
 
 /// True if a session does not inherit `name`.
