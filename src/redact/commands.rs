@@ -31,18 +31,26 @@ table! {
     /// Beginnings of the commands' names; their subcommand; their options, each with the byte that precedes the secret in its
     /// argument; and whether the argument can be the next word. Their order is one of speed, as that of the rules' words.
     pub(super) COMMANDS, SAMPLES: Command =
-    (&["mysql", "mariadb"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
-    (&["zip%20", "zip "], "", &[("-P", None)], true; "zip -P «hunter2horse» out.zip a.txt", "zip -r out1.zip dir2"),
-    (&["http%20", "http "], "", &[("-a", USER), ("--auth", USER)], true;
-        "http -a u:«hunter2horse» GET x", "http --auth-type basic x"),
-    (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2;horse» ping", "redis-cli -a $PASS1 ping"),
-    (&["curl"], "", &[("-u", USER), ("--user", USER), ("--proxy-user", USER), ("-b", COOKIE), ("--cookie", COOKIE)], true;
-        "curl -su admin:«hunter2horse» https://x", "curl -u admin https://x -b jar.txt"),
+    (&["mariadb", "mysql"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
+    (&["identified", "IDENTIFIED"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;
+        "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
     (&["ldap"], "", &[("-w", None)], true; "ldapsearch -x -D cn=a -w «hunter2horse» uid=b", "ldapsearch -x -W uid=b1"),
     (&["podman", "docker"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
     (&["sshpass"], "", &[("-p", None)], true; "sshpass -p '«hunter2horse»' ssh root@x", "sshpass -P assword2 -f file1 ssh x"),
-    (&["IDENTIFIED", "identified"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;
-        "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
+    (&["curl"], "", &[("-u", USER), ("--user", USER), ("--proxy-user", USER), ("-b", COOKIE), ("--cookie", COOKIE)], true;
+        "curl -su admin:«hunter2horse» https://x", "curl -u admin https://x -b jar.txt"),
+    (&["http%20", "http "], "", &[("-a", USER), ("--auth", USER)], true;
+        "http -a u:«hunter2horse» GET x", "http --auth-type basic x"),
+    (&["redis-cli"], "", &[("-a", None)], true; "redis-cli -a «hunter2;horse» ping", "redis-cli -a $PASS1 ping"),
+    (&["zip%20", "zip "], "", &[("-P", None)], true; "zip -P «hunter2horse» out.zip a.txt", "zip -r out1.zip dir2"),
+}
+
+/// Beginning of most URLs: a command's name is searched for without it.
+const URL: &str = "ht";
+
+/// The part of a command's `name` that is searched for.
+pub(super) fn searched(name: &'static str) -> &'static str {
+    name.strip_prefix(URL).unwrap_or(name)
 }
 
 /// Maximum number of a command's arguments that are read.
@@ -57,10 +65,15 @@ pub(super) fn secret(
     command: &Command,
 ) -> Looked {
     let is_inside = |byte: &u8| is_word(*byte) || *byte == b'-';
-    if view.text[..at].last().is_some_and(is_inside) && !is_behind_escape(view.text, at) {
+    let (names, subcommand, options, may_be_apart) = *command;
+    let lead = names[0].len() - searched(names[0]).len();
+    let Some(before) = view.text[..at].strip_suffix(&names[0].as_bytes()[..lead]) else {
+        return Ok(None);
+    };
+    let at = before.len();
+    if before.last().is_some_and(is_inside) && !is_behind_escape(view.text, at) {
         return Ok(None);
     }
-    let (_, subcommand, options, may_be_apart) = *command;
     // Fast path: most lines with a command's name have no such option.
     let rest = &view.text[at..];
     let is_option = |at| rest[at] == b'%' || !is_word(rest[at - 1]) || is_behind_escape(rest, at);

@@ -16,6 +16,7 @@ use super::stream::CONTEXT_MAX;
 use super::tokens;
 use super::view::{More, View, is_blank};
 use super::{Looked, Open, REDACTED, Secret, Undecided};
+use crate::sys::lanes::{Common, Lanes};
 
 /// Kind of secret that a word can indicate.
 #[derive(Debug, Clone, Copy)]
@@ -41,23 +42,24 @@ enum Rule {
 #[rustfmt::skip]
 table! {
     /// The rules and their words. No word contains another: that would be searched for twice. The searcher puts the words
-    /// into 16 sets, in turn, and looks for the characters of a set in any combination. This order, with that of
-    /// [`COMMANDS`] behind it, keeps words apart whose combinations are frequent: of ordinary text it compares a tenth.
+    /// into 16 sets, in turn, and looks for the first three characters of a set in any combination. This order, with that
+    /// of [`COMMANDS`] behind it, keeps words apart whose combinations are frequent: of ordinary text, hardly any other text
+    /// is compared with a word than one that begins like it.
     RULES, SAMPLES: (Rule, &[&str]) =
+    (Rule::Name, &[
+        "pwd", "UTH", "pass", "Pwd", "ECRET", "uth", "OKEN", "Cred", "Key", "PWD", "Pass", "cred", "OOKIE", "oken", "key", "CRED",
+        "ookie", "ecret", "KEY", "PASS",
+    ]; "DB_PASS=«hunter2horse»", "PWD=/home/u/work"),
+    (Rule::Url, &["://", "%3a//", "%3a%2f%2f", "%3A//", "%3A%2F%2F", ":\\/\\/"];
+        "postgres://user:«hunter2»@db:5432/x", "see https://example.com:8080/@user/path"),
+    (Rule::Webhook, &["/api/webhooks/", "IncomingWebhook", "hooks.slack.com"];
+        "https://hooks.slack.com/«services/T0123ABCD/B0123ABCD/q7Hs2kLm9Zx4vBn1»", "https://hooks.slack.com/docs"),
+    (Rule::Signature, &["sig=", "ature%3D", "ature=", "sig%3D"]; "GET /b?se=1&sig=«q7Hs2kLm9Zx4vBn1q7Hs2kLm»&x=1", "sig=SIGTERM"),
+    (Rule::Marked, &["%3AAA", ":AA", ".atlasv1."];
+        "bot 123456789:AA«F0123456789abcdefghijklmnopqrstuv» polls", "a:AAAA"),
     (Rule::Bearer, &["earer"]; "sends Bearer «q7Hs2kLm9Zx4vBn1q7Hs2kLm» now", "a bearer of good news, and of bad ones, too"),
     (Rule::Key, &["-----BEGIN"];
         "«-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF\n-----END PRIVATE KEY-----»\n", "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIU"),
-    (Rule::Webhook, &["hooks.slack.com", "IncomingWebhook", "/api/webhooks/"];
-        "https://hooks.slack.com/«services/T0123ABCD/B0123ABCD/q7Hs2kLm9Zx4vBn1»", "https://hooks.slack.com/docs"),
-    (Rule::Name, &[
-        "key", "cred", "OOKIE", "Pwd", "Key", "Cred", "KEY", "UTH", "PWD", "ecret", "oken", "uth", "OKEN", "ECRET",
-        "PASS", "ookie", "pass", "Pass", "pwd", "CRED",
-    ]; "DB_PASS=«hunter2horse»", "PWD=/home/u/work"),
-    (Rule::Signature, &["sig=", "sig%3D", "ature=", "ature%3D"]; "GET /b?se=1&sig=«q7Hs2kLm9Zx4vBn1q7Hs2kLm»&x=1", "sig=SIGTERM"),
-    (Rule::Url, &["://", "%3a//", "%3A%2F%2F", "%3a%2f%2f", ":\\/\\/", "%3A//"];
-        "postgres://user:«hunter2»@db:5432/x", "see https://example.com:8080/@user/path"),
-    (Rule::Marked, &["%3AAA", ".atlasv1.", ":AA"];
-        "bot 123456789:AA«F0123456789abcdefghijklmnopqrstuv» polls", "a:AAAA"),
 }
 
 /// The searched words, each with its rule, and a vectorised searcher if the processor supports one.
@@ -70,9 +72,11 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
     let rules = RULES
         .iter()
         .flat_map(|(rule, words)| words.iter().map(|word| (*word, *rule)));
-    let commands = COMMANDS
-        .iter()
-        .flat_map(|row| row.0.iter().map(|name| (*name, Rule::Command(row))));
+    let commands = COMMANDS.iter().flat_map(|row| {
+        row.0
+            .iter()
+            .map(|name| (commands::searched(name), Rule::Command(row)))
+    });
     let all: Vec<_> = rules.chain(commands).collect();
     let searcher = Config::new()
         .match_kind(MatchKind::LeftmostFirst)
@@ -313,16 +317,17 @@ const URL_PASSWORD: &str = "url-password";
 
 /// A URL's password: `scheme://user:password@`.
 fn url(view: View<'_>, floor: usize, at: usize, end: usize) -> Looked {
-    let depth = view.glyph(at)?.depth;
-    let host = view.text[end..]
+    let rest = &view.text[end..];
+    let behind_host = rest[host_bytes(rest)..]
         .iter()
-        .find(|byte| !byte.is_ascii_alphanumeric() && !is_one_of!(**byte, b".-_"));
+        .find(|byte| !is_host(**byte));
     let is_scheme = view.text[floor..at]
         .last()
         .is_some_and(u8::is_ascii_alphanumeric);
-    if !is_scheme || host.is_some_and(|byte| is_one_of!(*byte, b"/ \n?#)>,;")) {
+    if !is_scheme || behind_host.is_some_and(|byte| is_one_of!(*byte, b"/ \n?#)>,;")) {
         return Ok(None);
     }
+    let depth = view.glyph(at)?.depth;
     let (colon, last) = url_marks(view, end, depth)?;
     let (Some(from), Some(until)) = (colon, last.filter(|last| Some(*last) >= colon)) else {
         return Ok(None);
@@ -333,6 +338,18 @@ fn url(view: View<'_>, floor: usize, at: usize, end: usize) -> Looked {
         || PLACEHOLDERS.contains(&password)
         || b"$*{<[%".contains(&password[0]) && !password[1..].iter().any(u8::is_ascii_digit);
     Ok((!is_placeholder).then(|| Secret::new(URL_PASSWORD, from..until, Open::No)))
+}
+
+fn is_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || is_one_of!(byte, b".-_")
+}
+
+/// Number of the first bytes of `text` that can belong to a host's name, as far as one comparison tells.
+fn host_bytes(text: &[u8]) -> usize {
+    let block = Common::at(text, 0);
+    let letters = block.within(b'a', b'z').or(block.within(b'A', b'Z'));
+    let others = block.within(b'0', b'9').or(block.within(b'-', b'.'));
+    letters.or(others).bits().trailing_ones() as usize
 }
 
 /// Positions after the first colon and at the last `@` of the URL authority that begins at `from`.

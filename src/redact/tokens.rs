@@ -250,17 +250,17 @@ impl Search for NextBegin<'_> {
         let Self { text, from, layer } = self;
         let mut marks = layer.marks_from(from);
         let (mut at, mut mark) = (from, marks.next());
-        let mut tokens = tokens_in(L::at(text, at)) << LANES;
+        let mut tokens = tokens_at::<L>(text, at) << STEP;
         while at < text.len() {
-            tokens = tokens >> LANES | tokens_in(L::at(text, at + LANES)) << LANES;
+            tokens = tokens >> STEP | tokens_at::<L>(text, at + STEP) << STEP;
             let two = tokens & tokens >> 1;
             let four = two & two >> 2;
             let eight = four & four >> 4;
-            let long = (eight & eight >> (BEGIN_MIN - 8)) as u32;
+            let long = (eight & eight >> (BEGIN_MIN - 8)) as u64;
             if long != 0 {
                 let (mut begins, is_near_escape) = begins_at::<L>(text, at);
                 // Another word can begin after a sequence.
-                while let Some(place) = mark.filter(|mark| *mark < at + LANES) {
+                while let Some(place) = mark.filter(|mark| *mark < at + STEP) {
                     begins |= place.checked_sub(at).map_or(0, |place| 1 << place);
                     mark = marks.next();
                 }
@@ -273,17 +273,38 @@ impl Search for NextBegin<'_> {
                     }
                 }
             }
-            at += LANES;
+            at += STEP;
         }
         None
     }
 }
 
-/// The bytes of a `block` that can belong to a token, one bit each. Some others are among them, but no blanks, quotes,
-/// brackets, colons and no percent sign.
+/// Bytes that are examined in one step, one bit each.
+const STEP: usize = 2 * LANES;
+
 #[inline(always)]
-fn tokens_in(block: impl Lanes) -> u64 {
-    block.within(b'+', 0x7f).but(block.is(b':')).bits().into()
+fn join(first: impl Lanes, second: impl Lanes) -> u64 {
+    u64::from(first.bits()) | u64::from(second.bits()) << LANES
+}
+
+/// The bytes of a step from `at` on that can belong to a token.
+#[inline(always)]
+fn tokens_at<L: Lanes>(text: &[u8], at: usize) -> u128 {
+    let (first, second) = (L::at(text, at), L::at(text, at + LANES));
+    join(tokens_in(first), tokens_in(second)).into()
+}
+
+/// The bytes of a `block` that can belong to a token. Some others are among them, but no blanks, quotes, brackets, colons
+/// and no percent sign.
+#[inline(always)]
+fn tokens_in<L: Lanes>(block: L) -> L {
+    block.within(b'+', 0x7f).but(block.is(b':'))
+}
+
+#[inline(always)]
+fn words_in<L: Lanes>(block: L) -> L {
+    let letters = block.within(b'a', b'z').or(block.within(b'A', b'Z'));
+    letters.or(block.within(b'0', b'9')).or(block.is(b'_'))
 }
 
 /// The first bytes of an escape whose last characters could belong to a word.
@@ -292,31 +313,28 @@ fn escapes_in<L: Lanes>(block: L) -> L {
     block.is(b'\\').or(block.is(b'%'))
 }
 
-/// The positions from `at` on at which a word can begin, one bit each, and whether an escape is near them.
+/// The positions from `at` on at which a word can begin, and whether an escape is near them.
 #[inline(always)]
-fn begins_at<L: Lanes>(text: &[u8], at: usize) -> (u32, bool) {
-    let Some(before) = at.checked_sub(LANES / 2) else {
-        return (u32::MAX, true);
+fn begins_at<L: Lanes>(text: &[u8], at: usize) -> (u64, bool) {
+    let Some(before) = at.checked_sub(LANES) else {
+        return (u64::MAX, true);
     };
-    let block = L::at(text, at);
-    let letters = block.within(b'a', b'z').or(block.within(b'A', b'Z'));
-    let words = letters
-        .or(block.within(b'0', b'9'))
-        .or(block.is(b'_'))
-        .bits();
-    let joints = block.within(b'-', b'/').bits();
+    let (first, second) = (L::at(text, at), L::at(text, at + LANES));
+    let words = join(words_in(first), words_in(second));
+    let joints = join(first.within(b'-', b'/'), second.within(b'-', b'/'));
     let last = text[at - 1];
-    let behind_word = words << 1 | u32::from(is_word(last));
-    let behind_joint = joints << 1 | u32::from(matches!(last, b'-'..=b'/'));
+    let behind_word = words << 1 | u64::from(is_word(last));
+    let behind_joint = joints << 1 | u64::from(matches!(last, b'-'..=b'/'));
     // Only another word can begin behind a joint.
     let begins = !behind_word & (words | !behind_joint);
-    let (before, inside) = (escapes_in(L::at(text, before)), escapes_in(block));
-    if before.or(inside).bits() == 0 {
+    let before = escapes_in(L::at(text, before));
+    let (first, second) = (escapes_in(first), escapes_in(second));
+    if before.or(first).or(second).bits() == 0 {
         return (begins, false);
     }
-    let escapes = u64::from(before.bits()) | u64::from(inside.bits()) << (LANES / 2);
-    let behind_escape = (escapes << 2 | escapes << 3 | escapes << 4 | escapes << 6) >> (LANES / 2);
-    (begins | behind_escape as u32, true)
+    let escapes = u128::from(before.bits()) | u128::from(join(first, second)) << LANES;
+    let behind_escape = (escapes << 2 | escapes << 3 | escapes << 4 | escapes << 6) >> LANES;
+    (begins | behind_escape as u64, true)
 }
 
 /// Characters of the text before a service's value: operators, what may stand behind one, and ends of escapes.
