@@ -230,18 +230,28 @@ static FIRST: Prefixes = {
 
 /// True if `name` contains a service's name.
 pub(super) fn names_service(name: &[u8]) -> bool {
-    (0..name.len()).any(|at| {
-        let mut rows = FIRST.rows(&name[at..]);
-        while rows != 0 {
-            let service = SERVICES[rows.trailing_zeros() as usize].as_bytes();
-            rows &= rows - 1;
-            let start = name.get(at..at + service.len());
-            if start.is_some_and(|start| start.eq_ignore_ascii_case(service)) {
-                return true;
-            }
+    let mut rest = name;
+    while let [_, behind @ ..] = rest {
+        // Few texts need more than this.
+        if FIRST.may_begin(rest) && begins_with_service(rest) {
+            return true;
         }
-        false
-    })
+        rest = behind;
+    }
+    false
+}
+
+fn begins_with_service(text: &[u8]) -> bool {
+    let mut rows = FIRST.rows(text);
+    while rows != 0 {
+        let service = SERVICES[rows.trailing_zeros() as usize].as_bytes();
+        rows &= rows - 1;
+        let start = text.get(..service.len());
+        if start.is_some_and(|start| start.eq_ignore_ascii_case(service)) {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

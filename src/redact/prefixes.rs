@@ -62,11 +62,15 @@ impl Prefixes {
 
     /// The rows that `text` can begin with.
     pub(super) fn rows(&self, text: &[u8]) -> u128 {
-        if !self.may_begin(text) {
-            return 0;
+        let row = |at: usize, byte: u8| self.rows[at][usize::from(byte) % LETTERS];
+        match text.first_chunk::<DEPTH>() {
+            Some(_) if !self.may_begin(text) => 0,
+            Some(&[first, second, third, fourth]) => {
+                row(0, first) & row(1, second) & row(2, third) & row(3, fourth)
+            }
+            None => (0..)
+                .zip(text)
+                .fold(u128::MAX, |rows, (at, byte)| rows & row(at, *byte)),
         }
-        let first = text.iter().zip(&self.rows);
-        let rows = first.map(|(byte, rows)| rows[usize::from(*byte) % LETTERS]);
-        rows.fold(u128::MAX, |all, rows| all & rows)
     }
 }
