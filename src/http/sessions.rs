@@ -280,6 +280,14 @@ mod tests {
     use crate::random::{Random, rounds};
 
     #[test]
+    fn a_cursor_reads_back_and_nothing_else_does() {
+        assert_eq!(decode_cursor(&encode_cursor(42)), Ok(42));
+        for bad in ["", "42", "czQy=", "!!", "cysx", "czAx"] {
+            assert!(decode_cursor(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn every_cursor_reads_back_and_what_reads_is_a_cursor() {
         let mut random = Random::new(1);
         for _ in 0..rounds(5000) {

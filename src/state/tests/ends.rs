@@ -1,4 +1,4 @@
-//! The ends of a session, as far as the simulation cannot tell: the order of the effects, and what is on record.
+//! The ends of a session: kills, limits, stops, lost threads, and what the harness leaves behind.
 
 use super::*;
 
@@ -81,6 +81,159 @@ fn a_refused_kill_keeps_the_sweep_of_the_launch() {
         step(&mut session, refused());
         assert_eq!(session.sweep, launched);
     }
+}
+
+#[test]
+fn a_kill_after_the_exit_does_not_change_what_the_session_ended_as() {
+    let mut session = at(Phase::Exited);
+    step(&mut session, killed());
+    let effects = step(&mut session, drained());
+    assert_eq!(outline(&effects), ["log", "SIGKILL", "sweep and reap"]);
+    let effects = step(&mut session, swept());
+    assert_eq!(closing_status(&effects), Some(SessionStatus::Completed));
+    assert_eq!(outline(&step(&mut session, Input::Closed)), ["killed"]);
+}
+
+#[test]
+fn the_cause_that_is_asked_first_is_the_one_on_record() {
+    let asked: [(fn() -> Input, EndCause); 2] = [
+        (|| Input::End(EndCause::DaemonStop), EndCause::DaemonStop),
+        (killed, EndCause::Kill),
+    ];
+    for (first, expected) in asked {
+        for phase in [Phase::Creating, Phase::Starting, Phase::Running] {
+            let mut session = at(phase);
+            step(&mut session, first());
+            for (later, _) in asked {
+                step(&mut session, later());
+            }
+            session.step(Input::Created(SessionNum::FIRST), now());
+            session.step(started(), now());
+            let effects = step(&mut session, Input::Terminated(Ok(())));
+            assert_eq!(cause(&effects), Some(expected), "{phase:?}");
+        }
+    }
+}
+
+#[test]
+fn a_time_limit_ends_a_session_once_and_not_one_that_is_being_ended() {
+    let mut session = at(Phase::Running);
+    assert!(session.deadline() > Some(Instant::now() + durations::STOP_STORE));
+    assert_eq!(outline(&step(&mut session, Input::Deadline)), ["SIGTERM"]);
+    let effects = step(&mut session, Input::Terminated(Ok(())));
+    assert_eq!(cause(&effects), Some(EndCause::Timeout));
+
+    let mut session = at(Phase::Running);
+    step(&mut session, Input::End(EndCause::DaemonStop));
+    assert!(session.deadline() <= Some(Instant::now() + durations::STOP_STORE));
+    // The only deadline is now that of the grace period.
+    assert_eq!(
+        outline(&step(&mut session, Input::Deadline)),
+        ["log", "SIGKILL"]
+    );
+    assert_eq!(session.deadline(), None);
+    assert_eq!(session.ending.unwrap().cause, EndCause::DaemonStop);
+}
+
+#[test]
+fn the_grace_period_begins_when_the_end_is_asked_for() {
+    let mut session = at(Phase::Starting);
+    step(&mut session, Input::End(EndCause::DaemonStop));
+    let kill_at = session.ending.unwrap().kill_at;
+    step(&mut session, started());
+    step(&mut session, Input::Terminated(Ok(())));
+    assert_eq!(session.deadline(), kill_at);
+}
+
+#[test]
+fn a_second_stop_signal_ends_the_grace_period_in_every_phase() {
+    for (phase, expected) in [
+        (Phase::Running, &["log", "SIGKILL"][..]),
+        // It had ended by itself, and got SIGKILL with the first signal.
+        (Phase::Exited, &[]),
+        (Phase::Sweeping, &[]),
+        (Phase::Ended, &[]),
+    ] {
+        let mut session = at(phase);
+        step(&mut session, Input::End(EndCause::DaemonStop));
+        assert_eq!(
+            outline(&step(&mut session, Input::EndGrace)),
+            expected,
+            "{phase:?}"
+        );
+    }
+    for phase in [Phase::Creating, Phase::Starting] {
+        let mut session = at(phase);
+        step(&mut session, Input::End(EndCause::DaemonStop));
+        assert!(step(&mut session, Input::EndGrace).is_empty());
+        session.step(Input::Created(SessionNum::FIRST), now());
+        let effects = step(&mut session, started());
+        assert_eq!(outline(&effects), ["log", "launched", "SIGTERM"]);
+        assert!(session.deadline().unwrap() <= Instant::now(), "{phase:?}");
+        assert_eq!(
+            outline(&step(&mut session, Input::Deadline)),
+            ["log", "SIGKILL"]
+        );
+    }
+}
+
+#[test]
+fn a_session_whose_thread_is_lost_is_ended_and_closed_as_failed() {
+    for (phase, expected) in [
+        (Phase::Creating, &["log"][..]),
+        (Phase::Starting, &["log", "log", "close"]),
+        (Phase::Running, &["log", "SIGKILL", "sweep and reap"]),
+        (Phase::Exited, &["log", "SIGKILL", "sweep and reap"]),
+        (Phase::Sweeping, &["log", "close"]),
+        (Phase::Ended, &["unexpected"]),
+    ] {
+        let mut session = at(phase);
+        let mut effects = step(&mut session, lost());
+        assert_eq!(outline(&effects), expected, "{phase:?}");
+        match phase {
+            Phase::Creating => effects = step(&mut session, Input::Created(SessionNum::FIRST)),
+            Phase::Running | Phase::Exited => {
+                effects = step(&mut session, swept());
+            }
+            _ => {}
+        }
+        if phase != Phase::Ended {
+            assert_eq!(
+                closing_status(&effects),
+                Some(SessionStatus::Failed),
+                "{phase:?}"
+            );
+        }
+        let answers = outline(&step(&mut session, Input::Closed));
+        let never_ran = matches!(phase, Phase::Creating | Phase::Starting);
+        assert_eq!(answers.contains(&"launch failed"), never_ran, "{phase:?}");
+    }
+}
+
+#[test]
+fn a_harness_that_cannot_be_signalled_lives_on_and_the_kill_is_answered() {
+    let mut session = at(Phase::Running);
+    step(&mut session, killed());
+    assert_eq!(
+        outline(&step(&mut session, refused())),
+        ["log", "kill failed"]
+    );
+    step(&mut session, exited(Exit::Code(0)));
+    let effects = step(&mut session, drained());
+    assert_eq!(outline(&effects), ["log", "reap", "close"]);
+    assert_eq!(closing_status(&effects), Some(SessionStatus::Completed));
+}
+
+#[test]
+fn a_row_that_cannot_be_written_answers_all_waiting_clients() {
+    let mut session = at(Phase::Creating);
+    step(&mut session, killed());
+    let effects = step(&mut session, Input::NotCreated(ApiError::ShuttingDown));
+    assert_eq!(
+        outline(&effects),
+        ["launch failed", "launch failed", "kill failed"]
+    );
+    assert_eq!(session.phase, Phase::Gone);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod ends;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
@@ -16,6 +16,7 @@ use crate::api::{
     ApiError, EndCause, KillSignal, LeftBehind, SessionCost, SessionId, SessionStatus, Timestamp,
 };
 use crate::harness::{Drained, HarnessExit, Report};
+use crate::observe::field::KillCause;
 use crate::random::{Random, rounds};
 use crate::settings::durations;
 use crate::store::{Fact, SessionNum};
@@ -237,6 +238,14 @@ fn outline(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Log(_) => "log",
     };
     effects.iter().map(name).collect()
+}
+
+/// The cause in the log line of SIGTERM.
+fn cause(effects: &[Effect]) -> Option<EndCause> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Log(LogLine::Signalled(PID, KillCause::Asked(cause))) => Some(*cause),
+        _ => None,
+    })
 }
 
 /// The status in the closing facts.
