@@ -138,6 +138,12 @@ mod tests {
         std::iter::from_fn(|| files.next_line().unwrap()).collect()
     }
 
+    fn temp(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("coven-{name}-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        dir
+    }
+
     fn rotate(path: &Path) {
         for age in (1..KEEP).rev() {
             let _ = fs::rename(numbered(path, age), numbered(path, age + 1));
@@ -146,9 +152,21 @@ mod tests {
     }
 
     #[test]
+    fn files_are_read_oldest_first_and_each_line_once() {
+        let dir = temp("files");
+        let path = dir.join("daemon.log");
+        fs::write(numbered(&path, 2), "1\n2\n").unwrap();
+        fs::write(numbered(&path, 1), "3\n").unwrap();
+        fs::write(&path, "4\n").unwrap();
+        let mut files = LogFiles::new(path);
+        assert_eq!(read(&mut files), ["1", "2", "3", "4"]);
+        assert!(read(&mut files).is_empty());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn a_log_that_is_renamed_between_two_reads_loses_no_line() {
-        let dir = std::env::temp_dir().join(format!("coven-renamed-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
+        let dir = temp("renamed");
         let path = dir.join("daemon.log");
         fs::write(&path, "1\n").unwrap();
         let mut files = LogFiles::new(path.clone());

@@ -76,6 +76,7 @@ mod tests {
             ("event", kv::Value::from("tried")),
             ("pid", kv::Value::from(42)),
             ("clean", kv::Value::from(true)),
+            ("session", kv::Value::null()),
             ("reason", kv::Value::from(message)),
         ];
         let fields = fields.as_slice();
@@ -98,6 +99,7 @@ mod tests {
         assert_eq!(json["pid"], 42);
         assert_eq!(json["clean"], true);
         assert_eq!(json["reason"], "two words");
+        assert_eq!(json.get("session"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
-use log::kv::{self, Key, Source, VisitSource};
+use log::kv::{self, Key, Source, VisitSource, VisitValue};
 use log::{Level, Record};
 use serde_json::{Map, Value};
 
@@ -129,16 +129,49 @@ struct Fields(Vec<(String, Value)>);
 
 impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
-        let number = value.to_u64().map(Value::from);
-        let number = number.or_else(|| value.to_i64().map(Value::from));
-        let plain = number.or_else(|| value.to_bool().map(Value::from));
-        let value = plain.unwrap_or_else(|| value.to_string().into());
-        self.0.push((key.to_string(), value));
+        value.visit(Field {
+            fields: &mut self.0,
+            key: key.as_str(),
+        })
+    }
+}
+
+/// Adds one value to the fields, by its type.
+struct Field<'a> {
+    fields: &'a mut Vec<(String, Value)>,
+    key: &'a str,
+}
+
+impl Field<'_> {
+    fn add(&mut self, value: impl Into<Value>) -> Result<(), kv::Error> {
+        self.fields.push((self.key.to_owned(), value.into()));
         Ok(())
     }
 }
 
-/// Prints the line in the text format.
+impl<'v> VisitValue<'v> for Field<'_> {
+    fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
+        self.add(value.to_string())
+    }
+
+    /// An absent value has no field.
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.add(value)
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.add(value)
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.add(value)
+    }
+}
+
 impl fmt::Display for LogRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.at, self.level)?;
@@ -244,7 +277,7 @@ mod tests {
     #[test]
     fn every_field_value_reads_back_and_stays_on_its_line() {
         let hostile = "x\n2026 INFO event=forged \"q\" \\ \u{1b}[2J\u{9b}\u{202e}\u{2028}\t\r'é🦀";
-        let known = ["", "two words", "a=b", "\\n", hostile].map(str::to_owned);
+        let known = ["", "plain", "two words", "a=b", "\\n", "\"", hostile].map(str::to_owned);
         let mut random = Random::new(1);
         let mut any = || {
             let length = random.below(20);
