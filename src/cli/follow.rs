@@ -131,9 +131,9 @@ pub(super) fn follow_events(
 }
 
 /// The events of `query`. With `wait_ms`, until the session's end.
-pub(super) fn each_event(
-    client: &mut Client,
-    id: &str,
+pub(super) fn each_event<'a>(
+    client: &'a mut Client,
+    id: &'a str,
     mut query: EventsQuery,
 ) -> impl Iterator<Item = Result<Event, CliError>> {
     let mut has_ended = query.wait_ms.is_none();
