@@ -67,22 +67,15 @@ impl Writer {
         let (stopping, stopped) = bounded(0);
         let queue = WriteQueue::new(items, Arc::clone(&status));
         sys::spawn_essential("writer", move || {
-            let mut writer = Thread {
+            let mut writer = Thread::new(
                 connection,
                 wal,
                 inbox,
-                backlog: Backlog::default(),
                 status,
                 followers,
-                tails: Tails::new(),
                 maintenance,
-                measured: Instant::now(),
-                is_unmeasured: false,
                 reader,
-                shortening: Vec::new(),
-                pause: None,
-                stop: false,
-            };
+            );
             writer.run();
             let Thread {
                 connection, wal, ..
@@ -137,6 +130,33 @@ struct Thread {
 }
 
 impl Thread {
+    fn new(
+        connection: Connection,
+        wal: Wal,
+        inbox: Receiver<Item>,
+        status: Arc<StoreStatus>,
+        followers: Arc<Followers>,
+        maintenance: Maintenance,
+        reader: Reader,
+    ) -> Self {
+        Self {
+            connection,
+            wal,
+            inbox,
+            backlog: Backlog::default(),
+            status,
+            followers,
+            tails: Tails::new(),
+            maintenance,
+            measured: Instant::now(),
+            is_unmeasured: false,
+            reader,
+            shortening: Vec::new(),
+            pause: None,
+            stop: false,
+        }
+    }
+
     fn run(&mut self) {
         while !self.stop || !self.backlog.is_empty() {
             // If the disk is too slow, only floods wait for it.

@@ -66,25 +66,31 @@ fn a_commit_is_counted_answered_and_wakes_the_followers_of_its_sessions() {
     assert!(served.status.removals() > removals);
 }
 
+/// Asserts that a request about the session `id`, and a `chore`, are refused.
+fn assert_unavailable(served: &Served, id: SessionId, chore: Chore) {
+    let archive = StoreRequest::Archive {
+        id,
+        archived: false,
+    };
+    let refused = served.ask(archive);
+    assert!(
+        matches!(refused, Err(Refused::Unavailable { .. })),
+        "{refused:?}"
+    );
+    let refused = served.chore(chore);
+    assert!(
+        matches!(refused, Some(Err(Refused::Unavailable { .. }))),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn facts_outlive_an_outage_in_their_order_and_requests_are_refused() {
     let served = Served::new();
     let (num, id) = served.session();
     served.spoil();
     let first = served.tell(events(num, 1));
-    let refused = served.ask(StoreRequest::Archive {
-        id,
-        archived: false,
-    });
-    assert!(
-        matches!(refused, Err(Refused::Unavailable { .. })),
-        "{refused:?}"
-    );
-    let refused = served.chore(Chore::Prune { days: None });
-    assert!(
-        matches!(refused, Some(Err(Refused::Unavailable { .. }))),
-        "{refused:?}"
-    );
+    assert_unavailable(&served, id, Chore::Prune { days: None });
     assert!(served.queue.check_available().is_err());
     let health = served.queue.health();
     assert_eq!(health.state, WriterState::Failed);
@@ -202,19 +208,7 @@ fn requests_are_refused_while_the_databases_files_are_lost() {
     let served = Served::new();
     let (num, id) = served.session();
     served.status.set_lost(Some("the file is gone".into()));
-    let refused = served.ask(StoreRequest::Archive {
-        id,
-        archived: false,
-    });
-    assert!(
-        matches!(refused, Err(Refused::Unavailable { .. })),
-        "{refused:?}"
-    );
-    let refused = served.chore(Chore::Vacuum);
-    assert!(
-        matches!(refused, Some(Err(Refused::Unavailable { .. }))),
-        "{refused:?}"
-    );
+    assert_unavailable(&served, id, Chore::Vacuum);
     assert!(served.queue.check_available().is_err() && served.queue.check_writable().is_ok());
     assert_eq!(served.queue.health().state, WriterState::Failed);
     // A fact goes to the open files.

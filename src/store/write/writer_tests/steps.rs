@@ -183,22 +183,16 @@ fn thread(path: &Path) -> (Thread, WriteQueue) {
     let wal = Wal::start(&mut connection, path).unwrap();
     let (items, inbox) = unbounded();
     let queue = WriteQueue::new(items, Arc::clone(&status));
-    let thread = Thread {
+    let followers = Arc::default();
+    let thread = Thread::new(
         connection,
         wal,
         inbox,
-        backlog: Backlog::default(),
         status,
-        followers: Arc::default(),
-        tails: Tails::new(),
+        followers,
         maintenance,
-        measured: Instant::now(),
-        is_unmeasured: false,
         reader,
-        shortening: Vec::new(),
-        pause: None,
-        stop: false,
-    };
+    );
     (thread, queue)
 }
 
