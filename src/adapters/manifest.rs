@@ -259,36 +259,54 @@ mod tests {
         }
     }
 
-    /// Keys of an entry with a wrong value, mostly of the right type, and the path in the refusal.
+    /// Keys of an entry with a wrong value, and the path in the refusal.
     const WRONG_VALUES: &str = r#"
 "id":"Bad" -> id
 "id":7 -> adapters[0]: id
 "executable":"/bin/sh" -> executable
+"label":1 -> label
+"replaces":"yes" -> replaces
 "stdin":"maybe" -> stdin
 "prompt":"file" -> prompt
+"prompt_flag":["-p"] -> prompt_flag
+"non_interactive_prompt_prefix_args":"run" -> non_interactive_prompt_prefix_args
 "nonInteractivePromptPrefixArgs":["a\u0000"] -> nonInteractivePromptPrefixArgs
+"interactive_prompt_prefix_args":[1] -> interactive_prompt_prefix_args
+"interactive_prompt_flag":1 -> interactive_prompt_flag
+"model_flag":true -> model_flag
 "model_arg_template":"-m" -> model_arg_template
 "model_id_transform":"upper" -> model_id_transform
+"sandbox":true -> sandbox
+"sandbox":{"flag":"-s","read_only":"r","full":1} -> sandbox.full
 "sandbox":{"flag":"-s","read_only":"r"} -> sandbox.full
 "sandbox":{"read_only":"r","full":"f"} -> sandbox.read_only
 "sandbox":{"full_args":[]} -> sandbox.read_only
 "sandbox":{"fullArgs":[],"readOnlyArgs":"r"} -> sandbox.readOnlyArgs
 "sandbox":{"full_args":[],"read_only_args":[],"read_only_env":{"COVEN_LOG":"1"}} -> sandbox.read_only_env
+"permission_flags":"-y" -> permission_flags
 "default_permission":"some" -> default_permission
 "default_permission":"full" -> default_permission
+"default_can_write":"no" -> default_can_write
 "refuses_root":{"permissions":["all"]} -> refuses_root.permissions
 "refuses_root":{"permissions":[],"unless_env":"A B"} -> refuses_root.unless_env
+"add_dir_flag":7 -> add_dir_flag
+"capabilities":{"think":"a lot"} -> capabilities.think
 "capabilities":{"stream":true} -> capabilities.stream
 "stream_args":{"prefix_args":[]} -> capabilities.stream
 "stream_args":{} -> stream_args.prefix_args
 "continuity_args":{"init_prefix_args":[]} -> continuity_args.resume_prefix_args
+"continuity_args":{"init_prefix_args":[],"resume_prefix_args":[],"resume_flag":1} -> continuity_args.resume_flag
 "env":{"COVEN_LOG":"1"} -> env
 "env":{"A B":"1"} -> env
+"env":{"A":1} -> env.A
 "env":{"A":null} -> env.A
+"env":["A=1"] -> env
 "pass_env":["COVEN_SESSION_ID"] -> pass_env
 "pass_env":["A*"] -> pass_env
 "passEnv":"A" -> passEnv
 "telemetry":"none" -> telemetry
+"install_hint":[] -> install_hint
+"login_hint":1 -> login_hint
 "#;
 
     #[test]

@@ -47,12 +47,6 @@ fn sample_object(structure: &Object, role: Role) -> Map<String, Value> {
     all
 }
 
-fn without_nulls(mut json: Value) -> Value {
-    let fields = json.as_object_mut().unwrap();
-    fields.retain(|_, value| !value.is_null());
-    json
-}
-
 #[test]
 fn an_answer_has_the_fields_that_its_shape_describes_and_no_other() {
     for &route in Route::ALL {
@@ -68,17 +62,25 @@ fn an_answer_has_the_fields_that_its_shape_describes_and_no_other() {
 fn a_request_has_the_fields_that_its_shape_describes_and_no_other() {
     for &route in Route::ALL {
         let facts = route.facts();
-        let check = |shape: &Shape, again: fn(Route, &Value) -> Value| {
-            if let Shape::Object(_) = shape {
-                let mut json = without_nulls(sample(shape, Role::Body));
-                let back = without_nulls(again(route, &json));
-                let fields = json.as_object_mut().unwrap();
-                fields.retain(|name, _| !ONLY_READ.contains(&name.as_str()));
-                assert_eq!(back, json, "{}", route.name());
+        let mut described = Vec::new();
+        for shape in [facts.query, facts.body] {
+            if let Shape::Object(structure) = shape {
+                described.extend(structure.fields().map(|(name, ..)| name));
             }
-        };
-        check(facts.query, Route::query_again);
-        check(facts.body, Route::body_again);
+        }
+        assert_eq!(route.fields(), described, "{}", route.name());
+        if !matches!(facts.body, Shape::Nothing) {
+            let mut json = sample(facts.body, Role::Body);
+            let fields = json.as_object_mut().unwrap();
+            fields.retain(|_, value| !value.is_null());
+            let mut back = route.body_again(&json);
+            back.as_object_mut()
+                .unwrap()
+                .retain(|_, value| !value.is_null());
+            let fields = json.as_object_mut().unwrap();
+            fields.retain(|name, _| !ONLY_READ.contains(&name.as_str()));
+            assert_eq!(back, json, "{}", route.name());
+        }
     }
     let Shape::Object(policy) = LaunchPolicy::SHAPE else {
         panic!("a policy is an object");

@@ -134,15 +134,18 @@ macro_rules! routes {
             #[cfg(test)]
             pub(super) fn body_again(self, json: &Value) -> Value {
                 match self {
-                    $(Self::$name => tests::request_again::<<$name as Endpoint>::Body>(json),)+
+                    $(Self::$name => tests::body_again::<<$name as Endpoint>::Body>(json),)+
                 }
             }
 
-            /// The query that is read from this JSON, written again.
+            /// The names of its query's and its body's fields.
             #[cfg(test)]
-            pub(super) fn query_again(self, json: &Value) -> Value {
+            pub(super) fn fields(self) -> Vec<&'static str> {
                 match self {
-                    $(Self::$name => tests::request_again::<<$name as Endpoint>::Query>(json),)+
+                    $(Self::$name => [
+                        tests::fields::<<$name as Endpoint>::Query>(),
+                        tests::fields::<<$name as Endpoint>::Body>(),
+                    ].concat(),)+
                 }
             }
         }
@@ -357,6 +360,9 @@ impl<E: Endpoint> Request<E> {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::forward_to_deserialize_any;
+
     use super::*;
 
     #[test]
@@ -402,13 +408,53 @@ mod tests {
         }
     }
 
+    /// Collects the names of a structure's fields without deserializing it.
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("it has no fields"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            Err(Self::Error::custom("these are its fields"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
     pub(super) fn again<T: Serialize + DeserializeOwned>(json: Value) -> Value {
         let read = serde_json::from_value::<T>(json).unwrap();
         serde_json::to_value(read).unwrap()
     }
 
-    pub(super) fn request_again<T: Serialize + DeserializeOwned>(json: &Value) -> Value {
+    pub(super) fn body_again<T: Serialize + DeserializeOwned>(json: &Value) -> Value {
         let read = crate::api::fields::read_body::<T>(json.to_string().as_bytes()).unwrap();
         serde_json::to_value(read).unwrap()
+    }
+
+    pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
+        let mut fields: &[&str] = &[];
+        assert!(T::deserialize(Names(&mut fields)).is_err());
+        fields
+    }
+
+    #[test]
+    fn the_fields_of_a_route_are_those_of_its_structures() {
+        assert_eq!(Route::Backup.fields(), ["path"]);
+        assert!(Route::Launch.fields().contains(&"projectRoot"));
+        assert!(Route::Events.fields().contains(&"afterSeq"));
+        assert!(Route::Health.fields().is_empty());
     }
 }

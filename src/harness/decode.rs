@@ -104,6 +104,51 @@ mod tests {
     use crate::api::{Origin, Payload, Stream};
     use crate::random::{Random, rounds};
 
+    /// The output for `bytes` that arrive in two reads, split at `at`.
+    fn through(bytes: &[u8], at: usize) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        let mut all_text = true;
+        let mut carry = Vec::new();
+        for (part, then) in [
+            (&bytes[..at], Then::More),
+            (&bytes[at..], Then::More),
+            (&[][..], Then::End),
+        ] {
+            carry.extend_from_slice(part);
+            let (pieces, held) = split(&carry, then);
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                    Piece::Bytes(bytes) => {
+                        all_text = false;
+                        out.extend_from_slice(bytes);
+                    }
+                }
+            }
+            carry.drain(..carry.len() - held);
+        }
+        (out, all_text)
+    }
+
+    #[test]
+    fn a_character_is_never_split_wherever_the_reads_are() {
+        let text = "aé€🦀\u{10ffff}z".as_bytes();
+        for at in 0..=text.len() {
+            assert_eq!(through(text, at), (text.to_vec(), true), "split at {at}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_anything_comes_out_in_order() {
+        let junk: Vec<u8> = (0..=255u8)
+            .chain("é\u{fffd}".bytes())
+            .chain([0xf0, 0x9f])
+            .collect();
+        for at in 0..=junk.len() {
+            assert_eq!(through(&junk, at).0, junk, "split at {at}");
+        }
+    }
+
     #[test]
     fn only_what_can_become_a_character_is_held_back() {
         assert_eq!(incomplete_tail("é".as_bytes()), 0);
@@ -117,6 +162,17 @@ mod tests {
             "overlong: no third byte mends it"
         );
         assert_eq!(incomplete_tail(b""), 0);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "€".repeat(ROOM);
+        let (pieces, held) = split(text.as_bytes(), Then::More);
+        assert_eq!(held, 0);
+        assert!(pieces.len() > 3);
+        for piece in &pieces {
+            assert!(matches!(piece, Piece::Text(text) if text.len() <= ROOM));
+        }
     }
 
     /// Payload size of each piece of `bytes`.
@@ -209,6 +265,20 @@ mod tests {
             }
         }
         bytes
+    }
+
+    #[test]
+    fn any_bytes_come_out_whole_whichever_way_they_are_split() {
+        let mut random = Random::new(1);
+        for round in 0..rounds(3000) {
+            let has_junk = round % 2 == 0;
+            let bytes = mixture(&mut random, has_junk);
+            for at in 0..=bytes.len() {
+                let (out, all_text) = through(&bytes, at);
+                assert_eq!(out, bytes, "split at {at}");
+                assert!(has_junk || all_text, "{bytes:?} split at {at}");
+            }
+        }
     }
 
     #[test]

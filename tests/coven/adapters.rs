@@ -256,8 +256,10 @@ fn a_manifest_that_is_no_plain_file_is_refused() {
 fn a_bad_manifest_is_refused_and_costs_the_others_nothing() {
     let coven = Coven::new();
     let adapters = coven.home().join("adapters");
-    let bad = json!({ "id": "bad", "label": "Bad", "executable": "bad" });
-    let entry = |fields: Value| json!({ "adapters": [merged(bad.clone(), fields)] }).to_string();
+    let entry = |fields: Value| {
+        let entry = json!({ "id": "bad", "label": "Bad", "executable": "bad" });
+        json!({ "adapters": [merged(entry, fields)] }).to_string()
+    };
     let bad = [
         ("empty", String::new()),
         ("cut", "{\"adapters\": [".to_owned()),
@@ -269,8 +271,17 @@ fn a_bad_manifest_is_refused_and_costs_the_others_nothing() {
         ("upper", entry(json!({ "id": "Bad" }))),
         ("no-id", entry(json!({ "id": "" }))),
         ("stdin", entry(json!({ "stdin": "maybe" }))),
-        ("types", entry(json!({ "prompt_flag": 7 }))),
-        ("twice", json!({ "adapters": [bad, bad] }).to_string()),
+        (
+            "types",
+            entry(json!({ "non_interactive_prompt_prefix_args": "run" })),
+        ),
+        (
+            "twice",
+            json!({ "adapters": [
+            { "id": "bad", "executable": "a" }, { "id": "bad", "executable": "b" },
+        ] })
+            .to_string(),
+        ),
         ("taken", entry(json!({ "id": "codex" }))),
         ("hello", entry(json!({ "id": "hello" }))),
     ];
@@ -281,8 +292,11 @@ fn a_bad_manifest_is_refused_and_costs_the_others_nothing() {
     write(&adapters.join("zz-good.json"), &manifest("good"));
     coven.start_daemon();
     for (name, _) in &bad {
-        let path = adapters.join(format!("{name}.json"));
-        assert_refused(&coven, &path, &["bad", "Bad"]);
+        assert_refused(
+            &coven,
+            &adapters.join(format!("{name}.json")),
+            &["bad", "Bad"],
+        );
     }
     assert!(adapter(&coven, "good").is_some());
     for id in ["codex", "hello"] {
@@ -386,18 +400,21 @@ fn the_arguments_are_as_the_manifest_says() {
     coven.harness("plain", ARGUMENTS);
     let model = || json!({ "model": "m-1" });
     for (id, fields, expected) in [
-        ("full", json!({}), "[run][--quiet][a b][][--][-p q]"),
+        (
+            "full",
+            json!({}),
+            "[run]\n[--quiet]\n[a b]\n[]\n[--]\n[-p q]\n",
+        ),
         (
             "full",
             model(),
-            "[run][--quiet][a b][][--model][m-1][--][-p q]",
+            "[run]\n[--quiet]\n[a b]\n[]\n[--model]\n[m-1]\n[--]\n[-p q]\n",
         ),
-        ("flag", json!({}), "[--prompt=-p q]"),
-        ("flag", model(), "[-m][m-1][--prompt=-p q]"),
-        ("plain", json!({}), "[--][-p q]"),
+        ("flag", json!({}), "[--prompt=-p q]\n"),
+        ("flag", model(), "[-m]\n[m-1]\n[--prompt=-p q]\n"),
+        ("plain", json!({}), "[--]\n[-p q]\n"),
     ] {
-        let found = arguments(&coven, id, "-p q", fields);
-        assert_eq!(found.replace('\n', ""), expected, "{id}");
+        assert_eq!(arguments(&coven, id, "-p q", fields), expected, "{id}");
     }
     let before = coven.sessions().len();
     for id in ["plain", "hello"] {

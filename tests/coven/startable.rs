@@ -71,13 +71,22 @@ fn a_program_that_cannot_be_started_is_named_with_its_interpreter() {
     let other_formats = fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|dir| dir.count() > 2);
     let foreign = foreign();
     let cases: [(&[u8], &str); 12] = [
-        (b"#!/opt/gone/node\n", "/opt/gone/node does not exist"),
-        (b"#! /opt/gone/sh -u\n", "/opt/gone/sh does not exist"),
+        (
+            b"#!/opt/gone/node\n",
+            "interpreter /opt/gone/node does not exist",
+        ),
+        (
+            b"#! /opt/gone/python3 -u\n",
+            "interpreter /opt/gone/python3 does not exist",
+        ),
         (b"#!/bin/sh\r\necho\r\n", "\"/bin/sh\\r\""),
         (b"#!/bin/sh -e\r\n", "\"-e\\r\""),
         (b"#!/usr/bin/env sh\r\n", "\"sh\\r\""),
         (b"#!/usr/bin\n", "interpreter /usr/bin is not a file"),
-        (b"#!/etc/passwd\n", "/etc/passwd is not executable"),
+        (
+            b"#!/etc/passwd\n",
+            "interpreter /etc/passwd is not executable",
+        ),
         (b"#!\n", "names no interpreter"),
         (b"echo without a first line\n", "neither #! nor the header"),
         (b"\xef\xbb\xbf#!/bin/sh\n", "neither #! nor the header"),
@@ -107,9 +116,16 @@ fn a_program_that_env_is_told_to_find_is_looked_up_on_the_daemons_path() {
         ("#!/usr/bin/env -S coven-node --flag\n", "coven-node"),
     ] {
         let file = put(&coven, line.as_bytes(), 0o755);
-        let why = format!("interpreter {name} is not on the PATH");
-        assert_said(&coven, &file, &why);
-        assert_launch_fails(&coven, &file, &why);
+        assert_said(
+            &coven,
+            &file,
+            &format!("interpreter {name} is not on the PATH"),
+        );
+        assert_launch_fails(
+            &coven,
+            &file,
+            &format!("interpreter {name} is not on the PATH"),
+        );
     }
     // Where the session's own PATH has it, it is found.
     let elsewhere = coven.work().join("coven-node");
