@@ -252,7 +252,10 @@ fn run(
     teller.ready();
     // Memory that only the start needed.
     sys::release_idle_memory();
-    serve_until_stop(&server, state, writer, log, &notifier, &shared)
+    let served = serve_until_stop(&server, state, writer, log, &notifier, &shared);
+    // Also before the reason of a failed end is sent, which is to be the last status.
+    teller.flush();
+    served
 }
 
 /// Opens the store and the socket, and everything that the threads share.

@@ -155,6 +155,8 @@ pub const START_EXTENSION: Duration = START_EXTEND_EVERY.saturating_mul(3);
 pub const START_EXTEND_MAX: Duration = seconds(15 * 60);
 /// Longest block of a message to the service manager.
 pub const NOTIFY_SEND: Duration = seconds(1);
+/// Longest wait of the daemon's end for messages to the service manager: the one that is being sent, and that of the stop.
+pub const NOTIFY_FLUSH: Duration = NOTIFY_SEND.saturating_mul(2);
 /// Shortest interval between two reports of live sessions to the service manager.
 pub const NOTIFY_STATUS: Duration = seconds(1);
 /// Longest wait of a request to the log thread: a blocked log must not block others.
@@ -199,12 +201,13 @@ pub const STOP_WRITER: Duration = seconds(10);
 /// the stop.
 pub const STOP_ANSWERS: Duration = seconds(2);
 /// Longest stop in total with `grace` between SIGTERM and SIGKILL, whatever harnesses, store and clients do. The
-/// store's time starts again once every harness has exited; the log is flushed last. `TimeoutStopSec=` and
-/// `ExitTimeOut` of the units in `scripts/service` are at least as long for the default grace.
+/// store's time starts again once every harness has exited; messages to the service manager and the log are flushed last.
+/// `TimeoutStopSec=` and `ExitTimeOut` of the units in `scripts/service` are at least as long for the default grace.
 pub const fn stop_within(grace: Duration) -> Duration {
     let sessions = sum(grace, STOP_STORE.saturating_mul(2));
     let answers = sum(STOP_ANSWERS, LOG_ANSWER).saturating_mul(2);
-    sum(sessions, sum(STOP_WRITER, answers))
+    let last = sum(NOTIFY_FLUSH, STOP_WRITER);
+    sum(sessions, sum(last, answers))
 }
 /// Added by `daemon stop` to [`stop_within`]: processors can be busy.
 pub const STOP_SPARE: Duration = seconds(15);

@@ -189,12 +189,12 @@ fn the_daemon_says_how_long_its_stop_may_take_and_a_stop_waits_for_a_long_grace(
     coven.harness("deaf", DEAF);
     let id = ready(&coven, "deaf");
     let pid = coven.daemon_pid();
-    // The grace, twice 10 s for the store, 10 s for the writer, and 6 s for answers and the log.
+    // The grace, twice 10 s for the store, 10 s for the writer, and 8 s for answers, the service manager and the log.
     let health = coven.get("/api/v1/health").json();
-    assert_eq!(health["daemon"]["stopWithinMs"], 156_000, "{health}");
+    assert_eq!(health["daemon"]["stopWithinMs"], 158_000, "{health}");
     let file = fs::read(coven.home().join("daemon.json")).unwrap();
     let file: Value = serde_json::from_slice(&file).unwrap();
-    assert_eq!(file["stopWithinMs"], 156_000, "{file}");
+    assert_eq!(file["stopWithinMs"], 158_000, "{file}");
 
     let stop = coven.spawn(["daemon", "stop"]);
     coven.events_until(&id, |event| event["kind"] == "kill");

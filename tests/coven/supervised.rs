@@ -256,6 +256,40 @@ fn a_watchdog_that_is_meant_for_another_process_is_not_fed() {
 }
 
 #[test]
+fn a_manager_is_told_of_a_stop_that_is_over_before_the_thread_that_tells_it_gets_on() {
+    let coven = Coven::new();
+    let (manager, name) = Manager::on_path(&coven);
+    let child = serve(&coven, &[("NOTIFY_SOCKET", &name)]);
+    manager.until("READY=1");
+    let Some(held) = HeldThread::of(child.id() as i32, "notify") else {
+        eprintln!("skipped: ptrace is not allowed here");
+        kill(child.id() as i32, libc::SIGTERM);
+        finish(child);
+        return;
+    };
+    kill(child.id() as i32, libc::SIGTERM);
+    eventually("the stop is over", || {
+        !coven.home().join("daemon.json").exists()
+    });
+    drop(held);
+    manager.until("STATUS=stopping, 0 live sessions");
+    assert_eq!(finish(child).code, 0);
+}
+
+#[test]
+fn a_manager_that_does_not_read_holds_no_stop_up() {
+    let coven = Coven::new();
+    let (manager, name) = Manager::on_path(&coven);
+    let child = serve(&coven, &[("NOTIFY_SOCKET", &name)]);
+    manager.until("READY=1");
+    manager.fill(&name);
+    kill(child.id() as i32, libc::SIGTERM);
+    assert_eq!(finish(child).code, 0);
+    let come = manager.come();
+    assert!(come.iter().all(|message| message[..] == ["X_FULL=1"]));
+}
+
+#[test]
 fn sighup_reads_patterns_and_manifests_again_and_opens_the_log_anew() {
     let coven = Coven::new();
     let (manager, name) = Manager::on_path(&coven);

@@ -31,6 +31,8 @@ pub(in crate::daemon) struct Notifier {
 enum Message {
     Ready,
     Changed(Notice),
+    /// Is answered once everything before it has been sent.
+    Flush(Sender<()>),
 }
 
 /// Sender to the notify thread.
@@ -46,6 +48,16 @@ impl Teller {
     /// Reports a change. Does not block; without a manager it does nothing.
     pub(in crate::daemon) fn tell(&self, change: Notice) {
         let _ = self.0.send(Message::Changed(change));
+    }
+
+    /// Waits until everything reported before has been sent, but not for ever: the manager may not read. The process must
+    /// not end before, since its end also ends the notify thread.
+    pub(in crate::daemon) fn flush(&self) {
+        let (done, is_done) = bounded(1);
+        // Fails at once without a manager: then there is no thread.
+        if self.0.send(Message::Flush(done)).is_ok() {
+            let _ = is_done.recv_timeout(durations::NOTIFY_FLUSH);
+        }
     }
 }
 
@@ -122,7 +134,7 @@ impl Notifier {
                 Ok(Message::Ready) => return Some(live),
                 Ok(Message::Changed(Notice::Live(now))) => live = now,
                 // No stop begins before the daemon serves.
-                Ok(Message::Changed(Notice::Stopping { .. })) => {}
+                Ok(Message::Changed(Notice::Stopping { .. }) | Message::Flush(_)) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -149,6 +161,9 @@ impl Notifier {
                         "STOPPING=1\nEXTEND_TIMEOUT_USEC={within}\nSTATUS=stopping, {}",
                         Sessions(live)
                     ));
+                }
+                Ok(Message::Flush(done)) => {
+                    let _ = done.send(());
                 }
                 Ok(Message::Ready) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -54,6 +54,13 @@ impl Manager {
         }
     }
 
+    /// Fills the queue of this socket, which is at `path`: who sends to it waits until something is read.
+    pub fn fill(&self, path: &str) {
+        let other = UnixDatagram::unbound().unwrap();
+        other.set_nonblocking(true).unwrap();
+        while other.send_to(b"X_FULL=1", path).is_ok() {}
+    }
+
     /// The messages that have come, without waiting for more.
     pub fn come(&self) -> Vec<Vec<String>> {
         self.socket.set_nonblocking(true).unwrap();
