@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Ran, environ_has, is_alive, is_root, kill, pids, wait_until_gone};
+use super::{
+    Ran, environ_has, is_alive, is_root, kill, pids, reset_signals_of_children, wait_until_gone,
+};
 
 /// A home, and the daemon in it, if one was started.
 pub struct Coven {
@@ -24,6 +26,7 @@ impl Coven {
     /// 107 bytes.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        reset_signals_of_children();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let root = PathBuf::from(format!("/tmp/cv{}-{number}", std::process::id()));
         for dir in ["", "bin", "work"] {

@@ -139,6 +139,33 @@ pub fn kill(pid: i32, signal: i32) -> bool {
     unsafe { libc::kill(pid, signal) == 0 }
 }
 
+/// Lets SIGINT and SIGHUP end what the tests start, also where nohup(1) or a shell's `&` has them ignored: programs inherit
+/// an ignored signal, but not a handler. This process ignores them as before.
+pub fn reset_signals_of_children() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    extern "C" fn ignore(_signal: libc::c_int) {}
+    ONCE.call_once(|| {
+        for signal in [libc::SIGINT, libc::SIGHUP] {
+            // SAFETY: zero is a valid sigaction, both live through the calls, and the handler does nothing.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                assert_eq!(
+                    libc::sigaction(signal, std::ptr::null(), &raw mut action),
+                    0
+                );
+                if action.sa_sigaction == libc::SIG_IGN {
+                    action.sa_sigaction = ignore as *const () as usize;
+                    action.sa_flags = libc::SA_RESTART;
+                    assert_eq!(
+                        libc::sigaction(signal, &raw const action, std::ptr::null_mut()),
+                        0
+                    );
+                }
+            }
+        }
+    });
+}
+
 /// Waits until `pid` has ended.
 pub fn wait_until_gone(pid: i32) {
     // A pidfd of a process that is nobody's child here becomes readable at its end.
