@@ -1,7 +1,7 @@
 //! The rules and the stream together: what is found, what is left alone, and that no split matters.
 
 use super::*;
-use crate::random::{Random, rounds};
+use crate::random::{Random, rounds, sampled};
 
 #[path = "../../tests/coven/support/secrets.rs"]
 mod secrets;
@@ -42,7 +42,7 @@ fn no_part_of_a_secret_gets_out_wherever_and_however_long_the_writes_are_apart()
             count += 1;
             let text = planted.text();
             let whole = redactor.redact(&text);
-            let failed = (0..=text.len()).find_map(|at| {
+            let failed = sampled(text.len() + 1, 5, count).find_map(|at| {
                 [false, true].into_iter().find_map(|paused| {
                     let out = in_two_writes(&redactor, &text, at, paused);
                     let seen = planted.seen_in(&out);

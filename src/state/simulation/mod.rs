@@ -460,7 +460,7 @@ fn in_any_order_of_events_a_session_ends_once_with_the_requested_cause() {
     let mut ends = BTreeMap::<_, usize>::new();
     let mut abandoned = 0;
     let mut upgrades = [0; 2];
-    for seed in 0..rounds(4_000) as u64 {
+    for seed in 0..rounds(1_500) as u64 {
         println!("seed {seed}");
         let mut simulation = Simulation::new(seed);
         let stopped = simulation.run();

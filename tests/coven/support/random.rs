@@ -59,6 +59,13 @@ impl Random {
     }
 }
 
+/// The numbers below `end` that a test tries: one in `stride`, from a place that `shift` decides. With `COVEN_TEST_ROUNDS` as
+/// many times more, up to all.
+pub fn sampled(end: usize, stride: usize, shift: usize) -> impl Iterator<Item = usize> {
+    let stride = (stride / rounds(1).max(1)).max(1);
+    (shift % stride..end).step_by(stride)
+}
+
 /// Number of rounds of a test: `usual`, multiplied by `COVEN_TEST_ROUNDS`.
 pub fn rounds(usual: usize) -> usize {
     let factor = std::env::var("COVEN_TEST_ROUNDS").ok();

@@ -329,7 +329,7 @@ fn reader(path: &Path) -> Reader {
 #[test]
 fn reads_return_all_of_each_commit_and_nothing_of_an_interrupted_transaction() {
     let (mut committed, mut broken_off, mut swept) = (0, 0, 0);
-    for seed in 0..rounds(8) {
+    for seed in 0..rounds(4) {
         let mut random = Random::new(seed as u64);
         // Twice the size of the largest output, so that the head of each session is within the limit.
         let session_max = random.one_in(2).then_some(200_000);
