@@ -8,7 +8,7 @@ use super::daemon::remark;
 use super::{CliError, ExitResult, Target};
 use crate::api::routes::{self, Endpoint};
 use crate::api::{Code, SessionStatus};
-use crate::http::client::Client;
+use crate::http::client::{Client, ClientError};
 use crate::sys;
 
 /// Which came first: the launch request or a stop signal.
@@ -25,8 +25,8 @@ pub(super) struct Interrupt {
     id: OnceLock<String>,
     /// The signal that requested the session's end; `None` if the command ended first.
     signal: OnceLock<Option<i32>>,
-    /// The kill request has been answered or refused.
-    kill_is_answered: OnceLock<()>,
+    /// The kill request has been answered or refused; true if the session has ended.
+    killed: OnceLock<bool>,
 }
 
 impl Interrupt {
@@ -58,20 +58,28 @@ impl Interrupt {
         self.signal.get().is_some_and(Option::is_some)
     }
 
-    /// The result of `run`. After a stop signal it waits for the answer to the kill, and is 128 plus the signal if that
-    /// ended the session. From here on no signal kills the session: a detached one runs on.
+    /// The result of `run`. After a stop signal it waits for the answer to the kill, and is 128 plus the signal unless the
+    /// session has ended by itself. From here on no signal kills the session: a detached one runs on.
     pub(super) fn outcome(&self, client: &mut Client, id: &str, outcome: ExitResult) -> ExitResult {
         let Some(signal) = self.signal.get_or_init(|| None) else {
             return outcome;
         };
-        self.kill_is_answered.wait();
-        match client.call(routes::ShowSession.of(id)) {
-            Ok(record) if record.status.is_final() && record.status != SessionStatus::Killed => {
-                outcome
-            }
-            // Killed, dying, or gone with the daemon.
-            _ => outcome.map(|_| exit_code(*signal)),
+        let is_over = *self.killed.wait();
+        let shown = client.call(routes::ShowSession.of(id));
+        if let Ok(record) = &shown
+            && record.status.is_final()
+            && record.status != SessionStatus::Killed
+        {
+            return outcome;
         }
+        // Killed, dying, or gone with the daemon. Without a daemon, whoever is first exits: this or the signal thread.
+        if let Err(err) = outcome {
+            err.print();
+        }
+        if !is_over && !matches!(shown, Ok(_) | Err(ClientError::Api { .. })) {
+            remark_on_unknown_end(id);
+        }
+        Ok(exit_code(*signal))
     }
 
     /// A second signal stays pending until the kill is answered: GNU timeout sends two at once.
@@ -88,19 +96,23 @@ impl Interrupt {
             err.print();
             false
         });
-        let _ = self.kill_is_answered.set(());
+        let _ = self.killed.set(is_over);
         if is_over {
             // Only output is left, which the second signal must not cut.
             let _ = sys::wait_signal(sys::STOP_SIGNALS);
         }
         let _ = sys::wait_signal(sys::STOP_SIGNALS);
         if !is_over {
-            remark(&format!(
-                "session {id} may still run; end it: coven kill {id}"
-            ));
+            remark_on_unknown_end(id);
         }
         std::process::exit(exit_code(signal).into());
     }
+}
+
+fn remark_on_unknown_end(id: &str) {
+    remark(&format!(
+        "session {id} may still run; end it: coven kill {id}"
+    ));
 }
 
 /// Kills the session; returns true if it has ended.

@@ -169,7 +169,8 @@ fn a_signal_while_the_launch_is_unanswered_still_sends_the_kill() {
     let kill_path = format!("POST /api/v1/sessions/{id}/kill");
     let show = format!("GET /api/v1/sessions/{id}");
     for (args, signals) in [
-        (&["run", "hello", "x"][..], 2),
+        (&["run", "hello", "x"][..], 1),
+        (&["run", "hello", "x"], 2),
         (&["run", "--detach", "hello", "x"], 1),
         (&["run", "--detach", "hello", "x"], 2),
     ] {
