@@ -3,9 +3,10 @@
 //! Pure. [`super::rules`] finds the command.
 
 use super::headers::is_credential;
-use super::issuers::is_word;
+use super::issuers::{is_word, words_in};
 use super::view::{More, View, is_behind_escape, is_blank, is_quote};
 use super::{Looked, Open, REDACTED, Secret, Undecided};
+use crate::sys::lanes::{Common, LANES, Lanes};
 
 /// A row of [`COMMANDS`].
 pub(super) type Command = (
@@ -31,12 +32,12 @@ table! {
     /// Beginnings of the commands' names; their subcommand; their options, each with the byte that precedes the secret in its
     /// argument; and whether the argument can be the next word. Their order is one of speed, as that of the rules' words.
     pub(super) COMMANDS, SAMPLES: Command =
-    (&["mariadb", "mysql"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
+    (&["mysql", "mariadb"], "", &[("-p", None)], false; "mysqldump -uroot -p«hunter2horse» shop", "mysql -p shop1 -P3306"),
     (&["identified", "IDENTIFIED"], "", &[("BY '", None), ("BY \"", None), ("by '", None)], true;
         "CREATE USER a IDENTIFIED BY '«Winter4821!x»';", "columns identified by \"colUsed\""),
     (&["ldap"], "", &[("-w", None)], true; "ldapsearch -x -D cn=a -w «hunter2horse» uid=b", "ldapsearch -x -W uid=b1"),
-    (&["podman", "docker"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
     (&["sshpass"], "", &[("-p", None)], true; "sshpass -p '«hunter2horse»' ssh root@x", "sshpass -P assword2 -f file1 ssh x"),
+    (&["docker", "podman"], "login", &[("-p", None)], true; "docker login -u u -p «hunter2horse» x", "docker run -p 8080:80 x"),
     (&["curl"], "", &[("-u", USER), ("--user", USER), ("--proxy-user", USER), ("-b", COOKIE), ("--cookie", COOKIE)], true;
         "curl -su admin:«hunter2horse» https://x", "curl -u admin https://x -b jar.txt"),
     (&["http%20", "http "], "", &[("-a", USER), ("--auth", USER)], true;
@@ -56,7 +57,20 @@ pub(super) fn searched(name: &'static str) -> &'static str {
 /// Maximum number of a command's arguments that are read.
 pub(super) const ARGUMENTS_MAX: usize = 64;
 
-/// The first password after `floor` on the line of the `command` whose name begins at `at`; it ends at `end` or later.
+/// True if the word found at `at` belongs to the `command`'s name, `lead` bytes of which are before it, and an option can
+/// follow on its line.
+pub(super) fn may_have_option(text: &[u8], at: usize, lead: usize, command: &Command) -> bool {
+    let is_inside = |byte: &u8| is_word(*byte) || *byte == b'-';
+    let (names, _, options, _) = *command;
+    let Some(before) = text[..at].strip_suffix(&names[0].as_bytes()[..lead]) else {
+        return false;
+    };
+    let is_name = !before.last().is_some_and(is_inside) || is_behind_escape(text, before.len());
+    let is_dashed = options[0].0.as_bytes()[0] == b'-';
+    is_name && !(is_dashed && has_no_option(&text[at..]))
+}
+
+/// The first password after `floor` on the line of the `command` whose name ends at `end` or later.
 pub(super) fn secret(
     view: View<'_>,
     floor: usize,
@@ -64,25 +78,7 @@ pub(super) fn secret(
     end: usize,
     command: &Command,
 ) -> Looked {
-    let is_inside = |byte: &u8| is_word(*byte) || *byte == b'-';
-    let (names, subcommand, options, may_be_apart) = *command;
-    let lead = names[0].len() - searched(names[0]).len();
-    let Some(before) = view.text[..at].strip_suffix(&names[0].as_bytes()[..lead]) else {
-        return Ok(None);
-    };
-    let at = before.len();
-    if before.last().is_some_and(is_inside) && !is_behind_escape(view.text, at) {
-        return Ok(None);
-    }
-    // Fast path: most lines with a command's name have no such option.
-    let rest = &view.text[at..];
-    let is_option = |at| rest[at] == b'%' || !is_word(rest[at - 1]) || is_behind_escape(rest, at);
-    if let Some(end) = memchr::memchr(b'\n', rest)
-        && options[0].0.starts_with('-')
-        && !memchr::memchr2_iter(b'-', b'%', &rest[..end]).any(is_option)
-    {
-        return Ok(None);
-    }
+    let (_, subcommand, options, may_be_apart) = *command;
     let mut position = match subcommand {
         "" if view.seen(at, end).ends_with(b" ") => end,
         "" => view.skip(end, |byte| !byte.is_ascii_whitespace())?,
@@ -113,6 +109,29 @@ pub(super) fn secret(
         position = view.skip(position, |byte| !byte.is_ascii_whitespace())?;
     }
     Ok(None)
+}
+
+/// True if no option is in the rest of the line that `text` begins with, as in most lines with a command's name. False if
+/// the text ends before the line does.
+fn has_no_option(text: &[u8]) -> bool {
+    let mut is_behind_word = false;
+    for at in (0..text.len()).step_by(LANES) {
+        let block = Common::at(text, at);
+        let words = words_in(block).bits();
+        let behind_word = words << 1 | u32::from(is_behind_word);
+        let escapes = block.is(b'%').or(block.is(b'&')).or(block.is(b'\\')).bits();
+        // A dash within a word begins no option, unless the word's last characters are an escape.
+        let begins = block.is(b'-').bits() & !behind_word | escapes;
+        let end = block.is(b'\n').bits();
+        if begins & end.wrapping_sub(1) & !end != 0 {
+            return false;
+        }
+        if end != 0 {
+            return true;
+        }
+        is_behind_word = words >> (LANES - 1) == 1;
+    }
+    false
 }
 
 /// End of `option` if it is at `at`; a one-letter option can be the last of several, `-su`.

@@ -3,6 +3,7 @@
 //! Pure. The formats come from the issuers and from public rule sets.
 
 use super::prefixes::Prefixes;
+use crate::sys::lanes::Lanes;
 
 /// Set of characters of a token: a bit set that [`CLASS`] uses.
 pub(super) type Alphabet = u16;
@@ -64,7 +65,15 @@ pub(super) fn is_word(byte: u8) -> bool {
     is_in(byte, ALNUM | UNDERSCORE)
 }
 
-/// Characters of the first `BEGIN_MIN` bytes of every token.
+/// Like [`is_word`], for each byte of a block.
+#[inline(always)]
+pub(super) fn words_in<L: Lanes>(block: L) -> L {
+    let letters = block.within(b'a', b'z').or(block.within(b'A', b'Z'));
+    letters.or(block.within(b'0', b'9')).or(block.is(b'_'))
+}
+
+/// Characters of the first [`super::begins::BEGIN_MIN`] bytes of every token.
+#[cfg(test)]
 pub(super) const TOKEN: Alphabet = ANY | TILDE;
 
 /// Format of an issuer's tokens.

@@ -36,6 +36,7 @@ macro_rules! is_one_of {
 }
 
 mod arguments;
+mod begins;
 mod commands;
 mod extent;
 mod forms;
@@ -50,6 +51,7 @@ mod prefixes;
 mod rules;
 mod stream;
 mod tokens;
+mod urls;
 mod value;
 mod view;
 
@@ -71,6 +73,9 @@ use view::{More, Quote};
 
 /// Beginning of the mark that replaces a secret; its kind and `]` follow.
 pub const REDACTED: &str = "[REDACTED:";
+
+/// Maximum length of a secret that is read before a decision, in bytes: the rest is dropped as it arrives.
+const REACH: usize = 2048;
 
 /// Kinds of secrets that are recognised by their surroundings.
 #[rustfmt::skip]

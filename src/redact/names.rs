@@ -233,7 +233,11 @@ pub(super) fn names_service(name: &[u8]) -> bool {
     let mut rest = name;
     while let [_, behind @ ..] = rest {
         // Few texts need more than this.
-        if FIRST.may_begin(rest) && begins_with_service(rest) {
+        if rest
+            .first_chunk()
+            .is_none_or(|first| FIRST.may_begin(first))
+            && begins_with_service(rest)
+        {
             return true;
         }
         rest = behind;

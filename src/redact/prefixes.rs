@@ -18,10 +18,11 @@ pub(super) struct Prefixes {
 
 const HASH_BITS: u32 = 12;
 
-/// Hash of the first three characters of a text.
+/// Hash of the first three characters of a text. With this factor, few words of ordinary text have the hash of a token's
+/// beginning.
 const fn hash(first: [u8; 4]) -> usize {
     let letters = u32::from_le_bytes(first) & 0x1f1f1f;
-    (letters.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize
+    (letters.wrapping_mul(0x561f_092b) >> (32 - HASH_BITS)) as usize
 }
 
 impl Prefixes {
@@ -53,24 +54,32 @@ impl Prefixes {
         }
     }
 
-    /// False if no word begins with the first characters of `text`: for nearly all texts.
+    /// False if no word begins with the first three characters of `text`: for nearly all texts.
     #[inline(always)]
-    pub(super) fn may_begin(&self, text: &[u8]) -> bool {
-        let hash = text.first_chunk().map(|first| hash(*first));
-        hash.is_none_or(|hash| self.beginnings[hash / 32] >> (hash % 32) & 1 == 1)
+    pub(super) fn may_begin(&self, text: &[u8; DEPTH]) -> bool {
+        let hash = hash(*text);
+        self.beginnings[hash / 32] >> (hash % 32) & 1 == 1
     }
 
     /// The rows that `text` can begin with.
     pub(super) fn rows(&self, text: &[u8]) -> u128 {
-        let row = |at: usize, byte: u8| self.rows[at][usize::from(byte) % LETTERS];
-        match text.first_chunk::<DEPTH>() {
-            Some(_) if !self.may_begin(text) => 0,
-            Some(&[first, second, third, fourth]) => {
-                row(0, first) & row(1, second) & row(2, third) & row(3, fourth)
-            }
+        match text.first_chunk() {
+            Some(first) if !self.may_begin(first) => 0,
+            Some(first) => self.rows_of(first),
             None => (0..)
                 .zip(text)
-                .fold(u128::MAX, |rows, (at, byte)| rows & row(at, *byte)),
+                .fold(u128::MAX, |rows, (at, byte)| rows & self.row(at, *byte)),
         }
+    }
+
+    /// The rows whose words have each of the `first` characters at its place, or end before it.
+    pub(super) fn rows_of(&self, first: &[u8; DEPTH]) -> u128 {
+        let [first, second, third, fourth] = *first;
+        self.row(0, first) & self.row(1, second) & self.row(2, third) & self.row(3, fourth)
+    }
+
+    #[inline(always)]
+    fn row(&self, at: usize, byte: u8) -> u128 {
+        self.rows[at][usize::from(byte) % LETTERS]
     }
 }

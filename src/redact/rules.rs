@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use aho_corasick::Span;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
+use super::begins::{self, Begin};
 use super::commands::{self, COMMANDS, Command};
 use super::forms;
 use super::headers;
@@ -14,16 +15,16 @@ use super::layer::Layer;
 use super::names;
 use super::stream::CONTEXT_MAX;
 use super::tokens;
+use super::urls;
 use super::view::{More, View, is_blank};
-use super::{Looked, Open, REDACTED, Secret, Undecided};
-use crate::sys::lanes::{Common, Lanes};
+use super::{Looked, Open, REACH, REDACTED, Secret, Undecided};
 
 /// Kind of secret that a word can indicate.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
     /// A name that indicates a secret.
     Name,
-    /// A URL with user and password.
+    /// A URL with user and password, with an escaped mark: [`begins`] finds the others.
     Url,
     /// A private key.
     Key,
@@ -35,8 +36,8 @@ enum Rule {
     Webhook,
     /// A token with a mark inside.
     Marked,
-    /// A command with a password argument.
-    Command(&'static Command),
+    /// A command with a password argument, and the length of its name before the searched part.
+    Command(&'static Command, usize),
 }
 
 #[rustfmt::skip]
@@ -47,14 +48,14 @@ table! {
     /// is compared with a word than one that begins like it.
     RULES, SAMPLES: (Rule, &[&str]) =
     (Rule::Name, &[
-        "pwd", "UTH", "pass", "Pwd", "ECRET", "uth", "OKEN", "Cred", "Key", "PWD", "Pass", "cred", "OOKIE", "oken", "key", "CRED",
-        "ookie", "ecret", "KEY", "PASS",
+        "uth", "key", "Key", "ecret", "UTH", "cred", "oken", "Cred", "pass", "OKEN", "Pwd", "ookie", "CRED", "pwd", "Pass", "KEY",
+        "PASS", "PWD", "ECRET", "OOKIE",
     ]; "DB_PASS=«hunter2horse»", "PWD=/home/u/work"),
-    (Rule::Url, &["://", "%3a//", "%3a%2f%2f", "%3A//", "%3A%2F%2F", ":\\/\\/"];
+    (Rule::Url, &["%3a//", "%3A%2F%2F", "%3A//", "%3a%2f%2f", ":\\/\\/"];
         "postgres://user:«hunter2»@db:5432/x", "see https://example.com:8080/@user/path"),
     (Rule::Webhook, &["/api/webhooks/", "IncomingWebhook", "hooks.slack.com"];
         "https://hooks.slack.com/«services/T0123ABCD/B0123ABCD/q7Hs2kLm9Zx4vBn1»", "https://hooks.slack.com/docs"),
-    (Rule::Signature, &["sig=", "ature%3D", "ature=", "sig%3D"]; "GET /b?se=1&sig=«q7Hs2kLm9Zx4vBn1q7Hs2kLm»&x=1", "sig=SIGTERM"),
+    (Rule::Signature, &["sig%3D", "ature=", "sig=", "ature%3D"]; "GET /b?se=1&sig=«q7Hs2kLm9Zx4vBn1q7Hs2kLm»&x=1", "sig=SIGTERM"),
     (Rule::Marked, &["%3AAA", ":AA", ".atlasv1."];
         "bot 123456789:AA«F0123456789abcdefghijklmnopqrstuv» polls", "a:AAAA"),
     (Rule::Bearer, &["earer"]; "sends Bearer «q7Hs2kLm9Zx4vBn1q7Hs2kLm» now", "a bearer of good news, and of bad ones, too"),
@@ -73,9 +74,10 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
         .iter()
         .flat_map(|(rule, words)| words.iter().map(|word| (*word, *rule)));
     let commands = COMMANDS.iter().flat_map(|row| {
-        row.0
-            .iter()
-            .map(|name| (commands::searched(name), Rule::Command(row)))
+        row.0.iter().map(|name| {
+            let searched = commands::searched(name);
+            (searched, Rule::Command(row, name.len() - searched.len()))
+        })
     });
     let all: Vec<_> = rules.chain(commands).collect();
     let searcher = Config::new()
@@ -88,9 +90,6 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
 
 /// Length of the longest word, in bytes.
 pub(super) const WORD_MAX: usize = 17;
-
-/// Maximum length of a secret that is read before a decision, in bytes: the rest is dropped as it arrives.
-const REACH: usize = 2048;
 
 /// Maximum length of a possible secret that is held at a pause, in bytes.
 const POSSIBLE_MAX: usize = 64;
@@ -176,10 +175,10 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
     let mut met = Met::default();
     let back = if from == floor { CONTEXT_MAX } else { 0 };
     let mut word = next_word(text, from.saturating_sub(back));
-    let mut begin = tokens::next_begin(text, from, layer);
+    let mut begin = begins::next(text, from, layer);
     loop {
         let word_at = word.map_or(text.len(), |(at, _)| at);
-        let begin_at = begin.unwrap_or(text.len());
+        let begin_at = begin.map_or(text.len(), |(at, _)| at);
         let at = word_at.min(begin_at);
         if let Some(found) = met.before(layer, floor, at, ending) {
             return found;
@@ -196,6 +195,9 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
             Some((at, index)) if word_at <= begin_at => {
                 look(view, floor, at, WORDS.all[index], layer)
             }
+            _ if begin == Some((at, Begin::Url)) => {
+                urls::secret(view, floor, at, at + urls::MARK.len())
+            }
             _ => tokens::secret(view, floor, at, layer),
         };
         if let Ok(Some(secret)) = &mut found
@@ -208,7 +210,7 @@ pub(super) fn find(layer: &Layer, floor: usize, from: usize, ending: Ending) -> 
         if word_at <= begin_at {
             word = next_word(text, at + 1);
         } else {
-            begin = tokens::next_begin(text, at + 1, layer);
+            begin = begins::next(text, at + 1, layer);
         }
     }
 }
@@ -229,7 +231,7 @@ fn wait(
     let last = text.len().saturating_sub(WORD_MAX - 1).min(at);
     for begin in last.max(floor)..text.len() {
         let is_key = text[begin] == b'-' && b"-----BEGIN".starts_with(&text[begin..]);
-        if ending == Ending::Last || !is_key && !tokens::is_begin(text, begin, layer) {
+        if ending == Ending::Last || !is_key && !begins::is_begin(text, begin, layer) {
             continue;
         }
         let found = tokens::secret(view, floor, begin, layer);
@@ -249,9 +251,27 @@ fn wait(
     Found::Wait { at, hold, begun }
 }
 
-fn next_word(text: &[u8], from: usize) -> Option<(usize, usize)> {
-    let words = WORDS.all.iter().map(|(word, _)| word.as_bytes());
-    next_of(WORDS.searcher.as_ref(), words, text, from)
+/// The next word that marks a candidate: its position, and its index in [`WORDS`].
+fn next_word(text: &[u8], mut from: usize) -> Option<(usize, usize)> {
+    let Words { all, searcher } = &*WORDS;
+    loop {
+        let words = all.iter().map(|(word, _)| word.as_bytes());
+        let (at, index) = next_of(searcher.as_ref(), words, text, from)?;
+        // Most lines with a command's name have no password.
+        match all[index].1 {
+            Rule::Command(command, lead)
+                if !commands::may_have_option(
+                    &text[..text.len().min(at + REACH)],
+                    at,
+                    lead,
+                    command,
+                ) =>
+            {
+                from = at + 1;
+            }
+            _ => return Some((at, index)),
+        }
+    }
 }
 
 /// Position and index of the first of `words` in `text` from `from` on; `searcher` finds them if present.
@@ -285,10 +305,10 @@ fn look(
 ) -> Looked {
     let end = at + word.len();
     match rule {
-        Rule::Command(command) => commands::secret(view, floor, at, end, command),
+        Rule::Command(command, _) => commands::secret(view, floor, at, end, command),
         _ if at < floor => Ok(None),
         Rule::Name => name(view, floor, at),
-        Rule::Url => url(view, floor, at, end),
+        Rule::Url => urls::secret(view, floor, at, end),
         Rule::Key => key(view, at),
         Rule::Bearer => bearer(view, end),
         Rule::Signature => signature(view, floor, at, end),
@@ -310,80 +330,6 @@ fn name(view: View<'_>, floor: usize, at: usize) -> Looked {
         return Ok(Some(found));
     }
     forms::secret(view, floor, (start, end), None)
-}
-
-/// Kind of a URL's password.
-const URL_PASSWORD: &str = "url-password";
-
-/// A URL's password: `scheme://user:password@`.
-fn url(view: View<'_>, floor: usize, at: usize, end: usize) -> Looked {
-    let rest = &view.text[end..];
-    let behind_host = rest[host_bytes(rest)..]
-        .iter()
-        .find(|byte| !is_host(**byte));
-    let is_scheme = view.text[floor..at]
-        .last()
-        .is_some_and(u8::is_ascii_alphanumeric);
-    if !is_scheme || behind_host.is_some_and(|byte| is_one_of!(*byte, b"/ \n?#)>,;")) {
-        return Ok(None);
-    }
-    let depth = view.glyph(at)?.depth;
-    let (colon, last) = url_marks(view, end, depth)?;
-    let (Some(from), Some(until)) = (colon, last.filter(|last| Some(*last) >= colon)) else {
-        return Ok(None);
-    };
-    let password = &view.text[from..until];
-    const PLACEHOLDERS: [&[u8]; 6] = [b"pass", b"password", b"passwd", b"secret", b"token", b"pw"];
-    let is_placeholder = password.len() < 3
-        || PLACEHOLDERS.contains(&password)
-        || b"$*{<[%".contains(&password[0]) && !password[1..].iter().any(u8::is_ascii_digit);
-    Ok((!is_placeholder).then(|| Secret::new(URL_PASSWORD, from..until, Open::No)))
-}
-
-fn is_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || is_one_of!(byte, b".-_")
-}
-
-/// Number of the first bytes of `text` that can belong to a host's name, as far as one comparison tells.
-fn host_bytes(text: &[u8]) -> usize {
-    let block = Common::at(text, 0);
-    let letters = block.within(b'a', b'z').or(block.within(b'A', b'Z'));
-    let others = block.within(b'0', b'9').or(block.within(b'-', b'.'));
-    letters.or(others).bits().trailing_ones() as usize
-}
-
-/// Positions after the first colon and at the last `@` of the URL authority that begins at `from`.
-fn url_marks(
-    view: View<'_>,
-    from: usize,
-    depth: u8,
-) -> Result<(Option<usize>, Option<usize>), Undecided> {
-    let is_at_depth = |own: u8| own <= depth || own < 24;
-    let (mut position, mut colon, mut last) = (from, None, None);
-    loop {
-        let Ok(glyph) = view.glyph(position) else {
-            let Some(colon) = colon else {
-                return Err(Undecided::Unknown);
-            };
-            let known = &view.text[colon..position];
-            let is_port = known.len() <= 5 && known.iter().all(u8::is_ascii_digit);
-            let (end, open) = last.map_or((position, Open::Url), |last| (last, Open::No));
-            let secret = Secret::new(URL_PASSWORD, colon..end, open);
-            return Err(Undecided::known(secret, !is_port));
-        };
-        let is_end = glyph.byte.is_ascii_whitespace()
-            || glyph.byte < 0x20
-            || is_one_of!(glyph.byte, b"/\"'`<>?#(){};,") && is_at_depth(glyph.depth);
-        if is_end || glyph.end == position {
-            return Ok((colon, last));
-        }
-        match glyph.byte {
-            b':' if colon.is_none() && is_at_depth(glyph.depth) => colon = Some(glyph.end),
-            b'@' if is_at_depth(glyph.depth) => last = Some(position),
-            _ => {}
-        }
-        position = glyph.end;
-    }
 }
 
 /// The beginning of a private key (RFC 7468, 2, and OpenPGP's armor).
