@@ -233,7 +233,10 @@ fn may_be_wanted(around: &[u8; AROUND + 17], is_near_escape: bool) -> bool {
         || has_mark(word)
         || word[6] == b'_'
         || is_last & ends != 0 && !is_path
-        || is_behind && !is_arrow && (is_second & BETWEEN == 0 || class(*third) & goes_on != 0)
+        || is_last & BETWEEN != 0
+            && is_second & goes_on != 0
+            && !is_arrow
+            && (is_second & BETWEEN == 0 || class(*third) & goes_on != 0)
 }
 
 /// True if a token or a service's value can begin at `at`.

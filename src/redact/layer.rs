@@ -249,9 +249,9 @@ fn control_sequence(data: &[u8], at: usize) -> Sequence {
     let known = &data[..data.len().min(SEQUENCE_MAX)];
     match known[at..]
         .iter()
-        .position(|byte| !(0x20..=0x3f).contains(byte))
+        .position(|byte| !matches!(byte, 0x20..=0x3f))
     {
-        Some(length) if (0x40..=0x7e).contains(&known[at + length]) => {
+        Some(length) if matches!(known[at + length], 0x40..=0x7e) => {
             Sequence::Whole(at + length + 1)
         }
         None if known.len() < SEQUENCE_MAX => Sequence::Partial,

@@ -228,21 +228,19 @@ static FIRST: Prefixes = {
     first
 };
 
+/// Minimum length of a service's name, in bytes.
+const SERVICE_MIN: usize = 3;
+
 /// True if `name` contains a service's name.
 pub(super) fn names_service(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let [_, behind @ ..] = rest {
+    (SERVICE_MIN..=name.len()).any(|end| {
+        let rest = &name[end - SERVICE_MIN..];
         // Few texts need more than this.
-        if rest
+        let may_begin = rest
             .first_chunk()
-            .is_none_or(|first| FIRST.may_begin(first))
-            && begins_with_service(rest)
-        {
-            return true;
-        }
-        rest = behind;
-    }
-    false
+            .is_none_or(|first| FIRST.may_begin(first));
+        may_begin && begins_with_service(rest)
+    })
 }
 
 fn begins_with_service(text: &[u8]) -> bool {
@@ -265,9 +263,10 @@ mod tests {
     #[test]
     fn services_are_found_anywhere() {
         for service in SERVICES {
-            assert!(names_service(
-                format!("my_{}2", service.to_uppercase()).as_bytes()
-            ));
+            let name = format!("my_{}", service.to_uppercase());
+            for name in [service.to_string(), format!("{name}2"), name] {
+                assert!(names_service(name.as_bytes()), "{name}");
+            }
         }
         for name in ["", "x", "checksum", "tw-itch", "SENTR"] {
             assert!(!names_service(name.as_bytes()), "{name}");
